@@ -1,0 +1,36 @@
+"""Self-hosted webhook delivery: `enqueue` a message event, and every subscribed webhook gets it.
+
+from dispatcher import enqueue
+enqueue("message.inbound.received", {"id": "4023457654", "body": "Yes"}, account="acme")
+"""
+
+from dispatcher.enqueue import enqueue, enqueue_many
+from dispatcher.errors import (
+    ConfigurationError,
+    DispatcherError,
+    InvalidEvent,
+    InvalidInput,
+    KeyReused,
+    NotFound,
+    UnknownAccount,
+    WrongDatabase,
+)
+from dispatcher.events import Accepted, Event, Refused
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Accepted",
+    "ConfigurationError",
+    "DispatcherError",
+    "Event",
+    "InvalidEvent",
+    "InvalidInput",
+    "KeyReused",
+    "NotFound",
+    "Refused",
+    "UnknownAccount",
+    "WrongDatabase",
+    "enqueue",
+    "enqueue_many",
+]

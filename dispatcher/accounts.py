@@ -1,0 +1,114 @@
+"""Accounts, and the API keys that act for them: a public id with a generated secret, kept as a hash."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from dispatcher.db.models import Account, ApiKey
+from dispatcher.errors import InvalidAccount, NameTaken, UnknownAccount
+from dispatcher.ids import new_id
+
+
+class Scope(StrEnum):
+    """What a key may do for its account; an operator's key has no account and may do all of it for any."""
+
+    READ = "read"
+    SEND = "send"
+    MANAGE = "manage"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made. `token` (its id, a dot, its secret) is shown this once."""
+
+    id: UUID
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a valid key speaks for."""
+
+    key_id: UUID
+    account_id: UUID | None
+    account: str | None
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.OPERATOR in self.scopes
+
+
+def create_account(session: Session, name: str) -> Account:
+    """Raises InvalidAccount for a bad name and NameTaken for one in use."""
+    if not 1 <= len(name) <= 255 or not name.isprintable() or name != name.strip():
+        raise InvalidAccount("name", "must have 1 to 255 printable characters, no space at its ends")
+    account = Account(id=new_id(), name=name)
+    session.add(account)
+    try:
+        session.flush()
+    except IntegrityError:
+        raise NameTaken(f"there is an account {name!r} already") from None
+    return account
+
+
+def find_account(session: Session, name: str) -> Account:
+    """Raises UnknownAccount."""
+    account = session.scalar(select(Account).where(Account.name == name))
+    if account is None:
+        raise UnknownAccount(name)
+    return account
+
+
+def create_key(
+    session: Session,
+    *,
+    account: str | None,
+    scopes: Sequence[Scope],
+    name: str | None = None,
+    valid_for: timedelta | None = None,
+) -> NewKey:
+    """Makes a key; only its hash is kept. Without an account it must be an operator's. Raises UnknownAccount."""
+    if (Scope.OPERATOR in scopes) != (account is None):
+        raise InvalidAccount("scopes", "must hold `operator` for a key without an account, and only then")
+    identifier, secret = new_id(), secrets.token_urlsafe(32)
+    session.add(
+        ApiKey(
+            id=identifier,
+            account_id=find_account(session, account).id if account is not None else None,
+            name=name,
+            secret_sha256=_hash(secret),
+            scopes=[str(scope) for scope in scopes],
+            expires_at=func.now() + valid_for if valid_for else None,
+        )
+    )
+    session.flush()
+    return NewKey(identifier, f"{identifier.hex}.{secret}")
+
+
+def authenticate(session: Session, token: str, now: datetime) -> Caller | None:
+    """Whom a token speaks for; None for one that is unknown, wrong, expired or revoked (never which of these)."""
+    identifier, _, secret = token.partition(".")
+    try:
+        key = session.get(ApiKey, UUID(identifier))
+    except ValueError:
+        key = None
+    matches = hmac.compare_digest(key.secret_sha256 if key else bytes(32), _hash(secret))
+    if key is None or not matches or key.revoked_at or (key.expires_at and key.expires_at <= now):
+        return None
+    account = session.get(Account, key.account_id) if key.account_id else None
+    return Caller(key.id, key.account_id, account.name if account else None, frozenset(map(Scope, key.scopes)))
+
+
+def _hash(secret: str) -> bytes:
+    # A generated secret of 256 bits needs no slow hash.
+    return hashlib.sha256(secret.encode()).digest()

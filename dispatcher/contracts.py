@@ -1,0 +1,90 @@
+"""The delivery contract: how a webhook is delivered, as data. Workers know no vendor, only this."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dispatcher.errors import InvalidWebhook
+from schedules.catalog import DEFAULT, SCHEDULES
+
+
+class Verdict(StrEnum):
+    """What an answer means."""
+
+    ACKNOWLEDGED = "acknowledged"
+    REJECTED = "rejected"
+    TEMPORARY = "temporary"
+
+
+class Method(StrEnum):
+    """HTTP methods a callback can use."""
+
+    POST = "POST"
+    PUT = "PUT"
+    GET = "GET"
+
+
+class Envelope(StrEnum):
+    """What the callback's body is: the message in a JSON array, or alone."""
+
+    ARRAY = "array"
+    OBJECT = "object"
+
+
+class ResponseRule(BaseModel):
+    """Overrides what one status code means for one webhook."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: Verdict
+    disable_webhook: bool = False
+    honour_retry_after: bool = False
+
+
+class DeliveryContract(BaseModel):
+    """How one webhook is delivered. Everything that is not said has the product's default.
+
+    `rules` maps single status codes to what they mean here; without one, the plain rule holds (1xx and 2xx
+    acknowledged, 4xx rejected, all else temporary). `schedule` is a name of `schedules.catalog`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Method = Method.POST
+    envelope: Envelope = Envelope.ARRAY
+    user_agent: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")] | None = None
+    timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 30
+    schedule: str = DEFAULT.name
+    rules: dict[int, ResponseRule] = Field(default_factory=dict)
+
+    @field_validator("schedule")
+    @classmethod
+    def _known_schedule(cls, name: str) -> str:
+        if name not in SCHEDULES:
+            raise ValueError(f"must be one of: {', '.join(sorted(SCHEDULES))}")
+        return name
+
+    @field_validator("rules")
+    @classmethod
+    def _real_codes(cls, rules: dict[int, ResponseRule]) -> dict[int, ResponseRule]:
+        for code in rules:
+            if not (code == 101 or 200 <= code <= 999):
+                raise ValueError("a rule is for a final status: 101, or 200 to 999")
+        return rules
+
+
+def read_contract(document: Mapping[str, Any]) -> DeliveryContract:
+    """The contract in a JSON document. Raises InvalidWebhook naming the member that does not fit."""
+    try:
+        return DeliveryContract.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidWebhook(f"contract.{place}", first["msg"].removeprefix("Value error, ")) from None
+
+
+def write_contract(contract: DeliveryContract) -> dict[str, Any]:
+    """The JSON document of a contract: only what differs from the default, so that defaults can improve."""
+    return contract.model_dump(mode="json", exclude_defaults=True)

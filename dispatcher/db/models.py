@@ -1,0 +1,285 @@
+"""The tables, in the PostgreSQL schema `dispatcher`. The migrations build the same; a test holds the two together.
+
+The hot tables (events, deliveries, requests, attempts) have no foreign keys: checking one locks the shared webhook
+row on every insert, and enqueueing must not touch anything that is shared.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from dispatcher.states import Reason, State
+
+SCHEMA = "dispatcher"
+
+_NOW = text("now()")
+
+
+def _one_of(column: str, values: type[State] | type[Reason]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    """All tables share one schema and one convention for names of constraints."""
+
+    metadata = MetaData(
+        schema=SCHEMA,
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        },
+    )
+    type_annotation_map: ClassVar = {
+        datetime: TIMESTAMP(timezone=True),
+        timedelta: Interval,
+        str: Text,
+        bytes: LargeBinary,
+        int: Integer,
+        bool: Boolean,
+    }
+
+
+class Installation(Base):
+    """One row that tells this engine's database from every other (see `enqueue(session=)`)."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    digest_key: Mapped[bytes | None]  # encrypted; keys the URL digests, and shows that the encryption keys fit
+
+
+class Account(Base):
+    """Who owns webhooks and events."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class ApiKey(Base):
+    """A credential: a public id and the SHA-256 of a generated secret. Without an account it is an operator's."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("dispatcher.accounts.id"), index=True)
+    name: Mapped[str | None]
+    secret_sha256: Mapped[bytes]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class Webhook(Base):
+    """One registered receiver. Its URL is kept masked (to show), encrypted (to call), as a keyed digest (to find)."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        Index(
+            "webhooks_account_id_name_key",
+            "account_id",
+            "name",
+            unique=True,
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+        Index("webhooks_url_digest_idx", "account_id", "url_digest"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.accounts.id"))
+    app: Mapped[str | None]
+    name: Mapped[str | None]
+    url_masked: Mapped[str]
+    url_ciphertext: Mapped[bytes | None]  # None once deleted
+    url_digest: Mapped[bytes | None]
+    event_types: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    contract: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    secrets_ciphertext: Mapped[bytes | None]  # JSON: {"basic": {"username", "password"}}
+    contact_email: Mapped[str | None]
+    retry_span: Mapped[timedelta]  # the schedule's delays together: `give_up_at` is set in SQL at enqueue
+    enabled: Mapped[bool]
+    disabled_at: Mapped[datetime | None]
+    disabled_by: Mapped[str | None]
+    disabled_reason: Mapped[str | None]
+    version: Mapped[int] = mapped_column(server_default=text("1"))  # grows with each change: workers cache by it
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    deleted_at: Mapped[datetime | None]
+
+
+class Subscription(Base):
+    """The index that matching reads: one row per webhook and event type (or prefix, or `*`)."""
+
+    __tablename__ = "subscriptions"
+    __table_args__ = (Index("subscriptions_match_idx", "account_id", "event_type"),)
+
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.webhooks.id"), primary_key=True)
+    event_type: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID]
+    app: Mapped[str | None]
+
+
+class Event(Base):
+    """A fact that happened. Immutable; partitioned by its id's time."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("events_account_id_id_idx", "account_id", "id"),
+        Index("events_subject_idx", "account_id", "subject", "id", postgresql_where=text("subject IS NOT NULL")),
+        Index("events_unmatched_idx", "account_id", "id", postgresql_where=text("delivery_count = 0")),
+        {"postgresql_partition_by": "RANGE (id)"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID]
+    app: Mapped[str | None]
+    type: Mapped[str]
+    subject: Mapped[str | None]
+    occurred_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    delivery_count: Mapped[int]  # how many webhooks matched when it came
+    codec: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # 0: the bytes as they are sent
+    data: Mapped[bytes]
+
+
+class IdempotencyKey(Base):
+    """A producer's key for one event, kept apart from the partitioned events so that it is unique."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("idempotency_keys_expires_at_idx", "expires_at"),)
+
+    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[UUID]
+    digest: Mapped[bytes]  # SHA-256 of the content: the same key with other content is refused
+    expires_at: Mapped[datetime]
+
+
+class Delivery(Base):
+    """One event owed to one webhook: the unit of work. Each open state has its own partial index."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("event_id", "webhook_id"),
+        CheckConstraint(_one_of("state", State), name="state"),
+        CheckConstraint(_one_of("reason", Reason), name="reason"),
+        Index("deliveries_ready_idx", "webhook_id", "due_at", postgresql_where=text("state = 'ready'")),
+        Index("deliveries_waiting_idx", "due_at", postgresql_where=text("state = 'waiting'")),
+        Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text("state = 'claimed'")),
+        Index("deliveries_webhook_id_id_idx", "webhook_id", "id"),
+        {
+            "postgresql_with": {
+                "fillfactor": "80",
+                # Dead index entries slow each claim; small, frequent vacuums keep them few.
+                "autovacuum_vacuum_scale_factor": "0.01",
+                "autovacuum_vacuum_insert_scale_factor": "0.05",
+                "autovacuum_vacuum_cost_delay": "0",
+            }
+        },
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    event_id: Mapped[UUID]
+    webhook_id: Mapped[UUID]
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    due_at: Mapped[datetime]
+    give_up_at: Mapped[datetime]  # when a delivery that cannot be attempted (disabled webhook) ends
+    attempt_count: Mapped[int] = mapped_column(server_default=text("0"))  # numbers attempts; never goes back
+    schedule_step: Mapped[int] = mapped_column(server_default=text("0"))  # retries used; redelivery starts anew
+    unknown_in_a_row: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # claims that expired
+    claimed_by: Mapped[UUID | None]
+    claimed_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    finished_at: Mapped[datetime | None]
+
+
+class Request(Base):
+    """One HTTP request and its captured answer, kept once however many deliveries it carried."""
+
+    __tablename__ = "requests"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (id)"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    webhook_id: Mapped[UUID]
+    method: Mapped[str]
+    url_masked: Mapped[str]
+    headers_masked: Mapped[str]  # one `Name: value` a line
+    status: Mapped[int | None] = mapped_column(SmallInteger)
+    failure: Mapped[str | None]  # a FailureKind
+    failure_detail: Mapped[str | None]
+    answer_headers: Mapped[str | None]  # up to 8 KiB
+    answer_excerpt: Mapped[bytes | None]  # up to 4 KiB of the body
+    answer_cut: Mapped[bool]  # headers or body were longer than what is kept
+    answer_unreadable: Mapped[bool]  # its content encoding could not be decoded
+    started_at: Mapped[datetime]
+    duration: Mapped[timedelta]
+
+
+class Attempt(Base):
+    """One try of one delivery. Immutable. Without a request its outcome is unknown: the worker died."""
+
+    __tablename__ = "attempts"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (id)"},)
+
+    # One index serves "attempts of a delivery" and the uniqueness that partitions need.
+    delivery_id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    request_id: Mapped[UUID | None]
+    verdict: Mapped[str | None]
+    outcome_unknown: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class Notice(Base):
+    """What is told, or was told, to a webhook's contact about one error: one row per (webhook, kind, fingerprint)."""
+
+    __tablename__ = "notices"
+    __table_args__ = (
+        UniqueConstraint("webhook_id", "kind", "fingerprint"),
+        Index("notices_due_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.webhooks.id"))
+    kind: Mapped[str]
+    fingerprint: Mapped[str]
+    observed_at: Mapped[datetime]
+    delivery_id: Mapped[UUID]  # the one that opened the window: the mail tells of it
+    request_id: Mapped[UUID | None]
+    retry_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]  # a mail is owed, from then on; None: nothing owed
+    claimed_until: Mapped[datetime | None]  # a worker is sending it
+    failed_sends: Mapped[int] = mapped_column(server_default=text("0"))
+    last_sent_at: Mapped[datetime | None]  # opens the 24 h window
+    sent_count: Mapped[int] = mapped_column(server_default=text("0"))
+    suppressed_count: Mapped[int] = mapped_column(server_default=text("0"))  # since the last mail

@@ -1,0 +1,75 @@
+"""Secrets at rest: Fernet with rotating keys, and a keyed digest to find an encrypted URL again."""
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from sqlalchemy import Connection, text
+
+from dispatcher.errors import ConfigurationError, WrongEncryptionKey
+
+_HOW_TO_MAKE_ONE = "make one with `dispatcher secrets generate-key` and keep it: what it encrypts needs it"
+
+
+class Vault:
+    """Encrypts and opens what must not lie in the database in clear.
+
+    `keys` are Fernet keys separated by commas, the newest first: it encrypts, all of them open.
+    """
+
+    def __init__(self, keys: str) -> None:
+        parts = [part.strip() for part in keys.split(",") if part.strip()]
+        if not parts:
+            raise ConfigurationError(f"DISPATCHER_ENCRYPTION_KEYS is not set: {_HOW_TO_MAKE_ONE}")
+        try:
+            self._fernet = MultiFernet([Fernet(part) for part in parts])
+        except ValueError:
+            raise ConfigurationError(
+                f"DISPATCHER_ENCRYPTION_KEYS holds something that is no Fernet key: {_HOW_TO_MAKE_ONE}"
+            ) from None
+
+    def encrypt(self, clear: str) -> bytes:
+        return self._fernet.encrypt(clear.encode())
+
+    def decrypt(self, ciphertext: bytes) -> str:
+        """Raises WrongEncryptionKey where no key opens it."""
+        try:
+            return self._fernet.decrypt(bytes(ciphertext)).decode()
+        except InvalidToken:
+            raise WrongEncryptionKey(
+                "a stored secret cannot be opened with DISPATCHER_ENCRYPTION_KEYS: "
+                "add the key that it was encrypted with"
+            ) from None
+
+    def encrypt_document(self, document: Mapping[str, Any]) -> bytes | None:
+        """An empty document is kept as nothing."""
+        return self.encrypt(json.dumps(document, separators=(",", ":"))) if document else None
+
+    def decrypt_document(self, ciphertext: bytes | None) -> dict[str, Any]:
+        return json.loads(self.decrypt(ciphertext)) if ciphertext is not None else {}
+
+    def digest_key(self, connection: Connection) -> bytes:
+        """The secret of this database's URL digests. It is made by the first to ask, and lies there encrypted.
+
+        Opening it also shows that these keys are the ones the database is encrypted with: raises WrongEncryptionKey
+        otherwise, so that a wrong key is seen at start and not at the first delivery.
+        """
+        stored = connection.scalar(text("SELECT digest_key FROM dispatcher.installation FOR UPDATE"))
+        if stored is None:
+            stored = self.encrypt(secrets.token_urlsafe(32))
+            connection.execute(text("UPDATE dispatcher.installation SET digest_key = :key"), {"key": stored})
+        return self.decrypt(stored).encode()
+
+
+def url_digest(digest_key: bytes, url: str) -> bytes:
+    """Finds equal URLs without opening them; keyed, so that a dump alone cannot be searched for a guessed URL."""
+    return hmac.new(digest_key, url.encode(), hashlib.sha256).digest()
+
+
+def generate_key() -> str:
+    """A new Fernet key."""
+    return Fernet.generate_key().decode()

@@ -1,0 +1,94 @@
+"""Everything the product raises on purpose.
+
+    DispatcherError
+    ├── ConfigurationError        a setting is missing or wrong; says which and what to do
+    │   └── WrongEncryptionKey    the keys given do not open what is stored
+    ├── InvalidInput              a field and the reason why it was refused; nothing was written
+    │   ├── InvalidEvent
+    │   ├── InvalidAccount
+    │   └── InvalidWebhook
+    ├── NotFound                  what was looked for does not exist (or is not the caller's)
+    │   └── UnknownAccount
+    ├── Conflict                  it exists, but its state forbids this
+    │   ├── NameTaken
+    │   ├── KeyReused             an idempotency key came back with other content
+    │   └── WrongState
+    └── WrongDatabase             the session given is not on the engine's database
+
+Texts never hold a URL, a password, a key or message data: they travel into logs, Flower and answers.
+"""
+
+
+class DispatcherError(Exception):
+    """Root of everything the product raises on purpose."""
+
+
+class ConfigurationError(DispatcherError):
+    """A setting is missing or wrong."""
+
+
+class WrongEncryptionKey(ConfigurationError):
+    """None of the encryption keys opens what is stored."""
+
+
+class InvalidInput(DispatcherError):
+    """A value was refused: `field` names it, `reason` says why."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field} {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class InvalidEvent(InvalidInput):
+    """An event was refused before anything was written."""
+
+
+class InvalidAccount(InvalidInput):
+    """An account or API key was refused before anything was written."""
+
+
+class InvalidWebhook(InvalidInput):
+    """A webhook was refused before anything was written."""
+
+
+class NotFound(DispatcherError):
+    """`kind` (account, webhook, delivery, event) with this `name` does not exist."""
+
+    def __init__(self, kind: str, name: object) -> None:
+        super().__init__(f"there is no {kind} {str(name)!r}")
+        self.kind = kind
+
+
+class UnknownAccount(NotFound):
+    """An event was sent for an account that does not exist."""
+
+    field = "account"
+
+    def __init__(self, name: object) -> None:
+        super().__init__("account", name)
+        self.reason = "does not exist"
+
+
+class Conflict(DispatcherError):
+    """What was asked does not fit the state of what it was asked for."""
+
+
+class NameTaken(Conflict):
+    """Another account, or another webhook of the account, has this name."""
+
+
+class KeyReused(Conflict):
+    """The idempotency key was used before, for an event with other content."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the idempotency key {key!r} was used before for an event with other content")
+        self.key = key
+
+
+class WrongState(Conflict):
+    """A delivery's state does not allow this."""
+
+
+class WrongDatabase(DispatcherError):
+    """The session given to `enqueue` is not on the database of the engine."""

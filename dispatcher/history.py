@@ -1,0 +1,267 @@
+"""What happened: events, deliveries and attempts as they are kept. Every finder demands the owner."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy.orm import Session
+
+from dispatcher.db.models import Account, Attempt, Delivery, Event, Request, Webhook
+from dispatcher.errors import ConfigurationError, NotFound
+from dispatcher.ids import first_id_at
+from dispatcher.states import Reason, State
+
+PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """An event without its data."""
+
+    id: UUID
+    app: str | None
+    type: str
+    subject: str | None
+    occurred_at: datetime
+    expires_at: datetime | None
+    created_at: datetime
+    delivery_count: int  # how many webhooks matched when it came
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLine:
+    """A delivery with what is needed to recognise its event and webhook."""
+
+    id: UUID
+    event_id: UUID
+    event_type: str | None  # None where the event is no longer kept
+    subject: str | None
+    webhook_id: UUID
+    webhook_name: str | None
+    webhook_url: str  # masked, as are all URLs here
+    state: State
+    reason: Reason | None
+    attempt_count: int
+    due_at: datetime
+    give_up_at: datetime
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt with its request and the answer as captured. An unknown outcome has no request: the worker died."""
+
+    number: int
+    created_at: datetime
+    verdict: str | None
+    outcome_unknown: bool
+    request_id: UUID | None
+    method: str | None
+    url: str | None  # masked
+    headers: str | None  # masked, one `Name: value` a line
+    status: int | None
+    failure: str | None
+    failure_detail: str | None
+    answer_headers: str | None
+    answer_excerpt: bytes | None
+    answer_cut: bool | None
+    answer_unreadable: bool | None
+    started_at: datetime | None
+    duration: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """All there is to know about one delivery."""
+
+    delivery: DeliveryLine
+    event: EventLine | None
+    attempts: Sequence[AttemptRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """All there is to know about one event; `data` as it was given and is sent."""
+
+    event: EventLine
+    data: bytes
+    deliveries: Sequence[DeliveryLine]
+
+
+def list_deliveries(
+    session: Session,
+    account: Account,
+    *,
+    webhook: UUID | None = None,
+    event: UUID | None = None,
+    state: State | None = None,
+    reason: Reason | None = None,
+    before: UUID | None = None,
+    limit: int = PAGE,
+) -> list[DeliveryLine]:
+    """The account's deliveries, newest first; `before` is the last id of the page before. Those of deleted webhooks
+    are among them."""
+    wanted: list[ColumnElement[bool]] = [Delivery.webhook_id == Webhook.id]
+    if event is not None:
+        wanted.append(Delivery.event_id == event)
+    if state is not None:
+        wanted.append(Delivery.state == state)
+    if reason is not None:
+        wanted.append(Delivery.reason == reason)
+    if before is not None:
+        wanted.append(Delivery.id < before)
+    # A page from each webhook's own index, then the newest of these: a quiet account need not read past the
+    # deliveries of busy ones.
+    of_webhook = select(Delivery).where(*wanted).correlate(Webhook).order_by(Delivery.id.desc()).limit(limit).lateral()
+    query = (
+        _delivery_lines(of_webhook.c)
+        .select_from(Webhook)
+        .join(of_webhook, of_webhook.c.webhook_id == Webhook.id)
+        .outerjoin(Event, Event.id == of_webhook.c.event_id)
+        .where(Webhook.account_id == account.id)
+        .order_by(of_webhook.c.id.desc())
+        .limit(limit)
+    )
+    if webhook is not None:
+        query = query.where(Webhook.id == webhook)
+    return [_delivery_line(row) for row in session.execute(query)]
+
+
+def get_delivery(session: Session, account: Account, delivery_id: UUID) -> DeliveryRecord:
+    """One delivery with its event and attempts. Raises NotFound."""
+    row = session.execute(
+        _delivery_lines(Delivery, *_EVENT_COLUMNS)
+        .select_from(Delivery)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .outerjoin(Event, Event.id == Delivery.event_id)
+        .where(Delivery.id == delivery_id, Webhook.account_id == account.id)
+    ).first()
+    if row is None:
+        raise NotFound("delivery", delivery_id)
+    attempts = session.execute(
+        select(*_ATTEMPT_COLUMNS)
+        .outerjoin(Request, Request.id == Attempt.request_id)
+        .where(Attempt.delivery_id == delivery_id)
+        .order_by(Attempt.number)
+    )
+    event = EventLine(*row[-len(_EVENT_COLUMNS) :]) if row.event_type is not None else None
+    return DeliveryRecord(_delivery_line(row), event, [_attempt(attempt) for attempt in attempts])
+
+
+def list_events(
+    session: Session,
+    account: Account,
+    *,
+    subject: str | None = None,
+    event_type: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    undelivered: bool = False,
+    before: UUID | None = None,
+    limit: int = PAGE,
+) -> list[EventLine]:
+    """The account's events, newest first; `before` is the last id of the page before.
+
+    `event_type` takes what a subscription to it takes: the type and all below it. `since` and `until` are about when
+    the event came in. `undelivered`: those that matched no webhook.
+    """
+    query = select(*_EVENT_COLUMNS).where(Event.account_id == account.id)
+    if subject is not None:
+        query = query.where(Event.subject == subject)
+    if event_type is not None:
+        query = query.where(or_(Event.type == event_type, Event.type.startswith(f"{event_type}.", autoescape=True)))
+    if since is not None:
+        query = query.where(Event.id >= first_id_at(since))
+    if until is not None:
+        query = query.where(Event.id < first_id_at(until))
+    if undelivered:
+        query = query.where(Event.delivery_count == 0)
+    if before is not None:
+        query = query.where(Event.id < before)
+    rows = session.execute(query.order_by(Event.id.desc()).limit(limit))
+    return [EventLine(*row) for row in rows]
+
+
+def get_event(session: Session, account: Account, event_id: UUID) -> EventRecord:
+    """One event with its data and deliveries. Raises NotFound."""
+    row = session.execute(
+        select(*_EVENT_COLUMNS, Event.codec, Event.data).where(Event.id == event_id, Event.account_id == account.id)
+    ).first()
+    if row is None:
+        raise NotFound("event", event_id)
+    *line, codec, data = row
+    deliveries = list_deliveries(session, account, event=event_id, limit=max(row.delivery_count, 1))
+    return EventRecord(EventLine(*line), _decoded(codec, data), deliveries)
+
+
+_EVENT_COLUMNS = (
+    Event.id,
+    Event.app,
+    Event.type,
+    Event.subject,
+    Event.occurred_at,
+    Event.expires_at,
+    Event.created_at,
+    Event.delivery_count,
+)
+_ATTEMPT_COLUMNS = (
+    Attempt.number,
+    Attempt.created_at,
+    Attempt.verdict,
+    Attempt.outcome_unknown,
+    Attempt.request_id,
+    Request.method,
+    Request.url_masked,
+    Request.headers_masked,
+    Request.status,
+    Request.failure,
+    Request.failure_detail,
+    Request.answer_headers,
+    Request.answer_excerpt,
+    Request.answer_cut,
+    Request.answer_unreadable,
+    Request.started_at,
+    Request.duration,
+)
+
+
+def _delivery_lines(delivery: Any, *more: Any) -> Select[Any]:
+    """Columns named and ordered as the fields of DeliveryLine."""
+    return select(
+        delivery.id,
+        delivery.event_id,
+        Event.type.label("event_type"),
+        Event.subject,
+        delivery.webhook_id,
+        Webhook.name.label("webhook_name"),
+        Webhook.url_masked.label("webhook_url"),
+        delivery.state,
+        delivery.reason,
+        delivery.attempt_count,
+        delivery.due_at,
+        delivery.give_up_at,
+        delivery.created_at,
+        delivery.finished_at,
+        *more,
+    )
+
+
+def _delivery_line(row: Any) -> DeliveryLine:
+    line = DeliveryLine(*row[: len(fields(DeliveryLine))])
+    return replace(line, state=State(line.state), reason=Reason(line.reason) if line.reason is not None else None)
+
+
+def _attempt(row: Any) -> AttemptRecord:
+    record = AttemptRecord(*row)
+    excerpt = record.answer_excerpt
+    return replace(record, answer_excerpt=bytes(excerpt) if excerpt is not None else None)
+
+
+def _decoded(codec: int, data: bytes) -> bytes:
+    if codec != 0:
+        raise ConfigurationError(f"the event's data is stored in form {codec}, which this version cannot read")
+    return bytes(data)

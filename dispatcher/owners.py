@@ -1,0 +1,37 @@
+"""Whose a webhook, event or delivery is: for operators, who have its id and no account. All raise NotFound."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from dispatcher.db.models import Account, Delivery, Event, Webhook
+from dispatcher.errors import NotFound
+
+
+def owner_of_webhook(session: Session, webhook_id: UUID) -> Account:
+    """A deleted webhook still has its owner."""
+    return _the_owner(session, "webhook", webhook_id, _ACCOUNT_OF_WEBHOOK.where(Webhook.id == webhook_id))
+
+
+def owner_of_event(session: Session, event_id: UUID) -> Account:
+    """The account that an event was enqueued for."""
+    query = select(Account).join(Event, Event.account_id == Account.id).where(Event.id == event_id)
+    return _the_owner(session, "event", event_id, query)
+
+
+def owner_of_delivery(session: Session, delivery_id: UUID) -> Account:
+    """The account of the webhook that a delivery is owed to."""
+    query = _ACCOUNT_OF_WEBHOOK.join(Delivery, Delivery.webhook_id == Webhook.id).where(Delivery.id == delivery_id)
+    return _the_owner(session, "delivery", delivery_id, query)
+
+
+_ACCOUNT_OF_WEBHOOK = select(Account).join(Webhook, Webhook.account_id == Account.id)
+
+
+def _the_owner(session: Session, kind: str, identifier: UUID, query: Select[Any]) -> Account:
+    owner: Account | None = session.scalar(query)
+    if owner is None:
+        raise NotFound(kind, identifier)
+    return owner

@@ -1,0 +1,70 @@
+"""JSON text taken apart without changing it: numbers keep their digits, members their order and their bytes."""
+
+import json
+import re
+from typing import NoReturn
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+# A string, or white space outside of one.
+_STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\n\r]+')
+
+
+def object_members(text: str) -> dict[str, str]:
+    """The members of a JSON object: name -> the value's own text, in order.
+
+    Raises ValueError for what is no JSON object, for NaN and infinities, and for a name that stands twice.
+    """
+    position = _after_space(text, 0)
+    if text[position : position + 1] != "{":
+        raise ValueError("is not a JSON object")
+    members: dict[str, str] = {}
+    position = _after_space(text, position + 1)
+    if text[position : position + 1] == "}":
+        return _ended(text, position + 1, members)
+    while True:
+        if text[position : position + 1] != '"':
+            raise ValueError(f"is not JSON: a name is missing at character {position}")
+        name, position = _DECODER.raw_decode(text, position)
+        if name in members:
+            raise ValueError(f"is ambiguous: the member {name!r} stands twice")
+        position = _after_space(text, position)
+        if text[position : position + 1] != ":":
+            raise ValueError(f"is not JSON: a colon is missing at character {position}")
+        start = _after_space(text, position + 1)
+        try:
+            _, position = _DECODER.raw_decode(text, start)
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
+        members[name] = text[start:position]
+        position = _after_space(text, position)
+        match text[position : position + 1]:
+            case ",":
+                position = _after_space(text, position + 1)
+            case "}":
+                return _ended(text, position + 1, members)
+            case _:
+                raise ValueError(f"is not JSON: a comma or brace is missing at character {position}")
+
+
+def compact(text: str) -> str:
+    """JSON text without the white space between its parts; nothing else changes."""
+    return _STRING_OR_SPACE.sub(lambda found: found[1] or "", text)
+
+
+def _after_space(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    assert found is not None
+    return found.end()
+
+
+def _ended(text: str, position: int, members: dict[str, str]) -> dict[str, str]:
+    if _after_space(text, position) != len(text):
+        raise ValueError(f"is not JSON: more follows at character {position}")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"is not JSON: {name}")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

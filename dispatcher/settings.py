@@ -1,0 +1,138 @@
+"""The one settings object: typed, validated at start, printed masked. `os.environ` is read nowhere else."""
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dispatcher.errors import ConfigurationError
+
+CONNECTION_FILE = "engine.env"
+
+
+class Settings(BaseSettings):
+    """What an installation can choose. Environment names: `DISPATCHER_<NAME>`, but `DATABASE_URL` and `BROKER_URL`.
+
+    Where neither the environment nor an argument says otherwise, the connection file of a locally started engine
+    (`engine.env` in its data directory) fills in.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="DISPATCHER_", extra="ignore", frozen=True, populate_by_name=True, hide_input_in_errors=True
+    )
+
+    database_url: Annotated[
+        SecretStr,
+        Field(
+            validation_alias=AliasChoices("DATABASE_URL", "database_url"),
+            description="PostgreSQL 15 or newer, e.g. postgresql://user:password@host/database",
+        ),
+    ]
+    broker_url: Annotated[
+        SecretStr,
+        Field(
+            validation_alias=AliasChoices("BROKER_URL", "broker_url"),
+            description="Redis or Valkey, e.g. redis://:password@host:6379/0 (rediss:// for TLS, sentinel:// too)",
+        ),
+    ]
+    encryption_keys: Annotated[
+        SecretStr,
+        Field(
+            description="Fernet keys for secrets at rest, comma-separated, newest first; needed by workers, API and "
+            "CLI, not by producers. Make one with `dispatcher secrets generate-key`"
+        ),
+    ] = SecretStr("")
+
+    smtp_host: Annotated[
+        str, Field(description="Mail server for problem notices; empty: notices are counted, not sent")
+    ] = ""
+    smtp_port: Annotated[int, Field(ge=1, le=65535, description="Port of the mail server")] = 25
+    smtp_security: Annotated[
+        Literal["none", "starttls", "tls"], Field(description="How the connection to the mail server is protected")
+    ] = "starttls"
+    smtp_username: Annotated[str, Field(description="User at the mail server; empty: no login")] = ""
+    smtp_password: Annotated[SecretStr, Field(description="Password at the mail server")] = SecretStr("")
+    mail_from: Annotated[str, Field(description="Sender of problem notices")] = "Webhooks <webhooks@localhost>"
+
+    max_in_flight: Annotated[
+        int, Field(ge=1, le=1000, description="Requests one worker child keeps in flight at once")
+    ] = 64
+    grace_seconds: Annotated[
+        float, Field(gt=0, description="How long a warm shutdown waits for requests in flight")
+    ] = 35.0
+    ca_bundle: Annotated[
+        Path | None, Field(description="PEM file of certificate authorities to trust; default: the system's")
+    ] = None
+    idempotency_hours: Annotated[
+        float, Field(gt=0, description="How long an idempotency key is remembered at least")
+    ] = 7 * 24.0
+    time_scale: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Shortens retry schedule and timeouts, for demonstrations and tests (1: real time). "
+            "Notice windows are never scaled",
+        ),
+    ] = 1.0
+
+    log_format: Annotated[Literal["json", "console"], Field(description="How log lines look")] = "json"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Least level logged")] = "info"
+
+    @field_validator("database_url")
+    @classmethod
+    def _psycopg2(cls, url: SecretStr) -> SecretStr:
+        # A bare postgresql:// means psycopg 3 to SQLAlchemy 2.1.
+        scheme, separator, rest = url.get_secret_value().partition("://")
+        if scheme not in {"postgresql", "postgres", "postgresql+psycopg2"} or not separator:
+            raise ValueError("must be a PostgreSQL URL: postgresql://user:password@host/database")
+        return SecretStr(f"postgresql+psycopg2://{rest}")
+
+    @field_validator("broker_url")
+    @classmethod
+    def _redis_protocol(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value().partition("://")[0] not in {"redis", "rediss", "sentinel", "redis+socket"}:
+            raise ValueError("must be a Redis-protocol URL: redis://:password@host:6379/0")
+        return url
+
+
+def environment_name(field: str) -> str:
+    """The environment variable that sets a field."""
+    return field.upper() if field in {"database_url", "broker_url"} else f"DISPATCHER_{field.upper()}"
+
+
+def default_data_dir() -> Path:
+    """Where a locally started engine keeps its data: `DISPATCHER_DATA_DIR`, or the user's data folder."""
+    if chosen := os.environ.get("DISPATCHER_DATA_DIR"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "dispatcher"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "dispatcher"
+
+
+@cache
+def load_settings() -> Settings:
+    """The settings of this process, read once. Raises ConfigurationError naming each variable that is wrong."""
+    try:
+        connection_file = default_data_dir() / CONNECTION_FILE
+        return Settings(_env_file=connection_file if _readable(connection_file) else None)
+    except ValidationError as error:
+        lines = [_explain(part["loc"], part["type"], part["msg"]) for part in error.errors(include_input=False)]
+        raise ConfigurationError("\n".join(lines)) from None
+
+
+def _readable(path: Path) -> bool:
+    return os.access(path, os.R_OK)
+
+
+def _explain(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = str(place[0]) if place else "settings"
+    variable = environment_name(name.lower()) if name.islower() else name
+    if kind == "missing":
+        described = Settings.model_fields[variable.lower()].description
+        return f"{variable} is not set: {described}. Or start an engine here with `./run.sh up`."
+    return f"{variable} {message.removeprefix('Value error, ')}"

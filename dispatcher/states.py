@@ -1,0 +1,38 @@
+"""The state machine of a delivery: one enum, one table of transitions (drawn in docs/states.md, held by a test)."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a delivery stands."""
+
+    READY = "ready"  # due: a claim may take it
+    CLAIMED = "claimed"  # a worker is making the next attempt
+    WAITING = "waiting"  # for the time of its retry
+    DELIVERED = "delivered"
+    DISCARDED = "discarded"  # ended without success, see Reason
+    CANCELLED = "cancelled"  # ended by a person
+
+
+class Reason(StrEnum):
+    """Why a delivery was discarded."""
+
+    REJECTED = "rejected"  # the receiver answered 4xx
+    EXHAUSTED = "exhausted"  # every retry of the schedule failed
+    EXPIRED = "expired"  # the event's own deadline passed, or the delivery waited out its whole schedule
+    WEBHOOK_DISABLED = "webhook_disabled"  # its time ran out while the webhook was disabled
+    WEBHOOK_DELETED = "webhook_deleted"
+    RENDER_FAILED = "render_failed"  # no callback can be made of this message for this webhook
+
+
+OPEN = frozenset({State.READY, State.CLAIMED, State.WAITING})
+CLOSED = frozenset({State.DELIVERED, State.DISCARDED, State.CANCELLED})
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.READY: frozenset({State.CLAIMED, State.DISCARDED, State.CANCELLED}),
+    State.CLAIMED: frozenset({State.DELIVERED, State.WAITING, State.DISCARDED, State.READY}),
+    State.WAITING: frozenset({State.READY, State.DISCARDED, State.CANCELLED}),
+    State.DELIVERED: frozenset({State.READY}),
+    State.DISCARDED: frozenset({State.READY}),
+    State.CANCELLED: frozenset({State.READY}),
+}

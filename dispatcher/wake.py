@@ -1,0 +1,126 @@
+"""Wakes the workers: "something is due", as one small Celery message, sent at most once while one is on its way.
+
+The mark, a key in the broker with a short life, says that a wake is on its way or a loop is awake. The order that
+leaves no gap: a producer commits, then looks at the mark; a loop that is about to end removes the mark, then claims
+once more. Whoever commits before that claim is seen by it; whoever commits after it finds no mark and sends a wake.
+A wake that is lost all the same costs time, never a delivery: the sweep finds what is due.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
+
+DELIVER = "dispatcher.deliver"
+NOTICES = "dispatcher.notices"
+SWEEP = "dispatcher.sweep"
+QUEUES = {DELIVER: "deliver", NOTICES: "mail", SWEEP: "upkeep"}
+
+VISIBILITY_TIMEOUT = timedelta(hours=1)  # a countdown beyond it would run several times
+
+SENT_SECONDS = 5  # a wake that nobody took is sent again after this; the sweep's interval
+AWAKE_SECONDS = 3  # a loop renews its mark each second; a killed one is forgotten after this
+ALARM_LIFE_SECONDS = 60
+_BROKER_TIMEOUT = 1.0
+_PAUSE_AFTER_FAILURE = 5.0
+
+
+def transport_options() -> dict[str, object]:
+    """How every Celery app of the product talks to the broker: bounded, and with enough connections."""
+    return {
+        "visibility_timeout": int(VISIBILITY_TIMEOUT.total_seconds()),
+        "max_connections": 200,
+        "socket_timeout": 10.0,
+        "socket_connect_timeout": _BROKER_TIMEOUT,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
+
+
+class Waker:
+    """Sends wakes for one broker. While the broker is known to be down it does not even try, for a few seconds."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = Celery("dispatcher.producer", broker=broker_url, set_as_current=False)
+        self._app.conf.update(
+            task_ignore_result=True,
+            broker_connection_timeout=_BROKER_TIMEOUT,
+            broker_transport_options={
+                **transport_options(),
+                "socket_timeout": _BROKER_TIMEOUT,
+                "retry_on_timeout": False,
+            },
+            broker_connection_retry=False,
+        )
+        self._down_until = 0.0
+
+    def wake(self, task: str = DELIVER) -> bool:
+        """Wakes, unless a wake is on its way or a loop is awake. True if a message was sent. Never raises for a
+        broker that is away: it says so in the log, and the sweep will find the work."""
+        return self._guarded(lambda: self._mark(_key(task), "sent", SENT_SECONDS, only_new=True) and self._send(task))
+
+    def wake_another(self, task: str = DELIVER) -> bool:
+        """Wakes whatever the mark says: for a loop that found more than it can carry."""
+        return self._guarded(lambda: self._send(task))
+
+    def alarm(self, task: str, slot: int, countdown: float) -> bool:
+        """Wakes after `countdown` seconds, unless an alarm for this slot was set already. The alarm itself expires:
+        one that comes late finds nothing that the sweep has not found."""
+        key = f"dispatcher:alarm:{task}:{slot}"
+        return self._guarded(
+            lambda: (
+                self._mark(key, "set", countdown + ALARM_LIFE_SECONDS, only_new=True)
+                and self._send(task, countdown=countdown, expires=countdown + ALARM_LIFE_SECONDS)
+            )
+        )
+
+    def awake(self, task: str = DELIVER) -> bool:
+        """A loop is running: producers need not wake."""
+        return self._guarded(lambda: self._mark(_key(task), "awake", AWAKE_SECONDS, only_new=False))
+
+    def asleep(self, task: str = DELIVER) -> bool:
+        """The loop is about to end; it must claim once more after this."""
+        return self._guarded(lambda: self._remove(task))
+
+    def _send(self, task: str, *, countdown: float | None = None, expires: float | None = None) -> bool:
+        self._app.send_task(
+            task, queue=QUEUES[task], retry=False, ignore_result=True, countdown=countdown, expires=expires
+        )
+        return True
+
+    def _mark(self, key: str, value: str, seconds: float, *, only_new: bool) -> bool:
+        with self._app.producer_pool.acquire(block=True, timeout=_BROKER_TIMEOUT) as producer:
+            return bool(producer.channel.client.set(key, value, px=int(seconds * 1000), nx=only_new))
+
+    def _remove(self, task: str) -> bool:
+        with self._app.producer_pool.acquire(block=True, timeout=_BROKER_TIMEOUT) as producer:
+            return bool(producer.channel.client.delete(_key(task)))
+
+    def _guarded(self, action: Callable[[], bool]) -> bool:
+        if time.monotonic() < self._down_until:
+            return False
+        try:
+            return action()
+        except (OperationalError, RedisError, OSError) as error:
+            self._down_until = time.monotonic() + _PAUSE_AFTER_FAILURE
+            log.warning(
+                "the broker does not answer (%s); nothing is lost, the next sweep finds the work", type(error).__name__
+            )
+            return False
+
+
+@cache
+def waker_for(broker_url: str) -> Waker:
+    """The process's waker for a broker, made at first use."""
+    return Waker(broker_url)
+
+
+def _key(task: str) -> str:
+    return f"dispatcher:wake:{task}"

@@ -1,0 +1,212 @@
+"""Registered receivers: create, find, change, disable, delete. Every finder demands the owner."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.errors import MessageError
+from email.headerregistry import Address
+from typing import Any, TypedDict, Unpack
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from dispatcher.contracts import DeliveryContract, read_contract, write_contract
+from dispatcher.db.models import Account, Subscription, Webhook
+from dispatcher.encryption import Vault, url_digest
+from dispatcher.errors import InvalidWebhook, NameTaken, NotFound
+from dispatcher.ids import new_id
+from dispatcher.matching import ALL, RULE, is_event_type
+from dispatcher.settings import Settings
+from dispatcher.urls import mask_url, normalise_url
+from schedules.catalog import SCHEDULES
+
+MAX_EVENT_TYPES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """HTTP Basic credentials that callbacks carry."""
+
+    username: str
+    password: str
+
+
+class WebhookFields(TypedDict, total=False):
+    """What a webhook is made of; in a change, only what is given changes."""
+
+    url: str
+    event_types: Sequence[str]  # types, prefixes of whole parts, or `*`
+    name: str | None  # unique in its account, where given
+    app: str | None
+    contact_email: str | None
+    contract: dict[str, Any]  # a DeliveryContract as JSON
+    basic: Basic | None
+
+
+class Webhooks:
+    """The webhooks of an installation, in one transaction."""
+
+    def __init__(self, session: Session, vault: Vault) -> None:
+        self._session = session
+        self._vault = vault
+
+    def create(self, account: Account, *, enabled: bool = True, **fields: Unpack[WebhookFields]) -> Webhook:
+        """Raises InvalidWebhook naming the field, or NameTaken. Nothing is written then."""
+        for required in ("url", "event_types"):
+            if required not in fields:
+                raise InvalidWebhook(required, "is required")
+        webhook = Webhook(id=new_id(), account_id=account.id, enabled=enabled, contract={}, event_types=[])
+        self._apply(webhook, {"contract": {}, **fields})
+        self._session.add(webhook)
+        self._flush()
+        self._session.refresh(webhook)
+        self._subscribe(webhook)
+        return webhook
+
+    def get(self, account: Account, identifier: UUID) -> Webhook:
+        """Raises NotFound for a webhook that is deleted, unknown, or another account's."""
+        webhook = self._session.get(Webhook, identifier)
+        if webhook is None or webhook.account_id != account.id or webhook.deleted_at is not None:
+            raise NotFound("webhook", identifier)
+        return webhook
+
+    def list(self, account: Account) -> Sequence[Webhook]:
+        """The account's webhooks, oldest first, deleted ones left out."""
+        return self._session.scalars(
+            select(Webhook).where(Webhook.account_id == account.id, Webhook.deleted_at.is_(None)).order_by(Webhook.id)
+        ).all()
+
+    def update(self, webhook: Webhook, **fields: Unpack[WebhookFields]) -> Webhook:
+        """Changes what is given. Deliveries that wait use the webhook as it is at their next attempt."""
+        self._apply(webhook, fields)
+        self._changed(webhook)
+        if "event_types" in fields or "app" in fields:
+            self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
+            self._subscribe(webhook)
+        return webhook
+
+    def enable(self, webhook: Webhook) -> Webhook:
+        """What waited while it was disabled is delivered."""
+        webhook.enabled = True
+        webhook.disabled_at = webhook.disabled_by = webhook.disabled_reason = None
+        return self._changed(webhook)
+
+    def disable(self, webhook: Webhook, *, by: str, reason: str | None = None) -> Webhook:
+        """Events still match and their deliveries wait, until their schedule's whole span has passed."""
+        webhook.enabled = False
+        webhook.disabled_at, webhook.disabled_by, webhook.disabled_reason = func.now(), by, reason
+        return self._changed(webhook)
+
+    def delete(self, webhook: Webhook) -> None:
+        """Soft: its secrets are wiped and its name is free again; its deliveries stay listable, open ones end."""
+        self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
+        webhook.deleted_at = func.now()
+        webhook.url_ciphertext = webhook.url_digest = webhook.secrets_ciphertext = None
+        self._changed(webhook)
+
+    def url(self, webhook: Webhook) -> str:
+        """The URL in clear. Raises NotFound once the webhook is deleted."""
+        if webhook.url_ciphertext is None:
+            raise NotFound("webhook", webhook.id)
+        return self._vault.decrypt(webhook.url_ciphertext)
+
+    def basic(self, webhook: Webhook) -> Basic | None:
+        """Its Basic credentials in clear."""
+        return basic_in(self._vault.decrypt_document(webhook.secrets_ciphertext))
+
+    def _apply(self, webhook: Webhook, fields: WebhookFields) -> None:
+        if "url" in fields:
+            url = normalise_url(fields["url"])
+            webhook.url_masked = mask_url(url)
+            webhook.url_ciphertext = self._vault.encrypt(url)
+            webhook.url_digest = url_digest(self._vault.digest_key(self._session.connection()), url)
+        if "event_types" in fields:
+            webhook.event_types = _check_event_types(fields["event_types"])
+        if "name" in fields:
+            webhook.name = _check_text("name", fields["name"])
+        if "app" in fields:
+            webhook.app = _check_text("app", fields["app"])
+        if "contact_email" in fields:
+            webhook.contact_email = _check_email(fields["contact_email"])
+        if "contract" in fields:
+            contract = read_contract(fields["contract"])
+            webhook.contract = write_contract(contract)
+            webhook.retry_span = SCHEDULES[contract.schedule].span
+        if "basic" in fields:
+            webhook.secrets_ciphertext = self._vault.encrypt_document(_check_basic(fields["basic"]))
+
+    def _subscribe(self, webhook: Webhook) -> None:
+        self._session.add_all(
+            Subscription(webhook_id=webhook.id, event_type=name, account_id=webhook.account_id, app=webhook.app)
+            for name in webhook.event_types
+        )
+        self._session.flush()
+
+    def _changed(self, webhook: Webhook) -> Webhook:
+        webhook.version = Webhook.version + 1
+        webhook.updated_at = func.now()
+        self._flush()
+        self._session.refresh(webhook)
+        return webhook
+
+    def _flush(self) -> None:
+        try:
+            self._session.flush()
+        except IntegrityError:
+            raise NameTaken("the account has a webhook of this name already") from None
+
+
+def basic_in(secrets: dict[str, Any]) -> Basic | None:
+    """The Basic credentials in a webhook's opened secrets."""
+    return Basic(**secrets["basic"]) if "basic" in secrets else None
+
+
+def contract_of(webhook: Webhook) -> DeliveryContract:
+    """Its contract with every default filled in."""
+    return read_contract(webhook.contract)
+
+
+def open_vault(connection: Connection, settings: Settings) -> Vault:
+    """The vault, checked against this database. Raises ConfigurationError for keys missing or wrong."""
+    vault = Vault(settings.encryption_keys.get_secret_value())
+    vault.digest_key(connection)
+    return vault
+
+
+def _check_event_types(names: Sequence[str]) -> list[str]:
+    if isinstance(names, str) or not 1 <= len(names) <= MAX_EVENT_TYPES:
+        raise InvalidWebhook("event_types", f"must be a list of 1 to {MAX_EVENT_TYPES} event types or prefixes")
+    for name in names:
+        if name != ALL and not is_event_type(name):
+            raise InvalidWebhook("event_types", f"{RULE}, or `{ALL}` for all")
+    return list(dict.fromkeys(names))
+
+
+def _check_text(field: str, value: str | None) -> str | None:
+    if value is not None and (not 1 <= len(value) <= 255 or not value.isprintable()):
+        raise InvalidWebhook(field, "must have 1 to 255 printable characters")
+    return value
+
+
+def _check_email(value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        address = Address(addr_spec=value)
+    except (ValueError, MessageError, IndexError):
+        raise InvalidWebhook("contact_email", "must be one plain mail address") from None
+    if not value.isascii() or not value.isprintable() or len(value) > 254 or not address.domain:
+        raise InvalidWebhook("contact_email", "must be one plain mail address")
+    return value
+
+
+def _check_basic(basic: Basic | None) -> dict[str, Any]:
+    if basic is None:
+        return {}
+    if not basic.username or ":" in basic.username:
+        raise InvalidWebhook("basic.username", "must not be empty nor hold a colon")
+    for field, value in (("username", basic.username), ("password", basic.password)):
+        if len(value) > 1024 or not value.isprintable():
+            raise InvalidWebhook(f"basic.{field}", "must have at most 1024 printable characters")
+    return {"basic": {"username": basic.username, "password": basic.password}}

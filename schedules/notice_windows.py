@@ -1,0 +1,32 @@
+"""When a notice may be sent: the 24 hours of quiet after a mail, and the waits while the mail server is away."""
+
+from datetime import datetime, timedelta
+
+WINDOW = timedelta(hours=24)  # rolling, from the last mail about the same error; no setting scales it
+
+MAIL_RETRIES = (
+    # After a clean failure. Hourly to the end, so that a mail server that is back is found within an hour.
+    timedelta(minutes=1),
+    timedelta(minutes=5),
+    timedelta(minutes=15),
+    timedelta(minutes=30),
+    *[timedelta(hours=1)] * 23,
+)
+
+
+def is_open(last_sent_at: datetime | None, *, now: datetime) -> bool:
+    """Inside the window of a mail: the same error is counted, not told again."""
+    return last_sent_at is not None and now < last_sent_at + WINDOW
+
+
+def is_stale(observed_at: datetime, *, now: datetime) -> bool:
+    """A mail about something older than the window would alarm about the past: it is not sent any more."""
+    return now >= observed_at + WINDOW
+
+
+def next_try(failed_sends: int, *, observed_at: datetime, now: datetime) -> datetime | None:
+    """When a mail is tried again after its `failed_sends`-th clean failure in a row; None: not any more."""
+    if failed_sends > len(MAIL_RETRIES):
+        return None
+    moment = now + MAIL_RETRIES[failed_sends - 1]
+    return None if is_stale(observed_at, now=moment) else moment

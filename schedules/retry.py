@@ -1,0 +1,30 @@
+"""A retry schedule: a finite list of delays, each counted from the end of the failed attempt."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+RETRY_AFTER_CAP = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySchedule:
+    """`delays[n]` is the wait after the (n+1)th failed attempt; after the last one the delivery is exhausted."""
+
+    name: str
+    delays: tuple[timedelta, ...]
+
+    @property
+    def span(self) -> timedelta:
+        """All delays together: how long a delivery is owed, from its creation."""
+        return sum(self.delays, timedelta())
+
+    def delay(self, step: int, *, scale: float, retry_after: timedelta | None = None) -> timedelta | None:
+        """The wait before the retry of `step` (0 for the first), or None when the schedule is used up.
+
+        `retry_after` is the receiver's own wish where it is honoured: never earlier than the schedule, never later
+        than an hour. `scale` shortens the schedule (not the wish) for demonstrations and tests.
+        """
+        if step >= len(self.delays):
+            return None
+        scheduled = self.delays[step] * scale
+        return scheduled if retry_after is None else max(scheduled, min(retry_after, RETRY_AFTER_CAP))

@@ -1,0 +1,102 @@
+"""Real servers for the whole suite: one PostgreSQL and one Valkey, started once, emptied for each test."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+from cryptography.fernet import Fernet
+from sqlalchemy import Engine, text
+
+from dispatcher.db.migrate import upgrade
+from dispatcher.db.models import Base
+from dispatcher.db.session import engine_for
+from dispatcher.embedded.postgres import EmbeddedPostgres
+from dispatcher.embedded.valkey import EmbeddedValkey
+from dispatcher.settings import Settings, load_settings
+from tests.receiver import Receiver
+
+ENCRYPTION_KEY = Fernet.generate_key().decode()
+
+_EMPTY = text(
+    "TRUNCATE "
+    + ", ".join(f"dispatcher.{table.name}" for table in Base.metadata.sorted_tables if table.name != "installation")
+    + " RESTART IDENTITY CASCADE"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the suite's servers are."""
+
+    database_url: str
+    broker_url: str
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """A migrated PostgreSQL and an empty Valkey for the whole run."""
+    directory: Path = tmp_path_factory.mktemp("servers")
+    with (
+        EmbeddedPostgres(directory / "postgres", password="test-password", durable=False) as postgres,
+        EmbeddedValkey(directory / "valkey", password="test-password", persistent=False) as valkey,
+    ):
+        upgrade(postgres.url)
+        yield Servers(postgres.url, valkey.url)
+
+
+@pytest.fixture
+def environment(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The variables that make this process, and any it starts, use the suite's servers; both are empty."""
+    variables = {
+        "DATABASE_URL": servers.database_url,
+        "BROKER_URL": servers.broker_url,
+        "DISPATCHER_ENCRYPTION_KEYS": ENCRYPTION_KEY,
+        "DISPATCHER_DATA_DIR": str(tmp_path / "no-engine-here"),
+    }
+    for name in [name for name in os.environ if name.startswith("DISPATCHER_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with engine_for(load_url(servers)).begin() as connection:
+        connection.execute(_EMPTY)
+    client = redis.Redis.from_url(servers.broker_url)
+    client.flushall()
+    client.close()
+    load_settings.cache_clear()
+    yield variables
+    load_settings.cache_clear()
+
+
+def load_url(servers: Servers) -> str:
+    """The database's URL as the settings give it."""
+    return Settings(database_url=servers.database_url, broker_url=servers.broker_url).database_url.get_secret_value()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    """What `load_settings` gives in this test."""
+    return load_settings()
+
+
+@pytest.fixture
+def database(settings: Settings) -> Engine:
+    """The migrated, empty database."""
+    return engine_for(settings.database_url.get_secret_value())
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Iterator["redis.Redis"]:
+    """The empty broker."""
+    client = redis.Redis.from_url(settings.broker_url.get_secret_value(), decode_responses=True)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A real HTTP server that answers as it is told, 204 otherwise."""
+    with Receiver() as running:
+        yield running

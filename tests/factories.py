@@ -1,0 +1,94 @@
+"""Accounts, webhooks and events for tests, made through the product's own functions."""
+
+from typing import Any, Unpack
+from uuid import UUID
+
+from sqlalchemy import Engine, Row, text
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import create_account, find_account
+from dispatcher.db.models import Webhook
+from dispatcher.errors import UnknownAccount
+from dispatcher.settings import Settings
+from dispatcher.webhooks import WebhookFields, Webhooks, open_vault
+from workers.context import Context
+from workers.deliver import DeliveryLoop
+
+MESSAGE = {"id": "4023457654", "type": "RECEIVED", "from": "1543", "to": "27001234567", "body": "Yes"}
+RECEIVED = "message.inbound.received"
+
+
+def make_account(database: Engine, name: str = "acme") -> str:
+    """An account of this name, made if need be; returns the name."""
+    with Session(database) as session, session.begin():
+        try:
+            find_account(session, name)
+        except UnknownAccount:
+            create_account(session, name)
+    return name
+
+
+def make_webhook(
+    database: Engine,
+    settings: Settings,
+    *,
+    account: str = "acme",
+    enabled: bool = True,
+    **fields: Unpack[WebhookFields],
+) -> Webhook:
+    """A webhook of an account (made if need be) that takes all events unless told otherwise."""
+    make_account(database, account)
+    with Session(database, expire_on_commit=False) as session, session.begin():
+        webhooks = Webhooks(session, open_vault(session.connection(), settings))
+        return webhooks.create(
+            find_account(session, account), enabled=enabled, **{"event_types": ["*"], **fields}
+        )
+
+
+def change_webhook(database: Engine, settings: Settings, webhook: Webhook, change: str, **arguments: Any) -> None:
+    """Calls `enable`, `disable`, `update` or `delete` for a webhook, in a transaction of its own."""
+    with Session(database) as session, session.begin():
+        webhooks = Webhooks(session, open_vault(session.connection(), settings))
+        getattr(webhooks, change)(session.get_one(Webhook, webhook.id), **arguments)
+
+
+def deliver_all(settings: Settings) -> dict[str, int]:
+    """Runs one delivery loop in this process until nothing is due."""
+    context = Context(settings)
+    try:
+        return DeliveryLoop(context).run()
+    finally:
+        context.drop_transport()
+
+
+def deliveries(database: Engine) -> list[Row[Any]]:
+    """All deliveries, oldest first."""
+    return rows(database, "SELECT * FROM dispatcher.deliveries ORDER BY id")
+
+
+def attempts(database: Engine, delivery_id: UUID | None = None) -> list[Row[Any]]:
+    """The attempts (of one delivery, or all) with their requests."""
+    return rows(
+        database,
+        "SELECT a.number, a.delivery_id, a.verdict, a.outcome_unknown, a.request_id, r.* FROM dispatcher.attempts a"
+        " LEFT JOIN dispatcher.requests r ON r.id = a.request_id"
+        " WHERE CAST(:id AS uuid) IS NULL OR a.delivery_id = :id ORDER BY a.delivery_id, a.number",
+        id=delivery_id,
+    )
+
+
+def rows(database: Engine, statement: str, **parameters: Any) -> list[Row[Any]]:
+    """What a statement finds."""
+    with database.connect() as connection:
+        return list(connection.execute(text(statement), parameters))
+
+
+def change(database: Engine, statement: str, **parameters: Any) -> None:
+    """Changes rows directly: to move time, mostly."""
+    with database.begin() as connection:
+        connection.execute(text(statement), parameters)
+
+
+def make_due(database: Engine) -> None:
+    """Brings every waiting delivery's time."""
+    change(database, "UPDATE dispatcher.deliveries SET due_at = now() - interval '1 second' WHERE state = 'waiting'")

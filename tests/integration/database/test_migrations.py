@@ -1,0 +1,100 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, text
+
+from dispatcher.db.migrate import check_migrated, upgrade
+from dispatcher.db.models import Base
+from dispatcher.db.partitions import PARTITIONED, create_partitions
+from dispatcher.errors import ConfigurationError
+from dispatcher.ids import new_id
+from dispatcher.settings import Settings
+from dispatcher.states import Reason, State
+from tests.factories import rows
+
+
+def test_the_migrations_build_exactly_the_models(database: Engine) -> None:
+    def ours(_object: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:
+        partition = kind == "table" and reflected and name not in {table.name for table in Base.metadata.sorted_tables}
+        return not partition
+
+    with database.connect() as connection:
+        connection.execute(text("SET search_path TO public"))
+        connection.dialect.default_schema_name = "public"
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_schemas": True,
+                "include_name": lambda name, kind, _parents: kind != "schema" or name == "dispatcher",
+                "include_object": ours,
+                "compare_server_default": True,
+            },
+        )
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_partial_indexes_and_checks_are_those_of_the_models(database: Engine) -> None:
+    # Alembic does not compare these.
+    found = {
+        row.indexname: row.indexdef
+        for row in rows(database, "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'dispatcher'")
+    }
+    for table in Base.metadata.sorted_tables:
+        for index in table.indexes:
+            where = index.dialect_options["postgresql"]["where"]
+            assert (where is not None) == (" WHERE " in found[str(index.name)]), index.name
+    (check,) = rows(
+        database, "SELECT pg_get_constraintdef(oid) AS rule FROM pg_constraint WHERE conname = 'deliveries_state_check'"
+    )
+    assert {word for word in State if f"'{word}'" in check.rule} == set(State)
+    (check,) = rows(
+        database, "SELECT pg_get_constraintdef(oid) AS rule FROM pg_constraint WHERE conname = 'deliveries_reason_check'"
+    )
+    assert {word for word in Reason if f"'{word}'" in check.rule} == set(Reason)
+
+
+def test_migrating_again_changes_nothing(database: Engine, settings: Settings) -> None:
+    (before,) = rows(database, "SELECT id FROM dispatcher.installation")
+    upgrade(settings.database_url.get_secret_value())
+    (after,) = rows(database, "SELECT id FROM dispatcher.installation")
+    assert after.id == before.id
+
+
+def test_a_database_without_our_tables_is_told_what_to_do(database: Engine) -> None:
+    with database.connect() as connection:
+        check_migrated(connection)
+        connection.execute(text("ALTER TABLE dispatcher.migrations RENAME TO gone"))
+        with pytest.raises(ConfigurationError, match="run `dispatcher migrate`"):
+            check_migrated(connection)
+        connection.rollback()
+
+
+def test_rows_land_in_the_partition_of_their_week(database: Engine) -> None:
+    now = datetime.now(UTC)
+    monday = now - timedelta(days=now.weekday())
+    event = new_id()
+    with database.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO dispatcher.events (id, account_id, type, occurred_at, delivery_count, data)"
+                " VALUES (:id, :id, 't', now(), 0, '')"
+            ),
+            {"id": event},
+        )
+        place = connection.scalar(
+            text(
+                "SELECT c.relname FROM dispatcher.events e JOIN pg_class c ON c.oid = e.tableoid WHERE e.id = :id"
+            ), {"id": event}
+        )
+    assert place == f"events_{monday:%Y%m%d}"
+
+
+def test_partitions_are_made_ahead_and_only_once(database: Engine) -> None:
+    later = datetime.now(UTC) + timedelta(weeks=3)
+    with database.connect() as connection:
+        assert create_partitions(connection, datetime.now(UTC)) == []
+        assert len(create_partitions(connection, later)) == 3 * len(PARTITIONED)
+        connection.rollback()

@@ -1,0 +1,379 @@
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.orm import Session
+
+from dispatcher import (
+    Accepted,
+    DispatcherError,
+    Event,
+    InvalidEvent,
+    KeyReused,
+    Refused,
+    UnknownAccount,
+    WrongDatabase,
+    enqueue,
+    enqueue_many,
+)
+from dispatcher.ids import time_of
+from dispatcher.settings import Settings, load_settings
+from tests.factories import MESSAGE, RECEIVED, change_webhook, deliveries, make_account, make_webhook, rows
+
+URL = "http://127.0.0.1:9/hook"
+
+
+def stored_events(database: Engine) -> list[Any]:
+    return rows(database, "SELECT * FROM dispatcher.events ORDER BY id")
+
+
+def wakes(broker: "redis.Redis") -> int:
+    return broker.llen("deliver")  # type: ignore[return-value]
+
+
+def test_an_event_is_stored_with_a_delivery_for_each_webhook_that_takes_it(
+    database: Engine, settings: Settings
+) -> None:
+    taking = [
+        make_webhook(database, settings, url=URL, event_types=[RECEIVED]),
+        make_webhook(database, settings, url=URL, event_types=["message", "message.inbound"]),
+        make_webhook(database, settings, url=URL, event_types=["*"]),
+        make_webhook(database, settings, url=URL, event_types=["message.inbound"], enabled=False),
+    ]
+    make_webhook(database, settings, url=URL, event_types=["message.outbound", "message.inbound.received.x"])
+    make_webhook(database, settings, url=URL, account="another")
+    before = datetime.now(UTC)
+
+    accepted = enqueue(RECEIVED, MESSAGE, account="acme", subject="msg-17")
+
+    assert (accepted.deliveries, accepted.repeated) == (4, False)
+    (event,) = stored_events(database)
+    assert (event.id, event.type, event.subject, event.delivery_count) == (accepted.event_id, RECEIVED, "msg-17", 4)
+    assert bytes(event.data) == json.dumps(MESSAGE, separators=(",", ":")).encode()
+    assert event.occurred_at >= before
+    made = deliveries(database)
+    assert {row.webhook_id for row in made} == {webhook.id for webhook in taking}
+    assert {(row.event_id, row.state, row.attempt_count) for row in made} == {(event.id, "ready", 0)}
+    assert all(row.id.version == 7 and time_of(row.id) == time_of(event.id) for row in made)
+
+
+def test_a_delivery_is_owed_for_the_span_of_its_schedule_or_until_the_event_expires(
+    database: Engine, settings: Settings
+) -> None:
+    make_webhook(database, settings, url=URL)
+    enqueue("a", {}, account="acme")
+    expires_at = datetime.now(UTC) + timedelta(minutes=5)
+    enqueue("b", {}, account="acme", expires_at=expires_at)
+    first, second = deliveries(database)
+    assert first.give_up_at - first.created_at == timedelta(days=2, minutes=22, seconds=30)
+    assert second.give_up_at == expires_at
+
+
+def test_a_webhook_with_an_app_takes_only_its_apps_events(database: Engine, settings: Settings) -> None:
+    with_app = make_webhook(database, settings, url=URL, app="shop")
+    without = make_webhook(database, settings, url=URL)
+    enqueue("a", {}, account="acme", app="shop")
+    assert {row.webhook_id for row in deliveries(database)} == {with_app.id, without.id}
+    assert enqueue("a", {}, account="acme", app="other").deliveries == 1
+    assert enqueue("a", {}, account="acme").deliveries == 1
+
+
+def test_an_event_that_matches_nothing_is_kept(database: Engine, settings: Settings, broker: "redis.Redis") -> None:
+    make_account(database)
+    assert enqueue("a", {}, account="acme").deliveries == 0
+    assert [event.delivery_count for event in stored_events(database)] == [0]
+    assert wakes(broker) == 0
+
+
+def test_a_deleted_webhook_takes_nothing(database: Engine, settings: Settings) -> None:
+    webhook = make_webhook(database, settings, url=URL)
+    change_webhook(database, settings, webhook, "delete")
+    assert enqueue("a", {}, account="acme").deliveries == 0
+
+
+def test_the_same_key_with_the_same_content_gives_the_first_event(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url=URL)
+    first = enqueue(RECEIVED, MESSAGE, account="acme", idempotency_key="k")
+    second = enqueue(RECEIVED, MESSAGE, account="acme", idempotency_key="k")
+    assert second == Accepted(first.event_id, 1, repeated=True)
+    assert len(stored_events(database)) == len(deliveries(database)) == 1
+    make_account(database, "another")
+    assert not enqueue(RECEIVED, MESSAGE, account="another", idempotency_key="k").repeated
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"type": "other"},
+        {"data": {"x": 1}},
+        {"subject": "s"},
+        {"app": "a"},
+        {"occurred_at": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"expires_at": datetime(2030, 1, 1, tzinfo=UTC)},
+    ],
+)
+def test_the_same_key_with_other_content_is_refused(
+    database: Engine, settings: Settings, other: dict[str, Any]
+) -> None:
+    make_account(database)
+    content: dict[str, Any] = {"type": RECEIVED, "data": MESSAGE, "account": "acme", "idempotency_key": "k"}
+    enqueue(**content)
+    with pytest.raises(KeyReused):
+        enqueue(**{**content, **other})
+    assert len(stored_events(database)) == 1
+
+
+def test_two_producers_with_one_key_at_once_make_one_event(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url=URL)
+    start = threading.Barrier(8)
+    outcomes: list[Accepted] = []
+
+    def produce() -> None:
+        start.wait()
+        outcomes.append(enqueue(RECEIVED, MESSAGE, account="acme", idempotency_key="k"))
+
+    threads = [threading.Thread(target=produce) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({outcome.event_id for outcome in outcomes}) == 1
+    assert sorted(outcome.repeated for outcome in outcomes) == [False] + [True] * 7
+    assert len(stored_events(database)) == len(deliveries(database)) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "event"),
+    [
+        ("type", {"type": "not a type"}),
+        ("type", {"type": ""}),
+        ("data", {"data": {"x": float("nan")}}),
+        ("data", {"data": {"x": object()}}),
+        ("data", {"data": b'{"x": NaN}'}),
+        ("data", {"data": b"{"}),
+        ("data", {"data": b"\xff"}),
+        ("data", {"data": "\ud800"}),
+        ("data", {"data": "x" * (256 * 1024)}),
+        ("data", {"data": b"[" * 100_000}),
+        ("subject", {"subject": "x" * 256}),
+        ("subject", {"subject": "a\0b"}),
+        ("idempotency_key", {"idempotency_key": "x" * 256}),
+        ("idempotency_key", {"idempotency_key": ""}),
+        ("app", {"app": 7}),
+        ("account", {"account": None}),
+        ("occurred_at", {"occurred_at": datetime(2026, 1, 1)}),  # noqa: DTZ001
+        ("expires_at", {"expires_at": "tomorrow"}),
+    ],
+)
+def test_bad_input_names_its_field_and_writes_nothing(
+    database: Engine, settings: Settings, field: str, event: dict[str, Any]
+) -> None:
+    make_webhook(database, settings, url=URL)
+    with pytest.raises(InvalidEvent) as refused:
+        enqueue(**{"type": RECEIVED, "data": {}, "account": "acme", **event})
+    assert refused.value.field == field
+    assert refused.value.reason
+    assert stored_events(database) == deliveries(database) == []
+
+
+def test_an_unknown_account_is_a_typed_error(database: Engine, settings: Settings) -> None:
+    with pytest.raises(UnknownAccount, match="nobody"):
+        enqueue(RECEIVED, MESSAGE, account="nobody", idempotency_key="k")
+    assert stored_events(database) == rows(database, "SELECT * FROM dispatcher.idempotency_keys") == []
+
+
+def test_the_largest_message_is_taken(database: Engine, settings: Settings) -> None:
+    make_account(database)
+    enqueue("a", b'"' + b"x" * (256 * 1024 - 2) + b'"', account="acme")
+    assert len(stored_events(database)[0].data) == 256 * 1024
+
+
+def test_ready_json_bytes_are_taken_as_they_are(database: Engine, settings: Settings) -> None:
+    make_account(database)
+    given = '{ "id": 634151298329219072,"price":0.0125000000000000001, "ä":"\\u00e4", "a":1,"a":2}'.encode()
+    enqueue("a", given, account="acme")
+    assert bytes(stored_events(database)[0].data) == given
+
+
+# In the caller's transaction
+
+
+def test_in_the_callers_transaction_it_is_there_and_woken_for_only_after_commit(
+    database: Engine, settings: Settings, broker: "redis.Redis"
+) -> None:
+    make_webhook(database, settings, url=URL)
+    with Session(database) as session:
+        enqueue("a", {}, account="acme", session=session)
+        with session.begin_nested():
+            enqueue("b", {}, account="acme", session=session)
+        assert (len(stored_events(database)), wakes(broker)) == (0, 0)
+        session.commit()
+        assert (len(stored_events(database)), wakes(broker)) == (2, 1)
+
+
+def test_rolled_back_it_never_was(database: Engine, settings: Settings, broker: "redis.Redis") -> None:
+    make_webhook(database, settings, url=URL)
+    with Session(database) as session:
+        enqueue("a", {}, account="acme", idempotency_key="k", session=session)
+        session.rollback()
+        session.execute(text("SELECT 1"))
+        session.commit()
+    assert (stored_events(database), wakes(broker)) == ([], 0)
+    assert not enqueue("a", {}, account="acme", idempotency_key="k").repeated
+
+
+def test_a_savepoint_that_is_rolled_back_takes_only_its_own_event(
+    database: Engine, settings: Settings, broker: "redis.Redis"
+) -> None:
+    make_webhook(database, settings, url=URL)
+    with Session(database) as session:
+        enqueue("a", {}, account="acme", session=session)
+        savepoint = session.begin_nested()
+        enqueue("b", {}, account="acme", session=session)
+        savepoint.rollback()
+        session.commit()
+    assert [event.type for event in stored_events(database)] == ["a"]
+    assert wakes(broker) == 1
+
+
+def test_a_session_can_be_used_again_and_again(database: Engine, settings: Settings, broker: "redis.Redis") -> None:
+    make_webhook(database, settings, url=URL)
+    with Session(database) as session:
+        for _ in range(3):
+            enqueue("a", {}, account="acme", session=session)
+            session.commit()
+            assert wakes(broker) == 1
+            broker.flushall()
+
+
+def test_a_refusal_leaves_the_callers_transaction_usable(database: Engine, settings: Settings) -> None:
+    make_account(database)
+    with Session(database) as session:
+        with pytest.raises(UnknownAccount):
+            enqueue("a", {}, account="nobody", session=session)
+        enqueue("a", {}, account="acme", session=session)
+        session.commit()
+    assert len(stored_events(database)) == 1
+
+
+@pytest.fixture
+def other_database(settings: Settings) -> Iterator[Engine]:
+    url = settings.database_url.get_secret_value()
+    with create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS somewhere_else"))
+        connection.execute(text("CREATE DATABASE somewhere_else"))
+        connection.engine.dispose()
+    engine = create_engine(url.rpartition("/")[0] + "/somewhere_else")
+    yield engine
+    engine.dispose()
+
+
+def test_a_session_on_another_database_is_refused(
+    database: Engine, settings: Settings, other_database: Engine
+) -> None:
+    make_account(database)
+    with Session(other_database) as session, pytest.raises(WrongDatabase):
+        enqueue("a", {}, account="acme", session=session)
+    sqlite = create_engine("sqlite://")
+    with Session(sqlite) as session, pytest.raises(WrongDatabase):
+        enqueue("a", {}, account="acme", session=session)
+    sqlite.dispose()
+
+
+# Many
+
+
+def test_many_events_give_one_outcome_each_in_order(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url=URL)
+    events = [Event(type=RECEIVED, data={"n": n}, account="acme") for n in range(2_500)]
+    outcomes = list(enqueue_many(iter(events)))
+    stored = {event.id: json.loads(bytes(event.data))["n"] for event in stored_events(database)}
+    assert [stored[outcome.event_id] for outcome in outcomes if isinstance(outcome, Accepted)] == list(range(2_500))
+    assert len(deliveries(database)) == 2_500
+
+
+def test_a_bad_event_is_refused_and_its_neighbours_go_in(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url=URL)
+    enqueue("a", {"old": True}, account="acme", idempotency_key="used")
+    good = Event(type="a", data={}, account="acme", idempotency_key="k")
+    outcomes = list(
+        enqueue_many(
+            [
+                good,
+                Event(type="no type", data={}, account="acme"),
+                Event(type="a", data={}, account="nobody"),
+                good,
+                Event(type="a", data={"other": 1}, account="acme", idempotency_key="k"),
+                Event(type="a", data={"new": True}, account="acme", idempotency_key="used"),
+                Event(type="a", data={"old": True}, account="acme", idempotency_key="used"),
+                Event(type="a", data={}, account="acme"),
+            ]
+        )
+    )
+    errors = [type(outcome.error) if isinstance(outcome, Refused) else None for outcome in outcomes]
+    assert errors == [None, InvalidEvent, UnknownAccount, None, KeyReused, KeyReused, None, None]
+    first, fourth, seventh = outcomes[0], outcomes[3], outcomes[6]
+    assert isinstance(first, Accepted)
+    assert fourth == Accepted(first.event_id, 1, repeated=True)
+    assert isinstance(seventh, Accepted)
+    assert seventh.repeated
+    assert len(stored_events(database)) == 3
+
+
+def test_many_are_stored_as_they_are_read(database: Engine, settings: Settings) -> None:
+    make_account(database)
+
+    def endless() -> Iterator[Event]:
+        while True:
+            yield Event(type="a", data={}, account="acme")
+
+    outcomes = enqueue_many(endless())
+    assert isinstance(next(outcomes), Accepted)
+    assert len(stored_events(database)) == 1_000
+
+
+# Waking
+
+
+def test_many_calls_make_one_wake(database: Engine, settings: Settings, broker: "redis.Redis") -> None:
+    make_webhook(database, settings, url=URL)
+    for _ in range(20):
+        enqueue("a", {}, account="acme")
+    assert wakes(broker) == 1
+    message = json.loads(broker.lindex("deliver", 0) or "")
+    assert message["headers"]["task"] == "dispatcher.deliver"
+    assert (message["headers"]["argsrepr"], message["headers"]["kwargsrepr"]) == ("()", "{}")
+
+
+@pytest.fixture(params=["refused", "silent"])
+def broken_broker(request: pytest.FixtureRequest, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A broker that refuses connections, or takes them and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if request.param == "silent":
+            listener.listen(50)
+        monkeypatch.setenv("BROKER_URL", f"redis://:x@127.0.0.1:{listener.getsockname()[1]}/0")
+        load_settings.cache_clear()
+        yield
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_with_the_broker_away_events_are_accepted_within_a_bounded_time(database: Engine) -> None:
+    settings = load_settings()
+    make_webhook(database, settings, url=URL)
+    started = datetime.now(UTC)
+    for _ in range(50):
+        assert enqueue("a", {}, account="acme").deliveries == 1
+    # The first call finds out; the others do not even try.
+    assert datetime.now(UTC) - started < timedelta(seconds=20)
+    assert len(deliveries(database)) == 50
+
+
+def test_every_error_is_a_dispatcher_error() -> None:
+    assert all(issubclass(kind, DispatcherError) for kind in (InvalidEvent, KeyReused, UnknownAccount, WrongDatabase))

@@ -1,0 +1,24 @@
+from datetime import UTC, datetime, timedelta
+
+from dispatcher.ids import first_id_at, new_id, time_of
+
+
+def test_an_id_is_a_uuid_of_version_7() -> None:
+    identifier = new_id()
+    assert (identifier.version, identifier.variant) == (7, "specified in RFC 4122")
+
+
+def test_ids_tell_when_they_were_made() -> None:
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    made = time_of(new_id())
+    assert before <= made <= datetime.now(UTC)
+
+
+def test_ids_differ_even_in_one_millisecond() -> None:
+    assert len({new_id() for _ in range(10_000)}) == 10_000
+
+
+def test_a_boundary_is_below_every_id_of_its_moment_and_above_those_before() -> None:
+    identifier = new_id()
+    moment = time_of(identifier)
+    assert first_id_at(moment) <= identifier < first_id_at(moment + timedelta(milliseconds=1))

@@ -1,0 +1,34 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.matching import is_event_type, subscriptions_taking
+
+PARTS = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,10}", fullmatch=True), min_size=1, max_size=8)
+
+
+@pytest.mark.parametrize("name", ["a", "message.inbound.received", "A-b_1", ".".join("abcdefgh"), "x" * 200])
+def test_dotted_parts_are_an_event_type(name: str) -> None:
+    assert is_event_type(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "a.", ".a", "a..b", "a b", "ä", "a\n", "*", "a.*", ".".join("abcdefghi"), "x" * 201, None, 7]
+)
+def test_anything_else_is_not(name: object) -> None:
+    assert not is_event_type(name)
+
+
+def test_a_prefix_takes_whole_parts_only() -> None:
+    assert subscriptions_taking("message.inbound.received") == [
+        "*",
+        "message",
+        "message.inbound",
+        "message.inbound.received",
+    ]
+
+
+@given(PARTS, PARTS)
+def test_a_subscription_takes_an_event_exactly_if_its_parts_begin_the_events(event: list[str], wish: list[str]) -> None:
+    taken = ".".join(wish) in subscriptions_taking(".".join(event))
+    assert taken == (event[: len(wish)] == wish)

@@ -1,0 +1,41 @@
+from datetime import timedelta
+
+from schedules.catalog import DEFAULT
+from schedules.retry import RETRY_AFTER_CAP
+
+
+def delays() -> list[timedelta]:
+    found, step = [], 0
+    while (delay := DEFAULT.delay(step, scale=1)) is not None:
+        found.append(delay)
+        step += 1
+    return found
+
+
+def test_the_default_schedule_is_90_s_3_6_12_min_then_every_15_min_for_two_days() -> None:
+    minutes = [delay / timedelta(minutes=1) for delay in delays()]
+    assert minutes[:4] == [1.5, 3, 6, 12]
+    assert set(minutes[4:]) == {15}
+    assert sum(minutes[4:]) == 2 * 24 * 60
+    assert len(minutes) == 196
+
+
+def test_the_span_is_all_delays_together() -> None:
+    assert DEFAULT.span == sum(delays(), timedelta()) == timedelta(days=2, minutes=22, seconds=30)
+
+
+def test_scale_shortens_the_schedule() -> None:
+    assert DEFAULT.delay(0, scale=0.1) == timedelta(seconds=9)
+
+
+def test_a_receivers_wish_never_makes_a_retry_earlier() -> None:
+    assert DEFAULT.delay(0, scale=1, retry_after=timedelta(seconds=1)) == timedelta(seconds=90)
+
+
+def test_a_receivers_wish_makes_a_retry_later_up_to_a_cap() -> None:
+    assert DEFAULT.delay(0, scale=1, retry_after=timedelta(seconds=120)) == timedelta(seconds=120)
+    assert DEFAULT.delay(0, scale=1, retry_after=timedelta(days=3)) == RETRY_AFTER_CAP
+
+
+def test_a_wish_gives_no_retry_that_the_schedule_has_not() -> None:
+    assert DEFAULT.delay(196, scale=1, retry_after=timedelta(seconds=1)) is None
