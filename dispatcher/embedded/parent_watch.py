@@ -1,0 +1,38 @@
+"""Ends processes whose parent has died, where the kernel has no parent-death signal (macOS). Run as a script, by path.
+
+The parent holds the other end of this program's standard input and writes one line "PID SIGNAL" per child; the end of
+input means that the parent is gone, however it went. Kept free of imports from the package: it must start fast.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+
+
+def watch() -> None:
+    """Collect children until the parent is gone, then signal those that are still the parent's."""
+    children: dict[int, int] = {}
+    for line in sys.stdin:
+        pid, _, signal_number = line.partition(" ")
+        children[int(pid)] = int(signal_number)
+    for pid, signal_number in children.items():
+        if _is_orphaned_leader(pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal_number)
+
+
+def _is_orphaned_leader(pid: int) -> bool:
+    # The number of a child that ended long ago may belong to a stranger by now. Ours lead their own session and were
+    # just adopted, which is next to never true of a stranger.
+    try:
+        if os.getsid(pid) != pid:
+            return False
+    except OSError:
+        return False
+    asked = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+    return asked.stdout.strip() == "1"
+
+
+if __name__ == "__main__":
+    watch()

@@ -1,0 +1,65 @@
+"""Whether a child serves already: checks that are asked again and again until they agree."""
+
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from dispatcher.embedded.ports import LOOPBACK
+from dispatcher.wake import transport_options
+
+Check = Callable[[], bool]
+_ASK_SECONDS = 1.0
+_PING_SECONDS = 0.3
+
+
+def at_once() -> bool:
+    """For children with nothing to wait for."""
+    return True
+
+
+def listening(port: int) -> Check:
+    """Something accepts connections on the port of 127.0.0.1."""
+
+    def check() -> bool:
+        try:
+            socket.create_connection((LOOPBACK, port), timeout=_ASK_SECONDS).close()
+        except OSError:
+            return False
+        return True
+
+    return check
+
+
+def answers(port: int, path: str) -> Check:
+    """A GET on the port of 127.0.0.1 is answered with 200."""
+    # No proxy of the environment between us and our own child.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def check() -> bool:
+        try:
+            with opener.open(f"http://{LOOPBACK}:{port}{path}", timeout=_ASK_SECONDS) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError, ValueError):
+            return False
+
+    return check
+
+
+def worker_answers(broker_url: str, node: str) -> Check:
+    """The Celery worker `node` of this machine answers a ping through the broker."""
+    app = Celery("dispatcher.up", broker=broker_url, set_as_current=False)
+    app.conf.update(broker_transport_options=transport_options())
+    destination = [f"{node}@{socket.gethostname()}"]
+
+    def check() -> bool:
+        try:
+            return bool(app.control.ping(destination=destination, timeout=_PING_SECONDS))
+        except (OperationalError, RedisError, OSError):
+            return False
+
+    return check

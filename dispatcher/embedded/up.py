@@ -1,0 +1,193 @@
+"""A whole engine on this machine: servers, migrations, API, workers, beat and Flower in one process tree."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from dispatcher.embedded.data_dir import FLOWER_PASSWORD, KEYS, DataDirectory, new_password
+from dispatcher.embedded.errors import PortTaken
+from dispatcher.embedded.ports import LOOPBACK, is_free, preferred_port
+from dispatcher.embedded.postgres import EmbeddedPostgres
+from dispatcher.embedded.processes import Child, ProcessTree, StopRequested
+from dispatcher.embedded.readiness import answers, worker_answers
+from dispatcher.embedded.spawn import inherited
+from dispatcher.embedded.valkey import EmbeddedValkey
+from dispatcher.settings import default_data_dir
+
+API_PORT = 8080
+FLOWER_PORT = 5555
+FLOWER_USER = "dispatcher"
+
+_AS_ROOT_ON_PURPOSE = "ignore:You're running the worker with superuser privileges"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start, and where. A port of None: the usual one, or a free one where that is taken."""
+
+    data_dir: Path | None = None
+    temporary: bool = False
+    api_port: int | None = None
+    flower_port: int | None = None
+    concurrency: int = 2
+    extra_env: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningEngine:
+    """An engine that is ready: its addresses, and its tree, to which more children can be added."""
+
+    tree: ProcessTree
+    directory: DataDirectory
+    environment: Mapping[str, str]
+    api_address: str
+    flower_address: str
+
+    def settings_for_clients(self) -> dict[str, str]:
+        """The variables by which another program of the product talks to this engine."""
+        return {name: self.environment[name] for name in ("DATABASE_URL", "BROKER_URL", KEYS, "DISPATCHER_DATA_DIR")}
+
+
+def run_up(plan: Plan) -> None:
+    """Run the engine until Ctrl-C or SIGTERM. Raises an EmbeddedError when it cannot start or a child dies."""
+    with contextlib.suppress(StopRequested), running_engine(plan) as engine:
+        engine.tree.say(_welcome(engine, plan))
+        engine.tree.run()
+
+
+@contextlib.contextmanager
+def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[RunningEngine]:
+    """A ready engine for the length of a block; the output of its children goes to `stream` (default: stdout).
+
+    Raises StopRequested when it is interrupted while starting.
+    """
+    directory = DataDirectory.thrown_away() if plan.temporary else DataDirectory.at(plan.data_dir)
+    with directory, ProcessTree(stream=stream) as tree:
+        api_port = _choose_port(tree, "API", plan.api_port, API_PORT)
+        flower_port = _choose_port(tree, "Flower address", plan.flower_port, FLOWER_PORT, taken=api_port)
+        given = _GivenServers()
+        keys = (plan.extra_env or {}).get(KEYS) or given.encryption_keys.get_secret_value()
+        addresses = {
+            "DATABASE_URL": given.database_url.get_secret_value() or _postgres(tree, directory, plan),
+            "BROKER_URL": given.broker_url.get_secret_value() or _valkey(tree, directory, plan),
+            "DISPATCHER_API_ADDRESS": f"http://{LOOPBACK}:{api_port}",
+            "DISPATCHER_FLOWER_ADDRESS": f"http://{LOOPBACK}:{flower_port}",
+        }
+        lines = {**addresses, **directory.lasting_secrets(keys=keys)}
+        directory.publish(lines)
+        environment = {
+            **inherited(plan.extra_env or {}),
+            "PYTHONUNBUFFERED": "1",
+            "DISPATCHER_DATA_DIR": str(directory.path),
+            **{name: lines[name] for name in ("DATABASE_URL", "BROKER_URL", KEYS)},
+        }
+        tree.finish(_python("migrate", directory, environment, "dispatcher", "migrate"))
+        flower = _flower(directory, environment, flower_port, lines[FLOWER_PASSWORD])
+        tree.start(*_engine_children(plan, directory, environment, api_port), flower)
+        yield RunningEngine(
+            tree, directory, environment, addresses["DISPATCHER_API_ADDRESS"], addresses["DISPATCHER_FLOWER_ADDRESS"]
+        )
+
+
+class _GivenServers(BaseSettings):
+    """What the environment itself says, without what an earlier engine left in its file."""
+
+    database_url: SecretStr = Field(SecretStr(""), validation_alias="DATABASE_URL")
+    broker_url: SecretStr = Field(SecretStr(""), validation_alias="BROKER_URL")
+    encryption_keys: SecretStr = Field(SecretStr(""), validation_alias=KEYS)
+
+
+def _choose_port(tree: ProcessTree, purpose: str, asked: int | None, usual: int, *, taken: int = 0) -> int:
+    if asked is not None:
+        if asked == taken or not is_free(asked):
+            raise PortTaken(purpose, asked)
+        return asked
+    port = preferred_port(usual, taken=frozenset({taken}))
+    if port != usual:
+        tree.say(f"Port {usual} is taken; the {purpose} uses {port}.")
+    return port
+
+
+def _postgres(tree: ProcessTree, directory: DataDirectory, plan: Plan) -> str:
+    def make(output: int) -> EmbeddedPostgres:
+        return EmbeddedPostgres(
+            directory.path / "postgres", password=new_password(), durable=not plan.temporary, output=output
+        )
+
+    return tree.serve("postgres", make).url
+
+
+def _valkey(tree: ProcessTree, directory: DataDirectory, plan: Plan) -> str:
+    def make(output: int) -> EmbeddedValkey:
+        return EmbeddedValkey(
+            directory.path / "valkey", password=new_password(), persistent=not plan.temporary, output=output
+        )
+
+    return tree.serve("valkey", make).url
+
+
+def _engine_children(
+    plan: Plan, directory: DataDirectory, environment: Mapping[str, str], api_port: int
+) -> tuple[Child, ...]:
+    def celery(name: str, *words: str, ready: Callable[[], bool] | None = None) -> Child:
+        return _python(name, directory, environment, "celery", "-q", "-A", "workers", *words, ready=ready)
+
+    broker = environment["BROKER_URL"]
+    uvicorn = ("uvicorn", "dispatcher.api.app:app", "--host", LOOPBACK, "--port", str(api_port))
+    deliver = ("worker", "-Q", "deliver", "-n", "deliver@%h", "-P", "prefork", "-c", str(plan.concurrency))
+    upkeep = ("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "1")
+    return (
+        _python("api", directory, environment, *uvicorn, ready=answers(api_port, "/healthz")),
+        celery("deliver", *deliver, ready=worker_answers(broker, "deliver")),
+        celery("upkeep", *upkeep, ready=worker_answers(broker, "upkeep")),
+        celery("beat", "beat", "-s", str(directory.path / "beat-schedule"), "--pidfile="),
+    )
+
+
+def _flower(directory: DataDirectory, environment: Mapping[str, str], port: int, password: str) -> Child:
+    # By environment, not by arguments: every account of the machine can read those.
+    chosen = {**environment, "FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}", "FLOWER_READ_ONLY": "true"}
+    words = ("celery", "-q", "-A", "workers", "flower", "--logging=error", f"--address={LOOPBACK}", f"--port={port}")
+    return _python("flower", directory, chosen, *words, ready=answers(port, "/healthcheck"))
+
+
+def _python(
+    name: str,
+    directory: DataDirectory,
+    environment: Mapping[str, str],
+    *words: str,
+    ready: Callable[[], bool] | None = None,
+) -> Child:
+    # Started inside the data directory and with -P: Celery and Python look for modules in the current folder, and
+    # where the user happens to stand there may be a package `workers` of another program.
+    argv = (sys.executable, "-P", "-W", _AS_ROOT_ON_PURPOSE, "-m", *words)
+    if ready is None:
+        return Child(name, argv, environment, cwd=directory.path)
+    return Child(name, argv, environment, ready, cwd=directory.path)
+
+
+def _welcome(engine: RunningEngine, plan: Plan) -> str:
+    directory = engine.directory
+    elsewhere = directory.path != default_data_dir().absolute()
+    command = f"DISPATCHER_DATA_DIR={directory.path} ./run.sh" if elsewhere else "./run.sh"
+    return "\n".join(
+        (
+            "",
+            "The engine is running. Ctrl-C stops it.",
+            "",
+            f"  API       {engine.api_address}",
+            f"  Flower    {engine.flower_address}  user {FLOWER_USER}, password: the line {FLOWER_PASSWORD}",
+            f"            in {directory.connection_file}",
+            f"  Data      {directory.path}{'  (temporary: deleted at the end)' if plan.temporary else ''}",
+            f"  Enqueue   {command} account create acme",
+            f"            {command} webhook create --help",
+            f"            {command} enqueue --account acme --type message.sent FILE.ndjson",
+            "",
+        )
+    )

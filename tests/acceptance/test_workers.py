@@ -1,0 +1,189 @@
+"""Whole worker processes, as an operator starts them: `celery -A workers worker`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from dispatcher import enqueue
+from dispatcher.settings import Settings
+from tests.behaviours import Answer, final
+from tests.factories import MESSAGE, RECEIVED, attempts, change, deliveries, make_webhook
+from tests.receiver import Receiver
+
+pytestmark = pytest.mark.acceptance
+
+
+class Node:
+    """A running node and what it has said so far."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.process, self._log = process, log
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def lines(self, text: str) -> list[dict[str, Any]]:
+        """The log lines with this text."""
+        parsed = [json.loads(line) for line in self.said.splitlines() if line.startswith("{")]
+        return [line for line in parsed if line.get("event") == text]
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+
+@contextmanager
+def celery(*words: str, log: Path, **more: str) -> Iterator[Node]:
+    """Runs `celery -A workers ...` until the block ends."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "workers", *words],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **more},
+            start_new_session=True,
+        )
+        try:
+            yield Node(process, log)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait(20)
+
+
+def eventually(condition: Callable[[], object], node: Node, seconds: float = 30.0) -> None:
+    """Waits for something that other processes bring about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert node.process.poll() is None, f"the node ended with {node.process.returncode}:\n{node.said}"
+        assert time.monotonic() < deadline, f"did not happen in {seconds} s:\n{node.said}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def deliver_node(settings: Settings, tmp_path: Path) -> Iterator[Node]:
+    with celery("worker", "-Q", "deliver", "-n", "deliver@%h", "-c", "2", log=tmp_path / "deliver.log") as node:
+        yield node
+
+
+@pytest.fixture
+def second_node(settings: Settings, tmp_path: Path) -> Iterator[Node]:
+    with celery("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "1", log=tmp_path / "upkeep.log") as node:
+        yield node
+
+
+@pytest.fixture
+def beat(settings: Settings, tmp_path: Path) -> Iterator[Node]:
+    schedule = str(tmp_path / "schedule")
+    with celery("beat", "-s", schedule, log=tmp_path / "beat.log", DISPATCHER_TIME_SCALE="0.01") as node:
+        yield node
+
+
+def states(database: Engine) -> list[str]:
+    return [row.state for row in deliveries(database)]
+
+
+def test_an_event_reaches_its_receiver_through_a_real_worker(
+    database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook?secret=planted-secret"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    receiver.wait_for(1, timeout=30)
+    eventually(lambda: states(database) == ["delivered"], deliver_node)
+    eventually(lambda: deliver_node.lines("delivered"), deliver_node)
+    (line,) = deliver_node.lines("delivered")
+    (delivery,) = deliveries(database)
+    assert (line["delivery"], line["attempt"], line["status"], line["level"]) == (str(delivery.id), 1, 200, "info")
+    assert "planted-secret" not in deliver_node.said
+
+
+def test_a_warm_stop_ends_what_is_in_flight_and_leaves_the_rest(
+    database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node
+) -> None:
+    gate = receiver.gate()
+    receiver.script("/hook", (gate, final(200)))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    for _ in range(30):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    receiver.wait_for(4, timeout=30)
+    deliver_node.process.send_signal(signal.SIGTERM)
+    eventually(lambda: "Warm shutdown" in deliver_node.said, deliver_node)
+    gate.open()
+    assert deliver_node.process.wait(30) == 0
+    found = states(database)
+    assert set(found) == {"delivered", "ready"}
+    assert found.count("delivered") == len(receiver.received) < 30
+    assert all(row.status == 200 for row in attempts(database))
+
+
+def test_a_killed_worker_loses_nothing(
+    database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node, second_node: Node, beat: Node
+) -> None:
+    """kill -9 with requests in flight: their claims expire, the sweep records the attempts as unknown, all arrives."""
+    gate = receiver.gate()
+    receiver.script("/hook", (gate, final(200)))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    for _ in range(20):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    receiver.wait_for(4, timeout=30)
+    eventually(lambda: states(database).count("claimed") >= 4, deliver_node)
+    for child in deliver_node.children():
+        child.kill()
+    gate.open()
+    change(database, "UPDATE dispatcher.deliveries SET claimed_until = now() WHERE state = 'claimed'")
+    eventually(lambda: states(database) == ["delivered"] * 20, deliver_node, 60)
+    assert sum(row.outcome_unknown for row in attempts(database)) >= 4
+    assert {r.header("Dispatcher-Delivery-Id") for r in receiver.received} == {
+        str(row.id) for row in deliveries(database)
+    }
+
+
+def test_what_the_broker_lost_is_found_by_the_sweep(
+    database: Engine,
+    settings: Settings,
+    receiver: Receiver,
+    deliver_node: Node,
+    second_node: Node,
+    beat: Node,
+    broker: "redis.Redis",
+) -> None:
+    eventually(lambda: " ready." in deliver_node.said and " ready." in second_node.said, deliver_node)
+    receiver.script("/hook", Answer(500), Answer(200))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    eventually(lambda: states(database) == ["waiting"], deliver_node)
+    broker.flushall()
+    change(database, "UPDATE dispatcher.deliveries SET due_at = now()")
+    eventually(lambda: states(database) == ["delivered"], beat)
+    assert len(receiver.received) == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("DISPATCHER_ENCRYPTION_KEYS", "", "DISPATCHER_ENCRYPTION_KEYS is not set"),
+        ("DISPATCHER_ENCRYPTION_KEYS", "bm90IGEga2V5IG9mIHRoaXMgZGF0YWJhc2UuLi4uLi4=", "add the key that it was encrypted with"),
+        ("DATABASE_URL", "mysql://x", "must be a PostgreSQL URL"),
+        ("DISPATCHER_TIME_SCALE", "2", "DISPATCHER_TIME_SCALE"),
+    ],
+)
+def test_a_worker_that_cannot_work_says_why_and_ends(
+    database: Engine, settings: Settings, tmp_path: Path, variable: str, value: str, sentence: str
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/")
+    with celery("worker", "-Q", "deliver", "-c", "1", log=tmp_path / "log", **{variable: value}) as node:
+        assert node.process.wait(30) != 0
+    assert sentence in node.said
+    assert "Traceback" not in node.said

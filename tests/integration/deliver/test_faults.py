@@ -1,0 +1,325 @@
+"""What is lost and what is not when workers, broker or database fail in the middle."""
+
+import subprocess
+import sys
+import threading
+
+import psycopg2
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from dispatcher import enqueue
+from dispatcher.settings import Settings
+from tests.behaviours import Answer, final
+from tests.factories import (
+    MESSAGE,
+    RECEIVED,
+    attempts,
+    change,
+    change_webhook,
+    deliver_all,
+    deliveries,
+    make_due,
+    make_webhook,
+    rows,
+)
+from tests.receiver import Receiver
+from workers import deliver
+from workers.claims import Claimer
+from workers.context import Context
+from workers.sweep import sweep
+from workers.upkeep import upkeep
+
+WAKE = "dispatcher:wake:dispatcher.deliver"
+
+
+def claim_and_die(database: Engine) -> None:
+    """What a worker leaves behind that is killed between its claim and its record, once the claim has expired."""
+    with database.begin() as connection:
+        assert Claimer().claim(connection, [], 100).claims
+    change(database, "UPDATE dispatcher.deliveries SET claimed_until = now() WHERE state = 'claimed'")
+
+
+def test_a_claimed_delivery_cannot_be_claimed_twice(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/")
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    with database.begin() as one, database.begin() as other:
+        assert len(Claimer().claim(one, [], 10).claims) == 1
+        assert Claimer().claim(other, [], 10).claims == []
+    with database.begin() as connection:
+        assert Claimer().claim(connection, [], 10).claims == []
+
+
+def test_a_claim_takes_from_each_webhook_what_its_window_allows(database: Engine, settings: Settings) -> None:
+    webhooks = [make_webhook(database, settings, url="http://127.0.0.1:9/") for _ in range(10)]
+    for _ in range(20):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    claimer = Claimer()
+    with database.begin() as connection:
+        claimed = claimer.claim(connection, [(webhooks[0].id, 0), (webhooks[1].id, 9)], 1_000)
+    taken = {webhook.id: 0 for webhook in webhooks}
+    for claim in claimed.claims:
+        taken[claim.webhook_id] += 1
+    assert list(taken.values()) == [0, 9, 4, 4, 4, 4, 4, 4, 4, 4]
+    assert (claimed.lap_done, claimed.full) == (True, False)
+
+
+def test_claims_rotate_so_that_every_due_webhook_is_served_equally(database: Engine, settings: Settings) -> None:
+    webhooks = [make_webhook(database, settings, url="http://127.0.0.1:9/") for _ in range(25)]
+    for _ in range(20):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    claimer = Claimer()
+    served = {webhook.id: 0 for webhook in webhooks}
+    for _ in range(25):
+        with database.begin() as connection:
+            for claim in claimer.claim(connection, [], 8).claims:
+                served[claim.webhook_id] += 1
+    assert set(served.values()) == {8}
+
+
+def test_an_expired_claim_is_recorded_as_unknown_and_made_again(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    claim_and_die(database)
+    assert deliver_all(settings)["claimed"] == 0
+    assert sweep(Context(settings))["freed"] == 1
+    assert deliver_all(settings)["delivered"] == 1
+    assert [(row.number, row.outcome_unknown, row.status) for row in attempts(database)] == [
+        (1, True, None),
+        (2, False, 200),
+    ]
+    assert [(row.state, row.schedule_step, row.unknown_in_a_row) for row in deliveries(database)] == [("delivered", 0, 0)]
+
+
+def test_every_third_expired_claim_in_a_row_uses_a_step_of_the_schedule(
+    database: Engine, settings: Settings
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/")
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    seen = []
+    for _ in range(3):
+        claim_and_die(database)
+        sweep(Context(settings))
+        seen += [(row.state, row.schedule_step, row.unknown_in_a_row) for row in deliveries(database)]
+    assert seen == [("ready", 0, 1), ("ready", 0, 2), ("waiting", 1, 0)]
+
+
+def test_a_result_whose_claim_was_lost_changes_nothing(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    gate = receiver.gate()
+    receiver.script("/hook", (gate, final(500)), Answer(200))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    slow = threading.Thread(target=deliver_all, args=(settings,))
+    slow.start()
+    receiver.wait_for(1)
+    change(database, "UPDATE dispatcher.deliveries SET claimed_until = now()")
+    sweep(Context(settings))
+    deliver_all(settings)
+    gate.open()
+    slow.join(30)
+    assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("delivered", 2)]
+    assert [(row.number, row.outcome_unknown, row.status) for row in attempts(database)] == [
+        (1, True, None),
+        (2, False, 200),
+    ]
+
+
+def test_with_the_broker_emptied_the_sweep_finds_and_wakes(
+    database: Engine, settings: Settings, receiver: Receiver, broker: "redis.Redis"
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    broker.flushall()
+    sweep(Context(settings))
+    assert broker.llen("deliver") == 1
+    sweep(Context(settings))
+    assert broker.llen("deliver") == 1
+
+
+def test_a_sweep_with_nothing_due_wakes_nobody(
+    database: Engine, settings: Settings, receiver: Receiver, broker: "redis.Redis"
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/status/500"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    deliver_all(settings)
+    broker.flushall()
+    assert sweep(Context(settings)) == {"promoted": 0, "freed": 0}
+    assert broker.llen("deliver") == 0
+    make_due(database)
+    assert sweep(Context(settings)) == {"promoted": 1, "freed": 0}
+    assert broker.llen("deliver") == 1
+
+
+def test_many_retries_set_one_alarm_per_slot(
+    database: Engine, settings: Settings, receiver: Receiver, broker: "redis.Redis"
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/status/500"))
+    for _ in range(30):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    deliver_all(settings)
+    assert len(deliveries(database)) == 30
+    assert 1 <= broker.llen("upkeep") <= 3
+    assert len(list(broker.scan_iter("dispatcher:alarm:*"))) == broker.llen("upkeep")
+
+
+def test_a_loop_survives_a_database_that_goes_away_and_loses_no_result(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "DATABASE_PAUSE", 0.05)
+    gate = receiver.gate()
+    receiver.script("/hook", (gate, final(200)))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    tally: list[dict[str, int]] = []
+    loop = threading.Thread(target=lambda: tally.append(deliver_all(settings)))
+    loop.start()
+    receiver.wait_for(1)
+    own = settings.database_url.get_secret_value().replace("+psycopg2", "")
+    administrator = psycopg2.connect(own.rpartition("/")[0] + "/postgres")
+    administrator.autocommit = True
+    with administrator.cursor() as cursor:
+        # Nobody gets in, and whoever is in is thrown out: what a restart looks like from a client.
+        cursor.execute("ALTER DATABASE dispatcher ALLOW_CONNECTIONS false")
+        try:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = 'dispatcher' AND pid <> pg_backend_pid()"
+            )
+            gate.open()
+            loop.join(1)
+            assert loop.is_alive()
+        finally:
+            cursor.execute("ALTER DATABASE dispatcher ALLOW_CONNECTIONS true")
+    administrator.close()
+    loop.join(30)
+    assert tally == [{"claimed": 1, "delivered": 1, "retried": 0, "discarded": 0}]
+    assert len(receiver.received) == 1
+    assert [row.state for row in deliveries(database)] == ["delivered"]
+
+
+def test_a_stopping_loop_finishes_what_is_in_flight_and_claims_no_more(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = receiver.gate()
+    receiver.script("/hook", (gate, final(200)))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    for _ in range(20):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    stop = threading.Event()
+    monkeypatch.setattr(deliver, "is_stopping", stop.is_set)
+    loop = threading.Thread(target=deliver_all, args=(settings,))
+    loop.start()
+    receiver.wait_for(4)
+    stop.set()
+    gate.open()
+    loop.join(30)
+    assert not loop.is_alive()
+    states = [row.state for row in deliveries(database)]
+    assert (states.count("delivered"), states.count("ready")) == (4, 16)
+
+
+def test_the_stop_flag_is_seen_by_a_child_forked_before() -> None:
+    script = """
+import os, time
+from workers import stopping
+child = os.fork()
+if child == 0:
+    deadline = time.monotonic() + 20
+    while not stopping.is_stopping() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os._exit(0 if stopping.is_stopping() else 1)
+assert not stopping.is_stopping()
+stopping.ask_to_stop()
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
+
+
+def test_a_loop_past_its_age_hands_a_wake_over_and_ends(
+    database: Engine, settings: Settings, receiver: Receiver, broker: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "LONGEST_LIFE", deliver.timedelta(0))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    broker.flushall()
+    assert deliver_all(settings)["claimed"] == 0
+    assert broker.llen("deliver") == 1
+    assert broker.get(WAKE) is None
+
+
+def test_a_claim_that_comes_back_full_wakes_another_child(
+    database: Engine, settings: Settings, receiver: Receiver, broker: "redis.Redis"
+) -> None:
+    for _ in range(20):
+        make_webhook(database, settings, url=receiver.url("/hook"))
+    for _ in range(10):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    broker.flushall()
+    assert deliver_all(settings)["delivered"] == 200
+    assert broker.llen("deliver") == 1
+
+
+def test_deliveries_of_a_deleted_webhook_end_with_that_reason(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    webhook = make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    change_webhook(database, settings, webhook, "delete")
+    assert deliver_all(settings)["claimed"] == 0
+    assert upkeep(Context(settings))["ended"] == 1
+    assert [(row.state, row.reason) for row in deliveries(database)] == [("discarded", "webhook_deleted")]
+    assert receiver.received == []
+
+
+def test_what_waits_at_a_disabled_webhook_ends_when_its_time_is_over(
+    database: Engine, settings: Settings
+) -> None:
+    webhook = make_webhook(database, settings, url="http://127.0.0.1:9/", enabled=False)
+    for name in ("a", "b", "c"):
+        enqueue(name, MESSAGE, account="acme")
+    assert upkeep(Context(settings))["ended"] == 0
+    change(
+        database,
+        "UPDATE dispatcher.deliveries d SET give_up_at = now() FROM dispatcher.events e"
+        " WHERE e.id = d.event_id AND e.type <> 'c'",
+    )
+    change(database, "UPDATE dispatcher.events SET expires_at = now() WHERE type = 'b'")
+    assert upkeep(Context(settings))["ended"] == 2
+    ends = rows(
+        database,
+        "SELECT e.type, d.state, d.reason FROM dispatcher.deliveries d JOIN dispatcher.events e ON e.id = d.event_id"
+        " ORDER BY e.type",
+    )
+    assert [tuple(row) for row in ends] == [
+        ("a", "discarded", "webhook_disabled"),
+        ("b", "discarded", "expired"),
+        ("c", "ready", None),
+    ]
+    assert webhook.enabled is False
+
+
+def test_old_idempotency_keys_are_forgotten(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/")
+    for key in ("old", "new"):
+        enqueue(RECEIVED, MESSAGE, account="acme", idempotency_key=key)
+    change(database, "UPDATE dispatcher.idempotency_keys SET expires_at = now() WHERE key = 'old'")
+    assert upkeep(Context(settings))["keys_forgotten"] == 1
+    assert [row.key for row in rows(database, "SELECT key FROM dispatcher.idempotency_keys")] == ["new"]
+
+
+def test_a_webhook_whose_secret_no_key_opens_does_not_stop_the_others(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    broken = make_webhook(database, settings, url=receiver.url("/broken"))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    change(database, "UPDATE dispatcher.webhooks SET url_ciphertext = 'x', version = 99 WHERE id = :id", id=broken.id)
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    assert deliver_all(settings)["delivered"] == 1
+    ends = {row.webhook_id: (row.state, row.attempt_count) for row in deliveries(database)}
+    assert ends.pop(broken.id) == ("waiting", 0)
+    assert set(ends.values()) == {("delivered", 1)}

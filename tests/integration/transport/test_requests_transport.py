@@ -1,0 +1,154 @@
+"""What only the transport on `requests` has: sender threads, its pool of connections, its way to connect."""
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from tests.behaviours import Answer
+from tests.dead_ports import UnansweringPort, refusing_port
+from tests.integration.transport.conftest import Sender, request_to
+from tests.receiver import Receiver
+from workers.replies import Failure, FailureKind
+from workers.transport.faults import NoAnswer
+from workers.transport.look_ups import Address, LookUps
+from workers.transport.opening import SocketOpener
+from workers.transport.requests import RequestsTransport
+
+
+@pytest.fixture
+def new() -> Iterator[Callable[..., RequestsTransport]]:
+    made: list[RequestsTransport] = []
+
+    def make(**options: Any) -> RequestsTransport:
+        made.append(RequestsTransport(**options))
+        return made[-1]
+
+    yield make
+    for transport in made:
+        transport.close()
+
+
+class FixedLookUps(LookUps):
+    """Finds the given addresses for every name."""
+
+    def __init__(self, *found: Address) -> None:
+        super().__init__()
+        self._found = list(found)
+
+    def addresses(self, host: str, port: int, deadline: float) -> list[Address]:
+        return self._found
+
+
+def at(port: int) -> Address:
+    return socket.AF_INET, ("127.0.0.1", port)
+
+
+def senders() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("sender-")]
+
+
+def test_threads_start_as_they_are_needed_and_end_with_the_transport(
+    new: Callable[..., RequestsTransport], receiver: Receiver
+) -> None:
+    transport = new(capacity=50)
+    assert senders() == []
+    for _ in range(20):
+        Sender(transport).reply(receiver.url())
+    assert len(senders()) == 1
+    gate = receiver.gate()
+    receiver.script("/held", (gate, *Answer(200).steps()))
+    for _ in range(7):
+        transport.send(request_to(receiver.url("/held")))
+    receiver.wait_for(7, path="/held")
+    assert len(senders()) == 7
+    gate.open()
+    transport.close()
+    assert senders() == []
+
+
+def test_a_guard_at_the_connecting_keeps_requests_from_an_address(
+    new: Callable[..., RequestsTransport], receiver: Receiver
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def guarded(host: str, port: int, deadline: float) -> socket.socket:
+        asked.append((host, port))
+        raise NoAnswer(FailureKind.UNREACHABLE, "an address that may not be used")
+
+    sender = Sender(new(open_socket=guarded))
+    outcome = sender.exchange(receiver.url()).outcome
+    assert outcome == Failure(FailureKind.UNREACHABLE, "an address that may not be used")
+    assert asked == [("127.0.0.1", receiver.port)]
+    assert receiver.connections == 0
+
+
+def test_the_next_address_is_tried_when_one_is_refused(
+    new: Callable[..., RequestsTransport], receiver: Receiver
+) -> None:
+    opener = SocketOpener(FixedLookUps(at(refusing_port()), at(receiver.port)))
+    assert Sender(new(open_socket=opener)).reply("http://two.example/").status == 200
+    assert receiver.received[0].header("Host") == "two.example"
+
+
+def test_a_dead_first_address_leaves_time_for_the_next(
+    new: Callable[..., RequestsTransport], receiver: Receiver
+) -> None:
+    with UnansweringPort() as dead:
+        sender = Sender(new(open_socket=SocketOpener(FixedLookUps(at(dead.port), at(receiver.port)))))
+        assert sender.reply("http://two.example/", connect_timeout=1.0).status == 200
+
+
+def test_a_name_without_address_is_a_dns_failure(new: Callable[..., RequestsTransport]) -> None:
+    assert Sender(new(open_socket=SocketOpener(FixedLookUps()))).failure("http://none.example/") is FailureKind.DNS
+
+
+def test_a_look_up_that_hangs_is_a_dns_failure_within_the_deadline(new: Callable[..., RequestsTransport]) -> None:
+    released = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        released.wait(10)
+
+    sender = Sender(new(open_socket=SocketOpener(LookUps(resolve=hang))))
+    began = monotonic()
+    assert sender.failure("http://slow.example/", connect_timeout=0.2) is FailureKind.DNS
+    assert monotonic() - began < 5
+    released.set()
+
+
+def test_idle_connections_are_bounded_and_the_oldest_are_closed_first(
+    new: Callable[..., RequestsTransport],
+) -> None:
+    sender = Sender(new(idle_limit=2))
+    with Receiver() as one, Receiver() as two, Receiver() as three:
+        for receiver in (one, two, three, three, two, one):
+            assert sender.reply(receiver.url()).status == 200
+        assert [receiver.connections for receiver in (one, two, three)] == [2, 1, 1]
+
+
+def test_a_connection_idle_for_too_long_is_not_used_again(
+    new: Callable[..., RequestsTransport], receiver: Receiver
+) -> None:
+    sender = Sender(new(idle_age=0.05))
+    sender.reply(receiver.url())
+    sleep(0.1)  # the age itself is what is tested
+    sender.reply(receiver.url())
+    assert [got.connection for got in receiver.received] == [1, 2]
+
+
+def test_a_surprise_in_a_sender_comes_back_as_a_failure_and_tells_no_secret(
+    new: Callable[..., RequestsTransport], receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    def surprising(host: str, port: int, deadline: float) -> socket.socket:
+        raise KeyError("secret")
+
+    sender = Sender(new(open_socket=surprising))
+    with caplog.at_level(logging.ERROR):
+        outcome = sender.exchange(receiver.url()).outcome
+    assert outcome == Failure(FailureKind.BROKEN_ANSWER, "unexpected KeyError")
+    assert "KeyError" in caplog.text
+    assert "secret" not in caplog.text

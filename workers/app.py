@@ -1,0 +1,75 @@
+"""The Celery app of the workers: its settings, derived from ours in one place, and what a worker does at its start."""
+
+import sys
+
+from celery import Celery, signals
+from kombu import Exchange, Queue
+
+from dispatcher.db.migrate import check_migrated
+from dispatcher.errors import ConfigurationError
+from dispatcher.logs import configure_logs
+from dispatcher.settings import Settings
+from dispatcher.wake import QUEUES, SWEEP, transport_options
+from dispatcher.webhooks import open_vault
+from schedules.beat import PERIODIC
+from workers.context import Context
+from workers.stopping import ask_to_stop
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The app of `celery -A workers worker|beat|flower`."""
+    app = Celery("dispatcher", broker=settings.broker_url.get_secret_value(), include=["workers.tasks"])
+    app.conf.update(
+        broker_transport_options=transport_options(),
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        task_ignore_result=True,  # results are rows; what a task returned is seen in Flower all the same
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in ("deliver", "mail", "upkeep")],
+        task_create_missing_queues=False,
+        task_default_queue="upkeep",
+        task_routes={task: {"queue": queue} for task, queue in QUEUES.items()},
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=True,  # few, small messages: seen in Flower at no cost
+        task_send_sent_event=False,
+        event_queue_expires=60,
+        beat_schedule={
+            entry.task: {
+                "task": entry.task,
+                "schedule": entry.seconds(settings.time_scale),
+                "options": {"queue": entry.queue, "expires": max(5.0, 2 * entry.seconds(settings.time_scale))},
+            }
+            for entry in PERIODIC
+        },
+        beat_max_loop_interval=1,
+    )
+    _connect_signals(app, settings)
+    return app
+
+
+def _connect_signals(app: Celery, settings: Settings) -> None:
+    @signals.setup_logging.connect(weak=False)
+    def our_logs(**_: object) -> None:
+        configure_logs(settings)
+
+    @signals.worker_init.connect(weak=False)
+    def refuse_to_start_unfit(**_: object) -> None:
+        """A worker that cannot work says why and ends, before it takes a single message."""
+        context = Context(settings)
+        try:
+            with context.engine.begin() as connection:
+                check_migrated(connection)
+                open_vault(connection, settings)
+        except ConfigurationError as error:
+            sys.exit(f"Error: {error}")
+        finally:
+            context.engine.dispose()
+
+    @signals.worker_ready.connect(weak=False)
+    def sweep_at_start(**_: object) -> None:
+        app.send_task(SWEEP, queue=QUEUES[SWEEP], expires=60)
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def end_loops(**_: object) -> None:
+        ask_to_stop()

@@ -1,0 +1,12 @@
+"""Where `celery -A workers` finds the app."""
+
+import sys
+
+from dispatcher.errors import ConfigurationError
+from dispatcher.settings import load_settings
+from workers.app import make_celery
+
+try:
+    app = make_celery(load_settings())
+except ConfigurationError as error:
+    sys.exit(f"Error: {error}")

@@ -1,0 +1,54 @@
+"""What a worker process has: made once, lazily, in the child that uses it, and passed down."""
+
+from functools import cache, cached_property
+
+from sqlalchemy import Engine
+
+from dispatcher.db.session import engine_for
+from dispatcher.settings import Settings, load_settings
+from dispatcher.wake import Waker, waker_for
+from dispatcher.webhooks import open_vault
+from workers.mail import Mailer
+from workers.targets import Targets
+from workers.transport import Transport
+from workers.transport.requests import RequestsTransport
+
+
+class Context:
+    """Connections and caches of one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def engine(self) -> Engine:
+        return engine_for(self.settings.database_url.get_secret_value(), application_name="dispatcher worker")
+
+    @cached_property
+    def waker(self) -> Waker:
+        return waker_for(self.settings.broker_url.get_secret_value())
+
+    @cached_property
+    def targets(self) -> Targets:
+        with self.engine.begin() as connection:
+            return Targets(open_vault(connection, self.settings))
+
+    @cached_property
+    def transport(self) -> Transport:
+        return RequestsTransport(capacity=self.settings.max_in_flight, ca_bundle=self.settings.ca_bundle)
+
+    def drop_transport(self) -> None:
+        """Closes the transport; the next use makes a new one."""
+        if "transport" in self.__dict__:
+            self.transport.close()
+            del self.transport
+
+    @cached_property
+    def mailer(self) -> Mailer:
+        return Mailer(self.settings)
+
+
+@cache
+def process_context() -> Context:
+    """This process's context."""
+    return Context(load_settings())

@@ -1,0 +1,237 @@
+"""Notices: errors are observed, then the mails that are owed are claimed, sent and recorded, one in 24 hours."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, assert_never
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+
+from schedules.notice_windows import is_stale, next_try
+from workers.mail import CleanFailure, Mailer, MailOutcome, PermanentFailure, Sent, UnknownOutcome
+from workers.mail_texts import Problem, render
+from workers.observations import NoticeKind, Observation, fingerprint, observe
+
+__all__ = ["Ending", "NoticeKind", "Observation", "close_abandoned", "fingerprint", "observe", "send_due"]
+
+log = logging.getLogger(__name__)
+
+MOST = 200  # mails of one run: what is left is found by the next
+LEASE = timedelta(minutes=5)  # longer than one mail can take
+PAUSE_WITHOUT_SERVER = timedelta(minutes=15)
+
+
+class Ending(StrEnum):
+    """What became of an owed mail."""
+
+    SENT = "sent"
+    POSTPONED = "postponed"  # a clean failure: tried again
+    DROPPED = "dropped"  # nobody to tell, too late, or tried often enough: counted only
+    REFUSED = "refused"  # for good: not tried again within the window
+    UNKNOWN = "unknown"  # sent, but whether it arrived is not known: never sent again
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """A claimed notice. Its window is open already; `previously_sent_at` is what a clean failure puts back."""
+
+    id: UUID
+    claimed_at: datetime  # the database's clock
+    claimed_until: datetime
+    previously_sent_at: datetime | None
+    failed_sends: int
+    contact: str | None  # None: nobody to tell any more
+    problem: Problem
+
+
+def send_due(engine: Engine, mailer: Mailer, *, most: int = MOST) -> dict[str, int]:
+    """Sends what is owed and due, up to `most` mails; says how each ended. The body of the notices task.
+
+    Raises only what the database raises. A mail server that cannot be used ends the run: the mail that met it waits
+    for its next try, the others stay due.
+    """
+    tally: Counter[str] = Counter({ending.value: 0 for ending in Ending})
+    if not mailer.configured:
+        _wait_for_a_server(engine)
+        return dict(tally)
+    for _ in range(most):
+        with engine.begin() as connection:
+            owed = _claim(connection)
+        if owed is None:
+            break
+        outcome = _send(owed, mailer)
+        with engine.begin() as connection:
+            ending = _record(connection, owed, outcome)
+        tally[ending] += 1
+        if isinstance(outcome, CleanFailure) and outcome.unavailable:
+            break
+    return dict(tally)
+
+
+def close_abandoned(connection: Connection) -> int:
+    """For upkeep: closes the claims of workers that died while sending. Those mails are not sent again, because
+    nobody knows whether they went out. Says how many."""
+    count = connection.execute(_CLOSE_ABANDONED).rowcount
+    if count:
+        log.warning("%d notices were being sent when their worker died: they are not sent again", count)
+    return count
+
+
+def _wait_for_a_server(engine: Engine) -> None:
+    """Without a mail server a notice stays owed while it is fresh, looked at now and then, so that it goes out once
+    there is one."""
+    with engine.begin() as connection:
+        count = connection.execute(_POSTPONE_ALL, {"pause": PAUSE_WITHOUT_SERVER}).rowcount
+    if count:
+        log.warning("%d notices are counted, not sent: no mail server is set (DISPATCHER_SMTP_HOST)", count)
+
+
+def _claim(connection: Connection) -> _Owed | None:
+    """Takes one notice and opens its window. Once this is committed nothing but a recorded clean failure makes it
+    due again, so that no crash, restart or second worker gives a second mail. One at a time: a crash costs one."""
+    row = connection.execute(_CLAIM, {"lease": LEASE}).one_or_none()
+    if row is None:
+        return None
+    facts = connection.execute(_FACTS, {"id": row.id}).one()
+    return _Owed(
+        id=row.id,
+        claimed_at=row.claimed_at,
+        claimed_until=row.claimed_until,
+        previously_sent_at=row.previously_sent_at,
+        failed_sends=facts.failed_sends,
+        contact=facts.contact_email if facts.deleted_at is None else None,
+        problem=_problem(facts),
+    )
+
+
+def _problem(facts: Any) -> Problem:
+    return Problem(
+        kind=NoticeKind(facts.kind),
+        fingerprint=facts.fingerprint,
+        observed_at=facts.observed_at,
+        retry_at=facts.retry_at,
+        suppressed=facts.suppressed_count,
+        told_before=facts.sent_count > 0,
+        account=facts.account,
+        webhook_id=facts.webhook_id,
+        webhook_name=facts.webhook_name,
+        url_masked=facts.url_masked,
+        webhook_enabled=facts.enabled,
+        disabled_reason=facts.disabled_reason,
+        delivery_id=facts.delivery_id,
+        delivery_state=facts.delivery_state,
+        delivery_reason=facts.delivery_reason,
+        attempt=facts.attempt,
+        event_id=facts.event_id,
+        event_type=facts.event_type,
+        subject=facts.subject,
+        failure_detail=facts.failure_detail,
+        answer=bytes(facts.answer_excerpt) if facts.answer_excerpt is not None else None,
+        answer_cut=bool(facts.answer_cut),
+    )
+
+
+def _send(owed: _Owed, mailer: Mailer) -> MailOutcome | None:
+    """None: there is nobody to tell, or it is too late."""
+    if owed.contact is None or is_stale(owed.problem.observed_at, now=owed.claimed_at):
+        return None
+    words = render(owed.problem, now=owed.claimed_at)
+    message = mailer.message(
+        to=owed.contact,
+        subject=words.subject,
+        plain=words.plain,
+        html=words.html,
+        # The same for each try of this mail, another for the next mail about the same error.
+        message_id=f"{owed.id.hex}.{int(owed.problem.observed_at.timestamp() * 1000)}",
+        date=owed.claimed_at,
+    )
+    if message is None:
+        return PermanentFailure("the contact is no address that a mail can be sent to")
+    return mailer.send(message)
+
+
+def _record(connection: Connection, owed: _Owed, outcome: MailOutcome | None) -> Ending:
+    """Writes what became of a mail, if the claim is still there."""
+    ending, due_at = _ending(owed, outcome, now=connection.execute(_NOW).scalar_one())
+    told = owed.problem.suppressed if ending is Ending.SENT else 0
+    window_closed = ending in {Ending.POSTPONED, Ending.DROPPED}
+    connection.execute(
+        _RECORD,
+        {
+            "id": owed.id,
+            "claimed_until": owed.claimed_until,
+            "due_at": due_at,
+            "failed_sends": owed.failed_sends + 1 if ending is Ending.POSTPONED else 0,
+            "sent": int(ending is Ending.SENT),
+            "suppressed": -told + int(ending is Ending.DROPPED),
+            "window_closed": window_closed,
+            "previously_sent_at": owed.previously_sent_at,
+        },
+    )
+    if outcome is not None and not isinstance(outcome, Sent):
+        log.warning("notice %s %s: %s", owed.id, ending, outcome.detail)
+    return ending
+
+
+def _ending(owed: _Owed, outcome: MailOutcome | None, *, now: datetime) -> tuple[Ending, datetime | None]:
+    match outcome:
+        case None:
+            return Ending.DROPPED, None
+        case Sent():
+            return Ending.SENT, None
+        case PermanentFailure():
+            return Ending.REFUSED, None
+        case UnknownOutcome():
+            return Ending.UNKNOWN, None
+        case CleanFailure():
+            due_at = next_try(owed.failed_sends + 1, observed_at=owed.problem.observed_at, now=now)
+            return (Ending.POSTPONED if due_at else Ending.DROPPED), due_at
+        case _:
+            assert_never(outcome)
+
+
+_NOW = text("SELECT now()")
+
+_CLAIM = text("""
+WITH next AS MATERIALIZED (
+  SELECT id, last_sent_at FROM dispatcher.notices
+  WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+UPDATE dispatcher.notices n
+SET due_at = NULL, claimed_until = now() + :lease, last_sent_at = now()
+FROM next WHERE n.id = next.id
+RETURNING n.id, now() AS claimed_at, n.claimed_until, next.last_sent_at AS previously_sent_at
+""")
+
+# Events, requests and attempts may have been cleared away since.
+_FACTS = text("""
+SELECT n.kind, n.fingerprint, n.observed_at, n.retry_at, n.suppressed_count, n.sent_count, n.failed_sends,
+       n.delivery_id, a.name AS account, w.id AS webhook_id, w.name AS webhook_name, w.enabled, w.disabled_reason,
+       w.contact_email, w.deleted_at, coalesce(r.url_masked, w.url_masked) AS url_masked,
+       d.state AS delivery_state, d.reason AS delivery_reason,
+       (SELECT max(t.number) FROM dispatcher.attempts t
+         WHERE t.delivery_id = n.delivery_id AND t.request_id = n.request_id) AS attempt,
+       d.event_id, e.type AS event_type, e.subject, r.failure_detail, r.answer_cut,
+       CASE WHEN NOT r.answer_unreadable THEN r.answer_excerpt END AS answer_excerpt
+FROM dispatcher.notices n
+JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+JOIN dispatcher.accounts a ON a.id = w.account_id
+LEFT JOIN dispatcher.deliveries d ON d.id = n.delivery_id
+LEFT JOIN dispatcher.events e ON e.id = d.event_id
+LEFT JOIN dispatcher.requests r ON r.id = n.request_id
+WHERE n.id = :id
+""")
+
+_RECORD = text("""
+UPDATE dispatcher.notices
+SET claimed_until = NULL, due_at = :due_at, failed_sends = :failed_sends, sent_count = sent_count + :sent,
+    suppressed_count = suppressed_count + :suppressed,
+    last_sent_at = CASE WHEN :window_closed THEN CAST(:previously_sent_at AS timestamptz) ELSE last_sent_at END
+WHERE id = :id AND claimed_until = :claimed_until
+""")
+
+_POSTPONE_ALL = text("UPDATE dispatcher.notices SET due_at = now() + :pause WHERE due_at <= now()")
+
+_CLOSE_ABANDONED = text("UPDATE dispatcher.notices SET claimed_until = NULL WHERE claimed_until < now()")

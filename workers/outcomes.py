@@ -1,0 +1,167 @@
+"""Results on their way into the database: gathered, written in groups, then told to the log, alarms and notices."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic, time
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection
+
+from dispatcher.wake import NOTICES
+from workers.alarms import set_alarms
+from workers.claims import Claim
+from workers.classify import Judgement
+from workers.context import Context
+from workers.decide import Again, Decision, Delivered, Discard, Retry
+from workers.notices import NoticeKind, Observation, fingerprint, observe
+from workers.record import Result, Sent, disable_webhook, record
+from workers.replies import Exchange, Reply
+from workers.targets import Target
+
+log = structlog.get_logger("dispatcher.attempts")
+
+GROUP = 200
+GROUP_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a claim. Without an exchange nothing was sent, and the attempt does not count."""
+
+    claim: Claim
+    decision: Decision
+    target: Target | None = None
+    exchange: Exchange | None = None
+    judgement: Judgement | None = None
+
+
+class Outcomes:
+    """The results of one loop that are not written yet; `tally` counts the written ones."""
+
+    def __init__(self, context: Context, owner: UUID) -> None:
+        self._context = context
+        self._owner = owner
+        self._pending: list[Outcome] = []
+        self._paused_until = 0.0
+        self.tally: Counter[str] = Counter()
+        self.write_at = float("inf")  # monotonic: when the group must be written at the latest
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, outcome: Outcome) -> None:
+        if not self._pending:
+            self.write_at = max(monotonic() + GROUP_SECONDS, self._paused_until)
+        self._pending.append(outcome)
+        if len(self._pending) >= GROUP:
+            self.write_at = self._paused_until
+
+    def is_due(self, *, idle: bool) -> bool:
+        """Whether the group should be written now: it is full or old enough, or nothing else is going on."""
+        return bool(self._pending) and monotonic() >= (self._paused_until if idle else self.write_at)
+
+    def pause(self, seconds: float) -> None:
+        """The database is away: no write before then."""
+        self._paused_until = self.write_at = monotonic() + seconds
+
+    def write(self) -> None:
+        """Writes all of them in one transaction. Raises DBAPIError where the database is away: nothing is lost, the
+        results stay here and can be written again."""
+        group = self._pending
+        with self._context.engine.begin() as connection:
+            mine = record(connection, [self._result(outcome) for outcome in group])
+            written = [outcome for outcome in group if outcome.claim.delivery_id in mine]
+            mails_owed = observe(connection, list(self._observations(connection, written)))
+        self._pending, self.write_at = [], float("inf")
+        if mails_owed:
+            self._context.waker.wake(NOTICES)
+        delays = [outcome.decision.delay for outcome in written if isinstance(outcome.decision, Retry)]
+        if delays:
+            set_alarms(self._context.waker, delays, time(), self._context.settings.time_scale)
+        for outcome in group:
+            self._tell(outcome, outcome.claim.delivery_id in mine)
+
+    def _result(self, outcome: Outcome) -> Result:
+        claim, exchange, target = outcome.claim, outcome.exchange, outcome.target
+        return Result(
+            delivery_id=claim.delivery_id,
+            number=claim.number,
+            step=claim.schedule_step,
+            owner=self._owner,
+            decision=outcome.decision,
+            verdict=outcome.judgement.verdict if outcome.judgement else None,
+            sent=Sent(claim.webhook_id, target.url_masked, exchange) if target and exchange else None,
+            counts=exchange is not None,
+        )
+
+    def _observations(self, connection: Connection, written: list[Outcome]) -> Iterator[Observation]:
+        for outcome in written:
+            target, exchange, judgement = outcome.target, outcome.exchange, outcome.judgement
+            if target is None or exchange is None or judgement is None:
+                continue
+            what = fingerprint(exchange.outcome)
+            if judgement.disable_webhook and disable_webhook(connection, target.id, what):
+                yield self._observation(NoticeKind.WEBHOOK_DISABLED, outcome, target, exchange, what)
+            match outcome.decision:
+                case Retry():
+                    yield self._observation(NoticeKind.MESSAGE_RETRYING, outcome, target, exchange, what)
+                case Discard():
+                    yield self._observation(NoticeKind.MESSAGE_DISCARDED, outcome, target, exchange, what)
+
+    def _observation(
+        self, kind: NoticeKind, outcome: Outcome, target: Target, exchange: Exchange, what: str
+    ) -> Observation:
+        return Observation(
+            webhook_id=target.id,
+            kind=kind,
+            fingerprint=what,
+            delivery_id=outcome.claim.delivery_id,
+            request_id=exchange.request.id,
+            retry_delay=outcome.decision.delay if isinstance(outcome.decision, Retry) else None,
+            has_contact=target.has_contact,
+        )
+
+    def _tell(self, outcome: Outcome, mine: bool) -> None:
+        """One line per attempt."""
+        claim, decision, exchange = outcome.claim, outcome.decision, outcome.exchange
+        line: dict[str, object] = {
+            "event_id": str(claim.event_id),
+            "delivery": str(claim.delivery_id),
+            "webhook": str(claim.webhook_id),
+            "type": claim.event_type,
+            "attempt": claim.number,
+        }
+        if exchange is not None:
+            line["request"] = str(exchange.request.id)
+            line["ms"] = round(exchange.duration.total_seconds() * 1000, 1)
+            answer = exchange.outcome
+            line |= {"status": answer.status} if isinstance(answer, Reply) else {"failure": str(answer.kind)}
+        match decision:
+            case Delivered():
+                word = "delivered"
+            case Retry(delay):
+                word = "retried"
+                line["retry_in_s"] = round(delay.total_seconds(), 1)
+            case Discard(reason):
+                word = "discarded"
+                line["reason"] = str(reason)
+            case Again():
+                word = "unknown"
+        if not mine:
+            log.warning("claim lost", would_be=word, **line)
+            return
+        self.tally[word] += 1
+        log.log(_LEVELS[word], word, **line)
+
+
+WORDS = ("delivered", "retried", "discarded")
+
+_LEVELS = {
+    "delivered": logging.INFO,
+    "retried": logging.INFO,
+    "discarded": logging.WARNING,
+    "unknown": logging.WARNING,
+}

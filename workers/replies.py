@@ -1,0 +1,73 @@
+"""What is sent to a receiver and what comes of it, as values: every transport takes and gives these."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+
+class FailureKind(StrEnum):
+    """Why there is no complete answer. The value is what notices, logs and records show."""
+
+    DNS = "dns"  # the host name was not resolved, or not in the time to connect
+    CONNECTION_REFUSED = "connection_refused"  # nothing listens there
+    UNREACHABLE = "unreachable"  # no way to the address, or no address that may be used
+    CONNECT_TIMEOUT = "connect_timeout"  # no connection, TLS included, within the time to connect
+    TLS = "tls"  # certificate not trusted, wrong name, expired; or no TLS spoken there
+    TIMEOUT = "timeout"  # connected, but no complete answer within the deadline
+    CONNECTION_RESET = "connection_reset"  # the connection was lost before a complete answer
+    BROKEN_ANSWER = "broken_answer"  # not HTTP, interim answers only, a bad chunk, a short body
+    HEADERS_TOO_LARGE = "headers_too_large"  # the head of the answer is over 64 KiB or has too many lines
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request: made, signed and checked by the caller, sent as it is.
+
+    `url` is absolute, http or https, ASCII, without user name and password. The transport adds `Host` and
+    `Content-Length`, nothing else. `connect_timeout` (look-up, connection and TLS) and `timeout` (the whole answer,
+    connecting included) are seconds.
+    """
+
+    id: UUID
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None
+    connect_timeout: float
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete answer: 101 or 200 to 999, whatever its body is like.
+
+    `headers` are as they came, in order, repeated ones repeated. `body` is what was read of it, decoded, at most
+    64 KiB: `body_cut` says that there was more. With `body_unreadable` (the content encoding is unknown or does not
+    hold what it says) it is the bytes as they came.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    body_cut: bool = False
+    body_unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No complete answer. `detail` is short and never holds a URL, a credential, a header or a body."""
+
+    kind: FailureKind
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request that has ended. `started_at` is the wall clock (aware, UTC) when sending began, for the records;
+    `duration` is measured by the monotonic clock."""
+
+    request: Request
+    outcome: Reply | Failure
+    started_at: datetime
+    duration: timedelta

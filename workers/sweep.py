@@ -1,0 +1,88 @@
+"""The sweep: the periodic look for what no wake covered. Promotes what has come due, frees expired claims, wakes.
+
+Its interval is the real bound on lateness: a broker that lost everything costs five seconds.
+"""
+
+import structlog
+from sqlalchemy import Connection, text
+
+from dispatcher.contracts import Verdict
+from dispatcher.wake import DELIVER, NOTICES
+from schedules.catalog import SCHEDULES
+from workers.context import Context
+from workers.decide import Discard, decide_unknown
+from workers.record import Result, record
+
+log = structlog.get_logger("dispatcher.sweep")
+
+PIECE = 1_000
+
+_PROMOTE = text("""
+UPDATE dispatcher.deliveries SET state = 'ready' WHERE id IN (
+  SELECT id FROM dispatcher.deliveries WHERE state = 'waiting' AND due_at <= now()
+  ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+""")
+
+_EXPIRED_CLAIMS = text("""
+SELECT d.id, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.claimed_by,
+       coalesce(w.contract ->> 'schedule', 'default') AS schedule
+FROM dispatcher.deliveries d JOIN dispatcher.webhooks w ON w.id = d.webhook_id
+WHERE d.state = 'claimed' AND d.claimed_until <= now()
+ORDER BY d.claimed_until LIMIT 1000 FOR UPDATE OF d SKIP LOCKED
+""")
+
+_ANYTHING_READY = text("SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = 'ready' AND due_at <= now())")
+_ANY_MAIL_OWED = text("SELECT EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now())")
+
+
+def sweep(context: Context) -> dict[str, int]:
+    """One look. Returns how many deliveries it promoted and how many claims it freed."""
+    promoted = freed = 0
+    while True:
+        with context.engine.begin() as connection:
+            count = connection.execute(_PROMOTE).rowcount
+        promoted += count
+        if count < PIECE:
+            break
+    while True:
+        with context.engine.begin() as connection:
+            count = _free_expired_claims(connection, context.settings.time_scale)
+        freed += count
+        if count < PIECE:
+            break
+    with context.engine.connect() as connection:
+        if connection.scalar(_ANYTHING_READY):
+            context.waker.wake(DELIVER)
+        if connection.scalar(_ANY_MAIL_OWED):
+            context.waker.wake(NOTICES)
+    return {"promoted": promoted, "freed": freed}
+
+
+def _free_expired_claims(connection: Connection, scale: float) -> int:
+    """Their worker died: nobody knows whether the receiver has the message. The attempt is recorded as that."""
+    rows = connection.execute(_EXPIRED_CLAIMS).all()
+    results = [
+        Result(
+            delivery_id=row.id,
+            number=row.attempt_count,
+            step=row.schedule_step,
+            owner=row.claimed_by,
+            decision=decide_unknown(
+                SCHEDULES[row.schedule], step=row.schedule_step, unknown_in_a_row=row.unknown_in_a_row, scale=scale
+            ),
+            verdict=Verdict.TEMPORARY,
+            outcome_unknown=True,
+        )
+        for row in rows
+    ]
+    if results:
+        record(connection, results)
+    for result in results:
+        ended = isinstance(result.decision, Discard)
+        log.warning(
+            "claim expired, outcome unknown",
+            delivery=str(result.delivery_id),
+            attempt=result.number,
+            becomes="discarded" if ended else "ready",
+        )
+    return len(rows)

@@ -1,0 +1,80 @@
+"""Webhooks as the loop needs them: opened, their contract read, kept by version so that a change is seen at once."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection, select
+
+from dispatcher.contracts import DeliveryContract, read_contract
+from dispatcher.db.models import Webhook
+from dispatcher.encryption import Vault
+from dispatcher.errors import WrongEncryptionKey
+from dispatcher.webhooks import Basic, basic_in
+
+log = structlog.get_logger("dispatcher.targets")
+
+KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One webhook at one version."""
+
+    id: UUID
+    version: int
+    url: str
+    url_masked: str
+    contract: DeliveryContract
+    basic: Basic | None
+    has_contact: bool
+
+
+class Targets:
+    """Opened webhooks of one process, the most recently used ones kept."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._kept: OrderedDict[UUID, Target] = OrderedDict()
+
+    def load(self, connection: Connection, versions: Mapping[UUID, int]) -> dict[UUID, Target]:
+        """The webhooks of these ids, at that version or a newer one. One that was deleted meanwhile is left out, and
+        one whose secrets no key opens: that is told in the log and must not stop the others."""
+        found = {}
+        for webhook_id, version in versions.items():
+            target = self._kept.get(webhook_id)
+            if target is not None and target.version >= version:
+                self._kept.move_to_end(webhook_id)
+                found[webhook_id] = target
+        missing = versions.keys() - found.keys()
+        if missing:
+            for target in self._read(connection, missing):
+                found[target.id] = self._kept[target.id] = target
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+    def _read(self, connection: Connection, ids: Iterable[UUID]) -> Iterator[Target]:
+        table = Webhook.__table__
+        rows = connection.execute(
+            select(table).where(table.c.id.in_(list(ids)), table.c.url_ciphertext.is_not(None))
+        ).all()
+        for row in rows:
+            try:
+                yield self._open(row)
+            except WrongEncryptionKey as error:
+                log.error("webhook cannot be used", webhook=str(row.id), why=str(error))
+
+    def _open(self, row: Any) -> Target:
+        return Target(
+            id=row.id,
+            version=row.version,
+            url=self._vault.decrypt(row.url_ciphertext),
+            url_masked=row.url_masked,
+            contract=read_contract(row.contract),
+            basic=basic_in(self._vault.decrypt_document(row.secrets_ciphertext)),
+            has_contact=row.contact_email is not None,
+        )

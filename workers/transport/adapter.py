@@ -1,0 +1,142 @@
+"""A transport adapter for `requests` over `http.client`: lean, bounded, with one deadline for the whole exchange."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from ssl import SSLError
+from time import monotonic
+from typing import Any
+
+import requests
+from requests.adapters import BaseAdapter
+from requests.structures import CaseInsensitiveDict
+
+from workers.replies import FailureKind
+from workers.transport.answers import Answer
+from workers.transport.bodies import decode_body
+from workers.transport.checks import Origin, split_url
+from workers.transport.connections import Connection, IdleConnections
+from workers.transport.faults import NoAnswer
+from workers.transport.opening import Opener, OpenSocket
+
+
+class BoundedResponse(requests.Response):
+    """A response whose body was read already, as far as the cap goes; `pairs` are its headers as they came."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        raw = answer.read_body()
+        body = decode_body(raw, answer.pairs, transfer_coded=answer.transfer_coded)
+        self.status_code = answer.status
+        self.pairs = answer.pairs
+        self.headers = CaseInsensitiveDict(answer.pairs)
+        self.body_cut, self.body_unreadable = body.cut, body.unreadable
+        self._content, self._content_consumed = body.content, True
+
+
+class DirectAdapter(BaseAdapter):
+    """Sends prepared requests as they are, over kept-alive connections that all threads share.
+
+    Redirects, cookies, environment proxies and `.netrc` belong to a `requests.Session`; used without one, there are
+    none. Idle connections: at most `idle_limit`, none older than `idle_age` seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_bundle: Path | None = None,
+        open_socket: OpenSocket | None = None,
+        idle_limit: int = 300,
+        idle_age: float = 30.0,
+    ) -> None:
+        super().__init__()
+        self._opener = Opener(ca_bundle=ca_bundle, open_socket=open_socket)
+        self._idle = IdleConnections(idle_limit, idle_age)
+        self._busy: set[Connection] = set()
+
+    def send(  # noqa: PLR0917 - the signature of `requests`
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> BoundedResponse:
+        """The answer to a request, its body read.
+
+        `timeout` is (seconds to connect, seconds for the whole exchange). The other parameters are the ones of
+        `requests` and change nothing: certificates are always verified. Raises NoAnswer.
+        """
+        del stream, verify, cert, proxies
+        connect_timeout, total = timeout
+        deadline = monotonic() + total
+        target = split_url(request.url or "")
+        method = request.method or "GET"
+        data = _wire_form(request, method, target.path, target.host_header)
+        response = self._answer_to(data, method, target.origin, connect_timeout, deadline)
+        response.request, response.url = request, request.url or ""
+        return response
+
+    def close(self) -> None:
+        """Closes the idle connections and cuts the busy ones."""
+        self._idle.close()
+        for connection in list(self._busy):
+            connection.cut()
+
+    def _answer_to(
+        self, data: bytes, method: str, origin: Origin, connect_timeout: float, deadline: float
+    ) -> BoundedResponse:
+        kept = self._idle.take(origin)
+        if kept is not None:
+            try:
+                return self._exchange(kept, method, data, deadline)
+            except NoAnswer as fault:
+                # Closed by the receiver while it was idle, and noticed only now: not the fault of this request.
+                if fault.failure.kind is not FailureKind.CONNECTION_RESET or kept.received:
+                    raise
+        connect_deadline = min(monotonic() + connect_timeout, deadline)
+        opened = self._opener.open(origin, connect_deadline)
+        return self._exchange(Connection(opened, origin), method, data, deadline)
+
+    def _exchange(self, connection: Connection, method: str, data: bytes, deadline: float) -> BoundedResponse:
+        reusable = False
+        self._busy.add(connection)
+        try:
+            connection.begin(deadline)
+            with suppress(ConnectionError):  # it may have answered before it hung up; if not, reading tells
+                connection.write(data)
+            answer = Answer(connection, method)
+            answer.begin()
+            response = BoundedResponse(answer)
+            reusable = answer.leaves_connection_usable
+        except NoAnswer:
+            raise  # an OSError too, as every exception of `requests`
+        except TimeoutError:
+            raise NoAnswer(FailureKind.TIMEOUT, "no complete answer within the deadline") from None
+        except SSLError as error:
+            raise NoAnswer(FailureKind.TLS, f"TLS: {(error.reason or 'failed').replace('_', ' ').lower()}") from None
+        except OSError:
+            raise NoAnswer(FailureKind.CONNECTION_RESET, "the connection was lost before a complete answer") from None
+        except HTTPException:
+            raise NoAnswer(FailureKind.BROKEN_ANSWER, "the body does not end as announced") from None
+        finally:
+            self._busy.discard(connection)
+            if reusable:
+                self._idle.keep(connection)
+            else:
+                connection.hang_up()
+        return response
+
+
+def _wire_form(request: requests.PreparedRequest, method: str, path: str, host: str) -> bytes:
+    """The bytes of a request, head and body in one piece: one packet, one system call."""
+    lines = [f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in request.headers.items()]
+    body = request.body or b""
+    assert isinstance(body, bytes)
+    if request.body is not None or method in {"POST", "PUT", "PATCH"}:
+        lines.append(f"Content-Length: {len(body)}\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1") + body

@@ -1,0 +1,50 @@
+"""Decodes what was read of an answer's body, never to more than the cap: a bomb costs one cap of memory."""
+
+import zlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from workers.transport import BODY_CAP
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class Body(NamedTuple):
+    """The decoded body, cut to the cap; or the raw one, if `unreadable`."""
+
+    content: bytes
+    cut: bool
+    unreadable: bool
+
+
+def decode_body(raw: bytes, headers: Iterable[tuple[str, str]], *, transfer_coded: bool = False) -> Body:
+    """Undoes gzip and deflate by the `Content-Encoding` in `headers`.
+
+    `raw` is what was read, at most one byte more than the cap: that byte tells that there was more. Other encodings,
+    several at once, data that is not what it is said to be, and `transfer_coded` bodies (a coding below the content,
+    which nobody asked for) are given back as they came, marked unreadable.
+    """
+    encodings = [value.strip().lower() for name, value in headers if name.lower() == "content-encoding"]
+    cut = len(raw) > BODY_CAP
+    if transfer_coded:
+        return Body(raw[:BODY_CAP], cut, True)
+    match encodings:
+        case [] | ["identity"] | [""]:
+            return Body(raw[:BODY_CAP], cut, False)
+        case ["gzip" | "x-gzip"]:
+            ways = [_GZIP]
+        case ["deflate"]:
+            ways = [zlib.MAX_WBITS, -zlib.MAX_WBITS]  # zlib as RFC 9110 says, else bare deflate as some servers send
+        case _:
+            return Body(raw[:BODY_CAP], cut, True)
+    if not raw:
+        return Body(b"", False, False)
+    for way in ways:
+        inflating = zlib.decompressobj(way)
+        try:
+            content = inflating.decompress(raw, BODY_CAP + 1)
+        except zlib.error:
+            continue
+        if inflating.eof or cut or len(content) > BODY_CAP:
+            return Body(content[:BODY_CAP], cut or len(content) > BODY_CAP, False)
+    return Body(raw[:BODY_CAP], cut, True)

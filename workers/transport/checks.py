@@ -1,0 +1,79 @@
+"""What may be put on a wire at all: header injection and malformed URLs end here, before any transport sees them."""
+
+import re
+from typing import NamedTuple
+
+from workers.replies import Request
+
+# The transport frames the message and looks after the connection; nobody else may say anything about either.
+RESERVED_HEADERS = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+_METHOD = re.compile(r"[A-Z]{1,20}")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # one byte a character, no control characters: no CR, LF or NUL
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<target>[/?][\x21\x22\x24-\x7e]*)?(?:\#[\x21-\x7e]*)?",
+    re.IGNORECASE,
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Origin(NamedTuple):
+    """What a connection is made to. `host` is lower case, an IPv6 address without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class Target(NamedTuple):
+    """A URL taken apart: where to connect, the `Host` header, and the path with the query."""
+
+    origin: Origin
+    host_header: str
+    path: str
+
+
+def split_url(url: str) -> Target:
+    """Takes an absolute http or https URL apart; a fragment is left out.
+
+    ValueError (without the URL, which may hold a secret) for anything else: other schemes, user name and password in
+    it, blanks, control characters, characters outside ASCII.
+    """
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise ValueError("the URL is not an absolute http or https URL without user name and of printable ASCII")
+    scheme, host, port_text, path = match.groups()
+    scheme, host = scheme.lower(), host.lower()
+    port = int(port_text) if port_text else _DEFAULT_PORTS[scheme]
+    if not 0 < port < 65536:
+        raise ValueError("the URL has a port outside 1 to 65535")
+    if path is None:
+        path = "/"
+    elif path[0] == "?":
+        path = "/" + path
+    host_header = host if port == _DEFAULT_PORTS[scheme] else f"{host}:{port}"
+    return Target(Origin(scheme, host.strip("[]"), port), host_header, path)
+
+
+def check_request(request: Request) -> None:
+    """Raises ValueError, naming the part but never quoting it, if the request cannot be sent as it is."""
+    if not _METHOD.fullmatch(request.method):
+        raise ValueError("the method is not of capital letters")
+    split_url(request.url)
+    names = set()
+    for name, value in request.headers:
+        if not _NAME.fullmatch(name):
+            raise ValueError("a header name has characters that are not allowed")
+        if not _VALUE.fullmatch(value):
+            raise ValueError(f"the value of header {name} has characters that are not allowed")
+        names.add(name.lower())
+    if len(names) != len(request.headers):
+        raise ValueError("a header name comes twice")
+    if not names.isdisjoint(RESERVED_HEADERS):
+        raise ValueError(f"headers that are the transport's: {', '.join(sorted(names & RESERVED_HEADERS))}")
+    if not (0 < request.connect_timeout < 86_400 and 0 < request.timeout < 86_400):
+        raise ValueError("timeouts are more than no second and less than a day")

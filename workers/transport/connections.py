@@ -1,0 +1,181 @@
+"""Connections to receivers: read and written within a deadline, then kept alive for the next request."""
+
+import select
+import socket
+import threading
+from contextlib import suppress
+from math import ceil
+from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
+from time import monotonic
+
+from workers.transport.checks import Origin
+
+_READ_SIZE = 16 * 1024
+_WRITE_SIZE = 64 * 1024
+
+
+class Connection:
+    """A connected socket with what was read ahead of it. Serves as the file of an `http.client.HTTPResponse`.
+
+    Every single read and write gets only what is left until `deadline` (monotonic), so that bytes in a drip do not
+    stretch it; past it, TimeoutError. `received` counts the bytes that came since `begin`.
+    """
+
+    __slots__ = ("_ahead", "_encrypted", "_events", "_poll", "_socket", "deadline", "kept_at", "origin", "received")
+
+    def __init__(self, connected: socket.socket, origin: Origin) -> None:
+        # Never blocking, with a poll of our own: a socket with a timeout is set, polled and used in three system calls
+        # a time, and each of them hands the interpreter to another thread (measured: a sixth of all the CPU).
+        connected.setblocking(False)
+        self._socket = connected
+        self._poll = select.poll()
+        self._events = 0
+        self._encrypted = isinstance(connected, SSLSocket)
+        self._ahead = bytearray()
+        self.origin = origin
+        self.deadline = 0.0
+        self.received = 0
+        self.kept_at = 0.0
+
+    def begin(self, deadline: float) -> None:
+        """A new request: its deadline, nothing received yet."""
+        self.deadline = deadline
+        self.received = 0
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._socket.send(view[:_WRITE_SIZE]) :]
+            except (BlockingIOError, SSLWantWriteError):
+                self._await(select.POLLOUT)
+            except SSLWantReadError:
+                self._await(select.POLLIN)
+
+    def readline(self, limit: int) -> bytes:
+        """Up to and with the next line feed; less at the end of the stream or at `limit` bytes."""
+        searched = 0
+        while (end := self._ahead.find(b"\n", searched, limit)) < 0:
+            searched = len(self._ahead)
+            if searched >= limit or not self._read_more():
+                return self._taken(limit)
+        return self._taken(end + 1)
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes; less at the end of the stream only."""
+        while len(self._ahead) < size and self._read_more():
+            pass
+        return self._taken(size)
+
+    def flush(self) -> None:
+        """Nothing to do; `http.client` asks for it."""
+
+    def close(self) -> None:
+        """An answer has been read: the connection stays. `hang_up` ends it."""
+
+    def hang_up(self) -> None:
+        self._socket.close()
+
+    def cut(self) -> None:
+        """Ends the connection from another thread: whoever reads from it finds it closed."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come unasked: a connection that is readable while idle is closed or out of step."""
+        return not self._ahead and not self._ready(select.POLLIN, 0)
+
+    def _await(self, event: int) -> None:
+        """Waits until the socket can be read or written; TimeoutError at the deadline."""
+        left = self.deadline - monotonic()
+        if left <= 0 or not self._ready(event, left):
+            raise TimeoutError
+
+    def _ready(self, event: int, seconds: float) -> bool:
+        if event != self._events:
+            self._poll.register(self._socket, event)
+            self._events = event
+        return bool(self._poll.poll(ceil(seconds * 1000)))
+
+    def _read_more(self) -> bool:
+        if monotonic() >= self.deadline:  # also where bytes come without a pause
+            raise TimeoutError
+        if not self._encrypted:  # TLS may have decrypted bytes that no poll tells of: there, reading comes first
+            self._await(select.POLLIN)
+        while True:
+            try:
+                data = self._socket.recv(_READ_SIZE)
+                break
+            except (BlockingIOError, SSLWantReadError):
+                self._await(select.POLLIN)
+            except SSLWantWriteError:
+                self._await(select.POLLOUT)
+        self._ahead += data
+        self.received += len(data)
+        return bool(data)
+
+    def _taken(self, size: int) -> bytes:
+        data = bytes(self._ahead[:size])
+        del self._ahead[:size]
+        return data
+
+
+class IdleConnections:
+    """Connections that wait for a next request, shared by all threads; the one used last is given first.
+
+    At most `limit` of them, none older than `age` seconds: the ones unused for longest are closed.
+    """
+
+    def __init__(self, limit: int, age: float) -> None:
+        self._limit, self._age = limit, age
+        self._lock = threading.Lock()
+        self._closed = False
+        # Dicts as ordered sets: the oldest comes first, the newest last.
+        self._by_age: dict[Connection, None] = {}
+        self._by_origin: dict[Origin, dict[Connection, None]] = {}
+
+    def take(self, origin: Origin) -> Connection | None:
+        """A living connection to the origin, or None."""
+        while True:
+            with self._lock:
+                waiting = self._by_origin.get(origin)
+                if not waiting:
+                    return None
+                connection = next(reversed(waiting))
+                self._forget(connection)
+            if monotonic() - connection.kept_at < self._age and connection.is_quiet():
+                return connection
+            connection.hang_up()
+
+    def keep(self, connection: Connection) -> None:
+        """Takes a connection whose answer was read to its end."""
+        now = connection.kept_at = monotonic()
+        with self._lock:
+            self._by_age[connection] = None
+            self._by_origin.setdefault(connection.origin, {})[connection] = None
+            surplus = []
+            while self._by_age and self._is_surplus(oldest := next(iter(self._by_age)), now):
+                self._forget(oldest)
+                surplus.append(oldest)
+        for old in surplus:
+            old.hang_up()
+
+    def close(self) -> None:
+        """Closes what is idle now, and from now on whatever comes."""
+        with self._lock:
+            self._closed = True
+            idle = list(self._by_age)
+            self._by_age.clear()
+            self._by_origin.clear()
+        for connection in idle:
+            connection.hang_up()
+
+    def _is_surplus(self, oldest: Connection, now: float) -> bool:
+        return self._closed or len(self._by_age) > self._limit or now - oldest.kept_at > self._age
+
+    def _forget(self, connection: Connection) -> None:
+        del self._by_age[connection]
+        waiting = self._by_origin[connection.origin]
+        del waiting[connection]
+        if not waiting:
+            del self._by_origin[connection.origin]

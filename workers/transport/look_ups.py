@@ -1,0 +1,76 @@
+"""Looks names up within a deadline, which the resolver of the system does not know."""
+
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from time import monotonic
+from typing import Any
+
+# Family and address, ready for `socket.socket` and `connect`.
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+
+_AT_ONCE = 64
+
+
+class LookUps:
+    """Resolves names in daemon threads of its own, for `getaddrinfo` cannot be interrupted.
+
+    Whoever waits gives up at its deadline and the thread ends when the resolver does (glibc: 5 s a server and try).
+    The same name is looked up once at a time, however many wait for it; `at_once` names at most are.
+    """
+
+    def __init__(self, at_once: int = _AT_ONCE, resolve: Callable[..., Any] = socket.getaddrinfo) -> None:
+        self._resolve = resolve
+        self._slots = threading.BoundedSemaphore(at_once)
+        self._lock = threading.Lock()
+        self._running: dict[tuple[str, int], Future[list[Address]]] = {}
+
+    def addresses(self, host: str, port: int, deadline: float) -> list[Address]:
+        """The addresses of a host, in the order to try them; an address written out is taken at once.
+
+        Raises TimeoutError at `deadline` (monotonic), socket.gaierror or UnicodeError when the name cannot be resolved.
+        """
+        try:
+            return _addresses(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+        except socket.gaierror:
+            pass  # a name
+        return self._look_up(host, port, deadline).result(max(deadline - monotonic(), 0))
+
+    def _look_up(self, host: str, port: int, deadline: float) -> "Future[list[Address]]":
+        key = (host, port)
+        with self._lock:
+            if key in self._running:
+                return self._running[key]
+        if not self._slots.acquire(timeout=max(deadline - monotonic(), 0)):
+            raise TimeoutError
+        with self._lock:
+            if key in self._running:  # another thread was faster
+                self._slots.release()
+                return self._running[key]
+            future = self._running[key] = Future()
+        try:
+            threading.Thread(target=self._run, args=(key, future), name="look-up", daemon=True).start()
+        except RuntimeError as error:  # the system gives no more threads: whoever waits must not wait for ever
+            self._end(key)
+            future.set_exception(error)
+        return future
+
+    def _run(self, key: tuple[str, int], future: "Future[list[Address]]") -> None:
+        try:
+            result = _addresses(self._resolve(*key, type=socket.SOCK_STREAM))
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self._end(key)
+            future.set_exception(error)
+        else:
+            self._end(key)
+            future.set_result(result)
+
+    def _end(self, key: tuple[str, int]) -> None:
+        with self._lock:
+            del self._running[key]
+        self._slots.release()
+
+
+def _addresses(found: list[Any]) -> list[Address]:
+    return [(family, address) for family, _, _, _, address in found]

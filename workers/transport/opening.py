@@ -1,0 +1,134 @@
+"""Opens connections: name look-up, the addresses in turn, TLS, all within the time to connect."""
+
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import certifi
+
+from workers.replies import FailureKind
+from workers.transport.checks import Origin
+from workers.transport.faults import NoAnswer
+from workers.transport.look_ups import LookUps
+
+# Host, port and deadline (monotonic) to a connected socket; raises NoAnswer. The place for a guard over addresses.
+OpenSocket = Callable[[str, int, float], socket.socket]
+
+_OTHER_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH: OpenSSL's text for it quotes the host
+_LEAST_WAIT = 0.001  # seconds; a timeout of zero would mean a socket that does not block
+
+
+class Opener:
+    """Opens sockets to origins, with TLS where the scheme says so.
+
+    Certificates are always verified, TLS is 1.2 or later: by the bundle in the file `ca_bundle`, else by the system's,
+    else by certifi's. `open_socket` replaces the plain connecting, say by one that refuses addresses.
+    """
+
+    def __init__(self, *, ca_bundle: Path | None = None, open_socket: OpenSocket | None = None) -> None:
+        self._tls = _tls_context(ca_bundle)
+        self._open_socket = open_socket or SocketOpener(LookUps())
+
+    def open(self, origin: Origin, deadline: float) -> socket.socket:
+        """A connected socket, ready to send to; raises NoAnswer, at `deadline` (monotonic) at the latest."""
+        plain = self._open_socket(origin.host, origin.port, deadline)
+        if origin.scheme == "http":
+            return plain
+        try:
+            plain.settimeout(max(deadline - monotonic(), _LEAST_WAIT))
+            return self._encrypted(plain, origin.host)
+        except TimeoutError:
+            raise NoAnswer(FailureKind.CONNECT_TIMEOUT, "no TLS handshake in the time to connect") from None
+        except ssl.SSLCertVerificationError as error:
+            reason = "is for another host" if error.verify_code == _OTHER_NAME else f"refused: {error.verify_message}"
+            raise NoAnswer(FailureKind.TLS, f"certificate {reason}") from None
+        except ssl.SSLError as error:
+            reason = (error.reason or "handshake failed").replace("_", " ").lower()
+            raise NoAnswer(FailureKind.TLS, f"TLS: {reason}") from None
+        except (OSError, ValueError):  # hung up in the handshake, or a host that can be no name in a certificate
+            raise NoAnswer(FailureKind.TLS, "TLS: connection lost in the handshake") from None
+        finally:
+            plain.close()  # empty once TLS has taken it over; what is left of a failure otherwise
+
+    def _encrypted(self, plain: socket.socket, host: str) -> socket.socket:
+        # The handshake is asked for explicitly: on a connection that was reset meanwhile, wrapping leaves it out in
+        # silence, and the socket would send in the clear.
+        wrapped = self._tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+        try:
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+
+class SocketOpener:
+    """Looks the host up and tries its addresses in turn."""
+
+    def __init__(self, look_ups: LookUps) -> None:
+        self._look_ups = look_ups
+
+    def __call__(self, host: str, port: int, deadline: float) -> socket.socket:
+        """A connected TCP socket. Each address gets an equal part of what is left of the time, so that a dead first
+        one leaves some to the next. Raises NoAnswer with what happened at the last one."""
+        try:
+            addresses = self._look_ups.addresses(host, port, deadline)
+        except TimeoutError:
+            raise NoAnswer(FailureKind.DNS, "name not resolved in the time to connect") from None
+        except (socket.gaierror, UnicodeError) as error:
+            code = error.errno if isinstance(error, socket.gaierror) else "not a host name"
+            raise NoAnswer(FailureKind.DNS, f"name not resolved ({code})") from None
+        fault = NoAnswer(FailureKind.DNS, "the name has no address")
+        for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            wait = (deadline - monotonic()) / left
+            if wait <= 0:
+                raise _not_connected(TimeoutError())
+            connecting = None
+            try:
+                connecting = socket.socket(family, socket.SOCK_STREAM)
+                connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connecting.settimeout(wait)
+                connecting.connect(address)
+            except OSError as error:
+                if connecting is not None:
+                    connecting.close()
+                fault = _not_connected(error)
+            else:
+                return connecting
+        raise fault
+
+
+def _not_connected(error: OSError) -> NoAnswer:
+    match error:
+        case TimeoutError():
+            return NoAnswer(FailureKind.CONNECT_TIMEOUT, "no connection in the time to connect")
+        case ConnectionRefusedError():
+            return NoAnswer(FailureKind.CONNECTION_REFUSED, "connection refused")
+        case ConnectionResetError():
+            return NoAnswer(FailureKind.CONNECTION_RESET, "the connection was lost as soon as it was made")
+        case _:
+            return NoAnswer(FailureKind.UNREACHABLE, os.strerror(error.errno) if error.errno else "not reachable")
+
+
+class _EncryptedSocket(ssl.SSLSocket):
+    """Closes itself: `wrap_socket` drops the socket it has taken over, open, when a reset meets it half-way."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
+    system = ssl.get_default_verify_paths()
+    if ca_bundle is not None:
+        context = ssl.create_default_context(cafile=str(ca_bundle))
+    elif system.cafile or system.capath:
+        context = ssl.create_default_context()
+    else:  # a slim container image has no certificates
+        context = ssl.create_default_context(cafile=certifi.where())
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _EncryptedSocket
+    context.set_alpn_protocols(["http/1.1"])
+    return context
