@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Row, exists, func, select, update
+from sqlalchemy import Interval, Row, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from dispatcher.db.models import Account, Delivery, Event, Webhook
@@ -34,7 +34,7 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, *, time_sca
             state=State.READY,
             reason=None,
             due_at=func.now(),
-            give_up_at=func.now() + Webhook.retry_span * time_scale,
+            give_up_at=func.now() + Webhook.retry_span.op("*", return_type=Interval())(time_scale),
             schedule_step=0,
             unknown_in_a_row=0,
             claimed_by=None,

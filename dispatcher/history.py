@@ -1,8 +1,7 @@
 """What happened: events, deliveries and attempts as they are kept. Every finder demands the owner."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from dataclasses import fields, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,84 +11,10 @@ from sqlalchemy.orm import Session
 from dispatcher.db.models import Account, Attempt, Delivery, Event, Request, Webhook
 from dispatcher.errors import ConfigurationError, NotFound
 from dispatcher.ids import first_id_at
+from dispatcher.records import AttemptRecord, DeliveryLine, DeliveryRecord, EventLine, EventRecord
 from dispatcher.states import Reason, State
 
 PAGE = 50
-
-
-@dataclass(frozen=True, slots=True)
-class EventLine:
-    """An event without its data."""
-
-    id: UUID
-    app: str | None
-    type: str
-    subject: str | None
-    occurred_at: datetime
-    expires_at: datetime | None
-    created_at: datetime
-    delivery_count: int  # how many webhooks matched when it came
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryLine:
-    """A delivery with what is needed to recognise its event and webhook."""
-
-    id: UUID
-    event_id: UUID
-    event_type: str | None  # None where the event is no longer kept
-    subject: str | None
-    webhook_id: UUID
-    webhook_name: str | None
-    webhook_url: str  # masked, as are all URLs here
-    state: State
-    reason: Reason | None
-    attempt_count: int
-    due_at: datetime
-    give_up_at: datetime
-    created_at: datetime
-    finished_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """One attempt with its request and the answer as captured. An unknown outcome has no request: the worker died."""
-
-    number: int
-    created_at: datetime
-    verdict: str | None
-    outcome_unknown: bool
-    request_id: UUID | None
-    method: str | None
-    url: str | None  # masked
-    headers: str | None  # masked, one `Name: value` a line
-    status: int | None
-    failure: str | None
-    failure_detail: str | None
-    answer_headers: str | None
-    answer_excerpt: bytes | None
-    answer_cut: bool | None
-    answer_unreadable: bool | None
-    started_at: datetime | None
-    duration: timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryRecord:
-    """All there is to know about one delivery."""
-
-    delivery: DeliveryLine
-    event: EventLine | None
-    attempts: Sequence[AttemptRecord]
-
-
-@dataclass(frozen=True, slots=True)
-class EventRecord:
-    """All there is to know about one event; `data` as it was given and is sent."""
-
-    event: EventLine
-    data: bytes
-    deliveries: Sequence[DeliveryLine]
 
 
 def list_deliveries(

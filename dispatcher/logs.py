@@ -47,3 +47,7 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    if settings.log_level != "debug":
+        # A line for each message and each beat says nothing that Flower does not show.
+        for chatty in ("celery.beat", "celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,6 +32,7 @@ class Settings(BaseSettings):
         Field(
             validation_alias=AliasChoices("DATABASE_URL", "database_url"),
             description="PostgreSQL 15 or newer, e.g. postgresql://user:password@host/database",
+            examples=["postgresql://dispatcher:PASSWORD@127.0.0.1:5432/dispatcher"],
         ),
     ]
     broker_url: Annotated[
@@ -37,13 +40,15 @@ class Settings(BaseSettings):
         Field(
             validation_alias=AliasChoices("BROKER_URL", "broker_url"),
             description="Redis or Valkey, e.g. redis://:password@host:6379/0 (rediss:// for TLS, sentinel:// too)",
+            examples=["redis://:PASSWORD@127.0.0.1:6379/0"],
         ),
     ]
     encryption_keys: Annotated[
         SecretStr,
         Field(
             description="Fernet keys for secrets at rest, comma-separated, newest first; needed by workers, API and "
-            "CLI, not by producers. Make one with `dispatcher secrets generate-key`"
+            "CLI, not by producers. Make one with `dispatcher secrets generate-key`",
+            examples=[""],
         ),
     ] = SecretStr("")
 
@@ -79,6 +84,20 @@ class Settings(BaseSettings):
             "Notice windows are never scaled",
         ),
     ] = 1.0
+
+    flower_user: Annotated[str, Field(pattern=r"^[!-9;-~]+$", description="User name that Flower asks for")] = (
+        "dispatcher"
+    )
+    flower_password: Annotated[
+        SecretStr,
+        Field(
+            description="Password that Flower asks for; it does not start without one. Printable ASCII", examples=[""]
+        ),
+    ] = SecretStr("")
+    flower_db: Annotated[
+        Path | None,
+        Field(description="File that keeps Flower's task history over a restart; default: it is kept in memory only"),
+    ] = None
 
     log_format: Annotated[Literal["json", "console"], Field(description="How log lines look")] = "json"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Least level logged")] = "info"
@@ -117,12 +136,29 @@ def default_data_dir() -> Path:
 @cache
 def load_settings() -> Settings:
     """The settings of this process, read once. Raises ConfigurationError naming each variable that is wrong."""
+    if _in_use:
+        return _in_use[-1]
     try:
         connection_file = default_data_dir() / CONNECTION_FILE
         return Settings(_env_file=connection_file if _readable(connection_file) else None)
     except ValidationError as error:
         lines = [_explain(part["loc"], part["type"], part["msg"]) for part in error.errors(include_input=False)]
         raise ConfigurationError("\n".join(lines)) from None
+
+
+@contextmanager
+def settings_in_use(settings: Settings) -> Iterator[None]:
+    """For a block, `load_settings` gives these: for a program that has its settings from elsewhere."""
+    _in_use.append(settings)
+    load_settings.cache_clear()
+    try:
+        yield
+    finally:
+        _in_use.pop()
+        load_settings.cache_clear()
+
+
+_in_use: list[Settings] = []
 
 
 def _readable(path: Path) -> bool:

@@ -40,9 +40,7 @@ def make_webhook(
     make_account(database, account)
     with Session(database, expire_on_commit=False) as session, session.begin():
         webhooks = Webhooks(session, open_vault(session.connection(), settings))
-        return webhooks.create(
-            find_account(session, account), enabled=enabled, **{"event_types": ["*"], **fields}
-        )
+        return webhooks.create(find_account(session, account), enabled=enabled, **{"event_types": ["*"], **fields})
 
 
 def change_webhook(database: Engine, settings: Settings, webhook: Webhook, change: str, **arguments: Any) -> None:

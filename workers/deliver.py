@@ -7,7 +7,7 @@ stragglers before more is claimed; results are written in groups before anything
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 from uuid import UUID
 
@@ -48,7 +48,7 @@ class DeliveryLoop:
         self._windows = Windows(self._transport.capacity)
         self._in_flight: dict[UUID, tuple[Claim, Target]] = {}
         self._claimed = 0
-        self._clock = (datetime.min, 0.0)  # the database's time, and the monotonic time when it was read
+        self._clock = (datetime.now(UTC), monotonic())  # the database's time, and the monotonic time when it was read
         # Loops of one wake must not end their lives together.
         self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
         self._claim_at = self._mark_at = 0.0
@@ -124,14 +124,14 @@ class DeliveryLoop:
             return
         try:
             request = render(claim, target, new_id(), scale=self._context.settings.time_scale)
-        except RenderFailed as error:
+            assert request.timeout < CLAIM.total_seconds(), "a request must end before its claim"
+            self._transport.send(request)
+        except (RenderFailed, ValueError) as error:
             log.warning("no callback can be made", delivery=str(claim.delivery_id), why=str(error))
             self._outcomes.add(Outcome(claim, Discard(Reason.RENDER_FAILED), target))
             return
-        assert request.timeout < CLAIM.total_seconds(), "a request must end before its claim"
         self._in_flight[request.id] = (claim, target)
         self._windows.sent(claim.webhook_id)
-        self._transport.send(request)
 
     # ---- classify, decide
 
@@ -147,20 +147,24 @@ class DeliveryLoop:
 
     def _judge(self, exchange: Exchange) -> None:
         claim, target = self._in_flight.pop(exchange.request.id)
-        judgement = classify(exchange.outcome, target.contract.rules)
+        judgement = classify(exchange.outcome, target.contract.rules, now=self._now())
         failed = judgement.verdict is Verdict.TEMPORARY
         self._windows.ended(claim.webhook_id, failed=failed, duration=exchange.duration)
         decision = self._decide(claim, target.contract.schedule, judgement)
         self._outcomes.add(Outcome(claim, decision, target, exchange, judgement))
 
-    def _decide(self, claim: Claim, schedule: str, judgement: Judgement) -> Decision:
+    def _now(self) -> datetime:
+        """The database's time, without asking it."""
         database_time, read_at = self._clock
+        return database_time + timedelta(seconds=monotonic() - read_at)
+
+    def _decide(self, claim: Claim, schedule: str, judgement: Judgement) -> Decision:
         return decide(
             judgement,
             SCHEDULES[schedule],
             step=claim.schedule_step,
             expires_at=claim.expires_at,
-            now=database_time + timedelta(seconds=monotonic() - read_at),
+            now=self._now(),
             scale=self._context.settings.time_scale,
         )
 

@@ -98,7 +98,8 @@ class Outcomes:
         )
 
     def _observations(self, connection: Connection, written: list[Outcome]) -> Iterator[Observation]:
-        for outcome in written:
+        # In one order in every process: two that disable the same webhooks must not wait for each other.
+        for outcome in sorted(written, key=lambda outcome: outcome.claim.webhook_id):
             target, exchange, judgement = outcome.target, outcome.exchange, outcome.judgement
             if target is None or exchange is None or judgement is None:
                 continue

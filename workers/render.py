@@ -13,6 +13,8 @@ from workers.replies import Request
 from workers.targets import Target
 
 CONNECT_SECONDS = 10.0
+# However much time is scaled: a busy machine must not look like a receiver that hangs.
+LEAST_CONNECT_SECONDS, LEAST_SECONDS = 1.0, 2.0
 MAX_GET_URL = 8 * 1024
 USER_AGENT = f"Dispatcher/{__version__}"
 
@@ -49,8 +51,8 @@ def render(claim: Claim, target: Target, request_id: UUID, *, scale: float) -> R
         url=url,
         headers=tuple(headers),
         body=body,
-        connect_timeout=CONNECT_SECONDS * scale,
-        timeout=contract.timeout_seconds * scale,
+        connect_timeout=max(CONNECT_SECONDS * scale, LEAST_CONNECT_SECONDS),
+        timeout=max(contract.timeout_seconds * scale, min(contract.timeout_seconds, LEAST_SECONDS)),
     )
 
 

@@ -25,7 +25,9 @@ def sweep_once() -> dict[str, int]:
 @shared_task(name=NOTICES)
 def send_notices() -> dict[str, int]:
     """Sends the problem notices that are owed."""
-    return send_due(process_context().engine, process_context().mailer)
+    context = process_context()
+    context.waker.asleep(NOTICES)  # a notice that comes from now on wakes again
+    return send_due(context.engine, context.mailer)
 
 
 @shared_task(name="dispatcher.upkeep")

@@ -6,6 +6,7 @@ from sqlalchemy import text
 
 from dispatcher.db.partitions import create_partitions
 from workers.context import Context
+from workers.notices import close_abandoned
 
 PIECE = 1_000
 
@@ -49,4 +50,5 @@ def upkeep(context: Context) -> dict[str, int]:
                 break
     with context.engine.begin() as connection:
         done["partitions"] = len(create_partitions(connection, datetime.now(UTC)))
+        done["notices_abandoned"] = close_abandoned(connection)
     return done

@@ -23,6 +23,7 @@ def engine_for(database_url: str, *, application_name: str = "dispatcher", pool_
         database_url,
         pool_size=pool_size,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's text must not carry messages or secrets
         connect_args={
             "application_name": application_name,
             "connect_timeout": 10,

@@ -88,8 +88,9 @@ def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[Runn
             **{name: lines[name] for name in ("DATABASE_URL", "BROKER_URL", KEYS)},
         }
         tree.finish(_python("migrate", directory, environment, "dispatcher", "migrate"))
-        flower = _flower(directory, environment, flower_port, lines[FLOWER_PASSWORD])
-        tree.start(*_engine_children(plan, directory, environment, api_port), flower)
+        tree.start(*_engine_children(plan, directory, environment, api_port))
+        # Flower lists the workers that it finds at its own start.
+        tree.start(_flower(directory, environment, flower_port, lines[FLOWER_PASSWORD]))
         yield RunningEngine(
             tree, directory, environment, addresses["DISPATCHER_API_ADDRESS"], addresses["DISPATCHER_FLOWER_ADDRESS"]
         )

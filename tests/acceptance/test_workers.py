@@ -174,7 +174,11 @@ def test_what_the_broker_lost_is_found_by_the_sweep(
     ("variable", "value", "sentence"),
     [
         ("DISPATCHER_ENCRYPTION_KEYS", "", "DISPATCHER_ENCRYPTION_KEYS is not set"),
-        ("DISPATCHER_ENCRYPTION_KEYS", "bm90IGEga2V5IG9mIHRoaXMgZGF0YWJhc2UuLi4uLi4=", "add the key that it was encrypted with"),
+        (
+            "DISPATCHER_ENCRYPTION_KEYS",
+            "bm90IGEga2V5IG9mIHRoaXMgZGF0YWJhc2UuLi4uLi4=",
+            "add the key that it was encrypted with",
+        ),
         ("DATABASE_URL", "mysql://x", "must be a PostgreSQL URL"),
         ("DISPATCHER_TIME_SCALE", "2", "DISPATCHER_TIME_SCALE"),
     ],

@@ -51,7 +51,8 @@ def test_partial_indexes_and_checks_are_those_of_the_models(database: Engine) ->
     )
     assert {word for word in State if f"'{word}'" in check.rule} == set(State)
     (check,) = rows(
-        database, "SELECT pg_get_constraintdef(oid) AS rule FROM pg_constraint WHERE conname = 'deliveries_reason_check'"
+        database,
+        "SELECT pg_get_constraintdef(oid) AS rule FROM pg_constraint WHERE conname = 'deliveries_reason_check'",
     )
     assert {word for word in Reason if f"'{word}'" in check.rule} == set(Reason)
 
@@ -85,9 +86,8 @@ def test_rows_land_in_the_partition_of_their_week(database: Engine) -> None:
             {"id": event},
         )
         place = connection.scalar(
-            text(
-                "SELECT c.relname FROM dispatcher.events e JOIN pg_class c ON c.oid = e.tableoid WHERE e.id = :id"
-            ), {"id": event}
+            text("SELECT c.relname FROM dispatcher.events e JOIN pg_class c ON c.oid = e.tableoid WHERE e.id = :id"),
+            {"id": event},
         )
     assert place == f"events_{monday:%Y%m%d}"
 

@@ -65,9 +65,7 @@ def test_an_attempts_record_has_what_was_sent_and_answered_but_no_secret(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     receiver.script("/hook", Answer(418, headers=(("X-Why", "tea"), ("Content-Type", "text/plain")), body=b"I am\0tea"))
-    make_webhook(
-        database, settings, url=receiver.url("/hook?secret=abc"), basic=Basic("user", "open sesame")
-    )
+    make_webhook(database, settings, url=receiver.url("/hook?secret=abc"), basic=Basic("user", "open sesame"))
     enqueue(RECEIVED, MESSAGE, account="acme")
     deliver_all(settings)
     (attempt,) = attempts(database)
@@ -172,7 +170,8 @@ def test_a_temporary_failure_waits_90_seconds_and_is_retried_until_it_succeeds(
     for _ in range(2):
         deliver_all(settings)
         waits += rows(
-            database, "SELECT extract(epoch FROM due_at - now()) AS seconds, state, schedule_step FROM dispatcher.deliveries"
+            database,
+            "SELECT extract(epoch FROM due_at - now()) AS seconds, state, schedule_step FROM dispatcher.deliveries",
         )
         assert deliver_all(settings)["claimed"] == 0
         make_due(database)

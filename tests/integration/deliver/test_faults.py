@@ -91,12 +91,12 @@ def test_an_expired_claim_is_recorded_as_unknown_and_made_again(
         (1, True, None),
         (2, False, 200),
     ]
-    assert [(row.state, row.schedule_step, row.unknown_in_a_row) for row in deliveries(database)] == [("delivered", 0, 0)]
+    assert [(row.state, row.schedule_step, row.unknown_in_a_row) for row in deliveries(database)] == [
+        ("delivered", 0, 0)
+    ]
 
 
-def test_every_third_expired_claim_in_a_row_uses_a_step_of_the_schedule(
-    database: Engine, settings: Settings
-) -> None:
+def test_every_third_expired_claim_in_a_row_uses_a_step_of_the_schedule(database: Engine, settings: Settings) -> None:
     make_webhook(database, settings, url="http://127.0.0.1:9/")
     enqueue(RECEIVED, MESSAGE, account="acme")
     seen = []
@@ -276,9 +276,7 @@ def test_deliveries_of_a_deleted_webhook_end_with_that_reason(
     assert receiver.received == []
 
 
-def test_what_waits_at_a_disabled_webhook_ends_when_its_time_is_over(
-    database: Engine, settings: Settings
-) -> None:
+def test_what_waits_at_a_disabled_webhook_ends_when_its_time_is_over(database: Engine, settings: Settings) -> None:
     webhook = make_webhook(database, settings, url="http://127.0.0.1:9/", enabled=False)
     for name in ("a", "b", "c"):
         enqueue(name, MESSAGE, account="acme")

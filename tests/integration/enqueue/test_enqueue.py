@@ -274,9 +274,7 @@ def other_database(settings: Settings) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_a_session_on_another_database_is_refused(
-    database: Engine, settings: Settings, other_database: Engine
-) -> None:
+def test_a_session_on_another_database_is_refused(database: Engine, settings: Settings, other_database: Engine) -> None:
     make_account(database)
     with Session(other_database) as session, pytest.raises(WrongDatabase):
         enqueue("a", {}, account="acme", session=session)
@@ -352,7 +350,9 @@ def test_many_calls_make_one_wake(database: Engine, settings: Settings, broker: 
 
 
 @pytest.fixture(params=["refused", "silent"])
-def broken_broker(request: pytest.FixtureRequest, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def broken_broker(
+    request: pytest.FixtureRequest, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """A broker that refuses connections, or takes them and never says a word."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -27,8 +27,7 @@ def _documents(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
         for name, value in members.items()
     }
     parts = [
-        f"{draw(_SPACES)}{json.dumps(name, ensure_ascii=ascii_only)}{draw(_SPACES)}:{draw(_SPACES)}{text}{draw(_SPACES)}"
-        for name, text in raw.items()
+        draw(_SPACES).join(["", json.dumps(name, ensure_ascii=ascii_only), ":", text, ""]) for name, text in raw.items()
     ]
     return f"{draw(_SPACES)}{{{','.join(parts) or draw(_SPACES)}}}{draw(_SPACES)}", raw
 

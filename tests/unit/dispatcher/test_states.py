@@ -8,7 +8,7 @@ DIAGRAM = Path(__file__).parents[3] / "docs" / "states.md"
 
 def test_the_table_of_transitions_knows_every_state() -> None:
     assert set(TRANSITIONS) == set(State)
-    assert OPEN | CLOSED == set(State)
+    assert set(State) == OPEN | CLOSED
     assert not OPEN & CLOSED
 
 

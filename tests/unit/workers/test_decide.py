@@ -16,9 +16,7 @@ def decided(
     verdict: Verdict, *, step: int = 0, expires_in: timedelta | None = None, retry_after: timedelta | None = None
 ) -> Decision:
     expires_at = NOW + expires_in if expires_in is not None else None
-    return decide(
-        Judgement(verdict, retry_after=retry_after), TWO, step=step, expires_at=expires_at, now=NOW, scale=1
-    )
+    return decide(Judgement(verdict, retry_after=retry_after), TWO, step=step, expires_at=expires_at, now=NOW, scale=1)
 
 
 def test_acknowledged_is_delivered() -> None:

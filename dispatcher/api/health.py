@@ -1,0 +1,124 @@
+"""`/healthz`: this process answers. `/readyz`: all that it needs answers too, asked anew each time, in bounded time."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Response
+from kombu.connection import Connection as BrokerConnection
+from kombu.exceptions import OperationalError
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+from sqlalchemy import Engine, NullPool, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from dispatcher.db.migrate import check_migrated
+from dispatcher.db.outages import explain_outage
+from dispatcher.encryption import Vault
+from dispatcher.errors import ConfigurationError
+from dispatcher.settings import Settings, load_settings
+
+router = APIRouter(tags=["health"])
+
+_SECONDS = 2
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Part(BaseModel):
+    """One thing that is needed."""
+
+    status: Literal["ok", "failed"]
+    detail: Annotated[str | None, Field(description="What is wrong and what to do, without addresses or secrets.")]
+
+
+class Readiness(BaseModel):
+    """Whether requests can be served."""
+
+    status: Literal["ready", "not ready"]
+    parts: dict[str, Part]
+
+
+@router.get("/healthz", summary="This process is alive")
+def healthz() -> Alive:
+    return Alive()
+
+
+@router.get(
+    "/readyz",
+    summary="Database, encryption keys and broker are as they must be",
+    responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness, "description": "Something is missing."}},
+)
+def readyz(response: Response) -> Readiness:
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        parts = {"settings": Part(status="failed", detail=str(error))}
+    else:
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            broker = pool.submit(_examine, _check_broker, settings)
+            parts = {**_examine_database(settings), "broker": broker.result()}
+    ready = all(part.status == "ok" for part in parts.values())
+    if not ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return Readiness(status="ready" if ready else "not ready", parts=parts)
+
+
+def _examine_database(settings: Settings) -> dict[str, Part]:
+    database = _examine(_check_database, settings)
+    keys = Part(status="failed", detail="cannot be tried without the database")
+    if database.status == "ok":
+        keys = _examine(_check_encryption, settings)
+    return {"database": database, "encryption_keys": keys}
+
+
+def _examine(check: Callable[[Settings], None], settings: Settings) -> Part:
+    try:
+        check(settings)
+    except ConfigurationError as error:
+        return Part(status="failed", detail=str(error))
+    except SQLAlchemyError as error:
+        return Part(status="failed", detail=explain_outage(error) or f"the database fails: {type(error).__name__}")
+    except (OperationalError, RedisError, OSError) as error:
+        return Part(status="failed", detail=f"the broker (BROKER_URL) does not answer: {type(error).__name__}")
+    return Part(status="ok", detail=None)
+
+
+def _check_database(settings: Settings) -> None:
+    with _probing_engine(settings).connect() as connection:
+        check_migrated(connection)
+
+
+def _check_encryption(settings: Settings) -> None:
+    vault = Vault(settings.encryption_keys.get_secret_value())
+    with _probing_engine(settings).connect() as connection:
+        stored = connection.scalar(text("SELECT digest_key FROM dispatcher.installation"))
+    if stored is not None:
+        vault.decrypt(stored)
+
+
+def _check_broker(settings: Settings) -> None:
+    # The client tries four times on its own, so a quarter each.
+    limits = {"socket_timeout": _SECONDS / 4, "socket_connect_timeout": _SECONDS / 4}
+    url = settings.broker_url.get_secret_value()
+    with BrokerConnection(url, connect_timeout=_SECONDS, transport_options=limits) as connection:  # type: ignore[no-untyped-call]
+        connection.channel().client.ping()
+
+
+def _probing_engine(settings: Settings) -> Engine:
+    """Connects anew each time, and gives up soon: the process's own pool would wait longer."""
+    return create_engine(
+        settings.database_url.get_secret_value(),
+        poolclass=NullPool,
+        connect_args={
+            "application_name": "dispatcher-readyz",
+            "connect_timeout": _SECONDS,
+            "tcp_user_timeout": _SECONDS * 1000,
+            "options": f"-c statement_timeout={_SECONDS}s",
+        },
+    )

@@ -1,0 +1,143 @@
+"""What goes wrong, as RFC 9457 problem documents: the one place where the error tree meets HTTP."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from dispatcher.db.outages import explain_outage
+from dispatcher.errors import ConfigurationError, Conflict, DispatcherError, InvalidInput, NotFound, UnknownAccount
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "Always `about:blank`: the status says what kind of problem it is."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "description": "Which fields were refused, and why.",
+            "items": {
+                "type": "object",
+                "required": ["field", "reason"],
+                "properties": {"field": {"type": "string"}, "reason": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+class Problem(Exception):
+    """A request that ends here. Its texts never hold a secret, a URL or message data."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        errors: Iterable[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = headers
+
+    def response(self) -> JSONResponse:
+        """The problem document."""
+        document: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = [{"field": field, "reason": reason} for field, reason in self.errors]
+        return JSONResponse(document, self.status.value, self.headers, media_type=CONTENT_TYPE)
+
+
+def unauthorized() -> Problem:
+    """No valid key: which of unknown, wrong, expired or revoked it is, is not told."""
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "a valid API key is needed: `Authorization: Bearer <token>`",
+        headers={"WWW-Authenticate": 'Bearer realm="dispatcher", Basic realm="dispatcher"'},
+    )
+
+
+def invalid(*errors: tuple[str, str]) -> Problem:
+    """Fields that were refused, each with the reason."""
+    told = "; ".join(f"{field} {reason}" for field, reason in errors)
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, errors=errors)
+
+
+def unavailable(detail: str) -> Problem:
+    """The engine cannot serve anything at the moment; the same request may work a little later."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def problem_for(error: DispatcherError) -> Problem:
+    """What an error of the tree means over HTTP."""
+    match error:
+        case InvalidInput(field=field, reason=reason) | UnknownAccount(field=field, reason=reason):
+            return invalid((field, reason))
+        case NotFound():
+            return Problem(HTTPStatus.NOT_FOUND, str(error))
+        case Conflict():
+            return Problem(HTTPStatus.CONFLICT, str(error))
+        case ConfigurationError():
+            return unavailable("the engine is not configured completely: /readyz says what is missing")
+        case _:
+            return internal_error()
+
+
+def internal_error() -> Problem:
+    """A defect: the answer tells nothing, the log has it under the request's id."""
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "this should not have happened; the log has more under X-Request-Id"
+    )
+
+
+def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of a route's problems."""
+    content = {CONTENT_TYPE: {"schema": SCHEMA}}
+    return {status.value: {"description": status.phrase, "content": content} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app a problem document."""
+
+    @app.exception_handler(Problem)
+    def _problem(_: Request, error: Problem) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(DispatcherError)
+    def _of_the_tree(_: Request, error: DispatcherError) -> JSONResponse:
+        return problem_for(error).response()
+
+    @app.exception_handler(SQLAlchemyError)
+    def _of_the_database(_: Request, error: SQLAlchemyError) -> JSONResponse:
+        explained = explain_outage(error)
+        if explained is None:
+            raise error
+        return unavailable("the database is not available at the moment").response()
+
+    @app.exception_handler(RequestValidationError)
+    def _of_parameters(_: Request, error: RequestValidationError) -> JSONResponse:
+        return invalid(*((".".join(map(str, part["loc"][1:])), part["msg"]) for part in error.errors())).response()
+
+    @app.exception_handler(HTTPException)
+    def _of_the_framework(_: Request, error: HTTPException) -> JSONResponse:
+        status = HTTPStatus(error.status_code)
+        return Problem(status, status.description or status.phrase, headers=error.headers).response()

@@ -1,0 +1,37 @@
+"""`dispatcher account`: who owns webhooks and events."""
+
+from typing import Annotated
+
+import typer
+
+from dispatcher.accounts import create_account
+from dispatcher.cli.connection import transaction
+from dispatcher.cli.output import AsJson, print_json, print_line, print_table
+from dispatcher.keys import list_accounts
+
+app = typer.Typer(help="Accounts: who owns webhooks and events.", no_args_is_help=True)
+
+
+@app.command(epilog="Example: dispatcher account create acme")
+def create(
+    name: Annotated[str, typer.Argument(help="Its name, as `enqueue` is given it.")], json: AsJson = False
+) -> None:
+    """Make an account."""
+    with transaction() as session:
+        account = create_account(session, name)
+        session.refresh(account)
+    if json:
+        print_json({"id": account.id, "name": account.name, "created_at": account.created_at})
+    else:
+        print_line(f"account {account.name} created")
+
+
+@app.command("list")
+def list_(json: AsJson = False) -> None:
+    """List all accounts."""
+    with transaction() as session:
+        accounts = list_accounts(session)
+    if json:
+        print_json([{"id": item.id, "name": item.name, "created_at": item.created_at} for item in accounts])
+    else:
+        print_table(["name", "id", "created"], [(item.name, item.id, item.created_at) for item in accounts])

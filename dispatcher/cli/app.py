@@ -1,0 +1,48 @@
+"""All commands together, and what they do about errors: one line on stderr, exit status 1, no traceback."""
+
+from typing import Any
+
+import typer
+from sqlalchemy.exc import SQLAlchemyError
+from typer.core import TyperGroup
+
+from dispatcher.cli import accounts, deliveries, enqueue, events, installation, keys, servers, webhooks
+from dispatcher.cli.output import print_error
+from dispatcher.db.outages import explain_outage
+from dispatcher.errors import DispatcherError
+
+
+class _OneLineErrors(TyperGroup):
+    """Turns what the product raises on purpose into one line. Defects keep their traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DispatcherError as error:
+            print_error(str(error))
+        except UnicodeEncodeError:
+            print_error("an argument holds bytes that are no UTF-8")
+        except SQLAlchemyError as error:
+            explained = explain_outage(error)
+            if explained is None:
+                raise
+            print_error(explained)
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    help="Self-hosted webhook delivery: accounts, webhooks, events and what became of them.",
+    epilog="Settings come from environment variables: see `dispatcher settings`.",
+    no_args_is_help=True,
+    # A traceback that shows local variables would show secrets.
+    pretty_exceptions_enable=False,
+)
+app.add_typer(accounts.app, name="account")
+app.add_typer(keys.app, name="key")
+app.add_typer(webhooks.app, name="webhook")
+app.add_typer(deliveries.app, name="delivery")
+app.add_typer(events.app, name="event")
+enqueue.register(app)
+installation.register(app)
+servers.register(app)

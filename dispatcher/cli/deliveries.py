@@ -1,0 +1,169 @@
+"""`dispatcher delivery`: what is owed to webhooks and what became of it; sending again, cancelling."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import find_account
+from dispatcher.cli.connection import transaction
+from dispatcher.cli.events import event_document, print_delivery_table
+from dispatcher.cli.output import AsJson, print_fields, print_json, print_line, print_section, print_text
+from dispatcher.db.models import Account
+from dispatcher.deliveries import cancel as cancel_delivery
+from dispatcher.deliveries import redeliver as redeliver_delivery
+from dispatcher.history import PAGE, get_delivery, list_deliveries
+from dispatcher.owners import owner_of_delivery, owner_of_event, owner_of_webhook
+from dispatcher.records import AttemptRecord, DeliveryLine
+from dispatcher.settings import load_settings
+from dispatcher.states import Reason, State
+from dispatcher.wake import waker_for
+
+app = typer.Typer(help="Deliveries: one event owed to one webhook.", no_args_is_help=True)
+
+Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The delivery's id.")]
+Owner = Annotated[str | None, typer.Option("--account", help="Only if it is this account's.")]
+
+
+@app.command("list", epilog="Example: dispatcher delivery list --account acme --state discarded --reason rejected")
+def list_(
+    *,
+    account: Annotated[str | None, typer.Option(help="The account; not needed with --webhook or --event.")] = None,
+    webhook: Annotated[UUID | None, typer.Option(help="Only those owed to this webhook (id).")] = None,
+    event: Annotated[UUID | None, typer.Option(help="Only those of this event (id).")] = None,
+    state: Annotated[State | None, typer.Option(help="Only those that stand so.")] = None,
+    reason: Annotated[Reason | None, typer.Option(help="Only those discarded for this reason.")] = None,
+    before: Annotated[UUID | None, typer.Option(help="Only older ones: the last id of the page before.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = PAGE,
+    json: AsJson = False,
+) -> None:
+    """List deliveries, newest first."""
+    with transaction() as session:
+        deliveries = list_deliveries(
+            session,
+            _owner_of_list(session, account, webhook, event),
+            webhook=webhook,
+            event=event,
+            state=state,
+            reason=reason,
+            before=before,
+            limit=limit,
+        )
+    if json:
+        print_json(deliveries)
+        return
+    print_delivery_table(deliveries)
+    if len(deliveries) == limit:
+        print_line(f"older ones: --before {deliveries[-1].id}", stderr=True)
+
+
+@app.command()
+def show(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+    """Show one delivery: its event, and each attempt with request and answer as captured."""
+    with transaction() as session:
+        owner = _owner(session, account, identifier)
+        record = get_delivery(session, owner, identifier)
+    if json:
+        print_json(
+            {
+                "account": owner.name,
+                "delivery": record.delivery,
+                "event": event_document(record.event) if record.event else None,
+                "attempts": record.attempts,
+            }
+        )
+        return
+    print_fields({"account": owner.name, **_fields(record.delivery)})
+    for attempt in record.attempts:
+        _print_attempt(attempt)
+
+
+@app.command(epilog="Example: dispatcher delivery redeliver 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00")
+def redeliver(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+    """Have a closed delivery sent again: at once, with its retry schedule from the start."""
+    settings = load_settings()
+    with transaction() as session:
+        owner = _owner(session, account, identifier)
+        redeliver_delivery(session, owner, identifier, time_scale=settings.time_scale)
+    waker_for(settings.broker_url.get_secret_value()).wake()
+    _print_change(identifier, State.READY, "is due again", json=json)
+
+
+@app.command()
+def cancel(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+    """End a delivery that waits for its next attempt."""
+    with transaction() as session:
+        cancel_delivery(session, _owner(session, account, identifier), identifier)
+    _print_change(identifier, State.CANCELLED, "is cancelled", json=json)
+
+
+def _owner(session: Session, account: str | None, identifier: UUID) -> Account:
+    return find_account(session, account) if account is not None else owner_of_delivery(session, identifier)
+
+
+def _owner_of_list(session: Session, account: str | None, webhook: UUID | None, event: UUID | None) -> Account:
+    if account is not None:
+        return find_account(session, account)
+    if webhook is not None:
+        return owner_of_webhook(session, webhook)
+    if event is not None:
+        return owner_of_event(session, event)
+    raise typer.BadParameter("give one of --account, --webhook, --event")
+
+
+def _print_change(identifier: UUID, state: State, told: str, *, json: bool) -> None:
+    if json:
+        print_json({"id": identifier, "state": state})
+    else:
+        print_line(f"delivery {identifier} {told}")
+
+
+def _fields(delivery: DeliveryLine) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "id": delivery.id,
+        "state": delivery.state,
+        "reason": delivery.reason,
+        "attempts": delivery.attempt_count,
+        "created": delivery.created_at,
+    }
+    if delivery.finished_at is None:
+        fields |= {"due": delivery.due_at, "given up at": delivery.give_up_at}
+    else:
+        fields |= {"finished": delivery.finished_at}
+    return fields | {
+        "event": delivery.event_id,
+        "type": delivery.event_type or "(the event is no longer kept)",
+        "subject": delivery.subject,
+        "webhook": delivery.webhook_id,
+        "webhook name": delivery.webhook_name,
+        "webhook URL": delivery.webhook_url,
+    }
+
+
+def _print_attempt(attempt: AttemptRecord) -> None:
+    print_section(f"Attempt {attempt.number}")
+    if attempt.outcome_unknown or attempt.request_id is None:
+        print_fields({"recorded": attempt.created_at, "outcome": "unknown: the worker did not live to record it"})
+        return
+    answer = attempt.status if attempt.status is not None else f"none: {attempt.failure} ({attempt.failure_detail})"
+    print_fields(
+        {
+            "request": attempt.request_id,
+            "started": attempt.started_at,
+            "duration": attempt.duration,
+            "sent": f"{attempt.method} {attempt.url}",
+            "answer": answer,
+            "verdict": attempt.verdict,
+        }
+    )
+    if attempt.headers:
+        print_line("  Request headers")
+        print_text(attempt.headers)
+    if attempt.answer_headers:
+        print_line("  Answer headers")
+        print_text(attempt.answer_headers)
+    if attempt.answer_excerpt:
+        marks = [mark for mark, on in (("cut", attempt.answer_cut), ("not decodable", attempt.answer_unreadable)) if on]
+        print_line("  Answer body" + (f" ({', '.join(marks)})" if marks else ""))
+        print_text(attempt.answer_excerpt.decode(errors="replace"))

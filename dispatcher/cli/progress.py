@@ -1,0 +1,60 @@
+"""Shows how a long command comes on: one moving line on a terminal, a plain line now and then elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.text import Text
+
+from dispatcher.terminal_text import safe_text
+
+_TERMINAL_SECONDS = 0.2
+_PLAIN_SECONDS = 5.0
+
+
+class Counting:
+    """Counts things done, and says so at its own pace."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        self.done = 0
+        self._console, self._what = console, what
+        self._started = time.monotonic()
+        self._moving: Progress | None = None
+        self._pace = _TERMINAL_SECONDS if console.is_terminal else _PLAIN_SECONDS
+        self._next = self._started + self._pace
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Shows the count while the block runs."""
+        if not self._console.is_terminal:
+            yield
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False))
+        with Progress(*columns, console=self._console, transient=True) as self._moving:
+            self._moving.add_task(self._line(), total=None)
+            yield
+
+    @property
+    def rate(self) -> float:
+        """Things done per second since the start."""
+        return self.done / max(time.monotonic() - self._started, 1e-6)
+
+    def add_one(self) -> None:
+        """One more is done."""
+        self.done += 1
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self._pace
+        if self._moving is not None:
+            self._moving.update(self._moving.task_ids[0], description=self._line())
+        else:
+            self.say(self._line())
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._console.print(Text(safe_text(line)), soft_wrap=True)
+
+    def _line(self) -> str:
+        return f"{self.done:,} {self._what}, {self.rate:,.0f} a second"

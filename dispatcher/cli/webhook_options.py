@@ -1,0 +1,122 @@
+"""What `webhook create` and `webhook update` take, and how it becomes a webhook's fields."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from dispatcher.contracts import Envelope, Method, Verdict
+from dispatcher.webhooks import Basic, WebhookFields
+
+Url = Annotated[str, typer.Option("--url", help="Where callbacks go. It is kept encrypted and shown masked.")]
+Types = Annotated[
+    list[str], typer.Option("--type", help="An event type, a prefix of whole parts, or `*`; several times for several.")
+]
+Name = Annotated[str | None, typer.Option("--name", help="A name, unique in its account.")]
+App = Annotated[str | None, typer.Option("--app", help="Take only this app's events.")]
+Contact = Annotated[str | None, typer.Option("--contact", help="Mail address that is told about problems.")]
+MethodOption = Annotated[Method | None, typer.Option("--method", help="HTTP method of callbacks. Default: POST.")]
+EnvelopeOption = Annotated[
+    Envelope | None, typer.Option("--envelope", help="The message in a JSON array, or alone. Default: array.")
+]
+UserAgent = Annotated[str | None, typer.Option("--user-agent", help="User-Agent of callbacks.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds for a whole answer, 1 to 60. Default: 30.")]
+BasicUsername = Annotated[
+    str | None, typer.Option("--basic-username", help="HTTP Basic user; the password is asked for.")
+]
+PasswordFromStdin = Annotated[
+    bool, typer.Option("--basic-password-stdin", help="Read the HTTP Basic password from standard input.")
+]
+Rules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rule",
+        metavar="CODE=VERDICT[,FLAG...]",
+        help="What one status means here: acknowledged, rejected or temporary; flags: honour-retry-after, disable. "
+        "Several times for several.",
+    ),
+]
+
+_FLAGS = {"honour-retry-after": "honour_retry_after", "disable": "disable_webhook"}
+
+
+class Clearable(StrEnum):
+    """What an update can take away."""
+
+    NAME = "name"
+    APP = "app"
+    CONTACT = "contact"
+    USER_AGENT = "user-agent"
+    RULES = "rules"
+    BASIC = "basic"
+
+
+def contract_members(
+    *,
+    method: Method | None,
+    envelope: Envelope | None,
+    user_agent: str | None,
+    timeout: float | None,
+    rules: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The members of the contract document that were given."""
+    given = {
+        "method": method,
+        "envelope": envelope,
+        "user_agent": user_agent,
+        "timeout_seconds": timeout,
+        "rules": dict(map(_rule, rules)) if rules else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def read_basic(username: str | None, *, from_stdin: bool) -> Basic | None:
+    """The credentials, with the password from a place that no process list shows."""
+    if username is None:
+        if from_stdin:
+            raise typer.BadParameter("--basic-password-stdin needs --basic-username")
+        return None
+    if from_stdin:
+        return Basic(username, sys.stdin.readline().rstrip("\r\n"))
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("there is no terminal to ask for the password: use --basic-password-stdin")
+    return Basic(username, typer.prompt("HTTP Basic password", hide_input=True, err=True))
+
+
+def cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, set[str]]:
+    """The fields that are taken away, and the members of the contract that go back to their default."""
+    fields: WebhookFields = {}
+    members: set[str] = set()
+    for name in names:
+        match name:
+            case Clearable.NAME:
+                fields["name"] = None
+            case Clearable.APP:
+                fields["app"] = None
+            case Clearable.CONTACT:
+                fields["contact_email"] = None
+            case Clearable.BASIC:
+                fields["basic"] = None
+            case Clearable.USER_AGENT:
+                members.add("user_agent")
+            case Clearable.RULES:
+                members.add("rules")
+    return fields, members
+
+
+def show_rule(code: object, rule: Any) -> str:
+    """A rule in the form in which it is given."""
+    flags = [flag for flag, member in _FLAGS.items() if getattr(rule, member)]
+    return ",".join([f"{code}={rule.verdict}", *flags])
+
+
+def _rule(text: str) -> tuple[str, dict[str, Any]]:
+    code, separator, meaning = text.partition("=")
+    verdict, *flags = meaning.split(",")
+    if not separator or not code.isdecimal() or verdict not in set(Verdict) or not set(flags) <= _FLAGS.keys():
+        raise typer.BadParameter(
+            "must look like 429=temporary,honour-retry-after or 410=rejected,disable", param_hint="--rule"
+        )
+    return code, {"verdict": verdict, **{_FLAGS[flag]: True for flag in flags}}

@@ -1,0 +1,94 @@
+#!/bin/sh
+# The one command of this repository. It sets up its own environment (.venv) first, whenever that is needed.
+#
+#   ./run.sh test [pytest arguments]   lint, types, import contracts and all tests
+#   ./run.sh demo                      a whole engine on temporary data, shown at work
+#   ./run.sh up                        a whole engine on this machine, until Ctrl-C
+#   ./run.sh ...                       anything else is a command of the `dispatcher` command line
+#
+# Needs Python 3.11 or newer, nothing else. Uses uv where it is installed, else venv and pip with hashes.
+set -eu
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+venv=$root/.venv
+stamp=$venv/set-up-from
+unset VIRTUAL_ENV PYTHONHOME PYTHONPATH # another environment's variables would leak into ours
+
+fail() {
+    echo "run.sh: $*" >&2
+    exit 1
+}
+
+has_uv() { command -v uv >/dev/null 2>&1; }
+
+# Sets $python to the newest usable Python. With pip it must be able to make an environment, too.
+find_python() {
+    unable=
+    for python in python3.13 python3.12 python3.11 python3; do
+        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue
+        if has_uv || "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then return; fi
+        unable=${unable:-$python}
+    done
+    [ -z "$unable" ] || fail "$unable cannot make environments: apt-get install $unable-venv (as root), then try again"
+    fail "Python 3.11 or newer is needed and was not found on PATH"
+}
+
+# What the environment depends on, as one line. A difference to the stamp means: make it again.
+wanted() {
+    echo "$root $(cat "$root/requirements.lock" "$root/uv.lock" "$root/pyproject.toml" | cksum)"
+}
+
+# The import fails where the Python below the environment went away or became another one.
+is_ready() {
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(wanted)" ] && "$venv/bin/python" -P -c 'import schedules' 2>/dev/null
+}
+
+set_up() {
+    find_python
+    # Two at once: the second waits. The lock lives as long as this shell's file descriptor, so it is never left behind.
+    exec 9>"$root/.venv.lock"
+    lock='import fcntl, sys; fcntl.flock(9, fcntl.LOCK_EX | int(sys.argv[1]))'
+    if ! "$python" -c "$lock" 4 2>/dev/null; then
+        echo "run.sh: waiting for another run.sh that sets up the environment" >&2
+        "$python" -c "$lock" 0
+    fi
+    if ! is_ready; then
+        echo "run.sh: setting up .venv with $("$python" --version), once; this can take a minute" >&2
+        rm -f "$stamp"
+        if has_uv; then with_uv; else with_pip; fi
+        # Importable from anywhere in this environment, without building a package.
+        echo "$root" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
+        wanted >"$stamp"
+    fi
+    exec 9>&-
+}
+
+with_uv() {
+    (cd "$root" && UV_PROJECT_ENVIRONMENT=$venv uv sync --frozen --all-extras --no-install-project --quiet \
+        --python "$("$python" -c 'import sys; print(sys.executable)')")
+}
+
+with_pip() {
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+        -r "$root/requirements.lock"
+}
+
+is_ready || set_up
+
+case ${1-} in
+test)
+    shift
+    cd "$root"
+    "$venv/bin/ruff" check
+    "$venv/bin/ruff" format --check --quiet
+    "$venv/bin/mypy"
+    "$venv/bin/lint-imports"
+    exec "$venv/bin/python" -m pytest "$@"
+    ;;
+*)
+    # -P: the folder one happens to stand in is not searched for modules.
+    exec "$venv/bin/python" -P -m dispatcher "$@"
+    ;;
+esac

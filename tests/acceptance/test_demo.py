@@ -1,0 +1,35 @@
+"""The demo, as a newcomer starts it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.acceptance
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_demo_ends_with_every_outcome_that_the_rules_demand(tmp_path: Path) -> None:
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COLUMNS": "140"}
+    demo = subprocess.run(
+        [sys.executable, "-P", "-m", "dispatcher", "demo"],
+        cwd=tmp_path,
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "Time is scaled" in demo.stdout
+    assert "Flower is at http://127.0.0.1:" in demo.stdout
+    assert "Every outcome is what the delivery rules demand." in demo.stdout
+    for outcome in ("6 delivered", "6 discarded: rejected", "6 retrying"):
+        assert outcome in demo.stdout
+    assert demo.stdout.count(" mail to ") >= 4
+    assert '[{"id":"40234576' in demo.stdout
+    assert "secret=" not in demo.stdout
+    assert list(tmp_path.iterdir()) == []

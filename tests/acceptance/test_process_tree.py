@@ -1,0 +1,220 @@
+"""A whole engine as a user starts it: `dispatcher up`."""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from dotenv import dotenv_values
+
+from dispatcher.embedded.ports import free_port
+from tests.process_table import alive, all_command_lines, descendants, eventually, listening_addresses
+
+pytestmark = pytest.mark.acceptance
+
+DISPATCHER = (sys.executable, "-P", "-m", "dispatcher")
+READY = "The engine is running."
+NOISE = 5.0  # added to promised times: the machine that tests is busy with other things
+
+
+class Engine:
+    """A running `dispatcher up` and what it has said so far."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", said: Path, data_dir: Path) -> None:
+        self.process, self._said, self.data_dir = process, said, data_dir
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text(errors="replace")
+
+    def address(self, name: str) -> str:
+        found = re.search(rf"^  {name} +(http://127\.0\.0\.1:\d+)", self.said, re.MULTILINE)
+        assert found, self.said
+        return found[1]
+
+    def cli(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return run_cli(*words, data_dir=self.data_dir)
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    ours = {"DATABASE_URL", "BROKER_URL"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours and "DISPATCHER" not in name}
+    return {**kept, "DISPATCHER_DATA_DIR": str(data_dir), "COLUMNS": "200"}
+
+
+def run_cli(*words: str, data_dir: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*DISPATCHER, *words], env=environment(data_dir), capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@contextmanager
+def up(data_dir: Path, said: Path, *options: str) -> Iterator[Engine]:
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            [*DISPATCHER, "up", "--concurrency", "1", *options],
+            env=environment(data_dir),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    engine = Engine(process, said, data_dir)
+    try:
+        assert eventually(lambda: READY in engine.said or process.poll() is not None, within=120), engine.said
+        assert process.poll() is None, engine.said
+        yield engine
+    finally:
+        process.kill()  # the rest follows
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    directory = tmp_path_factory.mktemp("engine")
+    with up(directory / "data", directory / "said") as running:
+        yield running
+
+
+def test_everything_listens_on_the_loopback_address_only(engine: Engine) -> None:
+    found = listening_addresses(engine.process.pid)
+
+    assert {address for address, _ in found} == {"127.0.0.1"}
+    assert len(found) == 4  # PostgreSQL, Valkey, API, Flower
+
+
+def test_the_secrets_are_in_one_file_for_the_owner_alone_and_on_no_command_line(engine: Engine) -> None:
+    path = engine.data_dir / "engine.env"
+    lines = dotenv_values(path)
+    passwords = [re.search(r":([^:@/]{20,})@", lines[name] or "") for name in ("DATABASE_URL", "BROKER_URL")]
+    secrets = [found[1] for found in passwords if found]
+    secrets += [lines["DISPATCHER_ENCRYPTION_KEYS"] or "", lines["DISPATCHER_FLOWER_PASSWORD"] or ""]
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert engine.data_dir.stat().st_mode & 0o777 == 0o700
+    assert len([secret for secret in secrets if len(secret) >= 20]) == 4
+    for secret in secrets:
+        assert secret not in all_command_lines()
+        assert secret not in engine.said
+
+
+def test_the_api_answers_and_flower_wants_its_password(engine: Engine) -> None:
+    flower = engine.address("Flower")
+    password = dotenv_values(engine.data_dir / "engine.env")["DISPATCHER_FLOWER_PASSWORD"]
+    login = base64.b64encode(f"dispatcher:{password}".encode()).decode()
+
+    assert _status(engine.address("API") + "/readyz") == 200
+    assert _status(f"{flower}/api/workers") == 401
+    assert _status(f"{flower}/workers") == 401
+    assert _status(f"{flower}/workers", login) == 200
+
+    def workers() -> set[str]:
+        return {name.partition("@")[0] for name in json.loads(_body(f"{flower}/api/workers", login))}
+
+    assert eventually(lambda: workers() == {"deliver", "upkeep"})
+
+
+def test_the_command_line_in_another_terminal_finds_the_engine(engine: Engine) -> None:
+    created = engine.cli("account", "create", "acme")
+
+    assert created.returncode == 0, created.stderr
+    assert "acme" in engine.cli("account", "list").stdout
+
+
+def test_a_second_engine_on_the_same_data_is_refused_with_the_holders_number(engine: Engine) -> None:
+    refused = engine.cli("up")
+
+    assert refused.returncode == 1
+    assert f"is in use by process {engine.process.pid}: stop that engine" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_port_that_was_asked_for_and_is_taken_gets_a_sentence(engine: Engine, tmp_path: Path) -> None:
+    port = engine.address("API").rpartition(":")[2]
+
+    refused = run_cli("up", "--temporary", "--api-port", port, data_dir=tmp_path / "other")
+
+    assert refused.returncode == 1
+    assert f"port {port}, asked for the API, is taken by another program: choose another port" in refused.stderr
+
+
+def test_ctrl_c_ends_everything_in_time_and_the_next_start_finds_the_data(engine: Engine, tmp_path: Path) -> None:
+    with up(tmp_path / "data", tmp_path / "first") as first:  # beside another engine: on free ports, which it says
+        assert first.address("API") != engine.address("API")
+        assert "is taken; the API uses" in first.said or engine.address("API") != "http://127.0.0.1:8080"
+        assert first.cli("account", "create", "kept").returncode == 0
+        tree = descendants(first.process.pid)
+        began = time.monotonic()
+        first.process.send_signal(signal.SIGINT)
+        assert first.process.wait(timeout=60) == 0, first.said
+        assert time.monotonic() - began < 5 + NOISE
+        assert not alive(tree)
+    assert set(dotenv_values(tmp_path / "data" / "engine.env")) == {
+        "DISPATCHER_ENCRYPTION_KEYS",
+        "DISPATCHER_FLOWER_PASSWORD",
+    }
+
+    ports = free_port(), free_port()
+    with up(
+        tmp_path / "data", tmp_path / "second", "--api-port", str(ports[0]), "--flower-port", str(ports[1])
+    ) as second:
+        assert second.address("API") == f"http://127.0.0.1:{ports[0]}"
+        assert "kept" in second.cli("account", "list").stdout
+        second.process.send_signal(signal.SIGTERM)
+        assert second.process.wait(timeout=60) == 0, second.said
+
+
+def test_a_killed_engine_leaves_nothing_running(tmp_path: Path) -> None:
+    with up(tmp_path / "data", tmp_path / "said") as killed:
+        tree = descendants(killed.process.pid)
+        assert len(tree) > 10  # PostgreSQL's and Celery's own children are among them
+        killed.process.kill()
+        killed.process.wait()
+        assert eventually(lambda: not alive(tree)), alive(tree)
+
+
+@pytest.mark.parametrize("name", ["beat"])
+def test_a_child_that_dies_ends_the_rest_and_is_named(tmp_path: Path, name: str) -> None:
+    with up(tmp_path / "unused", tmp_path / "said", "--temporary") as running:
+        tree = descendants(running.process.pid)
+        _find(tree, name).kill()
+
+        assert running.process.wait(timeout=60) == 1
+        assert f"{name} was killed by signal 9 by itself; everything else was stopped" in running.said
+        assert "Traceback" not in running.said
+        assert not alive(tree)
+        data = re.search(r"^  Data +(\S+)", running.said, re.MULTILINE)
+        assert data
+        assert not Path(data[1]).exists()
+
+
+def _find(tree: list[psutil.Process], word: str) -> psutil.Process:
+    return next(process for process in tree if word in process.cmdline())
+
+
+def _status(url: str, login: str = "") -> int:
+    try:
+        with urllib.request.urlopen(_request(url, login), timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
+
+
+def _body(url: str, login: str) -> bytes:
+    with urllib.request.urlopen(_request(url, login), timeout=20) as answer:
+        return bytes(answer.read())
+
+
+def _request(url: str, login: str) -> urllib.request.Request:
+    return urllib.request.Request(url, headers={"Authorization": f"Basic {login}"} if login else {})

@@ -1,0 +1,158 @@
+"""run.sh: what it says when a machine lacks something, and when it sets up. The set-up itself is shown by .ci/run."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# What every Debian and macOS has. Deliberately not: any Python, uv.
+TOOLS = ("cat", "cksum", "dirname", "rm", "sh", "sleep", "touch", "mkdir", "grep", "env")
+
+OLD = "#!/bin/sh\nexit 1\n"
+# A Python that is new enough and can lock, and whose `-m venv` makes a fake environment.
+NEW = f"""#!/bin/sh
+case "$*" in
+*version_info*) exit 0 ;;
+*ensurepip*) exit 0 ;;
+*fcntl*) exec {sys.executable} "$@" ;;
+--version) echo "Python 3.12.0" ;;
+"-m venv "*)
+    echo made >>"$3/../made"
+    sleep 0.5
+    mkdir -p "$3/bin" "$3/site"
+    echo '#!/bin/sh
+case "$*" in
+*sysconfig*) echo "${{0%/bin/python}}/site" ;;
+*"-m pip"*) echo "$*" >>"${{0%/bin/python}}/../installed" ;;
+*"-m dispatcher"*) echo "cli: $*" ;;
+esac' >"$3/bin/python"
+    chmod +x "$3/bin/python" ;;
+esac
+"""
+WITHOUT_VENV = NEW.replace("*ensurepip*) exit 0 ;;", "*ensurepip*) exit 1 ;;")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "a checkout"
+    folder.mkdir()
+    shutil.copy(ROOT / "run.sh", folder)
+    for name in ("requirements.lock", "uv.lock", "pyproject.toml"):
+        (folder / name).write_text(name)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in (*TOOLS, "chmod"):
+        found = shutil.which(name)
+        assert found
+        (tools / name).symlink_to(found)
+    return folder
+
+
+def provide(checkout: Path, name: str, script: str) -> None:
+    path = checkout.parent / "bin" / name
+    path.write_text(script)
+    path.chmod(0o755)
+
+
+def start(checkout: Path, *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        ["/bin/sh", checkout / "run.sh", *words],
+        env={"PATH": str(checkout.parent / "bin"), "HOME": str(checkout.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd="/",
+    )
+
+
+def run(checkout: Path, *words: str) -> tuple[int, str, str]:
+    with start(checkout, *words) as process:
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+
+def lines(checkout: Path, name: str) -> list[str]:
+    path = checkout / name
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_without_a_new_enough_python_it_says_so_in_one_sentence(checkout: Path) -> None:
+    for name in ("python3", "python3.11"):
+        provide(checkout, name, OLD)
+
+    assert run(checkout, "up") == (1, "", "run.sh: Python 3.11 or newer is needed and was not found on PATH\n")
+
+
+def test_without_the_venv_module_it_names_the_command_that_installs_it(checkout: Path) -> None:
+    provide(checkout, "python3", WITHOUT_VENV)
+
+    status, _, err = run(checkout, "up")
+
+    assert status == 1
+    assert err == ("run.sh: python3 cannot make environments: apt-get install python3-venv (as root), then try again\n")
+
+
+def test_a_python_that_cannot_make_environments_is_passed_over_for_one_that_can(checkout: Path) -> None:
+    provide(checkout, "python3.13", WITHOUT_VENV)
+    provide(checkout, "python3.12", OLD)
+    provide(checkout, "python3", NEW)
+
+    assert run(checkout, "webhook", "list")[:2] == (0, "cli: -P -m dispatcher webhook list\n")
+
+
+def test_the_environment_is_made_once_and_again_only_when_a_lock_changes(checkout: Path) -> None:
+    provide(checkout, "python3", NEW)
+
+    first, second = run(checkout, "x y"), run(checkout, "x y")
+    assert first[:2] == second[:2] == (0, "cli: -P -m dispatcher x y\n")
+    assert "setting up .venv with Python 3.12.0" in first[2]
+    assert second[2] == ""
+    assert lines(checkout, "made") == ["made"]
+    assert "--require-hashes" in lines(checkout, "installed")[0]
+
+    (checkout / "requirements.lock").write_text("changed")
+    run(checkout)
+    assert lines(checkout, "made") == ["made", "made"]
+
+
+def test_two_at_once_make_it_once(checkout: Path) -> None:
+    provide(checkout, "python3", NEW)
+
+    with start(checkout) as first, start(checkout) as second:
+        assert (first.wait(timeout=60), second.wait(timeout=60)) == (0, 0)
+        said = [process.stderr.read() for process in (first, second) if process.stderr]
+
+    assert lines(checkout, "made") == ["made"]
+    assert sum("waiting for another run.sh" in text for text in said) == 1
+
+
+def test_a_set_up_that_was_killed_is_done_anew_and_blocks_nobody(checkout: Path) -> None:
+    provide(checkout, "python3", NEW)
+    with start(checkout) as killed:
+        while not lines(checkout, "made"):
+            time.sleep(0.01)
+        killed.kill()
+
+    assert run(checkout)[0] == 0
+    assert lines(checkout, "made") == ["made", "made"]
+
+
+def test_uv_is_used_where_it_is(checkout: Path) -> None:
+    provide(checkout, "python3", WITHOUT_VENV)
+    uv = '#!/bin/sh\necho "$*" >>installed\nexec python3 -m venv "$UV_PROJECT_ENVIRONMENT"\n'
+    provide(checkout, "uv", uv)
+
+    status, out, _ = run(checkout)
+
+    assert (status, out) == (0, "cli: -P -m dispatcher\n")
+    assert lines(checkout, "installed")[0].startswith("sync --frozen --all-extras")
+
+
+def test_the_scripts_can_be_run() -> None:
+    for name in ("run.sh", ".ci/run"):
+        assert os.access(ROOT / name, os.X_OK)

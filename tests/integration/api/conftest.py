@@ -1,0 +1,80 @@
+"""A real API server in a thread, and keys to call it with."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pytest
+import requests
+import uvicorn
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import Scope, create_key
+from dispatcher.api.app import create_app
+from tests.factories import make_account
+
+MakeKey: TypeAlias = Callable[..., str]
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Calls the server; each call is a connection of its own."""
+
+    origin: str
+
+    def get(self, path: str, **arguments: Any) -> requests.Response:
+        return requests.get(self.origin + path, timeout=30, **arguments)
+
+    def post_event(
+        self, body: Any, *, token: str | None = None, headers: dict[str, str] | None = None, **arguments: Any
+    ) -> requests.Response:
+        """Posts to /v1/events: bytes as they are, all else as JSON."""
+        sent = {"Content-Type": "application/json", "Connection": "close", **(headers or {})}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        content = {"data": body} if not isinstance(body, dict) else {"json": body}
+        return requests.post(f"{self.origin}/v1/events", headers=sent, timeout=30, **content, **arguments)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The origin of a running server. It reads the settings when it is asked something."""
+    running = uvicorn.Server(uvicorn.Config(create_app(), port=0, log_level="warning"))
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        while not running.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        port = running.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def api(server: str, database: Engine) -> Api:
+    return Api(server)
+
+
+@pytest.fixture
+def make_key(database: Engine) -> MakeKey:
+    """Makes a key for an account (made if need be) and returns its token."""
+
+    def make(account: str | None = "acme", *scopes: Scope, **options: Any) -> str:
+        if account is not None:
+            make_account(database, account)
+        with Session(database) as session, session.begin():
+            return create_key(session, account=account, scopes=scopes or [Scope.SEND], **options).token
+
+    return make
+
+
+@pytest.fixture
+def token(make_key: MakeKey) -> str:
+    """A key of the account acme that may send."""
+    return make_key()

@@ -1,0 +1,163 @@
+"""Health, readiness, and what the API says when something it needs is away or broken."""
+
+import logging
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import Engine
+
+from dispatcher.api import events
+from dispatcher.settings import Settings, load_settings
+from tests.factories import make_webhook, rows
+from tests.integration.api.conftest import Api
+
+PASSWORD = "s3cr3t-password"
+SetVariable = Callable[[str, str], None]
+
+
+@pytest.fixture
+def set_variable(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> SetVariable:
+    """Changes what the server finds in its environment."""
+
+    def change(name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        load_settings.cache_clear()
+
+    return change
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never says a word."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)
+        yield silent.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def test_importing_the_app_connects_to_nothing_and_needs_no_settings() -> None:
+    script = "import socket; socket.socket.connect = None; from dispatcher.api.app import app; print(app.title)"
+    ran = subprocess.run([sys.executable, "-c", script], env={}, capture_output=True, check=True, text=True, timeout=60)
+    assert ran.stdout == "dispatcher\n"
+
+
+def test_a_live_process_is_healthy_whatever_else_is_away(api: Api, set_variable: SetVariable, closed_port: int) -> None:
+    set_variable("DATABASE_URL", f"postgresql://u:{PASSWORD}@127.0.0.1:{closed_port}/events")
+    assert (api.get("/healthz").status_code, api.get("/healthz").json()) == (200, {"status": "ok"})
+
+
+def test_ready_means_that_every_part_answers(api: Api) -> None:
+    answer = api.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "ready",
+        "parts": {part: {"status": "ok", "detail": None} for part in ("database", "encryption_keys", "broker")},
+    }
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "part"),
+    [
+        ("DATABASE_URL", f"postgresql://u:{PASSWORD}@127.0.0.1:{{port}}/events", "database"),
+        ("BROKER_URL", f"redis://:{PASSWORD}@127.0.0.1:{{port}}/0", "broker"),
+    ],
+)
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_server_that_is_away_or_silent_is_told_in_bounded_time(
+    api: Api,
+    set_variable: SetVariable,
+    silent_port: int,
+    closed_port: int,
+    *,
+    variable: str,
+    url: str,
+    part: str,
+    silent: bool,
+) -> None:
+    set_variable(variable, url.format(port=silent_port if silent else closed_port))
+    started = time.monotonic()
+    answer = api.get("/readyz")
+    assert time.monotonic() - started < 6
+    assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
+    assert answer.json()["parts"][part]["status"] == "failed"
+    others = {"database", "broker"} - {part}
+    assert {answer.json()["parts"][other]["status"] for other in others} == {"ok"}
+    assert PASSWORD not in answer.text
+
+
+def test_wrong_or_missing_encryption_keys_are_told(
+    api: Api, settings: Settings, database: Engine, set_variable: SetVariable
+) -> None:
+    make_webhook(database, settings, url="https://example.com/")
+    for keys, told in (
+        (Fernet.generate_key().decode(), "cannot be opened"),
+        ("", "is not set"),
+        ("x", "no Fernet key"),
+    ):
+        set_variable("DISPATCHER_ENCRYPTION_KEYS", keys)
+        answer = api.get("/readyz")
+        assert answer.status_code == 503
+        assert told in answer.json()["parts"]["encryption_keys"]["detail"]
+        assert answer.json()["parts"]["database"]["status"] == "ok"
+
+
+def test_missing_settings_are_told(api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    load_settings.cache_clear()
+    answer = api.get("/readyz")
+    assert answer.status_code == 503
+    assert "DATABASE_URL is not set" in answer.json()["parts"]["settings"]["detail"]
+    refused = api.post_event({"type": "message", "data": 1}, token="x.y")
+    assert (refused.status_code, "/readyz" in refused.json()["detail"]) == (503, True)
+
+
+def test_a_database_that_is_away_asks_to_come_back(
+    api: Api, token: str, set_variable: SetVariable, closed_port: int
+) -> None:
+    set_variable("DATABASE_URL", f"postgresql://u:{PASSWORD}@127.0.0.1:{closed_port}/events")
+    answer = api.post_event({"type": "message", "data": 1}, token=token)
+    assert (answer.status_code, answer.json()["title"]) == (503, "Service Unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert PASSWORD not in answer.text
+
+
+def test_with_the_broker_away_events_are_taken_all_the_same(
+    api: Api, token: str, database: Engine, set_variable: SetVariable, closed_port: int
+) -> None:
+    make_webhook(database, load_settings(), url="https://example.com/")
+    set_variable("BROKER_URL", f"redis://:{PASSWORD}@127.0.0.1:{closed_port}/0")
+    started = time.monotonic()
+    answer = api.post_event({"type": "message", "data": 1}, token=token)
+    assert (answer.status_code, answer.json()["deliveries"]) == (202, 1)
+    assert time.monotonic() - started < 5
+    assert len(rows(database, "SELECT id FROM dispatcher.deliveries WHERE state = 'ready'")) == 1
+
+
+def test_a_defect_tells_the_client_nothing_but_the_request_id_of_its_log_line(
+    api: Api, token: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError(PASSWORD)
+
+    monkeypatch.setattr(events, "enqueue", broken)
+    with caplog.at_level(logging.ERROR):
+        answer = api.post_event({"type": "message", "data": "planted-payload"}, token=token)
+    assert (answer.status_code, answer.json()["title"]) == (500, "Internal Server Error")
+    assert "RuntimeError" not in answer.text
+    (record,) = [record for record in caplog.records if record.name == "dispatcher.api.requests"]
+    assert answer.headers["X-Request-Id"] in record.getMessage()
+    assert "RuntimeError" in record.getMessage()
+    for planted in (PASSWORD, "planted-payload"):
+        assert planted not in answer.text + caplog.text

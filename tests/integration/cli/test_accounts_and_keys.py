@@ -1,0 +1,78 @@
+"""`dispatcher account` and `dispatcher key`."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import Scope, authenticate
+from dispatcher.db.models import ApiKey
+from tests.integration.cli.conftest import Cli
+
+
+def test_an_account_is_made_and_listed(cli: Cli) -> None:
+    assert cli("account", "create", "zeta").status == 0
+    made = cli("account", "create", "acme", "--json").document
+    assert [item["name"] for item in cli("account", "list", "--json").document] == ["acme", "zeta"]
+    assert made["id"] in cli("account", "list").out
+
+
+def test_an_account_name_in_use_or_bad_is_refused_in_one_line(cli: Cli) -> None:
+    cli("account", "create", "acme")
+    taken = cli("account", "create", "acme")
+    assert (taken.status, taken.out) == (1, "")
+    assert taken.err == "Error: there is an account 'acme' already\n"
+    assert cli("account", "create", " acme").err.startswith("Error: name must have")
+
+
+def test_a_new_keys_token_is_all_of_stdout_and_opens_its_scopes(cli: Cli, database: Engine) -> None:
+    cli("account", "create", "acme")
+    made = cli("key", "create", "--account", "acme", "--scope", "send", "--scope", "read", "--name", "app", "--days", 2)
+    assert "only now" in made.err
+    with Session(database) as session:
+        caller = authenticate(session, made.out.strip(), datetime.now(UTC))
+        later = authenticate(session, made.out.strip(), datetime.now(UTC) + timedelta(days=2, minutes=1))
+    assert caller is not None
+    assert (caller.account, caller.scopes) == ("acme", {Scope.SEND, Scope.READ})
+    assert later is None
+
+
+def test_a_key_without_account_is_an_operators(cli: Cli, database: Engine) -> None:
+    token = cli("key", "create", "--json").document["token"]
+    with Session(database) as session:
+        caller = authenticate(session, token, datetime.now(UTC))
+    assert caller is not None
+    assert (caller.account, caller.scopes) == (None, {Scope.OPERATOR})
+
+
+def test_scopes_that_do_not_fit_the_owner_are_refused(cli: Cli) -> None:
+    cli("account", "create", "acme")
+    assert cli("key", "create", "--account", "acme", "--scope", "operator").status == 1
+    assert cli("key", "create", "--scope", "send").status == 1
+    assert cli("key", "create", "--account", "acme", "--scope", "all").status == 2
+    assert cli("key", "create", "--account", "nobody").err == "Error: there is no account 'nobody'\n"
+
+
+def test_keys_are_listed_without_their_secret(cli: Cli) -> None:
+    cli("account", "create", "acme")
+    made = cli("key", "create", "--account", "acme", "--json").document
+    cli("key", "create")
+    secret = made["token"].partition(".")[2]
+    for listing in (cli("key", "list"), cli("key", "list", "--json"), cli("key", "list", "--account", "acme")):
+        assert made["id"] in listing.out
+        assert secret not in listing.out
+    assert len(cli("key", "list", "--json").document) == 2
+    assert len(cli("key", "list", "--account", "acme", "--json").document) == 1
+
+
+def test_a_revoked_key_opens_nothing(cli: Cli, database: Engine) -> None:
+    cli("account", "create", "acme")
+    made = cli("key", "create", "--account", "acme", "--json").document
+    assert cli("key", "revoke", made["id"]).status == 0
+    with Session(database) as session:
+        assert authenticate(session, made["token"], datetime.now(UTC)) is None
+        first = session.scalars(select(ApiKey.revoked_at)).one()
+    assert cli("key", "revoke", made["id"]).status == 0
+    with Session(database) as session:
+        assert session.scalars(select(ApiKey.revoked_at)).one() == first
+    assert cli("key", "revoke", "0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00").status == 1

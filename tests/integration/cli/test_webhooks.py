@@ -1,0 +1,160 @@
+"""`dispatcher webhook`."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from dispatcher.db.models import Webhook
+from dispatcher.settings import Settings
+from dispatcher.webhooks import Basic, Webhooks, open_vault
+from tests.integration.cli.conftest import Cli
+
+TOKEN = "9f8e7d6c5b4a39281706"
+URL = f"https://hooks.example.com/in/{TOKEN}?key=s3cr3t-in-query"
+PASSWORD = "correct horse battery"
+SECRETS = (TOKEN, "s3cr3t-in-query", PASSWORD)
+
+
+@pytest.fixture
+def webhook(cli: Cli) -> dict[str, Any]:
+    cli("account", "create", "acme")
+    made: dict[str, Any] = cli(
+        *("webhook", "create", "--account", "acme", "--url", URL, "--type", "message", "--type", "call.ended"),
+        *("--name", "main", "--app", "shop", "--contact", "ops@example.com", "--method", "PUT"),
+        *("--envelope", "object", "--user-agent", "Shop/1", "--timeout", 12.5),
+        *("--basic-username", "user", "--basic-password-stdin"),
+        *("--rule", "429=temporary,honour-retry-after", "--rule", "410=rejected,disable", "--json"),
+        stdin=f"{PASSWORD}\n",
+    ).document
+    return made
+
+
+def test_a_webhook_is_kept_as_it_was_given(webhook: dict[str, Any], database: Engine, settings: Settings) -> None:
+    with Session(database) as session:
+        webhooks = Webhooks(session, open_vault(session.connection(), settings))
+        (stored,) = session.query(Webhook)
+        assert webhooks.url(stored) == URL
+        assert webhooks.basic(stored) == Basic("user", PASSWORD)
+        assert (stored.name, stored.app, stored.contact_email) == ("main", "shop", "ops@example.com")
+        assert stored.event_types == ["message", "call.ended"]
+        assert stored.enabled
+        assert stored.contract == {
+            "method": "PUT",
+            "envelope": "object",
+            "user_agent": "Shop/1",
+            "timeout_seconds": 12.5,
+            "rules": {
+                "429": {"verdict": "temporary", "honour_retry_after": True},
+                "410": {"verdict": "rejected", "disable_webhook": True},
+            },
+        }
+
+
+def test_no_command_prints_a_webhooks_secrets_unless_asked(webhook: dict[str, Any], cli: Cli) -> None:
+    identifier = webhook["id"]
+    assert not any(secret in str(webhook) for secret in SECRETS)
+    for arguments in (
+        ("list",),
+        ("list", "--json"),
+        ("list", "--account", "acme"),
+        ("show", identifier),
+        ("show", identifier, "--json"),
+        ("update", identifier, "--url", f"{URL}&more={TOKEN}"),
+        ("disable", identifier),
+        ("enable", identifier),
+        ("delete", identifier),
+    ):
+        ran = cli("webhook", *arguments)
+        assert ran.status == 0, ran.err
+        assert not any(secret in ran.out + ran.err for secret in SECRETS), arguments
+
+
+def test_reveal_shows_the_url_and_never_the_password(webhook: dict[str, Any], cli: Cli) -> None:
+    for arguments in ((), ("--json",)):
+        ran = cli("webhook", "show", webhook["id"], "--reveal", *arguments)
+        assert URL in ran.out
+        assert PASSWORD not in ran.out
+
+
+def test_a_url_that_is_refused_is_not_repeated(cli: Cli) -> None:
+    cli("account", "create", "acme")
+    for url in (f"ftp://example.com/{TOKEN}", f"https://user:{TOKEN}@example.com/", f"https://exa mple/{TOKEN}"):
+        ran = cli("webhook", "create", "--account", "acme", "--url", url, "--type", "message")
+        assert (ran.status, ran.out) == (1, "")
+        assert ran.err.startswith("Error: url ")
+        assert TOKEN not in ran.err
+
+
+def test_an_update_changes_what_is_given_and_nothing_else(webhook: dict[str, Any], cli: Cli) -> None:
+    changed = cli("webhook", "update", webhook["id"], "--timeout", 5, "--type", "*", "--json").document
+    assert changed["contract"] == webhook["contract"] | {"timeout_seconds": 5.0}
+    assert changed["event_types"] == ["*"]
+    same = set(webhook) - {"contract", "event_types", "updated_at"}
+    assert {name: changed[name] for name in same} == {name: webhook[name] for name in same}
+
+
+def test_an_update_can_take_things_away(webhook: dict[str, Any], cli: Cli, database: Engine) -> None:
+    changed = cli(
+        *("webhook", "update", webhook["id"], "--json"),
+        *(part for name in ("app", "name", "contact", "rules", "user-agent", "basic") for part in ("--clear", name)),
+    ).document
+    assert [changed[name] for name in ("app", "name", "contact", "basic")] == [None, None, None, False]
+    assert changed["contract"] == webhook["contract"] | {"rules": {}, "user_agent": None}
+    with Session(database) as session:
+        assert session.query(Webhook).one().secrets_ciphertext is None
+
+
+def test_disabling_says_by_whom_and_why_and_enabling_forgets_it(webhook: dict[str, Any], cli: Cli) -> None:
+    disabled = cli("webhook", "disable", webhook["id"], "--reason", "moving house", "--json").document
+    assert not disabled["enabled"]
+    assert (disabled["disabled_by"], disabled["disabled_reason"]) == ("command line", "moving house")
+    enabled = cli("webhook", "enable", webhook["id"], "--json").document
+    assert enabled["enabled"]
+    assert enabled["disabled_at"] is enabled["disabled_by"] is enabled["disabled_reason"] is None
+
+
+def test_a_webhook_can_be_registered_disabled(cli: Cli) -> None:
+    cli("account", "create", "acme")
+    made = cli("webhook", "create", "--account", "acme", "--url", URL, "--type", "*", "--disabled", "--json").document
+    assert (made["enabled"], made["disabled_by"]) == (False, "command line")
+
+
+def test_a_deleted_webhook_is_gone_and_its_name_free(webhook: dict[str, Any], cli: Cli) -> None:
+    assert cli("webhook", "delete", webhook["id"]).status == 0
+    assert cli("webhook", "list", "--json").document == []
+    assert cli("webhook", "show", webhook["id"]).status == 1
+    again = cli("webhook", "create", "--account", "acme", "--url", URL, "--type", "message", "--name", "main")
+    assert again.status == 0
+
+
+def test_another_accounts_webhook_is_not_found(webhook: dict[str, Any], cli: Cli) -> None:
+    cli("account", "create", "other")
+    for command in ("show", "update", "enable", "disable", "delete"):
+        ran = cli("webhook", command, webhook["id"], "--account", "other")
+        assert (ran.status, ran.err) == (1, f"Error: there is no webhook '{webhook['id']}'\n")
+    assert cli("webhook", "list", "--account", "other", "--json").document == []
+
+
+def test_a_password_is_never_taken_from_the_arguments(cli: Cli) -> None:
+    cli("account", "create", "acme")
+    base = ("webhook", "create", "--account", "acme", "--url", URL, "--type", "message")
+    without_terminal = cli(*base, "--basic-username", "user")
+    assert without_terminal.status == 2
+    assert "--basic-password-stdin" in without_terminal.err
+    assert cli(*base, "--basic-password", PASSWORD).status == 2
+    assert cli("webhook", "list", "--json").document == []
+
+
+@pytest.mark.parametrize("rule", ["429", "429=maybe", "x=rejected", "429=temporary,later", "=rejected", "429="])
+def test_a_rule_that_cannot_be_read_is_a_usage_error(cli: Cli, rule: str) -> None:
+    cli("account", "create", "acme")
+    ran = cli("webhook", "create", "--account", "acme", "--url", URL, "--type", "message", "--rule", rule)
+    assert ran.status == 2
+    assert not any(secret in ran.err for secret in SECRETS)
+
+
+def test_a_name_in_use_is_refused(webhook: dict[str, Any], cli: Cli) -> None:
+    ran = cli("webhook", "create", "--account", "acme", "--url", URL, "--type", "message", "--name", "main")
+    assert (ran.status, ran.err) == (1, "Error: the account has a webhook of this name already\n")
