@@ -165,7 +165,10 @@ def _store(connection: Connection, items: Sequence[_Prepared], settings: Setting
             firsts.setdefault((item.event.account, item.event.idempotency_key), item)
     fresh = [item for item in items if item is firsts.get(_key(item), item)]
     rows = {row.id: row for row in connection.execute(_STORE, _columns(fresh, settings))} if fresh else {}
-    return [_outcome(connection, item, rows.get(firsts.get(_key(item), item).id), item.id in rows) for item in items]
+    return [
+        _outcome(connection, item, rows.get(firsts.get(_key(item), item).id), item.id in rows, settings)
+        for item in items
+    ]
 
 
 def _key(item: _Prepared) -> tuple[str, str]:
@@ -191,14 +194,16 @@ def _columns(items: Sequence[_Prepared], settings: Settings) -> dict[str, Any]:
     }
 
 
-def _outcome(connection: Connection, item: _Prepared, row: Any, sent: bool) -> Accepted | Refused:
+def _outcome(connection: Connection, item: _Prepared, row: Any, sent: bool, settings: Settings) -> Accepted | Refused:
     if row.account_id is None:
         return Refused(UnknownAccount(item.event.account))
     if sent and row.deliveries is not None:
         return Accepted(item.id, row.deliveries, repeated=False)
     key = item.event.idempotency_key
     assert key is not None
-    known = connection.execute(_REPEATED, {"account_id": row.account_id, "key": key}).one()
+    known = connection.execute(_REPEATED, {"account_id": row.account_id, "key": key}).first()
+    if known is None:  # the key was forgotten this moment: it is new
+        return _store(connection, [item], settings)[0]
     if bytes(known.digest) != item.digest:
         return Refused(KeyReused(key))
     return Accepted(known.event_id, known.deliveries, repeated=True)

@@ -22,7 +22,7 @@ from schedules.catalog import DEFAULT, SCHEDULES
 from workers.claims import CLAIM, Claim, Claimed, Claimer
 from workers.classify import Judgement, classify
 from workers.context import Context
-from workers.decide import Decision, Discard, decide
+from workers.decide import Again, Decision, Discard, decide
 from workers.outcomes import WORDS, Outcome, Outcomes
 from workers.render import RenderFailed, render
 from workers.replies import Exchange
@@ -54,7 +54,7 @@ class DeliveryLoop:
         self._claim_at = self._mark_at = 0.0
         self._claim_at_once_below = 0
         self._poll = SHORTEST_POLL
-        self._nothing_due = self._handed_over = self._woke_another = False
+        self._nothing_due = self._handed_over = self._woke_another = self._marked = False
         self._grace_ends: float | None = None
 
     def run(self) -> dict[str, int]:
@@ -92,6 +92,7 @@ class DeliveryLoop:
     def _claim(self) -> None:
         """Takes what there is room for, and sends it."""
         room = self._transport.capacity - len(self._in_flight)
+        claims_end = monotonic() + CLAIM.total_seconds()
         with self._patient_with_database():
             with self._context.engine.begin() as connection:
                 claimed = self._claimer.claim(connection, self._windows.rooms(), room)
@@ -100,7 +101,7 @@ class DeliveryLoop:
             self._pace(claimed)
             for claim in claimed.claims:
                 self._clock = (claim.claimed_at, monotonic())
-                self._start(claim, targets.get(claim.webhook_id))
+                self._start(claim, targets.get(claim.webhook_id), claims_end)
 
     def _pace(self, claimed: Claimed) -> None:
         """When to claim next: at once while more is to be had, soon after work came, ever later while none comes."""
@@ -114,7 +115,7 @@ class DeliveryLoop:
         if claimed.full and not self._woke_another:
             self._woke_another = self._context.waker.wake_another()
 
-    def _start(self, claim: Claim, target: Target | None) -> None:
+    def _start(self, claim: Claim, target: Target | None, claim_ends: float) -> None:
         if target is None:
             # Deleted this moment, or a secret that no key opens: it waits, and is looked at again.
             self._outcomes.add(Outcome(claim, self._decide(claim, DEFAULT.name, Judgement(Verdict.TEMPORARY))))
@@ -124,7 +125,10 @@ class DeliveryLoop:
             return
         try:
             request = render(claim, target, new_id(), scale=self._context.settings.time_scale)
-            assert request.timeout < CLAIM.total_seconds(), "a request must end before its claim"
+            if monotonic() + request.timeout > claim_ends:
+                # This process stood still since its claim: somebody else may make the attempt before this one ends.
+                self._outcomes.add(Outcome(claim, Again(0), target))
+                return
             self._transport.send(request)
         except (RenderFailed, ValueError) as error:
             log.warning("no callback can be made", delivery=str(claim.delivery_id), why=str(error))
@@ -178,9 +182,17 @@ class DeliveryLoop:
     # ---- wake, and end
 
     def _stay_awake(self) -> None:
-        if monotonic() >= self._mark_at and not self._ending():
-            self._mark_at = monotonic() + AWAKE_SECONDS / 3
+        """Renews the mark that keeps producers from waking others; drops it while this loop has no room, so that the
+        next event wakes one that has."""
+        has_room = len(self._in_flight) < self._transport.capacity
+        if self._ending() or (monotonic() < self._mark_at and has_room == self._marked):
+            return
+        self._mark_at = monotonic() + AWAKE_SECONDS / 3
+        if has_room:
             self._context.waker.awake()
+        elif self._marked:
+            self._context.waker.asleep()
+        self._marked = has_room
 
     def _nothing_left(self) -> bool:
         """Whether the loop may end: first its mark goes, then it looks once more. Who commits before that look is

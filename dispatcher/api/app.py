@@ -1,10 +1,24 @@
 """The HTTP API: `uvicorn dispatcher.api.app:app`. Importing it connects to nothing."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
 from fastapi import FastAPI
 
 from dispatcher import __version__
 from dispatcher.api import events, health, problems
 from dispatcher.api.requests import RequestIds
+from dispatcher.errors import ConfigurationError
+from dispatcher.logs import configure_logs
+from dispatcher.settings import load_settings
+
+
+@asynccontextmanager
+async def _with_our_logs(_: FastAPI) -> AsyncIterator[None]:
+    # Settings that are missing or wrong are told by /readyz; they must not keep /healthz from answering.
+    with suppress(ConfigurationError):
+        configure_logs(load_settings())
+    yield
 
 
 def create_app() -> FastAPI:
@@ -16,6 +30,7 @@ def create_app() -> FastAPI:
         # The interactive pages load scripts from elsewhere; /openapi.json has all they show.
         docs_url=None,
         redoc_url=None,
+        lifespan=_with_our_logs,
     )
     problems.install(app)
     app.add_middleware(RequestIds)

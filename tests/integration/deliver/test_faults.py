@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 
 import psycopg2
 import pytest
@@ -39,6 +41,14 @@ def claim_and_die(database: Engine) -> None:
     with database.begin() as connection:
         assert Claimer().claim(connection, [], 100).claims
     change(database, "UPDATE dispatcher.deliveries SET claimed_until = now() WHERE state = 'claimed'")
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Waits for what another thread brings about."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in 20 s"
+        time.sleep(0.01)
 
 
 def test_a_claimed_delivery_cannot_be_claimed_twice(database: Engine, settings: Settings) -> None:
@@ -321,3 +331,44 @@ def test_a_webhook_whose_secret_no_key_opens_does_not_stop_the_others(
     ends = {row.webhook_id: (row.state, row.attempt_count) for row in deliveries(database)}
     assert ends.pop(broken.id) == ("waiting", 0)
     assert set(ends.values()) == {("delivered", 1)}
+
+
+def test_a_loop_without_room_lets_producers_wake_another(
+    database: Engine, settings: Settings, receiver: Receiver, broker: "redis.Redis"
+) -> None:
+    small = settings.model_copy(update={"max_in_flight": 2})
+    gate = receiver.gate()
+    receiver.script("/hang", (gate, final(200)))
+    make_webhook(database, settings, url=receiver.url("/hang"), event_types=["slow"])
+    make_webhook(database, settings, url=receiver.url("/hook"), event_types=["quick"])
+    for _ in range(2):
+        enqueue("slow", MESSAGE, account="acme")
+    busy = threading.Thread(target=deliver_all, args=(small,))
+    busy.start()
+    try:
+        receiver.wait_for(2, path="/hang")
+        wait_until(lambda: broker.get(WAKE) is None)
+        broker.delete("deliver")
+        enqueue("quick", MESSAGE, account="acme")
+        assert broker.llen("deliver") == 1
+        other = threading.Thread(target=deliver_all, args=(small,))
+        other.start()
+        receiver.wait_for(1, path="/hook")
+    finally:
+        gate.open()
+        busy.join(30)
+        other.join(30)
+    assert {row.state for row in deliveries(database)} == {"delivered"}
+
+
+def test_a_process_that_stood_still_since_its_claim_does_not_send(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "CLAIM", deliver.timedelta(seconds=20))  # under the 30 s of a request
+    stops = iter([False] * 10)
+    monkeypatch.setattr(deliver, "is_stopping", lambda: next(stops, True))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    deliver_all(settings)
+    assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("ready", 0)]
+    assert receiver.received == attempts(database) == []
