@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -17,10 +18,11 @@ import redis
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.settings import Settings
+from dispatcher.settings import Settings, load_settings
 from tests.behaviours import Answer, final
 from tests.factories import MESSAGE, RECEIVED, attempts, change, deliveries, make_webhook
 from tests.receiver import Receiver
+from tests.relay import Relay
 
 pytestmark = pytest.mark.acceptance
 
@@ -191,3 +193,37 @@ def test_a_worker_that_cannot_work_says_why_and_ends(
         assert node.process.wait(30) != 0
     assert sentence in node.said
     assert "Traceback" not in node.said
+
+
+@pytest.fixture
+def relayed_broker(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """A broker that can go away: every process of this test reaches it through a relay."""
+    url = urlsplit(environment["BROKER_URL"])
+    assert url.port is not None
+    with Relay(url.port) as relay:
+        monkeypatch.setenv("BROKER_URL", environment["BROKER_URL"].replace(f":{url.port}/", f":{relay.port}/"))
+        load_settings.cache_clear()
+        yield relay
+
+
+def test_a_broker_that_goes_away_empty_and_comes_back_costs_time_and_no_message(
+    relayed_broker: Relay,
+    broker: "redis.Redis",
+    database: Engine,
+    settings: Settings,
+    receiver: Receiver,
+    deliver_node: Node,
+    second_node: Node,
+    beat: Node,
+) -> None:
+    """Redis restarts make many Celery workers deaf; these go on without being restarted."""
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    eventually(lambda: states(database) == ["delivered"], deliver_node)
+    relayed_broker.cut()
+    for _ in range(10):
+        assert enqueue(RECEIVED, MESSAGE, account="acme").deliveries == 1
+    relayed_broker.restore()
+    broker.flushall()
+    eventually(lambda: states(database) == ["delivered"] * 11, deliver_node, 90)
+    assert len(receiver.received) == 11
