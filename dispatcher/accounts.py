@@ -17,6 +17,8 @@ from dispatcher.db.models import Account, ApiKey
 from dispatcher.errors import InvalidAccount, NameTaken, UnknownAccount
 from dispatcher.ids import new_id
 
+_USE_NOTED_EVERY = timedelta(minutes=1)  # not with every call: that would be a write for each
+
 
 class Scope(StrEnum):
     """What a key may do for its account; an operator's key has no account and may do all of it for any."""
@@ -96,7 +98,10 @@ def create_key(
 
 
 def authenticate(session: Session, token: str, now: datetime) -> Caller | None:
-    """Whom a token speaks for; None for one that is unknown, wrong, expired or revoked (never which of these)."""
+    """Whom a token speaks for; None for one that is unknown, wrong, expired or revoked (never which of these).
+
+    Notes on the key that it was used, to the minute: the caller commits.
+    """
     identifier, _, secret = token.partition(".")
     try:
         key = session.get(ApiKey, UUID(identifier))
@@ -105,6 +110,8 @@ def authenticate(session: Session, token: str, now: datetime) -> Caller | None:
     matches = hmac.compare_digest(key.secret_sha256 if key else bytes(32), _hash(secret))
     if key is None or not matches or key.revoked_at or (key.expires_at and key.expires_at <= now):
         return None
+    if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
+        key.last_used_at = now
     account = session.get(Account, key.account_id) if key.account_id else None
     return Caller(key.id, key.account_id, account.name if account else None, frozenset(map(Scope, key.scopes)))
 

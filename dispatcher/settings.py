@@ -39,7 +39,7 @@ class Settings(BaseSettings):
         SecretStr,
         Field(
             validation_alias=AliasChoices("BROKER_URL", "broker_url"),
-            description="Redis or Valkey, e.g. redis://:password@host:6379/0 (rediss:// for TLS, sentinel:// too)",
+            description="Redis or Valkey, e.g. redis://:password@host:6379/0 (rediss:// for TLS)",
             examples=["redis://:PASSWORD@127.0.0.1:6379/0"],
         ),
     ]
@@ -111,10 +111,15 @@ class Settings(BaseSettings):
             raise ValueError("must be a PostgreSQL URL: postgresql://user:password@host/database")
         return SecretStr(f"postgresql+psycopg2://{rest}")
 
+    @field_validator("ca_bundle", "flower_db", mode="before")
+    @classmethod
+    def _empty_is_none(cls, path: object) -> object:
+        return path or None  # a line `NAME=` in an environment file means: not set
+
     @field_validator("broker_url")
     @classmethod
     def _redis_protocol(cls, url: SecretStr) -> SecretStr:
-        if url.get_secret_value().partition("://")[0] not in {"redis", "rediss", "sentinel", "redis+socket"}:
+        if url.get_secret_value().partition("://")[0] not in {"redis", "rediss"}:
             raise ValueError("must be a Redis-protocol URL: redis://:password@host:6379/0")
         return url
 

@@ -1,6 +1,7 @@
 """A webhook's URL: what is accepted, the form it is sent in, and the form it may be shown in."""
 
 import re
+from ipaddress import IPv6Address
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from dispatcher.errors import InvalidWebhook
@@ -56,7 +57,13 @@ def _ascii_host(host: str | None) -> str:
     if not host:
         raise InvalidWebhook("url", "must have a host")
     if ":" in host:
-        return f"[{host}]"
+        try:
+            address = IPv6Address(host)
+        except ValueError:
+            address = None
+        if address is None or address.scope_id is not None:
+            raise InvalidWebhook("url", "has a host in brackets that is no plain IPv6 address")
+        return f"[{address}]"
     try:
         encoded = host.encode("idna").decode().lower()
     except UnicodeError:

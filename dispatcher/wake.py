@@ -13,8 +13,6 @@ from datetime import timedelta
 from functools import cache
 
 from celery import Celery
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +106,7 @@ class Waker:
             return False
         try:
             return action()
-        except (OperationalError, RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the event is committed: raising would have it sent again
             self._down_until = time.monotonic() + _PAUSE_AFTER_FAILURE
             log.warning(
                 "the broker does not answer (%s); nothing is lost, the next sweep finds the work", type(error).__name__

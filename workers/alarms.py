@@ -16,7 +16,8 @@ def slots(delays: Iterable[timedelta], now: float, scale: float) -> dict[int, fl
     """Slot number -> countdown in seconds from `now` (Unix seconds) for each slot that a delay falls into. A slot's
     alarm rings at its end, when all of its retries are due."""
     width = slot_seconds(scale)
-    found = {math.ceil((now + delay.total_seconds()) / width) for delay in delays if delay < VISIBILITY_TIMEOUT}
+    longest = VISIBILITY_TIMEOUT - timedelta(seconds=width)
+    found = {math.ceil((now + delay.total_seconds()) / width) for delay in delays if delay < longest}
     return {slot: slot * width - now for slot in found}
 
 

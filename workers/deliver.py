@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from dispatcher.contracts import Verdict
 from dispatcher.ids import new_id
@@ -62,6 +62,8 @@ class DeliveryLoop:
         when what is in flight has ended or the grace time is over."""
         try:
             self._deliver_all()
+            if is_stopping():
+                self._context.waker.asleep()  # or producers would count on a loop that has gone
         except BaseException:
             # What is still in flight would come back to the next loop, which knows nothing of it.
             self._context.drop_transport()
@@ -95,7 +97,8 @@ class DeliveryLoop:
         claims_end = monotonic() + CLAIM.total_seconds()
         with self._patient_with_database():
             with self._context.engine.begin() as connection:
-                claimed = self._claimer.claim(connection, self._windows.rooms(), room)
+                windows = self._windows
+                claimed = self._claimer.claim(connection, windows.rooms(), room, windows.failing_room)
                 versions = {claim.webhook_id: claim.webhook_version for claim in claimed.claims}
                 targets = self._context.targets.load(connection, versions)
             self._pace(claimed)
@@ -201,7 +204,10 @@ class DeliveryLoop:
             return False
         self._context.waker.asleep()
         self._mark_at = 0.0
-        self._claim()
+        self._claimer.start_lap()
+        self._nothing_due = False
+        while not self._nothing_due and not self._in_flight and not self._outcomes:
+            self._claim()
         return self._nothing_due and not self._in_flight and not self._outcomes
 
     def _ending(self) -> bool:
@@ -221,7 +227,7 @@ class DeliveryLoop:
         """A database that is away stops claims and writes for a moment; what is in flight goes on, results stay."""
         try:
             yield
-        except DBAPIError as error:
+        except (OperationalError, InterfaceError) as error:
             log.warning("the database does not answer", error=type(error.orig).__name__)
             self._nothing_due = True
             self._claim_at = monotonic() + DATABASE_PAUSE

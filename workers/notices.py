@@ -15,12 +15,22 @@ from workers.mail import CleanFailure, Mailer, MailOutcome, PermanentFailure, Se
 from workers.mail_texts import Problem, render
 from workers.observations import NoticeKind, Observation, fingerprint, observe
 
-__all__ = ["Ending", "NoticeKind", "Observation", "close_abandoned", "fingerprint", "observe", "send_due"]
+__all__ = [
+    "Ending",
+    "NoticeKind",
+    "Observation",
+    "close_abandoned",
+    "fingerprint",
+    "observe",
+    "send_due",
+    "send_due_alone",
+]
 
 log = logging.getLogger(__name__)
 
 MOST = 200  # mails of one run: what is left is found by the next
 LEASE = timedelta(minutes=5)  # longer than one mail can take
+_RUN_LOCK = 0x6D61696C  # "mail": the advisory lock of a run
 PAUSE_WITHOUT_SERVER = timedelta(minutes=15)
 
 
@@ -69,6 +79,18 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MOST) -> dict[str, i
         if isinstance(outcome, CleanFailure) and outcome.unavailable:
             break
     return dict(tally)
+
+
+def send_due_alone(engine: Engine, mailer: Mailer) -> dict[str, int]:
+    """`send_due`, unless a run is under way anywhere: one mail to a server that hangs takes minutes, and must not
+    take a second slot from the sweep. What comes meanwhile is found by that run or by the next."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _RUN_LOCK}):
+            return {}
+        try:
+            return send_due(engine, mailer)
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _RUN_LOCK})
 
 
 def close_abandoned(connection: Connection) -> int:

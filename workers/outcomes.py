@@ -150,7 +150,7 @@ class Outcomes:
                 word = "discarded"
                 line["reason"] = str(reason)
             case Again():
-                word = "unknown"
+                word = "given back"
         if not mine:
             log.warning("claim lost", would_be=word, **line)
             return
@@ -164,5 +164,5 @@ _LEVELS = {
     "delivered": logging.INFO,
     "retried": logging.INFO,
     "discarded": logging.WARNING,
-    "unknown": logging.WARNING,
+    "given back": logging.INFO,
 }

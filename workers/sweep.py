@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from dispatcher.contracts import Verdict
 from dispatcher.wake import DELIVER, NOTICES
-from schedules.catalog import SCHEDULES
+from schedules.catalog import DEFAULT, SCHEDULES
 from workers.context import Context
 from workers.decide import Discard, decide_unknown
 from workers.record import Result, record
@@ -68,7 +68,10 @@ def _free_expired_claims(connection: Connection, scale: float) -> int:
             step=row.schedule_step,
             owner=row.claimed_by,
             decision=decide_unknown(
-                SCHEDULES[row.schedule], step=row.schedule_step, unknown_in_a_row=row.unknown_in_a_row, scale=scale
+                SCHEDULES.get(row.schedule, DEFAULT),
+                step=row.schedule_step,
+                unknown_in_a_row=row.unknown_in_a_row,
+                scale=scale,
             ),
             verdict=Verdict.TEMPORARY,
             outcome_unknown=True,

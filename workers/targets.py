@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from dispatcher.contracts import DeliveryContract, read_contract
 from dispatcher.db.models import Webhook
 from dispatcher.encryption import Vault
-from dispatcher.errors import WrongEncryptionKey
+from dispatcher.errors import DispatcherError
 from dispatcher.webhooks import Basic, basic_in
 
 log = structlog.get_logger("dispatcher.targets")
@@ -42,7 +42,8 @@ class Targets:
 
     def load(self, connection: Connection, versions: Mapping[UUID, int]) -> dict[UUID, Target]:
         """The webhooks of these ids, at that version or a newer one. One that was deleted meanwhile is left out, and
-        one whose secrets no key opens: that is told in the log and must not stop the others."""
+        one whose secrets no key opens or whose contract cannot be read: that is told in the log and must not stop
+        the others."""
         found = {}
         for webhook_id, version in versions.items():
             target = self._kept.get(webhook_id)
@@ -65,7 +66,7 @@ class Targets:
         for row in rows:
             try:
                 yield self._open(row)
-            except WrongEncryptionKey as error:
+            except DispatcherError as error:
                 log.error("webhook cannot be used", webhook=str(row.id), why=str(error))
 
     def _open(self, row: Any) -> Target:

@@ -5,7 +5,7 @@ from celery import shared_task
 from dispatcher.wake import DELIVER, NOTICES, SWEEP
 from workers.context import process_context
 from workers.deliver import DeliveryLoop
-from workers.notices import send_due
+from workers.notices import send_due_alone
 from workers.sweep import sweep
 from workers.upkeep import upkeep
 
@@ -27,7 +27,7 @@ def send_notices() -> dict[str, int]:
     """Sends the problem notices that are owed."""
     context = process_context()
     context.waker.asleep(NOTICES)  # a notice that comes from now on wakes again
-    return send_due(context.engine, context.mailer)
+    return send_due_alone(context.engine, context.mailer)
 
 
 @shared_task(name="dispatcher.upkeep")

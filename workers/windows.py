@@ -5,7 +5,6 @@ webhooks are due, one webhook has at most half of all slots, and all webhooks th
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -19,6 +18,15 @@ class _Window:
     size: int = FIRST_WINDOW
     quick: int = 0  # quick answers since it last changed
     failing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many more requests a webhook may have in flight, and whether its last attempt failed."""
+
+    webhook_id: UUID
+    free: int
+    failing: bool
 
 
 class Windows:
@@ -35,19 +43,23 @@ class Windows:
     def in_flight(self) -> int:
         return self._in_flight.total()
 
-    def rooms(self) -> Iterator[tuple[UUID, int]]:
-        """(webhook, how many more it may have) for each webhook whose room is not simply the first window."""
-        for webhook_id in self._windows.keys() | self._in_flight.keys():
-            room = self.room(webhook_id)
-            if room != FIRST_WINDOW:
-                yield webhook_id, room
+    @property
+    def failing_room(self) -> int:
+        """How many more requests all webhooks that fail may have together."""
+        return max(0, max(1, self._slots // 2) - self._failing_in_flight)
+
+    def rooms(self) -> list[Room]:
+        """The room of each webhook for which it is not simply the first window."""
+        known = self._windows.keys() | self._in_flight.keys()
+        rooms = [Room(webhook_id, self.room(webhook_id), self._is_failing(webhook_id)) for webhook_id in known]
+        return [room for room in rooms if room.failing or room.free != FIRST_WINDOW]
 
     def room(self, webhook_id: UUID) -> int:
+        """How many more requests this webhook may have."""
         window = self._windows.get(webhook_id) or _Window()
-        half = max(1, self._slots // 2)
-        if window.failing and self._failing_in_flight >= half:
+        if window.failing and not self.failing_room:
             return 0
-        largest = half if self.others_due else self._slots
+        largest = max(1, self._slots // 2) if self.others_due else self._slots
         return max(0, min(window.size, largest) - self._in_flight[webhook_id])
 
     def sent(self, webhook_id: UUID) -> None:

@@ -50,7 +50,7 @@ def _caller(
     if token is None:
         raise unauthorized()
     engine = engine_for(load_settings().database_url.get_secret_value())
-    with Session(engine) as session:
+    with Session(engine) as session, session.begin():
         caller = authenticate(session, token, session.scalars(select(func.now())).one())
     if caller is None:
         raise unauthorized()

@@ -1,7 +1,7 @@
 """`dispatcher migrate`, `dispatcher settings` and `dispatcher secrets`: an installation's own affairs."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr
@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.encryption import generate_key
 from dispatcher.settings import Settings, environment_name, load_settings
+from dispatcher.settings_example import settings_example
 from dispatcher.urls import MASK
 
 _URLS = frozenset({"database_url", "broker_url"})
@@ -31,8 +32,16 @@ def migrate() -> None:
     print_line("the database is at this version's migration")
 
 
-def settings(json: AsJson = False) -> None:
+def settings(
+    json: AsJson = False,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print an environment file with every setting instead.")
+    ] = False,
+) -> None:
     """Show the settings in use, secrets masked, each with the variable that sets it."""
+    if example:
+        typer.echo(settings_example(), nl=False)
+        return
     used = load_settings()
     rows = [
         (environment_name(name), masked_setting(name, getattr(used, name)), field.description or "")

@@ -1,4 +1,4 @@
-"""Weekly partitions of the big tables: ranges of UUIDv7 ids, made weeks ahead, dropped whole when they are old."""
+"""Weekly partitions of the big tables: ranges of UUIDv7 ids, made weeks ahead."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -21,6 +21,11 @@ BEHAVIOURS = {
 REDIRECT_TARGET = "/elsewhere"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # the usual 5 makes a burst of connections wait for a second
+
+
 class Receiver:
     """A web server on loopback; the path's first part names what it does. `bodies` is what it got, by path."""
 
@@ -29,8 +34,7 @@ class Receiver:
         self._seen: Counter[bytes] = Counter()
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
 
     def url(self, behaviour: str) -> str:
         """Where a webhook that behaves so is called, with a secret in the query as customers do."""

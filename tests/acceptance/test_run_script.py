@@ -4,10 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.process_table import eventually
 
 ROOT = Path(__file__).parents[2]
 # What every Debian and macOS has. Deliberately not: any Python, uv.
@@ -22,9 +23,9 @@ case "$*" in
 *fcntl*) exec {sys.executable} "$@" ;;
 --version) echo "Python 3.12.0" ;;
 "-m venv "*)
+    mkdir -p "$3/bin" "$3/site"
     echo made >>"$3/../made"
     sleep 0.5
-    mkdir -p "$3/bin" "$3/site"
     echo '#!/bin/sh
 case "$*" in
 *sysconfig*) echo "${{0%/bin/python}}/site" ;;
@@ -134,8 +135,7 @@ def test_two_at_once_make_it_once(checkout: Path) -> None:
 def test_a_set_up_that_was_killed_is_done_anew_and_blocks_nobody(checkout: Path) -> None:
     provide(checkout, "python3", NEW)
     with start(checkout) as killed:
-        while not lines(checkout, "made"):
-            time.sleep(0.01)
+        assert eventually(lambda: bool(lines(checkout, "made")))
         killed.kill()
 
     assert run(checkout)[0] == 0

@@ -82,7 +82,7 @@ def deliver_node(settings: Settings, tmp_path: Path) -> Iterator[Node]:
 
 @pytest.fixture
 def second_node(settings: Settings, tmp_path: Path) -> Iterator[Node]:
-    with celery("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "1", log=tmp_path / "upkeep.log") as node:
+    with celery("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "2", log=tmp_path / "upkeep.log") as node:
         yield node
 
 

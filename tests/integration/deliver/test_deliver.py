@@ -263,6 +263,7 @@ def test_an_expired_event_is_discarded_unsent(database: Engine, settings: Settin
     enqueue(RECEIVED, MESSAGE, account="acme")
     with database.begin() as connection:
         connection.exec_driver_sql("UPDATE dispatcher.events SET expires_at = now()")
+        connection.exec_driver_sql("UPDATE dispatcher.deliveries SET give_up_at = now()")
     deliver_all(settings)
     assert state_of(database) == ("discarded", "expired", 0)
     assert receiver.received == []

@@ -5,13 +5,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
 import redis
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
+from dispatcher.accounts import find_account
+from dispatcher.deliveries import redeliver
 from dispatcher.settings import Settings
 from tests.behaviours import Answer, final
 from tests.factories import (
@@ -32,6 +36,7 @@ from workers.claims import Claimer
 from workers.context import Context
 from workers.sweep import sweep
 from workers.upkeep import upkeep
+from workers.windows import Room
 
 WAKE = "dispatcher:wake:dispatcher.deliver"
 
@@ -39,7 +44,7 @@ WAKE = "dispatcher:wake:dispatcher.deliver"
 def claim_and_die(database: Engine) -> None:
     """What a worker leaves behind that is killed between its claim and its record, once the claim has expired."""
     with database.begin() as connection:
-        assert Claimer().claim(connection, [], 100).claims
+        assert Claimer().claim(connection, [], 100, 100).claims
     change(database, "UPDATE dispatcher.deliveries SET claimed_until = now() WHERE state = 'claimed'")
 
 
@@ -55,10 +60,10 @@ def test_a_claimed_delivery_cannot_be_claimed_twice(database: Engine, settings: 
     make_webhook(database, settings, url="http://127.0.0.1:9/")
     enqueue(RECEIVED, MESSAGE, account="acme")
     with database.begin() as one, database.begin() as other:
-        assert len(Claimer().claim(one, [], 10).claims) == 1
-        assert Claimer().claim(other, [], 10).claims == []
+        assert len(Claimer().claim(one, [], 10, 10).claims) == 1
+        assert Claimer().claim(other, [], 10, 10).claims == []
     with database.begin() as connection:
-        assert Claimer().claim(connection, [], 10).claims == []
+        assert Claimer().claim(connection, [], 10, 10).claims == []
 
 
 def test_a_claim_takes_from_each_webhook_what_its_window_allows(database: Engine, settings: Settings) -> None:
@@ -67,7 +72,8 @@ def test_a_claim_takes_from_each_webhook_what_its_window_allows(database: Engine
         enqueue(RECEIVED, MESSAGE, account="acme")
     claimer = Claimer()
     with database.begin() as connection:
-        claimed = claimer.claim(connection, [(webhooks[0].id, 0), (webhooks[1].id, 9)], 1_000)
+        rooms = [Room(webhooks[0].id, 0, failing=False), Room(webhooks[1].id, 9, failing=False)]
+        claimed = claimer.claim(connection, rooms, 1_000, 8)
     taken = {webhook.id: 0 for webhook in webhooks}
     for claim in claimed.claims:
         taken[claim.webhook_id] += 1
@@ -83,7 +89,7 @@ def test_claims_rotate_so_that_every_due_webhook_is_served_equally(database: Eng
     served = {webhook.id: 0 for webhook in webhooks}
     for _ in range(25):
         with database.begin() as connection:
-            for claim in claimer.claim(connection, [], 8).claims:
+            for claim in claimer.claim(connection, [], 8, 8).claims:
                 served[claim.webhook_id] += 1
     assert set(served.values()) == {8}
 
@@ -253,7 +259,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_a_loop_past_its_age_hands_a_wake_over_and_ends(
     database: Engine, settings: Settings, receiver: Receiver, broker: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver, "LONGEST_LIFE", deliver.timedelta(0))
+    monkeypatch.setattr(deliver, "LONGEST_LIFE", timedelta(0))
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, MESSAGE, account="acme")
     broker.flushall()
@@ -364,7 +370,7 @@ def test_a_loop_without_room_lets_producers_wake_another(
 def test_a_process_that_stood_still_since_its_claim_does_not_send(
     database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver, "CLAIM", deliver.timedelta(seconds=20))  # under the 30 s of a request
+    monkeypatch.setattr(deliver, "CLAIM", timedelta(seconds=20))  # under the 30 s of a request
     stops = iter([False] * 10)
     monkeypatch.setattr(deliver, "is_stopping", lambda: next(stops, True))
     make_webhook(database, settings, url=receiver.url("/hook"))
@@ -372,3 +378,62 @@ def test_a_process_that_stood_still_since_its_claim_does_not_send(
     deliver_all(settings)
     assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("ready", 0)]
     assert receiver.received == attempts(database) == []
+
+
+def test_webhooks_that_fail_get_no_more_than_their_part_in_one_claim(database: Engine, settings: Settings) -> None:
+    failing = [make_webhook(database, settings, url="http://127.0.0.1:9/").id for _ in range(10)]
+    healthy = [make_webhook(database, settings, url="http://127.0.0.1:9/").id for _ in range(3)]
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    rooms = [Room(webhook_id, 1, failing=True) for webhook_id in failing]
+    claimer, seen = Claimer(), set()
+    with database.begin() as connection:
+        first = {claim.webhook_id for claim in claimer.claim(connection, rooms, 20, 4).claims}
+        for _ in range(2):
+            seen |= {claim.webhook_id for claim in claimer.claim(connection, rooms, 20, 3).claims}
+    assert len(first & set(failing)) == 4
+    assert set(healthy) <= first
+    assert seen == set(failing) - first  # the next ones in turn, none twice
+
+
+def test_hundreds_of_disabled_webhooks_with_a_backlog_do_not_keep_a_loop_busy(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    for _ in range(230):
+        make_webhook(database, settings, url=receiver.url("/off"), enabled=False)
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    assert deliver_all(settings) == {"claimed": 0, "delivered": 0, "retried": 0, "discarded": 0}
+    make_webhook(database, settings, url=receiver.url("/on"), event_types=["other"])
+    enqueue("other", MESSAGE, account="acme")
+    assert deliver_all(settings)["claimed"] == 1
+    assert [callback.path for callback in receiver.received] == ["/on"]
+
+
+def test_a_webhook_whose_contract_cannot_be_read_does_not_stop_the_others(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    broken = make_webhook(database, settings, url=receiver.url("/broken"))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    change(
+        database,
+        """UPDATE dispatcher.webhooks SET contract = '{"schedule": "gone"}', version = 99 WHERE id = :id""",
+        id=broken.id,
+    )
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    claim_and_die(database)
+    assert sweep(Context(settings))["freed"] == 2
+    assert deliver_all(settings)["delivered"] == 1
+    assert [callback.path for callback in receiver.received] == ["/hook"]
+
+
+def test_a_redelivery_passes_the_events_own_deadline(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme", expires_at=datetime.now(UTC) + timedelta(hours=1))
+    change(database, "UPDATE dispatcher.events SET expires_at = now()")
+    change(database, "UPDATE dispatcher.deliveries SET give_up_at = now() - interval '1 second'")
+    deliver_all(settings)
+    (delivery,) = deliveries(database)
+    assert (delivery.state, delivery.reason) == ("discarded", "expired")
+    with Session(database) as session, session.begin():
+        redeliver(session, find_account(session, "acme"), delivery.id, time_scale=1)
+    deliver_all(settings)
+    assert [row.state for row in deliveries(database)] == ["delivered"]

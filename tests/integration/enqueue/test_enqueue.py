@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from kombu.exceptions import LimitExceeded
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
@@ -24,6 +25,7 @@ from dispatcher import (
 )
 from dispatcher.ids import time_of
 from dispatcher.settings import Settings, load_settings
+from dispatcher.wake import Waker, waker_for
 from tests.factories import MESSAGE, RECEIVED, change_webhook, deliveries, make_account, make_webhook, rows
 
 URL = "http://127.0.0.1:9/hook"
@@ -373,6 +375,27 @@ def test_with_the_broker_away_events_are_accepted_within_a_bounded_time(database
     # The first call finds out; the others do not even try.
     assert datetime.now(UTC) - started < timedelta(seconds=20)
     assert len(deliveries(database)) == 50
+
+
+def test_a_wake_that_fails_in_any_way_is_not_the_producers_fault(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event is committed by then: an error would make the producer send it again."""
+
+    def fail(*_: object, **__: object) -> bool:
+        raise LimitExceeded("too many threads at once")
+
+    monkeypatch.setattr(Waker, "_mark", fail)
+    make_webhook(database, settings, url=URL)
+    waker_for.cache_clear()
+    try:
+        assert enqueue("a", {}, account="acme").deliveries == 1
+        with Session(database) as session:
+            enqueue("a", {}, account="acme", session=session)
+            session.commit()
+    finally:
+        waker_for.cache_clear()
+    assert len(deliveries(database)) == 2
 
 
 def test_every_error_is_a_dispatcher_error() -> None:

@@ -31,7 +31,7 @@ from tests.integration.notices.scenario import (
 )
 from tests.mail_server import Drop, Hang, MailServer, Say, Stage
 from workers.mail import Mailer
-from workers.notices import NoticeKind, close_abandoned, send_due
+from workers.notices import NoticeKind, close_abandoned, send_due, send_due_alone
 
 NOTHING = {"sent": 0, "postponed": 0, "dropped": 0, "refused": 0, "unknown": 0}
 
@@ -484,6 +484,23 @@ def test_while_one_worker_sends_a_mail_another_does_not(
     assert send_due(database, mailer) == NOTHING
     first.join()
     assert mail_server.connections == 1
+
+
+def test_a_run_beside_another_leaves_its_slot_to_the_sweep(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
+) -> None:
+    webhook = webhook_with_contact(database, settings)
+    fail(database, webhook)
+    mail_server.script(Hang(Stage.CONTENT))
+    first = Thread(target=send_due_alone, args=(database, mailer))
+    first.start()
+    mail_server.wait_for(1)
+    seen(database, error(database, webhook, status=599))
+    assert send_due_alone(database, mailer) == {}
+    first.join()
+    assert [mail.parsed["Subject"] for mail in mail_server.messages] != []
+    assert send_due_alone(database, mailer) == NOTHING  # the first run found the second mail, too
+    assert mail_server.connections == 2
 
 
 def test_two_workers_that_claim_at_the_same_instant_give_one_mail(

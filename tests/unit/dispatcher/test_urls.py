@@ -38,6 +38,8 @@ def test_a_url_is_kept_in_the_form_it_is_sent_in(given: str, sent: str) -> None:
         "https://" + "a" * 64 + ".example/",
         "https://example.com/" + "a" * 2048,
         "https://[::1/",
+        "https://[fe80::1%25eth0]/",
+        "https://[::zz]/",
         "https://example.com/\ud800",
     ],
 )

@@ -1,0 +1,16 @@
+"""Flower's configuration file: `celery -A workers flower --conf=deploy/flower/flowerconfig.py`.
+
+The values come from the same environment variables as everything else, so that the password is on no command line.
+An option given on the command line (`--port`, `--address` inside a container) is stronger than this file.
+"""
+
+import sys
+
+from dispatcher.errors import ConfigurationError
+from dispatcher.flower_options import flower_options
+from dispatcher.settings import load_settings
+
+try:
+    globals().update(flower_options(load_settings()))  # Flower reads this module's names as its options
+except ConfigurationError as error:
+    sys.exit(f"Error: {error}")

@@ -1,0 +1,32 @@
+"""How Flower runs: behind a password, on loopback, unable to change anything. For `deploy/flower/flowerconfig.py`."""
+
+from dispatcher.errors import ConfigurationError
+from dispatcher.settings import Settings
+
+MAX_TASKS = 5_000  # one `deliver` stands for any number of deliveries, so this is hours of history
+OFFLINE_WORKERS_SECONDS = 24 * 60 * 60
+
+# Tasks have no arguments; what one did stands in its result.
+_COLUMNS = "name,state,result,received,runtime,worker,uuid"
+
+
+def flower_options(settings: Settings) -> dict[str, object]:
+    """Flower's options, by the names that Flower gives them. Raises ConfigurationError without a usable password."""
+    password = settings.flower_password.get_secret_value()
+    if not password:
+        raise ConfigurationError(
+            "DISPATCHER_FLOWER_PASSWORD is not set: Flower shows every task, so it does not start without"
+        )
+    if not (password.isascii() and password.isprintable()):
+        raise ConfigurationError("DISPATCHER_FLOWER_PASSWORD must be printable ASCII")
+    return {
+        "address": "127.0.0.1",
+        "basic_auth": [f"{settings.flower_user}:{password}"],
+        "read_only": True,
+        "persistent": settings.flower_db is not None,
+        "db": str(settings.flower_db or ""),
+        "max_tasks": MAX_TASKS,
+        "purge_offline_workers": OFFLINE_WORKERS_SECONDS,
+        "natural_time": False,
+        "tasks_columns": _COLUMNS,
+    }

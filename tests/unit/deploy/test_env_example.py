@@ -1,0 +1,50 @@
+"""`deploy/env.example` is generated from the settings, and is a file that can be used."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dispatcher.settings import Settings, environment_name
+from dispatcher.settings_example import settings_example
+from tests.deploy_files import DEPLOY
+
+EXAMPLE = (DEPLOY / "env.example").read_text()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(environment_name(name), raising=False)
+
+
+def test_the_committed_file_is_the_generated_one() -> None:
+    assert settings_example() == EXAMPLE, "run: python -m dispatcher.settings_example > deploy/env.example"
+
+
+def test_it_names_every_setting_once_with_what_it_is_for() -> None:
+    found = re.findall(r"^(?:# )?([A-Z_]+)=", EXAMPLE, re.MULTILINE)
+    assert sorted(found) == sorted(environment_name(name) for name in Settings.model_fields)
+    words = " ".join(EXAMPLE.replace("# ", " ").split())
+    for field in Settings.model_fields.values():
+        assert field.description
+        assert field.description in words
+
+
+def test_what_an_operator_must_fill_in_is_not_commented_out() -> None:
+    assert re.findall(r"^([A-Z_]+)=", EXAMPLE, re.MULTILINE) == [
+        "DATABASE_URL",
+        "BROKER_URL",
+        "DISPATCHER_ENCRYPTION_KEYS",
+        "DISPATCHER_FLOWER_PASSWORD",
+    ]
+
+
+def test_what_is_commented_out_are_the_defaults(tmp_path: Path) -> None:
+    unset = re.compile(r"^# ([A-Z_]+)=$", re.MULTILINE)  # "no file" cannot be written as a value
+    used = tmp_path / "env"
+    used.write_text(re.sub(r"^# ([A-Z_]+=)", r"\1", unset.sub("", EXAMPLE), flags=re.MULTILINE))
+    assert Settings(_env_file=used) == Settings(
+        database_url="postgresql://dispatcher:PASSWORD@127.0.0.1:5432/dispatcher",  # type: ignore[arg-type]
+        broker_url="redis://:PASSWORD@127.0.0.1:6379/0",  # type: ignore[arg-type]
+    )

@@ -1,0 +1,260 @@
+"""What README and docs say, held against the code: links, file names, commands, words, tables."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import typer
+
+import dispatcher
+from dispatcher.cli.app import app
+from dispatcher.contracts import DeliveryContract
+from dispatcher.db.models import Base
+from dispatcher.settings import Settings, environment_name
+from dispatcher.states import Reason, State
+from dispatcher.wake import QUEUES
+from schedules.catalog import DEFAULT
+from workers.claims import Claim
+from workers.observations import NoticeKind
+from workers.render import render
+from workers.replies import FailureKind
+from workers.targets import Target
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_NAMED_BLOCK = re.compile(r"(<!-- example: [\w-]+ -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"`([^`\n]+)`")
+_LINK = re.compile(r"\[[^]]+\]\(([^)\s]+)\)")
+_FILE = re.compile(r"(?:dispatcher|workers|schedules|tests|docs|deploy|benchmarks|examples)/[\w./-]*")
+_COMMAND = re.compile(r"(?:\./run\.sh|(?<![\w./@-])dispatcher)[ \t]+([^|`\n)]*)")
+
+CLI: Any = typer.main.get_command(app)
+
+pages = pytest.mark.parametrize("page", TEXTS)
+
+
+def prose(page: str) -> str:
+    """A page without its code."""
+    return _SPAN.sub("", _BLOCK.sub("", TEXTS[page]))
+
+
+def spans(page: str) -> list[str]:
+    return _SPAN.findall(_BLOCK.sub("", TEXTS[page]))
+
+
+def table(page: str, heading: str) -> dict[str, list[str]]:
+    """The first table whose first column is headed so: first cell, without marks -> the other cells."""
+    lines = iter(TEXTS[page].splitlines())
+    for line in lines:
+        if line.startswith(f"| {heading} |"):
+            next(lines)
+            break
+    else:
+        raise AssertionError(f"{page} has no table headed {heading!r}")
+    found = {}
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        first, *rest = [cell.strip() for cell in line.strip("|").split("|")]
+        found[re.sub(r"[`*]", "", first).strip()] = rest
+    return found
+
+
+# Links and files
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets on code hosts."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pages
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: str) -> None:
+    for link in _LINK.findall(TEXTS[page]):
+        assert "://" not in link, f"{link}: these pages must be complete without a network"
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), f"{page} links to {link}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            assert anchor in map(slug, headings), f"{page} links to {link}"
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, found = set(), ["README.md"]
+    while found:
+        page = found.pop()
+        reached.add(page)
+        for link in _LINK.findall(TEXTS[page]):
+            target = ((ROOT / page).parent / link.partition("#")[0]).resolve().relative_to(ROOT).as_posix()
+            if target in TEXTS and target not in reached:
+                found.append(target)
+    assert reached == TEXTS.keys()
+
+
+@pages
+def test_every_file_that_is_named_exists(page: str) -> None:
+    for name in filter(None, (_FILE.fullmatch(span) for span in spans(page))):
+        assert (ROOT / name[0]).exists(), f"{page} names {name[0]}"
+
+
+@pages
+def test_every_variable_that_is_named_is_a_setting(page: str) -> None:
+    known = {environment_name(name) for name in Settings.model_fields} | {"DISPATCHER_DATA_DIR"}
+    named = set(re.findall(r"\b(?:DISPATCHER_[A-Z_]+|DATABASE_URL|BROKER_URL)\b", TEXTS[page]))
+    assert named <= known
+
+
+# Commands
+
+
+def command_lines(page: str) -> Iterator[tuple[list[str], bool]]:
+    """(words, whether it is a line of a block that no other test runs) for each command of ours."""
+    for marker, language, block in _NAMED_BLOCK.findall(TEXTS[page]):
+        if language in {"sh", ""}:
+            for words in _COMMAND.findall(block.replace("\\\n", " ")):
+                yield shlex.split(words, comments=True), not marker
+    for span in spans(page):
+        if command := _COMMAND.fullmatch(span):
+            yield shlex.split(command[1]), False
+
+
+@pages
+def test_every_command_and_option_that_is_shown_exists(page: str) -> None:
+    for words, whole in command_lines(page):
+        if words == ["test"]:
+            assert "\ntest)\n" in (ROOT / "run.sh").read_text()
+            continue
+        command, rest = CLI, list(words)
+        while rest and rest[0] in getattr(command, "commands", {}):
+            command = command.commands[rest.pop(0)]
+        assert not rest or rest[0].startswith("-") or not hasattr(command, "commands"), f"{page}: {words}"
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        assert {word for word in rest if word.startswith("--")} <= options, f"{page}: {words}"
+        if whole:
+            command.make_context("dispatcher", rest)  # raises for what is missing or of the wrong form
+
+
+def test_the_commands_looked_at_above_are_not_none() -> None:
+    assert sum(1 for page in TEXTS for _ in command_lines(page)) > 20
+
+
+# Words
+
+
+def forbidden_words() -> dict[str, str]:
+    """Synonym -> the word for it, by the glossary's last column."""
+    rows = table("docs/glossary.md", "word")
+    return {synonym: word for word, (_, synonyms) in rows.items() for synonym in filter(None, synonyms.split(", "))}
+
+
+@pages
+def test_no_page_uses_a_word_that_the_glossary_forbids(page: str) -> None:
+    text = (
+        re.sub(r"\|[^|\n]*\|$", "|", prose(page), flags=re.MULTILINE) if page.endswith("glossary.md") else prose(page)
+    )
+    for synonym, word in forbidden_words().items():
+        found = re.search(rf"\b{synonym}(?:s|es)?\b", text, re.IGNORECASE)
+        assert found is None, f"{page} says {found and found[0]!r} for {word}"
+
+
+def test_the_glossary_forbids_words() -> None:
+    assert {"endpoint": "webhook", "job": "delivery", "lease": "claim"}.items() <= forbidden_words().items()
+
+
+# Tables that repeat what the code says
+
+
+def test_the_retry_table_is_the_default_schedule() -> None:
+    units = {"s": timedelta(seconds=1), "min": timedelta(minutes=1)}
+    told: list[timedelta] = []
+    for retries, (delay,) in table("docs/delivery.md", "retry").items():
+        first, _, last = retries.partition(" to ")
+        amount, unit = delay.removesuffix(" each").split()
+        assert int(first) == len(told) + 1
+        told += [int(amount) * units[unit]] * (int(last or first) - len(told))
+    assert tuple(told) == DEFAULT.delays
+
+
+def test_the_failures_are_the_codes() -> None:
+    assert table("docs/delivery.md", "failure").keys() == set(FailureKind)
+
+
+def test_the_mails_are_the_codes() -> None:
+    assert [name.replace(" ", "_") for name in table("docs/delivery.md", "mail")] == list(NoticeKind)
+
+
+def test_the_reasons_and_states_are_the_codes() -> None:
+    assert table("docs/states.md", "state").keys() == set(State)
+    assert table("docs/states.md", "reason of a discard").keys() == set(Reason)
+
+
+def test_the_callback_shown_is_the_one_that_is_sent() -> None:
+    (shown,) = [block for language, block in _BLOCK.findall(TEXTS["docs/delivery.md"]) if language == "http"]
+    head, body = shown.rstrip("\n").split("\n\n")
+    headers = dict(line.split(": ", 1) for line in head.splitlines()[1:])
+    told = table("docs/delivery.md", "header")
+    now: Any = None
+    claim = Claim(
+        delivery_id=UUID(headers["Dispatcher-Delivery-Id"]),
+        webhook_id=UUID(int=0),
+        webhook_version=1,
+        number=int(headers["Dispatcher-Attempt"]),
+        schedule_step=0,
+        event_id=UUID(headers["Dispatcher-Event-Id"]),
+        event_type=headers["Dispatcher-Event-Type"],
+        expires_at=None,
+        data=body[1:-1].encode(),
+        claimed_at=now,
+    )
+    target = Target(
+        id=UUID(int=0),
+        version=1,
+        url="https://example.com/hook",
+        url_masked="",
+        contract=DeliveryContract(),
+        basic=None,
+        has_contact=False,
+    )
+    request = render(claim, target, UUID(headers["Dispatcher-Request-Id"]), scale=1)
+    assert request.body == body.encode()
+    assert {**dict(request.headers), "Host": "example.com", "Content-Length": str(len(body))} == headers
+    assert told.keys() - {"Authorization"} == {name for name in headers if name.startswith("Dispatcher-")}
+
+
+def test_the_options_of_a_webhook_are_those_of_the_command() -> None:
+    create = CLI.commands["webhook"].commands["create"]
+    options = {option for parameter in create.params for option in parameter.opts}
+    assert table("docs/delivery.md", "option of `dispatcher webhook create`").keys() <= options
+
+
+def test_the_errors_of_enqueue_are_all_told_and_can_be_imported() -> None:
+    told = table("docs/enqueue.md", "error")
+    assert all(issubclass(getattr(dispatcher, name), dispatcher.DispatcherError) for name in told)
+    exported = {name for name in dispatcher.__all__ if isinstance(getattr(dispatcher, name), type)}
+    errors = {name for name in exported if issubclass(getattr(dispatcher, name), dispatcher.DispatcherError)}
+    assert errors - told.keys() == {"DispatcherError", "InvalidInput", "NotFound"}  # the parents of those in the table
+
+
+def test_the_arguments_of_enqueue_are_all_told() -> None:
+    arguments = dispatcher.enqueue.__annotations__.keys() - {"return"}
+    assert table("docs/enqueue.md", "argument").keys() == arguments
+
+
+def test_every_table_of_the_database_is_told_of() -> None:
+    told = {name for names in table("docs/architecture.md", "table") for name in names.split(", ")}
+    assert told == {mapped.name for mapped in Base.metadata.sorted_tables}
+
+
+def test_the_nodes_of_the_operations_page_take_all_queues() -> None:
+    commands = " ".join(cells[0] for cells in table("docs/operations.md", "process").values())
+    taken = {queue for queues in re.findall(r"-Q (\S+)", commands) for queue in queues.split(",")}
+    assert taken == set(QUEUES.values())
