@@ -19,7 +19,7 @@ def test_beyond_the_visibility_timeout_there_is_no_alarm() -> None:
     assert slots([timedelta(hours=1), timedelta(days=1)], now=0.0, scale=1) == {}
 
 
-@given(st.floats(0, 3599), st.floats(0, 2e9))
+@given(st.floats(0, 3594), st.floats(0, 2e9))
 def test_an_alarm_never_rings_before_its_retries_are_due(seconds: float, now: float) -> None:
     (countdown,) = slots([timedelta(seconds=seconds)], now=now, scale=1).values()
     assert seconds - 1e-3 <= countdown <= seconds + 5 + 1e-3
