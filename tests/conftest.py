@@ -1,6 +1,7 @@
 """Real servers for the whole suite: one PostgreSQL and one Valkey, started once, emptied for each test."""
 
 import os
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from dispatcher.embedded.postgres import EmbeddedPostgres
 from dispatcher.embedded.valkey import EmbeddedValkey
 from dispatcher.settings import Settings, load_settings
 from tests.receiver import Receiver
+
+# Hundreds of connections with both of their ends in this process need more than the usual 1,024 (macOS: 256).
+_, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(most_files, 8192), most_files))
 
 ENCRYPTION_KEY = Fernet.generate_key().decode()
 
