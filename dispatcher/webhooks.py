@@ -93,7 +93,10 @@ class Webhooks:
         return self._changed(webhook)
 
     def disable(self, webhook: Webhook, *, by: str, reason: str | None = None) -> Webhook:
-        """Events still match and their deliveries wait, until their schedule's whole span has passed."""
+        """Events still match and their deliveries wait, until their schedule's whole span has passed. One that is
+        disabled already keeps what is known of that, unless there is a new reason."""
+        if not webhook.enabled and reason is None:
+            return webhook
         webhook.enabled = False
         webhook.disabled_at, webhook.disabled_by, webhook.disabled_reason = func.now(), by, reason
         return self._changed(webhook)
@@ -179,7 +182,7 @@ def _check_event_types(names: Sequence[str]) -> list[str]:
         raise InvalidWebhook("event_types", f"must be a list of 1 to {MAX_EVENT_TYPES} event types or prefixes")
     for name in names:
         if name != ALL and not is_event_type(name):
-            raise InvalidWebhook("event_types", f"{RULE}, or `{ALL}` for all")
+            raise InvalidWebhook("event_types", f"{RULE}, or `{ALL}` for all; a prefix takes all below it")
     return list(dict.fromkeys(names))
 
 

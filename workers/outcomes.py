@@ -128,18 +128,11 @@ class Outcomes:
     def _tell(self, outcome: Outcome, mine: bool) -> None:
         """One line per attempt."""
         claim, decision, exchange = outcome.claim, outcome.decision, outcome.exchange
-        line: dict[str, object] = {
-            "event_id": str(claim.event_id),
-            "delivery": str(claim.delivery_id),
-            "webhook": str(claim.webhook_id),
-            "type": claim.event_type,
-            "attempt": claim.number,
-        }
+        line: dict[str, object] = {"type": claim.event_type, "attempt": claim.number}
         if exchange is not None:
-            line["request"] = str(exchange.request.id)
-            line["ms"] = round(exchange.duration.total_seconds() * 1000, 1)
             answer = exchange.outcome
             line |= {"status": answer.status} if isinstance(answer, Reply) else {"failure": str(answer.kind)}
+            line["ms"] = round(exchange.duration.total_seconds() * 1000, 1)
         match decision:
             case Delivered():
                 word = "delivered"
@@ -151,6 +144,9 @@ class Outcomes:
                 line["reason"] = str(reason)
             case Again():
                 word = "given back"
+        line |= {"delivery": str(claim.delivery_id), "event_id": str(claim.event_id), "webhook": str(claim.webhook_id)}
+        if exchange is not None:
+            line["request"] = str(exchange.request.id)
         if not mine:
             log.warning("claim lost", would_be=word, **line)
             return

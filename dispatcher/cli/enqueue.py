@@ -58,6 +58,7 @@ def enqueue(
     """Enqueue one event per line; the line's bytes are the message.
 
     A line that is no JSON, or otherwise refused, is reported by its number on stderr while the rest goes in.
+    Lines are stored in groups of up to 1,000: from a pipe that trickles, the first wait for the others or its end.
     Exit status: 0 all are in, 1 some were refused.
     """
     if not is_event_type(event_type):

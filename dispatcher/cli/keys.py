@@ -22,14 +22,16 @@ def create(
     ] = None,
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(help="What it may do; may be given several times. Default: send (operator without --account)."),
+        typer.Option(help="What it may do; may be given several times. Default: send."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="A note on what it is for.")] = None,
     days: Annotated[int | None, typer.Option(min=1, max=36_500, help="Days until it expires. Default: never.")] = None,
     json: AsJson = False,
 ) -> None:
     """Make an API key. Its token is printed this once and cannot be shown again."""
-    scopes = list(dict.fromkeys(scope or [Scope.SEND if account is not None else Scope.OPERATOR]))
+    scopes = list(dict.fromkeys(scope or [Scope.SEND]))
+    if account is None and Scope.OPERATOR not in scopes:
+        raise typer.BadParameter("give --account, or --scope operator for a key that acts for every account")
     with transaction() as session:
         key = create_key(
             session,
@@ -43,6 +45,8 @@ def create(
         return
     print_line(key.token)
     print_line("This token is shown only now: keep it. Programs send it as `Authorization: Bearer TOKEN`.", stderr=True)
+    if account is None:
+        print_line("This is an operator's key: it acts for every account.", stderr=True)
 
 
 @app.command("list")

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -39,11 +41,20 @@ def print_line(message: str, *, stderr: bool = False) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table; identifiers are never broken up."""
+    """A table; where the terminal is too narrow for it, a block for each row: its first value, the others below."""
+    cells = [[safe_text(shown(value)) for value in row] for row in rows]
     table = Table(*(_heading(name) for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(safe_text(shown(value))) for value in row))
-    console().print(table)
+    for row in cells:
+        table.add_row(*(Text(value) for value in row))
+    where = console()
+    needed = Measurement.get(where, where.options.update(max_width=_NO_WRAPPING), table).maximum
+    if needed <= where.width:
+        where.print(table)
+        return
+    for first, *others in cells:
+        known = [f"{name} {value}" for name, value in zip(columns[1:], others, strict=True) if value != shown(None)]
+        where.print(Text(first, style="bold"))
+        where.print(Padding(Text(", ".join(known)), (0, 0, 0, 2)))
 
 
 def print_fields(fields: Mapping[str, object]) -> None:

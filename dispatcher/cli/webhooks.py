@@ -175,7 +175,9 @@ def delete(
     json: AsJson = False,
 ) -> None:
     """Delete it for good: its secrets are wiped, what it was still owed is discarded, its deliveries stay listed."""
-    if not yes and sys.stdin.isatty():
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("there is no terminal to ask at, and it cannot be undone: give --yes")
         typer.confirm(f"Delete webhook {identifier}?", abort=True, err=True)
     with transaction() as session:
         webhooks, webhook, _ = _find(session, identifier, account)

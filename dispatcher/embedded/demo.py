@@ -136,7 +136,8 @@ def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: Ma
     console.print(f"Enqueued {len(outcomes)} messages: {owed} deliveries for {len(BEHAVIOURS)} webhooks.\n")
 
     story = _Story(console, database, mails, len(outcomes))
-    engine.tree.run(until=story.is_over)
+    if not engine.tree.run(until=story.is_over):
+        raise StopRequested
     story.print_table(receiver)
     problems = [*story.problems(), *_receiver_problems(receiver, len(outcomes))]
     for problem in problems:
@@ -215,7 +216,8 @@ class _Story:
         self._console.print()
         self._console.print(table)
         first = receiver.bodies["acknowledges"][0].decode()
-        self._console.print("\nThe first callback that «acknowledges» got:", first, "", sep="\n", markup=False)
+        self._console.print("\nThe first callback that «acknowledges» got:")
+        self._console.print(first, "", sep="\n", markup=False, soft_wrap=True)
 
     def _look(self) -> None:
         with self._database.connect() as connection:

@@ -143,6 +143,9 @@ class EmbeddedPostgres(EmbeddedServer):
             "log_timezone": "UTC",
             "log_checkpoints": "off",
             "log_min_messages": "warning",
+            # A refused statement is told to its client; here its text would bring customers' data into the log.
+            "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
             **extra,
             **({} if self._durable else _NOT_DURABLE),
         }

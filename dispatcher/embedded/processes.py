@@ -118,11 +118,15 @@ class ProcessTree:
         if status != 0:
             raise StartFailed(child.name, f"it ended with status {status}; its output is above")
 
-    def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Watch until `until` says so or a stop is requested. Raises ChildDied when a child ends by itself."""
-        with contextlib.suppress(StopRequested):
+    def run(self, until: Callable[[], bool] = lambda: False) -> bool:
+        """Watch until `until` says so (True) or a stop is requested (False). Raises ChildDied when a child ends by
+        itself."""
+        try:
             while not until():
                 self._watch()
+        except StopRequested:
+            return False
+        return True
 
     def say(self, text: str) -> None:
         """Print a line of the tree's own."""

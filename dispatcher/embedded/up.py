@@ -56,9 +56,14 @@ class RunningEngine:
 
 def run_up(plan: Plan) -> None:
     """Run the engine until Ctrl-C or SIGTERM. Raises an EmbeddedError when it cannot start or a child dies."""
+    kept = "Temporary data is removed."
     with contextlib.suppress(StopRequested), running_engine(plan) as engine:
         engine.tree.say(_welcome(engine, plan))
+        if not plan.temporary:
+            kept = f"Data is kept in {engine.directory.path}."
         engine.tree.run()
+        engine.tree.say("\nStopping. What is in flight is tried again at the next start.")
+    sys.stdout.write(f"Stopped. {kept}\n")
 
 
 @contextlib.contextmanager
@@ -81,7 +86,10 @@ def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[Runn
         }
         lines = {**addresses, **directory.lasting_secrets(keys=keys)}
         directory.publish(lines)
+        # A person reads lines, a log collector reads JSON; what the environment says goes before both.
+        readable = {"DISPATCHER_LOG_FORMAT": "console"} if (stream or sys.stdout).isatty() else {}
         environment = {
+            **readable,
             **inherited(plan.extra_env or {}),
             "PYTHONUNBUFFERED": "1",
             "DISPATCHER_DATA_DIR": str(directory.path),

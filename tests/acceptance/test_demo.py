@@ -1,6 +1,7 @@
 """The demo, as a newcomer starts it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +34,19 @@ def test_the_demo_ends_with_every_outcome_that_the_rules_demand(tmp_path: Path) 
     assert '[{"id":"40234576' in demo.stdout
     assert "secret=" not in demo.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_in_the_demo_is_no_verdict_on_the_product(tmp_path: Path) -> None:
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "dispatcher", "demo"], cwd=tmp_path, env=bare, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        said = ""
+        for line in demo.stdout:
+            said += line
+            if line.startswith("Enqueued"):
+                demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 130, said
+    assert said.endswith("Stopped.\n")
+    assert "rules demand" not in said

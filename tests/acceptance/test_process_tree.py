@@ -157,6 +157,7 @@ def test_ctrl_c_ends_everything_in_time_and_the_next_start_finds_the_data(engine
         began = time.monotonic()
         first.process.send_signal(signal.SIGINT)
         assert first.process.wait(timeout=60) == 0, first.said
+        assert first.said.endswith(f"Stopped. Data is kept in {tmp_path / 'data'}.\n")
         assert time.monotonic() - began < 5 + NOISE
         assert not alive(tree)
     assert set(dotenv_values(tmp_path / "data" / "engine.env")) == {

@@ -38,7 +38,10 @@ def test_a_new_keys_token_is_all_of_stdout_and_opens_its_scopes(cli: Cli, databa
 
 
 def test_a_key_without_account_is_an_operators(cli: Cli, database: Engine) -> None:
-    token = cli("key", "create", "--json").document["token"]
+    forgotten = cli("key", "create")
+    assert forgotten.status == 2
+    assert "give --account, or --scope operator" in " ".join(forgotten.err.split()).replace("│ ", "")
+    token = cli("key", "create", "--scope", "operator", "--json").document["token"]
     with Session(database) as session:
         caller = authenticate(session, token, datetime.now(UTC))
     assert caller is not None
@@ -48,7 +51,7 @@ def test_a_key_without_account_is_an_operators(cli: Cli, database: Engine) -> No
 def test_scopes_that_do_not_fit_the_owner_are_refused(cli: Cli) -> None:
     cli("account", "create", "acme")
     assert cli("key", "create", "--account", "acme", "--scope", "operator").status == 1
-    assert cli("key", "create", "--scope", "send").status == 1
+    assert cli("key", "create", "--scope", "send").status == 2
     assert cli("key", "create", "--account", "acme", "--scope", "all").status == 2
     assert cli("key", "create", "--account", "nobody").err == "Error: there is no account 'nobody'\n"
 
@@ -56,7 +59,7 @@ def test_scopes_that_do_not_fit_the_owner_are_refused(cli: Cli) -> None:
 def test_keys_are_listed_without_their_secret(cli: Cli) -> None:
     cli("account", "create", "acme")
     made = cli("key", "create", "--account", "acme", "--json").document
-    cli("key", "create")
+    cli("key", "create", "--scope", "operator")
     secret = made["token"].partition(".")[2]
     for listing in (cli("key", "list"), cli("key", "list", "--json"), cli("key", "list", "--account", "acme")):
         assert made["id"] in listing.out

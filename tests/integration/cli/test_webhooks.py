@@ -64,7 +64,7 @@ def test_no_command_prints_a_webhooks_secrets_unless_asked(webhook: dict[str, An
         ("update", identifier, "--url", f"{URL}&more={TOKEN}"),
         ("disable", identifier),
         ("enable", identifier),
-        ("delete", identifier),
+        ("delete", identifier, "--yes"),
     ):
         ran = cli("webhook", *arguments)
         assert ran.status == 0, ran.err
@@ -122,7 +122,11 @@ def test_a_webhook_can_be_registered_disabled(cli: Cli) -> None:
 
 
 def test_a_deleted_webhook_is_gone_and_its_name_free(webhook: dict[str, Any], cli: Cli) -> None:
-    assert cli("webhook", "delete", webhook["id"]).status == 0
+    unasked = cli("webhook", "delete", webhook["id"])
+    assert unasked.status == 2
+    assert "--yes" in unasked.err
+    assert cli("webhook", "show", webhook["id"]).status == 0
+    assert cli("webhook", "delete", webhook["id"], "--yes").status == 0
     assert cli("webhook", "list", "--json").document == []
     assert cli("webhook", "show", webhook["id"]).status == 1
     again = cli("webhook", "create", "--account", "acme", "--url", URL, "--type", "message", "--name", "main")
@@ -131,10 +135,16 @@ def test_a_deleted_webhook_is_gone_and_its_name_free(webhook: dict[str, Any], cl
 
 def test_another_accounts_webhook_is_not_found(webhook: dict[str, Any], cli: Cli) -> None:
     cli("account", "create", "other")
-    for command in ("show", "update", "enable", "disable", "delete"):
-        ran = cli("webhook", command, webhook["id"], "--account", "other")
+    for command in ("show", "update", "enable", "disable", "delete --yes"):
+        ran = cli("webhook", *command.split(), webhook["id"], "--account", "other")
         assert (ran.status, ran.err) == (1, f"Error: there is no webhook '{webhook['id']}'\n")
     assert cli("webhook", "list", "--account", "other", "--json").document == []
+
+
+def test_disabling_again_keeps_the_reason(webhook: dict[str, Any], cli: Cli) -> None:
+    cli("webhook", "disable", webhook["id"], "--reason", "customer asked")
+    cli("webhook", "disable", webhook["id"])
+    assert cli("webhook", "show", webhook["id"], "--json").document["disabled_reason"] == "customer asked"
 
 
 def test_a_password_is_never_taken_from_the_arguments(cli: Cli) -> None:
