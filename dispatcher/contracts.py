@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dispatcher.errors import InvalidWebhook
 from schedules.catalog import DEFAULT, SCHEDULES
@@ -47,7 +47,9 @@ class DeliveryContract(BaseModel):
     """How one webhook is delivered. Everything that is not said has the product's default.
 
     `rules` maps single status codes to what they mean here; without one, the plain rule holds (1xx and 2xx
-    acknowledged, 4xx rejected, all else temporary). `schedule` is a name of `schedules.catalog`.
+    acknowledged, 4xx rejected, all else temporary). `schedule` is a name of `schedules.catalog`. `batch_size` is how
+    many messages one request may carry, `retry_alone` sends those of a batch that failed one by one, `rate_limit` is
+    in messages a second, `gate` holds deliveries back behind single probes while the receiver keeps failing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +60,10 @@ class DeliveryContract(BaseModel):
     timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 30
     schedule: str = DEFAULT.name
     rules: dict[int, ResponseRule] = Field(default_factory=dict)
+    batch_size: Annotated[int, Field(ge=1, le=100)] = 1
+    retry_alone: bool = False
+    rate_limit: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] | None = None
+    gate: bool = True
 
     @field_validator("schedule")
     @classmethod
@@ -74,6 +80,12 @@ class DeliveryContract(BaseModel):
                 raise ValueError("a rule is for a final status: 101, or 200 to 999")
         return rules
 
+    @model_validator(mode="after")
+    def _batches_are_arrays(self) -> "DeliveryContract":
+        if self.batch_size > 1 and (self.envelope is not Envelope.ARRAY or self.method is Method.GET):
+            raise ValueError("a batch_size above 1 needs the envelope array and the method POST or PUT")
+        return self
+
 
 def read_contract(document: Mapping[str, Any]) -> DeliveryContract:
     """The contract in a JSON document. Raises InvalidWebhook naming the member that does not fit."""
@@ -82,7 +94,9 @@ def read_contract(document: Mapping[str, Any]) -> DeliveryContract:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise InvalidWebhook(f"contract.{place}", first["msg"].removeprefix("Value error, ")) from None
+        raise InvalidWebhook(
+            f"contract.{place}" if place else "contract", first["msg"].removeprefix("Value error, ")
+        ) from None
 
 
 def write_contract(contract: DeliveryContract) -> dict[str, Any]:

@@ -15,7 +15,8 @@ _CANCELLED_FROM = [state for state, targets in TRANSITIONS.items() if State.CANC
 
 
 def redeliver(session: Session, account: Account, delivery_id: UUID, *, time_scale: float) -> None:
-    """Opens a closed delivery again: due now, its schedule from the start, its attempts numbered on.
+    """Opens a closed delivery again: due now, its schedule from the start, its attempts numbered on. A closed gate
+    does not hold its next attempt back.
 
     The caller commits, then wakes the workers. Raises NotFound, or WrongState for a delivery that is still open, whose
     webhook was deleted or whose event is no longer kept. Of two people who ask at once, one gets the redelivery.
@@ -37,6 +38,8 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, *, time_sca
             give_up_at=func.now() + Webhook.retry_span.op("*", return_type=Interval())(time_scale),
             schedule_step=0,
             unknown_in_a_row=0,
+            batch_limit=None,
+            passes_gate=True,
             claimed_by=None,
             claimed_until=None,
             finished_at=None,

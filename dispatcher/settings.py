@@ -66,6 +66,14 @@ class Settings(BaseSettings):
     max_in_flight: Annotated[
         int, Field(ge=1, le=1000, description="Requests one worker child keeps in flight at once")
     ] = 64
+    gate_failures: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Temporary failures in a row, over at least a minute, that close a webhook's gate: its "
+            "deliveries then wait behind one probe at a time. 0: no gates, each delivery keeps to its own schedule",
+        ),
+    ] = 5
     grace_seconds: Annotated[
         float, Field(gt=0, description="How long a warm shutdown waits for requests in flight")
     ] = 35.0

@@ -1,6 +1,6 @@
 """Registered receivers: create, find, change, disable, delete. Every finder demands the owner."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -8,11 +8,12 @@ from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dispatcher.contracts import DeliveryContract, read_contract, write_contract
-from dispatcher.db.models import Account, Subscription, Webhook
+from dispatcher.db.models import Account, Gate, Rate, Subscription, Webhook
 from dispatcher.encryption import Vault, url_digest
 from dispatcher.errors import InvalidWebhook, NameTaken, NotFound
 from dispatcher.ids import new_id
@@ -62,6 +63,7 @@ class Webhooks:
         self._flush()
         self._session.refresh(webhook)
         self._subscribe(webhook)
+        self._pace(webhook)
         return webhook
 
     def get(self, account: Account, identifier: UUID) -> Webhook:
@@ -78,19 +80,25 @@ class Webhooks:
         ).all()
 
     def update(self, webhook: Webhook, **fields: Unpack[WebhookFields]) -> Webhook:
-        """Changes what is given. Deliveries that wait use the webhook as it is at their next attempt."""
+        """Changes what is given. Deliveries that wait use the webhook as it is at their next attempt. A new URL or
+        contract deserves a new try: a closed gate opens."""
         self._apply(webhook, fields)
         self._changed(webhook)
+        self._pace(webhook)
+        if "url" in fields or "contract" in fields:
+            self._open_gate(webhook)
         if "event_types" in fields or "app" in fields:
             self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
             self._subscribe(webhook)
         return webhook
 
     def enable(self, webhook: Webhook) -> Webhook:
-        """What waited while it was disabled is delivered."""
+        """What waited while it was disabled, or its gate closed, is delivered."""
         webhook.enabled = True
         webhook.disabled_at = webhook.disabled_by = webhook.disabled_reason = None
-        return self._changed(webhook)
+        self._changed(webhook)
+        self._open_gate(webhook)
+        return webhook
 
     def disable(self, webhook: Webhook, *, by: str, reason: str | None = None) -> Webhook:
         """Events still match and their deliveries wait, until their schedule's whole span has passed. One that is
@@ -107,6 +115,11 @@ class Webhooks:
         webhook.deleted_at = func.now()
         webhook.url_ciphertext = webhook.url_digest = webhook.secrets_ciphertext = None
         self._changed(webhook)
+
+    def gates(self, webhooks: Iterable[Webhook]) -> dict[UUID, Gate]:
+        """What is known of those whose last attempt failed, by webhook id."""
+        wanted = select(Gate).where(Gate.webhook_id.in_([webhook.id for webhook in webhooks]))
+        return {gate.webhook_id: gate for gate in self._session.scalars(wanted)}
 
     def url(self, webhook: Webhook) -> str:
         """The URL in clear. Raises NotFound once the webhook is deleted."""
@@ -136,6 +149,7 @@ class Webhooks:
             contract = read_contract(fields["contract"])
             webhook.contract = write_contract(contract)
             webhook.retry_span = SCHEDULES[contract.schedule].span
+            webhook.batch_size, webhook.rate_limit = contract.batch_size, contract.rate_limit
         if "basic" in fields:
             webhook.secrets_ciphertext = self._vault.encrypt_document(_check_basic(fields["basic"]))
 
@@ -145,6 +159,13 @@ class Webhooks:
             for name in webhook.event_types
         )
         self._session.flush()
+
+    def _pace(self, webhook: Webhook) -> None:
+        if webhook.rate_limit is not None:
+            self._session.execute(insert(Rate).values(webhook_id=webhook.id).on_conflict_do_nothing())
+
+    def _open_gate(self, webhook: Webhook) -> None:
+        self._session.execute(delete(Gate).where(Gate.webhook_id == webhook.id))
 
     def _changed(self, webhook: Webhook) -> Webhook:
         webhook.version = Webhook.version + 1

@@ -1,8 +1,9 @@
 """Claiming: a worker's exclusive, expiring right to make the next attempt of a delivery.
 
 One statement hops from webhook to webhook along the index of ready deliveries, from a rotating cursor, and takes from
-each what its window allows: every due webhook is served equally often, whatever the others have waiting. Its cost
-depends neither on finished rows nor on one webhook's backlog.
+each what its window and its rate allow, first attempts and retries in turn: every due webhook is served equally
+often, whatever the others have waiting. Its cost depends neither on finished rows nor on one webhook's backlog.
+A second, small statement takes what passes a closed gate: probes, and attempts that a person asked for.
 """
 
 from collections.abc import Sequence
@@ -11,25 +12,35 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from workers.windows import FIRST_WINDOW, Room
+from workers.claim_statements import CLAIM_PASSING, CLAIM_READY, HOPS
+from workers.windows import Pool, Rooms
 
 CLAIM = timedelta(minutes=2)
-HOPS = 100
+LAP = 1_000  # deliveries that one lap over all due webhooks takes, about: one webhook's share is a part of it
+MOST = 200  # requests a claim brings; more gains nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One claimed delivery with all that its attempt needs of the event; the webhook is looked up by its version."""
+    """One claimed delivery with all that its attempt needs of the event; the webhook is looked up by its version.
+
+    `batch_limit`: the most deliveries its request may carry, where a batch with it has failed before. `failing`: the
+    webhook's gate has something to tell. `probe`: this is the one that tries a closed gate.
+    """
 
     delivery_id: UUID
     webhook_id: UUID
     webhook_version: int
     number: int  # of this attempt
     schedule_step: int
+    batch_limit: int | None
+    failing: bool
+    probe: bool
     event_id: UUID
     event_type: str
+    app: str | None
     expires_at: datetime | None
     data: bytes
     claimed_at: datetime  # the database's clock
@@ -37,65 +48,21 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What one claim brought. `lap_done`: every webhook with something ready has been passed, so what was not taken
-    is not to be had now. `webhooks`: how many it took from."""
+    """What one claim brought, the deliveries of one webhook side by side, the ones due longest first.
+
+    `lap_done`: every webhook with something ready has been passed, so what was not taken is not to be had now.
+    `paced`: something is due, and only a rate limit keeps it waiting.
+    """
 
     claims: Sequence[Claim]
     lap_done: bool
     full: bool
+    paced: bool = False
 
     @property
     def webhooks(self) -> int:
+        """How many it took from."""
         return len({claim.webhook_id for claim in self.claims})
-
-
-_CLAIM = """
-WITH RECURSIVE hop(webhook_id, lap, n) AS (
-  SELECT * FROM (
-    (SELECT webhook_id, 0, 1 FROM dispatcher.deliveries
-      WHERE state = 'ready' AND webhook_id > :cursor ORDER BY webhook_id LIMIT 1)
-    UNION ALL
-    (SELECT webhook_id, 1, 1 FROM dispatcher.deliveries WHERE state = 'ready' ORDER BY webhook_id LIMIT 1)
-    LIMIT 1) first
-  UNION ALL
-  SELECT x.webhook_id, x.lap, h.n + 1 FROM hop h, LATERAL (
-    (SELECT d.webhook_id, h.lap FROM dispatcher.deliveries d
-      WHERE d.state = 'ready' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1)
-    UNION ALL
-    (SELECT d.webhook_id, 1 FROM dispatcher.deliveries d
-      WHERE d.state = 'ready' AND h.lap = 0 ORDER BY d.webhook_id LIMIT 1)
-    LIMIT 1) x(webhook_id, lap)
-  WHERE h.n < {hops} AND (x.lap = 0 OR x.webhook_id <= :cursor)),
-found AS MATERIALIZED (
-  SELECT d.id, h.webhook_id, h.n, coalesce(b.failing, false) AS failing
-  FROM hop h
-  LEFT JOIN unnest(CAST(:ids AS uuid[]), CAST(:rooms AS integer[]), CAST(:failing AS boolean[])) b(id, room, failing)
-    ON b.id = h.webhook_id,
-  LATERAL (
-    SELECT id FROM dispatcher.deliveries
-    WHERE state = 'ready' AND webhook_id = h.webhook_id AND due_at <= now()
-      AND EXISTS (SELECT 1 FROM dispatcher.webhooks w
-                  WHERE w.id = h.webhook_id AND w.enabled AND w.deleted_at IS NULL)
-    ORDER BY due_at LIMIT coalesce(b.room, {first_window}) FOR UPDATE SKIP LOCKED) d
-  LIMIT {limit}),
-picked AS MATERIALIZED (
-  SELECT id, webhook_id, n
-  FROM (SELECT *, row_number() OVER (PARTITION BY failing ORDER BY n) AS place FROM found) f
-  WHERE NOT failing OR place <= :failing_room),
-taken AS (
-  UPDATE dispatcher.deliveries d
-  SET state = 'claimed', attempt_count = attempt_count + 1, claimed_by = :me, claimed_until = now() + :span
-  FROM picked WHERE d.id = picked.id AND d.state = 'ready'
-  RETURNING d.id, d.webhook_id, d.attempt_count, d.schedule_step, d.event_id, d.give_up_at)
-SELECT v.*, t.*, w.version, e.type, e.data, now() AS claimed_at,
-       -- Enqueueing never sets give_up_at beyond expires_at; a person's redelivery does, and passes it.
-       CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at
-FROM (SELECT (SELECT webhook_id FROM picked ORDER BY n DESC LIMIT 1) AS last_claimed,
-             (SELECT webhook_id FROM hop ORDER BY n DESC LIMIT 1) AS last_visited,
-             (SELECT count(*) FROM hop) AS visited) v
-LEFT JOIN (taken t JOIN dispatcher.events e ON e.id = t.event_id JOIN dispatcher.webhooks w ON w.id = t.webhook_id)
-  ON true
-"""
 
 
 class Claimer:
@@ -104,33 +71,47 @@ class Claimer:
     def __init__(self) -> None:
         self.id = uuid4()
         self._cursor = uuid4()  # loops start at different places
+        self._turn = 0
+        self._visited = 1
         self.start_lap()
 
     def start_lap(self) -> None:
         """The next lap begins here: it is done when every webhook with something ready has been passed since."""
         self._lap_from = self._cursor
 
-    def claim(self, connection: Connection, rooms: Sequence[Room], limit: int, failing_room: int) -> Claimed:
-        """Takes up to `limit` due deliveries: from each webhook what `rooms` says (the first window if nothing), from
-        all that fail no more than `failing_room` together."""
-        # LIMIT as a literal: with a parameter the planner guesses, and reads far too much.
-        statement = text(_CLAIM.format(hops=HOPS, first_window=FIRST_WINDOW, limit=int(limit)))
+    def claim(self, connection: Connection, rooms: Rooms, limit: int, *, gates: bool = True) -> Claimed:
+        """Takes due deliveries for up to `limit` requests, from each webhook what `rooms` says. `gates` False: closed
+        ones hold nothing back."""
+        limit = min(limit, MOST)
+        self._turn += 1
         rows = connection.execute(
-            statement,
+            CLAIM_READY,
             {
+                "limit": limit,
+                "first_window": rooms.first,
+                "share": LAP // self._visited,
                 "cursor": self._cursor,
-                "ids": [room.webhook_id for room in rooms],
-                "rooms": [room.free for room in rooms],
-                "failing": [room.failing for room in rooms],
-                "failing_room": failing_room,
+                "ids": "{" + ",".join([str(room.webhook_id) for room in rooms.known]) + "}",
+                "rooms": [room.free for room in rooms.known],
+                "pools": [int(room.pool) for room in rooms.known],
+                "pool_rooms": [rooms.pools.get(pool, limit) for pool in Pool],
+                "retries_first": self._turn % 2 == 0,
+                "gates": gates,
                 "me": self.id,
                 "span": CLAIM,
             },
         ).all()
         head = rows[0]
+        self._visited = max(1, head.visited)
         claims = [_claim(row) for row in rows if row.id is not None]
-        full = len(claims) >= limit
-        return Claimed(claims, lap_done=self._go_on(head, full=full, found=bool(claims)), full=full)
+        full = head.requests >= limit
+        lap_done = self._go_on(head, full=full, found=bool(claims))
+        return Claimed(claims, lap_done=lap_done, full=full, paced=head.paced > 0)
+
+    def claim_passing(self, connection: Connection, limit: int) -> Sequence[Claim]:
+        """Takes what passes a closed gate: of each one a probe when its time has come, and what a person asked for."""
+        rows = connection.execute(CLAIM_PASSING, {"most": limit, "me": self.id, "span": CLAIM}).all()
+        return [_claim(row) for row in rows]
 
     def _go_on(self, head: Any, *, full: bool, found: bool) -> bool:
         """Moves the cursor on. Says whether a whole lap is done, which can take several claims."""
@@ -155,8 +136,12 @@ def _claim(row: Any) -> Claim:
         webhook_version=row.version,
         number=row.attempt_count,
         schedule_step=row.schedule_step,
+        batch_limit=row.batch_limit,
+        failing=row.failing,
+        probe=row.probe,
         event_id=row.event_id,
         event_type=row.type,
+        app=row.app,
         expires_at=row.expires_at,
         data=bytes(row.data),
         claimed_at=row.claimed_at,

@@ -12,6 +12,7 @@ from workers.mail import Mailer
 from workers.targets import Targets
 from workers.transport import Transport
 from workers.transport.requests import RequestsTransport
+from workers.windows import Windows
 
 
 class Context:
@@ -37,11 +38,17 @@ class Context:
     def transport(self) -> Transport:
         return RequestsTransport(capacity=self.settings.max_in_flight, ca_bundle=self.settings.ca_bundle)
 
+    @cached_property
+    def windows(self) -> Windows:
+        """What this process's loops have learnt of the webhooks, one loop after the other."""
+        return Windows(self.transport.capacity)
+
     def drop_transport(self) -> None:
-        """Closes the transport; the next use makes a new one."""
+        """Closes the transport, and forgets what was in flight on it; the next use makes a new one."""
         if "transport" in self.__dict__:
             self.transport.close()
             del self.transport
+        self.__dict__.pop("windows", None)
 
     @cached_property
     def mailer(self) -> Mailer:

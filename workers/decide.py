@@ -19,10 +19,11 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Again, `delay` from now, as retry number `step` + 1 of the schedule."""
+    """Again, `delay` from now, as retry number `step` + 1 of the schedule; `alone`: in no batch."""
 
     delay: timedelta
     step: int
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,20 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """Ready at once, in a batch of at most `limit`: the receiver rejected one that held something it does not like."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Discard:
     """Ends without success."""
 
     reason: Reason
 
 
-Decision: TypeAlias = Delivered | Retry | Again | Discard
+Decision: TypeAlias = Delivered | Retry | Again | Split | Discard
 
 
 def decide(
@@ -50,20 +58,24 @@ def decide(
     expires_at: datetime | None,
     now: datetime,
     scale: float,
+    batch: int = 1,
+    retry_alone: bool = False,
 ) -> Decision:
-    """`step`: retries of the schedule used so far. `now`: the database's clock. Total over all verdicts."""
+    """`step`: retries of the schedule used so far. `now`: the database's clock. `batch`: how many deliveries the
+    request carried; `retry_alone`: those of a batch are retried one by one. Total over all verdicts."""
     match judgement.verdict:
         case Verdict.ACKNOWLEDGED:
             return Delivered()
         case Verdict.REJECTED:
-            return Discard(Reason.REJECTED)
+            # Halves, and halves of the half that is rejected again: about 2 log2 n requests find the one message.
+            return Split((batch + 1) // 2) if batch > 1 else Discard(Reason.REJECTED)
         case Verdict.TEMPORARY:
             delay = schedule.delay(step, scale=scale, retry_after=judgement.retry_after)
             if delay is None:
                 return Discard(Reason.EXHAUSTED)
             if expires_at is not None and now + delay >= expires_at:
                 return Discard(Reason.EXPIRED)
-            return Retry(delay, step + 1)
+            return Retry(delay, step + 1, alone=retry_alone and batch > 1)
         case _:
             assert_never(judgement.verdict)
 

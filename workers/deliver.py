@@ -5,9 +5,13 @@ stragglers before more is claimed; results are written in groups before anything
 """
 
 import random
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 from time import monotonic, sleep
 from uuid import UUID
 
@@ -18,8 +22,10 @@ from dispatcher.contracts import Verdict
 from dispatcher.ids import new_id
 from dispatcher.states import Reason
 from dispatcher.wake import AWAKE_SECONDS
-from schedules.catalog import DEFAULT, SCHEDULES
-from workers.claims import CLAIM, Claim, Claimed, Claimer
+from schedules.catalog import DEFAULT
+from schedules.retry import RetrySchedule
+from workers.batches import batches
+from workers.claims import CLAIM, MOST, Claim, Claimed, Claimer
 from workers.classify import Judgement, classify
 from workers.context import Context
 from workers.decide import Again, Decision, Discard, decide
@@ -28,13 +34,23 @@ from workers.render import RenderFailed, render
 from workers.replies import Exchange
 from workers.stopping import is_stopping
 from workers.targets import Target
-from workers.windows import Windows
+from workers.windows import Pool
 
 log = structlog.get_logger("dispatcher.deliver")
 
 SHORTEST_POLL, LONGEST_POLL = 0.005, 0.05  # how late new work is seen while a loop is awake, in seconds
 LONGEST_LIFE = timedelta(hours=1)
 DATABASE_PAUSE = 1.0
+PASSING_EVERY = 1.0  # how often it looks for what passes a closed gate, in seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one request carries: one delivery, or several of one webhook, while their claims last."""
+
+    claims: Sequence[Claim]
+    target: Target
+    claims_end: float  # monotonic
 
 
 class DeliveryLoop:
@@ -45,17 +61,19 @@ class DeliveryLoop:
         self._transport = context.transport
         self._claimer = Claimer()
         self._outcomes = Outcomes(context, self._claimer.id)
-        self._windows = Windows(self._transport.capacity)
-        self._in_flight: dict[UUID, tuple[Claim, Target]] = {}
+        self._windows = context.windows
+        self._unsent: deque[Batch] = deque()
+        self._in_flight: dict[UUID, Batch] = {}
         self._claimed = 0
         self._clock = (datetime.now(UTC), monotonic())  # the database's time, and the monotonic time when it was read
         # Loops of one wake must not end their lives together.
         self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
-        self._claim_at = self._mark_at = 0.0
+        self._claim_at = self._mark_at = self._passing_at = 0.0
         self._claim_at_once_below = 0
         self._poll = SHORTEST_POLL
         self._nothing_due = self._handed_over = self._woke_another = self._marked = False
         self._grace_ends: float | None = None
+        self._gates = context.settings.gate_failures > 0
 
     def run(self) -> dict[str, int]:
         """Delivers all that is due; returns what it did, as counts. When the worker stops it claims no more, and ends
@@ -75,70 +93,100 @@ class DeliveryLoop:
             self._stay_awake()
             if self._may_claim():
                 self._claim()
+            self._send()
             for exchange in self._ended():
                 self._judge(exchange)
             self._write()
-            if not self._in_flight and not self._outcomes and (self._ending() or self._nothing_left()):
+            if self._is_idle() and (self._ending() or self._nothing_left()):
                 break
             if self._grace_is_over():
                 log.warning("grace time over", in_flight=len(self._in_flight), unwritten=len(self._outcomes))
                 break
 
+    def _is_idle(self) -> bool:
+        return not self._unsent and not self._in_flight and not self._outcomes
+
     # ---- claim, render, send
 
     def _may_claim(self) -> bool:
-        if self._ending() or len(self._in_flight) >= self._transport.capacity:
+        if self._ending() or self._unsent or len(self._in_flight) >= self._transport.capacity:
             return False
         return monotonic() >= self._claim_at or len(self._in_flight) < self._claim_at_once_below
 
     def _claim(self) -> None:
-        """Takes what there is room for, and sends it."""
-        room = self._transport.capacity - len(self._in_flight)
-        claims_end = monotonic() + CLAIM.total_seconds()
+        """Takes what there is room for."""
+        now = monotonic()
+        free = self._transport.capacity - len(self._in_flight)
+        passing: Sequence[Claim] = ()
         with self._patient_with_database():
             with self._context.engine.begin() as connection:
-                windows = self._windows
-                claimed = self._claimer.claim(connection, windows.rooms(), room, windows.failing_room)
-                versions = {claim.webhook_id: claim.webhook_version for claim in claimed.claims}
+                if self._gates and now >= self._passing_at:
+                    passing = self._claimer.claim_passing(connection, min(free, MOST))
+                    self._passing_at = now + PASSING_EVERY
+                rooms = self._windows.rooms(now)
+                claimed = self._claimer.claim(connection, rooms, free - len(passing), gates=self._gates)
+                claims = [*passing, *claimed.claims]
+                versions = {claim.webhook_id: claim.webhook_version for claim in claims}
                 targets = self._context.targets.load(connection, versions)
-            self._pace(claimed)
-            for claim in claimed.claims:
-                self._clock = (claim.claimed_at, monotonic())
-                self._start(claim, targets.get(claim.webhook_id), claims_end)
+            self._pace(claimed, len(claims))
+            for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
+                self._prepare(list(of_one), targets.get(webhook_id), now + CLAIM.total_seconds())
 
-    def _pace(self, claimed: Claimed) -> None:
+    def _pace(self, claimed: Claimed, found: int) -> None:
         """When to claim next: at once while more is to be had, soon after work came, ever later while none comes."""
-        found = len(claimed.claims)
         self._claimed += found
         self._windows.others_due = claimed.webhooks > 1
-        self._nothing_due = not found and claimed.lap_done
+        self._nothing_due = not found and claimed.lap_done and not claimed.paced
         self._poll = SHORTEST_POLL if found else min(self._poll * 2, LONGEST_POLL)
         self._claim_at = monotonic() + (self._poll if claimed.lap_done or claimed.full else 0)
         self._claim_at_once_below = (len(self._in_flight) + found) // 2 if found else 0
         if claimed.full and not self._woke_another:
             self._woke_another = self._context.waker.wake_another()
 
-    def _start(self, claim: Claim, target: Target | None, claim_ends: float) -> None:
-        if target is None:
-            # Deleted this moment, or a secret that no key opens: it waits, and is looked at again.
-            self._outcomes.add(Outcome(claim, self._decide(claim, DEFAULT.name, Judgement(Verdict.TEMPORARY))))
-            return
-        if claim.expires_at is not None and claim.expires_at <= claim.claimed_at:
-            self._outcomes.add(Outcome(claim, Discard(Reason.EXPIRED), target))
-            return
+    def _prepare(self, claims: Sequence[Claim], target: Target | None, claims_end: float) -> None:
+        """Puts the claims of one webhook into the batches that its requests carry."""
+        self._clock = (claims[0].claimed_at, monotonic())
+        due = []
+        for claim in claims:
+            if target is None:
+                # Deleted this moment, or a secret that no key opens: it waits, and is looked at again.
+                decision = self._decide(claim, DEFAULT, Judgement(Verdict.TEMPORARY))
+                self._outcomes.add(Outcome(claim, decision))
+            elif claim.expires_at is not None and claim.expires_at <= claim.claimed_at:
+                self._outcomes.add(Outcome(claim, Discard(Reason.EXPIRED), target))
+            else:
+                due.append(claim)
+        if target is not None:
+            self._unsent.extend(Batch(batch, target, claims_end) for batch in batches(due, target.contract))
+
+    def _send(self) -> None:
+        """Sends what there are slots for. A worker that stops gives its unsent claims back at once."""
+        while self._unsent and (is_stopping() or len(self._in_flight) < self._transport.capacity):
+            batch = self._unsent.popleft()
+            if is_stopping():
+                self._give_up(batch, Again(0))
+            else:
+                self._start(batch)
+
+    def _start(self, batch: Batch) -> None:
         try:
-            request = render(claim, target, new_id(), scale=self._context.settings.time_scale)
-            if monotonic() + request.timeout > claim_ends:
+            request = render(batch.claims, batch.target, new_id(), scale=self._context.settings.time_scale)
+            if monotonic() + request.timeout > batch.claims_end:
                 # This process stood still since its claim: somebody else may make the attempt before this one ends.
-                self._outcomes.add(Outcome(claim, Again(0), target))
+                self._give_up(batch, Again(0))
                 return
             self._transport.send(request)
         except (RenderFailed, ValueError) as error:
-            log.warning("no callback can be made", delivery=str(claim.delivery_id), why=str(error))
-            self._outcomes.add(Outcome(claim, Discard(Reason.RENDER_FAILED), target))
+            log.warning("no callback can be made", delivery=str(batch.claims[0].delivery_id), why=str(error))
+            self._give_up(batch, Discard(Reason.RENDER_FAILED))
             return
-        self._in_flight[request.id] = (claim, target)
-        self._windows.sent(claim.webhook_id)
+        self._in_flight[request.id] = batch
+        self._windows.sent(batch.target.id, monotonic())
+
+    def _give_up(self, batch: Batch, decision: Decision) -> None:
+        """Nothing was sent: the attempts do not count."""
+        for claim in batch.claims:
+            self._outcomes.add(Outcome(claim, decision, batch.target))
 
     # ---- classify, decide
 
@@ -153,26 +201,40 @@ class DeliveryLoop:
         return []
 
     def _judge(self, exchange: Exchange) -> None:
-        claim, target = self._in_flight.pop(exchange.request.id)
-        judgement = classify(exchange.outcome, target.contract.rules, now=self._now())
+        batch = self._in_flight.pop(exchange.request.id)
+        contract = batch.target.contract
+        judgement = classify(exchange.outcome, contract.rules, now=self._now())
         failed = judgement.verdict is Verdict.TEMPORARY
-        self._windows.ended(claim.webhook_id, failed=failed, duration=exchange.duration)
-        decision = self._decide(claim, target.contract.schedule, judgement)
-        self._outcomes.add(Outcome(claim, decision, target, exchange, judgement))
+        self._windows.ended(batch.target.id, failed=failed, duration=exchange.duration, now=monotonic())
+        for claim in batch.claims:
+            decision = self._decide(
+                claim, batch.target.schedule, judgement, batch=len(batch.claims), retry_alone=contract.retry_alone
+            )
+            self._outcomes.add(Outcome(claim, decision, batch.target, exchange, judgement))
 
     def _now(self) -> datetime:
         """The database's time, without asking it."""
         database_time, read_at = self._clock
         return database_time + timedelta(seconds=monotonic() - read_at)
 
-    def _decide(self, claim: Claim, schedule: str, judgement: Judgement) -> Decision:
+    def _decide(
+        self,
+        claim: Claim,
+        schedule: RetrySchedule,
+        judgement: Judgement,
+        *,
+        batch: int = 1,
+        retry_alone: bool = False,
+    ) -> Decision:
         return decide(
             judgement,
-            SCHEDULES[schedule],
+            schedule,
             step=claim.schedule_step,
             expires_at=claim.expires_at,
             now=self._now(),
             scale=self._context.settings.time_scale,
+            batch=batch,
+            retry_alone=retry_alone,
         )
 
     # ---- record
@@ -187,7 +249,7 @@ class DeliveryLoop:
     def _stay_awake(self) -> None:
         """Renews the mark that keeps producers from waking others; drops it while this loop has no room, so that the
         next event wakes one that has."""
-        has_room = len(self._in_flight) < self._transport.capacity
+        has_room = self._windows.pool_room(Pool.NEW) > 0
         if self._ending() or (monotonic() < self._mark_at and has_room == self._marked):
             return
         self._mark_at = monotonic() + AWAKE_SECONDS / 3
@@ -205,10 +267,10 @@ class DeliveryLoop:
         self._context.waker.asleep()
         self._mark_at = 0.0
         self._claimer.start_lap()
-        self._nothing_due = False
-        while not self._nothing_due and not self._in_flight and not self._outcomes:
+        self._nothing_due, self._passing_at = False, 0.0
+        while not self._nothing_due and self._is_idle():
             self._claim()
-        return self._nothing_due and not self._in_flight and not self._outcomes
+        return self._nothing_due and self._is_idle()
 
     def _ending(self) -> bool:
         """Whether it claims no more: the worker stops, or it is old and has handed a wake over."""

@@ -2,20 +2,24 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from itertools import groupby
 from time import monotonic, time
+from typing import assert_never
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection
 
+from dispatcher.contracts import Verdict
 from dispatcher.wake import NOTICES
 from workers.alarms import set_alarms
 from workers.claims import Claim
 from workers.classify import Judgement
 from workers.context import Context
-from workers.decide import Again, Decision, Delivered, Discard, Retry
+from workers.decide import Again, Decision, Delivered, Discard, Retry, Split
+from workers.gates import Sign, release_probes, settle_gates
 from workers.notices import NoticeKind, Observation, fingerprint, observe
 from workers.record import Result, Sent, disable_webhook, record
 from workers.replies import Exchange, Reply
@@ -75,14 +79,15 @@ class Outcomes:
             mine = record(connection, [self._result(outcome) for outcome in group])
             written = [outcome for outcome in group if outcome.claim.delivery_id in mine]
             mails_owed = observe(connection, list(self._observations(connection, written)))
+            self._settle_gates(connection, written)
         self._pending, self.write_at = [], float("inf")
         if mails_owed:
             self._context.waker.wake(NOTICES)
         delays = [outcome.decision.delay for outcome in written if isinstance(outcome.decision, Retry)]
         if delays:
             set_alarms(self._context.waker, delays, time(), self._context.settings.time_scale)
-        for outcome in group:
-            self._tell(outcome, outcome.claim.delivery_id in mine)
+        for told in _tellings(group, mine):
+            self._tell(told, mine)
 
     def _result(self, outcome: Outcome) -> Result:
         claim, exchange, target = outcome.claim, outcome.exchange, outcome.target
@@ -125,33 +130,86 @@ class Outcomes:
             has_contact=target.has_contact,
         )
 
-    def _tell(self, outcome: Outcome, mine: bool) -> None:
-        """One line per attempt."""
-        claim, decision, exchange = outcome.claim, outcome.decision, outcome.exchange
-        line: dict[str, object] = {"type": claim.event_type, "attempt": claim.number}
+    def _settle_gates(self, connection: Connection, written: list[Outcome]) -> None:
+        threshold = self._context.settings.gate_failures
+        if not threshold:
+            return
+        signs: dict[UUID, Sign] = {}
+        unsent_probes = []
+        for outcome in written:
+            claim, target, exchange, judgement = outcome.claim, outcome.target, outcome.exchange, outcome.judgement
+            if exchange is None or judgement is None:
+                if claim.probe:
+                    unsent_probes.append(claim.webhook_id)
+            elif target is not None and target.contract.gate:
+                before = signs.get(exchange.request.id)
+                signs[exchange.request.id] = Sign(
+                    claim.webhook_id,
+                    target.schedule,
+                    failed=judgement.verdict is Verdict.TEMPORARY,
+                    probe=claim.probe or (before is not None and before.probe),
+                    known=claim.failing,
+                )
+        settle_gates(connection, signs.values(), threshold=threshold, scale=self._context.settings.time_scale)
+        release_probes(connection, unsent_probes)
+
+    def _tell(self, told: Sequence[Outcome], mine: Set[UUID]) -> None:
+        """One line for the deliveries of one request that came to the same end."""
+        claim, decision, exchange = told[0].claim, told[0].decision, told[0].exchange
+        if len(told) == 1:
+            line: dict[str, object] = {"type": claim.event_type, "attempt": claim.number}
+        else:
+            line = {"deliveries": len(told)}
         if exchange is not None:
             answer = exchange.outcome
             line |= {"status": answer.status} if isinstance(answer, Reply) else {"failure": str(answer.kind)}
             line["ms"] = round(exchange.duration.total_seconds() * 1000, 1)
+        word = _word(decision)
         match decision:
-            case Delivered():
-                word = "delivered"
             case Retry(delay):
-                word = "retried"
                 line["retry_in_s"] = round(delay.total_seconds(), 1)
             case Discard(reason):
-                word = "discarded"
                 line["reason"] = str(reason)
-            case Again():
-                word = "given back"
-        line |= {"delivery": str(claim.delivery_id), "event_id": str(claim.event_id), "webhook": str(claim.webhook_id)}
+            case Split(limit):
+                line["batches_of"] = limit
+        if len(told) == 1:
+            line |= {"delivery": str(claim.delivery_id), "event_id": str(claim.event_id)}
+        line["webhook"] = str(claim.webhook_id)
         if exchange is not None:
             line["request"] = str(exchange.request.id)
-        if not mine:
+        if claim.delivery_id not in mine:
             log.warning("claim lost", would_be=word, **line)
             return
-        self.tally[word] += 1
+        self.tally[word] += len(told)
         log.log(_LEVELS[word], word, **line)
+
+
+def _tellings(group: Iterable[Outcome], mine: Set[UUID]) -> Iterator[Sequence[Outcome]]:
+    """The outcomes that one line tells of: those of a request that ended the same way."""
+
+    def same(outcome: Outcome) -> object:
+        exchange = outcome.exchange
+        one = exchange.request.id if exchange is not None else outcome.claim.delivery_id
+        return one, outcome.decision, outcome.claim.delivery_id in mine
+
+    for _, alike in groupby(group, key=same):
+        yield list(alike)
+
+
+def _word(decision: Decision) -> str:
+    match decision:
+        case Delivered():
+            return "delivered"
+        case Retry():
+            return "retried"
+        case Discard():
+            return "discarded"
+        case Split():
+            return "split"
+        case Again():
+            return "given back"
+        case _:
+            assert_never(decision)
 
 
 WORDS = ("delivered", "retried", "discarded")
@@ -160,5 +218,6 @@ _LEVELS = {
     "delivered": logging.INFO,
     "retried": logging.INFO,
     "discarded": logging.WARNING,
+    "split": logging.WARNING,
     "given back": logging.INFO,
 }

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from dispatcher.contracts import Verdict
 from dispatcher.ids import new_id
 from dispatcher.states import State
-from workers.decide import Again, Decision, Delivered, Discard, Retry
+from workers.decide import Again, Decision, Delivered, Discard, Retry, Split
 from workers.render import masked_headers
 from workers.replies import Exchange, Failure, Reply
 
@@ -54,14 +54,16 @@ WITH result AS (
   SELECT * FROM unnest(
     CAST(:id AS uuid[]), CAST(:number AS integer[]), CAST(:owner AS uuid[]), CAST(:state AS text[]),
     CAST(:reason AS text[]), CAST(:delay AS interval[]), CAST(:step AS integer[]), CAST(:unknown AS integer[]),
+    CAST(:batch_limit AS smallint[]),
     CAST(:counts AS boolean[]), CAST(:verdict AS text[]), CAST(:outcome_unknown AS boolean[]),
     CAST(:attempt_id AS uuid[]), CAST(:request_id AS uuid[]))
-  AS r(id, number, owner, state, reason, delay, step, unknown, counts, verdict, outcome_unknown, attempt_id,
-       request_id)),
+  AS r(id, number, owner, state, reason, delay, step, unknown, batch_limit, counts, verdict, outcome_unknown,
+       attempt_id, request_id)),
 mine AS (
   UPDATE dispatcher.deliveries d
   SET state = r.state, reason = r.reason, due_at = coalesce(now() + r.delay, d.due_at),
-      schedule_step = r.step, unknown_in_a_row = r.unknown,
+      schedule_step = r.step, unknown_in_a_row = r.unknown, batch_limit = coalesce(r.batch_limit, d.batch_limit),
+      passes_gate = d.passes_gate AND r.state = 'ready',
       attempt_count = d.attempt_count - (NOT r.counts)::integer,
       claimed_by = NULL, claimed_until = NULL,
       finished_at = CASE WHEN r.state IN ('delivered', 'discarded') THEN now() END
@@ -118,6 +120,7 @@ def _result_columns(results: Sequence[Result]) -> dict[str, Any]:
         "delay": [end[2] for end in ends],
         "step": [end[3] for end in ends],
         "unknown": [end[4] for end in ends],
+        "batch_limit": [_batch_limit(result.decision) for result in results],
         "counts": [result.counts for result in results],
         "verdict": [result.verdict and str(result.verdict) for result in results],
         "outcome_unknown": [result.outcome_unknown for result in results],
@@ -131,6 +134,8 @@ def _end(result: Result) -> tuple[State, str | None, Any, int, int]:
     match result.decision:
         case Delivered():
             return State.DELIVERED, None, None, result.step, 0
+        case Split():
+            return State.READY, None, None, result.step, 0
         case Retry(delay, step):
             return State.WAITING, None, delay, step, 0
         case Again(unknown):
@@ -139,6 +144,17 @@ def _end(result: Result) -> tuple[State, str | None, Any, int, int]:
             return State.DISCARDED, str(reason), None, result.step, 0
         case _:
             assert_never(result.decision)
+
+
+def _batch_limit(decision: Decision) -> int | None:
+    """The largest batch a delivery may be in from now on; None: what it was."""
+    match decision:
+        case Split(limit):
+            return limit
+        case Retry(alone=True):
+            return 1
+        case _:
+            return None
 
 
 def _request_columns(requests: Iterable[Sent]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Makes the callback: the exact bytes and headers a receiver gets, from an event and a webhook's contract. Pure."""
 
-import base64
 import json
+from collections.abc import Sequence
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -25,26 +25,30 @@ class RenderFailed(Exception):
     """No callback can be made of this message for this webhook; says why, without the message."""
 
 
-def render(claim: Claim, target: Target, request_id: UUID, *, scale: float) -> Request:
-    """The request that carries this delivery now. `scale` shortens its timeouts. Raises RenderFailed."""
-    contract = target.contract
+def render(claims: Sequence[Claim], target: Target, request_id: UUID, *, scale: float) -> Request:
+    """The request that carries these deliveries (one, or a batch) now. `scale` shortens its timeouts. Raises
+    RenderFailed."""
+    contract, first = target.contract, claims[0]
     headers = [("User-Agent", contract.user_agent or USER_AGENT)]
     if contract.method is Method.GET:
-        url, body = _with_query(target.url, claim.data), None
+        url, body = _with_query(target.url, first.data), None
     else:
         url = target.url
-        body = b"[" + claim.data + b"]" if contract.envelope is Envelope.ARRAY else claim.data
+        data = first.data if len(claims) == 1 else b",".join([claim.data for claim in claims])
+        body = b"[" + data + b"]" if contract.envelope is Envelope.ARRAY else data
         headers.append(("Content-Type", "application/json"))
-    headers += [
-        ("Dispatcher-Event-Id", str(claim.event_id)),
-        ("Dispatcher-Event-Type", claim.event_type),
-        ("Dispatcher-Delivery-Id", str(claim.delivery_id)),
-        ("Dispatcher-Attempt", str(claim.number)),
-        ("Dispatcher-Request-Id", str(request_id)),
-    ]
-    if target.basic is not None:
-        pair = f"{target.basic.username}:{target.basic.password}".encode()
-        headers.append(("Authorization", f"Basic {base64.b64encode(pair).decode()}"))
+    if len(claims) == 1:
+        headers += [
+            ("Dispatcher-Event-Id", str(first.event_id)),
+            ("Dispatcher-Event-Type", first.event_type),
+            ("Dispatcher-Delivery-Id", str(first.delivery_id)),
+            ("Dispatcher-Attempt", str(first.number)),
+        ]
+    else:
+        headers.append(("Dispatcher-Batch-Size", str(len(claims))))
+    headers.append(("Dispatcher-Request-Id", str(request_id)))
+    if target.authorization is not None:
+        headers.append(("Authorization", target.authorization))
     return Request(
         id=request_id,
         method=contract.method,

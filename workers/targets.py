@@ -1,5 +1,6 @@
 """Webhooks as the loop needs them: opened, their contract read, kept by version so that a change is seen at once."""
 
+import base64
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from dispatcher.db.models import Webhook
 from dispatcher.encryption import Vault
 from dispatcher.errors import DispatcherError
 from dispatcher.webhooks import Basic, basic_in
+from schedules.catalog import SCHEDULES
+from schedules.retry import RetrySchedule
 
 log = structlog.get_logger("dispatcher.targets")
 
@@ -29,7 +32,8 @@ class Target:
     url: str
     url_masked: str
     contract: DeliveryContract
-    basic: Basic | None
+    authorization: str | None  # the header's value
+    schedule: RetrySchedule
     has_contact: bool
 
 
@@ -70,12 +74,21 @@ class Targets:
                 log.error("webhook cannot be used", webhook=str(row.id), why=str(error))
 
     def _open(self, row: Any) -> Target:
+        contract = read_contract(row.contract)
         return Target(
             id=row.id,
             version=row.version,
             url=self._vault.decrypt(row.url_ciphertext),
             url_masked=row.url_masked,
-            contract=read_contract(row.contract),
-            basic=basic_in(self._vault.decrypt_document(row.secrets_ciphertext)),
+            contract=contract,
+            authorization=_authorization(basic_in(self._vault.decrypt_document(row.secrets_ciphertext))),
+            schedule=SCHEDULES[contract.schedule],
             has_contact=row.contact_email is not None,
         )
+
+
+def _authorization(basic: Basic | None) -> str | None:
+    if basic is None:
+        return None
+    pair = f"{basic.username}:{basic.password}".encode()
+    return f"Basic {base64.b64encode(pair).decode()}"

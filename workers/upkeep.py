@@ -20,12 +20,15 @@ WITH RECURSIVE hop(webhook_id) AS (
     WHERE d.state = 'ready' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1) x),
 ended AS (
   SELECT d.id, CASE WHEN w.deleted_at IS NOT NULL THEN 'webhook_deleted'
-                    WHEN e.expires_at <= now() THEN 'expired' ELSE 'webhook_disabled' END AS reason
+                    WHEN e.expires_at <= now() THEN 'expired'
+                    WHEN w.enabled THEN 'exhausted' ELSE 'webhook_disabled' END AS reason
   FROM hop h
-  JOIN dispatcher.webhooks w ON w.id = h.webhook_id AND (w.deleted_at IS NOT NULL OR NOT w.enabled)
+  JOIN dispatcher.webhooks w ON w.id = h.webhook_id
+  LEFT JOIN dispatcher.gates g ON g.webhook_id = w.id
   JOIN dispatcher.deliveries d ON d.webhook_id = h.webhook_id AND d.state = 'ready'
        AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now())
   JOIN dispatcher.events e ON e.id = d.event_id
+  WHERE w.deleted_at IS NOT NULL OR NOT w.enabled OR g.closed_at IS NOT NULL
   LIMIT 1000 FOR UPDATE OF d SKIP LOCKED)
 UPDATE dispatcher.deliveries d SET state = 'discarded', reason = ended.reason, finished_at = now()
 FROM ended WHERE d.id = ended.id

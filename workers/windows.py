@@ -1,42 +1,66 @@
 """How many requests each webhook may have in flight: in-process counters that keep one webhook from slowing another.
 
-A window opens at 4, doubles after a full window of quick answers and shrinks to 1 with a failure. While other
-webhooks are due, one webhook has at most half of all slots, and all webhooks that fail have half of them together.
+A webhook begins with a window of 4 (of 1 while many are untried), which doubles with each full window of quick
+answers and shrinks to 1 with a failure. While others are due, none may have more in flight than there are free slots,
+none gets more while it leaves a request unanswered for a second, and those that have not proven to answer share a
+part of the slots: however many hang, some slots are left to those that do answer.
 """
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import IntEnum
 from uuid import UUID
 
 FIRST_WINDOW = 4
 QUICK = timedelta(seconds=1)
+KEPT = 1_000  # webhooks remembered while nothing of theirs is in flight
+
+
+class Pool(IntEnum):
+    """Webhooks of one kind, which share slots."""
+
+    PROVEN = 0  # its last attempt was answered
+    NEW = 1  # nothing has come of its first attempts yet
+    FAILING = 2  # its last attempt failed temporarily
 
 
 @dataclass(slots=True)
 class _Window:
-    size: int = FIRST_WINDOW
-    quick: int = 0  # quick answers since it last changed
-    failing: bool = False
+    size: int
+    pool: Pool = Pool.NEW
+    quick: int = 0  # quick answers since the size last changed
+    in_flight: int = 0
+    waits_since: float = 0.0  # monotonic: the last answer, or the first request after an idle time
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many more requests a webhook may have in flight, and whether its last attempt failed."""
+    """How many more requests a webhook may have in flight."""
 
     webhook_id: UUID
     free: int
-    failing: bool
+    pool: Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """How much a claim may take: `known` webhooks have their own room, others `first`; all of a pool together have
+    what `pools` says, as many as fit if nothing."""
+
+    known: Sequence[Room] = ()
+    first: int = FIRST_WINDOW
+    pools: Mapping[Pool, int] = field(default_factory=dict)
 
 
 class Windows:
-    """The windows of one loop with `slots` requests in flight at most."""
+    """The windows of one loop with `slots` requests in flight at most. Times are monotonic seconds."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._windows: dict[UUID, _Window] = {}
-        self._in_flight: Counter[UUID] = Counter()
-        self._failing_in_flight = 0
+        self._windows: OrderedDict[UUID, _Window] = OrderedDict()  # the ones used last at the end
+        self._in_flight: Counter[Pool] = Counter()
         self.others_due = False
 
     @property
@@ -44,53 +68,76 @@ class Windows:
         return self._in_flight.total()
 
     @property
-    def failing_room(self) -> int:
-        """How many more requests all webhooks that fail may have together."""
-        return max(0, max(1, self._slots // 2) - self._failing_in_flight)
+    def first_window(self) -> int:
+        """The window of a webhook that nothing is known of."""
+        return FIRST_WINDOW if self._in_flight[Pool.NEW] < max(self._slots // 8, FIRST_WINDOW) else 1
 
-    def rooms(self) -> list[Room]:
-        """The room of each webhook for which it is not simply the first window."""
-        known = self._windows.keys() | self._in_flight.keys()
-        rooms = [Room(webhook_id, self.room(webhook_id), self._is_failing(webhook_id)) for webhook_id in known]
-        return [room for room in rooms if room.failing or room.free != FIRST_WINDOW]
+    def pool_room(self, pool: Pool) -> int:
+        """How many more requests all webhooks of this pool may have together: those that fail have half of the slots,
+        those and the untried ones three quarters."""
+        free = self._slots - self.in_flight
+        if pool is Pool.PROVEN:
+            return free
+        failing, new = self._in_flight[Pool.FAILING], self._in_flight[Pool.NEW]
+        unproven = self._slots - self._slots // 4 - failing - new
+        if pool is Pool.FAILING:
+            unproven = min(unproven, max(1, self._slots // 2) - failing)
+        return max(0, min(free, unproven))
 
-    def room(self, webhook_id: UUID) -> int:
+    def rooms(self, now: float) -> Rooms:
+        """What may be claimed now."""
+        return Rooms(
+            [Room(webhook_id, self._room(window, now), window.pool) for webhook_id, window in self._windows.items()],
+            self.first_window,
+            {pool: self.pool_room(pool) for pool in Pool},
+        )
+
+    def room(self, webhook_id: UUID, now: float) -> int:
         """How many more requests this webhook may have."""
-        window = self._windows.get(webhook_id) or _Window()
-        if window.failing and not self.failing_room:
-            return 0
-        largest = max(1, self._slots // 2) if self.others_due else self._slots
-        return max(0, min(window.size, largest) - self._in_flight[webhook_id])
+        return self._room(self._windows.get(webhook_id) or _Window(self.first_window), now)
 
-    def sent(self, webhook_id: UUID) -> None:
-        self._in_flight[webhook_id] += 1
-        if self._is_failing(webhook_id):
-            self._failing_in_flight += 1
+    def _room(self, window: _Window, now: float) -> int:
+        largest = window.size
+        if self.others_due:
+            if window.in_flight and now - window.waits_since > QUICK.total_seconds():
+                return 0
+            # As much as is free, and no more: one greedy webhook ends at half of the slots, two at a third each.
+            largest = min(largest, max(1, self._slots - self.in_flight))
+        return max(0, min(largest - window.in_flight, self.pool_room(window.pool)))
 
-    def ended(self, webhook_id: UUID, *, failed: bool, duration: timedelta) -> None:
-        """An attempt has ended: `failed` is a temporary failure; a rejection is an answer like any other."""
-        self._leave(webhook_id)
-        window = self._windows.setdefault(webhook_id, _Window())
-        if failed != window.failing:
-            self._failing_in_flight += self._in_flight[webhook_id] * (1 if failed else -1)
-            window.failing, window.quick = failed, 0
+    def sent(self, webhook_id: UUID, now: float) -> None:
+        """A request was sent."""
+        window = self._windows.get(webhook_id)
+        if window is None:
+            window = self._windows[webhook_id] = _Window(self.first_window)
+        self._windows.move_to_end(webhook_id)
+        if not window.in_flight:
+            window.waits_since = now
+        window.in_flight += 1
+        self._in_flight[window.pool] += 1
+
+    def ended(self, webhook_id: UUID, *, failed: bool, duration: timedelta, now: float) -> None:
+        """A request has ended: `failed` is a temporary failure; a rejection is an answer like any other."""
+        window = self._windows[webhook_id]
+        window.in_flight -= 1
+        window.waits_since = now
+        self._in_flight[window.pool] -= 1
+        pool = Pool.FAILING if failed else Pool.PROVEN
+        if pool is not window.pool:
+            self._in_flight[window.pool] -= window.in_flight
+            self._in_flight[pool] += window.in_flight
+            window.pool, window.quick = pool, 0
             window.size = 1 if failed else FIRST_WINDOW
         elif not failed and duration <= QUICK:
             window.quick += 1
             if window.quick >= window.size:
                 window.size, window.quick = min(window.size * 2, self._slots), 0
+        self._forget()
 
-    def unsent(self, webhook_id: UUID) -> None:
-        """It was counted, but nothing was sent."""
-        self._leave(webhook_id)
-
-    def _is_failing(self, webhook_id: UUID) -> bool:
-        window = self._windows.get(webhook_id)
-        return window is not None and window.failing
-
-    def _leave(self, webhook_id: UUID) -> None:
-        if self._is_failing(webhook_id):
-            self._failing_in_flight -= 1
-        self._in_flight[webhook_id] -= 1
-        if not self._in_flight[webhook_id]:
-            del self._in_flight[webhook_id]
+    def _forget(self) -> None:
+        if len(self._windows) > KEPT:
+            oldest, window = next(iter(self._windows.items()))
+            if window.in_flight:  # sent long ago, and still unanswered
+                self._windows.move_to_end(oldest)
+            else:
+                del self._windows[oldest]

@@ -12,6 +12,8 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    Computed,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -124,6 +126,8 @@ class Webhook(Base):
     secrets_ciphertext: Mapped[bytes | None]  # JSON: {"basic": {"username", "password"}}
     contact_email: Mapped[str | None]
     retry_span: Mapped[timedelta]  # the schedule's delays together: `give_up_at` is set in SQL at enqueue
+    batch_size: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))  # of the contract, for the claim
+    rate_limit: Mapped[float | None] = mapped_column(Double)  # of the contract, for the claim: messages a second
     enabled: Mapped[bool]
     disabled_at: Mapped[datetime | None]
     disabled_by: Mapped[str | None]
@@ -191,7 +195,8 @@ class Delivery(Base):
         UniqueConstraint("event_id", "webhook_id"),
         CheckConstraint(_one_of("state", State), name="state"),
         CheckConstraint(_one_of("reason", Reason), name="reason"),
-        Index("deliveries_ready_idx", "webhook_id", "due_at", postgresql_where=text("state = 'ready'")),
+        Index("deliveries_ready_idx", "webhook_id", "is_retry", "due_at", postgresql_where=text("state = 'ready'")),
+        Index("deliveries_passing_idx", "due_at", postgresql_where=text("state = 'ready' AND passes_gate")),
         Index("deliveries_waiting_idx", "due_at", postgresql_where=text("state = 'waiting'")),
         Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text("state = 'claimed'")),
         Index("deliveries_webhook_id_id_idx", "webhook_id", "id"),
@@ -215,11 +220,38 @@ class Delivery(Base):
     give_up_at: Mapped[datetime]  # when a delivery that cannot be attempted (disabled webhook) ends
     attempt_count: Mapped[int] = mapped_column(server_default=text("0"))  # numbers attempts; never goes back
     schedule_step: Mapped[int] = mapped_column(server_default=text("0"))  # retries used; redelivery starts anew
+    is_retry: Mapped[bool] = mapped_column(Computed("schedule_step > 0", persisted=True))
+    batch_limit: Mapped[int | None] = mapped_column(SmallInteger)  # a batch with it failed: the most it may be one of
+    passes_gate: Mapped[bool] = mapped_column(server_default=text("false"))  # a person asked for the next attempt
     unknown_in_a_row: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # claims that expired
     claimed_by: Mapped[UUID | None]
     claimed_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     finished_at: Mapped[datetime | None]
+
+
+class Gate(Base):
+    """A webhook that keeps failing: how long it has, and, once closed, when the next probe may try it. No row: open,
+    and the last attempt did not fail."""
+
+    __tablename__ = "gates"
+    __table_args__ = (Index("gates_probe_at_idx", "probe_at", postgresql_where=text("closed_at IS NOT NULL")),)
+
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.webhooks.id"), primary_key=True)
+    failures: Mapped[int]  # requests that failed temporarily, in a row
+    failing_since: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+    probes: Mapped[int] = mapped_column(server_default=text("0"))  # failed since it closed: steps of the schedule
+    probe_at: Mapped[datetime | None]
+
+
+class Rate(Base):
+    """The pace of a webhook with a rate limit, shared by all workers: the time up to which its messages are used up."""
+
+    __tablename__ = "rates"
+
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.webhooks.id"), primary_key=True)
+    used_until: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 
 class Request(Base):

@@ -36,7 +36,7 @@ from workers.claims import Claimer
 from workers.context import Context
 from workers.sweep import sweep
 from workers.upkeep import upkeep
-from workers.windows import Room
+from workers.windows import Pool, Room, Rooms
 
 WAKE = "dispatcher:wake:dispatcher.deliver"
 
@@ -44,7 +44,7 @@ WAKE = "dispatcher:wake:dispatcher.deliver"
 def claim_and_die(database: Engine) -> None:
     """What a worker leaves behind that is killed between its claim and its record, once the claim has expired."""
     with database.begin() as connection:
-        assert Claimer().claim(connection, [], 100, 100).claims
+        assert Claimer().claim(connection, Rooms(), 100).claims
     change(database, "UPDATE dispatcher.deliveries SET claimed_until = now() WHERE state = 'claimed'")
 
 
@@ -60,10 +60,10 @@ def test_a_claimed_delivery_cannot_be_claimed_twice(database: Engine, settings: 
     make_webhook(database, settings, url="http://127.0.0.1:9/")
     enqueue(RECEIVED, MESSAGE, account="acme")
     with database.begin() as one, database.begin() as other:
-        assert len(Claimer().claim(one, [], 10, 10).claims) == 1
-        assert Claimer().claim(other, [], 10, 10).claims == []
+        assert len(Claimer().claim(one, Rooms(), 10).claims) == 1
+        assert Claimer().claim(other, Rooms(), 10).claims == []
     with database.begin() as connection:
-        assert Claimer().claim(connection, [], 10, 10).claims == []
+        assert Claimer().claim(connection, Rooms(), 10).claims == []
 
 
 def test_a_claim_takes_from_each_webhook_what_its_window_allows(database: Engine, settings: Settings) -> None:
@@ -72,8 +72,8 @@ def test_a_claim_takes_from_each_webhook_what_its_window_allows(database: Engine
         enqueue(RECEIVED, MESSAGE, account="acme")
     claimer = Claimer()
     with database.begin() as connection:
-        rooms = [Room(webhooks[0].id, 0, failing=False), Room(webhooks[1].id, 9, failing=False)]
-        claimed = claimer.claim(connection, rooms, 1_000, 8)
+        rooms = Rooms([Room(webhooks[0].id, 0, Pool.PROVEN), Room(webhooks[1].id, 9, Pool.PROVEN)])
+        claimed = claimer.claim(connection, rooms, 1_000)
     taken = {webhook.id: 0 for webhook in webhooks}
     for claim in claimed.claims:
         taken[claim.webhook_id] += 1
@@ -89,7 +89,7 @@ def test_claims_rotate_so_that_every_due_webhook_is_served_equally(database: Eng
     served = {webhook.id: 0 for webhook in webhooks}
     for _ in range(25):
         with database.begin() as connection:
-            for claim in claimer.claim(connection, [], 8, 8).claims:
+            for claim in claimer.claim(connection, Rooms(), 8).claims:
                 served[claim.webhook_id] += 1
     assert set(served.values()) == {8}
 
@@ -384,12 +384,14 @@ def test_webhooks_that_fail_get_no_more_than_their_part_in_one_claim(database: E
     failing = [make_webhook(database, settings, url="http://127.0.0.1:9/").id for _ in range(10)]
     healthy = [make_webhook(database, settings, url="http://127.0.0.1:9/").id for _ in range(3)]
     enqueue(RECEIVED, MESSAGE, account="acme")
-    rooms = [Room(webhook_id, 1, failing=True) for webhook_id in failing]
+    known = [Room(webhook_id, 1, Pool.FAILING) for webhook_id in failing]
     claimer, seen = Claimer(), set()
     with database.begin() as connection:
-        first = {claim.webhook_id for claim in claimer.claim(connection, rooms, 20, 4).claims}
+        rooms = Rooms(known, pools={Pool.FAILING: 4})
+        first = {claim.webhook_id for claim in claimer.claim(connection, rooms, 20).claims}
         for _ in range(2):
-            seen |= {claim.webhook_id for claim in claimer.claim(connection, rooms, 20, 3).claims}
+            rooms = Rooms(known, pools={Pool.FAILING: 3})
+            seen |= {claim.webhook_id for claim in claimer.claim(connection, rooms, 20).claims}
     assert len(first & set(failing)) == 4
     assert set(healthy) <= first
     assert seen == set(failing) - first  # the next ones in turn, none twice

@@ -1,3 +1,4 @@
+import time
 from datetime import UTC, datetime, timedelta
 
 from dispatcher.ids import first_id_at, new_id, time_of
@@ -16,6 +17,16 @@ def test_ids_tell_when_they_were_made() -> None:
 
 def test_ids_differ_even_in_one_millisecond() -> None:
     assert len({new_id() for _ in range(10_000)}) == 10_000
+
+
+def test_ids_made_at_least_a_microsecond_apart_sort_in_the_order_of_their_making() -> None:
+    made = []
+    for _ in range(1_000):
+        made.append(new_id())
+        until = time.time_ns() + 1_000
+        while time.time_ns() < until:
+            pass
+    assert made == sorted(made)
 
 
 def test_a_boundary_is_below_every_id_of_its_moment_and_above_those_before() -> None:

@@ -1,84 +1,141 @@
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from workers.windows import FIRST_WINDOW, Room, Windows
+from workers.windows import FIRST_WINDOW, KEPT, Pool, Room, Windows
 
 QUICK, SLOW = timedelta(milliseconds=5), timedelta(seconds=20)
 
 
-def answer(windows: Windows, webhook: UUID, times: int, *, failed: bool = False, after: timedelta = QUICK) -> None:
+def send(windows: Windows, webhook: UUID, times: int = 1, *, now: float = 0.0) -> None:
     for _ in range(times):
-        windows.sent(webhook)
-        windows.ended(webhook, failed=failed, duration=after)
+        windows.sent(webhook, now)
+
+
+def answer(
+    windows: Windows, webhook: UUID, times: int = 1, *, failed: bool = False, after: timedelta = QUICK, now: float = 0.0
+) -> None:
+    for _ in range(times):
+        windows.sent(webhook, now)
+        windows.ended(webhook, failed=failed, duration=after, now=now)
 
 
 def test_a_webhook_begins_with_the_first_window() -> None:
     windows, webhook = Windows(64), uuid4()
-    assert windows.room(webhook) == FIRST_WINDOW
-    windows.sent(webhook)
-    assert windows.room(webhook) == FIRST_WINDOW - 1
-    assert windows.rooms() == [Room(webhook, FIRST_WINDOW - 1, failing=False)]
+    assert windows.room(webhook, 0) == FIRST_WINDOW
+    send(windows, webhook)
+    assert windows.room(webhook, 0) == FIRST_WINDOW - 1
+    assert windows.rooms(0).known == [Room(webhook, FIRST_WINDOW - 1, Pool.NEW)]
 
 
 def test_quick_answers_double_the_window_up_to_all_slots() -> None:
     windows, webhook = Windows(64), uuid4()
-    answer(windows, webhook, FIRST_WINDOW)
-    assert windows.room(webhook) == 2 * FIRST_WINDOW
+    answer(windows, webhook, 1 + FIRST_WINDOW)
+    assert windows.room(webhook, 0) == 2 * FIRST_WINDOW
     answer(windows, webhook, 1_000)
-    assert windows.room(webhook) == 64
+    assert windows.room(webhook, 0) == 64
 
 
 def test_slow_answers_do_not_grow_it() -> None:
     windows, webhook = Windows(64), uuid4()
     answer(windows, webhook, 100, after=SLOW)
-    assert windows.room(webhook) == FIRST_WINDOW
+    assert windows.room(webhook, 0) == FIRST_WINDOW
 
 
-def test_while_others_are_due_one_webhook_has_half_of_the_slots() -> None:
+def test_while_others_are_due_one_greedy_webhook_has_half_of_the_slots_and_two_have_a_third_each() -> None:
+    windows, one, other = Windows(60), uuid4(), uuid4()
+    for webhook in (one, other):
+        answer(windows, webhook, 1_000)
+    assert windows.room(one, 0) == 60
+    windows.others_due = True
+    while windows.room(one, 0):
+        send(windows, one)
+    assert windows.in_flight == 30
+    answer(windows, other, 1_000)
+    while windows.room(other, 0):
+        send(windows, other)
+    assert windows.in_flight == 45  # what is free bounds each
+    assert windows.room(uuid4(), 0) == FIRST_WINDOW
+
+
+def test_a_webhook_that_stops_answering_gets_nothing_more_while_others_are_due() -> None:
     windows, webhook = Windows(64), uuid4()
     answer(windows, webhook, 1_000)
     windows.others_due = True
-    assert windows.room(webhook) == 32
+    send(windows, webhook, 3, now=10.0)
+    assert windows.room(webhook, 10.9) > 0
+    assert windows.room(webhook, 11.1) == 0
+    windows.ended(webhook, failed=False, duration=QUICK, now=11.2)
+    assert windows.room(webhook, 11.3) > 0
+    windows.others_due = False
+    assert windows.room(webhook, 99.0) > 0
 
 
 def test_a_failure_leaves_a_window_of_one_and_a_success_opens_it_again() -> None:
     windows, webhook = Windows(64), uuid4()
     answer(windows, webhook, 1_000)
-    answer(windows, webhook, 1, failed=True)
-    assert windows.room(webhook) == 1
-    answer(windows, webhook, 1)
-    assert windows.room(webhook) == FIRST_WINDOW
+    answer(windows, webhook, failed=True)
+    assert windows.room(webhook, 0) == 1
+    answer(windows, webhook)
+    assert windows.room(webhook, 0) == FIRST_WINDOW
 
 
 def test_webhooks_that_fail_have_half_of_the_slots_together() -> None:
     windows = Windows(8)
     failing = [uuid4() for _ in range(20)]
     for webhook in failing:
-        answer(windows, webhook, 1, failed=True)
+        answer(windows, webhook, failed=True)
     taken = 0
     for webhook in failing:
-        if windows.room(webhook):
-            windows.sent(webhook)
+        if windows.room(webhook, 0):
+            send(windows, webhook)
             taken += 1
     assert taken == 4
-    assert windows.room(uuid4()) == FIRST_WINDOW
-    windows.ended(failing[0], failed=False, duration=QUICK)
-    assert sum(windows.room(webhook) > 0 for webhook in failing[4:]) == 16
+    assert windows.pool_room(Pool.FAILING) == 0
+    windows.ended(failing[0], failed=False, duration=QUICK, now=0)
+    assert sum(windows.room(webhook, 0) > 0 for webhook in failing[4:]) == 16
+
+
+def test_however_many_untried_webhooks_hang_a_quarter_of_the_slots_is_left_to_those_that_answer() -> None:
+    windows, healthy = Windows(64), uuid4()
+    answer(windows, healthy)
+    for _ in range(1_000):
+        untried = uuid4()
+        if windows.room(untried, 0):
+            send(windows, untried)
+    assert windows.in_flight == 48
+    assert windows.rooms(0).pools == {Pool.PROVEN: 16, Pool.NEW: 0, Pool.FAILING: 0}
+    assert windows.room(healthy, 0) == FIRST_WINDOW
+
+
+def test_while_many_untried_webhooks_are_in_flight_the_next_ones_begin_with_one_request() -> None:
+    windows = Windows(800)
+    assert windows.rooms(0).first == FIRST_WINDOW
+    for _ in range(25):
+        send(windows, uuid4(), FIRST_WINDOW)
+    assert windows.rooms(0).first == 1
+    assert windows.room(uuid4(), 0) == 1
 
 
 def test_counts_stay_right_when_a_webhook_turns_failing_with_requests_in_flight() -> None:
     windows, webhook, other = Windows(8), uuid4(), uuid4()
-    for _ in range(4):
-        windows.sent(webhook)
-    windows.ended(webhook, failed=True, duration=SLOW)  # three of its requests are still in flight
-    answer(windows, other, 1, failed=True)
-    assert windows.room(other) == 1
-    windows.sent(other)
-    assert windows.room(uuid4()) == FIRST_WINDOW
+    send(windows, webhook, 4)
+    windows.ended(webhook, failed=True, duration=SLOW, now=0)  # three of its requests are still in flight
+    answer(windows, other, failed=True)
+    assert windows.room(other, 0) == 1
+    send(windows, other)
     third = uuid4()
-    answer(windows, third, 1, failed=True)
-    assert windows.room(third) == 0
-    for _ in range(3):
-        windows.ended(webhook, failed=True, duration=SLOW)
-    windows.ended(other, failed=True, duration=SLOW)
-    assert windows.room(third) == 1
+    answer(windows, third, failed=True)
+    assert windows.room(third, 0) == 0
+    assert windows.in_flight == 4
+
+
+def test_webhooks_not_used_for_long_are_forgotten_but_not_what_is_in_flight() -> None:
+    windows, hanging = Windows(64), uuid4()
+    send(windows, hanging)
+    for _ in range(2 * KEPT):
+        answer(windows, uuid4())
+    known = windows.rooms(0).known
+    assert len(known) <= KEPT + 2
+    assert hanging in {room.webhook_id for room in known}
+    windows.ended(hanging, failed=False, duration=SLOW, now=0)
+    assert windows.in_flight == 0

@@ -1,0 +1,265 @@
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, Row
+from sqlalchemy.orm import Session
+
+from dispatcher import enqueue
+from dispatcher.accounts import find_account
+from dispatcher.db.models import Webhook
+from dispatcher.deliveries import redeliver
+from dispatcher.settings import Settings
+from tests.behaviours import Answer
+from tests.factories import (
+    MESSAGE,
+    RECEIVED,
+    change,
+    change_webhook,
+    deliver_all,
+    deliveries,
+    make_webhook,
+    rows,
+)
+from tests.receiver import Receiver
+from workers.claims import CLAIM, Claimer
+from workers.context import Context
+from workers.sweep import sweep
+from workers.upkeep import upkeep
+
+DOWN, UP = Answer(503), Answer(200)
+
+
+def store(count: int) -> None:
+    for _ in range(count):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+
+
+def gate(database: Engine) -> Row[Any] | None:
+    found = rows(database, "SELECT *, now() AS now FROM dispatcher.gates")
+    return found[0] if found else None
+
+
+def states(database: Engine) -> list[str]:
+    return sorted(row.state for row in deliveries(database))
+
+
+def close_gate(database: Engine, settings: Settings, receiver: Receiver, **contract: Any) -> Webhook:
+    """A webhook whose gate has just closed, with five deliveries that wait for their retries."""
+    receiver.script("/hook", DOWN)
+    webhook = make_webhook(database, settings, url=receiver.url("/hook"), contract=contract)
+    store(4)
+    deliver_all(settings)
+    change(database, "UPDATE dispatcher.gates SET failing_since = failing_since - interval '1 minute'")
+    store(1)
+    deliver_all(settings)
+    return webhook
+
+
+def let_probe(database: Engine) -> None:
+    change(database, "UPDATE dispatcher.gates SET probe_at = now()")
+
+
+def test_five_failures_in_a_row_over_a_minute_close_the_gate(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.script("/hook", DOWN)
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    store(10)
+    deliver_all(settings)
+    found = gate(database)
+    assert found is not None
+    assert (found.failures, found.closed_at) == (10, None)
+    change(database, "UPDATE dispatcher.gates SET failing_since = failing_since - interval '1 minute'")
+    store(1)
+    deliver_all(settings)
+    found = gate(database)
+    assert found is not None
+    assert (found.failures, found.closed_at is not None) == (11, True)
+    assert found.probe_at - found.closed_at == timedelta(seconds=90)
+
+
+def test_a_success_or_a_rejection_between_ends_the_row(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    for sign_of_life in (UP, Answer(404)):
+        receiver.script("/hook", DOWN)
+        webhook = make_webhook(database, settings, url=receiver.url("/hook"))
+        store(4)
+        deliver_all(settings)
+        receiver.script("/hook", sign_of_life)
+        store(1)
+        deliver_all(settings)
+        assert gate(database) is None
+        change_webhook(database, settings, webhook, "delete")
+
+
+def test_new_events_of_a_closed_gate_are_stored_and_not_attempted(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    close_gate(database, settings, receiver)
+    before = len(receiver.received)
+    store(3)
+    assert deliver_all(settings)["claimed"] == 0
+    assert len(receiver.received) == before
+    assert states(database) == ["ready"] * 3 + ["waiting"] * 5
+
+
+def test_other_webhooks_do_not_notice(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    close_gate(database, settings, receiver)
+    make_webhook(database, settings, url=receiver.url("/other"))
+    store(5)
+    assert deliver_all(settings)["delivered"] == 5
+    assert len(receiver.at("/other")) == 5
+
+
+def test_one_probe_at_a_time_takes_another_delivery_each_time_oldest_first(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    close_gate(database, settings, receiver)
+    change(database, "DELETE FROM dispatcher.deliveries")
+    receiver.script("/hook", DOWN)
+    store(4)
+    oldest_first = [str(row.id) for row in deliveries(database)]
+    before, waits = len(receiver.received), []
+    for _ in range(4):
+        let_probe(database)
+        assert deliver_all(settings)["claimed"] == 1
+        found = gate(database)
+        assert found is not None
+        waits.append(round((found.probe_at - found.now).total_seconds(), -1))
+    assert [callback.header("Dispatcher-Delivery-Id") for callback in receiver.received[before:]] == oldest_first
+    assert waits == [180, 360, 720, 900]
+
+
+def test_two_loops_make_one_probe(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    close_gate(database, settings, receiver)
+    store(5)
+    let_probe(database)
+    before = len(receiver.received)
+    loops = [threading.Thread(target=deliver_all, args=(settings,)) for _ in range(4)]
+    for loop in loops:
+        loop.start()
+    for loop in loops:
+        loop.join(30)
+    assert len(receiver.received) == before + 1
+
+
+def test_the_first_success_opens_the_gate_and_all_that_waits_is_delivered(
+    database: Engine, settings: Settings, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    close_gate(database, settings, receiver)
+    store(200)
+    receiver.script("/hook", UP)
+    let_probe(database)
+    assert deliver_all(settings)["delivered"] == 200
+    assert gate(database) is None
+    told = capsys.readouterr().out
+    assert "gate closed" in told
+    assert "gate opened" in told
+
+
+def test_one_poison_message_cannot_hold_the_gate_shut(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    close_gate(database, settings, receiver)
+    change(database, "DELETE FROM dispatcher.deliveries")
+    store(3)
+    poison = str(deliveries(database)[0].id)
+    receiver.script("/hook", lambda seen: DOWN if seen.header("Dispatcher-Delivery-Id") == poison else UP)
+    let_probe(database)
+    assert deliver_all(settings) == {"claimed": 1, "delivered": 0, "retried": 1, "discarded": 0}
+    let_probe(database)
+    assert deliver_all(settings)["delivered"] == 2
+
+
+def test_a_persons_redelivery_passes_a_closed_gate_once(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    close_gate(database, settings, receiver)
+    (chosen, *_) = deliveries(database)
+    change(database, "UPDATE dispatcher.deliveries SET state = 'cancelled'")
+    store(2)
+    with Session(database) as session, session.begin():
+        redeliver(session, find_account(session, "acme"), chosen.id, time_scale=1.0)
+    before = gate(database)
+    assert deliver_all(settings) == {"claimed": 1, "delivered": 0, "retried": 1, "discarded": 0}
+    after = gate(database)
+    assert before is not None
+    assert after is not None
+    assert (after.closed_at, after.probe_at) == (before.closed_at, before.probe_at)
+    change(database, "UPDATE dispatcher.deliveries SET due_at = now() WHERE state = 'waiting'")
+    sweep(Context(settings))
+    assert deliver_all(settings)["claimed"] == 0  # its retry waits like all others
+
+
+def test_waiting_deliveries_end_when_their_time_is_over(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    close_gate(database, settings, receiver)
+    store(2)
+    change(database, "UPDATE dispatcher.deliveries SET give_up_at = now() WHERE state = 'ready'")
+    store(1)
+    assert upkeep(Context(settings))["ended"] == 2
+    assert sorted((row.state, row.reason) for row in deliveries(database) if row.state != "waiting") == [
+        ("discarded", "exhausted"),
+        ("discarded", "exhausted"),
+        ("ready", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"), [("update", {"url": "http://127.0.0.1:9/new"}), ("update", {"contract": {}}), ("enable", {})]
+)
+def test_a_new_url_a_new_contract_or_enabling_opens_it(
+    database: Engine, settings: Settings, receiver: Receiver, call: str, arguments: dict[str, Any]
+) -> None:
+    webhook = close_gate(database, settings, receiver)
+    change_webhook(database, settings, webhook, call, **arguments)
+    assert gate(database) is None
+
+
+def test_a_new_contact_does_not_open_it(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    webhook = close_gate(database, settings, receiver)
+    change_webhook(database, settings, webhook, "update", contact_email="ops@example.com")
+    assert gate(database) is not None
+
+
+def test_without_a_gate_each_delivery_keeps_to_its_own_schedule(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    close_gate(database, settings, receiver, gate=False)
+    assert gate(database) is None
+    store(3)
+    assert deliver_all(settings)["retried"] == 3
+
+
+def test_with_gates_off_for_all_a_closed_one_holds_nothing_back(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    close_gate(database, settings, receiver)
+    store(3)
+    off = settings.model_copy(update={"gate_failures": 0})
+    assert deliver_all(off)["retried"] == 3
+
+
+def test_a_probe_whose_worker_died_is_made_again(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    close_gate(database, settings, receiver)
+    store(1)
+    let_probe(database)
+    with database.begin() as connection:
+        (claim,) = Claimer().claim_passing(connection, 10)
+        assert claim.probe
+        assert Claimer().claim_passing(connection, 10) == []
+    found = gate(database)
+    assert found is not None
+    assert timedelta(0) < found.probe_at - datetime.now(UTC) <= CLAIM + timedelta(seconds=1)
+
+
+def test_batches_count_as_one_failure_each(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    receiver.script("/hook", DOWN)
+    make_webhook(database, settings, url=receiver.url("/hook"), contract={"batch_size": 100})
+    store(50)
+    deliver_all(settings)
+    found = gate(database)
+    assert found is not None
+    assert found.failures == len(receiver.received) < 50

@@ -1,0 +1,134 @@
+"""The two statements that claim: what one webhook after the other has due, and what passes a closed gate.
+
+The shape is measured: three partial indexes, one per open state, so that a claim never meets what it cannot take; a
+recursive hop from webhook to webhook along the index, for `ORDER BY due_at` over all would take from the largest
+backlog only, and excluding busy webhooks would walk through theirs.
+"""
+# ruff: noqa: S608 - composed of constants
+
+from sqlalchemy import text
+
+from workers.windows import Pool
+
+HOPS = 100  # webhooks one claim visits
+
+# Deliveries of one webhook that are due, the ones due longest first; two scans, for the index has them apart.
+_DUE = """
+      SELECT id, row_number() OVER () AS turn, {retry} AS is_retry FROM (
+        SELECT id FROM dispatcher.deliveries
+        WHERE state = 'ready' AND webhook_id = {webhook} AND is_retry = {retry} AND due_at <= now()
+        ORDER BY due_at LIMIT {most} FOR UPDATE SKIP LOCKED) due"""
+
+_TAKEN = """
+taken AS (
+  UPDATE dispatcher.deliveries d
+  SET state = 'claimed', attempt_count = attempt_count + 1, claimed_by = :me, claimed_until = now() + :span
+  FROM picked WHERE d.id = picked.id AND d.state = 'ready'
+  RETURNING d.id, d.webhook_id, d.attempt_count, d.schedule_step, d.batch_limit, d.event_id, d.give_up_at,
+            d.due_at, picked.n, picked.failing, picked.version, {probe} AS probe)"""
+
+_COLUMNS = """
+  t.*, e.type, e.app, e.data, now() AS claimed_at,
+  -- Enqueueing never sets give_up_at beyond expires_at; a person's redelivery does, and passes it.
+  CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at"""
+
+# A rate's bucket holds a tenth of a second, at least one message.
+_BURST = "greatest(1, o.rate_limit / 10)"
+_ROOM = "CASE WHEN o.rate_limit IS NULL THEN o.most ELSE least(o.most, coalesce(r.most, 0)) END"
+
+# psycopg2 sends values as literals: with a parameter as LIMIT the planner would guess, and read far too much.
+CLAIM_READY = text(f"""
+WITH RECURSIVE hop(webhook_id, lap, n) AS (
+  SELECT * FROM (
+    (SELECT webhook_id, 0, 1 FROM dispatcher.deliveries
+      WHERE state = 'ready' AND webhook_id > :cursor ORDER BY webhook_id LIMIT 1)
+    UNION ALL
+    (SELECT webhook_id, 1, 1 FROM dispatcher.deliveries WHERE state = 'ready' ORDER BY webhook_id LIMIT 1)
+    LIMIT 1) first
+  UNION ALL
+  SELECT x.webhook_id, x.lap, h.n + 1 FROM hop h, LATERAL (
+    (SELECT d.webhook_id, h.lap FROM dispatcher.deliveries d
+      WHERE d.state = 'ready' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1)
+    UNION ALL
+    (SELECT d.webhook_id, 1 FROM dispatcher.deliveries d
+      WHERE d.state = 'ready' AND h.lap = 0 ORDER BY d.webhook_id LIMIT 1)
+    LIMIT 1) x(webhook_id, lap)
+  WHERE h.n < {HOPS} AND (x.lap = 0 OR x.webhook_id <= :cursor)),
+claimable AS MATERIALIZED (
+  SELECT h.n, w.*, coalesce(b.pool, {Pool.NEW:d}) AS pool,
+         least(coalesce(b.room, :first_window) * w.batch_size, greatest(w.batch_size, :share)) AS most
+  FROM hop h
+  CROSS JOIN LATERAL (
+    SELECT w.id, w.version, w.batch_size, w.rate_limit, g.webhook_id IS NOT NULL AS failing
+    FROM dispatcher.webhooks w LEFT JOIN dispatcher.gates g ON g.webhook_id = w.id
+    WHERE w.id = h.webhook_id AND w.enabled AND w.deleted_at IS NULL AND (g.closed_at IS NULL OR NOT :gates)
+    OFFSET 0) w
+  LEFT JOIN unnest(CAST(:ids AS uuid[]), CAST(:rooms AS integer[]), CAST(:pools AS integer[])) b(id, room, pool)
+    ON b.id = w.id),
+found AS MATERIALIZED (
+  SELECT o.n, o.id AS webhook_id, o.pool, o.failing, o.version, d.ids
+  FROM claimable o
+  LEFT JOIN LATERAL (
+    -- Negative where another claim took its time after this one began.
+    SELECT floor(greatest(0, least(extract(epoch FROM now() - used_until) * o.rate_limit, {_BURST}))) AS most
+    FROM dispatcher.rates WHERE webhook_id = o.id FOR UPDATE SKIP LOCKED) r ON o.rate_limit IS NOT NULL
+  CROSS JOIN LATERAL (
+    SELECT array_agg(id) AS ids FROM (
+      SELECT id, (row_number() OVER (ORDER BY turn, is_retry <> :retries_first) - 1) / o.batch_size AS request
+      FROM ({_DUE.format(retry="false", webhook="o.id", most=_ROOM)}
+      UNION ALL{_DUE.format(retry="true", webhook="o.id", most=_ROOM)}) both_kinds
+      ORDER BY turn, is_retry <> :retries_first
+      LIMIT {_ROOM}) numbered
+    GROUP BY request ORDER BY request) d
+  LIMIT :limit),
+picked AS MATERIALIZED (
+  SELECT unnest(ids) AS id, webhook_id, n, failing, version
+  FROM (SELECT *, row_number() OVER (PARTITION BY pool ORDER BY n) AS place FROM found) f
+  WHERE place <= (CAST(:pool_rooms AS integer[]))[pool + 1]),
+paced AS (
+  UPDATE dispatcher.rates r
+  SET used_until = greatest(r.used_until, now() - interval '1 second' * {_BURST} / o.rate_limit)
+                   + interval '1 second' * p.messages / o.rate_limit
+  FROM (SELECT webhook_id, count(*) AS messages FROM picked GROUP BY webhook_id) p
+  JOIN claimable o ON o.id = p.webhook_id AND o.rate_limit IS NOT NULL
+  WHERE r.webhook_id = p.webhook_id),
+{_TAKEN.format(probe="false")}
+SELECT v.*, {_COLUMNS}
+FROM (SELECT (SELECT webhook_id FROM picked ORDER BY n DESC LIMIT 1) AS last_claimed,
+             (SELECT webhook_id FROM hop ORDER BY n DESC LIMIT 1) AS last_visited,
+             (SELECT count(*) FROM hop) AS visited,
+             (SELECT count(*) FROM found) AS requests,
+             (SELECT count(*) FROM claimable o WHERE o.rate_limit IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM found f WHERE f.webhook_id = o.id)) AS paced) v
+LEFT JOIN (taken t JOIN dispatcher.events e ON e.id = t.event_id) ON true
+ORDER BY t.n, t.due_at, t.event_id
+""")
+CLAIM_PASSING = text(f"""
+WITH due AS MATERIALIZED (
+  SELECT g.webhook_id, w.version, row_number() OVER () AS n
+  FROM (SELECT webhook_id FROM dispatcher.gates WHERE closed_at IS NOT NULL AND probe_at <= now()
+        ORDER BY probe_at LIMIT :most FOR UPDATE SKIP LOCKED) g
+  JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND w.deleted_at IS NULL),
+probes AS MATERIALIZED (
+  SELECT p.id, due.webhook_id, due.n, due.version, true AS probe
+  FROM due CROSS JOIN LATERAL (
+    SELECT id FROM ({_DUE.format(retry="false", webhook="due.webhook_id", most="1")}
+    UNION ALL{_DUE.format(retry="true", webhook="due.webhook_id", most="1")}) both_kinds
+    JOIN dispatcher.deliveries d USING (id) ORDER BY d.due_at LIMIT 1) p),
+sent AS (
+  UPDATE dispatcher.gates g SET probe_at = now() + :span FROM probes WHERE g.webhook_id = probes.webhook_id),
+asked AS MATERIALIZED (
+  SELECT DISTINCT ON (webhook_id) id, webhook_id, 0 AS n, version, false AS probe FROM (
+    SELECT d.id, d.webhook_id, d.due_at, w.version
+    FROM dispatcher.deliveries d
+    JOIN dispatcher.webhooks w ON w.id = d.webhook_id AND w.enabled AND w.deleted_at IS NULL
+    JOIN dispatcher.gates g ON g.webhook_id = d.webhook_id AND g.closed_at IS NOT NULL
+    WHERE d.state = 'ready' AND d.passes_gate AND d.due_at <= now()
+    ORDER BY d.due_at LIMIT :most FOR UPDATE OF d SKIP LOCKED) a
+  ORDER BY webhook_id, due_at),
+picked AS MATERIALIZED (
+  SELECT DISTINCT ON (id) *, true AS failing FROM (SELECT * FROM probes UNION ALL SELECT * FROM asked) p
+  ORDER BY id, probe DESC),
+{_TAKEN.format(probe="picked.probe")}
+SELECT {_COLUMNS} FROM taken t JOIN dispatcher.events e ON e.id = t.event_id ORDER BY t.webhook_id, t.due_at, t.event_id
+""")
