@@ -39,6 +39,21 @@ Rules = Annotated[
     ),
 ]
 
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", help="Messages one request may carry, 1 to 100; above 1 as an array. Default: 1."),
+]
+RetryAlone = Annotated[
+    bool | None, typer.Option("--retry-alone/--retry-together", help="Whether those of a failed batch go one by one.")
+]
+RateLimit = Annotated[float | None, typer.Option("--rate-limit", help="Messages a second at most. Default: no limit.")]
+Gate = Annotated[
+    bool | None,
+    typer.Option(
+        "--gate/--no-gate", help="Whether messages wait behind single probes while it keeps failing. Default: they do."
+    ),
+]
+
 _FLAGS = {"honour-retry-after": "honour_retry_after", "disable": "disable_webhook"}
 
 
@@ -50,6 +65,7 @@ class Clearable(StrEnum):
     CONTACT = "contact"
     USER_AGENT = "user-agent"
     RULES = "rules"
+    RATE_LIMIT = "rate-limit"
     BASIC = "basic"
 
 
@@ -60,6 +76,10 @@ def contract_members(
     user_agent: str | None,
     timeout: float | None,
     rules: Sequence[str] | None,
+    batch_size: int | None,
+    retry_alone: bool | None,
+    rate_limit: float | None,
+    gate: bool | None,
 ) -> dict[str, Any]:
     """The members of the contract document that were given."""
     given = {
@@ -68,6 +88,10 @@ def contract_members(
         "user_agent": user_agent,
         "timeout_seconds": timeout,
         "rules": dict(map(_rule, rules)) if rules else None,
+        "batch_size": batch_size,
+        "retry_alone": retry_alone,
+        "rate_limit": rate_limit,
+        "gate": gate,
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -103,6 +127,8 @@ def cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, set[str]]:
                 members.add("user_agent")
             case Clearable.RULES:
                 members.add("rules")
+            case Clearable.RATE_LIMIT:
+                members.add("rate_limit")
     return fields, members
 
 

@@ -11,7 +11,7 @@ from dispatcher.accounts import find_account
 from dispatcher.cli import webhook_options as given
 from dispatcher.cli.connection import transaction, webhooks_in
 from dispatcher.cli.output import AsJson, print_fields, print_json, print_line, print_table
-from dispatcher.db.models import Account, Webhook
+from dispatcher.db.models import Account, Gate, Webhook
 from dispatcher.keys import list_accounts
 from dispatcher.owners import owner_of_webhook
 from dispatcher.webhooks import WebhookFields, Webhooks, contract_of
@@ -43,6 +43,10 @@ def create(
     basic_username: given.BasicUsername = None,
     basic_password_stdin: given.PasswordFromStdin = False,
     rule: given.Rules = None,
+    batch_size: given.BatchSize = None,
+    retry_alone: given.RetryAlone = None,
+    rate_limit: given.RateLimit = None,
+    gate: given.Gate = None,
     disabled: Annotated[bool, typer.Option("--disabled", help="Register it, but deliver nothing yet.")] = False,
     json: AsJson = False,
 ) -> None:
@@ -54,7 +58,15 @@ def create(
         "app": app_,
         "contact_email": contact,
         "contract": given.contract_members(
-            method=method, envelope=envelope, user_agent=user_agent, timeout=timeout, rules=rule
+            method=method,
+            envelope=envelope,
+            user_agent=user_agent,
+            timeout=timeout,
+            rules=rule,
+            batch_size=batch_size,
+            retry_alone=retry_alone,
+            rate_limit=rate_limit,
+            gate=gate,
         ),
         "basic": given.read_basic(basic_username, from_stdin=basic_password_stdin),
     }
@@ -76,13 +88,23 @@ def list_(
         owners = [find_account(session, account)] if account is not None else list_accounts(session)
         webhooks = webhooks_in(session)
         found = [(webhook, owner) for owner in owners for webhook in webhooks.list(owner)]
+        gates = webhooks.gates(webhook for webhook, _ in found)
     if json:
-        print_json([_document(webhook, owner) for webhook, owner in found])
+        print_json([_document(webhook, owner, gates.get(webhook.id)) for webhook, owner in found])
         return
     print_table(
-        ["id", "account", "app", "name", "URL", "types", "enabled"],
+        ["id", "account", "app", "name", "URL", "types", "enabled", "gate"],
         [
-            (item.id, owner.name, item.app, item.name, item.url_masked, item.event_types, item.enabled)
+            (
+                item.id,
+                owner.name,
+                item.app,
+                item.name,
+                item.url_masked,
+                item.event_types,
+                item.enabled,
+                _gate_state(gates.get(item.id)),
+            )
             for item, owner in found
         ],
     )
@@ -99,7 +121,8 @@ def show(
     with transaction() as session:
         webhooks, webhook, owner = _find(session, identifier, account)
         url = webhooks.url(webhook) if reveal else None
-    _print(webhook, owner, url=url, json=json)
+        gate = webhooks.gates([webhook]).get(webhook.id)
+    _print(webhook, owner, gate, url=url, json=json)
 
 
 @app.command(epilog="Example: dispatcher webhook update 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00 --timeout 10 --clear app")
@@ -119,6 +142,10 @@ def update(
     basic_username: given.BasicUsername = None,
     basic_password_stdin: given.PasswordFromStdin = False,
     rule: given.Rules = None,
+    batch_size: given.BatchSize = None,
+    retry_alone: given.RetryAlone = None,
+    rate_limit: given.RateLimit = None,
+    gate: given.Gate = None,
     clear: Annotated[
         list[given.Clearable] | None, typer.Option(help="Take this away; several times for several.")
     ] = None,
@@ -129,7 +156,15 @@ def update(
     fields, reset = given.cleared(clear or [])
     changed = {"url": url, "event_types": types, "name": name, "app": app_, "contact_email": contact, "basic": basic}
     members = given.contract_members(
-        method=method, envelope=envelope, user_agent=user_agent, timeout=timeout, rules=rule
+        method=method,
+        envelope=envelope,
+        user_agent=user_agent,
+        timeout=timeout,
+        rules=rule,
+        batch_size=batch_size,
+        retry_alone=retry_alone,
+        rate_limit=rate_limit,
+        gate=gate,
     )
     for field, value in changed.items():
         if value is not None:
@@ -140,12 +175,13 @@ def update(
             kept = {member: value for member, value in webhook.contract.items() if member not in reset}
             fields["contract"] = {**kept, **members}
         webhooks.update(webhook, **fields)
-    _print(webhook, owner, json=json)
+        standing = webhooks.gates([webhook]).get(webhook.id)
+    _print(webhook, owner, standing, json=json)
 
 
 @app.command()
 def enable(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
-    """Deliver to it again; what waited meanwhile is delivered too."""
+    """Deliver to it again; what waited meanwhile is delivered too. Opens its gate, if that was closed."""
     with transaction() as session:
         webhooks, webhook, owner = _find(session, identifier, account)
         webhooks.enable(webhook)
@@ -164,7 +200,8 @@ def disable(
     with transaction() as session:
         webhooks, webhook, owner = _find(session, identifier, account)
         webhooks.disable(webhook, by=_BY, reason=reason)
-    _print(webhook, owner, json=json)
+        gate = webhooks.gates([webhook]).get(webhook.id)
+    _print(webhook, owner, gate, json=json)
 
 
 @app.command()
@@ -201,17 +238,23 @@ def _wake() -> None:
     waker_for(load_settings().broker_url.get_secret_value()).wake()
 
 
-def _print(webhook: Webhook, owner: Account, *, json: bool, url: str | None = None) -> None:
-    document = _document(webhook, owner, url=url)
+def _print(webhook: Webhook, owner: Account, gate: Gate | None = None, *, json: bool, url: str | None = None) -> None:
+    document = _document(webhook, owner, gate, url=url)
     if json:
         print_json(document)
         return
     contract = document.pop("contract")
+    document |= {f"gate {name}": value for name, value in document.pop("gate").items() if value is not None}
+    contract["has gate"] = contract.pop("gate")
     contract["rules"] = [given.show_rule(code, rule) for code, rule in sorted(contract_of(webhook).rules.items())]
     print_fields({name.replace("_", " "): value for name, value in {**document, **contract}.items()})
 
 
-def _document(webhook: Webhook, owner: Account, *, url: str | None = None) -> dict[str, Any]:
+def _gate_state(gate: Gate | None) -> str:
+    return "closed" if gate is not None and gate.closed_at is not None else "open"
+
+
+def _document(webhook: Webhook, owner: Account, gate: Gate | None, *, url: str | None = None) -> dict[str, Any]:
     return {
         "id": webhook.id,
         "number": webhook.number,
@@ -225,6 +268,13 @@ def _document(webhook: Webhook, owner: Account, *, url: str | None = None) -> di
         "disabled_at": webhook.disabled_at,
         "disabled_by": webhook.disabled_by,
         "disabled_reason": webhook.disabled_reason,
+        "gate": {
+            "state": _gate_state(gate),
+            "failures_in_a_row": gate.failures if gate else 0,
+            "failing_since": gate.failing_since if gate else None,
+            "closed_at": gate.closed_at if gate else None,
+            "next_probe_at": gate.probe_at if gate else None,
+        },
         "basic": webhook.secrets_ciphertext is not None,
         "created_at": webhook.created_at,
         "updated_at": webhook.updated_at,

@@ -209,8 +209,12 @@ def test_the_callback_shown_is_the_one_that_is_sent() -> None:
         webhook_version=1,
         number=int(headers["Dispatcher-Attempt"]),
         schedule_step=0,
+        batch_limit=None,
+        failing=False,
+        probe=False,
         event_id=UUID(headers["Dispatcher-Event-Id"]),
         event_type=headers["Dispatcher-Event-Type"],
+        app=None,
         expires_at=None,
         data=body[1:-1].encode(),
         claimed_at=now,
@@ -221,10 +225,11 @@ def test_the_callback_shown_is_the_one_that_is_sent() -> None:
         url="https://example.com/hook",
         url_masked="",
         contract=DeliveryContract(),
-        basic=None,
+        authorization=None,
+        schedule=DEFAULT,
         has_contact=False,
     )
-    request = render(claim, target, UUID(headers["Dispatcher-Request-Id"]), scale=1)
+    request = render([claim], target, UUID(headers["Dispatcher-Request-Id"]), scale=1)
     assert request.body == body.encode()
     assert {**dict(request.headers), "Host": "example.com", "Content-Length": str(len(body))} == headers
     assert told.keys() - {"Authorization"} == {name for name in headers if name.startswith("Dispatcher-")}

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from dispatcher.db.models import Webhook
 from dispatcher.settings import Settings
 from dispatcher.webhooks import Basic, Webhooks, open_vault
+from tests.factories import change
 from tests.integration.cli.conftest import Cli
 
 TOKEN = "9f8e7d6c5b4a39281706"
@@ -168,3 +169,38 @@ def test_a_rule_that_cannot_be_read_is_a_usage_error(cli: Cli, rule: str) -> Non
 def test_a_name_in_use_is_refused(webhook: dict[str, Any], cli: Cli) -> None:
     ran = cli("webhook", "create", "--account", "acme", "--url", URL, "--type", "message", "--name", "main")
     assert (ran.status, ran.err) == (1, "Error: the account has a webhook of this name already\n")
+
+
+def test_batches_pace_and_gate_are_chosen_and_taken_back(webhook: dict[str, Any], cli: Cli) -> None:
+    update = ("webhook", "update", webhook["id"], "--json")
+    changed = cli(
+        *update,
+        *("--envelope", "array", "--batch-size", 50, "--retry-alone", "--rate-limit", 12.5, "--no-gate"),
+    ).document["contract"]
+    assert [changed[name] for name in ("batch_size", "retry_alone", "rate_limit", "gate")] == [50, True, 12.5, False]
+    changed = cli(*update, "--batch-size", 1, "--retry-together", "--clear", "rate-limit", "--gate").document[
+        "contract"
+    ]
+    assert [changed[name] for name in ("batch_size", "retry_alone", "rate_limit", "gate")] == [1, False, None, True]
+    refused = cli(*update, "--envelope", "object", "--batch-size", 2)
+    assert refused.status != 0
+    assert "batch_size" in refused.err
+
+
+def test_a_closed_gate_is_seen_and_opened_by_enabling(webhook: dict[str, Any], cli: Cli, database: Engine) -> None:
+    identifier = webhook["id"]
+    change(
+        database,
+        "INSERT INTO dispatcher.gates (webhook_id, failures, failing_since, closed_at, probe_at)"
+        " VALUES (:id, 7, now() - interval '5 minutes', now(), now() + interval '90 seconds')",
+        id=identifier,
+    )
+    gate = cli("webhook", "show", identifier, "--json").document["gate"]
+    assert (gate["state"], gate["failures_in_a_row"]) == ("closed", 7)
+    assert gate["next_probe_at"] > gate["closed_at"] > gate["failing_since"]
+    assert "closed" in cli("webhook", "list").out
+    shown = cli("webhook", "update", identifier, "--contact", "new@example.com").out
+    assert "gate state" in shown
+    assert "closed" in shown
+    cli("webhook", "enable", identifier)
+    assert cli("webhook", "show", identifier, "--json").document["gate"]["state"] == "open"
