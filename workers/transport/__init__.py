@@ -1,5 +1,6 @@
 """The port through which requests leave: what the loop needs of a transport, and the bounds that all of them hold."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from workers.replies import Exchange, Request
@@ -8,6 +9,9 @@ BODY_CAP = 64 * 1024  # bytes of an answer's body that are read, counted after d
 HEAD_CAP = 64 * 1024  # bytes of an answer's status line and headers
 HEAD_LINES = 200  # lines of an answer's head
 INTERIM_ANSWERS = 50  # 1xx answers that are read over before the final one
+
+# Whether a connection may be made to a numeric address. It is asked at the moment of connecting, for each address.
+AddressGuard = Callable[[str], bool]
 
 
 class Transport(Protocol):
@@ -24,7 +28,7 @@ class Transport(Protocol):
         ...
 
     def send(self, request: Request) -> None:
-        """Hands a request over; never blocks.
+        """Hands a request over; never blocks. It may need `wait` to get on the wire.
 
         Raises ValueError for a request that must not be put on a wire (see `transport.checks`) and RuntimeError
         beyond `capacity` or after `close`: mistakes of the caller, the request is not in flight then.

@@ -7,6 +7,10 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 
+from workers.replies import Failure, FailureKind
+
+Resolve = Callable[..., Any]  # as `socket.getaddrinfo`
+
 # Family and address, ready for `socket.socket` and `connect`.
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
@@ -20,7 +24,8 @@ class LookUps:
     The same name is looked up once at a time, however many wait for it; `at_once` names at most are.
     """
 
-    def __init__(self, at_once: int = _AT_ONCE, resolve: Callable[..., Any] = socket.getaddrinfo) -> None:
+    def __init__(self, at_once: int = _AT_ONCE, resolve: Resolve = socket.getaddrinfo) -> None:
+        self.at_once = at_once
         self._resolve = resolve
         self._slots = threading.BoundedSemaphore(at_once)
         self._lock = threading.Lock()
@@ -31,19 +36,24 @@ class LookUps:
 
         Raises TimeoutError at `deadline` (monotonic), socket.gaierror or UnicodeError when the name cannot be resolved.
         """
-        try:
-            return _addresses(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
-        except socket.gaierror:
-            pass  # a name
-        return self._look_up(host, port, deadline).result(max(deadline - monotonic(), 0))
+        if literal := literal_addresses(host, port):
+            return literal
+        future = self.look_up(host, port, max(deadline - monotonic(), 0))
+        if future is None:
+            raise TimeoutError
+        return future.result(max(deadline - monotonic(), 0))
 
-    def _look_up(self, host: str, port: int, deadline: float) -> "Future[list[Address]]":
+    def look_up(self, host: str, port: int, wait: float = 0) -> "Future[list[Address]] | None":
+        """The look-up of a name, begun now or before; None if no thread was free for it within `wait` seconds.
+
+        Its slot is free again by the time when the future is done.
+        """
         key = (host, port)
         with self._lock:
             if key in self._running:
                 return self._running[key]
-        if not self._slots.acquire(timeout=max(deadline - monotonic(), 0)):
-            raise TimeoutError
+        if not self._slots.acquire(timeout=wait):
+            return None
         with self._lock:
             if key in self._running:  # another thread was faster
                 self._slots.release()
@@ -70,6 +80,28 @@ class LookUps:
         with self._lock:
             del self._running[key]
         self._slots.release()
+
+
+def literal_addresses(host: str, port: int) -> list[Address]:
+    """What a host that is an address written out stands for; nothing for a name."""
+    try:
+        return _addresses(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+    except (socket.gaierror, UnicodeError):
+        return []
+
+
+def not_resolved(error: BaseException) -> Failure:
+    """What a look-up that raised comes to."""
+    match error:
+        case TimeoutError():
+            why = "in the time to connect"
+        case socket.gaierror():
+            why = f"({error.errno})"
+        case UnicodeError():
+            why = "(not a host name)"
+        case _:
+            why = f"(unexpected {type(error).__name__})"
+    return Failure(FailureKind.DNS, f"name not resolved {why}")
 
 
 def _addresses(found: list[Any]) -> list[Address]:

@@ -12,7 +12,7 @@ import certifi
 from workers.replies import FailureKind
 from workers.transport.checks import Origin
 from workers.transport.faults import NoAnswer
-from workers.transport.look_ups import LookUps
+from workers.transport.look_ups import LookUps, not_resolved
 
 # Host, port and deadline (monotonic) to a connected socket; raises NoAnswer. The place for a guard over addresses.
 OpenSocket = Callable[[str, int, float], socket.socket]
@@ -76,11 +76,9 @@ class SocketOpener:
         one leaves some to the next. Raises NoAnswer with what happened at the last one."""
         try:
             addresses = self._look_ups.addresses(host, port, deadline)
-        except TimeoutError:
-            raise NoAnswer(FailureKind.DNS, "name not resolved in the time to connect") from None
-        except (socket.gaierror, UnicodeError) as error:
-            code = error.errno if isinstance(error, socket.gaierror) else "not a host name"
-            raise NoAnswer(FailureKind.DNS, f"name not resolved ({code})") from None
+        except (TimeoutError, socket.gaierror, UnicodeError) as error:
+            failure = not_resolved(error)
+            raise NoAnswer(failure.kind, failure.detail) from None
         fault = NoAnswer(FailureKind.DNS, "the name has no address")
         for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             wait = (deadline - monotonic()) / left

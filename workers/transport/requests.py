@@ -1,6 +1,7 @@
 """The transport on `requests`: sender threads, each with one request at a time."""
 
 import logging
+import socket
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,8 @@ from workers.replies import Exchange, Failure, FailureKind, Reply, Request
 from workers.transport.adapter import DirectAdapter
 from workers.transport.checks import check_request
 from workers.transport.faults import NoAnswer
-from workers.transport.opening import OpenSocket
+from workers.transport.look_ups import LookUps, Resolve
+from workers.transport.opening import OpenSocket, SocketOpener
 
 _log = logging.getLogger(__name__)
 _CLOSING_TIME = 1.0  # seconds that `close` waits for the threads; what hangs longer is in a connect or a look-up
@@ -25,7 +27,8 @@ class RequestsTransport:
     """Sends on up to `capacity` threads, started as they are needed. See `workers.transport.Transport`.
 
     `ca_bundle` is a file of certificates to trust instead of the system's. `open_socket` replaces the connecting: the
-    place for a guard over addresses. At most `idle_limit` kept-alive connections wait, at most `idle_age` seconds each.
+    place for a guard over addresses. `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive
+    connections wait, at most `idle_age` seconds each.
     """
 
     def __init__(
@@ -34,12 +37,16 @@ class RequestsTransport:
         capacity: int = 32,
         ca_bundle: Path | None = None,
         open_socket: OpenSocket | None = None,
+        resolve: Resolve = socket.getaddrinfo,
         idle_limit: int = 300,
         idle_age: float = 30.0,
     ) -> None:
         self._capacity = capacity
         self._adapter = DirectAdapter(
-            ca_bundle=ca_bundle, open_socket=open_socket, idle_limit=idle_limit, idle_age=idle_age
+            ca_bundle=ca_bundle,
+            open_socket=open_socket or SocketOpener(LookUps(resolve=resolve)),
+            idle_limit=idle_limit,
+            idle_age=idle_age,
         )
         self._todo: SimpleQueue[Request | None] = SimpleQueue()
         self._ended: SimpleQueue[Exchange] = SimpleQueue()

@@ -11,9 +11,10 @@ from tests.certificates import Authority, new_authority
 from tests.receiver import Receiver
 from workers.replies import Exchange, Failure, FailureKind, Reply, Request
 from workers.transport import Transport
+from workers.transport.curl import CurlTransport
 from workers.transport.requests import RequestsTransport
 
-TRANSPORTS = [pytest.param(RequestsTransport, id="requests")]
+TRANSPORTS = [pytest.param(RequestsTransport, id="requests"), pytest.param(CurlTransport, id="curl")]
 
 NewTransport = Callable[..., Transport]
 

@@ -94,12 +94,12 @@ def test_a_request_is_sent_again_once_only(sender: Sender, receiver: Receiver) -
 @pytest.mark.parametrize(
     ("death", "kind"),
     [
-        ((b"H", Do.CLOSE), FailureKind.BROKEN_ANSWER),
-        ((b"H", Pause(0.1), Do.RESET), FailureKind.CONNECTION_RESET),
+        ((b"HTTP/1.1 200 OK\r\n", Do.CLOSE), FailureKind.BROKEN_ANSWER),
+        ((b"HTTP/1.1 200 OK\r\n", Pause(0.1), Do.RESET), FailureKind.CONNECTION_RESET),
         ((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", Do.CLOSE), FailureKind.BROKEN_ANSWER),
         (HANG, FailureKind.TIMEOUT),
     ],
-    ids=["a byte of an answer came", "a byte came before the reset", "half an answer came", "it hangs"],
+    ids=["a line of an answer came", "a line came before the reset", "half an answer came", "it hangs"],
 )
 def test_a_request_is_not_sent_again_if_it_may_have_been_taken(
     sender: Sender, receiver: Receiver, death: tuple[Step, ...], kind: FailureKind

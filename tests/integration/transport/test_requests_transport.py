@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.behaviours import Answer
+from tests.behaviours import Answer, Do, Pause, Step
 from tests.dead_ports import UnansweringPort, refusing_port
 from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
@@ -128,6 +128,23 @@ def test_idle_connections_are_bounded_and_the_oldest_are_closed_first(
         for receiver in (one, two, three, three, two, one):
             assert sender.reply(receiver.url()).status == 200
         assert [receiver.connections for receiver in (one, two, three)] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("death", "kind"),
+    [
+        ((b"H", Do.CLOSE), FailureKind.BROKEN_ANSWER),
+        ((b"H", Pause(0.1), Do.RESET), FailureKind.CONNECTION_RESET),
+    ],
+)
+def test_a_request_is_not_sent_again_once_a_byte_of_an_answer_came(
+    new: Callable[..., RequestsTransport], receiver: Receiver, death: tuple[Step, ...], kind: FailureKind
+) -> None:
+    sender = Sender(new())
+    receiver.script("/", Answer(200), death)
+    assert sender.reply(receiver.url()).status == 200
+    assert sender.failure(receiver.url()) is kind
+    assert [got.connection for got in receiver.received] == [1, 1]
 
 
 def test_a_connection_idle_for_too_long_is_not_used_again(

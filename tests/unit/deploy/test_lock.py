@@ -29,7 +29,7 @@ def test_it_holds_what_the_engine_needs_and_nothing_else() -> None:
         package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     }
     needed: set[tuple[str, str]] = set()
-    waiting = [("dispatcher", ""), ("dispatcher", "server")]
+    waiting = [("dispatcher", ""), ("dispatcher", "server"), ("dispatcher", "fast")]
     while waiting:
         name, extra = wanted = waiting.pop()
         if wanted in needed:

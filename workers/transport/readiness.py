@@ -1,0 +1,99 @@
+"""Tells which sockets can be read or written, in curl's numbers: by epoll, or what the system has instead (kqueue)."""
+
+import select
+import selectors
+from contextlib import suppress
+from math import ceil
+from typing import Protocol
+
+READABLE, WRITABLE = 1, 2  # both as curl asks for them (CURL_POLL_*) and as it is told of them (CURL_CSELECT_*)
+
+# An error or a hang-up is told as both: whatever curl waits for, it will find it out by trying.
+_EVENTS = (0, select.POLLIN, select.POLLOUT, select.POLLIN | select.POLLOUT)
+
+
+class Readiness(Protocol):
+    """A set of descriptors that are watched. Never select(2), which is blind above descriptor 1,023."""
+
+    def watch(self, descriptor: int, wanted: int) -> None:
+        """Watches for `wanted`, in place of what it was watched for."""
+        ...
+
+    def unwatch(self, descriptor: int) -> None:
+        """Watches it no more; nothing happens if it is not watched, or closed."""
+        ...
+
+    def ready(self, seconds: float) -> list[tuple[int, int]]:
+        """Descriptors and what they are ready for; waits up to `seconds` for the first, not at all if negative."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EpollReadiness:
+    """For Linux.
+
+    A descriptor that is no longer wanted mostly is wanted again at once, by the next request on its connection: it
+    stays registered until something happens on it, which saves a system call for each request. That a number may mean
+    another socket by then is no danger: `watch` always asks the kernel, and registers what it does not know.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._wanted: dict[int, int] = {}  # 0: registered, but not wanted
+
+    def watch(self, descriptor: int, wanted: int) -> None:
+        if descriptor in self._wanted:
+            try:
+                self._epoll.modify(descriptor, _EVENTS[wanted])
+            except FileNotFoundError:  # it was closed, and this is another one of the same number
+                self._epoll.register(descriptor, _EVENTS[wanted])
+        else:
+            self._epoll.register(descriptor, _EVENTS[wanted])
+        self._wanted[descriptor] = wanted
+
+    def unwatch(self, descriptor: int) -> None:
+        if descriptor in self._wanted:
+            self._wanted[descriptor] = 0
+
+    def ready(self, seconds: float) -> list[tuple[int, int]]:
+        found = []
+        # Whole milliseconds upwards, or curl would be called shortly before its time again and again.
+        for descriptor, events in self._epoll.poll(ceil(seconds * 1000) / 1000 if seconds > 0 else 0):
+            if self._wanted.get(descriptor):
+                odd = events & ~(select.EPOLLIN | select.EPOLLOUT)
+                found.append((descriptor, READABLE | WRITABLE if odd else (events & 1) | (events >> 1 & 2)))
+            else:
+                self._wanted.pop(descriptor, None)
+                with suppress(OSError):
+                    self._epoll.unregister(descriptor)
+        return found
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+class SelectorReadiness:
+    """For systems with another mechanism than epoll, by the best selector of the standard library."""
+
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        self._selector = selector or selectors.DefaultSelector()
+
+    def watch(self, descriptor: int, wanted: int) -> None:
+        self.unwatch(descriptor)
+        self._selector.register(descriptor, wanted)  # EVENT_READ and EVENT_WRITE are 1 and 2, too
+
+    def unwatch(self, descriptor: int) -> None:
+        if descriptor in self._selector.get_map():
+            self._selector.unregister(descriptor)
+
+    def ready(self, seconds: float) -> list[tuple[int, int]]:
+        return [(key.fd, events) for key, events in self._selector.select(max(seconds, 0))]
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+def new_readiness() -> Readiness:
+    """What this system has."""
+    return EpollReadiness() if hasattr(select, "epoll") else SelectorReadiness()
