@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy import event as sqlalchemy_events
 from sqlalchemy.orm import Session, SessionTransaction
 
+from dispatcher.db.arrays import Element, arrays
 from dispatcher.db.session import engine_for
 from dispatcher.errors import DispatcherError, KeyReused, UnknownAccount, WrongDatabase
 from dispatcher.events import Accepted, Data, Event, Refused, check, content_digest, serialise
@@ -47,7 +48,8 @@ matched AS MATERIALIZED (
     ON s.account_id = f.account_id AND s.event_type = ANY(string_to_array(f.taking, ' '))
    AND (s.app IS NULL OR s.app = f.app)),
 counted AS (
-  SELECT f.id, (SELECT count(*) FROM matched m WHERE m.event_id = f.id)::integer AS deliveries FROM fresh f),
+  SELECT f.id, count(m.event_id)::integer AS deliveries FROM fresh f LEFT JOIN matched m ON m.event_id = f.id
+  GROUP BY f.id),
 stored AS (
   INSERT INTO dispatcher.events (id, account_id, app, type, subject, occurred_at, expires_at, delivery_count, data)
   SELECT f.id, f.account_id, f.app, f.type, f.subject, f.occurred_at, f.expires_at, c.deliveries, f.data
@@ -177,7 +179,7 @@ def _key(item: _Prepared) -> tuple[str, str]:
 
 def _columns(items: Sequence[_Prepared], settings: Settings) -> dict[str, Any]:
     now = datetime.now(UTC)
-    return {
+    columns: dict[str, list[Element]] = {
         "id": [item.id for item in items],
         "account": [item.event.account for item in items],
         "app": [item.event.app for item in items],
@@ -189,9 +191,9 @@ def _columns(items: Sequence[_Prepared], settings: Settings) -> dict[str, Any]:
         "data": [item.data for item in items],
         "key": [item.event.idempotency_key for item in items],
         "digest": [item.digest for item in items],
-        "remember": timedelta(hours=settings.idempotency_hours),
-        "scale": settings.time_scale,
     }
+    remember = timedelta(hours=settings.idempotency_hours)
+    return {**arrays(columns), "remember": remember, "scale": settings.time_scale}
 
 
 def _outcome(connection: Connection, item: _Prepared, row: Any, sent: bool, settings: Settings) -> Accepted | Refused:

@@ -22,15 +22,18 @@ _DUE = """
 _TAKEN = """
 taken AS (
   UPDATE dispatcher.deliveries d
-  SET state = 'claimed', attempt_count = attempt_count + 1, claimed_by = :me, claimed_until = now() + :span
+  SET state = 'claimed', attempt_count = attempt_count + 1, claimed_by = CAST(:me AS uuid),
+      claimed_until = now() + :span
   FROM picked WHERE d.id = picked.id AND d.state = 'ready'
   RETURNING d.id, d.webhook_id, d.attempt_count, d.schedule_step, d.batch_limit, d.event_id, d.give_up_at,
             d.due_at, picked.n, picked.failing, picked.version, {probe} AS probe)"""
 
+# In the order of the fields of `Claim`.
 _COLUMNS = """
-  t.*, e.type, e.app, e.data, now() AS claimed_at,
+  t.id::text, t.webhook_id::text, t.version, t.attempt_count, t.schedule_step, t.batch_limit, t.failing, t.probe,
+  t.event_id::text, e.type, e.app,
   -- Enqueueing never sets give_up_at beyond expires_at; a person's redelivery does, and passes it.
-  CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at"""
+  CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at, e.data, now() AS claimed_at"""
 
 # A rate's bucket holds a tenth of a second, at least one message.
 _BURST = "greatest(1, o.rate_limit / 10)"
@@ -41,7 +44,7 @@ CLAIM_READY = text(f"""
 WITH RECURSIVE hop(webhook_id, lap, n) AS (
   SELECT * FROM (
     (SELECT webhook_id, 0, 1 FROM dispatcher.deliveries
-      WHERE state = 'ready' AND webhook_id > :cursor ORDER BY webhook_id LIMIT 1)
+      WHERE state = 'ready' AND webhook_id > CAST(:cursor AS uuid) ORDER BY webhook_id LIMIT 1)
     UNION ALL
     (SELECT webhook_id, 1, 1 FROM dispatcher.deliveries WHERE state = 'ready' ORDER BY webhook_id LIMIT 1)
     LIMIT 1) first
@@ -53,7 +56,7 @@ WITH RECURSIVE hop(webhook_id, lap, n) AS (
     (SELECT d.webhook_id, 1 FROM dispatcher.deliveries d
       WHERE d.state = 'ready' AND h.lap = 0 ORDER BY d.webhook_id LIMIT 1)
     LIMIT 1) x(webhook_id, lap)
-  WHERE h.n < {HOPS} AND (x.lap = 0 OR x.webhook_id <= :cursor)),
+  WHERE h.n < {HOPS} AND (x.lap = 0 OR x.webhook_id <= CAST(:cursor AS uuid))),
 claimable AS MATERIALIZED (
   SELECT h.n, w.*, coalesce(b.pool, {Pool.NEW:d}) AS pool,
          least(coalesce(b.room, :first_window) * w.batch_size, greatest(w.batch_size, :share)) AS most
@@ -94,8 +97,8 @@ paced AS (
   WHERE r.webhook_id = p.webhook_id),
 {_TAKEN.format(probe="false")}
 SELECT v.*, {_COLUMNS}
-FROM (SELECT (SELECT webhook_id FROM picked ORDER BY n DESC LIMIT 1) AS last_claimed,
-             (SELECT webhook_id FROM hop ORDER BY n DESC LIMIT 1) AS last_visited,
+FROM (SELECT (SELECT webhook_id::text FROM picked ORDER BY n DESC LIMIT 1) AS last_claimed,
+             (SELECT webhook_id::text FROM hop ORDER BY n DESC LIMIT 1) AS last_visited,
              (SELECT count(*) FROM hop) AS visited,
              (SELECT count(*) FROM found) AS requests,
              (SELECT count(*) FROM claimable o WHERE o.rate_limit IS NOT NULL AND NOT EXISTS (

@@ -6,39 +6,41 @@ often, whatever the others have waiting. Its cost depends neither on finished ro
 A second, small statement takes what passes a closed gate: probes, and attempts that a person asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID, uuid4
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 from sqlalchemy import Connection
 
+from dispatcher.db.arrays import array
 from workers.claim_statements import CLAIM_PASSING, CLAIM_READY, HOPS
 from workers.windows import Pool, Rooms
 
 CLAIM = timedelta(minutes=2)
 LAP = 1_000  # deliveries that one lap over all due webhooks takes, about: one webhook's share is a part of it
 MOST = 200  # requests a claim brings; more gains nothing
+_HEAD = 5  # columns of a row that tell of the whole claim
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One claimed delivery with all that its attempt needs of the event; the webhook is looked up by its version.
+class Claim(NamedTuple):
+    """One claimed delivery with all that its attempt needs of the event; the webhook is looked up by its version. Ids
+    are texts: all that is done with them is to send, write and compare them.
 
     `batch_limit`: the most deliveries its request may carry, where a batch with it has failed before. `failing`: the
     webhook's gate has something to tell. `probe`: this is the one that tries a closed gate.
     """
 
-    delivery_id: UUID
-    webhook_id: UUID
+    delivery_id: str
+    webhook_id: str
     webhook_version: int
     number: int  # of this attempt
     schedule_step: int
     batch_limit: int | None
     failing: bool
     probe: bool
-    event_id: UUID
+    event_id: str
     event_type: str
     app: str | None
     expires_at: datetime | None
@@ -69,8 +71,8 @@ class Claimer:
     """Claims for one loop: it owns what it claims under its own id."""
 
     def __init__(self) -> None:
-        self.id = uuid4()
-        self._cursor = uuid4()  # loops start at different places
+        self.id = str(uuid4())
+        self._cursor = str(uuid4())  # loops start at different places
         self._turn = 0
         self._visited = 1
         self.start_lap()
@@ -91,10 +93,10 @@ class Claimer:
                 "first_window": rooms.first,
                 "share": LAP // self._visited,
                 "cursor": self._cursor,
-                "ids": "{" + ",".join([str(room.webhook_id) for room in rooms.known]) + "}",
-                "rooms": [room.free for room in rooms.known],
-                "pools": [int(room.pool) for room in rooms.known],
-                "pool_rooms": [rooms.pools.get(pool, limit) for pool in Pool],
+                "ids": array([room.webhook_id for room in rooms.known]),
+                "rooms": array([room.free for room in rooms.known]),
+                "pools": array([room.pool for room in rooms.known]),
+                "pool_rooms": array([rooms.pools.get(pool, limit) for pool in Pool]),
                 "retries_first": self._turn % 2 == 0,
                 "gates": gates,
                 "me": self.id,
@@ -103,7 +105,7 @@ class Claimer:
         ).all()
         head = rows[0]
         self._visited = max(1, head.visited)
-        claims = [_claim(row) for row in rows if row.id is not None]
+        claims = _claims([row[_HEAD:] for row in rows if row[_HEAD] is not None])
         full = head.requests >= limit
         lap_done = self._go_on(head, full=full, found=bool(claims))
         return Claimed(claims, lap_done=lap_done, full=full, paced=head.paced > 0)
@@ -111,7 +113,7 @@ class Claimer:
     def claim_passing(self, connection: Connection, limit: int) -> Sequence[Claim]:
         """Takes what passes a closed gate: of each one a probe when its time has come, and what a person asked for."""
         rows = connection.execute(CLAIM_PASSING, {"most": limit, "me": self.id, "span": CLAIM}).all()
-        return [_claim(row) for row in rows]
+        return _claims(rows)
 
     def _go_on(self, head: Any, *, full: bool, found: bool) -> bool:
         """Moves the cursor on. Says whether a whole lap is done, which can take several claims."""
@@ -124,25 +126,10 @@ class Claimer:
         return lap_done
 
 
-def _passes(start: UUID, end: UUID, mark: UUID) -> bool:
+def _passes(start: str, end: str, mark: str) -> bool:
     """Whether the way round from `start` to `end` (not counting `start`) passes `mark`."""
     return start < mark <= end if start < end else mark > start or mark <= end
 
 
-def _claim(row: Any) -> Claim:
-    return Claim(
-        delivery_id=row.id,
-        webhook_id=row.webhook_id,
-        webhook_version=row.version,
-        number=row.attempt_count,
-        schedule_step=row.schedule_step,
-        batch_limit=row.batch_limit,
-        failing=row.failing,
-        probe=row.probe,
-        event_id=row.event_id,
-        event_type=row.type,
-        app=row.app,
-        expires_at=row.expires_at,
-        data=bytes(row.data),
-        claimed_at=row.claimed_at,
-    )
+def _claims(rows: Iterable[Sequence[Any]]) -> list[Claim]:
+    return [Claim._make((*others, bytes(data), claimed_at)) for *others, data, claimed_at in rows]

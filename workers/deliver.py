@@ -13,13 +13,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from time import monotonic, sleep
-from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from dispatcher.contracts import Verdict
-from dispatcher.ids import new_id
+from dispatcher.ids import new_id_text
 from dispatcher.states import Reason
 from dispatcher.wake import AWAKE_SECONDS
 from schedules.catalog import DEFAULT
@@ -63,7 +62,7 @@ class DeliveryLoop:
         self._outcomes = Outcomes(context, self._claimer.id)
         self._windows = context.windows
         self._unsent: deque[Batch] = deque()
-        self._in_flight: dict[UUID, Batch] = {}
+        self._in_flight: dict[str, Batch] = {}
         self._claimed = 0
         self._clock = (datetime.now(UTC), monotonic())  # the database's time, and the monotonic time when it was read
         # Loops of one wake must not end their lives together.
@@ -170,14 +169,14 @@ class DeliveryLoop:
 
     def _start(self, batch: Batch) -> None:
         try:
-            request = render(batch.claims, batch.target, new_id(), scale=self._context.settings.time_scale)
+            request = render(batch.claims, batch.target, new_id_text(), scale=self._context.settings.time_scale)
             if monotonic() + request.timeout > batch.claims_end:
                 # This process stood still since its claim: somebody else may make the attempt before this one ends.
                 self._give_up(batch, Again(0))
                 return
             self._transport.send(request)
         except (RenderFailed, ValueError) as error:
-            log.warning("no callback can be made", delivery=str(batch.claims[0].delivery_id), why=str(error))
+            log.warning("no callback can be made", delivery=batch.claims[0].delivery_id, why=str(error))
             self._give_up(batch, Discard(Reason.RENDER_FAILED))
             return
         self._in_flight[request.id] = batch

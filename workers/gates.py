@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
-from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, text
 
+from dispatcher.db.arrays import array, arrays
 from schedules.gate import Gate, after_failures
 from schedules.retry import RetrySchedule
 
@@ -19,7 +19,7 @@ class Sign:
     """What one request says of its webhook. `failed`: temporarily; a rejection is an answer, so a sign of life.
     `known`: there was something to tell of the webhook's gate when the request was claimed."""
 
-    webhook_id: UUID
+    webhook_id: str
     schedule: RetrySchedule
     failed: bool
     probe: bool
@@ -32,7 +32,8 @@ SELECT id, 0, now() FROM unnest(CAST(:ids AS uuid[])) AS w(id) ON CONFLICT DO NO
 """)
 
 _LOCK = text("""
-SELECT g.*, now() AS now FROM dispatcher.gates g WHERE webhook_id = ANY(CAST(:ids AS uuid[]))
+SELECT g.*, webhook_id::text AS webhook, now() AS now FROM dispatcher.gates g
+WHERE webhook_id = ANY(CAST(:ids AS uuid[]))
 ORDER BY webhook_id FOR UPDATE
 """)
 
@@ -53,7 +54,7 @@ _RELEASE = text("UPDATE dispatcher.gates SET probe_at = now() WHERE webhook_id =
 
 def settle_gates(connection: Connection, signs: Iterable[Sign], *, threshold: int, scale: float) -> None:
     """Brings the gates up to date with what came of requests, in their order. Costs nothing while nothing fails."""
-    by_webhook: dict[UUID, list[Sign]] = {}
+    by_webhook: dict[str, list[Sign]] = {}
     for sign in signs:
         by_webhook.setdefault(sign.webhook_id, []).append(sign)
     told = {
@@ -66,21 +67,21 @@ def settle_gates(connection: Connection, signs: Iterable[Sign], *, threshold: in
     # In one order in every process: two that write the same gates must not wait for each other.
     failing = sorted(webhook_id for webhook_id, of_one in told.items() if of_one[-1].failed)
     if failing:
-        connection.execute(_BEGIN, {"ids": failing})
-    rows = connection.execute(_LOCK, {"ids": list(told)}).all()
+        connection.execute(_BEGIN, {"ids": array(failing)})
+    rows = connection.execute(_LOCK, {"ids": array(told)}).all()
     changed = {}
     for row in rows:
         before = Gate(*(getattr(row, field.name) for field in fields(Gate)))
-        after = _after(before, told[row.webhook_id], now=row.now, threshold=threshold, scale=scale)
-        changed[row.webhook_id] = after
-        _tell(row.webhook_id, before, after, row.now)
+        after = _after(before, told[row.webhook], now=row.now, threshold=threshold, scale=scale)
+        changed[row.webhook] = after
+        _tell(row.webhook, before, after, row.now)
     _write(connection, changed)
 
 
-def release_probes(connection: Connection, webhook_ids: Sequence[UUID]) -> None:
+def release_probes(connection: Connection, webhook_ids: Sequence[str]) -> None:
     """Probes that were claimed and told nothing: another may be made at once."""
     if webhook_ids:
-        connection.execute(_RELEASE, {"ids": sorted(webhook_ids)})
+        connection.execute(_RELEASE, {"ids": array(sorted(webhook_ids))})
 
 
 def _after(gate: Gate, signs: Sequence[Sign], *, now: Any, threshold: int, scale: float) -> Gate | None:
@@ -101,23 +102,23 @@ def _after(gate: Gate, signs: Sequence[Sign], *, now: Any, threshold: int, scale
     )
 
 
-def _write(connection: Connection, changed: dict[UUID, Gate | None]) -> None:
+def _write(connection: Connection, changed: dict[str, Gate | None]) -> None:
     closing = {webhook_id: gate for webhook_id, gate in changed.items() if gate is not None}
     opened = [webhook_id for webhook_id, gate in changed.items() if gate is None]
     if closing:
         columns = {field.name: [getattr(gate, field.name) for gate in closing.values()] for field in fields(Gate)}
-        connection.execute(_WRITE, {"ids": list(closing), **columns})
+        connection.execute(_WRITE, arrays({"ids": closing, **columns}))
     if opened:
-        connection.execute(_OPEN, {"ids": opened})
+        connection.execute(_OPEN, {"ids": array(opened)})
 
 
-def _tell(webhook_id: UUID, before: Gate, after: Gate | None, now: Any) -> None:
+def _tell(webhook_id: str, before: Gate, after: Gate | None, now: Any) -> None:
     was_closed = before.closed_at is not None
     is_closed = after is not None and after.closed_at is not None
     if is_closed and not was_closed:
         assert after is not None
-        log.warning("gate closed", webhook=str(webhook_id), failures=after.failures, probe_at=str(after.probe_at))
+        log.warning("gate closed", webhook=webhook_id, failures=after.failures, probe_at=str(after.probe_at))
     elif was_closed and not is_closed:
         assert before.closed_at is not None
         seconds = round((now - before.closed_at).total_seconds(), 1)
-        log.warning("gate opened", webhook=str(webhook_id), closed_for_s=seconds, probes=before.probes)
+        log.warning("gate opened", webhook=webhook_id, closed_for_s=seconds, probes=before.probes)

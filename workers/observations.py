@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import assert_never
-from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from dispatcher.ids import new_id
+from dispatcher.db.arrays import arrays
+from dispatcher.ids import new_id_text
 from schedules.notice_windows import WINDOW
 from workers.replies import Failure, Reply
 
@@ -27,11 +27,11 @@ class NoticeKind(StrEnum):
 class Observation:
     """One error that was seen. `retry_delay` is None where nothing follows."""
 
-    webhook_id: UUID
+    webhook_id: str
     kind: NoticeKind
     fingerprint: str
-    delivery_id: UUID
-    request_id: UUID | None
+    delivery_id: str
+    request_id: str | None
     retry_delay: timedelta | None
     has_contact: bool
 
@@ -53,7 +53,7 @@ def observe(connection: Connection, observations: Sequence[Observation]) -> int:
     Make it the transaction's last statement: all workers write to the same few rows while a receiver is down, and
     each waits for the other's commit.
     """
-    groups: dict[tuple[UUID, NoticeKind, str], list[Observation]] = {}
+    groups: dict[tuple[str, NoticeKind, str], list[Observation]] = {}
     for observation in observations:
         key = observation.webhook_id, observation.kind, observation.fingerprint
         groups.setdefault(key, []).append(observation)
@@ -64,18 +64,20 @@ def observe(connection: Connection, observations: Sequence[Observation]) -> int:
     counts = Counter({key: len(group) for key, group in groups.items()})
     rows = connection.execute(
         _OBSERVE,
-        {
-            "id": [new_id() for _ in told],
-            "webhook_id": [one.webhook_id for one in told],
-            "kind": [str(one.kind) for one in told],
-            "fingerprint": [one.fingerprint for one in told],
-            "delivery_id": [one.delivery_id for one in told],
-            "request_id": [one.request_id for one in told],
-            "retry_delay": [one.retry_delay for one in told],
-            "has_contact": [one.has_contact for one in told],
-            "seen": [counts[one.webhook_id, one.kind, one.fingerprint] for one in told],
-            "window": WINDOW,
-        },
+        arrays(
+            {
+                "id": [new_id_text() for _ in told],
+                "webhook_id": [one.webhook_id for one in told],
+                "kind": [str(one.kind) for one in told],
+                "fingerprint": [one.fingerprint for one in told],
+                "delivery_id": [one.delivery_id for one in told],
+                "request_id": [one.request_id for one in told],
+                "retry_delay": [one.retry_delay for one in told],
+                "has_contact": [one.has_contact for one in told],
+                "seen": [counts[one.webhook_id, one.kind, one.fingerprint] for one in told],
+            }
+        )
+        | {"window": WINDOW},
     )
     return sum(rows.scalars())
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from time import monotonic, time
 from typing import assert_never
-from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection
@@ -45,7 +44,7 @@ class Outcome:
 class Outcomes:
     """The results of one loop that are not written yet; `tally` counts the written ones."""
 
-    def __init__(self, context: Context, owner: UUID) -> None:
+    def __init__(self, context: Context, owner: str) -> None:
         self._context = context
         self._owner = owner
         self._pending: list[Outcome] = []
@@ -134,7 +133,7 @@ class Outcomes:
         threshold = self._context.settings.gate_failures
         if not threshold:
             return
-        signs: dict[UUID, Sign] = {}
+        signs: dict[str, Sign] = {}
         unsent_probes = []
         for outcome in written:
             claim, target, exchange, judgement = outcome.claim, outcome.target, outcome.exchange, outcome.judgement
@@ -153,7 +152,7 @@ class Outcomes:
         settle_gates(connection, signs.values(), threshold=threshold, scale=self._context.settings.time_scale)
         release_probes(connection, unsent_probes)
 
-    def _tell(self, told: Sequence[Outcome], mine: Set[UUID]) -> None:
+    def _tell(self, told: Sequence[Outcome], mine: Set[str]) -> None:
         """One line for the deliveries of one request that came to the same end."""
         claim, decision, exchange = told[0].claim, told[0].decision, told[0].exchange
         if len(told) == 1:
@@ -173,10 +172,10 @@ class Outcomes:
             case Split(limit):
                 line["batches_of"] = limit
         if len(told) == 1:
-            line |= {"delivery": str(claim.delivery_id), "event_id": str(claim.event_id)}
-        line["webhook"] = str(claim.webhook_id)
+            line |= {"delivery": claim.delivery_id, "event_id": claim.event_id}
+        line["webhook"] = claim.webhook_id
         if exchange is not None:
-            line["request"] = str(exchange.request.id)
+            line["request"] = exchange.request.id
         if claim.delivery_id not in mine:
             log.warning("claim lost", would_be=word, **line)
             return
@@ -184,7 +183,7 @@ class Outcomes:
         log.log(_LEVELS[word], word, **line)
 
 
-def _tellings(group: Iterable[Outcome], mine: Set[UUID]) -> Iterator[Sequence[Outcome]]:
+def _tellings(group: Iterable[Outcome], mine: Set[str]) -> Iterator[Sequence[Outcome]]:
     """The outcomes that one line tells of: those of a request that ended the same way."""
 
     def same(outcome: Outcome) -> object:

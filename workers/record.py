@@ -3,15 +3,14 @@
 A crash before it is written means one more attempt, never a lost delivery.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, assert_never
-from uuid import UUID
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias, assert_never
 
 from sqlalchemy import Connection, text
 
 from dispatcher.contracts import Verdict
-from dispatcher.ids import new_id
+from dispatcher.db.arrays import Element, arrays
+from dispatcher.ids import new_id_text
 from dispatcher.states import State
 from workers.decide import Again, Decision, Delivered, Discard, Retry, Split
 from workers.render import masked_headers
@@ -20,28 +19,28 @@ from workers.replies import Exchange, Failure, Reply
 KEPT_HEADERS = 8 * 1024
 KEPT_BODY = 4 * 1024
 
+Row: TypeAlias = tuple[Element, ...]
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+
+class Sent(NamedTuple):
     """A request that was made, for the record; several results can share one."""
 
-    webhook_id: UUID
+    webhook_id: str
     url_masked: str
     exchange: Exchange
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(NamedTuple):
     """What became of one claimed delivery.
 
     `sent` is None for what was never sent, or of which nothing is known. `counts` is False where nothing was tried,
     so that the attempt's number is used again.
     """
 
-    delivery_id: UUID
+    delivery_id: str
     number: int
     step: int
-    owner: UUID  # of the claim
+    owner: str  # of the claim
     decision: Decision
     verdict: Verdict | None = None
     sent: Sent | None = None
@@ -85,7 +84,7 @@ requested AS (
     CAST(:q_duration AS interval[])) AS q(id, webhook_id, method, url, headers, status, failure, detail,
     answer_headers, excerpt, cut, unreadable, started_at, duration)
   WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id) WHERE r.request_id = q.id))
-SELECT id FROM mine
+SELECT id::text FROM mine
 """)
 
 _DISABLE = text("""
@@ -96,104 +95,92 @@ WHERE id = :id AND enabled AND deleted_at IS NULL RETURNING id
 """)
 
 
-def record(connection: Connection, results: Sequence[Result]) -> set[UUID]:
+def record(connection: Connection, results: Sequence[Result]) -> set[str]:
     """Writes results and their requests. Returns the deliveries whose claim was still their owner's; of the others
     nothing is written: somebody else has taken over."""
     requests = {result.sent.exchange.request.id: result.sent for result in results if result.sent is not None}
-    parameters = {**_result_columns(results), **_request_columns(requests.values())}
-    return set(connection.execute(_RECORD, parameters).scalars())
+    columns = {
+        **_columns(_RESULT_COLUMNS, [_result_row(result) for result in results]),
+        **_columns(_REQUEST_COLUMNS, [_request_row(sent) for sent in requests.values()]),
+    }
+    return set(connection.execute(_RECORD, arrays(columns)).scalars())
 
 
-def disable_webhook(connection: Connection, webhook_id: UUID, reason: str) -> bool:
+def disable_webhook(connection: Connection, webhook_id: str, reason: str) -> bool:
     """A response rule's consequence. True if it was enabled until now."""
     return connection.execute(_DISABLE, {"id": webhook_id, "reason": reason}).first() is not None
 
 
-def _result_columns(results: Sequence[Result]) -> dict[str, Any]:
-    ends = [_end(result) for result in results]
-    return {
-        "id": [result.delivery_id for result in results],
-        "number": [result.number for result in results],
-        "owner": [result.owner for result in results],
-        "state": [str(end[0]) for end in ends],
-        "reason": [end[1] for end in ends],
-        "delay": [end[2] for end in ends],
-        "step": [end[3] for end in ends],
-        "unknown": [end[4] for end in ends],
-        "batch_limit": [_batch_limit(result.decision) for result in results],
-        "counts": [result.counts for result in results],
-        "verdict": [result.verdict and str(result.verdict) for result in results],
-        "outcome_unknown": [result.outcome_unknown for result in results],
-        "attempt_id": [new_id() for _ in results],
-        "request_id": [result.sent.exchange.request.id if result.sent else None for result in results],
-    }
+def _columns(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Sequence[Element]]:
+    return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
 
 
-def _end(result: Result) -> tuple[State, str | None, Any, int, int]:
-    """(state, reason, delay, schedule step, unknown outcomes in a row) that a decision leaves behind."""
+_RESULT_COLUMNS = (
+    "id", "number", "owner", "counts", "verdict", "outcome_unknown", "attempt_id", "request_id",
+    "state", "reason", "delay", "step", "unknown", "batch_limit",
+)  # fmt: skip
+
+
+def _result_row(result: Result) -> Row:
+    return (
+        result.delivery_id,
+        result.number,
+        result.owner,
+        result.counts,
+        result.verdict,
+        result.outcome_unknown,
+        new_id_text(),
+        result.sent.exchange.request.id if result.sent else None,
+        *_end(result),
+    )
+
+
+def _end(result: Result) -> Row:
+    """What a decision leaves behind: state, reason, delay, schedule step, unknown outcomes in a row, and the largest
+    batch the delivery may be in from now on (None: as it was)."""
     match result.decision:
         case Delivered():
-            return State.DELIVERED, None, None, result.step, 0
-        case Split():
-            return State.READY, None, None, result.step, 0
-        case Retry(delay, step):
-            return State.WAITING, None, delay, step, 0
+            return State.DELIVERED, None, None, result.step, 0, None
+        case Retry(delay, step, alone):
+            return State.WAITING, None, delay, step, 0, 1 if alone else None
         case Again(unknown):
-            return State.READY, None, None, result.step, unknown
+            return State.READY, None, None, result.step, unknown, None
+        case Split(limit):
+            return State.READY, None, None, result.step, 0, limit
         case Discard(reason):
-            return State.DISCARDED, str(reason), None, result.step, 0
+            return State.DISCARDED, reason, None, result.step, 0, None
         case _:
             assert_never(result.decision)
 
 
-def _batch_limit(decision: Decision) -> int | None:
-    """The largest batch a delivery may be in from now on; None: what it was."""
-    match decision:
-        case Split(limit):
-            return limit
-        case Retry(alone=True):
-            return 1
-        case _:
-            return None
-
-
-def _request_columns(requests: Iterable[Sent]) -> dict[str, Any]:
-    rows = [_request_row(sent) for sent in requests]
-    return {f"q_{name}": [row[name] for row in rows] for name in _REQUEST_COLUMNS}
-
-
 _REQUEST_COLUMNS = (
-    "id", "webhook_id", "method", "url", "headers", "status", "failure", "detail", "answer_headers", "excerpt",
-    "cut", "unreadable", "started_at", "duration",
+    "q_id", "q_webhook_id", "q_method", "q_url", "q_headers", "q_started_at", "q_duration",
+    "q_status", "q_failure", "q_detail", "q_answer_headers", "q_excerpt", "q_cut", "q_unreadable",
 )  # fmt: skip
 
 
-def _request_row(sent: Sent) -> dict[str, Any]:
+def _request_row(sent: Sent) -> Row:
     exchange = sent.exchange
-    row: dict[str, Any] = {
-        "id": exchange.request.id,
-        "webhook_id": sent.webhook_id,
-        "method": str(exchange.request.method),
-        "url": sent.url_masked,
-        "headers": masked_headers(exchange.request),
-        "started_at": exchange.started_at,
-        "duration": exchange.duration,
-        **dict.fromkeys(("status", "failure", "detail", "answer_headers", "excerpt")),
-        "cut": False,
-        "unreadable": False,
-    }
-    match exchange.outcome:
+    request = exchange.request
+    return (
+        request.id,
+        sent.webhook_id,
+        request.method,
+        sent.url_masked,
+        masked_headers(request),
+        exchange.started_at,
+        exchange.duration,
+        *_answer(exchange.outcome),
+    )
+
+
+def _answer(outcome: Reply | Failure) -> Row:
+    match outcome:
         case Reply(status, headers, body, body_cut, body_unreadable):
-            lines = "\n".join(f"{name}: {value}" for name, value in headers).replace("\0", "\ufffd")
-            row |= {
-                "status": status,
-                "answer_headers": lines[:KEPT_HEADERS],
-                "excerpt": body[:KEPT_BODY],
-                "cut": body_cut or len(body) > KEPT_BODY or len(lines) > KEPT_HEADERS,
-                "unreadable": body_unreadable,
-            }
+            lines = "\n".join([f"{name}: {value}" for name, value in headers]).replace("\0", "\ufffd")
+            cut = body_cut or len(body) > KEPT_BODY or len(lines) > KEPT_HEADERS
+            return status, None, None, lines[:KEPT_HEADERS], body[:KEPT_BODY], cut, body_unreadable
         case Failure(kind, detail):
-            row |= {"failure": str(kind), "detail": detail}
+            return None, kind, detail, None, None, False, False
         case _:
-            assert_never(exchange.outcome)
-    return row
+            assert_never(outcome)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode
-from uuid import UUID
 
 from dispatcher import __version__
 from dispatcher.contracts import Envelope, Method
@@ -25,7 +24,7 @@ class RenderFailed(Exception):
     """No callback can be made of this message for this webhook; says why, without the message."""
 
 
-def render(claims: Sequence[Claim], target: Target, request_id: UUID, *, scale: float) -> Request:
+def render(claims: Sequence[Claim], target: Target, request_id: str, *, scale: float) -> Request:
     """The request that carries these deliveries (one, or a batch) now. `scale` shortens its timeouts. Raises
     RenderFailed."""
     contract, first = target.contract, claims[0]
@@ -39,14 +38,14 @@ def render(claims: Sequence[Claim], target: Target, request_id: UUID, *, scale: 
         headers.append(("Content-Type", "application/json"))
     if len(claims) == 1:
         headers += [
-            ("Dispatcher-Event-Id", str(first.event_id)),
+            ("Dispatcher-Event-Id", first.event_id),
             ("Dispatcher-Event-Type", first.event_type),
-            ("Dispatcher-Delivery-Id", str(first.delivery_id)),
+            ("Dispatcher-Delivery-Id", first.delivery_id),
             ("Dispatcher-Attempt", str(first.number)),
         ]
     else:
         headers.append(("Dispatcher-Batch-Size", str(len(claims))))
-    headers.append(("Dispatcher-Request-Id", str(request_id)))
+    headers.append(("Dispatcher-Request-Id", request_id))
     if target.authorization is not None:
         headers.append(("Authorization", target.authorization))
     return Request(

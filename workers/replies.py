@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from uuid import UUID
 
 
 class FailureKind(StrEnum):
@@ -29,7 +28,7 @@ class Request:
     connecting included) are seconds.
     """
 
-    id: UUID
+    id: str  # a UUID
     method: str
     url: str
     headers: tuple[tuple[str, str], ...]

@@ -63,10 +63,10 @@ def _free_expired_claims(connection: Connection, scale: float) -> int:
     rows = connection.execute(_EXPIRED_CLAIMS).all()
     results = [
         Result(
-            delivery_id=row.id,
+            delivery_id=str(row.id),
             number=row.attempt_count,
             step=row.schedule_step,
-            owner=row.claimed_by,
+            owner=str(row.claimed_by),
             decision=decide_unknown(
                 SCHEDULES.get(row.schedule, DEFAULT),
                 step=row.schedule_step,
@@ -84,7 +84,7 @@ def _free_expired_claims(connection: Connection, scale: float) -> int:
         ended = isinstance(result.decision, Discard)
         log.warning(
             "claim expired, outcome unknown",
-            delivery=str(result.delivery_id),
+            delivery=result.delivery_id,
             attempt=result.number,
             becomes="discarded" if ended else "ready",
         )

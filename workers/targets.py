@@ -27,7 +27,7 @@ KEPT = 10_000
 class Target:
     """One webhook at one version."""
 
-    id: UUID
+    id: str
     version: int
     url: str
     url_masked: str
@@ -42,9 +42,9 @@ class Targets:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._kept: OrderedDict[UUID, Target] = OrderedDict()
+        self._kept: OrderedDict[str, Target] = OrderedDict()
 
-    def load(self, connection: Connection, versions: Mapping[UUID, int]) -> dict[UUID, Target]:
+    def load(self, connection: Connection, versions: Mapping[str, int]) -> dict[str, Target]:
         """The webhooks of these ids, at that version or a newer one. One that was deleted meanwhile is left out, and
         one whose secrets no key opens or whose contract cannot be read: that is told in the log and must not stop
         the others."""
@@ -62,11 +62,10 @@ class Targets:
                 self._kept.popitem(last=False)
         return found
 
-    def _read(self, connection: Connection, ids: Iterable[UUID]) -> Iterator[Target]:
+    def _read(self, connection: Connection, ids: Iterable[str]) -> Iterator[Target]:
         table = Webhook.__table__
-        rows = connection.execute(
-            select(table).where(table.c.id.in_(list(ids)), table.c.url_ciphertext.is_not(None))
-        ).all()
+        wanted = table.c.id.in_([UUID(webhook_id) for webhook_id in ids]), table.c.url_ciphertext.is_not(None)
+        rows = connection.execute(select(table).where(*wanted)).all()
         for row in rows:
             try:
                 yield self._open(row)
@@ -76,7 +75,7 @@ class Targets:
     def _open(self, row: Any) -> Target:
         contract = read_contract(row.contract)
         return Target(
-            id=row.id,
+            id=str(row.id),
             version=row.version,
             url=self._vault.decrypt(row.url_ciphertext),
             url_masked=row.url_masked,

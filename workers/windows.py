@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
-from uuid import UUID
 
 FIRST_WINDOW = 4
 QUICK = timedelta(seconds=1)
@@ -39,7 +38,7 @@ class _Window:
 class Room:
     """How many more requests a webhook may have in flight."""
 
-    webhook_id: UUID
+    webhook_id: str
     free: int
     pool: Pool
 
@@ -59,7 +58,7 @@ class Windows:
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._windows: OrderedDict[UUID, _Window] = OrderedDict()  # the ones used last at the end
+        self._windows: OrderedDict[str, _Window] = OrderedDict()  # the ones used last at the end
         self._in_flight: Counter[Pool] = Counter()
         self.others_due = False
 
@@ -92,7 +91,7 @@ class Windows:
             {pool: self.pool_room(pool) for pool in Pool},
         )
 
-    def room(self, webhook_id: UUID, now: float) -> int:
+    def room(self, webhook_id: str, now: float) -> int:
         """How many more requests this webhook may have."""
         return self._room(self._windows.get(webhook_id) or _Window(self.first_window), now)
 
@@ -105,7 +104,7 @@ class Windows:
             largest = min(largest, max(1, self._slots - self.in_flight))
         return max(0, min(largest - window.in_flight, self.pool_room(window.pool)))
 
-    def sent(self, webhook_id: UUID, now: float) -> None:
+    def sent(self, webhook_id: str, now: float) -> None:
         """A request was sent."""
         window = self._windows.get(webhook_id)
         if window is None:
@@ -116,7 +115,7 @@ class Windows:
         window.in_flight += 1
         self._in_flight[window.pool] += 1
 
-    def ended(self, webhook_id: UUID, *, failed: bool, duration: timedelta, now: float) -> None:
+    def ended(self, webhook_id: str, *, failed: bool, duration: timedelta, now: float) -> None:
         """A request has ended: `failed` is a temporary failure; a rejection is an answer like any other."""
         window = self._windows[webhook_id]
         window.in_flight -= 1

@@ -23,7 +23,7 @@ def store(count: int, **fields: Any) -> None:
 
 
 def unbounded(*webhooks: Any) -> Rooms:
-    return Rooms([Room(webhook.id, 10_000, Pool.PROVEN) for webhook in webhooks])
+    return Rooms([Room(str(webhook.id), 10_000, Pool.PROVEN) for webhook in webhooks])
 
 
 def test_first_attempts_and_late_retries_of_a_webhook_take_turns(database: Engine, settings: Settings) -> None:
@@ -34,7 +34,7 @@ def test_first_attempts_and_late_retries_of_a_webhook_take_turns(database: Engin
     claimer = Claimer()
 
     def kinds(room: int) -> list[int]:
-        rooms = Rooms([Room(webhook.id, room, Pool.PROVEN)])
+        rooms = Rooms([Room(str(webhook.id), room, Pool.PROVEN)])
         return sorted(claim.schedule_step for claim in claimer.claim(connection, rooms, 200).claims)
 
     with database.begin() as connection:
@@ -46,10 +46,10 @@ def test_either_kind_has_all_of_the_room_while_the_other_has_nothing_due(databas
     webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
     store(30)
     with database.begin() as connection:
-        assert len(Claimer().claim(connection, Rooms([Room(webhook.id, 20, Pool.PROVEN)]), 200).claims) == 20
+        assert len(Claimer().claim(connection, Rooms([Room(str(webhook.id), 20, Pool.PROVEN)]), 200).claims) == 20
     change(database, "UPDATE dispatcher.deliveries SET schedule_step = 1")
     with database.begin() as connection:
-        assert len(Claimer().claim(connection, Rooms([Room(webhook.id, 20, Pool.PROVEN)]), 200).claims) == 10
+        assert len(Claimer().claim(connection, Rooms([Room(str(webhook.id), 20, Pool.PROVEN)]), 200).claims) == 10
 
 
 def test_with_many_due_a_large_backlog_gets_no_more_of_a_lap_than_the_others(
@@ -66,8 +66,8 @@ def test_with_many_due_a_large_backlog_gets_no_more_of_a_lap_than_the_others(
             served.update(
                 claim.webhook_id for claim in claimer.claim(connection, unbounded(*webhooks, big), 200).claims
             )
-    assert served[big.id] == LAP // 10
-    assert {served[webhook.id] for webhook in webhooks} == {LAP // 10}
+    assert served[str(big.id)] == LAP // 10
+    assert {served[str(webhook.id)] for webhook in webhooks} == {LAP // 10}
 
 
 def test_a_claim_reads_no_more_beside_a_large_backlog_and_many_finished_deliveries(

@@ -72,9 +72,9 @@ def test_a_claim_takes_from_each_webhook_what_its_window_allows(database: Engine
         enqueue(RECEIVED, MESSAGE, account="acme")
     claimer = Claimer()
     with database.begin() as connection:
-        rooms = Rooms([Room(webhooks[0].id, 0, Pool.PROVEN), Room(webhooks[1].id, 9, Pool.PROVEN)])
+        rooms = Rooms([Room(str(webhooks[0].id), 0, Pool.PROVEN), Room(str(webhooks[1].id), 9, Pool.PROVEN)])
         claimed = claimer.claim(connection, rooms, 1_000)
-    taken = {webhook.id: 0 for webhook in webhooks}
+    taken = {str(webhook.id): 0 for webhook in webhooks}
     for claim in claimed.claims:
         taken[claim.webhook_id] += 1
     assert list(taken.values()) == [0, 9, 4, 4, 4, 4, 4, 4, 4, 4]
@@ -86,7 +86,7 @@ def test_claims_rotate_so_that_every_due_webhook_is_served_equally(database: Eng
     for _ in range(20):
         enqueue(RECEIVED, MESSAGE, account="acme")
     claimer = Claimer()
-    served = {webhook.id: 0 for webhook in webhooks}
+    served = {str(webhook.id): 0 for webhook in webhooks}
     for _ in range(25):
         with database.begin() as connection:
             for claim in claimer.claim(connection, Rooms(), 8).claims:
@@ -381,8 +381,8 @@ def test_a_process_that_stood_still_since_its_claim_does_not_send(
 
 
 def test_webhooks_that_fail_get_no_more_than_their_part_in_one_claim(database: Engine, settings: Settings) -> None:
-    failing = [make_webhook(database, settings, url="http://127.0.0.1:9/").id for _ in range(10)]
-    healthy = [make_webhook(database, settings, url="http://127.0.0.1:9/").id for _ in range(3)]
+    failing = [str(make_webhook(database, settings, url="http://127.0.0.1:9/").id) for _ in range(10)]
+    healthy = [str(make_webhook(database, settings, url="http://127.0.0.1:9/").id) for _ in range(3)]
     enqueue(RECEIVED, MESSAGE, account="acme")
     known = [Room(webhook_id, 1, Pool.FAILING) for webhook_id in failing]
     claimer, seen = Claimer(), set()

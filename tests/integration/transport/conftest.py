@@ -36,7 +36,7 @@ def new_transport(request: pytest.FixtureRequest) -> Iterator[NewTransport]:
 def request_to(url: str, method: str = "POST", **changes: Any) -> Request:
     """A request as the loop makes them, with short deadlines."""
     values = {"headers": (("Content-Type", "application/json"),), "body": b"[]", "connect_timeout": 2.0, "timeout": 5.0}
-    return Request(uuid4(), method, url, **{**values, **changes})
+    return Request(str(uuid4()), method, url, **{**values, **changes})
 
 
 class Sender:

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -10,15 +9,15 @@ from workers.batches import BODY_CAP, batches
 from workers.claims import Claim
 
 CLAIM = Claim(
-    delivery_id=uuid4(),
-    webhook_id=uuid4(),
+    delivery_id=str(uuid4()),
+    webhook_id=str(uuid4()),
     webhook_version=1,
     number=1,
     schedule_step=0,
     batch_limit=None,
     failing=False,
     probe=False,
-    event_id=uuid4(),
+    event_id=str(uuid4()),
     event_type="t",
     app=None,
     expires_at=None,
@@ -34,7 +33,7 @@ def cut(claims: list[Claim], size: int) -> list[int]:
 
 
 def claims(count: int, **changes: Any) -> list[Claim]:
-    return [replace(CLAIM, delivery_id=uuid4(), **changes) for _ in range(count)]
+    return [CLAIM._replace(delivery_id=str(uuid4()), **changes) for _ in range(count)]
 
 
 @pytest.mark.parametrize(

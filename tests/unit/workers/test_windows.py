@@ -1,18 +1,24 @@
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from workers.windows import FIRST_WINDOW, KEPT, Pool, Room, Windows
+
+
+def new() -> str:
+    """The id of a webhook."""
+    return str(uuid4())
+
 
 QUICK, SLOW = timedelta(milliseconds=5), timedelta(seconds=20)
 
 
-def send(windows: Windows, webhook: UUID, times: int = 1, *, now: float = 0.0) -> None:
+def send(windows: Windows, webhook: str, times: int = 1, *, now: float = 0.0) -> None:
     for _ in range(times):
         windows.sent(webhook, now)
 
 
 def answer(
-    windows: Windows, webhook: UUID, times: int = 1, *, failed: bool = False, after: timedelta = QUICK, now: float = 0.0
+    windows: Windows, webhook: str, times: int = 1, *, failed: bool = False, after: timedelta = QUICK, now: float = 0.0
 ) -> None:
     for _ in range(times):
         windows.sent(webhook, now)
@@ -20,7 +26,7 @@ def answer(
 
 
 def test_a_webhook_begins_with_the_first_window() -> None:
-    windows, webhook = Windows(64), uuid4()
+    windows, webhook = Windows(64), new()
     assert windows.room(webhook, 0) == FIRST_WINDOW
     send(windows, webhook)
     assert windows.room(webhook, 0) == FIRST_WINDOW - 1
@@ -28,7 +34,7 @@ def test_a_webhook_begins_with_the_first_window() -> None:
 
 
 def test_quick_answers_double_the_window_up_to_all_slots() -> None:
-    windows, webhook = Windows(64), uuid4()
+    windows, webhook = Windows(64), new()
     answer(windows, webhook, 1 + FIRST_WINDOW)
     assert windows.room(webhook, 0) == 2 * FIRST_WINDOW
     answer(windows, webhook, 1_000)
@@ -36,13 +42,13 @@ def test_quick_answers_double_the_window_up_to_all_slots() -> None:
 
 
 def test_slow_answers_do_not_grow_it() -> None:
-    windows, webhook = Windows(64), uuid4()
+    windows, webhook = Windows(64), new()
     answer(windows, webhook, 100, after=SLOW)
     assert windows.room(webhook, 0) == FIRST_WINDOW
 
 
 def test_while_others_are_due_one_greedy_webhook_has_half_of_the_slots_and_two_have_a_third_each() -> None:
-    windows, one, other = Windows(60), uuid4(), uuid4()
+    windows, one, other = Windows(60), new(), new()
     for webhook in (one, other):
         answer(windows, webhook, 1_000)
     assert windows.room(one, 0) == 60
@@ -54,11 +60,11 @@ def test_while_others_are_due_one_greedy_webhook_has_half_of_the_slots_and_two_h
     while windows.room(other, 0):
         send(windows, other)
     assert windows.in_flight == 45  # what is free bounds each
-    assert windows.room(uuid4(), 0) == FIRST_WINDOW
+    assert windows.room(new(), 0) == FIRST_WINDOW
 
 
 def test_a_webhook_that_stops_answering_gets_nothing_more_while_others_are_due() -> None:
-    windows, webhook = Windows(64), uuid4()
+    windows, webhook = Windows(64), new()
     answer(windows, webhook, 1_000)
     windows.others_due = True
     send(windows, webhook, 3, now=10.0)
@@ -71,7 +77,7 @@ def test_a_webhook_that_stops_answering_gets_nothing_more_while_others_are_due()
 
 
 def test_a_failure_leaves_a_window_of_one_and_a_success_opens_it_again() -> None:
-    windows, webhook = Windows(64), uuid4()
+    windows, webhook = Windows(64), new()
     answer(windows, webhook, 1_000)
     answer(windows, webhook, failed=True)
     assert windows.room(webhook, 0) == 1
@@ -81,7 +87,7 @@ def test_a_failure_leaves_a_window_of_one_and_a_success_opens_it_again() -> None
 
 def test_webhooks_that_fail_have_half_of_the_slots_together() -> None:
     windows = Windows(8)
-    failing = [uuid4() for _ in range(20)]
+    failing = [new() for _ in range(20)]
     for webhook in failing:
         answer(windows, webhook, failed=True)
     taken = 0
@@ -96,10 +102,10 @@ def test_webhooks_that_fail_have_half_of_the_slots_together() -> None:
 
 
 def test_however_many_untried_webhooks_hang_a_quarter_of_the_slots_is_left_to_those_that_answer() -> None:
-    windows, healthy = Windows(64), uuid4()
+    windows, healthy = Windows(64), new()
     answer(windows, healthy)
     for _ in range(1_000):
-        untried = uuid4()
+        untried = new()
         if windows.room(untried, 0):
             send(windows, untried)
     assert windows.in_flight == 48
@@ -111,29 +117,29 @@ def test_while_many_untried_webhooks_are_in_flight_the_next_ones_begin_with_one_
     windows = Windows(800)
     assert windows.rooms(0).first == FIRST_WINDOW
     for _ in range(25):
-        send(windows, uuid4(), FIRST_WINDOW)
+        send(windows, new(), FIRST_WINDOW)
     assert windows.rooms(0).first == 1
-    assert windows.room(uuid4(), 0) == 1
+    assert windows.room(new(), 0) == 1
 
 
 def test_counts_stay_right_when_a_webhook_turns_failing_with_requests_in_flight() -> None:
-    windows, webhook, other = Windows(8), uuid4(), uuid4()
+    windows, webhook, other = Windows(8), new(), new()
     send(windows, webhook, 4)
     windows.ended(webhook, failed=True, duration=SLOW, now=0)  # three of its requests are still in flight
     answer(windows, other, failed=True)
     assert windows.room(other, 0) == 1
     send(windows, other)
-    third = uuid4()
+    third = new()
     answer(windows, third, failed=True)
     assert windows.room(third, 0) == 0
     assert windows.in_flight == 4
 
 
 def test_webhooks_not_used_for_long_are_forgotten_but_not_what_is_in_flight() -> None:
-    windows, hanging = Windows(64), uuid4()
+    windows, hanging = Windows(64), new()
     send(windows, hanging)
     for _ in range(2 * KEPT):
-        answer(windows, uuid4())
+        answer(windows, new())
     known = windows.rooms(0).known
     assert len(known) <= KEPT + 2
     assert hanging in {room.webhook_id for room in known}
