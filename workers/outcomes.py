@@ -8,10 +8,10 @@ from itertools import groupby
 from time import monotonic, time
 from typing import assert_never
 
-import structlog
 from sqlalchemy import Connection
 
 from dispatcher.contracts import Verdict
+from dispatcher.logs import GroupLog
 from dispatcher.wake import NOTICES
 from workers.alarms import set_alarms
 from workers.claims import Claim
@@ -24,7 +24,7 @@ from workers.record import Result, Sent, disable_webhook, record
 from workers.replies import Exchange, Reply
 from workers.targets import Target
 
-log = structlog.get_logger("dispatcher.attempts")
+lines = GroupLog("dispatcher.attempts")
 
 GROUP = 200
 GROUP_SECONDS = 0.02
@@ -85,8 +85,7 @@ class Outcomes:
         delays = [outcome.decision.delay for outcome in written if isinstance(outcome.decision, Retry)]
         if delays:
             set_alarms(self._context.waker, delays, time(), self._context.settings.time_scale)
-        for told in _tellings(group, mine):
-            self._tell(told, mine)
+        lines.write([self._line(told, mine) for told in _tellings(group, mine)])
 
     def _result(self, outcome: Outcome) -> Result:
         claim, exchange, target = outcome.claim, outcome.exchange, outcome.target
@@ -152,7 +151,7 @@ class Outcomes:
         settle_gates(connection, signs.values(), threshold=threshold, scale=self._context.settings.time_scale)
         release_probes(connection, unsent_probes)
 
-    def _tell(self, told: Sequence[Outcome], mine: Set[str]) -> None:
+    def _line(self, told: Sequence[Outcome], mine: Set[str]) -> tuple[int, str, dict[str, object]]:
         """One line for the deliveries of one request that came to the same end."""
         claim, decision, exchange = told[0].claim, told[0].decision, told[0].exchange
         if len(told) == 1:
@@ -177,10 +176,9 @@ class Outcomes:
         if exchange is not None:
             line["request"] = exchange.request.id
         if claim.delivery_id not in mine:
-            log.warning("claim lost", would_be=word, **line)
-            return
+            return logging.WARNING, "claim lost", line | {"would_be": word}
         self.tally[word] += len(told)
-        log.log(_LEVELS[word], word, **line)
+        return _LEVELS[word], word, line
 
 
 def _tellings(group: Iterable[Outcome], mine: Set[str]) -> Iterator[Sequence[Outcome]]:
