@@ -63,9 +63,19 @@ class Settings(BaseSettings):
     smtp_password: Annotated[SecretStr, Field(description="Password at the mail server")] = SecretStr("")
     mail_from: Annotated[str, Field(description="Sender of problem notices")] = "Webhooks <webhooks@localhost>"
 
+    transport: Annotated[
+        Literal["auto", "curl", "requests"],
+        Field(description="What sends the requests; auto: curl where pycurl is installed, else requests"),
+    ] = "auto"
     max_in_flight: Annotated[
-        int, Field(ge=1, le=1000, description="Requests one worker child keeps in flight at once")
-    ] = 64
+        int | None,
+        Field(
+            ge=1,
+            le=5000,
+            description="Requests one worker child keeps in flight at once; default: 1000 with curl, 64 with requests "
+            "(a thread each, 1000 at most)",
+        ),
+    ] = None
     gate_failures: Annotated[
         int,
         Field(
@@ -119,10 +129,10 @@ class Settings(BaseSettings):
             raise ValueError("must be a PostgreSQL URL: postgresql://user:password@host/database")
         return SecretStr(f"postgresql+psycopg2://{rest}")
 
-    @field_validator("ca_bundle", "flower_db", mode="before")
+    @field_validator("ca_bundle", "flower_db", "max_in_flight", mode="before")
     @classmethod
-    def _empty_is_none(cls, path: object) -> object:
-        return path or None  # a line `NAME=` in an environment file means: not set
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value  # a line `NAME=` in an environment file means: not set
 
     @field_validator("broker_url")
     @classmethod

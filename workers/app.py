@@ -2,6 +2,7 @@
 
 import sys
 
+import structlog
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
@@ -14,6 +15,9 @@ from dispatcher.webhooks import open_vault
 from schedules.beat import PERIODIC
 from workers.context import Context
 from workers.stopping import ask_to_stop
+from workers.transport.choice import transport_name
+
+log = structlog.get_logger("dispatcher.worker")
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -61,6 +65,7 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
             with context.engine.begin() as connection:
                 check_migrated(connection)
                 open_vault(connection, settings)
+            transport_name(settings)
         except ConfigurationError as error:
             sys.exit(f"Error: {error}")
         finally:
@@ -68,6 +73,7 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
 
     @signals.worker_ready.connect(weak=False)
     def sweep_at_start(**_: object) -> None:
+        log.info("worker ready", transport=transport_name(settings))
         app.send_task(SWEEP, queue=QUEUES[SWEEP], expires=60)
 
     @signals.worker_shutting_down.connect(weak=False)

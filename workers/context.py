@@ -11,7 +11,7 @@ from dispatcher.webhooks import open_vault
 from workers.mail import Mailer
 from workers.targets import Targets
 from workers.transport import Transport
-from workers.transport.requests import RequestsTransport
+from workers.transport.choice import new_transport
 from workers.windows import Windows
 
 
@@ -36,7 +36,7 @@ class Context:
 
     @cached_property
     def transport(self) -> Transport:
-        return RequestsTransport(capacity=self.settings.max_in_flight, ca_bundle=self.settings.ca_bundle)
+        return new_transport(self.settings)
 
     @cached_property
     def windows(self) -> Windows:

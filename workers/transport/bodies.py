@@ -24,6 +24,8 @@ def decode_body(raw: bytes, headers: Iterable[tuple[str, str]], *, transfer_code
     several at once, data that is not what it is said to be, and `transfer_coded` bodies (a coding below the content,
     which nobody asked for) are given back as they came, marked unreadable.
     """
+    if not raw:
+        return Body(b"", False, False)
     encodings = [value.strip().lower() for name, value in headers if name.lower() == "content-encoding"]
     cut = len(raw) > BODY_CAP
     if transfer_coded:
@@ -37,8 +39,6 @@ def decode_body(raw: bytes, headers: Iterable[tuple[str, str]], *, transfer_code
             ways = [zlib.MAX_WBITS, -zlib.MAX_WBITS]  # zlib as RFC 9110 says, else bare deflate as some servers send
         case _:
             return Body(raw[:BODY_CAP], cut, True)
-    if not raw:
-        return Body(b"", False, False)
     for way in ways:
         inflating = zlib.decompressobj(way)
         try:

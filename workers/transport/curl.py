@@ -1,6 +1,7 @@
 """The transport on libcurl's multi interface: one event loop, no threads but those of the name look-ups."""
 
 import logging
+import os
 import socket
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,14 @@ import pycurl
 from workers.replies import Exchange, Failure, FailureKind, Request
 from workers.transport import AddressGuard
 from workers.transport.checks import check_request, split_url
+from workers.transport.curl_handles import HandleOptions, trusted_authorities
+from workers.transport.curl_names import Names
+from workers.transport.curl_transfers import Transfer
 from workers.transport.look_ups import LookUps, Resolve
-from workers.transport.names import Names
 from workers.transport.readiness import READABLE, new_readiness
-from workers.transport.transfers import HandleOptions, Transfer, trusted_authorities
 
 _log = logging.getLogger(__name__)
+_TLS_RECORDS = {bytes([kind]) for kind in range(20, 24)}  # how they begin, and no text does
 
 
 class CurlTransport:
@@ -103,12 +106,15 @@ class CurlTransport:
         """Waits for something to happen, until `until` (monotonic) at most, and has it dealt with."""
         until = 0 if self._ended or self._closed else min(until, self._curl_at, self._names.deadline)
         try:
+            self._bound_connections()
             for descriptor, ready in self._readiness.ready(until - monotonic()):
                 if descriptor == self._awake.fileno():
                     with suppress(BlockingIOError):
                         self._awake.recv(4096)
-                else:
+                elif ready:
                     self._multi.socket_action(descriptor, ready)
+                else:
+                    _spoil(descriptor)
             if self._curl_at <= monotonic():
                 self._curl_at = inf
                 self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
@@ -134,7 +140,6 @@ class CurlTransport:
             self._end_unsent(request, _unexpected(request, surprise), begun_at, now)
         else:
             self._active[transfer.handle] = transfer
-            self._bound_connections()
 
     def _collect(self) -> None:
         """Takes the transfers that have ended out of curl."""
@@ -160,7 +165,6 @@ class CurlTransport:
             idle.append(transfer)
         else:
             handle.close()
-        self._bound_connections()
 
     def _end_unsent(self, request: Request, failure: Failure, begun_at: float, now: float) -> None:
         duration = timedelta(seconds=now - begun_at)
@@ -220,6 +224,20 @@ class CurlTransport:
     def _wake(self) -> None:
         with suppress(OSError):  # full: awake already; closed: nobody is left to be told
             self._waker.send(b"\0")
+
+
+def _spoil(descriptor: int) -> None:
+    """Ends an idle connection on which something came unasked, before it is taken for the next request's answer.
+
+    Curl looks for such bytes itself, but not in the first second after a use. TLS and HTTP/2 have things to say
+    at any time, so only what cannot be a TLS record counts.
+    """
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as idle:
+        first = idle.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        if first and first not in _TLS_RECORDS:
+            idle.shutdown(socket.SHUT_RDWR)
+            while idle.recv(65536, socket.MSG_DONTWAIT):
+                pass
 
 
 def _unexpected(request: Request, surprise: Exception) -> Failure:

@@ -24,7 +24,10 @@ class Readiness(Protocol):
         ...
 
     def ready(self, seconds: float) -> list[tuple[int, int]]:
-        """Descriptors and what they are ready for; waits up to `seconds` for the first, not at all if negative."""
+        """Descriptors and what they are ready for; waits up to `seconds` for the first, not at all if negative.
+
+        Ready for nothing (0): something came on a descriptor that is watched no more. Not every system tells that.
+        """
         ...
 
     def close(self) -> None: ...
@@ -67,6 +70,7 @@ class EpollReadiness:
                 self._wanted.pop(descriptor, None)
                 with suppress(OSError):
                     self._epoll.unregister(descriptor)
+                found.append((descriptor, 0))
         return found
 
     def close(self) -> None:

@@ -1,0 +1,86 @@
+"""Curl's easy handles with all that is alike for requests of one method: each option costs as much as a Python call."""
+
+import ssl
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import certifi
+import pycurl
+
+from workers.transport import AddressGuard
+
+
+@dataclass(frozen=True, slots=True)
+class HandleOptions:
+    """What all handles of a transport have in common. `trusted` is a file or a folder of certificates, `idle_age`
+    seconds that a kept-alive connection may wait."""
+
+    trusted: Path
+    idle_age: float
+    guard: AddressGuard | None
+
+
+def trusted_authorities(ca_bundle: Path | None) -> Path:
+    """The file `ca_bundle`, else the system's file or folder of certificates, else certifi's file."""
+    system = ssl.get_default_verify_paths()
+    if ca_bundle is not None:
+        return ca_bundle
+    if system.cafile:
+        return Path(system.cafile)
+    if system.capath and any(Path(system.capath).iterdir()):  # a slim container image has an empty one
+        return Path(system.capath)
+    return Path(certifi.where())
+
+
+def sends_body(method: str, has_body: bool) -> bool:
+    """Whether there is a body in a request, an empty one too, which is sent as a length of 0."""
+    return has_body or method in {"POST", "PUT", "PATCH"}
+
+
+def new_handle(method: str, has_body: bool, options: HandleOptions) -> pycurl.Curl:
+    """A handle that takes nothing from the environment, follows nothing and decodes nothing."""
+    handle = pycurl.Curl()
+    handle.setopt(pycurl.NOSIGNAL, 1)
+    handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    handle.setopt(pycurl.PROXY, "")  # or one would be taken from the environment
+    handle.setopt(pycurl.NETRC, pycurl.NETRC_IGNORED)
+    handle.setopt(pycurl.FOLLOWLOCATION, 0)
+    handle.setopt(pycurl.USERAGENT, "")
+    handle.setopt(pycurl.UPLOAD_BUFFERSIZE, 16 * 1024)  # the least: each request in flight has one
+    handle.setopt(pycurl.PATH_AS_IS, 1)
+    handle.setopt(pycurl.HTTP09_ALLOWED, 0)
+    handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
+    handle.setopt(pycurl.HTTP_CONTENT_DECODING, 0)  # done by us: what is badly encoded is an answer all the same
+    handle.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+    if options.trusted.is_dir():
+        handle.unsetopt(pycurl.CAINFO)
+        handle.setopt(pycurl.CAPATH, str(options.trusted))
+    else:
+        handle.setopt(pycurl.CAINFO, str(options.trusted))
+    handle.setopt(pycurl.MAXAGE_CONN, max(1, round(options.idle_age)))
+    if sends_body(method, has_body):
+        handle.setopt(pycurl.POST, 1)
+        if method != "POST":
+            handle.setopt(pycurl.CUSTOMREQUEST, method)
+    elif method == "HEAD":
+        handle.setopt(pycurl.NOBODY, 1)
+    elif method != "GET":
+        handle.setopt(pycurl.CUSTOMREQUEST, method)
+    return handle
+
+
+def header_lines(headers: tuple[tuple[str, str], ...]) -> list[bytes]:
+    """The headers as curl takes them, and its own ones kept away."""
+    # A blank value is written with a semicolon; a name with nothing behind its colon keeps curl's own header away.
+    lines = [(f"{name}: {value}" if value.strip() else f"{name};").encode("latin-1") for name, value in headers]
+    return lines + _unwanted(tuple([name for name, _ in headers]))
+
+
+@lru_cache(maxsize=1024)  # the names are the same for all requests of a kind
+def _unwanted(names: tuple[str, ...]) -> list[bytes]:
+    lowered = {name.lower() for name in names}
+    return [b"Expect:", *(line for name, line in _CURLS_OWN.items() if name not in lowered)]
+
+
+_CURLS_OWN = {"accept": b"Accept:", "content-type": b"Content-Type:"}
