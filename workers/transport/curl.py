@@ -80,6 +80,8 @@ class CurlTransport:
 
     def wait(self, timeout: float) -> list[Exchange]:
         """What has ended, waiting up to `timeout` seconds for the first."""
+        if self._closed:
+            return []
         until = monotonic() + max(timeout, 0)
         self._step(until)
         while not self._ended and monotonic() < until:
@@ -104,7 +106,7 @@ class CurlTransport:
 
     def _step(self, until: float) -> None:
         """Waits for something to happen, until `until` (monotonic) at most, and has it dealt with."""
-        until = 0 if self._ended or self._closed else min(until, self._curl_at, self._names.deadline)
+        until = 0 if self._ended else min(until, self._curl_at, self._names.deadline)
         try:
             self._bound_connections()
             for descriptor, ready in self._readiness.ready(until - monotonic()):

@@ -1,0 +1,408 @@
+"""What only the transport on curl has: its event loop, HTTP/2, its look-ups beside it, its bounds on connections."""
+
+import gc
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic, process_time
+from typing import Any
+
+import pycurl
+import pytest
+
+from tests.behaviours import HANG, Answer
+from tests.certificates import Authority
+from tests.dead_ports import refusing_port
+from tests.http2_receiver import Http2Receiver
+from tests.integration.transport.conftest import Sender, request_to
+from tests.receiver import Receiver
+from workers.replies import Exchange, Failure, FailureKind, Reply
+from workers.transport import curl_transfers
+from workers.transport.checks import split_url
+from workers.transport.curl import CurlTransport
+
+New = Callable[..., CurlTransport]
+
+
+@pytest.fixture
+def new() -> Iterator[New]:
+    made: list[CurlTransport] = []
+
+    def make(**options: Any) -> CurlTransport:
+        made.append(CurlTransport(**options))
+        return made[-1]
+
+    yield make
+    for transport in made:
+        transport.close()
+
+
+@pytest.fixture
+def handles(monkeypatch: pytest.MonkeyPatch) -> list[pycurl.Curl]:
+    """The easy handles that are made."""
+    made: list[pycurl.Curl] = []
+    plain = curl_transfers.new_handle
+
+    def counted(*arguments: Any) -> pycurl.Curl:
+        made.append(plain(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(curl_transfers, "new_handle", counted)
+    return made
+
+
+def all_of(transport: CurlTransport, count: int) -> list[Exchange]:
+    ended: list[Exchange] = []
+    while len(ended) < count:
+        some = transport.wait(15)
+        assert some, f"{len(ended)} of {count} came back"
+        ended += some
+    return ended
+
+
+def kind(exchange: Exchange) -> FailureKind | None:
+    return getattr(exchange.outcome, "kind", None)
+
+
+# Deadlines
+
+
+@pytest.mark.parametrize("timeout", [0.05, 0.25])
+def test_a_deadline_is_held_to_some_milliseconds(new: New, receiver: Receiver, timeout: float) -> None:
+    receiver.script("/", HANG)
+    sender = Sender(new())
+    sender.reply(receiver.url("/before"))
+    durations = [sender.exchange(receiver.url(), timeout=timeout).duration.total_seconds() for _ in range(5)]
+    assert min(durations) >= timeout
+    assert min(durations) < timeout + 0.02
+
+
+def test_waiting_costs_no_cpu(new: New, receiver: Receiver) -> None:
+    receiver.script("/", HANG)
+    transport = new()
+    for _ in range(50):
+        transport.send(request_to(receiver.url(), timeout=30.0))
+    while len(receiver.received) < 50:
+        assert transport.wait(0.05) == []
+    began = process_time()
+    assert transport.wait(0.5) == []
+    assert process_time() - began < 0.1
+
+
+def test_a_wait_ends_with_the_first_answer(new: New, receiver: Receiver) -> None:
+    receiver.script("/slow", HANG)
+    transport = new()
+    transport.send(request_to(receiver.url("/slow"), timeout=30.0))
+    transport.send(request_to(receiver.url()))
+    began = monotonic()
+    assert [exchange.request.url for exchange in transport.wait(10)] == [receiver.url()]
+    assert monotonic() - began < 5
+
+
+# HTTP/2
+
+
+def test_http_2_is_spoken_where_tls_negotiates_it(new: New, authority: Authority) -> None:
+    with Http2Receiver(authority.server("localhost")) as receiver:
+        sender = Sender(new(ca_bundle=authority.bundle))
+        for _ in range(3):
+            assert sender.reply(f"https://localhost:{receiver.port}/hook", body=b'{"a":1}') == Reply(200, (), b"taken")
+        assert (receiver.connections, receiver.streams, receiver.bodies) == (1, 3, [b'{"a":1}'] * 3)
+
+
+def test_many_requests_share_a_connection_of_http_2(new: New, authority: Authority) -> None:
+    with Http2Receiver(authority.server("localhost")) as receiver:
+        transport = new(ca_bundle=authority.bundle)
+        url = f"https://localhost:{receiver.port}/"
+        Sender(transport).reply(url)
+        for _ in range(40):
+            transport.send(request_to(url))
+        assert {getattr(exchange.outcome, "status", None) for exchange in all_of(transport, 40)} == {200}
+        assert (receiver.connections, receiver.streams) == (1, 41)
+
+
+def test_http_1_is_spoken_where_tls_does_not_offer_more(new: New, authority: Authority) -> None:
+    with Receiver(tls=authority.server("localhost")) as receiver:
+        assert Sender(new(ca_bundle=authority.bundle)).reply(f"https://localhost:{receiver.port}/").status == 200
+        assert receiver.received[0].head.startswith(b"POST / HTTP/1.1\r\n")
+
+
+# Nothing from the environment, nothing but HTTP
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/", "telnet://127.0.0.1:1/", "dict://x/"])
+def test_curl_itself_refuses_all_but_http(new: New, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr("workers.transport.curl.check_request", lambda request: None)
+    monkeypatch.setattr("workers.transport.curl.split_url", lambda _: split_url("http://127.0.0.1/"))
+    outcome = Sender(new()).exchange(url).outcome
+    assert outcome == Failure(FailureKind.BROKEN_ANSWER, "not a valid HTTP answer (curl error 1)")
+
+
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
+def test_tls_below_1_2_is_refused(new: New, authority: Authority, version: str) -> None:
+    server = authority.server("127.0.0.1")
+    server.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSVersion"):
+        server.minimum_version = server.maximum_version = getattr(ssl.TLSVersion, version)
+    with Receiver(tls=server) as receiver:
+        assert Sender(new(ca_bundle=authority.bundle)).failure(receiver.url()) is FailureKind.TLS
+
+
+# Connections and handles
+
+
+def test_nothing_waits_inside_curl_for_a_connection(new: New, receiver: Receiver) -> None:
+    gate = receiver.gate()
+    receiver.script("/held", (gate, *Answer(200).steps()))
+    transport = new(capacity=300)
+    for _ in range(300):
+        transport.send(request_to(receiver.url("/held"), timeout=30.0))
+    while len(receiver.received) < 300:  # one host, all at once
+        assert transport.wait(0.05) == []
+    gate.open()
+    assert {getattr(exchange.outcome, "status", None) for exchange in all_of(transport, 300)} == {200}
+
+
+def test_idle_connections_are_bounded_and_the_oldest_are_closed_first(new: New) -> None:
+    sender = Sender(new(idle_limit=2))
+    with Receiver() as one, Receiver() as two, Receiver() as three:
+        for receiver in (one, two, three, three, two, one):
+            assert sender.reply(receiver.url()).status == 200
+        assert [receiver.connections for receiver in (one, two, three)] == [2, 1, 1]
+
+
+def test_a_busy_transport_keeps_its_connections_above_the_limit_for_idle_ones(new: New) -> None:
+    with Receiver() as hanging, Receiver() as quick:
+        hanging.script("/", HANG)
+        transport = new(idle_limit=4)
+        for _ in range(20):
+            transport.send(request_to(hanging.url(), timeout=30.0))
+        while len(hanging.received) < 20:
+            assert transport.wait(0.05) == []
+        sender = Sender(transport)
+        assert [sender.reply(quick.url()).status for _ in range(10)] == [200] * 10
+        assert quick.connections == 1
+
+
+def test_a_connection_idle_for_too_long_is_not_used_again(new: New, receiver: Receiver) -> None:
+    sender = Sender(new(idle_age=1))
+    sender.reply(receiver.url())
+    threading.Event().wait(2.1)  # the age itself is what is tested; curl counts whole seconds
+    sender.reply(receiver.url())
+    assert [got.connection for got in receiver.received] == [1, 2]
+
+
+def test_handles_are_used_again_and_hold_on_to_no_large_body(
+    new: New, receiver: Receiver, handles: list[pycurl.Curl]
+) -> None:
+    sender = Sender(new())
+    for size in (10, 500_000, 10):
+        sender.reply(receiver.url(), body=b"b" * size)
+    assert len(handles) == 1
+    bodies = [bytes([number]) * 4_000_000 for number in range(8)]
+    for body in bodies:
+        sender.transport.send(request_to(receiver.url(), body=body))
+    assert isinstance(sender.transport, CurlTransport)
+    all_of(sender.transport, 8)
+    del bodies, body
+    gc.collect()
+    assert len(handles) == 8
+    assert not [kept for kept in gc.get_objects() if isinstance(kept, bytes) and len(kept) == 4_000_000]
+
+
+def test_one_method_after_another_on_a_connection_keeps_to_its_own_form(new: New, receiver: Receiver) -> None:
+    sender = Sender(new())
+    for method, body in [
+        ("POST", b"1"),
+        ("GET", None),
+        ("PUT", b"22"),
+        ("DELETE", None),
+        ("POST", None),
+        ("GET", b"4"),
+    ]:
+        assert sender.reply(receiver.url(), method, body=body).status == 200
+    assert [(got.method, got.header("Content-Length"), got.body) for got in receiver.received] == [
+        ("POST", "1", b"1"),
+        ("GET", None, b""),
+        ("PUT", "2", b"22"),
+        ("DELETE", None, b""),
+        ("POST", "0", b""),
+        ("GET", "1", b"4"),
+    ]
+    assert receiver.connections == 1
+
+
+def test_bytes_on_an_idle_connection_of_tls_do_not_end_it(new: New, authority: Authority) -> None:
+    with Http2Receiver(authority.server("localhost")) as receiver:  # it sends a PING after every answer
+        transport = new(ca_bundle=authority.bundle)
+        for _ in range(3):
+            Sender(transport).reply(f"https://localhost:{receiver.port}/")
+            transport.wait(0.05)
+        assert receiver.connections == 1
+
+
+# The guard
+
+
+def test_a_guard_is_asked_for_every_address_and_its_refusal_is_not_the_receivers(new: New, receiver: Receiver) -> None:
+    asked: list[str] = []
+
+    def refuse(address: str) -> bool:
+        asked.append(address)
+        return False
+
+    sender = Sender(new(guard=refuse, resolve=addresses("127.0.0.1", "::1")))
+    for url in (receiver.url(), f"http://two.example:{receiver.port}/"):
+        outcome = sender.exchange(url).outcome
+        assert outcome == Failure(FailureKind.UNREACHABLE, "an address that may not be used")
+    assert asked[0] == "127.0.0.1"
+    assert set(asked) == {"127.0.0.1", "::1"}
+    assert receiver.connections == 0
+
+
+def test_the_next_address_is_tried_when_the_guard_refuses_one(new: New, receiver: Receiver) -> None:
+    sender = Sender(new(guard=lambda address: address != "192.0.2.1", resolve=addresses("192.0.2.1", "127.0.0.1")))
+    assert sender.reply(f"http://two.example:{receiver.port}/").status == 200
+
+
+def test_a_refusal_by_the_receiver_is_one_under_a_guard_too(new: New) -> None:
+    assert Sender(new(guard=lambda _: True)).failure(f"http://127.0.0.1:{refusing_port()}/") is (
+        FailureKind.CONNECTION_REFUSED
+    )
+
+
+# Look-ups
+
+
+def addresses(*texts: str) -> Callable[..., Any]:
+    """A resolver that finds these for every name."""
+
+    def resolve(_host: str, port: int, **_: Any) -> Any:
+        return [entry for text in texts for entry in socket.getaddrinfo(text, port, type=socket.SOCK_STREAM)]
+
+    return resolve
+
+
+def test_a_name_is_looked_up_once_for_many_requests(new: New, receiver: Receiver) -> None:
+    asked: list[str] = []
+
+    def resolve(host: str, port: int, **_: Any) -> Any:
+        asked.append(host)
+        return addresses("127.0.0.1")(host, port)
+
+    transport = new(resolve=resolve)
+    for _ in range(2):
+        for _ in range(30):
+            transport.send(request_to(f"http://busy.example:{receiver.port}/"))
+        assert {kind(exchange) for exchange in all_of(transport, 30)} == {None}
+    assert asked == ["busy.example"]
+
+
+@pytest.mark.parametrize("host", ["trailing.dot.example.", "UPPER.example", "under_score.example", "name.localhost"])
+def test_curl_never_looks_a_name_up_itself(new: New, receiver: Receiver, host: str) -> None:
+    sender = Sender(new(resolve=addresses("127.0.0.1")))
+    assert sender.reply(f"http://{host}:{receiver.port}/").status == 200
+
+
+def test_a_name_that_moved_is_followed_by_the_handle_that_knew_it(
+    new: New, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, handles: list[pycurl.Curl]
+) -> None:
+    monkeypatch.setattr("workers.transport.curl_names.KEPT_SECONDS", 0.0)
+    with Receiver(host="127.0.0.2") as other:
+        places = ["127.0.0.1", "127.0.0.2"]
+        ports = {"127.0.0.1": receiver.port, "127.0.0.2": other.port}
+        sender = Sender(new(resolve=lambda host, port, **_: addresses(places.pop(0))(host, port)))
+        assert sender.reply(f"http://moves.example:{ports['127.0.0.1']}/").status == 200
+        assert sender.reply(f"http://moves.example:{ports['127.0.0.2']}/").status == 200
+        assert sender.reply(receiver.url()).status == 200  # an address after a name
+    assert len(handles) == 1
+
+
+# Surprises
+
+
+@pytest.mark.parametrize("where", ["_end_head", "_reply"])
+def test_a_surprise_comes_back_as_a_failure_and_tells_no_secret(
+    new: New,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    where: str,
+) -> None:
+    def surprising(*_: object) -> None:
+        raise KeyError("secret")
+
+    receiver.script("/", Answer(200, body=b"body"))
+    transport = new()
+    with monkeypatch.context() as broken, caplog.at_level(logging.ERROR):
+        broken.setattr(curl_transfers.Transfer, where, surprising)
+        assert Sender(transport).exchange(receiver.url()).outcome == Failure(
+            FailureKind.BROKEN_ANSWER, "unexpected KeyError"
+        )
+    assert "KeyError" in caplog.text
+    assert "secret" not in caplog.text + "".join(capfd.readouterr())
+    assert Sender(new()).reply(receiver.url()).status == 200
+
+
+def test_a_surprising_guard_refuses(new: New, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    def surprising(_: str) -> bool:
+        raise KeyError("secret")
+
+    with caplog.at_level(logging.ERROR):
+        outcome = Sender(new(guard=surprising)).exchange(receiver.url()).outcome
+    assert outcome == Failure(FailureKind.BROKEN_ANSWER, "unexpected KeyError")
+    assert receiver.connections == 0
+
+
+def test_a_request_that_curl_does_not_take_comes_back(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.transport.curl_transfers.header_lines", lambda _: [object()])
+    assert Sender(new()).failure("http://127.0.0.1:9/") is FailureKind.BROKEN_ANSWER
+
+
+def test_everything_in_flight_comes_back_when_curl_itself_fails(new: New, receiver: Receiver) -> None:
+    receiver.script("/", HANG)
+    transport = new()
+    for _ in range(5):
+        transport.send(request_to(receiver.url(), timeout=30.0))
+    while len(receiver.received) < 5:
+        assert transport.wait(0.05) == []
+
+    class Broken:
+        def info_read(self) -> None:
+            raise pycurl.error(pycurl.E_MULTI_INTERNAL_ERROR, "secret")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(plain, name)
+
+    plain = transport._multi
+    transport._multi = Broken()
+    transport.send(request_to(receiver.url("/one-more")))
+    assert {exchange.outcome for exchange in all_of(transport, 6)} == {
+        Failure(FailureKind.BROKEN_ANSWER, "unexpected error")
+    }
+    assert Sender(transport).reply(receiver.url("/next")).status == 200
+
+
+def test_closing_in_the_middle_leaves_nothing_open(new: New, receiver: Receiver) -> None:
+    receiver.script("/held", HANG)
+    released = threading.Event()
+
+    def hang(*_: Any, **__: Any) -> Any:
+        released.wait(10)
+        raise OSError
+
+    transport = new(resolve=hang)
+    for number in range(5):
+        transport.send(request_to(receiver.url("/held"), timeout=30.0))
+        transport.send(request_to(f"http://hanging-{number}.example/", timeout=30.0))
+    while len(receiver.received) < 5:
+        assert transport.wait(0.05) == []
+    began = monotonic()
+    transport.close()
+    released.set()  # the look-ups tell a transport that is closed
+    assert transport.wait(0) == []
+    assert monotonic() - began < 1
+    gc.collect()  # a descriptor left open would be a ResourceWarning, which fails the test
