@@ -40,6 +40,11 @@ class Outcome:
     exchange: Exchange | None = None
     judgement: Judgement | None = None
 
+    @property
+    def attempt(self) -> tuple[str, int]:
+        """The delivery and the attempt's number."""
+        return self.claim.delivery_id, self.claim.number
+
 
 class Outcomes:
     """The results of one loop that are not written yet; `tally` counts the written ones."""
@@ -76,7 +81,7 @@ class Outcomes:
         group = self._pending
         with self._context.engine.begin() as connection:
             mine = record(connection, [self._result(outcome) for outcome in group])
-            written = [outcome for outcome in group if outcome.claim.delivery_id in mine]
+            written = [outcome for outcome in group if outcome.attempt in mine]
             mails_owed = observe(connection, list(self._observations(connection, written)))
             self._settle_gates(connection, written)
         self._pending, self.write_at = [], float("inf")
@@ -151,7 +156,7 @@ class Outcomes:
         settle_gates(connection, signs.values(), threshold=threshold, scale=self._context.settings.time_scale)
         release_probes(connection, unsent_probes)
 
-    def _line(self, told: Sequence[Outcome], mine: Set[str]) -> tuple[int, str, dict[str, object]]:
+    def _line(self, told: Sequence[Outcome], mine: Set[tuple[str, int]]) -> tuple[int, str, dict[str, object]]:
         """One line for the deliveries of one request that came to the same end."""
         claim, decision, exchange = told[0].claim, told[0].decision, told[0].exchange
         if len(told) == 1:
@@ -175,19 +180,19 @@ class Outcomes:
         line["webhook"] = claim.webhook_id
         if exchange is not None:
             line["request"] = exchange.request.id
-        if claim.delivery_id not in mine:
+        if told[0].attempt not in mine:
             return logging.WARNING, "claim lost", line | {"would_be": word}
         self.tally[word] += len(told)
         return _LEVELS[word], word, line
 
 
-def _tellings(group: Iterable[Outcome], mine: Set[str]) -> Iterator[Sequence[Outcome]]:
+def _tellings(group: Iterable[Outcome], mine: Set[tuple[str, int]]) -> Iterator[Sequence[Outcome]]:
     """The outcomes that one line tells of: those of a request that ended the same way."""
 
     def same(outcome: Outcome) -> object:
         exchange = outcome.exchange
         one = exchange.request.id if exchange is not None else outcome.claim.delivery_id
-        return one, outcome.decision, outcome.claim.delivery_id in mine
+        return one, outcome.decision, outcome.attempt in mine
 
     for _, alike in groupby(group, key=same):
         yield list(alike)

@@ -68,11 +68,11 @@ mine AS (
       finished_at = CASE WHEN r.state IN ('delivered', 'discarded') THEN now() END
   FROM result r
   WHERE d.id = r.id AND d.state = 'claimed' AND d.claimed_by = r.owner AND d.attempt_count = r.number
-  RETURNING d.id),
+  RETURNING d.id, r.number),
 attempted AS (
   INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict, outcome_unknown)
   SELECT r.id, r.number, r.attempt_id, r.request_id, r.verdict, r.outcome_unknown
-  FROM result r JOIN mine USING (id) WHERE r.counts),
+  FROM result r JOIN mine USING (id, number) WHERE r.counts),
 requested AS (
   INSERT INTO dispatcher.requests (id, webhook_id, method, url_masked, headers_masked, status, failure,
     failure_detail, answer_headers, answer_excerpt, answer_cut, answer_unreadable, started_at, duration)
@@ -83,8 +83,8 @@ requested AS (
     CAST(:q_cut AS boolean[]), CAST(:q_unreadable AS boolean[]), CAST(:q_started_at AS timestamptz[]),
     CAST(:q_duration AS interval[])) AS q(id, webhook_id, method, url, headers, status, failure, detail,
     answer_headers, excerpt, cut, unreadable, started_at, duration)
-  WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id) WHERE r.request_id = q.id))
-SELECT id::text FROM mine
+  WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.request_id = q.id))
+SELECT id::text, number FROM mine
 """)
 
 _DISABLE = text("""
@@ -95,15 +95,15 @@ WHERE id = :id AND enabled AND deleted_at IS NULL RETURNING id
 """)
 
 
-def record(connection: Connection, results: Sequence[Result]) -> set[str]:
-    """Writes results and their requests. Returns the deliveries whose claim was still their owner's; of the others
-    nothing is written: somebody else has taken over."""
+def record(connection: Connection, results: Sequence[Result]) -> set[tuple[str, int]]:
+    """Writes results and their requests. Returns the attempts (delivery, number) whose claim was still their
+    owner's; of the others nothing is written: somebody else has taken over, or the same loop with a later attempt."""
     requests = {result.sent.exchange.request.id: result.sent for result in results if result.sent is not None}
     columns = {
         **_columns(_RESULT_COLUMNS, [_result_row(result) for result in results]),
         **_columns(_REQUEST_COLUMNS, [_request_row(sent) for sent in requests.values()]),
     }
-    return set(connection.execute(_RECORD, arrays(columns)).scalars())
+    return {(row.id, row.number) for row in connection.execute(_RECORD, arrays(columns))}
 
 
 def disable_webhook(connection: Connection, webhook_id: str, reason: str) -> bool:

@@ -17,7 +17,7 @@ LEAST_CONNECT_SECONDS, LEAST_SECONDS = 1.0, 2.0
 MAX_GET_URL = 8 * 1024
 USER_AGENT = f"Dispatcher/{__version__}"
 
-_SECRET_HEADERS = frozenset({"authorization"})
+_SECRET_HEADERS = frozenset({"Authorization"})  # spelled as `render` does
 
 
 class RenderFailed(Exception):
@@ -62,8 +62,10 @@ def render(claims: Sequence[Claim], target: Target, request_id: str, *, scale: f
 def masked_headers(request: Request) -> str:
     """The request's headers as they may be kept and shown, one `Name: value` a line."""
     return "\n".join(
-        f"{name}: {value.partition(' ')[0]} ***" if name.lower() in _SECRET_HEADERS else f"{name}: {value}"
-        for name, value in request.headers
+        [
+            f"{name}: {value.partition(' ')[0]} ***" if name in _SECRET_HEADERS else f"{name}: {value}"
+            for name, value in request.headers
+        ]
     )
 
 

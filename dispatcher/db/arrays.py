@@ -4,7 +4,7 @@ psycopg2 would write a list as `ARRAY[...]`, each element a constant that the se
 hundreds of rows that costs more than what is done with them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
@@ -12,14 +12,15 @@ from uuid import UUID
 Element: TypeAlias = str | int | float | bytes | UUID | datetime | timedelta | None
 
 
-def array(values: Iterable[Element]) -> str:
+def array(values: Collection[Element]) -> str:
     """The literal of a one-dimensional array; the statement casts it to its type. A `str` is quoted, so any text can
     stand in it; `bytes` are for `bytea[]`, a `timedelta` for `interval[]`, a `StrEnum` is its value. Raises ValueError
     for a text that PostgreSQL cannot hold (NUL)."""
-    return "{" + ",".join([_element(value) for value in values]) + "}"
+    written = {value: _element(value) for value in dict.fromkeys(values)}  # most columns repeat a few values
+    return "{" + ",".join([written[value] for value in values]) + "}"
 
 
-def arrays(columns: Mapping[str, Iterable[Element]]) -> dict[str, str]:
+def arrays(columns: Mapping[str, Collection[Element]]) -> dict[str, str]:
     """The same for each of several parameters."""
     return {name: array(values) for name, values in columns.items()}
 

@@ -39,6 +39,7 @@ class Target(NamedTuple):
 
 
 @lru_cache(maxsize=4096)  # one webhook's URL is taken apart for each of its requests
+@lru_cache(4_096)
 def split_url(url: str) -> Target:
     """Takes an absolute http or https URL apart; a fragment is left out.
 
@@ -67,19 +68,19 @@ def check_request(request: Request) -> None:
         raise ValueError("the method is not of capital letters")
     split_url(request.url)
     _check_names(tuple([name for name, _ in request.headers]))
-    if not _VALUE.fullmatch("".join([value for _, value in request.headers])):  # all at once, as this is done so often
+    if not _VALUE.fullmatch("".join([value for _, value in request.headers])):
         name = next(name for name, value in request.headers if not _VALUE.fullmatch(value))
         raise ValueError(f"the value of header {name} has characters that are not allowed")
     if not (0 < request.connect_timeout < 86_400 and 0 < request.timeout < 86_400):
         raise ValueError("timeouts are more than no second and less than a day")
 
 
-@lru_cache(maxsize=1024)  # the names are the same for all requests of a kind
-def _check_names(names: tuple[str, ...]) -> None:
-    if not all(_NAME.fullmatch(name) for name in names):
+@lru_cache(256)  # they are the same for every request of a webhook
+def _check_names(given: tuple[str, ...]) -> None:
+    if not all(map(_NAME.fullmatch, given)):
         raise ValueError("a header name has characters that are not allowed")
-    lowered = {name.lower() for name in names}
-    if len(lowered) != len(names):
+    names = {name.lower() for name in given}
+    if len(names) != len(given):
         raise ValueError("a header name comes twice")
-    if not lowered.isdisjoint(RESERVED_HEADERS):
-        raise ValueError(f"headers that are the transport's: {', '.join(sorted(lowered & RESERVED_HEADERS))}")
+    if not names.isdisjoint(RESERVED_HEADERS):
+        raise ValueError(f"headers that are the transport's: {', '.join(sorted(names & RESERVED_HEADERS))}")

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts import find_account
+from dispatcher.contracts import Verdict
 from dispatcher.deliveries import redeliver
 from dispatcher.settings import Settings
 from tests.behaviours import Answer, final
@@ -34,6 +35,8 @@ from tests.receiver import Receiver
 from workers import deliver
 from workers.claims import Claimer
 from workers.context import Context
+from workers.decide import Delivered, Retry
+from workers.record import Result, record
 from workers.sweep import sweep
 from workers.upkeep import upkeep
 from workers.windows import Pool, Room, Rooms
@@ -439,3 +442,24 @@ def test_a_redelivery_passes_the_events_own_deadline(database: Engine, settings:
         redeliver(session, find_account(session, "acme"), delivery.id, time_scale=1)
     deliver_all(settings)
     assert [row.state for row in deliveries(database)] == ["delivered"]
+
+
+def test_of_two_attempts_in_one_group_only_the_one_whose_claim_lasts_is_written(
+    database: Engine, settings: Settings
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/")
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    claimer = Claimer()
+    with database.begin() as connection:
+        (lost,) = claimer.claim(connection, Rooms(), 1).claims
+    change(database, "UPDATE dispatcher.deliveries SET claimed_until = now()")
+    sweep(Context(settings))
+    with database.begin() as connection:
+        (mine,) = claimer.claim(connection, Rooms(), 1).claims
+        results = [
+            Result(claim.delivery_id, claim.number, 0, claimer.id, decision, Verdict.ACKNOWLEDGED)
+            for claim, decision in ((lost, Retry(timedelta(seconds=90), 1)), (mine, Delivered()))
+        ]
+        assert record(connection, results) == {(mine.delivery_id, 2)}
+    assert [(row.number, row.outcome_unknown) for row in attempts(database)] == [(1, True), (2, False)]
+    assert [(row.state, row.schedule_step) for row in deliveries(database)] == [("delivered", 0)]
