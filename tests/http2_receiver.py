@@ -4,6 +4,7 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
+from time import sleep
 from types import TracebackType
 from typing import Self
 
@@ -15,9 +16,11 @@ STATUS_200 = b"\x88"  # the eighth entry of HPACK's static table
 
 class Http2Receiver:
     """Counts connections (`connections`) and streams (`streams`), and keeps the body of each request (`bodies`).
-    After every answer it sends a PING, as servers do on connections that are idle."""
+    Soon after every answer it sends a PING, as servers do on connections that are idle. Without `answers` it only
+    reads."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, *, answers: bool = True) -> None:
+        self._answers = answers
         tls.set_alpn_protocols(["h2", "http/1.1"])
         self._listening = tls.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
         self.port: int = self._listening.getsockname()[1]
@@ -64,11 +67,13 @@ class Http2Receiver:
                     bodies[stream] += payload
                 if kind in {HEADERS, DATA} and flags & END_STREAM:
                     self.bodies.append(bodies.pop(stream))
-                    connection.sendall(
-                        _frame(HEADERS, END_HEADERS, stream, STATUS_200)
-                        + _frame(DATA, END_STREAM, stream, b"taken")
-                        + _frame(PING, 0, 0, bytes(8))
-                    )
+                    if self._answers:
+                        connection.sendall(
+                            _frame(HEADERS, END_HEADERS, stream, STATUS_200)
+                            + _frame(DATA, END_STREAM, stream, b"taken")
+                        )
+                        sleep(0.01)
+                        connection.sendall(_frame(PING, 0, 0, bytes(8)))
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

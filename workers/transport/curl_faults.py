@@ -27,8 +27,7 @@ def failure_of(handle: pycurl.Curl, code: int, message: str, *, received: bool) 
     system_error = handle.getinfo(pycurl.OS_ERRNO)
     match code:
         case pycurl.E_OPERATION_TIMEDOUT:
-            # Nothing was sent: it was still connecting, if not stuck on a kept-alive connection ("Operation ...").
-            if not handle.getinfo(pycurl.REQUEST_SIZE) and not message.startswith("Operation"):
+            if not handle.getinfo(pycurl.REQUEST_SIZE):  # nothing was sent yet
                 return Failure(FailureKind.CONNECT_TIMEOUT, "no connection in the time to connect")
             return Failure(FailureKind.TIMEOUT, "no complete answer within the deadline")
         case pycurl.E_COULDNT_RESOLVE_HOST:

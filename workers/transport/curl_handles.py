@@ -39,19 +39,18 @@ def sends_body(method: str, has_body: bool) -> bool:
 
 
 def new_handle(method: str, has_body: bool, options: HandleOptions) -> pycurl.Curl:
-    """A handle that takes nothing from the environment, follows nothing and decodes nothing."""
+    """A handle that takes nothing from the environment and follows nothing. It asks for no encoding, so curl decodes
+    none: what is badly encoded is an answer all the same."""
     handle = pycurl.Curl()
     handle.setopt(pycurl.NOSIGNAL, 1)
     handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     handle.setopt(pycurl.PROXY, "")  # or one would be taken from the environment
-    handle.setopt(pycurl.NETRC, pycurl.NETRC_IGNORED)
     handle.setopt(pycurl.FOLLOWLOCATION, 0)
     handle.setopt(pycurl.USERAGENT, "")
     handle.setopt(pycurl.UPLOAD_BUFFERSIZE, 16 * 1024)  # the least: each request in flight has one
     handle.setopt(pycurl.PATH_AS_IS, 1)
     handle.setopt(pycurl.HTTP09_ALLOWED, 0)
     handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
-    handle.setopt(pycurl.HTTP_CONTENT_DECODING, 0)  # done by us: what is badly encoded is an answer all the same
     handle.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
     if options.trusted.is_dir():
         handle.unsetopt(pycurl.CAINFO)

@@ -67,6 +67,7 @@ class Transfer:
             request, self._outcome(code, message), self._started_at, timedelta(seconds=now - self.begun_at)
         )
         self._lines, self._body = [], []
+        del self.request
         if request.body is not None and len(request.body) > _LARGE:
             self.handle.setopt(pycurl.POSTFIELDS, b"")
         return exchange

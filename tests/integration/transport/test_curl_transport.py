@@ -12,7 +12,7 @@ from typing import Any
 import pycurl
 import pytest
 
-from tests.behaviours import HANG, Answer
+from tests.behaviours import HANG, Answer, final, interim
 from tests.certificates import Authority
 from tests.dead_ports import refusing_port
 from tests.http2_receiver import Http2Receiver
@@ -91,6 +91,15 @@ def test_waiting_costs_no_cpu(new: New, receiver: Receiver) -> None:
     assert process_time() - began < 0.1
 
 
+def test_an_idle_connection_that_is_closed_costs_no_cpu(new: New, receiver: Receiver) -> None:
+    transport = new()
+    Sender(transport).reply(receiver.url())
+    receiver.close_idle()
+    began = process_time()
+    assert transport.wait(0.5) == []
+    assert process_time() - began < 0.1
+
+
 def test_a_wait_ends_with_the_first_answer(new: New, receiver: Receiver) -> None:
     receiver.script("/slow", HANG)
     transport = new()
@@ -99,6 +108,12 @@ def test_a_wait_ends_with_the_first_answer(new: New, receiver: Receiver) -> None
     began = monotonic()
     assert [exchange.request.url for exchange in transport.wait(10)] == [receiver.url()]
     assert monotonic() - began < 5
+
+
+@pytest.mark.parametrize(("count", "failure"), [(50, None), (51, FailureKind.BROKEN_ANSWER)])
+def test_interim_answers_are_bounded(new: New, receiver: Receiver, count: int, failure: FailureKind | None) -> None:
+    receiver.script("/", (interim(103) * count + final(200),))
+    assert kind(Sender(new()).exchange(receiver.url())) is failure
 
 
 # HTTP/2
@@ -121,6 +136,14 @@ def test_many_requests_share_a_connection_of_http_2(new: New, authority: Authori
             transport.send(request_to(url))
         assert {getattr(exchange.outcome, "status", None) for exchange in all_of(transport, 40)} == {200}
         assert (receiver.connections, receiver.streams) == (1, 41)
+
+
+def test_an_answer_that_does_not_come_over_http_2_is_a_timeout(new: New, authority: Authority) -> None:
+    with Http2Receiver(authority.server("localhost"), answers=False) as receiver:
+        sender = Sender(new(ca_bundle=authority.bundle))
+        url = f"https://localhost:{receiver.port}/"
+        assert [sender.failure(url, timeout=0.3) for _ in range(2)] == [FailureKind.TIMEOUT] * 2
+        assert receiver.streams == 2
 
 
 def test_http_1_is_spoken_where_tls_does_not_offer_more(new: New, authority: Authority) -> None:
@@ -194,22 +217,26 @@ def test_a_connection_idle_for_too_long_is_not_used_again(new: New, receiver: Re
     assert [got.connection for got in receiver.received] == [1, 2]
 
 
-def test_handles_are_used_again_and_hold_on_to_no_large_body(
-    new: New, receiver: Receiver, handles: list[pycurl.Curl]
-) -> None:
+def test_handles_are_used_again(new: New, receiver: Receiver, handles: list[pycurl.Curl]) -> None:
+    transport = new()
+    for _ in range(3):
+        for _ in range(5):
+            transport.send(request_to(receiver.url()))
+        all_of(transport, 5)
+    assert len(handles) == 5
+
+
+def test_an_idle_handle_holds_on_to_no_large_body(new: New, receiver: Receiver) -> None:
+    let_go: list[int] = []
+
+    class Body(bytes):
+        def __del__(self) -> None:
+            let_go.append(len(self))
+
     sender = Sender(new())
-    for size in (10, 500_000, 10):
-        sender.reply(receiver.url(), body=b"b" * size)
-    assert len(handles) == 1
-    bodies = [bytes([number]) * 4_000_000 for number in range(8)]
-    for body in bodies:
-        sender.transport.send(request_to(receiver.url(), body=body))
-    assert isinstance(sender.transport, CurlTransport)
-    all_of(sender.transport, 8)
-    del bodies, body
+    sender.reply(receiver.url(), body=Body(100_000))
     gc.collect()
-    assert len(handles) == 8
-    assert not [kept for kept in gc.get_objects() if isinstance(kept, bytes) and len(kept) == 4_000_000]
+    assert let_go == [100_000]
 
 
 def test_one_method_after_another_on_a_connection_keeps_to_its_own_form(new: New, receiver: Receiver) -> None:
