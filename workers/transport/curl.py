@@ -162,11 +162,7 @@ class CurlTransport:
             failure = _unexpected(transfer.request, surprise)
             self._end_unsent(transfer.request, failure, transfer.begun_at, now)
         self._multi.remove_handle(handle)
-        idle = self._idle.setdefault(transfer.pool, [])
-        if len(idle) < self._idle_limit:
-            idle.append(transfer)
-        else:
-            handle.close()
+        self._idle.setdefault(transfer.pool, []).append(transfer)  # at most as many as were in flight together
 
     def _end_unsent(self, request: Request, failure: Failure, begun_at: float, now: float) -> None:
         duration = timedelta(seconds=now - begun_at)
