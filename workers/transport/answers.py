@@ -45,6 +45,8 @@ class Answer(HTTPResponse):
 
     def read_body(self) -> bytes:
         """The body as it comes, decoded from chunks only; at most one byte more than the cap."""
+        if self.chunked:
+            return self._read_chunks()
         body = self.read(BODY_CAP + 1)
         if self.length and len(body) <= BODY_CAP:
             raise NoAnswer(FailureKind.BROKEN_ANSWER, "the body is shorter than announced")
@@ -120,9 +122,27 @@ class Answer(HTTPResponse):
             part.strip() for name, value in self.pairs if name.lower() == wanted for part in value.split(",") if part
         ]
 
-    def _read_next_chunk_size(self) -> int:
-        # The parent takes "-1", which then reads without bound.
-        match = _CHUNK_SIZE.fullmatch(self._connection.readline(1024))
+    def _read_chunks(self) -> bytes:
+        # The parent takes a size of "-1", which then reads without bound, whatever stands where a chunk has to end,
+        # and the end of the stream for the end of the body.
+        body = bytearray()
+        while size := self._read_chunk_size():
+            body += self._connection.read(min(size, BODY_CAP + 1 - len(body)))
+            if len(body) > BODY_CAP:
+                return bytes(body)
+            if self._connection.readline(2) not in {b"\r\n", b"\n"}:
+                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a chunk that does not end where it should")
+        while (line := self._connection.readline(HEAD_CAP)) not in {b"\r\n", b"\n"}:  # trailers
+            if not line.endswith(b"\n"):
+                raise NoAnswer(FailureKind.BROKEN_ANSWER, "the body does not end after its last chunk")
+        self.close()
+        return bytes(body)
+
+    def _read_chunk_size(self) -> int:
+        line = self._connection.readline(1024)
+        while b";" in line and not line.endswith(b"\n") and (more := self._connection.readline(1024)):
+            line = line[:1024] + more[-2:]  # of an extension, whatever its length, only the end of the line matters
+        match = _CHUNK_SIZE.fullmatch(line)
         if match is None:
             raise NoAnswer(FailureKind.BROKEN_ANSWER, "a bad chunk size, or no last chunk")
         return int(match[1], 16)
