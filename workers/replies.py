@@ -25,7 +25,8 @@ class Request:
 
     `url` is absolute, http or https, ASCII, without user name and password. The transport adds `Host` and
     `Content-Length`, nothing else. `connect_timeout` (look-up, connection and TLS) and `timeout` (the whole answer,
-    connecting included) are seconds.
+    connecting included) are seconds. Both begin anew for a name that had to wait for its turn to be looked up, which
+    it does for no longer than `connect_timeout`: that wait is the transport's doing, not the receiver's.
     """
 
     id: str  # a UUID

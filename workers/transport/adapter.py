@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from http.client import HTTPException
 from pathlib import Path
 from ssl import SSLError
-from time import monotonic
 from typing import Any
 
 import requests
@@ -17,6 +15,7 @@ from workers.transport.answers import Answer
 from workers.transport.bodies import decode_body
 from workers.transport.checks import Origin, split_url
 from workers.transport.connections import Connection, IdleConnections
+from workers.transport.deadlines import Deadlines
 from workers.transport.faults import NoAnswer
 from workers.transport.opening import Opener, OpenSocket
 
@@ -66,16 +65,15 @@ class DirectAdapter(BaseAdapter):
     ) -> BoundedResponse:
         """The answer to a request, its body read.
 
-        `timeout` is (seconds to connect, seconds for the whole exchange). The other parameters are the ones of
-        `requests` and change nothing: certificates are always verified. Raises NoAnswer.
+        `timeout` are its Deadlines. The other parameters are the ones of `requests` and change nothing: certificates
+        are always verified. Raises NoAnswer.
         """
         del stream, verify, cert, proxies
-        connect_timeout, total = timeout
-        deadline = monotonic() + total
+        assert isinstance(timeout, Deadlines)
         target = split_url(request.url or "")
         method = request.method or "GET"
         data = _wire_form(request, method, target.path, target.host_header)
-        response = self._answer_to(data, method, target.origin, connect_timeout, deadline)
+        response = self._answer_to(data, method, target.origin, timeout)
         response.request, response.url = request, request.url or ""
         return response
 
@@ -85,20 +83,18 @@ class DirectAdapter(BaseAdapter):
         for connection in list(self._busy):
             connection.cut()
 
-    def _answer_to(
-        self, data: bytes, method: str, origin: Origin, connect_timeout: float, deadline: float
-    ) -> BoundedResponse:
+    def _answer_to(self, data: bytes, method: str, origin: Origin, deadlines: Deadlines) -> BoundedResponse:
         kept = self._idle.take(origin)
         if kept is not None:
             try:
-                return self._exchange(kept, method, data, deadline)
+                return self._exchange(kept, method, data, deadlines.total)
             except NoAnswer as fault:
                 # Closed by the receiver while it was idle, and noticed only now: not the fault of this request.
                 if fault.failure.kind is not FailureKind.CONNECTION_RESET or kept.received:
                     raise
-        connect_deadline = min(monotonic() + connect_timeout, deadline)
-        opened = self._opener.open(origin, connect_deadline)
-        return self._exchange(Connection(opened, origin), method, data, deadline)
+                deadlines.connect_anew()
+        opened = self._opener.open(origin, deadlines)
+        return self._exchange(Connection(opened, origin), method, data, deadlines.total)
 
     def _exchange(self, connection: Connection, method: str, data: bytes, deadline: float) -> BoundedResponse:
         reusable = False
@@ -119,8 +115,6 @@ class DirectAdapter(BaseAdapter):
             raise NoAnswer(FailureKind.TLS, f"TLS: {(error.reason or 'failed').replace('_', ' ').lower()}") from None
         except OSError:
             raise NoAnswer(FailureKind.CONNECTION_RESET, "the connection was lost before a complete answer") from None
-        except HTTPException:
-            raise NoAnswer(FailureKind.BROKEN_ANSWER, "the body does not end as announced") from None
         finally:
             self._busy.discard(connection)
             if reusable:

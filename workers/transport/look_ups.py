@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from workers.replies import Failure, FailureKind
+from workers.transport.deadlines import Deadlines
 
 Resolve = Callable[..., Any]  # as `socket.getaddrinfo`
 
@@ -15,6 +16,10 @@ Resolve = Callable[..., Any]  # as `socket.getaddrinfo`
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 _AT_ONCE = 64
+
+
+class NoTurn(Exception):
+    """Too many names are looked up at once: this one was not even asked for."""
 
 
 class LookUps:
@@ -31,17 +36,20 @@ class LookUps:
         self._lock = threading.Lock()
         self._running: dict[tuple[str, int], Future[list[Address]]] = {}
 
-    def addresses(self, host: str, port: int, deadline: float) -> list[Address]:
+    def addresses(self, host: str, port: int, deadlines: Deadlines) -> list[Address]:
         """The addresses of a host, in the order to try them; an address written out is taken at once.
 
-        Raises TimeoutError at `deadline` (monotonic), socket.gaierror or UnicodeError when the name cannot be resolved.
+        The wait for a turn, at most until `deadlines.connect`, puts the deadlines off, then the look-up has its time.
+        Raises NoTurn, TimeoutError, or socket.gaierror or UnicodeError when the name cannot be resolved.
         """
         if literal := literal_addresses(host, port):
             return literal
-        future = self.look_up(host, port, max(deadline - monotonic(), 0))
+        asked_at = monotonic()
+        future = self.look_up(host, port, max(deadlines.connect - asked_at, 0))
         if future is None:
-            raise TimeoutError
-        return future.result(max(deadline - monotonic(), 0))
+            raise NoTurn
+        deadlines.put_off(monotonic() - asked_at)
+        return future.result(max(deadlines.connect - monotonic(), 0))
 
     def look_up(self, host: str, port: int, wait: float = 0) -> "Future[list[Address]] | None":
         """The look-up of a name, begun now or before; None if no thread was free for it within `wait` seconds.
@@ -95,7 +103,7 @@ def not_resolved(error: BaseException) -> Failure:
     match error:
         case TimeoutError():
             why = "in the time to connect"
-        case socket.gaierror():
+        case OSError():  # a resolver error of the system can come as a plain one
             why = f"({error.errno})"
         case UnicodeError():
             why = "(not a host name)"

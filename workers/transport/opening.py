@@ -11,11 +11,12 @@ import certifi
 
 from workers.replies import FailureKind
 from workers.transport.checks import Origin
+from workers.transport.deadlines import Deadlines
 from workers.transport.faults import NoAnswer
-from workers.transport.look_ups import LookUps, not_resolved
+from workers.transport.look_ups import LookUps, NoTurn, not_resolved
 
-# Host, port and deadline (monotonic) to a connected socket; raises NoAnswer. The place for a guard over addresses.
-OpenSocket = Callable[[str, int, float], socket.socket]
+# Host, port and deadlines to a connected socket; raises NoAnswer. The place for a guard over addresses.
+OpenSocket = Callable[[str, int, Deadlines], socket.socket]
 
 _OTHER_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH: OpenSSL's text for it quotes the host
 _LEAST_WAIT = 0.001  # seconds; a timeout of zero would mean a socket that does not block
@@ -32,13 +33,13 @@ class Opener:
         self._tls = _tls_context(ca_bundle)
         self._open_socket = open_socket or SocketOpener(LookUps())
 
-    def open(self, origin: Origin, deadline: float) -> socket.socket:
-        """A connected socket, ready to send to; raises NoAnswer, at `deadline` (monotonic) at the latest."""
-        plain = self._open_socket(origin.host, origin.port, deadline)
+    def open(self, origin: Origin, deadlines: Deadlines) -> socket.socket:
+        """A connected socket, ready to send to; raises NoAnswer, at `deadlines.connect` at the latest."""
+        plain = self._open_socket(origin.host, origin.port, deadlines)
         if origin.scheme == "http":
             return plain
         try:
-            plain.settimeout(max(deadline - monotonic(), _LEAST_WAIT))
+            plain.settimeout(max(deadlines.connect - monotonic(), _LEAST_WAIT))
             return self._encrypted(plain, origin.host)
         except TimeoutError:
             raise NoAnswer(FailureKind.CONNECT_TIMEOUT, "no TLS handshake in the time to connect") from None
@@ -71,17 +72,20 @@ class SocketOpener:
     def __init__(self, look_ups: LookUps) -> None:
         self._look_ups = look_ups
 
-    def __call__(self, host: str, port: int, deadline: float) -> socket.socket:
+    def __call__(self, host: str, port: int, deadlines: Deadlines) -> socket.socket:
         """A connected TCP socket. Each address gets an equal part of what is left of the time, so that a dead first
         one leaves some to the next. Raises NoAnswer with what happened at the last one."""
         try:
-            addresses = self._look_ups.addresses(host, port, deadline)
-        except (TimeoutError, socket.gaierror, UnicodeError) as error:
+            addresses = self._look_ups.addresses(host, port, deadlines)
+        except NoTurn:
+            text = "not sent: too many names are looked up here at once"
+            raise NoAnswer(FailureKind.CONNECT_TIMEOUT, text) from None
+        except (OSError, UnicodeError) as error:
             failure = not_resolved(error)
             raise NoAnswer(failure.kind, failure.detail) from None
         fault = NoAnswer(FailureKind.DNS, "the name has no address")
         for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            wait = (deadline - monotonic()) / left
+            wait = (deadlines.connect - monotonic()) / left
             if wait <= 0:
                 raise _not_connected(TimeoutError())
             connecting = None

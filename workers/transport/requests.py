@@ -15,6 +15,7 @@ from requests.structures import CaseInsensitiveDict
 from workers.replies import Exchange, Failure, FailureKind, Reply, Request
 from workers.transport.adapter import DirectAdapter
 from workers.transport.checks import check_request
+from workers.transport.deadlines import Deadlines
 from workers.transport.faults import NoAnswer
 from workers.transport.look_ups import LookUps, Resolve
 from workers.transport.opening import OpenSocket, SocketOpener
@@ -95,13 +96,13 @@ class RequestsTransport:
 
     def _run(self) -> None:
         while (request := self._todo.get()) is not None and not self._closed:
-            started_at, began = datetime.now(UTC), monotonic()
-            outcome = self._outcome(request)
-            self._ended.put(Exchange(request, outcome, started_at, timedelta(seconds=monotonic() - began)))
+            started_at, deadlines = datetime.now(UTC), Deadlines(request.connect_timeout, request.timeout)
+            outcome = self._outcome(request, deadlines)
+            self._ended.put(Exchange(request, outcome, started_at, timedelta(seconds=monotonic() - deadlines.began)))
 
-    def _outcome(self, request: Request) -> Reply | Failure:
+    def _outcome(self, request: Request, deadlines: Deadlines) -> Reply | Failure:
         try:
-            response = self._adapter.send(_prepared(request), timeout=(request.connect_timeout, request.timeout))
+            response = self._adapter.send(_prepared(request), timeout=deadlines)
         except NoAnswer as fault:
             return fault.failure
         except Exception as surprise:  # noqa: BLE001 - every request comes back; its text could hold what it must not

@@ -14,6 +14,7 @@ from tests.dead_ports import UnansweringPort, refusing_port
 from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
 from workers.replies import Failure, FailureKind
+from workers.transport.deadlines import Deadlines
 from workers.transport.faults import NoAnswer
 from workers.transport.look_ups import Address, LookUps
 from workers.transport.opening import SocketOpener
@@ -40,7 +41,7 @@ class FixedLookUps(LookUps):
         super().__init__()
         self._found = list(found)
 
-    def addresses(self, host: str, port: int, deadline: float) -> list[Address]:
+    def addresses(self, host: str, port: int, deadlines: Deadlines) -> list[Address]:
         return self._found
 
 
@@ -76,7 +77,7 @@ def test_a_guard_at_the_connecting_keeps_requests_from_an_address(
 ) -> None:
     asked: list[tuple[str, int]] = []
 
-    def guarded(host: str, port: int, deadline: float) -> socket.socket:
+    def guarded(host: str, port: int, deadlines: Deadlines) -> socket.socket:
         asked.append((host, port))
         raise NoAnswer(FailureKind.UNREACHABLE, "an address that may not be used")
 
@@ -160,7 +161,7 @@ def test_a_connection_idle_for_too_long_is_not_used_again(
 def test_a_surprise_in_a_sender_comes_back_as_a_failure_and_tells_no_secret(
     new: Callable[..., RequestsTransport], receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def surprising(host: str, port: int, deadline: float) -> socket.socket:
+    def surprising(host: str, port: int, deadlines: Deadlines) -> socket.socket:
         raise KeyError("secret")
 
     sender = Sender(new(open_socket=surprising))

@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
-from workers.transport.look_ups import LookUps
+from workers.transport.deadlines import Deadlines
+from workers.transport.look_ups import LookUps, NoTurn
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
+
+
+def within(seconds: float) -> Deadlines:
+    return Deadlines(seconds, 60)
 
 
 class Resolver:
@@ -29,8 +34,8 @@ class Resolver:
 def test_an_address_written_out_needs_no_look_up() -> None:
     resolver = Resolver()
     ups = LookUps(resolve=resolver)
-    assert ups.addresses("192.0.2.7", 80, monotonic() + 1) == [(socket.AF_INET, ("192.0.2.7", 80))]
-    assert ups.addresses("::1", 80, monotonic() + 1) == [(socket.AF_INET6, ("::1", 80, 0, 0))]
+    assert ups.addresses("192.0.2.7", 80, within(1)) == [(socket.AF_INET, ("192.0.2.7", 80))]
+    assert ups.addresses("::1", 80, within(1)) == [(socket.AF_INET6, ("::1", 80, 0, 0))]
     assert resolver.asked == []
 
 
@@ -38,7 +43,7 @@ def test_a_resolver_that_hangs_does_not_stretch_the_deadline() -> None:
     resolver = Resolver()
     began = monotonic()
     with pytest.raises(TimeoutError):
-        LookUps(resolve=resolver).addresses("slow.example", 80, began + 0.1)
+        LookUps(resolve=resolver).addresses("slow.example", 80, within(0.1))
     assert monotonic() - began < 5
     resolver.allowed.set()
 
@@ -48,11 +53,10 @@ def test_a_name_is_looked_up_once_however_many_wait_for_it() -> None:
     ups = LookUps(resolve=resolver)
     found: list[Any] = []
     threads = [
-        threading.Thread(target=lambda: found.append(ups.addresses("same.example", 80, monotonic() + 10)))
-        for _ in range(20)
+        threading.Thread(target=lambda: found.append(ups.addresses("same.example", 80, within(10)))) for _ in range(20)
     ]
     with pytest.raises(TimeoutError):  # the first, which the twenty join
-        ups.addresses("same.example", 80, monotonic() + 0.05)
+        ups.addresses("same.example", 80, within(0.05))
     for thread in threads:
         thread.start()
     resolver.allowed.set()
@@ -65,12 +69,12 @@ def test_a_name_is_looked_up_once_however_many_wait_for_it() -> None:
 def test_no_more_names_are_looked_up_at_once_than_allowed() -> None:
     resolver = Resolver()
     ups = LookUps(at_once=2, resolve=resolver)
-    for name in ("one.example", "two.example", "three.example"):
-        with pytest.raises(TimeoutError):
-            ups.addresses(name, 80, monotonic() + 0.05)
+    for name, refusal in {"one.example": TimeoutError, "two.example": TimeoutError, "three.example": NoTurn}.items():
+        with pytest.raises(refusal):
+            ups.addresses(name, 80, within(0.05))
     assert resolver.asked == ["one.example", "two.example"]
     resolver.allowed.set()
-    assert ups.addresses("three.example", 80, monotonic() + 10) == [(socket.AF_INET, ("192.0.2.1", 80))]
+    assert ups.addresses("three.example", 80, within(10)) == [(socket.AF_INET, ("192.0.2.1", 80))]
 
 
 def test_what_the_resolver_raises_is_raised_and_not_kept() -> None:
@@ -84,5 +88,5 @@ def test_what_the_resolver_raises_is_raised_and_not_kept() -> None:
 
     ups = LookUps(resolve=resolve)
     with pytest.raises(socket.gaierror):
-        ups.addresses("flaky.example", 80, monotonic() + 10)
-    assert ups.addresses("flaky.example", 80, monotonic() + 10)
+        ups.addresses("flaky.example", 80, within(10))
+    assert ups.addresses("flaky.example", 80, within(10))

@@ -1,0 +1,29 @@
+"""When an exchange has to be over: its connecting, and all of it."""
+
+from time import monotonic
+
+
+class Deadlines:
+    """Moments of one exchange, in monotonic seconds: when it `began`, and when its `connect` (look-up, connection and
+    TLS) and its `total` must have ended.
+
+    Time that we make an exchange wait ourselves is none of the receiver's: `put_off` moves all of them.
+    """
+
+    __slots__ = ("_connect_timeout", "began", "connect", "total")
+
+    def __init__(self, connect_timeout: float, timeout: float) -> None:
+        self._connect_timeout = connect_timeout
+        self.began = monotonic()
+        self.total = self.began + timeout
+        self.connect = min(self.began + connect_timeout, self.total)
+
+    def connect_anew(self) -> None:
+        """The time to connect runs from now."""
+        self.connect = min(monotonic() + self._connect_timeout, self.total)
+
+    def put_off(self, seconds: float) -> None:
+        """So many seconds were ours."""
+        self.began += seconds
+        self.connect += seconds
+        self.total += seconds
