@@ -1,7 +1,6 @@
 """A transport adapter for `requests` over `http.client`: lean, bounded, with one deadline for the whole exchange."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from ssl import SSLError
 from typing import Any
@@ -11,7 +10,7 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from workers.replies import FailureKind
-from workers.transport.answers import Answer
+from workers.transport.answers import Answer, is_refusal
 from workers.transport.bodies import decode_body
 from workers.transport.checks import Origin, split_url
 from workers.transport.connections import Connection, IdleConnections
@@ -101,12 +100,12 @@ class DirectAdapter(BaseAdapter):
         self._busy.add(connection)
         try:
             connection.begin(deadline)
-            with suppress(ConnectionError):  # it may have answered before it hung up; if not, reading tells
-                connection.write(data)
+            # Where it hung up before it had all, it may have answered; if not, reading tells.
+            sent = connection.write(data, is_refusal)
             answer = Answer(connection, method)
             answer.begin()
             response = BoundedResponse(answer)
-            reusable = answer.leaves_connection_usable
+            reusable = sent and answer.leaves_connection_usable
         except NoAnswer:
             raise  # an OSError too, as every exception of `requests`
         except TimeoutError:

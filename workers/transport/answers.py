@@ -12,6 +12,13 @@ from workers.transport.faults import NoAnswer
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([0-9]{3})(?: [^\r\n]*)?\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_REFUSAL = re.compile(rb"^HTTP/1\.[0-9] +(?:101|[3-9][0-9]{2})", re.MULTILINE)
+
+
+def is_refusal(begun: bytes) -> bool:
+    """Whether what has come of an answer makes it pointless to send the rest of the request: a final status other
+    than 2xx, or more than any head may have. After a 2xx the receiver may want the rest all the same."""
+    return len(begun) > HEAD_CAP or _REFUSAL.search(begun) is not None
 
 
 class Answer(HTTPResponse):

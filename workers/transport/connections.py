@@ -3,6 +3,7 @@
 import select
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
@@ -42,15 +43,24 @@ class Connection:
         self.deadline = deadline
         self.received = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, is_refusal: Callable[[bytes], bool]) -> bool:
+        """Sends it all and says True; or False when it stopped because the receiver hung up or, by `is_refusal`,
+        what it has said makes the rest pointless. A receiver may answer without reading: who only writes would wait
+        for it until the deadline."""
         view = memoryview(data)
-        while view:
-            try:
-                view = view[self._socket.send(view[:_WRITE_SIZE]) :]
-            except (BlockingIOError, SSLWantWriteError):
-                self._await(select.POLLOUT)
-            except SSLWantReadError:
-                self._await(select.POLLIN)
+        try:
+            while view:
+                try:
+                    view = view[self._socket.send(view[:_WRITE_SIZE]) :]
+                except (BlockingIOError, SSLWantWriteError):
+                    says_something = self._await(select.POLLIN | select.POLLOUT) & ~select.POLLOUT
+                    if says_something and (self._receive() == 0 or is_refusal(bytes(self._ahead))):
+                        return False
+                except SSLWantReadError:
+                    self._await(select.POLLIN)
+        except ConnectionError:
+            return False
+        return True
 
     def readline(self, limit: int) -> bytes:
         """Up to and with the next line feed; less at the end of the stream or at `limit` bytes."""
@@ -85,34 +95,42 @@ class Connection:
         """Whether nothing has come unasked: a connection that is readable while idle is closed or out of step."""
         return not self._ahead and not self._ready(select.POLLIN, 0)
 
-    def _await(self, event: int) -> None:
-        """Waits until the socket can be read or written; TimeoutError at the deadline."""
+    def _await(self, events: int) -> int:
+        """Waits until the socket can be read or written, and says which; TimeoutError at the deadline."""
         left = self.deadline - monotonic()
-        if left <= 0 or not self._ready(event, left):
+        ready = self._ready(events, left) if left > 0 else 0
+        if not ready:
             raise TimeoutError
+        return ready
 
-    def _ready(self, event: int, seconds: float) -> bool:
-        if event != self._events:
-            self._poll.register(self._socket, event)
-            self._events = event
-        return bool(self._poll.poll(ceil(seconds * 1000)))
+    def _ready(self, events: int, seconds: float) -> int:
+        if events != self._events:
+            self._poll.register(self._socket, events)
+            self._events = events
+        ready = self._poll.poll(ceil(seconds * 1000))
+        return ready[0][1] if ready else 0
 
     def _read_more(self) -> bool:
         if monotonic() >= self.deadline:  # also where bytes come without a pause
             raise TimeoutError
         if not self._encrypted:  # TLS may have decrypted bytes that no poll tells of: there, reading comes first
             self._await(select.POLLIN)
-        while True:
-            try:
-                data = self._socket.recv(_READ_SIZE)
-                break
-            except (BlockingIOError, SSLWantReadError):
-                self._await(select.POLLIN)
-            except SSLWantWriteError:
-                self._await(select.POLLOUT)
+        while (count := self._receive()) is None:
+            self._await(select.POLLIN)
+        return count > 0
+
+    def _receive(self) -> int | None:
+        """Reads ahead what is there and counts it: 0 is the end of the stream, None that nothing is there yet."""
+        try:
+            data = self._socket.recv(_READ_SIZE)
+        except (BlockingIOError, SSLWantReadError):
+            return None
+        except SSLWantWriteError:
+            self._await(select.POLLOUT)
+            return None
         self._ahead += data
         self.received += len(data)
-        return bool(data)
+        return len(data)
 
     def _taken(self, size: int) -> bytes:
         data = bytes(self._ahead[:size])

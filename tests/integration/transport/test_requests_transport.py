@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.behaviours import Answer, Do, Pause, Step
+from tests.behaviours import Answer, Do, Endless, Pause, Step, final, interim
 from tests.dead_ports import UnansweringPort, refusing_port
 from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
@@ -156,6 +156,18 @@ def test_a_connection_idle_for_too_long_is_not_used_again(
     sleep(0.1)  # the age itself is what is tested
     sender.reply(receiver.url())
     assert [got.connection for got in receiver.received] == [1, 2]
+
+
+def test_interim_answers_without_end_stop_a_request_that_is_not_read(new: Callable[..., RequestsTransport]) -> None:
+    with Receiver(on_connect=(Endless(interim(102)),)) as receiver:
+        exchange = Sender(new()).exchange(receiver.url(), body=bytes(32 * 1024 * 1024), timeout=10.0)
+    assert getattr(exchange.outcome, "kind", None) is FailureKind.BROKEN_ANSWER
+    assert exchange.duration.total_seconds() < 5
+
+
+def test_an_acknowledgement_counts_though_the_receiver_then_hangs_up(new: Callable[..., RequestsTransport]) -> None:
+    with Receiver(on_connect=(final(200, b"enough"), Pause(0.2), Do.RESET)) as receiver:
+        assert Sender(new()).reply(receiver.url(), body=bytes(32 * 1024 * 1024)).body == b"enough"
 
 
 def test_a_surprise_in_a_sender_comes_back_as_a_failure_and_tells_no_secret(
