@@ -1,0 +1,104 @@
+"""Every transport speaks TLS 1.2 or later, or not at all, whatever happens in the handshake and after it."""
+
+import ssl
+import warnings
+
+import pytest
+
+from tests.behaviours import Do, Drip, Pause, Step, final
+from tests.certificates import Authority
+from tests.integration.transport.conftest import Sender
+from tests.receiver import Receiver
+from workers.replies import FailureKind, Reply
+
+LARGE = bytes(32 * 1024 * 1024)
+HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"  # a fatal alert
+
+
+def only(context: ssl.SSLContext, version: ssl.TLSVersion) -> ssl.SSLContext:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")  # or OpenSSL itself would not serve the old ones
+        context.minimum_version = version
+        context.maximum_version = version
+    return context
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_a_receiver_with_old_tls_only_is_a_tls_failure(
+    trusting: Sender, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    with Receiver(tls=only(authority.server("127.0.0.1"), version)) as receiver:
+        assert trusting.failure(receiver.url()) is FailureKind.TLS
+        assert receiver.received == []
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_both_present_versions_of_tls_are_spoken(
+    trusting: Sender, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    with Receiver(tls=only(authority.server("127.0.0.1"), version)) as receiver:
+        assert [trusting.reply(receiver.url()).status for _ in range(3)] == [200, 200, 200]
+        assert receiver.connections == 1
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param((Pause(0.1), Do.RESET), id="reset"),
+        pytest.param((Pause(0.1), Do.CLOSE), id="closed"),
+        pytest.param((Do.HALF_CLOSE, Do.HANG), id="half closed"),
+        pytest.param((HANDSHAKE_FAILURE, Do.CLOSE), id="an alert"),
+        pytest.param((b"\x16\x03\x03\x00\x05hello", Do.HANG), id="a broken message"),
+        pytest.param((final(200), Do.HANG), id="an answer in the clear"),
+    ],
+)
+def test_a_handshake_that_breaks_off_is_a_tls_failure(trusting: Sender, steps: tuple[Step, ...]) -> None:
+    with Receiver(on_connect=steps) as receiver:
+        assert trusting.failure(f"https://127.0.0.1:{receiver.port}/", connect_timeout=1.0) is FailureKind.TLS
+
+
+def test_a_handshake_in_a_drip_is_a_connect_timeout(trusting: Sender) -> None:
+    with Receiver(on_connect=(Drip(b"\x16\x03\x03\x20\x00" + bytes(1000), every=0.02),)) as receiver:
+        exchange = trusting.exchange(f"https://127.0.0.1:{receiver.port}/", connect_timeout=0.4, timeout=10.0)
+    assert getattr(exchange.outcome, "kind", None) in {FailureKind.CONNECT_TIMEOUT, FailureKind.TLS}
+    assert exchange.duration.total_seconds() < 1.5
+
+
+def test_a_handshake_that_hangs_ends_with_the_deadline_of_the_exchange(trusting: Sender) -> None:
+    with Receiver(on_connect=(Do.HANG,)) as receiver:
+        exchange = trusting.exchange(f"https://127.0.0.1:{receiver.port}/", connect_timeout=10.0, timeout=0.4)
+    assert getattr(exchange.outcome, "kind", None) is FailureKind.CONNECT_TIMEOUT
+    assert 0.38 <= exchange.duration.total_seconds() < 1.5
+
+
+def test_a_receiver_that_wants_a_certificate_of_ours_is_a_failure(trusting: Sender, authority: Authority) -> None:
+    context = authority.server("127.0.0.1")
+    context.load_verify_locations(authority.bundle)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with Receiver(tls=context) as receiver:
+        assert trusting.failure(receiver.url()) in {FailureKind.TLS, FailureKind.CONNECTION_RESET}
+        assert receiver.received == []
+
+
+def test_a_port_with_tls_gives_no_answer_in_the_clear(sender: Sender, authority: Authority) -> None:
+    with Receiver(tls=authority.server("127.0.0.1")) as receiver:
+        kind = sender.failure(f"http://127.0.0.1:{receiver.port}/", timeout=1.0)
+        assert kind in {FailureKind.BROKEN_ANSWER, FailureKind.CONNECTION_RESET}
+
+
+def test_a_refusal_under_tls_counts_though_the_request_is_not_read(trusting: Sender, authority: Authority) -> None:
+    context = authority.server("127.0.0.1")
+    with Receiver(tls=context, on_connect=(final(413, b"too large"), Pause(20))) as receiver:
+        exchange = trusting.exchange(receiver.url(), body=LARGE, timeout=10.0)
+    assert isinstance(exchange.outcome, Reply)
+    assert (exchange.outcome.status, exchange.outcome.body) == (413, b"too large")
+    assert exchange.duration.total_seconds() < 5
+
+
+def test_a_large_body_goes_both_ways_under_tls(trusting: Sender, authority: Authority) -> None:
+    with Receiver(tls=authority.server("127.0.0.1"), on_connect=(Pause(0.1),)) as receiver:
+        receiver.script("/", (final(200, b"b" * 60_000),))
+        for _ in range(2):
+            assert trusting.reply(receiver.url(), body=LARGE[: 8 * 1024 * 1024]).body == b"b" * 60_000
+        assert [len(got.body) for got in receiver.received] == [8 * 1024 * 1024] * 2
