@@ -19,18 +19,18 @@ _DUE = """
         WHERE state = 'ready' AND webhook_id = {webhook} AND is_retry = {retry} AND due_at <= now()
         ORDER BY due_at LIMIT {most} FOR UPDATE SKIP LOCKED) due"""
 
+# Found by primary key, and by nothing else: a planner with old statistics would read every ready row instead.
 _TAKEN = """
 taken AS (
-  UPDATE dispatcher.deliveries d
+  UPDATE dispatcher.deliveries
   SET state = 'claimed', attempt_count = attempt_count + 1, claimed_by = CAST(:me AS uuid),
       claimed_until = now() + :span
-  FROM picked WHERE d.id = picked.id AND d.state = 'ready'
-  RETURNING d.id, d.webhook_id, d.attempt_count, d.schedule_step, d.batch_limit, d.event_id, d.give_up_at,
-            d.due_at, picked.n, picked.failing, picked.version, {probe} AS probe)"""
+  WHERE id = ANY(ARRAY(SELECT id FROM picked))
+  RETURNING id, webhook_id, attempt_count, schedule_step, batch_limit, event_id, give_up_at, due_at)"""
 
 # In the order of the fields of `Claim`.
 _COLUMNS = """
-  t.id::text, t.webhook_id::text, t.version, t.attempt_count, t.schedule_step, t.batch_limit, t.failing, t.probe,
+  t.id::text, t.webhook_id::text, p.version, t.attempt_count, t.schedule_step, t.batch_limit, p.failing, p.probe,
   t.event_id::text, e.type, e.app,
   -- Enqueueing never sets give_up_at beyond expires_at; a person's redelivery does, and passes it.
   CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at, e.data, now() AS claimed_at"""
@@ -59,7 +59,7 @@ WITH RECURSIVE hop(webhook_id, lap, n) AS (
   WHERE h.n < {HOPS} AND (x.lap = 0 OR x.webhook_id <= CAST(:cursor AS uuid))),
 claimable AS MATERIALIZED (
   SELECT h.n, w.*, coalesce(b.pool, {Pool.NEW:d}) AS pool,
-         least(coalesce(b.room, :first_window) * w.batch_size, greatest(w.batch_size, :share)) AS most
+         least(least(coalesce(b.room, :first_window), :limit) * w.batch_size, greatest(w.batch_size, :share)) AS most
   FROM hop h
   CROSS JOIN LATERAL (
     SELECT w.id, w.version, w.batch_size, w.rate_limit, g.webhook_id IS NOT NULL AS failing
@@ -85,7 +85,7 @@ found AS MATERIALIZED (
     GROUP BY request ORDER BY request) d
   LIMIT :limit),
 picked AS MATERIALIZED (
-  SELECT unnest(ids) AS id, webhook_id, n, failing, version
+  SELECT unnest(ids) AS id, webhook_id, n, failing, version, false AS probe
   FROM (SELECT *, row_number() OVER (PARTITION BY pool ORDER BY n) AS place FROM found) f
   WHERE place <= (CAST(:pool_rooms AS integer[]))[pool + 1]),
 paced AS (
@@ -95,7 +95,7 @@ paced AS (
   FROM (SELECT webhook_id, count(*) AS messages FROM picked GROUP BY webhook_id) p
   JOIN claimable o ON o.id = p.webhook_id AND o.rate_limit IS NOT NULL
   WHERE r.webhook_id = p.webhook_id),
-{_TAKEN.format(probe="false")}
+{_TAKEN}
 SELECT v.*, {_COLUMNS}
 FROM (SELECT (SELECT webhook_id::text FROM picked ORDER BY n DESC LIMIT 1) AS last_claimed,
              (SELECT webhook_id::text FROM hop ORDER BY n DESC LIMIT 1) AS last_visited,
@@ -103,8 +103,8 @@ FROM (SELECT (SELECT webhook_id::text FROM picked ORDER BY n DESC LIMIT 1) AS la
              (SELECT count(*) FROM found) AS requests,
              (SELECT count(*) FROM claimable o WHERE o.rate_limit IS NOT NULL AND NOT EXISTS (
                 SELECT 1 FROM found f WHERE f.webhook_id = o.id)) AS paced) v
-LEFT JOIN (taken t JOIN dispatcher.events e ON e.id = t.event_id) ON true
-ORDER BY t.n, t.due_at, t.event_id
+LEFT JOIN (taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t.event_id) ON true
+ORDER BY p.n, t.due_at, t.event_id
 """)
 CLAIM_PASSING = text(f"""
 WITH due AS MATERIALIZED (
@@ -132,6 +132,8 @@ asked AS MATERIALIZED (
 picked AS MATERIALIZED (
   SELECT DISTINCT ON (id) *, true AS failing FROM (SELECT * FROM probes UNION ALL SELECT * FROM asked) p
   ORDER BY id, probe DESC),
-{_TAKEN.format(probe="picked.probe")}
-SELECT {_COLUMNS} FROM taken t JOIN dispatcher.events e ON e.id = t.event_id ORDER BY t.webhook_id, t.due_at, t.event_id
+{_TAKEN}
+SELECT {_COLUMNS}
+FROM taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t.event_id
+ORDER BY t.webhook_id, t.due_at, t.event_id
 """)

@@ -170,7 +170,8 @@ class DeliveryLoop:
     def _start(self, batch: Batch) -> None:
         try:
             request = render(batch.claims, batch.target, new_id_text(), scale=self._context.settings.time_scale)
-            if monotonic() + request.timeout > batch.claims_end:
+            # The wait for the turn of a look-up is not the receiver's: it comes on top.
+            if monotonic() + request.connect_timeout + request.timeout > batch.claims_end:
                 # This process stood still since its claim: somebody else may make the attempt before this one ends.
                 self._give_up(batch, Again(0))
                 return
