@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from signal import Signals
 
@@ -27,16 +28,26 @@ _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server of our own, its data kept in `directory` between runs.
 
-    `durable=False` trades safety against power failure for speed. The password may differ from run to run.
+    `durable=False` trades safety against power failure for speed. `settings` are PostgreSQL's own, on top of ours. The
+    password may differ from run to run.
     """
 
     name = "PostgreSQL"
     stop_signal = Signals.SIGINT  # SIGTERM would wait for clients to leave
 
-    def __init__(self, directory: Path, *, password: str, durable: bool = True, output: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        password: str,
+        durable: bool = True,
+        settings: Mapping[str, str] | None = None,
+        output: int | None = None,
+    ) -> None:
         super().__init__(directory, password=password, output=output)
         self._cluster = self.directory / "cluster"
         self._durable = durable
+        self._chosen = dict(settings or {})
         self._runtime: PostgresRuntime | None = None
         self._user: ServerUser | None = None
 
@@ -146,6 +157,7 @@ class EmbeddedPostgres(EmbeddedServer):
             # A refused statement is told to its client; here its text would bring customers' data into the log.
             "log_min_error_statement": "panic",
             "log_error_verbosity": "terse",
+            **self._chosen,
             **extra,
             **({} if self._durable else _NOT_DURABLE),
         }

@@ -49,6 +49,12 @@ def test_data_is_kept_between_runs_even_when_the_password_changes(tmp_path: Path
             query(second, "SELECT 1", url=second.url.replace("another", "p"))
 
 
+def test_settings_that_are_asked_for_go_before_ours(tmp_path: Path) -> None:
+    asked = {"work_mem": "7MB", "max_connections": "23"}
+    with EmbeddedPostgres(tmp_path, password=PASSWORD, settings=asked) as server:
+        assert [query(server, f"SHOW {name}") for name in (*asked, "fsync")] == ["7MB", "23", "on"]
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory):
     with postgres_in(tmp_path_factory.mktemp("postgres")) as server:
