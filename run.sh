@@ -4,6 +4,7 @@
 #   ./run.sh test [pytest arguments]   lint, types, import contracts and all tests
 #   ./run.sh demo                      a whole engine on temporary data, shown at work
 #   ./run.sh up                        a whole engine on this machine, until Ctrl-C
+#   ./run.sh bench [--quick] [...]     measures the engine beside baselines (./run.sh bench --help)
 #   ./run.sh ...                       anything else is a command of the `dispatcher` command line
 #
 # Needs Python 3.11 or newer, nothing else. Uses uv where it is installed, else venv and pip with hashes.
@@ -86,6 +87,10 @@ test)
     "$venv/bin/mypy"
     "$venv/bin/lint-imports"
     exec "$venv/bin/python" -m pytest "$@"
+    ;;
+bench)
+    shift
+    exec "$venv/bin/python" -P -m benchmarks "$@"
     ;;
 *)
     # -P: the folder one happens to stand in is not searched for modules.

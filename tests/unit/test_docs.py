@@ -11,6 +11,7 @@ import pytest
 import typer
 
 import dispatcher
+from benchmarks.__main__ import app as bench
 from dispatcher.cli.app import app
 from dispatcher.contracts import DeliveryContract
 from dispatcher.db.models import Base
@@ -36,6 +37,7 @@ _FILE = re.compile(r"(?:dispatcher|workers|schedules|tests|docs|deploy|benchmark
 _COMMAND = re.compile(r"(?:\./run\.sh|(?<![\w./@-])dispatcher)[ \t]+([^|`\n)]*)")
 
 CLI: Any = typer.main.get_command(app)
+BENCH: Any = typer.main.get_command(bench)
 
 pages = pytest.mark.parametrize("page", TEXTS)
 
@@ -132,7 +134,7 @@ def test_every_command_and_option_that_is_shown_exists(page: str) -> None:
         if words == ["test"]:
             assert "\ntest)\n" in (ROOT / "run.sh").read_text()
             continue
-        command, rest = CLI, list(words)
+        command, rest = (BENCH, words[1:]) if words[0] == "bench" else (CLI, list(words))
         while rest and rest[0] in getattr(command, "commands", {}):
             command = command.commands[rest.pop(0)]
         assert not rest or rest[0].startswith("-") or not hasattr(command, "commands"), f"{page}: {words}"

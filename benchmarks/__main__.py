@@ -1,0 +1,87 @@
+"""`./run.sh bench`: runs the rows, prints one table, ends with status 1 where a target was missed."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.bench import FULL, QUICK, Bench
+from benchmarks.comparison import comparison
+from benchmarks.machine import machine, versions
+from benchmarks.plot import draw
+from benchmarks.report import Report, document, judge_rows, table
+from benchmarks.rows import ROWS, measures_of
+from benchmarks.runner import run_measures
+from benchmarks.servers import running_servers
+from benchmarks.targets import exit_status
+
+app = typer.Typer(add_completion=False, help="Measures this engine beside baselines, on this machine, in one run.")
+
+_NAMES = [row.name for row in ROWS]
+
+
+def _known_rows(names: list[str] | None) -> list[str]:
+    unknown = [name for name in names or () if name not in _NAMES]
+    if unknown:
+        raise typer.BadParameter(f"there is no row {unknown[0]!r}; the rows are: {', '.join(_NAMES)}")
+    return names or _NAMES
+
+
+@app.callback(invoke_without_command=True)
+def bench(  # noqa: PLR0917 - typer reads them as options
+    context: typer.Context,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller counts: under 5 minutes.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="ROW", callback=_known_rows, help=f"A row to run; repeatable: {', '.join(_NAMES)}"
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each measure; medians are shown.")] = 3,
+    size: Annotated[float, typer.Option(min=0.001, help="All counts times this, for trying out.")] = 1.0,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the throughputs into this PNG.")] = None,
+) -> None:
+    """Starts its own PostgreSQL, Valkey and receivers on temporary data, and runs every row beside its baselines.
+
+    Prints machine, versions, medians, CPU per delivery and each target; progress goes to standard error. Ends with
+    status 1 where a target that must be reached was missed.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if sys.platform != "linux":
+        raise typer.BadParameter("the receiver and the accounting of CPU time need Linux")
+    for name in [name for name in os.environ if name.startswith("DISPATCHER_")]:
+        del os.environ[name]  # what the user's engine is set to is not what is measured
+    progress = Console(stderr=True, highlight=False)
+    rows = [row for row in ROWS if row.name in (only or _NAMES)]
+    about = machine()
+    with running_servers() as servers, Bench(servers, (QUICK if quick else FULL).times(size), quick=quick) as run:
+        about |= versions(servers)
+        outcomes = run_measures(run, measures_of(rows), runs, lambda line: progress.print(line, soft_wrap=True))
+    report = Report({**about, **run.facts}, runs, outcomes, judge_rows(rows, outcomes))
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    console.print(table(report))
+    if json_file is not None:
+        json_file.write_text(json.dumps(document(report), indent=2) + "\n")
+    if plot is not None:
+        draw(report, plot)
+    raise typer.Exit(exit_status(report.judged))
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="What `--json` wrote for one commit.")],
+    after: Annotated[Path, typer.Argument(help="The same for another commit.")],
+) -> None:
+    """Shows the figures of two runs beside each other."""
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    console.print(comparison(json.loads(before.read_text()), json.loads(after.read_text())))
+
+
+if __name__ == "__main__":
+    app(prog_name="./run.sh bench")

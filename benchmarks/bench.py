@@ -1,0 +1,118 @@
+"""One run of the benchmark: its servers, how much of everything, and what measures share."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Self
+
+from benchmarks.engine import Node, deliver_node, wait_until_ready
+from benchmarks.servers import Servers
+from benchmarks.workload import Fleet, make_fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything. `seconds` are those of measures that last a set time."""
+
+    naive: int = 2_500
+    bullmq: int = 25_000
+    ceiling: int = 60_000
+    single: int = 50_000
+    slow: int = 30_000
+    fresh: int = 50_000
+    requests: int = 15_000
+    batches: int = 200_000
+    dead_tenth: int = 50_000
+    dead_thousand: int = 100_000
+    slow_backlog: int = 200_000
+    waiting: int = 1_000_000
+    finished: int = 10_000_000
+    claims: int = 60_000
+    calls: int = 1_000
+    bulk_events: int = 20_000
+    single_events: int = 200
+    gated: int = 100_000
+    seconds: float = 10
+
+    def times(self, factor: float) -> Self:
+        """All counts times this, for trying out."""
+        counts = {part.name: getattr(self, part.name) for part in fields(self)}
+        return replace(self, **{name: type(value)(max(value * factor, 1)) for name, value in counts.items()})
+
+
+FULL = Size()
+QUICK = Size(
+    naive=500,
+    bullmq=8_000,
+    ceiling=15_000,
+    single=10_000,
+    slow=6_000,
+    fresh=8_000,
+    requests=4_000,
+    batches=30_000,
+    dead_tenth=8_000,
+    dead_thousand=0,
+    slow_backlog=20_000,
+    waiting=100_000,
+    finished=1_000_000,
+    claims=30_000,
+    calls=200,
+    bulk_events=5_000,
+    single_events=40,
+    gated=10_000,
+    seconds=3,
+)
+
+
+class Stage(StrEnum):
+    """What is in the tables while a measure runs. They are filled once, for all runs of the stage's measures."""
+
+    EMPTY = "empty tables"
+    WAITING = "retries waiting"
+    FINISHED = "finished deliveries in the tables"
+
+
+@dataclass(slots=True)
+class Bench:
+    """What measures are given."""
+
+    servers: Servers
+    size: Size
+    quick: bool
+    stage: Stage = Stage.EMPTY
+    facts: dict[str, str] = field(default_factory=dict)  # what of the product is on, as seen in a run
+    _worker: Node | None = None
+    _worker_env: Mapping[str, str] | None = None
+    _worker_life: ExitStack = field(default_factory=ExitStack)
+    _fleets: dict[tuple[object, ...], Fleet] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_worker()
+
+    def worker(self, env: Mapping[str, str] | None = None) -> Node:
+        """The deliver node, ready and idle: the one that runs if it has this environment, else a new one."""
+        if self._worker is None or self._worker_env != env:
+            self.end_worker()
+            self._worker, self._worker_env = self._worker_life.enter_context(deliver_node(self.servers, env)), env
+            wait_until_ready(self._worker)
+        return self._worker
+
+    def end_worker(self) -> None:
+        """For measures that leave work behind, or start nodes of their own."""
+        self._worker_life.close()
+        self._worker = None
+
+    def fleet(self, urls: list[str], **contract: object) -> Fleet:
+        """Webhooks with these URLs; the same ones whenever they are asked for again."""
+        key = (*urls, *sorted(contract.items()))
+        if key not in self._fleets:
+            self._fleets[key] = make_fleet(self.servers, urls, **contract)
+        return self._fleets[key]
+
+    def clear(self) -> None:
+        """Before each run: what earlier runs left goes, what the stage holds stays."""
+        self.servers.empty(finished_too=self.stage is Stage.EMPTY)

@@ -1,0 +1,37 @@
+"""The baseline `ceiling`: the product's transport alone, as the engine uses it; nothing is claimed nor recorded.
+
+`python -m benchmarks.ceiling URL MESSAGE` sends until it is killed.
+"""
+
+import sys
+
+from dispatcher.ids import new_id
+from dispatcher.settings import load_settings
+from workers.context import Context
+from workers.render import USER_AGENT
+from workers.replies import Request
+
+IN_FLIGHT = 100
+
+
+def send_for_ever(url: str, body: bytes) -> None:
+    transport = Context(load_settings()).transport
+    identifier = str(new_id())
+    headers = (
+        ("User-Agent", USER_AGENT),
+        ("Content-Type", "application/json"),
+        ("Dispatcher-Event-Id", identifier),
+        ("Dispatcher-Event-Type", "bench.w0"),
+        ("Dispatcher-Delivery-Id", identifier),
+        ("Dispatcher-Attempt", "1"),
+        ("Dispatcher-Request-Id", identifier),
+    )
+    room = min(transport.capacity, IN_FLIGHT)
+    while True:
+        for _ in range(room):
+            transport.send(Request(new_id(), "POST", url, headers, body, connect_timeout=10, timeout=30))
+        room = len(transport.wait(1.0))
+
+
+if __name__ == "__main__":
+    send_for_ever(sys.argv[1], b"[" + sys.argv[2].encode() + b"]")

@@ -1,0 +1,102 @@
+"""The engine under measure: real worker nodes, as an operator starts them."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from signal import Signals
+
+import psutil
+
+from benchmarks.servers import Servers
+from dispatcher.embedded.spawn import spawn
+
+CHILDREN = 2
+_AS_ROOT_ON_PURPOSE = "ignore:You're running the worker with superuser privileges"
+
+
+class Node:
+    """A running process tree of a contestant."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.pid = process.pid
+        self._process, self._log = process, log
+
+    def check(self) -> None:
+        """Raises RuntimeError, with its last words, if it has ended."""
+        if (status := self._process.poll()) is not None:
+            raise RuntimeError(f"a contestant ended with status {status}: {self.said()[-600:].strip()}")
+
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def wait(self) -> int:
+        """Waits for its end; returns its status."""
+        return self._process.wait()
+
+    def kill(self) -> None:
+        """At once: what is in flight must not hold up the next run."""
+        tree = [] if self._process.poll() is not None else psutil.Process(self.pid).children(recursive=True)
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        for child in tree:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        self._process.wait()
+        psutil.wait_procs(tree, timeout=10)
+
+
+@contextmanager
+def node(servers: Servers, name: str, words: list[str], env: Mapping[str, str] | None = None) -> Iterator[Node]:
+    """A program that runs until the block ends; what it says goes to a file."""
+    log = servers.folder / f"{name}.log"
+    with log.open("wb") as output:
+        process = spawn(
+            words,
+            death_signal=Signals.SIGKILL,
+            cwd=servers.folder,
+            env={**servers.environment, **(env or {})},
+            output=output,
+        )
+    running = Node(process, log)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+@contextmanager
+def deliver_node(servers: Servers, env: Mapping[str, str] | None = None) -> Iterator[Node]:
+    words = [*_CELERY, "worker", "-Q", "deliver", "-n", "deliver@%h", "-P", "prefork", "-c", str(CHILDREN)]
+    with node(servers, "deliver", words, env) as running:
+        yield running
+
+
+@contextmanager
+def second_node(servers: Servers, env: Mapping[str, str] | None = None) -> Iterator[Node]:
+    words = [*_CELERY, "worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "2"]
+    with node(servers, "upkeep", words, env) as running:
+        yield running
+
+
+@contextmanager
+def beat(servers: Servers, env: Mapping[str, str] | None = None) -> Iterator[Node]:
+    words = [*_CELERY, "beat", "-s", str(servers.folder / "beat-schedule"), "--pidfile="]
+    with node(servers, "beat", words, env) as running:
+        yield running
+
+
+def wait_until_ready(*nodes: Node, within: float = 60) -> None:
+    """Waits until workers take tasks. Raises RuntimeError if one does not."""
+    deadline = time.monotonic() + within
+    for running in nodes:
+        while " ready." not in running.said():
+            running.check()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"a worker was not ready within {within:.0f} s")
+            time.sleep(0.05)
+
+
+_CELERY = [sys.executable, "-P", "-W", _AS_ROOT_ON_PURPOSE, "-m", "celery", "-q", "-A", "workers"]

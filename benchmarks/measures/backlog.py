@@ -1,0 +1,93 @@
+"""What a million waiting retries, or millions of finished deliveries, cost the work that is due now."""
+
+import random
+import time
+from datetime import timedelta
+
+import redis
+from sqlalchemy import create_engine
+
+from benchmarks.bench import Bench, Stage
+from benchmarks.cpu import tree_mb
+from benchmarks.engine import deliver_node, second_node, wait_until_ready
+from benchmarks.follow import follow
+from benchmarks.measures.throughput import counted, engine, nothing_open, wake
+from benchmarks.servers import Servers
+from benchmarks.stored import store_due, store_finished, store_waiting
+from benchmarks.targets import Sample, percentile
+from dispatcher.wake import QUEUES, SWEEP, waker_for
+from schedules.beat import SWEEP_EVERY
+from workers.alarms import set_alarms
+from workers.claims import Claimer
+
+_FIRST_RETRY, _RETRIES_OVER = 600, 900  # seconds: none comes due while it is measured; the schedule's step is 15 min
+_CLAIM_LIMIT = 200
+_WARM_UP = 20
+
+
+def fill_waiting(bench: Bench) -> None:
+    """The retries of the stage, all waiting, on 1,000 webhooks."""
+    fleet = bench.fleet([bench.servers.receiver.url()] * 1_000)
+    store_waiting(bench.servers, fleet.ids, bench.size.waiting, due_from=_FIRST_RETRY, due_span=_RETRIES_OVER)
+
+
+def fill_finished(bench: Bench) -> None:
+    """The finished deliveries of the stage, on 1,000 webhooks."""
+    fleet = bench.fleet([bench.servers.receiver.url()] * 1_000)
+    store_finished(bench.servers, fleet.ids, bench.size.finished)
+
+
+def fresh(bench: Bench) -> Sample:
+    """Fresh events with both nodes running: `rate`, `<part>_us`, `nodes_mb` afterwards, `alarms` in the broker."""
+    servers, count = bench.servers, bench.size.fresh
+    fleet = bench.fleet([servers.instant.url()])
+    waiting = bench.size.waiting if bench.stage is Stage.WAITING else 0
+    bench.end_worker()
+    bench.clear()
+    alarms = _set_alarms(servers, waiting)
+    with second_node(servers) as upkeep, deliver_node(servers) as worker:
+        store_due(servers, fleet.ids, count)
+        done = counted(servers.instant.requests)
+        wait_until_ready(upkeep, worker)  # and the alarms are in the second node's memory
+        wake(servers)
+        sample = follow(servers, [worker, upkeep], count, done=done, all_done=lambda: nothing_open(servers))
+        return {**sample, "nodes_mb": tree_mb(worker.pid) + tree_mb(upkeep.pid), "alarms": float(alarms)}
+
+
+def single_again(bench: Bench) -> Sample:
+    """As `single`, in the tables of its stage."""
+    return engine(bench, bench.fleet([bench.servers.instant.url()]), bench.size.single)
+
+
+def claims(bench: Bench) -> Sample:
+    """Claims of 200 by one claimer, 200 webhooks due: `p50_ms` and `p99_ms`."""
+    servers = bench.servers
+    fleet = bench.fleet([servers.receiver.url()] * 200)
+    bench.clear()
+    store_due(servers, fleet.ids, bench.size.claims)
+    claimer, times = Claimer(), []
+    database = create_engine(servers.postgres.url)
+    while True:
+        began = time.perf_counter()
+        with database.begin() as connection:
+            found = claimer.claim(connection, [], _CLAIM_LIMIT, _CLAIM_LIMIT).claims
+        times.append(time.perf_counter() - began)
+        if len(found) < _CLAIM_LIMIT:
+            break
+    database.dispose()
+    servers.execute("DELETE FROM dispatcher.deliveries WHERE state IN ('ready', 'claimed')")
+    servers.execute("VACUUM dispatcher.deliveries")
+    times = times[_WARM_UP:-1] or times
+    return {"p50_ms": percentile(times, 0.5) * 1000, "p99_ms": percentile(times, 0.99) * 1000}
+
+
+def _set_alarms(servers: Servers, waiting: int) -> int:
+    """Sets the alarms of so many retries as recording them does; returns how many messages that made."""
+    waker = waker_for(servers.settings.broker_url.get_secret_value())
+    now, width = time.time(), SWEEP_EVERY.total_seconds()
+    first = -now % width + _FIRST_RETRY  # slots begin there
+    for _ in range(0, waiting, 10_000):
+        delays = [timedelta(seconds=first + _RETRIES_OVER * (1 - random.random())) for _ in range(10_000)]  # noqa: S311
+        set_alarms(waker, delays, now, 1.0)
+    with redis.Redis.from_url(servers.valkey.url) as client:
+        return int(client.llen(QUEUES[SWEEP]))

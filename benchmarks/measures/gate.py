@@ -1,0 +1,50 @@
+"""A webhook that is dead for a while: what it gets meanwhile, and how fast its backlog drains afterwards."""
+
+import time
+from itertools import accumulate
+
+from benchmarks.bench import Bench
+from benchmarks.engine import beat, deliver_node, second_node
+from benchmarks.follow import wait_for
+from benchmarks.measures.throughput import nothing_open, wake
+from benchmarks.stored import store_due
+from benchmarks.targets import Sample
+from schedules.catalog import DEFAULT
+
+SCALE = 0.01  # the schedule's 90 s, 3, 6, 12, 15 min are 0.9, 1.8, 3.6, 7.2, 9 s
+WATCHED = 8.0  # seconds
+
+
+def gate(bench: Bench) -> Sample:
+    """`attempts_per_step`: requests while the gate is closed, for each step of the schedule that began; `drain_rate`:
+    deliveries a second from the first success on."""
+    servers, receiver, count = bench.servers, bench.servers.receiver, bench.size.gated
+    fleet = bench.fleet([receiver.url("switch")])
+    bench.end_worker()
+    bench.clear()
+    store_due(servers, fleet.ids, count)
+    wake(servers)
+    env = {"DISPATCHER_TIME_SCALE": str(SCALE)}
+    with second_node(servers, env), beat(servers, env), deliver_node(servers, env) as worker:
+        closed = "SELECT EXISTS (SELECT 1 FROM dispatcher.gates WHERE webhook_id = :id AND closed_at IS NOT NULL)"
+        wait_for(lambda: bool(servers.scalar(closed, id=fleet.ids[0])), worker, within=60)
+        time.sleep(0.5)  # what was in flight when it closed has ended
+        before = receiver.counts("switch").requests
+        time.sleep(WATCHED)
+        attempts = receiver.counts("switch").requests - before
+        receiver.turn(on=True)
+        refused = receiver.counts("switch").requests
+        wait_for(lambda: receiver.counts("switch").requests > refused, worker, within=60)
+        began, first = time.monotonic(), receiver.counts("switch").requests
+        wait_for(lambda: nothing_open(servers), worker, within=300)
+        drained = count - (first - refused)
+        return {
+            "attempts_per_step": attempts / steps_within(WATCHED + 0.5),
+            "drain_rate": drained / (receiver.counts("switch").last_at - began),
+        }
+
+
+def steps_within(seconds: float) -> int:
+    """How many steps of the schedule, in shortened time, begin within so many seconds of a failure."""
+    starts = accumulate(delay.total_seconds() * SCALE for delay in DEFAULT.delays)
+    return sum(1 for start in starts if start <= seconds)

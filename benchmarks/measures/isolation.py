@@ -1,0 +1,111 @@
+"""What slow and dead receivers cost the healthy webhooks beside them."""
+
+import time
+
+from benchmarks.bench import Bench
+from benchmarks.follow import wait_for
+from benchmarks.measures.throughput import LOOPS_END, wake
+from benchmarks.servers import Servers
+from benchmarks.stored import store_due
+from benchmarks.targets import Sample
+from benchmarks.workload import Fleet, message
+from dispatcher import enqueue_many
+
+FRESH_A_SECOND = 400  # events for the healthy ones: far below what the engine can do
+SETTLED = 3.0  # seconds until the slow one has as much in flight as it will have
+_STEP = 0.05
+
+
+def dead_tenth(bench: Bench) -> Sample:
+    """Of 50 webhooks every tenth never answers."""
+    return _until_last_healthy(bench, 50, bench.size.dead_tenth, dead=True)
+
+
+def no_dead_tenth(bench: Bench) -> Sample:
+    """The same events for the healthy ones alone."""
+    return _until_last_healthy(bench, 50, bench.size.dead_tenth, dead=False)
+
+
+def dead_thousand(bench: Bench) -> Sample:
+    """Of 10,000 webhooks every tenth never answers."""
+    return _until_last_healthy(bench, 10_000, bench.size.dead_thousand, dead=True)
+
+
+def no_dead_thousand(bench: Bench) -> Sample:
+    return _until_last_healthy(bench, 10_000, bench.size.dead_thousand, dead=False)
+
+
+def beside_slow(bench: Bench) -> Sample:
+    """Delays of 200 healthy webhooks while one has a large backlog and answers after a second."""
+    return _fresh_delays(bench, backlog=bench.size.slow_backlog)
+
+
+def beside_none(bench: Bench) -> Sample:
+    return _fresh_delays(bench, backlog=0)
+
+
+def _until_last_healthy(bench: Bench, webhooks: int, events: int, *, dead: bool) -> Sample:
+    """`last_s`: from the first request of all to the last one for a healthy webhook."""
+    servers, receiver = bench.servers, bench.servers.receiver
+    every = bench.fleet([receiver.url("hang" if n % 10 == 0 else "ok") for n in range(webhooks)])
+    worker = bench.worker()
+    healthy = events - -(-events // 10)  # event n goes to webhook n, in turn
+    bench.clear()
+    if dead:
+        store_due(servers, every.ids, events)
+    else:
+        store_due(servers, [one for n, one in enumerate(every.ids) if n % 10], healthy)
+    wake(servers)
+    wait_for(lambda: receiver.counts("ok").requests >= healthy, worker, within=180)
+    bench.end_worker()  # what hangs would be in the way of the next
+    ok, hang = receiver.counts("ok"), receiver.counts("hang")
+    began = min(first for first in (ok.first_at, hang.first_at) if first)
+    return {"last_s": ok.last_at - began, "dead_requests": float(hang.requests)}
+
+
+def _fresh_delays(bench: Bench, *, backlog: int) -> Sample:
+    """`p50_ms`, `p99_ms` from the commit of an event to the start of its request, at a steady rate."""
+    servers, receiver = bench.servers, bench.servers.receiver
+    slow = bench.fleet([receiver.url("sleep?ms=1000")])
+    healthy = bench.fleet([receiver.url()] * 200)
+    worker = bench.worker()
+    bench.clear()
+    if backlog:
+        store_due(servers, slow.ids, backlog)
+        wake(servers)
+        time.sleep(SETTLED)
+    count = _enqueue_steadily(healthy, bench.size.seconds)
+    wait_for(lambda: receiver.counts("ok").requests >= count, worker, within=60)
+    time.sleep(LOOPS_END)  # the last group is recorded
+    if backlog:
+        bench.end_worker()
+    return _delays(servers, healthy)
+
+
+def _enqueue_steadily(fleet: Fleet, seconds: float) -> int:
+    data, began, count = message(), time.monotonic(), 0
+    while (passed := time.monotonic() - began) < seconds:
+        wanted = int(passed * FRESH_A_SECOND)
+        for _ in enqueue_many(fleet.event(number, data) for number in range(count, wanted)):
+            pass
+        count = wanted
+        time.sleep(_STEP)
+    return count
+
+
+def _delays(servers: Servers, fleet: Fleet) -> Sample:
+    p50, p99 = (
+        float(
+            str(
+                servers.scalar(
+                    "SELECT percentile_cont(:share) WITHIN GROUP (ORDER BY extract(epoch FROM r.started_at - d.due_at))"
+                    " FROM dispatcher.deliveries d JOIN dispatcher.attempts a ON a.delivery_id = d.id"
+                    " JOIN dispatcher.requests r ON r.id = a.request_id WHERE d.webhook_id = ANY(:ids)",
+                    share=share,
+                    ids=list(fleet.ids),
+                )
+            )
+        )
+        for share in (0.5, 0.99)
+    )
+    return {"p50_ms": p50 * 1000, "p99_ms": p99 * 1000}

@@ -1,0 +1,57 @@
+"""The producer's side: enqueueing, and the time until a receiver has a single event."""
+
+import time
+
+from benchmarks.bench import Bench
+from benchmarks.follow import Stalled
+from benchmarks.measures.throughput import nothing_open
+from benchmarks.targets import Sample, percentile
+from benchmarks.workload import message
+from dispatcher import enqueue, enqueue_many
+
+_PAUSE = 0.05
+
+
+def enqueue_one(bench: Bench) -> Sample:
+    """One call, one commit."""
+    fleet, data = bench.fleet([bench.servers.receiver.url()]), message()
+    bench.clear()
+    enqueue("bench.w0", data, account=fleet.account)  # connects
+    began = time.monotonic()
+    for _ in range(bench.size.calls):
+        enqueue("bench.w0", data, account=fleet.account)
+    return {"rate": bench.size.calls / (time.monotonic() - began)}
+
+
+def enqueue_bulk(bench: Bench) -> Sample:
+    """`enqueue_many`, 1,000 events in a statement."""
+    fleet, data, count = bench.fleet([bench.servers.receiver.url()]), message(), bench.size.bulk_events
+    bench.clear()
+    list(enqueue_many([fleet.event(0, data)]))  # connects
+    began = time.monotonic()
+    for _ in enqueue_many(fleet.event(number, data) for number in range(count)):
+        pass
+    return {"rate": count / (time.monotonic() - began)}
+
+
+def latency(bench: Bench) -> Sample:
+    """An idle system: from the call of `enqueue` until the receiver has the request; `p50_ms`, `p99_ms`."""
+    servers, receiver = bench.servers, bench.servers.receiver
+    fleet, data = bench.fleet([receiver.url()]), message()
+    worker = bench.worker()
+    bench.clear()
+    delays = []
+    for number in range(bench.size.single_events + 1):
+        began = time.monotonic()
+        enqueue("bench.w0", data, account=fleet.account)
+        while receiver.counts("ok").requests <= number:
+            worker.check()
+            if time.monotonic() - began > 30:
+                raise Stalled("an event did not arrive within 30 s")
+            time.sleep(0.002)
+        delays.append(receiver.counts("ok").last_at - began)
+        while not nothing_open(servers):
+            time.sleep(0.005)
+        time.sleep(_PAUSE)  # the loop has ended: the system is idle again
+    delays = delays[1:]  # the first made the worker connect
+    return {"p50_ms": percentile(delays, 0.5) * 1000, "p99_ms": percentile(delays, 0.99) * 1000}

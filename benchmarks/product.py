@@ -1,0 +1,46 @@
+"""What the product under measure has and does by default, read off the product itself."""
+
+import importlib.util
+
+from sqlalchemy import Engine, text
+
+from dispatcher.contracts import DeliveryContract
+from dispatcher.db.models import Base
+from dispatcher.settings import Settings
+from workers import record
+
+
+def no_curl() -> str | None:
+    """Why the curl transport cannot be measured, if so."""
+    if "transport" not in Settings.model_fields:
+        return "no curl transport here"
+    return None if importlib.util.find_spec("pycurl") else "pycurl is not installed"
+
+
+def no_batches() -> str | None:
+    return None if "batch_size" in DeliveryContract.model_fields else "no batches here"
+
+
+def no_gate() -> str | None:
+    return None if "dispatcher.gates" in Base.metadata.tables else "no gate here"
+
+
+def transport_env(name: str) -> dict[str, str]:
+    """The variable that chooses a transport; none where there is only one."""
+    return {"DISPATCHER_TRANSPORT": name} if "transport" in Settings.model_fields else {}
+
+
+def switched_on(database: Engine) -> dict[str, str]:
+    """What of a delivery's costs is part of the figures, by what a run has just recorded."""
+    with database.connect() as connection:
+        request = connection.execute(text("SELECT * FROM dispatcher.requests ORDER BY id DESC LIMIT 1")).first()
+    if request is None:
+        return {}
+    signed = "signature" in request.headers_masked.lower()
+    guarded = importlib.util.find_spec("dispatcher.addresses") is not None
+    return {
+        "signing": "on" if signed else "not in the callbacks of this version",
+        "address check": "on" if guarded else "not in this version",
+        "captured answers": f"on, up to {record.KEPT_BODY} bytes" if request.answer_headers else "none recorded",
+        "logs": f"level {Settings.model_fields['log_level'].default}, to a file",
+    }

@@ -1,0 +1,159 @@
+"""Starts the receivers: our own, and nginx for the plain rows where it is installed; says how much has come."""
+
+import http.client
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+from typing import Protocol
+
+from benchmarks.receiver import BOARD_SIZE, KINDS, Board
+from dispatcher.embedded.ports import LOOPBACK, free_port
+from dispatcher.embedded.spawn import spawn
+
+_NGINX = """
+daemon off; worker_processes 1; error_log {folder}/error.log; pid {folder}/pid;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;
+  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder};
+  scgi_temp_path {folder};
+  server {{ listen {address}:{port} backlog=4096; location / {{ return 204; }} location = /status {{ stub_status; }} }}
+}}
+"""
+
+
+class Instant(Protocol):
+    """A receiver that answers at once."""
+
+    name: str
+    pid: int
+
+    def url(self) -> str: ...
+
+    def requests(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What has come to one path since the last `Receiver.mark`; arrivals in monotonic seconds, 0 before the first."""
+
+    requests: int
+    messages: int
+    first_at: float
+    last_at: float
+
+
+class Receiver:
+    """Our own receiver, running."""
+
+    name = "own epoll receiver"
+
+    def __init__(self, process: "subprocess.Popen[bytes]", board: Board) -> None:
+        self.pid = process.pid
+        self._board = board
+
+    def url(self, path: str = "ok") -> str:
+        return f"http://{LOOPBACK}:{self._board.port}/{path}"
+
+    def counts(self, kind: str) -> Counts:
+        return Counts(*self._board.read(KINDS.index(kind)))
+
+    def requests(self) -> int:
+        return self.counts("ok").requests
+
+    def forget(self) -> None:
+        """Counts start anew; the switch is off. Nothing may be coming in."""
+        for kind in range(len(KINDS)):
+            self._board.write(kind, (0, 0, 0.0, 0.0))
+        self.turn(on=False)
+
+    def turn(self, *, on: bool) -> None:
+        """Whether /switch answers 204, or 503."""
+        self._board.set_head(self._board.port, switch=on)
+
+
+class Nginx:
+    """nginx, running: one worker process, its own count of requests."""
+
+    name = "nginx"
+
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
+        self.pid = process.pid
+        self._port = port
+        self._connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+        self._own = 0
+
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self._port}/ok"
+
+    def requests(self) -> int:
+        self._own += 1
+        self._connection.request("GET", "/status")
+        # The third line counts: accepted connections, handled ones, requests; this one among them.
+        return int(self._connection.getresponse().read().splitlines()[2].split()[2]) - self._own
+
+
+@contextmanager
+def own_receiver(folder: Path, message_bytes: int) -> Iterator[Receiver]:
+    path = folder / "board"
+    path.write_bytes(bytes(BOARD_SIZE))
+    board = Board(path)
+    script = Path(__file__).with_name("receiver.py")
+    process = spawn([sys.executable, "-I", script, path, str(message_bytes)], death_signal=Signals.SIGKILL, output=2)
+    try:
+        _wait(lambda: board.port > 0, process, "the receiver")
+        yield Receiver(process, board)
+    finally:
+        _end(process)
+
+
+@contextmanager
+def instant_receiver(folder: Path, own: Receiver) -> Iterator[Instant]:
+    """nginx where it is on PATH, else our own receiver."""
+    program = shutil.which("nginx")
+    if program is None:
+        yield own
+        return
+    nginx_folder = folder / "nginx"
+    nginx_folder.mkdir()
+    port = free_port()
+    configuration = nginx_folder / "nginx.conf"
+    configuration.write_text(_NGINX.format(folder=nginx_folder, address=LOOPBACK, port=port))
+    process = spawn([program, "-c", configuration, "-e", nginx_folder / "error.log"], death_signal=Signals.SIGTERM)
+    try:
+        _wait(lambda: _answers(port), process, "nginx")
+        yield Nginx(process, port)
+    finally:
+        _end(process)
+
+
+def _answers(port: int) -> bool:
+    try:
+        connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1)
+        connection.request("GET", "/ok")
+        return connection.getresponse().status == 204
+    except OSError:
+        return False
+
+
+def _wait(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", name: str) -> None:
+    deadline = time.monotonic() + 10
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{name} did not start")
+        time.sleep(0.01)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

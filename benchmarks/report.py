@@ -1,0 +1,134 @@
+"""Shows what a run found: as one table, and as a JSON document that another run can be compared with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.rows import MEASURES, Row
+from benchmarks.targets import Judged, Outcome, Outcomes, Target, Verdict, judge
+
+_STYLES = {Verdict.OK: "green", Verdict.MISS: "bold red", Verdict.SKIPPED: "yellow"}
+_CPU = ("worker_us", "postgres_us", "broker_us", "receiver_us")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that a run found."""
+
+    about: Mapping[str, str]  # machine, versions, what of the product is on
+    runs: int
+    outcomes: Outcomes
+    rows: Sequence[tuple[Row, Sequence[Judged]]]
+
+    @property
+    def judged(self) -> list[Judged]:
+        return [one for _, judged in self.rows for one in judged]
+
+
+def judge_rows(rows: Sequence[Row], outcomes: Outcomes) -> list[tuple[Row, list[Judged]]]:
+    """The verdicts on all targets. A row that does not apply here is skipped as a whole."""
+    return [(row, _judge_row(row, outcomes)) for row in rows]
+
+
+def table(report: Report) -> Group:
+    """Everything on one page."""
+    facts = Text("\n".join(f"{name:>16}  {value}" for name, value in report.about.items()))
+    return Group(facts, Text(), _figures(report), Text(), _verdicts(report))
+
+
+def document(report: Report) -> dict[str, Any]:
+    return {
+        "about": dict(report.about),
+        "runs": report.runs,
+        "measures": {name: _outcome_document(outcome) for name, outcome in report.outcomes.items()},
+        "rows": {
+            row.name: [
+                {
+                    "label": one.target.label,
+                    "value": one.value,
+                    "must": one.target.must,
+                    "aim": one.target.aim,
+                    "verdict": str(one.verdict),
+                    "aim_reached": one.aim_reached,
+                    "reason": one.reason,
+                }
+                for one in judged
+            ]
+            for row, judged in report.rows
+        },
+    }
+
+
+def shown(value: float, unit: str) -> str:
+    """A value as people read it."""
+    if unit == "%":
+        return f"{value * 100:.0f} %"
+    number = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{number} {unit}".strip()
+
+
+def _judge_row(row: Row, outcomes: Outcomes) -> list[Judged]:
+    if reason := row.unless():
+        return [Judged(target, Verdict.SKIPPED, reason=reason) for target in row.targets]
+    return [judge(target, outcomes) for target in row.targets]
+
+
+def _figures(report: Report) -> Table:
+    figures = Table(title=f"medians of {report.runs} runs; CPU microseconds for each delivery", title_justify="left")
+    figures.add_column("measure")
+    for heading in ("a second", "worker", "PostgreSQL", "broker", "receiver"):
+        figures.add_column(heading, justify="right")
+    figures.add_column("also")
+    for measure in MEASURES:
+        if measure.name in report.outcomes:
+            figures.add_row(measure.name, *_figure_cells(report.outcomes[measure.name]))
+    return figures
+
+
+def _figure_cells(outcome: Outcome) -> list[str | Text]:
+    reason = outcome.failed or outcome.skipped
+    if reason:
+        return ["", "", "", "", "", Text(f"{'failed' if outcome.failed else 'skipped'}: {reason}", style="yellow")]
+    medians = outcome.medians
+    cells: list[str | Text] = [f"{medians[name]:,.0f}" if name in medians else "" for name in ("rate", *_CPU)]
+    rest = [f"{name} {value:,.4g}" for name, value in medians.items() if name not in {"rate", *_CPU}]
+    return [*cells, ", ".join(rest)]
+
+
+def _verdicts(report: Report) -> Table:
+    verdicts = Table(title="targets", title_justify="left")
+    verdicts.add_column("row", min_width=50)
+    verdicts.add_column("beside", no_wrap=True)
+    for heading in ("found", "must", "aim"):
+        verdicts.add_column(heading, justify="right", no_wrap=True)
+    verdicts.add_column("verdict", min_width=15)
+    for row, judged in report.rows:
+        for number, one in enumerate(judged):
+            title = Text.assemble((row.name, "bold"), f"  {row.title}") if number == 0 else Text()
+            verdicts.add_row(title, one.target.label, *_bounds(one), _verdict_text(one))
+    return verdicts
+
+
+def _bounds(one: Judged) -> tuple[str, str, str]:
+    target: Target = one.target
+    sign = ">= " if target.more else "<= "
+    value = shown(one.value, target.unit) if one.value is not None else ""
+    return value, sign + shown(target.must, target.unit), sign + shown(target.aim, target.unit)
+
+
+def _verdict_text(one: Judged) -> Text:
+    remark = one.reason or ("aim reached" if one.aim_reached else "")
+    return Text.assemble((str(one.verdict), _STYLES[one.verdict]), f"  {remark}" if remark else "")
+
+
+def _outcome_document(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "median": outcome.medians,
+        "samples": [dict(sample) for sample in outcome.samples],
+        "skipped": outcome.skipped,
+        "failed": outcome.failed,
+    }

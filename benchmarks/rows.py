@@ -1,0 +1,189 @@
+"""The rows of the benchmark: what is measured, and what must come of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks import product
+from benchmarks.bench import Bench, Stage
+from benchmarks.measures import backlog, gate, isolation, producers, throughput
+from benchmarks.targets import Increase, Largest, Ratio, Sample, Target, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One thing that is run. `unless` says why it cannot be run here, or None."""
+
+    name: str
+    run: Callable[[Bench], Sample]
+    stage: Stage = Stage.EMPTY
+    unless: Callable[[], str | None] = lambda: None
+    full_run_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the specification. `unless` says why its targets do not apply here, or None."""
+
+    name: str
+    title: str
+    targets: tuple[Target, ...]
+    unless: Callable[[], str | None] = lambda: None
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for target in self.targets for name in target.value.needs))
+
+
+# In this order they are run, a round of all of a stage after the other.
+MEASURES = (
+    Measure("naive", throughput.naive),
+    Measure("bullmq", throughput.bullmq_alone, unless=throughput.no_bullmq),
+    Measure("bullmq-rows", throughput.bullmq_with_rows, unless=throughput.no_bullmq),
+    Measure("ceiling", throughput.ceiling),
+    Measure("single", throughput.single),
+    Measure("fifty", throughput.fifty),
+    Measure("requests", throughput.requests_transport),
+    Measure("batches", throughput.batches, unless=product.no_batches),
+    Measure("slow", throughput.slow),
+    Measure("no-dead-tenth", isolation.no_dead_tenth),
+    Measure("dead-tenth", isolation.dead_tenth),
+    Measure("no-dead-thousand", isolation.no_dead_thousand, full_run_only=True),
+    Measure("dead-thousand", isolation.dead_thousand, full_run_only=True),
+    Measure("beside-none", isolation.beside_none),
+    Measure("beside-slow", isolation.beside_slow),
+    Measure("fresh", backlog.fresh),
+    Measure("claims", backlog.claims),
+    Measure("enqueue-one", producers.enqueue_one),
+    Measure("enqueue-bulk", producers.enqueue_bulk),
+    Measure("latency", producers.latency),
+    Measure("gate", gate.gate, unless=product.no_gate),
+    Measure("fresh-behind-waiting", backlog.fresh, Stage.WAITING),
+    Measure("single-behind-finished", backlog.single_again, Stage.FINISHED),
+    Measure("claims-behind-finished", backlog.claims, Stage.FINISHED),
+)
+
+FILL: dict[Stage, Callable[[Bench], None]] = {
+    Stage.WAITING: backlog.fill_waiting,
+    Stage.FINISHED: backlog.fill_finished,
+}
+
+ROWS = (
+    Row(
+        "one-webhook",
+        "one webhook, single messages, curl",
+        (
+            Target("naive", Ratio("single.rate", "naive.rate"), 33, 50),
+            Target("bullmq with rows", Ratio("single.rate", "bullmq-rows.rate"), 2.5, 4),
+            Target("bullmq without rows", Ratio("single.rate", "bullmq.rate"), 1.2, 2),
+            Target("of the ceiling", Ratio("single.rate", "ceiling.rate"), 0.35, 0.48, unit="%"),
+        ),
+        unless=product.no_curl,
+    ),
+    Row(
+        "fifty-webhooks",
+        "the same over 50 webhooks",
+        (Target("of one webhook", Ratio("fifty.rate", "single.rate"), 0.8, 0.95, unit="%"),),
+    ),
+    Row(
+        "requests-transport",
+        "one webhook, requests transport",
+        (
+            Target("naive", Ratio("requests.rate", "naive.rate"), 10, 14),
+            Target("bullmq with rows", Ratio("requests.rate", "bullmq-rows.rate"), 1.0, 1.4),
+        ),
+    ),
+    Row(
+        "batches",
+        "batches of 100, in messages",
+        (Target("naive", Ratio("batches.rate", "naive.rate"), 60, 120),),
+    ),
+    Row(
+        "slow-receivers",
+        "50 webhooks whose receivers take 50 ms, curl",
+        (Target("of the instant receiver's", Ratio("slow.rate", "fifty.rate"), 0.8, 0.95, unit="%"),),
+        unless=product.no_curl,
+    ),
+    Row(
+        "dead-tenth",
+        "10 % of 50 webhooks never answer: last healthy delivery",
+        (Target("without them", Ratio("dead-tenth.last_s", "no-dead-tenth.last_s"), 1.3, 1.1, more=False),),
+    ),
+    Row(
+        "dead-thousand",
+        "1,000 of 10,000 webhooks never answer: last healthy delivery",
+        (Target("without them", Ratio("dead-thousand.last_s", "no-dead-thousand.last_s"), 1.5, 1.2, more=False),),
+    ),
+    Row(
+        "slow-backlog",
+        "one webhook with a backlog and 1 s answers beside 200 healthy ones",
+        (Target("healthy p99 without it", Ratio("beside-slow.p99_ms", "beside-none.p99_ms"), 2, 1.2, more=False),),
+    ),
+    Row(
+        "retry-backlog",
+        "retries waiting",
+        (
+            Target("alarms in the broker", Value("fresh-behind-waiting.alarms"), 300, 180, more=False, unit=""),
+            Target(
+                "worker memory",
+                Increase("fresh-behind-waiting.nodes_mb", "fresh.nodes_mb"),
+                20,
+                5,
+                more=False,
+                unit="MB more",
+            ),
+            Target("fresh events", Ratio("fresh-behind-waiting.rate", "fresh.rate"), 0.9, 0.98, unit="%"),
+        ),
+    ),
+    Row(
+        "history",
+        "finished deliveries in the tables",
+        (
+            Target("throughput of empty", Ratio("single-behind-finished.rate", "single.rate"), 0.85, 0.95, unit="%"),
+            Target("claim p99 of empty", Ratio("claims-behind-finished.p99_ms", "claims.p99_ms"), 2, 1.2, more=False),
+        ),
+    ),
+    Row(
+        "enqueue",
+        "enqueue: one call, one commit / enqueue_many(1,000)",
+        (
+            Target("ORM commit + apply_async (one)", Ratio("enqueue-one.rate", "naive.enqueue_rate"), 4, 6),
+            Target("ORM commit + apply_async (many)", Ratio("enqueue-bulk.rate", "naive.enqueue_rate"), 30, 50),
+        ),
+    ),
+    Row(
+        "latency",
+        "idle system, one event, until the receiver has it",
+        (
+            Target("p50", Value("latency.p50_ms"), 25, 10, more=False, unit="ms"),
+            Target("p99", Value("latency.p99_ms"), 100, 40, more=False, unit="ms"),
+        ),
+    ),
+    Row(
+        "gate",
+        "a dead webhook with a backlog",
+        (
+            Target("attempts per schedule step", Value("gate.attempts_per_step"), 1, 1, more=False, unit=""),
+            Target("drain, of full throughput", Ratio("gate.drain_rate", "single.rate"), 0.5, 0.8, unit="%"),
+        ),
+    ),
+    Row(
+        "memory",
+        "a worker child at full load",
+        (
+            Target(
+                "resident",
+                Largest(("single.child_mb", "fifty.child_mb", "slow.child_mb")),
+                120,
+                80,
+                more=False,
+                unit="MB",
+            ),
+        ),
+    ),
+)
+
+
+def measures_of(rows: Sequence[Row]) -> tuple[Measure, ...]:
+    """What these rows need, in the order in which it is run."""
+    needed = {name for row in rows for name in row.measures}
+    return tuple(measure for measure in MEASURES if measure.name in needed)

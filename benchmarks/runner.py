@@ -1,0 +1,56 @@
+"""Runs measures: stage by stage, in each round all of them in turn, so that a slow moment hits all alike."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from benchmarks.bench import Bench, Stage
+from benchmarks.rows import FILL, Measure
+from benchmarks.targets import Outcome, Sample
+
+Say = Callable[[str], None]
+
+
+def run_measures(bench: Bench, measures: Sequence[Measure], runs: int, say: Say) -> dict[str, Outcome]:
+    """The outcome of each measure. One that fails once is not run again."""
+    outcomes = {measure.name: Outcome(skipped=_why_not(bench, measure)) for measure in measures}
+    for stage in Stage:
+        here = [measure for measure in measures if measure.stage is stage and not outcomes[measure.name].skipped]
+        if here:
+            _prepare(bench, stage, say)
+        for number in range(runs):
+            for measure in here:
+                if not outcomes[measure.name].failed:
+                    _run(bench, measure, f"{measure.name} {number + 1}/{runs}", outcomes[measure.name], say)
+    return outcomes
+
+
+def _why_not(bench: Bench, measure: Measure) -> str | None:
+    return "full run only" if measure.full_run_only and bench.quick else measure.unless()
+
+
+def _prepare(bench: Bench, stage: Stage, say: Say) -> None:
+    bench.stage = Stage.EMPTY
+    bench.clear()
+    bench.stage = stage
+    if stage in FILL:
+        began = time.monotonic()
+        FILL[stage](bench)
+        say(f"{stage}: made in {time.monotonic() - began:.0f} s")
+
+
+def _run(bench: Bench, measure: Measure, name: str, outcome: Outcome, say: Say) -> None:
+    began = time.monotonic()
+    try:
+        sample = measure.run(bench)
+    except Exception as error:  # noqa: BLE001 - a contestant that fails is a result; the others go on
+        outcome.failed = f"{type(error).__name__}: {error}"
+        say(f"{name}: failed: {outcome.failed}")
+        return
+    outcome.samples.append(sample)
+    say(f"{name}: {_shown(sample)} ({time.monotonic() - began:.0f} s)")
+
+
+def _shown(sample: Sample) -> str:
+    return ", ".join(
+        f"{name} {value:,.0f}" if value >= 100 else f"{name} {value:.3g}" for name, value in sample.items()
+    )

@@ -1,0 +1,54 @@
+"""The work of a run: webhooks on the receivers, and messages of one size that are owed to them."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+from benchmarks.servers import MESSAGE_BYTES, Servers
+from dispatcher import Event
+from dispatcher.accounts import create_account
+from dispatcher.webhooks import Webhooks, open_vault
+
+_numbers = itertools.count()
+
+
+def message(size: int = MESSAGE_BYTES) -> bytes:
+    """A message of exactly so many bytes, as JSON."""
+    members = {"id": "4023457654", "type": "RECEIVED", "from": "1543", "to": "27001234567", "body": ""}
+    empty = json.dumps(members, separators=(",", ":"))
+    members["body"] = "x" * (size - len(empty))
+    return json.dumps(members, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Webhooks of an account of their own; webhook n takes the events of type `bench.w<n>` and no others."""
+
+    account: str
+    ids: tuple[UUID, ...]
+
+    def event(self, number: int, data: bytes) -> Event:
+        """The number-th event, taking the webhooks in turn."""
+        return Event(type=f"bench.w{number % len(self.ids)}", data=data, account=self.account)
+
+
+def make_fleet(servers: Servers, urls: Sequence[str], **contract: Any) -> Fleet:
+    """Registers a webhook for each URL, with the product's own contract and what is given on top."""
+    name = f"fleet {next(_numbers)}"
+    engine = create_engine(servers.postgres.url)
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        account = create_account(session, name)
+        webhooks = Webhooks(session, open_vault(session.connection(), servers.settings))
+        ids = tuple(
+            webhooks.create(account, url=url, event_types=[f"bench.w{number}"], contract=contract).id
+            for number, url in enumerate(urls)
+        )
+    engine.dispose()
+    servers.execute("ANALYZE dispatcher.webhooks, dispatcher.subscriptions")
+    return Fleet(name, ids)
