@@ -19,6 +19,7 @@ from dispatcher.wake import QUEUES, SWEEP, waker_for
 from schedules.beat import SWEEP_EVERY
 from workers.alarms import set_alarms
 from workers.claims import Claimer
+from workers.windows import Rooms
 
 _FIRST_RETRY, _RETRIES_OVER = 600, 900  # seconds: none comes due while it is measured; the schedule's step is 15 min
 _CLAIM_LIMIT = 200
@@ -65,12 +66,12 @@ def claims(bench: Bench) -> Sample:
     fleet = bench.fleet([servers.receiver.url()] * 200)
     bench.clear()
     store_due(servers, fleet.ids, bench.size.claims)
-    claimer, times = Claimer(), []
+    claimer, rooms, times = Claimer(), Rooms(), []
     database = create_engine(servers.postgres.url)
     while True:
         began = time.perf_counter()
         with database.begin() as connection:
-            found = claimer.claim(connection, [], _CLAIM_LIMIT, _CLAIM_LIMIT).claims
+            found = claimer.claim(connection, rooms, _CLAIM_LIMIT).claims
         times.append(time.perf_counter() - began)
         if len(found) < _CLAIM_LIMIT:
             break
