@@ -27,7 +27,8 @@ class Node:
     def check(self) -> None:
         """Raises RuntimeError, with its last words, if it has ended."""
         if (status := self._process.poll()) is not None:
-            raise RuntimeError(f"a contestant ended with status {status}: {self.said()[-600:].strip()}")
+            last_line = self.said().strip().rpartition("\n")[2]
+            raise RuntimeError(f"{self._log.stem} ended with status {status}: {last_line[:300]}")
 
     def said(self) -> str:
         return self._log.read_text(errors="replace")

@@ -135,9 +135,8 @@ def nothing_open(servers: Servers) -> bool:
 def run_to_end(servers: Servers, words: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """Runs a program; returns what it said. Raises RuntimeError if it fails."""
     with node(servers, "step", list(words), env) as running:
-        status = running.wait()
-        if status != 0:
-            raise RuntimeError(f"{words[-3:]} ended with status {status}: {running.said()[-600:].strip()}")
+        if running.wait() != 0:
+            running.check()
         return running.said()
 
 
