@@ -11,8 +11,9 @@ from benchmarks.stored import store_due
 from benchmarks.targets import Sample
 from schedules.catalog import DEFAULT
 
-SCALE = 0.01  # the schedule's 90 s, 3, 6, 12, 15 min are 0.9, 1.8, 3.6, 7.2, 9 s
-WATCHED = 8.0  # seconds
+SCALE = 0.005  # the schedule's 90 s, 3, 6, 12, 15 min are 0.45, 0.9, 1.8, 3.6, 4.5 s
+WATCHED = 7.0  # seconds
+_ENDED = 0.5  # seconds after it closed, in which what was in flight has ended
 
 
 def gate(bench: Bench) -> Sample:
@@ -28,10 +29,12 @@ def gate(bench: Bench) -> Sample:
     with second_node(servers, env), beat(servers, env), deliver_node(servers, env) as worker:
         closed = "SELECT EXISTS (SELECT 1 FROM dispatcher.gates WHERE webhook_id = :id AND closed_at IS NOT NULL)"
         wait_for(lambda: bool(servers.scalar(closed, id=fleet.ids[0])), worker, within=60)
-        time.sleep(0.5)  # what was in flight when it closed has ended
+        time.sleep(_ENDED)
         before = receiver.counts("switch").requests
         time.sleep(WATCHED)
         attempts = receiver.counts("switch").requests - before
+        if not attempts:
+            raise RuntimeError("no probe tried the closed gate")
         receiver.turn(on=True)
         refused = receiver.counts("switch").requests
         wait_for(lambda: receiver.counts("switch").requests > refused, worker, within=60)
@@ -39,7 +42,7 @@ def gate(bench: Bench) -> Sample:
         wait_for(lambda: nothing_open(servers), worker, within=300)
         drained = count - (first - refused)
         return {
-            "attempts_per_step": attempts / steps_within(WATCHED + 0.5),
+            "attempts_per_step": attempts / steps_within(_ENDED + WATCHED),
             "drain_rate": drained / (receiver.counts("switch").last_at - began),
         }
 

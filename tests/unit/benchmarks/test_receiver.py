@@ -1,0 +1,121 @@
+"""The benchmark's own receiver, as a real process."""
+
+import http.client
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from benchmarks.receivers import Nginx, Receiver, instant_receiver, own_receiver
+from benchmarks.workload import message
+
+SIZE = 600
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    with own_receiver(tmp_path, SIZE) as running:
+        yield running
+
+
+def post(receiver: Receiver, path: str, body: bytes = b"", *, timeout: float = 5) -> int:
+    """The status of the answer."""
+    connection = http.client.HTTPConnection(urlsplit(receiver.url()).netloc, timeout=timeout)
+    try:
+        connection.request("POST", f"/{path}", body)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_messages_have_the_size_that_the_receiver_counts_by() -> None:
+    assert len(message(SIZE)) == SIZE
+
+
+@pytest.mark.parametrize(("body", "messages"), [(message(SIZE), 1), (b"[" + message(SIZE) + b"]", 1)])
+def test_a_single_message_is_one_with_and_without_an_array(receiver: Receiver, body: bytes, messages: int) -> None:
+    assert post(receiver, "ok", body) == 204
+    assert (receiver.counts("ok").requests, receiver.counts("ok").messages) == (1, messages)
+
+
+@pytest.mark.parametrize("number", [2, 7, 100, 1_700])
+def test_the_messages_of_an_array_are_counted(receiver: Receiver, number: int) -> None:
+    assert post(receiver, "ok", b"[" + b",".join([message(SIZE)] * number) + b"]") == 204
+    assert (receiver.counts("ok").requests, receiver.counts("ok").messages) == (1, number)
+
+
+def test_a_request_that_comes_in_pieces_is_answered_when_it_is_complete(receiver: Receiver) -> None:
+    address = urlsplit(receiver.url())
+    with socket.create_connection((address.hostname, address.port), timeout=5) as connection:  # type: ignore[arg-type]
+        for piece in (b"POST /ok HTTP/1.1\r\nContent-", b"Length: 4\r\n", b"\r\nab"):
+            connection.sendall(piece)
+            assert post(receiver, "sleep?ms=1") == 204  # it has been read meanwhile
+            assert receiver.counts("ok").requests == 0
+        connection.sendall(b"cd")
+        assert connection.recv(100).startswith(b"HTTP/1.1 204")
+    assert receiver.counts("ok").requests == 1
+
+
+def test_sleeping_holds_nobody_else_up(receiver: Receiver) -> None:
+    address = urlsplit(receiver.url())
+    with socket.create_connection((address.hostname, address.port), timeout=5) as sleeper:  # type: ignore[arg-type]
+        began = time.monotonic()
+        sleeper.sendall(b"POST /sleep?ms=300 HTTP/1.1\r\n\r\n")
+        while not receiver.counts("sleep").requests:
+            pass
+        assert post(receiver, "ok") == 204
+        assert time.monotonic() - began < 0.3
+        assert sleeper.recv(100).startswith(b"HTTP/1.1 204")
+        assert time.monotonic() - began >= 0.3
+
+
+def test_hanging_reads_and_never_answers(receiver: Receiver) -> None:
+    with pytest.raises(TimeoutError):
+        post(receiver, "hang", timeout=0.2)
+    assert receiver.counts("hang").requests == 1
+
+
+def test_the_switch_refuses_until_it_is_on(receiver: Receiver) -> None:
+    assert post(receiver, "switch") == 503
+    receiver.turn(on=True)
+    assert post(receiver, "switch") == 204
+    assert receiver.counts("switch").requests == 2
+
+
+def test_arrivals_are_on_the_clock_of_whoever_asks_until_they_are_forgotten(receiver: Receiver) -> None:
+    before = time.monotonic()
+    post(receiver, "ok")
+    post(receiver, "ok")
+    counts = receiver.counts("ok")
+    assert before <= counts.first_at < counts.last_at <= time.monotonic()
+    receiver.turn(on=True)
+    receiver.forget()
+    assert receiver.counts("ok").requests == receiver.counts("ok").first_at == 0
+    assert post(receiver, "switch") == 503
+    assert receiver.requests() == 0
+
+
+def test_without_nginx_the_plain_receiver_is_our_own(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with instant_receiver(tmp_path, receiver) as instant:
+        assert instant is receiver
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_counts_requests_but_not_those_that_ask_for_the_count(receiver: Receiver, tmp_path: Path) -> None:
+    with instant_receiver(tmp_path, receiver) as instant:
+        assert isinstance(instant, Nginx)
+        before = instant.requests()
+        address = urlsplit(instant.url())
+        connection = http.client.HTTPConnection(address.netloc, timeout=5)
+        for _ in range(3):
+            connection.request("POST", address.path, message(SIZE))
+            assert connection.getresponse().status == 204
+        connection.close()
+        assert [instant.requests() - before for _ in range(3)] == [3, 3, 3]
