@@ -5,7 +5,7 @@
 
 import sys
 
-from dispatcher.ids import new_id
+from dispatcher.ids import new_id_text
 from dispatcher.settings import load_settings
 from workers.context import Context
 from workers.render import USER_AGENT
@@ -16,7 +16,7 @@ IN_FLIGHT = 100
 
 def send_for_ever(url: str, body: bytes) -> None:
     transport = Context(load_settings()).transport
-    identifier = str(new_id())
+    identifier = new_id_text()
     headers = (
         ("User-Agent", USER_AGENT),
         ("Content-Type", "application/json"),
@@ -29,7 +29,7 @@ def send_for_ever(url: str, body: bytes) -> None:
     room = min(transport.capacity, IN_FLIGHT)
     while True:
         for _ in range(room):
-            transport.send(Request(new_id(), "POST", url, headers, body, connect_timeout=10, timeout=30))
+            transport.send(Request(new_id_text(), "POST", url, headers, body, connect_timeout=10, timeout=30))
         room = len(transport.wait(1.0))
 
 

@@ -4,30 +4,13 @@ import importlib.util
 
 from sqlalchemy import Engine, text
 
-from dispatcher.contracts import DeliveryContract
-from dispatcher.db.models import Base
 from dispatcher.settings import Settings
 from workers import record
 
 
 def no_curl() -> str | None:
     """Why the curl transport cannot be measured, if so."""
-    if "transport" not in Settings.model_fields:
-        return "no curl transport here"
     return None if importlib.util.find_spec("pycurl") else "pycurl is not installed"
-
-
-def no_batches() -> str | None:
-    return None if "batch_size" in DeliveryContract.model_fields else "no batches here"
-
-
-def no_gate() -> str | None:
-    return None if "dispatcher.gates" in Base.metadata.tables else "no gate here"
-
-
-def transport_env(name: str) -> dict[str, str]:
-    """The variable that chooses a transport; none where there is only one."""
-    return {"DISPATCHER_TRANSPORT": name} if "transport" in Settings.model_fields else {}
 
 
 def switched_on(database: Engine) -> dict[str, str]:

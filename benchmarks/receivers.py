@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -89,6 +89,9 @@ class Nginx:
         self._connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
         self._own = 0
 
+    def close(self) -> None:
+        self._connection.close()
+
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self._port}/ok"
 
@@ -128,18 +131,20 @@ def instant_receiver(folder: Path, own: Receiver) -> Iterator[Instant]:
     process = spawn([program, "-c", configuration, "-e", nginx_folder / "error.log"], death_signal=Signals.SIGTERM)
     try:
         _wait(lambda: _answers(port), process, "nginx")
-        yield Nginx(process, port)
+        with closing(Nginx(process, port)) as nginx:
+            yield nginx
     finally:
         _end(process)
 
 
 def _answers(port: int) -> bool:
-    try:
-        connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1)
-        connection.request("GET", "/ok")
-        return connection.getresponse().status == 204
-    except OSError:
-        return False
+    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=1)) as connection:
+        try:
+            connection.request("GET", "/ok")
+            with connection.getresponse() as answer:
+                return answer.status == 204
+        except OSError:
+            return False
 
 
 def _wait(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", name: str) -> None:

@@ -72,7 +72,7 @@ def fifty(bench: Bench) -> Sample:
 
 def requests_transport(bench: Bench) -> Sample:
     fleet = bench.fleet([bench.servers.instant.url()])
-    return engine(bench, fleet, bench.size.requests, env=product.transport_env("requests"))
+    return engine(bench, fleet, bench.size.requests, env={"DISPATCHER_TRANSPORT": "requests"})
 
 
 def batches(bench: Bench) -> Sample:

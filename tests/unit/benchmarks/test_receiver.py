@@ -27,7 +27,8 @@ def post(receiver: Receiver, path: str, body: bytes = b"", *, timeout: float = 5
     connection = http.client.HTTPConnection(urlsplit(receiver.url()).netloc, timeout=timeout)
     try:
         connection.request("POST", f"/{path}", body)
-        return connection.getresponse().status
+        with connection.getresponse() as answer:
+            return answer.status
     finally:
         connection.close()
 
@@ -116,6 +117,7 @@ def test_nginx_counts_requests_but_not_those_that_ask_for_the_count(receiver: Re
         connection = http.client.HTTPConnection(address.netloc, timeout=5)
         for _ in range(3):
             connection.request("POST", address.path, message(SIZE))
-            assert connection.getresponse().status == 204
+            with connection.getresponse() as answer:
+                assert answer.status == 204
         connection.close()
         assert [instant.requests() - before for _ in range(3)] == [3, 3, 3]
