@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Self
 
@@ -47,10 +47,10 @@ QUICK = Size(
     bullmq=8_000,
     ceiling=15_000,
     single=10_000,
-    slow=6_000,
+    slow=8_000,
     fresh=8_000,
     requests=4_000,
-    batches=30_000,
+    batches=20_000,
     dead_tenth=8_000,
     dead_thousand=0,
     slow_backlog=20_000,
@@ -66,35 +66,46 @@ QUICK = Size(
 
 
 class Stage(StrEnum):
-    """What is in the tables while a measure runs. They are filled once, for all runs of the stage's measures."""
+    """What is in the tables while a measure runs. Each has a database of its own on the same server, filled once, so
+    that measures of all stages can take turns."""
 
-    EMPTY = "empty tables"
+    EMPTY = "empty"
     WAITING = "retries waiting"
-    FINISHED = "finished deliveries in the tables"
+    FINISHED = "finished deliveries"
 
 
-@dataclass(slots=True)
 class Bench:
     """What measures are given."""
 
-    servers: Servers
-    size: Size
-    quick: bool
-    stage: Stage = Stage.EMPTY
-    facts: dict[str, str] = field(default_factory=dict)  # what of the product is on, as seen in a run
-    _worker: Node | None = None
-    _worker_env: Mapping[str, str] | None = None
-    _worker_life: ExitStack = field(default_factory=ExitStack)
-    _fleets: dict[tuple[object, ...], Fleet] = field(default_factory=dict)
+    def __init__(self, servers: Servers, size: Size, *, quick: bool) -> None:
+        self.servers, self.size, self.quick = servers, size, quick
+        self.stage = Stage.EMPTY
+        self.facts: dict[str, str] = {}  # what of the product is on, as seen in a run
+        self._stages = {Stage.EMPTY: servers}
+        self._worker: Node | None = None
+        self._worker_env: Mapping[str, str] | None = None
+        self._worker_life = ExitStack()
+        self._fleets: dict[tuple[object, ...], Fleet] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.end_worker()
+        for servers in self._stages.values():
+            servers.database.dispose()
+
+    def enter(self, stage: Stage) -> None:
+        """What runs from now on runs in this stage."""
+        if stage is not self.stage:
+            self.end_worker()
+        if stage not in self._stages:
+            self._stages[stage] = self._stages[Stage.EMPTY].with_database(stage.name.lower())
+        self.stage, self.servers = stage, self._stages[stage]
 
     def worker(self, env: Mapping[str, str] | None = None) -> Node:
-        """The deliver node, ready and idle: the one that runs if it has this environment, else a new one."""
+        """The deliver node, ready and idle: the one that runs if it has this environment, else a new one. Clear
+        before: a new one begins with what is due."""
         if self._worker is None or self._worker_env != env:
             self.end_worker()
             self._worker, self._worker_env = self._worker_life.enter_context(deliver_node(self.servers, env)), env
@@ -108,7 +119,7 @@ class Bench:
 
     def fleet(self, urls: list[str], **contract: object) -> Fleet:
         """Webhooks with these URLs; the same ones whenever they are asked for again."""
-        key = (*urls, *sorted(contract.items()))
+        key = (self.stage, *urls, *sorted(contract.items()))
         if key not in self._fleets:
             self._fleets[key] = make_fleet(self.servers, urls, **contract)
         return self._fleets[key]

@@ -34,32 +34,33 @@ class Row:
         return tuple(dict.fromkeys(name for target in self.targets for name in target.value.needs))
 
 
-# In this order they are run, a round of all of a stage after the other.
+# In this order they are run, round after round. Those that share a running worker stand together; those after which it
+# must end come last.
 MEASURES = (
     Measure("naive", throughput.naive),
     Measure("bullmq", throughput.bullmq_alone, unless=throughput.no_bullmq),
     Measure("bullmq-rows", throughput.bullmq_with_rows, unless=throughput.no_bullmq),
     Measure("ceiling", throughput.ceiling),
+    Measure("requests", throughput.requests_transport),
+    Measure("single-behind-finished", backlog.single_again, Stage.FINISHED),
     Measure("single", throughput.single),
     Measure("fifty", throughput.fifty),
-    Measure("requests", throughput.requests_transport),
-    Measure("batches", throughput.batches),
     Measure("slow", throughput.slow),
+    Measure("batches", throughput.batches),
+    Measure("latency", producers.latency),
     Measure("no-dead-tenth", isolation.no_dead_tenth),
     Measure("dead-tenth", isolation.dead_tenth),
     Measure("no-dead-thousand", isolation.no_dead_thousand, full_run_only=True),
     Measure("dead-thousand", isolation.dead_thousand, full_run_only=True),
-    Measure("beside-none", isolation.beside_none),
-    Measure("beside-slow", isolation.beside_slow),
-    Measure("fresh", backlog.fresh),
-    Measure("claims", backlog.claims),
     Measure("enqueue-one", producers.enqueue_one),
     Measure("enqueue-bulk", producers.enqueue_bulk),
-    Measure("latency", producers.latency),
-    Measure("gate", gate.gate),
-    Measure("fresh-behind-waiting", backlog.fresh, Stage.WAITING),
-    Measure("single-behind-finished", backlog.single_again, Stage.FINISHED),
+    Measure("beside-none", isolation.beside_none),
+    Measure("beside-slow", isolation.beside_slow),
+    Measure("claims", backlog.claims),
     Measure("claims-behind-finished", backlog.claims, Stage.FINISHED),
+    Measure("fresh", backlog.fresh),
+    Measure("fresh-behind-waiting", backlog.fresh, Stage.WAITING),
+    Measure("gate", gate.gate),
 )
 
 FILL: dict[Stage, Callable[[Bench], None]] = {

@@ -1,9 +1,9 @@
-"""Runs measures: stage by stage, in each round all of them in turn, so that a slow moment hits all alike."""
+"""Runs measures in rounds, all of them in turn, so that a slow moment of the machine hits all alike."""
 
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks.bench import Bench, Stage
+from benchmarks.bench import Bench
 from benchmarks.rows import FILL, Measure
 from benchmarks.targets import Outcome, Sample
 
@@ -13,14 +13,16 @@ Say = Callable[[str], None]
 def run_measures(bench: Bench, measures: Sequence[Measure], runs: int, say: Say) -> dict[str, Outcome]:
     """The outcome of each measure. One that fails once is not run again."""
     outcomes = {measure.name: Outcome(skipped=_why_not(bench, measure)) for measure in measures}
-    for stage in Stage:
-        here = [measure for measure in measures if measure.stage is stage and not outcomes[measure.name].skipped]
-        if here:
-            _prepare(bench, stage, say)
-        for number in range(runs):
-            for measure in here:
-                if not outcomes[measure.name].failed:
-                    _run(bench, measure, f"{measure.name} {number + 1}/{runs}", outcomes[measure.name], say)
+    here = [measure for measure in measures if not outcomes[measure.name].skipped]
+    for stage in FILL.keys() & {measure.stage for measure in here}:
+        began = time.monotonic()
+        bench.enter(stage)
+        FILL[stage](bench)
+        say(f"{stage}: made in {time.monotonic() - began:.0f} s")
+    for number in range(runs):
+        for measure in here:
+            if not outcomes[measure.name].failed:
+                _run(bench, measure, f"{measure.name} {number + 1}/{runs}", outcomes[measure.name], say)
     return outcomes
 
 
@@ -28,21 +30,13 @@ def _why_not(bench: Bench, measure: Measure) -> str | None:
     return "full run only" if measure.full_run_only and bench.quick else measure.unless()
 
 
-def _prepare(bench: Bench, stage: Stage, say: Say) -> None:
-    bench.stage = Stage.EMPTY
-    bench.clear()
-    bench.stage = stage
-    if stage in FILL:
-        began = time.monotonic()
-        FILL[stage](bench)
-        say(f"{stage}: made in {time.monotonic() - began:.0f} s")
-
-
 def _run(bench: Bench, measure: Measure, name: str, outcome: Outcome, say: Say) -> None:
     began = time.monotonic()
+    bench.enter(measure.stage)
     try:
         sample = measure.run(bench)
     except Exception as error:  # noqa: BLE001 - a contestant that fails is a result; the others go on
+        bench.end_worker()  # whatever it is doing, the next must not find it so
         outcome.failed = f"{type(error).__name__}: {error}"
         say(f"{name}: failed: {outcome.failed}")
         return

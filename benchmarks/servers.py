@@ -4,12 +4,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import redis
 from cryptography.fernet import Fernet
-from sqlalchemy import Engine, create_engine, text
+from pydantic import SecretStr
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from benchmarks.receivers import Instant, Receiver, instant_receiver, own_receiver
 from dispatcher.db.migrate import upgrade
@@ -46,7 +48,23 @@ class Servers:
     instant: Instant
     settings: Settings
     database: Engine  # commits each statement by itself, without time limits
-    environment: dict[str, str]  # for the programs that are measured
+
+    @property
+    def url(self) -> str:
+        """Of the database, for SQLAlchemy."""
+        return self.settings.database_url.get_secret_value()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For the programs that are measured."""
+        variables = {
+            "DATABASE_URL": self.url,
+            "BROKER_URL": self.valkey.url,
+            "DISPATCHER_ENCRYPTION_KEYS": self.settings.encryption_keys.get_secret_value(),
+            "DISPATCHER_DATA_DIR": str(self.folder / "none"),
+            "PYTHONPATH": str(ROOT),  # what is measured is this checkout
+        }
+        return inherited(variables)
 
     @property
     def parts(self) -> dict[str, tuple[int, ...]]:
@@ -70,6 +88,13 @@ class Servers:
         with redis.Redis.from_url(self.valkey.url) as client:
             client.flushall()
 
+    def with_database(self, name: str) -> Self:
+        """The same servers with another, new database."""
+        self.execute(f"CREATE DATABASE {name}")
+        url = make_url(self.url).set(database=name).render_as_string(hide_password=False)
+        settings = self.settings.model_copy(update={"database_url": SecretStr(url)})
+        return replace(self, settings=settings, database=_migrated(url))
+
     def execute(self, statement: str, **parameters: object) -> None:
         with self.database.connect() as connection:
             connection.execute(text(statement), parameters)
@@ -90,17 +115,14 @@ def running_servers() -> Iterator[Servers]:
         valkey = stack.enter_context(EmbeddedValkey(folder / "valkey", password=new_password()))
         receiver = stack.enter_context(own_receiver(folder, MESSAGE_BYTES))
         instant = stack.enter_context(instant_receiver(folder, receiver))
-        upgrade(postgres.url)
         keys = Fernet.generate_key().decode()
         settings = Settings(database_url=postgres.url, broker_url=valkey.url, encryption_keys=keys)
         stack.enter_context(settings_in_use(settings))
-        database = create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+        database = _migrated(postgres.url)
         stack.callback(database.dispose)
-        environment = {
-            "DATABASE_URL": postgres.url,
-            "BROKER_URL": valkey.url,
-            "DISPATCHER_ENCRYPTION_KEYS": keys,
-            "DISPATCHER_DATA_DIR": str(folder / "none"),
-            "PYTHONPATH": str(ROOT),  # what is measured is this checkout
-        }
-        yield Servers(folder, postgres, valkey, receiver, instant, settings, database, inherited(environment))
+        yield Servers(folder, postgres, valkey, receiver, instant, settings, database)
+
+
+def _migrated(url: str) -> Engine:
+    upgrade(url)
+    return create_engine(url, isolation_level="AUTOCOMMIT")

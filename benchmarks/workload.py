@@ -41,7 +41,7 @@ class Fleet:
 def make_fleet(servers: Servers, urls: Sequence[str], **contract: Any) -> Fleet:
     """Registers a webhook for each URL, with the product's own contract and what is given on top."""
     name = f"fleet {next(_numbers)}"
-    engine = create_engine(servers.postgres.url)
+    engine = create_engine(servers.url)
     with Session(engine, expire_on_commit=False) as session, session.begin():
         account = create_account(session, name)
         webhooks = Webhooks(session, open_vault(session.connection(), servers.settings))

@@ -67,7 +67,7 @@ def claims(bench: Bench) -> Sample:
     bench.clear()
     store_due(servers, fleet.ids, bench.size.claims)
     claimer, rooms, times = Claimer(), Rooms(), []
-    database = create_engine(servers.postgres.url)
+    database = create_engine(servers.url)
     while True:
         began = time.perf_counter()
         with database.begin() as connection:

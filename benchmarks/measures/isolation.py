@@ -48,16 +48,17 @@ def _until_last_healthy(bench: Bench, webhooks: int, events: int, *, dead: bool)
     """`last_s`: from the first request of all to the last one for a healthy webhook."""
     servers, receiver = bench.servers, bench.servers.receiver
     every = bench.fleet([receiver.url("hang" if n % 10 == 0 else "ok") for n in range(webhooks)])
-    worker = bench.worker()
     healthy = events - -(-events // 10)  # event n goes to webhook n, in turn
     bench.clear()
+    worker = bench.worker()
     if dead:
         store_due(servers, every.ids, events)
     else:
         store_due(servers, [one for n, one in enumerate(every.ids) if n % 10], healthy)
     wake(servers)
     wait_for(lambda: receiver.counts("ok").requests >= healthy, worker, within=180)
-    bench.end_worker()  # what hangs would be in the way of the next
+    if dead:
+        bench.end_worker()  # what hangs would be in the way of the next
     ok, hang = receiver.counts("ok"), receiver.counts("hang")
     began = min(first for first in (ok.first_at, hang.first_at) if first)
     return {"last_s": ok.last_at - began, "dead_requests": float(hang.requests)}
@@ -68,8 +69,8 @@ def _fresh_delays(bench: Bench, *, backlog: int) -> Sample:
     servers, receiver = bench.servers, bench.servers.receiver
     slow = bench.fleet([receiver.url("sleep?ms=1000")])
     healthy = bench.fleet([receiver.url()] * 200)
-    worker = bench.worker()
     bench.clear()
+    worker = bench.worker()
     if backlog:
         store_due(servers, slow.ids, backlog)
         wake(servers)

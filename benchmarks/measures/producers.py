@@ -15,6 +15,7 @@ _PAUSE = 0.05
 def enqueue_one(bench: Bench) -> Sample:
     """One call, one commit."""
     fleet, data = bench.fleet([bench.servers.receiver.url()]), message()
+    bench.end_worker()  # the producer alone
     bench.clear()
     enqueue("bench.w0", data, account=fleet.account)  # connects
     began = time.monotonic()
@@ -26,6 +27,7 @@ def enqueue_one(bench: Bench) -> Sample:
 def enqueue_bulk(bench: Bench) -> Sample:
     """`enqueue_many`, 1,000 events in a statement."""
     fleet, data, count = bench.fleet([bench.servers.receiver.url()]), message(), bench.size.bulk_events
+    bench.end_worker()
     bench.clear()
     list(enqueue_many([fleet.event(0, data)]))  # connects
     began = time.monotonic()
@@ -38,8 +40,8 @@ def latency(bench: Bench) -> Sample:
     """An idle system: from the call of `enqueue` until the receiver has the request; `p50_ms`, `p99_ms`."""
     servers, receiver = bench.servers, bench.servers.receiver
     fleet, data = bench.fleet([receiver.url()]), message()
-    worker = bench.worker()
     bench.clear()
+    worker = bench.worker()
     delays = []
     for number in range(bench.size.single_events + 1):
         began = time.monotonic()

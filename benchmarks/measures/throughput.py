@@ -98,8 +98,9 @@ def engine(
     done: Callable[[], int] | None = None,
 ) -> Sample:
     """Stores so many deliveries, then wakes the waiting workers and follows them until all are recorded."""
-    servers, worker = bench.servers, bench.worker(env)
+    servers = bench.servers
     bench.clear()
+    worker = bench.worker(env)
     before = _delivered(servers, fleet)
     store_due(servers, fleet.ids, count)
     done = done or counted(servers.instant.requests)
@@ -143,7 +144,7 @@ def run_to_end(servers: Servers, words: Sequence[str], env: Mapping[str, str] | 
 def _bullmq(bench: Bench, *, rows: bool) -> Sample:
     servers, count, folder = bench.servers, bench.size.bullmq, bullmq.installed()
     bench.clear()
-    env = {"DATABASE_URL": servers.postgres.url.replace("+psycopg2", "") if rows else ""}
+    env = {"DATABASE_URL": servers.url.replace("+psycopg2", "") if rows else ""}
     servers.execute("CREATE SCHEMA IF NOT EXISTS bullmq")
     servers.execute("DROP TABLE IF EXISTS bullmq.attempts")
     servers.execute(
