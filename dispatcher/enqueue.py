@@ -1,18 +1,19 @@
 """Takes events in: validate, match, store event and deliveries in one statement, wake the workers after commit."""
 
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, Result, text
 from sqlalchemy import event as sqlalchemy_events
 from sqlalchemy.orm import Session, SessionTransaction
 
 from dispatcher.db.arrays import Element, arrays
+from dispatcher.db.prepared import Prepared
 from dispatcher.db.session import engine_for
 from dispatcher.errors import DispatcherError, KeyReused, UnknownAccount, WrongDatabase
 from dispatcher.events import Accepted, Data, Event, Refused, check, content_digest, serialise
@@ -25,7 +26,7 @@ BULK = 1_000
 
 # One round trip: keys first (a key that exists keeps its event out), then the fan-out. It inserts only and updates
 # nothing that is shared. A delivery's id is a UUIDv7 of its event's millisecond.
-_STORE = text("""
+_STORE = """
 WITH input AS (
   SELECT i.*, a.id AS account_id
   FROM unnest(CAST(:id AS uuid[]), CAST(:account AS text[]), CAST(:app AS text[]), CAST(:type AS text[]),
@@ -60,7 +61,14 @@ owed AS (
          'ready', now(), least(now() + w.retry_span * :scale, m.expires_at)
   FROM matched m JOIN dispatcher.webhooks w ON w.id = m.webhook_id)
 SELECT i.id, i.account_id, c.deliveries FROM input i LEFT JOIN counted c USING (id)
-""")
+"""
+_ARRAYS = ("id", "account", "app", "type", "taking", "subject", "occurred_at", "expires_at", "data", "key", "digest")
+_STORE_MANY = text(_STORE)  # planned for each thousand
+_STORE_ONE = Prepared(
+    "dispatcher_store",
+    _STORE,
+    {**dict.fromkeys(_ARRAYS, "text"), "remember": "interval", "scale": "double precision"},
+)
 
 _REPEATED = text("""
 SELECT k.event_id, k.digest, coalesce(e.delivery_count, 0) AS deliveries
@@ -115,8 +123,8 @@ def enqueue(
     )
     settings = load_settings()
     if session is None:
-        with engine_for(settings.database_url.get_secret_value()).begin() as connection:
-            (outcome,) = _store(connection, [prepared], settings)
+        with _engine(settings).connect() as connection:
+            (outcome,) = _store(connection, [prepared], settings, run=_STORE_ONE.execute)
         _wake_for([outcome], settings)
     else:
         _check_same_database(session, settings)
@@ -134,15 +142,20 @@ def enqueue_many(events: Iterable[Event]) -> Iterator[Accepted | Refused]:
     An event that is refused is left out and its neighbours go in. The iterable is read as the outcomes are taken.
     """
     settings = load_settings()
-    engine = engine_for(settings.database_url.get_secret_value())
+    engine = _engine(settings)
     source = iter(events)
     while chunk := list(islice(source, BULK)):
         prepared = [_try_prepare(event) for event in chunk]
-        with engine.begin() as connection:
+        with engine.connect() as connection:
             stored = iter(_store(connection, [item for item in prepared if isinstance(item, _Prepared)], settings))
         outcomes = [next(stored) if isinstance(item, _Prepared) else item for item in prepared]
         _wake_for(outcomes, settings)
         yield from outcomes
+
+
+def _engine(settings: Settings) -> Engine:
+    """All that must go in together is one statement: it needs no transaction around it."""
+    return engine_for(settings.database_url.get_secret_value(), autocommit=True)
 
 
 def _prepare(event: Event) -> _Prepared:
@@ -159,14 +172,23 @@ def _try_prepare(event: Event) -> _Prepared | Refused:
         return Refused(error)
 
 
-def _store(connection: Connection, items: Sequence[_Prepared], settings: Settings) -> list[Accepted | Refused]:
+def _run(connection: Connection, parameters: Mapping[str, Any]) -> Result[Any]:
+    return connection.execute(_STORE_MANY, parameters)
+
+
+def _store(
+    connection: Connection,
+    items: Sequence[_Prepared],
+    settings: Settings,
+    run: Callable[[Connection, Mapping[str, Any]], Result[Any]] = _run,
+) -> list[Accepted | Refused]:
     """Stores what is new. Items with a key that stands twice in one call are resolved like any other repetition."""
     firsts: dict[tuple[str, str], _Prepared] = {}
     for item in items:
         if item.event.idempotency_key is not None:
             firsts.setdefault((item.event.account, item.event.idempotency_key), item)
     fresh = [item for item in items if item is firsts.get(_key(item), item)]
-    rows = {row.id: row for row in connection.execute(_STORE, _columns(fresh, settings))} if fresh else {}
+    rows = {row.id: row for row in run(connection, _columns(fresh, settings))} if fresh else {}
     return [
         _outcome(connection, item, rows.get(firsts.get(_key(item), item).id), item.id in rows, settings)
         for item in items
@@ -249,7 +271,7 @@ def _check_same_database(session: Session, settings: Settings) -> None:
     if connection.dialect.name != "postgresql":
         raise WrongDatabase("the session given is not on PostgreSQL, so not on the engine's database")
     present = connection.scalar(text("SELECT to_regclass('dispatcher.installation') IS NOT NULL"))
-    with engine_for(settings.database_url.get_secret_value()).connect() as own:
+    with _engine(settings).connect() as own:
         ours = own.scalar(_INSTALLATION)
     if not present or connection.scalar(_INSTALLATION) != ours:
         raise WrongDatabase(
