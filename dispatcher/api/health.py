@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from dispatcher.db.migrate import check_migrated
 from dispatcher.db.outages import explain_outage
+from dispatcher.db.version import check_migrated
 from dispatcher.encryption import Vault
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings, load_settings

@@ -3,13 +3,17 @@
 import resource
 from typing import TYPE_CHECKING, Literal
 
+import structlog
+
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from workers.transport import Transport
-from workers.transport.requests import RequestsTransport
 
 if TYPE_CHECKING:
     from workers.transport.curl import CurlTransport
+    from workers.transport.requests import RequestsTransport
+
+log = structlog.get_logger("dispatcher.worker")
 
 CURL_IN_FLIGHT = 1000  # 25 kB each
 THREADS, MOST_THREADS = 64, 1000
@@ -35,9 +39,11 @@ def transport_name(settings: Settings) -> Literal["curl", "requests"]:
 def new_transport(settings: Settings) -> Transport:
     """The transport of one process; make it in the process that uses it. Raises ConfigurationError."""
     curl = _curl_transport() if transport_name(settings) == "curl" else None
-    capacity = settings.max_in_flight or (THREADS if curl is None else CURL_IN_FLIGHT)
-    _allow_files(capacity + _OTHER_FILES)
-    return (curl or RequestsTransport)(capacity=capacity, ca_bundle=settings.ca_bundle)
+    capacity = _with_files(settings.max_in_flight or (THREADS if curl is None else CURL_IN_FLIGHT))
+    return (curl or _requests_transport())(capacity=capacity, ca_bundle=settings.ca_bundle)
+
+
+# Each is loaded where it is used: a worker has memory for one.
 
 
 def _curl_transport() -> "type[CurlTransport] | None":
@@ -49,10 +55,23 @@ def _curl_transport() -> "type[CurlTransport] | None":
     return CurlTransport
 
 
-def _allow_files(wanted: int) -> None:
-    """Raises this process's own limit of open files as far as needed and allowed; the usual one is 1,024."""
+def _requests_transport() -> "type[RequestsTransport]":
+    from workers.transport.requests import RequestsTransport  # noqa: PLC0415
+
+    return RequestsTransport
+
+
+def _with_files(capacity: int) -> int:
+    """Raises this process's own limit of open files (the usual one is 1,024) as far as needed and allowed. Says how
+    much of the capacity it is enough for: without a file for its connection a request would fail, and its receiver
+    would be blamed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    wanted = capacity + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return capacity
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        capacity = max(1, allowed - _OTHER_FILES)
+        log.warning("the limit of open files bounds the requests in flight", limit=allowed, in_flight=capacity)
+    return capacity

@@ -3,12 +3,15 @@ from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
-from dispatcher.db.migrate import check_migrated, upgrade
+from dispatcher.db.migrate import upgrade
 from dispatcher.db.models import Base
 from dispatcher.db.partitions import PARTITIONED, create_partitions
+from dispatcher.db.version import MIGRATIONS, check_migrated, newest_migration
 from dispatcher.errors import ConfigurationError
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
@@ -34,6 +37,12 @@ def test_the_migrations_build_exactly_the_models(database: Engine) -> None:
             },
         )
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_newest_migration_is_told_by_its_file() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert newest_migration() == ScriptDirectory.from_config(config).get_current_head()
 
 
 def test_partial_indexes_and_checks_are_those_of_the_models(database: Engine) -> None:

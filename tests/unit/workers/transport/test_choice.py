@@ -95,3 +95,13 @@ def test_the_limit_of_open_files_is_raised_as_far_as_the_capacity_needs() -> Non
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1400, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_with_too_few_open_files_fewer_requests_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (256, 700))
+    monkeypatch.setattr(resource, "setrlimit", lambda _what, limits: raised.append(limits))
+    transport = new_transport(settings(max_in_flight=1000))
+    transport.close()
+    assert raised == [(700, 700)]
+    assert transport.capacity == 300
