@@ -1,12 +1,13 @@
 """The Celery app of the workers: its settings, derived from ours in one place, and what a worker does at its start."""
 
+import gc
 import sys
 
 import structlog
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
-from dispatcher.db.migrate import check_migrated
+from dispatcher.db.version import check_migrated
 from dispatcher.errors import ConfigurationError
 from dispatcher.logs import configure_logs
 from dispatcher.settings import Settings
@@ -70,6 +71,14 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
             sys.exit(f"Error: {error}")
         finally:
             context.engine.dispose()
+
+    @signals.worker_process_init.connect(weak=False)
+    def collect_less_garbage(**_: object) -> None:
+        """What is loaded stays, and what a loop makes goes by its reference counts: looking for cycles among all of
+        it at the usual pace takes a tenth of a child's time."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
 
     @signals.worker_ready.connect(weak=False)
     def sweep_at_start(**_: object) -> None:

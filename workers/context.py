@@ -26,6 +26,13 @@ class Context:
         return engine_for(self.settings.database_url.get_secret_value(), application_name="dispatcher worker")
 
     @cached_property
+    def loop_engine(self) -> Engine:
+        """For claims and records: a power failure of the database may cost their last fraction of a second, which
+        comes to one more attempt. They need not wait for its disk."""
+        url = self.settings.database_url.get_secret_value()
+        return engine_for(url, application_name="dispatcher worker", wait_for_disk=False)
+
+    @cached_property
     def waker(self) -> Waker:
         return waker_for(self.settings.broker_url.get_secret_value())
 

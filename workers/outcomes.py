@@ -3,10 +3,9 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
 from itertools import groupby
 from time import monotonic, time
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from sqlalchemy import Connection
 
@@ -26,12 +25,11 @@ from workers.targets import Target
 
 lines = GroupLog("dispatcher.attempts")
 
-GROUP = 200
+GROUP = 400
 GROUP_SECONDS = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a claim. Without an exchange nothing was sent, and the attempt does not count."""
 
     claim: Claim
@@ -79,7 +77,7 @@ class Outcomes:
         """Writes all of them in one transaction. Raises DBAPIError where the database is away: nothing is lost, the
         results stay here and can be written again."""
         group = self._pending
-        with self._context.engine.begin() as connection:
+        with self._context.loop_engine.begin() as connection:
             mine = record(connection, [self._result(outcome) for outcome in group])
             written = [outcome for outcome in group if outcome.attempt in mine]
             mails_owed = observe(connection, list(self._observations(connection, written)))

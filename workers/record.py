@@ -50,14 +50,14 @@ class Result(NamedTuple):
 
 _RECORD = text("""
 WITH result AS (
-  SELECT * FROM unnest(
+  SELECT *, 'claimed' AS was FROM unnest(
     CAST(:id AS uuid[]), CAST(:number AS integer[]), CAST(:owner AS uuid[]), CAST(:state AS text[]),
     CAST(:reason AS text[]), CAST(:delay AS interval[]), CAST(:step AS integer[]), CAST(:unknown AS integer[]),
     CAST(:batch_limit AS smallint[]),
     CAST(:counts AS boolean[]), CAST(:verdict AS text[]), CAST(:outcome_unknown AS boolean[]),
-    CAST(:attempt_id AS uuid[]), CAST(:request_id AS uuid[]))
+    CAST(:attempt_id AS uuid[]), CAST(:sent AS boolean[]))
   AS r(id, number, owner, state, reason, delay, step, unknown, batch_limit, counts, verdict, outcome_unknown,
-       attempt_id, request_id)),
+       attempt_id, sent)),
 mine AS (
   UPDATE dispatcher.deliveries d
   SET state = r.state, reason = r.reason, due_at = coalesce(now() + r.delay, d.due_at),
@@ -67,13 +67,14 @@ mine AS (
       claimed_by = NULL, claimed_until = NULL,
       finished_at = CASE WHEN r.state IN ('delivered', 'discarded') THEN now() END
   FROM result r
-  -- The first condition tells a planner with old statistics how few these are.
+  -- The first condition tells a planner with old statistics how few these are; `was` keeps it from reading the index
+  -- of all claimed ones, dead entries included, instead.
   WHERE d.id = ANY(CAST(:id AS uuid[])) AND d.id = r.id
-    AND d.state = 'claimed' AND d.claimed_by = r.owner AND d.attempt_count = r.number
+    AND d.state = r.was AND d.claimed_by = r.owner AND d.attempt_count = r.number
   RETURNING d.id, r.number),
 attempted AS (
   INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict, outcome_unknown)
-  SELECT r.id, r.number, r.attempt_id, r.request_id, r.verdict, r.outcome_unknown
+  SELECT r.id, r.number, r.attempt_id, CASE WHEN r.sent THEN r.attempt_id END, r.verdict, r.outcome_unknown
   FROM result r JOIN mine USING (id, number) WHERE r.counts),
 requested AS (
   INSERT INTO dispatcher.requests (id, webhook_id, method, url_masked, headers_masked, status, failure,
@@ -85,7 +86,7 @@ requested AS (
     CAST(:q_cut AS boolean[]), CAST(:q_unreadable AS boolean[]), CAST(:q_started_at AS timestamptz[]),
     CAST(:q_duration AS interval[])) AS q(id, webhook_id, method, url, headers, status, failure, detail,
     answer_headers, excerpt, cut, unreadable, started_at, duration)
-  WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.request_id = q.id))
+  WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.sent AND r.attempt_id = q.id))
 SELECT id::text, number FROM mine
 """)
 
@@ -118,7 +119,7 @@ def _columns(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Sequence[El
 
 
 _RESULT_COLUMNS = (
-    "id", "number", "owner", "counts", "verdict", "outcome_unknown", "attempt_id", "request_id",
+    "id", "number", "owner", "counts", "verdict", "outcome_unknown", "attempt_id", "sent",
     "state", "reason", "delay", "step", "unknown", "batch_limit",
 )  # fmt: skip
 
@@ -131,8 +132,8 @@ def _result_row(result: Result) -> Row:
         result.counts,
         result.verdict,
         result.outcome_unknown,
-        new_id_text(),
-        result.sent.exchange.request.id if result.sent else None,
+        result.sent.exchange.request.id if result.sent else new_id_text(),  # its id has its time, and no other use
+        result.sent is not None,
         *_end(result),
     )
 
