@@ -18,8 +18,8 @@ class Reason(StrEnum):
     """Why a delivery was discarded."""
 
     REJECTED = "rejected"  # the receiver answered 4xx
-    EXHAUSTED = "exhausted"  # every retry of the schedule failed
-    EXPIRED = "expired"  # the event's own deadline passed, or the delivery waited out its whole schedule
+    EXHAUSTED = "exhausted"  # every retry of the schedule failed, or its whole span passed behind a closed gate
+    EXPIRED = "expired"  # the event's own deadline passed
     WEBHOOK_DISABLED = "webhook_disabled"  # its time ran out while the webhook was disabled
     WEBHOOK_DELETED = "webhook_deleted"
     RENDER_FAILED = "render_failed"  # no callback can be made of this message for this webhook

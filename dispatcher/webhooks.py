@@ -112,6 +112,7 @@ class Webhooks:
     def delete(self, webhook: Webhook) -> None:
         """Soft: its secrets are wiped and its name is free again; its deliveries stay listable, open ones end."""
         self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
+        self._open_gate(webhook)
         webhook.deleted_at = func.now()
         webhook.url_ciphertext = webhook.url_digest = webhook.secrets_ciphertext = None
         self._changed(webhook)

@@ -67,7 +67,9 @@ claimable AS MATERIALIZED (
     WHERE w.id = h.webhook_id AND w.enabled AND w.deleted_at IS NULL AND (g.closed_at IS NULL OR NOT :gates)
     OFFSET 0) w
   LEFT JOIN unnest(CAST(:ids AS uuid[]), CAST(:rooms AS integer[]), CAST(:pools AS integer[])) b(id, room, pool)
-    ON b.id = w.id),
+    ON b.id = w.id
+  -- What has no room at all must not use up the limit of those that have.
+  WHERE (CAST(:pool_rooms AS integer[]))[coalesce(b.pool, {Pool.NEW:d}) + 1] > 0),
 found AS MATERIALIZED (
   SELECT o.n, o.id AS webhook_id, o.pool, o.failing, o.version, d.ids
   FROM claimable o
@@ -101,34 +103,40 @@ FROM (SELECT (SELECT webhook_id::text FROM picked ORDER BY n DESC LIMIT 1) AS la
              (SELECT webhook_id::text FROM hop ORDER BY n DESC LIMIT 1) AS last_visited,
              (SELECT count(*) FROM hop) AS visited,
              (SELECT count(*) FROM found) AS requests,
-             (SELECT count(*) FROM claimable o WHERE o.rate_limit IS NOT NULL AND NOT EXISTS (
+             (SELECT count(*) FROM claimable o WHERE o.rate_limit IS NOT NULL AND o.most > 0 AND NOT EXISTS (
                 SELECT 1 FROM found f WHERE f.webhook_id = o.id)) AS paced) v
 LEFT JOIN (taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t.event_id) ON true
 ORDER BY p.n, t.due_at, t.event_id
 """)
 CLAIM_PASSING = text(f"""
-WITH due AS MATERIALIZED (
-  SELECT g.webhook_id, w.version, row_number() OVER () AS n
-  FROM (SELECT webhook_id FROM dispatcher.gates WHERE closed_at IS NOT NULL AND probe_at <= now()
-        ORDER BY probe_at LIMIT :most FOR UPDATE SKIP LOCKED) g
-  JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND w.deleted_at IS NULL),
+WITH closed AS MATERIALIZED (
+  SELECT g.webhook_id, w.version, g.probe_at
+  FROM dispatcher.gates g JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND w.deleted_at IS NULL
+  WHERE g.closed_at IS NOT NULL),
+due AS MATERIALIZED (
+  SELECT webhook_id, row_number() OVER () AS n
+  FROM (
+    SELECT g.webhook_id FROM dispatcher.gates g
+    WHERE g.closed_at IS NOT NULL AND g.probe_at <= now() AND g.webhook_id IN (SELECT webhook_id FROM closed)
+      -- One behind which nothing waits must not use up the limit. As a value: a join would read all that is ready.
+      AND (SELECT true FROM dispatcher.deliveries d
+           WHERE d.state = 'ready' AND d.webhook_id = g.webhook_id AND d.due_at <= now() LIMIT 1)
+    ORDER BY g.probe_at LIMIT :most FOR UPDATE SKIP LOCKED) g),
 probes AS MATERIALIZED (
-  SELECT p.id, due.webhook_id, due.n, due.version, true AS probe
-  FROM due CROSS JOIN LATERAL (
+  SELECT p.id, due.webhook_id, due.n, closed.version, true AS probe
+  FROM due JOIN closed USING (webhook_id) CROSS JOIN LATERAL (
     SELECT id FROM ({_DUE.format(retry="false", webhook="due.webhook_id", most="1")}
     UNION ALL{_DUE.format(retry="true", webhook="due.webhook_id", most="1")}) both_kinds
     JOIN dispatcher.deliveries d USING (id) ORDER BY d.due_at LIMIT 1) p),
 sent AS (
   UPDATE dispatcher.gates g SET probe_at = now() + :span FROM probes WHERE g.webhook_id = probes.webhook_id),
 asked AS MATERIALIZED (
-  SELECT DISTINCT ON (webhook_id) id, webhook_id, 0 AS n, version, false AS probe FROM (
-    SELECT d.id, d.webhook_id, d.due_at, w.version
-    FROM dispatcher.deliveries d
-    JOIN dispatcher.webhooks w ON w.id = d.webhook_id AND w.enabled AND w.deleted_at IS NULL
-    JOIN dispatcher.gates g ON g.webhook_id = d.webhook_id AND g.closed_at IS NOT NULL
-    WHERE d.state = 'ready' AND d.passes_gate AND d.due_at <= now()
-    ORDER BY d.due_at LIMIT :most FOR UPDATE OF d SKIP LOCKED) a
-  ORDER BY webhook_id, due_at),
+  SELECT a.id, closed.webhook_id, 0 AS n, closed.version, false AS probe
+  FROM closed CROSS JOIN LATERAL (
+    SELECT id, due_at FROM dispatcher.deliveries
+    WHERE state = 'ready' AND passes_gate AND webhook_id = closed.webhook_id AND due_at <= now()
+    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) a
+  ORDER BY a.due_at LIMIT :most),
 picked AS MATERIALIZED (
   SELECT DISTINCT ON (id) *, true AS failing FROM (SELECT * FROM probes UNION ALL SELECT * FROM asked) p
   ORDER BY id, probe DESC),

@@ -8,11 +8,11 @@ import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from time import monotonic, sleep
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -30,7 +30,7 @@ from workers.context import Context
 from workers.decide import Again, Decision, Discard, decide
 from workers.outcomes import WORDS, Outcome, Outcomes
 from workers.render import RenderFailed, render
-from workers.replies import Exchange
+from workers.replies import Exchange, Failure, FailureKind
 from workers.stopping import is_stopping
 from workers.targets import Target
 from workers.windows import Pool
@@ -43,8 +43,7 @@ DATABASE_PAUSE = 1.0
 PASSING_EVERY = 1.0  # how often it looks for what passes a closed gate, in seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What one request carries: one delivery, or several of one webhook, while their claims last."""
 
     claims: Sequence[Claim]
@@ -118,9 +117,10 @@ class DeliveryLoop:
         free = self._transport.capacity - len(self._in_flight)
         passing: Sequence[Claim] = ()
         with self._patient_with_database():
-            with self._context.engine.begin() as connection:
-                if self._gates and now >= self._passing_at:
-                    passing = self._claimer.claim_passing(connection, min(free, MOST))
+            with self._context.loop_engine.begin() as connection:
+                room = min(self._windows.pool_room(Pool.FAILING), MOST)
+                if self._gates and room and now >= self._passing_at:
+                    passing = self._claimer.claim_passing(connection, room)
                     self._passing_at = now + PASSING_EVERY
                 rooms = self._windows.rooms(now)
                 claimed = self._claimer.claim(connection, rooms, free - len(passing), gates=self._gates)
@@ -203,6 +203,10 @@ class DeliveryLoop:
     def _judge(self, exchange: Exchange) -> None:
         batch = self._in_flight.pop(exchange.request.id)
         contract = batch.target.contract
+        if isinstance(exchange.outcome, Failure) and exchange.outcome.kind is FailureKind.NOT_SENT:
+            self._windows.ended(batch.target.id, failed=True, duration=exchange.duration, now=monotonic())
+            self._give_up(batch, Again(0))
+            return
         judgement = classify(exchange.outcome, contract.rules, now=self._now())
         failed = judgement.verdict is Verdict.TEMPORARY
         self._windows.ended(batch.target.id, failed=failed, duration=exchange.duration, now=monotonic())

@@ -128,6 +128,8 @@ def _failure(kind: FailureKind) -> str:  # noqa: PLR0911 - a table
             return "Your server could not be reached: there is no route to its address, or it may not be called."
         case FailureKind.CONNECT_TIMEOUT:
             return "Your server did not accept the connection in time."
+        case FailureKind.NOT_SENT:  # counts as no attempt, so no mail tells of it
+            return "Your server was not called: too many names were being looked up."
         case FailureKind.TLS:
             return "No secure (TLS) connection could be made: the certificate was not accepted, or TLS is not spoken."
         case FailureKind.TIMEOUT:

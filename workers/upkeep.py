@@ -34,6 +34,8 @@ UPDATE dispatcher.deliveries d SET state = 'discarded', reason = ended.reason, f
 FROM ended WHERE d.id = ended.id
 """)
 
+_OPEN_ALL_GATES = text("DELETE FROM dispatcher.gates")
+
 _FORGET_KEYS = text("""
 DELETE FROM dispatcher.idempotency_keys WHERE (account_id, key) IN (
   SELECT account_id, key FROM dispatcher.idempotency_keys WHERE expires_at <= now()
@@ -44,6 +46,9 @@ DELETE FROM dispatcher.idempotency_keys WHERE (account_id, key) IN (
 def upkeep(context: Context) -> dict[str, int]:
     """One round, in small transactions. Returns what it did, as counts."""
     done = {"ended": 0, "keys_forgotten": 0}
+    if not context.settings.gate_failures:  # switched off: what was closed before must not end anything
+        with context.engine.begin() as connection:
+            connection.execute(_OPEN_ALL_GATES)
     for name, statement in (("ended", _END_UNCLAIMABLE), ("keys_forgotten", _FORGET_KEYS)):
         while True:
             with context.engine.begin() as connection:

@@ -176,6 +176,7 @@ def update(
             fields["contract"] = {**kept, **members}
         webhooks.update(webhook, **fields)
         standing = webhooks.gates([webhook]).get(webhook.id)
+    _wake()  # its gate may have opened
     _print(webhook, owner, standing, json=json)
 
 

@@ -196,7 +196,9 @@ class Delivery(Base):
         CheckConstraint(_one_of("state", State), name="state"),
         CheckConstraint(_one_of("reason", Reason), name="reason"),
         Index("deliveries_ready_idx", "webhook_id", "is_retry", "due_at", postgresql_where=text("state = 'ready'")),
-        Index("deliveries_passing_idx", "due_at", postgresql_where=text("state = 'ready' AND passes_gate")),
+        Index(
+            "deliveries_passing_idx", "webhook_id", "due_at", postgresql_where=text("state = 'ready' AND passes_gate")
+        ),
         Index("deliveries_waiting_idx", "due_at", postgresql_where=text("state = 'waiting'")),
         Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text("state = 'claimed'")),
         Index("deliveries_webhook_id_id_idx", "webhook_id", "id"),
@@ -217,8 +219,8 @@ class Delivery(Base):
     state: Mapped[str]
     reason: Mapped[str | None]
     due_at: Mapped[datetime]
-    give_up_at: Mapped[datetime]  # when a delivery that cannot be attempted (disabled webhook) ends
-    attempt_count: Mapped[int] = mapped_column(server_default=text("0"))  # numbers attempts; never goes back
+    give_up_at: Mapped[datetime]  # when one that cannot be attempted (disabled webhook, closed gate) ends
+    attempt_count: Mapped[int] = mapped_column(server_default=text("0"))  # numbers attempts: sent, or perhaps sent
     schedule_step: Mapped[int] = mapped_column(server_default=text("0"))  # retries used; redelivery starts anew
     is_retry: Mapped[bool] = mapped_column(Computed("schedule_step > 0", persisted=True))
     batch_limit: Mapped[int | None] = mapped_column(SmallInteger)  # a batch with it failed: the most it may be one of
@@ -241,7 +243,9 @@ class Gate(Base):
     failures: Mapped[int]  # requests that failed temporarily, in a row
     failing_since: Mapped[datetime]
     closed_at: Mapped[datetime | None]
-    probes: Mapped[int] = mapped_column(server_default=text("0"))  # failed since it closed: steps of the schedule
+    probes: Mapped[int] = mapped_column(
+        server_default=text("0")
+    )  # steps of the schedule: failures since it closed, that one included
     probe_at: Mapped[datetime | None]
 
 

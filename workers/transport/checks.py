@@ -38,8 +38,7 @@ class Target(NamedTuple):
     path: str
 
 
-@lru_cache(maxsize=4096)  # one webhook's URL is taken apart for each of its requests
-@lru_cache(4_096)
+@lru_cache(4_096)  # one webhook's URL is taken apart for each of its requests
 def split_url(url: str) -> Target:
     """Takes an absolute http or https URL apart; a fragment is left out.
 

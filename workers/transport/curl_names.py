@@ -135,7 +135,7 @@ class Names:
             for turns in self._turns:
                 turns.pop(waiting.name, None)
         if waiting.begun_at is None:
-            return Failure(FailureKind.CONNECT_TIMEOUT, "not sent: too many names are looked up here at once")
+            return Failure(FailureKind.NOT_SENT, "too many names are looked up here at once")
         if len(self._hung) < _MOST_KEPT:
             self._hung.add(waiting.name)
         return not_resolved(TimeoutError())

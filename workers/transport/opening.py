@@ -78,8 +78,7 @@ class SocketOpener:
         try:
             addresses = self._look_ups.addresses(host, port, deadlines)
         except NoTurn:
-            text = "not sent: too many names are looked up here at once"
-            raise NoAnswer(FailureKind.CONNECT_TIMEOUT, text) from None
+            raise NoAnswer(FailureKind.NOT_SENT, "too many names are looked up here at once") from None
         except (OSError, UnicodeError) as error:
             failure = not_resolved(error)
             raise NoAnswer(failure.kind, failure.detail) from None

@@ -193,3 +193,18 @@ def test_a_lap_over_more_webhooks_than_one_claim_visits_serves_each_of_them(
             served.update(claim.webhook_id for claim in claims)
     assert set(served.values()) == {3}
     assert len(served) == count
+
+
+def test_untried_webhooks_without_room_do_not_use_up_the_claim_of_proven_ones(
+    database: Engine, settings: Settings
+) -> None:
+    for _ in range(30):
+        make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["new"])
+    proven = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["proven"])
+    store(1, type="new")
+    store(5, type="proven")
+    rooms = Rooms([Room(str(proven.id), 5, Pool.PROVEN)], pools={Pool.NEW: 0, Pool.FAILING: 0})
+    with database.begin() as connection:
+        claimed = Claimer().claim(connection, rooms, 16)
+    assert {claim.webhook_id for claim in claimed.claims} == {str(proven.id)}
+    assert (len(claimed.claims), claimed.full, claimed.lap_done) == (5, False, True)

@@ -37,6 +37,7 @@ from workers.claims import Claimer
 from workers.context import Context
 from workers.decide import Delivered, Retry
 from workers.record import Result, record
+from workers.replies import Exchange, Failure, FailureKind
 from workers.sweep import sweep
 from workers.upkeep import upkeep
 from workers.windows import Pool, Room, Rooms
@@ -240,6 +241,52 @@ def test_a_stopping_loop_finishes_what_is_in_flight_and_claims_no_more(
     assert not loop.is_alive()
     states = [row.state for row in deliveries(database)]
     assert (states.count("delivered"), states.count("ready")) == (4, 16)
+
+
+def test_what_is_claimed_and_not_sent_when_the_worker_stops_is_given_back_at_once(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(8):
+        make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    began = []
+    start = deliver.DeliveryLoop._start
+
+    def start_and_stop(loop: deliver.DeliveryLoop, batch: deliver.Batch) -> None:
+        start(loop, batch)
+        began.append(batch)
+        if len(began) == 3:
+            monkeypatch.setattr(deliver, "is_stopping", lambda: True)
+
+    monkeypatch.setattr(deliver.DeliveryLoop, "_start", start_and_stop)
+    assert deliver_all(settings)["delivered"] == 3
+    assert sorted((row.state, row.attempt_count) for row in deliveries(database)) == (
+        [("delivered", 1)] * 3 + [("ready", 0)] * 5
+    )
+
+
+def test_a_request_that_our_own_look_ups_held_back_is_no_attempt(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    context = Context(settings)
+    wait, held = context.transport.wait, []
+
+    def hold_first(timeout: float) -> list[Exchange]:
+        ended = wait(timeout)
+        if ended and not held:
+            held.extend(ended)
+            return [one._replace(outcome=Failure(FailureKind.NOT_SENT, "a test")) for one in ended]
+        return ended
+
+    monkeypatch.setattr(context.transport, "wait", hold_first)
+    assert deliver.DeliveryLoop(context).run()["delivered"] == 1
+    context.drop_transport()
+    assert len(held) == 1
+    assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("delivered", 1)]
+    assert [row.verdict for row in attempts(database)] == ["acknowledged"]
+    assert rows(database, "SELECT * FROM dispatcher.gates") == []
 
 
 def test_the_stop_flag_is_seen_by_a_child_forked_before() -> None:

@@ -1,9 +1,10 @@
 import threading
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Row
+from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
@@ -23,8 +24,9 @@ from tests.factories import (
     rows,
 )
 from tests.receiver import Receiver
-from workers.claims import CLAIM, Claimer
+from workers.claims import CLAIM, Claim, Claimer
 from workers.context import Context
+from workers.deliver import DeliveryLoop
 from workers.sweep import sweep
 from workers.upkeep import upkeep
 
@@ -263,3 +265,107 @@ def test_batches_count_as_one_failure_each(database: Engine, settings: Settings,
     found = gate(database)
     assert found is not None
     assert found.failures == len(receiver.received) < 50
+
+
+def close_gates(database: Engine, *webhooks: Webhook) -> None:
+    """Closes them, with probes that are due, in this order."""
+    for place, webhook in enumerate(webhooks):
+        change(
+            database,
+            "INSERT INTO dispatcher.gates (webhook_id, failures, failing_since, closed_at, probes, probe_at)"
+            " VALUES (:id, 5, now(), now(), 1, now() - interval '1 hour' + :place * interval '1 second')",
+            id=webhook.id,
+            place=place,
+        )
+
+
+def passing(database: Engine, limit: int) -> list[str]:
+    """The webhooks of what passes now."""
+    with database.begin() as connection:
+        return [claim.webhook_id for claim in Claimer().claim_passing(connection, limit)]
+
+
+def test_gates_behind_which_nothing_waits_do_not_keep_others_from_their_probes(
+    database: Engine, settings: Settings
+) -> None:
+    idle = [make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["idle"]) for _ in range(5)]
+    disabled = make_webhook(database, settings, url="http://127.0.0.1:9/")
+    waiting = make_webhook(database, settings, url="http://127.0.0.1:9/")
+    store(1)
+    change_webhook(database, settings, disabled, "disable", by="a test")
+    close_gates(database, *idle, disabled, waiting)
+    assert passing(database, 1) == [str(waiting.id)]
+
+
+def test_many_redeliveries_to_one_closed_webhook_leave_room_for_anothers(database: Engine, settings: Settings) -> None:
+    many = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["many"])
+    one = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["one"])
+    for _ in range(5):
+        enqueue("many", MESSAGE, account="acme")
+    enqueue("one", MESSAGE, account="acme")
+    close_gates(database, many, one)
+    change(database, "UPDATE dispatcher.gates SET probe_at = now() + interval '1 hour'")
+    change(database, "UPDATE dispatcher.deliveries SET passes_gate = true")
+    assert sorted(passing(database, 3)) == sorted([str(many.id), str(one.id)])
+
+
+def test_probes_leave_slots_to_webhooks_that_answer(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.script("/hook", DOWN)
+    webhooks = [make_webhook(database, settings, url=receiver.url("/hook")) for _ in range(8)]
+    store(1)
+    close_gates(database, *webhooks)
+    limits = []
+
+    class Watched(Claimer):
+        def claim_passing(self, connection: Connection, limit: int) -> Sequence[Claim]:
+            limits.append(limit)
+            return super().claim_passing(connection, limit)
+
+    monkeypatch.setattr("workers.deliver.Claimer", Watched)
+    deliver_all(settings.model_copy(update={"max_in_flight": 8}))
+    assert limits[0] == 4  # what failing webhooks may have of 8
+
+
+def test_a_probe_that_was_not_sent_is_due_again_at_once(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = make_webhook(database, settings, url=receiver.url("/hook"))
+    store(1)
+    close_gates(database, webhook)
+    monkeypatch.setattr("workers.deliver.DeliveryLoop._send", stop_before_sending(monkeypatch))
+    assert deliver_all(settings)["claimed"] == 1
+    found = gate(database)
+    assert found is not None
+    assert found.probe_at <= found.now
+    assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("ready", 0)]
+    assert receiver.received == []
+
+
+def stop_before_sending(monkeypatch: pytest.MonkeyPatch) -> Callable[[DeliveryLoop], None]:
+    """`_send` of a loop whose worker is stopped once it has claimed something."""
+    send = DeliveryLoop._send
+
+    def stopped(loop: DeliveryLoop) -> None:
+        if loop._unsent:
+            monkeypatch.setattr("workers.deliver.is_stopping", lambda: True)
+        send(loop)
+
+    return stopped
+
+
+def test_a_gate_left_closed_ends_nothing_once_gates_are_off(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    close_gate(database, settings, receiver)
+    change(database, "UPDATE dispatcher.deliveries SET state = 'ready', give_up_at = now() - interval '1 second'")
+    upkeep(Context(settings.model_copy(update={"gate_failures": 0})))
+    assert gate(database) is None
+    assert states(database) == ["ready"] * 5
+
+
+def test_deleting_a_webhook_forgets_its_gate(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    webhook = close_gate(database, settings, receiver)
+    change_webhook(database, settings, webhook, "delete")
+    assert gate(database) is None

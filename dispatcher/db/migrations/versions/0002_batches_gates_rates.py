@@ -16,7 +16,7 @@ ALTER TABLE dispatcher.deliveries
     ADD COLUMN passes_gate BOOLEAN DEFAULT false NOT NULL;
 DROP INDEX dispatcher.deliveries_ready_idx;
 CREATE INDEX deliveries_ready_idx ON dispatcher.deliveries (webhook_id, is_retry, due_at) WHERE state = 'ready';
-CREATE INDEX deliveries_passing_idx ON dispatcher.deliveries (due_at) WHERE state = 'ready' AND passes_gate;
+CREATE INDEX deliveries_passing_idx ON dispatcher.deliveries (webhook_id, due_at) WHERE state = 'ready' AND passes_gate;
 
 CREATE TABLE dispatcher.gates (
     webhook_id UUID NOT NULL,

@@ -118,7 +118,7 @@ def test_waiting_for_a_turn_does_not_count_but_ends(resolver: Resolver) -> None:
     names.ask(request(connect_timeout=5.0), name("b.example"), 100.0)
     names.ask(request(connect_timeout=9.0), name("a.example"), 100.0)
     ((late, failure),) = names.ended(105.0)
-    assert failure == Failure(FailureKind.CONNECT_TIMEOUT, "not sent: too many names are looked up here at once")
+    assert failure == Failure(FailureKind.NOT_SENT, "too many names are looked up here at once")
     assert late.begun_at is None
     resolver.released.set()
     waker.wait()
