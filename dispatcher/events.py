@@ -135,6 +135,10 @@ def _is_utf8(value: str) -> bool:
     return True
 
 
+# Whatever its zone: a time that is beyond what Python can hold once it is in UTC could be stored, and never be read.
+_EARLIEST, _LATEST = datetime(2, 1, 1), datetime(9998, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - of any zone
+
+
 def _check_time(field: str, value: object) -> None:
     if value is None:
         return
@@ -142,6 +146,8 @@ def _check_time(field: str, value: object) -> None:
         raise InvalidEvent(field, "must be a datetime")
     if value.tzinfo is None or value.utcoffset() is None:
         raise InvalidEvent(field, "must have a time zone")
+    if not _EARLIEST <= value.replace(tzinfo=None) <= _LATEST:
+        raise InvalidEvent(field, f"must lie in the years {_EARLIEST.year} to {_LATEST.year}")
 
 
 def _iso(moment: datetime | None) -> str | None:

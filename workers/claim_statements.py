@@ -14,8 +14,8 @@ HOPS = 100  # webhooks one claim visits
 
 # Deliveries of one webhook that are due, the ones due longest first; two scans, for the index has them apart.
 _DUE = """
-      SELECT id, row_number() OVER () AS turn, {retry} AS is_retry FROM (
-        SELECT id FROM dispatcher.deliveries
+      SELECT id, batch_limit, row_number() OVER () AS turn, {retry} AS is_retry FROM (
+        SELECT id, batch_limit FROM dispatcher.deliveries
         WHERE state = 'ready' AND webhook_id = {webhook} AND is_retry = {retry} AND due_at <= now()
         ORDER BY due_at LIMIT {most} FOR UPDATE SKIP LOCKED) due"""
 
@@ -59,6 +59,7 @@ WITH RECURSIVE hop(webhook_id, lap, n) AS (
   WHERE h.n < {HOPS} AND (x.lap = 0 OR x.webhook_id <= CAST(:cursor AS uuid))),
 claimable AS MATERIALIZED (
   SELECT h.n, w.*, coalesce(b.pool, {Pool.NEW:d}) AS pool,
+         least(coalesce(b.room, :first_window), :limit) AS requests,
          least(least(coalesce(b.room, :first_window), :limit) * w.batch_size, greatest(w.batch_size, :share)) AS most
   FROM hop h
   CROSS JOIN LATERAL (
@@ -78,18 +79,24 @@ found AS MATERIALIZED (
     SELECT floor(greatest(0, least(extract(epoch FROM now() - used_until) * o.rate_limit, {_BURST}))) AS most
     FROM dispatcher.rates WHERE webhook_id = o.id FOR UPDATE SKIP LOCKED) r ON o.rate_limit IS NOT NULL
   CROSS JOIN LATERAL (
+    -- What failed in a batch goes with its like, in smaller ones.
     SELECT array_agg(id) AS ids FROM (
-      SELECT id, (row_number() OVER (ORDER BY turn, is_retry <> :retries_first) - 1) / o.batch_size AS request
-      FROM ({_DUE.format(retry="false", webhook="o.id", most=_ROOM)}
-      UNION ALL{_DUE.format(retry="true", webhook="o.id", most=_ROOM)}) both_kinds
-      ORDER BY turn, is_retry <> :retries_first
-      LIMIT {_ROOM}) numbered
-    GROUP BY request ORDER BY request) d
+      SELECT id, batch_limit, place,
+             (row_number() OVER (PARTITION BY batch_limit ORDER BY place) - 1)
+               / least(o.batch_size, batch_limit) AS part
+      FROM (
+        SELECT id, batch_limit, row_number() OVER (ORDER BY turn, is_retry <> :retries_first) AS place
+        FROM ({_DUE.format(retry="false", webhook="o.id", most=_ROOM)}
+        UNION ALL{_DUE.format(retry="true", webhook="o.id", most=_ROOM)}) both_kinds
+        ORDER BY place
+        LIMIT {_ROOM}) placed) parts
+    GROUP BY batch_limit, part ORDER BY min(place) LIMIT o.requests) d
   LIMIT :limit),
 picked AS MATERIALIZED (
   SELECT unnest(ids) AS id, webhook_id, n, failing, version, false AS probe
-  FROM (SELECT *, row_number() OVER (PARTITION BY pool ORDER BY n) AS place FROM found) f
-  WHERE place <= (CAST(:pool_rooms AS integer[]))[pool + 1]),
+  FROM (SELECT *, row_number() OVER (PARTITION BY pool ORDER BY n) AS place,
+               sum(cardinality(ids)) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS messages FROM found) f
+  WHERE place <= (CAST(:pool_rooms AS integer[]))[pool + 1] AND messages <= :messages),
 paced AS (
   UPDATE dispatcher.rates r
   SET used_until = greatest(r.used_until, now() - interval '1 second' * {_BURST} / o.rate_limit)
@@ -102,7 +109,7 @@ SELECT v.*, {_COLUMNS}
 FROM (SELECT (SELECT webhook_id::text FROM picked ORDER BY n DESC LIMIT 1) AS last_claimed,
              (SELECT webhook_id::text FROM hop ORDER BY n DESC LIMIT 1) AS last_visited,
              (SELECT count(*) FROM hop) AS visited,
-             (SELECT count(*) FROM found) AS requests,
+             (SELECT count(*) >= :limit OR sum(cardinality(ids)) > :messages FROM found) AS is_full,
              (SELECT count(*) FROM claimable o WHERE o.rate_limit IS NOT NULL AND o.most > 0 AND NOT EXISTS (
                 SELECT 1 FROM found f WHERE f.webhook_id = o.id)) AS paced) v
 LEFT JOIN (taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t.event_id) ON true
@@ -110,9 +117,10 @@ ORDER BY p.n, t.due_at, t.event_id
 """)
 CLAIM_PASSING = text(f"""
 WITH closed AS MATERIALIZED (
-  SELECT g.webhook_id, w.version, g.probe_at
+  SELECT g.webhook_id, w.version, g.probe_at, w.rate_limit
   FROM dispatcher.gates g JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND w.deleted_at IS NULL
-  WHERE g.closed_at IS NOT NULL),
+  LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
+  WHERE g.closed_at IS NOT NULL AND (w.rate_limit IS NULL OR r.used_until <= now())),
 due AS MATERIALIZED (
   SELECT webhook_id, row_number() OVER () AS n
   FROM (
@@ -128,8 +136,6 @@ probes AS MATERIALIZED (
     SELECT id FROM ({_DUE.format(retry="false", webhook="due.webhook_id", most="1")}
     UNION ALL{_DUE.format(retry="true", webhook="due.webhook_id", most="1")}) both_kinds
     JOIN dispatcher.deliveries d USING (id) ORDER BY d.due_at LIMIT 1) p),
-sent AS (
-  UPDATE dispatcher.gates g SET probe_at = now() + :span FROM probes WHERE g.webhook_id = probes.webhook_id),
 asked AS MATERIALIZED (
   SELECT a.id, closed.webhook_id, 0 AS n, closed.version, false AS probe
   FROM closed CROSS JOIN LATERAL (
@@ -138,8 +144,14 @@ asked AS MATERIALIZED (
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) a
   ORDER BY a.due_at LIMIT :most),
 picked AS MATERIALIZED (
-  SELECT DISTINCT ON (id) *, true AS failing FROM (SELECT * FROM probes UNION ALL SELECT * FROM asked) p
-  ORDER BY id, probe DESC),
+  SELECT DISTINCT ON (webhook_id) *, true AS failing FROM (SELECT * FROM probes UNION ALL SELECT * FROM asked) p
+  ORDER BY webhook_id, probe DESC LIMIT :most),
+sent AS (
+  UPDATE dispatcher.gates g SET probe_at = now() + :span FROM picked p WHERE g.webhook_id = p.webhook_id AND p.probe),
+paced AS (
+  UPDATE dispatcher.rates r
+  SET used_until = greatest(r.used_until, now()) + interval '1 second' / c.rate_limit
+  FROM picked p JOIN closed c USING (webhook_id) WHERE r.webhook_id = p.webhook_id AND c.rate_limit IS NOT NULL),
 {_TAKEN}
 SELECT {_COLUMNS}
 FROM taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t.event_id

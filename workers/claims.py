@@ -6,6 +6,7 @@ often, whatever the others have waiting. Its cost depends neither on finished ro
 A second, small statement takes what passes a closed gate: probes, and attempts that a person asked for.
 """
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from workers.windows import Pool, Rooms
 CLAIM = timedelta(minutes=2)
 LAP = 1_000  # deliveries that one lap over all due webhooks takes, about: one webhook's share is a part of it
 MOST = 400  # requests a claim brings; more gains nothing
+MOST_MESSAGES = 2 * LAP  # messages a claim brings, at 256 KiB each at most
 _HEAD = 5  # columns of a row that tell of the whole claim
 
 
@@ -61,11 +63,6 @@ class Claimed:
     full: bool
     paced: bool = False
 
-    @property
-    def webhooks(self) -> int:
-        """How many it took from."""
-        return len({claim.webhook_id for claim in self.claims})
-
 
 class Claimer:
     """Claims for one loop: it owns what it claims under its own id."""
@@ -73,7 +70,6 @@ class Claimer:
     def __init__(self) -> None:
         self.id = str(uuid4())
         self._cursor = str(uuid4())  # loops start at different places
-        self._turn = 0
         self._visited = 1
         self.start_lap()
 
@@ -85,7 +81,6 @@ class Claimer:
         """Takes due deliveries for up to `limit` requests, from each webhook what `rooms` says. `gates` False: closed
         ones hold nothing back."""
         limit = min(limit, MOST)
-        self._turn += 1
         rows = connection.execute(
             CLAIM_READY,
             {
@@ -97,7 +92,9 @@ class Claimer:
                 "rooms": array([room.free for room in rooms.known]),
                 "pools": array([room.pool for room in rooms.known]),
                 "pool_rooms": array([rooms.pools.get(pool, limit) for pool in Pool]),
-                "retries_first": self._turn % 2 == 0,
+                "messages": MOST_MESSAGES,
+                # By chance: what alternates falls into step with a webhook that is served every other time.
+                "retries_first": random.random() < 0.5,  # noqa: S311
                 "gates": gates,
                 "me": self.id,
                 "span": CLAIM,
@@ -106,20 +103,19 @@ class Claimer:
         head = rows[0]
         self._visited = max(1, head.visited)
         claims = _claims([row[_HEAD:] for row in rows if row[_HEAD] is not None])
-        full = head.requests >= limit
-        lap_done = self._go_on(head, full=full, found=bool(claims))
-        return Claimed(claims, lap_done=lap_done, full=full, paced=head.paced > 0)
+        lap_done = self._go_on(head, found=bool(claims))
+        return Claimed(claims, lap_done=lap_done, full=head.is_full, paced=head.paced > 0)
 
     def claim_passing(self, connection: Connection, limit: int) -> Sequence[Claim]:
         """Takes what passes a closed gate: of each one a probe when its time has come, and what a person asked for."""
         rows = connection.execute(CLAIM_PASSING, {"most": limit, "me": self.id, "span": CLAIM}).all()
         return _claims(rows)
 
-    def _go_on(self, head: Any, *, full: bool, found: bool) -> bool:
+    def _go_on(self, head: Any, *, found: bool) -> bool:
         """Moves the cursor on. Says whether a whole lap is done, which can take several claims."""
         before = self._cursor
-        self._cursor = (head.last_claimed if full else head.last_visited) or self._cursor
-        all_passed = head.visited < HOPS and not full
+        self._cursor = (head.last_claimed if head.is_full else head.last_visited) or self._cursor
+        all_passed = head.visited < HOPS and not head.is_full
         lap_done = all_passed or (not found and _passes(before, self._cursor, self._lap_from))
         if lap_done or found:
             self.start_lap()

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 from dispatcher.contracts import Verdict
 from dispatcher.ids import new_id_text
@@ -40,6 +40,7 @@ log = structlog.get_logger("dispatcher.deliver")
 SHORTEST_POLL, LONGEST_POLL = 0.005, 0.05  # how late new work is seen while a loop is awake, in seconds
 LONGEST_LIFE = timedelta(hours=1)
 DATABASE_PAUSE = 1.0
+PLENTY = 100  # a claim of so many deliveries has another child woken: there may be more than one can carry
 PASSING_EVERY = 1.0  # how often it looks for what passes a closed gate, in seconds
 
 
@@ -69,7 +70,7 @@ class DeliveryLoop:
         self._claim_at = self._mark_at = self._passing_at = 0.0
         self._claim_at_once_below = 0
         self._poll = SHORTEST_POLL
-        self._nothing_due = self._handed_over = self._woke_another = self._marked = False
+        self._nothing_due = self._paced = self._handed_over = self._woke_another = self._marked = False
         self._grace_ends: float | None = None
         self._gates = context.settings.gate_failures > 0
 
@@ -116,6 +117,7 @@ class DeliveryLoop:
         now = monotonic()
         free = self._transport.capacity - len(self._in_flight)
         passing: Sequence[Claim] = ()
+        claimed = Claimed((), lap_done=False, full=False)
         with self._patient_with_database():
             with self._context.loop_engine.begin() as connection:
                 room = min(self._windows.pool_room(Pool.FAILING), MOST)
@@ -123,27 +125,31 @@ class DeliveryLoop:
                     passing = self._claimer.claim_passing(connection, room)
                     self._passing_at = now + PASSING_EVERY
                 rooms = self._windows.rooms(now)
-                claimed = self._claimer.claim(connection, rooms, free - len(passing), gates=self._gates)
+                if free > len(passing):
+                    claimed = self._claimer.claim(connection, rooms, free - len(passing), gates=self._gates)
                 claims = [*passing, *claimed.claims]
                 versions = {claim.webhook_id: claim.webhook_version for claim in claims}
                 targets = self._context.targets.load(connection, versions)
             self._pace(claimed, len(claims))
+            may_send = rooms.of(versions)
             for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
-                self._prepare(list(of_one), targets.get(webhook_id), now + CLAIM.total_seconds())
+                most = max(1, may_send[webhook_id])
+                self._prepare(list(of_one), targets.get(webhook_id), now + CLAIM.total_seconds(), most)
 
     def _pace(self, claimed: Claimed, found: int) -> None:
         """When to claim next: at once while more is to be had, soon after work came, ever later while none comes."""
         self._claimed += found
-        self._windows.others_due = claimed.webhooks > 1
+        self._paced = claimed.paced
         self._nothing_due = not found and claimed.lap_done and not claimed.paced
         self._poll = SHORTEST_POLL if found else min(self._poll * 2, LONGEST_POLL)
         self._claim_at = monotonic() + (self._poll if claimed.lap_done or claimed.full else 0)
         self._claim_at_once_below = (len(self._in_flight) + found) // 2 if found else 0
-        if claimed.full and not self._woke_another:
+        if (claimed.full or found >= PLENTY) and not self._woke_another:
             self._woke_another = self._context.waker.wake_another()
 
-    def _prepare(self, claims: Sequence[Claim], target: Target | None, claims_end: float) -> None:
-        """Puts the claims of one webhook into the batches that its requests carry."""
+    def _prepare(self, claims: Sequence[Claim], target: Target | None, claims_end: float, most: int) -> None:
+        """Puts the claims of one webhook into the batches that its requests carry. The claim cannot know how large
+        they can be: what `most` requests do not carry is given back."""
         self._clock = (claims[0].claimed_at, monotonic())
         due = []
         for claim in claims:
@@ -156,7 +162,10 @@ class DeliveryLoop:
             else:
                 due.append(claim)
         if target is not None:
-            self._unsent.extend(Batch(batch, target, claims_end) for batch in batches(due, target.contract))
+            made = [Batch(batch, target, claims_end) for batch in batches(due, target.contract)]
+            self._unsent.extend(made[:most])
+            for batch in made[most:]:
+                self._give_up(batch, Again(0))
 
     def _send(self) -> None:
         """Sends what there are slots for. A worker that stops gives its unsent claims back at once."""
@@ -180,6 +189,10 @@ class DeliveryLoop:
             log.warning("no callback can be made", delivery=batch.claims[0].delivery_id, why=str(error))
             self._give_up(batch, Discard(Reason.RENDER_FAILED))
             return
+        except Exception as surprise:  # noqa: BLE001 - one message must not end the loop again and again
+            log.error("no callback can be made", delivery=batch.claims[0].delivery_id, why=type(surprise).__name__)
+            self._give_up(batch, Discard(Reason.RENDER_FAILED))
+            return
         self._in_flight[request.id] = batch
         self._windows.sent(batch.target.id, monotonic())
 
@@ -196,8 +209,10 @@ class DeliveryLoop:
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
         if self._in_flight:
             return self._transport.wait(seconds)
-        if self._outcomes and not self._outcomes.is_due(idle=True):
-            sleep(seconds)  # for the database to come back
+        waits_for_database = bool(self._outcomes) and not self._outcomes.is_due(idle=True)
+        waits_for_work = not self._outcomes and not self._nothing_due and not self._ending()
+        if waits_for_database or waits_for_work:
+            sleep(seconds)
         return []
 
     def _judge(self, exchange: Exchange) -> None:
@@ -272,7 +287,7 @@ class DeliveryLoop:
         self._mark_at = 0.0
         self._claimer.start_lap()
         self._nothing_due, self._passing_at = False, 0.0
-        while not self._nothing_due and self._is_idle():
+        while self._is_idle() and not self._nothing_due and not self._paced and not self._ending():
             self._claim()
         return self._nothing_due and self._is_idle()
 
@@ -293,7 +308,7 @@ class DeliveryLoop:
         """A database that is away stops claims and writes for a moment; what is in flight goes on, results stay."""
         try:
             yield
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError) as error:  # the last: read-only, after a fail-over
             log.warning("the database does not answer", error=type(error.orig).__name__)
             self._nothing_due = True
             self._claim_at = monotonic() + DATABASE_PAUSE

@@ -71,7 +71,9 @@ class Outcomes:
 
     def pause(self, seconds: float) -> None:
         """The database is away: no write before then."""
-        self._paused_until = self.write_at = monotonic() + seconds
+        self._paused_until = monotonic() + seconds
+        if self._pending:
+            self.write_at = self._paused_until
 
     def write(self) -> None:
         """Writes all of them in one transaction. Raises DBAPIError where the database is away: nothing is lost, the

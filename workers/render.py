@@ -71,10 +71,9 @@ def masked_headers(request: Request) -> str:
 
 def _with_query(url: str, data: bytes) -> str:
     try:
-        members = object_members(data.decode())
-    except ValueError:
-        raise RenderFailed("the webhook's method is GET and the message is no JSON object") from None
-    pairs = [(name, _as_parameter(raw)) for name, raw in members.items()]
+        pairs = [(name, _as_parameter(raw)) for name, raw in object_members(data.decode()).items()]
+    except (ValueError, RecursionError):
+        raise RenderFailed("the webhook's method is GET and the message is no JSON object of usual depth") from None
     try:
         query = urlencode(pairs, quote_via=quote)
     except UnicodeEncodeError:

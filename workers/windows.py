@@ -1,19 +1,21 @@
 """How many requests each webhook may have in flight: in-process counters that keep one webhook from slowing another.
 
-A webhook begins with a window of 4 (of 1 while many are untried), which doubles with each full window of quick
-answers and shrinks to 1 with a failure. While others are due, none may have more in flight than there are free slots,
-none gets more while it leaves a request unanswered for a second, and those that have not proven to answer share a
-part of the slots: however many hang, some slots are left to those that do answer.
+A webhook begins with a window of 4 (of 1 while many are untried), which doubles with each full window of
+quick answers and shrinks to 1 with a failure. While others are served, none may have more in flight than there are free
+slots, none gets more while it leaves a request unanswered for a second, and those that have not proven to answer
+share a part of the slots: however many hang, some slots are left to those that do answer.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
+from math import inf
 
 FIRST_WINDOW = 4
 QUICK = timedelta(seconds=1)
+OTHERS_REMEMBERED = 2.0  # seconds in which a webhook is not alone after another was sent something
 KEPT = 1_000  # webhooks remembered while nothing of theirs is in flight
 
 
@@ -52,6 +54,11 @@ class Rooms:
     first: int = FIRST_WINDOW
     pools: Mapping[Pool, int] = field(default_factory=dict)
 
+    def of(self, webhook_ids: Iterable[str]) -> dict[str, int]:
+        """How many requests each of these may have."""
+        known = {room.webhook_id: room.free for room in self.known}
+        return {webhook_id: known.get(webhook_id, self.first) for webhook_id in webhook_ids}
+
 
 class Windows:
     """The windows of one loop with `slots` requests in flight at most. Times are monotonic seconds."""
@@ -60,7 +67,7 @@ class Windows:
         self._slots = slots
         self._windows: OrderedDict[str, _Window] = OrderedDict()  # the ones used last at the end
         self._in_flight: Counter[Pool] = Counter()
-        self.others_due = False
+        self._latest = self._latest_other = ("", -inf)  # two webhooks that were sent something last, and when
 
     @property
     def in_flight(self) -> int:
@@ -86,18 +93,22 @@ class Windows:
     def rooms(self, now: float) -> Rooms:
         """What may be claimed now."""
         return Rooms(
-            [Room(webhook_id, self._room(window, now), window.pool) for webhook_id, window in self._windows.items()],
+            [
+                Room(webhook_id, self._room(webhook_id, window, now), window.pool)
+                for webhook_id, window in self._windows.items()
+            ],
             self.first_window,
             {pool: self.pool_room(pool) for pool in Pool},
         )
 
     def room(self, webhook_id: str, now: float) -> int:
         """How many more requests this webhook may have."""
-        return self._room(self._windows.get(webhook_id) or _Window(self.first_window), now)
+        return self._room(webhook_id, self._windows.get(webhook_id) or _Window(self.first_window), now)
 
-    def _room(self, window: _Window, now: float) -> int:
+    def _room(self, webhook_id: str, window: _Window, now: float) -> int:
         largest = window.size
-        if self.others_due:
+        _, other_at = self._latest if self._latest[0] != webhook_id else self._latest_other
+        if now - other_at < OTHERS_REMEMBERED:
             if window.in_flight and now - window.waits_since > QUICK.total_seconds():
                 return 0
             # As much as is free, and no more: one greedy webhook ends at half of the slots, two at a third each.
@@ -110,6 +121,9 @@ class Windows:
         if window is None:
             window = self._windows[webhook_id] = _Window(self.first_window)
         self._windows.move_to_end(webhook_id)
+        if webhook_id != self._latest[0]:
+            self._latest_other = self._latest
+        self._latest = webhook_id, now
         if not window.in_flight:
             window.waits_since = now
         window.in_flight += 1

@@ -21,6 +21,8 @@ from workers.transport.look_ups import LookUps, Resolve
 from workers.transport.readiness import READABLE, new_readiness
 
 _log = logging.getLogger(__name__)
+_DEADLINES_EVERY = 0.05  # seconds
+_STANDSTILL = 0.1  # seconds between two waits in which the owner did something else
 _TLS_RECORDS = {bytes([kind]) for kind in range(20, 24)}  # how they begin, and no text does
 
 
@@ -57,6 +59,8 @@ class CurlTransport:
         self._readiness.watch(self._awake.fileno(), READABLE)
         self._names = Names(LookUps(resolve=resolve), self._wake)
         self._curl_at = inf  # when curl wants to be called, monotonic
+        self._deadlines_at = 0.0  # when deadlines are looked at again
+        self._waited_at = monotonic()  # when the last wait ended
         self._multi = self._new_multi()
 
     @property
@@ -82,12 +86,18 @@ class CurlTransport:
         """What has ended, waiting up to `timeout` seconds for the first."""
         if self._closed:
             return []
-        until = monotonic() + max(timeout, 0)
+        now = monotonic()
+        until = now + max(timeout, 0)
+        if now - self._waited_at > _STANDSTILL:
+            # Answers may lie there that nobody has read: that time was not the receivers'.
+            for transfer in self._active.values():
+                transfer.deadline += now - max(self._waited_at, transfer.begun_at)
         self._step(until)
         while not self._ended and monotonic() < until:
             self._step(until)
         ended, self._ended = self._ended, []
         self._in_flight -= len(ended)
+        self._waited_at = monotonic()
         return ended
 
     def close(self) -> None:
@@ -107,6 +117,8 @@ class CurlTransport:
     def _step(self, until: float) -> None:
         """Waits for something to happen, until `until` (monotonic) at most, and has it dealt with."""
         until = 0 if self._ended else min(until, self._curl_at, self._names.deadline)
+        if self._active:
+            until = min(until, self._deadlines_at)
         try:
             self._bound_connections()
             for descriptor, ready in self._readiness.ready(until - monotonic()):
@@ -121,6 +133,7 @@ class CurlTransport:
                 self._curl_at = inf
                 self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
             self._collect()
+            self._end_late()
         except pycurl.error as error:  # the multi handle itself failed, which cannot be repaired
             self._start_anew(error)
         now = monotonic()
@@ -153,6 +166,15 @@ class CurlTransport:
             self._end(handle, 0, "", now)
         for handle, code, message in failed:
             self._end(handle, code, message, now)
+
+    def _end_late(self) -> None:
+        """Ends what has gone on beyond its deadline."""
+        now = monotonic()
+        if now < self._deadlines_at:
+            return
+        self._deadlines_at = now + _DEADLINES_EVERY
+        for handle in [handle for handle, transfer in self._active.items() if transfer.deadline <= now]:
+            self._end(handle, pycurl.E_OPERATION_TIMEDOUT, "", now)
 
     def _end(self, handle: pycurl.Curl, code: int, message: str, now: float) -> None:
         transfer = self._active.pop(handle)

@@ -29,7 +29,8 @@ class Transfer:
         self.pool = method, has_body  # what it can be used for again
         self._sends_body = sends_body(method, has_body)
         self._guard = options.guard
-        self._times = 0.0, 0.0
+        self._connect_timeout = 0.0
+        self.deadline = 0.0  # monotonic
         self._entry = ""
         handle.setopt(pycurl.HEADERFUNCTION, self._take_line)
         handle.setopt(pycurl.WRITEFUNCTION, self._take_body)
@@ -51,14 +52,15 @@ class Transfer:
         handle.setopt(pycurl.HTTPHEADER, header_lines(request.headers))
         if self._sends_body:
             handle.setopt(pycurl.POSTFIELDS, request.body or b"")
-        if entry != self._entry:
+        if entry or self._entry:  # again each time: curl forgets it after a minute
             handle.setopt(pycurl.RESOLVE, [entry] if entry else [])
             self._entry = entry
-        times = request.connect_timeout - spent, request.timeout - spent
-        if times != self._times:
-            handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(times[0] * 1000)))
-            handle.setopt(pycurl.TIMEOUT_MS, max(1, int(times[1] * 1000)))
-            self._times = times
+        # The deadline of the whole is not curl's, which would look at the clock before it looks at what has come.
+        connect_timeout = min(request.connect_timeout, request.timeout) - spent
+        if connect_timeout != self._connect_timeout:
+            handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(connect_timeout * 1000)))
+            self._connect_timeout = connect_timeout
+        self.deadline = begun_at + request.timeout
 
     def end(self, code: int, message: str, now: float) -> Exchange:
         """What came of it, by curl's error number (0: none) and text. Lets go of all that belongs to the request."""
