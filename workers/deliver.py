@@ -41,6 +41,7 @@ SHORTEST_POLL, LONGEST_POLL = 0.005, 0.05  # how late new work is seen while a l
 LONGEST_LIFE = timedelta(hours=1)
 DATABASE_PAUSE = 1.0
 PLENTY = 100  # a claim of so many deliveries has another child woken: there may be more than one can carry
+ENOUGH = 200  # requests in flight: where half of so many end at once, they wait for the loop and not for receivers
 PASSING_EVERY = 1.0  # how often it looks for what passes a closed gate, in seconds
 
 
@@ -208,7 +209,10 @@ class DeliveryLoop:
         next_step = min(self._claim_at, self._outcomes.write_at, self._mark_at)
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
         if self._in_flight:
-            return self._transport.wait(seconds)
+            ended = self._transport.wait(seconds)
+            if len(self._in_flight) >= ENOUGH and len(ended) * 2 >= len(self._in_flight):
+                self._windows.loop_is_slow(monotonic())
+            return ended
         waits_for_database = bool(self._outcomes) and not self._outcomes.is_due(idle=True)
         waits_for_work = not self._outcomes and not self._nothing_due and not self._ending()
         if waits_for_database or waits_for_work:

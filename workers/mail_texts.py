@@ -4,16 +4,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 from urllib.parse import urlsplit
 from uuid import UUID
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from dispatcher.states import Reason, State
 from workers.excerpts import excerpt, one_line
 from workers.observations import NoticeKind
 from workers.replies import FailureKind
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,14 @@ def _phrase(status: int) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    from jinja2 import (  # noqa: PLC0415 - loops, which send no mail, have no memory for it
+        Environment,
+        PackageLoader,
+        StrictUndefined,
+        select_autoescape,
+    )
+
     environment = Environment(
         loader=PackageLoader("workers"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",)),

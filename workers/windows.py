@@ -16,6 +16,7 @@ from math import inf
 FIRST_WINDOW = 4
 QUICK = timedelta(seconds=1)
 OTHERS_REMEMBERED = 2.0  # seconds in which a webhook is not alone after another was sent something
+SLOW_REMEMBERED = 5.0  # seconds in which no window grows after answers had to wait for the loop
 KEPT = 1_000  # webhooks remembered while nothing of theirs is in flight
 
 
@@ -67,6 +68,7 @@ class Windows:
         self._slots = slots
         self._windows: OrderedDict[str, _Window] = OrderedDict()  # the ones used last at the end
         self._in_flight: Counter[Pool] = Counter()
+        self._grow_from = -inf
         self._latest = self._latest_other = ("", -inf)  # two webhooks that were sent something last, and when
 
     @property
@@ -141,11 +143,15 @@ class Windows:
             self._in_flight[pool] += window.in_flight
             window.pool, window.quick = pool, 0
             window.size = 1 if failed else FIRST_WINDOW
-        elif not failed and duration <= QUICK:
+        elif not failed and duration <= QUICK and now >= self._grow_from:
             window.quick += 1
             if window.quick >= window.size:
                 window.size, window.quick = min(window.size * 2, self._slots), 0
         self._forget()
+
+    def loop_is_slow(self, now: float) -> None:
+        """Answers wait for the loop: for a while no window grows, for it would bring no more, only more to lose."""
+        self._grow_from = now + SLOW_REMEMBERED
 
     def _forget(self) -> None:
         if len(self._windows) > KEPT:

@@ -144,3 +144,12 @@ def test_webhooks_not_used_for_long_are_forgotten_but_not_what_is_in_flight() ->
     assert hanging in {room.webhook_id for room in known}
     windows.ended(hanging, failed=False, duration=SLOW, now=0)
     assert windows.in_flight == 0
+
+
+def test_windows_do_not_grow_while_answers_wait_for_the_loop() -> None:
+    windows, webhook = Windows(64), new()
+    windows.loop_is_slow(10.0)
+    answer(windows, webhook, 100, now=14.9)
+    assert windows.room(webhook, 20.0) == FIRST_WINDOW
+    answer(windows, webhook, 100, now=15.1)
+    assert windows.room(webhook, 20.0) == 64
