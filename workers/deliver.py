@@ -40,8 +40,8 @@ log = structlog.get_logger("dispatcher.deliver")
 SHORTEST_POLL, LONGEST_POLL = 0.005, 0.05  # how late new work is seen while a loop is awake, in seconds
 LONGEST_LIFE = timedelta(hours=1)
 DATABASE_PAUSE = 1.0
+REST = 3  # times as long as a claim took, unless half of what is in flight ends sooner
 PLENTY = 100  # a claim of so many deliveries has another child woken: there may be more than one can carry
-ENOUGH = 200  # requests in flight: where half of so many end at once, they wait for the loop and not for receivers
 PASSING_EVERY = 1.0  # how often it looks for what passes a closed gate, in seconds
 
 
@@ -131,19 +131,20 @@ class DeliveryLoop:
                 claims = [*passing, *claimed.claims]
                 versions = {claim.webhook_id: claim.webhook_version for claim in claims}
                 targets = self._context.targets.load(connection, versions)
-            self._pace(claimed, len(claims))
+            self._pace(claimed, len(claims), monotonic() - now)
             may_send = rooms.of(versions)
             for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
                 most = max(1, may_send[webhook_id])
                 self._prepare(list(of_one), targets.get(webhook_id), now + CLAIM.total_seconds(), most)
 
-    def _pace(self, claimed: Claimed, found: int) -> None:
-        """When to claim next: at once while more is to be had, soon after work came, ever later while none comes."""
+    def _pace(self, claimed: Claimed, found: int, took: float) -> None:
+        """When to claim next: at once while more is to be had, soon after work came, ever later while none comes; and
+        where claims take long, fewer and larger ones."""
         self._claimed += found
         self._paced = claimed.paced
         self._nothing_due = not found and claimed.lap_done and not claimed.paced
         self._poll = SHORTEST_POLL if found else min(self._poll * 2, LONGEST_POLL)
-        self._claim_at = monotonic() + (self._poll if claimed.lap_done or claimed.full else 0)
+        self._claim_at = monotonic() + (max(self._poll, REST * took) if claimed.lap_done or claimed.full else 0)
         self._claim_at_once_below = (len(self._in_flight) + found) // 2 if found else 0
         if (claimed.full or found >= PLENTY) and not self._woke_another:
             self._woke_another = self._context.waker.wake_another()
@@ -210,8 +211,7 @@ class DeliveryLoop:
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
         if self._in_flight:
             ended = self._transport.wait(seconds)
-            if len(self._in_flight) >= ENOUGH and len(ended) * 2 >= len(self._in_flight):
-                self._windows.loop_is_slow(monotonic())
+            self._windows.seen(len(ended), monotonic())
             return ended
         waits_for_database = bool(self._outcomes) and not self._outcomes.is_due(idle=True)
         waits_for_work = not self._outcomes and not self._nothing_due and not self._ending()

@@ -16,6 +16,7 @@ from math import inf
 FIRST_WINDOW = 4
 QUICK = timedelta(seconds=1)
 OTHERS_REMEMBERED = 2.0  # seconds in which a webhook is not alone after another was sent something
+ENOUGH = 200  # requests in flight that keep a loop busy where receivers are quick
 SLOW_REMEMBERED = 5.0  # seconds in which no window grows after answers had to wait for the loop
 KEPT = 1_000  # webhooks remembered while nothing of theirs is in flight
 
@@ -33,6 +34,7 @@ class _Window:
     size: int
     pool: Pool = Pool.NEW
     quick: int = 0  # quick answers since the size last changed
+    fastest: timedelta = timedelta.max  # of its answers
     in_flight: int = 0
     waits_since: float = 0.0  # monotonic: the last answer, or the first request after an idle time
 
@@ -137,21 +139,29 @@ class Windows:
         window.in_flight -= 1
         window.waits_since = now
         self._in_flight[window.pool] -= 1
+        window.fastest = min(window.fastest, duration)
         pool = Pool.FAILING if failed else Pool.PROVEN
         if pool is not window.pool:
             self._in_flight[window.pool] -= window.in_flight
             self._in_flight[pool] += window.in_flight
             window.pool, window.quick = pool, 0
             window.size = 1 if failed else FIRST_WINDOW
-        elif not failed and duration <= QUICK and now >= self._grow_from:
+        elif not failed and duration <= QUICK and self._may_grow(window, duration, now):
             window.quick += 1
             if window.quick >= window.size:
                 window.size, window.quick = min(window.size * 2, self._slots), 0
         self._forget()
 
-    def loop_is_slow(self, now: float) -> None:
-        """Answers wait for the loop: for a while no window grows, for it would bring no more, only more to lose."""
-        self._grow_from = now + SLOW_REMEMBERED
+    def _may_grow(self, window: _Window, duration: timedelta, now: float) -> bool:
+        if now >= self._grow_from:
+            return True
+        return duration <= 2 * window.fastest and self.in_flight <= ENOUGH
+
+    def seen(self, ended: int, now: float) -> None:
+        """So many requests were found to have ended. Where that is half of very many, answers wait for the loop: more
+        in flight would bring no more, only more to lose."""
+        if self.in_flight >= ENOUGH and ended * 2 >= self.in_flight:
+            self._grow_from = now + SLOW_REMEMBERED
 
     def _forget(self) -> None:
         if len(self._windows) > KEPT:

@@ -1,7 +1,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from workers.windows import FIRST_WINDOW, KEPT, Pool, Room, Windows
+from workers.windows import ENOUGH, FIRST_WINDOW, KEPT, Pool, Room, Windows
 
 
 def new() -> str:
@@ -147,9 +147,21 @@ def test_webhooks_not_used_for_long_are_forgotten_but_not_what_is_in_flight() ->
 
 
 def test_windows_do_not_grow_while_answers_wait_for_the_loop() -> None:
-    windows, webhook = Windows(64), new()
-    windows.loop_is_slow(10.0)
-    answer(windows, webhook, 100, now=14.9)
-    assert windows.room(webhook, 20.0) == FIRST_WINDOW
-    answer(windows, webhook, 100, now=15.1)
-    assert windows.room(webhook, 20.0) == 64
+    windows, webhook = Windows(10 * ENOUGH), new()
+    answer(windows, webhook, 10_000, after=timedelta(seconds=0.1))
+    own, late = timedelta(seconds=0.15), timedelta(seconds=0.4)
+    other = new()
+    answer(windows, other, after=own)
+    send(windows, webhook, ENOUGH, now=10.0)
+    windows.seen(ENOUGH // 2 - 1, 10.0)
+    answer(windows, other, FIRST_WINDOW, after=late, now=14.9)
+    assert windows.room(other, 20.0) == 2 * FIRST_WINDOW  # fewer than half of them ended at once
+    windows.seen(ENOUGH // 2, 10.0)
+    answer(windows, other, 100, after=late, now=14.9)
+    assert windows.room(other, 20.0) == 2 * FIRST_WINDOW
+    for _ in range(ENOUGH):
+        windows.ended(webhook, failed=False, duration=own, now=14.9)
+    answer(windows, other, 2 * FIRST_WINDOW, after=own, now=14.9)  # its own time, not the loop's
+    assert windows.room(other, 20.0) == 4 * FIRST_WINDOW
+    answer(windows, other, 4 * FIRST_WINDOW, after=late, now=15.1)
+    assert windows.room(other, 20.0) == 8 * FIRST_WINDOW
