@@ -32,8 +32,8 @@ def without_pycurl(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("changes", "kind", "capacity"),
     [
-        ({}, CurlTransport, 1000),
-        ({"transport": "curl"}, CurlTransport, 1000),
+        ({}, CurlTransport, 1500),
+        ({"transport": "curl"}, CurlTransport, 1500),
         ({"transport": "curl", "max_in_flight": 5000}, CurlTransport, 5000),
         ({"transport": "requests"}, RequestsTransport, 64),
         ({"transport": "requests", "max_in_flight": 7}, RequestsTransport, 7),
