@@ -107,6 +107,8 @@ def test_two_different_keys_for_one_event_are_refused(api: Api, token: str, data
         ({"type": "message", "data": 1, "occurred_at": "yesterday"}, "occurred_at"),
         ({"type": "message", "data": 1, "occurred_at": "2026-01-01T00:00:00"}, "occurred_at"),
         ({"type": "message", "data": 1, "expires_at": 1767225600}, "expires_at"),
+        ({"type": "message", "data": 1, "expires_at": "9999-12-31T23:59:00-05:00"}, "expires_at"),
+        ({"type": "message", "data": 1, "occurred_at": "0001-01-01T00:00:00+05:00"}, "occurred_at"),
         ({"type": "message", "data": "x" * (MAX_DATA_BYTES - 1)}, "data"),
     ],
 )

@@ -2,7 +2,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -182,6 +182,45 @@ def test_bad_input_names_its_field_and_writes_nothing(
     assert refused.value.field == field
     assert refused.value.reason
     assert stored_events(database) == deliveries(database) == []
+
+
+WEST, EAST = timezone(timedelta(hours=-5)), timezone(timedelta(hours=5))
+
+
+@pytest.mark.parametrize("field", ["occurred_at", "expires_at"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(9999, 12, 31, 23, 59, tzinfo=WEST),  # in UTC it is in the year 10000, which Python does not have
+        datetime(1, 1, 1, tzinfo=EAST),
+        datetime(9999, 1, 1, tzinfo=UTC),
+        datetime(1, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    ],
+)
+def test_a_time_that_could_not_be_read_again_in_every_zone_is_refused(
+    database: Engine, settings: Settings, field: str, moment: datetime
+) -> None:
+    make_webhook(database, settings, url=URL)
+    times: dict[str, Any] = {field: moment}
+    with pytest.raises(InvalidEvent, match="years 2 to 9998") as refused:
+        enqueue(RECEIVED, MESSAGE, account="acme", **times)
+    assert refused.value.field == field
+    bad, good = enqueue_many(
+        Event(type=RECEIVED, data=MESSAGE, account="acme", **given) for given in (times, {"subject": "good"})
+    )
+    assert isinstance(bad, Refused)
+    assert isinstance(bad.error, InvalidEvent)
+    assert bad.error.field == field
+    assert isinstance(good, Accepted)
+    assert [event.subject for event in stored_events(database)] == ["good"]
+
+
+def test_the_first_and_the_last_time_that_are_taken_come_back(database: Engine, settings: Settings) -> None:
+    make_account(database)
+    first, last = datetime(2, 1, 1, tzinfo=EAST), datetime(9998, 12, 31, 23, 59, 59, 999_999, tzinfo=WEST)
+    enqueue(RECEIVED, MESSAGE, account="acme", occurred_at=first, expires_at=last)
+    (event,) = stored_events(database)
+    assert (event.occurred_at, event.expires_at) == (first, last)
 
 
 def test_an_unknown_account_is_a_typed_error(database: Engine, settings: Settings) -> None:
