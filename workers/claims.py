@@ -104,7 +104,7 @@ class Claimer:
         self._visited = max(1, head.visited)
         claims = _claims([row[_HEAD:] for row in rows if row[_HEAD] is not None])
         lap_done = self._go_on(head, found=bool(claims))
-        return Claimed(claims, lap_done=lap_done, full=head.is_full, paced=head.paced > 0)
+        return Claimed(claims, lap_done=lap_done, full=bool(head.is_full), paced=head.paced > 0)
 
     def claim_passing(self, connection: Connection, limit: int) -> Sequence[Claim]:
         """Takes what passes a closed gate: of each one a probe when its time has come, and what a person asked for."""

@@ -1,4 +1,5 @@
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -7,11 +8,13 @@ from sqlalchemy import Engine
 from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.errors import InvalidWebhook
 from dispatcher.settings import Settings
-from tests.behaviours import Answer, Received
-from tests.factories import MESSAGE, RECEIVED, attempts, deliver_all, deliveries, make_due, make_webhook, rows
+from tests.behaviours import Answer, Received, final
+from tests.factories import MESSAGE, RECEIVED, attempts, change, deliver_all, deliveries, make_due, make_webhook, rows
 from tests.receiver import Receiver
+from workers.claims import Claimer
 from workers.context import Context
 from workers.sweep import sweep
+from workers.windows import FIRST_WINDOW, Rooms
 
 
 def store(count: int, **fields: Any) -> None:
@@ -170,3 +173,38 @@ def test_a_single_message_of_a_batching_webhook_has_the_headers_of_one(
     accepted = enqueue(RECEIVED, MESSAGE, account="acme")
     deliver_all(settings)
     assert receiver.received[0].header("Dispatcher-Event-Id") == str(accepted.event_id)
+
+
+def test_a_claim_counts_the_requests_that_small_batches_take(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/", contract={"batch_size": 10})
+    store(40)
+    change(database, "UPDATE dispatcher.deliveries SET schedule_step = 1, batch_limit = 1")
+    with database.begin() as connection:
+        assert len(Claimer().claim(connection, Rooms(), 100).claims) == FIRST_WINDOW
+
+
+@pytest.mark.parametrize("cut_by", ["a batch that failed", "apps"])
+def test_a_webhook_whose_batches_are_cut_small_has_no_more_in_flight_than_its_window(
+    database: Engine, settings: Settings, receiver: Receiver, cut_by: str
+) -> None:
+    hold = receiver.gate()
+    receiver.script("/hang", (hold, final(200)))
+    make_webhook(database, settings, url=receiver.url("/hang"), event_types=["cut"], contract={"batch_size": 10})
+    make_webhook(database, settings, url=receiver.url("/quick"), event_types=["quick"])
+    list(enqueue_many(Event(type="cut", data={"n": n}, account="acme", app=f"app-{n}") for n in range(30)))
+    if cut_by == "a batch that failed":
+        change(database, "UPDATE dispatcher.events SET app = NULL")
+        change(database, "UPDATE dispatcher.deliveries SET schedule_step = 1, batch_limit = 1")
+    loop = threading.Thread(target=deliver_all, args=(settings.model_copy(update={"max_in_flight": 16}),))
+    loop.start()
+    try:
+        receiver.wait_for(FIRST_WINDOW, path="/hang")
+        for n in range(1, 11):  # the loop goes on claiming
+            enqueue("quick", MESSAGE, account="acme")
+            receiver.wait_for(n, path="/quick")
+        assert len(receiver.at("/hang")) == FIRST_WINDOW
+    finally:
+        hold.open()
+        loop.join(30)
+    assert {row.state for row in deliveries(database)} == {"delivered"}
+    assert {row.attempt_count for row in deliveries(database)} == {1}

@@ -42,6 +42,22 @@ def test_first_attempts_and_late_retries_of_a_webhook_take_turns(database: Engin
         assert {kinds(1)[0] for _ in range(40)} == {0, 3}  # by chance
 
 
+def test_first_attempts_and_retries_are_both_made_where_the_rate_allows_one_at_a_time(
+    database: Engine, settings: Settings
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/", contract={"rate_limit": 0.1})
+    store(50)
+    change(database, "UPDATE dispatcher.deliveries SET schedule_step = 3, due_at = now() - interval '1 hour'")
+    store(50)
+    claimer, steps = Claimer(), []
+    with database.begin() as connection:
+        for _ in range(40):
+            connection.exec_driver_sql("UPDATE dispatcher.rates SET used_until = now() - interval '1 hour'")
+            steps += [claim.schedule_step for claim in claimer.claim(connection, Rooms(), 200).claims]
+    assert len(steps) == 40
+    assert set(steps) == {0, 3}  # by chance
+
+
 def test_either_kind_has_all_of_the_room_while_the_other_has_nothing_due(database: Engine, settings: Settings) -> None:
     webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
     store(30)
@@ -208,3 +224,17 @@ def test_untried_webhooks_without_room_do_not_use_up_the_claim_of_proven_ones(
         claimed = Claimer().claim(connection, rooms, 16)
     assert {claim.webhook_id for claim in claimed.claims} == {str(proven.id)}
     assert (len(claimed.claims), claimed.full, claimed.lap_done) == (5, False, True)
+
+
+def test_one_claim_brings_no_more_messages_than_fit_and_the_next_ones_bring_the_others(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.claims.MOST_MESSAGES", 50)
+    for _ in range(5):
+        make_webhook(database, settings, url="http://127.0.0.1:9/", contract={"batch_size": 100})
+    store(20)
+    claimer = Claimer()
+    with database.begin() as connection:
+        claimed = [claimer.claim(connection, Rooms(), 200) for _ in range(4)]
+    assert [len(one.claims) for one in claimed] == [40, 40, 20, 0]
+    assert [one.full for one in claimed] == [True, True, False, False]

@@ -309,6 +309,58 @@ def test_many_redeliveries_to_one_closed_webhook_leave_room_for_anothers(databas
     assert sorted(passing(database, 3)) == sorted([str(many.id), str(one.id)])
 
 
+def test_a_probe_and_a_redelivery_do_not_take_more_than_there_is_room_for(database: Engine, settings: Settings) -> None:
+    probed = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["probed"])
+    asked = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["asked"])
+    enqueue("probed", MESSAGE, account="acme")
+    enqueue("asked", MESSAGE, account="acme")
+    close_gates(database, probed, asked)
+    change(
+        database, "UPDATE dispatcher.gates SET probe_at = now() + interval '1 hour' WHERE webhook_id = :id", id=asked.id
+    )
+    change(database, "UPDATE dispatcher.deliveries SET passes_gate = true WHERE webhook_id = :id", id=asked.id)
+    taken = [passing(database, 1) for _ in range(3)]
+    assert sorted(taken) == sorted([[str(probed.id)], [str(asked.id)], []])
+
+
+def test_with_one_free_slot_a_probe_and_a_redelivery_are_made_and_the_others_are_served(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.script("/hook", DOWN)
+    probed, asked = (make_webhook(database, settings, url=receiver.url("/hook")) for _ in range(2))
+    store(1)
+    close_gates(database, probed, asked)
+    change(
+        database, "UPDATE dispatcher.gates SET probe_at = now() + interval '1 hour' WHERE webhook_id = :id", id=asked.id
+    )
+    change(database, "UPDATE dispatcher.deliveries SET passes_gate = true WHERE webhook_id = :id", id=asked.id)
+    make_webhook(database, settings, url=receiver.url("/healthy"), event_types=["healthy"])
+    enqueue("healthy", MESSAGE, account="acme")
+    one_slot = settings.model_copy(update={"max_in_flight": 1})
+    assert deliver_all(one_slot) == {"claimed": 3, "delivered": 1, "retried": 2, "discarded": 0}
+    assert sorted(callback.path for callback in receiver.received) == ["/healthy", "/hook", "/hook"]
+
+
+@pytest.mark.parametrize("kind", ["probes", "redeliveries"])
+def test_what_passes_a_closed_gate_keeps_the_webhooks_rate(database: Engine, settings: Settings, kind: str) -> None:
+    webhook = make_webhook(database, settings, url="http://127.0.0.1:9/", contract={"rate_limit": 0.1})
+    store(3)
+    close_gates(database, webhook)
+    if kind == "redeliveries":
+        change(database, "UPDATE dispatcher.deliveries SET passes_gate = true")
+    taken = []
+    for _ in range(2):
+        change(database, "UPDATE dispatcher.rates SET used_until = now() - interval '1 second'")
+        for _ in range(2):
+            change(
+                database,
+                "UPDATE dispatcher.gates SET probe_at = now() + :wait",
+                wait=timedelta(hours=1 if kind == "redeliveries" else 0),
+            )
+            taken.append(len(passing(database, 10)))
+    assert taken == [1, 0, 1, 0]
+
+
 def test_probes_leave_slots_to_webhooks_that_answer(
     database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
