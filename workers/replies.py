@@ -19,7 +19,7 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"  # connected, but no complete answer within the deadline
     CONNECTION_RESET = "connection_reset"  # the connection was lost before a complete answer
     BROKEN_ANSWER = "broken_answer"  # not HTTP, interim answers only, a bad chunk, a short body
-    NOT_SENT = "not_sent"  # our own doing: too many names were being looked up for this one to have its turn
+    NOT_SENT = "not_sent"  # our own doing: no turn among too many look-ups, or no thread
     HEADERS_TOO_LARGE = "headers_too_large"  # the head of the answer is over 64 KiB or has too many lines
 
 

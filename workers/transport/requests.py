@@ -66,11 +66,13 @@ class RequestsTransport:
             raise RuntimeError("the transport is closed" if self._closed else "more in flight than the capacity")
         check_request(request)
         if len(self._threads) <= self._in_flight:
-            thread = threading.Thread(target=self._run, name=f"sender-{len(self._threads)}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            self._start_thread()
         self._in_flight += 1
-        self._todo.put(request)
+        if self._threads:
+            self._todo.put(request)
+        else:
+            failure = Failure(FailureKind.NOT_SENT, "the system gives this worker no thread to send with")
+            self._ended.put(Exchange(request, failure, datetime.now(UTC), timedelta(0)))
 
     def wait(self, timeout: float) -> list[Exchange]:
         """What has ended, waiting up to `timeout` seconds for the first."""
@@ -93,6 +95,15 @@ class RequestsTransport:
         until = monotonic() + _CLOSING_TIME
         for thread in self._threads:
             thread.join(max(until - monotonic(), 0))
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"sender-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads: the ones that there are go on
+            _log.warning("no more threads to send with than %d", len(self._threads))
+        else:
+            self._threads.append(thread)
 
     def _run(self) -> None:
         while (request := self._todo.get()) is not None and not self._closed:

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from time import monotonic, process_time
+from time import monotonic, process_time, sleep
 from typing import Any
 
 import pycurl
@@ -77,6 +77,51 @@ def test_a_deadline_is_held_to_some_milliseconds(new: New, receiver: Receiver, t
     durations = [sender.exchange(receiver.url(), timeout=timeout).duration.total_seconds() for _ in range(5)]
     assert min(durations) >= timeout
     assert min(durations) < timeout + 0.02
+
+
+@pytest.fixture
+def standing_still(new: New, receiver: Receiver) -> Callable[[Callable[[], None]], list[Exchange]]:
+    """Five requests of 0.6 s are received at `/`; then something happens while the owner of the transport stands still
+    for longer. What comes of them."""
+
+    def stand_still(happening: Callable[[], None]) -> list[Exchange]:
+        transport = new()
+        for _ in range(5):
+            transport.send(request_to(receiver.url(), timeout=0.6))
+        while len(receiver.received) < 5:
+            assert transport.wait(0.01) == []
+        happening()
+        sleep(0.9)  # longer than the receiver may take
+        return all_of(transport, 5)
+
+    return stand_still
+
+
+def test_answers_that_came_while_the_owner_stood_still_are_answers(
+    receiver: Receiver, standing_still: Callable[[Callable[[], None]], list[Exchange]]
+) -> None:
+    gate = receiver.gate()
+    receiver.script("/", (gate, final(200)))
+    assert {getattr(exchange.outcome, "status", None) for exchange in standing_still(gate.open)} == {200}
+
+
+def test_a_receiver_that_hangs_still_times_out_after_the_owner_stood_still(
+    receiver: Receiver, standing_still: Callable[[Callable[[], None]], list[Exchange]]
+) -> None:
+    receiver.script("/", HANG)
+    began = monotonic()
+    assert {kind(exchange) for exchange in standing_still(lambda: None)} == {FailureKind.TIMEOUT}
+    assert 0.9 + 0.5 < monotonic() - began < 5  # its own time is left to it
+
+
+def test_time_in_which_the_owner_stood_still_is_not_the_receivers(new: New, receiver: Receiver) -> None:
+    transport = new()
+    Sender(transport).reply(receiver.url("/before"))
+    receiver.script("/", Answer(200, delay=0.2))
+    transport.send(request_to(receiver.url(), timeout=0.8))
+    sleep(1)  # nothing is on the wire: that takes a wait
+    (exchange,) = transport.wait(10)
+    assert getattr(exchange.outcome, "status", None) == 200
 
 
 def test_waiting_costs_no_cpu(new: New, receiver: Receiver) -> None:
@@ -331,6 +376,31 @@ def test_a_name_is_looked_up_once_for_many_requests(new: New, receiver: Receiver
 def test_curl_never_looks_a_name_up_itself(new: New, receiver: Receiver, host: str) -> None:
     sender = Sender(new(resolve=addresses("127.0.0.1")))
     assert sender.reply(f"http://{host}:{receiver.port}/").status == 200
+
+
+def test_a_handle_is_told_the_address_again_for_curl_forgets_it(
+    new: New, monkeypatch: pytest.MonkeyPatch, handles: list[pycurl.Curl]
+) -> None:
+    plain = curl_transfers.new_handle
+
+    def forgetful(*arguments: Any) -> pycurl.Curl:
+        handle = plain(*arguments)
+        handle.setopt(pycurl.DNS_CACHE_TIMEOUT, 1)  # instead of a minute; curl counts whole seconds
+        return handle
+
+    monkeypatch.setattr(curl_transfers, "new_handle", forgetful)
+    with Receiver(requests_per_connection=1) as receiver:
+        asked: list[str] = []
+
+        def resolve(host: str, port: int, **_: Any) -> Any:
+            asked.append(host)
+            return addresses("127.0.0.1")(host, port)
+
+        sender = Sender(new(resolve=resolve))
+        for pause in (0, 2.1):
+            sleep(pause)
+            assert sender.reply(f"http://receiver.example:{receiver.port}/").status == 200
+        assert (len(asked), len(handles), receiver.connections) == (1, 1, 2)
 
 
 def test_a_name_that_moved_is_followed_by_the_handle_that_knew_it(

@@ -13,7 +13,7 @@ from tests.behaviours import Answer, Do, Endless, Pause, Step, final, interim
 from tests.dead_ports import UnansweringPort, refusing_port
 from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
-from workers.replies import Failure, FailureKind
+from workers.replies import Exchange, Failure, FailureKind
 from workers.transport.deadlines import Deadlines
 from workers.transport.faults import NoAnswer
 from workers.transport.look_ups import Address, LookUps
@@ -182,3 +182,41 @@ def test_a_surprise_in_a_sender_comes_back_as_a_failure_and_tells_no_secret(
     assert outcome == Failure(FailureKind.BROKEN_ANSWER, "unexpected KeyError")
     assert "KeyError" in caplog.text
     assert "secret" not in caplog.text
+
+
+def no_more_threads_than(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has reached its limit."""
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name.startswith("sender-") and len(senders()) >= count:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+
+
+def test_where_no_more_threads_can_be_started_the_others_send_all(
+    new: Callable[..., RequestsTransport], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_more_threads_than(2, monkeypatch)
+    transport = new()
+    for _ in range(6):
+        transport.send(request_to(receiver.url()))
+    ended: list[Exchange] = []
+    while len(ended) < 6:
+        ended += transport.wait(10) or pytest.fail(f"{len(ended)} of 6 came back")
+    assert {getattr(exchange.outcome, "status", None) for exchange in ended} == {200}
+    assert len(senders()) == 2
+
+
+def test_without_any_thread_a_request_comes_back_unsent_and_the_next_one_goes_out_once_there_is_one(
+    new: Callable[..., RequestsTransport], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = Sender(new(capacity=1))
+    with monkeypatch.context() as limited:
+        no_more_threads_than(0, limited)
+        for _ in range(2):  # with one slot: it is free again
+            assert sender.failure(receiver.url()) is FailureKind.NOT_SENT
+    assert sender.reply(receiver.url()).status == 200
+    assert len(receiver.received) == 1
