@@ -115,8 +115,10 @@ class Windows:
         if now - other_at < OTHERS_REMEMBERED:
             if window.in_flight and now - window.waits_since > QUICK.total_seconds():
                 return 0
-            # As much as is free, and no more: one greedy webhook ends at half of the slots, two at a third each.
-            largest = min(largest, max(1, self._slots - self.in_flight))
+            # Half of what the others leave, at once or one by one: one greedy webhook has half of the slots, two end
+            # at a third each.
+            others = self.in_flight - window.in_flight
+            largest = min(largest, max(1, (self._slots - others + 1) // 2))
         return max(0, min(largest - window.in_flight, self.pool_room(window.pool)))
 
     def sent(self, webhook_id: str, now: float) -> None:

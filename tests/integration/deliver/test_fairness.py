@@ -15,6 +15,8 @@ from tests.factories import MESSAGE, RECEIVED, change, deliver_all, deliveries, 
 from tests.receiver import Receiver
 from workers.claim_statements import HOPS
 from workers.claims import LAP, Claimer
+from workers.context import Context
+from workers.deliver import DeliveryLoop
 from workers.windows import FIRST_WINDOW, Pool, Room, Rooms
 
 
@@ -146,6 +148,39 @@ def test_a_tenth_of_webhooks_that_hang_costs_the_others_nothing_but_slots(
     finally:
         hold.open()
         loop.join(30)
+    assert {row.state for row in deliveries(database)} == {"delivered"}
+
+
+def test_a_proven_webhook_that_begins_to_hang_leaves_slots_to_steady_traffic_of_another(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    hold = receiver.gate()
+    big = make_webhook(database, settings, url=receiver.url("/big"), event_types=["big"])
+    make_webhook(database, settings, url=receiver.url("/steady"), event_types=["steady"])
+    make_webhook(database, settings, url=receiver.url("/slow"), event_types=["slow"])
+    context = Context(settings.model_copy(update={"max_in_flight": 16}))
+    for _ in range(100):  # it has answered quickly so far
+        context.windows.sent(str(big.id), 0)
+        context.windows.ended(str(big.id), failed=False, duration=timedelta(0), now=0)
+    assert context.windows.room(str(big.id), time.monotonic()) == 16
+    for path in ("/big", "/slow"):
+        receiver.script(path, (hold, final(200)))
+    store(1, type="slow")  # keeps the loop from ending
+    store(1, type="steady")
+    loop = threading.Thread(target=DeliveryLoop(context).run)
+    loop.start()
+    try:
+        receiver.wait_for(1, path="/steady")
+        store(40, type="big")
+        for count in range(2, 22):
+            store(1, type="steady")
+            receiver.wait_for(count, path="/steady", timeout=5)
+        receiver.wait_for(4, path="/big")
+        assert len(receiver.at("/big")) <= 8
+    finally:
+        hold.open()
+        loop.join(30)
+        context.drop_transport()
     assert {row.state for row in deliveries(database)} == {"delivered"}
 
 

@@ -53,6 +53,7 @@ def test_while_others_are_served_one_greedy_webhook_has_half_of_the_slots_and_tw
         answer(windows, webhook, 1_000)
     assert windows.room(one, 10) == 60
     answer(windows, other)
+    assert windows.room(one, 0) == 30  # in one claim, too
     while windows.room(one, 0):
         send(windows, one)
     assert windows.in_flight == 30
