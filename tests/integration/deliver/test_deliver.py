@@ -1,6 +1,6 @@
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,6 +17,7 @@ from tests.factories import (
     MESSAGE,
     RECEIVED,
     attempts,
+    change,
     change_webhook,
     deliver_all,
     deliveries,
@@ -25,7 +26,10 @@ from tests.factories import (
     rows,
 )
 from tests.receiver import Receiver
+from workers.claims import Claim
 from workers.context import Context
+from workers.render import render
+from workers.replies import Request
 from workers.sweep import sweep
 
 COMPACT = json.dumps(MESSAGE, separators=(",", ":")).encode()
@@ -137,6 +141,51 @@ def test_a_message_that_get_cannot_carry_is_discarded_unsent(
     assert deliver_all(settings)["discarded"] == 1
     assert state_of(database) == ("discarded", "render_failed", 0)
     assert receiver.received == attempts(database) == []
+
+
+def test_a_message_nested_too_deeply_for_get_is_discarded_and_the_others_are_delivered(
+    database: Engine, settings: Settings, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/get"), contract={"method": "GET"})
+    make_webhook(database, settings, url=receiver.url("/post"))
+    for message in ({"n": 1}, {"n": 2}, {"n": 3}):
+        enqueue(RECEIVED, message, account="acme")
+    # How deep enqueueing lets a message be is a matter of the producer's stack; reading it here must not end the loop.
+    deep = b'{"n":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    change(database, "UPDATE dispatcher.events SET data = :deep WHERE convert_from(data, 'UTF8') LIKE '%2%'", deep=deep)
+    assert deliver_all(settings) == {"claimed": 6, "delivered": 5, "retried": 0, "discarded": 1}
+    assert sorted(callback.target for callback in receiver.at("/get")) == ["/get?n=1", "/get?n=3"]
+    assert [(row.reason, row.attempt_count) for row in deliveries(database) if row.state == "discarded"] == [
+        ("render_failed", 0)
+    ]
+    assert "no JSON object of usual depth" in capsys.readouterr().out
+
+
+def test_a_message_that_rendering_stumbles_over_does_not_stop_the_others(
+    database: Engine,
+    settings: Settings,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stumble(claims: Sequence[Claim], *arguments: Any, **options: Any) -> Request:
+        if claims[0].event_type == "odd":
+            raise KeyError("planted-payload")
+        return render(claims, *arguments, **options)
+
+    monkeypatch.setattr("workers.deliver.render", stumble)
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    for event_type in ("plain", "odd", "plain"):
+        enqueue(event_type, MESSAGE, account="acme")
+    assert deliver_all(settings) == {"claimed": 3, "delivered": 2, "retried": 0, "discarded": 1}
+    assert [(row.state, row.reason, row.attempt_count) for row in deliveries(database)] == [
+        ("delivered", None, 1),
+        ("discarded", "render_failed", 0),
+        ("delivered", None, 1),
+    ]
+    told = capsys.readouterr().out
+    assert "KeyError" in told
+    assert "planted-payload" not in told
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg2
 import pytest
@@ -18,6 +19,7 @@ from dispatcher.accounts import find_account
 from dispatcher.contracts import Verdict
 from dispatcher.deliveries import redeliver
 from dispatcher.settings import Settings
+from dispatcher.wake import Waker
 from tests.behaviours import Answer, final
 from tests.factories import (
     MESSAGE,
@@ -33,7 +35,7 @@ from tests.factories import (
 )
 from tests.receiver import Receiver
 from workers import deliver
-from workers.claims import Claimer
+from workers.claims import Claimed, Claimer
 from workers.context import Context
 from workers.decide import Delivered, Retry
 from workers.record import Result, record
@@ -220,6 +222,102 @@ def test_a_loop_survives_a_database_that_goes_away_and_loses_no_result(
     assert tally == [{"claimed": 1, "delivered": 1, "retried": 0, "discarded": 0}]
     assert len(receiver.received) == 1
     assert [row.state for row in deliveries(database)] == ["delivered"]
+
+
+def test_a_database_that_is_read_only_for_a_moment_costs_a_pause_and_no_result(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "DATABASE_PAUSE", 0.05)
+    gate = receiver.gate()
+    receiver.script("/hook", (gate, final(200)))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    tally: list[dict[str, int]] = []
+    loop = threading.Thread(target=lambda: tally.append(deliver_all(settings)))
+    loop.start()
+    receiver.wait_for(1)
+    own = settings.database_url.get_secret_value().replace("+psycopg2", "")
+    administrator = psycopg2.connect(own.rpartition("/")[0] + "/postgres")
+    administrator.autocommit = True
+    others_out = (
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = 'dispatcher' AND pid <> pg_backend_pid()"
+    )
+    with administrator.cursor() as cursor:
+        # What a fail-over to a replica that is not promoted yet looks like from a client.
+        cursor.execute("ALTER DATABASE dispatcher SET default_transaction_read_only = on")
+        try:
+            cursor.execute(others_out)
+            gate.open()
+            loop.join(1)
+            assert loop.is_alive()
+        finally:
+            cursor.execute("ALTER DATABASE dispatcher RESET default_transaction_read_only")
+            cursor.execute(others_out)
+    administrator.close()
+    loop.join(30)
+    assert tally == [{"claimed": 1, "delivered": 1, "retried": 0, "discarded": 0}]
+    assert len(receiver.received) == 1
+    assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("delivered", 1)]
+
+
+def test_a_loop_that_only_a_rate_keeps_waiting_looks_now_and_then(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = []
+    may_claim = deliver.DeliveryLoop._may_claim
+
+    def counted(loop: deliver.DeliveryLoop) -> bool:
+        turns.append(loop)
+        return may_claim(loop)
+
+    monkeypatch.setattr(deliver.DeliveryLoop, "_may_claim", counted)
+    make_webhook(database, settings, url=receiver.url("/hook"), contract={"rate_limit": 2})
+    change(database, "UPDATE dispatcher.rates SET used_until = now() - interval '1 hour'")
+    for _ in range(3):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    began = time.monotonic()
+    assert deliver_all(settings)["delivered"] == 3
+    assert time.monotonic() - began > 0.9  # there was something to wait for
+    assert len(turns) < 400  # it spins tens of thousands of times where nothing has it sleep
+
+
+def test_a_loop_that_a_rate_keeps_waiting_after_its_last_look_sleeps_and_stops_when_asked(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"), contract={"rate_limit": 0.1})
+    change(database, "UPDATE dispatcher.rates SET used_until = now() - interval '1 hour'")
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    asleep, claim = Waker.asleep, Claimer.claim
+    claims: list[int] = []
+    late = threading.Event()
+
+    def asleep_too_early(waker: Waker, *arguments: Any) -> bool:
+        if not late.is_set():
+            late.set()  # committed just before the look that follows
+            enqueue(RECEIVED, MESSAGE, account="acme")
+        return asleep(waker, *arguments)
+
+    def counted(claimer: Claimer, *arguments: Any, **options: Any) -> Claimed:
+        claims.append(1)
+        return claim(claimer, *arguments, **options)
+
+    monkeypatch.setattr(Waker, "asleep", asleep_too_early)
+    monkeypatch.setattr(Claimer, "claim", counted)
+    stop = threading.Event()
+    monkeypatch.setattr(deliver, "is_stopping", stop.is_set)
+    loop = threading.Thread(target=deliver_all, args=(settings,))
+    loop.start()
+    assert late.wait(20)
+    before = len(claims)
+    time.sleep(0.5)
+    looked = len(claims) - before
+    assert loop.is_alive()
+    stop.set()
+    loop.join(5)  # the second event's turn comes after 10
+    assert not loop.is_alive()
+    assert 0 < looked < 40  # it hammers hundreds of times where nothing has it sleep
+    assert len(receiver.received) == 1
 
 
 def test_a_stopping_loop_finishes_what_is_in_flight_and_claims_no_more(
