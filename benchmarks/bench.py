@@ -43,8 +43,8 @@ class Size:
 
 FULL = Size()
 QUICK = Size(
-    naive=500,
-    bullmq=8_000,
+    naive=300,
+    bullmq=5_000,
     ceiling=15_000,
     single=10_000,
     slow=8_000,
@@ -56,12 +56,12 @@ QUICK = Size(
     slow_backlog=20_000,
     waiting=100_000,
     finished=1_000_000,
-    claims=30_000,
+    claims=16_000,
     calls=200,
     bulk_events=5_000,
-    single_events=40,
+    single_events=30,
     gated=10_000,
-    seconds=3,
+    seconds=2,
 )
 
 

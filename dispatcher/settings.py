@@ -72,7 +72,7 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             le=5000,
-            description="Requests one worker child keeps in flight at once; default: 1000 with curl, 64 with requests "
+            description="Requests one worker child keeps in flight at once; default: 1500 with curl, 64 with requests "
             "(a thread each, 1000 at most)",
         ),
     ] = None
