@@ -114,7 +114,7 @@ def test_a_quick_run_has_less_of_everything() -> None:
 
 
 def test_the_steps_of_the_schedule_are_counted_in_shortened_time() -> None:
-    assert [steps_within(seconds) for seconds in (0.44, 0.46, 1.36, 7.5)] == [0, 1, 2, 4]
+    assert [steps_within(seconds) for seconds in (0.26, 0.28, 0.82, 4.5)] == [0, 1, 2, 4]
 
 
 def test_without_node_the_peer_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
