@@ -17,7 +17,7 @@ from dispatcher.db.prepared import Prepared
 from dispatcher.db.session import engine_for
 from dispatcher.errors import DispatcherError, KeyReused, UnknownAccount, WrongDatabase
 from dispatcher.events import Accepted, Data, Event, Refused, check, content_digest, serialise
-from dispatcher.ids import new_id
+from dispatcher.ids import new_id_text
 from dispatcher.matching import subscriptions_taking
 from dispatcher.settings import Settings, load_settings
 from dispatcher.wake import waker_for
@@ -60,7 +60,7 @@ owed AS (
   SELECT (left(m.event_id::text, 15) || substr(gen_random_uuid()::text, 16))::uuid, m.event_id, m.webhook_id,
          'ready', now(), least(now() + w.retry_span * :scale, m.expires_at)
   FROM matched m JOIN dispatcher.webhooks w ON w.id = m.webhook_id)
-SELECT i.id, i.account_id, c.deliveries FROM input i LEFT JOIN counted c USING (id)
+SELECT i.id::text AS id, i.account_id::text AS account_id, c.deliveries FROM input i LEFT JOIN counted c USING (id)
 """
 _ARRAYS = ("id", "account", "app", "type", "taking", "subject", "occurred_at", "expires_at", "data", "key", "digest")
 _STORE_MANY = text(_STORE)  # planned for each thousand
@@ -81,7 +81,7 @@ WHERE k.account_id = :account_id AND k.key = :key
 class _Prepared:
     """A checked event: its id, its bytes, and what makes it the same as another with its key."""
 
-    id: UUID
+    id: str
     event: Event
     data: bytes
     digest: bytes | None
@@ -162,7 +162,7 @@ def _prepare(event: Event) -> _Prepared:
     check(event)
     data = serialise(event.data)
     digest = content_digest(event, data) if event.idempotency_key is not None else None
-    return _Prepared(new_id(), event, data, digest)
+    return _Prepared(new_id_text(), event, data, digest)
 
 
 def _try_prepare(event: Event) -> _Prepared | Refused:
@@ -222,7 +222,7 @@ def _outcome(connection: Connection, item: _Prepared, row: Any, sent: bool, sett
     if row.account_id is None:
         return Refused(UnknownAccount(item.event.account))
     if sent and row.deliveries is not None:
-        return Accepted(item.id, row.deliveries, repeated=False)
+        return Accepted(UUID(item.id), row.deliveries, repeated=False)
     key = item.event.idempotency_key
     assert key is not None
     known = connection.execute(_REPEATED, {"account_id": row.account_id, "key": key}).first()

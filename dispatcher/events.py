@@ -91,7 +91,7 @@ def _encode(data: Data) -> bytes:
 
 def _check_json(data: bytes) -> None:
     try:
-        json.loads(data.decode(), parse_constant=_refuse_constant)
+        _JSON.decode(data.decode())
     except UnicodeDecodeError:
         raise InvalidEvent("data", "is not UTF-8") from None
     except (ValueError, RecursionError) as error:
@@ -100,6 +100,9 @@ def _check_json(data: bytes) -> None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _why_no_json(error: Exception) -> str:
