@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 
 # fsync and synchronous_commit stay on. The rest is what a machine of 8 GB or more is given.
 POSTGRES = {
-    "shared_buffers": "512MB",
+    "shared_buffers": "2GB",
     "max_wal_size": "8GB",
     "checkpoint_timeout": "15min",
     "effective_cache_size": "4GB",
