@@ -43,25 +43,25 @@ class Size:
 
 FULL = Size()
 QUICK = Size(
-    naive=300,
-    bullmq=5_000,
+    naive=250,
+    bullmq=4_000,
     ceiling=15_000,
     single=10_000,
     slow=8_000,
     fresh=8_000,
-    requests=4_000,
+    requests=3_000,
     batches=20_000,
     dead_tenth=8_000,
     dead_thousand=0,
-    slow_backlog=20_000,
+    slow_backlog=10_000,
     waiting=100_000,
     finished=1_000_000,
-    claims=16_000,
+    claims=12_000,
     calls=200,
     bulk_events=5_000,
     single_events=30,
     gated=10_000,
-    seconds=2,
+    seconds=1.5,
 )
 
 
