@@ -181,22 +181,26 @@ class DeliveryLoop:
     def _start(self, batch: Batch) -> None:
         try:
             request = render(batch.claims, batch.target, new_id_text(), scale=self._context.settings.time_scale)
-            # The wait for the turn of a look-up is not the receiver's: it comes on top.
-            if monotonic() + request.connect_timeout + request.timeout > batch.claims_end:
-                # This process stood still since its claim: somebody else may make the attempt before this one ends.
-                self._give_up(batch, Again(0))
-                return
-            self._transport.send(request)
-        except (RenderFailed, ValueError) as error:
-            log.warning("no callback can be made", delivery=batch.claims[0].delivery_id, why=str(error))
-            self._give_up(batch, Discard(Reason.RENDER_FAILED))
+        except Exception as error:  # noqa: BLE001 - one message must not end the loop again and again
+            # An unexpected error's own text could hold a piece of the message.
+            self._cannot_render(batch, str(error) if isinstance(error, RenderFailed) else type(error).__name__)
             return
-        except Exception as surprise:  # noqa: BLE001 - one message must not end the loop again and again
-            log.error("no callback can be made", delivery=batch.claims[0].delivery_id, why=type(surprise).__name__)
-            self._give_up(batch, Discard(Reason.RENDER_FAILED))
+        # The wait for the turn of a look-up is not the receiver's: it comes on top.
+        if monotonic() + request.connect_timeout + request.timeout > batch.claims_end:
+            # This process stood still since its claim: somebody else may make the attempt before this one ends.
+            self._give_up(batch, Again(0))
+            return
+        try:
+            self._transport.send(request)
+        except ValueError as error:
+            self._cannot_render(batch, str(error))
             return
         self._in_flight[request.id] = batch
         self._windows.sent(batch.target.id, monotonic())
+
+    def _cannot_render(self, batch: Batch, why: str) -> None:
+        log.warning("no callback can be made", delivery=batch.claims[0].delivery_id, why=why)
+        self._give_up(batch, Discard(Reason.RENDER_FAILED))
 
     def _give_up(self, batch: Batch, decision: Decision) -> None:
         """Nothing was sent: the attempts do not count."""
