@@ -158,6 +158,8 @@ def _register(database: Engine, settings: Settings, receiver: Receiver) -> None:
                 url=receiver.url(behaviour),
                 event_types=["message"],
                 contact_email=f"{behaviour}@customer.example",
+                # Who refuses each message twice would have its gate closed, and get one probe after the other.
+                contract={"gate": behaviour != "recovers"},
             )
 
 
