@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -142,7 +143,8 @@ class MailServer:
         server.close()
         for conversation in list(self._open):
             if conversation.transport is not None:
-                conversation.transport.abort()
+                with suppress(AttributeError):  # Python 3.11: a TLS connection that has just gone
+                    conversation.transport.abort()
         others = asyncio.all_tasks(self._loop) - {asyncio.current_task(self._loop)}
         for task in others:
             task.cancel()
@@ -210,7 +212,8 @@ class _Handler:
             case Say(answer=answer):
                 return answer
             case Drop():
-                conversation.transport.abort()
+                with suppress(AttributeError):  # Python 3.11: a TLS connection that has just gone
+                    conversation.transport.abort()
         await asyncio.Event().wait()  # until the connection ends
         return MISSING
 
