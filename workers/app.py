@@ -75,7 +75,7 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
     @signals.worker_process_init.connect(weak=False)
     def collect_less_garbage(**_: object) -> None:
         """What is loaded stays, and what a loop makes goes by its reference counts: looking for cycles among all of
-        it at the usual pace takes a tenth of a child's time."""
+        it at the usual pace is time for nothing."""
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)

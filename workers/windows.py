@@ -1,8 +1,8 @@
 """How many requests each webhook may have in flight: in-process counters that keep one webhook from slowing another.
 
 A webhook begins with a window of 4 (of 1 while many are untried), which doubles with each full window of
-quick answers and shrinks to 1 with a failure. While others are served, none may have more in flight than there are free
-slots, none gets more while it leaves a request unanswered for a second, and those that have not proven to answer
+quick answers and shrinks to 1 with a failure. While others are served, none may have more in flight than half of what
+they leave, none gets more while it leaves a request unanswered for a second, and those that have not proven to answer
 share a part of the slots: however many hang, some slots are left to those that do answer.
 """
 

@@ -23,6 +23,7 @@ from workers.transport.readiness import READABLE, new_readiness
 _log = logging.getLogger(__name__)
 _DEADLINES_EVERY = 0.05  # seconds
 _STANDSTILL = 0.1  # seconds between two waits in which the owner did something else
+_MOST_ADDED = 30.0  # seconds that standstills add to a deadline, all together: claims do not wait for ever
 _TLS_RECORDS = {bytes([kind]) for kind in range(20, 24)}  # how they begin, and no text does
 
 
@@ -91,7 +92,8 @@ class CurlTransport:
         if now - self._waited_at > _STANDSTILL:
             # Answers may lie there that nobody has read: that time was not the receivers'.
             for transfer in self._active.values():
-                transfer.deadline += now - max(self._waited_at, transfer.begun_at)
+                later = transfer.deadline + now - max(self._waited_at, transfer.begun_at)
+                transfer.deadline = min(later, transfer.begun_at + transfer.request.timeout + _MOST_ADDED)
         self._step(until)
         while not self._ended and monotonic() < until:
             self._step(until)

@@ -124,6 +124,21 @@ def test_time_in_which_the_owner_stood_still_is_not_the_receivers(new: New, rece
     assert getattr(exchange.outcome, "status", None) == 200
 
 
+def test_an_owner_that_stands_still_again_and_again_does_not_put_a_deadline_off_for_ever(
+    new: New, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.transport.curl._MOST_ADDED", 0.5)
+    receiver.script("/", HANG)
+    transport = new()
+    transport.send(request_to(receiver.url(), timeout=1.0))
+    waits = 1
+    while not (ended := transport.wait(0.05)):
+        sleep(0.2)
+        waits += 1
+    assert kind(ended[0]) is FailureKind.TIMEOUT
+    assert waits < 12  # 20, if only waits counted
+
+
 def test_waiting_costs_no_cpu(new: New, receiver: Receiver) -> None:
     receiver.script("/", HANG)
     transport = new()

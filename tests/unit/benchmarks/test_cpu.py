@@ -38,9 +38,11 @@ def test_the_cpu_time_of_a_child_that_has_ended_is_counted() -> None:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"ended\n"
         assert cpu_seconds(parent.pid) >= 0.45
-        found = look({"both": (parent.pid, parent.pid), "one": (parent.pid,)}, 3)
+        before = cpu_seconds(parent.pid)
+        found = look({"both": (parent.pid, parent.pid)}, 3)
+        after = cpu_seconds(parent.pid)
         assert found.done == 3
-        assert found.cpu["both"] == pytest.approx(2 * found.cpu["one"], abs=0.1)  # looked at one after the other
+        assert 2 * before <= found.cpu["both"] <= 2 * after
         assert largest_child_mb(parent.pid) == 0
         assert largest_child_mb(os.getpid()) > 1
         assert tree_mb(parent.pid) > 1

@@ -1,31 +1,14 @@
 import sys
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
 from dispatcher.contracts import DeliveryContract, Method
 from schedules.catalog import DEFAULT
-from workers.claims import Claim
+from tests.claims import CLAIM
 from workers.render import RenderFailed, render
 from workers.targets import Target
 
-CLAIM = Claim(
-    delivery_id=str(uuid4()),
-    webhook_id=str(uuid4()),
-    webhook_version=1,
-    number=1,
-    schedule_step=0,
-    batch_limit=None,
-    failing=False,
-    probe=False,
-    event_id=str(uuid4()),
-    event_type="t",
-    app=None,
-    expires_at=None,
-    data=b"{}",
-    claimed_at=datetime(2026, 1, 1, tzinfo=UTC),
-)
 BY_GET = Target(
     id=CLAIM.webhook_id,
     version=1,
