@@ -34,7 +34,7 @@ def _known_rows(names: list[str] | None) -> list[str]:
 @app.callback(invoke_without_command=True)
 def bench(  # noqa: PLR0917 - typer reads them as options
     context: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller counts: under 5 minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller counts: some 5 minutes.")] = False,
     only: Annotated[
         list[str] | None,
         typer.Option(
