@@ -4,10 +4,22 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dispatcher.errors import InvalidWebhook
+from dispatcher.header_names import refused_header
 from schedules.catalog import DEFAULT, SCHEDULES
+
+NONCE_HEADERS = ("-timestamp", "-nonce", "-algorithm")  # behind the name of a nonce signature's header
+
+
+def _free_header(name: str) -> str:
+    if reason := refused_header(name):
+        raise ValueError(reason)
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(_free_header)]
 
 
 class Verdict(StrEnum):
@@ -31,6 +43,42 @@ class Envelope(StrEnum):
 
     ARRAY = "array"
     OBJECT = "object"
+
+
+class Digest(StrEnum):
+    """Hash functions of a body signature. SHA-1 is there for receivers that know nothing else; as an HMAC it holds."""
+
+    SHA256 = "sha256"
+    SHA512 = "sha512"
+    SHA1 = "sha1"
+
+
+class Encoding(StrEnum):
+    """How a body signature is written."""
+
+    HEX = "hex"
+    BASE64 = "base64"
+
+
+class BodySignature(BaseModel):
+    """An HMAC over the body alone, in a header of the customer's choice: for receivers that were built for another
+    sender. The header's value is `prefix` and the signature; the key is the webhook's `body_secret`, as UTF-8."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    header: HeaderName
+    digest: Digest = Digest.SHA256
+    encoding: Encoding = Encoding.HEX
+    prefix: Annotated[str, Field(max_length=64, pattern=r"^[!-~]*$")] = ""
+
+
+class NonceSignature(BaseModel):
+    """An HMAC-SHA256 over `body.nonce.timestamp`, in base64, with the key `nonce_secret`, as UTF-8. The signature is in
+    `header`; `header`-timestamp, -nonce and -algorithm carry what a receiver needs to check it (contracts, 5)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    header: HeaderName
 
 
 class ResponseRule(BaseModel):
@@ -64,6 +112,8 @@ class DeliveryContract(BaseModel):
     retry_alone: bool = False
     rate_limit: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] | None = None
     gate: bool = True
+    body_signature: BodySignature | None = None
+    nonce_signature: NonceSignature | None = None
 
     @field_validator("schedule")
     @classmethod
@@ -84,6 +134,14 @@ class DeliveryContract(BaseModel):
     def _batches_are_arrays(self) -> "DeliveryContract":
         if self.batch_size > 1 and (self.envelope is not Envelope.ARRAY or self.method is Method.GET):
             raise ValueError("a batch_size above 1 needs the envelope array and the method POST or PUT")
+        return self
+
+    @model_validator(mode="after")
+    def _one_value_a_header(self) -> "DeliveryContract":
+        if self.body_signature and self.nonce_signature:
+            name = self.body_signature.header.lower()
+            if name.removeprefix(self.nonce_signature.header.lower()) in {"", *NONCE_HEADERS}:
+                raise ValueError("the two signatures cannot share a header")
         return self
 
 

@@ -1,7 +1,8 @@
 """Registered receivers: create, find, change, disable, delete. Every finder demands the owner."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from email.errors import MessageError
 from email.headerregistry import Address
 from typing import Any, TypedDict, Unpack
@@ -12,25 +13,20 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dispatcher.contracts import DeliveryContract, read_contract, write_contract
+from dispatcher.authorization import MAX_SECRET, Authorization, check_authorization, check_headers
+from dispatcher.contracts import NONCE_HEADERS, DeliveryContract, read_contract, write_contract
 from dispatcher.db.models import Account, Gate, Rate, Subscription, Webhook
 from dispatcher.encryption import Vault, url_digest
 from dispatcher.errors import InvalidWebhook, NameTaken, NotFound
 from dispatcher.ids import new_id
 from dispatcher.matching import ALL, RULE, is_event_type
 from dispatcher.settings import Settings
+from dispatcher.signing_keys import SigningKey, check_signing_key, generate_signing_key, rotate
 from dispatcher.urls import mask_url, normalise_url
+from dispatcher.webhook_secrets import WebhookSecrets, read_secrets, write_secrets
 from schedules.catalog import SCHEDULES
 
 MAX_EVENT_TYPES = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Basic:
-    """HTTP Basic credentials that callbacks carry."""
-
-    username: str
-    password: str
 
 
 class WebhookFields(TypedDict, total=False):
@@ -42,7 +38,14 @@ class WebhookFields(TypedDict, total=False):
     app: str | None
     contact_email: str | None
     contract: dict[str, Any]  # a DeliveryContract as JSON
-    basic: Basic | None
+    authorization: Authorization | None
+    headers: Mapping[str, str]  # sent with each callback
+    signing_keys: Sequence[SigningKey]  # none: not signed by Standard Webhooks
+    body_secret: str | None  # of the contract's body_signature
+    nonce_secret: str | None  # of its nonce_signature
+
+
+_SECRETS = ("authorization", "headers", "signing_keys", "body_secret", "nonce_secret")
 
 
 class Webhooks:
@@ -53,12 +56,15 @@ class Webhooks:
         self._vault = vault
 
     def create(self, account: Account, *, enabled: bool = True, **fields: Unpack[WebhookFields]) -> Webhook:
-        """Raises InvalidWebhook naming the field, or NameTaken. Nothing is written then."""
+        """Its callbacks are signed: with a new HMAC key, unless `signing_keys` says otherwise.
+
+        Raises InvalidWebhook naming the field, or NameTaken. Nothing is written then.
+        """
         for required in ("url", "event_types"):
             if required not in fields:
                 raise InvalidWebhook(required, "is required")
         webhook = Webhook(id=new_id(), account_id=account.id, enabled=enabled, contract={}, event_types=[])
-        self._apply(webhook, {"contract": {}, **fields})
+        self._apply(webhook, {"contract": {}, "signing_keys": [generate_signing_key()], **fields})
         self._session.add(webhook)
         self._flush()
         self._session.refresh(webhook)
@@ -91,6 +97,13 @@ class Webhooks:
             self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
             self._subscribe(webhook)
         return webhook
+
+    def rotate_signing_key(self, webhook: Webhook, new: SigningKey, *, overlap: timedelta) -> Webhook:
+        """From now on it signs with the new key, and until the overlap is over with those before it as well. Raises
+        InvalidWebhook."""
+        now = self._session.scalars(select(func.now())).one()
+        keys = rotate(self.secrets(webhook).signing_keys, check_signing_key(new.secret), overlap=overlap, now=now)
+        return self.update(webhook, signing_keys=keys)
 
     def enable(self, webhook: Webhook) -> Webhook:
         """What waited while it was disabled, or its gate closed, is delivered."""
@@ -128,9 +141,9 @@ class Webhooks:
             raise NotFound("webhook", webhook.id)
         return self._vault.decrypt(webhook.url_ciphertext)
 
-    def basic(self, webhook: Webhook) -> Basic | None:
-        """Its Basic credentials in clear."""
-        return basic_in(self._vault.decrypt_document(webhook.secrets_ciphertext))
+    def secrets(self, webhook: Webhook) -> WebhookSecrets:
+        """All others of its secrets in clear."""
+        return read_secrets(self._vault.decrypt_document(webhook.secrets_ciphertext))
 
     def _apply(self, webhook: Webhook, fields: WebhookFields) -> None:
         if "url" in fields:
@@ -151,8 +164,9 @@ class Webhooks:
             webhook.contract = write_contract(contract)
             webhook.retry_span = SCHEDULES[contract.schedule].span
             webhook.batch_size, webhook.rate_limit = contract.batch_size, contract.rate_limit
-        if "basic" in fields:
-            webhook.secrets_ciphertext = self._vault.encrypt_document(_check_basic(fields["basic"]))
+        if "contract" in fields or any(name in fields for name in _SECRETS):
+            secrets = _changed_secrets(self.secrets(webhook), fields, contract_of(webhook))
+            webhook.secrets_ciphertext = self._vault.encrypt_document(write_secrets(secrets))
 
     def _subscribe(self, webhook: Webhook) -> None:
         self._session.add_all(
@@ -180,11 +194,6 @@ class Webhooks:
             self._session.flush()
         except IntegrityError:
             raise NameTaken("the account has a webhook of this name already") from None
-
-
-def basic_in(secrets: dict[str, Any]) -> Basic | None:
-    """The Basic credentials in a webhook's opened secrets."""
-    return Basic(**secrets["basic"]) if "basic" in secrets else None
 
 
 def contract_of(webhook: Webhook) -> DeliveryContract:
@@ -226,12 +235,33 @@ def _check_email(value: str | None) -> str | None:
     return value
 
 
-def _check_basic(basic: Basic | None) -> dict[str, Any]:
-    if basic is None:
-        return {}
-    if not basic.username or ":" in basic.username:
-        raise InvalidWebhook("basic.username", "must not be empty nor hold a colon")
-    for field, value in (("username", basic.username), ("password", basic.password)):
-        if len(value) > 1024 or not value.isprintable():
-            raise InvalidWebhook(f"basic.{field}", "must have at most 1024 printable characters")
-    return {"basic": {"username": basic.username, "password": basic.password}}
+def _changed_secrets(kept: WebhookSecrets, fields: WebhookFields, contract: DeliveryContract) -> WebhookSecrets:
+    """The secrets with what is given put in, and without those that the contract has no use for."""
+    changed = replace(kept, **{name: fields[name] for name in _SECRETS if name in fields})  # type: ignore[literal-required]
+    changed = replace(
+        changed,
+        body_secret=_signature_secret("body", contract.body_signature, changed.body_secret),
+        nonce_secret=_signature_secret("nonce", contract.nonce_signature, changed.nonce_secret),
+    )
+    headers = check_headers(changed.headers)
+    signed = [contract.body_signature.header] if contract.body_signature else []
+    if contract.nonce_signature:
+        signed += [contract.nonce_signature.header + ending for ending in ("", *NONCE_HEADERS)]
+    if taken := {name.lower() for name in signed} & {name.lower() for name in headers}:
+        raise InvalidWebhook("headers", f"hold {min(taken)}, which carries a signature")
+    return replace(
+        changed,
+        authorization=check_authorization(changed.authorization) if changed.authorization else None,
+        headers=headers,
+        signing_keys=tuple(replace(check_signing_key(key.secret), until=key.until) for key in changed.signing_keys),
+    )
+
+
+def _signature_secret(name: str, signature: object, secret: str | None) -> str | None:
+    if signature is None:
+        return None
+    if secret is None:
+        raise InvalidWebhook(f"{name}_secret", f"is required for a {name}_signature")
+    if not 1 <= len(secret) <= MAX_SECRET or not secret.isprintable():
+        raise InvalidWebhook(f"{name}_secret", f"must have 1 to {MAX_SECRET} printable characters")
+    return secret

@@ -1,9 +1,14 @@
-"""A claim for tests of what is done with one, without a database."""
+"""A claim and a webhook for tests of what is done with them, without a database."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from dispatcher.contracts import DeliveryContract
+from dispatcher.webhook_secrets import WebhookSecrets
+from schedules.catalog import DEFAULT
 from workers.claims import Claim
+from workers.signing import Signer
+from workers.targets import Target
 
 CLAIM = Claim(
     delivery_id=str(uuid4()),
@@ -20,4 +25,18 @@ CLAIM = Claim(
     expires_at=None,
     data=b"{}",
     claimed_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
+
+TARGET = Target(
+    id=CLAIM.webhook_id,
+    version=1,
+    url="http://receiver.example/",
+    url_masked="http://receiver.example/",
+    contract=DeliveryContract(),
+    authorization=None,
+    client_credentials=None,
+    headers=(),
+    signer=Signer(WebhookSecrets(), DeliveryContract()),
+    schedule=DEFAULT,
+    has_contact=False,
 )

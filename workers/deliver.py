@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import NamedTuple
 
 import structlog
@@ -180,7 +180,8 @@ class DeliveryLoop:
 
     def _start(self, batch: Batch) -> None:
         try:
-            request = render(batch.claims, batch.target, new_id_text(), scale=self._context.settings.time_scale)
+            scale = self._context.settings.time_scale
+            request = render(batch.claims, batch.target, new_id_text(), now=time(), scale=scale)
         except Exception as error:  # noqa: BLE001 - one message must not end the loop again and again
             # An unexpected error's own text could hold a piece of the message.
             self._cannot_render(batch, str(error) if isinstance(error, RenderFailed) else type(error).__name__)

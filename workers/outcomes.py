@@ -101,7 +101,7 @@ class Outcomes:
             owner=self._owner,
             decision=outcome.decision,
             verdict=outcome.judgement.verdict if outcome.judgement else None,
-            sent=Sent(claim.webhook_id, target.url_masked, exchange) if target and exchange else None,
+            sent=Sent(target, exchange) if target and exchange else None,
             counts=exchange is not None,
         )
 

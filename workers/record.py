@@ -15,6 +15,7 @@ from dispatcher.states import State
 from workers.decide import Again, Decision, Delivered, Discard, Retry, Split
 from workers.render import masked_headers
 from workers.replies import Exchange, Failure, Reply
+from workers.targets import Target
 
 KEPT_HEADERS = 8 * 1024
 KEPT_BODY = 4 * 1024
@@ -25,8 +26,7 @@ Row: TypeAlias = tuple[Element, ...]
 class Sent(NamedTuple):
     """A request that was made, for the record; several results can share one."""
 
-    webhook_id: str
-    url_masked: str
+    target: Target
     exchange: Exchange
 
 
@@ -163,14 +163,14 @@ _REQUEST_COLUMNS = (
 
 
 def _request_row(sent: Sent) -> Row:
-    exchange = sent.exchange
+    target, exchange = sent
     request = exchange.request
     return (
         request.id,
-        sent.webhook_id,
+        target.id,
         request.method,
-        sent.url_masked,
-        masked_headers(request),
+        target.url_masked,
+        masked_headers(request, target),
         exchange.started_at,
         exchange.duration,
         *_answer(exchange.outcome),

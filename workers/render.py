@@ -1,12 +1,13 @@
 """Makes the callback: the exact bytes and headers a receiver gets, from an event and a webhook's contract. Pure."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from urllib.parse import quote, urlencode
 
 from dispatcher import __version__
 from dispatcher.contracts import Envelope, Method
 from dispatcher.raw_json import compact, object_members
+from dispatcher.urls import MASK
 from workers.claims import Claim
 from workers.replies import Request
 from workers.targets import Target
@@ -17,16 +18,14 @@ LEAST_CONNECT_SECONDS, LEAST_SECONDS = 1.0, 2.0
 MAX_GET_URL = 8 * 1024
 USER_AGENT = f"Dispatcher/{__version__}"
 
-_SECRET_HEADERS = frozenset({"Authorization"})  # spelled as `render` does
-
 
 class RenderFailed(Exception):
     """No callback can be made of this message for this webhook; says why, without the message."""
 
 
-def render(claims: Sequence[Claim], target: Target, request_id: str, *, scale: float) -> Request:
-    """The request that carries these deliveries (one, or a batch) now. `scale` shortens its timeouts. Raises
-    RenderFailed."""
+def render(claims: Sequence[Claim], target: Target, request_id: str, *, now: float, scale: float) -> Request:
+    """The request that carries these deliveries (one, or a batch), signed for `now` (Unix seconds). `scale` shortens
+    its timeouts. Raises RenderFailed."""
     contract, first = target.contract, claims[0]
     headers = [("User-Agent", contract.user_agent or USER_AGENT)]
     if contract.method is Method.GET:
@@ -46,8 +45,12 @@ def render(claims: Sequence[Claim], target: Target, request_id: str, *, scale: f
     else:
         headers.append(("Dispatcher-Batch-Size", str(len(claims))))
     headers.append(("Dispatcher-Request-Id", request_id))
+    headers += target.headers
     if target.authorization is not None:
         headers.append(("Authorization", target.authorization))
+    # A batch is no single event: as a message it is this request.
+    message_id = first.event_id if len(claims) == 1 else request_id
+    headers += target.signer.headers(message_id, request_id, body or b"", now)
     return Request(
         id=request_id,
         method=contract.method,
@@ -59,14 +62,16 @@ def render(claims: Sequence[Claim], target: Target, request_id: str, *, scale: f
     )
 
 
-def masked_headers(request: Request) -> str:
+def masked_headers(request: Request, target: Target) -> str:
     """The request's headers as they may be kept and shown, one `Name: value` a line."""
-    return "\n".join(
-        [
-            f"{name}: {value.partition(' ')[0]} ***" if name in _SECRET_HEADERS else f"{name}: {value}"
-            for name, value in request.headers
-        ]
-    )
+    own = {name for name, _ in target.headers}
+    return "\n".join([f"{name}: {_masked(name, value, own)}" for name, value in request.headers])
+
+
+def _masked(name: str, value: str, own: Set[str]) -> str:
+    if name == "Authorization":
+        return f"{value.partition(' ')[0]} {MASK}"
+    return MASK if name in own else value
 
 
 def _with_query(url: str, data: bytes) -> str:

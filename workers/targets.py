@@ -1,6 +1,5 @@
 """Webhooks as the loop needs them: opened, their contract read, kept by version so that a change is seen at once."""
 
-import base64
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,13 +9,15 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, select
 
+from dispatcher.authorization import ClientCredentials, header_value
 from dispatcher.contracts import DeliveryContract, read_contract
 from dispatcher.db.models import Webhook
 from dispatcher.encryption import Vault
 from dispatcher.errors import DispatcherError
-from dispatcher.webhooks import Basic, basic_in
+from dispatcher.webhook_secrets import read_secrets
 from schedules.catalog import SCHEDULES
 from schedules.retry import RetrySchedule
+from workers.signing import Signer
 
 log = structlog.get_logger("dispatcher.targets")
 
@@ -32,7 +33,10 @@ class Target:
     url: str
     url_masked: str
     contract: DeliveryContract
-    authorization: str | None  # the header's value
+    authorization: str | None  # the header's value, unless it takes a token
+    client_credentials: ClientCredentials | None  # what the token is fetched with
+    headers: tuple[tuple[str, str], ...]  # the customer's own
+    signer: Signer
     schedule: RetrySchedule
     has_contact: bool
 
@@ -74,20 +78,18 @@ class Targets:
 
     def _open(self, row: Any) -> Target:
         contract = read_contract(row.contract)
+        secrets = read_secrets(self._vault.decrypt_document(row.secrets_ciphertext))
+        shown = secrets.authorization
         return Target(
             id=str(row.id),
             version=row.version,
             url=self._vault.decrypt(row.url_ciphertext),
             url_masked=row.url_masked,
             contract=contract,
-            authorization=_authorization(basic_in(self._vault.decrypt_document(row.secrets_ciphertext))),
+            authorization=header_value(shown),
+            client_credentials=shown if isinstance(shown, ClientCredentials) else None,
+            headers=tuple(secrets.headers.items()),
+            signer=Signer(secrets, contract),
             schedule=SCHEDULES[contract.schedule],
             has_contact=row.contact_email is not None,
         )
-
-
-def _authorization(basic: Basic | None) -> str | None:
-    if basic is None:
-        return None
-    pair = f"{basic.username}:{basic.password}".encode()
-    return f"Basic {base64.b64encode(pair).decode()}"

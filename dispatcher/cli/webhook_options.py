@@ -1,14 +1,14 @@
 """What `webhook create` and `webhook update` take, and how it becomes a webhook's fields."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from dispatcher.contracts import Envelope, Method, Verdict
-from dispatcher.webhooks import Basic, WebhookFields
+from dispatcher.cli.secret_options import body_signature as read_body_signature
+from dispatcher.contracts import BodySignature, Envelope, Method, Verdict
+from dispatcher.webhooks import WebhookFields
 
 Url = Annotated[str, typer.Option("--url", help="Where callbacks go. It is kept encrypted and shown masked.")]
 Types = Annotated[
@@ -23,12 +23,6 @@ EnvelopeOption = Annotated[
 ]
 UserAgent = Annotated[str | None, typer.Option("--user-agent", help="User-Agent of callbacks.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds for a whole answer, 1 to 60. Default: 30.")]
-BasicUsername = Annotated[
-    str | None, typer.Option("--basic-username", help="HTTP Basic user; the password is asked for.")
-]
-PasswordFromStdin = Annotated[
-    bool, typer.Option("--basic-password-stdin", help="Read the HTTP Basic password from standard input.")
-]
 Rules = Annotated[
     list[str] | None,
     typer.Option(
@@ -66,7 +60,11 @@ class Clearable(StrEnum):
     USER_AGENT = "user-agent"
     RULES = "rules"
     RATE_LIMIT = "rate-limit"
-    BASIC = "basic"
+    AUTHORIZATION = "authorization"
+    HEADERS = "headers"
+    SIGNING = "signing"
+    BODY_SIGNATURE = "body-signature"
+    NONCE_SIGNATURE = "nonce-signature"
 
 
 def contract_members(
@@ -80,6 +78,8 @@ def contract_members(
     retry_alone: bool | None,
     rate_limit: float | None,
     gate: bool | None,
+    body_signature: str | None,
+    nonce_signature: str | None,
 ) -> dict[str, Any]:
     """The members of the contract document that were given."""
     given = {
@@ -92,21 +92,10 @@ def contract_members(
         "retry_alone": retry_alone,
         "rate_limit": rate_limit,
         "gate": gate,
+        "body_signature": read_body_signature(body_signature) if body_signature is not None else None,
+        "nonce_signature": {"header": nonce_signature} if nonce_signature is not None else None,
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def read_basic(username: str | None, *, from_stdin: bool) -> Basic | None:
-    """The credentials, with the password from a place that no process list shows."""
-    if username is None:
-        if from_stdin:
-            raise typer.BadParameter("--basic-password-stdin needs --basic-username")
-        return None
-    if from_stdin:
-        return Basic(username, sys.stdin.readline().rstrip("\r\n"))
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("there is no terminal to ask for the password: use --basic-password-stdin")
-    return Basic(username, typer.prompt("HTTP Basic password", hide_input=True, err=True))
 
 
 def cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, set[str]]:
@@ -121,8 +110,16 @@ def cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, set[str]]:
                 fields["app"] = None
             case Clearable.CONTACT:
                 fields["contact_email"] = None
-            case Clearable.BASIC:
-                fields["basic"] = None
+            case Clearable.AUTHORIZATION:
+                fields["authorization"] = None
+            case Clearable.HEADERS:
+                fields["headers"] = {}
+            case Clearable.SIGNING:
+                fields["signing_keys"] = []
+            case Clearable.BODY_SIGNATURE:
+                members.add("body_signature")
+            case Clearable.NONCE_SIGNATURE:
+                members.add("nonce_signature")
             case Clearable.USER_AGENT:
                 members.add("user_agent")
             case Clearable.RULES:
@@ -136,6 +133,14 @@ def show_rule(code: object, rule: Any) -> str:
     """A rule in the form in which it is given."""
     flags = [flag for flag, member in _FLAGS.items() if getattr(rule, member)]
     return ",".join([f"{code}={rule.verdict}", *flags])
+
+
+def show_signature(signature: BodySignature | None) -> str | None:
+    """A body signature in the form in which it is given."""
+    if signature is None:
+        return None
+    prefix = [f"prefix={signature.prefix}"] if signature.prefix else []
+    return ",".join([signature.header, signature.digest, signature.encoding, *prefix])
 
 
 def _rule(text: str) -> tuple[str, dict[str, Any]]:

@@ -1,20 +1,24 @@
 """`dispatcher webhook`: registered receivers."""
 
 import sys
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import Annotated
 from uuid import UUID
 
 import typer
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import find_account
+from dispatcher.cli import secret_options as secret
 from dispatcher.cli import webhook_options as given
 from dispatcher.cli.connection import transaction, webhooks_in
-from dispatcher.cli.output import AsJson, print_fields, print_json, print_line, print_table
-from dispatcher.db.models import Account, Gate, Webhook
+from dispatcher.cli.output import AsJson, print_json, print_line, print_table
+from dispatcher.cli.webhook_output import gate_state, print_webhook, webhook_document
+from dispatcher.db.models import Account, Webhook
 from dispatcher.keys import list_accounts
 from dispatcher.owners import owner_of_webhook
-from dispatcher.webhooks import WebhookFields, Webhooks, contract_of
+from dispatcher.signing_keys import KeyKind
+from dispatcher.webhooks import WebhookFields, Webhooks
 
 app = typer.Typer(help="Webhooks: registered receivers.", no_args_is_help=True)
 
@@ -22,6 +26,10 @@ Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The webhook's id
 Owner = Annotated[str | None, typer.Option("--account", help="Only if it is this account's.")]
 
 _BY = "command line"
+_KEY_SHOWN = (
+    "Give the signing key to whoever runs the receiver (of an ed25519 key only the public part): with it they check "
+    "that a callback is ours. `dispatcher webhook show ID --reveal` shows it again."
+)
 
 
 @app.command(
@@ -40,8 +48,21 @@ def create(
     envelope: given.EnvelopeOption = None,
     user_agent: given.UserAgent = None,
     timeout: given.Timeout = None,
-    basic_username: given.BasicUsername = None,
-    basic_password_stdin: given.PasswordFromStdin = False,
+    basic_username: secret.BasicUsername = None,
+    basic_password_from: secret.BasicPassword = None,
+    bearer_from: secret.BearerToken = None,
+    token_endpoint: secret.TokenEndpoint = None,
+    client_id: secret.ClientId = None,
+    client_secret_from: secret.ClientSecret = None,
+    token_scope: secret.Scope = None,
+    token_request: secret.TokenRequestOption = None,
+    headers_from: secret.HeadersFrom = None,
+    signing: secret.SigningOption = None,
+    signing_key_from: secret.SigningKeyFrom = None,
+    body_signature: secret.BodySignature = None,
+    body_secret_from: secret.BodySecret = None,
+    nonce_signature: secret.NonceSignature = None,
+    nonce_secret_from: secret.NonceSecret = None,
     rule: given.Rules = None,
     batch_size: given.BatchSize = None,
     retry_alone: given.RetryAlone = None,
@@ -67,16 +88,38 @@ def create(
             retry_alone=retry_alone,
             rate_limit=rate_limit,
             gate=gate,
+            body_signature=body_signature,
+            nonce_signature=nonce_signature,
         ),
-        "basic": given.read_basic(basic_username, from_stdin=basic_password_stdin),
+        "headers": secret.read_headers(headers_from) if headers_from is not None else {},
     }
+    fields["authorization"] = secret.read_authorization(
+        basic_username=basic_username,
+        basic_password=basic_password_from,
+        bearer=bearer_from,
+        endpoint=token_endpoint,
+        client_id=client_id,
+        client_secret=client_secret_from,
+        scope=token_scope,
+        token_request=token_request,
+    )
+    fields |= secret.new_signing_keys(signing, signing_key_from)
+    fields |= secret.read_signature_secrets(
+        body_signature=body_signature,
+        body_secret=body_secret_from,
+        nonce_signature=nonce_signature,
+        nonce_secret=nonce_secret_from,
+        new=True,
+    )
     with transaction() as session:
         owner = find_account(session, account)
         webhooks = webhooks_in(session)
         webhook = webhooks.create(owner, enabled=not disabled, **fields)
         if disabled:
             webhooks.disable(webhook, by=_BY, reason="registered disabled")
-    _print(webhook, owner, json=json)
+    print_webhook(webhooks, webhook, owner, json=json, keys=True)
+    if "signing_keys" not in fields or fields["signing_keys"]:
+        print_line(_KEY_SHOWN, stderr=True)
 
 
 @app.command("list")
@@ -90,7 +133,7 @@ def list_(
         found = [(webhook, owner) for owner in owners for webhook in webhooks.list(owner)]
         gates = webhooks.gates(webhook for webhook, _ in found)
     if json:
-        print_json([_document(webhook, owner, gates.get(webhook.id)) for webhook, owner in found])
+        print_json([webhook_document(webhooks, webhook, owner, gates.get(webhook.id)) for webhook, owner in found])
         return
     print_table(
         ["id", "account", "app", "name", "URL", "types", "enabled", "gate"],
@@ -103,7 +146,7 @@ def list_(
                 item.url_masked,
                 item.event_types,
                 item.enabled,
-                _gate_state(gates.get(item.id)),
+                gate_state(gates.get(item.id)),
             )
             for item, owner in found
         ],
@@ -114,15 +157,14 @@ def list_(
 def show(
     identifier: Identifier,
     account: Owner = None,
-    reveal: Annotated[bool, typer.Option("--reveal", help="Show the URL in clear.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show the URL and the signing keys in clear.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Show one webhook; its URL is masked unless --reveal says otherwise, its password never shown."""
+    """Show one webhook; its URL and signing keys are masked unless --reveal says otherwise, other secrets always."""
     with transaction() as session:
         webhooks, webhook, owner = _find(session, identifier, account)
-        url = webhooks.url(webhook) if reveal else None
         gate = webhooks.gates([webhook]).get(webhook.id)
-    _print(webhook, owner, gate, url=url, json=json)
+    print_webhook(webhooks, webhook, owner, gate, url=reveal, keys=reveal, json=json)
 
 
 @app.command(epilog="Example: dispatcher webhook update 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00 --timeout 10 --clear app")
@@ -139,8 +181,19 @@ def update(
     envelope: given.EnvelopeOption = None,
     user_agent: given.UserAgent = None,
     timeout: given.Timeout = None,
-    basic_username: given.BasicUsername = None,
-    basic_password_stdin: given.PasswordFromStdin = False,
+    basic_username: secret.BasicUsername = None,
+    basic_password_from: secret.BasicPassword = None,
+    bearer_from: secret.BearerToken = None,
+    token_endpoint: secret.TokenEndpoint = None,
+    client_id: secret.ClientId = None,
+    client_secret_from: secret.ClientSecret = None,
+    token_scope: secret.Scope = None,
+    token_request: secret.TokenRequestOption = None,
+    headers_from: secret.HeadersFrom = None,
+    body_signature: secret.BodySignature = None,
+    body_secret_from: secret.BodySecret = None,
+    nonce_signature: secret.NonceSignature = None,
+    nonce_secret_from: secret.NonceSecret = None,
     rule: given.Rules = None,
     batch_size: given.BatchSize = None,
     retry_alone: given.RetryAlone = None,
@@ -152,9 +205,25 @@ def update(
     json: AsJson = False,
 ) -> None:
     """Change what is given; --rule and --type replace all rules and types. Waiting deliveries use the new state."""
-    basic = given.read_basic(basic_username, from_stdin=basic_password_stdin)
     fields, reset = given.cleared(clear or [])
-    changed = {"url": url, "event_types": types, "name": name, "app": app_, "contact_email": contact, "basic": basic}
+    changed: dict[str, object] = {
+        "url": url,
+        "event_types": types,
+        "name": name,
+        "app": app_,
+        "contact_email": contact,
+        "headers": secret.read_headers(headers_from) if headers_from is not None else None,
+    }
+    changed["authorization"] = secret.read_authorization(
+        basic_username=basic_username,
+        basic_password=basic_password_from,
+        bearer=bearer_from,
+        endpoint=token_endpoint,
+        client_id=client_id,
+        client_secret=client_secret_from,
+        scope=token_scope,
+        token_request=token_request,
+    )
     members = given.contract_members(
         method=method,
         envelope=envelope,
@@ -165,10 +234,19 @@ def update(
         retry_alone=retry_alone,
         rate_limit=rate_limit,
         gate=gate,
+        body_signature=body_signature,
+        nonce_signature=nonce_signature,
     )
     for field, value in changed.items():
         if value is not None:
             fields[field] = value  # type: ignore[literal-required]
+    fields |= secret.read_signature_secrets(
+        body_signature=body_signature,
+        body_secret=body_secret_from,
+        nonce_signature=nonce_signature,
+        nonce_secret=nonce_secret_from,
+        new=False,
+    )
     with transaction() as session:
         webhooks, webhook, owner = _find(session, identifier, account)
         if members or reset:
@@ -177,7 +255,33 @@ def update(
         webhooks.update(webhook, **fields)
         standing = webhooks.gates([webhook]).get(webhook.id)
     _wake()  # its gate may have opened
-    _print(webhook, owner, standing, json=json)
+    print_webhook(webhooks, webhook, owner, standing, json=json)
+
+
+@app.command(
+    "rotate-secret",
+    epilog="Example: dispatcher webhook rotate-secret 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00 --overlap 48",
+)
+def rotate_secret(
+    *,
+    identifier: Identifier,
+    account: Owner = None,
+    overlap: Annotated[
+        float, typer.Option(help="Hours for which the keys before it sign as well, 0 to 720; 0: none.", min=0, max=720)
+    ] = 24,
+    kind: Annotated[KeyKind, typer.Option("--signing", help="The kind of the new key.")] = KeyKind.HMAC,
+    signing_key_from: secret.SigningKeyFrom = None,
+    json: AsJson = False,
+) -> None:
+    """Give it a new signing key. Until the overlap is over its callbacks carry a signature of each key, so that its
+    receiver can change over at leisure."""
+    new = secret.replacing_key(kind, signing_key_from)
+    with transaction() as session:
+        webhooks, webhook, owner = _find(session, identifier, account)
+        webhooks.rotate_signing_key(webhook, new, overlap=timedelta(hours=overlap))
+        gate = webhooks.gates([webhook]).get(webhook.id)
+    print_webhook(webhooks, webhook, owner, gate, json=json, keys=True)
+    print_line(_KEY_SHOWN, stderr=True)
 
 
 @app.command()
@@ -187,7 +291,7 @@ def enable(identifier: Identifier, account: Owner = None, json: AsJson = False) 
         webhooks, webhook, owner = _find(session, identifier, account)
         webhooks.enable(webhook)
     _wake()
-    _print(webhook, owner, json=json)
+    print_webhook(webhooks, webhook, owner, json=json)
 
 
 @app.command()
@@ -202,7 +306,7 @@ def disable(
         webhooks, webhook, owner = _find(session, identifier, account)
         webhooks.disable(webhook, by=_BY, reason=reason)
         gate = webhooks.gates([webhook]).get(webhook.id)
-    _print(webhook, owner, gate, json=json)
+    print_webhook(webhooks, webhook, owner, gate, json=json)
 
 
 @app.command()
@@ -237,47 +341,3 @@ def _wake() -> None:
     from dispatcher.wake import waker_for
 
     waker_for(load_settings().broker_url.get_secret_value()).wake()
-
-
-def _print(webhook: Webhook, owner: Account, gate: Gate | None = None, *, json: bool, url: str | None = None) -> None:
-    document = _document(webhook, owner, gate, url=url)
-    if json:
-        print_json(document)
-        return
-    contract = document.pop("contract")
-    document |= {f"gate {name}": value for name, value in document.pop("gate").items() if value is not None}
-    contract["has gate"] = contract.pop("gate")
-    contract["rules"] = [given.show_rule(code, rule) for code, rule in sorted(contract_of(webhook).rules.items())]
-    print_fields({name.replace("_", " "): value for name, value in {**document, **contract}.items()})
-
-
-def _gate_state(gate: Gate | None) -> str:
-    return "closed" if gate is not None and gate.closed_at is not None else "open"
-
-
-def _document(webhook: Webhook, owner: Account, gate: Gate | None, *, url: str | None = None) -> dict[str, Any]:
-    return {
-        "id": webhook.id,
-        "number": webhook.number,
-        "account": owner.name,
-        "app": webhook.app,
-        "name": webhook.name,
-        "url": url if url is not None else webhook.url_masked,
-        "event_types": webhook.event_types,
-        "contact": webhook.contact_email,
-        "enabled": webhook.enabled,
-        "disabled_at": webhook.disabled_at,
-        "disabled_by": webhook.disabled_by,
-        "disabled_reason": webhook.disabled_reason,
-        "gate": {
-            "state": _gate_state(gate),
-            "failures_in_a_row": gate.failures if gate else 0,
-            "failing_since": gate.failing_since if gate else None,
-            "closed_at": gate.closed_at if gate else None,
-            "next_probe_at": gate.probe_at if gate else None,
-        },
-        "basic": webhook.secrets_ciphertext is not None,
-        "created_at": webhook.created_at,
-        "updated_at": webhook.updated_at,
-        "contract": contract_of(webhook).model_dump(mode="json"),
-    }

@@ -26,9 +26,9 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts import Scope, create_key
+from dispatcher.authorization import Basic
 from dispatcher.settings import Settings
 from dispatcher.wake import DELIVER, NOTICES, SWEEP, waker_for
-from dispatcher.webhooks import Basic
 from tests.behaviours import Answer, final
 from tests.conftest import ENCRYPTION_KEY
 from tests.dead_ports import refusing_port
@@ -313,13 +313,15 @@ def _make_webhooks(database: Engine, settings: Settings, receiver: Receiver) -> 
             name=name,
             event_types=["message.sent"],
             contact_email="somebody@example.com",
-            basic=Basic("customer", BASIC_PASSWORD),
+            authorization=Basic("customer", BASIC_PASSWORD),
         )
     get = {"method": "GET"}  # its message does not fit into a URL
     url = receiver.url(f"/get?key={URL_TOKEN}")
     make_webhook(database, settings, url=url, event_types=["message.big"], contract=get)
     url = receiver.url(f"/slow?key={URL_TOKEN}")
-    make_webhook(database, settings, url=url, event_types=["message.slow"], basic=Basic("customer", BASIC_PASSWORD))
+    make_webhook(
+        database, settings, url=url, event_types=["message.slow"], authorization=Basic("customer", BASIC_PASSWORD)
+    )
 
 
 def _post(port: int, token: str, path: str, message: dict[str, str]) -> requests.Response:

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,19 @@ import typer
 import dispatcher
 from benchmarks.__main__ import app as bench
 from dispatcher.cli.app import app
-from dispatcher.contracts import DeliveryContract
 from dispatcher.db.models import Base
 from dispatcher.settings import Settings, environment_name
+from dispatcher.signing_keys import SigningKey
 from dispatcher.states import Reason, State
 from dispatcher.wake import QUEUES
+from dispatcher.webhook_secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
+from tests.claims import TARGET
 from workers.claims import Claim
 from workers.observations import NoticeKind
 from workers.render import render
 from workers.replies import FailureKind
-from workers.targets import Target
+from workers.signing import Signer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,6 +41,14 @@ _COMMAND = re.compile(r"(?:\./run\.sh|(?<![\w./@-])dispatcher)[ \t]+([^|`\n)]*)"
 
 CLI: Any = typer.main.get_command(app)
 BENCH: Any = typer.main.get_command(bench)
+
+SIGNING_KEY = SigningKey("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")  # of the public specification's example
+SIGNED = replace(
+    TARGET,
+    signer=Signer(
+        WebhookSecrets(signing_keys=(SigningKey("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),)), TARGET.contract
+    ),
+)
 
 pages = pytest.mark.parametrize("page", TEXTS)
 
@@ -220,20 +231,11 @@ def test_the_callback_shown_is_the_one_that_is_sent() -> None:
         data=body[1:-1].encode(),
         claimed_at=now,
     )
-    target = Target(
-        id="w",
-        version=1,
-        url="https://example.com/hook",
-        url_masked="",
-        contract=DeliveryContract(),
-        authorization=None,
-        schedule=DEFAULT,
-        has_contact=False,
-    )
-    request = render([claim], target, headers["Dispatcher-Request-Id"], scale=1)
+    request = render([claim], SIGNED, headers["Dispatcher-Request-Id"], now=int(headers["webhook-timestamp"]), scale=1)
     assert request.body == body.encode()
     assert {**dict(request.headers), "Host": "example.com", "Content-Length": str(len(body))} == headers
-    assert told.keys() - {"Authorization"} == {name for name in headers if name.startswith("Dispatcher-")}
+    names = {name for names in told for name in names.split(", ")}
+    assert names - {"Authorization"} == {name for name in headers if name.startswith(("Dispatcher-", "webhook-"))}
 
 
 def test_the_options_of_a_webhook_are_those_of_the_command() -> None:

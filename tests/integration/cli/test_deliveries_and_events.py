@@ -7,9 +7,9 @@ import redis
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
+from dispatcher.authorization import Basic
 from dispatcher.db.models import Webhook
 from dispatcher.settings import Settings
-from dispatcher.webhooks import Basic
 from tests.behaviours import Answer
 from tests.factories import change, change_webhook, deliver_all, deliveries, make_account, make_webhook
 from tests.integration.cli.conftest import Cli
@@ -23,7 +23,7 @@ PATH = f"/{TOKEN}"
 @pytest.fixture
 def webhook(database: Engine, settings: Settings, receiver: Receiver) -> Webhook:
     return make_webhook(
-        database, settings, url=receiver.url(f"{PATH}?key={TOKEN}"), name="main", basic=Basic("user", PASSWORD)
+        database, settings, url=receiver.url(f"{PATH}?key={TOKEN}"), name="main", authorization=Basic("user", PASSWORD)
     )
 
 

@@ -6,15 +6,17 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from dispatcher.authorization import Basic
 from dispatcher.db.models import Webhook
 from dispatcher.settings import Settings
-from dispatcher.webhooks import Basic, Webhooks, open_vault
+from dispatcher.webhooks import Webhooks, open_vault
 from tests.factories import change
 from tests.integration.cli.conftest import Cli
 
 TOKEN = "9f8e7d6c5b4a39281706"
 URL = f"https://hooks.example.com/in/{TOKEN}?key=s3cr3t-in-query"
 PASSWORD = "correct horse battery"
+EVERYTHING = ("app", "name", "contact", "rules", "user-agent", "authorization", "signing")
 SECRETS = (TOKEN, "s3cr3t-in-query", PASSWORD)
 
 
@@ -25,7 +27,7 @@ def webhook(cli: Cli) -> dict[str, Any]:
         *("webhook", "create", "--account", "acme", "--url", URL, "--type", "message", "--type", "call.ended"),
         *("--name", "main", "--app", "shop", "--contact", "ops@example.com", "--method", "PUT"),
         *("--envelope", "object", "--user-agent", "Shop/1", "--timeout", 12.5),
-        *("--basic-username", "user", "--basic-password-stdin"),
+        *("--basic-username", "user", "--basic-password-from", "-"),
         *("--rule", "429=temporary,honour-retry-after", "--rule", "410=rejected,disable", "--json"),
         stdin=f"{PASSWORD}\n",
     ).document
@@ -37,7 +39,7 @@ def test_a_webhook_is_kept_as_it_was_given(webhook: dict[str, Any], database: En
         webhooks = Webhooks(session, open_vault(session.connection(), settings))
         (stored,) = session.query(Webhook)
         assert webhooks.url(stored) == URL
-        assert webhooks.basic(stored) == Basic("user", PASSWORD)
+        assert webhooks.secrets(stored).authorization == Basic("user", PASSWORD)
         assert (stored.name, stored.app, stored.contact_email) == ("main", "shop", "ops@example.com")
         assert stored.event_types == ["message", "call.ended"]
         assert stored.enabled
@@ -92,16 +94,21 @@ def test_an_update_changes_what_is_given_and_nothing_else(webhook: dict[str, Any
     changed = cli("webhook", "update", webhook["id"], "--timeout", 5, "--type", "*", "--json").document
     assert changed["contract"] == webhook["contract"] | {"timeout_seconds": 5.0}
     assert changed["event_types"] == ["*"]
-    same = set(webhook) - {"contract", "event_types", "updated_at"}
+    same = set(webhook) - {"contract", "event_types", "updated_at", "signing_keys"}
     assert {name: changed[name] for name in same} == {name: webhook[name] for name in same}
 
 
 def test_an_update_can_take_things_away(webhook: dict[str, Any], cli: Cli, database: Engine) -> None:
     changed = cli(
         *("webhook", "update", webhook["id"], "--json"),
-        *(part for name in ("app", "name", "contact", "rules", "user-agent", "basic") for part in ("--clear", name)),
+        *(
+            part
+            for name in ("app", "name", "contact", "rules", "user-agent", "authorization", "signing")
+            for part in ("--clear", name)
+        ),
     ).document
-    assert [changed[name] for name in ("app", "name", "contact", "basic")] == [None, None, None, False]
+    assert [changed[name] for name in ("app", "name", "contact", "authorization")] == [None] * 4
+    assert changed["signing_keys"] == []
     assert changed["contract"] == webhook["contract"] | {"rules": {}, "user_agent": None}
     with Session(database) as session:
         assert session.query(Webhook).one().secrets_ciphertext is None
@@ -153,7 +160,7 @@ def test_a_password_is_never_taken_from_the_arguments(cli: Cli) -> None:
     base = ("webhook", "create", "--account", "acme", "--url", URL, "--type", "message")
     without_terminal = cli(*base, "--basic-username", "user")
     assert without_terminal.status == 2
-    assert "--basic-password-stdin" in without_terminal.err
+    assert "--basic-password-from" in without_terminal.err
     assert cli(*base, "--basic-password", PASSWORD).status == 2
     assert cli("webhook", "list", "--json").document == []
 

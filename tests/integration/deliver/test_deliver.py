@@ -10,8 +10,8 @@ import redis
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
+from dispatcher.authorization import Basic
 from dispatcher.settings import Settings
-from dispatcher.webhooks import Basic
 from tests.behaviours import Answer, final
 from tests.factories import (
     MESSAGE,
@@ -69,7 +69,7 @@ def test_an_attempts_record_has_what_was_sent_and_answered_but_no_secret(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     receiver.script("/hook", Answer(418, headers=(("X-Why", "tea"), ("Content-Type", "text/plain")), body=b"I am\0tea"))
-    make_webhook(database, settings, url=receiver.url("/hook?secret=abc"), basic=Basic("user", "open sesame"))
+    make_webhook(database, settings, url=receiver.url("/hook?secret=abc"), authorization=Basic("user", "open sesame"))
     enqueue(RECEIVED, MESSAGE, account="acme")
     deliver_all(settings)
     (attempt,) = attempts(database)

@@ -131,7 +131,7 @@ def test_what_is_suppressed_while_a_mail_is_sent_is_kept_for_the_next(
 def test_the_mail_goes_to_the_contact_and_tells_the_error_from_the_rows(
     database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
 ) -> None:
-    webhook = webhook_with_contact(database, settings, basic=None)
+    webhook = webhook_with_contact(database, settings, authorization=None)
     failed = error(database, webhook, answer=b"Cannot POST /sms?secret=s3cret")
     seen(database, failed)
     send_due(database, mailer)

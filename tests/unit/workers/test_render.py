@@ -1,24 +1,14 @@
 import sys
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
 from dispatcher.contracts import DeliveryContract, Method
-from schedules.catalog import DEFAULT
-from tests.claims import CLAIM
+from tests.claims import CLAIM, TARGET
 from workers.render import RenderFailed, render
-from workers.targets import Target
 
-BY_GET = Target(
-    id=CLAIM.webhook_id,
-    version=1,
-    url="http://receiver.example/",
-    url_masked="http://receiver.example/",
-    contract=DeliveryContract(method=Method.GET),
-    authorization=None,
-    schedule=DEFAULT,
-    has_contact=False,
-)
+BY_GET = replace(TARGET, contract=DeliveryContract(method=Method.GET))
 
 
 def test_a_message_of_any_depth_has_a_url_or_is_refused_and_raises_nothing_else() -> None:
@@ -27,7 +17,7 @@ def test_a_message_of_any_depth_has_a_url_or_is_refused_and_raises_nothing_else(
     for depth in range(sys.getrecursionlimit() + 1):
         claim = CLAIM._replace(data=b'{"n":' + b"[" * depth + b"]" * depth + b"}" if depth else b'{"n":1}')
         try:
-            outcomes.append(render([claim], BY_GET, str(uuid4()), scale=1).url.partition("?")[0])
+            outcomes.append(render([claim], BY_GET, str(uuid4()), now=0, scale=1).url.partition("?")[0])
         except RenderFailed as why:
             outcomes.append(str(why))
     deepest = outcomes.count(BY_GET.url)
@@ -39,4 +29,4 @@ def test_a_message_of_any_depth_has_a_url_or_is_refused_and_raises_nothing_else(
 @pytest.mark.parametrize("data", [b"[1]", b"1", b'"text"', b'{"a":1,"a":2}', b"{", b"\xff"])
 def test_what_is_no_json_object_is_refused_for_get(data: bytes) -> None:
     with pytest.raises(RenderFailed, match="GET"):
-        render([CLAIM._replace(data=data)], BY_GET, str(uuid4()), scale=1)
+        render([CLAIM._replace(data=data)], BY_GET, str(uuid4()), now=0, scale=1)

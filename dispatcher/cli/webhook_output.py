@@ -1,0 +1,89 @@
+"""A webhook as commands print it: URL and secrets masked, unless they are asked for."""
+
+from typing import Any
+
+from dispatcher.cli.output import print_fields, print_json
+from dispatcher.cli.webhook_options import show_rule, show_signature
+from dispatcher.db.models import Account, Gate, Webhook
+from dispatcher.webhook_secrets import shown_secrets
+from dispatcher.webhooks import Webhooks, contract_of
+
+
+def print_webhook(
+    webhooks: Webhooks,
+    webhook: Webhook,
+    owner: Account,
+    gate: Gate | None = None,
+    *,
+    json: bool,
+    url: bool = False,
+    keys: bool = False,
+) -> None:
+    """`url` and `keys` (those that sign): in clear."""
+    document = webhook_document(webhooks, webhook, owner, gate, url=url, keys=keys)
+    if json:
+        print_json(document)
+        return
+    contract = contract_of(webhook)
+    options = document.pop("contract")
+    document |= {f"gate {name}": value for name, value in document.pop("gate").items() if value is not None}
+    options["has gate"] = options.pop("gate")
+    options["rules"] = [show_rule(code, rule) for code, rule in sorted(contract.rules.items())]
+    options["body_signature"] = show_signature(contract.body_signature)
+    options["nonce_signature"] = contract.nonce_signature and contract.nonce_signature.header
+    authorization = document["authorization"] or {}
+    document["authorization"] = [f"{name} {value}" for name, value in authorization.items() if value is not None]
+    document["headers"] = [f"{name}: {value}" for name, value in document["headers"].items()]
+    document["signing_keys"] = [_line(key) for key in document["signing_keys"]]
+    print_fields({name.replace("_", " "): value for name, value in {**document, **options}.items()})
+
+
+def webhook_document(
+    webhooks: Webhooks,
+    webhook: Webhook,
+    owner: Account,
+    gate: Gate | None,
+    *,
+    url: bool = False,
+    keys: bool = False,
+) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "id": webhook.id,
+        "number": webhook.number,
+        "account": owner.name,
+        "app": webhook.app,
+        "name": webhook.name,
+        "url": webhooks.url(webhook) if url else webhook.url_masked,
+        "event_types": webhook.event_types,
+        "contact": webhook.contact_email,
+        "enabled": webhook.enabled,
+        "disabled_at": webhook.disabled_at,
+        "disabled_by": webhook.disabled_by,
+        "disabled_reason": webhook.disabled_reason,
+        "gate": {
+            "state": gate_state(gate),
+            "failures_in_a_row": gate.failures if gate else 0,
+            "failing_since": gate.failing_since if gate else None,
+            "closed_at": gate.closed_at if gate else None,
+            "next_probe_at": gate.probe_at if gate else None,
+        },
+        **shown_secrets(webhooks.secrets(webhook), keys=keys),
+        "created_at": webhook.created_at,
+        "updated_at": webhook.updated_at,
+        "contract": contract_of(webhook).model_dump(mode="json"),
+    }
+
+
+def gate_state(gate: Gate | None) -> str:
+    """In a word."""
+    return "closed" if gate is not None and gate.closed_at is not None else "open"
+
+
+def _line(key: dict[str, Any]) -> str:
+    words = [key["kind"], key["secret"]]
+    if key["public_key"]:
+        words.append(f"(public: {key['public_key']})")
+    if key["until"]:
+        words.append(f"until {key['until']:%Y-%m-%d %H:%M:%SZ}")
+    return " ".join(words)

@@ -1,0 +1,25 @@
+"""Which headers of a callback a webhook may name for itself: all but those that somebody else answers for."""
+
+import re
+
+MAX_NAME = 100
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Those that frame the message, steer a connection or a proxy, or are set from elsewhere in the contract.
+_RESERVED = frozenset(
+    {
+        "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type",
+        "cookie", "date", "expect", "host", "http2-settings", "keep-alive", "range", "te", "trailer",
+        "transfer-encoding", "upgrade", "user-agent", "via",
+    }
+)  # fmt: skip
+_RESERVED_BEGINNINGS = ("dispatcher-", "proxy-", "webhook-")
+
+
+def refused_header(name: str) -> str | None:
+    """Why a webhook may not name this header, as the end of a sentence; None if it may."""
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+        return f"must be a header name of at most {MAX_NAME} letters, digits and hyphens"
+    if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_BEGINNINGS):
+        return "is a header that the engine sets itself"
+    return None

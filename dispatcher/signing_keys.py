@@ -1,0 +1,127 @@
+"""The keys that sign callbacks by Standard Webhooks: `whsec_` (HMAC) and `whsk_` (ed25519), made, checked, rotated.
+
+Forms: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, "Signature scheme".
+"""
+
+import base64
+import binascii
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, assert_never
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dispatcher.errors import InvalidWebhook
+
+MOST = 10  # keys that sign at once: a header with more would be refused somewhere
+MAX_OVERLAP = timedelta(days=30)
+
+_PUBLIC = "whpk_"
+
+
+class KeyKind(StrEnum):
+    """What a key signs with."""
+
+    HMAC = "hmac"  # v1: the receiver has the same secret
+    ED25519 = "ed25519"  # v1a: the receiver has the public key only
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key, and until when it signs beside a newer one (None: it is the newest)."""
+
+    secret: str = field(repr=False)
+    until: datetime | None = None
+
+    @property
+    def kind(self) -> KeyKind:
+        return KeyKind.ED25519 if self.secret.startswith(_PREFIXES[KeyKind.ED25519]) else KeyKind.HMAC
+
+    @property
+    def key(self) -> bytes:
+        """The bytes to sign with: an HMAC key, or an ed25519 seed of 32 bytes."""
+        decoded = base64.b64decode(self.secret.partition("_")[2])
+        return decoded[:32] if self.kind is KeyKind.ED25519 else decoded
+
+    @property
+    def public_key(self) -> str | None:
+        """What a receiver checks with (`whpk_`); None where that is the secret itself."""
+        if self.kind is KeyKind.HMAC:
+            return None
+        return _PUBLIC + base64.b64encode(_public_half(self.key)).decode()
+
+    @property
+    def masked(self) -> str:
+        return f"{_PREFIXES[self.kind]}***"
+
+
+_PREFIXES = {KeyKind.HMAC: "whsec_", KeyKind.ED25519: "whsk_"}
+
+
+def generate_signing_key(kind: KeyKind = KeyKind.HMAC) -> SigningKey:
+    """A new key of 256 random bits."""
+    seed = secrets.token_bytes(32)
+    match kind:
+        case KeyKind.HMAC:
+            return _spelled(kind, seed)
+        case KeyKind.ED25519:
+            return _spelled(kind, seed + _public_half(seed))
+        case _:
+            assert_never(kind)
+
+
+def check_signing_key(text: str) -> SigningKey:
+    """A key that somebody has already, in its plain form. Raises InvalidWebhook, which does not repeat it."""
+    kind = next((kind for kind, prefix in _PREFIXES.items() if text.startswith(prefix)), None)
+    if kind is None:
+        raise InvalidWebhook("signing_keys", "must begin with whsec_ (HMAC) or whsk_ (ed25519)")
+    prefix = _PREFIXES[kind]
+    encoded = text.removeprefix(prefix).rstrip("=")
+    try:
+        decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidWebhook("signing_keys", f"must have base64 after {prefix}") from None
+    if kind is KeyKind.HMAC and not 24 <= len(decoded) <= 64:
+        raise InvalidWebhook("signing_keys", "must have 24 to 64 bytes in base64 after whsec_")
+    if kind is KeyKind.ED25519 and (len(decoded) != 64 or _public_half(decoded[:32]) != decoded[32:]):
+        raise InvalidWebhook("signing_keys", "must have a seed and its public key (64 bytes) in base64 after whsk_")
+    return _spelled(kind, decoded)
+
+
+def rotate(keys: Sequence[SigningKey], new: SigningKey, *, overlap: timedelta, now: datetime) -> list[SigningKey]:
+    """The keys with a new one in front. The others sign until the overlap is over, and never longer than they would
+    have. Raises InvalidWebhook for an overlap out of range, and where too many would sign at once."""
+    if not timedelta(0) <= overlap <= MAX_OVERLAP:
+        raise InvalidWebhook("overlap", f"must be between nothing and {MAX_OVERLAP.days} days")
+    end = now + overlap
+    older = [replace(key, until=min(key.until or end, end)) for key in keys if key.secret != new.secret]
+    kept = [key for key in older if key.until is not None and key.until > now]
+    if len(kept) >= MOST:
+        raise InvalidWebhook(
+            "signing_keys", f"would be more than {MOST} at once: let some end, or rotate without overlap"
+        )
+    return [replace(new, until=None), *kept]
+
+
+def read_signing_keys(document: Sequence[dict[str, Any]]) -> tuple[SigningKey, ...]:
+    """The keys in a webhook's opened secrets, the newest first."""
+    return tuple(
+        SigningKey(item["secret"], datetime.fromisoformat(item["until"]) if item["until"] else None)
+        for item in document
+    )
+
+
+def write_signing_keys(keys: Sequence[SigningKey]) -> list[dict[str, Any]]:
+    """The same as a document."""
+    return [{"secret": key.secret, "until": key.until.isoformat() if key.until else None} for key in keys]
+
+
+def _spelled(kind: KeyKind, decoded: bytes) -> SigningKey:
+    return SigningKey(_PREFIXES[kind] + base64.b64encode(decoded).decode())
+
+
+def _public_half(seed: bytes) -> bytes:
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()

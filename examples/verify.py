@@ -1,0 +1,58 @@
+"""A receiver that checks the signature of every callback, with nothing but Python's own library.
+
+    SIGNING_KEY=whsec_... python examples/verify.py [--port 9000]
+
+The key is what `dispatcher webhook create` printed. Take `is_ours` over into your own receiver, or use one of the
+libraries of https://www.standardwebhooks.com.
+"""
+
+import argparse
+import base64
+import hashlib
+import hmac
+import json
+import os
+import time
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
+
+TOLERANCE = 5 * 60  # seconds: what is older may be a recording
+
+
+def is_ours(headers: Mapping[str, str], body: bytes, key: str, now: float) -> bool:
+    """Whether a callback was signed with the key, not long ago. `body`: the bytes as they came, before any parsing."""
+    message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not (timestamp.isascii() and timestamp.isdecimal() and abs(now - int(timestamp)) <= TOLERANCE):
+        return False
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    wanted = hmac.digest(base64.b64decode(key.removeprefix("whsec_")), signed, hashlib.sha256)
+    signatures = headers.get("webhook-signature", "").split(" ")  # several while the key is being changed
+    return any(hmac.compare_digest(b"v1," + base64.b64encode(wanted), signature.encode()) for signature in signatures)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers 204 to what is ours, 401 to all else."""
+
+    key: str
+    seen: ClassVar[set[str]] = set()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if not is_ours(self.headers, body, self.key, time.time()):
+            self.send_response(401)
+        else:
+            # The same event can come twice: what was processed already is acknowledged and left at that.
+            if self.headers["webhook-id"] not in self.seen:
+                self.seen.add(self.headers["webhook-id"])
+                print(json.loads(body), flush=True)
+            self.send_response(204)
+        self.end_headers()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=9000, help="where to listen on 127.0.0.1 (9000)")
+    given = parser.parse_args()
+    Handler.key = os.environ["SIGNING_KEY"]
+    HTTPServer(("127.0.0.1", given.port), Handler).serve_forever()
