@@ -19,6 +19,7 @@ def _free_header(name: str) -> str:
     return name
 
 
+MemberName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
 HeaderName = Annotated[str, AfterValidator(_free_header)]
 
 
@@ -43,6 +44,27 @@ class Envelope(StrEnum):
 
     ARRAY = "array"
     OBJECT = "object"
+
+
+class Member(StrEnum):
+    """What a member of an envelope can hold. Times are UTC with milliseconds."""
+
+    EVENT_ID = "event_id"
+    EVENT_TYPE = "event_type"
+    CREATED_AT = "created_at"  # when the event was taken in
+    OCCURRED_AT = "occurred_at"
+    DATA = "data"  # the message
+    ACCOUNT = "account"  # its name
+    APP = "app"
+    WEBHOOK_ID = "webhook_id"
+    ATTEMPT_ID = "attempt_id"
+
+
+class ContentType(StrEnum):
+    """What a callback says its body is. JSON is UTF-8 anyway; some receivers want to be told."""
+
+    JSON = "application/json"
+    JSON_UTF8 = "application/json; charset=UTF-8"
 
 
 class Digest(StrEnum):
@@ -94,16 +116,21 @@ class ResponseRule(BaseModel):
 class DeliveryContract(BaseModel):
     """How one webhook is delivered. Everything that is not said has the product's default.
 
-    `rules` maps single status codes to what they mean here; without one, the plain rule holds (1xx and 2xx
-    acknowledged, 4xx rejected, all else temporary). `schedule` is a name of `schedules.catalog`. `batch_size` is how
-    many messages one request may carry, `retry_alone` sends those of a batch that failed one by one, `rate_limit` is
-    in messages a second, `gate` holds deliveries back behind single probes while the receiver keeps failing.
+    With `members`, names and what they hold in their order, each message is put into an object of these; without, it
+    is sent as it is. `rules` maps single status codes to what they mean here; without one, the plain rule holds (1xx
+    and 2xx acknowledged, 4xx rejected, all else temporary). `schedule` is a name of `schedules.catalog`. `batch_size`
+    is how many messages one request may carry, `retry_alone` sends those of a batch that failed one by one,
+    `rate_limit` is in messages a second, `gate` holds deliveries back behind single probes while the receiver keeps
+    failing. `body_signature` and `nonce_signature` are beside the signatures of the webhook's signing keys, each with
+    a secret of its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Method = Method.POST
     envelope: Envelope = Envelope.ARRAY
+    members: tuple[tuple[MemberName, Member], ...] = ()
+    content_type: ContentType = ContentType.JSON
     user_agent: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")] | None = None
     timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 30
     schedule: str = DEFAULT.name
@@ -134,6 +161,16 @@ class DeliveryContract(BaseModel):
     def _batches_are_arrays(self) -> "DeliveryContract":
         if self.batch_size > 1 and (self.envelope is not Envelope.ARRAY or self.method is Method.GET):
             raise ValueError("a batch_size above 1 needs the envelope array and the method POST or PUT")
+        return self
+
+    @model_validator(mode="after")
+    def _members_are_a_body(self) -> "DeliveryContract":
+        if self.members and self.method is Method.GET:
+            raise ValueError("members need the method POST or PUT: with GET the message's own are sent")
+        if len(dict(self.members)) < len(self.members):
+            raise ValueError("members must not have one name twice")
+        if self.members and Member.DATA not in dict(self.members).values():
+            raise ValueError("one of the members must hold the data")
         return self
 
     @model_validator(mode="after")

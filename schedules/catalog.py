@@ -16,4 +16,16 @@ DEFAULT = RetrySchedule(
     ),
 )
 
-SCHEDULES: dict[str, RetrySchedule] = {schedule.name: schedule for schedule in (DEFAULT,)}
+HOUR = RetrySchedule(
+    # The default's delays, as many as end within an hour of the first attempt (contracts, 4).
+    name="hour",
+    delays=(*DEFAULT.delays[:4], *[timedelta(minutes=15)] * 2),
+)
+
+DOUBLING = RetrySchedule(
+    # 5, 10, 20 s, each twice the one before, the last 81,920 s: a day and 21.5 hours in all (contracts, 5).
+    name="doubling",
+    delays=tuple(timedelta(seconds=5 * 2**step) for step in range(15)),
+)
+
+SCHEDULES: dict[str, RetrySchedule] = {schedule.name: schedule for schedule in (DEFAULT, HOUR, DOUBLING)}

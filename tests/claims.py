@@ -23,6 +23,7 @@ CLAIM = Claim(
     event_type="t",
     app=None,
     expires_at=None,
+    occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
     data=b"{}",
     claimed_at=datetime(2026, 1, 1, tzinfo=UTC),
 )
@@ -30,6 +31,7 @@ CLAIM = Claim(
 TARGET = Target(
     id=CLAIM.webhook_id,
     version=1,
+    account="acme",
     url="http://receiver.example/",
     url_masked="http://receiver.example/",
     contract=DeliveryContract(),

@@ -33,7 +33,8 @@ _COLUMNS = """
   t.id::text, t.webhook_id::text, p.version, t.attempt_count, t.schedule_step, t.batch_limit, p.failing, p.probe,
   t.event_id::text, e.type, e.app,
   -- Enqueueing never sets give_up_at beyond expires_at; a person's redelivery does, and passes it.
-  CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at, e.data, now() AS claimed_at"""
+  CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at,
+  e.occurred_at, e.data, now() AS claimed_at"""
 
 # A rate's bucket holds a tenth of a second, at least one message.
 _BURST = "greatest(1, o.rate_limit / 10)"

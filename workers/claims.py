@@ -46,6 +46,7 @@ class Claim(NamedTuple):
     event_type: str
     app: str | None
     expires_at: datetime | None
+    occurred_at: datetime
     data: bytes
     claimed_at: datetime  # the database's clock
 

@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Sequence, Set
+from datetime import UTC, datetime
+from typing import assert_never
 from urllib.parse import quote, urlencode
+from uuid import UUID
 
 from dispatcher import __version__
-from dispatcher.contracts import Envelope, Method
+from dispatcher.contracts import Envelope, Member, Method
+from dispatcher.ids import time_of
 from dispatcher.raw_json import compact, object_members
 from dispatcher.urls import MASK
 from workers.claims import Claim
@@ -32,9 +36,9 @@ def render(claims: Sequence[Claim], target: Target, request_id: str, *, now: flo
         url, body = _with_query(target.url, first.data), None
     else:
         url = target.url
-        data = first.data if len(claims) == 1 else b",".join([claim.data for claim in claims])
+        data = b",".join([_enveloped(claim, target, request_id) for claim in claims])
         body = b"[" + data + b"]" if contract.envelope is Envelope.ARRAY else data
-        headers.append(("Content-Type", "application/json"))
+        headers.append(("Content-Type", contract.content_type))
     if len(claims) == 1:
         headers += [
             ("Dispatcher-Event-Id", first.event_id),
@@ -60,6 +64,46 @@ def render(claims: Sequence[Claim], target: Target, request_id: str, *, now: flo
         connect_timeout=max(CONNECT_SECONDS * scale, LEAST_CONNECT_SECONDS),
         timeout=max(contract.timeout_seconds * scale, min(contract.timeout_seconds, LEAST_SECONDS)),
     )
+
+
+def _enveloped(claim: Claim, target: Target, request_id: str) -> bytes:
+    """The message as the contract wants it: as it is, or as one member among others. Its bytes stay what they are."""
+    if not target.contract.members:
+        return claim.data
+    parts = [
+        f"{json.dumps(name)}:".encode() + _member(holds, claim, target, request_id)
+        for name, holds in target.contract.members
+    ]
+    return b"{" + b",".join(parts) + b"}"
+
+
+def _member(holds: Member, claim: Claim, target: Target, request_id: str) -> bytes:
+    match holds:
+        case Member.DATA:
+            return claim.data
+        case Member.EVENT_ID:
+            value: str | None = claim.event_id
+        case Member.EVENT_TYPE:
+            value = claim.event_type
+        case Member.CREATED_AT:
+            value = _time(time_of(UUID(claim.event_id)))
+        case Member.OCCURRED_AT:
+            value = _time(claim.occurred_at)
+        case Member.ACCOUNT:
+            value = target.account
+        case Member.APP:
+            value = claim.app
+        case Member.WEBHOOK_ID:
+            value = target.id
+        case Member.ATTEMPT_ID:
+            value = request_id  # the record of an attempt has its request's id
+        case _:
+            assert_never(holds)
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def masked_headers(request: Request, target: Target) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from dispatcher.authorization import ClientCredentials, header_value
 from dispatcher.contracts import DeliveryContract, read_contract
-from dispatcher.db.models import Webhook
+from dispatcher.db.models import Account, Webhook
 from dispatcher.encryption import Vault
 from dispatcher.errors import DispatcherError
 from dispatcher.webhook_secrets import read_secrets
@@ -30,6 +30,7 @@ class Target:
 
     id: str
     version: int
+    account: str  # its name
     url: str
     url_masked: str
     contract: DeliveryContract
@@ -69,7 +70,8 @@ class Targets:
     def _read(self, connection: Connection, ids: Iterable[str]) -> Iterator[Target]:
         table = Webhook.__table__
         wanted = table.c.id.in_([UUID(webhook_id) for webhook_id in ids]), table.c.url_ciphertext.is_not(None)
-        rows = connection.execute(select(table).where(*wanted)).all()
+        owned = select(table, Account.name.label("account")).join_from(table, Account).where(*wanted)
+        rows = connection.execute(owned).all()
         for row in rows:
             try:
                 yield self._open(row)
@@ -83,6 +85,7 @@ class Targets:
         return Target(
             id=str(row.id),
             version=row.version,
+            account=row.account,
             url=self._vault.decrypt(row.url_ciphertext),
             url_masked=row.url_masked,
             contract=contract,

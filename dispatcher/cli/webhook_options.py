@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from dispatcher.cli.secret_options import body_signature as read_body_signature
-from dispatcher.contracts import BodySignature, Envelope, Method, Verdict
+from dispatcher.contracts import BodySignature, Envelope, Member, Method, Verdict
 from dispatcher.webhooks import WebhookFields
+from schedules.catalog import SCHEDULES
 
 Url = Annotated[str, typer.Option("--url", help="Where callbacks go. It is kept encrypted and shown masked.")]
 Types = Annotated[
@@ -33,6 +34,18 @@ Rules = Annotated[
     ),
 ]
 
+Members = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--member",
+        metavar="NAME=HOLDS",
+        help="Put each message into an object with this member; several times for several. "
+        f"HOLDS: {', '.join(Member)}.",
+    ),
+]
+Schedule = Annotated[
+    str | None, typer.Option("--schedule", help=f"The retry schedule: {', '.join(SCHEDULES)}. Default: default.")
+]
 BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", help="Messages one request may carry, 1 to 100; above 1 as an array. Default: 1."),
@@ -58,6 +71,7 @@ class Clearable(StrEnum):
     APP = "app"
     CONTACT = "contact"
     USER_AGENT = "user-agent"
+    MEMBERS = "members"
     RULES = "rules"
     RATE_LIMIT = "rate-limit"
     AUTHORIZATION = "authorization"
@@ -73,6 +87,8 @@ def contract_members(
     envelope: Envelope | None,
     user_agent: str | None,
     timeout: float | None,
+    members: Sequence[str] | None,
+    schedule: str | None,
     rules: Sequence[str] | None,
     batch_size: int | None,
     retry_alone: bool | None,
@@ -87,6 +103,8 @@ def contract_members(
         "envelope": envelope,
         "user_agent": user_agent,
         "timeout_seconds": timeout,
+        "members": list(map(_member, members)) if members else None,
+        "schedule": schedule,
         "rules": dict(map(_rule, rules)) if rules else None,
         "batch_size": batch_size,
         "retry_alone": retry_alone,
@@ -116,16 +134,8 @@ def cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, set[str]]:
                 fields["headers"] = {}
             case Clearable.SIGNING:
                 fields["signing_keys"] = []
-            case Clearable.BODY_SIGNATURE:
-                members.add("body_signature")
-            case Clearable.NONCE_SIGNATURE:
-                members.add("nonce_signature")
-            case Clearable.USER_AGENT:
-                members.add("user_agent")
-            case Clearable.RULES:
-                members.add("rules")
-            case Clearable.RATE_LIMIT:
-                members.add("rate_limit")
+            case _:
+                members.add(name.value.replace("-", "_"))  # the others are named as in the contract
     return fields, members
 
 
@@ -141,6 +151,15 @@ def show_signature(signature: BodySignature | None) -> str | None:
         return None
     prefix = [f"prefix={signature.prefix}"] if signature.prefix else []
     return ",".join([signature.header, signature.digest, signature.encoding, *prefix])
+
+
+def _member(text: str) -> tuple[str, str]:
+    name, separator, holds = text.partition("=")
+    if not separator or holds not in set(Member):
+        raise typer.BadParameter(
+            f"must look like data=data; behind the sign one of: {', '.join(Member)}", param_hint="--member"
+        )
+    return name, holds
 
 
 def _rule(text: str) -> tuple[str, dict[str, Any]]:

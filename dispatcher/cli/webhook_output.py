@@ -28,6 +28,7 @@ def print_webhook(
     options = document.pop("contract")
     document |= {f"gate {name}": value for name, value in document.pop("gate").items() if value is not None}
     options["has gate"] = options.pop("gate")
+    options["members"] = [f"{name}={holds}" for name, holds in contract.members]
     options["rules"] = [show_rule(code, rule) for code, rule in sorted(contract.rules.items())]
     options["body_signature"] = show_signature(contract.body_signature)
     options["nonce_signature"] = contract.nonce_signature and contract.nonce_signature.header

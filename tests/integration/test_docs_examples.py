@@ -256,6 +256,15 @@ def test_response_rules(stage: Stage, shell: Shell) -> None:
     assert webhook.contract["rules"]["429"]["honour_retry_after"]
 
 
+def test_members(stage: Stage, shell: Shell) -> None:
+    make_account(stage.database, "acme")
+    shell("docs/delivery.md: members")
+    run_python("docs/enqueue.md: one")
+    (body,) = stage.callbacks()
+    assert list(body) == ["type", "timestamp", "data"]
+    assert body["type"] == "message.inbound.received"
+
+
 # SQL
 
 

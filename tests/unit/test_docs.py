@@ -228,6 +228,7 @@ def test_the_callback_shown_is_the_one_that_is_sent() -> None:
         event_type=headers["Dispatcher-Event-Type"],
         app=None,
         expires_at=None,
+        occurred_at=now,
         data=body[1:-1].encode(),
         claimed_at=now,
     )

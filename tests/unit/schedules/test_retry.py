@@ -1,6 +1,7 @@
 from datetime import timedelta
+from itertools import pairwise
 
-from schedules.catalog import DEFAULT
+from schedules.catalog import DEFAULT, DOUBLING, HOUR
 from schedules.retry import RETRY_AFTER_CAP
 
 
@@ -39,3 +40,14 @@ def test_a_receivers_wish_makes_a_retry_later_up_to_a_cap() -> None:
 
 def test_a_wish_gives_no_retry_that_the_schedule_has_not() -> None:
     assert DEFAULT.delay(196, scale=1, retry_after=timedelta(seconds=1)) is None
+
+
+def test_the_schedule_of_an_hour_ends_within_one_and_begins_like_the_default() -> None:
+    assert HOUR.delays == DEFAULT.delays[: len(HOUR.delays)]
+    assert HOUR.span <= timedelta(hours=1) < HOUR.span + timedelta(minutes=15)
+
+
+def test_the_doubling_schedule_is_5_s_10_s_and_so_on_to_81920_s() -> None:
+    seconds = [delay / timedelta(seconds=1) for delay in DOUBLING.delays]
+    assert (seconds[0], seconds[-1]) == (5, 81_920)
+    assert all(later == 2 * sooner for sooner, later in pairwise(seconds))
