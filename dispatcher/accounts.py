@@ -98,7 +98,8 @@ def create_key(
 
 
 def authenticate(session: Session, token: str, now: datetime) -> Caller | None:
-    """Whom a token speaks for; None for one that is unknown, wrong, expired or revoked (never which of these).
+    """Whom a token (a key's id, a dot, its secret) speaks for; None for one that is unknown, wrong, expired or revoked
+    (never which of these).
 
     Notes on the key that it was used, to the minute: the caller commits.
     """
@@ -108,7 +109,17 @@ def authenticate(session: Session, token: str, now: datetime) -> Caller | None:
     except ValueError:
         key = None
     matches = hmac.compare_digest(key.secret_sha256 if key else bytes(32), _hash(secret))
-    if key is None or not matches or key.revoked_at or (key.expires_at and key.expires_at <= now):
+    return _caller(session, key, now) if key is not None and matches else None
+
+
+def caller_of_key(session: Session, key_id: UUID, now: datetime) -> Caller | None:
+    """Whom a key speaks for that has been shown already, and got a token for it; None once it is expired or revoked."""
+    key = session.get(ApiKey, key_id)
+    return _caller(session, key, now) if key is not None else None
+
+
+def _caller(session: Session, key: ApiKey, now: datetime) -> Caller | None:
+    if key.revoked_at or (key.expires_at and key.expires_at <= now):
         return None
     if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
         key.last_used_at = now

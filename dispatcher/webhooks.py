@@ -8,7 +8,7 @@ from email.headerregistry import Address
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import ColumnElement, Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -43,6 +43,7 @@ class WebhookFields(TypedDict, total=False):
     signing_keys: Sequence[SigningKey]  # none: not signed by Standard Webhooks
     body_secret: str | None  # of the contract's body_signature
     nonce_secret: str | None  # of its nonce_signature
+    dialect_fields: dict[str, Any]  # what only its dialect has
 
 
 _SECRETS = ("authorization", "headers", "signing_keys", "body_secret", "nonce_secret")
@@ -55,15 +56,26 @@ class Webhooks:
         self._session = session
         self._vault = vault
 
-    def create(self, account: Account, *, enabled: bool = True, **fields: Unpack[WebhookFields]) -> Webhook:
-        """Its callbacks are signed: with a new HMAC key, unless `signing_keys` says otherwise.
+    def create(
+        self, account: Account, *, enabled: bool = True, dialect: str | None = None, **fields: Unpack[WebhookFields]
+    ) -> Webhook:
+        """`dialect` is the vendor's management API that it is made through. Its callbacks are signed with a new HMAC
+        key, unless `signing_keys` says otherwise.
 
         Raises InvalidWebhook naming the field, or NameTaken. Nothing is written then.
         """
         for required in ("url", "event_types"):
             if required not in fields:
                 raise InvalidWebhook(required, "is required")
-        webhook = Webhook(id=new_id(), account_id=account.id, enabled=enabled, contract={}, event_types=[])
+        webhook = Webhook(
+            id=new_id(),
+            account_id=account.id,
+            dialect=dialect,
+            dialect_fields={},
+            enabled=enabled,
+            contract={},
+            event_types=[],
+        )
         self._apply(webhook, {"contract": {}, "signing_keys": [generate_signing_key()], **fields})
         self._session.add(webhook)
         self._flush()
@@ -79,11 +91,23 @@ class Webhooks:
             raise NotFound("webhook", identifier)
         return webhook
 
-    def list(self, account: Account) -> Sequence[Webhook]:
-        """The account's webhooks, oldest first, deleted ones left out."""
-        return self._session.scalars(
-            select(Webhook).where(Webhook.account_id == account.id, Webhook.deleted_at.is_(None)).order_by(Webhook.id)
-        ).all()
+    def get_of(self, dialect: str, account: Account, identifier: UUID | int) -> Webhook:
+        """One that was made through this dialect, by its id or its number. Raises NotFound."""
+        column = Webhook.number if isinstance(identifier, int) else Webhook.id
+        wanted = column == identifier, Webhook.dialect == dialect, *_standing(account)
+        webhook = self._session.scalar(select(Webhook).where(*wanted))
+        if webhook is None:
+            raise NotFound("webhook", identifier)
+        return webhook
+
+    def list(self, account: Account, *, dialect: str | None = None, app: str | None = None) -> Sequence[Webhook]:
+        """The account's webhooks, oldest first, deleted ones left out; of one dialect or app, or all."""
+        wanted = list(_standing(account))
+        if dialect is not None:
+            wanted.append(Webhook.dialect == dialect)
+        if app is not None:
+            wanted.append(Webhook.app == app)
+        return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id)).all()
 
     def update(self, webhook: Webhook, **fields: Unpack[WebhookFields]) -> Webhook:
         """Changes what is given. Deliveries that wait use the webhook as it is at their next attempt. A new URL or
@@ -152,7 +176,8 @@ class Webhooks:
             webhook.url_ciphertext = self._vault.encrypt(url)
             webhook.url_digest = url_digest(self._vault.digest_key(self._session.connection()), url)
         if "event_types" in fields:
-            webhook.event_types = _check_event_types(fields["event_types"])
+            # A dialect can have webhooks that only exist.
+            webhook.event_types = _check_event_types(fields["event_types"], least=0 if webhook.dialect else 1)
         if "name" in fields:
             webhook.name = _check_text("name", fields["name"])
         if "app" in fields:
@@ -164,6 +189,8 @@ class Webhooks:
             webhook.contract = write_contract(contract)
             webhook.retry_span = SCHEDULES[contract.schedule].span
             webhook.batch_size, webhook.rate_limit = contract.batch_size, contract.rate_limit
+        if "dialect_fields" in fields:
+            webhook.dialect_fields = fields["dialect_fields"]
         if "contract" in fields or any(name in fields for name in _SECRETS):
             secrets = _changed_secrets(self.secrets(webhook), fields, contract_of(webhook))
             webhook.secrets_ciphertext = self._vault.encrypt_document(write_secrets(secrets))
@@ -196,6 +223,10 @@ class Webhooks:
             raise NameTaken("the account has a webhook of this name already") from None
 
 
+def _standing(account: Account) -> tuple[ColumnElement[bool], ...]:
+    return Webhook.account_id == account.id, Webhook.deleted_at.is_(None)
+
+
 def contract_of(webhook: Webhook) -> DeliveryContract:
     """Its contract with every default filled in."""
     return read_contract(webhook.contract)
@@ -208,9 +239,9 @@ def open_vault(connection: Connection, settings: Settings) -> Vault:
     return vault
 
 
-def _check_event_types(names: Sequence[str]) -> list[str]:
-    if isinstance(names, str) or not 1 <= len(names) <= MAX_EVENT_TYPES:
-        raise InvalidWebhook("event_types", f"must be a list of 1 to {MAX_EVENT_TYPES} event types or prefixes")
+def _check_event_types(names: Sequence[str], *, least: int) -> list[str]:
+    if isinstance(names, str) or not least <= len(names) <= MAX_EVENT_TYPES:
+        raise InvalidWebhook("event_types", f"must be a list of {least} to {MAX_EVENT_TYPES} event types or prefixes")
     for name in names:
         if name != ALL and not is_event_type(name):
             raise InvalidWebhook("event_types", f"{RULE}, or `{ALL}` for all; a prefix takes all below it")

@@ -1,8 +1,9 @@
-"""Who is calling: the API key of a request, as Bearer token or as HTTP Basic (id and secret)."""
+"""Who is calling: an API key, as Bearer token or as HTTP Basic (id and secret), or a token that stands for one."""
 
 import base64
 import binascii
 from collections.abc import Callable
+from functools import cache
 from http import HTTPStatus
 from typing import Annotated
 
@@ -10,12 +11,14 @@ from fastapi import Depends, Request, Security
 from fastapi.openapi.models import HTTPBase
 from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import Caller, Scope, authenticate
+from dispatcher.access_tokens import TokenMint
+from dispatcher.accounts import Caller, Scope, authenticate, caller_of_key
 from dispatcher.api.problems import Problem, unauthorized
 from dispatcher.db.session import engine_for
+from dispatcher.encryption import Vault
 from dispatcher.settings import load_settings
 
 
@@ -41,17 +44,47 @@ def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
     return check
 
 
+def caller_of(authorization: str | None) -> Caller | None:
+    """Whom an `Authorization` header speaks for: a key as Bearer or Basic, or an access token; None where nobody."""
+    token = _token(authorization)
+    return _caller_of_token(token) if token is not None else None
+
+
+def caller_of_session(session: str) -> Caller | None:
+    """Whom a session speaks for."""
+    return _caller_of_token(session) if ":" in session else None
+
+
+@cache
+def token_mint() -> TokenMint:
+    """Makes and reads the installation's tokens. Raises ConfigurationError where the encryption keys do not fit."""
+    settings = load_settings()
+    with _engine().begin() as connection:
+        vault = Vault(settings.encryption_keys.get_secret_value())
+        return TokenMint(vault.digest_key(connection))
+
+
+def _caller_of_token(token: str) -> Caller | None:
+    with Session(_engine()) as session, session.begin():
+        now = session.scalars(select(func.now())).one()
+        if not token.startswith("at.") and ":" not in token:
+            return authenticate(session, token, now)
+        standing = token_mint().read(token)
+        if standing is None or (standing.until is not None and standing.until <= now):
+            return None
+        return caller_of_key(session, standing.key_id, now)
+
+
+def _engine() -> Engine:
+    return engine_for(load_settings().database_url.get_secret_value())
+
+
 def _caller(
     request: Request,
-    _bearer: Annotated[None, Security(_Described("bearer", "An API key's token."))],
+    _bearer: Annotated[None, Security(_Described("bearer", "An API key's token, or an access token."))],
     _basic: Annotated[None, Security(_Described("basic", "An API key's id and secret: the token's two parts."))],
 ) -> Caller:
-    token = _token(request.headers.get("authorization"))
-    if token is None:
-        raise unauthorized()
-    engine = engine_for(load_settings().database_url.get_secret_value())
-    with Session(engine) as session, session.begin():
-        caller = authenticate(session, token, session.scalars(select(func.now())).one())
+    caller = caller_of(request.headers.get("authorization"))
     if caller is None:
         raise unauthorized()
     return caller

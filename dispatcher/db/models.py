@@ -118,6 +118,8 @@ class Webhook(Base):
     account_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.accounts.id"))
     app: Mapped[str | None]
     name: Mapped[str | None]
+    dialect: Mapped[str | None]  # the vendor's management API that it was made through; None: our own
+    dialect_fields: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))  # what only that one has
     url_masked: Mapped[str]
     url_ciphertext: Mapped[bytes | None]  # None once deleted
     url_digest: Mapped[bytes | None]
