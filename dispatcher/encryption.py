@@ -15,6 +15,13 @@ from dispatcher.errors import ConfigurationError, WrongEncryptionKey
 _HOW_TO_MAKE_ONE = "make one with `dispatcher secrets generate-key` and keep it: what it encrypts needs it"
 
 
+_DIGEST_KEY = text("SELECT digest_key FROM dispatcher.installation")
+# Of two that make one at once, the first to commit has made it for both.
+_MAKE_DIGEST_KEY = text(
+    "UPDATE dispatcher.installation SET digest_key = coalesce(digest_key, :key) RETURNING digest_key"
+)
+
+
 class Vault:
     """Encrypts and opens what must not lie in the database in clear.
 
@@ -58,10 +65,9 @@ class Vault:
         Opening it also shows that these keys are the ones the database is encrypted with: raises WrongEncryptionKey
         otherwise, so that a wrong key is seen at start and not at the first delivery.
         """
-        stored = connection.scalar(text("SELECT digest_key FROM dispatcher.installation FOR UPDATE"))
+        stored = connection.scalar(_DIGEST_KEY)
         if stored is None:
-            stored = self.encrypt(secrets.token_urlsafe(32))
-            connection.execute(text("UPDATE dispatcher.installation SET digest_key = :key"), {"key": stored})
+            stored = connection.scalar(_MAKE_DIGEST_KEY, {"key": self.encrypt(secrets.token_urlsafe(32))})
         return self.decrypt(stored).encode()
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from dispatcher.accounts import create_account
-from dispatcher.cli.connection import transaction
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.keys import list_accounts
+from dispatcher.transactions import transaction
 
 app = typer.Typer(help="Accounts: who owns webhooks and events.", no_args_is_help=True)
 

@@ -7,7 +7,6 @@ import typer
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import find_account
-from dispatcher.cli.connection import transaction
 from dispatcher.cli.events import event_document, print_delivery_table
 from dispatcher.cli.output import AsJson, print_fields, print_json, print_line, print_section, print_text
 from dispatcher.db.models import Account
@@ -18,6 +17,7 @@ from dispatcher.owners import owner_of_delivery, owner_of_event, owner_of_webhoo
 from dispatcher.records import AttemptRecord, DeliveryLine
 from dispatcher.settings import load_settings
 from dispatcher.states import Reason, State
+from dispatcher.transactions import transaction
 from dispatcher.wake import waker_for
 
 app = typer.Typer(help="Deliveries: one event owed to one webhook.", no_args_is_help=True)

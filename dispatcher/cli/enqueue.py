@@ -8,7 +8,6 @@ from typing import Annotated, BinaryIO
 import typer
 
 from dispatcher.accounts import find_account
-from dispatcher.cli.connection import transaction
 from dispatcher.cli.ndjson import Recipe, read_lines
 from dispatcher.cli.output import AsJson, console, print_json, print_line
 from dispatcher.cli.progress import Counting
@@ -16,6 +15,7 @@ from dispatcher.enqueue import enqueue_many
 from dispatcher.errors import DispatcherError, InvalidEvent
 from dispatcher.events import Accepted, Event, Refused
 from dispatcher.matching import RULE, is_event_type
+from dispatcher.transactions import transaction
 
 
 def register(app: typer.Typer) -> None:

@@ -8,7 +8,6 @@ from uuid import UUID
 import typer
 
 from dispatcher.accounts import find_account
-from dispatcher.cli.connection import transaction
 from dispatcher.cli.output import (
     AsJson,
     print_fields,
@@ -21,6 +20,7 @@ from dispatcher.cli.output import (
 from dispatcher.history import PAGE, get_event, list_events
 from dispatcher.owners import owner_of_event
 from dispatcher.records import DeliveryLine, EventLine
+from dispatcher.transactions import transaction
 
 app = typer.Typer(help="Events: what was enqueued, and to how many webhooks it was owed.", no_args_is_help=True)
 

@@ -7,10 +7,10 @@ from uuid import UUID
 import typer
 
 from dispatcher.accounts import Scope, create_key, find_account
-from dispatcher.cli.connection import transaction
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.db.models import ApiKey
 from dispatcher.keys import list_keys, revoke_key
+from dispatcher.transactions import transaction
 
 app = typer.Typer(help="API keys: what programs show to use the HTTP API.", no_args_is_help=True)
 

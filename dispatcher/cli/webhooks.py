@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts import find_account
 from dispatcher.cli import secret_options as secret
 from dispatcher.cli import webhook_options as given
-from dispatcher.cli.connection import transaction, webhooks_in
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.cli.webhook_output import gate_state, print_webhook, webhook_document
 from dispatcher.db.models import Account, Webhook
 from dispatcher.keys import list_accounts
 from dispatcher.owners import owner_of_webhook
 from dispatcher.signing_keys import KeyKind
+from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhooks import WebhookFields, Webhooks
 
 app = typer.Typer(help="Webhooks: registered receivers.", no_args_is_help=True)

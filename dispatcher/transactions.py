@@ -1,4 +1,4 @@
-"""The database as commands use it: one transaction, committed when the block ends well."""
+"""The database as commands and the API use it: one transaction, committed when the block ends well."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
