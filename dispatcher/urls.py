@@ -4,12 +4,14 @@ import re
 from ipaddress import IPv6Address
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
+from dispatcher.addresses import is_address, is_name
 from dispatcher.errors import InvalidWebhook
 
 MAX_URL = 2048
 MASK = "***"
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+_BRACKETED = re.compile(r"\[[^\[\]]+\](:[0-9]*)?")
 _TOKEN_LIKE = re.compile(r"(?=.*\d)[A-Za-z0-9_~+=.-]{12,}|[A-Za-z0-9_~+=-]{24,}")
 _KEPT_IN_PATH = "/:@!$&'()*+,;=-._~%"
 _KEPT_IN_QUERY = _KEPT_IN_PATH + "?[]"
@@ -18,7 +20,8 @@ _KEPT_IN_QUERY = _KEPT_IN_PATH + "?[]"
 def normalise_url(url: str) -> str:
     """The URL in ASCII, ready to send: host in lower-case punycode, other characters percent-encoded.
 
-    Raises InvalidWebhook (field `url`) for what is no plain http or https URL. The text never repeats the URL.
+    Raises InvalidWebhook (field `url`) for what is no plain http or https URL, or has a host in a spelling that one
+    program takes for a name and another for an address. The text never repeats the URL.
     """
     if not isinstance(url, str) or not 1 <= len(url) <= MAX_URL:
         raise InvalidWebhook("url", f"must have 1 to {MAX_URL} characters")
@@ -27,6 +30,8 @@ def normalise_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
+        if "[" in parts.netloc and not _BRACKETED.fullmatch(parts.netloc.rpartition("@")[2]):
+            raise ValueError  # `urlsplit` reads over what stands beside the brackets
     except ValueError:
         raise InvalidWebhook("url", "is not a URL: host or port cannot be read") from None
     scheme = parts.scheme.lower()
@@ -40,7 +45,7 @@ def normalise_url(url: str) -> str:
         path, query = quote(parts.path, safe=_KEPT_IN_PATH), quote(parts.query, safe=_KEPT_IN_QUERY)
     except UnicodeEncodeError:
         raise InvalidWebhook("url", "holds a lone surrogate") from None
-    netloc = _ascii_host(parts.hostname) + (f":{port}" if port else "")
+    netloc = _ascii_host(parts.hostname, bracketed="[" in parts.netloc) + (f":{port}" if port else "")
     return urlunsplit((scheme, netloc, path or "/", query, ""))
 
 
@@ -53,21 +58,32 @@ def mask_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
 
 
-def _ascii_host(host: str | None) -> str:
+def _ascii_host(host: str | None, *, bracketed: bool) -> str:
     if not host:
         raise InvalidWebhook("url", "must have a host")
-    if ":" in host:
-        try:
-            address = IPv6Address(host)
-        except ValueError:
-            address = None
-        if address is None or address.scope_id is not None:
+    if bracketed:
+        address = _ipv6(host)
+        if address is None:
             raise InvalidWebhook("url", "has a host in brackets that is no plain IPv6 address")
         return f"[{address}]"
-    try:
-        encoded = host.encode("idna").decode().lower()
-    except UnicodeError:
-        raise InvalidWebhook("url", "has a host name that does not exist in DNS's form") from None
-    if not re.fullmatch(r"[a-z0-9._-]{1,253}", encoded):
-        raise InvalidWebhook("url", "has a host name that does not exist in DNS's form")
+    encoded = host.lower() if host.isascii() else _punycode(host)
+    if encoded is None or not (is_name(encoded) or (host.isascii() and is_address(encoded))):
+        raise InvalidWebhook("url", "has a host that is neither a name of DNS nor an IP address in its usual form")
     return encoded
+
+
+def _ipv6(text: str) -> IPv6Address | None:
+    try:
+        address = IPv6Address(text)
+    except ValueError:
+        return None
+    return address if address.scope_id is None else None
+
+
+def _punycode(host: str) -> str | None:
+    import idna  # noqa: PLC0415 - workers, which take no URLs in, have no memory for its tables
+
+    try:
+        return idna.encode(host, uts46=True, std3_rules=True).decode()
+    except UnicodeError:
+        return None
