@@ -13,17 +13,16 @@ def no_curl() -> str | None:
     return None if importlib.util.find_spec("pycurl") else "pycurl is not installed"
 
 
-def switched_on(database: Engine) -> dict[str, str]:
+def switched_on(database: Engine, settings: Settings) -> dict[str, str]:
     """What of a delivery's costs is part of the figures, by what a run has just recorded."""
     with database.connect() as connection:
         request = connection.execute(text("SELECT * FROM dispatcher.requests ORDER BY id DESC LIMIT 1")).first()
     if request is None:
         return {}
     signed = "signature" in request.headers_masked.lower()
-    guarded = importlib.util.find_spec("dispatcher.addresses") is not None
     return {
         "signing": "on" if signed else "not in the callbacks of this version",
-        "address check": "on" if guarded else "not in this version",
+        "address check": "off" if settings.unsafe_allow_any_address else "on",
         "captured answers": f"on, up to {record.KEPT_BODY} bytes" if request.answer_headers else "none recorded",
         "logs": f"level {Settings.model_fields['log_level'].default}, to a file",
     }

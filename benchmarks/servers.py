@@ -17,6 +17,7 @@ from benchmarks.receivers import Instant, Receiver, instant_receiver, own_receiv
 from dispatcher.db.migrate import upgrade
 from dispatcher.db.models import Base
 from dispatcher.embedded.data_dir import new_password
+from dispatcher.embedded.ports import LOOPBACK
 from dispatcher.embedded.postgres import EmbeddedPostgres
 from dispatcher.embedded.spawn import inherited
 from dispatcher.embedded.valkey import EmbeddedValkey
@@ -62,6 +63,7 @@ class Servers:
             "BROKER_URL": self.valkey.url,
             "DISPATCHER_ENCRYPTION_KEYS": self.settings.encryption_keys.get_secret_value(),
             "DISPATCHER_DATA_DIR": str(self.folder / "none"),
+            "DISPATCHER_ALLOWED_NETWORKS": self.settings.allowed_networks,
             "PYTHONPATH": str(ROOT),  # what is measured is this checkout
         }
         return inherited(variables)
@@ -116,7 +118,12 @@ def running_servers() -> Iterator[Servers]:
         receiver = stack.enter_context(own_receiver(folder, MESSAGE_BYTES))
         instant = stack.enter_context(instant_receiver(folder, receiver))
         keys = Fernet.generate_key().decode()
-        settings = Settings(database_url=postgres.url, broker_url=valkey.url, encryption_keys=keys)
+        settings = Settings(
+            database_url=postgres.url,
+            broker_url=valkey.url,
+            encryption_keys=keys,
+            allowed_networks=LOOPBACK,  # where the receivers are: the address guard stays on
+        )
         stack.enter_context(settings_in_use(settings))
         database = _migrated(postgres.url)
         stack.callback(database.dispose)

@@ -44,7 +44,7 @@ def make_fleet(servers: Servers, urls: Sequence[str], **contract: Any) -> Fleet:
     engine = create_engine(servers.url)
     with Session(engine, expire_on_commit=False) as session, session.begin():
         account = create_account(session, name)
-        webhooks = Webhooks(session, open_vault(session.connection(), servers.settings))
+        webhooks = Webhooks(session, open_vault(session.connection(), servers.settings), servers.settings.addresses)
         ids = tuple(
             webhooks.create(account, url=url, event_types=[f"bench.w{number}"], contract=contract).id
             for number, url in enumerate(urls)

@@ -122,7 +122,8 @@ class DeliveryContract(BaseModel):
     is how many messages one request may carry, `retry_alone` sends those of a batch that failed one by one,
     `rate_limit` is in messages a second, `gate` holds deliveries back behind single probes while the receiver keeps
     failing. `body_signature` and `nonce_signature` are beside the signatures of the webhook's signing keys, each with
-    a secret of its own.
+    a secret of its own. `https_only` refuses plain http. `client_certificate` is a place kept for the
+    certificate that a receiver may ask for: nothing can be set there yet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -141,6 +142,8 @@ class DeliveryContract(BaseModel):
     gate: bool = True
     body_signature: BodySignature | None = None
     nonce_signature: NonceSignature | None = None
+    https_only: bool = False
+    client_certificate: None = None
 
     @field_validator("schedule")
     @classmethod

@@ -2,18 +2,25 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from dispatcher.addresses import AddressPolicy, read_hosts, read_networks, read_ports
 from dispatcher.errors import ConfigurationError
 
 CONNECTION_FILE = "engine.env"
+
+_LISTS: dict[str, Callable[[str], object]] = {
+    "allowed_networks": read_networks,
+    "allowed_hosts": read_hosts,
+    "allowed_ports": read_ports,
+}
 
 
 class Settings(BaseSettings):
@@ -90,6 +97,38 @@ class Settings(BaseSettings):
     ca_bundle: Annotated[
         Path | None, Field(description="PEM file of certificate authorities to trust; default: the system's")
     ] = None
+    tls_minimum: Annotated[
+        Literal["1.2", "1.3"], Field(description="The oldest version of TLS that receivers may speak")
+    ] = "1.2"
+    https_only: Annotated[bool, Field(description="Call no receiver over plain http")] = False
+    allowed_networks: Annotated[
+        str,
+        Field(
+            description="Networks that callbacks may go to though their addresses are not public, comma-separated, "
+            "e.g. 10.1.2.0/24, fd12:3456::/32. A cloud's metadata address must stand there by itself"
+        ),
+    ] = ""
+    allowed_hosts: Annotated[
+        str,
+        Field(
+            description="Host names that may lead to addresses that are not public, comma-separated; each stands for "
+            "the names below it, too, e.g. hooks.internal.example"
+        ),
+    ] = ""
+    allowed_ports: Annotated[
+        str,
+        Field(
+            description="Ports that callbacks may go to though they are below 1024 or a well-known service's, "
+            "comma-separated"
+        ),
+    ] = ""
+    unsafe_allow_any_address: Annotated[
+        bool,
+        Field(
+            description="For development only: callbacks may go to any address and port, this machine and its network "
+            "included. Every process warns of it at its start"
+        ),
+    ] = False
     idempotency_hours: Annotated[
         float, Field(gt=0, description="How long an idempotency key is remembered at least")
     ] = 7 * 24.0
@@ -129,6 +168,12 @@ class Settings(BaseSettings):
             raise ValueError("must be a PostgreSQL URL: postgresql://user:password@host/database")
         return SecretStr(f"postgresql+psycopg2://{rest}")
 
+    @field_validator("allowed_networks", "allowed_hosts", "allowed_ports")
+    @classmethod
+    def _readable_list(cls, text: str, info: ValidationInfo) -> str:
+        _LISTS[info.field_name or ""](text)
+        return text
+
     @field_validator("ca_bundle", "flower_db", "max_in_flight", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
@@ -140,6 +185,17 @@ class Settings(BaseSettings):
         if url.get_secret_value().partition("://")[0] not in {"redis", "rediss"}:
             raise ValueError("must be a Redis-protocol URL: redis://:password@host:6379/0")
         return url
+
+    @property
+    def addresses(self) -> AddressPolicy:
+        """What the address guard lets through."""
+        return AddressPolicy(
+            networks=read_networks(self.allowed_networks),
+            hosts=read_hosts(self.allowed_hosts),
+            ports=read_ports(self.allowed_ports),
+            https_only=self.https_only,
+            any_address=self.unsafe_allow_any_address,
+        )
 
 
 def environment_name(field: str) -> str:

@@ -52,6 +52,8 @@ def _text(default: Any) -> str:
             return ""
         case SecretStr():
             return default.get_secret_value()
+        case bool():
+            return str(default).lower()
         case float():
             return f"{default:g}"
         case str() | int() | Path():

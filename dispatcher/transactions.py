@@ -20,4 +20,5 @@ def transaction() -> Iterator[Session]:
 
 def webhooks_in(session: Session) -> Webhooks:
     """The installation's webhooks. Raises ConfigurationError where the encryption keys do not fit."""
-    return Webhooks(session, open_vault(session.connection(), load_settings()))
+    settings = load_settings()
+    return Webhooks(session, open_vault(session.connection(), settings), settings.addresses)

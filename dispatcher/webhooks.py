@@ -6,6 +6,7 @@ from datetime import timedelta
 from email.errors import MessageError
 from email.headerregistry import Address
 from typing import Any, TypedDict, Unpack
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select
@@ -13,7 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dispatcher.authorization import MAX_SECRET, Authorization, check_authorization, check_headers
+from dispatcher.addresses import AddressPolicy
+from dispatcher.authorization import MAX_SECRET, Authorization, ClientCredentials, check_authorization, check_headers
 from dispatcher.contracts import NONCE_HEADERS, DeliveryContract, read_contract, write_contract
 from dispatcher.db.models import Account, Gate, Rate, Subscription, Webhook
 from dispatcher.encryption import Vault, url_digest
@@ -52,9 +54,10 @@ _SECRETS = ("authorization", "headers", "signing_keys", "body_secret", "nonce_se
 class Webhooks:
     """The webhooks of an installation, in one transaction."""
 
-    def __init__(self, session: Session, vault: Vault) -> None:
+    def __init__(self, session: Session, vault: Vault, addresses: AddressPolicy) -> None:
         self._session = session
         self._vault = vault
+        self._addresses = addresses
 
     def create(
         self, account: Account, *, enabled: bool = True, dialect: str | None = None, **fields: Unpack[WebhookFields]
@@ -172,6 +175,7 @@ class Webhooks:
     def _apply(self, webhook: Webhook, fields: WebhookFields) -> None:
         if "url" in fields:
             url = normalise_url(fields["url"])
+            self._check_origin("url", url)
             webhook.url_masked = mask_url(url)
             webhook.url_ciphertext = self._vault.encrypt(url)
             webhook.url_digest = url_digest(self._vault.digest_key(self._session.connection()), url)
@@ -189,11 +193,22 @@ class Webhooks:
             webhook.contract = write_contract(contract)
             webhook.retry_span = SCHEDULES[contract.schedule].span
             webhook.batch_size, webhook.rate_limit = contract.batch_size, contract.rate_limit
+        if "url" in fields or "contract" in fields:
+            _check_scheme(webhook)
         if "dialect_fields" in fields:
             webhook.dialect_fields = fields["dialect_fields"]
         if "contract" in fields or any(name in fields for name in _SECRETS):
             secrets = _changed_secrets(self.secrets(webhook), fields, contract_of(webhook))
+            if isinstance(secrets.authorization, ClientCredentials):
+                self._check_origin("client_credentials.endpoint", secrets.authorization.endpoint)
             webhook.secrets_ciphertext = self._vault.encrypt_document(write_secrets(secrets))
+
+    def _check_origin(self, field: str, url: str) -> None:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        reason = self._addresses.refused_origin(parts.scheme, parts.hostname or "", port)
+        if reason is not None:
+            raise InvalidWebhook(field, f"may not be called: {reason}")
 
     def _subscribe(self, webhook: Webhook) -> None:
         self._session.add_all(
@@ -237,6 +252,11 @@ def open_vault(connection: Connection, settings: Settings) -> Vault:
     vault = Vault(settings.encryption_keys.get_secret_value())
     vault.digest_key(connection)
     return vault
+
+
+def _check_scheme(webhook: Webhook) -> None:
+    if contract_of(webhook).https_only and not webhook.url_masked.startswith("https:"):
+        raise InvalidWebhook("url", "must begin with https://, for the contract says https_only")
 
 
 def _check_event_types(names: Sequence[str], *, least: int) -> list[str]:

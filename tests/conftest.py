@@ -17,6 +17,7 @@ from dispatcher.db.session import engine_for
 from dispatcher.embedded.postgres import EmbeddedPostgres
 from dispatcher.embedded.valkey import EmbeddedValkey
 from dispatcher.settings import Settings, load_settings
+from tests.allowed import LOOPBACK_VARIABLES
 from tests.receiver import Receiver
 
 # Hundreds of connections with both of their ends in this process need more than the usual 1,024 (macOS: 256).
@@ -60,6 +61,7 @@ def environment(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         "BROKER_URL": servers.broker_url,
         "DISPATCHER_ENCRYPTION_KEYS": ENCRYPTION_KEY,
         "DISPATCHER_DATA_DIR": str(tmp_path / "no-engine-here"),
+        **LOOPBACK_VARIABLES,
     }
     for name in [name for name in os.environ if name.startswith("DISPATCHER_")]:
         monkeypatch.delenv(name)

@@ -39,14 +39,14 @@ def make_webhook(
     """A webhook of an account (made if need be) that takes all events unless told otherwise."""
     make_account(database, account)
     with Session(database, expire_on_commit=False) as session, session.begin():
-        webhooks = Webhooks(session, open_vault(session.connection(), settings))
+        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
         return webhooks.create(find_account(session, account), enabled=enabled, **{"event_types": ["*"], **fields})
 
 
 def change_webhook(database: Engine, settings: Settings, webhook: Webhook, change: str, **arguments: Any) -> None:
     """Calls `enable`, `disable`, `update` or `delete` for a webhook, in a transaction of its own."""
     with Session(database) as session, session.begin():
-        webhooks = Webhooks(session, open_vault(session.connection(), settings))
+        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
         getattr(webhooks, change)(session.get_one(Webhook, webhook.id), **arguments)
 
 

@@ -7,6 +7,7 @@ import structlog
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
+from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.db.version import check_migrated
 from dispatcher.errors import ConfigurationError
 from dispatcher.logs import configure_logs
@@ -83,6 +84,8 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
     @signals.worker_ready.connect(weak=False)
     def sweep_at_start(**_: object) -> None:
         log.info("worker ready", transport=transport_name(settings))
+        if settings.unsafe_allow_any_address:
+            log.warning(ANY_ADDRESS)
         app.send_task(SWEEP, queue=QUEUES[SWEEP], expires=60)
 
     @signals.worker_shutting_down.connect(weak=False)

@@ -108,6 +108,7 @@ def what_to_do(fingerprint: str) -> str:
 
 _ADVICE = {
     "dns": "Please check the host name in the webhook's URL and its DNS records.",
+    "address_refused": "Please register a URL whose host name leads to public addresses only, with a usual port.",
     "tls": "Please check that the certificate is valid for this host name, not expired, and sent with its chain.",
     "timeout": "Please answer at once and work on the message afterwards; slow work belongs behind the answer.",
     "http_401": "Please check the credentials that the webhook is registered with.",
@@ -126,7 +127,9 @@ def _failure(kind: FailureKind) -> str:  # noqa: PLR0911 - a table
         case FailureKind.CONNECTION_REFUSED:
             return "Your server refused the connection: nothing is listening at this address and port."
         case FailureKind.UNREACHABLE:
-            return "Your server could not be reached: there is no route to its address, or it may not be called."
+            return "Your server could not be reached: there is no route to its address."
+        case FailureKind.ADDRESS_REFUSED:
+            return "Your server was not called: callbacks may not go to its address, port or scheme."
         case FailureKind.CONNECT_TIMEOUT:
             return "Your server did not accept the connection in time."
         case FailureKind.NOT_SENT:  # counts as no attempt, so no mail tells of it

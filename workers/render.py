@@ -63,6 +63,7 @@ def render(claims: Sequence[Claim], target: Target, request_id: str, *, now: flo
         body=body,
         connect_timeout=max(CONNECT_SECONDS * scale, LEAST_CONNECT_SECONDS),
         timeout=max(contract.timeout_seconds * scale, min(contract.timeout_seconds, LEAST_SECONDS)),
+        https_only=contract.https_only,
     )
 
 

@@ -13,7 +13,8 @@ class FailureKind(StrEnum):
 
     DNS = "dns"  # the host name was not resolved, or not in the time to connect
     CONNECTION_REFUSED = "connection_refused"  # nothing listens there
-    UNREACHABLE = "unreachable"  # no way to the address, or no address that may be used
+    ADDRESS_REFUSED = "address_refused"  # by the address guard: no address, or not this scheme, host or port
+    UNREACHABLE = "unreachable"  # no way to the address
     CONNECT_TIMEOUT = "connect_timeout"  # no connection, TLS included, within the time to connect
     TLS = "tls"  # certificate not trusted, wrong name, expired; or no TLS spoken there
     TIMEOUT = "timeout"  # connected, but no complete answer within the deadline
@@ -29,7 +30,8 @@ class Request(NamedTuple):
     `url` is absolute, http or https, ASCII, without user name and password. The transport adds `Host` and
     `Content-Length`, nothing else. `connect_timeout` (look-up, connection and TLS) and `timeout` (the whole answer,
     connecting included) are seconds. Both begin anew for a name that had to wait for its turn to be looked up, which
-    it does for no longer than `connect_timeout`: that wait is the transport's doing, not the receiver's.
+    it does for no longer than `connect_timeout`: that wait is the transport's doing, not the receiver's. With
+    `https_only` plain http is refused.
     """
 
     id: str  # a UUID
@@ -39,6 +41,7 @@ class Request(NamedTuple):
     body: bytes | None
     connect_timeout: float
     timeout: float
+    https_only: bool = False
 
 
 class Reply(NamedTuple):

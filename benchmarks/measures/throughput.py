@@ -109,7 +109,7 @@ def engine(
     delivered = _delivered(servers, fleet) - before
     if delivered != count:
         raise RuntimeError(f"{delivered} of {count} were delivered")
-    bench.facts.update(product.switched_on(servers.database))
+    bench.facts.update(product.switched_on(servers.database, servers.settings))
     time.sleep(LOOPS_END)
     return sample
 

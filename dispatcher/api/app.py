@@ -3,21 +3,28 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import structlog
 from fastapi import FastAPI
 
 from dispatcher import __version__
+from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.api import events, health, problems
 from dispatcher.api.requests import RequestIds
 from dispatcher.errors import ConfigurationError
 from dispatcher.logs import configure_logs
 from dispatcher.settings import load_settings
 
+log = structlog.get_logger("dispatcher.api")
+
 
 @asynccontextmanager
 async def _with_our_logs(_: FastAPI) -> AsyncIterator[None]:
     # Settings that are missing or wrong are told by /readyz; they must not keep /healthz from answering.
     with suppress(ConfigurationError):
-        configure_logs(load_settings())
+        settings = load_settings()
+        configure_logs(settings)
+        if settings.unsafe_allow_any_address:
+            log.warning(ANY_ADDRESS)
     yield
 
 

@@ -61,6 +61,11 @@ Gate = Annotated[
     ),
 ]
 
+HttpsOnly = Annotated[
+    bool | None,
+    typer.Option("--https-only/--any-scheme", help="Whether plain http is refused. Default: any scheme."),
+]
+
 _FLAGS = {"honour-retry-after": "honour_retry_after", "disable": "disable_webhook"}
 
 
@@ -96,6 +101,7 @@ def contract_members(
     gate: bool | None,
     body_signature: str | None,
     nonce_signature: str | None,
+    https_only: bool | None,
 ) -> dict[str, Any]:
     """The members of the contract document that were given."""
     given = {
@@ -112,6 +118,7 @@ def contract_members(
         "gate": gate,
         "body_signature": read_body_signature(body_signature) if body_signature is not None else None,
         "nonce_signature": {"header": nonce_signature} if nonce_signature is not None else None,
+        "https_only": https_only,
     }
     return {name: value for name, value in given.items() if value is not None}
 

@@ -70,6 +70,7 @@ def create(
     retry_alone: given.RetryAlone = None,
     rate_limit: given.RateLimit = None,
     gate: given.Gate = None,
+    https_only: given.HttpsOnly = None,
     disabled: Annotated[bool, typer.Option("--disabled", help="Register it, but deliver nothing yet.")] = False,
     json: AsJson = False,
 ) -> None:
@@ -94,6 +95,7 @@ def create(
             gate=gate,
             body_signature=body_signature,
             nonce_signature=nonce_signature,
+            https_only=https_only,
         ),
         "headers": secret.read_headers(headers_from) if headers_from is not None else {},
     }
@@ -205,6 +207,7 @@ def update(
     retry_alone: given.RetryAlone = None,
     rate_limit: given.RateLimit = None,
     gate: given.Gate = None,
+    https_only: given.HttpsOnly = None,
     clear: Annotated[
         list[given.Clearable] | None, typer.Option(help="Take this away; several times for several.")
     ] = None,
@@ -244,6 +247,7 @@ def update(
         gate=gate,
         body_signature=body_signature,
         nonce_signature=nonce_signature,
+        https_only=https_only,
     )
     for field, value in changed.items():
         if value is not None:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts import create_account
 from dispatcher.db.session import engine_for
 from dispatcher.embedded.demo_receivers import BEHAVIOURS, MailCatcher, Receiver
+from dispatcher.embedded.ports import LOOPBACK
 from dispatcher.embedded.processes import StopRequested
 from dispatcher.embedded.up import Plan, RunningEngine, running_engine
 from dispatcher.enqueue import enqueue_many
@@ -81,12 +82,13 @@ def run_demo(*, stay: bool = False) -> int:
     demand. `stay`: the engine then keeps running until Ctrl-C, to be looked at."""
     console = Console(highlight=False)
     console.print("[bold]Dispatcher demo[/]: PostgreSQL, Valkey, API, workers, beat and Flower, on temporary data.")
-    console.print(f"Time is scaled: a minute of the retry schedule takes {60 * TIME_SCALE:.0f} seconds here.\n")
+    console.print(f"Time is scaled: a minute of the retry schedule takes {60 * TIME_SCALE:.0f} seconds here.")
+    console.print(f"Its receivers are on {LOOPBACK}, the only address that is let through besides public ones.\n")
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile("w+", prefix="dispatcher-demo-"))
         receiver, mails = stack.enter_context(Receiver()), stack.enter_context(MailCatcher())
         try:
-            engine = stack.enter_context(running_engine(_plan(mails.port), stream=log))
+            engine = stack.enter_context(running_engine(_plan(receiver, mails), stream=log))
             status = _tell(console, engine, receiver, mails)
             if stay and status == 0:
                 console.print("\nThe engine keeps running for you to look at. Ctrl-C stops it.")
@@ -104,29 +106,26 @@ def run_demo(*, stay: bool = False) -> int:
         return status
 
 
-def _plan(smtp_port: int) -> Plan:
+def _plan(receiver: Receiver, mails: MailCatcher) -> Plan:
     return Plan(
         temporary=True,
         extra_env={
             "DISPATCHER_TIME_SCALE": str(TIME_SCALE),
             "DISPATCHER_LOG_FORMAT": "console",
             "DISPATCHER_SMTP_HOST": "127.0.0.1",
-            "DISPATCHER_SMTP_PORT": str(smtp_port),
+            "DISPATCHER_SMTP_PORT": str(mails.port),
             "DISPATCHER_SMTP_SECURITY": "none",
             "DISPATCHER_MAIL_FROM": "Webhooks <webhooks@demo.example>",
+            # The address guard stays on: only the demo's own receivers are let through.
+            "DISPATCHER_ALLOWED_NETWORKS": LOOPBACK,
+            "DISPATCHER_ALLOWED_PORTS": str(receiver.port),
+            "DISPATCHER_HTTPS_ONLY": "false",
         },
     )
 
 
 def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: MailCatcher) -> int:
-    settings = Settings.model_validate(
-        {
-            "database_url": engine.environment["DATABASE_URL"],
-            "broker_url": engine.environment["BROKER_URL"],
-            "encryption_keys": engine.environment["DISPATCHER_ENCRYPTION_KEYS"],
-            "time_scale": TIME_SCALE,
-        }
-    )
+    settings = engine.settings
     console.print(f"Flower is at {engine.flower_address}, the API at {engine.api_address}.\n")
     database = engine_for(settings.database_url.get_secret_value())
     with settings_in_use(settings):
@@ -150,7 +149,7 @@ def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: Ma
 def _register(database: Engine, settings: Settings, receiver: Receiver) -> None:
     with Session(database) as session, session.begin():
         account = create_account(session, "demo")
-        webhooks = Webhooks(session, open_vault(session.connection(), settings))
+        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
         for behaviour in BEHAVIOURS:
             webhooks.create(
                 account,

@@ -11,6 +11,8 @@ from typing import Any, Self
 
 from aiosmtpd.smtp import SMTP
 
+from dispatcher.embedded.ports import LOOPBACK
+
 BEHAVIOURS = {
     "acknowledges": "answers 204",
     "rejects": "answers 400",
@@ -34,11 +36,12 @@ class Receiver:
         self._seen: Counter[bytes] = Counter()
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._server = _Server((LOOPBACK, 0), self._handler())
+        self.port = self._server.server_port
 
     def url(self, behaviour: str) -> str:
         """Where a webhook that behaves so is called, with a secret in the query as customers do."""
-        return f"http://127.0.0.1:{self._server.server_port}/{behaviour}?secret=demo-{behaviour}"
+        return f"http://{LOOPBACK}:{self.port}/{behaviour}?secret=demo-{behaviour}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()

@@ -10,6 +10,7 @@ from typing import TextIO
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
+from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.embedded.data_dir import FLOWER_PASSWORD, KEYS, DataDirectory, new_password
 from dispatcher.embedded.errors import PortTaken
 from dispatcher.embedded.ports import LOOPBACK, is_free, preferred_port
@@ -18,7 +19,7 @@ from dispatcher.embedded.processes import Child, ProcessTree, StopRequested
 from dispatcher.embedded.readiness import answers, worker_answers
 from dispatcher.embedded.spawn import inherited
 from dispatcher.embedded.valkey import EmbeddedValkey
-from dispatcher.settings import default_data_dir
+from dispatcher.settings import Settings, default_data_dir, environment_name
 
 API_PORT = 8080
 FLOWER_PORT = 5555
@@ -49,6 +50,13 @@ class RunningEngine:
     api_address: str
     flower_address: str
 
+    @property
+    def settings(self) -> Settings:
+        """What its processes have read from their environment."""
+        variables = {name: environment_name(name) for name in Settings.model_fields}
+        given = {name: self.environment.get(variable) for name, variable in variables.items()}
+        return Settings.model_validate({name: value for name, value in given.items() if value is not None})
+
     def settings_for_clients(self) -> dict[str, str]:
         """The variables by which another program of the product talks to this engine."""
         return {name: self.environment[name] for name in ("DATABASE_URL", "BROKER_URL", KEYS, "DISPATCHER_DATA_DIR")}
@@ -59,6 +67,8 @@ def run_up(plan: Plan) -> None:
     kept = "Temporary data is removed."
     with contextlib.suppress(StopRequested), running_engine(plan) as engine:
         engine.tree.say(_welcome(engine, plan))
+        if engine.settings.unsafe_allow_any_address:
+            engine.tree.say(f"WARNING: {ANY_ADDRESS}.\n")
         if not plan.temporary:
             kept = f"Data is kept in {engine.directory.path}."
         engine.tree.run()

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
+from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.embedded.ports import free_port
 from tests.process_table import alive, all_command_lines, descendants, eventually, listening_addresses
 
@@ -60,11 +61,11 @@ def run_cli(*words: str, data_dir: Path) -> "subprocess.CompletedProcess[str]":
 
 
 @contextmanager
-def up(data_dir: Path, said: Path, *options: str) -> Iterator[Engine]:
+def up(data_dir: Path, said: Path, *options: str, **more: str) -> Iterator[Engine]:
     with said.open("wb") as output:
         process = subprocess.Popen(
             [*DISPATCHER, "up", "--concurrency", "1", *options],
-            env=environment(data_dir),
+            env={**environment(data_dir), **more},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -84,6 +85,15 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     directory = tmp_path_factory.mktemp("engine")
     with up(directory / "data", directory / "said") as running:
         yield running
+
+
+def test_an_engine_without_its_address_guard_warns_of_it_in_every_process(engine: Engine, tmp_path: Path) -> None:
+    switch = {"DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS": "true"}
+    with up(tmp_path / "data", tmp_path / "said", "--temporary", **switch) as unsafe:
+        assert eventually(lambda: f"WARNING: {ANY_ADDRESS}." in unsafe.said, within=10), unsafe.said
+        warned = {line.partition("|")[0].strip() for line in unsafe.said.splitlines() if ANY_ADDRESS in line}
+    assert {"api", "deliver", "upkeep"} <= warned, warned
+    assert ANY_ADDRESS not in engine.said
 
 
 def test_everything_listens_on_the_loopback_address_only(engine: Engine) -> None:

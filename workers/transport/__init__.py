@@ -1,7 +1,6 @@
 """The port through which requests leave: what the loop needs of a transport, and the bounds that all of them hold."""
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from workers.replies import Exchange, Request
 
@@ -10,8 +9,7 @@ HEAD_CAP = 64 * 1024  # bytes of an answer's status line and headers
 HEAD_LINES = 200  # lines of an answer's head
 INTERIM_ANSWERS = 50  # 1xx answers that are read over before the final one
 
-# Whether a connection may be made to a numeric address. It is asked at the moment of connecting, for each address.
-AddressGuard = Callable[[str], bool]
+TlsVersion = Literal["1.2", "1.3"]
 
 
 class Transport(Protocol):

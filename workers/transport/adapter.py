@@ -1,7 +1,6 @@
 """A transport adapter for `requests` over `http.client`: lean, bounded, with one deadline for the whole exchange."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from ssl import SSLError
 from typing import Any
 
@@ -16,7 +15,7 @@ from workers.transport.checks import Origin, split_url
 from workers.transport.connections import Connection, IdleConnections
 from workers.transport.deadlines import Deadlines
 from workers.transport.faults import NoAnswer
-from workers.transport.opening import Opener, OpenSocket
+from workers.transport.opening import Opener
 
 
 class BoundedResponse(requests.Response):
@@ -40,16 +39,9 @@ class DirectAdapter(BaseAdapter):
     none. Idle connections: at most `idle_limit`, none older than `idle_age` seconds.
     """
 
-    def __init__(
-        self,
-        *,
-        ca_bundle: Path | None = None,
-        open_socket: OpenSocket | None = None,
-        idle_limit: int = 300,
-        idle_age: float = 30.0,
-    ) -> None:
+    def __init__(self, opener: Opener, *, idle_limit: int, idle_age: float) -> None:
         super().__init__()
-        self._opener = Opener(ca_bundle=ca_bundle, open_socket=open_socket)
+        self._opener = opener
         self._idle = IdleConnections(idle_limit, idle_age)
         self._busy: set[Connection] = set()
 

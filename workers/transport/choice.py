@@ -40,7 +40,12 @@ def new_transport(settings: Settings) -> Transport:
     """The transport of one process; make it in the process that uses it. Raises ConfigurationError."""
     curl = _curl_transport() if transport_name(settings) == "curl" else None
     capacity = _with_files(settings.max_in_flight or (THREADS if curl is None else CURL_IN_FLIGHT))
-    return (curl or _requests_transport())(capacity=capacity, ca_bundle=settings.ca_bundle)
+    return (curl or _requests_transport())(
+        capacity=capacity,
+        addresses=settings.addresses,
+        ca_bundle=settings.ca_bundle,
+        tls_minimum=settings.tls_minimum,
+    )
 
 
 # Each is loaded where it is used: a worker has memory for one.

@@ -11,12 +11,14 @@ from time import monotonic
 
 import pycurl
 
+from dispatcher.addresses import AddressPolicy
 from workers.replies import Exchange, Failure, FailureKind, Request
-from workers.transport import AddressGuard
+from workers.transport import TlsVersion
 from workers.transport.checks import check_request, split_url
 from workers.transport.curl_handles import HandleOptions, trusted_authorities
 from workers.transport.curl_names import Names
 from workers.transport.curl_transfers import Transfer
+from workers.transport.guard import Guard
 from workers.transport.look_ups import LookUps, Resolve
 from workers.transport.readiness import READABLE, new_readiness
 
@@ -31,23 +33,25 @@ class CurlTransport:
     """Sends up to `capacity` requests at once from the thread that owns it. See `workers.transport.Transport`.
 
     Nothing waits inside curl, where its time would run: what is handed over is sent at once, and connections are only
-    limited by the capacity. `ca_bundle` is a file of certificates to trust instead of the system's, `guard` is asked
-    for every address before a connection is made to it, `resolve` stands for `socket.getaddrinfo`. At most
-    `idle_limit` kept-alive connections wait, at most `idle_age` seconds each.
+    limited by the capacity. `addresses` is what the address guard lets through, `ca_bundle` a file of certificates to
+    trust instead of the system's; `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive
+    connections wait, at most `idle_age` seconds each.
     """
 
     def __init__(
         self,
         *,
         capacity: int = 1000,
+        addresses: AddressPolicy,
         ca_bundle: Path | None = None,
-        guard: AddressGuard | None = None,
+        tls_minimum: TlsVersion = "1.2",
         resolve: Resolve = socket.getaddrinfo,
         idle_limit: int = 300,
         idle_age: float = 30.0,
     ) -> None:
         self._capacity, self._idle_limit = capacity, idle_limit
-        self._options = HandleOptions(trusted_authorities(ca_bundle), idle_age, guard)
+        self._guard = Guard(addresses)
+        self._options = HandleOptions(trusted_authorities(ca_bundle), tls_minimum, idle_age, self._guard)
         self._ended: list[Exchange] = []
         self._active: dict[pycurl.Curl, Transfer] = {}
         self._idle: dict[tuple[str, bool], list[Transfer]] = {}
@@ -74,10 +78,13 @@ class CurlTransport:
         if self._closed or self._in_flight >= self._capacity:
             raise RuntimeError("the transport is closed" if self._closed else "more in flight than the capacity")
         check_request(request)
+        refusal = self._guard.refuse_request(request)
         _, host, port = split_url(request.url).origin
         now = monotonic()
-        entry = self._names.entry((host, port), now)
-        if entry is None:
+        entry = self._names.entry((host, port), now) if refusal is None else None
+        if refusal is not None:
+            self._end_unsent(request, refusal, now, now)
+        elif entry is None:
             self._names.ask(request, (host, port), now)
         else:
             self._start(request, entry, now, now)

@@ -8,7 +8,8 @@ from pathlib import Path
 import certifi
 import pycurl
 
-from workers.transport import AddressGuard
+from workers.transport import TlsVersion
+from workers.transport.guard import Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,9 @@ class HandleOptions:
     seconds that a kept-alive connection may wait."""
 
     trusted: Path
+    tls_minimum: TlsVersion
     idle_age: float
-    guard: AddressGuard | None
+    guard: Guard
 
 
 def trusted_authorities(ca_bundle: Path | None) -> Path:
@@ -51,7 +53,7 @@ def new_handle(method: str, has_body: bool, options: HandleOptions) -> pycurl.Cu
     handle.setopt(pycurl.PATH_AS_IS, 1)
     handle.setopt(pycurl.HTTP09_ALLOWED, 0)
     handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
-    handle.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+    handle.setopt(pycurl.SSLVERSION, _TLS_VERSIONS[options.tls_minimum])
     if options.trusted.is_dir():
         handle.unsetopt(pycurl.CAINFO)
         handle.setopt(pycurl.CAPATH, str(options.trusted))
@@ -82,4 +84,5 @@ def _unwanted(names: tuple[str, ...]) -> list[bytes]:
     return [b"Expect:", *(line for name, line in _CURLS_OWN.items() if name not in lowered)]
 
 
+_TLS_VERSIONS = {"1.2": pycurl.SSLVERSION_TLSv1_2, "1.3": pycurl.SSLVERSION_TLSv1_3}  # that one or later
 _CURLS_OWN = {"accept": b"Accept:", "content-type": b"Content-Type:"}

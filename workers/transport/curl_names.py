@@ -148,7 +148,6 @@ class Names:
 
 def _entry(name: Name, addresses: list[Address]) -> str:
     host, port = name
-    # An address of one link only ("%eth0") cannot be told to curl, and belongs to no receiver.
-    texts = [f"[{text}]" if ":" in text else text for _, (text, *_) in addresses if "%" not in text]
+    texts = [f"[{text}]" if ":" in text else text for _, (text, *_) in addresses]
     # With the plus curl forgets it in time, as it forgets what it looked up itself.
     return f"+{host}:{port}:{','.join(dict.fromkeys(texts))}" if texts else ""

@@ -11,6 +11,7 @@ import pycurl
 from workers.replies import Exchange, Failure, FailureKind, Reply, Request
 from workers.transport import BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
 from workers.transport.bodies import decode_body
+from workers.transport.checks import split_url
 from workers.transport.curl_faults import failure_of
 from workers.transport.curl_handles import HandleOptions, header_lines, new_handle, sends_body
 
@@ -34,8 +35,7 @@ class Transfer:
         self._entry = ""
         handle.setopt(pycurl.HEADERFUNCTION, self._take_line)
         handle.setopt(pycurl.WRITEFUNCTION, self._take_body)
-        if options.guard is not None:
-            handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+        handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
 
     def begin(self, request: Request, entry: str, begun_at: float, now: float) -> None:
         """Sets up for a request. `entry` tells the addresses of its name (see `Names`); its times count from
@@ -45,7 +45,8 @@ class Transfer:
         self._started_at = datetime.now(UTC) - timedelta(seconds=spent) if spent else datetime.now(UTC)
         self._lines: list[bytes] = []
         self._status = self._head_size = self._interim = self._body_size = 0
-        self._head_ended = self._complete = self._refused = False
+        self._head_ended = self._complete = self._opened = False
+        self._refusal: Failure | None = None
         self._body: list[bytes] = []
         self._fault: Failure | None = None
         handle.setopt(pycurl.URL, request.url)
@@ -79,8 +80,8 @@ class Transfer:
             return self._fault
         if not code or self._complete:
             return self._reply()
-        if code == pycurl.E_COULDNT_CONNECT and self._refused:
-            return Failure(FailureKind.UNREACHABLE, "an address that may not be used")
+        if self._refusal is not None and not self._opened:
+            return self._refusal  # none of its addresses was tried
         if code == pycurl.E_BAD_CONTENT_ENCODING and self._status >= 200:
             # A coding below the content, which nobody asked for: curl stops at its header, but the status decides.
             return Reply(self._status, _pairs([*self._lines, b"\r\n"]) or (), b"", body_unreadable=True)
@@ -143,10 +144,13 @@ class Transfer:
 
     def _open_socket(self, _purpose: int, address: Any) -> "socket.socket | int":
         try:
-            assert self._guard is not None
-            if self._guard(address.addr[0]):
-                return _OpenedSocket(address.family, address.socktype, address.protocol)
-            self._refused = True  # to be told apart from a refusal by the receiver
+            to, port, *_ = address.addr
+            refusal = self._guard.refuse_address(split_url(self.request.url).origin.host, to, port)
+            if refusal is None:
+                opened = _OpenedSocket(address.family, address.socktype, address.protocol)
+                self._opened = True
+                return opened
+            self._refusal = refusal
         except Exception as surprise:  # noqa: BLE001
             self._surprised(surprise)
         return int(pycurl.SOCKET_BAD)

@@ -113,4 +113,5 @@ def not_resolved(error: BaseException) -> Failure:
 
 
 def _addresses(found: list[Any]) -> list[Address]:
-    return [(family, address) for family, _, _, _, address in found]
+    # An address of one link only has a scope as its fourth part; it belongs to no receiver, and curl cannot be told it.
+    return [(family, address) for family, _, _, _, address in found if not any(address[3:])]

@@ -3,20 +3,18 @@
 import os
 import socket
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
 import certifi
 
 from workers.replies import FailureKind
+from workers.transport import TlsVersion
 from workers.transport.checks import Origin
 from workers.transport.deadlines import Deadlines
 from workers.transport.faults import NoAnswer
+from workers.transport.guard import Guard
 from workers.transport.look_ups import LookUps, NoTurn, not_resolved
-
-# Host, port and deadlines to a connected socket; raises NoAnswer. The place for a guard over addresses.
-OpenSocket = Callable[[str, int, Deadlines], socket.socket]
 
 _OTHER_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH: OpenSSL's text for it quotes the host
 _LEAST_WAIT = 0.001  # seconds; a timeout of zero would mean a socket that does not block
@@ -25,17 +23,17 @@ _LEAST_WAIT = 0.001  # seconds; a timeout of zero would mean a socket that does 
 class Opener:
     """Opens sockets to origins, with TLS where the scheme says so.
 
-    Certificates are always verified, TLS is 1.2 or later: by the bundle in the file `ca_bundle`, else by the system's,
-    else by certifi's. `open_socket` replaces the plain connecting, say by one that refuses addresses.
+    Certificates are always verified: by the bundle in the file `ca_bundle`, else by the system's, else by certifi's.
+    TLS is `tls_minimum` or later.
     """
 
-    def __init__(self, *, ca_bundle: Path | None = None, open_socket: OpenSocket | None = None) -> None:
-        self._tls = _tls_context(ca_bundle)
-        self._open_socket = open_socket or SocketOpener(LookUps())
+    def __init__(self, connector: "Connector", *, ca_bundle: Path | None, tls_minimum: TlsVersion) -> None:
+        self._tls = _tls_context(ca_bundle, tls_minimum)
+        self._connector = connector
 
     def open(self, origin: Origin, deadlines: Deadlines) -> socket.socket:
         """A connected socket, ready to send to; raises NoAnswer, at `deadlines.connect` at the latest."""
-        plain = self._open_socket(origin.host, origin.port, deadlines)
+        plain = self._connector.connect(origin.host, origin.port, deadlines)
         if origin.scheme == "http":
             return plain
         try:
@@ -66,23 +64,31 @@ class Opener:
         return wrapped
 
 
-class SocketOpener:
-    """Looks the host up and tries its addresses in turn."""
+class Connector:
+    """Looks the host up and tries, in turn, those of its addresses that the address guard lets through."""
 
-    def __init__(self, look_ups: LookUps) -> None:
-        self._look_ups = look_ups
+    def __init__(self, look_ups: LookUps, guard: Guard) -> None:
+        self._look_ups, self._guard = look_ups, guard
 
-    def __call__(self, host: str, port: int, deadlines: Deadlines) -> socket.socket:
+    def connect(self, host: str, port: int, deadlines: Deadlines) -> socket.socket:
         """A connected TCP socket. Each address gets an equal part of what is left of the time, so that a dead first
-        one leaves some to the next. Raises NoAnswer with what happened at the last one."""
+        one leaves some to the next. Raises NoAnswer with what happened at the last one that was tried, or with why
+        none was."""
         try:
-            addresses = self._look_ups.addresses(host, port, deadlines)
+            found = self._look_ups.addresses(host, port, deadlines)
         except NoTurn:
             raise NoAnswer(FailureKind.NOT_SENT, "too many names are looked up here at once") from None
         except (OSError, UnicodeError) as error:
             failure = not_resolved(error)
             raise NoAnswer(failure.kind, failure.detail) from None
         fault = NoAnswer(FailureKind.DNS, "the name has no address")
+        addresses = []
+        for family, address in found:
+            refusal = self._guard.refuse_address(host, *address[:2])
+            if refusal is None:
+                addresses.append((family, address))
+            else:
+                fault = NoAnswer(*refusal)
         for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             wait = (deadlines.connect - monotonic()) / left
             if wait <= 0:
@@ -121,7 +127,7 @@ class _EncryptedSocket(ssl.SSLSocket):
         self.close()
 
 
-def _tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
+def _tls_context(ca_bundle: Path | None, tls_minimum: TlsVersion) -> ssl.SSLContext:
     system = ssl.get_default_verify_paths()
     if ca_bundle is not None:
         context = ssl.create_default_context(cafile=str(ca_bundle))
@@ -129,7 +135,7 @@ def _tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
         context = ssl.create_default_context()
     else:  # a slim container image has no certificates
         context = ssl.create_default_context(cafile=certifi.where())
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[tls_minimum]
     context.sslsocket_class = _EncryptedSocket
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -12,13 +12,16 @@ from time import monotonic
 import requests
 from requests.structures import CaseInsensitiveDict
 
+from dispatcher.addresses import AddressPolicy
 from workers.replies import Exchange, Failure, FailureKind, Reply, Request
+from workers.transport import TlsVersion
 from workers.transport.adapter import DirectAdapter
 from workers.transport.checks import check_request
 from workers.transport.deadlines import Deadlines
 from workers.transport.faults import NoAnswer
+from workers.transport.guard import Guard
 from workers.transport.look_ups import LookUps, Resolve
-from workers.transport.opening import OpenSocket, SocketOpener
+from workers.transport.opening import Connector, Opener
 
 _log = logging.getLogger(__name__)
 _CLOSING_TIME = 1.0  # seconds that `close` waits for the threads; what hangs longer is in a connect or a look-up
@@ -27,28 +30,27 @@ _CLOSING_TIME = 1.0  # seconds that `close` waits for the threads; what hangs lo
 class RequestsTransport:
     """Sends on up to `capacity` threads, started as they are needed. See `workers.transport.Transport`.
 
-    `ca_bundle` is a file of certificates to trust instead of the system's. `open_socket` replaces the connecting: the
-    place for a guard over addresses. `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive
-    connections wait, at most `idle_age` seconds each.
+    `addresses` is what the address guard lets through, `ca_bundle` a file of certificates to trust instead of the
+    system's; `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive connections wait, at most
+    `idle_age` seconds each.
     """
 
     def __init__(
         self,
         *,
         capacity: int = 32,
+        addresses: AddressPolicy,
         ca_bundle: Path | None = None,
-        open_socket: OpenSocket | None = None,
+        tls_minimum: TlsVersion = "1.2",
         resolve: Resolve = socket.getaddrinfo,
         idle_limit: int = 300,
         idle_age: float = 30.0,
     ) -> None:
         self._capacity = capacity
-        self._adapter = DirectAdapter(
-            ca_bundle=ca_bundle,
-            open_socket=open_socket or SocketOpener(LookUps(resolve=resolve)),
-            idle_limit=idle_limit,
-            idle_age=idle_age,
-        )
+        self._guard = Guard(addresses)
+        connector = Connector(LookUps(resolve=resolve), self._guard)
+        opener = Opener(connector, ca_bundle=ca_bundle, tls_minimum=tls_minimum)
+        self._adapter = DirectAdapter(opener, idle_limit=idle_limit, idle_age=idle_age)
         self._todo: SimpleQueue[Request | None] = SimpleQueue()
         self._ended: SimpleQueue[Exchange] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -65,13 +67,15 @@ class RequestsTransport:
         if self._closed or self._in_flight >= self._capacity:
             raise RuntimeError("the transport is closed" if self._closed else "more in flight than the capacity")
         check_request(request)
-        if len(self._threads) <= self._in_flight:
+        failure = self._guard.refuse_request(request)
+        if failure is None and len(self._threads) <= self._in_flight:
             self._start_thread()
         self._in_flight += 1
-        if self._threads:
+        if failure is None and not self._threads:
+            failure = Failure(FailureKind.NOT_SENT, "the system gives this worker no thread to send with")
+        if failure is None:
             self._todo.put(request)
         else:
-            failure = Failure(FailureKind.NOT_SENT, "the system gives this worker no thread to send with")
             self._ended.put(Exchange(request, failure, datetime.now(UTC), timedelta(0)))
 
     def wait(self, timeout: float) -> list[Exchange]:

@@ -33,7 +33,7 @@ def stored(database: Engine, settings: Settings) -> Any:
     def read() -> WebhookSecrets:
         with Session(database) as session:
             (webhook,) = session.query(Webhook)
-            return Webhooks(session, open_vault(session.connection(), settings)).secrets(webhook)
+            return Webhooks(session, open_vault(session.connection(), settings), settings.addresses).secrets(webhook)
 
     return read
 

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from dispatcher.authorization import Basic
 from dispatcher.db.models import Webhook
-from dispatcher.settings import Settings
+from dispatcher.errors import InvalidWebhook
+from dispatcher.settings import Settings, load_settings
 from dispatcher.webhooks import Webhooks, open_vault
-from tests.factories import change
+from tests.factories import change, make_webhook
 from tests.integration.cli.conftest import Cli
 
 TOKEN = "9f8e7d6c5b4a39281706"
@@ -36,7 +37,7 @@ def webhook(cli: Cli) -> dict[str, Any]:
 
 def test_a_webhook_is_kept_as_it_was_given(webhook: dict[str, Any], database: Engine, settings: Settings) -> None:
     with Session(database) as session:
-        webhooks = Webhooks(session, open_vault(session.connection(), settings))
+        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
         (stored,) = session.query(Webhook)
         assert webhooks.url(stored) == URL
         assert webhooks.secrets(stored).authorization == Basic("user", PASSWORD)
@@ -211,3 +212,83 @@ def test_a_closed_gate_is_seen_and_opened_by_enabling(webhook: dict[str, Any], c
     assert "closed" in shown
     cli("webhook", "enable", identifier)
     assert cli("webhook", "show", identifier, "--json").document["gate"]["state"] == "open"
+
+
+CREATE = ("webhook", "create", "--account", "acme", "--type", "message")
+
+
+def strict(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
+    """The commands from now on have these settings; without any, the address guard allows nothing of its own."""
+    for name, value in {"allowed_networks": "", "allowed_ports": "", **settings}.items():
+        monkeypatch.setenv(f"DISPATCHER_{name.upper()}", value)
+    load_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://10.0.0.1/hook", "a private address"),
+        ("http://localhost/hook", "a loopback address"),
+        ("http://[::ffff:127.0.0.1]/hook", "an IPv4-mapped address"),
+        ("http://169.254.169.254/latest/meta-data", "a cloud's metadata address"),
+        ("https://example.com:22/", "port 22: below 1024 only 80 and 443 may be used"),
+        ("https://example.com:6379/", "port 6379, which is for Redis"),
+    ],
+)
+def test_a_url_that_the_address_guard_refuses_is_not_registered(
+    webhook: dict[str, Any], cli: Cli, monkeypatch: pytest.MonkeyPatch, url: str, reason: str
+) -> None:
+    strict(monkeypatch)
+    for arguments in ((*CREATE, "--url", url), ("webhook", "update", webhook["id"], "--url", url)):
+        ran = cli(*arguments)
+        assert (ran.status, ran.out, ran.err) == (1, "", f"Error: url may not be called: {reason}\n")
+    (only,) = cli("webhook", "list", "--json").document
+    assert only["updated_at"] == webhook["updated_at"]
+
+
+def test_a_url_on_the_allow_list_is_registered(
+    webhook: dict[str, Any], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = {"allowed_networks": "10.1.0.0/16, fd12::/32", "allowed_hosts": "localhost", "allowed_ports": "22"}
+    strict(monkeypatch, **allowed)
+    for url in ("http://10.1.2.3:22/", "http://[fd12::1]/", "http://localhost/"):
+        assert cli(*CREATE, "--url", url).status == 0
+    assert cli(*CREATE, "--url", "http://10.2.0.0/").status == 1
+
+
+def test_a_webhook_whose_url_would_be_refused_now_can_be_changed_otherwise(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("account", "create", "acme")
+    made = cli(*CREATE, "--url", "http://127.0.0.1:9/", "--json").document
+    strict(monkeypatch, https_only="true")
+    changed = cli("webhook", "update", made["id"], "--timeout", 5, "--name", "old", "--json").document
+    assert (changed["name"], changed["contract"]["timeout_seconds"]) == ("old", 5)
+
+
+def test_https_only_of_the_installation_refuses_plain_http(
+    webhook: dict[str, Any], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict(monkeypatch, https_only="true")
+    ran = cli(*CREATE, "--url", "http://example.com/")
+    assert (ran.status, ran.err) == (1, "Error: url may not be called: plain http, where only https may be used\n")
+    assert cli(*CREATE, "--url", "https://example.com/").status == 0
+
+
+def test_https_only_of_a_webhook_refuses_plain_http_whichever_of_both_comes_first(
+    webhook: dict[str, Any], cli: Cli
+) -> None:
+    refused = "Error: url must begin with https://, for the contract says https_only\n"
+    plain, update = "http://example.com/", ("webhook", "update", webhook["id"])
+    assert cli(*CREATE, "--url", plain, "--https-only").err == refused
+    assert cli(*update, "--https-only", "--json").document["contract"]["https_only"] is True
+    assert cli(*update, "--url", plain).err == refused
+    assert cli(*update, "--url", plain, "--any-scheme", "--json").document["contract"]["https_only"] is False
+    assert cli(*update, "--https-only").err == refused
+    assert cli(*update, "--url", "https://example.com/", "--https-only").status == 0
+
+
+def test_no_client_certificate_can_be_given_yet(webhook: dict[str, Any], database: Engine, settings: Settings) -> None:
+    with pytest.raises(InvalidWebhook, match="client_certificate"):
+        make_webhook(database, settings, url=URL, contract={"client_certificate": "-----BEGIN"})
+    assert webhook["contract"]["client_certificate"] is None

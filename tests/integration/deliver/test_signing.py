@@ -56,7 +56,7 @@ def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
 
 def secrets_of(database: Engine, settings: Settings, webhook: Webhook) -> WebhookSecrets:
     with Session(database) as session, session.begin():
-        webhooks = Webhooks(session, open_vault(session.connection(), settings))
+        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
         return webhooks.secrets(session.get_one(Webhook, webhook.id))
 
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.allowed import LOOPBACK
 from tests.certificates import Authority, new_authority
 from tests.receiver import Receiver
 from workers.replies import Exchange, Failure, FailureKind, Reply, Request
@@ -25,7 +26,7 @@ def new_transport(request: pytest.FixtureRequest) -> Iterator[NewTransport]:
     made: list[Transport] = []
 
     def new(**options: Any) -> Transport:
-        made.append(request.param(**{"capacity": 8, **options}))
+        made.append(request.param(**{"capacity": 8, "addresses": LOOPBACK, **options}))
         return made[-1]
 
     yield new

@@ -128,10 +128,6 @@ def test_a_name_that_does_not_exist_is_a_dns_failure(sender: Sender) -> None:
     assert sender.failure("http://nonexistent.invalid/") is FailureKind.DNS
 
 
-def test_a_name_that_cannot_exist_is_a_dns_failure(sender: Sender) -> None:
-    assert sender.failure(f"http://{'a' * 64}.invalid/") is FailureKind.DNS
-
-
 def test_a_connection_not_taken_in_time_is_a_connect_timeout(sender: Sender) -> None:
     with UnansweringPort() as dead:
         exchange = sender.exchange(f"http://127.0.0.1:{dead.port}/", connect_timeout=0.3, timeout=10.0)

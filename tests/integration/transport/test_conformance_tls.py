@@ -7,7 +7,7 @@ import pytest
 
 from tests.behaviours import Do, Drip, Pause, Step, final
 from tests.certificates import Authority
-from tests.integration.transport.conftest import Sender
+from tests.integration.transport.conftest import NewTransport, Sender
 from tests.receiver import Receiver
 from workers.replies import FailureKind, Reply
 
@@ -102,3 +102,14 @@ def test_a_large_body_goes_both_ways_under_tls(trusting: Sender, authority: Auth
         for _ in range(2):
             assert trusting.reply(receiver.url(), body=LARGE[: 8 * 1024 * 1024]).body == b"b" * 60_000
         assert [len(got.body) for got in receiver.received] == [8 * 1024 * 1024] * 2
+
+
+def test_a_receiver_below_the_oldest_version_that_is_allowed_is_a_tls_failure(
+    new_transport: NewTransport, authority: Authority
+) -> None:
+    sender = Sender(new_transport(ca_bundle=authority.bundle, tls_minimum="1.3"))
+    with Receiver(tls=only(authority.server("127.0.0.1"), ssl.TLSVersion.TLSv1_2)) as receiver:
+        assert sender.failure(receiver.url()) is FailureKind.TLS
+        assert receiver.received == []
+    with Receiver(tls=only(authority.server("127.0.0.1"), ssl.TLSVersion.TLSv1_3)) as receiver:
+        assert sender.reply(receiver.url()).status == 200

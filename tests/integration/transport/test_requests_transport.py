@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 
+from dispatcher.addresses import AddressPolicy
+from tests.allowed import LOOPBACK
 from tests.behaviours import Answer, Do, Endless, Pause, Step, final, interim
 from tests.dead_ports import UnansweringPort, refusing_port
 from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
 from workers.replies import Exchange, Failure, FailureKind
-from workers.transport.deadlines import Deadlines
-from workers.transport.faults import NoAnswer
-from workers.transport.look_ups import Address, LookUps
-from workers.transport.opening import SocketOpener
 from workers.transport.requests import RequestsTransport
 
 
@@ -26,7 +24,7 @@ def new() -> Iterator[Callable[..., RequestsTransport]]:
     made: list[RequestsTransport] = []
 
     def make(**options: Any) -> RequestsTransport:
-        made.append(RequestsTransport(**options))
+        made.append(RequestsTransport(**{"addresses": LOOPBACK, **options}))
         return made[-1]
 
     yield make
@@ -34,19 +32,9 @@ def new() -> Iterator[Callable[..., RequestsTransport]]:
         transport.close()
 
 
-class FixedLookUps(LookUps):
-    """Finds the given addresses for every name."""
-
-    def __init__(self, *found: Address) -> None:
-        super().__init__()
-        self._found = list(found)
-
-    def addresses(self, host: str, port: int, deadlines: Deadlines) -> list[Address]:
-        return self._found
-
-
-def at(port: int) -> Address:
-    return socket.AF_INET, ("127.0.0.1", port)
+def at(*ports: int) -> Callable[..., Any]:
+    """A resolver that finds these ports on loopback for every name."""
+    return lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
 
 
 def senders() -> list[threading.Thread]:
@@ -72,27 +60,11 @@ def test_threads_start_as_they_are_needed_and_end_with_the_transport(
     assert senders() == []
 
 
-def test_a_guard_at_the_connecting_keeps_requests_from_an_address(
-    new: Callable[..., RequestsTransport], receiver: Receiver
-) -> None:
-    asked: list[tuple[str, int]] = []
-
-    def guarded(host: str, port: int, deadlines: Deadlines) -> socket.socket:
-        asked.append((host, port))
-        raise NoAnswer(FailureKind.UNREACHABLE, "an address that may not be used")
-
-    sender = Sender(new(open_socket=guarded))
-    outcome = sender.exchange(receiver.url()).outcome
-    assert outcome == Failure(FailureKind.UNREACHABLE, "an address that may not be used")
-    assert asked == [("127.0.0.1", receiver.port)]
-    assert receiver.connections == 0
-
-
 def test_the_next_address_is_tried_when_one_is_refused(
     new: Callable[..., RequestsTransport], receiver: Receiver
 ) -> None:
-    opener = SocketOpener(FixedLookUps(at(refusing_port()), at(receiver.port)))
-    assert Sender(new(open_socket=opener)).reply("http://two.example/").status == 200
+    sender = Sender(new(resolve=at(refusing_port(), receiver.port)))
+    assert sender.reply("http://two.example/").status == 200
     assert receiver.received[0].header("Host") == "two.example"
 
 
@@ -100,12 +72,12 @@ def test_a_dead_first_address_leaves_time_for_the_next(
     new: Callable[..., RequestsTransport], receiver: Receiver
 ) -> None:
     with UnansweringPort() as dead:
-        sender = Sender(new(open_socket=SocketOpener(FixedLookUps(at(dead.port), at(receiver.port)))))
+        sender = Sender(new(resolve=at(dead.port, receiver.port)))
         assert sender.reply("http://two.example/", connect_timeout=1.0).status == 200
 
 
 def test_a_name_without_address_is_a_dns_failure(new: Callable[..., RequestsTransport]) -> None:
-    assert Sender(new(open_socket=SocketOpener(FixedLookUps()))).failure("http://none.example/") is FailureKind.DNS
+    assert Sender(new(resolve=at())).failure("http://none.example/") is FailureKind.DNS
 
 
 def test_a_look_up_that_hangs_is_a_dns_failure_within_the_deadline(new: Callable[..., RequestsTransport]) -> None:
@@ -114,7 +86,7 @@ def test_a_look_up_that_hangs_is_a_dns_failure_within_the_deadline(new: Callable
     def hang(*_: object, **__: object) -> None:
         released.wait(10)
 
-    sender = Sender(new(open_socket=SocketOpener(LookUps(resolve=hang))))
+    sender = Sender(new(resolve=hang))
     began = monotonic()
     assert sender.failure("http://slow.example/", connect_timeout=0.2) is FailureKind.DNS
     assert monotonic() - began < 5
@@ -171,12 +143,16 @@ def test_an_acknowledgement_counts_though_the_receiver_then_hangs_up(new: Callab
 
 
 def test_a_surprise_in_a_sender_comes_back_as_a_failure_and_tells_no_secret(
-    new: Callable[..., RequestsTransport], receiver: Receiver, caplog: pytest.LogCaptureFixture
+    new: Callable[..., RequestsTransport],
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def surprising(host: str, port: int, deadlines: Deadlines) -> socket.socket:
+    def surprising(*_: Any) -> str | None:
         raise KeyError("secret")
 
-    sender = Sender(new(open_socket=surprising))
+    monkeypatch.setattr(AddressPolicy, "refused_address", surprising)
+    sender = Sender(new())
     with caplog.at_level(logging.ERROR):
         outcome = sender.exchange(receiver.url()).outcome
     assert outcome == Failure(FailureKind.BROKEN_ANSWER, "unexpected KeyError")

@@ -20,14 +20,14 @@ class Resolver:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.released = threading.Event()
-        self.found = ["192.0.2.1", "2001:db8::1", "192.0.2.1", "fe80::1%eth0"]
+        self.found: list[tuple[Any, ...]] = [("192.0.2.1", 80), ("2001:db8::1", 80, 0, 0), ("192.0.2.1", 80)]
 
     def __call__(self, host: str, port: int, **_: Any) -> Any:
         self.asked.append(host)
         if host.startswith("hanging"):
             self.released.wait(10)
             raise socket.gaierror(socket.EAI_AGAIN, "no server")
-        return [(socket.AF_UNSPEC, socket.SOCK_STREAM, 6, "", (text, port)) for text in self.found]
+        return [(socket.AF_UNSPEC, socket.SOCK_STREAM, 6, "", address) for address in self.found]
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+"""The address guard as transports ask it: before each request, and for each address that a connection is made to."""
+
+from functools import lru_cache
+
+from dispatcher.addresses import AddressPolicy
+from workers.replies import Failure, FailureKind, Request
+from workers.transport.checks import Origin, split_url
+
+
+class Guard:
+    """What a policy refuses, as failures. Origins are judged once each: the same few are asked for again and again."""
+
+    def __init__(self, policy: AddressPolicy) -> None:
+        self._policy = policy
+        self._of_origin = lru_cache(4_096)(self._judge)
+
+    def refuse_request(self, request: Request) -> Failure | None:
+        """What is known without connecting: a URL may have been registered before the policy refused it."""
+        return self._of_origin(split_url(request.url).origin, request.https_only)
+
+    def refuse_address(self, host: str, address: str, port: int) -> Failure | None:
+        """For the very address that a socket is about to be connected to."""
+        return _failure(self._policy.refused_address(host, address, port))
+
+    def _judge(self, origin: Origin, https_only: bool) -> Failure | None:
+        return _failure(self._policy.refused_origin(*origin, https_only=https_only))
+
+
+def _failure(reason: str | None) -> Failure | None:
+    return None if reason is None else Failure(FailureKind.ADDRESS_REFUSED, reason)
