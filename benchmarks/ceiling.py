@@ -6,10 +6,10 @@
 import sys
 
 from dispatcher.ids import new_id_text
+from dispatcher.replies import Request
 from dispatcher.settings import load_settings
 from workers.context import Context
 from workers.render import USER_AGENT
-from workers.replies import Request
 
 IN_FLIGHT = 100
 

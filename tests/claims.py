@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from dispatcher.contracts import DeliveryContract
+from dispatcher.signing import Signer
 from dispatcher.webhook_secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
 from workers.claims import Claim
-from workers.signing import Signer
 from workers.targets import Target
 
 CLAIM = Claim(

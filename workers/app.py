@@ -12,12 +12,12 @@ from dispatcher.db.version import check_migrated
 from dispatcher.errors import ConfigurationError
 from dispatcher.logs import configure_logs
 from dispatcher.settings import Settings
+from dispatcher.transport.choice import transport_name
 from dispatcher.wake import QUEUES, SWEEP, transport_options
 from dispatcher.webhooks import open_vault
 from schedules.beat import PERIODIC
 from workers.context import Context
 from workers.stopping import ask_to_stop
-from workers.transport.choice import transport_name
 
 log = structlog.get_logger("dispatcher.worker")
 

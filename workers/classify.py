@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import assert_never
 
 from dispatcher.contracts import ResponseRule, Verdict
-from workers.replies import Failure, Reply
+from dispatcher.replies import Failure, Reply
 
 NO_RULES: Mapping[int, ResponseRule] = MappingProxyType({})
 _SECONDS = re.compile(r"[0-9]+", re.ASCII)

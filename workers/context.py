@@ -6,12 +6,12 @@ from sqlalchemy import Engine
 
 from dispatcher.db.session import engine_for
 from dispatcher.settings import Settings, load_settings
+from dispatcher.transport import Transport
+from dispatcher.transport.choice import new_transport
 from dispatcher.wake import Waker, waker_for
 from dispatcher.webhooks import open_vault
 from workers.mail import Mailer
 from workers.targets import Targets
-from workers.transport import Transport
-from workers.transport.choice import new_transport
 from workers.windows import Windows
 
 

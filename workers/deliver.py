@@ -19,6 +19,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 from dispatcher.contracts import Verdict
 from dispatcher.ids import new_id_text
+from dispatcher.replies import Exchange, Failure, FailureKind
 from dispatcher.states import Reason
 from dispatcher.wake import AWAKE_SECONDS
 from schedules.catalog import DEFAULT
@@ -30,7 +31,6 @@ from workers.context import Context
 from workers.decide import Again, Decision, Discard, decide
 from workers.outcomes import WORDS, Outcome, Outcomes
 from workers.render import RenderFailed, render
-from workers.replies import Exchange, Failure, FailureKind
 from workers.stopping import is_stopping
 from workers.targets import Target
 from workers.windows import Pool

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 
 from dispatcher.db.arrays import arrays
 from dispatcher.ids import new_id_text
+from dispatcher.replies import Failure, Reply
 from schedules.notice_windows import WINDOW
-from workers.replies import Failure, Reply
 
 
 class NoticeKind(StrEnum):

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from dispatcher.contracts import Verdict
 from dispatcher.logs import GroupLog
+from dispatcher.replies import Exchange, Reply
 from dispatcher.wake import NOTICES
 from workers.alarms import set_alarms
 from workers.claims import Claim
@@ -20,7 +21,6 @@ from workers.decide import Again, Decision, Delivered, Discard, Retry, Split
 from workers.gates import Sign, release_probes, settle_gates
 from workers.notices import NoticeKind, Observation, fingerprint, observe
 from workers.record import Result, Sent, disable_webhook, record
-from workers.replies import Exchange, Reply
 from workers.targets import Target
 
 lines = GroupLog("dispatcher.attempts")

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, text
 from dispatcher.contracts import Verdict
 from dispatcher.db.arrays import Element, arrays
 from dispatcher.ids import new_id_text
+from dispatcher.replies import Exchange, Failure, Reply
 from dispatcher.states import State
 from workers.decide import Again, Decision, Delivered, Discard, Retry, Split
 from workers.render import masked_headers
-from workers.replies import Exchange, Failure, Reply
 from workers.targets import Target
 
 KEPT_HEADERS = 8 * 1024

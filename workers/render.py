@@ -11,9 +11,9 @@ from dispatcher import __version__
 from dispatcher.contracts import Envelope, Member, Method
 from dispatcher.ids import time_of
 from dispatcher.raw_json import compact, object_members
+from dispatcher.replies import Request
 from dispatcher.urls import MASK
 from workers.claims import Claim
-from workers.replies import Request
 from workers.targets import Target
 
 CONNECT_SECONDS = 10.0

@@ -14,10 +14,10 @@ from dispatcher.contracts import DeliveryContract, read_contract
 from dispatcher.db.models import Account, Webhook
 from dispatcher.encryption import Vault
 from dispatcher.errors import DispatcherError
+from dispatcher.signing import Signer
 from dispatcher.webhook_secrets import read_secrets
 from schedules.catalog import SCHEDULES
 from schedules.retry import RetrySchedule
-from workers.signing import Signer
 
 log = structlog.get_logger("dispatcher.targets")
 

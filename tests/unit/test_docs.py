@@ -15,7 +15,9 @@ import dispatcher
 from benchmarks.__main__ import app as bench
 from dispatcher.cli.app import app
 from dispatcher.db.models import Base
+from dispatcher.replies import FailureKind
 from dispatcher.settings import Settings, environment_name
+from dispatcher.signing import Signer
 from dispatcher.signing_keys import SigningKey
 from dispatcher.states import Reason, State
 from dispatcher.wake import QUEUES
@@ -25,8 +27,6 @@ from tests.claims import TARGET
 from workers.claims import Claim
 from workers.observations import NoticeKind
 from workers.render import render
-from workers.replies import FailureKind
-from workers.signing import Signer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -8,6 +8,8 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.settings import Settings
+from dispatcher.transport.curl import CurlTransport
+from dispatcher.transport.requests import RequestsTransport
 from tests.allowed import LOOPBACK_VARIABLES
 from tests.certificates import Authority, new_authority
 from tests.dns_server import DnsServer
@@ -19,8 +21,6 @@ from workers.context import Context
 from workers.deliver import DeliveryLoop
 from workers.notices import send_due
 from workers.sweep import sweep
-from workers.transport.curl import CurlTransport
-from workers.transport.requests import RequestsTransport
 
 
 @pytest.fixture(params=["curl", "requests"])
@@ -89,7 +89,7 @@ def test_the_mail_about_it_says_what_to_do_and_not_where_the_name_led(
 def test_a_name_that_leads_elsewhere_between_two_attempts_is_refused_at_the_second(
     database: Engine, settings: Settings, receiver: Receiver, dns: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.transport.curl_names.KEPT_SECONDS", -1)
+    monkeypatch.setattr("dispatcher.transport.curl_names.KEPT_SECONDS", -1)
     dns.script("hook.example", ("127.0.0.1",), ("::1", "169.254.169.254"))
     make_webhook(database, settings, url=f"http://hook.example:{receiver.port}/status/503")
     enqueue(RECEIVED, MESSAGE, account="acme")

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.authorization import Basic
+from dispatcher.replies import Request
 from dispatcher.settings import Settings
 from tests.behaviours import Answer, final
 from tests.factories import (
@@ -29,7 +30,6 @@ from tests.receiver import Receiver
 from workers.claims import Claim
 from workers.context import Context
 from workers.render import render
-from workers.replies import Request
 from workers.sweep import sweep
 
 COMPACT = json.dumps(MESSAGE, separators=(",", ":")).encode()

@@ -18,6 +18,7 @@ from dispatcher import enqueue
 from dispatcher.accounts import find_account
 from dispatcher.contracts import Verdict
 from dispatcher.deliveries import redeliver
+from dispatcher.replies import Exchange, Failure, FailureKind
 from dispatcher.settings import Settings
 from dispatcher.wake import Waker
 from tests.behaviours import Answer, final
@@ -39,7 +40,6 @@ from workers.claims import Claimed, Claimer
 from workers.context import Context
 from workers.decide import Delivered, Retry
 from workers.record import Result, record
-from workers.replies import Exchange, Failure, FailureKind
 from workers.sweep import sweep
 from workers.upkeep import upkeep
 from workers.windows import Pool, Room, Rooms

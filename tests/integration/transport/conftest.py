@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import pytest
 
+from dispatcher.replies import Exchange, Failure, FailureKind, Reply, Request
+from dispatcher.transport import Transport
+from dispatcher.transport.curl import CurlTransport
+from dispatcher.transport.requests import RequestsTransport
 from tests.allowed import LOOPBACK
 from tests.certificates import Authority, new_authority
 from tests.receiver import Receiver
-from workers.replies import Exchange, Failure, FailureKind, Reply, Request
-from workers.transport import Transport
-from workers.transport.curl import CurlTransport
-from workers.transport.requests import RequestsTransport
 
 TRANSPORTS = [pytest.param(RequestsTransport, id="requests"), pytest.param(CurlTransport, id="curl")]
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dispatcher.replies import FailureKind
 from tests.behaviours import (
     BARE_101,
     ENDLESS_HEADERS,
@@ -22,7 +23,6 @@ from tests.behaviours import (
 )
 from tests.integration.transport.conftest import Sender
 from tests.receiver import Receiver
-from workers.replies import FailureKind
 
 
 def test_every_status_from_200_to_999_is_taken_as_it_is(sender: Sender, receiver: Receiver) -> None:

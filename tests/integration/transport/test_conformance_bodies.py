@@ -5,6 +5,8 @@ import zlib
 
 import pytest
 
+from dispatcher.replies import FailureKind, Reply
+from dispatcher.transport import BODY_CAP
 from tests.behaviours import (
     ENDLESS_BODY,
     RESET_IN_BODY,
@@ -20,8 +22,6 @@ from tests.behaviours import (
 )
 from tests.integration.transport.conftest import Sender
 from tests.receiver import Receiver
-from workers.replies import FailureKind, Reply
-from workers.transport import BODY_CAP
 
 TEXT = b'{"error":"no such number"}'
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.replies import Failure, FailureKind
 from tests.behaviours import (
     HANG,
     NO_ANSWER,
@@ -24,7 +25,6 @@ from tests.certificates import Authority, new_authority, self_signed_server
 from tests.dead_ports import UnansweringPort, refusing_port
 from tests.integration.transport.conftest import Sender
 from tests.receiver import Receiver
-from workers.replies import Failure, FailureKind
 
 # Kept alive
 

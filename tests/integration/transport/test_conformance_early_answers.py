@@ -2,10 +2,10 @@
 
 import pytest
 
+from dispatcher.replies import Failure, FailureKind, Reply
 from tests.behaviours import Answer, Do, Pause, Step, final, interim
 from tests.integration.transport.conftest import Sender
 from tests.receiver import Receiver
-from workers.replies import Failure, FailureKind, Reply
 
 LARGE = bytes(32 * 1024 * 1024)  # more than any buffer between the two takes: without a reader, writing does not end
 

@@ -5,11 +5,11 @@ import zlib
 
 import pytest
 
+from dispatcher.replies import FailureKind
+from dispatcher.transport import BODY_CAP
 from tests.behaviours import Answer, Do, Drip, Endless, Pause, Step, chunked, final
 from tests.integration.transport.conftest import NewTransport, Sender
 from tests.receiver import Receiver
-from workers.replies import FailureKind
-from workers.transport import BODY_CAP
 
 # Chunks
 

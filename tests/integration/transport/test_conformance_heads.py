@@ -2,11 +2,11 @@
 
 import pytest
 
+from dispatcher.replies import FailureKind
+from dispatcher.transport import INTERIM_ANSWERS
 from tests.behaviours import Do, Drip, Pause, Step, final, interim
 from tests.integration.transport.conftest import Sender
 from tests.receiver import Receiver
-from workers.replies import FailureKind
-from workers.transport import INTERIM_ANSWERS
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from collections import Counter
 from time import monotonic
 
+from dispatcher.replies import Exchange, Failure, FailureKind, Reply
+from dispatcher.transport import Transport
 from tests.behaviours import Answer
 from tests.certificates import Authority
 from tests.dead_ports import refusing_port
 from tests.integration.transport.conftest import NewTransport, request_to
 from tests.receiver import Receiver
-from workers.replies import Exchange, Failure, FailureKind, Reply
-from workers.transport import Transport
 
 HELD = 1_150
 

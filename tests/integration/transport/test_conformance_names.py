@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from dispatcher.replies import Exchange, Failure, FailureKind, Reply
+from dispatcher.transport import Transport
 from tests.behaviours import Answer, Do
 from tests.certificates import Authority
 from tests.dead_ports import refusing_port
 from tests.integration.transport.conftest import NewTransport, Sender, request_to
 from tests.receiver import Receiver
-from workers.replies import Exchange, Failure, FailureKind, Reply
-from workers.transport import Transport
 
 CROWD = 150  # more names than any transport looks up at once
 

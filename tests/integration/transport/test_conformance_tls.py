@@ -5,11 +5,11 @@ import warnings
 
 import pytest
 
+from dispatcher.replies import FailureKind, Reply
 from tests.behaviours import Do, Drip, Pause, Step, final
 from tests.certificates import Authority
 from tests.integration.transport.conftest import NewTransport, Sender
 from tests.receiver import Receiver
-from workers.replies import FailureKind, Reply
 
 LARGE = bytes(32 * 1024 * 1024)
 HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"  # a fatal alert

@@ -6,12 +6,12 @@ from uuid import uuid4
 
 import pytest
 
+from dispatcher.replies import Exchange, Reply
+from dispatcher.transport import Transport
 from tests.behaviours import GARBAGE, NO_ANSWER, RESET, Answer
 from tests.dead_ports import refusing_port
 from tests.integration.transport.conftest import NewTransport, Sender, request_to
 from tests.receiver import Receiver
-from workers.replies import Exchange, Reply
-from workers.transport import Transport
 
 HEADERS = (
     ("Content-Type", "application/json"),

@@ -13,16 +13,16 @@ import pycurl
 import pytest
 
 from dispatcher.addresses import AddressPolicy
+from dispatcher.replies import Exchange, Failure, FailureKind, Reply
+from dispatcher.transport import curl_transfers
+from dispatcher.transport.checks import split_url
+from dispatcher.transport.curl import CurlTransport
 from tests.allowed import LOOPBACK
 from tests.behaviours import HANG, Answer, final, interim
 from tests.certificates import Authority
 from tests.http2_receiver import Http2Receiver
 from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
-from workers.replies import Exchange, Failure, FailureKind, Reply
-from workers.transport import curl_transfers
-from workers.transport.checks import split_url
-from workers.transport.curl import CurlTransport
 
 New = Callable[..., CurlTransport]
 
@@ -128,7 +128,7 @@ def test_time_in_which_the_owner_stood_still_is_not_the_receivers(new: New, rece
 def test_an_owner_that_stands_still_again_and_again_does_not_put_a_deadline_off_for_ever(
     new: New, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.transport.curl._MOST_ADDED", 0.5)
+    monkeypatch.setattr("dispatcher.transport.curl._MOST_ADDED", 0.5)
     receiver.script("/", HANG)
     transport = new()
     transport.send(request_to(receiver.url(), timeout=1.0))
@@ -218,9 +218,9 @@ def test_http_1_is_spoken_where_tls_does_not_offer_more(new: New, authority: Aut
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/", "telnet://127.0.0.1:1/", "dict://x/"])
 def test_curl_itself_refuses_all_but_http(new: New, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setattr("workers.transport.curl.check_request", lambda request: None)
+    monkeypatch.setattr("dispatcher.transport.curl.check_request", lambda request: None)
     for module in ("curl", "guard"):
-        monkeypatch.setattr(f"workers.transport.{module}.split_url", lambda _: split_url("http://127.0.0.1/"))
+        monkeypatch.setattr(f"dispatcher.transport.{module}.split_url", lambda _: split_url("http://127.0.0.1/"))
     outcome = Sender(new()).exchange(url).outcome
     assert outcome == Failure(FailureKind.BROKEN_ANSWER, "not a valid HTTP answer (curl error 1)")
 
@@ -393,7 +393,7 @@ def test_a_handle_is_told_the_address_again_for_curl_forgets_it(
 def test_a_name_that_moved_is_followed_by_the_handle_that_knew_it(
     new: New, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, handles: list[pycurl.Curl]
 ) -> None:
-    monkeypatch.setattr("workers.transport.curl_names.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("dispatcher.transport.curl_names.KEPT_SECONDS", 0.0)
     with Receiver(host="127.0.0.2") as other:
         places = ["127.0.0.1", "127.0.0.2"]
         ports = {"127.0.0.1": receiver.port, "127.0.0.2": other.port}
@@ -445,7 +445,7 @@ def test_a_surprising_guard_refuses(
 
 
 def test_a_request_that_curl_does_not_take_comes_back(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.transport.curl_transfers.header_lines", lambda _: [object()])
+    monkeypatch.setattr("dispatcher.transport.curl_transfers.header_lines", lambda _: [object()])
     assert Sender(new()).failure("http://127.0.0.1:9/") is FailureKind.BROKEN_ANSWER
 
 

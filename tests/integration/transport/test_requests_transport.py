@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from dispatcher.addresses import AddressPolicy
+from dispatcher.replies import Exchange, Failure, FailureKind
+from dispatcher.transport.requests import RequestsTransport
 from tests.allowed import LOOPBACK
 from tests.behaviours import Answer, Do, Endless, Pause, Step, final, interim
 from tests.dead_ports import UnansweringPort, refusing_port
 from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
-from workers.replies import Exchange, Failure, FailureKind
-from workers.transport.requests import RequestsTransport
 
 
 @pytest.fixture

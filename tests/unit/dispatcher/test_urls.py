@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from dispatcher.addresses import AddressPolicy
 from dispatcher.errors import InvalidWebhook
+from dispatcher.transport.checks import split_url
 from dispatcher.urls import mask_url, normalise_url
-from workers.transport.checks import split_url
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.contracts import ResponseRule, Verdict
+from dispatcher.replies import Failure, FailureKind, Reply
 from workers.classify import Judgement, classify
-from workers.replies import Failure, FailureKind, Reply
 
 NOW = datetime(2025, 8, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -7,11 +7,11 @@ import structlog
 
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
-from workers.transport import Transport
+from dispatcher.transport import Transport
 
 if TYPE_CHECKING:
-    from workers.transport.curl import CurlTransport
-    from workers.transport.requests import RequestsTransport
+    from dispatcher.transport.curl import CurlTransport
+    from dispatcher.transport.requests import RequestsTransport
 
 log = structlog.get_logger("dispatcher.worker")
 
@@ -54,14 +54,14 @@ def new_transport(settings: Settings) -> Transport:
 def _curl_transport() -> "type[CurlTransport] | None":
     """None where pycurl, which is an extra, is not installed or cannot be loaded."""
     try:
-        from workers.transport.curl import CurlTransport  # noqa: PLC0415
+        from dispatcher.transport.curl import CurlTransport  # noqa: PLC0415
     except ImportError:
         return None
     return CurlTransport
 
 
 def _requests_transport() -> "type[RequestsTransport]":
-    from workers.transport.requests import RequestsTransport  # noqa: PLC0415
+    from dispatcher.transport.requests import RequestsTransport  # noqa: PLC0415
 
     return RequestsTransport
 

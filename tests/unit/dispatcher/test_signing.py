@@ -16,9 +16,9 @@ from sinch import SinchClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from dispatcher.contracts import BodySignature, DeliveryContract, Digest, Encoding, NonceSignature
+from dispatcher.signing import Signer
 from dispatcher.signing_keys import KeyKind, SigningKey, generate_signing_key
 from dispatcher.webhook_secrets import WebhookSecrets
-from workers.signing import Signer
 
 # The public specification's library tests, and for ed25519 those of its reference server.
 MESSAGE, MOMENT, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.transport.checks import Origin, Target, split_url
+from dispatcher.transport.checks import Origin, Target, split_url
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
-from workers.replies import FailureKind
-from workers.transport.answers import Answer, is_refusal
-from workers.transport.bodies import decode_body
-from workers.transport.checks import Origin, split_url
-from workers.transport.connections import Connection, IdleConnections
-from workers.transport.deadlines import Deadlines
-from workers.transport.faults import NoAnswer
-from workers.transport.opening import Opener
+from dispatcher.replies import FailureKind
+from dispatcher.transport.answers import Answer, is_refusal
+from dispatcher.transport.bodies import decode_body
+from dispatcher.transport.checks import Origin, split_url
+from dispatcher.transport.connections import Connection, IdleConnections
+from dispatcher.transport.deadlines import Deadlines
+from dispatcher.transport.faults import NoAnswer
+from dispatcher.transport.opening import Opener
 
 
 class BoundedResponse(requests.Response):

@@ -2,7 +2,7 @@
 
 from typing import Literal, Protocol
 
-from workers.replies import Exchange, Request
+from dispatcher.replies import Exchange, Request
 
 BODY_CAP = 64 * 1024  # bytes of an answer's body that are read, counted after decompression
 HEAD_CAP = 64 * 1024  # bytes of an answer's status line and headers

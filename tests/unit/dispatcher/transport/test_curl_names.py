@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from workers.replies import Failure, FailureKind, Request
-from workers.transport.curl_names import KEPT_SECONDS, Names, Waiting
-from workers.transport.look_ups import LookUps
+from dispatcher.replies import Failure, FailureKind, Request
+from dispatcher.transport.curl_names import KEPT_SECONDS, Names, Waiting
+from dispatcher.transport.look_ups import LookUps
 
 
 class Resolver:

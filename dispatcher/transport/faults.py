@@ -2,7 +2,7 @@
 
 from requests.exceptions import RequestException
 
-from workers.replies import Failure, FailureKind
+from dispatcher.replies import Failure, FailureKind
 
 
 class NoAnswer(RequestException):

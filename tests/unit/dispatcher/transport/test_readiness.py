@@ -8,7 +8,14 @@ from time import monotonic
 
 import pytest
 
-from workers.transport.readiness import READABLE, WRITABLE, EpollReadiness, Readiness, SelectorReadiness, new_readiness
+from dispatcher.transport.readiness import (
+    READABLE,
+    WRITABLE,
+    EpollReadiness,
+    Readiness,
+    SelectorReadiness,
+    new_readiness,
+)
 
 KINDS: list[Callable[[], Readiness]] = [lambda: SelectorReadiness(selectors.SelectSelector())]
 if hasattr(select, "epoll"):

@@ -3,8 +3,8 @@
 from functools import lru_cache
 
 from dispatcher.addresses import AddressPolicy
-from workers.replies import Failure, FailureKind, Request
-from workers.transport.checks import Origin, split_url
+from dispatcher.replies import Failure, FailureKind, Request
+from dispatcher.transport.checks import Origin, split_url
 
 
 class Guard:

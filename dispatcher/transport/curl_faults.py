@@ -5,7 +5,7 @@ import re
 
 import pycurl
 
-from workers.replies import Failure, FailureKind
+from dispatcher.replies import Failure, FailureKind
 
 _TLS_REASON = re.compile(r"SSL routines:[^:]*:([a-z0-9 /]{1,80})")
 _VERIFY_REASONS = {  # X509_V_ERR_...: OpenSSL's words for them would come with names of the receiver

@@ -8,12 +8,12 @@ from typing import Any
 
 import pycurl
 
-from workers.replies import Exchange, Failure, FailureKind, Reply, Request
-from workers.transport import BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
-from workers.transport.bodies import decode_body
-from workers.transport.checks import split_url
-from workers.transport.curl_faults import failure_of
-from workers.transport.curl_handles import HandleOptions, header_lines, new_handle, sends_body
+from dispatcher.replies import Exchange, Failure, FailureKind, Reply, Request
+from dispatcher.transport import BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
+from dispatcher.transport.bodies import decode_body
+from dispatcher.transport.checks import split_url
+from dispatcher.transport.curl_faults import failure_of
+from dispatcher.transport.curl_handles import HandleOptions, header_lines, new_handle, sends_body
 
 _log = logging.getLogger(__name__)
 _STATUS_LINE = re.compile(rb"HTTP/(?:1\.[0-9]|2) +([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")

@@ -10,9 +10,9 @@ import pytest
 
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
-from workers.transport.choice import new_transport, transport_name
-from workers.transport.curl import CurlTransport
-from workers.transport.requests import RequestsTransport
+from dispatcher.transport.choice import new_transport, transport_name
+from dispatcher.transport.curl import CurlTransport
+from dispatcher.transport.requests import RequestsTransport
 
 ROOT = Path(__file__).parents[4]
 
@@ -25,7 +25,7 @@ def settings(**changes: Any) -> Settings:
 @pytest.fixture
 def without_pycurl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycurl", None)
-    for name in [name for name in sys.modules if name.startswith("workers.transport.curl")]:
+    for name in [name for name in sys.modules if name.startswith("dispatcher.transport.curl")]:
         monkeypatch.delitem(sys.modules, name)
 
 
@@ -65,7 +65,7 @@ def test_the_workers_load_without_pycurl() -> None:
     program = (
         "import sys; sys.modules['pycurl'] = None\n"
         "import workers.tasks, workers.app\n"
-        "assert not [name for name in sys.modules if name.startswith('workers.transport.curl')]"
+        "assert not [name for name in sys.modules if name.startswith('dispatcher.transport.curl')]"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 

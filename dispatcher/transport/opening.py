@@ -8,13 +8,13 @@ from time import monotonic
 
 import certifi
 
-from workers.replies import FailureKind
-from workers.transport import TlsVersion
-from workers.transport.checks import Origin
-from workers.transport.deadlines import Deadlines
-from workers.transport.faults import NoAnswer
-from workers.transport.guard import Guard
-from workers.transport.look_ups import LookUps, NoTurn, not_resolved
+from dispatcher.replies import FailureKind
+from dispatcher.transport import TlsVersion
+from dispatcher.transport.checks import Origin
+from dispatcher.transport.deadlines import Deadlines
+from dispatcher.transport.faults import NoAnswer
+from dispatcher.transport.guard import Guard
+from dispatcher.transport.look_ups import LookUps, NoTurn, not_resolved
 
 _OTHER_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH: OpenSSL's text for it quotes the host
 _LEAST_WAIT = 0.001  # seconds; a timeout of zero would mean a socket that does not block

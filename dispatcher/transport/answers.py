@@ -5,10 +5,10 @@ import socket
 from http.client import HTTPMessage, HTTPResponse
 from typing import cast
 
-from workers.replies import FailureKind
-from workers.transport import BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
-from workers.transport.connections import Connection
-from workers.transport.faults import NoAnswer
+from dispatcher.replies import FailureKind
+from dispatcher.transport import BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
+from dispatcher.transport.connections import Connection
+from dispatcher.transport.faults import NoAnswer
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([0-9]{3})(?: [^\r\n]*)?\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")

@@ -8,8 +8,8 @@ from pathlib import Path
 import certifi
 import pycurl
 
-from workers.transport import TlsVersion
-from workers.transport.guard import Guard
+from dispatcher.transport import TlsVersion
+from dispatcher.transport.guard import Guard
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from workers.transport.deadlines import Deadlines
-from workers.transport.look_ups import LookUps, NoTurn
+from dispatcher.transport.deadlines import Deadlines
+from dispatcher.transport.look_ups import LookUps, NoTurn
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
 

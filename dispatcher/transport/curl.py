@@ -12,15 +12,15 @@ from time import monotonic
 import pycurl
 
 from dispatcher.addresses import AddressPolicy
-from workers.replies import Exchange, Failure, FailureKind, Request
-from workers.transport import TlsVersion
-from workers.transport.checks import check_request, split_url
-from workers.transport.curl_handles import HandleOptions, trusted_authorities
-from workers.transport.curl_names import Names
-from workers.transport.curl_transfers import Transfer
-from workers.transport.guard import Guard
-from workers.transport.look_ups import LookUps, Resolve
-from workers.transport.readiness import READABLE, new_readiness
+from dispatcher.replies import Exchange, Failure, FailureKind, Request
+from dispatcher.transport import TlsVersion
+from dispatcher.transport.checks import check_request, split_url
+from dispatcher.transport.curl_handles import HandleOptions, trusted_authorities
+from dispatcher.transport.curl_names import Names
+from dispatcher.transport.curl_transfers import Transfer
+from dispatcher.transport.guard import Guard
+from dispatcher.transport.look_ups import LookUps, Resolve
+from dispatcher.transport.readiness import READABLE, new_readiness
 
 _log = logging.getLogger(__name__)
 _DEADLINES_EVERY = 0.05  # seconds
@@ -30,7 +30,7 @@ _TLS_RECORDS = {bytes([kind]) for kind in range(20, 24)}  # how they begin, and 
 
 
 class CurlTransport:
-    """Sends up to `capacity` requests at once from the thread that owns it. See `workers.transport.Transport`.
+    """Sends up to `capacity` requests at once from the thread that owns it. See `dispatcher.transport.Transport`.
 
     Nothing waits inside curl, where its time would run: what is handed over is sent at once, and connections are only
     limited by the capacity. `addresses` is what the address guard lets through, `ca_bundle` a file of certificates to

@@ -9,7 +9,7 @@ from math import ceil
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from time import monotonic
 
-from workers.transport.checks import Origin
+from dispatcher.transport.checks import Origin
 
 _READ_SIZE = 16 * 1024
 _WRITE_SIZE = 64 * 1024

@@ -13,22 +13,22 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from dispatcher.addresses import AddressPolicy
-from workers.replies import Exchange, Failure, FailureKind, Reply, Request
-from workers.transport import TlsVersion
-from workers.transport.adapter import DirectAdapter
-from workers.transport.checks import check_request
-from workers.transport.deadlines import Deadlines
-from workers.transport.faults import NoAnswer
-from workers.transport.guard import Guard
-from workers.transport.look_ups import LookUps, Resolve
-from workers.transport.opening import Connector, Opener
+from dispatcher.replies import Exchange, Failure, FailureKind, Reply, Request
+from dispatcher.transport import TlsVersion
+from dispatcher.transport.adapter import DirectAdapter
+from dispatcher.transport.checks import check_request
+from dispatcher.transport.deadlines import Deadlines
+from dispatcher.transport.faults import NoAnswer
+from dispatcher.transport.guard import Guard
+from dispatcher.transport.look_ups import LookUps, Resolve
+from dispatcher.transport.opening import Connector, Opener
 
 _log = logging.getLogger(__name__)
 _CLOSING_TIME = 1.0  # seconds that `close` waits for the threads; what hangs longer is in a connect or a look-up
 
 
 class RequestsTransport:
-    """Sends on up to `capacity` threads, started as they are needed. See `workers.transport.Transport`.
+    """Sends on up to `capacity` threads, started as they are needed. See `dispatcher.transport.Transport`.
 
     `addresses` is what the address guard lets through, `ca_bundle` a file of certificates to trust instead of the
     system's; `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive connections wait, at most

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 
-from workers.replies import Failure, FailureKind
-from workers.transport.deadlines import Deadlines
+from dispatcher.replies import Failure, FailureKind
+from dispatcher.transport.deadlines import Deadlines
 
 Resolve = Callable[..., Any]  # as `socket.getaddrinfo`
 

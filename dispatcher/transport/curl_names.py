@@ -9,8 +9,8 @@ from functools import partial
 from itertools import count
 from math import inf
 
-from workers.replies import Failure, FailureKind, Request
-from workers.transport.look_ups import Address, LookUps, literal_addresses, not_resolved
+from dispatcher.replies import Failure, FailureKind, Request
+from dispatcher.transport.look_ups import Address, LookUps, literal_addresses, not_resolved
 
 KEPT_SECONDS = 30.0  # a busy name is looked up twice a minute, not for every request
 _MOST_KEPT = 10_000
