@@ -7,12 +7,14 @@
     │   ├── InvalidEvent
     │   ├── InvalidAccount
     │   └── InvalidWebhook
+    │       └── UrlTestFailed     its URL did not answer as it must
     ├── NotFound                  what was looked for does not exist (or is not the caller's)
     │   └── UnknownAccount
     ├── Conflict                  it exists, but its state forbids this
     │   ├── NameTaken
     │   ├── KeyReused             an idempotency key came back with other content
     │   └── WrongState
+    ├── TooBusy                   the same may work a little later
     └── WrongDatabase             the session given is not on the engine's database
 
 Texts never hold a URL, a password, a key or message data: they travel into logs, Flower and answers.
@@ -52,6 +54,14 @@ class InvalidWebhook(InvalidInput):
     """A webhook was refused before anything was written."""
 
 
+class UrlTestFailed(InvalidWebhook):
+    """The URL test failed: `came_back` is a status with its phrase, or why there was no answer."""
+
+    def __init__(self, came_back: str) -> None:
+        super().__init__("url", f"did not pass the URL test, which wants a 2xx: {came_back}")
+        self.came_back = came_back
+
+
 class NotFound(DispatcherError):
     """`kind` (account, webhook, delivery, event) with this `name` does not exist."""
 
@@ -88,6 +98,10 @@ class KeyReused(Conflict):
 
 class WrongState(Conflict):
     """A delivery's state does not allow this."""
+
+
+class TooBusy(DispatcherError):
+    """Something that only few may do at once is done by others at the moment."""
 
 
 class WrongDatabase(DispatcherError):

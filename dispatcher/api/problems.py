@@ -11,7 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from dispatcher.db.outages import explain_outage
-from dispatcher.errors import ConfigurationError, Conflict, DispatcherError, InvalidInput, NotFound, UnknownAccount
+from dispatcher.errors import (
+    ConfigurationError,
+    Conflict,
+    DispatcherError,
+    InvalidInput,
+    NotFound,
+    TooBusy,
+    UnknownAccount,
+)
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -96,6 +104,8 @@ def problem_for(error: DispatcherError) -> Problem:
             return Problem(HTTPStatus.NOT_FOUND, str(error))
         case Conflict():
             return Problem(HTTPStatus.CONFLICT, str(error))
+        case TooBusy():
+            return unavailable(str(error))
         case ConfigurationError():
             return unavailable("the engine is not configured completely: /readyz says what is missing")
         case _:

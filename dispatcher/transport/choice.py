@@ -36,10 +36,12 @@ def transport_name(settings: Settings) -> Literal["curl", "requests"]:
     return "requests"
 
 
-def new_transport(settings: Settings) -> Transport:
-    """The transport of one process; make it in the process that uses it. Raises ConfigurationError."""
+def new_transport(settings: Settings, *, capacity: int | None = None) -> Transport:
+    """A transport for the process, and the thread, that makes it; `capacity` requests at once, as many as the settings
+    say where it is not given. Raises ConfigurationError."""
     curl = _curl_transport() if transport_name(settings) == "curl" else None
-    capacity = _with_files(settings.max_in_flight or (THREADS if curl is None else CURL_IN_FLIGHT))
+    if capacity is None:
+        capacity = _with_files(settings.max_in_flight or (THREADS if curl is None else CURL_IN_FLIGHT))
     return (curl or _requests_transport())(
         capacity=capacity,
         addresses=settings.addresses,

@@ -1,0 +1,95 @@
+"""Makes and changes webhooks as management APIs do: checked as a whole, tried where that is asked for, then written."""
+
+from collections.abc import Callable
+from typing import Unpack
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dispatcher.db.models import Account, Webhook
+from dispatcher.settings import load_settings
+from dispatcher.transactions import transaction, webhooks_in
+from dispatcher.url_test import try_url
+from dispatcher.wake import waker_for
+from dispatcher.webhooks import WebhookFields, Webhooks, contract_of
+
+# What a dialect demands of the account's other webhooks, such as a number of them; raises what it likes. It is called
+# while the account's webhooks cannot change.
+Demand = Callable[[Webhooks, Account], None]
+
+
+def register(
+    account_id: UUID,
+    *,
+    enabled: bool = True,
+    dialect: str | None = None,
+    url_test: bool = False,
+    demand: Demand | None = None,
+    **fields: Unpack[WebhookFields],
+) -> Webhook:
+    """Makes a webhook. With `url_test` its URL must answer first, unless it is made disabled.
+
+    Raises InvalidWebhook (UrlTestFailed among them), NameTaken, TooBusy, or what `demand` raises; nothing is written
+    then.
+    """
+
+    def make(session: Session, webhooks: Webhooks) -> Webhook:
+        account = _locked(session, account_id)
+        if demand is not None:
+            demand(webhooks, account)
+        return webhooks.create(account, enabled=enabled, dialect=dialect, **fields)
+
+    return _written(make, url_test=url_test)
+
+
+def change(
+    account_id: UUID,
+    webhook_id: UUID,
+    *,
+    enabled: bool | None = None,
+    by: str,
+    reason: str | None = None,
+    url_test: bool = False,
+    demand: Demand | None = None,
+    **fields: Unpack[WebhookFields],
+) -> Webhook:
+    """Changes what is given, `enabled` too, and wakes the workers: deliveries may have waited for it. `by` and
+    `reason` are kept where it is disabled. Raises as `register` does, and NotFound."""
+
+    def make(session: Session, webhooks: Webhooks) -> Webhook:
+        account = _locked(session, account_id)
+        webhook = webhooks.get(account, webhook_id)
+        if demand is not None:
+            demand(webhooks, account)
+        if fields:
+            webhooks.update(webhook, **fields)
+        if enabled is True:
+            webhooks.enable(webhook)
+        elif enabled is False:
+            webhooks.disable(webhook, by=by, reason=reason)
+        return webhook
+
+    changed = _written(make, url_test=url_test)
+    waker_for(load_settings().broker_url.get_secret_value()).wake()
+    return changed
+
+
+def _written(make: Callable[[Session, Webhooks], Webhook], *, url_test: bool) -> Webhook:
+    if url_test:
+        # Done once to see what it comes to, and undone: no transaction is open while a receiver takes its time.
+        with transaction() as session:
+            webhooks = webhooks_in(session)
+            webhook = make(session, webhooks)
+            tried = webhooks.url(webhook), contract_of(webhook), webhooks.secrets(webhook)
+            is_tried = webhook.enabled
+            session.rollback()
+        if is_tried:
+            try_url(*tried, load_settings())
+    with transaction() as session:
+        return make(session, webhooks_in(session))
+
+
+def _locked(session: Session, account_id: UUID) -> Account:
+    """The account; who else registers for it waits."""
+    return session.scalars(select(Account).where(Account.id == account_id).with_for_update()).one()

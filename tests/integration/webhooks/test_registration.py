@@ -1,0 +1,180 @@
+"""Making and changing webhooks as management APIs do, with the URL test."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine
+from standardwebhooks import Webhook as Verifier
+
+from dispatcher.authorization import Basic
+from dispatcher.db.models import Account, Webhook
+from dispatcher.errors import Conflict, InvalidWebhook, NameTaken, NotFound, TooBusy, UrlTestFailed
+from dispatcher.registration import change, register
+from dispatcher.settings import Settings
+from dispatcher.signing_keys import generate_signing_key
+from dispatcher.transactions import transaction
+from dispatcher.webhooks import Webhooks
+from tests.behaviours import Answer, Do
+from tests.dead_ports import refusing_port
+from tests.factories import make_account, rows
+from tests.receiver import Receiver
+
+
+@pytest.fixture
+def account(database: Engine) -> UUID:
+    make_account(database)
+    identifier: UUID = rows(database, "SELECT id FROM dispatcher.accounts")[0].id
+    return identifier
+
+
+def stored(database: Engine) -> list[Any]:
+    return rows(database, "SELECT * FROM dispatcher.webhooks ORDER BY number")
+
+
+def test_an_empty_batch_is_sent_as_a_callback_would_be(database: Engine, account: UUID, receiver: Receiver) -> None:
+    key = generate_signing_key()
+    register(
+        account,
+        url=receiver.url("/hook?secret=a"),
+        event_types=["*"],
+        url_test=True,
+        authorization=Basic("user", "word"),
+        headers={"X-Key": "k"},
+        signing_keys=[key],
+        contract={"user_agent": "BulkSMS Invoker"},
+    )
+    (tested,) = receiver.received
+    assert (tested.method, tested.target, tested.body) == ("POST", "/hook?secret=a", b"[]")
+    assert tested.header("User-Agent") == "BulkSMS Invoker"
+    assert tested.header("Content-Type") == "application/json"
+    assert tested.header("Authorization") == "Basic dXNlcjp3b3Jk"
+    assert tested.header("X-Key") == "k"
+    assert Verifier(key.secret).verify(tested.body, dict(tested.headers)) == []
+    assert len(stored(database)) == 1
+
+
+@pytest.mark.parametrize("status", [200, 204, 299])
+def test_any_2xx_will_do(database: Engine, account: UUID, receiver: Receiver, status: int) -> None:
+    register(account, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True)
+    assert len(stored(database)) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "came_back"), [(403, "403 - Forbidden"), (302, "302 - Found"), (999, "999 - an unknown status")]
+)
+def test_anything_else_is_refused_with_what_came_back(
+    database: Engine, account: UUID, receiver: Receiver, status: int, came_back: str
+) -> None:
+    with pytest.raises(UrlTestFailed) as refused:
+        register(account, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True)
+    assert (refused.value.field, refused.value.came_back) == ("url", came_back)
+    assert stored(database) == []
+
+
+def test_no_answer_is_refused_and_told_without_the_url(database: Engine, account: UUID, receiver: Receiver) -> None:
+    receiver.script("/planted", (Do.RESET,))
+    for url in (receiver.url("/planted"), f"http://127.0.0.1:{refusing_port()}/planted"):
+        with pytest.raises(UrlTestFailed) as refused:
+            register(account, url=url, event_types=["*"], url_test=True)
+        assert "planted" not in str(refused.value)
+        assert "127.0.0.1" not in str(refused.value)
+    assert stored(database) == []
+
+
+def test_the_guard_holds_for_the_test_as_for_deliveries(
+    database: Engine, account: UUID, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    strict = settings.model_copy(update={"allowed_networks": ""})
+    monkeypatch.setattr("dispatcher.registration.load_settings", lambda: strict)
+    with pytest.raises(UrlTestFailed, match="loopback"):  # the name was allowed at the time of the first check
+        register(account, url=receiver.url("/hook"), event_types=["*"], url_test=True)
+    assert receiver.received == []
+    assert stored(database) == []
+
+
+def test_a_disabled_webhook_is_not_tried_until_it_is_enabled(
+    database: Engine, account: UUID, receiver: Receiver
+) -> None:
+    webhook = register(account, url=receiver.url("/status/500"), event_types=["*"], enabled=False, url_test=True)
+    change(account, webhook.id, by="test", url_test=True, url=receiver.url("/status/501"))
+    assert receiver.received == []
+    with pytest.raises(UrlTestFailed, match="501"):
+        change(account, webhook.id, by="test", url_test=True, enabled=True)
+    assert not stored(database)[0].enabled
+
+
+def test_a_change_that_fails_its_test_changes_nothing(database: Engine, account: UUID, receiver: Receiver) -> None:
+    webhook = register(account, url=receiver.url("/good"), event_types=["*"], name="first", url_test=True)
+    before = stored(database)
+    with pytest.raises(UrlTestFailed):
+        change(account, webhook.id, by="test", url_test=True, url=receiver.url("/status/404"), name="second")
+    assert stored(database) == before
+    changed = change(account, webhook.id, by="test", reason="why", enabled=False, name="second")
+    assert (changed.name, changed.disabled_by, changed.disabled_reason) == ("second", "test", "why")
+
+
+def test_what_is_refused_anyway_is_not_tried(database: Engine, account: UUID, receiver: Receiver) -> None:
+    register(account, url=receiver.url("/a"), event_types=["*"], name="taken")
+    with pytest.raises(NameTaken):
+        register(account, url=receiver.url("/b"), event_types=["*"], name="taken", url_test=True)
+    with pytest.raises(InvalidWebhook):
+        register(account, url=receiver.url("/b"), event_types=["no type!"], url_test=True)
+    with pytest.raises(NotFound):
+        change(account, account, by="test", url_test=True, url=receiver.url("/b"))
+    assert receiver.received == []
+
+
+def test_what_a_dialect_demands_holds_for_two_at_once(database: Engine, account: UUID, receiver: Receiver) -> None:
+    def only_one(webhooks: Webhooks, owner: Account) -> None:
+        if webhooks.list(owner, dialect="vendor"):
+            raise Conflict("there is one already")
+
+    def attempt(_: int) -> Webhook | Conflict:
+        try:
+            return register(
+                account, url=receiver.url("/"), event_types=[], dialect="vendor", demand=only_one, url_test=True
+            )
+        except Conflict as error:
+            return error
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(attempt, range(4)))
+    assert [isinstance(outcome, Webhook) for outcome in outcomes].count(True) == 1
+    assert len(stored(database)) == 1
+
+
+def test_no_more_are_tried_at_once_than_there_are_threads_to_spare(
+    database: Engine, account: UUID, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.url_test._slots", BoundedSemaphore(1))
+    held = receiver.gate()
+    receiver.script("/held", (held, *Answer(204).steps()))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(register, account, url=receiver.url("/held"), event_types=["*"], url_test=True)
+        receiver.wait_for(1)
+        with pytest.raises(TooBusy):
+            register(account, url=receiver.url("/"), event_types=["*"], url_test=True)
+        held.open()
+        first.result(30)
+    register(account, url=receiver.url("/"), event_types=["*"], url_test=True)
+    assert len(stored(database)) == 2
+
+
+def test_webhooks_of_a_dialect_are_found_by_it_alone(database: Engine, account: UUID) -> None:
+    url = "https://hooks.example.com/"
+    native = register(account, url=url, event_types=["*"])
+    vendors = register(account, url=url, event_types=[], dialect="vendor", app="shop", dialect_fields={"a": 1})
+    with transaction() as session:
+        webhooks = Webhooks(session, None, None)  # type: ignore[arg-type]  # finding opens nothing
+        owner = session.get_one(Account, account)
+        assert [found.id for found in webhooks.list(owner)] == [native.id, vendors.id]
+        assert [found.id for found in webhooks.list(owner, dialect="vendor", app="shop")] == [vendors.id]
+        assert webhooks.list(owner, dialect="vendor", app="other") == []
+        assert webhooks.get_of("vendor", owner, vendors.number).dialect_fields == {"a": 1}
+        assert webhooks.get_of("vendor", owner, vendors.id).id == vendors.id
+        for dialect, identifier in (("vendor", native.id), ("vendor", native.number), ("other", vendors.id)):
+            with pytest.raises(NotFound):
+                webhooks.get_of(dialect, owner, identifier)
