@@ -142,6 +142,10 @@ class Settings(BaseSettings):
         ),
     ] = 1.0
 
+    api_requests_per_minute: Annotated[
+        int, Field(ge=0, description="Requests one API key may make in a minute, over all API processes; 0: any number")
+    ] = 6000
+
     flower_user: Annotated[str, Field(pattern=r"^[!-9;-~]+$", description="User name that Flower asks for")] = (
         "dispatcher"
     )

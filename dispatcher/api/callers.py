@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from dispatcher.access_tokens import TokenMint
 from dispatcher.accounts import Caller, Scope, authenticate, caller_of_key
 from dispatcher.api.problems import Problem, unauthorized
+from dispatcher.api.rate_limits import check_rate
 from dispatcher.db.session import engine_for
 from dispatcher.encryption import Vault
 from dispatcher.settings import load_settings
@@ -87,6 +88,7 @@ def _caller(
     caller = caller_of(request.headers.get("authorization"))
     if caller is None:
         raise unauthorized()
+    check_rate(caller)
     return caller
 
 
