@@ -13,6 +13,7 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 venv=$root/.venv
 stamp=$venv/set-up-from
+old_client=tests/dialects/sinch/client-1.1.4.lock
 unset VIRTUAL_ENV PYTHONHOME PYTHONPATH # another environment's variables would leak into ours
 
 fail() {
@@ -36,7 +37,7 @@ find_python() {
 
 # What the environment depends on, as one line. A difference to the stamp means: make it again.
 wanted() {
-    echo "$root $(cat "$root/requirements.lock" "$root/uv.lock" "$root/pyproject.toml" | cksum)"
+    echo "$root $(cat "$root/requirements.lock" "$root/uv.lock" "$root/pyproject.toml" "$root/$old_client" | cksum)"
 }
 
 # The import fails where the Python below the environment went away or became another one.
@@ -57,6 +58,9 @@ set_up() {
         echo "run.sh: setting up .venv with $("$python" --version), once; this can take a minute" >&2
         rm -f "$stamp"
         if has_uv; then with_uv; else with_pip; fi
+        # A client that the tests drive, and that no environment can hold beside its own newer version.
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+            --target "$venv/clients/sinch-1.1.4" -r "$root/$old_client"
         # Importable from anywhere in this environment, without building a package.
         echo "$root" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
         wanted >"$stamp"

@@ -1,0 +1,210 @@
+"""Sinch's webhook and ours: its members checked and turned into fields, and back. Pure."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from dispatcher.authorization import Authorization, ClientCredentials, TokenRequest
+from dispatcher.contracts import Verdict
+from dispatcher.db.models import Webhook
+from dispatcher.errors import InvalidWebhook
+from dispatcher.webhook_secrets import WebhookSecrets
+from dispatcher.webhooks import WebhookFields
+
+DIALECT = "sinch"
+MOST_PER_APP = 5
+MAX_TARGET = 742
+SIGNATURE_HEADER = "x-sinch-webhook-signature"
+
+# What each trigger takes; those not named here take `conversation.<trigger in lower case>`.
+_MESSAGE_TYPES = {
+    "MESSAGE_SUBMIT": ("accepted", "sent"),
+    "MESSAGE_DELIVERY": ("progress", "delivered", "failed", "bounced"),
+}
+TRIGGERS = (
+    "MESSAGE_DELIVERY", "MESSAGE_SUBMIT", "MESSAGE_INBOUND", "EVENT_DELIVERY", "EVENT_INBOUND", "SMART_CONVERSATIONS",
+    "MESSAGE_INBOUND_SMART_CONVERSATION_REDACTION", "CONVERSATION_START", "CONVERSATION_STOP", "CONVERSATION_DELETE",
+    "CONTACT_CREATE", "CONTACT_DELETE", "CONTACT_MERGE", "CONTACT_UPDATE", "CONTACT_IDENTITIES_DUPLICATION",
+    "UNSUPPORTED", "OPT_IN", "OPT_OUT", "CHANNEL_EVENT", "CAPABILITY", "RECORD_NOTIFICATION",
+)  # fmt: skip
+TARGET_TYPES = ("HTTP", "DISMISS")
+MEMBERS = ("app_id", "target", "target_type", "triggers", "secret", "client_credentials")
+
+_FORBIDDEN_HOST = re.compile(r"conversation-api\.(.+\.)?sinch\.com")
+
+
+def read_webhook(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole webhook's members with their defaults. Raises InvalidWebhook naming the member."""
+    return {name: _READERS[name](document.get(name)) for name in MEMBERS}
+
+
+def read_changes(document: Mapping[str, Any], mask: Collection[str] | None) -> dict[str, Any]:
+    """The members that an update changes: those in the mask, where there is one, else those that are there. One in the
+    mask that is not there is reset. Raises InvalidWebhook naming the member."""
+    if mask is None:
+        return {name: _READERS[name](document[name]) for name in MEMBERS if name in document}
+    for path in mask:
+        if path.partition(".")[0] not in MEMBERS:
+            raise InvalidWebhook("update_mask", "names a member that a webhook does not have")
+    wanted = {path.partition(".")[0] for path in mask}
+    return {name: _READERS[name](document.get(name)) for name in MEMBERS if name in wanted}
+
+
+def read_mask(in_query: Collection[str], in_body: object) -> list[str] | None:
+    """The members that an update is about: a comma-separated list, in the query or else in the body."""
+    texts = list(in_query) or ([in_body] if isinstance(in_body, str) else [])
+    paths = [path.strip() for text in texts for path in text.split(",") if path.strip()]
+    return paths or None
+
+
+def webhook_fields(members: Mapping[str, Any], kept: Mapping[str, Any]) -> WebhookFields:
+    """What members that are given come to in our fields. `kept`: the dialect's own fields so far."""
+    own = {**kept, **{name: members[name] for name in ("target_type", "triggers") if name in members}}
+    fields: WebhookFields = {"dialect_fields": own, "event_types": event_types(own["triggers"], own["target_type"])}
+    if "app_id" in members:
+        fields["app"] = members["app_id"]
+    if "target" in members:
+        fields["url"] = members["target"]
+    if "client_credentials" in members:
+        fields["authorization"] = members["client_credentials"]
+    if "secret" in members:
+        fields["nonce_secret"] = members["secret"]
+        fields["contract"] = contract(signed=members["secret"] is not None)
+    return fields
+
+
+def contract(*, signed: bool) -> dict[str, Any]:
+    """How callbacks are delivered. The schedule is the one of Sinch's SMS callbacks: for these none is published."""
+    document: dict[str, Any] = {
+        "envelope": "object",
+        "schedule": "doubling",
+        "rules": {429: {"verdict": Verdict.TEMPORARY, "honour_retry_after": True}},
+    }
+    return document | ({"nonce_signature": {"header": SIGNATURE_HEADER}} if signed else {})
+
+
+def event_types(triggers: Collection[str], target_type: str) -> list[str]:
+    """What a webhook with these triggers takes. One that dismisses takes nothing: it only exists."""
+    if target_type == "DISMISS":
+        return []
+    names: list[str] = []
+    for trigger in triggers:
+        if trigger == "MESSAGE_INBOUND":
+            names.append("message.inbound.received")
+        elif trigger in _MESSAGE_TYPES:
+            names += [f"message.outbound.{part}" for part in _MESSAGE_TYPES[trigger]]
+        else:
+            names.append(f"conversation.{trigger.lower()}")
+    return names
+
+
+def write_webhook(webhook: Webhook, url: str, secrets: WebhookSecrets) -> dict[str, Any]:
+    """All seven members, for clients read each of them: secrets in clear, what is not set as protobuf prints it."""
+    own = webhook.dialect_fields
+    return {
+        "app_id": webhook.app,
+        "client_credentials": _write_credentials(secrets.authorization),
+        "id": str(webhook.id),
+        "secret": secrets.nonce_secret or "",
+        "target": url,
+        "target_type": own["target_type"],
+        "triggers": own["triggers"],
+    }
+
+
+def _write_credentials(authorization: Authorization | None) -> dict[str, Any] | None:
+    if not isinstance(authorization, ClientCredentials):
+        return None
+    given = {
+        "client_id": authorization.client_id,
+        "client_secret": authorization.client_secret,
+        "endpoint": authorization.endpoint,
+        "scope": authorization.scope,
+        "response_type": authorization.response_type,
+    }
+    document = {name: value for name, value in given.items() if value is not None}
+    if authorization.token_request is TokenRequest.FORM:
+        document["token_request_type"] = "FORM"  # noqa: S105 - no password
+    return document
+
+
+def _app(value: object) -> str:
+    return _text("app_id", value, 255)
+
+
+def _target(value: object) -> str:
+    target = _text("target", value, MAX_TARGET)
+    try:
+        host = urlsplit(target).hostname or ""
+    except ValueError:
+        host = ""
+    if _FORBIDDEN_HOST.fullmatch(host.lower()):
+        raise InvalidWebhook("target", "must not be an address of the Conversation API itself")
+    return target
+
+
+def _target_type(value: object) -> str:
+    if value is None:
+        return "HTTP"
+    if value not in TARGET_TYPES:
+        raise InvalidWebhook("target_type", "must be HTTP or DISMISS")
+    return str(value)
+
+
+def _triggers(value: object) -> list[str]:
+    if not isinstance(value, list) or not value:
+        raise InvalidWebhook("triggers", "are required: a list of trigger names")
+    if not all(isinstance(trigger, str) and trigger in TRIGGERS for trigger in value):
+        raise InvalidWebhook("triggers", f"must each be one of: {', '.join(TRIGGERS)}")
+    return list(dict.fromkeys(value))
+
+
+def _secret(value: object) -> str | None:
+    return None if _is_unset(value) else _text("secret", value, 1024)
+
+
+def _credentials(value: object) -> ClientCredentials | None:
+    if value is None or value == {}:
+        return None
+    if not isinstance(value, dict):
+        raise InvalidWebhook("client_credentials", "must be an object")
+    kind = value.get("token_request_type") or "BASIC"
+    if not isinstance(kind, str) or kind not in {"BASIC", "FORM"}:
+        raise InvalidWebhook("client_credentials.token_request_type", "must be BASIC or FORM")
+    return ClientCredentials(
+        endpoint=_text("client_credentials.endpoint", value.get("endpoint"), 2048),
+        client_id=_text("client_credentials.client_id", value.get("client_id"), 1024),
+        client_secret=_text("client_credentials.client_secret", value.get("client_secret"), 4096),
+        scope=_optional("client_credentials.scope", value.get("scope"), 1024),
+        response_type=_optional("client_credentials.response_type", value.get("response_type"), 64),
+        token_request=TokenRequest(kind.lower()),
+    )
+
+
+def _optional(name: str, value: object, most: int) -> str | None:
+    return None if _is_unset(value) else _text(name, value, most)
+
+
+def _text(name: str, value: object, most: int) -> str:
+    if _is_unset(value):
+        raise InvalidWebhook(name, "is required")
+    if not isinstance(value, str):
+        raise InvalidWebhook(name, "must be a string")
+    if len(value) > most:
+        raise InvalidWebhook(name, f"must have at most {most} characters")
+    return value
+
+
+def _is_unset(value: object) -> bool:
+    return value is None or value == ""
+
+
+_READERS: dict[str, Callable[[object], Any]] = {
+    "app_id": _app,
+    "target": _target,
+    "target_type": _target_type,
+    "triggers": _triggers,
+    "secret": _secret,
+    "client_credentials": _credentials,
+}

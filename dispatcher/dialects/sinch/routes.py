@@ -1,0 +1,180 @@
+"""Sinch's calls: webhooks of a project (our account), each of one app."""
+
+import json
+from http import HTTPStatus
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import Caller, Scope, find_account
+from dispatcher.api.callers import caller_of
+from dispatcher.api.problems import Problem, unauthorized
+from dispatcher.api.rate_limits import check_rate
+from dispatcher.api.requests import read_body
+from dispatcher.db.models import Account, Webhook
+from dispatcher.dialects.sinch import fields
+from dispatcher.dialects.sinch.answers import described
+from dispatcher.dialects.sinch.schemas import CREATE_SCHEMA, UPDATE_SCHEMA, WebhookDocument, Webhooks
+from dispatcher.errors import InvalidWebhook, NotFound, UnknownAccount
+from dispatcher.registration import change, register
+from dispatcher.transactions import transaction, webhooks_in
+from dispatcher.webhooks import Webhooks as OurWebhooks
+
+_ERRORS = described(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+_ITEM_ERRORS = {**_ERRORS, **described(HTTPStatus.NOT_FOUND)}
+_BODY_ERRORS = described(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+router = APIRouter(prefix="/v1/projects/{project_id}", tags=["webhooks"])
+
+ProjectId = Annotated[str, Path(description="The project: the name of an account.")]
+WebhookId = Annotated[str, Path(description="The webhook's id.")]
+Body = Annotated[bytes, Depends(read_body)]
+
+
+def _account_for(scope: Scope) -> Any:
+    def account(request: Request, project_id: ProjectId) -> UUID:
+        caller = caller_of(request.headers.get("authorization"))
+        if caller is None:
+            raise unauthorized()
+        check_rate(caller)
+        return _project(caller, scope, project_id)
+
+    return Depends(account)
+
+
+def _project(caller: Caller, scope: Scope, project_id: str) -> UUID:
+    """The account that a project is. Another account's and an unknown one are the same to the caller."""
+    if not caller.may(scope):
+        raise Problem(HTTPStatus.FORBIDDEN, "scope")
+    if caller.account_id is not None:
+        if project_id != caller.account:
+            raise Problem(HTTPStatus.FORBIDDEN, "project")
+        return caller.account_id
+    try:
+        with transaction() as session:
+            return find_account(session, project_id.replace("\0", "?")).id
+    except UnknownAccount:
+        raise Problem(HTTPStatus.FORBIDDEN, "project") from None
+
+
+Reader = Annotated[UUID, _account_for(Scope.READ)]
+Manager = Annotated[UUID, _account_for(Scope.MANAGE)]
+
+
+@router.get("/apps/{app_id}/webhooks", summary="List the webhooks of an app", responses=_ERRORS)
+def list_webhooks(account_id: Reader, app_id: Annotated[str, Path(description="The app.")]) -> Webhooks:
+    if not app_id.isprintable():
+        return Webhooks(webhooks=[])  # there cannot be one
+    with transaction() as session:
+        webhooks = webhooks_in(session)
+        found = webhooks.list(session.get_one(Account, account_id), dialect=fields.DIALECT, app=app_id)
+        return Webhooks(webhooks=[_document(webhooks, webhook) for webhook in found])
+
+
+@router.post(
+    "/webhooks",
+    summary="Create a webhook",
+    responses={**_ERRORS, **_BODY_ERRORS},
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": CREATE_SCHEMA}}}},
+)
+def create_webhook(account_id: Manager, body: Body) -> WebhookDocument:
+    members = fields.read_webhook(_object(body))
+
+    def room_for_one_more(webhooks: OurWebhooks, account: Account) -> None:
+        if len(webhooks.list(account, dialect=fields.DIALECT, app=members["app_id"])) >= fields.MOST_PER_APP:
+            raise InvalidWebhook("app_id", f"has {fields.MOST_PER_APP} webhooks already, the most that an app can have")
+
+    webhook = _named(
+        lambda: register(
+            account_id,
+            dialect=fields.DIALECT,
+            demand=room_for_one_more,
+            **{"signing_keys": [], **fields.webhook_fields(members, {})},  # type: ignore[arg-type]
+        )
+    )
+    return _shown(webhook)
+
+
+@router.get("/webhooks/{webhook_id}", summary="Get a webhook", responses=_ITEM_ERRORS)
+def get_webhook(account_id: Reader, webhook_id: WebhookId) -> WebhookDocument:
+    with transaction() as session:
+        return _document(webhooks_in(session), _find(session, account_id, webhook_id))
+
+
+@router.patch(
+    "/webhooks/{webhook_id}",
+    summary="Change a webhook",
+    responses={**_ITEM_ERRORS, **_BODY_ERRORS},
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": UPDATE_SCHEMA}}}},
+)
+def update_webhook(
+    account_id: Manager,
+    webhook_id: WebhookId,
+    body: Body,
+    update_mask: Annotated[list[str] | None, Query(description="Members to change, separated by commas.")] = None,
+) -> WebhookDocument:
+    document = _object(body)
+    members = fields.read_changes(document, fields.read_mask(update_mask or [], document.get("update_mask")))
+    with transaction() as session:
+        webhook = _find(session, account_id, webhook_id)
+    changed = _named(
+        lambda: change(
+            account_id, webhook.id, by="Sinch dialect", **fields.webhook_fields(members, webhook.dialect_fields)
+        )
+    )
+    return _shown(changed)
+
+
+@router.delete("/webhooks/{webhook_id}", summary="Delete a webhook", responses=_ITEM_ERRORS)
+def delete_webhook(account_id: Manager, webhook_id: WebhookId) -> dict[str, Any]:
+    with transaction() as session:
+        webhooks_in(session).delete(_find(session, account_id, webhook_id))
+    return {}
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Problem(HTTPStatus.BAD_REQUEST, "Malformed request") from None
+    if not isinstance(document, dict):
+        raise Problem(HTTPStatus.BAD_REQUEST, "Malformed request")
+    return document
+
+
+def _find(session: Session, account_id: UUID, webhook_id: str) -> Webhook:
+    try:
+        identifier = UUID(webhook_id)
+    except ValueError:
+        raise NotFound("webhook", "of this id") from None
+    return webhooks_in(session).get_of(fields.DIALECT, session.get_one(Account, account_id), identifier)
+
+
+def _shown(webhook: Webhook) -> WebhookDocument:
+    with transaction() as session:
+        return _document(webhooks_in(session), webhook)
+
+
+def _document(webhooks: OurWebhooks, webhook: Webhook) -> WebhookDocument:
+    return WebhookDocument(**fields.write_webhook(webhook, webhooks.url(webhook), webhooks.secrets(webhook)))
+
+
+_THEIR_NAMES = {"url": "target", "app": "app_id", "nonce_secret": "secret"}
+
+
+def _named(act: Any) -> Webhook:
+    """What the core refuses is told by the vendor's name of the member."""
+    try:
+        made: Webhook = act()
+    except InvalidWebhook as error:
+        raise InvalidWebhook(_THEIR_NAMES.get(error.field, error.field), error.reason) from None
+    return made
