@@ -260,11 +260,11 @@ def test_a_name_that_leads_to_an_allowed_address_later_is_called_then(
 def test_a_kept_alive_connection_was_checked_when_it_was_opened(
     new_transport: NewTransport, receiver: Receiver, dns: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged: list[str] = []
+    judged: list[tuple[str, str, int]] = []
     plain = AddressPolicy.refused_address
 
     def counted(self: AddressPolicy, host: str, address: str, port: int) -> str | None:
-        judged.append(address)
+        judged.append((host, address, port))
         return plain(self, host, address, port)
 
     monkeypatch.setattr(AddressPolicy, "refused_address", counted)
@@ -273,7 +273,7 @@ def test_a_kept_alive_connection_was_checked_when_it_was_opened(
     url = f"http://hook.example:{receiver.port}/"
     assert [sender.reply(url).status for _ in range(5)] == [200] * 5
     assert [got.connection for got in receiver.received] == [1] * 5
-    assert judged == ["127.0.0.1"]
+    assert judged == [("hook.example", "127.0.0.1", receiver.port)]
 
 
 def test_a_dead_kept_alive_connection_is_replaced_by_one_that_is_checked(
