@@ -20,7 +20,7 @@ _SPECIAL = {
     "a private address": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fec0::/10"),
     "a link-local address": ("169.254.0.0/16", "fe80::/10"),
     "an address shared by a carrier's customers": ("100.64.0.0/10",),
-    "a documentation address": (*("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20"),),
+    "a documentation address": ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20"),
     "a benchmarking address": ("198.18.0.0/15", "2001:2::/48"),
     "a multicast address": ("224.0.0.0/4", "ff00::/8"),
     "a broadcast address": ("255.255.255.255",),

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.addresses import AddressPolicy, read_hosts, read_networks, read_ports
+from dispatcher.errors import ConfigurationError
+from dispatcher.settings import load_settings
 from dispatcher.special_addresses import METADATA, SERVICES, embedded
 
 POLICY = AddressPolicy()
@@ -244,6 +246,18 @@ def test_a_list_that_cannot_be_read_is_refused_with_an_example(read: object, tex
     assert callable(read)
     with pytest.raises(ValueError, match="must be a list like"):
         read(text)
+
+
+@pytest.mark.parametrize(("name", "text"), [("NETWORKS", "10.0.0.1/8"), ("HOSTS", ".example"), ("PORTS", "0")])
+def test_a_process_does_not_start_with_a_list_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nowhere/none")
+    monkeypatch.setenv("BROKER_URL", "redis://nowhere")
+    monkeypatch.setenv(f"DISPATCHER_ALLOWED_{name}", text)
+    load_settings.cache_clear()
+    with pytest.raises(ConfigurationError, match=f"DISPATCHER_ALLOWED_{name} must be a list like"):
+        load_settings()
 
 
 def test_an_empty_list_and_stray_commas_allow_nothing() -> None:
