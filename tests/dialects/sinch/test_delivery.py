@@ -1,0 +1,89 @@
+"""A webhook made through Sinch's dialect is delivered in Sinch's shape."""
+
+from typing import Any
+
+from sinch import SinchClient
+from sqlalchemy import Engine
+
+from dispatcher import enqueue
+from dispatcher.settings import Settings
+from schedules.catalog import DOUBLING
+from tests.behaviours import Answer
+from tests.dialects.sinch.conftest import PROJECT, Sinch
+from tests.factories import deliver_all, deliveries, rows
+from tests.receiver import Receiver
+
+REPORT = (
+    b'{"app_id":"app1","project_id":"proj1","accepted_time":"2026-01-01T10:00:00Z","message_delivery_report":'
+    b'{"message_id":"01W4FFL35P4NC4K35MESSAGE001","status":"DELIVERED","number":634151298329219072,"text":"caf\xc3\xa9"}}'
+)
+
+
+def send(message: bytes = REPORT, event_type: str = "message.outbound.delivered", app: str = "app1") -> None:
+    enqueue(event_type, message, account=PROJECT, app=app)
+
+
+def test_the_message_goes_out_byte_for_byte_signed_as_sinchs_clients_check_it(
+    sinch: Sinch, settings: Settings, receiver: Receiver
+) -> None:
+    sinch.create(target=receiver.url("/in"), triggers=["MESSAGE_DELIVERY"], secret="foo_secret1234")
+    send()
+    deliver_all(settings)
+    (callback,) = receiver.received
+    assert (callback.method, callback.body) == ("POST", REPORT)
+    assert callback.header("Content-Type") == "application/json"
+    assert callback.header("x-sinch-webhook-signature-algorithm") == "HmacSHA256"
+    client: Any = SinchClient(key_id="key", key_secret="secret", project_id="project")
+    events = client.conversation.sinch_events("foo_secret1234")
+    headers = dict(callback.headers)
+    assert events.validate_authentication_header(headers, callback.body)
+    event = events.parse_event(callback.body, headers)
+    assert (event.app_id, event.message_delivery_report.status) == ("app1", "DELIVERED")
+    assert callback.header("webhook-signature") is None
+
+
+def test_without_a_secret_nothing_is_signed(sinch: Sinch, settings: Settings, receiver: Receiver) -> None:
+    made = sinch.create(target=receiver.url("/in"), triggers=["MESSAGE_DELIVERY"], secret="s").json()
+    sinch.call("PATCH", f"/webhooks/{made['id']}?update_mask=secret", json={})
+    send()
+    deliver_all(settings)
+    assert not [name for name, _ in receiver.received[0].headers if "signature" in name.lower()]
+
+
+def test_only_its_apps_events_and_its_triggers_reach_it(sinch: Sinch, settings: Settings, receiver: Receiver) -> None:
+    sinch.create(target=receiver.url("/in"), triggers=["MESSAGE_DELIVERY", "OPT_IN"])
+    send(app="app2")
+    send(event_type="message.inbound.received")
+    send(event_type="conversation.opt_in")
+    deliver_all(settings)
+    assert [callback.header("Dispatcher-Event-Type") for callback in receiver.received] == ["conversation.opt_in"]
+
+
+def test_a_webhook_that_dismisses_gets_nothing(
+    sinch: Sinch, settings: Settings, receiver: Receiver, database: Engine
+) -> None:
+    sinch.create(target=receiver.url("/in"), triggers=["MESSAGE_DELIVERY"], target_type="DISMISS")
+    send()
+    assert deliveries(database) == []
+
+
+def test_429_is_retried_by_the_doubling_schedule_and_other_4xx_are_not(
+    sinch: Sinch, settings: Settings, receiver: Receiver, database: Engine
+) -> None:
+    receiver.script("/in", Answer(429), Answer(404))
+    sinch.create(target=receiver.url("/in"), triggers=["MESSAGE_DELIVERY"])
+    send()
+    deliver_all(settings)
+    (waiting,) = deliveries(database)
+    assert waiting.state == "waiting"
+    (span,) = rows(
+        database, "SELECT due_at - now() AS wait, give_up_at - created_at AS span FROM dispatcher.deliveries"
+    )
+    assert span.wait <= DOUBLING.delays[0]
+    assert span.span == DOUBLING.span
+    send()
+    deliver_all(settings)
+    assert sorted((row.state, row.reason) for row in deliveries(database)) == [
+        ("discarded", "rejected"),
+        ("waiting", None),
+    ]
