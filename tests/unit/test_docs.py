@@ -263,6 +263,16 @@ def test_every_table_of_the_database_is_told_of() -> None:
     assert told == {mapped.name for mapped in Base.metadata.sorted_tables}
 
 
+def test_every_threat_is_linked_to_tests_that_exist() -> None:
+    rows = re.findall(r"^\| (?!threat|-)(.+?) \| .+? \| (.+) \|$", TEXTS["docs/security.md"], re.MULTILINE)
+    assert len(rows) > 20
+    for threat, shown_by in rows:
+        linked = re.findall(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)", shown_by)
+        assert linked, f"no test shows the defence against: {threat}"
+        for name, file in linked:
+            assert f"def {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
+
+
 def test_the_nodes_of_the_operations_page_take_all_queues() -> None:
     commands = " ".join(cells[0] for cells in table("docs/operations.md", "process").values())
     taken = {queue for queues in re.findall(r"-Q (\S+)", commands) for queue in queues.split(",")}

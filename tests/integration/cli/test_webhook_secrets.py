@@ -38,9 +38,7 @@ def stored(database: Engine, settings: Settings) -> Any:
     return read
 
 
-def test_the_signing_key_is_printed_when_it_is_made_and_when_it_is_asked_for(
-    create: Any, cli: Cli, stored: Any
-) -> None:
+def test_the_signing_key_is_printed_when_made_and_when_asked_for(create: Any, cli: Cli, stored: Any) -> None:
     made = create()
     (key,) = stored().signing_keys
     assert key.secret in made.out
