@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from dispatcher.errors import ConfigurationError, WrongEncryptionKey
 
 _HOW_TO_MAKE_ONE = "make one with `dispatcher secrets generate-key` and keep it: what it encrypts needs it"
+_NOT_OPENED = "a stored secret cannot be opened with DISPATCHER_ENCRYPTION_KEYS: add the key that it was encrypted with"
 
 
 _DIGEST_KEY = text("SELECT digest_key FROM dispatcher.installation")
@@ -33,11 +34,12 @@ class Vault:
         if not parts:
             raise ConfigurationError(f"DISPATCHER_ENCRYPTION_KEYS is not set: {_HOW_TO_MAKE_ONE}")
         try:
-            self._fernet = MultiFernet([Fernet(part) for part in parts])
+            fernets = [Fernet(part) for part in parts]
         except ValueError:
             raise ConfigurationError(
                 f"DISPATCHER_ENCRYPTION_KEYS holds something that is no Fernet key: {_HOW_TO_MAKE_ONE}"
             ) from None
+        self._newest, self._fernet = fernets[0], MultiFernet(fernets)
 
     def encrypt(self, clear: str) -> bytes:
         return self._fernet.encrypt(clear.encode())
@@ -47,10 +49,21 @@ class Vault:
         try:
             return self._fernet.decrypt(bytes(ciphertext)).decode()
         except InvalidToken:
-            raise WrongEncryptionKey(
-                "a stored secret cannot be opened with DISPATCHER_ENCRYPTION_KEYS: "
-                "add the key that it was encrypted with"
-            ) from None
+            raise WrongEncryptionKey(_NOT_OPENED) from None
+
+    def renewed(self, ciphertext: bytes) -> bytes | None:
+        """The same secret encrypted with the newest key; None where it is already. Raises WrongEncryptionKey where no
+        key opens it."""
+        try:
+            self._newest.decrypt(ciphertext)  # a token does not name its key, and a wrong one is found out soon
+        except InvalidToken:
+            pass
+        else:
+            return None
+        try:
+            return self._fernet.rotate(ciphertext)
+        except InvalidToken:
+            raise WrongEncryptionKey(_NOT_OPENED) from None
 
     def encrypt_document(self, document: Mapping[str, Any]) -> bytes | None:
         """An empty document is kept as nothing."""

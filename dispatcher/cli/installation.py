@@ -6,11 +6,15 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from dispatcher.cli.output import AsJson, print_json, print_line, print_table
+from dispatcher.cli.output import AsJson, console, print_error, print_json, print_line, print_table
+from dispatcher.cli.progress import Counting
+from dispatcher.db.session import engine_for
 from dispatcher.encryption import generate_key
+from dispatcher.rotation import Rotation
 from dispatcher.settings import Settings, environment_name, load_settings
 from dispatcher.settings_example import settings_example
 from dispatcher.urls import MASK
+from dispatcher.webhooks import open_vault
 
 _URLS = frozenset({"database_url", "broker_url"})
 
@@ -21,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command()(settings)
     secrets = typer.Typer(help="Secrets at rest.", no_args_is_help=True)
     secrets.command("generate-key")(generate_encryption_key)
+    secrets.command("rotate")(rotate)
     app.add_typer(secrets, name="secrets")
 
 
@@ -56,6 +61,51 @@ def settings(
 def generate_encryption_key() -> None:
     """Make a key for DISPATCHER_ENCRYPTION_KEYS. Keep it: what it encrypts cannot be read without it."""
     typer.echo(generate_key())
+
+
+def rotate(json: AsJson = False) -> None:
+    """Encrypt all secrets anew with the newest key: the first of DISPATCHER_ENCRYPTION_KEYS.
+
+    Everything else may go on running. It can be stopped at any point, and run again.
+    Exit status: 0 the newest key opens everything, 1 the older ones are still needed.
+    """
+    used = load_settings()
+    engine = engine_for(used.database_url.get_secret_value())
+    with engine.begin() as connection:
+        vault = open_vault(connection, used)
+    rotation = Rotation(engine, vault)
+    counting = Counting(console(stderr=True), f"of {rotation.total():,} secrets")
+    try:
+        with counting.shown():
+            rotation.run(counting.add_one)
+    finally:
+        _print_rotation(rotation, json=json)
+    if rotation.old_keys_are_needed:
+        raise typer.Exit(1)
+
+
+def _print_rotation(rotation: Rotation, *, json: bool) -> None:
+    for table, column, identifier in rotation.unreadable:
+        print_error(f"{table} {identifier}: {column} cannot be opened with any of these keys")
+    if json:
+        print_json(
+            {
+                "re_encrypted": rotation.re_encrypted,
+                "already_new": rotation.already_new,
+                "unreadable": [place._asdict() for place in rotation.unreadable],
+                "old_keys_are_needed": rotation.old_keys_are_needed,
+            }
+        )
+        return
+    print_line(f"re-encrypted {rotation.re_encrypted:,}, under the newest key already {rotation.already_new:,}")
+    if rotation.left is None:
+        print_line("stopped before the end: keep all keys, and run it again for the rest")
+    elif rotation.left:
+        print_line("keep all keys: something still encrypts with an older one. Restart what runs, then run this again")
+    elif rotation.unreadable:
+        print_line("keep all keys: some secrets could not be opened")
+    else:
+        print_line("the newest key opens everything: the older ones can be taken out of DISPATCHER_ENCRYPTION_KEYS")
 
 
 def masked_setting(name: str, value: Any) -> Any:

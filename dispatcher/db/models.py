@@ -5,7 +5,7 @@ row on every insert, and enqueueing must not touch anything that is shared.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import (
@@ -34,6 +34,9 @@ from dispatcher.states import Reason, State
 SCHEMA = "dispatcher"
 
 _NOW = text("now()")
+
+# What the vault writes. By this mark `secrets rotate` finds it; the table's key must be one column, a UUID.
+Ciphertext: TypeAlias = Annotated[bytes, mapped_column(info={"ciphertext": True})]
 
 
 def _one_of(column: str, values: type[State] | type[Reason]) -> str:
@@ -69,7 +72,7 @@ class Installation(Base):
     __tablename__ = "installation"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    digest_key: Mapped[bytes | None]  # encrypted; keys the URL digests, and shows that the encryption keys fit
+    digest_key: Mapped[Ciphertext | None]  # keys the URL digests, and shows that the encryption keys fit
 
 
 class Account(Base):
@@ -121,11 +124,11 @@ class Webhook(Base):
     dialect: Mapped[str | None]  # the vendor's management API that it was made through; None: our own
     dialect_fields: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))  # what only that one has
     url_masked: Mapped[str]
-    url_ciphertext: Mapped[bytes | None]  # None once deleted
+    url_ciphertext: Mapped[Ciphertext | None]  # None once deleted
     url_digest: Mapped[bytes | None]
     event_types: Mapped[list[str]] = mapped_column(ARRAY(Text))
     contract: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    secrets_ciphertext: Mapped[bytes | None]  # JSON: {"basic": {"username", "password"}}
+    secrets_ciphertext: Mapped[Ciphertext | None]  # JSON: {"basic": {"username", "password"}}
     contact_email: Mapped[str | None]
     retry_span: Mapped[timedelta]  # the schedule's delays together: `give_up_at` is set in SQL at enqueue
     batch_size: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))  # of the contract, for the claim

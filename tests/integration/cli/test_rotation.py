@@ -1,0 +1,366 @@
+"""Rotation of encryption keys: what is re-encrypted, beside whom, and what a stop in the middle leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+from sqlalchemy import Connection, Engine, LargeBinary, event
+from sqlalchemy.orm import Session
+
+from dispatcher import enqueue
+from dispatcher import rotation as rotations
+from dispatcher.accounts import find_account
+from dispatcher.db.models import Base, Webhook
+from dispatcher.encryption import Vault
+from dispatcher.errors import WrongEncryptionKey
+from dispatcher.ids import new_id
+from dispatcher.rotation import Place, Rotation, ciphertext_columns
+from dispatcher.settings import Settings, load_settings
+from dispatcher.webhooks import Basic
+from tests.conftest import ENCRYPTION_KEY
+from tests.factories import change, change_webhook, deliver_all, make_account, make_webhook, rows
+from tests.integration.cli.conftest import Cli
+from tests.process_table import eventually
+from tests.receiver import Receiver
+
+NEW = Fernet.generate_key().decode()
+BOTH = f"{NEW},{ENCRYPTION_KEY}"
+PASSWORD = "correct-horse-1"
+
+old, new, both = Vault(ENCRYPTION_KEY), Vault(NEW), Vault(BOTH)
+
+
+@pytest.fixture(autouse=True)
+def installation_as_before(database: Engine) -> Iterator[None]:
+    """The suite's other tests have the old key alone."""
+    yield
+    change(database, "UPDATE dispatcher.installation SET digest_key = NULL")
+
+
+@pytest.fixture
+def cli(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.setenv("DISPATCHER_ENCRYPTION_KEYS", BOTH)
+    load_settings.cache_clear()
+    return cli
+
+
+def make_many(database: Engine, settings: Settings, count: int) -> None:
+    """So many webhooks (and the installation's key), under the old key."""
+    template = make_webhook(database, settings, url="https://example.com/0", enabled=False)
+    with Session(database) as session, session.begin():
+        account = find_account(session, "acme")
+        session.add_all(
+            Webhook(
+                id=new_id(),
+                account_id=account.id,
+                url_masked="https://example.com/",
+                url_ciphertext=old.encrypt(f"https://example.com/{number}"),
+                secrets_ciphertext=old.encrypt_document({"basic": {"username": "u", "password": str(number)}}),
+                event_types=["*"],
+                contract={},
+                retry_span=template.retry_span,
+                enabled=False,
+            )
+            for number in range(1, count)
+        )
+
+
+def rotate(database: Engine, vault: Vault = both) -> Rotation:
+    rotation = Rotation(database, vault)
+    rotation.run(lambda: None)
+    return rotation
+
+
+def stored(database: Engine) -> list[bytes]:
+    """Every ciphertext in the database."""
+    found = []
+    for column in ciphertext_columns():
+        for row in rows(database, f"SELECT {column.name} AS it FROM dispatcher.{column.table.name}"):
+            found += [bytes(row.it)] if row.it is not None else []
+    return found
+
+
+def under(vault: Vault, database: Engine) -> int:
+    """How many secrets these keys open."""
+    opened = 0
+    for ciphertext in stored(database):
+        try:
+            vault.decrypt(ciphertext)
+        except WrongEncryptionKey:
+            continue
+        opened += 1
+    return opened
+
+
+def test_every_column_that_is_named_as_encrypted_is_rotated_and_can_be() -> None:
+    named = [
+        column
+        for table in Base.metadata.sorted_tables
+        for column in table.columns
+        if isinstance(column.type, LargeBinary) and (column.name.endswith("_ciphertext") or column.name == "digest_key")
+    ]
+    assert {"url_ciphertext", "secrets_ciphertext", "digest_key"} <= {column.name for column in named}
+    assert [str(column) for column in ciphertext_columns()] == [str(column) for column in named]
+    for column in named:
+        (key,) = column.table.primary_key.columns
+        assert key.type.python_type is UUID
+
+
+def test_the_newest_key_alone_opens_everything_afterwards_and_webhooks_keep_their_version(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    webhook = make_webhook(database, settings, url=receiver.url("/a?key=t0ken"), basic=Basic("user", PASSWORD))
+    rotation = rotate(database)
+    assert (rotation.re_encrypted, rotation.already_new, rotation.unreadable) == (3, 0, [])
+    assert (rotation.left, rotation.old_keys_are_needed) == (0, False)
+    assert (under(old, database), under(new, database)) == (0, 3)
+    (row,) = rows(database, "SELECT version, updated_at FROM dispatcher.webhooks")
+    assert (row.version, row.updated_at) == (webhook.version, webhook.updated_at)
+
+    enqueue("message.sent", {"id": 1}, account="acme")
+    deliver_all(with_keys(settings, NEW))
+    (received,) = receiver.received
+    assert received.target == "/a?key=t0ken"
+    assert received.header("Authorization") is not None
+
+
+def test_what_is_under_the_newest_key_is_not_touched(database: Engine, settings: Settings) -> None:
+    make_many(database, settings, 5)
+    rotate(database)
+    before = stored(database)
+    again = rotate(database)
+    assert (again.re_encrypted, again.already_new, again.left) == (0, 10, 0)
+    assert stored(database) == before
+
+
+def test_any_of_several_older_keys_is_replaced(database: Engine, settings: Settings) -> None:
+    oldest = Fernet.generate_key().decode()
+    webhook = make_webhook(database, settings, url="https://example.com/")
+    change(
+        database,
+        "UPDATE dispatcher.webhooks SET secrets_ciphertext = :it",
+        it=Vault(oldest).encrypt_document({"basic": {"username": "u", "password": "p"}}),
+    )
+    rotation = rotate(database, Vault(f"{NEW},{ENCRYPTION_KEY},{oldest}"))
+    assert (rotation.re_encrypted, rotation.old_keys_are_needed) == (3, False)
+    (row,) = rows(database, "SELECT * FROM dispatcher.webhooks")
+    assert new.decrypt(row.url_ciphertext) == "https://example.com/"
+    assert new.decrypt_document(row.secrets_ciphertext)["basic"]["password"] == "p"
+    assert row.id == webhook.id
+
+
+def test_a_secret_that_no_key_opens_is_named_and_the_rest_is_done(
+    cli: Cli, database: Engine, settings: Settings
+) -> None:
+    make_many(database, settings, 5)
+    lost = make_webhook(database, settings, url="https://example.com/lost", name="lost")
+    foreign = Vault(Fernet.generate_key().decode()).encrypt("https://example.com/")
+    change(database, "UPDATE dispatcher.webhooks SET url_ciphertext = :it WHERE id = :id", it=foreign, id=lost.id)
+
+    ran = cli("secrets", "rotate")
+    assert ran.status == 1
+    assert f"Error: webhooks {lost.id}: url_ciphertext cannot be opened with any of these keys" in ran.err
+    assert "re-encrypted 10, under the newest key already 0" in ran.out
+    assert "keep all keys" in ran.out
+    assert under(new, database) == 10
+    assert rotate(database).unreadable == [Place("webhooks", "url_ciphertext", lost.id)]
+    change(database, "UPDATE dispatcher.webhooks SET url_ciphertext = NULL WHERE id = :id", id=lost.id)
+    assert not rotate(database).old_keys_are_needed, "a deleted webhook has nothing to open"
+
+
+def test_a_thousand_webhooks_take_few_statements_and_one_batch_of_memory_at_a_time(
+    database: Engine, settings: Settings
+) -> None:
+    make_many(database, settings, 1000)
+    statements: list[str] = []
+    sizes: list[int] = []
+
+    def note(_connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    def measure(_connection: Connection, cursor: Any, *_: Any) -> None:
+        sizes.append(cursor.rowcount)
+
+    event.listen(database, "before_cursor_execute", note)
+    event.listen(database, "after_cursor_execute", measure)
+    try:
+        rotation = rotate(database)
+    finally:
+        event.remove(database, "before_cursor_execute", note)
+        event.remove(database, "after_cursor_execute", measure)
+    assert (rotation.re_encrypted, rotation.old_keys_are_needed) == (2000, False)
+    # A column of a thousand is read in ten batches (and once more, to see the end), twice; and written in ten.
+    assert len(statements) <= 2 * (2 * 11 + 10) + 3
+    assert max(sizes) == rotations.BATCH
+
+
+def with_keys(settings: Settings, keys: str) -> Settings:
+    return settings.model_copy(update={"encryption_keys": SecretStr(keys)})
+
+
+def waits_for_a_lock(database: Engine) -> bool:
+    return bool(
+        rows(database, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%renewed%'")
+    )
+
+
+def test_a_run_that_is_killed_leaves_whole_secrets_and_the_next_goes_on(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_many(database, settings, 250)
+    monkeypatch.setenv("DISPATCHER_ENCRYPTION_KEYS", BOTH)
+    (held,) = rows(database, "SELECT id FROM dispatcher.webhooks ORDER BY id OFFSET 150 LIMIT 1")
+    with database.connect() as connection:
+        # Its second batch of URLs has to wait here.
+        connection.exec_driver_sql("SELECT 1 FROM dispatcher.webhooks WHERE id = %s FOR UPDATE", (held.id,))
+        command = [sys.executable, "-P", "-m", "dispatcher", "secrets", "rotate"]
+        with subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.PIPE) as process:
+            assert eventually(lambda: waits_for_a_lock(database))
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+    assert eventually(lambda: not waits_for_a_lock(database))
+    done = under(new, database)
+    assert done == 1 + rotations.BATCH
+    assert under(both, database) == 500
+
+    rotation = rotate(database)
+    assert (rotation.re_encrypted, rotation.already_new, rotation.old_keys_are_needed) == (500 - done, done, False)
+
+
+def test_ctrl_c_says_what_was_done_and_that_it_has_to_be_run_again(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    make_many(database, settings, 250)
+    replace, calls = rotations._replace, []
+
+    def interrupted(*arguments: Any) -> int:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return replace(*arguments)
+
+    monkeypatch.setattr(rotations, "_replace", interrupted)
+    ran = cli("secrets", "rotate")
+    assert ran.status != 0
+    assert "re-encrypted 101, under the newest key already 0" in ran.out
+    assert "stopped before the end: keep all keys, and run it again" in ran.out
+    monkeypatch.undo()
+    assert rotate(database).re_encrypted == 399
+
+
+def test_what_is_changed_meanwhile_is_not_overwritten(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The customer's new URL comes in between reading and writing, from a process that has the old key in front."""
+    changed, deleted = (make_webhook(database, settings, url=f"https://example.com/{name}") for name in "ab")
+    beside = with_keys(settings, f"{ENCRYPTION_KEY},{NEW}")
+    examine, once = Rotation._examine, threading.Event()
+
+    def with_a_change_afterwards(self: Rotation, column: Any, batch: Any) -> Any:
+        found = examine(self, column, batch)
+        if column.name == "url_ciphertext" and not once.is_set():
+            once.set()
+            change_webhook(database, beside, changed, "update", url="https://example.com/new")
+            change_webhook(database, beside, deleted, "delete")
+        return found
+
+    monkeypatch.setattr(Rotation, "_examine", with_a_change_afterwards)
+    rotation = rotate(database)
+    first, second = rows(database, "SELECT * FROM dispatcher.webhooks ORDER BY id")
+    assert new.decrypt(first.url_ciphertext) == "https://example.com/new", "the next pass has renewed it"
+    assert second.url_ciphertext is None
+    assert (rotation.re_encrypted, rotation.left) == (2, 0)
+
+
+def test_a_change_that_is_waited_for_is_not_overwritten(database: Engine, settings: Settings) -> None:
+    webhook = make_webhook(database, settings, url="https://example.com/")
+    rotation = Rotation(database, both)
+    thread = threading.Thread(target=rotation.run, args=(lambda: None,))
+    with database.connect() as connection:
+        connection.exec_driver_sql(
+            "UPDATE dispatcher.webhooks SET url_ciphertext = %s WHERE id = %s",
+            (new.encrypt("https://example.com/new"), webhook.id),
+        )
+        thread.start()
+        assert eventually(lambda: waits_for_a_lock(database))
+        connection.commit()
+    thread.join(30)
+    (row,) = rows(database, "SELECT * FROM dispatcher.webhooks")
+    assert new.decrypt(row.url_ciphertext) == "https://example.com/new"
+    assert (rotation.re_encrypted, rotation.old_keys_are_needed) == (1, False)
+
+
+def test_while_something_still_encrypts_with_an_older_key_all_keys_are_kept(
+    cli: Cli, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = make_webhook(database, settings, url="https://example.com/")
+    beside = with_keys(settings, f"{ENCRYPTION_KEY},{NEW}")  # a process that was not restarted
+    one_pass: Callable[..., int] = Rotation._pass
+
+    def with_an_old_process_beside(self: Rotation, *arguments: Any) -> int:
+        found = one_pass(self, *arguments)
+        change_webhook(database, beside, webhook, "update", url="https://example.com/again")
+        return found
+
+    monkeypatch.setattr(Rotation, "_pass", with_an_old_process_beside)
+    ran = cli("secrets", "rotate")
+    assert (ran.status, "something still encrypts with an older one" in ran.out) == (1, True)
+
+
+def test_the_end_is_told_and_programs_get_it_as_json(cli: Cli, database: Engine, settings: Settings) -> None:
+    make_many(database, settings, 3)
+    ran = cli("secrets", "rotate")
+    assert ran.status == 0
+    assert ran.out.splitlines() == [
+        "re-encrypted 6, under the newest key already 0",
+        "the newest key opens everything: the older ones can be taken out of DISPATCHER_ENCRYPTION_KEYS",
+    ]
+    assert cli("secrets", "rotate", "--json").document == {
+        "re_encrypted": 0,
+        "already_new": 6,
+        "unreadable": [],
+        "old_keys_are_needed": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [("", "is not set"), ("x", "no Fernet key"), (Fernet.generate_key().decode(), "cannot be opened")],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("secrets", "rotate"),
+        ("webhook", "create", "--account", "acme", "--url", "https://example.com/", "--type", "*"),
+        ("webhook", "show", "{webhook}", "--reveal"),
+        ("webhook", "update", "{webhook}", "--url", "https://example.com/b"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_needs_the_keys_refuses_wrong_ones_in_one_line(
+    cli: Cli,
+    database: Engine,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: str,
+    told: str,
+    command: tuple[str, ...],
+) -> None:
+    make_account(database)
+    webhook = make_webhook(database, settings, url="https://example.com/a")
+    before = stored(database)
+    monkeypatch.setenv("DISPATCHER_ENCRYPTION_KEYS", keys)
+    load_settings.cache_clear()
+    ran = cli(*(word.format(webhook=webhook.id) for word in command))
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("Error: ")
+    assert (ran.err.count("\n"), told in ran.err, keys not in ran.err or len(keys) < 2) == (1, True, True)
+    assert stored(database) == before
