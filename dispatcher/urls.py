@@ -2,7 +2,7 @@
 
 import re
 from ipaddress import IPv6Address
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from dispatcher.addresses import is_address, is_name
 from dispatcher.errors import InvalidWebhook
@@ -53,9 +53,20 @@ def mask_url(url: str) -> str:
     """The URL as it may be shown: values of the query and token-like parts of the path are `***`."""
     parts = urlsplit(url)
     path = "/".join(MASK if _TOKEN_LIKE.fullmatch(part) else part for part in parts.path.split("/"))
-    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    query = "&".join(f"{quote(name)}={MASK}" for name in names) or (MASK if parts.query else "")
+    query = "&".join(f"{name}={MASK}" if value else MASK for name, value in _query_parts(parts.query))
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+
+
+def secret_parts(url: str) -> list[str]:
+    """What `mask_url` does not show, as it stands in the URL."""
+    parts = urlsplit(url)
+    in_path = [part for part in parts.path.split("/") if _TOKEN_LIKE.fullmatch(part)]
+    return in_path + [value or name for name, value in _query_parts(parts.query)]
+
+
+def _query_parts(query: str) -> list[tuple[str, str]]:
+    """Names and values. What has no value may be a token itself."""
+    return [(name, value) for name, _, value in (part.partition("=") for part in query.split("&")) if name or value]
 
 
 def _ascii_host(host: str | None, *, bracketed: bool) -> str:

@@ -14,7 +14,8 @@ from dispatcher.ids import new_id_text
 from dispatcher.replies import Exchange, Failure, Reply
 from dispatcher.states import State
 from workers.decide import Again, Decision, Delivered, Discard, Retry, Split
-from workers.render import masked_headers
+from workers.redaction import redacted
+from workers.render import masked_headers, secrets_in
 from workers.targets import Target
 
 KEPT_HEADERS = 8 * 1024
@@ -173,16 +174,20 @@ def _request_row(sent: Sent) -> Row:
         masked_headers(request, target),
         exchange.started_at,
         exchange.duration,
-        *_answer(exchange.outcome),
+        *_answer(sent),
     )
 
 
-def _answer(outcome: Reply | Failure) -> Row:
+def _answer(sent: Sent) -> Row:
+    outcome = sent.exchange.outcome
     match outcome:
         case Reply(status, headers, body, body_cut, body_unreadable):
-            lines = "\n".join([f"{name}: {value}" for name, value in headers]).replace("\0", "\ufffd")
+            secrets = (*sent.target.secret_values, *secrets_in(sent.exchange.request))
+            lines = "\n".join([f"{name}: {value}" for name, value in headers]).encode("latin-1", "replace")
             cut = body_cut or len(body) > KEPT_BODY or len(lines) > KEPT_HEADERS
-            return status, None, None, lines[:KEPT_HEADERS], body[:KEPT_BODY], cut, body_unreadable
+            kept_lines = redacted(lines, secrets, KEPT_HEADERS).decode("latin-1").replace("\0", "\ufffd")
+            kept_body = redacted(body, secrets, KEPT_BODY) if body else b""
+            return status, None, None, kept_lines, kept_body, cut, body_unreadable
         case Failure(kind, detail):
             return None, kind, detail, None, None, False, False
         case _:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence, Set
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import assert_never
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -14,6 +15,7 @@ from dispatcher.raw_json import compact, object_members
 from dispatcher.replies import Request
 from dispatcher.urls import MASK
 from workers.claims import Claim
+from workers.redaction import secret_forms
 from workers.targets import Target
 
 CONNECT_SECONDS = 10.0
@@ -117,6 +119,17 @@ def _masked(name: str, value: str, own: Set[str]) -> str:
     if name == "Authorization":
         return f"{value.partition(' ')[0]} {MASK}"
     return MASK if name in own else value
+
+
+def secrets_in(request: Request) -> tuple[bytes, ...]:
+    """What its secret headers hold behind the scheme, in the forms that must not be kept of an answer."""
+    values = [value.partition(" ")[2] for name, value in request.headers if name == "Authorization"]
+    return _forms(*values) if values else ()
+
+
+@lru_cache(maxsize=1000)
+def _forms(*values: str) -> tuple[bytes, ...]:
+    return secret_forms(values)
 
 
 def _with_query(url: str, data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +15,11 @@ from dispatcher.db.models import Account, Webhook
 from dispatcher.encryption import Vault
 from dispatcher.errors import DispatcherError
 from dispatcher.signing import Signer
+from dispatcher.urls import secret_parts
 from dispatcher.webhook_secrets import read_secrets
 from schedules.catalog import SCHEDULES
 from schedules.retry import RetrySchedule
+from workers.redaction import secret_forms
 
 log = structlog.get_logger("dispatcher.targets")
 
@@ -40,6 +42,7 @@ class Target:
     signer: Signer
     schedule: RetrySchedule
     has_contact: bool
+    secret_values: tuple[bytes, ...] = field(default=(), repr=False)  # not to be kept where an answer repeats them
 
 
 class Targets:
@@ -80,13 +83,14 @@ class Targets:
 
     def _open(self, row: Any) -> Target:
         contract = read_contract(row.contract)
-        secrets = read_secrets(self._vault.decrypt_document(row.secrets_ciphertext))
+        url, document = self._vault.decrypt(row.url_ciphertext), self._vault.decrypt_document(row.secrets_ciphertext)
+        secrets = read_secrets(document)
         shown = secrets.authorization
         return Target(
             id=str(row.id),
             version=row.version,
             account=row.account,
-            url=self._vault.decrypt(row.url_ciphertext),
+            url=url,
             url_masked=row.url_masked,
             contract=contract,
             authorization=header_value(shown),
@@ -95,4 +99,17 @@ class Targets:
             signer=Signer(secrets, contract),
             schedule=SCHEDULES[contract.schedule],
             has_contact=row.contact_email is not None,
+            secret_values=secret_forms([*secret_parts(url), *_texts(document)]),
         )
+
+
+def _texts(document: Any) -> Iterator[str]:
+    """Every text in a webhook's opened secrets, of whatever kind they are."""
+    match document:
+        case str():
+            yield document
+        case dict():
+            yield from _texts(list(document.values()))
+        case list():
+            for value in document:
+                yield from _texts(value)

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import psutil
 import pytest
@@ -34,6 +33,7 @@ from tests.conftest import ENCRYPTION_KEY
 from tests.dead_ports import refusing_port
 from tests.deploy_files import DEPLOY
 from tests.factories import attempts, change, deliveries, make_account, make_webhook
+from tests.planted import shapes
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.acceptance
@@ -252,7 +252,7 @@ def test_no_planted_secret_is_seen_anywhere(
         f"{place}: {secret} in ...{text[max(0, text.index(shape) - 200) : text.index(shape) + 100]}"
         for place, text in seen
         for secret in planted
-        for shape in _shapes(secret)
+        for shape in shapes(secret)
         if shape in text
     ]
     assert not leaks, "\n\n".join(leaks)
@@ -393,12 +393,3 @@ def _broker_contents(broker: "redis.Redis") -> str:
         for body in re.findall(r'"body": "([^"]+)"', " ".join(map(str, values))):
             found.append(base64.b64decode(body).decode(errors="replace"))
     return "\n".join(found)
-
-
-def _shapes(secret: str) -> set[str]:
-    """A secret as it is, in a URL, and in the Base64 of something that holds it at any place."""
-    encoded = set()
-    for before in range(3):
-        text = base64.b64encode(b"x" * before + secret.encode()).decode().rstrip("=")
-        encoded.add(text[(0, 2, 3)[before] : -1])
-    return {secret, quote(secret), quote(secret).replace("%20", "+"), *encoded}

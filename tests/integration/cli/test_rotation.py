@@ -18,13 +18,13 @@ from sqlalchemy.orm import Session
 from dispatcher import enqueue
 from dispatcher import rotation as rotations
 from dispatcher.accounts import find_account
+from dispatcher.authorization import Basic
 from dispatcher.db.models import Base, Webhook
 from dispatcher.encryption import Vault
 from dispatcher.errors import WrongEncryptionKey
 from dispatcher.ids import new_id
 from dispatcher.rotation import Place, Rotation, ciphertext_columns
 from dispatcher.settings import Settings, load_settings
-from dispatcher.webhooks import Basic
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import change, change_webhook, deliver_all, make_account, make_webhook, rows
 from tests.integration.cli.conftest import Cli
@@ -54,7 +54,7 @@ def cli(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
 def make_many(database: Engine, settings: Settings, count: int) -> None:
     """So many webhooks (and the installation's key), under the old key."""
-    template = make_webhook(database, settings, url="https://example.com/0", enabled=False)
+    template = make_webhook(database, settings, signing_keys=[], url="https://example.com/0", enabled=False)
     with Session(database) as session, session.begin():
         account = find_account(session, "acme")
         session.add_all(
@@ -117,7 +117,9 @@ def test_every_column_that_is_named_as_encrypted_is_rotated_and_can_be() -> None
 def test_the_newest_key_alone_opens_everything_afterwards_and_webhooks_keep_their_version(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
-    webhook = make_webhook(database, settings, url=receiver.url("/a?key=t0ken"), basic=Basic("user", PASSWORD))
+    webhook = make_webhook(
+        database, settings, url=receiver.url("/a?key=t0ken"), authorization=Basic("user", PASSWORD), signing_keys=[]
+    )
     rotation = rotate(database)
     assert (rotation.re_encrypted, rotation.already_new, rotation.unreadable) == (3, 0, [])
     assert (rotation.left, rotation.old_keys_are_needed) == (0, False)
@@ -143,7 +145,7 @@ def test_what_is_under_the_newest_key_is_not_touched(database: Engine, settings:
 
 def test_any_of_several_older_keys_is_replaced(database: Engine, settings: Settings) -> None:
     oldest = Fernet.generate_key().decode()
-    webhook = make_webhook(database, settings, url="https://example.com/")
+    webhook = make_webhook(database, settings, signing_keys=[], url="https://example.com/")
     change(
         database,
         "UPDATE dispatcher.webhooks SET secrets_ciphertext = :it",
@@ -161,7 +163,7 @@ def test_a_secret_that_no_key_opens_is_named_and_the_rest_is_done(
     cli: Cli, database: Engine, settings: Settings
 ) -> None:
     make_many(database, settings, 5)
-    lost = make_webhook(database, settings, url="https://example.com/lost", name="lost")
+    lost = make_webhook(database, settings, signing_keys=[], url="https://example.com/lost", name="lost")
     foreign = Vault(Fernet.generate_key().decode()).encrypt("https://example.com/")
     change(database, "UPDATE dispatcher.webhooks SET url_ciphertext = :it WHERE id = :id", it=foreign, id=lost.id)
 
@@ -260,7 +262,9 @@ def test_what_is_changed_meanwhile_is_not_overwritten(
     database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The customer's new URL comes in between reading and writing, from a process that has the old key in front."""
-    changed, deleted = (make_webhook(database, settings, url=f"https://example.com/{name}") for name in "ab")
+    changed, deleted = (
+        make_webhook(database, settings, signing_keys=[], url=f"https://example.com/{name}") for name in "ab"
+    )
     beside = with_keys(settings, f"{ENCRYPTION_KEY},{NEW}")
     examine, once = Rotation._examine, threading.Event()
 
@@ -281,7 +285,7 @@ def test_what_is_changed_meanwhile_is_not_overwritten(
 
 
 def test_a_change_that_is_waited_for_is_not_overwritten(database: Engine, settings: Settings) -> None:
-    webhook = make_webhook(database, settings, url="https://example.com/")
+    webhook = make_webhook(database, settings, signing_keys=[], url="https://example.com/")
     rotation = Rotation(database, both)
     thread = threading.Thread(target=rotation.run, args=(lambda: None,))
     with database.connect() as connection:
@@ -301,7 +305,7 @@ def test_a_change_that_is_waited_for_is_not_overwritten(database: Engine, settin
 def test_while_something_still_encrypts_with_an_older_key_all_keys_are_kept(
     cli: Cli, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    webhook = make_webhook(database, settings, url="https://example.com/")
+    webhook = make_webhook(database, settings, signing_keys=[], url="https://example.com/")
     beside = with_keys(settings, f"{ENCRYPTION_KEY},{NEW}")  # a process that was not restarted
     one_pass: Callable[..., int] = Rotation._pass
 
@@ -355,7 +359,7 @@ def test_a_command_that_needs_the_keys_refuses_wrong_ones_in_one_line(
     command: tuple[str, ...],
 ) -> None:
     make_account(database)
-    webhook = make_webhook(database, settings, url="https://example.com/a")
+    webhook = make_webhook(database, settings, signing_keys=[], url="https://example.com/a")
     before = stored(database)
     monkeypatch.setenv("DISPATCHER_ENCRYPTION_KEYS", keys)
     load_settings.cache_clear()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dispatcher.addresses import AddressPolicy
 from dispatcher.errors import InvalidWebhook
 from dispatcher.transport.checks import split_url
-from dispatcher.urls import mask_url, normalise_url
+from dispatcher.urls import mask_url, normalise_url, secret_parts
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,9 @@ def test_a_url_that_is_accepted_is_plain_ascii_and_does_not_change_again(url: st
     ("url", "shown"),
     [
         ("https://example.com/hook.php?secret=pass763265word", "https://example.com/hook.php?secret=***"),
-        ("https://example.com/hook?justatoken", "https://example.com/hook?justatoken=***"),
+        ("https://example.com/hook?justatoken", "https://example.com/hook?***"),
+        ("https://example.com/hook?justatoken=", "https://example.com/hook?***"),
+        ("https://example.com/hook?one=1&two=x=y&&=z&tok", "https://example.com/hook?one=***&two=***&=***&***"),
         ("https://hooks.example/services/T00000000/B00000001/a1B2c3D4e5F6", "https://hooks.example/services/T00000000/B00000001/***"),
         ("https://example.com/0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b/in", "https://example.com/***/in"),
         ("https://example.com/messages/incoming", "https://example.com/messages/incoming"),
@@ -227,3 +229,13 @@ def test_a_url_that_is_accepted_is_plain_ascii_and_does_not_change_again(url: st
 )  # fmt: skip
 def test_a_masked_url_shows_where_but_no_secret(url: str, shown: str) -> None:
     assert mask_url(url) == shown
+    assert not [part for part in secret_parts(url) if part in shown]
+
+
+def test_the_secret_parts_of_a_url_are_those_that_are_not_shown() -> None:
+    assert secret_parts("https://example.com/in/a1B2c3D4e5F6?key=t0ken&justatoken&b=x%20y=z") == [
+        "a1B2c3D4e5F6",
+        "t0ken",
+        "justatoken",
+        "x%20y=z",
+    ]

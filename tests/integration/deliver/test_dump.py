@@ -1,0 +1,167 @@
+"""A dump of the database alone reveals no secret, whatever receivers answer."""
+
+import base64
+import gzip
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from dispatcher import enqueue
+from dispatcher.accounts import Scope, create_key
+from dispatcher.authorization import Basic
+from dispatcher.embedded.postgres_runtime import _bundled
+from dispatcher.settings import Settings
+from dispatcher.signing_keys import SigningKey
+from dispatcher.webhooks import WebhookFields
+from tests.behaviours import Answer, Received
+from tests.conftest import ENCRYPTION_KEY
+from tests.factories import attempts, change_webhook, deliver_all, deliveries, make_webhook, rows
+from tests.integration.notices.conftest import mailer_for
+from tests.mail_server import MailServer
+from tests.planted import found_in
+from tests.receiver import Receiver
+from workers.notices import send_due
+from workers.record import KEPT_BODY, KEPT_HEADERS
+
+IN_PATH = "planted-path-4e2b9a7c"
+IN_QUERY = "planted query & value-5f1c"
+BARE_IN_QUERY = "planted-bare-token-77"
+USERNAME = "planted-user-3e"
+PASSWORD = 'planted "pass/word"-90cd'
+
+IN_HEADER = "planted-header-61d0"
+SIGNING_KEY = base64.b64encode(b"planted signing key of 24+").decode()
+BODY_SECRET, NONCE_SECRET = "planted-body-secret-8a", "planted-nonce-secret-9b"
+
+SIGNATURES: dict[str, Any] = {"body_signature": {"header": "X-Body"}, "nonce_signature": {"header": "X-Nonce"}}
+
+# What every webhook of these tests is given, and what of it must not be found. A new kind of credential goes here.
+CREDENTIALS: WebhookFields = {
+    "authorization": Basic(USERNAME, PASSWORD),
+    "headers": {"X-Api-Key": IN_HEADER},
+    "signing_keys": [SigningKey(f"whsec_{SIGNING_KEY}")],
+    "body_secret": BODY_SECRET,
+    "nonce_secret": NONCE_SECRET,
+}
+QUERY = f"key={IN_QUERY.replace(' ', '%20').replace('&', '%26')}&{BARE_IN_QUERY}"
+SECRETS = (
+    *(IN_PATH, IN_QUERY, BARE_IN_QUERY, USERNAME, PASSWORD),
+    IN_HEADER,
+)
+UNSENT = (SIGNING_KEY, BODY_SECRET, NONCE_SECRET)  # no receiver can repeat these
+
+EVENTS = 60
+TEXT = "words of a message"  # lies in the database in clear, and shows that the search finds what is there
+_ID = re.compile(rb'\bid"?[:=](\d+)')
+
+
+def all_of(received: Received) -> str:
+    """All that a receiver knows: the request as it came, and what can be read out of it."""
+    known = [received.head.decode("latin-1"), unquote(received.target), received.body.decode()]
+    for _, value in received.headers:
+        if value.startswith("Basic "):
+            known.append(base64.b64decode(value.removeprefix("Basic ")).decode())
+    return "\n".join(known)
+
+
+def echo(received: Received) -> Answer:
+    """Answers with all of it, in headers and body. The path says with which status, and where in the body."""
+    _, status, place, *_ = received.path.split("/")
+    told = all_of(received).encode()
+    found = _ID.search(told)
+    assert found is not None
+    shift = 12 * int(found[1])  # in one event's answer or another each secret lies on the edge of what is kept
+    body = {
+        "begin": told,
+        "twice": told * 40,
+        "edge": b"." * (KEPT_BODY - shift) + told,
+        "gzip": gzip.compress(told),
+    }[place]
+    lines = [line for line in told.decode("latin-1").splitlines() if line.strip()]
+    headers = [
+        ("Location", received.target),
+        ("X-Filler", "f" * (KEPT_HEADERS - 250 - shift)),
+        *((f"X-Known-{number}", line) for number, line in enumerate(lines)),
+        ("X-Again", " ".join(lines) * 3),
+    ]
+    if place == "gzip":
+        headers.append(("Content-Encoding", "gzip"))
+    return Answer(int(status), tuple(headers), body)
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    with MailServer() as server:
+        yield server
+
+
+def test_a_dump_holds_no_secret_in_any_shape(
+    database: Engine, settings: Settings, receiver: Receiver, mail_server: MailServer
+) -> None:
+    webhooks = []
+    for status, place, contract in (
+        (200, "begin", {}),
+        (204, "begin", {"method": "GET"}),
+        (302, "twice", {}),
+        (400, "edge", {}),
+        (404, "gzip", {}),
+        (410, "begin", {"rules": {"410": {"verdict": "rejected", "disable_webhook": True}}}),
+        (500, "edge", {}),
+        (503, "twice", {}),
+    ):
+        path = f"/{status}/{place}/{IN_PATH}"
+        receiver.script(path, echo)
+        url = receiver.url(f"{path}?{QUERY}")
+        more: WebhookFields = {"contact_email": "ops@example.com", "name": f"{status} {place}"}
+        more["contract"] = {**SIGNATURES, **contract}
+        webhooks.append(make_webhook(database, settings, url=url, **CREDENTIALS, **more))
+    with Session(database) as session, session.begin():
+        api_key = create_key(session, account="acme", scopes=[Scope.SEND]).token
+
+    for number in range(EVENTS):
+        enqueue("message.sent", {"id": number, "body": TEXT}, account="acme")
+    deliver_all(settings)
+    told = send_due(database, mailer_for(settings, mail_server.port))
+    change_webhook(database, settings, webhooks[0], "update", url=receiver.url(f"/new?{QUERY}"))
+    change_webhook(database, settings, webhooks[1], "delete")
+
+    # They have been in use: the receiver got each of them, and what it said is kept.
+    assert not [secret for secret in SECRETS if secret not in all_of(receiver.received[0])]
+    assert {row.state for row in deliveries(database)} == {"delivered", "discarded", "waiting", "ready"}
+    answers = [row for row in attempts(database) if row.status is not None]
+    assert len({row.status for row in answers}) == 8
+    assert not any(row.answer_unreadable for row in answers)
+    for row in answers:
+        assert "Location: /" in row.answer_headers
+        assert row.answer_headers.count("***") >= 3
+        assert not ends_with_a_part(bytes(row.answer_excerpt))
+        assert not ends_with_a_part(row.answer_headers.encode())
+    assert {row.status for row in answers if b"***" in bytes(row.answer_excerpt)} == {200, 302, 400, 404, 410, 500, 503}
+    assert told["sent"] > 5
+
+    dump = dumped(database)
+    assert found_in(dump, [TEXT]), "messages lie there in clear, so the search would find a secret"
+    assert found_in(dump, [*SECRETS, *UNSENT, api_key.partition(".")[2], ENCRYPTION_KEY]) == []
+    for mail in mail_server.messages:
+        assert found_in(mail.body() + mail.body("html") + str(mail.parsed), [*SECRETS, *UNSENT]) == []
+
+
+def ends_with_a_part(kept: bytes) -> bool:
+    return any(kept.endswith(secret[:n].encode()) for secret in SECRETS for n in range(6, len(secret)))
+
+
+def dumped(database: Engine) -> str:
+    """All of the database, as PostgreSQL's own program writes it."""
+    ((version,),) = rows(database, "SELECT current_setting('server_version_num')::integer / 10000")
+    program = _bundled()[version].programs / "pg_dump"
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    done = subprocess.run([program, "--dbname", url], capture_output=True, check=True, timeout=60)
+    dump: Any = done.stdout.decode()
+    assert "COPY dispatcher.webhooks" in dump
+    return dump

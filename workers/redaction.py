@@ -1,0 +1,45 @@
+"""Takes secrets that a receiver repeats out of its answer, before it is kept. Pure."""
+
+import html
+import json
+import re
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+from dispatcher.urls import MASK
+
+LEAST = 6  # characters: shorter values stand in many an answer by chance
+
+_MASK = MASK.encode()
+
+
+def secret_forms(values: Iterable[str]) -> tuple[bytes, ...]:
+    """The values as an answer may repeat them: as they are, percent-encoded and decoded, escaped for JSON and HTML.
+    Those under `LEAST` characters are left out."""
+    found: set[str] = set()
+    for value in values:
+        clear = {value, unquote(value), unquote_plus(value)}
+        encoded = {coded(one, safe=safe) for one in clear for coded in (quote, quote_plus) for safe in ("", "/")}
+        found |= clear | encoded | {html.escape(one) for one in clear}
+        for one in clear:
+            escaped = {json.dumps(one, ensure_ascii=pure)[1:-1] for pure in (True, False)}
+            found |= escaped | {text.replace("/", "\\/") for text in escaped}
+    return tuple({form.encode(errors="surrogatepass") for form in found if len(form) >= LEAST})
+
+
+def redacted(data: bytes, secrets: Sequence[bytes], kept: int) -> bytes:
+    """The first `kept` bytes, with `***` for each of the secrets. One that reaches over the edge is gone as a whole."""
+    window = data if len(data) <= kept else data[: kept + max(map(len, secrets), default=0)]
+    for secret in secrets:  # the quick way first: this is done for each answer, and few repeat anything
+        if secret in window:
+            break
+    else:
+        return data[:kept]
+    parts, at = [], 0
+    longest_first = sorted(secrets, key=len, reverse=True)
+    for found in re.finditer(b"|".join(map(re.escape, longest_first)), window):
+        if found.start() >= kept:
+            break
+        parts += [data[at : found.start()], _MASK]
+        at = found.end()
+    return b"".join([*parts, data[at:kept]])
