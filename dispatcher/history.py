@@ -57,9 +57,9 @@ def list_deliveries(
 
 
 def get_delivery(session: Session, account: Account, delivery_id: UUID) -> DeliveryRecord:
-    """One delivery with its event and attempts. Raises NotFound."""
+    """One delivery with its event, message and attempts. Raises NotFound."""
     row = session.execute(
-        _delivery_lines(Delivery, *_EVENT_COLUMNS)
+        _delivery_lines(Delivery, *_EVENT_COLUMNS, Event.codec, Event.data)
         .select_from(Delivery)
         .join(Webhook, Webhook.id == Delivery.webhook_id)
         .outerjoin(Event, Event.id == Delivery.event_id)
@@ -73,8 +73,11 @@ def get_delivery(session: Session, account: Account, delivery_id: UUID) -> Deliv
         .where(Attempt.delivery_id == delivery_id)
         .order_by(Attempt.number)
     )
-    event = EventLine(*row[-len(_EVENT_COLUMNS) :]) if row.event_type is not None else None
-    return DeliveryRecord(_delivery_line(row), event, [_attempt(attempt) for attempt in attempts])
+    event, data = None, None
+    if row.event_type is not None:
+        *line, codec, stored = row[-len(_EVENT_COLUMNS) - 2 :]
+        event, data = EventLine(*line), _decoded(codec, stored)
+    return DeliveryRecord(_delivery_line(row), event, data, [_attempt(attempt) for attempt in attempts])
 
 
 def list_events(

@@ -64,6 +64,11 @@ class AttemptRecord:
     started_at: datetime | None
     duration: timedelta | None
 
+    @property
+    def of_batch(self) -> bool:
+        """Whether its request carried other messages, too."""
+        return "\nDispatcher-Batch-Size: " in f"\n{self.headers}"
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
@@ -71,6 +76,7 @@ class DeliveryRecord:
 
     delivery: DeliveryLine
     event: EventLine | None
+    data: bytes | None  # the event's
     attempts: Sequence[AttemptRecord]
 
 

@@ -160,6 +160,17 @@ class Settings(BaseSettings):
         Field(description="File that keeps Flower's task history over a restart; default: it is kept in memory only"),
     ] = None
 
+    masked_members: Annotated[
+        str,
+        Field(
+            description="Members of messages whose values are shown as ***, at any depth and in any case, "
+            "comma-separated; empty: none. What is sent is never masked"
+        ),
+    ] = (
+        "from,to,cc,bcc,sender,recipient,recipients,originator,destination,address,phone,phone_number,phoneNumber,"
+        "mobile,msisdn,number,identity,email,finalSource,finalDestination,body,text,message,content,caption"
+    )
+
     log_format: Annotated[Literal["json", "console"], Field(description="How log lines look")] = "json"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Least level logged")] = "info"
 

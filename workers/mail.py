@@ -14,6 +14,7 @@ from email.utils import getaddresses
 from typing import TypeAlias
 
 from dispatcher.errors import ConfigurationError
+from dispatcher.masking import member_names
 from dispatcher.settings import Settings
 from workers.excerpts import one_line
 
@@ -68,6 +69,7 @@ class Mailer:
         """Raises ConfigurationError where the sender is no mail address."""
         self._settings = settings
         self._sender = _sender(settings.mail_from)
+        self.masked_members = member_names(settings.masked_members)  # what mails do not show
         self._step_timeout, self._end_timeout = step_timeout, end_timeout
 
     @property

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
+from dispatcher.masking import Names, mask_echo
 from schedules.notice_windows import is_stale, next_try
 from workers.mail import CleanFailure, Mailer, MailOutcome, PermanentFailure, Sent, UnknownOutcome
 from workers.mail_texts import Problem, render
@@ -69,7 +70,7 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MOST) -> dict[str, i
         return dict(tally)
     for _ in range(most):
         with engine.begin() as connection:
-            owed = _claim(connection)
+            owed = _claim(connection, mailer.masked_members)
         if owed is None:
             break
         outcome = _send(owed, mailer)
@@ -111,7 +112,7 @@ def _wait_for_a_server(engine: Engine) -> None:
         log.warning("%d notices are counted, not sent: no mail server is set (DISPATCHER_SMTP_HOST)", count)
 
 
-def _claim(connection: Connection) -> _Owed | None:
+def _claim(connection: Connection, masked: Names) -> _Owed | None:
     """Takes one notice and opens its window. Once this is committed nothing but a recorded clean failure makes it
     due again, so that no crash, restart or second worker gives a second mail. One at a time: a crash costs one."""
     row = connection.execute(_CLAIM, {"lease": LEASE}).one_or_none()
@@ -125,11 +126,11 @@ def _claim(connection: Connection) -> _Owed | None:
         previously_sent_at=row.previously_sent_at,
         failed_sends=facts.failed_sends,
         contact=facts.contact_email if facts.deleted_at is None else None,
-        problem=_problem(facts),
+        problem=_problem(facts, masked),
     )
 
 
-def _problem(facts: Any) -> Problem:
+def _problem(facts: Any, masked: Names) -> Problem:
     return Problem(
         kind=NoticeKind(facts.kind),
         fingerprint=facts.fingerprint,
@@ -151,9 +152,20 @@ def _problem(facts: Any) -> Problem:
         event_type=facts.event_type,
         subject=facts.subject,
         failure_detail=facts.failure_detail,
-        answer=bytes(facts.answer_excerpt) if facts.answer_excerpt is not None else None,
+        answer=_answer(facts, masked),
         answer_cut=bool(facts.answer_cut),
     )
+
+
+def _answer(facts: Any, masked: Names) -> bytes | None:
+    """The answer's body as it may be told. A batch's is not: it may repeat any of the messages, not all at hand."""
+    if facts.answer_excerpt is None or (masked and facts.of_batch):
+        return None
+    answer, message = bytes(facts.answer_excerpt), bytes(facts.data) if facts.data is not None else None
+    if not masked:
+        return answer
+    text = answer.decode(errors="surrogateescape")
+    return mask_echo(text, message, masked, cut=bool(facts.answer_cut)).encode(errors="surrogateescape")
 
 
 def _send(owed: _Owed, mailer: Mailer) -> MailOutcome | None:
@@ -236,7 +248,9 @@ SELECT n.kind, n.fingerprint, n.observed_at, n.retry_at, n.suppressed_count, n.s
        (SELECT max(t.number) FROM dispatcher.attempts t
          WHERE t.delivery_id = n.delivery_id AND t.request_id = n.request_id) AS attempt,
        d.event_id, e.type AS event_type, e.subject, r.failure_detail, r.answer_cut,
-       CASE WHEN NOT r.answer_unreadable THEN r.answer_excerpt END AS answer_excerpt
+       CASE WHEN NOT r.answer_unreadable THEN r.answer_excerpt END AS answer_excerpt,
+       CASE WHEN r.answer_excerpt <> '' THEN e.data END AS data,
+       E'\n' || r.headers_masked LIKE E'%\nDispatcher-Batch-Size: %' AS of_batch
 FROM dispatcher.notices n
 JOIN dispatcher.webhooks w ON w.id = n.webhook_id
 JOIN dispatcher.accounts a ON a.id = w.account_id

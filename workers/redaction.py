@@ -1,11 +1,10 @@
 """Takes secrets that a receiver repeats out of its answer, before it is kept. Pure."""
 
-import html
-import json
 import re
 from collections.abc import Iterable, Sequence
-from urllib.parse import quote, quote_plus, unquote, unquote_plus
+from urllib.parse import unquote, unquote_plus
 
+from dispatcher.masking import spellings
 from dispatcher.urls import MASK
 
 LEAST = 6  # characters: shorter values stand in many an answer by chance
@@ -14,17 +13,10 @@ _MASK = MASK.encode()
 
 
 def secret_forms(values: Iterable[str]) -> tuple[bytes, ...]:
-    """The values as an answer may repeat them: as they are, percent-encoded and decoded, escaped for JSON and HTML.
-    Those under `LEAST` characters are left out."""
-    found: set[str] = set()
-    for value in values:
-        clear = {value, unquote(value), unquote_plus(value)}
-        encoded = {coded(one, safe=safe) for one in clear for coded in (quote, quote_plus) for safe in ("", "/")}
-        found |= clear | encoded | {html.escape(one) for one in clear}
-        for one in clear:
-            escaped = {json.dumps(one, ensure_ascii=pure)[1:-1] for pure in (True, False)}
-            found |= escaped | {text.replace("/", "\\/") for text in escaped}
-    return tuple({form.encode(errors="surrogatepass") for form in found if len(form) >= LEAST})
+    """The values, which may be percent-encoded, as an answer may repeat them. Those under `LEAST` characters are left
+    out."""
+    clear = {decoded(value) for value in values for decoded in (str, unquote, unquote_plus)}
+    return tuple({form.encode(errors="surrogatepass") for form in spellings(clear, LEAST)})
 
 
 def redacted(data: bytes, secrets: Sequence[bytes], kept: int) -> bytes:

@@ -1,5 +1,6 @@
 """`dispatcher delivery`: what is owed to webhooks and what became of it; sending again, cancelling."""
 
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -7,12 +8,13 @@ import typer
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import find_account
-from dispatcher.cli.events import event_document, print_delivery_table
+from dispatcher.cli.events import Reveal, event_document, masked_names, print_delivery_table
 from dispatcher.cli.output import AsJson, print_fields, print_json, print_line, print_section, print_text
 from dispatcher.db.models import Account
 from dispatcher.deliveries import cancel as cancel_delivery
 from dispatcher.deliveries import redeliver as redeliver_delivery
 from dispatcher.history import PAGE, get_delivery, list_deliveries
+from dispatcher.masking import Names, mask_echo
 from dispatcher.owners import owner_of_delivery, owner_of_event, owner_of_webhook
 from dispatcher.records import AttemptRecord, DeliveryLine
 from dispatcher.settings import load_settings
@@ -21,6 +23,9 @@ from dispatcher.transactions import transaction
 from dispatcher.wake import waker_for
 
 app = typer.Typer(help="Deliveries: one event owed to one webhook.", no_args_is_help=True)
+
+# It may repeat any message of the batch, and the others are not at hand.
+_OF_BATCH = "*** (the answer to a batch: --reveal shows it)"
 
 Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The delivery's id.")]
 Owner = Annotated[str | None, typer.Option("--account", help="Only if it is this account's.")]
@@ -59,23 +64,28 @@ def list_(
 
 
 @app.command()
-def show(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
-    """Show one delivery: its event, and each attempt with request and answer as captured."""
+def show(identifier: Identifier, account: Owner = None, reveal: Reveal = False, json: AsJson = False) -> None:
+    """Show one delivery: its event, and each attempt with request and answer as captured.
+
+    Where an answer repeats the message, that is masked unless --reveal says otherwise.
+    """
     with transaction() as session:
         owner = _owner(session, account, identifier)
         record = get_delivery(session, owner, identifier)
+    names = masked_names(reveal=reveal)
+    attempts = [_masked(attempt, record.data, names) for attempt in record.attempts]
     if json:
         print_json(
             {
                 "account": owner.name,
                 "delivery": record.delivery,
                 "event": event_document(record.event) if record.event else None,
-                "attempts": record.attempts,
+                "attempts": attempts,
             }
         )
         return
     print_fields({"account": owner.name, **_fields(record.delivery)})
-    for attempt in record.attempts:
+    for attempt in attempts:
         _print_attempt(attempt)
 
 
@@ -96,6 +106,21 @@ def cancel(identifier: Identifier, account: Owner = None, json: AsJson = False) 
     with transaction() as session:
         cancel_delivery(session, _owner(session, account, identifier), identifier)
     _print_change(identifier, State.CANCELLED, "is cancelled", json=json)
+
+
+def _masked(attempt: AttemptRecord, message: bytes | None, names: Names) -> AttemptRecord:
+    if not names:
+        return attempt
+    headers, excerpt = attempt.answer_headers, attempt.answer_excerpt
+    if attempt.of_batch:
+        return replace(attempt, answer_headers=headers and _OF_BATCH, answer_excerpt=excerpt and _OF_BATCH.encode())
+    cut = bool(attempt.answer_cut)
+    if headers:
+        headers = mask_echo(headers, message, names, cut=cut)
+    if excerpt:
+        text = excerpt.decode(errors="surrogateescape")
+        excerpt = mask_echo(text, message, names, cut=cut).encode(errors="surrogateescape")
+    return replace(attempt, answer_headers=headers, answer_excerpt=excerpt)
 
 
 def _owner(session: Session, account: str | None, identifier: UUID) -> Account:

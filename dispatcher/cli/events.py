@@ -18,9 +18,16 @@ from dispatcher.cli.output import (
     print_text,
 )
 from dispatcher.history import PAGE, get_event, list_events
+from dispatcher.masking import Names, mask_message, member_names
 from dispatcher.owners import owner_of_event
 from dispatcher.records import DeliveryLine, EventLine
+from dispatcher.settings import load_settings
 from dispatcher.transactions import transaction
+
+Reveal = Annotated[
+    bool,
+    typer.Option("--reveal", help="Show the members that DISPATCHER_MASKED_MEMBERS names in clear."),
+]
 
 app = typer.Typer(help="Events: what was enqueued, and to how many webhooks it was owed.", no_args_is_help=True)
 
@@ -68,21 +75,28 @@ def list_(
 def show(
     identifier: Annotated[UUID, typer.Argument(metavar="ID", help="The event's id.")],
     account: Annotated[str | None, typer.Option(help="Only if it is this account's.")] = None,
+    reveal: Reveal = False,
     json: AsJson = False,
 ) -> None:
-    """Show one event: its message, and its deliveries."""
+    """Show one event: its message, masked unless --reveal says otherwise, and its deliveries."""
     with transaction() as session:
         owner = find_account(session, account) if account is not None else owner_of_event(session, identifier)
         record = get_event(session, owner, identifier)
+    data = mask_message(record.data, masked_names(reveal=reveal))
     if json:
         document = {"account": owner.name, **event_document(record.event), "deliveries": record.deliveries}
-        print_json(document, raw_member=("data", record.data))
+        print_json(document, raw_member=("data", data))
         return
     print_fields({"account": owner.name, **event_document(record.event)})
     print_section("Message")
-    print_text(record.data.decode())
+    print_text(data.decode())
     print_section("Deliveries")
     print_delivery_table(record.deliveries)
+
+
+def masked_names(*, reveal: bool) -> Names:
+    """The members of messages that are not shown."""
+    return frozenset() if reveal else member_names(load_settings().masked_members)
 
 
 def event_document(event: EventLine) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from dispatcher import enqueue
 from dispatcher.authorization import Basic
 from dispatcher.db.models import Webhook
-from dispatcher.settings import Settings
-from tests.behaviours import Answer
+from dispatcher.settings import Settings, load_settings
+from tests.behaviours import Answer, Received
 from tests.factories import change, change_webhook, deliver_all, deliveries, make_account, make_webhook
 from tests.integration.cli.conftest import Cli
 from tests.receiver import Receiver
@@ -170,12 +170,83 @@ def test_a_delivery_under_way_is_not_cancelled(cli: Cli, database: Engine, webho
 def test_an_event_is_shown_with_its_message_as_it_was_given(cli: Cli, webhook: Webhook) -> None:
     data = b'{"id": 123456789012345678901234567890, "rate": 1.10, "text": "na\xc3\xafve"}'
     event_id = enqueue("message.sent", data, account="acme", subject="msg-1").event_id
-    shown = cli("event", "show", event_id, "--json")
+    shown = cli("event", "show", event_id, "--json", "--reveal")
     assert '"id": 123456789012345678901234567890, "rate": 1.10' in shown.out
     document = shown.document
     assert document["data"] == json.loads(data)
     assert [delivery["webhook_name"] for delivery in document["deliveries"]] == ["main"]
-    assert data.decode() in cli("event", "show", event_id).out
+    assert data.decode() in cli("event", "show", event_id, "--reveal").out
+
+
+MESSAGE = {"id": "17", "to": "+27001234567", "body": "secret words", "parts": [{"From": 27831112222}]}
+HIDDEN = ("27001234567", "secret words", "27831112222")
+
+
+def echo(received: Received) -> Answer:
+    """A receiver that answers with what it got."""
+    return Answer(400, (("X-Number", "+27001234567"),), b"cannot take " + received.body + b" for 27831112222")
+
+
+def test_chosen_members_of_a_message_are_masked_wherever_it_is_shown_and_sent_as_they_are(
+    cli: Cli, settings: Settings, database: Engine, webhook: Webhook, receiver: Receiver
+) -> None:
+    receiver.script(PATH, echo)
+    event_id = enqueue("message.sent", MESSAGE, account="acme").event_id
+    deliver_all(settings)
+    (delivery,) = deliveries(database)
+    for arguments in (("event", "show", event_id), ("delivery", "show", delivery.id)):
+        for form in ((), ("--json",)):
+            masked, clear = cli(*arguments, *form).out, cli(*arguments, *form, "--reveal").out
+            assert not [value for value in HIDDEN if value in masked], arguments
+            assert not [value for value in HIDDEN if value not in clear], arguments
+    assert cli("event", "show", event_id, "--json").document["data"] == {
+        **MESSAGE,
+        "to": "***",
+        "body": "***",
+        "parts": [{"From": "***"}],
+    }
+    (attempt,) = cli("delivery", "show", delivery.id, "--json").document["attempts"]
+    assert attempt["answer_excerpt"] == (
+        'cannot take [{"id":"17","to":"***","body":"***","parts":[{"From":"***"}]}] for ***'
+    )
+    assert "X-Number: ***" in attempt["answer_headers"]
+    assert receiver.received[0].json() == [MESSAGE]
+
+
+def test_what_is_masked_can_be_chosen(
+    cli: Cli,
+    settings: Settings,
+    database: Engine,
+    webhook: Webhook,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receiver.script(PATH, echo)
+    event_id = enqueue("message.sent", MESSAGE, account="acme").event_id
+    deliver_all(settings)
+    (delivery,) = deliveries(database)
+    for names, hidden in (("", set()), ("TO", {"27001234567"})):
+        monkeypatch.setenv("DISPATCHER_MASKED_MEMBERS", names)
+        load_settings.cache_clear()
+        for arguments in (("event", "show", event_id), ("delivery", "show", delivery.id)):
+            assert {value for value in HIDDEN if value not in cli(*arguments).out} == hidden
+
+
+def test_the_answer_to_a_batch_may_repeat_any_of_its_messages_and_is_not_shown_unasked(
+    cli: Cli, settings: Settings, database: Engine, receiver: Receiver
+) -> None:
+    receiver.script("/batch", Answer(500, body=b"cannot take 27001234567"))
+    make_webhook(database, settings, url=receiver.url("/batch"), contract={"batch_size": 2})
+    for number in ("27001234567", "27830000000"):
+        enqueue("message.sent", {"to": number}, account="acme")
+    deliver_all(settings)
+    assert len(receiver.received) == 1
+    for delivery in deliveries(database):
+        (attempt,) = cli("delivery", "show", delivery.id, "--json").document["attempts"]
+        assert (
+            attempt["answer_excerpt"] == attempt["answer_headers"] == "*** (the answer to a batch: --reveal shows it)"
+        )
+        assert "27001234567" in cli("delivery", "show", delivery.id, "--reveal").out
 
 
 def test_events_are_listed_by_subject_type_and_what_no_webhook_took(

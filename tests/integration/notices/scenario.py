@@ -24,7 +24,7 @@ delivery AS (
 request AS (
   INSERT INTO dispatcher.requests (id, webhook_id, method, url_masked, headers_masked, status, answer_excerpt,
     answer_cut, answer_unreadable, started_at, duration)
-  VALUES (:request_id, :webhook_id, 'POST', :url, '', :status, :answer, false, :unreadable, now(), '1 second'))
+  VALUES (:request_id, :webhook_id, 'POST', :url, :headers, :status, :answer, :cut, :unreadable, now(), '1 second'))
 INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict)
 VALUES (:delivery_id, 7, :attempt_id, :request_id, 'temporary')
 """)
@@ -43,6 +43,8 @@ def error(
     status: int = 503,
     answer: bytes = b"Busy",
     unreadable: bool = False,
+    cut: bool = False,
+    batch: bool = False,
 ) -> Observation:
     """One failed attempt, its rows written, not yet observed."""
     retrying = kind is NoticeKind.MESSAGE_RETRYING
@@ -62,6 +64,8 @@ def error(
                 "status": status,
                 "answer": answer,
                 "unreadable": unreadable,
+                "cut": cut,
+                "headers": "User-Agent: us\nDispatcher-Batch-Size: 2" if batch else "User-Agent: us",
                 "attempt_id": new_id(),
             },
         )

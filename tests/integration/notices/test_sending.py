@@ -147,6 +147,40 @@ def test_the_mail_goes_to_the_contact_and_tells_the_error_from_the_rows(
     assert b"PAYLOAD" not in mail.content
 
 
+def test_a_mail_masks_what_the_answer_repeats_of_the_message(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
+) -> None:
+    webhook = webhook_with_contact(database, settings)
+    fail(database, webhook, status=500, answer=b'cannot take PAYLOAD or {"from": "+27 00"}')
+    fail(database, webhook, status=501, answer=b"." * 10 + b"PAYL", cut=True)
+    send_due(database, mailer)
+    first, second = mail_server.messages
+    for kind in ("plain", "html"):
+        assert "PAYLOAD" not in first.body(kind)
+        assert "+27 00" not in first.body(kind)
+        assert "PAYL" not in second.body(kind)
+    assert 'cannot take *** or {"from": "***"}' in first.body()
+    assert "..........***" in second.body()
+
+
+def test_a_mail_shows_all_of_an_answer_where_no_member_is_masked(
+    database: Engine, settings: Settings, mail_server: MailServer
+) -> None:
+    fail(database, webhook_with_contact(database, settings), answer=b"cannot take PAYLOAD")
+    send_due(database, mailer_for(settings, mail_server.port, masked_members=""))
+    assert "cannot take PAYLOAD" in mail_server.messages[0].body()
+
+
+def test_a_mail_about_a_batch_shows_no_answer_for_it_may_repeat_any_message(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
+) -> None:
+    fail(database, webhook_with_contact(database, settings), answer=b"cannot take another", batch=True)
+    send_due(database, mailer)
+    (mail,) = mail_server.messages
+    assert "another" not in mail.body() + mail.body("html")
+    assert "status 503" in mail.body()
+
+
 def test_an_answer_that_could_not_be_decoded_is_not_quoted(
     database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
 ) -> None:
