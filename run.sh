@@ -1,7 +1,8 @@
 #!/bin/sh
 # The one command of this repository. It sets up its own environment (.venv) first, whenever that is needed.
 #
-#   ./run.sh test [pytest arguments]   lint, types, import contracts and all tests
+#   ./run.sh test [pytest arguments]   lint, types, import contracts, a search for insecure code, and all tests
+#   ./run.sh audit [...]               asks a service for known vulnerabilities of the pinned packages: needs a network
 #   ./run.sh demo                      a whole engine on temporary data, shown at work
 #   ./run.sh up                        a whole engine on this machine, until Ctrl-C
 #   ./run.sh bench [--quick] [...]     measures the engine beside baselines (./run.sh bench --help)
@@ -90,7 +91,29 @@ test)
     "$venv/bin/ruff" format --check --quiet
     "$venv/bin/mypy"
     "$venv/bin/lint-imports"
+    "$venv/bin/bandit" --configfile pyproject.toml --quiet --recursive dispatcher workers schedules
     exec "$venv/bin/python" -m pytest "$@"
+    ;;
+audit)
+    # Exit status: 0 nothing known, 1 something found, 2 not checked. Arguments go to pip-audit (--ignore-vuln ID, ...).
+    shift
+    cd "$root"
+    status=0
+    for lock in requirements.lock deploy/requirements.lock; do
+        said=$("$venv/bin/python" -W ignore -m pip_audit --require-hashes --disable-pip --strict \
+            --progress-spinner off --requirement "$lock" "$@" 2>&1) || true
+        case $said in
+        *"No known vulnerabilities found"*) ;;
+        *"Found "*" known vulnerabilit"*) status=1 ;;
+        *)
+            echo "run.sh: $lock was not checked: $(echo "$said" | tail -n 1)" >&2
+            exit 2
+            ;;
+        esac
+        echo "$lock, $(grep -c '^[a-z].*==' "$lock") pinned packages:"
+        echo "$said"
+    done
+    exit $status
     ;;
 bench)
     shift

@@ -153,6 +153,20 @@ def test_uv_is_used_where_it_is(checkout: Path) -> None:
     assert lines(checkout, "installed")[0].startswith("sync --frozen --all-extras")
 
 
+def test_insecure_code_stops_the_test_command_before_the_tests(checkout: Path) -> None:
+    provide(checkout, "python3", NEW)
+    run(checkout)
+    tools = checkout / ".venv" / "bin"
+    for name in ("ruff", "mypy", "lint-imports", "bandit"):
+        (tools / name).write_text(f'#!/bin/sh\necho "{name} $*"\n[ {name} != bandit ]\n')
+        (tools / name).chmod(0o755)
+
+    status, out, _ = run(checkout, "test")
+
+    assert status == 1
+    assert out.splitlines()[-1] == "bandit --configfile pyproject.toml --quiet --recursive dispatcher workers schedules"
+
+
 def test_the_scripts_can_be_run() -> None:
     for name in ("run.sh", ".ci/run"):
         assert os.access(ROOT / name, os.X_OK)
