@@ -6,7 +6,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 
-from dispatcher.cli import accounts, deliveries, enqueue, events, installation, keys, servers, webhooks
+from dispatcher.cli import accounts, deliveries, enqueue, events, installation, keys, listen, servers, webhooks
 from dispatcher.cli.output import print_error
 from dispatcher.db.outages import explain_outage
 from dispatcher.errors import DispatcherError
@@ -44,5 +44,6 @@ app.add_typer(webhooks.app, name="webhook")
 app.add_typer(deliveries.app, name="delivery")
 app.add_typer(events.app, name="event")
 enqueue.register(app)
+listen.register(app)
 installation.register(app)
 servers.register(app)

@@ -78,9 +78,10 @@ def print_text(text: str) -> None:
         console().print(Text(f"  {line}"), soft_wrap=True)
 
 
-def print_json(document: Any, *, raw_member: tuple[str, bytes] | None = None) -> None:
-    """A JSON document in ASCII. `raw_member` is added to an object as it is, digits and all."""
-    text = json.dumps(document, indent=2, default=_as_json)
+def print_json(document: Any, *, raw_member: tuple[str, bytes] | None = None, indent: int | None = 2) -> None:
+    """A JSON document in ASCII, on one line where `indent` is None. `raw_member` is added to an object as it is, digits
+    and all."""
+    text = json.dumps(document, indent=indent, default=_as_json)
     if raw_member is not None:
         name, data = raw_member
         text = f"{text[:-2]},\n  {json.dumps(name)}: {data.decode()}\n}}"
