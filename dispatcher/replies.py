@@ -22,6 +22,7 @@ class FailureKind(StrEnum):
     BROKEN_ANSWER = "broken_answer"  # not HTTP, interim answers only, a bad chunk, a short body
     NOT_SENT = "not_sent"  # our own doing: no turn among too many look-ups, or no thread
     HEADERS_TOO_LARGE = "headers_too_large"  # the head of the answer is over 64 KiB or has too many lines
+    TOKEN = "token"  # noqa: S105 - no token could be fetched to show to the receiver, so it was not called
 
 
 class Request(NamedTuple):

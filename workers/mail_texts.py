@@ -110,6 +110,7 @@ _ADVICE = {
     "dns": "Please check the host name in the webhook's URL and its DNS records.",
     "address_refused": "Please register a URL whose host name leads to public addresses only, with a usual port.",
     "tls": "Please check that the certificate is valid for this host name, not expired, and sent with its chain.",
+    "token": "Please check the token server, and the client id and secret that the webhook is registered with.",
     "timeout": "Please answer at once and work on the message afterwards; slow work belongs behind the answer.",
     "http_401": "Please check the credentials that the webhook is registered with.",
     "http_403": "Please check the webhook's credentials, and that no firewall in front of your server stops callbacks.",
@@ -144,6 +145,8 @@ def _failure(kind: FailureKind) -> str:  # noqa: PLR0911 - a table
             return "Your server's answer was not complete, valid HTTP."
         case FailureKind.HEADERS_TOO_LARGE:
             return "The headers of your server's answer were too large."
+        case FailureKind.TOKEN:
+            return "Your server was not called: no access token could be fetched for it."
         case _:
             assert_never(kind)
 

@@ -13,6 +13,7 @@ import typer
 
 import dispatcher
 from benchmarks.__main__ import app as bench
+from dispatcher.authorization import ClientCredentials
 from dispatcher.cli.app import app
 from dispatcher.db.models import Base
 from dispatcher.replies import FailureKind
@@ -27,6 +28,7 @@ from tests.claims import TARGET
 from workers.claims import Claim
 from workers.observations import NoticeKind
 from workers.render import render
+from workers.token_requests import token_request
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -209,10 +211,18 @@ def test_the_reasons_and_states_are_the_codes() -> None:
     assert table("docs/states.md", "reason of a discard").keys() == set(Reason)
 
 
+def requests_shown() -> list[tuple[dict[str, str], str]]:
+    """Headers and body of each request on the page about deliveries."""
+    found = []
+    for language, block in _BLOCK.findall(TEXTS["docs/delivery.md"]):
+        if language == "http":
+            head, body = block.rstrip("\n").split("\n\n")
+            found.append((dict(line.split(": ", 1) for line in head.splitlines()[1:]), body))
+    return found
+
+
 def test_the_callback_shown_is_the_one_that_is_sent() -> None:
-    (shown,) = [block for language, block in _BLOCK.findall(TEXTS["docs/delivery.md"]) if language == "http"]
-    head, body = shown.rstrip("\n").split("\n\n")
-    headers = dict(line.split(": ", 1) for line in head.splitlines()[1:])
+    headers, body = requests_shown()[0]
     told = table("docs/delivery.md", "header")
     now: Any = None
     claim = Claim(
@@ -237,6 +247,14 @@ def test_the_callback_shown_is_the_one_that_is_sent() -> None:
     assert {**dict(request.headers), "Host": "example.com", "Content-Length": str(len(body))} == headers
     names = {name for names in told for name in names.split(", ")}
     assert names - {"Authorization"} == {name for name in headers if name.startswith(("Dispatcher-", "webhook-"))}
+
+
+def test_the_token_request_shown_is_the_one_that_is_sent() -> None:
+    headers, body = requests_shown()[1]
+    credentials = ClientCredentials("https://auth.example.com/oauth2/token", "acme", "open-sesame", "webhook:send")
+    request = token_request(credentials, "an-id", scale=1)
+    assert request.body == body.encode()
+    assert {**dict(request.headers), "Host": "auth.example.com", "Content-Length": str(len(body))} == headers
 
 
 def test_the_options_of_a_webhook_are_those_of_the_command() -> None:

@@ -196,7 +196,7 @@ def test_names_and_answers_bring_no_html(problem: Problem) -> None:
 def test_every_failure_has_a_sentence_and_advice(kind: FailureKind) -> None:
     key = fingerprint(Failure(kind, "x"))
     assert what_happened(key).endswith(".")
-    assert key not in what_happened(key) or key in {"tls", "dns", "timeout"}
+    assert key not in what_happened(key) or key in {"tls", "dns", "timeout", "token"}
     assert what_to_do(key).startswith("Please")
 
 
