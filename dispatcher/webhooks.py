@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from dispatcher.addresses import AddressPolicy
 from dispatcher.authorization import MAX_SECRET, Authorization, ClientCredentials, check_authorization, check_headers
 from dispatcher.contracts import NONCE_HEADERS, DeliveryContract, read_contract, write_contract
-from dispatcher.db.models import Account, Gate, Rate, Subscription, Webhook
+from dispatcher.db.models import Account, Gate, Rate, Subscription, Token, Webhook
 from dispatcher.encryption import Vault, url_digest
 from dispatcher.errors import InvalidWebhook, NameTaken, NotFound
 from dispatcher.ids import new_id
@@ -120,6 +120,8 @@ class Webhooks:
         self._pace(webhook)
         if "url" in fields or "contract" in fields:
             self._open_gate(webhook)
+        if "authorization" in fields:
+            self._drop_token(webhook)
         if "event_types" in fields or "app" in fields:
             self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
             self._subscribe(webhook)
@@ -153,6 +155,7 @@ class Webhooks:
         """Soft: its secrets are wiped and its name is free again; its deliveries stay listable, open ones end."""
         self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
         self._open_gate(webhook)
+        self._drop_token(webhook)
         webhook.deleted_at = func.now()
         webhook.url_ciphertext = webhook.url_digest = webhook.secrets_ciphertext = None
         self._changed(webhook)
@@ -223,6 +226,9 @@ class Webhooks:
 
     def _open_gate(self, webhook: Webhook) -> None:
         self._session.execute(delete(Gate).where(Gate.webhook_id == webhook.id))
+
+    def _drop_token(self, webhook: Webhook) -> None:
+        self._session.execute(delete(Token).where(Token.webhook_id == webhook.id))
 
     def _changed(self, webhook: Webhook) -> Webhook:
         webhook.version = Webhook.version + 1

@@ -12,6 +12,7 @@ from dispatcher.wake import Waker, waker_for
 from dispatcher.webhooks import open_vault
 from workers.mail import Mailer
 from workers.targets import Targets
+from workers.token_store import TokenStore
 from workers.windows import Windows
 
 
@@ -40,6 +41,10 @@ class Context:
     def targets(self) -> Targets:
         with self.engine.begin() as connection:
             return Targets(open_vault(connection, self.settings))
+
+    @cached_property
+    def token_store(self) -> TokenStore:
+        return TokenStore(self.settings)
 
     @cached_property
     def transport(self) -> Transport:

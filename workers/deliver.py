@@ -19,7 +19,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 from dispatcher.contracts import Verdict
 from dispatcher.ids import new_id_text
-from dispatcher.replies import Exchange, Failure, FailureKind
+from dispatcher.replies import Exchange, Failure, FailureKind, Reply
 from dispatcher.states import Reason
 from dispatcher.wake import AWAKE_SECONDS
 from schedules.catalog import DEFAULT
@@ -33,6 +33,8 @@ from workers.outcomes import WORDS, Outcome, Outcomes
 from workers.render import RenderFailed, render
 from workers.stopping import is_stopping
 from workers.targets import Target
+from workers.token_store import Token
+from workers.tokens import Tokens
 from workers.windows import Pool
 
 log = structlog.get_logger("dispatcher.deliver")
@@ -43,14 +45,18 @@ DATABASE_PAUSE = 1.0
 REST = 3  # times as long as a claim took, unless half of what is in flight ends sooner
 PLENTY = 100  # a claim of so many deliveries has another child woken: there may be more than one can carry
 PASSING_EVERY = 1.0  # how often it looks for what passes a closed gate, in seconds
+UNAUTHORIZED = 401
 
 
 class Batch(NamedTuple):
-    """What one request carries: one delivery, or several of one webhook, while their claims last."""
+    """What one request carries: one delivery, or several of one webhook, while their claims last. `token` is what it
+    shows to the receiver, where the webhook takes one; `renewed`: it is sent again, for that was refused."""
 
     claims: Sequence[Claim]
     target: Target
     claims_end: float  # monotonic
+    token: Token | None = None
+    renewed: bool = False
 
 
 class DeliveryLoop:
@@ -62,6 +68,7 @@ class DeliveryLoop:
         self._claimer = Claimer()
         self._outcomes = Outcomes(context, self._claimer.id)
         self._windows = context.windows
+        self._tokens = Tokens(context)
         self._unsent: deque[Batch] = deque()
         self._in_flight: dict[str, Batch] = {}
         self._claimed = 0
@@ -93,6 +100,7 @@ class DeliveryLoop:
             self._stay_awake()
             if self._may_claim():
                 self._claim()
+            self._settle_tokens()
             self._send()
             for exchange in self._ended():
                 self._judge(exchange)
@@ -104,7 +112,7 @@ class DeliveryLoop:
                 break
 
     def _is_idle(self) -> bool:
-        return not self._unsent and not self._in_flight and not self._outcomes
+        return not (self._unsent or self._in_flight or self._tokens.fetching or self._outcomes)
 
     # ---- claim, render, send
 
@@ -179,25 +187,44 @@ class DeliveryLoop:
                 self._start(batch)
 
     def _start(self, batch: Batch) -> None:
+        target, token = batch.target, batch.token or self._tokens.at_hand(batch.target)
         try:
-            scale = self._context.settings.time_scale
-            request = render(batch.claims, batch.target, new_id_text(), now=time(), scale=scale)
+            scale, shown = self._context.settings.time_scale, token.value if token is not None else None
+            request = render(batch.claims, target, new_id_text(), now=time(), scale=scale, token=shown)
         except Exception as error:  # noqa: BLE001 - one message must not end the loop again and again
             # An unexpected error's own text could hold a piece of the message.
             self._cannot_render(batch, str(error) if isinstance(error, RenderFailed) else type(error).__name__)
             return
         # The wait for the turn of a look-up is not the receiver's: it comes on top.
-        if monotonic() + request.connect_timeout + request.timeout > batch.claims_end:
+        latest = batch.claims_end - request.connect_timeout - request.timeout
+        if monotonic() > latest:
             # This process stood still since its claim: somebody else may make the attempt before this one ends.
             self._give_up(batch, Again(0))
             return
         try:
-            self._transport.send(request)
+            if target.client_credentials is not None and token is None:
+                self._tokens.await_one(target.id, target.client_credentials, request, latest)
+            else:
+                self._transport.send(request)
         except ValueError as error:
             self._cannot_render(batch, str(error))
             return
-        self._in_flight[request.id] = batch
-        self._windows.sent(batch.target.id, monotonic())
+        self._in_flight[request.id] = batch if token is None else batch._replace(token=token)
+        self._windows.sent(target.id, monotonic())
+
+    def _settle_tokens(self) -> None:
+        """Has tokens fetched, and sends or ends what waited for them in its slots."""
+        with self._patient_with_database():
+            for request_id, came in self._tokens.settle(stopping=is_stopping()):
+                if isinstance(came, Exchange):
+                    self._judge(came)
+                    continue
+                batch = self._in_flight.pop(request_id)
+                self._windows.taken_back(batch.target.id)
+                if came is None:
+                    self._give_up(batch, Again(0))
+                else:
+                    self._unsent.appendleft(batch._replace(token=came))
 
     def _cannot_render(self, batch: Batch, why: str) -> None:
         log.warning("no callback can be made", delivery=batch.claims[0].delivery_id, why=why)
@@ -212,10 +239,10 @@ class DeliveryLoop:
 
     def _ended(self) -> list[Exchange]:
         """What has ended; waits no longer than until the next claim or the next write is due."""
-        next_step = min(self._claim_at, self._outcomes.write_at, self._mark_at)
+        next_step = min(self._claim_at, self._outcomes.write_at, self._mark_at, self._tokens.due_at)
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
-        if self._in_flight:
-            ended = self._transport.wait(seconds)
+        if self._in_flight or self._tokens.fetching:
+            ended = self._tokens.sift(self._transport.wait(seconds))
             self._windows.seen(len(ended), monotonic())
             return ended
         waits_for_database = bool(self._outcomes) and not self._outcomes.is_due(idle=True)
@@ -234,11 +261,33 @@ class DeliveryLoop:
         judgement = classify(exchange.outcome, contract.rules, now=self._now())
         failed = judgement.verdict is Verdict.TEMPORARY
         self._windows.ended(batch.target.id, failed=failed, duration=exchange.duration, now=monotonic())
+        if batch.token is not None and self._is_sent_again(batch, batch.token, exchange):
+            return
         for claim in batch.claims:
             decision = self._decide(
                 claim, batch.target.schedule, judgement, batch=len(batch.claims), retry_alone=contract.retry_alone
             )
             self._outcomes.add(Outcome(claim, decision, batch.target, exchange, judgement))
+
+    def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
+        """Hears what an answer says of the token that was shown. If it is refused for the first time, the same attempt
+        is made once more with another: an old token must not discard anything."""
+        if not isinstance(exchange.outcome, Reply):
+            return False
+        if exchange.outcome.status != UNAUTHORIZED:
+            with self._patient_with_database():
+                self._tokens.accept(batch.target, token)
+            return False
+        if batch.renewed:
+            return False
+        another = None
+        with self._patient_with_database():
+            another = self._tokens.refuse(batch.target, token)
+        if another is None:  # nobody can say just now
+            self._give_up(batch, Again(0))
+        elif another:
+            self._unsent.appendleft(batch._replace(token=None, renewed=True))
+        return another is not False
 
     def _now(self) -> datetime:
         """The database's time, without asking it."""
@@ -322,3 +371,4 @@ class DeliveryLoop:
             self._nothing_due = True
             self._claim_at = monotonic() + DATABASE_PAUSE
             self._outcomes.pause(DATABASE_PAUSE)
+            self._tokens.pause(DATABASE_PAUSE)

@@ -29,9 +29,11 @@ class RenderFailed(Exception):
     """No callback can be made of this message for this webhook; says why, without the message."""
 
 
-def render(claims: Sequence[Claim], target: Target, request_id: str, *, now: float, scale: float) -> Request:
+def render(
+    claims: Sequence[Claim], target: Target, request_id: str, *, now: float, scale: float, token: str | None = None
+) -> Request:
     """The request that carries these deliveries (one, or a batch), signed for `now` (Unix seconds). `scale` shortens
-    its timeouts. Raises RenderFailed."""
+    its timeouts. `token` is shown to the receiver. Raises RenderFailed."""
     contract, first = target.contract, claims[0]
     headers = [("User-Agent", contract.user_agent or USER_AGENT)]
     if contract.method is Method.GET:
@@ -54,6 +56,8 @@ def render(claims: Sequence[Claim], target: Target, request_id: str, *, now: flo
     headers += target.headers
     if target.authorization is not None:
         headers.append(("Authorization", target.authorization))
+    elif token is not None:
+        headers.append(("Authorization", f"Bearer {token}"))
     # A batch is no single event: as a message it is this request.
     message_id = first.event_id if len(claims) == 1 else request_id
     headers += target.signer.headers(message_id, request_id, body or b"", now)

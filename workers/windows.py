@@ -135,6 +135,12 @@ class Windows:
         window.in_flight += 1
         self._in_flight[window.pool] += 1
 
+    def taken_back(self, webhook_id: str) -> None:
+        """A request that counted as sent was not: that says nothing of its webhook."""
+        window = self._windows[webhook_id]
+        window.in_flight -= 1
+        self._in_flight[window.pool] -= 1
+
     def ended(self, webhook_id: str, *, failed: bool, duration: timedelta, now: float) -> None:
         """A request has ended: `failed` is a temporary failure; a rejection is an answer like any other."""
         window = self._windows[webhook_id]

@@ -263,6 +263,23 @@ class Rate(Base):
     used_until: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 
+class Token(Base):
+    """The OAuth2 token of a webhook that takes one, shared by all workers; or who fetches it. No row: nobody has
+    needed one yet."""
+
+    __tablename__ = "tokens"
+
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.webhooks.id"), primary_key=True)
+    credentials: Mapped[bytes]  # a keyed digest of what it is fetched with: a token of others is none
+    fetch_id: Mapped[UUID]  # the token request that brought it, or is to bring it: tells one token from another
+    next_fetch_at: Mapped[datetime]  # nobody else fetches before: somebody does just now, or it failed a moment ago
+    token_ciphertext: Mapped[bytes | None]
+    expires_at: Mapped[datetime | None]  # shortly before the token itself ends
+    after_refusal: Mapped[bool] = mapped_column(
+        server_default=text("false")
+    )  # the receiver refused the one before, and has not accepted one since
+
+
 class Request(Base):
     """One HTTP request and its captured answer, kept once however many deliveries it carried."""
 

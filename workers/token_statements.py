@@ -1,0 +1,55 @@
+"""What is asked of the table of tokens."""
+
+from sqlalchemy import text
+
+FIND = text("""
+SELECT w.id::text, t.credentials, t.fetch_id::text, t.next_fetch_at <= now() AS may_fetch, t.token_ciphertext,
+       CAST(extract(epoch FROM t.expires_at - now()) AS double precision) AS seconds, t.after_refusal
+FROM dispatcher.webhooks w LEFT JOIN dispatcher.tokens t ON t.webhook_id = w.id
+WHERE w.id = ANY(CAST(:ids AS uuid[])) AND w.deleted_at IS NULL
+""")
+
+# In one order in every process: two that begin to fetch for the same webhooks must not wait for each other.
+BEGIN = text("""
+INSERT INTO dispatcher.tokens AS t (webhook_id, credentials, fetch_id, next_fetch_at)
+SELECT w.id, n.credentials, n.fetch_id, now() + interval '1 second' * :span
+FROM unnest(CAST(:ids AS uuid[]), CAST(:credentials AS bytea[]), CAST(:fetch_ids AS uuid[]))
+     AS n(webhook_id, credentials, fetch_id)
+JOIN dispatcher.webhooks w ON w.id = n.webhook_id AND w.deleted_at IS NULL
+ORDER BY w.id
+ON CONFLICT (webhook_id) DO UPDATE
+SET credentials = excluded.credentials, fetch_id = excluded.fetch_id, next_fetch_at = excluded.next_fetch_at,
+    token_ciphertext = NULL, expires_at = NULL,
+    after_refusal = t.after_refusal AND t.credentials = excluded.credentials
+WHERE t.credentials <> excluded.credentials
+   OR t.next_fetch_at <= now() AND (t.token_ciphertext IS NULL OR t.expires_at <= now())
+RETURNING webhook_id::text
+""")
+
+KEEP = text("""
+UPDATE dispatcher.tokens t
+SET token_ciphertext = :ciphertext, expires_at = now() + interval '1 second' * :seconds, next_fetch_at = now()
+FROM dispatcher.webhooks w
+WHERE t.webhook_id = :id AND t.fetch_id = :fetch_id AND w.id = t.webhook_id AND w.deleted_at IS NULL
+RETURNING t.after_refusal
+""")
+
+FAILED = text("""
+UPDATE dispatcher.tokens SET next_fetch_at = now() + interval '1 second' * :pause
+WHERE webhook_id = :id AND fetch_id = :fetch_id
+""")
+
+# The part that looks sees the row as it was before. Without its text a token is dropped already: others were refused
+# with it.
+REFUSE = text("""
+WITH dropped AS (
+  UPDATE dispatcher.tokens SET token_ciphertext = NULL, expires_at = NULL, after_refusal = true
+  WHERE webhook_id = :id AND fetch_id = :fetch_id AND NOT after_refusal)
+SELECT NOT EXISTS (
+  SELECT 1 FROM dispatcher.tokens
+  WHERE webhook_id = :id AND fetch_id = :fetch_id AND after_refusal AND token_ciphertext IS NOT NULL)
+""")
+
+ACCEPT = text("UPDATE dispatcher.tokens SET after_refusal = false WHERE webhook_id = :id AND fetch_id = :fetch_id")
+
+DROP = text("DELETE FROM dispatcher.tokens WHERE webhook_id = :id AND fetch_id = :fetch_id")
