@@ -28,7 +28,9 @@ class TokenServer:
         return self._receiver.at("/token")
 
     def credentials(self, client_id: str = "the-client", **fields: Any) -> ClientCredentials:
-        return ClientCredentials(self._receiver.url("/token"), client_id, CLIENT_SECRET, **fields)
+        """What the engine needs for a token from here."""
+        known = {"endpoint": self._receiver.url("/token"), "client_id": client_id, "client_secret": CLIENT_SECRET}
+        return ClientCredentials(**{**known, **fields})
 
     def issue(self, _request: Received | None = None) -> Answer:
         """What it answers: the next token."""
