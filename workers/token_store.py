@@ -119,11 +119,6 @@ class TokenStore:
             del self._kept[webhook_id]
         return other
 
-    def is_on_trial(self, webhook_id: str, token: Token) -> bool:
-        """Whether nobody in this process knows yet that this token, fetched after a refusal, is accepted."""
-        _, kept = self._kept.get(webhook_id, (None, None))
-        return token.after_refusal and (kept is None or kept.id != token.id or kept.after_refusal)
-
     def accept(self, connection: Connection, webhook_id: str, token: Token) -> None:
         """The receiver accepted this token: if it refuses it later, another is worth a try."""
         connection.execute(ACCEPT, {"id": webhook_id, "fetch_id": token.id})

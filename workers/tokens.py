@@ -124,7 +124,7 @@ class Tokens:
 
     def accept(self, target: Target, token: Token) -> None:
         """The receiver did not refuse this token. Raises DBAPIError where the database is away."""
-        if self._store.is_on_trial(target.id, token):
+        if token.after_refusal:
             with self._context.loop_engine.begin() as connection:
                 self._store.accept(connection, target.id, token)
 

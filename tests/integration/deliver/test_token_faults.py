@@ -18,7 +18,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from dispatcher.authorization import ClientCredentials, TokenRequest
-from dispatcher.db.models import Base
+from dispatcher.db.models import Base, Webhook
+from dispatcher.ids import new_id_text
 from dispatcher.settings import Settings
 from tests.behaviours import (
     ENDLESS_BODY,
@@ -40,10 +41,11 @@ from workers import deliver
 from workers.context import Context
 from workers.deliver import DeliveryLoop
 from workers.replies import Exchange, Failure, FailureKind, Request
-from workers.token_store import Token, TokenStore, Wanted
+from workers.token_store import Missing, Token, TokenStore, Wanted
 from workers.tokens import Tokens
 from workers.upkeep import upkeep
 
+TOKENS = Base.metadata.tables["dispatcher.tokens"]
 PLANTED = "planted-words-of-an-answer"
 LATE_TOKEN = final(200, b'{"access_token":"token-late","expires_in":600}')
 NO_TOKEN = "the token server's answer holds no token"
@@ -319,6 +321,32 @@ DeliveryLoop(process_context()).run()
     assert shown(receiver) == ["Bearer token-1"]
 
 
+def test_of_two_workers_that_look_in_the_same_moment_one_fetches(
+    database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
+) -> None:
+    webhook = make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
+    store(1)
+    deliver_all(settings)
+    change(database, "UPDATE dispatcher.tokens SET expires_at = now()")
+    found = []
+
+    def look() -> None:
+        with database.begin() as other:
+            found.append(TokenStore(settings).look(other, [wanted(webhook, server)]))
+
+    with database.begin() as connection:
+        found.append(TokenStore(settings).look(connection, [wanted(webhook, server)]))
+        second = threading.Thread(target=look)
+        second.start()
+        wait_until(lambda: rows(database, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+    second.join(20)
+    assert [list(one.values()) for one in found] == [[Missing.FETCH], [Missing.LATER]]
+
+
+def wanted(webhook: Webhook, server: TokenServer) -> Wanted:
+    return Wanted(str(webhook.id), server.credentials(), new_id_text())
+
+
 def test_a_stopping_loop_gives_back_what_waits_at_once_and_keeps_the_token_that_still_comes(
     database: Engine,
     settings: Settings,
@@ -481,6 +509,18 @@ def test_a_token_of_credentials_that_were_changed_meanwhile_is_neither_kept_nor_
     assert len(server.asked) == 2
 
 
+def test_a_row_that_a_slow_worker_left_with_older_credentials_is_no_obstacle(
+    database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
+) -> None:
+    webhook = make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials("old"))
+    store(1)
+    deliver_all(settings)
+    leave_row_behind(database, settings, webhook, "update", authorization=server.credentials("new"))
+    store(1)
+    assert deliver_all(settings)["delivered"] == 1
+    assert shown(receiver) == ["Bearer token-1", "Bearer token-2"]
+
+
 def test_a_webhook_that_is_deleted_while_its_token_is_fetched_leaves_none_behind(
     database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
 ) -> None:
@@ -494,6 +534,31 @@ def test_a_webhook_that_is_deleted_while_its_token_is_fetched_leaves_none_behind
     gate.open()
     loop.join(30)
     assert rows(database, "SELECT * FROM dispatcher.tokens") == []
+
+
+def test_a_row_that_a_slow_worker_left_for_a_deleted_webhook_gets_no_token(
+    database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
+) -> None:
+    gate = receiver.gate()
+    receiver.script("/token", (gate, LATE_TOKEN))
+    webhook = make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
+    store(1)
+    loop = running(settings)
+    receiver.wait_for(1, path="/token")
+    leave_row_behind(database, settings, webhook, "delete")
+    gate.open()
+    loop.join(30)
+    assert rows(database, "SELECT token_ciphertext FROM dispatcher.tokens") == [(None,)]
+
+
+def leave_row_behind(database: Engine, settings: Settings, webhook: Webhook, change_to: str, **fields: Any) -> None:
+    """Changes a webhook; its row of tokens is as one that another worker commits only after that."""
+    with database.begin() as connection:
+        (row,) = connection.execute(TOKENS.select()).mappings().all()
+    change_webhook(database, settings, webhook, change_to, **fields)
+    assert rows(database, "SELECT * FROM dispatcher.tokens") == []
+    with database.begin() as connection:
+        connection.execute(TOKENS.insert(), dict(row))
 
 
 def test_what_waits_for_the_token_of_a_webhook_that_is_deleted_ends_as_that(
