@@ -208,7 +208,7 @@ class Webhooks:
 
     def _check_origin(self, field: str, url: str) -> None:
         parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        port = parts.port or (443 if parts.scheme == "https" else 80)
         reason = self._addresses.refused_origin(parts.scheme, parts.hostname or "", port)
         if reason is not None:
             raise InvalidWebhook(field, f"may not be called: {reason}")

@@ -121,7 +121,7 @@ _ADVICE = {
 }
 
 
-def _failure(kind: FailureKind) -> str:  # noqa: PLR0911 - a table
+def _failure(kind: FailureKind) -> str:  # noqa: PLR0911, PLR0912 - a table
     match kind:
         case FailureKind.DNS:
             return "The host name of your webhook could not be found in DNS."

@@ -273,7 +273,7 @@ class Token(Base):
     credentials: Mapped[bytes]  # a keyed digest of what it is fetched with: a token of others is none
     fetch_id: Mapped[UUID]  # the token request that brought it, or is to bring it: tells one token from another
     next_fetch_at: Mapped[datetime]  # nobody else fetches before: somebody does just now, or it failed a moment ago
-    token_ciphertext: Mapped[bytes | None]
+    token_ciphertext: Mapped[Ciphertext | None]
     expires_at: Mapped[datetime | None]  # shortly before the token itself ends
     after_refusal: Mapped[bool] = mapped_column(
         server_default=text("false")

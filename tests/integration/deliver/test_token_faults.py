@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 from dispatcher.authorization import ClientCredentials, TokenRequest
 from dispatcher.db.models import Base, Webhook
 from dispatcher.ids import new_id_text
+from dispatcher.replies import Exchange, Failure, FailureKind, Request
 from dispatcher.settings import Settings
 from tests.behaviours import (
     ENDLESS_BODY,
@@ -40,7 +41,6 @@ from tests.receiver import Receiver
 from workers import deliver
 from workers.context import Context
 from workers.deliver import DeliveryLoop
-from workers.replies import Exchange, Failure, FailureKind, Request
 from workers.token_store import Missing, Token, TokenStore, Wanted
 from workers.tokens import Tokens
 from workers.upkeep import upkeep
