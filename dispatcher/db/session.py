@@ -10,6 +10,8 @@ import psycopg2.extras
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
+from dispatcher.db.error_texts import withhold_values
+
 psycopg2.extras.register_uuid()
 
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
@@ -52,6 +54,7 @@ def engine_for(
         },
     )
     event.listen(engine, "checkout", _leave_out_closed)
+    event.listen(engine, "handle_error", withhold_values)
     _engines.add(engine)
     return engine
 

@@ -1,0 +1,35 @@
+"""Errors of the database without what was sent to it: their own texts quote values, whole rows, parts of a URL."""
+
+import re
+
+import psycopg2
+from sqlalchemy.engine import ExceptionContext
+
+# Classes of SQLSTATE whose first sentence names tables, columns and limits only. The others quote literals.
+_WITHOUT_VALUES = frozenset({"08", "23", "25", "40", "42", "53", "54", "55", "57"})
+_SYNTAX_ERROR = "42601"  # quotes a word of the statement, which may be a part of a literal
+_QUOTED = re.compile(r'["«»„“”][^"«»„“”]*["«»„“”]')
+
+
+def withhold_values(context: ExceptionContext) -> None:
+    """For the event `handle_error` of an engine: what is raised, logged and shown has a text without values. With
+    `hide_parameters` nothing else of an error holds any."""
+    error = context.original_exception
+    if not isinstance(error, psycopg2.Error):
+        return
+    text = harmless_text(error)
+    error.args = (text,)
+    if context.sqlalchemy_exception is not None:
+        kind = type(error)
+        context.sqlalchemy_exception.args = (f"({kind.__module__}.{kind.__name__}) {text}",)
+
+
+def harmless_text(error: psycopg2.Error) -> str:
+    """What the server says, without detail, hint and context; its code where a value may be in what it says. Of the
+    driver's own texts (no code: about the connection, mostly) all but what is quoted."""
+    code = error.pgcode
+    if code is None:
+        return _QUOTED.sub('"***"', str(error)).strip()
+    if code[:2] in _WITHOUT_VALUES and code != _SYNTAX_ERROR and error.diag.message_primary:
+        return str(error.diag.message_primary)
+    return f"SQLSTATE {code}"
