@@ -52,8 +52,8 @@ class Caller:
 
 def create_account(session: Session, name: str) -> Account:
     """Raises InvalidAccount for a bad name and NameTaken for one in use."""
-    if not 1 <= len(name) <= 255 or not name.isprintable() or name != name.strip():
-        raise InvalidAccount("name", "must have 1 to 255 printable characters, no space at its ends")
+    if not _is_name(name):
+        raise InvalidAccount("name", _NAME_RULE)
     account = Account(id=new_id(), name=name)
     session.add(account)
     try:
@@ -65,7 +65,8 @@ def create_account(session: Session, name: str) -> Account:
 
 def find_account(session: Session, name: str) -> Account:
     """Raises UnknownAccount."""
-    account = session.scalar(select(Account).where(Account.name == name))
+    # What can be no name is not asked for: the driver refuses NUL and lone surrogates in words of its own.
+    account = session.scalar(select(Account).where(Account.name == name)) if _is_name(name) else None
     if account is None:
         raise UnknownAccount(name)
     return account
@@ -79,7 +80,10 @@ def create_key(
     name: str | None = None,
     valid_for: timedelta | None = None,
 ) -> NewKey:
-    """Makes a key; only its hash is kept. Without an account it must be an operator's. Raises UnknownAccount."""
+    """Makes a key; only its hash is kept. Without an account it must be an operator's. Raises UnknownAccount, or
+    InvalidAccount for a bad name or scope."""
+    if name is not None and not _is_name(name):
+        raise InvalidAccount("key name", _NAME_RULE)
     if (Scope.OPERATOR in scopes) != (account is None):
         raise InvalidAccount("scopes", "must hold `operator` for a key without an account, and only then")
     identifier, secret = new_id(), secrets.token_urlsafe(32)
@@ -125,6 +129,13 @@ def _caller(session: Session, key: ApiKey, now: datetime) -> Caller | None:
         key.last_used_at = now
     account = session.get(Account, key.account_id) if key.account_id else None
     return Caller(key.id, key.account_id, account.name if account else None, frozenset(map(Scope, key.scopes)))
+
+
+_NAME_RULE = "must have 1 to 255 printable characters, no space at its ends"
+
+
+def _is_name(name: str) -> bool:
+    return 1 <= len(name) <= 255 and name.isprintable() and name == name.strip()
 
 
 def _hash(secret: str) -> bytes:

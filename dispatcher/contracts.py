@@ -1,5 +1,6 @@
 """The delivery contract: how a webhook is delivered, as data. Workers know no vendor, only this."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
@@ -191,10 +192,18 @@ def read_contract(document: Mapping[str, Any]) -> DeliveryContract:
         return DeliveryContract.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(_shown_part(str(part)) for part in first["loc"])
         raise InvalidWebhook(
             f"contract.{place}" if place else "contract", first["msg"].removeprefix("Value error, ")
         ) from None
+
+
+def _shown_part(name: str) -> str:
+    """A member's name where it can stand in a message: names come from outside as values do."""
+    return name if _PLAIN_NAME.fullmatch(name) else "(a name that is none)"
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 def write_contract(contract: DeliveryContract) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+# Numbers are passed over: `int` would refuse those of more than 4,300 digits, and they are sent as they are.
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
 
 
 def _why_no_json(error: Exception) -> str:
@@ -116,7 +117,7 @@ def _why_no_json(error: Exception) -> str:
         case TypeError():
             return "holds a value that JSON has no form for"
         case _:
-            return "is not JSON (NaN, Infinity and circular references are refused)"
+            return "is not JSON (NaN, Infinity, circular references and an `int` of over 4,300 digits are refused)"
 
 
 def _check_text(field: str, value: object, *, required: bool = False) -> None:

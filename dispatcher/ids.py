@@ -21,8 +21,9 @@ def new_id_text() -> str:
 
 
 def first_id_at(moment: datetime) -> UUID:
-    """The smallest UUIDv7-shaped id of a moment: a partition boundary (`moment` must be aware)."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+    """The smallest UUIDv7-shaped id of a moment: a partition boundary (`moment` must be aware). Before 1970 there are
+    none, so it is the first of all."""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
 def time_of(identifier: UUID) -> datetime:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from dispatcher.settings import Settings
+from dispatcher.terminal_text import safe_text
 
 
 class GroupLog:
@@ -46,6 +47,21 @@ class GroupLog:
                 _direct.handler.release()
 
 
+class _ReadableLines:
+    """Renders lines for a terminal, each on one line, in which nothing that somebody else wrote steers it. (JSON is
+    all ASCII, so it has no need of that.) A traceback keeps its lines."""
+
+    def __init__(self, renderer: structlog.dev.ConsoleRenderer) -> None:
+        self._renderer = renderer
+
+    def __call__(self, logger: object, name: str, fields: EventDict) -> str:
+        safe = {
+            safe_text(field): safe_text(value, lines=field == "exception") if isinstance(value, str) else value
+            for field, value in fields.items()
+        }
+        return self._renderer(logger, name, safe)
+
+
 @dataclass(frozen=True, slots=True)
 class _Direct:
     handler: logging.StreamHandler[TextIO]
@@ -67,7 +83,7 @@ def configure_logs(settings: Settings) -> None:
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, sort_keys=False)
+        else _ReadableLines(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, sort_keys=False))
     )
     structlog.configure(
         processors=[

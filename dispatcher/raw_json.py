@@ -26,7 +26,7 @@ def object_members(text: str) -> dict[str, str]:
             raise ValueError(f"is not JSON: a name is missing at character {position}")
         name, position = _DECODER.raw_decode(text, position)
         if name in members:
-            raise ValueError(f"is ambiguous: the member {name!r} stands twice")
+            raise ValueError(f"is ambiguous: a name stands twice, again before character {position}")
         position = _after_space(text, position)
         if text[position : position + 1] != ":":
             raise ValueError(f"is not JSON: a colon is missing at character {position}")
@@ -67,4 +67,5 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"is not JSON: {name}")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+# Numbers are passed over: `int` would refuse those of more than 4,300 digits.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)

@@ -1,6 +1,7 @@
 """Registered receivers: create, find, change, disable, delete. Every finder demands the owner."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from email.errors import MessageError
@@ -144,7 +145,9 @@ class Webhooks:
 
     def disable(self, webhook: Webhook, *, by: str, reason: str | None = None) -> Webhook:
         """Events still match and their deliveries wait, until their schedule's whole span has passed. One that is
-        disabled already keeps what is known of that, unless there is a new reason."""
+        disabled already keeps what is known of that, unless there is a new reason. Raises InvalidWebhook for a reason
+        that is no line of text."""
+        _check_text("reason", reason)
         if not webhook.enabled and reason is None:
             return webhook
         webhook.enabled = False
@@ -283,11 +286,12 @@ def _check_text(field: str, value: str | None) -> str | None:
 def _check_email(value: str | None) -> str | None:
     if value is None:
         return None
-    try:
-        address = Address(addr_spec=value)
-    except (ValueError, MessageError, IndexError):
-        raise InvalidWebhook("contact_email", "must be one plain mail address") from None
-    if not value.isascii() or not value.isprintable() or len(value) > 254 or not address.domain:
+    address = None
+    # Only what is short is taken apart: the parser goes one call deeper with each bracket. `=?` begins an encoded word.
+    if len(value) <= 254 and value.isascii() and value.isprintable() and "=?" not in value:
+        with suppress(ValueError, MessageError, IndexError):
+            address = Address(addr_spec=value)
+    if address is None or not address.username or not address.domain or address.addr_spec != value:
         raise InvalidWebhook("contact_email", "must be one plain mail address")
     return value
 

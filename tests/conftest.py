@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from cryptography.fernet import Fernet
@@ -19,6 +20,10 @@ from dispatcher.embedded.valkey import EmbeddedValkey
 from dispatcher.settings import Settings, load_settings
 from tests.allowed import LOOPBACK_VARIABLES
 from tests.receiver import Receiver
+
+# The same examples in each run, and none that fails for being slow.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 # Hundreds of connections with both of their ends in this process need more than the usual 1,024 (macOS: 256).
 _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -154,9 +154,7 @@ def _with_query(url: str, data: bytes) -> str:
 
 def _as_parameter(raw: str) -> str:
     """A string is its text; all else is its compact JSON. Numbers keep the digits they came with."""
-    value = json.loads(raw)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict | list):
-        return compact(raw)
-    return raw
+    if raw.startswith('"'):
+        text: str = json.loads(raw)
+        return text
+    return compact(raw)

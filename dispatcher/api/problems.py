@@ -1,12 +1,13 @@
 """What goes wrong, as RFC 9457 problem documents: the one place where the error tree meets HTTP."""
 
+import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
@@ -20,9 +21,11 @@ from dispatcher.errors import (
     TooBusy,
     UnknownAccount,
 )
+from dispatcher.terminal_text import ascii_json
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+MOST_ERRORS = 20
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -62,8 +65,8 @@ class Problem(Exception):
         self.errors = tuple(errors)
         self.headers = headers
 
-    def response(self) -> JSONResponse:
-        """The problem document."""
+    def response(self) -> Response:
+        """The problem document, in ASCII: what it repeats of a request must not steer whoever looks at it."""
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": self.status.phrase,
@@ -72,7 +75,7 @@ class Problem(Exception):
         }
         if self.errors:
             document["errors"] = [{"field": field, "reason": reason} for field, reason in self.errors]
-        return JSONResponse(document, self.status.value, self.headers, media_type=CONTENT_TYPE)
+        return Response(ascii_json(json.dumps(document)), self.status.value, self.headers, media_type=CONTENT_TYPE)
 
 
 def unauthorized() -> Problem:
@@ -85,9 +88,10 @@ def unauthorized() -> Problem:
 
 
 def invalid(*errors: tuple[str, str]) -> Problem:
-    """Fields that were refused, each with the reason."""
-    told = "; ".join(f"{field} {reason}" for field, reason in errors)
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, errors=errors)
+    """Fields that were refused, each with the reason. Of very many the first are told."""
+    first = errors[:MOST_ERRORS]
+    told = "; ".join(f"{field} {reason}" for field, reason in first)
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, errors=first)
 
 
 def unavailable(detail: str) -> Problem:
@@ -129,25 +133,25 @@ def install(app: FastAPI) -> None:
     """Makes every error of the app a problem document."""
 
     @app.exception_handler(Problem)
-    def _problem(_: Request, error: Problem) -> JSONResponse:
+    def _problem(_: Request, error: Problem) -> Response:
         return error.response()
 
     @app.exception_handler(DispatcherError)
-    def _of_the_tree(_: Request, error: DispatcherError) -> JSONResponse:
+    def _of_the_tree(_: Request, error: DispatcherError) -> Response:
         return problem_for(error).response()
 
     @app.exception_handler(SQLAlchemyError)
-    def _of_the_database(_: Request, error: SQLAlchemyError) -> JSONResponse:
+    def _of_the_database(_: Request, error: SQLAlchemyError) -> Response:
         explained = explain_outage(error)
         if explained is None:
             raise error
         return unavailable("the database is not available at the moment").response()
 
     @app.exception_handler(RequestValidationError)
-    def _of_parameters(_: Request, error: RequestValidationError) -> JSONResponse:
+    def _of_parameters(_: Request, error: RequestValidationError) -> Response:
         return invalid(*((".".join(map(str, part["loc"][1:])), part["msg"]) for part in error.errors())).response()
 
     @app.exception_handler(HTTPException)
-    def _of_the_framework(_: Request, error: HTTPException) -> JSONResponse:
+    def _of_the_framework(_: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
         return Problem(status, status.description or status.phrase, headers=error.headers).response()

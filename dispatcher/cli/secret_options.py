@@ -2,6 +2,7 @@
 one, and how they become a webhook's fields."""
 
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,7 +86,7 @@ def read_secret(place: str | None, what: str, option: str) -> str:
         return str(typer.prompt(what, hide_input=True, err=True))
     if place is None:
         raise typer.BadParameter(f"there is no terminal to ask for the {what}: say with {option} where it is")
-    line = sys.stdin.readline()
+    line = _from_input(sys.stdin.readline, option)
     if not line:
         raise typer.BadParameter(f"standard input has no line for the {what}")
     return _first_line(line)
@@ -96,6 +97,13 @@ def _text_of(place: str, option: str) -> str:
         return Path(place).read_text(encoding="utf-8")
     except OSError as error:
         raise typer.BadParameter(f"cannot be read: {error.strerror}", param_hint=option) from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter("must be UTF-8 text", param_hint=option) from None
+
+
+def _from_input(read: Callable[[], str], option: str) -> str:
+    try:
+        return read()
     except UnicodeDecodeError:
         raise typer.BadParameter("must be UTF-8 text", param_hint=option) from None
 
@@ -139,12 +147,14 @@ def read_authorization(
 
 def read_headers(place: str) -> dict[str, str]:
     """The headers in a file, or on standard input to its end."""
-    text = sys.stdin.read() if place == "-" else _text_of(place, "--headers-from")
+    option = "--headers-from"
+    text = _from_input(sys.stdin.read, option) if place == "-" else _text_of(place, option)
     headers: dict[str, str] = {}
-    for line in filter(str.strip, text.splitlines()):
+    # Other line ends than these would be part of a value, and are refused there.
+    for line in filter(str.strip, text.replace("\r\n", "\n").split("\n")):
         name, colon, value = line.partition(":")
         if not colon:
-            raise typer.BadParameter("must have a `Name: value` in each line", param_hint="--headers-from")
+            raise typer.BadParameter("must have a `Name: value` in each line", param_hint=option)
         if name in headers:
             raise InvalidWebhook("headers", "hold a name twice")
         headers[name] = value.strip()

@@ -5,7 +5,7 @@ hundreds of rows that costs more than what is done with them.
 """
 
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
@@ -14,8 +14,8 @@ Element: TypeAlias = str | int | float | bytes | UUID | datetime | timedelta | N
 
 def array(values: Collection[Element]) -> str:
     """The literal of a one-dimensional array; the statement casts it to its type. A `str` is quoted, so any text can
-    stand in it; `bytes` are for `bytea[]`, a `timedelta` for `interval[]`, a `StrEnum` is its value. Raises ValueError
-    for a text that PostgreSQL cannot hold (NUL)."""
+    stand in it; `bytes` are for `bytea[]`, a `timedelta` for `interval[]`, an aware `datetime` for `timestamptz[]`, a
+    `StrEnum` is its value. Raises ValueError for a text that PostgreSQL cannot hold (NUL)."""
     if not values:
         return "{}"
     try:
@@ -47,7 +47,7 @@ def _element(value: Element) -> str:  # noqa: PLR0911 - one for each type
     if isinstance(value, bytes):
         return '"\\\\x' + value.hex() + '"'
     if isinstance(value, datetime):
-        return '"' + value.isoformat() + '"'
+        return '"' + value.astimezone(UTC).isoformat() + '"'  # PostgreSQL knows no zone as far off as Python does
     if isinstance(value, timedelta):
         return f'"{value.days} days {value.seconds} seconds {value.microseconds} microseconds"'
     return str(value)

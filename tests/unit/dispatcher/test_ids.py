@@ -1,5 +1,6 @@
 import time
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from dispatcher.ids import first_id_at, new_id, time_of
 
@@ -27,6 +28,11 @@ def test_ids_made_at_least_a_microsecond_apart_sort_in_the_order_of_their_making
         while time.time_ns() < until:
             pass
     assert made == sorted(made)
+
+
+def test_before_1970_everything_is_still_to_come() -> None:
+    assert first_id_at(datetime(1, 1, 1, tzinfo=UTC)) == first_id_at(datetime(1970, 1, 1, tzinfo=UTC)) == UUID(int=0)
+    assert first_id_at(datetime.max.replace(tzinfo=UTC)) > new_id()
 
 
 def test_a_boundary_is_below_every_id_of_its_moment_and_above_those_before() -> None:

@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 import dispatcher.logs
 from dispatcher.logs import GroupLog, configure_logs
 from dispatcher.settings import Settings
+from tests import hostile_values
 
 LINES: list[tuple[int, str, dict[str, object]]] = [
     (logging.INFO, "delivered", {"type": "message.sent", "attempt": 1, "ms": 3.5, "webhook": "ü"}),
@@ -80,6 +81,34 @@ def test_a_full_disk_under_the_log_stops_nobody(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(logging, "raiseExceptions", False)
     GroupLog("a.name").write(LINES)
     GroupLog("a.name").write(LINES)  # nobody holds the handler's lock
+
+
+def said(monkeypatch: pytest.MonkeyPatch, log_format: str, text: str) -> str:
+    """What stands in the log when each kind of logger is given a text in each place."""
+    stream = configured(monkeypatch, log_format=log_format, log_level="info")
+    structlog.get_logger("ours").warning(text, value=text, values=[text], error=ValueError(text), **{text: 1})
+    logging.getLogger("a library").warning("it says %s", text, extra={"value": text})
+    GroupLog("group").write([(logging.INFO, text, {"value": text, text: 1})])
+    try:
+        raise ValueError(text)
+    except ValueError:
+        structlog.get_logger("ours").exception("failed")
+        logging.getLogger("a library").exception("failed")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("text", hostile_values.ALL.values(), ids=hostile_values.ALL)
+def test_nothing_written_to_the_log_makes_lines_or_steers_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    lines = said(monkeypatch, "json", text).splitlines()
+    assert len(lines) == 5
+    assert all(line.isascii() for line in lines)
+    assert {json.loads(line).get("value", text) for line in lines} == {text}
+    readable = said(monkeypatch, "console", text)
+    assert not hostile_values.steering(readable)
+    # Only a traceback has lines of its own.
+    assert len(readable.partition("Traceback")[0].splitlines()) == 4
 
 
 def test_unconfigured_it_is_any_logger() -> None:

@@ -1,8 +1,10 @@
+import string
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.matching import is_event_type, subscriptions_taking
+from dispatcher.matching import ALL, is_event_type, subscriptions_taking
 
 PARTS = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,10}", fullmatch=True), min_size=1, max_size=8)
 
@@ -26,6 +28,22 @@ def test_a_prefix_takes_whole_parts_only() -> None:
         "message.inbound",
         "message.inbound.received",
     ]
+
+
+@given(st.text(st.characters(), max_size=30) | st.text("ab-_.*/ \n", max_size=30))
+def test_a_name_is_an_event_type_exactly_if_each_of_its_parts_is_a_plain_word(name: str) -> None:
+    parts = name.split(".")
+    plain = set(string.ascii_letters + string.digits + "-_")
+    assert is_event_type(name) == (len(parts) <= 8 and all(part and set(part) <= plain for part in parts))
+
+
+@given(PARTS, st.lists(PARTS.map(".".join) | st.just(ALL), max_size=6))
+def test_the_subscriptions_that_take_an_event_are_those_of_the_plain_rule(event: list[str], wishes: list[str]) -> None:
+    name = ".".join(event)
+    taking = subscriptions_taking(name)
+    for wish in [*wishes, *(".".join(event[:length]) for length in range(1, len(event) + 1)), name + "x", name[:-1]]:
+        assert (wish in taking) == (wish == ALL or f"{name}.".startswith(f"{wish}."))
+    assert len(taking) == len(set(taking)) == len(event) + 1
 
 
 @given(PARTS, PARTS)

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.terminal_text import ascii_json, safe_text
+from tests import hostile_values
+from tests.hostile_values import steering
 
 
 @pytest.mark.parametrize(
@@ -34,12 +36,19 @@ def test_lines_are_kept_where_they_are_wanted() -> None:
     assert safe_text("one\r\ntwo\n\tthree\rfour", lines=True) == "one\ntwo\n\tthree\\x0dfour"
 
 
-@given(st.text(), st.booleans())
+@given(st.text(st.characters()), st.booleans())
 def test_no_control_character_is_left(text: str, lines: bool) -> None:
     safe = safe_text(text, lines=lines)
     allowed = {"\n", "\t"} if lines else set[str]()
     assert all(character.isprintable() or ord(character) >= 0x80 or character in allowed for character in safe)
-    assert not {"\x1b", "\x9b", "\x7f", "\r", "\u202e", "\u2066"} & set(safe)
+    assert not steering(safe, allowed="\n\t\u200c\u200d" if lines else "\u200c\u200d")
+
+
+@pytest.mark.parametrize("text", hostile_values.ALL.values(), ids=hostile_values.ALL)
+def test_what_is_hostile_is_shown_on_one_line_and_steers_nothing(text: str) -> None:
+    assert not steering(safe_text(text), allowed="")
+    assert len(safe_text(text).splitlines()) == 1
+    assert safe_text(safe_text(text)) == safe_text(text)
 
 
 @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
