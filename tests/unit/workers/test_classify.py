@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from dispatcher.contracts import ResponseRule, Verdict
 from dispatcher.replies import Failure, FailureKind, Reply
+from schedules.catalog import DEFAULT
+from schedules.retry import RETRY_AFTER_CAP
+from tests import hostile_values
 from workers.classify import Judgement, classify
 
 NOW = datetime(2025, 8, 1, 12, 0, 0, tzinfo=UTC)
@@ -127,6 +130,47 @@ def test_every_outcome_is_judged_whatever_it_says(
     judgement = classify(outcome, rules, now=now)
     assert isinstance(judgement.verdict, Verdict)
     assert judgement.retry_after is None or judgement.retry_after >= timedelta(0)
+
+
+@given(status=st.integers(200, 999) | st.just(101), rules=rule_sets, outcome=replies | failures)
+def test_a_rule_for_one_status_changes_no_other_verdict(
+    status: int, rules: dict[int, ResponseRule], outcome: Reply | Failure
+) -> None:
+    for verdict in Verdict:
+        more = {**rules, status: ResponseRule(verdict=verdict)}
+        if isinstance(outcome, Reply) and outcome.status == status:
+            assert classify(outcome, more, now=NOW) == Judgement(verdict)
+        else:
+            assert classify(outcome, more, now=NOW) == classify(outcome, rules, now=NOW)
+
+
+@given(outcome=replies | failures, rules=rule_sets)
+def test_only_a_rule_acknowledges_what_is_no_2xx(outcome: Reply | Failure, rules: dict[int, ResponseRule]) -> None:
+    judgement = classify(outcome, rules, now=NOW)
+    if isinstance(outcome, Failure):
+        assert judgement == Judgement(Verdict.TEMPORARY)
+    elif outcome.status not in rules:
+        assert judgement == Judgement(expected(outcome.status))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *hostile_values.ALL.values(),
+        "nan", "inf", "-inf", "1e9", "0x10", "１２３", "٣", "12 34", "120;120", "120, 60", "--1", "9" * 65_000,
+        "Mon, " * 13_000, "1 " * 32_000, ":" * 65_000, "Fri, 01 Aug 2025 12:05:00 " + "9" * 5_000,
+        "Fri, 01 Aug " + "9" * 5_000 + " 12:05:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Mon, 01 Jan 0001 00:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 -2359", "Mon, 01 Jan 0001 00:00:00 +2359",
+    ],
+    ids=lambda text: ascii(text)[:40],
+)  # fmt: skip
+def test_a_hostile_retry_after_never_moves_a_retry_beyond_the_cap(text: str) -> None:
+    rules = {429: ResponseRule(verdict=Verdict.TEMPORARY, honour_retry_after=True)}
+    judgement = classify(reply(429, ("Retry-After", text)), rules, now=NOW)
+    delay = DEFAULT.delay(0, scale=1, retry_after=judgement.retry_after)
+    assert delay is not None
+    assert timedelta(seconds=90) <= delay <= RETRY_AFTER_CAP
 
 
 @given(text=st.text(max_size=60) | st.from_regex(r"[0-9A-Za-z,:+ -]{1,40}", fullmatch=True))

@@ -1,14 +1,25 @@
+import json
 import sys
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dispatcher.contracts import DeliveryContract, Method, read_contract
+from dispatcher.authorization import Basic, check_authorization, header_value
+from dispatcher.contracts import DeliveryContract, Envelope, Method, read_contract
 from dispatcher.errors import InvalidWebhook
+from dispatcher.replies import Request
+from dispatcher.signing import Signer
+from dispatcher.signing_keys import generate_signing_key
+from dispatcher.transport.checks import check_request
+from dispatcher.webhook_secrets import WebhookSecrets
+from tests import hostile_values
 from tests.claims import CLAIM, TARGET
-from workers.render import RenderFailed, render
+from workers.render import MAX_GET_URL, RenderFailed, masked_headers, render
 
 BY_GET = replace(TARGET, contract=DeliveryContract(method=Method.GET))
 
@@ -86,3 +97,99 @@ def test_what_the_body_is_can_be_told_with_its_charset() -> None:
     target = replace(TARGET, contract=read_contract({"content_type": "application/json; charset=UTF-8"}))
     headers = dict(render([CLAIM], target, "request", now=0, scale=1).headers)
     assert headers["Content-Type"] == "application/json; charset=UTF-8"
+
+
+def rendered(*data: bytes, **contract: Any) -> Request:
+    target = replace(TARGET, contract=DeliveryContract(**contract))
+    return render([CLAIM._replace(data=one) for one in data], target, str(uuid4()), now=0, scale=1)
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+_MESSAGES = _VALUES.flatmap(
+    lambda value: st.sampled_from(
+        [
+            json.dumps(value).encode(),
+            json.dumps(value, ensure_ascii=False, indent=1).encode(),
+        ]
+    )
+) | st.sampled_from(list(hostile_values.JSON.values()))
+
+
+@given(st.lists(_MESSAGES, min_size=1, max_size=4))
+def test_the_body_holds_the_very_bytes_of_each_message(data: list[bytes]) -> None:
+    assert rendered(data[0], envelope=Envelope.OBJECT).body == data[0]
+    assert rendered(data[0], method=Method.PUT).body == b"[" + data[0] + b"]"
+    batch = rendered(*data, batch_size=100)
+    assert batch.body == b"[" + b",".join(data) + b"]"
+    assert len(json.loads(batch.body, parse_int=str)) == len(data)
+
+
+@given(st.dictionaries(st.text(max_size=5), _VALUES, max_size=5), st.sampled_from([None, 2]))
+def test_the_query_reads_back_as_the_members(message: dict[str, Any], indent: int | None) -> None:
+    data = json.dumps(message, ensure_ascii=False, indent=indent).encode()
+    try:
+        request = rendered(data, method=Method.GET)
+    except RenderFailed as why:
+        assert "more than" in str(why)  # noqa: PT017 - long examples are rare
+        return
+    check_request(request)
+    assert request.body is None
+    given_back = parse_qsl(urlsplit(request.url).query, keep_blank_values=True, strict_parsing=bool(message))
+    assert given_back == [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+        for name, value in message.items()
+    ]
+
+
+@given(st.binary(max_size=60) | _MESSAGES)
+def test_any_bytes_have_a_url_or_are_refused(data: bytes) -> None:
+    try:
+        request = rendered(data, method=Method.GET)
+    except RenderFailed as why:
+        assert not hostile_values.steering(str(why), allowed="")  # noqa: PT017
+        return
+    check_request(request)
+    assert len(request.url) <= MAX_GET_URL
+
+
+@pytest.mark.parametrize("text", hostile_values.TEXTS.values(), ids=hostile_values.TEXTS)
+def test_no_text_leaves_its_place_in_the_query(text: str) -> None:
+    request = rendered(json.dumps({text: text, "after": [text]}).encode(), method=Method.GET)
+    check_request(request)
+    query = parse_qsl(urlsplit(request.url).query)
+    assert query[0] == (text, text)
+    assert (query[1][0], json.loads(query[1][1])) == ("after", [text])
+
+
+def test_a_number_keeps_its_digits_in_the_query() -> None:
+    digits = b"9" * 5_000
+    request = rendered(b'{"a":' + digits + b',"b":-0.0,"c":1E400,"d":[1.50, 9007199254740993]}', method=Method.GET)
+    assert request.url.endswith("?a=" + digits.decode() + "&b=-0.0&c=1E400&d=%5B1.50%2C9007199254740993%5D")
+
+
+@given(
+    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20).filter(lambda name: ":" not in name),
+    st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20),
+    st.lists(st.text("abcdefghijklmnopqrstuvwxyz", min_size=12, max_size=12), unique=True, max_size=4),
+)
+def test_kept_headers_show_no_secret(username: str, password: str, secrets: list[str]) -> None:
+    basic = check_authorization(Basic(username, f"planted-{password}"))
+    key = generate_signing_key()
+    own = tuple((f"X-Own-{number}", f"planted{secret}") for number, secret in enumerate(secrets))
+    target = replace(
+        TARGET,
+        authorization=header_value(basic),
+        headers=own,
+        signer=Signer(WebhookSecrets(signing_keys=(key,)), DeliveryContract()),
+    )
+    request = render([CLAIM], target, str(uuid4()), now=0, scale=1)
+    check_request(request)
+    lines = masked_headers(request, target).split("\n")
+    assert [line.partition(": ")[0] for line in lines] == [name for name, _ in request.headers]
+    assert "planted" not in str(lines)
+    assert str(header_value(basic)).partition(" ")[2] not in str(lines)
+    assert key.secret not in str(lines)
