@@ -1,0 +1,84 @@
+"""A task that fails shows the kind of its error and where it was raised, and no value."""
+
+from collections.abc import Callable, Iterator
+
+import celery
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from dispatcher.errors import ConfigurationError
+from dispatcher.settings import Settings
+from workers import tasks
+from workers.app import make_celery
+
+PLANTED = "planted-27835550199"
+TASKS = [tasks.deliver, tasks.sweep_once, tasks.send_notices, tasks.upkeep_once]
+
+
+@pytest.fixture(autouse=True)
+def app(settings: Settings) -> Iterator[celery.Celery]:
+    before = celery.current_app._get_current_object()
+    made = make_celery(settings)
+    made.set_current()
+    yield made
+    before.set_current()
+
+
+def no_such_key(database: Engine) -> None:
+    raise KeyError(PLANTED)
+
+
+def not_encodable(database: Engine) -> None:
+    f"{PLANTED}\ud800".encode()
+
+
+def bad_value(database: Engine) -> None:
+    with Session(database) as session:
+        session.execute(text("SELECT CAST(:value AS uuid)"), {"value": PLANTED})
+
+
+def in_a_chain(database: Engine) -> None:
+    try:
+        no_such_key(database)
+    except KeyError:
+        session_failing(database)
+
+
+def session_failing(database: Engine) -> None:
+    with database.begin() as connection:
+        connection.execute(text("SELECT :value FROM dispatcher.nowhere"), {"value": PLANTED})
+
+
+def not_configured(database: Engine) -> None:
+    raise ConfigurationError("DISPATCHER_X is not set")
+
+
+FAILURES = [
+    (no_such_key, "KeyError"),
+    (not_encodable, "UnicodeEncodeError"),
+    (bad_value, "SQLSTATE 22P02"),
+    (in_a_chain, 'relation "dispatcher.nowhere" does not exist'),
+    (not_configured, "ConfigurationError: DISPATCHER_X is not set"),
+]
+
+
+@pytest.mark.parametrize(("fail", "told"), FAILURES)
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_what_failed_is_told_without_values(
+    database: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    task: celery.Task,
+    fail: Callable[[Engine], None],
+    told: str,
+) -> None:
+    monkeypatch.setattr(tasks, "process_context", lambda: fail(database))
+    result = task.apply()
+    assert result.state == "FAILURE"
+    shown = f"{result.result!r} {result.result} {result.traceback}"
+    assert told in shown
+    assert f"in {fail.__name__}" in result.traceback
+    assert caplog.records
+    logged = "\n".join(f"{record.getMessage()} {record.exc_text} {record.__dict__}" for record in caplog.records)
+    assert PLANTED not in shown + logged
