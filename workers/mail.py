@@ -17,6 +17,7 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.masking import member_names
 from dispatcher.settings import Settings
 from workers.excerpts import one_line
+from workers.mail_connection import MailConnection, TlsMailConnection
 
 STEP_TIMEOUT = 10.0  # seconds for each answer of the mail server
 END_TIMEOUT = 60.0  # for its last one: giving up earlier would leave the outcome unknown for nothing
@@ -118,8 +119,8 @@ class Mailer:
         # The name it greets with is the sender's domain: finding this machine's own could block on DNS.
         name = self._sender.domain
         if self._settings.smtp_security == "tls":
-            return smtplib.SMTP_SSL(host, port, name, timeout=timeout, context=self._tls())
-        return smtplib.SMTP(host, port, name, timeout=timeout)
+            return TlsMailConnection(host, port, name, timeout=timeout, context=self._tls())
+        return MailConnection(host, port, name, timeout=timeout)
 
     def _prepare(self, smtp: smtplib.SMTP) -> None:
         if self._settings.smtp_security == "starttls":
