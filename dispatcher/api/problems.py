@@ -75,7 +75,8 @@ class Problem(Exception):
         }
         if self.errors:
             document["errors"] = [{"field": field, "reason": reason} for field, reason in self.errors]
-        return Response(ascii_json(json.dumps(document)), self.status.value, self.headers, media_type=CONTENT_TYPE)
+        text = ascii_json(json.dumps(document, separators=(",", ":")))
+        return Response(text, self.status.value, self.headers, media_type=CONTENT_TYPE)
 
 
 def unauthorized() -> Problem:

@@ -1,0 +1,133 @@
+"""Hostile requests get a problem document that names what is wrong, and steer neither its reader nor the log."""
+
+import json
+import logging
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import Engine
+
+from dispatcher.accounts import Scope
+from tests import hostile_values
+from tests.factories import rows
+from tests.hostile_values import steering
+from tests.integration.api.conftest import Api, MakeKey
+
+FIELDS = ["type", "account", "app", "subject", "idempotency_key", "occurred_at", "expires_at", "x\x1b[2J\u202e"]
+
+
+def raw_exchange(api: Api, request: bytes) -> bytes:
+    """What the server answers to these bytes, to the end of the connection."""
+    place = urlsplit(api.origin)
+    with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
+        connection.sendall(request)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=ascii)
+def test_a_hostile_member_is_taken_or_named_in_a_harmless_answer(
+    api: Api, make_key: MakeKey, database: Engine, field: str
+) -> None:
+    operator = make_key(None, Scope.OPERATOR)
+    make_key("acme")
+    values = [
+        *map(json.dumps, hostile_values.ALL.values()),
+        "9" * 100_000,
+        "1e400",
+        "[" * 500 + "]" * 500,
+        "{}",
+        "null",
+    ]
+    taken = 0
+    for raw in values:
+        others = {name: value for name, value in {"type": '"a"', "account": '"acme"'}.items() if name != field}
+        members = [f'"{name}":{value}' for name, value in [*others.items(), ("data", "1")]]
+        body = "{" + ",".join([*members, f"{json.dumps(field)}:{raw}"]) + "}"
+        answer = api.post_event(body.encode(), token=operator)
+        assert answer.status_code in {202, 400, 413, 422}, raw[:100]
+        assert answer.content.isascii()
+        assert not steering(answer.text, allowed="")
+        assert len(answer.content) < 1_500
+        taken += answer.status_code == 202
+        if answer.status_code == 422:
+            assert {error["field"] for error in answer.json()["errors"]} <= {field, "body"}
+    assert taken == len(rows(database, "SELECT 1 FROM dispatcher.events"))
+    optional = 1 if field in {"app", "subject", "idempotency_key", "occurred_at", "expires_at"} else 0  # null
+    texts = len(hostile_values.TEXTS) if field in {"app", "subject", "idempotency_key"} else 0
+    assert taken == texts + optional
+
+
+def test_a_key_that_is_used_again_is_told_without_harm(api: Api, token: str, database: Engine) -> None:
+    for text in hostile_values.TEXTS.values():
+        event = {"type": "a", "idempotency_key": text}
+        assert api.post_event({**event, "data": 1}, token=token).status_code == 202
+        answer = api.post_event({**event, "data": 2}, token=token)
+        assert answer.status_code == 409
+        assert not steering(answer.text, allowed="")
+
+
+def test_of_very_many_wrong_members_the_first_are_told(api: Api, token: str) -> None:
+    members = ",".join(f'"{number}":1' for number in range(25_000))
+    answer = api.post_event(f'{{"type":"a","data":1,{members}}}'.encode(), token=token)
+    assert (answer.status_code, len(answer.json()["errors"])) == (422, 20)
+    assert len(answer.content) < 3_000
+
+
+def test_a_name_that_stands_twice_is_not_repeated(api: Api, token: str) -> None:
+    name = json.dumps("\u202e" * 20_000)
+    answer = api.post_event(f'{{"type":"a","data":1,{name}:1,{name}:2}}'.encode(), token=token)
+    assert (answer.status_code, len(answer.content) < 300) == (400, True)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Idempotency-Key", "Content-Type", "X-Request-Id", "X-Odd"])
+def test_a_hostile_header_is_no_error_of_the_server(
+    api: Api, token: str, database: Engine, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    body = b'{"type":"a","data":1}'
+    usual = {"Host": b"x", "Connection": b"close", "Authorization": b"Bearer " + token.encode()}
+    for raw in [*(text.encode() for text in hostile_values.TEXTS.values()), *hostile_values.NO_UTF8.values(), b"\0"]:
+        for prefix in (b"", b"Bearer ", b"Basic ") if name == "Authorization" else (b"",):
+            head = {**usual, name: prefix + raw, "Content-Length": b"%d" % len(body)}
+            lines = b"".join(key.encode() + b": " + value + b"\r\n" for key, value in head.items())
+            answer = raw_exchange(api, b"POST /v1/events HTTP/1.1\r\n" + lines + b"\r\n" + body)
+            status = answer.split(b" ", 2)[1]
+            assert status in {b"202", b"400", b"401", b"422"}, (raw, answer)
+            assert not steering(answer.decode(), allowed="\r\n")
+            assert name != "Authorization" or status in {b"400", b"401"}
+    assert not steering("".join(record.getMessage() for record in caplog.records))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/\x1b[2J", b"/%1b%5d0;x%07%e2%80%ae", b"/v1/events/%00", b"/healthz?%0d%0aX:1", b"/\xff", b"*", b"/" * 9_000],
+)
+def test_a_hostile_path_is_not_found_and_steers_no_log(
+    api: Api, caplog: pytest.LogCaptureFixture, target: bytes
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer = raw_exchange(api, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.split(b" ", 2)[1] in {b"200" if target.startswith(b"/healthz") else b"404", b"400"}
+    assert not steering(answer.decode(), allowed="\r\n")
+    for record in caplog.records:
+        assert not steering(record.getMessage())
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n",
+        b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffffffff\r\n",
+        b"GET /\r\n\r\n",
+    ],
+    ids=lambda request: ascii(request)[:40],
+)
+def test_what_is_no_http_is_a_bad_request(api: Api, request_: bytes) -> None:
+    assert raw_exchange(api, request_).startswith(b"HTTP/1.1 400")
+    assert api.get("/healthz").status_code == 200
