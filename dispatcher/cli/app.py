@@ -1,23 +1,32 @@
 """All commands together, and what they do about errors: one line on stderr, exit status 1, no traceback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from dispatcher.cli import accounts, deliveries, enqueue, events, installation, keys, listen, servers, webhooks
 from dispatcher.cli.output import print_error
 from dispatcher.db.outages import explain_outage
 from dispatcher.errors import DispatcherError
+from dispatcher.terminal_text import safe_text
 
 
 class _OneLineErrors(TyperGroup):
     """Turns what the product raises on purpose into one line. Defects keep their traceback."""
 
+    def make_context(self, *given: Any, **options: Any) -> Any:
+        with _harmless_words():
+            return super().make_context(*given, **options)
+
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _harmless_words():
+                return super().invoke(ctx)
         except DispatcherError as error:
             print_error(str(error))
         except UnicodeEncodeError:
@@ -28,6 +37,18 @@ class _OneLineErrors(TyperGroup):
                 raise
             print_error(explained)
         raise typer.Exit(1)
+
+
+@contextmanager
+def _harmless_words() -> Iterator[None]:
+    """Of an argument that does not fit, typer's own words show control characters escaped, but not all that there is:
+    what turns the direction round, or hides, would be left."""
+    try:
+        yield
+    except TyperException as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = safe_text(message, lines=True)
+        raise
 
 
 app = typer.Typer(

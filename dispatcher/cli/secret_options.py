@@ -150,8 +150,8 @@ def read_headers(place: str) -> dict[str, str]:
     option = "--headers-from"
     text = _from_input(sys.stdin.read, option) if place == "-" else _text_of(place, option)
     headers: dict[str, str] = {}
-    # Other line ends than these would be part of a value, and are refused there.
-    for line in filter(str.strip, text.replace("\r\n", "\n").split("\n")):
+    # Other line ends than these (some of Unicode) would be a part of a value, and are refused there.
+    for line in filter(str.strip, text.split("\n")):
         name, colon, value = line.partition(":")
         if not colon:
             raise typer.BadParameter("must have a `Name: value` in each line", param_hint=option)
