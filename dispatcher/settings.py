@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         ),
     ] = False
     idempotency_hours: Annotated[
-        float, Field(gt=0, description="How long an idempotency key is remembered at least")
+        float, Field(gt=0, le=87_600, description="How long an idempotency key is remembered at least")
     ] = 7 * 24.0
     time_scale: Annotated[
         float,

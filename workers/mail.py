@@ -22,6 +22,7 @@ from workers.mail_connection import MailConnection, TlsMailConnection
 STEP_TIMEOUT = 10.0  # seconds for each answer of the mail server
 END_TIMEOUT = 60.0  # for its last one: giving up earlier would leave the outcome unknown for nothing
 _QUIT_TIMEOUT = 2.0
+_LONGEST = 254  # characters of an address
 
 # 7 bit: understood by every mail server on the way.
 _POLICY = SMTP.clone(cte_type="7bit")
@@ -170,8 +171,9 @@ def _wait_at_most(seconds: float, smtp: smtplib.SMTP) -> None:
 
 
 def _sender(text: str) -> Address:
-    parsed = getaddresses([text])
-    name, specification = parsed[0] if len(parsed) == 1 and text.isprintable() else ("", "")
+    fit = len(text) <= _LONGEST and text.isprintable() and "=?" not in text
+    parsed = getaddresses([text]) if fit else []
+    name, specification = parsed[0] if len(parsed) == 1 else ("", "")
     address = _address(specification, one_line(name))
     if address is None:
         raise ConfigurationError(
@@ -181,13 +183,15 @@ def _sender(text: str) -> Address:
 
 
 def _address(specification: str, display_name: str = "") -> Address | None:
+    # The address stands in SMTP commands and headers as it is; the parser goes one call deeper with each bracket.
+    if len(specification) > _LONGEST or not (specification.isascii() and specification.isprintable()):
+        return None
     try:
         address = Address(display_name, addr_spec=specification)
     except (ValueError, MessageError, IndexError):
         return None
-    # The parts are looked at once more: they stand in SMTP commands and headers as they are.
-    fit = specification.isascii() and specification.isprintable() and "=?" not in specification
-    return address if fit and address.username and address.domain and address.addr_spec == specification else None
+    fit = "=?" not in specification and address.addr_spec == specification
+    return address if fit and address.username and address.domain else None
 
 
 def _refused(stage: str, code: int, answer: bytes) -> CleanFailure | PermanentFailure:

@@ -178,7 +178,18 @@ def test_a_host_that_does_not_exist_is_a_clean_failure(settings: Settings, host:
 
 
 @pytest.mark.parametrize(
-    "sender", ["", "Webhooks", "a@b@c", "x@y.test\r\nBcc: z@z.test", "a@x.test, b@x.test", "Wé <wé@x.test>"]
+    "sender",
+    [
+        "",
+        "Webhooks",
+        "a@b@c",
+        "x@y.test\r\nBcc: z@z.test",
+        "a@x.test, b@x.test",
+        "Wé <wé@x.test>",
+        "=?utf-8?q?a=0d=0aBcc:_evil@evil.test?=",
+        "(" * 100_000 + "a@x.test",
+    ],
+    ids=lambda sender: ascii(sender)[:40],
 )
 def test_a_sender_that_is_no_address_is_refused_at_start(settings: Settings, sender: str) -> None:
     with pytest.raises(ConfigurationError, match="DISPATCHER_MAIL_FROM"):

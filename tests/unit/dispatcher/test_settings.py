@@ -1,0 +1,63 @@
+"""Hostile values in the environment: refused by the name of the variable, or used and shown without harm."""
+
+import pytest
+
+from dispatcher.cli.installation import masked_setting
+from dispatcher.cli.output import shown
+from dispatcher.errors import ConfigurationError
+from dispatcher.settings import Settings, environment_name, load_settings
+from dispatcher.terminal_text import safe_text
+from tests import hostile_values
+from tests.conftest import ENCRYPTION_KEY
+from workers.mail import Mailer
+
+WORKING = {
+    "DATABASE_URL": "postgresql://user:word@127.0.0.1/name",
+    "BROKER_URL": "redis://:word@127.0.0.1:6379/0",
+    "DISPATCHER_ENCRYPTION_KEYS": ENCRYPTION_KEY,
+}
+VALUES = [
+    text for text in hostile_values.ALL.values() if "\0" not in text and "\ud800" not in text and text != "\udfff"
+]
+NUMBERS = ["nan", "inf", "-inf", "1e999", "-1", "0", "9" * 5_000, "9" * 300, "1_0", "0x10", "١"]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(environment_name(name), raising=False)
+    monkeypatch.setenv("DISPATCHER_DATA_DIR", str(tmp_path))
+    for variable, value in WORKING.items():
+        monkeypatch.setenv(variable, value)
+
+
+def settings_or_refusal() -> Settings | ConfigurationError:
+    load_settings.cache_clear()
+    try:
+        return load_settings()
+    except ConfigurationError as refused:
+        return refused
+    finally:
+        load_settings.cache_clear()
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_hostile_setting_is_refused_by_its_name_or_shown_without_harm(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    variable = environment_name(name)
+    for value in [*VALUES, *NUMBERS]:
+        monkeypatch.setenv(variable, value)
+        settings = settings_or_refusal()
+        if isinstance(settings, ConfigurationError):
+            assert str(settings).startswith(variable)
+            assert value in NUMBERS or value not in str(settings)
+            assert not hostile_values.steering(str(settings))
+            assert len(str(settings)) < 300
+            continue
+        assert not hostile_values.steering(safe_text(shown(masked_setting(name, getattr(settings, name)))), allowed="")
+        if name in {"idempotency_hours", "time_scale"}:
+            assert 0 < getattr(settings, name) <= 87_600
+        if name == "mail_from":
+            with pytest.raises(ConfigurationError, match="DISPATCHER_MAIL_FROM must be one mail address"):
+                Mailer(settings)
