@@ -6,11 +6,11 @@ from http.client import HTTPMessage, HTTPResponse
 from typing import cast
 
 from dispatcher.replies import FailureKind
-from dispatcher.transport import BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
+from dispatcher.transport import BLANKS, BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
 from dispatcher.transport.connections import Connection
 from dispatcher.transport.faults import NoAnswer
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([0-9]{3})(?: [^\r\n]*)?\r?\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([0-9]{3})(?: [^\0\r\n]*)?\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _REFUSAL = re.compile(rb"^HTTP/1\.[0-9] +(?:101|[3-9][0-9]{2})", re.MULTILINE)
 
@@ -86,25 +86,25 @@ class Answer(HTTPResponse):
                 break
             if not line.endswith(b"\n"):
                 raise NoAnswer(FailureKind.BROKEN_ANSWER, "the connection was closed in the headers")
-            text = line.decode("latin-1").rstrip("\r\n")
+            text = line.decode("latin-1").removesuffix("\n").removesuffix("\r")
             if not text:
                 return pairs
             name, colon, value = text.partition(":")
-            if "\0" in text:
-                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a header with a NUL")
-            if text[0] in " \t" and pairs:  # folded over lines: obsolete, but allowed
-                pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]} {text.strip()}".strip())
-            elif not colon or not name.strip():
+            if "\0" in text or "\r" in text:
+                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a header with a NUL or a lone CR")
+            if text[0] in BLANKS and pairs:  # folded over lines: obsolete, but allowed
+                pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]} {text.strip(BLANKS)}".strip(BLANKS))
+            elif not colon or not name.strip(BLANKS):
                 raise NoAnswer(FailureKind.BROKEN_ANSWER, "a header line that is none")
             else:
-                pairs.append((name.strip(), value.strip()))
+                pairs.append((name.strip(BLANKS), value.strip(BLANKS)))
         raise NoAnswer(FailureKind.HEADERS_TOO_LARGE, f"headers over {HEAD_CAP} bytes or {HEAD_LINES} lines")
 
     def _find_frame(self) -> None:
         """How the body ends (RFC 9112, 6.3), and whether the connection does with it."""
-        codings = [part.strip().lower() for part in self._values("transfer-encoding")]
+        codings = [part.lower() for part in self._values("transfer-encoding") if part]
         lengths = set(self._values("content-length"))
-        options = [part.strip().lower() for part in self._values("connection")]
+        options = [part.lower() for part in self._values("connection")]
         self.chunked, self.chunk_left = codings[-1:] == ["chunked"], None
         self.transfer_coded = bool(codings) and codings != ["chunked"]
         self.length = None
@@ -125,9 +125,7 @@ class Answer(HTTPResponse):
             self.will_close = True
 
     def _values(self, wanted: str) -> list[str]:
-        return [
-            part.strip() for name, value in self.pairs if name.lower() == wanted for part in value.split(",") if part
-        ]
+        return [part.strip(BLANKS) for name, value in self.pairs if name.lower() == wanted for part in value.split(",")]
 
     def _read_chunks(self) -> bytes:
         # The parent takes a size of "-1", which then reads without bound, whatever stands where a chunk has to end,

@@ -9,7 +9,7 @@ from typing import Any
 import pycurl
 
 from dispatcher.replies import Exchange, Failure, FailureKind, Reply, Request
-from dispatcher.transport import BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
+from dispatcher.transport import BLANKS, BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
 from dispatcher.transport.bodies import decode_body
 from dispatcher.transport.checks import split_url
 from dispatcher.transport.curl_faults import failure_of
@@ -178,13 +178,13 @@ def _pairs(lines: list[bytes]) -> tuple[tuple[str, str], ...] | None:
         return None
     pairs: list[tuple[str, str]] = []
     for line in lines[1:-1]:
-        name, colon, value = line.decode("latin-1").partition(":")
+        name, colon, value = line.decode("latin-1").removesuffix("\n").removesuffix("\r").partition(":")
         if line[0] in b" \t" and pairs:  # folded over lines: obsolete, but allowed
             last, so_far = pairs[-1]
-            pairs[-1] = last, f"{so_far} {(name + colon + value).strip()}".strip()
+            pairs[-1] = last, f"{so_far} {(name + colon + value).strip(BLANKS)}".strip(BLANKS)
             continue
-        name = name.strip()
+        name = name.strip(BLANKS)
         if not colon or not name:
             return None
-        pairs.append((name, value.strip()))
+        pairs.append((name, value.strip(BLANKS)))
     return tuple(pairs)
