@@ -126,7 +126,7 @@ def _masked(name: str, value: str, own: Set[str]) -> str:
 
 
 def secrets_in(request: Request) -> tuple[bytes, ...]:
-    """What its secret headers hold behind the scheme, in the forms that must not be kept of an answer."""
+    """What its authorization holds behind the scheme, in the forms that must not be kept of an answer."""
     values = [value.partition(" ")[2] for name, value in request.headers if name == "Authorization"]
     return _forms(*values) if values else ()
 

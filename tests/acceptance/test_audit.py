@@ -68,15 +68,16 @@ def service() -> Iterator[Service]:
 def checkout(tmp_path: Path) -> Path:
     """The locks with run.sh, whose environment is the one that runs these tests, and up to date."""
     folder = tmp_path.resolve() / "checkout"
-    for name in ("run.sh", "pyproject.toml", "uv.lock", *LOCKS):
+    for name in ("run.sh", "pyproject.toml", "uv.lock", "tests/dialects/sinch/client-1.1.4.lock", *LOCKS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    stamp = f'echo "{folder} $(cat requirements.lock uv.lock pyproject.toml | cksum)" >.venv/set-up-from'
-    subprocess.run(["/bin/sh", "-c", stamp], cwd=folder, check=True)
+    parts = "/^old_client=/p; /^wanted()/,/^}/p"  # of run.sh: what the stamp has to say
+    stamp = f"root=$(pwd -P); eval \"$(sed -n '{parts}' run.sh)\"; wanted >.venv/set-up-from"
+    subprocess.run(["/bin/sh", "-euc", stamp], cwd=folder, check=True)
     return folder
 
 

@@ -43,7 +43,8 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "a checkout"
     folder.mkdir()
     shutil.copy(ROOT / "run.sh", folder)
-    for name in ("requirements.lock", "uv.lock", "pyproject.toml"):
+    for name in ("requirements.lock", "uv.lock", "pyproject.toml", "tests/dialects/sinch/client-1.1.4.lock"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     tools = tmp_path / "bin"
     tools.mkdir()

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts import Scope, create_key
-from dispatcher.authorization import Basic
+from dispatcher.authorization import Basic, Bearer, ClientCredentials
 from dispatcher.embedded.postgres_runtime import _bundled
 from dispatcher.settings import Settings
 from dispatcher.signing_keys import SigningKey
@@ -35,26 +35,36 @@ BARE_IN_QUERY = "planted-bare-token-77"
 USERNAME = "planted-user-3e"
 PASSWORD = 'planted "pass/word"-90cd'
 
-IN_HEADER = "planted-header-61d0"
-SIGNING_KEY = base64.b64encode(b"planted signing key of 24+").decode()
-BODY_SECRET, NONCE_SECRET = "planted-body-secret-8a", "planted-nonce-secret-9b"
-
-SIGNATURES: dict[str, Any] = {"body_signature": {"header": "X-Body"}, "nonce_signature": {"header": "X-Nonce"}}
+IN_HEADER = "planted-header-6aa1"
+BEARER = "planted-bearer/token+b7=="
+CLIENT_ID, CLIENT_SECRET, SCOPE = "planted-client-0d", "planted-client-secret-44", "planted-scope-81"
+IN_ENDPOINT = "planted-endpoint-token-93"
+SIGNING_KEY = SigningKey("whsec_" + base64.b64encode(b"planted-signing-key-of-32-bytes!").decode())
+BODY_SECRET, NONCE_SECRET = "planted-body-secret-5e", "planted-nonce-secret-60"
 
 # What every webhook of these tests is given, and what of it must not be found. A new kind of credential goes here.
+QUERY = f"key={IN_QUERY.replace(' ', '%20').replace('&', '%26')}&{BARE_IN_QUERY}"
 CREDENTIALS: WebhookFields = {
-    "authorization": Basic(USERNAME, PASSWORD),
     "headers": {"X-Api-Key": IN_HEADER},
-    "signing_keys": [SigningKey(f"whsec_{SIGNING_KEY}")],
+    "signing_keys": [SIGNING_KEY],
     "body_secret": BODY_SECRET,
     "nonce_secret": NONCE_SECRET,
 }
-QUERY = f"key={IN_QUERY.replace(' ', '%20').replace('&', '%26')}&{BARE_IN_QUERY}"
-SECRETS = (
-    *(IN_PATH, IN_QUERY, BARE_IN_QUERY, USERNAME, PASSWORD),
-    IN_HEADER,
+CONTRACT = {"body_signature": {"header": "X-Body-Signature"}, "nonce_signature": {"header": "X-Nonce-Signature"}}
+BASIC = Basic(USERNAME, PASSWORD)
+TOKEN = ClientCredentials(f"https://example.com/token?key={IN_ENDPOINT}", CLIENT_ID, CLIENT_SECRET, SCOPE)
+SENT = (IN_PATH, IN_QUERY, BARE_IN_QUERY, USERNAME, PASSWORD, IN_HEADER, BEARER)
+KEPT = (
+    IN_ENDPOINT,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    SCOPE,
+    SIGNING_KEY.secret,
+    "planted-signing-key",
+    BODY_SECRET,
+    NONCE_SECRET,
 )
-UNSENT = (SIGNING_KEY, BODY_SECRET, NONCE_SECRET)  # no receiver can repeat these
+SECRETS = (*SENT, *KEPT)
 
 EVENTS = 60
 TEXT = "words of a message"  # lies in the database in clear, and shows that the search finds what is there
@@ -105,22 +115,22 @@ def test_a_dump_holds_no_secret_in_any_shape(
     database: Engine, settings: Settings, receiver: Receiver, mail_server: MailServer
 ) -> None:
     webhooks = []
-    for status, place, contract in (
-        (200, "begin", {}),
-        (204, "begin", {"method": "GET"}),
-        (302, "twice", {}),
-        (400, "edge", {}),
-        (404, "gzip", {}),
-        (410, "begin", {"rules": {"410": {"verdict": "rejected", "disable_webhook": True}}}),
-        (500, "edge", {}),
-        (503, "twice", {}),
+    for status, place, shown, contract in (
+        (200, "begin", BASIC, {}),
+        (204, "begin", Bearer(BEARER), {"method": "GET"}),
+        (302, "twice", Bearer(BEARER), {}),
+        (400, "edge", BASIC, {}),
+        (404, "gzip", BASIC, {}),
+        (410, "begin", BASIC, {"rules": {"410": {"verdict": "rejected", "disable_webhook": True}}}),
+        (500, "edge", Bearer(BEARER), {}),
+        (503, "twice", BASIC, {}),
     ):
         path = f"/{status}/{place}/{IN_PATH}"
         receiver.script(path, echo)
         url = receiver.url(f"{path}?{QUERY}")
-        more: WebhookFields = {"contact_email": "ops@example.com", "name": f"{status} {place}"}
-        more["contract"] = {**SIGNATURES, **contract}
-        webhooks.append(make_webhook(database, settings, url=url, **CREDENTIALS, **more))
+        named = {"contact_email": "ops@example.com", "name": f"{status} {place}", "contract": CONTRACT | contract}
+        webhooks.append(make_webhook(database, settings, url=url, authorization=shown, **CREDENTIALS, **named))
+    make_webhook(database, settings, url="https://example.com/", enabled=False, authorization=TOKEN)
     with Session(database) as session, session.begin():
         api_key = create_key(session, account="acme", scopes=[Scope.SEND]).token
 
@@ -132,7 +142,8 @@ def test_a_dump_holds_no_secret_in_any_shape(
     change_webhook(database, settings, webhooks[1], "delete")
 
     # They have been in use: the receiver got each of them, and what it said is kept.
-    assert not [secret for secret in SECRETS if secret not in all_of(receiver.received[0])]
+    got = "\n".join(map(all_of, receiver.received))
+    assert not [secret for secret in SENT if secret not in got]
     assert {row.state for row in deliveries(database)} == {"delivered", "discarded", "waiting", "ready"}
     answers = [row for row in attempts(database) if row.status is not None]
     assert len({row.status for row in answers}) == 8
@@ -147,9 +158,9 @@ def test_a_dump_holds_no_secret_in_any_shape(
 
     dump = dumped(database)
     assert found_in(dump, [TEXT]), "messages lie there in clear, so the search would find a secret"
-    assert found_in(dump, [*SECRETS, *UNSENT, api_key.partition(".")[2], ENCRYPTION_KEY]) == []
+    assert found_in(dump, [*SECRETS, api_key.partition(".")[2], ENCRYPTION_KEY]) == []
     for mail in mail_server.messages:
-        assert found_in(mail.body() + mail.body("html") + str(mail.parsed), [*SECRETS, *UNSENT]) == []
+        assert found_in(mail.body() + mail.body("html") + str(mail.parsed), SECRETS) == []
 
 
 def ends_with_a_part(kept: bytes) -> bool:
