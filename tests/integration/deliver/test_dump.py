@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ PASSWORD = 'planted "pass/word"-90cd'
 IN_HEADER = "planted-header-6aa1"
 BEARER = "planted-bearer/token+b7=="
 CLIENT_ID, CLIENT_SECRET, SCOPE = "planted-client-0d", "planted-client-secret-44", "planted-scope-81"
-IN_ENDPOINT = "planted-endpoint-token-93"
+IN_ENDPOINT, FETCHED = "planted-endpoint-token-93", "planted-fetched/token-c5"
 SIGNING_KEY = SigningKey("whsec_" + base64.b64encode(b"planted-signing-key-of-32-bytes!").decode())
 BODY_SECRET, NONCE_SECRET = "planted-body-secret-5e", "planted-nonce-secret-60"
 
@@ -52,19 +53,11 @@ CREDENTIALS: WebhookFields = {
 }
 CONTRACT = {"body_signature": {"header": "X-Body-Signature"}, "nonce_signature": {"header": "X-Nonce-Signature"}}
 BASIC = Basic(USERNAME, PASSWORD)
-TOKEN = ClientCredentials(f"https://example.com/token?key={IN_ENDPOINT}", CLIENT_ID, CLIENT_SECRET, SCOPE)
-SENT = (IN_PATH, IN_QUERY, BARE_IN_QUERY, USERNAME, PASSWORD, IN_HEADER, BEARER)
-KEPT = (
-    IN_ENDPOINT,
-    CLIENT_ID,
-    CLIENT_SECRET,
-    SCOPE,
-    SIGNING_KEY.secret,
-    "planted-signing-key",
-    BODY_SECRET,
-    NONCE_SECRET,
+SENT = (
+    *(IN_PATH, IN_QUERY, BARE_IN_QUERY, USERNAME, PASSWORD, IN_HEADER, BEARER),
+    *(IN_ENDPOINT, CLIENT_ID, CLIENT_SECRET, SCOPE, FETCHED),
 )
-SECRETS = (*SENT, *KEPT)
+SECRETS = (*SENT, SIGNING_KEY.secret, "planted-signing-key", BODY_SECRET, NONCE_SECRET)
 
 EVENTS = 60
 TEXT = "words of a message"  # lies in the database in clear, and shows that the search finds what is there
@@ -115,6 +108,8 @@ def test_a_dump_holds_no_secret_in_any_shape(
     database: Engine, settings: Settings, receiver: Receiver, mail_server: MailServer
 ) -> None:
     webhooks = []
+    token = ClientCredentials(receiver.url(f"/token?key={IN_ENDPOINT}"), CLIENT_ID, CLIENT_SECRET, SCOPE)
+    receiver.script("/token", Answer(200, body=json.dumps({"access_token": FETCHED, "expires_in": 600}).encode()))
     for status, place, shown, contract in (
         (200, "begin", BASIC, {}),
         (204, "begin", Bearer(BEARER), {"method": "GET"}),
@@ -123,14 +118,13 @@ def test_a_dump_holds_no_secret_in_any_shape(
         (404, "gzip", BASIC, {}),
         (410, "begin", BASIC, {"rules": {"410": {"verdict": "rejected", "disable_webhook": True}}}),
         (500, "edge", Bearer(BEARER), {}),
-        (503, "twice", BASIC, {}),
+        (503, "twice", token, {}),
     ):
         path = f"/{status}/{place}/{IN_PATH}"
         receiver.script(path, echo)
         url = receiver.url(f"{path}?{QUERY}")
         named = {"contact_email": "ops@example.com", "name": f"{status} {place}", "contract": CONTRACT | contract}
         webhooks.append(make_webhook(database, settings, url=url, authorization=shown, **CREDENTIALS, **named))
-    make_webhook(database, settings, url="https://example.com/", enabled=False, authorization=TOKEN)
     with Session(database) as session, session.begin():
         api_key = create_key(session, account="acme", scopes=[Scope.SEND]).token
 
