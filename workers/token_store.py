@@ -90,11 +90,11 @@ class TokenStore:
         return found
 
     def put(self, connection: Connection, fetched: Wanted, issued: Issued) -> Token:
-        """Keeps a token that was fetched; where the webhook was deleted or got other credentials meanwhile, it is for
-        those alone who wait for it."""
+        """Keeps a token that was fetched, but not for others where the webhook was deleted or got other credentials
+        meanwhile."""
         seconds = issued.seconds - min(_MOST_LEEWAY, issued.seconds / 10)
         vault, _ = self._secrets(connection)
-        flag = connection.scalar(
+        after_refusal = connection.scalar(
             KEEP,
             {
                 "id": fetched.webhook_id,
@@ -103,8 +103,8 @@ class TokenStore:
                 "seconds": seconds,
             },
         )
-        token = Token(fetched.fetch_id, issued.value, monotonic() + seconds, after_refusal=bool(flag))
-        return token if flag is None else self._keep(fetched.webhook_id, fetched.credentials, token)
+        token = Token(fetched.fetch_id, issued.value, monotonic() + seconds, bool(after_refusal))
+        return self._keep(fetched.webhook_id, fetched.credentials, token)
 
     def fetch_failed(self, connection: Connection, fetched: Wanted, *, pause: float) -> None:
         """Nobody fetches for so many seconds."""

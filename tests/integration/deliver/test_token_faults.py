@@ -455,6 +455,29 @@ def test_what_waits_for_a_token_survives_a_database_that_is_away(
     assert len(server.asked) == 1
 
 
+def test_a_database_that_is_away_is_not_asked_for_tokens_all_the_time(
+    database: Engine,
+    settings: Settings,
+    receiver: Receiver,
+    server: TokenServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, asked_at = TokenStore.look, []
+
+    def fail_thrice(*arguments: Any) -> Any:
+        asked_at.append(monotonic())
+        if len(asked_at) <= 3:
+            raise OperationalError("a test", {}, psycopg2.OperationalError())
+        return real(*arguments)
+
+    monkeypatch.setattr(deliver, "DATABASE_PAUSE", 0.2)
+    monkeypatch.setattr(TokenStore, "look", fail_thrice)
+    make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
+    store(1)
+    assert deliver_all(settings)["delivered"] == 1
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(asked_at[:4]))
+
+
 def fail_once(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """The database is away the first time that this is done with tokens."""
     real, failed = getattr(TokenStore, step), []

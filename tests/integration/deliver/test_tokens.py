@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -26,6 +27,7 @@ from tests.integration.deliver.token_server import TokenServer, shown, store
 from tests.receiver import Receiver
 from workers.context import Context
 from workers.deliver import DeliveryLoop
+from workers.token_store import TokenStore
 
 
 def end_token(database: Engine) -> None:
@@ -350,6 +352,32 @@ def test_once_a_new_token_was_accepted_it_can_be_renewed_again(
         store(1)
         assert deliver_all(settings)["delivered"] == 1
     assert len(server.asked) == 5
+
+
+def test_that_a_token_is_accepted_is_written_once(
+    database: Engine,
+    settings: Settings,
+    receiver: Receiver,
+    server: TokenServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, written = TokenStore.accept, []
+
+    def count(*arguments: Any) -> None:
+        written.append(arguments)
+        real(*arguments)
+
+    monkeypatch.setattr(TokenStore, "accept", count)
+    make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
+    refuse(receiver, "token-1")
+    context = Context(settings)
+    for _ in range(4):
+        store(1)
+        DeliveryLoop(context).run()
+    assert context.windows.in_flight == 0
+    context.drop_transport()
+    assert shown(receiver) == ["Bearer token-1"] + ["Bearer token-2"] * 4
+    assert len(written) == 1
 
 
 def test_that_another_process_saw_a_token_accepted_counts(
