@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from dispatcher.db.models import Account, Attempt, Delivery, Event, Request, Webhook
 from dispatcher.errors import ConfigurationError, NotFound
 from dispatcher.ids import first_id_at
-from dispatcher.records import AttemptRecord, DeliveryLine, DeliveryRecord, EventLine, EventRecord
+from dispatcher.records import AttemptRecord, DeliveryLine, DeliveryRecord, EventLine, EventRecord, LoggedDelivery
 from dispatcher.states import Reason, State
 
 PAGE = 50
@@ -54,6 +54,56 @@ def list_deliveries(
     if webhook is not None:
         query = query.where(Webhook.id == webhook)
     return [_delivery_line(row) for row in session.execute(query)]
+
+
+def log_of_webhook(
+    session: Session,
+    account: Account,
+    webhook: UUID,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: UUID | None = None,
+    limit: int = PAGE,
+) -> list[LoggedDelivery]:
+    """A webhook's deliveries, oldest first; `after` is the last id of the page before. `since` and `until` are about
+    when the event came in. A page costs the same wherever it stands in the log."""
+    wanted: list[ColumnElement[bool]] = [Delivery.webhook_id == webhook]
+    # A delivery's id has the millisecond of its event's.
+    if since is not None:
+        wanted.append(Delivery.id >= first_id_at(since))
+    if until is not None:
+        wanted.append(Delivery.id < first_id_at(until))
+    if after is not None:
+        wanted.append(Delivery.id > after)
+    page = select(Delivery).where(*wanted).order_by(Delivery.id).limit(limit).subquery().c
+    last_attempt = (
+        select(Attempt.created_at)
+        .where(Attempt.delivery_id == page.id)
+        .order_by(Attempt.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        _delivery_lines(page, func.coalesce(page.finished_at, last_attempt, page.created_at).label("updated_at"))
+        .join(Webhook, Webhook.id == page.webhook_id)
+        .outerjoin(Event, Event.id == page.event_id)
+        .where(Webhook.account_id == account.id)
+        .order_by(page.id)
+    )
+    return [LoggedDelivery(_delivery_line(row), row.updated_at) for row in session.execute(query)]
+
+
+def find_delivery(session: Session, account: Account, webhook: UUID, event: UUID) -> UUID:
+    """The id of the delivery of this event to this webhook. Raises NotFound (the event)."""
+    found = session.scalar(
+        select(Delivery.id)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .where(Delivery.event_id == event, Delivery.webhook_id == webhook, Webhook.account_id == account.id)
+    )
+    if found is None:
+        raise NotFound("event", event)
+    return found
 
 
 def get_delivery(session: Session, account: Account, delivery_id: UUID) -> DeliveryRecord:
@@ -137,6 +187,7 @@ _EVENT_COLUMNS = (
     Event.delivery_count,
 )
 _ATTEMPT_COLUMNS = (
+    Attempt.id,
     Attempt.number,
     Attempt.created_at,
     Attempt.verdict,

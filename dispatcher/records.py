@@ -46,6 +46,7 @@ class DeliveryLine:
 class AttemptRecord:
     """One attempt with its request and the answer as captured. An unknown outcome has no request: the worker died."""
 
+    id: UUID
     number: int
     created_at: datetime
     verdict: str | None
@@ -78,6 +79,14 @@ class DeliveryRecord:
     event: EventLine | None
     data: bytes | None  # the event's
     attempts: Sequence[AttemptRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDelivery:
+    """A delivery in its webhook's log, and when it last changed: its end, or its last attempt, or its beginning."""
+
+    delivery: DeliveryLine
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,3 +39,8 @@ def test_a_boundary_is_below_every_id_of_its_moment_and_above_those_before() -> 
     identifier = new_id()
     moment = time_of(identifier)
     assert first_id_at(moment) <= identifier < first_id_at(moment + timedelta(milliseconds=1))
+
+
+def test_before_there_were_ids_the_boundary_is_the_smallest_of_all() -> None:
+    assert first_id_at(datetime(1, 1, 1, tzinfo=UTC)).int == 0
+    assert first_id_at(datetime(9999, 12, 31, tzinfo=UTC)) > new_id()
