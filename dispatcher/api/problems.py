@@ -1,9 +1,9 @@
 """What goes wrong, as RFC 9457 problem documents: the one place where the error tree meets HTTP."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -79,6 +79,9 @@ class Problem(Exception):
         return Response(text, self.status.value, self.headers, media_type=CONTENT_TYPE)
 
 
+Answer: TypeAlias = Callable[[Problem], Response]
+
+
 def unauthorized() -> Problem:
     """No valid key: which of unknown, wrong, expired or revoked it is, is not told."""
     return Problem(
@@ -130,29 +133,29 @@ def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     return {status.value: {"description": status.phrase, "content": content} for status in statuses}
 
 
-def install(app: FastAPI) -> None:
-    """Makes every error of the app a problem document."""
+def install(app: FastAPI, answer: Answer = Problem.response) -> None:
+    """Makes every error of the app a problem, and an answer of that: the problem document, or a dialect's own form."""
 
     @app.exception_handler(Problem)
     def _problem(_: Request, error: Problem) -> Response:
-        return error.response()
+        return answer(error)
 
     @app.exception_handler(DispatcherError)
     def _of_the_tree(_: Request, error: DispatcherError) -> Response:
-        return problem_for(error).response()
+        return answer(problem_for(error))
 
     @app.exception_handler(SQLAlchemyError)
     def _of_the_database(_: Request, error: SQLAlchemyError) -> Response:
         explained = explain_outage(error)
         if explained is None:
             raise error
-        return unavailable("the database is not available at the moment").response()
+        return answer(unavailable("the database is not available at the moment"))
 
     @app.exception_handler(RequestValidationError)
     def _of_parameters(_: Request, error: RequestValidationError) -> Response:
-        return invalid(*((".".join(map(str, part["loc"][1:])), part["msg"]) for part in error.errors())).response()
+        return answer(invalid(*((".".join(map(str, part["loc"][1:])), part["msg"]) for part in error.errors())))
 
     @app.exception_handler(HTTPException)
     def _of_the_framework(_: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
-        return Problem(status, status.description or status.phrase, headers=error.headers).response()
+        return answer(Problem(status, status.description or status.phrase, headers=error.headers))

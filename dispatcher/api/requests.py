@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dispatcher.api.problems import Problem, internal_error
+from dispatcher.api.problems import Answer, Problem, internal_error
 from dispatcher.events import MAX_DATA_BYTES
 from dispatcher.ids import new_id
 
@@ -22,18 +22,18 @@ _DRAINED_BYTES = 8 * MAX_BODY_BYTES
 
 
 class RequestIds:
-    """Gives each request an id, in `request.state.id` and in the answer. A defect is logged under it, without the
-    exception's own text: that may hold what the request held."""
+    """Gives each request an id, in `request.state.id` and in the answer; inside of another one, the same. A defect is
+    logged under it, without the exception's own text: that may hold what the request held."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, answer: Answer = Problem.response) -> None:
         self._app = app
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = str(new_id())
-        scope.setdefault("state", {})["id"] = request_id
+        request_id: str = scope.setdefault("state", {}).setdefault("id", str(new_id()))
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -49,7 +49,7 @@ class RequestIds:
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("request %s failed: %s\n%s", request_id, type(error).__name__, frames)
             if not started:
-                await internal_error().response()(scope, receive, send_with_id)
+                await self._answer(internal_error())(scope, receive, send_with_id)
 
 
 async def read_body(request: Request) -> bytes:
