@@ -10,6 +10,7 @@ from dispatcher import __version__
 from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.api import events, health, problems
 from dispatcher.api.requests import RequestIds
+from dispatcher.dialects.everlytic import app as everlytic
 from dispatcher.dialects.sinch import app as sinch
 from dispatcher.errors import ConfigurationError
 from dispatcher.logs import configure_logs
@@ -45,6 +46,7 @@ def create_app() -> FastAPI:
     app.include_router(health.router)
     app.include_router(events.router)
     app.mount("/sinch", sinch.create_app())
+    app.mount("/everlytic", everlytic.create_app())
     return app
 
 

@@ -1,0 +1,1 @@
+"""Everlytic's webhooks of transactional SMS."""

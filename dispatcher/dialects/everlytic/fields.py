@@ -1,0 +1,214 @@
+"""Everlytic's payload of a webhook, read into the engine's fields, and a webhook written as Everlytic answers it. Pure.
+
+The published texts and which of them stand together: contracts, 3. Texts for other cases follow their pattern.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from dispatcher.authorization import Authorization, Basic
+from dispatcher.contracts import Envelope, Method
+from dispatcher.db.models import Webhook
+from dispatcher.dialects.bodies import json_object
+from dispatcher.errors import InvalidWebhook
+from dispatcher.webhook_secrets import WebhookSecrets
+from dispatcher.webhooks import WebhookFields, contract_of
+
+EVENT_TYPES = {
+    "sent": "message.outbound.sent",
+    "failed": "message.outbound.failed",
+    "bounce": "message.outbound.bounced",
+    "reply": "message.inbound.received",
+    "delivered": "message.outbound.delivered",
+}
+_NAMES = {event_type: name for name, event_type in EVENT_TYPES.items()}
+_VERBS = (Method.POST, Method.GET)
+_STATUSES = ("enabled", "disabled")
+_CONTRACT = {"envelope": Envelope.OBJECT.value}
+# Fields of the engine that Everlytic calls otherwise.
+_THEIR_NAMES = {"basic.username": "auth_details.username", "basic.password": "auth_details.password"}
+
+
+class PayloadRefused(Exception):
+    """A payload that is not taken; `told` is what Everlytic says of it: a sentence, and JSON of field -> texts."""
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        super().__init__("the payload is not in the correct format")
+        self.told = (
+            "The payload for the webhook is not in the correct format. "
+            f"{json.dumps({name: list(texts) for name, texts in errors.items()}, separators=(',', ':'))}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a payload asks for. `enabled` is None where it does not say."""
+
+    fields: WebhookFields
+    enabled: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a change has to know of the webhook as it is."""
+
+    contract: dict[str, Any]
+    authorization: Authorization | None = field(repr=False)
+
+
+def read_payload(body: bytes, kept: Kept | None) -> Wanted:
+    """The payload of a change, or of a new webhook (`kept` is None). What is left out or null stays as it is, but an
+    `auth_type` of null ends the authorization. Raises PayloadRefused with all that is wrong."""
+    given = (json_object(body) or {}).get("webhook")
+    if not given:
+        raise PayloadRefused({"webhook": ["The webhook field is required."]})
+    if not isinstance(given, dict):
+        raise PayloadRefused({"webhook": ["validation.array"]})
+    reader = _Reader(given)
+    fields: WebhookFields = {} if kept else {"signing_keys": []}  # the vendor signs nothing
+    types = reader.event_types(required=kept is None)
+    if types is not None:
+        fields["event_types"] = types
+    url = reader.text("url", required=kept is None)
+    if url is not None:
+        fields["url"] = url
+    # The published examples agree on no other rule: a change without a verb is taken, one of the URL is not.
+    verb = reader.choice("verb", _VERBS, required=kept is None or reader.has("url"), upper=True)
+    if verb is not None:
+        fields["contract"] = {**(kept.contract if kept else _CONTRACT), "method": verb}
+    fields |= reader.authorization(kept.authorization if kept else None)
+    status = reader.choice("status", _STATUSES)
+    if reader.errors:
+        raise PayloadRefused(reader.errors)
+    return Wanted(fields, status == "enabled" if status is not None else None)
+
+
+def refusal(error: InvalidWebhook) -> PayloadRefused:
+    """What the engine itself refuses, told in the same way."""
+    name = _THEIR_NAMES.get(error.field, error.field)
+    return PayloadRefused({f"webhook.{name}": [f"The webhook.{_words(name)} {error.reason}."]})
+
+
+def shown(webhook: Webhook, url: str, secrets: WebhookSecrets) -> dict[str, Any]:
+    """A webhook as it is answered, its credentials in clear."""
+    basic = secrets.authorization if isinstance(secrets.authorization, Basic) else None
+    return {
+        "id": str(webhook.id),
+        "url": url,
+        "verb": contract_of(webhook).method.lower(),
+        "auth_details": {"username": basic.username, "password": basic.password} if basic else None,
+        "auth_type": "basic" if basic else None,
+        "status": "enabled" if webhook.enabled else "disabled",
+        "updated_timestamp": _timestamp(webhook.updated_at),
+        "created_timestamp": _timestamp(webhook.created_at),
+        "event_types": [_NAMES[event_type] for event_type in webhook.event_types if event_type in _NAMES],
+    }
+
+
+class _Reader:
+    """Reads the members one by one, in the order of the published table, and gathers what is wrong with them."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = given
+        self.errors: dict[str, list[str]] = {}
+
+    def has(self, name: str) -> bool:
+        return self._given.get(name) is not None
+
+    def text(self, name: str, *, required: bool = False) -> str | None:
+        value = self._given.get(name)
+        if required and (value is None or value == ""):
+            self._refuse(name, _required(name))
+        elif value is not None and not isinstance(value, str):
+            self._refuse(name, "validation.string")
+        else:
+            return value
+        return None
+
+    def choice(self, name: str, choices: Sequence[str], *, required: bool = False, upper: bool = False) -> str | None:
+        value = self.text(name, required=required)
+        if value is None:
+            return None
+        if upper:
+            value = value.upper()
+        if value in choices:
+            return value
+        self._refuse(name, _not_one_of(name, choices))
+        return None
+
+    def event_types(self, *, required: bool) -> list[str] | None:
+        names = self._given.get("event_types")
+        if names is None and not required:
+            return None
+        if not names and (names is None or isinstance(names, list)):
+            self._refuse("event_types", _required("event_types"))
+        elif not isinstance(names, list):
+            self._refuse("event_types", "validation.array")
+        else:
+            # An unknown one beside a known one is passed over in the published example, too.
+            known = [
+                EVENT_TYPES[low] for name in names if isinstance(name, str) and (low := name.lower()) in EVENT_TYPES
+            ]
+            if known:
+                return known
+            self._refuse("event_types", _not_one_of("event_types", list(EVENT_TYPES)))
+        return None
+
+    def authorization(self, kept: Authorization | None) -> WebhookFields:
+        details = self._given.get("auth_details")
+        if isinstance(details, list):
+            details = dict(enumerate(details))  # to them a list is an array, as an object is
+        if details is not None and not isinstance(details, dict):
+            self._refuse("auth_details", "validation.array")
+            return {}
+        kind = self.choice("auth_type", ("basic",))
+        if kind is None and not (details and isinstance(kept, Basic) and "auth_type" not in self._given):
+            if details and not self.has("auth_type"):
+                self._refuse(
+                    "auth_type", "The webhook.auth type field is required when webhook.auth details is present."
+                )
+            return {"authorization": None} if "auth_type" in self._given else {}
+        if not details:
+            self._refuse("auth_details", _required_for_basic("auth_details"))
+            return {}
+        username, password = (self._detail(details, name) for name in ("username", "password"))
+        return {"authorization": Basic(username, password)}
+
+    def _detail(self, details: Mapping[str, Any], name: str) -> str:
+        value = details.get(name)
+        if value is None or value == "":
+            self._refuse(f"auth_details.{name}", _required_for_basic(f"auth_details.{name}"))
+        elif not isinstance(value, str):
+            self._refuse(f"auth_details.{name}", "validation.string")
+        else:
+            return value
+        return ""
+
+    def _refuse(self, name: str, text: str) -> None:
+        self.errors[f"webhook.{name}"] = [text]
+
+
+def _required(name: str) -> str:
+    return f"The webhook.{_words(name)} field is required."
+
+
+def _required_for_basic(name: str) -> str:
+    return f"The webhook.{_words(name)} field is required when webhook.auth type is basic."
+
+
+def _not_one_of(name: str, choices: Sequence[str]) -> str:
+    words, *most, last = _words(name), *choices
+    told = f"{', '.join(most)} or {last}" if most else last
+    return f"The selected webhook.{words} is invalid, {words} should only be {told}."
+
+
+def _words(name: str) -> str:
+    """Inside a text a name stands without its underscores."""
+    return name.replace("_", " ")
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
