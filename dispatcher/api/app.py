@@ -11,6 +11,7 @@ from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.api import events, health, problems
 from dispatcher.api.requests import RequestIds
 from dispatcher.dialects.everlytic import app as everlytic
+from dispatcher.dialects.flexengage import app as flexengage
 from dispatcher.dialects.sinch import app as sinch
 from dispatcher.errors import ConfigurationError
 from dispatcher.logs import configure_logs
@@ -47,6 +48,7 @@ def create_app() -> FastAPI:
     app.include_router(events.router)
     app.mount("/sinch", sinch.create_app())
     app.mount("/everlytic", everlytic.create_app())
+    app.mount("/flexengage", flexengage.create_app())
     return app
 
 

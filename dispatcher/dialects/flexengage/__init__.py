@@ -1,0 +1,1 @@
+"""flexEngage's webhooks of a brand, and the log of their events."""

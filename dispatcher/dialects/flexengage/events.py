@@ -1,0 +1,145 @@
+"""flexEngage's events of a webhook: our deliveries to it, as that vendor's log shows them. Pure."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, TypeAlias, assert_never
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from dispatcher.contracts import Verdict
+from dispatcher.dialects.flexengage.times import whole_seconds
+from dispatcher.ids import time_of
+from dispatcher.records import AttemptRecord, DeliveryLine, DeliveryRecord, LoggedDelivery
+from dispatcher.states import State
+
+Headers: TypeAlias = dict[str, str]
+
+
+class Status(StrEnum):
+    """Of an event or an attempt."""
+
+    PENDING = "PENDING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+
+
+class Event(BaseModel):
+    """An event that was, or is to be, sent to the webhook. Times are UTC, in whole seconds."""
+
+    id: Annotated[UUID, Field(description="The `id` of the body that the endpoint gets.")]
+    type: Annotated[str | None, Field(description="Null once the event itself is no longer kept.")]
+    created: datetime
+    updated: datetime
+    status: Status
+
+
+class Page(BaseModel):
+    """Where a page of events stands."""
+
+    size: int
+    startId: UUID | None  # noqa: N815 - the vendor's names here and below
+    lastId: Annotated[  # noqa: N815
+        UUID | None, Field(description="To be given as `startId` for the next page; null on the last one.")
+    ]
+
+
+class EventsPage(BaseModel):
+    """Events of a webhook, in the order in which they came."""
+
+    events: list[Event]
+    page: Page
+
+
+class SentRequest(BaseModel):
+    """What was sent. Secrets in the endpoint and in headers are masked."""
+
+    endpoint: str
+    headers: Headers
+
+
+class GotResponse(BaseModel):
+    """What the endpoint answered: the first 4 KiB of the body, and how many milliseconds it took."""
+
+    statusCode: int  # noqa: N815
+    headers: Headers
+    body: str
+    time: int
+
+
+class EventAttempt(BaseModel):
+    """One attempt to send an event. Where nothing came back there is no response."""
+
+    id: Annotated[UUID, Field(description="The `attemptId` of the body that the endpoint gets.")]
+    created: datetime
+    status: Status
+    request: SentRequest
+    response: Annotated[GotResponse | None, Field(exclude_if=lambda response: response is None)] = None
+
+
+class EventWithAttempts(Event):
+    """An event with all attempts, the first one first."""
+
+    attempts: list[EventAttempt]
+
+
+def shown_event(logged: LoggedDelivery) -> Event:
+    """A line of the log."""
+    line = logged.delivery
+    return Event(
+        id=line.event_id,
+        type=line.event_type,
+        created=whole_seconds(time_of(line.event_id)),
+        updated=whole_seconds(logged.updated_at),
+        status=_status(line.state),
+    )
+
+
+def shown_record(record: DeliveryRecord) -> EventWithAttempts:
+    """One event with what came of it."""
+    line = record.delivery
+    last = record.attempts[-1].created_at if record.attempts else line.created_at
+    event = shown_event(LoggedDelivery(line, line.finished_at or last))
+    attempts = [_attempt(attempt, line) for attempt in record.attempts]
+    return EventWithAttempts(**event.model_dump(), attempts=attempts)
+
+
+def _status(state: State) -> Status:
+    match state:
+        case State.READY | State.CLAIMED | State.WAITING:
+            return Status.PENDING
+        case State.DELIVERED:
+            return Status.SUCCESS
+        case State.DISCARDED | State.CANCELLED:
+            return Status.FAILED
+        case _:
+            assert_never(state)
+
+
+def _attempt(attempt: AttemptRecord, line: DeliveryLine) -> EventAttempt:
+    response = None
+    if attempt.status is not None:
+        response = GotResponse(
+            statusCode=attempt.status,
+            headers=_headers(attempt.answer_headers),
+            body=(attempt.answer_excerpt or b"").decode(errors="replace"),
+            time=round((attempt.duration or timedelta()) / timedelta(milliseconds=1)),
+        )
+    return EventAttempt(
+        id=attempt.id,
+        created=whole_seconds(attempt.started_at or attempt.created_at),
+        status=Status.SUCCESS if attempt.verdict == Verdict.ACKNOWLEDGED else Status.FAILED,
+        # Of an attempt whose worker died no more is known than whom it was for.
+        request=SentRequest(endpoint=attempt.url or line.webhook_url, headers=_headers(attempt.headers)),
+        response=response,
+    )
+
+
+def _headers(lines: str | None) -> Headers:
+    """Lines of `Name: value` as an object; what stands several times is put together, as HTTP allows."""
+    headers: Headers = {}
+    for line in (lines or "").split("\n"):
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
+    return headers

@@ -1,0 +1,87 @@
+"""flexEngage's webhook, read from a request into the engine's fields. Pure. Contracts, 4."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from dispatcher.api.problems import Problem, invalid
+from dispatcher.contracts import DeliveryContract, Envelope, Member, write_contract
+from dispatcher.dialects.bodies import json_object
+from dispatcher.errors import InvalidWebhook
+from schedules.catalog import HOUR
+
+CONTRACT = write_contract(
+    DeliveryContract(
+        envelope=Envelope.OBJECT,
+        members=(
+            ("id", Member.EVENT_ID),
+            ("brandId", Member.ACCOUNT),
+            ("webhookId", Member.WEBHOOK_ID),
+            ("attemptId", Member.ATTEMPT_ID),
+            ("created", Member.CREATED_AT),
+            ("type", Member.EVENT_TYPE),
+            ("data", Member.DATA),
+        ),
+        user_agent="FlexEngage Webhook",
+        schedule=HOUR.name,
+        https_only=True,
+    )
+)
+_SWITCH = "true or false"
+_THEIR_NAMES = {"url": "endpoint", "event_types": "events"}
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook:
+    """What a request asks for."""
+
+    endpoint: str
+    events: list[str]
+    enabled: bool
+
+    @property
+    def conflict(self) -> str:
+        """What the vendor says where there is one already."""
+        events = json.dumps(self.events, separators=(",", ":"))
+        return f"A webhook for endpoint: {self.endpoint} and eventTypes: {events} already exists"
+
+
+def read_new_webhook(body: bytes) -> NewWebhook:
+    """Raises Problem 422 with all that is wrong, an absent body too."""
+    given, errors = _members(body), []
+    endpoint, events, enabled = given.get("endpoint"), given.get("events"), given.get("enabled")
+    if not isinstance(endpoint, str) or not endpoint.lower().startswith("https://"):
+        errors.append(_refused("endpoint", endpoint, "an HTTPS URL"))
+    if not isinstance(events, list) or not events or not all(isinstance(name, str) for name in events):
+        errors.append(_refused("events", events, "a list of event types"))
+    if not isinstance(enabled, bool | None):
+        errors.append(_refused("enabled", enabled, _SWITCH))
+    if errors:
+        raise invalid(*errors)
+    return NewWebhook(str(endpoint), list(events or ()), enabled is not False)
+
+
+def read_enabled(body: bytes) -> bool:
+    """The one member that can be changed. Raises Problem 422."""
+    enabled = _members(body).get("enabled")
+    if not isinstance(enabled, bool):
+        raise invalid(_refused("enabled", enabled, _SWITCH))
+    return enabled
+
+
+def refusal(error: InvalidWebhook) -> Problem:
+    """What the engine itself refuses, told of the vendor's field."""
+    return invalid((_THEIR_NAMES.get(error.field, error.field), error.reason))
+
+
+def _members(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        return {}  # the vendor's own samples send none
+    members = json_object(body)
+    if members is None:
+        raise invalid(("body", "must be a JSON object"))
+    return members
+
+
+def _refused(name: str, value: object, wanted: str) -> tuple[str, str]:
+    return name, "is required" if value in (None, "", []) else f"must be {wanted}"
