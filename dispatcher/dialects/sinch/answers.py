@@ -3,7 +3,9 @@
 from http import HTTPStatus
 from typing import Any
 
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+
+from dispatcher.api.problems import Problem
 
 _STATUSES = {
     HTTPStatus.BAD_REQUEST: "INVALID_REQUEST",
@@ -15,21 +17,28 @@ _STATUSES = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "INVALID_REQUEST",
     HTTPStatus.TOO_MANY_REQUESTS: "RESOURCE_EXHAUSTED",
     HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "INTERNAL_ERROR",
 }
-UNAUTHENTICATED = "Request had invalid credentials."
-FORBIDDEN = "You do not have access to the requested resource."
-INTERNAL = "There was an internal server error."
+# The published texts; all others say what is wrong.
+_TEXTS = {
+    HTTPStatus.UNAUTHORIZED: "Request had invalid credentials.",
+    HTTPStatus.FORBIDDEN: "You do not have access to the requested resource.",
+    HTTPStatus.NOT_FOUND: "The requested resource was not found.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "There was an internal server error.",
+}
 
 
-def error(status: HTTPStatus, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An answer that is no success."""
+def answer(problem: Problem) -> Response:
+    """A problem in Sinch's form. What a member is refused for is a bad request here."""
+    refused = problem.status is HTTPStatus.UNPROCESSABLE_ENTITY
+    status = HTTPStatus.BAD_REQUEST if refused else problem.status
     flat: dict[str, Any] = {
         "code": status.value,
-        "message": message,
-        "status": _STATUSES.get(status, "INTERNAL_ERROR"),
+        "message": _TEXTS.get(status, problem.detail),
+        "status": _STATUSES.get(status, "INVALID_REQUEST" if status < 500 else "INTERNAL_ERROR"),
         "details": [],
     }
-    return JSONResponse({**flat, "error": flat}, status.value, headers)
+    return JSONResponse({**flat, "error": flat}, status.value, problem.headers)
 
 
 ERROR_SCHEMA: dict[str, Any] = {

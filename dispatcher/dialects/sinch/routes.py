@@ -61,7 +61,7 @@ def _project(caller: Caller, scope: Scope, project_id: str) -> UUID:
         return caller.account_id
     try:
         with transaction() as session:
-            return find_account(session, project_id.replace("\0", "?")).id
+            return find_account(session, project_id).id
     except UnknownAccount:
         raise Problem(HTTPStatus.FORBIDDEN, "project") from None
 
