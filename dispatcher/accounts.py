@@ -45,6 +45,7 @@ class Caller:
     account_id: UUID | None
     account: str | None
     scopes: frozenset[Scope]
+    expires_at: datetime | None  # the key's own end
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.OPERATOR in self.scopes
@@ -128,7 +129,8 @@ def _caller(session: Session, key: ApiKey, now: datetime) -> Caller | None:
     if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
         key.last_used_at = now
     account = session.get(Account, key.account_id) if key.account_id else None
-    return Caller(key.id, key.account_id, account.name if account else None, frozenset(map(Scope, key.scopes)))
+    name = account.name if account else None
+    return Caller(key.id, key.account_id, name, frozenset(map(Scope, key.scopes)), key.expires_at)
 
 
 _NAME_RULE = "must have 1 to 255 printable characters, no space at its ends"

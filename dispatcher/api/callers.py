@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable
+from enum import StrEnum
 from functools import cache
 from http import HTTPStatus
 from typing import Annotated
@@ -16,11 +17,18 @@ from sqlalchemy.orm import Session
 
 from dispatcher.access_tokens import TokenMint
 from dispatcher.accounts import Caller, Scope, authenticate, caller_of_key
-from dispatcher.api.problems import Problem, unauthorized
+from dispatcher.api.problems import Problem, token_expired, unauthorized
 from dispatcher.api.rate_limits import check_rate
 from dispatcher.db.session import engine_for
 from dispatcher.encryption import Vault
 from dispatcher.settings import load_settings
+
+
+class Refusal(StrEnum):
+    """Why nobody is let in. Whatever would tell of keys is one and the same."""
+
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"  # an access token's time is over and its key is good: a new token helps
 
 
 class _Described(SecurityBase):
@@ -45,15 +53,28 @@ def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
     return check
 
 
-def caller_of(authorization: str | None) -> Caller | None:
-    """Whom an `Authorization` header speaks for: a key as Bearer or Basic, or an access token; None where nobody."""
+def identify(authorization: str | None) -> Caller | Refusal:
+    """Whom an `Authorization` header speaks for, by a key as Bearer or Basic, or by an access token."""
     token = _token(authorization)
-    return _caller_of_token(token) if token is not None else None
+    return _caller_of_token(token) if token is not None else Refusal.UNKNOWN
+
+
+def caller_of(authorization: str | None) -> Caller | None:
+    """As `identify`, for who need not know why nobody is let in."""
+    found = identify(authorization)
+    return None if isinstance(found, Refusal) else found
 
 
 def caller_of_session(session: str) -> Caller | None:
     """Whom a session speaks for."""
-    return _caller_of_token(session) if ":" in session else None
+    found = _caller_of_token(session) if ":" in session else Refusal.UNKNOWN
+    return None if isinstance(found, Refusal) else found
+
+
+def key_in_basic(authorization: str | None) -> str | None:
+    """The key (its id, a dot, its secret) that an `Authorization: Basic` holds; None where it is none."""
+    scheme, value = get_authorization_scheme_param(authorization)
+    return _from_basic(value) if scheme.lower() == "basic" else None
 
 
 @cache
@@ -65,15 +86,19 @@ def token_mint() -> TokenMint:
         return TokenMint(vault.digest_key(connection))
 
 
-def _caller_of_token(token: str) -> Caller | None:
+def _caller_of_token(token: str) -> Caller | Refusal:
     with Session(_engine()) as session, session.begin():
         now = session.scalars(select(func.now())).one()
         if not token.startswith("at.") and ":" not in token:
-            return authenticate(session, token, now)
+            return authenticate(session, token, now) or Refusal.UNKNOWN
         standing = token_mint().read(token)
-        if standing is None or (standing.until is not None and standing.until <= now):
-            return None
-        return caller_of_key(session, standing.key_id, now)
+        caller = caller_of_key(session, standing.key_id, now) if standing is not None else None
+        if standing is None or caller is None:
+            return Refusal.UNKNOWN
+        if standing.until is not None and standing.until <= now:
+            session.rollback()  # this was no use of the key
+            return Refusal.EXPIRED
+        return caller
 
 
 def _engine() -> Engine:
@@ -85,11 +110,14 @@ def _caller(
     _bearer: Annotated[None, Security(_Described("bearer", "An API key's token, or an access token."))],
     _basic: Annotated[None, Security(_Described("basic", "An API key's id and secret: the token's two parts."))],
 ) -> Caller:
-    caller = caller_of(request.headers.get("authorization"))
-    if caller is None:
-        raise unauthorized()
-    check_rate(caller)
-    return caller
+    found = identify(request.headers.get("authorization"))
+    match found:
+        case Refusal.UNKNOWN:
+            raise unauthorized()
+        case Refusal.EXPIRED:
+            raise token_expired()
+    check_rate(found)
+    return found
 
 
 def _token(authorization: str | None) -> str | None:

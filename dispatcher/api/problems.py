@@ -91,6 +91,17 @@ def unauthorized() -> Problem:
     )
 
 
+def token_expired() -> Problem:
+    """An access token whose time is over. Clients look for `expired` before they fetch a new one and repeat the call,
+    so no other refusal may say that word."""
+    challenge = 'Bearer realm="dispatcher", error="invalid_token", error_description="the access token has expired"'
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "the access token has expired: get a new one",
+        headers={"WWW-Authenticate": f'{challenge}, Basic realm="dispatcher"'},
+    )
+
+
 def invalid(*errors: tuple[str, str]) -> Problem:
     """Fields that were refused, each with the reason. Of very many the first are told."""
     first = errors[:MOST_ERRORS]
