@@ -5,16 +5,25 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, case, func, or_, select, true
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dispatcher.db.models import Account, Attempt, Delivery, Event, Request, Webhook
 from dispatcher.errors import ConfigurationError, NotFound
 from dispatcher.ids import first_id_at
-from dispatcher.records import AttemptRecord, DeliveryLine, DeliveryRecord, EventLine, EventRecord, LoggedDelivery
+from dispatcher.records import (
+    AttemptRecord,
+    DeliveryLine,
+    DeliveryRecord,
+    EventLine,
+    EventPage,
+    EventRecord,
+    LoggedDelivery,
+)
 from dispatcher.states import Reason, State
 
 PAGE = 50
+LOOKED_AT = 10_000  # rows, for one page by a filter that no index knows
 
 
 def list_deliveries(
@@ -25,11 +34,13 @@ def list_deliveries(
     event: UUID | None = None,
     state: State | None = None,
     reason: Reason | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     before: UUID | None = None,
     limit: int = PAGE,
 ) -> list[DeliveryLine]:
     """The account's deliveries, newest first; `before` is the last id of the page before. Those of deleted webhooks
-    are among them."""
+    are among them. `since` and `until` are about when the event came in."""
     wanted: list[ColumnElement[bool]] = [Delivery.webhook_id == Webhook.id]
     if event is not None:
         wanted.append(Delivery.event_id == event)
@@ -37,8 +48,7 @@ def list_deliveries(
         wanted.append(Delivery.state == state)
     if reason is not None:
         wanted.append(Delivery.reason == reason)
-    if before is not None:
-        wanted.append(Delivery.id < before)
+    wanted += _between(Delivery.id, since, until, before)
     # A page from each webhook's own index, then the newest of these: a quiet account need not read past the
     # deliveries of busy ones.
     of_webhook = select(Delivery).where(*wanted).correlate(Webhook).order_by(Delivery.id.desc()).limit(limit).lateral()
@@ -136,32 +146,31 @@ def list_events(
     *,
     subject: str | None = None,
     event_type: str | None = None,
+    app: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     undelivered: bool = False,
     before: UUID | None = None,
     limit: int = PAGE,
-) -> list[EventLine]:
-    """The account's events, newest first; `before` is the last id of the page before.
+) -> EventPage:
+    """The account's events, newest first; `before` is that of the page before.
 
     `event_type` takes what a subscription to it takes: the type and all below it. `since` and `until` are about when
-    the event came in. `undelivered`: those that matched no webhook.
+    the event came in. `undelivered`: those that matched no webhook. Type and app have no index, for that would be paid
+    for with each event that is taken in: with them a page is made of the next 10,000 events, and can be short, or
+    empty, while there are older ones.
     """
-    query = select(*_EVENT_COLUMNS).where(Event.account_id == account.id)
+    wanted = [Event.account_id == account.id, *_between(Event.id, since, until, before)]
+    query: Select[Any] = select(*_EVENT_COLUMNS).where(*wanted)
     if subject is not None:
         query = query.where(Event.subject == subject)
-    if event_type is not None:
-        query = query.where(or_(Event.type == event_type, Event.type.startswith(f"{event_type}.", autoescape=True)))
-    if since is not None:
-        query = query.where(Event.id >= first_id_at(since))
-    if until is not None:
-        query = query.where(Event.id < first_id_at(until))
     if undelivered:
         query = query.where(Event.delivery_count == 0)
-    if before is not None:
-        query = query.where(Event.id < before)
-    rows = session.execute(query.order_by(Event.id.desc()).limit(limit))
-    return [EventLine(*row) for row in rows]
+    query = query.order_by(Event.id.desc())
+    if event_type is not None or app is not None:
+        return _sifted(session, query, event_type, app, limit)
+    lines = [EventLine(*row) for row in session.execute(query.limit(limit + 1))]
+    return EventPage(lines[:limit], lines[limit - 1].id if len(lines) > limit else None)
 
 
 def get_event(session: Session, account: Account, event_id: UUID) -> EventRecord:
@@ -176,7 +185,40 @@ def get_event(session: Session, account: Account, event_id: UUID) -> EventRecord
     return EventRecord(EventLine(*line), _decoded(codec, data), deliveries)
 
 
-_EVENT_COLUMNS = (
+def _sifted(session: Session, query: Select[Any], event_type: str | None, app: str | None, limit: int) -> EventPage:
+    """A page of what is left of the query's next rows. One statement, so one snapshot: where the look ended must be
+    where it began, less the rows looked at."""
+    looked = query.limit(LOOKED_AT).subquery()
+    found = select(looked).order_by(looked.c.id.desc()).limit(limit + 1)
+    if event_type is not None:
+        below = looked.c.type.startswith(f"{event_type}.", autoescape=True)
+        found = found.where(or_(looked.c.type == event_type, below))
+    if app is not None:
+        found = found.where(looked.c.app == app)
+    page = found.cte("page")
+    is_short = select(func.count()).select_from(page).scalar_subquery() <= limit
+    last_looked_at = query.with_only_columns(Event.id).offset(LOOKED_AT - 1).limit(1).scalar_subquery()
+    one = select(case((is_short, last_looked_at)).label("last")).subquery()
+    rows = session.execute(select(one, page).select_from(one.outerjoin(page, true())).order_by(page.c.id.desc())).all()
+    lines = [EventLine(*row[1:]) for row in rows if row.id is not None]
+    return EventPage(lines[:limit], lines[limit - 1].id if len(lines) > limit else rows[0].last)
+
+
+def _between(
+    identifier: InstrumentedAttribute[UUID], since: datetime | None, until: datetime | None, before: UUID | None
+) -> list[ColumnElement[bool]]:
+    """Ids have the time when they were made; a page goes on below the last id of the one before."""
+    wanted = []
+    if since is not None:
+        wanted.append(identifier >= first_id_at(since))
+    if until is not None:
+        wanted.append(identifier < first_id_at(until))
+    if before is not None:
+        wanted.append(identifier < before)
+    return wanted
+
+
+_EVENT_COLUMNS: tuple[Any, ...] = (
     Event.id,
     Event.app,
     Event.type,

@@ -2,7 +2,9 @@
 
 import json
 import re
-from typing import NoReturn
+from typing import NoReturn, TypeVar
+
+Parts = TypeVar("Parts", dict[str, str], list[str])
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 # A string, or white space outside of one.
@@ -31,10 +33,7 @@ def object_members(text: str) -> dict[str, str]:
         if text[position : position + 1] != ":":
             raise ValueError(f"is not JSON: a colon is missing at character {position}")
         start = _after_space(text, position + 1)
-        try:
-            _, position = _DECODER.raw_decode(text, start)
-        except RecursionError:
-            raise ValueError("is nested too deeply") from None
+        position = _value_end(text, start)
         members[name] = text[start:position]
         position = _after_space(text, position)
         match text[position : position + 1]:
@@ -44,6 +43,28 @@ def object_members(text: str) -> dict[str, str]:
                 return _ended(text, position + 1, members)
             case _:
                 raise ValueError(f"is not JSON: a comma or brace is missing at character {position}")
+
+
+def array_elements(text: str) -> list[str]:
+    """The elements of a JSON array: each one's own text, in order. Raises ValueError for what is none."""
+    position = _after_space(text, 0)
+    if text[position : position + 1] != "[":
+        raise ValueError("is not a JSON array")
+    elements: list[str] = []
+    position = _after_space(text, position + 1)
+    if text[position : position + 1] == "]":
+        return _ended(text, position + 1, elements)
+    while True:
+        end = _value_end(text, position)
+        elements.append(text[position:end])
+        position = _after_space(text, end)
+        match text[position : position + 1]:
+            case ",":
+                position = _after_space(text, position + 1)
+            case "]":
+                return _ended(text, position + 1, elements)
+            case _:
+                raise ValueError(f"is not JSON: a comma or bracket is missing at character {position}")
 
 
 def compact(text: str) -> str:
@@ -57,10 +78,17 @@ def _after_space(text: str, position: int) -> int:
     return found.end()
 
 
-def _ended(text: str, position: int, members: dict[str, str]) -> dict[str, str]:
+def _value_end(text: str, start: int) -> int:
+    try:
+        return _DECODER.raw_decode(text, start)[1]
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _ended(text: str, position: int, parts: Parts) -> Parts:
     if _after_space(text, position) != len(text):
         raise ValueError(f"is not JSON: more follows at character {position}")
-    return members
+    return parts
 
 
 def _refuse_constant(name: str) -> NoReturn:

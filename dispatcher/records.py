@@ -23,6 +23,14 @@ class EventLine:
 
 
 @dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some of an account's events, newest first; `before` is what asks for older ones (None: there are none)."""
+
+    events: Sequence[EventLine]
+    before: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryLine:
     """A delivery with what is needed to recognise its event and webhook."""
 

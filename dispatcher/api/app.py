@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from dispatcher import __version__
 from dispatcher.addresses import ANY_ADDRESS
-from dispatcher.api import events, health, oauth2, problems
+from dispatcher.api import deliveries, events, health, oauth2, problems
 from dispatcher.api.requests import RequestIds
 from dispatcher.dialects.everlytic import app as everlytic
 from dispatcher.dialects.flexengage import app as flexengage
@@ -46,6 +46,7 @@ def create_app() -> FastAPI:
     app.add_middleware(RequestIds)
     app.include_router(health.router)
     app.include_router(events.router)
+    app.include_router(deliveries.router)
     app.include_router(oauth2.router)
     app.mount("/sinch", sinch.create_app())
     app.mount("/everlytic", everlytic.create_app())

@@ -1,134 +1,149 @@
-"""`POST /v1/events`: what `enqueue` does, over HTTP."""
+"""`/v1/events`: what `enqueue` and `enqueue_many` do, over HTTP, and what was taken in."""
 
-import json
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Depends, Header, Query, Response
 
 from dispatcher.accounts import Caller, Scope
 from dispatcher.api.callers import caller_who_may
-from dispatcher.api.problems import Problem, described, invalid
-from dispatcher.api.requests import read_body
-from dispatcher.enqueue import enqueue
-from dispatcher.events import MAX_TEXT
-from dispatcher.raw_json import object_members
+from dispatcher.api.delivery_documents import DeliveryDocument, EventRecordDocument, WholeEventDocument
+from dispatcher.api.event_bodies import EVENT_SCHEMA, EVENTS_SCHEMA, read_event, read_events
+from dispatcher.api.event_documents import AcceptedEvent, AcceptedItem, EventDocument, FieldError, Outcomes, RefusedItem
+from dispatcher.api.ownership import AccountQuery, Name, account_of, owner_for
+from dispatcher.api.pages import Cursor, Limit, Page, read_cursor, write_cursor
+from dispatcher.api.parameters import BODY_REFUSALS, REFUSALS, Since, Until
+from dispatcher.api.problems import Problem, described, invalid, problem_for
+from dispatcher.api.requests import read_body, read_events_body
+from dispatcher.enqueue import enqueue, enqueue_many
+from dispatcher.errors import KeyReused
+from dispatcher.events import Accepted, Event, Refused
+from dispatcher.history import get_event, list_events
+from dispatcher.owners import owner_of_event
+from dispatcher.transactions import transaction
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
-
-
-class EventBody(BaseModel):
-    """The body of a request. All but `data` is read through this; `data` is kept as the bytes that came."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    type: Annotated[str, Field(description="Dotted parts, for instance `message.sent`.", examples=["message.sent"])]
-    data: Annotated[Any, Field(description="The message: any JSON, up to 256 KiB, sent byte for byte as given here.")]
-    account: Annotated[
-        Text | None, Field(description="Only with an operator's key, and then required: whose event it is.")
-    ] = None
-    app: Annotated[Text | None, Field(description="An optional label below the account.")] = None
-    subject: Annotated[Text | None, Field(description="Your own id or number that the event is about.")] = None
-    idempotency_key: Annotated[Text | None, Field(description="The same key with the same content is stored once.")] = (
-        None
-    )
-    occurred_at: Annotated[AwareDatetime | None, Field(description="When it happened. Default: now.")] = None
-    expires_at: Annotated[AwareDatetime | None, Field(description="No attempt begins after this.")] = None
-
-
-class AcceptedEvent(BaseModel):
-    """The event is stored."""
-
-    event_id: UUID
-    deliveries: Annotated[int, Field(description="How many webhooks will get it.")]
-    repeated: Annotated[bool, Field(description="Its idempotency key was known; nothing new was stored.")]
+Sender = Annotated[Caller, Depends(caller_who_may(Scope.SEND))]
+Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
 
 
 @router.post(
     "/events",
     status_code=HTTPStatus.ACCEPTED,
     summary="Take an event in, to be delivered to every webhook that takes it",
-    responses=described(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.FORBIDDEN,
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
-    openapi_extra={
-        "requestBody": {"required": True, "content": {"application/json": {"schema": EventBody.model_json_schema()}}}
-    },
+    responses=described(*BODY_REFUSALS, *REFUSALS, HTTPStatus.CONFLICT),
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENT_SCHEMA}}}},
 )
 def post_event(
-    caller: Annotated[Caller, Depends(caller_who_may(Scope.SEND))],
+    caller: Sender,
     body: Annotated[bytes, Depends(read_body)],
     idempotency_key: Annotated[
         str | None, Header(description="An alternative to the body's `idempotency_key`.")
     ] = None,
 ) -> AcceptedEvent:
-    fields, data = _read(body)
+    event = read_event(caller, body)
     accepted = enqueue(
-        fields.type,
-        data,
-        account=_account(caller, fields.account),
-        app=fields.app,
-        subject=fields.subject,
-        idempotency_key=_one_key(fields.idempotency_key, idempotency_key),
-        occurred_at=fields.occurred_at,
-        expires_at=fields.expires_at,
+        event.type,
+        event.data,
+        account=event.account,
+        app=event.app,
+        subject=event.subject,
+        idempotency_key=_one_key(event.idempotency_key, idempotency_key),
+        occurred_at=event.occurred_at,
+        expires_at=event.expires_at,
     )
     return AcceptedEvent(event_id=accepted.event_id, deliveries=accepted.deliveries, repeated=accepted.repeated)
 
 
-def _read(body: bytes) -> tuple[EventBody, bytes]:
-    """The fields, and the very bytes of `data`."""
-    try:
-        members = object_members(body.decode())
-    except UnicodeDecodeError:
-        raise Problem(HTTPStatus.BAD_REQUEST, "the body is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error.msg} at {error.pos}") from None
-    except ValueError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"the body {error}") from None
-    data = members.get("data")
-    # The model sees a stand-in: large numbers must not pass through a parser on their way.
-    rest = members | ({"data": "null"} if data is not None else {})
-    try:
-        fields = EventBody.model_validate_json(
-            "{" + ",".join(f"{json.dumps(name)}:{raw}" for name, raw in rest.items()) + "}"
+@router.post(
+    "/events/batch",
+    summary="Take up to 1,000 events in; one that is refused does not affect its neighbours",
+    response_description="What became of each of them, also where all were refused.",
+    responses=described(*BODY_REFUSALS, *REFUSALS),
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENTS_SCHEMA}}}},
+)
+def post_events(
+    caller: Sender,
+    body: Annotated[bytes, Depends(read_events_body)],
+    idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Outcomes:
+    if idempotency_key is not None:
+        raise invalid(("Idempotency-Key", "is for one event: give each its member `idempotency_key`"))
+    events = read_events(caller, body)
+    stored = enqueue_many(event for event in events if isinstance(event, Event))
+    outcomes = [event if isinstance(event, Problem) else next(stored) for event in events]
+    items = [_item(outcome) for outcome in outcomes]
+    accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
+    return Outcomes(accepted=accepted, refused=len(items) - accepted, items=items)
+
+
+@router.get(
+    "/events",
+    summary="List events, newest first",
+    responses=described(*REFUSALS),
+)
+def get_events(
+    caller: Reader,
+    *,
+    account: AccountQuery = None,
+    event_type: Annotated[Name | None, Query(alias="type", description="Of this type, or below it.")] = None,
+    subject: Annotated[Name | None, Query(description="About this.")] = None,
+    app: Annotated[Name | None, Query(description="Of this app.")] = None,
+    since: Since = None,
+    until: Until = None,
+    undelivered: Annotated[bool, Query(description="Only those that no webhook took.")] = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[EventDocument]:
+    before = read_cursor(cursor)
+    with transaction() as session:
+        page = list_events(
+            session,
+            account_of(session, caller, account),
+            subject=subject,
+            event_type=event_type,
+            app=app,
+            since=since,
+            until=until,
+            undelivered=undelivered,
+            before=before,
+            limit=limit,
         )
-    except ValidationError as error:
-        raise invalid(*(_explain(part["loc"], part["type"], part["msg"]) for part in error.errors())) from None
-    assert data is not None
-    return fields, data.encode()
+    return Page(items=list(map(EventDocument.model_validate, page.events)), next=write_cursor(page.before))
 
 
-def _explain(place: tuple[int | str, ...], kind: str, message: str) -> tuple[str, str]:
-    field = str(place[0])[:MAX_TEXT] if place else "body"
-    match kind:
-        case "missing":
-            return field, "is required"
-        case "extra_forbidden":
-            return field, "is not known"
-        case _:
-            return field, f"is refused: {message}"
+@router.get(
+    "/events/{event_id}",
+    summary="One event with its message and its deliveries",
+    response_model=WholeEventDocument,
+    responses=described(*REFUSALS, HTTPStatus.NOT_FOUND),
+)
+def get_one_event(caller: Reader, event_id: UUID) -> Response:
+    with transaction() as session:
+        account = owner_for(session, caller, owner_of_event, event_id)
+        record = get_event(session, account, event_id)
+    event = EventDocument.model_validate(record.event)
+    deliveries = list(map(DeliveryDocument.model_validate, record.deliveries))
+    document = EventRecordDocument(**event.model_dump(), account=account.name, deliveries=deliveries)
+    # The message goes in as it is: its numbers must not pass through a parser.
+    members = document.model_dump_json().removesuffix("}").encode()
+    return Response(members + b',"data":' + record.data + b"}", media_type="application/json")
 
 
-def _account(caller: Caller, named: str | None) -> str:
-    if caller.account is None:
-        if named is None:
-            raise invalid(("account", "is required with an operator's key"))
-        return named
-    if named not in {None, caller.account}:
-        raise Problem(HTTPStatus.FORBIDDEN, "the API key is another account's")
-    return caller.account
+def _item(outcome: Accepted | Refused | Problem) -> AcceptedItem | RefusedItem:
+    match outcome:
+        case Accepted(event_id, deliveries, repeated):
+            return AcceptedItem(event_id=event_id, deliveries=deliveries, repeated=repeated)
+        case Refused(KeyReused()):
+            errors: Sequence[tuple[str, str]] = [("idempotency_key", "was used before for an event with other content")]
+        case Refused(error):
+            errors = problem_for(error).errors
+        case Problem():
+            errors = outcome.errors
+    return RefusedItem(errors=[FieldError(field=field, reason=reason) for field, reason in errors])
 
 
 def _one_key(in_body: str | None, in_header: str | None) -> str | None:

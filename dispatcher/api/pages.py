@@ -23,7 +23,10 @@ class Page(BaseModel, Generic[T]):
     """Some of a list, and how to get the rest."""
 
     items: list[T]
-    next: Annotated[str | None, Field(description="The cursor of the next page; null on the last one.")]
+    next: Annotated[
+        str | None,
+        Field(description="The cursor of the next page; null on the last one. A page before it can be short."),
+    ]
 
 
 def read_cursor(cursor: str | None) -> UUID | None:
@@ -40,5 +43,9 @@ def page_of(found: Sequence[T], limit: int, identifier: Callable[[T], UUID]) -> 
     """What was found, asked for with one more than the limit, as a page and its `next`."""
     if len(found) <= limit:
         return found, None
-    last = identifier(found[limit - 1]).bytes
-    return found[:limit], base64.urlsafe_b64encode(last).rstrip(b"=").decode()
+    return found[:limit], write_cursor(identifier(found[limit - 1]))
+
+
+def write_cursor(before: UUID | None) -> str | None:
+    """The cursor of the page that goes on below an id."""
+    return base64.urlsafe_b64encode(before.bytes).rstrip(b"=").decode() if before is not None else None

@@ -1,6 +1,7 @@
 """`dispatcher delivery`: what is owed to webhooks and what became of it; sending again, cancelling."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -39,6 +40,8 @@ def list_(
     event: Annotated[UUID | None, typer.Option(help="Only those of this event (id).")] = None,
     state: Annotated[State | None, typer.Option(help="Only those that stand so.")] = None,
     reason: Annotated[Reason | None, typer.Option(help="Only those discarded for this reason.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only of events since this time (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only of events before this time (UTC).")] = None,
     before: Annotated[UUID | None, typer.Option(help="Only older ones: the last id of the page before.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = PAGE,
     json: AsJson = False,
@@ -52,6 +55,8 @@ def list_(
             event=event,
             state=state,
             reason=reason,
+            since=since.replace(tzinfo=UTC) if since else None,
+            until=until.replace(tzinfo=UTC) if until else None,
             before=before,
             limit=limit,
         )

@@ -40,20 +40,22 @@ def list_(
     account: Annotated[str, typer.Option(help="The account whose events these are.")],
     subject: Annotated[str | None, typer.Option(help="Only about this: the platform's own id or number.")] = None,
     event_type: Annotated[str | None, typer.Option("--type", help="Only of this type, or below it.")] = None,
+    app_: Annotated[str | None, typer.Option("--app", help="Only of this app.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only those that came in at this time (UTC) or later.")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only those that came in before this time (UTC).")] = None,
     undelivered: Annotated[bool, typer.Option("--undelivered", help="Only those that no webhook took.")] = False,
-    before: Annotated[UUID | None, typer.Option(help="Only older ones: the last id of the page before.")] = None,
+    before: Annotated[UUID | None, typer.Option(help="Only older ones than this event.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = PAGE,
     json: AsJson = False,
 ) -> None:
     """List an account's events, newest first."""
     with transaction() as session:
-        events = list_events(
+        page = list_events(
             session,
             find_account(session, account),
             subject=subject,
             event_type=event_type,
+            app=app_,
             since=since.replace(tzinfo=UTC) if since else None,
             until=until.replace(tzinfo=UTC) if until else None,
             undelivered=undelivered,
@@ -61,14 +63,14 @@ def list_(
             limit=limit,
         )
     if json:
-        print_json(events)
+        print_json(page.events)
         return
     print_table(
         ["id", "came in", "type", "subject", "app", "webhooks"],
-        [(item.id, item.created_at, item.type, item.subject, item.app, item.delivery_count) for item in events],
+        [(item.id, item.created_at, item.type, item.subject, item.app, item.delivery_count) for item in page.events],
     )
-    if len(events) == limit:
-        print_line(f"older ones: --before {events[-1].id}", stderr=True)
+    if page.before is not None:
+        print_line(f"older ones: --before {page.before}", stderr=True)
 
 
 @app.command()

@@ -28,6 +28,11 @@ class Api:
     def get(self, path: str, **arguments: Any) -> requests.Response:
         return requests.get(self.origin + path, timeout=30, **arguments)
 
+    def call(self, method: str, path: str, *, token: str, **arguments: Any) -> requests.Response:
+        """Any request of a key; `json=` is a body."""
+        headers = {"Authorization": f"Bearer {token}", **arguments.pop("headers", {})}
+        return requests.request(method, self.origin + path, headers=headers, timeout=30, **arguments)
+
     def post_event(
         self, body: Any, *, token: str | None = None, headers: dict[str, str] | None = None, **arguments: Any
     ) -> requests.Response:
