@@ -1,9 +1,10 @@
 """What a person does to a delivery: have it sent again, or cancel it. Every change demands the owner."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Interval, Row, exists, func, select, update
+from sqlalchemy import ColumnElement, Interval, Row, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from dispatcher.db.models import Account, Delivery, Event, Webhook
@@ -21,13 +22,20 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, *, time_sca
     The caller commits, then wakes the workers. Raises NotFound, or WrongState for a delivery that is still open, whose
     webhook was deleted or whose event is no longer kept. Of two people who ask at once, one gets the redelivery.
     """
-    reopened = session.execute(
+    wanted = Delivery.id == delivery_id, Webhook.account_id == account.id
+    if not reopen(session, *wanted, time_scale=time_scale, passes_gate=True):
+        raise WrongState(_why_not_redelivered(_standing(session, account, delivery_id)))
+
+
+def reopen(session: Session, *wanted: ColumnElement[bool], time_scale: float, passes_gate: bool) -> Sequence[UUID]:
+    """Opens those of the wanted deliveries that are closed, have a webhook to go to and an event to tell of. Returns
+    their ids. `passes_gate`: a closed gate does not hold the next attempt back."""
+    statement = (
         update(Delivery)
         .where(
-            Delivery.id == delivery_id,
+            *wanted,
             Delivery.state.in_(_REOPENED_FROM),
             Webhook.id == Delivery.webhook_id,
-            Webhook.account_id == account.id,
             Webhook.deleted_at.is_(None),
             exists().where(Event.id == Delivery.event_id),
         )
@@ -39,16 +47,15 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, *, time_sca
             schedule_step=0,
             unknown_in_a_row=0,
             batch_limit=None,
-            passes_gate=True,
+            passes_gate=passes_gate,
             claimed_by=None,
             claimed_until=None,
             finished_at=None,
         )
         .returning(Delivery.id)
         .execution_options(synchronize_session=False)
-    ).first()
-    if reopened is None:
-        raise WrongState(_why_not_redelivered(_standing(session, account, delivery_id)))
+    )
+    return session.scalars(statement).all()
 
 
 def cancel(session: Session, account: Account, delivery_id: UUID) -> None:

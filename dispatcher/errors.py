@@ -6,6 +6,7 @@
     ├── InvalidInput              a field and the reason why it was refused; nothing was written
     │   ├── InvalidEvent
     │   ├── InvalidAccount
+    │   ├── InvalidRedelivery
     │   └── InvalidWebhook
     │       └── UrlTestFailed     its URL did not answer as it must
     ├── NotFound                  what was looked for does not exist (or is not the caller's)
@@ -50,6 +51,10 @@ class InvalidAccount(InvalidInput):
     """An account or API key was refused before anything was written."""
 
 
+class InvalidRedelivery(InvalidInput):
+    """A mass redelivery was refused before anything was written."""
+
+
 class InvalidWebhook(InvalidInput):
     """A webhook was refused before anything was written."""
 
@@ -63,7 +68,7 @@ class UrlTestFailed(InvalidWebhook):
 
 
 class NotFound(DispatcherError):
-    """`kind` (account, webhook, delivery, event) with this `name` does not exist."""
+    """`kind` (account, webhook, delivery, event, ...) with this `name` does not exist."""
 
     def __init__(self, kind: str, name: object) -> None:
         super().__init__(f"there is no {kind} {str(name)!r}")
@@ -97,7 +102,7 @@ class KeyReused(Conflict):
 
 
 class WrongState(Conflict):
-    """A delivery's state does not allow this."""
+    """A state, of a delivery or what else it is, does not allow this."""
 
 
 class TooBusy(DispatcherError):

@@ -1,4 +1,7 @@
-"""Whose a webhook, event or delivery is: for operators, who have its id and no account. All raise NotFound."""
+"""Whose a webhook, event, delivery or mass redelivery is: for operators, who have its id and no account.
+
+All raise NotFound.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -6,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from dispatcher.db.models import Account, Delivery, Event, Webhook
+from dispatcher.db.models import Account, Delivery, Event, MassRedelivery, Webhook
 from dispatcher.errors import NotFound
 
 
@@ -25,6 +28,12 @@ def owner_of_delivery(session: Session, delivery_id: UUID) -> Account:
     """The account of the webhook that a delivery is owed to."""
     query = _ACCOUNT_OF_WEBHOOK.join(Delivery, Delivery.webhook_id == Webhook.id).where(Delivery.id == delivery_id)
     return _the_owner(session, "delivery", delivery_id, query)
+
+
+def owner_of_redelivery(session: Session, redelivery_id: UUID) -> Account:
+    """The account that a mass redelivery was ordered for."""
+    query = select(Account).join(MassRedelivery, MassRedelivery.account_id == Account.id)
+    return _the_owner(session, "mass redelivery", redelivery_id, query.where(MassRedelivery.id == redelivery_id))
 
 
 _ACCOUNT_OF_WEBHOOK = select(Account).join(Webhook, Webhook.account_id == Account.id)

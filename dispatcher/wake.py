@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 DELIVER = "dispatcher.deliver"
 NOTICES = "dispatcher.notices"
 SWEEP = "dispatcher.sweep"
-QUEUES = {DELIVER: "deliver", NOTICES: "mail", SWEEP: "upkeep"}
+REDELIVER = "dispatcher.redeliver"
+QUEUES = {DELIVER: "deliver", NOTICES: "mail", SWEEP: "upkeep", REDELIVER: "upkeep"}
 
 VISIBILITY_TIMEOUT = timedelta(hours=1)  # a countdown beyond it would run several times
 

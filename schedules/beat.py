@@ -25,5 +25,6 @@ class Periodic:
 PERIODIC = (
     Periodic("dispatcher.sweep", "upkeep", SWEEP_EVERY, scaled=True),
     Periodic("dispatcher.notices", "mail", timedelta(seconds=30)),
+    Periodic("dispatcher.redeliver", "upkeep", SWEEP_EVERY, scaled=True),
     Periodic("dispatcher.upkeep", "upkeep", timedelta(minutes=1), scaled=True),
 )

@@ -7,10 +7,11 @@ from celery import shared_task
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.errors import DispatcherError
-from dispatcher.wake import DELIVER, NOTICES, SWEEP
+from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SWEEP
 from workers.context import process_context
 from workers.deliver import DeliveryLoop
 from workers.notices import send_due_alone
+from workers.redeliver import go_on
 from workers.sweep import sweep
 from workers.upkeep import upkeep
 
@@ -52,6 +53,15 @@ def send_notices() -> dict[str, int]:
     context = process_context()
     context.waker.asleep(NOTICES)  # a notice that comes from now on wakes again
     return send_due_alone(context.engine, context.mailer)
+
+
+@shared_task(name=REDELIVER)
+@_without_values()
+def redeliver_more() -> dict[str, int]:
+    """Goes on with the mass redeliveries that are open."""
+    context = process_context()
+    context.waker.asleep(REDELIVER)  # one that is ordered from now on wakes again
+    return go_on(context)
 
 
 @shared_task(name="dispatcher.upkeep")

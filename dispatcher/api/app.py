@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from dispatcher import __version__
 from dispatcher.addresses import ANY_ADDRESS
-from dispatcher.api import deliveries, events, health, oauth2, problems
+from dispatcher.api import accounts, deliveries, events, health, oauth2, problems, redeliveries
 from dispatcher.api.requests import RequestIds
 from dispatcher.dialects.everlytic import app as everlytic
 from dispatcher.dialects.flexengage import app as flexengage
@@ -47,6 +47,8 @@ def create_app() -> FastAPI:
     app.include_router(health.router)
     app.include_router(events.router)
     app.include_router(deliveries.router)
+    app.include_router(redeliveries.router)
+    app.include_router(accounts.router)
     app.include_router(oauth2.router)
     app.mount("/sinch", sinch.create_app())
     app.mount("/everlytic", everlytic.create_app())

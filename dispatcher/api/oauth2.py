@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import func, select
@@ -117,13 +117,10 @@ _BODY: dict[str, Any] = {
         "requestBody": {"required": True, "content": {_FORM: {"schema": _BODY}}},
     },
 )
-def post_token(
-    body: Annotated[bytes, Depends(read_body)],
-    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
-    content_type: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> Response:
+def post_token(request: Request, body: Annotated[bytes, Depends(read_body)]) -> Response:
     try:
-        return JSONResponse(issue(authorization, content_type, body).model_dump(), headers=NOT_KEPT)
+        token = issue(request.headers.get("authorization"), request.headers.get("content-type"), body)
+        return JSONResponse(token.model_dump(), headers=NOT_KEPT)
     except TokenRefused as refused:
         return refused.response()
 

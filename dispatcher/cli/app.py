@@ -9,7 +9,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from dispatcher.cli import accounts, deliveries, enqueue, events, installation, keys, listen, servers, webhooks
+from dispatcher.cli import (
+    accounts,
+    deliveries,
+    enqueue,
+    events,
+    installation,
+    keys,
+    listen,
+    redeliveries,
+    servers,
+    webhooks,
+)
 from dispatcher.cli.output import print_error
 from dispatcher.db.outages import explain_outage
 from dispatcher.errors import DispatcherError
@@ -63,6 +74,8 @@ app.add_typer(accounts.app, name="account")
 app.add_typer(keys.app, name="key")
 app.add_typer(webhooks.app, name="webhook")
 app.add_typer(deliveries.app, name="delivery")
+redeliveries.register(deliveries.app)
+app.add_typer(redeliveries.app, name="redelivery")
 app.add_typer(events.app, name="event")
 enqueue.register(app)
 listen.register(app)

@@ -207,6 +207,12 @@ class Delivery(Base):
         Index("deliveries_waiting_idx", "due_at", postgresql_where=text("state = 'waiting'")),
         Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text("state = 'claimed'")),
         Index("deliveries_webhook_id_id_idx", "webhook_id", "id"),
+        Index(
+            "deliveries_unsuccessful_idx",
+            "webhook_id",
+            "id",
+            postgresql_where=text("state IN ('discarded', 'cancelled')"),
+        ),
         {
             "postgresql_with": {
                 "fillfactor": "80",
@@ -341,3 +347,31 @@ class Notice(Base):
     last_sent_at: Mapped[datetime | None]  # opens the 24 h window
     sent_count: Mapped[int] = mapped_column(server_default=text("0"))
     suppressed_count: Mapped[int] = mapped_column(server_default=text("0"))  # since the last mail
+
+
+class MassRedelivery(Base):
+    """An order to redeliver what fits a filter, so many a second. How far it has come stands here and nowhere else."""
+
+    __tablename__ = "redeliveries"
+    __table_args__ = (
+        Index("redeliveries_account_id_id_idx", "account_id", "id"),
+        Index("redeliveries_open_idx", "id", postgresql_where=text("finished_at IS NULL AND cancelled_at IS NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.accounts.id"))
+    webhook_id: Mapped[UUID | None] = mapped_column(ForeignKey("dispatcher.webhooks.id"))
+    event_type: Mapped[str | None]
+    states: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    reason: Mapped[str | None]
+    since: Mapped[datetime | None]
+    until: Mapped[datetime | None]
+    per_second: Mapped[int]
+    matched: Mapped[int] = mapped_column(BigInteger)  # when it was ordered
+    redelivered: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    webhook_reached: Mapped[UUID | None]  # webhooks before it are done
+    delivery_reached: Mapped[UUID | None]  # at that webhook, those up to it
+    used_until: Mapped[datetime] = mapped_column(server_default=_NOW)  # its pace, as of a rate limit
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)  # what closes later is not taken
+    finished_at: Mapped[datetime | None]
+    cancelled_at: Mapped[datetime | None]

@@ -1,6 +1,6 @@
 """What the records tell, beyond what the commands' tests show: unknown outcomes, dropped events, stored forms."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -8,14 +8,16 @@ import pytest
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from dispatcher import enqueue
+from dispatcher import enqueue, history
 from dispatcher.accounts import find_account
 from dispatcher.errors import ConfigurationError, NotFound, UnknownAccount
-from dispatcher.history import find_delivery, get_delivery, get_event, list_deliveries, log_of_webhook
+from dispatcher.history import find_delivery, get_delivery, get_event, list_deliveries, list_events, log_of_webhook
 from dispatcher.ids import new_id, time_of
 from dispatcher.records import LoggedDelivery
 from dispatcher.settings import Settings
+from dispatcher.states import Reason, State
 from tests.factories import change, deliver_all, deliveries, make_account, make_webhook, rows
+from tests.many_rows import make_many, reading_less_than
 from tests.receiver import Receiver
 
 
@@ -164,3 +166,51 @@ def entries_read(connection: Connection) -> int:
 def test_an_account_of_a_name_that_nobody_can_have_is_unknown(database: Engine) -> None:
     with Session(database) as session, pytest.raises(UnknownAccount):
         find_account(session, "a\0b")
+
+
+# What lists read
+
+
+def test_each_filter_of_deliveries_reads_little_more_than_it_finds(database: Engine, settings: Settings) -> None:
+    webhook = make_webhook(database, settings, url="https://example.com/")
+    make_many(database, webhook.id)
+    with Session(database) as session:
+        account = find_account(session, "acme")
+        newest = list_deliveries(session, account, limit=50)
+    old = newest[0].id.int >> 80
+    moment = datetime.fromtimestamp(old / 1000, UTC) - timedelta(seconds=1)
+    for most, found, filters in (
+        (200, 50, {}),
+        (50, 4, {"state": State.DISCARDED}),
+        (50, 4, {"state": State.DISCARDED, "reason": Reason.REJECTED}),
+        (50, 0, {"state": State.CANCELLED}),
+        (50, 0, {"state": State.WAITING}),
+        (200, 50, {"state": State.DELIVERED}),
+        (50, 1, {"event": newest[9].event_id}),
+        (200, 50, {"since": datetime(1970, 1, 1, tzinfo=UTC), "webhook": webhook.id}),
+        (200, 50, {"until": moment}),
+        (50, 0, {"since": moment + timedelta(hours=100)}),
+    ):
+        with Session(database) as session, reading_less_than(most, session, "deliveries", filters):
+            assert len(list_deliveries(session, account, **filters)) == found, filters
+
+
+def test_no_filter_of_events_reads_without_bound(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "LOOKED_AT", 1000)
+    webhook = make_webhook(database, settings, url="https://example.com/")
+    make_many(database, webhook.id)
+    for most, found, filters in (
+        (200, 50, {}),
+        (50, 0, {"subject": "nobody"}),
+        (50, 0, {"undelivered": True}),
+        (50, 0, {"since": datetime(2100, 1, 1, tzinfo=UTC)}),
+        (200, 50, {"event_type": "message"}),
+        (2500, 0, {"event_type": "nothing"}),
+        (2500, 0, {"app": "nothing"}),
+        (50, 0, {"event_type": "nothing", "subject": "nobody"}),
+    ):
+        with Session(database) as session, reading_less_than(most, session, "events", filters):
+            page = list_events(session, find_account(session, "acme"), **filters)
+            assert len(page.events) == found, filters

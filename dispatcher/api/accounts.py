@@ -1,0 +1,147 @@
+"""`/v1/accounts` and `/v1/keys`, for operators: who there is, and the API keys that act for them."""
+
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from dispatcher.accounts import Caller, Scope, create_account, create_key, find_account
+from dispatcher.api.bodies import Body, body_as, described_body
+from dispatcher.api.callers import caller_who_may
+from dispatcher.api.ownership import Name
+from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
+from dispatcher.api.parameters import BODY_REFUSALS, REFUSALS
+from dispatcher.api.problems import described
+from dispatcher.db.models import ApiKey
+from dispatcher.keys import accounts_page, get_key, keys_page, revoke_key
+from dispatcher.transactions import transaction
+
+router = APIRouter(prefix="/v1", tags=["accounts and keys"])
+
+Operator = Annotated[Caller, Depends(caller_who_may(Scope.OPERATOR))]
+OfAccount = Annotated[Name | None, Query(description="Only this account's.")]
+
+
+class NewAccount(Body):
+    """An account to be made."""
+
+    name: Annotated[str, Field(description="1 to 255 printable characters; not in use.")]
+
+
+class AccountDocument(BaseModel):
+    """Who owns webhooks and events."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    created_at: datetime
+
+
+class NewKey(Body):
+    """An API key to be made."""
+
+    account: Annotated[Name | None, Field(description="The account it acts for; none only for an operator's key.")] = (
+        None
+    )
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+    name: Annotated[Name | None, Field(description="A note on what it is for.")] = None
+    days: Annotated[int | None, Field(ge=1, le=36_500, description="Days until it expires. Default: never.")] = None
+
+
+class KeyDocument(BaseModel):
+    """An API key without its secret."""
+
+    id: UUID
+    account: Annotated[str | None, Field(description="Null: an operator's, which acts for every account.")]
+    name: str | None
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: Annotated[datetime | None, Field(description="To the minute.")]
+
+
+class NewKeyDocument(KeyDocument):
+    """A key just made."""
+
+    token: Annotated[str, Field(description="Its id, a dot, its secret: shown this once.")]
+
+
+@router.post(
+    "/accounts",
+    status_code=HTTPStatus.CREATED,
+    summary="Make an account",
+    responses=described(*BODY_REFUSALS, *REFUSALS, HTTPStatus.CONFLICT),
+    openapi_extra=described_body(NewAccount),
+)
+def post_account(_: Operator, new: Annotated[NewAccount, Depends(body_as(NewAccount))]) -> AccountDocument:
+    with transaction() as session:
+        account = create_account(session, new.name)
+        session.refresh(account)
+    return AccountDocument.model_validate(account)
+
+
+@router.get("/accounts", summary="List accounts, newest first", responses=described(*REFUSALS))
+def get_accounts(_: Operator, limit: Limit = 50, cursor: Cursor = None) -> Page[AccountDocument]:
+    before = read_cursor(cursor)
+    with transaction() as session:
+        found = accounts_page(session, before=before, limit=limit + 1)
+    page, older = page_of(found, limit, lambda account: account.id)
+    return Page(items=list(map(AccountDocument.model_validate, page)), next=older)
+
+
+@router.post(
+    "/keys",
+    status_code=HTTPStatus.CREATED,
+    summary="Make an API key; its token is in this answer and nowhere else",
+    responses=described(*BODY_REFUSALS, *REFUSALS),
+    openapi_extra=described_body(NewKey),
+)
+def post_key(_: Operator, new: Annotated[NewKey, Depends(body_as(NewKey))], response: Response) -> NewKeyDocument:
+    valid_for = timedelta(days=new.days) if new.days is not None else None
+    scopes = list(dict.fromkeys(new.scopes))
+    with transaction() as session:
+        made = create_key(session, account=new.account, scopes=scopes, name=new.name, valid_for=valid_for)
+        document = _document(get_key(session, made.id), new.account)
+    response.headers["Cache-Control"] = "no-store"
+    return NewKeyDocument(**document.model_dump(), token=made.token)
+
+
+@router.get(
+    "/keys", summary="List API keys, newest first; revoked and expired ones too", responses=described(*REFUSALS)
+)
+def get_keys(_: Operator, account: OfAccount = None, limit: Limit = 50, cursor: Cursor = None) -> Page[KeyDocument]:
+    before = read_cursor(cursor)
+    with transaction() as session:
+        owner = find_account(session, account) if account is not None else None
+        found = keys_page(session, owner, before=before, limit=limit + 1)
+    page, older = page_of(found, limit, lambda pair: pair[0].id)
+    return Page(items=[_document(key, name) for key, name in page], next=older)
+
+
+@router.delete(
+    "/keys/{key_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    summary="Revoke an API key for good, at once, and every token it got",
+    responses=described(*REFUSALS, HTTPStatus.NOT_FOUND),
+)
+def delete_key(_: Operator, key_id: UUID) -> None:
+    with transaction() as session:
+        revoke_key(session, key_id)
+
+
+def _document(key: ApiKey, account: str | None) -> KeyDocument:
+    return KeyDocument(
+        id=key.id,
+        account=account,
+        name=key.name,
+        scopes=[Scope(scope) for scope in key.scopes],
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        revoked_at=key.revoked_at,
+        last_used_at=key.last_used_at,
+    )

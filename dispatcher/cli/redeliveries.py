@@ -1,0 +1,212 @@
+"""Many deliveries sent again: `dispatcher delivery redeliver-many`, and `dispatcher redelivery` to follow it."""
+
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import find_account
+from dispatcher.cli.output import AsJson, console, print_fields, print_json, print_line, print_table
+from dispatcher.db.models import Account, MassRedelivery
+from dispatcher.owners import owner_of_redelivery, owner_of_webhook
+from dispatcher.redeliveries import (
+    MOST_PER_SECOND,
+    PER_SECOND,
+    Selection,
+    count,
+    get,
+    list_of,
+    order,
+    skipped,
+)
+from dispatcher.redeliveries import (
+    cancel as cancel_redelivery,
+)
+from dispatcher.settings import load_settings
+from dispatcher.states import Reason, State
+from dispatcher.transactions import transaction
+from dispatcher.wake import REDELIVER, waker_for
+
+app = typer.Typer(help="Mass redeliveries: how far they have come, and their end.", no_args_is_help=True)
+
+Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The mass redelivery's id.")]
+Owner = Annotated[str | None, typer.Option("--account", help="Only if it is this account's.")]
+
+_LOOK_EVERY = 0.5
+_SAY_EVERY = 5.0  # where no terminal shows a moving line
+
+
+def register(deliveries: typer.Typer) -> None:
+    """Adds the command that orders one to `dispatcher delivery`."""
+    deliveries.command(
+        epilog="Example: dispatcher delivery redeliver-many --account acme --reason exhausted --since 2026-03-01"
+    )(redeliver_many)
+
+
+def redeliver_many(
+    *,
+    account: Annotated[str | None, typer.Option(help="The account; not needed with --webhook.")] = None,
+    webhook: Annotated[UUID | None, typer.Option(help="Only those owed to this webhook (id).")] = None,
+    event_type: Annotated[str | None, typer.Option("--type", help="Only of this event type, or below it.")] = None,
+    state: Annotated[
+        list[State] | None,
+        typer.Option(help="Only those that ended so; may be given several times. Default: discarded."),
+    ] = None,
+    reason: Annotated[Reason | None, typer.Option(help="Only those discarded for this reason.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only of events since this time (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only of events before this time (UTC).")] = None,
+    per_second: Annotated[int, typer.Option(min=1, max=MOST_PER_SECOND, help="How many a second.")] = PER_SECOND,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Have many closed deliveries sent again, so many a second.
+
+    Workers do it; the progress is shown until it is done. Ctrl-C ends the showing, not the work. With --json it is
+    ordered and printed, and not waited for.
+    """
+    selection = Selection(
+        webhook=webhook,
+        event_type=event_type,
+        states=tuple(dict.fromkeys(state or [State.DISCARDED])),
+        reason=reason,
+        since=since.replace(tzinfo=UTC) if since else None,
+        until=until.replace(tzinfo=UTC) if until else None,
+    )
+    if dry_run or not yes:
+        with transaction() as session:
+            matched = count(session, _owner_for_order(session, account, webhook), selection)
+        if dry_run:
+            _print_count(matched, json=json)
+            return
+        if not sys.stdin.isatty():
+            raise typer.BadParameter(f"there is no terminal to ask at, and it is about {matched:,}: give --yes")
+        typer.confirm(f"Redeliver {matched:,} deliveries, {per_second} a second?", abort=True, err=True)
+    with transaction() as session:
+        owner = _owner_for_order(session, account, webhook)
+        ordered = order(session, owner, selection, per_second=per_second)
+    waker_for(load_settings().broker_url.get_secret_value()).wake(REDELIVER)
+    if json:
+        print_json(_document(owner, ordered))
+        return
+    _follow(owner, ordered.id)
+
+
+@app.command("list")
+def list_(
+    account: Annotated[str, typer.Option(help="The account they were ordered for.")],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 50,
+    json: AsJson = False,
+) -> None:
+    """List an account's mass redeliveries, newest first."""
+    with transaction() as session:
+        owner = find_account(session, account)
+        found = list_of(session, owner, limit=limit)
+    if json:
+        print_json([_document(owner, item) for item in found])
+        return
+    print_table(
+        ["id", "ordered", "matched", "redelivered", "a second", "stands"],
+        [
+            (item.id, item.created_at, item.matched, item.redelivered, item.per_second, _standing(item))
+            for item in found
+        ],
+    )
+
+
+@app.command()
+def show(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+    """Show a mass redelivery: its filter, and how far it has come."""
+    with transaction() as session:
+        owner = _owner(session, account, identifier)
+        document = _document(owner, get(session, owner, identifier))
+    if json:
+        print_json(document)
+    else:
+        print_fields(document)
+
+
+@app.command()
+def cancel(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+    """End a mass redelivery where it is. What it has redelivered is sent all the same."""
+    with transaction() as session:
+        owner = _owner(session, account, identifier)
+        ended = cancel_redelivery(session, owner, identifier)
+    if json:
+        print_json(_document(owner, ended))
+    else:
+        print_line(f"mass redelivery {identifier} is cancelled after {ended.redelivered:,} of {ended.matched:,}")
+
+
+def _follow(owner: Account, identifier: UUID) -> None:
+    """Shows how far it has come until it ends, or until the person has seen enough."""
+    to = console(stderr=True)
+    said = time.monotonic()
+    try:
+        with to.status("") as moving:
+            while True:
+                with transaction() as session:
+                    now = get(session, owner, identifier)
+                if now.finished_at is not None or now.cancelled_at is not None:
+                    break
+                line = f"{now.redelivered:,} of {now.matched:,} redelivered"
+                moving.update(line)
+                if not to.is_terminal and time.monotonic() - said >= _SAY_EVERY:
+                    said = time.monotonic()
+                    print_line(line, stderr=True)
+                time.sleep(_LOOK_EVERY)
+    except KeyboardInterrupt:
+        print_line(f"it goes on; to look: dispatcher redelivery show {identifier}", stderr=True)
+        print_line(f"to end it: dispatcher redelivery cancel {identifier}", stderr=True)
+        raise typer.Exit(130) from None
+    left = "" if not skipped(now) else f"; {skipped(now):,} had changed meanwhile and were left alone"
+    print_line(f"mass redelivery {identifier} is {_standing(now)}: {now.redelivered:,} redelivered{left}")
+
+
+def _print_count(matched: int, *, json: bool) -> None:
+    if json:
+        print_json({"matched": matched})
+    else:
+        print_line(f"{matched:,} deliveries would be redelivered")
+
+
+def _owner(session: Session, account: str | None, identifier: UUID) -> Account:
+    return find_account(session, account) if account is not None else owner_of_redelivery(session, identifier)
+
+
+def _owner_for_order(session: Session, account: str | None, webhook: UUID | None) -> Account:
+    if account is not None:
+        return find_account(session, account)
+    if webhook is not None:
+        return owner_of_webhook(session, webhook)
+    raise typer.BadParameter("give one of --account, --webhook")
+
+
+def _standing(item: MassRedelivery) -> str:
+    if item.cancelled_at is not None:
+        return "cancelled"
+    return "finished" if item.finished_at is not None else "open"
+
+
+def _document(owner: Account, item: MassRedelivery) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "account": owner.name,
+        "webhook": item.webhook_id,
+        "event_type": item.event_type,
+        "states": item.states,
+        "reason": item.reason,
+        "since": item.since,
+        "until": item.until,
+        "per_second": item.per_second,
+        "matched": item.matched,
+        "redelivered": item.redelivered,
+        "skipped": skipped(item),
+        "created_at": item.created_at,
+        "finished_at": item.finished_at,
+        "cancelled_at": item.cancelled_at,
+    }
