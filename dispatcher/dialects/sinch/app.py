@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from dispatcher import __version__
-from dispatcher.api import problems
+from dispatcher.api import oauth2, problems
 from dispatcher.api.requests import RequestIds
 from dispatcher.dialects.sinch import routes
 from dispatcher.dialects.sinch.answers import answer
@@ -21,5 +21,6 @@ def create_app() -> FastAPI:
     )
     problems.install(app, answer)
     app.add_middleware(RequestIds, answer=answer)
+    app.include_router(oauth2.router)
     app.include_router(routes.router)
     return app

@@ -9,9 +9,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import Caller, Scope, find_account
-from dispatcher.api.callers import caller_of
-from dispatcher.api.problems import Problem, unauthorized
-from dispatcher.api.rate_limits import check_rate
+from dispatcher.api.callers import admit
+from dispatcher.api.problems import Problem
 from dispatcher.api.requests import read_body
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.sinch import fields
@@ -42,11 +41,7 @@ Body = Annotated[bytes, Depends(read_body)]
 
 def _account_for(scope: Scope) -> Any:
     def account(request: Request, project_id: ProjectId) -> UUID:
-        caller = caller_of(request.headers.get("authorization"))
-        if caller is None:
-            raise unauthorized()
-        check_rate(caller)
-        return _project(caller, scope, project_id)
+        return _project(admit(request.headers.get("authorization")), scope, project_id)
 
     return Depends(account)
 
