@@ -164,10 +164,8 @@ class Tokens:
             case Token():
                 log.info("token fetched", webhook=wanted.webhook_id, ms=ms)
                 return [(one.request.id, outcome) for one in need.waiting]
-            case Failure(kind, detail):
+            case Failure(detail=detail):
                 log.warning("no token", webhook=wanted.webhook_id, why=detail, ms=ms)
-                if kind is FailureKind.NOT_SENT:  # no attempt either
-                    return [(one.request.id, None) for one in need.waiting]
                 return [(one.request.id, _failed(one, outcome)) for one in need.waiting]
             case _:
                 assert_never(outcome)

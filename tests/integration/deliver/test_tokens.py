@@ -12,7 +12,7 @@ from dispatcher.accounts import find_account
 from dispatcher.authorization import Basic, TokenRequest
 from dispatcher.deliveries import redeliver
 from dispatcher.settings import Settings
-from tests.behaviours import GARBAGE, Answer
+from tests.behaviours import GARBAGE, Answer, Received
 from tests.factories import (
     MESSAGE,
     attempts,
@@ -352,6 +352,24 @@ def test_once_a_new_token_was_accepted_it_can_be_renewed_again(
         store(1)
         assert deliver_all(settings)["delivered"] == 1
     assert len(server.asked) == 5
+
+
+def test_a_message_that_is_always_refused_goes_no_more_than_twice_while_others_are_accepted(
+    database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
+) -> None:
+    def answer(request: Received) -> Answer:
+        if request.header("Authorization") == "Bearer token-1":
+            return Answer(401)
+        return Answer(401, delay=0.3) if request.header("Dispatcher-Event-Type") == "bad" else Answer(200)
+
+    receiver.script("/hook", answer)
+    make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
+    store(1, "bad")
+    store(1, "good")
+    done = deliver_all(settings)
+    assert (done["delivered"], done["discarded"]) == (1, 1)
+    assert [request.header("Dispatcher-Event-Type") for request in receiver.at("/hook")].count("bad") == 2
+    assert len(server.asked) == 2
 
 
 def test_that_a_token_is_accepted_is_written_once(
