@@ -86,6 +86,17 @@ def test_a_field_that_is_refused_is_named_and_its_value_not_repeated(
     assert refused_by(database, settings, PLACES[field](hostile_values.TEXTS["crlf"])) is not None
 
 
+@pytest.mark.parametrize(
+    "contact",
+    [" a@b.test", "a@b.test ", "a@b.test(c)", '""@b.test', "a@=?utf-8?q?b?=", "a@b.test>", "a@b.test,c@d.test"],
+)
+def test_a_contact_is_taken_only_as_it_can_be_mailed_to(database: Engine, settings: Settings, contact: str) -> None:
+    make_account(database)
+    refused = refused_by(database, settings, {"contact_email": contact})
+    assert refused is not None
+    assert refused.field == "contact_email"
+
+
 def test_what_is_taken_is_shown_and_sent_without_harm(
     cli: Cli, database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
