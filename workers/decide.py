@@ -62,13 +62,13 @@ def decide(
     retry_alone: bool = False,
 ) -> Decision:
     """`step`: retries of the schedule used so far. `now`: the database's clock. `batch`: how many deliveries the
-    request carried; `retry_alone`: those of a batch are retried one by one. Total over all verdicts."""
+    request carried; `retry_alone`: those of one that failed are sent again one by one. Total over all verdicts."""
     match judgement.verdict:
         case Verdict.ACKNOWLEDGED:
             return Delivered()
         case Verdict.REJECTED:
             # Halves, and halves of the half that is rejected again: about 2 log2 n requests find the one message.
-            return Split((batch + 1) // 2) if batch > 1 else Discard(Reason.REJECTED)
+            return Split(1 if retry_alone else (batch + 1) // 2) if batch > 1 else Discard(Reason.REJECTED)
         case Verdict.TEMPORARY:
             delay = schedule.delay(step, scale=scale, retry_after=judgement.retry_after)
             if delay is None:

@@ -137,6 +137,17 @@ def test_where_the_contract_says_so_those_of_a_failed_batch_are_retried_alone(
     assert {row.state for row in deliveries(database)} == {"delivered"}
 
 
+def test_those_of_a_rejected_batch_go_alone_at_once_where_the_contract_says_so(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.script("/hook", rejecting(3))
+    make_webhook(database, settings, url=receiver.url("/hook"), contract={"batch_size": 10, "retry_alone": True})
+    store(10)
+    deliver_all(settings)
+    assert [len(places(callback)) for callback in receiver.received] == [10, *[1] * 10]
+    assert [row.state for row in deliveries(database)].count("delivered") == 9
+
+
 @pytest.mark.parametrize(
     "contract",
     [
