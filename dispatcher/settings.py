@@ -20,6 +20,7 @@ _LISTS: dict[str, Callable[[str], object]] = {
     "allowed_networks": read_networks,
     "allowed_hosts": read_hosts,
     "allowed_ports": read_ports,
+    "egress_ranges": read_networks,
 }
 
 
@@ -129,6 +130,13 @@ class Settings(BaseSettings):
             "included. Every process warns of it at its start"
         ),
     ] = False
+    egress_ranges: Annotated[
+        str,
+        Field(
+            description="Networks that callbacks come from, comma-separated, for customers whose firewalls want to "
+            "know: the public addresses of this installation's workers. It is told, and changes nothing"
+        ),
+    ] = ""
     idempotency_hours: Annotated[
         float, Field(gt=0, le=87_600, description="How long an idempotency key is remembered at least")
     ] = 7 * 24.0
@@ -183,7 +191,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a PostgreSQL URL: postgresql://user:password@host/database")
         return SecretStr(f"postgresql+psycopg2://{rest}")
 
-    @field_validator("allowed_networks", "allowed_hosts", "allowed_ports")
+    @field_validator("allowed_networks", "allowed_hosts", "allowed_ports", "egress_ranges")
     @classmethod
     def _readable_list(cls, text: str, info: ValidationInfo) -> str:
         _LISTS[info.field_name or ""](text)

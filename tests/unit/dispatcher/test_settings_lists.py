@@ -1,0 +1,21 @@
+"""Settings that are lists are read when they are set, so that a mistake is told at start."""
+
+import pytest
+from pydantic import ValidationError
+
+from dispatcher.settings import Settings
+
+
+@pytest.mark.parametrize("field", ["allowed_networks", "allowed_hosts", "allowed_ports", "egress_ranges"])
+def test_a_list_that_cannot_be_read_is_refused_naming_the_part(field: str) -> None:
+    urls = {"database_url": "postgresql://h/d", "broker_url": "redis://h"}
+    with pytest.raises(ValidationError, match="no such thing!"):
+        Settings(**urls, **{field: "no such thing!"})  # type: ignore[arg-type]
+
+
+def test_egress_ranges_are_networks_and_single_addresses() -> None:
+    ranges = "203.0.113.0/24, 2001:db8::/48,198.51.100.7"
+    settings = Settings(database_url="postgresql://h/d", broker_url="redis://h", egress_ranges=ranges)  # type: ignore[arg-type]
+    assert settings.egress_ranges == ranges
+    with pytest.raises(ValidationError, match="no network"):
+        Settings(database_url="postgresql://h/d", broker_url="redis://h", egress_ranges="203.0.113.1/24")  # type: ignore[arg-type]
