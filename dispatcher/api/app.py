@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from dispatcher import __version__
 from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.api import accounts, deliveries, events, health, oauth2, problems, redeliveries
+from dispatcher.api.access_log import drop_queries
 from dispatcher.api.requests import RequestIds
 from dispatcher.dialects.everlytic import app as everlytic
 from dispatcher.dialects.flexengage import app as flexengage
@@ -22,6 +23,7 @@ log = structlog.get_logger("dispatcher.api")
 
 @asynccontextmanager
 async def _with_our_logs(_: FastAPI) -> AsyncIterator[None]:
+    drop_queries()
     # Settings that are missing or wrong are told by /readyz; they must not keep /healthz from answering.
     with suppress(ConfigurationError):
         settings = load_settings()
