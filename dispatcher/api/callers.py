@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from http import HTTPStatus
@@ -90,6 +91,12 @@ def key_in_basic(authorization: str | None) -> str | None:
     return _from_basic(value) if scheme.lower() == "basic" else None
 
 
+def caller_of_secret(key_id: str, secret: str) -> Caller | None:
+    """Whom a key's id and secret speak for: a key alone, and no token, which may end sooner than what is made of it."""
+    with Session(_engine()) as session, session.begin():
+        return authenticate(session, f"{key_id}.{secret}", _now(session))
+
+
 @cache
 def token_mint() -> TokenMint:
     """Makes and reads the installation's tokens. Raises ConfigurationError where the encryption keys do not fit."""
@@ -101,7 +108,7 @@ def token_mint() -> TokenMint:
 
 def _caller_of_token(token: str) -> Caller | Refusal:
     with Session(_engine()) as session, session.begin():
-        now = session.scalars(select(func.now())).one()
+        now = _now(session)
         if not token.startswith("at.") and ":" not in token:
             return authenticate(session, token, now) or Refusal.UNKNOWN
         standing = token_mint().read(token)
@@ -112,6 +119,10 @@ def _caller_of_token(token: str) -> Caller | Refusal:
             session.rollback()  # this was no use of the key
             return Refusal.EXPIRED
         return caller
+
+
+def _now(session: Session) -> datetime:
+    return session.scalars(select(func.now())).one()
 
 
 def _engine() -> Engine:
