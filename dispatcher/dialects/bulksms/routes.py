@@ -1,0 +1,127 @@
+"""BulkSMS's five calls."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, Any, NamedTuple
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from dispatcher.accounts import Caller, Scope
+from dispatcher.api.callers import caller_who_may
+from dispatcher.api.problems import Problem
+from dispatcher.api.requests import read_body
+from dispatcher.db.models import Account, Webhook
+from dispatcher.dialects.bulksms.answers import described
+from dispatcher.dialects.bulksms.fields import WebhookDocument, WebhookEntry, document_of, fields_of, read_entry
+from dispatcher.errors import NotFound
+from dispatcher.registration import change, register
+from dispatcher.transactions import transaction, webhooks_in
+from dispatcher.webhooks import WebhookFields
+
+DIALECT = "bulksms"
+
+router = APIRouter(prefix="/v1")
+
+_ID: dict[str, Any] = {
+    "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "example": "234"}]
+}
+_ENTRY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": WebhookEntry.model_json_schema()}}}
+}
+_OF_A_BODY = HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class Owner(NamedTuple):
+    """Whose webhooks a call is about, and by which key."""
+
+    account_id: UUID
+    key_id: UUID
+
+
+def _owner_who_may(scope: Scope) -> Callable[[Caller], Owner]:
+    def check(caller: Annotated[Caller, Depends(caller_who_may(scope))]) -> Owner:
+        if caller.account_id is None:
+            raise Problem(HTTPStatus.FORBIDDEN, "an account's own API key is needed: no path here names an account")
+        return Owner(caller.account_id, caller.key_id)
+
+    return check
+
+
+def _number(request: Request) -> int:
+    """The id in the path. Raises NotFound for what can be none."""
+    text: str = request.path_params["id"]
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise NotFound("webhook", text)
+    return int(text)
+
+
+Reader = Annotated[Owner, Depends(_owner_who_may(Scope.READ))]
+Manager = Annotated[Owner, Depends(_owner_who_may(Scope.MANAGE))]
+Number = Annotated[int, Depends(_number)]
+Body = Annotated[bytes, Depends(read_body)]
+
+
+@router.get("/webhooks", summary="List webhooks", responses=described())
+def list_webhooks(owner: Reader) -> list[WebhookDocument]:
+    with transaction() as session:
+        webhooks = webhooks_in(session)
+        owned = webhooks.list(session.get_one(Account, owner.account_id), dialect=DIALECT)
+        return [document_of(webhook, webhooks.url(webhook)) for webhook in owned]
+
+
+@router.post("/webhooks", summary="Create a webhook", responses=described(*_OF_A_BODY), openapi_extra=_ENTRY)
+def create_webhook(owner: Manager, body: Body) -> WebhookDocument:
+    entry = read_entry(body)
+    fields: WebhookFields = {**fields_of(entry, {}), "signing_keys": ()}
+    made = register(owner.account_id, enabled=entry.is_active, dialect=DIALECT, url_test=True, **fields)
+    return _document(made)
+
+
+@router.get("/webhooks/{id}", summary="Read a webhook", responses=described(HTTPStatus.NOT_FOUND), openapi_extra=_ID)
+def read_webhook(owner: Reader, number: Number) -> WebhookDocument:
+    return _document(_found(owner, number))
+
+
+@router.post(
+    "/webhooks/{id}",
+    summary="Update a webhook",
+    responses=described(HTTPStatus.NOT_FOUND, *_OF_A_BODY),
+    openapi_extra=_ID | _ENTRY,
+)
+def update_webhook(owner: Manager, number: Number, body: Body) -> WebhookDocument:
+    webhook = _found(owner, number)
+    entry = read_entry(body)
+    changed = change(
+        owner.account_id,
+        webhook.id,
+        enabled=entry.is_active,
+        by=f"API key {owner.key_id.hex}",
+        url_test=True,
+        **fields_of(entry, webhook.contract),
+    )
+    return _document(changed)
+
+
+@router.delete(
+    "/webhooks/{id}",
+    summary="Delete a webhook",
+    response_class=Response,
+    responses=described(HTTPStatus.NOT_FOUND) | {200: {"description": "It is deleted. There is no body."}},
+    openapi_extra=_ID,
+)
+def delete_webhook(owner: Manager, number: Number) -> Response:
+    with transaction() as session:
+        webhooks = webhooks_in(session)
+        webhooks.delete(webhooks.get_of(DIALECT, session.get_one(Account, owner.account_id), number))
+    return Response()
+
+
+def _found(owner: Owner, number: int) -> Webhook:
+    with transaction() as session:
+        return webhooks_in(session).get_of(DIALECT, session.get_one(Account, owner.account_id), number)
+
+
+def _document(webhook: Webhook) -> WebhookDocument:
+    with transaction() as session:
+        return document_of(webhook, webhooks_in(session).url(webhook))
