@@ -17,6 +17,7 @@ from dispatcher.dialects.bulksms import app as bulksms
 from dispatcher.dialects.everlytic import app as everlytic
 from dispatcher.dialects.flexengage import app as flexengage
 from dispatcher.dialects.sinch import app as sinch
+from dispatcher.dialects.zipwhip import app as zipwhip
 from dispatcher.errors import ConfigurationError
 from dispatcher.logs import configure_logs
 from dispatcher.settings import load_settings
@@ -29,6 +30,7 @@ DIALECTS = {
     "/everlytic": everlytic.create_app,
     "/flexengage": flexengage.create_app,
     "/sinch": sinch.create_app,
+    "/zipwhip": zipwhip.create_app,
 }
 
 

@@ -1,0 +1,1 @@
+"""Zipwhip's webhooks: `/webhook/add`, `/update`, `/list`, `/delete`, and `/user/login`."""

@@ -1,0 +1,153 @@
+"""Zipwhip's five calls, each by GET and by POST."""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel
+
+from dispatcher.accounts import Scope
+from dispatcher.api.callers import caller_of_secret, caller_of_session, token_mint
+from dispatcher.api.rate_limits import check_rate
+from dispatcher.db.models import Account, Webhook
+from dispatcher.dialects.zipwhip.answers import described
+from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
+from dispatcher.dialects.zipwhip.parameters import Parameters, Refused, read_parameters, required
+from dispatcher.errors import NotFound
+from dispatcher.registration import change, register
+from dispatcher.transactions import transaction, webhooks_in
+from dispatcher.webhooks import WebhookFields
+
+DIALECT = "zipwhip"
+
+router = APIRouter()
+
+Given = Annotated[Parameters, Depends(read_parameters)]
+Route = TypeVar("Route", bound=Callable[..., Any])
+
+
+class Owner(NamedTuple):
+    """Whose webhooks a call is about, and by which key."""
+
+    account_id: UUID
+    key_id: UUID
+
+
+class Session(BaseModel):
+    """The session that a login gives, or (`success` is false) why it gives none."""
+
+    success: bool = True
+    response: str
+
+
+class Found(BaseModel):
+    """Webhooks, or (`success` is false) why the call was refused."""
+
+    success: bool = True
+    response: list[WebhookDocument] | str
+
+
+def _call(path: str, summary: str, parameters: dict[str, str], *optional: str) -> Callable[[Route], Route]:
+    """Registers a route for both methods, with its parameters described for each."""
+    schemas = {name: {"type": "string", "description": about} for name, about in parameters.items()}
+    needed = [name for name in parameters if name not in optional]
+    query = [{"name": name, "in": "query", "required": name in needed, "schema": schemas[name]} for name in schemas]
+    form = {"type": "object", "required": needed, "properties": schemas}
+    body = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
+
+    def add(route: Route) -> Route:
+        for register_route, described_parameters in (
+            (router.get, {"parameters": query}),
+            (router.post, {"requestBody": body, "description": "The parameters may stand in the query as well."}),
+        ):
+            register_route(path, summary=summary, responses=described(), openapi_extra=described_parameters)(route)
+        return route
+
+    return add
+
+
+_SESSION = {"session": "The response of user/login."}
+_ID = {"webhookId": "The number of an installed webhook."}
+_URL = {"url": "Where messages go when the event happens."}
+_METHOD = {"method": "POST (the default), PUT or GET."}
+_KIND = {
+    "type": "`message`, or `optout`.",
+    "event": "delete, progress, read, receive or send; of `optout`: change.",
+}
+
+
+@_call("/user/login", "Get a session", {"username": "An API key's id.", "password": "Its secret."})
+def login(given: Given) -> Session:
+    caller = caller_of_secret(required(given, "username"), required(given, "password"))
+    if caller is None:
+        raise Refused("username or password is wrong")
+    check_rate(caller)
+    return Session(response=token_mint().session(caller.key_id))
+
+
+@_call("/webhook/add", "Install a webhook", {**_SESSION, **_KIND, **_URL, **_METHOD}, "method")
+def add_webhook(given: Given) -> Found:
+    owner = _owner_who_may(Scope.MANAGE, given)
+    fields = new_fields(
+        required(given, "type"), required(given, "event"), required(given, "url"), method_of(given.get("method"))
+    )
+    return _found([register(owner.account_id, dialect=DIALECT, **fields)])
+
+
+@_call("/webhook/update", "Change a webhook", {**_SESSION, **_ID, **_URL, **_METHOD}, "url", "method")
+def update_webhook(given: Given) -> Found:
+    owner = _owner_who_may(Scope.MANAGE, given)
+    number = _number(given)
+    with transaction() as session:
+        account = session.get_one(Account, owner.account_id)
+        webhook = webhooks_in(session).get_of(DIALECT, account, number)
+    fields: WebhookFields = {}
+    if "url" in given:
+        fields["url"] = given["url"]
+    if "method" in given:
+        fields["contract"] = {**webhook.contract, "method": method_of(given["method"])}
+    return _found([change(owner.account_id, webhook.id, by=f"API key {owner.key_id.hex}", **fields)])
+
+
+@_call("/webhook/list", "List the account's webhooks", _SESSION)
+def list_webhooks(given: Given) -> Found:
+    owner = _owner_who_may(Scope.READ, given)
+    with transaction() as session:
+        owned = webhooks_in(session).list(session.get_one(Account, owner.account_id), dialect=DIALECT)
+    return _found(owned)
+
+
+@_call("/webhook/delete", "Remove a webhook", {**_SESSION, **_ID})
+def delete_webhook(given: Given) -> Found:
+    owner = _owner_who_may(Scope.MANAGE, given)
+    number = _number(given)
+    with transaction() as session:
+        webhooks = webhooks_in(session)
+        webhooks.delete(webhooks.get_of(DIALECT, session.get_one(Account, owner.account_id), number))
+    return Found(response=[])
+
+
+def _owner_who_may(scope: Scope, given: Parameters) -> Owner:
+    caller = caller_of_session(required(given, "session"))
+    if caller is None:
+        raise Refused("session is not valid")
+    check_rate(caller)
+    if not caller.may(scope):
+        raise Refused(f"the API key of this session does not have the scope `{scope}`")
+    if caller.account_id is None:
+        raise Refused("a session of an account's own API key is needed")
+    return Owner(caller.account_id, caller.key_id)
+
+
+def _number(given: Parameters) -> int:
+    text = required(given, "webhookId")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise NotFound("webhook", text)
+    return int(text)
+
+
+def _found(webhooks: Iterable[Webhook]) -> Found:
+    with transaction() as session:
+        vault = webhooks_in(session)
+        return Found(response=[document_of(webhook, vault.url(webhook)) for webhook in webhooks])
