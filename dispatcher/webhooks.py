@@ -204,15 +204,17 @@ class Webhooks:
         if "dialect_fields" in fields:
             webhook.dialect_fields = fields["dialect_fields"]
         if "contract" in fields or any(name in fields for name in _SECRETS):
-            secrets = _changed_secrets(self.secrets(webhook), fields, contract_of(webhook))
+            contract = contract_of(webhook)
+            secrets = _changed_secrets(self.secrets(webhook), fields, contract)
             if isinstance(secrets.authorization, ClientCredentials):
-                self._check_origin("client_credentials.endpoint", secrets.authorization.endpoint)
+                endpoint = secrets.authorization.endpoint
+                self._check_origin("client_credentials.endpoint", endpoint, https_only=contract.https_only)
             webhook.secrets_ciphertext = self._vault.encrypt_document(write_secrets(secrets))
 
-    def _check_origin(self, field: str, url: str) -> None:
+    def _check_origin(self, field: str, url: str, *, https_only: bool = False) -> None:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        reason = self._addresses.refused_origin(parts.scheme, parts.hostname or "", port)
+        reason = self._addresses.refused_origin(parts.scheme, parts.hostname or "", port, https_only=https_only)
         if reason is not None:
             raise InvalidWebhook(field, f"may not be called: {reason}")
 

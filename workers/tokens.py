@@ -191,6 +191,8 @@ class Tokens:
     def _fetch(self, wanted: Wanted, need: _Need) -> None:
         self._fetches[wanted.fetch_id] = wanted, need
         request = token_request(wanted.credentials, wanted.fetch_id, scale=self._scale)
+        # Where the webhook wants https only, its secret goes over nothing else either.
+        request = request._replace(https_only=need.waiting[0].request.https_only)
         try:
             self._transport.send(request)
         except ValueError:  # no URL: it was checked, but by an older version perhaps

@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from dispatcher.authorization import ClientCredentials, TokenRequest
 from dispatcher.db.models import Base, Webhook
+from dispatcher.errors import InvalidWebhook
 from dispatcher.ids import new_id_text
 from dispatcher.replies import Exchange, Failure, FailureKind, Request
 from dispatcher.settings import Settings
@@ -661,3 +662,23 @@ def test_what_holds_a_token_does_not_show_it(database: Engine, settings: Setting
     token = Token("an-id", "planted-token", monotonic(), after_refusal=False)
     need = Wanted("a-webhook", ClientCredentials("https://auth.example/", "a-client", "planted-secret"), "an-id")
     assert "planted" not in repr((token, need))
+
+
+def test_https_only_holds_for_the_token_server(
+    database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
+) -> None:
+    with pytest.raises(InvalidWebhook, match=r"client_credentials.endpoint may not be called: plain http"):
+        make_webhook(
+            database,
+            settings,
+            url="https://hooks.example.com/",
+            contract={"https_only": True},
+            authorization=server.credentials(),
+        )
+    # One that was stored before that was looked at.
+    make_webhook(database, settings, url="https://127.0.0.1:9/", authorization=server.credentials())
+    change(database, """UPDATE dispatcher.webhooks SET contract = '{"https_only": true}', version = version + 1""")
+    store(1)
+    deliver_all(settings)
+    assert receiver.received == []
+    assert [row.failure_detail for row in attempts(database)] == ["no answer from the token server (address_refused)"]

@@ -64,7 +64,7 @@ PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
 def refused_by(database: Engine, settings: Settings, fields: dict[str, Any]) -> InvalidInput | None:
     """Tries to register a webhook, and leaves nothing behind."""
     with Session(database) as session:
-        webhooks = Webhooks(session, open_vault(session.connection(), settings))
+        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
         wanted: WebhookFields = {"url": "http://a.test/", "event_types": ["a"], **fields}  # type: ignore[typeddict-item]
         return refusal(lambda: webhooks.create(find_account(session, "acme"), **wanted))
 
