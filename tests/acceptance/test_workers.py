@@ -16,11 +16,15 @@ import psutil
 import pytest
 import redis
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
+from dispatcher.accounts import find_account
+from dispatcher.redeliveries import Selection, order
 from dispatcher.settings import Settings, load_settings
+from dispatcher.wake import REDELIVER, waker_for
 from tests.behaviours import Answer, final
-from tests.factories import MESSAGE, RECEIVED, attempts, change, deliveries, make_webhook
+from tests.factories import MESSAGE, RECEIVED, attempts, change, deliveries, make_webhook, rows
 from tests.receiver import Receiver
 from tests.relay import Relay
 
@@ -170,6 +174,43 @@ def test_what_the_broker_lost_is_found_by_the_sweep(
     change(database, "UPDATE dispatcher.deliveries SET due_at = now()")
     eventually(lambda: states(database) == ["delivered"], beat)
     assert len(receiver.received) == 2
+
+
+def test_a_mass_redelivery_survives_its_worker_and_sends_each_delivery_once(
+    database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node, second_node: Node, tmp_path: Path
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    receiver.script("/hook", Answer(404))
+    for _ in range(60):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    eventually(lambda: states(database) == ["discarded"] * 60, deliver_node)
+    receiver.script("/hook", Answer(200))
+    eventually(lambda: " ready." in second_node.said, second_node)
+    with Session(database) as session, session.begin():
+        order(session, find_account(session, "acme"), Selection(), per_second=10)
+    waker_for(settings.broker_url.get_secret_value()).wake(REDELIVER)
+
+    def redelivered() -> int:
+        (row,) = rows(database, "SELECT redelivered FROM dispatcher.redeliveries")
+        return int(row.redelivered)
+
+    eventually(lambda: redelivered() > 20, second_node)  # several steps, each called by the one before
+    for process in [*second_node.children(), psutil.Process(second_node.process.pid)]:
+        process.kill()
+    assert redelivered() < 60
+    words = ("worker", "-Q", "mail,upkeep", "-n", "upkeep2@%h", "-c", "2")
+    schedule = ("beat", "-s", str(tmp_path / "schedule"))
+    with (
+        celery(*words, log=tmp_path / "second.log") as second,
+        celery(*schedule, log=tmp_path / "beat.log", DISPATCHER_TIME_SCALE="0.01"),
+    ):
+        eventually(lambda: states(database) == ["delivered"] * 60, second)
+        eventually(
+            lambda: rows(database, "SELECT 1 FROM dispatcher.redeliveries WHERE finished_at IS NOT NULL"), second
+        )
+    assert redelivered() == 60
+    numbers = [request.header("Dispatcher-Attempt") for request in receiver.received]
+    assert (numbers.count("1"), numbers.count("2"), len(numbers)) == (60, 60, 120)
 
 
 @pytest.mark.parametrize(

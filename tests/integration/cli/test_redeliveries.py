@@ -1,0 +1,148 @@
+"""`dispatcher delivery redeliver-many` and `dispatcher redelivery`."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from dispatcher import enqueue
+from dispatcher.cli import redeliveries as command
+from dispatcher.db.models import Webhook
+from dispatcher.settings import Settings
+from tests.factories import change, deliveries, make_account, make_webhook, rows
+from tests.integration.cli.conftest import Cli
+from workers.context import Context
+from workers.redeliver import go_on
+
+MANY = ("delivery", "redeliver-many")
+
+
+@pytest.fixture
+def webhook(database: Engine, settings: Settings) -> Webhook:
+    made = make_webhook(database, settings, url="https://example.com/")
+    for _ in range(3):
+        enqueue("message.sent", 1, account="acme")
+    change(database, "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected', finished_at = now()")
+    return made
+
+
+@contextmanager
+def worker(settings: Settings) -> Iterator[None]:
+    """Does what the second node does, until the block ends."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(0.05):
+            go_on(Context(settings))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def states(database: Engine) -> set[str]:
+    return {delivery.state for delivery in deliveries(database)}
+
+
+def test_many_are_redelivered_and_the_end_is_told(
+    cli: Cli, settings: Settings, database: Engine, webhook: Webhook
+) -> None:
+    with worker(settings):
+        ran = cli(*MANY, "--account", "acme", "--reason", "rejected", "--yes")
+    assert ran.status == 0, ran.err
+    (row,) = rows(database, "SELECT * FROM dispatcher.redeliveries")
+    assert ran.out.endswith(f"mass redelivery {row.id} is finished: 3 redelivered\n")
+    assert states(database) == {"ready"}
+
+
+def test_a_dry_run_only_counts(cli: Cli, database: Engine, webhook: Webhook) -> None:
+    assert cli(*MANY, "--webhook", webhook.id, "--dry-run").out == "3 deliveries would be redelivered\n"
+    assert cli(*MANY, "--account", "acme", "--type", "other", "--dry-run", "--json").document == {"matched": 0}
+    assert states(database) == {"discarded"}
+    assert rows(database, "SELECT 1 FROM dispatcher.redeliveries") == []
+
+
+def test_without_a_terminal_it_asks_for_a_yes_and_does_nothing(cli: Cli, database: Engine, webhook: Webhook) -> None:
+    ran = cli(*MANY, "--account", "acme")
+    assert (ran.status, "it is about 3" in " ".join(ran.err.split()).replace("│ ", "")) == (2, True)
+    assert rows(database, "SELECT 1 FROM dispatcher.redeliveries") == []
+
+
+def test_on_a_terminal_it_asks_with_the_count(
+    cli: Cli, database: Engine, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def confirm(text: str, **_: Any) -> None:
+        asked.append(text)
+        raise SystemExit(1)
+
+    monkeypatch.setattr(command.sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
+    monkeypatch.setattr(command.typer, "confirm", confirm)
+    with pytest.raises(SystemExit):
+        command.redeliver_many(account="acme", per_second=5)
+    assert asked == ["Redeliver 3 deliveries, 5 a second?"]
+    assert rows(database, "SELECT 1 FROM dispatcher.redeliveries") == []
+
+
+def test_ctrl_c_ends_the_showing_and_not_the_work(
+    cli: Cli, settings: Settings, database: Engine, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command.time, "sleep", interrupted)
+        ran = cli(*MANY, "--account", "acme", "--yes")
+    (row,) = rows(database, "SELECT * FROM dispatcher.redeliveries")
+    assert (ran.status, row.cancelled_at, row.finished_at) == (130, None, None)
+    assert f"dispatcher redelivery show {row.id}" in ran.err
+    assert f"dispatcher redelivery cancel {row.id}" in ran.err
+    go_on(Context(settings))
+    assert states(database) == {"ready"}
+
+
+def test_with_json_it_is_ordered_and_not_waited_for(
+    cli: Cli, database: Engine, webhook: Webhook, broker: redis.Redis
+) -> None:
+    ordered = cli(
+        *(*MANY, "--webhook", webhook.id, "--state", "discarded", "--state", "cancelled", "--since", "2020-01-01"),
+        *("--per-second", 7, "--yes", "--json"),
+    ).document
+    assert (ordered["account"], ordered["matched"], ordered["per_second"]) == ("acme", 3, 7)
+    assert (ordered["states"], ordered["since"]) == (["discarded", "cancelled"], "2020-01-01T00:00:00Z")
+    assert broker.llen("upkeep") == 1
+    assert cli("redelivery", "show", ordered["id"], "--json").document == ordered
+    assert cli("redelivery", "list", "--account", "acme", "--json").document == [ordered]
+    assert "open" in cli("redelivery", "list", "--account", "acme").out
+    assert "per_second" in cli("redelivery", "show", ordered["id"]).out
+
+
+def test_one_is_cancelled_once(cli: Cli, database: Engine, webhook: Webhook) -> None:
+    ordered = cli(*MANY, "--account", "acme", "--yes", "--json").document
+    ran = cli("redelivery", "cancel", ordered["id"])
+    assert ran.out == f"mass redelivery {ordered['id']} is cancelled after 0 of 3\n"
+    again = cli("redelivery", "cancel", ordered["id"])
+    assert (again.status, again.err) == (1, "Error: the mass redelivery is cancelled already\n")
+
+
+def test_what_is_refused_is_one_line(cli: Cli, database: Engine, webhook: Webhook) -> None:
+    make_account(database, "other")
+    ordered = cli(*MANY, "--account", "acme", "--yes", "--json").document
+    assert cli(*MANY, "--yes").status == 2
+    refused = cli(*MANY, "--account", "acme", "--state", "ready", "--yes")
+    assert (refused.status, refused.err) == (1, "Error: states must be some of delivered, discarded and cancelled\n")
+    assert cli(*MANY, "--account", "other", "--webhook", webhook.id, "--yes").err.startswith(
+        "Error: there is no webhook"
+    )
+    for action in ("show", "cancel"):
+        ran = cli("redelivery", action, ordered["id"], "--account", "other")
+        assert (ran.status, ran.err) == (1, f"Error: there is no mass redelivery '{ordered['id']}'\n")
