@@ -43,7 +43,7 @@ _SAY_EVERY = 5.0  # where no terminal shows a moving line
 def register(deliveries: typer.Typer) -> None:
     """Adds the command that orders one to `dispatcher delivery`."""
     deliveries.command(
-        epilog="Example: dispatcher delivery redeliver-many --account acme --reason exhausted --since 2026-03-01"
+        epilog="Example: dispatcher delivery redeliver-many --account acme --reason exhausted --since 2025-01-01"
     )(redeliver_many)
 
 
@@ -171,7 +171,7 @@ def _print_count(matched: int, *, json: bool) -> None:
     if json:
         print_json({"matched": matched})
     else:
-        print_line(f"{matched:,} deliveries would be redelivered")
+        print_line(f"{matched:,} would be redelivered")
 
 
 def _owner(session: Session, account: str | None, identifier: UUID) -> Account:

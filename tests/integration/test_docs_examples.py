@@ -22,6 +22,8 @@ from dispatcher.settings import Settings
 from tests.behaviours import Answer
 from tests.factories import attempts, change, deliver_all, deliveries, make_account, make_webhook, rows
 from tests.receiver import Receiver
+from workers.context import Context
+from workers.redeliver import go_on
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/enqueue.md", "docs/delivery.md", "docs/operations.md")
@@ -242,6 +244,30 @@ def test_what_became_of_it(acme: Stage, shell: Shell) -> None:
     printed = shell("docs/enqueue.md: look")
     assert printed.count(str(accepted.event_id)) == 1  # by its subject; it is not among the undelivered
     assert "rejected" in printed
+
+
+def test_many_are_redelivered(acme: Stage, shell: Shell) -> None:
+    run_python("docs/enqueue.md: one")
+    change(
+        acme.database,
+        "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'exhausted', finished_at = now()",
+    )
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(0.05):
+            go_on(Context(acme.settings))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        printed = shell("docs/delivery.md: redeliver-many")
+    finally:
+        ended.set()
+        worker.join()
+    assert printed.startswith("1 would be redelivered\n")
+    assert printed.endswith("is finished: 1 redelivered\n")
+    assert len(acme.callbacks()) == 1
 
 
 def test_response_rules(stage: Stage, shell: Shell) -> None:

@@ -64,7 +64,7 @@ def test_many_are_redelivered_and_the_end_is_told(
 
 
 def test_a_dry_run_only_counts(cli: Cli, database: Engine, webhook: Webhook) -> None:
-    assert cli(*MANY, "--webhook", webhook.id, "--dry-run").out == "3 deliveries would be redelivered\n"
+    assert cli(*MANY, "--webhook", webhook.id, "--dry-run").out == "3 would be redelivered\n"
     assert cli(*MANY, "--account", "acme", "--type", "other", "--dry-run", "--json").document == {"matched": 0}
     assert states(database) == {"discarded"}
     assert rows(database, "SELECT 1 FROM dispatcher.redeliveries") == []
