@@ -1,6 +1,7 @@
 """Makes and changes webhooks as management APIs do: checked as a whole, tried where that is asked for, then written."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Unpack
 from uuid import UUID
 
@@ -9,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from dispatcher.db.models import Account, Webhook
 from dispatcher.settings import load_settings
+from dispatcher.signing_keys import SigningKey
 from dispatcher.transactions import transaction, webhooks_in
-from dispatcher.url_test import try_url
+from dispatcher.url_test import takes_url_test, try_url
 from dispatcher.wake import waker_for
 from dispatcher.webhooks import WebhookFields, Webhooks, contract_of
 
@@ -23,12 +25,14 @@ def register(
     account_id: UUID,
     *,
     enabled: bool = True,
+    by: str | None = None,
     dialect: str | None = None,
     url_test: bool = False,
     demand: Demand | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Webhook:
-    """Makes a webhook. With `url_test` its URL must answer first, unless it is made disabled.
+    """Makes a webhook. With `url_test` its URL must answer first, unless it is made disabled or its callbacks are of
+    another kind than the test. `by` is kept where it is disabled.
 
     Raises InvalidWebhook (UrlTestFailed among them), NameTaken, TooBusy, or what `demand` raises; nothing is written
     then.
@@ -38,7 +42,7 @@ def register(
         account = _locked(session, account_id)
         if demand is not None:
             demand(webhooks, account)
-        return webhooks.create(account, enabled=enabled, dialect=dialect, **fields)
+        return webhooks.create(account, enabled=enabled, by=by, dialect=dialect, **fields)
 
     return _written(make, url_test=url_test)
 
@@ -75,6 +79,23 @@ def change(
     return changed
 
 
+def rotate_signing_key(account_id: UUID, webhook_id: UUID, new: SigningKey, *, overlap: timedelta) -> Webhook:
+    """Has a webhook sign with a new key, and with those before it until the overlap is over. Raises NotFound and
+    InvalidWebhook."""
+    with transaction() as session:
+        account = _locked(session, account_id)
+        webhooks = webhooks_in(session)
+        return webhooks.rotate_signing_key(webhooks.get(account, webhook_id), new, overlap=overlap)
+
+
+def remove(account_id: UUID, webhook_id: UUID) -> None:
+    """Deletes a webhook, after whoever changes it at this moment. Raises NotFound."""
+    with transaction() as session:
+        account = _locked(session, account_id)
+        webhooks = webhooks_in(session)
+        webhooks.delete(webhooks.get(account, webhook_id))
+
+
 def _written(make: Callable[[Session, Webhooks], Webhook], *, url_test: bool) -> Webhook:
     if url_test:
         # Done once to see what it comes to, and undone: no transaction is open while a receiver takes its time.
@@ -82,7 +103,7 @@ def _written(make: Callable[[Session, Webhooks], Webhook], *, url_test: bool) ->
             webhooks = webhooks_in(session)
             webhook = make(session, webhooks)
             tried = webhooks.url(webhook), contract_of(webhook), webhooks.secrets(webhook)
-            is_tried = webhook.enabled
+            is_tried = webhook.enabled and takes_url_test(contract_of(webhook))
             session.rollback()
         if is_tried:
             try_url(*tried, load_settings())

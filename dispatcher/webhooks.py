@@ -30,6 +30,7 @@ from dispatcher.webhook_secrets import WebhookSecrets, read_secrets, write_secre
 from schedules.catalog import SCHEDULES
 
 MAX_EVENT_TYPES = 100
+NATIVE = "native"  # webhooks of no dialect, where dialects are named
 
 
 class WebhookFields(TypedDict, total=False):
@@ -41,6 +42,7 @@ class WebhookFields(TypedDict, total=False):
     app: str | None
     contact_email: str | None
     contract: dict[str, Any]  # a DeliveryContract as JSON
+    contract_changes: dict[str, Any]  # in its place in a change: members that change; None: the default again
     authorization: Authorization | None
     headers: Mapping[str, str]  # sent with each callback
     signing_keys: Sequence[SigningKey]  # none: not signed by Standard Webhooks
@@ -61,10 +63,16 @@ class Webhooks:
         self._addresses = addresses
 
     def create(
-        self, account: Account, *, enabled: bool = True, dialect: str | None = None, **fields: Unpack[WebhookFields]
+        self,
+        account: Account,
+        *,
+        enabled: bool = True,
+        by: str | None = None,
+        dialect: str | None = None,
+        **fields: Unpack[WebhookFields],
     ) -> Webhook:
-        """`dialect` is the vendor's management API that it is made through. Its callbacks are signed with a new HMAC
-        key, unless `signing_keys` says otherwise.
+        """`dialect` is the vendor's management API that it is made through; `by` is kept where it is made disabled. Its
+        callbacks are signed with a new HMAC key, unless `signing_keys` says otherwise.
 
         Raises InvalidWebhook naming the field, or NameTaken. Nothing is written then.
         """
@@ -80,6 +88,8 @@ class Webhooks:
             contract={},
             event_types=[],
         )
+        if not enabled:
+            webhook.disabled_at, webhook.disabled_by, webhook.disabled_reason = func.now(), by, "registered disabled"
         self._apply(webhook, {"contract": {}, "signing_keys": [generate_signing_key()], **fields})
         self._session.add(webhook)
         self._flush()
@@ -113,9 +123,38 @@ class Webhooks:
             wanted.append(Webhook.app == app)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id)).all()
 
+    def page(
+        self,
+        account: Account,
+        *,
+        dialect: str | None = None,
+        app: str | None = None,
+        enabled: bool | None = None,
+        url: str | None = None,
+        before: UUID | None = None,
+        limit: int,
+    ) -> Sequence[Webhook]:
+        """The account's webhooks, newest first, deleted ones left out; `before` is the last id of the page before.
+        `dialect` may be NATIVE; `url` is the whole of it. Raises InvalidWebhook for what is no URL."""
+        wanted = list(_standing(account))
+        if dialect is not None:
+            wanted.append(Webhook.dialect.is_(None) if dialect == NATIVE else Webhook.dialect == dialect)
+        if app is not None:
+            wanted.append(Webhook.app == app)
+        if enabled is not None:
+            wanted.append(Webhook.enabled.is_(enabled))
+        if url is not None:
+            wanted.append(Webhook.url_digest == self._digest(normalise_url(url)))
+        if before is not None:
+            wanted.append(Webhook.id < before)
+        return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(limit)).all()
+
     def update(self, webhook: Webhook, **fields: Unpack[WebhookFields]) -> Webhook:
         """Changes what is given. Deliveries that wait use the webhook as it is at their next attempt. A new URL or
         contract deserves a new try: a closed gate opens."""
+        if "contract_changes" in fields:
+            merged = {**webhook.contract, **fields["contract_changes"]}
+            fields["contract"] = {member: value for member, value in merged.items() if value is not None}
         self._apply(webhook, fields)
         self._changed(webhook)
         self._pace(webhook)
@@ -184,7 +223,7 @@ class Webhooks:
             self._check_origin("url", url)
             webhook.url_masked = mask_url(url)
             webhook.url_ciphertext = self._vault.encrypt(url)
-            webhook.url_digest = url_digest(self._vault.digest_key(self._session.connection()), url)
+            webhook.url_digest = self._digest(url)
         if "event_types" in fields:
             # A dialect can have webhooks that only exist.
             webhook.event_types = _check_event_types(fields["event_types"], least=0 if webhook.dialect else 1)
@@ -210,6 +249,9 @@ class Webhooks:
                 endpoint = secrets.authorization.endpoint
                 self._check_origin("client_credentials.endpoint", endpoint, https_only=contract.https_only)
             webhook.secrets_ciphertext = self._vault.encrypt_document(write_secrets(secrets))
+
+    def _digest(self, url: str) -> bytes:
+        return url_digest(self._vault.digest_key(self._session.connection()), url)
 
     def _check_origin(self, field: str, url: str, *, https_only: bool = False) -> None:
         parts = urlsplit(url)

@@ -120,9 +120,7 @@ def create(
     with transaction() as session:
         owner = find_account(session, account)
         webhooks = webhooks_in(session)
-        webhook = webhooks.create(owner, enabled=not disabled, **fields)
-        if disabled:
-            webhooks.disable(webhook, by=_BY, reason="registered disabled")
+        webhook = webhooks.create(owner, enabled=not disabled, by=_BY, **fields)
     print_webhook(webhooks, webhook, owner, json=json, keys=True)
     if "signing_keys" not in fields or fields["signing_keys"]:
         print_line(_KEY_SHOWN, stderr=True)
@@ -262,8 +260,7 @@ def update(
     with transaction() as session:
         webhooks, webhook, owner = _find(session, identifier, account)
         if members or reset:
-            kept = {member: value for member, value in webhook.contract.items() if member not in reset}
-            fields["contract"] = {**kept, **members}
+            fields["contract_changes"] = {**dict.fromkeys(reset), **members}
         webhooks.update(webhook, **fields)
         standing = webhooks.gates([webhook]).get(webhook.id)
     _wake()  # its gate may have opened

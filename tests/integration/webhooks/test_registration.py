@@ -1,6 +1,7 @@
 """Making and changing webhooks as management APIs do, with the URL test."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
@@ -12,10 +13,10 @@ from standardwebhooks import Webhook as Verifier
 from dispatcher.authorization import Basic
 from dispatcher.db.models import Account, Webhook
 from dispatcher.errors import Conflict, InvalidWebhook, NameTaken, NotFound, TooBusy, UrlTestFailed
-from dispatcher.registration import change, register
+from dispatcher.registration import change, register, remove, rotate_signing_key
 from dispatcher.settings import Settings
-from dispatcher.signing_keys import generate_signing_key
-from dispatcher.transactions import transaction
+from dispatcher.signing_keys import SigningKey, generate_signing_key
+from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhooks import Webhooks
 from tests.behaviours import Answer, Do
 from tests.dead_ports import refusing_port
@@ -114,6 +115,63 @@ def test_a_change_that_fails_its_test_changes_nothing(database: Engine, account:
     assert stored(database) == before
     changed = change(account, webhook.id, by="test", reason="why", enabled=False, name="second")
     assert (changed.name, changed.disabled_by, changed.disabled_reason) == ("second", "test", "why")
+
+
+@pytest.mark.parametrize(
+    ("contract", "methods"),
+    [({"method": "PUT"}, ["PUT"]), ({"method": "GET"}, []), ({"envelope": "object"}, []), ({}, ["POST"])],
+)
+def test_only_callbacks_that_are_arrays_in_a_body_are_tried_with_an_empty_one(
+    database: Engine, account: UUID, receiver: Receiver, contract: dict[str, Any], methods: list[str]
+) -> None:
+    register(account, url=receiver.url("/"), event_types=["*"], url_test=True, contract=contract)
+    assert [request.method for request in receiver.received] == methods
+
+
+def test_a_contract_is_changed_member_by_member(database: Engine, account: UUID, receiver: Receiver) -> None:
+    contract = {"timeout_seconds": 5, "user_agent": "A", "gate": False}
+    webhook = register(account, url=receiver.url("/"), event_types=["*"], contract=contract)
+    changes = {"user_agent": None, "gate": None, "rate_limit": 2}
+    changed = change(account, webhook.id, by="test", contract_changes=changes)
+    assert changed.contract == {"timeout_seconds": 5, "rate_limit": 2}
+    assert stored(database)[0].rate_limit == 2
+
+
+def test_who_made_it_disabled_is_kept(database: Engine, account: UUID, receiver: Receiver) -> None:
+    made = register(account, url=receiver.url("/"), event_types=["*"], enabled=False, by="test", url_test=True)
+    assert (made.disabled_by, made.disabled_reason) == ("test", "registered disabled")
+    assert made.disabled_at is not None
+    assert register(account, url=receiver.url("/"), event_types=["*"], by="test").disabled_by is None
+
+
+def test_two_who_rotate_at_once_lose_no_key(database: Engine, account: UUID, receiver: Receiver) -> None:
+    webhook = register(account, url=receiver.url("/"), event_types=["*"], signing_keys=[])
+    keys = [generate_signing_key() for _ in range(4)]
+
+    def rotate(key: SigningKey) -> None:
+        rotate_signing_key(account, webhook.id, key, overlap=timedelta(hours=1))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(rotate, keys))
+    with transaction() as session:
+        webhooks = webhooks_in(session)
+        found = webhooks.secrets(webhooks.get(session.get_one(Account, account), webhook.id)).signing_keys
+    assert {key.secret for key in found} == {key.secret for key in keys}
+
+
+def test_what_is_deleted_while_it_is_changed_stays_deleted(database: Engine, account: UUID, receiver: Receiver) -> None:
+    webhook = register(account, url=receiver.url("/"), event_types=["*"])
+    held = receiver.gate()
+    receiver.script("/held", (held, *Answer(204).steps()))
+    with ThreadPoolExecutor(1) as pool:
+        changing = pool.submit(change, account, webhook.id, by="test", url_test=True, url=receiver.url("/held"))
+        receiver.wait_for(1)
+        remove(account, webhook.id)
+        held.open()
+        with pytest.raises(NotFound):
+            changing.result(30)
+    assert stored(database)[0].url_ciphertext is None
+    assert rows(database, "SELECT * FROM dispatcher.subscriptions") == []
 
 
 def test_what_is_refused_anyway_is_not_tried(database: Engine, account: UUID, receiver: Receiver) -> None:
