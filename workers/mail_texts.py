@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, assert_never
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from dispatcher.notices import NoticeKind
 from dispatcher.replies import FailureKind
 from dispatcher.states import Reason, State
 from workers.excerpts import excerpt, one_line
-from workers.observations import NoticeKind
 
 if TYPE_CHECKING:
     from jinja2 import Environment

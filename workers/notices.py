@@ -11,10 +11,11 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from dispatcher.masking import Names, mask_echo
+from dispatcher.notices import NoticeKind
 from schedules.notice_windows import is_stale, next_try
 from workers.mail import CleanFailure, Mailer, MailOutcome, PermanentFailure, Sent, UnknownOutcome
 from workers.mail_texts import Problem, render
-from workers.observations import NoticeKind, Observation, fingerprint, observe
+from workers.observations import Observation, fingerprint, observe
 
 __all__ = [
     "Ending",

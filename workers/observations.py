@@ -4,23 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from typing import assert_never
 
 from sqlalchemy import Connection, text
 
 from dispatcher.db.arrays import arrays
 from dispatcher.ids import new_id_text
+from dispatcher.notices import NoticeKind
 from dispatcher.replies import Failure, Reply
 from schedules.notice_windows import WINDOW
-
-
-class NoticeKind(StrEnum):
-    """What a mail is about."""
-
-    MESSAGE_RETRYING = "message_retrying"
-    MESSAGE_DISCARDED = "message_discarded"
-    WEBHOOK_DISABLED = "webhook_disabled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from benchmarks.__main__ import app as bench
 from dispatcher.authorization import ClientCredentials
 from dispatcher.cli.app import app
 from dispatcher.db.models import Base
+from dispatcher.notices import NoticeKind
 from dispatcher.replies import FailureKind
 from dispatcher.settings import Settings, environment_name
 from dispatcher.signing import Signer
@@ -26,7 +27,6 @@ from dispatcher.webhook_secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
 from tests.claims import TARGET
 from workers.claims import Claim
-from workers.observations import NoticeKind
 from workers.render import render
 from workers.token_requests import token_request
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.notices import NoticeKind
 from dispatcher.replies import Failure, FailureKind, Reply
 from workers.mail_texts import Problem, render, what_happened, what_to_do
-from workers.observations import NoticeKind, fingerprint
+from workers.observations import fingerprint
 
 NOW = datetime(2025, 8, 1, 12, 0, 0, tzinfo=UTC)
 
