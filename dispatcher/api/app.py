@@ -1,5 +1,6 @@
 """The HTTP API: `uvicorn dispatcher.api.app:app`. Importing it connects to nothing."""
 
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -11,7 +12,6 @@ from starlette.routing import Mount
 from dispatcher import __version__
 from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.api import accounts, deliveries, events, health, oauth2, problems, redeliveries
-from dispatcher.api.access_log import drop_queries
 from dispatcher.api.requests import RequestIds
 from dispatcher.dialects.bulksms import app as bulksms
 from dispatcher.dialects.everlytic import app as everlytic
@@ -36,14 +36,22 @@ DIALECTS = {
 
 @asynccontextmanager
 async def _with_our_logs(_: FastAPI) -> AsyncIterator[None]:
-    drop_queries()
     # Settings that are missing or wrong are told by /readyz; they must not keep /healthz from answering.
     with suppress(ConfigurationError):
         settings = load_settings()
         configure_logs(settings)
+        _take_over_server_lines()
         if settings.unsafe_allow_any_address:
             log.warning(ANY_ADDRESS)
     yield
+
+
+def _take_over_server_lines() -> None:
+    server = logging.getLogger("uvicorn")
+    server.handlers.clear()
+    server.propagate = True
+    # These have no id, and hold queries; `RequestIds` writes others.
+    logging.getLogger("uvicorn.access").disabled = True
 
 
 def create_app() -> FastAPI:

@@ -63,6 +63,15 @@ def validated(model: type[M], members: Mapping[str, str]) -> M:
         raise invalid(*(_explain(model, part) for part in parts)) from None
 
 
+def with_raw_data(model: type[M], body: bytes) -> tuple[M, bytes | None]:
+    """The body as this model, which sees a stand-in for the member `data`; and that member's very bytes, where it is
+    there: no parser may touch a message on its way. Raises as above."""
+    members = members_of(body)
+    data = members.get("data")
+    fields = validated(model, members | ({"data": "null"} if data is not None else {}))
+    return fields, data.encode() if data is not None else None
+
+
 def _explain(model: type[BaseModel], part: Mapping[str, Any]) -> tuple[str, str]:
     place = [str(name) for name in part["loc"] if name != "[key]"]
     if place and (field := model.model_fields.get(place[0])) and field.discriminator:

@@ -134,7 +134,9 @@ def _caller(
     _bearer: Annotated[None, Security(_Described("bearer", "An API key's token, or an access token."))],
     _basic: Annotated[None, Security(_Described("basic", "An API key's id and secret: the token's two parts."))],
 ) -> Caller:
-    return admit(request.headers.get("authorization"))
+    caller = admit(request.headers.get("authorization"))
+    request.state.key = str(caller.key_id)
+    return caller
 
 
 def _token(authorization: str | None) -> str | None:

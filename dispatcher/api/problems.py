@@ -27,7 +27,9 @@ CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 MOST_ERRORS = 20
 
-SCHEMA: dict[str, Any] = {
+_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "What went wrong, as in RFC 9457.",
     "type": "object",
     "required": ["type", "title", "status", "detail"],
     "properties": {
@@ -140,12 +142,34 @@ def internal_error() -> Problem:
 
 def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of a route's problems."""
-    content = {CONTENT_TYPE: {"schema": SCHEMA}}
+    content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status.value: {"description": status.phrase, "content": content} for status in statuses}
+
+
+def usual_problems(*more: HTTPStatus, body: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The same of a route that asks for a key, reads parameters, perhaps a `body`, and can answer with `more`."""
+    with_body = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return described(
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        *(with_body if body else ()),
+        *more,
+    )
 
 
 def install(app: FastAPI, answer: Answer = Problem.response) -> None:
     """Makes every error of the app a problem, and an answer of that: the problem document, or a dialect's own form."""
+    describe = app.openapi
+
+    def describe_with_problem() -> dict[str, Any]:
+        document = describe()
+        document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _SCHEMA
+        return document
+
+    app.openapi = describe_with_problem  # type: ignore[method-assign]
 
     @app.exception_handler(Problem)
     def _problem(_: Request, error: Problem) -> Response:

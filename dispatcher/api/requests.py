@@ -1,10 +1,14 @@
-"""What every request goes through: it gets an id, its body has a limit, and no defect shows more than that id."""
+"""What every request goes through: an id for its answer and its log lines, one of which tells how it ended; a limit for
+its body. No defect shows more than that id."""
 
 import asyncio
 import logging
+import time
 import traceback
 from http import HTTPStatus
+from urllib.parse import quote
 
+import structlog
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,17 +18,20 @@ from dispatcher.events import MAX_DATA_BYTES
 from dispatcher.ids import new_id
 
 log = logging.getLogger(__name__)
+access = logging.getLogger("dispatcher.api.access")
 
 REQUEST_ID = "X-Request-Id"
 MAX_BODY_BYTES = MAX_DATA_BYTES + 64 * 1024  # the message, and room for the other members and white space
 MAX_EVENTS_BYTES = 8 * 1024 * 1024  # of many events in one body
 _BODY_SECONDS = 30.0
 _DRAINED_BYTES = 2 * 1024 * 1024
+_LOGGED_PATH = 200
 
 
 class RequestIds:
-    """Gives each request an id, in `request.state.id` and in the answer; inside of another one, the same. A defect is
-    logged under it, without the exception's own text: that may hold what the request held."""
+    """Gives each request an id, in `request.state.id`, in the answer and, as `request_id`, in every line that is logged
+    meanwhile; one line tells how it ended. A defect is logged without the exception's own text: that may hold what the
+    request held. Inside of another one it is there for its form of answer alone."""
 
     def __init__(self, app: ASGIApp, answer: Answer = Problem.response) -> None:
         self._app = app
@@ -34,13 +41,27 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id: str = scope.setdefault("state", {}).setdefault("id", str(new_id()))
-        started = False
+        state = scope.setdefault("state", {})
+        if "id" in state:
+            await self._serve(state["id"], scope, receive, send)
+            return
+        request_id = state["id"] = str(new_id())
+        began = time.monotonic()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            status = await self._serve(request_id, scope, receive, send)
+            # The query is left out: a URL to look for, or a session, may stand there.
+            path = quote(scope["path"])[:_LOGGED_PATH]
+            ms = round((time.monotonic() - began) * 1000, 1)
+            told = {"method": scope["method"], "path": path, "status": status, "ms": ms, "key": state.get("key")}
+            access.info("request", extra=told)
+
+    async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> int | None:
+        status: int | None = None
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
@@ -49,8 +70,9 @@ class RequestIds:
         except Exception as error:  # noqa: BLE001 - the last resort
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("request %s failed: %s\n%s", request_id, type(error).__name__, frames)
-            if not started:
+            if status is None:
                 await self._answer(internal_error())(scope, receive, send_with_id)
+        return status
 
 
 async def read_body(request: Request) -> bytes:
