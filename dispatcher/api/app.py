@@ -11,7 +11,19 @@ from starlette.routing import Mount
 
 from dispatcher import __version__
 from dispatcher.addresses import ANY_ADDRESS
-from dispatcher.api import accounts, deliveries, events, health, oauth2, problems, redeliveries
+from dispatcher.api import (
+    accounts,
+    deliveries,
+    events,
+    health,
+    notices,
+    oauth2,
+    problems,
+    redeliveries,
+    webhook_actions,
+    webhook_health,
+    webhooks,
+)
 from dispatcher.api.requests import RequestIds
 from dispatcher.dialects.bulksms import app as bulksms
 from dispatcher.dialects.everlytic import app as everlytic
@@ -25,6 +37,18 @@ from dispatcher.settings import load_settings
 log = structlog.get_logger("dispatcher.api")
 
 
+_NATIVE = (
+    health,
+    events,
+    webhooks,
+    webhook_actions,
+    webhook_health,
+    deliveries,
+    redeliveries,
+    notices,
+    accounts,
+    oauth2,
+)
 DIALECTS = {
     "/bulksms": bulksms.create_app,
     "/everlytic": everlytic.create_app,
@@ -67,12 +91,8 @@ def create_app() -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(RequestIds)
-    app.include_router(health.router)
-    app.include_router(events.router)
-    app.include_router(deliveries.router)
-    app.include_router(redeliveries.router)
-    app.include_router(accounts.router)
-    app.include_router(oauth2.router)
+    for module in _NATIVE:
+        app.include_router(module.router)
     for prefix, dialect in DIALECTS.items():
         app.router.routes.append(_mounted(prefix, dialect()))
     return app

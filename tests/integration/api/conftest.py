@@ -28,10 +28,16 @@ class Api:
     def get(self, path: str, **arguments: Any) -> requests.Response:
         return requests.get(self.origin + path, timeout=30, **arguments)
 
-    def call(self, method: str, path: str, *, token: str, **arguments: Any) -> requests.Response:
-        """Any request of a key; `json=` is a body."""
-        headers = {"Authorization": f"Bearer {token}", **arguments.pop("headers", {})}
-        return requests.request(method, self.origin + path, headers=headers, timeout=30, **arguments)
+    def call(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None, **arguments: Any
+    ) -> requests.Response:
+        """Calls with a key; the body is bytes as they are, or anything else as JSON."""
+        headers = {"Connection": "close", **arguments.pop("headers", {})}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            arguments |= {"data": body} if isinstance(body, bytes) else {"json": body}
+        return requests.request(method, self.origin + path, headers=headers, timeout=60, **arguments)
 
     def post_event(
         self, body: Any, *, token: str | None = None, headers: dict[str, str] | None = None, **arguments: Any
@@ -83,3 +89,20 @@ def make_key(database: Engine) -> MakeKey:
 def token(make_key: MakeKey) -> str:
     """A key of the account acme that may send."""
     return make_key()
+
+
+@pytest.fixture
+def manager(make_key: MakeKey) -> str:
+    """A key of the account acme that may read and manage."""
+    return make_key("acme", Scope.READ, Scope.MANAGE)
+
+
+@pytest.fixture
+def operator(make_key: MakeKey) -> str:
+    return make_key(None, Scope.OPERATOR)
+
+
+def errors(answer: requests.Response) -> dict[str, str]:
+    """The fields that a problem names, each with the reason."""
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    return {error["field"]: error["reason"] for error in answer.json()["errors"]}

@@ -1,0 +1,46 @@
+"""Who may do what with which webhook: the key's scope, and the account whose webhook it is."""
+
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Path
+
+from dispatcher.accounts import Caller, Scope
+from dispatcher.api.callers import caller_who_may
+from dispatcher.api.ownership import owner_for
+from dispatcher.api.problems import Problem
+from dispatcher.api.webhook_documents import WebhookDocument, webhook_document
+from dispatcher.db.models import Account
+from dispatcher.owners import owner_of_webhook
+from dispatcher.transactions import transaction, webhooks_in
+
+Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
+Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
+WebhookId = Annotated[UUID, Path(description="The webhook's id.")]
+
+
+def owner_of(caller: Caller, webhook_id: UUID) -> Account:
+    """The account that the webhook must be of, for this caller to find it. Raises NotFound."""
+    with transaction() as session:
+        return owner_for(session, caller, owner_of_webhook, webhook_id)
+
+
+def shown(owner: Account, webhook_id: UUID, *, keys: bool = False) -> WebhookDocument:
+    """The webhook as it is now; `keys`: those that sign in clear. Raises NotFound."""
+    with transaction() as session:
+        webhooks = webhooks_in(session)
+        webhook = webhooks.get(owner, webhook_id)
+        return webhook_document(webhooks, webhook, owner, webhooks.gates([webhook]), keys=keys)
+
+
+def is_url_tested(caller: Caller, *, skip: bool) -> bool:
+    """Whether the URL test is done where it has a place. Raises Problem 403 for who may not skip it."""
+    if skip and not caller.may(Scope.OPERATOR):
+        raise Problem(HTTPStatus.FORBIDDEN, "only an operator's key may skip the URL test")
+    return not skip
+
+
+def signature_of(caller: Caller) -> str:
+    """Who did it, as it is kept with a webhook."""
+    return f"API key {caller.key_id}"

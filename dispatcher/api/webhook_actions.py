@@ -1,0 +1,115 @@
+"""What is done with one webhook besides: enable, disable, show and rotate its signing keys, test call, health."""
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from dispatcher.api.bodies import Body, body_as, described_body, with_raw_data
+from dispatcher.api.problems import usual_problems
+from dispatcher.api.requests import read_body
+from dispatcher.api.webhook_access import Manager, WebhookId, is_url_tested, owner_of, shown, signature_of
+from dispatcher.api.webhook_bodies import Disabling, Enabling, Rotation
+from dispatcher.api.webhook_documents import WebhookDocument, WebhookSecretsDocument, secrets_document
+from dispatcher.api.webhook_fields import fields_as_given, key_of_rotation
+from dispatcher.registration import change, rotate_signing_key
+from dispatcher.test_call import DATA, TYPE, call_webhook
+from dispatcher.transactions import transaction, webhooks_in
+
+router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
+
+
+class TestCall(Body):
+    """The sample event. `data` is kept as the bytes that came."""
+
+    type: Annotated[str, Field(description="Any event type; the webhook need not take it.")] = TYPE
+    data: Annotated[Any, Field(description="The message: any JSON. Default: a small sample.")] = None
+
+
+class Called(BaseModel):
+    """The sample event is stored, with one delivery."""
+
+    event_id: UUID
+    delivery_id: UUID
+
+
+@router.post(
+    "/enable",
+    summary="Deliver to it again",
+    description="What waited meanwhile is delivered too, and a closed gate opens. The URL is tested first, as for a "
+    "new webhook.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, body=True),
+    openapi_extra=described_body(Enabling),
+)
+def post_enable(
+    caller: Manager, webhook_id: WebhookId, body: Annotated[Enabling, Depends(body_as(Enabling))]
+) -> WebhookDocument:
+    owner = owner_of(caller, webhook_id)
+    url_test = is_url_tested(caller, skip=body.skip_url_test)
+    with fields_as_given():
+        change(owner.id, webhook_id, enabled=True, by=signature_of(caller), url_test=url_test)
+    return shown(owner, webhook_id)
+
+
+@router.post(
+    "/disable",
+    summary="Deliver nothing to it for now",
+    description="Its events still match, and wait.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, body=True),
+    openapi_extra=described_body(Disabling),
+)
+def post_disable(
+    caller: Manager, webhook_id: WebhookId, body: Annotated[Disabling, Depends(body_as(Disabling))]
+) -> WebhookDocument:
+    owner = owner_of(caller, webhook_id)
+    change(owner.id, webhook_id, enabled=False, by=signature_of(caller), reason=body.reason)
+    return shown(owner, webhook_id)
+
+
+@router.post(
+    "/rotate-secret",
+    summary="Give it a new signing key; the answer shows its keys in clear",
+    description="Until the overlap is over its callbacks carry a signature of each key, so that its receiver can "
+    "change over at leisure.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, body=True),
+    openapi_extra=described_body(Rotation),
+)
+def post_rotate_secret(
+    caller: Manager, webhook_id: WebhookId, body: Annotated[Rotation, Depends(body_as(Rotation))]
+) -> WebhookDocument:
+    owner = owner_of(caller, webhook_id)
+    with fields_as_given():
+        rotate_signing_key(owner.id, webhook_id, key_of_rotation(body), overlap=timedelta(seconds=body.overlap_seconds))
+    return shown(owner, webhook_id, keys=True)
+
+
+@router.get(
+    "/secrets",
+    summary="Show its URL and signing keys in clear",
+    description="Passwords and secrets that were given are never shown. Needs the scope `manage`.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def get_secrets(caller: Manager, webhook_id: WebhookId) -> WebhookSecretsDocument:
+    owner = owner_of(caller, webhook_id)
+    with transaction() as session:
+        webhooks = webhooks_in(session)
+        return secrets_document(webhooks, webhooks.get(owner, webhook_id))
+
+
+@router.post(
+    "/test",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Send a sample event to this webhook alone",
+    description="Through the path of every event: stored, delivered, retried and listed like any other, but to no "
+    "other webhook. A closed gate does not hold its first attempt back. 409 for a disabled webhook.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
+    openapi_extra=described_body(TestCall),
+)
+def post_test(caller: Manager, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]) -> Called:
+    fields, data = with_raw_data(TestCall, body or b"{}")
+    owner = owner_of(caller, webhook_id)
+    called = call_webhook(owner.id, webhook_id, event_type=fields.type, data=data if data is not None else DATA)
+    return Called(event_id=called.event_id, delivery_id=called.delivery_id)
