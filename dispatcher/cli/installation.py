@@ -1,5 +1,6 @@
-"""`dispatcher migrate`, `dispatcher settings` and `dispatcher secrets`: an installation's own affairs."""
+"""`dispatcher migrate`, `settings`, `secrets` and `openapi`: an installation's own affairs."""
 
+import json as json_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command()(migrate)
     app.command()(settings)
+    app.command()(openapi)
     secrets = typer.Typer(help="Secrets at rest.", no_args_is_help=True)
     secrets.command("generate-key")(generate_encryption_key)
     secrets.command("rotate")(rotate)
@@ -56,6 +58,13 @@ def settings(
         print_json([{"variable": name, "value": value, "description": about} for name, value, about in rows])
     else:
         print_table(["variable", "value", "description"], rows)
+
+
+def openapi() -> None:
+    """Print the HTTP API's OpenAPI document, as in docs/openapi.json."""
+    from dispatcher.api.app import create_app
+
+    typer.echo(json_module.dumps(create_app().openapi(), indent=2))
 
 
 def generate_encryption_key() -> None:
