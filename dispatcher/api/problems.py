@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from dispatcher.db.outages import explain_outage
 from dispatcher.errors import (
@@ -191,6 +192,18 @@ def install(app: FastAPI, answer: Answer = Problem.response) -> None:
         return answer(invalid(*((".".join(map(str, part["loc"][1:])), part["msg"]) for part in error.errors())))
 
     @app.exception_handler(HTTPException)
-    def _of_the_framework(_: Request, error: HTTPException) -> Response:
+    def _of_the_framework(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
-        return answer(Problem(status, status.description or status.phrase, headers=error.headers))
+        headers = dict(error.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of the first route with this path
+            headers["Allow"] = ", ".join(_methods(request))
+        return answer(Problem(status, status.description or status.phrase, headers=headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """Those that something is routed for at the request's path."""
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]

@@ -15,8 +15,10 @@ from typing import Any, TypeAlias
 import pytest
 import uvicorn
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from dispatcher import UnknownAccount
+from dispatcher.accounts import Scope, create_key
 from dispatcher.api.app import create_app
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
@@ -26,7 +28,7 @@ from workers.context import Context
 from workers.redeliver import go_on
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/enqueue.md", "docs/delivery.md", "docs/operations.md")
+PAGES = ("README.md", "docs/enqueue.md", "docs/api.md", "docs/delivery.md", "docs/operations.md")
 
 _EXAMPLE = re.compile(r"^<!-- example: ([\w-]+) -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _EXECUTABLE = re.compile(r"^```(?:python|sql)$", re.MULTILINE)
@@ -139,8 +141,8 @@ exec '{python}' -P -m dispatcher "$@"
 """
 
 _CURL = """#!{python}
-import sys, urllib.request
-words, headers, data, url = sys.argv[1:], {{}}, None, None
+import sys, urllib.error, urllib.request
+words, headers, data, url, method = sys.argv[1:], {{}}, None, None, None
 while words:
     match words.pop(0):
         case "-H":
@@ -148,10 +150,16 @@ while words:
             headers[name] = value
         case "-d":
             data = words.pop(0).encode()
+        case "-X":
+            method = words.pop(0)
         case address:
             url = address.replace("http://127.0.0.1:8080", "{origin}")
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))
-print(opener.open(urllib.request.Request(url, data, headers), timeout=30).read().decode())
+try:
+    answer = opener.open(urllib.request.Request(url, data, headers, method=method), timeout=30)
+except urllib.error.HTTPError as refused:
+    answer = refused
+print(answer.read().decode())
 """
 
 
@@ -171,24 +179,25 @@ def api() -> Iterator[str]:
         thread.join()
 
 
-Shell: TypeAlias = Callable[[str], str]
+Shell: TypeAlias = Callable[..., str]
 
 
 @pytest.fixture
 def shell(stage: Stage, environment: dict[str, str], api: str, tmp_path: Path) -> Shell:
-    """Runs an example with `sh -e`; `https://example.com` is the suite's receiver."""
+    """Runs an example with `sh -e` and these variables; `https://example.com` is the suite's receiver."""
     for name, text in (("run.sh", _RUN_SH), ("dispatcher", _RUN_SH), ("curl", _CURL)):
         program = tmp_path / name
         program.write_text(text.format(python=sys.executable, origin=api))
         program.chmod(0o755)
+    paths = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
-    def run(name: str) -> str:
+    def run(name: str, **variables: str) -> str:
         language, code = EXAMPLES[name]
         assert language == "sh"
         done = subprocess.run(
             ["/bin/sh", "-e", "-c", code.replace("https://example.com", stage.receiver.origin)],
             cwd=tmp_path,
-            env={**os.environ, **environment, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **environment, **paths, **variables},
             capture_output=True,
             text=True,
             timeout=120,
@@ -289,6 +298,88 @@ def test_members(stage: Stage, shell: Shell) -> None:
     (body,) = stage.callbacks()
     assert list(body) == ["type", "timestamp", "data"]
     assert body["type"] == "message.inbound.received"
+
+
+# The HTTP API: `$TOKEN` and `$WEBHOOK` are given
+
+
+@pytest.fixture
+def token(acme: Stage) -> str:
+    """A key of acme that may read and manage."""
+    with Session(acme.database) as session, session.begin():
+        return create_key(session, account="acme", scopes=[Scope.READ, Scope.MANAGE]).token
+
+
+@pytest.fixture
+def webhook(acme: Stage) -> str:
+    return str(rows(acme.database, "SELECT id FROM dispatcher.webhooks")[0].id)
+
+
+def documents(printed: str) -> list[Any]:
+    """What each `curl` of an example printed; None where that was nothing."""
+    return [json.loads(line) if line else None for line in printed.splitlines()]
+
+
+def test_api_key(acme: Stage, shell: Shell) -> None:
+    (page,) = documents(shell("docs/api.md: key"))
+    assert [item["event_types"] for item in page["items"]] == [["message"]]
+
+
+def test_api_create(acme: Stage, shell: Shell, token: str) -> None:
+    (made,) = documents(shell("docs/api.md: create", TOKEN=token))
+    assert (made["name"], made["contract"]["batch_size"], made["headers"]) == ("orders", 10, {})
+    assert made["signing_keys"][0]["secret"].startswith("whsec_")
+    (tested,) = acme.receiver.received
+    assert (tested.target, tested.body) == ("/hook?key=s3cret", b"[]")
+    assert tested.header("Authorization") == "Basic ZGlzcGF0Y2hlcjpzM2NyZXQ="
+
+
+def test_api_list(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
+    (page,) = documents(shell("docs/api.md: list", TOKEN=token))
+    assert ([item["id"] for item in page["items"]], page["next"]) == ([webhook], None)
+
+
+def test_api_patch(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
+    (changed,) = documents(shell("docs/api.md: patch", TOKEN=token, WEBHOOK=webhook))
+    assert (changed["name"], changed["contract"]["timeout_seconds"]) == ("orders, new", 10)
+
+
+def test_api_switch(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
+    off, on, gone = documents(shell("docs/api.md: switch", TOKEN=token, WEBHOOK=webhook))
+    assert (off["enabled"], off["disabled_reason"], on["enabled"]) == (False, "asked for by the customer", True)
+    assert gone is None
+    assert rows(acme.database, "SELECT * FROM dispatcher.webhooks WHERE deleted_at IS NULL") == []
+
+
+def test_api_rotate(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
+    rotated, secrets = documents(shell("docs/api.md: rotate", TOKEN=token, WEBHOOK=webhook))
+    assert len(rotated["signing_keys"]) == 2
+    assert secrets == {"url": acme.receiver.url("/hook"), "signing_keys": rotated["signing_keys"]}
+
+
+def test_api_test_call_and_health(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
+    (called,) = documents(shell("docs/api.md: test", TOKEN=token, WEBHOOK=webhook))
+    assert acme.callbacks() == [[{"id": "4023457654", "body": "Yes"}]]
+    assert acme.receiver.received[0].header("Dispatcher-Delivery-Id") == called["delivery_id"]
+    (health,) = documents(shell("docs/api.md: health", TOKEN=token, WEBHOOK=webhook))
+    assert (health["deliveries"]["counts"]["delivered"], health["last_answer"]["status"]) == (1, 200)
+
+
+def test_api_notices(acme: Stage, shell: Shell, token: str) -> None:
+    acme.receiver.script("/hook", Answer(400))
+    run_python("docs/enqueue.md: one")
+    deliver_all(acme.settings)
+    (page,) = documents(shell("docs/api.md: notices", TOKEN=token))
+    assert [item["error"] for item in page["items"]] == ["http_400"]
+
+
+def test_api_problem(acme: Stage, shell: Shell, token: str) -> None:
+    (problem,) = documents(shell("docs/api.md: problem", TOKEN=token))
+    fields = {error["field"] for error in problem["errors"]}
+    assert (problem["status"], fields) == (
+        422,
+        {"url", "event_types", "contract.timeout_seconds", "contract.colour"},
+    )
 
 
 # SQL

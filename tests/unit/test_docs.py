@@ -13,6 +13,8 @@ import typer
 
 import dispatcher
 from benchmarks.__main__ import app as bench
+from dispatcher.api.app import create_app
+from dispatcher.api.webhook_bodies import NewWebhook
 from dispatcher.authorization import ClientCredentials
 from dispatcher.cli.app import app
 from dispatcher.db.models import Base
@@ -274,6 +276,22 @@ def test_the_errors_of_enqueue_are_all_told_and_can_be_imported() -> None:
 def test_the_arguments_of_enqueue_are_all_told() -> None:
     arguments = dispatcher.enqueue.__annotations__.keys() - {"return"}
     assert table("docs/enqueue.md", "argument").keys() == arguments
+
+
+def test_the_calls_of_webhooks_are_those_of_the_api() -> None:
+    paths = create_app().openapi()["paths"]
+    offered = {
+        f"{method.upper()} {path}": operation
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if operation["tags"][0] in {"webhooks", "notices"}
+    }
+    assert table("docs/api.md", "call").keys() == offered.keys()
+
+
+def test_the_members_of_a_webhook_are_those_of_the_api() -> None:
+    told = {name for names in table("docs/api.md", "member") for name in names.split(", ")}
+    assert told == NewWebhook.model_fields.keys()
 
 
 def test_every_table_of_the_database_is_told_of() -> None:

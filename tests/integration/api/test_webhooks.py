@@ -361,6 +361,17 @@ def test_each_call_needs_its_scope(api: Api, make_key: MakeKey, database: Engine
     assert stored(database)[0].version == 1
 
 
+def test_a_method_that_is_not_there_is_answered_with_those_that_are(api: Api) -> None:
+    for path, methods in (
+        ("/v1/webhooks", "GET, POST"),
+        (f"/v1/webhooks/{UUID(int=7)}", "GET, PATCH, DELETE"),
+        (f"/v1/webhooks/{UUID(int=7)}/health", "GET"),
+        (f"/v1/webhooks/{UUID(int=7)}/test", "POST"),
+    ):
+        answer = api.call("PUT", path)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+
+
 # Changing
 
 
