@@ -141,22 +141,25 @@ exec '{python}' -P -m dispatcher "$@"
 """
 
 _CURL = """#!{python}
-import sys, urllib.error, urllib.request
-words, headers, data, url, method = sys.argv[1:], {{}}, None, None, None
+import base64, sys, urllib.error, urllib.request
+words, headers, data, url, method = sys.argv[1:], {{}}, [], None, None
 while words:
     match words.pop(0):
         case "-H":
             name, _, value = words.pop(0).partition(": ")
             headers[name] = value
         case "-d":
-            data = words.pop(0).encode()
+            data.append(words.pop(0))
+        case "-u":
+            headers["Authorization"] = "Basic " + base64.b64encode(words.pop(0).encode()).decode()
         case "-X":
             method = words.pop(0)
         case address:
             url = address.replace("http://127.0.0.1:8080", "{origin}")
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))
 try:
-    answer = opener.open(urllib.request.Request(url, data, headers, method=method), timeout=30)
+    sent = "&".join(data).encode() if data else None
+    answer = opener.open(urllib.request.Request(url, sent, headers, method=method), timeout=30)
 except urllib.error.HTTPError as refused:
     answer = refused
 print(answer.read().decode())
@@ -380,6 +383,69 @@ def test_api_problem(acme: Stage, shell: Shell, token: str) -> None:
         422,
         {"url", "event_types", "contract.timeout_seconds", "contract.colour"},
     )
+
+
+def key_of(stage: Stage, account: str | None, *scopes: Scope) -> str:
+    """A new key's token."""
+    if account is not None:
+        make_account(stage.database, account)
+    with Session(stage.database) as session, session.begin():
+        return create_key(session, account=account, scopes=scopes).token
+
+
+def test_events_over_http(acme: Stage, shell: Shell) -> None:
+    printed = shell("docs/api.md: events", TOKEN=key_of(acme, "acme", Scope.SEND, Scope.READ))
+    one, many, listed = documents(printed)
+    assert (one["deliveries"], many["accepted"], many["refused"]) == (1, 1, 1)
+    assert [item["status"] for item in many["items"]] == ["accepted", "refused"]
+    assert [event["id"] for event in listed["items"]] == [one["event_id"]]
+    assert b'{"id": 9007199254740993}' in [bytes(event.data) for event in acme.events()]
+
+
+def test_deliveries_over_http(acme: Stage, shell: Shell) -> None:
+    run_python("docs/enqueue.md: one")
+    acme.receiver.script("/hook", Answer(400))
+    deliver_all(acme.settings)
+    (delivery,) = deliveries(acme.database)
+    token = key_of(acme, "acme", Scope.READ, Scope.MANAGE)
+    printed = shell("docs/api.md: deliveries", TOKEN=token, DELIVERY=str(delivery.id))
+    listed, shown, redelivered, cancelled = documents(printed)
+    assert [item["id"] for item in listed["items"]] == [str(delivery.id)]
+    assert shown["attempts"][0]["answer"]["status"] == 400
+    assert (redelivered["state"], cancelled["state"]) == ("ready", "cancelled")
+
+
+def test_mass_redelivery_over_http(acme: Stage, shell: Shell) -> None:
+    run_python("docs/enqueue.md: one")
+    change(
+        acme.database,
+        "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'exhausted', finished_at = now()",
+    )
+    printed = shell("docs/api.md: redeliveries", TOKEN=key_of(acme, "acme", Scope.READ, Scope.MANAGE))
+    counted, ordered, listed = documents(printed)
+    assert counted == {"matched": 1}
+    assert (ordered["matched"], ordered["per_second"]) == (1, 50)
+    assert listed["items"] == [ordered]
+    go_on(Context(acme.settings))
+    assert len(acme.callbacks()) == 1
+
+
+def test_accounts_and_keys_over_http(stage: Stage, shell: Shell) -> None:
+    operator = key_of(stage, None, Scope.OPERATOR)
+    key = key_of(stage, "acme", Scope.SEND).partition(".")[0]
+    printed = shell("docs/api.md: accounts", OPERATOR=operator, KEY=key)
+    account, made, listed = documents(printed)
+    assert (account["name"], made["account"], made["scopes"]) == ("globex", "globex", ["send", "read"])
+    assert [item["id"] for item in listed["items"]] == [made["id"]]
+    revoked = rows(stage.database, "SELECT id FROM dispatcher.api_keys WHERE revoked_at IS NOT NULL")
+    assert [row.id.hex for row in revoked] == [key]
+
+
+def test_tokens_over_http(stage: Stage, shell: Shell) -> None:
+    identifier, _, secret = key_of(stage, "acme", Scope.SEND, Scope.READ).partition(".")
+    printed = shell("docs/api.md: tokens", KEY_ID=identifier, KEY_SECRET=secret)
+    for document in documents(printed):
+        assert (document["expires_in"], document["scope"], document["token_type"]) == (3600, "read send", "bearer")
 
 
 # SQL

@@ -13,7 +13,7 @@ import typer
 
 import dispatcher
 from benchmarks.__main__ import app as bench
-from dispatcher.api.app import create_app
+from dispatcher.api.app import DIALECTS, create_app
 from dispatcher.api.webhook_bodies import NewWebhook
 from dispatcher.authorization import ClientCredentials
 from dispatcher.cli.app import app
@@ -297,6 +297,15 @@ def test_the_members_of_a_webhook_are_those_of_the_api() -> None:
 def test_every_table_of_the_database_is_told_of() -> None:
     told = {name for names in table("docs/architecture.md", "table") for name in names.split(", ")}
     assert told == {mapped.name for mapped in Base.metadata.sorted_tables}
+
+
+def test_every_call_of_a_dialect_is_told_and_no_cell_is_empty() -> None:
+    page = TEXTS["docs/dialects.md"]
+    for prefix, make in DIALECTS.items():
+        for path in make().openapi()["paths"]:
+            assert re.sub(r"^/v1|^/api/2.0/production/sms", "", path) in page, f"{prefix}{path} is not told of"
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert [row for row in rows if any(not cell.strip() for cell in row.strip("|").split("|"))] == []
 
 
 def test_every_threat_is_linked_to_tests_that_exist() -> None:
