@@ -7,7 +7,8 @@ MAX_PARTS = 8
 MAX_LENGTH = 200
 
 _PART = r"[A-Za-z0-9_-]+"
-_TYPE = re.compile(rf"{_PART}(?:\.{_PART}){{0,{MAX_PARTS - 1}}}")
+PATTERN = rf"{_PART}(?:\.{_PART}){{0,{MAX_PARTS - 1}}}"
+_TYPE = re.compile(PATTERN)
 
 RULE = f"must be dotted parts of letters, digits, '_' and '-': at most {MAX_PARTS} parts, {MAX_LENGTH} characters"
 

@@ -148,8 +148,6 @@ OPEN = MassRedelivery.finished_at.is_(None), MassRedelivery.cancelled_at.is_(Non
 def _check(session: Session, account: Account, selection: Selection) -> None:
     if not selection.states or not CLOSED.issuperset(selection.states):
         raise InvalidRedelivery("states", "must be some of delivered, discarded and cancelled")
-    if selection.reason is not None and set(selection.states) != {State.DISCARDED}:
-        raise InvalidRedelivery("reason", "is of discarded deliveries: states must be that and no other")
     if selection.event_type is not None and not is_event_type(selection.event_type):
         raise InvalidRedelivery("event_type", RULE)
     if selection.webhook is not None:

@@ -28,7 +28,7 @@ OfAccount = Annotated[Name | None, Query(description="Only this account's.")]
 class NewAccount(Body):
     """An account to be made."""
 
-    name: Annotated[str, Field(description="1 to 255 printable characters; not in use.")]
+    name: Annotated[str, Field(min_length=1, max_length=255, description="Printable characters; not in use.")]
 
 
 class AccountDocument(BaseModel):

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field
 
 from dispatcher.accounts import Caller
 from dispatcher.api.bodies import Body, members_of, validated
+from dispatcher.api.parameters import EVENT_TYPE
 from dispatcher.api.problems import Problem, invalid
 from dispatcher.enqueue import BULK
 from dispatcher.events import MAX_TEXT, Event
@@ -18,7 +19,14 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 class EventBody(Body):
     """One event. All but `data` is read through this."""
 
-    type: Annotated[str, Field(description="Dotted parts, for instance `message.sent`.", examples=["message.sent"])]
+    type: Annotated[
+        str,
+        Field(
+            description="Dotted parts, for instance `message.sent`.",
+            examples=["message.sent"],
+            json_schema_extra=EVENT_TYPE,
+        ),
+    ]
     data: Annotated[Any, Field(description="The message: any JSON, up to 256 KiB, sent byte for byte as given here.")]
     account: Annotated[
         Text | None, Field(description="Only with an operator's key, and then required: whose event it is.")
@@ -37,7 +45,14 @@ EVENTS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["events"],
     "additionalProperties": False,
-    "properties": {"events": {"type": "array", "minItems": 1, "maxItems": BULK, "items": EVENT_SCHEMA}},
+    "properties": {
+        "events": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": BULK,
+            "items": {"anyOf": [EVENT_SCHEMA, {"description": "Anything else is refused at its place."}]},
+        }
+    },
 }
 
 

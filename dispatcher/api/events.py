@@ -116,7 +116,7 @@ def get_events(
 
 
 @router.get(
-    "/events/{event_id}",
+    "/events/{event_id:uuid}",  # so that /events/batch is none
     summary="One event with its message and its deliveries",
     response_model=WholeEventDocument,
     responses=described(*REFUSALS, HTTPStatus.NOT_FOUND),

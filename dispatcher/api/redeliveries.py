@@ -15,7 +15,7 @@ from dispatcher.api.bodies import Body, body_as, described_body
 from dispatcher.api.callers import caller_who_may
 from dispatcher.api.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
-from dispatcher.api.parameters import BODY_REFUSALS, REFUSALS, Moment
+from dispatcher.api.parameters import BODY_REFUSALS, EVENT_TYPE, REFUSALS, Moment
 from dispatcher.api.problems import described
 from dispatcher.db.models import Account, MassRedelivery
 from dispatcher.owners import owner_of_redelivery, owner_of_webhook
@@ -49,7 +49,9 @@ class Filter(Body):
     model_config = ConfigDict(from_attributes=True)
 
     webhook: UUID | None = None
-    event_type: Annotated[Name | None, Field(description="Of this type, or below it.")] = None
+    event_type: Annotated[
+        Annotated[Name, Field(json_schema_extra=EVENT_TYPE)] | None, Field(description="Of this type, or below it.")
+    ] = None
     states: Annotated[Sequence[Closed], Field(min_length=1, max_length=3)] = (State.DISCARDED,)
     reason: Annotated[Reason | None, Field(description="Discarded for this reason.")] = None
     since: Annotated[Moment | None, Field(description="Of events that came in at this time or later.")] = None

@@ -66,6 +66,9 @@ def test_events_are_found_by_type_subject_app_time_and_what_no_webhook_took(
         ({"cursor": "é"}, "cursor"),
         ({"since": "yesterday"}, "since"),
         ({"until": "2026-01-01T00:00:00"}, "until"),
+        ({"until": "1767225600"}, "until"),
+        ({"until": "0.5"}, "until"),
+        ({"cursor": "x" * 23}, "cursor"),
         ({"until": "9999-12-31T23:59:59-05:00"}, "until"),
         ({"subject": "a\0"}, "subject"),
         ({"type": "\0"}, "type"),
@@ -144,7 +147,8 @@ def test_another_accounts_events_do_not_exist(api: Api, reader: str, make_key: M
     for name in ("other", "nobody"):
         refused = api.call("GET", "/v1/events", token=reader, params={"account": name})
         assert (refused.status_code, refused.json()["detail"]) == (403, "the API key is another account's")
-    assert api.call("GET", "/v1/events/7", token=reader).status_code == 422
+    assert api.call("GET", "/v1/events/7", token=reader).status_code == 404
+    assert api.call("GET", "/v1/events/batch", token=reader).status_code == 405
 
 
 def test_an_operator_names_the_account_of_a_list_and_finds_one_by_its_id(

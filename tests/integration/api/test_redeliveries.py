@@ -114,7 +114,6 @@ def test_a_cancelled_one_stays_where_it_is(
         ({"filter": None}, "filter"),
         ({"filter": {"states": ["ready"]}}, "filter.states.0"),
         ({"filter": {"states": []}}, "filter.states"),
-        ({"filter": {"states": ["delivered"], "reason": "rejected"}}, "reason"),
         ({"filter": {"reason": "bored"}}, "filter.reason"),
         ({"filter": {"webhook": "7"}}, "filter.webhook"),
         ({"filter": {"event_type": "no type"}}, "event_type"),
