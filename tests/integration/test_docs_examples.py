@@ -434,7 +434,7 @@ def test_accounts_and_keys_over_http(stage: Stage, shell: Shell) -> None:
     operator = key_of(stage, None, Scope.OPERATOR)
     key = key_of(stage, "acme", Scope.SEND).partition(".")[0]
     printed = shell("docs/api.md: accounts", OPERATOR=operator, KEY=key)
-    account, made, listed = documents(printed)
+    account, made, listed, _ = documents(printed)
     assert (account["name"], made["account"], made["scopes"]) == ("globex", "globex", ["send", "read"])
     assert [item["id"] for item in listed["items"]] == [made["id"]]
     revoked = rows(stage.database, "SELECT id FROM dispatcher.api_keys WHERE revoked_at IS NOT NULL")
