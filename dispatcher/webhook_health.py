@@ -14,6 +14,7 @@ from dispatcher.ids import first_id_at
 from dispatcher.states import State
 
 COUNTED = 10_000  # deliveries at most
+LOOKED_AT = 50  # deliveries whose attempts are, for the last answer
 SPAN = timedelta(hours=24)
 
 
@@ -55,7 +56,7 @@ def health_of(session: Session, webhook: Webhook) -> Health:
     """The health of a webhook at this moment."""
     now: datetime = session.execute(_NOW).scalar_one()
     since = now - SPAN
-    parameters = {"webhook": webhook.id, "first": first_id_at(since), "most": COUNTED, "newest": _NEWEST}
+    parameters = {"webhook": webhook.id, "first": first_id_at(since), "most": COUNTED, "newest": LOOKED_AT}
     counted = session.execute(_COUNTS, parameters).all()
     counts = {State(row.state): row.deliveries for row in counted if not row.beyond}
     answer, due = (session.execute(statement, parameters).first() for statement in (_LAST_ANSWER, _OLDEST_DUE))
@@ -68,8 +69,6 @@ def health_of(session: Session, webhook: Webhook) -> Health:
         oldest_due=Due(*due) if due else None,
     )
 
-
-_NEWEST = 50
 
 _NOW = text("SELECT now()")
 

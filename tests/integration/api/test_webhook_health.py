@@ -116,6 +116,22 @@ def test_a_failure_without_an_answer_is_told_by_its_kind(
     assert "planted" not in last["failure_detail"]
 
 
+def test_what_waits_for_its_first_attempt_does_not_hide_the_last_answer(
+    api: Api,
+    manager: str,
+    database: Engine,
+    settings: Settings,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatcher.webhook_health, "LOOKED_AT", 2)
+    webhook = make_webhook(database, settings, url=receiver.url("/hook"))
+    store(1)
+    deliver_all(settings)
+    store(3)
+    assert health(api, manager, webhook)["last_answer"]["status"] == 200
+
+
 def test_behind_a_closed_gate_the_last_answer_and_the_oldest_are_found_under_a_backlog(
     api: Api,
     manager: str,
