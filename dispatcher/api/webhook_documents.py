@@ -25,7 +25,7 @@ class SigningKeyDocument(BaseModel):
 
 
 class AuthorizationDocument(BaseModel):
-    """Whom callbacks say they are from; never the secret. Members of other kinds are left out."""
+    """Whom callbacks say they are from; never the secret. Members of other kinds are null."""
 
     kind: Literal["basic", "bearer", "client_credentials"]
     username: str | None = None

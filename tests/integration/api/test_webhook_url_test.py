@@ -1,5 +1,6 @@
 """The URL test of `/v1/webhooks`: when it is made, what it decides, who may skip it."""
 
+from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
@@ -110,6 +111,15 @@ def test_a_webhook_is_enabled_once_it_answers(
     assert not stored(database)[0].enabled
     assert api.call("POST", f"/v1/webhooks/{webhook.id}/enable", token=manager).status_code == 200
     assert stored(database)[0].enabled
+
+
+def test_where_too_many_are_under_way_one_is_asked_to_come_back(
+    api: Api, manager: str, database: Engine, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.url_test._slots", BoundedSemaphore(0))
+    answer = api.call("POST", "/v1/webhooks", new(receiver.url("/hook")), token=manager)
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
+    assert stored(database) == receiver.received == []
 
 
 def test_an_operator_may_skip_it_and_nobody_else(
