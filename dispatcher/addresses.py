@@ -106,29 +106,30 @@ def is_name(host: str) -> bool:
 
 
 def read_networks(text: str) -> tuple[Network, ...]:
-    """The networks in a comma-separated list of CIDRs and single addresses. Raises ValueError naming the part."""
+    """The networks in a comma-separated list of CIDRs and single addresses. Raises ValueError with the number of the
+    entry that is none."""
     networks = []
-    for part in _parts(text):
+    for number, part in enumerate(_parts(text), 1):
         try:
             networks.append(ip_network(part))
         except ValueError:
-            raise ValueError(f"must be a list like 10.1.2.0/24, fd12::/64: {part!r} is no network") from None
+            raise ValueError(f"must be a list like 10.1.2.0/24, fd12::/64: entry {number} is no network") from None
     return tuple(networks)
 
 
 def read_hosts(text: str) -> tuple[str, ...]:
-    """The host suffixes in a comma-separated list. Raises ValueError naming the part."""
-    for part in _parts(text.lower()):
+    """The host suffixes in a comma-separated list. Raises ValueError with the number of the entry that is none."""
+    for number, part in enumerate(_parts(text.lower()), 1):
         if not is_name(part):
-            raise ValueError(f"must be a list like hooks.example, internal.example: {part!r} is no host name")
+            raise ValueError(f"must be a list like hooks.example, internal.example: entry {number} is no host name")
     return tuple(_parts(text.lower()))
 
 
 def read_ports(text: str) -> frozenset[int]:
-    """The ports in a comma-separated list. Raises ValueError naming the part."""
-    for part in _parts(text):
+    """The ports in a comma-separated list. Raises ValueError with the number of the entry that is none."""
+    for number, part in enumerate(_parts(text), 1):
         if not re.fullmatch(r"[0-9]{1,5}", part) or not 0 < int(part) < 65536:
-            raise ValueError(f"must be a list like 25, 5432: {part!r} is no port")
+            raise ValueError(f"must be a list like 25, 5432: entry {number} is no port")
     return frozenset(map(int, _parts(text)))
 
 
