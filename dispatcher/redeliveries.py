@@ -40,7 +40,7 @@ def count(session: Session, account: Account, selection: Selection) -> int:
         select(func.count())
         .select_from(Delivery)
         .join(Webhook, Webhook.id == Delivery.webhook_id)
-        .where(Webhook.account_id == account.id, Webhook.deleted_at.is_(None), *selected(selection, func.now()))
+        .where(Webhook.account_id == account.id, Webhook.deleted_at.is_(None), *selected(selection))
     )
     if selection.webhook is not None:
         query = query.where(Webhook.id == selection.webhook)
@@ -121,9 +121,9 @@ def skipped(ordered: MassRedelivery) -> int | None:
     return max(0, ordered.matched - ordered.redelivered) if ordered.finished_at is not None else None
 
 
-def selected(selection: Selection, closed_by: ColumnElement[datetime] | datetime) -> list[ColumnElement[bool]]:
-    """The filter, of what was closed by a time, for a query over deliveries. The webhook is for the caller to add."""
-    wanted = [Delivery.state.in_(selection.states), Delivery.finished_at <= closed_by, *within(selection)]
+def selected(selection: Selection) -> list[ColumnElement[bool]]:
+    """The filter for a query over deliveries. The webhook is for the caller to add."""
+    wanted = [Delivery.state.in_(selection.states), *within(selection)]
     if selection.reason is not None:
         wanted.append(Delivery.reason == selection.reason)
     if selection.event_type is not None:

@@ -69,7 +69,7 @@ def _step(session: Session, identifier: UUID, time_scale: float) -> int:
         if webhook_id != ordered.webhook_reached:
             ordered.webhook_reached, ordered.delivery_reached = webhook_id, None
         found = _look(session, ordered, allowed - opened)
-        # Somebody may have redelivered one in this moment, and it may have ended again.
+        # What was redelivered since the order, and has ended again, is as if it were open.
         wanted = _one_of(found.ids), Delivery.finished_at <= ordered.created_at
         reopened = len(reopen(session, *wanted, time_scale=time_scale, passes_gate=False)) if found.ids else 0
         opened += reopened
@@ -97,16 +97,14 @@ def _look(session: Session, ordered: MassRedelivery, most: int) -> _Found:
     if _UNSUCCESSFUL.issuperset(selection.states):
         next_rows = next_rows.where(Delivery.state.in_(sorted(_UNSUCCESSFUL)))
     looked_at = session.scalars(next_rows.order_by(Delivery.id).limit(PIECE)).all()
-    fitting = _fitting(session, looked_at, ordered, selection, most)
+    fitting = _fitting(session, looked_at, selection, most)
     if len(fitting) == most:
         return _Found(fitting, len(looked_at), fitting[-1])
     return _Found(fitting, len(looked_at), looked_at[-1] if len(looked_at) == PIECE else None)
 
 
-def _fitting(
-    session: Session, ids: Sequence[UUID], ordered: MassRedelivery, selection: Selection, most: int
-) -> Sequence[UUID]:
-    query = select(Delivery.id).where(_one_of(ids), *selected(selection, ordered.created_at))
+def _fitting(session: Session, ids: Sequence[UUID], selection: Selection, most: int) -> Sequence[UUID]:
+    query = select(Delivery.id).where(_one_of(ids), *selected(selection))
     return session.scalars(query.order_by(Delivery.id).limit(most)).all()
 
 
