@@ -5,6 +5,7 @@
 #   ./run.sh audit [...]               asks a service for known vulnerabilities of the pinned packages: needs a network
 #   ./run.sh demo                      a whole engine on temporary data, shown at work
 #   ./run.sh up                        a whole engine on this machine, until Ctrl-C
+#   ./run.sh fuzz [N]                  sends made-up requests to the API and all dialects, N (300) for each operation
 #   ./run.sh bench [--quick] [...]     measures the engine beside baselines (./run.sh bench --help)
 #   ./run.sh ...                       anything else is a command of the `dispatcher` command line
 #
@@ -114,6 +115,11 @@ audit)
         echo "$said"
     done
     exit $status
+    ;;
+fuzz)
+    # Some minutes; the argument is how many requests are made up for each operation.
+    cd "$root"
+    FUZZ_EXAMPLES=${2:-300} exec "$venv/bin/python" -m pytest tests/fuzz
     ;;
 bench)
     shift

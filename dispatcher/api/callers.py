@@ -60,25 +60,6 @@ def identify(authorization: str | None) -> Caller | Refusal:
     return _caller_of_token(token) if token is not None else Refusal.UNKNOWN
 
 
-def admit(authorization: str | None) -> Caller:
-    """The caller, and one request of theirs counted. Raises Problem 401, which says of an access token that its time is
-    over, and 429 for one request too many."""
-    found = identify(authorization)
-    match found:
-        case Refusal.UNKNOWN:
-            raise unauthorized()
-        case Refusal.EXPIRED:
-            raise token_expired()
-    check_rate(found)
-    return found
-
-
-def caller_of(authorization: str | None) -> Caller | None:
-    """As `identify`, for who need not know why nobody is let in."""
-    found = identify(authorization)
-    return None if isinstance(found, Refusal) else found
-
-
 def caller_of_session(session: str) -> Caller | None:
     """Whom a session speaks for."""
     found = _caller_of_token(session) if ":" in session else Refusal.UNKNOWN
@@ -134,9 +115,15 @@ def _caller(
     _bearer: Annotated[None, Security(_Described("bearer", "An API key's token, or an access token."))],
     _basic: Annotated[None, Security(_Described("basic", "An API key's id and secret: the token's two parts."))],
 ) -> Caller:
-    caller = admit(request.headers.get("authorization"))
-    request.state.key = str(caller.key_id)
-    return caller
+    found = identify(request.headers.get("authorization"))
+    match found:
+        case Refusal.UNKNOWN:
+            raise unauthorized()
+        case Refusal.EXPIRED:
+            raise token_expired()
+    request.state.key = str(found.key_id)
+    check_rate(found)
+    return found
 
 
 def _token(authorization: str | None) -> str | None:

@@ -5,11 +5,11 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import Caller, Scope, find_account
-from dispatcher.api.callers import admit
+from dispatcher.api.callers import caller_who_may
 from dispatcher.api.problems import Problem
 from dispatcher.api.requests import read_body
 from dispatcher.db.models import Account, Webhook
@@ -40,25 +40,19 @@ Body = Annotated[bytes, Depends(read_body)]
 
 
 def _account_for(scope: Scope) -> Any:
-    def account(request: Request, project_id: ProjectId) -> UUID:
-        return _project(admit(request.headers.get("authorization")), scope, project_id)
+    def account(caller: Annotated[Caller, Depends(caller_who_may(scope))], project_id: ProjectId) -> UUID:
+        """The account that a project is. Another account's and an unknown one are the same to the caller."""
+        if caller.account_id is not None:
+            if project_id != caller.account:
+                raise Problem(HTTPStatus.FORBIDDEN, "the project is not the key's")
+            return caller.account_id
+        try:
+            with transaction() as session:
+                return find_account(session, project_id).id
+        except UnknownAccount:
+            raise Problem(HTTPStatus.FORBIDDEN, "the project is not the key's") from None
 
     return Depends(account)
-
-
-def _project(caller: Caller, scope: Scope, project_id: str) -> UUID:
-    """The account that a project is. Another account's and an unknown one are the same to the caller."""
-    if not caller.may(scope):
-        raise Problem(HTTPStatus.FORBIDDEN, "scope")
-    if caller.account_id is not None:
-        if project_id != caller.account:
-            raise Problem(HTTPStatus.FORBIDDEN, "project")
-        return caller.account_id
-    try:
-        with transaction() as session:
-            return find_account(session, project_id).id
-    except UnknownAccount:
-        raise Problem(HTTPStatus.FORBIDDEN, "project") from None
 
 
 Reader = Annotated[UUID, _account_for(Scope.READ)]

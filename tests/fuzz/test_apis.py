@@ -1,0 +1,111 @@
+"""Whatever is sent to an API, native or a vendor's: no defect, no status and no body that its OpenAPI does not know.
+
+`./run.sh fuzz` does the same for longer.
+"""
+
+import os
+from base64 import b64encode
+from typing import Any
+from uuid import UUID
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from sqlalchemy import Engine
+
+from dispatcher.accounts import Scope
+from dispatcher.api.app import DIALECTS, create_app
+from dispatcher.api.callers import token_mint
+from tests.integration.api.conftest import MakeKey, make_key
+
+__all__ = ["make_key"]
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "4"))
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+ACCOUNT = "acme"
+
+app = create_app()
+# What a client is more likely to send than chance is: the account, and ids that are there.
+PARAMETERS = {"project_id": ACCOUNT, "brandId": ACCOUNT}
+
+
+def schema_of(prefix: str) -> Any:
+    schema = schemathesis.openapi.from_asgi(f"{prefix}/openapi.json", app)
+    schema.config.phases.coverage.enabled = EXAMPLES > 100
+    return schema
+
+
+bounded = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=EXAMPLES < 100,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+
+
+@pytest.fixture
+def token(database: Engine, make_key: MakeKey) -> str:
+    return make_key(ACCOUNT, Scope.READ, Scope.SEND, Scope.MANAGE)
+
+
+def send(case: Any, authorization: str) -> None:
+    for name, value in PARAMETERS.items():
+        if name in (case.path_parameters or {}):
+            case.path_parameters[name] = value
+    case.call_and_validate(headers={"Authorization": authorization}, checks=CHECKS)
+
+
+@schema_of("").parametrize()
+@bounded
+def test_the_native_api(case: Any, token: str) -> None:
+    send(case, f"Bearer {token}")
+
+
+@schema_of("").parametrize()
+@bounded
+def test_the_native_api_for_an_operator(case: Any, database: Engine, make_key: MakeKey) -> None:
+    send(case, f"Bearer {make_key(None, Scope.OPERATOR)}")
+
+
+@schema_of("/bulksms").parametrize()
+@bounded
+def test_bulksms(case: Any, token: str) -> None:
+    send(case, f"Basic {b64encode(token.replace('.', ':').encode()).decode()}")
+
+
+@schema_of("/everlytic").parametrize()
+@bounded
+def test_everlytic(case: Any, token: str) -> None:
+    send(case, f"Basic {b64encode(token.replace('.', ':').encode()).decode()}")
+
+
+@schema_of("/flexengage").parametrize()
+@bounded
+def test_flexengage(case: Any, token: str) -> None:
+    send(case, f"Bearer {token}")
+
+
+@schema_of("/sinch").parametrize()
+@bounded
+def test_sinch(case: Any, token: str) -> None:
+    send(case, f"Bearer {token}")
+
+
+@schema_of("/zipwhip").parametrize()
+@bounded
+def test_zipwhip(case: Any, token: str) -> None:
+    session = token_mint().session(UUID(token.partition(".")[0]))
+    if case.query is not None and "session" in case.query:
+        case.query["session"] = session
+    send(case, "")
+
+
+def test_every_dialect_is_among_them() -> None:
+    assert {f"test_{prefix.strip('/')}" for prefix in DIALECTS} <= globals().keys()
