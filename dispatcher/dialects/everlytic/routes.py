@@ -84,25 +84,35 @@ _PAYLOAD = {
     "properties": {
         "webhook": {
             "type": "object",
+            "minProperties": 1,
+            "description": "What is left out or null stays as it is. A new webhook needs types, URL and verb.",
             "properties": {
                 "event_types": {
-                    "type": "array",
+                    "type": ["array", "null"],
                     "minItems": 1,
                     "items": {"enum": [*EVENT_TYPES, *map(str.capitalize, EVENT_TYPES)]},
                     "description": "In any case. Unknown ones are passed over while a known one is left.",
                 },
-                "url": {"type": "string", "description": "Where callbacks go. With it a verb is required."},
-                "verb": {"type": "string", "description": "POST or GET, in any case."},
-                "auth_type": {
+                "url": {
                     "type": ["string", "null"],
-                    "description": "`basic`; null takes the authorization away.",
+                    "pattern": "^https?://",
+                    "description": "Where callbacks go. With it a verb is required.",
                 },
+                "verb": {"type": ["string", "null"], "pattern": "^([Pp][Oo][Ss][Tt]|[Gg][Ee][Tt])$"},
+                "auth_type": {"enum": ["basic", None], "description": "Null takes the authorization away."},
                 "auth_details": {
                     "type": ["object", "null"],
-                    "properties": {"username": {"type": "string"}, "password": {"type": "string"}},
+                    "required": ["username", "password"],
+                    "properties": {
+                        "username": {"type": "string", "minLength": 1},
+                        "password": {"type": "string", "minLength": 1},
+                    },
                     "description": "Required with `basic`.",
                 },
-                "status": {"enum": ["enabled", "disabled"], "description": "A new webhook is enabled by default."},
+                "status": {
+                    "enum": ["enabled", "disabled", None],
+                    "description": "A new webhook is enabled by default.",
+                },
             },
         }
     },

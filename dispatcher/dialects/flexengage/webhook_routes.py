@@ -19,10 +19,11 @@ from dispatcher.dialects.flexengage.brands import DIALECT, account_of, found_or,
 from dispatcher.dialects.flexengage.fields import CONTRACT, NewWebhook, read_enabled, read_new_webhook, refusal
 from dispatcher.dialects.flexengage.times import whole_seconds
 from dispatcher.errors import InvalidWebhook, UnknownAccount
+from dispatcher.matching import MAX_LENGTH
 from dispatcher.registration import change, register
 from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.urls import normalise_url
-from dispatcher.webhooks import Webhooks
+from dispatcher.webhooks import MAX_EVENT_TYPES, Webhooks
 
 NO_WEBHOOKS = "No webhooks with that brand ID were found"
 NO_WEBHOOK = "No webhook with that brand ID was found"
@@ -43,7 +44,12 @@ _NEW = {
         "events": {
             "type": "array",
             "minItems": 1,
-            "items": {"type": "string"},
+            "maxItems": MAX_EVENT_TYPES,
+            "items": {
+                "type": "string",
+                "maxLength": MAX_LENGTH,
+                "pattern": r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7})$",
+            },
             "description": "Event types; the first parts of one take in all below them.",
         },
         "enabled": {"type": ["boolean", "null"], "default": True},

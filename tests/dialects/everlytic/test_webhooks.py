@@ -232,6 +232,14 @@ def test_what_is_refused_is_told_by_field(
     assert stored(database) == before
 
 
+def test_credentials_do_not_come_with_the_word_that_there_are_none(everlytic: Everlytic) -> None:
+    made = everlytic.create(**BASIC)
+    told = refused(everlytic.update(made, auth_type=None, auth_details={"username": "a", "password": "b"}))
+    assert told == {
+        "webhook.auth_type": ["The webhook.auth type field is required when webhook.auth details is present."]
+    }
+
+
 def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_table(everlytic: Everlytic) -> None:
     wrong = {"status": "on", "auth_type": "basic", "verb": 1, "url": 2, "event_types": 3}
     told = refused(everlytic.update(everlytic.create(), **wrong))
@@ -302,6 +310,7 @@ def test_anothers_webhooks_and_those_of_other_interfaces_are_not_there(
     made, other = everlytic.create(), caller_of("other")
     native = make_webhook(database, load_settings(), url="https://example.com/")
     assert other.call("GET").json()["data"] == {"webhooks": []}
+    assert everlytic.call("GET").json()["data"] == {"webhooks": [made]}
     body = json.dumps({"webhook": {"status": "disabled"}})
     for caller, identifier in ((other, made["id"]), (everlytic, native.id), (everlytic, uuid4()), (everlytic, "abc")):
         for method in ("GET", "PUT", "DELETE"):

@@ -70,7 +70,7 @@ def test_a_log_is_bounded_by_when_events_came(flexengage: FlexEngage) -> None:
     assert ids(flexengage.events(webhook, end=at[1])) == [first]
     assert ids(flexengage.events(webhook, start=at[1], end=at[2])) == [second]
     assert ids(flexengage.events(webhook, start=at[0], startId=first)) == [second, third]
-    assert len(flexengage.events(webhook, start="0001-01-01T00:00:00Z", end="9999-12-31T23:59:59Z")["events"]) == 3
+    assert len(flexengage.events(webhook, start="0001-01-01t00:00:00z", end="9999-12-31T23:59:59Z")["events"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,7 @@ def test_a_log_is_bounded_by_when_events_came(flexengage: FlexEngage) -> None:
         ("size", "101", "size must be a whole number from 1 to 100"),
         ("size", "all", "size must be a whole number from 1 to 100"),
         ("start", "yesterday", "start must be a date and time with its offset from UTC"),
+        ("start", "1566656122", "start must be a date and time with its offset from UTC"),
         ("end", "2019-08-24T14:15:22", "end must be a date and time with its offset from UTC"),
         ("startId", "123", "startId must be a UUID"),
     ],

@@ -242,6 +242,7 @@ def test_what_is_no_webhook_of_this_interface_is_not_found(
 ) -> None:
     native = make_webhook(database, load_settings(), url="https://example.com/")
     others = caller_of("other").create()
+    assert flexengage.call("GET").json() == []
     for method, path in [call for call in CALLS if "{id}" in call[1]]:
         for identifier in (native.id, others["id"], uuid4(), 123):
             answer = flexengage.call(method, path.format(id=identifier, event=uuid4()), json={"enabled": False})
@@ -276,6 +277,7 @@ def test_too_many_requests_are_told_with_the_time_to_wait(
 
 def test_what_there_is_not_is_told_in_the_same_form(flexengage: FlexEngage) -> None:
     assert error(requests.get(f"{flexengage.origin}/flexengage/nothing", timeout=30))[0] == 404
+    assert error(flexengage.call("GET", "/a%0Ab"))[0] == 404
     assert error(flexengage.call("PUT"))[0] == 405
     assert error(flexengage.call("POST", data=b" " * (MAX_BODY_BYTES + 1)))[0] == 413
 
