@@ -89,8 +89,7 @@ _PAYLOAD = {
             "properties": {
                 "event_types": {
                     "type": ["array", "null"],
-                    "minItems": 1,
-                    "items": {"enum": [*EVENT_TYPES, *map(str.capitalize, EVENT_TYPES)]},
+                    "contains": {"enum": [*EVENT_TYPES, *map(str.capitalize, EVENT_TYPES)]},
                     "description": "In any case. Unknown ones are passed over while a known one is left.",
                 },
                 "url": {

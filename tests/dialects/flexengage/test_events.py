@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from dispatcher import enqueue
 from dispatcher.ids import new_id, time_of
 from dispatcher.settings import Settings
+from dispatcher.states import CLOSED
 from tests.behaviours import Answer, Do
 from tests.dialects.flexengage.conftest import TYPE, FlexEngage, error
 from tests.factories import change, deliver_all, deliveries, make_due, rows
@@ -114,8 +115,10 @@ def test_an_event_tells_how_it_stands(flexengage: FlexEngage, database: Engine) 
         ("discarded", "FAILED"),
         ("cancelled", "FAILED"),
     ):
-        change(database, "UPDATE dispatcher.deliveries SET state = :state", state=state)
+        ended = "now() + interval '1 hour'" if state in CLOSED else "NULL"
+        change(database, f"UPDATE dispatcher.deliveries SET state = :state, finished_at = {ended}", state=state)
         shown = flexengage.event(webhook, event)
+        assert (shown["updated"] > line["updated"]) == (state in CLOSED)
         assert shown["status"] == status
         assert flexengage.events(webhook)["events"] == [{name: shown[name] for name in line}]
 
