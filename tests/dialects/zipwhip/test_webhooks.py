@@ -13,7 +13,7 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher.accounts import Scope
-from dispatcher.api.callers import caller_of, token_mint
+from dispatcher.api.callers import Refusal, identify, token_mint
 from dispatcher.api.requests import MAX_BODY_BYTES
 from dispatcher.dialects.zipwhip import routes
 from dispatcher.ids import new_id
@@ -101,7 +101,7 @@ def test_only_a_keys_own_secret_gets_a_session(zipwhip: Zipwhip) -> None:
     """Above all no access token: its session would outlive it."""
     digest, _, number = zipwhip.session.partition(":")
     access_token = token_mint().access_token(UUID(zipwhip.username), datetime.now(UTC) + timedelta(hours=1))
-    assert caller_of(f"Bearer {access_token}") is not None
+    assert not isinstance(identify(f"Bearer {access_token}"), Refusal)
     pairs = [
         (zipwhip.username, "wrong"),
         ("nobody", zipwhip.password),
