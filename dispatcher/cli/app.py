@@ -17,8 +17,11 @@ from dispatcher.cli import (
     installation,
     keys,
     listen,
+    notices,
     redeliveries,
     servers,
+    trigger,
+    webhook_health,
     webhooks,
 )
 from dispatcher.cli.output import print_error
@@ -73,11 +76,14 @@ app = typer.Typer(
 app.add_typer(accounts.app, name="account")
 app.add_typer(keys.app, name="key")
 app.add_typer(webhooks.app, name="webhook")
+webhook_health.register(webhooks.app)
 app.add_typer(deliveries.app, name="delivery")
 redeliveries.register(deliveries.app)
 app.add_typer(redeliveries.app, name="redelivery")
 app.add_typer(events.app, name="event")
+app.add_typer(notices.app, name="notice")
 enqueue.register(app)
 listen.register(app)
+trigger.register(app)
 installation.register(app)
 servers.register(app)

@@ -1,0 +1,67 @@
+"""`dispatcher trigger`: a sample event, to see what becomes of one."""
+
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from dispatcher.cli.output import AsJson, print_json, print_line
+from dispatcher.enqueue import enqueue
+from dispatcher.events import Data, serialise
+from dispatcher.matching import RULE, is_event_type
+from dispatcher.owners import owner_of_webhook
+from dispatcher.samples import sample_message
+from dispatcher.test_call import call_webhook
+from dispatcher.transactions import transaction
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(epilog="Example: dispatcher trigger message.inbound.received --account acme")(trigger)
+
+
+def trigger(
+    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Its event type, e.g. message.inbound.received.")],
+    *,
+    account: Annotated[str | None, typer.Option(help="For every webhook of this account that takes the type.")] = None,
+    webhook: Annotated[
+        UUID | None, typer.Option(help="For this webhook alone, whatever types it takes: a test call.")
+    ] = None,
+    app: Annotated[
+        str | None, typer.Option(help="The event's app; not of a test call, which has the webhook's.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A file with the message, in JSON. Default: a sample for the type.", dir_okay=False),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Send a sample event on the way that every event takes. What became of it: dispatcher event show ID."""
+    if (account is None) == (webhook is None):
+        raise typer.BadParameter("give --account or --webhook")
+    if not is_event_type(event_type):
+        raise typer.BadParameter(RULE, param_hint="TYPE")
+    message = _read(data) if data is not None else sample_message(event_type)
+    if webhook is not None:
+        with transaction() as session:
+            owner = owner_of_webhook(session, webhook)
+        event_id, deliveries = (
+            call_webhook(owner.id, webhook, event_type=event_type, data=serialise(message)).event_id,
+            1,
+        )
+    else:
+        assert account is not None
+        accepted = enqueue(event_type, message, account=account, app=app)
+        event_id, deliveries = accepted.event_id, accepted.deliveries
+    if json:
+        print_json({"event_id": event_id, "deliveries": deliveries})
+        return
+    print_line(f"event {event_id}: {deliveries} {'delivery' if deliveries == 1 else 'deliveries'}")
+
+
+def _read(file: Path) -> Data:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"cannot be read: {error.strerror}", param_hint="--data") from None

@@ -1,0 +1,51 @@
+"""`dispatcher webhook health`: how a webhook fares."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from dispatcher.accounts import find_account
+from dispatcher.cli.output import AsJson, print_fields, print_json
+from dispatcher.cli.webhook_output import gate_state
+from dispatcher.owners import owner_of_webhook
+from dispatcher.transactions import transaction, webhooks_in
+from dispatcher.webhook_health import COUNTED, health_of
+
+
+def register(webhooks: typer.Typer) -> None:
+    """Adds the command."""
+    webhooks.command()(health)
+
+
+def health(
+    identifier: Annotated[UUID, typer.Argument(metavar="ID", help="The webhook's id.")],
+    account: Annotated[str | None, typer.Option(help="Only if it is this account's.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Show how it fares: gate, deliveries of the last 24 hours by state, last answer, what has been due longest."""
+    with transaction() as session:
+        owner = find_account(session, account) if account is not None else owner_of_webhook(session, identifier)
+        webhook = webhooks_in(session).get(owner, identifier)
+        found = health_of(session, webhook)
+    answer, due = found.last_answer, found.oldest_due
+    document = {
+        "enabled": webhook.enabled,
+        "gate": gate_state(found.gate),
+        "failing_since": found.gate.failing_since if found.gate else None,
+        "next_probe_at": found.gate.probe_at if found.gate else None,
+        "deliveries": dict(found.counts),
+        "deliveries_complete": found.complete,
+        "last_answer": (answer.status or answer.failure) if answer else None,
+        "last_answer_at": answer.at if answer else None,
+        "last_answer_after": answer.duration if answer else None,
+        "due_since": due.due_at if due else None,
+        "due_delivery": due.delivery_id if due else None,
+    }
+    if json:
+        print_json(document)
+        return
+    counts = [f"{count} {state}" for state, count in found.counts.items() if count]
+    document["deliveries"] = counts if found.complete else [*counts, f"(of the newest {COUNTED:,})"]
+    del document["deliveries_complete"]
+    print_fields({name.replace("_", " "): value for name, value in document.items()})

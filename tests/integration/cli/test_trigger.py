@@ -1,0 +1,81 @@
+"""`dispatcher trigger`, `dispatcher notice` and `dispatcher webhook health`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from dispatcher import enqueue
+from dispatcher.samples import sample_message
+from dispatcher.settings import Settings
+from tests.behaviours import Answer
+from tests.factories import MESSAGE, RECEIVED, deliver_all, deliveries, make_account, make_webhook
+from tests.integration.cli.conftest import Cli
+from tests.receiver import Receiver
+
+
+@pytest.mark.parametrize("event_type", [RECEIVED, "message.outbound.delivered", "conversation.opt_in"])
+def test_a_sample_goes_to_every_webhook_that_takes_its_type(
+    cli: Cli, database: Engine, settings: Settings, receiver: Receiver, event_type: str
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/takes"), event_types=[event_type])
+    make_webhook(database, settings, url=receiver.url("/other"), event_types=["other"])
+    told = cli("trigger", event_type, "--account", "acme", "--json").document
+    deliver_all(settings)
+    (callback,) = receiver.received
+    assert told == {"event_id": callback.header("Dispatcher-Event-Id"), "deliveries": 1}
+    assert json.loads(callback.body) == [sample_message(event_type)]
+    assert (callback.path, callback.header("Dispatcher-Event-Type")) == ("/takes", event_type)
+
+
+def test_a_test_call_goes_to_one_webhook_whatever_it_takes(
+    cli: Cli, database: Engine, settings: Settings, receiver: Receiver, tmp_path: Path
+) -> None:
+    webhook = make_webhook(database, settings, url=receiver.url("/one"), event_types=["other"])
+    make_webhook(database, settings, url=receiver.url("/two"))
+    message = tmp_path / "message.json"
+    message.write_bytes(b'{"id": 634151298329219072}')
+    ran = cli("trigger", RECEIVED, "--webhook", webhook.id, "--data", message)
+    assert ran.out.endswith(": 1 delivery\n"), ran.err
+    deliver_all(settings)
+    (callback,) = receiver.received
+    assert (callback.path, callback.body) == ("/one", b'[{"id": 634151298329219072}]')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ((RECEIVED,), 2),
+        (("no type!", "--account", "acme"), 2),
+        ((RECEIVED, "--account", "acme", "--data", "no-such-file"), 2),
+        ((RECEIVED, "--account", "nobody"), 1),
+        ((RECEIVED, "--webhook", "0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00"), 1),
+    ],
+)
+def test_what_cannot_be_sent_is_said_in_one_error(
+    cli: Cli, database: Engine, arguments: tuple[str, ...], status: int
+) -> None:
+    make_account(database)
+    ran = cli("trigger", *arguments)
+    assert (ran.status, ran.out) == (status, "")
+    assert deliveries(database) == []
+
+
+def test_notices_are_listed_with_what_was_told(
+    cli: Cli, database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.script("/hook", Answer(503))
+    webhook = make_webhook(database, settings, url=receiver.url("/hook"), contact_email="ops@example.com")
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    deliver_all(settings)
+    (notice,) = cli("notice", "list", "--account", "acme", "--json").document
+    assert (notice["webhook"], notice["kind"], notice["error"]) == (str(webhook.id), "message_retrying", "http_503")
+    assert (notice["contact"], notice["sent"], notice["last_sent_at"]) == ("ops@example.com", 0, None)
+    assert "http_503" in cli("notice", "list", "--account", "acme").out
+    health = cli("webhook", "health", webhook.id, "--json").document
+    assert (health["gate"], health["last_answer"], health["deliveries"]["waiting"]) == ("open", 503, 1)
+    assert "1 waiting" in cli("webhook", "health", webhook.id).out
+    make_account(database, "other")
+    assert cli("webhook", "health", webhook.id, "--account", "other").status == 1
+    assert cli("notice", "list", "--account", "acme", "--kind", "webhook_disabled", "--json").document == []
