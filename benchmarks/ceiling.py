@@ -8,8 +8,8 @@ import sys
 from dispatcher.ids import new_id_text
 from dispatcher.replies import Request
 from dispatcher.settings import load_settings
+from dispatcher.user_agent import USER_AGENT
 from workers.context import Context
-from workers.render import USER_AGENT
 
 IN_FLIGHT = 100
 

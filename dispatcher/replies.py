@@ -7,6 +7,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+CONNECT_SECONDS = 10.0
+# However much time is scaled: a busy machine must not look like a receiver that hangs.
+LEAST_CONNECT_SECONDS, LEAST_SECONDS = 1.0, 2.0
+
 
 class FailureKind(StrEnum):
     """Why there is no complete answer. The value is what notices, logs and records show."""

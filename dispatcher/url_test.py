@@ -4,19 +4,20 @@ from http import HTTPStatus
 from threading import BoundedSemaphore
 from time import time
 
-from dispatcher import __version__
-from dispatcher.authorization import header_value
+from dispatcher.authorization import ClientCredentials, header_value
 from dispatcher.contracts import DeliveryContract, Envelope, Method
 from dispatcher.errors import TooBusy, UrlTestFailed
 from dispatcher.ids import new_id_text
-from dispatcher.replies import Failure, Reply, Request
+from dispatcher.replies import CONNECT_SECONDS, Failure, Reply, Request
 from dispatcher.settings import Settings
 from dispatcher.signing import Signer
+from dispatcher.token_requests import read_answer, token_request
+from dispatcher.transport import Transport
 from dispatcher.transport.choice import new_transport
+from dispatcher.user_agent import USER_AGENT
 from dispatcher.webhook_secrets import WebhookSecrets
 
 SECONDS = 30.0  # seed 000
-CONNECT_SECONDS = 10.0
 AT_ONCE = 10  # each holds a thread of the API for as long as it lasts
 BODY = b"[]"
 
@@ -32,12 +33,13 @@ def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, setti
     """Sends `[]` as a callback would be: the same guard, headers, authorization and signatures. Returns where a 2xx
     came back within 30 s; raises UrlTestFailed with what came back instead, and TooBusy where too many are under way.
     """
-    request = _request(url, contract, secrets)
     if not _slots.acquire(blocking=False):
         raise TooBusy("too many URLs are being tested at this moment")
+    transport = new_transport(settings, capacity=1)
     try:
-        outcome = _send(request, settings)
+        outcome = _try(transport, url, contract, secrets)
     finally:
+        transport.close()
         _slots.release()
     match outcome:
         case Reply(status=status) if 200 <= status <= 299:
@@ -48,15 +50,26 @@ def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, setti
             raise UrlTestFailed(detail)
 
 
-def _request(url: str, contract: DeliveryContract, secrets: WebhookSecrets) -> Request:
+def _try(transport: Transport, url: str, contract: DeliveryContract, secrets: WebhookSecrets) -> Reply | Failure:
+    authorization = header_value(secrets.authorization)
+    if isinstance(secrets.authorization, ClientCredentials):
+        # For this once: the workers will fetch one of their own when the webhook is there.
+        asked = token_request(secrets.authorization, new_id_text(), scale=1)
+        token = read_answer(_send(transport, asked._replace(https_only=contract.https_only)))
+        if isinstance(token, Failure):
+            return token
+        authorization = f"Bearer {token.value}"
+    return _send(transport, _request(url, contract, secrets, authorization))
+
+
+def _request(url: str, contract: DeliveryContract, secrets: WebhookSecrets, authorization: str | None) -> Request:
     request_id = new_id_text()
     headers = [
-        ("User-Agent", contract.user_agent or f"Dispatcher/{__version__}"),
+        ("User-Agent", contract.user_agent or USER_AGENT),
         ("Content-Type", contract.content_type),
         ("Dispatcher-Request-Id", request_id),
         *secrets.headers.items(),
     ]
-    authorization = header_value(secrets.authorization)
     if authorization is not None:
         headers.append(("Authorization", authorization))
     headers += Signer(secrets, contract).headers(request_id, request_id, BODY, time())
@@ -72,15 +85,11 @@ def _request(url: str, contract: DeliveryContract, secrets: WebhookSecrets) -> R
     )
 
 
-def _send(request: Request, settings: Settings) -> Reply | Failure:
-    transport = new_transport(settings, capacity=1)
-    try:
-        transport.send(request)
-        while not (ended := transport.wait(1.0)):
-            pass  # the transport has the deadline
-        return ended[0].outcome
-    finally:
-        transport.close()
+def _send(transport: Transport, request: Request) -> Reply | Failure:
+    transport.send(request)
+    while not (ended := transport.wait(1.0)):
+        pass  # the transport has the deadline
+    return ended[0].outcome
 
 
 def _phrase(status: int) -> str:

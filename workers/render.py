@@ -8,21 +8,17 @@ from typing import assert_never
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
-from dispatcher import __version__
 from dispatcher.contracts import Envelope, Member, Method
 from dispatcher.ids import time_of
 from dispatcher.raw_json import compact, object_members
-from dispatcher.replies import Request
+from dispatcher.replies import CONNECT_SECONDS, LEAST_CONNECT_SECONDS, LEAST_SECONDS, Request
 from dispatcher.urls import MASK
+from dispatcher.user_agent import USER_AGENT
 from workers.claims import Claim
 from workers.redaction import secret_forms
 from workers.targets import Target
 
-CONNECT_SECONDS = 10.0
-# However much time is scaled: a busy machine must not look like a receiver that hangs.
-LEAST_CONNECT_SECONDS, LEAST_SECONDS = 1.0, 2.0
 MAX_GET_URL = 8 * 1024
-USER_AGENT = f"Dispatcher/{__version__}"
 
 
 class RenderFailed(Exception):

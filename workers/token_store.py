@@ -16,8 +16,8 @@ from dispatcher.db.arrays import array
 from dispatcher.encryption import Vault
 from dispatcher.errors import WrongEncryptionKey
 from dispatcher.settings import Settings
+from dispatcher.token_requests import Issued
 from dispatcher.webhooks import open_vault
-from workers.token_requests import Issued
 from workers.token_statements import ACCEPT, BEGIN, DROP, FAILED, FIND, KEEP, REFUSE
 
 FETCH_SPAN = 40.0  # seconds that one worker has to fetch: longer than the request may take, look-up included

@@ -15,11 +15,10 @@ from sqlalchemy import Connection
 
 from dispatcher.authorization import ClientCredentials
 from dispatcher.ids import new_id_text
-from dispatcher.replies import Exchange, Failure, FailureKind, Request
+from dispatcher.replies import CONNECT_SECONDS, Exchange, Failure, FailureKind, Request
+from dispatcher.token_requests import FETCH_SECONDS, Issued, read_answer, token_request
 from workers.context import Context
-from workers.render import CONNECT_SECONDS
 from workers.targets import Target
-from workers.token_requests import FETCH_SECONDS, Issued, read_answer, token_request
 from workers.token_store import FAILURE_PAUSE, Missing, Token, Wanted
 
 log = structlog.get_logger("dispatcher.tokens")

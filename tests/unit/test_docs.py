@@ -24,13 +24,13 @@ from dispatcher.settings import Settings, environment_name
 from dispatcher.signing import Signer
 from dispatcher.signing_keys import SigningKey
 from dispatcher.states import Reason, State
+from dispatcher.token_requests import token_request
 from dispatcher.wake import QUEUES
 from dispatcher.webhook_secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
 from tests.claims import TARGET
 from workers.claims import Claim
 from workers.render import render
-from workers.token_requests import token_request
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

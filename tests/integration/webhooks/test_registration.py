@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 from standardwebhooks import Webhook as Verifier
 
-from dispatcher.authorization import Basic
+from dispatcher.authorization import Basic, ClientCredentials
 from dispatcher.db.models import Account, Webhook
 from dispatcher.errors import Conflict, InvalidWebhook, NameTaken, NotFound, TooBusy, UrlTestFailed
 from dispatcher.registration import change, register, remove, rotate_signing_key
@@ -55,6 +55,17 @@ def test_an_empty_batch_is_sent_as_a_callback_would_be(database: Engine, account
     assert tested.header("X-Key") == "k"
     assert Verifier(key.secret).verify(tested.body, dict(tested.headers)) == []
     assert len(stored(database)) == 1
+
+
+def test_a_token_is_fetched_for_the_test(database: Engine, account: UUID, receiver: Receiver) -> None:
+    receiver.script("/token", Answer(200, body=b'{"access_token":"for-once","expires_in":600}'), Answer(500))
+    client = ClientCredentials(receiver.url("/token"), "client", "secret")
+    fields: Any = {"url": receiver.url("/hook"), "event_types": ["*"], "authorization": client, "url_test": True}
+    register(account, **fields)
+    assert [request.header("Authorization") for request in receiver.at("/hook")] == ["Bearer for-once"]
+    with pytest.raises(UrlTestFailed, match="token server answered 500"):
+        register(account, **fields)
+    assert len(receiver.at("/hook")) == len(stored(database)) == 1
 
 
 @pytest.mark.parametrize("status", [200, 204, 299])

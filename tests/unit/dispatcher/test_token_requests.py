@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from dispatcher.authorization import ClientCredentials, TokenRequest
 from dispatcher.replies import Failure, FailureKind, Reply
+from dispatcher.token_requests import MOST_CHARACTERS, Issued, read_answer, token_request
 from dispatcher.transport.checks import check_request
-from workers.token_requests import MOST_CHARACTERS, Issued, read_answer, token_request
 
 CLIENT = ClientCredentials("https://auth.example/oauth2/token?tenant=9", "the-client", "the-secret")
 

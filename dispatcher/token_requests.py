@@ -7,8 +7,16 @@ from typing import Any, assert_never
 from urllib.parse import quote_plus, urlencode
 
 from dispatcher.authorization import Basic, ClientCredentials, TokenRequest, basic_value
-from dispatcher.replies import Failure, FailureKind, Reply, Request
-from workers.render import CONNECT_SECONDS, LEAST_CONNECT_SECONDS, LEAST_SECONDS, USER_AGENT
+from dispatcher.replies import (
+    CONNECT_SECONDS,
+    LEAST_CONNECT_SECONDS,
+    LEAST_SECONDS,
+    Failure,
+    FailureKind,
+    Reply,
+    Request,
+)
+from dispatcher.user_agent import USER_AGENT
 
 FETCH_SECONDS = 20.0  # for the whole answer; deliveries wait for it while their claims last
 MOST_SECONDS = 3600.0  # that a token is kept, whatever its server says
