@@ -1,36 +1,26 @@
-"""The application that is mounted for Everlytic's clients: every answer in their form."""
+"""Everlytic's API as an application of its own, to be mounted."""
 
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from dispatcher import __version__
-from dispatcher.api import problems
 from dispatcher.api.problems import Problem
-from dispatcher.api.requests import RequestIds
-from dispatcher.dialects.everlytic import routes
+from dispatcher.dialects.application import dialect_app
 from dispatcher.dialects.everlytic.fields import PayloadRefused
+from dispatcher.dialects.everlytic.routes import router
 
 
 def create_app() -> FastAPI:
-    """A new app, to be mounted under a prefix."""
-    app = FastAPI(
-        title="dispatcher: Everlytic",
-        version=__version__,
-        description="Webhooks of transactional SMS, as Everlytic's clients know them.",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
+    """A new app."""
+    app = dialect_app(
+        "Everlytic", "Webhooks of transactional SMS, as Everlytic's clients manage them.", _answer, router
     )
-    problems.install(app, _answer)
 
     @app.exception_handler(PayloadRefused)
     def _of_the_payload(_: Request, error: PayloadRefused) -> Response:
         return _answer(Problem(HTTPStatus.BAD_REQUEST, error.told))
 
-    app.add_middleware(RequestIds, answer=_answer)
-    app.include_router(routes.router)
     return app
 
 

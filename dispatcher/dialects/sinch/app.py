@@ -1,26 +1,15 @@
-"""The application that is mounted for Sinch's clients: every answer in their form."""
+"""Sinch's API as an application of its own, to be mounted."""
 
 from fastapi import FastAPI
 
-from dispatcher import __version__
-from dispatcher.api import oauth2, problems
-from dispatcher.api.requests import RequestIds
-from dispatcher.dialects.sinch import routes
+from dispatcher.api import oauth2
+from dispatcher.dialects.application import dialect_app
 from dispatcher.dialects.sinch.answers import answer
+from dispatcher.dialects.sinch.routes import router
+
+_ABOUT = "Webhooks of a project's apps, as clients of Sinch's Conversation API manage them."
 
 
 def create_app() -> FastAPI:
-    """A new app, to be mounted under a prefix."""
-    app = FastAPI(
-        title="dispatcher: Sinch",
-        version=__version__,
-        description="Webhooks of a project's apps, as clients of Sinch's Conversation API know them.",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
-    problems.install(app, answer)
-    app.add_middleware(RequestIds, answer=answer)
-    app.include_router(oauth2.router)
-    app.include_router(routes.router)
-    return app
+    """A new app."""
+    return dialect_app("Sinch", _ABOUT, answer, oauth2.router, router)

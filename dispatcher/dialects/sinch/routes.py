@@ -1,6 +1,5 @@
 """Sinch's calls: webhooks of a project (our account), each of one app."""
 
-import json
 from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from dispatcher.api.callers import caller_who_may
 from dispatcher.api.problems import Problem
 from dispatcher.api.requests import read_body
 from dispatcher.db.models import Account, Webhook
+from dispatcher.dialects.bodies import json_object
 from dispatcher.dialects.sinch import fields
 from dispatcher.dialects.sinch.answers import described
 from dispatcher.dialects.sinch.schemas import CREATE_SCHEMA, UPDATE_SCHEMA, WebhookDocument, Webhooks
@@ -131,11 +131,8 @@ def delete_webhook(account_id: Manager, webhook_id: WebhookId) -> dict[str, Any]
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Problem(HTTPStatus.BAD_REQUEST, "Malformed request") from None
-    if not isinstance(document, dict):
+    document = json_object(body)
+    if document is None:
         raise Problem(HTTPStatus.BAD_REQUEST, "Malformed request")
     return document
 

@@ -1,11 +1,8 @@
 """Zipwhip's API as an application of its own, to be mounted."""
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Request, Response
 
-from dispatcher import __version__
-from dispatcher.api import problems
-from dispatcher.api.requests import RequestIds
+from dispatcher.dialects.application import dialect_app
 from dispatcher.dialects.zipwhip.answers import answer, answer_to, refusal
 from dispatcher.dialects.zipwhip.parameters import Refused
 from dispatcher.dialects.zipwhip.routes import router
@@ -13,25 +10,15 @@ from dispatcher.errors import DispatcherError
 
 
 def create_app() -> FastAPI:
-    """The application; whatever goes wrong in it is answered in the vendor's form."""
-    app = FastAPI(
-        title="dispatcher: Zipwhip dialect",
-        version=__version__,
-        description="Webhooks, as clients of Zipwhip's API manage them.",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
-    problems.install(app, answer)
+    """A new app."""
+    app = dialect_app("Zipwhip", "Webhooks, as clients of Zipwhip's API manage them.", answer, router)
 
     @app.exception_handler(DispatcherError)
-    def _of_the_tree(_: Request, error: DispatcherError) -> JSONResponse:
+    def _of_the_tree(_: Request, error: DispatcherError) -> Response:
         return answer_to(error)
 
     @app.exception_handler(Refused)
-    def _refused(_: Request, error: Refused) -> JSONResponse:
+    def _refused(_: Request, error: Refused) -> Response:
         return refusal(str(error))
 
-    app.add_middleware(RequestIds, answer=answer)
-    app.include_router(router)
     return app
