@@ -10,6 +10,8 @@ from dispatcher.dialects.application import dialect_app
 from dispatcher.dialects.everlytic.fields import PayloadRefused
 from dispatcher.dialects.everlytic.routes import router
 
+_ABOUT = "Webhooks of transactional SMS, as Everlytic's clients manage them."
+
 
 def create_app() -> FastAPI:
     """A new app."""
