@@ -13,8 +13,7 @@ from dispatcher.api.bodies import Body, body_as, described_body
 from dispatcher.api.callers import caller_who_may
 from dispatcher.api.ownership import Name
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
-from dispatcher.api.parameters import BODY_REFUSALS, REFUSALS
-from dispatcher.api.problems import described
+from dispatcher.api.problems import usual_problems
 from dispatcher.db.models import ApiKey
 from dispatcher.keys import accounts_page, get_key, keys_page, revoke_key
 from dispatcher.transactions import transaction
@@ -75,7 +74,7 @@ class NewKeyDocument(KeyDocument):
     "/accounts",
     status_code=HTTPStatus.CREATED,
     summary="Make an account",
-    responses=described(*BODY_REFUSALS, *REFUSALS, HTTPStatus.CONFLICT),
+    responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(NewAccount),
 )
 def post_account(_: Operator, new: Annotated[NewAccount, Depends(body_as(NewAccount))]) -> AccountDocument:
@@ -85,7 +84,7 @@ def post_account(_: Operator, new: Annotated[NewAccount, Depends(body_as(NewAcco
     return AccountDocument.model_validate(account)
 
 
-@router.get("/accounts", summary="List accounts, newest first", responses=described(*REFUSALS))
+@router.get("/accounts", summary="List accounts, newest first", responses=usual_problems())
 def get_accounts(_: Operator, limit: Limit = 50, cursor: Cursor = None) -> Page[AccountDocument]:
     before = read_cursor(cursor)
     with transaction() as session:
@@ -98,7 +97,7 @@ def get_accounts(_: Operator, limit: Limit = 50, cursor: Cursor = None) -> Page[
     "/keys",
     status_code=HTTPStatus.CREATED,
     summary="Make an API key; its token is in this answer and nowhere else",
-    responses=described(*BODY_REFUSALS, *REFUSALS),
+    responses=usual_problems(body=True),
     openapi_extra=described_body(NewKey),
 )
 def post_key(_: Operator, new: Annotated[NewKey, Depends(body_as(NewKey))], response: Response) -> NewKeyDocument:
@@ -111,9 +110,7 @@ def post_key(_: Operator, new: Annotated[NewKey, Depends(body_as(NewKey))], resp
     return NewKeyDocument(**document.model_dump(), token=made.token)
 
 
-@router.get(
-    "/keys", summary="List API keys, newest first; revoked and expired ones too", responses=described(*REFUSALS)
-)
+@router.get("/keys", summary="List API keys, newest first; revoked and expired ones too", responses=usual_problems())
 def get_keys(_: Operator, account: OfAccount = None, limit: Limit = 50, cursor: Cursor = None) -> Page[KeyDocument]:
     before = read_cursor(cursor)
     with transaction() as session:
@@ -127,7 +124,7 @@ def get_keys(_: Operator, account: OfAccount = None, limit: Limit = 50, cursor: 
     "/keys/{key_id}",
     status_code=HTTPStatus.NO_CONTENT,
     summary="Revoke an API key for good, at once, and every token it got",
-    responses=described(*REFUSALS, HTTPStatus.NOT_FOUND),
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def delete_key(_: Operator, key_id: UUID) -> None:
     with transaction() as session:

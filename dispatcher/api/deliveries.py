@@ -17,8 +17,8 @@ from dispatcher.api.delivery_documents import (
 )
 from dispatcher.api.ownership import AccountQuery, account_of, owner_for
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
-from dispatcher.api.parameters import REFUSALS, Since, Until
-from dispatcher.api.problems import described
+from dispatcher.api.parameters import Since, Until
+from dispatcher.api.problems import usual_problems
 from dispatcher.db.models import Account
 from dispatcher.deliveries import cancel, redeliver
 from dispatcher.history import get_delivery, list_deliveries
@@ -35,7 +35,7 @@ Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
 Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
 
 
-@router.get("", summary="List deliveries, newest first", responses=described(*REFUSALS, HTTPStatus.NOT_FOUND))
+@router.get("", summary="List deliveries, newest first", responses=usual_problems(HTTPStatus.NOT_FOUND))
 def get_deliveries(
     caller: Reader,
     *,
@@ -71,7 +71,7 @@ def get_deliveries(
     "/{delivery_id}",
     summary="One delivery with its attempts: each with its request and answer as captured",
     response_model=DeliveryRecordDocument,
-    responses=described(*REFUSALS, HTTPStatus.NOT_FOUND),
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_one_delivery(caller: Reader, delivery_id: UUID) -> Response:
     with transaction() as session:
@@ -86,7 +86,7 @@ def get_one_delivery(caller: Reader, delivery_id: UUID) -> Response:
     "/{delivery_id}/redeliver",
     status_code=HTTPStatus.ACCEPTED,
     summary="Have a closed delivery sent again, at once, with its retry schedule from the start",
-    responses=described(*REFUSALS, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def post_redeliver(caller: Manager, delivery_id: UUID) -> DeliveryDocument:
     settings = load_settings()
@@ -102,7 +102,7 @@ def post_redeliver(caller: Manager, delivery_id: UUID) -> DeliveryDocument:
 @router.post(
     "/{delivery_id}/cancel",
     summary="End a delivery that waits for its next attempt",
-    responses=described(*REFUSALS, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def post_cancel(caller: Manager, delivery_id: UUID) -> DeliveryDocument:
     return _changed(caller, delivery_id, lambda session, account: cancel(session, account, delivery_id))

@@ -14,8 +14,8 @@ from dispatcher.api.event_bodies import EVENT_SCHEMA, EVENTS_SCHEMA, read_event,
 from dispatcher.api.event_documents import AcceptedEvent, AcceptedItem, EventDocument, FieldError, Outcomes, RefusedItem
 from dispatcher.api.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.api.pages import Cursor, Limit, Page, read_cursor, write_cursor
-from dispatcher.api.parameters import BODY_REFUSALS, REFUSALS, Since, Until
-from dispatcher.api.problems import Problem, described, invalid, problem_for
+from dispatcher.api.parameters import Since, Until
+from dispatcher.api.problems import Problem, invalid, problem_for, usual_problems
 from dispatcher.api.requests import read_body, read_events_body
 from dispatcher.enqueue import enqueue, enqueue_many
 from dispatcher.errors import KeyReused
@@ -34,7 +34,7 @@ Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
     "/events",
     status_code=HTTPStatus.ACCEPTED,
     summary="Take an event in, to be delivered to every webhook that takes it",
-    responses=described(*BODY_REFUSALS, *REFUSALS, HTTPStatus.CONFLICT),
+    responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENT_SCHEMA}}}},
 )
 def post_event(
@@ -62,7 +62,7 @@ def post_event(
     "/events/batch",
     summary="Take up to 1,000 events in; one that is refused does not affect its neighbours",
     response_description="What became of each of them, also where all were refused.",
-    responses=described(*BODY_REFUSALS, *REFUSALS),
+    responses=usual_problems(body=True),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENTS_SCHEMA}}}},
 )
 def post_events(
@@ -83,7 +83,7 @@ def post_events(
 @router.get(
     "/events",
     summary="List events, newest first",
-    responses=described(*REFUSALS),
+    responses=usual_problems(),
 )
 def get_events(
     caller: Reader,
@@ -119,7 +119,7 @@ def get_events(
     "/events/{event_id:uuid}",  # so that /events/batch is none
     summary="One event with its message and its deliveries",
     response_model=WholeEventDocument,
-    responses=described(*REFUSALS, HTTPStatus.NOT_FOUND),
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_one_event(caller: Reader, event_id: UUID) -> Response:
     with transaction() as session:

@@ -1,26 +1,13 @@
-"""What several routes take or answer: texts and times, and the refusals that any of them can come to."""
+"""What several routes take: times, and how the rule for event types is told."""
 
 import re
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Query
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from dispatcher.matching import MAX_LENGTH, PATTERN
-
-# What any route that wants a caller may answer.
-REFUSALS = (
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-)
-# What reading a body may come to besides.
-BODY_REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-
 
 # How OpenAPI tells the rule for event types; refusals are in words.
 EVENT_TYPE: dict[str, Any] = {"pattern": f"^{PATTERN}$", "maxLength": MAX_LENGTH}

@@ -15,8 +15,8 @@ from dispatcher.api.bodies import Body, body_as, described_body
 from dispatcher.api.callers import caller_who_may
 from dispatcher.api.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
-from dispatcher.api.parameters import BODY_REFUSALS, EVENT_TYPE, REFUSALS, Moment
-from dispatcher.api.problems import described
+from dispatcher.api.parameters import EVENT_TYPE, Moment
+from dispatcher.api.problems import usual_problems
 from dispatcher.db.models import Account, MassRedelivery
 from dispatcher.owners import owner_of_redelivery, owner_of_webhook
 from dispatcher.redeliveries import (
@@ -100,7 +100,7 @@ class RedeliveryDocument(BaseModel):
     summary="Redeliver what fits a filter, so many a second",
     response_model=RedeliveryDocument,
     responses={
-        **described(*BODY_REFUSALS, *REFUSALS, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        **usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
         HTTPStatus.OK.value: {"model": Count, "description": "A dry run: only counted."},
     },
     openapi_extra=described_body(Order),
@@ -118,7 +118,7 @@ def post_redelivery(caller: Manager, ordered: Annotated[Order, Depends(body_as(O
     return document
 
 
-@router.get("", summary="List mass redeliveries, newest first", responses=described(*REFUSALS))
+@router.get("", summary="List mass redeliveries, newest first", responses=usual_problems())
 def get_redeliveries(
     caller: Reader, account: AccountQuery = None, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[RedeliveryDocument]:
@@ -133,7 +133,7 @@ def get_redeliveries(
 @router.get(
     "/{redelivery_id}",
     summary="One mass redelivery, and how far it has come",
-    responses=described(*REFUSALS, HTTPStatus.NOT_FOUND),
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_one_redelivery(caller: Reader, redelivery_id: UUID) -> RedeliveryDocument:
     with transaction() as session:
@@ -144,7 +144,7 @@ def get_one_redelivery(caller: Reader, redelivery_id: UUID) -> RedeliveryDocumen
 @router.post(
     "/{redelivery_id}/cancel",
     summary="End a mass redelivery where it is",
-    responses=described(*REFUSALS, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def post_cancel(caller: Manager, redelivery_id: UUID) -> RedeliveryDocument:
     with transaction() as session:
