@@ -84,7 +84,7 @@ def create_key(
     """Makes a key; only its hash is kept. Without an account it must be an operator's. Raises UnknownAccount, or
     InvalidAccount for a bad name or scope."""
     if name is not None and not _is_name(name):
-        raise InvalidAccount("key name", _NAME_RULE)
+        raise InvalidAccount("name", _NAME_RULE)
     if (Scope.OPERATOR in scopes) != (account is None):
         raise InvalidAccount("scopes", "must hold `operator` for a key without an account, and only then")
     identifier, secret = new_id(), secrets.token_urlsafe(32)

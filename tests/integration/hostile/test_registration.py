@@ -182,7 +182,7 @@ def test_names_of_accounts_and_keys_and_reasons_are_lines_of_text(
         with Session(database) as session, session.begin():
             named = refusal(lambda text: create_key(session, account="acme", scopes=[Scope.SEND], name=text), text)
             assert (named is None) == (refused is None)
-            assert named is None or named.field == "key name"
+            assert named is None or named.field == "name"
         reason = refusal(lambda text: change_webhook(database, settings, webhook, "disable", by="t", reason=text), text)
         assert reason is None or reason.field == "reason"
         assert (reason is None) == (text == " x" or refused is None)
