@@ -68,7 +68,7 @@ def test_a_keys_tokens_and_the_request_for_them_count_with_it(
     limit(2)
     identifier, _, secret = make_key("acme", Scope.READ).partition(".")
     form = {"grant_type": "client_credentials", "client_id": identifier, "client_secret": secret}
-    ask = {"data": form, "headers": {"Authorization": None}, "token": ""}
+    ask = {"data": form}
     token = api.call("POST", "/oauth2/token", **ask).json()["access_token"]
     assert api.call("GET", "/v1/events", token=token).status_code == 200
     assert api.call("GET", "/v1/events", token=token).status_code == 429
