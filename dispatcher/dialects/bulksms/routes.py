@@ -15,7 +15,7 @@ from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.bulksms.answers import described
 from dispatcher.dialects.bulksms.fields import WebhookDocument, WebhookEntry, document_of, fields_of, read_entry
 from dispatcher.errors import NotFound
-from dispatcher.registration import change, register
+from dispatcher.registration import change, register, remove
 from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhooks import WebhookFields
 
@@ -111,9 +111,7 @@ def update_webhook(owner: Manager, number: Number, body: Body) -> WebhookDocumen
     openapi_extra=_ID,
 )
 def delete_webhook(owner: Manager, number: Number) -> Response:
-    with transaction() as session:
-        webhooks = webhooks_in(session)
-        webhooks.delete(webhooks.get_of(DIALECT, session.get_one(Account, owner.account_id), number))
+    remove(owner.account_id, _found(owner, number).id)
     return Response()
 
 

@@ -17,7 +17,7 @@ from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.everlytic.fields import EVENT_TYPES, Kept, read_payload, refusal, shown
 from dispatcher.errors import InvalidWebhook, NotFound
 from dispatcher.events import MAX_TEXT
-from dispatcher.registration import change, register
+from dispatcher.registration import change, register, remove
 from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhooks import Webhooks
 
@@ -211,11 +211,8 @@ def update(owner: Manager, webhook_id: str, body: Body) -> AnswerOfOne:
 
 @router.delete("/{webhook_id}", summary="Delete a webhook; it is answered as it was", responses=_OF_A_QUESTION)
 def delete(owner: Manager, webhook_id: str) -> AnswerOfOne:
-    with transaction() as session:
-        webhooks = webhooks_in(session)
-        webhook = _find(session, webhooks, owner, webhook_id)
-        answer = AnswerOfOne(data=One(webhook=_shown(webhooks, webhook)))
-        webhooks.delete(webhook)
+    answer = _answer(owner, webhook_id)
+    remove(owner, answer.data.webhook.id)
     return answer
 
 

@@ -20,7 +20,7 @@ from dispatcher.dialects.flexengage.fields import CONTRACT, NewWebhook, read_ena
 from dispatcher.dialects.flexengage.times import whole_seconds
 from dispatcher.errors import InvalidWebhook, UnknownAccount
 from dispatcher.matching import MAX_LENGTH
-from dispatcher.registration import change, register
+from dispatcher.registration import change, register, remove
 from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.urls import normalise_url
 from dispatcher.webhooks import MAX_EVENT_TYPES, Webhooks
@@ -153,9 +153,11 @@ def switch(caller: Manager, brand: Brand, identifier: WebhookId, body: Body) -> 
     responses=described(HTTPStatus.NOT_FOUND),
 )
 def delete(caller: Manager, brand: Brand, identifier: WebhookId) -> None:
-    with found_or(NO_WEBHOOKS), transaction() as session:
-        webhooks = webhooks_in(session)
-        webhooks.delete(webhook_of(webhooks, account_of(session, caller, brand), identifier))
+    with found_or(NO_WEBHOOKS):
+        with transaction() as session:
+            account = account_of(session, caller, brand)
+            webhook = webhook_of(webhooks_in(session), account, identifier)
+        remove(account.id, webhook.id)
 
 
 def _demand_that_it_is_new(webhooks: Webhooks, account: Account, wanted: NewWebhook, url: str) -> None:

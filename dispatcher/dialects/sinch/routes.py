@@ -17,7 +17,7 @@ from dispatcher.dialects.sinch import fields
 from dispatcher.dialects.sinch.answers import described
 from dispatcher.dialects.sinch.schemas import CREATE_SCHEMA, UPDATE_SCHEMA, WebhookDocument, Webhooks
 from dispatcher.errors import InvalidWebhook, NotFound, UnknownAccount
-from dispatcher.registration import change, register
+from dispatcher.registration import change, register, remove
 from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhooks import Webhooks as OurWebhooks
 
@@ -126,7 +126,8 @@ def update_webhook(
 @router.delete("/webhooks/{webhook_id}", summary="Delete a webhook", responses=_ITEM_ERRORS)
 def delete_webhook(account_id: Manager, webhook_id: WebhookId) -> dict[str, Any]:
     with transaction() as session:
-        webhooks_in(session).delete(_find(session, account_id, webhook_id))
+        webhook = _find(session, account_id, webhook_id)
+    remove(account_id, webhook.id)
     return {}
 
 

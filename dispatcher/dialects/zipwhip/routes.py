@@ -15,7 +15,7 @@ from dispatcher.dialects.zipwhip.answers import described
 from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
 from dispatcher.dialects.zipwhip.parameters import Parameters, Refused, read_parameters, required
 from dispatcher.errors import NotFound
-from dispatcher.registration import change, register
+from dispatcher.registration import change, register, remove
 from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhooks import WebhookFields
 
@@ -123,8 +123,8 @@ def delete_webhook(given: Given) -> Found:
     owner = _owner_who_may(Scope.MANAGE, given)
     number = _number(given)
     with transaction() as session:
-        webhooks = webhooks_in(session)
-        webhooks.delete(webhooks.get_of(DIALECT, session.get_one(Account, owner.account_id), number))
+        webhook = webhooks_in(session).get_of(DIALECT, session.get_one(Account, owner.account_id), number)
+    remove(owner.account_id, webhook.id)
     return Found(response=[])
 
 
