@@ -258,7 +258,7 @@ def update(
         new=False,
     )
     with transaction() as session:
-        webhooks, webhook, owner = _find(session, identifier, account)
+        webhooks, webhook, owner = _find(session, identifier, account, to_change=True)
         if members or reset:
             fields["contract_changes"] = {**dict.fromkeys(reset), **members}
         webhooks.update(webhook, **fields)
@@ -286,7 +286,7 @@ def rotate_secret(
     receiver can change over at leisure."""
     new = secret.replacing_key(kind, signing_key_from)
     with transaction() as session:
-        webhooks, webhook, owner = _find(session, identifier, account)
+        webhooks, webhook, owner = _find(session, identifier, account, to_change=True)
         webhooks.rotate_signing_key(webhook, new, overlap=timedelta(hours=overlap))
         gate = webhooks.gates([webhook]).get(webhook.id)
     print_webhook(webhooks, webhook, owner, gate, json=json, keys=True)
@@ -297,7 +297,7 @@ def rotate_secret(
 def enable(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
     """Deliver to it again; what waited meanwhile is delivered too. Opens its gate, if that was closed."""
     with transaction() as session:
-        webhooks, webhook, owner = _find(session, identifier, account)
+        webhooks, webhook, owner = _find(session, identifier, account, to_change=True)
         webhooks.enable(webhook)
     _wake()
     print_webhook(webhooks, webhook, owner, json=json)
@@ -312,7 +312,7 @@ def disable(
 ) -> None:
     """Deliver nothing to it for now. Its events still match, and wait."""
     with transaction() as session:
-        webhooks, webhook, owner = _find(session, identifier, account)
+        webhooks, webhook, owner = _find(session, identifier, account, to_change=True)
         webhooks.disable(webhook, by=_BY, reason=reason)
         gate = webhooks.gates([webhook]).get(webhook.id)
     print_webhook(webhooks, webhook, owner, gate, json=json)
@@ -331,7 +331,7 @@ def delete(
             raise typer.BadParameter("there is no terminal to ask at, and it cannot be undone: give --yes")
         typer.confirm(f"Delete webhook {identifier}?", abort=True, err=True)
     with transaction() as session:
-        webhooks, webhook, _ = _find(session, identifier, account)
+        webhooks, webhook, _ = _find(session, identifier, account, to_change=True)
         webhooks.delete(webhook)
     if json:
         print_json({"id": webhook.id, "deleted_at": webhook.deleted_at})
@@ -339,8 +339,12 @@ def delete(
         print_line(f"webhook {webhook.id} is deleted")
 
 
-def _find(session: Session, identifier: UUID, account: str | None) -> tuple[Webhooks, Webhook, Account]:
+def _find(
+    session: Session, identifier: UUID, account: str | None, *, to_change: bool = False
+) -> tuple[Webhooks, Webhook, Account]:
     owner = find_account(session, account) if account is not None else owner_of_webhook(session, identifier)
+    if to_change:  # after whoever changes the account's webhooks at this moment, as over HTTP
+        session.refresh(owner, with_for_update=True)
     webhooks = webhooks_in(session)
     return webhooks, webhooks.get(owner, identifier), owner
 

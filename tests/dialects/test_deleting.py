@@ -1,6 +1,5 @@
 """Deleting through a dialect, while somebody else changes the same webhook."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +13,7 @@ from dispatcher.settings import Settings
 from dispatcher.webhooks import Webhooks, open_vault
 from tests.factories import make_webhook, rows
 from tests.integration.api.conftest import MakeKey
+from tests.waiting import wait_for_a_lock
 
 # Method and path, with the webhook and a session of Zipwhip's to be filled in.
 EVERLYTIC = "/everlytic/api/2.0/production/sms/webhooks/{webhook.id}"
@@ -24,13 +24,6 @@ DELETIONS = {
     "sinch": ("DELETE", "/sinch/v1/projects/acme/webhooks/{webhook.id}"),
     "zipwhip": ("POST", "/zipwhip/webhook/delete?session={session}&webhookId={webhook.number}"),
 }
-
-
-def wait_for_a_lock(database: Engine) -> None:
-    until = time.monotonic() + 10
-    while not rows(database, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("dialect", DELETIONS)

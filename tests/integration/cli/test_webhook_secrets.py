@@ -1,19 +1,22 @@
 """What `dispatcher webhook` takes, keeps and shows of secrets."""
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from dispatcher.authorization import Basic, Bearer, ClientCredentials, TokenRequest
-from dispatcher.db.models import Webhook
+from dispatcher.db.models import Account, Webhook
 from dispatcher.settings import Settings
 from dispatcher.signing_keys import generate_signing_key
 from dispatcher.webhook_secrets import WebhookSecrets
 from dispatcher.webhooks import Webhooks, open_vault
 from tests.integration.cli.conftest import Cli, Ran
+from tests.waiting import wait_for_a_lock
 
 URL = "https://hooks.example.com/in"
 
@@ -214,3 +217,21 @@ def test_a_header_cannot_be_sent_twice(create: Any, tmp_path: Path) -> None:
         stdin="s\nt\n",
     )
     assert "the two signatures cannot share a header" in ran.err
+
+
+def test_a_rotation_while_somebody_else_rotates_loses_no_key(
+    create: Any, cli: Cli, stored: Any, database: Engine, settings: Settings
+) -> None:
+    identifier = create("--json").document["id"]
+    theirs = generate_signing_key()
+    with ThreadPoolExecutor(1) as pool:
+        with Session(database) as session, session.begin():
+            session.scalars(select(Account).with_for_update()).one()  # as over HTTP
+            webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+            webhooks.rotate_signing_key(session.query(Webhook).one(), theirs, overlap=timedelta(hours=1))
+            rotating = pool.submit(cli, "webhook", "rotate-secret", identifier, "--overlap", 1)
+            wait_for_a_lock(database)
+        assert rotating.result(30).status == 0
+    keys = [key.secret for key in stored().signing_keys]
+    assert len(keys) == 3
+    assert theirs.secret in keys
