@@ -20,6 +20,12 @@ def _free_header(name: str) -> str:
     return name
 
 
+def _free_with_endings(name: str) -> str:
+    for ending in NONCE_HEADERS:
+        _free_header(name + ending)
+    return name
+
+
 MemberName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
 HeaderName = Annotated[str, AfterValidator(_free_header)]
 
@@ -101,7 +107,7 @@ class NonceSignature(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    header: HeaderName
+    header: Annotated[HeaderName, AfterValidator(_free_with_endings)]
 
 
 class ResponseRule(BaseModel):

@@ -106,3 +106,10 @@ def test_a_status_of_very_many_digits_is_refused_and_not_repeated() -> None:
     with pytest.raises(InvalidWebhook) as refused:
         read_contract({"rules": {"9" * 5000: {"verdict": "rejected"}}})
     assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("header", ["webhook", "Webhook", "X" * 95])
+def test_a_nonce_signature_cannot_have_a_header_whose_others_it_may_not_have(header: str) -> None:
+    with pytest.raises(InvalidWebhook) as refused:
+        read_contract({"nonce_signature": {"header": header}})
+    assert refused.value.field == "contract.nonce_signature.header"
