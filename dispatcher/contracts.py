@@ -11,6 +11,7 @@ from dispatcher.errors import InvalidWebhook
 from dispatcher.header_names import refused_header
 from schedules.catalog import DEFAULT, SCHEDULES
 
+MOST_MEMBERS = 20
 NONCE_HEADERS = ("-timestamp", "-nonce", "-algorithm")  # behind the name of a nonce signature's header
 
 
@@ -137,7 +138,7 @@ class DeliveryContract(BaseModel):
 
     method: Method = Method.POST
     envelope: Envelope = Envelope.ARRAY
-    members: tuple[tuple[MemberName, Member], ...] = ()
+    members: Annotated[tuple[tuple[MemberName, Member], ...], Field(max_length=MOST_MEMBERS)] = ()
     content_type: ContentType = ContentType.JSON
     user_agent: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")] | None = None
     timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 30
@@ -179,8 +180,9 @@ class DeliveryContract(BaseModel):
             raise ValueError("members need the method POST or PUT: with GET the message's own are sent")
         if len(dict(self.members)) < len(self.members):
             raise ValueError("members must not have one name twice")
-        if self.members and Member.DATA not in dict(self.members).values():
-            raise ValueError("one of the members must hold the data")
+        # Not more than one either: a request could grow to any multiple of its message.
+        if self.members and list(dict(self.members).values()).count(Member.DATA) != 1:
+            raise ValueError("one of the members must hold the data, and only one")
         return self
 
     @model_validator(mode="after")

@@ -81,6 +81,8 @@ def test_in_an_array_each_message_has_its_members() -> None:
     ("document", "says"),
     [
         ({"members": [["a", "event_id"]]}, "must hold the data"),
+        ({"members": [["a", "data"], ["b", "data"]]}, "only one"),
+        ({"members": [["a", "data"], *([f"b{n}", "app"] for n in range(20))]}, "at most 20"),
         ({"members": [["a", "data"], ["a", "event_id"]]}, "one name twice"),
         ({"members": [["a", "data"]], "method": "GET"}, "need the method"),
         ({"members": [["a", "secret"]]}, "contract.members"),
