@@ -130,7 +130,10 @@ def _write_credentials(authorization: Authorization | None) -> dict[str, Any] | 
 
 
 def _app(value: object) -> str:
-    return _text("app_id", value, 255)
+    app = _text("app_id", value, 255)
+    if not app.isprintable():  # it is looked for before the core sees it
+        raise InvalidWebhook("app_id", "must have 1 to 255 printable characters")
+    return app
 
 
 def _target(value: object) -> str:

@@ -97,6 +97,8 @@ CLIENT = {"client_id": "a", "client_secret": "b", "endpoint": LONG}
         ({"app_id": ""}, "app_id is required"),
         ({"app_id": 7}, "app_id must be a string"),
         ({"app_id": "a\nb"}, "app_id must have 1 to 255 printable characters"),
+        ({"app_id": "a\0b"}, "app_id must have 1 to 255 printable characters"),
+        ({"app_id": "\ud800"}, "app_id must have 1 to 255 printable characters"),
         ({"target": ...}, "target is required"),
         ({"target": "string"}, "target must begin with http:// or https://"),
         ({"target": LONG + "x" * (743 - len(LONG))}, "target must have at most 742 characters"),
