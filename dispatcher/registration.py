@@ -56,18 +56,21 @@ def change(
     reason: str | None = None,
     url_test: bool = False,
     demand: Demand | None = None,
+    derive: Callable[[Webhook], WebhookFields] | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Webhook:
     """Changes what is given, `enabled` too, and wakes the workers: deliveries may have waited for it. `by` and
-    `reason` are kept where it is disabled. Raises as `register` does, and NotFound."""
+    `reason` are kept where it is disabled. `derive` gives fields that depend on the webhook as it stands: it is called
+    while nobody else can change it. Raises as `register` does, and NotFound."""
 
     def make(session: Session, webhooks: Webhooks) -> Webhook:
         account = _locked(session, account_id)
         webhook = webhooks.get(account, webhook_id)
         if demand is not None:
             demand(webhooks, account)
-        if fields:
-            webhooks.update(webhook, **fields)
+        given: WebhookFields = {**fields, **derive(webhook)} if derive is not None else fields
+        if given:
+            webhooks.update(webhook, **given)
         if enabled is True:
             webhooks.enable(webhook)
         elif enabled is False:

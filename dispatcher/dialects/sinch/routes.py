@@ -77,16 +77,11 @@ def list_webhooks(account_id: Reader, app_id: Annotated[str, Path(description="T
 )
 def create_webhook(account_id: Manager, body: Body) -> WebhookDocument:
     members = fields.read_webhook(_object(body))
-
-    def room_for_one_more(webhooks: OurWebhooks, account: Account) -> None:
-        if len(webhooks.list(account, dialect=fields.DIALECT, app=members["app_id"])) >= fields.MOST_PER_APP:
-            raise InvalidWebhook("app_id", f"has {fields.MOST_PER_APP} webhooks already, the most that an app can have")
-
     webhook = _named(
         lambda: register(
             account_id,
             dialect=fields.DIALECT,
-            demand=room_for_one_more,
+            demand=lambda webhooks, account: _demand_room(webhooks, account, members["app_id"]),
             **{"signing_keys": [], **fields.webhook_fields(members, {})},  # type: ignore[arg-type]
         )
     )
@@ -114,10 +109,19 @@ def update_webhook(
     document = _object(body)
     members = fields.read_changes(document, fields.read_mask(update_mask or [], document.get("update_mask")))
     with transaction() as session:
-        webhook = _find(session, account_id, webhook_id)
+        identifier = _find(session, account_id, webhook_id).id
+
+    def room_in_its_app(webhooks: OurWebhooks, account: Account) -> None:
+        if "app_id" in members and members["app_id"] != webhooks.get(account, identifier).app:
+            _demand_room(webhooks, account, members["app_id"])
+
     changed = _named(
         lambda: change(
-            account_id, webhook.id, by="Sinch dialect", **fields.webhook_fields(members, webhook.dialect_fields)
+            account_id,
+            identifier,
+            by="Sinch dialect",
+            demand=room_in_its_app,
+            derive=lambda webhook: fields.webhook_fields(members, webhook.dialect_fields),
         )
     )
     return _shown(changed)
@@ -144,6 +148,11 @@ def _find(session: Session, account_id: UUID, webhook_id: str) -> Webhook:
     except ValueError:
         raise NotFound("webhook", "of this id") from None
     return webhooks_in(session).get_of(fields.DIALECT, session.get_one(Account, account_id), identifier)
+
+
+def _demand_room(webhooks: OurWebhooks, account: Account, app: str) -> None:
+    if len(webhooks.list(account, dialect=fields.DIALECT, app=app)) >= fields.MOST_PER_APP:
+        raise InvalidWebhook("app_id", f"has {fields.MOST_PER_APP} webhooks already, the most that an app can have")
 
 
 def _shown(webhook: Webhook) -> WebhookDocument:

@@ -1,19 +1,25 @@
 """Sinch's five calls: answers to the letter, limits, masks, errors."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 import requests
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from dispatcher.accounts import Scope
-from dispatcher.dialects.sinch.fields import TRIGGERS, event_types
+from dispatcher.db.models import Account, Webhook
+from dispatcher.dialects.sinch.fields import TRIGGERS, event_types, webhook_fields
+from dispatcher.settings import Settings
+from dispatcher.webhooks import Webhooks, open_vault
 from tests.dialects.sinch.conftest import PROJECT, Sinch
 from tests.factories import make_account, make_webhook, rows
 from tests.integration.api.conftest import MakeKey
+from tests.waiting import wait_for_a_lock
 
 GOLDEN = Path(__file__).parent / "golden"
 INVALID = {"code": 400, "message": "Malformed request", "status": "INVALID_REQUEST", "details": []}
@@ -169,6 +175,30 @@ def test_only_the_members_that_are_given_change(sinch: Sinch) -> None:
     made = sinch.create(secret="s", target_type="HTTP").json()
     changed = sinch.call("PATCH", f"/webhooks/{made['id']}", json={"target": "https://other.example.com/"})
     assert changed.json() == {**made, "target": "https://other.example.com/"}
+
+
+def test_a_webhook_cannot_be_moved_into_an_app_that_is_full(sinch: Sinch) -> None:
+    made = [sinch.create().json()["id"] for _ in range(5)]
+    other = sinch.create(app_id="app2").json()["id"]
+    assert "5 webhooks already" in message(sinch.call("PATCH", f"/webhooks/{other}", json={"app_id": "app1"}))
+    assert len(sinch.call("GET", "/apps/app1/webhooks").json()["webhooks"]) == 5
+    assert sinch.call("PATCH", f"/webhooks/{made[0]}", json={"app_id": "app1"}).status_code == 200
+    assert sinch.call("PATCH", f"/webhooks/{made[0]}", json={"app_id": "app2"}).status_code == 200
+
+
+def test_of_two_changes_at_once_none_is_lost(sinch: Sinch, database: Engine, settings: Settings) -> None:
+    made = sinch.create().json()
+    with ThreadPoolExecutor(1) as pool:
+        with Session(database) as session, session.begin():
+            session.scalars(select(Account).with_for_update()).one()
+            webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+            (webhook,) = session.query(Webhook)
+            webhooks.update(webhook, **webhook_fields({"target_type": "DISMISS"}, webhook.dialect_fields))
+            patch = {"triggers": ["OPT_IN"]}
+            changing = pool.submit(sinch.call, "PATCH", f"/webhooks/{made['id']}", json=patch)
+            wait_for_a_lock(database)
+        assert changing.result(30).json() == {**made, **patch, "target_type": "DISMISS"}
+    assert rows(database, "SELECT * FROM dispatcher.subscriptions") == []
 
 
 def test_a_mask_rules_in_the_query_and_in_the_body(sinch: Sinch) -> None:
