@@ -77,22 +77,21 @@ def vendor_name(field: str) -> str:
     return _VENDOR_NAMES.get(field, field)
 
 
-def fields_of(entry: WebhookEntry, contract: dict[str, Any]) -> WebhookFields:
-    """What makes a webhook of an entry, on top of the contract it has (none: an empty one)."""
-    many = entry.invoke_option == "MANY"
+def fields_of(entry: WebhookEntry) -> WebhookFields:
+    """What makes a webhook of an entry, its contract left aside."""
     return {
         "name": entry.name,
         "url": entry.url,
         "event_types": [EVENT_TYPES[entry.trigger_scope]],
         "contact_email": entry.contact_email_address,
-        "contract": {
-            **contract,
-            "user_agent": "BulkSMS Invoker",
-            "batch_size": MANY if many else 1,
-            "retry_alone": many,
-        },
         "dialect_fields": {"triggerScope": entry.trigger_scope, "onWebApp": entry.on_web_app is not False},
     }
+
+
+def contract_of(entry: WebhookEntry) -> dict[str, Any]:
+    """The members of the contract that an entry decides on."""
+    many = entry.invoke_option == "MANY"
+    return {"user_agent": "BulkSMS Invoker", "batch_size": MANY if many else 1, "retry_alone": many}
 
 
 def document_of(webhook: Webhook, url: str) -> WebhookDocument:

@@ -13,7 +13,14 @@ from dispatcher.api.problems import Problem
 from dispatcher.api.requests import read_body
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.bulksms.answers import described
-from dispatcher.dialects.bulksms.fields import WebhookDocument, WebhookEntry, document_of, fields_of, read_entry
+from dispatcher.dialects.bulksms.fields import (
+    WebhookDocument,
+    WebhookEntry,
+    contract_of,
+    document_of,
+    fields_of,
+    read_entry,
+)
 from dispatcher.errors import NotFound
 from dispatcher.registration import change, register, remove
 from dispatcher.transactions import transaction, webhooks_in
@@ -73,7 +80,7 @@ def list_webhooks(owner: Reader) -> list[WebhookDocument]:
 @router.post("/webhooks", summary="Create a webhook", responses=described(*_OF_A_BODY), openapi_extra=_ENTRY)
 def create_webhook(owner: Manager, body: Body) -> WebhookDocument:
     entry = read_entry(body)
-    fields: WebhookFields = {**fields_of(entry, {}), "signing_keys": ()}
+    fields: WebhookFields = {**fields_of(entry), "contract": contract_of(entry), "signing_keys": ()}
     made = register(owner.account_id, enabled=entry.is_active, dialect=DIALECT, url_test=True, **fields)
     return _document(made)
 
@@ -92,13 +99,14 @@ def read_webhook(owner: Reader, number: Number) -> WebhookDocument:
 def update_webhook(owner: Manager, number: Number, body: Body) -> WebhookDocument:
     webhook = _found(owner, number)
     entry = read_entry(body)
+    fields: WebhookFields = {**fields_of(entry), "contract_changes": contract_of(entry)}
     changed = change(
         owner.account_id,
         webhook.id,
         enabled=entry.is_active,
         by=f"API key {owner.key_id.hex}",
         url_test=True,
-        **fields_of(entry, webhook.contract),
+        **fields,
     )
     return _document(changed)
 

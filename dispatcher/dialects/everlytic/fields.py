@@ -55,7 +55,6 @@ class Wanted:
 class Kept:
     """What a change has to know of the webhook as it is."""
 
-    contract: dict[str, Any]
     authorization: Authorization | None = field(repr=False)
 
 
@@ -77,8 +76,10 @@ def read_payload(body: bytes, kept: Kept | None) -> Wanted:
         fields["url"] = url
     # The published examples agree on no other rule: a change without a verb is taken, one of the URL is not.
     verb = reader.choice("verb", _VERBS, required=kept is None or reader.has("url"), upper=True)
-    if verb is not None:
-        fields["contract"] = {**(kept.contract if kept else _CONTRACT), "method": verb}
+    if verb is not None and kept is None:
+        fields["contract"] = {**_CONTRACT, "method": verb}
+    elif verb is not None:
+        fields["contract_changes"] = {"method": verb}
     fields |= reader.authorization(kept.authorization if kept else None)
     status = reader.choice("status", _STATUSES)
     if reader.errors:

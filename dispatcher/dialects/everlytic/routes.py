@@ -200,7 +200,7 @@ def update(owner: Manager, webhook_id: str, body: Body) -> AnswerOfOne:
     with transaction() as session:
         webhooks = webhooks_in(session)
         webhook = _find(session, webhooks, owner, webhook_id)
-        kept = Kept(webhook.contract, webhooks.secrets(webhook).authorization)
+        kept = Kept(webhooks.secrets(webhook).authorization)
     wanted = read_payload(body, kept)
     try:
         change(owner, webhook.id, enabled=wanted.enabled, by="Everlytic API", **wanted.fields)

@@ -106,7 +106,7 @@ def update_webhook(given: Given) -> Found:
     if "url" in given:
         fields["url"] = given["url"]
     if "method" in given:
-        fields["contract"] = {**webhook.contract, "method": method_of(given["method"])}
+        fields["contract_changes"] = {"method": method_of(given["method"])}
     return _found([change(owner.account_id, webhook.id, by=f"API key {owner.key_id.hex}", **fields)])
 
 

@@ -4,6 +4,7 @@ import base64
 import html
 import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from dispatcher.api.requests import MAX_BODY_BYTES
 from dispatcher.dialects.bulksms import routes
 from dispatcher.registration import register
 from dispatcher.settings import Settings, load_settings
-from tests.behaviours import Received
+from tests.behaviours import Answer, Received
 from tests.dead_ports import refusing_port
 from tests.dialects import golden_files
 from tests.dialects.bulksms.conftest import BulkSms, CallerOf
@@ -134,6 +135,20 @@ def test_an_update_leaves_alone_what_the_dialect_does_not_know(database: Engine,
     assert bulksms.call("POST", f"/{made['id']}", json=bulksms.entry(invokeOption="MANY")).status_code == 200
     (webhook,) = stored(database)
     assert (webhook.contract["rate_limit"], webhook.contract["batch_size"]) == (5.0, 10)
+
+
+def test_what_others_change_while_an_update_tries_the_url_stays(database: Engine, bulksms: BulkSms) -> None:
+    made = bulksms.create()
+    held = bulksms.receiver.gate()
+    bulksms.receiver.script("/held", (held, *Answer(204).steps()))
+    with ThreadPoolExecutor(1) as pool:
+        entry = bulksms.entry(url=bulksms.receiver.url("/held"))
+        updating = pool.submit(bulksms.call, "POST", f"/{made['id']}", json=entry)
+        bulksms.receiver.wait_for(2)
+        change(database, """UPDATE dispatcher.webhooks SET contract = contract || '{"rate_limit": 5.0}'""")
+        held.open()
+        assert updating.result(30).status_code == 200
+    assert stored(database)[0].contract["rate_limit"] == 5.0
 
 
 def test_a_deleted_webhooks_name_is_free_again(database: Engine, bulksms: BulkSms) -> None:
