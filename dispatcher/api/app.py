@@ -87,6 +87,8 @@ def create_app() -> FastAPI:
         # The interactive pages load scripts from elsewhere; /openapi.json has all they show.
         docs_url=None,
         redoc_url=None,
+        # A redirect would lead to plain HTTP behind a proxy that ends TLS, and with it whoever follows with a key.
+        redirect_slashes=False,
         lifespan=_with_our_logs,
     )
     problems.install(app)

@@ -116,6 +116,13 @@ def test_a_hostile_path_is_not_found_and_steers_no_log(
         assert not steering(record.getMessage())
 
 
+@pytest.mark.parametrize("path", ["/v1/webhooks/", "/v1/events/", "/bulksms"])
+def test_a_path_with_a_slash_too_many_or_too_few_leads_nowhere(api: Api, manager: str, path: str) -> None:
+    answer = api.call("GET", path, token=manager, headers={"Host": "elsewhere.example.com"}, allow_redirects=False)
+    assert (answer.status_code, answer.headers.get("Location")) == (404, None)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
 @pytest.mark.parametrize(
     "request_",
     [
