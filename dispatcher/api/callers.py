@@ -55,9 +55,10 @@ def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
 
 
 def identify(authorization: str | None) -> Caller | Refusal:
-    """Whom an `Authorization` header speaks for, by a key as Bearer or Basic, or by an access token."""
+    """Whom an `Authorization` header speaks for, by a key as Bearer or Basic, or by an access token. A session is none
+    of these: it has no end and stands in queries, which others log."""
     token = _token(authorization)
-    return _caller_of_token(token) if token is not None else Refusal.UNKNOWN
+    return _caller_of_token(token) if token is not None and ":" not in token else Refusal.UNKNOWN
 
 
 def caller_of_session(session: str) -> Caller | None:

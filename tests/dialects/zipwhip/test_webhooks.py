@@ -97,6 +97,11 @@ def test_a_session_lasts_as_long_as_its_key(database: Engine, zipwhip: Zipwhip) 
     assert reason(refused) == "username or password is wrong"
 
 
+def test_a_session_opens_nothing_but_this_dialect(zipwhip: Zipwhip) -> None:
+    assert zipwhip.call("webhook/list") == []
+    assert caller_of(f"Bearer {zipwhip.session}") is None
+
+
 def test_only_a_keys_own_secret_gets_a_session(zipwhip: Zipwhip) -> None:
     """Above all no access token: its session would outlive it."""
     digest, _, number = zipwhip.session.partition(":")
