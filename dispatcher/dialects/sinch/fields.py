@@ -9,6 +9,7 @@ from dispatcher.authorization import Authorization, ClientCredentials, TokenRequ
 from dispatcher.contracts import Verdict
 from dispatcher.db.models import Webhook
 from dispatcher.errors import InvalidWebhook
+from dispatcher.urls import normalise_url
 from dispatcher.webhook_secrets import WebhookSecrets
 from dispatcher.webhooks import WebhookFields
 
@@ -139,10 +140,10 @@ def _app(value: object) -> str:
 def _target(value: object) -> str:
     target = _text("target", value, MAX_TARGET)
     try:
-        host = urlsplit(target).hostname or ""
-    except ValueError:
-        host = ""
-    if _FORBIDDEN_HOST.fullmatch(host.lower()):
+        host = urlsplit(normalise_url(target)).hostname or ""
+    except InvalidWebhook as error:
+        raise InvalidWebhook("target", error.reason) from None
+    if _FORBIDDEN_HOST.fullmatch(host):
         raise InvalidWebhook("target", "must not be an address of the Conversation API itself")
     return target
 

@@ -110,6 +110,7 @@ CLIENT = {"client_id": "a", "client_secret": "b", "endpoint": LONG}
         ({"target": LONG + "x" * (743 - len(LONG))}, "target must have at most 742 characters"),
         ({"target": "https://conversation-api.eu.sinch.com/x"}, "target must not be an address"),
         ({"target": "https://Conversation-API.sinch.com"}, "target must not be an address"),
+        ({"target": "https://ｃonversation-api.eu.sinch.com/"}, "target must not be an address"),
         ({"target": "http://10.0.0.1/"}, "target may not be called"),
         ({"triggers": ...}, "triggers are required"),
         ({"triggers": []}, "triggers are required"),

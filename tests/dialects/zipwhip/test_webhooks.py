@@ -99,7 +99,7 @@ def test_a_session_lasts_as_long_as_its_key(database: Engine, zipwhip: Zipwhip) 
 
 def test_a_session_opens_nothing_but_this_dialect(zipwhip: Zipwhip) -> None:
     assert zipwhip.call("webhook/list") == []
-    assert caller_of(f"Bearer {zipwhip.session}") is None
+    assert identify(f"Bearer {zipwhip.session}") is Refusal.UNKNOWN
 
 
 def test_only_a_keys_own_secret_gets_a_session(zipwhip: Zipwhip) -> None:
