@@ -50,6 +50,12 @@ bounded = settings(
 )
 
 
+@pytest.fixture(autouse=True)
+def logs_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app is started in this process, whose other tests look at logs that nobody has configured."""
+    monkeypatch.setattr("dispatcher.api.app.configure_logs", lambda _: None)
+
+
 @pytest.fixture
 def token(database: Engine, make_key: MakeKey) -> str:
     return make_key(ACCOUNT, Scope.READ, Scope.SEND, Scope.MANAGE)
