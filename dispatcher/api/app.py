@@ -16,6 +16,7 @@ from dispatcher.api import (
     deliveries,
     events,
     health,
+    installation,
     notices,
     oauth2,
     problems,
@@ -47,6 +48,7 @@ _NATIVE = (
     redeliveries,
     notices,
     accounts,
+    installation,
     oauth2,
 )
 DIALECTS = {

@@ -1,0 +1,30 @@
+"""`GET /v1/installation`: what a customer may want to know of the installation that serves them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from dispatcher import __version__
+from dispatcher.accounts import Caller, Scope
+from dispatcher.api.callers import caller_who_may
+from dispatcher.api.problems import usual_problems
+from dispatcher.settings import load_settings
+
+router = APIRouter(prefix="/v1", tags=["installation"])
+
+
+class InstallationDocument(BaseModel):
+    """An installation."""
+
+    version: str
+    egress_ranges: Annotated[
+        list[str],
+        Field(description="The networks that callbacks come from, for a receiver's firewall; none: not told."),
+    ]
+
+
+@router.get("/installation", summary="Its version, and where its callbacks come from", responses=usual_problems())
+def get_installation(_: Annotated[Caller, Depends(caller_who_may(Scope.READ))]) -> InstallationDocument:
+    ranges = [part.strip() for part in load_settings().egress_ranges.split(",") if part.strip()]
+    return InstallationDocument(version=__version__, egress_ranges=ranges)
