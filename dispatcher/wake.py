@@ -14,7 +14,7 @@ from functools import cache
 
 from celery import Celery
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("dispatcher.wake")
 
 DELIVER = "dispatcher.deliver"
 NOTICES = "dispatcher.notices"

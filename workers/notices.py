@@ -28,7 +28,7 @@ __all__ = [
     "send_due_alone",
 ]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("workers.notices")
 
 MOST = 200  # mails of one run: what is left is found by the next
 LEASE = timedelta(minutes=5)  # longer than one mail can take

@@ -15,7 +15,7 @@ from dispatcher.accounts import Caller
 from dispatcher.api.problems import Problem
 from dispatcher.settings import load_settings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("dispatcher.api.rate_limits")
 
 _BROKER_SECONDS = 0.25
 _PAUSE_AFTER_FAILURE = 5.0

@@ -17,7 +17,7 @@ from dispatcher.api.problems import Answer, Problem, internal_error
 from dispatcher.events import MAX_DATA_BYTES
 from dispatcher.ids import new_id
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("dispatcher.api.requests")
 access = logging.getLogger("dispatcher.api.access")
 
 REQUEST_ID = "X-Request-Id"

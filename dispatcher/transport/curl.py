@@ -22,7 +22,7 @@ from dispatcher.transport.guard import Guard
 from dispatcher.transport.look_ups import LookUps, Resolve
 from dispatcher.transport.readiness import READABLE, new_readiness
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("dispatcher.transport.curl")
 _DEADLINES_EVERY = 0.05  # seconds
 _STANDSTILL = 0.1  # seconds between two waits in which the owner did something else
 _MOST_ADDED = 30.0  # seconds that standstills add to a deadline, all together: claims do not wait for ever

@@ -15,7 +15,7 @@ from dispatcher.transport.checks import split_url
 from dispatcher.transport.curl_faults import failure_of
 from dispatcher.transport.curl_handles import HandleOptions, header_lines, new_handle, sends_body
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("dispatcher.transport.curl_transfers")
 _STATUS_LINE = re.compile(rb"HTTP/(?:1\.[0-9]|2) +([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _BLANK = (b"\r\n", b"\n")
 _LONGEST_LENGTH = 15  # digits

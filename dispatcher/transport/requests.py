@@ -23,7 +23,7 @@ from dispatcher.transport.guard import Guard
 from dispatcher.transport.look_ups import LookUps, Resolve
 from dispatcher.transport.opening import Connector, Opener
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("dispatcher.transport.requests")
 _CLOSING_TIME = 1.0  # seconds that `close` waits for the threads; what hangs longer is in a connect or a look-up
 
 
