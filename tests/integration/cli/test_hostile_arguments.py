@@ -1,7 +1,5 @@
 """Hostile arguments and input are one error without a traceback, and nothing of them steers the terminal."""
 
-from uuid import uuid4
-
 import pytest
 from sqlalchemy import Engine
 
@@ -11,7 +9,7 @@ from tests.factories import make_account, make_webhook, rows
 from tests.hostile_values import steering
 from tests.integration.cli.conftest import Cli
 
-ID = str(uuid4())
+ID = "0198c0de-0000-7000-8000-00000000dead"
 NEW = ("webhook", "create", "--account", "acme", "--url", "http://a.test/", "--type", "a")
 
 # Commands that end with the value in question.

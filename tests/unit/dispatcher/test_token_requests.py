@@ -150,7 +150,7 @@ def test_an_answer_that_was_cut_is_not_looked_into() -> None:
     assert why(answer({"access_token": "planted"}, body_cut=True)) == "the token server's answer is too large"
 
 
-@pytest.mark.parametrize("kind", set(FailureKind) - {FailureKind.NOT_SENT})
+@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.NOT_SENT}))
 def test_no_answer_tells_its_kind_and_nothing_else(kind: FailureKind) -> None:
     assert why(Failure(kind, "planted detail")) == f"no answer from the token server ({kind.value})"
 
