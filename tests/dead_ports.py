@@ -1,7 +1,10 @@
 """Ports on loopback that refuse a connection, or neither take nor refuse it."""
 
+import random
 import socket
 from typing import Self
+
+from dispatcher.embedded.ports import is_free
 
 
 class UnansweringPort:
@@ -30,7 +33,11 @@ class UnansweringPort:
 
 
 def refusing_port() -> int:
-    """A port on loopback where nothing listens."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
+    """A port on loopback where nothing listens, until a test starts a server there.
+
+    Below those that systems give to whoever asks for any (from 32768 or 49152 on): else a connection or a server of
+    the tests beside this one would get it meanwhile.
+    """
+    while not is_free(port := random.randrange(20_000, 32_000)):
+        pass
+    return port

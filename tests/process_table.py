@@ -1,6 +1,7 @@
-"""What runs on this machine: who descends from whom, what their command lines show, where they listen."""
+"""What runs below a process: who descends from whom, what their command lines show, where they listen."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable
 
@@ -17,10 +18,10 @@ def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     return [process for process in processes if process.is_running() and _status(process) != psutil.STATUS_ZOMBIE]
 
 
-def all_command_lines() -> str:
-    """What every account of the machine can read about the arguments of all processes."""
+def command_lines() -> str:
+    """What every account of the machine can read about the arguments of this process and all that it started."""
     lines = []
-    for process in psutil.process_iter():
+    for process in [psutil.Process(), *descendants(os.getpid())]:
         with contextlib.suppress(psutil.Error):
             lines.append(" ".join(process.cmdline()))
     return "\n".join(lines)

@@ -19,8 +19,8 @@ import pytest
 from dotenv import dotenv_values
 
 from dispatcher.addresses import ANY_ADDRESS
-from dispatcher.embedded.ports import free_port
-from tests.process_table import alive, all_command_lines, descendants, eventually, listening_addresses
+from tests.dead_ports import refusing_port
+from tests.process_table import alive, command_lines, descendants, eventually, listening_addresses
 
 pytestmark = pytest.mark.acceptance
 
@@ -114,7 +114,7 @@ def test_the_secrets_are_in_one_file_for_the_owner_alone_and_on_no_command_line(
     assert engine.data_dir.stat().st_mode & 0o777 == 0o700
     assert len([secret for secret in secrets if len(secret) >= 20]) == 4
     for secret in secrets:
-        assert secret not in all_command_lines()
+        assert secret not in command_lines()
         assert secret not in engine.said
 
 
@@ -175,7 +175,7 @@ def test_ctrl_c_ends_everything_in_time_and_the_next_start_finds_the_data(engine
         "DISPATCHER_FLOWER_PASSWORD",
     }
 
-    ports = free_port(), free_port()
+    ports = refusing_port(), refusing_port()
     with up(
         tmp_path / "data", tmp_path / "second", "--api-port", str(ports[0]), "--flower-port", str(ports[1])
     ) as second:

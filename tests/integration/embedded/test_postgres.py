@@ -15,7 +15,7 @@ from psycopg2 import sql
 
 from dispatcher.embedded.errors import DataInUse, DataVersionMismatch, NotInstalled
 from dispatcher.embedded.postgres import EmbeddedPostgres
-from tests.process_table import alive, all_command_lines, descendants, eventually, listening_addresses
+from tests.process_table import alive, command_lines, descendants, eventually, listening_addresses
 
 PASSWORD = "p'\"\\@/:%ä-secret"
 ROOT = Path(__file__).parents[3]
@@ -77,7 +77,7 @@ def test_it_listens_on_the_loopback_address_only_and_on_no_socket_file(running: 
 
 
 def test_the_password_is_on_no_command_line_and_in_no_file_as_it_is(running: EmbeddedPostgres) -> None:
-    assert "-secret" not in all_command_lines()
+    assert "-secret" not in command_lines()
     for path in running.directory.rglob("*"):
         assert not path.is_file() or b"-secret" not in path.read_bytes(), path
 

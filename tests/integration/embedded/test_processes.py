@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,11 +16,11 @@ import psutil
 import pytest
 
 from dispatcher.embedded.errors import ChildDied, StartFailed
-from dispatcher.embedded.ports import free_port
 from dispatcher.embedded.processes import Child, ProcessTree, StopRequested
 from dispatcher.embedded.readiness import answers, listening
 from dispatcher.embedded.spawn import inherited
 from dispatcher.embedded.valkey import EmbeddedValkey
+from tests.dead_ports import refusing_port
 from tests.process_table import alive, descendants, eventually
 
 ROOT = Path(__file__).parents[3]
@@ -64,7 +65,7 @@ def is_a_child_of(parents: set[psutil.Process], process: psutil.Process) -> bool
 
 
 def test_start_returns_when_every_child_is_ready(stream: io.StringIO) -> None:
-    first, second = free_port(), free_port()
+    first, second = refusing_port(), refusing_port()
     with ProcessTree(stream=stream) as tree:
         tree.start(
             python("one", LISTENS, first, ready=listening(first)),
@@ -75,7 +76,7 @@ def test_start_returns_when_every_child_is_ready(stream: io.StringIO) -> None:
 
 
 def test_an_http_check_wants_a_200(tmp_path: Path) -> None:
-    port = free_port()
+    port = refusing_port()
     with ProcessTree(stream=io.StringIO()) as tree:
         argv = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(tmp_path), str(port))
         tree.start(Child("web", argv, inherited({}), answers(port, "/")))
@@ -104,11 +105,12 @@ def test_a_killed_child_is_named_with_its_signal(stream: io.StringIO) -> None:
 
 
 def test_what_a_dead_child_leaves_in_its_group_goes_too(stream: io.StringIO) -> None:
-    leaves = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); sys.exit(1)"
+    leaves = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', sys.argv[1]]).pid); sys.exit(1)"
     with pytest.raises(ChildDied, match="parent"):
         run_tree(stream, python("parent", leaves, SLEEPS))
-    session = [process for process in psutil.process_iter() if _command(process)[-1:] == [SLEEPS]]
-    assert eventually(lambda: not alive(session))
+    found = re.search(r"parent +\| (\d+)\n", stream.getvalue())
+    assert found
+    assert eventually(lambda: not is_running(int(found[1])))
 
 
 def test_a_child_that_is_not_ready_in_time_is_named(stream: io.StringIO) -> None:
@@ -196,8 +198,8 @@ def _ask_to_stop(stream: io.StringIO) -> bool:
     return False
 
 
-def _command(process: psutil.Process) -> list[str]:
+def is_running(pid: int) -> bool:
     try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+        return bool(alive([psutil.Process(pid)]))
+    except psutil.NoSuchProcess:
+        return False

@@ -12,7 +12,7 @@ import redis
 
 from dispatcher.embedded.errors import DataInUse
 from dispatcher.embedded.valkey import EmbeddedValkey
-from tests.process_table import alive, all_command_lines, eventually, listening_addresses
+from tests.process_table import alive, command_lines, eventually, listening_addresses
 
 PASSWORD = "p'\"\\@/:%ä-hidden"
 ROOT = Path(__file__).parents[3]
@@ -72,7 +72,7 @@ def test_it_listens_on_the_loopback_address_only(running: EmbeddedValkey) -> Non
 
 
 def test_the_password_is_on_no_command_line_and_in_no_file(running: EmbeddedValkey) -> None:
-    assert "-hidden" not in all_command_lines()
+    assert "-hidden" not in command_lines()
     for path in running.directory.rglob("*"):
         assert not path.is_file() or b"-hidden" not in path.read_bytes(), path
 
