@@ -1,7 +1,8 @@
 #!/bin/sh
 # The one command of this repository. It sets up its own environment (.venv) first, whenever that is needed.
 #
-#   ./run.sh test [pytest arguments]   lint, types, import contracts, a search for insecure code, and all tests
+#   ./run.sh test [pytest arguments]   lint, types, import contracts, a search for insecure code, and all tests on more
+#                                      workers than cores; with arguments (a file, -k, -x, ...) pytest runs as they say
 #   ./run.sh audit [...]               asks a service for known vulnerabilities of the pinned packages: needs a network
 #   ./run.sh demo                      a whole engine on temporary data, shown at work
 #   ./run.sh up                        a whole engine on this machine, until Ctrl-C
@@ -88,12 +89,43 @@ case ${1-} in
 test)
     shift
     cd "$root"
-    "$venv/bin/ruff" check
-    "$venv/bin/ruff" format --check --quiet
-    "$venv/bin/mypy"
-    "$venv/bin/lint-imports"
-    "$venv/bin/bandit" --configfile pyproject.toml --quiet --recursive dispatcher workers schedules
-    exec "$venv/bin/python" -m pytest "$@"
+    unset PYTHONDONTWRITEBYTECODE # or each of the many processes that tests start compiles everything anew
+    [ $# -gt 0 ] || set -- -n auto
+    said=$(mktemp -d)
+    trap 'rm -rf "$said"' EXIT
+    # What each check printed goes to $said/<its name>, its status and seconds to $said/<its name>.end.
+    check() {
+        name=$1 tool=$2 began=$(date +%s) status=0
+        shift 2
+        "$venv/bin/$tool" "$@" >"$said/$name" 2>&1 || status=$?
+        echo "$status $(($(date +%s) - began))" >"$said/$name.end"
+    }
+    {
+        check ruff ruff check
+        check format ruff format --check --quiet
+        check lint-imports lint-imports
+        check mypy mypy
+        check bandit bandit --configfile pyproject.toml --quiet --recursive dispatcher workers schedules
+    } &
+    trap 'kill $!; exit 130' INT TERM
+    began=$(date +%s) failed=0
+    "$venv/bin/python" -m pytest "$@" || failed=$?
+    echo "$failed $(($(date +%s) - began))" >"$said/pytest.end"
+    wait
+    for name in ruff format lint-imports mypy bandit; do
+        read -r status seconds <"$said/$name.end"
+        [ "$status" -ne 0 ] || continue
+        printf '\n== %s failed:\n' "$name"
+        cat "$said/$name"
+        failed=1
+    done
+    echo
+    for name in ruff format lint-imports mypy bandit pytest; do
+        read -r status seconds <"$said/$name.end"
+        [ "$status" -eq 0 ] && result=passed || result="FAILED (status $status)"
+        echo "run.sh: $name $result, $seconds s"
+    done
+    exit "$failed"
     ;;
 audit)
     # Exit status: 0 nothing known, 1 something found, 2 not checked. Arguments go to pip-audit (--ignore-vuln ID, ...).

@@ -1,8 +1,10 @@
-"""Real servers for the whole suite: one PostgreSQL and one Valkey, started once, emptied for each test."""
+"""Real servers for the whole suite: one PostgreSQL and one Valkey for each of the processes that run tests, started
+once, emptied for each test."""
 
 import os
+import random
 import resource
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,23 @@ hypothesis.settings.load_profile("suite")
 # Hundreds of connections with both of their ends in this process need more than the usual 1,024 (macOS: 256).
 _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(most_files, 8192), most_files))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: one more than there are cores, as the tests mostly wait."""
+    return min((os.cpu_count() or 1) + 1, 8)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Whole engines run one at a time: each is as many processes as the machine has cores, and more."""
+    for item in items:
+        if item.get_closest_marker("acceptance"):
+            item.add_marker(pytest.mark.xdist_group("engine"))
+    yield
+    random.seed()  # the order comes from a seed that all processes share; what the code under test draws does not
+
 
 ENCRYPTION_KEY = Fernet.generate_key().decode()
 

@@ -12,7 +12,7 @@ from tests.process_table import eventually
 
 ROOT = Path(__file__).parents[2]
 # What every Debian and macOS has. Deliberately not: any Python, uv.
-TOOLS = ("cat", "cksum", "dirname", "rm", "sh", "sleep", "touch", "mkdir", "grep", "env")
+TOOLS = ("cat", "cksum", "dirname", "rm", "sh", "sleep", "touch", "mkdir", "grep", "env", "date", "mktemp")
 
 OLD = "#!/bin/sh\nexit 1\n"
 # A Python that is new enough and can lock, and whose `-m venv` makes a fake environment.
@@ -154,18 +154,81 @@ def test_uv_is_used_where_it_is(checkout: Path) -> None:
     assert lines(checkout, "installed")[0].startswith("sync --frozen --all-extras")
 
 
-def test_insecure_code_stops_the_test_command_before_the_tests(checkout: Path) -> None:
+CHECKS = ("ruff", "format", "lint-imports", "mypy", "bandit")
+
+
+@pytest.fixture
+def tools(checkout: Path) -> Path:
+    """The folder of the tools that `test` calls: fakes that print how they were called, and find nothing."""
     provide(checkout, "python3", NEW)
     run(checkout)
-    tools = checkout / ".venv" / "bin"
+    folder = checkout / ".venv" / "bin"
     for name in ("ruff", "mypy", "lint-imports", "bandit"):
-        (tools / name).write_text(f'#!/bin/sh\necho "{name} $*"\n[ {name} != bandit ]\n')
-        (tools / name).chmod(0o755)
+        replace(folder / name, f'echo "{name} $*"')
+    replace(folder / "python", 'case "$*" in *pytest*) echo "$*";; esac')
+    return folder
+
+
+def replace(tool: Path, script: str) -> None:
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+
+
+def verdicts(out: str) -> dict[str, str]:
+    """What the last lines say of each check and of the tests, without the time that it took."""
+    told = [line.removeprefix("run.sh: ").rpartition(", ")[0] for line in out.splitlines()[-len(CHECKS) - 1 :]]
+    return {name: verdict for name, _, verdict in (line.partition(" ") for line in told)}
+
+
+def test_the_test_command_runs_all_tests_on_many_workers_unless_it_is_told_what_to_run(
+    checkout: Path, tools: Path
+) -> None:
+    for words, given in (((), "-n auto"), (("tests/unit", "-k", "a b"), "tests/unit -k a b")):
+        status, out, err = run(checkout, "test", *words)
+
+        assert (status, err) == (0, "")
+        assert out.splitlines()[:2] == [f"-m pytest {given}", ""]  # the checks have nothing to say
+        assert verdicts(out) == dict.fromkeys((*CHECKS, "pytest"), "passed")
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("ruff", "ruff check"),
+        ("format", "ruff format --check --quiet"),
+        ("lint-imports", "lint-imports "),
+        ("mypy", "mypy "),
+        ("bandit", "bandit --configfile pyproject.toml --quiet --recursive dispatcher workers schedules"),
+    ],
+)
+def test_a_check_that_fails_is_shown_after_the_tests_and_fails_the_test_command(
+    checkout: Path, tools: Path, name: str, called: str
+) -> None:
+    tool, _, words = called.partition(" ")
+    replace(tools / tool, f'echo "{tool} $*"; echo "why" >&2; case "$*" in "{words}") exit 7;; esac')
 
     status, out, _ = run(checkout, "test")
 
     assert status == 1
-    assert out.splitlines()[-1] == "bandit --configfile pyproject.toml --quiet --recursive dispatcher workers schedules"
+    assert out.splitlines()[:5] == ["-m pytest -n auto", "", f"== {name} failed:", called, "why"]
+    assert verdicts(out) == dict.fromkeys((*CHECKS, "pytest"), "passed") | {name: "FAILED (status 7)"}
+
+
+def test_checks_and_tests_run_at_the_same_time(checkout: Path, tools: Path) -> None:
+    for name, mine, others in (("ruff", "checks", "tests"), ("python", "tests", "checks")):
+        meet = f"touch {mine}; until [ -e {others} ]; do sleep 0.02; done"
+        replace(tools / name, f'case "$*" in check|*pytest*) {meet};; esac')
+
+    assert run(checkout, "test")[0] == 0
+
+
+def test_tests_that_fail_keep_their_status(checkout: Path, tools: Path) -> None:
+    replace(tools / "python", 'case "$*" in *pytest*) exit 5;; esac')
+
+    status, out, _ = run(checkout, "test")
+
+    assert status == 5
+    assert verdicts(out) == dict.fromkeys(CHECKS, "passed") | {"pytest": "FAILED (status 5)"}
 
 
 def test_the_scripts_can_be_run() -> None:
