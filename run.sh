@@ -13,16 +13,30 @@
 # Needs Python 3.11 or newer, nothing else. Uses uv where it is installed, else venv and pip with hashes.
 set -eu
 
-root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
-venv=$root/.venv
-stamp=$venv/set-up-from
-old_client=tests/dialects/sinch/client-1.1.4.lock
-unset VIRTUAL_ENV PYTHONHOME PYTHONPATH # another environment's variables would leak into ours
-
 fail() {
     echo "run.sh: $*" >&2
     exit 1
 }
+
+# Where this file is, and not where a link to it is. `readlink -f` is missing on older macOS.
+file=$0
+while [ -L "$file" ]; do
+    target=$(readlink -- "$file")
+    case $target in
+    /*) file=$target ;;
+    *) file=$(dirname -- "$file")/$target ;;
+    esac
+done
+root=$(CDPATH='' cd -P -- "$(dirname -- "$file")" && pwd -P)
+venv=$root/.venv
+mark=$venv/made-by-run.sh # whose environment it is; nothing is removed from one without it
+stamp=$venv/set-up-from   # what a finished one was made from
+old_client=tests/dialects/sinch/client-1.1.4.lock
+unset VIRTUAL_ENV PYTHONHOME PYTHONPATH # another environment's variables would leak into ours
+
+for needed in requirements.lock uv.lock pyproject.toml "$old_client"; do
+    [ -f "$root/$needed" ] || fail "$root has no $needed: call run.sh in its checkout, or through a link to it there"
+done
 
 has_uv() { command -v uv >/dev/null 2>&1; }
 
@@ -51,15 +65,16 @@ is_ready() {
 set_up() {
     find_python
     # Two at once: the second waits. The lock lives as long as this shell's file descriptor, so it is never left behind.
-    exec 9>"$root/.venv.lock"
+    exec 9>>"$root/.venv.lock"
     lock='import fcntl, sys; fcntl.flock(9, fcntl.LOCK_EX | int(sys.argv[1]))'
     if ! "$python" -c "$lock" 4 2>/dev/null; then
         echo "run.sh: waiting for another run.sh that sets up the environment" >&2
         "$python" -c "$lock" 0
     fi
     if ! is_ready; then
+        take_over
         echo "run.sh: setting up .venv with $("$python" --version), once; this can take a minute" >&2
-        rm -f "$stamp"
+        make_empty
         if has_uv; then with_uv; else with_pip; fi
         # A client that the tests drive, and that no environment can hold beside its own newer version.
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
@@ -71,13 +86,41 @@ set_up() {
     exec 9>&-
 }
 
-with_uv() {
-    (cd "$root" && UV_PROJECT_ENVIRONMENT=$venv uv sync --frozen --all-extras --no-install-project --quiet \
-        --python "$("$python" -c 'import sys; print(sys.executable)')")
+# Marks .venv as ours where it is: nothing yet, or empty, or marked, or finished by a run.sh that knew no mark. What
+# else is there is somebody's, and stays.
+take_over() {
+    if [ -L "$venv" ]; then
+        stop_at "a link to $(readlink -- "$venv")"
+    elif [ ! -e "$venv" ]; then
+        mkdir "$venv"
+    elif [ ! -d "$venv" ]; then
+        stop_at "no folder"
+    elif [ ! -f "$mark" ] && [ ! -f "$stamp" ] && [ -n "$(ls -A "$venv")" ]; then
+        if [ -f "$venv/pyvenv.cfg" ]; then stop_at "a Python environment"; fi
+        stop_at "a folder with other things in it"
+    fi
+    echo "run.sh made what is in this folder, and removes it when it makes it again." >"$mark"
 }
 
+stop_at() { fail "$venv is $1, not made by run.sh, so it stays as it is: move it away or remove it, then try again"; }
+
+# The mark stays meanwhile: whatever interrupts this, the next call goes on.
+make_empty() {
+    rm -f "$stamp"
+    for path in "$venv"/* "$venv"/.[!.]* "$venv"/..?*; do
+        [ "$path" = "$mark" ] || rm -rf -- "$path"
+    done
+}
+
+with_uv() (
+    path=$("$python" -c 'import sys; print(sys.executable)')
+    cd "$root"
+    # Made here, because `uv sync` removes what it takes for no environment, and the mark with it.
+    uv venv --quiet --allow-existing --python "$path" "$venv"
+    UV_PROJECT_ENVIRONMENT=$venv uv sync --frozen --all-extras --no-install-project --quiet --python "$path"
+)
+
 with_pip() {
-    rm -rf "$venv"
     "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
         -r "$root/requirements.lock"

@@ -12,7 +12,9 @@ from tests.process_table import eventually
 
 ROOT = Path(__file__).parents[2]
 # What every Debian and macOS has. Deliberately not: any Python, uv.
-TOOLS = ("cat", "cksum", "dirname", "rm", "sh", "sleep", "touch", "mkdir", "grep", "env", "date", "mktemp")
+TOOLS = (
+    "cat", "cksum", "date", "dirname", "env", "grep", "ls", "mkdir", "mktemp", "readlink", "rm", "sh", "sleep", "touch",
+)  # fmt: skip
 
 OLD = "#!/bin/sh\nexit 1\n"
 # A Python that is new enough and can lock, and whose `-m venv` makes a fake environment.
@@ -23,6 +25,7 @@ case "$*" in
 *fcntl*) exec {sys.executable} "$@" ;;
 --version) echo "Python 3.12.0" ;;
 "-m venv "*)
+    ls -A "$3" >"$3/../found"
     mkdir -p "$3/bin" "$3/site"
     echo made >>"$3/../made"
     sleep 0.5
@@ -36,6 +39,15 @@ esac' >"$3/bin/python"
 esac
 """
 WITHOUT_VENV = NEW.replace("*ensurepip*) exit 0 ;;", "*ensurepip*) exit 1 ;;")
+# Makes an environment with the fake Python; its last argument says where.
+UV = """#!/bin/sh
+echo "$*" >>installed
+[ "$1" = sync ] || for folder; do :; done
+[ "$1" = sync ] || exec python3 -m venv "$folder"
+"""
+MARK = "made-by-run.sh"
+
+with_and_without_uv = pytest.mark.parametrize("uv", [True, False], ids=["uv", "pip"])
 
 
 @pytest.fixture
@@ -57,13 +69,20 @@ def checkout(tmp_path: Path) -> Path:
 
 def provide(checkout: Path, name: str, script: str) -> None:
     path = checkout.parent / "bin" / name
+    path.unlink(missing_ok=True)  # it may be a link to the machine's own tool: writing would go through it
     path.write_text(script)
     path.chmod(0o755)
 
 
-def start(checkout: Path, *words: str) -> "subprocess.Popen[str]":
+def provide_tools(checkout: Path, *, uv: bool) -> None:
+    provide(checkout, "python3", NEW)
+    if uv:
+        provide(checkout, "uv", UV)
+
+
+def start(checkout: Path, *words: str, script: Path | None = None) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        ["/bin/sh", checkout / "run.sh", *words],
+        ["/bin/sh", script or checkout / "run.sh", *words],
         env={"PATH": str(checkout.parent / "bin"), "HOME": str(checkout.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -72,8 +91,8 @@ def start(checkout: Path, *words: str) -> "subprocess.Popen[str]":
     )
 
 
-def run(checkout: Path, *words: str) -> tuple[int, str, str]:
-    with start(checkout, *words) as process:
+def run(checkout: Path, *words: str, script: Path | None = None) -> tuple[int, str, str]:
+    with start(checkout, *words, script=script) as process:
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
@@ -145,13 +164,127 @@ def test_a_set_up_that_was_killed_is_done_anew_and_blocks_nobody(checkout: Path)
 
 def test_uv_is_used_where_it_is(checkout: Path) -> None:
     provide(checkout, "python3", WITHOUT_VENV)
-    uv = '#!/bin/sh\necho "$*" >>installed\nexec python3 -m venv "$UV_PROJECT_ENVIRONMENT"\n'
-    provide(checkout, "uv", uv)
+    provide(checkout, "uv", UV)
 
     status, out, _ = run(checkout)
 
     assert (status, out) == (0, "cli: -P -m dispatcher\n")
-    assert lines(checkout, "installed")[0].startswith("sync --frozen --all-extras")
+    assert [line.partition(" --")[0] for line in lines(checkout, "installed")[:2]] == ["venv", "sync"]
+
+
+@with_and_without_uv
+def test_called_through_links_it_works_in_its_checkout_and_touches_nothing_beside_the_links(
+    checkout: Path, uv: bool
+) -> None:
+    provide_tools(checkout, uv=uv)
+    home = checkout.parent / "home"
+    (home / "bin").mkdir(parents=True)
+    (home / ".venv").mkdir()
+    (home / "bin" / ".venv").mkdir()
+    theirs = [home / ".venv" / "theirs", home / "bin" / ".venv" / "theirs"]
+    for path in theirs:
+        path.write_text("precious")
+    (home / "work").symlink_to(checkout)  # and `..` behind it is the checkout's, not the home's
+    (home / "absolute").symlink_to(home / "work" / ".." / checkout.name / "run.sh")
+    (home / "bin" / "-dispatcher").symlink_to("../absolute")
+    (home / "bin" / "d").symlink_to("-dispatcher")
+
+    for script in (home / "absolute", home / "bin" / "-dispatcher", home / "bin" / "d", home / "work" / "run.sh"):
+        assert run(checkout, "up", script=script)[:2] == (0, "cli: -P -m dispatcher up\n")
+
+    assert lines(checkout, "made") == ["made"]
+    assert [path.read_text() for path in theirs] == ["precious", "precious"]
+    assert sorted(path.name for path in home.iterdir()) == [".venv", "absolute", "bin", "work"]
+
+
+def test_a_copy_outside_of_a_checkout_says_so_and_makes_nothing(checkout: Path) -> None:
+    provide(checkout, "python3", NEW)
+    elsewhere = checkout.parent / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(checkout / "run.sh", elsewhere)
+
+    status, out, err = run(checkout, "up", script=elsewhere / "run.sh")
+
+    assert (status, out) == (1, "")
+    assert err == (
+        f"run.sh: {elsewhere} has no requirements.lock: call run.sh in its checkout, or through a link to it there\n"
+    )
+    assert [path.name for path in elsewhere.iterdir()] == ["run.sh"]
+
+
+@with_and_without_uv
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("environment", "a Python environment"),
+        ("folder", "a folder with other things in it"),
+        ("file", "no folder"),
+        ("link", "a link to ../theirs"),
+        ("link to nothing", "a link to ../theirs"),
+    ],
+)
+def test_what_it_did_not_make_is_told_and_stays(checkout: Path, kind: str, told: str, uv: bool) -> None:
+    provide_tools(checkout, uv=uv)
+    venv, theirs = checkout / ".venv", checkout.parent / "theirs"
+    folder = theirs if kind == "link" else venv
+    match kind:
+        case "file":
+            venv.write_text("precious")
+        case "link to nothing":
+            venv.symlink_to("../theirs")
+        case _:
+            folder.mkdir()
+            (folder / ".hidden").write_text("precious")
+    if kind == "environment":
+        (venv / "pyvenv.cfg").touch()
+    if kind == "link":
+        venv.symlink_to("../theirs")
+        (theirs / "set-up-from").write_text("/elsewhere 1 2")
+
+    before = sorted(folder.rglob("*"))
+    status, out, err = run(checkout, "up")
+
+    assert (status, out) == (1, "")
+    assert err == (
+        f"run.sh: {venv} is {told}, not made by run.sh, so it stays as it is: move it away or remove it, "
+        "then try again\n"
+    )
+    assert sorted(folder.rglob("*")) == before
+    assert venv.is_symlink() == kind.startswith("link")
+    assert lines(checkout, "made") == []
+
+
+@with_and_without_uv
+@pytest.mark.parametrize("kind", ["none", "empty", "marked", "of before the mark"])
+def test_what_is_its_own_is_marked_before_anything_else_and_made_anew(checkout: Path, kind: str, uv: bool) -> None:
+    provide_tools(checkout, uv=uv)
+    venv = checkout / ".venv"
+    if kind != "none":
+        venv.mkdir()
+    if kind in {"marked", "of before the mark"}:
+        (venv / ".stale").mkdir()
+        (venv / "pyvenv.cfg").touch()
+        (venv / ("set-up-from" if kind == "of before the mark" else MARK)).write_text("/elsewhere 1 2")
+
+    assert run(checkout, "up")[:2] == (0, "cli: -P -m dispatcher up\n")
+    assert lines(checkout, "found") == [MARK]
+    assert sorted(path.name for path in venv.iterdir()) == ["bin", MARK, "set-up-from", "site"]
+
+
+@with_and_without_uv
+def test_one_that_is_killed_while_it_empties_goes_on_the_next_time(checkout: Path, uv: bool) -> None:
+    rm = shutil.which("rm")
+    provide_tools(checkout, uv=uv)
+    run(checkout)
+    (checkout / "requirements.lock").write_text("changed")
+    # The first call is stopped before it removes anything, the second one after it has removed a part.
+    for before in ("", f"{rm} -rf '{checkout}/.venv/bin'; "):
+        provide(checkout, "rm", f"#!/bin/sh\n{before}kill -9 $PPID\n")
+        assert run(checkout)[0] == -9
+    provide(checkout, "rm", f'#!/bin/sh\nexec {rm} "$@"\n')
+
+    assert run(checkout, "up")[:2] == (0, "cli: -P -m dispatcher up\n")
+    assert lines(checkout, "made") == ["made", "made"]
 
 
 CHECKS = ("ruff", "format", "lint-imports", "mypy", "bandit")
