@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.routing import Mount
 
 from dispatcher import __version__
@@ -25,6 +25,7 @@ from dispatcher.api import (
     webhook_health,
     webhooks,
 )
+from dispatcher.api.query_parameters import known_parameters_only
 from dispatcher.api.requests import RequestIds
 from dispatcher.dialects.bulksms import app as bulksms
 from dispatcher.dialects.everlytic import app as everlytic
@@ -51,6 +52,8 @@ _NATIVE = (
     installation,
     oauth2,
 )
+# Others call these: probes, and OAuth2 clients, whose specification has unknown parameters passed over.
+_ANY_QUERY = (health, oauth2)
 DIALECTS = {
     "/bulksms": bulksms.create_app,
     "/everlytic": everlytic.create_app,
@@ -96,7 +99,8 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.add_middleware(RequestIds)
     for module in _NATIVE:
-        app.include_router(module.router)
+        checks = [] if module in _ANY_QUERY else [Depends(known_parameters_only)]
+        app.include_router(module.router, dependencies=checks)
     for prefix, dialect in DIALECTS.items():
         app.router.routes.append(_mounted(prefix, dialect()))
     return app

@@ -43,10 +43,27 @@ class _Described(SecurityBase):
         return None
 
 
+def caller_of_request(
+    request: Request,
+    _bearer: Annotated[None, Security(_Described("bearer", "An API key's token, or an access token."))],
+    _basic: Annotated[None, Security(_Described("basic", "An API key's id and secret: the token's two parts."))],
+) -> Caller:
+    """A dependency: the caller, whatever they may do. Problem 401 without a valid key, 429 for too many requests."""
+    found = identify(request.headers.get("authorization"))
+    match found:
+        case Refusal.UNKNOWN:
+            raise unauthorized()
+        case Refusal.EXPIRED:
+            raise token_expired()
+    request.state.key = str(found.key_id)
+    check_rate(found)
+    return found
+
+
 def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
     """A dependency: the caller, who has this scope. Problem 401 without a valid key, 403 without the scope."""
 
-    def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    def check(caller: Annotated[Caller, Depends(caller_of_request)]) -> Caller:
         if not caller.may(scope):
             raise Problem(HTTPStatus.FORBIDDEN, f"the API key does not have the scope `{scope}`")
         return caller
@@ -109,22 +126,6 @@ def _now(session: Session) -> datetime:
 
 def _engine() -> Engine:
     return engine_for(load_settings().database_url.get_secret_value())
-
-
-def _caller(
-    request: Request,
-    _bearer: Annotated[None, Security(_Described("bearer", "An API key's token, or an access token."))],
-    _basic: Annotated[None, Security(_Described("basic", "An API key's id and secret: the token's two parts."))],
-) -> Caller:
-    found = identify(request.headers.get("authorization"))
-    match found:
-        case Refusal.UNKNOWN:
-            raise unauthorized()
-        case Refusal.EXPIRED:
-            raise token_expired()
-    request.state.key = str(found.key_id)
-    check_rate(found)
-    return found
 
 
 def _token(authorization: str | None) -> str | None:
