@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.accounts import Caller, Scope, create_account, create_key, find_account
@@ -100,13 +100,12 @@ def get_accounts(_: Operator, limit: Limit = 50, cursor: Cursor = None) -> Page[
     responses=usual_problems(body=True),
     openapi_extra=described_body(NewKey),
 )
-def post_key(_: Operator, new: Annotated[NewKey, Depends(body_as(NewKey))], response: Response) -> NewKeyDocument:
+def post_key(_: Operator, new: Annotated[NewKey, Depends(body_as(NewKey))]) -> NewKeyDocument:
     valid_for = timedelta(days=new.days) if new.days is not None else None
     scopes = list(dict.fromkeys(new.scopes))
     with transaction() as session:
         made = create_key(session, account=new.account, scopes=scopes, name=new.name, valid_for=valid_for)
         document = _document(get_key(session, made.id), new.account)
-    response.headers["Cache-Control"] = "no-store"
     return NewKeyDocument(**document.model_dump(), token=made.token)
 
 

@@ -21,8 +21,8 @@ from dispatcher.transactions import transaction
 router = APIRouter(tags=["tokens"])
 
 TOKEN_LIFE = timedelta(hours=1)
-NOT_KEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
+_NOT_KEPT = {"Pragma": "no-cache"}  # RFC 6749, 5.1; what else it asks for, every answer has
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 20
 
@@ -53,9 +53,9 @@ class TokenRefused(Exception):
     def response(self) -> JSONResponse:
         """The answer of RFC 6749, 5.2."""
         if self.refusal.error != "invalid_client":
-            return JSONResponse(self.refusal.model_dump(), HTTPStatus.BAD_REQUEST, NOT_KEPT)
+            return JSONResponse(self.refusal.model_dump(), HTTPStatus.BAD_REQUEST, _NOT_KEPT)
         challenge = {"WWW-Authenticate": 'Basic realm="dispatcher"'}
-        return JSONResponse(self.refusal.model_dump(), HTTPStatus.UNAUTHORIZED, {**NOT_KEPT, **challenge})
+        return JSONResponse(self.refusal.model_dump(), HTTPStatus.UNAUTHORIZED, {**_NOT_KEPT, **challenge})
 
 
 def issue(authorization: str | None, content_type: str | None, body: bytes) -> TokenAnswer:
@@ -120,7 +120,7 @@ _BODY: dict[str, Any] = {
 def post_token(request: Request, body: Annotated[bytes, Depends(read_body)]) -> Response:
     try:
         token = issue(request.headers.get("authorization"), request.headers.get("content-type"), body)
-        return JSONResponse(token.model_dump(), headers=NOT_KEPT)
+        return JSONResponse(token.model_dump(), headers=_NOT_KEPT)
     except TokenRefused as refused:
         return refused.response()
 

@@ -1,5 +1,5 @@
 """What every request goes through: an id for its answer and its log lines, one of which tells how it ended; a limit for
-its body. No defect shows more than that id."""
+its body. No defect shows more than that id, and no answer is to be kept on its way."""
 
 import asyncio
 import logging
@@ -62,7 +62,10 @@ class RequestIds:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                # Of every answer, because many hold secrets, and a list of those would miss the next one.
+                headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         try:
