@@ -16,7 +16,9 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
 from dispatcher.states import Reason, State
-from tests.factories import rows
+from tests.factories import change, rows
+from workers.context import Context
+from workers.upkeep import upkeep
 
 
 def test_the_migrations_build_exactly_the_models(database: Engine) -> None:
@@ -99,6 +101,40 @@ def test_rows_land_in_the_partition_of_their_week(database: Engine) -> None:
             {"id": event},
         )
     assert place == f"events_{monday:%Y%m%d}"
+
+
+def partitions(database: Engine) -> dict[str, set[str]]:
+    """The partitions of each partitioned table that the database has."""
+    found = rows(
+        database,
+        "SELECT p.relname AS parent, c.relname AS name"
+        " FROM pg_partitioned_table t JOIN pg_class p ON p.oid = t.partrelid"
+        " LEFT JOIN pg_inherits i ON i.inhparent = p.oid LEFT JOIN pg_class c ON c.oid = i.inhrelid"
+        " WHERE p.relnamespace = 'dispatcher'::regnamespace",
+    )
+    return {row.parent: {other.name for other in found if other.parent == row.parent} for row in found}
+
+
+def test_every_partitioned_table_has_this_week_eight_more_and_a_place_for_the_rest(database: Engine) -> None:
+    now = datetime.now(UTC)
+    with database.begin() as connection:
+        create_partitions(connection, now)  # a new week may have begun since the migration
+    monday = now - timedelta(days=now.weekday())
+    wanted = [f"{monday + timedelta(weeks=week):%Y%m%d}" for week in range(9)]
+    found = partitions(database)
+    assert found.keys() == {"events", "requests", "attempts"}
+    for table, names in found.items():
+        assert {f"{table}_{part}" for part in (*wanted, "default")} <= names
+
+
+def test_upkeep_makes_the_partitions_that_are_missing(database: Engine, settings: Settings) -> None:
+    before = partitions(database)
+    newest = {table: max(names - {f"{table}_default"}) for table, names in before.items()}
+    for name in newest.values():
+        change(database, f"DROP TABLE dispatcher.{name}")
+    assert upkeep(Context(settings))["partitions"] == len(newest) == 3
+    assert partitions(database) == before
+    assert upkeep(Context(settings))["partitions"] == 0
 
 
 def test_partitions_are_made_ahead_and_only_once(database: Engine) -> None:
