@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -122,6 +123,18 @@ def test_disabling_says_by_whom_and_why_and_enabling_forgets_it(webhook: dict[st
     enabled = cli("webhook", "enable", webhook["id"], "--json").document
     assert enabled["enabled"]
     assert enabled["disabled_at"] is enabled["disabled_by"] is enabled["disabled_reason"] is None
+
+
+@pytest.mark.parametrize(
+    "change", [("enable",), ("update", "--url", "http://127.0.0.1:9/new"), ("update", "--timeout", 5)]
+)
+def test_enabling_and_changing_wake_the_workers_for_what_waited(
+    webhook: dict[str, Any], cli: Cli, broker: "redis.Redis", change: tuple[object, ...]
+) -> None:
+    broker.flushall()
+    command, *options = change
+    assert cli("webhook", command, webhook["id"], *options).status == 0
+    assert broker.llen("deliver") == 1
 
 
 def test_a_webhook_can_be_registered_disabled(cli: Cli) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import redis
 from sqlalchemy import Engine
 from standardwebhooks import Webhook as Verifier
 
@@ -146,6 +147,16 @@ def test_a_contract_is_changed_member_by_member(database: Engine, account: UUID,
     changed = change(account, webhook.id, by="test", contract_changes=changes)
     assert changed.contract == {"timeout_seconds": 5, "rate_limit": 2}
     assert stored(database)[0].rate_limit == 2
+
+
+@pytest.mark.parametrize("fields", [{"enabled": True}, {"url": "http://127.0.0.1:9/new"}, {"contract_changes": {}}])
+def test_a_change_wakes_the_workers_for_what_waited(
+    database: Engine, account: UUID, broker: "redis.Redis", fields: dict[str, Any]
+) -> None:
+    webhook = register(account, url="http://127.0.0.1:9/", event_types=["*"], enabled=False)
+    assert broker.llen("deliver") == 0
+    change(account, webhook.id, by="test", **fields)
+    assert broker.llen("deliver") == 1
 
 
 def test_who_made_it_disabled_is_kept(database: Engine, account: UUID, receiver: Receiver) -> None:
