@@ -30,7 +30,7 @@ from tests.integration.notices.scenario import (
     webhook_with_contact,
 )
 from tests.mail_server import Drop, Hang, MailServer, Say, Stage
-from workers.mail import Mailer
+from workers.mail import CleanFailure, Mailer
 from workers.notices import NoticeKind, close_abandoned, send_due, send_due_alone
 
 NOTHING = {"sent": 0, "postponed": 0, "dropped": 0, "refused": 0, "unknown": 0}
@@ -504,6 +504,32 @@ def test_upkeep_closes_the_claims_of_dead_workers_and_no_others(
         assert close_abandoned(connection) == 1
         assert close_abandoned(connection) == 0
     assert send_due(database, mailer) == NOTHING
+
+
+def test_a_worker_that_outlived_its_claim_writes_nothing_over_the_next_ones(
+    database: Engine, settings: Settings, mail_server: MailServer
+) -> None:
+    webhook = webhook_with_contact(database, settings)
+    fail(database, webhook)
+    since = []
+
+    class Late(Mailer):
+        """By the time its mail has failed, upkeep has closed its claim and another worker has the next mail."""
+
+        def send(self, message):  # type: ignore[no-untyped-def]
+            pass_time(database, "24 hours")
+            with database.begin() as connection:
+                assert close_abandoned(connection) == 1
+            assert fail(database, webhook) == 1
+            with pytest.raises(Crash):
+                send_due(database, mailer_for(settings, mail_server.port, CrashingMailer))
+            since.append(the_notice(database))
+            return CleanFailure("greylisted")
+
+    send_due(database, mailer_for(settings, mail_server.port, Late))
+    (others,) = since
+    assert others.claimed_until is not None
+    assert the_notice(database)._asdict() | {"now": others.now} == others._asdict()
 
 
 # Many workers
