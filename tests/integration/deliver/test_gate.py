@@ -137,6 +137,32 @@ def test_one_probe_at_a_time_takes_another_delivery_each_time_oldest_first(
     assert waits == [180, 360, 720, 900]
 
 
+@pytest.mark.parametrize("longest", ["first attempt", "retry"])
+def test_a_probe_is_what_is_due_longest_be_it_a_first_attempt_or_a_retry(
+    database: Engine, settings: Settings, longest: str
+) -> None:
+    webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
+    store(4)
+    first, retry, newer_first, newer_retry = (row.id for row in deliveries(database))
+    for seconds, identifier, is_retry in (
+        (3 if longest == "first attempt" else 2, first, False),
+        (3 if longest == "retry" else 2, retry, True),
+        (1, newer_first, False),
+        (1, newer_retry, True),
+    ):
+        change(
+            database,
+            "UPDATE dispatcher.deliveries SET due_at = now() - :since, schedule_step = :step WHERE id = :id",
+            since=timedelta(seconds=seconds),
+            step=int(is_retry),
+            id=identifier,
+        )
+    close_gates(database, webhook)
+    with database.begin() as connection:
+        (claim,) = Claimer().claim_passing(connection, 10)
+    assert (claim.delivery_id, claim.probe) == (str(first if longest == "first attempt" else retry), True)
+
+
 def test_two_loops_make_one_probe(database: Engine, settings: Settings, receiver: Receiver) -> None:
     close_gate(database, settings, receiver)
     store(5)
