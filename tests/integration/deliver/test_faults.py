@@ -469,6 +469,11 @@ def test_old_idempotency_keys_are_forgotten(database: Engine, settings: Settings
     make_webhook(database, settings, url="http://127.0.0.1:9/")
     for key in ("old", "new"):
         enqueue(RECEIVED, MESSAGE, account="acme", idempotency_key=key)
+    change(
+        database,
+        "UPDATE dispatcher.idempotency_keys SET expires_at = now() + :left",
+        left=timedelta(minutes=1),
+    )
     change(database, "UPDATE dispatcher.idempotency_keys SET expires_at = now() WHERE key = 'old'")
     assert upkeep(Context(settings))["keys_forgotten"] == 1
     assert [row.key for row in rows(database, "SELECT key FROM dispatcher.idempotency_keys")] == ["new"]

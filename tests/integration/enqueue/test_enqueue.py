@@ -109,6 +109,24 @@ def test_the_same_key_with_the_same_content_gives_the_first_event(database: Engi
     assert not enqueue(RECEIVED, MESSAGE, account="another", idempotency_key="k").repeated
 
 
+@pytest.mark.parametrize(("variables", "hours"), [({}, 7 * 24), ({"DISPATCHER_IDEMPOTENCY_HOURS": "2"}, 2)])
+def test_a_key_is_remembered_for_the_hours_that_are_set(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], hours: int
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    load_settings.cache_clear()
+    make_account(database)
+    enqueue("a", {}, account="acme", idempotency_key="one")
+    list(enqueue_many([Event(type="a", data={}, account="acme", idempotency_key="many")]))
+    keys = rows(
+        database,
+        "SELECT k.expires_at - e.created_at AS kept FROM dispatcher.idempotency_keys k"
+        " JOIN dispatcher.events e ON e.id = k.event_id",
+    )
+    assert [key.kept for key in keys] == [timedelta(hours=hours)] * 2
+
+
 @pytest.mark.parametrize(
     "other",
     [
