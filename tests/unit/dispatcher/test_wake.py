@@ -1,0 +1,180 @@
+"""Wakes, marks and alarms, on a broker in this process."""
+
+import json
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dispatcher.wake import DELIVER, NOTICES, QUEUES, REDELIVER, SWEEP, Waker
+from tests.unit.dispatcher.conftest import Clock, FakeBroker
+
+MARK = "dispatcher:wake:dispatcher.deliver"
+
+
+@pytest.fixture
+def waker(fake_broker: FakeBroker) -> Waker:
+    return Waker(fake_broker.url)
+
+
+def sent(broker: FakeBroker, task: str = DELIVER) -> list[dict[str, Any]]:
+    """The headers of what waits in a task's queue, oldest first."""
+    return [json.loads(message)["headers"] for message in reversed(broker.client.lrange(QUEUES[task], 0, -1))]
+
+
+# The mark
+
+
+def test_wakes_are_sent_once_while_one_is_on_its_way(waker: Waker, fake_broker: FakeBroker) -> None:
+    assert [waker.wake() for _ in range(3)] == [True, False, False]
+    (message,) = sent(fake_broker)
+    assert message["task"] == DELIVER
+    assert (message["argsrepr"], message["kwargsrepr"], message["eta"], message["expires"]) == ("()", "{}", None, None)
+    assert fake_broker.client.get(MARK) == "sent"
+
+
+def test_a_wake_that_nobody_took_is_sent_again_after_five_seconds(
+    waker: Waker, fake_broker: FakeBroker, clock: Clock
+) -> None:
+    waker.wake()
+    clock.go_on(4.9)
+    assert not waker.wake()
+    clock.go_on(0.2)
+    assert waker.wake()
+    assert len(sent(fake_broker)) == 2
+
+
+def test_of_many_who_wake_at_once_one_sends(waker: Waker, fake_broker: FakeBroker) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(lambda _: waker.wake(), range(24))) == [False] * 23 + [True]
+    assert len(sent(fake_broker)) == 1
+
+
+def test_other_processes_see_the_mark(waker: Waker, fake_broker: FakeBroker) -> None:
+    waker.wake()
+    assert not Waker(fake_broker.url).wake()
+
+
+@pytest.mark.parametrize(
+    ("task", "queue"), [(DELIVER, "deliver"), (NOTICES, "mail"), (SWEEP, "upkeep"), (REDELIVER, "upkeep")]
+)
+def test_each_task_has_its_queue_and_its_own_mark(waker: Waker, fake_broker: FakeBroker, task: str, queue: str) -> None:
+    assert waker.wake(task)
+    assert not waker.wake(task)
+    assert fake_broker.client.llen(queue) == 1
+    assert [message["task"] for message in sent(fake_broker, task)] == [task]
+    assert all(waker.wake(other) for other in QUEUES if other != task)
+
+
+def test_another_is_woken_whatever_the_mark_says(waker: Waker, fake_broker: FakeBroker) -> None:
+    waker.awake()
+    assert [waker.wake_another() for _ in range(2)] == [True, True]
+    assert len(sent(fake_broker)) == 2
+    assert fake_broker.client.get(MARK) == "awake"
+
+
+def test_a_loop_that_is_awake_needs_no_wake_until_it_has_said_nothing_for_three_seconds(
+    waker: Waker, fake_broker: FakeBroker, clock: Clock
+) -> None:
+    assert waker.awake()
+    clock.go_on(2.9)
+    assert waker.awake()
+    clock.go_on(2.9)
+    assert not waker.wake()
+    assert sent(fake_broker) == []
+    clock.go_on(0.2)
+    assert waker.wake()
+
+
+def test_a_loop_that_begins_takes_over_the_mark_of_the_wake(waker: Waker, clock: Clock) -> None:
+    waker.wake()
+    waker.awake()
+    clock.go_on(3.1)  # the wake's own mark would have stood for five seconds
+    assert waker.wake()
+
+
+def test_whoever_comes_after_a_loop_went_to_sleep_wakes_the_next(waker: Waker, fake_broker: FakeBroker) -> None:
+    waker.awake()
+    assert waker.asleep()
+    assert not waker.asleep()
+    assert fake_broker.client.get(MARK) is None
+    assert waker.wake()
+
+
+def test_going_to_sleep_leaves_other_tasks_marks(waker: Waker) -> None:
+    waker.wake(NOTICES)
+    waker.awake()
+    waker.asleep()
+    assert not waker.wake(NOTICES)
+
+
+# Alarms
+
+
+def test_an_alarm_is_set_once_for_each_slot_and_task(waker: Waker, fake_broker: FakeBroker) -> None:
+    assert [waker.alarm(SWEEP, slot, 90.0) for slot in (7, 7, 8, 7)] == [True, False, True, False]
+    assert waker.alarm(REDELIVER, 7, 90.0)
+    assert [message["task"] for message in sent(fake_broker, SWEEP)] == [SWEEP, SWEEP, REDELIVER]
+
+
+def test_an_alarm_rings_after_its_countdown_and_is_gone_a_minute_later(
+    waker: Waker, fake_broker: FakeBroker, clock: Clock
+) -> None:
+    before = datetime.now(UTC)
+    waker.alarm(SWEEP, 7, 90.0)
+    (message,) = sent(fake_broker, SWEEP)
+    rings, ends = (datetime.fromisoformat(message[name]) for name in ("eta", "expires"))
+    assert before + timedelta(seconds=90) <= rings <= datetime.now(UTC) + timedelta(seconds=90)
+    assert timedelta(seconds=59.9) < ends - rings < timedelta(seconds=60.1)
+    clock.go_on(149)
+    assert not waker.alarm(SWEEP, 7, 0)
+    clock.go_on(2)
+    assert waker.alarm(SWEEP, 7, 0)
+
+
+def test_alarms_and_wakes_do_not_stand_in_each_others_way(waker: Waker) -> None:
+    assert waker.alarm(SWEEP, 7, 90.0)
+    assert waker.wake(SWEEP)
+    assert waker.alarm(SWEEP, 8, 90.0)
+
+
+# The broker is away
+
+CALLS: dict[str, Callable[[Waker], bool]] = {
+    "wake": Waker.wake,
+    "wake_another": Waker.wake_another,
+    "alarm": lambda waker: waker.alarm(SWEEP, 7, 90.0),
+    "awake": Waker.awake,
+    "asleep": Waker.asleep,
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_broker_that_is_away_is_told_once_and_is_nobodys_error(
+    waker: Waker, fake_broker: FakeBroker, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    waker.awake()
+    fake_broker.go_away()
+    with caplog.at_level(logging.WARNING, "dispatcher.wake"):
+        assert [CALLS[call](waker) for _ in range(3)] == [False] * 3
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "dispatcher.wake"]
+    assert "nothing is lost" in told
+    assert fake_broker.url not in told
+
+
+def test_a_broker_that_was_away_is_left_alone_for_five_seconds_and_then_used_again(
+    waker: Waker, fake_broker: FakeBroker, clock: Clock
+) -> None:
+    waker.asleep()  # it was there
+    fake_broker.go_away()
+    waker.wake()
+    fake_broker.come_back()
+    clock.go_on(4.9)
+    assert not any(call(waker) for call in CALLS.values())
+    assert (sent(fake_broker), sent(fake_broker, SWEEP), fake_broker.client.get(MARK)) == ([], [], None)
+    clock.go_on(0.2)
+    assert waker.wake()
+    assert len(sent(fake_broker)) == 1
