@@ -19,6 +19,8 @@ from dispatcher.webhooks import WebhookFields, Webhooks, contract_of
 # What a dialect demands of the account's other webhooks, such as a number of them; raises what it likes. It is called
 # while the account's webhooks cannot change.
 Demand = Callable[[Webhooks, Account], None]
+# What a change makes of the webhook as it stands; raises what it likes. It is called while nobody else can change it.
+Derive = Callable[[Webhooks, Webhook], WebhookFields]
 
 
 def register(
@@ -56,19 +58,19 @@ def change(
     reason: str | None = None,
     url_test: bool = False,
     demand: Demand | None = None,
-    derive: Callable[[Webhook], WebhookFields] | None = None,
+    derive: Derive | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Webhook:
     """Changes what is given, `enabled` too, and wakes the workers: deliveries may have waited for it. `by` and
-    `reason` are kept where it is disabled. `derive` gives fields that depend on the webhook as it stands: it is called
-    while nobody else can change it. Raises as `register` does, and NotFound."""
+    `reason` are kept where it is disabled. `derive` gives fields that depend on the webhook as it stands. Raises as
+    `register` does, what `derive` raises, and NotFound."""
 
     def make(session: Session, webhooks: Webhooks) -> Webhook:
         account = _locked(session, account_id)
         webhook = webhooks.get(account, webhook_id)
         if demand is not None:
             demand(webhooks, account)
-        given: WebhookFields = {**fields, **derive(webhook)} if derive is not None else fields
+        given: WebhookFields = {**fields, **derive(webhooks, webhook)} if derive is not None else fields
         if given:
             webhooks.update(webhook, **given)
         if enabled is True:

@@ -31,6 +31,10 @@ TRIGGERS = (
 )  # fmt: skip
 TARGET_TYPES = ("HTTP", "DISMISS")
 MEMBERS = ("app_id", "target", "target_type", "triggers", "secret", "client_credentials")
+_CREDENTIAL_PATHS = {
+    f"client_credentials.{name}": name
+    for name in ("client_id", "client_secret", "endpoint", "scope", "response_type", "token_request_type")
+}
 
 _FORBIDDEN_HOST = re.compile(r"conversation-api\.(.+\.)?sinch\.com")
 
@@ -41,15 +45,29 @@ def read_webhook(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_changes(document: Mapping[str, Any], mask: Collection[str] | None) -> dict[str, Any]:
-    """The members that an update changes: those in the mask, where there is one, else those that are there. One in the
-    mask that is not there is reset. Raises InvalidWebhook naming the member."""
+    """The whole members that an update changes: those in the mask, where there is one, else those that are there. What
+    is in the mask and not there is reset. Raises InvalidWebhook naming the member."""
     if mask is None:
         return {name: _READERS[name](document[name]) for name in MEMBERS if name in document}
-    for path in mask:
-        if path.partition(".")[0] not in MEMBERS:
-            raise InvalidWebhook("update_mask", "names a member that a webhook does not have")
-    wanted = {path.partition(".")[0] for path in mask}
-    return {name: _READERS[name](document.get(name)) for name in MEMBERS if name in wanted}
+    if not set(mask) <= {"id", *MEMBERS, *_CREDENTIAL_PATHS}:  # `id` is told, and cannot change
+        raise InvalidWebhook("update_mask", "names a member that a webhook does not have")
+    return {name: _READERS[name](document.get(name)) for name in MEMBERS if name in mask}
+
+
+def read_masked_credentials(
+    document: Mapping[str, Any], mask: Collection[str] | None, kept: Authorization | None
+) -> dict[str, Any]:
+    """The credentials where the mask names some of their members and not them as a whole: the kept ones, with those
+    members as the document has them. Nothing for any other mask. Raises InvalidWebhook naming the member."""
+    named = [_CREDENTIAL_PATHS[path] for path in mask or () if path in _CREDENTIAL_PATHS]
+    if not named or "client_credentials" in (mask or ()):
+        return {}
+    given = document.get("client_credentials")
+    if not isinstance(given, Mapping | None):
+        raise InvalidWebhook("client_credentials", "must be an object")
+    merged = {name: value for name, value in (_write_credentials(kept) or {}).items() if name not in named}
+    merged |= {name: given[name] for name in named if given is not None and name in given}
+    return {"client_credentials": _credentials(merged)}
 
 
 def read_mask(in_query: Collection[str], in_body: object) -> list[str] | None:
@@ -59,8 +77,28 @@ def read_mask(in_query: Collection[str], in_body: object) -> list[str] | None:
     return paths or None
 
 
-def webhook_fields(members: Mapping[str, Any], kept: Mapping[str, Any]) -> WebhookFields:
-    """What members that are given come to in our fields. `kept`: the dialect's own fields so far."""
+def new_fields(members: Mapping[str, Any]) -> WebhookFields:
+    """What makes a new webhook of all its members. The schedule is the one of Sinch's SMS callbacks: for these none is
+    published."""
+    contract: dict[str, Any] = {
+        "envelope": "object",
+        "schedule": "doubling",
+        "rules": {429: {"verdict": Verdict.TEMPORARY, "honour_retry_after": True}},
+        "nonce_signature": _signature(members["secret"]),
+    }
+    fields: WebhookFields = {"contract": contract, "signing_keys": ()}
+    return fields | _fields(members, {})
+
+
+def changed_fields(members: Mapping[str, Any], kept: Mapping[str, Any]) -> WebhookFields:
+    """What members that are given change. `kept`: the dialect's own fields so far."""
+    fields = _fields(members, kept)
+    if "secret" in members:
+        fields["contract_changes"] = {"nonce_signature": _signature(members["secret"])}
+    return fields
+
+
+def _fields(members: Mapping[str, Any], kept: Mapping[str, Any]) -> WebhookFields:
     own = {**kept, **{name: members[name] for name in ("target_type", "triggers") if name in members}}
     fields: WebhookFields = {"dialect_fields": own, "event_types": event_types(own["triggers"], own["target_type"])}
     if "app_id" in members:
@@ -71,18 +109,11 @@ def webhook_fields(members: Mapping[str, Any], kept: Mapping[str, Any]) -> Webho
         fields["authorization"] = members["client_credentials"]
     if "secret" in members:
         fields["nonce_secret"] = members["secret"]
-        fields["contract"] = contract(signed=members["secret"] is not None)
     return fields
 
 
-def contract(*, signed: bool) -> dict[str, Any]:
-    """How callbacks are delivered. The schedule is the one of Sinch's SMS callbacks: for these none is published."""
-    document: dict[str, Any] = {
-        "envelope": "object",
-        "schedule": "doubling",
-        "rules": {429: {"verdict": Verdict.TEMPORARY, "honour_retry_after": True}},
-    }
-    return document | ({"nonce_signature": {"header": SIGNATURE_HEADER}} if signed else {})
+def _signature(secret: str | None) -> dict[str, str] | None:
+    return {"header": SIGNATURE_HEADER} if secret is not None else None
 
 
 def event_types(triggers: Collection[str], target_type: str) -> list[str]:

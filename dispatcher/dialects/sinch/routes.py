@@ -19,6 +19,7 @@ from dispatcher.dialects.sinch.schemas import CREATE_SCHEMA, UPDATE_SCHEMA, Webh
 from dispatcher.errors import InvalidWebhook, NotFound, UnknownAccount
 from dispatcher.registration import change, register, remove
 from dispatcher.transactions import transaction, webhooks_in
+from dispatcher.webhooks import WebhookFields
 from dispatcher.webhooks import Webhooks as OurWebhooks
 
 _ERRORS = described(
@@ -82,7 +83,7 @@ def create_webhook(account_id: Manager, body: Body) -> WebhookDocument:
             account_id,
             dialect=fields.DIALECT,
             demand=lambda webhooks, account: _demand_room(webhooks, account, members["app_id"]),
-            **{"signing_keys": [], **fields.webhook_fields(members, {})},  # type: ignore[arg-type]
+            **fields.new_fields(members),
         )
     )
     return _shown(webhook)
@@ -107,7 +108,8 @@ def update_webhook(
     update_mask: Annotated[list[str] | None, Query(description="Members to change, separated by commas.")] = None,
 ) -> WebhookDocument:
     document = _object(body)
-    members = fields.read_changes(document, fields.read_mask(update_mask or [], document.get("update_mask")))
+    mask = fields.read_mask(update_mask or [], document.get("update_mask"))
+    members = fields.read_changes(document, mask)
     with transaction() as session:
         identifier = _find(session, account_id, webhook_id).id
 
@@ -115,13 +117,17 @@ def update_webhook(
         if "app_id" in members and members["app_id"] != webhooks.get(account, identifier).app:
             _demand_room(webhooks, account, members["app_id"])
 
+    def derive(webhooks: OurWebhooks, webhook: Webhook) -> WebhookFields:
+        credentials = fields.read_masked_credentials(document, mask, webhooks.secrets(webhook).authorization)
+        return fields.changed_fields(members | credentials, webhook.dialect_fields)
+
     changed = _named(
         lambda: change(
             account_id,
             identifier,
             by="Sinch dialect",
             demand=room_in_its_app,
-            derive=lambda webhook: fields.webhook_fields(members, webhook.dialect_fields),
+            derive=derive,
         )
     )
     return _shown(changed)

@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts import Scope
 from dispatcher.db.models import Account, Webhook
-from dispatcher.dialects.sinch.fields import TRIGGERS, event_types, webhook_fields
+from dispatcher.dialects.sinch.fields import TRIGGERS, changed_fields, event_types
 from dispatcher.settings import Settings
 from dispatcher.webhooks import Webhooks, open_vault
 from tests.dialects.sinch.conftest import PROJECT, Sinch
-from tests.factories import make_account, make_webhook, rows
+from tests.factories import change, make_account, make_webhook, rows
 from tests.integration.api.conftest import MakeKey
 from tests.waiting import wait_for_a_lock
 
@@ -94,6 +94,7 @@ def test_an_app_has_five_webhooks_at_most(sinch: Sinch) -> None:
 
 LONG = "https://hooks.example.com/"
 CLIENT = {"client_id": "a", "client_secret": "b", "endpoint": LONG}
+FULL_CLIENT = {**CLIENT, "scope": "s", "response_type": "r", "token_request_type": "FORM"}
 
 
 @pytest.mark.parametrize(
@@ -172,10 +173,100 @@ def test_a_body_that_is_no_object_is_malformed(sinch: Sinch, body: bytes) -> Non
 # Changes
 
 
-def test_only_the_members_that_are_given_change(sinch: Sinch) -> None:
-    made = sinch.create(secret="s", target_type="HTTP").json()
-    changed = sinch.call("PATCH", f"/webhooks/{made['id']}", json={"target": "https://other.example.com/"})
-    assert changed.json() == {**made, "target": "https://other.example.com/"}
+OTHER = {
+    "app_id": "app2",
+    "client_credentials": {"client_id": "c", "client_secret": "d", "endpoint": f"{LONG}token"},
+    "secret": "t",
+    "target": "https://other.example.com/",
+    "target_type": "HTTP",
+    "triggers": ["OPT_OUT"],
+}
+# What is left of an optional member that is reset.
+UNSET = {"client_credentials": None, "secret": "", "target_type": "HTTP"}
+
+
+@pytest.fixture
+def full(sinch: Sinch) -> dict[str, Any]:
+    """A webhook with something in each member that OTHER has not."""
+    made = sinch.create(secret="s", client_credentials=FULL_CLIENT, target_type="DISMISS").json()
+    assert made["client_credentials"] == FULL_CLIENT
+    return dict(made)
+
+
+@pytest.mark.parametrize("member", OTHER)
+def test_without_a_mask_only_the_members_that_are_given_change(sinch: Sinch, full: dict[str, Any], member: str) -> None:
+    given = {member: OTHER[member]}
+    changed = sinch.call("PATCH", f"/webhooks/{full['id']}", json=given)
+    assert changed.json() == sinch.call("GET", f"/webhooks/{full['id']}").json() == {**full, **given}
+
+
+@pytest.mark.parametrize("member", OTHER)
+def test_with_a_mask_only_the_member_that_it_names_changes(sinch: Sinch, full: dict[str, Any], member: str) -> None:
+    changed = sinch.call("PATCH", f"/webhooks/{full['id']}?update_mask=id,{member}", json={"id": "other", **OTHER})
+    assert changed.json() == sinch.call("GET", f"/webhooks/{full['id']}").json() == {**full, member: OTHER[member]}
+
+
+@pytest.mark.parametrize("member", OTHER)
+def test_what_the_mask_names_and_the_body_has_not_is_reset(sinch: Sinch, full: dict[str, Any], member: str) -> None:
+    sent = {name: value for name, value in OTHER.items() if name != member}
+    answer = sinch.call("PATCH", f"/webhooks/{full['id']}?update_mask={member}", json=sent)
+    kept = sinch.call("GET", f"/webhooks/{full['id']}").json()
+    if member in UNSET:
+        assert answer.json() == kept == {**full, member: UNSET[member]}
+    else:
+        assert message(answer).startswith(f"INVALID_REQUEST: {member} ")
+        assert kept == full
+
+
+@pytest.mark.parametrize(("name", "value"), [*CLIENT.items(), ("scope", "x"), ("response_type", "y")])
+def test_a_mask_can_name_single_members_of_the_credentials(
+    sinch: Sinch, full: dict[str, Any], name: str, value: str
+) -> None:
+    path = f"/webhooks/{full['id']}?update_mask=client_credentials.{name}"
+    sent = {"client_credentials": {**dict.fromkeys(FULL_CLIENT, "https://not.example.com/"), name: f"{value}2"}}
+    changed = sinch.call("PATCH", path, json=sent).json()
+    assert changed == {**full, "client_credentials": {**FULL_CLIENT, name: f"{value}2"}}
+    reset = sinch.call("PATCH", path, json={"client_credentials": {}})
+    if name in CLIENT:
+        assert message(reset) == f"INVALID_REQUEST: client_credentials.{name} is required"
+    else:
+        assert name not in reset.json()["client_credentials"]
+
+
+def test_a_mask_of_credentials_where_there_are_none_needs_what_they_need(sinch: Sinch) -> None:
+    made = sinch.create().json()
+    path = f"/webhooks/{made['id']}?update_mask="
+    assert sinch.call("PATCH", f"{path}client_credentials.scope", json={}).json() == made
+    half = sinch.call("PATCH", f"{path}client_credentials.endpoint", json={"client_credentials": CLIENT})
+    assert message(half) == "INVALID_REQUEST: client_credentials.client_id is required"
+    mask = ",".join(f"client_credentials.{name}" for name in CLIENT)
+    assert sinch.call("PATCH", path + mask, json={"client_credentials": CLIENT}).json() == {
+        **made,
+        "client_credentials": CLIENT,
+    }
+    form = {"token_request_type": "FORM"}
+    sent = {"client_credentials": form}
+    changed = sinch.call("PATCH", f"{path}client_credentials.token_request_type", json=sent).json()
+    assert changed["client_credentials"] == {**CLIENT, **form}
+    wrong = sinch.call("PATCH", f"{path}client_credentials.scope", json={"client_credentials": "x"})
+    assert message(wrong) == "INVALID_REQUEST: client_credentials must be an object"
+
+
+@pytest.mark.parametrize("path", ["nothing", "secret.x", "client_credentials.password", "client_credentials.", "id.x"])
+def test_a_mask_that_names_what_there_is_not_is_refused(sinch: Sinch, full: dict[str, Any], path: str) -> None:
+    answer = sinch.call("PATCH", f"/webhooks/{full['id']}?update_mask=target,{path}", json=OTHER)
+    assert message(answer) == "INVALID_REQUEST: update_mask names a member that a webhook does not have"
+    assert sinch.call("GET", f"/webhooks/{full['id']}").json() == full
+
+
+@pytest.mark.parametrize("member", OTHER)
+def test_an_update_leaves_alone_what_the_dialect_does_not_know(
+    sinch: Sinch, database: Engine, full: dict[str, Any], member: str
+) -> None:
+    change(database, """UPDATE dispatcher.webhooks SET contract = contract || '{"rate_limit": 5.0}'""")
+    for sent in ({member: OTHER[member]}, {member: UNSET.get(member, OTHER[member])}):
+        assert sinch.call("PATCH", f"/webhooks/{full['id']}", json=sent).status_code == 200
+        assert rows(database, "SELECT contract FROM dispatcher.webhooks")[0].contract["rate_limit"] == 5.0
 
 
 def test_a_webhook_cannot_be_moved_into_an_app_that_is_full(sinch: Sinch) -> None:
@@ -194,7 +285,7 @@ def test_of_two_changes_at_once_none_is_lost(sinch: Sinch, database: Engine, set
             session.scalars(select(Account).with_for_update()).one()
             webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
             (webhook,) = session.query(Webhook)
-            webhooks.update(webhook, **webhook_fields({"target_type": "DISMISS"}, webhook.dialect_fields))
+            webhooks.update(webhook, **changed_fields({"target_type": "DISMISS"}, webhook.dialect_fields))
             patch = {"triggers": ["OPT_IN"]}
             changing = pool.submit(sinch.call, "PATCH", f"/webhooks/{made['id']}", json=patch)
             wait_for_a_lock(database)
@@ -213,17 +304,6 @@ def test_a_mask_rules_in_the_query_and_in_the_body(sinch: Sinch) -> None:
     assert changed == {**made, **sent}
     changed = sinch.call("PATCH", f"{path}?update_mask=triggers&update_mask=target", json=made).json()
     assert changed == {**made, "secret": "t"}
-
-
-def test_what_the_mask_names_and_the_body_has_not_is_reset(sinch: Sinch) -> None:
-    credentials = {**CLIENT, "token_request_type": "FORM", "scope": "s"}
-    made = sinch.create(secret="s", client_credentials=credentials, target_type="DISMISS").json()
-    assert made["client_credentials"] == credentials
-    path = f"/webhooks/{made['id']}?update_mask="
-    reset = sinch.call("PATCH", f"{path}secret,client_credentials.scope,target_type", json={}).json()
-    assert reset == {**made, "secret": "", "client_credentials": None, "target_type": "HTTP"}
-    assert message(sinch.call("PATCH", f"{path}target", json={})) == "INVALID_REQUEST: target is required"
-    assert "update_mask" in message(sinch.call("PATCH", f"{path}nothing", json={}))
 
 
 # Who may
