@@ -1,5 +1,6 @@
 """BulkSMS's WebhookEntry and Webhook, as a webhook's fields and back. Pure."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,7 +22,8 @@ _VENDOR_NAMES = {"contact_email": "contactEmailAddress"}  # where a member is no
 
 class WebhookEntry(BaseModel):
     """What a webhook is to be. Members that are not known here are passed over: clients send back what they were given.
-    An optional one that is left out, or null, has its default, in an update as well: an entry is always a whole one."""
+    An optional one that is left out has its default in a new webhook, and stays as it is in an update. Null is the same
+    as left out, but for the address: there it is a value."""
 
     model_config = ConfigDict(strict=True, alias_generator=to_camel)
 
@@ -32,21 +34,30 @@ class WebhookEntry(BaseModel):
     ]
     trigger_scope: Annotated[TriggerScope, Field(description="Case-sensitive.")]
     invoke_option: Annotated[
-        InvokeOption | None, Field(description=f"One message a call, or up to {MANY}; of a call that failed, alone.")
-    ] = "ONE"
+        InvokeOption | None,
+        Field(
+            description=f"One message a call (a new webhook's default), or up to {MANY}; of a call that failed, alone."
+        ),
+    ] = None
     active: Annotated[
-        bool | None, Field(description="If true, the URL must answer `[]` with a 2xx, or nothing is made or changed.")
-    ] = True
-    contact_email_address: Annotated[str | None, Field(description="Who is told of problems; null: nobody.")] = None
-    on_web_app: Annotated[bool | None, Field(description="Kept and given back; there is no such web app here.")] = True
-
-    @property
-    def is_active(self) -> bool:
-        return self.active is not False
+        bool | None,
+        Field(
+            description="If true (a new webhook's default), the URL must answer `[]` with a 2xx, or nothing is made or "
+            "changed."
+        ),
+    ] = None
+    contact_email_address: Annotated[
+        str | None, Field(description="Who is told of problems; null (a new webhook's default): nobody.")
+    ] = None
+    on_web_app: Annotated[
+        bool | None,
+        Field(description="Kept and given back, true in a new webhook by default; there is no such web app here."),
+    ] = None
 
 
 class WebhookDocument(BaseModel):
-    """A webhook as it is answered."""
+    """A webhook as it is answered. The vendor's model has no `invokeOption`, and its generated clients refuse what
+    their model does not have."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
@@ -57,7 +68,6 @@ class WebhookDocument(BaseModel):
     active: bool
     contact_email_address: str | None
     on_web_app: bool
-    invoke_option: InvokeOption
 
 
 def read_entry(body: bytes) -> WebhookEntry:
@@ -77,21 +87,42 @@ def vendor_name(field: str) -> str:
     return _VENDOR_NAMES.get(field, field)
 
 
-def fields_of(entry: WebhookEntry) -> WebhookFields:
-    """What makes a webhook of an entry, its contract left aside."""
-    return {
+def new_fields(entry: WebhookEntry) -> WebhookFields:
+    """What makes a new webhook of an entry."""
+    fields: WebhookFields = {
+        "contract": {"user_agent": "BulkSMS Invoker", **_invocation(entry.invoke_option or "ONE")},
+        "signing_keys": (),  # the vendor signs nothing
+    }
+    return fields | _given_fields(entry, {"onWebApp": True})
+
+
+def changed_fields(entry: WebhookEntry, webhook: Webhook) -> WebhookFields:
+    """What an entry changes of a webhook."""
+    fields = _given_fields(entry, webhook.dialect_fields)
+    if entry.invoke_option is not None:
+        fields["contract_changes"] = _invocation(entry.invoke_option)
+    return fields
+
+
+def _given_fields(entry: WebhookEntry, own: Mapping[str, Any]) -> WebhookFields:
+    """What an entry says, its contract left aside. `own`: what only the dialect keeps, where the entry is silent."""
+    own = {**own, "triggerScope": entry.trigger_scope}
+    if entry.on_web_app is not None:
+        own["onWebApp"] = entry.on_web_app
+    fields: WebhookFields = {
         "name": entry.name,
         "url": entry.url,
         "event_types": [EVENT_TYPES[entry.trigger_scope]],
-        "contact_email": entry.contact_email_address,
-        "dialect_fields": {"triggerScope": entry.trigger_scope, "onWebApp": entry.on_web_app is not False},
+        "dialect_fields": own,
     }
+    if "contact_email_address" in entry.model_fields_set:
+        fields["contact_email"] = entry.contact_email_address
+    return fields
 
 
-def contract_of(entry: WebhookEntry) -> dict[str, Any]:
-    """The members of the contract that an entry decides on."""
-    many = entry.invoke_option == "MANY"
-    return {"user_agent": "BulkSMS Invoker", "batch_size": MANY if many else 1, "retry_alone": many}
+def _invocation(option: InvokeOption) -> dict[str, Any]:
+    many = option == "MANY"
+    return {"batch_size": MANY if many else 1, "retry_alone": many}
 
 
 def document_of(webhook: Webhook, url: str) -> WebhookDocument:
@@ -104,5 +135,4 @@ def document_of(webhook: Webhook, url: str) -> WebhookDocument:
         active=webhook.enabled,
         contact_email_address=webhook.contact_email,
         on_web_app=webhook.dialect_fields["onWebApp"],
-        invoke_option="MANY" if webhook.batch_size > 1 else "ONE",
     )

@@ -16,15 +16,14 @@ from dispatcher.dialects.bulksms.answers import described
 from dispatcher.dialects.bulksms.fields import (
     WebhookDocument,
     WebhookEntry,
-    contract_of,
+    changed_fields,
     document_of,
-    fields_of,
+    new_fields,
     read_entry,
 )
 from dispatcher.errors import NotFound
 from dispatcher.registration import change, register, remove
 from dispatcher.transactions import transaction, webhooks_in
-from dispatcher.webhooks import WebhookFields
 
 DIALECT = "bulksms"
 
@@ -80,8 +79,9 @@ def list_webhooks(owner: Reader) -> list[WebhookDocument]:
 @router.post("/webhooks", summary="Create a webhook", responses=described(*_OF_A_BODY), openapi_extra=_ENTRY)
 def create_webhook(owner: Manager, body: Body) -> WebhookDocument:
     entry = read_entry(body)
-    fields: WebhookFields = {**fields_of(entry), "contract": contract_of(entry), "signing_keys": ()}
-    made = register(owner.account_id, enabled=entry.is_active, dialect=DIALECT, url_test=True, **fields)
+    made = register(
+        owner.account_id, enabled=entry.active is not False, dialect=DIALECT, url_test=True, **new_fields(entry)
+    )
     return _document(made)
 
 
@@ -99,14 +99,13 @@ def read_webhook(owner: Reader, number: Number) -> WebhookDocument:
 def update_webhook(owner: Manager, number: Number, body: Body) -> WebhookDocument:
     webhook = _found(owner, number)
     entry = read_entry(body)
-    fields: WebhookFields = {**fields_of(entry), "contract_changes": contract_of(entry)}
     changed = change(
         owner.account_id,
         webhook.id,
-        enabled=entry.is_active,
+        enabled=entry.active,
         by=f"API key {owner.key_id.hex}",
         url_test=True,
-        **fields,
+        derive=lambda _, webhook: changed_fields(entry, webhook),
     )
     return _document(changed)
 
