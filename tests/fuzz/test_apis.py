@@ -5,6 +5,7 @@
 
 import os
 from base64 import b64encode
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from sqlalchemy import Engine
 from dispatcher.accounts import Scope
 from dispatcher.api.app import DIALECTS, create_app
 from dispatcher.api.callers import token_mint
+from tests.dialects.published import Answers
+from tests.dialects.vendors import VENDORS
 from tests.integration.api.conftest import MakeKey, make_key
 
 __all__ = ["make_key"]
@@ -30,7 +33,8 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "4"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ACCOUNT = "acme"
 
-app = create_app()
+answers = Answers(VENDORS)
+app = answers.watching(create_app())
 # What a client is more likely to send than chance is: the account, and ids that are there.
 PARAMETERS = {"project_id": ACCOUNT, "brandId": ACCOUNT}
 
@@ -54,6 +58,12 @@ bounded = settings(
 def logs_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """The app is started in this process, whose other tests look at logs that nobody has configured."""
     monkeypatch.setattr("dispatcher.api.app.configure_logs", lambda _: None)
+
+
+@pytest.fixture(autouse=True)
+def every_answer_of_a_dialect_is_as_published() -> Iterator[None]:
+    with answers.held():
+        yield
 
 
 @pytest.fixture

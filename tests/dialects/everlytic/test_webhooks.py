@@ -111,6 +111,25 @@ def test_a_webhook_is_one_of_the_engines_own(everlytic: Everlytic, database: Eng
     assert b"planted-password" not in bytes(webhook.secrets_ciphertext)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"event_types": ["sent", "bounce"]},
+        {"url": "https://other.example.com/", "verb": "post"},  # with a URL the verb is required
+        {"verb": "post"},
+        {"auth_details": {"username": "other", "password": "word"}},
+        {"auth_type": "basic", "auth_details": {"username": "other", "password": "word"}},
+        {"status": "enabled"},
+    ],
+    ids=", ".join,
+)
+def test_a_change_of_one_member_leaves_the_others(everlytic: Everlytic, changes: dict[str, Any]) -> None:
+    made = everlytic.create(event_types=["reply"], verb="get", status="disabled", **BASIC)
+    changed = webhook_of(everlytic.update(made, **changes))
+    assert changed == webhook_of(everlytic.call("GET", f"/{made['id']}"))
+    assert changed == {**made, **changes, "updated_timestamp": changed["updated_timestamp"]}
+
+
 def test_what_is_left_out_or_null_stays(everlytic: Everlytic, database: Engine) -> None:
     made = everlytic.create(verb="GET", status="disabled", **BASIC)
     change(database, "UPDATE dispatcher.webhooks SET contract = contract || '{\"timeout_seconds\": 5}'")

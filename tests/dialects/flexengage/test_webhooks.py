@@ -148,11 +148,14 @@ def test_a_brands_webhooks_are_listed_in_the_order_of_their_making(flexengage: F
     assert [flexengage.call("GET", f"/{webhook['id']}").json() for webhook in made] == made
 
 
-def test_only_the_switch_can_be_changed(flexengage: FlexEngage, database: Engine) -> None:
+@pytest.mark.parametrize(
+    "others",
+    [{}, {"endpoint": "https://example.com/other"}, {"events": ["OTHER"]}, {"endpoint": None, "events": []}],
+)
+def test_only_the_switch_can_be_changed(flexengage: FlexEngage, database: Engine, others: dict[str, Any]) -> None:
     made = flexengage.create(ENDPOINT + "?key=planted")
     assert made["endpoint"] == ENDPOINT + "?key=planted"
-    sent = {"enabled": False, "endpoint": "https://example.com/other", "events": ["OTHER"]}
-    answer = flexengage.call("PATCH", f"/{made['id']}", json=sent)
+    answer = flexengage.call("PATCH", f"/{made['id']}", json={"enabled": False, **others})
     assert (answer.status_code, answer.content) == (204, b"")
     changed = flexengage.call("GET", f"/{made['id']}").json()
     assert changed | {"updated": made["updated"]} == made | {"enabled": False}
@@ -168,6 +171,7 @@ def test_only_the_switch_can_be_changed(flexengage: FlexEngage, database: Engine
 def test_a_switch_is_true_or_false(flexengage: FlexEngage, body: dict[str, Any], told: str) -> None:
     made = flexengage.create()
     assert refused(flexengage.call("PATCH", f"/{made['id']}", json=body)) == {"enabled": f"enabled {told}"}
+    assert flexengage.call("GET", f"/{made['id']}").json() == made
 
 
 def test_a_deleted_webhook_is_gone(flexengage: FlexEngage) -> None:

@@ -178,6 +178,14 @@ def test_every_call_works_by_get_and_post_with_query_and_form(zipwhip: Zipwhip) 
     assert zipwhip.call("webhook/list") == made[1:]
 
 
+@pytest.mark.parametrize("changes", [{}, {"url": "https://other.example.com/"}, {"method": "GET"}], ids=", ".join)
+def test_an_update_leaves_what_is_left_out_or_empty(zipwhip: Zipwhip, changes: dict[str, str]) -> None:
+    made = zipwhip.add(type="optout", event="change", method="PUT")
+    for empty in ({}, {"url": "", "method": "", "type": "message", "event": "send"}):
+        assert zipwhip.call("webhook/update", webhookId=made["webhookId"], **{**empty, **changes}) == [made | changes]
+        assert zipwhip.call("webhook/list") == [made | changes]
+
+
 def test_an_update_changes_what_is_given(zipwhip: Zipwhip, database: Engine) -> None:
     made = zipwhip.add(method="PUT")
     change(database, """UPDATE dispatcher.webhooks SET contract = contract || '{"rate_limit": 5.0}'""")

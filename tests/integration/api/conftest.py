@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,6 +12,7 @@ import requests
 import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
+from starlette.types import ASGIApp
 
 from dispatcher.accounts import Scope, create_key
 from dispatcher.api.app import create_app
@@ -50,10 +52,10 @@ class Api:
         return requests.post(f"{self.origin}/v1/events", headers=sent, timeout=30, **content, **arguments)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
     """The origin of a running server. It reads the settings when it is asked something."""
-    running = uvicorn.Server(uvicorn.Config(create_app(), port=0, log_level="warning"))
+    running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=running.run)
     thread.start()
     try:
@@ -65,6 +67,12 @@ def server() -> Iterator[str]:
     finally:
         running.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with serving(create_app()) as origin:
+        yield origin
 
 
 @pytest.fixture
