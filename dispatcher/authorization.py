@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias, assert_never
 
@@ -46,6 +46,13 @@ class ClientCredentials:
     scope: str | None = None
     response_type: str | None = None  # sent along where given: some servers ask for it
     token_request: TokenRequest = TokenRequest.BASIC
+    # As it was given, where `endpoint` is another spelling; set by `check_authorization`.
+    endpoint_given: str | None = field(default=None, repr=False)
+
+    @property
+    def shown_endpoint(self) -> str:
+        """The endpoint as it was given."""
+        return self.endpoint_given or self.endpoint
 
 
 Authorization: TypeAlias = Basic | Bearer | ClientCredentials
@@ -115,6 +122,7 @@ def read_authorization(document: Mapping[str, Any]) -> Authorization | None:
             values = dict(document[kind])
             if make is ClientCredentials:
                 values["token_request"] = TokenRequest(values["token_request"])
+                values["endpoint_given"] = document.get("endpoint_given")
             return make(**values)
     return None
 
@@ -122,7 +130,10 @@ def read_authorization(document: Mapping[str, Any]) -> Authorization | None:
 def write_authorization(authorization: Authorization) -> dict[str, Any]:
     """The members of a webhook's secrets that say the same."""
     kind = next(kind for kind, make in _KINDS.items() if isinstance(authorization, make))
-    return {kind: asdict(authorization)}
+    members = asdict(authorization)
+    given = members.pop("endpoint_given", None)
+    # Beside the others: those who know of no such member read on.
+    return {kind: members, **({"endpoint_given": given} if given is not None else {})}
 
 
 def shown_authorization(authorization: Authorization) -> dict[str, Any]:
@@ -131,14 +142,14 @@ def shown_authorization(authorization: Authorization) -> dict[str, Any]:
     shown = {"kind": kind, **members}
     for name in _SECRET_MEMBERS & shown.keys():
         shown[name] = MASK
-    if "endpoint" in shown:
-        shown["endpoint"] = mask_url(shown["endpoint"])
+    if isinstance(authorization, ClientCredentials):
+        shown["endpoint"] = mask_url(authorization.shown_endpoint)
     return shown
 
 
 def _check_client(given: ClientCredentials) -> ClientCredentials:
     try:
-        endpoint = normalise_url(given.endpoint)
+        endpoint = normalise_url(given.shown_endpoint)
     except InvalidWebhook as error:
         raise InvalidWebhook("client_credentials.endpoint", error.reason) from None
     limits = {"client_id": 1024, "client_secret": MAX_SECRET, "scope": 1024, "response_type": 64}
@@ -148,9 +159,8 @@ def _check_client(given: ClientCredentials) -> ClientCredentials:
             if not value:
                 raise InvalidWebhook(f"client_credentials.{name}", "must not be empty")
             _check_text(f"client_credentials.{name}", value, most)
-    return ClientCredentials(
-        endpoint, given.client_id, given.client_secret, given.scope, given.response_type, given.token_request
-    )
+    spelling = given.shown_endpoint if given.shown_endpoint != endpoint else None
+    return replace(given, endpoint=endpoint, endpoint_given=spelling)
 
 
 def _check_text(field_name: str, value: str, most: int) -> None:

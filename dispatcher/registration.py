@@ -107,7 +107,7 @@ def _written(make: Callable[[Session, Webhooks], Webhook], *, url_test: bool) ->
         with transaction() as session:
             webhooks = webhooks_in(session)
             webhook = make(session, webhooks)
-            tried = webhooks.url(webhook), contract_of(webhook), webhooks.secrets(webhook)
+            tried = webhooks.called_url(webhook), contract_of(webhook), webhooks.secrets(webhook)
             is_tried = webhook.enabled and takes_url_test(contract_of(webhook))
             session.rollback()
         if is_tried:

@@ -135,7 +135,8 @@ class Webhooks:
         limit: int,
     ) -> Sequence[Webhook]:
         """The account's webhooks, newest first, deleted ones left out; `before` is the last id of the page before.
-        `dialect` may be NATIVE; `url` is the whole of it. Raises InvalidWebhook for what is no URL."""
+        `dialect` may be NATIVE; `url` is the whole of it, in any spelling that is called alike. Raises InvalidWebhook
+        for what is no URL."""
         wanted = list(_standing(account))
         if dialect is not None:
             wanted.append(Webhook.dialect.is_(None) if dialect == NATIVE else Webhook.dialect == dialect)
@@ -199,7 +200,8 @@ class Webhooks:
         self._open_gate(webhook)
         self._drop_token(webhook)
         webhook.deleted_at = func.now()
-        webhook.url_ciphertext = webhook.url_digest = webhook.secrets_ciphertext = None
+        webhook.url_ciphertext = webhook.url_given_ciphertext = webhook.url_digest = None
+        webhook.secrets_ciphertext = None
         self._changed(webhook)
 
     def gates(self, webhooks: Iterable[Webhook]) -> dict[UUID, Gate]:
@@ -208,7 +210,14 @@ class Webhooks:
         return {gate.webhook_id: gate for gate in self._session.scalars(wanted)}
 
     def url(self, webhook: Webhook) -> str:
-        """The URL in clear. Raises NotFound once the webhook is deleted."""
+        """The URL in clear, as it was given: to be shown. Raises NotFound once the webhook is deleted."""
+        if webhook.url_given_ciphertext is not None:
+            return self._vault.decrypt(webhook.url_given_ciphertext)
+        return self.called_url(webhook)
+
+    def called_url(self, webhook: Webhook) -> str:
+        """The URL in clear, in the form in which it is called and compared. Raises NotFound once the webhook is
+        deleted."""
         if webhook.url_ciphertext is None:
             raise NotFound("webhook", webhook.id)
         return self._vault.decrypt(webhook.url_ciphertext)
@@ -219,10 +228,12 @@ class Webhooks:
 
     def _apply(self, webhook: Webhook, fields: WebhookFields) -> None:
         if "url" in fields:
-            url = normalise_url(fields["url"])
+            given = fields["url"]
+            url = normalise_url(given)
             self._check_origin("url", url)
-            webhook.url_masked = mask_url(url)
+            webhook.url_masked = mask_url(given)
             webhook.url_ciphertext = self._vault.encrypt(url)
+            webhook.url_given_ciphertext = self._vault.encrypt(given) if given != url else None
             webhook.url_digest = self._digest(url)
         if "event_types" in fields:
             # A dialect can have webhooks that only exist.
@@ -308,7 +319,7 @@ def open_vault(connection: Connection, settings: Settings) -> Vault:
 
 
 def _check_scheme(webhook: Webhook) -> None:
-    if contract_of(webhook).https_only and not webhook.url_masked.startswith("https:"):
+    if contract_of(webhook).https_only and not webhook.url_masked.lower().startswith("https:"):
         raise InvalidWebhook("url", "must begin with https://, for the contract says https_only")
 
 

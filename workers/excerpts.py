@@ -26,7 +26,7 @@ def excerpt(body: bytes | None, *, cut: bool = False) -> str | None:
     if b"\0" in body:
         return f"({len(body)} bytes that are no text)"
     shown = _LINE_END.sub("\n", body.decode(errors="replace"))
-    shown = _CREDENTIALS.sub(rf"\1{MASK}", _ADDRESS.sub(_masked, shown))
+    shown = _CREDENTIALS.sub(rf"\1{MASK}", _ADDRESS.sub(lambda address: mask_url(address[0]), shown))
     lines = [_harmless(line).rstrip() for line in shown.strip().split("\n")]
     text = "\n".join(lines[:MAX_LINES])
     short = text[:MAX_CHARACTERS].rstrip()
@@ -47,10 +47,3 @@ def _harmless(text: str) -> str:
     """Control and direction characters can hide or turn round what a reader sees."""
     text = text.replace("\t", "    ")
     return "".join("\ufffd" if unicodedata.category(character) in _UNSAFE else character for character in text)
-
-
-def _masked(address: re.Match[str]) -> str:
-    try:
-        return mask_url(address[0])
-    except ValueError:
-        return MASK

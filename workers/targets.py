@@ -84,6 +84,10 @@ class Targets:
     def _open(self, row: Any) -> Target:
         contract = read_contract(row.contract)
         url, document = self._vault.decrypt(row.url_ciphertext), self._vault.decrypt_document(row.secrets_ciphertext)
+        spellings = [url]
+        if row.url_given_ciphertext is not None:
+            spellings.append(self._vault.decrypt(row.url_given_ciphertext))
+        in_url = [part for spelling in spellings for part in secret_parts(spelling)]
         secrets = read_secrets(document)
         shown = secrets.authorization
         return Target(
@@ -99,7 +103,7 @@ class Targets:
             signer=Signer(secrets, contract),
             schedule=SCHEDULES[contract.schedule],
             has_contact=row.contact_email is not None,
-            secret_values=secret_forms([*secret_parts(url), *_texts(document)]),
+            secret_values=secret_forms([*in_url, *_texts(document)]),
         )
 
 

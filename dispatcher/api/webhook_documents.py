@@ -31,7 +31,7 @@ class AuthorizationDocument(BaseModel):
     username: str | None = None
     password: str | None = None
     token: str | None = None
-    endpoint: Annotated[str | None, Field(description="Masked.")] = None
+    endpoint: Annotated[str | None, Field(description="As it was given, masked.")] = None
     client_id: str | None = None
     client_secret: str | None = None
     scope: str | None = None
@@ -47,7 +47,7 @@ class WebhookDocument(BaseModel):
     app: str | None
     name: str | None
     dialect: Annotated[str | None, Field(description="The dialect it was made through; null: this API.")]
-    url: Annotated[str, Field(description="Masked.")]
+    url: Annotated[str, Field(description="As it was given, masked.")]
     event_types: list[str]
     contact_email: str | None
     enabled: bool
@@ -68,7 +68,7 @@ class WebhookDocument(BaseModel):
 class WebhookSecretsDocument(BaseModel):
     """What a webhook's owner may see in clear. Passwords and secrets that were given are never shown."""
 
-    url: Annotated[str, Field(repr=False)]
+    url: Annotated[str, Field(repr=False, description="As it was given.")]
     signing_keys: list[SigningKeyDocument]
 
 

@@ -102,7 +102,8 @@ class ApiKey(Base):
 
 
 class Webhook(Base):
-    """One registered receiver. Its URL is kept masked (to show), encrypted (to call), as a keyed digest (to find)."""
+    """One registered receiver. Its URL is kept masked (to show), encrypted (to call, and as it was given), as a keyed
+    digest (to find)."""
 
     __tablename__ = "webhooks"
     __table_args__ = (
@@ -124,7 +125,8 @@ class Webhook(Base):
     dialect: Mapped[str | None]  # the vendor's management API that it was made through; None: our own
     dialect_fields: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))  # what only that one has
     url_masked: Mapped[str]
-    url_ciphertext: Mapped[Ciphertext | None]  # None once deleted
+    url_ciphertext: Mapped[Ciphertext | None]  # in the form that is called; None once deleted
+    url_given_ciphertext: Mapped[Ciphertext | None]  # None: it was given in that form
     url_digest: Mapped[bytes | None]
     event_types: Mapped[list[str]] = mapped_column(ARRAY(Text))
     contract: Mapped[dict[str, Any]] = mapped_column(JSONB)

@@ -65,7 +65,7 @@ class WebhookResponse(BaseModel):
     id: UUID
     created: datetime
     updated: datetime
-    endpoint: Annotated[str, Field(description="In the form in which it is called.")]
+    endpoint: Annotated[str, Field(description="As it was given.")]
     events: list[str]
     enabled: bool
 
@@ -99,14 +99,14 @@ def create(caller: Manager, brand: Brand, body: Body, request: Request, response
             enabled=wanted.enabled,
             dialect=DIALECT,
             demand=lambda webhooks, account: _demand_that_it_is_new(webhooks, account, wanted, url),
-            url=url,
+            url=wanted.endpoint,
             event_types=wanted.events,
             contract=CONTRACT,
         )
     except InvalidWebhook as error:
         raise refusal(error) from None
     response.headers["Location"] = _location(request, webhook)
-    return _shown(webhook, url)
+    return _shown(webhook, wanted.endpoint)
 
 
 @router.get("", summary="All webhooks of a brand", responses=described(HTTPStatus.NOT_FOUND))
@@ -164,7 +164,7 @@ def _demand_that_it_is_new(webhooks: Webhooks, account: Account, wanted: NewWebh
     types = set(wanted.events)
     for webhook in webhooks.list(account, dialect=DIALECT):
         # A type that stands twice, or elsewhere in the list, makes no other subscription.
-        if set(webhook.event_types) == types and webhooks.url(webhook) == url:
+        if set(webhook.event_types) == types and webhooks.called_url(webhook) == url:
             raise Problem(HTTPStatus.CONFLICT, wanted.conflict)
 
 

@@ -151,7 +151,7 @@ def _write_credentials(authorization: Authorization | None) -> dict[str, Any] | 
     given = {
         "client_id": authorization.client_id,
         "client_secret": authorization.client_secret,
-        "endpoint": authorization.endpoint,
+        "endpoint": authorization.shown_endpoint,
         "scope": authorization.scope,
         "response_type": authorization.response_type,
     }

@@ -87,3 +87,22 @@ def test_429_is_retried_by_the_doubling_schedule_and_other_4xx_are_not(
         ("discarded", "rejected"),
         ("waiting", None),
     ]
+
+
+def test_the_endpoint_of_a_token_server_comes_back_as_it_was_given_and_is_called_in_one_form(
+    sinch: Sinch, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.script("/t%C3%B6ken", Answer(200, body=b'{"access_token": "a-token", "expires_in": 600}'))
+    client = {"client_id": "a", "client_secret": "b", "endpoint": receiver.url("/töken#part").replace("http:", "HTTP:")}
+    made = sinch.create(
+        target=receiver.url("/in"), triggers=["MESSAGE_INBOUND"], secret="s", client_credentials=client
+    ).json()
+    assert made["client_credentials"] == client
+    changed = sinch.call("PATCH", f"/webhooks/{made['id']}", json={"secret": "t"}).json()
+    assert changed == {**made, "secret": "t"}
+    send(event_type="message.inbound.received")
+    deliver_all(settings)
+    (asked,) = receiver.at("/t%C3%B6ken")
+    assert asked.target == "/t%C3%B6ken"
+    (callback,) = receiver.at("/in")
+    assert callback.header("Authorization") == "Bearer a-token"

@@ -163,6 +163,14 @@ def test_a_target_of_742_characters_will_do(sinch: Sinch) -> None:
     assert sinch.create(target=target).json()["target"] == target
 
 
+def test_the_limit_of_a_target_counts_what_was_given_and_what_is_answered_can_be_sent_back(sinch: Sinch) -> None:
+    target = LONG + "ü" * (742 - len(LONG))
+    made = sinch.create(target=target).json()
+    assert made["target"] == target
+    changed = sinch.call("PATCH", f"/webhooks/{made['id']}", json=made)
+    assert (changed.status_code, changed.json()) == (200, made)
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'"x"', b"[" * 100_000])
 def test_a_body_that_is_no_object_is_malformed(sinch: Sinch, body: bytes) -> None:
     answer = sinch.call("POST", "/webhooks", data=body, headers={"Content-Type": "application/json"})

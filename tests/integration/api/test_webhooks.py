@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from dispatcher.accounts import Scope
 from dispatcher.api.requests import MAX_BODY_BYTES
+from dispatcher.rotation import ciphertext_columns
 from dispatcher.settings import Settings
 from tests.factories import change, deliver_all, make_account, make_webhook, rows
 from tests.integration.api.conftest import Api, MakeKey, errors
@@ -15,6 +16,7 @@ from tests.receiver import Receiver
 
 URL = "https://hooks.example.com/in?key=planted-url"
 OBJECT = {"envelope": "object"}  # such a webhook takes no URL test
+SIGNED = {"body_signature": {"header": "X-Signature"}}
 NEW = {"url": URL, "event_types": ["message"], "contract": OBJECT}
 
 
@@ -268,7 +270,7 @@ def test_a_list_is_narrowed_by_each_filter(api: Api, manager: str, database: Eng
     plain = str(make_webhook(database, settings, url=URL).id)
     shop = str(make_webhook(database, settings, url="https://hooks.example.com/shop", app="shop").id)
     off = str(make_webhook(database, settings, url="https://hooks.example.com/off", enabled=False).id)
-    vendors = str(make_webhook(database, settings, url=URL).id)
+    vendors = str(make_webhook(database, settings, url=URL.replace("hooks.", "Hooks.") + "#part").id)
     change(database, "UPDATE dispatcher.webhooks SET dialect = 'vendor' WHERE id = :id", id=vendors)
 
     def found(**parameters: str) -> list[str]:
@@ -506,13 +508,21 @@ def test_what_a_dialect_gave_a_webhook_is_changed_there_only(
     assert api.call("DELETE", path, token=manager).status_code == 204
 
 
+def test_https_only_takes_a_scheme_in_any_case(api: Api, manager: str) -> None:
+    contract = {"contract": OBJECT | {"https_only": True}}
+    made = api.call("POST", "/v1/webhooks", NEW | contract | {"url": "HTTPS://Hooks.example.com/"}, token=manager)
+    assert (made.status_code, made.json()["url"]) == (201, "HTTPS://Hooks.example.com/")
+    refused = api.call("PATCH", made.headers["Location"], {"url": "HTTP://hooks.example.com/"}, token=manager)
+    assert list(errors(refused)) == ["url"]
+
+
 # Deleting, enabling, disabling
 
 
 def test_a_deleted_webhook_is_gone_its_secrets_wiped(
     api: Api, manager: str, database: Engine, settings: Settings
 ) -> None:
-    webhook = make_webhook(database, settings, url=URL, name="n")
+    webhook = make_webhook(database, settings, url=URL + "#part", name="n", body_secret="s", contract=SIGNED)
     path = f"/v1/webhooks/{webhook.id}"
     gone = api.call("DELETE", path, token=manager)
     assert (gone.status_code, gone.content) == (204, b"")
@@ -520,7 +530,10 @@ def test_a_deleted_webhook_is_gone_its_secrets_wiped(
     assert api.call("DELETE", path, token=manager).status_code == 404
     assert ids(api.call("GET", "/v1/webhooks", token=manager)) == []
     (row,) = rows(database, "SELECT * FROM dispatcher.webhooks")
-    assert (row.url_ciphertext, row.secrets_ciphertext, row.url_digest) == (None, None, None)
+    assert row.url_digest is None
+    for column in ciphertext_columns():
+        if column.table.name == "webhooks":
+            assert getattr(row, column.name) is None, column.name
 
 
 def test_a_disabled_webhook_says_when_by_whom_and_why_and_gets_what_waited_once_enabled(

@@ -107,7 +107,9 @@ def test_every_column_that_is_named_as_encrypted_is_rotated_and_can_be() -> None
         for column in table.columns
         if isinstance(column.type, LargeBinary) and (column.name.endswith("_ciphertext") or column.name == "digest_key")
     ]
-    assert {"url_ciphertext", "secrets_ciphertext", "digest_key"} <= {column.name for column in named}
+    assert {"url_ciphertext", "url_given_ciphertext", "secrets_ciphertext", "digest_key"} <= {
+        column.name for column in named
+    }
     assert [str(column) for column in ciphertext_columns()] == [str(column) for column in named]
     for column in named:
         (key,) = column.table.primary_key.columns
@@ -118,14 +120,15 @@ def test_the_newest_key_alone_opens_everything_afterwards_and_webhooks_keep_thei
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     webhook = make_webhook(
-        database, settings, url=receiver.url("/a?key=t0ken"), authorization=Basic("user", PASSWORD), signing_keys=[]
+        database, settings, url=receiver.url("/a?key=t0ken#x"), authorization=Basic("user", PASSWORD), signing_keys=[]
     )
     rotation = rotate(database)
-    assert (rotation.re_encrypted, rotation.already_new, rotation.unreadable) == (3, 0, [])
+    assert (rotation.re_encrypted, rotation.already_new, rotation.unreadable) == (4, 0, [])
     assert (rotation.left, rotation.old_keys_are_needed) == (0, False)
-    assert (under(old, database), under(new, database)) == (0, 3)
-    (row,) = rows(database, "SELECT version, updated_at FROM dispatcher.webhooks")
+    assert (under(old, database), under(new, database)) == (0, 4)
+    (row,) = rows(database, "SELECT version, updated_at, url_given_ciphertext FROM dispatcher.webhooks")
     assert (row.version, row.updated_at) == (webhook.version, webhook.updated_at)
+    assert new.decrypt(row.url_given_ciphertext) == receiver.url("/a?key=t0ken#x")
 
     enqueue("message.sent", {"id": 1}, account="acme")
     deliver_all(with_keys(settings, NEW))
@@ -199,8 +202,9 @@ def test_a_thousand_webhooks_take_few_statements_and_one_batch_of_memory_at_a_ti
         event.remove(database, "before_cursor_execute", note)
         event.remove(database, "after_cursor_execute", measure)
     assert (rotation.re_encrypted, rotation.old_keys_are_needed) == (2000, False)
-    # A column of a thousand is read in ten batches (and once more, to see the end), twice; and written in ten.
-    assert len(statements) <= 2 * (2 * 11 + 10) + 3
+    # A column of a thousand is read in ten batches (and once more, to see the end), twice; and written in ten. The
+    # installation's key takes three, and the column that is empty here, of URLs as they were given, two.
+    assert len(statements) <= 2 * (2 * 11 + 10) + 3 + 2
     assert max(sizes) == rotations.BATCH
 
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from sqlalchemy import Engine
@@ -155,6 +155,34 @@ def test_a_dump_holds_no_secret_in_any_shape(
     assert found_in(dump, [*SECRETS, api_key.partition(".")[2], ENCRYPTION_KEY]) == []
     for mail in mail_server.messages:
         assert found_in(mail.body() + mail.body("html") + str(mail.parsed), SECRETS) == []
+
+
+def test_what_a_receiver_repeats_of_either_spelling_of_its_url_is_not_kept(
+    database: Engine, settings: Settings, receiver: Receiver, mail_server: MailServer
+) -> None:
+    given = "/in/%70lanted-token-77?key=schlüssel%c3%bc planted&planted-fragment".replace(" ", "\u00a0")
+    given = given.replace("&", "#")
+    called = "/in/%70lanted-token-77?key=schl%C3%BCssel%c3%bc%C2%A0planted"
+    decoded = unquote(called)
+    told = f"{given}\n{called}\n{decoded}"
+    header = ("X-Called", f"{called} {quote(decoded)}")
+    receiver.script(called.partition("?")[0], Answer(404, (header,), told.encode()))
+    webhook = make_webhook(database, settings, url=receiver.url(given), contact_email="ops@example.com")
+    assert webhook.url_masked == receiver.url("/in/***?key=***#***")
+    enqueue("message.sent", {"id": 1, "body": TEXT}, account="acme")
+    deliver_all(settings)
+    send_due(database, mailer_for(settings, mail_server.port))
+
+    (received,) = receiver.received
+    assert received.target == called
+    (row,) = attempts(database)
+    assert bytes(row.answer_excerpt) == b"/in/***?key=***#***\n/in/***?key=***\n/in/***?key=***"
+    assert "X-Called: /in/***?key=*** /in/***" in row.answer_headers
+    for text in ("planted", "schl"):
+        assert found_in(dumped(database), [text]) == []
+        (mail,) = mail_server.messages
+        assert text not in mail.body() + mail.body("html")
+    assert receiver.url("/in/***?key=***#***") in mail.body()
 
 
 def ends_with_a_part(kept: bytes) -> bool:

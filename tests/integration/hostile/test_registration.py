@@ -147,7 +147,7 @@ def test_no_hostile_url_gets_into_a_request(database: Engine, settings: Settings
     here = f"{receiver.origin}/%"
     elsewhere = rows(database, "DELETE FROM dispatcher.subscriptions s USING dispatcher.webhooks w WHERE w.id ="
                      " s.webhook_id AND w.url_masked NOT LIKE :here RETURNING w.url_masked", here=here)  # fmt: skip
-    assert all(row.url_masked.isascii() for row in elsewhere)
+    assert all(row.url_masked.isprintable() for row in elsewhere)
     enqueue("a", {"n": 1}, account="acme")
     deliver_all(settings)
     assert len(receiver.received) > 15

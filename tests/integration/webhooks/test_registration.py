@@ -58,6 +58,13 @@ def test_an_empty_batch_is_sent_as_a_callback_would_be(database: Engine, account
     assert len(stored(database)) == 1
 
 
+def test_the_form_that_is_called_is_tried(account: UUID, receiver: Receiver) -> None:
+    url = receiver.url("/höok?q=ü#part").replace("http:", "HTTP:")
+    webhook = register(account, url=url, event_types=["*"], url_test=True)
+    change(account, webhook.id, by="test", url_test=True, enabled=True)
+    assert [tested.target for tested in receiver.received] == ["/h%C3%B6ok?q=%C3%BC"] * 2
+
+
 def test_a_token_is_fetched_for_the_test(database: Engine, account: UUID, receiver: Receiver) -> None:
     receiver.script("/token", Answer(200, body=b'{"access_token":"for-once","expires_in":600}'), Answer(500))
     client = ClientCredentials(receiver.url("/token"), "client", "secret")

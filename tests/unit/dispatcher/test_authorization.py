@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,20 @@ def test_an_authorization_is_kept_as_it_was_given_and_shown_masked(authorization
     assert "planted-secret" not in repr(authorization)
     assert "planted-word" not in repr(authorization)
     assert "planted-token" not in repr(authorization)
+
+
+def test_an_endpoint_is_called_in_one_form_and_shown_as_it_was_given() -> None:
+    given = "HTTPS://Login.example:0443/ü?tenant=planted#x"
+    checked = check_authorization(replace(CLIENT, endpoint=given))
+    assert isinstance(checked, ClientCredentials)
+    assert checked.endpoint == "https://login.example:443/%C3%BC?tenant=planted"
+    assert checked.shown_endpoint == given
+    assert check_authorization(checked) == checked
+    assert read_authorization(write_authorization(checked)) == checked
+    shown = shown_authorization(checked)
+    assert shown["endpoint"] == "HTTPS://Login.example:0443/ü?tenant=***#***"
+    assert shown.keys() == shown_authorization(CLIENT).keys()
+    assert "planted" not in str(shown)
 
 
 def test_the_header_is_the_one_of_the_standards() -> None:

@@ -1,8 +1,9 @@
 import re
 import socket
 import string
+from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from hypothesis import example, given, settings
@@ -12,6 +13,7 @@ from dispatcher.addresses import AddressPolicy
 from dispatcher.errors import InvalidWebhook
 from dispatcher.transport.checks import split_url
 from dispatcher.urls import mask_url, normalise_url, secret_parts
+from workers.redaction import redacted, secret_forms
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,7 @@ def test_a_url_is_kept_in_the_form_it_is_sent_in(given: str, sent: str) -> None:
         "https://[fe80::1%25eth0]/",
         "https://[::zz]/",
         "https://example.com/\ud800",
+        "https://example.com/#\ud800",
     ],
 )
 def test_what_is_no_plain_url_is_refused_without_repeating_it(url: str) -> None:
@@ -225,6 +228,16 @@ def test_a_url_that_is_accepted_is_plain_ascii_and_does_not_change_again(url: st
         ("https://hooks.example/services/T00000000/B00000001/a1B2c3D4e5F6", "https://hooks.example/services/T00000000/B00000001/***"),
         ("https://example.com/0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b/in", "https://example.com/***/in"),
         ("https://example.com/messages/incoming", "https://example.com/messages/incoming"),
+        ("HTTPS://Example.COM:0443", "HTTPS://Example.COM:0443"),
+        ("https://bücher.example/straße?ключ=größe", "https://bücher.example/straße?ключ=***"),
+        ("https://example.com?key=t0ken#part", "https://example.com?key=***#***"),
+        ("https://example.com/in?#", "https://example.com/in"),
+        ("https://user:word@example.com/", "https://***@example.com/"),
+        ("https://example.com/a1B2%63%33D4e5F6/in", "https://example.com/***/in"),
+        ("https://example.com/c2VjcmV0MTIzNDU2%3d%3D", "https://example.com/***"),
+        ("https://api.example/bot110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw", "https://api.example/***"),
+        ("https://example.com/in?c2VjcmV0MTIz==", "https://example.com/in?***"),
+        ("https://exam\u00adple.com/\u202egnp\u00a0\u2028", "https://exam%C2%ADple.com/%E2%80%AEgnp%C2%A0%E2%80%A8"),
     ],
 )  # fmt: skip
 def test_a_masked_url_shows_where_but_no_secret(url: str, shown: str) -> None:
@@ -239,3 +252,76 @@ def test_the_secret_parts_of_a_url_are_those_that_are_not_shown() -> None:
         "justatoken",
         "x%20y=z",
     ]
+    assert secret_parts("https://u:pw@example.com/id:a1B2%633D4e5F6?c2VjcmV0MTIz==#part") == [
+        "u",
+        "pw",
+        "id:a1B2%633D4e5F6",
+        "a1B2c3D4e5F6",
+        "c2VjcmV0MTIz",
+        "part",
+    ]
+
+
+# Secrets in URLs, in any spelling
+
+PLANTED = "planted"
+_TOKEN_END = st.text(string.ascii_letters + "_~+=.-", max_size=12)
+_TOKENS = _TOKEN_END.map(lambda end: f"{PLANTED}7{end}token")
+_TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters=" \\"), max_size=8)
+_HOSTS = st.sampled_from(["example.com", "EXAMPLE.com:00443", "bücher.example:443", "[2001:4860:4860:0:0:0:0:8888]"])
+
+
+@st.composite
+def spelt(draw: st.DrawFn, text: str, delimiters: str) -> str:
+    """The text with some of its characters percent-encoded, in upper or lower case; delimiters always are."""
+    forms = [
+        draw(st.sampled_from([quote(each, safe=""), "".join(f"%{byte:02x}" for byte in each.encode())]))
+        if each in delimiters + "%" or draw(st.booleans())
+        else each
+        for each in text
+    ]
+    return "".join(forms)
+
+
+@st.composite
+def urls_with_secrets(draw: st.DrawFn, *, user: bool) -> str:
+    """A URL in any spelling, with secrets in some of the places that can hold one."""
+
+    def secret(texts: st.SearchStrategy[str], delimiters: str) -> str:
+        return draw(spelt(draw(texts), delimiters))
+
+    around = st.tuples(_TEXTS, _TEXTS).map(lambda ends: f"{ends[0]}{PLANTED}{ends[1]}")
+    parts = [draw(spelt(draw(_TEXTS), "/?#")) for _ in range(draw(st.integers(0, 2)))]
+    url = draw(st.sampled_from(["http://", "HTTPS://"]))
+    if user and draw(st.booleans()):
+        url += secret(around, "/?#@:") + draw(st.sampled_from(["", ":"])) + "@"
+    url += draw(_HOSTS)
+    if draw(st.booleans()):
+        url += "/" + "/".join([*parts, secret(_TOKENS, "/?#"), "in"])
+    if draw(st.booleans()):
+        url += "?" + draw(st.sampled_from(["", "a=", "ü=", "a&&b=x=", "="])) + secret(around, "#&=")
+    if draw(st.booleans()):
+        url += "#" + secret(around, "")
+    return url
+
+
+@given(url=urls_with_secrets(user=True))
+@settings(max_examples=500)
+def test_no_spelling_of_a_url_shows_a_secret_nor_steers_a_terminal(url: str) -> None:
+    spellings = [url]
+    with suppress(InvalidWebhook):
+        spellings.append(normalise_url(url))
+    for spelling in spellings:
+        shown = mask_url(spelling)
+        assert PLANTED not in unquote(shown)
+        assert shown.isprintable()
+
+
+@given(url=urls_with_secrets(user=False))
+@settings(max_examples=300)
+def test_an_answer_that_repeats_any_spelling_of_a_url_is_kept_without_its_secrets(url: str) -> None:
+    called = normalise_url(url)
+    forms = secret_forms([*secret_parts(url), *secret_parts(called)])
+    for told in (url, called, unquote(url, errors="strict"), unquote(called)):
+        answer = f"Cannot POST {told}\n".encode()
+        assert PLANTED.encode() not in redacted(answer, forms, len(answer))
