@@ -94,6 +94,7 @@ class Bench:
         self.end_worker()
         for servers in self._stages.values():
             servers.database.dispose()
+            servers.installation.close()
 
     def enter(self, stage: Stage) -> None:
         """What runs from now on runs in this stage."""

@@ -7,15 +7,15 @@ import sys
 
 from dispatcher.ids import new_id_text
 from dispatcher.replies import Request
-from dispatcher.settings import load_settings
+from dispatcher.settings import read_settings
+from dispatcher.transport.choice import new_transport
 from dispatcher.user_agent import USER_AGENT
-from workers.context import Context
 
 IN_FLIGHT = 100
 
 
 def send_for_ever(url: str, body: bytes) -> None:
-    transport = Context(load_settings()).transport
+    transport = new_transport(read_settings())
     identifier = new_id_text()
     headers = (
         ("User-Agent", USER_AGENT),

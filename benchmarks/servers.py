@@ -21,7 +21,8 @@ from dispatcher.embedded.ports import LOOPBACK
 from dispatcher.embedded.postgres import EmbeddedPostgres
 from dispatcher.embedded.spawn import inherited
 from dispatcher.embedded.valkey import EmbeddedValkey
-from dispatcher.settings import Settings, settings_in_use
+from dispatcher.installation import Installation
+from dispatcher.settings import Settings
 
 MESSAGE_BYTES = 600
 ROOT = Path(__file__).parents[1]
@@ -47,8 +48,13 @@ class Servers:
     valkey: EmbeddedValkey
     receiver: Receiver
     instant: Instant
-    settings: Settings
+    installation: Installation
     database: Engine  # commits each statement by itself, without time limits
+
+    @property
+    def settings(self) -> Settings:
+        """Of the installation under measure."""
+        return self.installation.settings
 
     @property
     def url(self) -> str:
@@ -95,7 +101,7 @@ class Servers:
         self.execute(f"CREATE DATABASE {name}")
         url = make_url(self.url).set(database=name).render_as_string(hide_password=False)
         settings = self.settings.model_copy(update={"database_url": SecretStr(url)})
-        return replace(self, settings=settings, database=_migrated(url))
+        return replace(self, installation=Installation(settings), database=_migrated(url))
 
     def execute(self, statement: str, **parameters: object) -> None:
         with self.database.connect() as connection:
@@ -124,10 +130,10 @@ def running_servers() -> Iterator[Servers]:
             encryption_keys=keys,
             allowed_networks=LOOPBACK,  # where the receivers are: the address guard stays on
         )
-        stack.enter_context(settings_in_use(settings))
         database = _migrated(postgres.url)
         stack.callback(database.dispose)
-        yield Servers(folder, postgres, valkey, receiver, instant, settings, database)
+        installation = Installation(settings)
+        yield Servers(folder, postgres, valkey, receiver, instant, installation, database)
 
 
 def _migrated(url: str) -> Engine:

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import create_engine
-from sqlalchemy.orm import Session
-
 from benchmarks.servers import MESSAGE_BYTES, Servers
 from dispatcher import Event
 from dispatcher.accounts import create_account
-from dispatcher.webhooks import Webhooks, open_vault
+from dispatcher.webhooks import Webhooks
 
 _numbers = itertools.count()
 
@@ -41,14 +38,12 @@ class Fleet:
 def make_fleet(servers: Servers, urls: Sequence[str], **contract: Any) -> Fleet:
     """Registers a webhook for each URL, with the product's own contract and what is given on top."""
     name = f"fleet {next(_numbers)}"
-    engine = create_engine(servers.url)
-    with Session(engine, expire_on_commit=False) as session, session.begin():
+    with servers.installation.transaction() as session:
         account = create_account(session, name)
-        webhooks = Webhooks(session, open_vault(session.connection(), servers.settings), servers.settings.addresses)
+        webhooks = Webhooks(session, servers.installation)
         ids = tuple(
             webhooks.create(account, url=url, event_types=[f"bench.w{number}"], contract=contract).id
             for number, url in enumerate(urls)
         )
-    engine.dispose()
     servers.execute("ANALYZE dispatcher.webhooks, dispatcher.subscriptions")
     return Fleet(name, ids)

@@ -16,6 +16,8 @@ from dispatcher.errors import (
     WrongDatabase,
 )
 from dispatcher.events import Accepted, Event, Refused
+from dispatcher.producer import Producer
+from dispatcher.settings import Settings
 
 __version__ = "0.1.0"
 
@@ -28,7 +30,9 @@ __all__ = [
     "InvalidInput",
     "KeyReused",
     "NotFound",
+    "Producer",
     "Refused",
+    "Settings",
     "UnknownAccount",
     "WrongDatabase",
     "enqueue",

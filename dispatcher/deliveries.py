@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 from dispatcher.db.models import Account, Delivery, Event, Webhook
 from dispatcher.errors import NotFound, WrongState
 from dispatcher.states import CLOSED, TRANSITIONS, State
+from schedules.timing import Timing
 
 _REOPENED_FROM = [state for state in CLOSED if State.READY in TRANSITIONS[state]]
 _CANCELLED_FROM = [state for state, targets in TRANSITIONS.items() if State.CANCELLED in targets]
 
 
-def redeliver(session: Session, account: Account, delivery_id: UUID, *, time_scale: float) -> None:
+def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Timing) -> None:
     """Opens a closed delivery again: due now, its schedule from the start, its attempts numbered on. A closed gate
     does not hold its next attempt back.
 
@@ -23,11 +24,11 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, *, time_sca
     webhook was deleted or whose event is no longer kept. Of two people who ask at once, one gets the redelivery.
     """
     wanted = Delivery.id == delivery_id, Webhook.account_id == account.id
-    if not reopen(session, *wanted, time_scale=time_scale, passes_gate=True):
+    if not reopen(session, *wanted, timing=timing, passes_gate=True):
         raise WrongState(_why_not_redelivered(_standing(session, account, delivery_id)))
 
 
-def reopen(session: Session, *wanted: ColumnElement[bool], time_scale: float, passes_gate: bool) -> Sequence[UUID]:
+def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, passes_gate: bool) -> Sequence[UUID]:
     """Opens those of the wanted deliveries that are closed, have a webhook to go to and an event to tell of. Returns
     their ids. `passes_gate`: a closed gate does not hold the next attempt back."""
     statement = (
@@ -43,7 +44,7 @@ def reopen(session: Session, *wanted: ColumnElement[bool], time_scale: float, pa
             state=State.READY,
             reason=None,
             due_at=func.now(),
-            give_up_at=func.now() + Webhook.retry_span.op("*", return_type=Interval())(time_scale),
+            give_up_at=func.now() + Webhook.retry_span.op("*", return_type=Interval())(timing.scale),
             schedule_step=0,
             unknown_in_a_row=0,
             batch_limit=None,

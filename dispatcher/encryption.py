@@ -5,7 +5,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import Connection, text
@@ -23,7 +23,7 @@ _MAKE_DIGEST_KEY = text(
 )
 
 
-class Vault:
+class EncryptionKeys:
     """Encrypts and opens what must not lie in the database in clear.
 
     `keys` are Fernet keys separated by commas, the newest first: it encrypts, all of them open.
@@ -72,21 +72,32 @@ class Vault:
     def decrypt_document(self, ciphertext: bytes | None) -> dict[str, Any]:
         return json.loads(self.decrypt(ciphertext)) if ciphertext is not None else {}
 
-    def digest_key(self, connection: Connection) -> bytes:
-        """The secret of this database's URL digests. It is made by the first to ask, and lies there encrypted.
 
-        Opening it also shows that these keys are the ones the database is encrypted with: raises WrongEncryptionKey
-        otherwise, so that a wrong key is seen at start and not at the first delivery.
+class Vault(EncryptionKeys):
+    """The keys of one database. `digest_secret` is its own secret, for keyed digests."""
+
+    def __init__(self, keys: str, digest_secret: bytes) -> None:
+        super().__init__(keys)
+        self.digest_secret = digest_secret
+
+    @classmethod
+    def checked(cls, keys: str, connection: Connection) -> Self:
+        """The vault of this database. Its secret is made by the first to ask, and lies there encrypted.
+
+        Opening that also shows that these keys are the ones the database is encrypted with: raises WrongEncryptionKey
+        otherwise, so that a wrong key is seen at start and not at the first delivery; ConfigurationError for keys that
+        are missing or none.
         """
+        opened = EncryptionKeys(keys)
         stored = connection.scalar(_DIGEST_KEY)
         if stored is None:
-            stored = connection.scalar(_MAKE_DIGEST_KEY, {"key": self.encrypt(secrets.token_urlsafe(32))})
-        return self.decrypt(stored).encode()
+            stored = connection.scalar(_MAKE_DIGEST_KEY, {"key": opened.encrypt(secrets.token_urlsafe(32))})
+        return cls(keys, opened.decrypt(stored).encode())
 
 
-def url_digest(digest_key: bytes, url: str) -> bytes:
+def url_digest(digest_secret: bytes, url: str) -> bytes:
     """Finds equal URLs without opening them; keyed, so that a dump alone cannot be searched for a guessed URL."""
-    return hmac.new(digest_key, url.encode(), hashlib.sha256).digest()
+    return hmac.new(digest_secret, url.encode(), hashlib.sha256).digest()
 
 
 def generate_key() -> str:

@@ -1,26 +1,23 @@
 """Takes events in: validate, match, store event and deliveries in one statement, wake the workers after commit."""
 
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Result, text
+from sqlalchemy import Connection, Result, text
 from sqlalchemy import event as sqlalchemy_events
 from sqlalchemy.orm import Session, SessionTransaction
 
 from dispatcher.db.arrays import Element, arrays
 from dispatcher.db.prepared import Prepared
-from dispatcher.db.session import engine_for
 from dispatcher.errors import DispatcherError, KeyReused, UnknownAccount, WrongDatabase
 from dispatcher.events import Accepted, Data, Event, Refused, check, content_digest, serialise
 from dispatcher.ids import new_id_text
 from dispatcher.matching import subscriptions_taking
-from dispatcher.settings import Settings, load_settings
-from dispatcher.wake import waker_for
+from dispatcher.producer import Producer, default_producer
 
 BULK = 1_000
 
@@ -98,12 +95,14 @@ def enqueue(
     occurred_at: datetime | None = None,
     expires_at: datetime | None = None,
     session: Session | None = None,
+    producer: Producer | None = None,
 ) -> Accepted:
     """Stores an event and a delivery for each webhook that takes it, then wakes the workers.
 
     With `session` (SQLAlchemy, on the engine's database) all of it is part of the caller's transaction: rolled back,
     it never was; committed, the workers are woken after the commit. Without, it is committed when this returns. The
-    broker may be away: the event is accepted all the same, and found by the next sweep.
+    broker may be away: the event is accepted all the same, and found by the next sweep. `producer` says to which engine
+    it goes; default: the one of this process's settings.
 
     Raises InvalidEvent (a field and why), UnknownAccount, KeyReused (the idempotency key came with other content)
     or WrongDatabase; nothing is written then. The same key with the same content returns the first event's id with
@@ -121,41 +120,36 @@ def enqueue(
             expires_at=expires_at,
         )
     )
-    settings = load_settings()
+    producer = producer or default_producer()
     if session is None:
-        with _engine(settings).connect() as connection:
-            (outcome,) = _store(connection, [prepared], settings, run=_STORE_ONE.execute)
-        _wake_for([outcome], settings)
+        with producer.statements.connect() as connection:
+            (outcome,) = _store(connection, [prepared], producer, run=_STORE_ONE.execute)
+        _wake_for([outcome], producer)
     else:
-        _check_same_database(session, settings)
-        (outcome,) = _store(session.connection(), [prepared], settings)
+        _check_same_database(session, producer)
+        (outcome,) = _store(session.connection(), [prepared], producer)
         if _owes(outcome):
-            _wake_after_commit(session, settings)
+            _wake_after_commit(session, producer)
     if isinstance(outcome, Refused):
         raise outcome.error
     return outcome
 
 
-def enqueue_many(events: Iterable[Event]) -> Iterator[Accepted | Refused]:
+def enqueue_many(events: Iterable[Event], *, producer: Producer | None = None) -> Iterator[Accepted | Refused]:
     """Stores many events, in statements of up to 1,000, each committed by itself; one outcome per event, in order.
 
     An event that is refused is left out and its neighbours go in. The iterable is read as the outcomes are taken.
+    `producer` as for `enqueue`.
     """
-    settings = load_settings()
-    engine = _engine(settings)
+    producer = producer or default_producer()
     source = iter(events)
     while chunk := list(islice(source, BULK)):
         prepared = [_try_prepare(event) for event in chunk]
-        with engine.connect() as connection:
-            stored = iter(_store(connection, [item for item in prepared if isinstance(item, _Prepared)], settings))
+        with producer.statements.connect() as connection:
+            stored = iter(_store(connection, [item for item in prepared if isinstance(item, _Prepared)], producer))
         outcomes = [next(stored) if isinstance(item, _Prepared) else item for item in prepared]
-        _wake_for(outcomes, settings)
+        _wake_for(outcomes, producer)
         yield from outcomes
-
-
-def _engine(settings: Settings) -> Engine:
-    """All that must go in together is one statement: it needs no transaction around it."""
-    return engine_for(settings.database_url.get_secret_value(), autocommit=True)
 
 
 def _prepare(event: Event) -> _Prepared:
@@ -179,7 +173,7 @@ def _run(connection: Connection, parameters: Mapping[str, Any]) -> Result[Any]:
 def _store(
     connection: Connection,
     items: Sequence[_Prepared],
-    settings: Settings,
+    producer: Producer,
     run: Callable[[Connection, Mapping[str, Any]], Result[Any]] = _run,
 ) -> list[Accepted | Refused]:
     """Stores what is new. Items with a key that stands twice in one call are resolved like any other repetition."""
@@ -188,9 +182,9 @@ def _store(
         if item.event.idempotency_key is not None:
             firsts.setdefault((item.event.account, item.event.idempotency_key), item)
     fresh = [item for item in items if item is firsts.get(_key(item), item)]
-    rows = {row.id: row for row in run(connection, _columns(fresh, settings))} if fresh else {}
+    rows = {row.id: row for row in run(connection, _columns(fresh, producer))} if fresh else {}
     return [
-        _outcome(connection, item, rows.get(firsts.get(_key(item), item).id), item.id in rows, settings)
+        _outcome(connection, item, rows.get(firsts.get(_key(item), item).id), item.id in rows, producer)
         for item in items
     ]
 
@@ -199,8 +193,8 @@ def _key(item: _Prepared) -> tuple[str, str]:
     return item.event.account, item.event.idempotency_key or ""
 
 
-def _columns(items: Sequence[_Prepared], settings: Settings) -> dict[str, Any]:
-    now = datetime.now(UTC)
+def _columns(items: Sequence[_Prepared], producer: Producer) -> dict[str, Any]:
+    now = producer.clock()
     columns: dict[str, list[Element]] = {
         "id": [item.id for item in items],
         "account": [item.event.account for item in items],
@@ -214,11 +208,11 @@ def _columns(items: Sequence[_Prepared], settings: Settings) -> dict[str, Any]:
         "key": [item.event.idempotency_key for item in items],
         "digest": [item.digest for item in items],
     }
-    remember = timedelta(hours=settings.idempotency_hours)
-    return {**arrays(columns), "remember": remember, "scale": settings.time_scale}
+    remember = timedelta(hours=producer.settings.idempotency_hours)
+    return {**arrays(columns), "remember": remember, "scale": producer.settings.time_scale}
 
 
-def _outcome(connection: Connection, item: _Prepared, row: Any, sent: bool, settings: Settings) -> Accepted | Refused:
+def _outcome(connection: Connection, item: _Prepared, row: Any, sent: bool, producer: Producer) -> Accepted | Refused:
     if row.account_id is None:
         return Refused(UnknownAccount(item.event.account))
     if sent and row.deliveries is not None:
@@ -227,7 +221,7 @@ def _outcome(connection: Connection, item: _Prepared, row: Any, sent: bool, sett
     assert key is not None
     known = connection.execute(_REPEATED, {"account_id": row.account_id, "key": key}).first()
     if known is None:  # the key was forgotten this moment: it is new
-        return _store(connection, [item], settings)[0]
+        return _store(connection, [item], producer)[0]
     if bytes(known.digest) != item.digest:
         return Refused(KeyReused(key))
     return Accepted(known.event_id, known.deliveries, repeated=True)
@@ -237,50 +231,50 @@ def _owes(outcome: Accepted | Refused) -> bool:
     return isinstance(outcome, Accepted) and outcome.deliveries > 0 and not outcome.repeated
 
 
-def _wake_for(outcomes: Iterable[Accepted | Refused], settings: Settings) -> None:
+def _wake_for(outcomes: Iterable[Accepted | Refused], producer: Producer) -> None:
     if any(_owes(outcome) for outcome in outcomes):
-        waker_for(settings.broker_url.get_secret_value()).wake()
+        producer.waker.wake()
 
 
-def _wake_after_commit(session: Session, settings: Settings) -> None:
+def _wake_after_commit(session: Session, producer: Producer) -> None:
     """Wakes once the session's outermost transaction commits; forgets it if that is rolled back."""
     if _OWED not in session.info:
+        session.info[_OWED] = set()
 
         def committed(session: Session) -> None:
             # Releasing a savepoint fires this too; nobody else sees the event before the outermost commit.
-            if session.info[_OWED] and session.get_nested_transaction() is None:
-                session.info[_OWED] = False
-                waker_for(settings.broker_url.get_secret_value()).wake()
+            if session.get_nested_transaction() is None:
+                while session.info[_OWED]:
+                    session.info[_OWED].pop().wake()
 
         def ended(session: Session, transaction: SessionTransaction) -> None:
             if transaction.parent is None:
-                session.info[_OWED] = False
+                session.info[_OWED].clear()
 
         sqlalchemy_events.listen(session, "after_commit", committed)
         sqlalchemy_events.listen(session, "after_transaction_end", ended)
-    session.info[_OWED] = True
+    session.info[_OWED].add(producer.waker)
 
 
-def _check_same_database(session: Session, settings: Settings) -> None:
+def _check_same_database(session: Session, producer: Producer) -> None:
     """Raises WrongDatabase unless the session sees the tables of this engine. Asked once per engine of the caller."""
     bind = session.get_bind()
     theirs = bind if not isinstance(bind, Connection) else bind.engine
-    if theirs in _known_engines:
+    if theirs in producer.engines_of_callers:
         return
     connection = session.connection()
     if connection.dialect.name != "postgresql":
         raise WrongDatabase("the session given is not on PostgreSQL, so not on the engine's database")
     present = connection.scalar(text("SELECT to_regclass('dispatcher.installation') IS NOT NULL"))
-    with _engine(settings).connect() as own:
+    with producer.statements.connect() as own:
         ours = own.scalar(_INSTALLATION)
     if not present or connection.scalar(_INSTALLATION) != ours:
         raise WrongDatabase(
             "the session given is not on the engine's database (DATABASE_URL): "
             "pass a session on it, or call enqueue without one after your commit"
         )
-    _known_engines.add(theirs)
+    producer.engines_of_callers.add(theirs)
 
 
-_OWED = "dispatcher: a wake is owed after commit"
+_OWED = "dispatcher: wakers that are owed a wake after commit"
 _INSTALLATION = text("SELECT id FROM dispatcher.installation")
-_known_engines: "weakref.WeakSet[Any]" = weakref.WeakSet()

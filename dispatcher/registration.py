@@ -9,11 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dispatcher.db.models import Account, Webhook
-from dispatcher.settings import load_settings
+from dispatcher.installation import Installation
 from dispatcher.signing_keys import SigningKey
-from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.url_test import takes_url_test, try_url
-from dispatcher.wake import waker_for
 from dispatcher.webhooks import WebhookFields, Webhooks, contract_of
 
 # What a dialect demands of the account's other webhooks, such as a number of them; raises what it likes. It is called
@@ -24,6 +22,7 @@ Derive = Callable[[Webhooks, Webhook], WebhookFields]
 
 
 def register(
+    installation: Installation,
     account_id: UUID,
     *,
     enabled: bool = True,
@@ -46,10 +45,11 @@ def register(
             demand(webhooks, account)
         return webhooks.create(account, enabled=enabled, by=by, dialect=dialect, **fields)
 
-    return _written(make, url_test=url_test)
+    return _written(installation, make, url_test=url_test)
 
 
 def change(
+    installation: Installation,
     account_id: UUID,
     webhook_id: UUID,
     *,
@@ -79,41 +79,43 @@ def change(
             webhooks.disable(webhook, by=by, reason=reason)
         return webhook
 
-    changed = _written(make, url_test=url_test)
-    waker_for(load_settings().broker_url.get_secret_value()).wake()
+    changed = _written(installation, make, url_test=url_test)
+    installation.waker.wake()
     return changed
 
 
-def rotate_signing_key(account_id: UUID, webhook_id: UUID, new: SigningKey, *, overlap: timedelta) -> Webhook:
+def rotate_signing_key(
+    installation: Installation, account_id: UUID, webhook_id: UUID, new: SigningKey, *, overlap: timedelta
+) -> Webhook:
     """Has a webhook sign with a new key, and with those before it until the overlap is over. Raises NotFound and
     InvalidWebhook."""
-    with transaction() as session:
+    with installation.transaction() as session:
         account = _locked(session, account_id)
-        webhooks = webhooks_in(session)
+        webhooks = Webhooks(session, installation)
         return webhooks.rotate_signing_key(webhooks.get(account, webhook_id), new, overlap=overlap)
 
 
-def remove(account_id: UUID, webhook_id: UUID) -> None:
+def remove(installation: Installation, account_id: UUID, webhook_id: UUID) -> None:
     """Deletes a webhook, after whoever changes it at this moment. Raises NotFound."""
-    with transaction() as session:
+    with installation.transaction() as session:
         account = _locked(session, account_id)
-        webhooks = webhooks_in(session)
+        webhooks = Webhooks(session, installation)
         webhooks.delete(webhooks.get(account, webhook_id))
 
 
-def _written(make: Callable[[Session, Webhooks], Webhook], *, url_test: bool) -> Webhook:
+def _written(installation: Installation, make: Callable[[Session, Webhooks], Webhook], *, url_test: bool) -> Webhook:
     if url_test:
         # Done once to see what it comes to, and undone: no transaction is open while a receiver takes its time.
-        with transaction() as session:
-            webhooks = webhooks_in(session)
+        with installation.transaction() as session:
+            webhooks = Webhooks(session, installation)
             webhook = make(session, webhooks)
             tried = webhooks.called_url(webhook), contract_of(webhook), webhooks.secrets(webhook)
             is_tried = webhook.enabled and takes_url_test(contract_of(webhook))
             session.rollback()
         if is_tried:
-            try_url(*tried, load_settings())
-    with transaction() as session:
-        return make(session, webhooks_in(session))
+            try_url(*tried, installation)
+    with installation.transaction() as session:
+        return make(session, Webhooks(session, installation))
 
 
 def _locked(session: Session, account_id: UUID) -> Account:

@@ -8,7 +8,7 @@ from sqlalchemy import Column, Engine, func, select, text
 
 from dispatcher.db.arrays import arrays
 from dispatcher.db.models import Base
-from dispatcher.encryption import Vault
+from dispatcher.encryption import EncryptionKeys
 from dispatcher.errors import WrongEncryptionKey
 
 BATCH = 100
@@ -32,8 +32,8 @@ class Rotation:
     workers keep of a webhook is opened already.
     """
 
-    def __init__(self, engine: Engine, vault: Vault) -> None:
-        self._engine, self._vault = engine, vault
+    def __init__(self, engine: Engine, keys: EncryptionKeys) -> None:
+        self._engine, self._keys = engine, keys
         self.re_encrypted = 0
         self.already_new = 0  # as the first pass found them
         self.unreadable: list[Place] = []  # no key opens these
@@ -81,7 +81,7 @@ class Rotation:
         stale, unreadable = [], []
         for identifier, ciphertext in batch:
             try:
-                renewed = self._vault.renewed(ciphertext)
+                renewed = self._keys.renewed(ciphertext)
             except WrongEncryptionKey:
                 unreadable.append(Place(column.table.name, column.name, identifier))
             else:

@@ -2,9 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -235,32 +233,15 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "dispatcher"
 
 
-@cache
-def load_settings() -> Settings:
-    """The settings of this process, read once. Raises ConfigurationError naming each variable that is wrong."""
-    if _in_use:
-        return _in_use[-1]
+def read_settings() -> Settings:
+    """The settings as environment and connection file have them now. Who begins reads them once, and hands them down.
+    Raises ConfigurationError naming each variable that is wrong."""
     try:
         connection_file = default_data_dir() / CONNECTION_FILE
         return Settings(_env_file=connection_file if _readable(connection_file) else None)
     except ValidationError as error:
         lines = [_explain(part["loc"], part["type"], part["msg"]) for part in error.errors(include_input=False)]
         raise ConfigurationError("\n".join(lines)) from None
-
-
-@contextmanager
-def settings_in_use(settings: Settings) -> Iterator[None]:
-    """For a block, `load_settings` gives these: for a program that has its settings from elsewhere."""
-    _in_use.append(settings)
-    load_settings.cache_clear()
-    try:
-        yield
-    finally:
-        _in_use.pop()
-        load_settings.cache_clear()
-
-
-_in_use: list[Settings] = []
 
 
 def _readable(path: Path) -> bool:

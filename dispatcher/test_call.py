@@ -11,10 +11,9 @@ from dispatcher.errors import WrongState
 from dispatcher.events import Event as GivenEvent
 from dispatcher.events import check, serialise
 from dispatcher.ids import new_id
-from dispatcher.settings import load_settings
+from dispatcher.installation import Installation
 from dispatcher.states import State
-from dispatcher.transactions import transaction, webhooks_in
-from dispatcher.wake import waker_for
+from dispatcher.webhooks import Webhooks
 
 TYPE = "webhook.test"
 DATA = b'{"test":true,"text":"This is a test call."}'
@@ -27,24 +26,28 @@ class Called(NamedTuple):
     delivery_id: UUID
 
 
-def call_webhook(account_id: UUID, webhook_id: UUID, *, event_type: str = TYPE, data: bytes = DATA) -> Called:
+def call_webhook(
+    installation: Installation, account_id: UUID, webhook_id: UUID, *, event_type: str = TYPE, data: bytes = DATA
+) -> Called:
     """Stores an event (`data` is JSON) with one delivery, to this webhook, whatever event types it takes, and wakes
     the workers. A closed gate does not hold its first attempt back.
 
     Raises InvalidEvent, NotFound, or WrongState for a webhook that is disabled.
     """
-    with transaction() as session:
+    with installation.transaction() as session:
         account = session.get_one(Account, account_id)
         given = GivenEvent(type=event_type, data=data, account=account.name)
         check(given)
-        called = _store(session, account, webhook_id, given)
-    waker_for(load_settings().broker_url.get_secret_value()).wake()
+        called = _store(installation, session, account, webhook_id, given)
+    installation.waker.wake()
     return called
 
 
-def _store(session: Session, account: Account, webhook_id: UUID, given: GivenEvent) -> Called:
+def _store(
+    installation: Installation, session: Session, account: Account, webhook_id: UUID, given: GivenEvent
+) -> Called:
     data = serialise(given.data)
-    webhook = webhooks_in(session).get(account, webhook_id)
+    webhook = Webhooks(session, installation).get(account, webhook_id)
     if not webhook.enabled:
         raise WrongState("the webhook is disabled: nothing is sent to it until it is enabled")
     called = Called(event_id=new_id(), delivery_id=new_id())
@@ -63,7 +66,7 @@ def _store(session: Session, account: Account, webhook_id: UUID, given: GivenEve
         webhook_id=webhook.id,
         state=State.READY,
         due_at=func.now(),
-        give_up_at=func.now() + webhook.retry_span * load_settings().time_scale,
+        give_up_at=func.now() + installation.timing.span(webhook.retry_span),
         passes_gate=True,
     )
     session.add_all([event, delivery])

@@ -17,6 +17,7 @@ from dispatcher.replies import (
     Request,
 )
 from dispatcher.user_agent import USER_AGENT
+from schedules.timing import Timing
 
 FETCH_SECONDS = 20.0  # for the whole answer; deliveries wait for it while their claims last
 MOST_SECONDS = 3600.0  # that a token is kept, whatever its server says
@@ -35,8 +36,8 @@ class Issued:
     seconds: float
 
 
-def token_request(credentials: ClientCredentials, request_id: str, *, scale: float) -> Request:
-    """The request that fetches a token. `scale` shortens its timeouts."""
+def token_request(credentials: ClientCredentials, request_id: str, timing: Timing) -> Request:
+    """The request that fetches a token."""
     form = {"grant_type": "client_credentials"}
     if credentials.scope is not None:
         form["scope"] = credentials.scope
@@ -64,8 +65,8 @@ def token_request(credentials: ClientCredentials, request_id: str, *, scale: flo
         url=credentials.endpoint,
         headers=tuple(headers),
         body=urlencode(form).encode(),
-        connect_timeout=max(CONNECT_SECONDS * scale, LEAST_CONNECT_SECONDS),
-        timeout=max(FETCH_SECONDS * scale, LEAST_SECONDS),
+        connect_timeout=timing.timeout(CONNECT_SECONDS, least=LEAST_CONNECT_SECONDS),
+        timeout=timing.timeout(FETCH_SECONDS, least=LEAST_SECONDS),
     )
 
 

@@ -2,20 +2,20 @@
 
 from http import HTTPStatus
 from threading import BoundedSemaphore
-from time import time
 
 from dispatcher.authorization import ClientCredentials, header_value
 from dispatcher.contracts import DeliveryContract, Envelope, Method
 from dispatcher.errors import TooBusy, UrlTestFailed
 from dispatcher.ids import new_id_text
+from dispatcher.installation import Installation
 from dispatcher.replies import CONNECT_SECONDS, Failure, Reply, Request
-from dispatcher.settings import Settings
 from dispatcher.signing import Signer
 from dispatcher.token_requests import read_answer, token_request
 from dispatcher.transport import Transport
 from dispatcher.transport.choice import new_transport
 from dispatcher.user_agent import USER_AGENT
 from dispatcher.webhook_secrets import WebhookSecrets
+from schedules.timing import REAL_TIME
 
 SECONDS = 30.0  # seed 000
 AT_ONCE = 10  # each holds a thread of the API for as long as it lasts
@@ -29,15 +29,15 @@ def takes_url_test(contract: DeliveryContract) -> bool:
     return contract.envelope is Envelope.ARRAY and contract.method is not Method.GET
 
 
-def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, settings: Settings) -> None:
+def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, installation: Installation) -> None:
     """Sends `[]` as a callback would be: the same guard, headers, authorization and signatures. Returns where a 2xx
     came back within 30 s; raises UrlTestFailed with what came back instead, and TooBusy where too many are under way.
     """
     if not _slots.acquire(blocking=False):
         raise TooBusy("too many URLs are being tested at this moment")
-    transport = new_transport(settings, capacity=1)
+    transport = new_transport(installation.settings, capacity=1)
     try:
-        outcome = _try(transport, url, contract, secrets)
+        outcome = _try(transport, url, contract, secrets, now=installation.clock().timestamp())
     finally:
         transport.close()
         _slots.release()
@@ -50,19 +50,23 @@ def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, setti
             raise UrlTestFailed(detail)
 
 
-def _try(transport: Transport, url: str, contract: DeliveryContract, secrets: WebhookSecrets) -> Reply | Failure:
+def _try(
+    transport: Transport, url: str, contract: DeliveryContract, secrets: WebhookSecrets, *, now: float
+) -> Reply | Failure:
     authorization = header_value(secrets.authorization)
     if isinstance(secrets.authorization, ClientCredentials):
         # For this once: the workers will fetch one of their own when the webhook is there.
-        asked = token_request(secrets.authorization, new_id_text(), scale=1)
+        asked = token_request(secrets.authorization, new_id_text(), REAL_TIME)
         token = read_answer(_send(transport, asked._replace(https_only=contract.https_only)))
         if isinstance(token, Failure):
             return token
         authorization = f"Bearer {token.value}"
-    return _send(transport, _request(url, contract, secrets, authorization))
+    return _send(transport, _request(url, contract, secrets, authorization, now))
 
 
-def _request(url: str, contract: DeliveryContract, secrets: WebhookSecrets, authorization: str | None) -> Request:
+def _request(
+    url: str, contract: DeliveryContract, secrets: WebhookSecrets, authorization: str | None, now: float
+) -> Request:
     request_id = new_id_text()
     headers = [
         ("User-Agent", contract.user_agent or USER_AGENT),
@@ -72,7 +76,7 @@ def _request(url: str, contract: DeliveryContract, secrets: WebhookSecrets, auth
     ]
     if authorization is not None:
         headers.append(("Authorization", authorization))
-    headers += Signer(secrets, contract).headers(request_id, request_id, BODY, time())
+    headers += Signer(secrets, contract).headers(request_id, request_id, BODY, now)
     return Request(
         id=request_id,
         method=contract.method,

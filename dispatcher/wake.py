@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from functools import cache
 
 from celery import Celery
 
@@ -113,12 +112,6 @@ class Waker:
                 "the broker does not answer (%s); nothing is lost, the next sweep finds the work", type(error).__name__
             )
             return False
-
-
-@cache
-def waker_for(broker_url: str) -> Waker:
-    """The process's waker for a broker, made at first use."""
-    return Waker(broker_url)
 
 
 def _key(task: str) -> str:

@@ -10,20 +10,19 @@ from typing import Any, TypedDict, Unpack
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dispatcher.addresses import AddressPolicy
 from dispatcher.authorization import MAX_SECRET, Authorization, ClientCredentials, check_authorization, check_headers
 from dispatcher.contracts import NONCE_HEADERS, DeliveryContract, read_contract, write_contract
 from dispatcher.db.models import Account, Gate, Rate, Subscription, Token, Webhook
-from dispatcher.encryption import Vault, url_digest
+from dispatcher.encryption import url_digest
 from dispatcher.errors import InvalidWebhook, NameTaken, NotFound
 from dispatcher.ids import new_id
+from dispatcher.installation import Installation
 from dispatcher.matching import ALL, RULE, is_event_type
-from dispatcher.settings import Settings
 from dispatcher.signing_keys import SigningKey, check_signing_key, generate_signing_key, rotate
 from dispatcher.urls import mask_url, normalise_url
 from dispatcher.webhook_secrets import WebhookSecrets, read_secrets, write_secrets
@@ -57,10 +56,11 @@ _SECRETS = ("authorization", "headers", "signing_keys", "body_secret", "nonce_se
 class Webhooks:
     """The webhooks of an installation, in one transaction."""
 
-    def __init__(self, session: Session, vault: Vault, addresses: AddressPolicy) -> None:
+    def __init__(self, session: Session, installation: Installation) -> None:
+        """Raises ConfigurationError where the encryption keys do not fit."""
         self._session = session
-        self._vault = vault
-        self._addresses = addresses
+        self._vault = installation.vault
+        self._addresses = installation.addresses
 
     def create(
         self,
@@ -262,7 +262,7 @@ class Webhooks:
             webhook.secrets_ciphertext = self._vault.encrypt_document(write_secrets(secrets))
 
     def _digest(self, url: str) -> bytes:
-        return url_digest(self._vault.digest_key(self._session.connection()), url)
+        return url_digest(self._vault.digest_secret, url)
 
     def _check_origin(self, field: str, url: str, *, https_only: bool = False) -> None:
         parts = urlsplit(url)
@@ -309,13 +309,6 @@ def _standing(account: Account) -> tuple[ColumnElement[bool], ...]:
 def contract_of(webhook: Webhook) -> DeliveryContract:
     """Its contract with every default filled in."""
     return read_contract(webhook.contract)
-
-
-def open_vault(connection: Connection, settings: Settings) -> Vault:
-    """The vault, checked against this database. Raises ConfigurationError for keys missing or wrong."""
-    vault = Vault(settings.encryption_keys.get_secret_value())
-    vault.digest_key(connection)
-    return vault
 
 
 def _check_scheme(webhook: Webhook) -> None:

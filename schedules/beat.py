@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from schedules.timing import Timing
+
 SWEEP_EVERY = timedelta(seconds=5)
+LEAST_SECONDS = 0.5  # between two runs, however much time is scaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +19,10 @@ class Periodic:
     every: timedelta
     scaled: bool = False
 
-    def seconds(self, scale: float) -> float:
+    def seconds(self, timing: Timing) -> float:
         """Seconds between two runs."""
         whole = self.every.total_seconds()
-        return max(0.5, whole * scale) if self.scaled else whole
+        return timing.timeout(whole, least=LEAST_SECONDS) if self.scaled else whole
 
 
 PERIODIC = (

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from schedules.retry import RetrySchedule
+from schedules.timing import Timing
 
 LEAST_SPAN = timedelta(minutes=1)  # failures of a shorter time are a restart of the receiver, not an outage
 
@@ -28,7 +29,7 @@ def after_failures(
     threshold: int,
     schedule: RetrySchedule,
     now: datetime,
-    scale: float,
+    timing: Timing,
 ) -> Gate:
     """The gate after `failures` more requests failed and none succeeded.
 
@@ -39,11 +40,10 @@ def after_failures(
     gate = gate or Gate(failures=0, failing_since=now)
     gate = replace(gate, failures=gate.failures + failures)
     if gate.closed_at is None:
-        if gate.failures < threshold or now - gate.failing_since < LEAST_SPAN * scale:
+        if gate.failures < threshold or now - gate.failing_since < timing.span(LEAST_SPAN):
             return gate
         gate = replace(gate, closed_at=now)
     elif not probe_failed:
         return gate
     step = min(gate.probes, len(schedule.delays) - 1)
-    delay = schedule.delays[step] * scale
-    return replace(gate, probes=gate.probes + 1, probe_at=now + delay)
+    return replace(gate, probes=gate.probes + 1, probe_at=now + schedule.delays[step])

@@ -18,13 +18,13 @@ class RetrySchedule:
         """All delays together: how long a delivery is owed, from its creation."""
         return sum(self.delays, timedelta())
 
-    def delay(self, step: int, *, scale: float, retry_after: timedelta | None = None) -> timedelta | None:
+    def delay(self, step: int, *, retry_after: timedelta | None = None) -> timedelta | None:
         """The wait before the retry of `step` (0 for the first), or None when the schedule is used up.
 
         `retry_after` is the receiver's own wish where it is honoured: never earlier than the schedule, never later
-        than an hour. `scale` shortens the schedule (not the wish) for demonstrations and tests.
+        than an hour.
         """
         if step >= len(self.delays):
             return None
-        scheduled = self.delays[step] * scale
+        scheduled = self.delays[step]
         return scheduled if retry_after is None else max(scheduled, min(retry_after, RETRY_AFTER_CAP))

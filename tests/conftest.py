@@ -12,14 +12,16 @@ import hypothesis
 import pytest
 import redis
 from cryptography.fernet import Fernet
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from dispatcher.db.migrate import upgrade
-from dispatcher.db.session import engine_for
+from dispatcher.db.session import make_engine
 from dispatcher.embedded.postgres import EmbeddedPostgres
 from dispatcher.embedded.valkey import EmbeddedValkey
-from dispatcher.settings import Settings, load_settings
+from dispatcher.installation import Installation
+from dispatcher.settings import Settings, read_settings
 from tests.allowed import LOOPBACK_VARIABLES
+from tests.installations import close_installations, installation_for
 from tests.receiver import Receiver
 
 # The same examples in each run, and none that fails for being slow.
@@ -47,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     random.seed()  # the order comes from a seed that all processes share; what the code under test draws does not
 
 
-ENCRYPTION_KEY = Fernet.generate_key().decode()
+ENCRYPTION_KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))
 
 # Only what was written to: emptying each of some ninety tables and partitions takes as long as many a test.
 _EMPTY = text("""
@@ -84,8 +86,19 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield Servers(postgres.url, valkey.url)
 
 
+@pytest.fixture(scope="session")
+def eyes(servers: Servers) -> Iterator[Engine]:
+    """The tests' own connections to the database, kept for the whole run."""
+    settings = Settings(database_url=servers.database_url, broker_url=servers.broker_url)  # type: ignore[arg-type]
+    engine = make_engine(settings.database_url.get_secret_value())
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
-def environment(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, str]]:
+def environment(
+    servers: Servers, eyes: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[dict[str, str]]:
     """The variables that make this process, and any it starts, use the suite's servers; both are empty."""
     variables = {
         "DATABASE_URL": servers.database_url,
@@ -98,31 +111,59 @@ def environment(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with engine_for(load_url(servers)).begin() as connection:
+    with eyes.begin() as connection:
         connection.execute(_EMPTY)
     client = redis.Redis.from_url(servers.broker_url)
     client.flushall()
     client.close()
-    load_settings.cache_clear()
     yield variables
-    load_settings.cache_clear()
-
-
-def load_url(servers: Servers) -> str:
-    """The database's URL as the settings give it."""
-    return Settings(database_url=servers.database_url, broker_url=servers.broker_url).database_url.get_secret_value()  # type: ignore[arg-type]
+    close_installations()
 
 
 @pytest.fixture
 def settings(environment: dict[str, str]) -> Settings:
-    """What `load_settings` gives in this test."""
-    return load_settings()
+    """The settings of this test."""
+    return read_settings()
 
 
 @pytest.fixture
-def database(settings: Settings) -> Engine:
+def installation(settings: Settings) -> Installation:
+    """The installation of this test, closed at its end."""
+    return installation_for(settings)
+
+
+@pytest.fixture(scope="session")
+def second_servers(servers: Servers) -> Servers:
+    """Another migrated database and another broker, on the same servers."""
+    first = make_url(servers.database_url)
+    engine = create_engine(first, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE DATABASE second_installation"))
+    engine.dispose()
+    url = first.set(database="second_installation").render_as_string(hide_password=False)
+    upgrade(url)
+    return Servers(url, servers.broker_url.removesuffix("/0") + "/1")
+
+
+@pytest.fixture
+def other(settings: Settings, second_servers: Servers) -> Installation:
+    """Another installation in this process: its database and broker, both empty, and its encryption key are its own."""
+    made = installation_for(
+        Settings(
+            database_url=second_servers.database_url,  # type: ignore[arg-type]
+            broker_url=second_servers.broker_url,  # type: ignore[arg-type]
+            encryption_keys=OTHER_KEY,  # type: ignore[arg-type]
+        )
+    )
+    with made.engine.begin() as connection:
+        connection.execute(_EMPTY)
+    return made
+
+
+@pytest.fixture
+def database(eyes: Engine, environment: dict[str, str]) -> Engine:
     """The migrated, empty database."""
-    return engine_for(settings.database_url.get_secret_value())
+    return eyes
 
 
 @pytest.fixture

@@ -10,9 +10,12 @@ from dispatcher.accounts import create_account, find_account
 from dispatcher.db.models import Webhook
 from dispatcher.errors import UnknownAccount
 from dispatcher.settings import Settings
-from dispatcher.webhooks import WebhookFields, Webhooks, open_vault
-from workers.context import Context
+from dispatcher.webhooks import WebhookFields, Webhooks
+from tests.installations import installation_for, worker_for
 from workers.deliver import DeliveryLoop
+from workers.redeliver import go_on
+from workers.sweep import sweep
+from workers.upkeep import upkeep
 
 MESSAGE = {"id": "4023457654", "type": "RECEIVED", "from": "1543", "to": "27001234567", "body": "Yes"}
 RECEIVED = "message.inbound.received"
@@ -39,24 +42,42 @@ def make_webhook(
     """A webhook of an account (made if need be) that takes all events unless told otherwise."""
     make_account(database, account)
     with Session(database, expire_on_commit=False) as session, session.begin():
-        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+        webhooks = Webhooks(session, installation_for(settings))
         return webhooks.create(find_account(session, account), enabled=enabled, **{"event_types": ["*"], **fields})
 
 
 def change_webhook(database: Engine, settings: Settings, webhook: Webhook, change: str, **arguments: Any) -> None:
     """Calls `enable`, `disable`, `update` or `delete` for a webhook, in a transaction of its own."""
     with Session(database) as session, session.begin():
-        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+        webhooks = Webhooks(session, installation_for(settings))
         getattr(webhooks, change)(session.get_one(Webhook, webhook.id), **arguments)
 
 
 def deliver_all(settings: Settings) -> dict[str, int]:
     """Runs one delivery loop in this process until nothing is due."""
-    context = Context(settings)
+    worker = worker_for(settings)
     try:
-        return DeliveryLoop(context).run()
+        return DeliveryLoop(worker).run()
     finally:
-        context.drop_transport()
+        worker.close()
+
+
+def sweep_once(settings: Settings) -> dict[str, int]:
+    """One look of the sweep."""
+    installation = installation_for(settings)
+    return sweep(installation.engine, installation.waker, installation.timing)
+
+
+def upkeep_once(settings: Settings) -> dict[str, int]:
+    """One round of upkeep."""
+    installation = installation_for(settings)
+    return upkeep(installation.engine, installation.clock, gates=installation.settings.gate_failures > 0)
+
+
+def redeliver_more(settings: Settings) -> dict[str, int]:
+    """One step of each mass redelivery."""
+    installation = installation_for(settings)
+    return go_on(installation.engine, installation.waker, installation.timing, installation.clock)
 
 
 def deliveries(database: Engine) -> list[Row[Any]]:

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from functools import cache
 
 import structlog
 from celery import Celery, signals
@@ -9,22 +10,26 @@ from kombu import Exchange, Queue
 
 from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.db.version import check_migrated
+from dispatcher.encryption import Vault
 from dispatcher.errors import ConfigurationError
+from dispatcher.installation import Installation
 from dispatcher.logs import configure_logs
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import transport_name
 from dispatcher.wake import QUEUES, SWEEP, transport_options
-from dispatcher.webhooks import open_vault
 from schedules.beat import PERIODIC
-from workers.context import Context
+from schedules.timing import Timing
+from workers.context import NAME, Worker
 from workers.stopping import ask_to_stop
+from workers.tasks import add_tasks
 
 log = structlog.get_logger("dispatcher.worker")
 
 
 def make_celery(settings: Settings) -> Celery:
     """The app of `celery -A workers worker|beat|flower`."""
-    app = Celery("dispatcher", broker=settings.broker_url.get_secret_value(), include=["workers.tasks"])
+    app = Celery("dispatcher", broker=settings.broker_url.get_secret_value())
+    timing = Timing(settings.time_scale)
     app.conf.update(
         broker_transport_options=transport_options(),
         broker_connection_retry_on_startup=True,
@@ -43,13 +48,15 @@ def make_celery(settings: Settings) -> Celery:
         beat_schedule={
             entry.task: {
                 "task": entry.task,
-                "schedule": entry.seconds(settings.time_scale),
-                "options": {"queue": entry.queue, "expires": max(5.0, 2 * entry.seconds(settings.time_scale))},
+                "schedule": entry.seconds(timing),
+                "options": {"queue": entry.queue, "expires": max(5.0, 2 * entry.seconds(timing))},
             }
             for entry in PERIODIC
         },
         beat_max_loop_interval=1,
     )
+    # The first task makes it: after the fork, in the child that it runs in.
+    add_tasks(app, cache(lambda: Worker(Installation(settings, name=NAME))))
     _connect_signals(app, settings)
     return app
 
@@ -62,16 +69,16 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
     @signals.worker_init.connect(weak=False)
     def refuse_to_start_unfit(**_: object) -> None:
         """A worker that cannot work says why and ends, before it takes a single message."""
-        context = Context(settings)
+        installation = Installation(settings, name=NAME)
         try:
-            with context.engine.begin() as connection:
+            with installation.engine.begin() as connection:
                 check_migrated(connection)
-                open_vault(connection, settings)
+                Vault.checked(settings.encryption_keys.get_secret_value(), connection)
             transport_name(settings)
         except ConfigurationError as error:
             sys.exit(f"Error: {error}")
         finally:
-            context.engine.dispose()
+            installation.close()
 
     @signals.worker_process_init.connect(weak=False)
     def collect_less_garbage(**_: object) -> None:

@@ -3,10 +3,10 @@
 import sys
 
 from dispatcher.errors import ConfigurationError
-from dispatcher.settings import load_settings
+from dispatcher.settings import read_settings
 from workers.app import make_celery
 
 try:
-    app = make_celery(load_settings())
+    app = make_celery(read_settings())
 except ConfigurationError as error:
     sys.exit(f"Error: {error}")

@@ -1,59 +1,49 @@
-"""What a worker process has: made once, lazily, in the child that uses it, and passed down."""
+"""What a worker process has: made once, in the child that uses it, and handed down in parts."""
 
-from functools import cache, cached_property
+from functools import cached_property
 
-from sqlalchemy import Engine
-
-from dispatcher.db.session import engine_for
-from dispatcher.settings import Settings, load_settings
+from dispatcher.db.session import make_engine
+from dispatcher.installation import Installation
 from dispatcher.transport import Transport
 from dispatcher.transport.choice import new_transport
-from dispatcher.wake import Waker, waker_for
-from dispatcher.webhooks import open_vault
 from workers.mail import Mailer
 from workers.targets import Targets
 from workers.token_store import TokenStore
 from workers.windows import Windows
 
+NAME = "dispatcher worker"  # of its connections
 
-class Context:
-    """Connections and caches of one process."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+class Worker:
+    """An installation's connections and caches in one worker process. Making one connects to nothing."""
 
-    @cached_property
-    def engine(self) -> Engine:
-        return engine_for(self.settings.database_url.get_secret_value(), application_name="dispatcher worker")
-
-    @cached_property
-    def loop_engine(self) -> Engine:
-        """For claims and records: a power failure of the database may cost their last fraction of a second, which
-        comes to one more attempt. They need not wait for its disk."""
-        url = self.settings.database_url.get_secret_value()
-        return engine_for(url, application_name="dispatcher worker", wait_for_disk=False)
-
-    @cached_property
-    def waker(self) -> Waker:
-        return waker_for(self.settings.broker_url.get_secret_value())
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        # For claims and records: a power failure of the database may cost their last fraction of a second, which comes
+        # to one more attempt. They need not wait for its disk.
+        url = installation.settings.database_url.get_secret_value()
+        self.loop_engine = make_engine(url, application_name=installation.name, wait_for_disk=False)
 
     @cached_property
     def targets(self) -> Targets:
-        with self.engine.begin() as connection:
-            return Targets(open_vault(connection, self.settings))
+        return Targets(self.installation.vault, self.installation.timing)
 
     @cached_property
     def token_store(self) -> TokenStore:
-        return TokenStore(self.settings)
+        return TokenStore(self.installation.vault)
 
     @cached_property
     def transport(self) -> Transport:
-        return new_transport(self.settings)
+        return new_transport(self.installation.settings)
 
     @cached_property
     def windows(self) -> Windows:
         """What this process's loops have learnt of the webhooks, one loop after the other."""
         return Windows(self.transport.capacity)
+
+    @cached_property
+    def mailer(self) -> Mailer:
+        return Mailer(self.installation.settings)
 
     def drop_transport(self) -> None:
         """Closes the transport, and forgets what was in flight on it; the next use makes a new one."""
@@ -62,12 +52,7 @@ class Context:
             del self.transport
         self.__dict__.pop("windows", None)
 
-    @cached_property
-    def mailer(self) -> Mailer:
-        return Mailer(self.settings)
-
-
-@cache
-def process_context() -> Context:
-    """This process's context."""
-    return Context(load_settings())
+    def close(self) -> None:
+        """Closes the transport and idle connections of its own; the installation is closed by whoever made it."""
+        self.drop_transport()
+        self.loop_engine.dispose()

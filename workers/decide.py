@@ -57,7 +57,6 @@ def decide(
     step: int,
     expires_at: datetime | None,
     now: datetime,
-    scale: float,
     batch: int = 1,
     retry_alone: bool = False,
 ) -> Decision:
@@ -70,7 +69,7 @@ def decide(
             # Halves, and halves of the half that is rejected again: about 2 log2 n requests find the one message.
             return Split(1 if retry_alone else (batch + 1) // 2) if batch > 1 else Discard(Reason.REJECTED)
         case Verdict.TEMPORARY:
-            delay = schedule.delay(step, scale=scale, retry_after=judgement.retry_after)
+            delay = schedule.delay(step, retry_after=judgement.retry_after)
             if delay is None:
                 return Discard(Reason.EXHAUSTED)
             if expires_at is not None and now + delay >= expires_at:
@@ -80,11 +79,11 @@ def decide(
             assert_never(judgement.verdict)
 
 
-def decide_unknown(schedule: RetrySchedule, *, step: int, unknown_in_a_row: int, scale: float) -> Decision:
+def decide_unknown(schedule: RetrySchedule, *, step: int, unknown_in_a_row: int) -> Decision:
     """After a claim that expired: the worker died and the outcome is unknown. That uses no step of the schedule,
     except every third in a row, so that a message that kills its worker ends one day."""
     unknown = unknown_in_a_row + 1
     if unknown < UNKNOWN_PER_STEP:
         return Again(unknown)
-    delay = schedule.delay(step, scale=scale)
+    delay = schedule.delay(step)
     return Discard(Reason.EXHAUSTED) if delay is None else Retry(delay, step + 1)

@@ -8,10 +8,10 @@ import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from time import monotonic, sleep, time
+from time import monotonic, sleep
 from typing import NamedTuple
 
 import structlog
@@ -22,12 +22,11 @@ from dispatcher.ids import new_id_text
 from dispatcher.replies import Exchange, Failure, FailureKind, Reply
 from dispatcher.states import Reason
 from dispatcher.wake import AWAKE_SECONDS
-from schedules.catalog import DEFAULT
 from schedules.retry import RetrySchedule
 from workers.batches import batches
 from workers.claims import CLAIM, MOST, Claim, Claimed, Claimer
 from workers.classify import Judgement, classify
-from workers.context import Context
+from workers.context import Worker
 from workers.decide import Again, Decision, Discard, decide
 from workers.outcomes import WORDS, Outcome, Outcomes
 from workers.render import RenderFailed, render
@@ -62,17 +61,30 @@ class Batch(NamedTuple):
 class DeliveryLoop:
     """One loop of one process."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._transport = context.transport
+    def __init__(self, worker: Worker) -> None:
+        installation = worker.installation
+        self._worker = worker
+        self._engine = worker.loop_engine
+        self._waker = installation.waker
+        self._timing = installation.timing
+        self._wall_clock = installation.clock
+        self._transport = worker.transport
+        self._targets = worker.targets
+        self._windows = worker.windows
         self._claimer = Claimer()
-        self._outcomes = Outcomes(context, self._claimer.id)
-        self._windows = context.windows
-        self._tokens = Tokens(context)
+        self._outcomes = Outcomes(
+            self._engine,
+            self._waker,
+            self._timing,
+            self._wall_clock,
+            gate_failures=installation.settings.gate_failures,
+            owner=self._claimer.id,
+        )
+        self._tokens = Tokens(self._engine, worker.token_store, self._transport, self._timing)
         self._unsent: deque[Batch] = deque()
         self._in_flight: dict[str, Batch] = {}
         self._claimed = 0
-        self._clock = (datetime.now(UTC), monotonic())  # the database's time, and the monotonic time when it was read
+        self._clock = (self._wall_clock(), monotonic())  # the database's time, and the monotonic time when it was read
         # Loops of one wake must not end their lives together.
         self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
         self._claim_at = self._mark_at = self._passing_at = 0.0
@@ -80,7 +92,8 @@ class DeliveryLoop:
         self._poll = SHORTEST_POLL
         self._nothing_due = self._paced = self._handed_over = self._woke_another = self._marked = False
         self._grace_ends: float | None = None
-        self._gates = context.settings.gate_failures > 0
+        self._gates = installation.settings.gate_failures > 0
+        self._grace_seconds = installation.settings.grace_seconds
 
     def run(self) -> dict[str, int]:
         """Delivers all that is due; returns what it did, as counts. When the worker stops it claims no more, and ends
@@ -88,10 +101,10 @@ class DeliveryLoop:
         try:
             self._deliver_all()
             if is_stopping():
-                self._context.waker.asleep()  # or producers would count on a loop that has gone
+                self._waker.asleep()  # or producers would count on a loop that has gone
         except BaseException:
             # What is still in flight would come back to the next loop, which knows nothing of it.
-            self._context.drop_transport()
+            self._worker.drop_transport()
             raise
         return {"claimed": self._claimed, **{word: self._outcomes.tally[word] for word in WORDS}}
 
@@ -128,7 +141,7 @@ class DeliveryLoop:
         passing: Sequence[Claim] = ()
         claimed = Claimed((), lap_done=False, full=False)
         with self._patient_with_database():
-            with self._context.loop_engine.begin() as connection:
+            with self._engine.begin() as connection:
                 room = min(self._windows.pool_room(Pool.FAILING), MOST)
                 if self._gates and room and now >= self._passing_at:
                     passing = self._claimer.claim_passing(connection, room)
@@ -138,7 +151,7 @@ class DeliveryLoop:
                     claimed = self._claimer.claim(connection, rooms, free - len(passing), gates=self._gates)
                 claims = [*passing, *claimed.claims]
                 versions = {claim.webhook_id: claim.webhook_version for claim in claims}
-                targets = self._context.targets.load(connection, versions)
+                targets = self._targets.load(connection, versions)
             self._pace(claimed, len(claims), monotonic() - now)
             may_send = rooms.of(versions)
             for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
@@ -155,7 +168,7 @@ class DeliveryLoop:
         self._claim_at = monotonic() + (max(self._poll, REST * took) if claimed.lap_done or claimed.full else 0)
         self._claim_at_once_below = (len(self._in_flight) + found) // 2 if found else 0
         if (claimed.full or found >= PLENTY) and not self._woke_another:
-            self._woke_another = self._context.waker.wake_another()
+            self._woke_another = self._waker.wake_another()
 
     def _prepare(self, claims: Sequence[Claim], target: Target | None, claims_end: float, most: int) -> None:
         """Puts the claims of one webhook into the batches that its requests carry. The claim cannot know how large
@@ -165,7 +178,7 @@ class DeliveryLoop:
         for claim in claims:
             if target is None:
                 # Deleted this moment, or a secret that no key opens: it waits, and is looked at again.
-                decision = self._decide(claim, DEFAULT, Judgement(Verdict.TEMPORARY))
+                decision = self._decide(claim, self._timing.schedule("default"), Judgement(Verdict.TEMPORARY))
                 self._outcomes.add(Outcome(claim, decision))
             elif claim.expires_at is not None and claim.expires_at <= claim.claimed_at:
                 self._outcomes.add(Outcome(claim, Discard(Reason.EXPIRED), target))
@@ -189,8 +202,9 @@ class DeliveryLoop:
     def _start(self, batch: Batch) -> None:
         target, token = batch.target, batch.token or self._tokens.at_hand(batch.target)
         try:
-            scale, shown = self._context.settings.time_scale, token.value if token is not None else None
-            request = render(batch.claims, target, new_id_text(), now=time(), scale=scale, token=shown)
+            shown = token.value if token is not None else None
+            now = self._wall_clock().timestamp()
+            request = render(batch.claims, target, new_id_text(), now=now, timing=self._timing, token=shown)
         except Exception as error:  # noqa: BLE001 - one message must not end the loop again and again
             # An unexpected error's own text could hold a piece of the message.
             self._cannot_render(batch, str(error) if isinstance(error, RenderFailed) else type(error).__name__)
@@ -309,7 +323,6 @@ class DeliveryLoop:
             step=claim.schedule_step,
             expires_at=claim.expires_at,
             now=self._now(),
-            scale=self._context.settings.time_scale,
             batch=batch,
             retry_alone=retry_alone,
         )
@@ -331,9 +344,9 @@ class DeliveryLoop:
             return
         self._mark_at = monotonic() + AWAKE_SECONDS / 3
         if has_room:
-            self._context.waker.awake()
+            self._waker.awake()
         elif self._marked:
-            self._context.waker.asleep()
+            self._waker.asleep()
         self._marked = has_room
 
     def _nothing_left(self) -> bool:
@@ -341,7 +354,7 @@ class DeliveryLoop:
         seen by it; who commits after it finds no mark, and wakes."""
         if not self._nothing_due:
             return False
-        self._context.waker.asleep()
+        self._waker.asleep()
         self._mark_at = 0.0
         self._claimer.start_lap()
         self._nothing_due, self._passing_at = False, 0.0
@@ -352,13 +365,13 @@ class DeliveryLoop:
     def _ending(self) -> bool:
         """Whether it claims no more: the worker stops, or it is old and has handed a wake over."""
         if not is_stopping() and monotonic() >= self._ends_at and not self._handed_over:
-            self._context.waker.asleep()
-            self._handed_over = self._context.waker.wake_another()
+            self._waker.asleep()
+            self._handed_over = self._waker.wake_another()
         return is_stopping() or self._handed_over
 
     def _grace_is_over(self) -> bool:
         if self._grace_ends is None and is_stopping():
-            self._grace_ends = monotonic() + self._context.settings.grace_seconds
+            self._grace_ends = monotonic() + self._grace_seconds
         return self._grace_ends is not None and monotonic() >= self._grace_ends
 
     @contextmanager

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from dispatcher.db.arrays import array, arrays
 from schedules.gate import Gate, after_failures
 from schedules.retry import RetrySchedule
+from schedules.timing import Timing
 
 log = structlog.get_logger("dispatcher.gates")
 
@@ -52,7 +53,7 @@ _OPEN = text("DELETE FROM dispatcher.gates WHERE webhook_id = ANY(CAST(:ids AS u
 _RELEASE = text("UPDATE dispatcher.gates SET probe_at = now() WHERE webhook_id = ANY(CAST(:ids AS uuid[]))")
 
 
-def settle_gates(connection: Connection, signs: Iterable[Sign], *, threshold: int, scale: float) -> None:
+def settle_gates(connection: Connection, signs: Iterable[Sign], *, threshold: int, timing: Timing) -> None:
     """Brings the gates up to date with what came of requests, in their order. Costs nothing while nothing fails."""
     by_webhook: dict[str, list[Sign]] = {}
     for sign in signs:
@@ -72,7 +73,7 @@ def settle_gates(connection: Connection, signs: Iterable[Sign], *, threshold: in
     changed = {}
     for row in rows:
         before = Gate(*(getattr(row, field.name) for field in fields(Gate)))
-        after = _after(before, told[row.webhook], now=row.now, threshold=threshold, scale=scale)
+        after = _after(before, told[row.webhook], now=row.now, threshold=threshold, timing=timing)
         changed[row.webhook] = after
         _tell(row.webhook, before, after, row.now)
     _write(connection, changed)
@@ -84,7 +85,7 @@ def release_probes(connection: Connection, webhook_ids: Sequence[str]) -> None:
         connection.execute(_RELEASE, {"ids": array(sorted(webhook_ids))})
 
 
-def _after(gate: Gate, signs: Sequence[Sign], *, now: Any, threshold: int, scale: float) -> Gate | None:
+def _after(gate: Gate, signs: Sequence[Sign], *, now: Any, threshold: int, timing: Timing) -> Gate | None:
     """The gate after these signs; None: open, with nothing to tell."""
     since_success: list[Sign] = []
     for sign in signs:
@@ -98,7 +99,7 @@ def _after(gate: Gate, signs: Sequence[Sign], *, now: Any, threshold: int, scale
         threshold=threshold,
         schedule=signs[-1].schedule,
         now=now,
-        scale=scale,
+        timing=timing,
     )
 
 

@@ -4,19 +4,20 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import groupby
-from time import monotonic, time
+from time import monotonic
 from typing import NamedTuple, assert_never
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from dispatcher.contracts import Verdict
 from dispatcher.logs import GroupLog
+from dispatcher.producer import Clock
 from dispatcher.replies import Exchange, Reply
-from dispatcher.wake import NOTICES
+from dispatcher.wake import NOTICES, Waker
+from schedules.timing import Timing
 from workers.alarms import set_alarms
 from workers.claims import Claim
 from workers.classify import Judgement
-from workers.context import Context
 from workers.decide import Again, Decision, Delivered, Discard, Retry, Split
 from workers.gates import Sign, release_probes, settle_gates
 from workers.notices import NoticeKind, Observation, fingerprint, observe
@@ -47,8 +48,12 @@ class Outcome(NamedTuple):
 class Outcomes:
     """The results of one loop that are not written yet; `tally` counts the written ones."""
 
-    def __init__(self, context: Context, owner: str) -> None:
-        self._context = context
+    def __init__(
+        self, engine: Engine, waker: Waker, timing: Timing, clock: Clock, *, gate_failures: int, owner: str
+    ) -> None:
+        """`gate_failures`: as in the settings; `owner`: of the claims."""
+        self._engine, self._waker, self._timing, self._clock = engine, waker, timing, clock
+        self._gate_failures = gate_failures
         self._owner = owner
         self._pending: list[Outcome] = []
         self._paused_until = 0.0
@@ -79,17 +84,17 @@ class Outcomes:
         """Writes all of them in one transaction. Raises DBAPIError where the database is away: nothing is lost, the
         results stay here and can be written again."""
         group = self._pending
-        with self._context.loop_engine.begin() as connection:
+        with self._engine.begin() as connection:
             mine = record(connection, [self._result(outcome) for outcome in group])
             written = [outcome for outcome in group if outcome.attempt in mine]
             mails_owed = observe(connection, list(self._observations(connection, written)))
             self._settle_gates(connection, written)
         self._pending, self.write_at = [], float("inf")
         if mails_owed:
-            self._context.waker.wake(NOTICES)
+            self._waker.wake(NOTICES)
         delays = [outcome.decision.delay for outcome in written if isinstance(outcome.decision, Retry)]
         if delays:
-            set_alarms(self._context.waker, delays, time(), self._context.settings.time_scale)
+            set_alarms(self._waker, delays, self._clock().timestamp(), self._timing)
         lines.write([self._line(told, mine) for told in _tellings(group, mine)])
 
     def _result(self, outcome: Outcome) -> Result:
@@ -134,8 +139,7 @@ class Outcomes:
         )
 
     def _settle_gates(self, connection: Connection, written: list[Outcome]) -> None:
-        threshold = self._context.settings.gate_failures
-        if not threshold:
+        if not self._gate_failures:
             return
         signs: dict[str, Sign] = {}
         unsent_probes = []
@@ -153,7 +157,7 @@ class Outcomes:
                     probe=claim.probe or (before is not None and before.probe),
                     known=claim.failing,
                 )
-        settle_gates(connection, signs.values(), threshold=threshold, scale=self._context.settings.time_scale)
+        settle_gates(connection, signs.values(), threshold=self._gate_failures, timing=self._timing)
         release_probes(connection, unsent_probes)
 
     def _line(self, told: Sequence[Outcome], mine: Set[tuple[str, int]]) -> tuple[int, str, dict[str, object]]:

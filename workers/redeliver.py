@@ -4,24 +4,24 @@ A step is one transaction with that row locked: what it opened and how far it ca
 and of several workers one at a time does it. It reads and opens a bounded number of rows.
 """
 
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Text, Uuid, any_, cast, func, literal, select
+from sqlalchemy import ColumnElement, Engine, Text, Uuid, any_, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
 from dispatcher.db.models import Delivery, MassRedelivery, Webhook
 from dispatcher.deliveries import reopen
+from dispatcher.producer import Clock
 from dispatcher.redeliveries import OPEN, Selection, selected, selection_of, within
 from dispatcher.states import State
-from dispatcher.wake import REDELIVER
+from dispatcher.wake import REDELIVER, Waker
 from schedules.pace import room, used_up
-from workers.context import Context
+from schedules.timing import Timing
 
 log = structlog.get_logger("dispatcher.redeliveries")
 
@@ -32,24 +32,24 @@ _NOWHERE = UUID(int=0)
 _UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # they have an index of their own
 
 
-def go_on(context: Context) -> dict[str, int]:
+def go_on(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
     """One step of each mass redelivery that is open. While there are such, it sees to it that it is called again
     within a second; the periodic task is for when that is lost."""
-    with Session(context.engine) as session:
+    with Session(engine) as session:
         identifiers = session.scalars(select(MassRedelivery.id).where(*OPEN).order_by(MassRedelivery.id)).all()
     redelivered = 0
     for identifier in identifiers:
-        with Session(context.engine) as session, session.begin():
-            redelivered += _step(session, identifier, context.settings.time_scale)
+        with Session(engine) as session, session.begin():
+            redelivered += _step(session, identifier, timing)
         if redelivered:
-            context.waker.wake()
+            waker.wake()
     if identifiers:
-        now = time.time()
-        context.waker.alarm(REDELIVER, int(now) + 1, int(now) + 1 - now)
+        now = clock().timestamp()
+        waker.alarm(REDELIVER, int(now) + 1, int(now) + 1 - now)
     return {"redelivered": redelivered, "open": len(identifiers)}
 
 
-def _step(session: Session, identifier: UUID, time_scale: float) -> int:
+def _step(session: Session, identifier: UUID, timing: Timing) -> int:
     """Returns how many it opened."""
     ordered = session.scalar(
         select(MassRedelivery).where(MassRedelivery.id == identifier, *OPEN).with_for_update(skip_locked=True)
@@ -71,7 +71,7 @@ def _step(session: Session, identifier: UUID, time_scale: float) -> int:
         found = _look(session, ordered, allowed - opened)
         # What was redelivered since the order, and has ended again, is as if it were open.
         wanted = _one_of(found.ids), Delivery.finished_at <= ordered.created_at
-        reopened = len(reopen(session, *wanted, time_scale=time_scale, passes_gate=False)) if found.ids else 0
+        reopened = len(reopen(session, *wanted, timing=timing, passes_gate=False)) if found.ids else 0
         opened += reopened
         looked_at += found.looked_at
         ordered.redelivered += reopened

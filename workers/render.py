@@ -14,6 +14,7 @@ from dispatcher.raw_json import compact, object_members
 from dispatcher.replies import CONNECT_SECONDS, LEAST_CONNECT_SECONDS, LEAST_SECONDS, Request
 from dispatcher.urls import MASK
 from dispatcher.user_agent import USER_AGENT
+from schedules.timing import Timing
 from workers.claims import Claim
 from workers.redaction import secret_forms
 from workers.targets import Target
@@ -26,10 +27,10 @@ class RenderFailed(Exception):
 
 
 def render(
-    claims: Sequence[Claim], target: Target, request_id: str, *, now: float, scale: float, token: str | None = None
+    claims: Sequence[Claim], target: Target, request_id: str, *, now: float, timing: Timing, token: str | None = None
 ) -> Request:
-    """The request that carries these deliveries (one, or a batch), signed for `now` (Unix seconds). `scale` shortens
-    its timeouts. `token` is shown to the receiver. Raises RenderFailed."""
+    """The request that carries these deliveries (one, or a batch), signed for `now` (Unix seconds). `token` is
+    shown to the receiver. Raises RenderFailed."""
     contract, first = target.contract, claims[0]
     headers = [("User-Agent", contract.user_agent or USER_AGENT)]
     if contract.method is Method.GET:
@@ -63,8 +64,8 @@ def render(
         url=url,
         headers=tuple(headers),
         body=body,
-        connect_timeout=max(CONNECT_SECONDS * scale, LEAST_CONNECT_SECONDS),
-        timeout=max(contract.timeout_seconds * scale, min(contract.timeout_seconds, LEAST_SECONDS)),
+        connect_timeout=timing.timeout(CONNECT_SECONDS, least=LEAST_CONNECT_SECONDS),
+        timeout=timing.timeout(contract.timeout_seconds, least=LEAST_SECONDS),
         https_only=contract.https_only,
     )
 

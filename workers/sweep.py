@@ -4,12 +4,11 @@ Its interval is the real bound on lateness: a broker that lost everything costs 
 """
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from dispatcher.contracts import Verdict
-from dispatcher.wake import DELIVER, NOTICES
-from schedules.catalog import DEFAULT, SCHEDULES
-from workers.context import Context
+from dispatcher.wake import DELIVER, NOTICES, Waker
+from schedules.timing import Timing
 from workers.decide import Discard, decide_unknown
 from workers.record import Result, record
 
@@ -35,30 +34,30 @@ _ANYTHING_READY = text("SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE
 _ANY_MAIL_OWED = text("SELECT EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now())")
 
 
-def sweep(context: Context) -> dict[str, int]:
+def sweep(engine: Engine, waker: Waker, timing: Timing) -> dict[str, int]:
     """One look. Returns how many deliveries it promoted and how many claims it freed."""
     promoted = freed = 0
     while True:
-        with context.engine.begin() as connection:
+        with engine.begin() as connection:
             count = connection.execute(_PROMOTE).rowcount
         promoted += count
         if count < PIECE:
             break
     while True:
-        with context.engine.begin() as connection:
-            count = _free_expired_claims(connection, context.settings.time_scale)
+        with engine.begin() as connection:
+            count = _free_expired_claims(connection, timing)
         freed += count
         if count < PIECE:
             break
-    with context.engine.connect() as connection:
+    with engine.connect() as connection:
         if connection.scalar(_ANYTHING_READY):
-            context.waker.wake(DELIVER)
+            waker.wake(DELIVER)
         if connection.scalar(_ANY_MAIL_OWED):
-            context.waker.wake(NOTICES)
+            waker.wake(NOTICES)
     return {"promoted": promoted, "freed": freed}
 
 
-def _free_expired_claims(connection: Connection, scale: float) -> int:
+def _free_expired_claims(connection: Connection, timing: Timing) -> int:
     """Their worker died: nobody knows whether the receiver has the message. The attempt is recorded as that."""
     rows = connection.execute(_EXPIRED_CLAIMS).all()
     results = [
@@ -68,10 +67,9 @@ def _free_expired_claims(connection: Connection, scale: float) -> int:
             step=row.schedule_step,
             owner=str(row.claimed_by),
             decision=decide_unknown(
-                SCHEDULES.get(row.schedule, DEFAULT),
+                timing.schedule(row.schedule),
                 step=row.schedule_step,
                 unknown_in_a_row=row.unknown_in_a_row,
-                scale=scale,
             ),
             verdict=Verdict.TEMPORARY,
             outcome_unknown=True,

@@ -17,8 +17,8 @@ from dispatcher.errors import DispatcherError
 from dispatcher.signing import Signer
 from dispatcher.urls import secret_parts
 from dispatcher.webhook_secrets import read_secrets
-from schedules.catalog import SCHEDULES
 from schedules.retry import RetrySchedule
+from schedules.timing import Timing
 from workers.redaction import secret_forms
 
 log = structlog.get_logger("dispatcher.targets")
@@ -48,8 +48,8 @@ class Target:
 class Targets:
     """Opened webhooks of one process, the most recently used ones kept."""
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+    def __init__(self, vault: Vault, timing: Timing) -> None:
+        self._vault, self._timing = vault, timing
         self._kept: OrderedDict[str, Target] = OrderedDict()
 
     def load(self, connection: Connection, versions: Mapping[str, int]) -> dict[str, Target]:
@@ -101,7 +101,7 @@ class Targets:
             client_credentials=shown if isinstance(shown, ClientCredentials) else None,
             headers=tuple(secrets.headers.items()),
             signer=Signer(secrets, contract),
-            schedule=SCHEDULES[contract.schedule],
+            schedule=self._timing.schedule(contract.schedule),
             has_contact=row.contact_email is not None,
             secret_values=secret_forms([*in_url, *_texts(document)]),
         )

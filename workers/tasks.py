@@ -1,14 +1,15 @@
 """The Celery tasks: a name and a line each. No task has arguments: what is due stands in the database."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
-from celery import shared_task
+from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.errors import DispatcherError
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SWEEP
-from workers.context import process_context
+from workers.context import Worker
 from workers.deliver import DeliveryLoop
 from workers.notices import send_due_alone
 from workers.redeliver import go_on
@@ -32,40 +33,42 @@ def _without_values() -> Iterator[None]:
         raise TaskFailed(told).with_traceback(error.__traceback__) from None
 
 
-@shared_task(name=DELIVER)
-@_without_values()
-def deliver() -> dict[str, int]:
-    """Delivers all that is due."""
-    return DeliveryLoop(process_context()).run()
+def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
+    """Gives an app, and no other one in the process, its tasks. They do their work with the process's worker."""
+    task = partial(app.task, shared=False)
 
+    @task(name=DELIVER)
+    @_without_values()
+    def deliver() -> dict[str, int]:
+        """Delivers all that is due."""
+        return DeliveryLoop(worker_of_process()).run()
 
-@shared_task(name=SWEEP)
-@_without_values()
-def sweep_once() -> dict[str, int]:
-    """Finds what no wake covered."""
-    return sweep(process_context())
+    @task(name=SWEEP)
+    @_without_values()
+    def sweep_once() -> dict[str, int]:
+        """Finds what no wake covered."""
+        installation = worker_of_process().installation
+        return sweep(installation.engine, installation.waker, installation.timing)
 
+    @task(name=NOTICES)
+    @_without_values()
+    def send_notices() -> dict[str, int]:
+        """Sends the problem notices that are owed."""
+        worker = worker_of_process()
+        worker.installation.waker.asleep(NOTICES)  # a notice that comes from now on wakes again
+        return send_due_alone(worker.installation.engine, worker.mailer)
 
-@shared_task(name=NOTICES)
-@_without_values()
-def send_notices() -> dict[str, int]:
-    """Sends the problem notices that are owed."""
-    context = process_context()
-    context.waker.asleep(NOTICES)  # a notice that comes from now on wakes again
-    return send_due_alone(context.engine, context.mailer)
+    @task(name=REDELIVER)
+    @_without_values()
+    def redeliver_more() -> dict[str, int]:
+        """Goes on with the mass redeliveries that are open."""
+        installation = worker_of_process().installation
+        installation.waker.asleep(REDELIVER)  # one that is ordered from now on wakes again
+        return go_on(installation.engine, installation.waker, installation.timing, installation.clock)
 
-
-@shared_task(name=REDELIVER)
-@_without_values()
-def redeliver_more() -> dict[str, int]:
-    """Goes on with the mass redeliveries that are open."""
-    context = process_context()
-    context.waker.asleep(REDELIVER)  # one that is ordered from now on wakes again
-    return go_on(context)
-
-
-@shared_task(name="dispatcher.upkeep")
-@_without_values()
-def upkeep_once() -> dict[str, int]:
-    """Ends what cannot be attempted any more, and tidies up."""
-    return upkeep(process_context())
+    @task(name="dispatcher.upkeep")
+    @_without_values()
+    def upkeep_once() -> dict[str, int]:
+        """Ends what cannot be attempted any more, and tidies up."""
+        installation = worker_of_process().installation
+        return upkeep(installation.engine, installation.clock, gates=installation.settings.gate_failures > 0)

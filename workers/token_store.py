@@ -15,9 +15,7 @@ from dispatcher.authorization import ClientCredentials, write_authorization
 from dispatcher.db.arrays import array
 from dispatcher.encryption import Vault
 from dispatcher.errors import WrongEncryptionKey
-from dispatcher.settings import Settings
 from dispatcher.token_requests import Issued
-from dispatcher.webhooks import open_vault
 from workers.token_statements import ACCEPT, BEGIN, DROP, FAILED, FIND, KEEP, REFUSE
 
 FETCH_SPAN = 40.0  # seconds that one worker has to fetch: longer than the request may take, look-up included
@@ -56,9 +54,8 @@ class Missing(Enum):
 class TokenStore:
     """The tokens as one process sees them. What takes a connection raises DBAPIError where the database is away."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._opened: tuple[Vault, bytes] | None = None
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
         self._kept: dict[str, tuple[ClientCredentials, Token]] = {}
 
     def at_hand(self, webhook_id: str, credentials: ClientCredentials) -> Token | None:
@@ -76,7 +73,7 @@ class TokenStore:
             row = rows.get(one.webhook_id)
             if row is None:
                 found[one.webhook_id] = Missing.DELETED
-            elif row.credentials is None or bytes(row.credentials) != self._digest(connection, one.credentials):
+            elif row.credentials is None or bytes(row.credentials) != self._digest(one.credentials):
                 to_fetch.append(one)
             elif (token := self._open(connection, row)) is not None:
                 found[one.webhook_id] = self._keep(one.webhook_id, one.credentials, token)
@@ -93,13 +90,12 @@ class TokenStore:
         """Keeps a token that was fetched, but not for others where the webhook was deleted or got other credentials
         meanwhile."""
         seconds = issued.seconds - min(_MOST_LEEWAY, issued.seconds / 10)
-        vault, _ = self._secrets(connection)
         after_refusal = connection.scalar(
             KEEP,
             {
                 "id": fetched.webhook_id,
                 "fetch_id": fetched.fetch_id,
-                "ciphertext": vault.encrypt(issued.value),
+                "ciphertext": self._vault.encrypt(issued.value),
                 "seconds": seconds,
             },
         )
@@ -131,7 +127,7 @@ class TokenStore:
             return set()
         parameters = {
             "ids": array([one.webhook_id for one in wanted]),
-            "credentials": array([self._digest(connection, one.credentials) for one in wanted]),
+            "credentials": array([self._digest(one.credentials) for one in wanted]),
             "fetch_ids": array([one.fetch_id for one in wanted]),
         }
         return set(connection.scalars(BEGIN, parameters | {"span": FETCH_SPAN}))
@@ -139,9 +135,8 @@ class TokenStore:
     def _open(self, connection: Connection, row: Any) -> Token | None:
         if row.token_ciphertext is None or row.seconds <= 0:
             return None
-        vault, _ = self._secrets(connection)
         try:
-            value = vault.decrypt(row.token_ciphertext)
+            value = self._vault.decrypt(row.token_ciphertext)
         except WrongEncryptionKey:  # its key was taken away since: a new one costs little
             connection.execute(DROP, {"id": row.id, "fetch_id": row.fetch_id})
             return None
@@ -154,13 +149,7 @@ class TokenStore:
             del self._kept[next(iter(self._kept))]
         return token
 
-    def _digest(self, connection: Connection, credentials: ClientCredentials) -> bytes:
+    def _digest(self, credentials: ClientCredentials) -> bytes:
         """Tells whose a token is, without a word of them; keyed, so that a dump cannot be searched for guesses."""
-        _, key = self._secrets(connection)
+        key = self._vault.digest_secret
         return hmac.new(key, json.dumps(write_authorization(credentials)).encode(), hashlib.sha256).digest()
-
-    def _secrets(self, connection: Connection) -> tuple[Vault, bytes]:
-        if self._opened is None:
-            vault = open_vault(connection, self._settings)
-            self._opened = vault, vault.digest_key(connection)
-        return self._opened

@@ -11,15 +11,16 @@ from time import monotonic
 from typing import NamedTuple, TypeAlias, assert_never
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from dispatcher.authorization import ClientCredentials
 from dispatcher.ids import new_id_text
 from dispatcher.replies import CONNECT_SECONDS, Exchange, Failure, FailureKind, Request
 from dispatcher.token_requests import FETCH_SECONDS, Issued, read_answer, token_request
-from workers.context import Context
+from dispatcher.transport import Transport
+from schedules.timing import Timing
 from workers.targets import Target
-from workers.token_store import FAILURE_PAUSE, Missing, Token, Wanted
+from workers.token_store import FAILURE_PAUSE, Missing, Token, TokenStore, Wanted
 
 log = structlog.get_logger("dispatcher.tokens")
 
@@ -50,11 +51,11 @@ class _Need:
 class Tokens:
     """One thread, the loop's, calls all of this."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._scale = context.settings.time_scale
-        self._store = context.token_store
-        self._transport = context.transport
+    def __init__(self, engine: Engine, store: TokenStore, transport: Transport, timing: Timing) -> None:
+        self._engine = engine
+        self._store = store
+        self._transport = transport
+        self._timing = timing
         self._needs: dict[tuple[str, ClientCredentials], _Need] = {}
         self._fetches: dict[str, tuple[Wanted, _Need]] = {}  # our token requests in flight, by their ids
         self._answers: list[Exchange] = []  # to them, not dealt with yet
@@ -83,7 +84,7 @@ class Tokens:
         """Has a request wait for a token; `settle` tells what came of it. It cannot be sent after `until` (monotonic),
         so no token request is begun that could end later."""
         need = self._needs.setdefault((webhook_id, credentials), _Need(webhook_id, credentials))
-        need.until = min(need.until, until - (CONNECT_SECONDS + FETCH_SECONDS) * self._scale)
+        need.until = min(need.until, until - self._timing.timeout(CONNECT_SECONDS + FETCH_SECONDS))
         need.waiting.append(_Waiting(request, datetime.now(UTC), monotonic()))
 
     def sift(self, ended: list[Exchange]) -> list[Exchange]:
@@ -102,7 +103,7 @@ class Tokens:
             return told
         answers = list(self._answers)
         wanted = [Wanted(need.webhook_id, need.credentials, new_id_text()) for need in self._to_look_for()]
-        with self._context.loop_engine.begin() as connection:
+        with self._engine.begin() as connection:
             came = [self._put(connection, answer) for answer in answers]
             found = self._store.look(connection, wanted) if wanted else {}
         self._answers = []
@@ -115,7 +116,7 @@ class Tokens:
     def refuse(self, target: Target, token: Token) -> bool:
         """The receiver refused this token. Whether another is worth a try; if so, this one is dropped. Raises
         DBAPIError where the database is away."""
-        with self._context.loop_engine.begin() as connection:
+        with self._engine.begin() as connection:
             other = self._store.refuse(connection, target.id, token)
         if other:
             log.info("token refused", webhook=target.id)
@@ -124,7 +125,7 @@ class Tokens:
     def accept(self, target: Target, token: Token) -> None:
         """The receiver did not refuse this token. Raises DBAPIError where the database is away."""
         if token.after_refusal:
-            with self._context.loop_engine.begin() as connection:
+            with self._engine.begin() as connection:
                 self._store.accept(connection, target.id, token)
 
     def pause(self, seconds: float) -> None:
@@ -152,7 +153,7 @@ class Tokens:
         read = read_answer(answer.outcome)
         if isinstance(read, Issued):
             return self._store.put(connection, wanted, read)
-        self._store.fetch_failed(connection, wanted, pause=FAILURE_PAUSE * self._scale)
+        self._store.fetch_failed(connection, wanted, pause=self._timing.timeout(FAILURE_PAUSE))
         return read
 
     def _end_fetch(self, answer: Exchange, outcome: Token | Failure) -> list[tuple[str, Came]]:
@@ -189,7 +190,7 @@ class Tokens:
 
     def _fetch(self, wanted: Wanted, need: _Need) -> None:
         self._fetches[wanted.fetch_id] = wanted, need
-        request = token_request(wanted.credentials, wanted.fetch_id, scale=self._scale)
+        request = token_request(wanted.credentials, wanted.fetch_id, self._timing)
         # Where the webhook wants https only, its secret goes over nothing else either.
         request = request._replace(https_only=need.waiting[0].request.https_only)
         try:

@@ -1,11 +1,9 @@
 """Upkeep, each minute: ends deliveries that nobody can attempt any more, makes partitions, forgets old keys."""
 
-from datetime import UTC, datetime
-
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from dispatcher.db.partitions import create_partitions
-from workers.context import Context
+from dispatcher.producer import Clock
 from workers.notices import close_abandoned
 
 PIECE = 1_000
@@ -43,20 +41,20 @@ DELETE FROM dispatcher.idempotency_keys WHERE (account_id, key) IN (
 """)
 
 
-def upkeep(context: Context) -> dict[str, int]:
-    """One round, in small transactions. Returns what it did, as counts."""
+def upkeep(engine: Engine, clock: Clock, *, gates: bool) -> dict[str, int]:
+    """One round, in small transactions. Returns what it did, as counts. `gates`: whether there are any."""
     done = {"ended": 0, "keys_forgotten": 0}
-    if not context.settings.gate_failures:  # switched off: what was closed before must not end anything
-        with context.engine.begin() as connection:
+    if not gates:  # switched off: what was closed before must not end anything
+        with engine.begin() as connection:
             connection.execute(_OPEN_ALL_GATES)
     for name, statement in (("ended", _END_UNCLAIMABLE), ("keys_forgotten", _FORGET_KEYS)):
         while True:
-            with context.engine.begin() as connection:
+            with engine.begin() as connection:
                 count = connection.execute(statement).rowcount
             done[name] += count
             if count < PIECE:
                 break
-    with context.engine.begin() as connection:
-        done["partitions"] = len(create_partitions(connection, datetime.now(UTC)))
+    with engine.begin() as connection:
+        done["partitions"] = len(create_partitions(connection, clock()))
         done["notices_abandoned"] = close_abandoned(connection)
     return done

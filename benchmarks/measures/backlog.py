@@ -15,8 +15,9 @@ from benchmarks.measures.throughput import counted, engine, nothing_open, wake
 from benchmarks.servers import Servers
 from benchmarks.stored import store_due, store_finished, store_waiting
 from benchmarks.targets import Sample, percentile
-from dispatcher.wake import QUEUES, SWEEP, waker_for
+from dispatcher.wake import QUEUES, SWEEP
 from schedules.beat import SWEEP_EVERY
+from schedules.timing import REAL_TIME
 from workers.alarms import set_alarms
 from workers.claims import Claimer
 from workers.windows import Rooms
@@ -84,11 +85,10 @@ def claims(bench: Bench) -> Sample:
 
 def _set_alarms(servers: Servers, waiting: int) -> int:
     """Sets the alarms of so many retries as recording them does; returns how many messages that made."""
-    waker = waker_for(servers.settings.broker_url.get_secret_value())
     now, width = time.time(), SWEEP_EVERY.total_seconds()
     first = -now % width + _FIRST_RETRY  # slots begin there
     for _ in range(0, waiting, 10_000):
         delays = [timedelta(seconds=first + _RETRIES_OVER * (1 - random.random())) for _ in range(10_000)]  # noqa: S311
-        set_alarms(waker, delays, now, 1.0)
+        set_alarms(servers.installation.waker, delays, now, REAL_TIME)
     with redis.Redis.from_url(servers.valkey.url) as client:
         return int(client.llen(QUEUES[SWEEP]))

@@ -10,6 +10,7 @@ from benchmarks.stored import store_due
 from benchmarks.targets import Sample
 from benchmarks.workload import Fleet, message
 from dispatcher import enqueue_many
+from dispatcher.producer import Producer
 
 FRESH_A_SECOND = 400  # events for the healthy ones: far below what the engine can do
 SETTLED = 3.0  # seconds until the slow one has as much in flight as it will have
@@ -75,7 +76,7 @@ def _fresh_delays(bench: Bench, *, backlog: int) -> Sample:
         store_due(servers, slow.ids, backlog)
         wake(servers)
         time.sleep(SETTLED)
-    count = _enqueue_steadily(healthy, bench.size.seconds)
+    count = _enqueue_steadily(servers.installation, healthy, bench.size.seconds)
     wait_for(lambda: receiver.counts("ok").requests >= count, worker, within=60)
     time.sleep(LOOPS_END)  # the last group is recorded
     if backlog:
@@ -83,11 +84,12 @@ def _fresh_delays(bench: Bench, *, backlog: int) -> Sample:
     return _delays(servers, healthy)
 
 
-def _enqueue_steadily(fleet: Fleet, seconds: float) -> int:
+def _enqueue_steadily(producer: Producer, fleet: Fleet, seconds: float) -> int:
     data, began, count = message(), time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds:
         wanted = int(passed * FRESH_A_SECOND)
-        for _ in enqueue_many(fleet.event(number, data) for number in range(count, wanted)):
+        events = (fleet.event(number, data) for number in range(count, wanted))
+        for _ in enqueue_many(events, producer=producer):
             pass
         count = wanted
         time.sleep(_STEP)

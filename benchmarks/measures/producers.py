@@ -14,38 +14,40 @@ _PAUSE = 0.05
 
 def enqueue_one(bench: Bench) -> Sample:
     """One call, one commit."""
+    producer = bench.servers.installation
     fleet, data = bench.fleet([bench.servers.receiver.url()]), message()
     bench.end_worker()  # the producer alone
     bench.clear()
-    enqueue("bench.w0", data, account=fleet.account)  # connects
+    enqueue("bench.w0", data, account=fleet.account, producer=producer)  # connects
     began = time.monotonic()
     for _ in range(bench.size.calls):
-        enqueue("bench.w0", data, account=fleet.account)
+        enqueue("bench.w0", data, account=fleet.account, producer=producer)
     return {"rate": bench.size.calls / (time.monotonic() - began)}
 
 
 def enqueue_bulk(bench: Bench) -> Sample:
     """`enqueue_many`, 1,000 events in a statement."""
+    producer = bench.servers.installation
     fleet, data, count = bench.fleet([bench.servers.receiver.url()]), message(), bench.size.bulk_events
     bench.end_worker()
     bench.clear()
-    list(enqueue_many([fleet.event(0, data)]))  # connects
+    list(enqueue_many([fleet.event(0, data)], producer=producer))  # connects
     began = time.monotonic()
-    for _ in enqueue_many(fleet.event(number, data) for number in range(count)):
+    for _ in enqueue_many((fleet.event(number, data) for number in range(count)), producer=producer):
         pass
     return {"rate": count / (time.monotonic() - began)}
 
 
 def latency(bench: Bench) -> Sample:
     """An idle system: from the call of `enqueue` until the receiver has the request; `p50_ms`, `p99_ms`."""
-    servers, receiver = bench.servers, bench.servers.receiver
+    servers, receiver, producer = bench.servers, bench.servers.receiver, bench.servers.installation
     fleet, data = bench.fleet([receiver.url()]), message()
     bench.clear()
     worker = bench.worker()
     delays = []
     for number in range(bench.size.single_events + 1):
         began = time.monotonic()
-        enqueue("bench.w0", data, account=fleet.account)
+        enqueue("bench.w0", data, account=fleet.account, producer=producer)
         while receiver.counts("ok").requests <= number:
             worker.check()
             if time.monotonic() - began > 30:

@@ -13,7 +13,6 @@ from benchmarks.servers import MESSAGE_BYTES, Servers
 from benchmarks.stored import store_due
 from benchmarks.targets import Sample
 from benchmarks.workload import Fleet, message
-from dispatcher.wake import waker_for
 
 LOOPS_END = 0.3  # seconds in which a loop that found nothing more has ended
 
@@ -122,7 +121,7 @@ def counted(requests: Callable[[], int]) -> Callable[[], int]:
 
 def wake(servers: Servers) -> None:
     """What `enqueue` does after its commit."""
-    waker_for(servers.settings.broker_url.get_secret_value()).wake_another()
+    servers.installation.waker.wake_another()
 
 
 def nothing_open(servers: Servers) -> bool:

@@ -8,9 +8,9 @@ import sys
 
 from dispatcher.errors import ConfigurationError
 from dispatcher.flower_options import flower_options
-from dispatcher.settings import load_settings
+from dispatcher.settings import read_settings
 
 try:
-    globals().update(flower_options(load_settings()))  # Flower reads this module's names as its options
+    globals().update(flower_options(read_settings()))  # Flower reads this module's names as its options
 except ConfigurationError as error:
     sys.exit(f"Error: {error}")

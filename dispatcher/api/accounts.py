@@ -14,9 +14,9 @@ from dispatcher.api.callers import caller_who_may
 from dispatcher.api.ownership import Name
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.api.problems import usual_problems
+from dispatcher.api.serving import Served
 from dispatcher.db.models import ApiKey
 from dispatcher.keys import accounts_page, get_key, keys_page, revoke_key
-from dispatcher.transactions import transaction
 
 router = APIRouter(prefix="/v1", tags=["accounts and keys"])
 
@@ -77,17 +77,19 @@ class NewKeyDocument(KeyDocument):
     responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(NewAccount),
 )
-def post_account(_: Operator, new: Annotated[NewAccount, Depends(body_as(NewAccount))]) -> AccountDocument:
-    with transaction() as session:
+def post_account(
+    _: Operator, installation: Served, new: Annotated[NewAccount, Depends(body_as(NewAccount))]
+) -> AccountDocument:
+    with installation.transaction() as session:
         account = create_account(session, new.name)
         session.refresh(account)
     return AccountDocument.model_validate(account)
 
 
 @router.get("/accounts", summary="List accounts, newest first", responses=usual_problems())
-def get_accounts(_: Operator, limit: Limit = 50, cursor: Cursor = None) -> Page[AccountDocument]:
+def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[AccountDocument]:
     before = read_cursor(cursor)
-    with transaction() as session:
+    with installation.transaction() as session:
         found = accounts_page(session, before=before, limit=limit + 1)
     page, older = page_of(found, limit, lambda account: account.id)
     return Page(items=list(map(AccountDocument.model_validate, page)), next=older)
@@ -100,19 +102,21 @@ def get_accounts(_: Operator, limit: Limit = 50, cursor: Cursor = None) -> Page[
     responses=usual_problems(body=True),
     openapi_extra=described_body(NewKey),
 )
-def post_key(_: Operator, new: Annotated[NewKey, Depends(body_as(NewKey))]) -> NewKeyDocument:
+def post_key(_: Operator, installation: Served, new: Annotated[NewKey, Depends(body_as(NewKey))]) -> NewKeyDocument:
     valid_for = timedelta(days=new.days) if new.days is not None else None
     scopes = list(dict.fromkeys(new.scopes))
-    with transaction() as session:
+    with installation.transaction() as session:
         made = create_key(session, account=new.account, scopes=scopes, name=new.name, valid_for=valid_for)
         document = _document(get_key(session, made.id), new.account)
     return NewKeyDocument(**document.model_dump(), token=made.token)
 
 
 @router.get("/keys", summary="List API keys, newest first; revoked and expired ones too", responses=usual_problems())
-def get_keys(_: Operator, account: OfAccount = None, limit: Limit = 50, cursor: Cursor = None) -> Page[KeyDocument]:
+def get_keys(
+    _: Operator, installation: Served, account: OfAccount = None, limit: Limit = 50, cursor: Cursor = None
+) -> Page[KeyDocument]:
     before = read_cursor(cursor)
-    with transaction() as session:
+    with installation.transaction() as session:
         owner = find_account(session, account) if account is not None else None
         found = keys_page(session, owner, before=before, limit=limit + 1)
     page, older = page_of(found, limit, lambda pair: pair[0].id)
@@ -125,8 +129,8 @@ def get_keys(_: Operator, account: OfAccount = None, limit: Limit = 50, cursor: 
     summary="Revoke an API key for good, at once, and every token it got",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def delete_key(_: Operator, key_id: UUID) -> None:
-    with transaction() as session:
+def delete_key(_: Operator, installation: Served, key_id: UUID) -> None:
+    with installation.transaction() as session:
         revoke_key(session, key_id)
 
 

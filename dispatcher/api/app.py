@@ -27,14 +27,16 @@ from dispatcher.api import (
 )
 from dispatcher.api.query_parameters import known_parameters_only
 from dispatcher.api.requests import RequestIds
+from dispatcher.api.serving import Serving
 from dispatcher.dialects.bulksms import app as bulksms
 from dispatcher.dialects.everlytic import app as everlytic
 from dispatcher.dialects.flexengage import app as flexengage
 from dispatcher.dialects.sinch import app as sinch
 from dispatcher.dialects.zipwhip import app as zipwhip
 from dispatcher.errors import ConfigurationError
+from dispatcher.installation import Installation
 from dispatcher.logs import configure_logs
-from dispatcher.settings import load_settings
+from dispatcher.settings import read_settings
 
 log = structlog.get_logger("dispatcher.api")
 
@@ -64,15 +66,19 @@ DIALECTS = {
 
 
 @asynccontextmanager
-async def _with_our_logs(_: FastAPI) -> AsyncIterator[None]:
+async def _begun(app: FastAPI) -> AsyncIterator[None]:
     # Settings that are missing or wrong are told by /readyz; they must not keep /healthz from answering.
+    serving: Serving = app.state.serving
     with suppress(ConfigurationError):
-        settings = load_settings()
+        settings = serving.installation.settings
         configure_logs(settings)
         _take_over_server_lines()
         if settings.unsafe_allow_any_address:
             log.warning(ANY_ADDRESS)
-    yield
+    try:
+        yield
+    finally:
+        serving.close()
 
 
 def _take_over_server_lines() -> None:
@@ -83,8 +89,10 @@ def _take_over_server_lines() -> None:
     logging.getLogger("uvicorn.access").disabled = True
 
 
-def create_app() -> FastAPI:
-    """A new app; settings are read with the first request that needs them."""
+def create_app(installation: Installation | None = None) -> FastAPI:
+    """A new app for an installation, which whoever gives it closes. Without one, it serves that of this process's
+    settings: they are read with the first request that needs them, and until they are right `/healthz` answers all the
+    same."""
     app = FastAPI(
         title="dispatcher",
         version=__version__,
@@ -94,15 +102,18 @@ def create_app() -> FastAPI:
         redoc_url=None,
         # A redirect would lead to plain HTTP behind a proxy that ends TLS, and with it whoever follows with a key.
         redirect_slashes=False,
-        lifespan=_with_our_logs,
+        lifespan=_begun,
     )
+    serving = app.state.serving = Serving(installation, lambda: Installation(read_settings()))
     problems.install(app)
     app.add_middleware(RequestIds)
     for module in _NATIVE:
         checks = [] if module in _ANY_QUERY else [Depends(known_parameters_only)]
         app.include_router(module.router, dependencies=checks)
     for prefix, dialect in DIALECTS.items():
-        app.router.routes.append(_mounted(prefix, dialect()))
+        mounted = dialect()
+        mounted.state.serving = serving
+        app.router.routes.append(_mounted(prefix, mounted))
     return app
 
 

@@ -5,7 +5,6 @@ import binascii
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
 from http import HTTPStatus
 from typing import Annotated
 
@@ -13,16 +12,13 @@ from fastapi import Depends, Request, Security
 from fastapi.openapi.models import HTTPBase
 from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dispatcher.access_tokens import TokenMint
 from dispatcher.accounts import Caller, Scope, authenticate, caller_of_key
 from dispatcher.api.problems import Problem, token_expired, unauthorized
-from dispatcher.api.rate_limits import check_rate
-from dispatcher.db.session import engine_for
-from dispatcher.encryption import Vault
-from dispatcher.settings import load_settings
+from dispatcher.api.serving import Serving, serving_of
+from dispatcher.installation import Installation
 
 
 class Refusal(StrEnum):
@@ -45,18 +41,19 @@ class _Described(SecurityBase):
 
 def caller_of_request(
     request: Request,
+    serving: Annotated[Serving, Depends(serving_of)],
     _bearer: Annotated[None, Security(_Described("bearer", "An API key's token, or an access token."))],
     _basic: Annotated[None, Security(_Described("basic", "An API key's id and secret: the token's two parts."))],
 ) -> Caller:
     """A dependency: the caller, whatever they may do. Problem 401 without a valid key, 429 for too many requests."""
-    found = identify(request.headers.get("authorization"))
+    found = identify(serving.installation, request.headers.get("authorization"))
     match found:
         case Refusal.UNKNOWN:
             raise unauthorized()
         case Refusal.EXPIRED:
             raise token_expired()
     request.state.key = str(found.key_id)
-    check_rate(found)
+    serving.rate_limits.check(found)
     return found
 
 
@@ -71,16 +68,16 @@ def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
     return check
 
 
-def identify(authorization: str | None) -> Caller | Refusal:
+def identify(installation: Installation, authorization: str | None) -> Caller | Refusal:
     """Whom an `Authorization` header speaks for, by a key as Bearer or Basic, or by an access token. A session is none
     of these: it has no end and stands in queries, which others log."""
     token = _token(authorization)
-    return _caller_of_token(token) if token is not None and ":" not in token else Refusal.UNKNOWN
+    return _caller_of_token(installation, token) if token is not None and ":" not in token else Refusal.UNKNOWN
 
 
-def caller_of_session(session: str) -> Caller | None:
+def caller_of_session(installation: Installation, session: str) -> Caller | None:
     """Whom a session speaks for."""
-    found = _caller_of_token(session) if ":" in session else Refusal.UNKNOWN
+    found = _caller_of_token(installation, session) if ":" in session else Refusal.UNKNOWN
     return None if isinstance(found, Refusal) else found
 
 
@@ -90,27 +87,18 @@ def key_in_basic(authorization: str | None) -> str | None:
     return _from_basic(value) if scheme.lower() == "basic" else None
 
 
-def caller_of_secret(key_id: str, secret: str) -> Caller | None:
+def caller_of_secret(installation: Installation, key_id: str, secret: str) -> Caller | None:
     """Whom a key's id and secret speak for: a key alone, and no token, which may end sooner than what is made of it."""
-    with Session(_engine()) as session, session.begin():
+    with installation.transaction() as session:
         return authenticate(session, f"{key_id}.{secret}", _now(session))
 
 
-@cache
-def token_mint() -> TokenMint:
-    """Makes and reads the installation's tokens. Raises ConfigurationError where the encryption keys do not fit."""
-    settings = load_settings()
-    with _engine().begin() as connection:
-        vault = Vault(settings.encryption_keys.get_secret_value())
-        return TokenMint(vault.digest_key(connection))
-
-
-def _caller_of_token(token: str) -> Caller | Refusal:
-    with Session(_engine()) as session, session.begin():
+def _caller_of_token(installation: Installation, token: str) -> Caller | Refusal:
+    with installation.transaction() as session:
         now = _now(session)
         if not token.startswith("at.") and ":" not in token:
             return authenticate(session, token, now) or Refusal.UNKNOWN
-        standing = token_mint().read(token)
+        standing = installation.token_mint.read(token)
         caller = caller_of_key(session, standing.key_id, now) if standing is not None else None
         if standing is None or caller is None:
             return Refusal.UNKNOWN
@@ -122,10 +110,6 @@ def _caller_of_token(token: str) -> Caller | Refusal:
 
 def _now(session: Session) -> datetime:
     return session.scalars(select(func.now())).one()
-
-
-def _engine() -> Engine:
-    return engine_for(load_settings().database_url.get_secret_value())
 
 
 def _token(authorization: str | None) -> str | None:

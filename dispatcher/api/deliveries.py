@@ -19,15 +19,14 @@ from dispatcher.api.ownership import AccountQuery, account_of, owner_for
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.api.parameters import Since, Until
 from dispatcher.api.problems import usual_problems
+from dispatcher.api.serving import Served
 from dispatcher.db.models import Account
 from dispatcher.deliveries import cancel, redeliver
 from dispatcher.history import get_delivery, list_deliveries
+from dispatcher.installation import Installation
 from dispatcher.owners import owner_of_delivery, owner_of_event, owner_of_webhook
-from dispatcher.settings import load_settings
 from dispatcher.states import Reason, State
 from dispatcher.terminal_text import ascii_json
-from dispatcher.transactions import transaction
-from dispatcher.wake import waker_for
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
 
@@ -38,6 +37,7 @@ Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
 @router.get("", summary="List deliveries, newest first", responses=usual_problems(HTTPStatus.NOT_FOUND))
 def get_deliveries(
     caller: Reader,
+    installation: Served,
     *,
     account: AccountQuery = None,
     webhook: Annotated[UUID | None, Query(description="Owed to this webhook.")] = None,
@@ -50,7 +50,7 @@ def get_deliveries(
     cursor: Cursor = None,
 ) -> Page[DeliveryDocument]:
     before = read_cursor(cursor)
-    with transaction() as session:
+    with installation.transaction() as session:
         found = list_deliveries(
             session,
             _owner_of_list(session, caller, account, webhook, event),
@@ -73,8 +73,8 @@ def get_deliveries(
     response_model=DeliveryRecordDocument,
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_one_delivery(caller: Reader, delivery_id: UUID) -> Response:
-    with transaction() as session:
+def get_one_delivery(caller: Reader, installation: Served, delivery_id: UUID) -> Response:
+    with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
         record = get_delivery(session, account, delivery_id)
     document = delivery_record_document(account.name, record)
@@ -88,14 +88,14 @@ def get_one_delivery(caller: Reader, delivery_id: UUID) -> Response:
     summary="Have a closed delivery sent again, at once, with its retry schedule from the start",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def post_redeliver(caller: Manager, delivery_id: UUID) -> DeliveryDocument:
-    settings = load_settings()
+def post_redeliver(caller: Manager, installation: Served, delivery_id: UUID) -> DeliveryDocument:
     document = _changed(
+        installation,
         caller,
         delivery_id,
-        lambda session, account: redeliver(session, account, delivery_id, time_scale=settings.time_scale),
+        lambda session, account: redeliver(session, account, delivery_id, installation.timing),
     )
-    waker_for(settings.broker_url.get_secret_value()).wake()
+    installation.waker.wake()
     return document
 
 
@@ -104,12 +104,14 @@ def post_redeliver(caller: Manager, delivery_id: UUID) -> DeliveryDocument:
     summary="End a delivery that waits for its next attempt",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def post_cancel(caller: Manager, delivery_id: UUID) -> DeliveryDocument:
-    return _changed(caller, delivery_id, lambda session, account: cancel(session, account, delivery_id))
+def post_cancel(caller: Manager, installation: Served, delivery_id: UUID) -> DeliveryDocument:
+    return _changed(installation, caller, delivery_id, lambda session, account: cancel(session, account, delivery_id))
 
 
-def _changed(caller: Caller, delivery_id: UUID, change: Callable[[Session, Account], None]) -> DeliveryDocument:
-    with transaction() as session:
+def _changed(
+    installation: Installation, caller: Caller, delivery_id: UUID, change: Callable[[Session, Account], None]
+) -> DeliveryDocument:
+    with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
         change(session, account)
         return DeliveryDocument.model_validate(get_delivery(session, account, delivery_id).delivery)

@@ -17,12 +17,12 @@ from dispatcher.api.pages import Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.api.parameters import Since, Until
 from dispatcher.api.problems import Problem, invalid, problem_for, usual_problems
 from dispatcher.api.requests import read_body, read_events_body
+from dispatcher.api.serving import Served
 from dispatcher.enqueue import enqueue, enqueue_many
 from dispatcher.errors import KeyReused
 from dispatcher.events import Accepted, Event, Refused
 from dispatcher.history import get_event, list_events
 from dispatcher.owners import owner_of_event
-from dispatcher.transactions import transaction
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
@@ -39,6 +39,7 @@ Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
 )
 def post_event(
     caller: Sender,
+    installation: Served,
     body: Annotated[bytes, Depends(read_body)],
     idempotency_key: Annotated[
         str | None, Header(description="An alternative to the body's `idempotency_key`.")
@@ -54,6 +55,7 @@ def post_event(
         idempotency_key=_one_key(event.idempotency_key, idempotency_key),
         occurred_at=event.occurred_at,
         expires_at=event.expires_at,
+        producer=installation,
     )
     return AcceptedEvent(event_id=accepted.event_id, deliveries=accepted.deliveries, repeated=accepted.repeated)
 
@@ -67,13 +69,14 @@ def post_event(
 )
 def post_events(
     caller: Sender,
+    installation: Served,
     body: Annotated[bytes, Depends(read_events_body)],
     idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Outcomes:
     if idempotency_key is not None:
         raise invalid(("Idempotency-Key", "is for one event: give each its member `idempotency_key`"))
     events = read_events(caller, body)
-    stored = enqueue_many(event for event in events if isinstance(event, Event))
+    stored = enqueue_many((event for event in events if isinstance(event, Event)), producer=installation)
     outcomes = [event if isinstance(event, Problem) else next(stored) for event in events]
     items = [_item(outcome) for outcome in outcomes]
     accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
@@ -87,6 +90,7 @@ def post_events(
 )
 def get_events(
     caller: Reader,
+    installation: Served,
     *,
     account: AccountQuery = None,
     event_type: Annotated[Name | None, Query(alias="type", description="Of this type, or below it.")] = None,
@@ -99,7 +103,7 @@ def get_events(
     cursor: Cursor = None,
 ) -> Page[EventDocument]:
     before = read_cursor(cursor)
-    with transaction() as session:
+    with installation.transaction() as session:
         page = list_events(
             session,
             account_of(session, caller, account),
@@ -121,8 +125,8 @@ def get_events(
     response_model=WholeEventDocument,
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_one_event(caller: Reader, event_id: UUID) -> Response:
-    with transaction() as session:
+def get_one_event(caller: Reader, installation: Served, event_id: UUID) -> Response:
+    with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_event, event_id)
         record = get_event(session, account, event_id)
     event = EventDocument.model_validate(record.event)

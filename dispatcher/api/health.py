@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from kombu.connection import Connection as BrokerConnection
 from kombu.exceptions import OperationalError
 from pydantic import BaseModel, Field
@@ -13,11 +13,12 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from dispatcher.api.serving import Serving, serving_of
 from dispatcher.db.outages import explain_outage
 from dispatcher.db.version import check_migrated
-from dispatcher.encryption import Vault
+from dispatcher.encryption import EncryptionKeys
 from dispatcher.errors import ConfigurationError
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
 
 router = APIRouter(tags=["health"])
 
@@ -54,9 +55,9 @@ def healthz() -> Alive:
     summary="Database, encryption keys and broker are as they must be",
     responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness, "description": "Something is missing."}},
 )
-def readyz(response: Response) -> Readiness:
+def readyz(response: Response, serving: Annotated[Serving, Depends(serving_of)]) -> Readiness:
     try:
-        settings = load_settings()
+        settings = serving.installation.settings
     except ConfigurationError as error:
         parts = {"settings": Part(status="failed", detail=str(error))}
     else:
@@ -95,11 +96,11 @@ def _check_database(settings: Settings) -> None:
 
 
 def _check_encryption(settings: Settings) -> None:
-    vault = Vault(settings.encryption_keys.get_secret_value())
+    keys = EncryptionKeys(settings.encryption_keys.get_secret_value())
     with _probing_engine(settings).connect() as connection:
         stored = connection.scalar(text("SELECT digest_key FROM dispatcher.installation"))
     if stored is not None:
-        vault.decrypt(stored)
+        keys.decrypt(stored)
 
 
 def _check_broker(settings: Settings) -> None:

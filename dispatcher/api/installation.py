@@ -9,7 +9,7 @@ from dispatcher import __version__
 from dispatcher.accounts import Caller, Scope
 from dispatcher.api.callers import caller_who_may
 from dispatcher.api.problems import usual_problems
-from dispatcher.settings import load_settings
+from dispatcher.api.serving import Served
 
 router = APIRouter(prefix="/v1", tags=["installation"])
 
@@ -25,6 +25,8 @@ class InstallationDocument(BaseModel):
 
 
 @router.get("/installation", summary="Its version, and where its callbacks come from", responses=usual_problems())
-def get_installation(_: Annotated[Caller, Depends(caller_who_may(Scope.READ))]) -> InstallationDocument:
-    ranges = [part.strip() for part in load_settings().egress_ranges.split(",") if part.strip()]
+def get_installation(
+    _: Annotated[Caller, Depends(caller_who_may(Scope.READ))], installation: Served
+) -> InstallationDocument:
+    ranges = [part.strip() for part in installation.settings.egress_ranges.split(",") if part.strip()]
     return InstallationDocument(version=__version__, egress_ranges=ranges)

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 from dispatcher.api.ownership import AccountQuery, account_of
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.api.problems import usual_problems
+from dispatcher.api.serving import Served
 from dispatcher.api.webhook_access import Reader
 from dispatcher.notices import NoticeKind, NoticeRecord, list_notices
-from dispatcher.transactions import transaction
 from schedules.notice_windows import WINDOW
 
 router = APIRouter(prefix="/v1", tags=["notices"])
@@ -43,6 +43,7 @@ class NoticeDocument(BaseModel):
 def get_notices(
     *,
     caller: Reader,
+    installation: Served,
     account: AccountQuery = None,
     webhook: Annotated[UUID | None, Query(description="Of this webhook.")] = None,
     kind: Annotated[NoticeKind | None, Query(description="Of this kind.")] = None,
@@ -50,7 +51,7 @@ def get_notices(
     cursor: Cursor = None,
 ) -> Page[NoticeDocument]:
     before = read_cursor(cursor)
-    with transaction() as session:
+    with installation.transaction() as session:
         owner = account_of(session, caller, account)
         found = list_notices(session, owner, webhook=webhook, kind=kind, before=before, limit=limit + 1)
     page, following = page_of(found, limit, lambda record: record.notice.id)

@@ -12,11 +12,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy import func, select
 
 from dispatcher.accounts import authenticate
-from dispatcher.api.callers import key_in_basic, token_mint
+from dispatcher.api.callers import key_in_basic
 from dispatcher.api.problems import described
-from dispatcher.api.rate_limits import check_rate
 from dispatcher.api.requests import read_body
-from dispatcher.transactions import transaction
+from dispatcher.api.serving import Serving, serving_of
 
 router = APIRouter(tags=["tokens"])
 
@@ -58,7 +57,7 @@ class TokenRefused(Exception):
         return JSONResponse(self.refusal.model_dump(), HTTPStatus.UNAUTHORIZED, {**_NOT_KEPT, **challenge})
 
 
-def issue(authorization: str | None, content_type: str | None, body: bytes) -> TokenAnswer:
+def issue(serving: Serving, authorization: str | None, content_type: str | None, body: bytes) -> TokenAnswer:
     """A token for the key that the request shows, by HTTP Basic or in its form. Raises TokenRefused; Problem 429."""
     fields = _fields(content_type, body)
     shown = _key(authorization, fields)
@@ -69,17 +68,17 @@ def issue(authorization: str | None, content_type: str | None, body: bytes) -> T
             raise _refused("invalid_request", "grant_type is required")
         case _:
             raise _refused("unsupported_grant_type", "the only grant_type is client_credentials")
-    with transaction() as session:
+    with serving.installation.transaction() as session:
         now = session.scalars(select(func.now())).one()
         caller = authenticate(session, shown, now)
     if caller is None:
         raise _not_a_client()
-    check_rate(caller)
+    serving.rate_limits.check(caller)
     until = min(now + TOKEN_LIFE, caller.expires_at or datetime.max.replace(tzinfo=UTC))
     # The token's own end is never before its key's: a token just issued must not count as one that has expired.
     last_second = datetime.fromtimestamp(math.ceil(until.timestamp()), UTC)
     return TokenAnswer(
-        access_token=token_mint().access_token(caller.key_id, last_second),
+        access_token=serving.installation.token_mint.access_token(caller.key_id, last_second),
         expires_in=int((until - now).total_seconds()),
         scope=" ".join(sorted(caller.scopes)),
     )
@@ -117,9 +116,11 @@ _BODY: dict[str, Any] = {
         "requestBody": {"required": True, "content": {_FORM: {"schema": _BODY}}},
     },
 )
-def post_token(request: Request, body: Annotated[bytes, Depends(read_body)]) -> Response:
+def post_token(
+    request: Request, serving: Annotated[Serving, Depends(serving_of)], body: Annotated[bytes, Depends(read_body)]
+) -> Response:
     try:
-        token = issue(request.headers.get("authorization"), request.headers.get("content-type"), body)
+        token = issue(serving, request.headers.get("authorization"), request.headers.get("content-type"), body)
         return JSONResponse(token.model_dump(), headers=_NOT_KEPT)
     except TokenRefused as refused:
         return refused.response()

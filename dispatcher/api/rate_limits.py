@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-from functools import cache
 from http import HTTPStatus
 
 from limits import RateLimitItemPerMinute
@@ -13,7 +12,6 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from dispatcher.accounts import Caller
 from dispatcher.api.problems import Problem
-from dispatcher.settings import load_settings
 
 log = logging.getLogger("dispatcher.api.rate_limits")
 
@@ -22,9 +20,11 @@ _PAUSE_AFTER_FAILURE = 5.0
 
 
 class RateLimits:
-    """One process's way to the shared counts."""
+    """One process's way to the shared counts of an installation."""
 
     def __init__(self, broker_url: str, per_minute: int) -> None:
+        """`per_minute`: for each key; 0: any number."""
+        self._per_minute = per_minute
         self._limit = RateLimitItemPerMinute(per_minute)
         storage = RedisStorage(
             broker_url,
@@ -35,6 +35,17 @@ class RateLimits:
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._down_until = 0.0
+
+    def check(self, caller: Caller) -> None:
+        """Counts a request of the caller. Raises Problem 429, with `Retry-After`, for one too many."""
+        if not self._per_minute:
+            return
+        if seconds := self.seconds_to_wait(caller.key_id.hex):
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"more than {self._per_minute} requests a minute with this API key",
+                headers={"Retry-After": str(seconds)},
+            )
 
     def seconds_to_wait(self, key: str) -> int:
         """Counts a request of this key; 0 where it may be made, else after how many seconds one may."""
@@ -48,23 +59,3 @@ class RateLimits:
             self._down_until = time.monotonic() + _PAUSE_AFTER_FAILURE
             log.warning("requests are not counted: the broker does not answer (%s)", type(error.storage_error).__name__)
             return 0
-
-
-def check_rate(caller: Caller) -> None:
-    """Counts a request of the caller. Raises Problem 429, with `Retry-After`, for one too many."""
-    settings = load_settings()
-    if not settings.api_requests_per_minute:
-        return
-    limits = _limits(settings.broker_url.get_secret_value(), settings.api_requests_per_minute)
-    seconds = limits.seconds_to_wait(caller.key_id.hex)
-    if seconds:
-        raise Problem(
-            HTTPStatus.TOO_MANY_REQUESTS,
-            f"more than {settings.api_requests_per_minute} requests a minute with this API key",
-            headers={"Retry-After": str(seconds)},
-        )
-
-
-@cache
-def _limits(broker_url: str, per_minute: int) -> RateLimits:
-    return RateLimits(broker_url, per_minute)

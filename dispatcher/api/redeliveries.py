@@ -17,6 +17,7 @@ from dispatcher.api.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.api.parameters import EVENT_TYPE, Moment
 from dispatcher.api.problems import usual_problems
+from dispatcher.api.serving import Served
 from dispatcher.db.models import Account, MassRedelivery
 from dispatcher.owners import owner_of_redelivery, owner_of_webhook
 from dispatcher.redeliveries import (
@@ -31,10 +32,8 @@ from dispatcher.redeliveries import (
     selection_of,
     skipped,
 )
-from dispatcher.settings import load_settings
 from dispatcher.states import Reason, State
-from dispatcher.transactions import transaction
-from dispatcher.wake import REDELIVER, waker_for
+from dispatcher.wake import REDELIVER
 
 router = APIRouter(prefix="/v1/redeliveries", tags=["redeliveries"])
 
@@ -105,25 +104,30 @@ class RedeliveryDocument(BaseModel):
     },
     openapi_extra=described_body(Order),
 )
-def post_redelivery(caller: Manager, ordered: Annotated[Order, Depends(body_as(Order))], response: Response) -> Any:
+def post_redelivery(
+    caller: Manager,
+    installation: Served,
+    ordered: Annotated[Order, Depends(body_as(Order))],
+    response: Response,
+) -> Any:
     selection = Selection(**ordered.filter.model_dump())
-    with transaction() as session:
+    with installation.transaction() as session:
         account = _account(session, caller, ordered)
         if ordered.dry_run:
             matched = count(session, account, selection)
             return Response(Count(matched=matched).model_dump_json(), media_type="application/json")
         document = _document(account, order(session, account, selection, per_second=ordered.per_second))
-    waker_for(load_settings().broker_url.get_secret_value()).wake(REDELIVER)
+    installation.waker.wake(REDELIVER)
     response.headers["Location"] = f"{router.prefix}/{document.id}"
     return document
 
 
 @router.get("", summary="List mass redeliveries, newest first", responses=usual_problems())
 def get_redeliveries(
-    caller: Reader, account: AccountQuery = None, limit: Limit = 50, cursor: Cursor = None
+    caller: Reader, installation: Served, account: AccountQuery = None, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[RedeliveryDocument]:
     before = read_cursor(cursor)
-    with transaction() as session:
+    with installation.transaction() as session:
         owner = account_of(session, caller, account)
         found = list_of(session, owner, before=before, limit=limit + 1)
     page, older = page_of(found, limit, lambda item: item.id)
@@ -135,8 +139,8 @@ def get_redeliveries(
     summary="One mass redelivery, and how far it has come",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_one_redelivery(caller: Reader, redelivery_id: UUID) -> RedeliveryDocument:
-    with transaction() as session:
+def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: UUID) -> RedeliveryDocument:
+    with installation.transaction() as session:
         owner = owner_for(session, caller, owner_of_redelivery, redelivery_id)
         return _document(owner, get(session, owner, redelivery_id))
 
@@ -146,8 +150,8 @@ def get_one_redelivery(caller: Reader, redelivery_id: UUID) -> RedeliveryDocumen
     summary="End a mass redelivery where it is",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def post_cancel(caller: Manager, redelivery_id: UUID) -> RedeliveryDocument:
-    with transaction() as session:
+def post_cancel(caller: Manager, installation: Served, redelivery_id: UUID) -> RedeliveryDocument:
+    with installation.transaction() as session:
         owner = owner_for(session, caller, owner_of_redelivery, redelivery_id)
         return _document(owner, cancel(session, owner, redelivery_id))
 

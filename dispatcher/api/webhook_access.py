@@ -12,24 +12,25 @@ from dispatcher.api.ownership import owner_for
 from dispatcher.api.problems import Problem
 from dispatcher.api.webhook_documents import WebhookDocument, webhook_document
 from dispatcher.db.models import Account
+from dispatcher.installation import Installation
 from dispatcher.owners import owner_of_webhook
-from dispatcher.transactions import transaction, webhooks_in
+from dispatcher.webhooks import Webhooks
 
 Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
 Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
 WebhookId = Annotated[UUID, Path(description="The webhook's id.")]
 
 
-def owner_of(caller: Caller, webhook_id: UUID) -> Account:
+def owner_of(installation: Installation, caller: Caller, webhook_id: UUID) -> Account:
     """The account that the webhook must be of, for this caller to find it. Raises NotFound."""
-    with transaction() as session:
+    with installation.transaction() as session:
         return owner_for(session, caller, owner_of_webhook, webhook_id)
 
 
-def shown(owner: Account, webhook_id: UUID, *, keys: bool = False) -> WebhookDocument:
+def shown(installation: Installation, owner: Account, webhook_id: UUID, *, keys: bool = False) -> WebhookDocument:
     """The webhook as it is now; `keys`: those that sign in clear. Raises NotFound."""
-    with transaction() as session:
-        webhooks = webhooks_in(session)
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
         webhook = webhooks.get(owner, webhook_id)
         return webhook_document(webhooks, webhook, owner, webhooks.gates([webhook]), keys=keys)
 

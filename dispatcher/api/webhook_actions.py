@@ -11,13 +11,14 @@ from pydantic import BaseModel, Field
 from dispatcher.api.bodies import Body, body_as, described_body, with_raw_data
 from dispatcher.api.problems import usual_problems
 from dispatcher.api.requests import read_body
+from dispatcher.api.serving import Served
 from dispatcher.api.webhook_access import Manager, WebhookId, is_url_tested, owner_of, shown, signature_of
 from dispatcher.api.webhook_bodies import Disabling, Enabling, Rotation
 from dispatcher.api.webhook_documents import WebhookDocument, WebhookSecretsDocument, secrets_document
 from dispatcher.api.webhook_fields import fields_as_given, key_of_rotation
 from dispatcher.registration import change, rotate_signing_key
 from dispatcher.test_call import DATA, TYPE, call_webhook
-from dispatcher.transactions import transaction, webhooks_in
+from dispatcher.webhooks import Webhooks
 
 router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
 
@@ -45,13 +46,16 @@ class Called(BaseModel):
     openapi_extra=described_body(Enabling),
 )
 def post_enable(
-    caller: Manager, webhook_id: WebhookId, body: Annotated[Enabling, Depends(body_as(Enabling))]
+    caller: Manager,
+    installation: Served,
+    webhook_id: WebhookId,
+    body: Annotated[Enabling, Depends(body_as(Enabling))],
 ) -> WebhookDocument:
-    owner = owner_of(caller, webhook_id)
+    owner = owner_of(installation, caller, webhook_id)
     url_test = is_url_tested(caller, skip=body.skip_url_test)
     with fields_as_given():
-        change(owner.id, webhook_id, enabled=True, by=signature_of(caller), url_test=url_test)
-    return shown(owner, webhook_id)
+        change(installation, owner.id, webhook_id, enabled=True, by=signature_of(caller), url_test=url_test)
+    return shown(installation, owner, webhook_id)
 
 
 @router.post(
@@ -62,11 +66,14 @@ def post_enable(
     openapi_extra=described_body(Disabling),
 )
 def post_disable(
-    caller: Manager, webhook_id: WebhookId, body: Annotated[Disabling, Depends(body_as(Disabling))]
+    caller: Manager,
+    installation: Served,
+    webhook_id: WebhookId,
+    body: Annotated[Disabling, Depends(body_as(Disabling))],
 ) -> WebhookDocument:
-    owner = owner_of(caller, webhook_id)
-    change(owner.id, webhook_id, enabled=False, by=signature_of(caller), reason=body.reason)
-    return shown(owner, webhook_id)
+    owner = owner_of(installation, caller, webhook_id)
+    change(installation, owner.id, webhook_id, enabled=False, by=signature_of(caller), reason=body.reason)
+    return shown(installation, owner, webhook_id)
 
 
 @router.post(
@@ -78,12 +85,16 @@ def post_disable(
     openapi_extra=described_body(Rotation),
 )
 def post_rotate_secret(
-    caller: Manager, webhook_id: WebhookId, body: Annotated[Rotation, Depends(body_as(Rotation))]
+    caller: Manager,
+    installation: Served,
+    webhook_id: WebhookId,
+    body: Annotated[Rotation, Depends(body_as(Rotation))],
 ) -> WebhookDocument:
-    owner = owner_of(caller, webhook_id)
+    owner = owner_of(installation, caller, webhook_id)
     with fields_as_given():
-        rotate_signing_key(owner.id, webhook_id, key_of_rotation(body), overlap=timedelta(seconds=body.overlap_seconds))
-    return shown(owner, webhook_id, keys=True)
+        overlap = timedelta(seconds=body.overlap_seconds)
+        rotate_signing_key(installation, owner.id, webhook_id, key_of_rotation(body), overlap=overlap)
+    return shown(installation, owner, webhook_id, keys=True)
 
 
 @router.get(
@@ -92,10 +103,10 @@ def post_rotate_secret(
     description="Passwords and secrets that were given are never shown. Needs the scope `manage`.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_secrets(caller: Manager, webhook_id: WebhookId) -> WebhookSecretsDocument:
-    owner = owner_of(caller, webhook_id)
-    with transaction() as session:
-        webhooks = webhooks_in(session)
+def get_secrets(caller: Manager, installation: Served, webhook_id: WebhookId) -> WebhookSecretsDocument:
+    owner = owner_of(installation, caller, webhook_id)
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
         return secrets_document(webhooks, webhooks.get(owner, webhook_id))
 
 
@@ -108,8 +119,12 @@ def get_secrets(caller: Manager, webhook_id: WebhookId) -> WebhookSecretsDocumen
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(TestCall),
 )
-def post_test(caller: Manager, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]) -> Called:
+def post_test(
+    caller: Manager, installation: Served, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]
+) -> Called:
     fields, data = with_raw_data(TestCall, body or b"{}")
-    owner = owner_of(caller, webhook_id)
-    called = call_webhook(owner.id, webhook_id, event_type=fields.type, data=data if data is not None else DATA)
+    owner = owner_of(installation, caller, webhook_id)
+    called = call_webhook(
+        installation, owner.id, webhook_id, event_type=fields.type, data=data if data is not None else DATA
+    )
     return Called(event_id=called.event_id, delivery_id=called.delivery_id)

@@ -9,13 +9,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from dispatcher.api.problems import usual_problems
+from dispatcher.api.serving import Served
 from dispatcher.api.webhook_access import Reader, WebhookId, owner_of
 from dispatcher.api.webhook_documents import gate_state
 from dispatcher.db.models import Gate
 from dispatcher.replies import FailureKind
 from dispatcher.states import State
-from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhook_health import COUNTED, Health, LastAnswer, health_of
+from dispatcher.webhooks import Webhooks
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
@@ -71,10 +72,10 @@ class HealthDocument(BaseModel):
     summary="How it fares: gate, deliveries of a day, last answer",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_health(caller: Reader, webhook_id: WebhookId) -> HealthDocument:
-    owner = owner_of(caller, webhook_id)
-    with transaction() as session:
-        webhook = webhooks_in(session).get(owner, webhook_id)
+def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> HealthDocument:
+    owner = owner_of(installation, caller, webhook_id)
+    with installation.transaction() as session:
+        webhook = Webhooks(session, installation).get(owner, webhook_id)
         return _document(health_of(session, webhook), enabled=webhook.enabled)
 
 

@@ -10,6 +10,7 @@ from dispatcher.api.bodies import body_as, described_body
 from dispatcher.api.ownership import AccountQuery, Name, account_of
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.api.problems import usual_problems
+from dispatcher.api.serving import Served
 from dispatcher.api.webhook_access import Manager, Reader, WebhookId, is_url_tested, owner_of, shown, signature_of
 from dispatcher.api.webhook_bodies import NewWebhook, WebhookChanges
 from dispatcher.api.webhook_documents import WebhookDocument, webhook_document
@@ -17,7 +18,6 @@ from dispatcher.api.webhook_fields import fields_as_given, fields_of_changes, fi
 from dispatcher.db.models import Account
 from dispatcher.errors import WrongState
 from dispatcher.registration import Demand, change, register, remove
-from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.urls import MAX_URL
 from dispatcher.webhooks import Webhooks
 
@@ -39,23 +39,32 @@ _OF_DIALECTS = frozenset({"event_types", "app", "contract", "authorization", "he
     openapi_extra=described_body(NewWebhook),
 )
 def post_webhook(
-    caller: Manager, body: Annotated[NewWebhook, Depends(body_as(NewWebhook))], response: Response
+    caller: Manager,
+    installation: Served,
+    body: Annotated[NewWebhook, Depends(body_as(NewWebhook))],
+    response: Response,
 ) -> WebhookDocument:
     url_test = is_url_tested(caller, skip=body.skip_url_test)
-    with transaction() as session:
+    with installation.transaction() as session:
         account = account_of(session, caller, body.account)
     with fields_as_given():
         webhook = register(
-            account.id, enabled=body.enabled, by=signature_of(caller), url_test=url_test, **fields_of_new(body)
+            installation,
+            account.id,
+            enabled=body.enabled,
+            by=signature_of(caller),
+            url_test=url_test,
+            **fields_of_new(body),
         )
     response.headers["Location"] = f"{router.prefix}/{webhook.id}"
-    return shown(account, webhook.id, keys=True)
+    return shown(installation, account, webhook.id, keys=True)
 
 
 @router.get("", summary="List webhooks, newest first", responses=usual_problems())
 def get_webhooks(
     *,
     caller: Reader,
+    installation: Served,
     account: AccountQuery = None,
     dialect: Annotated[
         Name | None, Query(description="Made through this dialect; `native`: made through this API.")
@@ -67,9 +76,9 @@ def get_webhooks(
     cursor: Cursor = None,
 ) -> Page[WebhookDocument]:
     before = read_cursor(cursor)
-    with transaction() as session:
+    with installation.transaction() as session:
         owner = account_of(session, caller, account)
-        webhooks = webhooks_in(session)
+        webhooks = Webhooks(session, installation)
         found = webhooks.page(owner, dialect=dialect, app=app, enabled=enabled, url=url, before=before, limit=limit + 1)
         page, following = page_of(found, limit, lambda webhook: webhook.id)
         gates = webhooks.gates(page)
@@ -78,8 +87,8 @@ def get_webhooks(
 
 
 @router.get("/{webhook_id}", summary="Show a webhook", responses=usual_problems(HTTPStatus.NOT_FOUND))
-def get_webhook(caller: Reader, webhook_id: WebhookId) -> WebhookDocument:
-    return shown(owner_of(caller, webhook_id), webhook_id)
+def get_webhook(caller: Reader, installation: Served, webhook_id: WebhookId) -> WebhookDocument:
+    return shown(installation, owner_of(installation, caller, webhook_id), webhook_id)
 
 
 @router.patch(
@@ -93,13 +102,17 @@ def get_webhook(caller: Reader, webhook_id: WebhookId) -> WebhookDocument:
     openapi_extra=described_body(WebhookChanges),
 )
 def patch_webhook(
-    caller: Manager, webhook_id: WebhookId, body: Annotated[WebhookChanges, Depends(body_as(WebhookChanges))]
+    caller: Manager,
+    installation: Served,
+    webhook_id: WebhookId,
+    body: Annotated[WebhookChanges, Depends(body_as(WebhookChanges))],
 ) -> WebhookDocument:
     given = body.model_fields_set
     enabled = body.enabled if "enabled" in given else None
-    owner = owner_of(caller, webhook_id)
+    owner = owner_of(installation, caller, webhook_id)
     with fields_as_given():
         change(
+            installation,
             owner.id,
             webhook_id,
             enabled=enabled,
@@ -108,7 +121,7 @@ def patch_webhook(
             demand=_left_to_its_dialect(webhook_id, body),
             **fields_of_changes(body),
         )
-    return shown(owner, webhook_id)
+    return shown(installation, owner, webhook_id)
 
 
 @router.delete(
@@ -118,8 +131,8 @@ def patch_webhook(
     description="Its secrets are wiped, what it was still owed is discarded, its deliveries stay listed.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def delete_webhook(caller: Manager, webhook_id: WebhookId) -> None:
-    remove(owner_of(caller, webhook_id).id, webhook_id)
+def delete_webhook(caller: Manager, installation: Served, webhook_id: WebhookId) -> None:
+    remove(installation, owner_of(installation, caller, webhook_id).id, webhook_id)
 
 
 def _left_to_its_dialect(webhook_id: UUID, body: WebhookChanges) -> Demand:

@@ -5,19 +5,21 @@ from typing import Annotated
 import typer
 
 from dispatcher.accounts import create_account
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.keys import list_accounts
-from dispatcher.transactions import transaction
 
 app = typer.Typer(help="Accounts: who owns webhooks and events.", no_args_is_help=True)
 
 
 @app.command(epilog="Example: dispatcher account create acme")
 def create(
-    name: Annotated[str, typer.Argument(help="Its name, as `enqueue` is given it.")], json: AsJson = False
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name, as `enqueue` is given it.")],
+    json: AsJson = False,
 ) -> None:
     """Make an account."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         account = create_account(session, name)
         session.refresh(account)
     if json:
@@ -27,9 +29,9 @@ def create(
 
 
 @app.command("list")
-def list_(json: AsJson = False) -> None:
+def list_(context: typer.Context, json: AsJson = False) -> None:
     """List all accounts."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         accounts = list_accounts(session)
     if json:
         print_json([{"id": item.id, "name": item.name, "created_at": item.created_at} for item in accounts])

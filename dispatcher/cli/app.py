@@ -24,9 +24,12 @@ from dispatcher.cli import (
     webhook_health,
     webhooks,
 )
+from dispatcher.cli.installed import Installed
 from dispatcher.cli.output import print_error
 from dispatcher.db.outages import explain_outage
 from dispatcher.errors import DispatcherError
+from dispatcher.installation import Installation
+from dispatcher.settings import read_settings
 from dispatcher.terminal_text import safe_text
 
 
@@ -73,6 +76,14 @@ app = typer.Typer(
     # A traceback that shows local variables would show secrets.
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _begin(context: typer.Context) -> None:
+    context.obj = installed = Installed(lambda: Installation(read_settings()))
+    context.call_on_close(installed.close)
+
+
 app.add_typer(accounts.app, name="account")
 app.add_typer(keys.app, name="key")
 app.add_typer(webhooks.app, name="webhook")

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts import find_account
 from dispatcher.cli.events import Reveal, event_document, masked_names, print_delivery_table
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_fields, print_json, print_line, print_section, print_text
 from dispatcher.db.models import Account
 from dispatcher.deliveries import cancel as cancel_delivery
@@ -18,10 +19,7 @@ from dispatcher.history import PAGE, get_delivery, list_deliveries
 from dispatcher.masking import Names, mask_echo
 from dispatcher.owners import owner_of_delivery, owner_of_event, owner_of_webhook
 from dispatcher.records import AttemptRecord, DeliveryLine
-from dispatcher.settings import load_settings
 from dispatcher.states import Reason, State
-from dispatcher.transactions import transaction
-from dispatcher.wake import waker_for
 
 app = typer.Typer(help="Deliveries: one event owed to one webhook.", no_args_is_help=True)
 
@@ -35,6 +33,7 @@ Owner = Annotated[str | None, typer.Option("--account", help="Only if it is this
 @app.command("list", epilog="Example: dispatcher delivery list --account acme --state discarded --reason rejected")
 def list_(
     *,
+    context: typer.Context,
     account: Annotated[str | None, typer.Option(help="The account; not needed with --webhook or --event.")] = None,
     webhook: Annotated[UUID | None, typer.Option(help="Only those owed to this webhook (id).")] = None,
     event: Annotated[UUID | None, typer.Option(help="Only those of this event (id).")] = None,
@@ -47,7 +46,7 @@ def list_(
     json: AsJson = False,
 ) -> None:
     """List deliveries, newest first."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         deliveries = list_deliveries(
             session,
             _owner_of_list(session, account, webhook, event),
@@ -69,15 +68,17 @@ def list_(
 
 
 @app.command()
-def show(identifier: Identifier, account: Owner = None, reveal: Reveal = False, json: AsJson = False) -> None:
+def show(
+    context: typer.Context, identifier: Identifier, account: Owner = None, reveal: Reveal = False, json: AsJson = False
+) -> None:
     """Show one delivery: its event, and each attempt with request and answer as captured.
 
     Where an answer repeats the message, that is masked unless --reveal says otherwise.
     """
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         record = get_delivery(session, owner, identifier)
-    names = masked_names(reveal=reveal)
+    names = masked_names(installation_of(context), reveal=reveal)
     attempts = [_masked(attempt, record.data, names) for attempt in record.attempts]
     if json:
         print_json(
@@ -95,20 +96,20 @@ def show(identifier: Identifier, account: Owner = None, reveal: Reveal = False, 
 
 
 @app.command(epilog="Example: dispatcher delivery redeliver 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00")
-def redeliver(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+def redeliver(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
     """Have a closed delivery sent again: at once, with its retry schedule from the start."""
-    settings = load_settings()
-    with transaction() as session:
+    installation = installation_of(context)
+    with installation.transaction() as session:
         owner = _owner(session, account, identifier)
-        redeliver_delivery(session, owner, identifier, time_scale=settings.time_scale)
-    waker_for(settings.broker_url.get_secret_value()).wake()
+        redeliver_delivery(session, owner, identifier, installation.timing)
+    installation.waker.wake()
     _print_change(identifier, State.READY, "is due again", json=json)
 
 
 @app.command()
-def cancel(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+def cancel(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
     """End a delivery that waits for its next attempt."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         cancel_delivery(session, _owner(session, account, identifier), identifier)
     _print_change(identifier, State.CANCELLED, "is cancelled", json=json)
 

@@ -8,14 +8,15 @@ from typing import Annotated, BinaryIO
 import typer
 
 from dispatcher.accounts import find_account
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.ndjson import Recipe, read_lines
 from dispatcher.cli.output import AsJson, console, print_json, print_line
 from dispatcher.cli.progress import Counting
 from dispatcher.enqueue import enqueue_many
 from dispatcher.errors import DispatcherError, InvalidEvent
 from dispatcher.events import Accepted, Event, Refused
+from dispatcher.installation import Installation
 from dispatcher.matching import RULE, is_event_type
-from dispatcher.transactions import transaction
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +37,7 @@ class _Tally:
 
 def enqueue(
     *,
+    context: typer.Context,
     account: Annotated[str, typer.Option(help="The account the events are for.")],
     event_type: Annotated[str, typer.Option("--type", help="The events' type, for instance message.sent.")],
     file: Annotated[
@@ -63,14 +65,16 @@ def enqueue(
     """
     if not is_event_type(event_type):
         raise typer.BadParameter(RULE, param_hint="--type")
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         find_account(session, account)
-    tally = _run(file, Recipe(account, event_type, app, subject_member, key_member), json=json)
+    tally = _run(
+        installation_of(context), file, Recipe(account, event_type, app, subject_member, key_member), json=json
+    )
     if tally.refused:
         raise typer.Exit(1)
 
 
-def _run(file: BinaryIO, recipe: Recipe, *, json: bool) -> _Tally:
+def _run(installation: Installation, file: BinaryIO, recipe: Recipe, *, json: bool) -> _Tally:
     tally = _Tally()
     counting = Counting(console(stderr=True), "lines")
     unanswered: deque[int] = deque()  # line numbers of events that enqueue_many has taken and not yet answered
@@ -92,7 +96,7 @@ def _run(file: BinaryIO, recipe: Recipe, *, json: bool) -> _Tally:
 
     try:
         with counting.shown():
-            for outcome in enqueue_many(events()):
+            for outcome in enqueue_many(events(), producer=installation):
                 number = unanswered.popleft()
                 match outcome:
                     case Refused(error):

@@ -8,6 +8,7 @@ from uuid import UUID
 import typer
 
 from dispatcher.accounts import find_account
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import (
     AsJson,
     print_fields,
@@ -18,11 +19,10 @@ from dispatcher.cli.output import (
     print_text,
 )
 from dispatcher.history import PAGE, get_event, list_events
+from dispatcher.installation import Installation
 from dispatcher.masking import Names, mask_message, member_names
 from dispatcher.owners import owner_of_event
 from dispatcher.records import DeliveryLine, EventLine
-from dispatcher.settings import load_settings
-from dispatcher.transactions import transaction
 
 Reveal = Annotated[
     bool,
@@ -37,6 +37,7 @@ _EXAMPLES = "Example: dispatcher event list --account acme --subject msg-17"
 @app.command("list", epilog=_EXAMPLES)
 def list_(
     *,
+    context: typer.Context,
     account: Annotated[str, typer.Option(help="The account whose events these are.")],
     subject: Annotated[str | None, typer.Option(help="Only about this: the platform's own id or number.")] = None,
     event_type: Annotated[str | None, typer.Option("--type", help="Only of this type, or below it.")] = None,
@@ -49,7 +50,7 @@ def list_(
     json: AsJson = False,
 ) -> None:
     """List an account's events, newest first."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         page = list_events(
             session,
             find_account(session, account),
@@ -75,16 +76,17 @@ def list_(
 
 @app.command()
 def show(
+    context: typer.Context,
     identifier: Annotated[UUID, typer.Argument(metavar="ID", help="The event's id.")],
     account: Annotated[str | None, typer.Option(help="Only if it is this account's.")] = None,
     reveal: Reveal = False,
     json: AsJson = False,
 ) -> None:
     """Show one event: its message, masked unless --reveal says otherwise, and its deliveries."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         owner = find_account(session, account) if account is not None else owner_of_event(session, identifier)
         record = get_event(session, owner, identifier)
-    data = mask_message(record.data, masked_names(reveal=reveal))
+    data = mask_message(record.data, masked_names(installation_of(context), reveal=reveal))
     if json:
         document = {"account": owner.name, **event_document(record.event), "deliveries": record.deliveries}
         print_json(document, raw_member=("data", data))
@@ -96,9 +98,9 @@ def show(
     print_delivery_table(record.deliveries)
 
 
-def masked_names(*, reveal: bool) -> Names:
+def masked_names(installation: Installation, *, reveal: bool) -> Names:
     """The members of messages that are not shown."""
-    return frozenset() if reveal else member_names(load_settings().masked_members)
+    return frozenset() if reveal else member_names(installation.settings.masked_members)
 
 
 def event_document(event: EventLine) -> dict[str, Any]:

@@ -7,15 +7,14 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, console, print_error, print_json, print_line, print_table
 from dispatcher.cli.progress import Counting
-from dispatcher.db.session import engine_for
 from dispatcher.encryption import generate_key
 from dispatcher.rotation import Rotation
-from dispatcher.settings import Settings, environment_name, load_settings
+from dispatcher.settings import Settings, environment_name
 from dispatcher.settings_example import settings_example
 from dispatcher.urls import MASK
-from dispatcher.webhooks import open_vault
 
 _URLS = frozenset({"database_url", "broker_url"})
 
@@ -31,15 +30,16 @@ def register(app: typer.Typer) -> None:
     app.add_typer(secrets, name="secrets")
 
 
-def migrate() -> None:
+def migrate(context: typer.Context) -> None:
     """Bring the database to this version's tables. Safe to repeat, and to run several times at once."""
     from dispatcher.db.migrate import upgrade
 
-    upgrade(load_settings().database_url.get_secret_value())
+    upgrade(installation_of(context).settings.database_url.get_secret_value())
     print_line("the database is at this version's migration")
 
 
 def settings(
+    context: typer.Context,
     json: AsJson = False,
     example: Annotated[
         bool, typer.Option("--example", help="Print an environment file with every setting instead.")
@@ -49,7 +49,7 @@ def settings(
     if example:
         typer.echo(settings_example(), nl=False)
         return
-    used = load_settings()
+    used = installation_of(context).settings
     rows = [
         (environment_name(name), masked_setting(name, getattr(used, name)), field.description or "")
         for name, field in Settings.model_fields.items()
@@ -72,17 +72,14 @@ def generate_encryption_key() -> None:
     typer.echo(generate_key())
 
 
-def rotate(json: AsJson = False) -> None:
+def rotate(context: typer.Context, json: AsJson = False) -> None:
     """Encrypt all secrets anew with the newest key: the first of DISPATCHER_ENCRYPTION_KEYS.
 
     Everything else may go on running. It can be stopped at any point, and run again.
     Exit status: 0 the newest key opens everything, 1 the older ones are still needed.
     """
-    used = load_settings()
-    engine = engine_for(used.database_url.get_secret_value())
-    with engine.begin() as connection:
-        vault = open_vault(connection, used)
-    rotation = Rotation(engine, vault)
+    installation = installation_of(context)
+    rotation = Rotation(installation.engine, installation.vault)
     counting = Counting(console(stderr=True), f"of {rotation.total():,} secrets")
     try:
         with counting.shown():

@@ -7,16 +7,18 @@ from uuid import UUID
 import typer
 
 from dispatcher.accounts import Scope, create_key, find_account
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.db.models import ApiKey
 from dispatcher.keys import list_keys, revoke_key
-from dispatcher.transactions import transaction
 
 app = typer.Typer(help="API keys: what programs show to use the HTTP API.", no_args_is_help=True)
 
 
 @app.command(epilog="Example: dispatcher key create --account acme --scope send --name backend --days 365")
 def create(
+    *,
+    context: typer.Context,
     account: Annotated[
         str | None, typer.Option(help="The account it acts for; none only for an operator's key.")
     ] = None,
@@ -32,7 +34,7 @@ def create(
     scopes = list(dict.fromkeys(scope or [Scope.SEND]))
     if account is None and Scope.OPERATOR not in scopes:
         raise typer.BadParameter("give --account, or --scope operator for a key that acts for every account")
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         key = create_key(
             session,
             account=account,
@@ -51,10 +53,12 @@ def create(
 
 @app.command("list")
 def list_(
-    account: Annotated[str | None, typer.Option(help="Only this account's keys.")] = None, json: AsJson = False
+    context: typer.Context,
+    account: Annotated[str | None, typer.Option(help="Only this account's keys.")] = None,
+    json: AsJson = False,
 ) -> None:
     """List API keys, without their secrets; revoked and expired ones too."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         keys = list_keys(session, find_account(session, account) if account is not None else None)
     if json:
         print_json([_document(key, owner) for key, owner in keys])
@@ -67,11 +71,12 @@ def list_(
 
 @app.command()
 def revoke(
+    context: typer.Context,
     identifier: Annotated[UUID, typer.Argument(metavar="ID", help="The key's id: the part before the token's dot.")],
     json: AsJson = False,
 ) -> None:
     """End a key for good, at once."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         key = revoke_key(session, identifier)
         session.refresh(key)
     if json:

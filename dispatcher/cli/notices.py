@@ -6,9 +6,9 @@ from uuid import UUID
 import typer
 
 from dispatcher.accounts import find_account
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_table
 from dispatcher.notices import NoticeKind, NoticeRecord, list_notices
-from dispatcher.transactions import transaction
 
 PAGE = 50
 
@@ -22,6 +22,8 @@ def _group() -> None:
 
 @app.command("list")
 def list_(
+    *,
+    context: typer.Context,
     account: Annotated[str, typer.Option(help="The account whose webhooks they are about.")],
     webhook: Annotated[UUID | None, typer.Option(help="Only about this webhook.")] = None,
     kind: Annotated[NoticeKind | None, typer.Option(help="Only of this kind.")] = None,
@@ -29,7 +31,7 @@ def list_(
     json: AsJson = False,
 ) -> None:
     """List notices, those of errors that were first seen last in front."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         owner = find_account(session, account)
         found = [_document(record) for record in list_notices(session, owner, webhook=webhook, kind=kind, limit=limit)]
     if json:

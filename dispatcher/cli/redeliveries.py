@@ -10,8 +10,10 @@ import typer
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import find_account
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, console, print_fields, print_json, print_line, print_table
 from dispatcher.db.models import Account, MassRedelivery
+from dispatcher.installation import Installation
 from dispatcher.owners import owner_of_redelivery, owner_of_webhook
 from dispatcher.redeliveries import (
     MOST_PER_SECOND,
@@ -26,10 +28,8 @@ from dispatcher.redeliveries import (
 from dispatcher.redeliveries import (
     cancel as cancel_redelivery,
 )
-from dispatcher.settings import load_settings
 from dispatcher.states import Reason, State
-from dispatcher.transactions import transaction
-from dispatcher.wake import REDELIVER, waker_for
+from dispatcher.wake import REDELIVER
 
 app = typer.Typer(help="Mass redeliveries: how far they have come, and their end.", no_args_is_help=True)
 
@@ -49,6 +49,7 @@ def register(deliveries: typer.Typer) -> None:
 
 def redeliver_many(
     *,
+    context: typer.Context,
     account: Annotated[str | None, typer.Option(help="The account; not needed with --webhook.")] = None,
     webhook: Annotated[UUID | None, typer.Option(help="Only those owed to this webhook (id).")] = None,
     event_type: Annotated[str | None, typer.Option("--type", help="Only of this event type, or below it.")] = None,
@@ -78,7 +79,7 @@ def redeliver_many(
         until=until.replace(tzinfo=UTC) if until else None,
     )
     if dry_run or not yes:
-        with transaction() as session:
+        with installation_of(context).transaction() as session:
             matched = count(session, _owner_for_order(session, account, webhook), selection)
         if dry_run:
             _print_count(matched, json=json)
@@ -86,24 +87,25 @@ def redeliver_many(
         if not sys.stdin.isatty():
             raise typer.BadParameter(f"there is no terminal to ask at, and it is about {matched:,}: give --yes")
         typer.confirm(f"Redeliver {matched:,} deliveries, {per_second} a second?", abort=True, err=True)
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         owner = _owner_for_order(session, account, webhook)
         ordered = order(session, owner, selection, per_second=per_second)
-    waker_for(load_settings().broker_url.get_secret_value()).wake(REDELIVER)
+    installation_of(context).waker.wake(REDELIVER)
     if json:
         print_json(_document(owner, ordered))
         return
-    _follow(owner, ordered.id)
+    _follow(installation_of(context), owner, ordered.id)
 
 
 @app.command("list")
 def list_(
+    context: typer.Context,
     account: Annotated[str, typer.Option(help="The account they were ordered for.")],
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 50,
     json: AsJson = False,
 ) -> None:
     """List an account's mass redeliveries, newest first."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         owner = find_account(session, account)
         found = list_of(session, owner, limit=limit)
     if json:
@@ -119,9 +121,9 @@ def list_(
 
 
 @app.command()
-def show(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+def show(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
     """Show a mass redelivery: its filter, and how far it has come."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         document = _document(owner, get(session, owner, identifier))
     if json:
@@ -131,9 +133,9 @@ def show(identifier: Identifier, account: Owner = None, json: AsJson = False) ->
 
 
 @app.command()
-def cancel(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+def cancel(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
     """End a mass redelivery where it is. What it has redelivered is sent all the same."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         ended = cancel_redelivery(session, owner, identifier)
     if json:
@@ -142,14 +144,14 @@ def cancel(identifier: Identifier, account: Owner = None, json: AsJson = False) 
         print_line(f"mass redelivery {identifier} is cancelled after {ended.redelivered:,} of {ended.matched:,}")
 
 
-def _follow(owner: Account, identifier: UUID) -> None:
+def _follow(installation: Installation, owner: Account, identifier: UUID) -> None:
     """Shows how far it has come until it ends, or until the person has seen enough."""
     to = console(stderr=True)
     said = time.monotonic()
     try:
         with to.status("") as moving:
             while True:
-                with transaction() as session:
+                with installation.transaction() as session:
                     now = get(session, owner, identifier)
                 if now.finished_at is not None or now.cancelled_at is not None:
                     break

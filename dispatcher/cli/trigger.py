@@ -6,6 +6,7 @@ from uuid import UUID
 
 import typer
 
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line
 from dispatcher.enqueue import enqueue
 from dispatcher.events import Data, serialise
@@ -13,7 +14,6 @@ from dispatcher.matching import RULE, is_event_type
 from dispatcher.owners import owner_of_webhook
 from dispatcher.samples import sample_message
 from dispatcher.test_call import call_webhook
-from dispatcher.transactions import transaction
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def trigger(
+    context: typer.Context,
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Its event type, e.g. message.inbound.received.")],
     *,
     account: Annotated[str | None, typer.Option(help="For every webhook of this account that takes the type.")] = None,
@@ -44,15 +45,17 @@ def trigger(
         raise typer.BadParameter(RULE, param_hint="TYPE")
     message = _read(data) if data is not None else sample_message(event_type)
     if webhook is not None:
-        with transaction() as session:
+        with installation_of(context).transaction() as session:
             owner = owner_of_webhook(session, webhook)
         event_id, deliveries = (
-            call_webhook(owner.id, webhook, event_type=event_type, data=serialise(message)).event_id,
+            call_webhook(
+                installation_of(context), owner.id, webhook, event_type=event_type, data=serialise(message)
+            ).event_id,
             1,
         )
     else:
         assert account is not None
-        accepted = enqueue(event_type, message, account=account, app=app)
+        accepted = enqueue(event_type, message, account=account, app=app, producer=installation_of(context))
         event_id, deliveries = accepted.event_id, accepted.deliveries
     if json:
         print_json({"event_id": event_id, "deliveries": deliveries})

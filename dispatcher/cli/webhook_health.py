@@ -6,11 +6,12 @@ from uuid import UUID
 import typer
 
 from dispatcher.accounts import find_account
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_fields, print_json
 from dispatcher.cli.webhook_output import gate_state
 from dispatcher.owners import owner_of_webhook
-from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhook_health import COUNTED, health_of
+from dispatcher.webhooks import Webhooks
 
 
 def register(webhooks: typer.Typer) -> None:
@@ -19,14 +20,15 @@ def register(webhooks: typer.Typer) -> None:
 
 
 def health(
+    context: typer.Context,
     identifier: Annotated[UUID, typer.Argument(metavar="ID", help="The webhook's id.")],
     account: Annotated[str | None, typer.Option(help="Only if it is this account's.")] = None,
     json: AsJson = False,
 ) -> None:
     """Show how it fares: gate, deliveries of the last 24 hours by state, last answer, what has been due longest."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         owner = find_account(session, account) if account is not None else owner_of_webhook(session, identifier)
-        webhook = webhooks_in(session).get(owner, identifier)
+        webhook = Webhooks(session, installation_of(context)).get(owner, identifier)
         found = health_of(session, webhook)
     answer, due = found.last_answer, found.oldest_due
     document = {

@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts import find_account
 from dispatcher.cli import secret_options as secret
 from dispatcher.cli import webhook_options as given
+from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.cli.webhook_output import gate_state, print_webhook, webhook_document
 from dispatcher.db.models import Account, Webhook
+from dispatcher.installation import Installation
 from dispatcher.keys import list_accounts
 from dispatcher.owners import owner_of_webhook
 from dispatcher.signing_keys import KeyKind
-from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhooks import WebhookFields, Webhooks
 
 app = typer.Typer(help="Webhooks: registered receivers.", no_args_is_help=True)
@@ -38,6 +39,7 @@ _KEY_SHOWN = (
 )
 def create(
     *,
+    context: typer.Context,
     account: Annotated[str, typer.Option(help="The account whose events it gets.")],
     url: given.Url,
     types: given.Types,
@@ -117,9 +119,9 @@ def create(
         nonce_secret=nonce_secret_from,
         new=True,
     )
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         owner = find_account(session, account)
-        webhooks = webhooks_in(session)
+        webhooks = Webhooks(session, installation_of(context))
         webhook = webhooks.create(owner, enabled=not disabled, by=_BY, **fields)
     print_webhook(webhooks, webhook, owner, json=json, keys=True)
     if "signing_keys" not in fields or fields["signing_keys"]:
@@ -128,12 +130,14 @@ def create(
 
 @app.command("list")
 def list_(
-    account: Annotated[str | None, typer.Option(help="Only this account's webhooks.")] = None, json: AsJson = False
+    context: typer.Context,
+    account: Annotated[str | None, typer.Option(help="Only this account's webhooks.")] = None,
+    json: AsJson = False,
 ) -> None:
     """List webhooks; URLs are masked."""
-    with transaction() as session:
+    with installation_of(context).transaction() as session:
         owners = [find_account(session, account)] if account is not None else list_accounts(session)
-        webhooks = webhooks_in(session)
+        webhooks = Webhooks(session, installation_of(context))
         found = [(webhook, owner) for owner in owners for webhook in webhooks.list(owner)]
         gates = webhooks.gates(webhook for webhook, _ in found)
     if json:
@@ -159,14 +163,15 @@ def list_(
 
 @app.command()
 def show(
+    context: typer.Context,
     identifier: Identifier,
     account: Owner = None,
     reveal: Annotated[bool, typer.Option("--reveal", help="Show the URL and the signing keys in clear.")] = False,
     json: AsJson = False,
 ) -> None:
     """Show one webhook; its URL and signing keys are masked unless --reveal says otherwise, other secrets always."""
-    with transaction() as session:
-        webhooks, webhook, owner = _find(session, identifier, account)
+    with installation_of(context).transaction() as session:
+        webhooks, webhook, owner = _find(session, installation_of(context), identifier, account)
         gate = webhooks.gates([webhook]).get(webhook.id)
     print_webhook(webhooks, webhook, owner, gate, url=reveal, keys=reveal, json=json)
 
@@ -174,6 +179,7 @@ def show(
 @app.command(epilog="Example: dispatcher webhook update 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00 --timeout 10 --clear app")
 def update(
     *,
+    context: typer.Context,
     identifier: Identifier,
     account: Owner = None,
     url: Annotated[str | None, given.Url.__metadata__[0]] = None,
@@ -257,13 +263,13 @@ def update(
         nonce_secret=nonce_secret_from,
         new=False,
     )
-    with transaction() as session:
-        webhooks, webhook, owner = _find(session, identifier, account, to_change=True)
+    with installation_of(context).transaction() as session:
+        webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
         if members or reset:
             fields["contract_changes"] = {**dict.fromkeys(reset), **members}
         webhooks.update(webhook, **fields)
         standing = webhooks.gates([webhook]).get(webhook.id)
-    _wake()  # its gate may have opened
+    installation_of(context).waker.wake()  # its gate may have opened
     print_webhook(webhooks, webhook, owner, standing, json=json)
 
 
@@ -273,6 +279,7 @@ def update(
 )
 def rotate_secret(
     *,
+    context: typer.Context,
     identifier: Identifier,
     account: Owner = None,
     overlap: Annotated[
@@ -285,8 +292,8 @@ def rotate_secret(
     """Give it a new signing key. Until the overlap is over its callbacks carry a signature of each key, so that its
     receiver can change over at leisure."""
     new = secret.replacing_key(kind, signing_key_from)
-    with transaction() as session:
-        webhooks, webhook, owner = _find(session, identifier, account, to_change=True)
+    with installation_of(context).transaction() as session:
+        webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
         webhooks.rotate_signing_key(webhook, new, overlap=timedelta(hours=overlap))
         gate = webhooks.gates([webhook]).get(webhook.id)
     print_webhook(webhooks, webhook, owner, gate, json=json, keys=True)
@@ -294,25 +301,26 @@ def rotate_secret(
 
 
 @app.command()
-def enable(identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+def enable(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
     """Deliver to it again; what waited meanwhile is delivered too. Opens its gate, if that was closed."""
-    with transaction() as session:
-        webhooks, webhook, owner = _find(session, identifier, account, to_change=True)
+    with installation_of(context).transaction() as session:
+        webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
         webhooks.enable(webhook)
-    _wake()
+    installation_of(context).waker.wake()
     print_webhook(webhooks, webhook, owner, json=json)
 
 
 @app.command()
 def disable(
+    context: typer.Context,
     identifier: Identifier,
     account: Owner = None,
     reason: Annotated[str | None, typer.Option(help="Why; kept with the webhook.")] = None,
     json: AsJson = False,
 ) -> None:
     """Deliver nothing to it for now. Its events still match, and wait."""
-    with transaction() as session:
-        webhooks, webhook, owner = _find(session, identifier, account, to_change=True)
+    with installation_of(context).transaction() as session:
+        webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
         webhooks.disable(webhook, by=_BY, reason=reason)
         gate = webhooks.gates([webhook]).get(webhook.id)
     print_webhook(webhooks, webhook, owner, gate, json=json)
@@ -320,6 +328,7 @@ def disable(
 
 @app.command()
 def delete(
+    context: typer.Context,
     identifier: Identifier,
     account: Owner = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -330,8 +339,8 @@ def delete(
         if not sys.stdin.isatty():
             raise typer.BadParameter("there is no terminal to ask at, and it cannot be undone: give --yes")
         typer.confirm(f"Delete webhook {identifier}?", abort=True, err=True)
-    with transaction() as session:
-        webhooks, webhook, _ = _find(session, identifier, account, to_change=True)
+    with installation_of(context).transaction() as session:
+        webhooks, webhook, _ = _find(session, installation_of(context), identifier, account, to_change=True)
         webhooks.delete(webhook)
     if json:
         print_json({"id": webhook.id, "deleted_at": webhook.deleted_at})
@@ -340,17 +349,10 @@ def delete(
 
 
 def _find(
-    session: Session, identifier: UUID, account: str | None, *, to_change: bool = False
+    session: Session, installation: Installation, identifier: UUID, account: str | None, *, to_change: bool = False
 ) -> tuple[Webhooks, Webhook, Account]:
     owner = find_account(session, account) if account is not None else owner_of_webhook(session, identifier)
     if to_change:  # after whoever changes the account's webhooks at this moment, as over HTTP
         session.refresh(owner, with_for_update=True)
-    webhooks = webhooks_in(session)
+    webhooks = Webhooks(session, installation)
     return webhooks, webhooks.get(owner, identifier), owner
-
-
-def _wake() -> None:
-    from dispatcher.settings import load_settings
-    from dispatcher.wake import waker_for
-
-    waker_for(load_settings().broker_url.get_secret_value()).wake()

@@ -3,7 +3,6 @@
 import os
 import select
 import weakref
-from functools import cache
 from typing import Any
 
 import psycopg2.extras
@@ -17,16 +16,14 @@ psycopg2.extras.register_uuid()
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
-@cache
-def engine_for(
+def make_engine(
     database_url: str,
     *,
     application_name: str = "dispatcher",
-    pool_size: int = 5,
     autocommit: bool = False,
     wait_for_disk: bool = True,
 ) -> Engine:
-    """The process's engine for a URL, made at first use; sound across fork. With `autocommit` each statement is a
+    """A new engine, which belongs to whoever made it; sound across fork. With `autocommit` each statement is a
     transaction, without round trips of its own. Without `wait_for_disk` a crash of the server (not of the client) can
     undo what was committed in the last second, never a part of a transaction.
 
@@ -43,7 +40,6 @@ def engine_for(
         options["synchronous_commit"] = "off"
     engine = create_engine(
         database_url,
-        pool_size=pool_size,
         isolation_level="AUTOCOMMIT" if autocommit else None,
         hide_parameters=True,  # an error's text must not carry messages or secrets
         connect_args={

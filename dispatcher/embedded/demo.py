@@ -13,10 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, text
-from sqlalchemy.orm import Session
 
 from dispatcher.accounts import create_account
-from dispatcher.db.session import engine_for
 from dispatcher.embedded.demo_receivers import BEHAVIOURS, MailCatcher, Receiver
 from dispatcher.embedded.ports import LOOPBACK
 from dispatcher.embedded.processes import StopRequested
@@ -24,8 +22,8 @@ from dispatcher.embedded.up import Plan, RunningEngine, running_engine
 from dispatcher.enqueue import enqueue_many
 from dispatcher.errors import DispatcherError
 from dispatcher.events import Accepted, Event
-from dispatcher.settings import Settings, settings_in_use
-from dispatcher.webhooks import Webhooks, open_vault
+from dispatcher.installation import Installation
+from dispatcher.webhooks import Webhooks
 
 TIME_SCALE = 1 / 30
 DEADLINE_SECONDS = 50.0
@@ -125,16 +123,14 @@ def _plan(receiver: Receiver, mails: MailCatcher) -> Plan:
 
 
 def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: MailCatcher) -> int:
-    settings = engine.settings
     console.print(f"Flower is at {engine.flower_address}, the API at {engine.api_address}.\n")
-    database = engine_for(settings.database_url.get_secret_value())
-    with settings_in_use(settings):
-        _register(database, settings, receiver)
-        outcomes = list(enqueue_many(_messages()))
+    installation = Installation(engine.settings)
+    _register(installation, receiver)
+    outcomes = list(enqueue_many(_messages(), producer=installation))
     owed = sum(outcome.deliveries for outcome in outcomes if isinstance(outcome, Accepted))
     console.print(f"Enqueued {len(outcomes)} messages: {owed} deliveries for {len(BEHAVIOURS)} webhooks.\n")
 
-    story = _Story(console, database, mails, len(outcomes))
+    story = _Story(console, installation.engine, mails, len(outcomes))
     if not engine.tree.run(until=story.is_over):
         raise StopRequested
     story.print_table(receiver)
@@ -146,10 +142,10 @@ def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: Ma
     return 1 if problems else 0
 
 
-def _register(database: Engine, settings: Settings, receiver: Receiver) -> None:
-    with Session(database) as session, session.begin():
+def _register(installation: Installation, receiver: Receiver) -> None:
+    with installation.transaction() as session:
         account = create_account(session, "demo")
-        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+        webhooks = Webhooks(session, installation)
         for behaviour in BEHAVIOURS:
             webhooks.create(
                 account,

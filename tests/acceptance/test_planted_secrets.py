@@ -27,12 +27,13 @@ from dispatcher import enqueue
 from dispatcher.accounts import Scope, create_key
 from dispatcher.authorization import Basic
 from dispatcher.settings import Settings
-from dispatcher.wake import DELIVER, NOTICES, SWEEP, waker_for
+from dispatcher.wake import DELIVER, NOTICES, SWEEP
 from tests.behaviours import Answer, final
 from tests.conftest import ENCRYPTION_KEY
 from tests.dead_ports import refusing_port
 from tests.deploy_files import DEPLOY
 from tests.factories import attempts, change, deliveries, make_account, make_webhook
+from tests.installations import installation_for
 from tests.planted import shapes
 from tests.receiver import Receiver
 
@@ -348,7 +349,7 @@ def _kill_a_child_in_flight(tree: Tree, receiver: Receiver) -> None:
 
 def _break_tables(tree: Tree, database: Engine, settings: Settings, api_port: int, token: str) -> None:
     """Tables are gone for a while: tasks raise, the delivery loop cannot write, the API cannot store."""
-    waker = waker_for(settings.broker_url.get_secret_value())
+    waker = installation_for(settings).waker
     gone = ("notices", "subscriptions")
     try:
         enqueue("message.sent", MESSAGE, account="acme")

@@ -21,10 +21,11 @@ from sqlalchemy.orm import Session
 from dispatcher import enqueue
 from dispatcher.accounts import find_account
 from dispatcher.redeliveries import Selection, order
-from dispatcher.settings import Settings, load_settings
-from dispatcher.wake import REDELIVER, waker_for
+from dispatcher.settings import Settings
+from dispatcher.wake import REDELIVER
 from tests.behaviours import Answer, final
 from tests.factories import MESSAGE, RECEIVED, attempts, change, deliveries, make_webhook, rows
+from tests.installations import installation_for
 from tests.receiver import Receiver
 from tests.relay import Relay
 
@@ -188,7 +189,7 @@ def test_a_mass_redelivery_survives_its_worker_and_sends_each_delivery_once(
     eventually(lambda: " ready." in second_node.said, second_node)
     with Session(database) as session, session.begin():
         order(session, find_account(session, "acme"), Selection(), per_second=10)
-    waker_for(settings.broker_url.get_secret_value()).wake(REDELIVER)
+    installation_for(settings).waker.wake(REDELIVER)
 
     def redelivered() -> int:
         (row,) = rows(database, "SELECT redelivered FROM dispatcher.redeliveries")
@@ -243,7 +244,6 @@ def relayed_broker(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch)
     assert url.port is not None
     with Relay(url.port) as relay:
         monkeypatch.setenv("BROKER_URL", environment["BROKER_URL"].replace(f":{url.port}/", f":{relay.port}/"))
-        load_settings.cache_clear()
         yield relay
 
 

@@ -1,7 +1,8 @@
 """Rules of the house that no linter knows."""
 
-import re
+import ast
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -31,12 +32,80 @@ def test_every_module_says_first_what_it_is_for() -> None:
     assert silent == []
 
 
-def test_the_environment_is_read_in_the_settings_only() -> None:
-    # Handing all of it on to a child (`**os.environ`) is not reading it.
-    reading = re.compile(r"(?<!\*\*)os\.(environ|getenv)")
-    assert {str(path.relative_to(ROOT)) for path in OURS if reading.search(path.read_text())} == {
-        "dispatcher/settings.py"
+def names_used(tree: ast.AST) -> Iterator[str]:
+    """Every name, member and imported name; `**os.environ`, which hands all of it on to a child unread, is left out."""
+    handed_on = {
+        id(value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if key is None
     }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name):
+                yield name
+            case ast.Attribute(attr=name) if id(node) not in handed_on:
+                yield name
+            case ast.ImportFrom(module=module, names=names):
+                yield from (f"{module}.{one.name}" for one in names)
+                yield from (one.name for one in names)
+
+
+def users_of(*names: str) -> set[str]:
+    """The modules whose syntax names one of these."""
+    used = {path: set(names_used(ast.parse(path.read_text()))) for path in OURS}
+    return {str(path.relative_to(ROOT)) for path, of_one in used.items() if of_one & set(names)}
+
+
+def test_the_environment_is_read_in_the_settings_only() -> None:
+    assert users_of("environ", "getenv", "environb") == {"dispatcher/settings.py"}
+
+
+def test_only_who_begins_reads_the_settings() -> None:
+    """All others are given them, or what is made of them. `up` asks what servers it is given before it has any."""
+    assert users_of("read_settings") == {
+        "dispatcher/api/app.py",
+        "dispatcher/cli/app.py",
+        "dispatcher/producer.py",
+        "workers/celery.py",
+    }
+    assert users_of("BaseSettings") == {"dispatcher/settings.py", "dispatcher/embedded/up.py"}
+
+
+def test_only_enqueue_asks_for_the_default_producer() -> None:
+    assert users_of("default_producer") == {"dispatcher/enqueue.py"}
+
+
+def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> None:
+    """Of what is made of settings or connects to something: the others are computed of their arguments alone."""
+    cached = {
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in OURS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and {"cache", "lru_cache"} & {name for decorator in node.decorator_list for name in names_used(decorator)}
+    }
+    assert cached == {
+        "dispatcher/producer.py: default_producer",
+        "dispatcher/masking.py: _named",
+        "dispatcher/transport/checks.py: _check_names",
+        "dispatcher/transport/checks.py: split_url",
+        "dispatcher/transport/curl_handles.py: _unwanted",
+        "workers/mail_texts.py: _environment",  # of its templates
+        "workers/render.py: _forms",
+    }
+
+
+def test_a_scale_is_a_number_for_sql_alone() -> None:
+    """Whoever shortens time is given `Timing`, or what is shortened already."""
+    assert users_of("time_scale") == {
+        "dispatcher/settings.py",
+        "dispatcher/enqueue.py",  # SQL
+        "dispatcher/installation.py",  # makes the Timing
+        "workers/app.py",  # of beat, too
+    }
+    assert users_of("scale") == {"schedules/timing.py", "dispatcher/deliveries.py"}  # the latter: SQL
 
 
 def test_modules_stay_small() -> None:

@@ -7,9 +7,9 @@ import pytest
 from dispatcher.api.app import create_app
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
-from tests.integration.api.conftest import make_key, serving
+from tests.integration.api.conftest import Restarted, make_key, restarted, running_app, server
 
-__all__ = ["make_key"]
+__all__ = ["make_key", "restarted", "server"]
 
 
 @pytest.fixture(scope="session")
@@ -18,10 +18,11 @@ def answers() -> Answers:
 
 
 @pytest.fixture(scope="module")
-def server(answers: Answers) -> Iterator[str]:
-    """The origin of a running server."""
-    with serving(answers.watching(create_app())) as origin:
-        yield origin
+def running(answers: Answers) -> Iterator[tuple[str, Restarted]]:
+    """The origin of a running server, and what makes it read the settings anew with the next request."""
+    app = create_app()
+    with running_app(answers.watching(app)) as origin:
+        yield origin, app.state.serving.close
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts import Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.settings import Settings
-from dispatcher.webhooks import Webhooks, open_vault
+from dispatcher.webhooks import Webhooks
 from tests.factories import make_webhook, rows
+from tests.installations import installation_for
 from tests.integration.api.conftest import MakeKey
 from tests.waiting import wait_for_a_lock
 
@@ -41,7 +42,7 @@ def test_what_is_deleted_while_it_is_changed_takes_no_more_events(
     with ThreadPoolExecutor(1) as pool:
         with Session(database) as session, session.begin():
             session.scalars(select(Account).with_for_update()).one()
-            webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+            webhooks = Webhooks(session, installation_for(settings))
             webhooks.update(session.get_one(Webhook, webhook.id), event_types=["b"])
             deleting = pool.submit(requests.request, method, url, auth=(identifier, secret), timeout=30)
             wait_for_a_lock(database)

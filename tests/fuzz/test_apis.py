@@ -22,7 +22,7 @@ from sqlalchemy import Engine
 
 from dispatcher.accounts import Scope
 from dispatcher.api.app import DIALECTS, create_app
-from dispatcher.api.callers import token_mint
+from dispatcher.installation import Installation
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
 from tests.integration.api.conftest import MakeKey, make_key
@@ -116,8 +116,8 @@ def test_sinch(case: Any, token: str) -> None:
 
 @schema_of("/zipwhip").parametrize()
 @bounded
-def test_zipwhip(case: Any, token: str) -> None:
-    session = token_mint().session(UUID(token.partition(".")[0]))
+def test_zipwhip(case: Any, token: str, installation: Installation) -> None:
+    session = installation.token_mint.session(UUID(token.partition(".")[0]))
     if case.query is not None and "session" in case.query:
         case.query["session"] = session
     send(case, "")

@@ -20,12 +20,11 @@ from sqlalchemy.orm import Session
 from dispatcher import UnknownAccount
 from dispatcher.accounts import Scope, create_key
 from dispatcher.api.app import create_app
+from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
-from tests.factories import attempts, change, deliver_all, deliveries, make_account, make_webhook, rows
+from tests.factories import attempts, change, deliver_all, deliveries, make_account, make_webhook, redeliver_more, rows
 from tests.receiver import Receiver
-from workers.context import Context
-from workers.redeliver import go_on
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/enqueue.md", "docs/api.md", "docs/delivery.md", "docs/operations.md")
@@ -108,6 +107,15 @@ def test_an_event_in_the_callers_transaction(acme: Stage) -> None:
         change(acme.database, "DROP TABLE public.sms")
     assert [event.type for event in acme.events()] == ["message.outbound.delivered"]
     assert acme.callbacks() == [[{"id": "4023457654"}]]
+
+
+def test_an_event_for_another_engine(acme: Stage, other: Installation) -> None:
+    make_webhook(other.engine, other.settings, url=acme.receiver.url("/other"), event_types=["message"])
+    urls = other.settings.database_url.get_secret_value(), other.settings.broker_url.get_secret_value()
+    run_python("docs/enqueue.md: producer", other_database=urls[0], other_broker=urls[1])
+    assert (acme.events(), acme.callbacks()) == ([], [])
+    deliver_all(other.settings)
+    assert [json.loads(request.body) for request in acme.receiver.at("/other")] == [[{"id": "7"}]]
 
 
 def test_idempotency_keys(acme: Stage) -> None:
@@ -268,7 +276,7 @@ def test_many_are_redelivered(acme: Stage, shell: Shell) -> None:
 
     def work() -> None:
         while not ended.wait(0.05):
-            go_on(Context(acme.settings))
+            redeliver_more(acme.settings)
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -426,7 +434,7 @@ def test_mass_redelivery_over_http(acme: Stage, shell: Shell) -> None:
     assert counted == {"matched": 1}
     assert (ordered["matched"], ordered["per_second"]) == (1, 50)
     assert listed["items"] == [ordered]
-    go_on(Context(acme.settings))
+    redeliver_more(acme.settings)
     assert len(acme.callbacks()) == 1
 
 

@@ -28,6 +28,7 @@ from dispatcher.token_requests import token_request
 from dispatcher.wake import QUEUES
 from dispatcher.webhook_secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
+from schedules.timing import REAL_TIME
 from tests.claims import TARGET
 from workers.claims import Claim
 from workers.render import render
@@ -244,7 +245,9 @@ def test_the_callback_shown_is_the_one_that_is_sent() -> None:
         data=body[1:-1].encode(),
         claimed_at=now,
     )
-    request = render([claim], SIGNED, headers["Dispatcher-Request-Id"], now=int(headers["webhook-timestamp"]), scale=1)
+    request = render(
+        [claim], SIGNED, headers["Dispatcher-Request-Id"], now=int(headers["webhook-timestamp"]), timing=REAL_TIME
+    )
     assert request.body == body.encode()
     assert {**dict(request.headers), "Host": "example.com", "Content-Length": str(len(body))} == headers
     names = {name for names in told for name in names.split(", ")}
@@ -254,7 +257,7 @@ def test_the_callback_shown_is_the_one_that_is_sent() -> None:
 def test_the_token_request_shown_is_the_one_that_is_sent() -> None:
     headers, body = requests_shown()[1]
     credentials = ClientCredentials("https://auth.example.com/oauth2/token", "acme", "open-sesame", "webhook:send")
-    request = token_request(credentials, "an-id", scale=1)
+    request = token_request(credentials, "an-id", REAL_TIME)
     assert request.body == body.encode()
     assert {**dict(request.headers), "Host": "auth.example.com", "Content-Length": str(len(body))} == headers
 

@@ -11,6 +11,7 @@ from dispatcher.accounts import Caller, Scope
 from dispatcher.api.callers import caller_who_may
 from dispatcher.api.problems import Problem
 from dispatcher.api.requests import read_body
+from dispatcher.api.serving import Served
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.bulksms.answers import described
 from dispatcher.dialects.bulksms.fields import (
@@ -22,8 +23,9 @@ from dispatcher.dialects.bulksms.fields import (
     read_entry,
 )
 from dispatcher.errors import NotFound
+from dispatcher.installation import Installation
 from dispatcher.registration import change, register, remove
-from dispatcher.transactions import transaction, webhooks_in
+from dispatcher.webhooks import Webhooks
 
 DIALECT = "bulksms"
 
@@ -69,25 +71,30 @@ Body = Annotated[bytes, Depends(read_body)]
 
 
 @router.get("/webhooks", summary="List webhooks", responses=described())
-def list_webhooks(owner: Reader) -> list[WebhookDocument]:
-    with transaction() as session:
-        webhooks = webhooks_in(session)
+def list_webhooks(owner: Reader, installation: Served) -> list[WebhookDocument]:
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
         owned = webhooks.list(session.get_one(Account, owner.account_id), dialect=DIALECT)
         return [document_of(webhook, webhooks.url(webhook)) for webhook in owned]
 
 
 @router.post("/webhooks", summary="Create a webhook", responses=described(*_OF_A_BODY), openapi_extra=_ENTRY)
-def create_webhook(owner: Manager, body: Body) -> WebhookDocument:
+def create_webhook(owner: Manager, installation: Served, body: Body) -> WebhookDocument:
     entry = read_entry(body)
     made = register(
-        owner.account_id, enabled=entry.active is not False, dialect=DIALECT, url_test=True, **new_fields(entry)
+        installation,
+        owner.account_id,
+        enabled=entry.active is not False,
+        dialect=DIALECT,
+        url_test=True,
+        **new_fields(entry),
     )
-    return _document(made)
+    return _document(installation, made)
 
 
 @router.get("/webhooks/{id}", summary="Read a webhook", responses=described(HTTPStatus.NOT_FOUND), openapi_extra=_ID)
-def read_webhook(owner: Reader, number: Number) -> WebhookDocument:
-    return _document(_found(owner, number))
+def read_webhook(owner: Reader, installation: Served, number: Number) -> WebhookDocument:
+    return _document(installation, _found(installation, owner, number))
 
 
 @router.post(
@@ -96,10 +103,11 @@ def read_webhook(owner: Reader, number: Number) -> WebhookDocument:
     responses=described(HTTPStatus.NOT_FOUND, *_OF_A_BODY),
     openapi_extra=_ID | _ENTRY,
 )
-def update_webhook(owner: Manager, number: Number, body: Body) -> WebhookDocument:
-    webhook = _found(owner, number)
+def update_webhook(owner: Manager, installation: Served, number: Number, body: Body) -> WebhookDocument:
+    webhook = _found(installation, owner, number)
     entry = read_entry(body)
     changed = change(
+        installation,
         owner.account_id,
         webhook.id,
         enabled=entry.active,
@@ -107,7 +115,7 @@ def update_webhook(owner: Manager, number: Number, body: Body) -> WebhookDocumen
         url_test=True,
         derive=lambda _, webhook: changed_fields(entry, webhook),
     )
-    return _document(changed)
+    return _document(installation, changed)
 
 
 @router.delete(
@@ -117,16 +125,16 @@ def update_webhook(owner: Manager, number: Number, body: Body) -> WebhookDocumen
     responses=described(HTTPStatus.NOT_FOUND) | {200: {"description": "It is deleted. There is no body."}},
     openapi_extra=_ID,
 )
-def delete_webhook(owner: Manager, number: Number) -> Response:
-    remove(owner.account_id, _found(owner, number).id)
+def delete_webhook(owner: Manager, installation: Served, number: Number) -> Response:
+    remove(installation, owner.account_id, _found(installation, owner, number).id)
     return Response()
 
 
-def _found(owner: Owner, number: int) -> Webhook:
-    with transaction() as session:
-        return webhooks_in(session).get_of(DIALECT, session.get_one(Account, owner.account_id), number)
+def _found(installation: Installation, owner: Owner, number: int) -> Webhook:
+    with installation.transaction() as session:
+        return Webhooks(session, installation).get_of(DIALECT, session.get_one(Account, owner.account_id), number)
 
 
-def _document(webhook: Webhook) -> WebhookDocument:
-    with transaction() as session:
-        return document_of(webhook, webhooks_in(session).url(webhook))
+def _document(installation: Installation, webhook: Webhook) -> WebhookDocument:
+    with installation.transaction() as session:
+        return document_of(webhook, Webhooks(session, installation).url(webhook))

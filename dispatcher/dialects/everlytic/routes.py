@@ -13,12 +13,13 @@ from dispatcher.accounts import Caller, Scope, find_account
 from dispatcher.api.callers import caller_who_may
 from dispatcher.api.problems import Problem, invalid
 from dispatcher.api.requests import read_body
+from dispatcher.api.serving import Served
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.everlytic.fields import EVENT_TYPES, Kept, read_payload, refusal, shown
 from dispatcher.errors import InvalidWebhook, NotFound
 from dispatcher.events import MAX_TEXT
+from dispatcher.installation import Installation
 from dispatcher.registration import change, register, remove
-from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhooks import Webhooks
 
 DIALECT = "everlytic"
@@ -140,11 +141,12 @@ _OF_A_PAYLOAD = _described(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY
 _TAKES_A_PAYLOAD = {"requestBody": {"required": True, "content": {"application/json": {"schema": _PAYLOAD}}}}
 
 
-def _owner_for(scope: Scope) -> Callable[[Caller, str | None], UUID]:
+def _owner_for(scope: Scope) -> Callable[[Caller, Installation, str | None], UUID]:
     """A dependency: the account that the caller, who has this scope, acts for."""
 
     def owner(
         caller: Annotated[Caller, Depends(caller_who_may(scope))],
+        installation: Served,
         account: Annotated[
             str | None,
             Query(max_length=MAX_TEXT, description="Only with an operator's key, and then required: for whom it acts."),
@@ -156,7 +158,7 @@ def _owner_for(scope: Scope) -> Callable[[Caller, str | None], UUID]:
             return caller.account_id
         if account is None:
             raise invalid(("account", "is required with an operator's key"))
-        with transaction() as session:
+        with installation.transaction() as session:
             return find_account(session, account).id
 
     return owner
@@ -168,26 +170,26 @@ Body = Annotated[bytes, Depends(read_body)]
 
 
 @router.post("", summary="Register a webhook", responses=_OF_A_PAYLOAD, openapi_extra=_TAKES_A_PAYLOAD)
-def create(owner: Manager, body: Body) -> AnswerOfOne:
+def create(owner: Manager, installation: Served, body: Body) -> AnswerOfOne:
     wanted = read_payload(body, None)
     try:
-        webhook = register(owner, enabled=wanted.enabled is not False, dialect=DIALECT, **wanted.fields)
+        webhook = register(installation, owner, enabled=wanted.enabled is not False, dialect=DIALECT, **wanted.fields)
     except InvalidWebhook as error:
         raise refusal(error) from None
-    return _answer(owner, str(webhook.id))
+    return _answer(installation, owner, str(webhook.id))
 
 
 @router.get("", summary="All webhooks", responses=_OF_A_QUESTION)
-def list_(owner: Reader) -> AnswerOfSeveral:
-    with transaction() as session:
-        webhooks = webhooks_in(session)
+def list_(owner: Reader, installation: Served) -> AnswerOfSeveral:
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
         found = webhooks.list(session.get_one(Account, owner), dialect=DIALECT)
         return AnswerOfSeveral(data=Several(webhooks=[_shown(webhooks, webhook) for webhook in found]))
 
 
 @router.get("/{webhook_id}", summary="One webhook", responses=_OF_A_QUESTION)
-def get(owner: Reader, webhook_id: str) -> AnswerOfOne:
-    return _answer(owner, webhook_id)
+def get(owner: Reader, installation: Served, webhook_id: str) -> AnswerOfOne:
+    return _answer(installation, owner, webhook_id)
 
 
 @router.put(
@@ -196,29 +198,29 @@ def get(owner: Reader, webhook_id: str) -> AnswerOfOne:
     responses=_OF_A_PAYLOAD,
     openapi_extra=_TAKES_A_PAYLOAD,
 )
-def update(owner: Manager, webhook_id: str, body: Body) -> AnswerOfOne:
-    with transaction() as session:
-        webhooks = webhooks_in(session)
+def update(owner: Manager, installation: Served, webhook_id: str, body: Body) -> AnswerOfOne:
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
         webhook = _find(session, webhooks, owner, webhook_id)
         kept = Kept(webhooks.secrets(webhook).authorization)
     wanted = read_payload(body, kept)
     try:
-        change(owner, webhook.id, enabled=wanted.enabled, by="Everlytic API", **wanted.fields)
+        change(installation, owner, webhook.id, enabled=wanted.enabled, by="Everlytic API", **wanted.fields)
     except InvalidWebhook as error:
         raise refusal(error) from None
-    return _answer(owner, webhook_id)
+    return _answer(installation, owner, webhook_id)
 
 
 @router.delete("/{webhook_id}", summary="Delete a webhook; it is answered as it was", responses=_OF_A_QUESTION)
-def delete(owner: Manager, webhook_id: str) -> AnswerOfOne:
-    answer = _answer(owner, webhook_id)
-    remove(owner, answer.data.webhook.id)
+def delete(owner: Manager, installation: Served, webhook_id: str) -> AnswerOfOne:
+    answer = _answer(installation, owner, webhook_id)
+    remove(installation, owner, answer.data.webhook.id)
     return answer
 
 
-def _answer(owner: UUID, webhook_id: str) -> AnswerOfOne:
-    with transaction() as session:
-        webhooks = webhooks_in(session)
+def _answer(installation: Installation, owner: UUID, webhook_id: str) -> AnswerOfOne:
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
         webhook = _find(session, webhooks, owner, webhook_id)
         return AnswerOfOne(data=One(webhook=_shown(webhooks, webhook)))
 

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BeforeValidator
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import Caller
+from dispatcher.api.serving import Served
 from dispatcher.db.models import Account
 from dispatcher.deliveries import redeliver
 from dispatcher.dialects.flexengage.answers import described
@@ -19,9 +20,8 @@ from dispatcher.dialects.flexengage.events import EventsPage, EventWithAttempts,
 from dispatcher.dialects.flexengage.webhook_routes import NO_WEBHOOK, Brand, Manager, Reader, WebhookId
 from dispatcher.errors import NotFound, WrongState
 from dispatcher.history import find_delivery, get_delivery, log_of_webhook
-from dispatcher.settings import load_settings
-from dispatcher.transactions import transaction, webhooks_in
-from dispatcher.wake import waker_for
+from dispatcher.installation import Installation
+from dispatcher.webhooks import Webhooks
 
 NO_EVENT = "No event with that ID was found"
 DEFAULT_SIZE, MAX_SIZE = 20, 100
@@ -41,6 +41,7 @@ EventId = Annotated[str, Path(alias="eventId", description="A UUID.")]
 def list_events(
     *,
     caller: Reader,
+    installation: Served,
     brand: Brand,
     identifier: WebhookId,
     size: Annotated[int, Query(ge=1, le=MAX_SIZE, description="How many on one page.")] = DEFAULT_SIZE,
@@ -51,9 +52,9 @@ def list_events(
         Query(alias="startId", description="The page begins after this event: `lastId` of the page before."),
     ] = None,
 ) -> EventsPage:
-    with found_or(NO_WEBHOOK), transaction() as session:
+    with found_or(NO_WEBHOOK), installation.transaction() as session:
         account = account_of(session, caller, brand)
-        webhook = webhook_of(webhooks_in(session), account, identifier).id
+        webhook = webhook_of(Webhooks(session, installation), account, identifier).id
         with found_or(NO_EVENT):
             after = find_delivery(session, account, webhook, start_id) if start_id is not None else None
         found = log_of_webhook(session, account, webhook, since=start, until=end, after=after, limit=size + 1)
@@ -69,9 +70,11 @@ def list_events(
     summary="One event with its attempts",
     responses=described(HTTPStatus.NOT_FOUND),
 )
-def get_event(caller: Reader, brand: Brand, identifier: WebhookId, event_id: EventId) -> EventWithAttempts:
-    with found_or(NO_EVENT), transaction() as session:
-        account, delivery = _find(session, caller, brand, identifier, event_id)
+def get_event(
+    caller: Reader, installation: Served, brand: Brand, identifier: WebhookId, event_id: EventId
+) -> EventWithAttempts:
+    with found_or(NO_EVENT), installation.transaction() as session:
+        account, delivery = _find(session, installation, caller, brand, identifier, event_id=event_id)
         return shown_record(get_delivery(session, account, delivery))
 
 
@@ -82,19 +85,20 @@ def get_event(caller: Reader, brand: Brand, identifier: WebhookId, event_id: Eve
     summary="Have an event sent again; one that is still on its way is left as it is",
     responses=described(HTTPStatus.NOT_FOUND),
 )
-def retry(caller: Manager, brand: Brand, identifier: WebhookId, event_id: EventId) -> Response:
-    settings = load_settings()
-    with found_or(NO_EVENT), transaction() as session:
-        account, delivery = _find(session, caller, brand, identifier, event_id)
+def retry(caller: Manager, installation: Served, brand: Brand, identifier: WebhookId, event_id: EventId) -> Response:
+    with found_or(NO_EVENT), installation.transaction() as session:
+        account, delivery = _find(session, installation, caller, brand, identifier, event_id=event_id)
         if get_delivery(session, account, delivery).event is None:
             raise NotFound("event", event_id)  # no longer kept: there is nothing to send
         with suppress(WrongState):  # still open: what was asked for is queued already
-            redeliver(session, account, delivery, time_scale=settings.time_scale)
-    waker_for(settings.broker_url.get_secret_value()).wake()
+            redeliver(session, account, delivery, installation.timing)
+    installation.waker.wake()
     return Response(status_code=HTTPStatus.ACCEPTED)
 
 
-def _find(session: Session, caller: Caller, brand: str, identifier: str, event_id: str) -> tuple[Account, UUID]:
+def _find(
+    session: Session, installation: Installation, caller: Caller, brand: str, identifier: str, *, event_id: str
+) -> tuple[Account, UUID]:
     account = account_of(session, caller, brand)
-    webhook = webhook_of(webhooks_in(session), account, identifier)
+    webhook = webhook_of(Webhooks(session, installation), account, identifier)
     return account, find_delivery(session, account, webhook.id, read_id("event", event_id))

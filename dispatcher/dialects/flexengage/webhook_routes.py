@@ -13,6 +13,7 @@ from dispatcher.accounts import Caller, Scope
 from dispatcher.api.callers import caller_who_may
 from dispatcher.api.problems import Problem
 from dispatcher.api.requests import read_body
+from dispatcher.api.serving import Served
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.flexengage.answers import described
 from dispatcher.dialects.flexengage.brands import DIALECT, account_of, found_or, webhook_of
@@ -21,7 +22,6 @@ from dispatcher.dialects.flexengage.times import whole_seconds
 from dispatcher.errors import InvalidWebhook, UnknownAccount
 from dispatcher.matching import MAX_LENGTH
 from dispatcher.registration import change, register, remove
-from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.urls import normalise_url
 from dispatcher.webhooks import MAX_EVENT_TYPES, Webhooks
 
@@ -85,9 +85,11 @@ class WebhookResponse(BaseModel):
     },
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _NEW}}}},
 )
-def create(caller: Manager, brand: Brand, body: Body, request: Request, response: Response) -> WebhookResponse:
+def create(
+    *, caller: Manager, installation: Served, brand: Brand, body: Body, request: Request, response: Response
+) -> WebhookResponse:
     try:
-        with transaction() as session:
+        with installation.transaction() as session:
             account_id = account_of(session, caller, brand).id
     except UnknownAccount:
         raise Problem(HTTPStatus.FORBIDDEN, "The brand ID is not one that this access token may act for") from None
@@ -95,6 +97,7 @@ def create(caller: Manager, brand: Brand, body: Body, request: Request, response
     try:
         url = normalise_url(wanted.endpoint)
         webhook = register(
+            installation,
             account_id,
             enabled=wanted.enabled,
             dialect=DIALECT,
@@ -110,18 +113,18 @@ def create(caller: Manager, brand: Brand, body: Body, request: Request, response
 
 
 @router.get("", summary="All webhooks of a brand", responses=described(HTTPStatus.NOT_FOUND))
-def list_(caller: Reader, brand: Brand) -> list[WebhookResponse]:
-    with found_or(NO_WEBHOOKS), transaction() as session:
-        webhooks = webhooks_in(session)
+def list_(caller: Reader, installation: Served, brand: Brand) -> list[WebhookResponse]:
+    with found_or(NO_WEBHOOKS), installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
         found = webhooks.list(account_of(session, caller, brand), dialect=DIALECT)
         return [_shown(webhook, webhooks.url(webhook)) for webhook in found]
 
 
 @router.get("/{id}", summary="One webhook", responses=described(HTTPStatus.NOT_FOUND))
-def get(caller: Reader, brand: Brand, identifier: WebhookId) -> WebhookResponse:
+def get(caller: Reader, installation: Served, brand: Brand, identifier: WebhookId) -> WebhookResponse:
     not_there = f"A webhook with ID: {identifier} for brandId: {brand} was not found"
-    with found_or(not_there), transaction() as session:
-        webhooks = webhooks_in(session)
+    with found_or(not_there), installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
         webhook = webhook_of(webhooks, account_of(session, caller, brand), identifier)
         return _shown(webhook, webhooks.url(webhook))
 
@@ -138,12 +141,12 @@ def get(caller: Reader, brand: Brand, identifier: WebhookId) -> WebhookResponse:
     ),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SWITCH}}}},
 )
-def switch(caller: Manager, brand: Brand, identifier: WebhookId, body: Body) -> None:
+def switch(caller: Manager, installation: Served, brand: Brand, identifier: WebhookId, body: Body) -> None:
     with found_or(NO_WEBHOOK):
-        with transaction() as session:
+        with installation.transaction() as session:
             account = account_of(session, caller, brand)
-            webhook = webhook_of(webhooks_in(session), account, identifier)
-        change(account.id, webhook.id, enabled=read_enabled(body), by="flexEngage API")
+            webhook = webhook_of(Webhooks(session, installation), account, identifier)
+        change(installation, account.id, webhook.id, enabled=read_enabled(body), by="flexEngage API")
 
 
 @router.delete(
@@ -152,12 +155,12 @@ def switch(caller: Manager, brand: Brand, identifier: WebhookId, body: Body) -> 
     summary="Delete a webhook",
     responses=described(HTTPStatus.NOT_FOUND),
 )
-def delete(caller: Manager, brand: Brand, identifier: WebhookId) -> None:
+def delete(caller: Manager, installation: Served, brand: Brand, identifier: WebhookId) -> None:
     with found_or(NO_WEBHOOKS):
-        with transaction() as session:
+        with installation.transaction() as session:
             account = account_of(session, caller, brand)
-            webhook = webhook_of(webhooks_in(session), account, identifier)
-        remove(account.id, webhook.id)
+            webhook = webhook_of(Webhooks(session, installation), account, identifier)
+        remove(installation, account.id, webhook.id)
 
 
 def _demand_that_it_is_new(webhooks: Webhooks, account: Account, wanted: NewWebhook, url: str) -> None:

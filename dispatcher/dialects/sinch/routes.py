@@ -11,14 +11,15 @@ from dispatcher.accounts import Caller, Scope, find_account
 from dispatcher.api.callers import caller_who_may
 from dispatcher.api.problems import Problem
 from dispatcher.api.requests import read_body
+from dispatcher.api.serving import Served
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.bodies import json_object
 from dispatcher.dialects.sinch import fields
 from dispatcher.dialects.sinch.answers import described
 from dispatcher.dialects.sinch.schemas import CREATE_SCHEMA, UPDATE_SCHEMA, WebhookDocument, Webhooks
 from dispatcher.errors import InvalidWebhook, NotFound, UnknownAccount
+from dispatcher.installation import Installation
 from dispatcher.registration import change, register, remove
-from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhooks import WebhookFields
 from dispatcher.webhooks import Webhooks as OurWebhooks
 
@@ -41,14 +42,16 @@ Body = Annotated[bytes, Depends(read_body)]
 
 
 def _account_for(scope: Scope) -> Any:
-    def account(caller: Annotated[Caller, Depends(caller_who_may(scope))], project_id: ProjectId) -> UUID:
+    def account(
+        caller: Annotated[Caller, Depends(caller_who_may(scope))], installation: Served, project_id: ProjectId
+    ) -> UUID:
         """The account that a project is. Another account's and an unknown one are the same to the caller."""
         if caller.account_id is not None:
             if project_id != caller.account:
                 raise Problem(HTTPStatus.FORBIDDEN, "the project is not the key's")
             return caller.account_id
         try:
-            with transaction() as session:
+            with installation.transaction() as session:
                 return find_account(session, project_id).id
         except UnknownAccount:
             raise Problem(HTTPStatus.FORBIDDEN, "the project is not the key's") from None
@@ -61,11 +64,13 @@ Manager = Annotated[UUID, _account_for(Scope.MANAGE)]
 
 
 @router.get("/apps/{app_id}/webhooks", summary="List the webhooks of an app", responses=_ERRORS)
-def list_webhooks(account_id: Reader, app_id: Annotated[str, Path(description="The app.")]) -> Webhooks:
+def list_webhooks(
+    account_id: Reader, installation: Served, app_id: Annotated[str, Path(description="The app.")]
+) -> Webhooks:
     if not app_id.isprintable():
         return Webhooks(webhooks=[])  # there cannot be one
-    with transaction() as session:
-        webhooks = webhooks_in(session)
+    with installation.transaction() as session:
+        webhooks = OurWebhooks(session, installation)
         found = webhooks.list(session.get_one(Account, account_id), dialect=fields.DIALECT, app=app_id)
         return Webhooks(webhooks=[_document(webhooks, webhook) for webhook in found])
 
@@ -76,23 +81,25 @@ def list_webhooks(account_id: Reader, app_id: Annotated[str, Path(description="T
     responses={**_ERRORS, **_BODY_ERRORS},
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": CREATE_SCHEMA}}}},
 )
-def create_webhook(account_id: Manager, body: Body) -> WebhookDocument:
+def create_webhook(account_id: Manager, installation: Served, body: Body) -> WebhookDocument:
     members = fields.read_webhook(_object(body))
     webhook = _named(
         lambda: register(
+            installation,
             account_id,
             dialect=fields.DIALECT,
             demand=lambda webhooks, account: _demand_room(webhooks, account, members["app_id"]),
             **fields.new_fields(members),
         )
     )
-    return _shown(webhook)
+    return _shown(installation, webhook)
 
 
 @router.get("/webhooks/{webhook_id}", summary="Get a webhook", responses=_ITEM_ERRORS)
-def get_webhook(account_id: Reader, webhook_id: WebhookId) -> WebhookDocument:
-    with transaction() as session:
-        return _document(webhooks_in(session), _find(session, account_id, webhook_id))
+def get_webhook(account_id: Reader, installation: Served, webhook_id: WebhookId) -> WebhookDocument:
+    with installation.transaction() as session:
+        webhooks = OurWebhooks(session, installation)
+        return _document(webhooks, _find(session, webhooks, account_id, webhook_id))
 
 
 @router.patch(
@@ -103,6 +110,7 @@ def get_webhook(account_id: Reader, webhook_id: WebhookId) -> WebhookDocument:
 )
 def update_webhook(
     account_id: Manager,
+    installation: Served,
     webhook_id: WebhookId,
     body: Body,
     update_mask: Annotated[list[str] | None, Query(description="Members to change, separated by commas.")] = None,
@@ -110,8 +118,8 @@ def update_webhook(
     document = _object(body)
     mask = fields.read_mask(update_mask or [], document.get("update_mask"))
     members = fields.read_changes(document, mask)
-    with transaction() as session:
-        identifier = _find(session, account_id, webhook_id).id
+    with installation.transaction() as session:
+        identifier = _find(session, OurWebhooks(session, installation), account_id, webhook_id).id
 
     def room_in_its_app(webhooks: OurWebhooks, account: Account) -> None:
         if "app_id" in members and members["app_id"] != webhooks.get(account, identifier).app:
@@ -123,6 +131,7 @@ def update_webhook(
 
     changed = _named(
         lambda: change(
+            installation,
             account_id,
             identifier,
             by="Sinch dialect",
@@ -130,14 +139,14 @@ def update_webhook(
             derive=derive,
         )
     )
-    return _shown(changed)
+    return _shown(installation, changed)
 
 
 @router.delete("/webhooks/{webhook_id}", summary="Delete a webhook", responses=_ITEM_ERRORS)
-def delete_webhook(account_id: Manager, webhook_id: WebhookId) -> dict[str, Any]:
-    with transaction() as session:
-        webhook = _find(session, account_id, webhook_id)
-    remove(account_id, webhook.id)
+def delete_webhook(account_id: Manager, installation: Served, webhook_id: WebhookId) -> dict[str, Any]:
+    with installation.transaction() as session:
+        webhook = _find(session, OurWebhooks(session, installation), account_id, webhook_id)
+    remove(installation, account_id, webhook.id)
     return {}
 
 
@@ -148,12 +157,12 @@ def _object(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _find(session: Session, account_id: UUID, webhook_id: str) -> Webhook:
+def _find(session: Session, webhooks: OurWebhooks, account_id: UUID, webhook_id: str) -> Webhook:
     try:
         identifier = UUID(webhook_id)
     except ValueError:
         raise NotFound("webhook", "of this id") from None
-    return webhooks_in(session).get_of(fields.DIALECT, session.get_one(Account, account_id), identifier)
+    return webhooks.get_of(fields.DIALECT, session.get_one(Account, account_id), identifier)
 
 
 def _demand_room(webhooks: OurWebhooks, account: Account, app: str) -> None:
@@ -161,9 +170,9 @@ def _demand_room(webhooks: OurWebhooks, account: Account, app: str) -> None:
         raise InvalidWebhook("app_id", f"has {fields.MOST_PER_APP} webhooks already, the most that an app can have")
 
 
-def _shown(webhook: Webhook) -> WebhookDocument:
-    with transaction() as session:
-        return _document(webhooks_in(session), webhook)
+def _shown(installation: Installation, webhook: Webhook) -> WebhookDocument:
+    with installation.transaction() as session:
+        return _document(OurWebhooks(session, installation), webhook)
 
 
 def _document(webhooks: OurWebhooks, webhook: Webhook) -> WebhookDocument:

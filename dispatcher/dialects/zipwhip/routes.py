@@ -8,22 +8,23 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
 from dispatcher.accounts import Scope
-from dispatcher.api.callers import caller_of_secret, caller_of_session, token_mint
-from dispatcher.api.rate_limits import check_rate
+from dispatcher.api.callers import caller_of_secret, caller_of_session
+from dispatcher.api.serving import Serving, serving_of
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.zipwhip.answers import described
 from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
 from dispatcher.dialects.zipwhip.parameters import Parameters, Refused, read_parameters, required
 from dispatcher.errors import NotFound
+from dispatcher.installation import Installation
 from dispatcher.registration import change, register, remove
-from dispatcher.transactions import transaction, webhooks_in
-from dispatcher.webhooks import WebhookFields
+from dispatcher.webhooks import WebhookFields, Webhooks
 
 DIALECT = "zipwhip"
 
 router = APIRouter()
 
 Given = Annotated[Parameters, Depends(read_parameters)]
+Shared = Annotated[Serving, Depends(serving_of)]
 Route = TypeVar("Route", bound=Callable[..., Any])
 
 
@@ -78,61 +79,64 @@ _KIND = {
 
 
 @_call("/user/login", "Get a session", {"username": "An API key's id.", "password": "Its secret."})
-def login(given: Given) -> Session:
-    caller = caller_of_secret(required(given, "username"), required(given, "password"))
+def login(given: Given, serving: Shared) -> Session:
+    installation = serving.installation
+    caller = caller_of_secret(installation, required(given, "username"), required(given, "password"))
     if caller is None:
         raise Refused("username or password is wrong")
-    check_rate(caller)
-    return Session(response=token_mint().session(caller.key_id))
+    serving.rate_limits.check(caller)
+    return Session(response=installation.token_mint.session(caller.key_id))
 
 
 @_call("/webhook/add", "Install a webhook", {**_SESSION, **_KIND, **_URL, **_METHOD}, "method")
-def add_webhook(given: Given) -> Found:
-    owner = _owner_who_may(Scope.MANAGE, given)
+def add_webhook(given: Given, serving: Shared) -> Found:
+    owner, installation = _owner_who_may(Scope.MANAGE, given, serving), serving.installation
     fields = new_fields(
         required(given, "type"), required(given, "event"), required(given, "url"), method_of(given.get("method"))
     )
-    return _found([register(owner.account_id, dialect=DIALECT, **fields)])
+    return _found(installation, [register(installation, owner.account_id, dialect=DIALECT, **fields)])
 
 
 @_call("/webhook/update", "Change a webhook", {**_SESSION, **_ID, **_URL, **_METHOD}, "url", "method")
-def update_webhook(given: Given) -> Found:
-    owner = _owner_who_may(Scope.MANAGE, given)
+def update_webhook(given: Given, serving: Shared) -> Found:
+    owner, installation = _owner_who_may(Scope.MANAGE, given, serving), serving.installation
     number = _number(given)
-    with transaction() as session:
+    with installation.transaction() as session:
         account = session.get_one(Account, owner.account_id)
-        webhook = webhooks_in(session).get_of(DIALECT, account, number)
+        webhook = Webhooks(session, installation).get_of(DIALECT, account, number)
     fields: WebhookFields = {}
     if "url" in given:
         fields["url"] = given["url"]
     if "method" in given:
         fields["contract_changes"] = {"method": method_of(given["method"])}
-    return _found([change(owner.account_id, webhook.id, by=f"API key {owner.key_id.hex}", **fields)])
+    return _found(
+        installation, [change(installation, owner.account_id, webhook.id, by=f"API key {owner.key_id.hex}", **fields)]
+    )
 
 
 @_call("/webhook/list", "List the account's webhooks", _SESSION)
-def list_webhooks(given: Given) -> Found:
-    owner = _owner_who_may(Scope.READ, given)
-    with transaction() as session:
-        owned = webhooks_in(session).list(session.get_one(Account, owner.account_id), dialect=DIALECT)
-    return _found(owned)
+def list_webhooks(given: Given, serving: Shared) -> Found:
+    owner, installation = _owner_who_may(Scope.READ, given, serving), serving.installation
+    with installation.transaction() as session:
+        owned = Webhooks(session, installation).list(session.get_one(Account, owner.account_id), dialect=DIALECT)
+    return _found(installation, owned)
 
 
 @_call("/webhook/delete", "Remove a webhook", {**_SESSION, **_ID})
-def delete_webhook(given: Given) -> Found:
-    owner = _owner_who_may(Scope.MANAGE, given)
+def delete_webhook(given: Given, serving: Shared) -> Found:
+    owner, installation = _owner_who_may(Scope.MANAGE, given, serving), serving.installation
     number = _number(given)
-    with transaction() as session:
-        webhook = webhooks_in(session).get_of(DIALECT, session.get_one(Account, owner.account_id), number)
-    remove(owner.account_id, webhook.id)
+    with installation.transaction() as session:
+        webhook = Webhooks(session, installation).get_of(DIALECT, session.get_one(Account, owner.account_id), number)
+    remove(installation, owner.account_id, webhook.id)
     return Found(response=[])
 
 
-def _owner_who_may(scope: Scope, given: Parameters) -> Owner:
-    caller = caller_of_session(required(given, "session"))
+def _owner_who_may(scope: Scope, given: Parameters, serving: Serving) -> Owner:
+    caller = caller_of_session(serving.installation, required(given, "session"))
     if caller is None:
         raise Refused("session is not valid")
-    check_rate(caller)
+    serving.rate_limits.check(caller)
     if not caller.may(scope):
         raise Refused(f"the API key of this session does not have the scope `{scope}`")
     if caller.account_id is None:
@@ -147,7 +151,7 @@ def _number(given: Parameters) -> int:
     return int(text)
 
 
-def _found(webhooks: Iterable[Webhook]) -> Found:
-    with transaction() as session:
-        vault = webhooks_in(session)
+def _found(installation: Installation, webhooks: Iterable[Webhook]) -> Found:
+    with installation.transaction() as session:
+        vault = Webhooks(session, installation)
         return Found(response=[document_of(webhook, vault.url(webhook)) for webhook in webhooks])

@@ -10,9 +10,7 @@ from dispatcher import enqueue
 from dispatcher.settings import Settings
 from tests.behaviours import Answer, Received
 from tests.dialects.bulksms.conftest import BulkSms
-from tests.factories import attempts, deliver_all, deliveries, make_due, rows
-from workers.context import Context
-from workers.sweep import sweep
+from tests.factories import attempts, deliver_all, deliveries, make_due, rows, sweep_once
 
 MESSAGE = (
     '{"id": "23502505", "type": "SENT", "from": "2700000000", "to": "27000000001", "body": "Hell\\u00f6 é",'
@@ -93,7 +91,7 @@ def test_of_a_call_that_failed_each_message_goes_alone(
         enqueue("message.outbound.sent", {"id": number}, account="acme")
     deliver_all(settings)
     make_due(database)
-    sweep(Context(settings))
+    sweep_once(settings)
     deliver_all(settings)
     assert sorted(map(ids, callbacks(bulksms))) == [[0], [0, 1, 2, 3, 4], [1], [2], [3], [4]]
     states = [row.state for row in deliveries(database)]

@@ -16,14 +16,16 @@ from sqlalchemy import Engine, text
 from dispatcher.accounts import Scope
 from dispatcher.api.requests import MAX_BODY_BYTES
 from dispatcher.dialects.bulksms import routes
+from dispatcher.installation import Installation
 from dispatcher.registration import register
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
 from tests.behaviours import Answer, Received
 from tests.dead_ports import refusing_port
 from tests.dialects import golden_files
 from tests.dialects.bulksms.conftest import BulkSms, CallerOf
 from tests.dialects.shell import shell_with
 from tests.factories import change, rows
+from tests.integration.api.conftest import Restarted
 from tests.receiver import Receiver
 
 HERE = Path(__file__).parent
@@ -265,9 +267,11 @@ def test_what_is_no_json_object_is_a_bad_request(bulksms: BulkSms, body: bytes) 
     assert problem(bulksms.call("POST", data=body))[0] == 400
 
 
-def test_no_two_webhooks_of_an_account_have_one_name(database: Engine, bulksms: BulkSms) -> None:
+def test_no_two_webhooks_of_an_account_have_one_name(
+    database: Engine, bulksms: BulkSms, installation: Installation
+) -> None:
     account = rows(database, "SELECT id FROM dispatcher.accounts")[0].id
-    register(account, url="https://hooks.example.com/", event_types=["*"], name="native")
+    register(installation, account, url="https://hooks.example.com/", event_types=["*"], name="native")
     first, told = bulksms.create(name="first"), (400, "More than one webhook cannot have the same name")
     for name in ("first", "native"):
         assert problem(bulksms.call("POST", json=bulksms.entry(name=name))) == told
@@ -286,12 +290,12 @@ def test_an_id_that_is_none_of_ones_own_does_not_exist(bulksms: BulkSms, identif
 
 
 def test_webhooks_of_another_account_or_dialect_do_not_exist(
-    database: Engine, bulksms: BulkSms, caller_of: CallerOf
+    database: Engine, bulksms: BulkSms, caller_of: CallerOf, installation: Installation
 ) -> None:
     made = bulksms.create()
     account = rows(database, "SELECT id FROM dispatcher.accounts")[0].id
-    native = register(account, url="https://hooks.example.com/", event_types=["*"])
-    other = register(account, url="https://hooks.example.com/", event_types=["*"], dialect="other")
+    native = register(installation, account, url="https://hooks.example.com/", event_types=["*"])
+    other = register(installation, account, url="https://hooks.example.com/", event_types=["*"], dialect="other")
     stranger = caller_of("stranger")
     assert stranger.call("GET").json() == []
     assert bulksms.call("GET").json() == [made]
@@ -352,19 +356,21 @@ def test_what_http_refuses_is_told_in_the_vendors_form(bulksms: BulkSms) -> None
 
 
 def test_too_many_requests_are_told_when_to_come_again(
-    bulksms: BulkSms, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    bulksms: BulkSms, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
-    load_settings.cache_clear()
+    restarted()
     assert bulksms.call("GET").status_code == 200
     second = bulksms.call("GET")
     assert problem(second)[0] == 429
     assert int(second.headers["Retry-After"]) >= 1
 
 
-def test_a_database_that_is_away_is_told(bulksms: BulkSms, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_told(
+    bulksms: BulkSms, settings: Settings, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
+) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:s3cret@127.0.0.1:{refusing_port()}/d")
-    load_settings.cache_clear()
+    restarted()
     answer = bulksms.call("GET")
     assert problem(answer)[0] == 503
     assert "s3cret" not in answer.text
@@ -375,12 +381,12 @@ def test_a_database_that_is_away_is_told(bulksms: BulkSms, settings: Settings, m
 def test_a_defect_shows_the_id_of_its_log_line_and_nothing_else(
     bulksms: BulkSms, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: Any
 ) -> None:
-    def fail(session: Any) -> Any:
+    def fail(session: Any, _: Any) -> Any:
         if isinstance(broken, str):
             session.execute(text(broken))
         raise broken
 
-    monkeypatch.setattr(routes, "webhooks_in", fail)
+    monkeypatch.setattr(routes, "Webhooks", fail)
     with caplog.at_level(logging.ERROR):
         answer = bulksms.call("GET")
     assert problem(answer)[0] == 500

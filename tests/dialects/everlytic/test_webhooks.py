@@ -15,12 +15,13 @@ from sqlalchemy import Engine, text
 from dispatcher.accounts import Scope
 from dispatcher.api.requests import MAX_BODY_BYTES
 from dispatcher.dialects.everlytic import routes
-from dispatcher.settings import load_settings
+from dispatcher.settings import read_settings
 from tests.dead_ports import refusing_port
 from tests.dialects import golden_files
 from tests.dialects.everlytic.conftest import PATH, CallerOf, Everlytic, webhook_of
 from tests.dialects.shell import shell_with
 from tests.factories import change, make_webhook, rows
+from tests.integration.api.conftest import Restarted
 
 HERE = Path(__file__).parent
 PREFIX = "The payload for the webhook is not in the correct format. "
@@ -327,7 +328,7 @@ def test_anothers_webhooks_and_those_of_other_interfaces_are_not_there(
     everlytic: Everlytic, caller_of: CallerOf, database: Engine
 ) -> None:
     made, other = everlytic.create(), caller_of("other")
-    native = make_webhook(database, load_settings(), url="https://example.com/")
+    native = make_webhook(database, read_settings(), url="https://example.com/")
     assert other.call("GET").json()["data"] == {"webhooks": []}
     assert everlytic.call("GET").json()["data"] == {"webhooks": [made]}
     body = json.dumps({"webhook": {"status": "disabled"}})
@@ -350,10 +351,10 @@ def test_an_operators_key_says_for_whom_it_acts(everlytic: Everlytic, caller_of:
 
 
 def test_too_many_requests_are_told_with_the_time_to_wait(
-    everlytic: Everlytic, monkeypatch: pytest.MonkeyPatch
+    everlytic: Everlytic, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
-    load_settings.cache_clear()
+    restarted()
     assert everlytic.call("GET").status_code == 200
     answer = everlytic.call("GET")
     assert error(answer)[0] == 429
@@ -371,10 +372,10 @@ def test_what_there_is_not_is_told_in_the_same_form(everlytic: Everlytic) -> Non
 
 
 def test_an_outage_of_the_database_is_told_in_the_same_form(
-    everlytic: Everlytic, monkeypatch: pytest.MonkeyPatch
+    everlytic: Everlytic, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://user@127.0.0.1:{refusing_port()}/none")
-    load_settings.cache_clear()
+    restarted()
     answer = everlytic.call("GET")
     assert error(answer)[0] == 503
     assert "Retry-After" in answer.headers

@@ -13,10 +13,8 @@ from dispatcher.settings import Settings
 from dispatcher.states import CLOSED
 from tests.behaviours import Answer, Do
 from tests.dialects.flexengage.conftest import TYPE, FlexEngage, error
-from tests.factories import change, deliver_all, deliveries, make_due, rows
+from tests.factories import change, deliver_all, deliveries, make_due, rows, sweep_once
 from tests.receiver import Receiver
-from workers.context import Context
-from workers.sweep import sweep
 
 NO_EVENT = "No event with that ID was found"
 
@@ -137,7 +135,7 @@ def test_attempts_are_told_with_what_was_sent_and_what_came_back(
     for _ in range(3):
         deliver_all(settings)
         make_due(database)
-        sweep(Context(settings))
+        sweep_once(settings)
     shown = flexengage.event(webhook, event)
     assert shown["status"] == "FAILED"
     answered, failed, rejected = shown["attempts"]
@@ -302,6 +300,6 @@ def test_a_failing_event_is_given_up_within_the_hour(
             " WHERE d.state = 'waiting'",
         )
         make_due(database)
-        sweep(Context(settings))
+        sweep_once(settings)
     assert flexengage.event(webhook, event)["status"] == "FAILED"
     assert [delay.seconds for delay in delays] == [90, 180, 360, 720, 900, 900]

@@ -15,10 +15,11 @@ from dispatcher import enqueue
 from dispatcher.accounts import Scope
 from dispatcher.api.requests import MAX_BODY_BYTES
 from dispatcher.dialects.flexengage import webhook_routes
-from dispatcher.settings import load_settings
+from dispatcher.settings import read_settings
 from tests.dead_ports import refusing_port
 from tests.dialects.flexengage.conftest import TYPE, CallerOf, FlexEngage, error
 from tests.factories import change, make_account, make_webhook, rows
+from tests.integration.api.conftest import Restarted
 
 ENDPOINT = "https://example.com/hook"
 NO_WEBHOOKS = "No webhooks with that brand ID were found"
@@ -84,7 +85,7 @@ def test_the_same_endpoint_with_the_same_types_is_a_conflict_in_whatever_order(
     flexengage.create("https://example.com/other", "A.B", "C")
     flexengage.create("https://example.com", "A.B")
     caller_of("other").create("https://example.com", "A.B", "C")
-    make_webhook(database, load_settings(), url="https://example.com/third", event_types=["A"])
+    make_webhook(database, read_settings(), url="https://example.com/third", event_types=["A"])
     flexengage.create("https://example.com/third", "A")
     flexengage.call("DELETE", f"/{first['id']}")
     flexengage.create("https://example.com", "A.B", "C")
@@ -244,7 +245,7 @@ def test_anothers_brand_looks_like_one_that_is_not_there(
 def test_what_is_no_webhook_of_this_interface_is_not_found(
     flexengage: FlexEngage, caller_of: CallerOf, database: Engine
 ) -> None:
-    native = make_webhook(database, load_settings(), url="https://example.com/")
+    native = make_webhook(database, read_settings(), url="https://example.com/")
     others = caller_of("other").create()
     assert flexengage.call("GET").json() == []
     for method, path in [call for call in CALLS if "{id}" in call[1]]:
@@ -266,10 +267,10 @@ def test_an_operators_key_acts_for_the_brand_it_names(caller_of: CallerOf, datab
 
 
 def test_too_many_requests_are_told_with_the_time_to_wait(
-    flexengage: FlexEngage, monkeypatch: pytest.MonkeyPatch
+    flexengage: FlexEngage, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
-    load_settings.cache_clear()
+    restarted()
     assert flexengage.call("GET").status_code == 200
     answer = flexengage.call("GET")
     assert (error(answer)[0], answer.json()["message"]) == (429, "TOO MANY REQUESTS")
@@ -287,10 +288,10 @@ def test_what_there_is_not_is_told_in_the_same_form(flexengage: FlexEngage) -> N
 
 
 def test_an_outage_of_the_database_is_told_in_the_same_form(
-    flexengage: FlexEngage, monkeypatch: pytest.MonkeyPatch
+    flexengage: FlexEngage, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://user@127.0.0.1:{refusing_port()}/none")
-    load_settings.cache_clear()
+    restarted()
     answer = flexengage.call("GET")
     assert (error(answer)[0], answer.json()["message"]) == (503, "SERVICE UNAVAILABLE")
     assert "Retry-After" in answer.headers

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import requests
 
-from dispatcher.api.callers import token_mint
 from dispatcher.ids import new_id
+from dispatcher.installation import Installation
 from tests.dialects.sinch.conftest import PROJECT, Sinch
 
 CLIENT = Path(sys.prefix) / "clients" / "sinch-1.1.4"
@@ -61,11 +61,13 @@ def test_a_token_is_issued_as_the_clients_read_it_and_opens_the_api(sinch: Sinch
     assert listed.json() == {"webhooks": []}
 
 
-def test_only_a_token_whose_time_is_over_is_called_expired(sinch: Sinch, environment: dict[str, str]) -> None:
+def test_only_a_token_whose_time_is_over_is_called_expired(
+    sinch: Sinch, environment: dict[str, str], installation: Installation
+) -> None:
     past = datetime.now(UTC) - timedelta(minutes=1)
     url = f"{sinch.origin}/v1/projects/{PROJECT}/apps/a/webhooks"
     for key_id, expired in ((UUID(sinch.key_id), True), (new_id(), False)):
-        bearer = {"Authorization": f"Bearer {token_mint().access_token(key_id, past)}"}
+        bearer = {"Authorization": f"Bearer {installation.token_mint.access_token(key_id, past)}"}
         answer = requests.get(url, headers=bearer, timeout=30)
         assert answer.status_code == 401
         assert answer.json()["error"]["status"] == "UNAUTHENTICATED"

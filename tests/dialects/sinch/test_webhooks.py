@@ -15,9 +15,10 @@ from dispatcher.accounts import Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.sinch.fields import TRIGGERS, changed_fields, event_types
 from dispatcher.settings import Settings
-from dispatcher.webhooks import Webhooks, open_vault
+from dispatcher.webhooks import Webhooks
 from tests.dialects.sinch.conftest import PROJECT, Sinch
 from tests.factories import change, make_account, make_webhook, rows
+from tests.installations import installation_for
 from tests.integration.api.conftest import MakeKey
 from tests.waiting import wait_for_a_lock
 
@@ -291,7 +292,7 @@ def test_of_two_changes_at_once_none_is_lost(sinch: Sinch, database: Engine, set
     with ThreadPoolExecutor(1) as pool:
         with Session(database) as session, session.begin():
             session.scalars(select(Account).with_for_update()).one()
-            webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+            webhooks = Webhooks(session, installation_for(settings))
             (webhook,) = session.query(Webhook)
             webhooks.update(webhook, **changed_fields({"target_type": "DISMISS"}, webhook.dialect_fields))
             patch = {"triggers": ["OPT_IN"]}

@@ -13,17 +13,18 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher.accounts import Scope
-from dispatcher.api.callers import Refusal, identify, token_mint
+from dispatcher.api.callers import Refusal, identify
 from dispatcher.api.requests import MAX_BODY_BYTES
 from dispatcher.dialects.zipwhip import routes
 from dispatcher.ids import new_id
+from dispatcher.installation import Installation
 from dispatcher.registration import register
-from dispatcher.settings import load_settings
 from tests.dead_ports import refusing_port
 from tests.dialects import golden_files
 from tests.dialects.shell import shell_with
 from tests.dialects.zipwhip.conftest import LogIn, Zipwhip, reason
 from tests.factories import change, rows
+from tests.integration.api.conftest import Restarted
 
 HERE = Path(__file__).parent
 URL = "https://hooks.example.com/"
@@ -97,16 +98,16 @@ def test_a_session_lasts_as_long_as_its_key(database: Engine, zipwhip: Zipwhip) 
     assert reason(refused) == "username or password is wrong"
 
 
-def test_a_session_opens_nothing_but_this_dialect(zipwhip: Zipwhip) -> None:
+def test_a_session_opens_nothing_but_this_dialect(zipwhip: Zipwhip, installation: Installation) -> None:
     assert zipwhip.call("webhook/list") == []
-    assert identify(f"Bearer {zipwhip.session}") is Refusal.UNKNOWN
+    assert identify(installation, f"Bearer {zipwhip.session}") is Refusal.UNKNOWN
 
 
-def test_only_a_keys_own_secret_gets_a_session(zipwhip: Zipwhip) -> None:
+def test_only_a_keys_own_secret_gets_a_session(zipwhip: Zipwhip, installation: Installation) -> None:
     """Above all no access token: its session would outlive it."""
     digest, _, number = zipwhip.session.partition(":")
-    access_token = token_mint().access_token(UUID(zipwhip.username), datetime.now(UTC) + timedelta(hours=1))
-    assert not isinstance(identify(f"Bearer {access_token}"), Refusal)
+    access_token = installation.token_mint.access_token(UUID(zipwhip.username), datetime.now(UTC) + timedelta(hours=1))
+    assert not isinstance(identify(installation, f"Bearer {access_token}"), Refusal)
     pairs = [
         (zipwhip.username, "wrong"),
         ("nobody", zipwhip.password),
@@ -246,10 +247,12 @@ def test_an_id_that_is_none_of_ones_own_does_not_exist(zipwhip: Zipwhip, identif
     assert zipwhip.call("webhook/list") == [made]
 
 
-def test_webhooks_of_another_account_or_dialect_do_not_exist(database: Engine, zipwhip: Zipwhip, log_in: LogIn) -> None:
+def test_webhooks_of_another_account_or_dialect_do_not_exist(
+    database: Engine, zipwhip: Zipwhip, log_in: LogIn, installation: Installation
+) -> None:
     made, stranger = zipwhip.add(), log_in("stranger")
     account = rows(database, "SELECT id FROM dispatcher.accounts WHERE name = 'acme'")[0].id
-    native = register(account, url=URL, event_types=["*"])
+    native = register(installation, account, url=URL, event_types=["*"])
     assert stranger.call("webhook/list") == []
     assert zipwhip.call("webhook/list") == [made]
     for caller, number in ((stranger, made["webhookId"]), (zipwhip, native.number)):
@@ -258,14 +261,16 @@ def test_webhooks_of_another_account_or_dialect_do_not_exist(database: Engine, z
     assert len(stored(database)) == 2
 
 
-def test_without_a_valid_session_nothing_is_told(database: Engine, zipwhip: Zipwhip, log_in: LogIn) -> None:
+def test_without_a_valid_session_nothing_is_told(
+    database: Engine, zipwhip: Zipwhip, log_in: LogIn, installation: Installation
+) -> None:
     made = zipwhip.add()
     expired = log_in("acme", valid_for=timedelta(hours=1)).session
     change(database, "UPDATE dispatcher.api_keys SET expires_at = now() WHERE expires_at IS NOT NULL")
     digest, _, number = zipwhip.session.partition(":")
     forged = [f"{digest}:{new_id().int}", f"{digest}:{int(number) + 1}", digest, "x:y", "é:1", "\0:1", number]
     # A key's token is no session, nor is an access token of the same key.
-    token = token_mint().access_token(UUID(zipwhip.username), datetime.now(UTC) + timedelta(hours=1))
+    token = installation.token_mint.access_token(UUID(zipwhip.username), datetime.now(UTC) + timedelta(hours=1))
     for session in [*forged, expired, f"{zipwhip.username}.{zipwhip.password}", token]:
         for path in ("webhook/list", "webhook/add", "webhook/update", "webhook/delete"):
             said = zipwhip.refused(path, session=session, webhookId=made["webhookId"])
@@ -302,9 +307,11 @@ def test_a_body_that_is_no_form_gives_no_parameters(zipwhip: Zipwhip, body: byte
     assert said in {"session is required", "session is not valid"}
 
 
-def test_too_many_requests_are_told_when_to_come_again(zipwhip: Zipwhip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_requests_are_told_when_to_come_again(
+    zipwhip: Zipwhip, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
+) -> None:
     monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
-    load_settings.cache_clear()
+    restarted()
     zipwhip.ask("webhook/list", session=zipwhip.session)
     for second in (
         zipwhip.ask("webhook/list", session=zipwhip.session),
@@ -314,9 +321,11 @@ def test_too_many_requests_are_told_when_to_come_again(zipwhip: Zipwhip, monkeyp
         assert int(second.headers["Retry-After"]) >= 1
 
 
-def test_a_database_that_is_away_is_told(zipwhip: Zipwhip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_told(
+    zipwhip: Zipwhip, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
+) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:s3cret@127.0.0.1:{refusing_port()}/d")
-    load_settings.cache_clear()
+    restarted()
     answer = zipwhip.ask("webhook/list", session=zipwhip.session)
     assert "s3cret" not in reason(answer, 503)
 
@@ -324,10 +333,10 @@ def test_a_database_that_is_away_is_told(zipwhip: Zipwhip, monkeypatch: pytest.M
 def test_a_defect_shows_the_id_of_its_log_line_and_nothing_else(
     zipwhip: Zipwhip, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_: Any) -> Any:
+    def fail(*_: Any) -> Any:
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr(routes, "webhooks_in", fail)
+    monkeypatch.setattr(routes, "Webhooks", fail)
     with caplog.at_level(logging.ERROR):
         answer = zipwhip.ask("webhook/list", session=zipwhip.session)
     assert SECRET not in reason(answer, 500) + caplog.text

@@ -19,6 +19,7 @@ from dispatcher.api.app import create_app
 from tests.factories import make_account
 
 MakeKey: TypeAlias = Callable[..., str]
+Restarted: TypeAlias = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +54,43 @@ class Api:
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    """The origin of a running server. It reads the settings when it is asked something."""
-    running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=running.run)
+def running_app(app: ASGIApp) -> Iterator[str]:
+    """The origin of a real server with this app."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        while not running.started:
+        while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        port = running.servers[0].sockets[0].getsockname()[1]
+        port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:
-        running.should_exit = True
+        server.should_exit = True
         thread.join()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with serving(create_app()) as origin:
-        yield origin
+def running() -> Iterator[tuple[str, Restarted]]:
+    """The origin of a running server, and what makes it read the settings anew with the next request."""
+    app = create_app()
+    with running_app(app) as origin:
+        yield origin, app.state.serving.close
+
+
+@pytest.fixture
+def restarted(running: tuple[str, Restarted], environment: dict[str, str]) -> Iterator[Restarted]:
+    """Has the server read the settings anew, as after a restart."""
+    _, restart = running
+    restart()
+    yield restart
+    restart()
+
+
+@pytest.fixture
+def server(running: tuple[str, Restarted], restarted: Restarted) -> str:
+    """The origin of a server that has this test's settings."""
+    return running[0]
 
 
 @pytest.fixture

@@ -12,21 +12,21 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
 from dispatcher.api import events
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings, read_settings
 from tests.factories import make_webhook, rows
-from tests.integration.api.conftest import Api
+from tests.integration.api.conftest import Api, Restarted
 
 PASSWORD = "s3cr3t-password"
 SetVariable = Callable[[str, str], None]
 
 
 @pytest.fixture
-def set_variable(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> SetVariable:
+def set_variable(settings: Settings, monkeypatch: pytest.MonkeyPatch, restarted: Restarted) -> SetVariable:
     """Changes what the server finds in its environment."""
 
     def change(name: str, value: str) -> None:
         monkeypatch.setenv(name, value)
-        load_settings.cache_clear()
+        restarted()
 
     return change
 
@@ -51,6 +51,30 @@ def test_importing_the_app_connects_to_nothing_and_needs_no_settings() -> None:
     script = "import socket; socket.socket.connect = None; from dispatcher.api.app import app; print(app.title)"
     ran = subprocess.run([sys.executable, "-c", script], env={}, capture_output=True, check=True, text=True, timeout=60)
     assert ran.stdout == "dispatcher\n"
+
+
+@pytest.mark.parametrize("url", ["mysql://nowhere/none", f"postgresql//u:{PASSWORD}@x", ""])
+def test_with_wrong_settings_it_is_alive_and_says_what_is_wrong(
+    api: Api, set_variable: SetVariable, url: str, environment: dict[str, str]
+) -> None:
+    script = "from dispatcher.api.app import app; print(app.title)"
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**environment, "DATABASE_URL": url},
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.stdout, ran.stderr) == ("dispatcher\n", "")
+    set_variable("DATABASE_URL", url)
+    assert (api.get("/healthz").status_code, api.get("/healthz").json()) == (200, {"status": "ok"})
+    told = api.get("/readyz")
+    assert (told.status_code, list(told.json()["parts"])) == (503, ["settings"])
+    assert "DATABASE_URL must be a PostgreSQL URL" in told.json()["parts"]["settings"]["detail"]
+    assert PASSWORD not in told.text
+    set_variable("DATABASE_URL", environment["DATABASE_URL"])
+    assert api.get("/readyz").json()["status"] == "ready"  # without a restart of the process
 
 
 def test_a_live_process_is_healthy_whatever_else_is_away(api: Api, set_variable: SetVariable, closed_port: int) -> None:
@@ -113,9 +137,11 @@ def test_wrong_or_missing_encryption_keys_are_told(
         assert answer.json()["parts"]["database"]["status"] == "ok"
 
 
-def test_missing_settings_are_told(api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_settings_are_told(
+    api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
+) -> None:
     monkeypatch.delenv("DATABASE_URL")
-    load_settings.cache_clear()
+    restarted()
     answer = api.get("/readyz")
     assert answer.status_code == 503
     assert "DATABASE_URL is not set" in answer.json()["parts"]["settings"]["detail"]
@@ -136,7 +162,7 @@ def test_a_database_that_is_away_asks_to_come_back(
 def test_with_the_broker_away_events_are_taken_all_the_same(
     api: Api, token: str, database: Engine, set_variable: SetVariable, closed_port: int
 ) -> None:
-    make_webhook(database, load_settings(), url="https://example.com/")
+    make_webhook(database, read_settings(), url="https://example.com/")
     set_variable("BROKER_URL", f"redis://:{PASSWORD}@127.0.0.1:{closed_port}/0")
     started = time.monotonic()
     answer = api.post_event({"type": "message", "data": 1}, token=token)

@@ -7,21 +7,21 @@ import pytest
 
 from dispatcher.accounts import Scope
 from dispatcher.api.rate_limits import RateLimits
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
 from tests.dead_ports import refusing_port
-from tests.integration.api.conftest import Api, MakeKey
+from tests.integration.api.conftest import Api, MakeKey, Restarted
 
 Limit: TypeAlias = Callable[..., None]
 
 
 @pytest.fixture
-def limit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Limit:
+def limit(settings: Settings, monkeypatch: pytest.MonkeyPatch, restarted: Restarted) -> Limit:
     """Sets the requests a minute that the server lets a key make, and other variables."""
 
     def change(per_minute: int, **variables: str) -> None:
         for name, value in {"DISPATCHER_API_REQUESTS_PER_MINUTE": str(per_minute), **variables}.items():
             monkeypatch.setenv(name, value)
-        load_settings.cache_clear()
+        restarted()
 
     return change
 

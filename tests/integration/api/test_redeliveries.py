@@ -13,10 +13,8 @@ from dispatcher.accounts import Scope
 from dispatcher.db.models import Webhook
 from dispatcher.redeliveries import MOST_OPEN
 from dispatcher.settings import Settings
-from tests.factories import change, deliveries, make_account, make_webhook, rows
+from tests.factories import change, deliveries, make_account, make_webhook, redeliver_more, rows
 from tests.integration.api.conftest import Api, MakeKey
-from workers.context import Context
-from workers.redeliver import go_on
 
 PATH = "/v1/redeliveries"
 UNKNOWN = "0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00"
@@ -65,7 +63,7 @@ def test_one_is_ordered_followed_and_ends(
     assert (document["redelivered"], document["skipped"], document["finished_at"]) == (0, None, None)
     assert broker.llen("upkeep") == 1
     assert show(api, key, document["id"]) == document
-    go_on(Context(settings))
+    redeliver_more(settings)
     ended = show(api, key, document["id"])
     assert (ended["redelivered"], ended["skipped"], ended["finished_at"][-1]) == (3, 0, "Z")
     again = api.call("POST", f"{PATH}/{document['id']}/cancel", token=key)
@@ -96,13 +94,13 @@ def test_a_cancelled_one_stays_where_it_is(
 ) -> None:
     discard(database, 12)
     identifier = order(api, key, per_second=2).json()["id"]
-    go_on(Context(settings))
+    redeliver_more(settings)
     cancelled = api.call("POST", f"{PATH}/{identifier}/cancel", token=key)
     assert (cancelled.status_code, cancelled.json()["finished_at"]) == (200, None)
     assert cancelled.json()["cancelled_at"] is not None
     assert 2 <= cancelled.json()["redelivered"] < 12
     change(database, "UPDATE dispatcher.redeliveries SET used_until = now() - interval '1 minute'")
-    go_on(Context(settings))
+    redeliver_more(settings)
     assert show(api, key, identifier) == cancelled.json()
     assert api.call("POST", f"{PATH}/{identifier}/cancel", token=key).status_code == 409
 

@@ -11,7 +11,7 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher.accounts import Scope
-from dispatcher.api.callers import token_mint
+from dispatcher.installation import Installation
 from tests.factories import change, make_account, rows
 from tests.integration.api.conftest import Api, MakeKey
 
@@ -28,10 +28,10 @@ def parts(token: str) -> tuple[str, str]:
     return identifier, secret
 
 
-def at_end(token: str, **shift: float) -> str:
+def at_end(installation: Installation, token: str, **shift: float) -> str:
     """A token of the same key that ended so long ago."""
     key = UUID(parts(token)[0])
-    return token_mint().access_token(key, datetime.now(UTC) - timedelta(**shift))
+    return installation.token_mint.access_token(key, datetime.now(UTC) - timedelta(**shift))
 
 
 def test_a_key_gets_a_token_by_basic_and_by_its_form(api: Api, make_key: MakeKey) -> None:
@@ -67,21 +67,25 @@ def test_a_token_never_outlives_its_key(api: Api, make_key: MakeKey, database: E
     assert (refused.status_code, "expired" in refused.headers["WWW-Authenticate"]) == (401, False)
 
 
-def test_a_token_just_issued_has_not_expired_before_its_key(api: Api, make_key: MakeKey, database: Engine) -> None:
+def test_a_token_just_issued_has_not_expired_before_its_key(
+    api: Api, make_key: MakeKey, database: Engine, installation: Installation
+) -> None:
     key = make_key()
     change(
         database, "UPDATE dispatcher.api_keys SET expires_at = date_trunc('second', now()) + interval '10.5 seconds'"
     )
-    standing = token_mint().read(ask(api, auth=parts(key)).json()["access_token"])
+    standing = installation.token_mint.read(ask(api, auth=parts(key)).json()["access_token"])
     (row,) = rows(database, "SELECT expires_at FROM dispatcher.api_keys")
     assert standing is not None
     assert standing.until is not None
     assert row.expires_at < standing.until <= row.expires_at + timedelta(seconds=1)
 
 
-def test_only_a_token_whose_time_is_over_is_told_as_expired(api: Api, make_key: MakeKey, database: Engine) -> None:
+def test_only_a_token_whose_time_is_over_is_told_as_expired(
+    api: Api, make_key: MakeKey, database: Engine, installation: Installation
+) -> None:
     key, revoked = make_key(), make_key()
-    old = at_end(key, seconds=1)
+    old = at_end(installation, key, seconds=1)
     answer = api.post_event(EVENT, token=old)
     assert answer.status_code == 401
     assert (
@@ -90,7 +94,13 @@ def test_only_a_token_whose_time_is_over_is_told_as_expired(api: Api, make_key: 
     )
     assert rows(database, "SELECT 1 FROM dispatcher.api_keys WHERE last_used_at IS NOT NULL") == []
     change(database, "UPDATE dispatcher.api_keys SET revoked_at = now() WHERE id = :id", id=UUID(parts(revoked)[0]))
-    for other in (f"{old}0", old[:-1] + ("1" if old[-1] == "0" else "0"), at_end(revoked, days=1), "at.x.1.y", "at."):
+    for other in (
+        f"{old}0",
+        old[:-1] + ("1" if old[-1] == "0" else "0"),
+        at_end(installation, revoked, days=1),
+        "at.x.1.y",
+        "at.",
+    ):
         refused = api.post_event(EVENT, token=other)
         assert (refused.status_code, "expired" in str(refused.headers) + refused.text) == (401, False)
 

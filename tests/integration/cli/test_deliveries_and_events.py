@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from dispatcher import enqueue
 from dispatcher.authorization import Basic
 from dispatcher.db.models import Webhook
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
 from tests.behaviours import Answer, Received
 from tests.factories import change, change_webhook, deliver_all, deliveries, make_account, make_webhook
 from tests.integration.cli.conftest import Cli
@@ -227,7 +227,6 @@ def test_what_is_masked_can_be_chosen(
     (delivery,) = deliveries(database)
     for names, hidden in (("", set()), ("TO", {"27001234567"})):
         monkeypatch.setenv("DISPATCHER_MASKED_MEMBERS", names)
-        load_settings.cache_clear()
         for arguments in (("event", "show", event_id), ("delivery", "show", delivery.id)):
             assert {value for value in HIDDEN if value not in cli(*arguments).out} == hidden
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
 from tests.factories import deliver_all, deliveries, make_webhook
 from tests.integration.cli.conftest import Cli
 from tests.receiver import Receiver
@@ -107,7 +107,6 @@ def test_keys_that_do_not_open_what_is_stored_are_said_at_once(
     make_webhook(database, settings, url="https://example.com/")
     other = cli("secrets", "generate-key").out.strip()
     monkeypatch.setenv("DISPATCHER_ENCRYPTION_KEYS", other)
-    load_settings.cache_clear()
     ran = cli("webhook", "list")
     assert ran.status == 1
     assert ran.err.startswith("Error: a stored secret cannot be opened with DISPATCHER_ENCRYPTION_KEYS")

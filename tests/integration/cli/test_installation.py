@@ -4,7 +4,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine, text
 
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
 from tests.integration.cli.conftest import Cli
 
 
@@ -16,7 +16,6 @@ def test_migrate_makes_an_empty_database_usable_and_can_be_repeated(
         connection.execute(text("CREATE DATABASE to_be_migrated"))
     url = database.url.set(database="to_be_migrated", drivername="postgresql")
     monkeypatch.setenv("DATABASE_URL", url.render_as_string(hide_password=False))
-    load_settings.cache_clear()
     before = cli("account", "list")
     assert (before.status, "run `dispatcher migrate`" in before.err) == (1, True)
     assert cli("migrate").status == 0
@@ -34,7 +33,6 @@ def test_settings_are_shown_with_their_variables_and_without_secrets(
     cli: Cli, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISPATCHER_SMTP_PASSWORD", "mail-pass-1")
-    load_settings.cache_clear()
     secrets = [
         "mail-pass-1",
         settings.encryption_keys.get_secret_value(),

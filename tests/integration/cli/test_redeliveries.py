@@ -13,10 +13,8 @@ from dispatcher import enqueue
 from dispatcher.cli import redeliveries as command
 from dispatcher.db.models import Webhook
 from dispatcher.settings import Settings
-from tests.factories import change, deliveries, make_account, make_webhook, rows
+from tests.factories import change, deliveries, make_account, make_webhook, redeliver_more, rows
 from tests.integration.cli.conftest import Cli
-from workers.context import Context
-from workers.redeliver import go_on
 
 MANY = ("delivery", "redeliver-many")
 
@@ -37,7 +35,7 @@ def worker(settings: Settings) -> Iterator[None]:
 
     def run() -> None:
         while not ended.wait(0.05):
-            go_on(Context(settings))
+            redeliver_more(settings)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -106,7 +104,7 @@ def test_ctrl_c_ends_the_showing_and_not_the_work(
     assert (ran.status, row.cancelled_at, row.finished_at) == (130, None, None)
     assert f"dispatcher redelivery show {row.id}" in ran.err
     assert f"dispatcher redelivery cancel {row.id}" in ran.err
-    go_on(Context(settings))
+    redeliver_more(settings)
     assert states(database) == {"ready"}
 
 

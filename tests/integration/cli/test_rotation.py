@@ -20,11 +20,11 @@ from dispatcher import rotation as rotations
 from dispatcher.accounts import find_account
 from dispatcher.authorization import Basic
 from dispatcher.db.models import Base, Webhook
-from dispatcher.encryption import Vault
+from dispatcher.encryption import EncryptionKeys
 from dispatcher.errors import WrongEncryptionKey
 from dispatcher.ids import new_id
 from dispatcher.rotation import Place, Rotation, ciphertext_columns
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import change, change_webhook, deliver_all, make_account, make_webhook, rows
 from tests.integration.cli.conftest import Cli
@@ -35,7 +35,7 @@ NEW = Fernet.generate_key().decode()
 BOTH = f"{NEW},{ENCRYPTION_KEY}"
 PASSWORD = "correct-horse-1"
 
-old, new, both = Vault(ENCRYPTION_KEY), Vault(NEW), Vault(BOTH)
+old, new, both = EncryptionKeys(ENCRYPTION_KEY), EncryptionKeys(NEW), EncryptionKeys(BOTH)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,6 @@ def installation_as_before(database: Engine) -> Iterator[None]:
 @pytest.fixture
 def cli(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.setenv("DISPATCHER_ENCRYPTION_KEYS", BOTH)
-    load_settings.cache_clear()
     return cli
 
 
@@ -73,8 +72,8 @@ def make_many(database: Engine, settings: Settings, count: int) -> None:
         )
 
 
-def rotate(database: Engine, vault: Vault = both) -> Rotation:
-    rotation = Rotation(database, vault)
+def rotate(database: Engine, keys: EncryptionKeys = both) -> Rotation:
+    rotation = Rotation(database, keys)
     rotation.run(lambda: None)
     return rotation
 
@@ -88,12 +87,12 @@ def stored(database: Engine) -> list[bytes]:
     return found
 
 
-def under(vault: Vault, database: Engine) -> int:
+def under(keys: EncryptionKeys, database: Engine) -> int:
     """How many secrets these keys open."""
     opened = 0
     for ciphertext in stored(database):
         try:
-            vault.decrypt(ciphertext)
+            keys.decrypt(ciphertext)
         except WrongEncryptionKey:
             continue
         opened += 1
@@ -152,9 +151,9 @@ def test_any_of_several_older_keys_is_replaced(database: Engine, settings: Setti
     change(
         database,
         "UPDATE dispatcher.webhooks SET secrets_ciphertext = :it",
-        it=Vault(oldest).encrypt_document({"basic": {"username": "u", "password": "p"}}),
+        it=EncryptionKeys(oldest).encrypt_document({"basic": {"username": "u", "password": "p"}}),
     )
-    rotation = rotate(database, Vault(f"{NEW},{ENCRYPTION_KEY},{oldest}"))
+    rotation = rotate(database, EncryptionKeys(f"{NEW},{ENCRYPTION_KEY},{oldest}"))
     assert (rotation.re_encrypted, rotation.old_keys_are_needed) == (3, False)
     (row,) = rows(database, "SELECT * FROM dispatcher.webhooks")
     assert new.decrypt(row.url_ciphertext) == "https://example.com/"
@@ -167,7 +166,7 @@ def test_a_secret_that_no_key_opens_is_named_and_the_rest_is_done(
 ) -> None:
     make_many(database, settings, 5)
     lost = make_webhook(database, settings, signing_keys=[], url="https://example.com/lost", name="lost")
-    foreign = Vault(Fernet.generate_key().decode()).encrypt("https://example.com/")
+    foreign = EncryptionKeys(Fernet.generate_key().decode()).encrypt("https://example.com/")
     change(database, "UPDATE dispatcher.webhooks SET url_ciphertext = :it WHERE id = :id", it=foreign, id=lost.id)
 
     ran = cli("secrets", "rotate")
@@ -367,7 +366,6 @@ def test_a_command_that_needs_the_keys_refuses_wrong_ones_in_one_line(
     webhook = make_webhook(database, settings, signing_keys=[], url="https://example.com/a")
     before = stored(database)
     monkeypatch.setenv("DISPATCHER_ENCRYPTION_KEYS", keys)
-    load_settings.cache_clear()
     ran = cli(*(word.format(webhook=webhook.id) for word in command))
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith("Error: ")

@@ -14,7 +14,8 @@ from dispatcher.db.models import Account, Webhook
 from dispatcher.settings import Settings
 from dispatcher.signing_keys import generate_signing_key
 from dispatcher.webhook_secrets import WebhookSecrets
-from dispatcher.webhooks import Webhooks, open_vault
+from dispatcher.webhooks import Webhooks
+from tests.installations import installation_for
 from tests.integration.cli.conftest import Cli, Ran
 from tests.waiting import wait_for_a_lock
 
@@ -36,7 +37,7 @@ def stored(database: Engine, settings: Settings) -> Any:
     def read() -> WebhookSecrets:
         with Session(database) as session:
             (webhook,) = session.query(Webhook)
-            return Webhooks(session, open_vault(session.connection(), settings), settings.addresses).secrets(webhook)
+            return Webhooks(session, installation_for(settings)).secrets(webhook)
 
     return read
 
@@ -227,7 +228,7 @@ def test_a_rotation_while_somebody_else_rotates_loses_no_key(
     with ThreadPoolExecutor(1) as pool:
         with Session(database) as session, session.begin():
             session.scalars(select(Account).with_for_update()).one()  # as over HTTP
-            webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+            webhooks = Webhooks(session, installation_for(settings))
             webhooks.rotate_signing_key(session.query(Webhook).one(), theirs, overlap=timedelta(hours=1))
             rotating = pool.submit(cli, "webhook", "rotate-secret", identifier, "--overlap", 1)
             wait_for_a_lock(database)

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from dispatcher.authorization import Basic
 from dispatcher.db.models import Webhook
 from dispatcher.errors import InvalidWebhook
-from dispatcher.settings import Settings, load_settings
-from dispatcher.webhooks import Webhooks, open_vault
+from dispatcher.settings import Settings
+from dispatcher.webhooks import Webhooks
 from tests.factories import change, make_webhook
+from tests.installations import installation_for
 from tests.integration.cli.conftest import Cli
 
 TOKEN = "9f8e7d6c5b4a39281706"
@@ -38,7 +39,7 @@ def webhook(cli: Cli) -> dict[str, Any]:
 
 def test_a_webhook_is_kept_as_it_was_given(webhook: dict[str, Any], database: Engine, settings: Settings) -> None:
     with Session(database) as session:
-        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+        webhooks = Webhooks(session, installation_for(settings))
         (stored,) = session.query(Webhook)
         assert webhooks.url(stored) == URL
         assert webhooks.secrets(stored).authorization == Basic("user", PASSWORD)
@@ -234,7 +235,6 @@ def strict(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
     """The commands from now on have these settings; without any, the address guard allows nothing of its own."""
     for name, value in {"allowed_networks": "", "allowed_ports": "", **settings}.items():
         monkeypatch.setenv(f"DISPATCHER_{name.upper()}", value)
-    load_settings.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from dispatcher.db.outages import explain_outage
-from dispatcher.db.session import engine_for
+from dispatcher.db.session import make_engine
 
 PLANTED = "planted-27835550199"
 
@@ -66,7 +66,7 @@ def test_what_an_error_is_can_still_be_told(database: Engine) -> None:
 
 @pytest.fixture
 def nowhere() -> Iterator[Engine]:
-    engine = engine_for("postgresql+psycopg2://planted-user:planted-word@planted-host.invalid:5432/planted-name")
+    engine = make_engine("postgresql+psycopg2://planted-user:planted-word@planted-host.invalid:5432/planted-name")
     yield engine
     engine.dispose()
 

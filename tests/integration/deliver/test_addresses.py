@@ -13,14 +13,23 @@ from dispatcher.transport.requests import RequestsTransport
 from tests.allowed import LOOPBACK_VARIABLES
 from tests.certificates import Authority, new_authority
 from tests.dns_server import DnsServer
-from tests.factories import MESSAGE, RECEIVED, attempts, change_webhook, deliver_all, deliveries, make_due, make_webhook
+from tests.factories import (
+    MESSAGE,
+    RECEIVED,
+    attempts,
+    change_webhook,
+    deliver_all,
+    deliveries,
+    make_due,
+    make_webhook,
+    sweep_once,
+)
+from tests.installations import worker_for
 from tests.integration.notices.conftest import mailer_for
 from tests.mail_server import MailServer
 from tests.receiver import Receiver
-from workers.context import Context
 from workers.deliver import DeliveryLoop
 from workers.notices import send_due
-from workers.sweep import sweep
 
 
 @pytest.fixture(params=["curl", "requests"])
@@ -64,7 +73,7 @@ def test_a_refused_address_is_an_attempt_that_failed_and_the_delivery_waits_for_
     assert (attempt.failure, attempt.failure_detail) == ("address_refused", "a loopback address")
 
     make_due(database)
-    sweep(Context(settings))
+    sweep_once(settings)
     assert deliver_all(settings)["delivered"] == 1  # allowed again
     assert len(receiver.received) == 1
 
@@ -98,7 +107,7 @@ def test_a_name_that_leads_elsewhere_between_two_attempts_is_refused_at_the_seco
     assert the_end(database) == ("waiting", None, None)
     assert attempts(database)[0].status == 503
     make_due(database)
-    sweep(Context(settings))
+    sweep_once(settings)
     deliver_by_dns(only_ipv4, dns)
     state, failure, detail = the_end(database)
     assert (state, failure) == ("waiting", "address_refused")
@@ -108,7 +117,7 @@ def test_a_name_that_leads_elsewhere_between_two_attempts_is_refused_at_the_seco
 
 def deliver_by_dns(settings: Settings, dns: DnsServer) -> None:
     """One delivery loop whose names are looked up at the server of the test."""
-    context = Context(settings)
+    context = worker_for(settings)
     transport = CurlTransport if settings.transport == "curl" else RequestsTransport
     context.transport = transport(capacity=8, addresses=settings.addresses, resolve=dns.resolve)
     try:

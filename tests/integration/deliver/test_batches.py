@@ -9,11 +9,20 @@ from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.errors import InvalidWebhook
 from dispatcher.settings import Settings
 from tests.behaviours import Answer, Received, final
-from tests.factories import MESSAGE, RECEIVED, attempts, change, deliver_all, deliveries, make_due, make_webhook, rows
+from tests.factories import (
+    MESSAGE,
+    RECEIVED,
+    attempts,
+    change,
+    deliver_all,
+    deliveries,
+    make_due,
+    make_webhook,
+    rows,
+    sweep_once,
+)
 from tests.receiver import Receiver
 from workers.claims import Claimer
-from workers.context import Context
-from workers.sweep import sweep
 from workers.windows import FIRST_WINDOW, Rooms
 
 
@@ -117,7 +126,7 @@ def test_a_batch_that_fails_temporarily_is_retried_by_schedule_together(
     assert deliver_all(settings)["retried"] == 10
     assert {(row.state, row.schedule_step) for row in deliveries(database)} == {("waiting", 1)}
     make_due(database)
-    sweep(Context(settings))
+    sweep_once(settings)
     deliver_all(settings)
     assert [len(places(callback)) for callback in receiver.received] == [10, 10]
 
@@ -130,7 +139,7 @@ def test_where_the_contract_says_so_those_of_a_failed_batch_are_retried_alone(
     store(10)
     deliver_all(settings)
     make_due(database)
-    sweep(Context(settings))
+    sweep_once(settings)
     store(10)
     deliver_all(settings)
     assert sorted(len(places(callback)) for callback in receiver.received) == [*[1] * 10, 10, 10]

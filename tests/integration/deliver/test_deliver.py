@@ -25,12 +25,11 @@ from tests.factories import (
     make_due,
     make_webhook,
     rows,
+    sweep_once,
 )
 from tests.receiver import Receiver
 from workers.claims import Claim
-from workers.context import Context
 from workers.render import render
-from workers.sweep import sweep
 
 COMPACT = json.dumps(MESSAGE, separators=(",", ":")).encode()
 
@@ -235,7 +234,7 @@ def test_a_temporary_failure_waits_90_seconds_and_is_retried_until_it_succeeds(
 
 
 def promote(settings: Settings) -> dict[str, int]:
-    return sweep(Context(settings))
+    return sweep_once(settings)
 
 
 def test_every_retry_failed_is_exhausted_after_197_attempts(

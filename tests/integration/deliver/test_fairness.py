@@ -12,10 +12,10 @@ from dispatcher.errors import InvalidWebhook
 from dispatcher.settings import Settings
 from tests.behaviours import final
 from tests.factories import MESSAGE, RECEIVED, change, deliver_all, deliveries, make_webhook, rows
+from tests.installations import worker_for
 from tests.receiver import Receiver
 from workers.claim_statements import HOPS
 from workers.claims import LAP, Claimer
-from workers.context import Context
 from workers.deliver import DeliveryLoop
 from workers.windows import FIRST_WINDOW, Pool, Room, Rooms
 
@@ -158,7 +158,7 @@ def test_a_proven_webhook_that_begins_to_hang_leaves_slots_to_steady_traffic_of_
     big = make_webhook(database, settings, url=receiver.url("/big"), event_types=["big"])
     make_webhook(database, settings, url=receiver.url("/steady"), event_types=["steady"])
     make_webhook(database, settings, url=receiver.url("/slow"), event_types=["slow"])
-    context = Context(settings.model_copy(update={"max_in_flight": 16}))
+    context = worker_for(settings.model_copy(update={"max_in_flight": 16}))
     for _ in range(100):  # it has answered quickly so far
         context.windows.sent(str(big.id), 0)
         context.windows.ended(str(big.id), failed=False, duration=timedelta(0), now=0)

@@ -21,6 +21,7 @@ from dispatcher.deliveries import redeliver
 from dispatcher.replies import Exchange, Failure, FailureKind
 from dispatcher.settings import Settings
 from dispatcher.wake import Waker
+from schedules.timing import REAL_TIME
 from tests.behaviours import Answer, final
 from tests.factories import (
     MESSAGE,
@@ -33,15 +34,15 @@ from tests.factories import (
     make_due,
     make_webhook,
     rows,
+    sweep_once,
+    upkeep_once,
 )
+from tests.installations import worker_for
 from tests.receiver import Receiver
 from workers import deliver
 from workers.claims import Claimed, Claimer
-from workers.context import Context
 from workers.decide import Delivered, Retry
 from workers.record import Result, record
-from workers.sweep import sweep
-from workers.upkeep import upkeep
 from workers.windows import Pool, Room, Rooms
 
 WAKE = "dispatcher:wake:dispatcher.deliver"
@@ -107,7 +108,7 @@ def test_an_expired_claim_is_recorded_as_unknown_and_made_again(
     enqueue(RECEIVED, MESSAGE, account="acme")
     claim_and_die(database)
     assert deliver_all(settings)["claimed"] == 0
-    assert sweep(Context(settings))["freed"] == 1
+    assert sweep_once(settings)["freed"] == 1
     assert deliver_all(settings)["delivered"] == 1
     assert [(row.number, row.outcome_unknown, row.status) for row in attempts(database)] == [
         (1, True, None),
@@ -124,7 +125,7 @@ def test_every_third_expired_claim_in_a_row_uses_a_step_of_the_schedule(database
     seen = []
     for _ in range(3):
         claim_and_die(database)
-        sweep(Context(settings))
+        sweep_once(settings)
         seen += [(row.state, row.schedule_step, row.unknown_in_a_row) for row in deliveries(database)]
     assert seen == [("ready", 0, 1), ("ready", 0, 2), ("waiting", 1, 0)]
 
@@ -140,7 +141,7 @@ def test_a_result_whose_claim_was_lost_changes_nothing(
     slow.start()
     receiver.wait_for(1)
     change(database, "UPDATE dispatcher.deliveries SET claimed_until = now()")
-    sweep(Context(settings))
+    sweep_once(settings)
     deliver_all(settings)
     gate.open()
     slow.join(30)
@@ -157,9 +158,9 @@ def test_with_the_broker_emptied_the_sweep_finds_and_wakes(
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, MESSAGE, account="acme")
     broker.flushall()
-    sweep(Context(settings))
+    sweep_once(settings)
     assert broker.llen("deliver") == 1
-    sweep(Context(settings))
+    sweep_once(settings)
     assert broker.llen("deliver") == 1
 
 
@@ -170,10 +171,10 @@ def test_a_sweep_with_nothing_due_wakes_nobody(
     enqueue(RECEIVED, MESSAGE, account="acme")
     deliver_all(settings)
     broker.flushall()
-    assert sweep(Context(settings)) == {"promoted": 0, "freed": 0}
+    assert sweep_once(settings) == {"promoted": 0, "freed": 0}
     assert broker.llen("deliver") == 0
     make_due(database)
-    assert sweep(Context(settings)) == {"promoted": 1, "freed": 0}
+    assert sweep_once(settings) == {"promoted": 1, "freed": 0}
     assert broker.llen("deliver") == 1
 
 
@@ -368,7 +369,7 @@ def test_a_request_that_our_own_look_ups_held_back_is_no_attempt(
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, MESSAGE, account="acme")
-    context = Context(settings)
+    context = worker_for(settings)
     wait, held = context.transport.wait, []
 
     def hold_first(timeout: float) -> list[Exchange]:
@@ -435,7 +436,7 @@ def test_deliveries_of_a_deleted_webhook_end_with_that_reason(
     enqueue(RECEIVED, MESSAGE, account="acme")
     change_webhook(database, settings, webhook, "delete")
     assert deliver_all(settings)["claimed"] == 0
-    assert upkeep(Context(settings))["ended"] == 1
+    assert upkeep_once(settings)["ended"] == 1
     assert [(row.state, row.reason) for row in deliveries(database)] == [("discarded", "webhook_deleted")]
     assert receiver.received == []
 
@@ -444,14 +445,14 @@ def test_what_waits_at_a_disabled_webhook_ends_when_its_time_is_over(database: E
     webhook = make_webhook(database, settings, url="http://127.0.0.1:9/", enabled=False)
     for name in ("a", "b", "c"):
         enqueue(name, MESSAGE, account="acme")
-    assert upkeep(Context(settings))["ended"] == 0
+    assert upkeep_once(settings)["ended"] == 0
     change(
         database,
         "UPDATE dispatcher.deliveries d SET give_up_at = now() FROM dispatcher.events e"
         " WHERE e.id = d.event_id AND e.type <> 'c'",
     )
     change(database, "UPDATE dispatcher.events SET expires_at = now() WHERE type = 'b'")
-    assert upkeep(Context(settings))["ended"] == 2
+    assert upkeep_once(settings)["ended"] == 2
     ends = rows(
         database,
         "SELECT e.type, d.state, d.reason FROM dispatcher.deliveries d JOIN dispatcher.events e ON e.id = d.event_id"
@@ -475,7 +476,7 @@ def test_old_idempotency_keys_are_forgotten(database: Engine, settings: Settings
         left=timedelta(minutes=1),
     )
     change(database, "UPDATE dispatcher.idempotency_keys SET expires_at = now() WHERE key = 'old'")
-    assert upkeep(Context(settings))["keys_forgotten"] == 1
+    assert upkeep_once(settings)["keys_forgotten"] == 1
     assert [row.key for row in rows(database, "SELECT key FROM dispatcher.idempotency_keys")] == ["new"]
 
 
@@ -575,7 +576,7 @@ def test_a_webhook_whose_contract_cannot_be_read_does_not_stop_the_others(
     )
     enqueue(RECEIVED, MESSAGE, account="acme")
     claim_and_die(database)
-    assert sweep(Context(settings))["freed"] == 2
+    assert sweep_once(settings)["freed"] == 2
     assert deliver_all(settings)["delivered"] == 1
     assert [callback.path for callback in receiver.received] == ["/hook"]
 
@@ -589,7 +590,7 @@ def test_a_redelivery_passes_the_events_own_deadline(database: Engine, settings:
     (delivery,) = deliveries(database)
     assert (delivery.state, delivery.reason) == ("discarded", "expired")
     with Session(database) as session, session.begin():
-        redeliver(session, find_account(session, "acme"), delivery.id, time_scale=1)
+        redeliver(session, find_account(session, "acme"), delivery.id, REAL_TIME)
     deliver_all(settings)
     assert [row.state for row in deliveries(database)] == ["delivered"]
 
@@ -603,7 +604,7 @@ def test_of_two_attempts_in_one_group_only_the_one_whose_claim_lasts_is_written(
     with database.begin() as connection:
         (lost,) = claimer.claim(connection, Rooms(), 1).claims
     change(database, "UPDATE dispatcher.deliveries SET claimed_until = now()")
-    sweep(Context(settings))
+    sweep_once(settings)
     with database.begin() as connection:
         (mine,) = claimer.claim(connection, Rooms(), 1).claims
         results = [

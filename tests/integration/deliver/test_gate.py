@@ -13,6 +13,7 @@ from dispatcher.accounts import find_account
 from dispatcher.db.models import Webhook
 from dispatcher.deliveries import redeliver
 from dispatcher.settings import Settings
+from schedules.timing import REAL_TIME
 from tests.behaviours import Answer
 from tests.factories import (
     MESSAGE,
@@ -23,13 +24,12 @@ from tests.factories import (
     deliveries,
     make_webhook,
     rows,
+    sweep_once,
+    upkeep_once,
 )
 from tests.receiver import Receiver
 from workers.claims import CLAIM, Claim, Claimer
-from workers.context import Context
 from workers.deliver import DeliveryLoop
-from workers.sweep import sweep
-from workers.upkeep import upkeep
 
 DOWN, UP = Answer(503), Answer(200)
 
@@ -210,7 +210,7 @@ def test_a_persons_redelivery_passes_a_closed_gate_once(
     change(database, "UPDATE dispatcher.deliveries SET state = 'cancelled'")
     store(2)
     with Session(database) as session, session.begin():
-        redeliver(session, find_account(session, "acme"), chosen.id, time_scale=1.0)
+        redeliver(session, find_account(session, "acme"), chosen.id, REAL_TIME)
     before = gate(database)
     assert deliver_all(settings) == {"claimed": 1, "delivered": 0, "retried": 1, "discarded": 0}
     after = gate(database)
@@ -218,7 +218,7 @@ def test_a_persons_redelivery_passes_a_closed_gate_once(
     assert after is not None
     assert (after.closed_at, after.probe_at) == (before.closed_at, before.probe_at)
     change(database, "UPDATE dispatcher.deliveries SET due_at = now() WHERE state = 'waiting'")
-    sweep(Context(settings))
+    sweep_once(settings)
     assert deliver_all(settings)["claimed"] == 0  # its retry waits like all others
 
 
@@ -229,7 +229,7 @@ def test_waiting_deliveries_end_when_their_time_is_over(
     store(2)
     change(database, "UPDATE dispatcher.deliveries SET give_up_at = now() WHERE state = 'ready'")
     store(1)
-    assert upkeep(Context(settings))["ended"] == 2
+    assert upkeep_once(settings)["ended"] == 2
     assert sorted((row.state, row.reason) for row in deliveries(database) if row.state != "waiting") == [
         ("discarded", "exhausted"),
         ("discarded", "exhausted"),
@@ -440,7 +440,7 @@ def test_a_gate_left_closed_ends_nothing_once_gates_are_off(
 ) -> None:
     close_gate(database, settings, receiver)
     change(database, "UPDATE dispatcher.deliveries SET state = 'ready', give_up_at = now() - interval '1 second'")
-    upkeep(Context(settings.model_copy(update={"gate_failures": 0})))
+    upkeep_once(settings.model_copy(update={"gate_failures": 0}))
     assert gate(database) is None
     assert states(database) == ["ready"] * 5
 

@@ -28,7 +28,7 @@ from dispatcher.db.models import Webhook
 from dispatcher.settings import Settings
 from dispatcher.signing_keys import KeyKind, SigningKey, generate_signing_key
 from dispatcher.webhook_secrets import WebhookSecrets
-from dispatcher.webhooks import Webhooks, open_vault
+from dispatcher.webhooks import Webhooks
 from tests.behaviours import Answer, Received
 from tests.dead_ports import refusing_port
 from tests.factories import (
@@ -40,10 +40,10 @@ from tests.factories import (
     deliveries,
     make_due,
     make_webhook,
+    sweep_once,
 )
+from tests.installations import installation_for
 from tests.receiver import Receiver
-from workers.context import Context
-from workers.sweep import sweep
 
 ROOT = Path(__file__).parents[3]
 HEADERS = {"X-Api-Key": "planted-header", "x-tenant": "planted-tenant"}
@@ -56,7 +56,7 @@ def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
 
 def secrets_of(database: Engine, settings: Settings, webhook: Webhook) -> WebhookSecrets:
     with Session(database) as session, session.begin():
-        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+        webhooks = Webhooks(session, installation_for(settings))
         return webhooks.secrets(session.get_one(Webhook, webhook.id))
 
 
@@ -85,7 +85,7 @@ def test_each_attempt_is_signed_at_its_own_time_and_keeps_its_id(
     monkeypatch.setattr("workers.deliver.time", lambda: time.time() - 100)
     deliver_all(settings)
     make_due(database)
-    sweep(Context(settings))
+    sweep_once(settings)
     monkeypatch.undo()
     deliver_all(settings)
     first, second = receiver.received

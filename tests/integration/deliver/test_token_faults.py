@@ -36,15 +36,14 @@ from tests.behaviours import (
     gzipped,
 )
 from tests.dead_ports import refusing_port
-from tests.factories import attempts, change, change_webhook, deliver_all, deliveries, make_webhook, rows
+from tests.factories import attempts, change, change_webhook, deliver_all, deliveries, make_webhook, rows, upkeep_once
+from tests.installations import installation_for, worker_for
 from tests.integration.deliver.token_server import CLIENT_SECRET, TokenServer, shown, store
 from tests.receiver import Receiver
 from workers import deliver
-from workers.context import Context
 from workers.deliver import DeliveryLoop
 from workers.token_store import Missing, Token, TokenStore, Wanted
 from workers.tokens import Tokens
-from workers.upkeep import upkeep
 
 TOKENS = Base.metadata.tables["dispatcher.tokens"]
 PLANTED = "planted-words-of-an-answer"
@@ -207,7 +206,7 @@ def test_a_token_request_that_our_own_look_ups_held_back_is_no_attempt(
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
     store(1)
-    context = Context(in_little_time(settings))
+    context = worker_for(in_little_time(settings))
     wait, held = context.transport.wait, []
 
     def hold_first(timeout: float) -> list[Exchange]:
@@ -268,7 +267,7 @@ def test_many_webhooks_whose_token_servers_hang_leave_slots_to_the_others(
     fields = {"url": receiver.url("/hook"), "authorization": server.credentials(), "event_types": ["hang"]}
     hanging = [make_webhook(database, settings, **fields).id for _ in range(20)]
     make_webhook(database, settings, url=receiver.url("/other"), event_types=["other"])
-    context = Context(settings.model_copy(update={"max_in_flight": 8}))
+    context = worker_for(settings.model_copy(update={"max_in_flight": 8}))
 
     def prove_one_and_go_on() -> None:
         store(1, "other")
@@ -301,9 +300,11 @@ def test_a_worker_that_is_killed_while_it_fetches_is_replaced_when_its_time_is_o
     make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
     store(1)
     script = """
-from workers.context import process_context
+from dispatcher.installation import Installation
+from dispatcher.settings import read_settings
+from workers.context import Worker
 from workers.deliver import DeliveryLoop
-DeliveryLoop(process_context()).run()
+DeliveryLoop(Worker(Installation(read_settings()))).run()
 """
     with subprocess.Popen([sys.executable, "-c", script]) as worker:
         receiver.wait_for(1, timeout=30, path="/token")
@@ -333,10 +334,10 @@ def test_of_two_workers_that_look_in_the_same_moment_one_fetches(
 
     def look() -> None:
         with database.begin() as other:
-            found.append(TokenStore(settings).look(other, [wanted(webhook, server)]))
+            found.append(TokenStore(installation_for(settings).vault).look(other, [wanted(webhook, server)]))
 
     with database.begin() as connection:
-        found.append(TokenStore(settings).look(connection, [wanted(webhook, server)]))
+        found.append(TokenStore(installation_for(settings).vault).look(connection, [wanted(webhook, server)]))
         second = threading.Thread(target=look)
         second.start()
         wait_until(lambda: rows(database, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
@@ -496,8 +497,9 @@ def test_what_would_wait_longer_than_its_claim_allows_is_given_back_and_nothing_
     database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
 ) -> None:
     webhook = make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
-    context = Context(settings)
-    tokens, request = Tokens(context), Request("an-id", "POST", receiver.url("/hook"), (), b"", 10, 30)
+    context = worker_for(settings)
+    tokens = Tokens(context.loop_engine, context.token_store, context.transport, context.installation.timing)
+    request = Request("an-id", "POST", receiver.url("/hook"), (), b"", 10, 30)
     tokens.await_one(str(webhook.id), server.credentials(), request, monotonic() + 29)
     assert tokens.settle(stopping=False) == [("an-id", None)]
     tokens.await_one(str(webhook.id), server.credentials(), request, monotonic() + 31)
@@ -598,7 +600,7 @@ def test_what_waits_for_the_token_of_a_webhook_that_is_deleted_ends_as_that(
     change_webhook(database, settings, webhook, "delete")
     loop.join(4)  # that turn is 5 s away
     assert not loop.is_alive()
-    upkeep(Context(settings))
+    upkeep_once(settings)
     assert states(database)[1] == ("discarded", "webhook_deleted", 0)
     assert len(server.asked) == 1
     assert rows(database, "SELECT * FROM dispatcher.tokens") == []

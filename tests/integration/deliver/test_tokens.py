@@ -12,6 +12,7 @@ from dispatcher.accounts import find_account
 from dispatcher.authorization import Basic, TokenRequest
 from dispatcher.deliveries import redeliver
 from dispatcher.settings import Settings
+from schedules.timing import REAL_TIME
 from tests.behaviours import GARBAGE, Answer, Received
 from tests.factories import (
     MESSAGE,
@@ -23,9 +24,9 @@ from tests.factories import (
     make_webhook,
     rows,
 )
+from tests.installations import worker_for
 from tests.integration.deliver.token_server import TokenServer, shown, store
 from tests.receiver import Receiver
-from workers.context import Context
 from workers.deliver import DeliveryLoop
 from workers.token_store import TokenStore
 
@@ -195,7 +196,7 @@ def test_a_process_forgets_a_token_when_its_time_is_over(
 ) -> None:
     server.expires_in = 60
     make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
-    context, passed = Context(settings), 0
+    context, passed = worker_for(settings), 0
     monkeypatch.setattr("workers.token_store.monotonic", lambda: time.monotonic() + passed)
     for passed in (0, 50, 60):
         store(1)
@@ -225,7 +226,7 @@ def test_a_redelivery_shows_the_token_as_it_is_now(
     end_token(database)
     (delivery,) = deliveries(database)
     with Session(database) as session, session.begin():
-        redeliver(session, find_account(session, "acme"), delivery.id, time_scale=1)
+        redeliver(session, find_account(session, "acme"), delivery.id, REAL_TIME)
     deliver_all(settings)
     assert shown(receiver) == ["Bearer token-1", "Bearer token-2"]
 
@@ -257,7 +258,7 @@ def test_a_process_that_knows_the_old_token_fetches_one_with_new_credentials(
     database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
 ) -> None:
     webhook = make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
-    context = Context(settings)
+    context = worker_for(settings)
     for client in ("one", "other"):
         change_webhook(database, settings, webhook, "update", authorization=server.credentials(client_id=client))
         store(1)
@@ -388,7 +389,7 @@ def test_that_a_token_is_accepted_is_written_once(
     monkeypatch.setattr(TokenStore, "accept", count)
     make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
     refuse(receiver, "token-1")
-    context = Context(settings)
+    context = worker_for(settings)
     for _ in range(4):
         store(1)
         DeliveryLoop(context).run()
@@ -402,7 +403,7 @@ def test_that_another_process_saw_a_token_accepted_counts(
     database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
-    context = Context(settings)
+    context = worker_for(settings)
     receiver.script("/hook", Answer(401), GARBAGE, Answer(200))
     store(1)
     DeliveryLoop(context).run()  # knows token-2, fetched after a refusal, and no answer to it
@@ -421,7 +422,7 @@ def test_a_process_that_shows_a_token_which_another_has_renewed_takes_the_new_on
     database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
-    late = Context(settings)
+    late = worker_for(settings)
     store(1)
     DeliveryLoop(late).run()
     refuse(receiver, "token-1")

@@ -17,6 +17,7 @@ from dispatcher.errors import NotFound, WrongState
 from dispatcher.settings import Settings
 from dispatcher.states import TRANSITIONS, State
 from schedules.catalog import DEFAULT
+from schedules.timing import REAL_TIME, Timing
 from tests.factories import change, change_webhook, deliveries, make_account, make_webhook
 from tests.factories import rows as found
 
@@ -45,7 +46,7 @@ def put(database: Engine, state: State) -> None:
 
 def redelivering(database: Engine, delivery_id: UUID, account: str = "acme", scale: float = 1.0) -> None:
     with Session(database) as session, session.begin():
-        redeliver(session, find_account(session, account), delivery_id, time_scale=scale)
+        redeliver(session, find_account(session, account), delivery_id, Timing(scale))
 
 
 def cancelling(database: Engine, delivery_id: UUID, account: str = "acme") -> None:
@@ -111,7 +112,7 @@ def test_of_two_people_at_once_one_is_told_that_it_is_done(
 def test_a_redelivery_rolled_back_never_was(database: Engine, delivery_id: UUID) -> None:
     put(database, State.DELIVERED)
     with Session(database) as session:
-        redeliver(session, find_account(session, "acme"), delivery_id, time_scale=1)
+        redeliver(session, find_account(session, "acme"), delivery_id, REAL_TIME)
         session.rollback()
     assert deliveries(database)[0].state == State.DELIVERED
 

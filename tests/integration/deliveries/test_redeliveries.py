@@ -1,6 +1,5 @@
 """Mass redeliveries: what they take, at which pace, and that whatever happens nothing is redelivered twice."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,19 +19,20 @@ from dispatcher.ids import new_id
 from dispatcher.redeliveries import MOST_OPEN, Selection, cancel, count, get, order, skipped
 from dispatcher.settings import Settings
 from dispatcher.states import CLOSED, Reason, State
-from tests.factories import change, change_webhook, deliver_all, deliveries, make_account, make_webhook, rows
+from schedules.timing import REAL_TIME
+from tests.factories import (
+    change,
+    change_webhook,
+    deliver_all,
+    deliveries,
+    make_account,
+    make_webhook,
+    redeliver_more,
+    rows,
+)
 from tests.many_rows import make_many, reading_less_than
 from tests.receiver import Receiver
 from workers import redeliver as doing
-from workers.context import Context
-from workers.redeliver import go_on
-
-
-@pytest.fixture
-def context(settings: Settings) -> Iterator[Context]:
-    made = Context(settings)
-    yield made
-    made.drop_transport()
 
 
 def discarded(database: Engine, number: int, event_type: str = "message.sent", **columns: Any) -> list[UUID]:
@@ -75,11 +75,11 @@ def pass_time(database: Engine, seconds: float) -> None:
     )
 
 
-def run_to_the_end(context: Context, database: Engine) -> int:
+def run_to_the_end(settings: Settings, database: Engine) -> int:
     """Steps, each a while after the other, until nothing is open. Returns how many were redelivered."""
     done = 0
     for _ in range(50):
-        result = go_on(context)
+        result = redeliver_more(settings)
         done += result["redelivered"]
         if not result["open"]:
             return done
@@ -97,12 +97,12 @@ def webhook(database: Engine, settings: Settings) -> Any:
 
 
 def test_what_fits_is_opened_again_with_its_schedule_from_the_start(
-    database: Engine, context: Context, webhook: Any
+    database: Engine, settings: Settings, webhook: Any
 ) -> None:
     wanted = discarded(database, 3)
     delivered = discarded(database, 1, state="delivered", reason=None)
     identifier = ordered(database)
-    assert run_to_the_end(context, database) == 3
+    assert run_to_the_end(settings, database) == 3
     assert ready(database) == set(wanted)
     for delivery in deliveries(database):
         if delivery.id in wanted:
@@ -114,21 +114,19 @@ def test_what_fits_is_opened_again_with_its_schedule_from_the_start(
     assert ended.finished_at is not None
 
 
-def test_they_reach_the_receiver(
-    database: Engine, settings: Settings, context: Context, receiver: Receiver, broker: redis.Redis
-) -> None:
+def test_they_reach_the_receiver(database: Engine, settings: Settings, receiver: Receiver, broker: redis.Redis) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))
     discarded(database, 5)
     ordered(database)
     broker.flushall()
-    go_on(context)
+    redeliver_more(settings)
     assert broker.llen("deliver") == 1
     deliver_all(settings)
     assert [request.header("Dispatcher-Attempt") for request in receiver.received] == ["4"] * 5
     assert {delivery.state for delivery in deliveries(database)} == {"delivered"}
 
 
-def test_each_filter_takes_its_own(database: Engine, settings: Settings, context: Context, webhook: Any) -> None:
+def test_each_filter_takes_its_own(database: Engine, settings: Settings, webhook: Any) -> None:
     other = make_webhook(database, settings, url="https://example.com/other", event_types=["other"])
     rejected = discarded(database, 2)
     exhausted = discarded(database, 1, event_type="message.failed", reason="exhausted")
@@ -164,7 +162,7 @@ def test_each_filter_takes_its_own(database: Engine, settings: Settings, context
     ):
         before = ready(database)
         ordered(database, **selection_)
-        run_to_the_end(context, database)
+        run_to_the_end(settings, database)
         assert ready(database) - before == taken, selection_
 
 
@@ -172,25 +170,25 @@ def of_webhook(database: Engine, webhook_id: UUID) -> set[UUID]:
     return {delivery.id for delivery in deliveries(database) if delivery.webhook_id == webhook_id}
 
 
-def test_a_closed_gate_holds_a_mass_redelivery_back(database: Engine, context: Context, webhook: Any) -> None:
+def test_a_closed_gate_holds_a_mass_redelivery_back(database: Engine, settings: Settings, webhook: Any) -> None:
     discarded(database, 1)
     ordered(database)
-    run_to_the_end(context, database)
+    run_to_the_end(settings, database)
     (delivery,) = deliveries(database)
     assert (delivery.state, delivery.passes_gate) == ("ready", False)
 
 
-def test_the_pace_is_held_over_all_workers(database: Engine, context: Context, webhook: Any) -> None:
+def test_the_pace_is_held_over_all_workers(database: Engine, settings: Settings, webhook: Any) -> None:
     discarded(database, 60)
     identifier = ordered(database, per_second=5)
     change(database, "UPDATE dispatcher.redeliveries SET used_until = now() + interval '1 minute'")
     began = found(database, identifier).used_until
-    assert go_on(context)["redelivered"] == 0
+    assert redeliver_more(settings)["redelivered"] == 0
     opened = 0
     with ThreadPoolExecutor(4) as pool:
         for seconds in (62, 1, 2):
             pass_time(database, seconds)
-            opened += sum(result["redelivered"] for result in pool.map(go_on, [context] * 8))
+            opened += sum(result["redelivered"] for result in pool.map(redeliver_more, [settings] * 8))
     (now,) = rows(database, "SELECT *, now() AS now FROM dispatcher.redeliveries")
     used = now.used_until - (began - timedelta(seconds=65))
     assert opened == now.redelivered == len(ready(database)) == round(used.total_seconds() * 5)
@@ -198,37 +196,37 @@ def test_the_pace_is_held_over_all_workers(database: Engine, context: Context, w
     assert now.used_until <= now.now
 
 
-def test_the_first_seconds_worth_goes_at_once(database: Engine, context: Context, webhook: Any) -> None:
+def test_the_first_seconds_worth_goes_at_once(database: Engine, settings: Settings, webhook: Any) -> None:
     discarded(database, 20)
     ordered(database, per_second=10)
-    assert go_on(context)["redelivered"] >= 10
+    assert redeliver_more(settings)["redelivered"] >= 10
 
 
 def test_a_step_that_breaks_off_leaves_all_as_it_was_and_the_next_goes_on(
-    database: Engine, context: Context, webhook: Any, monkeypatch: pytest.MonkeyPatch
+    database: Engine, settings: Settings, webhook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     discarded(database, 30)
     identifier = ordered(database, per_second=10)
-    go_on(context)
+    redeliver_more(settings)
     done = len(ready(database))
     pass_time(database, 1)
     with monkeypatch.context() as patched:
         patched.setattr(doing, "used_up", None)  # all is done but the last thing before the commit
         with pytest.raises(TypeError):
-            go_on(context)
+            redeliver_more(settings)
     assert len(ready(database)) == found(database, identifier).redelivered == done
-    run_to_the_end(context, database)
+    run_to_the_end(settings, database)
     assert len(ready(database)) == found(database, identifier).redelivered == 30
 
 
 def test_what_is_redelivered_and_ends_again_is_not_taken_again(
-    database: Engine, context: Context, webhook: Any
+    database: Engine, settings: Settings, webhook: Any
 ) -> None:
     wanted = discarded(database, 4)
     identifier = ordered(database, per_second=2)
     discard_all = "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected', finished_at = now()"
     for _ in range(5):
-        go_on(context)
+        redeliver_more(settings)
         change(database, f"{discard_all} WHERE state = 'ready'")
         pass_time(database, 1)
     ended = found(database, identifier)
@@ -237,29 +235,27 @@ def test_what_is_redelivered_and_ends_again_is_not_taken_again(
     assert len(wanted) == 4
 
 
-def test_what_closes_after_the_order_is_not_taken(database: Engine, context: Context, webhook: Any) -> None:
+def test_what_closes_after_the_order_is_not_taken(database: Engine, settings: Settings, webhook: Any) -> None:
     early = discarded(database, 2)
     identifier = ordered(database)
     late = discarded(database, 2)
-    run_to_the_end(context, database)
+    run_to_the_end(settings, database)
     assert ready(database) == set(early)
     assert not ready(database) & set(late)
     assert found(database, identifier).matched == 2
 
 
-def test_what_a_person_was_faster_with_is_skipped(
-    database: Engine, settings: Settings, context: Context, webhook: Any
-) -> None:
+def test_what_a_person_was_faster_with_is_skipped(database: Engine, settings: Settings, webhook: Any) -> None:
     first, second, third = discarded(database, 3)
     identifier = ordered(database)
     with Session(database) as session, session.begin():
-        redeliver(session, find_account(session, "acme"), first, time_scale=1)
+        redeliver(session, find_account(session, "acme"), first, REAL_TIME)
     change(
         database,
         "DELETE FROM dispatcher.events e USING dispatcher.deliveries d WHERE d.id = :id AND e.id = d.event_id",
         id=second,
     )
-    assert run_to_the_end(context, database) == 1
+    assert run_to_the_end(settings, database) == 1
     assert ready(database) == {first, third}
     ended = found(database, identifier)
     assert (ended.matched, ended.redelivered, skipped(ended)) == (3, 1, 2)
@@ -267,16 +263,14 @@ def test_what_a_person_was_faster_with_is_skipped(
     assert by_hand.passes_gate
 
 
-def test_a_webhook_that_is_deleted_meanwhile_is_left_out(
-    database: Engine, settings: Settings, context: Context, webhook: Any
-) -> None:
+def test_a_webhook_that_is_deleted_meanwhile_is_left_out(database: Engine, settings: Settings, webhook: Any) -> None:
     other = make_webhook(database, settings, url="https://example.com/other")
     discarded(database, 20)
     identifier = ordered(database, per_second=3)  # at most 15 at once, however long this process stands still
-    go_on(context)
+    redeliver_more(settings)
     change_webhook(database, settings, webhook, "delete")
     change_webhook(database, settings, other, "disable", by="test")
-    run_to_the_end(context, database)
+    run_to_the_end(settings, database)
     ended = found(database, identifier)
     assert {delivery.webhook_id for delivery in deliveries(database) if delivery.state == "discarded"} == {webhook.id}
     assert of_webhook(database, other.id) <= ready(database)
@@ -285,7 +279,7 @@ def test_a_webhook_that_is_deleted_meanwhile_is_left_out(
 
 
 def test_the_walk_goes_from_webhook_to_webhook_in_small_pieces(
-    database: Engine, settings: Settings, context: Context, monkeypatch: pytest.MonkeyPatch
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doing, "PIECE", 2)
     monkeypatch.setattr(doing, "MOST_LOOKED_AT", 4)
@@ -296,21 +290,21 @@ def test_the_walk_goes_from_webhook_to_webhook_in_small_pieces(
     discarded(database, 3, state="delivered", reason=None)
     kept = discarded(database, 1, reason="exhausted")
     identifier = ordered(database, reason=Reason.REJECTED)
-    run_to_the_end(context, database)
+    run_to_the_end(settings, database)
     assert found(database, identifier).redelivered == len(ready(database)) == 20
     assert not ready(database) & set(kept)
 
 
-def test_a_cancelled_one_does_no_more(database: Engine, context: Context, webhook: Any) -> None:
+def test_a_cancelled_one_does_no_more(database: Engine, settings: Settings, webhook: Any) -> None:
     discarded(database, 11)
     identifier = ordered(database, per_second=2)
-    go_on(context)
+    redeliver_more(settings)
     done = len(ready(database))
     assert 2 <= done < 11
     with Session(database) as session, session.begin():
         assert cancel(session, find_account(session, "acme"), identifier).cancelled_at is not None
     pass_time(database, 10)
-    assert go_on(context) == {"redelivered": 0, "open": 0}
+    assert redeliver_more(settings) == {"redelivered": 0, "open": 0}
     ended = found(database, identifier)
     assert (ended.redelivered, skipped(ended), ended.finished_at) == (done, None, None)
     for account, error in (("acme", WrongState), (make_account(database, "other"), NotFound)):
@@ -319,22 +313,22 @@ def test_a_cancelled_one_does_no_more(database: Engine, context: Context, webhoo
 
 
 def test_while_one_is_open_the_next_step_is_called_for_within_a_second(
-    database: Engine, context: Context, webhook: Any, broker: redis.Redis
+    database: Engine, settings: Settings, webhook: Any, broker: redis.Redis
 ) -> None:
     discarded(database, 10)
     ordered(database, per_second=2)
     broker.flushall()
-    go_on(context)
+    redeliver_more(settings)
     (alarm,) = broker.keys("dispatcher:alarm:dispatcher.redeliver:*")
     assert broker.pttl(alarm) <= 61_000
     change(database, "UPDATE dispatcher.redeliveries SET cancelled_at = now()")
     broker.flushall()
-    go_on(context)
+    redeliver_more(settings)
     assert broker.keys("dispatcher:alarm:*") == []
 
 
 def test_another_accounts_deliveries_and_webhooks_are_out_of_reach(
-    database: Engine, settings: Settings, context: Context, webhook: Any
+    database: Engine, settings: Settings, webhook: Any
 ) -> None:
     theirs = make_webhook(database, settings, url="https://example.com/", account="other")
     enqueue("message.sent", 1, account="other")
@@ -346,7 +340,7 @@ def test_another_accounts_deliveries_and_webhooks_are_out_of_reach(
     with pytest.raises(NotFound):
         counted(database, webhook=new_id())
     ordered(database)
-    run_to_the_end(context, database)
+    run_to_the_end(settings, database)
     assert ready(database) == set(mine)
 
 
@@ -374,7 +368,7 @@ def test_a_deleted_webhook_cannot_be_named(database: Engine, settings: Settings,
         ordered(database, webhook=webhook.id)
 
 
-def test_an_account_has_so_many_under_way_at_once(database: Engine, context: Context, webhook: Any) -> None:
+def test_an_account_has_so_many_under_way_at_once(database: Engine, settings: Settings, webhook: Any) -> None:
     def attempt(_: int) -> bool:
         try:
             ordered(database)
@@ -384,14 +378,14 @@ def test_an_account_has_so_many_under_way_at_once(database: Engine, context: Con
 
     with ThreadPoolExecutor(5) as pool:
         assert sum(pool.map(attempt, range(MOST_OPEN + 5))) == MOST_OPEN
-    run_to_the_end(context, database)
+    run_to_the_end(settings, database)
     assert attempt(0)
 
 
 def test_the_few_discarded_of_many_are_found_without_reading_the_others(
-    database: Engine, context: Context, webhook: Any
+    database: Engine, settings: Settings, webhook: Any
 ) -> None:
     make_many(database, webhook.id)
     identifier = ordered(database)
     with Session(database) as session, reading_less_than(100, session, "deliveries"):
-        assert doing._step(session, identifier, 1.0) == 4
+        assert doing._step(session, identifier, REAL_TIME) == 4

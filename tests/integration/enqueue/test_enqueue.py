@@ -24,9 +24,10 @@ from dispatcher import (
     enqueue_many,
 )
 from dispatcher.ids import time_of
-from dispatcher.settings import Settings, load_settings
-from dispatcher.wake import Waker, waker_for
+from dispatcher.settings import Settings, read_settings
+from dispatcher.wake import Waker
 from tests.factories import MESSAGE, RECEIVED, change_webhook, deliveries, make_account, make_webhook, rows
+from tests.installations import close_installations
 
 URL = "http://127.0.0.1:9/hook"
 
@@ -115,7 +116,6 @@ def test_a_key_is_remembered_for_the_hours_that_are_set(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    load_settings.cache_clear()
     make_account(database)
     enqueue("a", {}, account="acme", idempotency_key="one")
     list(enqueue_many([Event(type="a", data={}, account="acme", idempotency_key="many")]))
@@ -418,13 +418,13 @@ def broken_broker(
         if request.param == "silent":
             listener.listen(50)
         monkeypatch.setenv("BROKER_URL", f"redis://:x@127.0.0.1:{listener.getsockname()[1]}/0")
-        load_settings.cache_clear()
+        close_installations()
         yield
 
 
 @pytest.mark.usefixtures("broken_broker")
 def test_with_the_broker_away_events_are_accepted_within_a_bounded_time(database: Engine) -> None:
-    settings = load_settings()
+    settings = read_settings()
     make_webhook(database, settings, url=URL)
     started = datetime.now(UTC)
     for _ in range(50):
@@ -444,14 +444,10 @@ def test_a_wake_that_fails_in_any_way_is_not_the_producers_fault(
 
     monkeypatch.setattr(Waker, "_mark", fail)
     make_webhook(database, settings, url=URL)
-    waker_for.cache_clear()
-    try:
-        assert enqueue("a", {}, account="acme").deliveries == 1
-        with Session(database) as session:
-            enqueue("a", {}, account="acme", session=session)
-            session.commit()
-    finally:
-        waker_for.cache_clear()
+    assert enqueue("a", {}, account="acme").deliveries == 1
+    with Session(database) as session:
+        enqueue("a", {}, account="acme", session=session)
+        session.commit()
     assert len(deliveries(database)) == 2
 
 

@@ -1,6 +1,6 @@
 """A task that fails shows the kind of its error and where it was raised, and no value."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import celery
 import pytest
@@ -8,21 +8,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from dispatcher.errors import ConfigurationError
-from dispatcher.settings import Settings
-from workers import tasks
-from workers.app import make_celery
+from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SWEEP
+from workers.tasks import add_tasks
 
 PLANTED = "planted-27835550199"
-TASKS = [tasks.deliver, tasks.sweep_once, tasks.send_notices, tasks.upkeep_once]
-
-
-@pytest.fixture(autouse=True)
-def app(settings: Settings) -> Iterator[celery.Celery]:
-    before = celery.current_app._get_current_object()
-    made = make_celery(settings)
-    made.set_current()
-    yield made
-    before.set_current()
+TASKS = [DELIVER, SWEEP, NOTICES, REDELIVER, "dispatcher.upkeep"]
 
 
 def no_such_key(database: Engine) -> None:
@@ -64,17 +54,17 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("fail", "told"), FAILURES)
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.parametrize("task", TASKS)
 def test_what_failed_is_told_without_values(
     database: Engine,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    task: celery.Task,
+    task: str,
     fail: Callable[[Engine], None],
     told: str,
 ) -> None:
-    monkeypatch.setattr(tasks, "process_context", lambda: fail(database))
-    result = task.apply()
+    app = celery.Celery(set_as_current=False)
+    add_tasks(app, lambda: fail(database))  # type: ignore[arg-type]
+    result = app.tasks[task].apply()
     assert result.state == "FAILURE"
     shown = f"{result.result!r} {result.result} {result.traceback}"
     assert told in shown

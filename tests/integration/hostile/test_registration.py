@@ -15,10 +15,11 @@ from dispatcher.authorization import Basic, Bearer, ClientCredentials
 from dispatcher.errors import InvalidInput, UnknownAccount
 from dispatcher.settings import Settings
 from dispatcher.signing_keys import check_signing_key
-from dispatcher.webhooks import WebhookFields, Webhooks, open_vault
+from dispatcher.webhooks import WebhookFields, Webhooks
 from tests import hostile_values
 from tests.factories import attempts, change_webhook, deliver_all, make_account, make_webhook, rows
 from tests.hostile_values import refusal, steering
+from tests.installations import installation_for
 from tests.integration.cli.conftest import Cli
 from tests.receiver import Receiver
 
@@ -64,7 +65,7 @@ PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
 def refused_by(database: Engine, settings: Settings, fields: dict[str, Any]) -> InvalidInput | None:
     """Tries to register a webhook, and leaves nothing behind."""
     with Session(database) as session:
-        webhooks = Webhooks(session, open_vault(session.connection(), settings), settings.addresses)
+        webhooks = Webhooks(session, installation_for(settings))
         wanted: WebhookFields = {"url": "http://a.test/", "event_types": ["a"], **fields}  # type: ignore[typeddict-item]
         return refusal(lambda: webhooks.create(find_account(session, "acme"), **wanted))
 

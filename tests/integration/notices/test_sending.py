@@ -475,9 +475,9 @@ def test_a_worker_killed_after_the_message_was_sent_gives_no_second_mail(
     fail(database, webhook)
     mail_server.script(Hang(Stage.CONTENT))
     program = (
-        "from dispatcher.db.session import engine_for; from dispatcher.settings import load_settings;"
-        "from workers.mail import Mailer; from workers.notices import send_due; settings = load_settings();"
-        "send_due(engine_for(settings.database_url.get_secret_value()), Mailer(settings))"
+        "from dispatcher.db.session import make_engine; from dispatcher.settings import read_settings;"
+        "from workers.mail import Mailer; from workers.notices import send_due; settings = read_settings();"
+        "send_due(make_engine(settings.database_url.get_secret_value()), Mailer(settings))"
     )
     smtp = {"HOST": "127.0.0.1", "PORT": str(mail_server.port), "SECURITY": "none"}
     variables = os.environ | environment | {f"DISPATCHER_SMTP_{name}": value for name, value in smtp.items()}

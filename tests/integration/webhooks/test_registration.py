@@ -14,14 +14,15 @@ from standardwebhooks import Webhook as Verifier
 from dispatcher.authorization import Basic, ClientCredentials
 from dispatcher.db.models import Account, Webhook
 from dispatcher.errors import Conflict, InvalidWebhook, NameTaken, NotFound, TooBusy, UrlTestFailed
+from dispatcher.installation import Installation
 from dispatcher.registration import change, register, remove, rotate_signing_key
 from dispatcher.settings import Settings
 from dispatcher.signing_keys import SigningKey, generate_signing_key
-from dispatcher.transactions import transaction, webhooks_in
 from dispatcher.webhooks import Webhooks
 from tests.behaviours import Answer, Do
 from tests.dead_ports import refusing_port
 from tests.factories import make_account, rows
+from tests.installations import installation_for
 from tests.receiver import Receiver
 
 
@@ -36,9 +37,12 @@ def stored(database: Engine) -> list[Any]:
     return rows(database, "SELECT * FROM dispatcher.webhooks ORDER BY number")
 
 
-def test_an_empty_batch_is_sent_as_a_callback_would_be(database: Engine, account: UUID, receiver: Receiver) -> None:
+def test_an_empty_batch_is_sent_as_a_callback_would_be(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
     key = generate_signing_key()
     register(
+        installation,
         account,
         url=receiver.url("/hook?secret=a"),
         event_types=["*"],
@@ -58,27 +62,31 @@ def test_an_empty_batch_is_sent_as_a_callback_would_be(database: Engine, account
     assert len(stored(database)) == 1
 
 
-def test_the_form_that_is_called_is_tried(account: UUID, receiver: Receiver) -> None:
+def test_the_form_that_is_called_is_tried(account: UUID, receiver: Receiver, installation: Installation) -> None:
     url = receiver.url("/höok?q=ü#part").replace("http:", "HTTP:")
-    webhook = register(account, url=url, event_types=["*"], url_test=True)
-    change(account, webhook.id, by="test", url_test=True, enabled=True)
+    webhook = register(installation, account, url=url, event_types=["*"], url_test=True)
+    change(installation, account, webhook.id, by="test", url_test=True, enabled=True)
     assert [tested.target for tested in receiver.received] == ["/h%C3%B6ok?q=%C3%BC"] * 2
 
 
-def test_a_token_is_fetched_for_the_test(database: Engine, account: UUID, receiver: Receiver) -> None:
+def test_a_token_is_fetched_for_the_test(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
     receiver.script("/token", Answer(200, body=b'{"access_token":"for-once","expires_in":600}'), Answer(500))
     client = ClientCredentials(receiver.url("/token"), "client", "secret")
     fields: Any = {"url": receiver.url("/hook"), "event_types": ["*"], "authorization": client, "url_test": True}
-    register(account, **fields)
+    register(installation, account, **fields)
     assert [request.header("Authorization") for request in receiver.at("/hook")] == ["Bearer for-once"]
     with pytest.raises(UrlTestFailed, match="token server answered 500"):
-        register(account, **fields)
+        register(installation, account, **fields)
     assert len(receiver.at("/hook")) == len(stored(database)) == 1
 
 
 @pytest.mark.parametrize("status", [200, 204, 299])
-def test_any_2xx_will_do(database: Engine, account: UUID, receiver: Receiver, status: int) -> None:
-    register(account, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True)
+def test_any_2xx_will_do(
+    database: Engine, account: UUID, receiver: Receiver, status: int, installation: Installation
+) -> None:
+    register(installation, account, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True)
     assert len(stored(database)) == 1
 
 
@@ -86,53 +94,61 @@ def test_any_2xx_will_do(database: Engine, account: UUID, receiver: Receiver, st
     ("status", "came_back"), [(403, "403 - Forbidden"), (302, "302 - Found"), (999, "999 - an unknown status")]
 )
 def test_anything_else_is_refused_with_what_came_back(
-    database: Engine, account: UUID, receiver: Receiver, status: int, came_back: str
+    database: Engine, account: UUID, receiver: Receiver, status: int, came_back: str, installation: Installation
 ) -> None:
     with pytest.raises(UrlTestFailed) as refused:
-        register(account, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True)
+        register(installation, account, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True)
     assert (refused.value.field, refused.value.came_back) == ("url", came_back)
     assert stored(database) == []
 
 
-def test_no_answer_is_refused_and_told_without_the_url(database: Engine, account: UUID, receiver: Receiver) -> None:
+def test_no_answer_is_refused_and_told_without_the_url(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
     receiver.script("/planted", (Do.RESET,))
     for url in (receiver.url("/planted"), f"http://127.0.0.1:{refusing_port()}/planted"):
         with pytest.raises(UrlTestFailed) as refused:
-            register(account, url=url, event_types=["*"], url_test=True)
+            register(installation, account, url=url, event_types=["*"], url_test=True)
         assert "planted" not in str(refused.value)
         assert "127.0.0.1" not in str(refused.value)
     assert stored(database) == []
 
 
 def test_the_guard_holds_for_the_test_as_for_deliveries(
-    database: Engine, account: UUID, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    database: Engine, account: UUID, receiver: Receiver, settings: Settings
 ) -> None:
-    strict = settings.model_copy(update={"allowed_networks": ""})
-    monkeypatch.setattr("dispatcher.registration.load_settings", lambda: strict)
+    installation = installation_for(settings.model_copy(update={"allowed_networks": ""}))
+    installation.addresses = settings.addresses
     with pytest.raises(UrlTestFailed, match="loopback"):  # the name was allowed at the time of the first check
-        register(account, url=receiver.url("/hook"), event_types=["*"], url_test=True)
+        register(installation, account, url=receiver.url("/hook"), event_types=["*"], url_test=True)
     assert receiver.received == []
     assert stored(database) == []
 
 
 def test_a_disabled_webhook_is_not_tried_until_it_is_enabled(
-    database: Engine, account: UUID, receiver: Receiver
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
-    webhook = register(account, url=receiver.url("/status/500"), event_types=["*"], enabled=False, url_test=True)
-    change(account, webhook.id, by="test", url_test=True, url=receiver.url("/status/501"))
+    webhook = register(
+        installation, account, url=receiver.url("/status/500"), event_types=["*"], enabled=False, url_test=True
+    )
+    change(installation, account, webhook.id, by="test", url_test=True, url=receiver.url("/status/501"))
     assert receiver.received == []
     with pytest.raises(UrlTestFailed, match="501"):
-        change(account, webhook.id, by="test", url_test=True, enabled=True)
+        change(installation, account, webhook.id, by="test", url_test=True, enabled=True)
     assert not stored(database)[0].enabled
 
 
-def test_a_change_that_fails_its_test_changes_nothing(database: Engine, account: UUID, receiver: Receiver) -> None:
-    webhook = register(account, url=receiver.url("/good"), event_types=["*"], name="first", url_test=True)
+def test_a_change_that_fails_its_test_changes_nothing(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
+    webhook = register(installation, account, url=receiver.url("/good"), event_types=["*"], name="first", url_test=True)
     before = stored(database)
     with pytest.raises(UrlTestFailed):
-        change(account, webhook.id, by="test", url_test=True, url=receiver.url("/status/404"), name="second")
+        change(
+            installation, account, webhook.id, by="test", url_test=True, url=receiver.url("/status/404"), name="second"
+        )
     assert stored(database) == before
-    changed = change(account, webhook.id, by="test", reason="why", enabled=False, name="second")
+    changed = change(installation, account, webhook.id, by="test", reason="why", enabled=False, name="second")
     assert (changed.name, changed.disabled_by, changed.disabled_reason) == ("second", "test", "why")
 
 
@@ -141,61 +157,78 @@ def test_a_change_that_fails_its_test_changes_nothing(database: Engine, account:
     [({"method": "PUT"}, ["PUT"]), ({"method": "GET"}, []), ({"envelope": "object"}, []), ({}, ["POST"])],
 )
 def test_only_callbacks_that_are_arrays_in_a_body_are_tried_with_an_empty_one(
-    database: Engine, account: UUID, receiver: Receiver, contract: dict[str, Any], methods: list[str]
+    database: Engine,
+    account: UUID,
+    receiver: Receiver,
+    contract: dict[str, Any],
+    methods: list[str],
+    installation: Installation,
 ) -> None:
-    register(account, url=receiver.url("/"), event_types=["*"], url_test=True, contract=contract)
+    register(installation, account, url=receiver.url("/"), event_types=["*"], url_test=True, contract=contract)
     assert [request.method for request in receiver.received] == methods
 
 
-def test_a_contract_is_changed_member_by_member(database: Engine, account: UUID, receiver: Receiver) -> None:
+def test_a_contract_is_changed_member_by_member(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
     contract = {"timeout_seconds": 5, "user_agent": "A", "gate": False}
-    webhook = register(account, url=receiver.url("/"), event_types=["*"], contract=contract)
+    webhook = register(installation, account, url=receiver.url("/"), event_types=["*"], contract=contract)
     changes = {"user_agent": None, "gate": None, "rate_limit": 2}
-    changed = change(account, webhook.id, by="test", contract_changes=changes)
+    changed = change(installation, account, webhook.id, by="test", contract_changes=changes)
     assert changed.contract == {"timeout_seconds": 5, "rate_limit": 2}
     assert stored(database)[0].rate_limit == 2
 
 
 @pytest.mark.parametrize("fields", [{"enabled": True}, {"url": "http://127.0.0.1:9/new"}, {"contract_changes": {}}])
 def test_a_change_wakes_the_workers_for_what_waited(
-    database: Engine, account: UUID, broker: "redis.Redis", fields: dict[str, Any]
+    database: Engine, account: UUID, broker: "redis.Redis", installation: Installation, fields: dict[str, Any]
 ) -> None:
-    webhook = register(account, url="http://127.0.0.1:9/", event_types=["*"], enabled=False)
+    webhook = register(installation, account, url="http://127.0.0.1:9/", event_types=["*"], enabled=False)
     assert broker.llen("deliver") == 0
-    change(account, webhook.id, by="test", **fields)
+    change(installation, account, webhook.id, by="test", **fields)
     assert broker.llen("deliver") == 1
 
 
-def test_who_made_it_disabled_is_kept(database: Engine, account: UUID, receiver: Receiver) -> None:
-    made = register(account, url=receiver.url("/"), event_types=["*"], enabled=False, by="test", url_test=True)
+def test_who_made_it_disabled_is_kept(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
+    made = register(
+        installation, account, url=receiver.url("/"), event_types=["*"], enabled=False, by="test", url_test=True
+    )
     assert (made.disabled_by, made.disabled_reason) == ("test", "registered disabled")
     assert made.disabled_at is not None
-    assert register(account, url=receiver.url("/"), event_types=["*"], by="test").disabled_by is None
+    assert register(installation, account, url=receiver.url("/"), event_types=["*"], by="test").disabled_by is None
 
 
-def test_two_who_rotate_at_once_lose_no_key(database: Engine, account: UUID, receiver: Receiver) -> None:
-    webhook = register(account, url=receiver.url("/"), event_types=["*"], signing_keys=[])
+def test_two_who_rotate_at_once_lose_no_key(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
+    webhook = register(installation, account, url=receiver.url("/"), event_types=["*"], signing_keys=[])
     keys = [generate_signing_key() for _ in range(4)]
 
     def rotate(key: SigningKey) -> None:
-        rotate_signing_key(account, webhook.id, key, overlap=timedelta(hours=1))
+        rotate_signing_key(installation, account, webhook.id, key, overlap=timedelta(hours=1))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(rotate, keys))
-    with transaction() as session:
-        webhooks = webhooks_in(session)
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
         found = webhooks.secrets(webhooks.get(session.get_one(Account, account), webhook.id)).signing_keys
     assert {key.secret for key in found} == {key.secret for key in keys}
 
 
-def test_what_is_deleted_while_it_is_changed_stays_deleted(database: Engine, account: UUID, receiver: Receiver) -> None:
-    webhook = register(account, url=receiver.url("/"), event_types=["*"])
+def test_what_is_deleted_while_it_is_changed_stays_deleted(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
+    webhook = register(installation, account, url=receiver.url("/"), event_types=["*"])
     held = receiver.gate()
     receiver.script("/held", (held, *Answer(204).steps()))
     with ThreadPoolExecutor(1) as pool:
-        changing = pool.submit(change, account, webhook.id, by="test", url_test=True, url=receiver.url("/held"))
+        changing = pool.submit(
+            change, installation, account, webhook.id, by="test", url_test=True, url=receiver.url("/held")
+        )
         receiver.wait_for(1)
-        remove(account, webhook.id)
+        remove(installation, account, webhook.id)
         held.open()
         with pytest.raises(NotFound):
             changing.result(30)
@@ -203,18 +236,22 @@ def test_what_is_deleted_while_it_is_changed_stays_deleted(database: Engine, acc
     assert rows(database, "SELECT * FROM dispatcher.subscriptions") == []
 
 
-def test_what_is_refused_anyway_is_not_tried(database: Engine, account: UUID, receiver: Receiver) -> None:
-    register(account, url=receiver.url("/a"), event_types=["*"], name="taken")
+def test_what_is_refused_anyway_is_not_tried(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
+    register(installation, account, url=receiver.url("/a"), event_types=["*"], name="taken")
     with pytest.raises(NameTaken):
-        register(account, url=receiver.url("/b"), event_types=["*"], name="taken", url_test=True)
+        register(installation, account, url=receiver.url("/b"), event_types=["*"], name="taken", url_test=True)
     with pytest.raises(InvalidWebhook):
-        register(account, url=receiver.url("/b"), event_types=["no type!"], url_test=True)
+        register(installation, account, url=receiver.url("/b"), event_types=["no type!"], url_test=True)
     with pytest.raises(NotFound):
-        change(account, account, by="test", url_test=True, url=receiver.url("/b"))
+        change(installation, account, account, by="test", url_test=True, url=receiver.url("/b"))
     assert receiver.received == []
 
 
-def test_what_a_dialect_demands_holds_for_two_at_once(database: Engine, account: UUID, receiver: Receiver) -> None:
+def test_what_a_dialect_demands_holds_for_two_at_once(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
     def only_one(webhooks: Webhooks, owner: Account) -> None:
         if webhooks.list(owner, dialect="vendor"):
             raise Conflict("there is one already")
@@ -222,7 +259,13 @@ def test_what_a_dialect_demands_holds_for_two_at_once(database: Engine, account:
     def attempt(_: int) -> Webhook | Conflict:
         try:
             return register(
-                account, url=receiver.url("/"), event_types=[], dialect="vendor", demand=only_one, url_test=True
+                installation,
+                account,
+                url=receiver.url("/"),
+                event_types=[],
+                dialect="vendor",
+                demand=only_one,
+                url_test=True,
             )
         except Conflict as error:
             return error
@@ -234,28 +277,34 @@ def test_what_a_dialect_demands_holds_for_two_at_once(database: Engine, account:
 
 
 def test_no_more_are_tried_at_once_than_there_are_threads_to_spare(
-    database: Engine, account: UUID, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    database: Engine, account: UUID, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, installation: Installation
 ) -> None:
     monkeypatch.setattr("dispatcher.url_test._slots", BoundedSemaphore(1))
     held = receiver.gate()
     receiver.script("/held", (held, *Answer(204).steps()))
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(register, account, url=receiver.url("/held"), event_types=["*"], url_test=True)
+        first = pool.submit(
+            register, installation, account, url=receiver.url("/held"), event_types=["*"], url_test=True
+        )
         receiver.wait_for(1)
         with pytest.raises(TooBusy):
-            register(account, url=receiver.url("/"), event_types=["*"], url_test=True)
+            register(installation, account, url=receiver.url("/"), event_types=["*"], url_test=True)
         held.open()
         first.result(30)
-    register(account, url=receiver.url("/"), event_types=["*"], url_test=True)
+    register(installation, account, url=receiver.url("/"), event_types=["*"], url_test=True)
     assert len(stored(database)) == 2
 
 
-def test_webhooks_of_a_dialect_are_found_by_it_alone(database: Engine, account: UUID) -> None:
+def test_webhooks_of_a_dialect_are_found_by_it_alone(
+    database: Engine, account: UUID, installation: Installation
+) -> None:
     url = "https://hooks.example.com/"
-    native = register(account, url=url, event_types=["*"])
-    vendors = register(account, url=url, event_types=[], dialect="vendor", app="shop", dialect_fields={"a": 1})
-    with transaction() as session:
-        webhooks = Webhooks(session, None, None)  # type: ignore[arg-type]  # finding opens nothing
+    native = register(installation, account, url=url, event_types=["*"])
+    vendors = register(
+        installation, account, url=url, event_types=[], dialect="vendor", app="shop", dialect_fields={"a": 1}
+    )
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
         owner = session.get_one(Account, account)
         assert [found.id for found in webhooks.list(owner)] == [native.id, vendors.id]
         assert [found.id for found in webhooks.list(owner, dialect="vendor", app="shop")] == [vendors.id]

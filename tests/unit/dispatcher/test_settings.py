@@ -5,7 +5,7 @@ import pytest
 from dispatcher.cli.installation import masked_setting
 from dispatcher.cli.output import shown
 from dispatcher.errors import ConfigurationError
-from dispatcher.settings import Settings, environment_name, load_settings
+from dispatcher.settings import Settings, environment_name, read_settings
 from dispatcher.terminal_text import safe_text
 from tests import hostile_values
 from tests.conftest import ENCRYPTION_KEY
@@ -32,13 +32,10 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
 
 
 def settings_or_refusal() -> Settings | ConfigurationError:
-    load_settings.cache_clear()
     try:
-        return load_settings()
+        return read_settings()
     except ConfigurationError as refused:
         return refused
-    finally:
-        load_settings.cache_clear()
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -10,6 +10,7 @@ from dispatcher.authorization import ClientCredentials, TokenRequest
 from dispatcher.replies import Failure, FailureKind, Reply
 from dispatcher.token_requests import MOST_CHARACTERS, Issued, read_answer, token_request
 from dispatcher.transport.checks import check_request
+from schedules.timing import REAL_TIME, Timing
 
 CLIENT = ClientCredentials("https://auth.example/oauth2/token?tenant=9", "the-client", "the-secret")
 
@@ -27,7 +28,7 @@ def why(outcome: Reply | Failure) -> str:
 
 
 def test_by_default_the_client_is_shown_as_http_basic() -> None:
-    request = token_request(CLIENT, "an-id", scale=1)
+    request = token_request(CLIENT, "an-id", REAL_TIME)
     assert (request.id, request.method, request.url) == ("an-id", "POST", CLIENT.endpoint)
     assert dict(request.headers) == {
         "User-Agent": "Dispatcher/0.1.0",
@@ -42,25 +43,25 @@ def test_by_default_the_client_is_shown_as_http_basic() -> None:
 
 def test_in_the_form_the_client_is_shown_nowhere_else() -> None:
     given = ClientCredentials("https://auth.example/", "a b", "+&=ä", token_request=TokenRequest.FORM)
-    request = token_request(given, "an-id", scale=1)
+    request = token_request(given, "an-id", REAL_TIME)
     assert "Authorization" not in dict(request.headers)
     assert request.body == b"grant_type=client_credentials&client_id=a+b&client_secret=%2B%26%3D%C3%A4"
 
 
 def test_scope_and_response_type_are_sent_where_there_are_any() -> None:
     given = ClientCredentials("https://auth.example/", "c", "s", "read write", "token")
-    request = token_request(given, "an-id", scale=1)
+    request = token_request(given, "an-id", REAL_TIME)
     assert request.body == b"grant_type=client_credentials&scope=read+write&response_type=token"
 
 
 def test_what_basic_carries_is_encoded_like_a_form_first() -> None:
     given = ClientCredentials("https://auth.example/", "https://client:1", "a+b %ü")
-    value = dict(token_request(given, "an-id", scale=1).headers)["Authorization"]
+    value = dict(token_request(given, "an-id", REAL_TIME).headers)["Authorization"]
     assert base64.b64decode(value.partition(" ")[2]) == b"https%3A%2F%2Fclient%3A1:a%2Bb+%25%C3%BC"
 
 
 def test_shortened_time_shortens_its_timeouts_to_a_least() -> None:
-    half, none = token_request(CLIENT, "an-id", scale=0.5), token_request(CLIENT, "an-id", scale=0.001)
+    half, none = token_request(CLIENT, "an-id", Timing(0.5)), token_request(CLIENT, "an-id", Timing(0.001))
     assert (half.connect_timeout, half.timeout) == (5, 10)
     assert (none.connect_timeout, none.timeout) == (1, 2)
 

@@ -3,12 +3,16 @@ from typing import Any
 
 from schedules.catalog import DEFAULT
 from schedules.gate import Gate, after_failures
+from schedules.timing import Timing
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def fail(gate: Gate | None, failures: int = 1, *, after: float, probe: bool = False, **changes: Any) -> Gate:
-    values = {"threshold": 5, "schedule": DEFAULT, "scale": 1.0, **changes}
+def fail(
+    gate: Gate | None, failures: int = 1, *, after: float, probe: bool = False, scale: float = 1.0, **changes: Any
+) -> Gate:
+    timing = Timing(scale)
+    values = {"threshold": 5, "schedule": timing.schedule("default"), "timing": timing, **changes}
     return after_failures(gate, failures, probe_failed=probe, now=START + timedelta(seconds=after), **values)
 
 

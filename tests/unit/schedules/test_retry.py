@@ -3,11 +3,12 @@ from itertools import pairwise
 
 from schedules.catalog import DEFAULT, DOUBLING, HOUR
 from schedules.retry import RETRY_AFTER_CAP
+from schedules.timing import Timing
 
 
 def delays() -> list[timedelta]:
     found, step = [], 0
-    while (delay := DEFAULT.delay(step, scale=1)) is not None:
+    while (delay := DEFAULT.delay(step)) is not None:
         found.append(delay)
         step += 1
     return found
@@ -26,20 +27,20 @@ def test_the_span_is_all_delays_together() -> None:
 
 
 def test_scale_shortens_the_schedule() -> None:
-    assert DEFAULT.delay(0, scale=0.1) == timedelta(seconds=9)
+    assert Timing(0.1).schedule("default").delay(0) == timedelta(seconds=9)
 
 
 def test_a_receivers_wish_never_makes_a_retry_earlier() -> None:
-    assert DEFAULT.delay(0, scale=1, retry_after=timedelta(seconds=1)) == timedelta(seconds=90)
+    assert DEFAULT.delay(0, retry_after=timedelta(seconds=1)) == timedelta(seconds=90)
 
 
 def test_a_receivers_wish_makes_a_retry_later_up_to_a_cap() -> None:
-    assert DEFAULT.delay(0, scale=1, retry_after=timedelta(seconds=120)) == timedelta(seconds=120)
-    assert DEFAULT.delay(0, scale=1, retry_after=timedelta(days=3)) == RETRY_AFTER_CAP
+    assert DEFAULT.delay(0, retry_after=timedelta(seconds=120)) == timedelta(seconds=120)
+    assert DEFAULT.delay(0, retry_after=timedelta(days=3)) == RETRY_AFTER_CAP
 
 
 def test_a_wish_gives_no_retry_that_the_schedule_has_not() -> None:
-    assert DEFAULT.delay(196, scale=1, retry_after=timedelta(seconds=1)) is None
+    assert DEFAULT.delay(196, retry_after=timedelta(seconds=1)) is None
 
 
 def test_the_schedule_of_an_hour_ends_within_one_and_begins_like_the_default() -> None:

@@ -3,23 +3,27 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schedules.timing import REAL_TIME
 from workers.alarms import slots
 
 
 def test_retries_of_one_slot_share_one_alarm() -> None:
-    assert slots([timedelta(seconds=90 + n / 100) for n in range(100)], now=1_000.0, scale=1) == {218: 90.0, 219: 95.0}
+    assert slots([timedelta(seconds=90 + n / 100) for n in range(100)], now=1_000.0, timing=REAL_TIME) == {
+        218: 90.0,
+        219: 95.0,
+    }
 
 
 def test_a_hundred_thousand_retries_make_as_many_alarms_as_slots() -> None:
     delays = [timedelta(seconds=90) + timedelta(milliseconds=n) for n in range(60_000)]
-    assert len(slots(delays, now=0.0, scale=1)) == 13
+    assert len(slots(delays, now=0.0, timing=REAL_TIME)) == 13
 
 
 def test_beyond_the_visibility_timeout_there_is_no_alarm() -> None:
-    assert slots([timedelta(hours=1), timedelta(days=1)], now=0.0, scale=1) == {}
+    assert slots([timedelta(hours=1), timedelta(days=1)], now=0.0, timing=REAL_TIME) == {}
 
 
 @given(st.floats(0, 3594), st.floats(0, 2e9))
 def test_an_alarm_never_rings_before_its_retries_are_due(seconds: float, now: float) -> None:
-    (countdown,) = slots([timedelta(seconds=seconds)], now=now, scale=1).values()
+    (countdown,) = slots([timedelta(seconds=seconds)], now=now, timing=REAL_TIME).values()
     assert seconds - 1e-3 <= countdown <= seconds + 5 + 1e-3

@@ -168,7 +168,7 @@ def test_only_a_rule_acknowledges_what_is_no_2xx(outcome: Reply | Failure, rules
 def test_a_hostile_retry_after_never_moves_a_retry_beyond_the_cap(text: str) -> None:
     rules = {429: ResponseRule(verdict=Verdict.TEMPORARY, honour_retry_after=True)}
     judgement = classify(reply(429, ("Retry-After", text)), rules, now=NOW)
-    delay = DEFAULT.delay(0, scale=1, retry_after=judgement.retry_after)
+    delay = DEFAULT.delay(0, retry_after=judgement.retry_after)
     assert delay is not None
     assert timedelta(seconds=90) <= delay <= RETRY_AFTER_CAP
 

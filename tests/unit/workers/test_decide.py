@@ -8,6 +8,7 @@ from dispatcher.contracts import Verdict
 from dispatcher.states import Reason
 from schedules.catalog import DEFAULT
 from schedules.retry import RETRY_AFTER_CAP, RetrySchedule
+from schedules.timing import Timing
 from workers.classify import Judgement
 from workers.decide import Again, Decision, Delivered, Discard, Retry, Split, decide, decide_unknown
 
@@ -19,7 +20,7 @@ def decided(
     verdict: Verdict, *, step: int = 0, expires_in: timedelta | None = None, retry_after: timedelta | None = None
 ) -> Decision:
     expires_at = NOW + expires_in if expires_in is not None else None
-    return decide(Judgement(verdict, retry_after=retry_after), TWO, step=step, expires_at=expires_at, now=NOW, scale=1)
+    return decide(Judgement(verdict, retry_after=retry_after), TWO, step=step, expires_at=expires_at, now=NOW)
 
 
 def test_acknowledged_is_delivered() -> None:
@@ -56,7 +57,7 @@ def test_the_receivers_wish_is_honoured() -> None:
     ],
 )
 def test_every_third_unknown_outcome_in_a_row_uses_a_step(in_a_row: int, step: int, expected: Decision) -> None:
-    assert decide_unknown(TWO, step=step, unknown_in_a_row=in_a_row, scale=1) == expected
+    assert decide_unknown(TWO, step=step, unknown_in_a_row=in_a_row) == expected
 
 
 @given(
@@ -79,11 +80,10 @@ def test_every_decision_keeps_to_the_schedule_and_to_the_events_time(
 ) -> None:
     decision = decide(
         Judgement(verdict, retry_after=retry_after),
-        DEFAULT,
+        Timing(scale).schedule("default"),
         step=step,
         expires_at=NOW + left if left is not None else None,
         now=NOW,
-        scale=scale,
         batch=batch,
         retry_alone=retry_alone,
     )
@@ -108,8 +108,8 @@ def test_every_decision_keeps_to_the_schedule_and_to_the_events_time(
             raise AssertionError(decision)
 
 
-@given(step=st.integers(0, 300), unknown=st.integers(0, 5), scale=st.floats(0.001, 1))
-def test_unknown_outcomes_end_one_day(step: int, unknown: int, scale: float) -> None:
+@given(step=st.integers(0, 300), unknown=st.integers(0, 5))
+def test_unknown_outcomes_end_one_day(step: int, unknown: int) -> None:
     seen = 0
     decision: Decision = Again(unknown)
     while not isinstance(decision, Discard):
@@ -119,5 +119,5 @@ def test_unknown_outcomes_end_one_day(step: int, unknown: int, scale: float) -> 
             step, unknown = decision.step, 0
         elif isinstance(decision, Again):
             unknown = decision.unknown_in_a_row
-        decision = decide_unknown(DEFAULT, step=step, unknown_in_a_row=unknown, scale=scale)
+        decision = decide_unknown(DEFAULT, step=step, unknown_in_a_row=unknown)
     assert decision == Discard(Reason.EXHAUSTED)

@@ -17,6 +17,7 @@ from dispatcher.signing import Signer
 from dispatcher.signing_keys import generate_signing_key
 from dispatcher.transport.checks import check_request
 from dispatcher.webhook_secrets import WebhookSecrets
+from schedules.timing import REAL_TIME
 from tests import hostile_values
 from tests.claims import CLAIM, TARGET
 from workers.render import MAX_GET_URL, RenderFailed, masked_headers, render
@@ -30,7 +31,7 @@ def test_a_message_of_any_depth_has_a_url_or_is_refused_and_raises_nothing_else(
     for depth in range(sys.getrecursionlimit() + 1):
         claim = CLAIM._replace(data=b'{"n":' + b"[" * depth + b"]" * depth + b"}" if depth else b'{"n":1}')
         try:
-            outcomes.append(render([claim], BY_GET, str(uuid4()), now=0, scale=1).url.partition("?")[0])
+            outcomes.append(render([claim], BY_GET, str(uuid4()), now=0, timing=REAL_TIME).url.partition("?")[0])
         except RenderFailed as why:
             outcomes.append(str(why))
     deepest = outcomes.count(BY_GET.url)
@@ -42,7 +43,7 @@ def test_a_message_of_any_depth_has_a_url_or_is_refused_and_raises_nothing_else(
 @pytest.mark.parametrize("data", [b"[1]", b"1", b'"text"', b'{"a":1,"a":2}', b"{", b"\xff"])
 def test_what_is_no_json_object_is_refused_for_get(data: bytes) -> None:
     with pytest.raises(RenderFailed, match="GET"):
-        render([CLAIM._replace(data=data)], BY_GET, str(uuid4()), now=0, scale=1)
+        render([CLAIM._replace(data=data)], BY_GET, str(uuid4()), now=0, timing=REAL_TIME)
 
 
 MEMBERS = [
@@ -62,7 +63,7 @@ DATA = b'{"id": 634151298329219072, "cost": 1.10, "text": "caf\xc3\xa9", "a": 1,
 def test_members_are_put_around_the_message_in_their_order_and_leave_its_bytes_alone() -> None:
     target = replace(TARGET, contract=read_contract({"envelope": "object", "members": MEMBERS}))
     claim = CLAIM._replace(event_id="0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00", data=DATA)
-    request = render([claim], target, "request", now=0, scale=1)
+    request = render([claim], target, "request", now=0, timing=REAL_TIME)
     created = "2025-08-14T04:37:19.007Z"
     assert request.body == (
         b'{"id":"0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00","brandId":"acme","webhookId":"%b","attemptId":"request",'
@@ -73,7 +74,9 @@ def test_members_are_put_around_the_message_in_their_order_and_leave_its_bytes_a
 
 def test_in_an_array_each_message_has_its_members() -> None:
     target = replace(TARGET, contract=read_contract({"members": [["m", "data"]]}))
-    body = render([CLAIM._replace(data=b"1"), CLAIM._replace(data=b"2")], target, "request", now=0, scale=1).body
+    body = render(
+        [CLAIM._replace(data=b"1"), CLAIM._replace(data=b"2")], target, "request", now=0, timing=REAL_TIME
+    ).body
     assert body == b'[{"m":1},{"m":2}]'
 
 
@@ -97,13 +100,13 @@ def test_members_that_make_no_sense_are_refused(document: dict[str, Any], says: 
 
 def test_what_the_body_is_can_be_told_with_its_charset() -> None:
     target = replace(TARGET, contract=read_contract({"content_type": "application/json; charset=UTF-8"}))
-    headers = dict(render([CLAIM], target, "request", now=0, scale=1).headers)
+    headers = dict(render([CLAIM], target, "request", now=0, timing=REAL_TIME).headers)
     assert headers["Content-Type"] == "application/json; charset=UTF-8"
 
 
 def rendered(*data: bytes, **contract: Any) -> Request:
     target = replace(TARGET, contract=DeliveryContract(**contract))
-    return render([CLAIM._replace(data=one) for one in data], target, str(uuid4()), now=0, scale=1)
+    return render([CLAIM._replace(data=one) for one in data], target, str(uuid4()), now=0, timing=REAL_TIME)
 
 
 _VALUES = st.recursive(
@@ -188,7 +191,7 @@ def test_kept_headers_show_no_secret(username: str, password: str, secrets: list
         headers=own,
         signer=Signer(WebhookSecrets(signing_keys=(key,)), DeliveryContract()),
     )
-    request = render([CLAIM], target, str(uuid4()), now=0, scale=1)
+    request = render([CLAIM], target, str(uuid4()), now=0, timing=REAL_TIME)
     check_request(request)
     lines = masked_headers(request, target).split("\n")
     assert [line.partition(": ")[0] for line in lines] == [name for name, _ in request.headers]

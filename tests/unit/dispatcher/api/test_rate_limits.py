@@ -1,16 +1,13 @@
 """How a key's requests are counted, on a broker in this process."""
 
 import logging
-from collections.abc import Callable
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from dispatcher.accounts import Caller
 from dispatcher.api.problems import Problem
-from dispatcher.api.rate_limits import RateLimits, check_rate
-from dispatcher.settings import Settings
+from dispatcher.api.rate_limits import RateLimits
 from tests.unit.dispatcher.conftest import Clock, FakeBroker
 
 
@@ -104,39 +101,27 @@ def test_a_broker_that_was_away_is_left_alone_for_five_seconds_and_counts_again(
 # A caller's requests
 
 
-@pytest.fixture
-def limit(fake_broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sets the requests a minute."""
-
-    def change(per_minute: int) -> None:
-        urls: dict[str, Any] = {"database_url": "postgresql://nowhere.invalid/", "broker_url": fake_broker.url}
-        settings = Settings(**urls, api_requests_per_minute=per_minute)
-        monkeypatch.setattr("dispatcher.api.rate_limits.load_settings", lambda: settings)
-
-    return change
-
-
 def caller() -> Caller:
     return Caller(key_id=uuid4(), account_id=None, account=None, scopes=frozenset(), expires_at=None)
 
 
-def test_one_too_many_is_told_when_to_come_back(limit: Callable[[int], None], clock: Clock) -> None:
-    limit(2)
+def test_one_too_many_is_told_when_to_come_back(fake_broker: FakeBroker, clock: Clock) -> None:
+    limits = RateLimits(fake_broker.url, 2)
     busy, other = caller(), caller()
-    check_rate(busy)
-    check_rate(busy)
+    limits.check(busy)
+    limits.check(busy)
     clock.go_on(10)
     with pytest.raises(Problem, match="more than 2 requests a minute") as refused:
-        check_rate(busy)
+        limits.check(busy)
     assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "50"})
-    check_rate(other)
+    limits.check(other)
     clock.go_on(51)
-    check_rate(busy)
+    limits.check(busy)
 
 
-def test_a_limit_of_zero_is_none_and_counts_nothing(limit: Callable[[int], None], fake_broker: FakeBroker) -> None:
-    limit(0)
+def test_a_limit_of_zero_is_none_and_counts_nothing(fake_broker: FakeBroker) -> None:
+    limits = RateLimits(fake_broker.url, 0)
     busy = caller()
     for _ in range(100):
-        check_rate(busy)
+        limits.check(busy)
     assert fake_broker.client.keys("*") == []
