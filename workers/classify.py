@@ -29,13 +29,11 @@ class Judgement:
     retry_after: timedelta | None = None
 
 
-def classify(
-    outcome: Reply | Failure, rules: Mapping[int, ResponseRule] = NO_RULES, *, now: datetime | None = None
-) -> Judgement:
+def classify(outcome: Reply | Failure, rules: Mapping[int, ResponseRule] = NO_RULES, *, now: datetime) -> Judgement:
     """Judges an outcome; total, and decided by numbers and types only.
 
     Plain rule (seed 000): 101 and 2xx acknowledged, 4xx rejected, everything else and every failure temporary. A rule
-    for the very status replaces it. `now` (aware; the present if not given) is what a date in `Retry-After` is held
+    for the very status replaces it. `now` (aware) is what a date in `Retry-After` is held
     against.
     """
     match outcome:
@@ -45,7 +43,7 @@ def classify(
             rule = rules.get(status)
             if rule is None:
                 return _PLAIN[min(status // 100, 5)]
-            retry_after = _retry_after(outcome, now or datetime.now(UTC)) if rule.honour_retry_after else None
+            retry_after = _retry_after(outcome, now) if rule.honour_retry_after else None
             return Judgement(rule.verdict, rule.disable_webhook, retry_after)
         case _:
             assert_never(outcome)

@@ -25,7 +25,19 @@ def test_a_producer_loads_no_workers_no_web_edge_and_no_server_packages(tmp_path
     loaded = run_python("import dispatcher, json, sys; print(json.dumps(sorted(sys.modules)))", tmp_path)
     top = {name.partition(".")[0] for name in json.loads(loaded)}
     assert "dispatcher" in top
-    unwanted = {"workers", "fastapi", "uvicorn", "alembic", "typer", "rich", "requests", "jinja2", "structlog"}
+    unwanted = {
+        "workers",
+        "schedules",
+        "cryptography",
+        "fastapi",
+        "uvicorn",
+        "alembic",
+        "typer",
+        "rich",
+        "requests",
+        "jinja2",
+        "structlog",
+    }
     assert top & unwanted == set()
 
 

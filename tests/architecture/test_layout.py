@@ -77,6 +77,20 @@ def test_only_enqueue_asks_for_the_default_producer() -> None:
     assert users_of("default_producer") == {"dispatcher/enqueue.py"}
 
 
+def test_whoever_has_an_installation_enqueues_for_it() -> None:
+    """None of ours leaves it to the process's settings where an event goes."""
+    left_out = {
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in OURS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"enqueue", "enqueue_many"}
+        and "producer" not in {keyword.arg for keyword in node.keywords}
+    }
+    assert left_out == set()
+
+
 def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> None:
     """Of what is made of settings or connects to something: the others are computed of their arguments alone."""
     cached = {

@@ -142,11 +142,13 @@ def test_two_apis_take_events_and_show_webhooks_each_of_its_own(
     for api, made, path in zip(apis, both, ("/one", "/two"), strict=True):
         sent = api.post("/v1/events", {"type": "over.http", "data": path})
         assert (sent.status_code, sent.json()["deliveries"]) == (202, 1)
+        many = api.post("/v1/events/batch", {"events": [{"type": "in.a.batch", "data": path}]})
+        assert (many.status_code, many.json()["accepted"]) == (200, 1)
         assert [webhook["name"] for webhook in api.get("/v1/webhooks").json()["items"]] == [path]
-        assert events(made) == ["over.http"]
+        assert events(made) == ["over.http", "in.a.batch"]
         assert wakes(made) == 1
     deliver_both(both)
-    assert (bodies(receiver, "/one"), bodies(receiver, "/two")) == ([["/one"]], [["/two"]])
+    assert (bodies(receiver, "/one"), bodies(receiver, "/two")) == ([["/one"]] * 2, [["/two"]] * 2)
 
 
 def test_a_key_or_token_of_one_opens_nothing_of_the_other(apis: tuple[Client, Client]) -> None:

@@ -1,6 +1,7 @@
 """What an answer means, for every status and every failure, with and without rules."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,11 @@ from dispatcher.replies import Failure, FailureKind, Reply
 from schedules.catalog import DEFAULT
 from schedules.retry import RETRY_AFTER_CAP
 from tests import hostile_values
-from workers.classify import Judgement, classify
+from workers.classify import Judgement
+from workers.classify import classify as classify_at
 
 NOW = datetime(2025, 8, 1, 12, 0, 0, tzinfo=UTC)
+classify = partial(classify_at, now=NOW)
 
 
 def reply(status: int, *headers: tuple[str, str]) -> Reply:
