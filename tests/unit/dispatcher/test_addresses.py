@@ -63,10 +63,10 @@ def test_the_table_is_long_enough() -> None:
     assert len({address for address, _ in CASES}) == len(CASES) >= 150
 
 
-@pytest.mark.parametrize(("address", "kind"), CASES)
-def test_an_address_is_judged_by_what_it_is(address: str, kind: str | None) -> None:
-    assert POLICY.refused_address("hook.example", address, 443) == kind
-    assert POLICY.refused_origin("https", address, 443) == kind  # written out in a URL
+def test_an_address_is_judged_by_what_it_is() -> None:
+    assert [(address, POLICY.refused_address("hook.example", address, 443)) for address, _ in CASES] == CASES
+    # written out in a URL
+    assert [(address, POLICY.refused_origin("https", address, 443)) for address, _ in CASES] == CASES
 
 
 @pytest.mark.parametrize("text", ["fe80::1%eth0", "2001:4860:4860::8888%1", "127.1", "", "hook.example", "1.2.3.4.5"])

@@ -205,12 +205,12 @@ def test_failures_differ_in_their_sentences() -> None:
     assert len({what_happened(kind.value) for kind in FailureKind}) == len(FailureKind)
 
 
-@pytest.mark.parametrize("status", [101, *range(200, 1000)])
-def test_every_status_is_told(status: int) -> None:
-    key = fingerprint(Reply(status, (), b""))
-    assert key == f"http_{status}"
-    assert f"HTTP status {status}" in what_happened(key)
-    assert what_to_do(key).endswith(".")
+def test_every_status_is_told() -> None:
+    for status in (101, *range(200, 1000)):
+        key = fingerprint(Reply(status, (), b""))
+        assert key == f"http_{status}"
+        assert f"HTTP status {status}" in what_happened(key)
+        assert what_to_do(key).endswith("."), key
 
 
 def test_a_known_status_has_its_name() -> None:
