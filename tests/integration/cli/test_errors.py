@@ -74,12 +74,13 @@ def test_without_the_engines_packages_one_sentence_says_what_to_install(tmp_path
 
 @pytest.mark.parametrize("command", [("account", "list"), ("webhook", "list"), ("migrate",)])
 def test_a_database_that_is_away_is_one_sentence_without_credentials(
-    environment: dict[str, str], closed_port: int, command: tuple[str, ...]
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, closed_port: int, command: tuple[str, ...]
 ) -> None:
-    url = f"postgresql://some-user:{PASSWORD}@127.0.0.1:{closed_port}/events"
-    ran = dispatcher(*command, environment={**environment, "DATABASE_URL": url})
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == "Error: the database (DATABASE_URL) does not answer\n"
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://some-user:{PASSWORD}@127.0.0.1:{closed_port}/events")
+    load_settings.cache_clear()
+    ran = cli(*command)
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err == "Error: the database (DATABASE_URL) does not answer\n"
 
 
 def test_a_wrong_database_password_is_said_and_not_shown(environment: dict[str, str]) -> None:
@@ -92,13 +93,16 @@ def test_a_wrong_database_password_is_said_and_not_shown(environment: dict[str, 
     assert ran.stderr == "Error: the database refuses the user or password in DATABASE_URL\n"
 
 
-def test_a_password_with_characters_that_belong_escaped_does_not_leak(environment: dict[str, str]) -> None:
+def test_a_password_with_characters_that_belong_escaped_does_not_leak(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for password in ("p@ss/w0rd-secret", "p?w0rd-secret", "#w0rd-secret", "w0rd-secret:1"):
-        url = f"postgresql://user:{password}@127.0.0.1:1/events"
+        monkeypatch.setenv("DATABASE_URL", f"postgresql://user:{password}@127.0.0.1:1/events")
         for command in (("account", "list"), ("settings",)):
-            ran = dispatcher(*command, environment={**environment, "DATABASE_URL": url})
-            assert "w0rd-secret" not in ran.stdout + ran.stderr, password
-            assert "Traceback" not in ran.stderr, password
+            load_settings.cache_clear()
+            ran = cli(*command)
+            assert "w0rd-secret" not in ran.out + ran.err, password
+            assert "Traceback" not in ran.err, password
 
 
 def test_keys_that_do_not_open_what_is_stored_are_said_at_once(
