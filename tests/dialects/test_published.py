@@ -9,7 +9,7 @@ import requests
 from dispatcher.api.app import DIALECTS
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
-from tests.integration.api.conftest import serving
+from tests.integration.api.conftest import running_app
 
 WEBHOOK: dict[str, Any] = {
     "id": 234,
@@ -76,7 +76,7 @@ def test_an_answer_that_is_not_as_published_is_found(
         await send({"type": "http.response.body", "body": body[5:]})
 
     answers = Answers(VENDORS)
-    with serving(answers.watching(app)) as origin:
+    with running_app(answers.watching(app)) as origin:
         requests.request(method, f"{origin}/bulksms{path}", timeout=30)
     if found is None:
         assert answers.differences == []

@@ -9,7 +9,7 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher.accounts import Scope
-from dispatcher.encryption import Vault
+from dispatcher.encryption import EncryptionKeys
 from dispatcher.urls import normalise_url
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import change, rows
@@ -190,7 +190,7 @@ SURFACES = ("native", "command line", "bulksms", "everlytic", "flexengage", "sin
 def kept(database: Engine) -> tuple[str, str | None]:
     """The URL in the form that is called, and as it was given where that is another one."""
     (row,) = rows(database, "SELECT url_ciphertext, url_given_ciphertext FROM dispatcher.webhooks")
-    vault = Vault(ENCRYPTION_KEY)
+    vault = EncryptionKeys(ENCRYPTION_KEY)
     given = row.url_given_ciphertext
     return vault.decrypt(row.url_ciphertext), vault.decrypt(given) if given is not None else None
 

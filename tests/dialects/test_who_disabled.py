@@ -42,7 +42,11 @@ def make(database: Engine, settings: Settings) -> Any:
     def made(dialect: str | None) -> Webhook:
         webhook = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["a"])
         with database.begin() as connection:
-            connection.execute(Webhook.__table__.update().where(Webhook.id == webhook.id).values(dialect=dialect))
+            connection.execute(
+                Webhook.__table__.update()
+                .where(Webhook.id == webhook.id)
+                .values(dialect=dialect, dialect_fields={"onWebApp": True})
+            )
         return webhook
 
     return made

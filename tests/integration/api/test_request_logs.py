@@ -57,9 +57,10 @@ def process(environment: dict[str, str], database: object) -> Iterator[Process]:
 def test_all_lines_of_a_request_have_its_id_and_one_tells_how_it_ended(process: Process, make_key: MakeKey) -> None:
     token = make_key()
     headers = {"Authorization": f"Bearer {token}"}
-    taken = requests.post(
-        f"{process.origin}/v1/events?key=planted", json={"type": "a", "data": "planted"}, headers=headers, timeout=30
-    )
+    event = {"type": "a", "data": "planted"}
+    taken = requests.post(f"{process.origin}/v1/events", json=event, headers=headers, timeout=30)
+    for query in ("subject=planted", "key=planted"):  # one that is known, one that is refused
+        requests.get(f"{process.origin}/v1/events?{query}", headers=headers, timeout=30)
     absent = requests.get(f"{process.origin}/planned%0Aélan/{'x' * 300}?url=planted", timeout=30)
     lines = process.lines()
     of_the_first = [line for line in lines if line.get("request_id") == taken.headers["X-Request-Id"]]

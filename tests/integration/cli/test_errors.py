@@ -77,7 +77,6 @@ def test_a_database_that_is_away_is_one_sentence_without_credentials(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, closed_port: int, command: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://some-user:{PASSWORD}@127.0.0.1:{closed_port}/events")
-    load_settings.cache_clear()
     ran = cli(*command)
     assert (ran.status, ran.out) == (1, "")
     assert ran.err == "Error: the database (DATABASE_URL) does not answer\n"
@@ -99,7 +98,6 @@ def test_a_password_with_characters_that_belong_escaped_does_not_leak(
     for password in ("p@ss/w0rd-secret", "p?w0rd-secret", "#w0rd-secret", "w0rd-secret:1"):
         monkeypatch.setenv("DATABASE_URL", f"postgresql://user:{password}@127.0.0.1:1/events")
         for command in (("account", "list"), ("settings",)):
-            load_settings.cache_clear()
             ran = cli(*command)
             assert "w0rd-secret" not in ran.out + ran.err, password
             assert "Traceback" not in ran.err, password
