@@ -161,7 +161,7 @@ def other(settings: Settings, second_servers: Servers) -> Installation:
 
 
 @pytest.fixture
-def database(eyes: Engine, environment: dict[str, str]) -> Engine:
+def database(eyes: Engine, settings: Settings) -> Engine:
     """The migrated, empty database."""
     return eyes
 

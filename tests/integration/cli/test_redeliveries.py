@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.cli import redeliveries as command
+from dispatcher.cli.installed import Installed
 from dispatcher.db.models import Webhook
+from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from tests.factories import change, deliveries, make_account, make_webhook, redeliver_more, rows
 from tests.integration.cli.conftest import Cli
@@ -75,7 +78,7 @@ def test_without_a_terminal_it_asks_for_a_yes_and_does_nothing(cli: Cli, databas
 
 
 def test_on_a_terminal_it_asks_with_the_count(
-    cli: Cli, database: Engine, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+    database: Engine, installation: Installation, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
@@ -85,8 +88,9 @@ def test_on_a_terminal_it_asks_with_the_count(
 
     monkeypatch.setattr(command.sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
     monkeypatch.setattr(command.typer, "confirm", confirm)
+    context: Any = SimpleNamespace(obj=Installed(lambda: installation))
     with pytest.raises(SystemExit):
-        command.redeliver_many(account="acme", per_second=5)
+        command.redeliver_many(context=context, account="acme", per_second=5)
     assert asked == ["Redeliver 3 deliveries, 5 a second?"]
     assert rows(database, "SELECT 1 FROM dispatcher.redeliveries") == []
 

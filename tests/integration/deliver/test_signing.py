@@ -25,6 +25,8 @@ from standardwebhooks import Webhook as Verifier
 from dispatcher import enqueue
 from dispatcher.authorization import Bearer
 from dispatcher.db.models import Webhook
+from dispatcher.installation import Installation
+from dispatcher.producer import utc_now
 from dispatcher.settings import Settings
 from dispatcher.signing_keys import KeyKind, SigningKey, generate_signing_key
 from dispatcher.webhook_secrets import WebhookSecrets
@@ -76,17 +78,17 @@ def test_a_webhook_is_signed_without_being_asked_to(database: Engine, settings: 
 
 
 def test_each_attempt_is_signed_at_its_own_time_and_keeps_its_id(
-    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    database: Engine, settings: Settings, installation: Installation, receiver: Receiver
 ) -> None:
     receiver.script("/hook", Answer(503), Answer(204))
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
     (key,) = secrets_of(database, settings, webhook).signing_keys
     enqueue(RECEIVED, MESSAGE, account="acme")
-    monkeypatch.setattr("workers.deliver.time", lambda: time.time() - 100)
+    installation.clock = lambda: utc_now() - timedelta(seconds=100)
     deliver_all(settings)
     make_due(database)
     sweep_once(settings)
-    monkeypatch.undo()
+    installation.clock = utc_now
     deliver_all(settings)
     first, second = receiver.received
     assert believed(first, key) == believed(second, key) == [MESSAGE]
