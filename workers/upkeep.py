@@ -42,7 +42,8 @@ DELETE FROM dispatcher.idempotency_keys WHERE (account_id, key) IN (
 
 
 def upkeep(engine: Engine, clock: Clock, *, gates: bool) -> dict[str, int]:
-    """One round, in small transactions. Returns what it did, as counts. `gates`: whether there are any."""
+    """One round, in small transactions. Returns what it did, as counts; `partitions_left` wait for the next. `gates`:
+    whether there are any."""
     done = {"ended": 0, "keys_forgotten": 0}
     if not gates:  # switched off: what was closed before must not end anything
         with engine.begin() as connection:
@@ -55,6 +56,6 @@ def upkeep(engine: Engine, clock: Clock, *, gates: bool) -> dict[str, int]:
             if count < PIECE:
                 break
     with engine.begin() as connection:
-        done["partitions"] = len(create_partitions(connection, clock()))
         done["notices_abandoned"] = close_abandoned(connection)
-    return done
+    partitions = create_partitions(engine, clock())
+    return done | {"partitions": partitions.made, "partitions_left": partitions.left}

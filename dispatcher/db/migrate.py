@@ -7,21 +7,28 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 
 from dispatcher.db.models import SCHEMA
-from dispatcher.db.partitions import create_partitions
+from dispatcher.db.partitions import create_partition, create_partitions, missing_partitions
 from dispatcher.db.version import MIGRATIONS
 
 _LOCK = 0x64697370  # "disp": the advisory lock that migrations hold
 
 
 def upgrade(database_url: str) -> None:
-    """Creates or migrates the schema `dispatcher`. Idempotent. `database_url` as in the settings."""
+    """Creates or migrates the schema `dispatcher`. Idempotent. `database_url` as in the settings.
+
+    Partitions of tables that somebody reads meanwhile are left to upkeep, with a warning.
+    """
     engine = create_engine(database_url)
     try:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            new = connection.scalar(text(f"SELECT to_regclass('{SCHEMA}.events') IS NULL"))
             command.upgrade(_config(connection), "head")
-            create_partitions(connection, datetime.now(UTC))
+            if new:  # nobody can see the tables yet, so nobody is kept waiting; and they never stand without
+                for partition in missing_partitions(connection, datetime.now(UTC)):
+                    create_partition(connection, partition)
+        create_partitions(engine, datetime.now(UTC))
     finally:
         engine.dispose()
 

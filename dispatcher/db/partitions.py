@@ -1,14 +1,21 @@
 """Weekly partitions of the big tables: ranges of UUIDv7 ids, made weeks ahead."""
 
+import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, text
+from psycopg2.errors import DeadlockDetected, LockNotAvailable
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from dispatcher.ids import first_id_at
 
+log = logging.getLogger(__name__)
+
 PARTITIONED = ("events", "requests", "attempts")
 WEEKS_AHEAD = 8
+LOCK_SECONDS = 1
 _WEEK = timedelta(weeks=1)
 
 
@@ -22,29 +29,95 @@ def partitions_around(now: datetime, *, weeks_ahead: int = WEEKS_AHEAD) -> Itera
         yield f"{first:%Y%m%d}", bounds
 
 
-def create_partitions(connection: Connection, now: datetime) -> list[str]:
-    """Creates what is missing and returns the new partitions' names. Each table has a default partition beside them,
-    so that a clock far off loses nothing."""
-    created = []
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One that is to be there: of which table, its name, and the clause that says which ids it takes."""
+
+    table: str
+    name: str
+    bounds: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRound:
+    """What came of one round, as counts. What was left is tried again by the next."""
+
+    made: int
+    left: int
+
+
+def missing_partitions(connection: Connection, now: datetime) -> list[Partition]:
+    """What `create_partition` is to make. Each table has a default partition beside the weekly ones, so that a clock
+    far off loses nothing."""
+    missing = []
     for table in PARTITIONED:
-        existing = set(
-            connection.scalars(
-                text(
-                    "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-                    " WHERE i.inhparent = to_regclass(:parent)"
-                ),
-                {"parent": f"dispatcher.{table}"},
-            )
+        existing = set(connection.scalars(_EXISTING, {"parent": f"dispatcher.{table}"}))
+        wanted = [Partition(table, f"{table}_default", "DEFAULT")]
+        wanted += [
+            Partition(table, f"{table}_{suffix}", f"FOR VALUES {bounds}") for suffix, bounds in partitions_around(now)
+        ]
+        missing += [partition for partition in wanted if partition.name not in existing]
+    return missing
+
+
+def create_partition(connection: Connection, partition: Partition) -> None:
+    """In a transaction of its own: it keeps everybody else away from the table until that ends."""
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+    # Locked first: of two at once, the second then sees what the first has made.
+    connection.execute(text(f"LOCK TABLE ONLY dispatcher.{partition.table} IN ACCESS EXCLUSIVE MODE"))
+    connection.execute(
+        text(
+            f"CREATE TABLE IF NOT EXISTS dispatcher.{partition.name}"
+            f" PARTITION OF dispatcher.{partition.table} {partition.bounds}"
         )
-        default = f"{table}_default"
-        if default not in existing:
-            connection.execute(text(f"CREATE TABLE dispatcher.{default} PARTITION OF dispatcher.{table} DEFAULT"))
-            created.append(default)
-        for suffix, bounds in partitions_around(now):
-            name = f"{table}_{suffix}"
-            if name not in existing:
-                connection.execute(
-                    text(f"CREATE TABLE dispatcher.{name} PARTITION OF dispatcher.{table} FOR VALUES {bounds}")
-                )
-                created.append(name)
-    return created
+    )
+
+
+def create_partitions(engine: Engine, now: datetime) -> PartitionRound:
+    """Makes what is missing, each in a transaction of its own that waits for a lock for a second at most.
+
+    A reader, of a backup say, holds a lock on the table, and meanwhile whoever wants to write queues up behind this
+    one. So a table that was in use is left alone for the rest of the round. A warning tells what was left, and why.
+    """
+    with engine.begin() as connection:
+        missing = missing_partitions(connection, now)
+    made = 0
+    left: dict[str, str] = {}
+    in_use: dict[str, str] = {}
+    for partition in missing:
+        if partition.table in in_use:
+            left[partition.name] = in_use[partition.table]
+            continue
+        try:
+            with engine.begin() as connection:
+                create_partition(connection, partition)
+            made += 1
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
+                raise
+            left[partition.name] = in_use[partition.table] = _who_uses(engine, partition.table)
+        except IntegrityError:
+            left[partition.name] = f"{partition.table}_default holds rows of that time"
+    if left:
+        reasons = "; ".join(sorted(set(left.values())))
+        log.warning("partitions could not be made: %s. They are tried again: %s", reasons, ", ".join(left))
+    return PartitionRound(made, len(left))
+
+
+def _who_uses(engine: Engine, table: str) -> str:
+    with engine.begin() as connection:
+        user = connection.execute(_OLDEST_USER, {"table": f"dispatcher.{table}"}).one_or_none()
+    return f"{table} is in use" + (f" by database process {user.pid} ({user.application_name})" if user else "")
+
+
+_EXISTING = text(
+    "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(:parent)"
+)
+
+_OLDEST_USER = text("""
+SELECT a.pid, coalesce(nullif(a.application_name, ''), 'no name') AS application_name
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'relation' AND l.relation = to_regclass(:table) AND l.granted
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY a.xact_start LIMIT 1
+""")
