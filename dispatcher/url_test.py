@@ -31,15 +31,17 @@ def takes_url_test(contract: DeliveryContract) -> bool:
 
 def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, installation: Installation) -> None:
     """Sends `[]` as a callback would be: the same guard, headers, authorization and signatures. Returns where a 2xx
-    came back within 30 s; raises UrlTestFailed with what came back instead, and TooBusy where too many are under way.
-    """
+    came back within 30 s; raises UrlTestFailed with what came back instead, TooBusy where too many are under way,
+    and ConfigurationError where the settings give no transport."""
     if not _slots.acquire(blocking=False):
         raise TooBusy("too many URLs are being tested at this moment")
-    transport = new_transport(installation.settings, capacity=1)
     try:
-        outcome = _try(transport, url, contract, secrets, now=installation.clock().timestamp())
+        transport = new_transport(installation.settings, capacity=1)
+        try:
+            outcome = _try(transport, url, contract, secrets, now=installation.clock().timestamp())
+        finally:
+            transport.close()
     finally:
-        transport.close()
         _slots.release()
     match outcome:
         case Reply(status=status) if 200 <= status <= 299:

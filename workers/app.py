@@ -15,7 +15,7 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
 from dispatcher.logs import configure_logs
 from dispatcher.settings import Settings
-from dispatcher.transport.choice import transport_name
+from dispatcher.transport.choice import check_transport, transport_name
 from dispatcher.wake import QUEUES, SWEEP, transport_options
 from schedules.beat import PERIODIC
 from schedules.timing import Timing
@@ -71,10 +71,10 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
         """A worker that cannot work says why and ends, before it takes a single message."""
         installation = Installation(settings, name=NAME)
         try:
+            check_transport(settings)
             with installation.engine.begin() as connection:
                 check_migrated(connection)
                 Vault.checked(settings.encryption_keys.get_secret_value(), connection)
-            transport_name(settings)
         except ConfigurationError as error:
             sys.exit(f"Error: {error}")
         finally:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from dispatcher.errors import ConfigurationError
 from dispatcher.masking import member_names
 from dispatcher.settings import Settings
+from dispatcher.transport.trust import tls_context, trusted_authorities
 from workers.excerpts import one_line
 from workers.mail_connection import MailConnection, TlsMailConnection
 
@@ -68,9 +69,12 @@ class Mailer:
     def __init__(
         self, settings: Settings, *, step_timeout: float = STEP_TIMEOUT, end_timeout: float = END_TIMEOUT
     ) -> None:
-        """Raises ConfigurationError where the sender is no mail address."""
+        """Raises ConfigurationError where the sender is no mail address, and where TLS has nobody to trust."""
         self._settings = settings
         self._sender = _sender(settings.mail_from)
+        # Made before the first mail is claimed: what is wrong with it costs none.
+        encrypted = self.configured and settings.smtp_security != "none"
+        self._tls = tls_context(trusted_authorities(settings.ca_bundle)) if encrypted else None
         self.masked_members = member_names(settings.masked_members)  # what mails do not show
         self._step_timeout, self._end_timeout = step_timeout, end_timeout
 
@@ -120,12 +124,12 @@ class Mailer:
         # The name it greets with is the sender's domain: finding this machine's own could block on DNS.
         name = self._sender.domain
         if self._settings.smtp_security == "tls":
-            return TlsMailConnection(host, port, name, timeout=timeout, context=self._tls())
+            return TlsMailConnection(host, port, name, timeout=timeout, context=self._tls)
         return MailConnection(host, port, name, timeout=timeout)
 
     def _prepare(self, smtp: smtplib.SMTP) -> None:
         if self._settings.smtp_security == "starttls":
-            smtp.starttls(context=self._tls())
+            smtp.starttls(context=self._tls)
         smtp.ehlo_or_helo_if_needed()
         if self._settings.smtp_username:
             smtp.login(self._settings.smtp_username, self._settings.smtp_password.get_secret_value())
@@ -160,9 +164,6 @@ class Mailer:
         if code == -1:
             return UnknownOutcome("the mail server's last answer could not be read")
         return _refused("the message", code, answer)
-
-    def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self._settings.ca_bundle)
 
 
 def _wait_at_most(seconds: float, smtp: smtplib.SMTP) -> None:

@@ -19,6 +19,7 @@ from dispatcher.db.version import check_migrated
 from dispatcher.encryption import EncryptionKeys
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
+from dispatcher.transport.choice import check_transport
 
 router = APIRouter(tags=["health"])
 
@@ -52,7 +53,7 @@ def healthz() -> Alive:
 
 @router.get(
     "/readyz",
-    summary="Database, encryption keys and broker are as they must be",
+    summary="Database, encryption keys, broker and what sends requests are as they must be",
     responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness, "description": "Something is missing."}},
 )
 def readyz(response: Response, serving: Annotated[Serving, Depends(serving_of)]) -> Readiness:
@@ -63,7 +64,8 @@ def readyz(response: Response, serving: Annotated[Serving, Depends(serving_of)])
     else:
         with ThreadPoolExecutor(max_workers=2) as pool:
             broker = pool.submit(_examine, _check_broker, settings)
-            parts = {**_examine_database(settings), "broker": broker.result()}
+            transport = _examine(check_transport, settings)
+            parts = {**_examine_database(settings), "broker": broker.result(), "transport": transport}
     ready = all(part.status == "ok" for part in parts.values())
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE

@@ -20,10 +20,12 @@ from dispatcher.embedded.readiness import answers, worker_answers
 from dispatcher.embedded.spawn import inherited
 from dispatcher.embedded.valkey import EmbeddedValkey
 from dispatcher.settings import Settings, default_data_dir, environment_name
+from dispatcher.transport.trust import trusted_authorities
 
 API_PORT = 8080
 FLOWER_PORT = 5555
 FLOWER_USER = "dispatcher"
+CA_BUNDLE = "DISPATCHER_CA_BUNDLE"
 
 _AS_ROOT_ON_PURPOSE = "ignore:You're running the worker with superuser privileges"
 
@@ -82,11 +84,12 @@ def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[Runn
 
     Raises StopRequested when it is interrupted while starting.
     """
+    given = _GivenEnvironment()
+    trusted = given.trusted()
     directory = DataDirectory.thrown_away() if plan.temporary else DataDirectory.at(plan.data_dir)
     with directory, ProcessTree(stream=stream) as tree:
         api_port = _choose_port(tree, "API", plan.api_port, API_PORT)
         flower_port = _choose_port(tree, "Flower address", plan.flower_port, FLOWER_PORT, taken=api_port)
-        given = _GivenServers()
         keys = (plan.extra_env or {}).get(KEYS) or given.encryption_keys.get_secret_value()
         addresses = {
             "DATABASE_URL": given.database_url.get_secret_value() or _postgres(tree, directory, plan),
@@ -101,6 +104,7 @@ def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[Runn
         environment = {
             **readable,
             **inherited(plan.extra_env or {}),
+            **trusted,
             "PYTHONUNBUFFERED": "1",
             "DISPATCHER_DATA_DIR": str(directory.path),
             **{name: lines[name] for name in ("DATABASE_URL", "BROKER_URL", KEYS)},
@@ -114,12 +118,20 @@ def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[Runn
         )
 
 
-class _GivenServers(BaseSettings):
+class _GivenEnvironment(BaseSettings):
     """What the environment itself says, without what an earlier engine left in its file."""
 
     database_url: SecretStr = Field(SecretStr(""), validation_alias="DATABASE_URL")
     broker_url: SecretStr = Field(SecretStr(""), validation_alias="BROKER_URL")
     encryption_keys: SecretStr = Field(SecretStr(""), validation_alias=KEYS)
+    ca_bundle: str = Field("", validation_alias=CA_BUNDLE)
+
+    def trusted(self) -> dict[str, str]:
+        """The variable of the trust store for children, which start in another folder. Raises ConfigurationError
+        where it would keep them from starting."""
+        given = Path(self.ca_bundle).absolute() if self.ca_bundle else None
+        trusted_authorities(given)
+        return {CA_BUNDLE: str(given)} if given else {}
 
 
 def _choose_port(tree: ProcessTree, purpose: str, asked: int | None, usual: int, *, taken: int = 0) -> int:

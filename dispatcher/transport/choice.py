@@ -8,6 +8,7 @@ import structlog
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from dispatcher.transport import Transport
+from dispatcher.transport.trust import trusted_authorities
 
 if TYPE_CHECKING:
     from dispatcher.transport.curl import CurlTransport
@@ -34,6 +35,12 @@ def transport_name(settings: Settings) -> Literal["curl", "requests"]:
             f"DISPATCHER_MAX_IN_FLIGHT is above {MOST_THREADS}, the most that the transport on requests takes"
         )
     return "requests"
+
+
+def check_transport(settings: Settings) -> None:
+    """Raises ConfigurationError for what `new_transport` would raise it for."""
+    transport_name(settings)
+    trusted_authorities(settings.ca_bundle)
 
 
 def new_transport(settings: Settings, *, capacity: int | None = None) -> Transport:

@@ -15,12 +15,13 @@ from dispatcher.addresses import AddressPolicy
 from dispatcher.replies import Exchange, Failure, FailureKind, Request
 from dispatcher.transport import TlsVersion
 from dispatcher.transport.checks import check_request, split_url
-from dispatcher.transport.curl_handles import HandleOptions, trusted_authorities
+from dispatcher.transport.curl_handles import HandleOptions
 from dispatcher.transport.curl_names import Names
 from dispatcher.transport.curl_transfers import Transfer
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.look_ups import LookUps, Resolve
 from dispatcher.transport.readiness import READABLE, new_readiness
+from dispatcher.transport.trust import trusted_authorities
 
 _log = logging.getLogger("dispatcher.transport.curl")
 _DEADLINES_EVERY = 0.05  # seconds

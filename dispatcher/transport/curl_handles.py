@@ -1,11 +1,9 @@
 """Curl's easy handles with all that is alike for requests of one method: each option costs as much as a Python call."""
 
-import ssl
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import certifi
 import pycurl
 
 from dispatcher.transport import TlsVersion
@@ -21,18 +19,6 @@ class HandleOptions:
     tls_minimum: TlsVersion
     idle_age: float
     guard: Guard
-
-
-def trusted_authorities(ca_bundle: Path | None) -> Path:
-    """The file `ca_bundle`, else the system's file or folder of certificates, else certifi's file."""
-    system = ssl.get_default_verify_paths()
-    if ca_bundle is not None:
-        return ca_bundle
-    if system.cafile:
-        return Path(system.cafile)
-    if system.capath and any(Path(system.capath).iterdir()):  # a slim container image has an empty one
-        return Path(system.capath)
-    return Path(certifi.where())
 
 
 def sends_body(method: str, has_body: bool) -> bool:

@@ -6,8 +6,6 @@ import ssl
 from pathlib import Path
 from time import monotonic
 
-import certifi
-
 from dispatcher.replies import FailureKind
 from dispatcher.transport import TlsVersion
 from dispatcher.transport.checks import Origin
@@ -15,6 +13,7 @@ from dispatcher.transport.deadlines import Deadlines
 from dispatcher.transport.faults import NoAnswer
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.look_ups import LookUps, NoTurn, not_resolved
+from dispatcher.transport.trust import tls_context, trusted_authorities
 
 _OTHER_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH: OpenSSL's text for it quotes the host
 _LEAST_WAIT = 0.001  # seconds; a timeout of zero would mean a socket that does not block
@@ -23,8 +22,7 @@ _LEAST_WAIT = 0.001  # seconds; a timeout of zero would mean a socket that does 
 class Opener:
     """Opens sockets to origins, with TLS where the scheme says so.
 
-    Certificates are always verified: by the bundle in the file `ca_bundle`, else by the system's, else by certifi's.
-    TLS is `tls_minimum` or later.
+    Certificates are always verified, by what `trusted_authorities` finds. TLS is `tls_minimum` or later.
     """
 
     def __init__(self, connector: "Connector", *, ca_bundle: Path | None, tls_minimum: TlsVersion) -> None:
@@ -128,13 +126,7 @@ class _EncryptedSocket(ssl.SSLSocket):
 
 
 def _tls_context(ca_bundle: Path | None, tls_minimum: TlsVersion) -> ssl.SSLContext:
-    system = ssl.get_default_verify_paths()
-    if ca_bundle is not None:
-        context = ssl.create_default_context(cafile=str(ca_bundle))
-    elif system.cafile or system.capath:
-        context = ssl.create_default_context()
-    else:  # a slim container image has no certificates
-        context = ssl.create_default_context(cafile=certifi.where())
+    context = tls_context(trusted_authorities(ca_bundle))
     context.minimum_version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[tls_minimum]
     context.sslsocket_class = _EncryptedSocket
     context.set_alpn_protocols(["http/1.1"])

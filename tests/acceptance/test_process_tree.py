@@ -19,6 +19,7 @@ import pytest
 from dotenv import dotenv_values
 
 from dispatcher.addresses import ANY_ADDRESS
+from tests.certificates import new_authority
 from tests.dead_ports import refusing_port
 from tests.process_table import alive, command_lines, descendants, eventually, listening_addresses
 
@@ -61,7 +62,7 @@ def run_cli(*words: str, data_dir: Path) -> "subprocess.CompletedProcess[str]":
 
 
 @contextmanager
-def up(data_dir: Path, said: Path, *options: str, **more: str) -> Iterator[Engine]:
+def up(data_dir: Path, said: Path, *options: str, cwd: Path | None = None, **more: str) -> Iterator[Engine]:
     with said.open("wb") as output:
         process = subprocess.Popen(
             [*DISPATCHER, "up", "--concurrency", "1", *options],
@@ -69,6 +70,7 @@ def up(data_dir: Path, said: Path, *options: str, **more: str) -> Iterator[Engin
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            cwd=cwd,
         )
     engine = Engine(process, said, data_dir)
     try:
@@ -83,7 +85,8 @@ def up(data_dir: Path, said: Path, *options: str, **more: str) -> Iterator[Engin
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     directory = tmp_path_factory.mktemp("engine")
-    with up(directory / "data", directory / "said") as running:
+    new_authority(directory)
+    with up(directory / "data", directory / "said", cwd=directory, DISPATCHER_CA_BUNDLE="authority.pem") as running:
         yield running
 
 
@@ -156,6 +159,30 @@ def test_a_port_that_was_asked_for_and_is_taken_gets_a_sentence(engine: Engine, 
 
     assert refused.returncode == 1
     assert f"port {port}, asked for the API, is taken by another program: choose another port" in refused.stderr
+
+
+def test_a_trust_store_that_does_not_exist_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    refused = subprocess.run(
+        [*DISPATCHER, "up", "--temporary"],
+        env={**environment(tmp_path / "data"), "DISPATCHER_CA_BUNDLE": "trusted.pem"},
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"DISPATCHER_CA_BUNDLE ({tmp_path}/trusted.pem) does not exist: name a file" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_trust_store_is_found_from_the_folder_where_the_engine_was_started(engine: Engine) -> None:
+    api = _find(descendants(engine.process.pid), "uvicorn")
+    started_in = engine.data_dir.parent
+    assert api.cwd() != str(started_in)
+    assert api.environ()["DISPATCHER_CA_BUNDLE"] == str(started_in / "authority.pem")
+    readiness = json.loads(_body(f"{engine.address('API')}/readyz", ""))
+    assert readiness["parts"]["transport"] == {"status": "ok", "detail": None}
 
 
 def test_ctrl_c_ends_everything_in_time_and_the_next_start_finds_the_data(engine: Engine, tmp_path: Path) -> None:

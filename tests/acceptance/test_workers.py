@@ -225,6 +225,7 @@ def test_a_mass_redelivery_survives_its_worker_and_sends_each_delivery_once(
         ),
         ("DATABASE_URL", "mysql://x", "must be a PostgreSQL URL"),
         ("DISPATCHER_TIME_SCALE", "2", "DISPATCHER_TIME_SCALE"),
+        ("DISPATCHER_CA_BUNDLE", "/nowhere.pem", "DISPATCHER_CA_BUNDLE (/nowhere.pem) does not exist: name a file"),
     ],
 )
 def test_a_worker_that_cannot_work_says_why_and_ends(

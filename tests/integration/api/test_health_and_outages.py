@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
@@ -87,7 +88,9 @@ def test_ready_means_that_every_part_answers(api: Api) -> None:
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ready",
-        "parts": {part: {"status": "ok", "detail": None} for part in ("database", "encryption_keys", "broker")},
+        "parts": {
+            part: {"status": "ok", "detail": None} for part in ("database", "encryption_keys", "broker", "transport")
+        },
     }
 
 
@@ -135,6 +138,21 @@ def test_wrong_or_missing_encryption_keys_are_told(
         assert answer.status_code == 503
         assert told in answer.json()["parts"]["encryption_keys"]["detail"]
         assert answer.json()["parts"]["database"]["status"] == "ok"
+
+
+def test_a_wrong_trust_store_is_told_and_no_url_is_blamed(
+    api: Api, manager: str, set_variable: SetVariable, tmp_path: Path
+) -> None:
+    set_variable("DISPATCHER_CA_BUNDLE", str(tmp_path / "gone.pem"))
+    answer = api.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
+    failed = {name: part["detail"] for name, part in answer.json()["parts"].items() if part["status"] == "failed"}
+    assert list(failed) == ["transport"]
+    assert f"DISPATCHER_CA_BUNDLE ({tmp_path}/gone.pem) does not exist" in failed["transport"]
+    assert api.get("/healthz").status_code == 200
+    wanted = {"url": "https://example.com/", "event_types": ["*"]}
+    refused = api.call("POST", "/v1/webhooks", wanted, token=manager)
+    assert (refused.status_code, "/readyz" in refused.json()["detail"]) == (503, True)
 
 
 def test_missing_settings_are_told(

@@ -1,7 +1,6 @@
 """Partitions are made beside readers and writers: nobody is kept waiting for long, and nothing else waits for them."""
 
 import logging
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -86,7 +85,7 @@ def test_beside_a_reader_an_event_is_accepted_while_partitions_are_tried(
     with ThreadPoolExecutor(1) as pool:
         trying = pool.submit(create_partitions, database, datetime.now(UTC))
         wait_for_a_lock(database)
-            assert enqueue(RECEIVED, MESSAGE, account="acme").deliveries == 1
+        assert enqueue(RECEIVED, MESSAGE, account="acme").deliveries == 1
         assert trying.result() == PartitionRound(made=2 * WEEKS_MISSING, left=WEEKS_MISSING)
 
 

@@ -1,0 +1,74 @@
+"""Whom TLS trusts: one file or folder of certificates, looked at before anything is sent by it."""
+
+import re
+import ssl
+from pathlib import Path
+
+import certifi
+
+from dispatcher.errors import ConfigurationError
+
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # how OpenSSL finds a certificate in a folder
+
+
+def trusted_authorities(ca_bundle: Path | None) -> Path:
+    """The file `ca_bundle`, else the system's file or folder of certificates, else certifi's file.
+
+    Raises ConfigurationError where it gives no certificate: every request with TLS would fail, and its receiver would
+    be blamed.
+    """
+    if ca_bundle is not None:
+        problem = _problem(ca_bundle)
+        if problem is not None:
+            raise ConfigurationError(
+                f"DISPATCHER_CA_BUNDLE ({ca_bundle.absolute()}) {problem}: name a file with certificates of "
+                "authorities in PEM form, or leave it empty to trust the system's"
+            )
+        return ca_bundle
+    system = ssl.get_default_verify_paths()
+    if system.capath and system.cafile is None and _folder_is_filled(Path(system.capath)):
+        return Path(system.capath)  # a slim container image has an empty one, or none
+    bundle = Path(system.cafile or certifi.where())
+    problem = _problem(bundle)
+    if problem is not None:
+        raise ConfigurationError(
+            f"the system's file of trusted certificates ({bundle}) {problem}: install the system's package "
+            "ca-certificates, or set DISPATCHER_CA_BUNDLE to a file of your own"
+        )
+    return bundle
+
+
+def tls_context(trusted: Path) -> ssl.SSLContext:
+    """A client's context, by what `trusted_authorities` has found."""
+    if trusted.is_dir():
+        return ssl.create_default_context(capath=trusted)
+    return ssl.create_default_context(cafile=trusted)
+
+
+def _problem(bundle: Path) -> str | None:
+    """Why it cannot be trusted by; None: it can."""
+    try:
+        if not bundle.is_file():
+            return "is a folder" if bundle.is_dir() else "is no file" if bundle.exists() else "does not exist"
+        content = bundle.read_bytes()
+    except PermissionError:
+        return "may not be read by this process"
+    except (OSError, ValueError):
+        return "cannot be read"
+    return _problem_of(content, bundle) if content.strip() else "is empty"
+
+
+def _problem_of(content: bytes, bundle: Path) -> str | None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=bundle)
+    except ssl.SSLError:
+        return "holds a damaged certificate" if b"-----BEGIN CERTIFICATE-----" in content else "holds no certificate"
+    return None if context.cert_store_stats()["x509"] else "holds no certificate"
+
+
+def _folder_is_filled(folder: Path) -> bool:
+    try:
+        return any(_HASHED.fullmatch(file.name) and _problem(file) is None for file in folder.iterdir())
+    except OSError:
+        return False
