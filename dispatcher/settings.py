@@ -68,6 +68,18 @@ class Settings(BaseSettings):
     smtp_username: Annotated[str, Field(description="User at the mail server; empty: no login")] = ""
     smtp_password: Annotated[SecretStr, Field(description="Password at the mail server")] = SecretStr("")
     mail_from: Annotated[str, Field(description="Sender of problem notices")] = "Webhooks <webhooks@localhost>"
+    mails_per_contact_hour: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10_000,
+            description="Mails to one contact address in an hour, over all webhooks that name it; what is above waits, "
+            "and the next mail says how much. 0: any number",
+        ),
+    ] = 20
+    mails_per_webhook_minute: Annotated[
+        int, Field(ge=0, le=10_000, description="Mails about one webhook in a minute, likewise. 0: any number")
+    ] = 1
 
     transport: Annotated[
         Literal["auto", "curl", "requests"],

@@ -17,6 +17,7 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.masking import member_names
 from dispatcher.settings import Settings
 from dispatcher.transport.trust import tls_context, trusted_authorities
+from schedules.mail_limits import MailLimits
 from workers.excerpts import one_line
 from workers.mail_connection import MailConnection, TlsMailConnection
 
@@ -76,6 +77,7 @@ class Mailer:
         encrypted = self.configured and settings.smtp_security != "none"
         self._tls = tls_context(trusted_authorities(settings.ca_bundle)) if encrypted else None
         self.masked_members = member_names(settings.masked_members)  # what mails do not show
+        self.limits = MailLimits(settings.mails_per_contact_hour, settings.mails_per_webhook_minute)
         self._step_timeout, self._end_timeout = step_timeout, end_timeout
 
     @property

@@ -27,6 +27,8 @@ class Problem:
     retry_at: datetime | None
     suppressed: int  # seen and not told
     told_before: bool  # an earlier mail told of the same error
+    waiting: int  # other notices to the contact that are held back
+    outdated: int  # those that were, since the last mail, until they were too old
     account: str
     webhook_id: UUID
     webhook_name: str | None

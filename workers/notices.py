@@ -15,6 +15,7 @@ from dispatcher.notices import NoticeKind
 from schedules.notice_windows import is_stale, next_try
 from workers.mail import CleanFailure, Mailer, MailOutcome, PermanentFailure, Sent, UnknownOutcome
 from workers.mail_texts import Problem, render
+from workers.mail_turns import Turn, count_outdated, give_back, take_turn
 from workers.observations import Observation, fingerprint, observe
 
 __all__ = [
@@ -44,6 +45,7 @@ class Ending(StrEnum):
     DROPPED = "dropped"  # nobody to tell, too late, or tried often enough: counted only
     REFUSED = "refused"  # for good: not tried again within the window
     UNKNOWN = "unknown"  # sent, but whether it arrived is not known: never sent again
+    HELD_BACK = "held_back"  # above a limit: sent later, while it is fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class _Owed:
     previously_sent_at: datetime | None
     failed_sends: int
     contact: str | None  # None: nobody to tell any more
+    turn: Turn | None  # None: no mail goes
+    held_for: str | None  # the mailbox that it was held back for
     problem: Problem
 
 
@@ -69,11 +73,16 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MOST) -> dict[str, i
     if not mailer.configured:
         _wait_for_a_server(engine)
         return dict(tally)
-    for _ in range(most):
+    mails = 0
+    while mails < most:
         with engine.begin() as connection:
-            owed = _claim(connection, mailer.masked_members)
+            owed = _claim(connection, mailer)
         if owed is None:
             break
+        if isinstance(owed, int):
+            tally[Ending.HELD_BACK] += owed
+            continue
+        mails += 1
         outcome = _send(owed, mailer)
         with engine.begin() as connection:
             ending = _record(connection, owed, outcome)
@@ -113,25 +122,39 @@ def _wait_for_a_server(engine: Engine) -> None:
         log.warning("%d notices are counted, not sent: no mail server is set (DISPATCHER_SMTP_HOST)", count)
 
 
-def _claim(connection: Connection, masked: Names) -> _Owed | None:
+def _claim(connection: Connection, mailer: Mailer) -> _Owed | int | None:
     """Takes one notice and opens its window. Once this is committed nothing but a recorded clean failure makes it
-    due again, so that no crash, restart or second worker gives a second mail. One at a time: a crash costs one."""
-    row = connection.execute(_CLAIM, {"lease": LEASE}).one_or_none()
+    due again, so that no crash, restart or second worker gives a second mail. One at a time: a crash costs one.
+
+    A number: it is not its turn, and so many notices of its webhook were held back.
+    """
+    row = connection.execute(_NEXT).one_or_none()
     if row is None:
         return None
+    turn: Turn | None = None
+    if row.contact is not None and not is_stale(row.observed_at, now=row.now):
+        taken = take_turn(
+            connection, mailer.limits, notice=row.id, webhook=row.webhook_id, contact=row.contact, now=row.now
+        )
+        if isinstance(taken, int):
+            return taken
+        turn = taken
+    claimed_until = connection.execute(_CLAIM, {"id": row.id, "lease": LEASE}).scalar_one()
     facts = connection.execute(_FACTS, {"id": row.id}).one()
     return _Owed(
         id=row.id,
-        claimed_at=row.claimed_at,
-        claimed_until=row.claimed_until,
-        previously_sent_at=row.previously_sent_at,
+        claimed_at=row.now,
+        claimed_until=claimed_until,
+        previously_sent_at=row.last_sent_at,
         failed_sends=facts.failed_sends,
-        contact=facts.contact_email if facts.deleted_at is None else None,
-        problem=_problem(facts, masked),
+        contact=row.contact,
+        turn=turn,
+        held_for=row.held_for,
+        problem=_problem(facts, turn, mailer.masked_members),
     )
 
 
-def _problem(facts: Any, masked: Names) -> Problem:
+def _problem(facts: Any, turn: Turn | None, masked: Names) -> Problem:
     return Problem(
         kind=NoticeKind(facts.kind),
         fingerprint=facts.fingerprint,
@@ -139,6 +162,8 @@ def _problem(facts: Any, masked: Names) -> Problem:
         retry_at=facts.retry_at,
         suppressed=facts.suppressed_count,
         told_before=facts.sent_count > 0,
+        waiting=turn.waiting if turn else 0,
+        outdated=turn.outdated if turn else 0,
         account=facts.account,
         webhook_id=facts.webhook_id,
         webhook_name=facts.webhook_name,
@@ -171,7 +196,7 @@ def _answer(facts: Any, masked: Names) -> bytes | None:
 
 def _send(owed: _Owed, mailer: Mailer) -> MailOutcome | None:
     """None: there is nobody to tell, or it is too late."""
-    if owed.contact is None or is_stale(owed.problem.observed_at, now=owed.claimed_at):
+    if owed.contact is None or owed.turn is None:
         return None
     words = render(owed.problem, now=owed.claimed_at)
     message = mailer.message(
@@ -206,9 +231,20 @@ def _record(connection: Connection, owed: _Owed, outcome: MailOutcome | None) ->
             "previously_sent_at": owed.previously_sent_at,
         },
     )
+    _count_for_contact(connection, owed, outcome)
     if outcome is not None and not isinstance(outcome, Sent):
         log.warning("notice %s %s: %s", owed.id, ending, outcome.detail)
     return ending
+
+
+def _count_for_contact(connection: Connection, owed: _Owed, outcome: MailOutcome | None) -> None:
+    if owed.turn is None:
+        if owed.held_for is not None and owed.contact is not None:
+            count_outdated(connection, owed.held_for, 1)
+    elif isinstance(outcome, CleanFailure):
+        give_back(connection, owed.turn.mailbox, owed.claimed_at)
+    elif isinstance(outcome, Sent) and owed.turn.outdated:
+        count_outdated(connection, owed.turn.mailbox, -owed.turn.outdated)
 
 
 def _ending(owed: _Owed, outcome: MailOutcome | None, *, now: datetime) -> tuple[Ending, datetime | None]:
@@ -230,21 +266,23 @@ def _ending(owed: _Owed, outcome: MailOutcome | None, *, now: datetime) -> tuple
 
 _NOW = text("SELECT now()")
 
+_NEXT = text("""
+SELECT n.id, n.webhook_id, n.observed_at, n.held_for, n.last_sent_at, now() AS now,
+       CASE WHEN w.deleted_at IS NULL THEN w.contact_email END AS contact
+FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+WHERE n.due_at <= now() ORDER BY n.due_at LIMIT 1 FOR UPDATE OF n SKIP LOCKED
+""")
+
 _CLAIM = text("""
-WITH next AS MATERIALIZED (
-  SELECT id, last_sent_at FROM dispatcher.notices
-  WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-UPDATE dispatcher.notices n
-SET due_at = NULL, claimed_until = now() + :lease, last_sent_at = now()
-FROM next WHERE n.id = next.id
-RETURNING n.id, now() AS claimed_at, n.claimed_until, next.last_sent_at AS previously_sent_at
+UPDATE dispatcher.notices SET due_at = NULL, held_for = NULL, claimed_until = now() + :lease, last_sent_at = now()
+WHERE id = :id RETURNING claimed_until
 """)
 
 # Events, requests and attempts may have been cleared away since.
 _FACTS = text("""
 SELECT n.kind, n.fingerprint, n.observed_at, n.retry_at, n.suppressed_count, n.sent_count, n.failed_sends,
        n.delivery_id, a.name AS account, w.id AS webhook_id, w.name AS webhook_name, w.enabled, w.disabled_reason,
-       w.contact_email, w.deleted_at, coalesce(r.url_masked, w.url_masked) AS url_masked,
+       coalesce(r.url_masked, w.url_masked) AS url_masked,
        d.state AS delivery_state, d.reason AS delivery_reason,
        (SELECT max(t.number) FROM dispatcher.attempts t
          WHERE t.delivery_id = n.delivery_id AND t.request_id = n.request_id) AS attempt,

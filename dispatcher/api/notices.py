@@ -36,6 +36,7 @@ class NoticeDocument(BaseModel):
     last_sent_at: Annotated[datetime | None, Field(description="When the last mail was handed over.")]
     suppressed_count: Annotated[int, Field(description="How often the error was seen since, and not told.")]
     next_mail_at: Annotated[datetime | None, Field(description="A mail is owed, and is sent then; null: none is.")]
+    held_back: Annotated[bool, Field(description="The mail waits: its contact or webhook gets too many at once.")]
     quiet_until: Annotated[datetime | None, Field(description="The error gives no other mail before this.")]
 
 
@@ -76,5 +77,6 @@ def _document(record: NoticeRecord) -> NoticeDocument:
         last_sent_at=notice.last_sent_at,
         suppressed_count=notice.suppressed_count,
         next_mail_at=notice.due_at,
+        held_back=notice.held_for is not None,
         quiet_until=notice.last_sent_at + WINDOW if notice.last_sent_at else None,
     )

@@ -37,9 +37,19 @@ def list_(
     if json:
         print_json(found)
         return
-    columns = ["webhook", "kind", "error", "observed", "contact", "last sent", "sent", "since then", "next mail"]
-    names = ["webhook", "kind", "error", "observed_at", "contact", "last_sent_at", "sent", "suppressed", "due_at"]
-    print_table(columns, [[document[name] for name in names] for document in found])
+    columns = {
+        "webhook": "webhook",
+        "kind": "kind",
+        "error": "error",
+        "observed": "observed_at",
+        "contact": "contact",
+        "last sent": "last_sent_at",
+        "sent": "sent",
+        "since then": "suppressed",
+        "next mail": "due_at",
+        "held back": "held_back",
+    }
+    print_table(list(columns), [[document[name] for name in columns.values()] for document in found])
 
 
 def _document(record: NoticeRecord) -> dict[str, Any]:
@@ -55,5 +65,6 @@ def _document(record: NoticeRecord) -> dict[str, Any]:
         "sent": notice.sent_count,
         "suppressed": notice.suppressed_count,
         "due_at": notice.due_at,
+        "held_back": notice.held_for is not None,
         "delivery": notice.delivery_id,
     }

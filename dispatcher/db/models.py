@@ -333,6 +333,7 @@ class Notice(Base):
     __table_args__ = (
         UniqueConstraint("webhook_id", "kind", "fingerprint"),
         Index("notices_due_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("notices_held_for_idx", "held_for", postgresql_where=text("held_for IS NOT NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -349,6 +350,19 @@ class Notice(Base):
     last_sent_at: Mapped[datetime | None]  # opens the 24 h window
     sent_count: Mapped[int] = mapped_column(server_default=text("0"))
     suppressed_count: Mapped[int] = mapped_column(server_default=text("0"))  # since the last mail
+    held_for: Mapped[str | None]  # the mailbox whose limits the owed mail waits for
+
+
+class Contact(Base):
+    """A mailbox that notices go to, whichever webhooks name it: what its limits are counted by."""
+
+    __tablename__ = "contacts"
+
+    mailbox: Mapped[str] = mapped_column(primary_key=True)
+    sent_at: Mapped[list[datetime]] = mapped_column(
+        ARRAY(TIMESTAMP(timezone=True)), server_default=text("'{}'")
+    )  # of the mails of the last hour
+    outdated: Mapped[int] = mapped_column(server_default=text("0"))  # held back until too old, since the last mail
 
 
 class MassRedelivery(Base):

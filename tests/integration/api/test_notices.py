@@ -48,6 +48,7 @@ def test_a_notice_tells_what_is_owed_then_what_was_sent_and_how_often_it_was_not
         "sent_count": 0,
         "last_sent_at": None,
         "suppressed_count": 0,
+        "held_back": False,
         "quiet_until": None,
     }
     with MailServer() as server:
@@ -119,3 +120,17 @@ def test_another_accounts_notices_are_not_there(
 def test_parameters_that_are_none_are_named(api: Api, manager: str, query: str) -> None:
     answer = api.call("GET", f"/v1/notices?{query}", token=manager)
     assert (answer.status_code, list(errors(answer))) == (422, [query.partition("=")[0]])
+
+
+def test_a_mail_that_waits_for_its_turn_is_told_with_its_time(
+    api: Api, manager: str, database: Engine, settings: Settings
+) -> None:
+    webhook = webhook_with_contact(database, settings)
+    seen(database, *[error(database, webhook, status=status) for status in (502, 503)])
+    with MailServer() as server:
+        send_due(database, mailer_for(settings, server.port, mails_per_webhook_minute=1))
+    sent, waits = sorted(items(api, manager), key=lambda item: item["held_back"])
+    assert (sent["held_back"], sent["sent_count"], sent["next_mail_at"]) == (False, 1, None)
+    assert (waits["held_back"], waits["sent_count"]) == (True, 0)
+    last, following = datetime.fromisoformat(sent["last_sent_at"]), datetime.fromisoformat(waits["next_mail_at"])
+    assert following - last == timedelta(minutes=1)

@@ -114,6 +114,12 @@ def pass_time(database: Engine, interval: str) -> None:
         " claimed_until = claimed_until - CAST(:by AS interval), last_sent_at = last_sent_at - CAST(:by AS interval)",
         by=interval,
     )
+    change(
+        database,
+        "UPDATE dispatcher.contacts SET sent_at ="
+        " ARRAY(SELECT moment - CAST(:by AS interval) FROM unnest(sent_at) AS moment)",
+        by=interval,
+    )
 
 
 class Crash(Exception):

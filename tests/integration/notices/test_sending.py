@@ -33,7 +33,7 @@ from tests.mail_server import Drop, Hang, MailServer, Say, Stage
 from workers.mail import CleanFailure, Mailer
 from workers.notices import NoticeKind, close_abandoned, send_due, send_due_alone
 
-NOTHING = {"sent": 0, "postponed": 0, "dropped": 0, "refused": 0, "unknown": 0}
+NOTHING = {"sent": 0, "postponed": 0, "dropped": 0, "refused": 0, "unknown": 0, "held_back": 0}
 
 
 def tally(**counts: int) -> dict[str, int]:

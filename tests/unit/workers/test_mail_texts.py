@@ -25,6 +25,8 @@ RETRYING = Problem(
     retry_at=NOW + timedelta(seconds=90),
     suppressed=0,
     told_before=False,
+    waiting=0,
+    outdated=0,
     account="acme",
     webhook_id=UUID(int=1),
     webhook_name="Orders",
@@ -58,6 +60,30 @@ DISABLED = replace(
     disabled_reason="http_410",
 )
 ALL = [RETRYING, DISCARDED, DISABLED]
+
+
+@pytest.mark.parametrize("problem", ALL)
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        (
+            {"waiting": 1},
+            "1 more notice to this address is held back, so that not too many mails come at once. It follows",
+        ),
+        ({"waiting": 7}, "7 more notices to this address are held back, so that not too many mails come at once. They"),
+        ({"outdated": 1}, "1 notice to this address was held back for a day and is not sent any more."),
+        ({"outdated": 7}, "7 notices to this address were held back for a day and are not sent any more."),
+        ({"waiting": 2, "outdated": 3}, "3 notices to this address were"),
+    ],
+)
+def test_both_texts_tell_how_many_notices_were_held_back(
+    problem: Problem, counts: dict[str, int], sentence: str
+) -> None:
+    words = render(replace(problem, **counts), now=NOW)
+    assert sentence in words.plain
+    assert sentence in read_html(words.html).text
+    untold = render(problem, now=NOW)
+    assert "held back" not in untold.plain + untold.html
 
 
 class _Tags(HTMLParser):

@@ -1,0 +1,75 @@
+"""When the next mail may go, and which addresses share a limit."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schedules.mail_limits import HOUR, MINUTE, MailLimits, mailbox
+
+NOW = datetime(2025, 8, 1, 12, tzinfo=UTC)
+LIMITS = MailLimits(per_contact_hour=3, per_webhook_minute=1)
+
+
+def ago(*seconds: float) -> list[datetime]:
+    return [NOW - timedelta(seconds=number) for number in seconds]
+
+
+@pytest.mark.parametrize(
+    ("to_contact", "of_webhook", "wait"),
+    [
+        ([], [], 0),
+        (ago(3599, 60), [], 0),
+        (ago(1, 100, 3599), [], 1),
+        (ago(1, 100, 3600), [], 0),
+        (ago(1, 2, 3, 10), [], 3597),
+        ([], ago(59), 1),
+        ([], ago(60), 0),
+        (ago(1, 2, 3), ago(1), 3597),
+        (ago(1, 2, 3590), ago(1), 59),
+        (ago(-0.5), ago(-0.5), 60.5),
+    ],
+)
+def test_the_next_mail_waits_for_the_later_of_both_limits(
+    to_contact: list[datetime], of_webhook: list[datetime], wait: float
+) -> None:
+    free_at = LIMITS.free_at(to_contact=to_contact, of_webhook=of_webhook, now=NOW)
+    assert free_at - NOW == timedelta(seconds=wait)
+
+
+def test_zero_is_no_limit() -> None:
+    many = ago(*range(500))
+    assert MailLimits(0, 0).free_at(to_contact=many, of_webhook=many, now=NOW) == NOW
+    assert MailLimits(0, 0).gap == timedelta(0)
+
+
+def test_mails_that_wait_are_as_far_apart_as_the_tighter_limit_lets_them_be() -> None:
+    assert MailLimits(20, 1).gap == timedelta(minutes=3)
+    assert MailLimits(120, 1).gap == timedelta(minutes=1)
+    assert MailLimits(0, 2).gap == timedelta(seconds=30)
+    assert MailLimits(20, 0).gap == timedelta(minutes=3)
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 3))
+def test_no_hour_and_no_minute_has_more_than_its_limit(gaps: list[int], hourly: int, minutely: int) -> None:
+    limits, now, sent = MailLimits(hourly, minutely), NOW, []
+    for gap in gaps:
+        now = limits.free_at(to_contact=sent, of_webhook=sent, now=now + timedelta(seconds=gap))
+        sent.append(now)
+    for moment in sent:
+        assert sum(moment - HOUR < other <= moment for other in sent) <= hourly
+        assert sum(moment - MINUTE < other <= moment for other in sent) <= minutely
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["ops@acme.test", "Ops@Acme.TEST", "OPS@acme.test", "ops@acme.test.", "ops+1@acme.test", "ops+a+b@ACME.test"],
+)
+def test_spellings_of_one_mailbox_share_its_limit(spelling: str) -> None:
+    assert mailbox(spelling) == "ops@acme.test"
+
+
+@pytest.mark.parametrize("other", ["op@acme.test", "ops@acme.example", "ops@sub.acme.test", "+ops@acme.test"])
+def test_other_mailboxes_do_not(other: str) -> None:
+    assert mailbox(other) != "ops@acme.test"
