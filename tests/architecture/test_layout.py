@@ -10,7 +10,7 @@ OURS = [path for folder in ("dispatcher", "workers", "schedules") for path in (R
 
 TOP_LEVEL = {
     "pyproject.toml", "README.md", "dispatcher", "workers", "schedules", "tests", "deploy",
-    "run.sh", "uv.lock", "requirements.lock", "docs", "benchmarks", "examples", "LICENSE",
+    "run.sh", "uv.lock", "requirements.lock", "docs", "benchmarks", "examples", "LICENSE", "CHANGELOG.md",
 }  # fmt: skip
 
 
