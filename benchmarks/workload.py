@@ -10,8 +10,10 @@ from uuid import UUID
 from benchmarks.servers import MESSAGE_BYTES, Servers
 from dispatcher import Event
 from dispatcher.accounts import create_account
+from dispatcher.actors import CommandLine
 from dispatcher.webhooks import Webhooks
 
+BY = CommandLine("benchmark")
 _numbers = itertools.count()
 
 
@@ -39,10 +41,10 @@ def make_fleet(servers: Servers, urls: Sequence[str], **contract: Any) -> Fleet:
     """Registers a webhook for each URL, with the product's own contract and what is given on top."""
     name = f"fleet {next(_numbers)}"
     with servers.installation.transaction() as session:
-        account = create_account(session, name)
+        account = create_account(session, name, by=BY)
         webhooks = Webhooks(session, servers.installation)
         ids = tuple(
-            webhooks.create(account, url=url, event_types=[f"bench.w{number}"], contract=contract).id
+            webhooks.create(account, by=BY, url=url, event_types=[f"bench.w{number}"], contract=contract).id
             for number, url in enumerate(urls)
         )
     servers.execute("ANALYZE dispatcher.webhooks, dispatcher.subscriptions")

@@ -13,6 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dispatcher import audit
+from dispatcher.actors import Actor
+from dispatcher.audit import Action
 from dispatcher.db.models import Account, ApiKey
 from dispatcher.errors import InvalidAccount, NameTaken, UnknownAccount
 from dispatcher.ids import new_id
@@ -51,7 +54,7 @@ class Caller:
         return scope in self.scopes or Scope.OPERATOR in self.scopes
 
 
-def create_account(session: Session, name: str) -> Account:
+def create_account(session: Session, name: str, *, by: Actor) -> Account:
     """Raises InvalidAccount for a bad name and NameTaken for one in use."""
     if not _is_name(name):
         raise InvalidAccount("name", _NAME_RULE)
@@ -61,6 +64,7 @@ def create_account(session: Session, name: str) -> Account:
         session.flush()
     except IntegrityError:
         raise NameTaken(f"there is an account {name!r} already") from None
+    audit.write(session, by, Action.ACCOUNT_CREATED, account.id, account=account.id, detail={"name": name})
     return account
 
 
@@ -76,6 +80,7 @@ def find_account(session: Session, name: str) -> Account:
 def create_key(
     session: Session,
     *,
+    by: Actor,
     account: str | None,
     scopes: Sequence[Scope],
     name: str | None = None,
@@ -88,10 +93,11 @@ def create_key(
     if (Scope.OPERATOR in scopes) != (account is None):
         raise InvalidAccount("scopes", "must hold `operator` for a key without an account, and only then")
     identifier, secret = new_id(), secrets.token_urlsafe(32)
+    owner = find_account(session, account).id if account is not None else None
     session.add(
         ApiKey(
             id=identifier,
-            account_id=find_account(session, account).id if account is not None else None,
+            account_id=owner,
             name=name,
             secret_sha256=_hash(secret),
             scopes=[str(scope) for scope in scopes],
@@ -99,6 +105,8 @@ def create_key(
         )
     )
     session.flush()
+    detail = {"name": name, "scopes": list(scopes), "valid_days": valid_for / timedelta(days=1) if valid_for else None}
+    audit.write(session, by, Action.KEY_CREATED, identifier, account=owner, detail=detail)
     return NewKey(identifier, f"{identifier.hex}.{secret}")
 
 

@@ -7,6 +7,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Interval, Row, exists, func, select, update
 from sqlalchemy.orm import Session
 
+from dispatcher import audit
+from dispatcher.actors import Actor
+from dispatcher.audit import Action
 from dispatcher.db.models import Account, Delivery, Event, Webhook
 from dispatcher.errors import NotFound, WrongState
 from dispatcher.states import CLOSED, TRANSITIONS, State
@@ -16,7 +19,7 @@ _REOPENED_FROM = [state for state in CLOSED if State.READY in TRANSITIONS[state]
 _CANCELLED_FROM = [state for state, targets in TRANSITIONS.items() if State.CANCELLED in targets]
 
 
-def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Timing) -> None:
+def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Timing, *, by: Actor) -> None:
     """Opens a closed delivery again: due now, its schedule from the start, its attempts numbered on. A closed gate
     does not hold its next attempt back.
 
@@ -26,6 +29,7 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Tim
     wanted = Delivery.id == delivery_id, Webhook.account_id == account.id
     if not reopen(session, *wanted, timing=timing, passes_gate=True):
         raise WrongState(_why_not_redelivered(_standing(session, account, delivery_id)))
+    audit.write(session, by, Action.DELIVERY_REDELIVERED, delivery_id, account=account.id, detail={})
 
 
 def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, passes_gate: bool) -> Sequence[UUID]:
@@ -59,7 +63,7 @@ def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, passe
     return session.scalars(statement).all()
 
 
-def cancel(session: Session, account: Account, delivery_id: UUID) -> None:
+def cancel(session: Session, account: Account, delivery_id: UUID, *, by: Actor) -> None:
     """Ends a delivery that waits for its next attempt. Raises NotFound, or WrongState for one that is being attempted
     at this moment or is closed already."""
     cancelled = session.execute(
@@ -76,6 +80,7 @@ def cancel(session: Session, account: Account, delivery_id: UUID) -> None:
     ).first()
     if cancelled is None:
         raise WrongState(_why_not_cancelled(_standing(session, account, delivery_id).state))
+    audit.write(session, by, Action.DELIVERY_CANCELLED, delivery_id, account=account.id, detail={})
 
 
 def _standing(session: Session, account: Account, delivery_id: UUID) -> Row[str, datetime | None]:

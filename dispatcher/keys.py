@@ -6,6 +6,9 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from dispatcher import audit
+from dispatcher.actors import Actor
+from dispatcher.audit import Action
 from dispatcher.db.models import Account, ApiKey
 from dispatcher.errors import NotFound
 
@@ -49,10 +52,12 @@ def get_key(session: Session, identifier: UUID) -> ApiKey:
     return key
 
 
-def revoke_key(session: Session, identifier: UUID) -> ApiKey:
+def revoke_key(session: Session, identifier: UUID, *, by: Actor) -> ApiKey:
     """Ends a key for good; revoking it again changes nothing. Raises NotFound."""
     key = get_key(session, identifier)
+    session.refresh(key, with_for_update=True)  # of two who revoke it at once, one does
     if key.revoked_at is None:
         key.revoked_at = func.now()
         session.flush()
+        audit.write(session, by, Action.KEY_REVOKED, key.id, account=key.account_id, detail={"name": key.name})
     return key

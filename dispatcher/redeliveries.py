@@ -8,6 +8,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from dispatcher import audit
+from dispatcher.actors import Actor
+from dispatcher.audit import Action
 from dispatcher.db.models import Account, Delivery, Event, MassRedelivery, Webhook
 from dispatcher.errors import Conflict, InvalidRedelivery, NotFound, WrongState
 from dispatcher.ids import first_id_at, new_id
@@ -47,7 +50,9 @@ def count(session: Session, account: Account, selection: Selection) -> int:
     return session.scalars(query).one()
 
 
-def order(session: Session, account: Account, selection: Selection, *, per_second: int = PER_SECOND) -> MassRedelivery:
+def order(
+    session: Session, account: Account, selection: Selection, *, by: Actor, per_second: int = PER_SECOND
+) -> MassRedelivery:
     """Begins a mass redelivery of what is closed by now, so many a second. The caller commits, then wakes
     `REDELIVER`. Raises as `count` does, and Conflict where the account has too many open ones."""
     if not 1 <= per_second <= MOST_PER_SECOND:
@@ -73,6 +78,8 @@ def order(session: Session, account: Account, selection: Selection, *, per_secon
     session.add(ordered)
     session.flush()
     session.refresh(ordered)
+    detail = _told(selection) | {"per_second": per_second, "matched": matched}
+    audit.write(session, by, Action.REDELIVERY_ORDERED, ordered.id, account=account.id, detail=detail)
     return ordered
 
 
@@ -92,7 +99,7 @@ def list_of(session: Session, account: Account, *, before: UUID | None = None, l
     return session.scalars(query.order_by(MassRedelivery.id.desc()).limit(limit)).all()
 
 
-def cancel(session: Session, account: Account, identifier: UUID) -> MassRedelivery:
+def cancel(session: Session, account: Account, identifier: UUID, *, by: Actor) -> MassRedelivery:
     """Ends it where it is; what was redelivered stays so. Raises NotFound, or WrongState for one that has ended."""
     wanted = MassRedelivery.id == identifier, MassRedelivery.account_id == account.id, *OPEN
     cancelled = session.scalars(
@@ -101,6 +108,8 @@ def cancel(session: Session, account: Account, identifier: UUID) -> MassRedelive
     if cancelled is None:
         ended = get(session, account, identifier)
         raise WrongState(f"the mass redelivery is {'finished' if ended.finished_at else 'cancelled'} already")
+    detail = {"matched": cancelled.matched, "redelivered": cancelled.redelivered}
+    audit.write(session, by, Action.REDELIVERY_CANCELLED, identifier, account=account.id, detail=detail)
     return cancelled
 
 
@@ -143,6 +152,17 @@ def within(selection: Selection) -> list[ColumnElement[bool]]:
 
 
 OPEN = MassRedelivery.finished_at.is_(None), MassRedelivery.cancelled_at.is_(None)
+
+
+def _told(selection: Selection) -> dict[str, object]:
+    return {
+        "webhook": str(selection.webhook) if selection.webhook is not None else None,
+        "event_type": selection.event_type,
+        "states": list(selection.states),
+        "reason": selection.reason,
+        "since": selection.since.isoformat() if selection.since is not None else None,
+        "until": selection.until.isoformat() if selection.until is not None else None,
+    }
 
 
 def _check(session: Session, account: Account, selection: Selection) -> None:

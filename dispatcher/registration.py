@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dispatcher.actors import Actor
 from dispatcher.db.models import Account, Webhook
 from dispatcher.installation import Installation
 from dispatcher.signing_keys import SigningKey
@@ -25,15 +26,15 @@ def register(
     installation: Installation,
     account_id: UUID,
     *,
+    by: Actor,
     enabled: bool = True,
-    by: str | None = None,
     dialect: str | None = None,
     url_test: bool = False,
     demand: Demand | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Webhook:
     """Makes a webhook. With `url_test` its URL must answer first, unless it is made disabled or its callbacks are of
-    another kind than the test. `by` is kept where it is disabled.
+    another kind than the test.
 
     Raises InvalidWebhook (UrlTestFailed among them), NameTaken, TooBusy, or what `demand` raises; nothing is written
     then.
@@ -53,17 +54,17 @@ def change(
     account_id: UUID,
     webhook_id: UUID,
     *,
+    by: Actor,
     enabled: bool | None = None,
-    by: str,
     reason: str | None = None,
     url_test: bool = False,
     demand: Demand | None = None,
     derive: Derive | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Webhook:
-    """Changes what is given, `enabled` too, and wakes the workers: deliveries may have waited for it. `by` and
-    `reason` are kept where it is disabled. `derive` gives fields that depend on the webhook as it stands. Raises as
-    `register` does, what `derive` raises, and NotFound."""
+    """Changes what is given, `enabled` too, and wakes the workers: deliveries may have waited for it. `reason` is kept
+    where it is disabled. `derive` gives fields that depend on the webhook as it stands. Raises as `register` does,
+    what `derive` raises, and NotFound."""
 
     def make(session: Session, webhooks: Webhooks) -> Webhook:
         account = _locked(session, account_id)
@@ -71,13 +72,7 @@ def change(
         if demand is not None:
             demand(webhooks, account)
         given: WebhookFields = {**fields, **derive(webhooks, webhook)} if derive is not None else fields
-        if given:
-            webhooks.update(webhook, **given)
-        if enabled is True:
-            webhooks.enable(webhook)
-        elif enabled is False:
-            webhooks.disable(webhook, by=by, reason=reason)
-        return webhook
+        return webhooks.change(webhook, by=by, enabled=enabled, reason=reason, **given)
 
     changed = _written(installation, make, url_test=url_test)
     installation.waker.wake()
@@ -85,22 +80,22 @@ def change(
 
 
 def rotate_signing_key(
-    installation: Installation, account_id: UUID, webhook_id: UUID, new: SigningKey, *, overlap: timedelta
+    installation: Installation, account_id: UUID, webhook_id: UUID, new: SigningKey, *, overlap: timedelta, by: Actor
 ) -> Webhook:
     """Has a webhook sign with a new key, and with those before it until the overlap is over. Raises NotFound and
     InvalidWebhook."""
     with installation.transaction() as session:
         account = _locked(session, account_id)
         webhooks = Webhooks(session, installation)
-        return webhooks.rotate_signing_key(webhooks.get(account, webhook_id), new, overlap=overlap)
+        return webhooks.rotate_signing_key(webhooks.get(account, webhook_id), new, overlap=overlap, by=by)
 
 
-def remove(installation: Installation, account_id: UUID, webhook_id: UUID) -> None:
+def remove(installation: Installation, account_id: UUID, webhook_id: UUID, *, by: Actor) -> None:
     """Deletes a webhook, after whoever changes it at this moment. Raises NotFound."""
     with installation.transaction() as session:
         account = _locked(session, account_id)
         webhooks = Webhooks(session, installation)
-        webhooks.delete(webhooks.get(account, webhook_id))
+        webhooks.delete(webhooks.get(account, webhook_id), by=by)
 
 
 def _written(installation: Installation, make: Callable[[Session, Webhooks], Webhook], *, url_test: bool) -> Webhook:

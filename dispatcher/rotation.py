@@ -6,8 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import Column, Engine, func, select, text
 
+from dispatcher import audit
+from dispatcher.actors import Actor
+from dispatcher.audit import Action
 from dispatcher.db.arrays import arrays
-from dispatcher.db.models import Base
+from dispatcher.db.models import Base, Installation
 from dispatcher.encryption import EncryptionKeys
 from dispatcher.errors import WrongEncryptionKey
 
@@ -32,8 +35,8 @@ class Rotation:
     workers keep of a webhook is opened already.
     """
 
-    def __init__(self, engine: Engine, keys: EncryptionKeys) -> None:
-        self._engine, self._keys = engine, keys
+    def __init__(self, engine: Engine, keys: EncryptionKeys, *, by: Actor) -> None:
+        self._engine, self._keys, self._by = engine, keys, by
         self.re_encrypted = 0
         self.already_new = 0  # as the first pass found them
         self.unreadable: list[Place] = []  # no key opens these
@@ -67,7 +70,7 @@ class Rotation:
                 stale, unreadable = self._examine(column, batch)
                 self.unreadable += unreadable
                 found += len(stale)
-                self.re_encrypted += _replace(self._engine, column, stale)
+                self.re_encrypted += self._replace(column, stale)
                 if seen is not None:
                     self.already_new += len(batch) - len(stale) - len(unreadable)
                     for _ in batch:
@@ -88,6 +91,20 @@ class Rotation:
                 if renewed is not None:
                     stale.append((identifier, ciphertext, renewed))
         return stale, unreadable
+
+    def _replace(self, column: Column[Any], stale: Sequence[tuple[UUID, bytes, bytes]]) -> int:
+        """Puts the new ciphertexts where the old ones still are; says how many that was. With the first of them the
+        run is noted in the audit log, so that one which is killed is noted too."""
+        if not stale:
+            return 0
+        names = {"table": f"dispatcher.{column.table.name}", "key": _key(column).name, "column": column.name}
+        parameters = arrays(dict(zip(("id", "old", "new"), zip(*stale, strict=True), strict=True)))
+        with self._engine.begin() as connection:
+            replaced = connection.execute(text(_REPLACE.format(**names)), parameters).rowcount
+            if replaced and not self.re_encrypted:
+                installation = connection.scalars(select(Installation.id)).one()
+                audit.write(connection, self._by, Action.SECRETS_ROTATED, installation, account=None, detail={})
+        return replaced
 
 
 def ciphertext_columns() -> list[Column[Any]]:
@@ -118,16 +135,6 @@ def _batches(engine: Engine, column: Column[Any]) -> Iterator[Sequence[tuple[UUI
         if len(batch) < BATCH:
             return
         after = query.where(key > batch[-1][0])
-
-
-def _replace(engine: Engine, column: Column[Any], stale: Sequence[tuple[UUID, bytes, bytes]]) -> int:
-    """Puts the new ciphertexts where the old ones still are; says how many that was."""
-    if not stale:
-        return 0
-    names = {"table": f"dispatcher.{column.table.name}", "key": _key(column).name, "column": column.name}
-    parameters = arrays(dict(zip(("id", "old", "new"), zip(*stale, strict=True), strict=True)))
-    with engine.begin() as connection:
-        return connection.execute(text(_REPLACE.format(**names)), parameters).rowcount
 
 
 # Locked in one order, as by all who lock several webhooks: two must not wait for each other.

@@ -6,6 +6,9 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from dispatcher import audit
+from dispatcher.actors import Actor
+from dispatcher.audit import Action
 from dispatcher.db.models import Account, Delivery, Event
 from dispatcher.errors import WrongState
 from dispatcher.events import Event as GivenEvent
@@ -27,7 +30,13 @@ class Called(NamedTuple):
 
 
 def call_webhook(
-    installation: Installation, account_id: UUID, webhook_id: UUID, *, event_type: str = TYPE, data: bytes = DATA
+    installation: Installation,
+    account_id: UUID,
+    webhook_id: UUID,
+    *,
+    by: Actor,
+    event_type: str = TYPE,
+    data: bytes = DATA,
 ) -> Called:
     """Stores an event (`data` is JSON) with one delivery, to this webhook, whatever event types it takes, and wakes
     the workers. A closed gate does not hold its first attempt back.
@@ -39,6 +48,8 @@ def call_webhook(
         given = GivenEvent(type=event_type, data=data, account=account.name)
         check(given)
         called = _store(installation, session, account, webhook_id, given)
+        detail = {"type": event_type, "event": str(called.event_id), "delivery": str(called.delivery_id)}
+        audit.write(session, by, Action.WEBHOOK_TESTED, webhook_id, account=account.id, detail=detail)
     installation.waker.wake()
     return called
 

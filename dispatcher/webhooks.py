@@ -1,4 +1,4 @@
-"""Registered receivers: create, find, change, disable, delete. Every finder demands the owner."""
+"""Registered receivers: create, find, change, delete. Finders demand the owner; what changes one notes by whom."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +15,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dispatcher import audit
+from dispatcher.actors import Actor
+from dispatcher.audit import Action
 from dispatcher.authorization import MAX_SECRET, Authorization, ClientCredentials, check_authorization, check_headers
 from dispatcher.contracts import NONCE_HEADERS, DeliveryContract, read_contract, write_contract
 from dispatcher.db.models import Account, Gate, Rate, Subscription, Token, Webhook
@@ -25,6 +28,7 @@ from dispatcher.installation import Installation
 from dispatcher.matching import ALL, RULE, is_event_type
 from dispatcher.signing_keys import SigningKey, check_signing_key, generate_signing_key, rotate
 from dispatcher.urls import mask_url, normalise_url
+from dispatcher.webhook_changes import changed_fields, fields_now
 from dispatcher.webhook_secrets import WebhookSecrets, read_secrets, write_secrets
 from schedules.catalog import SCHEDULES
 
@@ -66,13 +70,13 @@ class Webhooks:
         self,
         account: Account,
         *,
+        by: Actor,
         enabled: bool = True,
-        by: str | None = None,
         dialect: str | None = None,
         **fields: Unpack[WebhookFields],
     ) -> Webhook:
-        """`dialect` is the vendor's management API that it is made through; `by` is kept where it is made disabled. Its
-        callbacks are signed with a new HMAC key, unless `signing_keys` says otherwise.
+        """`dialect` is the vendor's management API that it is made through. Its callbacks are signed with a new HMAC
+        key, unless `signing_keys` says otherwise.
 
         Raises InvalidWebhook naming the field, or NameTaken. Nothing is written then.
         """
@@ -89,13 +93,15 @@ class Webhooks:
             event_types=[],
         )
         if not enabled:
-            webhook.disabled_at, webhook.disabled_by, webhook.disabled_reason = func.now(), by, "registered disabled"
-        self._apply(webhook, {"contract": {}, "signing_keys": [generate_signing_key()], **fields})
+            _disabled(webhook, by, "registered disabled")
+        secrets = self._apply(webhook, {"contract": {}, "signing_keys": [generate_signing_key()], **fields})
         self._session.add(webhook)
         self._flush()
         self._session.refresh(webhook)
         self._subscribe(webhook)
         self._pace(webhook)
+        changed = changed_fields({"dialect_fields": {}}, fields_now(webhook), secrets)
+        self._note(webhook, by, Action.WEBHOOK_CREATED, {"changed": changed})
         return webhook
 
     def get(self, account: Account, identifier: UUID) -> Webhook:
@@ -150,51 +156,47 @@ class Webhooks:
             wanted.append(Webhook.id < before)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(limit)).all()
 
-    def update(self, webhook: Webhook, **fields: Unpack[WebhookFields]) -> Webhook:
+    def change(
+        self,
+        webhook: Webhook,
+        *,
+        by: Actor,
+        enabled: bool | None = None,
+        reason: str | None = None,
+        **fields: Unpack[WebhookFields],
+    ) -> Webhook:
         """Changes what is given. Deliveries that wait use the webhook as it is at their next attempt. A new URL or
-        contract deserves a new try: a closed gate opens."""
-        if "contract_changes" in fields:
-            merged = {**webhook.contract, **fields["contract_changes"]}
-            fields["contract"] = {member: value for member, value in merged.items() if value is not None}
-        self._apply(webhook, fields)
-        self._changed(webhook)
-        self._pace(webhook)
-        if "url" in fields or "contract" in fields:
+        contract deserves a new try: a closed gate opens. So it does, and what waited is delivered, where it is enabled.
+        While it is disabled events still match and their deliveries wait, until their schedule's whole span has passed;
+        one that is disabled already keeps what is known of that, unless there is a new reason. Raises as `create`."""
+        before, version = fields_now(webhook), webhook.version
+        secrets = self._update(webhook, fields) if fields else set()
+        if enabled is True:
+            webhook.enabled = True
+            webhook.disabled_at = webhook.disabled_by = webhook.disabled_reason = None
+            self._changed(webhook)
             self._open_gate(webhook)
-        if "authorization" in fields:
-            self._drop_token(webhook)
-        if "event_types" in fields or "app" in fields:
-            self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
-            self._subscribe(webhook)
+        elif enabled is False and (_check_text("reason", reason) is not None or webhook.enabled):
+            webhook.enabled = False
+            _disabled(webhook, by, reason)
+            self._changed(webhook)
+        if webhook.version != version:
+            switched = Action.WEBHOOK_ENABLED if enabled else Action.WEBHOOK_DISABLED
+            changed = {"changed": changed_fields(before, fields_now(webhook), secrets)}
+            self._note(webhook, by, Action.WEBHOOK_CHANGED if fields else switched, changed)
         return webhook
 
-    def rotate_signing_key(self, webhook: Webhook, new: SigningKey, *, overlap: timedelta) -> Webhook:
+    def rotate_signing_key(self, webhook: Webhook, new: SigningKey, *, overlap: timedelta, by: Actor) -> Webhook:
         """From now on it signs with the new key, and until the overlap is over with those before it as well. Raises
         InvalidWebhook."""
         now = self._session.scalars(select(func.now())).one()
         keys = rotate(self.secrets(webhook).signing_keys, check_signing_key(new.secret), overlap=overlap, now=now)
-        return self.update(webhook, signing_keys=keys)
-
-    def enable(self, webhook: Webhook) -> Webhook:
-        """What waited while it was disabled, or its gate closed, is delivered."""
-        webhook.enabled = True
-        webhook.disabled_at = webhook.disabled_by = webhook.disabled_reason = None
-        self._changed(webhook)
-        self._open_gate(webhook)
+        self._update(webhook, {"signing_keys": keys})
+        rotated = {"kind": new.kind, "overlap_seconds": overlap.total_seconds()}
+        self._note(webhook, by, Action.WEBHOOK_KEY_ROTATED, rotated)
         return webhook
 
-    def disable(self, webhook: Webhook, *, by: str, reason: str | None = None) -> Webhook:
-        """Events still match and their deliveries wait, until their schedule's whole span has passed. One that is
-        disabled already keeps what is known of that, unless there is a new reason. Raises InvalidWebhook for a reason
-        that is no line of text."""
-        _check_text("reason", reason)
-        if not webhook.enabled and reason is None:
-            return webhook
-        webhook.enabled = False
-        webhook.disabled_at, webhook.disabled_by, webhook.disabled_reason = func.now(), by, reason
-        return self._changed(webhook)
-
-    def delete(self, webhook: Webhook) -> None:
+    def delete(self, webhook: Webhook, *, by: Actor) -> None:
         """Soft: its secrets are wiped and its name is free again; its deliveries stay listable, open ones end."""
         self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
         self._open_gate(webhook)
@@ -203,6 +205,7 @@ class Webhooks:
         webhook.url_ciphertext = webhook.url_given_ciphertext = webhook.url_digest = None
         webhook.secrets_ciphertext = None
         self._changed(webhook)
+        self._note(webhook, by, Action.WEBHOOK_DELETED, {"name": webhook.name, "url": webhook.url_masked})
 
     def gates(self, webhooks: Iterable[Webhook]) -> dict[UUID, Gate]:
         """What is known of those whose last attempt failed, by webhook id."""
@@ -226,7 +229,23 @@ class Webhooks:
         """All others of its secrets in clear."""
         return read_secrets(self._vault.decrypt_document(webhook.secrets_ciphertext))
 
-    def _apply(self, webhook: Webhook, fields: WebhookFields) -> None:
+    def _update(self, webhook: Webhook, fields: WebhookFields) -> set[str]:
+        if "contract_changes" in fields:
+            merged = {**webhook.contract, **fields["contract_changes"]}
+            fields["contract"] = {member: value for member, value in merged.items() if value is not None}
+        secrets = self._apply(webhook, fields)
+        self._pace(self._changed(webhook))
+        if "url" in fields or "contract" in fields:
+            self._open_gate(webhook)
+        if "authorization" in fields:
+            self._drop_token(webhook)
+        if "event_types" in fields or "app" in fields:
+            self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
+            self._subscribe(webhook)
+        return secrets
+
+    def _apply(self, webhook: Webhook, fields: WebhookFields) -> set[str]:
+        """Returns the names of the secrets that changed."""
         if "url" in fields:
             given = fields["url"]
             url = normalise_url(given)
@@ -253,13 +272,18 @@ class Webhooks:
             _check_scheme(webhook)
         if "dialect_fields" in fields:
             webhook.dialect_fields = fields["dialect_fields"]
-        if "contract" in fields or any(name in fields for name in _SECRETS):
-            contract = contract_of(webhook)
-            secrets = _changed_secrets(self.secrets(webhook), fields, contract)
-            if isinstance(secrets.authorization, ClientCredentials):
-                endpoint = secrets.authorization.endpoint
-                self._check_origin("client_credentials.endpoint", endpoint, https_only=contract.https_only)
-            webhook.secrets_ciphertext = self._vault.encrypt_document(write_secrets(secrets))
+        if "contract" not in fields and not any(name in fields for name in _SECRETS):
+            return set()
+        contract, kept = contract_of(webhook), self.secrets(webhook)
+        secrets = _changed_secrets(kept, fields, contract)
+        if isinstance(secrets.authorization, ClientCredentials):
+            endpoint = secrets.authorization.endpoint
+            self._check_origin("client_credentials.endpoint", endpoint, https_only=contract.https_only)
+        webhook.secrets_ciphertext = self._vault.encrypt_document(write_secrets(secrets))
+        return {name for name in _SECRETS if getattr(kept, name) != getattr(secrets, name)}
+
+    def _note(self, webhook: Webhook, by: Actor, action: Action, detail: Mapping[str, object]) -> None:
+        audit.write(self._session, by, action, webhook.id, account=webhook.account_id, detail=detail)
 
     def _digest(self, url: str) -> bytes:
         return url_digest(self._vault.digest_secret, url)
@@ -300,6 +324,10 @@ class Webhooks:
             self._session.flush()
         except IntegrityError:
             raise NameTaken("the account has a webhook of this name already") from None
+
+
+def _disabled(webhook: Webhook, by: Actor, reason: str | None) -> None:
+    webhook.disabled_at, webhook.disabled_by, webhook.disabled_reason = func.now(), str(by), reason
 
 
 def _standing(account: Account) -> tuple[ColumnElement[bool], ...]:

@@ -7,6 +7,7 @@ from sqlalchemy import Engine, Row, text
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import create_account, find_account
+from dispatcher.actors import Actor, CommandLine
 from dispatcher.db.models import Webhook
 from dispatcher.errors import UnknownAccount
 from dispatcher.settings import Settings
@@ -19,6 +20,7 @@ from workers.upkeep import upkeep
 
 MESSAGE = {"id": "4023457654", "type": "RECEIVED", "from": "1543", "to": "27001234567", "body": "Yes"}
 RECEIVED = "message.inbound.received"
+TESTER = CommandLine("tester")
 
 
 def make_account(database: Engine, name: str = "acme") -> str:
@@ -27,7 +29,7 @@ def make_account(database: Engine, name: str = "acme") -> str:
         try:
             find_account(session, name)
         except UnknownAccount:
-            create_account(session, name)
+            create_account(session, name, by=TESTER)
     return name
 
 
@@ -36,6 +38,7 @@ def make_webhook(
     settings: Settings,
     *,
     account: str = "acme",
+    by: Actor = TESTER,
     enabled: bool = True,
     **fields: Unpack[WebhookFields],
 ) -> Webhook:
@@ -43,14 +46,19 @@ def make_webhook(
     make_account(database, account)
     with Session(database, expire_on_commit=False) as session, session.begin():
         webhooks = Webhooks(session, installation_for(settings))
-        return webhooks.create(find_account(session, account), enabled=enabled, **{"event_types": ["*"], **fields})
+        return webhooks.create(
+            find_account(session, account), by=by, enabled=enabled, **{"event_types": ["*"], **fields}
+        )
 
 
 def change_webhook(database: Engine, settings: Settings, webhook: Webhook, change: str, **arguments: Any) -> None:
-    """Calls `enable`, `disable`, `update` or `delete` for a webhook, in a transaction of its own."""
+    """Has a webhook `enable`d, `disable`d, `update`d, or calls another of its changes, in a transaction of its own."""
+    if change in {"enable", "disable"}:
+        arguments["enabled"] = change == "enable"
+    call = "change" if change in {"enable", "disable", "update"} else change
     with Session(database) as session, session.begin():
         webhooks = Webhooks(session, installation_for(settings))
-        getattr(webhooks, change)(session.get_one(Webhook, webhook.id), **arguments)
+        getattr(webhooks, call)(session.get_one(Webhook, webhook.id), by=TESTER, **arguments)
 
 
 def deliver_all(settings: Settings) -> dict[str, int]:

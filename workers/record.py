@@ -8,6 +8,9 @@ from typing import NamedTuple, TypeAlias, assert_never
 
 from sqlalchemy import Connection, text
 
+from dispatcher import audit
+from dispatcher.actors import ResponseRule
+from dispatcher.audit import Action
 from dispatcher.contracts import Verdict
 from dispatcher.db.arrays import Element, arrays
 from dispatcher.ids import new_id_text
@@ -93,9 +96,9 @@ SELECT id::text, number FROM mine
 
 _DISABLE = text("""
 UPDATE dispatcher.webhooks
-SET enabled = false, disabled_at = now(), disabled_by = 'response rule', disabled_reason = :reason,
+SET enabled = false, disabled_at = now(), disabled_by = :by, disabled_reason = :reason,
     version = version + 1, updated_at = now()
-WHERE id = :id AND enabled AND deleted_at IS NULL RETURNING id
+WHERE id = :id AND enabled AND deleted_at IS NULL RETURNING id, account_id
 """)
 
 
@@ -110,9 +113,16 @@ def record(connection: Connection, results: Sequence[Result]) -> set[tuple[str, 
     return {(row.id, row.number) for row in connection.execute(_RECORD, arrays(columns))}
 
 
-def disable_webhook(connection: Connection, webhook_id: str, reason: str) -> bool:
-    """A response rule's consequence. True if it was enabled until now."""
-    return connection.execute(_DISABLE, {"id": webhook_id, "reason": reason}).first() is not None
+def disable_webhook(connection: Connection, webhook_id: str, reason: str, request_id: str) -> bool:
+    """A response rule's consequence of the answer to a request. True if it was enabled until now."""
+    by = ResponseRule()
+    disabled = connection.execute(_DISABLE, {"id": webhook_id, "reason": reason, "by": str(by)}).first()
+    if disabled is None:
+        return False
+    changed = {"enabled": {"old": True, "new": False}, "disabled_reason": {"old": None, "new": reason}}
+    detail = {"changed": changed, "request": request_id}
+    audit.write(connection, by, Action.WEBHOOK_DISABLED, disabled.id, account=disabled.account_id, detail=detail)
+    return True
 
 
 def _columns(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Sequence[Element]]:

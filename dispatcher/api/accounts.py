@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.accounts import Caller, Scope, create_account, create_key, find_account
 from dispatcher.api.bodies import Body, body_as, described_body
-from dispatcher.api.callers import caller_who_may
+from dispatcher.api.callers import By, caller_who_may
 from dispatcher.api.ownership import Name
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.api.problems import usual_problems
@@ -78,10 +78,10 @@ class NewKeyDocument(KeyDocument):
     openapi_extra=described_body(NewAccount),
 )
 def post_account(
-    _: Operator, installation: Served, new: Annotated[NewAccount, Depends(body_as(NewAccount))]
+    _: Operator, installation: Served, by: By, new: Annotated[NewAccount, Depends(body_as(NewAccount))]
 ) -> AccountDocument:
     with installation.transaction() as session:
-        account = create_account(session, new.name)
+        account = create_account(session, new.name, by=by)
         session.refresh(account)
     return AccountDocument.model_validate(account)
 
@@ -102,11 +102,13 @@ def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: C
     responses=usual_problems(body=True),
     openapi_extra=described_body(NewKey),
 )
-def post_key(_: Operator, installation: Served, new: Annotated[NewKey, Depends(body_as(NewKey))]) -> NewKeyDocument:
+def post_key(
+    _: Operator, installation: Served, by: By, new: Annotated[NewKey, Depends(body_as(NewKey))]
+) -> NewKeyDocument:
     valid_for = timedelta(days=new.days) if new.days is not None else None
     scopes = list(dict.fromkeys(new.scopes))
     with installation.transaction() as session:
-        made = create_key(session, account=new.account, scopes=scopes, name=new.name, valid_for=valid_for)
+        made = create_key(session, by=by, account=new.account, scopes=scopes, name=new.name, valid_for=valid_for)
         document = _document(get_key(session, made.id), new.account)
     return NewKeyDocument(**document.model_dump(), token=made.token)
 
@@ -129,9 +131,9 @@ def get_keys(
     summary="Revoke an API key for good, at once, and every token it got",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def delete_key(_: Operator, installation: Served, key_id: UUID) -> None:
+def delete_key(_: Operator, installation: Served, by: By, key_id: UUID) -> None:
     with installation.transaction() as session:
-        revoke_key(session, key_id)
+        revoke_key(session, key_id, by=by)
 
 
 def _document(key: ApiKey, account: str | None) -> KeyDocument:

@@ -13,6 +13,7 @@ from dispatcher import __version__
 from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.api import (
     accounts,
+    audit,
     deliveries,
     events,
     health,
@@ -51,6 +52,7 @@ _NATIVE = (
     redeliveries,
     notices,
     accounts,
+    audit,
     installation,
     oauth2,
 )

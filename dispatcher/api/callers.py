@@ -6,7 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request, Security
 from fastapi.openapi.models import HTTPBase
@@ -16,6 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import Caller, Scope, authenticate, caller_of_key
+from dispatcher.actors import ApiKey, Call, Dialect
 from dispatcher.api.problems import Problem, token_expired, unauthorized
 from dispatcher.api.serving import Serving, serving_of
 from dispatcher.installation import Installation
@@ -66,6 +69,31 @@ def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
         return caller
 
     return check
+
+
+def call_of(request: Request) -> Call:
+    """The request as the audit log names it."""
+    try:
+        address = str(ip_address(request.client.host)) if request.client is not None else None
+    except ValueError:  # a socket of the machine, or what a proxy of it made up
+        address = None
+    return Call(UUID(request.state.id), address)
+
+
+def _by_key(caller: Annotated[Caller, Depends(caller_of_request)], call: Annotated[Call, Depends(call_of)]) -> ApiKey:
+    return ApiKey(caller.key_id, call)
+
+
+By = Annotated[ApiKey, Depends(_by_key)]
+
+
+def by_key_through(dialect: str) -> Callable[[Caller, Call], Dialect]:
+    """A dependency: the caller, in a route of this dialect."""
+
+    def by(caller: Annotated[Caller, Depends(caller_of_request)], call: Annotated[Call, Depends(call_of)]) -> Dialect:
+        return Dialect(dialect, caller.key_id, call)
+
+    return by
 
 
 def identify(installation: Installation, authorization: str | None) -> Caller | Refusal:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import Caller, Scope
-from dispatcher.api.callers import caller_who_may
+from dispatcher.api.callers import By, caller_who_may
 from dispatcher.api.delivery_documents import (
     DeliveryDocument,
     DeliveryRecordDocument,
@@ -88,12 +88,12 @@ def get_one_delivery(caller: Reader, installation: Served, delivery_id: UUID) ->
     summary="Have a closed delivery sent again, at once, with its retry schedule from the start",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def post_redeliver(caller: Manager, installation: Served, delivery_id: UUID) -> DeliveryDocument:
+def post_redeliver(caller: Manager, installation: Served, by: By, delivery_id: UUID) -> DeliveryDocument:
     document = _changed(
         installation,
         caller,
         delivery_id,
-        lambda session, account: redeliver(session, account, delivery_id, installation.timing),
+        lambda session, account: redeliver(session, account, delivery_id, installation.timing, by=by),
     )
     installation.waker.wake()
     return document
@@ -104,8 +104,10 @@ def post_redeliver(caller: Manager, installation: Served, delivery_id: UUID) -> 
     summary="End a delivery that waits for its next attempt",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def post_cancel(caller: Manager, installation: Served, delivery_id: UUID) -> DeliveryDocument:
-    return _changed(installation, caller, delivery_id, lambda session, account: cancel(session, account, delivery_id))
+def post_cancel(caller: Manager, installation: Served, by: By, delivery_id: UUID) -> DeliveryDocument:
+    return _changed(
+        installation, caller, delivery_id, lambda session, account: cancel(session, account, delivery_id, by=by)
+    )
 
 
 def _changed(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts import Caller, Scope
 from dispatcher.api.bodies import Body, body_as, described_body
-from dispatcher.api.callers import caller_who_may
+from dispatcher.api.callers import By, caller_who_may
 from dispatcher.api.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.api.parameters import EVENT_TYPE, Moment
@@ -107,6 +107,7 @@ class RedeliveryDocument(BaseModel):
 def post_redelivery(
     caller: Manager,
     installation: Served,
+    by: By,
     ordered: Annotated[Order, Depends(body_as(Order))],
     response: Response,
 ) -> Any:
@@ -116,7 +117,7 @@ def post_redelivery(
         if ordered.dry_run:
             matched = count(session, account, selection)
             return Response(Count(matched=matched).model_dump_json(), media_type="application/json")
-        document = _document(account, order(session, account, selection, per_second=ordered.per_second))
+        document = _document(account, order(session, account, selection, by=by, per_second=ordered.per_second))
     installation.waker.wake(REDELIVER)
     response.headers["Location"] = f"{router.prefix}/{document.id}"
     return document
@@ -150,10 +151,10 @@ def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: UUID
     summary="End a mass redelivery where it is",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def post_cancel(caller: Manager, installation: Served, redelivery_id: UUID) -> RedeliveryDocument:
+def post_cancel(caller: Manager, installation: Served, by: By, redelivery_id: UUID) -> RedeliveryDocument:
     with installation.transaction() as session:
         owner = owner_for(session, caller, owner_of_redelivery, redelivery_id)
-        return _document(owner, cancel(session, owner, redelivery_id))
+        return _document(owner, cancel(session, owner, redelivery_id, by=by))
 
 
 def _account(session: Session, caller: Caller, ordered: Order) -> Account:

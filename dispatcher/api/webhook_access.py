@@ -40,8 +40,3 @@ def is_url_tested(caller: Caller, *, skip: bool) -> bool:
     if skip and not caller.may(Scope.OPERATOR):
         raise Problem(HTTPStatus.FORBIDDEN, "only an operator's key may skip the URL test")
     return not skip
-
-
-def signature_of(caller: Caller) -> str:
-    """Who did it, as it is kept with a webhook."""
-    return f"API key {caller.key_id}"

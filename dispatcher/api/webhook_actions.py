@@ -8,14 +8,17 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
+from dispatcher import audit
 from dispatcher.api.bodies import Body, body_as, described_body, with_raw_data
+from dispatcher.api.callers import By
 from dispatcher.api.problems import usual_problems
 from dispatcher.api.requests import read_body
 from dispatcher.api.serving import Served
-from dispatcher.api.webhook_access import Manager, WebhookId, is_url_tested, owner_of, shown, signature_of
+from dispatcher.api.webhook_access import Manager, WebhookId, is_url_tested, owner_of, shown
 from dispatcher.api.webhook_bodies import Disabling, Enabling, Rotation
 from dispatcher.api.webhook_documents import WebhookDocument, WebhookSecretsDocument, secrets_document
 from dispatcher.api.webhook_fields import fields_as_given, key_of_rotation
+from dispatcher.audit import Action
 from dispatcher.registration import change, rotate_signing_key
 from dispatcher.test_call import DATA, TYPE, call_webhook
 from dispatcher.webhooks import Webhooks
@@ -48,13 +51,14 @@ class Called(BaseModel):
 def post_enable(
     caller: Manager,
     installation: Served,
+    by: By,
     webhook_id: WebhookId,
     body: Annotated[Enabling, Depends(body_as(Enabling))],
 ) -> WebhookDocument:
     owner = owner_of(installation, caller, webhook_id)
     url_test = is_url_tested(caller, skip=body.skip_url_test)
     with fields_as_given():
-        change(installation, owner.id, webhook_id, enabled=True, by=signature_of(caller), url_test=url_test)
+        change(installation, owner.id, webhook_id, enabled=True, by=by, url_test=url_test)
     return shown(installation, owner, webhook_id)
 
 
@@ -68,11 +72,12 @@ def post_enable(
 def post_disable(
     caller: Manager,
     installation: Served,
+    by: By,
     webhook_id: WebhookId,
     body: Annotated[Disabling, Depends(body_as(Disabling))],
 ) -> WebhookDocument:
     owner = owner_of(installation, caller, webhook_id)
-    change(installation, owner.id, webhook_id, enabled=False, by=signature_of(caller), reason=body.reason)
+    change(installation, owner.id, webhook_id, enabled=False, by=by, reason=body.reason)
     return shown(installation, owner, webhook_id)
 
 
@@ -87,13 +92,14 @@ def post_disable(
 def post_rotate_secret(
     caller: Manager,
     installation: Served,
+    by: By,
     webhook_id: WebhookId,
     body: Annotated[Rotation, Depends(body_as(Rotation))],
 ) -> WebhookDocument:
     owner = owner_of(installation, caller, webhook_id)
     with fields_as_given():
         overlap = timedelta(seconds=body.overlap_seconds)
-        rotate_signing_key(installation, owner.id, webhook_id, key_of_rotation(body), overlap=overlap)
+        rotate_signing_key(installation, owner.id, webhook_id, key_of_rotation(body), overlap=overlap, by=by)
     return shown(installation, owner, webhook_id, keys=True)
 
 
@@ -103,11 +109,13 @@ def post_rotate_secret(
     description="Passwords and secrets that were given are never shown. Needs the scope `manage`.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_secrets(caller: Manager, installation: Served, webhook_id: WebhookId) -> WebhookSecretsDocument:
+def get_secrets(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> WebhookSecretsDocument:
     owner = owner_of(installation, caller, webhook_id)
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)
-        return secrets_document(webhooks, webhooks.get(owner, webhook_id))
+        document = secrets_document(webhooks, webhooks.get(owner, webhook_id))
+        audit.write(session, by, Action.WEBHOOK_SECRETS_SHOWN, webhook_id, account=owner.id, detail={})
+    return document
 
 
 @router.post(
@@ -120,11 +128,11 @@ def get_secrets(caller: Manager, installation: Served, webhook_id: WebhookId) ->
     openapi_extra=described_body(TestCall),
 )
 def post_test(
-    caller: Manager, installation: Served, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]
+    caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]
 ) -> Called:
     fields, data = with_raw_data(TestCall, body or b"{}")
     owner = owner_of(installation, caller, webhook_id)
     called = call_webhook(
-        installation, owner.id, webhook_id, event_type=fields.type, data=data if data is not None else DATA
+        installation, owner.id, webhook_id, by=by, event_type=fields.type, data=data if data is not None else DATA
     )
     return Called(event_id=called.event_id, delivery_id=called.delivery_id)

@@ -7,11 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from dispatcher.api.bodies import body_as, described_body
+from dispatcher.api.callers import By
 from dispatcher.api.ownership import AccountQuery, Name, account_of
 from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.api.problems import usual_problems
 from dispatcher.api.serving import Served
-from dispatcher.api.webhook_access import Manager, Reader, WebhookId, is_url_tested, owner_of, shown, signature_of
+from dispatcher.api.webhook_access import Manager, Reader, WebhookId, is_url_tested, owner_of, shown
 from dispatcher.api.webhook_bodies import NewWebhook, WebhookChanges
 from dispatcher.api.webhook_documents import WebhookDocument, webhook_document
 from dispatcher.api.webhook_fields import fields_as_given, fields_of_changes, fields_of_new
@@ -41,6 +42,7 @@ _OF_DIALECTS = frozenset({"event_types", "app", "contract", "authorization", "he
 def post_webhook(
     caller: Manager,
     installation: Served,
+    by: By,
     body: Annotated[NewWebhook, Depends(body_as(NewWebhook))],
     response: Response,
 ) -> WebhookDocument:
@@ -49,12 +51,7 @@ def post_webhook(
         account = account_of(session, caller, body.account)
     with fields_as_given():
         webhook = register(
-            installation,
-            account.id,
-            enabled=body.enabled,
-            by=signature_of(caller),
-            url_test=url_test,
-            **fields_of_new(body),
+            installation, account.id, by=by, enabled=body.enabled, url_test=url_test, **fields_of_new(body)
         )
     response.headers["Location"] = f"{router.prefix}/{webhook.id}"
     return shown(installation, account, webhook.id, keys=True)
@@ -104,6 +101,7 @@ def get_webhook(caller: Reader, installation: Served, webhook_id: WebhookId) -> 
 def patch_webhook(
     caller: Manager,
     installation: Served,
+    by: By,
     webhook_id: WebhookId,
     body: Annotated[WebhookChanges, Depends(body_as(WebhookChanges))],
 ) -> WebhookDocument:
@@ -115,8 +113,8 @@ def patch_webhook(
             installation,
             owner.id,
             webhook_id,
+            by=by,
             enabled=enabled,
-            by=signature_of(caller),
             url_test=is_url_tested(caller, skip=body.skip_url_test) and bool(given & _TESTED or enabled),
             demand=_left_to_its_dialect(webhook_id, body),
             **fields_of_changes(body),
@@ -131,8 +129,8 @@ def patch_webhook(
     description="Its secrets are wiped, what it was still owed is discarded, its deliveries stay listed.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def delete_webhook(caller: Manager, installation: Served, webhook_id: WebhookId) -> None:
-    remove(installation, owner_of(installation, caller, webhook_id).id, webhook_id)
+def delete_webhook(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> None:
+    remove(installation, owner_of(installation, caller, webhook_id).id, webhook_id, by=by)
 
 
 def _left_to_its_dialect(webhook_id: UUID, body: WebhookChanges) -> Demand:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dispatcher.accounts import create_account
+from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.keys import list_accounts
@@ -20,7 +21,7 @@ def create(
 ) -> None:
     """Make an account."""
     with installation_of(context).transaction() as session:
-        account = create_account(session, name)
+        account = create_account(session, name, by=this_user())
         session.refresh(account)
     if json:
         print_json({"id": account.id, "name": account.name, "created_at": account.created_at})

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from dispatcher.cli import (
     accounts,
+    audit,
     deliveries,
     enqueue,
     events,
@@ -96,5 +97,6 @@ app.add_typer(notices.app, name="notice")
 enqueue.register(app)
 listen.register(app)
 trigger.register(app)
+audit.register(app)
 installation.register(app)
 servers.register(app)

@@ -9,6 +9,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import find_account
+from dispatcher.cli.actor import this_user
 from dispatcher.cli.events import Reveal, event_document, masked_names, print_delivery_table
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_fields, print_json, print_line, print_section, print_text
@@ -101,7 +102,7 @@ def redeliver(context: typer.Context, identifier: Identifier, account: Owner = N
     installation = installation_of(context)
     with installation.transaction() as session:
         owner = _owner(session, account, identifier)
-        redeliver_delivery(session, owner, identifier, installation.timing)
+        redeliver_delivery(session, owner, identifier, installation.timing, by=this_user())
     installation.waker.wake()
     _print_change(identifier, State.READY, "is due again", json=json)
 
@@ -110,7 +111,7 @@ def redeliver(context: typer.Context, identifier: Identifier, account: Owner = N
 def cancel(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
     """End a delivery that waits for its next attempt."""
     with installation_of(context).transaction() as session:
-        cancel_delivery(session, _owner(session, account, identifier), identifier)
+        cancel_delivery(session, _owner(session, account, identifier), identifier, by=this_user())
     _print_change(identifier, State.CANCELLED, "is cancelled", json=json)
 
 

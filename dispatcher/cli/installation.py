@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
+from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, console, print_error, print_json, print_line, print_table
 from dispatcher.cli.progress import Counting
@@ -79,7 +80,7 @@ def rotate(context: typer.Context, json: AsJson = False) -> None:
     Exit status: 0 the newest key opens everything, 1 the older ones are still needed.
     """
     installation = installation_of(context)
-    rotation = Rotation(installation.engine, installation.vault)
+    rotation = Rotation(installation.engine, installation.vault, by=this_user())
     counting = Counting(console(stderr=True), f"of {rotation.total():,} secrets")
     try:
         with counting.shown():

@@ -7,6 +7,7 @@ from uuid import UUID
 import typer
 
 from dispatcher.accounts import Scope, create_key, find_account
+from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.db.models import ApiKey
@@ -37,6 +38,7 @@ def create(
     with installation_of(context).transaction() as session:
         key = create_key(
             session,
+            by=this_user(),
             account=account,
             scopes=scopes,
             name=name,
@@ -77,7 +79,7 @@ def revoke(
 ) -> None:
     """End a key for good, at once."""
     with installation_of(context).transaction() as session:
-        key = revoke_key(session, identifier)
+        key = revoke_key(session, identifier, by=this_user())
         session.refresh(key)
     if json:
         print_json({"id": key.id, "revoked_at": key.revoked_at})

@@ -10,6 +10,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import find_account
+from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, console, print_fields, print_json, print_line, print_table
 from dispatcher.db.models import Account, MassRedelivery
@@ -89,7 +90,7 @@ def redeliver_many(
         typer.confirm(f"Redeliver {matched:,} deliveries, {per_second} a second?", abort=True, err=True)
     with installation_of(context).transaction() as session:
         owner = _owner_for_order(session, account, webhook)
-        ordered = order(session, owner, selection, per_second=per_second)
+        ordered = order(session, owner, selection, by=this_user(), per_second=per_second)
     installation_of(context).waker.wake(REDELIVER)
     if json:
         print_json(_document(owner, ordered))
@@ -137,7 +138,7 @@ def cancel(context: typer.Context, identifier: Identifier, account: Owner = None
     """End a mass redelivery where it is. What it has redelivered is sent all the same."""
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
-        ended = cancel_redelivery(session, owner, identifier)
+        ended = cancel_redelivery(session, owner, identifier, by=this_user())
     if json:
         print_json(_document(owner, ended))
     else:

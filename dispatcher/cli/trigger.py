@@ -6,6 +6,10 @@ from uuid import UUID
 
 import typer
 
+from dispatcher import audit
+from dispatcher.accounts import find_account
+from dispatcher.audit import Action
+from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line
 from dispatcher.enqueue import enqueue
@@ -49,14 +53,24 @@ def trigger(
             owner = owner_of_webhook(session, webhook)
         event_id, deliveries = (
             call_webhook(
-                installation_of(context), owner.id, webhook, event_type=event_type, data=serialise(message)
+                installation_of(context),
+                owner.id,
+                webhook,
+                by=this_user(),
+                event_type=event_type,
+                data=serialise(message),
             ).event_id,
             1,
         )
     else:
         assert account is not None
-        accepted = enqueue(event_type, message, account=account, app=app, producer=installation_of(context))
-        event_id, deliveries = accepted.event_id, accepted.deliveries
+        installation = installation_of(context)
+        with installation.transaction() as session:
+            accepted = enqueue(event_type, message, account=account, app=app, session=session, producer=installation)
+            event_id, deliveries = accepted.event_id, accepted.deliveries
+            owner = find_account(session, account)
+            detail = {"type": event_type, "deliveries": deliveries}
+            audit.write(session, this_user(), Action.EVENT_TRIGGERED, event_id, account=owner.id, detail=detail)
     if json:
         print_json({"event_id": event_id, "deliveries": deliveries})
         return

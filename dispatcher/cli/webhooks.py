@@ -8,9 +8,12 @@ from uuid import UUID
 import typer
 from sqlalchemy.orm import Session
 
+from dispatcher import audit
 from dispatcher.accounts import find_account
+from dispatcher.audit import Action
 from dispatcher.cli import secret_options as secret
 from dispatcher.cli import webhook_options as given
+from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.cli.webhook_output import gate_state, print_webhook, webhook_document
@@ -26,7 +29,6 @@ app = typer.Typer(help="Webhooks: registered receivers.", no_args_is_help=True)
 Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The webhook's id.")]
 Owner = Annotated[str | None, typer.Option("--account", help="Only if it is this account's.")]
 
-_BY = "command line"
 _KEY_SHOWN = (
     "Give the signing key to whoever runs the receiver (of an ed25519 key only the public part): with it they check "
     "that a callback is ours. `dispatcher webhook show ID --reveal` shows it again."
@@ -122,7 +124,7 @@ def create(
     with installation_of(context).transaction() as session:
         owner = find_account(session, account)
         webhooks = Webhooks(session, installation_of(context))
-        webhook = webhooks.create(owner, enabled=not disabled, by=_BY, **fields)
+        webhook = webhooks.create(owner, by=this_user(), enabled=not disabled, **fields)
     print_webhook(webhooks, webhook, owner, json=json, keys=True)
     if "signing_keys" not in fields or fields["signing_keys"]:
         print_line(_KEY_SHOWN, stderr=True)
@@ -173,6 +175,8 @@ def show(
     with installation_of(context).transaction() as session:
         webhooks, webhook, owner = _find(session, installation_of(context), identifier, account)
         gate = webhooks.gates([webhook]).get(webhook.id)
+        if reveal:
+            audit.write(session, this_user(), Action.WEBHOOK_SECRETS_SHOWN, webhook.id, account=owner.id, detail={})
     print_webhook(webhooks, webhook, owner, gate, url=reveal, keys=reveal, json=json)
 
 
@@ -267,7 +271,7 @@ def update(
         webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
         if members or reset:
             fields["contract_changes"] = {**dict.fromkeys(reset), **members}
-        webhooks.update(webhook, **fields)
+        webhooks.change(webhook, by=this_user(), **fields)
         standing = webhooks.gates([webhook]).get(webhook.id)
     installation_of(context).waker.wake()  # its gate may have opened
     print_webhook(webhooks, webhook, owner, standing, json=json)
@@ -294,7 +298,7 @@ def rotate_secret(
     new = secret.replacing_key(kind, signing_key_from)
     with installation_of(context).transaction() as session:
         webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
-        webhooks.rotate_signing_key(webhook, new, overlap=timedelta(hours=overlap))
+        webhooks.rotate_signing_key(webhook, new, overlap=timedelta(hours=overlap), by=this_user())
         gate = webhooks.gates([webhook]).get(webhook.id)
     print_webhook(webhooks, webhook, owner, gate, json=json, keys=True)
     print_line(_KEY_SHOWN, stderr=True)
@@ -305,7 +309,7 @@ def enable(context: typer.Context, identifier: Identifier, account: Owner = None
     """Deliver to it again; what waited meanwhile is delivered too. Opens its gate, if that was closed."""
     with installation_of(context).transaction() as session:
         webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
-        webhooks.enable(webhook)
+        webhooks.change(webhook, by=this_user(), enabled=True)
     installation_of(context).waker.wake()
     print_webhook(webhooks, webhook, owner, json=json)
 
@@ -321,7 +325,7 @@ def disable(
     """Deliver nothing to it for now. Its events still match, and wait."""
     with installation_of(context).transaction() as session:
         webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
-        webhooks.disable(webhook, by=_BY, reason=reason)
+        webhooks.change(webhook, by=this_user(), enabled=False, reason=reason)
         gate = webhooks.gates([webhook]).get(webhook.id)
     print_webhook(webhooks, webhook, owner, gate, json=json)
 
@@ -341,7 +345,7 @@ def delete(
         typer.confirm(f"Delete webhook {identifier}?", abort=True, err=True)
     with installation_of(context).transaction() as session:
         webhooks, webhook, _ = _find(session, installation_of(context), identifier, account, to_change=True)
-        webhooks.delete(webhook)
+        webhooks.delete(webhook, by=this_user())
     if json:
         print_json({"id": webhook.id, "deleted_at": webhook.deleted_at})
     else:

@@ -391,3 +391,31 @@ class MassRedelivery(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)  # what closes later is not taken
     finished_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """One change: by whom, what, on what. Immutable; its time is its id's. Without foreign keys: it outlasts what it
+    tells of, and a worker that writes one must not wait for whoever has locked the account."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index("audit_account_id_id_idx", "account_id", "id"),
+        Index("audit_key_id_id_idx", "key_id", "id"),
+        Index("audit_target_id_id_idx", "target_id", "id"),
+        Index("audit_request_id_idx", "request_id"),
+        {"postgresql_partition_by": "RANGE (id)"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    actor_kind: Mapped[str]
+    actor: Mapped[str]  # in words, as in `disabled_by`
+    key_id: Mapped[UUID | None]
+    dialect: Mapped[str | None]  # that the key came through
+    user_label: Mapped[str | None]  # of the command line: the machine's account
+    account_id: Mapped[UUID | None]
+    action: Mapped[str]
+    target_kind: Mapped[str]
+    target_id: Mapped[UUID]
+    detail: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    request_id: Mapped[UUID | None]  # of the HTTP request
+    address: Mapped[str | None]  # that it came from

@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from dispatcher.ids import first_id_at
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("dispatcher.db.partitions")
 
-PARTITIONED = ("events", "requests", "attempts")
+PARTITIONED = ("events", "requests", "attempts", "audit")
 WEEKS_AHEAD = 8
 LOCK_SECONDS = 1
 _WEEK = timedelta(weeks=1)

@@ -15,6 +15,7 @@ from rich.table import Table
 from sqlalchemy import Engine, text
 
 from dispatcher.accounts import create_account
+from dispatcher.actors import CommandLine
 from dispatcher.embedded.demo_receivers import BEHAVIOURS, MailCatcher, Receiver
 from dispatcher.embedded.ports import LOOPBACK
 from dispatcher.embedded.processes import StopRequested
@@ -26,6 +27,7 @@ from dispatcher.installation import Installation
 from dispatcher.webhooks import Webhooks
 
 TIME_SCALE = 1 / 30
+BY = CommandLine("demo")
 DEADLINE_SECONDS = 50.0
 
 _COUNTS = text("""
@@ -144,11 +146,12 @@ def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: Ma
 
 def _register(installation: Installation, receiver: Receiver) -> None:
     with installation.transaction() as session:
-        account = create_account(session, "demo")
+        account = create_account(session, "demo", by=BY)
         webhooks = Webhooks(session, installation)
         for behaviour in BEHAVIOURS:
             webhooks.create(
                 account,
+                by=BY,
                 name=behaviour,
                 url=receiver.url(behaviour),
                 event_types=["message"],

@@ -32,7 +32,7 @@ from tests.behaviours import Answer, final
 from tests.conftest import ENCRYPTION_KEY
 from tests.dead_ports import refusing_port
 from tests.deploy_files import DEPLOY
-from tests.factories import attempts, change, deliveries, make_account, make_webhook
+from tests.factories import TESTER, attempts, change, deliveries, make_account, make_webhook
 from tests.installations import installation_for
 from tests.planted import shapes
 from tests.receiver import Receiver
@@ -289,7 +289,7 @@ def _outcomes(database: Engine) -> dict[tuple[str, str | None], int]:
 def _make_key(database: Engine) -> str:
     make_account(database)
     with Session(database) as session, session.begin():
-        return create_key(session, account="acme", scopes=[Scope.SEND]).token
+        return create_key(session, by=TESTER, account="acme", scopes=[Scope.SEND]).token
 
 
 def _make_webhooks(database: Engine, settings: Settings, receiver: Receiver) -> None:

@@ -24,7 +24,7 @@ from dispatcher.redeliveries import Selection, order
 from dispatcher.settings import Settings
 from dispatcher.wake import REDELIVER
 from tests.behaviours import Answer, final
-from tests.factories import MESSAGE, RECEIVED, attempts, change, deliveries, make_webhook, rows
+from tests.factories import MESSAGE, RECEIVED, TESTER, attempts, change, deliveries, make_webhook, rows
 from tests.installations import installation_for
 from tests.receiver import Receiver
 from tests.relay import Relay
@@ -188,7 +188,7 @@ def test_a_mass_redelivery_survives_its_worker_and_sends_each_delivery_once(
     receiver.script("/hook", Answer(200))
     eventually(lambda: " ready." in second_node.said, second_node)
     with Session(database) as session, session.begin():
-        order(session, find_account(session, "acme"), Selection(), per_second=10)
+        order(session, find_account(session, "acme"), Selection(), by=TESTER, per_second=10)
     installation_for(settings).waker.wake(REDELIVER)
 
     def redelivered() -> int:

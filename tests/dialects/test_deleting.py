@@ -11,7 +11,7 @@ from dispatcher.accounts import Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.settings import Settings
 from dispatcher.webhooks import Webhooks
-from tests.factories import make_webhook, rows
+from tests.factories import TESTER, make_webhook, rows
 from tests.installations import installation_for
 from tests.integration.api.conftest import MakeKey
 from tests.waiting import wait_for_a_lock
@@ -43,7 +43,7 @@ def test_what_is_deleted_while_it_is_changed_takes_no_more_events(
         with Session(database) as session, session.begin():
             session.scalars(select(Account).with_for_update()).one()
             webhooks = Webhooks(session, installation_for(settings))
-            webhooks.update(session.get_one(Webhook, webhook.id), event_types=["b"])
+            webhooks.change(session.get_one(Webhook, webhook.id), by=TESTER, event_types=["b"])
             deleting = pool.submit(requests.request, method, url, auth=(identifier, secret), timeout=30)
             wait_for_a_lock(database)
         assert deleting.result(30).ok

@@ -23,7 +23,17 @@ from dispatcher.api.app import create_app
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
-from tests.factories import attempts, change, deliver_all, deliveries, make_account, make_webhook, redeliver_more, rows
+from tests.factories import (
+    TESTER,
+    attempts,
+    change,
+    deliver_all,
+    deliveries,
+    make_account,
+    make_webhook,
+    redeliver_more,
+    rows,
+)
 from tests.receiver import Receiver
 
 ROOT = Path(__file__).parents[2]
@@ -318,7 +328,7 @@ def test_members(stage: Stage, shell: Shell) -> None:
 def token(acme: Stage) -> str:
     """A key of acme that may read and manage."""
     with Session(acme.database) as session, session.begin():
-        return create_key(session, account="acme", scopes=[Scope.READ, Scope.MANAGE]).token
+        return create_key(session, by=TESTER, account="acme", scopes=[Scope.READ, Scope.MANAGE]).token
 
 
 @pytest.fixture
@@ -398,7 +408,7 @@ def key_of(stage: Stage, account: str | None, *scopes: Scope) -> str:
     if account is not None:
         make_account(stage.database, account)
     with Session(stage.database) as session, session.begin():
-        return create_key(session, account=account, scopes=scopes).token
+        return create_key(session, by=TESTER, account=account, scopes=scopes).token
 
 
 def test_events_over_http(acme: Stage, shell: Shell) -> None:

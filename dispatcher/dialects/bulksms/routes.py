@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from dispatcher.accounts import Caller, Scope
-from dispatcher.api.callers import caller_who_may
+from dispatcher.actors import Dialect
+from dispatcher.api.callers import by_key_through, caller_who_may
 from dispatcher.api.problems import Problem
 from dispatcher.api.requests import read_body
 from dispatcher.api.serving import Served
@@ -40,18 +41,13 @@ _ENTRY: dict[str, Any] = {
 _OF_A_BODY = HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
-class Owner(NamedTuple):
-    """Whose webhooks a call is about, and by which key."""
+def _owner_who_may(scope: Scope) -> Callable[[Caller], UUID]:
+    """A dependency: the account whose webhooks a call is about."""
 
-    account_id: UUID
-    key_id: UUID
-
-
-def _owner_who_may(scope: Scope) -> Callable[[Caller], Owner]:
-    def check(caller: Annotated[Caller, Depends(caller_who_may(scope))]) -> Owner:
+    def check(caller: Annotated[Caller, Depends(caller_who_may(scope))]) -> UUID:
         if caller.account_id is None:
             raise Problem(HTTPStatus.FORBIDDEN, "an account's own API key is needed: no path here names an account")
-        return Owner(caller.account_id, caller.key_id)
+        return caller.account_id
 
     return check
 
@@ -64,8 +60,9 @@ def _number(request: Request) -> int:
     return int(text)
 
 
-Reader = Annotated[Owner, Depends(_owner_who_may(Scope.READ))]
-Manager = Annotated[Owner, Depends(_owner_who_may(Scope.MANAGE))]
+Reader = Annotated[UUID, Depends(_owner_who_may(Scope.READ))]
+Manager = Annotated[UUID, Depends(_owner_who_may(Scope.MANAGE))]
+By = Annotated[Dialect, Depends(by_key_through(DIALECT))]
 Number = Annotated[int, Depends(_number)]
 Body = Annotated[bytes, Depends(read_body)]
 
@@ -74,16 +71,17 @@ Body = Annotated[bytes, Depends(read_body)]
 def list_webhooks(owner: Reader, installation: Served) -> list[WebhookDocument]:
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)
-        owned = webhooks.list(session.get_one(Account, owner.account_id), dialect=DIALECT)
+        owned = webhooks.list(session.get_one(Account, owner), dialect=DIALECT)
         return [document_of(webhook, webhooks.url(webhook)) for webhook in owned]
 
 
 @router.post("/webhooks", summary="Create a webhook", responses=described(*_OF_A_BODY), openapi_extra=_ENTRY)
-def create_webhook(owner: Manager, installation: Served, body: Body) -> WebhookDocument:
+def create_webhook(owner: Manager, installation: Served, by: By, body: Body) -> WebhookDocument:
     entry = read_entry(body)
     made = register(
         installation,
-        owner.account_id,
+        owner,
+        by=by,
         enabled=entry.active is not False,
         dialect=DIALECT,
         url_test=True,
@@ -103,15 +101,15 @@ def read_webhook(owner: Reader, installation: Served, number: Number) -> Webhook
     responses=described(HTTPStatus.NOT_FOUND, *_OF_A_BODY),
     openapi_extra=_ID | _ENTRY,
 )
-def update_webhook(owner: Manager, installation: Served, number: Number, body: Body) -> WebhookDocument:
+def update_webhook(owner: Manager, installation: Served, by: By, number: Number, body: Body) -> WebhookDocument:
     webhook = _found(installation, owner, number)
     entry = read_entry(body)
     changed = change(
         installation,
-        owner.account_id,
+        owner,
         webhook.id,
+        by=by,
         enabled=entry.active,
-        by=f"API key {owner.key_id.hex}",
         url_test=True,
         derive=lambda _, webhook: changed_fields(entry, webhook),
     )
@@ -125,14 +123,14 @@ def update_webhook(owner: Manager, installation: Served, number: Number, body: B
     responses=described(HTTPStatus.NOT_FOUND) | {200: {"description": "It is deleted. There is no body."}},
     openapi_extra=_ID,
 )
-def delete_webhook(owner: Manager, installation: Served, number: Number) -> Response:
-    remove(installation, owner.account_id, _found(installation, owner, number).id)
+def delete_webhook(owner: Manager, installation: Served, by: By, number: Number) -> Response:
+    remove(installation, owner, _found(installation, owner, number).id, by=by)
     return Response()
 
 
-def _found(installation: Installation, owner: Owner, number: int) -> Webhook:
+def _found(installation: Installation, owner: UUID, number: int) -> Webhook:
     with installation.transaction() as session:
-        return Webhooks(session, installation).get_of(DIALECT, session.get_one(Account, owner.account_id), number)
+        return Webhooks(session, installation).get_of(DIALECT, session.get_one(Account, owner), number)
 
 
 def _document(installation: Installation, webhook: Webhook) -> WebhookDocument:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import Caller, Scope, find_account
-from dispatcher.api.callers import caller_who_may
+from dispatcher.actors import Dialect
+from dispatcher.api.callers import by_key_through, caller_who_may
 from dispatcher.api.problems import Problem, invalid
 from dispatcher.api.requests import read_body
 from dispatcher.api.serving import Served
@@ -166,14 +167,17 @@ def _owner_for(scope: Scope) -> Callable[[Caller, Installation, str | None], UUI
 
 Reader = Annotated[UUID, Depends(_owner_for(Scope.READ))]
 Manager = Annotated[UUID, Depends(_owner_for(Scope.MANAGE))]
+By = Annotated[Dialect, Depends(by_key_through(DIALECT))]
 Body = Annotated[bytes, Depends(read_body)]
 
 
 @router.post("", summary="Register a webhook", responses=_OF_A_PAYLOAD, openapi_extra=_TAKES_A_PAYLOAD)
-def create(owner: Manager, installation: Served, body: Body) -> AnswerOfOne:
+def create(owner: Manager, installation: Served, by: By, body: Body) -> AnswerOfOne:
     wanted = read_payload(body, None)
     try:
-        webhook = register(installation, owner, enabled=wanted.enabled is not False, dialect=DIALECT, **wanted.fields)
+        webhook = register(
+            installation, owner, by=by, enabled=wanted.enabled is not False, dialect=DIALECT, **wanted.fields
+        )
     except InvalidWebhook as error:
         raise refusal(error) from None
     return _answer(installation, owner, str(webhook.id))
@@ -198,23 +202,23 @@ def get(owner: Reader, installation: Served, webhook_id: str) -> AnswerOfOne:
     responses=_OF_A_PAYLOAD,
     openapi_extra=_TAKES_A_PAYLOAD,
 )
-def update(owner: Manager, installation: Served, webhook_id: str, body: Body) -> AnswerOfOne:
+def update(owner: Manager, installation: Served, by: By, webhook_id: str, body: Body) -> AnswerOfOne:
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)
         webhook = _find(session, webhooks, owner, webhook_id)
         kept = Kept(webhooks.secrets(webhook).authorization)
     wanted = read_payload(body, kept)
     try:
-        change(installation, owner, webhook.id, enabled=wanted.enabled, by="Everlytic API", **wanted.fields)
+        change(installation, owner, webhook.id, by=by, enabled=wanted.enabled, **wanted.fields)
     except InvalidWebhook as error:
         raise refusal(error) from None
     return _answer(installation, owner, webhook_id)
 
 
 @router.delete("/{webhook_id}", summary="Delete a webhook; it is answered as it was", responses=_OF_A_QUESTION)
-def delete(owner: Manager, installation: Served, webhook_id: str) -> AnswerOfOne:
+def delete(owner: Manager, installation: Served, by: By, webhook_id: str) -> AnswerOfOne:
     answer = _answer(installation, owner, webhook_id)
-    remove(installation, owner, answer.data.webhook.id)
+    remove(installation, owner, answer.data.webhook.id, by=by)
     return answer
 
 

@@ -17,7 +17,7 @@ from dispatcher.deliveries import redeliver
 from dispatcher.dialects.flexengage.answers import described
 from dispatcher.dialects.flexengage.brands import account_of, found_or, read_id, webhook_of
 from dispatcher.dialects.flexengage.events import EventsPage, EventWithAttempts, Page, shown_event, shown_record
-from dispatcher.dialects.flexengage.webhook_routes import NO_WEBHOOK, Brand, Manager, Reader, WebhookId
+from dispatcher.dialects.flexengage.webhook_routes import NO_WEBHOOK, Brand, By, Manager, Reader, WebhookId
 from dispatcher.errors import NotFound, WrongState
 from dispatcher.history import find_delivery, get_delivery, log_of_webhook
 from dispatcher.installation import Installation
@@ -85,13 +85,15 @@ def get_event(
     summary="Have an event sent again; one that is still on its way is left as it is",
     responses=described(HTTPStatus.NOT_FOUND),
 )
-def retry(caller: Manager, installation: Served, brand: Brand, identifier: WebhookId, event_id: EventId) -> Response:
+def retry(
+    *, caller: Manager, installation: Served, by: By, brand: Brand, identifier: WebhookId, event_id: EventId
+) -> Response:
     with found_or(NO_EVENT), installation.transaction() as session:
         account, delivery = _find(session, installation, caller, brand, identifier, event_id=event_id)
         if get_delivery(session, account, delivery).event is None:
             raise NotFound("event", event_id)  # no longer kept: there is nothing to send
         with suppress(WrongState):  # still open: what was asked for is queued already
-            redeliver(session, account, delivery, installation.timing)
+            redeliver(session, account, delivery, installation.timing, by=by)
     installation.waker.wake()
     return Response(status_code=HTTPStatus.ACCEPTED)
 

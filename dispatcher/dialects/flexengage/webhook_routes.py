@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from dispatcher.accounts import Caller, Scope
-from dispatcher.api.callers import caller_who_may
+from dispatcher.actors import Dialect
+from dispatcher.api.callers import by_key_through, caller_who_may
 from dispatcher.api.problems import Problem
 from dispatcher.api.requests import read_body
 from dispatcher.api.serving import Served
@@ -34,6 +35,7 @@ Brand = Annotated[str, Path(alias="brandId", description="The account's name.")]
 WebhookId = Annotated[str, Path(alias="id", description="A UUID.")]
 Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
 Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
+By = Annotated[Dialect, Depends(by_key_through(DIALECT))]
 Body = Annotated[bytes, Depends(read_body)]
 
 _NEW = {
@@ -86,7 +88,7 @@ class WebhookResponse(BaseModel):
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _NEW}}}},
 )
 def create(
-    *, caller: Manager, installation: Served, brand: Brand, body: Body, request: Request, response: Response
+    *, caller: Manager, installation: Served, by: By, brand: Brand, body: Body, request: Request, response: Response
 ) -> WebhookResponse:
     try:
         with installation.transaction() as session:
@@ -99,6 +101,7 @@ def create(
         webhook = register(
             installation,
             account_id,
+            by=by,
             enabled=wanted.enabled,
             dialect=DIALECT,
             demand=lambda webhooks, account: _demand_that_it_is_new(webhooks, account, wanted, url),
@@ -141,12 +144,12 @@ def get(caller: Reader, installation: Served, brand: Brand, identifier: WebhookI
     ),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SWITCH}}}},
 )
-def switch(caller: Manager, installation: Served, brand: Brand, identifier: WebhookId, body: Body) -> None:
+def switch(*, caller: Manager, installation: Served, by: By, brand: Brand, identifier: WebhookId, body: Body) -> None:
     with found_or(NO_WEBHOOK):
         with installation.transaction() as session:
             account = account_of(session, caller, brand)
             webhook = webhook_of(Webhooks(session, installation), account, identifier)
-        change(installation, account.id, webhook.id, enabled=read_enabled(body), by="flexEngage API")
+        change(installation, account.id, webhook.id, by=by, enabled=read_enabled(body))
 
 
 @router.delete(
@@ -155,12 +158,12 @@ def switch(caller: Manager, installation: Served, brand: Brand, identifier: Webh
     summary="Delete a webhook",
     responses=described(HTTPStatus.NOT_FOUND),
 )
-def delete(caller: Manager, installation: Served, brand: Brand, identifier: WebhookId) -> None:
+def delete(caller: Manager, installation: Served, by: By, brand: Brand, identifier: WebhookId) -> None:
     with found_or(NO_WEBHOOKS):
         with installation.transaction() as session:
             account = account_of(session, caller, brand)
             webhook = webhook_of(Webhooks(session, installation), account, identifier)
-        remove(installation, account.id, webhook.id)
+        remove(installation, account.id, webhook.id, by=by)
 
 
 def _demand_that_it_is_new(webhooks: Webhooks, account: Account, wanted: NewWebhook, url: str) -> None:

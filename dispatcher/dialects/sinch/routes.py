@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import Caller, Scope, find_account
-from dispatcher.api.callers import caller_who_may
+from dispatcher.actors import Dialect
+from dispatcher.api.callers import by_key_through, caller_who_may
 from dispatcher.api.problems import Problem
 from dispatcher.api.requests import read_body
 from dispatcher.api.serving import Served
@@ -61,6 +62,7 @@ def _account_for(scope: Scope) -> Any:
 
 Reader = Annotated[UUID, _account_for(Scope.READ)]
 Manager = Annotated[UUID, _account_for(Scope.MANAGE)]
+By = Annotated[Dialect, Depends(by_key_through(fields.DIALECT))]
 
 
 @router.get("/apps/{app_id}/webhooks", summary="List the webhooks of an app", responses=_ERRORS)
@@ -81,12 +83,13 @@ def list_webhooks(
     responses={**_ERRORS, **_BODY_ERRORS},
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": CREATE_SCHEMA}}}},
 )
-def create_webhook(account_id: Manager, installation: Served, body: Body) -> WebhookDocument:
+def create_webhook(account_id: Manager, installation: Served, by: By, body: Body) -> WebhookDocument:
     members = fields.read_webhook(_object(body))
     webhook = _named(
         lambda: register(
             installation,
             account_id,
+            by=by,
             dialect=fields.DIALECT,
             demand=lambda webhooks, account: _demand_room(webhooks, account, members["app_id"]),
             **fields.new_fields(members),
@@ -109,8 +112,10 @@ def get_webhook(account_id: Reader, installation: Served, webhook_id: WebhookId)
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": UPDATE_SCHEMA}}}},
 )
 def update_webhook(
+    *,
     account_id: Manager,
     installation: Served,
+    by: By,
     webhook_id: WebhookId,
     body: Body,
     update_mask: Annotated[list[str] | None, Query(description="Members to change, separated by commas.")] = None,
@@ -134,7 +139,7 @@ def update_webhook(
             installation,
             account_id,
             identifier,
-            by="Sinch dialect",
+            by=by,
             demand=room_in_its_app,
             derive=derive,
         )
@@ -143,10 +148,10 @@ def update_webhook(
 
 
 @router.delete("/webhooks/{webhook_id}", summary="Delete a webhook", responses=_ITEM_ERRORS)
-def delete_webhook(account_id: Manager, installation: Served, webhook_id: WebhookId) -> dict[str, Any]:
+def delete_webhook(account_id: Manager, installation: Served, by: By, webhook_id: WebhookId) -> dict[str, Any]:
     with installation.transaction() as session:
         webhook = _find(session, OurWebhooks(session, installation), account_id, webhook_id)
-    remove(installation, account_id, webhook.id)
+    remove(installation, account_id, webhook.id, by=by)
     return {}
 
 

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
 from dispatcher.accounts import Scope
-from dispatcher.api.callers import caller_of_secret, caller_of_session
+from dispatcher.actors import Call, Dialect
+from dispatcher.api.callers import call_of, caller_of_secret, caller_of_session
 from dispatcher.api.serving import Serving, serving_of
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.zipwhip.answers import described
@@ -25,6 +26,7 @@ router = APIRouter()
 
 Given = Annotated[Parameters, Depends(read_parameters)]
 Shared = Annotated[Serving, Depends(serving_of)]
+ThisCall = Annotated[Call, Depends(call_of)]
 Route = TypeVar("Route", bound=Callable[..., Any])
 
 
@@ -33,6 +35,9 @@ class Owner(NamedTuple):
 
     account_id: UUID
     key_id: UUID
+
+    def as_actor(self, call: Call) -> Dialect:
+        return Dialect(DIALECT, self.key_id, call)
 
 
 class Session(BaseModel):
@@ -89,16 +94,18 @@ def login(given: Given, serving: Shared) -> Session:
 
 
 @_call("/webhook/add", "Install a webhook", {**_SESSION, **_KIND, **_URL, **_METHOD}, "method")
-def add_webhook(given: Given, serving: Shared) -> Found:
+def add_webhook(given: Given, serving: Shared, call: ThisCall) -> Found:
     owner, installation = _owner_who_may(Scope.MANAGE, given, serving), serving.installation
     fields = new_fields(
         required(given, "type"), required(given, "event"), required(given, "url"), method_of(given.get("method"))
     )
-    return _found(installation, [register(installation, owner.account_id, dialect=DIALECT, **fields)])
+    return _found(
+        installation, [register(installation, owner.account_id, by=owner.as_actor(call), dialect=DIALECT, **fields)]
+    )
 
 
 @_call("/webhook/update", "Change a webhook", {**_SESSION, **_ID, **_URL, **_METHOD}, "url", "method")
-def update_webhook(given: Given, serving: Shared) -> Found:
+def update_webhook(given: Given, serving: Shared, call: ThisCall) -> Found:
     owner, installation = _owner_who_may(Scope.MANAGE, given, serving), serving.installation
     number = _number(given)
     with installation.transaction() as session:
@@ -109,9 +116,7 @@ def update_webhook(given: Given, serving: Shared) -> Found:
         fields["url"] = given["url"]
     if "method" in given:
         fields["contract_changes"] = {"method": method_of(given["method"])}
-    return _found(
-        installation, [change(installation, owner.account_id, webhook.id, by=f"API key {owner.key_id.hex}", **fields)]
-    )
+    return _found(installation, [change(installation, owner.account_id, webhook.id, by=owner.as_actor(call), **fields)])
 
 
 @_call("/webhook/list", "List the account's webhooks", _SESSION)
@@ -123,12 +128,12 @@ def list_webhooks(given: Given, serving: Shared) -> Found:
 
 
 @_call("/webhook/delete", "Remove a webhook", {**_SESSION, **_ID})
-def delete_webhook(given: Given, serving: Shared) -> Found:
+def delete_webhook(given: Given, serving: Shared, call: ThisCall) -> Found:
     owner, installation = _owner_who_may(Scope.MANAGE, given, serving), serving.installation
     number = _number(given)
     with installation.transaction() as session:
         webhook = Webhooks(session, installation).get_of(DIALECT, session.get_one(Account, owner.account_id), number)
-    remove(installation, owner.account_id, webhook.id)
+    remove(installation, owner.account_id, webhook.id, by=owner.as_actor(call))
     return Found(response=[])
 
 

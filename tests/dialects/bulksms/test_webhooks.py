@@ -24,7 +24,7 @@ from tests.dead_ports import refusing_port
 from tests.dialects import golden_files
 from tests.dialects.bulksms.conftest import BulkSms, CallerOf
 from tests.dialects.shell import shell_with
-from tests.factories import change, rows
+from tests.factories import TESTER, change, rows
 from tests.integration.api.conftest import Restarted
 from tests.receiver import Receiver
 
@@ -271,7 +271,7 @@ def test_no_two_webhooks_of_an_account_have_one_name(
     database: Engine, bulksms: BulkSms, installation: Installation
 ) -> None:
     account = rows(database, "SELECT id FROM dispatcher.accounts")[0].id
-    register(installation, account, url="https://hooks.example.com/", event_types=["*"], name="native")
+    register(installation, account, by=TESTER, url="https://hooks.example.com/", event_types=["*"], name="native")
     first, told = bulksms.create(name="first"), (400, "More than one webhook cannot have the same name")
     for name in ("first", "native"):
         assert problem(bulksms.call("POST", json=bulksms.entry(name=name))) == told
@@ -294,8 +294,10 @@ def test_webhooks_of_another_account_or_dialect_do_not_exist(
 ) -> None:
     made = bulksms.create()
     account = rows(database, "SELECT id FROM dispatcher.accounts")[0].id
-    native = register(installation, account, url="https://hooks.example.com/", event_types=["*"])
-    other = register(installation, account, url="https://hooks.example.com/", event_types=["*"], dialect="other")
+    native = register(installation, account, by=TESTER, url="https://hooks.example.com/", event_types=["*"])
+    other = register(
+        installation, account, by=TESTER, url="https://hooks.example.com/", event_types=["*"], dialect="other"
+    )
     stranger = caller_of("stranger")
     assert stranger.call("GET").json() == []
     assert bulksms.call("GET").json() == [made]

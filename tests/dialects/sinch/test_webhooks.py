@@ -17,7 +17,7 @@ from dispatcher.dialects.sinch.fields import TRIGGERS, changed_fields, event_typ
 from dispatcher.settings import Settings
 from dispatcher.webhooks import Webhooks
 from tests.dialects.sinch.conftest import PROJECT, Sinch
-from tests.factories import change, make_account, make_webhook, rows
+from tests.factories import TESTER, change, make_account, make_webhook, rows
 from tests.installations import installation_for
 from tests.integration.api.conftest import MakeKey
 from tests.waiting import wait_for_a_lock
@@ -294,7 +294,7 @@ def test_of_two_changes_at_once_none_is_lost(sinch: Sinch, database: Engine, set
             session.scalars(select(Account).with_for_update()).one()
             webhooks = Webhooks(session, installation_for(settings))
             (webhook,) = session.query(Webhook)
-            webhooks.update(webhook, **changed_fields({"target_type": "DISMISS"}, webhook.dialect_fields))
+            webhooks.change(webhook, by=TESTER, **changed_fields({"target_type": "DISMISS"}, webhook.dialect_fields))
             patch = {"triggers": ["OPT_IN"]}
             changing = pool.submit(sinch.call, "PATCH", f"/webhooks/{made['id']}", json=patch)
             wait_for_a_lock(database)

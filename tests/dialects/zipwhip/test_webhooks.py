@@ -23,7 +23,7 @@ from tests.dead_ports import refusing_port
 from tests.dialects import golden_files
 from tests.dialects.shell import shell_with
 from tests.dialects.zipwhip.conftest import LogIn, Zipwhip, reason
-from tests.factories import change, rows
+from tests.factories import TESTER, change, rows
 from tests.integration.api.conftest import Restarted
 
 HERE = Path(__file__).parent
@@ -252,7 +252,7 @@ def test_webhooks_of_another_account_or_dialect_do_not_exist(
 ) -> None:
     made, stranger = zipwhip.add(), log_in("stranger")
     account = rows(database, "SELECT id FROM dispatcher.accounts WHERE name = 'acme'")[0].id
-    native = register(installation, account, url=URL, event_types=["*"])
+    native = register(installation, account, by=TESTER, url=URL, event_types=["*"])
     assert stranger.call("webhook/list") == []
     assert zipwhip.call("webhook/list") == [made]
     for caller, number in ((stranger, made["webhookId"]), (zipwhip, native.number)):

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from dispatcher.accounts import Scope, create_key
 from dispatcher.api.app import create_app
-from tests.factories import make_account
+from tests.factories import TESTER, make_account
 
 MakeKey: TypeAlias = Callable[..., str]
 Restarted: TypeAlias = Callable[[], None]
@@ -106,7 +106,7 @@ def make_key(database: Engine) -> MakeKey:
         if account is not None:
             make_account(database, account)
         with Session(database) as session, session.begin():
-            return create_key(session, account=account, scopes=scopes or [Scope.SEND], **options).token
+            return create_key(session, by=TESTER, account=account, scopes=scopes or [Scope.SEND], **options).token
 
     return make
 

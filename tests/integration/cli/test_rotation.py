@@ -26,7 +26,7 @@ from dispatcher.ids import new_id
 from dispatcher.rotation import Place, Rotation, ciphertext_columns
 from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
-from tests.factories import change, change_webhook, deliver_all, make_account, make_webhook, rows
+from tests.factories import TESTER, change, change_webhook, deliver_all, make_account, make_webhook, rows
 from tests.integration.cli.conftest import Cli
 from tests.process_table import eventually
 from tests.receiver import Receiver
@@ -73,7 +73,7 @@ def make_many(database: Engine, settings: Settings, count: int) -> None:
 
 
 def rotate(database: Engine, keys: EncryptionKeys = both) -> Rotation:
-    rotation = Rotation(database, keys)
+    rotation = Rotation(database, keys, by=TESTER)
     rotation.run(lambda: None)
     return rotation
 
@@ -289,7 +289,7 @@ def test_what_is_changed_meanwhile_is_not_overwritten(
 
 def test_a_change_that_is_waited_for_is_not_overwritten(database: Engine, settings: Settings) -> None:
     webhook = make_webhook(database, settings, signing_keys=[], url="https://example.com/")
-    rotation = Rotation(database, both)
+    rotation = Rotation(database, both, by=TESTER)
     thread = threading.Thread(target=rotation.run, args=(lambda: None,))
     with database.connect() as connection:
         connection.exec_driver_sql(

@@ -15,6 +15,7 @@ from dispatcher.settings import Settings
 from dispatcher.signing_keys import generate_signing_key
 from dispatcher.webhook_secrets import WebhookSecrets
 from dispatcher.webhooks import Webhooks
+from tests.factories import TESTER
 from tests.installations import installation_for
 from tests.integration.cli.conftest import Cli, Ran
 from tests.waiting import wait_for_a_lock
@@ -229,7 +230,7 @@ def test_a_rotation_while_somebody_else_rotates_loses_no_key(
         with Session(database) as session, session.begin():
             session.scalars(select(Account).with_for_update()).one()  # as over HTTP
             webhooks = Webhooks(session, installation_for(settings))
-            webhooks.rotate_signing_key(session.query(Webhook).one(), theirs, overlap=timedelta(hours=1))
+            webhooks.rotate_signing_key(session.query(Webhook).one(), theirs, overlap=timedelta(hours=1), by=TESTER)
             rotating = pool.submit(cli, "webhook", "rotate-secret", identifier, "--overlap", 1)
             wait_for_a_lock(database)
         assert rotating.result(30).status == 0

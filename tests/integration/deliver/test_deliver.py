@@ -269,7 +269,7 @@ def test_a_disabled_webhook_gets_nothing_until_it_is_enabled(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
-    change_webhook(database, settings, webhook, "disable", by="test")
+    change_webhook(database, settings, webhook, "disable")
     enqueue(RECEIVED, MESSAGE, account="acme")
     assert deliver_all(settings)["claimed"] == 0
     assert state_of(database) == ("ready", None, 0)

@@ -22,7 +22,7 @@ from dispatcher.signing_keys import SigningKey
 from dispatcher.webhooks import WebhookFields
 from tests.behaviours import Answer, Received
 from tests.conftest import ENCRYPTION_KEY
-from tests.factories import attempts, change_webhook, deliver_all, deliveries, make_webhook, rows
+from tests.factories import TESTER, attempts, change_webhook, deliver_all, deliveries, make_webhook, rows
 from tests.integration.notices.conftest import mailer_for
 from tests.mail_server import MailServer
 from tests.planted import found_in
@@ -126,7 +126,7 @@ def test_a_dump_holds_no_secret_in_any_shape(
         named = {"contact_email": "ops@example.com", "name": f"{status} {place}", "contract": CONTRACT | contract}
         webhooks.append(make_webhook(database, settings, url=url, authorization=shown, **CREDENTIALS, **named))
     with Session(database) as session, session.begin():
-        api_key = create_key(session, account="acme", scopes=[Scope.SEND]).token
+        api_key = create_key(session, by=TESTER, account="acme", scopes=[Scope.SEND]).token
 
     for number in range(EVENTS):
         enqueue("message.sent", {"id": number, "body": TEXT}, account="acme")

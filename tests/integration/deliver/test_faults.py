@@ -26,6 +26,7 @@ from tests.behaviours import Answer, final
 from tests.factories import (
     MESSAGE,
     RECEIVED,
+    TESTER,
     attempts,
     change,
     change_webhook,
@@ -590,7 +591,7 @@ def test_a_redelivery_passes_the_events_own_deadline(database: Engine, settings:
     (delivery,) = deliveries(database)
     assert (delivery.state, delivery.reason) == ("discarded", "expired")
     with Session(database) as session, session.begin():
-        redeliver(session, find_account(session, "acme"), delivery.id, REAL_TIME)
+        redeliver(session, find_account(session, "acme"), delivery.id, REAL_TIME, by=TESTER)
     deliver_all(settings)
     assert [row.state for row in deliveries(database)] == ["delivered"]
 

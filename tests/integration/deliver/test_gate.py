@@ -18,6 +18,7 @@ from tests.behaviours import Answer
 from tests.factories import (
     MESSAGE,
     RECEIVED,
+    TESTER,
     change,
     change_webhook,
     deliver_all,
@@ -210,7 +211,7 @@ def test_a_persons_redelivery_passes_a_closed_gate_once(
     change(database, "UPDATE dispatcher.deliveries SET state = 'cancelled'")
     store(2)
     with Session(database) as session, session.begin():
-        redeliver(session, find_account(session, "acme"), chosen.id, REAL_TIME)
+        redeliver(session, find_account(session, "acme"), chosen.id, REAL_TIME, by=TESTER)
     before = gate(database)
     assert deliver_all(settings) == {"claimed": 1, "delivered": 0, "retried": 1, "discarded": 0}
     after = gate(database)
@@ -320,7 +321,7 @@ def test_gates_behind_which_nothing_waits_do_not_keep_others_from_their_probes(
     disabled = make_webhook(database, settings, url="http://127.0.0.1:9/")
     waiting = make_webhook(database, settings, url="http://127.0.0.1:9/")
     store(1)
-    change_webhook(database, settings, disabled, "disable", by="a test")
+    change_webhook(database, settings, disabled, "disable")
     close_gates(database, *idle, disabled, waiting)
     assert passing(database, 1) == [str(waiting.id)]
 

@@ -16,6 +16,7 @@ from schedules.timing import REAL_TIME
 from tests.behaviours import GARBAGE, Answer, Received
 from tests.factories import (
     MESSAGE,
+    TESTER,
     attempts,
     change,
     change_webhook,
@@ -226,7 +227,7 @@ def test_a_redelivery_shows_the_token_as_it_is_now(
     end_token(database)
     (delivery,) = deliveries(database)
     with Session(database) as session, session.begin():
-        redeliver(session, find_account(session, "acme"), delivery.id, REAL_TIME)
+        redeliver(session, find_account(session, "acme"), delivery.id, REAL_TIME, by=TESTER)
     deliver_all(settings)
     assert shown(receiver) == ["Bearer token-1", "Bearer token-2"]
 

@@ -18,7 +18,7 @@ from dispatcher.settings import Settings
 from dispatcher.states import TRANSITIONS, State
 from schedules.catalog import DEFAULT
 from schedules.timing import REAL_TIME, Timing
-from tests.factories import change, change_webhook, deliveries, make_account, make_webhook
+from tests.factories import TESTER, change, change_webhook, deliveries, make_account, make_webhook
 from tests.factories import rows as found
 
 
@@ -46,12 +46,12 @@ def put(database: Engine, state: State) -> None:
 
 def redelivering(database: Engine, delivery_id: UUID, account: str = "acme", scale: float = 1.0) -> None:
     with Session(database) as session, session.begin():
-        redeliver(session, find_account(session, account), delivery_id, Timing(scale))
+        redeliver(session, find_account(session, account), delivery_id, Timing(scale), by=TESTER)
 
 
 def cancelling(database: Engine, delivery_id: UUID, account: str = "acme") -> None:
     with Session(database) as session, session.begin():
-        cancel(session, find_account(session, account), delivery_id)
+        cancel(session, find_account(session, account), delivery_id, by=TESTER)
 
 
 @pytest.mark.parametrize("state", [state for state in State if State.READY in TRANSITIONS[state]])
@@ -112,7 +112,7 @@ def test_of_two_people_at_once_one_is_told_that_it_is_done(
 def test_a_redelivery_rolled_back_never_was(database: Engine, delivery_id: UUID) -> None:
     put(database, State.DELIVERED)
     with Session(database) as session:
-        redeliver(session, find_account(session, "acme"), delivery_id, REAL_TIME)
+        redeliver(session, find_account(session, "acme"), delivery_id, REAL_TIME, by=TESTER)
         session.rollback()
     assert deliveries(database)[0].state == State.DELIVERED
 

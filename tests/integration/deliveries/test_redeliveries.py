@@ -21,6 +21,7 @@ from dispatcher.settings import Settings
 from dispatcher.states import CLOSED, Reason, State
 from schedules.timing import REAL_TIME
 from tests.factories import (
+    TESTER,
     change,
     change_webhook,
     deliver_all,
@@ -54,7 +55,7 @@ def discarded(database: Engine, number: int, event_type: str = "message.sent", *
 
 def ordered(database: Engine, account: str = "acme", per_second: int = 1000, **selection: Any) -> UUID:
     with Session(database) as session, session.begin():
-        made = order(session, find_account(session, account), Selection(**selection), per_second=per_second)
+        made = order(session, find_account(session, account), Selection(**selection), by=TESTER, per_second=per_second)
         return made.id
 
 
@@ -249,7 +250,7 @@ def test_what_a_person_was_faster_with_is_skipped(database: Engine, settings: Se
     first, second, third = discarded(database, 3)
     identifier = ordered(database)
     with Session(database) as session, session.begin():
-        redeliver(session, find_account(session, "acme"), first, REAL_TIME)
+        redeliver(session, find_account(session, "acme"), first, REAL_TIME, by=TESTER)
     change(
         database,
         "DELETE FROM dispatcher.events e USING dispatcher.deliveries d WHERE d.id = :id AND e.id = d.event_id",
@@ -269,7 +270,7 @@ def test_a_webhook_that_is_deleted_meanwhile_is_left_out(database: Engine, setti
     identifier = ordered(database, per_second=3)  # at most 15 at once, however long this process stands still
     redeliver_more(settings)
     change_webhook(database, settings, webhook, "delete")
-    change_webhook(database, settings, other, "disable", by="test")
+    change_webhook(database, settings, other, "disable")
     run_to_the_end(settings, database)
     ended = found(database, identifier)
     assert {delivery.webhook_id for delivery in deliveries(database) if delivery.state == "discarded"} == {webhook.id}
@@ -302,14 +303,14 @@ def test_a_cancelled_one_does_no_more(database: Engine, settings: Settings, webh
     done = len(ready(database))
     assert 2 <= done < 11
     with Session(database) as session, session.begin():
-        assert cancel(session, find_account(session, "acme"), identifier).cancelled_at is not None
+        assert cancel(session, find_account(session, "acme"), identifier, by=TESTER).cancelled_at is not None
     pass_time(database, 10)
     assert redeliver_more(settings) == {"redelivered": 0, "open": 0}
     ended = found(database, identifier)
     assert (ended.redelivered, skipped(ended), ended.finished_at) == (done, None, None)
     for account, error in (("acme", WrongState), (make_account(database, "other"), NotFound)):
         with Session(database) as session, pytest.raises(error):
-            cancel(session, find_account(session, account), identifier)
+            cancel(session, find_account(session, account), identifier, by=TESTER)
 
 
 def test_while_one_is_open_the_next_step_is_called_for_within_a_second(

@@ -17,7 +17,7 @@ from dispatcher.settings import Settings
 from dispatcher.signing_keys import check_signing_key
 from dispatcher.webhooks import WebhookFields, Webhooks
 from tests import hostile_values
-from tests.factories import attempts, change_webhook, deliver_all, make_account, make_webhook, rows
+from tests.factories import TESTER, attempts, change_webhook, deliver_all, make_account, make_webhook, rows
 from tests.hostile_values import refusal, steering
 from tests.installations import installation_for
 from tests.integration.cli.conftest import Cli
@@ -67,7 +67,7 @@ def refused_by(database: Engine, settings: Settings, fields: dict[str, Any]) -> 
     with Session(database) as session:
         webhooks = Webhooks(session, installation_for(settings))
         wanted: WebhookFields = {"url": "http://a.test/", "event_types": ["a"], **fields}  # type: ignore[typeddict-item]
-        return refusal(lambda: webhooks.create(find_account(session, "acme"), **wanted))
+        return refusal(lambda: webhooks.create(find_account(session, "acme"), by=TESTER, **wanted))
 
 
 @pytest.mark.parametrize("field", PLACES)
@@ -181,10 +181,12 @@ def test_names_of_accounts_and_keys_and_reasons_are_lines_of_text(
                 with pytest.raises(UnknownAccount):
                     find_account(session, text)
         with Session(database) as session, session.begin():
-            named = refusal(lambda text: create_key(session, account="acme", scopes=[Scope.SEND], name=text), text)
+            named = refusal(
+                lambda text: create_key(session, by=TESTER, account="acme", scopes=[Scope.SEND], name=text), text
+            )
             assert (named is None) == (refused is None)
             assert named is None or named.field == "name"
-        reason = refusal(lambda text: change_webhook(database, settings, webhook, "disable", by="t", reason=text), text)
+        reason = refusal(lambda text: change_webhook(database, settings, webhook, "disable", reason=text), text)
         assert reason is None or reason.field == "reason"
         assert (reason is None) == (text == " x" or refused is None)
         for one in (refused, named, reason):

@@ -21,7 +21,7 @@ from dispatcher.events import Accepted, Event
 from dispatcher.installation import Installation
 from dispatcher.registration import register
 from dispatcher.wake import DELIVER
-from tests.factories import deliver_all, make_account, rows
+from tests.factories import TESTER, deliver_all, make_account, rows
 from tests.integration.api.conftest import running_app
 from tests.integration.cli.conftest import Cli
 from tests.process_table import eventually
@@ -34,7 +34,7 @@ def both(installation: Installation, other: Installation, receiver: Receiver) ->
     """Each with an account acme, whose one webhook takes all events: at `/one`, and at `/two`."""
     for made, path in ((installation, "/one"), (other, "/two")):
         make_account(made.engine)
-        register(made, account_of(made), url=receiver.url(path), event_types=["*"], name=path)
+        register(made, account_of(made), by=TESTER, url=receiver.url(path), event_types=["*"], name=path)
     return installation, other
 
 
@@ -131,7 +131,7 @@ def apis(both: tuple[Installation, Installation]) -> Iterator[tuple[Client, Clie
     for made in both:
         with made.transaction() as session:
             scopes = [Scope.SEND, Scope.READ, Scope.MANAGE]
-            tokens.append(create_key(session, account="acme", scopes=scopes).token)
+            tokens.append(create_key(session, by=TESTER, account="acme", scopes=scopes).token)
     with running_app(create_app(both[0])) as one, running_app(create_app(both[1])) as two:
         yield Client(one, tokens[0]), Client(two, tokens[1])
 

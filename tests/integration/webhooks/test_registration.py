@@ -21,7 +21,7 @@ from dispatcher.signing_keys import SigningKey, generate_signing_key
 from dispatcher.webhooks import Webhooks
 from tests.behaviours import Answer, Do
 from tests.dead_ports import refusing_port
-from tests.factories import make_account, rows
+from tests.factories import TESTER, make_account, rows
 from tests.installations import installation_for
 from tests.receiver import Receiver
 
@@ -44,6 +44,7 @@ def test_an_empty_batch_is_sent_as_a_callback_would_be(
     register(
         installation,
         account,
+        by=TESTER,
         url=receiver.url("/hook?secret=a"),
         event_types=["*"],
         url_test=True,
@@ -64,8 +65,8 @@ def test_an_empty_batch_is_sent_as_a_callback_would_be(
 
 def test_the_form_that_is_called_is_tried(account: UUID, receiver: Receiver, installation: Installation) -> None:
     url = receiver.url("/höok?q=ü#part").replace("http:", "HTTP:")
-    webhook = register(installation, account, url=url, event_types=["*"], url_test=True)
-    change(installation, account, webhook.id, by="test", url_test=True, enabled=True)
+    webhook = register(installation, account, by=TESTER, url=url, event_types=["*"], url_test=True)
+    change(installation, account, webhook.id, by=TESTER, url_test=True, enabled=True)
     assert [tested.target for tested in receiver.received] == ["/h%C3%B6ok?q=%C3%BC"] * 2
 
 
@@ -75,10 +76,10 @@ def test_a_token_is_fetched_for_the_test(
     receiver.script("/token", Answer(200, body=b'{"access_token":"for-once","expires_in":600}'), Answer(500))
     client = ClientCredentials(receiver.url("/token"), "client", "secret")
     fields: Any = {"url": receiver.url("/hook"), "event_types": ["*"], "authorization": client, "url_test": True}
-    register(installation, account, **fields)
+    register(installation, account, by=TESTER, **fields)
     assert [request.header("Authorization") for request in receiver.at("/hook")] == ["Bearer for-once"]
     with pytest.raises(UrlTestFailed, match="token server answered 500"):
-        register(installation, account, **fields)
+        register(installation, account, by=TESTER, **fields)
     assert len(receiver.at("/hook")) == len(stored(database)) == 1
 
 
@@ -86,7 +87,7 @@ def test_a_token_is_fetched_for_the_test(
 def test_any_2xx_will_do(
     database: Engine, account: UUID, receiver: Receiver, status: int, installation: Installation
 ) -> None:
-    register(installation, account, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True)
+    register(installation, account, by=TESTER, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True)
     assert len(stored(database)) == 1
 
 
@@ -97,7 +98,9 @@ def test_anything_else_is_refused_with_what_came_back(
     database: Engine, account: UUID, receiver: Receiver, status: int, came_back: str, installation: Installation
 ) -> None:
     with pytest.raises(UrlTestFailed) as refused:
-        register(installation, account, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True)
+        register(
+            installation, account, by=TESTER, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True
+        )
     assert (refused.value.field, refused.value.came_back) == ("url", came_back)
     assert stored(database) == []
 
@@ -108,7 +111,7 @@ def test_no_answer_is_refused_and_told_without_the_url(
     receiver.script("/planted", (Do.RESET,))
     for url in (receiver.url("/planted"), f"http://127.0.0.1:{refusing_port()}/planted"):
         with pytest.raises(UrlTestFailed) as refused:
-            register(installation, account, url=url, event_types=["*"], url_test=True)
+            register(installation, account, by=TESTER, url=url, event_types=["*"], url_test=True)
         assert "planted" not in str(refused.value)
         assert "127.0.0.1" not in str(refused.value)
     assert stored(database) == []
@@ -120,7 +123,7 @@ def test_the_guard_holds_for_the_test_as_for_deliveries(
     installation = installation_for(settings.model_copy(update={"allowed_networks": ""}))
     installation.addresses = settings.addresses
     with pytest.raises(UrlTestFailed, match="loopback"):  # the name was allowed at the time of the first check
-        register(installation, account, url=receiver.url("/hook"), event_types=["*"], url_test=True)
+        register(installation, account, by=TESTER, url=receiver.url("/hook"), event_types=["*"], url_test=True)
     assert receiver.received == []
     assert stored(database) == []
 
@@ -129,27 +132,35 @@ def test_a_disabled_webhook_is_not_tried_until_it_is_enabled(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
     webhook = register(
-        installation, account, url=receiver.url("/status/500"), event_types=["*"], enabled=False, url_test=True
+        installation,
+        account,
+        by=TESTER,
+        url=receiver.url("/status/500"),
+        event_types=["*"],
+        enabled=False,
+        url_test=True,
     )
-    change(installation, account, webhook.id, by="test", url_test=True, url=receiver.url("/status/501"))
+    change(installation, account, webhook.id, by=TESTER, url_test=True, url=receiver.url("/status/501"))
     assert receiver.received == []
     with pytest.raises(UrlTestFailed, match="501"):
-        change(installation, account, webhook.id, by="test", url_test=True, enabled=True)
+        change(installation, account, webhook.id, by=TESTER, url_test=True, enabled=True)
     assert not stored(database)[0].enabled
 
 
 def test_a_change_that_fails_its_test_changes_nothing(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
-    webhook = register(installation, account, url=receiver.url("/good"), event_types=["*"], name="first", url_test=True)
+    webhook = register(
+        installation, account, by=TESTER, url=receiver.url("/good"), event_types=["*"], name="first", url_test=True
+    )
     before = stored(database)
     with pytest.raises(UrlTestFailed):
         change(
-            installation, account, webhook.id, by="test", url_test=True, url=receiver.url("/status/404"), name="second"
+            installation, account, webhook.id, by=TESTER, url_test=True, url=receiver.url("/status/404"), name="second"
         )
     assert stored(database) == before
-    changed = change(installation, account, webhook.id, by="test", reason="why", enabled=False, name="second")
-    assert (changed.name, changed.disabled_by, changed.disabled_reason) == ("second", "test", "why")
+    changed = change(installation, account, webhook.id, by=TESTER, reason="why", enabled=False, name="second")
+    assert (changed.name, changed.disabled_by, changed.disabled_reason) == ("second", "command line", "why")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +175,9 @@ def test_only_callbacks_that_are_arrays_in_a_body_are_tried_with_an_empty_one(
     methods: list[str],
     installation: Installation,
 ) -> None:
-    register(installation, account, url=receiver.url("/"), event_types=["*"], url_test=True, contract=contract)
+    register(
+        installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_test=True, contract=contract
+    )
     assert [request.method for request in receiver.received] == methods
 
 
@@ -172,9 +185,9 @@ def test_a_contract_is_changed_member_by_member(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
     contract = {"timeout_seconds": 5, "user_agent": "A", "gate": False}
-    webhook = register(installation, account, url=receiver.url("/"), event_types=["*"], contract=contract)
+    webhook = register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], contract=contract)
     changes = {"user_agent": None, "gate": None, "rate_limit": 2}
-    changed = change(installation, account, webhook.id, by="test", contract_changes=changes)
+    changed = change(installation, account, webhook.id, by=TESTER, contract_changes=changes)
     assert changed.contract == {"timeout_seconds": 5, "rate_limit": 2}
     assert stored(database)[0].rate_limit == 2
 
@@ -183,9 +196,9 @@ def test_a_contract_is_changed_member_by_member(
 def test_a_change_wakes_the_workers_for_what_waited(
     database: Engine, account: UUID, broker: "redis.Redis", installation: Installation, fields: dict[str, Any]
 ) -> None:
-    webhook = register(installation, account, url="http://127.0.0.1:9/", event_types=["*"], enabled=False)
+    webhook = register(installation, account, by=TESTER, url="http://127.0.0.1:9/", event_types=["*"], enabled=False)
     assert broker.llen("deliver") == 0
-    change(installation, account, webhook.id, by="test", **fields)
+    change(installation, account, webhook.id, by=TESTER, **fields)
     assert broker.llen("deliver") == 1
 
 
@@ -193,21 +206,21 @@ def test_who_made_it_disabled_is_kept(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
     made = register(
-        installation, account, url=receiver.url("/"), event_types=["*"], enabled=False, by="test", url_test=True
+        installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], enabled=False, url_test=True
     )
-    assert (made.disabled_by, made.disabled_reason) == ("test", "registered disabled")
+    assert (made.disabled_by, made.disabled_reason) == ("command line", "registered disabled")
     assert made.disabled_at is not None
-    assert register(installation, account, url=receiver.url("/"), event_types=["*"], by="test").disabled_by is None
+    assert register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"]).disabled_by is None
 
 
 def test_two_who_rotate_at_once_lose_no_key(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
-    webhook = register(installation, account, url=receiver.url("/"), event_types=["*"], signing_keys=[])
+    webhook = register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], signing_keys=[])
     keys = [generate_signing_key() for _ in range(4)]
 
     def rotate(key: SigningKey) -> None:
-        rotate_signing_key(installation, account, webhook.id, key, overlap=timedelta(hours=1))
+        rotate_signing_key(installation, account, webhook.id, key, overlap=timedelta(hours=1), by=TESTER)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(rotate, keys))
@@ -220,15 +233,15 @@ def test_two_who_rotate_at_once_lose_no_key(
 def test_what_is_deleted_while_it_is_changed_stays_deleted(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
-    webhook = register(installation, account, url=receiver.url("/"), event_types=["*"])
+    webhook = register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"])
     held = receiver.gate()
     receiver.script("/held", (held, *Answer(204).steps()))
     with ThreadPoolExecutor(1) as pool:
         changing = pool.submit(
-            change, installation, account, webhook.id, by="test", url_test=True, url=receiver.url("/held")
+            change, installation, account, webhook.id, by=TESTER, url_test=True, url=receiver.url("/held")
         )
         receiver.wait_for(1)
-        remove(installation, account, webhook.id)
+        remove(installation, account, webhook.id, by=TESTER)
         held.open()
         with pytest.raises(NotFound):
             changing.result(30)
@@ -239,13 +252,15 @@ def test_what_is_deleted_while_it_is_changed_stays_deleted(
 def test_what_is_refused_anyway_is_not_tried(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
-    register(installation, account, url=receiver.url("/a"), event_types=["*"], name="taken")
+    register(installation, account, by=TESTER, url=receiver.url("/a"), event_types=["*"], name="taken")
     with pytest.raises(NameTaken):
-        register(installation, account, url=receiver.url("/b"), event_types=["*"], name="taken", url_test=True)
+        register(
+            installation, account, by=TESTER, url=receiver.url("/b"), event_types=["*"], name="taken", url_test=True
+        )
     with pytest.raises(InvalidWebhook):
-        register(installation, account, url=receiver.url("/b"), event_types=["no type!"], url_test=True)
+        register(installation, account, by=TESTER, url=receiver.url("/b"), event_types=["no type!"], url_test=True)
     with pytest.raises(NotFound):
-        change(installation, account, account, by="test", url_test=True, url=receiver.url("/b"))
+        change(installation, account, account, by=TESTER, url_test=True, url=receiver.url("/b"))
     assert receiver.received == []
 
 
@@ -261,6 +276,7 @@ def test_what_a_dialect_demands_holds_for_two_at_once(
             return register(
                 installation,
                 account,
+                by=TESTER,
                 url=receiver.url("/"),
                 event_types=[],
                 dialect="vendor",
@@ -284,14 +300,14 @@ def test_no_more_are_tried_at_once_than_there_are_threads_to_spare(
     receiver.script("/held", (held, *Answer(204).steps()))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(
-            register, installation, account, url=receiver.url("/held"), event_types=["*"], url_test=True
+            register, installation, account, by=TESTER, url=receiver.url("/held"), event_types=["*"], url_test=True
         )
         receiver.wait_for(1)
         with pytest.raises(TooBusy):
-            register(installation, account, url=receiver.url("/"), event_types=["*"], url_test=True)
+            register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_test=True)
         held.open()
         first.result(30)
-    register(installation, account, url=receiver.url("/"), event_types=["*"], url_test=True)
+    register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_test=True)
     assert len(stored(database)) == 2
 
 
@@ -299,9 +315,9 @@ def test_webhooks_of_a_dialect_are_found_by_it_alone(
     database: Engine, account: UUID, installation: Installation
 ) -> None:
     url = "https://hooks.example.com/"
-    native = register(installation, account, url=url, event_types=["*"])
+    native = register(installation, account, by=TESTER, url=url, event_types=["*"])
     vendors = register(
-        installation, account, url=url, event_types=[], dialect="vendor", app="shop", dialect_fields={"a": 1}
+        installation, account, by=TESTER, url=url, event_types=[], dialect="vendor", app="shop", dialect_fields={"a": 1}
     )
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)

@@ -1,0 +1,76 @@
+"""By whom something is changed: an API key, perhaps through a dialect, the command line, or a response rule.
+
+`str()` of one is how it is told everywhere: in `disabled_by` of a webhook, and in the audit log.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, TypeAlias
+from uuid import UUID
+
+
+class ActorKind(StrEnum):
+    """What somebody is, in a word."""
+
+    API_KEY = "api_key"
+    DIALECT = "dialect"
+    COMMAND_LINE = "command_line"
+    RESPONSE_RULE = "response_rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The HTTP request that asks for a change: its id, as in the answer's `X-Request-Id`, and the address that it came
+    from (None: the server does not know)."""
+
+    request_id: UUID
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key, over the native API."""
+
+    key_id: UUID
+    call: Call
+    kind: ClassVar = ActorKind.API_KEY
+
+    def __str__(self) -> str:
+        return f"API key {self.key_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A key, through the dialect of this name."""
+
+    name: str
+    key_id: UUID
+    call: Call
+    kind: ClassVar = ActorKind.DIALECT
+
+    def __str__(self) -> str:
+        return f"API key {self.key_id} through {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """Whoever runs a command. `user`, the account of the machine, is for operators alone, so it is not told."""
+
+    user: str
+    kind: ClassVar = ActorKind.COMMAND_LINE
+
+    def __str__(self) -> str:
+        return "command line"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRule:
+    """A rule of the webhook's own contract."""
+
+    kind: ClassVar = ActorKind.RESPONSE_RULE
+
+    def __str__(self) -> str:
+        return "response rule"
+
+
+Actor: TypeAlias = ApiKey | Dialect | CommandLine | ResponseRule

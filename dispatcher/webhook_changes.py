@@ -1,0 +1,29 @@
+"""What a change did to a webhook, as the audit log keeps it: no secret, no URL in clear, no address of a contact."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dispatcher.db.models import Webhook
+
+_SHOWN = ("app", "dialect", "disabled_reason", "enabled", "event_types", "name", "url_masked")
+_NAMED_ONLY = ("contact_email", "dialect_fields", "url_digest")
+
+
+def fields_now(webhook: Webhook) -> dict[str, Any]:
+    """The webhook's fields as they are, its encrypted secrets left out: for `changed_fields`."""
+    members = {f"contract.{member}": value for member, value in webhook.contract.items()}
+    return {name: getattr(webhook, name) for name in (*_SHOWN, *_NAMED_ONLY)} | members
+
+
+def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+    """By the name of each field that changed its `old` and `new` value (None: none, or the default); in their place
+    None where the values are not kept. `secrets` are names of those that changed."""
+    changed: dict[str, Any] = dict.fromkeys(secrets)
+    for name in {**before, **after}:
+        old, new = before.get(name), after.get(name)
+        if old != new and name not in {"url_digest", "url_masked"}:
+            changed[name] = None if name in _NAMED_ONLY else {"old": old, "new": new}
+    # Both masked forms can be alike, and two spellings have one digest.
+    if any(before.get(name) != after[name] for name in ("url_digest", "url_masked")):
+        changed["url"] = {"old": before.get("url_masked"), "new": after["url_masked"]}
+    return changed
