@@ -283,9 +283,8 @@ class Token(Base):
     next_fetch_at: Mapped[datetime]  # nobody else fetches before: somebody does just now, or it failed a moment ago
     token_ciphertext: Mapped[Ciphertext | None]
     expires_at: Mapped[datetime | None]  # shortly before the token itself ends
-    after_refusal: Mapped[bool] = mapped_column(
-        server_default=text("false")
-    )  # the receiver refused the one before, and has not accepted one since
+    # The receiver refused the one before, and has not accepted one since.
+    after_refusal: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class Request(Base):
@@ -399,10 +398,7 @@ class AuditEntry(Base):
 
     __tablename__ = "audit"
     __table_args__ = (
-        Index("audit_account_id_id_idx", "account_id", "id"),
-        Index("audit_key_id_id_idx", "key_id", "id"),
-        Index("audit_target_id_id_idx", "target_id", "id"),
-        Index("audit_request_id_idx", "request_id"),
+        *(Index(f"audit_{name}_id_idx", name, "id") for name in ("account_id", "key_id", "request_id", "target_id")),
         {"postgresql_partition_by": "RANGE (id)"},
     )
 

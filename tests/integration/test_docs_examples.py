@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import pytest
 import uvicorn
@@ -457,6 +458,9 @@ def test_accounts_and_keys_over_http(stage: Stage, shell: Shell) -> None:
     assert [item["id"] for item in listed["items"]] == [made["id"]]
     revoked = rows(stage.database, "SELECT id FROM dispatcher.api_keys WHERE revoked_at IS NOT NULL")
     assert [row.id.hex for row in revoked] == [key]
+    (page,) = documents(shell("docs/api.md: audit", OPERATOR=operator))
+    (entry,) = page["items"]
+    assert (entry["target_id"], entry["by"]) == (made["id"], f"API key {UUID(operator.partition('.')[0])}")
 
 
 def test_tokens_over_http(stage: Stage, shell: Shell) -> None:

@@ -165,7 +165,7 @@ def test_a_new_webhook_is_enabled_unless_it_says_otherwise(everlytic: Everlytic)
 
 def test_who_disabled_it_is_kept(everlytic: Everlytic, database: Engine) -> None:
     everlytic.update(everlytic.create(), status="disabled")
-    assert stored(database)[0].disabled_by == "Everlytic API"
+    assert stored(database)[0].disabled_by.endswith(" through everlytic")
 
 
 def test_deleting_answers_what_was_there_and_ends_it(everlytic: Everlytic, database: Engine) -> None:

@@ -160,7 +160,7 @@ def test_only_the_switch_can_be_changed(flexengage: FlexEngage, database: Engine
     assert (answer.status_code, answer.content) == (204, b"")
     changed = flexengage.call("GET", f"/{made['id']}").json()
     assert changed | {"updated": made["updated"]} == made | {"enabled": False}
-    assert stored(database)[0].disabled_by == "flexEngage API"
+    assert stored(database)[0].disabled_by.endswith(" through flexengage")
     flexengage.call("PATCH", f"/{made['id']}", json={"enabled": True})
     assert stored(database)[0].enabled
 

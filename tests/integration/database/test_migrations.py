@@ -119,7 +119,7 @@ def test_every_partitioned_table_has_this_week_eight_more_and_a_place_for_the_re
     monday = now - timedelta(days=now.weekday())
     wanted = [f"{monday + timedelta(weeks=week):%Y%m%d}" for week in range(9)]
     found = partitions(database)
-    assert found.keys() == {"events", "requests", "attempts"}
+    assert found.keys() == {"events", "requests", "attempts", "audit"}
     for table, names in found.items():
         assert {f"{table}_{part}" for part in (*wanted, "default")} <= names
 
@@ -129,7 +129,7 @@ def test_upkeep_makes_the_partitions_that_are_missing(database: Engine, settings
     newest = {table: max(names - {f"{table}_default"}) for table, names in before.items()}
     for name in newest.values():
         change(database, f"DROP TABLE dispatcher.{name}")
-    assert upkeep_once(settings)["partitions"] == len(newest) == 3
+    assert upkeep_once(settings)["partitions"] == len(newest) == 4
     assert partitions(database) == before
     assert upkeep_once(settings)["partitions"] == 0
 

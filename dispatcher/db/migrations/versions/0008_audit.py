@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 CHANGES = """
 CREATE TABLE dispatcher.audit (
@@ -22,10 +22,11 @@ CREATE TABLE dispatcher.audit (
     address TEXT,
     CONSTRAINT audit_pkey PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
+CREATE TABLE dispatcher.audit_default PARTITION OF dispatcher.audit DEFAULT;
 CREATE INDEX audit_account_id_id_idx ON dispatcher.audit (account_id, id);
 CREATE INDEX audit_key_id_id_idx ON dispatcher.audit (key_id, id);
 CREATE INDEX audit_target_id_id_idx ON dispatcher.audit (target_id, id);
-CREATE INDEX audit_request_id_idx ON dispatcher.audit (request_id);
+CREATE INDEX audit_request_id_id_idx ON dispatcher.audit (request_id, id);
 """
 
 

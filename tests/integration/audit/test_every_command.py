@@ -1,0 +1,154 @@
+"""Each command that changes something leaves one entry in the audit log; a new one cannot be forgotten."""
+
+import os
+import pwd
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import typer
+from cryptography.fernet import Fernet
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from dispatcher import enqueue
+from dispatcher.accounts import Scope, create_key, find_account
+from dispatcher.audit import Action
+from dispatcher.cli.app import app
+from dispatcher.redeliveries import Selection, order
+from dispatcher.settings import Settings
+from tests.conftest import ENCRYPTION_KEY
+from tests.factories import TESTER, change, deliveries, make_webhook
+from tests.integration.audit.conftest import entries, forget
+from tests.integration.cli.conftest import Cli
+
+CHANGES = {
+    "account create": (Action.ACCOUNT_CREATED, ["globex"]),
+    "key create": (Action.KEY_CREATED, ["--account", "acme"]),
+    "key revoke": (Action.KEY_REVOKED, ["{key}"]),
+    "webhook create": (
+        Action.WEBHOOK_CREATED,
+        ["--account", "acme", "--url", "https://example.com/", "--type", "*"],
+    ),
+    "webhook show": (Action.WEBHOOK_SECRETS_SHOWN, ["{webhook}", "--reveal"]),
+    "webhook update": (Action.WEBHOOK_CHANGED, ["{webhook}", "--name", "new"]),
+    "webhook rotate-secret": (Action.WEBHOOK_KEY_ROTATED, ["{webhook}"]),
+    "webhook enable": (Action.WEBHOOK_ENABLED, ["{webhook}"]),
+    "webhook disable": (Action.WEBHOOK_DISABLED, ["{webhook}", "--reason", "moving house"]),
+    "webhook delete": (Action.WEBHOOK_DELETED, ["{webhook}", "--yes"]),
+    "delivery redeliver": (Action.DELIVERY_REDELIVERED, ["{delivery}"]),
+    "delivery cancel": (Action.DELIVERY_CANCELLED, ["{delivery}"]),
+    "delivery redeliver-many": (Action.REDELIVERY_ORDERED, ["--account", "acme", "--yes", "--json"]),
+    "redelivery cancel": (Action.REDELIVERY_CANCELLED, ["{redelivery}"]),
+    "trigger": (Action.EVENT_TRIGGERED, ["message.sent", "--account", "acme"]),
+    "secrets rotate": (Action.SECRETS_ROTATED, []),
+}
+
+NOT_NOTED = {
+    "enqueue": "takes events in",
+    "migrate": "makes the log itself",
+    **dict.fromkeys(("listen", "up", "demo"), "runs something"),
+    **dict.fromkeys(("settings", "openapi", "secrets generate-key"), "changes no database"),
+    **dict.fromkeys(
+        (
+            *("audit-log", "account list", "key list", "webhook list", "webhook health", "notice list"),
+            *("delivery list", "delivery show", "redelivery list", "redelivery show", "event list", "event show"),
+        ),
+        "only looks",
+    ),
+}
+
+
+def commands(command: Any, *path: str) -> Iterator[str]:
+    if not hasattr(command, "commands"):
+        yield " ".join(path)
+        return
+    for name, below in command.commands.items():
+        yield from commands(below, *path, name)
+
+
+def test_every_command_is_looked_at_here() -> None:
+    assert CHANGES.keys() | NOT_NOTED.keys() == set(commands(typer.main.get_command(app)))
+
+
+@pytest.fixture
+def known(database: Engine, settings: Settings, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Ids of what there is to change."""
+    webhook = make_webhook(database, settings, url="https://example.com/hook")
+    enqueue("message.sent", 1, account="acme")
+    if "delivery cancel" not in request.node.name:
+        change(database, "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected'")
+    with Session(database) as session, session.begin():
+        account = find_account(session, "acme")
+        return {
+            "webhook": str(webhook.id),
+            "delivery": str(deliveries(database)[0].id),
+            "redelivery": str(order(session, account, Selection(), by=TESTER).id),
+            "key": str(create_key(session, by=TESTER, account="acme", scopes=[Scope.READ]).id),
+        }
+
+
+@pytest.mark.parametrize("command", CHANGES)
+def test_it_leaves_one_entry_which_says_by_whom(
+    command: str, cli: Cli, database: Engine, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action, options = CHANGES[command]
+    if action is Action.SECRETS_ROTATED:
+        monkeypatch.setenv("DISPATCHER_ENCRYPTION_KEYS", f"{Fernet.generate_key().decode()},{ENCRYPTION_KEY}")
+    monkeypatch.setenv("USER", "somebody else")
+    monkeypatch.setenv("LOGNAME", "somebody else")
+    forget(database)
+    ran = cli(*command.split(), *(option.format(**known) for option in options))
+    change(database, "UPDATE dispatcher.installation SET digest_key = NULL")  # other tests have the old key alone
+    assert ran.status == 0, ran.err
+    (entry,) = entries(database)
+    assert (entry.action, entry.target_kind) == (action, action.partition(".")[0])
+    assert (entry.actor_kind, entry.actor) == ("command_line", "command line")
+    assert entry.user_label == pwd.getpwuid(os.getuid()).pw_name
+    assert (entry.key_id, entry.dialect, entry.request_id, entry.address) == (None, None, None, None)
+
+
+def test_a_test_call_is_noted_with_the_webhook(cli: Cli, database: Engine, known: dict[str, str]) -> None:
+    forget(database)
+    event = cli("trigger", "message.sent", "--webhook", known["webhook"], "--json").document["event_id"]
+    (entry,) = entries(database)
+    assert (entry.action, str(entry.target_id), entry.detail["event"]) == ("webhook.tested", known["webhook"], event)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["account", "create", "acme"],
+        ["key", "create", "--account", "nobody"],
+        ["key", "revoke", uuid4()],
+        ["webhook", "create", "--account", "acme", "--url", "ftp://example.com/", "--type", "*"],
+        ["webhook", "update", "{webhook}", "--url", "http://10.0.0.1/"],
+        ["webhook", "disable", "{webhook}", "--reason", "two\nlines"],
+        ["webhook", "delete", "{webhook}"],  # there is no terminal to ask at
+        ["webhook", "show", "{webhook}"],
+        ["webhook", "show", "{webhook}", "--reveal", "--account", "nobody"],
+        ["delivery", "cancel", uuid4()],
+        ["delivery", "redeliver", uuid4()],
+        ["delivery", "redeliver-many", "--account", "acme", "--dry-run"],
+        ["redelivery", "cancel", uuid4()],
+        ["trigger", "message.sent", "--account", "nobody"],
+        ["secrets", "rotate"],  # all is under the newest key
+    ],
+    ids=lambda arguments: " ".join(map(str, arguments[:2])),
+)
+def test_what_changes_nothing_leaves_none(
+    arguments: list[Any], cli: Cli, database: Engine, known: dict[str, str]
+) -> None:
+    forget(database)
+    cli(*(str(argument).format(**known) for argument in arguments))
+    assert entries(database) == []
+
+
+def test_what_is_done_already_is_not_noted_again(cli: Cli, database: Engine, known: dict[str, str]) -> None:
+    forget(database)
+    for _ in range(2):
+        cli("key", "revoke", known["key"])
+        cli("webhook", "disable", known["webhook"])
+        cli("webhook", "update", known["webhook"])
+    assert [entry.action for entry in entries(database)] == ["key.revoked", "webhook.disabled"]
