@@ -393,8 +393,7 @@ class MassRedelivery(Base):
 
 
 class AuditEntry(Base):
-    """One change: by whom, what, on what. Immutable; its time is its id's. Without foreign keys: it outlasts what it
-    tells of, and a worker that writes one must not wait for whoever has locked the account."""
+    """One change. Immutable. Without foreign keys: a worker that writes one must not wait for a locked account."""
 
     __tablename__ = "audit"
     __table_args__ = (
