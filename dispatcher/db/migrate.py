@@ -6,8 +6,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 
-from dispatcher.db.models import SCHEMA
 from dispatcher.db.partitions import create_partition, create_partitions, missing_partitions
+from dispatcher.db.schema import SCHEMA
 from dispatcher.db.version import MIGRATIONS
 
 _LOCK = 0x64697370  # "disp": the advisory lock that migrations hold

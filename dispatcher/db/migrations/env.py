@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from dispatcher.db.models import SCHEMA, Base
+from dispatcher.db.models import Base
+from dispatcher.db.schema import SCHEMA
 
 connection = context.config.attributes["connection"]
 context.configure(

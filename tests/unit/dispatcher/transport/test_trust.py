@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from dispatcher.errors import ConfigurationError
+from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport, new_transport
 from dispatcher.transport.trust import tls_context, trusted_authorities
@@ -163,4 +164,4 @@ def test_a_mailer_with_nobody_to_trust_is_refused_before_any_mail(security: str)
 def test_a_url_test_that_has_no_transport_takes_no_turn_from_the_next() -> None:
     for _ in range(AT_ONCE + 1):
         with pytest.raises(ConfigurationError, match="DISPATCHER_CA_BUNDLE"):
-            try_url("https://example.com/", None, None, mail())  # type: ignore[arg-type]
+            try_url("https://example.com/", None, None, Installation(mail()))  # type: ignore[arg-type]
