@@ -618,3 +618,19 @@ def test_a_run_ends_after_so_many_mails(
     seen(database, *[error(database, webhook, status=status) for status in range(500, 505)])
     assert send_due(database, mailer, most=3) == tally(sent=3)
     assert send_due(database, mailer) == tally(sent=2)
+
+
+def test_what_is_owed_longest_is_mailed_first(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
+) -> None:
+    for name, minutes in (("Second", 2), ("First", 3), ("Third", 1)):
+        webhook = webhook_with_contact(database, settings, name=name)
+        fail(database, webhook)
+        change(
+            database,
+            "UPDATE dispatcher.notices SET due_at = now() - :since WHERE webhook_id = :id",
+            since=timedelta(minutes=minutes),
+            id=webhook.id,
+        )
+    assert send_due(database, mailer) == tally(sent=3)
+    assert [mail.parsed["Subject"].rpartition(" ")[2] for mail in mail_server.messages] == ["First", "Second", "Third"]

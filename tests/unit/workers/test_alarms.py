@@ -3,8 +3,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules.timing import REAL_TIME
-from workers.alarms import slots
+from dispatcher.wake import VISIBILITY_TIMEOUT
+from schedules.timing import REAL_TIME, Timing
+from workers.alarms import slot_seconds, slots
 
 
 def test_retries_of_one_slot_share_one_alarm() -> None:
@@ -27,3 +28,15 @@ def test_beyond_the_visibility_timeout_there_is_no_alarm() -> None:
 def test_an_alarm_never_rings_before_its_retries_are_due(seconds: float, now: float) -> None:
     (countdown,) = slots([timedelta(seconds=seconds)], now=now, timing=REAL_TIME).values()
     assert seconds - 1e-3 <= countdown <= seconds + 5 + 1e-3
+
+
+@given(st.floats(3580, 3620), st.floats(0, 2e9))
+def test_no_alarm_outlasts_the_time_after_which_the_broker_would_ring_it_again(seconds: float, now: float) -> None:
+    longest = VISIBILITY_TIMEOUT.total_seconds()
+    assert all(
+        countdown <= longest for countdown in slots([timedelta(seconds=seconds)], now=now, timing=REAL_TIME).values()
+    )
+
+
+def test_slots_are_shorter_in_scaled_time_but_not_under_half_a_second() -> None:
+    assert [slot_seconds(Timing(scale)) for scale in (1, 0.5, 0.1, 0.01)] == [5, 2.5, 0.5, 0.5]
