@@ -36,6 +36,7 @@ def put(database: Engine, state: State) -> None:
     change(
         database,
         "UPDATE dispatcher.deliveries SET state = :state, attempt_count = 3, schedule_step = 2, unknown_in_a_row = 1,"
+        " batch_limit = 1,"
         " reason = CASE WHEN CAST(:state AS text) = 'discarded' THEN 'rejected' END,"
         " claimed_until = CASE WHEN CAST(:state AS text) = 'claimed' THEN now() + interval '1 minute' END,"
         " finished_at = CASE WHEN CAST(:state AS text) IN ('delivered', 'discarded', 'cancelled')"
@@ -84,7 +85,7 @@ def test_a_redelivery_starts_the_schedule_anew_and_numbers_on(database: Engine, 
     put(database, State.DISCARDED)
     redelivering(database, delivery_id, scale=0.5)
     (row,) = found(database, "SELECT *, due_at - now() AS due, give_up_at - now() AS span FROM dispatcher.deliveries")
-    assert (row.schedule_step, row.unknown_in_a_row, row.attempt_count) == (0, 0, 3)
+    assert (row.schedule_step, row.unknown_in_a_row, row.batch_limit, row.attempt_count) == (0, 0, None, 3)
     assert (row.reason, row.finished_at, row.claimed_by, row.claimed_until) == (None, None, None, None)
     assert -timedelta(seconds=10) < row.due <= timedelta()
     assert DEFAULT.span * 0.5 - timedelta(seconds=10) < row.span <= DEFAULT.span * 0.5

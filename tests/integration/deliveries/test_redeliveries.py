@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 import redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
@@ -19,6 +19,7 @@ from dispatcher.ids import new_id
 from dispatcher.redeliveries import MOST_OPEN, Selection, cancel, count, get, order, skipped
 from dispatcher.settings import Settings
 from dispatcher.states import CLOSED, Reason, State
+from schedules.catalog import DEFAULT
 from schedules.timing import REAL_TIME
 from tests.factories import (
     TESTER,
@@ -294,6 +295,33 @@ def test_the_walk_goes_from_webhook_to_webhook_in_small_pieces(
     run_to_the_end(settings, database)
     assert found(database, identifier).redelivered == len(ready(database)) == 20
     assert not ready(database) & set(kept)
+
+
+def test_a_step_looks_at_no_more_than_so_many_rows(
+    database: Engine, settings: Settings, webhook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doing, "PIECE", 2)
+    monkeypatch.setattr(doing, "MOST_LOOKED_AT", 4)
+    others = sorted(discarded(database, 10, reason="exhausted"))
+    identifier = ordered(database, reason=Reason.REJECTED)
+    redeliver_more(settings)
+    assert found(database, identifier).delivery_reached == others[3]
+
+
+def test_one_that_another_worker_is_at_is_not_waited_for(database: Engine, settings: Settings, webhook: Any) -> None:
+    discarded(database, 3)
+    ordered(database)
+    with ThreadPoolExecutor(1) as pool, Session(database) as session, session.begin():
+        session.scalars(select(MassRedelivery).with_for_update()).one()
+        assert pool.submit(redeliver_more, settings).result(20) == {"redelivered": 0, "open": 1}
+
+
+def test_what_is_opened_has_its_schedule_in_scaled_time(database: Engine, settings: Settings, webhook: Any) -> None:
+    discarded(database, 1)
+    ordered(database)
+    assert redeliver_more(settings.model_copy(update={"time_scale": 0.5}))["redelivered"] == 1
+    (row,) = rows(database, "SELECT give_up_at - due_at AS span FROM dispatcher.deliveries")
+    assert row.span == DEFAULT.span * 0.5
 
 
 def test_a_cancelled_one_does_no_more(database: Engine, settings: Settings, webhook: Any) -> None:
