@@ -9,11 +9,10 @@ from sqlalchemy import Engine, text
 
 from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.settings import Settings
-from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows
+from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows, sweep_once
 from tests.integration.notices.scenario import fail, pass_time, webhook_with_contact
 from workers.claims import Claimer
-from workers.context import Context
-from workers.sweep import PIECE, sweep
+from workers.sweep import PIECE
 from workers.windows import Rooms
 
 URL = "http://127.0.0.1:9/"
@@ -34,7 +33,7 @@ def test_a_retry_is_promoted_when_its_time_has_come_and_not_before(database: Eng
     store(database, settings, 2, WAITING)
     later = deliveries(database)[1].id
     change(database, "UPDATE dispatcher.deliveries SET due_at = now() + interval '1 minute' WHERE id = :id", id=later)
-    assert sweep(Context(settings)) == {"promoted": 1, "freed": 0}
+    assert sweep_once(settings) == {"promoted": 1, "freed": 0}
     assert [row.id for row in deliveries(database) if row.state == "waiting"] == [later]
 
 
@@ -46,14 +45,14 @@ def test_a_claim_is_freed_when_it_has_expired_and_not_before(database: Engine, s
         "UPDATE dispatcher.deliveries SET claimed_until = now() + interval '1 minute' WHERE id = :id",
         id=lasting,
     )
-    assert sweep(Context(settings)) == {"promoted": 0, "freed": 1}
+    assert sweep_once(settings) == {"promoted": 0, "freed": 1}
     assert [row.id for row in deliveries(database) if row.state == "claimed"] == [lasting]
 
 
 @pytest.mark.parametrize(("columns", "done"), [(WAITING, "promoted"), (EXPIRED, "freed")])
 def test_one_sweep_takes_more_than_a_piece(database: Engine, settings: Settings, columns: str, done: str) -> None:
     store(database, settings, PIECE + 1, columns)
-    assert sweep(Context(settings))[done] == PIECE + 1
+    assert sweep_once(settings)[done] == PIECE + 1
     assert {row.state for row in deliveries(database)} == {"ready"}
 
 
@@ -66,8 +65,8 @@ def test_what_somebody_else_holds_at_this_moment_is_not_waited_for(
     with ThreadPoolExecutor(1) as pool:
         with database.begin() as connection:
             connection.execute(text("SELECT 1 FROM dispatcher.deliveries WHERE id = :id FOR UPDATE"), {"id": held})
-            assert pool.submit(sweep, Context(settings)).result(20)[done] == 2
-        assert sweep(Context(settings))[done] == 1
+            assert pool.submit(sweep_once, settings).result(20)[done] == 2
+        assert sweep_once(settings)[done] == 1
 
 
 @pytest.mark.parametrize(("schedule", "delay"), [("default", 90), ("doubling", 5)])
@@ -79,7 +78,7 @@ def test_a_claim_that_expired_for_the_third_time_waits_by_its_webhooks_schedule_
     with database.begin() as connection:
         assert Claimer().claim(connection, Rooms(), 1).claims
     change(database, "UPDATE dispatcher.deliveries SET claimed_until = now(), unknown_in_a_row = 2")
-    assert sweep(Context(settings.model_copy(update={"time_scale": 0.5})))["freed"] == 1
+    assert sweep_once(settings.model_copy(update={"time_scale": 0.5}))["freed"] == 1
     (row,) = rows(
         database,
         "SELECT d.state, d.due_at - a.created_at AS wait FROM dispatcher.deliveries d"
@@ -93,8 +92,8 @@ def test_mails_are_woken_for_when_one_is_owed_and_due(
 ) -> None:
     fail(database, webhook_with_contact(database, settings))
     change(database, "UPDATE dispatcher.notices SET due_at = now() + interval '1 minute'")
-    sweep(Context(settings))
+    sweep_once(settings)
     assert broker.llen("mail") == 0
     pass_time(database, "1 minute")
-    sweep(Context(settings))
+    sweep_once(settings)
     assert broker.llen("mail") == 1

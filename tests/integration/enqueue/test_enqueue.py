@@ -9,6 +9,7 @@ import pytest
 import redis
 from kombu.exceptions import LimitExceeded
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import event as sqlalchemy_events
 from sqlalchemy.orm import Session
 
 from dispatcher import (
@@ -24,9 +25,10 @@ from dispatcher import (
     enqueue_many,
 )
 from dispatcher.ids import time_of
+from dispatcher.producer import default_producer
 from dispatcher.settings import Settings, read_settings
 from dispatcher.wake import Waker
-from tests.factories import MESSAGE, RECEIVED, change_webhook, deliveries, make_account, make_webhook, rows
+from tests.factories import MESSAGE, RECEIVED, change, change_webhook, deliveries, make_account, make_webhook, rows
 from tests.installations import close_installations
 
 URL = "http://127.0.0.1:9/hook"
@@ -76,6 +78,16 @@ def test_a_delivery_is_owed_for_the_span_of_its_schedule_or_until_the_event_expi
     first, second = deliveries(database)
     assert first.give_up_at - first.created_at == timedelta(days=2, minutes=22, seconds=30)
     assert second.give_up_at == expires_at
+
+
+def test_in_scaled_time_a_delivery_is_owed_for_so_much_less(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPATCHER_TIME_SCALE", "0.5")
+    make_webhook(database, settings, url=URL)
+    enqueue("a", {}, account="acme")
+    (delivery,) = deliveries(database)
+    assert delivery.give_up_at - delivery.created_at == timedelta(days=1, minutes=11, seconds=15)
 
 
 def test_a_webhook_with_an_app_takes_only_its_apps_events(database: Engine, settings: Settings) -> None:
@@ -147,6 +159,28 @@ def test_the_same_key_with_other_content_is_refused(
     with pytest.raises(KeyReused):
         enqueue(**{**content, **other})
     assert len(stored_events(database)) == 1
+
+
+def test_a_key_that_is_forgotten_while_it_is_looked_up_is_new(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url=URL)
+    first = enqueue("a", {}, account="acme", idempotency_key="k")
+    forgotten = []
+
+    def forget(connection: object, cursor: object, statement: str, *_: object) -> None:
+        # After the key kept the event out, and before it is asked whose key it is.
+        if "FROM dispatcher.idempotency_keys k" in statement and not forgotten:
+            forgotten.append(statement)
+            change(database, "DELETE FROM dispatcher.idempotency_keys")
+
+    listened = default_producer().statements
+    sqlalchemy_events.listen(listened, "before_cursor_execute", forget)
+    try:
+        second = enqueue("a", {}, account="acme", idempotency_key="k")
+    finally:
+        sqlalchemy_events.remove(listened, "before_cursor_execute", forget)
+    assert len(forgotten) == 1
+    assert (second.repeated, second.deliveries) == (False, 1)
+    assert {first.event_id, second.event_id} == {stored.id for stored in stored_events(database)}
 
 
 def test_two_producers_with_one_key_at_once_make_one_event(database: Engine, settings: Settings) -> None:
@@ -406,6 +440,27 @@ def test_many_calls_make_one_wake(database: Engine, settings: Settings, broker: 
     message = json.loads(broker.lindex("deliver", 0) or "")
     assert message["headers"]["task"] == "dispatcher.deliver"
     assert (message["headers"]["argsrepr"], message["headers"]["kwargsrepr"]) == ("()", "{}")
+
+
+def test_many_events_make_one_wake_for_each_statement(
+    database: Engine, settings: Settings, broker: "redis.Redis"
+) -> None:
+    make_webhook(database, settings, url=URL)
+    outcomes = enqueue_many(Event(type="a", data={}, account="acme") for _ in range(1_001))
+    next(outcomes)
+    assert wakes(broker) == 1
+    broker.flushall()
+    assert len(list(outcomes)) == 1_000
+    assert wakes(broker) == 1
+
+
+def test_a_repeated_event_wakes_nobody(database: Engine, settings: Settings, broker: "redis.Redis") -> None:
+    make_webhook(database, settings, url=URL)
+    enqueue("a", {}, account="acme", idempotency_key="k")
+    broker.flushall()
+    assert enqueue("a", {}, account="acme", idempotency_key="k").repeated
+    assert len(list(enqueue_many([Event(type="a", data={}, account="acme", idempotency_key="k")]))) == 1
+    assert wakes(broker) == 0
 
 
 @pytest.fixture(params=["refused", "silent"])
