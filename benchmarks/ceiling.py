@@ -6,10 +6,10 @@
 import sys
 
 from dispatcher.ids import new_id_text
-from dispatcher.replies import Request
 from dispatcher.settings import read_settings
 from dispatcher.transport.choice import new_transport
-from dispatcher.user_agent import USER_AGENT
+from dispatcher.transport.exchange import Request
+from dispatcher.version import USER_AGENT
 
 IN_FLIGHT = 100
 

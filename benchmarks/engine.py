@@ -11,7 +11,7 @@ from signal import Signals
 import psutil
 
 from benchmarks.servers import Servers
-from dispatcher.embedded.spawn import spawn
+from dispatcher.embedded.spawning.spawn import spawn
 
 CHILDREN = 2
 _AS_ROOT_ON_PURPOSE = "ignore:You're running the worker with superuser privileges"

@@ -5,7 +5,7 @@ import importlib.util
 from sqlalchemy import Engine, text
 
 from dispatcher.settings import Settings
-from workers import record
+from workers.results import record
 
 
 def no_curl() -> str | None:

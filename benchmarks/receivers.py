@@ -13,8 +13,8 @@ from signal import Signals
 from typing import Protocol
 
 from benchmarks.receiver import BOARD_SIZE, KINDS, Board
-from dispatcher.embedded.ports import LOOPBACK, free_port
-from dispatcher.embedded.spawn import spawn
+from dispatcher.embedded.servers.ports import LOOPBACK, free_port
+from dispatcher.embedded.spawning.spawn import spawn
 
 _NGINX = """
 daemon off; worker_processes 1; error_log {folder}/error.log; pid {folder}/pid;

@@ -17,10 +17,10 @@ from benchmarks.receivers import Instant, Receiver, instant_receiver, own_receiv
 from dispatcher.db.migrate import upgrade
 from dispatcher.db.models import Base
 from dispatcher.embedded.data_dir import new_password
-from dispatcher.embedded.ports import LOOPBACK
-from dispatcher.embedded.postgres import EmbeddedPostgres
-from dispatcher.embedded.spawn import inherited
-from dispatcher.embedded.valkey import EmbeddedValkey
+from dispatcher.embedded.servers.ports import LOOPBACK
+from dispatcher.embedded.servers.postgres import EmbeddedPostgres
+from dispatcher.embedded.servers.valkey import EmbeddedValkey
+from dispatcher.embedded.spawning.spawn import inherited
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from benchmarks.servers import MESSAGE_BYTES, Servers
 from dispatcher import Event
-from dispatcher.accounts import create_account
-from dispatcher.actors import CommandLine
-from dispatcher.webhooks import Webhooks
+from dispatcher.accounts.accounts import create_account
+from dispatcher.accounts.actor import CommandLine
+from dispatcher.webhooks.store import Webhooks
 
 BY = CommandLine("benchmark")
 _numbers = itertools.count()

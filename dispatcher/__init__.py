@@ -4,7 +4,6 @@ from dispatcher import enqueue
 enqueue("message.inbound.received", {"id": "4023457654", "body": "Yes"}, account="acme")
 """
 
-from dispatcher.enqueue import enqueue, enqueue_many
 from dispatcher.errors import (
     ConfigurationError,
     DispatcherError,
@@ -15,7 +14,8 @@ from dispatcher.errors import (
     UnknownAccount,
     WrongDatabase,
 )
-from dispatcher.events import Accepted, Event, Refused
+from dispatcher.events.enqueue import enqueue, enqueue_many
+from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.producer import Producer
 from dispatcher.settings import Settings
 

@@ -2,8 +2,8 @@
 
 from functools import cached_property
 
-from dispatcher.access_tokens import TokenMint
-from dispatcher.encryption import Vault
+from dispatcher.accounts.access_tokens import TokenMint
+from dispatcher.encryption.vault import Vault
 from dispatcher.producer import Clock, Producer, utc_now
 from dispatcher.settings import Settings
 from schedules.timing import Timing

@@ -11,8 +11,8 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
+from dispatcher.masking.terminal import safe_text
 from dispatcher.settings import Settings
-from dispatcher.terminal_text import safe_text
 
 
 class GroupLog:

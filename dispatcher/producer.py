@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from sqlalchemy.orm import Session
 
-from dispatcher.db.session import make_engine
+from dispatcher.db.engines import make_engine
 from dispatcher.settings import Settings, read_settings
 from dispatcher.wake import Waker
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dispatcher.addresses import AddressPolicy, read_hosts, read_networks, read_ports
+from dispatcher.egress.address_policy import AddressPolicy, read_hosts, read_networks, read_ports
 from dispatcher.errors import ConfigurationError
 
 CONNECTION_FILE = "engine.env"

@@ -2,8 +2,8 @@
 
 from ipaddress import ip_network
 
-from dispatcher.addresses import AddressPolicy
-from dispatcher.special_addresses import SERVICES
+from dispatcher.egress.address_policy import AddressPolicy
+from dispatcher.egress.special_addresses import SERVICES
 
 # The system may give a receiver any port; nothing listens on port 9.
 _NETWORKS, _PORTS = ("127.0.0.0/8", "::1"), frozenset({9, *SERVICES})

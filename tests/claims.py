@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from dispatcher.contracts import DeliveryContract
-from dispatcher.signing import Signer
-from dispatcher.webhook_secrets import WebhookSecrets
+from dispatcher.signing.signer import Signer
+from dispatcher.webhooks.contract import DeliveryContract
+from dispatcher.webhooks.secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
-from workers.claims import Claim
-from workers.targets import Target
+from workers.callbacks.targets import Target
+from workers.claims.claims import Claim
 
 CLAIM = Claim(
     delivery_id=str(uuid4()),

@@ -14,10 +14,10 @@ import redis
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine, create_engine, make_url, text
 
+from dispatcher.db.engines import make_engine
 from dispatcher.db.migrate import upgrade
-from dispatcher.db.session import make_engine
-from dispatcher.embedded.postgres import EmbeddedPostgres
-from dispatcher.embedded.valkey import EmbeddedValkey
+from dispatcher.embedded.servers.postgres import EmbeddedPostgres
+from dispatcher.embedded.servers.valkey import EmbeddedValkey
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings, read_settings
 from tests.allowed import LOOPBACK_VARIABLES

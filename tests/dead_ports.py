@@ -4,7 +4,7 @@ import random
 import socket
 from typing import Self
 
-from dispatcher.embedded.ports import is_free
+from dispatcher.embedded.servers.ports import is_free
 
 
 class UnansweringPort:

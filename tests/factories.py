@@ -6,17 +6,17 @@ from uuid import UUID
 from sqlalchemy import Engine, Row, text
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import create_account, find_account
-from dispatcher.actors import Actor, CommandLine
+from dispatcher.accounts.accounts import create_account, find_account
+from dispatcher.accounts.actor import Actor, CommandLine
 from dispatcher.db.models import Webhook
 from dispatcher.errors import UnknownAccount
 from dispatcher.settings import Settings
-from dispatcher.webhooks import WebhookFields, Webhooks
+from dispatcher.webhooks.store import WebhookFields, Webhooks
 from tests.installations import installation_for, worker_for
-from workers.deliver import DeliveryLoop
-from workers.redeliver import go_on
-from workers.sweep import sweep
-from workers.upkeep import upkeep
+from workers.loop import DeliveryLoop
+from workers.maintenance.redeliver import go_on
+from workers.maintenance.sweep import sweep
+from workers.maintenance.upkeep import upkeep
 
 MESSAGE = {"id": "4023457654", "type": "RECEIVED", "from": "1543", "to": "27001234567", "body": "Yes"}
 RECEIVED = "message.inbound.received"

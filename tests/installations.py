@@ -3,7 +3,7 @@
 from dispatcher.installation import Installation
 from dispatcher.producer import default_producer
 from dispatcher.settings import Settings
-from workers.context import Worker
+from workers.process import Worker
 
 _made: dict[Settings, Installation] = {}
 _workers: list[Worker] = []

@@ -1,0 +1,1 @@
+"""The delivery side: what Celery workers run."""

@@ -8,9 +8,9 @@ import structlog
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
-from dispatcher.addresses import ANY_ADDRESS
 from dispatcher.db.version import check_migrated
-from dispatcher.encryption import Vault
+from dispatcher.egress.address_policy import ANY_ADDRESS
+from dispatcher.encryption.vault import Vault
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
 from dispatcher.logs import configure_logs
@@ -19,7 +19,7 @@ from dispatcher.transport.choice import check_transport, transport_name
 from dispatcher.wake import QUEUES, SWEEP, transport_options
 from schedules.beat import PERIODIC
 from schedules.timing import Timing
-from workers.context import NAME, Worker
+from workers.process import NAME, Worker
 from workers.stopping import ask_to_stop
 from workers.tasks import add_tasks
 

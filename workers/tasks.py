@@ -9,12 +9,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.errors import DispatcherError
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SWEEP
-from workers.context import Worker
-from workers.deliver import DeliveryLoop
-from workers.notices import send_due_alone
-from workers.redeliver import go_on
-from workers.sweep import sweep
-from workers.upkeep import upkeep
+from workers.loop import DeliveryLoop
+from workers.maintenance.redeliver import go_on
+from workers.maintenance.sweep import sweep
+from workers.maintenance.upkeep import upkeep
+from workers.notices.send import send_due_alone
+from workers.process import Worker
 
 
 class TaskFailed(Exception):

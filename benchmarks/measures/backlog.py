@@ -18,9 +18,9 @@ from benchmarks.targets import Sample, percentile
 from dispatcher.wake import QUEUES, SWEEP
 from schedules.beat import SWEEP_EVERY
 from schedules.timing import REAL_TIME
-from workers.alarms import set_alarms
-from workers.claims import Claimer
-from workers.windows import Rooms
+from workers.claims.claims import Claimer
+from workers.claims.windows import Rooms
+from workers.results.alarms import set_alarms
 
 _FIRST_RETRY, _RETRIES_OVER = 600, 900  # seconds: none comes due while it is measured; the schedule's step is 15 min
 _CLAIM_LIMIT = 200

@@ -7,8 +7,8 @@ An option given on the command line (`--port`, `--address` inside a container) i
 import sys
 
 from dispatcher.errors import ConfigurationError
-from dispatcher.flower_options import flower_options
 from dispatcher.settings import read_settings
+from workers.flower import flower_options
 
 try:
     globals().update(flower_options(read_settings()))  # Flower reads this module's names as its options

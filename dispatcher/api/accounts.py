@@ -8,15 +8,15 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from dispatcher.accounts import Caller, Scope, create_account, create_key, find_account
-from dispatcher.api.bodies import Body, body_as, described_body
-from dispatcher.api.callers import By, caller_who_may
-from dispatcher.api.ownership import Name
-from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
-from dispatcher.api.problems import usual_problems
-from dispatcher.api.serving import Served
+from dispatcher.accounts.accounts import Caller, Scope, create_account, create_key, find_account
+from dispatcher.accounts.api_keys import accounts_page, get_key, keys_page, revoke_key
 from dispatcher.db.models import ApiKey
-from dispatcher.keys import accounts_page, get_key, keys_page, revoke_key
+from dispatcher.web.authentication import By, caller_who_may
+from dispatcher.web.bodies import Body, body_as, described_body
+from dispatcher.web.ownership import Name
+from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
+from dispatcher.web.problems import usual_problems
+from dispatcher.web.serving import Served
 
 router = APIRouter(prefix="/v1", tags=["accounts and keys"])
 

@@ -7,17 +7,17 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from dispatcher.accounts import Caller, Scope, find_account
-from dispatcher.actors import ActorKind
-from dispatcher.api.callers import caller_who_may
-from dispatcher.api.ownership import Name
-from dispatcher.api.pages import Cursor, Limit, Page, page_of, read_cursor
-from dispatcher.api.parameters import Since, Until
-from dispatcher.api.problems import usual_problems
-from dispatcher.api.serving import Served
-from dispatcher.audit import Action, list_entries
+from dispatcher.accounts.accounts import Caller, Scope, find_account
+from dispatcher.accounts.actor import ActorKind
+from dispatcher.accounts.audit import Action, list_entries
 from dispatcher.db.models import AuditEntry
 from dispatcher.ids import time_of
+from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.ownership import Name
+from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
+from dispatcher.web.parameters import Since, Until
+from dispatcher.web.problems import usual_problems
+from dispatcher.web.serving import Served
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 

@@ -13,13 +13,13 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from dispatcher.api.serving import Serving, serving_of
 from dispatcher.db.outages import explain_outage
 from dispatcher.db.version import check_migrated
-from dispatcher.encryption import EncryptionKeys
+from dispatcher.encryption.vault import EncryptionKeys
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport
+from dispatcher.web.serving import Serving, serving_of
 
 router = APIRouter(tags=["health"])
 

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from dispatcher import __version__
-from dispatcher.accounts import Caller, Scope
-from dispatcher.api.callers import caller_who_may
-from dispatcher.api.problems import usual_problems
-from dispatcher.api.serving import Served
+from dispatcher.accounts.accounts import Caller, Scope
+from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.problems import usual_problems
+from dispatcher.web.serving import Served
 
 router = APIRouter(prefix="/v1", tags=["installation"])
 

@@ -3,7 +3,7 @@
 import os
 import pwd
 
-from dispatcher.actors import CommandLine
+from dispatcher.accounts.actor import CommandLine
 
 
 def this_user() -> CommandLine:

@@ -15,7 +15,6 @@ from dispatcher.cli import (
     deliveries,
     enqueue,
     events,
-    installation,
     keys,
     listen,
     notices,
@@ -25,13 +24,14 @@ from dispatcher.cli import (
     webhook_health,
     webhooks,
 )
+from dispatcher.cli import admin as installation
 from dispatcher.cli.installed import Installed
 from dispatcher.cli.output import print_error
 from dispatcher.db.outages import explain_outage
 from dispatcher.errors import DispatcherError
 from dispatcher.installation import Installation
+from dispatcher.masking.terminal import safe_text
 from dispatcher.settings import read_settings
-from dispatcher.terminal_text import safe_text
 
 
 class _OneLineErrors(TyperGroup):

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import typer
 
-from dispatcher.accounts import find_account
-from dispatcher.actors import ActorKind
-from dispatcher.audit import PAGE, Action, list_entries
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.actor import ActorKind
+from dispatcher.accounts.audit import PAGE, Action, list_entries
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.db.models import AuditEntry

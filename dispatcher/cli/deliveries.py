@@ -8,18 +8,18 @@ from uuid import UUID
 import typer
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import find_account
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_of_webhook
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.events import Reveal, event_document, masked_names, print_delivery_table
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_fields, print_json, print_line, print_section, print_text
 from dispatcher.db.models import Account
-from dispatcher.deliveries import cancel as cancel_delivery
-from dispatcher.deliveries import redeliver as redeliver_delivery
-from dispatcher.history import PAGE, get_delivery, list_deliveries
-from dispatcher.masking import Names, mask_echo
-from dispatcher.owners import owner_of_delivery, owner_of_event, owner_of_webhook
-from dispatcher.records import AttemptRecord, DeliveryLine
+from dispatcher.deliveries.history import PAGE, get_delivery, list_deliveries
+from dispatcher.deliveries.records import AttemptRecord, DeliveryLine
+from dispatcher.deliveries.redelivery import cancel as cancel_delivery
+from dispatcher.deliveries.redelivery import redeliver as redeliver_delivery
+from dispatcher.masking.messages import Names, mask_echo
 from dispatcher.states import Reason, State
 
 app = typer.Typer(help="Deliveries: one event owed to one webhook.", no_args_is_help=True)

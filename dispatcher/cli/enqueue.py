@@ -7,16 +7,16 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from dispatcher.accounts import find_account
+from dispatcher.accounts.accounts import find_account
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.ndjson import Recipe, read_lines
 from dispatcher.cli.output import AsJson, console, print_json, print_line
 from dispatcher.cli.progress import Counting
-from dispatcher.enqueue import enqueue_many
 from dispatcher.errors import DispatcherError, InvalidEvent
-from dispatcher.events import Accepted, Event, Refused
+from dispatcher.event_types import RULE, is_event_type
+from dispatcher.events.enqueue import enqueue_many
+from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.installation import Installation
-from dispatcher.matching import RULE, is_event_type
 
 
 def register(app: typer.Typer) -> None:

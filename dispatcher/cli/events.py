@@ -7,7 +7,8 @@ from uuid import UUID
 
 import typer
 
-from dispatcher.accounts import find_account
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.owners import owner_of_event
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import (
     AsJson,
@@ -18,11 +19,10 @@ from dispatcher.cli.output import (
     print_table,
     print_text,
 )
-from dispatcher.history import PAGE, get_event, list_events
+from dispatcher.deliveries.history import PAGE, get_event, list_events
+from dispatcher.deliveries.records import DeliveryLine, EventLine
 from dispatcher.installation import Installation
-from dispatcher.masking import Names, mask_message, member_names
-from dispatcher.owners import owner_of_event
-from dispatcher.records import DeliveryLine, EventLine
+from dispatcher.masking.messages import Names, mask_message, member_names
 
 Reveal = Annotated[
     bool,

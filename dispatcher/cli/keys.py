@@ -6,12 +6,12 @@ from uuid import UUID
 
 import typer
 
-from dispatcher.accounts import Scope, create_key, find_account
+from dispatcher.accounts.accounts import Scope, create_key, find_account
+from dispatcher.accounts.api_keys import list_keys, revoke_key
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.db.models import ApiKey
-from dispatcher.keys import list_keys, revoke_key
 
 app = typer.Typer(help="API keys: what programs show to use the HTTP API.", no_args_is_help=True)
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from dispatcher.cli.output import AsJson, print_json, print_line, print_section, print_text
-from dispatcher.cli.secret_options import read_secret
-from dispatcher.raw_json import compact
-from dispatcher.signature_checks import SignatureKey
+from dispatcher.cli.secret_sources import read_secret
+from dispatcher.events.raw_json import compact
+from dispatcher.signing.verifier import SignatureKey
 
 MAX_BODY = 16 * 1024 * 1024
 _SHOWN_HEADERS = ("Dispatcher-Event-Type", "Dispatcher-Event-Id", "Dispatcher-Attempt", "Dispatcher-Batch-Size")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from dispatcher.errors import InvalidEvent
-from dispatcher.events import MAX_DATA_BYTES, Event
-from dispatcher.raw_json import object_members
+from dispatcher.events.event import MAX_DATA_BYTES, Event
+from dispatcher.events.raw_json import object_members
 
 _WHITE_SPACE = b" \t\r\n"
 _LONGEST_LINE = MAX_DATA_BYTES + 1024  # some room for white space around the message

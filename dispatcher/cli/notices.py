@@ -5,10 +5,10 @@ from uuid import UUID
 
 import typer
 
-from dispatcher.accounts import find_account
+from dispatcher.accounts.accounts import find_account
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_table
-from dispatcher.notices import NoticeKind, NoticeRecord, list_notices
+from dispatcher.webhooks.notices import NoticeKind, NoticeRecord, list_notices
 
 PAGE = 50
 

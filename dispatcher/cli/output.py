@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from dispatcher.terminal_text import ascii_json, safe_text
+from dispatcher.masking.terminal import ascii_json, safe_text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

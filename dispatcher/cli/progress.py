@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from dispatcher.terminal_text import safe_text
+from dispatcher.masking.terminal import safe_text
 
 _TERMINAL_SECONDS = 0.2
 _PLAIN_SECONDS = 5.0

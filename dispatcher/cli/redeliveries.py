@@ -9,14 +9,13 @@ from uuid import UUID
 import typer
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import find_account
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.owners import owner_of_redelivery, owner_of_webhook
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, console, print_fields, print_json, print_line, print_table
 from dispatcher.db.models import Account, MassRedelivery
-from dispatcher.installation import Installation
-from dispatcher.owners import owner_of_redelivery, owner_of_webhook
-from dispatcher.redeliveries import (
+from dispatcher.deliveries.mass_redelivery import (
     MOST_PER_SECOND,
     PER_SECOND,
     Selection,
@@ -26,9 +25,8 @@ from dispatcher.redeliveries import (
     order,
     skipped,
 )
-from dispatcher.redeliveries import (
-    cancel as cancel_redelivery,
-)
+from dispatcher.deliveries.mass_redelivery import cancel as cancel_redelivery
+from dispatcher.installation import Installation
 from dispatcher.states import Reason, State
 from dispatcher.wake import REDELIVER
 

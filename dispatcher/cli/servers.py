@@ -52,6 +52,6 @@ def demo(
 
     Exits with 0 only if every outcome is what the delivery rules demand.
     """
-    from dispatcher.embedded.demo import run_demo
+    from dispatcher.embedded.demo.demo import run_demo
 
     raise typer.Exit(run_demo(stay=stay))

@@ -6,18 +6,18 @@ from uuid import UUID
 
 import typer
 
-from dispatcher import audit
-from dispatcher.accounts import find_account
-from dispatcher.audit import Action
+from dispatcher.accounts import audit
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.audit import Action
+from dispatcher.accounts.owners import owner_of_webhook
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line
-from dispatcher.enqueue import enqueue
-from dispatcher.events import Data, serialise
-from dispatcher.matching import RULE, is_event_type
-from dispatcher.owners import owner_of_webhook
-from dispatcher.samples import sample_message
-from dispatcher.test_call import call_webhook
+from dispatcher.event_types import RULE, is_event_type
+from dispatcher.events.enqueue import enqueue
+from dispatcher.events.event import Data, serialise
+from dispatcher.events.samples import sample_message
+from dispatcher.webhooks.sample_event import call_webhook
 
 
 def register(app: typer.Typer) -> None:

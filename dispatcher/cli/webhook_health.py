@@ -5,13 +5,13 @@ from uuid import UUID
 
 import typer
 
-from dispatcher.accounts import find_account
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.owners import owner_of_webhook
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_fields, print_json
 from dispatcher.cli.webhook_output import gate_state
-from dispatcher.owners import owner_of_webhook
-from dispatcher.webhook_health import COUNTED, health_of
-from dispatcher.webhooks import Webhooks
+from dispatcher.webhooks.health import COUNTED, health_of
+from dispatcher.webhooks.store import Webhooks
 
 
 def register(webhooks: typer.Typer) -> None:

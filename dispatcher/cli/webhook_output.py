@@ -5,8 +5,8 @@ from typing import Any
 from dispatcher.cli.output import print_fields, print_json
 from dispatcher.cli.webhook_options import show_rule, show_signature
 from dispatcher.db.models import Account, Gate, Webhook
-from dispatcher.webhook_secrets import shown_secrets
-from dispatcher.webhooks import Webhooks, contract_of
+from dispatcher.webhooks.secrets import shown_secrets
+from dispatcher.webhooks.store import Webhooks, contract_of
 
 
 def print_webhook(

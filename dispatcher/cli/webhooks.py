@@ -8,10 +8,12 @@ from uuid import UUID
 import typer
 from sqlalchemy.orm import Session
 
-from dispatcher import audit
-from dispatcher.accounts import find_account
-from dispatcher.audit import Action
-from dispatcher.cli import secret_options as secret
+from dispatcher.accounts import audit
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.api_keys import list_accounts
+from dispatcher.accounts.audit import Action
+from dispatcher.accounts.owners import owner_of_webhook
+from dispatcher.cli import secret_sources as secret
 from dispatcher.cli import webhook_options as given
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
@@ -19,10 +21,8 @@ from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.cli.webhook_output import gate_state, print_webhook, webhook_document
 from dispatcher.db.models import Account, Webhook
 from dispatcher.installation import Installation
-from dispatcher.keys import list_accounts
-from dispatcher.owners import owner_of_webhook
-from dispatcher.signing_keys import KeyKind
-from dispatcher.webhooks import WebhookFields, Webhooks
+from dispatcher.signing.keys import KeyKind
+from dispatcher.webhooks.store import WebhookFields, Webhooks
 
 app = typer.Typer(help="Webhooks: registered receivers.", no_args_is_help=True)
 

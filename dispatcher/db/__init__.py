@@ -1,0 +1,1 @@
+"""Tables, migrations, partitions, and connections to them."""

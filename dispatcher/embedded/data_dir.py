@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from dispatcher.embedded.errors import EmbeddedError
-from dispatcher.embedded.occupancy import Occupancy
+from dispatcher.embedded.servers.occupancy import Occupancy
 from dispatcher.settings import CONNECTION_FILE, default_data_dir
 
 KEYS = "DISPATCHER_ENCRYPTION_KEYS"

@@ -9,7 +9,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from dispatcher.embedded.ports import LOOPBACK
+from dispatcher.embedded.servers.ports import LOOPBACK
 from dispatcher.wake import transport_options
 
 Check = Callable[[], bool]

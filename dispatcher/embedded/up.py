@@ -10,15 +10,15 @@ from typing import TextIO
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from dispatcher.addresses import ANY_ADDRESS
+from dispatcher.egress.address_policy import ANY_ADDRESS
 from dispatcher.embedded.data_dir import FLOWER_PASSWORD, KEYS, DataDirectory, new_password
 from dispatcher.embedded.errors import PortTaken
-from dispatcher.embedded.ports import LOOPBACK, is_free, preferred_port
-from dispatcher.embedded.postgres import EmbeddedPostgres
-from dispatcher.embedded.processes import Child, ProcessTree, StopRequested
+from dispatcher.embedded.process_tree import Child, ProcessTree, StopRequested
 from dispatcher.embedded.readiness import answers, worker_answers
-from dispatcher.embedded.spawn import inherited
-from dispatcher.embedded.valkey import EmbeddedValkey
+from dispatcher.embedded.servers.ports import LOOPBACK, is_free, preferred_port
+from dispatcher.embedded.servers.postgres import EmbeddedPostgres
+from dispatcher.embedded.servers.valkey import EmbeddedValkey
+from dispatcher.embedded.spawning.spawn import inherited
 from dispatcher.settings import Settings, default_data_dir, environment_name
 from dispatcher.transport.trust import trusted_authorities
 
@@ -170,7 +170,7 @@ def _engine_children(
         return _python(name, directory, environment, "celery", "-q", "-A", "workers", *words, ready=ready)
 
     broker = environment["BROKER_URL"]
-    uvicorn = ("uvicorn", "dispatcher.api.app:app", "--host", LOOPBACK, "--port", str(api_port))
+    uvicorn = ("uvicorn", "dispatcher.asgi:app", "--host", LOOPBACK, "--port", str(api_port))
     deliver = ("worker", "-Q", "deliver", "-n", "deliver@%h", "-P", "prefork", "-c", str(plan.concurrency))
     upkeep = ("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "2")
     return (

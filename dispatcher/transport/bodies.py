@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dispatcher.transport import BODY_CAP
+from dispatcher.transport.port import BODY_CAP
 
 _GZIP = 16 + zlib.MAX_WBITS
 

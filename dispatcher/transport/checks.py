@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from dispatcher.replies import Request
+from dispatcher.transport.exchange import Request
 
 # The transport frames the message and looks after the connection; nobody else may say anything about either.
 RESERVED_HEADERS = frozenset(

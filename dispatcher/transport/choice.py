@@ -7,12 +7,12 @@ import structlog
 
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
-from dispatcher.transport import Transport
+from dispatcher.transport.port import Transport
 from dispatcher.transport.trust import trusted_authorities
 
 if TYPE_CHECKING:
-    from dispatcher.transport.curl import CurlTransport
-    from dispatcher.transport.requests import RequestsTransport
+    from dispatcher.transport.curl.transport import CurlTransport
+    from dispatcher.transport.threaded.transport import RequestsTransport
 
 log = structlog.get_logger("dispatcher.worker")
 
@@ -63,14 +63,14 @@ def new_transport(settings: Settings, *, capacity: int | None = None) -> Transpo
 def _curl_transport() -> "type[CurlTransport] | None":
     """None where pycurl, which is an extra, is not installed or cannot be loaded."""
     try:
-        from dispatcher.transport.curl import CurlTransport  # noqa: PLC0415
+        from dispatcher.transport.curl.transport import CurlTransport  # noqa: PLC0415
     except ImportError:
         return None
     return CurlTransport
 
 
 def _requests_transport() -> "type[RequestsTransport]":
-    from dispatcher.transport.requests import RequestsTransport  # noqa: PLC0415
+    from dispatcher.transport.threaded.transport import RequestsTransport  # noqa: PLC0415
 
     return RequestsTransport
 

@@ -2,9 +2,9 @@
 
 from functools import lru_cache
 
-from dispatcher.addresses import AddressPolicy
-from dispatcher.replies import Failure, FailureKind, Request
+from dispatcher.egress.address_policy import AddressPolicy
 from dispatcher.transport.checks import Origin, split_url
+from dispatcher.transport.exchange import Failure, FailureKind, Request
 
 
 class Guard:

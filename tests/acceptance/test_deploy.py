@@ -19,7 +19,7 @@ import redis
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.embedded.valkey import EmbeddedValkey
+from dispatcher.embedded.servers.valkey import EmbeddedValkey
 from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
 from tests.dead_ports import refusing_port

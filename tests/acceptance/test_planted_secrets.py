@@ -24,8 +24,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts import Scope, create_key
-from dispatcher.authorization import Basic
+from dispatcher.accounts.accounts import Scope, create_key
+from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
 from dispatcher.wake import DELIVER, NOTICES, SWEEP
 from tests.behaviours import Answer, final
@@ -203,7 +203,7 @@ def test_no_planted_secret_is_seen_anywhere(
     celery = ("celery", "-A", "workers")
     conf = f"--conf={DEPLOY / 'flower' / 'flowerconfig.py'}"
     tree.start("flower", *celery, "flower", conf, f"--port={flower.port}", "--logging=debug")
-    tree.start("api", "uvicorn", "dispatcher.api.app:app", "--port", str(api_port), "--log-level", "debug")
+    tree.start("api", "uvicorn", "dispatcher.asgi:app", "--port", str(api_port), "--log-level", "debug")
     tree.wait(lambda: flower.answers() and "running on" in tree.started["api"].said)
     tree.wait(lambda: broker.keys("_kombu.binding.celeryev"))
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
-from dispatcher.addresses import ANY_ADDRESS
+from dispatcher.egress.address_policy import ANY_ADDRESS
 from tests.certificates import new_authority
 from tests.dead_ports import refusing_port
 from tests.process_table import alive, command_lines, descendants, eventually, listening_addresses

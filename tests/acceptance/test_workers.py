@@ -19,8 +19,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts import find_account
-from dispatcher.redeliveries import Selection, order
+from dispatcher.accounts.accounts import find_account
+from dispatcher.deliveries.mass_redelivery import Selection, order
 from dispatcher.settings import Settings
 from dispatcher.wake import REDELIVER
 from tests.behaviours import Answer, final

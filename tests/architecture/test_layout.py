@@ -65,7 +65,7 @@ def test_the_environment_is_read_in_the_settings_only() -> None:
 def test_only_who_begins_reads_the_settings() -> None:
     """All others are given them, or what is made of them. `up` asks what servers it is given before it has any."""
     assert users_of("read_settings") == {
-        "dispatcher/api/app.py",
+        "dispatcher/asgi.py",
         "dispatcher/cli/app.py",
         "dispatcher/producer.py",
         "workers/celery.py",
@@ -74,7 +74,7 @@ def test_only_who_begins_reads_the_settings() -> None:
 
 
 def test_only_enqueue_asks_for_the_default_producer() -> None:
-    assert users_of("default_producer") == {"dispatcher/enqueue.py"}
+    assert users_of("default_producer") == {"dispatcher/events/enqueue.py"}
 
 
 def test_whoever_has_an_installation_enqueues_for_it() -> None:
@@ -102,12 +102,12 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
     }
     assert cached == {
         "dispatcher/producer.py: default_producer",
-        "dispatcher/masking.py: _named",
+        "dispatcher/masking/messages.py: _named",
         "dispatcher/transport/checks.py: _check_names",
         "dispatcher/transport/checks.py: split_url",
-        "dispatcher/transport/curl_handles.py: _unwanted",
-        "workers/mail_texts.py: _environment",  # of its templates
-        "workers/render.py: _forms",
+        "dispatcher/transport/curl/handles.py: _unwanted",
+        "workers/notices/texts.py: _environment",  # of its templates
+        "workers/callbacks/render.py: _forms",
     }
 
 
@@ -115,11 +115,11 @@ def test_a_scale_is_a_number_for_sql_alone() -> None:
     """Whoever shortens time is given `Timing`, or what is shortened already."""
     assert users_of("time_scale") == {
         "dispatcher/settings.py",
-        "dispatcher/enqueue.py",  # SQL
+        "dispatcher/events/enqueue.py",  # SQL
         "dispatcher/installation.py",  # makes the Timing
         "workers/app.py",  # of beat, too
     }
-    assert users_of("scale") == {"schedules/timing.py", "dispatcher/deliveries.py"}  # the latter: SQL
+    assert users_of("scale") == {"schedules/timing.py", "dispatcher/deliveries/redelivery.py"}  # the latter: SQL
 
 
 def test_modules_stay_small() -> None:

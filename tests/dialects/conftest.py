@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatcher.api.app import create_app
+from dispatcher.asgi import create_app
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
 from tests.integration.api.conftest import Restarted, make_key, restarted, running_app, server

@@ -7,10 +7,10 @@ import requests
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import Scope
+from dispatcher.accounts.accounts import Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.settings import Settings
-from dispatcher.webhooks import Webhooks
+from dispatcher.webhooks.store import Webhooks
 from tests.factories import TESTER, make_webhook, rows
 from tests.installations import installation_for
 from tests.integration.api.conftest import MakeKey

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from dispatcher.api.app import DIALECTS
+from dispatcher.asgi import DIALECTS
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
 from tests.integration.api.conftest import running_app

@@ -8,9 +8,9 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts import Scope
-from dispatcher.encryption import EncryptionKeys
-from dispatcher.urls import normalise_url
+from dispatcher.accounts.accounts import Scope
+from dispatcher.egress.urls import normalise_url
+from dispatcher.encryption.vault import EncryptionKeys
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import change, rows
 from tests.integration.api.conftest import MakeKey

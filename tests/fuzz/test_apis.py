@@ -20,8 +20,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from sqlalchemy import Engine
 
-from dispatcher.accounts import Scope
-from dispatcher.api.app import DIALECTS, create_app
+from dispatcher.accounts.accounts import Scope
+from dispatcher.asgi import DIALECTS, create_app
 from dispatcher.installation import Installation
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
@@ -57,7 +57,7 @@ bounded = settings(
 @pytest.fixture(autouse=True)
 def logs_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """The app is started in this process, whose other tests look at logs that nobody has configured."""
-    monkeypatch.setattr("dispatcher.api.app.configure_logs", lambda _: None)
+    monkeypatch.setattr("dispatcher.asgi.configure_logs", lambda _: None)
 
 
 @pytest.fixture(autouse=True)

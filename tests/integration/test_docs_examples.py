@@ -19,8 +19,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import UnknownAccount
-from dispatcher.accounts import Scope, create_key
-from dispatcher.api.app import create_app
+from dispatcher.accounts.accounts import Scope, create_key
+from dispatcher.asgi import create_app
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from tests.behaviours import Answer

@@ -13,25 +13,25 @@ import typer
 
 import dispatcher
 from benchmarks.__main__ import app as bench
-from dispatcher.api.app import DIALECTS, create_app
-from dispatcher.api.webhook_bodies import NewWebhook
-from dispatcher.authorization import ClientCredentials
+from dispatcher.api.webhooks.bodies import NewWebhook
+from dispatcher.asgi import DIALECTS, create_app
 from dispatcher.cli.app import app
 from dispatcher.db.models import Base
-from dispatcher.notices import NoticeKind
-from dispatcher.replies import FailureKind
+from dispatcher.receiver_auth.credentials import ClientCredentials
+from dispatcher.receiver_auth.token_request import token_request
 from dispatcher.settings import Settings, environment_name
-from dispatcher.signing import Signer
-from dispatcher.signing_keys import SigningKey
+from dispatcher.signing.keys import SigningKey
+from dispatcher.signing.signer import Signer
 from dispatcher.states import Reason, State
-from dispatcher.token_requests import token_request
+from dispatcher.transport.exchange import FailureKind
 from dispatcher.wake import QUEUES
-from dispatcher.webhook_secrets import WebhookSecrets
+from dispatcher.webhooks.notices import NoticeKind
+from dispatcher.webhooks.secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
 from schedules.timing import REAL_TIME
 from tests.claims import TARGET
-from workers.claims import Claim
-from workers.render import render
+from workers.callbacks.render import render
+from workers.claims.claims import Claim
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from dispatcher.api.app import create_app
+from dispatcher.asgi import create_app
 from dispatcher.cli.app import app
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.json"

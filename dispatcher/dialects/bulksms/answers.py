@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from dispatcher.api.problems import Problem, problem_for
 from dispatcher.dialects.bulksms.fields import vendor_name
 from dispatcher.errors import DispatcherError, InvalidInput, NameTaken, NotFound, UrlTestFailed
+from dispatcher.web.problems import Problem, problem_for
 
 _ERRORS = "https://developer.bulksms.com/json/v1/errors"
 

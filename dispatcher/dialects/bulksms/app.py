@@ -2,9 +2,9 @@
 
 from fastapi import FastAPI, Request, Response
 
-from dispatcher.dialects.application import dialect_app
 from dispatcher.dialects.bulksms.answers import answer, problem_of
 from dispatcher.dialects.bulksms.routes import router
+from dispatcher.dialects.frame import dialect_app
 from dispatcher.errors import DispatcherError
 
 

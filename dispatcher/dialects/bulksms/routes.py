@@ -7,12 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from dispatcher.accounts import Caller, Scope
-from dispatcher.actors import Dialect
-from dispatcher.api.callers import by_key_through, caller_who_may
-from dispatcher.api.problems import Problem
-from dispatcher.api.requests import read_body
-from dispatcher.api.serving import Served
+from dispatcher.accounts.accounts import Caller, Scope
+from dispatcher.accounts.actor import Dialect
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.bulksms.answers import described
 from dispatcher.dialects.bulksms.fields import (
@@ -25,8 +21,12 @@ from dispatcher.dialects.bulksms.fields import (
 )
 from dispatcher.errors import NotFound
 from dispatcher.installation import Installation
-from dispatcher.registration import change, register, remove
-from dispatcher.webhooks import Webhooks
+from dispatcher.web.authentication import by_key_through, caller_who_may
+from dispatcher.web.middleware import read_body
+from dispatcher.web.problems import Problem
+from dispatcher.web.serving import Served
+from dispatcher.webhooks.registration import change, register, remove
+from dispatcher.webhooks.store import Webhooks
 
 DIALECT = "bulksms"
 

@@ -5,10 +5,10 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from dispatcher.api.problems import Problem
-from dispatcher.dialects.application import dialect_app
 from dispatcher.dialects.everlytic.fields import PayloadRefused
 from dispatcher.dialects.everlytic.routes import router
+from dispatcher.dialects.frame import dialect_app
+from dispatcher.web.problems import Problem
 
 _ABOUT = "Webhooks of transactional SMS, as Everlytic's clients manage them."
 

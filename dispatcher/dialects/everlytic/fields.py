@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from dispatcher.authorization import Authorization, Basic
-from dispatcher.contracts import Envelope, Method
 from dispatcher.db.models import Webhook
 from dispatcher.dialects.bodies import json_object
 from dispatcher.errors import InvalidWebhook
-from dispatcher.webhook_secrets import WebhookSecrets
-from dispatcher.webhooks import WebhookFields, contract_of
+from dispatcher.receiver_auth.credentials import Authorization, Basic
+from dispatcher.webhooks.contract import Envelope, Method
+from dispatcher.webhooks.secrets import WebhookSecrets
+from dispatcher.webhooks.store import WebhookFields, contract_of
 
 EVENT_TYPES = {
     "sent": "message.outbound.sent",

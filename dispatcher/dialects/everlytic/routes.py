@@ -9,19 +9,19 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import Caller, Scope, find_account
-from dispatcher.actors import Dialect
-from dispatcher.api.callers import by_key_through, caller_who_may
-from dispatcher.api.problems import Problem, invalid
-from dispatcher.api.requests import read_body
-from dispatcher.api.serving import Served
+from dispatcher.accounts.accounts import Caller, Scope, find_account
+from dispatcher.accounts.actor import Dialect
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.everlytic.fields import EVENT_TYPES, Kept, read_payload, refusal, shown
 from dispatcher.errors import InvalidWebhook, NotFound
-from dispatcher.events import MAX_TEXT
+from dispatcher.events.event import MAX_TEXT
 from dispatcher.installation import Installation
-from dispatcher.registration import change, register, remove
-from dispatcher.webhooks import Webhooks
+from dispatcher.web.authentication import by_key_through, caller_who_may
+from dispatcher.web.middleware import read_body
+from dispatcher.web.problems import Problem, invalid
+from dispatcher.web.serving import Served
+from dispatcher.webhooks.registration import change, register, remove
+from dispatcher.webhooks.store import Webhooks
 
 DIALECT = "everlytic"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse, Response
 
-from dispatcher.api.problems import Problem
+from dispatcher.web.problems import Problem
 
 _ERROR = {
     "type": "object",

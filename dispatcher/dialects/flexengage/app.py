@@ -2,9 +2,9 @@
 
 from fastapi import FastAPI
 
-from dispatcher.dialects.application import dialect_app
 from dispatcher.dialects.flexengage import event_routes, webhook_routes
 from dispatcher.dialects.flexengage.answers import answer
+from dispatcher.dialects.frame import dialect_app
 
 _ABOUT = "Webhooks of a brand and the log of their events, as flexEngage's clients manage them."
 

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import Caller, find_account
-from dispatcher.api.problems import Problem
+from dispatcher.accounts.accounts import Caller, find_account
 from dispatcher.db.models import Account, Webhook
 from dispatcher.errors import NotFound, UnknownAccount
-from dispatcher.webhooks import Webhooks
+from dispatcher.web.problems import Problem
+from dispatcher.webhooks.store import Webhooks
 
 DIALECT = "flexengage"
 

@@ -10,18 +10,18 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, BeforeValidator
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import Caller
-from dispatcher.api.serving import Served
+from dispatcher.accounts.accounts import Caller
 from dispatcher.db.models import Account
-from dispatcher.deliveries import redeliver
+from dispatcher.deliveries.history import find_delivery, get_delivery, log_of_webhook
+from dispatcher.deliveries.redelivery import redeliver
 from dispatcher.dialects.flexengage.answers import described
 from dispatcher.dialects.flexengage.brands import account_of, found_or, read_id, webhook_of
 from dispatcher.dialects.flexengage.events import EventsPage, EventWithAttempts, Page, shown_event, shown_record
 from dispatcher.dialects.flexengage.webhook_routes import NO_WEBHOOK, Brand, By, Manager, Reader, WebhookId
 from dispatcher.errors import NotFound, WrongState
-from dispatcher.history import find_delivery, get_delivery, log_of_webhook
 from dispatcher.installation import Installation
-from dispatcher.webhooks import Webhooks
+from dispatcher.web.serving import Served
+from dispatcher.webhooks.store import Webhooks
 
 NO_EVENT = "No event with that ID was found"
 DEFAULT_SIZE, MAX_SIZE = 20, 100

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from dispatcher.contracts import Verdict
+from dispatcher.deliveries.records import AttemptRecord, DeliveryLine, DeliveryRecord, LoggedDelivery
 from dispatcher.dialects.flexengage.times import whole_seconds
 from dispatcher.ids import time_of
-from dispatcher.records import AttemptRecord, DeliveryLine, DeliveryRecord, LoggedDelivery
 from dispatcher.states import State
+from dispatcher.webhooks.contract import Verdict
 
 Headers: TypeAlias = dict[str, str]
 

@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from dispatcher.api.problems import Problem, invalid
-from dispatcher.contracts import DeliveryContract, Envelope, Member, write_contract
 from dispatcher.dialects.bodies import json_object
 from dispatcher.errors import InvalidWebhook
+from dispatcher.web.problems import Problem, invalid
+from dispatcher.webhooks.contract import DeliveryContract, Envelope, Member, write_contract
 from schedules.catalog import HOUR
 
 CONTRACT = write_contract(

@@ -9,22 +9,22 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from dispatcher.accounts import Caller, Scope
-from dispatcher.actors import Dialect
-from dispatcher.api.callers import by_key_through, caller_who_may
-from dispatcher.api.problems import Problem
-from dispatcher.api.requests import read_body
-from dispatcher.api.serving import Served
+from dispatcher.accounts.accounts import Caller, Scope
+from dispatcher.accounts.actor import Dialect
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.flexengage.answers import described
 from dispatcher.dialects.flexengage.brands import DIALECT, account_of, found_or, webhook_of
 from dispatcher.dialects.flexengage.fields import CONTRACT, NewWebhook, read_enabled, read_new_webhook, refusal
 from dispatcher.dialects.flexengage.times import whole_seconds
+from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import InvalidWebhook, UnknownAccount
-from dispatcher.matching import MAX_LENGTH
-from dispatcher.registration import change, register, remove
-from dispatcher.urls import normalise_url
-from dispatcher.webhooks import MAX_EVENT_TYPES, Webhooks
+from dispatcher.event_types import MAX_LENGTH
+from dispatcher.web.authentication import by_key_through, caller_who_may
+from dispatcher.web.middleware import read_body
+from dispatcher.web.problems import Problem
+from dispatcher.web.serving import Served
+from dispatcher.webhooks.registration import change, register, remove
+from dispatcher.webhooks.store import MAX_EVENT_TYPES, Webhooks
 
 NO_WEBHOOKS = "No webhooks with that brand ID were found"
 NO_WEBHOOK = "No webhook with that brand ID was found"

@@ -2,10 +2,10 @@
 
 from fastapi import FastAPI
 
-from dispatcher.api import oauth2
-from dispatcher.dialects.application import dialect_app
+from dispatcher.dialects.frame import dialect_app
 from dispatcher.dialects.sinch.answers import answer
 from dispatcher.dialects.sinch.routes import router
+from dispatcher.web import oauth2
 
 _ABOUT = "Webhooks of a project's apps, as clients of Sinch's Conversation API manage them."
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from dispatcher.authorization import Authorization, ClientCredentials, TokenRequest
-from dispatcher.contracts import Verdict
 from dispatcher.db.models import Webhook
+from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import InvalidWebhook
-from dispatcher.urls import normalise_url
-from dispatcher.webhook_secrets import WebhookSecrets
-from dispatcher.webhooks import WebhookFields
+from dispatcher.receiver_auth.credentials import Authorization, ClientCredentials, TokenRequest
+from dispatcher.webhooks.contract import Verdict
+from dispatcher.webhooks.secrets import WebhookSecrets
+from dispatcher.webhooks.store import WebhookFields
 
 DIALECT = "sinch"
 MOST_PER_APP = 5

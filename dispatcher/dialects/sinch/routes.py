@@ -7,12 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import Caller, Scope, find_account
-from dispatcher.actors import Dialect
-from dispatcher.api.callers import by_key_through, caller_who_may
-from dispatcher.api.problems import Problem
-from dispatcher.api.requests import read_body
-from dispatcher.api.serving import Served
+from dispatcher.accounts.accounts import Caller, Scope, find_account
+from dispatcher.accounts.actor import Dialect
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.bodies import json_object
 from dispatcher.dialects.sinch import fields
@@ -20,9 +16,13 @@ from dispatcher.dialects.sinch.answers import described
 from dispatcher.dialects.sinch.schemas import CREATE_SCHEMA, UPDATE_SCHEMA, WebhookDocument, Webhooks
 from dispatcher.errors import InvalidWebhook, NotFound, UnknownAccount
 from dispatcher.installation import Installation
-from dispatcher.registration import change, register, remove
-from dispatcher.webhooks import WebhookFields
-from dispatcher.webhooks import Webhooks as OurWebhooks
+from dispatcher.web.authentication import by_key_through, caller_who_may
+from dispatcher.web.middleware import read_body
+from dispatcher.web.problems import Problem
+from dispatcher.web.serving import Served
+from dispatcher.webhooks.registration import change, register, remove
+from dispatcher.webhooks.store import WebhookFields
+from dispatcher.webhooks.store import Webhooks as OurWebhooks
 
 _ERRORS = described(
     HTTPStatus.BAD_REQUEST,

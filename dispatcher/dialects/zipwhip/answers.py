@@ -5,8 +5,8 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from dispatcher.api.problems import Problem, problem_for
 from dispatcher.errors import DispatcherError, InvalidInput, NotFound
+from dispatcher.web.problems import Problem, problem_for
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI, Request, Response
 
-from dispatcher.dialects.application import dialect_app
+from dispatcher.dialects.frame import dialect_app
 from dispatcher.dialects.zipwhip.answers import answer, answer_to, refusal
 from dispatcher.dialects.zipwhip.parameters import Refused
 from dispatcher.dialects.zipwhip.routes import router

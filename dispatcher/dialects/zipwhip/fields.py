@@ -3,10 +3,10 @@
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from dispatcher.contracts import Method
 from dispatcher.db.models import Webhook
 from dispatcher.errors import InvalidWebhook
-from dispatcher.webhooks import WebhookFields, contract_of
+from dispatcher.webhooks.contract import Method
+from dispatcher.webhooks.store import WebhookFields, contract_of
 
 EVENT_TYPES: dict[tuple[str, str], tuple[str, ...]] = {
     ("message", "delete"): ("message.outbound.deleted", "message.inbound.deleted"),

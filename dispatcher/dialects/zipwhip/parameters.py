@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 
-from dispatcher.api.requests import read_body
+from dispatcher.web.middleware import read_body
 
 _MOST = 100
 

@@ -7,18 +7,18 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from dispatcher.accounts import Scope
-from dispatcher.actors import Call, Dialect
-from dispatcher.api.callers import call_of, caller_of_secret, caller_of_session
-from dispatcher.api.serving import Serving, serving_of
+from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.actor import Call, Dialect
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.zipwhip.answers import described
 from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
 from dispatcher.dialects.zipwhip.parameters import Parameters, Refused, read_parameters, required
 from dispatcher.errors import NotFound
 from dispatcher.installation import Installation
-from dispatcher.registration import change, register, remove
-from dispatcher.webhooks import WebhookFields, Webhooks
+from dispatcher.web.authentication import call_of, caller_of_secret, caller_of_session
+from dispatcher.web.serving import Serving, serving_of
+from dispatcher.webhooks.registration import change, register, remove
+from dispatcher.webhooks.store import WebhookFields, Webhooks
 
 DIALECT = "zipwhip"
 

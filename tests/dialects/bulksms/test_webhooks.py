@@ -13,12 +13,12 @@ import pytest
 import requests
 from sqlalchemy import Engine, text
 
-from dispatcher.accounts import Scope
-from dispatcher.api.requests import MAX_BODY_BYTES
+from dispatcher.accounts.accounts import Scope
 from dispatcher.dialects.bulksms import routes
 from dispatcher.installation import Installation
-from dispatcher.registration import register
 from dispatcher.settings import Settings
+from dispatcher.web.middleware import MAX_BODY_BYTES
+from dispatcher.webhooks.registration import register
 from tests.behaviours import Answer, Received
 from tests.dead_ports import refusing_port
 from tests.dialects import golden_files

@@ -12,10 +12,10 @@ import pytest
 import requests
 from sqlalchemy import Engine, text
 
-from dispatcher.accounts import Scope
-from dispatcher.api.requests import MAX_BODY_BYTES
+from dispatcher.accounts.accounts import Scope
 from dispatcher.dialects.everlytic import routes
 from dispatcher.settings import read_settings
+from dispatcher.web.middleware import MAX_BODY_BYTES
 from tests.dead_ports import refusing_port
 from tests.dialects import golden_files
 from tests.dialects.everlytic.conftest import PATH, CallerOf, Everlytic, webhook_of

@@ -12,10 +12,10 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.accounts import Scope
-from dispatcher.api.requests import MAX_BODY_BYTES
+from dispatcher.accounts.accounts import Scope
 from dispatcher.dialects.flexengage import webhook_routes
 from dispatcher.settings import read_settings
+from dispatcher.web.middleware import MAX_BODY_BYTES
 from tests.dead_ports import refusing_port
 from tests.dialects.flexengage.conftest import TYPE, CallerOf, FlexEngage, error
 from tests.factories import change, make_account, make_webhook, rows

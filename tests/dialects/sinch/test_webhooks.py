@@ -11,11 +11,11 @@ import requests
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import Scope
+from dispatcher.accounts.accounts import Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.sinch.fields import TRIGGERS, changed_fields, event_types
 from dispatcher.settings import Settings
-from dispatcher.webhooks import Webhooks
+from dispatcher.webhooks.store import Webhooks
 from tests.dialects.sinch.conftest import PROJECT, Sinch
 from tests.factories import TESTER, change, make_account, make_webhook, rows
 from tests.installations import installation_for

@@ -12,13 +12,13 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts import Scope
-from dispatcher.api.callers import Refusal, identify
-from dispatcher.api.requests import MAX_BODY_BYTES
+from dispatcher.accounts.accounts import Scope
 from dispatcher.dialects.zipwhip import routes
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
-from dispatcher.registration import register
+from dispatcher.web.authentication import Refusal, identify
+from dispatcher.web.middleware import MAX_BODY_BYTES
+from dispatcher.webhooks.registration import register
 from tests.dead_ports import refusing_port
 from tests.dialects import golden_files
 from tests.dialects.shell import shell_with

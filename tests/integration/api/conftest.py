@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp
 
-from dispatcher.accounts import Scope, create_key
-from dispatcher.api.app import create_app
+from dispatcher.accounts.accounts import Scope, create_key
+from dispatcher.asgi import create_app
 from tests.factories import TESTER, make_account
 
 MakeKey: TypeAlias = Callable[..., str]

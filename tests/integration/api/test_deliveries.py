@@ -10,10 +10,10 @@ import redis
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.accounts import Scope
-from dispatcher.authorization import Basic
+from dispatcher.accounts.accounts import Scope
 from dispatcher.db.models import Webhook
 from dispatcher.ids import new_id
+from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
 from tests.behaviours import Answer, Do
 from tests.factories import change, deliver_all, deliveries, make_account, make_webhook

@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from dispatcher.accounts import Scope
-from dispatcher.api.requests import MAX_BODY_BYTES
-from dispatcher.events import MAX_DATA_BYTES
+from dispatcher.accounts.accounts import Scope
+from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.settings import Settings
+from dispatcher.web.middleware import MAX_BODY_BYTES
 from tests.factories import change, deliver_all, make_account, make_webhook, rows
 from tests.integration.api.conftest import Api, MakeKey
 from tests.receiver import Receiver

@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
-from dispatcher.api import events
+from dispatcher.api.events import routes as events
 from dispatcher.settings import Settings, read_settings
 from tests.factories import make_webhook, rows
 from tests.integration.api.conftest import Api, Restarted
@@ -49,7 +49,7 @@ def closed_port() -> Iterator[int]:
 
 
 def test_importing_the_app_connects_to_nothing_and_needs_no_settings() -> None:
-    script = "import socket; socket.socket.connect = None; from dispatcher.api.app import app; print(app.title)"
+    script = "import socket; socket.socket.connect = None; from dispatcher.asgi import app; print(app.title)"
     ran = subprocess.run([sys.executable, "-c", script], env={}, capture_output=True, check=True, text=True, timeout=60)
     assert ran.stdout == "dispatcher\n"
 
@@ -58,7 +58,7 @@ def test_importing_the_app_connects_to_nothing_and_needs_no_settings() -> None:
 def test_with_wrong_settings_it_is_alive_and_says_what_is_wrong(
     api: Api, set_variable: SetVariable, url: str, environment: dict[str, str]
 ) -> None:
-    script = "from dispatcher.api.app import app; print(app.title)"
+    script = "from dispatcher.asgi import app; print(app.title)"
     ran = subprocess.run(
         [sys.executable, "-c", script],
         env={**environment, "DATABASE_URL": url},

@@ -8,8 +8,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from dispatcher import enqueue, history
-from dispatcher.accounts import Scope
+from dispatcher import enqueue
+from dispatcher.accounts.accounts import Scope
+from dispatcher.deliveries import history
 from dispatcher.ids import time_of
 from dispatcher.settings import Settings
 from tests.factories import deliver_all, make_account, make_webhook

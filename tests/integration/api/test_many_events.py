@@ -7,10 +7,10 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts import Scope
-from dispatcher.api.requests import MAX_EVENTS_BYTES
-from dispatcher.events import MAX_DATA_BYTES
+from dispatcher.accounts.accounts import Scope
+from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.settings import Settings
+from dispatcher.web.middleware import MAX_EVENTS_BYTES
 from tests.factories import deliver_all, make_account, make_webhook, rows
 from tests.integration.api.conftest import Api, MakeKey
 from tests.receiver import Receiver

@@ -4,9 +4,9 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts import Scope
-from dispatcher.api import webhook_access
-from dispatcher.api.app import create_app
+from dispatcher.accounts.accounts import Scope
+from dispatcher.api.webhooks import access as webhook_access
+from dispatcher.asgi import create_app
 from tests.integration.api.conftest import Api, MakeKey
 from tests.routes import Operation, operations_of
 

@@ -7,14 +7,22 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from dispatcher.notices import NoticeKind
 from dispatcher.settings import Settings
+from dispatcher.webhooks.notices import NoticeKind
 from tests.factories import change, change_webhook
 from tests.integration.api.conftest import Api, errors
-from tests.integration.notices.conftest import mailer_for
-from tests.integration.notices.scenario import CONTACT, error, fail, notices, seen, the_notice, webhook_with_contact
+from tests.integration.workers.notices.conftest import mailer_for
+from tests.integration.workers.notices.scenario import (
+    CONTACT,
+    error,
+    fail,
+    notices,
+    seen,
+    the_notice,
+    webhook_with_contact,
+)
 from tests.mail_server import MailServer
-from workers.notices import send_due
+from workers.notices.send import send_due
 
 
 def items(api: Api, token: str, query: str = "") -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.accounts import Scope
-from dispatcher.api.app import create_app
+from dispatcher.accounts.accounts import Scope
+from dispatcher.asgi import create_app
 from dispatcher.db.models import Base
 from dispatcher.settings import Settings
 from tests.factories import deliveries, make_webhook, rows

@@ -5,9 +5,9 @@ from typing import TypeAlias
 
 import pytest
 
-from dispatcher.accounts import Scope
-from dispatcher.api.rate_limits import RateLimits
+from dispatcher.accounts.accounts import Scope
 from dispatcher.settings import Settings
+from dispatcher.web.rate_limits import RateLimits
 from tests.dead_ports import refusing_port
 from tests.integration.api.conftest import Api, MakeKey, Restarted
 

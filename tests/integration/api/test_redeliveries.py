@@ -9,9 +9,9 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.accounts import Scope
+from dispatcher.accounts.accounts import Scope
 from dispatcher.db.models import Webhook
-from dispatcher.redeliveries import MOST_OPEN
+from dispatcher.deliveries.mass_redelivery import MOST_OPEN
 from dispatcher.settings import Settings
 from tests.factories import change, deliveries, make_account, make_webhook, redeliver_more, rows
 from tests.integration.api.conftest import Api, MakeKey

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-import dispatcher.webhook_health
+import dispatcher.webhooks.health
 from dispatcher import enqueue
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
@@ -73,7 +73,7 @@ def test_the_deliveries_of_a_day_are_counted_by_state(
 def test_no_more_are_counted_than_can_be_at_once(
     api: Api, manager: str, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher.webhook_health, "COUNTED", 3)
+    monkeypatch.setattr(dispatcher.webhooks.health, "COUNTED", 3)
     webhook = make_webhook(database, settings, url="https://hooks.example.com/")
     store(3)
     assert health(api, manager, webhook)["deliveries"]["complete"]
@@ -124,7 +124,7 @@ def test_what_waits_for_its_first_attempt_does_not_hide_the_last_answer(
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatcher.webhook_health, "LOOKED_AT", 2)
+    monkeypatch.setattr(dispatcher.webhooks.health, "LOOKED_AT", 2)
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
     store(1)
     deliver_all(settings)
@@ -140,7 +140,7 @@ def test_behind_a_closed_gate_the_last_answer_and_the_oldest_are_found_under_a_b
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatcher.webhook_health, "COUNTED", 3)
+    monkeypatch.setattr(dispatcher.webhooks.health, "COUNTED", 3)
     receiver.script("/hook", Answer(503))
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
     store(5)

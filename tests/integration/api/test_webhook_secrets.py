@@ -7,9 +7,9 @@ from sqlalchemy import Engine
 from standardwebhooks import Webhook as Verifier
 
 from dispatcher import enqueue
-from dispatcher.authorization import Basic
+from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
-from dispatcher.signing_keys import generate_signing_key
+from dispatcher.signing.keys import generate_signing_key
 from tests.factories import deliver_all, make_webhook, rows
 from tests.integration.api.conftest import Api, errors
 from tests.receiver import Receiver

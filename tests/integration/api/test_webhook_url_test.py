@@ -116,7 +116,7 @@ def test_a_webhook_is_enabled_once_it_answers(
 def test_where_too_many_are_under_way_one_is_asked_to_come_back(
     api: Api, manager: str, database: Engine, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatcher.url_test._slots", BoundedSemaphore(0))
+    monkeypatch.setattr("dispatcher.webhooks.url_check._slots", BoundedSemaphore(0))
     answer = api.call("POST", "/v1/webhooks", new(receiver.url("/hook")), token=manager)
     assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
     assert stored(database) == receiver.received == []

@@ -6,10 +6,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from dispatcher.accounts import Scope
-from dispatcher.api.requests import MAX_BODY_BYTES
-from dispatcher.rotation import ciphertext_columns
+from dispatcher.accounts.accounts import Scope
+from dispatcher.encryption.rotation import ciphertext_columns
 from dispatcher.settings import Settings
+from dispatcher.web.middleware import MAX_BODY_BYTES
 from tests.factories import change, deliver_all, make_account, make_webhook, rows
 from tests.integration.api.conftest import Api, MakeKey, errors
 from tests.receiver import Receiver

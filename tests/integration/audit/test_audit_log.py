@@ -12,22 +12,22 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts import Scope, create_account, create_key
-from dispatcher.actors import ApiKey, Call
-from dispatcher.audit import Action, write
-from dispatcher.authorization import Basic, Bearer, ClientCredentials
+from dispatcher.accounts.accounts import Scope, create_account, create_key
+from dispatcher.accounts.actor import ApiKey, Call
+from dispatcher.accounts.api_keys import revoke_key
+from dispatcher.accounts.audit import Action, write
 from dispatcher.errors import NameTaken, UrlTestFailed
 from dispatcher.ids import time_of
 from dispatcher.installation import Installation
-from dispatcher.keys import revoke_key
-from dispatcher.registration import change, register
+from dispatcher.receiver_auth.credentials import Basic, Bearer, ClientCredentials
 from dispatcher.settings import Settings
-from dispatcher.signing_keys import generate_signing_key
+from dispatcher.signing.keys import generate_signing_key
+from dispatcher.webhooks.registration import change, register
 from tests.factories import TESTER, change_webhook, deliver_all, make_account, make_webhook, rows
 from tests.integration.api.conftest import Api
 from tests.integration.audit.conftest import entries, forget
 from tests.integration.cli.conftest import Cli
-from tests.integration.deliver.test_dump import (
+from tests.integration.workers.test_dump import (
     BEARER,
     CLIENT_ID,
     CLIENT_SECRET,

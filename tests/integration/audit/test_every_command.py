@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts import Scope, create_key, find_account
-from dispatcher.audit import Action
+from dispatcher.accounts.accounts import Scope, create_key, find_account
+from dispatcher.accounts.audit import Action
 from dispatcher.cli.app import app
-from dispatcher.redeliveries import Selection, order
+from dispatcher.deliveries.mass_redelivery import Selection, order
 from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import TESTER, change, deliveries, make_webhook

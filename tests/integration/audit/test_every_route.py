@@ -11,11 +11,11 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts import Scope, find_account
-from dispatcher.api.app import DIALECTS, create_app
-from dispatcher.audit import Action
+from dispatcher.accounts.accounts import Scope, find_account
+from dispatcher.accounts.audit import Action
+from dispatcher.asgi import DIALECTS, create_app
 from dispatcher.db.models import ApiKey, Webhook
-from dispatcher.redeliveries import Selection, order
+from dispatcher.deliveries.mass_redelivery import Selection, order
 from dispatcher.settings import Settings
 from tests.factories import TESTER, change, deliveries, make_webhook
 from tests.integration.api.conftest import MakeKey

@@ -7,8 +7,8 @@ import redis
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.authorization import Basic
 from dispatcher.db.models import Webhook
+from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
 from tests.behaviours import Answer, Received
 from tests.factories import change, change_webhook, deliver_all, deliveries, make_account, make_webhook

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from dispatcher.cli import ndjson
-from dispatcher.events import MAX_DATA_BYTES
+from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.settings import Settings
 from tests.factories import deliver_all, make_account, make_webhook, rows
 from tests.integration.cli.conftest import Cli

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.settings import Settings
-from dispatcher.signing_keys import generate_signing_key
+from dispatcher.signing.keys import generate_signing_key
 from tests.factories import MESSAGE, RECEIVED, deliver_all, deliveries, make_webhook
 from tests.integration.cli.conftest import Cli
 

@@ -16,14 +16,14 @@ from sqlalchemy import Connection, Engine, LargeBinary, event
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher import rotation as rotations
-from dispatcher.accounts import find_account
-from dispatcher.authorization import Basic
+from dispatcher.accounts.accounts import find_account
 from dispatcher.db.models import Base, Webhook
-from dispatcher.encryption import EncryptionKeys
+from dispatcher.encryption import rotation as rotations
+from dispatcher.encryption.rotation import Place, Rotation, ciphertext_columns
+from dispatcher.encryption.vault import EncryptionKeys
 from dispatcher.errors import WrongEncryptionKey
 from dispatcher.ids import new_id
-from dispatcher.rotation import Place, Rotation, ciphertext_columns
+from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import TESTER, change, change_webhook, deliver_all, make_account, make_webhook, rows

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.samples import sample_message
+from dispatcher.events.samples import sample_message
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
 from tests.factories import MESSAGE, RECEIVED, deliver_all, deliveries, make_account, make_webhook

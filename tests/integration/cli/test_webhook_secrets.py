@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from dispatcher.authorization import Basic, Bearer, ClientCredentials, TokenRequest
 from dispatcher.db.models import Account, Webhook
+from dispatcher.receiver_auth.credentials import Basic, Bearer, ClientCredentials, TokenRequest
 from dispatcher.settings import Settings
-from dispatcher.signing_keys import generate_signing_key
-from dispatcher.webhook_secrets import WebhookSecrets
-from dispatcher.webhooks import Webhooks
+from dispatcher.signing.keys import generate_signing_key
+from dispatcher.webhooks.secrets import WebhookSecrets
+from dispatcher.webhooks.store import Webhooks
 from tests.factories import TESTER
 from tests.installations import installation_for
 from tests.integration.cli.conftest import Cli, Ran

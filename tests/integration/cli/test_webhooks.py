@@ -7,11 +7,11 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from dispatcher.authorization import Basic
 from dispatcher.db.models import Webhook
 from dispatcher.errors import InvalidWebhook
+from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
-from dispatcher.webhooks import Webhooks
+from dispatcher.webhooks.store import Webhooks
 from tests.factories import change, make_webhook
 from tests.installations import installation_for
 from tests.integration.cli.conftest import Cli

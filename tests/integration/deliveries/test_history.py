@@ -8,12 +8,20 @@ import pytest
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from dispatcher import enqueue, history
-from dispatcher.accounts import find_account
+from dispatcher import enqueue
+from dispatcher.accounts.accounts import find_account
+from dispatcher.deliveries import history
+from dispatcher.deliveries.history import (
+    find_delivery,
+    get_delivery,
+    get_event,
+    list_deliveries,
+    list_events,
+    log_of_webhook,
+)
+from dispatcher.deliveries.records import LoggedDelivery
 from dispatcher.errors import ConfigurationError, NotFound, UnknownAccount
-from dispatcher.history import find_delivery, get_delivery, get_event, list_deliveries, list_events, log_of_webhook
 from dispatcher.ids import new_id, time_of
-from dispatcher.records import LoggedDelivery
 from dispatcher.settings import Settings
 from dispatcher.states import Reason, State
 from tests.factories import change, deliver_all, deliveries, make_account, make_webhook, rows

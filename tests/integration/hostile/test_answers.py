@@ -15,8 +15,8 @@ from tests.hostile_values import steering
 from tests.integration.cli.conftest import Cli
 from tests.mail_server import MailServer
 from tests.receiver import Receiver
-from workers.mail import Mailer
-from workers.notices import send_due
+from workers.notices.mailer import Mailer
+from workers.notices.send import send_due
 
 
 def in_a_header(raw: bytes) -> bytes:

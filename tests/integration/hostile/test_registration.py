@@ -10,12 +10,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts import Scope, create_account, create_key, find_account
-from dispatcher.authorization import Basic, Bearer, ClientCredentials
+from dispatcher.accounts.accounts import Scope, create_account, create_key, find_account
 from dispatcher.errors import InvalidInput, UnknownAccount
+from dispatcher.receiver_auth.credentials import Basic, Bearer, ClientCredentials
 from dispatcher.settings import Settings
-from dispatcher.signing_keys import check_signing_key
-from dispatcher.webhooks import WebhookFields, Webhooks
+from dispatcher.signing.keys import check_signing_key
+from dispatcher.webhooks.store import WebhookFields, Webhooks
 from tests import hostile_values
 from tests.factories import TESTER, attempts, change_webhook, deliver_all, make_account, make_webhook, rows
 from tests.hostile_values import refusal, steering

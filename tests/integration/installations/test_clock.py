@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
-from dispatcher.enqueue import enqueue
+from dispatcher.events.enqueue import enqueue
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from tests.factories import make_webhook, rows
 from tests.receiver import Receiver
-from workers.context import Worker
-from workers.deliver import DeliveryLoop
+from workers.loop import DeliveryLoop
+from workers.process import Worker
 
 THEN = datetime(2031, 5, 4, 3, 2, 1, tzinfo=UTC)
 

@@ -13,14 +13,14 @@ import requests
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts import Scope, create_key
-from dispatcher.api.app import create_app
-from dispatcher.enqueue import enqueue, enqueue_many
+from dispatcher.accounts.accounts import Scope, create_key
+from dispatcher.asgi import create_app
 from dispatcher.errors import WrongDatabase
-from dispatcher.events import Accepted, Event
+from dispatcher.events.enqueue import enqueue, enqueue_many
+from dispatcher.events.event import Accepted, Event
 from dispatcher.installation import Installation
-from dispatcher.registration import register
 from dispatcher.wake import DELIVER
+from dispatcher.webhooks.registration import register
 from tests.factories import TESTER, deliver_all, make_account, rows
 from tests.integration.api.conftest import running_app
 from tests.integration.cli.conftest import Cli

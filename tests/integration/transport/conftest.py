@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from dispatcher.replies import Exchange, Failure, FailureKind, Reply, Request
-from dispatcher.transport import Transport
-from dispatcher.transport.curl import CurlTransport
-from dispatcher.transport.requests import RequestsTransport
+from dispatcher.transport.curl.transport import CurlTransport
+from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply, Request
+from dispatcher.transport.port import Transport
+from dispatcher.transport.threaded.transport import RequestsTransport
 from tests.allowed import LOOPBACK
 from tests.certificates import Authority, new_authority
 from tests.receiver import Receiver

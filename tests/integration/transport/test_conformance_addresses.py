@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher.addresses import AddressPolicy, read_networks
-from dispatcher.replies import Failure, FailureKind
-from dispatcher.special_addresses import SERVICES
+from dispatcher.egress.address_policy import AddressPolicy, read_networks
+from dispatcher.egress.special_addresses import SERVICES
+from dispatcher.transport.exchange import Failure, FailureKind
 from tests.allowed import LOOPBACK
 from tests.certificates import Authority
 from tests.dead_ports import UnansweringPort, refusing_port
@@ -221,7 +221,7 @@ def test_where_an_allowed_address_does_not_answer_that_is_told(new_transport: Ne
 def test_an_answer_that_changes_after_a_connection_was_closed_is_judged_anew(
     new_transport: NewTransport, receiver: Receiver, dns: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatcher.transport.curl_names.KEPT_SECONDS", -1)  # each connection looks up
+    monkeypatch.setattr("dispatcher.transport.curl.dns_cache.KEPT_SECONDS", -1)  # each connection looks up
     dns.script("hook.example", ("127.0.0.1",), ("::1",))
     sender = Sender(new_transport(addresses=IPV4_ONLY, resolve=dns.resolve))
     url = f"http://hook.example:{receiver.port}/"
@@ -249,7 +249,7 @@ def test_between_the_check_and_the_connection_nothing_is_looked_up_again(
 def test_a_name_that_leads_to_an_allowed_address_later_is_called_then(
     new_transport: NewTransport, receiver: Receiver, dns: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatcher.transport.curl_names.KEPT_SECONDS", -1)
+    monkeypatch.setattr("dispatcher.transport.curl.dns_cache.KEPT_SECONDS", -1)
     dns.script("hook.example", ("10.0.0.1",), ("127.0.0.1",))
     sender = Sender(new_transport(addresses=IPV4_ONLY, resolve=dns.resolve))
     url = f"http://hook.example:{receiver.port}/"
@@ -279,7 +279,7 @@ def test_a_kept_alive_connection_was_checked_when_it_was_opened(
 def test_a_dead_kept_alive_connection_is_replaced_by_one_that_is_checked(
     new_transport: NewTransport, dns: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatcher.transport.curl_names.KEPT_SECONDS", -1)
+    monkeypatch.setattr("dispatcher.transport.curl.dns_cache.KEPT_SECONDS", -1)
     dns.script("hook.example", ("127.0.0.1",), ("127.0.0.2",))
     with Receiver(requests_per_connection=1) as receiver:
         sender = Sender(new_transport(addresses=IPV4_ONLY, resolve=dns.resolve))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dispatcher.replies import FailureKind
+from dispatcher.transport.exchange import FailureKind
 from tests.behaviours import (
     BARE_101,
     ENDLESS_HEADERS,

@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from dispatcher.replies import FailureKind, Reply
-from dispatcher.transport import BODY_CAP
+from dispatcher.transport.exchange import FailureKind, Reply
+from dispatcher.transport.port import BODY_CAP
 from tests.behaviours import (
     ENDLESS_BODY,
     RESET_IN_BODY,

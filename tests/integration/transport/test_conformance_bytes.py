@@ -2,7 +2,7 @@
 
 import pytest
 
-from dispatcher.replies import Failure, FailureKind, Reply
+from dispatcher.transport.exchange import Failure, FailureKind, Reply
 from tests.behaviours import Do
 from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.replies import Failure, FailureKind
+from dispatcher.transport.exchange import Failure, FailureKind
 from tests.behaviours import (
     HANG,
     NO_ANSWER,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dispatcher.replies import Failure, FailureKind, Reply
+from dispatcher.transport.exchange import Failure, FailureKind, Reply
 from tests.behaviours import Answer, Do, Pause, Step, final, interim
 from tests.integration.transport.conftest import Sender
 from tests.receiver import Receiver

@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from dispatcher.replies import FailureKind
-from dispatcher.transport import BODY_CAP
+from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.port import BODY_CAP
 from tests.behaviours import Answer, Do, Drip, Endless, Pause, Step, chunked, final
 from tests.integration.transport.conftest import NewTransport, Sender
 from tests.receiver import Receiver

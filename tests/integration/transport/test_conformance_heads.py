@@ -2,8 +2,8 @@
 
 import pytest
 
-from dispatcher.replies import FailureKind
-from dispatcher.transport import INTERIM_ANSWERS
+from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.port import INTERIM_ANSWERS
 from tests.behaviours import Do, Drip, Pause, Step, final, interim
 from tests.integration.transport.conftest import Sender
 from tests.receiver import Receiver

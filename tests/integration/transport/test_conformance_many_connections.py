@@ -3,8 +3,8 @@
 from collections import Counter
 from time import monotonic
 
-from dispatcher.replies import Exchange, Failure, FailureKind, Reply
-from dispatcher.transport import Transport
+from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply
+from dispatcher.transport.port import Transport
 from tests.behaviours import Answer
 from tests.certificates import Authority
 from tests.dead_ports import refusing_port

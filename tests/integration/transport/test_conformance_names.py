@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.replies import Exchange, Failure, FailureKind, Reply
-from dispatcher.transport import Transport
+from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply
+from dispatcher.transport.port import Transport
 from tests.behaviours import Answer, Do
 from tests.certificates import Authority
 from tests.dead_ports import refusing_port

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from dispatcher.replies import FailureKind, Reply
+from dispatcher.transport.exchange import FailureKind, Reply
 from tests.behaviours import Do, Drip, Pause, Step, final
 from tests.certificates import Authority
 from tests.integration.transport.conftest import NewTransport, Sender

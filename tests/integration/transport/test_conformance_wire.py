@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from dispatcher.replies import Exchange, Reply
-from dispatcher.transport import Transport
+from dispatcher.transport.exchange import Exchange, Reply
+from dispatcher.transport.port import Transport
 from tests.behaviours import GARBAGE, NO_ANSWER, RESET, Answer
 from tests.dead_ports import refusing_port
 from tests.integration.transport.conftest import NewTransport, Sender, request_to

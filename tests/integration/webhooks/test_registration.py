@@ -11,14 +11,14 @@ import redis
 from sqlalchemy import Engine
 from standardwebhooks import Webhook as Verifier
 
-from dispatcher.authorization import Basic, ClientCredentials
 from dispatcher.db.models import Account, Webhook
 from dispatcher.errors import Conflict, InvalidWebhook, NameTaken, NotFound, TooBusy, UrlTestFailed
 from dispatcher.installation import Installation
-from dispatcher.registration import change, register, remove, rotate_signing_key
+from dispatcher.receiver_auth.credentials import Basic, ClientCredentials
 from dispatcher.settings import Settings
-from dispatcher.signing_keys import SigningKey, generate_signing_key
-from dispatcher.webhooks import Webhooks
+from dispatcher.signing.keys import SigningKey, generate_signing_key
+from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
+from dispatcher.webhooks.store import Webhooks
 from tests.behaviours import Answer, Do
 from tests.dead_ports import refusing_port
 from tests.factories import TESTER, make_account, rows
@@ -295,7 +295,7 @@ def test_what_a_dialect_demands_holds_for_two_at_once(
 def test_no_more_are_tried_at_once_than_there_are_threads_to_spare(
     database: Engine, account: UUID, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, installation: Installation
 ) -> None:
-    monkeypatch.setattr("dispatcher.url_test._slots", BoundedSemaphore(1))
+    monkeypatch.setattr("dispatcher.webhooks.url_check._slots", BoundedSemaphore(1))
     held = receiver.gate()
     receiver.script("/held", (held, *Answer(204).steps()))
     with ThreadPoolExecutor(1) as pool:

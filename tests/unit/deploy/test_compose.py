@@ -7,7 +7,7 @@ import pytest
 
 from dispatcher.settings import Settings
 from tests.deploy_files import DEPLOY, ROOT, Service, compose, dockerfile, entrypoint, services, units
-from workers.mail import END_TIMEOUT
+from workers.notices.mailer import END_TIMEOUT
 
 SERVICES = services()
 GRACE = Settings.model_fields["grace_seconds"].default

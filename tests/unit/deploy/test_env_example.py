@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.cli.env_example import settings_example
 from dispatcher.settings import Settings, environment_name
-from dispatcher.settings_example import settings_example
 from tests.deploy_files import DEPLOY
 
 EXAMPLE = (DEPLOY / "env.example").read_text()
@@ -19,7 +19,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_committed_file_is_the_generated_one() -> None:
-    assert settings_example() == EXAMPLE, "run: python -m dispatcher.settings_example > deploy/env.example"
+    assert settings_example() == EXAMPLE, "run: python -m dispatcher.cli.env_example > deploy/env.example"
 
 
 def test_it_names_every_setting_once_with_what_it_is_for() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher.settings import Settings
 from tests.deploy_files import SYSTEMD, Unit, units
-from workers.mail import END_TIMEOUT
+from workers.notices.mailer import END_TIMEOUT
 
 UNITS = units()
 GRACE = Settings.model_fields["grace_seconds"].default

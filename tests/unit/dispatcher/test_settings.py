@@ -2,14 +2,14 @@
 
 import pytest
 
-from dispatcher.cli.installation import masked_setting
+from dispatcher.cli.admin import masked_setting
 from dispatcher.cli.output import shown
 from dispatcher.errors import ConfigurationError
+from dispatcher.masking.terminal import safe_text
 from dispatcher.settings import Settings, environment_name, read_settings
-from dispatcher.terminal_text import safe_text
 from tests import hostile_values
 from tests.conftest import ENCRYPTION_KEY
-from workers.mail import Mailer
+from workers.notices.mailer import Mailer
 
 WORKING = {
     "DATABASE_URL": "postgresql://user:word@127.0.0.1/name",

@@ -11,8 +11,8 @@ import pytest
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import new_transport, transport_name
-from dispatcher.transport.curl import CurlTransport
-from dispatcher.transport.requests import RequestsTransport
+from dispatcher.transport.curl.transport import CurlTransport
+from dispatcher.transport.threaded.transport import RequestsTransport
 
 ROOT = Path(__file__).parents[4]
 

@@ -15,10 +15,10 @@ from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport, new_transport
 from dispatcher.transport.trust import tls_context, trusted_authorities
-from dispatcher.url_test import AT_ONCE, try_url
+from dispatcher.webhooks.url_check import AT_ONCE, try_url
 from tests.certificates import Authority, new_authority
 from tests.unit.dispatcher.transport.test_choice import settings
-from workers.mail import Mailer
+from workers.notices.mailer import Mailer
 
 
 @pytest.fixture

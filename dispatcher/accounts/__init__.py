@@ -1,0 +1,1 @@
+"""Accounts own webhooks and events; API keys act for them."""

@@ -1,0 +1,118 @@
+"""The audit log: by whom what was changed. An entry is written in the transaction of its change, and never changed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, assert_never
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts.actor import Actor, ActorKind, ApiKey, CommandLine, Dialect, ResponseRule
+from dispatcher.db.models import Account, AuditEntry
+from dispatcher.ids import first_id_at, new_id
+
+PAGE = 50
+
+
+class Action(StrEnum):
+    """What was done, and, before the dot, to what kind of thing."""
+
+    ACCOUNT_CREATED = "account.created"
+    KEY_CREATED = "key.created"
+    KEY_REVOKED = "key.revoked"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_ENABLED = "webhook.enabled"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_KEY_ROTATED = "webhook.signing_key_rotated"
+    WEBHOOK_SECRETS_SHOWN = "webhook.secrets_shown"
+    WEBHOOK_TESTED = "webhook.tested"
+    EVENT_TRIGGERED = "event.triggered"
+    DELIVERY_REDELIVERED = "delivery.redelivered"
+    DELIVERY_CANCELLED = "delivery.cancelled"
+    REDELIVERY_ORDERED = "redelivery.ordered"
+    REDELIVERY_CANCELLED = "redelivery.cancelled"
+    SECRETS_ROTATED = "installation.secrets_rotated"
+
+    @property
+    def target_kind(self) -> str:
+        return self.partition(".")[0]
+
+
+def write(
+    transaction: Session | Connection,
+    by: Actor,
+    action: Action,
+    target: UUID,
+    *,
+    account: UUID | None,
+    detail: Mapping[str, object],
+) -> None:
+    """Notes a change in its own transaction. `target` is the id of what was changed, `account` that of its account.
+    `detail` is JSON and holds no secret, no URL in clear and no address of a contact."""
+    transaction.execute(
+        insert(AuditEntry).values(
+            id=new_id(),
+            actor_kind=by.kind,
+            actor=str(by),
+            account_id=account,
+            action=action,
+            target_kind=action.target_kind,
+            target_id=target,
+            detail=detail,
+            **_columns(by),
+        )
+    )
+
+
+def list_entries(
+    session: Session,
+    *,
+    actor: ActorKind | None = None,
+    key: UUID | None = None,
+    action: Action | None = None,
+    target: UUID | None = None,
+    account: Account | None = None,
+    request: UUID | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    before: UUID | None = None,
+    limit: int = PAGE,
+) -> Sequence[tuple[AuditEntry, str | None]]:
+    """Entries with their account's name, newest first; `before` is the last id of the page before. `target` is an id,
+    `request` that of an HTTP request."""
+    equal = {
+        AuditEntry.actor_kind: actor,
+        AuditEntry.key_id: key,
+        AuditEntry.action: action,
+        AuditEntry.target_id: target,
+        AuditEntry.account_id: account.id if account is not None else None,
+        AuditEntry.request_id: request,
+    }
+    wanted: list[ColumnElement[bool]] = [column == value for column, value in equal.items() if value is not None]
+    if since is not None:
+        wanted.append(AuditEntry.id >= first_id_at(since))
+    if until is not None:
+        wanted.append(AuditEntry.id < first_id_at(until))
+    if before is not None:
+        wanted.append(AuditEntry.id < before)
+    query = select(AuditEntry, Account.name).outerjoin(Account, Account.id == AuditEntry.account_id).where(*wanted)
+    rows = session.execute(query.order_by(AuditEntry.id.desc()).limit(limit))
+    return [(entry, name) for entry, name in rows]
+
+
+def _columns(by: Actor) -> dict[str, Any]:
+    match by:
+        case ApiKey(key_id, call):
+            return {"key_id": key_id, "request_id": call.request_id, "address": call.address}
+        case Dialect(name, key_id, call):
+            return {"dialect": name, "key_id": key_id, "request_id": call.request_id, "address": call.address}
+        case CommandLine(user):
+            return {"user_label": user}
+        case ResponseRule():
+            return {}
+        case _:
+            assert_never(by)

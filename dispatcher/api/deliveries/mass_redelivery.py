@@ -1,0 +1,178 @@
+"""`/v1/redeliveries`: mass redeliveries by a filter, ordered or only counted, followed, cancelled."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts.accounts import Caller, Scope
+from dispatcher.accounts.owners import owner_of_redelivery, owner_of_webhook
+from dispatcher.db.models import Account, MassRedelivery
+from dispatcher.deliveries.mass_redelivery import (
+    MOST_PER_SECOND,
+    PER_SECOND,
+    Selection,
+    cancel,
+    count,
+    get,
+    list_of,
+    order,
+    selection_of,
+    skipped,
+)
+from dispatcher.states import Reason, State
+from dispatcher.wake import REDELIVER
+from dispatcher.web.authentication import By, caller_who_may
+from dispatcher.web.bodies import Body, body_as, described_body
+from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
+from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
+from dispatcher.web.parameters import EVENT_TYPE, Moment
+from dispatcher.web.problems import usual_problems
+from dispatcher.web.serving import Served
+
+router = APIRouter(prefix="/v1/redeliveries", tags=["redeliveries"])
+
+Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
+Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
+Closed = Literal[State.DELIVERED, State.DISCARDED, State.CANCELLED]
+
+
+class Filter(Body):
+    """Which deliveries: what is left out or null does not matter."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    webhook: UUID | None = None
+    event_type: Annotated[
+        Annotated[Name, Field(json_schema_extra=EVENT_TYPE)] | None, Field(description="Of this type, or below it.")
+    ] = None
+    states: Annotated[Sequence[Closed], Field(min_length=1, max_length=3)] = (State.DISCARDED,)
+    reason: Annotated[Reason | None, Field(description="Discarded for this reason.")] = None
+    since: Annotated[Moment | None, Field(description="Of events that came in at this time or later.")] = None
+    until: Annotated[Moment | None, Field(description="Of events that came in before this time.")] = None
+
+
+class Order(Body):
+    """What is to be redelivered, and how fast."""
+
+    filter: Filter
+    account: Annotated[
+        Name | None,
+        Field(description="Only with an operator's key, and then required unless the filter has a webhook."),
+    ] = None
+    per_second: Annotated[int, Field(ge=1, le=MOST_PER_SECOND)] = PER_SECOND
+    dry_run: Annotated[bool, Field(description="Only count what would be redelivered.")] = False
+
+
+class Count(BaseModel):
+    """What a dry run finds."""
+
+    matched: int
+
+
+class RedeliveryDocument(BaseModel):
+    """A mass redelivery and how far it has come. It is open while neither `finished_at` nor `cancelled_at` is set."""
+
+    id: UUID
+    account: str
+    filter: Filter
+    per_second: int
+    matched: Annotated[int, Field(description="How many fitted when it was ordered.")]
+    redelivered: int
+    skipped: Annotated[
+        int | None,
+        Field(description="Once it is finished: of those that fitted, how many had changed when their turn came."),
+    ]
+    created_at: Annotated[datetime, Field(description="What was closed later is not redelivered.")]
+    finished_at: datetime | None
+    cancelled_at: datetime | None
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Redeliver what fits a filter, so many a second",
+    response_model=RedeliveryDocument,
+    responses={
+        **usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
+        HTTPStatus.OK.value: {"model": Count, "description": "A dry run: only counted."},
+    },
+    openapi_extra=described_body(Order),
+)
+def post_redelivery(
+    caller: Manager,
+    installation: Served,
+    by: By,
+    ordered: Annotated[Order, Depends(body_as(Order))],
+    response: Response,
+) -> Any:
+    selection = Selection(**ordered.filter.model_dump())
+    with installation.transaction() as session:
+        account = _account(session, caller, ordered)
+        if ordered.dry_run:
+            matched = count(session, account, selection)
+            return Response(Count(matched=matched).model_dump_json(), media_type="application/json")
+        document = _document(account, order(session, account, selection, by=by, per_second=ordered.per_second))
+    installation.waker.wake(REDELIVER)
+    response.headers["Location"] = f"{router.prefix}/{document.id}"
+    return document
+
+
+@router.get("", summary="List mass redeliveries, newest first", responses=usual_problems())
+def get_redeliveries(
+    caller: Reader, installation: Served, account: AccountQuery = None, limit: Limit = 50, cursor: Cursor = None
+) -> Page[RedeliveryDocument]:
+    before = read_cursor(cursor)
+    with installation.transaction() as session:
+        owner = account_of(session, caller, account)
+        found = list_of(session, owner, before=before, limit=limit + 1)
+    page, older = page_of(found, limit, lambda item: item.id)
+    return Page(items=[_document(owner, item) for item in page], next=older)
+
+
+@router.get(
+    "/{redelivery_id}",
+    summary="One mass redelivery, and how far it has come",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: UUID) -> RedeliveryDocument:
+    with installation.transaction() as session:
+        owner = owner_for(session, caller, owner_of_redelivery, redelivery_id)
+        return _document(owner, get(session, owner, redelivery_id))
+
+
+@router.post(
+    "/{redelivery_id}/cancel",
+    summary="End a mass redelivery where it is",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+def post_cancel(caller: Manager, installation: Served, by: By, redelivery_id: UUID) -> RedeliveryDocument:
+    with installation.transaction() as session:
+        owner = owner_for(session, caller, owner_of_redelivery, redelivery_id)
+        return _document(owner, cancel(session, owner, redelivery_id, by=by))
+
+
+def _account(session: Session, caller: Caller, ordered: Order) -> Account:
+    if caller.account_id is None and ordered.account is None and ordered.filter.webhook is not None:
+        return owner_of_webhook(session, ordered.filter.webhook)
+    return account_of(session, caller, ordered.account)
+
+
+def _document(account: Account, ordered: MassRedelivery) -> RedeliveryDocument:
+    return RedeliveryDocument(
+        id=ordered.id,
+        account=account.name,
+        filter=Filter.model_validate(selection_of(ordered)),
+        per_second=ordered.per_second,
+        matched=ordered.matched,
+        redelivered=ordered.redelivered,
+        skipped=skipped(ordered),
+        created_at=ordered.created_at,
+        finished_at=ordered.finished_at,
+        cancelled_at=ordered.cancelled_at,
+    )

@@ -1,0 +1,127 @@
+"""`/v1/deliveries`: what is owed to webhooks and what became of it; sending again, cancelling."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts.accounts import Caller, Scope
+from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_of_webhook
+from dispatcher.api.deliveries.documents import DeliveryDocument, DeliveryRecordDocument, delivery_record_document
+from dispatcher.db.models import Account
+from dispatcher.deliveries.history import get_delivery, list_deliveries
+from dispatcher.deliveries.redelivery import cancel, redeliver
+from dispatcher.installation import Installation
+from dispatcher.masking.terminal import ascii_json
+from dispatcher.states import Reason, State
+from dispatcher.web.authentication import By, caller_who_may
+from dispatcher.web.ownership import AccountQuery, account_of, owner_for
+from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
+from dispatcher.web.parameters import Since, Until
+from dispatcher.web.problems import usual_problems
+from dispatcher.web.serving import Served
+
+router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
+
+Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
+Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
+
+
+@router.get("", summary="List deliveries, newest first", responses=usual_problems(HTTPStatus.NOT_FOUND))
+def get_deliveries(
+    caller: Reader,
+    installation: Served,
+    *,
+    account: AccountQuery = None,
+    webhook: Annotated[UUID | None, Query(description="Owed to this webhook.")] = None,
+    event: Annotated[UUID | None, Query(description="Of this event.")] = None,
+    state: Annotated[State | None, Query(description="That stand so.")] = None,
+    reason: Annotated[Reason | None, Query(description="Discarded for this reason.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[DeliveryDocument]:
+    before = read_cursor(cursor)
+    with installation.transaction() as session:
+        found = list_deliveries(
+            session,
+            _owner_of_list(session, caller, account, webhook, event),
+            webhook=webhook,
+            event=event,
+            state=state,
+            reason=reason,
+            since=since,
+            until=until,
+            before=before,
+            limit=limit + 1,
+        )
+    page, older = page_of(found, limit, lambda line: line.id)
+    return Page(items=list(map(DeliveryDocument.model_validate, page)), next=older)
+
+
+@router.get(
+    "/{delivery_id}",
+    summary="One delivery with its attempts: each with its request and answer as captured",
+    response_model=DeliveryRecordDocument,
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def get_one_delivery(caller: Reader, installation: Served, delivery_id: UUID) -> Response:
+    with installation.transaction() as session:
+        account = owner_for(session, caller, owner_of_delivery, delivery_id)
+        record = get_delivery(session, account, delivery_id)
+    document = delivery_record_document(account.name, record)
+    # Receivers wrote some of it: as ASCII it cannot steer the terminal of whoever looks at it.
+    return Response(ascii_json(document.model_dump_json()), media_type="application/json")
+
+
+@router.post(
+    "/{delivery_id}/redeliver",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Have a closed delivery sent again, at once, with its retry schedule from the start",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+def post_redeliver(caller: Manager, installation: Served, by: By, delivery_id: UUID) -> DeliveryDocument:
+    document = _changed(
+        installation,
+        caller,
+        delivery_id,
+        lambda session, account: redeliver(session, account, delivery_id, installation.timing, by=by),
+    )
+    installation.waker.wake()
+    return document
+
+
+@router.post(
+    "/{delivery_id}/cancel",
+    summary="End a delivery that waits for its next attempt",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+)
+def post_cancel(caller: Manager, installation: Served, by: By, delivery_id: UUID) -> DeliveryDocument:
+    return _changed(
+        installation, caller, delivery_id, lambda session, account: cancel(session, account, delivery_id, by=by)
+    )
+
+
+def _changed(
+    installation: Installation, caller: Caller, delivery_id: UUID, change: Callable[[Session, Account], None]
+) -> DeliveryDocument:
+    with installation.transaction() as session:
+        account = owner_for(session, caller, owner_of_delivery, delivery_id)
+        change(session, account)
+        return DeliveryDocument.model_validate(get_delivery(session, account, delivery_id).delivery)
+
+
+def _owner_of_list(
+    session: Session, caller: Caller, named: str | None, webhook: UUID | None, event: UUID | None
+) -> Account:
+    """An operator need not name the account of a webhook or an event."""
+    if caller.account_id is None and named is None:
+        if webhook is not None:
+            return owner_of_webhook(session, webhook)
+        if event is not None:
+            return owner_of_event(session, event)
+    return account_of(session, caller, named)

@@ -1,0 +1,112 @@
+"""Events as requests bring them: every member is checked but `data`, which is kept as the bytes that came."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, Field
+
+from dispatcher.accounts.accounts import Caller
+from dispatcher.events.enqueue import BULK
+from dispatcher.events.event import MAX_TEXT, Event
+from dispatcher.events.raw_json import array_elements, object_members
+from dispatcher.web.bodies import Body, members_of, validated
+from dispatcher.web.parameters import EVENT_TYPE
+from dispatcher.web.problems import Problem, invalid
+
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+
+
+class EventBody(Body):
+    """One event. All but `data` is read through this."""
+
+    type: Annotated[
+        str,
+        Field(
+            description="Dotted parts, for instance `message.sent`.",
+            examples=["message.sent"],
+            json_schema_extra=EVENT_TYPE,
+        ),
+    ]
+    data: Annotated[Any, Field(description="The message: any JSON, up to 256 KiB, sent byte for byte as given here.")]
+    account: Annotated[
+        Text | None, Field(description="Only with an operator's key, and then required: whose event it is.")
+    ] = None
+    app: Annotated[Text | None, Field(description="An optional label below the account.")] = None
+    subject: Annotated[Text | None, Field(description="Your own id or number that the event is about.")] = None
+    idempotency_key: Annotated[Text | None, Field(description="The same key with the same content is stored once.")] = (
+        None
+    )
+    occurred_at: Annotated[AwareDatetime | None, Field(description="When it happened. Default: now.")] = None
+    expires_at: Annotated[AwareDatetime | None, Field(description="No attempt begins after this.")] = None
+
+
+EVENT_SCHEMA = EventBody.model_json_schema()
+EVENTS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["events"],
+    "additionalProperties": False,
+    "properties": {
+        "events": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": BULK,
+            "items": {"anyOf": [EVENT_SCHEMA, {"description": "Anything else is refused at its place."}]},
+        }
+    },
+}
+
+
+def read_event(caller: Caller, body: bytes) -> Event:
+    """The one event of a body. Raises Problem 400, 403 or 422."""
+    return _event(caller, members_of(body))
+
+
+def read_events(caller: Caller, body: bytes) -> list[Event | Problem]:
+    """The events of a body, in order, each or why it is refused. Raises Problem for what concerns all."""
+    members = members_of(body)
+    if unknown := [name for name in members if name != "events"]:
+        raise invalid((unknown[0][:MAX_TEXT], "is not known"))
+    try:
+        elements = array_elements(members.get("events", "[]"))
+    except ValueError:
+        elements = []
+    if not 1 <= len(elements) <= BULK:
+        raise invalid(("events", f"must be a list of 1 to {BULK} events"))
+    return [_event_or_problem(caller, element) for element in elements]
+
+
+def _event_or_problem(caller: Caller, element: str) -> Event | Problem:
+    try:
+        return _event(caller, object_members(element))
+    except Problem as problem:
+        return problem
+    except ValueError as error:
+        return invalid(("event", str(error)))
+
+
+def _event(caller: Caller, members: dict[str, str]) -> Event:
+    data = members.get("data")
+    # The model sees a stand-in: large numbers must not pass through a parser on their way.
+    fields = validated(EventBody, members | ({"data": "null"} if data is not None else {}))
+    assert data is not None
+    return Event(
+        type=fields.type,
+        data=data.encode(),
+        account=_account(caller, fields.account),
+        app=fields.app,
+        subject=fields.subject,
+        idempotency_key=fields.idempotency_key,
+        occurred_at=fields.occurred_at,
+        expires_at=fields.expires_at,
+    )
+
+
+def _account(caller: Caller, named: str | None) -> str:
+    if caller.account is None:
+        if named is None:
+            raise invalid(("account", "is required with an operator's key"))
+        return named
+    if named not in {None, caller.account}:
+        reason = "the API key is another account's"
+        raise Problem(HTTPStatus.FORBIDDEN, reason, errors=[("account", "is not the API key's")])
+    return caller.account

@@ -1,0 +1,167 @@
+"""`/v1/events`: what `enqueue` and `enqueue_many` do, over HTTP, and what was taken in."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from dispatcher.accounts.accounts import Caller, Scope
+from dispatcher.accounts.owners import owner_of_event
+from dispatcher.api.deliveries.documents import DeliveryDocument, EventRecordDocument, WholeEventDocument
+from dispatcher.api.events.bodies import EVENT_SCHEMA, EVENTS_SCHEMA, read_event, read_events
+from dispatcher.api.events.documents import (
+    AcceptedEvent,
+    AcceptedItem,
+    EventDocument,
+    FieldError,
+    Outcomes,
+    RefusedItem,
+)
+from dispatcher.deliveries.history import get_event, list_events
+from dispatcher.errors import KeyReused
+from dispatcher.events.enqueue import enqueue, enqueue_many
+from dispatcher.events.event import Accepted, Event, Refused
+from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.middleware import read_body, read_events_body
+from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
+from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
+from dispatcher.web.parameters import Since, Until
+from dispatcher.web.problems import Problem, invalid, problem_for, usual_problems
+from dispatcher.web.serving import Served
+
+router = APIRouter(prefix="/v1", tags=["events"])
+
+Sender = Annotated[Caller, Depends(caller_who_may(Scope.SEND))]
+Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
+
+
+@router.post(
+    "/events",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Take an event in, to be delivered to every webhook that takes it",
+    responses=usual_problems(HTTPStatus.CONFLICT, body=True),
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENT_SCHEMA}}}},
+)
+def post_event(
+    caller: Sender,
+    installation: Served,
+    body: Annotated[bytes, Depends(read_body)],
+    idempotency_key: Annotated[
+        str | None, Header(description="An alternative to the body's `idempotency_key`.")
+    ] = None,
+) -> AcceptedEvent:
+    event = read_event(caller, body)
+    accepted = enqueue(
+        event.type,
+        event.data,
+        account=event.account,
+        app=event.app,
+        subject=event.subject,
+        idempotency_key=_one_key(event.idempotency_key, idempotency_key),
+        occurred_at=event.occurred_at,
+        expires_at=event.expires_at,
+        producer=installation,
+    )
+    return AcceptedEvent(event_id=accepted.event_id, deliveries=accepted.deliveries, repeated=accepted.repeated)
+
+
+@router.post(
+    "/events/batch",
+    summary="Take up to 1,000 events in; one that is refused does not affect its neighbours",
+    response_description="What became of each of them, also where all were refused.",
+    responses=usual_problems(body=True),
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENTS_SCHEMA}}}},
+)
+def post_events(
+    caller: Sender,
+    installation: Served,
+    body: Annotated[bytes, Depends(read_events_body)],
+    idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Outcomes:
+    if idempotency_key is not None:
+        raise invalid(("Idempotency-Key", "is for one event: give each its member `idempotency_key`"))
+    events = read_events(caller, body)
+    stored = enqueue_many((event for event in events if isinstance(event, Event)), producer=installation)
+    outcomes = [event if isinstance(event, Problem) else next(stored) for event in events]
+    items = [_item(outcome) for outcome in outcomes]
+    accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
+    return Outcomes(accepted=accepted, refused=len(items) - accepted, items=items)
+
+
+@router.get(
+    "/events",
+    summary="List events, newest first",
+    responses=usual_problems(),
+)
+def get_events(
+    caller: Reader,
+    installation: Served,
+    *,
+    account: AccountQuery = None,
+    event_type: Annotated[Name | None, Query(alias="type", description="Of this type, or below it.")] = None,
+    subject: Annotated[Name | None, Query(description="About this.")] = None,
+    app: Annotated[Name | None, Query(description="Of this app.")] = None,
+    since: Since = None,
+    until: Until = None,
+    undelivered: Annotated[bool, Query(description="Only those that no webhook took.")] = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[EventDocument]:
+    before = read_cursor(cursor)
+    with installation.transaction() as session:
+        page = list_events(
+            session,
+            account_of(session, caller, account),
+            subject=subject,
+            event_type=event_type,
+            app=app,
+            since=since,
+            until=until,
+            undelivered=undelivered,
+            before=before,
+            limit=limit,
+        )
+    return Page(items=list(map(EventDocument.model_validate, page.events)), next=write_cursor(page.before))
+
+
+@router.get(
+    "/events/{event_id:uuid}",  # so that /events/batch is none
+    summary="One event with its message and its deliveries",
+    response_model=WholeEventDocument,
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def get_one_event(caller: Reader, installation: Served, event_id: UUID) -> Response:
+    with installation.transaction() as session:
+        account = owner_for(session, caller, owner_of_event, event_id)
+        record = get_event(session, account, event_id)
+    event = EventDocument.model_validate(record.event)
+    deliveries = list(map(DeliveryDocument.model_validate, record.deliveries))
+    document = EventRecordDocument(**event.model_dump(), account=account.name, deliveries=deliveries)
+    # The message goes in as it is: its numbers must not pass through a parser.
+    members = document.model_dump_json().removesuffix("}").encode()
+    return Response(members + b',"data":' + record.data + b"}", media_type="application/json")
+
+
+def _item(outcome: Accepted | Refused | Problem) -> AcceptedItem | RefusedItem:
+    match outcome:
+        case Accepted(event_id, deliveries, repeated):
+            return AcceptedItem(event_id=event_id, deliveries=deliveries, repeated=repeated)
+        case Refused(KeyReused()):
+            errors: Sequence[tuple[str, str]] = [("idempotency_key", "was used before for an event with other content")]
+        case Refused(error):
+            errors = problem_for(error).errors
+        case Problem():
+            errors = outcome.errors
+    return RefusedItem(errors=[FieldError(field=field, reason=reason) for field, reason in errors])
+
+
+def _one_key(in_body: str | None, in_header: str | None) -> str | None:
+    if in_header is None:
+        return in_body
+    if not in_header.isascii() or not in_header.isprintable():
+        raise invalid(("Idempotency-Key", "must hold printable ASCII only; use the body's `idempotency_key`"))
+    if in_body is not None and in_body != in_header:
+        raise invalid(("idempotency_key", "differs from the header Idempotency-Key"))
+    return in_header

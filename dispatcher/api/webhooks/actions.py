@@ -1,0 +1,138 @@
+"""What is done with one webhook besides: enable, disable, show and rotate its signing keys, test call, health."""
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from dispatcher.accounts import audit
+from dispatcher.accounts.audit import Action
+from dispatcher.api.webhooks.access import Manager, WebhookId, is_url_tested, owner_of, shown
+from dispatcher.api.webhooks.bodies import Disabling, Enabling, Rotation
+from dispatcher.api.webhooks.documents import WebhookDocument, WebhookSecretsDocument, secrets_document
+from dispatcher.api.webhooks.fields import fields_as_given, key_of_rotation
+from dispatcher.web.authentication import By
+from dispatcher.web.bodies import Body, body_as, described_body, with_raw_data
+from dispatcher.web.middleware import read_body
+from dispatcher.web.problems import usual_problems
+from dispatcher.web.serving import Served
+from dispatcher.webhooks.registration import change, rotate_signing_key
+from dispatcher.webhooks.sample_event import DATA, TYPE, call_webhook
+from dispatcher.webhooks.store import Webhooks
+
+router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
+
+
+class TestCall(Body):
+    """The sample event. `data` is kept as the bytes that came."""
+
+    type: Annotated[str, Field(description="Any event type; the webhook need not take it.")] = TYPE
+    data: Annotated[Any, Field(description="The message: any JSON. Default: a small sample.")] = None
+
+
+class Called(BaseModel):
+    """The sample event is stored, with one delivery."""
+
+    event_id: UUID
+    delivery_id: UUID
+
+
+@router.post(
+    "/enable",
+    summary="Deliver to it again",
+    description="What waited meanwhile is delivered too, and a closed gate opens. The URL is tested first, as for a "
+    "new webhook.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, body=True),
+    openapi_extra=described_body(Enabling),
+)
+def post_enable(
+    caller: Manager,
+    installation: Served,
+    by: By,
+    webhook_id: WebhookId,
+    body: Annotated[Enabling, Depends(body_as(Enabling))],
+) -> WebhookDocument:
+    owner = owner_of(installation, caller, webhook_id)
+    url_test = is_url_tested(caller, skip=body.skip_url_test)
+    with fields_as_given():
+        change(installation, owner.id, webhook_id, enabled=True, by=by, url_test=url_test)
+    return shown(installation, owner, webhook_id)
+
+
+@router.post(
+    "/disable",
+    summary="Deliver nothing to it for now",
+    description="Its events still match, and wait.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, body=True),
+    openapi_extra=described_body(Disabling),
+)
+def post_disable(
+    caller: Manager,
+    installation: Served,
+    by: By,
+    webhook_id: WebhookId,
+    body: Annotated[Disabling, Depends(body_as(Disabling))],
+) -> WebhookDocument:
+    owner = owner_of(installation, caller, webhook_id)
+    change(installation, owner.id, webhook_id, enabled=False, by=by, reason=body.reason)
+    return shown(installation, owner, webhook_id)
+
+
+@router.post(
+    "/rotate-secret",
+    summary="Give it a new signing key; the answer shows its keys in clear",
+    description="Until the overlap is over its callbacks carry a signature of each key, so that its receiver can "
+    "change over at leisure.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, body=True),
+    openapi_extra=described_body(Rotation),
+)
+def post_rotate_secret(
+    caller: Manager,
+    installation: Served,
+    by: By,
+    webhook_id: WebhookId,
+    body: Annotated[Rotation, Depends(body_as(Rotation))],
+) -> WebhookDocument:
+    owner = owner_of(installation, caller, webhook_id)
+    with fields_as_given():
+        overlap = timedelta(seconds=body.overlap_seconds)
+        rotate_signing_key(installation, owner.id, webhook_id, key_of_rotation(body), overlap=overlap, by=by)
+    return shown(installation, owner, webhook_id, keys=True)
+
+
+@router.get(
+    "/secrets",
+    summary="Show its URL and signing keys in clear",
+    description="Passwords and secrets that were given are never shown. Needs the scope `manage`.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def get_secrets(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> WebhookSecretsDocument:
+    owner = owner_of(installation, caller, webhook_id)
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
+        document = secrets_document(webhooks, webhooks.get(owner, webhook_id))
+        audit.write(session, by, Action.WEBHOOK_SECRETS_SHOWN, webhook_id, account=owner.id, detail={})
+    return document
+
+
+@router.post(
+    "/test",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Send a sample event to this webhook alone",
+    description="Through the path of every event: stored, delivered, retried and listed like any other, but to no "
+    "other webhook. A closed gate does not hold its first attempt back. 409 for a disabled webhook.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
+    openapi_extra=described_body(TestCall),
+)
+def post_test(
+    caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]
+) -> Called:
+    fields, data = with_raw_data(TestCall, body or b"{}")
+    owner = owner_of(installation, caller, webhook_id)
+    called = call_webhook(
+        installation, owner.id, webhook_id, by=by, event_type=fields.type, data=data if data is not None else DATA
+    )
+    return Called(event_id=called.event_id, delivery_id=called.delivery_id)

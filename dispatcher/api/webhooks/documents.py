@@ -1,0 +1,109 @@
+"""Webhooks as the API shows them: secrets masked, unless it is the moment to give one out."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from dispatcher.db.models import Account, Gate, Webhook
+from dispatcher.receiver_auth.credentials import TokenRequest
+from dispatcher.signing.keys import KeyKind
+from dispatcher.webhooks.contract import DeliveryContract
+from dispatcher.webhooks.secrets import shown_secrets
+from dispatcher.webhooks.store import Webhooks, contract_of
+
+
+class SigningKeyDocument(BaseModel):
+    """A key that signs callbacks, the newest first."""
+
+    kind: KeyKind
+    secret: Annotated[str, Field(repr=False, description="Masked, but in the answers that give it out.")]
+    public_key: Annotated[str | None, Field(description="Of an ed25519 key: what a receiver checks with.")]
+    until: Annotated[datetime | None, Field(description="When it ends, after a rotation; null: the newest.")]
+
+
+class AuthorizationDocument(BaseModel):
+    """Whom callbacks say they are from; never the secret. Members of other kinds are null."""
+
+    kind: Literal["basic", "bearer", "client_credentials"]
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+    endpoint: Annotated[str | None, Field(description="As it was given, masked.")] = None
+    client_id: str | None = None
+    client_secret: str | None = None
+    scope: str | None = None
+    response_type: str | None = None
+    token_request: TokenRequest | None = None
+
+
+class WebhookDocument(BaseModel):
+    """A webhook. `***` stands for a secret."""
+
+    id: UUID
+    account: str
+    app: str | None
+    name: str | None
+    dialect: Annotated[str | None, Field(description="The dialect it was made through; null: this API.")]
+    url: Annotated[str, Field(description="As it was given, masked.")]
+    event_types: list[str]
+    contact_email: str | None
+    enabled: bool
+    disabled_at: datetime | None
+    disabled_by: str | None
+    disabled_reason: str | None
+    gate: Annotated[Literal["open", "closed"], Field(description="Closed: it keeps failing, see its health.")]
+    contract: DeliveryContract
+    authorization: AuthorizationDocument | None
+    headers: dict[str, str]
+    signing_keys: list[SigningKeyDocument]
+    body_secret: str | None
+    nonce_secret: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class WebhookSecretsDocument(BaseModel):
+    """What a webhook's owner may see in clear. Passwords and secrets that were given are never shown."""
+
+    url: Annotated[str, Field(repr=False, description="As it was given.")]
+    signing_keys: list[SigningKeyDocument]
+
+
+def webhook_document(
+    webhooks: Webhooks, webhook: Webhook, owner: Account, gates: Mapping[UUID, Gate], *, keys: bool = False
+) -> WebhookDocument:
+    """`keys`: those that sign are in clear."""
+    shown = shown_secrets(webhooks.secrets(webhook), keys=keys)
+    return WebhookDocument(
+        id=webhook.id,
+        account=owner.name,
+        app=webhook.app,
+        name=webhook.name,
+        dialect=webhook.dialect,
+        url=webhook.url_masked,
+        event_types=webhook.event_types,
+        contact_email=webhook.contact_email,
+        enabled=webhook.enabled,
+        disabled_at=webhook.disabled_at,
+        disabled_by=webhook.disabled_by,
+        disabled_reason=webhook.disabled_reason,
+        gate=gate_state(gates.get(webhook.id)),
+        contract=contract_of(webhook),
+        created_at=webhook.created_at,
+        updated_at=webhook.updated_at,
+        **shown,
+    )
+
+
+def secrets_document(webhooks: Webhooks, webhook: Webhook) -> WebhookSecretsDocument:
+    """The URL and the signing keys in clear."""
+    keys: list[Any] = shown_secrets(webhooks.secrets(webhook), keys=True)["signing_keys"]
+    return WebhookSecretsDocument(url=webhooks.url(webhook), signing_keys=keys)
+
+
+def gate_state(gate: Gate | None) -> Literal["open", "closed"]:
+    """In a word."""
+    return "closed" if gate is not None and gate.closed_at is not None else "open"

@@ -1,0 +1,111 @@
+"""`/v1/webhooks/{id}/health`: how a webhook fares."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from dispatcher.api.webhooks.access import Reader, WebhookId, owner_of
+from dispatcher.api.webhooks.documents import gate_state
+from dispatcher.db.models import Gate
+from dispatcher.states import State
+from dispatcher.transport.exchange import FailureKind
+from dispatcher.web.problems import usual_problems
+from dispatcher.web.serving import Served
+from dispatcher.webhooks.health import COUNTED, Health, LastAnswer, health_of
+from dispatcher.webhooks.store import Webhooks
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+
+
+class GateDocument(BaseModel):
+    """Closed for a webhook that keeps failing: its deliveries wait behind one probe at a time."""
+
+    state: Literal["open", "closed"]
+    failures_in_a_row: Annotated[int, Field(description="Requests that failed temporarily, up to the last one.")]
+    failing_since: datetime | None
+    closed_at: datetime | None
+    next_probe_at: datetime | None
+
+
+class RecentDeliveries(BaseModel):
+    """The deliveries that came in the last 24 hours, by state."""
+
+    since: datetime
+    counts: dict[State, int]
+    complete: Annotated[bool, Field(description=f"False: only the newest {COUNTED:,} of them are counted.")]
+
+
+class LastAnswerDocument(BaseModel):
+    """What came of its last request: a status, or the failure in its place."""
+
+    request_id: UUID
+    at: datetime
+    status: int | None
+    failure: FailureKind | None
+    failure_detail: str | None
+    duration_ms: float
+
+
+class DueDocument(BaseModel):
+    """The delivery that has been due longest and is not taken yet: behind a gate, a limit, a backlog."""
+
+    delivery_id: UUID
+    due_at: datetime
+
+
+class HealthDocument(BaseModel):
+    """How a webhook fares."""
+
+    enabled: bool
+    gate: GateDocument
+    deliveries: RecentDeliveries
+    last_answer: LastAnswerDocument | None
+    oldest_due: DueDocument | None
+
+
+@router.get(
+    "/{webhook_id}/health",
+    summary="How it fares: gate, deliveries of a day, last answer",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> HealthDocument:
+    owner = owner_of(installation, caller, webhook_id)
+    with installation.transaction() as session:
+        webhook = Webhooks(session, installation).get(owner, webhook_id)
+        return _document(health_of(session, webhook), enabled=webhook.enabled)
+
+
+def _document(health: Health, *, enabled: bool) -> HealthDocument:
+    due = health.oldest_due
+    return HealthDocument(
+        enabled=enabled,
+        gate=_gate(health.gate),
+        deliveries=RecentDeliveries(since=health.since, counts=dict(health.counts), complete=health.complete),
+        last_answer=_answer(health.last_answer) if health.last_answer else None,
+        oldest_due=DueDocument(delivery_id=due.delivery_id, due_at=due.due_at) if due else None,
+    )
+
+
+def _gate(gate: Gate | None) -> GateDocument:
+    return GateDocument(
+        state=gate_state(gate),
+        failures_in_a_row=gate.failures if gate else 0,
+        failing_since=gate.failing_since if gate else None,
+        closed_at=gate.closed_at if gate else None,
+        next_probe_at=gate.probe_at if gate else None,
+    )
+
+
+def _answer(answer: LastAnswer) -> LastAnswerDocument:
+    return LastAnswerDocument(
+        request_id=answer.request_id,
+        at=answer.at,
+        status=answer.status,
+        failure=FailureKind(answer.failure) if answer.failure else None,
+        failure_detail=answer.failure_detail,
+        duration_ms=round(answer.duration.total_seconds() * 1000, 1),
+    )

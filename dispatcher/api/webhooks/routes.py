@@ -1,0 +1,148 @@
+"""`/v1/webhooks`: made, listed, changed, deleted. What else is done with one: `webhook_actions`."""
+
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from dispatcher.api.webhooks.access import Manager, Reader, WebhookId, is_url_tested, owner_of, shown
+from dispatcher.api.webhooks.bodies import NewWebhook, WebhookChanges
+from dispatcher.api.webhooks.documents import WebhookDocument, webhook_document
+from dispatcher.api.webhooks.fields import fields_as_given, fields_of_changes, fields_of_new
+from dispatcher.db.models import Account
+from dispatcher.egress.urls import MAX_URL
+from dispatcher.errors import WrongState
+from dispatcher.web.authentication import By
+from dispatcher.web.bodies import body_as, described_body
+from dispatcher.web.ownership import AccountQuery, Name, account_of
+from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
+from dispatcher.web.problems import usual_problems
+from dispatcher.web.serving import Served
+from dispatcher.webhooks.registration import Demand, change, register, remove
+from dispatcher.webhooks.store import Webhooks
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+
+# With any of these changed, an answer of before says nothing any more.
+_TESTED = frozenset({"url", "contract", "authorization", "headers"})
+# What a dialect gave its webhooks; changed here, its own API could not tell of them any more.
+_OF_DIALECTS = frozenset({"event_types", "app", "contract", "authorization", "headers", "body_secret", "nonce_secret"})
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    summary="Make a webhook; the answer shows its signing key in clear, this once",
+    description="Where its callbacks are arrays in a body, the URL is tested first: `[]` must be answered with a 2xx "
+    "within 30 s. Not if it is made disabled.",
+    responses=usual_problems(HTTPStatus.CONFLICT, body=True),
+    openapi_extra=described_body(NewWebhook),
+)
+def post_webhook(
+    caller: Manager,
+    installation: Served,
+    by: By,
+    body: Annotated[NewWebhook, Depends(body_as(NewWebhook))],
+    response: Response,
+) -> WebhookDocument:
+    url_test = is_url_tested(caller, skip=body.skip_url_test)
+    with installation.transaction() as session:
+        account = account_of(session, caller, body.account)
+    with fields_as_given():
+        webhook = register(
+            installation, account.id, by=by, enabled=body.enabled, url_test=url_test, **fields_of_new(body)
+        )
+    response.headers["Location"] = f"{router.prefix}/{webhook.id}"
+    return shown(installation, account, webhook.id, keys=True)
+
+
+@router.get("", summary="List webhooks, newest first", responses=usual_problems())
+def get_webhooks(
+    *,
+    caller: Reader,
+    installation: Served,
+    account: AccountQuery = None,
+    dialect: Annotated[
+        Name | None, Query(description="Made through this dialect; `native`: made through this API.")
+    ] = None,
+    app: Annotated[Name | None, Query(description="With this app.")] = None,
+    enabled: Annotated[bool | None, Query(description="Enabled, or disabled.")] = None,
+    url: Annotated[str | None, Query(max_length=MAX_URL, description="With exactly this URL.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[WebhookDocument]:
+    before = read_cursor(cursor)
+    with installation.transaction() as session:
+        owner = account_of(session, caller, account)
+        webhooks = Webhooks(session, installation)
+        found = webhooks.page(owner, dialect=dialect, app=app, enabled=enabled, url=url, before=before, limit=limit + 1)
+        page, following = page_of(found, limit, lambda webhook: webhook.id)
+        gates = webhooks.gates(page)
+        items = [webhook_document(webhooks, webhook, owner, gates) for webhook in page]
+    return Page(items=items, next=following)
+
+
+@router.get("/{webhook_id}", summary="Show a webhook", responses=usual_problems(HTTPStatus.NOT_FOUND))
+def get_webhook(caller: Reader, installation: Served, webhook_id: WebhookId) -> WebhookDocument:
+    return shown(installation, owner_of(installation, caller, webhook_id), webhook_id)
+
+
+@router.patch(
+    "/{webhook_id}",
+    summary="Change what is given",
+    description="Members that are left out stay as they are, those of the contract too. The URL is tested as for a "
+    "new webhook where `url`, `contract`, `authorization` or `headers` is given, or `enabled` is true. Of a webhook "
+    "that was made through a dialect, its event types, app, contract, authorization, headers and secrets can be "
+    "changed there only (409).",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
+    openapi_extra=described_body(WebhookChanges),
+)
+def patch_webhook(
+    caller: Manager,
+    installation: Served,
+    by: By,
+    webhook_id: WebhookId,
+    body: Annotated[WebhookChanges, Depends(body_as(WebhookChanges))],
+) -> WebhookDocument:
+    given = body.model_fields_set
+    enabled = body.enabled if "enabled" in given else None
+    owner = owner_of(installation, caller, webhook_id)
+    with fields_as_given():
+        change(
+            installation,
+            owner.id,
+            webhook_id,
+            by=by,
+            enabled=enabled,
+            url_test=is_url_tested(caller, skip=body.skip_url_test) and bool(given & _TESTED or enabled),
+            demand=_left_to_its_dialect(webhook_id, body),
+            **fields_of_changes(body),
+        )
+    return shown(installation, owner, webhook_id)
+
+
+@router.delete(
+    "/{webhook_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    summary="Delete a webhook for good",
+    description="Its secrets are wiped, what it was still owed is discarded, its deliveries stay listed.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def delete_webhook(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> None:
+    remove(installation, owner_of(installation, caller, webhook_id).id, webhook_id, by=by)
+
+
+def _left_to_its_dialect(webhook_id: UUID, body: WebhookChanges) -> Demand:
+    refused = body.model_fields_set & _OF_DIALECTS
+    if body.name is None:
+        refused |= body.model_fields_set & {"name"}  # some must have one
+
+    def demand(webhooks: Webhooks, account: Account) -> None:
+        dialect = webhooks.get(account, webhook_id).dialect
+        if dialect is not None and refused:
+            raise WrongState(
+                f"the webhook was made through the dialect {dialect}, and so changed: {', '.join(sorted(refused))}"
+            )
+
+    return demand

@@ -1,0 +1,123 @@
+"""The HTTP API: `uvicorn dispatcher.asgi:app`. Importing it connects to nothing."""
+
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+from fastapi import Depends, FastAPI
+from starlette.routing import Mount
+
+from dispatcher import __version__
+from dispatcher.api import accounts, audit, health, installation
+from dispatcher.api.deliveries import mass_redelivery as redeliveries
+from dispatcher.api.deliveries import routes as deliveries
+from dispatcher.api.events import routes as events
+from dispatcher.api.webhooks import actions as webhook_actions
+from dispatcher.api.webhooks import health as webhook_health
+from dispatcher.api.webhooks import notices
+from dispatcher.api.webhooks import routes as webhooks
+from dispatcher.dialects.bulksms import app as bulksms
+from dispatcher.dialects.everlytic import app as everlytic
+from dispatcher.dialects.flexengage import app as flexengage
+from dispatcher.dialects.sinch import app as sinch
+from dispatcher.dialects.zipwhip import app as zipwhip
+from dispatcher.egress.address_policy import ANY_ADDRESS
+from dispatcher.errors import ConfigurationError
+from dispatcher.installation import Installation
+from dispatcher.logs import configure_logs
+from dispatcher.settings import read_settings
+from dispatcher.web import oauth2, problems
+from dispatcher.web.middleware import RequestIds
+from dispatcher.web.query_parameters import known_parameters_only
+from dispatcher.web.serving import Serving
+
+log = structlog.get_logger("dispatcher.api")
+
+
+_NATIVE = (
+    health,
+    events,
+    webhooks,
+    webhook_actions,
+    webhook_health,
+    deliveries,
+    redeliveries,
+    notices,
+    accounts,
+    audit,
+    installation,
+    oauth2,
+)
+# Others call these: probes, and OAuth2 clients, whose specification has unknown parameters passed over.
+_ANY_QUERY = (health, oauth2)
+DIALECTS = {
+    "/bulksms": bulksms.create_app,
+    "/everlytic": everlytic.create_app,
+    "/flexengage": flexengage.create_app,
+    "/sinch": sinch.create_app,
+    "/zipwhip": zipwhip.create_app,
+}
+
+
+@asynccontextmanager
+async def _begun(app: FastAPI) -> AsyncIterator[None]:
+    # Settings that are missing or wrong are told by /readyz; they must not keep /healthz from answering.
+    serving: Serving = app.state.serving
+    with suppress(ConfigurationError):
+        settings = serving.installation.settings
+        configure_logs(settings)
+        _take_over_server_lines()
+        if settings.unsafe_allow_any_address:
+            log.warning(ANY_ADDRESS)
+    try:
+        yield
+    finally:
+        serving.close()
+
+
+def _take_over_server_lines() -> None:
+    server = logging.getLogger("uvicorn")
+    server.handlers.clear()
+    server.propagate = True
+    # These have no id, and hold queries; `RequestIds` writes others.
+    logging.getLogger("uvicorn.access").disabled = True
+
+
+def create_app(installation: Installation | None = None) -> FastAPI:
+    """A new app for an installation, which whoever gives it closes. Without one, it serves that of this process's
+    settings: they are read with the first request that needs them, and until they are right `/healthz` answers all the
+    same."""
+    app = FastAPI(
+        title="dispatcher",
+        version=__version__,
+        description="Self-hosted webhook delivery: events go in here, callbacks come out at the subscribed webhooks.",
+        # The interactive pages load scripts from elsewhere; /openapi.json has all they show.
+        docs_url=None,
+        redoc_url=None,
+        # A redirect would lead to plain HTTP behind a proxy that ends TLS, and with it whoever follows with a key.
+        redirect_slashes=False,
+        lifespan=_begun,
+    )
+    serving = app.state.serving = Serving(installation, lambda: Installation(read_settings()))
+    problems.install(app)
+    app.add_middleware(RequestIds)
+    for module in _NATIVE:
+        checks = [] if module in _ANY_QUERY else [Depends(known_parameters_only)]
+        app.include_router(module.router, dependencies=checks)
+    for prefix, dialect in DIALECTS.items():
+        mounted = dialect()
+        mounted.state.serving = serving
+        app.router.routes.append(_mounted(prefix, mounted))
+    return app
+
+
+def _mounted(prefix: str, dialect: FastAPI) -> Mount:
+    """With all paths below it. The framework's own pattern ends at a line feed, which a path can hold."""
+    mount = Mount(prefix, dialect)
+    mount.path_regex = re.compile(mount.path_regex.pattern, re.DOTALL)
+    return mount
+
+
+app = create_app()

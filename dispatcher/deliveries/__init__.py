@@ -1,0 +1,1 @@
+"""Deliveries: their history, and sending them again."""

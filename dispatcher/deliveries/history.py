@@ -1,0 +1,288 @@
+"""What happened: events, deliveries and attempts as they are kept. Every finder demands the owner."""
+
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, case, func, or_, select, true
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from dispatcher.db.models import Account, Attempt, Delivery, Event, Request, Webhook
+from dispatcher.deliveries.records import (
+    AttemptRecord,
+    DeliveryLine,
+    DeliveryRecord,
+    EventLine,
+    EventPage,
+    EventRecord,
+    LoggedDelivery,
+)
+from dispatcher.errors import ConfigurationError, NotFound
+from dispatcher.ids import first_id_at
+from dispatcher.states import Reason, State
+
+PAGE = 50
+LOOKED_AT = 10_000  # rows, for one page by a filter that no index knows
+
+
+def list_deliveries(
+    session: Session,
+    account: Account,
+    *,
+    webhook: UUID | None = None,
+    event: UUID | None = None,
+    state: State | None = None,
+    reason: Reason | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    before: UUID | None = None,
+    limit: int = PAGE,
+) -> list[DeliveryLine]:
+    """The account's deliveries, newest first; `before` is the last id of the page before. Those of deleted webhooks
+    are among them. `since` and `until` are about when the event came in."""
+    wanted: list[ColumnElement[bool]] = [Delivery.webhook_id == Webhook.id]
+    if event is not None:
+        wanted.append(Delivery.event_id == event)
+    if state is not None:
+        wanted.append(Delivery.state == state)
+    if reason is not None:
+        wanted.append(Delivery.reason == reason)
+    wanted += _between(Delivery.id, since, until, before)
+    # A page from each webhook's own index, then the newest of these: a quiet account need not read past the
+    # deliveries of busy ones.
+    of_webhook = select(Delivery).where(*wanted).correlate(Webhook).order_by(Delivery.id.desc()).limit(limit).lateral()
+    query = (
+        _delivery_lines(of_webhook.c)
+        .select_from(Webhook)
+        .join(of_webhook, of_webhook.c.webhook_id == Webhook.id)
+        .outerjoin(Event, Event.id == of_webhook.c.event_id)
+        .where(Webhook.account_id == account.id)
+        .order_by(of_webhook.c.id.desc())
+        .limit(limit)
+    )
+    if webhook is not None:
+        query = query.where(Webhook.id == webhook)
+    return [_delivery_line(row) for row in session.execute(query)]
+
+
+def log_of_webhook(
+    session: Session,
+    account: Account,
+    webhook: UUID,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: UUID | None = None,
+    limit: int = PAGE,
+) -> list[LoggedDelivery]:
+    """A webhook's deliveries, oldest first; `after` is the last id of the page before. `since` and `until` are about
+    when the event came in. A page costs the same wherever it stands in the log."""
+    wanted: list[ColumnElement[bool]] = [Delivery.webhook_id == webhook]
+    # A delivery's id has the millisecond of its event's.
+    if since is not None:
+        wanted.append(Delivery.id >= first_id_at(since))
+    if until is not None:
+        wanted.append(Delivery.id < first_id_at(until))
+    if after is not None:
+        wanted.append(Delivery.id > after)
+    page = select(Delivery).where(*wanted).order_by(Delivery.id).limit(limit).subquery().c
+    last_attempt = (
+        select(Attempt.created_at)
+        .where(Attempt.delivery_id == page.id)
+        .order_by(Attempt.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        _delivery_lines(page, func.coalesce(page.finished_at, last_attempt, page.created_at).label("updated_at"))
+        .join(Webhook, Webhook.id == page.webhook_id)
+        .outerjoin(Event, Event.id == page.event_id)
+        .where(Webhook.account_id == account.id)
+        .order_by(page.id)
+    )
+    return [LoggedDelivery(_delivery_line(row), row.updated_at) for row in session.execute(query)]
+
+
+def find_delivery(session: Session, account: Account, webhook: UUID, event: UUID) -> UUID:
+    """The id of the delivery of this event to this webhook. Raises NotFound (the event)."""
+    found = session.scalar(
+        select(Delivery.id)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .where(Delivery.event_id == event, Delivery.webhook_id == webhook, Webhook.account_id == account.id)
+    )
+    if found is None:
+        raise NotFound("event", event)
+    return found
+
+
+def get_delivery(session: Session, account: Account, delivery_id: UUID) -> DeliveryRecord:
+    """One delivery with its event, message and attempts. Raises NotFound."""
+    row = session.execute(
+        _delivery_lines(Delivery, *_EVENT_COLUMNS, Event.codec, Event.data)
+        .select_from(Delivery)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .outerjoin(Event, Event.id == Delivery.event_id)
+        .where(Delivery.id == delivery_id, Webhook.account_id == account.id)
+    ).first()
+    if row is None:
+        raise NotFound("delivery", delivery_id)
+    attempts = session.execute(
+        select(*_ATTEMPT_COLUMNS)
+        .outerjoin(Request, Request.id == Attempt.request_id)
+        .where(Attempt.delivery_id == delivery_id)
+        .order_by(Attempt.number)
+    )
+    event, data = None, None
+    if row.event_type is not None:
+        *line, codec, stored = row[-len(_EVENT_COLUMNS) - 2 :]
+        event, data = EventLine(*line), _decoded(codec, stored)
+    return DeliveryRecord(_delivery_line(row), event, data, [_attempt(attempt) for attempt in attempts])
+
+
+def list_events(
+    session: Session,
+    account: Account,
+    *,
+    subject: str | None = None,
+    event_type: str | None = None,
+    app: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    undelivered: bool = False,
+    before: UUID | None = None,
+    limit: int = PAGE,
+) -> EventPage:
+    """The account's events, newest first; `before` is that of the page before.
+
+    `event_type` takes what a subscription to it takes: the type and all below it. `since` and `until` are about when
+    the event came in. `undelivered`: those that matched no webhook. Type and app have no index, for that would be paid
+    for with each event that is taken in: with them a page is made of the next 10,000 events, and can be short, or
+    empty, while there are older ones.
+    """
+    wanted = [Event.account_id == account.id, *_between(Event.id, since, until, before)]
+    query: Select[Any] = select(*_EVENT_COLUMNS).where(*wanted)
+    if subject is not None:
+        query = query.where(Event.subject == subject)
+    if undelivered:
+        query = query.where(Event.delivery_count == 0)
+    query = query.order_by(Event.id.desc())
+    if event_type is not None or app is not None:
+        return _sifted(session, query, event_type, app, limit)
+    lines = [EventLine(*row) for row in session.execute(query.limit(limit + 1))]
+    return EventPage(lines[:limit], lines[limit - 1].id if len(lines) > limit else None)
+
+
+def get_event(session: Session, account: Account, event_id: UUID) -> EventRecord:
+    """One event with its data and deliveries. Raises NotFound."""
+    row = session.execute(
+        select(*_EVENT_COLUMNS, Event.codec, Event.data).where(Event.id == event_id, Event.account_id == account.id)
+    ).first()
+    if row is None:
+        raise NotFound("event", event_id)
+    *line, codec, data = row
+    deliveries = list_deliveries(session, account, event=event_id, limit=max(row.delivery_count, 1))
+    return EventRecord(EventLine(*line), _decoded(codec, data), deliveries)
+
+
+def _sifted(session: Session, query: Select[Any], event_type: str | None, app: str | None, limit: int) -> EventPage:
+    """A page of what is left of the query's next rows. One statement, so one snapshot: where the look ended must be
+    where it began, less the rows looked at."""
+    looked = query.limit(LOOKED_AT).subquery()
+    found = select(looked).order_by(looked.c.id.desc()).limit(limit + 1)
+    if event_type is not None:
+        below = looked.c.type.startswith(f"{event_type}.", autoescape=True)
+        found = found.where(or_(looked.c.type == event_type, below))
+    if app is not None:
+        found = found.where(looked.c.app == app)
+    page = found.cte("page")
+    is_short = select(func.count()).select_from(page).scalar_subquery() <= limit
+    last_looked_at = query.with_only_columns(Event.id).offset(LOOKED_AT - 1).limit(1).scalar_subquery()
+    one = select(case((is_short, last_looked_at)).label("last")).subquery()
+    rows = session.execute(select(one, page).select_from(one.outerjoin(page, true())).order_by(page.c.id.desc())).all()
+    lines = [EventLine(*row[1:]) for row in rows if row.id is not None]
+    return EventPage(lines[:limit], lines[limit - 1].id if len(lines) > limit else rows[0].last)
+
+
+def _between(
+    identifier: InstrumentedAttribute[UUID], since: datetime | None, until: datetime | None, before: UUID | None
+) -> list[ColumnElement[bool]]:
+    """Ids have the time when they were made; a page goes on below the last id of the one before."""
+    wanted = []
+    if since is not None:
+        wanted.append(identifier >= first_id_at(since))
+    if until is not None:
+        wanted.append(identifier < first_id_at(until))
+    if before is not None:
+        wanted.append(identifier < before)
+    return wanted
+
+
+_EVENT_COLUMNS: tuple[Any, ...] = (
+    Event.id,
+    Event.app,
+    Event.type,
+    Event.subject,
+    Event.occurred_at,
+    Event.expires_at,
+    Event.created_at,
+    Event.delivery_count,
+)
+_ATTEMPT_COLUMNS = (
+    Attempt.id,
+    Attempt.number,
+    Attempt.created_at,
+    Attempt.verdict,
+    Attempt.outcome_unknown,
+    Attempt.request_id,
+    Request.method,
+    Request.url_masked,
+    Request.headers_masked,
+    Request.status,
+    Request.failure,
+    Request.failure_detail,
+    Request.answer_headers,
+    Request.answer_excerpt,
+    Request.answer_cut,
+    Request.answer_unreadable,
+    Request.started_at,
+    Request.duration,
+)
+
+
+def _delivery_lines(delivery: Any, *more: Any) -> Select[Any]:
+    """Columns named and ordered as the fields of DeliveryLine."""
+    return select(
+        delivery.id,
+        delivery.event_id,
+        Event.type.label("event_type"),
+        Event.subject,
+        delivery.webhook_id,
+        Webhook.name.label("webhook_name"),
+        Webhook.url_masked.label("webhook_url"),
+        delivery.state,
+        delivery.reason,
+        delivery.attempt_count,
+        delivery.due_at,
+        delivery.give_up_at,
+        delivery.created_at,
+        delivery.finished_at,
+        *more,
+    )
+
+
+def _delivery_line(row: Any) -> DeliveryLine:
+    line = DeliveryLine(*row[: len(fields(DeliveryLine))])
+    return replace(line, state=State(line.state), reason=Reason(line.reason) if line.reason is not None else None)
+
+
+def _attempt(row: Any) -> AttemptRecord:
+    record = AttemptRecord(*row)
+    excerpt = record.answer_excerpt
+    return replace(record, answer_excerpt=bytes(excerpt) if excerpt is not None else None)
+
+
+def _decoded(codec: int, data: bytes) -> bytes:
+    if codec != 0:
+        raise ConfigurationError(f"the event's data is stored in form {codec}, which this version cannot read")
+    return bytes(data)

@@ -1,0 +1,176 @@
+"""Mass redeliveries: ordered by a filter, counted, looked at, cancelled. `workers/maintenance` does them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import audit
+from dispatcher.accounts.actor import Actor
+from dispatcher.accounts.audit import Action
+from dispatcher.db.models import Account, Delivery, Event, MassRedelivery, Webhook
+from dispatcher.errors import Conflict, InvalidRedelivery, NotFound, WrongState
+from dispatcher.event_types import RULE, is_event_type
+from dispatcher.ids import first_id_at, new_id
+from dispatcher.states import CLOSED, Reason, State
+
+PER_SECOND, MOST_PER_SECOND = 100, 1_000
+MOST_OPEN = 10  # of one account
+
+_FIRST_SECOND = timedelta(seconds=1)  # its worth may be redelivered at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which closed deliveries of an account. `event_type` takes the type and all below it; `since` and `until` are
+    about when the event came in."""
+
+    webhook: UUID | None = None
+    event_type: str | None = None
+    states: Sequence[State] = (State.DISCARDED,)
+    reason: Reason | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def count(session: Session, account: Account, selection: Selection) -> int:
+    """How many there are now that could be redelivered. Raises InvalidRedelivery, and NotFound for the webhook."""
+    _check(session, account, selection)
+    query = (
+        select(func.count())
+        .select_from(Delivery)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .where(Webhook.account_id == account.id, Webhook.deleted_at.is_(None), *selected(selection))
+    )
+    if selection.webhook is not None:
+        query = query.where(Webhook.id == selection.webhook)
+    return session.scalars(query).one()
+
+
+def order(
+    session: Session, account: Account, selection: Selection, *, by: Actor, per_second: int = PER_SECOND
+) -> MassRedelivery:
+    """Begins a mass redelivery of what is closed by now, so many a second. The caller commits, then wakes
+    `REDELIVER`. Raises as `count` does, and Conflict where the account has too many open ones."""
+    if not 1 <= per_second <= MOST_PER_SECOND:
+        raise InvalidRedelivery("per_second", f"must be 1 to {MOST_PER_SECOND}")
+    matched = count(session, account, selection)
+    session.scalars(select(Account.id).where(Account.id == account.id).with_for_update(key_share=True)).one()
+    unended = select(func.count()).where(MassRedelivery.account_id == account.id, *OPEN)
+    if session.scalars(unended).one() >= MOST_OPEN:
+        raise Conflict(f"the account has {MOST_OPEN} mass redeliveries under way: let one end, or cancel it")
+    ordered = MassRedelivery(
+        id=new_id(),
+        account_id=account.id,
+        webhook_id=selection.webhook,
+        event_type=selection.event_type,
+        states=[str(state) for state in selection.states],
+        reason=selection.reason,
+        since=selection.since,
+        until=selection.until,
+        per_second=per_second,
+        matched=matched,
+        used_until=func.now() - _FIRST_SECOND,
+    )
+    session.add(ordered)
+    session.flush()
+    session.refresh(ordered)
+    detail = _told(selection) | {"per_second": per_second, "matched": matched}
+    audit.write(session, by, Action.REDELIVERY_ORDERED, ordered.id, account=account.id, detail=detail)
+    return ordered
+
+
+def get(session: Session, account: Account, identifier: UUID) -> MassRedelivery:
+    """Raises NotFound."""
+    found = session.get(MassRedelivery, identifier)
+    if found is None or found.account_id != account.id:
+        raise NotFound("mass redelivery", identifier)
+    return found
+
+
+def list_of(session: Session, account: Account, *, before: UUID | None = None, limit: int) -> Sequence[MassRedelivery]:
+    """The account's, newest first; `before` is the last id of the page before."""
+    query = select(MassRedelivery).where(MassRedelivery.account_id == account.id)
+    if before is not None:
+        query = query.where(MassRedelivery.id < before)
+    return session.scalars(query.order_by(MassRedelivery.id.desc()).limit(limit)).all()
+
+
+def cancel(session: Session, account: Account, identifier: UUID, *, by: Actor) -> MassRedelivery:
+    """Ends it where it is; what was redelivered stays so. Raises NotFound, or WrongState for one that has ended."""
+    wanted = MassRedelivery.id == identifier, MassRedelivery.account_id == account.id, *OPEN
+    cancelled = session.scalars(
+        update(MassRedelivery).where(*wanted).values(cancelled_at=func.now()).returning(MassRedelivery)
+    ).first()
+    if cancelled is None:
+        ended = get(session, account, identifier)
+        raise WrongState(f"the mass redelivery is {'finished' if ended.finished_at else 'cancelled'} already")
+    detail = {"matched": cancelled.matched, "redelivered": cancelled.redelivered}
+    audit.write(session, by, Action.REDELIVERY_CANCELLED, identifier, account=account.id, detail=detail)
+    return cancelled
+
+
+def selection_of(ordered: MassRedelivery) -> Selection:
+    """What it was ordered for."""
+    return Selection(
+        webhook=ordered.webhook_id,
+        event_type=ordered.event_type,
+        states=[State(state) for state in ordered.states],
+        reason=Reason(ordered.reason) if ordered.reason is not None else None,
+        since=ordered.since,
+        until=ordered.until,
+    )
+
+
+def skipped(ordered: MassRedelivery) -> int | None:
+    """Of those matched, how many were not redelivered, because a person or a deletion came first: known at the end."""
+    return max(0, ordered.matched - ordered.redelivered) if ordered.finished_at is not None else None
+
+
+def selected(selection: Selection) -> list[ColumnElement[bool]]:
+    """The filter for a query over deliveries. The webhook is for the caller to add."""
+    wanted = [Delivery.state.in_(selection.states), *within(selection)]
+    if selection.reason is not None:
+        wanted.append(Delivery.reason == selection.reason)
+    if selection.event_type is not None:
+        below = Event.type.startswith(f"{selection.event_type}.", autoescape=True)
+        wanted.append(exists().where(Event.id == Delivery.event_id, or_(Event.type == selection.event_type, below)))
+    return wanted
+
+
+def within(selection: Selection) -> list[ColumnElement[bool]]:
+    """The part of the filter that is a range of ids."""
+    wanted = []
+    if selection.since is not None:
+        wanted.append(Delivery.id >= first_id_at(selection.since))
+    if selection.until is not None:
+        wanted.append(Delivery.id < first_id_at(selection.until))
+    return wanted
+
+
+OPEN = MassRedelivery.finished_at.is_(None), MassRedelivery.cancelled_at.is_(None)
+
+
+def _told(selection: Selection) -> dict[str, object]:
+    return {
+        "webhook": str(selection.webhook) if selection.webhook is not None else None,
+        "event_type": selection.event_type,
+        "states": list(selection.states),
+        "reason": selection.reason,
+        "since": selection.since.isoformat() if selection.since is not None else None,
+        "until": selection.until.isoformat() if selection.until is not None else None,
+    }
+
+
+def _check(session: Session, account: Account, selection: Selection) -> None:
+    if not selection.states or not CLOSED.issuperset(selection.states):
+        raise InvalidRedelivery("states", "must be some of delivered, discarded and cancelled")
+    if selection.event_type is not None and not is_event_type(selection.event_type):
+        raise InvalidRedelivery("event_type", RULE)
+    if selection.webhook is not None:
+        webhook = session.get(Webhook, selection.webhook)
+        if webhook is None or webhook.account_id != account.id or webhook.deleted_at is not None:
+            raise NotFound("webhook", selection.webhook)

@@ -1,0 +1,110 @@
+"""What a person does to a delivery: have it sent again, or cancel it. Every change demands the owner."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Interval, Row, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import audit
+from dispatcher.accounts.actor import Actor
+from dispatcher.accounts.audit import Action
+from dispatcher.db.models import Account, Delivery, Event, Webhook
+from dispatcher.errors import NotFound, WrongState
+from dispatcher.states import CLOSED, TRANSITIONS, State
+from schedules.timing import Timing
+
+_REOPENED_FROM = [state for state in CLOSED if State.READY in TRANSITIONS[state]]
+_CANCELLED_FROM = [state for state, targets in TRANSITIONS.items() if State.CANCELLED in targets]
+
+
+def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Timing, *, by: Actor) -> None:
+    """Opens a closed delivery again: due now, its schedule from the start, its attempts numbered on. A closed gate
+    does not hold its next attempt back.
+
+    The caller commits, then wakes the workers. Raises NotFound, or WrongState for a delivery that is still open, whose
+    webhook was deleted or whose event is no longer kept. Of two people who ask at once, one gets the redelivery.
+    """
+    wanted = Delivery.id == delivery_id, Webhook.account_id == account.id
+    if not reopen(session, *wanted, timing=timing, passes_gate=True):
+        raise WrongState(_why_not_redelivered(_standing(session, account, delivery_id)))
+    audit.write(session, by, Action.DELIVERY_REDELIVERED, delivery_id, account=account.id, detail={})
+
+
+def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, passes_gate: bool) -> Sequence[UUID]:
+    """Opens those of the wanted deliveries that are closed, have a webhook to go to and an event to tell of. Returns
+    their ids. `passes_gate`: a closed gate does not hold the next attempt back."""
+    statement = (
+        update(Delivery)
+        .where(
+            *wanted,
+            Delivery.state.in_(_REOPENED_FROM),
+            Webhook.id == Delivery.webhook_id,
+            Webhook.deleted_at.is_(None),
+            exists().where(Event.id == Delivery.event_id),
+        )
+        .values(
+            state=State.READY,
+            reason=None,
+            due_at=func.now(),
+            give_up_at=func.now() + Webhook.retry_span.op("*", return_type=Interval())(timing.scale),
+            schedule_step=0,
+            unknown_in_a_row=0,
+            batch_limit=None,
+            passes_gate=passes_gate,
+            claimed_by=None,
+            claimed_until=None,
+            finished_at=None,
+        )
+        .returning(Delivery.id)
+        .execution_options(synchronize_session=False)
+    )
+    return session.scalars(statement).all()
+
+
+def cancel(session: Session, account: Account, delivery_id: UUID, *, by: Actor) -> None:
+    """Ends a delivery that waits for its next attempt. Raises NotFound, or WrongState for one that is being attempted
+    at this moment or is closed already."""
+    cancelled = session.execute(
+        update(Delivery)
+        .where(
+            Delivery.id == delivery_id,
+            Delivery.state.in_(_CANCELLED_FROM),
+            Webhook.id == Delivery.webhook_id,
+            Webhook.account_id == account.id,
+        )
+        .values(state=State.CANCELLED, reason=None, finished_at=func.now())
+        .returning(Delivery.id)
+        .execution_options(synchronize_session=False)
+    ).first()
+    if cancelled is None:
+        raise WrongState(_why_not_cancelled(_standing(session, account, delivery_id).state))
+    audit.write(session, by, Action.DELIVERY_CANCELLED, delivery_id, account=account.id, detail={})
+
+
+def _standing(session: Session, account: Account, delivery_id: UUID) -> Row[str, datetime | None]:
+    found = session.execute(
+        select(Delivery.state, Webhook.deleted_at)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .where(Delivery.id == delivery_id, Webhook.account_id == account.id)
+    ).first()
+    if found is None:
+        raise NotFound("delivery", delivery_id)
+    return found
+
+
+def _why_not_redelivered(standing: Row[str, datetime | None]) -> str:
+    if standing.state not in _REOPENED_FROM:
+        return f"the delivery is {standing.state}, so still on its way: only a closed one can be redelivered"
+    if standing.deleted_at is not None:
+        return "the delivery's webhook was deleted: there is nowhere to send it"
+    return "the delivery's event is no longer kept: there is nothing to send"
+
+
+def _why_not_cancelled(state: str) -> str:
+    if state == State.CLAIMED:
+        return "an attempt of the delivery is being made at this moment: try again when it has ended"
+    if state in _CANCELLED_FROM:
+        return "the delivery changed while it was being cancelled: try again"
+    return f"the delivery is {state} already: only an open one can be cancelled"

@@ -1,0 +1,1 @@
+"""Where requests may go, and in which form: addresses, URLs, header names."""

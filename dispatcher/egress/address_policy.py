@@ -1,0 +1,137 @@
+"""The address guard: to which origins and addresses requests may go. Pure; asked at registration and at connecting."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from dispatcher.egress.special_addresses import METADATA, SERVICES, Address, Network, embedded, special_kind
+
+ANY_ADDRESS = (
+    "DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS is on: whoever registers a webhook can make this engine call any address and "
+    "port that it can reach, this machine, its network and its cloud's metadata included. For development only"
+)
+
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
+_THIS_MACHINE = re.compile(r"(.+\.)?localhost|localhost\.localdomain|ip6-(localhost|loopback)")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """What the address guard lets through besides public addresses and usual ports.
+
+    `networks`, `hosts` (suffixes of whole labels) and `ports` are the allow-list of the installation, `any_address`
+    switches the guard off. A metadata address must be allowed by itself: neither a larger network nor a host is
+    enough. An IPv6 address that holds an IPv4 one must be allowed, and the IPv4 one as well.
+    """
+
+    networks: tuple[Network, ...] = ()
+    hosts: tuple[str, ...] = ()
+    ports: frozenset[int] = frozenset()
+    https_only: bool = False
+    any_address: bool = False
+
+    def refused_origin(self, scheme: str, host: str, port: int, *, https_only: bool = False) -> str | None:
+        """Why an origin may not be called, as far as that is known without connecting; None if it may.
+
+        `host` is in lower case, an IPv6 address without brackets; `https_only` is what the webhook says. Reasons
+        never quote the host.
+        """
+        if scheme != "https" and (https_only or self.https_only):
+            return "plain http, where only https may be used"
+        if self.any_address:
+            return None
+        return self._refused_port(port) or self._refused_host(host)
+
+    def refused_address(self, host: str, address: str, port: int) -> str | None:
+        """Why no connection may be made to a numeric address, one of those of `host`; None if one may."""
+        if self.any_address:
+            return None
+        return self._refused_port(port) or self._refused_text(host, address)
+
+    def _refused_port(self, port: int) -> str | None:
+        if port in self.ports or port in {80, 443}:
+            return None
+        if port in SERVICES:
+            return f"port {port}, which is for {SERVICES[port]}"
+        return f"port {port}: below 1024 only 80 and 443 may be used" if port < 1024 else None
+
+    def _refused_host(self, host: str) -> str | None:
+        if is_address(host):
+            return self._refused_text(host, host)
+        if not is_name(host):
+            return "a host that is neither a name nor an address in its usual form"
+        if _THIS_MACHINE.fullmatch(host):
+            return self._refused_text(host, "127.0.0.1")
+        return None
+
+    def _refused_text(self, host: str, text: str) -> str | None:
+        if "%" in text:
+            return "an address of a single link"
+        try:
+            return self._refused(host, ip_address(text))
+        except ValueError:
+            return "an address that cannot be read"
+
+    def _refused(self, host: str, address: Address) -> str | None:
+        kind = special_kind(address)
+        if kind is None:
+            return None
+        networks = [network for network in self.networks if address in network]
+        if any(network.num_addresses == 1 for network in networks):
+            return None
+        if kind == METADATA or not (networks or self._is_allowed(host)):
+            return kind
+        within = embedded(address)
+        return None if within is None else self._refused(host, within)
+
+    def _is_allowed(self, host: str) -> bool:
+        return any(host == suffix or host.endswith(f".{suffix}") for suffix in self.hosts)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IPv4 address in four decimal numbers, or an IPv6 address."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_name(host: str) -> bool:
+    """Whether a host, in lower case, is a name for DNS. One whose last part is a number is an odd spelling of an IPv4
+    address (`127.1`, `0x7f.1`, `2130706433`) to whoever connects; one with a dot at its end is another name to some."""
+    return len(host) <= 253 and bool(_NAME.fullmatch(host)) and not _NUMERIC.fullmatch(host.rpartition(".")[2])
+
+
+def read_networks(text: str) -> tuple[Network, ...]:
+    """The networks in a comma-separated list of CIDRs and single addresses. Raises ValueError with the number of the
+    entry that is none."""
+    networks = []
+    for number, part in enumerate(_parts(text), 1):
+        try:
+            networks.append(ip_network(part))
+        except ValueError:
+            raise ValueError(f"must be a list like 10.1.2.0/24, fd12::/64: entry {number} is no network") from None
+    return tuple(networks)
+
+
+def read_hosts(text: str) -> tuple[str, ...]:
+    """The host suffixes in a comma-separated list. Raises ValueError with the number of the entry that is none."""
+    for number, part in enumerate(_parts(text.lower()), 1):
+        if not is_name(part):
+            raise ValueError(f"must be a list like hooks.example, internal.example: entry {number} is no host name")
+    return tuple(_parts(text.lower()))
+
+
+def read_ports(text: str) -> frozenset[int]:
+    """The ports in a comma-separated list. Raises ValueError with the number of the entry that is none."""
+    for number, part in enumerate(_parts(text), 1):
+        if not re.fullmatch(r"[0-9]{1,5}", part) or not 0 < int(part) < 65536:
+            raise ValueError(f"must be a list like 25, 5432: entry {number} is no port")
+    return frozenset(map(int, _parts(text)))
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

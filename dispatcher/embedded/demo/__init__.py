@@ -1,0 +1,1 @@
+"""The demo: a whole engine, shown at work."""

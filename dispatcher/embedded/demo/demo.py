@@ -1,0 +1,265 @@
+"""The demo: a whole engine on temporary data, five customers that behave differently, and what becomes of messages."""
+
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine, text
+
+from dispatcher.accounts.accounts import create_account
+from dispatcher.accounts.actor import CommandLine
+from dispatcher.embedded.demo.receivers import BEHAVIOURS, MailCatcher, Receiver
+from dispatcher.embedded.process_tree import StopRequested
+from dispatcher.embedded.servers.ports import LOOPBACK
+from dispatcher.embedded.up import Plan, RunningEngine, running_engine
+from dispatcher.errors import DispatcherError
+from dispatcher.events.enqueue import enqueue_many
+from dispatcher.events.event import Accepted, Event
+from dispatcher.installation import Installation
+from dispatcher.webhooks.store import Webhooks
+
+TIME_SCALE = 1 / 30
+BY = CommandLine("demo")
+DEADLINE_SECONDS = 50.0
+
+_COUNTS = text("""
+SELECT w.name, d.state, coalesce(d.reason, '') AS reason, count(*)::integer AS number,
+       sum(d.attempt_count)::integer AS attempts, min(d.attempt_count) AS fewest
+FROM dispatcher.deliveries d JOIN dispatcher.webhooks w ON w.id = d.webhook_id GROUP BY 1, 2, 3
+""")
+_ANSWERS = text("""
+SELECT DISTINCT w.name, coalesce(r.status::text, r.failure) AS answer
+FROM dispatcher.requests r JOIN dispatcher.webhooks w ON w.id = r.webhook_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the deliveries of one webhook stand."""
+
+    states: Counter[str]
+    attempts: int
+    fewest_attempts: int
+    answers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the delivery rules demand of one webhook's deliveries."""
+
+    state: str
+    fewest_attempts: int
+    answers: frozenset[str]  # what its receiver does; anything else that was observed breaks the demo
+
+    def is_met(self, standing: Standing | None, messages: int) -> bool:
+        return (
+            standing is not None
+            and standing.states == Counter({self.state: messages})
+            and standing.fewest_attempts >= self.fewest_attempts
+            and standing.answers == self.answers
+        )
+
+
+EXPECTED = {
+    "acknowledges": Expectation("delivered", 1, frozenset({"204"})),
+    "rejects": Expectation("discarded: rejected", 1, frozenset({"400"})),
+    "recovers": Expectation("delivered", 3, frozenset({"503", "200"})),
+    "hangs": Expectation("retrying", 1, frozenset({"timeout"})),
+    "redirects": Expectation("retrying", 1, frozenset({"302"})),
+}
+
+
+def run_demo(*, stay: bool = False) -> int:
+    """Runs the demo and prints what happens. Returns the exit status: 0 only if every outcome is what the rules
+    demand. `stay`: the engine then keeps running until Ctrl-C, to be looked at."""
+    console = Console(highlight=False)
+    console.print("[bold]Dispatcher demo[/]: PostgreSQL, Valkey, API, workers, beat and Flower, on temporary data.")
+    console.print(f"Time is scaled: a minute of the retry schedule takes {60 * TIME_SCALE:.0f} seconds here.")
+    console.print(f"Its receivers are on {LOOPBACK}, the only address that is let through besides public ones.\n")
+    with ExitStack() as stack:
+        log = stack.enter_context(tempfile.TemporaryFile("w+", prefix="dispatcher-demo-"))
+        receiver, mails = stack.enter_context(Receiver()), stack.enter_context(MailCatcher())
+        try:
+            engine = stack.enter_context(running_engine(_plan(receiver, mails), stream=log))
+            status = _tell(console, engine, receiver, mails)
+            if stay and status == 0:
+                console.print("\nThe engine keeps running for you to look at. Ctrl-C stops it.")
+                engine.tree.run()
+        except StopRequested:
+            console.print("\nStopped.")
+            status = 130
+        except DispatcherError as error:
+            console.print(f"[red]Error:[/] {error}", soft_wrap=True)
+            status = 1
+        if status == 1:
+            log.seek(0)
+            console.print("\nWhat the processes said at last:\n")
+            console.print("".join(log.readlines()[-40:]), markup=False, soft_wrap=True)
+        return status
+
+
+def _plan(receiver: Receiver, mails: MailCatcher) -> Plan:
+    return Plan(
+        temporary=True,
+        extra_env={
+            "DISPATCHER_TIME_SCALE": str(TIME_SCALE),
+            "DISPATCHER_LOG_FORMAT": "console",
+            "DISPATCHER_SMTP_HOST": "127.0.0.1",
+            "DISPATCHER_SMTP_PORT": str(mails.port),
+            "DISPATCHER_SMTP_SECURITY": "none",
+            "DISPATCHER_MAIL_FROM": "Webhooks <webhooks@demo.example>",
+            # The address guard stays on: only the demo's own receivers are let through.
+            "DISPATCHER_ALLOWED_NETWORKS": LOOPBACK,
+            "DISPATCHER_ALLOWED_PORTS": str(receiver.port),
+            "DISPATCHER_HTTPS_ONLY": "false",
+        },
+    )
+
+
+def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: MailCatcher) -> int:
+    console.print(f"Flower is at {engine.flower_address}, the API at {engine.api_address}.\n")
+    installation = Installation(engine.settings)
+    _register(installation, receiver)
+    outcomes = list(enqueue_many(_messages(), producer=installation))
+    owed = sum(outcome.deliveries for outcome in outcomes if isinstance(outcome, Accepted))
+    console.print(f"Enqueued {len(outcomes)} messages: {owed} deliveries for {len(BEHAVIOURS)} webhooks.\n")
+
+    story = _Story(console, installation.engine, mails, len(outcomes))
+    if not engine.tree.run(until=story.is_over):
+        raise StopRequested
+    story.print_table(receiver)
+    problems = [*story.problems(), *_receiver_problems(receiver, len(outcomes))]
+    for problem in problems:
+        console.print(f"[red]Not as the rules demand:[/] {problem}")
+    if not problems:
+        console.print("[green]Every outcome is what the delivery rules demand.[/]")
+    return 1 if problems else 0
+
+
+def _register(installation: Installation, receiver: Receiver) -> None:
+    with installation.transaction() as session:
+        account = create_account(session, "demo", by=BY)
+        webhooks = Webhooks(session, installation)
+        for behaviour in BEHAVIOURS:
+            webhooks.create(
+                account,
+                by=BY,
+                name=behaviour,
+                url=receiver.url(behaviour),
+                event_types=["message"],
+                contact_email=f"{behaviour}@customer.example",
+                # Who refuses each message twice would have its gate closed, and get one probe after the other.
+                contract={"gate": behaviour != "recovers"},
+            )
+
+
+def _messages() -> Iterator[Event]:
+    """The bundled messages, in the message format of the reference documents, each under its event type."""
+    for line in files("dispatcher.embedded.demo").joinpath("messages.ndjson").read_bytes().splitlines():
+        message = json.loads(line)
+        kind = "message.inbound.received" if message["type"] == "RECEIVED" else _outbound(message["status"]["type"])
+        yield Event(type=kind, data=line, account="demo", subject=message["id"], idempotency_key=message["id"])
+
+
+def _outbound(status: str) -> str:
+    return f"message.outbound.{status.lower()}"
+
+
+class _Story:
+    """What is printed while the engine works."""
+
+    def __init__(self, console: Console, database: Engine, mails: MailCatcher, messages: int) -> None:
+        self._console, self._database, self._mails, self._messages = console, database, mails, messages
+        self._standings: dict[str, Standing] = {}
+        self._printed: Any = None
+        self._mails_printed = 0
+        self._started = time.monotonic()
+
+    def is_over(self) -> bool:
+        """Looks, prints what changed, and says whether all is as expected, or the time is over."""
+        self._look()
+        self._print_changes()
+        return not self.problems() or time.monotonic() - self._started > DEADLINE_SECONDS
+
+    def problems(self) -> list[str]:
+        """What is not (yet) as the rules demand."""
+        found = [
+            f"the webhook that {name} should have {self._messages} deliveries {expected.state}"
+            for name, expected in EXPECTED.items()
+            if not expected.is_met(self._standings.get(name), self._messages)
+        ]
+        mails = Counter(to.partition("@")[0] for _, to, _ in self._mails.mails)
+        for name in BEHAVIOURS:
+            wanted = 0 if name == "acknowledges" else 1
+            if mails[name] != wanted:
+                found.append(f"{wanted} mail should have come for the webhook that {name}, not {mails[name]}")
+        return found
+
+    def print_table(self, receiver: Receiver) -> None:
+        table = Table(title="What became of it", title_justify="left", title_style="bold")
+        for column in ("webhook", "its receiver", "deliveries", "attempts", "callbacks it got", "mail to its contact"):
+            table.add_column(column, justify="right" if column in {"attempts", "callbacks it got"} else "left")
+        for name, does in BEHAVIOURS.items():
+            standing = self._standings[name]
+            states = ", ".join(f"{number} {state}" for state, number in sorted(standing.states.items()))
+            subjects = [subject for _, to, subject in self._mails.mails if to.startswith(f"{name}@")]
+            callbacks = str(len(receiver.bodies[name]))
+            table.add_row(name, does, states, str(standing.attempts), callbacks, "\n".join(subjects))
+        self._console.print()
+        self._console.print(table)
+        first = receiver.bodies["acknowledges"][0].decode()
+        self._console.print("\nThe first callback that «acknowledges» got:")
+        self._console.print(first, "", sep="\n", markup=False, soft_wrap=True)
+
+    def _look(self) -> None:
+        with self._database.connect() as connection:
+            counts = connection.execute(_COUNTS).all()
+            answers = connection.execute(_ANSWERS).all()
+        for name in BEHAVIOURS:
+            mine = [row for row in counts if row.name == name]
+            if mine:
+                states: Counter[str] = Counter()
+                for row in mine:
+                    states[_state(row.state, row.reason, row.fewest)] += row.number
+                self._standings[name] = Standing(
+                    states,
+                    attempts=sum(row.attempts for row in mine),
+                    fewest_attempts=min(row.fewest for row in mine),
+                    answers=frozenset(row.answer for row in answers if row.name == name),
+                )
+
+    def _print_changes(self) -> None:
+        seconds = f"{time.monotonic() - self._started:5.1f} s"
+        totals: Counter[str] = Counter()
+        for standing in self._standings.values():
+            totals += standing.states
+        if totals != self._printed:
+            self._printed = totals
+            self._console.print(f"{seconds}  " + ", ".join(f"{totals[state]} {state}" for state in sorted(totals)))
+        for _, to, subject in self._mails.mails[self._mails_printed :]:
+            self._console.print(f"{seconds}  [cyan]mail[/] to {to}: {subject}")
+        self._mails_printed = len(self._mails.mails)
+
+
+def _state(state: str, reason: str, attempts: int) -> str:
+    if state in {"ready", "claimed", "waiting"}:
+        return "retrying" if attempts else "due"
+    return f"{state}: {reason}" if reason else state
+
+
+def _receiver_problems(receiver: Receiver, messages: int) -> Iterator[str]:
+    if receiver.bodies["elsewhere"]:
+        yield "a redirect was followed"
+    wanted = {b"[" + event.data + b"]" for event in _messages() if isinstance(event.data, bytes)}
+    for behaviour in BEHAVIOURS:
+        got = set(receiver.bodies[behaviour])
+        if got != wanted or len(got) != messages:
+            yield f"the receiver that {behaviour} got {len(got)} different messages, not {messages}"

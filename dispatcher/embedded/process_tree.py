@@ -1,0 +1,200 @@
+"""The process tree: children started in order, watched, and ended together, whatever ends first."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import Signals
+from types import FrameType
+from typing import Protocol, Self, TextIO
+
+from dispatcher.embedded.errors import ChildDied, StartFailed
+from dispatcher.embedded.output import PrefixedOutput
+from dispatcher.embedded.readiness import at_once
+from dispatcher.embedded.servers.server import EmbeddedServer
+from dispatcher.embedded.spawning.spawn import spawn
+
+_NAME_WIDTH = 8
+_PUMP_SECONDS = 0.1
+# All down within 5 s: what works on the servers ends first, by force when it takes longer than this, then they do.
+_CHILDREN_END_WITHIN = 3.2
+_ALL_END_WITHIN = 4.6
+
+
+class StopRequested(KeyboardInterrupt):
+    """Ctrl-C, SIGTERM or SIGHUP: the tree is to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One program of the tree. Stopping signals its main process only; it ends its own children in its own way."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    ready: Callable[[], bool] = at_once
+    ready_within: float = 60.0
+    stop_signal: Signals = Signals.SIGTERM
+    cwd: Path | None = None
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Running:
+    name: str
+    process: "subprocess.Popen[bytes]"
+    stop_signal: Signals
+    server: EmbeddedServer | None = None
+    ready: Callable[[], bool] = field(default=at_once)
+    deadline: float = 0.0
+
+
+class ProcessTree:
+    """Enter it, start servers and children, then `run`. Leaving ends all of them, in reverse order, within 5 s.
+
+    Everything happens in the thread that uses it, which must be the main one: the signal by which children follow a
+    killed parent belongs to that thread. A second Ctrl-C ends everything at once.
+    """
+
+    def __init__(self, *, stream: TextIO | None = None, name_width: int = _NAME_WIDTH) -> None:
+        self._output = PrefixedOutput(width=name_width, stream=stream)
+        self._running: list[_Running] = []
+        self._requests = 0
+        self._interruptible = False
+        self._previous: dict[Signals, signal.Handlers | Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def __enter__(self) -> Self:
+        for number in (Signals.SIGINT, Signals.SIGTERM, Signals.SIGHUP):
+            self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._stop_all()
+        finally:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+
+    def serve(self, name: str, make: Callable[[int], EmbeddedServer]) -> EmbeddedServer:
+        """Start an embedded server, made with the file descriptor for its output, as part of the tree."""
+        writing = self._output.open(name)
+        server = make(writing)
+        try:
+            with self._stops_at_once():
+                server.start()
+        finally:
+            os.close(writing)
+            self._output.pump(0)
+        self._running.append(_Running(name, server.process, server.stop_signal, server))
+        return server
+
+    def start(self, *children: Child) -> None:
+        """Start children together and wait until each is ready. Raises StartFailed, ChildDied or StopRequested."""
+        started = [self._spawn(child) for child in children]
+        self._running.extend(started)
+        waiting = started
+        while waiting:
+            self._watch()
+            waiting = [running for running in waiting if not running.ready()]
+            for running in waiting:
+                if time.monotonic() > running.deadline:
+                    raise StartFailed(running.name, "it was not ready in time; its output is above")
+
+    def finish(self, child: Child) -> None:
+        """Run a program to its end before going on. Raises StartFailed when it fails."""
+        running = self._spawn(child)
+        self._running.append(running)
+        while (status := running.process.poll()) is None:
+            self._pump()
+        self._running.remove(running)
+        self._output.pump(0)
+        if status != 0:
+            raise StartFailed(child.name, f"it ended with status {status}; its output is above")
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> bool:
+        """Watch until `until` says so (True) or a stop is requested (False). Raises ChildDied when a child ends by
+        itself."""
+        try:
+            while not until():
+                self._watch()
+        except StopRequested:
+            return False
+        return True
+
+    def say(self, text: str) -> None:
+        """Print a line of the tree's own."""
+        self._output.say(text)
+
+    def _spawn(self, child: Child) -> _Running:
+        writing = self._output.open(child.name)
+        try:
+            process = spawn(child.argv, death_signal=Signals.SIGKILL, cwd=child.cwd, env=child.env, output=writing)
+        except OSError as error:
+            raise StartFailed(child.name, f"{child.argv[0]}: {error.strerror}") from error
+        finally:
+            os.close(writing)
+        deadline = time.monotonic() + child.ready_within
+        return _Running(child.name, process, child.stop_signal, None, child.ready, deadline)
+
+    def _watch(self) -> None:
+        self._pump()
+        for running in self._running:
+            if (status := running.process.poll()) is not None:
+                self._output.pump(0)
+                raise ChildDied(running.name, status)
+
+    def _pump(self) -> None:
+        self._output.pump(_PUMP_SECONDS)
+        if self._requests:
+            raise StopRequested
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._requests += 1
+        if self._interruptible:
+            self._interruptible = False
+            raise StopRequested
+
+    @contextlib.contextmanager
+    def _stops_at_once(self) -> Iterator[None]:
+        # For a wait that does not look at our flag.
+        if self._requests:
+            raise StopRequested
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
+    def _stop_all(self) -> None:
+        began = time.monotonic()
+        already = self._requests
+        children = [running for running in self._running if running.server is None]
+        servers = [running for running in self._running if running.server is not None]
+        for stage, end in ((children, began + _CHILDREN_END_WITHIN), (servers, began + _ALL_END_WITHIN)):
+            for running in reversed(stage):
+                if running.process.poll() is None:
+                    running.process.send_signal(running.stop_signal)
+            while any(running.process.poll() is None for running in stage):
+                self._output.pump(0.02)
+                if time.monotonic() > end or self._requests > already + 1:
+                    break
+            for running in stage:
+                _sweep(running)
+        self._output.drain()
+        self._running.clear()
+
+
+def _sweep(running: _Running) -> None:
+    # The child leads its own group: what it left there, or all of it when it did not end in time, goes by force.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(running.process.pid, Signals.SIGKILL)
+    running.process.wait()
+    if running.server is not None:
+        running.server.stop()

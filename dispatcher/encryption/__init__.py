@@ -1,0 +1,1 @@
+"""Secrets at rest: the vault, and the rotation of its keys."""

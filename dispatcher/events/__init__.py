@@ -1,0 +1,1 @@
+"""What producers hand in: events are checked, stored and listed."""

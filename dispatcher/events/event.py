@@ -1,0 +1,158 @@
+"""An event as the producer gives it, and the checks it passes before anything is written."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn, TypeAlias
+from uuid import UUID
+
+from dispatcher.errors import DispatcherError, InvalidEvent
+from dispatcher.event_types import RULE, is_event_type
+
+MAX_DATA_BYTES = 256 * 1024
+MAX_TEXT = 255
+
+Data: TypeAlias = Mapping[str, Any] | Sequence[Any] | str | int | float | bool | bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact that happened, for `enqueue_many`. `data` is JSON-able, or ready JSON as bytes (sent as it is)."""
+
+    type: str
+    data: Data
+    account: str
+    app: str | None = None
+    subject: str | None = None
+    idempotency_key: str | None = None
+    occurred_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The event is stored; `deliveries` webhooks will get it. `repeated`: its key was known, nothing new was stored."""
+
+    event_id: UUID
+    deliveries: int
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The event was not stored; `error` says why. Its neighbours are not affected."""
+
+    error: DispatcherError
+
+
+def serialise(data: Data) -> bytes:
+    """The bytes that are stored, signed and sent: compact JSON, UTF-8 unescaped, member order kept.
+
+    Ready JSON bytes are checked and taken as they are. Raises InvalidEvent for what is no JSON (NaN and infinities
+    too) and for more than 256 KiB.
+    """
+    if isinstance(data, bytes):
+        _check_json(data)
+        encoded = data
+    else:
+        encoded = _encode(data)
+    if len(encoded) > MAX_DATA_BYTES:
+        raise InvalidEvent("data", f"is {len(encoded)} bytes long, more than the {MAX_DATA_BYTES} allowed")
+    return encoded
+
+
+def content_digest(event: Event, data: bytes) -> bytes:
+    """What makes two events with one idempotency key the same: SHA-256 over all that the producer gave."""
+    given = [event.type, event.app, event.subject, _iso(event.occurred_at), _iso(event.expires_at)]
+    return hashlib.sha256(json.dumps(given).encode() + b"\0" + data).digest()
+
+
+def check(event: Event) -> None:
+    """Raises InvalidEvent naming the first field that cannot be stored (`data` is checked by `serialise`)."""
+    if not is_event_type(event.type):
+        raise InvalidEvent("type", RULE)
+    _check_text("account", event.account, required=True)
+    _check_text("app", event.app)
+    _check_text("subject", event.subject)
+    _check_text("idempotency_key", event.idempotency_key)
+    _check_time("occurred_at", event.occurred_at)
+    _check_time("expires_at", event.expires_at)
+
+
+def _encode(data: Data) -> bytes:
+    try:
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        # The error's own text may hold a piece of the message, so only its kind is told.
+        raise InvalidEvent("data", _why_no_json(error)) from None
+
+
+def _check_json(data: bytes) -> None:
+    try:
+        _JSON.decode(data.decode())
+    except UnicodeDecodeError:
+        raise InvalidEvent("data", "is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent("data", _why_no_json(error)) from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+# Numbers are passed over: `int` would refuse those of more than 4,300 digits, and they are sent as they are.
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
+
+
+def _why_no_json(error: Exception) -> str:
+    match error:
+        case json.JSONDecodeError():
+            return f"is not JSON: {error.msg} at character {error.pos}"
+        case RecursionError():
+            return "is nested too deeply"
+        case UnicodeEncodeError():
+            return "holds a lone surrogate, which UTF-8 cannot carry"
+        case TypeError():
+            return "holds a value that JSON has no form for"
+        case _:
+            return "is not JSON (NaN, Infinity, circular references and an `int` of over 4,300 digits are refused)"
+
+
+def _check_text(field: str, value: object, *, required: bool = False) -> None:
+    if value is None and not required:
+        return
+    if not isinstance(value, str):
+        raise InvalidEvent(field, "must be a string")
+    if not 1 <= len(value) <= MAX_TEXT:
+        raise InvalidEvent(field, f"must have 1 to {MAX_TEXT} characters")
+    if "\0" in value or not _is_utf8(value):
+        raise InvalidEvent(field, "holds a character that cannot be stored (NUL or a lone surrogate)")
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# Whatever its zone: a time that is beyond what Python can hold once it is in UTC could be stored, and never be read.
+_EARLIEST, _LATEST = datetime(2, 1, 1), datetime(9998, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - of any zone
+
+
+def _check_time(field: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, datetime):
+        raise InvalidEvent(field, "must be a datetime")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise InvalidEvent(field, "must have a time zone")
+    if not _EARLIEST <= value.replace(tzinfo=None) <= _LATEST:
+        raise InvalidEvent(field, f"must lie in the years {_EARLIEST.year} to {_LATEST.year}")
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -1,0 +1,1 @@
+"""What is hidden or escaped before it is shown."""

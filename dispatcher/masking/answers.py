@@ -1,0 +1,37 @@
+"""Takes secrets that a receiver repeats out of its answer, before it is kept. Pure."""
+
+import re
+from collections.abc import Iterable, Sequence
+from urllib.parse import unquote, unquote_plus
+
+from dispatcher.egress.urls import MASK
+from dispatcher.masking.messages import spellings
+
+LEAST = 6  # characters: shorter values stand in many an answer by chance
+
+_MASK = MASK.encode()
+
+
+def secret_forms(values: Iterable[str]) -> tuple[bytes, ...]:
+    """The values, which may be percent-encoded, as an answer may repeat them. Those under `LEAST` characters are left
+    out."""
+    clear = {decoded(value) for value in values for decoded in (str, unquote, unquote_plus)}
+    return tuple({form.encode(errors="surrogatepass") for form in spellings(clear, LEAST)})
+
+
+def redacted(data: bytes, secrets: Sequence[bytes], kept: int) -> bytes:
+    """The first `kept` bytes, with `***` for each of the secrets. One that reaches over the edge is gone as a whole."""
+    window = data if len(data) <= kept else data[: kept + max(map(len, secrets), default=0)]
+    for secret in secrets:  # the quick way first: this is done for each answer, and few repeat anything
+        if secret in window:
+            break
+    else:
+        return data[:kept]
+    parts, at = [], 0
+    longest_first = sorted(secrets, key=len, reverse=True)
+    for found in re.finditer(b"|".join(map(re.escape, longest_first)), window):
+        if found.start() >= kept:
+            break
+        parts += [data[at : found.start()], _MASK]
+        at = found.end()
+    return b"".join([*parts, data[at:kept]])

@@ -1,0 +1,150 @@
+"""Hides chosen members of messages from those who look on: where a message is shown, and where an answer repeats it.
+
+Pure. What is stored and sent stays as it is.
+"""
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import TypeAlias
+from urllib.parse import quote, quote_plus
+
+from dispatcher.egress.urls import MASK
+
+LEAST = 4  # characters: shorter values stand in many a text by chance
+
+Names: TypeAlias = frozenset[str]
+
+# White space and strings without backtracking: an answer can be made to be slow to read.
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_NAME = re.compile(rf"({_STRING})(\s*+:\s*+)?", re.DOTALL)
+_WHOLE_STRING = re.compile(_STRING, re.DOTALL)
+_BRACKET = re.compile(rf"{_STRING}|[\[\]{{}}]", re.DOTALL)
+_SCALAR = re.compile(r"[^\s,\]}]*+")
+_VALUE = re.compile(rf"({_STRING})(\s*+:)?|-?\d[\d.eE+-]*+", re.DOTALL)
+
+
+def member_names(listed: str) -> Names:
+    """The names in `from, to, ...`, as they are compared: without regard to case."""
+    return frozenset(name.strip().casefold() for name in listed.split(",") if name.strip())
+
+
+def mask_message(data: bytes, names: Names) -> bytes:
+    """The JSON message with `"***"` for the value of each chosen member, whatever it is (but null), at any depth.
+    All else keeps its bytes. Nothing recurses, so no depth is too deep."""
+    return _encoded(_replaced(_decoded(data), names))
+
+
+def mask_echo(echo: str, message: bytes | None, names: Names, *, cut: bool = False) -> str:
+    """A text from elsewhere that may repeat the message: what `names` hides in the message is hidden there too, in the
+    forms in which programs write it, and so are JSON members of such names. Values shorter than `LEAST` are not looked
+    for. With `cut` the text ends somewhere, and so may a value."""
+    for start, end in reversed(list(_members_in_foreign(echo, names))):
+        echo = f'{echo[:start]}"{MASK}"{echo[end:]}'
+    values = _values(_decoded(message), names) if message is not None else set()
+    forms = spellings(values | {value[1:] for value in values if value[0] == "+"}, LEAST)
+    met = sorted((form for form in forms if form in echo), key=len, reverse=True)
+    if met:
+        echo = re.sub("|".join(map(re.escape, met)), MASK, echo)
+    begun = _begun_at_end(echo, forms) if cut else 0
+    return echo[:-begun] + MASK if begun else echo
+
+
+def spellings(values: Iterable[str], least: int) -> set[str]:
+    """The values as programs write them: as they are, percent-encoded, escaped for JSON and HTML. Those of fewer than
+    `least` characters are left out."""
+    found: set[str] = set()
+    for value in values:
+        found |= {coded(value, safe=safe, errors="replace") for coded in (quote, quote_plus) for safe in ("", "/")}
+        escaped = {json.dumps(value, ensure_ascii=pure)[1:-1] for pure in (True, False)}
+        found |= {value, html.escape(value), *escaped, *(text.replace("/", "\\/") for text in escaped)}
+    return {form for form in found if len(form) >= least}
+
+
+def _replaced(text: str, names: Names) -> str:
+    parts, at = [], 0
+    for start, end in _members(text, names):
+        parts += [text[at:start], f'"{MASK}"']
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _members(text: str, names: Names) -> Iterator[tuple[int, int]]:
+    """Where in JSON the values of chosen members stand. Outside of strings, a quotation mark begins one."""
+    position = 0
+    while names and (found := _NAME.search(text, position)):
+        position = found.end()
+        if found[2] is not None and _text_of(found[1]).casefold() in names:
+            start, position = position, _end_of_value(text, position)
+            if text[start:position] != "null":
+                yield start, position
+
+
+def _members_in_foreign(text: str, names: Names) -> Iterator[tuple[int, int]]:
+    """The same in a text that may hold JSON somewhere, whole or not."""
+    position = 0
+    while names and (found := _named(names).search(text, position)):
+        position = _end_of_value(text, found.end())
+        yield found.end(), position
+
+
+@lru_cache(maxsize=4)
+def _named(names: Names) -> re.Pattern[str]:
+    return re.compile(rf'"(?:{"|".join(map(re.escape, sorted(names)))})"\s*+:\s*+', re.IGNORECASE)
+
+
+def _end_of_value(text: str, start: int) -> int:
+    """The end of the text where the value has none."""
+    match text[start : start + 1]:
+        case '"':
+            whole = _WHOLE_STRING.match(text, start)
+            return whole.end() if whole else len(text)
+        case "{" | "[":
+            depth = 0
+            for found in _BRACKET.finditer(text, start):
+                depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(found[0], 0)
+                if not depth:
+                    return found.end()
+            return len(text)
+        case _:
+            scalar = _SCALAR.match(text, start)
+            assert scalar is not None
+            return scalar.end()
+
+
+def _values(text: str, names: Names) -> set[str]:
+    """All texts and numbers in the values of chosen members."""
+    values: set[str] = set()
+    for start, end in _members(text, names):
+        for found in _VALUE.finditer(text, start, end):
+            if found[1] is None:
+                values.add(found[0])
+            elif found[2] is None:
+                values.add(_text_of(found[1]))
+    return {value for value in values if len(value.strip()) >= LEAST}
+
+
+def _begun_at_end(text: str, forms: Iterable[str]) -> int:
+    """How many of the text's last characters are the beginning of one of these; fewer than `LEAST` are none."""
+    longest = 0
+    for form in forms:
+        for length in range(min(len(form) - 1, len(text)), max(longest, LEAST - 1), -1):
+            if text.endswith(form[:length]):
+                longest = length
+                break
+    return longest
+
+
+def _text_of(string: str) -> str:
+    """What a JSON string says."""
+    return str(json.loads(string, strict=False)) if "\\" in string else string[1:-1]
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")

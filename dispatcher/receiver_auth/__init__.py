@@ -1,0 +1,1 @@
+"""How callbacks authenticate to receivers: Basic, Bearer, OAuth2 tokens."""

@@ -1,0 +1,168 @@
+"""Outgoing authorization: what a webhook's callbacks show so that their receiver lets them in."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any, TypeAlias, assert_never
+
+from dispatcher.egress.header_names import refused_header
+from dispatcher.egress.urls import MASK, mask_url, normalise_url
+from dispatcher.errors import InvalidWebhook
+
+MAX_SECRET = 4096
+MAX_HEADERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """HTTP Basic credentials (RFC 7617, in UTF-8)."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A token that does not change (RFC 6750)."""
+
+    token: str = field(repr=False)
+
+
+class TokenRequest(StrEnum):
+    """Where a token request carries the client's id and secret: as HTTP Basic, or in the form."""
+
+    BASIC = "basic"
+    FORM = "form"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """OAuth2 client credentials (RFC 6749, 4.4): a token is fetched from `endpoint` and kept for its life."""
+
+    endpoint: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str | None = None
+    response_type: str | None = None  # sent along where given: some servers ask for it
+    token_request: TokenRequest = TokenRequest.BASIC
+    # As it was given, where `endpoint` is another spelling; set by `check_authorization`.
+    endpoint_given: str | None = field(default=None, repr=False)
+
+    @property
+    def shown_endpoint(self) -> str:
+        """The endpoint as it was given."""
+        return self.endpoint_given or self.endpoint
+
+
+Authorization: TypeAlias = Basic | Bearer | ClientCredentials
+
+_KINDS: dict[str, type[Authorization]] = {"basic": Basic, "bearer": Bearer, "client_credentials": ClientCredentials}
+_SECRET_MEMBERS = {"password", "token", "client_secret"}
+
+
+def check_authorization(given: Authorization) -> Authorization:
+    """What is given, its endpoint in the form that is called. Raises InvalidWebhook naming the field."""
+    match given:
+        case Basic(username, password):
+            if not username or ":" in username:
+                raise InvalidWebhook("basic.username", "must not be empty nor hold a colon")
+            _check_text("basic.username", username, 1024)
+            _check_text("basic.password", password, MAX_SECRET)
+            return given
+        case Bearer(token):
+            if not token or not all("!" <= character <= "~" for character in token):
+                raise InvalidWebhook("bearer.token", "must be printable ASCII without spaces")
+            _check_text("bearer.token", token, MAX_SECRET)
+            return given
+        case ClientCredentials():
+            return _check_client(given)
+        case _:
+            assert_never(given)
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers of the customer's choice. Raises InvalidWebhook naming the one that does not fit."""
+    if len(headers) > MAX_HEADERS:
+        raise InvalidWebhook("headers", f"may be {MAX_HEADERS} at most")
+    for name, value in headers.items():
+        if reason := refused_header(name):
+            raise InvalidWebhook("headers", f"hold a name that {reason}")
+        if not value.strip() or value != value.strip() or not (value.isascii() and value.isprintable()):
+            raise InvalidWebhook(f"headers.{name}", "must be printable ASCII without spaces at its ends")
+        if len(value) > MAX_SECRET:
+            raise InvalidWebhook(f"headers.{name}", f"must have {MAX_SECRET} characters at most")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise InvalidWebhook("headers", "hold a name twice")
+    return dict(headers)
+
+
+def header_value(authorization: Authorization | None) -> str | None:
+    """The `Authorization` header that never changes; None where there is none, or it takes a token."""
+    match authorization:
+        case Basic():
+            return basic_value(authorization)
+        case Bearer(token):
+            return f"Bearer {token}"
+        case ClientCredentials() | None:
+            return None
+        case _:
+            assert_never(authorization)
+
+
+def basic_value(basic: Basic) -> str:
+    """The `Authorization` header of HTTP Basic."""
+    return f"Basic {base64.b64encode(f'{basic.username}:{basic.password}'.encode()).decode()}"
+
+
+def read_authorization(document: Mapping[str, Any]) -> Authorization | None:
+    """The authorization in a webhook's opened secrets."""
+    for kind, make in _KINDS.items():
+        if kind in document:
+            values = dict(document[kind])
+            if make is ClientCredentials:
+                values["token_request"] = TokenRequest(values["token_request"])
+                values["endpoint_given"] = document.get("endpoint_given")
+            return make(**values)
+    return None
+
+
+def write_authorization(authorization: Authorization) -> dict[str, Any]:
+    """The members of a webhook's secrets that say the same."""
+    kind = next(kind for kind, make in _KINDS.items() if isinstance(authorization, make))
+    members = asdict(authorization)
+    given = members.pop("endpoint_given", None)
+    # Beside the others: those who know of no such member read on.
+    return {kind: members, **({"endpoint_given": given} if given is not None else {})}
+
+
+def shown_authorization(authorization: Authorization) -> dict[str, Any]:
+    """As it may be shown: who, but not the secret."""
+    (kind, members), *_ = write_authorization(authorization).items()
+    shown = {"kind": kind, **members}
+    for name in _SECRET_MEMBERS & shown.keys():
+        shown[name] = MASK
+    if isinstance(authorization, ClientCredentials):
+        shown["endpoint"] = mask_url(authorization.shown_endpoint)
+    return shown
+
+
+def _check_client(given: ClientCredentials) -> ClientCredentials:
+    try:
+        endpoint = normalise_url(given.shown_endpoint)
+    except InvalidWebhook as error:
+        raise InvalidWebhook("client_credentials.endpoint", error.reason) from None
+    limits = {"client_id": 1024, "client_secret": MAX_SECRET, "scope": 1024, "response_type": 64}
+    for name, most in limits.items():
+        value = getattr(given, name)
+        if value is not None:
+            if not value:
+                raise InvalidWebhook(f"client_credentials.{name}", "must not be empty")
+            _check_text(f"client_credentials.{name}", value, most)
+    spelling = given.shown_endpoint if given.shown_endpoint != endpoint else None
+    return replace(given, endpoint=endpoint, endpoint_given=spelling)
+
+
+def _check_text(field_name: str, value: str, most: int) -> None:
+    if len(value) > most or not value.isprintable():
+        raise InvalidWebhook(field_name, f"must have at most {most} printable characters")

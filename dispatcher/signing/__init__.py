@@ -1,0 +1,1 @@
+"""Signatures of callbacks: keys, schemes, signing, verifying."""

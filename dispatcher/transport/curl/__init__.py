@@ -1,0 +1,1 @@
+"""The transport on libcurl: one event loop, many requests in flight."""

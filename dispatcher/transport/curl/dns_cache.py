@@ -1,0 +1,153 @@
+"""The addresses of names for a transport that cannot wait: kept for a short time, looked up beside it when unknown."""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from math import inf
+
+from dispatcher.transport.exchange import Failure, FailureKind, Request
+from dispatcher.transport.resolver import Address, LookUps, literal_addresses, not_resolved
+
+KEPT_SECONDS = 30.0  # a busy name is looked up twice a minute, not for every request
+_MOST_KEPT = 10_000
+
+Name = tuple[str, int]  # host and port
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A request that waits for the addresses of its name. `begun_at` and `deadline` are monotonic seconds; the look-up
+    has `begun_at` only once its turn has come."""
+
+    request: Request
+    name: Name
+    deadline: float
+    begun_at: float | None = None
+
+
+class Names:
+    """Finds addresses with `look_ups`. One thread owns it; `wake` is called from others when there is news.
+
+    A name has to wait for its turn when too many are looked up at once. That is our own doing, so the receiver's time
+    to connect begins only with the look-up. A turn that does not come within that same time is a failure all the
+    same, or requests behind names that hang would hold their claims for ever; its detail says that it is ours.
+    Names that hung before have at most half of the turns, so that they never take all of them again and again.
+    """
+
+    def __init__(self, look_ups: LookUps, wake: Callable[[], None]) -> None:
+        self._look_ups, self._wake = look_ups, wake
+        self._kept: dict[Name, tuple[float, str]] = {}
+        self._waiting: dict[Name, list[Waiting]] = {}
+        self._turns: tuple[dict[Name, None], dict[Name, None]] = {}, {}  # ordered sets: others, and those that hung
+        self._running: dict[Name, bool] = {}  # whether it hung before
+        self._hung: set[Name] = set()
+        self._done: deque[tuple[Name, Future[list[Address]]]] = deque()
+        self._deadlines: list[tuple[float, int, Waiting]] = []
+        self._numbers = count()
+
+    def entry(self, name: Name, now: float) -> str | None:
+        """The entry that tells curl a name's addresses (for its RESOLVE); empty for an address written out, None if
+        the name must be asked for."""
+        kept = self._kept.get(name)
+        if kept is not None and now < kept[0]:
+            return kept[1]
+        if kept is None and literal_addresses(*name):
+            self._keep(name, inf, "")
+            return ""
+        return None
+
+    def ask(self, request: Request, name: Name, now: float) -> None:
+        """Has a name looked up for a request; `ended` tells when there is an answer."""
+        waiting = Waiting(request, name, now + request.connect_timeout)
+        others = self._waiting.setdefault(name, [])
+        others.append(waiting)
+        if name in self._running:
+            self._begin(waiting, now)
+            return
+        heapq.heappush(self._deadlines, (waiting.deadline, next(self._numbers), waiting))
+        if len(others) == 1:
+            self._turns[name in self._hung][name] = None
+            self._give_turns(now)
+
+    @property
+    def deadline(self) -> float:
+        """When `ended` has something to tell at the latest, monotonic."""
+        return self._deadlines[0][0] if self._deadlines else inf
+
+    def ended(self, now: float) -> list[tuple[Waiting, str | Failure]]:
+        """The requests that wait no more, with their entries or what went wrong."""
+        ended: list[tuple[Waiting, str | Failure]] = []
+        while self._done:
+            name, future = self._done.popleft()
+            del self._running[name]
+            found = self._found(name, future, now)
+            ended += [(waiting, found) for waiting in self._waiting.pop(name, ())]
+        while self._deadlines and self._deadlines[0][0] <= now:
+            deadline, _, waiting = heapq.heappop(self._deadlines)
+            others = self._waiting.get(waiting.name, [])
+            if waiting.deadline == deadline and waiting in others:
+                ended.append((waiting, self._given_up(waiting, others)))
+        self._give_turns(now)
+        return ended
+
+    def _give_turns(self, now: float) -> None:
+        most_hung = self._look_ups.at_once // 2
+        for hung, turns in enumerate(self._turns):
+            while turns and not (hung and sum(self._running.values()) >= most_hung):
+                name = next(iter(turns))
+                future = self._look_ups.look_up(*name)
+                if future is None:
+                    return
+                del turns[name]
+                self._running[name] = bool(hung)
+                for waiting in self._waiting[name]:
+                    self._begin(waiting, now)
+                future.add_done_callback(partial(self._tell, name))
+
+    def _begin(self, waiting: Waiting, now: float) -> None:
+        waiting.begun_at = now
+        waiting.deadline = now + min(waiting.request.connect_timeout, waiting.request.timeout)
+        heapq.heappush(self._deadlines, (waiting.deadline, next(self._numbers), waiting))
+
+    def _tell(self, name: Name, future: "Future[list[Address]]") -> None:
+        self._done.append((name, future))  # in the thread that looked it up
+        self._wake()
+
+    def _found(self, name: Name, future: "Future[list[Address]]", now: float) -> str | Failure:
+        error = future.exception()
+        if error is not None:
+            return not_resolved(error)
+        self._hung.discard(name)
+        entry = _entry(name, future.result())
+        if not entry:
+            return Failure(FailureKind.DNS, "the name has no address")
+        self._keep(name, now + KEPT_SECONDS, entry)
+        return entry
+
+    def _given_up(self, waiting: Waiting, others: list[Waiting]) -> Failure:
+        others.remove(waiting)
+        if not others:
+            del self._waiting[waiting.name]
+            for turns in self._turns:
+                turns.pop(waiting.name, None)
+        if waiting.begun_at is None:
+            return Failure(FailureKind.NOT_SENT, "too many names are looked up here at once")
+        if len(self._hung) < _MOST_KEPT:
+            self._hung.add(waiting.name)
+        return not_resolved(TimeoutError())
+
+    def _keep(self, name: Name, until: float, entry: str) -> None:
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        self._kept[name] = until, entry
+
+
+def _entry(name: Name, addresses: list[Address]) -> str:
+    host, port = name
+    texts = [f"[{text}]" if ":" in text else text for _, (text, *_) in addresses]
+    # With the plus curl forgets it in time, as it forgets what it looked up itself.
+    return f"+{host}:{port}:{','.join(dict.fromkeys(texts))}" if texts else ""

@@ -1,0 +1,74 @@
+"""Curl's easy handles with all that is alike for requests of one method: each option costs as much as a Python call."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pycurl
+
+from dispatcher.transport.guard import Guard
+from dispatcher.transport.port import TlsVersion
+
+
+@dataclass(frozen=True, slots=True)
+class HandleOptions:
+    """What all handles of a transport have in common. `trusted` is a file or a folder of certificates, `idle_age`
+    seconds that a kept-alive connection may wait."""
+
+    trusted: Path
+    tls_minimum: TlsVersion
+    idle_age: float
+    guard: Guard
+
+
+def sends_body(method: str, has_body: bool) -> bool:
+    """Whether there is a body in a request, an empty one too, which is sent as a length of 0."""
+    return has_body or method in {"POST", "PUT", "PATCH"}
+
+
+def new_handle(method: str, has_body: bool, options: HandleOptions) -> pycurl.Curl:
+    """A handle that takes nothing from the environment and follows nothing. It asks for no encoding, so curl decodes
+    none: what is badly encoded is an answer all the same."""
+    handle = pycurl.Curl()
+    handle.setopt(pycurl.NOSIGNAL, 1)
+    handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    handle.setopt(pycurl.PROXY, "")  # or one would be taken from the environment
+    handle.setopt(pycurl.FOLLOWLOCATION, 0)
+    handle.setopt(pycurl.USERAGENT, "")
+    handle.setopt(pycurl.UPLOAD_BUFFERSIZE, 16 * 1024)  # the least: each request in flight has one
+    handle.setopt(pycurl.PATH_AS_IS, 1)
+    handle.setopt(pycurl.HTTP09_ALLOWED, 0)
+    handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
+    handle.setopt(pycurl.SSLVERSION, _TLS_VERSIONS[options.tls_minimum])
+    if options.trusted.is_dir():
+        handle.unsetopt(pycurl.CAINFO)
+        handle.setopt(pycurl.CAPATH, str(options.trusted))
+    else:
+        handle.setopt(pycurl.CAINFO, str(options.trusted))
+    handle.setopt(pycurl.MAXAGE_CONN, max(1, round(options.idle_age)))
+    if sends_body(method, has_body):
+        handle.setopt(pycurl.POST, 1)
+        if method != "POST":
+            handle.setopt(pycurl.CUSTOMREQUEST, method)
+    elif method == "HEAD":
+        handle.setopt(pycurl.NOBODY, 1)
+    elif method != "GET":
+        handle.setopt(pycurl.CUSTOMREQUEST, method)
+    return handle
+
+
+def header_lines(headers: tuple[tuple[str, str], ...]) -> list[bytes]:
+    """The headers as curl takes them, and its own ones kept away."""
+    # A blank value is written with a semicolon; a name with nothing behind its colon keeps curl's own header away.
+    lines = [(f"{name}: {value}" if value.strip() else f"{name};").encode("latin-1") for name, value in headers]
+    return lines + _unwanted(tuple([name for name, _ in headers]))
+
+
+@lru_cache(maxsize=1024)  # the names are the same for all requests of a kind
+def _unwanted(names: tuple[str, ...]) -> list[bytes]:
+    lowered = {name.lower() for name in names}
+    return [b"Expect:", *(line for name, line in _CURLS_OWN.items() if name not in lowered)]
+
+
+_TLS_VERSIONS = {"1.2": pycurl.SSLVERSION_TLSv1_2, "1.3": pycurl.SSLVERSION_TLSv1_3}  # that one or later
+_CURLS_OWN = {"accept": b"Accept:", "content-type": b"Content-Type:"}

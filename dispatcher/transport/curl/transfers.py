@@ -1,0 +1,190 @@
+"""One request on one of curl's easy handles: set up, its answer collected within the bounds, read as an outcome."""
+
+import logging
+import re
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pycurl
+
+from dispatcher.transport.bodies import decode_body
+from dispatcher.transport.checks import split_url
+from dispatcher.transport.curl.faults import failure_of
+from dispatcher.transport.curl.handles import HandleOptions, header_lines, new_handle, sends_body
+from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply, Request
+from dispatcher.transport.port import BLANKS, BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
+
+_log = logging.getLogger("dispatcher.transport.curl_transfers")
+_STATUS_LINE = re.compile(rb"HTTP/(?:1\.[0-9]|2) +([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
+_BLANK = (b"\r\n", b"\n")
+_LONGEST_LENGTH = 15  # digits
+_LARGE = 16 * 1024  # bytes of a body that an idle handle does not hold on to
+
+
+class Transfer:
+    """An easy handle for requests of one method, used for one after another."""
+
+    def __init__(self, method: str, has_body: bool, options: HandleOptions) -> None:
+        self.handle = handle = new_handle(method, has_body, options)
+        self.pool = method, has_body  # what it can be used for again
+        self._sends_body = sends_body(method, has_body)
+        self._guard = options.guard
+        self._connect_timeout = 0.0
+        self.deadline = 0.0  # monotonic
+        self._entry = ""
+        handle.setopt(pycurl.HEADERFUNCTION, self._take_line)
+        handle.setopt(pycurl.WRITEFUNCTION, self._take_body)
+        handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+
+    def begin(self, request: Request, entry: str, begun_at: float, now: float) -> None:
+        """Sets up for a request. `entry` tells the addresses of its name (see `Names`); its times count from
+        `begun_at`, when its look-up began (both monotonic)."""
+        handle, spent = self.handle, now - begun_at
+        self.request, self.begun_at = request, begun_at
+        self._started_at = datetime.now(UTC) - timedelta(seconds=spent) if spent else datetime.now(UTC)
+        self._lines: list[bytes] = []
+        self._status = self._head_size = self._interim = self._body_size = 0
+        self._head_ended = self._complete = self._opened = False
+        self._refusal: Failure | None = None
+        self._body: list[bytes] = []
+        self._fault: Failure | None = None
+        handle.setopt(pycurl.URL, request.url)
+        handle.setopt(pycurl.HTTPHEADER, header_lines(request.headers))
+        if self._sends_body:
+            handle.setopt(pycurl.POSTFIELDS, request.body or b"")
+        if entry or self._entry:  # again each time: curl forgets it after a minute
+            handle.setopt(pycurl.RESOLVE, [entry] if entry else [])
+            self._entry = entry
+        # The deadline of the whole is not curl's, which would look at the clock before it looks at what has come.
+        connect_timeout = min(request.connect_timeout, request.timeout) - spent
+        if connect_timeout != self._connect_timeout:
+            handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(connect_timeout * 1000)))
+            self._connect_timeout = connect_timeout
+        self.deadline = begun_at + request.timeout
+
+    def end(self, code: int, message: str, now: float) -> Exchange:
+        """What came of it, by curl's error number (0: none) and text. Lets go of all that belongs to the request."""
+        request = self.request
+        exchange = Exchange(
+            request, self._outcome(code, message), self._started_at, timedelta(seconds=now - self.begun_at)
+        )
+        self._lines, self._body = [], []
+        del self.request
+        if request.body is not None and len(request.body) > _LARGE:
+            self.handle.setopt(pycurl.POSTFIELDS, b"")
+        return exchange
+
+    def _outcome(self, code: int, message: str) -> Reply | Failure:
+        if self._fault is not None:
+            return self._fault
+        if not code or self._complete:
+            return self._reply()
+        if self._refusal is not None and not self._opened:
+            return self._refusal  # none of its addresses was tried
+        if code == pycurl.E_BAD_CONTENT_ENCODING and self._status >= 200:
+            # A coding below the content, which nobody asked for: curl stops at its header, but the status decides.
+            return Reply(self._status, _pairs([*self._lines, b"\r\n"]) or (), b"", body_unreadable=True)
+        return failure_of(self.handle, code, message, received=bool(self._lines or self._interim))
+
+    def _reply(self) -> Reply | Failure:
+        pairs = _pairs(self._lines)
+        if pairs is None:
+            return Failure(FailureKind.BROKEN_ANSWER, "a header line that is none, or no end of them")
+        if not self._body:
+            return Reply(self._status, pairs, b"")
+        if any(len(value) > _LONGEST_LENGTH for name, value in pairs if name.lower() == "content-length"):
+            return Failure(FailureKind.BROKEN_ANSWER, "a bad Content-Length")  # which curl would ignore
+        body = decode_body(b"".join(self._body)[: BODY_CAP + 1], pairs)
+        return Reply(self._status, pairs, body.content, body.cut, body.unreadable)
+
+    # ---- called by curl: an exception would end in a word on stderr, so none gets out
+
+    def _take_line(self, line: bytes) -> int | None:
+        try:
+            if self._head_ended:
+                return None  # a trailer
+            lines = self._lines
+            if not lines:
+                match = _STATUS_LINE.fullmatch(line)
+                if match is None:
+                    return self._end_with(FailureKind.BROKEN_ANSWER, "not an HTTP answer")
+                self._status = int(match[1])
+            lines.append(line)
+            self._head_size += len(line)
+            if line in _BLANK:
+                return self._end_head()
+            if self._head_size > HEAD_CAP or len(lines) > HEAD_LINES:
+                text = f"headers over {HEAD_CAP} bytes or {HEAD_LINES} lines"
+                return self._end_with(FailureKind.HEADERS_TOO_LARGE, text)
+        except Exception as surprise:  # noqa: BLE001 - the request comes back all the same
+            return self._surprised(surprise)
+        return None
+
+    def _end_head(self) -> int | None:
+        if self._status >= 200:
+            self._head_ended = True
+            return None
+        if self._status == 101:  # final for us; curl would wait for another one
+            self._complete = True
+            return 0
+        self._interim += 1
+        self._lines, self._head_size = [], 0
+        if self._interim > INTERIM_ANSWERS:
+            return self._end_with(FailureKind.BROKEN_ANSWER, "interim answers without end")
+        return None
+
+    def _take_body(self, data: bytes) -> int | None:
+        self._body.append(data)
+        self._body_size += len(data)
+        if self._body_size > BODY_CAP:
+            self._complete = True  # enough of it: the status decides
+            return 0
+        return None
+
+    def _open_socket(self, _purpose: int, address: Any) -> "socket.socket | int":
+        try:
+            to, port, *_ = address.addr
+            refusal = self._guard.refuse_address(split_url(self.request.url).origin.host, to, port)
+            if refusal is None:
+                opened = _OpenedSocket(address.family, address.socktype, address.protocol)
+                self._opened = True
+                return opened
+            self._refusal = refusal
+        except Exception as surprise:  # noqa: BLE001
+            self._surprised(surprise)
+        return int(pycurl.SOCKET_BAD)
+
+    def _end_with(self, kind: FailureKind, detail: str) -> int:
+        self._fault = Failure(kind, detail)
+        return 0  # fewer bytes than were given: curl ends the transfer
+
+    def _surprised(self, surprise: Exception) -> int:
+        name = type(surprise).__name__
+        _log.error("request %s met an unexpected %s", self.request.id, name)
+        return self._end_with(FailureKind.BROKEN_ANSWER, f"unexpected {name}")
+
+
+class _OpenedSocket(socket.socket):
+    """Closes itself: curl works with a duplicate of its descriptor."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _pairs(lines: list[bytes]) -> tuple[tuple[str, str], ...] | None:
+    """The headers between a status line and a blank line; None if a line is no header, or the blank one is missing."""
+    if not lines or lines[-1] not in _BLANK:
+        return None
+    pairs: list[tuple[str, str]] = []
+    for line in lines[1:-1]:
+        name, colon, value = line.decode("latin-1").removesuffix("\n").removesuffix("\r").partition(":")
+        if line[0] in b" \t" and pairs:  # folded over lines: obsolete, but allowed
+            last, so_far = pairs[-1]
+            pairs[-1] = last, f"{so_far} {(name + colon + value).strip(BLANKS)}".strip(BLANKS)
+            continue
+        name = name.strip(BLANKS)
+        if not colon or not name:
+            return None
+        pairs.append((name, value.strip(BLANKS)))
+    return tuple(pairs)

@@ -1,0 +1,276 @@
+"""The transport on libcurl's multi interface: one event loop, no threads but those of the name look-ups."""
+
+import logging
+import os
+import socket
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from math import inf
+from pathlib import Path
+from time import monotonic
+
+import pycurl
+
+from dispatcher.egress.address_policy import AddressPolicy
+from dispatcher.transport.checks import check_request, split_url
+from dispatcher.transport.curl.dns_cache import Names
+from dispatcher.transport.curl.handles import HandleOptions
+from dispatcher.transport.curl.poller import READABLE, new_readiness
+from dispatcher.transport.curl.transfers import Transfer
+from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Request
+from dispatcher.transport.guard import Guard
+from dispatcher.transport.port import TlsVersion
+from dispatcher.transport.resolver import LookUps, Resolve
+from dispatcher.transport.trust import trusted_authorities
+
+_log = logging.getLogger("dispatcher.transport.curl")
+_DEADLINES_EVERY = 0.05  # seconds
+_STANDSTILL = 0.1  # seconds between two waits in which the owner did something else
+_MOST_ADDED = 30.0  # seconds that standstills add to a deadline, all together: claims do not wait for ever
+_TLS_RECORDS = {bytes([kind]) for kind in range(20, 24)}  # how they begin, and no text does
+
+
+class CurlTransport:
+    """Sends up to `capacity` requests at once from the thread that owns it. See `dispatcher.transport.Transport`.
+
+    Nothing waits inside curl, where its time would run: what is handed over is sent at once, and connections are only
+    limited by the capacity. `addresses` is what the address guard lets through, `ca_bundle` a file of certificates to
+    trust instead of the system's; `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive
+    connections wait, at most `idle_age` seconds each.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int = 1000,
+        addresses: AddressPolicy,
+        ca_bundle: Path | None = None,
+        tls_minimum: TlsVersion = "1.2",
+        resolve: Resolve = socket.getaddrinfo,
+        idle_limit: int = 300,
+        idle_age: float = 30.0,
+    ) -> None:
+        self._capacity, self._idle_limit = capacity, idle_limit
+        self._guard = Guard(addresses)
+        self._options = HandleOptions(trusted_authorities(ca_bundle), tls_minimum, idle_age, self._guard)
+        self._ended: list[Exchange] = []
+        self._active: dict[pycurl.Curl, Transfer] = {}
+        self._idle: dict[tuple[str, bool], list[Transfer]] = {}
+        self._in_flight = 0
+        self._closed = False
+        self._readiness = new_readiness()
+        self._awake, self._waker = socket.socketpair()
+        self._awake.setblocking(False)
+        self._waker.setblocking(False)
+        self._readiness.watch(self._awake.fileno(), READABLE)
+        self._names = Names(LookUps(resolve=resolve), self._wake)
+        self._curl_at = inf  # when curl wants to be called, monotonic
+        self._deadlines_at = 0.0  # when deadlines are looked at again
+        self._waited_at = monotonic()  # when the last wait ended
+        self._multi = self._new_multi()
+
+    @property
+    def capacity(self) -> int:
+        """How many requests may be in flight."""
+        return self._capacity
+
+    def send(self, request: Request) -> None:
+        """Begins a request, or the look-up of its name; the next `wait` puts it on the wire."""
+        if self._closed or self._in_flight >= self._capacity:
+            raise RuntimeError("the transport is closed" if self._closed else "more in flight than the capacity")
+        check_request(request)
+        refusal = self._guard.refuse_request(request)
+        _, host, port = split_url(request.url).origin
+        now = monotonic()
+        entry = self._names.entry((host, port), now) if refusal is None else None
+        if refusal is not None:
+            self._end_unsent(request, refusal, now, now)
+        elif entry is None:
+            self._names.ask(request, (host, port), now)
+        else:
+            self._start(request, entry, now, now)
+        self._in_flight += 1
+
+    def wait(self, timeout: float) -> list[Exchange]:
+        """What has ended, waiting up to `timeout` seconds for the first."""
+        if self._closed:
+            return []
+        now = monotonic()
+        until = now + max(timeout, 0)
+        if now - self._waited_at > _STANDSTILL:
+            # Answers may lie there that nobody has read: that time was not the receivers'.
+            for transfer in self._active.values():
+                later = transfer.deadline + now - max(self._waited_at, transfer.begun_at)
+                transfer.deadline = min(later, transfer.begun_at + transfer.request.timeout + _MOST_ADDED)
+        self._step(until)
+        while not self._ended and monotonic() < until:
+            self._step(until)
+        ended, self._ended = self._ended, []
+        self._in_flight -= len(ended)
+        self._waited_at = monotonic()
+        return ended
+
+    def close(self) -> None:
+        """Closes all connections; what is in flight is abandoned."""
+        if self._closed:
+            return
+        self._closed = True
+        self._drop_multi()
+        for transfer in [transfer for idle in self._idle.values() for transfer in idle]:
+            transfer.handle.close()
+        self._readiness.close()
+        self._awake.close()
+        self._waker.close()
+
+    # ---- one turn of the event loop
+
+    def _step(self, until: float) -> None:
+        """Waits for something to happen, until `until` (monotonic) at most, and has it dealt with."""
+        until = 0 if self._ended else min(until, self._curl_at, self._names.deadline)
+        if self._active:
+            until = min(until, self._deadlines_at)
+        try:
+            self._bound_connections()
+            for descriptor, ready in self._readiness.ready(until - monotonic()):
+                if descriptor == self._awake.fileno():
+                    with suppress(BlockingIOError):
+                        self._awake.recv(4096)
+                elif ready:
+                    self._multi.socket_action(descriptor, ready)
+                else:
+                    _spoil(descriptor)
+            if self._curl_at <= monotonic():
+                self._curl_at = inf
+                self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            self._collect()
+            self._end_late()
+        except pycurl.error as error:  # the multi handle itself failed, which cannot be repaired
+            self._start_anew(error)
+        now = monotonic()
+        for waiting, found in self._names.ended(now):
+            begun_at = now if waiting.begun_at is None else waiting.begun_at
+            if isinstance(found, Failure):
+                self._end_unsent(waiting.request, found, begun_at, now)
+            else:
+                self._start(waiting.request, found, begun_at, now)
+
+    def _start(self, request: Request, entry: str, begun_at: float, now: float) -> None:
+        pool = request.method, request.body is not None
+        idle = self._idle.get(pool)
+        try:
+            transfer = idle.pop() if idle else Transfer(*pool, self._options)
+            transfer.begin(request, entry, begun_at, now)
+            self._multi.add_handle(transfer.handle)
+        except Exception as surprise:  # noqa: BLE001 - every request comes back
+            self._end_unsent(request, _unexpected(request, surprise), begun_at, now)
+        else:
+            self._active[transfer.handle] = transfer
+
+    def _collect(self) -> None:
+        """Takes the transfers that have ended out of curl."""
+        if not self._active:
+            return
+        _, done, failed = self._multi.info_read()
+        now = monotonic()
+        for handle in done:
+            self._end(handle, 0, "", now)
+        for handle, code, message in failed:
+            self._end(handle, code, message, now)
+
+    def _end_late(self) -> None:
+        """Ends what has gone on beyond its deadline."""
+        now = monotonic()
+        if now < self._deadlines_at:
+            return
+        self._deadlines_at = now + _DEADLINES_EVERY
+        for handle in [handle for handle, transfer in self._active.items() if transfer.deadline <= now]:
+            self._end(handle, pycurl.E_OPERATION_TIMEDOUT, "", now)
+
+    def _end(self, handle: pycurl.Curl, code: int, message: str, now: float) -> None:
+        transfer = self._active.pop(handle)
+        try:
+            self._ended.append(transfer.end(code, message, now))
+        except Exception as surprise:  # noqa: BLE001 - every request comes back
+            failure = _unexpected(transfer.request, surprise)
+            self._end_unsent(transfer.request, failure, transfer.begun_at, now)
+        self._multi.remove_handle(handle)
+        self._idle.setdefault(transfer.pool, []).append(transfer)  # at most as many as were in flight together
+
+    def _end_unsent(self, request: Request, failure: Failure, begun_at: float, now: float) -> None:
+        duration = timedelta(seconds=now - begun_at)
+        self._ended.append(Exchange(request, failure, datetime.now(UTC) - duration, duration))
+
+    # ---- curl's multi handle
+
+    def _new_multi(self) -> pycurl.CurlMulti:
+        multi = pycurl.CurlMulti()
+        multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+        self._most_connections = 0
+        return multi
+
+    def _drop_multi(self) -> list[Transfer]:
+        """Closes the multi handle with its connections; what was in flight in it."""
+        cut = list(self._active.values())
+        self._active.clear()
+        for transfer in cut:
+            with suppress(pycurl.error):
+                self._multi.remove_handle(transfer.handle)
+            transfer.handle.close()
+        self._multi.close()
+        return cut
+
+    def _start_anew(self, error: pycurl.error) -> None:
+        """Gives everything in flight back as failed, for nobody knows what curl still does for it."""
+        _log.error("curl failed (%s): %d requests are given up", error.args[0], len(self._active))
+        now = monotonic()
+        for transfer in self._drop_multi():
+            self._end_unsent(transfer.request, _unexpected(transfer.request, error), transfer.begun_at, now)
+        self._curl_at = inf
+        self._multi = self._new_multi()
+
+    def _bound_connections(self) -> None:
+        """Keeps the idle connections within their limit. Curl's own counts the busy ones, too: left alone, it would
+        close good connections of a busy transport."""
+        most = max(1, len(self._active) - 1 + self._idle_limit)
+        if abs(most - self._most_connections) * 16 > self._idle_limit:
+            self._most_connections = most
+            self._multi.setopt(pycurl.M_MAXCONNECTS, most)
+
+    # ---- called by curl, which must not see an exception, or by threads of look-ups
+
+    def _watch(self, wanted: int, descriptor: int, _multi: object, _data: object) -> None:
+        try:
+            if wanted == pycurl.POLL_REMOVE:
+                self._readiness.unwatch(descriptor)
+            else:
+                self._readiness.watch(descriptor, wanted)
+        except Exception as surprise:  # noqa: BLE001 - that one request ends by its deadline
+            _log.error("a connection cannot be watched: %s", type(surprise).__name__)
+
+    def _set_timer(self, milliseconds: int) -> None:
+        self._curl_at = monotonic() + milliseconds / 1000 if milliseconds >= 0 else inf
+
+    def _wake(self) -> None:
+        with suppress(OSError):  # full: awake already; closed: nobody is left to be told
+            self._waker.send(b"\0")
+
+
+def _spoil(descriptor: int) -> None:
+    """Ends an idle connection on which something came unasked, before it is taken for the next request's answer.
+
+    Curl looks for such bytes itself, but not in the first second after a use. TLS and HTTP/2 have things to say
+    at any time, so only what cannot be a TLS record counts.
+    """
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as idle:
+        first = idle.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        if first and first not in _TLS_RECORDS:
+            idle.shutdown(socket.SHUT_RDWR)
+            while idle.recv(65536, socket.MSG_DONTWAIT):
+                pass
+
+
+def _unexpected(request: Request, surprise: Exception) -> Failure:
+    name = type(surprise).__name__
+    _log.error("request %s met an unexpected %s", request.id, name)  # its text could hold what it must not
+    return Failure(FailureKind.BROKEN_ANSWER, f"unexpected {name}")

@@ -1,0 +1,1 @@
+"""The transport on requests: a thread for each request in flight."""

@@ -1,0 +1,163 @@
+"""Reads an answer off a connection more strictly than `http.client` does, within bounds of our own."""
+
+import re
+import socket
+from http.client import HTTPMessage, HTTPResponse
+from typing import cast
+
+from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.port import BLANKS, BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
+from dispatcher.transport.threaded.connections import Connection
+from dispatcher.transport.threaded.faults import NoAnswer
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([0-9]{3})(?: [^\0\r\n]*)?\r?\n")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_REFUSAL = re.compile(rb"^HTTP/1\.[0-9] +(?:101|[3-9][0-9]{2})", re.MULTILINE)
+
+
+def is_refusal(begun: bytes) -> bool:
+    """Whether what has come of an answer makes it pointless to send the rest of the request: a final status other
+    than 2xx, or more than any head may have. After a 2xx the receiver may want the rest all the same."""
+    return len(begun) > HEAD_CAP or _REFUSAL.search(begun) is not None
+
+
+class Answer(HTTPResponse):
+    """One answer. Differs from its parent where that would be wrong for us:
+
+    every 1xx but 101 is read over (102 and 103 too); HTTP/0.9, a status outside 101 and 200-999, a line that is no
+    header, a bad Content-Length and a bad chunk size are broken answers; head, number of interim answers and body are
+    bounded. Faults are raised as NoAnswer; TimeoutError and ConnectionError come through from the connection.
+    """
+
+    def __init__(self, connection: Connection, method: str) -> None:
+        self._connection = connection
+        self._bodiless = method == "HEAD"
+        self.pairs: tuple[tuple[str, str], ...] = ()
+        self.transfer_coded = False
+        # All that the parent asks of a socket is a file to read from.
+        super().__init__(cast(socket.socket, _Readable(connection)), method=method)
+
+    def begin(self) -> None:
+        """Reads up to the body of the final answer."""
+        for _ in range(INTERIM_ANSWERS + 1):
+            version, status = self._read_status_line()
+            pairs = self._read_header_lines()
+            if status >= 200 or status == 101:
+                break
+        else:
+            raise NoAnswer(FailureKind.BROKEN_ANSWER, "interim answers without end")
+        self.version, self.code, self.status, self.pairs = version, status, status, tuple(pairs)
+        self.headers = self.msg = HTTPMessage()
+        self._find_frame()
+
+    def read_body(self) -> bytes:
+        """The body as it comes, decoded from chunks only; at most one byte more than the cap."""
+        if self.chunked:
+            return self._read_chunks()
+        body = self.read(BODY_CAP + 1)
+        if self.length and len(body) <= BODY_CAP:
+            raise NoAnswer(FailureKind.BROKEN_ANSWER, "the body is shorter than announced")
+        return body
+
+    @property
+    def leaves_connection_usable(self) -> bool:
+        """Whether the answer was read to its end and the connection stays open after it."""
+        return not self.will_close and self.isclosed()
+
+    def _read_status_line(self) -> tuple[int, int]:
+        line = self._connection.readline(HEAD_CAP)
+        match = _STATUS_LINE.fullmatch(line)
+        if match is None:
+            if not self._connection.received:
+                raise NoAnswer(FailureKind.CONNECTION_RESET, "the connection was closed without an answer")
+            raise NoAnswer(FailureKind.BROKEN_ANSWER, "not an HTTP/1 answer" if line else "interim answers only")
+        minor, status = int(match[1]), int(match[2])
+        if status < 100:
+            raise NoAnswer(FailureKind.BROKEN_ANSWER, "a status below 100")
+        return 10 if minor == 0 else 11, status
+
+    def _read_header_lines(self) -> list[tuple[str, str]]:
+        pairs: list[tuple[str, str]] = []
+        left = HEAD_CAP
+        for _ in range(HEAD_LINES + 1):
+            line = self._connection.readline(left + 1)
+            left -= len(line)
+            if left < 0:
+                break
+            if not line.endswith(b"\n"):
+                raise NoAnswer(FailureKind.BROKEN_ANSWER, "the connection was closed in the headers")
+            text = line.decode("latin-1").removesuffix("\n").removesuffix("\r")
+            if not text:
+                return pairs
+            name, colon, value = text.partition(":")
+            if "\0" in text or "\r" in text:
+                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a header with a NUL or a lone CR")
+            if text[0] in BLANKS and pairs:  # folded over lines: obsolete, but allowed
+                pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]} {text.strip(BLANKS)}".strip(BLANKS))
+            elif not colon or not name.strip(BLANKS):
+                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a header line that is none")
+            else:
+                pairs.append((name.strip(BLANKS), value.strip(BLANKS)))
+        raise NoAnswer(FailureKind.HEADERS_TOO_LARGE, f"headers over {HEAD_CAP} bytes or {HEAD_LINES} lines")
+
+    def _find_frame(self) -> None:
+        """How the body ends (RFC 9112, 6.3), and whether the connection does with it."""
+        codings = [part.lower() for part in self._values("transfer-encoding") if part]
+        lengths = set(self._values("content-length"))
+        options = [part.lower() for part in self._values("connection")]
+        self.chunked, self.chunk_left = codings[-1:] == ["chunked"], None
+        self.transfer_coded = bool(codings) and codings != ["chunked"]
+        self.length = None
+        self.will_close = "close" in options or (self.version == 10 and "keep-alive" not in options)
+        if self.status == 101:
+            self.will_close = True
+        if self._bodiless or self.status in {101, 204, 304}:
+            self.chunked, self.length = False, 0
+        elif codings:
+            # A length beside it is how requests are smuggled: what follows on this connection is not trusted.
+            self.will_close = self.will_close or not self.chunked or bool(lengths)
+        elif lengths:
+            length = lengths.pop()
+            if lengths or not length.isdecimal() or len(length) > 15:
+                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a bad Content-Length")
+            self.length = int(length)
+        else:
+            self.will_close = True
+
+    def _values(self, wanted: str) -> list[str]:
+        return [part.strip(BLANKS) for name, value in self.pairs if name.lower() == wanted for part in value.split(",")]
+
+    def _read_chunks(self) -> bytes:
+        # The parent takes a size of "-1", which then reads without bound, whatever stands where a chunk has to end,
+        # and the end of the stream for the end of the body.
+        body = bytearray()
+        while size := self._read_chunk_size():
+            body += self._connection.read(min(size, BODY_CAP + 1 - len(body)))
+            if len(body) > BODY_CAP:
+                return bytes(body)
+            if self._connection.readline(2) not in {b"\r\n", b"\n"}:
+                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a chunk that does not end where it should")
+        while (line := self._connection.readline(HEAD_CAP)) not in {b"\r\n", b"\n"}:  # trailers
+            if not line.endswith(b"\n"):
+                raise NoAnswer(FailureKind.BROKEN_ANSWER, "the body does not end after its last chunk")
+        self.close()
+        return bytes(body)
+
+    def _read_chunk_size(self) -> int:
+        line = self._connection.readline(1024)
+        while b";" in line and not line.endswith(b"\n") and (more := self._connection.readline(1024)):
+            line = line[:1024] + more[-2:]  # of an extension, whatever its length, only the end of the line matters
+        match = _CHUNK_SIZE.fullmatch(line)
+        if match is None:
+            raise NoAnswer(FailureKind.BROKEN_ANSWER, "a bad chunk size, or no last chunk")
+        return int(match[1], 16)
+
+
+class _Readable:
+    """Gives the connection where a socket's file is asked for."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def makefile(self, _mode: str) -> Connection:
+        return self._connection

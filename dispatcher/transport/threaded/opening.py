@@ -1,0 +1,133 @@
+"""Opens connections: name look-up, the addresses in turn, TLS, all within the time to connect."""
+
+import os
+import socket
+import ssl
+from pathlib import Path
+from time import monotonic
+
+from dispatcher.transport.checks import Origin
+from dispatcher.transport.deadlines import Deadlines
+from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.guard import Guard
+from dispatcher.transport.port import TlsVersion
+from dispatcher.transport.resolver import LookUps, NoTurn, not_resolved
+from dispatcher.transport.threaded.faults import NoAnswer
+from dispatcher.transport.trust import tls_context, trusted_authorities
+
+_OTHER_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH: OpenSSL's text for it quotes the host
+_LEAST_WAIT = 0.001  # seconds; a timeout of zero would mean a socket that does not block
+
+
+class Opener:
+    """Opens sockets to origins, with TLS where the scheme says so.
+
+    Certificates are always verified, by what `trusted_authorities` finds. TLS is `tls_minimum` or later.
+    """
+
+    def __init__(self, connector: "Connector", *, ca_bundle: Path | None, tls_minimum: TlsVersion) -> None:
+        self._tls = _tls_context(ca_bundle, tls_minimum)
+        self._connector = connector
+
+    def open(self, origin: Origin, deadlines: Deadlines) -> socket.socket:
+        """A connected socket, ready to send to; raises NoAnswer, at `deadlines.connect` at the latest."""
+        plain = self._connector.connect(origin.host, origin.port, deadlines)
+        if origin.scheme == "http":
+            return plain
+        try:
+            plain.settimeout(max(deadlines.connect - monotonic(), _LEAST_WAIT))
+            return self._encrypted(plain, origin.host)
+        except TimeoutError:
+            raise NoAnswer(FailureKind.CONNECT_TIMEOUT, "no TLS handshake in the time to connect") from None
+        except ssl.SSLCertVerificationError as error:
+            reason = "is for another host" if error.verify_code == _OTHER_NAME else f"refused: {error.verify_message}"
+            raise NoAnswer(FailureKind.TLS, f"certificate {reason}") from None
+        except ssl.SSLError as error:
+            reason = (error.reason or "handshake failed").replace("_", " ").lower()
+            raise NoAnswer(FailureKind.TLS, f"TLS: {reason}") from None
+        except (OSError, ValueError):  # hung up in the handshake, or a host that can be no name in a certificate
+            raise NoAnswer(FailureKind.TLS, "TLS: connection lost in the handshake") from None
+        finally:
+            plain.close()  # empty once TLS has taken it over; what is left of a failure otherwise
+
+    def _encrypted(self, plain: socket.socket, host: str) -> socket.socket:
+        # The handshake is asked for explicitly: on a connection that was reset meanwhile, wrapping leaves it out in
+        # silence, and the socket would send in the clear.
+        wrapped = self._tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+        try:
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+
+class Connector:
+    """Looks the host up and tries, in turn, those of its addresses that the address guard lets through."""
+
+    def __init__(self, look_ups: LookUps, guard: Guard) -> None:
+        self._look_ups, self._guard = look_ups, guard
+
+    def connect(self, host: str, port: int, deadlines: Deadlines) -> socket.socket:
+        """A connected TCP socket. Each address gets an equal part of what is left of the time, so that a dead first
+        one leaves some to the next. Raises NoAnswer with what happened at the last one that was tried, or with why
+        none was."""
+        try:
+            found = self._look_ups.addresses(host, port, deadlines)
+        except NoTurn:
+            raise NoAnswer(FailureKind.NOT_SENT, "too many names are looked up here at once") from None
+        except (OSError, UnicodeError) as error:
+            failure = not_resolved(error)
+            raise NoAnswer(failure.kind, failure.detail) from None
+        fault = NoAnswer(FailureKind.DNS, "the name has no address")
+        addresses = []
+        for family, address in found:
+            refusal = self._guard.refuse_address(host, *address[:2])
+            if refusal is None:
+                addresses.append((family, address))
+            else:
+                fault = NoAnswer(*refusal)
+        for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            wait = (deadlines.connect - monotonic()) / left
+            if wait <= 0:
+                raise _not_connected(TimeoutError())
+            connecting = None
+            try:
+                connecting = socket.socket(family, socket.SOCK_STREAM)
+                connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connecting.settimeout(wait)
+                connecting.connect(address)
+            except OSError as error:
+                if connecting is not None:
+                    connecting.close()
+                fault = _not_connected(error)
+            else:
+                return connecting
+        raise fault
+
+
+def _not_connected(error: OSError) -> NoAnswer:
+    match error:
+        case TimeoutError():
+            return NoAnswer(FailureKind.CONNECT_TIMEOUT, "no connection in the time to connect")
+        case ConnectionRefusedError():
+            return NoAnswer(FailureKind.CONNECTION_REFUSED, "connection refused")
+        case ConnectionResetError():
+            return NoAnswer(FailureKind.CONNECTION_RESET, "the connection was lost as soon as it was made")
+        case _:
+            return NoAnswer(FailureKind.UNREACHABLE, os.strerror(error.errno) if error.errno else "not reachable")
+
+
+class _EncryptedSocket(ssl.SSLSocket):
+    """Closes itself: `wrap_socket` drops the socket it has taken over, open, when a reset meets it half-way."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _tls_context(ca_bundle: Path | None, tls_minimum: TlsVersion) -> ssl.SSLContext:
+    context = tls_context(trusted_authorities(ca_bundle))
+    context.minimum_version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[tls_minimum]
+    context.sslsocket_class = _EncryptedSocket
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,137 @@
+"""The transport on `requests`: sender threads, each with one request at a time."""
+
+import logging
+import socket
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from time import monotonic
+
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from dispatcher.egress.address_policy import AddressPolicy
+from dispatcher.transport.checks import check_request
+from dispatcher.transport.deadlines import Deadlines
+from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply, Request
+from dispatcher.transport.guard import Guard
+from dispatcher.transport.port import TlsVersion
+from dispatcher.transport.resolver import LookUps, Resolve
+from dispatcher.transport.threaded.adapter import DirectAdapter
+from dispatcher.transport.threaded.faults import NoAnswer
+from dispatcher.transport.threaded.opening import Connector, Opener
+
+_log = logging.getLogger("dispatcher.transport.requests")
+_CLOSING_TIME = 1.0  # seconds that `close` waits for the threads; what hangs longer is in a connect or a look-up
+
+
+class RequestsTransport:
+    """Sends on up to `capacity` threads, started as they are needed. See `dispatcher.transport.Transport`.
+
+    `addresses` is what the address guard lets through, `ca_bundle` a file of certificates to trust instead of the
+    system's; `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive connections wait, at most
+    `idle_age` seconds each.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int = 32,
+        addresses: AddressPolicy,
+        ca_bundle: Path | None = None,
+        tls_minimum: TlsVersion = "1.2",
+        resolve: Resolve = socket.getaddrinfo,
+        idle_limit: int = 300,
+        idle_age: float = 30.0,
+    ) -> None:
+        self._capacity = capacity
+        self._guard = Guard(addresses)
+        connector = Connector(LookUps(resolve=resolve), self._guard)
+        opener = Opener(connector, ca_bundle=ca_bundle, tls_minimum=tls_minimum)
+        self._adapter = DirectAdapter(opener, idle_limit=idle_limit, idle_age=idle_age)
+        self._todo: SimpleQueue[Request | None] = SimpleQueue()
+        self._ended: SimpleQueue[Exchange] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._in_flight = 0
+        self._closed = False
+
+    @property
+    def capacity(self) -> int:
+        """How many requests may be in flight; the number of threads at most."""
+        return self._capacity
+
+    def send(self, request: Request) -> None:
+        """Hands a request to a sender thread."""
+        if self._closed or self._in_flight >= self._capacity:
+            raise RuntimeError("the transport is closed" if self._closed else "more in flight than the capacity")
+        check_request(request)
+        failure = self._guard.refuse_request(request)
+        if failure is None and len(self._threads) <= self._in_flight:
+            self._start_thread()
+        self._in_flight += 1
+        if failure is None and not self._threads:
+            failure = Failure(FailureKind.NOT_SENT, "the system gives this worker no thread to send with")
+        if failure is None:
+            self._todo.put(request)
+        else:
+            self._ended.put(Exchange(request, failure, datetime.now(UTC), timedelta(0)))
+
+    def wait(self, timeout: float) -> list[Exchange]:
+        """What has ended, waiting up to `timeout` seconds for the first."""
+        ended: list[Exchange] = []
+        with suppress(Empty):
+            ended.append(self._ended.get(timeout=max(timeout, 0)))
+            while True:
+                ended.append(self._ended.get_nowait())
+        self._in_flight -= len(ended)
+        return ended
+
+    def close(self) -> None:
+        """Cuts all connections and ends the threads."""
+        if self._closed:
+            return
+        self._closed = True
+        for _ in self._threads:
+            self._todo.put(None)
+        self._adapter.close()
+        until = monotonic() + _CLOSING_TIME
+        for thread in self._threads:
+            thread.join(max(until - monotonic(), 0))
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"sender-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads: the ones that there are go on
+            _log.warning("no more threads to send with than %d", len(self._threads))
+        else:
+            self._threads.append(thread)
+
+    def _run(self) -> None:
+        while (request := self._todo.get()) is not None and not self._closed:
+            started_at, deadlines = datetime.now(UTC), Deadlines(request.connect_timeout, request.timeout)
+            outcome = self._outcome(request, deadlines)
+            self._ended.put(Exchange(request, outcome, started_at, timedelta(seconds=monotonic() - deadlines.began)))
+
+    def _outcome(self, request: Request, deadlines: Deadlines) -> Reply | Failure:
+        try:
+            response = self._adapter.send(_prepared(request), timeout=deadlines)
+        except NoAnswer as fault:
+            return fault.failure
+        except Exception as surprise:  # noqa: BLE001 - every request comes back; its text could hold what it must not
+            name = type(surprise).__name__
+            _log.error("request %s ended in an unexpected %s", request.id, name)
+            return Failure(FailureKind.BROKEN_ANSWER, f"unexpected {name}")
+        return Reply(
+            response.status_code, response.pairs, response.content, response.body_cut, response.body_unreadable
+        )
+
+
+def _prepared(request: Request) -> requests.PreparedRequest:
+    """The request as `requests` knows it, filled by hand: preparing would parse, encode and re-order what is final."""
+    prepared = requests.PreparedRequest()
+    prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
+    prepared.headers = CaseInsensitiveDict(request.headers)
+    return prepared

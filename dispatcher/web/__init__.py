@@ -1,0 +1,1 @@
+"""The HTTP kit that the native API and the dialects share."""

@@ -1,0 +1,159 @@
+"""Who is calling: an API key, as Bearer token or as HTTP Basic (id and secret), or a token that stands for one."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request, Security
+from fastapi.openapi.models import HTTPBase
+from fastapi.security.base import SecurityBase
+from fastapi.security.utils import get_authorization_scheme_param
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts.accounts import Caller, Scope, authenticate, caller_of_key
+from dispatcher.accounts.actor import ApiKey, Call, Dialect
+from dispatcher.installation import Installation
+from dispatcher.web.problems import Problem, token_expired, unauthorized
+from dispatcher.web.serving import Serving, serving_of
+
+
+class Refusal(StrEnum):
+    """Why nobody is let in. Whatever would tell of keys is one and the same."""
+
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"  # an access token's time is over and its key is good: a new token helps
+
+
+class _Described(SecurityBase):
+    """Puts a scheme into OpenAPI, and reads nothing: a broken header is to be a plain 401."""
+
+    def __init__(self, scheme: str, description: str) -> None:
+        self.model = HTTPBase(scheme=scheme, description=description)
+        self.scheme_name = scheme.capitalize()
+
+    async def __call__(self) -> None:
+        return None
+
+
+def caller_of_request(
+    request: Request,
+    serving: Annotated[Serving, Depends(serving_of)],
+    _bearer: Annotated[None, Security(_Described("bearer", "An API key's token, or an access token."))],
+    _basic: Annotated[None, Security(_Described("basic", "An API key's id and secret: the token's two parts."))],
+) -> Caller:
+    """A dependency: the caller, whatever they may do. Problem 401 without a valid key, 429 for too many requests."""
+    found = identify(serving.installation, request.headers.get("authorization"))
+    match found:
+        case Refusal.UNKNOWN:
+            raise unauthorized()
+        case Refusal.EXPIRED:
+            raise token_expired()
+    request.state.key = str(found.key_id)
+    serving.rate_limits.check(found)
+    return found
+
+
+def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
+    """A dependency: the caller, who has this scope. Problem 401 without a valid key, 403 without the scope."""
+
+    def check(caller: Annotated[Caller, Depends(caller_of_request)]) -> Caller:
+        if not caller.may(scope):
+            raise Problem(HTTPStatus.FORBIDDEN, f"the API key does not have the scope `{scope}`")
+        return caller
+
+    return check
+
+
+def call_of(request: Request) -> Call:
+    """The request as the audit log names it."""
+    try:
+        address = str(ip_address(request.client.host)) if request.client is not None else None
+    except ValueError:  # a socket of the machine, or what a proxy of it made up
+        address = None
+    return Call(UUID(request.state.id), address)
+
+
+def _by_key(caller: Annotated[Caller, Depends(caller_of_request)], call: Annotated[Call, Depends(call_of)]) -> ApiKey:
+    return ApiKey(caller.key_id, call)
+
+
+By = Annotated[ApiKey, Depends(_by_key)]
+
+
+def by_key_through(dialect: str) -> Callable[[Caller, Call], Dialect]:
+    """A dependency: the caller, in a route of this dialect."""
+
+    def by(caller: Annotated[Caller, Depends(caller_of_request)], call: Annotated[Call, Depends(call_of)]) -> Dialect:
+        return Dialect(dialect, caller.key_id, call)
+
+    return by
+
+
+def identify(installation: Installation, authorization: str | None) -> Caller | Refusal:
+    """Whom an `Authorization` header speaks for, by a key as Bearer or Basic, or by an access token. A session is none
+    of these: it has no end and stands in queries, which others log."""
+    token = _token(authorization)
+    return _caller_of_token(installation, token) if token is not None and ":" not in token else Refusal.UNKNOWN
+
+
+def caller_of_session(installation: Installation, session: str) -> Caller | None:
+    """Whom a session speaks for."""
+    found = _caller_of_token(installation, session) if ":" in session else Refusal.UNKNOWN
+    return None if isinstance(found, Refusal) else found
+
+
+def key_in_basic(authorization: str | None) -> str | None:
+    """The key (its id, a dot, its secret) that an `Authorization: Basic` holds; None where it is none."""
+    scheme, value = get_authorization_scheme_param(authorization)
+    return _from_basic(value) if scheme.lower() == "basic" else None
+
+
+def caller_of_secret(installation: Installation, key_id: str, secret: str) -> Caller | None:
+    """Whom a key's id and secret speak for: a key alone, and no token, which may end sooner than what is made of it."""
+    with installation.transaction() as session:
+        return authenticate(session, f"{key_id}.{secret}", _now(session))
+
+
+def _caller_of_token(installation: Installation, token: str) -> Caller | Refusal:
+    with installation.transaction() as session:
+        now = _now(session)
+        if not token.startswith("at.") and ":" not in token:
+            return authenticate(session, token, now) or Refusal.UNKNOWN
+        standing = installation.token_mint.read(token)
+        caller = caller_of_key(session, standing.key_id, now) if standing is not None else None
+        if standing is None or caller is None:
+            return Refusal.UNKNOWN
+        if standing.until is not None and standing.until <= now:
+            session.rollback()  # this was no use of the key
+            return Refusal.EXPIRED
+        return caller
+
+
+def _now(session: Session) -> datetime:
+    return session.scalars(select(func.now())).one()
+
+
+def _token(authorization: str | None) -> str | None:
+    scheme, value = get_authorization_scheme_param(authorization)
+    match scheme.lower():
+        case "bearer":
+            return value or None
+        case "basic":
+            return _from_basic(value)
+        case _:
+            return None
+
+
+def _from_basic(value: str) -> str | None:
+    try:
+        identifier, colon, secret = base64.b64decode(value, validate=True).decode("ascii").partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return f"{identifier}.{secret}" if colon else None

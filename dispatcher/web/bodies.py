@@ -1,0 +1,108 @@
+"""JSON bodies: read within the limit, then through a model, whose every refusal is told with the field's name."""
+
+import json
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from itertools import islice
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dispatcher.events.event import MAX_TEXT
+from dispatcher.events.raw_json import object_members
+from dispatcher.web.middleware import read_body
+from dispatcher.web.problems import MOST_ERRORS, Problem, invalid
+
+
+class Body(BaseModel):
+    """The body of a request. What it does not know is refused, and its errors never hold what was given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def body_as(model: type[M]) -> Callable[[bytes], M]:
+    """A dependency: the request's body as this model; none at all is an empty object. Raises Problem 400 for what is
+    no JSON object, 422 naming each field that is refused."""
+
+    def read(body: Annotated[bytes, Depends(read_body)]) -> M:
+        return validated(model, members_of(body or b"{}"))
+
+    return read
+
+
+def described_body(model: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI's description of such a body, for a route's `openapi_extra`."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    content = {"application/json": {"schema": _without_references(schema, definitions)}}
+    return {"requestBody": {"required": "required" in schema, "content": content}}
+
+
+def members_of(body: bytes) -> dict[str, str]:
+    """The members of a body, each with its value's own text. Raises Problem 400 for what is no JSON object."""
+    try:
+        return object_members(body.decode())
+    except UnicodeDecodeError:
+        raise Problem(HTTPStatus.BAD_REQUEST, "the body is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error.msg} at {error.pos}") from None
+    except ValueError as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"the body {error}") from None
+
+
+def validated(model: type[M], members: Mapping[str, str]) -> M:
+    """The model made of these members' texts. Raises Problem 422 naming each field that is refused."""
+    # Of very many that are not known the first will do: each costs a record of why it is refused.
+    known = {name: raw for name, raw in members.items() if name in model.model_fields}
+    looked_at = known | dict(islice(((name, raw) for name, raw in members.items() if name not in known), MOST_ERRORS))
+    text = "{" + ",".join(f"{json.dumps(name)}:{raw}" for name, raw in looked_at.items()) + "}"
+    try:
+        return model.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        parts = error.errors(include_input=False, include_url=False)
+        raise invalid(*(_explain(model, part) for part in parts)) from None
+
+
+def with_raw_data(model: type[M], body: bytes) -> tuple[M, bytes | None]:
+    """The body as this model, which sees a stand-in for the member `data`; and that member's very bytes, where it is
+    there: no parser may touch a message on its way. Raises as above."""
+    members = members_of(body)
+    data = members.get("data")
+    fields = validated(model, members | ({"data": "null"} if data is not None else {}))
+    return fields, data.encode() if data is not None else None
+
+
+def _explain(model: type[BaseModel], part: Mapping[str, Any]) -> tuple[str, str]:
+    place = [str(name) for name in part["loc"] if name != "[key]"]
+    if place and (field := model.model_fields.get(place[0])) and field.discriminator:
+        del place[1:2]  # which of the kinds it was taken for
+    match part["type"]:
+        case "missing":
+            reason = "is required"
+        case "extra_forbidden":
+            reason = "is not known"
+        case "union_tag_invalid" | "union_tag_not_found":
+            reason = f"must have a known {part['ctx']['discriminator']}"  # the text would repeat what was given
+        case "value_error":
+            reason = part["msg"].removeprefix("Value error, ")
+        case _:
+            reason = f"is refused: {part['msg']}"
+    return ".".join(place)[:MAX_TEXT] or "body", reason
+
+
+def _without_references(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A schema that stands alone: as a part of a larger document it could not refer to its own root."""
+    match schema:
+        case {"$ref": str(reference), **others}:
+            return _without_references({**definitions[reference.rpartition("/")[2]], **others}, definitions)
+        case dict():
+            known = {name: value for name, value in schema.items() if name != "discriminator"}
+            return {name: _without_references(value, definitions) for name, value in known.items()}
+        case list():
+            return [_without_references(value, definitions) for value in schema]
+        case _:
+            return schema

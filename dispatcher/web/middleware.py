@@ -1,0 +1,119 @@
+"""What every request goes through: an id for its answer and its log lines, one of which tells how it ended; a limit for
+its body. No defect shows more than that id, and no answer is to be kept on its way."""
+
+import asyncio
+import logging
+import time
+import traceback
+from http import HTTPStatus
+from urllib.parse import quote
+
+import structlog
+from fastapi import Request
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dispatcher.events.event import MAX_DATA_BYTES
+from dispatcher.ids import new_id
+from dispatcher.web.problems import Answer, Problem, internal_error
+
+log = logging.getLogger("dispatcher.api.requests")
+access = logging.getLogger("dispatcher.api.access")
+
+REQUEST_ID = "X-Request-Id"
+MAX_BODY_BYTES = MAX_DATA_BYTES + 64 * 1024  # the message, and room for the other members and white space
+MAX_EVENTS_BYTES = 8 * 1024 * 1024  # of many events in one body
+_BODY_SECONDS = 30.0
+_DRAINED_BYTES = 2 * 1024 * 1024
+_LOGGED_PATH = 200
+
+
+class RequestIds:
+    """Gives each request an id, in `request.state.id`, in the answer and, as `request_id`, in every line that is logged
+    meanwhile; one line tells how it ended. A defect is logged without the exception's own text: that may hold what the
+    request held. Inside of another one it is there for its form of answer alone."""
+
+    def __init__(self, app: ASGIApp, answer: Answer = Problem.response) -> None:
+        self._app = app
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        if "id" in state:
+            await self._serve(state["id"], scope, receive, send)
+            return
+        request_id = state["id"] = str(new_id())
+        began = time.monotonic()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            status = await self._serve(request_id, scope, receive, send)
+            # The query is left out: a URL to look for, or a session, may stand there.
+            path = quote(scope["path"])[:_LOGGED_PATH]
+            ms = round((time.monotonic() - began) * 1000, 1)
+            told = {"method": scope["method"], "path": path, "status": status, "ms": ms, "key": state.get("key")}
+            access.info("request", extra=told)
+
+    async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> int | None:
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                # Of every answer, because many hold secrets, and a list of those would miss the next one.
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("request %s failed: %s\n%s", request_id, type(error).__name__, frames)
+            if status is None:
+                await self._answer(internal_error())(scope, receive, send_with_id)
+        return status
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, read up to the limit. Raises Problem 413 for more, 408 for one that does not come to its end."""
+    return await _read_in_time(request, MAX_BODY_BYTES)
+
+
+async def read_events_body(request: Request) -> bytes:
+    """As `read_body`, with the limit for many events."""
+    return await _read_in_time(request, MAX_EVENTS_BYTES)
+
+
+async def _read_in_time(request: Request, limit: int) -> bytes:
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await _read(request, limit)
+    except TimeoutError:
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not come in time") from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    # A client that is still sending when the answer comes often does not see it, so some more is read, not kept.
+    most = limit + _DRAINED_BYTES
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > most:
+        raise _too_large(limit)
+    body = bytearray()
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            break
+        if size <= limit:
+            body += chunk
+    if size > limit:
+        raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is longer than the {limit} bytes allowed")

@@ -1,0 +1,164 @@
+"""OAuth2 client credentials (RFC 6749, 4.4): for an API key, a token that ends by itself. Any path may serve it."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy import func, select
+
+from dispatcher.accounts.accounts import authenticate
+from dispatcher.web.authentication import key_in_basic
+from dispatcher.web.middleware import read_body
+from dispatcher.web.problems import described
+from dispatcher.web.serving import Serving, serving_of
+
+router = APIRouter(tags=["tokens"])
+
+TOKEN_LIFE = timedelta(hours=1)
+
+_NOT_KEPT = {"Pragma": "no-cache"}  # RFC 6749, 5.1; what else it asks for, every answer has
+_FORM = "application/x-www-form-urlencoded"
+_MOST_FIELDS = 20
+
+
+class TokenAnswer(BaseModel):
+    """An access token; it may do what its key may."""
+
+    access_token: str
+    expires_in: Annotated[int, Field(description="Seconds, at most 3600, and never beyond the key's own end.")]
+    scope: Annotated[str, Field(description="What the key may do, with a space between.")]
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - no secret
+
+
+class TokenRefusal(BaseModel):
+    """As RFC 6749, 5.2 has it."""
+
+    error: Literal["invalid_request", "invalid_client", "unsupported_grant_type"]
+    error_description: str
+
+
+class TokenRefused(Exception):
+    """The request gets no token."""
+
+    def __init__(self, refusal: TokenRefusal) -> None:
+        super().__init__(refusal.error_description)
+        self.refusal = refusal
+
+    def response(self) -> JSONResponse:
+        """The answer of RFC 6749, 5.2."""
+        if self.refusal.error != "invalid_client":
+            return JSONResponse(self.refusal.model_dump(), HTTPStatus.BAD_REQUEST, _NOT_KEPT)
+        challenge = {"WWW-Authenticate": 'Basic realm="dispatcher"'}
+        return JSONResponse(self.refusal.model_dump(), HTTPStatus.UNAUTHORIZED, {**_NOT_KEPT, **challenge})
+
+
+def issue(serving: Serving, authorization: str | None, content_type: str | None, body: bytes) -> TokenAnswer:
+    """A token for the key that the request shows, by HTTP Basic or in its form. Raises TokenRefused; Problem 429."""
+    fields = _fields(content_type, body)
+    shown = _key(authorization, fields)
+    match fields.get("grant_type"):
+        case "client_credentials":
+            pass
+        case None:
+            raise _refused("invalid_request", "grant_type is required")
+        case _:
+            raise _refused("unsupported_grant_type", "the only grant_type is client_credentials")
+    with serving.installation.transaction() as session:
+        now = session.scalars(select(func.now())).one()
+        caller = authenticate(session, shown, now)
+    if caller is None:
+        raise _not_a_client()
+    serving.rate_limits.check(caller)
+    until = min(now + TOKEN_LIFE, caller.expires_at or datetime.max.replace(tzinfo=UTC))
+    # The token's own end is never before its key's: a token just issued must not count as one that has expired.
+    last_second = datetime.fromtimestamp(math.ceil(until.timestamp()), UTC)
+    return TokenAnswer(
+        access_token=serving.installation.token_mint.access_token(caller.key_id, last_second),
+        expires_in=int((until - now).total_seconds()),
+        scope=" ".join(sorted(caller.scopes)),
+    )
+
+
+_DESCRIBED: dict[int | str, dict[str, Any]] = {
+    **described(
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+    HTTPStatus.BAD_REQUEST.value: {"model": TokenRefusal, "description": "The request is refused."},
+    HTTPStatus.UNAUTHORIZED.value: {"model": TokenRefusal, "description": "No valid API key."},
+}
+_BODY: dict[str, Any] = {
+    "type": "object",
+    "required": ["grant_type"],
+    "properties": {
+        "grant_type": {"type": "string", "enum": ["client_credentials"]},
+        "client_id": {"type": "string", "description": "The API key's id, where it is not shown by HTTP Basic."},
+        "client_secret": {"type": "string", "description": "Its secret."},
+        "scope": {"type": "string", "description": "Not looked at: a token may do what its key may."},
+    },
+}
+
+
+@router.post(
+    "/oauth2/token",
+    summary="Get an access token for an API key (OAuth2 client credentials)",
+    response_model=TokenAnswer,
+    responses=_DESCRIBED,
+    openapi_extra={
+        "security": [{"Basic": []}, {}],
+        "requestBody": {"required": True, "content": {_FORM: {"schema": _BODY}}},
+    },
+)
+def post_token(
+    request: Request, serving: Annotated[Serving, Depends(serving_of)], body: Annotated[bytes, Depends(read_body)]
+) -> Response:
+    try:
+        token = issue(serving, request.headers.get("authorization"), request.headers.get("content-type"), body)
+        return JSONResponse(token.model_dump(), headers=_NOT_KEPT)
+    except TokenRefused as refused:
+        return refused.response()
+
+
+def _fields(content_type: str | None, body: bytes) -> dict[str, str]:
+    if (content_type or "").partition(";")[0].strip().lower() != _FORM:
+        raise _refused("invalid_request", f"the body must be a form ({_FORM})")
+    try:
+        # What has no value is as if it were not there (3.2).
+        pairs = parse_qsl(body.decode(), errors="strict", max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise _refused("invalid_request", "the body cannot be read as a form in UTF-8") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise _refused("invalid_request", "a field stands twice")
+    return fields
+
+
+def _key(authorization: str | None, fields: dict[str, str]) -> str:
+    """The key shown. What RFC 6749, 2.3.1 has encoded in Basic, a key's id and secret, has no character that would
+    change by that."""
+    identifier, secret = fields.get("client_id"), fields.get("client_secret")
+    if authorization is None:
+        if identifier is None or secret is None:
+            raise _not_a_client()
+        return f"{identifier}.{secret}"
+    if secret is not None:
+        raise _refused("invalid_request", "show the key in one way: by HTTP Basic, or in the form")
+    key = key_in_basic(authorization)
+    if key is None:
+        raise _not_a_client()
+    return key
+
+
+def _not_a_client() -> TokenRefused:
+    return _refused("invalid_client", "a valid API key is needed: its id and secret, by HTTP Basic or in the form")
+
+
+def _refused(error: Literal["invalid_request", "invalid_client", "unsupported_grant_type"], why: str) -> TokenRefused:
+    return TokenRefused(TokenRefusal(error=error, error_description=why))

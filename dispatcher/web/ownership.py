@@ -1,0 +1,36 @@
+"""Which account a request is about: the key's own, or with an operator's key the one it names or whose thing it is."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts.accounts import Caller, find_account
+from dispatcher.db.models import Account
+from dispatcher.web.problems import Problem, invalid
+
+Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
+AccountQuery = Annotated[Name | None, Query(description="Only with an operator's key, and then required.")]
+
+
+def account_of(session: Session, caller: Caller, named: str | None) -> Account:
+    """The caller's account; an operator's key must name one. Raises Problem 422 and 403, and UnknownAccount."""
+    if caller.account_id is None:
+        if named is None:
+            raise invalid(("account", "is required with an operator's key"))
+        return find_account(session, named)
+    if named not in {None, caller.account}:
+        raise Problem(HTTPStatus.FORBIDDEN, "the API key is another account's")
+    return session.get_one(Account, caller.account_id)
+
+
+def owner_for(session: Session, caller: Caller, find: Callable[[Session, UUID], Account], identifier: UUID) -> Account:
+    """The account that a thing with an id must be of, for this caller to find it: an operator finds it whose ever it
+    is, with `find`. Raises NotFound."""
+    if caller.account_id is None:
+        return find(session, identifier)
+    return session.get_one(Account, caller.account_id)

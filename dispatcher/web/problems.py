@@ -1,0 +1,209 @@
+"""What goes wrong, as RFC 9457 problem documents: the one place where the error tree meets HTTP."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from dispatcher.db.outages import explain_outage
+from dispatcher.errors import (
+    ConfigurationError,
+    Conflict,
+    DispatcherError,
+    InvalidInput,
+    NotFound,
+    TooBusy,
+    UnknownAccount,
+)
+from dispatcher.masking.terminal import ascii_json
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+MOST_ERRORS = 20
+
+_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "What went wrong, as in RFC 9457.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "Always `about:blank`: the status says what kind of problem it is."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "description": "Which fields were refused, and why.",
+            "items": {
+                "type": "object",
+                "required": ["field", "reason"],
+                "properties": {"field": {"type": "string"}, "reason": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+class Problem(Exception):
+    """A request that ends here. Its texts never hold a secret, a URL or message data."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        errors: Iterable[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = headers
+
+    def response(self) -> Response:
+        """The problem document, in ASCII: what it repeats of a request must not steer whoever looks at it."""
+        document: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = [{"field": field, "reason": reason} for field, reason in self.errors]
+        text = ascii_json(json.dumps(document, separators=(",", ":")))
+        return Response(text, self.status.value, self.headers, media_type=CONTENT_TYPE)
+
+
+Answer: TypeAlias = Callable[[Problem], Response]
+
+
+def unauthorized() -> Problem:
+    """No valid key: which of unknown, wrong, expired or revoked it is, is not told."""
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "a valid API key is needed: `Authorization: Bearer <token>`",
+        headers={"WWW-Authenticate": 'Bearer realm="dispatcher", Basic realm="dispatcher"'},
+    )
+
+
+def token_expired() -> Problem:
+    """An access token whose time is over. Clients look for `expired` before they fetch a new one and repeat the call,
+    so no other refusal may say that word."""
+    challenge = 'Bearer realm="dispatcher", error="invalid_token", error_description="the access token has expired"'
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "the access token has expired: get a new one",
+        headers={"WWW-Authenticate": f'{challenge}, Basic realm="dispatcher"'},
+    )
+
+
+def invalid(*errors: tuple[str, str]) -> Problem:
+    """Fields that were refused, each with the reason. Of very many the first are told."""
+    first = errors[:MOST_ERRORS]
+    told = "; ".join(f"{field} {reason}" for field, reason in first)
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, errors=first)
+
+
+def unavailable(detail: str) -> Problem:
+    """The engine cannot serve anything at the moment; the same request may work a little later."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def problem_for(error: DispatcherError) -> Problem:
+    """What an error of the tree means over HTTP."""
+    match error:
+        case InvalidInput(field=field, reason=reason) | UnknownAccount(field=field, reason=reason):
+            return invalid((field, reason))
+        case NotFound():
+            return Problem(HTTPStatus.NOT_FOUND, str(error))
+        case Conflict():
+            return Problem(HTTPStatus.CONFLICT, str(error))
+        case TooBusy():
+            return unavailable(str(error))
+        case ConfigurationError():
+            return unavailable("the engine is not configured completely: /readyz says what is missing")
+        case _:
+            return internal_error()
+
+
+def internal_error() -> Problem:
+    """A defect: the answer tells nothing, the log has it under the request's id."""
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "this should not have happened; the log has more under X-Request-Id"
+    )
+
+
+def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of a route's problems."""
+    content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status.value: {"description": status.phrase, "content": content} for status in statuses}
+
+
+def usual_problems(*more: HTTPStatus, body: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The same of a route that asks for a key, reads parameters, perhaps a `body`, and can answer with `more`."""
+    with_body = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return described(
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        *(with_body if body else ()),
+        *more,
+    )
+
+
+def install(app: FastAPI, answer: Answer = Problem.response) -> None:
+    """Makes every error of the app a problem, and an answer of that: the problem document, or a dialect's own form."""
+    describe = app.openapi
+
+    def describe_with_problem() -> dict[str, Any]:
+        document = describe()
+        document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _SCHEMA
+        return document
+
+    app.openapi = describe_with_problem  # type: ignore[method-assign]
+
+    @app.exception_handler(Problem)
+    def _problem(_: Request, error: Problem) -> Response:
+        return answer(error)
+
+    @app.exception_handler(DispatcherError)
+    def _of_the_tree(_: Request, error: DispatcherError) -> Response:
+        return answer(problem_for(error))
+
+    @app.exception_handler(SQLAlchemyError)
+    def _of_the_database(_: Request, error: SQLAlchemyError) -> Response:
+        explained = explain_outage(error)
+        if explained is None:
+            raise error
+        return answer(unavailable("the database is not available at the moment"))
+
+    @app.exception_handler(RequestValidationError)
+    def _of_parameters(_: Request, error: RequestValidationError) -> Response:
+        return answer(invalid(*((".".join(map(str, part["loc"][1:])), part["msg"]) for part in error.errors())))
+
+    @app.exception_handler(HTTPException)
+    def _of_the_framework(request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        headers = dict(error.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of the first route with this path
+            headers["Allow"] = ", ".join(_methods(request))
+        return answer(Problem(status, status.description or status.phrase, headers=headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """Those that something is routed for at the request's path."""
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]

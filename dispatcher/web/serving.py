@@ -1,0 +1,62 @@
+"""What the requests of one API process share: the installation that it serves, and how requests are counted."""
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from dispatcher.installation import Installation
+from dispatcher.web.rate_limits import RateLimits
+
+
+class Serving:
+    """The installation of an API process and its dialects. Where none is given, the first who needs it has it made:
+    the process must answer before its settings are right."""
+
+    def __init__(self, given: Installation | None, make: Callable[[], Installation]) -> None:
+        self._given, self._make = given, make
+        self._parts: tuple[Installation, RateLimits] | None = None
+        self._lock = Lock()
+
+    @property
+    def installation(self) -> Installation:
+        """Raises ConfigurationError for settings that are missing or wrong; the next use tries again."""
+        return self._begun()[0]
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """Raises as `installation`."""
+        return self._begun()[1]
+
+    def close(self) -> None:
+        """Closes what was made here; the next use makes it anew."""
+        with self._lock:
+            parts, self._parts = self._parts, None
+        if parts is not None and self._given is None:
+            parts[0].close()
+
+    def _begun(self) -> tuple[Installation, RateLimits]:
+        if (parts := self._parts) is not None:
+            return parts
+        with self._lock:
+            if self._parts is None:
+                installation = self._given or self._make()
+                settings = installation.settings
+                limits = RateLimits(settings.broker_url.get_secret_value(), settings.api_requests_per_minute)
+                self._parts = installation, limits
+            return self._parts
+
+
+async def serving_of(request: Request) -> Serving:
+    """A dependency: what this request's app shares with the others of its process."""
+    serving: Serving = request.app.state.serving
+    return serving
+
+
+async def installation_of(request: Request) -> Installation:
+    """A dependency: the installation that is served. Raises ConfigurationError."""
+    return (await serving_of(request)).installation
+
+
+Served = Annotated[Installation, Depends(installation_of)]

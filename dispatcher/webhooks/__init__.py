@@ -1,0 +1,1 @@
+"""Registered webhooks: their contract, their secrets, and how they are made and changed."""

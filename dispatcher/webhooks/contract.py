@@ -1,0 +1,219 @@
+"""The delivery contract: how a webhook is delivered, as data. Workers know no vendor, only this."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dispatcher.egress.header_names import refused_header
+from dispatcher.errors import InvalidWebhook
+from schedules.catalog import DEFAULT, SCHEDULES
+
+MOST_MEMBERS = 20
+NONCE_HEADERS = ("-timestamp", "-nonce", "-algorithm")  # behind the name of a nonce signature's header
+
+
+def _free_header(name: str) -> str:
+    if reason := refused_header(name):
+        raise ValueError(reason)
+    return name
+
+
+def _free_with_endings(name: str) -> str:
+    for ending in NONCE_HEADERS:
+        _free_header(name + ending)
+    return name
+
+
+MemberName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
+HeaderName = Annotated[str, AfterValidator(_free_header)]
+
+
+class Verdict(StrEnum):
+    """What an answer means."""
+
+    ACKNOWLEDGED = "acknowledged"
+    REJECTED = "rejected"
+    TEMPORARY = "temporary"
+
+
+class Method(StrEnum):
+    """HTTP methods a callback can use."""
+
+    POST = "POST"
+    PUT = "PUT"
+    GET = "GET"
+
+
+class Envelope(StrEnum):
+    """What the callback's body is: the message in a JSON array, or alone."""
+
+    ARRAY = "array"
+    OBJECT = "object"
+
+
+class Member(StrEnum):
+    """What a member of an envelope can hold. Times are UTC with milliseconds."""
+
+    EVENT_ID = "event_id"
+    EVENT_TYPE = "event_type"
+    CREATED_AT = "created_at"  # when the event was taken in
+    OCCURRED_AT = "occurred_at"
+    DATA = "data"  # the message
+    ACCOUNT = "account"  # its name
+    APP = "app"
+    WEBHOOK_ID = "webhook_id"
+    ATTEMPT_ID = "attempt_id"
+
+
+class ContentType(StrEnum):
+    """What a callback says its body is. JSON is UTF-8 anyway; some receivers want to be told."""
+
+    JSON = "application/json"
+    JSON_UTF8 = "application/json; charset=UTF-8"
+
+
+class Digest(StrEnum):
+    """Hash functions of a body signature. SHA-1 is there for receivers that know nothing else; as an HMAC it holds."""
+
+    SHA256 = "sha256"
+    SHA512 = "sha512"
+    SHA1 = "sha1"
+
+
+class Encoding(StrEnum):
+    """How a body signature is written."""
+
+    HEX = "hex"
+    BASE64 = "base64"
+
+
+class BodySignature(BaseModel):
+    """An HMAC over the body alone, in a header of the customer's choice: for receivers that were built for another
+    sender. The header's value is `prefix` and the signature; the key is the webhook's `body_secret`, as UTF-8."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    header: HeaderName
+    digest: Digest = Digest.SHA256
+    encoding: Encoding = Encoding.HEX
+    prefix: Annotated[str, Field(max_length=64, pattern=r"^[!-~]*$")] = ""
+
+
+class NonceSignature(BaseModel):
+    """An HMAC-SHA256 over `body.nonce.timestamp`, in base64, with the key `nonce_secret`, as UTF-8. The signature is in
+    `header`; `header`-timestamp, -nonce and -algorithm carry what a receiver needs to check it (contracts, 5)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    header: Annotated[HeaderName, AfterValidator(_free_with_endings)]
+
+
+class ResponseRule(BaseModel):
+    """Overrides what one status code means for one webhook."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: Verdict
+    disable_webhook: bool = False
+    honour_retry_after: bool = False
+
+
+class DeliveryContract(BaseModel):
+    """How one webhook is delivered. Everything that is not said has the product's default.
+
+    With `members`, names and what they hold in their order, each message is put into an object of these; without, it
+    is sent as it is. `rules` maps single status codes to what they mean here; without one, the plain rule holds (1xx
+    and 2xx acknowledged, 4xx rejected, all else temporary). `schedule` is a name of `schedules.catalog`. `batch_size`
+    is how many messages one request may carry, `retry_alone` sends those of a batch that failed one by one,
+    `rate_limit` is in messages a second, `gate` holds deliveries back behind single probes while the receiver keeps
+    failing. `body_signature` and `nonce_signature` are beside the signatures of the webhook's signing keys, each with
+    a secret of its own. `https_only` refuses plain http. `client_certificate` is a place kept for the
+    certificate that a receiver may ask for: nothing can be set there yet.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Method = Method.POST
+    envelope: Envelope = Envelope.ARRAY
+    members: Annotated[tuple[tuple[MemberName, Member], ...], Field(max_length=MOST_MEMBERS)] = ()
+    content_type: ContentType = ContentType.JSON
+    user_agent: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")] | None = None
+    timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 30
+    schedule: str = DEFAULT.name
+    rules: dict[int, ResponseRule] = Field(default_factory=dict)
+    batch_size: Annotated[int, Field(ge=1, le=100)] = 1
+    retry_alone: bool = False
+    rate_limit: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] | None = None
+    gate: bool = True
+    body_signature: BodySignature | None = None
+    nonce_signature: NonceSignature | None = None
+    https_only: bool = False
+    client_certificate: None = None
+
+    @field_validator("schedule")
+    @classmethod
+    def _known_schedule(cls, name: str) -> str:
+        if name not in SCHEDULES:
+            raise ValueError(f"must be one of: {', '.join(sorted(SCHEDULES))}")
+        return name
+
+    @field_validator("rules")
+    @classmethod
+    def _real_codes(cls, rules: dict[int, ResponseRule]) -> dict[int, ResponseRule]:
+        for code in rules:
+            if not (code == 101 or 200 <= code <= 999):
+                raise ValueError("a rule is for a final status: 101, or 200 to 999")
+        return rules
+
+    @model_validator(mode="after")
+    def _batches_are_arrays(self) -> "DeliveryContract":
+        if self.batch_size > 1 and (self.envelope is not Envelope.ARRAY or self.method is Method.GET):
+            raise ValueError("a batch_size above 1 needs the envelope array and the method POST or PUT")
+        return self
+
+    @model_validator(mode="after")
+    def _members_are_a_body(self) -> "DeliveryContract":
+        if self.members and self.method is Method.GET:
+            raise ValueError("members need the method POST or PUT: with GET the message's own are sent")
+        if len(dict(self.members)) < len(self.members):
+            raise ValueError("members must not have one name twice")
+        # Not more than one either: a request could grow to any multiple of its message.
+        if self.members and list(dict(self.members).values()).count(Member.DATA) != 1:
+            raise ValueError("one of the members must hold the data, and only one")
+        return self
+
+    @model_validator(mode="after")
+    def _one_value_a_header(self) -> "DeliveryContract":
+        if self.body_signature and self.nonce_signature:
+            name = self.body_signature.header.lower()
+            if name.removeprefix(self.nonce_signature.header.lower()) in {"", *NONCE_HEADERS}:
+                raise ValueError("the two signatures cannot share a header")
+        return self
+
+
+def read_contract(document: Mapping[str, Any]) -> DeliveryContract:
+    """The contract in a JSON document. Raises InvalidWebhook naming the member that does not fit."""
+    try:
+        return DeliveryContract.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(_shown_part(str(part)) for part in first["loc"])
+        raise InvalidWebhook(
+            f"contract.{place}" if place else "contract", first["msg"].removeprefix("Value error, ")
+        ) from None
+
+
+def _shown_part(name: str) -> str:
+    """A member's name where it can stand in a message: names come from outside as values do."""
+    return name if _PLAIN_NAME.fullmatch(name) else "(a name that is none)"
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+def write_contract(contract: DeliveryContract) -> dict[str, Any]:
+    """The JSON document of a contract: only what differs from the default, so that defaults can improve."""
+    return contract.model_dump(mode="json", exclude_defaults=True)

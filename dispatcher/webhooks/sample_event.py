@@ -1,0 +1,84 @@
+"""The test call: a sample event to one webhook, through the path that every event takes."""
+
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import audit
+from dispatcher.accounts.actor import Actor
+from dispatcher.accounts.audit import Action
+from dispatcher.db.models import Account, Delivery, Event
+from dispatcher.errors import WrongState
+from dispatcher.events.event import Event as GivenEvent
+from dispatcher.events.event import check, serialise
+from dispatcher.ids import new_id
+from dispatcher.installation import Installation
+from dispatcher.states import State
+from dispatcher.webhooks.store import Webhooks
+
+TYPE = "webhook.test"
+DATA = b'{"test":true,"text":"This is a test call."}'
+
+
+class Called(NamedTuple):
+    """What was stored."""
+
+    event_id: UUID
+    delivery_id: UUID
+
+
+def call_webhook(
+    installation: Installation,
+    account_id: UUID,
+    webhook_id: UUID,
+    *,
+    by: Actor,
+    event_type: str = TYPE,
+    data: bytes = DATA,
+) -> Called:
+    """Stores an event (`data` is JSON) with one delivery, to this webhook, whatever event types it takes, and wakes
+    the workers. A closed gate does not hold its first attempt back.
+
+    Raises InvalidEvent, NotFound, or WrongState for a webhook that is disabled.
+    """
+    with installation.transaction() as session:
+        account = session.get_one(Account, account_id)
+        given = GivenEvent(type=event_type, data=data, account=account.name)
+        check(given)
+        called = _store(installation, session, account, webhook_id, given)
+        detail = {"type": event_type, "event": str(called.event_id), "delivery": str(called.delivery_id)}
+        audit.write(session, by, Action.WEBHOOK_TESTED, webhook_id, account=account.id, detail=detail)
+    installation.waker.wake()
+    return called
+
+
+def _store(
+    installation: Installation, session: Session, account: Account, webhook_id: UUID, given: GivenEvent
+) -> Called:
+    data = serialise(given.data)
+    webhook = Webhooks(session, installation).get(account, webhook_id)
+    if not webhook.enabled:
+        raise WrongState("the webhook is disabled: nothing is sent to it until it is enabled")
+    called = Called(event_id=new_id(), delivery_id=new_id())
+    event = Event(
+        id=called.event_id,
+        account_id=account.id,
+        app=webhook.app,
+        type=given.type,
+        occurred_at=func.now(),
+        delivery_count=1,
+        data=data,
+    )
+    delivery = Delivery(
+        id=called.delivery_id,
+        event_id=called.event_id,
+        webhook_id=webhook.id,
+        state=State.READY,
+        due_at=func.now(),
+        give_up_at=func.now() + installation.timing.span(webhook.retry_span),
+        passes_gate=True,
+    )
+    session.add_all([event, delivery])
+    return called

@@ -1,0 +1,105 @@
+"""The URL test: an empty batch is sent to a webhook's URL before the webhook is made or changed."""
+
+from http import HTTPStatus
+from threading import BoundedSemaphore
+
+from dispatcher.errors import TooBusy, UrlTestFailed
+from dispatcher.ids import new_id_text
+from dispatcher.installation import Installation
+from dispatcher.receiver_auth.credentials import ClientCredentials, header_value
+from dispatcher.receiver_auth.token_request import read_answer, token_request
+from dispatcher.signing.signer import Signer
+from dispatcher.transport.choice import new_transport
+from dispatcher.transport.exchange import CONNECT_SECONDS, Failure, Reply, Request
+from dispatcher.transport.port import Transport
+from dispatcher.version import USER_AGENT
+from dispatcher.webhooks.contract import DeliveryContract, Envelope, Method
+from dispatcher.webhooks.secrets import WebhookSecrets
+from schedules.timing import REAL_TIME
+
+SECONDS = 30.0  # seed 000
+AT_ONCE = 10  # each holds a thread of the API for as long as it lasts
+BODY = b"[]"
+
+_slots = BoundedSemaphore(AT_ONCE)
+
+
+def takes_url_test(contract: DeliveryContract) -> bool:
+    """Whether an empty batch looks like the callbacks of this contract: an array in a body."""
+    return contract.envelope is Envelope.ARRAY and contract.method is not Method.GET
+
+
+def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, installation: Installation) -> None:
+    """Sends `[]` as a callback would be: the same guard, headers, authorization and signatures. Returns where a 2xx
+    came back within 30 s; raises UrlTestFailed with what came back instead, TooBusy where too many are under way,
+    and ConfigurationError where the settings give no transport."""
+    if not _slots.acquire(blocking=False):
+        raise TooBusy("too many URLs are being tested at this moment")
+    try:
+        transport = new_transport(installation.settings, capacity=1)
+        try:
+            outcome = _try(transport, url, contract, secrets, now=installation.clock().timestamp())
+        finally:
+            transport.close()
+    finally:
+        _slots.release()
+    match outcome:
+        case Reply(status=status) if 200 <= status <= 299:
+            return
+        case Reply(status=status):
+            raise UrlTestFailed(f"{status} - {_phrase(status)}")
+        case Failure(detail=detail):
+            raise UrlTestFailed(detail)
+
+
+def _try(
+    transport: Transport, url: str, contract: DeliveryContract, secrets: WebhookSecrets, *, now: float
+) -> Reply | Failure:
+    authorization = header_value(secrets.authorization)
+    if isinstance(secrets.authorization, ClientCredentials):
+        # For this once: the workers will fetch one of their own when the webhook is there.
+        asked = token_request(secrets.authorization, new_id_text(), REAL_TIME)
+        token = read_answer(_send(transport, asked._replace(https_only=contract.https_only)))
+        if isinstance(token, Failure):
+            return token
+        authorization = f"Bearer {token.value}"
+    return _send(transport, _request(url, contract, secrets, authorization, now))
+
+
+def _request(
+    url: str, contract: DeliveryContract, secrets: WebhookSecrets, authorization: str | None, now: float
+) -> Request:
+    request_id = new_id_text()
+    headers = [
+        ("User-Agent", contract.user_agent or USER_AGENT),
+        ("Content-Type", contract.content_type),
+        ("Dispatcher-Request-Id", request_id),
+        *secrets.headers.items(),
+    ]
+    if authorization is not None:
+        headers.append(("Authorization", authorization))
+    headers += Signer(secrets, contract).headers(request_id, request_id, BODY, now)
+    return Request(
+        id=request_id,
+        method=contract.method,
+        url=url,
+        headers=tuple(headers),
+        body=BODY,
+        connect_timeout=CONNECT_SECONDS,
+        timeout=SECONDS,
+        https_only=contract.https_only,
+    )
+
+
+def _send(transport: Transport, request: Request) -> Reply | Failure:
+    transport.send(request)
+    while not (ended := transport.wait(1.0)):
+        pass  # the transport has the deadline
+    return ended[0].outcome
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "an unknown status"

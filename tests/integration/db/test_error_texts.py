@@ -1,0 +1,79 @@
+"""What the database says of an error never repeats what was sent to it, wherever the error is shown."""
+
+import traceback
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from dispatcher.db.engines import make_engine
+from dispatcher.db.outages import explain_outage
+
+PLANTED = "planted-27835550199"
+
+
+def raised_by(engine: Engine, statement: str, **values: object) -> DBAPIError:
+    with pytest.raises(DBAPIError) as raised, engine.begin() as connection:
+        connection.execute(text(statement), {"value": PLANTED, **values})
+    return raised.value
+
+
+def all_that_is_shown(error: SQLAlchemyError) -> str:
+    return f"{error} {error!r} {''.join(traceback.format_exception(error))}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("SELECT CAST(:value AS uuid)", "SQLSTATE 22P02"),
+        ("SELECT CAST(:value AS timestamptz)", "SQLSTATE 22007"),
+        ("SELECT CAST('{' || :value AS integer[])", "SQLSTATE 22P02"),
+        ("SELECT CAST('{\"a\" ' || :value || '}' AS jsonb)", "SQLSTATE 22P02"),
+        ("DO $$ BEGIN RAISE EXCEPTION 'planted-27835550199'; END $$", "SQLSTATE P0001"),
+        ("SELECT planted-27835550199 27835550199", "SQLSTATE 42601"),
+        (
+            "INSERT INTO dispatcher.accounts (id, name) SELECT CAST(NULL AS uuid), :value",
+            'null value in column "id" of relation "accounts" violates not-null constraint',
+        ),
+        (
+            "INSERT INTO dispatcher.accounts (id, name) SELECT gen_random_uuid(), :value FROM generate_series(1, 2)",
+            'duplicate key value violates unique constraint "accounts_name_key"',
+        ),
+        (
+            (
+                "INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at) SELECT"
+                " gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), :value, now(), now()"
+            ),
+            'new row for relation "deliveries" violates check constraint "deliveries_state_check"',
+        ),
+        ("SELECT * FROM dispatcher.nowhere WHERE name = :value", 'relation "dispatcher.nowhere" does not exist'),
+    ],
+)
+def test_an_error_names_what_is_wrong_but_no_value(database: Engine, statement: str, told: str) -> None:
+    error = raised_by(database, statement)
+    assert str(error.orig) == told
+    assert told in str(error)
+    shown = all_that_is_shown(error)
+    if PLANTED not in statement:  # SQLAlchemy shows the statement, whose values are parameters always
+        assert PLANTED not in shown
+
+
+def test_what_an_error_is_can_still_be_told(database: Engine) -> None:
+    error = raised_by(database, "SELECT * FROM dispatcher.nowhere")
+    assert explain_outage(error) == "the database is not at this version's migration: run `dispatcher migrate`"
+
+
+@pytest.fixture
+def nowhere() -> Iterator[Engine]:
+    engine = make_engine("postgresql+psycopg2://planted-user:planted-word@planted-host.invalid:5432/planted-name")
+    yield engine
+    engine.dispose()
+
+
+def test_of_a_server_that_cannot_be_reached_neither_host_nor_user_is_told(nowhere: Engine) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        nowhere.connect()
+    assert "planted" not in all_that_is_shown(raised.value)
+    assert "could not translate host name" in str(raised.value)
+    assert explain_outage(raised.value) == "the database's host named in DATABASE_URL cannot be found"

@@ -1,0 +1,228 @@
+"""Whoever fills in a contact's address cannot flood it: what is above the limits waits, and the next mail says so."""
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from dispatcher.db.models import Webhook
+from dispatcher.settings import Settings
+from tests.factories import change, change_webhook, rows
+from tests.integration.workers.notices.conftest import mailer_for
+from tests.integration.workers.notices.scenario import (
+    CONTACT,
+    Crash,
+    CrashingMailer,
+    error,
+    fail,
+    notices,
+    pass_time,
+    seen,
+    webhook_with_contact,
+)
+from tests.mail_server import MailServer, Say, Stage
+from workers.notices.mailer import Mailer
+from workers.notices.send import send_due
+
+HOURLY, FINGERPRINTS = 20, 200
+MakeMailer = Callable[..., Mailer]
+
+
+@pytest.fixture
+def limited(settings: Settings, mail_server: MailServer) -> MakeMailer:
+    """A mailer with the limits that the settings have by themselves, or others."""
+
+    def make(kind: type[Mailer] = Mailer, *, hourly: int | None = None, minutely: int | None = None) -> Mailer:
+        limits = {
+            "mails_per_contact_hour": settings.mails_per_contact_hour if hourly is None else hourly,
+            "mails_per_webhook_minute": settings.mails_per_webhook_minute if minutely is None else minutely,
+        }
+        return mailer_for(settings, mail_server.port, kind, **limits)
+
+    return make
+
+
+def cycle(database: Engine, webhook: Webhook, fingerprints: int = FINGERPRINTS) -> None:
+    """The receiver answers with one status after the other."""
+    seen(database, *[error(database, webhook, status=status) for status in range(400, 400 + fingerprints)])
+
+
+def minutes(database: Engine, mailer: Mailer, number: int) -> None:
+    """So many minutes pass, with two runs in each."""
+    for _ in range(number):
+        pass_time(database, "30 seconds")
+        send_due(database, mailer)
+        pass_time(database, "30 seconds")
+        send_due(database, mailer)
+
+
+def told(mail_server: MailServer) -> list[int]:
+    """How many notices each mail says are held back; the same in both of its texts."""
+    numbers = []
+    for mail in mail_server.messages:
+        plain, html = (re.search(r"(\d+) more notices? to this address", mail.body(kind)) for kind in ("plain", "html"))
+        assert (plain and plain[1]) == (html and html[1])
+        numbers.append(int(plain[1]) if plain else 0)
+    return numbers
+
+
+def test_a_webhook_with_ever_new_errors_gives_a_mail_a_minute_and_twenty_an_hour(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
+) -> None:
+    webhook, mailer = webhook_with_contact(database, settings), limited()
+    cycle(database, webhook)
+    result = send_due(database, mailer)
+    assert (result["sent"], result["held_back"]) == (1, FINGERPRINTS - 1)
+    assert send_due(database, mailer)["held_back"] == 0  # counted once
+    minutes(database, mailer, 59)
+    assert 15 <= len(mail_server.messages) <= HOURLY
+    minutes(database, mailer, 60)
+    assert 30 <= len(mail_server.messages) <= 2 * HOURLY
+    assert len({mail.parsed["Message-ID"] for mail in mail_server.messages}) == len(mail_server.messages)
+
+
+def test_the_next_mail_tells_how_many_are_held_back(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
+) -> None:
+    webhook, mailer = webhook_with_contact(database, settings), limited()
+    cycle(database, webhook, 4)
+    send_due(database, mailer)
+    minutes(database, mailer, 15)
+    assert told(mail_server) == [0, 2, 1, 0]
+    assert "1 more notice to this address is held back, so that" in mail_server.messages[2].body()
+
+
+def test_what_is_held_back_for_a_day_is_not_sent_and_the_next_mail_tells_how_many(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
+) -> None:
+    webhook, mailer = webhook_with_contact(database, settings), limited()
+    cycle(database, webhook, 4)
+    send_due(database, mailer)
+    pass_time(database, "24 hours")
+    result = send_due(database, mailer)
+    assert (result["sent"], result["dropped"]) == (0, 3)
+    fail(database, webhook, status=599)
+    assert send_due(database, mailer)["sent"] == 1
+    for kind in ("plain", "html"):
+        assert "3 notices to this address were held back for a day and are not sent" in mail_server.messages[1].body(
+            kind
+        )
+    pass_time(database, "1 minute")
+    fail(database, webhook, status=598)
+    assert send_due(database, mailer)["sent"] == 1
+    assert "held back" not in mail_server.messages[2].body()  # told once
+
+
+@pytest.mark.parametrize("spelling", [CONTACT, "OPS@Acme.test", "ops+2@acme.test"])
+def test_all_webhooks_of_one_contact_share_its_hour(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer, spelling: str
+) -> None:
+    mailer = limited(hourly=5, minutely=0)
+    one = webhook_with_contact(database, settings)
+    other = webhook_with_contact(database, settings, name="Other", account="other", contact_email=spelling)
+    cycle(database, one, 3)
+    cycle(database, other, 4)
+    result = send_due(database, mailer)
+    assert (result["sent"], result["held_back"]) == (5, 2)
+    fail(database, one, status=599)
+    assert send_due(database, mailer)["held_back"] == 1
+    pass_time(database, "59 minutes")
+    assert send_due(database, mailer)["sent"] == 0
+    pass_time(database, "61 minutes")
+    assert send_due(database, mailer)["sent"] == 3
+
+
+def test_another_contact_and_another_webhook_do_not_wait(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
+) -> None:
+    mailer = limited(hourly=1)
+    flooded = webhook_with_contact(database, settings)
+    cycle(database, flooded, 250)
+    other = webhook_with_contact(database, settings, name="Other", contact_email="others@acme.test")
+    fail(database, other)
+    assert send_due(database, mailer)["sent"] == 2
+    assert {mail.recipients for mail in mail_server.messages} == {(CONTACT,), ("others@acme.test",)}
+
+
+def test_a_contact_that_changes_and_comes_back_has_no_new_hour(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
+) -> None:
+    mailer = limited(hourly=2, minutely=0)
+    webhook = webhook_with_contact(database, settings)
+    cycle(database, webhook, 2)
+    assert send_due(database, mailer)["sent"] == 2
+    change_webhook(database, settings, webhook, "update", contact_email="me@acme.test")
+    change_webhook(database, settings, webhook, "update", contact_email=CONTACT)
+    fail(database, webhook, status=599)
+    fail(database, webhook_with_contact(database, settings, name="New"))
+    result = send_due(database, mailer)
+    assert (result["sent"], result["held_back"]) == (0, 2)
+
+
+def test_workers_at_the_same_instant_do_not_exceed_the_limits_together(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
+) -> None:
+    for name in range(6):
+        cycle(database, webhook_with_contact(database, settings, name=f"Hook {name}"), 5)
+    with ThreadPoolExecutor(4) as workers:
+        results = list(workers.map(lambda _: send_due(database, limited(hourly=4)), range(4)))
+    assert sum(result["sent"] for result in results) == len(mail_server.messages) == 4
+    subjects = [mail.parsed["Subject"] for mail in mail_server.messages]
+    assert len(set(subjects)) == len(subjects)  # one of each webhook
+    assert sum(result["held_back"] for result in results) == 6 * 5 - 4
+
+
+def test_a_mail_that_did_not_go_gives_its_turn_back_and_one_of_a_crashed_worker_does_not(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
+) -> None:
+    webhook, mailer = webhook_with_contact(database, settings), limited(hourly=1)
+    fail(database, webhook)
+    mail_server.script(Say(Stage.RCPT, "450 greylisted"))
+    assert send_due(database, mailer)["postponed"] == 1
+    change(database, "UPDATE dispatcher.notices SET due_at = now()")
+    assert send_due(database, mailer)["sent"] == 1
+    pass_time(database, "1 hour")
+    fail(database, webhook, status=599)
+    with pytest.raises(Crash):
+        send_due(database, limited(CrashingMailer, hourly=1))
+    fail(database, webhook, status=598)
+    assert send_due(database, mailer)["held_back"] == 1
+
+
+def test_one_error_is_told_once_in_24_hours_though_it_was_held_back(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
+) -> None:
+    webhook, mailer = webhook_with_contact(database, settings), limited()
+    cycle(database, webhook, 2)
+    send_due(database, mailer)
+    for _ in range(10):
+        cycle(database, webhook, 2)
+        minutes(database, mailer, 1)
+    assert len(mail_server.messages) == 2
+    assert {(notice.sent_count, notice.held_for) for notice in notices(database)} == {(1, None)}
+
+
+def test_what_is_held_back_comes_due_one_after_the_other_and_within_its_day(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
+) -> None:
+    webhook = webhook_with_contact(database, settings)
+    cycle(database, webhook, 600)
+    send_due(database, limited())
+    due = [
+        row.due_at
+        for row in rows(database, "SELECT due_at FROM dispatcher.notices WHERE held_for IS NOT NULL ORDER BY due_at")
+    ]
+    assert len(due) == 599
+    assert due[1] - due[0] == due[400] - due[399] == timedelta(minutes=3)
+    assert max(notice.due_at - notice.observed_at for notice in notices(database) if notice.due_at) == timedelta(days=1)
+
+
+def test_zero_is_no_limit_and_counts_nothing(
+    database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
+) -> None:
+    cycle(database, webhook_with_contact(database, settings), 30)
+    assert send_due(database, limited(hourly=0, minutely=0))["sent"] == 30
+    assert [row.sent_at for row in rows(database, "SELECT sent_at FROM dispatcher.contacts")] == [[]]

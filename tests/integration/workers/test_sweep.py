@@ -1,0 +1,99 @@
+"""What the sweep takes and what it leaves: by time, by number, and beside others who hold the same rows."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+import redis
+from sqlalchemy import Engine, text
+
+from dispatcher import Event, enqueue, enqueue_many
+from dispatcher.settings import Settings
+from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows, sweep_once
+from tests.integration.workers.notices.scenario import fail, pass_time, webhook_with_contact
+from workers.claims.claims import Claimer
+from workers.claims.windows import Rooms
+from workers.maintenance.sweep import PIECE
+
+URL = "http://127.0.0.1:9/"
+WAITING = "state = 'waiting', schedule_step = 1, due_at = now() - interval '1 second'"
+EXPIRED = (
+    "state = 'claimed', attempt_count = 1, claimed_by = gen_random_uuid(), claimed_until = now() - interval '1 second'"
+)
+
+
+def store(database: Engine, settings: Settings, count: int, columns: str) -> None:
+    """So many deliveries of one webhook, with these columns."""
+    make_webhook(database, settings, url=URL)
+    list(enqueue_many(Event(type=RECEIVED, data=MESSAGE, account="acme") for _ in range(count)))
+    change(database, f"UPDATE dispatcher.deliveries SET {columns}")
+
+
+def test_a_retry_is_promoted_when_its_time_has_come_and_not_before(database: Engine, settings: Settings) -> None:
+    store(database, settings, 2, WAITING)
+    later = deliveries(database)[1].id
+    change(database, "UPDATE dispatcher.deliveries SET due_at = now() + interval '1 minute' WHERE id = :id", id=later)
+    assert sweep_once(settings) == {"promoted": 1, "freed": 0}
+    assert [row.id for row in deliveries(database) if row.state == "waiting"] == [later]
+
+
+def test_a_claim_is_freed_when_it_has_expired_and_not_before(database: Engine, settings: Settings) -> None:
+    store(database, settings, 2, EXPIRED)
+    lasting = deliveries(database)[1].id
+    change(
+        database,
+        "UPDATE dispatcher.deliveries SET claimed_until = now() + interval '1 minute' WHERE id = :id",
+        id=lasting,
+    )
+    assert sweep_once(settings) == {"promoted": 0, "freed": 1}
+    assert [row.id for row in deliveries(database) if row.state == "claimed"] == [lasting]
+
+
+@pytest.mark.parametrize(("columns", "done"), [(WAITING, "promoted"), (EXPIRED, "freed")])
+def test_one_sweep_takes_more_than_a_piece(database: Engine, settings: Settings, columns: str, done: str) -> None:
+    store(database, settings, PIECE + 1, columns)
+    assert sweep_once(settings)[done] == PIECE + 1
+    assert {row.state for row in deliveries(database)} == {"ready"}
+
+
+@pytest.mark.parametrize(("columns", "done"), [(WAITING, "promoted"), (EXPIRED, "freed")])
+def test_what_somebody_else_holds_at_this_moment_is_not_waited_for(
+    database: Engine, settings: Settings, columns: str, done: str
+) -> None:
+    store(database, settings, 3, columns)
+    held = deliveries(database)[1].id
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as connection:
+            connection.execute(text("SELECT 1 FROM dispatcher.deliveries WHERE id = :id FOR UPDATE"), {"id": held})
+            assert pool.submit(sweep_once, settings).result(20)[done] == 2
+        assert sweep_once(settings)[done] == 1
+
+
+@pytest.mark.parametrize(("schedule", "delay"), [("default", 90), ("doubling", 5)])
+def test_a_claim_that_expired_for_the_third_time_waits_by_its_webhooks_schedule_in_scaled_time(
+    database: Engine, settings: Settings, schedule: str, delay: float
+) -> None:
+    make_webhook(database, settings, url=URL, contract={"schedule": schedule})
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    with database.begin() as connection:
+        assert Claimer().claim(connection, Rooms(), 1).claims
+    change(database, "UPDATE dispatcher.deliveries SET claimed_until = now(), unknown_in_a_row = 2")
+    assert sweep_once(settings.model_copy(update={"time_scale": 0.5}))["freed"] == 1
+    (row,) = rows(
+        database,
+        "SELECT d.state, d.due_at - a.created_at AS wait FROM dispatcher.deliveries d"
+        " JOIN dispatcher.attempts a ON a.delivery_id = d.id",
+    )
+    assert (row.state, row.wait) == ("waiting", timedelta(seconds=delay / 2))
+
+
+def test_mails_are_woken_for_when_one_is_owed_and_due(
+    database: Engine, settings: Settings, broker: "redis.Redis"
+) -> None:
+    fail(database, webhook_with_contact(database, settings))
+    change(database, "UPDATE dispatcher.notices SET due_at = now() + interval '1 minute'")
+    sweep_once(settings)
+    assert broker.llen("mail") == 0
+    pass_time(database, "1 minute")
+    sweep_once(settings)
+    assert broker.llen("mail") == 1

@@ -1,0 +1,87 @@
+"""What upkeep ends and what it leaves: only what nobody can attempt any more."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, text
+
+from dispatcher import Event, enqueue_many
+from dispatcher.db.models import Webhook
+from dispatcher.settings import Settings
+from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows, upkeep_once
+from tests.integration.workers.notices.scenario import fail, pass_time, the_notice, webhook_with_contact
+from workers.maintenance.upkeep import PIECE
+
+OVER = "give_up_at = now() - interval '1 second'"
+
+
+def store(database: Engine, settings: Settings, count: int, columns: str, *, enabled: bool = False) -> Webhook:
+    """A webhook with so many deliveries with these columns."""
+    webhook = make_webhook(database, settings, url="http://127.0.0.1:9/", enabled=enabled)
+    list(enqueue_many(Event(type=RECEIVED, data=MESSAGE, account="acme") for _ in range(count)))
+    change(database, f"UPDATE dispatcher.deliveries SET {columns}")
+    return webhook
+
+
+def test_what_waits_is_ended_when_its_time_is_over_and_not_before(database: Engine, settings: Settings) -> None:
+    store(database, settings, 2, OVER)
+    left = deliveries(database)[1].id
+    change(
+        database, "UPDATE dispatcher.deliveries SET give_up_at = now() + interval '1 minute' WHERE id = :id", id=left
+    )
+    assert upkeep_once(settings)["ended"] == 1
+    assert [row.id for row in deliveries(database) if row.state == "ready"] == [left]
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_what_can_be_attempted_is_left_to_its_attempt_however_late(
+    database: Engine, settings: Settings, failing: bool
+) -> None:
+    webhook = store(database, settings, 1, OVER, enabled=True)
+    if failing:  # its gate is open still
+        change(
+            database,
+            "INSERT INTO dispatcher.gates (webhook_id, failures, failing_since) VALUES (:id, 3, now())",
+            id=webhook.id,
+        )
+    assert upkeep_once(settings)["ended"] == 0
+    assert [row.state for row in deliveries(database)] == ["ready"]
+
+
+def test_an_event_is_not_called_expired_before_it_is(database: Engine, settings: Settings) -> None:
+    store(database, settings, 1, OVER)
+    change(database, "UPDATE dispatcher.events SET expires_at = now() + interval '1 minute'")
+    upkeep_once(settings)
+    assert [row.reason for row in deliveries(database)] == ["webhook_disabled"]
+
+
+def test_one_round_ends_and_forgets_more_than_a_piece(database: Engine, settings: Settings) -> None:
+    store(database, settings, PIECE + 1, OVER)
+    change(
+        database,
+        "INSERT INTO dispatcher.idempotency_keys (account_id, key, event_id, digest, expires_at)"
+        " SELECT account_id, id::text, id, '', now() FROM dispatcher.events",
+    )
+    done = upkeep_once(settings)
+    assert (done["ended"], done["keys_forgotten"]) == (PIECE + 1, PIECE + 1)
+    assert {row.state for row in deliveries(database)} == {"discarded"}
+    assert rows(database, "SELECT 1 FROM dispatcher.idempotency_keys") == []
+
+
+def test_what_somebody_else_holds_at_this_moment_is_not_waited_for(database: Engine, settings: Settings) -> None:
+    store(database, settings, 3, OVER)
+    held = deliveries(database)[1].id
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as connection:
+            connection.execute(text("SELECT 1 FROM dispatcher.deliveries WHERE id = :id FOR UPDATE"), {"id": held})
+            assert pool.submit(upkeep_once, settings).result(20)["ended"] == 2
+        assert upkeep_once(settings)["ended"] == 1
+
+
+def test_a_mail_whose_worker_died_while_sending_is_closed(database: Engine, settings: Settings) -> None:
+    fail(database, webhook_with_contact(database, settings))
+    change(database, "UPDATE dispatcher.notices SET due_at = NULL, claimed_until = now() + interval '1 minute'")
+    assert upkeep_once(settings)["notices_abandoned"] == 0
+    pass_time(database, "61 seconds")
+    assert upkeep_once(settings)["notices_abandoned"] == 1
+    assert the_notice(database).claimed_until is None

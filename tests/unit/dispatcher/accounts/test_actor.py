@@ -1,0 +1,21 @@
+from uuid import UUID
+
+import pytest
+
+from dispatcher.accounts.actor import Actor, ApiKey, Call, CommandLine, Dialect, ResponseRule
+
+KEY = UUID("0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00")
+CALL = Call(UUID("0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a01"), "192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    ("actor", "words", "kind"),
+    [
+        (ApiKey(KEY, CALL), f"API key {KEY}", "api_key"),
+        (Dialect("sinch", KEY, CALL), f"API key {KEY} through sinch", "dialect"),
+        (CommandLine("alice"), "command line", "command_line"),
+        (ResponseRule(), "response rule", "response_rule"),
+    ],
+)
+def test_each_actor_is_told_in_one_form_of_words(actor: Actor, words: str, kind: str) -> None:
+    assert (str(actor), actor.kind) == (words, kind)

@@ -1,0 +1,110 @@
+"""The data directory of a locally started engine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from dotenv import dotenv_values
+
+from dispatcher.embedded.data_dir import FLOWER_PASSWORD, KEYS, DataDirectory
+from dispatcher.embedded.errors import DataInUse, EmbeddedError
+from dispatcher.settings import Settings
+
+ROOT = Path(__file__).parents[4]
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_folder_and_file_are_for_their_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with DataDirectory.at(tmp_path / "a" / "b") as directory:
+            directory.lasting_secrets()
+            assert mode(directory.path) == 0o700
+            assert mode(directory.connection_file) == 0o600
+    finally:
+        os.umask(before)
+
+
+def test_keys_and_flowers_password_last_while_addresses_leave_with_the_engine(tmp_path: Path) -> None:
+    with DataDirectory.at(tmp_path / "engine") as directory:
+        first = directory.lasting_secrets()
+        directory.publish({"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d", **first})
+        assert dotenv_values(directory.connection_file)["DATABASE_URL"] == "postgresql://u:p@127.0.0.1:1/d"
+    assert dotenv_values(directory.connection_file) == first
+
+    with DataDirectory.at(tmp_path / "engine") as again:
+        assert again.lasting_secrets() == first
+    assert Fernet(first[KEYS])
+    assert len(first[FLOWER_PASSWORD]) >= 32
+
+
+def test_given_keys_come_first_and_the_files_keys_are_never_lost(tmp_path: Path) -> None:
+    given = Fernet.generate_key().decode()
+    with DataDirectory.at(tmp_path / "engine") as directory:
+        own = directory.lasting_secrets()[KEYS]
+        assert directory.lasting_secrets(keys=given)[KEYS] == f"{given},{own}"
+        assert directory.lasting_secrets(keys=given)[KEYS] == f"{given},{own}"
+        assert directory.lasting_secrets()[KEYS] == f"{given},{own}"
+
+
+def test_the_settings_read_what_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "BROKER_URL", KEYS):
+        monkeypatch.delenv(name, raising=False)
+    database = "postgresql://user:p%40'#$word@127.0.0.1:5/db?sslmode=disable"
+    with DataDirectory.at(tmp_path / "engine") as directory:
+        lasting = directory.lasting_secrets()
+        directory.publish({"DATABASE_URL": database, "BROKER_URL": "redis://:a%2Fb=@127.0.0.1:6/0", **lasting})
+
+        settings = Settings(_env_file=directory.connection_file)
+
+    assert settings.database_url.get_secret_value() == database.replace("$", "%24").replace("://", "+psycopg2://")
+    assert settings.broker_url.get_secret_value() == "redis://:a%2Fb=@127.0.0.1:6/0"
+    assert settings.encryption_keys.get_secret_value() == lasting[KEYS]
+
+
+def test_a_second_engine_gets_a_sentence_that_names_the_holder_until_the_first_ends(tmp_path: Path) -> None:
+    with (
+        DataDirectory.at(tmp_path / "engine"),
+        pytest.raises(DataInUse, match=rf"in use by process {os.getpid()}: stop that engine, or choose another"),
+        DataDirectory.at(tmp_path / "engine"),
+    ):
+        pass
+
+    with DataDirectory.at(tmp_path / "engine"):
+        pass
+
+
+def test_a_killed_engine_holds_no_lock(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from dispatcher.embedded.data_dir import DataDirectory\n"
+        "DataDirectory.at(Path(sys.argv[1])).__enter__(); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path / "engine"], check=False, cwd=ROOT)
+    assert (tmp_path / "engine" / "engine.lock").exists()
+
+    with DataDirectory.at(tmp_path / "engine"):
+        pass
+
+
+def test_a_folder_with_files_of_another_kind_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    tmp_path.chmod(0o755)
+
+    with pytest.raises(EmbeddedError, match="holds files that are not an engine's"), DataDirectory.at(tmp_path):
+        pass
+
+    assert mode(tmp_path) == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_temporary_folder_is_gone_afterwards() -> None:
+    with DataDirectory.thrown_away() as directory:
+        directory.lasting_secrets()
+        assert mode(directory.path) == 0o700
+    assert not directory.path.exists()

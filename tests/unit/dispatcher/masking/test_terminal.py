@@ -1,0 +1,59 @@
+"""What others wrote cannot steer a terminal, and is still readable."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.masking.terminal import ascii_json, safe_text
+from tests import hostile_values
+from tests.hostile_values import steering
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, naïve, 日本, 🎉, نص", "plain, naïve, 日本, 🎉, نص"),
+        ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),
+        ("\x9b31m", r"\x9b31m"),
+        ("a\rb", r"a\x0db"),
+        ("a\x08\x7f", r"a\x08\x7f"),
+        ("user\u202etxt.exe", r"user\u202etxt.exe"),
+        ("\u2066\u2069\u200f\u061c", r"\u2066\u2069\u200f\u061c"),
+        ("a\nb\tc", r"a\x0ab\x09c"),
+        ("line\u2028break", r"line\u2028break"),
+        ("\ud800", r"\ud800"),
+        ("\U000e0041", r"\U000e0041"),
+        ("👩\u200d💻", "👩\u200d💻"),
+    ],
+)
+def test_what_could_steer_a_terminal_is_shown_as_an_escape(text: str, shown: str) -> None:
+    assert safe_text(text) == shown
+
+
+def test_lines_are_kept_where_they_are_wanted() -> None:
+    assert safe_text("one\r\ntwo\n\tthree\rfour", lines=True) == "one\ntwo\n\tthree\\x0dfour"
+
+
+@given(st.text(st.characters()), st.booleans())
+def test_no_control_character_is_left(text: str, lines: bool) -> None:
+    safe = safe_text(text, lines=lines)
+    allowed = {"\n", "\t"} if lines else set[str]()
+    assert all(character.isprintable() or ord(character) >= 0x80 or character in allowed for character in safe)
+    assert not steering(safe, allowed="\n\t\u200c\u200d" if lines else "\u200c\u200d")
+
+
+@pytest.mark.parametrize("text", hostile_values.ALL.values(), ids=hostile_values.ALL)
+def test_what_is_hostile_is_shown_on_one_line_and_steers_nothing(text: str) -> None:
+    assert not steering(safe_text(text), allowed="")
+    assert len(safe_text(text).splitlines()) == 1
+    assert safe_text(safe_text(text)) == safe_text(text)
+
+
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_in_ascii_is_the_same_document(value: object) -> None:
+    text = ascii_json(json.dumps(value, ensure_ascii=False))
+    assert text.isascii()
+    assert "\x7f" not in text
+    assert json.loads(text) == value

@@ -1,0 +1,52 @@
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.event_types import ALL, is_event_type, subscriptions_taking
+
+PARTS = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,10}", fullmatch=True), min_size=1, max_size=8)
+
+
+@pytest.mark.parametrize("name", ["a", "message.inbound.received", "A-b_1", ".".join("abcdefgh"), "x" * 200])
+def test_dotted_parts_are_an_event_type(name: str) -> None:
+    assert is_event_type(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "a.", ".a", "a..b", "a b", "ä", "a\n", "*", "a.*", ".".join("abcdefghi"), "x" * 201, None, 7]
+)
+def test_anything_else_is_not(name: object) -> None:
+    assert not is_event_type(name)
+
+
+def test_a_prefix_takes_whole_parts_only() -> None:
+    assert subscriptions_taking("message.inbound.received") == [
+        "*",
+        "message",
+        "message.inbound",
+        "message.inbound.received",
+    ]
+
+
+@given(st.text(st.characters(), max_size=30) | st.text("ab-_.*/ \n", max_size=30))
+def test_a_name_is_an_event_type_exactly_if_each_of_its_parts_is_a_plain_word(name: str) -> None:
+    parts = name.split(".")
+    plain = set(string.ascii_letters + string.digits + "-_")
+    assert is_event_type(name) == (len(parts) <= 8 and all(part and set(part) <= plain for part in parts))
+
+
+@given(PARTS, st.lists(PARTS.map(".".join) | st.just(ALL), max_size=6))
+def test_the_subscriptions_that_take_an_event_are_those_of_the_plain_rule(event: list[str], wishes: list[str]) -> None:
+    name = ".".join(event)
+    taking = subscriptions_taking(name)
+    for wish in [*wishes, *(".".join(event[:length]) for length in range(1, len(event) + 1)), name + "x", name[:-1]]:
+        assert (wish in taking) == (wish == ALL or f"{name}.".startswith(f"{wish}."))
+    assert len(taking) == len(set(taking)) == len(event) + 1
+
+
+@given(PARTS, PARTS)
+def test_a_subscription_takes_an_event_exactly_if_its_parts_begin_the_events(event: list[str], wish: list[str]) -> None:
+    taken = ".".join(wish) in subscriptions_taking(".".join(event))
+    assert taken == (event[: len(wish)] == wish)

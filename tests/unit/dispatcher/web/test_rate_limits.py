@@ -1,0 +1,127 @@
+"""How a key's requests are counted, on a broker in this process."""
+
+import logging
+from uuid import uuid4
+
+import pytest
+
+from dispatcher.accounts.accounts import Caller
+from dispatcher.web.problems import Problem
+from dispatcher.web.rate_limits import RateLimits
+from tests.unit.dispatcher.conftest import Clock, FakeBroker
+
+
+def taken(limits: RateLimits, key: str, requests: int) -> int:
+    """How many of so many requests at once may be made."""
+    return [limits.seconds_to_wait(key) for _ in range(requests)].count(0)
+
+
+def test_a_key_has_its_requests_each_minute(fake_broker: FakeBroker, clock: Clock) -> None:
+    limits = RateLimits(fake_broker.url, 5)
+    for _ in range(4):
+        assert taken(limits, "k", 20) == 5
+        clock.go_on(121)  # two minutes later nothing of it counts any more
+
+
+@pytest.mark.parametrize("gone", [1, 20, 59])
+def test_who_waits_as_long_as_told_may_go_on_and_not_a_second_earlier(
+    fake_broker: FakeBroker, clock: Clock, gone: float
+) -> None:
+    limits = RateLimits(fake_broker.url, 1)
+    assert limits.seconds_to_wait("k") == 0
+    clock.go_on(gone)
+    wait = limits.seconds_to_wait("k")
+    assert wait == 60 - gone
+    clock.go_on(wait - 0.9)
+    assert limits.seconds_to_wait("k") == 1
+    clock.go_on(1)
+    assert limits.seconds_to_wait("k") == 0
+
+
+def test_the_turn_of_a_minute_does_not_give_the_limit_twice(fake_broker: FakeBroker, clock: Clock) -> None:
+    limits = RateLimits(fake_broker.url, 10)
+    taken(limits, "k", 1)
+    clock.go_on(59)
+    assert taken(limits, "k", 20) == 9
+    clock.go_on(2)  # one of the ten may have been made more than a minute ago
+    assert taken(limits, "k", 20) == 1
+    clock.go_on(29)
+    assert taken(limits, "k", 20) == 4
+
+
+def test_a_refused_request_does_not_count(fake_broker: FakeBroker, clock: Clock) -> None:
+    limits = RateLimits(fake_broker.url, 5)
+    assert taken(limits, "k", 50) == 5
+    clock.go_on(90)  # half of the minute before counts
+    assert taken(limits, "k", 50) == 3
+
+
+def test_other_keys_have_their_own_count(fake_broker: FakeBroker, clock: Clock) -> None:
+    limits = RateLimits(fake_broker.url, 3)
+    assert taken(limits, "k", 10) == 3
+    assert taken(limits, "another", 10) == 3
+
+
+def test_all_processes_count_together(fake_broker: FakeBroker, clock: Clock) -> None:
+    one, other = RateLimits(fake_broker.url, 5), RateLimits(fake_broker.url, 5)
+    assert taken(one, "k", 3) == 3
+    assert taken(other, "k", 10) == 2
+
+
+# The broker is away
+
+
+def test_while_the_broker_is_away_every_request_may_be_made_and_one_line_says_so(
+    fake_broker: FakeBroker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = RateLimits(fake_broker.url, 1)
+    assert taken(limits, "k", 2) == 1
+    fake_broker.go_away()
+    with caplog.at_level(logging.WARNING, "dispatcher.api.rate_limits"):
+        assert taken(limits, "k", 20) == 20
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "dispatcher.api.rate_limits"]
+    assert "not counted" in told
+    assert fake_broker.url not in told
+
+
+def test_a_broker_that_was_away_is_left_alone_for_five_seconds_and_counts_again(
+    fake_broker: FakeBroker, clock: Clock
+) -> None:
+    limits = RateLimits(fake_broker.url, 1)
+    assert taken(limits, "k", 2) == 1
+    fake_broker.go_away()
+    assert taken(limits, "k", 2) == 2
+    fake_broker.come_back()
+    clock.go_on(4.9)
+    assert taken(limits, "k", 20) == 20
+    clock.go_on(0.2)
+    assert taken(limits, "k", 20) == 0
+
+
+# A caller's requests
+
+
+def caller() -> Caller:
+    return Caller(key_id=uuid4(), account_id=None, account=None, scopes=frozenset(), expires_at=None)
+
+
+def test_one_too_many_is_told_when_to_come_back(fake_broker: FakeBroker, clock: Clock) -> None:
+    limits = RateLimits(fake_broker.url, 2)
+    busy, other = caller(), caller()
+    limits.check(busy)
+    limits.check(busy)
+    clock.go_on(10)
+    with pytest.raises(Problem, match="more than 2 requests a minute") as refused:
+        limits.check(busy)
+    assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "50"})
+    limits.check(other)
+    clock.go_on(51)
+    limits.check(busy)
+
+
+def test_a_limit_of_zero_is_none_and_counts_nothing(fake_broker: FakeBroker) -> None:
+    limits = RateLimits(fake_broker.url, 0)
+    busy = caller()
+    for _ in range(100):
+        limits.check(busy)
+    assert fake_broker.client.keys("*") == []

@@ -1,0 +1,24 @@
+"""Which deliveries share a request: pure."""
+
+from collections.abc import Iterator, Sequence
+
+from dispatcher.webhooks.contract import DeliveryContract
+from workers.claims.claims import Claim
+
+BODY_CAP = 1024 * 1024  # bytes of a request's body; a single message may be larger
+
+
+def batches(claims: Sequence[Claim], contract: DeliveryContract) -> Iterator[Sequence[Claim]]:
+    """Cuts the claims of one webhook, in their order, into what one request carries: at most `batch_size` messages and
+    1 MiB, of one app. Those that failed in a batch before are among themselves, in smaller ones."""
+    start = size = 0
+    for place, claim in enumerate(claims):
+        size += len(claim.data) + 1  # the comma
+        first = claims[start]
+        most = min(contract.batch_size, first.batch_limit or contract.batch_size)
+        full = place - start >= most or size + 1 > BODY_CAP
+        if place > start and (full or (claim.app, claim.batch_limit) != (first.app, first.batch_limit)):
+            yield claims[start:place]
+            start, size = place, len(claim.data) + 1
+    if start < len(claims):
+        yield claims[start:]

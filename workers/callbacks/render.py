@@ -1,0 +1,157 @@
+"""Makes the callback: the exact bytes and headers a receiver gets, from an event and a webhook's contract. Pure."""
+
+import json
+from collections.abc import Sequence, Set
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import assert_never
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+from dispatcher.egress.urls import MASK
+from dispatcher.events.raw_json import compact, object_members
+from dispatcher.ids import time_of
+from dispatcher.masking.answers import secret_forms
+from dispatcher.transport.exchange import CONNECT_SECONDS, LEAST_CONNECT_SECONDS, LEAST_SECONDS, Request
+from dispatcher.version import USER_AGENT
+from dispatcher.webhooks.contract import Envelope, Member, Method
+from schedules.timing import Timing
+from workers.callbacks.targets import Target
+from workers.claims.claims import Claim
+
+MAX_GET_URL = 8 * 1024
+
+
+class RenderFailed(Exception):
+    """No callback can be made of this message for this webhook; says why, without the message."""
+
+
+def render(
+    claims: Sequence[Claim], target: Target, request_id: str, *, now: float, timing: Timing, token: str | None = None
+) -> Request:
+    """The request that carries these deliveries (one, or a batch), signed for `now` (Unix seconds). `token` is
+    shown to the receiver. Raises RenderFailed."""
+    contract, first = target.contract, claims[0]
+    headers = [("User-Agent", contract.user_agent or USER_AGENT)]
+    if contract.method is Method.GET:
+        url, body = _with_query(target.url, first.data), None
+    else:
+        url = target.url
+        data = b",".join([_enveloped(claim, target, request_id) for claim in claims])
+        body = b"[" + data + b"]" if contract.envelope is Envelope.ARRAY else data
+        headers.append(("Content-Type", contract.content_type))
+    if len(claims) == 1:
+        headers += [
+            ("Dispatcher-Event-Id", first.event_id),
+            ("Dispatcher-Event-Type", first.event_type),
+            ("Dispatcher-Delivery-Id", first.delivery_id),
+            ("Dispatcher-Attempt", str(first.number)),
+        ]
+    else:
+        headers.append(("Dispatcher-Batch-Size", str(len(claims))))
+    headers.append(("Dispatcher-Request-Id", request_id))
+    headers += target.headers
+    if target.authorization is not None:
+        headers.append(("Authorization", target.authorization))
+    elif token is not None:
+        headers.append(("Authorization", f"Bearer {token}"))
+    # A batch is no single event: as a message it is this request.
+    message_id = first.event_id if len(claims) == 1 else request_id
+    headers += target.signer.headers(message_id, request_id, body or b"", now)
+    return Request(
+        id=request_id,
+        method=contract.method,
+        url=url,
+        headers=tuple(headers),
+        body=body,
+        connect_timeout=timing.timeout(CONNECT_SECONDS, least=LEAST_CONNECT_SECONDS),
+        timeout=timing.timeout(contract.timeout_seconds, least=LEAST_SECONDS),
+        https_only=contract.https_only,
+    )
+
+
+def _enveloped(claim: Claim, target: Target, request_id: str) -> bytes:
+    """The message as the contract wants it: as it is, or as one member among others. Its bytes stay what they are."""
+    if not target.contract.members:
+        return claim.data
+    parts = [
+        f"{json.dumps(name)}:".encode() + _member(holds, claim, target, request_id)
+        for name, holds in target.contract.members
+    ]
+    return b"{" + b",".join(parts) + b"}"
+
+
+def _member(holds: Member, claim: Claim, target: Target, request_id: str) -> bytes:
+    match holds:
+        case Member.DATA:
+            return claim.data
+        case Member.EVENT_ID:
+            value: str | None = claim.event_id
+        case Member.EVENT_TYPE:
+            value = claim.event_type
+        case Member.CREATED_AT:
+            value = _time(time_of(UUID(claim.event_id)))
+        case Member.OCCURRED_AT:
+            value = _time(claim.occurred_at)
+        case Member.ACCOUNT:
+            value = target.account
+        case Member.APP:
+            value = claim.app
+        case Member.WEBHOOK_ID:
+            value = target.id
+        case Member.ATTEMPT_ID:
+            value = request_id  # the record of an attempt has its request's id
+        case _:
+            assert_never(holds)
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def masked_headers(request: Request, target: Target) -> str:
+    """The request's headers as they may be kept and shown, one `Name: value` a line."""
+    own = {name for name, _ in target.headers}
+    return "\n".join([f"{name}: {_masked(name, value, own)}" for name, value in request.headers])
+
+
+def _masked(name: str, value: str, own: Set[str]) -> str:
+    if name == "Authorization":
+        return f"{value.partition(' ')[0]} {MASK}"
+    return MASK if name in own else value
+
+
+def secrets_in(request: Request) -> tuple[bytes, ...]:
+    """What its authorization holds behind the scheme, in the forms that must not be kept of an answer."""
+    values = [value.partition(" ")[2] for name, value in request.headers if name == "Authorization"]
+    return _forms(*values) if values else ()
+
+
+@lru_cache(maxsize=1000)
+def _forms(*values: str) -> tuple[bytes, ...]:
+    return secret_forms(values)
+
+
+def _with_query(url: str, data: bytes) -> str:
+    try:
+        pairs = [(name, _as_parameter(raw)) for name, raw in object_members(data.decode()).items()]
+    except (ValueError, RecursionError):
+        raise RenderFailed("the webhook's method is GET and the message is no JSON object of usual depth") from None
+    try:
+        query = urlencode(pairs, quote_via=quote)
+    except UnicodeEncodeError:
+        raise RenderFailed("the message holds a lone surrogate, which no URL can carry") from None
+    if query:
+        url += ("&" if "?" in url else "?") + query
+    if len(url) > MAX_GET_URL:
+        raise RenderFailed(f"the URL with the message is {len(url)} bytes long, more than {MAX_GET_URL}")
+    return url
+
+
+def _as_parameter(raw: str) -> str:
+    """A string is its text; all else is its compact JSON. Numbers keep the digits they came with."""
+    if raw.startswith('"'):
+        text: str = json.loads(raw)
+        return text
+    return compact(raw)

@@ -1,0 +1,119 @@
+"""Webhooks as the loop needs them: opened, their contract read, kept by version so that a change is seen at once."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection, select
+
+from dispatcher.db.models import Account, Webhook
+from dispatcher.egress.urls import secret_parts
+from dispatcher.encryption.vault import Vault
+from dispatcher.errors import DispatcherError
+from dispatcher.masking.answers import secret_forms
+from dispatcher.receiver_auth.credentials import ClientCredentials, header_value
+from dispatcher.signing.signer import Signer
+from dispatcher.webhooks.contract import DeliveryContract, read_contract
+from dispatcher.webhooks.secrets import read_secrets
+from schedules.retry import RetrySchedule
+from schedules.timing import Timing
+
+log = structlog.get_logger("dispatcher.targets")
+
+KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One webhook at one version."""
+
+    id: str
+    version: int
+    account: str  # its name
+    url: str
+    url_masked: str
+    contract: DeliveryContract
+    authorization: str | None  # the header's value, unless it takes a token
+    client_credentials: ClientCredentials | None  # what the token is fetched with
+    headers: tuple[tuple[str, str], ...]  # the customer's own
+    signer: Signer
+    schedule: RetrySchedule
+    has_contact: bool
+    secret_values: tuple[bytes, ...] = field(default=(), repr=False)  # not to be kept where an answer repeats them
+
+
+class Targets:
+    """Opened webhooks of one process, the most recently used ones kept."""
+
+    def __init__(self, vault: Vault, timing: Timing) -> None:
+        self._vault, self._timing = vault, timing
+        self._kept: OrderedDict[str, Target] = OrderedDict()
+
+    def load(self, connection: Connection, versions: Mapping[str, int]) -> dict[str, Target]:
+        """The webhooks of these ids, at that version or a newer one. One that was deleted meanwhile is left out, and
+        one whose secrets no key opens or whose contract cannot be read: that is told in the log and must not stop
+        the others."""
+        found = {}
+        for webhook_id, version in versions.items():
+            target = self._kept.get(webhook_id)
+            if target is not None and target.version >= version:
+                self._kept.move_to_end(webhook_id)
+                found[webhook_id] = target
+        missing = versions.keys() - found.keys()
+        if missing:
+            for target in self._read(connection, missing):
+                found[target.id] = self._kept[target.id] = target
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+    def _read(self, connection: Connection, ids: Iterable[str]) -> Iterator[Target]:
+        table = Webhook.__table__
+        wanted = table.c.id.in_([UUID(webhook_id) for webhook_id in ids]), table.c.url_ciphertext.is_not(None)
+        owned = select(table, Account.name.label("account")).join_from(table, Account).where(*wanted)
+        rows = connection.execute(owned).all()
+        for row in rows:
+            try:
+                yield self._open(row)
+            except DispatcherError as error:
+                log.error("webhook cannot be used", webhook=str(row.id), why=str(error))
+
+    def _open(self, row: Any) -> Target:
+        contract = read_contract(row.contract)
+        url, document = self._vault.decrypt(row.url_ciphertext), self._vault.decrypt_document(row.secrets_ciphertext)
+        spellings = [url]
+        if row.url_given_ciphertext is not None:
+            spellings.append(self._vault.decrypt(row.url_given_ciphertext))
+        in_url = [part for spelling in spellings for part in secret_parts(spelling)]
+        secrets = read_secrets(document)
+        shown = secrets.authorization
+        return Target(
+            id=str(row.id),
+            version=row.version,
+            account=row.account,
+            url=url,
+            url_masked=row.url_masked,
+            contract=contract,
+            authorization=header_value(shown),
+            client_credentials=shown if isinstance(shown, ClientCredentials) else None,
+            headers=tuple(secrets.headers.items()),
+            signer=Signer(secrets, contract),
+            schedule=self._timing.schedule(contract.schedule),
+            has_contact=row.contact_email is not None,
+            secret_values=secret_forms([*in_url, *_texts(document)]),
+        )
+
+
+def _texts(document: Any) -> Iterator[str]:
+    """Every text in a webhook's opened secrets, of whatever kind they are."""
+    match document:
+        case str():
+            yield document
+        case dict():
+            yield from _texts(list(document.values()))
+        case list():
+            for value in document:
+                yield from _texts(value)

@@ -1,0 +1,387 @@
+"""The delivery loop: claim -> render -> send -> classify -> decide -> record, and again, until nothing is due.
+
+First attempt, retry and redelivery are this one path. Many requests are in flight at once; nobody waits for
+stragglers before more is claimed; results are written in groups before anything is forgotten.
+"""
+
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+from time import monotonic, sleep
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+
+from dispatcher.ids import new_id_text
+from dispatcher.states import Reason
+from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply
+from dispatcher.wake import AWAKE_SECONDS
+from dispatcher.webhooks.contract import Verdict
+from schedules.retry import RetrySchedule
+from workers.callbacks.batches import batches
+from workers.callbacks.render import RenderFailed, render
+from workers.callbacks.targets import Target
+from workers.claims.claims import CLAIM, MOST, Claim, Claimed, Claimer
+from workers.claims.windows import Pool
+from workers.process import Worker
+from workers.results.classify import Judgement, classify
+from workers.results.decide import Again, Decision, Discard, decide
+from workers.results.writer import WORDS, Outcome, Outcomes
+from workers.stopping import is_stopping
+from workers.tokens.store import Token
+from workers.tokens.waiting import Tokens
+
+log = structlog.get_logger("dispatcher.deliver")
+
+SHORTEST_POLL, LONGEST_POLL = 0.005, 0.05  # how late new work is seen while a loop is awake, in seconds
+LONGEST_LIFE = timedelta(hours=1)
+DATABASE_PAUSE = 1.0
+REST = 3  # times as long as a claim took, unless half of what is in flight ends sooner
+PLENTY = 100  # a claim of so many deliveries has another child woken: there may be more than one can carry
+PASSING_EVERY = 1.0  # how often it looks for what passes a closed gate, in seconds
+UNAUTHORIZED = 401
+
+
+class Batch(NamedTuple):
+    """What one request carries: one delivery, or several of one webhook, while their claims last. `token` is what it
+    shows to the receiver, where the webhook takes one; `renewed`: it is sent again, for that was refused."""
+
+    claims: Sequence[Claim]
+    target: Target
+    claims_end: float  # monotonic
+    token: Token | None = None
+    renewed: bool = False
+
+
+class DeliveryLoop:
+    """One loop of one process."""
+
+    def __init__(self, worker: Worker) -> None:
+        installation = worker.installation
+        self._worker = worker
+        self._engine = worker.loop_engine
+        self._waker = installation.waker
+        self._timing = installation.timing
+        self._wall_clock = installation.clock
+        self._transport = worker.transport
+        self._targets = worker.targets
+        self._windows = worker.windows
+        self._claimer = Claimer()
+        self._outcomes = Outcomes(
+            self._engine,
+            self._waker,
+            self._timing,
+            self._wall_clock,
+            gate_failures=installation.settings.gate_failures,
+            owner=self._claimer.id,
+        )
+        self._tokens = Tokens(self._engine, worker.token_store, self._transport, self._timing)
+        self._unsent: deque[Batch] = deque()
+        self._in_flight: dict[str, Batch] = {}
+        self._claimed = 0
+        self._clock = (self._wall_clock(), monotonic())  # the database's time, and the monotonic time when it was read
+        # Loops of one wake must not end their lives together.
+        self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
+        self._claim_at = self._mark_at = self._passing_at = 0.0
+        self._claim_at_once_below = 0
+        self._poll = SHORTEST_POLL
+        self._nothing_due = self._paced = self._handed_over = self._woke_another = self._marked = False
+        self._grace_ends: float | None = None
+        self._gates = installation.settings.gate_failures > 0
+        self._grace_seconds = installation.settings.grace_seconds
+
+    def run(self) -> dict[str, int]:
+        """Delivers all that is due; returns what it did, as counts. When the worker stops it claims no more, and ends
+        when what is in flight has ended or the grace time is over."""
+        try:
+            self._deliver_all()
+            if is_stopping():
+                self._waker.asleep()  # or producers would count on a loop that has gone
+        except BaseException:
+            # What is still in flight would come back to the next loop, which knows nothing of it.
+            self._worker.drop_transport()
+            raise
+        return {"claimed": self._claimed, **{word: self._outcomes.tally[word] for word in WORDS}}
+
+    def _deliver_all(self) -> None:
+        while True:
+            self._stay_awake()
+            if self._may_claim():
+                self._claim()
+            self._settle_tokens()
+            self._send()
+            for exchange in self._ended():
+                self._judge(exchange)
+            self._write()
+            if self._is_idle() and (self._ending() or self._nothing_left()):
+                break
+            if self._grace_is_over():
+                log.warning("grace time over", in_flight=len(self._in_flight), unwritten=len(self._outcomes))
+                break
+
+    def _is_idle(self) -> bool:
+        return not (self._unsent or self._in_flight or self._tokens.fetching or self._outcomes)
+
+    # ---- claim, render, send
+
+    def _may_claim(self) -> bool:
+        if self._ending() or self._unsent or len(self._in_flight) >= self._transport.capacity:
+            return False
+        return monotonic() >= self._claim_at or len(self._in_flight) < self._claim_at_once_below
+
+    def _claim(self) -> None:
+        """Takes what there is room for."""
+        now = monotonic()
+        free = self._transport.capacity - len(self._in_flight)
+        passing: Sequence[Claim] = ()
+        claimed = Claimed((), lap_done=False, full=False)
+        with self._patient_with_database():
+            with self._engine.begin() as connection:
+                room = min(self._windows.pool_room(Pool.FAILING), MOST)
+                if self._gates and room and now >= self._passing_at:
+                    passing = self._claimer.claim_passing(connection, room)
+                    self._passing_at = now + PASSING_EVERY
+                rooms = self._windows.rooms(now)
+                if free > len(passing):
+                    claimed = self._claimer.claim(connection, rooms, free - len(passing), gates=self._gates)
+                claims = [*passing, *claimed.claims]
+                versions = {claim.webhook_id: claim.webhook_version for claim in claims}
+                targets = self._targets.load(connection, versions)
+            self._pace(claimed, len(claims), monotonic() - now)
+            may_send = rooms.of(versions)
+            for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
+                most = max(1, may_send[webhook_id])
+                self._prepare(list(of_one), targets.get(webhook_id), now + CLAIM.total_seconds(), most)
+
+    def _pace(self, claimed: Claimed, found: int, took: float) -> None:
+        """When to claim next: at once while more is to be had, soon after work came, ever later while none comes; and
+        where claims take long, fewer and larger ones."""
+        self._claimed += found
+        self._paced = claimed.paced
+        self._nothing_due = not found and claimed.lap_done and not claimed.paced
+        self._poll = SHORTEST_POLL if found else min(self._poll * 2, LONGEST_POLL)
+        self._claim_at = monotonic() + (max(self._poll, REST * took) if claimed.lap_done or claimed.full else 0)
+        self._claim_at_once_below = (len(self._in_flight) + found) // 2 if found else 0
+        if (claimed.full or found >= PLENTY) and not self._woke_another:
+            self._woke_another = self._waker.wake_another()
+
+    def _prepare(self, claims: Sequence[Claim], target: Target | None, claims_end: float, most: int) -> None:
+        """Puts the claims of one webhook into the batches that its requests carry. The claim cannot know how large
+        they can be: what `most` requests do not carry is given back."""
+        self._clock = (claims[0].claimed_at, monotonic())
+        due = []
+        for claim in claims:
+            if target is None:
+                # Deleted this moment, or a secret that no key opens: it waits, and is looked at again.
+                decision = self._decide(claim, self._timing.schedule("default"), Judgement(Verdict.TEMPORARY))
+                self._outcomes.add(Outcome(claim, decision))
+            elif claim.expires_at is not None and claim.expires_at <= claim.claimed_at:
+                self._outcomes.add(Outcome(claim, Discard(Reason.EXPIRED), target))
+            else:
+                due.append(claim)
+        if target is not None:
+            made = [Batch(batch, target, claims_end) for batch in batches(due, target.contract)]
+            self._unsent.extend(made[:most])
+            for batch in made[most:]:
+                self._give_up(batch, Again(0))
+
+    def _send(self) -> None:
+        """Sends what there are slots for. A worker that stops gives its unsent claims back at once."""
+        while self._unsent and (is_stopping() or len(self._in_flight) < self._transport.capacity):
+            batch = self._unsent.popleft()
+            if is_stopping():
+                self._give_up(batch, Again(0))
+            else:
+                self._start(batch)
+
+    def _start(self, batch: Batch) -> None:
+        target, token = batch.target, batch.token or self._tokens.at_hand(batch.target)
+        try:
+            shown = token.value if token is not None else None
+            now = self._wall_clock().timestamp()
+            request = render(batch.claims, target, new_id_text(), now=now, timing=self._timing, token=shown)
+        except Exception as error:  # noqa: BLE001 - one message must not end the loop again and again
+            # An unexpected error's own text could hold a piece of the message.
+            self._cannot_render(batch, str(error) if isinstance(error, RenderFailed) else type(error).__name__)
+            return
+        # The wait for the turn of a look-up is not the receiver's: it comes on top.
+        latest = batch.claims_end - request.connect_timeout - request.timeout
+        if monotonic() > latest:
+            # This process stood still since its claim: somebody else may make the attempt before this one ends.
+            self._give_up(batch, Again(0))
+            return
+        try:
+            if target.client_credentials is not None and token is None:
+                self._tokens.await_one(target.id, target.client_credentials, request, latest)
+            else:
+                self._transport.send(request)
+        except ValueError as error:
+            self._cannot_render(batch, str(error))
+            return
+        self._in_flight[request.id] = batch if token is None else batch._replace(token=token)
+        self._windows.sent(target.id, monotonic())
+
+    def _settle_tokens(self) -> None:
+        """Has tokens fetched, and sends or ends what waited for them in its slots."""
+        with self._patient_with_database():
+            for request_id, came in self._tokens.settle(stopping=is_stopping()):
+                if isinstance(came, Exchange):
+                    self._judge(came)
+                    continue
+                batch = self._in_flight.pop(request_id)
+                self._windows.taken_back(batch.target.id)
+                if came is None:
+                    self._give_up(batch, Again(0))
+                else:
+                    self._unsent.appendleft(batch._replace(token=came))
+
+    def _cannot_render(self, batch: Batch, why: str) -> None:
+        log.warning("no callback can be made", delivery=batch.claims[0].delivery_id, why=why)
+        self._give_up(batch, Discard(Reason.RENDER_FAILED))
+
+    def _give_up(self, batch: Batch, decision: Decision) -> None:
+        """Nothing was sent: the attempts do not count."""
+        for claim in batch.claims:
+            self._outcomes.add(Outcome(claim, decision, batch.target))
+
+    # ---- classify, decide
+
+    def _ended(self) -> list[Exchange]:
+        """What has ended; waits no longer than until the next claim or the next write is due."""
+        next_step = min(self._claim_at, self._outcomes.write_at, self._mark_at, self._tokens.due_at)
+        seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
+        if self._in_flight or self._tokens.fetching:
+            ended = self._tokens.sift(self._transport.wait(seconds))
+            self._windows.seen(len(ended), monotonic())
+            return ended
+        waits_for_database = bool(self._outcomes) and not self._outcomes.is_due(idle=True)
+        waits_for_work = not self._outcomes and not self._nothing_due and not self._ending()
+        if waits_for_database or waits_for_work:
+            sleep(seconds)
+        return []
+
+    def _judge(self, exchange: Exchange) -> None:
+        batch = self._in_flight.pop(exchange.request.id)
+        contract = batch.target.contract
+        if isinstance(exchange.outcome, Failure) and exchange.outcome.kind is FailureKind.NOT_SENT:
+            self._windows.ended(batch.target.id, failed=True, duration=exchange.duration, now=monotonic())
+            self._give_up(batch, Again(0))
+            return
+        judgement = classify(exchange.outcome, contract.rules, now=self._now())
+        failed = judgement.verdict is Verdict.TEMPORARY
+        self._windows.ended(batch.target.id, failed=failed, duration=exchange.duration, now=monotonic())
+        if batch.token is not None and self._is_sent_again(batch, batch.token, exchange):
+            return
+        for claim in batch.claims:
+            decision = self._decide(
+                claim, batch.target.schedule, judgement, batch=len(batch.claims), retry_alone=contract.retry_alone
+            )
+            self._outcomes.add(Outcome(claim, decision, batch.target, exchange, judgement))
+
+    def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
+        """Hears what an answer says of the token that was shown. If it is refused for the first time, the same attempt
+        is made once more with another: an old token must not discard anything."""
+        if not isinstance(exchange.outcome, Reply):
+            return False
+        if exchange.outcome.status != UNAUTHORIZED:
+            with self._patient_with_database():
+                self._tokens.accept(batch.target, token)
+            return False
+        if batch.renewed:
+            return False
+        another = None
+        with self._patient_with_database():
+            another = self._tokens.refuse(batch.target, token)
+        if another is None:  # nobody can say just now
+            self._give_up(batch, Again(0))
+        elif another:
+            self._unsent.appendleft(batch._replace(token=None, renewed=True))
+        return another is not False
+
+    def _now(self) -> datetime:
+        """The database's time, without asking it."""
+        database_time, read_at = self._clock
+        return database_time + timedelta(seconds=monotonic() - read_at)
+
+    def _decide(
+        self,
+        claim: Claim,
+        schedule: RetrySchedule,
+        judgement: Judgement,
+        *,
+        batch: int = 1,
+        retry_alone: bool = False,
+    ) -> Decision:
+        return decide(
+            judgement,
+            schedule,
+            step=claim.schedule_step,
+            expires_at=claim.expires_at,
+            now=self._now(),
+            batch=batch,
+            retry_alone=retry_alone,
+        )
+
+    # ---- record
+
+    def _write(self) -> None:
+        if self._outcomes.is_due(idle=not self._in_flight):
+            with self._patient_with_database():
+                self._outcomes.write()
+
+    # ---- wake, and end
+
+    def _stay_awake(self) -> None:
+        """Renews the mark that keeps producers from waking others; drops it while this loop has no room, so that the
+        next event wakes one that has."""
+        has_room = self._windows.pool_room(Pool.NEW) > 0
+        if self._ending() or (monotonic() < self._mark_at and has_room == self._marked):
+            return
+        self._mark_at = monotonic() + AWAKE_SECONDS / 3
+        if has_room:
+            self._waker.awake()
+        elif self._marked:
+            self._waker.asleep()
+        self._marked = has_room
+
+    def _nothing_left(self) -> bool:
+        """Whether the loop may end: first its mark goes, then it looks once more. Who commits before that look is
+        seen by it; who commits after it finds no mark, and wakes."""
+        if not self._nothing_due:
+            return False
+        self._waker.asleep()
+        self._mark_at = 0.0
+        self._claimer.start_lap()
+        self._nothing_due, self._passing_at = False, 0.0
+        while self._is_idle() and not self._nothing_due and not self._paced and not self._ending():
+            self._claim()
+        return self._nothing_due and self._is_idle()
+
+    def _ending(self) -> bool:
+        """Whether it claims no more: the worker stops, or it is old and has handed a wake over."""
+        if not is_stopping() and monotonic() >= self._ends_at and not self._handed_over:
+            self._waker.asleep()
+            self._handed_over = self._waker.wake_another()
+        return is_stopping() or self._handed_over
+
+    def _grace_is_over(self) -> bool:
+        if self._grace_ends is None and is_stopping():
+            self._grace_ends = monotonic() + self._grace_seconds
+        return self._grace_ends is not None and monotonic() >= self._grace_ends
+
+    @contextmanager
+    def _patient_with_database(self) -> Iterator[None]:
+        """A database that is away stops claims and writes for a moment; what is in flight goes on, results stay."""
+        try:
+            yield
+        except (OperationalError, InterfaceError, InternalError) as error:  # the last: read-only, after a fail-over
+            log.warning("the database does not answer", error=type(error.orig).__name__)
+            self._nothing_due = True
+            self._claim_at = monotonic() + DATABASE_PAUSE
+            self._outcomes.pause(DATABASE_PAUSE)
+            self._tokens.pause(DATABASE_PAUSE)

@@ -1,0 +1,1 @@
+"""What runs beside the loops: sweep, upkeep, bulk redelivery."""

@@ -1,0 +1,124 @@
+"""Does mass redeliveries, step by step: each at its pace, from the place where its row says that it stands.
+
+A step is one transaction with that row locked: what it opened and how far it came are written together or not at all,
+and of several workers one at a time does it. It reads and opens a bounded number of rows.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+from sqlalchemy import ColumnElement, Engine, Text, Uuid, any_, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+
+from dispatcher.db.arrays import array
+from dispatcher.db.models import Delivery, MassRedelivery, Webhook
+from dispatcher.deliveries.mass_redelivery import OPEN, Selection, selected, selection_of, within
+from dispatcher.deliveries.redelivery import reopen
+from dispatcher.producer import Clock
+from dispatcher.states import State
+from dispatcher.wake import REDELIVER, Waker
+from schedules.pace import room, used_up
+from schedules.timing import Timing
+
+log = structlog.get_logger("dispatcher.redeliveries")
+
+PIECE = 1_000  # rows looked at together
+MOST_PIECES, MOST_LOOKED_AT = 100, 10_000  # in one step
+
+_NOWHERE = UUID(int=0)
+_UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # they have an index of their own
+
+
+def go_on(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
+    """One step of each mass redelivery that is open. While there are such, it sees to it that it is called again
+    within a second; the periodic task is for when that is lost."""
+    with Session(engine) as session:
+        identifiers = session.scalars(select(MassRedelivery.id).where(*OPEN).order_by(MassRedelivery.id)).all()
+    redelivered = 0
+    for identifier in identifiers:
+        with Session(engine) as session, session.begin():
+            redelivered += _step(session, identifier, timing)
+        if redelivered:
+            waker.wake()
+    if identifiers:
+        now = clock().timestamp()
+        waker.alarm(REDELIVER, int(now) + 1, int(now) + 1 - now)
+    return {"redelivered": redelivered, "open": len(identifiers)}
+
+
+def _step(session: Session, identifier: UUID, timing: Timing) -> int:
+    """Returns how many it opened."""
+    ordered = session.scalar(
+        select(MassRedelivery).where(MassRedelivery.id == identifier, *OPEN).with_for_update(skip_locked=True)
+    )
+    if ordered is None:  # ended meanwhile, or another worker is at it
+        return 0
+    now = session.scalars(select(func.now())).one()
+    allowed = room(ordered.used_until, now, ordered.per_second)
+    opened = looked_at = pieces = 0
+    while opened < allowed and looked_at < MOST_LOOKED_AT and pieces < MOST_PIECES:
+        pieces += 1
+        webhook_id = _next_webhook(session, ordered)
+        if webhook_id is None:
+            ordered.finished_at = now
+            log.info("mass redelivery finished", redelivery=str(identifier), redelivered=ordered.redelivered)
+            break
+        if webhook_id != ordered.webhook_reached:
+            ordered.webhook_reached, ordered.delivery_reached = webhook_id, None
+        found = _look(session, ordered, allowed - opened)
+        # What was redelivered since the order, and has ended again, is as if it were open.
+        wanted = _one_of(found.ids), Delivery.finished_at <= ordered.created_at
+        reopened = len(reopen(session, *wanted, timing=timing, passes_gate=False)) if found.ids else 0
+        opened += reopened
+        looked_at += found.looked_at
+        ordered.redelivered += reopened
+        if found.reached is not None:
+            ordered.delivery_reached = found.reached
+        else:
+            ordered.webhook_reached, ordered.delivery_reached = UUID(int=webhook_id.int + 1), None
+    ordered.used_until = used_up(ordered.used_until, now, ordered.per_second, opened)
+    return opened
+
+
+class _Found(NamedTuple):
+    ids: Sequence[UUID]  # to be opened
+    looked_at: int
+    reached: UUID | None  # None: nothing is left at this webhook
+
+
+def _look(session: Session, ordered: MassRedelivery, most: int) -> _Found:
+    """The webhook's next ones, oldest first."""
+    selection = selection_of(ordered)
+    after = Delivery.id > (ordered.delivery_reached or _NOWHERE)
+    next_rows = select(Delivery.id).where(Delivery.webhook_id == ordered.webhook_reached, after, *within(selection))
+    if _UNSUCCESSFUL.issuperset(selection.states):
+        next_rows = next_rows.where(Delivery.state.in_(sorted(_UNSUCCESSFUL)))
+    looked_at = session.scalars(next_rows.order_by(Delivery.id).limit(PIECE)).all()
+    fitting = _fitting(session, looked_at, selection, most)
+    if len(fitting) == most:
+        return _Found(fitting, len(looked_at), fitting[-1])
+    return _Found(fitting, len(looked_at), looked_at[-1] if len(looked_at) == PIECE else None)
+
+
+def _fitting(session: Session, ids: Sequence[UUID], selection: Selection, most: int) -> Sequence[UUID]:
+    query = select(Delivery.id).where(_one_of(ids), *selected(selection))
+    return session.scalars(query.order_by(Delivery.id).limit(most)).all()
+
+
+def _one_of(ids: Sequence[UUID]) -> ColumnElement[bool]:
+    return Delivery.id == any_(cast(literal(array(ids), Text), ARRAY(Uuid)))
+
+
+def _next_webhook(session: Session, ordered: MassRedelivery) -> UUID | None:
+    """The webhook to go on with: the one that was reached, or the first after it that is there."""
+    query = select(Webhook.id).where(
+        Webhook.account_id == ordered.account_id,
+        Webhook.deleted_at.is_(None),
+        Webhook.id >= (ordered.webhook_reached or _NOWHERE),
+    )
+    if ordered.webhook_id is not None:
+        query = query.where(Webhook.id == ordered.webhook_id)
+    return session.scalars(query.order_by(Webhook.id).limit(1)).first()

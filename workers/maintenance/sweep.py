@@ -1,0 +1,89 @@
+"""The sweep: the periodic look for what no wake covered. Promotes what has come due, frees expired claims, wakes.
+
+Its interval is the real bound on lateness: a broker that lost everything costs five seconds.
+"""
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+
+from dispatcher.wake import DELIVER, NOTICES, Waker
+from dispatcher.webhooks.contract import Verdict
+from schedules.timing import Timing
+from workers.results.decide import Discard, decide_unknown
+from workers.results.record import Result, record
+
+log = structlog.get_logger("dispatcher.sweep")
+
+PIECE = 1_000
+
+_PROMOTE = text("""
+UPDATE dispatcher.deliveries SET state = 'ready' WHERE id IN (
+  SELECT id FROM dispatcher.deliveries WHERE state = 'waiting' AND due_at <= now()
+  ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+""")
+
+_EXPIRED_CLAIMS = text("""
+SELECT d.id, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.claimed_by,
+       coalesce(w.contract ->> 'schedule', 'default') AS schedule
+FROM dispatcher.deliveries d JOIN dispatcher.webhooks w ON w.id = d.webhook_id
+WHERE d.state = 'claimed' AND d.claimed_until <= now()
+ORDER BY d.claimed_until LIMIT 1000 FOR UPDATE OF d SKIP LOCKED
+""")
+
+_ANYTHING_READY = text("SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = 'ready' AND due_at <= now())")
+_ANY_MAIL_OWED = text("SELECT EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now())")
+
+
+def sweep(engine: Engine, waker: Waker, timing: Timing) -> dict[str, int]:
+    """One look. Returns how many deliveries it promoted and how many claims it freed."""
+    promoted = freed = 0
+    while True:
+        with engine.begin() as connection:
+            count = connection.execute(_PROMOTE).rowcount
+        promoted += count
+        if count < PIECE:
+            break
+    while True:
+        with engine.begin() as connection:
+            count = _free_expired_claims(connection, timing)
+        freed += count
+        if count < PIECE:
+            break
+    with engine.connect() as connection:
+        if connection.scalar(_ANYTHING_READY):
+            waker.wake(DELIVER)
+        if connection.scalar(_ANY_MAIL_OWED):
+            waker.wake(NOTICES)
+    return {"promoted": promoted, "freed": freed}
+
+
+def _free_expired_claims(connection: Connection, timing: Timing) -> int:
+    """Their worker died: nobody knows whether the receiver has the message. The attempt is recorded as that."""
+    rows = connection.execute(_EXPIRED_CLAIMS).all()
+    results = [
+        Result(
+            delivery_id=str(row.id),
+            number=row.attempt_count,
+            step=row.schedule_step,
+            owner=str(row.claimed_by),
+            decision=decide_unknown(
+                timing.schedule(row.schedule),
+                step=row.schedule_step,
+                unknown_in_a_row=row.unknown_in_a_row,
+            ),
+            verdict=Verdict.TEMPORARY,
+            outcome_unknown=True,
+        )
+        for row in rows
+    ]
+    if results:
+        record(connection, results)
+    for result in results:
+        ended = isinstance(result.decision, Discard)
+        log.warning(
+            "claim expired, outcome unknown",
+            delivery=result.delivery_id,
+            attempt=result.number,
+            becomes="discarded" if ended else "ready",
+        )
+    return len(rows)

@@ -1,0 +1,61 @@
+"""Upkeep, each minute: ends deliveries that nobody can attempt any more, makes partitions, forgets old keys."""
+
+from sqlalchemy import Engine, text
+
+from dispatcher.db.partitions import create_partitions
+from dispatcher.producer import Clock
+from workers.notices.send import close_abandoned
+
+PIECE = 1_000
+
+# Only webhooks that cannot be claimed from are looked into, found by hopping along the index of ready deliveries.
+_END_UNCLAIMABLE = text("""
+WITH RECURSIVE hop(webhook_id) AS (
+  (SELECT webhook_id FROM dispatcher.deliveries WHERE state = 'ready' ORDER BY webhook_id LIMIT 1)
+  UNION ALL
+  SELECT x.webhook_id FROM hop h, LATERAL (
+    SELECT d.webhook_id FROM dispatcher.deliveries d
+    WHERE d.state = 'ready' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1) x),
+ended AS (
+  SELECT d.id, CASE WHEN w.deleted_at IS NOT NULL THEN 'webhook_deleted'
+                    WHEN e.expires_at <= now() THEN 'expired'
+                    WHEN w.enabled THEN 'exhausted' ELSE 'webhook_disabled' END AS reason
+  FROM hop h
+  JOIN dispatcher.webhooks w ON w.id = h.webhook_id
+  LEFT JOIN dispatcher.gates g ON g.webhook_id = w.id
+  JOIN dispatcher.deliveries d ON d.webhook_id = h.webhook_id AND d.state = 'ready'
+       AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now())
+  JOIN dispatcher.events e ON e.id = d.event_id
+  WHERE w.deleted_at IS NOT NULL OR NOT w.enabled OR g.closed_at IS NOT NULL
+  LIMIT 1000 FOR UPDATE OF d SKIP LOCKED)
+UPDATE dispatcher.deliveries d SET state = 'discarded', reason = ended.reason, finished_at = now()
+FROM ended WHERE d.id = ended.id
+""")
+
+_OPEN_ALL_GATES = text("DELETE FROM dispatcher.gates")
+
+_FORGET_KEYS = text("""
+DELETE FROM dispatcher.idempotency_keys WHERE (account_id, key) IN (
+  SELECT account_id, key FROM dispatcher.idempotency_keys WHERE expires_at <= now()
+  ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+""")
+
+
+def upkeep(engine: Engine, clock: Clock, *, gates: bool) -> dict[str, int]:
+    """One round, in small transactions. Returns what it did, as counts; `partitions_left` wait for the next. `gates`:
+    whether there are any."""
+    done = {"ended": 0, "keys_forgotten": 0}
+    if not gates:  # switched off: what was closed before must not end anything
+        with engine.begin() as connection:
+            connection.execute(_OPEN_ALL_GATES)
+    for name, statement in (("ended", _END_UNCLAIMABLE), ("keys_forgotten", _FORGET_KEYS)):
+        while True:
+            with engine.begin() as connection:
+                count = connection.execute(statement).rowcount
+            done[name] += count
+            if count < PIECE:
+                break
+    with engine.begin() as connection:
+        done["notices_abandoned"] = close_abandoned(connection)
+    partitions = create_partitions(engine, clock())
+    return done | {"partitions": partitions.made, "partitions_left": partitions.left}

@@ -1,0 +1,1 @@
+"""Problem notices: observed, claimed, mailed."""

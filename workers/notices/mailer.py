@@ -1,0 +1,225 @@
+"""Hands one mail to the mail server. What comes of it is a value; only a wrong setting raises."""
+
+import re
+import smtplib
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import getaddresses
+from typing import TypeAlias
+
+from dispatcher.errors import ConfigurationError
+from dispatcher.masking.messages import member_names
+from dispatcher.settings import Settings
+from dispatcher.transport.trust import tls_context, trusted_authorities
+from schedules.mail_limits import MailLimits
+from workers.notices.excerpts import one_line
+from workers.notices.smtp import MailConnection, TlsMailConnection
+
+STEP_TIMEOUT = 10.0  # seconds for each answer of the mail server
+END_TIMEOUT = 60.0  # for its last one: giving up earlier would leave the outcome unknown for nothing
+_QUIT_TIMEOUT = 2.0
+_LONGEST = 254  # characters of an address
+
+# 7 bit: understood by every mail server on the way.
+_POLICY = SMTP.clone(cte_type="7bit")
+
+_RECIPIENT_TAKEN = frozenset({250, 251, 252})
+_GO_ON = frozenset({354})
+_GONE = frozenset({-1, 421})  # an answer that cannot be read, or "closing": no other mail would go now
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The mail server took the message over."""
+
+
+@dataclass(frozen=True, slots=True)
+class CleanFailure:
+    """The message was certainly not taken over: it may be tried again. With `unavailable` no other would be now."""
+
+    detail: str
+    unavailable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PermanentFailure:
+    """The mail server refuses this recipient or this message for good."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOutcome:
+    """The message was sent, but the answer to it never came: trying again could give a second mail."""
+
+    detail: str
+
+
+MailOutcome: TypeAlias = Sent | CleanFailure | PermanentFailure | UnknownOutcome
+
+
+class Mailer:
+    """A connection to the mail server for each mail. Certificates are verified; details hold no secret."""
+
+    def __init__(
+        self, settings: Settings, *, step_timeout: float = STEP_TIMEOUT, end_timeout: float = END_TIMEOUT
+    ) -> None:
+        """Raises ConfigurationError where the sender is no mail address, and where TLS has nobody to trust."""
+        self._settings = settings
+        self._sender = _sender(settings.mail_from)
+        # Made before the first mail is claimed: what is wrong with it costs none.
+        encrypted = self.configured and settings.smtp_security != "none"
+        self._tls = tls_context(trusted_authorities(settings.ca_bundle)) if encrypted else None
+        self.masked_members = member_names(settings.masked_members)  # what mails do not show
+        self.limits = MailLimits(settings.mails_per_contact_hour, settings.mails_per_webhook_minute)
+        self._step_timeout, self._end_timeout = step_timeout, end_timeout
+
+    @property
+    def configured(self) -> bool:
+        """There is a mail server to send to."""
+        return bool(self._settings.smtp_host)
+
+    def message(
+        self, *, to: str, subject: str, plain: str, html: str, message_id: str, date: datetime
+    ) -> EmailMessage | None:
+        """The message; None where `to` is no address that a mail can be sent to. `message_id` is its local part."""
+        recipient = _address(to)
+        if recipient is None:
+            return None
+        message = EmailMessage(policy=_POLICY)
+        message["From"] = self._sender
+        message["To"] = recipient
+        message["Subject"] = one_line(subject)
+        message["Date"] = date
+        message["Message-ID"] = f"<{message_id}@{self._sender.domain}>"
+        # Holiday notes and the like must not answer.
+        message["Auto-Submitted"] = "auto-generated"
+        message["X-Auto-Response-Suppress"] = "All"
+        message.set_content(plain)
+        message.add_alternative(html, subtype="html")
+        return message
+
+    def send(self, message: EmailMessage) -> MailOutcome:
+        """Sends a message of `message()`. Blocks for a bounded time at each step; never raises for the server's or
+        the network's fault."""
+        sender, recipient = (message[name].addresses[0].addr_spec for name in ("From", "To"))
+        content = re.sub(rb"(?m)^\.", b"..", message.as_bytes())
+        smtp: smtplib.SMTP | None = None
+        try:
+            smtp = self._connect()
+            self._prepare(smtp)
+            return self._converse(smtp, sender, recipient, content)
+        except (OSError, UnicodeError, smtplib.SMTPException) as error:
+            return CleanFailure(_described(error), unavailable=True)
+        finally:
+            if smtp is not None:
+                smtp.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        host, port, timeout = self._settings.smtp_host, self._settings.smtp_port, self._step_timeout
+        # The name it greets with is the sender's domain: finding this machine's own could block on DNS.
+        name = self._sender.domain
+        if self._settings.smtp_security == "tls":
+            return TlsMailConnection(host, port, name, timeout=timeout, context=self._tls)
+        return MailConnection(host, port, name, timeout=timeout)
+
+    def _prepare(self, smtp: smtplib.SMTP) -> None:
+        if self._settings.smtp_security == "starttls":
+            smtp.starttls(context=self._tls)
+        smtp.ehlo_or_helo_if_needed()
+        if self._settings.smtp_username:
+            smtp.login(self._settings.smtp_username, self._settings.smtp_password.get_secret_value())
+
+    def _converse(self, smtp: smtplib.SMTP, sender: str, recipient: str, content: bytes) -> MailOutcome:
+        code, answer = smtp.mail(sender)
+        if code != 250:
+            # A sender that is refused is a matter of the settings, not of this mail.
+            return CleanFailure(_answered("MAIL FROM", code, answer), unavailable=code >= 500 or code in _GONE)
+        for stage, awaited in ((f"RCPT TO:<{recipient}>", _RECIPIENT_TAKEN), ("DATA", _GO_ON)):
+            code, answer = smtp.docmd(stage)
+            if code not in awaited:
+                return _refused(stage.partition(":")[0], code, answer)
+        smtp.send(content)  # raising here is clean: without the lone dot nothing is taken over
+        outcome = self._end(smtp)
+        if isinstance(outcome, Sent):
+            with suppress(OSError, smtplib.SMTPException):
+                _wait_at_most(_QUIT_TIMEOUT, smtp)
+                smtp.quit()
+        return outcome
+
+    def _end(self, smtp: smtplib.SMTP) -> MailOutcome:
+        """The lone dot that hands the message over, and the answer to it."""
+        try:
+            _wait_at_most(self._end_timeout, smtp)
+            smtp.send(b".\r\n")
+            code, answer = smtp.getreply()
+        except (OSError, smtplib.SMTPException) as error:
+            return UnknownOutcome(_described(error))
+        if code == 250:
+            return Sent()
+        if code == -1:
+            return UnknownOutcome("the mail server's last answer could not be read")
+        return _refused("the message", code, answer)
+
+
+def _wait_at_most(seconds: float, smtp: smtplib.SMTP) -> None:
+    if smtp.sock is not None:
+        smtp.sock.settimeout(seconds)
+
+
+def _sender(text: str) -> Address:
+    fit = len(text) <= _LONGEST and text.isprintable() and "=?" not in text
+    parsed = getaddresses([text]) if fit else []
+    name, specification = parsed[0] if len(parsed) == 1 else ("", "")
+    address = _address(specification, one_line(name))
+    if address is None:
+        raise ConfigurationError(
+            "DISPATCHER_MAIL_FROM must be one mail address, as in `Webhooks <webhooks@your.domain>`"
+        )
+    return address
+
+
+def _address(specification: str, display_name: str = "") -> Address | None:
+    # The address stands in SMTP commands and headers as it is; the parser goes one call deeper with each bracket.
+    if len(specification) > _LONGEST or not (specification.isascii() and specification.isprintable()):
+        return None
+    try:
+        address = Address(display_name, addr_spec=specification)
+    except (ValueError, MessageError, IndexError):
+        return None
+    fit = "=?" not in specification and address.addr_spec == specification
+    return address if fit and address.username and address.domain else None
+
+
+def _refused(stage: str, code: int, answer: bytes) -> CleanFailure | PermanentFailure:
+    detail = _answered(stage, code, answer)
+    return PermanentFailure(detail) if code >= 500 else CleanFailure(detail, unavailable=code in _GONE)
+
+
+def _answered(stage: str, code: int, answer: bytes) -> str:
+    return f"the mail server answered {code} to {stage}: {one_line(answer.decode(errors='replace'), 160)}"
+
+
+def _described(error: Exception) -> str:  # noqa: PLR0911 - a table
+    """Words of our own: the error's could hold what was sent."""
+    match error:
+        case smtplib.SMTPAuthenticationError():
+            return f"the mail server refused the login ({error.smtp_code})"
+        case smtplib.SMTPResponseException():
+            return f"the mail server answered {error.smtp_code} before a mail could be sent"
+        case smtplib.SMTPNotSupportedError():
+            return "the mail server does not offer what the settings ask for (STARTTLS or login)"
+        case ssl.SSLCertVerificationError():
+            return f"the mail server's certificate is not accepted: {error.verify_message}"
+        case smtplib.SMTPServerDisconnected() | TimeoutError():
+            return "the mail server did not answer in time, or closed the connection"
+        case ConnectionRefusedError():
+            return "the mail server refuses connections"
+        case _:
+            return f"the mail server cannot be used ({type(error).__name__})"

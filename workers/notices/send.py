@@ -1,0 +1,312 @@
+"""Notices: errors are observed, then the mails that are owed are claimed, sent and recorded, one in 24 hours."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, assert_never
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+
+from dispatcher.masking.messages import Names, mask_echo
+from dispatcher.webhooks.notices import NoticeKind
+from schedules.notice_windows import is_stale, next_try
+from workers.notices.mailer import CleanFailure, Mailer, MailOutcome, PermanentFailure, Sent, UnknownOutcome
+from workers.notices.observe import Observation, fingerprint, observe
+from workers.notices.texts import Problem, render
+from workers.notices.turns import Turn, count_outdated, give_back, take_turn
+
+__all__ = [
+    "Ending",
+    "NoticeKind",
+    "Observation",
+    "close_abandoned",
+    "fingerprint",
+    "observe",
+    "send_due",
+    "send_due_alone",
+]
+
+log = logging.getLogger("workers.notices")
+
+MOST = 200  # mails of one run: what is left is found by the next
+LEASE = timedelta(minutes=5)  # longer than one mail can take
+_RUN_LOCK = 0x6D61696C  # "mail": the advisory lock of a run
+PAUSE_WITHOUT_SERVER = timedelta(minutes=15)
+
+
+class Ending(StrEnum):
+    """What became of an owed mail."""
+
+    SENT = "sent"
+    POSTPONED = "postponed"  # a clean failure: tried again
+    DROPPED = "dropped"  # nobody to tell, too late, or tried often enough: counted only
+    REFUSED = "refused"  # for good: not tried again within the window
+    UNKNOWN = "unknown"  # sent, but whether it arrived is not known: never sent again
+    HELD_BACK = "held_back"  # above a limit: sent later, while it is fresh
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """A claimed notice. Its window is open already; `previously_sent_at` is what a clean failure puts back."""
+
+    id: UUID
+    claimed_at: datetime  # the database's clock
+    claimed_until: datetime
+    previously_sent_at: datetime | None
+    failed_sends: int
+    contact: str | None  # None: nobody to tell any more
+    turn: Turn | None  # None: no mail goes
+    held_for: str | None  # the mailbox that it was held back for
+    problem: Problem
+
+
+def send_due(engine: Engine, mailer: Mailer, *, most: int = MOST) -> dict[str, int]:
+    """Sends what is owed and due, up to `most` mails; says how each ended. The body of the notices task.
+
+    Raises only what the database raises. A mail server that cannot be used ends the run: the mail that met it waits
+    for its next try, the others stay due.
+    """
+    tally: Counter[str] = Counter({ending.value: 0 for ending in Ending})
+    if not mailer.configured:
+        _wait_for_a_server(engine)
+        return dict(tally)
+    mails = 0
+    while mails < most:
+        with engine.begin() as connection:
+            owed = _claim(connection, mailer)
+        if owed is None:
+            break
+        if isinstance(owed, int):
+            tally[Ending.HELD_BACK] += owed
+            continue
+        mails += 1
+        outcome = _send(owed, mailer)
+        with engine.begin() as connection:
+            ending = _record(connection, owed, outcome)
+        tally[ending] += 1
+        if isinstance(outcome, CleanFailure) and outcome.unavailable:
+            break
+    return dict(tally)
+
+
+def send_due_alone(engine: Engine, mailer: Mailer) -> dict[str, int]:
+    """`send_due`, unless a run is under way anywhere: one mail to a server that hangs takes minutes, and must not
+    take a second slot from the sweep. What comes meanwhile is found by that run or by the next."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _RUN_LOCK}):
+            return {}
+        try:
+            return send_due(engine, mailer)
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _RUN_LOCK})
+
+
+def close_abandoned(connection: Connection) -> int:
+    """For upkeep: closes the claims of workers that died while sending. Those mails are not sent again, because
+    nobody knows whether they went out. Says how many."""
+    count = connection.execute(_CLOSE_ABANDONED).rowcount
+    if count:
+        log.warning("%d notices were being sent when their worker died: they are not sent again", count)
+    return count
+
+
+def _wait_for_a_server(engine: Engine) -> None:
+    """Without a mail server a notice stays owed while it is fresh, looked at now and then, so that it goes out once
+    there is one."""
+    with engine.begin() as connection:
+        count = connection.execute(_POSTPONE_ALL, {"pause": PAUSE_WITHOUT_SERVER}).rowcount
+    if count:
+        log.warning("%d notices are counted, not sent: no mail server is set (DISPATCHER_SMTP_HOST)", count)
+
+
+def _claim(connection: Connection, mailer: Mailer) -> _Owed | int | None:
+    """Takes one notice and opens its window. Once this is committed nothing but a recorded clean failure makes it
+    due again, so that no crash, restart or second worker gives a second mail. One at a time: a crash costs one.
+
+    A number: it is not its turn, and so many notices of its webhook were held back.
+    """
+    row = connection.execute(_NEXT).one_or_none()
+    if row is None:
+        return None
+    turn: Turn | None = None
+    if row.contact is not None and not is_stale(row.observed_at, now=row.now):
+        taken = take_turn(
+            connection, mailer.limits, notice=row.id, webhook=row.webhook_id, contact=row.contact, now=row.now
+        )
+        if isinstance(taken, int):
+            return taken
+        turn = taken
+    claimed_until = connection.execute(_CLAIM, {"id": row.id, "lease": LEASE}).scalar_one()
+    facts = connection.execute(_FACTS, {"id": row.id}).one()
+    return _Owed(
+        id=row.id,
+        claimed_at=row.now,
+        claimed_until=claimed_until,
+        previously_sent_at=row.last_sent_at,
+        failed_sends=facts.failed_sends,
+        contact=row.contact,
+        turn=turn,
+        held_for=row.held_for,
+        problem=_problem(facts, turn, mailer.masked_members),
+    )
+
+
+def _problem(facts: Any, turn: Turn | None, masked: Names) -> Problem:
+    return Problem(
+        kind=NoticeKind(facts.kind),
+        fingerprint=facts.fingerprint,
+        observed_at=facts.observed_at,
+        retry_at=facts.retry_at,
+        suppressed=facts.suppressed_count,
+        told_before=facts.sent_count > 0,
+        waiting=turn.waiting if turn else 0,
+        outdated=turn.outdated if turn else 0,
+        account=facts.account,
+        webhook_id=facts.webhook_id,
+        webhook_name=facts.webhook_name,
+        url_masked=facts.url_masked,
+        webhook_enabled=facts.enabled,
+        disabled_reason=facts.disabled_reason,
+        delivery_id=facts.delivery_id,
+        delivery_state=facts.delivery_state,
+        delivery_reason=facts.delivery_reason,
+        attempt=facts.attempt,
+        event_id=facts.event_id,
+        event_type=facts.event_type,
+        subject=facts.subject,
+        failure_detail=facts.failure_detail,
+        answer=_answer(facts, masked),
+        answer_cut=bool(facts.answer_cut),
+    )
+
+
+def _answer(facts: Any, masked: Names) -> bytes | None:
+    """The answer's body as it may be told. A batch's is not: it may repeat any of the messages, not all at hand."""
+    if facts.answer_excerpt is None or (masked and facts.of_batch):
+        return None
+    answer, message = bytes(facts.answer_excerpt), bytes(facts.data) if facts.data is not None else None
+    if not masked:
+        return answer
+    text = answer.decode(errors="surrogateescape")
+    return mask_echo(text, message, masked, cut=bool(facts.answer_cut)).encode(errors="surrogateescape")
+
+
+def _send(owed: _Owed, mailer: Mailer) -> MailOutcome | None:
+    """None: there is nobody to tell, or it is too late."""
+    if owed.contact is None or owed.turn is None:
+        return None
+    words = render(owed.problem, now=owed.claimed_at)
+    message = mailer.message(
+        to=owed.contact,
+        subject=words.subject,
+        plain=words.plain,
+        html=words.html,
+        # The same for each try of this mail, another for the next mail about the same error.
+        message_id=f"{owed.id.hex}.{int(owed.problem.observed_at.timestamp() * 1000)}",
+        date=owed.claimed_at,
+    )
+    if message is None:
+        return PermanentFailure("the contact is no address that a mail can be sent to")
+    return mailer.send(message)
+
+
+def _record(connection: Connection, owed: _Owed, outcome: MailOutcome | None) -> Ending:
+    """Writes what became of a mail, if the claim is still there."""
+    ending, due_at = _ending(owed, outcome, now=connection.execute(_NOW).scalar_one())
+    told = owed.problem.suppressed if ending is Ending.SENT else 0
+    window_closed = ending in {Ending.POSTPONED, Ending.DROPPED}
+    connection.execute(
+        _RECORD,
+        {
+            "id": owed.id,
+            "claimed_until": owed.claimed_until,
+            "due_at": due_at,
+            "failed_sends": owed.failed_sends + 1 if ending is Ending.POSTPONED else 0,
+            "sent": int(ending is Ending.SENT),
+            "suppressed": -told + int(ending is Ending.DROPPED),
+            "window_closed": window_closed,
+            "previously_sent_at": owed.previously_sent_at,
+        },
+    )
+    _count_for_contact(connection, owed, outcome)
+    if outcome is not None and not isinstance(outcome, Sent):
+        log.warning("notice %s %s: %s", owed.id, ending, outcome.detail)
+    return ending
+
+
+def _count_for_contact(connection: Connection, owed: _Owed, outcome: MailOutcome | None) -> None:
+    if owed.turn is None:
+        if owed.held_for is not None and owed.contact is not None:
+            count_outdated(connection, owed.held_for, 1)
+    elif isinstance(outcome, CleanFailure):
+        give_back(connection, owed.turn.mailbox, owed.claimed_at)
+    elif isinstance(outcome, Sent) and owed.turn.outdated:
+        count_outdated(connection, owed.turn.mailbox, -owed.turn.outdated)
+
+
+def _ending(owed: _Owed, outcome: MailOutcome | None, *, now: datetime) -> tuple[Ending, datetime | None]:
+    match outcome:
+        case None:
+            return Ending.DROPPED, None
+        case Sent():
+            return Ending.SENT, None
+        case PermanentFailure():
+            return Ending.REFUSED, None
+        case UnknownOutcome():
+            return Ending.UNKNOWN, None
+        case CleanFailure():
+            due_at = next_try(owed.failed_sends + 1, observed_at=owed.problem.observed_at, now=now)
+            return (Ending.POSTPONED if due_at else Ending.DROPPED), due_at
+        case _:
+            assert_never(outcome)
+
+
+_NOW = text("SELECT now()")
+
+_NEXT = text("""
+SELECT n.id, n.webhook_id, n.observed_at, n.held_for, n.last_sent_at, now() AS now,
+       CASE WHEN w.deleted_at IS NULL THEN w.contact_email END AS contact
+FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+WHERE n.due_at <= now() ORDER BY n.due_at LIMIT 1 FOR UPDATE OF n SKIP LOCKED
+""")
+
+_CLAIM = text("""
+UPDATE dispatcher.notices SET due_at = NULL, held_for = NULL, claimed_until = now() + :lease, last_sent_at = now()
+WHERE id = :id RETURNING claimed_until
+""")
+
+# Events, requests and attempts may have been cleared away since.
+_FACTS = text("""
+SELECT n.kind, n.fingerprint, n.observed_at, n.retry_at, n.suppressed_count, n.sent_count, n.failed_sends,
+       n.delivery_id, a.name AS account, w.id AS webhook_id, w.name AS webhook_name, w.enabled, w.disabled_reason,
+       coalesce(r.url_masked, w.url_masked) AS url_masked,
+       d.state AS delivery_state, d.reason AS delivery_reason,
+       (SELECT max(t.number) FROM dispatcher.attempts t
+         WHERE t.delivery_id = n.delivery_id AND t.request_id = n.request_id) AS attempt,
+       d.event_id, e.type AS event_type, e.subject, r.failure_detail, r.answer_cut,
+       CASE WHEN NOT r.answer_unreadable THEN r.answer_excerpt END AS answer_excerpt,
+       CASE WHEN r.answer_excerpt <> '' THEN e.data END AS data,
+       E'\n' || r.headers_masked LIKE E'%\nDispatcher-Batch-Size: %' AS of_batch
+FROM dispatcher.notices n
+JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+JOIN dispatcher.accounts a ON a.id = w.account_id
+LEFT JOIN dispatcher.deliveries d ON d.id = n.delivery_id
+LEFT JOIN dispatcher.events e ON e.id = d.event_id
+LEFT JOIN dispatcher.requests r ON r.id = n.request_id
+WHERE n.id = :id
+""")
+
+_RECORD = text("""
+UPDATE dispatcher.notices
+SET claimed_until = NULL, due_at = :due_at, failed_sends = :failed_sends, sent_count = sent_count + :sent,
+    suppressed_count = suppressed_count + :suppressed,
+    last_sent_at = CASE WHEN :window_closed THEN CAST(:previously_sent_at AS timestamptz) ELSE last_sent_at END
+WHERE id = :id AND claimed_until = :claimed_until
+""")
+
+_POSTPONE_ALL = text("UPDATE dispatcher.notices SET due_at = now() + :pause WHERE due_at <= now()")
+
+_CLOSE_ABANDONED = text("UPDATE dispatcher.notices SET claimed_until = NULL WHERE claimed_until < now()")

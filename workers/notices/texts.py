@@ -1,0 +1,220 @@
+"""What a problem notice says: a subject, a plain text and an HTML text, from the facts of one error."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, assert_never
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from dispatcher.states import Reason, State
+from dispatcher.transport.exchange import FailureKind
+from dispatcher.webhooks.notices import NoticeKind
+from workers.notices.excerpts import excerpt, one_line
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """All that a mail tells. What is no longer in the database is None."""
+
+    kind: NoticeKind
+    fingerprint: str
+    observed_at: datetime
+    retry_at: datetime | None
+    suppressed: int  # seen and not told
+    told_before: bool  # an earlier mail told of the same error
+    waiting: int  # other notices to the contact that are held back
+    outdated: int  # those that were, since the last mail, until they were too old
+    account: str
+    webhook_id: UUID
+    webhook_name: str | None
+    url_masked: str
+    webhook_enabled: bool
+    disabled_reason: str | None
+    delivery_id: UUID
+    delivery_state: str | None  # now
+    delivery_reason: str | None
+    attempt: int | None
+    event_id: UUID | None
+    event_type: str | None
+    subject: str | None
+    failure_detail: str | None
+    answer: bytes | None
+    answer_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MailText:
+    """The same words three times. `subject` is one line."""
+
+    subject: str
+    plain: str
+    html: str
+
+
+def render(problem: Problem, *, now: datetime) -> MailText:
+    """`now`: a retry that should have been by now is not announced any more."""
+    what = what_happened(problem.fingerprint)
+    webhook = one_line(problem.webhook_name or urlsplit(problem.url_masked).netloc, 60)
+    facts: dict[str, Any] = {
+        "problem": problem,
+        "webhook": webhook,
+        "what": what,
+        "advice": what_to_do(problem.fingerprint),
+        "ended_because": _ended_because(problem.delivery_reason),
+        "excerpt": excerpt(problem.answer, cut=problem.answer_cut),
+        "retry_at": problem.retry_at if problem.retry_at and problem.retry_at > now else None,
+        "delivered": problem.delivery_state == State.DELIVERED,
+        "subject": one_line(problem.subject, 255) if problem.subject else None,
+        "detail": one_line(problem.failure_detail, 200) if problem.failure_detail else None,
+        "disabled_reason": _disabled_because(problem),
+        "account": one_line(problem.account, 255),
+    }
+    environment = _environment()
+    plain = environment.get_template(f"{problem.kind}.txt.j2").render(facts)
+    html = environment.get_template(f"{problem.kind}.html.j2").render(facts)
+    return MailText(_subject(problem.kind, webhook), plain, html)
+
+
+def what_happened(fingerprint: str) -> str:
+    """One plain sentence about an error."""
+    status = _status(fingerprint)
+    if status is not None:
+        return f"Your server answered with HTTP status {status}{_phrase(status)}."
+    try:
+        kind = FailureKind(fingerprint)
+    except ValueError:
+        return "No callback could be completed."
+    return _failure(kind)
+
+
+def what_to_do(fingerprint: str) -> str:
+    """One sentence of advice."""
+    status = _status(fingerprint)
+    if status is None:
+        return _ADVICE.get(fingerprint, "Please check that your server is up and can be reached from the internet.")
+    if 300 <= status <= 399:
+        return "Redirects are not followed: please register the final URL."
+    if 400 <= status <= 499:
+        return _ADVICE.get(
+            fingerprint,
+            "Please look into your server's log for the reason. "
+            "Answer with a 5xx status where the same message should be tried again, and with 2xx once you have it.",
+        )
+    return "Please look into your server's log for the reason, and answer with a 2xx status once you have the message."
+
+
+_ADVICE = {
+    "dns": "Please check the host name in the webhook's URL and its DNS records.",
+    "address_refused": "Please register a URL whose host name leads to public addresses only, with a usual port.",
+    "tls": "Please check that the certificate is valid for this host name, not expired, and sent with its chain.",
+    "token": "Please check the token server, and the client id and secret that the webhook is registered with.",
+    "timeout": "Please answer at once and work on the message afterwards; slow work belongs behind the answer.",
+    "http_401": "Please check the credentials that the webhook is registered with.",
+    "http_403": "Please check the webhook's credentials, and that no firewall in front of your server stops callbacks.",
+    "http_404": "Please check the path of the webhook's URL, and that your application is deployed there.",
+    "http_405": "Please check that your server takes the webhook's HTTP method at this URL.",
+    "http_410": "Please check that the webhook's URL is still the right one.",
+    "http_413": "Please let your server accept larger request bodies.",
+}
+
+
+def _failure(kind: FailureKind) -> str:  # noqa: PLR0911, PLR0912 - a table
+    match kind:
+        case FailureKind.DNS:
+            return "The host name of your webhook could not be found in DNS."
+        case FailureKind.CONNECTION_REFUSED:
+            return "Your server refused the connection: nothing is listening at this address and port."
+        case FailureKind.UNREACHABLE:
+            return "Your server could not be reached: there is no route to its address."
+        case FailureKind.ADDRESS_REFUSED:
+            return "Your server was not called: callbacks may not go to its address, port or scheme."
+        case FailureKind.CONNECT_TIMEOUT:
+            return "Your server did not accept the connection in time."
+        case FailureKind.NOT_SENT:  # counts as no attempt, so no mail tells of it
+            return "Your server was not called: too many names were being looked up."
+        case FailureKind.TLS:
+            return "No secure (TLS) connection could be made: the certificate was not accepted, or TLS is not spoken."
+        case FailureKind.TIMEOUT:
+            return "Your server took the request but did not give a complete answer in time."
+        case FailureKind.CONNECTION_RESET:
+            return "The connection was lost before your server had answered completely."
+        case FailureKind.BROKEN_ANSWER:
+            return "Your server's answer was not complete, valid HTTP."
+        case FailureKind.HEADERS_TOO_LARGE:
+            return "The headers of your server's answer were too large."
+        case FailureKind.TOKEN:
+            return "Your server was not called: no access token could be fetched for it."
+        case _:
+            assert_never(kind)
+
+
+def _ended_because(reason: str | None) -> str | None:
+    match reason:
+        case Reason.REJECTED:
+            return "A 4xx answer means that the message cannot be processed, so it is not tried again."
+        case Reason.EXHAUSTED:
+            return "Every planned retry failed, so it is not tried again."
+        case Reason.EXPIRED:
+            return "The message's time ran out, so it is not tried again."
+        case Reason.RENDER_FAILED:
+            return "No callback could be made of this message for this webhook."
+        case _:  # disabled or deleted since, or opened again: the mail tells of the error only
+            return None
+
+
+def _disabled_because(problem: Problem) -> str:
+    # A response rule leaves the error itself as the reason, which the mail tells in words already.
+    if problem.disabled_reason is None or problem.disabled_reason == problem.fingerprint:
+        return "A response rule of this webhook says that this answer ends its use."
+    return one_line(problem.disabled_reason, 200)
+
+
+def _subject(kind: NoticeKind, webhook: str) -> str:
+    match kind:
+        case NoticeKind.MESSAGE_RETRYING:
+            return f"Message retrying: {webhook}"
+        case NoticeKind.MESSAGE_DISCARDED:
+            return f"Message discarded: {webhook}"
+        case NoticeKind.WEBHOOK_DISABLED:
+            return f"Webhook disabled: {webhook}"
+        case _:
+            assert_never(kind)
+
+
+def _status(fingerprint: str) -> int | None:
+    number = fingerprint.removeprefix("http_")
+    return int(number) if number != fingerprint and number.isdecimal() else None
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f" ({HTTPStatus(status).phrase})"
+    except ValueError:
+        return ""
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import (  # noqa: PLC0415 - loops, which send no mail, have no memory for it
+        Environment,
+        PackageLoader,
+        StrictUndefined,
+        select_autoescape,
+    )
+
+    environment = Environment(
+        loader=PackageLoader("workers.notices"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["moment"] = lambda moment: f"{moment.astimezone(UTC):%d %B %Y, %H:%M:%S} UTC"
+    environment.filters["indented"] = lambda text: "\n".join(f"    {line}".rstrip() for line in text.split("\n"))
+    return environment

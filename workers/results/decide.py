@@ -1,0 +1,89 @@
+"""What becomes of a delivery after an attempt: pure, from the judgement, the schedule and the clock."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias, assert_never
+
+from dispatcher.states import Reason
+from dispatcher.webhooks.contract import Verdict
+from schedules.retry import RetrySchedule
+from workers.results.classify import Judgement
+
+UNKNOWN_PER_STEP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The receiver has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Again, `delay` from now, as retry number `step` + 1 of the schedule; `alone`: in no batch."""
+
+    delay: timedelta
+    step: int
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Ready at once, without using a step: nobody knows what became of the attempt."""
+
+    unknown_in_a_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Ready at once, in a batch of at most `limit`: the receiver rejected one that held something it does not like."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Ends without success."""
+
+    reason: Reason
+
+
+Decision: TypeAlias = Delivered | Retry | Again | Split | Discard
+
+
+def decide(
+    judgement: Judgement,
+    schedule: RetrySchedule,
+    *,
+    step: int,
+    expires_at: datetime | None,
+    now: datetime,
+    batch: int = 1,
+    retry_alone: bool = False,
+) -> Decision:
+    """`step`: retries of the schedule used so far. `now`: the database's clock. `batch`: how many deliveries the
+    request carried; `retry_alone`: those of one that failed are sent again one by one. Total over all verdicts."""
+    match judgement.verdict:
+        case Verdict.ACKNOWLEDGED:
+            return Delivered()
+        case Verdict.REJECTED:
+            # Halves, and halves of the half that is rejected again: about 2 log2 n requests find the one message.
+            return Split(1 if retry_alone else (batch + 1) // 2) if batch > 1 else Discard(Reason.REJECTED)
+        case Verdict.TEMPORARY:
+            delay = schedule.delay(step, retry_after=judgement.retry_after)
+            if delay is None:
+                return Discard(Reason.EXHAUSTED)
+            if expires_at is not None and now + delay >= expires_at:
+                return Discard(Reason.EXPIRED)
+            return Retry(delay, step + 1, alone=retry_alone and batch > 1)
+        case _:
+            assert_never(judgement.verdict)
+
+
+def decide_unknown(schedule: RetrySchedule, *, step: int, unknown_in_a_row: int) -> Decision:
+    """After a claim that expired: the worker died and the outcome is unknown. That uses no step of the schedule,
+    except every third in a row, so that a message that kills its worker ends one day."""
+    unknown = unknown_in_a_row + 1
+    if unknown < UNKNOWN_PER_STEP:
+        return Again(unknown)
+    delay = schedule.delay(step)
+    return Discard(Reason.EXHAUSTED) if delay is None else Retry(delay, step + 1)

@@ -1,0 +1,204 @@
+"""Writes down what came of attempts: many at once, in one transaction, and only where the claim is still mine.
+
+A crash before it is written means one more attempt, never a lost delivery.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias, assert_never
+
+from sqlalchemy import Connection, text
+
+from dispatcher.accounts import audit
+from dispatcher.accounts.actor import ResponseRule
+from dispatcher.accounts.audit import Action
+from dispatcher.db.arrays import Element, arrays
+from dispatcher.ids import new_id_text
+from dispatcher.masking.answers import redacted
+from dispatcher.states import State
+from dispatcher.transport.exchange import Exchange, Failure, Reply
+from dispatcher.webhooks.contract import Verdict
+from workers.callbacks.render import masked_headers, secrets_in
+from workers.callbacks.targets import Target
+from workers.results.decide import Again, Decision, Delivered, Discard, Retry, Split
+
+KEPT_HEADERS = 8 * 1024
+KEPT_BODY = 4 * 1024
+
+Row: TypeAlias = tuple[Element, ...]
+
+
+class Sent(NamedTuple):
+    """A request that was made, for the record; several results can share one."""
+
+    target: Target
+    exchange: Exchange
+
+
+class Result(NamedTuple):
+    """What became of one claimed delivery.
+
+    `sent` is None for what was never sent, or of which nothing is known. `counts` is False where nothing was tried,
+    so that the attempt's number is used again.
+    """
+
+    delivery_id: str
+    number: int
+    step: int
+    owner: str  # of the claim
+    decision: Decision
+    verdict: Verdict | None = None
+    sent: Sent | None = None
+    counts: bool = True
+    outcome_unknown: bool = False
+
+
+_RECORD = text("""
+WITH result AS (
+  SELECT *, 'claimed' AS was FROM unnest(
+    CAST(:id AS uuid[]), CAST(:number AS integer[]), CAST(:owner AS uuid[]), CAST(:state AS text[]),
+    CAST(:reason AS text[]), CAST(:delay AS interval[]), CAST(:step AS integer[]), CAST(:unknown AS integer[]),
+    CAST(:batch_limit AS smallint[]),
+    CAST(:counts AS boolean[]), CAST(:verdict AS text[]), CAST(:outcome_unknown AS boolean[]),
+    CAST(:attempt_id AS uuid[]), CAST(:sent AS boolean[]))
+  AS r(id, number, owner, state, reason, delay, step, unknown, batch_limit, counts, verdict, outcome_unknown,
+       attempt_id, sent)),
+mine AS (
+  UPDATE dispatcher.deliveries d
+  SET state = r.state, reason = r.reason, due_at = coalesce(now() + r.delay, d.due_at),
+      schedule_step = r.step, unknown_in_a_row = r.unknown, batch_limit = coalesce(r.batch_limit, d.batch_limit),
+      passes_gate = d.passes_gate AND r.state = 'ready',
+      attempt_count = d.attempt_count - (NOT r.counts)::integer,
+      claimed_by = NULL, claimed_until = NULL,
+      finished_at = CASE WHEN r.state IN ('delivered', 'discarded') THEN now() END
+  FROM result r
+  -- The first condition tells a planner with old statistics how few these are; `was` keeps it from reading the index
+  -- of all claimed ones, dead entries included, instead.
+  WHERE d.id = ANY(CAST(:id AS uuid[])) AND d.id = r.id
+    AND d.state = r.was AND d.claimed_by = r.owner AND d.attempt_count = r.number
+  RETURNING d.id, r.number),
+attempted AS (
+  INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict, outcome_unknown)
+  SELECT r.id, r.number, r.attempt_id, CASE WHEN r.sent THEN r.attempt_id END, r.verdict, r.outcome_unknown
+  FROM result r JOIN mine USING (id, number) WHERE r.counts),
+requested AS (
+  INSERT INTO dispatcher.requests (id, webhook_id, method, url_masked, headers_masked, status, failure,
+    failure_detail, answer_headers, answer_excerpt, answer_cut, answer_unreadable, started_at, duration)
+  SELECT q.* FROM unnest(
+    CAST(:q_id AS uuid[]), CAST(:q_webhook_id AS uuid[]), CAST(:q_method AS text[]), CAST(:q_url AS text[]),
+    CAST(:q_headers AS text[]), CAST(:q_status AS smallint[]), CAST(:q_failure AS text[]),
+    CAST(:q_detail AS text[]), CAST(:q_answer_headers AS text[]), CAST(:q_excerpt AS bytea[]),
+    CAST(:q_cut AS boolean[]), CAST(:q_unreadable AS boolean[]), CAST(:q_started_at AS timestamptz[]),
+    CAST(:q_duration AS interval[])) AS q(id, webhook_id, method, url, headers, status, failure, detail,
+    answer_headers, excerpt, cut, unreadable, started_at, duration)
+  WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.sent AND r.attempt_id = q.id))
+SELECT id::text, number FROM mine
+""")
+
+_DISABLE = text("""
+UPDATE dispatcher.webhooks
+SET enabled = false, disabled_at = now(), disabled_by = :by, disabled_reason = :reason,
+    version = version + 1, updated_at = now()
+WHERE id = :id AND enabled AND deleted_at IS NULL RETURNING id, account_id
+""")
+
+
+def record(connection: Connection, results: Sequence[Result]) -> set[tuple[str, int]]:
+    """Writes results and their requests. Returns the attempts (delivery, number) whose claim was still their
+    owner's; of the others nothing is written: somebody else has taken over, or the same loop with a later attempt."""
+    requests = {result.sent.exchange.request.id: result.sent for result in results if result.sent is not None}
+    columns = {
+        **_columns(_RESULT_COLUMNS, [_result_row(result) for result in results]),
+        **_columns(_REQUEST_COLUMNS, [_request_row(sent) for sent in requests.values()]),
+    }
+    return {(row.id, row.number) for row in connection.execute(_RECORD, arrays(columns))}
+
+
+def disable_webhook(connection: Connection, webhook_id: str, reason: str, request_id: str) -> bool:
+    """A response rule's consequence of the answer to a request. True if it was enabled until now."""
+    by = ResponseRule()
+    disabled = connection.execute(_DISABLE, {"id": webhook_id, "reason": reason, "by": str(by)}).first()
+    if disabled is None:
+        return False
+    changed = {"enabled": {"old": True, "new": False}, "disabled_reason": {"old": None, "new": reason}}
+    detail = {"changed": changed, "request": request_id}
+    audit.write(connection, by, Action.WEBHOOK_DISABLED, disabled.id, account=disabled.account_id, detail=detail)
+    return True
+
+
+def _columns(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Sequence[Element]]:
+    return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+
+
+_RESULT_COLUMNS = (
+    "id", "number", "owner", "counts", "verdict", "outcome_unknown", "attempt_id", "sent",
+    "state", "reason", "delay", "step", "unknown", "batch_limit",
+)  # fmt: skip
+
+
+def _result_row(result: Result) -> Row:
+    return (
+        result.delivery_id,
+        result.number,
+        result.owner,
+        result.counts,
+        result.verdict,
+        result.outcome_unknown,
+        result.sent.exchange.request.id if result.sent else new_id_text(),  # its id has its time, and no other use
+        result.sent is not None,
+        *_end(result),
+    )
+
+
+def _end(result: Result) -> Row:
+    """What a decision leaves behind: state, reason, delay, schedule step, unknown outcomes in a row, and the largest
+    batch the delivery may be in from now on (None: as it was)."""
+    match result.decision:
+        case Delivered():
+            return State.DELIVERED, None, None, result.step, 0, None
+        case Retry(delay, step, alone):
+            return State.WAITING, None, delay, step, 0, 1 if alone else None
+        case Again(unknown):
+            return State.READY, None, None, result.step, unknown, None
+        case Split(limit):
+            return State.READY, None, None, result.step, 0, limit
+        case Discard(reason):
+            return State.DISCARDED, reason, None, result.step, 0, None
+        case _:
+            assert_never(result.decision)
+
+
+_REQUEST_COLUMNS = (
+    "q_id", "q_webhook_id", "q_method", "q_url", "q_headers", "q_started_at", "q_duration",
+    "q_status", "q_failure", "q_detail", "q_answer_headers", "q_excerpt", "q_cut", "q_unreadable",
+)  # fmt: skip
+
+
+def _request_row(sent: Sent) -> Row:
+    target, exchange = sent
+    request = exchange.request
+    return (
+        request.id,
+        target.id,
+        request.method,
+        target.url_masked,
+        masked_headers(request, target),
+        exchange.started_at,
+        exchange.duration,
+        *_answer(sent),
+    )
+
+
+def _answer(sent: Sent) -> Row:
+    outcome = sent.exchange.outcome
+    match outcome:
+        case Reply(status, headers, body, body_cut, body_unreadable):
+            secrets = (*sent.target.secret_values, *secrets_in(sent.exchange.request))
+            lines = "\n".join([f"{name}: {value}" for name, value in headers]).encode("latin-1", "replace")
+            cut = body_cut or len(body) > KEPT_BODY or len(lines) > KEPT_HEADERS
+            kept_lines = redacted(lines, secrets, KEPT_HEADERS).decode("latin-1").replace("\0", "\ufffd")
+            kept_body = redacted(body, secrets, KEPT_BODY) if body else b""
+            return status, None, None, kept_lines, kept_body, cut, body_unreadable
+        case Failure(kind, detail):
+            return None, kind, detail, None, None, False, False
+        case _:
+            assert_never(outcome)

@@ -1,0 +1,1 @@
+"""Access tokens that receivers ask for."""

@@ -1,0 +1,155 @@
+"""The tokens of all webhooks: in the database, encrypted, for all workers; opened ones are kept in this process."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from time import monotonic
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from dispatcher.db.arrays import array
+from dispatcher.encryption.vault import Vault
+from dispatcher.errors import WrongEncryptionKey
+from dispatcher.receiver_auth.credentials import ClientCredentials, write_authorization
+from dispatcher.receiver_auth.token_request import Issued
+from workers.tokens.statements import ACCEPT, BEGIN, DROP, FAILED, FIND, KEEP, REFUSE
+
+FETCH_SPAN = 40.0  # seconds that one worker has to fetch: longer than the request may take, look-up included
+FAILURE_PAUSE = 5.0  # seconds after a fetch that failed in which nobody fetches
+KEPT = 10_000
+_MOST_LEEWAY = 10.0  # seconds before its end in which a token is not used any more, a tenth of its life at most
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a receiver is shown. `id` is the token request that brought it; `until` is monotonic. `after_refusal`: the
+    receiver refused the token before this one, and has not accepted this one yet."""
+
+    id: str
+    value: str = field(repr=False)
+    until: float
+    after_refusal: bool
+
+
+class Wanted(NamedTuple):
+    """A token that is looked for. If nobody has it, `fetch_id` is the token request that is to bring it."""
+
+    webhook_id: str
+    credentials: ClientCredentials
+    fetch_id: str
+
+
+class Missing(Enum):
+    """Why there is no token yet, and what that means for who looks for it."""
+
+    FETCH = auto()  # it is to be fetched, and nobody else does that for a while
+    LATER = auto()  # somebody else fetches it, or that failed a moment ago
+    DELETED = auto()  # there is no such webhook any more
+
+
+class TokenStore:
+    """The tokens as one process sees them. What takes a connection raises DBAPIError where the database is away."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._kept: dict[str, tuple[ClientCredentials, Token]] = {}
+
+    def at_hand(self, webhook_id: str, credentials: ClientCredentials) -> Token | None:
+        """The token that this process knows of."""
+        theirs, token = self._kept.get(webhook_id, (None, None))
+        return token if token is not None and theirs == credentials and monotonic() < token.until else None
+
+    def look(self, connection: Connection, wanted: Collection[Wanted]) -> dict[str, Token | Missing]:
+        """What is to be had for these webhooks, each of them once. Where it is `FETCH`, the caller fetches as soon as
+        this is committed, and tells what came of it."""
+        found: dict[str, Token | Missing] = {}
+        rows = {row.id: row for row in connection.execute(FIND, {"ids": array([one.webhook_id for one in wanted])})}
+        to_fetch = []
+        for one in wanted:
+            row = rows.get(one.webhook_id)
+            if row is None:
+                found[one.webhook_id] = Missing.DELETED
+            elif row.credentials is None or bytes(row.credentials) != self._digest(one.credentials):
+                to_fetch.append(one)
+            elif (token := self._open(connection, row)) is not None:
+                found[one.webhook_id] = self._keep(one.webhook_id, one.credentials, token)
+            elif row.may_fetch:
+                to_fetch.append(one)
+            else:
+                found[one.webhook_id] = Missing.LATER
+        begun = self._begin(connection, to_fetch)
+        for one in to_fetch:  # somebody else can have been quicker
+            found[one.webhook_id] = Missing.FETCH if one.webhook_id in begun else Missing.LATER
+        return found
+
+    def put(self, connection: Connection, fetched: Wanted, issued: Issued) -> Token:
+        """Keeps a token that was fetched, but not for others where the webhook was deleted or got other credentials
+        meanwhile."""
+        seconds = issued.seconds - min(_MOST_LEEWAY, issued.seconds / 10)
+        after_refusal = connection.scalar(
+            KEEP,
+            {
+                "id": fetched.webhook_id,
+                "fetch_id": fetched.fetch_id,
+                "ciphertext": self._vault.encrypt(issued.value),
+                "seconds": seconds,
+            },
+        )
+        token = Token(fetched.fetch_id, issued.value, monotonic() + seconds, bool(after_refusal))
+        return self._keep(fetched.webhook_id, fetched.credentials, token)
+
+    def fetch_failed(self, connection: Connection, fetched: Wanted, *, pause: float) -> None:
+        """Nobody fetches for so many seconds."""
+        connection.execute(FAILED, {"id": fetched.webhook_id, "fetch_id": fetched.fetch_id, "pause": pause})
+
+    def refuse(self, connection: Connection, webhook_id: str, token: Token) -> bool:
+        """The receiver refused this token: it is dropped, and another is worth a try. False, and it is not dropped,
+        where it was fetched for that very reason and never accepted: another would be refused as well."""
+        other = bool(connection.scalar(REFUSE, {"id": webhook_id, "fetch_id": token.id}))
+        _, kept = self._kept.get(webhook_id, (None, None))
+        if other and kept is not None and kept.id == token.id:
+            del self._kept[webhook_id]
+        return other
+
+    def accept(self, connection: Connection, webhook_id: str, token: Token) -> None:
+        """The receiver accepted this token: if it refuses it later, another is worth a try."""
+        connection.execute(ACCEPT, {"id": webhook_id, "fetch_id": token.id})
+        credentials, kept = self._kept.get(webhook_id, (None, None))
+        if credentials is not None and kept is not None and kept.id == token.id:
+            self._kept[webhook_id] = credentials, replace(kept, after_refusal=False)
+
+    def _begin(self, connection: Connection, wanted: Collection[Wanted]) -> set[str]:
+        if not wanted:
+            return set()
+        parameters = {
+            "ids": array([one.webhook_id for one in wanted]),
+            "credentials": array([self._digest(one.credentials) for one in wanted]),
+            "fetch_ids": array([one.fetch_id for one in wanted]),
+        }
+        return set(connection.scalars(BEGIN, parameters | {"span": FETCH_SPAN}))
+
+    def _open(self, connection: Connection, row: Any) -> Token | None:
+        if row.token_ciphertext is None or row.seconds <= 0:
+            return None
+        try:
+            value = self._vault.decrypt(row.token_ciphertext)
+        except WrongEncryptionKey:  # its key was taken away since: a new one costs little
+            connection.execute(DROP, {"id": row.id, "fetch_id": row.fetch_id})
+            return None
+        return Token(row.fetch_id, value, monotonic() + row.seconds, row.after_refusal)
+
+    def _keep(self, webhook_id: str, credentials: ClientCredentials, token: Token) -> Token:
+        self._kept.pop(webhook_id, None)
+        self._kept[webhook_id] = credentials, token
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return token
+
+    def _digest(self, credentials: ClientCredentials) -> bytes:
+        """Tells whose a token is, without a word of them; keyed, so that a dump cannot be searched for guesses."""
+        key = self._vault.digest_secret
+        return hmac.new(key, json.dumps(write_authorization(credentials)).encode(), hashlib.sha256).digest()
