@@ -11,7 +11,8 @@ from dispatcher.accounts.actor import Actor, CommandLine
 from dispatcher.db.models import Webhook
 from dispatcher.errors import UnknownAccount
 from dispatcher.settings import Settings
-from dispatcher.webhooks.store import WebhookFields, Webhooks
+from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.store import Webhooks
 from tests.installations import installation_for, worker_for
 from workers.loop import DeliveryLoop
 from workers.maintenance.redeliver import go_on

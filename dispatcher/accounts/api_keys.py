@@ -1,27 +1,24 @@
-"""Which accounts and API keys there are, and the end of a key. Making and checking keys: `accounts`."""
+"""API keys: a public id with a generated secret, kept as a hash; made, checked, listed, ended."""
 
+import hashlib
+import hmac
+import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
+from dispatcher.accounts.accounts import NAME_RULE, find_account, is_name
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, ApiKey
-from dispatcher.errors import NotFound
-
-
-def list_accounts(session: Session) -> Sequence[Account]:
-    """Every account, by name."""
-    return session.scalars(select(Account).order_by(Account.name)).all()
-
-
-def accounts_page(session: Session, *, before: UUID | None, limit: int) -> Sequence[Account]:
-    """Some accounts, newest first; `before` is the last id of the page before."""
-    query = select(Account).order_by(Account.id.desc()).limit(limit)
-    return session.scalars(query.where(Account.id < before) if before is not None else query).all()
+from dispatcher.errors import InvalidAccount, NotFound
+from dispatcher.ids import new_id
 
 
 def list_keys(session: Session, account: Account | None = None) -> Sequence[tuple[ApiKey, str | None]]:
@@ -61,3 +58,106 @@ def revoke_key(session: Session, identifier: UUID, *, by: Actor) -> ApiKey:
         session.flush()
         audit.write(session, by, Action.KEY_REVOKED, key.id, account=key.account_id, detail={"name": key.name})
     return key
+
+
+_USE_NOTED_EVERY = timedelta(minutes=1)  # not with every call: that would be a write for each
+
+
+class Scope(StrEnum):
+    """What a key may do for its account; an operator's key has no account and may do all of it for any."""
+
+    READ = "read"
+    SEND = "send"
+    MANAGE = "manage"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made. `token` (its id, a dot, its secret) is shown this once."""
+
+    id: UUID
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a valid key speaks for."""
+
+    key_id: UUID
+    account_id: UUID | None
+    account: str | None
+    scopes: frozenset[Scope]
+    expires_at: datetime | None  # the key's own end
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.OPERATOR in self.scopes
+
+
+def create_key(
+    session: Session,
+    *,
+    by: Actor,
+    account: str | None,
+    scopes: Sequence[Scope],
+    name: str | None = None,
+    valid_for: timedelta | None = None,
+) -> NewKey:
+    """Makes a key; only its hash is kept. Without an account it must be an operator's. Raises UnknownAccount, or
+    InvalidAccount for a bad name or scope."""
+    if name is not None and not is_name(name):
+        raise InvalidAccount("name", NAME_RULE)
+    if (Scope.OPERATOR in scopes) != (account is None):
+        raise InvalidAccount("scopes", "must hold `operator` for a key without an account, and only then")
+    identifier, secret = new_id(), secrets.token_urlsafe(32)
+    owner = find_account(session, account).id if account is not None else None
+    session.add(
+        ApiKey(
+            id=identifier,
+            account_id=owner,
+            name=name,
+            secret_sha256=_hash(secret),
+            scopes=[str(scope) for scope in scopes],
+            expires_at=func.now() + valid_for if valid_for else None,
+        )
+    )
+    session.flush()
+    detail = {"name": name, "scopes": list(scopes), "valid_days": valid_for / timedelta(days=1) if valid_for else None}
+    audit.write(session, by, Action.KEY_CREATED, identifier, account=owner, detail=detail)
+    return NewKey(identifier, f"{identifier.hex}.{secret}")
+
+
+def authenticate(session: Session, token: str, now: datetime) -> Caller | None:
+    """Whom a token (a key's id, a dot, its secret) speaks for; None for one that is unknown, wrong, expired or revoked
+    (never which of these).
+
+    Notes on the key that it was used, to the minute: the caller commits.
+    """
+    identifier, _, secret = token.partition(".")
+    try:
+        key = session.get(ApiKey, UUID(identifier))
+    except ValueError:
+        key = None
+    matches = hmac.compare_digest(key.secret_sha256 if key else bytes(32), _hash(secret))
+    return _caller(session, key, now) if key is not None and matches else None
+
+
+def caller_of_key(session: Session, key_id: UUID, now: datetime) -> Caller | None:
+    """Whom a key speaks for that has been shown already, and got a token for it; None once it is expired or revoked."""
+    key = session.get(ApiKey, key_id)
+    return _caller(session, key, now) if key is not None else None
+
+
+def _caller(session: Session, key: ApiKey, now: datetime) -> Caller | None:
+    if key.revoked_at or (key.expires_at and key.expires_at <= now):
+        return None
+    if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
+        key.last_used_at = now
+    account = session.get(Account, key.account_id) if key.account_id else None
+    name = account.name if account else None
+    return Caller(key.id, key.account_id, name, frozenset(map(Scope, key.scopes)), key.expires_at)
+
+
+def _hash(secret: str) -> bytes:
+    # A generated secret of 256 bits needs no slow hash.
+    return hashlib.sha256(secret.encode()).digest()

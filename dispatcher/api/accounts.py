@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from dispatcher.accounts.accounts import Caller, Scope, create_account, create_key, find_account
-from dispatcher.accounts.api_keys import accounts_page, get_key, keys_page, revoke_key
+from dispatcher.accounts.accounts import accounts_page, create_account, find_account
+from dispatcher.accounts.api_keys import Caller, Scope, create_key, get_key, keys_page, revoke_key
 from dispatcher.db.models import ApiKey
 from dispatcher.web.authentication import By, caller_who_may
 from dispatcher.web.bodies import Body, body_as, described_body

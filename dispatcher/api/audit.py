@@ -7,8 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from dispatcher.accounts.accounts import Caller, Scope, find_account
+from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import ActorKind
+from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.audit import Action, list_entries
 from dispatcher.db.models import AuditEntry
 from dispatcher.ids import time_of

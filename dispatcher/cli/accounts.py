@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dispatcher.accounts.accounts import create_account
-from dispatcher.accounts.api_keys import list_accounts
+from dispatcher.accounts.accounts import create_account, list_accounts
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import typer
 
-from dispatcher.accounts.accounts import Scope, create_key, find_account
-from dispatcher.accounts.api_keys import list_keys, revoke_key
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.api_keys import Scope, create_key, list_keys, revoke_key
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table

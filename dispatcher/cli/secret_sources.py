@@ -12,8 +12,8 @@ import typer
 from dispatcher.errors import InvalidWebhook
 from dispatcher.receiver_auth.credentials import Authorization, Basic, Bearer, ClientCredentials, TokenRequest
 from dispatcher.signing.keys import KeyKind, SigningKey, check_signing_key, generate_signing_key
-from dispatcher.webhooks.contract import Digest, Encoding
-from dispatcher.webhooks.store import WebhookFields
+from dispatcher.signing.schemes import Digest, Encoding
+from dispatcher.webhooks.fields import WebhookFields
 
 _FROM = "the file's first line; `-`: standard input, a line for each secret, or asked for at a terminal"
 

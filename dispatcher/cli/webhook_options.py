@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from dispatcher.cli.secret_sources import body_signature as read_body_signature
-from dispatcher.webhooks.contract import BodySignature, Envelope, Member, Method, Verdict
-from dispatcher.webhooks.store import WebhookFields
+from dispatcher.signing.schemes import BodySignature
+from dispatcher.webhooks.contract import Envelope, Member, Method, Verdict
+from dispatcher.webhooks.fields import WebhookFields
 from schedules.catalog import SCHEDULES
 
 Url = Annotated[str, typer.Option("--url", help="Where callbacks go. It is kept encrypted and shown masked.")]

@@ -9,8 +9,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
-from dispatcher.accounts.accounts import find_account
-from dispatcher.accounts.api_keys import list_accounts
+from dispatcher.accounts.accounts import find_account, list_accounts
 from dispatcher.accounts.audit import Action
 from dispatcher.accounts.owners import owner_of_webhook
 from dispatcher.cli import secret_sources as secret
@@ -22,7 +21,8 @@ from dispatcher.cli.webhook_output import gate_state, print_webhook, webhook_doc
 from dispatcher.db.models import Account, Webhook
 from dispatcher.installation import Installation
 from dispatcher.signing.keys import KeyKind
-from dispatcher.webhooks.store import WebhookFields, Webhooks
+from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.store import Webhooks
 
 app = typer.Typer(help="Webhooks: registered receivers.", no_args_is_help=True)
 

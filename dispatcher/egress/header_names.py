@@ -1,6 +1,9 @@
 """Which headers of a callback a webhook may name for itself: all but those that somebody else answers for."""
 
 import re
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 MAX_NAME = 100
 
@@ -23,3 +26,12 @@ def refused_header(name: str) -> str | None:
     if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_BEGINNINGS):
         return "is a header that the engine sets itself"
     return None
+
+
+def free_header(name: str) -> str:
+    if reason := refused_header(name):
+        raise ValueError(reason)
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(free_header)]

@@ -5,22 +5,42 @@ With the method GET there is no body, and the signatures are over nothing.
 
 import base64
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dispatcher.signing.keys import KeyKind, SigningKey
-from dispatcher.webhooks.contract import BodySignature, DeliveryContract, Encoding, NonceSignature
-from dispatcher.webhooks.secrets import WebhookSecrets
+from dispatcher.signing.schemes import BodySignature, Encoding, NonceSignature
 
 Headers = Iterator[tuple[str, str]]
 _Sign = Callable[[bytes], bytes]
 
 
+class Secrets(Protocol):
+    """What signing needs of a webhook's secrets."""
+
+    @property
+    def signing_keys(self) -> Sequence[SigningKey]: ...
+    @property
+    def body_secret(self) -> str | None: ...
+    @property
+    def nonce_secret(self) -> str | None: ...
+
+
+class Schemes(Protocol):
+    """What signing needs of a contract."""
+
+    @property
+    def body_signature(self) -> BodySignature | None: ...
+    @property
+    def nonce_signature(self) -> NonceSignature | None: ...
+
+
 class Signer:
     """Signs for one webhook, with what its secrets and its contract say."""
 
-    def __init__(self, secrets: WebhookSecrets, contract: DeliveryContract) -> None:
+    def __init__(self, secrets: Secrets, contract: Schemes) -> None:
         self._keys = [_signing(key) for key in secrets.signing_keys]
         self._body = self._nonce = None
         if contract.body_signature is not None and secrets.body_secret is not None:

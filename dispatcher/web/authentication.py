@@ -17,8 +17,8 @@ from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Caller, Scope, authenticate, caller_of_key
 from dispatcher.accounts.actor import ApiKey, Call, Dialect
+from dispatcher.accounts.api_keys import Caller, Scope, authenticate, caller_of_key
 from dispatcher.installation import Installation
 from dispatcher.web.problems import Problem, token_expired, unauthorized
 from dispatcher.web.serving import Serving, serving_of

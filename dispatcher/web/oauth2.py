@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import func, select
 
-from dispatcher.accounts.accounts import authenticate
+from dispatcher.accounts.api_keys import authenticate
 from dispatcher.web.authentication import key_in_basic
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import described

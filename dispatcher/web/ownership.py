@@ -9,7 +9,8 @@ from fastapi import Query
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Caller, find_account
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.db.models import Account
 from dispatcher.web.problems import Problem, invalid
 

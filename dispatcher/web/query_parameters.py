@@ -9,7 +9,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 
-from dispatcher.accounts.accounts import Caller
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.web.authentication import caller_of_request
 from dispatcher.web.problems import MOST_ERRORS, invalid

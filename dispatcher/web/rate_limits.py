@@ -10,7 +10,7 @@ from limits.errors import StorageError
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from dispatcher.accounts.accounts import Caller
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.web.problems import Problem
 
 log = logging.getLogger("dispatcher.api.rate_limits")

@@ -5,30 +5,20 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dispatcher.egress.header_names import refused_header
 from dispatcher.errors import InvalidWebhook
+from dispatcher.signing.schemes import (
+    NONCE_HEADERS,
+    BodySignature,
+    NonceSignature,
+)
 from schedules.catalog import DEFAULT, SCHEDULES
 
 MOST_MEMBERS = 20
-NONCE_HEADERS = ("-timestamp", "-nonce", "-algorithm")  # behind the name of a nonce signature's header
-
-
-def _free_header(name: str) -> str:
-    if reason := refused_header(name):
-        raise ValueError(reason)
-    return name
-
-
-def _free_with_endings(name: str) -> str:
-    for ending in NONCE_HEADERS:
-        _free_header(name + ending)
-    return name
 
 
 MemberName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
-HeaderName = Annotated[str, AfterValidator(_free_header)]
 
 
 class Verdict(StrEnum):
@@ -73,42 +63,6 @@ class ContentType(StrEnum):
 
     JSON = "application/json"
     JSON_UTF8 = "application/json; charset=UTF-8"
-
-
-class Digest(StrEnum):
-    """Hash functions of a body signature. SHA-1 is there for receivers that know nothing else; as an HMAC it holds."""
-
-    SHA256 = "sha256"
-    SHA512 = "sha512"
-    SHA1 = "sha1"
-
-
-class Encoding(StrEnum):
-    """How a body signature is written."""
-
-    HEX = "hex"
-    BASE64 = "base64"
-
-
-class BodySignature(BaseModel):
-    """An HMAC over the body alone, in a header of the customer's choice: for receivers that were built for another
-    sender. The header's value is `prefix` and the signature; the key is the webhook's `body_secret`, as UTF-8."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    header: HeaderName
-    digest: Digest = Digest.SHA256
-    encoding: Encoding = Encoding.HEX
-    prefix: Annotated[str, Field(max_length=64, pattern=r"^[!-~]*$")] = ""
-
-
-class NonceSignature(BaseModel):
-    """An HMAC-SHA256 over `body.nonce.timestamp`, in base64, with the key `nonce_secret`, as UTF-8. The signature is in
-    `header`; `header`-timestamp, -nonce and -algorithm carry what a receiver needs to check it (contracts, 5)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    header: Annotated[HeaderName, AfterValidator(_free_with_endings)]
 
 
 class ResponseRule(BaseModel):

@@ -12,7 +12,8 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.db.models import Account, Webhook
 from dispatcher.installation import Installation
 from dispatcher.signing.keys import SigningKey
-from dispatcher.webhooks.store import WebhookFields, Webhooks, contract_of
+from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.store import Webhooks, contract_of
 from dispatcher.webhooks.url_check import takes_url_test, try_url
 
 # What a dialect demands of the account's other webhooks, such as a number of them; raises what it likes. It is called

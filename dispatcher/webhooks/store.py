@@ -1,12 +1,8 @@
 """Registered receivers: create, find, change, delete. Finders demand the owner; what changes one notes by whom."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
-from email.errors import MessageError
-from email.headerregistry import Address
-from typing import Any, TypedDict, Unpack
+from typing import Unpack
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -22,45 +18,26 @@ from dispatcher.db.models import Account, Gate, Rate, Subscription, Token, Webho
 from dispatcher.egress.urls import mask_url, normalise_url
 from dispatcher.encryption.vault import url_digest
 from dispatcher.errors import InvalidWebhook, NameTaken, NotFound
-from dispatcher.event_types import ALL, RULE, is_event_type
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
 from dispatcher.receiver_auth.credentials import (
-    MAX_SECRET,
-    Authorization,
     ClientCredentials,
-    check_authorization,
-    check_headers,
 )
 from dispatcher.signing.keys import SigningKey, check_signing_key, generate_signing_key, rotate
 from dispatcher.webhooks.changes import changed_fields, fields_now
-from dispatcher.webhooks.contract import NONCE_HEADERS, DeliveryContract, read_contract, write_contract
+from dispatcher.webhooks.contract import DeliveryContract, read_contract, write_contract
+from dispatcher.webhooks.fields import (
+    SECRETS,
+    WebhookFields,
+    changed_secrets,
+    check_email,
+    check_event_types,
+    check_text,
+)
 from dispatcher.webhooks.secrets import WebhookSecrets, read_secrets, write_secrets
 from schedules.catalog import SCHEDULES
 
-MAX_EVENT_TYPES = 100
 NATIVE = "native"  # webhooks of no dialect, where dialects are named
-
-
-class WebhookFields(TypedDict, total=False):
-    """What a webhook is made of; in a change, only what is given changes."""
-
-    url: str
-    event_types: Sequence[str]  # types, prefixes of whole parts, or `*`
-    name: str | None  # unique in its account, where given
-    app: str | None
-    contact_email: str | None
-    contract: dict[str, Any]  # a DeliveryContract as JSON
-    contract_changes: dict[str, Any]  # in its place in a change: members that change; None: the default again
-    authorization: Authorization | None
-    headers: Mapping[str, str]  # sent with each callback
-    signing_keys: Sequence[SigningKey]  # none: not signed by Standard Webhooks
-    body_secret: str | None  # of the contract's body_signature
-    nonce_secret: str | None  # of its nonce_signature
-    dialect_fields: dict[str, Any]  # what only its dialect has
-
-
-_SECRETS = ("authorization", "headers", "signing_keys", "body_secret", "nonce_secret")
 
 
 class Webhooks:
@@ -182,7 +159,7 @@ class Webhooks:
             webhook.disabled_at = webhook.disabled_by = webhook.disabled_reason = None
             self._changed(webhook)
             self._open_gate(webhook)
-        elif enabled is False and (_check_text("reason", reason) is not None or webhook.enabled):
+        elif enabled is False and (check_text("reason", reason) is not None or webhook.enabled):
             webhook.enabled = False
             _disabled(webhook, by, reason)
             self._changed(webhook)
@@ -262,13 +239,13 @@ class Webhooks:
             webhook.url_digest = self._digest(url)
         if "event_types" in fields:
             # A dialect can have webhooks that only exist.
-            webhook.event_types = _check_event_types(fields["event_types"], least=0 if webhook.dialect else 1)
+            webhook.event_types = check_event_types(fields["event_types"], least=0 if webhook.dialect else 1)
         if "name" in fields:
-            webhook.name = _check_text("name", fields["name"])
+            webhook.name = check_text("name", fields["name"])
         if "app" in fields:
-            webhook.app = _check_text("app", fields["app"])
+            webhook.app = check_text("app", fields["app"])
         if "contact_email" in fields:
-            webhook.contact_email = _check_email(fields["contact_email"])
+            webhook.contact_email = check_email(fields["contact_email"])
         if "contract" in fields:
             contract = read_contract(fields["contract"])
             webhook.contract = write_contract(contract)
@@ -278,15 +255,15 @@ class Webhooks:
             _check_scheme(webhook)
         if "dialect_fields" in fields:
             webhook.dialect_fields = fields["dialect_fields"]
-        if "contract" not in fields and not any(name in fields for name in _SECRETS):
+        if "contract" not in fields and not any(name in fields for name in SECRETS):
             return set()
         contract, kept = contract_of(webhook), self.secrets(webhook)
-        secrets = _changed_secrets(kept, fields, contract)
+        secrets = changed_secrets(kept, fields, contract)
         if isinstance(secrets.authorization, ClientCredentials):
             endpoint = secrets.authorization.endpoint
             self._check_origin("client_credentials.endpoint", endpoint, https_only=contract.https_only)
         webhook.secrets_ciphertext = self._vault.encrypt_document(write_secrets(secrets))
-        return {name for name in _SECRETS if getattr(kept, name) != getattr(secrets, name)}
+        return {name for name in SECRETS if getattr(kept, name) != getattr(secrets, name)}
 
     def _note(self, webhook: Webhook, by: Actor, action: Action, detail: Mapping[str, object]) -> None:
         audit.write(self._session, by, action, webhook.id, account=webhook.account_id, detail=detail)
@@ -348,63 +325,3 @@ def contract_of(webhook: Webhook) -> DeliveryContract:
 def _check_scheme(webhook: Webhook) -> None:
     if contract_of(webhook).https_only and not webhook.url_masked.lower().startswith("https:"):
         raise InvalidWebhook("url", "must begin with https://, for the contract says https_only")
-
-
-def _check_event_types(names: Sequence[str], *, least: int) -> list[str]:
-    if isinstance(names, str) or not least <= len(names) <= MAX_EVENT_TYPES:
-        raise InvalidWebhook("event_types", f"must be a list of {least} to {MAX_EVENT_TYPES} event types or prefixes")
-    for name in names:
-        if name != ALL and not is_event_type(name):
-            raise InvalidWebhook("event_types", f"{RULE}, or `{ALL}` for all; a prefix takes all below it")
-    return list(dict.fromkeys(names))
-
-
-def _check_text(field: str, value: str | None) -> str | None:
-    if value is not None and (not 1 <= len(value) <= 255 or not value.isprintable()):
-        raise InvalidWebhook(field, "must have 1 to 255 printable characters")
-    return value
-
-
-def _check_email(value: str | None) -> str | None:
-    if value is None:
-        return None
-    address = None
-    # Only what is short is taken apart: the parser goes one call deeper with each bracket. `=?` begins an encoded word.
-    if len(value) <= 254 and value.isascii() and value.isprintable() and "=?" not in value:
-        with suppress(ValueError, MessageError, IndexError):
-            address = Address(addr_spec=value)
-    if address is None or not address.username or not address.domain or address.addr_spec != value:
-        raise InvalidWebhook("contact_email", "must be one plain mail address")
-    return value
-
-
-def _changed_secrets(kept: WebhookSecrets, fields: WebhookFields, contract: DeliveryContract) -> WebhookSecrets:
-    """The secrets with what is given put in, and without those that the contract has no use for."""
-    changed = replace(kept, **{name: fields[name] for name in _SECRETS if name in fields})  # type: ignore[literal-required]
-    changed = replace(
-        changed,
-        body_secret=_signature_secret("body", contract.body_signature, changed.body_secret),
-        nonce_secret=_signature_secret("nonce", contract.nonce_signature, changed.nonce_secret),
-    )
-    headers = check_headers(changed.headers)
-    signed = [contract.body_signature.header] if contract.body_signature else []
-    if contract.nonce_signature:
-        signed += [contract.nonce_signature.header + ending for ending in ("", *NONCE_HEADERS)]
-    if taken := {name.lower() for name in signed} & {name.lower() for name in headers}:
-        raise InvalidWebhook("headers", f"hold {min(taken)}, which carries a signature")
-    return replace(
-        changed,
-        authorization=check_authorization(changed.authorization) if changed.authorization else None,
-        headers=headers,
-        signing_keys=tuple(replace(check_signing_key(key.secret), until=key.until) for key in changed.signing_keys),
-    )
-
-
-def _signature_secret(name: str, signature: object, secret: str | None) -> str | None:
-    if signature is None:
-        return None
-    if secret is None:
-        raise InvalidWebhook(f"{name}_secret", f"is required for a {name}_signature")
-    if not 1 <= len(secret) <= MAX_SECRET or not secret.isprintable():
-        raise InvalidWebhook(f"{name}_secret", f"must have 1 to {MAX_SECRET} printable characters")
-    return secret

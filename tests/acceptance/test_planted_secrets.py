@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope, create_key
+from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
 from dispatcher.wake import DELIVER, NOTICES, SWEEP

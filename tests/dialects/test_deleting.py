@@ -7,7 +7,7 @@ import requests
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.settings import Settings
 from dispatcher.webhooks.store import Webhooks

@@ -8,7 +8,7 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.egress.urls import normalise_url
 from dispatcher.encryption.vault import EncryptionKeys
 from tests.conftest import ENCRYPTION_KEY

@@ -6,7 +6,7 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.db.models import Webhook
 from dispatcher.settings import Settings
 from tests.factories import make_webhook, rows

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from sqlalchemy import Engine
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.asgi import DIALECTS, create_app
 from dispatcher.installation import Installation
 from tests.dialects.published import Answers

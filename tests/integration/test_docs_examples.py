@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import UnknownAccount
-from dispatcher.accounts.accounts import Scope, create_key
+from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Caller, Scope
+from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.owners import owner_of_redelivery, owner_of_webhook
 from dispatcher.db.models import Account, MassRedelivery
 from dispatcher.deliveries.mass_redelivery import (

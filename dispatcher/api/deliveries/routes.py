@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Caller, Scope
+from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_of_webhook
 from dispatcher.api.deliveries.documents import DeliveryDocument, DeliveryRecordDocument, delivery_record_document
 from dispatcher.db.models import Account

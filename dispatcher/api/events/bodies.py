@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field
 
-from dispatcher.accounts.accounts import Caller
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.events.enqueue import BULK
 from dispatcher.events.event import MAX_TEXT, Event
 from dispatcher.events.raw_json import array_elements, object_members

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
-from dispatcher.accounts.accounts import Caller, Scope
+from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.owners import owner_of_event
 from dispatcher.api.deliveries.documents import DeliveryDocument, EventRecordDocument, WholeEventDocument
 from dispatcher.api.events.bodies import EVENT_SCHEMA, EVENTS_SCHEMA, read_event, read_events

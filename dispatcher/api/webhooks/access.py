@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Depends, Path
 
-from dispatcher.accounts.accounts import Caller, Scope
+from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.owners import owner_of_webhook
 from dispatcher.api.webhooks.documents import WebhookDocument, webhook_document
 from dispatcher.db.models import Account

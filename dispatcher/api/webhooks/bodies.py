@@ -10,7 +10,7 @@ from dispatcher.signing.keys import MAX_OVERLAP, KeyKind
 from dispatcher.web.bodies import Body
 from dispatcher.web.ownership import Name
 from dispatcher.webhooks.contract import DeliveryContract
-from dispatcher.webhooks.store import MAX_EVENT_TYPES
+from dispatcher.webhooks.fields import MAX_EVENT_TYPES
 
 
 class BasicBody(Body):

@@ -19,7 +19,7 @@ from dispatcher.errors import InvalidWebhook
 from dispatcher.receiver_auth.credentials import Authorization, Basic, Bearer, ClientCredentials
 from dispatcher.signing.keys import KeyKind, SigningKey, check_signing_key, generate_signing_key
 from dispatcher.web.problems import invalid
-from dispatcher.webhooks.store import WebhookFields
+from dispatcher.webhooks.fields import WebhookFields
 
 
 def fields_of_new(body: NewWebhook) -> WebhookFields:

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from dispatcher.db.models import Webhook
 from dispatcher.egress.urls import MAX_URL
 from dispatcher.errors import InvalidWebhook
-from dispatcher.webhooks.store import WebhookFields
+from dispatcher.webhooks.fields import WebhookFields
 
 TriggerScope: TypeAlias = Literal["SENT", "RECEIVED"]
 InvokeOption: TypeAlias = Literal["ONE", "MANY"]

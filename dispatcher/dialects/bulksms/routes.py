@@ -7,8 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from dispatcher.accounts.accounts import Caller, Scope
 from dispatcher.accounts.actor import Dialect
+from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.bulksms.answers import described
 from dispatcher.dialects.bulksms.fields import (

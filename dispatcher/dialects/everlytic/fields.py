@@ -14,8 +14,9 @@ from dispatcher.dialects.bodies import json_object
 from dispatcher.errors import InvalidWebhook
 from dispatcher.receiver_auth.credentials import Authorization, Basic
 from dispatcher.webhooks.contract import Envelope, Method
+from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.secrets import WebhookSecrets
-from dispatcher.webhooks.store import WebhookFields, contract_of
+from dispatcher.webhooks.store import contract_of
 
 EVENT_TYPES = {
     "sent": "message.outbound.sent",

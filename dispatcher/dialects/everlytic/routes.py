@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Caller, Scope, find_account
+from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import Dialect
+from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.everlytic.fields import EVENT_TYPES, Kept, read_payload, refusal, shown
 from dispatcher.errors import InvalidWebhook, NotFound

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Caller, find_account
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.db.models import Account, Webhook
 from dispatcher.errors import NotFound, UnknownAccount
 from dispatcher.web.problems import Problem

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, BeforeValidator
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Caller
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.db.models import Account
 from dispatcher.deliveries.history import find_delivery, get_delivery, log_of_webhook
 from dispatcher.deliveries.redelivery import redeliver

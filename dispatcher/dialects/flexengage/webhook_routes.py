@@ -9,8 +9,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from dispatcher.accounts.accounts import Caller, Scope
 from dispatcher.accounts.actor import Dialect
+from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.flexengage.answers import described
 from dispatcher.dialects.flexengage.brands import DIALECT, account_of, found_or, webhook_of
@@ -23,8 +23,9 @@ from dispatcher.web.authentication import by_key_through, caller_who_may
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import Problem
 from dispatcher.web.serving import Served
+from dispatcher.webhooks.fields import MAX_EVENT_TYPES
 from dispatcher.webhooks.registration import change, register, remove
-from dispatcher.webhooks.store import MAX_EVENT_TYPES, Webhooks
+from dispatcher.webhooks.store import Webhooks
 
 NO_WEBHOOKS = "No webhooks with that brand ID were found"
 NO_WEBHOOK = "No webhook with that brand ID was found"

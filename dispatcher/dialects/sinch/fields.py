@@ -10,8 +10,8 @@ from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import InvalidWebhook
 from dispatcher.receiver_auth.credentials import Authorization, ClientCredentials, TokenRequest
 from dispatcher.webhooks.contract import Verdict
+from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.secrets import WebhookSecrets
-from dispatcher.webhooks.store import WebhookFields
 
 DIALECT = "sinch"
 MOST_PER_APP = 5

@@ -7,8 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Caller, Scope, find_account
+from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import Dialect
+from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.bodies import json_object
 from dispatcher.dialects.sinch import fields
@@ -20,8 +21,8 @@ from dispatcher.web.authentication import by_key_through, caller_who_may
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import Problem
 from dispatcher.web.serving import Served
+from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registration import change, register, remove
-from dispatcher.webhooks.store import WebhookFields
 from dispatcher.webhooks.store import Webhooks as OurWebhooks
 
 _ERRORS = described(

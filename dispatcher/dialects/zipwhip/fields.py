@@ -6,7 +6,8 @@ from pydantic.alias_generators import to_camel
 from dispatcher.db.models import Webhook
 from dispatcher.errors import InvalidWebhook
 from dispatcher.webhooks.contract import Method
-from dispatcher.webhooks.store import WebhookFields, contract_of
+from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.store import contract_of
 
 EVENT_TYPES: dict[tuple[str, str], tuple[str, ...]] = {
     ("message", "delete"): ("message.outbound.deleted", "message.inbound.deleted"),

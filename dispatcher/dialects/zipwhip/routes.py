@@ -7,8 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from dispatcher.accounts.accounts import Scope
 from dispatcher.accounts.actor import Call, Dialect
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.zipwhip.answers import described
 from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
@@ -17,8 +17,9 @@ from dispatcher.errors import NotFound
 from dispatcher.installation import Installation
 from dispatcher.web.authentication import call_of, caller_of_secret, caller_of_session
 from dispatcher.web.serving import Serving, serving_of
+from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registration import change, register, remove
-from dispatcher.webhooks.store import WebhookFields, Webhooks
+from dispatcher.webhooks.store import Webhooks
 
 DIALECT = "zipwhip"
 

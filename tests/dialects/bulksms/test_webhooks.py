@@ -13,7 +13,7 @@ import pytest
 import requests
 from sqlalchemy import Engine, text
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.dialects.bulksms import routes
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings

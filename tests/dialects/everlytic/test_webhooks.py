@@ -12,7 +12,7 @@ import pytest
 import requests
 from sqlalchemy import Engine, text
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.dialects.everlytic import routes
 from dispatcher.settings import read_settings
 from dispatcher.web.middleware import MAX_BODY_BYTES

@@ -12,7 +12,7 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.dialects.flexengage import webhook_routes
 from dispatcher.settings import read_settings
 from dispatcher.web.middleware import MAX_BODY_BYTES

@@ -11,7 +11,7 @@ import requests
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.sinch.fields import TRIGGERS, changed_fields, event_types
 from dispatcher.settings import Settings

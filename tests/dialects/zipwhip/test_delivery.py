@@ -9,7 +9,7 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
 from tests.dialects.zipwhip.conftest import Zipwhip

@@ -12,7 +12,7 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.dialects.zipwhip import routes
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp
 
-from dispatcher.accounts.accounts import Scope, create_key
+from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
 from tests.factories import TESTER, make_account
 

@@ -10,7 +10,7 @@ import redis
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.db.models import Webhook
 from dispatcher.ids import new_id
 from dispatcher.receiver_auth.credentials import Basic

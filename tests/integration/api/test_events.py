@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.settings import Settings
 from dispatcher.web.middleware import MAX_BODY_BYTES

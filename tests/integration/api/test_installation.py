@@ -3,7 +3,7 @@
 import pytest
 
 from dispatcher import __version__
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from tests.integration.api.conftest import Api, MakeKey, Restarted
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.deliveries import history
 from dispatcher.ids import time_of
 from dispatcher.settings import Settings

@@ -7,7 +7,7 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.settings import Settings
 from dispatcher.web.middleware import MAX_EVENTS_BYTES

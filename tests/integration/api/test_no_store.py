@@ -4,7 +4,7 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.api.webhooks import access as webhook_access
 from dispatcher.asgi import create_app
 from tests.integration.api.conftest import Api, MakeKey

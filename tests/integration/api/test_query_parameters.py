@@ -8,7 +8,7 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.asgi import create_app
 from dispatcher.db.models import Base
 from dispatcher.settings import Settings

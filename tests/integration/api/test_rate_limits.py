@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import pytest
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.settings import Settings
 from dispatcher.web.rate_limits import RateLimits
 from tests.dead_ports import refusing_port

@@ -9,7 +9,7 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.db.models import Webhook
 from dispatcher.deliveries.mass_redelivery import MOST_OPEN
 from dispatcher.settings import Settings

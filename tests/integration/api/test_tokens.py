@@ -10,7 +10,7 @@ import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.installation import Installation
 from tests.factories import change, make_account, rows
 from tests.integration.api.conftest import Api, MakeKey

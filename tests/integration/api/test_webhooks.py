@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from dispatcher.accounts.accounts import Scope
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.encryption.rotation import ciphertext_columns
 from dispatcher.settings import Settings
 from dispatcher.web.middleware import MAX_BODY_BYTES

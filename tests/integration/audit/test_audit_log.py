@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope, create_account, create_key
+from dispatcher.accounts.accounts import create_account
 from dispatcher.accounts.actor import ApiKey, Call
-from dispatcher.accounts.api_keys import revoke_key
+from dispatcher.accounts.api_keys import Scope, create_key, revoke_key
 from dispatcher.accounts.audit import Action, write
 from dispatcher.errors import NameTaken, UrlTestFailed
 from dispatcher.ids import time_of

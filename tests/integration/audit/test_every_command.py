@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope, create_key, find_account
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.accounts.audit import Action
 from dispatcher.cli.app import app
 from dispatcher.deliveries.mass_redelivery import Selection, order

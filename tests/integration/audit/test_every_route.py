@@ -11,7 +11,8 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope, find_account
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.accounts.audit import Action
 from dispatcher.asgi import DIALECTS, create_app
 from dispatcher.db.models import ApiKey, Webhook

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Scope, authenticate
+from dispatcher.accounts.api_keys import Scope, authenticate
 from dispatcher.db.models import ApiKey
 from tests.integration.cli.conftest import Cli
 

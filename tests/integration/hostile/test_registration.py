@@ -10,12 +10,14 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope, create_account, create_key, find_account
+from dispatcher.accounts.accounts import create_account, find_account
+from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.errors import InvalidInput, UnknownAccount
 from dispatcher.receiver_auth.credentials import Basic, Bearer, ClientCredentials
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import check_signing_key
-from dispatcher.webhooks.store import WebhookFields, Webhooks
+from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.store import Webhooks
 from tests import hostile_values
 from tests.factories import TESTER, attempts, change_webhook, deliver_all, make_account, make_webhook, rows
 from tests.hostile_values import refusal, steering

@@ -13,7 +13,7 @@ import requests
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import Scope, create_key
+from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
 from dispatcher.errors import WrongDatabase
 from dispatcher.events.enqueue import enqueue, enqueue_many

@@ -14,12 +14,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
-from dispatcher.accounts.accounts import Scope, create_key
+from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.embedded.servers.postgres_runtime import _bundled
 from dispatcher.receiver_auth.credentials import Basic, Bearer, ClientCredentials
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import SigningKey
-from dispatcher.webhooks.store import WebhookFields
+from dispatcher.webhooks.fields import WebhookFields
 from tests.behaviours import Answer, Received
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import TESTER, attempts, change_webhook, deliver_all, deliveries, make_webhook, rows

@@ -16,8 +16,9 @@ from sinch import SinchClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from dispatcher.signing.keys import KeyKind, SigningKey, generate_signing_key
+from dispatcher.signing.schemes import BodySignature, Digest, Encoding, NonceSignature
 from dispatcher.signing.signer import Signer
-from dispatcher.webhooks.contract import BodySignature, DeliveryContract, Digest, Encoding, NonceSignature
+from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.secrets import WebhookSecrets
 
 # The public specification's library tests, and for ed25519 those of its reference server.

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from dispatcher.accounts.accounts import Caller
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.web.problems import Problem
 from dispatcher.web.rate_limits import RateLimits
 from tests.unit.dispatcher.conftest import Clock, FakeBroker

@@ -7,14 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.errors import InvalidWebhook
+from dispatcher.signing.schemes import BodySignature, Digest, Encoding, NonceSignature
 from dispatcher.webhooks.contract import (
-    BodySignature,
     DeliveryContract,
-    Digest,
-    Encoding,
     Envelope,
     Method,
-    NonceSignature,
     ResponseRule,
     Verdict,
     read_contract,
