@@ -18,8 +18,7 @@ from dispatcher.events.enqueue import enqueue, enqueue_many
 from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.producer import Producer
 from dispatcher.settings import Settings
-
-__version__ = "0.1.0"
+from dispatcher.version import __version__ as __version__
 
 __all__ = [
     "Accepted",

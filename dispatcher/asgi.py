@@ -9,7 +9,6 @@ import structlog
 from fastapi import Depends, FastAPI
 from starlette.routing import Mount
 
-from dispatcher import __version__
 from dispatcher.api import accounts, audit, health, installation
 from dispatcher.api.deliveries import mass_redelivery as redeliveries
 from dispatcher.api.deliveries import routes as deliveries
@@ -28,6 +27,7 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
 from dispatcher.logs import configure_logs
 from dispatcher.settings import read_settings
+from dispatcher.version import __version__
 from dispatcher.web import oauth2, problems
 from dispatcher.web.middleware import RequestIds
 from dispatcher.web.query_parameters import known_parameters_only

@@ -1,5 +1,5 @@
-"""What requests call themselves, where a webhook's contract says nothing else."""
+"""The version, and what requests call themselves where a webhook's contract says nothing else."""
 
-from dispatcher import __version__
+__version__ = "0.1.0"
 
 USER_AGENT = f"Dispatcher/{__version__}"

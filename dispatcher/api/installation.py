@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from dispatcher import __version__
 from dispatcher.accounts.api_keys import Caller, Scope
+from dispatcher.version import __version__
 from dispatcher.web.authentication import caller_who_may
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served

@@ -12,9 +12,9 @@ from dispatcher.cli.env_example import settings_example
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, console, print_error, print_json, print_line, print_table
 from dispatcher.cli.progress import Counting
-from dispatcher.egress.urls import MASK
 from dispatcher.encryption.rotation import Rotation
 from dispatcher.encryption.vault import generate_key
+from dispatcher.masking.urls import MASK
 from dispatcher.settings import Settings, environment_name
 
 _URLS = frozenset({"database_url", "broker_url"})

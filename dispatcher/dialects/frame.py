@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, FastAPI
 
-from dispatcher import __version__
+from dispatcher.version import __version__
 from dispatcher.web import problems
 from dispatcher.web.middleware import RequestIds
 from dispatcher.web.problems import Answer

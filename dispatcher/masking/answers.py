@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import unquote, unquote_plus
 
-from dispatcher.egress.urls import MASK
 from dispatcher.masking.messages import spellings
+from dispatcher.masking.urls import MASK
 
 LEAST = 6  # characters: shorter values stand in many an answer by chance
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import quote, quote_plus
 
-from dispatcher.egress.urls import MASK
+from dispatcher.masking.urls import MASK
 
 LEAST = 4  # characters: shorter values stand in many a text by chance
 

@@ -7,8 +7,9 @@ from enum import StrEnum
 from typing import Any, TypeAlias, assert_never
 
 from dispatcher.egress.header_names import refused_header
-from dispatcher.egress.urls import MASK, mask_url, normalise_url
+from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import InvalidWebhook
+from dispatcher.masking.urls import MASK, mask_url
 
 MAX_SECRET = 4096
 MAX_HEADERS = 20

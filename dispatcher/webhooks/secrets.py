@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dispatcher.egress.urls import MASK
+from dispatcher.masking.urls import MASK
 from dispatcher.receiver_auth.credentials import (
     Authorization,
     read_authorization,

@@ -15,11 +15,12 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Gate, Rate, Subscription, Token, Webhook
-from dispatcher.egress.urls import mask_url, normalise_url
+from dispatcher.egress.urls import normalise_url
 from dispatcher.encryption.vault import url_digest
 from dispatcher.errors import InvalidWebhook, NameTaken, NotFound
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
+from dispatcher.masking.urls import mask_url
 from dispatcher.receiver_auth.credentials import (
     ClientCredentials,
 )

@@ -41,6 +41,33 @@ def test_a_producer_loads_no_workers_no_web_edge_and_no_server_packages(tmp_path
     assert top & unwanted == set()
 
 
+def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
+    """Each costs every backend its start; a new one here is a decision."""
+    loaded = run_python("import dispatcher, json, sys; print(json.dumps(sorted(sys.modules)))", tmp_path)
+    ours = {name for name in json.loads(loaded) if name.partition(".")[0] == "dispatcher"}
+    assert ours == {
+        "dispatcher",
+        "dispatcher.db",
+        "dispatcher.db.arrays",
+        "dispatcher.db.engines",
+        "dispatcher.db.error_texts",
+        "dispatcher.db.prepared",
+        "dispatcher.egress",
+        "dispatcher.egress.address_policy",
+        "dispatcher.egress.special_addresses",
+        "dispatcher.errors",
+        "dispatcher.event_types",
+        "dispatcher.events",
+        "dispatcher.events.enqueue",
+        "dispatcher.events.event",
+        "dispatcher.ids",
+        "dispatcher.producer",
+        "dispatcher.settings",
+        "dispatcher.version",
+        "dispatcher.wake",
+    }
+
+
 @pytest.mark.usefixtures("environment")
 def test_a_producer_can_have_a_workers_package_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "workers").mkdir()

@@ -8,10 +8,10 @@ from typing import assert_never
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
-from dispatcher.egress.urls import MASK
 from dispatcher.events.raw_json import compact, object_members
 from dispatcher.ids import time_of
 from dispatcher.masking.answers import secret_forms
+from dispatcher.masking.urls import MASK
 from dispatcher.transport.exchange import CONNECT_SECONDS, LEAST_CONNECT_SECONDS, LEAST_SECONDS, Request
 from dispatcher.version import USER_AGENT
 from dispatcher.webhooks.contract import Envelope, Member, Method

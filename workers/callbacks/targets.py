@@ -10,10 +10,10 @@ import structlog
 from sqlalchemy import Connection, select
 
 from dispatcher.db.models import Account, Webhook
-from dispatcher.egress.urls import secret_parts
 from dispatcher.encryption.vault import Vault
 from dispatcher.errors import DispatcherError
 from dispatcher.masking.answers import secret_forms
+from dispatcher.masking.urls import secret_parts
 from dispatcher.receiver_auth.credentials import ClientCredentials, header_value
 from dispatcher.signing.signer import Signer
 from dispatcher.webhooks.contract import DeliveryContract, read_contract

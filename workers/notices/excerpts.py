@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from dispatcher.egress.urls import MASK, mask_url
+from dispatcher.masking.urls import MASK, mask_url
 
 MAX_CHARACTERS = 600
 MAX_LINES = 12

@@ -10,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.egress.address_policy import AddressPolicy
-from dispatcher.egress.urls import mask_url, normalise_url, secret_parts
+from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import InvalidWebhook
 from dispatcher.masking.answers import redacted, secret_forms
+from dispatcher.masking.urls import mask_url, secret_parts
 from dispatcher.transport.checks import split_url
 
 

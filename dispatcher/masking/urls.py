@@ -1,0 +1,53 @@
+"""A URL as it may be shown, and what of it may not. Pure."""
+
+import re
+from urllib.parse import quote, unquote
+
+MASK = "***"
+
+# Any text has these parts (RFC 3986, appendix B): scheme, slashes, user information, host, path, query, fragment.
+_PARTS = re.compile(r"([^:/?#]+:)?(?:(//)(?:([^/?#]*)@)?([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+
+_TOKEN_LIKE = re.compile(r"(?=.*\d)[A-Za-z0-9_~+=.-]{12,}|[A-Za-z0-9_~+=-]{24,}")
+
+_BETWEEN_TOKENS = re.compile(r"[^A-Za-z0-9_~+=.-]+")
+
+
+def mask_url(url: str) -> str:
+    """The URL as it may be shown, in the spelling it has: user information, values of the query, the fragment and
+    token-like parts of the path are `***`. What cannot be printed is percent-encoded, so that it steers nothing."""
+    scheme, slashes, user, host, path, query, fragment = _parts(url)
+    shown = scheme + slashes + (f"{MASK}@" if user else "") + host
+    shown += "/".join(MASK if _tokens(part) else part for part in path.split("/"))
+    if query:
+        shown += "?" + "&".join(f"{name}={MASK}" if value else MASK for name, value in _query_parts(query))
+    if fragment:
+        shown += f"#{MASK}"
+    return "".join(each if each.isprintable() else quote(each, errors="replace") for each in shown)
+
+
+def secret_parts(url: str) -> list[str]:
+    """What `mask_url` does not show, as it stands in the URL; and tokens in there that are written otherwise, or stand
+    among other characters."""
+    _, _, user, _, path, query, fragment = _parts(url)
+    in_path = [[part, *_tokens(part)] for part in path.split("/") if _tokens(part)]
+    in_query = [value or name for name, value in _query_parts(query)]
+    found = [*user.split(":", 1), *(text for texts in in_path for text in texts), *in_query, fragment]
+    return [text for text in dict.fromkeys(found) if text]
+
+
+def _parts(url: str) -> tuple[str, ...]:
+    found = _PARTS.fullmatch(url)
+    assert found is not None  # each part may be missing or take all that is left
+    return found.groups("")
+
+
+def _tokens(part: str) -> list[str]:
+    """What looks like a token in a part of the path, whatever of it is percent-encoded."""
+    return [text for text in _BETWEEN_TOKENS.split(unquote(part)) if _TOKEN_LIKE.fullmatch(text)]
+
+
+def _query_parts(query: str) -> list[tuple[str, str]]:
+    """Names and values. What has no value may be a token itself, with the `=` at its end that Base64 has."""
+    pairs = [part.partition("=")[::2] for part in query.split("&")]
+    return [(name, value if value.strip("=") else "") for name, value in pairs if name or value.strip("=")]
