@@ -248,7 +248,7 @@ def known(database: Engine) -> dict[str, Any]:
 
 def filters(known: dict[str, Any]) -> list[tuple[dict[str, str], list[int]]]:
     third = time_of(UUID(known["ids"][2]))
-    later = (third + timedelta(seconds=10)).isoformat()
+    earlier, later = ((third + timedelta(seconds=seconds)).isoformat() for seconds in (-60, 60))
     return [
         ({}, [4, 3, 2, 1, 0]),
         ({"account": "acme"}, [4, 1, 0]),
@@ -258,7 +258,9 @@ def filters(known: dict[str, Any]) -> list[tuple[dict[str, str], list[int]]]:
         ({"action": "key.revoked"}, [4, 3]),
         ({"target": str(known["target"])}, [1, 0]),
         ({"request": str(known["request"])}, [0]),
+        ({"since": earlier}, [4, 3, 2, 1, 0]),
         ({"since": later}, []),
+        ({"until": earlier}, []),
         ({"until": later}, [4, 3, 2, 1, 0]),
     ]
 

@@ -174,7 +174,7 @@ def test_names_of_accounts_and_keys_and_reasons_are_lines_of_text(
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
     for text in [*hostile_values.ALL.values(), "", " x", "x" * 256]:
         with Session(database) as session, session.begin():
-            refused = refusal(create_account, session, text)
+            refused = refusal(lambda name: create_account(session, name, by=TESTER), text)
             assert refused is None or refused.field == "name"
         with Session(database) as session, session.begin():
             if refused is None:
