@@ -4,7 +4,7 @@ once, emptied for each test."""
 import os
 import random
 import resource
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,9 +95,22 @@ def eyes(servers: Servers) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def empty(servers: Servers, eyes: Engine) -> Iterator[Callable[[], None]]:
+    """Empties both servers. What that takes is made once: it happens some thousand times."""
+    with redis.Redis.from_url(servers.broker_url) as client:
+
+        def do() -> None:
+            with eyes.begin() as connection:
+                connection.execute(_EMPTY)
+            client.flushall()
+
+        yield do
+
+
 @pytest.fixture
 def environment(
-    servers: Servers, eyes: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    servers: Servers, empty: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[dict[str, str]]:
     """The variables that make this process, and any it starts, use the suite's servers; both are empty."""
     variables = {
@@ -111,11 +124,7 @@ def environment(
         monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with eyes.begin() as connection:
-        connection.execute(_EMPTY)
-    client = redis.Redis.from_url(servers.broker_url)
-    client.flushall()
-    client.close()
+    empty()
     yield variables
     close_installations()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import pytest
 import requests
@@ -55,14 +56,16 @@ class Api:
 
 @contextmanager
 def running_app(app: ASGIApp) -> Iterator[str]:
-    """The origin of a real server with this app."""
+    """The origin of a real server with this app. It leaves this process's logs alone: other tests look at them as
+    nobody has configured them."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
+    with patch("dispatcher.asgi.configure_logs"):
+        thread.start()
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
+    try:
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -16,7 +16,7 @@ TABLES = ("deliveries", "attempts", "requests", "events")
 
 
 @pytest.fixture
-def servers(database: Engine, settings: Settings) -> Any:
+def storing(database: Engine, settings: Settings) -> Any:
     """As much of the benchmark's servers as storing needs."""
     engine = create_engine(settings.database_url.get_secret_value(), isolation_level="AUTOCOMMIT")
 
@@ -38,14 +38,14 @@ def filled(database: Engine, table: str) -> set[frozenset[str]]:
 
 
 def test_finished_deliveries_have_all_that_the_engine_records(
-    servers: Any, database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    storing: Any, database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stored, "_PIECE", 7)  # several pieces
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, {}, account="acme")
     deliver_all(settings)
     real = {table: filled(database, table) for table in TABLES}
-    stored.store_finished(servers, [webhook.id], 20)
+    stored.store_finished(storing, [webhook.id], 20)
     assert {table: filled(database, table) for table in TABLES} == real
     for table in TABLES:
         assert len(rows(database, f"SELECT * FROM dispatcher.{table}")) == 21
@@ -57,12 +57,12 @@ def test_finished_deliveries_have_all_that_the_engine_records(
 
 
 def test_due_deliveries_are_delivered_by_a_loop_and_waiting_ones_are_not(
-    servers: Any, database: Engine, settings: Settings, receiver: Receiver
+    storing: Any, database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     webhooks = [make_webhook(database, settings, url=receiver.url(f"/hook{number}")) for number in range(3)]
     ids = [webhook.id for webhook in webhooks]
-    stored.store_due(servers, ids, 10)
-    stored.store_waiting(servers, ids, 6, due_from=600, due_span=900)
+    stored.store_due(storing, ids, 10)
+    stored.store_waiting(storing, ids, 6, due_from=600, due_span=900)
     assert deliver_all(settings)["delivered"] == 10
     found = rows(
         database,

@@ -76,7 +76,7 @@ def test_40_names_that_hang_do_not_hold_up_a_healthy_one(
     new_transport: NewTransport, receiver: Receiver, resolver: Resolver
 ) -> None:
     transport = new_transport(capacity=41, resolve=resolver)
-    send_to_hanging_names(transport, 40, connect_timeout=1.0)
+    send_to_hanging_names(transport, 40, connect_timeout=2.0)
     resolver.wait_for(40)
     transport.send(request_to(f"http://healthy.example:{receiver.port}/"))
     (first,) = transport.wait(15)

@@ -63,7 +63,7 @@ def test_a_rule_disables_only_a_webhook_that_is_in_use_and_workers_see_it_by_the
     database: Engine, settings: Settings
 ) -> None:
     in_use, by_hand, deleted = (make_webhook(database, settings, url="http://127.0.0.1:9/") for _ in range(3))
-    change_webhook(database, settings, by_hand, "disable", by="a person", reason="moving")
+    change_webhook(database, settings, by_hand, "disable", reason="moving")
     change_webhook(database, settings, deleted, "delete")
     before = {row.id: row for row in rows(database, "SELECT * FROM dispatcher.webhooks")}
     with database.begin() as connection:

@@ -97,7 +97,7 @@ def test_a_port_lost_to_another_program_is_replaced(
 @pytest.mark.parametrize("way", ["the kernel tells", "a watcher tells"])
 def test_a_killed_owner_takes_the_server_along(tmp_path: Path, way: str) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from dispatcher.embedded import spawn\n"
+        "import sys, time; from pathlib import Path; from dispatcher.embedded.spawning import spawn\n"
         "from dispatcher.embedded.servers.valkey import EmbeddedValkey\n"
         "spawn.KERNEL_TELLS = spawn.KERNEL_TELLS and sys.argv[2] == 'the kernel tells'\n"
         "server = EmbeddedValkey(Path(sys.argv[1]), password='x', persistent=True).start()\n"

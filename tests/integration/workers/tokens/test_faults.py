@@ -302,8 +302,8 @@ def test_a_worker_that_is_killed_while_it_fetches_is_replaced_when_its_time_is_o
     script = """
 from dispatcher.installation import Installation
 from dispatcher.settings import read_settings
-from workers.context import Worker
-from workers.deliver import DeliveryLoop
+from workers.process import Worker
+from workers.loop import DeliveryLoop
 DeliveryLoop(Worker(Installation(read_settings()))).run()
 """
     with subprocess.Popen([sys.executable, "-c", script]) as worker:
