@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any
@@ -319,10 +320,16 @@ def test_gates_behind_which_nothing_waits_do_not_keep_others_from_their_probes(
 ) -> None:
     idle = [make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["idle"]) for _ in range(5)]
     disabled = make_webhook(database, settings, url="http://127.0.0.1:9/")
+    later = make_webhook(database, settings, url="http://127.0.0.1:9/")
     waiting = make_webhook(database, settings, url="http://127.0.0.1:9/")
     store(1)
+    change(
+        database,
+        "UPDATE dispatcher.deliveries SET due_at = now() + interval '1 minute' WHERE webhook_id = :id",
+        id=later.id,
+    )
     change_webhook(database, settings, disabled, "disable")
-    close_gates(database, *idle, disabled, waiting)
+    close_gates(database, *idle, disabled, later, waiting)
     assert passing(database, 1) == [str(waiting.id)]
 
 
@@ -368,6 +375,62 @@ def test_with_one_free_slot_a_probe_and_a_redelivery_are_made_and_the_others_are
     one_slot = settings.model_copy(update={"max_in_flight": 1})
     assert deliver_all(one_slot) == {"claimed": 3, "delivered": 1, "retried": 2, "discarded": 0}
     assert sorted(callback.path for callback in receiver.received) == ["/healthy", "/hook", "/hook"]
+
+
+def test_two_claims_at_the_same_moment_make_one_probe_and_neither_waits(database: Engine, settings: Settings) -> None:
+    webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
+    store(2)
+    close_gates(database, webhook)
+    with ThreadPoolExecutor(1) as pool, database.begin() as connection:
+        assert len(Claimer().claim_passing(connection, 10)) == 1
+        assert pool.submit(passing, database, 10).result(20) == []
+
+
+def test_a_probe_is_not_made_before_its_time(database: Engine, settings: Settings) -> None:
+    webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
+    store(1)
+    close_gates(database, webhook)
+    change(database, "UPDATE dispatcher.gates SET probe_at = now() + interval '1 minute'")
+    assert passing(database, 10) == []
+    let_probe(database)
+    assert passing(database, 10) == [str(webhook.id)]
+
+
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_what_is_not_due_yet_does_not_pass_a_closed_gate(database: Engine, settings: Settings, asked_for: bool) -> None:
+    close_gates(database, make_webhook(database, settings, url="http://127.0.0.1:9/"))
+    store(1)
+    change(
+        database,
+        "UPDATE dispatcher.deliveries SET passes_gate = :asked_for, due_at = now() + interval '1 minute'",
+        asked_for=asked_for,
+    )
+    before = gate(database)
+    assert before is not None
+    assert passing(database, 10) == []
+    after = gate(database)
+    assert after is not None
+    assert after.probe_at == before.probe_at  # so the probe is made once there is something
+
+
+def test_of_redeliveries_that_pass_a_gate_the_one_asked_for_first_goes_first(
+    database: Engine, settings: Settings
+) -> None:
+    webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
+    store(3)
+    close_gates(database, webhook)
+    change(database, "UPDATE dispatcher.gates SET probe_at = now() + interval '1 hour'")
+    second, first, third = (row.id for row in deliveries(database))
+    for minutes, identifier in ((3, first), (2, second), (1, third)):
+        change(
+            database,
+            "UPDATE dispatcher.deliveries SET passes_gate = true, due_at = now() - :since WHERE id = :id",
+            since=timedelta(minutes=minutes),
+            id=identifier,
+        )
+    with database.begin() as connection:
+        taken = [claim.delivery_id for _ in range(3) for claim in Claimer().claim_passing(connection, 10)]
+    assert taken == [str(first), str(second), str(third)]
 
 
 @pytest.mark.parametrize("kind", ["probes", "redeliveries"])

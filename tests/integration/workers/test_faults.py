@@ -5,13 +5,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg2
 import pytest
 import redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
@@ -72,6 +73,36 @@ def test_a_claimed_delivery_cannot_be_claimed_twice(database: Engine, settings: 
         assert Claimer().claim(other, Rooms(), 10).claims == []
     with database.begin() as connection:
         assert Claimer().claim(connection, Rooms(), 10).claims == []
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_delivery_is_not_claimed_before_it_is_due(database: Engine, settings: Settings, step: int) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/")
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    change(
+        database,
+        "UPDATE dispatcher.deliveries SET schedule_step = :step, due_at = now() + interval '1 minute'",
+        step=step,
+    )
+    with database.begin() as connection:
+        assert Claimer().claim(connection, Rooms(), 10).claims == []
+
+
+def test_a_webhook_whose_rate_another_claim_counts_at_this_moment_is_passed_over(
+    database: Engine, settings: Settings
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/", contract={"rate_limit": 10})
+    other = make_webhook(database, settings, url="http://127.0.0.1:9/")
+    change(database, "UPDATE dispatcher.rates SET used_until = now() - interval '1 hour'")
+    enqueue(RECEIVED, MESSAGE, account="acme")
+
+    def claim() -> list[str]:
+        with database.begin() as connection:
+            return [claim.webhook_id for claim in Claimer().claim(connection, Rooms(), 10).claims]
+
+    with ThreadPoolExecutor(1) as pool, database.begin() as connection:
+        connection.execute(text("SELECT 1 FROM dispatcher.rates FOR UPDATE"))
+        assert pool.submit(claim).result(20) == [str(other.id)]
 
 
 def test_a_claim_takes_from_each_webhook_what_its_window_allows(database: Engine, settings: Settings) -> None:

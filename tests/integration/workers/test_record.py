@@ -6,6 +6,7 @@ from uuid import uuid4
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
+from dispatcher.ids import new_id_text
 from dispatcher.settings import Settings
 from dispatcher.webhooks.contract import Verdict
 from tests.factories import MESSAGE, RECEIVED, attempts, change, change_webhook, deliveries, make_webhook, rows
@@ -67,7 +68,10 @@ def test_a_rule_disables_only_a_webhook_that_is_in_use_and_workers_see_it_by_the
     change_webhook(database, settings, deleted, "delete")
     before = {row.id: row for row in rows(database, "SELECT * FROM dispatcher.webhooks")}
     with database.begin() as connection:
-        done = [disable_webhook(connection, str(webhook.id), "http_410") for webhook in (in_use, by_hand, deleted)]
+        done = [
+            disable_webhook(connection, str(webhook.id), "http_410", new_id_text())
+            for webhook in (in_use, by_hand, deleted)
+        ]
     assert done == [True, False, False]
     after = {row.id: row for row in rows(database, "SELECT * FROM dispatcher.webhooks")}
     assert after[by_hand.id] == before[by_hand.id]
