@@ -73,7 +73,10 @@ def test_every_example_is_answered_as_it_stands(everlytic: Everlytic, database: 
         return values
 
     for file in files:
-        golden_files.check(file, golden_files.ask(file, everlytic.origin, values()), values)
+        before = values()
+        answer = golden_files.ask(file, everlytic.origin, before)
+        # What is deleted is shown as it was; deleting it is a change, maybe of the next second.
+        golden_files.check(file, answer, before.copy if "delete" in file.name else values)
 
 
 @pytest.mark.parametrize("program", ["curl", "stand-in"])
