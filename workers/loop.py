@@ -29,9 +29,11 @@ from workers.callbacks.targets import Target
 from workers.claims.claims import CLAIM, MOST, Claim, Claimed, Claimer
 from workers.claims.windows import Pool
 from workers.process import Worker
+from workers.results.attempt_log import WORDS
+from workers.results.claim_result import ClaimResult
 from workers.results.classify import Judgement, classify
 from workers.results.decide import Again, Decision, Discard, decide
-from workers.results.writer import WORDS, Outcome, Outcomes
+from workers.results.writer import Outcomes
 from workers.stopping import is_stopping
 from workers.tokens.store import Token
 from workers.tokens.waiting import Tokens
@@ -179,9 +181,9 @@ class DeliveryLoop:
             if target is None:
                 # Deleted this moment, or a secret that no key opens: it waits, and is looked at again.
                 decision = self._decide(claim, self._timing.schedule("default"), Judgement(Verdict.TEMPORARY))
-                self._outcomes.add(Outcome(claim, decision))
+                self._outcomes.add(ClaimResult(claim, decision))
             elif claim.expires_at is not None and claim.expires_at <= claim.claimed_at:
-                self._outcomes.add(Outcome(claim, Discard(Reason.EXPIRED), target))
+                self._outcomes.add(ClaimResult(claim, Discard(Reason.EXPIRED), target))
             else:
                 due.append(claim)
         if target is not None:
@@ -247,7 +249,7 @@ class DeliveryLoop:
     def _give_up(self, batch: Batch, decision: Decision) -> None:
         """Nothing was sent: the attempts do not count."""
         for claim in batch.claims:
-            self._outcomes.add(Outcome(claim, decision, batch.target))
+            self._outcomes.add(ClaimResult(claim, decision, batch.target))
 
     # ---- classify, decide
 
@@ -281,7 +283,7 @@ class DeliveryLoop:
             decision = self._decide(
                 claim, batch.target.schedule, judgement, batch=len(batch.claims), retry_alone=contract.retry_alone
             )
-            self._outcomes.add(Outcome(claim, decision, batch.target, exchange, judgement))
+            self._outcomes.add(ClaimResult(claim, decision, batch.target, exchange, judgement))
 
     def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
         """Hears what an answer says of the token that was shown. If it is refused for the first time, the same attempt

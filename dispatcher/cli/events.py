@@ -19,8 +19,9 @@ from dispatcher.cli.output import (
     print_table,
     print_text,
 )
-from dispatcher.deliveries.history import PAGE, get_event, list_events
+from dispatcher.deliveries.history import PAGE
 from dispatcher.deliveries.records import DeliveryLine, EventLine
+from dispatcher.events.history import get_event, list_events
 from dispatcher.installation import Installation
 from dispatcher.masking.messages import Names, mask_message, member_names
 

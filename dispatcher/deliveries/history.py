@@ -1,11 +1,11 @@
-"""What happened: events, deliveries and attempts as they are kept. Every finder demands the owner."""
+"""What became of deliveries, with their attempts. Every finder demands the owner."""
 
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dispatcher.db.models import Account, Attempt, Delivery, Event, Request, Webhook
@@ -14,8 +14,6 @@ from dispatcher.deliveries.records import (
     DeliveryLine,
     DeliveryRecord,
     EventLine,
-    EventPage,
-    EventRecord,
     LoggedDelivery,
 )
 from dispatcher.errors import ConfigurationError, NotFound
@@ -23,7 +21,6 @@ from dispatcher.ids import first_id_at
 from dispatcher.states import Reason, State
 
 PAGE = 50
-LOOKED_AT = 10_000  # rows, for one page by a filter that no index knows
 
 
 def list_deliveries(
@@ -48,7 +45,7 @@ def list_deliveries(
         wanted.append(Delivery.state == state)
     if reason is not None:
         wanted.append(Delivery.reason == reason)
-    wanted += _between(Delivery.id, since, until, before)
+    wanted += between(Delivery.id, since, until, before)
     # A page from each webhook's own index, then the newest of these: a quiet account need not read past the
     # deliveries of busy ones.
     of_webhook = select(Delivery).where(*wanted).correlate(Webhook).order_by(Delivery.id.desc()).limit(limit).lateral()
@@ -119,7 +116,7 @@ def find_delivery(session: Session, account: Account, webhook: UUID, event: UUID
 def get_delivery(session: Session, account: Account, delivery_id: UUID) -> DeliveryRecord:
     """One delivery with its event, message and attempts. Raises NotFound."""
     row = session.execute(
-        _delivery_lines(Delivery, *_EVENT_COLUMNS, Event.codec, Event.data)
+        _delivery_lines(Delivery, *EVENT_COLUMNS, Event.codec, Event.data)
         .select_from(Delivery)
         .join(Webhook, Webhook.id == Delivery.webhook_id)
         .outerjoin(Event, Event.id == Delivery.event_id)
@@ -135,76 +132,12 @@ def get_delivery(session: Session, account: Account, delivery_id: UUID) -> Deliv
     )
     event, data = None, None
     if row.event_type is not None:
-        *line, codec, stored = row[-len(_EVENT_COLUMNS) - 2 :]
-        event, data = EventLine(*line), _decoded(codec, stored)
+        *line, codec, stored = row[-len(EVENT_COLUMNS) - 2 :]
+        event, data = EventLine(*line), decoded(codec, stored)
     return DeliveryRecord(_delivery_line(row), event, data, [_attempt(attempt) for attempt in attempts])
 
 
-def list_events(
-    session: Session,
-    account: Account,
-    *,
-    subject: str | None = None,
-    event_type: str | None = None,
-    app: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    undelivered: bool = False,
-    before: UUID | None = None,
-    limit: int = PAGE,
-) -> EventPage:
-    """The account's events, newest first; `before` is that of the page before.
-
-    `event_type` takes what a subscription to it takes: the type and all below it. `since` and `until` are about when
-    the event came in. `undelivered`: those that matched no webhook. Type and app have no index, for that would be paid
-    for with each event that is taken in: with them a page is made of the next 10,000 events, and can be short, or
-    empty, while there are older ones.
-    """
-    wanted = [Event.account_id == account.id, *_between(Event.id, since, until, before)]
-    query: Select[Any] = select(*_EVENT_COLUMNS).where(*wanted)
-    if subject is not None:
-        query = query.where(Event.subject == subject)
-    if undelivered:
-        query = query.where(Event.delivery_count == 0)
-    query = query.order_by(Event.id.desc())
-    if event_type is not None or app is not None:
-        return _sifted(session, query, event_type, app, limit)
-    lines = [EventLine(*row) for row in session.execute(query.limit(limit + 1))]
-    return EventPage(lines[:limit], lines[limit - 1].id if len(lines) > limit else None)
-
-
-def get_event(session: Session, account: Account, event_id: UUID) -> EventRecord:
-    """One event with its data and deliveries. Raises NotFound."""
-    row = session.execute(
-        select(*_EVENT_COLUMNS, Event.codec, Event.data).where(Event.id == event_id, Event.account_id == account.id)
-    ).first()
-    if row is None:
-        raise NotFound("event", event_id)
-    *line, codec, data = row
-    deliveries = list_deliveries(session, account, event=event_id, limit=max(row.delivery_count, 1))
-    return EventRecord(EventLine(*line), _decoded(codec, data), deliveries)
-
-
-def _sifted(session: Session, query: Select[Any], event_type: str | None, app: str | None, limit: int) -> EventPage:
-    """A page of what is left of the query's next rows. One statement, so one snapshot: where the look ended must be
-    where it began, less the rows looked at."""
-    looked = query.limit(LOOKED_AT).subquery()
-    found = select(looked).order_by(looked.c.id.desc()).limit(limit + 1)
-    if event_type is not None:
-        below = looked.c.type.startswith(f"{event_type}.", autoescape=True)
-        found = found.where(or_(looked.c.type == event_type, below))
-    if app is not None:
-        found = found.where(looked.c.app == app)
-    page = found.cte("page")
-    is_short = select(func.count()).select_from(page).scalar_subquery() <= limit
-    last_looked_at = query.with_only_columns(Event.id).offset(LOOKED_AT - 1).limit(1).scalar_subquery()
-    one = select(case((is_short, last_looked_at)).label("last")).subquery()
-    rows = session.execute(select(one, page).select_from(one.outerjoin(page, true())).order_by(page.c.id.desc())).all()
-    lines = [EventLine(*row[1:]) for row in rows if row.id is not None]
-    return EventPage(lines[:limit], lines[limit - 1].id if len(lines) > limit else rows[0].last)
-
-
-def _between(
+def between(
     identifier: InstrumentedAttribute[UUID], since: datetime | None, until: datetime | None, before: UUID | None
 ) -> list[ColumnElement[bool]]:
     """Ids have the time when they were made; a page goes on below the last id of the one before."""
@@ -218,7 +151,7 @@ def _between(
     return wanted
 
 
-_EVENT_COLUMNS: tuple[Any, ...] = (
+EVENT_COLUMNS: tuple[Any, ...] = (
     Event.id,
     Event.app,
     Event.type,
@@ -282,7 +215,7 @@ def _attempt(row: Any) -> AttemptRecord:
     return replace(record, answer_excerpt=bytes(excerpt) if excerpt is not None else None)
 
 
-def _decoded(codec: int, data: bytes) -> bytes:
+def decoded(codec: int, data: bytes) -> bytes:
     if codec != 0:
         raise ConfigurationError(f"the event's data is stored in form {codec}, which this version cannot read")
     return bytes(data)

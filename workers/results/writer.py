@@ -1,48 +1,27 @@
 """Results on their way into the database: gathered, written in groups, then told to the log, alarms and notices."""
 
-import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
-from itertools import groupby
+from collections.abc import Iterator
 from time import monotonic
-from typing import NamedTuple, assert_never
 
 from sqlalchemy import Connection, Engine
 
-from dispatcher.logs import GroupLog
 from dispatcher.producer import Clock
-from dispatcher.transport.exchange import Exchange, Reply
+from dispatcher.transport.exchange import Exchange
 from dispatcher.wake import NOTICES, Waker
 from dispatcher.webhooks.contract import Verdict
 from schedules.timing import Timing
 from workers.callbacks.targets import Target
-from workers.claims.claims import Claim
 from workers.notices.send import NoticeKind, Observation, fingerprint, observe
 from workers.results.alarms import set_alarms
+from workers.results.attempt_log import write_lines
 from workers.results.circuit_breakers import Sign, release_probes, settle_gates
-from workers.results.classify import Judgement
-from workers.results.decide import Again, Decision, Delivered, Discard, Retry, Split
+from workers.results.claim_result import ClaimResult
+from workers.results.decide import Discard, Retry
 from workers.results.record import Result, Sent, disable_webhook, record
-
-lines = GroupLog("dispatcher.attempts")
 
 GROUP = 400
 GROUP_SECONDS = 0.02
-
-
-class Outcome(NamedTuple):
-    """What became of a claim. Without an exchange nothing was sent, and the attempt does not count."""
-
-    claim: Claim
-    decision: Decision
-    target: Target | None = None
-    exchange: Exchange | None = None
-    judgement: Judgement | None = None
-
-    @property
-    def attempt(self) -> tuple[str, int]:
-        """The delivery and the attempt's number."""
-        return self.claim.delivery_id, self.claim.number
 
 
 class Outcomes:
@@ -55,7 +34,7 @@ class Outcomes:
         self._engine, self._waker, self._timing, self._clock = engine, waker, timing, clock
         self._gate_failures = gate_failures
         self._owner = owner
-        self._pending: list[Outcome] = []
+        self._pending: list[ClaimResult] = []
         self._paused_until = 0.0
         self.tally: Counter[str] = Counter()
         self.write_at = float("inf")  # monotonic: when the group must be written at the latest
@@ -63,7 +42,7 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: ClaimResult) -> None:
         if not self._pending:
             self.write_at = max(monotonic() + GROUP_SECONDS, self._paused_until)
         self._pending.append(outcome)
@@ -95,9 +74,9 @@ class Outcomes:
         delays = [outcome.decision.delay for outcome in written if isinstance(outcome.decision, Retry)]
         if delays:
             set_alarms(self._waker, delays, self._clock().timestamp(), self._timing)
-        lines.write([self._line(told, mine) for told in _tellings(group, mine)])
+        self.tally.update(write_lines(group, mine))
 
-    def _result(self, outcome: Outcome) -> Result:
+    def _result(self, outcome: ClaimResult) -> Result:
         claim, exchange, target = outcome.claim, outcome.exchange, outcome.target
         return Result(
             delivery_id=claim.delivery_id,
@@ -110,7 +89,7 @@ class Outcomes:
             counts=exchange is not None,
         )
 
-    def _observations(self, connection: Connection, written: list[Outcome]) -> Iterator[Observation]:
+    def _observations(self, connection: Connection, written: list[ClaimResult]) -> Iterator[Observation]:
         # In one order in every process: two that disable the same webhooks must not wait for each other.
         for outcome in sorted(written, key=lambda outcome: outcome.claim.webhook_id):
             target, exchange, judgement = outcome.target, outcome.exchange, outcome.judgement
@@ -126,7 +105,7 @@ class Outcomes:
                     yield self._observation(NoticeKind.MESSAGE_DISCARDED, outcome, target, exchange, what)
 
     def _observation(
-        self, kind: NoticeKind, outcome: Outcome, target: Target, exchange: Exchange, what: str
+        self, kind: NoticeKind, outcome: ClaimResult, target: Target, exchange: Exchange, what: str
     ) -> Observation:
         return Observation(
             webhook_id=target.id,
@@ -138,7 +117,7 @@ class Outcomes:
             has_contact=target.has_contact,
         )
 
-    def _settle_gates(self, connection: Connection, written: list[Outcome]) -> None:
+    def _settle_gates(self, connection: Connection, written: list[ClaimResult]) -> None:
         if not self._gate_failures:
             return
         signs: dict[str, Sign] = {}
@@ -159,71 +138,3 @@ class Outcomes:
                 )
         settle_gates(connection, signs.values(), threshold=self._gate_failures, timing=self._timing)
         release_probes(connection, unsent_probes)
-
-    def _line(self, told: Sequence[Outcome], mine: Set[tuple[str, int]]) -> tuple[int, str, dict[str, object]]:
-        """One line for the deliveries of one request that came to the same end."""
-        claim, decision, exchange = told[0].claim, told[0].decision, told[0].exchange
-        if len(told) == 1:
-            line: dict[str, object] = {"type": claim.event_type, "attempt": claim.number}
-        else:
-            line = {"deliveries": len(told)}
-        if exchange is not None:
-            answer = exchange.outcome
-            line |= {"status": answer.status} if isinstance(answer, Reply) else {"failure": str(answer.kind)}
-            line["ms"] = round(exchange.duration.total_seconds() * 1000, 1)
-        word = _word(decision)
-        match decision:
-            case Retry(delay):
-                line["retry_in_s"] = round(delay.total_seconds(), 1)
-            case Discard(reason):
-                line["reason"] = str(reason)
-            case Split(limit):
-                line["batches_of"] = limit
-        if len(told) == 1:
-            line |= {"delivery": claim.delivery_id, "event_id": claim.event_id}
-        line["webhook"] = claim.webhook_id
-        if exchange is not None:
-            line["request"] = exchange.request.id
-        if told[0].attempt not in mine:
-            return logging.WARNING, "claim lost", line | {"would_be": word}
-        self.tally[word] += len(told)
-        return _LEVELS[word], word, line
-
-
-def _tellings(group: Iterable[Outcome], mine: Set[tuple[str, int]]) -> Iterator[Sequence[Outcome]]:
-    """The outcomes that one line tells of: those of a request that ended the same way."""
-
-    def same(outcome: Outcome) -> object:
-        exchange = outcome.exchange
-        one = exchange.request.id if exchange is not None else outcome.claim.delivery_id
-        return one, outcome.decision, outcome.attempt in mine
-
-    for _, alike in groupby(group, key=same):
-        yield list(alike)
-
-
-def _word(decision: Decision) -> str:
-    match decision:
-        case Delivered():
-            return "delivered"
-        case Retry():
-            return "retried"
-        case Discard():
-            return "discarded"
-        case Split():
-            return "split"
-        case Again():
-            return "given back"
-        case _:
-            assert_never(decision)
-
-
-WORDS = ("delivered", "retried", "discarded")
-
-_LEVELS = {
-    "delivered": logging.INFO,
-    "retried": logging.INFO,
-    "discarded": logging.WARNING,
-    "split": logging.WARNING,
-    "given back": logging.INFO,
-}

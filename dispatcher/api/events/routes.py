@@ -19,10 +19,10 @@ from dispatcher.api.events.documents import (
     Outcomes,
     RefusedItem,
 )
-from dispatcher.deliveries.history import get_event, list_events
 from dispatcher.errors import KeyReused
 from dispatcher.events.enqueue import enqueue, enqueue_many
 from dispatcher.events.event import Accepted, Event, Refused
+from dispatcher.events.history import get_event, list_events
 from dispatcher.web.authentication import caller_who_may
 from dispatcher.web.middleware import read_body, read_events_body
 from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.deliveries import history
+from dispatcher.events import history
 from dispatcher.ids import time_of
 from dispatcher.settings import Settings
 from tests.factories import deliver_all, make_account, make_webhook

@@ -10,17 +10,11 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
-from dispatcher.deliveries import history
-from dispatcher.deliveries.history import (
-    find_delivery,
-    get_delivery,
-    get_event,
-    list_deliveries,
-    list_events,
-    log_of_webhook,
-)
+from dispatcher.deliveries.history import find_delivery, get_delivery, list_deliveries, log_of_webhook
 from dispatcher.deliveries.records import LoggedDelivery
 from dispatcher.errors import ConfigurationError, NotFound, UnknownAccount
+from dispatcher.events import history
+from dispatcher.events.history import get_event, list_events
 from dispatcher.ids import new_id, time_of
 from dispatcher.settings import Settings
 from dispatcher.states import Reason, State

@@ -1,0 +1,24 @@
+"""What became of one claim, on its way into the database and the log."""
+
+from typing import NamedTuple
+
+from dispatcher.transport.exchange import Exchange
+from workers.callbacks.targets import Target
+from workers.claims.claims import Claim
+from workers.results.classify import Judgement
+from workers.results.decide import Decision
+
+
+class ClaimResult(NamedTuple):
+    """What became of a claim. Without an exchange nothing was sent, and the attempt does not count."""
+
+    claim: Claim
+    decision: Decision
+    target: Target | None = None
+    exchange: Exchange | None = None
+    judgement: Judgement | None = None
+
+    @property
+    def attempt(self) -> tuple[str, int]:
+        """The delivery and the attempt's number."""
+        return self.claim.delivery_id, self.claim.number
