@@ -11,7 +11,7 @@ from benchmarks.servers import MESSAGE_BYTES, Servers
 from dispatcher import Event
 from dispatcher.accounts.accounts import create_account
 from dispatcher.accounts.actor import CommandLine
-from dispatcher.webhooks.store import Webhooks
+from dispatcher.webhooks.registration import register
 
 BY = CommandLine("benchmark")
 _numbers = itertools.count()
@@ -41,11 +41,10 @@ def make_fleet(servers: Servers, urls: Sequence[str], **contract: Any) -> Fleet:
     """Registers a webhook for each URL, with the product's own contract and what is given on top."""
     name = f"fleet {next(_numbers)}"
     with servers.installation.transaction() as session:
-        account = create_account(session, name, by=BY)
-        webhooks = Webhooks(session, servers.installation)
-        ids = tuple(
-            webhooks.create(account, by=BY, url=url, event_types=[f"bench.w{number}"], contract=contract).id
-            for number, url in enumerate(urls)
-        )
+        account = create_account(session, name, by=BY).id
+    ids = tuple(
+        register(servers.installation, account, by=BY, url=url, event_types=[f"bench.w{number}"], contract=contract).id
+        for number, url in enumerate(urls)
+    )
     servers.execute("ANALYZE dispatcher.webhooks, dispatcher.subscriptions")
     return Fleet(name, ids)

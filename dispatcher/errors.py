@@ -14,6 +14,7 @@
     ├── Conflict                  it exists, but its state forbids this
     │   ├── NameTaken
     │   ├── KeyReused             an idempotency key came back with other content
+    │   ├── Overtaken             others changed it in the meantime, more than once
     │   └── WrongState
     ├── TooBusy                   the same may work a little later
     └── WrongDatabase             the session given is not on the engine's database
@@ -99,6 +100,10 @@ class KeyReused(Conflict):
     def __init__(self, key: str) -> None:
         super().__init__(f"the idempotency key {key!r} was used before for an event with other content")
         self.key = key
+
+
+class Overtaken(Conflict):
+    """While a webhook was to be changed, others changed it, again and again. Nothing was written."""
 
 
 class WrongState(Conflict):

@@ -11,7 +11,8 @@ from dispatcher.accounts.actor import Actor, CommandLine
 from dispatcher.db.models import Webhook
 from dispatcher.errors import UnknownAccount
 from dispatcher.settings import Settings
-from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.fields import WebhookFields, check
+from dispatcher.webhooks.registration import register, remove, rotate_signing_key
 from dispatcher.webhooks.store import Webhooks
 from tests.installations import installation_for, worker_for
 from workers.loop import DeliveryLoop
@@ -45,21 +46,30 @@ def make_webhook(
 ) -> Webhook:
     """A webhook of an account (made if need be) that takes all events unless told otherwise."""
     make_account(database, account)
-    with Session(database, expire_on_commit=False) as session, session.begin():
-        webhooks = Webhooks(session, installation_for(settings))
-        return webhooks.create(
-            find_account(session, account), by=by, enabled=enabled, **{"event_types": ["*"], **fields}
-        )
+    wanted: WebhookFields = {"event_types": ["*"], **fields}
+    return register(installation_for(settings), account, by=by, enabled=enabled, **wanted).webhook
 
 
 def change_webhook(database: Engine, settings: Settings, webhook: Webhook, change: str, **arguments: Any) -> None:
     """Has a webhook `enable`d, `disable`d, `update`d, or calls another of its changes, in a transaction of its own."""
-    if change in {"enable", "disable"}:
-        arguments["enabled"] = change == "enable"
-    call = "change" if change in {"enable", "disable", "update"} else change
+    if change == "delete":
+        remove(installation_for(settings), None, webhook.id, by=TESTER)
+        return
+    if change == "rotate_signing_key":
+        rotate_signing_key(installation_for(settings), None, webhook.id, by=TESTER, **arguments)
+        return
+    switched = {"enabled": change == "enable", "reason": arguments.pop("reason", None)}
     with Session(database) as session, session.begin():
-        webhooks = Webhooks(session, installation_for(settings))
-        getattr(webhooks, call)(session.get_one(Webhook, webhook.id), by=TESTER, **arguments)
+        change_within(session, settings, webhook.id, arguments, **(switched if change != "update" else {}))
+
+
+def change_within(session: Session, settings: Settings, webhook_id: UUID, fields: Any, **switched: Any) -> None:
+    """Changes a webhook in a transaction that goes on, and wakes nobody."""
+    installation = installation_for(settings)
+    webhooks = Webhooks(session, installation)
+    kept = webhooks.read(None, webhook_id, lock=True)
+    checked = check(fields, installation.addresses, dialect=kept.webhook.dialect, kept=kept)
+    assert webhooks.update(kept, checked, by=TESTER, **switched) is not None
 
 
 def deliver_all(settings: Settings) -> dict[str, int]:

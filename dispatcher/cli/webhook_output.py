@@ -4,27 +4,18 @@ from typing import Any
 
 from dispatcher.cli.output import print_fields, print_json
 from dispatcher.cli.webhook_options import show_rule, show_signature
-from dispatcher.db.models import Account, Gate, Webhook
+from dispatcher.db.models import Gate
 from dispatcher.webhooks.secrets import shown_secrets
-from dispatcher.webhooks.store import Webhooks, contract_of
+from dispatcher.webhooks.store import Registered
 
 
-def print_webhook(
-    webhooks: Webhooks,
-    webhook: Webhook,
-    owner: Account,
-    gate: Gate | None = None,
-    *,
-    json: bool,
-    url: bool = False,
-    keys: bool = False,
-) -> None:
+def print_webhook(registered: Registered, *, json: bool, url: bool = False, keys: bool = False) -> None:
     """`url` and `keys` (those that sign): in clear."""
-    document = webhook_document(webhooks, webhook, owner, gate, url=url, keys=keys)
+    document = webhook_document(registered, url=url, keys=keys)
     if json:
         print_json(document)
         return
-    contract = contract_of(webhook)
+    contract = registered.contract
     options = document.pop("contract")
     document |= {f"gate {name}": value for name, value in document.pop("gate").items() if value is not None}
     options["has gate"] = options.pop("gate")
@@ -39,23 +30,16 @@ def print_webhook(
     print_fields({name.replace("_", " "): value for name, value in {**document, **options}.items()})
 
 
-def webhook_document(
-    webhooks: Webhooks,
-    webhook: Webhook,
-    owner: Account,
-    gate: Gate | None,
-    *,
-    url: bool = False,
-    keys: bool = False,
-) -> dict[str, Any]:
+def webhook_document(registered: Registered, *, url: bool = False, keys: bool = False) -> dict[str, Any]:
     """What `--json` prints."""
+    webhook, gate = registered.webhook, registered.gate
     return {
         "id": webhook.id,
         "number": webhook.number,
-        "account": owner.name,
+        "account": registered.owner.name,
         "app": webhook.app,
         "name": webhook.name,
-        "url": webhooks.url(webhook) if url else webhook.url_masked,
+        "url": registered.url if url else webhook.url_masked,
         "event_types": webhook.event_types,
         "contact": webhook.contact_email,
         "enabled": webhook.enabled,
@@ -69,10 +53,10 @@ def webhook_document(
             "closed_at": gate.closed_at if gate else None,
             "next_probe_at": gate.probe_at if gate else None,
         },
-        **shown_secrets(webhooks.secrets(webhook), keys=keys),
+        **shown_secrets(registered.secrets, keys=keys),
         "created_at": webhook.created_at,
         "updated_at": webhook.updated_at,
-        "contract": contract_of(webhook).model_dump(mode="json"),
+        "contract": registered.contract.model_dump(mode="json"),
     }
 
 

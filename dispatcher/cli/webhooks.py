@@ -6,22 +6,19 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.accounts import find_account, list_accounts
 from dispatcher.accounts.audit import Action
-from dispatcher.accounts.owners import owner_of_webhook
 from dispatcher.cli import secret_sources as secret
 from dispatcher.cli import webhook_options as given
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.cli.webhook_output import gate_state, print_webhook, webhook_document
-from dispatcher.db.models import Account, Webhook
-from dispatcher.installation import Installation
 from dispatcher.signing.keys import KeyKind
 from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
 from dispatcher.webhooks.store import Webhooks
 
 app = typer.Typer(help="Webhooks: registered receivers.", no_args_is_help=True)
@@ -121,11 +118,8 @@ def create(
         nonce_secret=nonce_secret_from,
         new=True,
     )
-    with installation_of(context).transaction() as session:
-        owner = find_account(session, account)
-        webhooks = Webhooks(session, installation_of(context))
-        webhook = webhooks.create(owner, by=this_user(), enabled=not disabled, **fields)
-    print_webhook(webhooks, webhook, owner, json=json, keys=True)
+    made = register(installation_of(context), account, by=this_user(), enabled=not disabled, **fields)
+    print_webhook(made, json=json, keys=True)
     if "signing_keys" not in fields or fields["signing_keys"]:
         print_line(_KEY_SHOWN, stderr=True)
 
@@ -140,25 +134,26 @@ def list_(
     with installation_of(context).transaction() as session:
         owners = [find_account(session, account)] if account is not None else list_accounts(session)
         webhooks = Webhooks(session, installation_of(context))
-        found = [(webhook, owner) for owner in owners for webhook in webhooks.list(owner)]
-        gates = webhooks.gates(webhook for webhook, _ in found)
+        listed = [(webhook, owner) for owner in owners for webhook in webhooks.list(owner)]
+        gates = webhooks.gates(webhook for webhook, _ in listed)
+        found = [webhooks.opened(webhook, owner, gates.get(webhook.id)) for webhook, owner in listed]
     if json:
-        print_json([webhook_document(webhooks, webhook, owner, gates.get(webhook.id)) for webhook, owner in found])
+        print_json([webhook_document(each) for each in found])
         return
     print_table(
         ["id", "account", "app", "name", "URL", "types", "enabled", "gate"],
         [
             (
-                item.id,
-                owner.name,
-                item.app,
-                item.name,
-                item.url_masked,
-                item.event_types,
-                item.enabled,
-                gate_state(gates.get(item.id)),
+                each.id,
+                each.owner.name,
+                each.webhook.app,
+                each.webhook.name,
+                each.url_masked,
+                each.webhook.event_types,
+                each.webhook.enabled,
+                gate_state(each.gate),
             )
-            for item, owner in found
+            for each in found
         ],
     )
 
@@ -173,11 +168,11 @@ def show(
 ) -> None:
     """Show one webhook; its URL and signing keys are masked unless --reveal says otherwise, other secrets always."""
     with installation_of(context).transaction() as session:
-        webhooks, webhook, owner = _find(session, installation_of(context), identifier, account)
-        gate = webhooks.gates([webhook]).get(webhook.id)
+        found = Webhooks(session, installation_of(context)).read(account, identifier)
         if reveal:
-            audit.write(session, this_user(), Action.WEBHOOK_SECRETS_SHOWN, webhook.id, account=owner.id, detail={})
-    print_webhook(webhooks, webhook, owner, gate, url=reveal, keys=reveal, json=json)
+            owner = found.owner.id
+            audit.write(session, this_user(), Action.WEBHOOK_SECRETS_SHOWN, identifier, account=owner, detail={})
+    print_webhook(found, url=reveal, keys=reveal, json=json)
 
 
 @app.command(epilog="Example: dispatcher webhook update 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00 --timeout 10 --clear app")
@@ -267,14 +262,9 @@ def update(
         nonce_secret=nonce_secret_from,
         new=False,
     )
-    with installation_of(context).transaction() as session:
-        webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
-        if members or reset:
-            fields["contract_changes"] = {**dict.fromkeys(reset), **members}
-        webhooks.change(webhook, by=this_user(), **fields)
-        standing = webhooks.gates([webhook]).get(webhook.id)
-    installation_of(context).waker.wake()  # its gate may have opened
-    print_webhook(webhooks, webhook, owner, standing, json=json)
+    if members or reset:
+        fields["contract_changes"] = {**dict.fromkeys(reset), **members}
+    print_webhook(change(installation_of(context), account, identifier, by=this_user(), **fields), json=json)
 
 
 @app.command(
@@ -296,22 +286,16 @@ def rotate_secret(
     """Give it a new signing key. Until the overlap is over its callbacks carry a signature of each key, so that its
     receiver can change over at leisure."""
     new = secret.replacing_key(kind, signing_key_from)
-    with installation_of(context).transaction() as session:
-        webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
-        webhooks.rotate_signing_key(webhook, new, overlap=timedelta(hours=overlap), by=this_user())
-        gate = webhooks.gates([webhook]).get(webhook.id)
-    print_webhook(webhooks, webhook, owner, gate, json=json, keys=True)
+    installation, span = installation_of(context), timedelta(hours=overlap)
+    rotated = rotate_signing_key(installation, account, identifier, new, overlap=span, by=this_user())
+    print_webhook(rotated, json=json, keys=True)
     print_line(_KEY_SHOWN, stderr=True)
 
 
 @app.command()
 def enable(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
     """Deliver to it again; what waited meanwhile is delivered too. Opens its gate, if that was closed."""
-    with installation_of(context).transaction() as session:
-        webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
-        webhooks.change(webhook, by=this_user(), enabled=True)
-    installation_of(context).waker.wake()
-    print_webhook(webhooks, webhook, owner, json=json)
+    print_webhook(change(installation_of(context), account, identifier, by=this_user(), enabled=True), json=json)
 
 
 @app.command()
@@ -323,11 +307,8 @@ def disable(
     json: AsJson = False,
 ) -> None:
     """Deliver nothing to it for now. Its events still match, and wait."""
-    with installation_of(context).transaction() as session:
-        webhooks, webhook, owner = _find(session, installation_of(context), identifier, account, to_change=True)
-        webhooks.change(webhook, by=this_user(), enabled=False, reason=reason)
-        gate = webhooks.gates([webhook]).get(webhook.id)
-    print_webhook(webhooks, webhook, owner, gate, json=json)
+    disabled = change(installation_of(context), account, identifier, by=this_user(), enabled=False, reason=reason)
+    print_webhook(disabled, json=json)
 
 
 @app.command()
@@ -343,20 +324,8 @@ def delete(
         if not sys.stdin.isatty():
             raise typer.BadParameter("there is no terminal to ask at, and it cannot be undone: give --yes")
         typer.confirm(f"Delete webhook {identifier}?", abort=True, err=True)
-    with installation_of(context).transaction() as session:
-        webhooks, webhook, _ = _find(session, installation_of(context), identifier, account, to_change=True)
-        webhooks.delete(webhook, by=this_user())
+    webhook = remove(installation_of(context), account, identifier, by=this_user())
     if json:
         print_json({"id": webhook.id, "deleted_at": webhook.deleted_at})
     else:
         print_line(f"webhook {webhook.id} is deleted")
-
-
-def _find(
-    session: Session, installation: Installation, identifier: UUID, account: str | None, *, to_change: bool = False
-) -> tuple[Webhooks, Webhook, Account]:
-    owner = find_account(session, account) if account is not None else owner_of_webhook(session, identifier)
-    if to_change:  # after whoever changes the account's webhooks at this moment, as over HTTP
-        session.refresh(owner, with_for_update=True)
-    webhooks = Webhooks(session, installation)
-    return webhooks, webhooks.get(owner, identifier), owner

@@ -2,22 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from email.errors import MessageError
 from email.headerregistry import Address
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
+from urllib.parse import urlsplit
 
+from dispatcher.egress.address_policy import AddressPolicy
+from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import InvalidWebhook
 from dispatcher.event_types import ALL, RULE, is_event_type
+from dispatcher.masking.urls import mask_url
 from dispatcher.receiver_auth.credentials import (
     MAX_SECRET,
     Authorization,
+    ClientCredentials,
     check_authorization,
     check_headers,
 )
 from dispatcher.signing.keys import SigningKey, check_signing_key
 from dispatcher.signing.schemes import NONCE_HEADERS
-from dispatcher.webhooks.contract import DeliveryContract
+from dispatcher.webhooks.contract import DeliveryContract, read_contract
 from dispatcher.webhooks.secrets import WebhookSecrets
 
 MAX_EVENT_TYPES = 100
@@ -31,8 +36,8 @@ class WebhookFields(TypedDict, total=False):
     name: str | None  # unique in its account, where given
     app: str | None
     contact_email: str | None
-    contract: dict[str, Any]  # a DeliveryContract as JSON
-    contract_changes: dict[str, Any]  # in its place in a change: members that change; None: the default again
+    contract: DeliveryContract | Mapping[str, Any]  # the whole of it, read or as JSON
+    contract_changes: Mapping[str, Any]  # in its place in a change: members that change; None: the default again
     authorization: Authorization | None
     headers: Mapping[str, str]  # sent with each callback
     signing_keys: Sequence[SigningKey]  # none: not signed by Standard Webhooks
@@ -42,6 +47,110 @@ class WebhookFields(TypedDict, total=False):
 
 
 SECRETS = ("authorization", "headers", "signing_keys", "body_secret", "nonce_secret")
+
+
+class Kept(Protocol):
+    """What a change has to know of the webhook as it is stored."""
+
+    @property
+    def url_masked(self) -> str: ...
+    @property
+    def contract_document(self) -> Mapping[str, Any]: ...
+    @property
+    def contract(self) -> DeliveryContract: ...
+    @property
+    def secrets(self) -> WebhookSecrets: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedUrl:
+    """A URL as it was given, as it is called, and as it may be shown."""
+
+    given: str = field(repr=False)
+    called: str = field(repr=False)
+    masked: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is to be written of a webhook. None: it stays as it is; a new webhook has all."""
+
+    given: frozenset[str]  # names of the fields
+    plain: Mapping[str, Any]  # the fields that are kept in the form they have
+    url: CheckedUrl | None
+    contract: DeliveryContract | None
+    secrets: WebhookSecrets | None
+    changed_secrets: frozenset[str]  # names of those that are other ones now
+
+
+def check(
+    fields: WebhookFields, addresses: AddressPolicy, *, dialect: str | None = None, kept: Kept | None = None
+) -> Checked:
+    """The fields of a new webhook, or of a change of the one that is kept. `dialect`: what it is, or is to be, made
+    through. Raises InvalidWebhook naming the field."""
+    if kept is None:
+        for required in ("url", "event_types"):
+            if required not in fields:
+                raise InvalidWebhook(required, "is required")
+    plain: dict[str, Any] = {}
+    url = _checked_url(fields["url"], addresses) if "url" in fields else None
+    if "event_types" in fields:
+        # A dialect can have webhooks that only exist.
+        plain["event_types"] = check_event_types(fields["event_types"], least=0 if dialect else 1)
+    if "name" in fields:
+        plain["name"] = check_text("name", fields["name"])
+    if "app" in fields:
+        plain["app"] = check_text("app", fields["app"])
+    if "contact_email" in fields:
+        plain["contact_email"] = check_email(fields["contact_email"])
+    contract = _given_contract(fields, kept)
+    if "dialect_fields" in fields:
+        plain["dialect_fields"] = fields["dialect_fields"]
+    in_force, shown_url = contract, url.masked if url is not None else ""
+    has_secrets = contract is not None or any(name in fields for name in SECRETS)
+    if kept is not None:
+        shown_url = shown_url or kept.url_masked
+        in_force = contract or (kept.contract if url is not None or has_secrets else None)
+    if (
+        in_force is not None
+        and (url is not None or contract is not None)
+        and in_force.https_only
+        and not shown_url.lower().startswith("https:")
+    ):
+        raise InvalidWebhook("url", "must begin with https://, for the contract says https_only")
+    secrets, changed = None, frozenset[str]()
+    if in_force is not None and has_secrets:
+        before = kept.secrets if kept is not None else WebhookSecrets()
+        secrets = changed_secrets(before, fields, in_force)
+        if isinstance(secrets.authorization, ClientCredentials):
+            endpoint = secrets.authorization.endpoint
+            _check_origin("client_credentials.endpoint", endpoint, addresses, https_only=in_force.https_only)
+        changed = frozenset(name for name in SECRETS if getattr(before, name) != getattr(secrets, name))
+    return Checked(frozenset(fields), plain, url, contract, secrets, changed)
+
+
+def _checked_url(given: str, addresses: AddressPolicy) -> CheckedUrl:
+    called = normalise_url(given)
+    _check_origin("url", called, addresses)
+    return CheckedUrl(given, called, mask_url(given))
+
+
+def _given_contract(fields: WebhookFields, kept: Kept | None) -> DeliveryContract | None:
+    if kept is not None and "contract_changes" in fields:
+        merged = {**kept.contract_document, **fields["contract_changes"]}
+        return read_contract({member: value for member, value in merged.items() if value is not None})
+    if kept is not None and "contract" not in fields:
+        return None
+    given = fields.get("contract", {})
+    return given if isinstance(given, DeliveryContract) else read_contract(given)
+
+
+def _check_origin(field_name: str, url: str, addresses: AddressPolicy, *, https_only: bool = False) -> None:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    reason = addresses.refused_origin(parts.scheme, parts.hostname or "", port, https_only=https_only)
+    if reason is not None:
+        raise InvalidWebhook(field_name, f"may not be called: {reason}")
 
 
 def check_event_types(names: Sequence[str], *, least: int) -> list[str]:

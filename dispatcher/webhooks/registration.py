@@ -1,31 +1,34 @@
-"""Makes and changes webhooks as management APIs do: checked as a whole, tried where that is asked for, then written."""
+"""Makes and changes webhooks, for every management API and the command line: checked as a whole, tried where that is
+asked for, then written in one transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Unpack
+from typing import NamedTuple, TypeAlias, Unpack
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from dispatcher.accounts.actor import Actor
+from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Webhook
+from dispatcher.errors import Overtaken
 from dispatcher.installation import Installation
-from dispatcher.signing.keys import SigningKey
-from dispatcher.webhooks.fields import WebhookFields
-from dispatcher.webhooks.store import Webhooks, contract_of
+from dispatcher.signing.keys import SigningKey, check_signing_key, generate_signing_key, rotate
+from dispatcher.webhooks.contract import DeliveryContract
+from dispatcher.webhooks.fields import Checked, WebhookFields, check, check_text
+from dispatcher.webhooks.secrets import WebhookSecrets
+from dispatcher.webhooks.store import AccountKey, Registered, Webhooks
 from dispatcher.webhooks.url_check import takes_url_test, try_url
 
 # What a dialect demands of the account's other webhooks, such as a number of them; raises what it likes. It is called
-# while the account's webhooks cannot change.
-Demand = Callable[[Webhooks, Account], None]
-# What a change makes of the webhook as it stands; raises what it likes. It is called while nobody else can change it.
-Derive = Callable[[Webhooks, Webhook], WebhookFields]
+# while the account's webhooks cannot change, and before a URL test as well.
+Demand: TypeAlias = Callable[[Webhooks, Account], None]
+# What a change makes of the webhook as it is stored; raises what it likes. What it gives is written only if the webhook
+# is still the same then; it may be called twice.
+Derive: TypeAlias = Callable[[Registered], WebhookFields]
 
 
 def register(
     installation: Installation,
-    account_id: UUID,
+    account: AccountKey,
     *,
     by: Actor,
     enabled: bool = True,
@@ -33,87 +36,176 @@ def register(
     url_test: bool = False,
     demand: Demand | None = None,
     **fields: Unpack[WebhookFields],
-) -> Webhook:
-    """Makes a webhook. With `url_test` its URL must answer first, unless it is made disabled or its callbacks are of
-    another kind than the test.
+) -> Registered:
+    """Makes a webhook of an account. Its callbacks are signed with a new HMAC key, unless `signing_keys` says
+    otherwise. `dialect` is the vendor's management API that it is made through. With `url_test` its URL must answer
+    first, unless it is made disabled or its callbacks are of another kind than the test.
 
-    Raises InvalidWebhook (UrlTestFailed among them), NameTaken, TooBusy, or what `demand` raises; nothing is written
-    then.
+    Raises InvalidWebhook (UrlTestFailed among them), NameTaken, UnknownAccount, TooBusy, or what `demand` raises;
+    nothing is written then, and no number used up.
     """
-
-    def make(session: Session, webhooks: Webhooks) -> Webhook:
-        account = _locked(session, account_id)
+    fields = {"signing_keys": [generate_signing_key()], **fields}
+    checked = check(fields, installation.addresses, dialect=dialect)
+    name = fields.get("name")
+    if url_test and enabled:
+        url, contract, secrets = checked.url, checked.contract, checked.secrets
+        assert url is not None and contract is not None and secrets is not None  # noqa: PT018 - a new webhook has all
+        if takes_url_test(contract):
+            with installation.transaction() as session:
+                webhooks = Webhooks(session, installation)
+                account_id = account
+                if demand is not None or isinstance(account_id, str):
+                    owner = webhooks.owner(account)
+                    account_id = owner.id
+                    if demand is not None:
+                        demand(webhooks, owner)
+                webhooks.refuse_taken(account_id, name)
+            try_url(url.called, contract, secrets, installation)
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
+        owner = webhooks.owner(account, lock=True)
         if demand is not None:
-            demand(webhooks, account)
-        return webhooks.create(account, enabled=enabled, by=by, dialect=dialect, **fields)
-
-    return _written(installation, make, url_test=url_test)
+            demand(webhooks, owner)
+        webhooks.refuse_taken(owner.id, name)
+        return webhooks.insert(owner, checked, by=by, enabled=enabled, dialect=dialect)
 
 
 def change(
     installation: Installation,
-    account_id: UUID,
-    webhook_id: UUID,
+    account: AccountKey | None,
+    identifier: UUID | int,
     *,
     by: Actor,
+    dialect: str | None = None,
     enabled: bool | None = None,
     reason: str | None = None,
     url_test: bool = False,
     demand: Demand | None = None,
     derive: Derive | None = None,
     **fields: Unpack[WebhookFields],
-) -> Webhook:
-    """Changes what is given, `enabled` too, and wakes the workers: deliveries may have waited for it. `reason` is kept
-    where it is disabled. `derive` gives fields that depend on the webhook as it stands. Raises as `register` does,
-    what `derive` raises, and NotFound."""
+) -> Registered:
+    """Changes what is given, `enabled` too, and wakes the workers: deliveries may have waited for it. The webhook is
+    found by its id or number, in whichever account where None is given; with `dialect` only one that was made through
+    it. `reason` is kept where it is disabled. `derive` gives fields that depend on the webhook as it is stored.
 
-    def make(session: Session, webhooks: Webhooks) -> Webhook:
-        account = _locked(session, account_id)
-        webhook = webhooks.get(account, webhook_id)
-        if demand is not None:
-            demand(webhooks, account)
-        given: WebhookFields = {**fields, **derive(webhooks, webhook)} if derive is not None else fields
-        return webhooks.change(webhook, by=by, enabled=enabled, reason=reason, **given)
+    Raises as `register` does, what `derive` raises, NotFound, and Overtaken where others changed the webhook while its
+    URL was tested, and did so again.
+    """
+    if enabled is False:
+        check_text("reason", reason)
 
-    changed = _written(installation, make, url_test=url_test)
-    installation.waker.wake()
-    return changed
+    def all_fields(kept: Registered) -> WebhookFields:
+        return {**fields, **derive(kept)} if derive is not None else fields
+
+    order = _Order(by, all_fields, enabled=enabled, reason=reason, demand=demand)
+    return _change(installation, account, identifier, order, dialect=dialect, url_test=url_test)
 
 
 def rotate_signing_key(
-    installation: Installation, account_id: UUID, webhook_id: UUID, new: SigningKey, *, overlap: timedelta, by: Actor
-) -> Webhook:
+    installation: Installation,
+    account: AccountKey | None,
+    identifier: UUID,
+    new: SigningKey,
+    *,
+    overlap: timedelta,
+    by: Actor,
+) -> Registered:
     """Has a webhook sign with a new key, and with those before it until the overlap is over. Raises NotFound and
     InvalidWebhook."""
-    with installation.transaction() as session:
-        account = _locked(session, account_id)
-        webhooks = Webhooks(session, installation)
-        return webhooks.rotate_signing_key(webhooks.get(account, webhook_id), new, overlap=overlap, by=by)
+    checked_key = check_signing_key(new.secret)
+
+    def with_new_key(kept: Registered) -> WebhookFields:
+        assert kept.read_at is not None
+        return {"signing_keys": rotate(kept.secrets.signing_keys, checked_key, overlap=overlap, now=kept.read_at)}
+
+    noted = Action.WEBHOOK_KEY_ROTATED, {"kind": new.kind, "overlap_seconds": overlap.total_seconds()}
+    return _change(installation, account, identifier, _Order(by, with_new_key, noted=noted))
 
 
-def remove(installation: Installation, account_id: UUID, webhook_id: UUID, *, by: Actor) -> None:
+def remove(
+    installation: Installation,
+    account: AccountKey | None,
+    identifier: UUID | int,
+    *,
+    by: Actor,
+    dialect: str | None = None,
+) -> Webhook:
     """Deletes a webhook, after whoever changes it at this moment. Raises NotFound."""
     with installation.transaction() as session:
-        account = _locked(session, account_id)
         webhooks = Webhooks(session, installation)
-        webhooks.delete(webhooks.get(account, webhook_id), by=by)
+        return webhooks.delete(webhooks.read(account, identifier, dialect=dialect, lock=True), by=by)
 
 
-def _written(installation: Installation, make: Callable[[Session, Webhooks], Webhook], *, url_test: bool) -> Webhook:
-    if url_test:
-        # Done once to see what it comes to, and undone: no transaction is open while a receiver takes its time.
+class _Order(NamedTuple):
+    """What is to be changed."""
+
+    by: Actor
+    fields: Derive
+    enabled: bool | None = None
+    reason: str | None = None
+    demand: Demand | None = None
+    noted: tuple[Action, Mapping[str, object]] | None = None
+
+    def changes(self, kept: Registered, checked: Checked) -> bool:
+        """Whether there is anything to write: of one that is disabled already, only a new reason is."""
+        disables = self.enabled is False and (self.reason is not None or kept.webhook.enabled)
+        return bool(checked.given) or self.enabled is True or disables
+
+    def refuse(self, webhooks: Webhooks, kept: Registered, checked: Checked) -> None:
+        """Raises where the account's other webhooks do not let it be."""
+        if self.demand is not None:
+            self.demand(webhooks, kept.owner)
+        webhooks.refuse_taken(kept.owner.id, checked.plain.get("name"), besides=kept.id)
+
+    def write(self, webhooks: Webhooks, kept: Registered, checked: Checked) -> Registered | None:
+        """None where the webhook is not any more what was read."""
+        self.refuse(webhooks, kept, checked)
+        return webhooks.update(kept, checked, by=self.by, enabled=self.enabled, reason=self.reason, noted=self.noted)
+
+
+_Tried: TypeAlias = tuple[str, DeliveryContract, WebhookSecrets]
+
+
+def _change(
+    installation: Installation,
+    account: AccountKey | None,
+    identifier: UUID | int,
+    order: _Order,
+    *,
+    dialect: str | None = None,
+    url_test: bool = False,
+) -> Registered:
+    tried = None
+    for again in (False, True):
         with installation.transaction() as session:
             webhooks = Webhooks(session, installation)
-            webhook = make(session, webhooks)
-            tried = webhooks.called_url(webhook), contract_of(webhook), webhooks.secrets(webhook)
-            is_tried = webhook.enabled and takes_url_test(contract_of(webhook))
-            session.rollback()
-        if is_tried:
-            try_url(*tried, installation)
-    with installation.transaction() as session:
-        return make(session, Webhooks(session, installation))
+            # Who begins again keeps others away, so that it comes to an end, unless there is something new to try.
+            kept = webhooks.read(account, identifier, dialect=dialect, lock=again)
+            checked = check(order.fields(kept), installation.addresses, dialect=kept.webhook.dialect, kept=kept)
+            if not order.changes(kept, checked):
+                return kept
+            to_try = _what_to_try(kept, checked, enabled=order.enabled) if url_test else None
+            is_tried = to_try is None or to_try == tried
+            written = order.write(webhooks, kept, checked) if again and is_tried else None
+            if not is_tried:
+                order.refuse(webhooks, kept, checked)
+        if to_try is not None and not is_tried:
+            try_url(*to_try, installation)
+            tried = to_try
+        if written is None:
+            with installation.transaction() as session:
+                webhooks = Webhooks(session, installation)
+                webhooks.owner(kept.owner.id, lock=True)
+                written = order.write(webhooks, kept, checked)
+        if written is not None:
+            installation.waker.wake()
+            return written
+    raise Overtaken("others changed the webhook at the same time: look at it, and try again")
 
 
-def _locked(session: Session, account_id: UUID) -> Account:
-    """The account; who else registers for it waits."""
-    return session.scalars(select(Account).where(Account.id == account_id).with_for_update()).one()
+def _what_to_try(kept: Registered, checked: Checked, *, enabled: bool | None) -> _Tried | None:
+    contract = checked.contract or kept.contract
+    if not (kept.webhook.enabled if enabled is None else enabled) or not takes_url_test(contract):
+        return None
+    url = checked.url.called if checked.url is not None else kept.called_url
+    return url, contract, checked.secrets or kept.secrets

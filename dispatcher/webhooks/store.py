@@ -1,44 +1,96 @@
-"""Registered receivers: create, find, change, delete. Finders demand the owner; what changes one notes by whom."""
+"""Registered receivers as rows: find, insert, update, delete. What is written has been checked (`fields`), under the
+account's lock; who changes one is noted in the same transaction."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
-from typing import Unpack
-from urllib.parse import urlsplit
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_leave
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
+from dispatcher.accounts.accounts import find_account, is_name
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Gate, Rate, Subscription, Token, Webhook
 from dispatcher.egress.urls import normalise_url
-from dispatcher.encryption.vault import url_digest
-from dispatcher.errors import InvalidWebhook, NameTaken, NotFound
+from dispatcher.encryption.vault import EncryptionKeys, url_digest
+from dispatcher.errors import NameTaken, NotFound, UnknownAccount
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
-from dispatcher.masking.urls import mask_url
-from dispatcher.receiver_auth.credentials import (
-    ClientCredentials,
-)
-from dispatcher.signing.keys import SigningKey, check_signing_key, generate_signing_key, rotate
 from dispatcher.webhooks.changes import changed_fields, fields_now
 from dispatcher.webhooks.contract import DeliveryContract, read_contract, write_contract
-from dispatcher.webhooks.fields import (
-    SECRETS,
-    WebhookFields,
-    changed_secrets,
-    check_email,
-    check_event_types,
-    check_text,
-)
+from dispatcher.webhooks.fields import Checked
 from dispatcher.webhooks.secrets import WebhookSecrets, read_secrets, write_secrets
 from schedules.catalog import SCHEDULES
 
 NATIVE = "native"  # webhooks of no dialect, where dialects are named
+
+AccountKey: TypeAlias = UUID | str  # an account's id, or its name
+
+
+class Registered:
+    """A webhook as it is stored, with its account, and with its gate where the last attempt failed. Its secrets are
+    opened when they are asked for, each once; after a write they are known and not opened."""
+
+    def __init__(
+        self,
+        webhook: Webhook,
+        owner: Account,
+        gate: Gate | None,
+        vault: EncryptionKeys,
+        *,
+        read_at: datetime | None = None,
+        known: Mapping[str, object] | None = None,
+    ) -> None:
+        """`read_at` is the database's time; `known` has members that need not be opened or read, by name."""
+        self.webhook, self.owner, self.gate, self.read_at = webhook, owner, gate, read_at
+        self._vault = vault
+        vars(self).update(known or {})
+
+    @property
+    def id(self) -> UUID:
+        return self.webhook.id
+
+    @property
+    def url_masked(self) -> str:
+        return self.webhook.url_masked
+
+    @property
+    def contract_document(self) -> Mapping[str, Any]:
+        """The contract as it is stored."""
+        return self.webhook.contract
+
+    @cached_property
+    def url(self) -> str:
+        """The URL in clear, as it was given: to be shown. Raises NotFound once the webhook is deleted."""
+        given = self.webhook.url_given_ciphertext
+        return self._vault.decrypt(given) if given is not None else self.called_url
+
+    @cached_property
+    def called_url(self) -> str:
+        """The URL in clear, in the form in which it is called. Raises NotFound once the webhook is deleted."""
+        if self.webhook.url_ciphertext is None:
+            raise NotFound("webhook", self.webhook.id)
+        return self._vault.decrypt(self.webhook.url_ciphertext)
+
+    @cached_property
+    def contract(self) -> DeliveryContract:
+        """Its contract with every default filled in."""
+        return contract_of(self.webhook)
+
+    @cached_property
+    def secrets(self) -> WebhookSecrets:
+        """All others of its secrets in clear."""
+        return read_secrets(self._vault.decrypt_document(self.webhook.secrets_ciphertext))
+
+    def written(self, webhook: Webhook, gate: Gate | None, checked: Checked) -> "Registered":
+        """The same after a write: what was opened and did not change is still known."""
+        known = {name: vars(self)[name] for name in ("url", "called_url", "contract", "secrets") if name in vars(self)}
+        return Registered(webhook, self.owner, gate, self._vault, known=known | _known(checked))
 
 
 class Webhooks:
@@ -48,45 +100,131 @@ class Webhooks:
         """Raises ConfigurationError where the encryption keys do not fit."""
         self._session = session
         self._vault = installation.vault
-        self._addresses = installation.addresses
 
-    def create(
-        self,
-        account: Account,
-        *,
-        by: Actor,
-        enabled: bool = True,
-        dialect: str | None = None,
-        **fields: Unpack[WebhookFields],
-    ) -> Webhook:
-        """`dialect` is the vendor's management API that it is made through. Its callbacks are signed with a new HMAC
-        key, unless `signing_keys` says otherwise.
+    def owner(self, account: AccountKey, *, lock: bool = False) -> Account:
+        """The account. With `lock` who else changes its webhooks waits. Raises UnknownAccount."""
+        query = select(Account).where(Account.name == account if isinstance(account, str) else Account.id == account)
+        if lock:
+            query = query.with_for_update()
+        found = self._session.scalar(query) if not isinstance(account, str) or is_name(account) else None
+        if found is None:
+            raise UnknownAccount(account)
+        return found
 
-        Raises InvalidWebhook naming the field, or NameTaken. Nothing is written then.
-        """
-        for required in ("url", "event_types"):
-            if required not in fields:
-                raise InvalidWebhook(required, "is required")
-        webhook = Webhook(
-            id=new_id(),
-            account_id=account.id,
-            dialect=dialect,
-            dialect_fields={},
-            enabled=enabled,
-            contract={},
-            event_types=[],
-        )
+    def read(
+        self, account: AccountKey | None, identifier: UUID | int, *, dialect: str | None = None, lock: bool = False
+    ) -> Registered:
+        """A webhook by its id or its number, with all that belongs to it; of whichever account where None is given,
+        and one that was made through the dialect where one is. With `lock` its account and it stay as they are until
+        the transaction ends. Raises NotFound, UnknownAccount among them."""
+        if isinstance(account, str):
+            account = find_account(self._session, account).id
+        wanted = [Webhook.number == identifier if isinstance(identifier, int) else Webhook.id == identifier]
+        wanted.append(Webhook.deleted_at.is_(None))
+        if account is not None:
+            wanted.append(Webhook.account_id == account)
+        if dialect is not None:
+            wanted.append(Webhook.dialect == dialect)
+        query = select(Webhook, Account, Gate, func.now()).join(Account, Account.id == Webhook.account_id)
+        query = query.outerjoin(Gate, Gate.webhook_id == Webhook.id).where(*wanted)
+        if lock:
+            owners = select(Account).join(Webhook, Webhook.account_id == Account.id).where(*wanted)
+            self._session.scalar(owners.with_for_update(of=Account))
+            query = query.with_for_update(of=Webhook)
+        found = self._session.execute(query.execution_options(populate_existing=True)).one_or_none()
+        if found is None:
+            raise NotFound("webhook", identifier)
+        webhook, owner, gate, now = found
+        return Registered(webhook, owner, gate, self._vault, read_at=now)
+
+    def refuse_taken(self, account: UUID, name: str | None, *, besides: UUID | None = None) -> None:
+        """Raises NameTaken where another webhook of the account has the name."""
+        wanted = Webhook.account_id == account, Webhook.name == name, Webhook.deleted_at.is_(None)
+        query = select(Webhook.id).where(*wanted)
+        if besides is not None:
+            query = query.where(Webhook.id != besides)
+        if name is not None and self._session.scalar(query) is not None:
+            raise NameTaken("the account has a webhook of this name already")
+
+    def insert(
+        self, owner: Account, checked: Checked, *, by: Actor, enabled: bool = True, dialect: str | None = None
+    ) -> Registered:
+        """Writes a new webhook, which nothing refuses any more: the account is locked, the name is free."""
+        columns: dict[str, Any] = {
+            "id": new_id(),
+            "account_id": owner.id,
+            "dialect": dialect,
+            "enabled": enabled,
+            "dialect_fields": {},
+        }
         if not enabled:
-            _disabled(webhook, by, "registered disabled")
-        secrets = self._apply(webhook, {"contract": {}, "signing_keys": [generate_signing_key()], **fields})
-        self._session.add(webhook)
-        self._flush()
-        self._session.refresh(webhook)
+            columns |= _disabled(by, "registered disabled")
+        statement = insert(Webhook).values(columns | self._columns(checked)).returning(Webhook)
+        webhook = self._session.scalars(statement).one()
         self._subscribe(webhook)
         self._pace(webhook)
-        changed = changed_fields({"dialect_fields": {}}, fields_now(webhook), secrets)
+        changed = changed_fields({"dialect_fields": {}}, fields_now(webhook), checked.changed_secrets)
         self._note(webhook, by, Action.WEBHOOK_CREATED, {"changed": changed})
+        return Registered(webhook, owner, None, self._vault, known=_known(checked))
+
+    def update(
+        self,
+        kept: Registered,
+        checked: Checked,
+        *,
+        by: Actor,
+        enabled: bool | None = None,
+        reason: str | None = None,
+        noted: tuple[Action, Mapping[str, object]] | None = None,
+    ) -> Registered | None:
+        """Writes a change of the webhook as it was read; None, and nothing written, where it is not that any more.
+        Deliveries that wait use it as it is at their next attempt. A new URL or contract deserves a new try: a closed
+        gate opens. So it does, and what waited is delivered, where it is enabled. While it is disabled events still
+        match and their deliveries wait, until their schedule's whole span has passed; one that is disabled already
+        keeps what is known of that, unless there is a new reason. `noted`: what the audit log says of it."""
+        columns = self._columns(checked)
+        if enabled is True:
+            columns |= {"enabled": True} | dict.fromkeys(("disabled_at", "disabled_by", "disabled_reason"))
+        elif enabled is False and (reason is not None or kept.webhook.enabled):
+            columns |= {"enabled": False} | _disabled(by, reason)
+        before = fields_now(kept.webhook)
+        webhook = self._write(kept.webhook, columns)
+        if webhook is None:
+            return None
+        gate = kept.gate
+        if checked.url is not None or checked.contract is not None or enabled is True:
+            self._open_gate(webhook)
+            gate = None
+        if checked.contract is not None:
+            self._pace(webhook)
+        if "authorization" in checked.given:
+            self._drop_token(webhook)
+        if "event_types" in checked.given or "app" in checked.given:
+            self._unsubscribe(webhook)
+            self._subscribe(webhook)
+        switched = Action.WEBHOOK_ENABLED if enabled else Action.WEBHOOK_DISABLED
+        changed = changed_fields(before, fields_now(webhook), checked.changed_secrets)
+        self._note(
+            webhook, by, *(noted or (Action.WEBHOOK_CHANGED if checked.given else switched, {"changed": changed}))
+        )
+        return kept.written(webhook, gate, checked)
+
+    def delete(self, kept: Registered, *, by: Actor) -> Webhook:
+        """Soft, of one that is locked: its secrets are wiped and its name is free again; its deliveries stay listable,
+        open ones end."""
+        wiped = dict.fromkeys(("url_ciphertext", "url_given_ciphertext", "url_digest", "secrets_ciphertext"))
+        webhook = self._write(kept.webhook, {"deleted_at": func.now(), **wiped})
+        if webhook is None:
+            raise NotFound("webhook", kept.id)
+        self._unsubscribe(webhook)
+        self._open_gate(webhook)
+        self._drop_token(webhook)
+        self._note(webhook, by, Action.WEBHOOK_DELETED, {"name": webhook.name, "url": webhook.url_masked})
         return webhook
+
+    def opened(self, webhook: Webhook, owner: Account, gate: Gate | None) -> Registered:
+        """One of a list, as `read` gives one."""
+        return Registered(webhook, owner, gate, self._vault)
 
     def get(self, account: Account, identifier: UUID) -> Webhook:
         """Raises NotFound for a webhook that is deleted, unknown, or another account's."""
@@ -140,57 +278,6 @@ class Webhooks:
             wanted.append(Webhook.id < before)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(limit)).all()
 
-    def change(
-        self,
-        webhook: Webhook,
-        *,
-        by: Actor,
-        enabled: bool | None = None,
-        reason: str | None = None,
-        **fields: Unpack[WebhookFields],
-    ) -> Webhook:
-        """Changes what is given. Deliveries that wait use the webhook as it is at their next attempt. A new URL or
-        contract deserves a new try: a closed gate opens. So it does, and what waited is delivered, where it is enabled.
-        While it is disabled events still match and their deliveries wait, until their schedule's whole span has passed;
-        one that is disabled already keeps what is known of that, unless there is a new reason. Raises as `create`."""
-        before, version = fields_now(webhook), webhook.version
-        secrets = self._update(webhook, fields) if fields else set()
-        if enabled is True:
-            webhook.enabled = True
-            webhook.disabled_at = webhook.disabled_by = webhook.disabled_reason = None
-            self._changed(webhook)
-            self._open_gate(webhook)
-        elif enabled is False and (check_text("reason", reason) is not None or webhook.enabled):
-            webhook.enabled = False
-            _disabled(webhook, by, reason)
-            self._changed(webhook)
-        if webhook.version != version:
-            switched = Action.WEBHOOK_ENABLED if enabled else Action.WEBHOOK_DISABLED
-            changed = {"changed": changed_fields(before, fields_now(webhook), secrets)}
-            self._note(webhook, by, Action.WEBHOOK_CHANGED if fields else switched, changed)
-        return webhook
-
-    def rotate_signing_key(self, webhook: Webhook, new: SigningKey, *, overlap: timedelta, by: Actor) -> Webhook:
-        """From now on it signs with the new key, and until the overlap is over with those before it as well. Raises
-        InvalidWebhook."""
-        now = self._session.scalars(select(func.now())).one()
-        keys = rotate(self.secrets(webhook).signing_keys, check_signing_key(new.secret), overlap=overlap, now=now)
-        self._update(webhook, {"signing_keys": keys})
-        rotated = {"kind": new.kind, "overlap_seconds": overlap.total_seconds()}
-        self._note(webhook, by, Action.WEBHOOK_KEY_ROTATED, rotated)
-        return webhook
-
-    def delete(self, webhook: Webhook, *, by: Actor) -> None:
-        """Soft: its secrets are wiped and its name is free again; its deliveries stay listable, open ones end."""
-        self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
-        self._open_gate(webhook)
-        self._drop_token(webhook)
-        webhook.deleted_at = func.now()
-        webhook.url_ciphertext = webhook.url_given_ciphertext = webhook.url_digest = None
-        webhook.secrets_ciphertext = None
-        self._changed(webhook)
-        self._note(webhook, by, Action.WEBHOOK_DELETED, {"name": webhook.name, "url": webhook.url_masked})
-
     def gates(self, webhooks: Iterable[Webhook]) -> dict[UUID, Gate]:
         """What is known of those whose last attempt failed, by webhook id."""
         wanted = select(Gate).where(Gate.webhook_id.in_([webhook.id for webhook in webhooks]))
@@ -213,58 +300,28 @@ class Webhooks:
         """All others of its secrets in clear."""
         return read_secrets(self._vault.decrypt_document(webhook.secrets_ciphertext))
 
-    def _update(self, webhook: Webhook, fields: WebhookFields) -> set[str]:
-        if "contract_changes" in fields:
-            merged = {**webhook.contract, **fields["contract_changes"]}
-            fields["contract"] = {member: value for member, value in merged.items() if value is not None}
-        secrets = self._apply(webhook, fields)
-        self._pace(self._changed(webhook))
-        if "url" in fields or "contract" in fields:
-            self._open_gate(webhook)
-        if "authorization" in fields:
-            self._drop_token(webhook)
-        if "event_types" in fields or "app" in fields:
-            self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
-            self._subscribe(webhook)
-        return secrets
+    def _columns(self, checked: Checked) -> dict[str, Any]:
+        columns = dict(checked.plain)
+        if (url := checked.url) is not None:
+            columns["url_masked"] = url.masked
+            columns["url_ciphertext"] = self._vault.encrypt(url.called)
+            columns["url_given_ciphertext"] = self._vault.encrypt(url.given) if url.given != url.called else None
+            columns["url_digest"] = self._digest(url.called)
+        if (contract := checked.contract) is not None:
+            columns["contract"] = write_contract(contract)
+            columns["retry_span"] = SCHEDULES[contract.schedule].span
+            columns["batch_size"], columns["rate_limit"] = contract.batch_size, contract.rate_limit
+        if checked.secrets is not None:
+            columns["secrets_ciphertext"] = self._vault.encrypt_document(write_secrets(checked.secrets))
+        return columns
 
-    def _apply(self, webhook: Webhook, fields: WebhookFields) -> set[str]:
-        """Returns the names of the secrets that changed."""
-        if "url" in fields:
-            given = fields["url"]
-            url = normalise_url(given)
-            self._check_origin("url", url)
-            webhook.url_masked = mask_url(given)
-            webhook.url_ciphertext = self._vault.encrypt(url)
-            webhook.url_given_ciphertext = self._vault.encrypt(given) if given != url else None
-            webhook.url_digest = self._digest(url)
-        if "event_types" in fields:
-            # A dialect can have webhooks that only exist.
-            webhook.event_types = check_event_types(fields["event_types"], least=0 if webhook.dialect else 1)
-        if "name" in fields:
-            webhook.name = check_text("name", fields["name"])
-        if "app" in fields:
-            webhook.app = check_text("app", fields["app"])
-        if "contact_email" in fields:
-            webhook.contact_email = check_email(fields["contact_email"])
-        if "contract" in fields:
-            contract = read_contract(fields["contract"])
-            webhook.contract = write_contract(contract)
-            webhook.retry_span = SCHEDULES[contract.schedule].span
-            webhook.batch_size, webhook.rate_limit = contract.batch_size, contract.rate_limit
-        if "url" in fields or "contract" in fields:
-            _check_scheme(webhook)
-        if "dialect_fields" in fields:
-            webhook.dialect_fields = fields["dialect_fields"]
-        if "contract" not in fields and not any(name in fields for name in SECRETS):
-            return set()
-        contract, kept = contract_of(webhook), self.secrets(webhook)
-        secrets = changed_secrets(kept, fields, contract)
-        if isinstance(secrets.authorization, ClientCredentials):
-            endpoint = secrets.authorization.endpoint
-            self._check_origin("client_credentials.endpoint", endpoint, https_only=contract.https_only)
-        webhook.secrets_ciphertext = self._vault.encrypt_document(write_secrets(secrets))
-        return {name for name in SECRETS if getattr(kept, name) != getattr(secrets, name)}
+    def _write(self, webhook: Webhook, columns: dict[str, Any]) -> Webhook | None:
+        """The row with these columns, of one that has not changed since it was read."""
+        wanted = Webhook.id == webhook.id, Webhook.version == webhook.version, Webhook.deleted_at.is_(None)
+        changed = {**columns, "version": Webhook.version + 1, "updated_at": func.now()}
+        statement = update(Webhook).where(*wanted).values(changed).returning(Webhook)
+        options = {"synchronize_session": False, "populate_existing": True}
+        return self._session.scalars(statement, execution_options=options).one_or_none()
 
     def _note(self, webhook: Webhook, by: Actor, action: Action, detail: Mapping[str, object]) -> None:
         audit.write(self._session, by, action, webhook.id, account=webhook.account_id, detail=detail)
@@ -272,23 +329,18 @@ class Webhooks:
     def _digest(self, url: str) -> bytes:
         return url_digest(self._vault.digest_secret, url)
 
-    def _check_origin(self, field: str, url: str, *, https_only: bool = False) -> None:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        reason = self._addresses.refused_origin(parts.scheme, parts.hostname or "", port, https_only=https_only)
-        if reason is not None:
-            raise InvalidWebhook(field, f"may not be called: {reason}")
-
     def _subscribe(self, webhook: Webhook) -> None:
-        self._session.add_all(
-            Subscription(webhook_id=webhook.id, event_type=name, account_id=webhook.account_id, app=webhook.app)
-            for name in webhook.event_types
-        )
-        self._session.flush()
+        own = {"webhook_id": webhook.id, "account_id": webhook.account_id, "app": webhook.app}
+        if webhook.event_types:
+            rows = [{**own, "event_type": name} for name in webhook.event_types]
+            self._session.execute(insert(Subscription).values(rows))
+
+    def _unsubscribe(self, webhook: Webhook) -> None:
+        self._session.execute(delete(Subscription).where(Subscription.webhook_id == webhook.id))
 
     def _pace(self, webhook: Webhook) -> None:
         if webhook.rate_limit is not None:
-            self._session.execute(insert(Rate).values(webhook_id=webhook.id).on_conflict_do_nothing())
+            self._session.execute(insert_or_leave(Rate).values(webhook_id=webhook.id).on_conflict_do_nothing())
 
     def _open_gate(self, webhook: Webhook) -> None:
         self._session.execute(delete(Gate).where(Gate.webhook_id == webhook.id))
@@ -296,22 +348,16 @@ class Webhooks:
     def _drop_token(self, webhook: Webhook) -> None:
         self._session.execute(delete(Token).where(Token.webhook_id == webhook.id))
 
-    def _changed(self, webhook: Webhook) -> Webhook:
-        webhook.version = Webhook.version + 1
-        webhook.updated_at = func.now()
-        self._flush()
-        self._session.refresh(webhook)
-        return webhook
 
-    def _flush(self) -> None:
-        try:
-            self._session.flush()
-        except IntegrityError:
-            raise NameTaken("the account has a webhook of this name already") from None
+def _known(checked: Checked) -> dict[str, object]:
+    url = checked.url
+    known = {"url": url and url.given, "called_url": url and url.called}
+    found = known | {"contract": checked.contract, "secrets": checked.secrets}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _disabled(webhook: Webhook, by: Actor, reason: str | None) -> None:
-    webhook.disabled_at, webhook.disabled_by, webhook.disabled_reason = func.now(), str(by), reason
+def _disabled(by: Actor, reason: str | None) -> dict[str, Any]:
+    return {"disabled_at": func.now(), "disabled_by": str(by), "disabled_reason": reason}
 
 
 def _standing(account: Account) -> tuple[ColumnElement[bool], ...]:
@@ -321,8 +367,3 @@ def _standing(account: Account) -> tuple[ColumnElement[bool], ...]:
 def contract_of(webhook: Webhook) -> DeliveryContract:
     """Its contract with every default filled in."""
     return read_contract(webhook.contract)
-
-
-def _check_scheme(webhook: Webhook) -> None:
-    if contract_of(webhook).https_only and not webhook.url_masked.lower().startswith("https:"):
-        raise InvalidWebhook("url", "must begin with https://, for the contract says https_only")

@@ -4,15 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.db.models import Account, Webhook
+from dispatcher.db.models import Webhook
 from dispatcher.settings import Settings
-from dispatcher.webhooks.store import Webhooks
-from tests.factories import TESTER, make_webhook, rows
-from tests.installations import installation_for
+from tests.factories import change_within, make_webhook, rows
 from tests.integration.api.conftest import MakeKey
 from tests.waiting import wait_for_a_lock
 
@@ -41,9 +39,7 @@ def test_what_is_deleted_while_it_is_changed_takes_no_more_events(
     url = server + path.format(webhook=webhook, session=login.json()["response"])
     with ThreadPoolExecutor(1) as pool:
         with Session(database) as session, session.begin():
-            session.scalars(select(Account).with_for_update()).one()
-            webhooks = Webhooks(session, installation_for(settings))
-            webhooks.change(session.get_one(Webhook, webhook.id), by=TESTER, event_types=["b"])
+            change_within(session, settings, webhook.id, {"event_types": ["b"]})
             deleting = pool.submit(requests.request, method, url, auth=(identifier, secret), timeout=30)
             wait_for_a_lock(database)
         assert deleting.result(30).ok

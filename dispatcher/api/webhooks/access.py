@@ -8,13 +8,11 @@ from fastapi import Depends, Path
 
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.owners import owner_of_webhook
-from dispatcher.api.webhooks.documents import WebhookDocument, webhook_document
 from dispatcher.db.models import Account
 from dispatcher.installation import Installation
 from dispatcher.web.authentication import caller_who_may
 from dispatcher.web.ownership import owner_for
 from dispatcher.web.problems import Problem
-from dispatcher.webhooks.store import Webhooks
 
 Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
 Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
@@ -25,14 +23,6 @@ def owner_of(installation: Installation, caller: Caller, webhook_id: UUID) -> Ac
     """The account that the webhook must be of, for this caller to find it. Raises NotFound."""
     with installation.transaction() as session:
         return owner_for(session, caller, owner_of_webhook, webhook_id)
-
-
-def shown(installation: Installation, owner: Account, webhook_id: UUID, *, keys: bool = False) -> WebhookDocument:
-    """The webhook as it is now; `keys`: those that sign in clear. Raises NotFound."""
-    with installation.transaction() as session:
-        webhooks = Webhooks(session, installation)
-        webhook = webhooks.get(owner, webhook_id)
-        return webhook_document(webhooks, webhook, owner, webhooks.gates([webhook]), keys=keys)
 
 
 def is_url_tested(caller: Caller, *, skip: bool) -> bool:

@@ -10,9 +10,14 @@ from pydantic import BaseModel, Field
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.audit import Action
-from dispatcher.api.webhooks.access import Manager, WebhookId, is_url_tested, owner_of, shown
+from dispatcher.api.webhooks.access import Manager, WebhookId, is_url_tested, owner_of
 from dispatcher.api.webhooks.bodies import Disabling, Enabling, Rotation
-from dispatcher.api.webhooks.documents import WebhookDocument, WebhookSecretsDocument, secrets_document
+from dispatcher.api.webhooks.documents import (
+    WebhookDocument,
+    WebhookSecretsDocument,
+    secrets_document,
+    webhook_document,
+)
 from dispatcher.api.webhooks.fields import fields_as_given, key_of_rotation
 from dispatcher.web.authentication import By
 from dispatcher.web.bodies import Body, body_as, described_body, with_raw_data
@@ -45,7 +50,7 @@ class Called(BaseModel):
     summary="Deliver to it again",
     description="What waited meanwhile is delivered too, and a closed gate opens. The URL is tested first, as for a "
     "new webhook.",
-    responses=usual_problems(HTTPStatus.NOT_FOUND, body=True),
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(Enabling),
 )
 def post_enable(
@@ -55,11 +60,10 @@ def post_enable(
     webhook_id: WebhookId,
     body: Annotated[Enabling, Depends(body_as(Enabling))],
 ) -> WebhookDocument:
-    owner = owner_of(installation, caller, webhook_id)
     url_test = is_url_tested(caller, skip=body.skip_url_test)
     with fields_as_given():
-        change(installation, owner.id, webhook_id, enabled=True, by=by, url_test=url_test)
-    return shown(installation, owner, webhook_id)
+        enabled = change(installation, caller.account_id, webhook_id, enabled=True, by=by, url_test=url_test)
+    return webhook_document(enabled)
 
 
 @router.post(
@@ -76,9 +80,9 @@ def post_disable(
     webhook_id: WebhookId,
     body: Annotated[Disabling, Depends(body_as(Disabling))],
 ) -> WebhookDocument:
-    owner = owner_of(installation, caller, webhook_id)
-    change(installation, owner.id, webhook_id, enabled=False, by=by, reason=body.reason)
-    return shown(installation, owner, webhook_id)
+    return webhook_document(
+        change(installation, caller.account_id, webhook_id, enabled=False, by=by, reason=body.reason)
+    )
 
 
 @router.post(
@@ -96,11 +100,10 @@ def post_rotate_secret(
     webhook_id: WebhookId,
     body: Annotated[Rotation, Depends(body_as(Rotation))],
 ) -> WebhookDocument:
-    owner = owner_of(installation, caller, webhook_id)
     with fields_as_given():
-        overlap = timedelta(seconds=body.overlap_seconds)
-        rotate_signing_key(installation, owner.id, webhook_id, key_of_rotation(body), overlap=overlap, by=by)
-    return shown(installation, owner, webhook_id, keys=True)
+        overlap, new = timedelta(seconds=body.overlap_seconds), key_of_rotation(body)
+        rotated = rotate_signing_key(installation, caller.account_id, webhook_id, new, overlap=overlap, by=by)
+    return webhook_document(rotated, keys=True)
 
 
 @router.get(
@@ -110,11 +113,10 @@ def post_rotate_secret(
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_secrets(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> WebhookSecretsDocument:
-    owner = owner_of(installation, caller, webhook_id)
     with installation.transaction() as session:
-        webhooks = Webhooks(session, installation)
-        document = secrets_document(webhooks, webhooks.get(owner, webhook_id))
-        audit.write(session, by, Action.WEBHOOK_SECRETS_SHOWN, webhook_id, account=owner.id, detail={})
+        found = Webhooks(session, installation).read(caller.account_id, webhook_id)
+        document = secrets_document(found)
+        audit.write(session, by, Action.WEBHOOK_SECRETS_SHOWN, webhook_id, account=found.owner.id, detail={})
     return document
 
 

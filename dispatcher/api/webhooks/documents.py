@@ -1,18 +1,17 @@
 """Webhooks as the API shows them: secrets masked, unless it is the moment to give one out."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from dispatcher.db.models import Account, Gate, Webhook
+from dispatcher.db.models import Gate
 from dispatcher.receiver_auth.credentials import TokenRequest
 from dispatcher.signing.keys import KeyKind
 from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.secrets import shown_secrets
-from dispatcher.webhooks.store import Webhooks, contract_of
+from dispatcher.webhooks.store import Registered
 
 
 class SigningKeyDocument(BaseModel):
@@ -72,14 +71,12 @@ class WebhookSecretsDocument(BaseModel):
     signing_keys: list[SigningKeyDocument]
 
 
-def webhook_document(
-    webhooks: Webhooks, webhook: Webhook, owner: Account, gates: Mapping[UUID, Gate], *, keys: bool = False
-) -> WebhookDocument:
+def webhook_document(registered: Registered, *, keys: bool = False) -> WebhookDocument:
     """`keys`: those that sign are in clear."""
-    shown = shown_secrets(webhooks.secrets(webhook), keys=keys)
+    webhook = registered.webhook
     return WebhookDocument(
         id=webhook.id,
-        account=owner.name,
+        account=registered.owner.name,
         app=webhook.app,
         name=webhook.name,
         dialect=webhook.dialect,
@@ -90,18 +87,18 @@ def webhook_document(
         disabled_at=webhook.disabled_at,
         disabled_by=webhook.disabled_by,
         disabled_reason=webhook.disabled_reason,
-        gate=gate_state(gates.get(webhook.id)),
-        contract=contract_of(webhook),
+        gate=gate_state(registered.gate),
+        contract=registered.contract,
         created_at=webhook.created_at,
         updated_at=webhook.updated_at,
-        **shown,
+        **shown_secrets(registered.secrets, keys=keys),
     )
 
 
-def secrets_document(webhooks: Webhooks, webhook: Webhook) -> WebhookSecretsDocument:
+def secrets_document(registered: Registered) -> WebhookSecretsDocument:
     """The URL and the signing keys in clear."""
-    keys: list[Any] = shown_secrets(webhooks.secrets(webhook), keys=True)["signing_keys"]
-    return WebhookSecretsDocument(url=webhooks.url(webhook), signing_keys=keys)
+    keys: list[Any] = shown_secrets(registered.secrets, keys=True)["signing_keys"]
+    return WebhookSecretsDocument(url=registered.url, signing_keys=keys)
 
 
 def gate_state(gate: Gate | None) -> Literal["open", "closed"]:

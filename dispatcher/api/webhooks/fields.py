@@ -30,7 +30,7 @@ def fields_of_new(body: NewWebhook) -> WebhookFields:
         "name": body.name,
         "app": body.app,
         "contact_email": body.contact_email,
-        "contract": body.contract.model_dump(mode="json"),
+        "contract": body.contract,
         "authorization": _authorization(body.authorization),
         "headers": body.headers,
         "signing_keys": _signing_keys(body),

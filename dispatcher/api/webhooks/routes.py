@@ -2,25 +2,24 @@
 
 from http import HTTPStatus
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from dispatcher.api.webhooks.access import Manager, Reader, WebhookId, is_url_tested, owner_of, shown
+from dispatcher.api.webhooks.access import Manager, Reader, WebhookId, is_url_tested
 from dispatcher.api.webhooks.bodies import NewWebhook, WebhookChanges
 from dispatcher.api.webhooks.documents import WebhookDocument, webhook_document
 from dispatcher.api.webhooks.fields import fields_as_given, fields_of_changes, fields_of_new
-from dispatcher.db.models import Account
 from dispatcher.egress.urls import MAX_URL
 from dispatcher.errors import WrongState
 from dispatcher.web.authentication import By
 from dispatcher.web.bodies import body_as, described_body
-from dispatcher.web.ownership import AccountQuery, Name, account_of
+from dispatcher.web.ownership import AccountQuery, Name, account_named, account_of
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
-from dispatcher.webhooks.registration import Demand, change, register, remove
-from dispatcher.webhooks.store import Webhooks
+from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.registration import Derive, change, register, remove
+from dispatcher.webhooks.store import Registered, Webhooks
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
@@ -47,14 +46,11 @@ def post_webhook(
     response: Response,
 ) -> WebhookDocument:
     url_test = is_url_tested(caller, skip=body.skip_url_test)
-    with installation.transaction() as session:
-        account = account_of(session, caller, body.account)
+    account = account_named(caller, body.account)
     with fields_as_given():
-        webhook = register(
-            installation, account.id, by=by, enabled=body.enabled, url_test=url_test, **fields_of_new(body)
-        )
-    response.headers["Location"] = f"{router.prefix}/{webhook.id}"
-    return shown(installation, account, webhook.id, keys=True)
+        made = register(installation, account, by=by, enabled=body.enabled, url_test=url_test, **fields_of_new(body))
+    response.headers["Location"] = f"{router.prefix}/{made.id}"
+    return webhook_document(made, keys=True)
 
 
 @router.get("", summary="List webhooks, newest first", responses=usual_problems())
@@ -79,13 +75,14 @@ def get_webhooks(
         found = webhooks.page(owner, dialect=dialect, app=app, enabled=enabled, url=url, before=before, limit=limit + 1)
         page, following = page_of(found, limit, lambda webhook: webhook.id)
         gates = webhooks.gates(page)
-        items = [webhook_document(webhooks, webhook, owner, gates) for webhook in page]
+        items = [webhook_document(webhooks.opened(webhook, owner, gates.get(webhook.id))) for webhook in page]
     return Page(items=items, next=following)
 
 
 @router.get("/{webhook_id}", summary="Show a webhook", responses=usual_problems(HTTPStatus.NOT_FOUND))
 def get_webhook(caller: Reader, installation: Served, webhook_id: WebhookId) -> WebhookDocument:
-    return shown(installation, owner_of(installation, caller, webhook_id), webhook_id)
+    with installation.transaction() as session:
+        return webhook_document(Webhooks(session, installation).read(caller.account_id, webhook_id))
 
 
 @router.patch(
@@ -107,19 +104,17 @@ def patch_webhook(
 ) -> WebhookDocument:
     given = body.model_fields_set
     enabled = body.enabled if "enabled" in given else None
-    owner = owner_of(installation, caller, webhook_id)
     with fields_as_given():
-        change(
+        changed = change(
             installation,
-            owner.id,
+            caller.account_id,
             webhook_id,
             by=by,
             enabled=enabled,
             url_test=is_url_tested(caller, skip=body.skip_url_test) and bool(given & _TESTED or enabled),
-            demand=_left_to_its_dialect(webhook_id, body),
-            **fields_of_changes(body),
+            derive=_unless_left_to_its_dialect(body),
         )
-    return shown(installation, owner, webhook_id)
+    return webhook_document(changed)
 
 
 @router.delete(
@@ -130,19 +125,21 @@ def patch_webhook(
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def delete_webhook(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> None:
-    remove(installation, owner_of(installation, caller, webhook_id).id, webhook_id, by=by)
+    remove(installation, caller.account_id, webhook_id, by=by)
 
 
-def _left_to_its_dialect(webhook_id: UUID, body: WebhookChanges) -> Demand:
+def _unless_left_to_its_dialect(body: WebhookChanges) -> Derive:
+    fields = fields_of_changes(body)
     refused = body.model_fields_set & _OF_DIALECTS
     if body.name is None:
         refused |= body.model_fields_set & {"name"}  # some must have one
 
-    def demand(webhooks: Webhooks, account: Account) -> None:
-        dialect = webhooks.get(account, webhook_id).dialect
+    def derive(kept: Registered) -> WebhookFields:
+        dialect = kept.webhook.dialect
         if dialect is not None and refused:
             raise WrongState(
                 f"the webhook was made through the dialect {dialect}, and so changed: {', '.join(sorted(refused))}"
             )
+        return fields
 
-    return demand
+    return derive

@@ -87,7 +87,7 @@ def create_webhook(owner: Manager, installation: Served, by: By, body: Body) -> 
         url_test=True,
         **new_fields(entry),
     )
-    return _document(installation, made)
+    return document_of(made.webhook, made.url)
 
 
 @router.get("/webhooks/{id}", summary="Read a webhook", responses=described(HTTPStatus.NOT_FOUND), openapi_extra=_ID)
@@ -111,9 +111,9 @@ def update_webhook(owner: Manager, installation: Served, by: By, number: Number,
         by=by,
         enabled=entry.active,
         url_test=True,
-        derive=lambda _, webhook: changed_fields(entry, webhook),
+        derive=lambda kept: changed_fields(entry, kept.webhook),
     )
-    return _document(installation, changed)
+    return document_of(changed.webhook, changed.url)
 
 
 @router.delete(

@@ -88,6 +88,13 @@ def read_payload(body: bytes, kept: Kept | None) -> Wanted:
     return Wanted(fields, status == "enabled" if status is not None else None)
 
 
+def wanted_status(body: bytes) -> bool | None:
+    """Whether the webhook is to be enabled; None where the payload does not say so, or says what is refused."""
+    given = (json_object(body) or {}).get("webhook")
+    status = given.get("status") if isinstance(given, dict) else None
+    return status == "enabled" if status in _STATUSES else None
+
+
 def refusal(error: InvalidWebhook) -> PayloadRefused:
     """What the engine itself refuses, told in the same way."""
     name = _THEIR_NAMES.get(error.field, error.field)

@@ -13,7 +13,7 @@ from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import Dialect
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.db.models import Account, Webhook
-from dispatcher.dialects.everlytic.fields import EVENT_TYPES, Kept, read_payload, refusal, shown
+from dispatcher.dialects.everlytic.fields import EVENT_TYPES, Kept, read_payload, refusal, shown, wanted_status
 from dispatcher.errors import InvalidWebhook, NotFound
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.installation import Installation
@@ -22,7 +22,7 @@ from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import Problem, invalid
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.registration import change, register, remove
-from dispatcher.webhooks.store import Webhooks
+from dispatcher.webhooks.store import Registered, Webhooks
 
 DIALECT = "everlytic"
 
@@ -176,12 +176,12 @@ Body = Annotated[bytes, Depends(read_body)]
 def create(owner: Manager, installation: Served, by: By, body: Body) -> AnswerOfOne:
     wanted = read_payload(body, None)
     try:
-        webhook = register(
+        made = register(
             installation, owner, by=by, enabled=wanted.enabled is not False, dialect=DIALECT, **wanted.fields
         )
     except InvalidWebhook as error:
         raise refusal(error) from None
-    return _answer(installation, owner, str(webhook.id))
+    return _answer_of(made)
 
 
 @router.get("", summary="All webhooks", responses=_OF_A_QUESTION)
@@ -204,16 +204,19 @@ def get(owner: Reader, installation: Served, webhook_id: str) -> AnswerOfOne:
     openapi_extra=_TAKES_A_PAYLOAD,
 )
 def update(owner: Manager, installation: Served, by: By, webhook_id: str, body: Body) -> AnswerOfOne:
-    with installation.transaction() as session:
-        webhooks = Webhooks(session, installation)
-        webhook = _find(session, webhooks, owner, webhook_id)
-        kept = Kept(webhooks.secrets(webhook).authorization)
-    wanted = read_payload(body, kept)
     try:
-        change(installation, owner, webhook.id, by=by, enabled=wanted.enabled, **wanted.fields)
+        changed = change(
+            installation,
+            owner,
+            _id(webhook_id),
+            by=by,
+            dialect=DIALECT,
+            enabled=wanted_status(body),
+            derive=lambda kept: read_payload(body, Kept(kept.secrets.authorization)).fields,
+        )
     except InvalidWebhook as error:
         raise refusal(error) from None
-    return _answer(installation, owner, webhook_id)
+    return _answer_of(changed)
 
 
 @router.delete("/{webhook_id}", summary="Delete a webhook; it is answered as it was", responses=_OF_A_QUESTION)
@@ -230,12 +233,20 @@ def _answer(installation: Installation, owner: UUID, webhook_id: str) -> AnswerO
         return AnswerOfOne(data=One(webhook=_shown(webhooks, webhook)))
 
 
+def _answer_of(registered: Registered) -> AnswerOfOne:
+    document = shown(registered.webhook, registered.url, registered.secrets)
+    return AnswerOfOne(data=One(webhook=ShownWebhook.model_validate(document)))
+
+
 def _find(session: Session, webhooks: Webhooks, owner: UUID, webhook_id: str) -> Webhook:
+    return webhooks.get_of(DIALECT, session.get_one(Account, owner), _id(webhook_id))
+
+
+def _id(text: str) -> UUID:
     try:
-        identifier = UUID(webhook_id)
+        return UUID(text)
     except ValueError:
-        raise NotFound("webhook", webhook_id) from None
-    return webhooks.get_of(DIALECT, session.get_one(Account, owner), identifier)
+        raise NotFound("webhook", text) from None
 
 
 def _shown(webhooks: Webhooks, webhook: Webhook) -> ShownWebhook:

@@ -99,7 +99,7 @@ def create(
     wanted = read_new_webhook(body)
     try:
         url = normalise_url(wanted.endpoint)
-        webhook = register(
+        made = register(
             installation,
             account_id,
             by=by,
@@ -112,8 +112,8 @@ def create(
         )
     except InvalidWebhook as error:
         raise refusal(error) from None
-    response.headers["Location"] = _location(request, webhook)
-    return _shown(webhook, wanted.endpoint)
+    response.headers["Location"] = _location(request, made.webhook)
+    return _shown(made.webhook, made.url)
 
 
 @router.get("", summary="All webhooks of a brand", responses=described(HTTPStatus.NOT_FOUND))

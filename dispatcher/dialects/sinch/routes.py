@@ -16,13 +16,13 @@ from dispatcher.dialects.sinch import fields
 from dispatcher.dialects.sinch.answers import described
 from dispatcher.dialects.sinch.schemas import CREATE_SCHEMA, UPDATE_SCHEMA, WebhookDocument, Webhooks
 from dispatcher.errors import InvalidWebhook, NotFound, UnknownAccount
-from dispatcher.installation import Installation
 from dispatcher.web.authentication import by_key_through, caller_who_may
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import Problem
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registration import change, register, remove
+from dispatcher.webhooks.store import Registered
 from dispatcher.webhooks.store import Webhooks as OurWebhooks
 
 _ERRORS = described(
@@ -86,7 +86,7 @@ def list_webhooks(
 )
 def create_webhook(account_id: Manager, installation: Served, by: By, body: Body) -> WebhookDocument:
     members = fields.read_webhook(_object(body))
-    webhook = _named(
+    made = _named(
         lambda: register(
             installation,
             account_id,
@@ -96,7 +96,7 @@ def create_webhook(account_id: Manager, installation: Served, by: By, body: Body
             **fields.new_fields(members),
         )
     )
-    return _shown(installation, webhook)
+    return _shown(made)
 
 
 @router.get("/webhooks/{webhook_id}", summary="Get a webhook", responses=_ITEM_ERRORS)
@@ -131,9 +131,9 @@ def update_webhook(
         if "app_id" in members and members["app_id"] != webhooks.get(account, identifier).app:
             _demand_room(webhooks, account, members["app_id"])
 
-    def derive(webhooks: OurWebhooks, webhook: Webhook) -> WebhookFields:
-        credentials = fields.read_masked_credentials(document, mask, webhooks.secrets(webhook).authorization)
-        return fields.changed_fields(members | credentials, webhook.dialect_fields)
+    def derive(kept: Registered) -> WebhookFields:
+        credentials = fields.read_masked_credentials(document, mask, kept.secrets.authorization)
+        return fields.changed_fields(members | credentials, kept.webhook.dialect_fields)
 
     changed = _named(
         lambda: change(
@@ -145,7 +145,7 @@ def update_webhook(
             derive=derive,
         )
     )
-    return _shown(installation, changed)
+    return _shown(changed)
 
 
 @router.delete("/webhooks/{webhook_id}", summary="Delete a webhook", responses=_ITEM_ERRORS)
@@ -176,9 +176,8 @@ def _demand_room(webhooks: OurWebhooks, account: Account, app: str) -> None:
         raise InvalidWebhook("app_id", f"has {fields.MOST_PER_APP} webhooks already, the most that an app can have")
 
 
-def _shown(installation: Installation, webhook: Webhook) -> WebhookDocument:
-    with installation.transaction() as session:
-        return _document(OurWebhooks(session, installation), webhook)
+def _shown(registered: Registered) -> WebhookDocument:
+    return WebhookDocument(**fields.write_webhook(registered.webhook, registered.url, registered.secrets))
 
 
 def _document(webhooks: OurWebhooks, webhook: Webhook) -> WebhookDocument:
@@ -188,10 +187,10 @@ def _document(webhooks: OurWebhooks, webhook: Webhook) -> WebhookDocument:
 _THEIR_NAMES = {"url": "target", "app": "app_id", "nonce_secret": "secret"}
 
 
-def _named(act: Any) -> Webhook:
+def _named(act: Any) -> Registered:
     """What the core refuses is told by the vendor's name of the member."""
     try:
-        made: Webhook = act()
+        made: Registered = act()
     except InvalidWebhook as error:
         raise InvalidWebhook(_THEIR_NAMES.get(error.field, error.field), error.reason) from None
     return made

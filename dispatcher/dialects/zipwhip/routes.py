@@ -100,9 +100,8 @@ def add_webhook(given: Given, serving: Shared, call: ThisCall) -> Found:
     fields = new_fields(
         required(given, "type"), required(given, "event"), required(given, "url"), method_of(given.get("method"))
     )
-    return _found(
-        installation, [register(installation, owner.account_id, by=owner.as_actor(call), dialect=DIALECT, **fields)]
-    )
+    made = register(installation, owner.account_id, by=owner.as_actor(call), dialect=DIALECT, **fields)
+    return Found(response=[document_of(made.webhook, made.url)])
 
 
 @_call("/webhook/update", "Change a webhook", {**_SESSION, **_ID, **_URL, **_METHOD}, "url", "method")
@@ -117,7 +116,8 @@ def update_webhook(given: Given, serving: Shared, call: ThisCall) -> Found:
         fields["url"] = given["url"]
     if "method" in given:
         fields["contract_changes"] = {"method": method_of(given["method"])}
-    return _found(installation, [change(installation, owner.account_id, webhook.id, by=owner.as_actor(call), **fields)])
+    changed = change(installation, owner.account_id, webhook.id, by=owner.as_actor(call), **fields)
+    return Found(response=[document_of(changed.webhook, changed.url)])
 
 
 @_call("/webhook/list", "List the account's webhooks", _SESSION)

@@ -24,7 +24,7 @@ from dispatcher.errors import DispatcherError
 from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event
 from dispatcher.installation import Installation
-from dispatcher.webhooks.store import Webhooks
+from dispatcher.webhooks.registration import register
 
 TIME_SCALE = 1 / 30
 BY = CommandLine("demo")
@@ -146,19 +146,19 @@ def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: Ma
 
 def _register(installation: Installation, receiver: Receiver) -> None:
     with installation.transaction() as session:
-        account = create_account(session, "demo", by=BY)
-        webhooks = Webhooks(session, installation)
-        for behaviour in BEHAVIOURS:
-            webhooks.create(
-                account,
-                by=BY,
-                name=behaviour,
-                url=receiver.url(behaviour),
-                event_types=["message"],
-                contact_email=f"{behaviour}@customer.example",
-                # Who refuses each message twice would have its gate closed, and get one probe after the other.
-                contract={"gate": behaviour != "recovers"},
-            )
+        account = create_account(session, "demo", by=BY).id
+    for behaviour in BEHAVIOURS:
+        register(
+            installation,
+            account,
+            by=BY,
+            name=behaviour,
+            url=receiver.url(behaviour),
+            event_types=["message"],
+            contact_email=f"{behaviour}@customer.example",
+            # Who refuses each message twice would have its gate closed, and get one probe after the other.
+            contract={"gate": behaviour != "recovers"},
+        )
 
 
 def _messages() -> Iterator[Event]:

@@ -301,7 +301,7 @@ def test_webhooks_of_another_account_or_dialect_do_not_exist(
     stranger = caller_of("stranger")
     assert stranger.call("GET").json() == []
     assert bulksms.call("GET").json() == [made]
-    for caller, number in ((stranger, made["id"]), (bulksms, native.number), (bulksms, other.number)):
+    for caller, number in ((stranger, made["id"]), (bulksms, native.webhook.number), (bulksms, other.webhook.number)):
         for method in ("GET", "POST", "DELETE"):
             answer = caller.call(method, f"/{number}", json=bulksms.entry(name="other"))
             assert problem(answer) == (404, f"Webhook with id '{number}' does not exist")

@@ -8,17 +8,15 @@ from uuid import UUID
 
 import pytest
 import requests
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.db.models import Account, Webhook
+from dispatcher.db.models import Webhook
 from dispatcher.dialects.sinch.fields import TRIGGERS, changed_fields, event_types
 from dispatcher.settings import Settings
-from dispatcher.webhooks.store import Webhooks
 from tests.dialects.sinch.conftest import PROJECT, Sinch
-from tests.factories import TESTER, change, make_account, make_webhook, rows
-from tests.installations import installation_for
+from tests.factories import change, change_within, make_account, make_webhook, rows
 from tests.integration.api.conftest import MakeKey
 from tests.waiting import wait_for_a_lock
 
@@ -291,10 +289,9 @@ def test_of_two_changes_at_once_none_is_lost(sinch: Sinch, database: Engine, set
     made = sinch.create().json()
     with ThreadPoolExecutor(1) as pool:
         with Session(database) as session, session.begin():
-            session.scalars(select(Account).with_for_update()).one()
-            webhooks = Webhooks(session, installation_for(settings))
             (webhook,) = session.query(Webhook)
-            webhooks.change(webhook, by=TESTER, **changed_fields({"target_type": "DISMISS"}, webhook.dialect_fields))
+            changed = changed_fields({"target_type": "DISMISS"}, webhook.dialect_fields)
+            change_within(session, settings, webhook.id, changed)
             patch = {"triggers": ["OPT_IN"]}
             changing = pool.submit(sinch.call, "PATCH", f"/webhooks/{made['id']}", json=patch)
             wait_for_a_lock(database)

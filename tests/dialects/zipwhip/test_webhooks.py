@@ -255,7 +255,7 @@ def test_webhooks_of_another_account_or_dialect_do_not_exist(
     native = register(installation, account, by=TESTER, url=URL, event_types=["*"])
     assert stranger.call("webhook/list") == []
     assert zipwhip.call("webhook/list") == [made]
-    for caller, number in ((stranger, made["webhookId"]), (zipwhip, native.number)):
+    for caller, number in ((stranger, made["webhookId"]), (zipwhip, native.webhook.number)):
         for path in ("webhook/update", "webhook/delete"):
             assert caller.refused(path, webhookId=number, method="GET") == f"there is no webhook '{number}'"
     assert len(stored(database)) == 2

@@ -1,21 +1,21 @@
 """What `dispatcher webhook` takes, keeps and shows of secrets."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from dispatcher.db.models import Account, Webhook
+from dispatcher.db.models import Webhook
 from dispatcher.receiver_auth.credentials import Basic, Bearer, ClientCredentials, TokenRequest
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import generate_signing_key
 from dispatcher.webhooks.secrets import WebhookSecrets
 from dispatcher.webhooks.store import Webhooks
-from tests.factories import TESTER
+from tests.factories import change_within
 from tests.installations import installation_for
 from tests.integration.cli.conftest import Cli, Ran
 from tests.waiting import wait_for_a_lock
@@ -228,9 +228,8 @@ def test_a_rotation_while_somebody_else_rotates_loses_no_key(
     theirs = generate_signing_key()
     with ThreadPoolExecutor(1) as pool:
         with Session(database) as session, session.begin():
-            session.scalars(select(Account).with_for_update()).one()  # as over HTTP
-            webhooks = Webhooks(session, installation_for(settings))
-            webhooks.rotate_signing_key(session.query(Webhook).one(), theirs, overlap=timedelta(hours=1), by=TESTER)
+            keys = stored().signing_keys
+            change_within(session, settings, UUID(identifier), {"signing_keys": [theirs, *keys]})
             rotating = pool.submit(cli, "webhook", "rotate-secret", identifier, "--overlap", 1)
             wait_for_a_lock(database)
         assert rotating.result(30).status == 0

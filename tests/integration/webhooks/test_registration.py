@@ -11,14 +11,14 @@ import redis
 from sqlalchemy import Engine
 from standardwebhooks import Webhook as Verifier
 
-from dispatcher.db.models import Account, Webhook
+from dispatcher.db.models import Account
 from dispatcher.errors import Conflict, InvalidWebhook, NameTaken, NotFound, TooBusy, UrlTestFailed
 from dispatcher.installation import Installation
 from dispatcher.receiver_auth.credentials import Basic, ClientCredentials
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import SigningKey, generate_signing_key
 from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
-from dispatcher.webhooks.store import Webhooks
+from dispatcher.webhooks.store import Registered, Webhooks
 from tests.behaviours import Answer, Do
 from tests.dead_ports import refusing_port
 from tests.factories import TESTER, make_account, rows
@@ -159,7 +159,7 @@ def test_a_change_that_fails_its_test_changes_nothing(
             installation, account, webhook.id, by=TESTER, url_test=True, url=receiver.url("/status/404"), name="second"
         )
     assert stored(database) == before
-    changed = change(installation, account, webhook.id, by=TESTER, reason="why", enabled=False, name="second")
+    changed = change(installation, account, webhook.id, by=TESTER, reason="why", enabled=False, name="second").webhook
     assert (changed.name, changed.disabled_by, changed.disabled_reason) == ("second", "command line", "why")
 
 
@@ -187,7 +187,7 @@ def test_a_contract_is_changed_member_by_member(
     contract = {"timeout_seconds": 5, "user_agent": "A", "gate": False}
     webhook = register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], contract=contract)
     changes = {"user_agent": None, "gate": None, "rate_limit": 2}
-    changed = change(installation, account, webhook.id, by=TESTER, contract_changes=changes)
+    changed = change(installation, account, webhook.id, by=TESTER, contract_changes=changes).webhook
     assert changed.contract == {"timeout_seconds": 5, "rate_limit": 2}
     assert stored(database)[0].rate_limit == 2
 
@@ -207,10 +207,12 @@ def test_who_made_it_disabled_is_kept(
 ) -> None:
     made = register(
         installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], enabled=False, url_test=True
-    )
+    ).webhook
     assert (made.disabled_by, made.disabled_reason) == ("command line", "registered disabled")
     assert made.disabled_at is not None
-    assert register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"]).disabled_by is None
+    assert (
+        register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"]).webhook.disabled_by is None
+    )
 
 
 def test_two_who_rotate_at_once_lose_no_key(
@@ -271,7 +273,7 @@ def test_what_a_dialect_demands_holds_for_two_at_once(
         if webhooks.list(owner, dialect="vendor"):
             raise Conflict("there is one already")
 
-    def attempt(_: int) -> Webhook | Conflict:
+    def attempt(_: int) -> Registered | Conflict:
         try:
             return register(
                 installation,
@@ -288,7 +290,7 @@ def test_what_a_dialect_demands_holds_for_two_at_once(
 
     with ThreadPoolExecutor(4) as pool:
         outcomes = list(pool.map(attempt, range(4)))
-    assert [isinstance(outcome, Webhook) for outcome in outcomes].count(True) == 1
+    assert [isinstance(outcome, Registered) for outcome in outcomes].count(True) == 1
     assert len(stored(database)) == 1
 
 
@@ -325,7 +327,7 @@ def test_webhooks_of_a_dialect_are_found_by_it_alone(
         assert [found.id for found in webhooks.list(owner)] == [native.id, vendors.id]
         assert [found.id for found in webhooks.list(owner, dialect="vendor", app="shop")] == [vendors.id]
         assert webhooks.list(owner, dialect="vendor", app="other") == []
-        assert webhooks.get_of("vendor", owner, vendors.number).dialect_fields == {"a": 1}
+        assert webhooks.get_of("vendor", owner, vendors.webhook.number).dialect_fields == {"a": 1}
         assert webhooks.get_of("vendor", owner, vendors.id).id == vendors.id
         for dialect, identifier in (("vendor", native.id), ("vendor", native.number), ("other", vendors.id)):
             with pytest.raises(NotFound):
