@@ -329,6 +329,6 @@ def test_webhooks_of_a_dialect_are_found_by_it_alone(
         assert webhooks.list(owner, dialect="vendor", app="other") == []
         assert webhooks.get_of("vendor", owner, vendors.webhook.number).dialect_fields == {"a": 1}
         assert webhooks.get_of("vendor", owner, vendors.id).id == vendors.id
-        for dialect, identifier in (("vendor", native.id), ("vendor", native.number), ("other", vendors.id)):
+        for dialect, identifier in (("vendor", native.id), ("vendor", native.webhook.number), ("other", vendors.id)):
             with pytest.raises(NotFound):
                 webhooks.get_of(dialect, owner, identifier)
