@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import structlog
 from fastapi import Depends, FastAPI
@@ -17,9 +18,11 @@ from dispatcher.api.webhooks import actions as webhook_actions
 from dispatcher.api.webhooks import health as webhook_health
 from dispatcher.api.webhooks import notices
 from dispatcher.api.webhooks import routes as webhooks
-from dispatcher.dialects.bulksms import app as bulksms
+from dispatcher.dialects.bulksms import routes as bulksms
+from dispatcher.dialects.bulksms.answers import BULKSMS
 from dispatcher.dialects.everlytic import app as everlytic
 from dispatcher.dialects.flexengage import app as flexengage
+from dispatcher.dialects.frame import app_of
 from dispatcher.dialects.sinch import app as sinch
 from dispatcher.dialects.zipwhip import app as zipwhip
 from dispatcher.egress.address_policy import ANY_ADDRESS
@@ -52,8 +55,8 @@ _NATIVE = (
 )
 # Others call these: probes, and OAuth2 clients, whose specification has unknown parameters passed over.
 _ANY_QUERY = (health, oauth2)
-DIALECTS = {
-    "/bulksms": bulksms.create_app,
+DIALECTS: dict[str, Callable[[], FastAPI]] = {
+    "/bulksms": partial(app_of, BULKSMS, bulksms.router),
     "/everlytic": everlytic.create_app,
     "/flexengage": flexengage.create_app,
     "/sinch": sinch.create_app,

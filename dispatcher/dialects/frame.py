@@ -1,11 +1,262 @@
-"""The frame of a dialect: an application of its own, in which every answer has the vendor's form."""
+"""The frame of a dialect: an application of its own, in which every answer has the vendor's form, and an account's
+webhooks as one call to it finds and changes them."""
 
-from fastapi import APIRouter, FastAPI
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Annotated, Any, NamedTuple, TypeAlias, Unpack
+from uuid import UUID
 
-from dispatcher.version import __version__
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from sqlalchemy.orm import Session
+
+from dispatcher import __version__
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.actor import Call, Dialect
+from dispatcher.accounts.api_keys import Caller
+from dispatcher.db.models import Account, Webhook
+from dispatcher.dialects.view import WebhookView
+from dispatcher.errors import DispatcherError, InvalidInput, NotFound, UnknownAccount
+from dispatcher.installation import Installation
 from dispatcher.web import problems
+from dispatcher.web.authentication import call_of
 from dispatcher.web.middleware import RequestIds
-from dispatcher.web.problems import Answer
+from dispatcher.web.problems import Answer, Problem, problem_for
+from dispatcher.web.serving import Served
+from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.registration import Demand, change, register, remove
+from dispatcher.webhooks.secrets import WebhookSecrets
+from dispatcher.webhooks.store import Webhooks, contract_of
+
+BODY_ERRORS = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE  # of a route that reads a body
+_ERRORS = HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def _as_usual(_request: Request, _error: DispatcherError) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """How a vendor's API differs from others."""
+
+    name: str  # of the dialect: webhooks that are made through it bear it
+    title: str
+    about: str
+    answer: Answer  # writes what goes wrong, whatever it is, as the vendor does
+    error_schema: Mapping[str, Any]  # of what `answer` writes
+    errors: Sequence[HTTPStatus] = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)  # that any of its routes can have
+    # What an error of the tree is there; None: what it is everywhere.
+    problem_of: Callable[[Request, DispatcherError], Problem | None] = _as_usual
+    refusal: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY  # the status where a value is refused
+    field_names: Mapping[str, str] = field(default_factory=dict)  # of a webhook's fields that it calls otherwise
+    numbered: bool = False  # ids are numbers; else UUIDs
+    tests_urls: bool = False  # a URL must answer before it is taken
+    shows_secrets: bool = False  # answers hold credentials and keys in clear
+
+    def described(self, *statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+        """OpenAPI's description of a route's errors: these, and those that any route can have."""
+        content = {"application/json": {"schema": self.error_schema}}
+        every = *statuses, *self.errors, *_ERRORS
+        return {status.value: {"description": status.phrase, "content": content} for status in every}
+
+
+def app_of(vendor: Vendor, *routers: APIRouter) -> FastAPI:
+    """A new app, to be mounted under a prefix."""
+
+    def answer(problem: Problem) -> Response:
+        if problem.status is HTTPStatus.UNPROCESSABLE_ENTITY:
+            problem.status = vendor.refusal
+        return vendor.answer(problem)
+
+    app = FastAPI(
+        title=f"dispatcher: {vendor.title}",
+        version=__version__,
+        description=vendor.about,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app, answer)
+    app.add_middleware(RequestIds, answer=answer)
+
+    @app.exception_handler(DispatcherError)
+    def _of_the_tree(request: Request, error: DispatcherError) -> Response:
+        if isinstance(error, InvalidInput):
+            error.field = vendor.field_names.get(error.field, error.field)
+        return answer(vendor.problem_of(request, error) or problem_for(error))
+
+    for router in routers:
+        app.include_router(router)
+    return app
+
+
+class Owner(NamedTuple):
+    """Whose webhooks a call is about, and by which key."""
+
+    account_id: UUID
+    key_id: UUID
+
+
+# The account's webhooks of the dialect, of one app or all, their secrets left out.
+Listing: TypeAlias = Callable[[str | None], Sequence[WebhookView]]
+# What a vendor demands of the account's other webhooks; raises what it likes. None of them can change meanwhile.
+DemandOfOthers: TypeAlias = Callable[[Listing], None]
+
+
+def owner_of_name(installation: Installation, caller: Caller, name: str) -> Owner:
+    """The account of this name, for a key that acts for it. Raises UnknownAccount; for the account of others, too, so
+    that nobody learns which there are."""
+    if caller.account_id is not None:
+        if name != caller.account:
+            raise UnknownAccount(name)
+        return Owner(caller.account_id, caller.key_id)
+    with installation.transaction() as session:
+        return Owner(find_account(session, name).id, caller.key_id)
+
+
+def own_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
+    """A dependency: OwnWebhooks of the owner that the vendor's own dependency finds."""
+
+    def own(
+        owner: Annotated[Owner, Depends(owner_of_call)],
+        installation: Served,
+        call: Annotated[Call, Depends(call_of)],
+    ) -> "OwnWebhooks":
+        return OwnWebhooks(vendor, installation, owner, call)
+
+    return Depends(own)
+
+
+class OwnWebhooks:
+    """An account's webhooks that were made through a dialect, for one call. All others are not found."""
+
+    def __init__(self, vendor: Vendor, installation: Installation, owner: Owner, call: Call) -> None:
+        self.by = Dialect(vendor.name, owner.key_id, call)
+        self.account_id = owner.account_id
+        self._vendor, self._installation = vendor, installation
+
+    def list(self, *, app: str | None = None) -> Sequence[WebhookView]:
+        """All of them, or an app's, the oldest first."""
+        with self._installation.transaction() as session:
+            webhooks = Webhooks(session, self._installation)
+            listed = webhooks.list(self._account(session), dialect=self._vendor.name, app=app)
+            return [self._view(webhooks, webhook) for webhook in listed]
+
+    def find(self, text: str) -> WebhookView:
+        """By its id in the vendor's form. Raises NotFound, for what can be no id too."""
+        with self._installation.transaction() as session:
+            return self._view(Webhooks(session, self._installation), self._row(session, text))
+
+    def id_of(self, text: str, session: Session | None = None) -> UUID:
+        """Raises as `find`."""
+        if session is not None:
+            return self._row(session, text).id
+        with self._installation.transaction() as own_session:
+            return self._row(own_session, text).id
+
+    def register(
+        self, *, enabled: bool = True, demand: DemandOfOthers | None = None, **fields: Unpack[WebhookFields]
+    ) -> WebhookView:
+        """Makes one. Raises InvalidWebhook, NameTaken, TooBusy, or what `demand` raises; nothing is written then."""
+        made = register(
+            self._installation,
+            self.account_id,
+            by=self.by,
+            enabled=enabled,
+            dialect=self._vendor.name,
+            url_test=self._vendor.tests_urls,
+            demand=self._demand(demand),
+            **fields,
+        )
+        return self._shown(made)
+
+    def change(
+        self,
+        identifier: UUID,
+        derive: Callable[[WebhookView], WebhookFields] | None = None,
+        *,
+        enabled: bool | None = None,
+        demand: DemandOfOthers | None = None,
+    ) -> WebhookView:
+        """Changes one to what `derive` makes of it as it stands, while nobody else can change it. Raises as `register`
+        does, what `derive` raises, and NotFound."""
+        changed = change(
+            self._installation,
+            self.account_id,
+            identifier,
+            by=self.by,
+            enabled=enabled,
+            url_test=self._vendor.tests_urls,
+            demand=self._demand(demand),
+            derive=(lambda webhooks, webhook: derive(self._view(webhooks, webhook))) if derive is not None else None,
+        )
+        return self._shown(changed)
+
+    def remove(self, identifier: UUID) -> None:
+        """Deletes one. Raises NotFound."""
+        remove(self._installation, self.account_id, identifier, by=self.by)
+
+    def _account(self, session: Session) -> Account:
+        return session.get_one(Account, self.account_id)
+
+    def _row(self, session: Session, text: str) -> Webhook:
+        identifier = _number(text) if self._vendor.numbered else _uuid(text)
+        if identifier is None:
+            raise NotFound("webhook", text)
+        webhooks = Webhooks(session, self._installation)
+        return webhooks.get_of(self._vendor.name, self._account(session), identifier)
+
+    def _demand(self, demand: DemandOfOthers | None) -> Demand | None:
+        if demand is None:
+            return None
+
+        def demanded(webhooks: Webhooks, account: Account) -> None:
+            def listing(app: str | None) -> Sequence[WebhookView]:
+                listed = webhooks.list(account, dialect=self._vendor.name, app=app)
+                return [_view(webhooks, webhook, secrets=False) for webhook in listed]
+
+            demand(listing)
+
+        return demanded
+
+    def _shown(self, webhook: Webhook) -> WebhookView:
+        """Asks the database nothing: the row is read already."""
+        with self._installation.transaction() as session:
+            return self._view(Webhooks(session, self._installation), webhook)
+
+    def _view(self, webhooks: Webhooks, webhook: Webhook) -> WebhookView:
+        return _view(webhooks, webhook, secrets=self._vendor.shows_secrets)
+
+
+def _view(webhooks: Webhooks, webhook: Webhook, *, secrets: bool) -> WebhookView:
+    return WebhookView(
+        id=webhook.id,
+        number=webhook.number,
+        name=webhook.name,
+        app=webhook.app,
+        enabled=webhook.enabled,
+        event_types=webhook.event_types,
+        contact_email=webhook.contact_email,
+        contract=contract_of(webhook),
+        dialect_fields=webhook.dialect_fields,
+        created_at=webhook.created_at,
+        updated_at=webhook.updated_at,
+        url=webhooks.url(webhook),
+        called_url=webhooks.called_url(webhook),
+        secrets=webhooks.secrets(webhook) if secrets else WebhookSecrets(),
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def dialect_app(vendor: str, description: str, answer: Answer, *routers: APIRouter) -> FastAPI:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from dispatcher.db.models import Webhook
+from dispatcher.dialects.view import WebhookView
 from dispatcher.egress.urls import MAX_URL
 from dispatcher.errors import InvalidWebhook
 from dispatcher.webhooks.fields import WebhookFields
@@ -16,8 +16,6 @@ InvokeOption: TypeAlias = Literal["ONE", "MANY"]
 
 EVENT_TYPES: dict[TriggerScope, str] = {"SENT": "message.outbound", "RECEIVED": "message.inbound"}
 MANY = 10  # messages in one call
-
-_VENDOR_NAMES = {"contact_email": "contactEmailAddress"}  # where a member is not called as the field it is kept in
 
 
 class WebhookEntry(BaseModel):
@@ -82,11 +80,6 @@ def read_entry(body: bytes) -> WebhookEntry:
         raise InvalidWebhook(field, reason) from None
 
 
-def vendor_name(field: str) -> str:
-    """What a webhook's field is called here, for a text about it."""
-    return _VENDOR_NAMES.get(field, field)
-
-
 def new_fields(entry: WebhookEntry) -> WebhookFields:
     """What makes a new webhook of an entry."""
     fields: WebhookFields = {
@@ -96,7 +89,7 @@ def new_fields(entry: WebhookEntry) -> WebhookFields:
     return fields | _given_fields(entry, {"onWebApp": True})
 
 
-def changed_fields(entry: WebhookEntry, webhook: Webhook) -> WebhookFields:
+def changed_fields(entry: WebhookEntry, webhook: WebhookView) -> WebhookFields:
     """What an entry changes of a webhook."""
     fields = _given_fields(entry, webhook.dialect_fields)
     if entry.invoke_option is not None:
@@ -125,12 +118,12 @@ def _invocation(option: InvokeOption) -> dict[str, Any]:
     return {"batch_size": MANY if many else 1, "retry_alone": many}
 
 
-def document_of(webhook: Webhook, url: str) -> WebhookDocument:
+def document_of(webhook: WebhookView) -> WebhookDocument:
     """A webhook as it is answered, with its URL in clear."""
     return WebhookDocument(
         id=webhook.number,
         name=webhook.name or "",
-        url=url,
+        url=webhook.url,
         trigger_scope=webhook.dialect_fields["triggerScope"],
         active=webhook.enabled,
         contact_email_address=webhook.contact_email,

@@ -14,7 +14,7 @@ import requests
 from sqlalchemy import Engine, text
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.dialects.bulksms import routes
+from dispatcher.dialects import frame
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from dispatcher.web.middleware import MAX_BODY_BYTES
@@ -388,7 +388,7 @@ def test_a_defect_shows_the_id_of_its_log_line_and_nothing_else(
             session.execute(text(broken))
         raise broken
 
-    monkeypatch.setattr(routes, "Webhooks", fail)
+    monkeypatch.setattr(frame, "Webhooks", fail)
     with caplog.at_level(logging.ERROR):
         answer = bulksms.call("GET")
     assert problem(answer)[0] == 500
