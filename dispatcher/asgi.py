@@ -24,7 +24,8 @@ from dispatcher.dialects.everlytic import app as everlytic
 from dispatcher.dialects.flexengage import app as flexengage
 from dispatcher.dialects.frame import app_of
 from dispatcher.dialects.sinch import app as sinch
-from dispatcher.dialects.zipwhip import app as zipwhip
+from dispatcher.dialects.zipwhip import routes as zipwhip
+from dispatcher.dialects.zipwhip.answers import ZIPWHIP
 from dispatcher.egress.address_policy import ANY_ADDRESS
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
@@ -60,7 +61,7 @@ DIALECTS: dict[str, Callable[[], FastAPI]] = {
     "/everlytic": everlytic.create_app,
     "/flexengage": flexengage.create_app,
     "/sinch": sinch.create_app,
-    "/zipwhip": zipwhip.create_app,
+    "/zipwhip": partial(app_of, ZIPWHIP, zipwhip.router),
 }
 
 

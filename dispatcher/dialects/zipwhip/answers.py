@@ -3,45 +3,37 @@
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from dispatcher.errors import DispatcherError, InvalidInput, NotFound
-from dispatcher.web.problems import Problem, problem_for
+from dispatcher.dialects.frame import BODY_ERRORS, Vendor
+from dispatcher.dialects.zipwhip.parameters import refused
+from dispatcher.errors import DispatcherError, NotFound
+from dispatcher.web.problems import Problem
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["success", "response"],
     "properties": {"success": {"type": "boolean", "enum": [False]}, "response": {"type": "string"}},
 }
-_STATUSES = (
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-)
 
 
-def refusal(reason: str) -> JSONResponse:
-    """What a call gets that was understood and refused: the status says nothing."""
-    return JSONResponse({"success": False, "response": reason})
-
-
-def answer(problem: Problem) -> JSONResponse:
-    """What went wrong around a call: here the status tells as well."""
+def _answer(problem: Problem) -> JSONResponse:
     return JSONResponse({"success": False, "response": problem.detail}, problem.status.value, problem.headers)
 
 
-def answer_to(error: DispatcherError) -> JSONResponse:
-    """What an error of the tree is here."""
-    match error:
-        case InvalidInput() | NotFound():
-            return refusal(str(error))
-        case _:
-            return answer(problem_for(error))
+def _problem_of(_: Request, error: DispatcherError) -> Problem | None:
+    return refused(str(error)) if isinstance(error, NotFound) else None
 
 
-def described() -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of what any route can answer besides 200."""
-    content = {"application/json": {"schema": _SCHEMA}}
-    return {status.value: {"description": status.phrase, "content": content} for status in _STATUSES}
+ZIPWHIP = Vendor(
+    name="zipwhip",
+    title="Zipwhip",
+    about="Webhooks, as clients of Zipwhip's API manage them.",
+    answer=_answer,
+    error_schema=_SCHEMA,
+    errors=BODY_ERRORS,
+    problem_of=_problem_of,
+    refusal=HTTPStatus.OK,  # only what goes wrong around a call has a status of its own
+    numbered=True,
+)

@@ -3,11 +3,10 @@
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from dispatcher.db.models import Webhook
+from dispatcher.dialects.view import WebhookView
 from dispatcher.errors import InvalidWebhook
 from dispatcher.webhooks.contract import Method
 from dispatcher.webhooks.fields import WebhookFields
-from dispatcher.webhooks.store import contract_of
 
 EVENT_TYPES: dict[tuple[str, str], tuple[str, ...]] = {
     ("message", "delete"): ("message.outbound.deleted", "message.inbound.deleted"),
@@ -67,12 +66,12 @@ def new_fields(kind: str, event: str, url: str, method: Method) -> WebhookFields
     }
 
 
-def document_of(webhook: Webhook, url: str) -> WebhookDocument:
+def document_of(webhook: WebhookView) -> WebhookDocument:
     """A webhook as it is answered, with its URL in clear."""
     return WebhookDocument(
         webhook_id=webhook.number,
         type=webhook.dialect_fields["type"],
         event=webhook.dialect_fields["event"],
-        url=url,
-        method=contract_of(webhook).method,
+        url=webhook.url,
+        method=webhook.contract.method,
     )

@@ -1,36 +1,39 @@
 """Parameters as Zipwhip's clients send them: in the query or as a form, by GET or POST, encoded or not."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Annotated, TypeAlias
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 
 from dispatcher.web.middleware import read_body
+from dispatcher.web.problems import Problem
 
 _MOST = 100
 
 Parameters: TypeAlias = Mapping[str, str]
 
 
-class Refused(Exception):
-    """A call that ends here; says why, without a secret."""
+def refused(reason: str) -> Problem:
+    """What ends a call that was understood: the status says nothing."""
+    return Problem(HTTPStatus.OK, reason)
 
 
 def read_parameters(request: Request, body: Annotated[bytes, Depends(read_body)]) -> Parameters:
     """Those that have a value; a form's go before the query's, of several of one name the last. The body is a form
-    whatever type it says it has. Raises Refused for very many."""
+    whatever type it says it has. Raises Problem for very many."""
     found: dict[str, str] = {}
     for encoded in (request.scope["query_string"], body):
         try:
             found |= parse_qsl(encoded.decode(errors="replace"), max_num_fields=_MOST)
         except ValueError:
-            raise Refused(f"there are more than {_MOST} parameters") from None
+            raise refused(f"there are more than {_MOST} parameters") from None
     return found
 
 
 def required(parameters: Parameters, name: str) -> str:
-    """A parameter's value. Raises Refused where it is missing."""
+    """A parameter's value. Raises Problem where it is missing."""
     if name not in parameters:
-        raise Refused(f"{name} is required")
+        raise refused(f"{name} is required")
     return parameters[name]

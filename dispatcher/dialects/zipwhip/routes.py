@@ -1,44 +1,44 @@
 """Zipwhip's five calls, each by GET and by POST."""
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, NamedTuple, TypeVar
-from uuid import UUID
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from dispatcher.accounts.actor import Call, Dialect
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.db.models import Account, Webhook
-from dispatcher.dialects.zipwhip.answers import described
+from dispatcher.dialects.frame import Owner, OwnWebhooks, own_webhooks
+from dispatcher.dialects.zipwhip.answers import ZIPWHIP
 from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
-from dispatcher.dialects.zipwhip.parameters import Parameters, Refused, read_parameters, required
-from dispatcher.errors import NotFound
-from dispatcher.installation import Installation
-from dispatcher.web.authentication import call_of, caller_of_secret, caller_of_session
+from dispatcher.dialects.zipwhip.parameters import Parameters, read_parameters, refused, required
+from dispatcher.web.authentication import caller_of_secret, caller_of_session
 from dispatcher.web.serving import Serving, serving_of
 from dispatcher.webhooks.fields import WebhookFields
-from dispatcher.webhooks.registration import change, register, remove
-from dispatcher.webhooks.store import Webhooks
-
-DIALECT = "zipwhip"
 
 router = APIRouter()
 
 Given = Annotated[Parameters, Depends(read_parameters)]
 Shared = Annotated[Serving, Depends(serving_of)]
-ThisCall = Annotated[Call, Depends(call_of)]
 Route = TypeVar("Route", bound=Callable[..., Any])
 
 
-class Owner(NamedTuple):
-    """Whose webhooks a call is about, and by which key."""
+def _owner_who_may(scope: Scope) -> Callable[[Parameters, Serving], Owner]:
+    def owner(given: Given, serving: Shared) -> Owner:
+        caller = caller_of_session(serving.installation, required(given, "session"))
+        if caller is None:
+            raise refused("session is not valid")
+        serving.rate_limits.check(caller)
+        if not caller.may(scope):
+            raise refused(f"the API key of this session does not have the scope `{scope}`")
+        if caller.account_id is None:
+            raise refused("a session of an account's own API key is needed")
+        return Owner(caller.account_id, caller.key_id)
 
-    account_id: UUID
-    key_id: UUID
+    return owner
 
-    def as_actor(self, call: Call) -> Dialect:
-        return Dialect(DIALECT, self.key_id, call)
+
+Readable = Annotated[OwnWebhooks, own_webhooks(ZIPWHIP, _owner_who_may(Scope.READ))]
+Manageable = Annotated[OwnWebhooks, own_webhooks(ZIPWHIP, _owner_who_may(Scope.MANAGE))]
 
 
 class Session(BaseModel):
@@ -64,11 +64,11 @@ def _call(path: str, summary: str, parameters: dict[str, str], *optional: str) -
     body = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
 
     def add(route: Route) -> Route:
-        for register_route, described_parameters in (
+        for register_route, extra in (
             (router.get, {"parameters": query}),
             (router.post, {"requestBody": body, "description": "The parameters may stand in the query as well."}),
         ):
-            register_route(path, summary=summary, responses=described(), openapi_extra=described_parameters)(route)
+            register_route(path, summary=summary, responses=ZIPWHIP.described(), openapi_extra=extra)(route)
         return route
 
     return add
@@ -89,75 +89,36 @@ def login(given: Given, serving: Shared) -> Session:
     installation = serving.installation
     caller = caller_of_secret(installation, required(given, "username"), required(given, "password"))
     if caller is None:
-        raise Refused("username or password is wrong")
+        raise refused("username or password is wrong")
     serving.rate_limits.check(caller)
     return Session(response=installation.token_mint.session(caller.key_id))
 
 
 @_call("/webhook/add", "Install a webhook", {**_SESSION, **_KIND, **_URL, **_METHOD}, "method")
-def add_webhook(given: Given, serving: Shared, call: ThisCall) -> Found:
-    owner, installation = _owner_who_may(Scope.MANAGE, given, serving), serving.installation
+def add_webhook(own: Manageable, given: Given) -> Found:
     fields = new_fields(
         required(given, "type"), required(given, "event"), required(given, "url"), method_of(given.get("method"))
     )
-    made = register(installation, owner.account_id, by=owner.as_actor(call), dialect=DIALECT, **fields)
-    return Found(response=[document_of(made.webhook, made.url)])
+    return Found(response=[document_of(own.register(**fields))])
 
 
 @_call("/webhook/update", "Change a webhook", {**_SESSION, **_ID, **_URL, **_METHOD}, "url", "method")
-def update_webhook(given: Given, serving: Shared, call: ThisCall) -> Found:
-    owner, installation = _owner_who_may(Scope.MANAGE, given, serving), serving.installation
-    number = _number(given)
-    with installation.transaction() as session:
-        account = session.get_one(Account, owner.account_id)
-        webhook = Webhooks(session, installation).get_of(DIALECT, account, number)
+def update_webhook(own: Manageable, given: Given) -> Found:
+    webhook = own.id_of(required(given, "webhookId"))
     fields: WebhookFields = {}
     if "url" in given:
         fields["url"] = given["url"]
     if "method" in given:
         fields["contract_changes"] = {"method": method_of(given["method"])}
-    changed = change(installation, owner.account_id, webhook.id, by=owner.as_actor(call), **fields)
-    return Found(response=[document_of(changed.webhook, changed.url)])
+    return Found(response=[document_of(own.change(webhook, lambda _: fields))])
 
 
 @_call("/webhook/list", "List the account's webhooks", _SESSION)
-def list_webhooks(given: Given, serving: Shared) -> Found:
-    owner, installation = _owner_who_may(Scope.READ, given, serving), serving.installation
-    with installation.transaction() as session:
-        owned = Webhooks(session, installation).list(session.get_one(Account, owner.account_id), dialect=DIALECT)
-    return _found(installation, owned)
+def list_webhooks(own: Readable) -> Found:
+    return Found(response=[document_of(webhook) for webhook in own.list()])
 
 
 @_call("/webhook/delete", "Remove a webhook", {**_SESSION, **_ID})
-def delete_webhook(given: Given, serving: Shared, call: ThisCall) -> Found:
-    owner, installation = _owner_who_may(Scope.MANAGE, given, serving), serving.installation
-    number = _number(given)
-    with installation.transaction() as session:
-        webhook = Webhooks(session, installation).get_of(DIALECT, session.get_one(Account, owner.account_id), number)
-    remove(installation, owner.account_id, webhook.id, by=owner.as_actor(call))
+def delete_webhook(own: Manageable, given: Given) -> Found:
+    own.remove(own.id_of(required(given, "webhookId")))
     return Found(response=[])
-
-
-def _owner_who_may(scope: Scope, given: Parameters, serving: Serving) -> Owner:
-    caller = caller_of_session(serving.installation, required(given, "session"))
-    if caller is None:
-        raise Refused("session is not valid")
-    serving.rate_limits.check(caller)
-    if not caller.may(scope):
-        raise Refused(f"the API key of this session does not have the scope `{scope}`")
-    if caller.account_id is None:
-        raise Refused("a session of an account's own API key is needed")
-    return Owner(caller.account_id, caller.key_id)
-
-
-def _number(given: Parameters) -> int:
-    text = required(given, "webhookId")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise NotFound("webhook", text)
-    return int(text)
-
-
-def _found(installation: Installation, webhooks: Iterable[Webhook]) -> Found:
-    with installation.transaction() as session:
-        vault = Webhooks(session, installation)
-        return Found(response=[document_of(webhook, vault.url(webhook)) for webhook in webhooks])

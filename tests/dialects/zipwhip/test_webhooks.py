@@ -13,7 +13,7 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.dialects.zipwhip import routes
+from dispatcher.dialects import frame
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
 from dispatcher.web.authentication import Refusal, identify
@@ -336,7 +336,7 @@ def test_a_defect_shows_the_id_of_its_log_line_and_nothing_else(
     def fail(*_: Any) -> Any:
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr(routes, "Webhooks", fail)
+    monkeypatch.setattr(frame, "Webhooks", fail)
     with caplog.at_level(logging.ERROR):
         answer = zipwhip.ask("webhook/list", session=zipwhip.session)
     assert SECRET not in reason(answer, 500) + caplog.text
