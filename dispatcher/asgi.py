@@ -23,7 +23,8 @@ from dispatcher.dialects.bulksms.answers import BULKSMS
 from dispatcher.dialects.everlytic import app as everlytic
 from dispatcher.dialects.flexengage import app as flexengage
 from dispatcher.dialects.frame import app_of
-from dispatcher.dialects.sinch import app as sinch
+from dispatcher.dialects.sinch import routes as sinch
+from dispatcher.dialects.sinch.answers import SINCH
 from dispatcher.dialects.zipwhip import routes as zipwhip
 from dispatcher.dialects.zipwhip.answers import ZIPWHIP
 from dispatcher.egress.address_policy import ANY_ADDRESS
@@ -60,7 +61,7 @@ DIALECTS: dict[str, Callable[[], FastAPI]] = {
     "/bulksms": partial(app_of, BULKSMS, bulksms.router),
     "/everlytic": everlytic.create_app,
     "/flexengage": flexengage.create_app,
-    "/sinch": sinch.create_app,
+    "/sinch": partial(app_of, SINCH, oauth2.router, sinch.router),
     "/zipwhip": partial(app_of, ZIPWHIP, zipwhip.router),
 }
 

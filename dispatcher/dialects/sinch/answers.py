@@ -3,8 +3,11 @@
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
+from dispatcher.dialects.frame import Vendor
+from dispatcher.errors import DispatcherError, UnknownAccount
 from dispatcher.web.problems import Problem
 
 _STATUSES = {
@@ -28,10 +31,8 @@ _TEXTS = {
 }
 
 
-def answer(problem: Problem) -> Response:
-    """A problem in Sinch's form. What a member is refused for is a bad request here."""
-    refused = problem.status is HTTPStatus.UNPROCESSABLE_ENTITY
-    status = HTTPStatus.BAD_REQUEST if refused else problem.status
+def _answer(problem: Problem) -> Response:
+    status = problem.status
     flat: dict[str, Any] = {
         "code": status.value,
         "message": _TEXTS.get(status, problem.detail),
@@ -41,7 +42,7 @@ def answer(problem: Problem) -> Response:
     return JSONResponse({**flat, "error": flat}, status.value, problem.headers)
 
 
-ERROR_SCHEMA: dict[str, Any] = {
+_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["code", "message", "status", "details", "error"],
     "properties": {
@@ -54,7 +55,21 @@ ERROR_SCHEMA: dict[str, Any] = {
 }
 
 
-def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of a route's errors."""
-    content = {"application/json": {"schema": ERROR_SCHEMA}}
-    return {status.value: {"description": status.phrase, "content": content} for status in statuses}
+def _problem_of(_: Request, error: DispatcherError) -> Problem | None:
+    if isinstance(error, UnknownAccount):
+        return Problem(HTTPStatus.FORBIDDEN, "the project is not the key's")
+    return None
+
+
+SINCH = Vendor(
+    name="sinch",
+    title="Sinch",
+    about="Webhooks of a project's apps, as clients of Sinch's Conversation API manage them.",
+    answer=_answer,
+    error_schema=_SCHEMA,
+    errors=(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
+    problem_of=_problem_of,
+    refusal=HTTPStatus.BAD_REQUEST,
+    field_names={"url": "target", "app": "app_id", "nonce_secret": "secret"},
+    shows_secrets=True,
+)

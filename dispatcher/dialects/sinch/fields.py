@@ -5,15 +5,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from dispatcher.db.models import Webhook
+from dispatcher.dialects.view import WebhookView
 from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import InvalidWebhook
 from dispatcher.receiver_auth.credentials import Authorization, ClientCredentials, TokenRequest
 from dispatcher.webhooks.contract import Verdict
 from dispatcher.webhooks.fields import WebhookFields
-from dispatcher.webhooks.secrets import WebhookSecrets
 
-DIALECT = "sinch"
 MOST_PER_APP = 5
 MAX_TARGET = 742
 SIGNATURE_HEADER = "x-sinch-webhook-signature"
@@ -131,15 +129,15 @@ def event_types(triggers: Collection[str], target_type: str) -> list[str]:
     return names
 
 
-def write_webhook(webhook: Webhook, url: str, secrets: WebhookSecrets) -> dict[str, Any]:
+def write_webhook(webhook: WebhookView) -> dict[str, Any]:
     """All seven members, for clients read each of them: secrets in clear, what is not set as protobuf prints it."""
     own = webhook.dialect_fields
     return {
         "app_id": webhook.app,
-        "client_credentials": _write_credentials(secrets.authorization),
+        "client_credentials": _write_credentials(webhook.secrets.authorization),
         "id": str(webhook.id),
-        "secret": secrets.nonce_secret or "",
-        "target": url,
+        "secret": webhook.secrets.nonce_secret or "",
+        "target": webhook.url,
         "target_type": own["target_type"],
         "triggers": own["triggers"],
     }
