@@ -20,7 +20,8 @@ from dispatcher.api.webhooks import notices
 from dispatcher.api.webhooks import routes as webhooks
 from dispatcher.dialects.bulksms import routes as bulksms
 from dispatcher.dialects.bulksms.answers import BULKSMS
-from dispatcher.dialects.everlytic import app as everlytic
+from dispatcher.dialects.everlytic import routes as everlytic
+from dispatcher.dialects.everlytic.answers import EVERLYTIC
 from dispatcher.dialects.flexengage import app as flexengage
 from dispatcher.dialects.frame import app_of
 from dispatcher.dialects.sinch import routes as sinch
@@ -59,7 +60,7 @@ _NATIVE = (
 _ANY_QUERY = (health, oauth2)
 DIALECTS: dict[str, Callable[[], FastAPI]] = {
     "/bulksms": partial(app_of, BULKSMS, bulksms.router),
-    "/everlytic": everlytic.create_app,
+    "/everlytic": partial(app_of, EVERLYTIC, everlytic.router),
     "/flexengage": flexengage.create_app,
     "/sinch": partial(app_of, SINCH, oauth2.router, sinch.router),
     "/zipwhip": partial(app_of, ZIPWHIP, zipwhip.router),

@@ -5,18 +5,15 @@ The published texts and which of them stand together: contracts, 3. Texts for ot
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from dispatcher.db.models import Webhook
 from dispatcher.dialects.bodies import json_object
-from dispatcher.errors import InvalidWebhook
+from dispatcher.dialects.view import WebhookView
+from dispatcher.errors import DispatcherError
 from dispatcher.receiver_auth.credentials import Authorization, Basic
 from dispatcher.webhooks.contract import Envelope, Method
 from dispatcher.webhooks.fields import WebhookFields
-from dispatcher.webhooks.secrets import WebhookSecrets
-from dispatcher.webhooks.store import contract_of
 
 EVENT_TYPES = {
     "sent": "message.outbound.sent",
@@ -29,11 +26,9 @@ _NAMES = {event_type: name for name, event_type in EVENT_TYPES.items()}
 _VERBS = (Method.POST, Method.GET)
 _STATUSES = ("enabled", "disabled")
 _CONTRACT = {"envelope": Envelope.OBJECT.value}
-# Fields of the engine that Everlytic calls otherwise.
-_THEIR_NAMES = {"basic.username": "auth_details.username", "basic.password": "auth_details.password"}
 
 
-class PayloadRefused(Exception):
+class PayloadRefused(DispatcherError):
     """A payload that is not taken; `told` is what Everlytic says of it: a sentence, and JSON of field -> texts."""
 
     def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
@@ -44,24 +39,9 @@ class PayloadRefused(Exception):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a payload asks for. `enabled` is None where it does not say."""
-
-    fields: WebhookFields
-    enabled: bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What a change has to know of the webhook as it is."""
-
-    authorization: Authorization | None = field(repr=False)
-
-
-def read_payload(body: bytes, kept: Kept | None) -> Wanted:
-    """The payload of a change, or of a new webhook (`kept` is None). What is left out or null stays as it is, but an
-    `auth_type` of null ends the authorization. Raises PayloadRefused with all that is wrong."""
+def read_payload(body: bytes, kept: WebhookView | None) -> WebhookFields:
+    """The payload of a change of a webhook that is kept, or of a new one (None). What is left out or null stays as it
+    is, but an `auth_type` of null ends the authorization. Raises PayloadRefused with all that is wrong."""
     given = (json_object(body) or {}).get("webhook")
     if not given:
         raise PayloadRefused({"webhook": ["The webhook field is required."]})
@@ -81,33 +61,33 @@ def read_payload(body: bytes, kept: Kept | None) -> Wanted:
         fields["contract"] = {**_CONTRACT, "method": verb}
     elif verb is not None:
         fields["contract_changes"] = {"method": verb}
-    fields |= reader.authorization(kept.authorization if kept else None)
-    status = reader.choice("status", _STATUSES)
+    fields |= reader.authorization(kept.secrets.authorization if kept else None)
+    reader.choice("status", _STATUSES)
     if reader.errors:
         raise PayloadRefused(reader.errors)
-    return Wanted(fields, status == "enabled" if status is not None else None)
+    return fields
 
 
-def wanted_status(body: bytes) -> bool | None:
-    """Whether the webhook is to be enabled; None where the payload does not say so, or says what is refused."""
+def read_enabled(body: bytes) -> bool | None:
+    """Whether a payload that is not refused switches the webhook on or off; None where it does not say."""
     given = (json_object(body) or {}).get("webhook")
     status = given.get("status") if isinstance(given, dict) else None
     return status == "enabled" if status in _STATUSES else None
 
 
-def refusal(error: InvalidWebhook) -> PayloadRefused:
+def refusal(name: str, reason: str) -> PayloadRefused:
     """What the engine itself refuses, told in the same way."""
-    name = _THEIR_NAMES.get(error.field, error.field)
-    return PayloadRefused({f"webhook.{name}": [f"The webhook.{_words(name)} {error.reason}."]})
+    return PayloadRefused({f"webhook.{name}": [f"The webhook.{_words(name)} {reason}."]})
 
 
-def shown(webhook: Webhook, url: str, secrets: WebhookSecrets) -> dict[str, Any]:
+def shown(webhook: WebhookView) -> dict[str, Any]:
     """A webhook as it is answered, its credentials in clear."""
-    basic = secrets.authorization if isinstance(secrets.authorization, Basic) else None
+    authorization = webhook.secrets.authorization
+    basic = authorization if isinstance(authorization, Basic) else None
     return {
         "id": str(webhook.id),
-        "url": url,
-        "verb": contract_of(webhook).method.lower(),
+        "url": webhook.url,
+        "verb": webhook.contract.method.lower(),
         "auth_details": {"username": basic.username, "password": basic.password} if basic else None,
         "auth_type": "basic" if basic else None,
         "status": "enabled" if webhook.enabled else "disabled",

@@ -2,29 +2,23 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
-from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import find_account
-from dispatcher.accounts.actor import Dialect
 from dispatcher.accounts.api_keys import Caller, Scope
-from dispatcher.db.models import Account, Webhook
-from dispatcher.dialects.everlytic.fields import EVENT_TYPES, Kept, read_payload, refusal, shown, wanted_status
-from dispatcher.errors import InvalidWebhook, NotFound
+from dispatcher.dialects.everlytic.answers import EVERLYTIC, described
+from dispatcher.dialects.everlytic.fields import EVENT_TYPES, read_enabled, read_payload, shown
+from dispatcher.dialects.frame import BODY_ERRORS, Owner, OwnWebhooks, own_webhooks, owner_of_name
+from dispatcher.dialects.view import WebhookView
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.installation import Installation
-from dispatcher.web.authentication import by_key_through, caller_who_may
+from dispatcher.web.authentication import caller_who_may
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import Problem, invalid
 from dispatcher.web.serving import Served
-from dispatcher.webhooks.registration import change, register, remove
-from dispatcher.webhooks.store import Registered, Webhooks
-
-DIALECT = "everlytic"
 
 router = APIRouter(prefix="/api/2.0/production/sms/webhooks", tags=["webhooks"])
 
@@ -76,11 +70,6 @@ class AnswerOfSeveral(BaseModel):
     data: Several
 
 
-_ERROR = {
-    "type": "object",
-    "required": ["status", "data"],
-    "properties": {"status": {"const": "error"}, "data": {"type": "string"}},
-}
 _PAYLOAD = {
     "type": "object",
     "required": ["webhook"],
@@ -121,31 +110,12 @@ _PAYLOAD = {
 }
 
 
-def _described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    described: dict[int | str, dict[str, Any]] = {
-        status.value: {"description": status.phrase, "content": {"application/json": {"schema": _ERROR}}}
-        for status in (
-            *statuses,
-            HTTPStatus.BAD_REQUEST,
-            HTTPStatus.FORBIDDEN,
-            HTTPStatus.NOT_FOUND,
-            HTTPStatus.TOO_MANY_REQUESTS,
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-        )
-    }
-    unauthorized = {"description": "Unauthorized", "content": {"application/json": {"schema": {"type": "string"}}}}
-    return described | {HTTPStatus.UNAUTHORIZED.value: unauthorized}
-
-
-_OF_A_QUESTION = _described()
-_OF_A_PAYLOAD = _described(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+_OF_A_QUESTION = described()
+_OF_A_PAYLOAD = described(*BODY_ERRORS)
 _TAKES_A_PAYLOAD = {"requestBody": {"required": True, "content": {"application/json": {"schema": _PAYLOAD}}}}
 
 
-def _owner_for(scope: Scope) -> Callable[[Caller, Installation, str | None], UUID]:
-    """A dependency: the account that the caller, who has this scope, acts for."""
-
+def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str | None], Owner]:
     def owner(
         caller: Annotated[Caller, Depends(caller_who_may(scope))],
         installation: Served,
@@ -153,48 +123,37 @@ def _owner_for(scope: Scope) -> Callable[[Caller, Installation, str | None], UUI
             str | None,
             Query(max_length=MAX_TEXT, description="Only with an operator's key, and then required: for whom it acts."),
         ] = None,
-    ) -> UUID:
-        if caller.account_id is not None:
-            if account not in {None, caller.account}:
-                raise Problem(HTTPStatus.FORBIDDEN, "the API key is another account's")
-            return caller.account_id
-        if account is None:
-            raise invalid(("account", "is required with an operator's key"))
-        with installation.transaction() as session:
-            return find_account(session, account).id
+    ) -> Owner:
+        if caller.account_id is None:
+            if account is None:
+                raise invalid(("account", "is required with an operator's key"))
+            return owner_of_name(installation, caller, account)
+        if account not in {None, caller.account}:
+            raise Problem(HTTPStatus.FORBIDDEN, "the API key is another account's")
+        return Owner(caller.account_id, caller.key_id)
 
     return owner
 
 
-Reader = Annotated[UUID, Depends(_owner_for(Scope.READ))]
-Manager = Annotated[UUID, Depends(_owner_for(Scope.MANAGE))]
-By = Annotated[Dialect, Depends(by_key_through(DIALECT))]
+Readable = Annotated[OwnWebhooks, own_webhooks(EVERLYTIC, _owner_who_may(Scope.READ))]
+Manageable = Annotated[OwnWebhooks, own_webhooks(EVERLYTIC, _owner_who_may(Scope.MANAGE))]
 Body = Annotated[bytes, Depends(read_body)]
 
 
 @router.post("", summary="Register a webhook", responses=_OF_A_PAYLOAD, openapi_extra=_TAKES_A_PAYLOAD)
-def create(owner: Manager, installation: Served, by: By, body: Body) -> AnswerOfOne:
-    wanted = read_payload(body, None)
-    try:
-        made = register(
-            installation, owner, by=by, enabled=wanted.enabled is not False, dialect=DIALECT, **wanted.fields
-        )
-    except InvalidWebhook as error:
-        raise refusal(error) from None
-    return _answer_of(made)
+def create(own: Manageable, body: Body) -> AnswerOfOne:
+    fields = read_payload(body, None)
+    return _answer(own.register(enabled=read_enabled(body) is not False, **fields))
 
 
 @router.get("", summary="All webhooks", responses=_OF_A_QUESTION)
-def list_(owner: Reader, installation: Served) -> AnswerOfSeveral:
-    with installation.transaction() as session:
-        webhooks = Webhooks(session, installation)
-        found = webhooks.list(session.get_one(Account, owner), dialect=DIALECT)
-        return AnswerOfSeveral(data=Several(webhooks=[_shown(webhooks, webhook) for webhook in found]))
+def list_(own: Readable) -> AnswerOfSeveral:
+    return AnswerOfSeveral(data=Several(webhooks=[_shown(webhook) for webhook in own.list()]))
 
 
 @router.get("/{webhook_id}", summary="One webhook", responses=_OF_A_QUESTION)
-def get(owner: Reader, installation: Served, webhook_id: str) -> AnswerOfOne:
-    return _answer(installation, owner, webhook_id)
+def get(own: Readable, webhook_id: str) -> AnswerOfOne:
+    return _answer(own.find(webhook_id))
 
 
 @router.put(
@@ -203,51 +162,21 @@ def get(owner: Reader, installation: Served, webhook_id: str) -> AnswerOfOne:
     responses=_OF_A_PAYLOAD,
     openapi_extra=_TAKES_A_PAYLOAD,
 )
-def update(owner: Manager, installation: Served, by: By, webhook_id: str, body: Body) -> AnswerOfOne:
-    try:
-        changed = change(
-            installation,
-            owner,
-            _id(webhook_id),
-            by=by,
-            dialect=DIALECT,
-            enabled=wanted_status(body),
-            derive=lambda kept: read_payload(body, Kept(kept.secrets.authorization)).fields,
-        )
-    except InvalidWebhook as error:
-        raise refusal(error) from None
-    return _answer_of(changed)
+def update(own: Manageable, webhook_id: str, body: Body) -> AnswerOfOne:
+    webhook = own.id_of(webhook_id)
+    return _answer(own.change(webhook, lambda kept: read_payload(body, kept), enabled=read_enabled(body)))
 
 
 @router.delete("/{webhook_id}", summary="Delete a webhook; it is answered as it was", responses=_OF_A_QUESTION)
-def delete(owner: Manager, installation: Served, by: By, webhook_id: str) -> AnswerOfOne:
-    answer = _answer(installation, owner, webhook_id)
-    remove(installation, owner, answer.data.webhook.id, by=by)
-    return answer
+def delete(own: Manageable, webhook_id: str) -> AnswerOfOne:
+    webhook = own.find(webhook_id)
+    own.remove(webhook.id)
+    return _answer(webhook)
 
 
-def _answer(installation: Installation, owner: UUID, webhook_id: str) -> AnswerOfOne:
-    with installation.transaction() as session:
-        webhooks = Webhooks(session, installation)
-        webhook = _find(session, webhooks, owner, webhook_id)
-        return AnswerOfOne(data=One(webhook=_shown(webhooks, webhook)))
+def _answer(webhook: WebhookView) -> AnswerOfOne:
+    return AnswerOfOne(data=One(webhook=_shown(webhook)))
 
 
-def _answer_of(registered: Registered) -> AnswerOfOne:
-    document = shown(registered.webhook, registered.url, registered.secrets)
-    return AnswerOfOne(data=One(webhook=ShownWebhook.model_validate(document)))
-
-
-def _find(session: Session, webhooks: Webhooks, owner: UUID, webhook_id: str) -> Webhook:
-    return webhooks.get_of(DIALECT, session.get_one(Account, owner), _id(webhook_id))
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise NotFound("webhook", text) from None
-
-
-def _shown(webhooks: Webhooks, webhook: Webhook) -> ShownWebhook:
-    return ShownWebhook.model_validate(shown(webhook, webhooks.url(webhook), webhooks.secrets(webhook)))
+def _shown(webhook: WebhookView) -> ShownWebhook:
+    return ShownWebhook.model_validate(shown(webhook))

@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.dialects.everlytic.conftest import PATH, CallerOf, Everlytic, webhook
 from tests.dialects.shell import shell_with
 from tests.factories import change, make_webhook, rows
 from tests.integration.api.conftest import Restarted
+from tests.waiting import wait_for_a_lock
 
 HERE = Path(__file__).parent
 PREFIX = "The payload for the webhook is not in the correct format. "
@@ -382,6 +384,21 @@ def test_an_outage_of_the_database_is_told_in_the_same_form(
     answer = everlytic.call("GET")
     assert error(answer)[0] == 503
     assert "Retry-After" in answer.headers
+
+
+def test_whether_there_are_credentials_is_asked_when_nobody_else_can_change_them(
+    everlytic: Everlytic, database: Engine
+) -> None:
+    webhook = everlytic.create(**BASIC)
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as connection:
+            connection.execute(text("SELECT id FROM dispatcher.accounts FOR UPDATE"))
+            details = {"username": "other", "password": "planted-password"}
+            updating = pool.submit(everlytic.update, webhook, auth_details=details)
+            wait_for_a_lock(database)
+            connection.execute(text("UPDATE dispatcher.webhooks SET secrets_ciphertext = NULL"))
+        assert list(refused(updating.result(30))) == ["webhook.auth_type"]
+    assert webhook_of(everlytic.call("GET", f"/{webhook['id']}"))["auth_details"] is None
 
 
 @pytest.mark.parametrize("kind", ["Python", "the database"])

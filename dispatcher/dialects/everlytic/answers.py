@@ -1,0 +1,55 @@
+"""What Everlytic answers where something goes wrong, and how OpenAPI describes it."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+
+from dispatcher.dialects.everlytic.fields import PayloadRefused, refusal
+from dispatcher.dialects.frame import Vendor
+from dispatcher.errors import DispatcherError, InvalidWebhook
+from dispatcher.web.problems import Problem
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["status", "data"],
+    "properties": {"status": {"const": "error"}, "data": {"type": "string"}},
+}
+
+
+def _answer(problem: Problem) -> Response:
+    if problem.status is HTTPStatus.UNAUTHORIZED:
+        return JSONResponse("Invalid credentials.", problem.status, problem.headers)
+    return JSONResponse({"status": "error", "data": problem.detail}, problem.status, problem.headers)
+
+
+def _problem_of(_: Request, error: DispatcherError) -> Problem | None:
+    match error:
+        case InvalidWebhook(field=name, reason=reason):
+            return Problem(HTTPStatus.BAD_REQUEST, refusal(name, reason).told)
+        case PayloadRefused(told=told):
+            return Problem(HTTPStatus.BAD_REQUEST, told)
+        case _:
+            return None
+
+
+EVERLYTIC = Vendor(
+    name="everlytic",
+    title="Everlytic",
+    about="Webhooks of transactional SMS, as Everlytic's clients manage them.",
+    answer=_answer,
+    error_schema=_SCHEMA,
+    errors=(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND),
+    problem_of=_problem_of,
+    refusal=HTTPStatus.BAD_REQUEST,
+    field_names={"basic.username": "auth_details.username", "basic.password": "auth_details.password"},
+    shows_secrets=True,
+)
+
+
+def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of a route's errors, of which one is a bare text."""
+    content = {"application/json": {"schema": {"type": "string"}}}
+    unauthorized = {"description": HTTPStatus.UNAUTHORIZED.phrase, "content": content}
+    return EVERLYTIC.described(*statuses) | {HTTPStatus.UNAUTHORIZED.value: unauthorized}
