@@ -22,8 +22,10 @@ from dispatcher.dialects.bulksms import routes as bulksms
 from dispatcher.dialects.bulksms.answers import BULKSMS
 from dispatcher.dialects.everlytic import routes as everlytic
 from dispatcher.dialects.everlytic.answers import EVERLYTIC
-from dispatcher.dialects.flexengage import app as flexengage
-from dispatcher.dialects.frame import app_of
+from dispatcher.dialects.flexengage import event_routes as flexengage_events
+from dispatcher.dialects.flexengage import webhook_routes as flexengage_webhooks
+from dispatcher.dialects.flexengage.answers import FLEXENGAGE
+from dispatcher.dialects.frame import dialect_app
 from dispatcher.dialects.sinch import routes as sinch
 from dispatcher.dialects.sinch.answers import SINCH
 from dispatcher.dialects.zipwhip import routes as zipwhip
@@ -59,11 +61,11 @@ _NATIVE = (
 # Others call these: probes, and OAuth2 clients, whose specification has unknown parameters passed over.
 _ANY_QUERY = (health, oauth2)
 DIALECTS: dict[str, Callable[[], FastAPI]] = {
-    "/bulksms": partial(app_of, BULKSMS, bulksms.router),
-    "/everlytic": partial(app_of, EVERLYTIC, everlytic.router),
-    "/flexengage": flexengage.create_app,
-    "/sinch": partial(app_of, SINCH, oauth2.router, sinch.router),
-    "/zipwhip": partial(app_of, ZIPWHIP, zipwhip.router),
+    "/bulksms": partial(dialect_app, BULKSMS, bulksms.router),
+    "/everlytic": partial(dialect_app, EVERLYTIC, everlytic.router),
+    "/flexengage": partial(dialect_app, FLEXENGAGE, flexengage_webhooks.router, flexengage_events.router),
+    "/sinch": partial(dialect_app, SINCH, oauth2.router, sinch.router),
+    "/zipwhip": partial(dialect_app, ZIPWHIP, zipwhip.router),
 }
 
 

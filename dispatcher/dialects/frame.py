@@ -61,7 +61,7 @@ class Vendor:
         return {status.value: {"description": status.phrase, "content": content} for status in every}
 
 
-def app_of(vendor: Vendor, *routers: APIRouter) -> FastAPI:
+def dialect_app(vendor: Vendor, *routers: APIRouter) -> FastAPI:
     """A new app, to be mounted under a prefix."""
 
     def answer(problem: Problem) -> Response:
@@ -133,14 +133,18 @@ class OwnWebhooks:
 
     def __init__(self, vendor: Vendor, installation: Installation, owner: Owner, call: Call) -> None:
         self.by = Dialect(vendor.name, owner.key_id, call)
-        self.account_id = owner.account_id
+        self._account_id = owner.account_id
         self._vendor, self._installation = vendor, installation
+
+    def account(self, session: Session) -> Account:
+        """Whose they are."""
+        return session.get_one(Account, self._account_id)
 
     def list(self, *, app: str | None = None) -> Sequence[WebhookView]:
         """All of them, or an app's, the oldest first."""
         with self._installation.transaction() as session:
             webhooks = Webhooks(session, self._installation)
-            listed = webhooks.list(self._account(session), dialect=self._vendor.name, app=app)
+            listed = webhooks.list(self.account(session), dialect=self._vendor.name, app=app)
             return [self._view(webhooks, webhook) for webhook in listed]
 
     def find(self, text: str) -> WebhookView:
@@ -161,7 +165,7 @@ class OwnWebhooks:
         """Makes one. Raises InvalidWebhook, NameTaken, TooBusy, or what `demand` raises; nothing is written then."""
         made = register(
             self._installation,
-            self.account_id,
+            self._account_id,
             by=self.by,
             enabled=enabled,
             dialect=self._vendor.name,
@@ -183,7 +187,7 @@ class OwnWebhooks:
         does, what `derive` raises, and NotFound."""
         changed = change(
             self._installation,
-            self.account_id,
+            self._account_id,
             identifier,
             by=self.by,
             enabled=enabled,
@@ -195,17 +199,14 @@ class OwnWebhooks:
 
     def remove(self, identifier: UUID) -> None:
         """Deletes one. Raises NotFound."""
-        remove(self._installation, self.account_id, identifier, by=self.by)
-
-    def _account(self, session: Session) -> Account:
-        return session.get_one(Account, self.account_id)
+        remove(self._installation, self._account_id, identifier, by=self.by)
 
     def _row(self, session: Session, text: str) -> Webhook:
         identifier = _number(text) if self._vendor.numbered else _uuid(text)
         if identifier is None:
             raise NotFound("webhook", text)
         webhooks = Webhooks(session, self._installation)
-        return webhooks.get_of(self._vendor.name, self._account(session), identifier)
+        return webhooks.get_of(self._vendor.name, self.account(session), identifier)
 
     def _demand(self, demand: DemandOfOthers | None) -> Demand | None:
         if demand is None:
@@ -257,20 +258,3 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
-
-
-def dialect_app(vendor: str, description: str, answer: Answer, *routers: APIRouter) -> FastAPI:
-    """A new app, to be mounted under a prefix. `answer` writes what goes wrong, whatever it is, as the vendor does."""
-    app = FastAPI(
-        title=f"dispatcher: {vendor}",
-        version=__version__,
-        description=description,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
-    problems.install(app, answer)
-    app.add_middleware(RequestIds, answer=answer)
-    for router in routers:
-        app.include_router(router)
-    return app

@@ -17,7 +17,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.actor import ApiKey, Call, Dialect
+from dispatcher.accounts.actor import ApiKey, Call
 from dispatcher.accounts.api_keys import Caller, Scope, authenticate, caller_of_key
 from dispatcher.installation import Installation
 from dispatcher.web.problems import Problem, token_expired, unauthorized
@@ -85,15 +85,6 @@ def _by_key(caller: Annotated[Caller, Depends(caller_of_request)], call: Annotat
 
 
 By = Annotated[ApiKey, Depends(_by_key)]
-
-
-def by_key_through(dialect: str) -> Callable[[Caller, Call], Dialect]:
-    """A dependency: the caller, in a route of this dialect."""
-
-    def by(caller: Annotated[Caller, Depends(caller_of_request)], call: Annotated[Call, Depends(call_of)]) -> Dialect:
-        return Dialect(dialect, caller.key_id, call)
-
-    return by
 
 
 def identify(installation: Installation, authorization: str | None) -> Caller | Refusal:

@@ -3,11 +3,24 @@
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
+from dispatcher.dialects.frame import Vendor
+from dispatcher.errors import DispatcherError, NotFound, UnknownAccount
 from dispatcher.web.problems import Problem
 
-_ERROR = {
+_NO_EVENT = "No event with that ID was found"
+# By the name of the route; the others say the former where the brand or the webhook is not found, too.
+_NO_WEBHOOK = {
+    "list_": "No webhooks with that brand ID were found",
+    "get": "A webhook with ID: {id} for brandId: {brandId} was not found",
+    "switch": "No webhook with that brand ID was found",
+    "delete": "No webhooks with that brand ID were found",
+    "list_events": "No webhook with that brand ID was found",
+}
+
+_SCHEMA = {
     "type": "object",
     "required": ["message", "description", "status"],
     "properties": {
@@ -34,8 +47,7 @@ _PARAMETERS = {
 }
 
 
-def answer(problem: Problem) -> Response:
-    """A problem as the vendor's clients know it."""
+def _answer(problem: Problem) -> Response:
     status = problem.status
     document: dict[str, Any] = {
         "message": _MESSAGES.get(status, status.phrase.upper()),
@@ -49,14 +61,26 @@ def answer(problem: Problem) -> Response:
     return JSONResponse(document, status, problem.headers)
 
 
-def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of a route's errors: these, and those that every route has."""
-    content = {"application/json": {"schema": _ERROR}}
-    everywhere = (
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.FORBIDDEN,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    )
-    return {status.value: {"description": status.phrase, "content": content} for status in (*statuses, *everywhere)}
+def _problem_of(request: Request, error: DispatcherError) -> Problem | None:
+    call = request.scope["endpoint"].__name__
+    match error:
+        case UnknownAccount() if call == "create":
+            return Problem(HTTPStatus.FORBIDDEN, "The brand ID is not one that this access token may act for")
+        case NotFound(kind="account" | "webhook"):
+            told = _NO_WEBHOOK.get(call, _NO_EVENT).format(**request.path_params)
+            return Problem(HTTPStatus.NOT_FOUND, told)
+        case NotFound():
+            return Problem(HTTPStatus.NOT_FOUND, _NO_EVENT)
+        case _:
+            return None
+
+
+FLEXENGAGE = Vendor(
+    name="flexengage",
+    title="flexEngage",
+    about="Webhooks of a brand and the log of their events, as flexEngage's clients manage them.",
+    answer=_answer,
+    error_schema=_SCHEMA,
+    problem_of=_problem_of,
+    field_names={"url": "endpoint", "event_types": "events"},
+)

@@ -1,46 +1,27 @@
-"""A brand is an account of ours, by its name: who may act for it, and its webhooks; all that is not there is 404."""
+"""A brand is an account of ours, by its name: who may act for it, and the parts of a path that lead to its webhooks."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http import HTTPStatus
-from uuid import UUID
+from collections.abc import Callable
+from typing import Annotated
 
-from sqlalchemy.orm import Session
+from fastapi import Depends, Path
 
-from dispatcher.accounts.accounts import find_account
-from dispatcher.accounts.api_keys import Caller
-from dispatcher.db.models import Account, Webhook
-from dispatcher.errors import NotFound, UnknownAccount
-from dispatcher.web.problems import Problem
-from dispatcher.webhooks.store import Webhooks
+from dispatcher.accounts.api_keys import Caller, Scope
+from dispatcher.dialects.flexengage.answers import FLEXENGAGE
+from dispatcher.dialects.frame import Owner, OwnWebhooks, own_webhooks, owner_of_name
+from dispatcher.installation import Installation
+from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.serving import Served
 
-DIALECT = "flexengage"
-
-
-@contextmanager
-def found_or(description: str) -> Iterator[None]:
-    """Within, what is not found is Problem 404 in the vendor's words for this call."""
-    try:
-        yield
-    except NotFound:
-        raise Problem(HTTPStatus.NOT_FOUND, description) from None
+Brand = Annotated[str, Path(alias="brandId", description="The account's name.")]
+WebhookId = Annotated[str, Path(alias="id", description="A UUID.")]
 
 
-def account_of(session: Session, caller: Caller, brand: str) -> Account:
-    """Raises UnknownAccount; for the brand of others, too, so that nobody learns which there are."""
-    if caller.account not in {None, brand}:
-        raise UnknownAccount(brand)
-    return find_account(session, brand)
+def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str], Owner]:
+    def owner(caller: Annotated[Caller, Depends(caller_who_may(scope))], installation: Served, brand: Brand) -> Owner:
+        return owner_of_name(installation, caller, brand)
+
+    return owner
 
 
-def webhook_of(webhooks: Webhooks, account: Account, identifier: str) -> Webhook:
-    """Raises NotFound; for what is no UUID, too."""
-    return webhooks.get_of(DIALECT, account, read_id("webhook", identifier))
-
-
-def read_id(kind: str, identifier: str) -> UUID:
-    """Raises NotFound for what is no UUID."""
-    try:
-        return UUID(identifier)
-    except ValueError:
-        raise NotFound(kind, identifier) from None
+Readable = Annotated[OwnWebhooks, own_webhooks(FLEXENGAGE, _owner_who_may(Scope.READ))]
+Manageable = Annotated[OwnWebhooks, own_webhooks(FLEXENGAGE, _owner_who_may(Scope.MANAGE))]

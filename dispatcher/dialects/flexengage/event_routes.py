@@ -10,20 +10,16 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, BeforeValidator
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.api_keys import Caller
 from dispatcher.db.models import Account
 from dispatcher.deliveries.history import find_delivery, get_delivery, log_of_webhook
 from dispatcher.deliveries.redelivery import redeliver
-from dispatcher.dialects.flexengage.answers import described
-from dispatcher.dialects.flexengage.brands import account_of, found_or, read_id, webhook_of
+from dispatcher.dialects.flexengage.answers import FLEXENGAGE
+from dispatcher.dialects.flexengage.brands import Manageable, Readable, WebhookId
 from dispatcher.dialects.flexengage.events import EventsPage, EventWithAttempts, Page, shown_event, shown_record
-from dispatcher.dialects.flexengage.webhook_routes import NO_WEBHOOK, Brand, By, Manager, Reader, WebhookId
+from dispatcher.dialects.frame import OwnWebhooks
 from dispatcher.errors import NotFound, WrongState
-from dispatcher.installation import Installation
 from dispatcher.web.serving import Served
-from dispatcher.webhooks.store import Webhooks
 
-NO_EVENT = "No event with that ID was found"
 DEFAULT_SIZE, MAX_SIZE = 20, 100
 
 router = APIRouter(prefix="/v1/{brandId}/webhooks/{id}/events", tags=["events"])
@@ -36,13 +32,12 @@ EventId = Annotated[str, Path(alias="eventId", description="A UUID.")]
 @router.get(
     "",
     summary="The events of a webhook, in the order in which they came",
-    responses=described(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 def list_events(
     *,
-    caller: Reader,
+    own: Readable,
     installation: Served,
-    brand: Brand,
     identifier: WebhookId,
     size: Annotated[int, Query(ge=1, le=MAX_SIZE, description="How many on one page.")] = DEFAULT_SIZE,
     start: Annotated[Time | None, Query(description="Only events that came then or later.")] = None,
@@ -52,11 +47,9 @@ def list_events(
         Query(alias="startId", description="The page begins after this event: `lastId` of the page before."),
     ] = None,
 ) -> EventsPage:
-    with found_or(NO_WEBHOOK), installation.transaction() as session:
-        account = account_of(session, caller, brand)
-        webhook = webhook_of(Webhooks(session, installation), account, identifier).id
-        with found_or(NO_EVENT):
-            after = find_delivery(session, account, webhook, start_id) if start_id is not None else None
+    with installation.transaction() as session:
+        account, webhook = own.account(session), own.id_of(identifier, session)
+        after = find_delivery(session, account, webhook, start_id) if start_id is not None else None
         found = log_of_webhook(session, account, webhook, since=start, until=end, after=after, limit=size + 1)
     page = found[:size]
     last = page[-1].delivery.event_id if len(found) > size else None
@@ -68,13 +61,11 @@ def list_events(
 @router.get(
     "/{eventId}",
     summary="One event with its attempts",
-    responses=described(HTTPStatus.NOT_FOUND),
+    responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND),
 )
-def get_event(
-    caller: Reader, installation: Served, brand: Brand, identifier: WebhookId, event_id: EventId
-) -> EventWithAttempts:
-    with found_or(NO_EVENT), installation.transaction() as session:
-        account, delivery = _find(session, installation, caller, brand, identifier, event_id=event_id)
+def get_event(own: Readable, installation: Served, identifier: WebhookId, event_id: EventId) -> EventWithAttempts:
+    with installation.transaction() as session:
+        account, delivery = _find(session, own, identifier, event_id)
         return shown_record(get_delivery(session, account, delivery))
 
 
@@ -83,24 +74,22 @@ def get_event(
     status_code=HTTPStatus.ACCEPTED,
     response_class=Response,
     summary="Have an event sent again; one that is still on its way is left as it is",
-    responses=described(HTTPStatus.NOT_FOUND),
+    responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND),
 )
-def retry(
-    *, caller: Manager, installation: Served, by: By, brand: Brand, identifier: WebhookId, event_id: EventId
-) -> Response:
-    with found_or(NO_EVENT), installation.transaction() as session:
-        account, delivery = _find(session, installation, caller, brand, identifier, event_id=event_id)
+def retry(own: Manageable, installation: Served, identifier: WebhookId, event_id: EventId) -> Response:
+    with installation.transaction() as session:
+        account, delivery = _find(session, own, identifier, event_id)
         if get_delivery(session, account, delivery).event is None:
             raise NotFound("event", event_id)  # no longer kept: there is nothing to send
         with suppress(WrongState):  # still open: what was asked for is queued already
-            redeliver(session, account, delivery, installation.timing, by=by)
+            redeliver(session, account, delivery, installation.timing, by=own.by)
     installation.waker.wake()
     return Response(status_code=HTTPStatus.ACCEPTED)
 
 
-def _find(
-    session: Session, installation: Installation, caller: Caller, brand: str, identifier: str, *, event_id: str
-) -> tuple[Account, UUID]:
-    account = account_of(session, caller, brand)
-    webhook = webhook_of(Webhooks(session, installation), account, identifier)
-    return account, find_delivery(session, account, webhook.id, read_id("event", event_id))
+def _find(session: Session, own: OwnWebhooks, identifier: str, event_id: str) -> tuple[Account, UUID]:
+    account, webhook = own.account(session), own.id_of(identifier, session)
+    try:
+        return account, find_delivery(session, account, webhook, UUID(event_id))
+    except ValueError:
+        raise NotFound("event", event_id) from None

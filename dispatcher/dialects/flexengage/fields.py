@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.dialects.bodies import json_object
-from dispatcher.errors import InvalidWebhook
-from dispatcher.web.problems import Problem, invalid
+from dispatcher.web.problems import invalid
 from dispatcher.webhooks.contract import DeliveryContract, Envelope, Member, write_contract
 from schedules.catalog import HOUR
 
@@ -28,7 +27,6 @@ CONTRACT = write_contract(
     )
 )
 _SWITCH = "true or false"
-_THEIR_NAMES = {"url": "endpoint", "event_types": "events"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +65,6 @@ def read_enabled(body: bytes) -> bool:
     if not isinstance(enabled, bool):
         raise invalid(_refused("enabled", enabled, _SWITCH))
     return enabled
-
-
-def refusal(error: InvalidWebhook) -> Problem:
-    """What the engine itself refuses, told of the vendor's field."""
-    return invalid((_THEIR_NAMES.get(error.field, error.field), error.reason))
 
 
 def _members(body: bytes) -> dict[str, Any]:

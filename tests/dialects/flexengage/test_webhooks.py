@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.dialects.flexengage import webhook_routes
+from dispatcher.dialects.flexengage import brands
 from dispatcher.settings import read_settings
 from dispatcher.web.middleware import MAX_BODY_BYTES
 from tests.dead_ports import refusing_port
@@ -305,7 +305,7 @@ def test_a_defect_is_answered_as_the_vendor_does_and_logged_without_its_text(
     def fail(*_: Any) -> None:
         raise RuntimeError(planted)
 
-    monkeypatch.setattr(webhook_routes, "account_of", fail)
+    monkeypatch.setattr(brands, "owner_of_name", fail)
     with caplog.at_level(logging.ERROR):
         answer = flexengage.call("GET")
     assert answer.status_code == 500
