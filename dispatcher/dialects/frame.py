@@ -10,7 +10,6 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from sqlalchemy.orm import Session
 
-from dispatcher import __version__
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import Call, Dialect
 from dispatcher.accounts.api_keys import Caller
@@ -18,6 +17,7 @@ from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.view import WebhookView
 from dispatcher.errors import DispatcherError, InvalidInput, NotFound, UnknownAccount
 from dispatcher.installation import Installation
+from dispatcher.version import __version__
 from dispatcher.web import problems
 from dispatcher.web.authentication import call_of
 from dispatcher.web.middleware import RequestIds
@@ -26,7 +26,7 @@ from dispatcher.web.serving import Served
 from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registration import Demand, change, register, remove
 from dispatcher.webhooks.secrets import WebhookSecrets
-from dispatcher.webhooks.store import Webhooks, contract_of
+from dispatcher.webhooks.store import Registered, Webhooks
 
 BODY_ERRORS = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE  # of a route that reads a body
 _ERRORS = HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE
@@ -144,13 +144,15 @@ class OwnWebhooks:
         """All of them, or an app's, the oldest first."""
         with self._installation.transaction() as session:
             webhooks = Webhooks(session, self._installation)
-            listed = webhooks.list(self.account(session), dialect=self._vendor.name, app=app)
-            return [self._view(webhooks, webhook) for webhook in listed]
+            owner = self.account(session)
+            listed = webhooks.list(owner, dialect=self._vendor.name, app=app)
+            return [self._view(webhooks.opened(webhook, owner, None)) for webhook in listed]
 
     def find(self, text: str) -> WebhookView:
         """By its id in the vendor's form. Raises NotFound, for what can be no id too."""
         with self._installation.transaction() as session:
-            return self._view(Webhooks(session, self._installation), self._row(session, text))
+            webhook = self._row(session, text)
+            return self._view(Webhooks(session, self._installation).opened(webhook, self.account(session), None))
 
     def id_of(self, text: str, session: Session | None = None) -> UUID:
         """Raises as `find`."""
@@ -173,11 +175,11 @@ class OwnWebhooks:
             demand=self._demand(demand),
             **fields,
         )
-        return self._shown(made)
+        return self._view(made)
 
     def change(
         self,
-        identifier: UUID,
+        identifier: UUID | int,
         derive: Callable[[WebhookView], WebhookFields] | None = None,
         *,
         enabled: bool | None = None,
@@ -190,23 +192,28 @@ class OwnWebhooks:
             self._account_id,
             identifier,
             by=self.by,
+            dialect=self._vendor.name,
             enabled=enabled,
             url_test=self._vendor.tests_urls,
             demand=self._demand(demand),
-            derive=(lambda webhooks, webhook: derive(self._view(webhooks, webhook))) if derive is not None else None,
+            derive=(lambda kept: derive(self._view(kept))) if derive is not None else None,
         )
-        return self._shown(changed)
+        return self._view(changed)
 
-    def remove(self, identifier: UUID) -> None:
-        """Deletes one. Raises NotFound."""
-        remove(self._installation, self._account_id, identifier, by=self.by)
+    def remove(self, text: str) -> None:
+        """Deletes one, by its id in the vendor's form. Raises NotFound."""
+        remove(self._installation, self._account_id, self.read_id(text), by=self.by, dialect=self._vendor.name)
 
-    def _row(self, session: Session, text: str) -> Webhook:
+    def read_id(self, text: str) -> UUID | int:
+        """An id in the vendor's form. Raises NotFound for what can be none; nothing is looked up."""
         identifier = _number(text) if self._vendor.numbered else _uuid(text)
         if identifier is None:
             raise NotFound("webhook", text)
+        return identifier
+
+    def _row(self, session: Session, text: str) -> Webhook:
         webhooks = Webhooks(session, self._installation)
-        return webhooks.get_of(self._vendor.name, self.account(session), identifier)
+        return webhooks.get_of(self._vendor.name, self.account(session), self.read_id(text))
 
     def _demand(self, demand: DemandOfOthers | None) -> Demand | None:
         if demand is None:
@@ -215,22 +222,18 @@ class OwnWebhooks:
         def demanded(webhooks: Webhooks, account: Account) -> None:
             def listing(app: str | None) -> Sequence[WebhookView]:
                 listed = webhooks.list(account, dialect=self._vendor.name, app=app)
-                return [_view(webhooks, webhook, secrets=False) for webhook in listed]
+                return [_view(webhooks.opened(webhook, account, None), secrets=False) for webhook in listed]
 
             demand(listing)
 
         return demanded
 
-    def _shown(self, webhook: Webhook) -> WebhookView:
-        """Asks the database nothing: the row is read already."""
-        with self._installation.transaction() as session:
-            return self._view(Webhooks(session, self._installation), webhook)
-
-    def _view(self, webhooks: Webhooks, webhook: Webhook) -> WebhookView:
-        return _view(webhooks, webhook, secrets=self._vendor.shows_secrets)
+    def _view(self, kept: Registered) -> WebhookView:
+        return _view(kept, secrets=self._vendor.shows_secrets)
 
 
-def _view(webhooks: Webhooks, webhook: Webhook, *, secrets: bool) -> WebhookView:
+def _view(kept: Registered, *, secrets: bool) -> WebhookView:
+    webhook = kept.webhook
     return WebhookView(
         id=webhook.id,
         number=webhook.number,
@@ -239,13 +242,13 @@ def _view(webhooks: Webhooks, webhook: Webhook, *, secrets: bool) -> WebhookView
         enabled=webhook.enabled,
         event_types=webhook.event_types,
         contact_email=webhook.contact_email,
-        contract=contract_of(webhook),
+        contract=kept.contract,
         dialect_fields=webhook.dialect_fields,
         created_at=webhook.created_at,
         updated_at=webhook.updated_at,
-        url=webhooks.url(webhook),
-        called_url=webhooks.called_url(webhook),
-        secrets=webhooks.secrets(webhook) if secrets else WebhookSecrets(),
+        url=kept.url,
+        called_url=kept.called_url,
+        secrets=kept.secrets if secrets else WebhookSecrets(),
     )
 
 

@@ -90,5 +90,5 @@ def update_webhook(own: Manageable, identifier: WebhookId, body: Body) -> Webhoo
     openapi_extra=_ID,
 )
 def delete_webhook(own: Manageable, identifier: WebhookId) -> Response:
-    own.remove(own.id_of(identifier))
+    own.remove(identifier)
     return Response()

@@ -163,14 +163,14 @@ def get(own: Readable, webhook_id: str) -> AnswerOfOne:
     openapi_extra=_TAKES_A_PAYLOAD,
 )
 def update(own: Manageable, webhook_id: str, body: Body) -> AnswerOfOne:
-    webhook = own.id_of(webhook_id)
-    return _answer(own.change(webhook, lambda kept: read_payload(body, kept), enabled=read_enabled(body)))
+    identifier = own.read_id(webhook_id)
+    return _answer(own.change(identifier, lambda kept: read_payload(body, kept), enabled=read_enabled(body)))
 
 
 @router.delete("/{webhook_id}", summary="Delete a webhook; it is answered as it was", responses=_OF_A_QUESTION)
 def delete(own: Manageable, webhook_id: str) -> AnswerOfOne:
     webhook = own.find(webhook_id)
-    own.remove(webhook.id)
+    own.remove(webhook_id)
     return _answer(webhook)
 
 

@@ -113,7 +113,7 @@ def switch(own: Manageable, identifier: WebhookId, body: Body) -> None:
     responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND),
 )
 def delete(own: Manageable, identifier: WebhookId) -> None:
-    own.remove(own.id_of(identifier))
+    own.remove(identifier)
 
 
 def _demand_that_it_is_new(others: Sequence[WebhookView], wanted: NewWebhook, url: str) -> None:

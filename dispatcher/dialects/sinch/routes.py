@@ -100,7 +100,7 @@ def update_webhook(
 
 @router.delete("/webhooks/{webhook_id}", summary="Delete a webhook", responses=SINCH.described(HTTPStatus.NOT_FOUND))
 def delete_webhook(own: Manageable, webhook_id: WebhookId) -> dict[str, Any]:
-    own.remove(own.id_of(webhook_id))
+    own.remove(webhook_id)
     return {}
 
 

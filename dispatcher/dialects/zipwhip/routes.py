@@ -120,5 +120,5 @@ def list_webhooks(own: Readable) -> Found:
 
 @_call("/webhook/delete", "Remove a webhook", {**_SESSION, **_ID})
 def delete_webhook(own: Manageable, given: Given) -> Found:
-    own.remove(own.id_of(required(given, "webhookId")))
+    own.remove(required(given, "webhookId"))
     return Found(response=[])

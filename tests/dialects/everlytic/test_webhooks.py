@@ -396,7 +396,7 @@ def test_whether_there_are_credentials_is_asked_when_nobody_else_can_change_them
             details = {"username": "other", "password": "planted-password"}
             updating = pool.submit(everlytic.update, webhook, auth_details=details)
             wait_for_a_lock(database)
-            connection.execute(text("UPDATE dispatcher.webhooks SET secrets_ciphertext = NULL"))
+            connection.execute(text("UPDATE dispatcher.webhooks SET secrets_ciphertext = NULL, version = version + 1"))
         assert list(refused(updating.result(30))) == ["webhook.auth_type"]
     assert webhook_of(everlytic.call("GET", f"/{webhook['id']}"))["auth_details"] is None
 
