@@ -11,7 +11,7 @@ from dispatcher.accounts.actor import Actor, CommandLine
 from dispatcher.db.models import Webhook
 from dispatcher.errors import UnknownAccount
 from dispatcher.settings import Settings
-from dispatcher.webhooks.fields import WebhookFields, check
+from dispatcher.webhooks.fields import WebhookFields, check, check_text
 from dispatcher.webhooks.registration import register, remove, rotate_signing_key
 from dispatcher.webhooks.store import Webhooks
 from tests.installations import installation_for, worker_for
@@ -67,6 +67,7 @@ def change_within(session: Session, settings: Settings, webhook_id: UUID, fields
     """Changes a webhook in a transaction that goes on, and wakes nobody."""
     installation = installation_for(settings)
     webhooks = Webhooks(session, installation)
+    check_text("reason", switched.get("reason"))
     kept = webhooks.read(None, webhook_id, lock=True)
     checked = check(fields, installation.addresses, dialect=kept.webhook.dialect, kept=kept)
     assert webhooks.update(kept, checked, by=TESTER, **switched) is not None

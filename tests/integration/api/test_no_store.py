@@ -5,7 +5,6 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.api.webhooks import access as webhook_access
 from dispatcher.asgi import create_app
 from tests.integration.api.conftest import Api, MakeKey
 from tests.routes import Operation, operations_of
@@ -35,7 +34,7 @@ def test_what_no_route_answers_is_not_to_be_kept(api: Api, method: str, path: st
 
 
 def test_the_answer_to_a_defect_is_not_to_be_kept(api: Api, manager: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(webhook_access, "owner_for")
+    monkeypatch.delattr("dispatcher.webhooks.store.Webhooks.read")
     answer = api.call("GET", "/v1/webhooks/0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00", token=manager)
     assert (answer.status_code, is_not_kept(answer)) == (500, True)
 

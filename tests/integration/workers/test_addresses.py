@@ -17,7 +17,7 @@ from tests.factories import (
     MESSAGE,
     RECEIVED,
     attempts,
-    change_webhook,
+    change,
     deliver_all,
     deliveries,
     make_due,
@@ -137,11 +137,14 @@ def test_a_webhook_with_http_is_not_called_once_only_https_may_be_used(
 
 
 def test_a_contract_with_https_only_holds_at_each_attempt(
-    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
-    webhook = make_webhook(database, settings, url=receiver.url())
-    monkeypatch.setattr("dispatcher.webhooks.store._check_scheme", lambda _: None)  # as if it had come some other way
-    change_webhook(database, settings, webhook, "update", contract={"https_only": True})
+    make_webhook(database, settings, url=receiver.url())
+    # As if it had come some other way: registration refuses it.
+    change(
+        database,
+        """UPDATE dispatcher.webhooks SET contract = contract || '{"https_only": true}', version = version + 1""",
+    )
     enqueue(RECEIVED, MESSAGE, account="acme")
     deliver_all(settings)
     assert the_end(database) == ("waiting", "address_refused", "plain http, where only https may be used")

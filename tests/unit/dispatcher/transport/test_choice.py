@@ -1,5 +1,6 @@
 """The setting decides which transport a worker has; without pycurl workers work, too."""
 
+import importlib
 import resource
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher import transport
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import new_transport, transport_name
@@ -25,6 +27,8 @@ def settings(**changes: Any) -> Settings:
 @pytest.fixture
 def without_pycurl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycurl", None)
+    # The package is made anew meanwhile; its place in the package above is put back, too.
+    monkeypatch.setattr(transport, "curl", importlib.import_module("dispatcher.transport.curl"))
     for name in [name for name in sys.modules if name.startswith("dispatcher.transport.curl")]:
         monkeypatch.delitem(sys.modules, name)
 
