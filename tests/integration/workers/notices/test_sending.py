@@ -595,7 +595,7 @@ def test_many_workers_share_the_mails_and_send_none_twice(
     seen(database, *[error(database, webhook, status=status) for status in range(500, 540)])
     with ThreadPoolExecutor(4) as workers:
         results = list(workers.map(lambda _: send_due(database, mailer), range(4)))
-    results.append(send_due(database, mailer))  # one that finds only what others hold ends early
+    results.append(send_due(database, mailer))  # a run whose next notice another one takes at that moment ends early
     assert sum(result["sent"] for result in results) == 40
     assert len({mail.parsed["Message-ID"] for mail in mail_server.messages}) == len(mail_server.messages) == 40
 
