@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -90,11 +91,32 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield running
 
 
-def test_an_engine_without_its_address_guard_warns_of_it_in_every_process(engine: Engine, tmp_path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What an engine that has ended had said while it ran, and by its end; its status, and what it left running."""
+
+    running: str
+    said: str
+    status: int
+    left: list[psutil.Process]
+
+
+@pytest.fixture(scope="module")
+def bereft(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A temporary engine without its address guard, one of whose children was killed."""
+    folder = tmp_path_factory.mktemp("bereft")
     switch = {"DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS": "true"}
-    with up(tmp_path / "data", tmp_path / "said", "--temporary", **switch) as unsafe:
-        assert eventually(lambda: f"WARNING: {ANY_ADDRESS}." in unsafe.said, within=10), unsafe.said
-        warned = {line.partition("|")[0].strip() for line in unsafe.said.splitlines() if ANY_ADDRESS in line}
+    with up(folder / "unused", folder / "said", "--temporary", **switch) as engine:
+        assert eventually(lambda: f"WARNING: {ANY_ADDRESS}." in engine.said, within=10), engine.said
+        running, tree = engine.said, descendants(engine.process.pid)
+        _find(tree, "beat").kill()
+        status = engine.process.wait(timeout=60)
+        return Ended(running, engine.said, status, alive(tree))
+
+
+def test_an_engine_without_its_address_guard_warns_of_it_in_every_process(engine: Engine, bereft: Ended) -> None:
+    assert f"\nWARNING: {ANY_ADDRESS}.\n" in bereft.running
+    warned = {line.partition("|")[0].strip() for line in bereft.running.splitlines() if ANY_ADDRESS in line}
     assert {"api", "deliver", "upkeep"} <= warned, warned
     assert ANY_ADDRESS not in engine.said
 
@@ -221,19 +243,14 @@ def test_a_killed_engine_leaves_nothing_running(tmp_path: Path) -> None:
         assert eventually(lambda: not alive(tree)), alive(tree)
 
 
-@pytest.mark.parametrize("name", ["beat"])
-def test_a_child_that_dies_ends_the_rest_and_is_named(tmp_path: Path, name: str) -> None:
-    with up(tmp_path / "unused", tmp_path / "said", "--temporary") as running:
-        tree = descendants(running.process.pid)
-        _find(tree, name).kill()
-
-        assert running.process.wait(timeout=60) == 1
-        assert f"{name} was killed by signal 9 by itself; everything else was stopped" in running.said
-        assert "Traceback" not in running.said
-        assert not alive(tree)
-        data = re.search(r"^  Data +(\S+)", running.said, re.MULTILINE)
-        assert data
-        assert not Path(data[1]).exists()
+def test_a_child_that_dies_ends_the_rest_and_is_named(bereft: Ended) -> None:
+    assert bereft.status == 1
+    assert "beat was killed by signal 9 by itself; everything else was stopped" in bereft.said
+    assert "Traceback" not in bereft.said
+    assert bereft.left == []
+    data = re.search(r"^  Data +(\S+)", bereft.said, re.MULTILINE)
+    assert data
+    assert not Path(data[1]).exists()
 
 
 def _find(tree: list[psutil.Process], word: str) -> psutil.Process:
