@@ -14,7 +14,7 @@ from dispatcher.settings import Settings
 from dispatcher.webhooks.fields import WebhookFields, check, check_text
 from dispatcher.webhooks.registration import register, remove, rotate_signing_key
 from dispatcher.webhooks.store import Webhooks
-from tests.installations import installation_for, worker_for
+from tests.installations import close_installations, installation_for, worker_for
 from workers.loop import DeliveryLoop
 from workers.maintenance.redeliver import go_on
 from workers.maintenance.sweep import sweep
@@ -80,6 +80,12 @@ def deliver_all(settings: Settings) -> dict[str, int]:
         return DeliveryLoop(worker).run()
     finally:
         worker.close()
+
+
+def forget_encryption(database: Engine) -> None:
+    """As before anything was encrypted: the tests to come have their own keys."""
+    change(database, "UPDATE dispatcher.installation SET digest_key = NULL")
+    close_installations()
 
 
 def sweep_once(settings: Settings) -> dict[str, int]:

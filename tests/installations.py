@@ -1,4 +1,4 @@
-"""The installations of a test: one for each of the settings that it uses, closed when it ends."""
+"""The installations of a test: one for each of the settings that it uses."""
 
 from dispatcher.installation import Installation
 from dispatcher.producer import default_producer
@@ -10,7 +10,7 @@ _workers: list[Worker] = []
 
 
 def installation_for(settings: Settings) -> Installation:
-    """The installation with these settings, the same one for the whole test."""
+    """The installation with these settings, the same one until it is closed."""
     if settings not in _made:
         _made[settings] = Installation(settings)
     return _made[settings]
@@ -22,12 +22,13 @@ def worker_for(settings: Settings) -> Worker:
     return _workers[-1]
 
 
-def close_installations() -> None:
-    """After a test: nothing of it is left for the next."""
+def close_installations(but: Settings | None = None) -> None:
+    """After a test: nothing of it is left for the next. The installation that most tests have is kept (`but`), with
+    its connections and the statements that it has compiled."""
     while _workers:
         _workers.pop().close()
-    while _made:
-        _made.popitem()[1].close()
+    for settings in [made for made in _made if made != but]:
+        _made.pop(settings).close()
     if default_producer.cache_info().currsize:
         default_producer().close()
     default_producer.cache_clear()

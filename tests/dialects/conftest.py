@@ -7,7 +7,7 @@ import pytest
 from dispatcher.asgi import create_app
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
-from tests.integration.api.conftest import Restarted, make_key, restarted, running_app, server
+from tests.integration.api.conftest import Running, make_key, restarted, running_app, server
 
 __all__ = ["make_key", "restarted", "server"]
 
@@ -18,11 +18,10 @@ def answers() -> Answers:
 
 
 @pytest.fixture(scope="module")
-def running(answers: Answers) -> Iterator[tuple[str, Restarted]]:
-    """The origin of a running server, and what makes it read the settings anew with the next request."""
+def running(answers: Answers) -> Iterator[Running]:
     app = create_app()
     with running_app(answers.watching(app)) as origin:
-        yield origin, app.state.serving.close
+        yield Running(origin, app.state.serving.close)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
+from dispatcher.settings import Settings
 from tests.factories import TESTER, make_account
 
 MakeKey: TypeAlias = Callable[..., str]
@@ -73,27 +74,41 @@ def running_app(app: ASGIApp) -> Iterator[str]:
         thread.join()
 
 
+@dataclass(slots=True)
+class Running:
+    """A running server: its origin, what makes it read the settings anew with the next request, and which settings it
+    has (None: a test changed them)."""
+
+    origin: str
+    restart: Callable[[], None]
+    settings: Settings | None = None
+
+
 @pytest.fixture(scope="module")
-def running() -> Iterator[tuple[str, Restarted]]:
-    """The origin of a running server, and what makes it read the settings anew with the next request."""
+def running() -> Iterator[Running]:
     app = create_app()
     with running_app(app) as origin:
-        yield origin, app.state.serving.close
+        yield Running(origin, app.state.serving.close)
 
 
 @pytest.fixture
-def restarted(running: tuple[str, Restarted], environment: dict[str, str]) -> Iterator[Restarted]:
+def restarted(running: Running, settings: Settings) -> Restarted:
     """Has the server read the settings anew, as after a restart."""
-    _, restart = running
-    restart()
-    yield restart
-    restart()
+    if running.settings != settings:
+        running.restart()
+    running.settings = settings
+
+    def restart() -> None:
+        running.restart()
+        running.settings = None
+
+    return restart
 
 
 @pytest.fixture
-def server(running: tuple[str, Restarted], restarted: Restarted) -> str:
+def server(running: Running, restarted: Restarted) -> str:
     """The origin of a server that has this test's settings."""
-    return running[0]
+    return running.origin
 
 
 @pytest.fixture

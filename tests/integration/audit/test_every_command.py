@@ -20,7 +20,7 @@ from dispatcher.cli.app import app
 from dispatcher.deliveries.mass_redelivery import Selection, order
 from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
-from tests.factories import TESTER, change, deliveries, make_webhook
+from tests.factories import TESTER, change, deliveries, forget_encryption, make_webhook
 from tests.integration.audit.conftest import entries, forget
 from tests.integration.cli.conftest import Cli
 
@@ -101,7 +101,7 @@ def test_it_leaves_one_entry_which_says_by_whom(
     monkeypatch.setenv("LOGNAME", "somebody else")
     forget(database)
     ran = cli(*command.split(), *(option.format(**known) for option in options))
-    change(database, "UPDATE dispatcher.installation SET digest_key = NULL")  # other tests have the old key alone
+    forget_encryption(database)
     assert ran.status == 0, ran.err
     (entry,) = entries(database)
     assert (entry.action, entry.target_kind) == (action, action.partition(".")[0])

@@ -3,13 +3,17 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import pytest
+import typer.testing
 from sqlalchemy import Engine
-from typer.testing import CliRunner
 
 from dispatcher.cli.app import app
+
+_built = cache(typer.main.get_command)  # all commands with their options: once, and not at each call
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ def cli(database: Engine) -> Cli:
     """Calls a command with its arguments. A traceback fails the test."""
 
     def run(*arguments: object, stdin: str | bytes | None = None) -> Ran:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+        with patch("typer.testing._get_command", _built):
+            result = typer.testing.CliRunner().invoke(app, [str(word) for word in arguments], input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Ran(result.exit_code, result.stdout, result.stderr)

@@ -26,7 +26,16 @@ from dispatcher.ids import new_id
 from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
-from tests.factories import TESTER, change, change_webhook, deliver_all, make_account, make_webhook, rows
+from tests.factories import (
+    TESTER,
+    change,
+    change_webhook,
+    deliver_all,
+    forget_encryption,
+    make_account,
+    make_webhook,
+    rows,
+)
 from tests.integration.cli.conftest import Cli
 from tests.process_table import eventually
 from tests.receiver import Receiver
@@ -41,8 +50,9 @@ old, new, both = EncryptionKeys(ENCRYPTION_KEY), EncryptionKeys(NEW), Encryption
 @pytest.fixture(autouse=True)
 def installation_as_before(database: Engine) -> Iterator[None]:
     """The suite's other tests have the old key alone."""
+    forget_encryption(database)
     yield
-    change(database, "UPDATE dispatcher.installation SET digest_key = NULL")
+    forget_encryption(database)
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ NewTransport = Callable[..., Transport]
 
 
 @pytest.fixture(params=TRANSPORTS)
-def new_transport(request: pytest.FixtureRequest) -> Iterator[NewTransport]:
+def new_transport(request: pytest.FixtureRequest, strangers: Path) -> Iterator[NewTransport]:
     """Makes transports (`capacity`, `ca_bundle`) that are closed after the test."""
     made: list[Transport] = []
 
     def new(**options: Any) -> Transport:
-        made.append(request.param(**{"capacity": 8, "addresses": LOOPBACK, **options}))
+        made.append(request.param(**{"capacity": 8, "addresses": LOOPBACK, "ca_bundle": strangers, **options}))
         return made[-1]
 
     yield new
