@@ -79,7 +79,7 @@ def deliver_all(settings: Settings) -> dict[str, int]:
     try:
         return DeliveryLoop(worker).run()
     finally:
-        worker.close()
+        worker.drop_transport()
 
 
 def forget_encryption(database: Engine) -> None:

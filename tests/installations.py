@@ -1,5 +1,7 @@
 """The installations of a test: one for each of the settings that it uses."""
 
+from sqlalchemy import Engine
+
 from dispatcher.installation import Installation
 from dispatcher.producer import default_producer
 from dispatcher.settings import Settings
@@ -7,6 +9,7 @@ from workers.process import Worker
 
 _made: dict[Settings, Installation] = {}
 _workers: list[Worker] = []
+_loop_engines: dict[str, Engine] = {}
 
 
 def installation_for(settings: Settings) -> Installation:
@@ -17,16 +20,20 @@ def installation_for(settings: Settings) -> Installation:
 
 
 def worker_for(settings: Settings) -> Worker:
-    """A new worker, as a child has one."""
-    _workers.append(Worker(installation_for(settings)))
-    return _workers[-1]
+    """A new worker, as a child has one, but for its connections: it goes on with those of the worker before."""
+    worker = Worker(installation_for(settings))
+    worker.loop_engine = _loop_engines.setdefault(settings.database_url.get_secret_value(), worker.loop_engine)
+    _workers.append(worker)
+    return worker
 
 
 def close_installations(but: Settings | None = None) -> None:
     """After a test: nothing of it is left for the next. The installation that most tests have is kept (`but`), with
-    its connections and the statements that it has compiled."""
+    its connections and the statements that it has compiled, and so are those of workers."""
     while _workers:
-        _workers.pop().close()
+        _workers.pop().drop_transport()
+    while _loop_engines and but is None:
+        _loop_engines.popitem()[1].dispose()
     for settings in [made for made in _made if made != but]:
         _made.pop(settings).close()
     if default_producer.cache_info().currsize:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Interval, Row, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Delivery, Event, Webhook
+from dispatcher.deliveries.opening import opened
 from dispatcher.errors import NotFound, WrongState
 from dispatcher.states import CLOSED, TRANSITIONS, State
 from schedules.timing import Timing
@@ -45,14 +46,11 @@ def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, passe
             exists().where(Event.id == Delivery.event_id),
         )
         .values(
-            state=State.READY,
+            **opened(Webhook.retry_span, timing.scale, passes_gate=passes_gate),
             reason=None,
-            due_at=func.now(),
-            give_up_at=func.now() + Webhook.retry_span.op("*", return_type=Interval())(timing.scale),
             schedule_step=0,
             unknown_in_a_row=0,
             batch_limit=None,
-            passes_gate=passes_gate,
             claimed_by=None,
             claimed_until=None,
             finished_at=None,

@@ -1,4 +1,5 @@
 """Takes events in: validate, match, store event and deliveries in one statement, wake the workers after commit."""
+# ruff: noqa: S608 - composed of constants
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from dispatcher.db.arrays import Element, arrays
 from dispatcher.db.prepared import Prepared
+from dispatcher.deliveries.opening import DUE_AT, GIVE_UP_AT, STATE
 from dispatcher.errors import DispatcherError, KeyReused, UnknownAccount, WrongDatabase
 from dispatcher.event_types import subscriptions_taking
 from dispatcher.events.event import Accepted, Data, Event, Refused, check, content_digest, serialise
@@ -23,7 +25,7 @@ BULK = 1_000
 
 # One round trip: keys first (a key that exists keeps its event out), then the fan-out. It inserts only and updates
 # nothing that is shared. A delivery's id is a UUIDv7 of its event's millisecond.
-_STORE = """
+_STORE = f"""
 WITH input AS (
   SELECT i.*, a.id AS account_id
   FROM unnest(CAST(:id AS uuid[]), CAST(:account AS text[]), CAST(:app AS text[]), CAST(:type AS text[]),
@@ -55,7 +57,7 @@ stored AS (
 owed AS (
   INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at)
   SELECT (left(m.event_id::text, 15) || substr(gen_random_uuid()::text, 16))::uuid, m.event_id, m.webhook_id,
-         'ready', now(), least(now() + w.retry_span * :scale, m.expires_at)
+         {STATE}, {DUE_AT}, least({GIVE_UP_AT}, m.expires_at)
   FROM matched m JOIN dispatcher.webhooks w ON w.id = m.webhook_id)
 SELECT i.id::text AS id, i.account_id::text AS account_id, c.deliveries FROM input i LEFT JOIN counted c USING (id)
 """

@@ -10,12 +10,12 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Delivery, Event
+from dispatcher.deliveries.opening import opened
 from dispatcher.errors import WrongState
 from dispatcher.events.event import Event as GivenEvent
 from dispatcher.events.event import check, serialise
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
-from dispatcher.states import State
 from dispatcher.webhooks.store import Webhooks
 
 TYPE = "webhook.test"
@@ -75,10 +75,7 @@ def _store(
         id=called.delivery_id,
         event_id=called.event_id,
         webhook_id=webhook.id,
-        state=State.READY,
-        due_at=func.now(),
-        give_up_at=func.now() + installation.timing.span(webhook.retry_span),
-        passes_gate=True,
+        **opened(webhook.retry_span, installation.timing.scale, passes_gate=True),
     )
     session.add_all([event, delivery])
     return called

@@ -207,7 +207,9 @@ def test_a_trust_store_is_found_from_the_folder_where_the_engine_was_started(eng
     assert readiness["parts"]["transport"] == {"status": "ok", "detail": None}
 
 
-def test_ctrl_c_ends_everything_in_time_and_the_next_start_finds_the_data(engine: Engine, tmp_path: Path) -> None:
+def test_ctrl_c_or_a_kill_leaves_nothing_running_and_the_next_start_finds_the_data(
+    engine: Engine, tmp_path: Path
+) -> None:
     with up(tmp_path / "data", tmp_path / "first") as first:  # beside another engine: on free ports, which it says
         assert first.address("API") != engine.address("API")
         assert f"Port 8080 is taken; the API uses {first.address('API').rpartition(':')[2]}." in first.said
@@ -230,16 +232,10 @@ def test_ctrl_c_ends_everything_in_time_and_the_next_start_finds_the_data(engine
     ) as second:
         assert second.address("API") == f"http://127.0.0.1:{ports[0]}"
         assert "kept" in second.cli("account", "list").stdout
-        second.process.send_signal(signal.SIGTERM)
-        assert second.process.wait(timeout=60) == 0, second.said
-
-
-def test_a_killed_engine_leaves_nothing_running(tmp_path: Path) -> None:
-    with up(tmp_path / "data", tmp_path / "said") as killed:
-        tree = descendants(killed.process.pid)
+        tree = descendants(second.process.pid)
         assert len(tree) > 10  # PostgreSQL's and Celery's own children are among them
-        killed.process.kill()
-        killed.process.wait()
+        second.process.kill()
+        second.process.wait()
         assert eventually(lambda: not alive(tree)), alive(tree)
 
 

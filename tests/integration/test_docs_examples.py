@@ -159,7 +159,7 @@ _RUN_SH = """#!/bin/sh
 exec '{python}' -P -m dispatcher "$@"
 """
 
-_CURL = """#!{python}
+_CURL = """#!{python} -IS
 import base64, sys, urllib.error, urllib.request
 words, headers, data, url, method = sys.argv[1:], {{}}, [], None, None
 while words:

@@ -12,6 +12,8 @@ import typer.testing
 from sqlalchemy import Engine
 
 from dispatcher.cli.app import app
+from dispatcher.cli.installed import Installed
+from tests.installations import installation_for
 
 _built = cache(typer.main.get_command)  # all commands with their options: once, and not at each call
 
@@ -36,10 +38,14 @@ Cli: TypeAlias = Callable[..., Ran]
 
 @pytest.fixture
 def cli(database: Engine) -> Cli:
-    """Calls a command with its arguments. A traceback fails the test."""
+    """Calls a command with its arguments, on an installation that stays. A traceback fails the test."""
 
     def run(*arguments: object, stdin: str | bytes | None = None) -> Ran:
-        with patch("typer.testing._get_command", _built):
+        with (
+            patch("typer.testing._get_command", _built),
+            patch("dispatcher.cli.app.Installation", installation_for),
+            patch.object(Installed, "close"),
+        ):
             result = typer.testing.CliRunner().invoke(app, [str(word) for word in arguments], input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception

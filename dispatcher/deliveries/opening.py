@@ -1,0 +1,24 @@
+"""How a delivery is opened: ready, due now, with the whole retry span of its webhook ahead. An event that comes in, a
+redelivery and a test call do it alike."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Interval, func, literal
+
+from dispatcher.states import State
+
+# The same in SQL, where the webhook is `w` and `:scale` the installation's time scale.
+STATE, DUE_AT, GIVE_UP_AT = f"'{State.READY}'", "now()", "now() + w.retry_span * :scale"
+
+
+def opened(retry_span: "ColumnElement[timedelta] | timedelta", scale: float, *, passes_gate: bool) -> dict[str, Any]:
+    """The columns of an open delivery and their values. `passes_gate`: a closed gate does not hold the next attempt
+    back."""
+    span = literal(retry_span) if isinstance(retry_span, timedelta) else retry_span
+    return {
+        "state": State.READY,
+        "due_at": func.now(),
+        "give_up_at": func.now() + span.op("*", return_type=Interval())(scale),
+        "passes_gate": passes_gate,
+    }
