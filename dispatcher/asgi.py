@@ -19,17 +19,17 @@ from dispatcher.api.webhooks import health as webhook_health
 from dispatcher.api.webhooks import notices
 from dispatcher.api.webhooks import routes as webhooks
 from dispatcher.dialects.bulksms import routes as bulksms
-from dispatcher.dialects.bulksms.answers import BULKSMS
+from dispatcher.dialects.bulksms.errors import BULKSMS
 from dispatcher.dialects.everlytic import routes as everlytic
-from dispatcher.dialects.everlytic.answers import EVERLYTIC
+from dispatcher.dialects.everlytic.errors import EVERLYTIC
 from dispatcher.dialects.flexengage import event_routes as flexengage_events
 from dispatcher.dialects.flexengage import webhook_routes as flexengage_webhooks
-from dispatcher.dialects.flexengage.answers import FLEXENGAGE
+from dispatcher.dialects.flexengage.errors import FLEXENGAGE
 from dispatcher.dialects.frame import dialect_app
 from dispatcher.dialects.sinch import routes as sinch
-from dispatcher.dialects.sinch.answers import SINCH
+from dispatcher.dialects.sinch.errors import SINCH
 from dispatcher.dialects.zipwhip import routes as zipwhip
-from dispatcher.dialects.zipwhip.answers import ZIPWHIP
+from dispatcher.dialects.zipwhip.errors import ZIPWHIP
 from dispatcher.egress.address_policy import ANY_ADDRESS
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation

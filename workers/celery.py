@@ -4,7 +4,7 @@ import sys
 
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import read_settings
-from workers.app import make_celery
+from workers.celery_app import make_celery
 
 try:
     app = make_celery(read_settings())

@@ -4,7 +4,7 @@ redelivery and a test call do it alike."""
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Interval, func, literal
+from sqlalchemy import ColumnElement, func
 
 from dispatcher.states import State
 
@@ -12,13 +12,12 @@ from dispatcher.states import State
 STATE, DUE_AT, GIVE_UP_AT = f"'{State.READY}'", "now()", "now() + w.retry_span * :scale"
 
 
-def opened(retry_span: "ColumnElement[timedelta] | timedelta", scale: float, *, passes_gate: bool) -> dict[str, Any]:
-    """The columns of an open delivery and their values. `passes_gate`: a closed gate does not hold the next attempt
-    back."""
-    span = literal(retry_span) if isinstance(retry_span, timedelta) else retry_span
+def opened(retry_span: ColumnElement[timedelta] | timedelta, *, passes_gate: bool) -> dict[str, Any]:
+    """The columns of an open delivery and their values. `retry_span` is the webhook's as the installation has it;
+    `passes_gate`: a closed gate does not hold the next attempt back."""
     return {
         "state": State.READY,
         "due_at": func.now(),
-        "give_up_at": func.now() + span.op("*", return_type=Interval())(scale),
+        "give_up_at": func.now() + retry_span,
         "passes_gate": passes_gate,
     }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, exists, func, select, update
+from sqlalchemy import ColumnElement, Interval, Row, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
@@ -36,6 +36,7 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Tim
 def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, passes_gate: bool) -> Sequence[UUID]:
     """Opens those of the wanted deliveries that are closed, have a webhook to go to and an event to tell of. Returns
     their ids. `passes_gate`: a closed gate does not hold the next attempt back."""
+    retry_span = Webhook.retry_span.op("*", return_type=Interval())(timing.scale)
     statement = (
         update(Delivery)
         .where(
@@ -46,7 +47,7 @@ def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, passe
             exists().where(Event.id == Delivery.event_id),
         )
         .values(
-            **opened(Webhook.retry_span, timing.scale, passes_gate=passes_gate),
+            **opened(retry_span, passes_gate=passes_gate),
             reason=None,
             schedule_step=0,
             unknown_in_a_row=0,

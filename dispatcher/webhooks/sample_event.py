@@ -75,7 +75,7 @@ def _store(
         id=called.delivery_id,
         event_id=called.event_id,
         webhook_id=webhook.id,
-        **opened(webhook.retry_span, installation.timing.scale, passes_gate=True),
+        **opened(installation.timing.span(webhook.retry_span), passes_gate=True),
     )
     session.add_all([event, delivery])
     return called

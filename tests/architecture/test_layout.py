@@ -117,7 +117,7 @@ def test_a_scale_is_a_number_for_sql_alone() -> None:
         "dispatcher/settings.py",
         "dispatcher/events/enqueue.py",  # SQL
         "dispatcher/installation.py",  # makes the Timing
-        "workers/app.py",  # of beat, too
+        "workers/celery_app.py",  # of beat, too
     }
     assert users_of("scale") == {"schedules/timing.py", "dispatcher/deliveries/redelivery.py"}  # the latter: SQL
 

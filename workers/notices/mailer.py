@@ -19,7 +19,7 @@ from dispatcher.settings import Settings
 from dispatcher.transport.trust import tls_context, trusted_authorities
 from schedules.mail_limits import MailLimits
 from workers.notices.excerpts import one_line
-from workers.notices.smtp import MailConnection, TlsMailConnection
+from workers.notices.smtp_answers import MailConnection, TlsMailConnection
 
 STEP_TIMEOUT = 10.0  # seconds for each answer of the mail server
 END_TIMEOUT = 60.0  # for its last one: giving up earlier would leave the outcome unknown for nothing

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from dispatcher.accounts.api_keys import Caller, Scope
-from dispatcher.dialects.bulksms.answers import BULKSMS
+from dispatcher.dialects.bulksms.errors import BULKSMS
 from dispatcher.dialects.bulksms.fields import (
     WebhookDocument,
     WebhookEntry,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from dispatcher.accounts.api_keys import Caller, Scope
-from dispatcher.dialects.everlytic.answers import EVERLYTIC, described
+from dispatcher.dialects.everlytic.errors import EVERLYTIC, described
 from dispatcher.dialects.everlytic.fields import EVENT_TYPES, read_enabled, read_payload, shown
 from dispatcher.dialects.frame import BODY_ERRORS, Owner, OwnWebhooks, own_webhooks, owner_of_name
 from dispatcher.dialects.view import WebhookView

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Path
 
 from dispatcher.accounts.api_keys import Caller, Scope
-from dispatcher.dialects.flexengage.answers import FLEXENGAGE
+from dispatcher.dialects.flexengage.errors import FLEXENGAGE
 from dispatcher.dialects.frame import Owner, OwnWebhooks, own_webhooks, owner_of_name
 from dispatcher.installation import Installation
 from dispatcher.web.authentication import caller_who_may

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from dispatcher.db.models import Account
 from dispatcher.deliveries.history import find_delivery, get_delivery, log_of_webhook
 from dispatcher.deliveries.redelivery import redeliver
-from dispatcher.dialects.flexengage.answers import FLEXENGAGE
 from dispatcher.dialects.flexengage.brands import Manageable, Readable, WebhookId
+from dispatcher.dialects.flexengage.errors import FLEXENGAGE
 from dispatcher.dialects.flexengage.events import EventsPage, EventWithAttempts, Page, shown_event, shown_record
 from dispatcher.dialects.frame import OwnWebhooks
 from dispatcher.errors import NotFound, WrongState

@@ -10,8 +10,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from dispatcher.dialects.flexengage.answers import FLEXENGAGE
 from dispatcher.dialects.flexengage.brands import Manageable, Readable, WebhookId
+from dispatcher.dialects.flexengage.errors import FLEXENGAGE
 from dispatcher.dialects.flexengage.fields import CONTRACT, NewWebhook, read_enabled, read_new_webhook
 from dispatcher.dialects.flexengage.times import whole_seconds
 from dispatcher.dialects.frame import BODY_ERRORS

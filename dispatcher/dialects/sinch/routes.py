@@ -11,7 +11,7 @@ from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.dialects.bodies import json_object
 from dispatcher.dialects.frame import BODY_ERRORS, Listing, Owner, OwnWebhooks, own_webhooks, owner_of_name
 from dispatcher.dialects.sinch import fields
-from dispatcher.dialects.sinch.answers import SINCH
+from dispatcher.dialects.sinch.errors import SINCH
 from dispatcher.dialects.sinch.schemas import CREATE_SCHEMA, UPDATE_SCHEMA, WebhookDocument, Webhooks
 from dispatcher.dialects.view import WebhookView
 from dispatcher.errors import InvalidWebhook

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.dialects.frame import Owner, OwnWebhooks, own_webhooks
-from dispatcher.dialects.zipwhip.answers import ZIPWHIP
+from dispatcher.dialects.zipwhip.errors import ZIPWHIP
 from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
 from dispatcher.dialects.zipwhip.parameters import Parameters, read_parameters, refused, required
 from dispatcher.web.authentication import caller_of_secret, caller_of_session

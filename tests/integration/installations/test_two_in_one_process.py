@@ -26,7 +26,7 @@ from tests.integration.api.conftest import running_app
 from tests.integration.cli.conftest import Cli
 from tests.process_table import eventually
 from tests.receiver import Receiver
-from workers.app import make_celery
+from workers.celery_app import make_celery
 
 
 @pytest.fixture

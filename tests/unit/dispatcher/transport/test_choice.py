@@ -68,7 +68,7 @@ def test_without_pycurl_curl_is_a_mistake_that_says_what_to_do() -> None:
 def test_the_workers_load_without_pycurl() -> None:
     program = (
         "import sys; sys.modules['pycurl'] = None\n"
-        "import workers.tasks, workers.app\n"
+        "import workers.tasks, workers.celery_app\n"
         "assert not [name for name in sys.modules if name.startswith('dispatcher.transport.curl')]"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

@@ -48,6 +48,9 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
     assert ours == {
         "dispatcher",
         "dispatcher.db",
+        "dispatcher.deliveries",
+        "dispatcher.deliveries.opening",
+        "dispatcher.states",
         "dispatcher.db.arrays",
         "dispatcher.db.engines",
         "dispatcher.db.error_texts",
