@@ -8,7 +8,6 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dispatcher.api.events.documents import EventDocument
 from dispatcher.deliveries.records import AttemptRecord, DeliveryRecord
 from dispatcher.states import Reason, State
 
@@ -34,17 +33,19 @@ class DeliveryDocument(BaseModel):
     finished_at: datetime | None
 
 
-class EventRecordDocument(EventDocument):
-    """All there is to know about an event."""
+class EventDocument(BaseModel):
+    """An event without its message."""
 
-    account: str
-    deliveries: list[DeliveryDocument]
+    model_config = ConfigDict(from_attributes=True)
 
-
-class WholeEventDocument(EventRecordDocument):
-    """An event with its message."""
-
-    data: Annotated[object, Field(description="The message, byte for byte as it was given.")]
+    id: UUID
+    type: str
+    app: str | None
+    subject: str | None
+    occurred_at: datetime
+    created_at: Annotated[datetime, Field(description="When it came in.")]
+    expires_at: datetime | None
+    delivery_count: Annotated[int, Field(description="How many webhooks took it.")]
 
 
 class HeaderLine(BaseModel):

@@ -1,10 +1,11 @@
 """Events, and what became of taking them in, as the API tells of them."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from dispatcher.api.deliveries.documents import DeliveryDocument, EventDocument
 
 
 class AcceptedEvent(BaseModel):
@@ -43,16 +44,14 @@ class Outcomes(BaseModel):
     items: list[Annotated[AcceptedItem | RefusedItem, Field(discriminator="status")]]
 
 
-class EventDocument(BaseModel):
-    """An event without its message."""
+class EventRecordDocument(EventDocument):
+    """All there is to know about an event."""
 
-    model_config = ConfigDict(from_attributes=True)
+    account: str
+    deliveries: list[DeliveryDocument]
 
-    id: UUID
-    type: str
-    app: str | None
-    subject: str | None
-    occurred_at: datetime
-    created_at: Annotated[datetime, Field(description="When it came in.")]
-    expires_at: datetime | None
-    delivery_count: Annotated[int, Field(description="How many webhooks took it.")]
+
+class WholeEventDocument(EventRecordDocument):
+    """An event with its message."""
+
+    data: Annotated[object, Field(description="The message, byte for byte as it was given.")]

@@ -9,15 +9,16 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.owners import owner_of_event
-from dispatcher.api.deliveries.documents import DeliveryDocument, EventRecordDocument, WholeEventDocument
+from dispatcher.api.deliveries.documents import DeliveryDocument, EventDocument
 from dispatcher.api.events.bodies import EVENT_SCHEMA, EVENTS_SCHEMA, read_event, read_events
 from dispatcher.api.events.documents import (
     AcceptedEvent,
     AcceptedItem,
-    EventDocument,
+    EventRecordDocument,
     FieldError,
     Outcomes,
     RefusedItem,
+    WholeEventDocument,
 )
 from dispatcher.errors import KeyReused
 from dispatcher.events.enqueue import enqueue, enqueue_many
