@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
@@ -89,6 +89,7 @@ class Caller:
     account: str | None
     scopes: frozenset[Scope]
     expires_at: datetime | None  # the key's own end
+    shown_at: datetime  # by the database's clock, as all times of keys
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.OPERATOR in self.scopes
@@ -127,7 +128,7 @@ def create_key(
     return NewKey(identifier, f"{identifier.hex}.{secret}")
 
 
-def authenticate(session: Session, token: str, now: datetime) -> Caller | None:
+def authenticate(session: Session, token: str) -> Caller | None:
     """Whom a token (a key's id, a dot, its secret) speaks for; None for one that is unknown, wrong, expired or revoked
     (never which of these).
 
@@ -135,27 +136,32 @@ def authenticate(session: Session, token: str, now: datetime) -> Caller | None:
     """
     identifier, _, secret = token.partition(".")
     try:
-        key = session.get(ApiKey, UUID(identifier))
+        found = _find(session, UUID(identifier))
     except ValueError:
-        key = None
-    matches = hmac.compare_digest(key.secret_sha256 if key else bytes(32), _hash(secret))
-    return _caller(session, key, now) if key is not None and matches else None
+        found = None
+    matches = hmac.compare_digest(found[0].secret_sha256 if found else bytes(32), _hash(secret))
+    return _caller(*found) if found and matches else None
 
 
-def caller_of_key(session: Session, key_id: UUID, now: datetime) -> Caller | None:
+def caller_of_key(session: Session, key_id: UUID) -> Caller | None:
     """Whom a key speaks for that has been shown already, and got a token for it; None once it is expired or revoked."""
-    key = session.get(ApiKey, key_id)
-    return _caller(session, key, now) if key is not None else None
+    found = _find(session, key_id)
+    return _caller(*found) if found else None
 
 
-def _caller(session: Session, key: ApiKey, now: datetime) -> Caller | None:
+def _find(session: Session, key_id: UUID) -> Row[ApiKey, Account | None, datetime] | None:
+    """A key, whose it is, and what time it is: one query, for each call of the API begins with it."""
+    query = select(ApiKey, Account, func.now()).outerjoin(Account, Account.id == ApiKey.account_id)
+    return session.execute(query.where(ApiKey.id == key_id)).one_or_none()
+
+
+def _caller(key: ApiKey, account: Account | None, now: datetime) -> Caller | None:
     if key.revoked_at or (key.expires_at and key.expires_at <= now):
         return None
     if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
         key.last_used_at = now
-    account = session.get(Account, key.account_id) if key.account_id else None
     name = account.name if account else None
-    return Caller(key.id, key.account_id, name, frozenset(map(Scope, key.scopes)), key.expires_at)
+    return Caller(key.id, key.account_id, name, frozenset(map(Scope, key.scopes)), key.expires_at, shown_at=now)
 
 
 def _hash(secret: str) -> bytes:

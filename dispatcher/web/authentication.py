@@ -3,7 +3,6 @@
 import base64
 import binascii
 from collections.abc import Callable
-from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -14,8 +13,6 @@ from fastapi import Depends, Request, Security
 from fastapi.openapi.models import HTTPBase
 from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from dispatcher.accounts.actor import ApiKey, Call
 from dispatcher.accounts.api_keys import Caller, Scope, authenticate, caller_of_key
@@ -109,26 +106,21 @@ def key_in_basic(authorization: str | None) -> str | None:
 def caller_of_secret(installation: Installation, key_id: str, secret: str) -> Caller | None:
     """Whom a key's id and secret speak for: a key alone, and no token, which may end sooner than what is made of it."""
     with installation.transaction() as session:
-        return authenticate(session, f"{key_id}.{secret}", _now(session))
+        return authenticate(session, f"{key_id}.{secret}")
 
 
 def _caller_of_token(installation: Installation, token: str) -> Caller | Refusal:
     with installation.transaction() as session:
-        now = _now(session)
         if not token.startswith("at.") and ":" not in token:
-            return authenticate(session, token, now) or Refusal.UNKNOWN
+            return authenticate(session, token) or Refusal.UNKNOWN
         standing = installation.token_mint.read(token)
-        caller = caller_of_key(session, standing.key_id, now) if standing is not None else None
+        caller = caller_of_key(session, standing.key_id) if standing is not None else None
         if standing is None or caller is None:
             return Refusal.UNKNOWN
-        if standing.until is not None and standing.until <= now:
+        if standing.until is not None and standing.until <= caller.shown_at:
             session.rollback()  # this was no use of the key
             return Refusal.EXPIRED
         return caller
-
-
-def _now(session: Session) -> datetime:
-    return session.scalars(select(func.now())).one()
 
 
 def _token(authorization: str | None) -> str | None:

@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy import func, select
 
 from dispatcher.accounts.api_keys import authenticate
 from dispatcher.web.authentication import key_in_basic
@@ -69,17 +68,16 @@ def issue(serving: Serving, authorization: str | None, content_type: str | None,
         case _:
             raise _refused("unsupported_grant_type", "the only grant_type is client_credentials")
     with serving.installation.transaction() as session:
-        now = session.scalars(select(func.now())).one()
-        caller = authenticate(session, shown, now)
+        caller = authenticate(session, shown)
     if caller is None:
         raise _not_a_client()
     serving.rate_limits.check(caller)
-    until = min(now + TOKEN_LIFE, caller.expires_at or datetime.max.replace(tzinfo=UTC))
+    until = min(caller.shown_at + TOKEN_LIFE, caller.expires_at or datetime.max.replace(tzinfo=UTC))
     # The token's own end is never before its key's: a token just issued must not count as one that has expired.
     last_second = datetime.fromtimestamp(math.ceil(until.timestamp()), UTC)
     return TokenAnswer(
         access_token=serving.installation.token_mint.access_token(caller.key_id, last_second),
-        expires_in=int((until - now).total_seconds()),
+        expires_in=int((until - caller.shown_at).total_seconds()),
         scope=" ".join(sorted(caller.scopes)),
     )
 

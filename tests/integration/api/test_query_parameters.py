@@ -15,6 +15,7 @@ from dispatcher.settings import Settings
 from tests.factories import deliveries, make_webhook, rows
 from tests.hostile_values import steering
 from tests.integration.api.conftest import Api, MakeKey, errors
+from tests.process_table import eventually
 from tests.routes import Operation, operations_of
 
 OPERATIONS = list(operations_of(create_app()))
@@ -126,6 +127,7 @@ def test_a_request_that_is_refused_for_its_query_is_logged_with_its_key(
 ) -> None:
     with caplog.at_level("INFO", "dispatcher.api.access"):
         api.call("GET", "/v1/events?colour=red", token=manager)
+        assert eventually(lambda: bool(caplog.records))  # it is written once the answer is sent
     assert [record.__dict__["key"] for record in caplog.records] == [str(UUID(manager.partition(".")[0]))]
 
 

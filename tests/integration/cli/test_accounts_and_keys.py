@@ -1,12 +1,14 @@
 """`dispatcher account` and `dispatcher key`."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.api_keys import Scope, authenticate
 from dispatcher.db.models import ApiKey
+from tests.factories import change
 from tests.integration.cli.conftest import Cli
 
 
@@ -30,10 +32,14 @@ def test_a_new_keys_token_is_all_of_stdout_and_opens_its_scopes(cli: Cli, databa
     made = cli("key", "create", "--account", "acme", "--scope", "send", "--scope", "read", "--name", "app", "--days", 2)
     assert "only now" in made.err
     with Session(database) as session:
-        caller = authenticate(session, made.out.strip(), datetime.now(UTC))
-        later = authenticate(session, made.out.strip(), datetime.now(UTC) + timedelta(days=2, minutes=1))
+        caller = authenticate(session, made.out.strip())
+        expires_at = session.scalars(select(ApiKey.expires_at)).one()
+    change(database, "UPDATE dispatcher.api_keys SET expires_at = now()")
+    with Session(database) as session:
+        later = authenticate(session, made.out.strip())
     assert caller is not None
     assert (caller.account, caller.scopes) == ("acme", {Scope.SEND, Scope.READ})
+    assert expires_at - caller.shown_at == pytest.approx(timedelta(days=2), abs=timedelta(minutes=1))
     assert later is None
 
 
@@ -43,7 +49,7 @@ def test_a_key_without_account_is_an_operators(cli: Cli, database: Engine) -> No
     assert "give --account, or --scope operator" in " ".join(forgotten.err.split()).replace("│ ", "")
     token = cli("key", "create", "--scope", "operator", "--json").document["token"]
     with Session(database) as session:
-        caller = authenticate(session, token, datetime.now(UTC))
+        caller = authenticate(session, token)
     assert caller is not None
     assert (caller.account, caller.scopes) == (None, {Scope.OPERATOR})
 
@@ -73,7 +79,7 @@ def test_a_revoked_key_opens_nothing(cli: Cli, database: Engine) -> None:
     made = cli("key", "create", "--account", "acme", "--json").document
     assert cli("key", "revoke", made["id"]).status == 0
     with Session(database) as session:
-        assert authenticate(session, made["token"], datetime.now(UTC)) is None
+        assert authenticate(session, made["token"]) is None
         first = session.scalars(select(ApiKey.revoked_at)).one()
     assert cli("key", "revoke", made["id"]).status == 0
     with Session(database) as session:

@@ -1,6 +1,7 @@
 """How a key's requests are counted, on a broker in this process."""
 
 import logging
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -102,7 +103,9 @@ def test_a_broker_that_was_away_is_left_alone_for_five_seconds_and_counts_again(
 
 
 def caller() -> Caller:
-    return Caller(key_id=uuid4(), account_id=None, account=None, scopes=frozenset(), expires_at=None)
+    return Caller(
+        key_id=uuid4(), account_id=None, account=None, scopes=frozenset(), expires_at=None, shown_at=datetime.now(UTC)
+    )
 
 
 def test_one_too_many_is_told_when_to_come_back(fake_broker: FakeBroker, clock: Clock) -> None:
