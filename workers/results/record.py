@@ -98,7 +98,7 @@ _DISABLE = text("""
 UPDATE dispatcher.webhooks
 SET enabled = false, disabled_at = now(), disabled_by = :by, disabled_reason = :reason,
     version = version + 1, updated_at = now()
-WHERE id = :id AND enabled AND deleted_at IS NULL RETURNING id, account_id
+WHERE id = :id AND version = :version AND enabled AND deleted_at IS NULL RETURNING id, account_id
 """)
 
 
@@ -113,10 +113,12 @@ def record(connection: Connection, results: Sequence[Result]) -> set[tuple[str, 
     return {(row.id, row.number) for row in connection.execute(_RECORD, arrays(columns))}
 
 
-def disable_webhook(connection: Connection, webhook_id: str, reason: str, request_id: str) -> bool:
-    """A response rule's consequence of the answer to a request. True if it was enabled until now."""
+def disable_webhook(connection: Connection, webhook_id: str, version: int, reason: str, request_id: str) -> bool:
+    """A response rule's consequence of the answer to a request, made to the webhook at this version: one that somebody
+    has changed since is judged by its next answer. True if it was enabled until now."""
     by = ResponseRule()
-    disabled = connection.execute(_DISABLE, {"id": webhook_id, "reason": reason, "by": str(by)}).first()
+    wanted = {"id": webhook_id, "version": version}
+    disabled = connection.execute(_DISABLE, wanted | {"reason": reason, "by": str(by)}).first()
     if disabled is None:
         return False
     changed = {"enabled": {"old": True, "new": False}, "disabled_reason": {"old": None, "new": reason}}

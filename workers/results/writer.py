@@ -96,7 +96,9 @@ class Outcomes:
             if target is None or exchange is None or judgement is None:
                 continue
             what = fingerprint(exchange.outcome)
-            if judgement.disable_webhook and disable_webhook(connection, target.id, what, exchange.request.id):
+            if judgement.disable_webhook and disable_webhook(
+                connection, target.id, target.version, what, exchange.request.id
+            ):
                 yield self._observation(NoticeKind.WEBHOOK_DISABLED, outcome, target, exchange, what)
             match outcome.decision:
                 case Retry():

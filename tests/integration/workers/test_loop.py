@@ -306,6 +306,28 @@ def test_a_rule_can_disable_the_webhook(database: Engine, settings: Settings, re
     assert deliver_all(settings)["claimed"] == 0
 
 
+@pytest.mark.parametrize(
+    "changed", [{"url": "http://127.0.0.1:9/new"}, {"contract": {}}, {"contact_email": "ops@example.com"}]
+)
+def test_a_late_answer_disables_no_webhook_that_was_changed_meanwhile(
+    database: Engine, settings: Settings, receiver: Receiver, changed: dict[str, Any]
+) -> None:
+    rules = {"410": {"verdict": "rejected", "disable_webhook": True}}
+    held = receiver.gate()
+    receiver.script("/old", (held, *Answer(410).steps()))
+    webhook = make_webhook(database, settings, url=receiver.url("/old"), contract={"rules": rules})
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    loop = threading.Thread(target=deliver_all, args=(settings,))
+    loop.start()
+    receiver.wait_for(1)
+    change_webhook(database, settings, webhook, "update", **changed)
+    held.open()
+    loop.join(60)
+    assert state_of(database) == ("discarded", "rejected", 1)
+    assert [row.enabled for row in rows(database, "SELECT enabled FROM dispatcher.webhooks")] == [True]
+    assert rows(database, "SELECT 1 FROM dispatcher.audit WHERE action = 'webhook.disabled'") == []
+
+
 def test_an_expired_event_is_discarded_unsent(database: Engine, settings: Settings, receiver: Receiver) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, MESSAGE, account="acme")

@@ -69,7 +69,7 @@ def test_a_rule_disables_only_a_webhook_that_is_in_use_and_workers_see_it_by_the
     before = {row.id: row for row in rows(database, "SELECT * FROM dispatcher.webhooks")}
     with database.begin() as connection:
         done = [
-            disable_webhook(connection, str(webhook.id), "http_410", new_id_text())
+            disable_webhook(connection, str(webhook.id), before[webhook.id].version, "http_410", new_id_text())
             for webhook in (in_use, by_hand, deleted)
         ]
     assert done == [True, False, False]
