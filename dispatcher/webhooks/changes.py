@@ -15,15 +15,18 @@ def fields_now(webhook: Webhook) -> dict[str, Any]:
     return {name: getattr(webhook, name) for name in (*_SHOWN, *_NAMED_ONLY)} | members
 
 
-def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+def changed_fields(
+    before: Mapping[str, Any], after: Mapping[str, Any], secrets: Iterable[str], *, respelled: bool = False
+) -> dict[str, Any]:
     """By the name of each field that changed its `old` and `new` value (None: none, or the default); in their place
-    None where the values are not kept. `secrets` are names of those that changed."""
+    None where the values are not kept. `secrets` are names of those that changed; `respelled`: the URL is given
+    otherwise, perhaps only in what is not shown."""
     changed: dict[str, Any] = dict.fromkeys(secrets)
     for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
         if old != new and name not in {"url_digest", "url_masked"}:
             changed[name] = None if name in _NAMED_ONLY else {"old": old, "new": new}
-    # Both masked forms can be alike, and two spellings have one digest.
-    if any(before.get(name) != after[name] for name in ("url_digest", "url_masked")):
+    # Both masked forms can be alike, two spellings have one digest, and what differs can be masked as well.
+    if respelled or any(before.get(name) != after[name] for name in ("url_digest", "url_masked")):
         changed["url"] = {"old": before.get("url_masked"), "new": after["url_masked"]}
     return changed

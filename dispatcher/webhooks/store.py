@@ -188,6 +188,7 @@ class Webhooks:
         elif enabled is False and (reason is not None or kept.webhook.enabled):
             columns |= {"enabled": False} | _disabled(by, reason)
         before = fields_now(kept.webhook)
+        respelled = checked.url is not None and checked.url.masked == kept.url_masked and checked.url.given != kept.url
         webhook = self._write(kept.webhook, columns)
         if webhook is None:
             return None
@@ -203,7 +204,7 @@ class Webhooks:
             self._unsubscribe(webhook)
             self._subscribe(webhook)
         switched = Action.WEBHOOK_ENABLED if enabled else Action.WEBHOOK_DISABLED
-        changed = changed_fields(before, fields_now(webhook), checked.changed_secrets)
+        changed = changed_fields(before, fields_now(webhook), checked.changed_secrets, respelled=respelled)
         self._note(
             webhook, by, *(noted or (Action.WEBHOOK_CHANGED if checked.given else switched, {"changed": changed}))
         )

@@ -143,6 +143,17 @@ def test_another_spelling_of_a_url_is_told(database: Engine, settings: Settings)
     assert changed.detail["changed"] == {"url": {"old": "https://example.com/", "new": "HTTPS://Example.com"}}
 
 
+@pytest.mark.parametrize("other", ["https://example.com/?key=%C3%A4#one", "https://example.com/?key=ä#two"])
+def test_a_spelling_that_differs_in_what_is_masked_is_told(database: Engine, settings: Settings, other: str) -> None:
+    webhook = make_webhook(database, settings, url="https://example.com/?key=ä#one")
+    forget(database)
+    change_webhook(database, settings, webhook, "update", url=other)
+    change_webhook(database, settings, webhook, "update", url=other)
+    masked = "https://example.com/?key=***#***"
+    told, same = (entry.detail["changed"] for entry in entries(database))
+    assert (told, same) == ({"url": {"old": masked, "new": masked}}, {})
+
+
 def test_a_change_that_is_refused_or_taken_back_leaves_none(
     database: Engine, settings: Settings, receiver: Receiver, installation: Installation
 ) -> None:
