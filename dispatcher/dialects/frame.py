@@ -4,7 +4,7 @@ webhooks as one call to it finds and changes them."""
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Annotated, Any, NamedTuple, TypeAlias, Unpack
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, Unpack
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -98,8 +98,13 @@ class Owner(NamedTuple):
     key_id: UUID
 
 
-# The account's webhooks of the dialect, of one app or all, their secrets left out.
-Listing: TypeAlias = Callable[[str | None], Sequence[WebhookView]]
+class Listing(Protocol):
+    """The account's webhooks of the dialect, of one app or one URL in any spelling, their secrets left out: what there
+    are few of, because each is opened while others wait."""
+
+    def __call__(self, *, app: str | None = None, url: str | None = None) -> Sequence[WebhookView]: ...
+
+
 # What a vendor demands of the account's other webhooks; raises what it likes. None of them can change meanwhile.
 DemandOfOthers: TypeAlias = Callable[[Listing], None]
 
@@ -220,8 +225,8 @@ class OwnWebhooks:
             return None
 
         def demanded(webhooks: Webhooks, account: Account) -> None:
-            def listing(app: str | None) -> Sequence[WebhookView]:
-                listed = webhooks.list(account, dialect=self._vendor.name, app=app)
+            def listing(*, app: str | None = None, url: str | None = None) -> Sequence[WebhookView]:
+                listed = webhooks.list(account, dialect=self._vendor.name, app=app, url=url)
                 return [_view(webhooks.opened(webhook, account, None), secrets=False) for webhook in listed]
 
             demand(listing)
@@ -247,7 +252,6 @@ def _view(kept: Registered, *, secrets: bool) -> WebhookView:
         created_at=webhook.created_at,
         updated_at=webhook.updated_at,
         url=kept.url,
-        called_url=kept.called_url,
         secrets=kept.secrets if secrets else WebhookSecrets(),
     )
 

@@ -12,8 +12,8 @@ from dispatcher.webhooks.secrets import WebhookSecrets
 
 @dataclass(frozen=True, slots=True)
 class WebhookView:
-    """One webhook of an account. `url` is as it was given, `called_url` the form that is called and compared, both in
-    clear. `secrets` are empty where the vendor's answers show none."""
+    """One webhook of an account. `url` is in clear, as it was given. `secrets` are empty where the vendor's answers
+    show none."""
 
     id: UUID
     number: int
@@ -27,5 +27,4 @@ class WebhookView:
     created_at: datetime
     updated_at: datetime
     url: str = field(repr=False)
-    called_url: str = field(repr=False)
     secrets: WebhookSecrets = field(repr=False)

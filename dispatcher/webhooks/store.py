@@ -243,13 +243,18 @@ class Webhooks:
             raise NotFound("webhook", identifier)
         return webhook
 
-    def list(self, account: Account, *, dialect: str | None = None, app: str | None = None) -> Sequence[Webhook]:
-        """The account's webhooks, oldest first, deleted ones left out; of one dialect or app, or all."""
+    def list(
+        self, account: Account, *, dialect: str | None = None, app: str | None = None, url: str | None = None
+    ) -> Sequence[Webhook]:
+        """The account's webhooks, oldest first, deleted ones left out; of one dialect, app or URL, in any spelling that
+        is called alike, or all. Raises InvalidWebhook for what is no URL."""
         wanted = list(_standing(account))
         if dialect is not None:
             wanted.append(Webhook.dialect == dialect)
         if app is not None:
             wanted.append(Webhook.app == app)
+        if url is not None:
+            wanted.append(Webhook.url_digest == self._digest(normalise_url(url)))
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id)).all()
 
     def page(

@@ -16,7 +16,6 @@ from dispatcher.dialects.flexengage.fields import CONTRACT, NewWebhook, read_ena
 from dispatcher.dialects.flexengage.times import whole_seconds
 from dispatcher.dialects.frame import BODY_ERRORS
 from dispatcher.dialects.view import WebhookView
-from dispatcher.egress.urls import normalise_url
 from dispatcher.event_types import MAX_LENGTH
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import Problem
@@ -72,10 +71,9 @@ class WebhookResponse(BaseModel):
 )
 def create(own: Manageable, body: Body, request: Request, response: Response) -> WebhookResponse:
     wanted = read_new_webhook(body)
-    url = normalise_url(wanted.endpoint)
     webhook = own.register(
         enabled=wanted.enabled,
-        demand=lambda listing: _demand_that_it_is_new(listing(None), wanted, url),
+        demand=lambda listing: _demand_that_it_is_new(listing(url=wanted.endpoint), wanted),
         url=wanted.endpoint,
         event_types=wanted.events,
         contract=CONTRACT,
@@ -116,10 +114,10 @@ def delete(own: Manageable, identifier: WebhookId) -> None:
     own.remove(identifier)
 
 
-def _demand_that_it_is_new(others: Sequence[WebhookView], wanted: NewWebhook, url: str) -> None:
+def _demand_that_it_is_new(others: Sequence[WebhookView], wanted: NewWebhook) -> None:
     types = set(wanted.events)
     # A type that stands twice, or elsewhere in the list, makes no other subscription.
-    if any(set(other.event_types) == types and other.called_url == url for other in others):
+    if any(set(other.event_types) == types for other in others):
         raise Problem(HTTPStatus.CONFLICT, wanted.conflict)
 
 

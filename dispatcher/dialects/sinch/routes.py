@@ -112,7 +112,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _demand_room(listing: Listing, app: str, but_for: UUID | None = None) -> None:
-    there = [webhook.id for webhook in listing(app)]
+    there = [webhook.id for webhook in listing(app=app)]
     if len(there) >= fields.MOST_PER_APP and but_for not in there:
         raise InvalidWebhook("app_id", f"has {fields.MOST_PER_APP} webhooks already, the most that an app can have")
 

@@ -171,3 +171,17 @@ def test_dialects_take_one_transaction_more_at_most(
     with at_most(costs, 4):
         changes = {"session": login["response"], "webhookId": number, "method": "PUT"}
         assert requests.get(f"{zipwhip}/webhook/update", changes, timeout=30).json()["success"]
+
+
+def test_a_dialect_that_looks_for_the_same_url_opens_no_other_webhook(
+    origin: str, costs: Costs, keys: dict[str, Any]
+) -> None:
+    flexengage = f"{origin}/flexengage/v1/acme/webhooks"
+    for path in ("a", "b", "c"):
+        call("POST", flexengage, keys["account"], {"endpoint": f"https://hooks.example.com/ä{path}", "events": ["a"]})
+    with at_most(costs, 4):
+        call("POST", flexengage, keys["account"], {"endpoint": "https://hooks.example.com/", "events": ["a"]})
+    assert sum(costs.opened.values()) == 0
+    with at_most(costs, 4):
+        call("POST", flexengage, keys["account"], {"endpoint": "https://hooks.example.com/%C3%A4a", "events": ["b"]})
+    assert sum(costs.opened.values()) == 1
