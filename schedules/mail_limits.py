@@ -1,11 +1,14 @@
 """How many mails one contact and one webhook may give: whoever fills in a contact's address must not be able to flood
 it. What is above waits for its turn."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+
+_WITHOUT_DOTS = frozenset({"gmail.com", "googlemail.com"})  # one provider, to which dots say nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,12 @@ def _free_at(sent: Sequence[datetime], most: int, period: timedelta, now: dateti
 
 
 def mailbox(address: str) -> str:
-    """What addresses have in common that lead to one mailbox: their case, and a tag behind a plus, mean nothing to
-    most mail servers."""
+    """What addresses have in common that lead to one mailbox: their case, quotation marks, and a tag behind a plus mean
+    nothing to most mail servers."""
     local, _, domain = address.casefold().rpartition("@")
-    return f"{local.partition('+')[0] or local}@{domain.rstrip('.')}"
+    if local.startswith('"'):
+        local = re.sub(r"\\(.)", r"\1", local[1:-1])
+    local, domain = local.partition("+")[0] or local, domain.rstrip(".")
+    if domain in _WITHOUT_DOTS:
+        local, domain = local.replace(".", ""), "gmail.com"
+    return f"{local}@{domain}"

@@ -64,10 +64,21 @@ def test_no_hour_and_no_minute_has_more_than_its_limit(gaps: list[int], hourly: 
 
 @pytest.mark.parametrize(
     "spelling",
-    ["ops@acme.test", "Ops@Acme.TEST", "OPS@acme.test", "ops@acme.test.", "ops+1@acme.test", "ops+a+b@ACME.test"],
-)
+    [
+        "ops@acme.test", "Ops@Acme.TEST", "OPS@acme.test", "ops@acme.test.", "ops+1@acme.test", "ops+a+b@ACME.test",
+        '"ops+ a"@acme.test', '"ops+@"@acme.test', '"ops"@acme.test', r'"op\s+ "@acme.test',
+    ],
+)  # fmt: skip
 def test_spellings_of_one_mailbox_share_its_limit(spelling: str) -> None:
     assert mailbox(spelling) == "ops@acme.test"
+
+
+@pytest.mark.parametrize(
+    "spelling", ["o.p.s@gmail.com", "ops@gmail.com", "o.ps+1@Gmail.com", "op.s@googlemail.com", '"o.p.s+ "@gmail.com']
+)
+def test_dots_are_nothing_where_the_provider_passes_them_over(spelling: str) -> None:
+    assert mailbox(spelling) == "ops@gmail.com"
+    assert mailbox("o.ps@acme.test") != "ops@acme.test"
 
 
 @pytest.mark.parametrize("other", ["op@acme.test", "ops@acme.example", "ops@sub.acme.test", "+ops@acme.test"])
