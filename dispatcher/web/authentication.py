@@ -71,7 +71,9 @@ def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
 def call_of(request: Request) -> Call:
     """The request as the audit log names it."""
     try:
-        address = str(ip_address(request.client.host)) if request.client is not None else None
+        # Behind the percent sign of an IPv6 address may stand any text, of whoever filled in the proxy's header.
+        host = request.client.host.partition("%")[0] if request.client is not None else None
+        address = str(ip_address(host)) if host is not None else None
     except ValueError:  # a socket of the machine, or what a proxy of it made up
         address = None
     return Call(UUID(request.state.id), address)

@@ -236,6 +236,24 @@ def test_no_code_changes_or_deletes_an_entry() -> None:
     assert [path for path in ours if changing.search(path.read_text())] == []
 
 
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("2001:db8::7%the operator", "2001:db8::7"),
+        ("the operator", None),
+    ],
+)
+def test_what_a_proxy_tells_of_the_address_is_an_address_or_nothing(
+    api: Api, operator: str, database: Engine, forwarded: str, address: str | None
+) -> None:
+    forget(database)
+    made = api.call("POST", "/v1/accounts", {"name": "globex"}, token=operator, headers={"X-Forwarded-For": forwarded})
+    assert made.status_code == 201
+    assert [entry.address for entry in entries(database)] == [address]
+
+
 # Reading
 
 
