@@ -29,12 +29,12 @@ class EntryDocument(BaseModel):
     id: UUID
     at: datetime
     by: Annotated[str, Field(description="In words, as in `disabled_by` of a webhook.")]
-    actor: ActorKind
+    actor: Annotated[str, Field(description="What kind of actor. A newer version may have more.")]
     key_id: Annotated[UUID | None, Field(description="Of an API key, through a dialect too.")]
     dialect: Annotated[str | None, Field(description="That the key came through.")]
     user: Annotated[str | None, Field(description="Of the command line: the machine's account.")]
     account: Annotated[str | None, Field(description="Whose it is; null: no account's.")]
-    action: Action
+    action: Annotated[str, Field(description="A newer version may have more.")]
     target_kind: str
     target_id: UUID
     detail: Annotated[
@@ -88,12 +88,12 @@ def _document(entry: AuditEntry, account: str | None) -> EntryDocument:
         id=entry.id,
         at=time_of(entry.id),
         by=entry.actor,
-        actor=ActorKind(entry.actor_kind),
+        actor=entry.actor_kind,
         key_id=entry.key_id,
         dialect=entry.dialect,
         user=entry.user_label,
         account=account,
-        action=Action(entry.action),
+        action=entry.action,
         target_kind=entry.target_kind,
         target_id=entry.target_id,
         detail=entry.detail,

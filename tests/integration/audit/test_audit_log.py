@@ -24,6 +24,7 @@ from dispatcher.settings import Settings
 from dispatcher.signing.keys import generate_signing_key
 from dispatcher.webhooks.registration import change, register
 from tests.factories import TESTER, change_webhook, deliver_all, make_account, make_webhook, rows
+from tests.factories import change as execute
 from tests.integration.api.conftest import Api
 from tests.integration.audit.conftest import entries, forget
 from tests.integration.cli.conftest import Cli
@@ -362,3 +363,13 @@ def test_what_is_looked_for_and_unknown_is_named(api: Api, operator: str, known:
     for asked in ({"account": "nobody"}, {"action": "nothing"}, {"actor": "nobody"}, {"key": "no id"}):
         answer = api.call("GET", "/v1/audit", token=operator, params=asked)
         assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, list(asked))
+
+
+def test_an_entry_of_a_newer_version_is_shown_like_the_others(
+    api: Api, cli: Cli, operator: str, database: Engine, known: dict[str, Any]
+) -> None:
+    newer = {"action": "webhook.mended", "actor_kind": "robot"}
+    execute(database, "UPDATE dispatcher.audit SET action = :action, actor_kind = :actor_kind", **newer)
+    answer = api.call("GET", "/v1/audit", token=operator)
+    assert {(item["action"], item["actor"]) for item in answer.json()["items"]} == {("webhook.mended", "robot")}
+    assert "webhook.mended" in cli("audit-log").out
