@@ -42,10 +42,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """Whole engines run one at a time: each is as many processes as the machine has cores, and more."""
+    """Whole engines run one at a time, and so do single nodes of one: each is as many processes as the machine has
+    cores, or more."""
     for item in items:
-        if item.get_closest_marker("acceptance"):
-            item.add_marker(pytest.mark.xdist_group("engine"))
+        for started in ("engine", "node"):
+            if item.get_closest_marker(started):
+                item.add_marker(pytest.mark.xdist_group(started))
     yield
     random.seed()  # the order comes from a seed that all processes share; what the code under test draws does not
 

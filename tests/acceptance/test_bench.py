@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.acceptance
+pytestmark = pytest.mark.node
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.usefixtures("usual_ports_taken")]
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("usual_ports_taken")]
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_demo_ends_with_every_outcome_that_the_rules_demand(tmp_path: Path) -> None:
-    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COLUMNS": "140"}
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "COLUMNS": "140"}
     demo = subprocess.run(
         [sys.executable, "-P", "-m", "dispatcher", "demo"],
         cwd=tmp_path,
@@ -33,11 +33,11 @@ def test_the_demo_ends_with_every_outcome_that_the_rules_demand(tmp_path: Path) 
     assert demo.stdout.count(" mail to ") >= 4
     assert '[{"id":"40234576' in demo.stdout
     assert "secret=" not in demo.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # nothing of its data either
 
 
 def test_ctrl_c_in_the_demo_is_no_verdict_on_the_product(tmp_path: Path) -> None:
-    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "dispatcher", "demo"], cwd=tmp_path, env=bare, stdout=subprocess.PIPE, text=True
     ) as demo:
@@ -49,4 +49,5 @@ def test_ctrl_c_in_the_demo_is_no_verdict_on_the_product(tmp_path: Path) -> None
                 demo.send_signal(signal.SIGINT)
         assert demo.wait(60) == 130, said
     assert said.endswith("Stopped.\n")
+    assert list(tmp_path.iterdir()) == []
     assert "rules demand" not in said

@@ -27,7 +27,7 @@ from tests.deploy_files import Service, Unit, compose, on_this_machine, services
 from tests.factories import MESSAGE, RECEIVED, make_webhook
 from tests.receiver import Receiver
 
-pytestmark = pytest.mark.acceptance
+pytestmark = pytest.mark.engine
 
 FLOWER_PASSWORD = "flower, pass:word"  # of characters that options on a command line or in a list would split
 LASTING = ("api", "beat", "deliver", "flower", "upkeep")

@@ -37,7 +37,7 @@ from tests.installations import installation_for
 from tests.planted import shapes
 from tests.receiver import Receiver
 
-pytestmark = pytest.mark.acceptance
+pytestmark = pytest.mark.node
 
 URL_TOKEN = "planted-url-token-5f1c"
 BASIC_PASSWORD = "planted-basic-word-77ab"

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.certificates import new_authority
 from tests.dead_ports import refusing_port
 from tests.process_table import alive, command_lines, descendants, eventually, listening_addresses
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.usefixtures("usual_ports_taken")]
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("usual_ports_taken")]
 
 DISPATCHER = (sys.executable, "-P", "-m", "dispatcher")
 READY = "The engine is running."
@@ -85,38 +85,69 @@ def up(data_dir: Path, said: Path, *options: str, cwd: Path | None = None, **mor
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One that all tests may look at. Its end is a test as well: a killed engine leaves nothing running."""
     directory = tmp_path_factory.mktemp("engine")
     new_authority(directory)
     with up(directory / "data", directory / "said", cwd=directory, DISPATCHER_CA_BUNDLE="authority.pem") as running:
         yield running
+        tree = descendants(running.process.pid)
+        assert len(tree) > 10  # PostgreSQL's and Celery's own children are among them
+        running.process.kill()
+        running.process.wait()
+        assert eventually(lambda: not alive(tree)), alive(tree)
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What an engine that has ended had said while it ran, and by its end; its status, and what it left running."""
+    """An engine that has ended: what it had said while it ran, and by its end; how long that took; what it left."""
 
+    engine: Engine
     running: str
     said: str
     status: int
+    seconds: float
     left: list[psutil.Process]
 
 
+def end(engine: Engine, how: Callable[[list[psutil.Process]], None]) -> Ended:
+    running, tree, began = engine.said, descendants(engine.process.pid), time.monotonic()
+    how(tree)
+    status = engine.process.wait(timeout=60)
+    return Ended(engine, running, engine.said, status, time.monotonic() - began, alive(tree))
+
+
 @pytest.fixture(scope="module")
-def bereft(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """A temporary engine without its address guard, one of whose children was killed."""
-    folder = tmp_path_factory.mktemp("bereft")
-    switch = {"DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS": "true"}
-    with up(folder / "unused", folder / "said", "--temporary", **switch) as engine:
-        assert eventually(lambda: f"WARNING: {ANY_ADDRESS}." in engine.said, within=10), engine.said
-        running, tree = engine.said, descendants(engine.process.pid)
-        _find(tree, "beat").kill()
-        status = engine.process.wait(timeout=60)
-        return Ended(running, engine.said, status, alive(tree))
+def first(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """An engine beside another one, which made an account and was ended by Ctrl-C."""
+    folder = tmp_path_factory.mktemp("two-lives")
+    with up(folder / "data", folder / "first") as running:
+        assert running.cli("account", "create", "kept").returncode == 0
+        return end(running, lambda _: running.process.send_signal(signal.SIGINT))
 
 
-def test_an_engine_without_its_address_guard_warns_of_it_in_every_process(engine: Engine, bereft: Ended) -> None:
-    assert f"\nWARNING: {ANY_ADDRESS}.\n" in bereft.running
-    warned = {line.partition("|")[0].strip() for line in bereft.running.splitlines() if ANY_ADDRESS in line}
+@dataclass(frozen=True, slots=True)
+class SecondLife:
+    """The same engine, started again: at ports that were asked for, without its address guard, until a child died."""
+
+    ended: Ended
+    api_port: int
+    accounts: str
+
+
+@pytest.fixture(scope="module")
+def second(first: Ended) -> SecondLife:
+    data, ports = first.engine.data_dir, (refusing_port(), refusing_port())
+    asked = "--api-port", str(ports[0]), "--flower-port", str(ports[1])
+    with up(data, data.with_name("second"), *asked, DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS="true") as running:
+        assert eventually(lambda: f"WARNING: {ANY_ADDRESS}." in running.said, within=10), running.said
+        accounts = running.cli("account", "list").stdout
+        return SecondLife(end(running, lambda tree: _find(tree, "beat").kill()), ports[0], accounts)
+
+
+def test_an_engine_without_its_address_guard_warns_of_it_in_every_process(engine: Engine, second: SecondLife) -> None:
+    running = second.ended.running
+    assert f"\nWARNING: {ANY_ADDRESS}.\n" in running
+    warned = {line.partition("|")[0].strip() for line in running.splitlines() if ANY_ADDRESS in line}
     assert {"api", "deliver", "upkeep"} <= warned, warned
     assert ANY_ADDRESS not in engine.said
 
@@ -207,46 +238,37 @@ def test_a_trust_store_is_found_from_the_folder_where_the_engine_was_started(eng
     assert readiness["parts"]["transport"] == {"status": "ok", "detail": None}
 
 
-def test_ctrl_c_or_a_kill_leaves_nothing_running_and_the_next_start_finds_the_data(
-    engine: Engine, tmp_path: Path
-) -> None:
-    with up(tmp_path / "data", tmp_path / "first") as first:  # beside another engine: on free ports, which it says
-        assert first.address("API") != engine.address("API")
-        assert f"Port 8080 is taken; the API uses {first.address('API').rpartition(':')[2]}." in first.said
-        assert first.cli("account", "create", "kept").returncode == 0
-        tree = descendants(first.process.pid)
-        began = time.monotonic()
-        first.process.send_signal(signal.SIGINT)
-        assert first.process.wait(timeout=60) == 0, first.said
-        assert first.said.endswith(f"Stopped. Data is kept in {tmp_path / 'data'}.\n")
-        assert time.monotonic() - began < 5 + NOISE
-        assert not alive(tree)
-    assert set(dotenv_values(tmp_path / "data" / "engine.env")) == {
+def test_beside_another_engine_it_uses_free_ports_and_says_so(engine: Engine, first: Ended) -> None:
+    address = first.engine.address("API")
+    assert address != engine.address("API")
+    assert f"Port 8080 is taken; the API uses {address.rpartition(':')[2]}." in first.running
+
+
+def test_ctrl_c_ends_everything_in_time(first: Ended) -> None:
+    assert first.status == 0, first.said
+    assert first.said.endswith(f"Stopped. Data is kept in {first.engine.data_dir}.\n")
+    assert first.seconds < 5 + NOISE
+    assert first.left == []
+
+
+def test_the_next_start_finds_the_data_and_uses_the_ports_that_are_asked_for(second: SecondLife) -> None:
+    assert "kept" in second.accounts
+    assert second.ended.engine.address("API") == f"http://127.0.0.1:{second.api_port}"
+
+
+def test_what_has_ended_keeps_its_secrets_and_no_addresses(second: SecondLife) -> None:
+    assert set(dotenv_values(second.ended.engine.data_dir / "engine.env")) == {
         "DISPATCHER_ENCRYPTION_KEYS",
         "DISPATCHER_FLOWER_PASSWORD",
     }
 
-    ports = refusing_port(), refusing_port()
-    with up(
-        tmp_path / "data", tmp_path / "second", "--api-port", str(ports[0]), "--flower-port", str(ports[1])
-    ) as second:
-        assert second.address("API") == f"http://127.0.0.1:{ports[0]}"
-        assert "kept" in second.cli("account", "list").stdout
-        tree = descendants(second.process.pid)
-        assert len(tree) > 10  # PostgreSQL's and Celery's own children are among them
-        second.process.kill()
-        second.process.wait()
-        assert eventually(lambda: not alive(tree)), alive(tree)
 
-
-def test_a_child_that_dies_ends_the_rest_and_is_named(bereft: Ended) -> None:
-    assert bereft.status == 1
-    assert "beat was killed by signal 9 by itself; everything else was stopped" in bereft.said
-    assert "Traceback" not in bereft.said
-    assert bereft.left == []
-    data = re.search(r"^  Data +(\S+)", bereft.said, re.MULTILINE)
-    assert data
-    assert not Path(data[1]).exists()
+def test_a_child_that_dies_ends_the_rest_and_is_named(second: SecondLife) -> None:
+    ended = second.ended
+    assert ended.status == 1
+    assert "beat was killed by signal 9 by itself; everything else was stopped" in ended.said
+    assert "Traceback" not in ended.said
+    assert ended.left == []
 
 
 def _find(tree: list[psutil.Process], word: str) -> psutil.Process:

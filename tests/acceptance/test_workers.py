@@ -29,7 +29,7 @@ from tests.installations import installation_for
 from tests.receiver import Receiver
 from tests.relay import Relay
 
-pytestmark = pytest.mark.acceptance
+pytestmark = pytest.mark.node
 
 
 class Node:
