@@ -15,7 +15,7 @@ class RetrySchedule:
 
     @property
     def span(self) -> timedelta:
-        """All delays together: how long a delivery is owed, from its creation."""
+        """All delays together: how long a delivery is owed, from its opening."""
         return sum(self.delays, timedelta())
 
     def delay(self, step: int, *, retry_after: timedelta | None = None) -> timedelta | None:

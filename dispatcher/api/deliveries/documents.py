@@ -1,4 +1,4 @@
-"""Deliveries and attempts as the API tells of them, and events with their deliveries."""
+"""Deliveries and attempts as the API tells of them."""
 
 import base64
 import codecs

@@ -1,4 +1,4 @@
-"""Events, and what became of taking them in, as the API tells of them."""
+"""Events, alone and with their deliveries, and what became of taking them in, as the API tells of them."""
 
 from typing import Annotated, Literal
 from uuid import UUID
