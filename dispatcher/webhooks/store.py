@@ -289,23 +289,6 @@ class Webhooks:
         wanted = select(Gate).where(Gate.webhook_id.in_([webhook.id for webhook in webhooks]))
         return {gate.webhook_id: gate for gate in self._session.scalars(wanted)}
 
-    def url(self, webhook: Webhook) -> str:
-        """The URL in clear, as it was given: to be shown. Raises NotFound once the webhook is deleted."""
-        if webhook.url_given_ciphertext is not None:
-            return self._vault.decrypt(webhook.url_given_ciphertext)
-        return self.called_url(webhook)
-
-    def called_url(self, webhook: Webhook) -> str:
-        """The URL in clear, in the form in which it is called and compared. Raises NotFound once the webhook is
-        deleted."""
-        if webhook.url_ciphertext is None:
-            raise NotFound("webhook", webhook.id)
-        return self._vault.decrypt(webhook.url_ciphertext)
-
-    def secrets(self, webhook: Webhook) -> WebhookSecrets:
-        """All others of its secrets in clear."""
-        return read_secrets(self._vault.decrypt_document(webhook.secrets_ciphertext))
-
     def _columns(self, checked: Checked) -> dict[str, Any]:
         columns = dict(checked.plain)
         if (url := checked.url) is not None:
@@ -323,7 +306,7 @@ class Webhooks:
 
     def _write(self, webhook: Webhook, columns: dict[str, Any]) -> Webhook | None:
         """The row with these columns, of one that has not changed since it was read."""
-        wanted = Webhook.id == webhook.id, Webhook.version == webhook.version, Webhook.deleted_at.is_(None)
+        wanted = Webhook.id == webhook.id, Webhook.version == webhook.version  # a deletion is a new version, too
         changed = {**columns, "version": Webhook.version + 1, "updated_at": func.now()}
         statement = update(Webhook).where(*wanted).values(changed).returning(Webhook)
         options = {"synchronize_session": False, "populate_existing": True}

@@ -38,7 +38,7 @@ def stored(database: Engine, settings: Settings) -> Any:
     def read() -> WebhookSecrets:
         with Session(database) as session:
             (webhook,) = session.query(Webhook)
-            return Webhooks(session, installation_for(settings)).secrets(webhook)
+            return Webhooks(session, installation_for(settings)).read(None, webhook.id).secrets
 
     return read
 

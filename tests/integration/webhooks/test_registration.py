@@ -227,8 +227,7 @@ def test_two_who_rotate_at_once_lose_no_key(
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(rotate, keys))
     with installation.transaction() as session:
-        webhooks = Webhooks(session, installation)
-        found = webhooks.secrets(webhooks.get(session.get_one(Account, account), webhook.id)).signing_keys
+        found = Webhooks(session, installation).read(account, webhook.id).secrets.signing_keys
     assert {key.secret for key in found} == {key.secret for key in keys}
 
 

@@ -58,8 +58,7 @@ def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
 
 def secrets_of(database: Engine, settings: Settings, webhook: Webhook) -> WebhookSecrets:
     with Session(database) as session, session.begin():
-        webhooks = Webhooks(session, installation_for(settings))
-        return webhooks.secrets(session.get_one(Webhook, webhook.id))
+        return Webhooks(session, installation_for(settings)).read(None, webhook.id).secrets
 
 
 def believed(callback: Received, key: SigningKey) -> Any:
