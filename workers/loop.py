@@ -19,7 +19,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 from dispatcher.ids import new_id_text
 from dispatcher.states import Reason
-from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply
+from dispatcher.transport.exchange import Exchange, Reply
 from dispatcher.wake import AWAKE_SECONDS
 from dispatcher.webhooks.contract import Verdict
 from schedules.retry import RetrySchedule
@@ -31,8 +31,8 @@ from workers.claims.windows import Pool
 from workers.process import Worker
 from workers.results.attempt_log import WORDS
 from workers.results.claim_result import ClaimResult
-from workers.results.classify import Judgement, classify
-from workers.results.decide import Again, Decision, Discard, decide
+from workers.results.classify import Judgement, NotAttempted, classify
+from workers.results.decide import Decision, Discard, Release, decide
 from workers.results.writer import Outcomes
 from workers.stopping import is_stopping
 from workers.tokens.store import Token
@@ -190,14 +190,14 @@ class DeliveryLoop:
             made = [Batch(batch, target, claims_end) for batch in batches(due, target.contract)]
             self._unsent.extend(made[:most])
             for batch in made[most:]:
-                self._give_up(batch, Again(0))
+                self._give_up(batch, Release())
 
     def _send(self) -> None:
         """Sends what there are slots for. A worker that stops gives its unsent claims back at once."""
         while self._unsent and (is_stopping() or len(self._in_flight) < self._transport.capacity):
             batch = self._unsent.popleft()
             if is_stopping():
-                self._give_up(batch, Again(0))
+                self._give_up(batch, Release())
             else:
                 self._start(batch)
 
@@ -215,7 +215,7 @@ class DeliveryLoop:
         latest = batch.claims_end - request.connect_timeout - request.timeout
         if monotonic() > latest:
             # This process stood still since its claim: somebody else may make the attempt before this one ends.
-            self._give_up(batch, Again(0))
+            self._give_up(batch, Release())
             return
         try:
             if target.client_credentials is not None and token is None:
@@ -238,7 +238,7 @@ class DeliveryLoop:
                 batch = self._in_flight.pop(request_id)
                 self._windows.taken_back(batch.target.id)
                 if came is None:
-                    self._give_up(batch, Again(0))
+                    self._give_up(batch, Release())
                 else:
                     self._unsent.appendleft(batch._replace(token=came))
 
@@ -270,12 +270,8 @@ class DeliveryLoop:
     def _judge(self, exchange: Exchange) -> None:
         batch = self._in_flight.pop(exchange.request.id)
         contract = batch.target.contract
-        if isinstance(exchange.outcome, Failure) and exchange.outcome.kind is FailureKind.NOT_SENT:
-            self._windows.ended(batch.target.id, failed=True, duration=exchange.duration, now=monotonic())
-            self._give_up(batch, Again(0))
-            return
         judgement = classify(exchange.outcome, contract.rules, now=self._now())
-        failed = judgement.verdict is Verdict.TEMPORARY
+        failed = isinstance(judgement, NotAttempted) or judgement.verdict is Verdict.TEMPORARY
         self._windows.ended(batch.target.id, failed=failed, duration=exchange.duration, now=monotonic())
         if batch.token is not None and self._is_sent_again(batch, batch.token, exchange):
             return
@@ -283,7 +279,10 @@ class DeliveryLoop:
             decision = self._decide(
                 claim, batch.target.schedule, judgement, batch=len(batch.claims), retry_alone=contract.retry_alone
             )
-            self._outcomes.add(ClaimResult(claim, decision, batch.target, exchange, judgement))
+            if isinstance(judgement, NotAttempted):
+                self._outcomes.add(ClaimResult(claim, decision, batch.target))
+            else:
+                self._outcomes.add(ClaimResult(claim, decision, batch.target, exchange, judgement))
 
     def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
         """Hears what an answer says of the token that was shown. If it is refused for the first time, the same attempt
@@ -300,7 +299,7 @@ class DeliveryLoop:
         with self._patient_with_database():
             another = self._tokens.refuse(batch.target, token)
         if another is None:  # nobody can say just now
-            self._give_up(batch, Again(0))
+            self._give_up(batch, Release())
         elif another:
             self._unsent.appendleft(batch._replace(token=None, renewed=True))
         return another is not False
@@ -314,7 +313,7 @@ class DeliveryLoop:
         self,
         claim: Claim,
         schedule: RetrySchedule,
-        judgement: Judgement,
+        judgement: Judgement | NotAttempted,
         *,
         batch: int = 1,
         retry_alone: bool = False,

@@ -9,7 +9,7 @@ from typing import assert_never
 from dispatcher.logs import GroupLog
 from dispatcher.transport.exchange import Reply
 from workers.results.claim_result import ClaimResult
-from workers.results.decide import Again, Decision, Delivered, Discard, Retry, Split
+from workers.results.decide import Decision, Delivered, Discard, Release, Retry, RetryUnknown, Split
 
 lines = GroupLog("dispatcher.attempts")
 
@@ -78,7 +78,7 @@ def _word(decision: Decision) -> str:
             return "discarded"
         case Split():
             return "split"
-        case Again():
+        case Release() | RetryUnknown():
             return "given back"
         case _:
             assert_never(decision)

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import assert_never
 
-from dispatcher.transport.exchange import Failure, Reply
+from dispatcher.transport.exchange import Failure, FailureKind, Reply
 from dispatcher.webhooks.contract import ResponseRule, Verdict
 
 NO_RULES: Mapping[int, ResponseRule] = MappingProxyType({})
@@ -29,14 +29,23 @@ class Judgement:
     retry_after: timedelta | None = None
 
 
-def classify(outcome: Reply | Failure, rules: Mapping[int, ResponseRule] = NO_RULES, *, now: datetime) -> Judgement:
+@dataclass(frozen=True, slots=True)
+class NotAttempted:
+    """Nothing left this worker, and that says nothing about the receiver."""
+
+
+def classify(
+    outcome: Reply | Failure, rules: Mapping[int, ResponseRule] = NO_RULES, *, now: datetime
+) -> Judgement | NotAttempted:
     """Judges an outcome; total, and decided by numbers and types only.
 
-    Plain rule (seed 000): 101 and 2xx acknowledged, 4xx rejected, everything else and every failure temporary. A rule
-    for the very status replaces it. `now` (aware) is what a date in `Retry-After` is held
-    against.
+    Plain rule (seed 000): 101 and 2xx acknowledged, 4xx rejected, everything else and every failure temporary, but
+    for `NOT_SENT`, which is no attempt. A rule for the very status replaces it. `now` (aware) is what a date in
+    `Retry-After` is held against.
     """
     match outcome:
+        case Failure(FailureKind.NOT_SENT):
+            return NotAttempted()
         case Failure():
             return Judgement(Verdict.TEMPORARY)
         case Reply(status=status):

@@ -7,7 +7,7 @@ from typing import TypeAlias, assert_never
 from dispatcher.states import Reason
 from dispatcher.webhooks.contract import Verdict
 from schedules.retry import RetrySchedule
-from workers.results.classify import Judgement
+from workers.results.classify import Judgement, NotAttempted
 
 UNKNOWN_PER_STEP = 3
 
@@ -27,10 +27,15 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RetryUnknown:
     """Ready at once, without using a step: nobody knows what became of the attempt."""
 
     unknown_in_a_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Ready at once, as before the claim: nothing was sent, so there was no attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,11 @@ class Discard:
     reason: Reason
 
 
-Decision: TypeAlias = Delivered | Retry | Again | Split | Discard
+Decision: TypeAlias = Delivered | Retry | RetryUnknown | Release | Split | Discard
 
 
 def decide(
-    judgement: Judgement,
+    judgement: Judgement | NotAttempted,
     schedule: RetrySchedule,
     *,
     step: int,
@@ -61,7 +66,9 @@ def decide(
     retry_alone: bool = False,
 ) -> Decision:
     """`step`: retries of the schedule used so far. `now`: the database's clock. `batch`: how many deliveries the
-    request carried; `retry_alone`: those of one that failed are sent again one by one. Total over all verdicts."""
+    request carried; `retry_alone`: those of one that failed are sent again one by one. Total over all judgements."""
+    if isinstance(judgement, NotAttempted):
+        return Release()
     match judgement.verdict:
         case Verdict.ACKNOWLEDGED:
             return Delivered()
@@ -84,6 +91,6 @@ def decide_unknown(schedule: RetrySchedule, *, step: int, unknown_in_a_row: int)
     except every third in a row, so that a message that kills its worker ends one day."""
     unknown = unknown_in_a_row + 1
     if unknown < UNKNOWN_PER_STEP:
-        return Again(unknown)
+        return RetryUnknown(unknown)
     delay = schedule.delay(step)
     return Discard(Reason.EXHAUSTED) if delay is None else Retry(delay, step + 1)

@@ -19,7 +19,7 @@ from dispatcher.transport.exchange import Exchange, Failure, Reply
 from dispatcher.webhooks.contract import Verdict
 from workers.callbacks.render import masked_headers, secrets_in
 from workers.callbacks.targets import Target
-from workers.results.decide import Again, Decision, Delivered, Discard, Retry, Split
+from workers.results.decide import Decision, Delivered, Discard, Release, Retry, RetryUnknown, Split
 
 KEPT_HEADERS = 8 * 1024
 KEPT_BODY = 4 * 1024
@@ -159,8 +159,10 @@ def _end(result: Result) -> Row:
             return State.DELIVERED, None, None, result.step, 0, None
         case Retry(delay, step, alone):
             return State.WAITING, None, delay, step, 0, 1 if alone else None
-        case Again(unknown):
+        case RetryUnknown(unknown):
             return State.READY, None, None, result.step, unknown, None
+        case Release():
+            return State.READY, None, None, result.step, 0, None
         case Split(limit):
             return State.READY, None, None, result.step, 0, limit
         case Discard(reason):

@@ -12,7 +12,7 @@ from dispatcher.webhooks.contract import Verdict
 from tests.factories import MESSAGE, RECEIVED, attempts, change, change_webhook, deliveries, make_webhook, rows
 from workers.claims.claims import Claim, Claimer
 from workers.claims.windows import Rooms
-from workers.results.decide import Again, Decision, Delivered, Retry
+from workers.results.decide import Decision, Delivered, Release, Retry
 from workers.results.record import Result, disable_webhook, record
 
 
@@ -56,7 +56,7 @@ def test_a_redelivery_that_was_given_back_unsent_passes_the_gate_still(database:
     claimer = Claimer()
     claim = claimed(database, settings, claimer)
     change(database, "UPDATE dispatcher.deliveries SET passes_gate = true")
-    assert recorded(database, claim, claimer.id, Again(0), counts=False)
+    assert recorded(database, claim, claimer.id, Release(), counts=False)
     assert [(row.state, row.attempt_count, row.passes_gate) for row in deliveries(database)] == [("ready", 0, True)]
 
 

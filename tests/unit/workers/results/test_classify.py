@@ -12,7 +12,7 @@ from dispatcher.webhooks.contract import ResponseRule, Verdict
 from schedules.catalog import DEFAULT
 from schedules.retry import RETRY_AFTER_CAP
 from tests import hostile_values
-from workers.results.classify import Judgement
+from workers.results.classify import Judgement, NotAttempted
 from workers.results.classify import classify as classify_at
 
 NOW = datetime(2025, 8, 1, 12, 0, 0, tzinfo=UTC)
@@ -35,9 +35,13 @@ def test_every_status_has_the_verdict_of_the_delivery_rules() -> None:
     assert judged == {status: Judgement(expected(status)) for status in statuses}
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.NOT_SENT}))
 def test_every_failure_is_temporary(kind: FailureKind) -> None:
     assert classify(Failure(kind, "")) == Judgement(Verdict.TEMPORARY)
+
+
+def test_what_our_own_side_kept_from_being_sent_is_no_attempt() -> None:
+    assert classify(Failure(FailureKind.NOT_SENT, "")) == NotAttempted()
 
 
 @pytest.mark.parametrize("verdict", Verdict)
@@ -52,7 +56,7 @@ def test_a_rule_replaces_the_plain_verdict_of_its_status_only(status: int, verdi
 @pytest.mark.parametrize("kind", FailureKind)
 def test_no_rule_changes_a_failure(kind: FailureKind) -> None:
     rules = {status: ResponseRule(verdict=Verdict.ACKNOWLEDGED, disable_webhook=True) for status in range(200, 1000)}
-    assert classify(Failure(kind, ""), rules) == Judgement(Verdict.TEMPORARY)
+    assert classify(Failure(kind, ""), rules) == classify(Failure(kind, ""))
 
 
 def test_a_rule_can_disable_the_webhook() -> None:
@@ -132,6 +136,9 @@ def test_every_outcome_is_judged_whatever_it_says(
     outcome: Reply | Failure, rules: dict[int, ResponseRule], now: datetime
 ) -> None:
     judgement = classify(outcome, rules, now=now)
+    if isinstance(judgement, NotAttempted):
+        assert isinstance(outcome, Failure)
+        return
     assert isinstance(judgement.verdict, Verdict)
     assert judgement.retry_after is None or judgement.retry_after >= timedelta(0)
 
@@ -152,7 +159,8 @@ def test_a_rule_for_one_status_changes_no_other_verdict(
 def test_only_a_rule_acknowledges_what_is_no_2xx(outcome: Reply | Failure, rules: dict[int, ResponseRule]) -> None:
     judgement = classify(outcome, rules, now=NOW)
     if isinstance(outcome, Failure):
-        assert judgement == Judgement(Verdict.TEMPORARY)
+        not_sent = outcome.kind is FailureKind.NOT_SENT
+        assert judgement == (NotAttempted() if not_sent else Judgement(Verdict.TEMPORARY))
     elif outcome.status not in rules:
         assert judgement == Judgement(expected(outcome.status))
 

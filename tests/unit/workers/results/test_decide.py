@@ -9,8 +9,18 @@ from dispatcher.webhooks.contract import Verdict
 from schedules.catalog import DEFAULT
 from schedules.retry import RETRY_AFTER_CAP, RetrySchedule
 from schedules.timing import Timing
-from workers.results.classify import Judgement
-from workers.results.decide import Again, Decision, Delivered, Discard, Retry, Split, decide, decide_unknown
+from workers.results.classify import Judgement, NotAttempted
+from workers.results.decide import (
+    Decision,
+    Delivered,
+    Discard,
+    Release,
+    Retry,
+    RetryUnknown,
+    Split,
+    decide,
+    decide_unknown,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TWO = RetrySchedule("two", (timedelta(seconds=90), timedelta(minutes=3)))
@@ -46,14 +56,21 @@ def test_the_receivers_wish_is_honoured() -> None:
     assert decided(Verdict.TEMPORARY, retry_after=timedelta(minutes=10)) == Retry(timedelta(minutes=10), 1)
 
 
+@pytest.mark.parametrize("step", [0, 2])
+@pytest.mark.parametrize("batch", [1, 7])
+def test_what_was_not_attempted_is_released_whatever_is_left_of_its_schedule_and_time(step: int, batch: int) -> None:
+    decision = decide(NotAttempted(), TWO, step=step, expires_at=NOW, now=NOW, batch=batch, retry_alone=True)
+    assert decision == Release()
+
+
 @pytest.mark.parametrize(
     ("in_a_row", "step", "expected"),
     [
-        (0, 0, Again(1)),
-        (1, 0, Again(2)),
+        (0, 0, RetryUnknown(1)),
+        (1, 0, RetryUnknown(2)),
         (2, 0, Retry(timedelta(seconds=90), 1)),
         (2, 2, Discard(Reason.EXHAUSTED)),
-        (1, 2, Again(2)),
+        (1, 2, RetryUnknown(2)),
     ],
 )
 def test_every_third_unknown_outcome_in_a_row_uses_a_step(in_a_row: int, step: int, expected: Decision) -> None:
@@ -111,13 +128,13 @@ def test_every_decision_keeps_to_the_schedule_and_to_the_events_time(
 @given(step=st.integers(0, 300), unknown=st.integers(0, 5))
 def test_unknown_outcomes_end_one_day(step: int, unknown: int) -> None:
     seen = 0
-    decision: Decision = Again(unknown)
+    decision: Decision = RetryUnknown(unknown)
     while not isinstance(decision, Discard):
         seen += 1
         assert seen <= 3 * (len(DEFAULT.delays) + 2)
         if isinstance(decision, Retry):
             step, unknown = decision.step, 0
-        elif isinstance(decision, Again):
+        elif isinstance(decision, RetryUnknown):
             unknown = decision.unknown_in_a_row
         decision = decide_unknown(DEFAULT, step=step, unknown_in_a_row=unknown)
     assert decision == Discard(Reason.EXHAUSTED)
