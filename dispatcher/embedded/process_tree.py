@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
 from types import FrameType
-from typing import Protocol, Self, TextIO
+from typing import Self, TextIO
 
 from dispatcher.embedded.errors import ChildDied, StartFailed
 from dispatcher.embedded.output import PrefixedOutput
@@ -40,10 +40,6 @@ class Child:
     ready_within: float = 60.0
     stop_signal: Signals = Signals.SIGTERM
     cwd: Path | None = None
-
-
-class _Stoppable(Protocol):
-    def stop(self) -> None: ...
 
 
 @dataclass(slots=True)

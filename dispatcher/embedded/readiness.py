@@ -22,19 +22,6 @@ def at_once() -> bool:
     return True
 
 
-def listening(port: int) -> Check:
-    """Something accepts connections on the port of 127.0.0.1."""
-
-    def check() -> bool:
-        try:
-            socket.create_connection((LOOPBACK, port), timeout=_ASK_SECONDS).close()
-        except OSError:
-            return False
-        return True
-
-    return check
-
-
 def answers(port: int, path: str) -> Check:
     """A GET on the port of 127.0.0.1 is answered with 200."""
     # No proxy of the environment between us and our own child.

@@ -59,10 +59,6 @@ class RunningEngine:
         given = {name: self.environment.get(variable) for name, variable in variables.items()}
         return Settings.model_validate({name: value for name, value in given.items() if value is not None})
 
-    def settings_for_clients(self) -> dict[str, str]:
-        """The variables by which another program of the product talks to this engine."""
-        return {name: self.environment[name] for name in ("DATABASE_URL", "BROKER_URL", KEYS, "DISPATCHER_DATA_DIR")}
-
 
 def run_up(plan: Plan) -> None:
     """Run the engine until Ctrl-C or SIGTERM. Raises an EmbeddedError when it cannot start or a child dies."""

@@ -17,7 +17,7 @@ import pytest
 
 from dispatcher.embedded.errors import ChildDied, StartFailed
 from dispatcher.embedded.process_tree import Child, ProcessTree, StopRequested
-from dispatcher.embedded.readiness import answers, listening
+from dispatcher.embedded.readiness import Check, answers
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
 from dispatcher.embedded.spawning.spawn import inherited
 from tests.dead_ports import refusing_port
@@ -35,6 +35,19 @@ LISTENS = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(
 def python(name: str, script: str, *arguments: object, **more: object) -> Child:
     argv = (sys.executable, "-u", "-c", script, *(str(argument) for argument in arguments))
     return Child(name, argv, inherited({}), **more)  # type: ignore[arg-type]
+
+
+def listening(port: int) -> Check:
+    """Something accepts connections on the port of 127.0.0.1."""
+
+    def check() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    return check
 
 
 def run_tree(stream: io.StringIO, *children: Child) -> None:
