@@ -14,11 +14,6 @@ MAIL_RETRIES = (
 )
 
 
-def is_open(last_sent_at: datetime | None, *, now: datetime) -> bool:
-    """Inside the window of a mail: the same error is counted, not told again."""
-    return last_sent_at is not None and now < last_sent_at + WINDOW
-
-
 def is_stale(observed_at: datetime, *, now: datetime) -> bool:
     """A mail about something older than the window would alarm about the past: it is not sent any more."""
     return now >= observed_at + WINDOW

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules.notice_windows import MAIL_RETRIES, WINDOW, is_open, is_stale, next_try
+from schedules.notice_windows import MAIL_RETRIES, WINDOW, is_stale, next_try
 
 NOW = datetime(2025, 8, 1, 12, 0, 0, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
@@ -14,16 +14,6 @@ TICK = timedelta(microseconds=1)
 
 def test_the_window_is_24_hours() -> None:
     assert timedelta(hours=24) == WINDOW
-
-
-def test_without_a_mail_no_window_is_open() -> None:
-    assert not is_open(None, now=NOW)
-
-
-def test_a_mail_opens_its_window_for_24_hours_to_the_moment() -> None:
-    assert is_open(NOW, now=NOW)
-    assert is_open(NOW, now=NOW + WINDOW - TICK)
-    assert not is_open(NOW, now=NOW + WINDOW)
 
 
 def test_a_mail_is_stale_once_its_error_is_24_hours_old() -> None:

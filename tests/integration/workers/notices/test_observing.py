@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from dispatcher.settings import Settings
+from schedules.notice_windows import WINDOW
 from tests.integration.workers.notices.scenario import (
     error,
     fail,
@@ -19,6 +20,8 @@ from tests.integration.workers.notices.scenario import (
     webhook_with_contact,
 )
 from workers.notices.send import NoticeKind, observe
+
+TICK = timedelta(microseconds=1)
 
 
 def test_the_first_error_owes_a_mail_that_tells_of_it(database: Engine, settings: Settings) -> None:
@@ -75,6 +78,23 @@ def test_a_mail_is_owed_again_24_hours_after_the_last(
     assert notice.suppressed_count == 2 - owed
     assert (notice.due_at is not None) == bool(owed)
     assert (notice.delivery_id == second.delivery_id) == bool(owed)
+
+
+@pytest.mark.parametrize(
+    ("age", "owed"), [(timedelta(0), 0), (WINDOW - TICK, 0), (WINDOW, 1), (WINDOW + TICK, 1)], ids=str
+)
+def test_the_window_of_a_mail_ends_to_the_moment(
+    database: Engine, settings: Settings, age: timedelta, owed: int
+) -> None:
+    webhook = webhook_with_contact(database, settings)
+    fail(database, webhook)
+    second = error(database, webhook)
+    with database.begin() as connection:  # in one transaction now() stands still
+        connection.execute(
+            text("UPDATE dispatcher.notices SET due_at = NULL, last_sent_at = now() - :age"), {"age": age}
+        )
+        assert observe(connection, [second]) == owed
+    assert (the_notice(database).due_at is not None) == bool(owed)
 
 
 def test_webhooks_kinds_and_fingerprints_are_told_apart(database: Engine, settings: Settings) -> None:
