@@ -96,9 +96,9 @@ def _run(installation: Installation, file: BinaryIO, recipe: Recipe, *, json: bo
 
     try:
         with counting.shown():
-            for outcome in enqueue_many(events(), producer=installation):
+            for receipt in enqueue_many(events(), producer=installation):
                 number = unanswered.popleft()
-                match outcome:
+                match receipt:
                     case Refused(error):
                         refuse(number, error)
                     case Accepted(repeated=True):

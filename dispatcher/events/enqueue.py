@@ -125,22 +125,22 @@ def enqueue(
     producer = producer or default_producer()
     if session is None:
         with producer.statements.connect() as connection:
-            (outcome,) = _store(connection, [prepared], producer, run=_STORE_ONE.execute)
-        _wake_for([outcome], producer)
+            (receipt,) = _store(connection, [prepared], producer, run=_STORE_ONE.execute)
+        _wake_for([receipt], producer)
     else:
         _check_same_database(session, producer)
-        (outcome,) = _store(session.connection(), [prepared], producer)
-        if _owes(outcome):
+        (receipt,) = _store(session.connection(), [prepared], producer)
+        if _owes(receipt):
             _wake_after_commit(session, producer)
-    if isinstance(outcome, Refused):
-        raise outcome.error
-    return outcome
+    if isinstance(receipt, Refused):
+        raise receipt.error
+    return receipt
 
 
 def enqueue_many(events: Iterable[Event], *, producer: Producer | None = None) -> Iterator[Accepted | Refused]:
-    """Stores many events, in statements of up to 1,000, each committed by itself; one outcome per event, in order.
+    """Stores many events, in statements of up to 1,000, each committed by itself; one receipt per event, in order.
 
-    An event that is refused is left out and its neighbours go in. The iterable is read as the outcomes are taken.
+    An event that is refused is left out and its neighbours go in. The iterable is read as the receipts are taken.
     `producer` as for `enqueue`.
     """
     producer = producer or default_producer()
@@ -149,9 +149,9 @@ def enqueue_many(events: Iterable[Event], *, producer: Producer | None = None) -
         prepared = [_try_prepare(event) for event in chunk]
         with producer.statements.connect() as connection:
             stored = iter(_store(connection, [item for item in prepared if isinstance(item, _Prepared)], producer))
-        outcomes = [next(stored) if isinstance(item, _Prepared) else item for item in prepared]
-        _wake_for(outcomes, producer)
-        yield from outcomes
+        receipts = [next(stored) if isinstance(item, _Prepared) else item for item in prepared]
+        _wake_for(receipts, producer)
+        yield from receipts
 
 
 def _prepare(event: Event) -> _Prepared:
@@ -186,7 +186,7 @@ def _store(
     fresh = [item for item in items if item is firsts.get(_key(item), item)]
     rows = {row.id: row for row in run(connection, _columns(fresh, producer))} if fresh else {}
     return [
-        _outcome(connection, item, rows.get(firsts.get(_key(item), item).id), item.id in rows, producer)
+        _receipt(connection, item, rows.get(firsts.get(_key(item), item).id), item.id in rows, producer)
         for item in items
     ]
 
@@ -214,7 +214,7 @@ def _columns(items: Sequence[_Prepared], producer: Producer) -> dict[str, Any]:
     return {**arrays(columns), "remember": remember, "scale": producer.settings.time_scale}
 
 
-def _outcome(connection: Connection, item: _Prepared, row: Any, sent: bool, producer: Producer) -> Accepted | Refused:
+def _receipt(connection: Connection, item: _Prepared, row: Any, sent: bool, producer: Producer) -> Accepted | Refused:
     if row.account_id is None:
         return Refused(UnknownAccount(item.event.account))
     if sent and row.deliveries is not None:
@@ -229,12 +229,12 @@ def _outcome(connection: Connection, item: _Prepared, row: Any, sent: bool, prod
     return Accepted(known.event_id, known.deliveries, repeated=True)
 
 
-def _owes(outcome: Accepted | Refused) -> bool:
-    return isinstance(outcome, Accepted) and outcome.deliveries > 0 and not outcome.repeated
+def _owes(receipt: Accepted | Refused) -> bool:
+    return isinstance(receipt, Accepted) and receipt.deliveries > 0 and not receipt.repeated
 
 
-def _wake_for(outcomes: Iterable[Accepted | Refused], producer: Producer) -> None:
-    if any(_owes(outcome) for outcome in outcomes):
+def _wake_for(receipts: Iterable[Accepted | Refused], producer: Producer) -> None:
+    if any(_owes(receipt) for receipt in receipts):
         producer.waker.wake()
 
 

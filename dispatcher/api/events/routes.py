@@ -85,9 +85,9 @@ def post_events(
         raise invalid(("Idempotency-Key", "is for one event: give each its member `idempotency_key`"))
     events = read_events(caller, body)
     stored = enqueue_many((event for event in events if isinstance(event, Event)), producer=installation)
-    outcomes = [event if isinstance(event, Problem) else next(stored) for event in events]
-    items = [_item(outcome) for outcome in outcomes]
-    accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
+    receipts = [event if isinstance(event, Problem) else next(stored) for event in events]
+    items = [_item(receipt) for receipt in receipts]
+    accepted = sum(isinstance(receipt, Accepted) for receipt in receipts)
     return Outcomes(accepted=accepted, refused=len(items) - accepted, items=items)
 
 
@@ -145,8 +145,8 @@ def get_one_event(caller: Reader, installation: Served, event_id: UUID) -> Respo
     return Response(members + b',"data":' + record.data + b"}", media_type="application/json")
 
 
-def _item(outcome: Accepted | Refused | Problem) -> AcceptedItem | RefusedItem:
-    match outcome:
+def _item(receipt: Accepted | Refused | Problem) -> AcceptedItem | RefusedItem:
+    match receipt:
         case Accepted(event_id, deliveries, repeated):
             return AcceptedItem(event_id=event_id, deliveries=deliveries, repeated=repeated)
         case Refused(KeyReused()):
@@ -154,7 +154,7 @@ def _item(outcome: Accepted | Refused | Problem) -> AcceptedItem | RefusedItem:
         case Refused(error):
             errors = problem_for(error).errors
         case Problem():
-            errors = outcome.errors
+            errors = receipt.errors
     return RefusedItem(errors=[FieldError(field=field, reason=reason) for field, reason in errors])
 
 

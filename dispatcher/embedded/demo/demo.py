@@ -128,15 +128,15 @@ def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: Ma
     console.print(f"Flower is at {engine.flower_address}, the API at {engine.api_address}.\n")
     installation = Installation(engine.settings)
     _register(installation, receiver)
-    outcomes = list(enqueue_many(_messages(), producer=installation))
-    owed = sum(outcome.deliveries for outcome in outcomes if isinstance(outcome, Accepted))
-    console.print(f"Enqueued {len(outcomes)} messages: {owed} deliveries for {len(BEHAVIOURS)} webhooks.\n")
+    receipts = list(enqueue_many(_messages(), producer=installation))
+    owed = sum(receipt.deliveries for receipt in receipts if isinstance(receipt, Accepted))
+    console.print(f"Enqueued {len(receipts)} messages: {owed} deliveries for {len(BEHAVIOURS)} webhooks.\n")
 
-    story = _Story(console, installation.engine, mails, len(outcomes))
+    story = _Story(console, installation.engine, mails, len(receipts))
     if not engine.tree.run(until=story.is_over):
         raise StopRequested
     story.print_table(receiver)
-    problems = [*story.problems(), *_receiver_problems(receiver, len(outcomes))]
+    problems = [*story.problems(), *_receiver_problems(receiver, len(receipts))]
     for problem in problems:
         console.print(f"[red]Not as the rules demand:[/] {problem}")
     if not problems:

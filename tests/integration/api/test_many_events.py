@@ -1,4 +1,4 @@
-"""`POST /v1/events/batch` does what `enqueue_many` does: one outcome per event, in order."""
+"""`POST /v1/events/batch` does what `enqueue_many` does: one receipt per event, in order."""
 
 import json
 from typing import Any

@@ -186,19 +186,19 @@ def test_a_key_that_is_forgotten_while_it_is_looked_up_is_new(database: Engine, 
 def test_two_producers_with_one_key_at_once_make_one_event(database: Engine, settings: Settings) -> None:
     make_webhook(database, settings, url=URL)
     start = threading.Barrier(8)
-    outcomes: list[Accepted] = []
+    receipts: list[Accepted] = []
 
     def produce() -> None:
         start.wait()
-        outcomes.append(enqueue(RECEIVED, MESSAGE, account="acme", idempotency_key="k"))
+        receipts.append(enqueue(RECEIVED, MESSAGE, account="acme", idempotency_key="k"))
 
     threads = [threading.Thread(target=produce) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({outcome.event_id for outcome in outcomes}) == 1
-    assert sorted(outcome.repeated for outcome in outcomes) == [False] + [True] * 7
+    assert len({receipt.event_id for receipt in receipts}) == 1
+    assert sorted(receipt.repeated for receipt in receipts) == [False] + [True] * 7
     assert len(stored_events(database)) == len(deliveries(database)) == 1
 
 
@@ -380,12 +380,12 @@ def test_a_session_on_another_database_is_refused(database: Engine, settings: Se
 # Many
 
 
-def test_many_events_give_one_outcome_each_in_order(database: Engine, settings: Settings) -> None:
+def test_many_events_give_one_receipt_each_in_order(database: Engine, settings: Settings) -> None:
     make_webhook(database, settings, url=URL)
     events = [Event(type=RECEIVED, data={"n": n}, account="acme") for n in range(2_500)]
-    outcomes = list(enqueue_many(iter(events)))
+    receipts = list(enqueue_many(iter(events)))
     stored = {event.id: json.loads(bytes(event.data))["n"] for event in stored_events(database)}
-    assert [stored[outcome.event_id] for outcome in outcomes if isinstance(outcome, Accepted)] == list(range(2_500))
+    assert [stored[receipt.event_id] for receipt in receipts if isinstance(receipt, Accepted)] == list(range(2_500))
     assert len(deliveries(database)) == 2_500
 
 
@@ -393,7 +393,7 @@ def test_a_bad_event_is_refused_and_its_neighbours_go_in(database: Engine, setti
     make_webhook(database, settings, url=URL)
     enqueue("a", {"old": True}, account="acme", idempotency_key="used")
     good = Event(type="a", data={}, account="acme", idempotency_key="k")
-    outcomes = list(
+    receipts = list(
         enqueue_many(
             [
                 good,
@@ -407,9 +407,9 @@ def test_a_bad_event_is_refused_and_its_neighbours_go_in(database: Engine, setti
             ]
         )
     )
-    errors = [type(outcome.error) if isinstance(outcome, Refused) else None for outcome in outcomes]
+    errors = [type(receipt.error) if isinstance(receipt, Refused) else None for receipt in receipts]
     assert errors == [None, InvalidEvent, UnknownAccount, None, KeyReused, KeyReused, None, None]
-    first, fourth, seventh = outcomes[0], outcomes[3], outcomes[6]
+    first, fourth, seventh = receipts[0], receipts[3], receipts[6]
     assert isinstance(first, Accepted)
     assert fourth == Accepted(first.event_id, 1, repeated=True)
     assert isinstance(seventh, Accepted)
@@ -424,8 +424,8 @@ def test_many_are_stored_as_they_are_read(database: Engine, settings: Settings) 
         while True:
             yield Event(type="a", data={}, account="acme")
 
-    outcomes = enqueue_many(endless())
-    assert isinstance(next(outcomes), Accepted)
+    receipts = enqueue_many(endless())
+    assert isinstance(next(receipts), Accepted)
     assert len(stored_events(database)) == 1_000
 
 
@@ -446,11 +446,11 @@ def test_many_events_make_one_wake_for_each_statement(
     database: Engine, settings: Settings, broker: "redis.Redis"
 ) -> None:
     make_webhook(database, settings, url=URL)
-    outcomes = enqueue_many(Event(type="a", data={}, account="acme") for _ in range(1_001))
-    next(outcomes)
+    receipts = enqueue_many(Event(type="a", data={}, account="acme") for _ in range(1_001))
+    next(receipts)
     assert wakes(broker) == 1
     broker.flushall()
-    assert len(list(outcomes)) == 1_000
+    assert len(list(receipts)) == 1_000
     assert wakes(broker) == 1
 
 

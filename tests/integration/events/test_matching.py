@@ -36,12 +36,12 @@ def test_an_event_is_owed_to_the_webhooks_that_take_it_and_to_no_other(
         make_webhook(database, settings, url="http://a.test/", event_types=types, app=app).id: (types, app)
         for types, app in webhooks
     }
-    outcomes = list(enqueue_many(Event(type=name, data=None, account="acme", app=app) for name, app in events))
+    receipts = list(enqueue_many(Event(type=name, data=None, account="acme", app=app) for name, app in events))
     owed = rows(database, "SELECT event_id, webhook_id FROM dispatcher.deliveries")
     assert {(row.event_id, row.webhook_id) for row in owed} == {
-        (outcome.event_id, identifier)  # type: ignore[union-attr]
-        for outcome, event in zip(outcomes, events, strict=True)
+        (receipt.event_id, identifier)  # type: ignore[union-attr]
+        for receipt, event in zip(receipts, events, strict=True)
         for identifier, (types, app) in names.items()
         if takes(types, app, event)
     }
-    assert len(owed) == sum(outcome.deliveries for outcome in outcomes)  # type: ignore[union-attr]
+    assert len(owed) == sum(receipt.deliveries for receipt in receipts)  # type: ignore[union-attr]

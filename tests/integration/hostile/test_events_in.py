@@ -24,7 +24,7 @@ def stored(database: Engine) -> list[Any]:
 
 
 def beside_good_ones(events: Iterable[Event]) -> list[Accepted | Refused]:
-    """The outcomes of events that are enqueued in one group with good ones, which all go in."""
+    """The receipts of events that are enqueued in one group with good ones, which all go in."""
 
     def mixed() -> Iterable[Event]:
         for event in events:
@@ -32,9 +32,9 @@ def beside_good_ones(events: Iterable[Event]) -> list[Accepted | Refused]:
             yield event
         yield Event(type="good", data=GOOD, account="acme")
 
-    outcomes = list(enqueue_many(mixed()))
-    assert all(isinstance(outcome, Accepted) for outcome in outcomes[::2])
-    return outcomes[1::2]
+    receipts = list(enqueue_many(mixed()))
+    assert all(isinstance(receipt, Accepted) for receipt in receipts[::2])
+    return receipts[1::2]
 
 
 @pytest.mark.parametrize("field", ["app", "subject", "idempotency_key"])
@@ -42,14 +42,14 @@ def test_a_text_of_an_event_is_kept_as_it_is_or_refused(database: Engine, settin
     make_account(database)
     values = hostile_values.ALL
     events = (Event(**{"type": "a", "data": None, "account": "acme", field: text}) for text in values.values())
-    for text, outcome in zip(values.values(), beside_good_ones(events), strict=True):
+    for text, receipt in zip(values.values(), beside_good_ones(events), strict=True):
         if text in hostile_values.TEXTS.values():
-            assert isinstance(outcome, Accepted), (text, outcome)
+            assert isinstance(receipt, Accepted), (text, receipt)
             continue
-        assert isinstance(outcome, Refused)
-        assert isinstance(outcome.error, InvalidEvent)
-        assert outcome.error.field == field
-        assert not steering(str(outcome.error), allowed="")
+        assert isinstance(receipt, Refused)
+        assert isinstance(receipt.error, InvalidEvent)
+        assert receipt.error.field == field
+        assert not steering(str(receipt.error), allowed="")
     table = "idempotency_keys" if field == "idempotency_key" else "events"
     column = "key" if field == "idempotency_key" else field
     kept = [row[0] for row in rows(database, f"SELECT {column} FROM dispatcher.{table} WHERE {column} IS NOT NULL")]
@@ -61,13 +61,13 @@ def test_a_hostile_type_or_account_is_refused_by_its_name(database: Engine, sett
     values = [*hostile_values.ALL.values(), "", ".", "*", "a..b"]
     types = beside_good_ones(Event(type=text, data=None, account="acme") for text in values)
     accounts = beside_good_ones(Event(type="a", data=None, account=text) for text in values)
-    for field, outcomes in (("type", types), ("account", accounts)):
-        for outcome in outcomes:
-            assert isinstance(outcome, Refused)
-            assert isinstance(outcome.error, InvalidEvent | UnknownAccount)
-            assert outcome.error.field == field
-            assert not steering(str(outcome.error), allowed="")
-            assert len(str(outcome.error)) < 4_000
+    for field, receipts in (("type", types), ("account", accounts)):
+        for receipt in receipts:
+            assert isinstance(receipt, Refused)
+            assert isinstance(receipt.error, InvalidEvent | UnknownAccount)
+            assert receipt.error.field == field
+            assert not steering(str(receipt.error), allowed="")
+            assert len(str(receipt.error)) < 4_000
     assert {row.type for row in stored(database)} == {"good"}
 
 
@@ -78,10 +78,10 @@ def test_a_time_of_any_zone_is_kept_to_the_microsecond(database: Engine, setting
     zones = [timezone(timedelta(hours=sign * 23, minutes=59)) for sign in (1, -1)]
     zones += [timezone(timedelta(microseconds=1)), timezone(timedelta(hours=-1, seconds=-1)), UTC]
     moments = [moment.replace(tzinfo=zone) for zone in zones]
-    outcomes = beside_good_ones(
+    receipts = beside_good_ones(
         Event(**{"type": "a", "data": None, "account": "acme", field: moment}) for moment in moments
     )
-    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert all(isinstance(receipt, Accepted) for receipt in receipts)
     assert enqueue("a", None, account="acme", **{field: moments[0]})  # type: ignore[arg-type]  # by the other statement
     kept = [getattr(row, field) for row in stored(database) if row.type == "a"]
     assert kept == [*moments, moments[0]]

@@ -22,8 +22,8 @@ MESSAGES = [
 
 
 def enqueue_all(account: str = "acme") -> None:
-    outcomes = list(enqueue_many(Event(type="a", data=data, account=account) for data in MESSAGES))
-    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    receipts = list(enqueue_many(Event(type="a", data=data, account=account) for data in MESSAGES))
+    assert all(isinstance(receipt, Accepted) for receipt in receipts)
 
 
 @pytest.mark.parametrize("transport", ["curl", "requests"])

@@ -66,9 +66,9 @@ def test_an_event_goes_to_the_installation_of_its_producer(
     one, two = both
     assert enqueue("a", 1, account="acme", producer=one).deliveries == 1
     assert (wakes(one), wakes(two)) == (1, 0)
-    (outcome,) = enqueue_many([Event(type="b", data=2, account="acme")], producer=two)
-    assert isinstance(outcome, Accepted)
-    assert outcome.deliveries == 1
+    (receipt,) = enqueue_many([Event(type="b", data=2, account="acme")], producer=two)
+    assert isinstance(receipt, Accepted)
+    assert receipt.deliveries == 1
     assert (wakes(one), wakes(two)) == (1, 1)
     assert (events(one), events(two)) == (["a"], ["b"])
     deliver_both(both)
