@@ -62,8 +62,8 @@ def bench(  # noqa: PLR0917 - typer reads them as options
     about = machine()
     with running_servers() as servers, Bench(servers, (QUICK if quick else FULL).times(size), quick=quick) as run:
         about |= versions(servers)
-        outcomes = run_measures(run, measures_of(rows), runs, lambda line: progress.print(line, soft_wrap=True))
-    report = Report({**about, **run.facts}, runs, outcomes, judge_rows(rows, outcomes))
+        results = run_measures(run, measures_of(rows), runs, lambda line: progress.print(line, soft_wrap=True))
+    report = Report({**about, **run.facts}, runs, results, judge_rows(rows, results))
     console = Console(width=None if sys.stdout.isatty() else 180)
     console.print(table(report))
     if json_file is not None:

@@ -13,7 +13,7 @@ _BASELINES = {"naive", "bullmq", "bullmq-rows", "ceiling"}
 
 def draw(report: Report, path: Path) -> None:
     """One bar for each measure with a rate; baselines are grey."""
-    rates = {name: found.medians["rate"] for name, found in report.outcomes.items() if "rate" in found.medians}
+    rates = {name: found.medians["rate"] for name, found in report.results.items() if "rate" in found.medians}
     font, large = ImageFont.load_default(16), ImageFont.load_default(20)
     image = Image.new("RGB", (_WIDTH, 2 * _MARGIN + _LINE * (len(rates) + 3)), "white")
     page = ImageDraw.Draw(image)

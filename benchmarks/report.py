@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.rows import MEASURES, Row
-from benchmarks.targets import Judged, Outcome, Outcomes, Target, Verdict, judge
+from benchmarks.targets import Judged, MeasureResult, MeasureResults, Target, Verdict, judge
 
 _STYLES = {Verdict.OK: "green", Verdict.MISS: "bold red", Verdict.SKIPPED: "yellow"}
 _CPU = ("worker_us", "postgres_us", "broker_us", "receiver_us")
@@ -21,7 +21,7 @@ class Report:
 
     about: Mapping[str, str]  # machine, versions, what of the product is on
     runs: int
-    outcomes: Outcomes
+    results: MeasureResults
     rows: Sequence[tuple[Row, Sequence[Judged]]]
 
     @property
@@ -29,9 +29,9 @@ class Report:
         return [one for _, judged in self.rows for one in judged]
 
 
-def judge_rows(rows: Sequence[Row], outcomes: Outcomes) -> list[tuple[Row, list[Judged]]]:
+def judge_rows(rows: Sequence[Row], results: MeasureResults) -> list[tuple[Row, list[Judged]]]:
     """The verdicts on all targets. A row that does not apply here is skipped as a whole."""
-    return [(row, _judge_row(row, outcomes)) for row in rows]
+    return [(row, _judge_row(row, results)) for row in rows]
 
 
 def table(report: Report) -> Group:
@@ -44,7 +44,7 @@ def document(report: Report) -> dict[str, Any]:
     return {
         "about": dict(report.about),
         "runs": report.runs,
-        "measures": {name: _outcome_document(outcome) for name, outcome in report.outcomes.items()},
+        "measures": {name: _result_document(result) for name, result in report.results.items()},
         "rows": {
             row.name: [
                 {
@@ -71,10 +71,10 @@ def shown(value: float, unit: str) -> str:
     return f"{number} {unit}".strip()
 
 
-def _judge_row(row: Row, outcomes: Outcomes) -> list[Judged]:
+def _judge_row(row: Row, results: MeasureResults) -> list[Judged]:
     if reason := row.unless():
         return [Judged(target, Verdict.SKIPPED, reason=reason) for target in row.targets]
-    return [judge(target, outcomes) for target in row.targets]
+    return [judge(target, results) for target in row.targets]
 
 
 def _figures(report: Report) -> Table:
@@ -84,16 +84,16 @@ def _figures(report: Report) -> Table:
         figures.add_column(heading, justify="right")
     figures.add_column("also")
     for measure in MEASURES:
-        if measure.name in report.outcomes:
-            figures.add_row(measure.name, *_figure_cells(report.outcomes[measure.name]))
+        if measure.name in report.results:
+            figures.add_row(measure.name, *_figure_cells(report.results[measure.name]))
     return figures
 
 
-def _figure_cells(outcome: Outcome) -> list[str | Text]:
-    reason = outcome.failed or outcome.skipped
+def _figure_cells(result: MeasureResult) -> list[str | Text]:
+    reason = result.failed or result.skipped
     if reason:
-        return ["", "", "", "", "", Text(f"{'failed' if outcome.failed else 'skipped'}: {reason}", style="yellow")]
-    medians = outcome.medians
+        return ["", "", "", "", "", Text(f"{'failed' if result.failed else 'skipped'}: {reason}", style="yellow")]
+    medians = result.medians
     cells: list[str | Text] = [f"{medians[name]:,.0f}" if name in medians else "" for name in ("rate", *_CPU)]
     rest = [f"{name} {value:,.4g}" for name, value in medians.items() if name not in {"rate", *_CPU}]
     return [*cells, ", ".join(rest)]
@@ -125,10 +125,10 @@ def _verdict_text(one: Judged) -> Text:
     return Text.assemble((str(one.verdict), _STYLES[one.verdict]), f"  {remark}" if remark else "")
 
 
-def _outcome_document(outcome: Outcome) -> dict[str, Any]:
+def _result_document(result: MeasureResult) -> dict[str, Any]:
     return {
-        "median": outcome.medians,
-        "samples": [dict(sample) for sample in outcome.samples],
-        "skipped": outcome.skipped,
-        "failed": outcome.failed,
+        "median": result.medians,
+        "samples": [dict(sample) for sample in result.samples],
+        "skipped": result.skipped,
+        "failed": result.failed,
     }

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.bench import Bench
 from benchmarks.rows import FILL, Measure
-from benchmarks.targets import Outcome, Sample
+from benchmarks.targets import MeasureResult, Sample
 
 Say = Callable[[str], None]
 
 
-def run_measures(bench: Bench, measures: Sequence[Measure], runs: int, say: Say) -> dict[str, Outcome]:
-    """The outcome of each measure. One that fails once is not run again."""
-    outcomes = {measure.name: Outcome(skipped=_why_not(bench, measure)) for measure in measures}
-    here = [measure for measure in measures if not outcomes[measure.name].skipped]
+def run_measures(bench: Bench, measures: Sequence[Measure], runs: int, say: Say) -> dict[str, MeasureResult]:
+    """The result of each measure. One that fails once is not run again."""
+    results = {measure.name: MeasureResult(skipped=_why_not(bench, measure)) for measure in measures}
+    here = [measure for measure in measures if not results[measure.name].skipped]
     for stage in FILL.keys() & {measure.stage for measure in here}:
         began = time.monotonic()
         bench.enter(stage)
@@ -21,26 +21,26 @@ def run_measures(bench: Bench, measures: Sequence[Measure], runs: int, say: Say)
         say(f"{stage}: made in {time.monotonic() - began:.0f} s")
     for number in range(runs):
         for measure in here:
-            if not outcomes[measure.name].failed:
-                _run(bench, measure, f"{measure.name} {number + 1}/{runs}", outcomes[measure.name], say)
-    return outcomes
+            if not results[measure.name].failed:
+                _run(bench, measure, f"{measure.name} {number + 1}/{runs}", results[measure.name], say)
+    return results
 
 
 def _why_not(bench: Bench, measure: Measure) -> str | None:
     return "full run only" if measure.full_run_only and bench.quick else measure.unless()
 
 
-def _run(bench: Bench, measure: Measure, name: str, outcome: Outcome, say: Say) -> None:
+def _run(bench: Bench, measure: Measure, name: str, result: MeasureResult, say: Say) -> None:
     began = time.monotonic()
     bench.enter(measure.stage)
     try:
         sample = measure.run(bench)
     except Exception as error:  # noqa: BLE001 - a contestant that fails is a result; the others go on
         bench.end_worker()  # whatever it is doing, the next must not find it so
-        outcome.failed = f"{type(error).__name__}: {error}"
-        say(f"{name}: failed: {outcome.failed}")
+        result.failed = f"{type(error).__name__}: {error}"
+        say(f"{name}: failed: {result.failed}")
         return
-    outcome.samples.append(sample)
+    result.samples.append(sample)
     say(f"{name}: {_shown(sample)} ({time.monotonic() - began:.0f} s)")
 
 

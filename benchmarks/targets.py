@@ -9,7 +9,7 @@ Sample = Mapping[str, float]  # what one run of a measure gives: figure -> value
 
 
 @dataclass(slots=True)
-class Outcome:
+class MeasureResult:
     """What came of one measure: its samples, or why there are none. A measure that failed misses its targets; one
     that could not be run here does not."""
 
@@ -24,7 +24,7 @@ class Outcome:
         return {name: median(sample[name] for sample in self.samples if name in sample) for name in names}
 
 
-Outcomes = Mapping[str, Outcome]  # by measure
+MeasureResults = Mapping[str, MeasureResult]  # by measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Value:
     def needs(self) -> tuple[str, ...]:
         return (_measure(self.of),)
 
-    def of_outcomes(self, outcomes: Outcomes) -> float:
-        return _figure(outcomes, self.of)
+    def of_results(self, results: MeasureResults) -> float:
+        return _figure(results, self.of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Ratio:
     def needs(self) -> tuple[str, ...]:
         return _measure(self.of), _measure(self.over)
 
-    def of_outcomes(self, outcomes: Outcomes) -> float:
-        return _figure(outcomes, self.of) / _figure(outcomes, self.over)
+    def of_results(self, results: MeasureResults) -> float:
+        return _figure(results, self.of) / _figure(results, self.over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Increase:
     def needs(self) -> tuple[str, ...]:
         return _measure(self.of), _measure(self.over)
 
-    def of_outcomes(self, outcomes: Outcomes) -> float:
-        return _figure(outcomes, self.of) - _figure(outcomes, self.over)
+    def of_results(self, results: MeasureResults) -> float:
+        return _figure(results, self.of) - _figure(results, self.over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ class Largest:
     def needs(self) -> tuple[str, ...]:
         return tuple(_measure(name) for name in self.of)
 
-    def of_outcomes(self, outcomes: Outcomes) -> float:
-        return max(_figure(outcomes, name) for name in self.of)
+    def of_results(self, results: MeasureResults) -> float:
+        return max(_figure(results, name) for name in self.of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +119,14 @@ class Judged:
     reason: str | None = None
 
 
-def judge(target: Target, outcomes: Outcomes) -> Judged:
+def judge(target: Target, results: MeasureResults) -> Judged:
     """The verdict on a target: skipped where one of its measures was, missed where one failed."""
-    needed = [outcomes[name] for name in target.value.needs]
-    if reason := next((outcome.failed for outcome in needed if outcome.failed), None):
+    needed = [results[name] for name in target.value.needs]
+    if reason := next((result.failed for result in needed if result.failed), None):
         return Judged(target, Verdict.MISS, reason=reason)
-    if reason := next((outcome.skipped for outcome in needed if outcome.skipped), None):
+    if reason := next((result.skipped for result in needed if result.skipped), None):
         return Judged(target, Verdict.SKIPPED, reason=reason)
-    value = target.value.of_outcomes(outcomes)
+    value = target.value.of_results(results)
     verdict = Verdict.OK if target.keeps(value, target.must) else Verdict.MISS
     return Judged(target, verdict, value, aim_reached=target.keeps(value, target.aim))
 
@@ -146,6 +146,6 @@ def _measure(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _figure(outcomes: Outcomes, name: str) -> float:
+def _figure(results: MeasureResults, name: str) -> float:
     measure, _, figure = name.partition(".")
-    return outcomes[measure].medians[figure]
+    return results[measure].medians[figure]

@@ -17,19 +17,19 @@ from benchmarks.measures.gate import steps_within
 from benchmarks.plot import draw
 from benchmarks.report import Report, document, judge_rows, shown, table
 from benchmarks.rows import MEASURES, ROWS, Row, measures_of
-from benchmarks.targets import Outcome, Ratio, Target, Verdict
+from benchmarks.targets import MeasureResult, Ratio, Target, Verdict
 
 ROW = Row("fast", "how fast it is", (Target("naive", Ratio("single.rate", "naive.rate"), 2, 4),))
 
 
 def report(rate: float = 300.0) -> Report:
-    outcomes = {
-        "naive": Outcome([{"rate": 100.0, "worker_us": 5_000.0}]),
-        "single": Outcome([{"rate": rate, "worker_us": 50.0, "child_mb": 70.0}]),
-        "bullmq": Outcome(skipped="node is not installed"),
+    results = {
+        "naive": MeasureResult([{"rate": 100.0, "worker_us": 5_000.0}]),
+        "single": MeasureResult([{"rate": rate, "worker_us": 50.0, "child_mb": 70.0}]),
+        "bullmq": MeasureResult(skipped="node is not installed"),
     }
     about = {"cores": "2", "processor": "a processor", "commit": "abc"}
-    return Report(about, 3, outcomes, judge_rows([ROW], outcomes))
+    return Report(about, 3, results, judge_rows([ROW], results))
 
 
 def printed(found: Report) -> str:

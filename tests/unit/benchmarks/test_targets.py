@@ -6,7 +6,7 @@ from benchmarks.targets import (
     Increase,
     Judged,
     Largest,
-    Outcome,
+    MeasureResult,
     Ratio,
     Target,
     Value,
@@ -16,11 +16,11 @@ from benchmarks.targets import (
     percentile,
 )
 
-OUTCOMES = {
-    "ours": Outcome([{"rate": 900.0}, {"rate": 100.0}, {"rate": 300.0}]),
-    "naive": Outcome([{"rate": 10.0, "mb": 5.0}, {"rate": 20.0, "mb": 6.0}]),
-    "absent": Outcome(skipped="no Node here"),
-    "broken": Outcome([{"rate": 1.0}], failed="it ended"),
+RESULTS = {
+    "ours": MeasureResult([{"rate": 900.0}, {"rate": 100.0}, {"rate": 300.0}]),
+    "naive": MeasureResult([{"rate": 10.0, "mb": 5.0}, {"rate": 20.0, "mb": 6.0}]),
+    "absent": MeasureResult(skipped="no Node here"),
+    "broken": MeasureResult([{"rate": 1.0}], failed="it ended"),
 }
 
 
@@ -29,18 +29,18 @@ def target(value: object, must: float, aim: float, *, more: bool = True) -> Targ
 
 
 def test_one_run_that_went_wrong_does_not_move_the_median() -> None:
-    assert OUTCOMES["ours"].medians == {"rate": 300.0}
-    assert OUTCOMES["naive"].medians == {"rate": 15.0, "mb": 5.5}
+    assert RESULTS["ours"].medians == {"rate": 300.0}
+    assert RESULTS["naive"].medians == {"rate": 15.0, "mb": 5.5}
 
 
 def test_a_ratio_is_that_of_the_medians() -> None:
-    assert Ratio("ours.rate", "naive.rate").of_outcomes(OUTCOMES) == 20.0
+    assert Ratio("ours.rate", "naive.rate").of_results(RESULTS) == 20.0
 
 
 def test_the_other_values_are_what_they_say() -> None:
-    assert Value("naive.mb").of_outcomes(OUTCOMES) == 5.5
-    assert Increase("ours.rate", "naive.rate").of_outcomes(OUTCOMES) == 285.0
-    assert Largest(("ours.rate", "naive.rate")).of_outcomes(OUTCOMES) == 300.0
+    assert Value("naive.mb").of_results(RESULTS) == 5.5
+    assert Increase("ours.rate", "naive.rate").of_results(RESULTS) == 285.0
+    assert Largest(("ours.rate", "naive.rate")).of_results(RESULTS) == 300.0
 
 
 def test_a_value_needs_each_measure_it_names() -> None:
@@ -64,14 +64,14 @@ def test_a_value_needs_each_measure_it_names() -> None:
 def test_a_bound_itself_is_kept_and_what_lies_beyond_is_not(
     must: float, aim: float, more: bool, verdict: Verdict, aim_reached: bool
 ) -> None:
-    found = judge(target(Ratio("ours.rate", "naive.rate"), must, aim, more=more), OUTCOMES)
+    found = judge(target(Ratio("ours.rate", "naive.rate"), must, aim, more=more), RESULTS)
     assert (found.value, found.verdict, found.aim_reached) == (20.0, verdict, aim_reached)
 
 
 def test_what_could_not_be_run_is_skipped_and_what_failed_is_missed() -> None:
-    skipped = judge(target(Ratio("ours.rate", "absent.rate"), 1, 1), OUTCOMES)
+    skipped = judge(target(Ratio("ours.rate", "absent.rate"), 1, 1), RESULTS)
     assert (skipped.verdict, skipped.value, skipped.reason) == (Verdict.SKIPPED, None, "no Node here")
-    missed = judge(target(Ratio("broken.rate", "absent.rate"), 1, 1), OUTCOMES)
+    missed = judge(target(Ratio("broken.rate", "absent.rate"), 1, 1), RESULTS)
     assert (missed.verdict, missed.value, missed.reason) == (Verdict.MISS, None, "it ended")
 
 
