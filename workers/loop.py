@@ -33,7 +33,7 @@ from workers.results.attempt_log import WORDS
 from workers.results.claim_result import ClaimResult
 from workers.results.classify import Judgement, NotAttempted, classify
 from workers.results.decide import Decision, Discard, Release, decide
-from workers.results.writer import Outcomes
+from workers.results.writer import ClaimResults
 from workers.stopping import is_stopping
 from workers.tokens.store import Token
 from workers.tokens.waiting import Tokens
@@ -74,7 +74,7 @@ class DeliveryLoop:
         self._targets = worker.targets
         self._windows = worker.windows
         self._claimer = Claimer()
-        self._outcomes = Outcomes(
+        self._results = ClaimResults(
             self._engine,
             self._waker,
             self._timing,
@@ -108,7 +108,7 @@ class DeliveryLoop:
             # What is still in flight would come back to the next loop, which knows nothing of it.
             self._worker.drop_transport()
             raise
-        return {"claimed": self._claimed, **{word: self._outcomes.tally[word] for word in WORDS}}
+        return {"claimed": self._claimed, **{word: self._results.tally[word] for word in WORDS}}
 
     def _deliver_all(self) -> None:
         while True:
@@ -123,11 +123,11 @@ class DeliveryLoop:
             if self._is_idle() and (self._ending() or self._nothing_left()):
                 break
             if self._grace_is_over():
-                log.warning("grace time over", in_flight=len(self._in_flight), unwritten=len(self._outcomes))
+                log.warning("grace time over", in_flight=len(self._in_flight), unwritten=len(self._results))
                 break
 
     def _is_idle(self) -> bool:
-        return not (self._unsent or self._in_flight or self._tokens.fetching or self._outcomes)
+        return not (self._unsent or self._in_flight or self._tokens.fetching or self._results)
 
     # ---- claim, render, send
 
@@ -181,9 +181,9 @@ class DeliveryLoop:
             if target is None:
                 # Deleted this moment, or a secret that no key opens: it waits, and is looked at again.
                 decision = self._decide(claim, self._timing.schedule("default"), Judgement(Verdict.TEMPORARY))
-                self._outcomes.add(ClaimResult(claim, decision))
+                self._results.add(ClaimResult(claim, decision))
             elif claim.expires_at is not None and claim.expires_at <= claim.claimed_at:
-                self._outcomes.add(ClaimResult(claim, Discard(Reason.EXPIRED), target))
+                self._results.add(ClaimResult(claim, Discard(Reason.EXPIRED), target))
             else:
                 due.append(claim)
         if target is not None:
@@ -249,20 +249,20 @@ class DeliveryLoop:
     def _give_up(self, batch: Batch, decision: Decision) -> None:
         """Nothing was sent: the attempts do not count."""
         for claim in batch.claims:
-            self._outcomes.add(ClaimResult(claim, decision, batch.target))
+            self._results.add(ClaimResult(claim, decision, batch.target))
 
     # ---- classify, decide
 
     def _ended(self) -> list[Exchange]:
         """What has ended; waits no longer than until the next claim or the next write is due."""
-        next_step = min(self._claim_at, self._outcomes.write_at, self._mark_at, self._tokens.due_at)
+        next_step = min(self._claim_at, self._results.write_at, self._mark_at, self._tokens.due_at)
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
         if self._in_flight or self._tokens.fetching:
             ended = self._tokens.sift(self._transport.wait(seconds))
             self._windows.seen(len(ended), monotonic())
             return ended
-        waits_for_database = bool(self._outcomes) and not self._outcomes.is_due(idle=True)
-        waits_for_work = not self._outcomes and not self._nothing_due and not self._ending()
+        waits_for_database = bool(self._results) and not self._results.is_due(idle=True)
+        waits_for_work = not self._results and not self._nothing_due and not self._ending()
         if waits_for_database or waits_for_work:
             sleep(seconds)
         return []
@@ -280,9 +280,9 @@ class DeliveryLoop:
                 claim, batch.target.schedule, judgement, batch=len(batch.claims), retry_alone=contract.retry_alone
             )
             if isinstance(judgement, NotAttempted):
-                self._outcomes.add(ClaimResult(claim, decision, batch.target))
+                self._results.add(ClaimResult(claim, decision, batch.target))
             else:
-                self._outcomes.add(ClaimResult(claim, decision, batch.target, exchange, judgement))
+                self._results.add(ClaimResult(claim, decision, batch.target, exchange, judgement))
 
     def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
         """Hears what an answer says of the token that was shown. If it is refused for the first time, the same attempt
@@ -331,9 +331,9 @@ class DeliveryLoop:
     # ---- record
 
     def _write(self) -> None:
-        if self._outcomes.is_due(idle=not self._in_flight):
+        if self._results.is_due(idle=not self._in_flight):
             with self._patient_with_database():
-                self._outcomes.write()
+                self._results.write()
 
     # ---- wake, and end
 
@@ -384,5 +384,5 @@ class DeliveryLoop:
             log.warning("the database does not answer", error=type(error.orig).__name__)
             self._nothing_due = True
             self._claim_at = monotonic() + DATABASE_PAUSE
-            self._outcomes.pause(DATABASE_PAUSE)
+            self._results.pause(DATABASE_PAUSE)
             self._tokens.pause(DATABASE_PAUSE)

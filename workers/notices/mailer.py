@@ -22,7 +22,7 @@ from workers.notices.excerpts import one_line
 from workers.notices.smtp_answers import MailConnection, TlsMailConnection
 
 STEP_TIMEOUT = 10.0  # seconds for each answer of the mail server
-END_TIMEOUT = 60.0  # for its last one: giving up earlier would leave the outcome unknown for nothing
+END_TIMEOUT = 60.0  # for its last one: giving up earlier would leave it unknown for nothing whether the mail went out
 _QUIT_TIMEOUT = 2.0
 _LONGEST = 254  # characters of an address
 
@@ -55,13 +55,13 @@ class PermanentFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownOutcome:
+class MaybeSent:
     """The message was sent, but the answer to it never came: trying again could give a second mail."""
 
     detail: str
 
 
-MailOutcome: TypeAlias = Sent | CleanFailure | PermanentFailure | UnknownOutcome
+MailResult: TypeAlias = Sent | CleanFailure | PermanentFailure | MaybeSent
 
 
 class Mailer:
@@ -105,7 +105,7 @@ class Mailer:
         message.add_alternative(html, subtype="html")
         return message
 
-    def send(self, message: EmailMessage) -> MailOutcome:
+    def send(self, message: EmailMessage) -> MailResult:
         """Sends a message of `message()`. Blocks for a bounded time at each step; never raises for the server's or
         the network's fault."""
         sender, recipient = (message[name].addresses[0].addr_spec for name in ("From", "To"))
@@ -136,7 +136,7 @@ class Mailer:
         if self._settings.smtp_username:
             smtp.login(self._settings.smtp_username, self._settings.smtp_password.get_secret_value())
 
-    def _converse(self, smtp: smtplib.SMTP, sender: str, recipient: str, content: bytes) -> MailOutcome:
+    def _converse(self, smtp: smtplib.SMTP, sender: str, recipient: str, content: bytes) -> MailResult:
         code, answer = smtp.mail(sender)
         if code != 250:
             # A sender that is refused is a matter of the settings, not of this mail.
@@ -146,25 +146,25 @@ class Mailer:
             if code not in awaited:
                 return _refused(stage.partition(":")[0], code, answer)
         smtp.send(content)  # raising here is clean: without the lone dot nothing is taken over
-        outcome = self._end(smtp)
-        if isinstance(outcome, Sent):
+        result = self._end(smtp)
+        if isinstance(result, Sent):
             with suppress(OSError, smtplib.SMTPException):
                 _wait_at_most(_QUIT_TIMEOUT, smtp)
                 smtp.quit()
-        return outcome
+        return result
 
-    def _end(self, smtp: smtplib.SMTP) -> MailOutcome:
+    def _end(self, smtp: smtplib.SMTP) -> MailResult:
         """The lone dot that hands the message over, and the answer to it."""
         try:
             _wait_at_most(self._end_timeout, smtp)
             smtp.send(b".\r\n")
             code, answer = smtp.getreply()
         except (OSError, smtplib.SMTPException) as error:
-            return UnknownOutcome(_described(error))
+            return MaybeSent(_described(error))
         if code == 250:
             return Sent()
         if code == -1:
-            return UnknownOutcome("the mail server's last answer could not be read")
+            return MaybeSent("the mail server's last answer could not be read")
         return _refused("the message", code, answer)
 
 

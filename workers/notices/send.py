@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from dispatcher.masking.messages import Names, mask_echo
 from dispatcher.webhooks.notices import NoticeKind
 from schedules.notice_windows import is_stale, next_try
-from workers.notices.mailer import CleanFailure, Mailer, MailOutcome, PermanentFailure, Sent, UnknownOutcome
+from workers.notices.mailer import CleanFailure, Mailer, MailResult, MaybeSent, PermanentFailure, Sent
 from workers.notices.observe import Observation, fingerprint, observe
 from workers.notices.texts import Problem, render
 from workers.notices.turns import Turn, count_outdated, give_back, take_turn
@@ -83,11 +83,11 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MOST) -> dict[str, i
             tally[Ending.HELD_BACK] += owed
             continue
         mails += 1
-        outcome = _send(owed, mailer)
+        result = _send(owed, mailer)
         with engine.begin() as connection:
-            ending = _record(connection, owed, outcome)
+            ending = _record(connection, owed, result)
         tally[ending] += 1
-        if isinstance(outcome, CleanFailure) and outcome.unavailable:
+        if isinstance(result, CleanFailure) and result.unavailable:
             break
     return dict(tally)
 
@@ -194,7 +194,7 @@ def _answer(facts: Any, masked: Names) -> bytes | None:
     return mask_echo(text, message, masked, cut=bool(facts.answer_cut)).encode(errors="surrogateescape")
 
 
-def _send(owed: _Owed, mailer: Mailer) -> MailOutcome | None:
+def _send(owed: _Owed, mailer: Mailer) -> MailResult | None:
     """None: there is nobody to tell, or it is too late."""
     if owed.contact is None or owed.turn is None:
         return None
@@ -213,9 +213,9 @@ def _send(owed: _Owed, mailer: Mailer) -> MailOutcome | None:
     return mailer.send(message)
 
 
-def _record(connection: Connection, owed: _Owed, outcome: MailOutcome | None) -> Ending:
+def _record(connection: Connection, owed: _Owed, result: MailResult | None) -> Ending:
     """Writes what became of a mail, if the claim is still there."""
-    ending, due_at = _ending(owed, outcome, now=connection.execute(_NOW).scalar_one())
+    ending, due_at = _ending(owed, result, now=connection.execute(_NOW).scalar_one())
     told = owed.problem.suppressed if ending is Ending.SENT else 0
     window_closed = ending in {Ending.POSTPONED, Ending.DROPPED}
     connection.execute(
@@ -231,37 +231,37 @@ def _record(connection: Connection, owed: _Owed, outcome: MailOutcome | None) ->
             "previously_sent_at": owed.previously_sent_at,
         },
     )
-    _count_for_contact(connection, owed, outcome)
-    if outcome is not None and not isinstance(outcome, Sent):
-        log.warning("notice %s %s: %s", owed.id, ending, outcome.detail)
+    _count_for_contact(connection, owed, result)
+    if result is not None and not isinstance(result, Sent):
+        log.warning("notice %s %s: %s", owed.id, ending, result.detail)
     return ending
 
 
-def _count_for_contact(connection: Connection, owed: _Owed, outcome: MailOutcome | None) -> None:
+def _count_for_contact(connection: Connection, owed: _Owed, result: MailResult | None) -> None:
     if owed.turn is None:
         if owed.held_for is not None and owed.contact is not None:
             count_outdated(connection, owed.held_for, 1)
-    elif isinstance(outcome, CleanFailure):
+    elif isinstance(result, CleanFailure):
         give_back(connection, owed.turn.mailbox, owed.claimed_at)
-    elif isinstance(outcome, Sent) and owed.turn.outdated:
+    elif isinstance(result, Sent) and owed.turn.outdated:
         count_outdated(connection, owed.turn.mailbox, -owed.turn.outdated)
 
 
-def _ending(owed: _Owed, outcome: MailOutcome | None, *, now: datetime) -> tuple[Ending, datetime | None]:
-    match outcome:
+def _ending(owed: _Owed, result: MailResult | None, *, now: datetime) -> tuple[Ending, datetime | None]:
+    match result:
         case None:
             return Ending.DROPPED, None
         case Sent():
             return Ending.SENT, None
         case PermanentFailure():
             return Ending.REFUSED, None
-        case UnknownOutcome():
+        case MaybeSent():
             return Ending.UNKNOWN, None
         case CleanFailure():
             due_at = next_try(owed.failed_sends + 1, observed_at=owed.problem.observed_at, now=now)
             return (Ending.POSTPONED if due_at else Ending.DROPPED), due_at
         case _:
-            assert_never(outcome)
+            assert_never(result)
 
 
 _NOW = text("SELECT now()")

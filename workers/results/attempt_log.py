@@ -57,12 +57,12 @@ def _line(told: Sequence[ClaimResult], mine: Set[tuple[str, int]]) -> tuple[int,
 
 
 def _tellings(group: Iterable[ClaimResult], mine: Set[tuple[str, int]]) -> Iterator[Sequence[ClaimResult]]:
-    """The outcomes that one line tells of: those of a request that ended the same way."""
+    """The results that one line tells of: those of a request that ended the same way."""
 
-    def same(outcome: ClaimResult) -> object:
-        exchange = outcome.exchange
-        one = exchange.request.id if exchange is not None else outcome.claim.delivery_id
-        return one, outcome.decision, outcome.attempt in mine
+    def same(result: ClaimResult) -> object:
+        exchange = result.exchange
+        one = exchange.request.id if exchange is not None else result.claim.delivery_id
+        return one, result.decision, result.attempt in mine
 
     for _, alike in groupby(group, key=same):
         yield list(alike)

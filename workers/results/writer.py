@@ -24,7 +24,7 @@ GROUP = 400
 GROUP_SECONDS = 0.02
 
 
-class Outcomes:
+class ClaimResults:
     """The results of one loop that are not written yet; `tally` counts the written ones."""
 
     def __init__(
@@ -42,10 +42,10 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def add(self, outcome: ClaimResult) -> None:
+    def add(self, result: ClaimResult) -> None:
         if not self._pending:
             self.write_at = max(monotonic() + GROUP_SECONDS, self._paused_until)
-        self._pending.append(outcome)
+        self._pending.append(result)
         if len(self._pending) >= GROUP:
             self.write_at = self._paused_until
 
@@ -64,58 +64,58 @@ class Outcomes:
         results stay here and can be written again."""
         group = self._pending
         with self._engine.begin() as connection:
-            mine = record(connection, [self._result(outcome) for outcome in group])
-            written = [outcome for outcome in group if outcome.attempt in mine]
+            mine = record(connection, [self._to_record(result) for result in group])
+            written = [result for result in group if result.attempt in mine]
             mails_owed = observe(connection, list(self._observations(connection, written)))
             self._settle_gates(connection, written)
         self._pending, self.write_at = [], float("inf")
         if mails_owed:
             self._waker.wake(NOTICES)
-        delays = [outcome.decision.delay for outcome in written if isinstance(outcome.decision, Retry)]
+        delays = [result.decision.delay for result in written if isinstance(result.decision, Retry)]
         if delays:
             set_alarms(self._waker, delays, self._clock().timestamp(), self._timing)
         self.tally.update(write_lines(group, mine))
 
-    def _result(self, outcome: ClaimResult) -> Result:
-        claim, exchange, target = outcome.claim, outcome.exchange, outcome.target
+    def _to_record(self, result: ClaimResult) -> Result:
+        claim, exchange, target = result.claim, result.exchange, result.target
         return Result(
             delivery_id=claim.delivery_id,
             number=claim.number,
             step=claim.schedule_step,
             owner=self._owner,
-            decision=outcome.decision,
-            verdict=outcome.judgement.verdict if outcome.judgement else None,
+            decision=result.decision,
+            verdict=result.judgement.verdict if result.judgement else None,
             sent=Sent(target, exchange) if target and exchange else None,
             counts=exchange is not None,
         )
 
     def _observations(self, connection: Connection, written: list[ClaimResult]) -> Iterator[Observation]:
         # In one order in every process: two that disable the same webhooks must not wait for each other.
-        for outcome in sorted(written, key=lambda outcome: outcome.claim.webhook_id):
-            target, exchange, judgement = outcome.target, outcome.exchange, outcome.judgement
+        for result in sorted(written, key=lambda result: result.claim.webhook_id):
+            target, exchange, judgement = result.target, result.exchange, result.judgement
             if target is None or exchange is None or judgement is None:
                 continue
             what = fingerprint(exchange.outcome)
             if judgement.disable_webhook and disable_webhook(
                 connection, target.id, target.version, what, exchange.request.id
             ):
-                yield self._observation(NoticeKind.WEBHOOK_DISABLED, outcome, target, exchange, what)
-            match outcome.decision:
+                yield self._observation(NoticeKind.WEBHOOK_DISABLED, result, target, exchange, what)
+            match result.decision:
                 case Retry():
-                    yield self._observation(NoticeKind.MESSAGE_RETRYING, outcome, target, exchange, what)
+                    yield self._observation(NoticeKind.MESSAGE_RETRYING, result, target, exchange, what)
                 case Discard():
-                    yield self._observation(NoticeKind.MESSAGE_DISCARDED, outcome, target, exchange, what)
+                    yield self._observation(NoticeKind.MESSAGE_DISCARDED, result, target, exchange, what)
 
     def _observation(
-        self, kind: NoticeKind, outcome: ClaimResult, target: Target, exchange: Exchange, what: str
+        self, kind: NoticeKind, result: ClaimResult, target: Target, exchange: Exchange, what: str
     ) -> Observation:
         return Observation(
             webhook_id=target.id,
             kind=kind,
             fingerprint=what,
-            delivery_id=outcome.claim.delivery_id,
+            delivery_id=result.claim.delivery_id,
             request_id=exchange.request.id,
-            retry_delay=outcome.decision.delay if isinstance(outcome.decision, Retry) else None,
+            retry_delay=result.decision.delay if isinstance(result.decision, Retry) else None,
             has_contact=target.has_contact,
         )
 
@@ -124,8 +124,8 @@ class Outcomes:
             return
         signs: dict[str, Sign] = {}
         unsent_probes = []
-        for outcome in written:
-            claim, target, exchange, judgement = outcome.claim, outcome.target, outcome.exchange, outcome.judgement
+        for result in written:
+            claim, target, exchange, judgement = result.claim, result.target, result.exchange, result.judgement
             if exchange is None or judgement is None:
                 if claim.probe:
                     unsent_probes.append(claim.webhook_id)

@@ -107,8 +107,8 @@ class Tokens:
             came = [self._put(connection, answer) for answer in answers]
             found = self._store.look(connection, wanted) if wanted else {}
         self._answers = []
-        for answer, outcome in zip(answers, came, strict=True):
-            told += self._end_fetch(answer, outcome)
+        for answer, fetched in zip(answers, came, strict=True):
+            told += self._end_fetch(answer, fetched)
         for one in wanted:
             told += self._heed(one, found[one.webhook_id])
         return told
@@ -156,19 +156,19 @@ class Tokens:
         self._store.fetch_failed(connection, wanted, pause=self._timing.timeout(FAILURE_PAUSE))
         return read
 
-    def _end_fetch(self, answer: Exchange, outcome: Token | Failure) -> list[tuple[str, Came]]:
+    def _end_fetch(self, answer: Exchange, fetched: Token | Failure) -> list[tuple[str, Came]]:
         wanted, need = self._fetches.pop(answer.request.id)
         self._forget(need)
         ms = round(answer.duration.total_seconds() * 1000, 1)
-        match outcome:
+        match fetched:
             case Token():
                 log.info("token fetched", webhook=wanted.webhook_id, ms=ms)
-                return [(one.request.id, outcome) for one in need.waiting]
+                return [(one.request.id, fetched) for one in need.waiting]
             case Failure(detail=detail):
                 log.warning("no token", webhook=wanted.webhook_id, why=detail, ms=ms)
-                return [(one.request.id, _failed(one, outcome)) for one in need.waiting]
+                return [(one.request.id, _failed(one, fetched)) for one in need.waiting]
             case _:
-                assert_never(outcome)
+                assert_never(fetched)
 
     def _heed(self, wanted: Wanted, found: Token | Missing) -> list[tuple[str, Came]]:
         need = self._needs[wanted.webhook_id, wanted.credentials]

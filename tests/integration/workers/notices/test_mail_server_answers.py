@@ -14,7 +14,7 @@ import pytest
 from dispatcher.settings import Settings
 from tests import hostile_values
 from tests.integration.workers.notices.conftest import mailer_for
-from workers.notices.mailer import CleanFailure, MailOutcome, PermanentFailure, UnknownOutcome
+from workers.notices.mailer import CleanFailure, MailResult, MaybeSent, PermanentFailure
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def in_a_drip(client: socket.socket) -> None:
         time.sleep(0.05)
 
 
-def send(settings: Settings, port: int) -> MailOutcome:
+def send(settings: Settings, port: int) -> MailResult:
     mailer = mailer_for(settings, port)
     words = {"subject": "Hi", "plain": "Hello", "html": "<p>Hello</p>", "message_id": "1.2"}
     message = mailer.message(to="ops@acme.test", date=datetime(2025, 8, 1, tzinfo=UTC), **words)
@@ -89,9 +89,9 @@ def test_an_answer_without_end_is_a_clean_failure(
     settings: Settings, after: int, endless: Callable[[socket.socket], None]
 ) -> None:
     with Speaking(*[GREETING, OK, OK][:after], endless) as server:
-        outcome = send(settings, server.port)
-    assert isinstance(outcome, CleanFailure)
-    assert outcome.unavailable
+        result = send(settings, server.port)
+    assert isinstance(result, CleanFailure)
+    assert result.unavailable
 
 
 @pytest.mark.parametrize("endless", [without_end, one_long_line])
@@ -106,7 +106,7 @@ def test_the_last_answer_without_end_leaves_the_outcome_unknown(
         endless(client)
 
     with Speaking(GREETING, OK, OK, OK, at_the_dot) as server:
-        assert isinstance(send(settings, server.port), UnknownOutcome)
+        assert isinstance(send(settings, server.port), MaybeSent)
 
 
 @pytest.mark.parametrize("text", hostile_values.TEXTS.values(), ids=hostile_values.TEXTS)
@@ -117,7 +117,7 @@ def test_what_the_server_says_is_told_without_harm(settings: Settings, text: str
         [GREETING, b"250-" + said + b"\r\n" + OK, OK, b"451 " + said],
     ):
         with Speaking(*script[:-1], script[-1].removesuffix(b"\r\n") + b"\xff\x80\r\n") as server:
-            outcome = send(settings, server.port)
-        assert isinstance(outcome, CleanFailure | PermanentFailure)
-        assert not hostile_values.steering(outcome.detail, allowed="")
-        assert len(outcome.detail) < 300
+            result = send(settings, server.port)
+        assert isinstance(result, CleanFailure | PermanentFailure)
+        assert not hostile_values.steering(result.detail, allowed="")
+        assert len(result.detail) < 300

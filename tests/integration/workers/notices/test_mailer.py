@@ -13,7 +13,7 @@ from tests.certificates import Authority, new_authority, self_signed_server
 from tests.dead_ports import UnansweringPort, refusing_port
 from tests.integration.workers.notices.conftest import mailer_for
 from tests.mail_server import Drop, Hang, MailServer, Say, Stage
-from workers.notices.mailer import CleanFailure, Mailer, PermanentFailure, Sent, UnknownOutcome
+from workers.notices.mailer import CleanFailure, Mailer, MaybeSent, PermanentFailure, Sent
 
 PASSWORD = "pass763265word"
 LOGIN = {"smtp_username": "hooks", "smtp_password": SecretStr(PASSWORD)}
@@ -86,19 +86,19 @@ def test_a_certificate_that_does_not_fit_ends_it_before_login(
     }[wrong]()
     with MailServer(**{security: tls}) as server:  # type: ignore[arg-type]
         mailer = mailer_for(settings, server.port, smtp_security=security, ca_bundle=authority.bundle, **LOGIN)
-        outcome = mailer.send(a_mail(mailer))
+        result = mailer.send(a_mail(mailer))
         assert server.messages == []
-    assert isinstance(outcome, CleanFailure)
-    assert outcome.unavailable
-    assert "certificate" in outcome.detail
+    assert isinstance(result, CleanFailure)
+    assert result.unavailable
+    assert "certificate" in result.detail
 
 
 def test_a_server_without_starttls_gets_neither_password_nor_mail(settings: Settings) -> None:
     with MailServer(login=("hooks", PASSWORD)) as server:
         mailer = mailer_for(settings, server.port, smtp_security="starttls", **LOGIN)
-        outcome = mailer.send(a_mail(mailer))
+        result = mailer.send(a_mail(mailer))
         assert server.messages == []
-    assert outcome == CleanFailure(
+    assert result == CleanFailure(
         "the mail server does not offer what the settings ask for (STARTTLS or login)", unavailable=True
     )
 
@@ -106,18 +106,18 @@ def test_a_server_without_starttls_gets_neither_password_nor_mail(settings: Sett
 def test_a_refused_login_is_told_without_the_password(settings: Settings) -> None:
     with MailServer(login=("hooks", "another")) as server:
         mailer = mailer_for(settings, server.port, **LOGIN)
-        outcome = mailer.send(a_mail(mailer))
-    assert outcome == CleanFailure("the mail server refused the login (535)", unavailable=True)
+        result = mailer.send(a_mail(mailer))
+    assert result == CleanFailure("the mail server refused the login (535)", unavailable=True)
 
 
 def test_a_password_that_no_login_can_carry_is_told_without_it(settings: Settings) -> None:
     with MailServer(login=("hooks", "x")) as server:
         secret = {"smtp_username": "hooks", "smtp_password": SecretStr("pässwörd")}
         mailer = mailer_for(settings, server.port, **secret)
-        outcome = mailer.send(a_mail(mailer))
-    assert isinstance(outcome, CleanFailure)
-    assert "rd" not in outcome.detail.replace("server", "")
-    assert "pässwörd" not in repr(outcome) + repr(mailer)
+        result = mailer.send(a_mail(mailer))
+    assert isinstance(result, CleanFailure)
+    assert "rd" not in result.detail.replace("server", "")
+    assert "pässwörd" not in repr(result) + repr(mailer)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,9 @@ def test_a_password_that_no_login_can_carry_is_told_without_it(settings: Setting
         (Hang(Stage.RCPT), CleanFailure, True),
         (Say(Stage.CONTENT, "452 full"), CleanFailure, False),
         (Say(Stage.CONTENT, "554 spam"), PermanentFailure, None),
-        (Say(Stage.CONTENT, "gibberish"), UnknownOutcome, None),
-        (Drop(Stage.CONTENT), UnknownOutcome, None),
-        (Hang(Stage.CONTENT), UnknownOutcome, None),
+        (Say(Stage.CONTENT, "gibberish"), MaybeSent, None),
+        (Drop(Stage.CONTENT), MaybeSent, None),
+        (Hang(Stage.CONTENT), MaybeSent, None),
     ],
     ids=repr,
 )
@@ -147,14 +147,14 @@ def test_every_failure_is_a_value(
     mailer: Mailer,
     mail_server: MailServer,
     fault: Say | Hang | Drop,
-    kind: type[CleanFailure | PermanentFailure | UnknownOutcome],
+    kind: type[CleanFailure | PermanentFailure | MaybeSent],
     unavailable: bool | None,
 ) -> None:
     mail_server.script(fault)
-    outcome = mailer.send(a_mail(mailer))
-    assert isinstance(outcome, kind)
-    assert getattr(outcome, "unavailable", None) is unavailable
-    assert outcome.detail
+    result = mailer.send(a_mail(mailer))
+    assert isinstance(result, kind)
+    assert getattr(result, "unavailable", None) is unavailable
+    assert result.detail
     assert mailer.send(a_mail(mailer)) == Sent()
 
 
@@ -172,9 +172,9 @@ def test_a_server_that_does_not_accept_is_a_clean_failure(settings: Settings) ->
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "bad..name", "x" * 70])
 def test_a_host_that_does_not_exist_is_a_clean_failure(settings: Settings, host: str) -> None:
     mailer = mailer_for(settings, 25, smtp_host=host)
-    outcome = mailer.send(a_mail(mailer))
-    assert isinstance(outcome, CleanFailure)
-    assert outcome.unavailable
+    result = mailer.send(a_mail(mailer))
+    assert isinstance(result, CleanFailure)
+    assert result.unavailable
 
 
 @pytest.mark.parametrize(
