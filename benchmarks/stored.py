@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from benchmarks.servers import Servers
 from benchmarks.workload import message
+from dispatcher.states import State
 
 _PIECE = 100_000
 _AT_ONCE = 2
@@ -35,7 +36,7 @@ SELECT delivery_id, event_id, webhook_id, CAST(:state AS text),
 {_ROWS}"""
 _FINISHED = f"""
 INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at, attempt_count, finished_at)
-SELECT delivery_id, event_id, webhook_id, 'delivered', now(), now() + interval '2 days', 1, now()
+SELECT delivery_id, event_id, webhook_id, '{State.DELIVERED}', now(), now() + interval '2 days', 1, now()
 {_ROWS}"""
 _ATTEMPTS = f"""
 INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict)
@@ -51,13 +52,13 @@ SELECT request_id, webhook_id, 'POST', 'http://127.0.0.1:8000/ok', repeat('Heade
 
 def store_due(servers: Servers, ids: Sequence[UUID], count: int) -> None:
     """So many deliveries, ready and due now, round the webhooks."""
-    _store(servers, ids, count, (_EVENTS, _OPEN), state="ready", due_from=-1, due_span=0, attempts=0)
+    _store(servers, ids, count, (_EVENTS, _OPEN), state=State.READY, due_from=-1, due_span=0, attempts=0)
     servers.execute("ANALYZE dispatcher.events, dispatcher.deliveries")
 
 
 def store_waiting(servers: Servers, ids: Sequence[UUID], count: int, *, due_from: float, due_span: float) -> None:
     """So many deliveries whose first attempt failed: due in `due_from` to `due_from + due_span` seconds."""
-    extra = {"state": "waiting", "due_from": due_from, "due_span": due_span, "attempts": 1}
+    extra = {"state": State.WAITING, "due_from": due_from, "due_span": due_span, "attempts": 1}
     _store(servers, ids, count, (_EVENTS, _OPEN), **extra)
     servers.execute("VACUUM ANALYZE dispatcher.deliveries")
 

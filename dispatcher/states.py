@@ -3,6 +3,8 @@
 from enum import StrEnum
 
 
+# SQL takes them from here as literals, `'{State.READY}'`: with a bound parameter a planner could not use the partial
+# indexes.
 class State(StrEnum):
     """Where a delivery stands."""
 
@@ -25,7 +27,6 @@ class Reason(StrEnum):
     RENDER_FAILED = "render_failed"  # no callback can be made of this message for this webhook
 
 
-OPEN = frozenset({State.READY, State.CLAIMED, State.WAITING})
 CLOSED = frozenset({State.DELIVERED, State.DISCARDED, State.CANCELLED})
 
 TRANSITIONS: dict[State, frozenset[State]] = {

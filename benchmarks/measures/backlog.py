@@ -15,6 +15,7 @@ from benchmarks.measures.throughput import counted, engine, nothing_open, wake
 from benchmarks.servers import Servers
 from benchmarks.stored import store_due, store_finished, store_waiting
 from benchmarks.targets import Sample, percentile
+from dispatcher.states import State
 from dispatcher.wake import QUEUES, SWEEP
 from schedules.beat import SWEEP_EVERY
 from schedules.timing import REAL_TIME
@@ -77,7 +78,7 @@ def claims(bench: Bench) -> Sample:
         if len(found) < _CLAIM_LIMIT:
             break
     database.dispose()
-    servers.execute("DELETE FROM dispatcher.deliveries WHERE state IN ('ready', 'claimed')")
+    servers.execute(f"DELETE FROM dispatcher.deliveries WHERE state IN ('{State.READY}', '{State.CLAIMED}')")
     servers.execute("VACUUM dispatcher.deliveries")
     times = times[_WARM_UP:-1] or times
     return {"p50_ms": percentile(times, 0.5) * 1000, "p99_ms": percentile(times, 0.99) * 1000}

@@ -13,6 +13,7 @@ from benchmarks.servers import MESSAGE_BYTES, Servers
 from benchmarks.stored import store_due
 from benchmarks.targets import Sample
 from benchmarks.workload import Fleet, message
+from dispatcher.states import State
 
 LOOPS_END = 0.3  # seconds in which a loop that found nothing more has ended
 
@@ -127,8 +128,8 @@ def wake(servers: Servers) -> None:
 def nothing_open(servers: Servers) -> bool:
     """Whether nothing is ready or claimed any more; asks the small partial indexes only."""
     return not servers.scalar(
-        "SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = 'ready')"
-        " OR EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = 'claimed')"
+        f"SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}')"
+        f" OR EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.CLAIMED}')"
     )
 
 
@@ -174,7 +175,8 @@ def _delivered(servers: Servers, fleet: Fleet) -> int:
     return int(
         str(
             servers.scalar(
-                "SELECT count(*) FROM dispatcher.deliveries WHERE webhook_id = ANY(:ids) AND state = 'delivered'",
+                "SELECT count(*) FROM dispatcher.deliveries"
+                f" WHERE webhook_id = ANY(:ids) AND state = '{State.DELIVERED}'",
                 ids=list(fleet.ids),
             )
         )

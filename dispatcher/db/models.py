@@ -171,18 +171,27 @@ class Delivery(Base):
         UniqueConstraint("event_id", "webhook_id"),
         CheckConstraint(_one_of("state", State), name="state"),
         CheckConstraint(_one_of("reason", Reason), name="reason"),
-        Index("deliveries_ready_idx", "webhook_id", "is_retry", "due_at", postgresql_where=text("state = 'ready'")),
         Index(
-            "deliveries_passing_idx", "webhook_id", "due_at", postgresql_where=text("state = 'ready' AND passes_gate")
+            "deliveries_ready_idx",
+            "webhook_id",
+            "is_retry",
+            "due_at",
+            postgresql_where=text(f"state = '{State.READY}'"),
         ),
-        Index("deliveries_waiting_idx", "due_at", postgresql_where=text("state = 'waiting'")),
-        Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text("state = 'claimed'")),
+        Index(
+            "deliveries_passing_idx",
+            "webhook_id",
+            "due_at",
+            postgresql_where=text(f"state = '{State.READY}' AND passes_gate"),
+        ),
+        Index("deliveries_waiting_idx", "due_at", postgresql_where=text(f"state = '{State.WAITING}'")),
+        Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text(f"state = '{State.CLAIMED}'")),
         Index("deliveries_webhook_id_id_idx", "webhook_id", "id"),
         Index(
             "deliveries_unsuccessful_idx",
             "webhook_id",
             "id",
-            postgresql_where=text("state IN ('discarded', 'cancelled')"),
+            postgresql_where=text(f"state IN ('{State.DISCARDED}', '{State.CANCELLED}')"),
         ),
         {
             "postgresql_with": {

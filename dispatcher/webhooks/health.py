@@ -95,7 +95,7 @@ WITH tried AS (
    FROM (SELECT id, attempt_count {_OF_WEBHOOK.format(first="'00000000-0000-0000-0000-000000000000'")} LIMIT :most) d
    WHERE attempt_count > 0 LIMIT :newest)
   UNION
-  (SELECT id FROM dispatcher.deliveries WHERE state = 'ready' AND webhook_id = :webhook AND is_retry
+  (SELECT id FROM dispatcher.deliveries WHERE state = '{State.READY}' AND webhook_id = :webhook AND is_retry
    ORDER BY due_at DESC LIMIT :newest))
 SELECT r.id, r.started_at + r.duration, r.status, r.failure, r.failure_detail, r.duration
 FROM tried t CROSS JOIN LATERAL (
@@ -105,12 +105,12 @@ JOIN dispatcher.requests r ON r.id = a.request_id
 ORDER BY r.started_at + r.duration DESC LIMIT 1
 """)
 
-_OLDEST_DUE = text("""
+_OLDEST_DUE = text(f"""
 SELECT id, due_at FROM (
   (SELECT id, due_at FROM dispatcher.deliveries
-   WHERE state = 'ready' AND webhook_id = :webhook AND NOT is_retry AND due_at <= now() ORDER BY due_at LIMIT 1)
+   WHERE state = '{State.READY}' AND webhook_id = :webhook AND NOT is_retry AND due_at <= now() ORDER BY due_at LIMIT 1)
   UNION ALL
   (SELECT id, due_at FROM dispatcher.deliveries
-   WHERE state = 'ready' AND webhook_id = :webhook AND is_retry AND due_at <= now() ORDER BY due_at LIMIT 1)) d
+   WHERE state = '{State.READY}' AND webhook_id = :webhook AND is_retry AND due_at <= now() ORDER BY due_at LIMIT 1)) d
 ORDER BY due_at LIMIT 1
 """)

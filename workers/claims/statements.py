@@ -8,22 +8,23 @@ backlog only, and excluding busy webhooks would walk through theirs.
 
 from sqlalchemy import text
 
+from dispatcher.states import State
 from workers.claims.windows import Pool
 
 HOPS = 100  # webhooks one claim visits
 
 # Deliveries of one webhook that are due, the ones due longest first; two scans, for the index has them apart.
-_DUE = """
-      SELECT id, batch_limit, row_number() OVER () AS turn, {retry} AS is_retry FROM (
+_DUE = f"""
+      SELECT id, batch_limit, row_number() OVER () AS turn, {{retry}} AS is_retry FROM (
         SELECT id, batch_limit FROM dispatcher.deliveries
-        WHERE state = 'ready' AND webhook_id = {webhook} AND is_retry = {retry} AND due_at <= now()
-        ORDER BY due_at LIMIT {most} FOR UPDATE SKIP LOCKED) due"""
+        WHERE state = '{State.READY}' AND webhook_id = {{webhook}} AND is_retry = {{retry}} AND due_at <= now()
+        ORDER BY due_at LIMIT {{most}} FOR UPDATE SKIP LOCKED) due"""
 
 # Found by primary key, and by nothing else: a planner with old statistics would read every ready row instead.
-_TAKEN = """
+_TAKEN = f"""
 taken AS (
   UPDATE dispatcher.deliveries
-  SET state = 'claimed', attempt_count = attempt_count + 1, claimed_by = CAST(:me AS uuid),
+  SET state = '{State.CLAIMED}', attempt_count = attempt_count + 1, claimed_by = CAST(:me AS uuid),
       claimed_until = now() + :span
   WHERE id = ANY(ARRAY(SELECT id FROM picked))
   RETURNING id, webhook_id, attempt_count, schedule_step, batch_limit, event_id, give_up_at, due_at)"""
@@ -45,17 +46,17 @@ CLAIM_READY = text(f"""
 WITH RECURSIVE hop(webhook_id, lap, n) AS (
   SELECT * FROM (
     (SELECT webhook_id, 0, 1 FROM dispatcher.deliveries
-      WHERE state = 'ready' AND webhook_id > CAST(:cursor AS uuid) ORDER BY webhook_id LIMIT 1)
+      WHERE state = '{State.READY}' AND webhook_id > CAST(:cursor AS uuid) ORDER BY webhook_id LIMIT 1)
     UNION ALL
-    (SELECT webhook_id, 1, 1 FROM dispatcher.deliveries WHERE state = 'ready' ORDER BY webhook_id LIMIT 1)
+    (SELECT webhook_id, 1, 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' ORDER BY webhook_id LIMIT 1)
     LIMIT 1) first
   UNION ALL
   SELECT x.webhook_id, x.lap, h.n + 1 FROM hop h, LATERAL (
     (SELECT d.webhook_id, h.lap FROM dispatcher.deliveries d
-      WHERE d.state = 'ready' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1)
+      WHERE d.state = '{State.READY}' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1)
     UNION ALL
     (SELECT d.webhook_id, 1 FROM dispatcher.deliveries d
-      WHERE d.state = 'ready' AND h.lap = 0 ORDER BY d.webhook_id LIMIT 1)
+      WHERE d.state = '{State.READY}' AND h.lap = 0 ORDER BY d.webhook_id LIMIT 1)
     LIMIT 1) x(webhook_id, lap)
   WHERE h.n < {HOPS} AND (x.lap = 0 OR x.webhook_id <= CAST(:cursor AS uuid))),
 claimable AS MATERIALIZED (
@@ -129,7 +130,7 @@ due AS MATERIALIZED (
     WHERE g.closed_at IS NOT NULL AND g.probe_at <= now() AND g.webhook_id IN (SELECT webhook_id FROM closed)
       -- One behind which nothing waits must not use up the limit. As a value: a join would read all that is ready.
       AND (SELECT true FROM dispatcher.deliveries d
-           WHERE d.state = 'ready' AND d.webhook_id = g.webhook_id AND d.due_at <= now() LIMIT 1)
+           WHERE d.state = '{State.READY}' AND d.webhook_id = g.webhook_id AND d.due_at <= now() LIMIT 1)
     ORDER BY g.probe_at LIMIT :most FOR UPDATE SKIP LOCKED) g),
 probes AS MATERIALIZED (
   SELECT p.id, due.webhook_id, due.n, closed.version, true AS probe
@@ -141,7 +142,7 @@ asked AS MATERIALIZED (
   SELECT a.id, closed.webhook_id, 0 AS n, closed.version, false AS probe
   FROM closed CROSS JOIN LATERAL (
     SELECT id, due_at FROM dispatcher.deliveries
-    WHERE state = 'ready' AND passes_gate AND webhook_id = closed.webhook_id AND due_at <= now()
+    WHERE state = '{State.READY}' AND passes_gate AND webhook_id = closed.webhook_id AND due_at <= now()
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) a
   ORDER BY a.due_at LIMIT :most),
 picked AS MATERIALIZED (

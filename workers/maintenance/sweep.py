@@ -2,10 +2,12 @@
 
 Its interval is the real bound on lateness: a broker that lost everything costs five seconds.
 """
+# ruff: noqa: S608 - composed of constants
 
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from dispatcher.states import State
 from dispatcher.wake import DELIVER, NOTICES, Waker
 from dispatcher.webhooks.contract import Verdict
 from schedules.timing import Timing
@@ -16,21 +18,23 @@ log = structlog.get_logger("dispatcher.sweep")
 
 PIECE = 1_000
 
-_PROMOTE = text("""
-UPDATE dispatcher.deliveries SET state = 'ready' WHERE id IN (
-  SELECT id FROM dispatcher.deliveries WHERE state = 'waiting' AND due_at <= now()
+_PROMOTE = text(f"""
+UPDATE dispatcher.deliveries SET state = '{State.READY}' WHERE id IN (
+  SELECT id FROM dispatcher.deliveries WHERE state = '{State.WAITING}' AND due_at <= now()
   ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 """)
 
-_EXPIRED_CLAIMS = text("""
+_EXPIRED_CLAIMS = text(f"""
 SELECT d.id, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.claimed_by,
        coalesce(w.contract ->> 'schedule', 'default') AS schedule
 FROM dispatcher.deliveries d JOIN dispatcher.webhooks w ON w.id = d.webhook_id
-WHERE d.state = 'claimed' AND d.claimed_until <= now()
+WHERE d.state = '{State.CLAIMED}' AND d.claimed_until <= now()
 ORDER BY d.claimed_until LIMIT 1000 FOR UPDATE OF d SKIP LOCKED
 """)
 
-_ANYTHING_READY = text("SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = 'ready' AND due_at <= now())")
+_ANYTHING_READY = text(
+    f"SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' AND due_at <= now())"
+)
 _ANY_MAIL_OWED = text("SELECT EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now())")
 
 

@@ -4,33 +4,34 @@ from sqlalchemy import Engine, text
 
 from dispatcher.db.partitions import create_partitions
 from dispatcher.producer import Clock
+from dispatcher.states import Reason, State
 from workers.notices.send import close_abandoned
 
 PIECE = 1_000
 
 # Only webhooks that cannot be claimed from are looked into, found by hopping along the index of ready deliveries.
-_END_UNCLAIMABLE = text("""
+_END_UNCLAIMABLE = text(f"""
 WITH RECURSIVE hop(webhook_id) AS (
-  (SELECT webhook_id FROM dispatcher.deliveries WHERE state = 'ready' ORDER BY webhook_id LIMIT 1)
+  (SELECT webhook_id FROM dispatcher.deliveries WHERE state = '{State.READY}' ORDER BY webhook_id LIMIT 1)
   UNION ALL
   SELECT x.webhook_id FROM hop h, LATERAL (
     SELECT d.webhook_id FROM dispatcher.deliveries d
-    WHERE d.state = 'ready' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1) x),
+    WHERE d.state = '{State.READY}' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1) x),
 ended AS (
-  SELECT d.id, CASE WHEN w.deleted_at IS NOT NULL THEN 'webhook_deleted'
-                    WHEN e.expires_at <= now() THEN 'expired'
-                    WHEN w.enabled THEN 'exhausted' ELSE 'webhook_disabled' END AS reason
+  SELECT d.id, CASE WHEN w.deleted_at IS NOT NULL THEN '{Reason.WEBHOOK_DELETED}'
+                    WHEN e.expires_at <= now() THEN '{Reason.EXPIRED}'
+                    WHEN w.enabled THEN '{Reason.EXHAUSTED}' ELSE '{Reason.WEBHOOK_DISABLED}' END AS reason
   FROM hop h
   JOIN dispatcher.webhooks w ON w.id = h.webhook_id
   LEFT JOIN dispatcher.gates g ON g.webhook_id = w.id
-  JOIN dispatcher.deliveries d ON d.webhook_id = h.webhook_id AND d.state = 'ready'
+  JOIN dispatcher.deliveries d ON d.webhook_id = h.webhook_id AND d.state = '{State.READY}'
        AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now())
   JOIN dispatcher.events e ON e.id = d.event_id
   WHERE w.deleted_at IS NOT NULL OR NOT w.enabled OR g.closed_at IS NOT NULL
   LIMIT 1000 FOR UPDATE OF d SKIP LOCKED)
-UPDATE dispatcher.deliveries d SET state = 'discarded', reason = ended.reason, finished_at = now()
+UPDATE dispatcher.deliveries d SET state = '{State.DISCARDED}', reason = ended.reason, finished_at = now()
 FROM ended WHERE d.id = ended.id
-""")
+""")  # noqa: S608 - put together from constants
 
 _OPEN_ALL_GATES = text("DELETE FROM dispatcher.gates")
 

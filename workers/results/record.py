@@ -52,9 +52,9 @@ class Result(NamedTuple):
     outcome_unknown: bool = False
 
 
-_RECORD = text("""
+_RECORD = text(f"""
 WITH result AS (
-  SELECT *, 'claimed' AS was FROM unnest(
+  SELECT *, '{State.CLAIMED}' AS was FROM unnest(
     CAST(:id AS uuid[]), CAST(:number AS integer[]), CAST(:owner AS uuid[]), CAST(:state AS text[]),
     CAST(:reason AS text[]), CAST(:delay AS interval[]), CAST(:step AS integer[]), CAST(:unknown AS integer[]),
     CAST(:batch_limit AS smallint[]),
@@ -66,10 +66,10 @@ mine AS (
   UPDATE dispatcher.deliveries d
   SET state = r.state, reason = r.reason, due_at = coalesce(now() + r.delay, d.due_at),
       schedule_step = r.step, unknown_in_a_row = r.unknown, batch_limit = coalesce(r.batch_limit, d.batch_limit),
-      passes_gate = d.passes_gate AND r.state = 'ready',
+      passes_gate = d.passes_gate AND r.state = '{State.READY}',
       attempt_count = d.attempt_count - (NOT r.counts)::integer,
       claimed_by = NULL, claimed_until = NULL,
-      finished_at = CASE WHEN r.state IN ('delivered', 'discarded') THEN now() END
+      finished_at = CASE WHEN r.state IN ('{State.DELIVERED}', '{State.DISCARDED}') THEN now() END
   FROM result r
   -- The first condition tells a planner with old statistics how few these are; `was` keeps it from reading the index
   -- of all claimed ones, dead entries included, instead.
@@ -92,7 +92,7 @@ requested AS (
     answer_headers, excerpt, cut, unreadable, started_at, duration)
   WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.sent AND r.attempt_id = q.id))
 SELECT id::text, number FROM mine
-""")
+""")  # noqa: S608 - put together from constants
 
 _DISABLE = text("""
 UPDATE dispatcher.webhooks

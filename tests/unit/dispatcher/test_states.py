@@ -1,15 +1,33 @@
+import ast
 import re
 from pathlib import Path
 
-from dispatcher.states import CLOSED, OPEN, TRANSITIONS, State
+from dispatcher.states import TRANSITIONS, State
 
-DIAGRAM = Path(__file__).parents[3] / "docs" / "states.md"
+ROOT = Path(__file__).parents[3]
+DIAGRAM = ROOT / "docs" / "states.md"
+SOURCES = [
+    path
+    for folder in ("dispatcher", "workers", "schedules", "benchmarks")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "migrations" not in path.parts  # they build what was once, whatever the states are called later
+]
 
 
 def test_the_table_of_transitions_knows_every_state() -> None:
     assert set(TRANSITIONS) == set(State)
-    assert set(State) == OPEN | CLOSED
-    assert not OPEN & CLOSED
+
+
+def test_sql_takes_the_names_of_states_from_the_enum() -> None:
+    quoted = re.compile(f"'({'|'.join(State)})'")
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and quoted.search(node.value)
+    ]
+    assert SOURCES
+    assert found == []
 
 
 def test_the_diagram_draws_exactly_the_table() -> None:
