@@ -9,6 +9,7 @@ Parts = TypeVar("Parts", dict[str, str], list[str])
 _SPACE = re.compile(r"[ \t\n\r]*")
 # A string, or white space outside of one.
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\n\r]+')
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def object_members(text: str) -> dict[str, str]:
@@ -72,6 +73,20 @@ def compact(text: str) -> str:
     return _STRING_OR_SPACE.sub(lambda found: found[1] or "", text)
 
 
+def stringified(text: str) -> str:
+    """JSON text as `JSON.stringify` of JavaScript would write it, as far as that changes no value: without white space,
+    its strings with the escapes that they need, in its spelling. Numbers keep their digits, members their order."""
+    return _STRING_OR_SPACE.sub(lambda found: _plainly_escaped(found[1] or ""), text)
+
+
+def _plainly_escaped(string: str) -> str:
+    if "\\u" not in string and "\\/" not in string:
+        return string  # all other escapes are needed
+    # The standard library escapes what JavaScript escapes, except lone surrogates.
+    plain = _ENCODER.encode(json.loads(string))
+    return _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", plain)
+
+
 def _after_space(text: str, position: int) -> int:
     found = _SPACE.match(text, position)
     assert found is not None
@@ -97,3 +112,4 @@ def _refuse_constant(name: str) -> NoReturn:
 
 # Numbers are passed over: `int` would refuse those of more than 4,300 digits.
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
+_ENCODER = json.JSONEncoder(ensure_ascii=False)

@@ -8,7 +8,7 @@ from typing import assert_never
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
-from dispatcher.events.raw_json import compact, object_members
+from dispatcher.events.raw_json import compact, object_members, stringified
 from dispatcher.ids import time_of
 from dispatcher.masking.answers import secret_forms
 from dispatcher.masking.urls import MASK
@@ -39,6 +39,9 @@ def render(
         url = target.url
         data = b",".join([_enveloped(claim, target, request_id) for claim in claims])
         body = b"[" + data + b"]" if contract.envelope is Envelope.ARRAY else data
+        if contract.nonce_signature is not None:
+            # Receivers in Node check this signature over JSON.stringify of the body that they have parsed.
+            body = stringified(body.decode()).encode()
         headers.append(("Content-Type", contract.content_type))
     if len(claims) == 1:
         headers += [

@@ -42,6 +42,37 @@ def test_the_message_goes_out_byte_for_byte_signed_as_sinchs_clients_check_it(
     assert callback.header("webhook-signature") is None
 
 
+SPELLED_OUT = rb"""{
+    "app_id": "app1", "project_id": "proj1",
+    "text": "caf\u00e9 \/ \ud83d\ude00 \u000A \"", "price": 1.10, "price": 9007199254740993
+}"""
+
+
+def test_a_signed_message_goes_out_as_node_writes_what_it_has_parsed(
+    sinch: Sinch, settings: Settings, receiver: Receiver
+) -> None:
+    sinch.create(target=receiver.url("/in"), triggers=["MESSAGE_DELIVERY"], secret="foo_secret1234")
+    send(SPELLED_OUT)
+    deliver_all(settings)
+    (callback,) = receiver.received
+    text = '"caf\u00e9 / \U0001f600 \\n \\""'
+    assert callback.body.decode() == (
+        f'{{"app_id":"app1","project_id":"proj1","text":{text},"price":1.10,"price":9007199254740993}}'
+    )
+    client: Any = SinchClient(key_id="key", key_secret="secret", project_id="project")
+    events = client.conversation.sinch_events("foo_secret1234")
+    assert events.validate_authentication_header(dict(callback.headers), callback.body)
+
+
+def test_a_message_that_is_not_signed_goes_out_byte_for_byte(
+    sinch: Sinch, settings: Settings, receiver: Receiver
+) -> None:
+    sinch.create(target=receiver.url("/in"), triggers=["MESSAGE_DELIVERY"])
+    send(SPELLED_OUT)
+    deliver_all(settings)
+    assert [callback.body for callback in receiver.received] == [SPELLED_OUT]
+
+
 def test_without_a_secret_nothing_is_signed(sinch: Sinch, settings: Settings, receiver: Receiver) -> None:
     made = sinch.create(target=receiver.url("/in"), triggers=["MESSAGE_DELIVERY"], secret="s").json()
     sinch.call("PATCH", f"/webhooks/{made['id']}?update_mask=secret", json={})

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.events.raw_json import compact, object_members
+from dispatcher.events.raw_json import compact, object_members, stringified
+from tests import hostile_values
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -125,3 +126,110 @@ def test_every_member_is_found_with_its_digits_in_order_or_a_name_stands_twice(p
 @given(_VALUES)
 def test_compacting_removes_white_space_only(value: Any) -> None:
     assert compact(json.dumps(value, indent=3)) == json.dumps(value, separators=(",", ":"))
+
+
+_SHORT = {'"': '"', "\\": "\\", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
+_ANY_TEXT = (
+    st.text(st.characters(), max_size=6) | st.text('\x00\n\x1f\x7f"\\/\u00e9\u2028\ud83d\ude00\U0001f600', max_size=6)
+).map(lambda text: text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass"))  # pairs are one character
+_JAVASCRIPTS_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | _ANY_TEXT,
+    # A name that looks like an integer changes its place in JavaScript.
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(_ANY_TEXT.map(lambda name: f"a{name}"), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+def json_stringify(value: Any) -> str:
+    """What JSON.stringify of JavaScript writes (ECMA-262, 25.5.2), for numbers that are whole and safe."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case str():
+            return quoted_by_javascript(value)
+        case list():
+            return f"[{','.join(map(json_stringify, value))}]"
+        case _:
+            return f"{{{','.join(f'{quoted_by_javascript(n)}:{json_stringify(v)}' for n, v in value.items())}}}"
+
+
+def quoted_by_javascript(text: str) -> str:
+    def written(character: str) -> str:
+        if character in _SHORT:
+            return f"\\{_SHORT[character]}"
+        code = ord(character)
+        return f"\\u{code:04x}" if code < 0x20 or 0xD800 <= code <= 0xDFFF else character
+
+    return f'"{"".join(map(written, text))}"'
+
+
+@st.composite
+def _spellings(draw: st.DrawFn) -> str:
+    """A JSON text with white space and escapes wherever they may stand."""
+    space = draw(st.lists(_SPACES, min_size=1, max_size=5))
+    ways = draw(st.lists(st.integers(0, 3), min_size=1, max_size=7))
+    turn = iter(range(1_000_000))
+
+    def blank() -> str:
+        return space[next(turn) % len(space)]
+
+    def character(one: str) -> str:
+        way = ways[next(turn) % len(ways)]
+        if way == 0 and one in _SHORT | {"/": "/"}:
+            return f"\\{(_SHORT | {'/': '/'})[one]}"
+        if way <= 1 and one not in '"\\' and ord(one) >= 0x20 and not 0xD800 <= ord(one) <= 0xDFFF:
+            return one
+        units = one.encode("utf-16-be", "surrogatepass")
+        codes = [int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2)]
+        return "".join(f"\\u{code:04X}" if way == 2 else f"\\u{code:04x}" for code in codes)
+
+    def spelled(value: Any) -> str:
+        match value:
+            case str():
+                text = f'"{"".join(map(character, value))}"'
+            case list():
+                text = f"[{','.join(map(spelled, value))}]" if value else f"[{blank()}]"
+            case dict():
+                text = f"{{{','.join(f'{spelled(name)}:{spelled(held)}' for name, held in value.items())}}}"
+            case _:
+                text = json.dumps(value)
+        return f"{blank()}{text}{blank()}"
+
+    return spelled(draw(_JAVASCRIPTS_VALUES))
+
+
+@given(_spellings())
+def test_stringified_text_is_what_javascript_writes_of_the_parsed_value(text: str) -> None:
+    parsed = json.loads(text)
+    written = stringified(text)
+    assert written == json_stringify(parsed)
+    assert json.loads(written) == parsed
+    assert stringified(written) == written
+    assert json.loads(written.encode()) == parsed  # whatever it holds, it is UTF-8
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (' { "b" : 1.0 , "a" : 9007199254740993 , "b" : -0 , "2":1E400,"1": 1e5 } ', None),
+        (r'"\u0041\/\u00e9\u2028\ud83d\uDE00\u007f"', '"A/\u00e9\u2028\U0001f600\x7f"'),
+        (r'"\u000A\u0022\u005C\u001F\u0000"', r'"\n\"\\\u001f\u0000"'),
+        (r'"\" , \\"', r'"\" , \\"'),
+        (r'"\uDE00\uD83D"', r'"\ude00\ud83d"'),
+    ],
+)
+def test_stringifying_leaves_numbers_order_duplicates_and_needed_escapes_alone(text: str, written: str | None) -> None:
+    assert stringified(text) == (written if written is not None else text.replace(" ", ""))
+
+
+@pytest.mark.parametrize("message", hostile_values.JSON.values(), ids=list(hostile_values.JSON))
+def test_any_message_that_can_be_stored_can_be_stringified(message: bytes) -> None:
+    written = stringified(message.decode())
+    assert written.encode()
+    assert stringified(written) == written
