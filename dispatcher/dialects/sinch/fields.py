@@ -17,13 +17,17 @@ MAX_TARGET = 742
 SIGNATURE_HEADER = "x-sinch-webhook-signature"
 
 # What each trigger takes; those not named here take `conversation.<trigger in lower case>`.
-_MESSAGE_TYPES = {
-    "MESSAGE_SUBMIT": ("accepted", "sent"),
-    "MESSAGE_DELIVERY": ("progress", "delivered", "failed", "bounced"),
+_EVENT_TYPES = {
+    "MESSAGE_INBOUND": ("message.inbound.received",),
+    "MESSAGE_SUBMIT": ("message.outbound.accepted", "message.outbound.sent"),
+    "MESSAGE_DELIVERY": tuple(f"message.outbound.{part}" for part in ("progress", "delivered", "failed", "bounced")),
+    "SMART_CONVERSATION": ("conversation.smart_conversations",),
 }
+# The SDK for Node has SMART_CONVERSATIONS, those for Java and .NET have it without the S.
 TRIGGERS = (
     "MESSAGE_DELIVERY", "MESSAGE_SUBMIT", "MESSAGE_INBOUND", "EVENT_DELIVERY", "EVENT_INBOUND", "SMART_CONVERSATIONS",
-    "MESSAGE_INBOUND_SMART_CONVERSATION_REDACTION", "CONVERSATION_START", "CONVERSATION_STOP", "CONVERSATION_DELETE",
+    "SMART_CONVERSATION", "MESSAGE_INBOUND_SMART_CONVERSATION_REDACTION",
+    "CONVERSATION_START", "CONVERSATION_STOP", "CONVERSATION_DELETE",
     "CONTACT_CREATE", "CONTACT_DELETE", "CONTACT_MERGE", "CONTACT_UPDATE", "CONTACT_IDENTITIES_DUPLICATION",
     "UNSUPPORTED", "OPT_IN", "OPT_OUT", "CHANNEL_EVENT", "CAPABILITY", "RECORD_NOTIFICATION",
 )  # fmt: skip
@@ -120,13 +124,8 @@ def event_types(triggers: Collection[str], target_type: str) -> list[str]:
         return []
     names: list[str] = []
     for trigger in triggers:
-        if trigger == "MESSAGE_INBOUND":
-            names.append("message.inbound.received")
-        elif trigger in _MESSAGE_TYPES:
-            names += [f"message.outbound.{part}" for part in _MESSAGE_TYPES[trigger]]
-        else:
-            names.append(f"conversation.{trigger.lower()}")
-    return names
+        names += _EVENT_TYPES.get(trigger, (f"conversation.{trigger.lower()}",))
+    return list(dict.fromkeys(names))
 
 
 def write_webhook(webhook: WebhookView) -> dict[str, Any]:

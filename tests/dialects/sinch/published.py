@@ -8,6 +8,19 @@ from pydantic import Field
 
 from tests.dialects.published import Document, Published
 
+# The constants of the triggers, by SDK. The Python ones have none: they send what they are given.
+_IN_ALL_SDKS = {
+    "MESSAGE_DELIVERY", "MESSAGE_SUBMIT", "MESSAGE_INBOUND", "EVENT_DELIVERY", "EVENT_INBOUND",
+    "MESSAGE_INBOUND_SMART_CONVERSATION_REDACTION", "CONVERSATION_START", "CONVERSATION_STOP", "CONVERSATION_DELETE",
+    "CONTACT_CREATE", "CONTACT_DELETE", "CONTACT_MERGE", "CONTACT_UPDATE", "CONTACT_IDENTITIES_DUPLICATION",
+    "UNSUPPORTED", "OPT_IN", "OPT_OUT", "CHANNEL_EVENT", "CAPABILITY",
+}  # fmt: skip
+TRIGGERS = {
+    "Node": _IN_ALL_SDKS | {"SMART_CONVERSATIONS", "RECORD_NOTIFICATION"},
+    "Java": _IN_ALL_SDKS | {"SMART_CONVERSATION", "RECORD_NOTIFICATION"},
+    ".NET": _IN_ALL_SDKS | {"SMART_CONVERSATION"},
+}
+
 
 class ClientCredentials(Document):
     client_id: str

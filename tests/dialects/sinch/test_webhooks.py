@@ -15,6 +15,7 @@ from dispatcher.accounts.api_keys import Scope
 from dispatcher.db.models import Webhook
 from dispatcher.dialects.sinch.fields import TRIGGERS, changed_fields, event_types
 from dispatcher.settings import Settings
+from tests.dialects.sinch import published
 from tests.dialects.sinch.conftest import PROJECT, Sinch
 from tests.factories import change, change_within, make_account, make_webhook, rows
 from tests.integration.api.conftest import MakeKey
@@ -377,6 +378,25 @@ def test_each_trigger_takes_the_events_of_the_table(sinch: Sinch, database: Engi
     assert event_types(["CONTACT_IDENTITIES_DUPLICATION"], "HTTP") == ["conversation.contact_identities_duplication"]
     assert sinch.create(triggers=list(TRIGGERS)).json()["triggers"] == list(TRIGGERS)
     assert len(rows(database, "SELECT * FROM dispatcher.subscriptions")) == len(event_types(TRIGGERS, "HTTP"))
+
+
+@pytest.mark.parametrize("sdk", sorted(published.TRIGGERS))
+def test_every_trigger_that_an_sdk_has_is_taken_and_told_as_it_was_given(sinch: Sinch, sdk: str) -> None:
+    given = sorted(published.TRIGGERS[sdk])
+    made = sinch.create(triggers=given)
+    assert made.status_code == 200, made.text
+    assert made.json()["triggers"] == given
+
+
+def test_no_trigger_is_taken_that_no_sdk_has() -> None:
+    assert set(TRIGGERS) == set().union(*published.TRIGGERS.values())
+
+
+def test_both_names_of_smart_conversations_take_one_event_type(sinch: Sinch, database: Engine) -> None:
+    for given in (["SMART_CONVERSATION"], ["SMART_CONVERSATIONS"], ["SMART_CONVERSATION", "SMART_CONVERSATIONS"]):
+        sinch.create(triggers=given)
+    taken = rows(database, "SELECT event_type FROM dispatcher.subscriptions")
+    assert [row.event_type for row in taken] == ["conversation.smart_conversations"] * 3
 
 
 def test_a_webhook_that_dismisses_takes_nothing(sinch: Sinch, database: Engine) -> None:
