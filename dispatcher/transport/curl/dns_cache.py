@@ -9,7 +9,8 @@ from functools import partial
 from itertools import count
 from math import inf
 
-from dispatcher.transport.exchange import Failure, FailureKind, Request
+from dispatcher.transport.exchange import Failure, Request
+from dispatcher.transport.failure_texts import NO_ADDRESS, NO_TURN
 from dispatcher.transport.resolver import Address, LookUps, literal_addresses, not_resolved
 
 KEPT_SECONDS = 30.0  # a busy name is looked up twice a minute, not for every request
@@ -124,7 +125,7 @@ class Names:
         self._hung.discard(name)
         entry = _entry(name, future.result())
         if not entry:
-            return Failure(FailureKind.DNS, "the name has no address")
+            return NO_ADDRESS
         self._keep(name, now + KEPT_SECONDS, entry)
         return entry
 
@@ -135,7 +136,7 @@ class Names:
             for turns in self._turns:
                 turns.pop(waiting.name, None)
         if waiting.begun_at is None:
-            return Failure(FailureKind.NOT_SENT, "too many names are looked up here at once")
+            return NO_TURN
         if len(self._hung) < _MOST_KEPT:
             self._hung.add(waiting.name)
         return not_resolved(TimeoutError())

@@ -12,7 +12,16 @@ from dispatcher.transport.bodies import decode_body
 from dispatcher.transport.checks import split_url
 from dispatcher.transport.curl.faults import failure_of
 from dispatcher.transport.curl.handles import HandleOptions, header_lines, new_handle, sends_body
-from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply, Request
+from dispatcher.transport.exchange import Exchange, Failure, Reply, Request
+from dispatcher.transport.failure_texts import (
+    BAD_LENGTH,
+    HEAD_NOT_ENDED,
+    HEAD_TOO_LARGE,
+    INTERIM_ONLY,
+    NO_HEADER,
+    NOT_HTTP,
+    unexpected,
+)
 from dispatcher.transport.port import BLANKS, BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
 
 _log = logging.getLogger("dispatcher.transport.curl_transfers")
@@ -85,16 +94,20 @@ class Transfer:
         if code == pycurl.E_BAD_CONTENT_ENCODING and self._status >= 200:
             # A coding below the content, which nobody asked for: curl stops at its header, but the status decides.
             return Reply(self._status, _pairs([*self._lines, b"\r\n"]) or (), b"", body_unreadable=True)
-        return failure_of(self.handle, code, message, received=bool(self._lines or self._interim))
+        return failure_of(
+            self.handle, code, message, received=bool(self._lines or self._interim), head_ended=self._head_ended
+        )
 
     def _reply(self) -> Reply | Failure:
+        if self._lines[-1:] and self._lines[-1] not in _BLANK:
+            return HEAD_NOT_ENDED
         pairs = _pairs(self._lines)
         if pairs is None:
-            return Failure(FailureKind.BROKEN_ANSWER, "a header line that is none, or no end of them")
+            return NO_HEADER
         if not self._body:
             return Reply(self._status, pairs, b"")
         if any(len(value) > _LONGEST_LENGTH for name, value in pairs if name.lower() == "content-length"):
-            return Failure(FailureKind.BROKEN_ANSWER, "a bad Content-Length")  # which curl would ignore
+            return BAD_LENGTH  # which curl would ignore
         body = decode_body(b"".join(self._body)[: BODY_CAP + 1], pairs)
         return Reply(self._status, pairs, body.content, body.cut, body.unreadable)
 
@@ -108,15 +121,14 @@ class Transfer:
             if not lines:
                 match = _STATUS_LINE.fullmatch(line)
                 if match is None:
-                    return self._end_with(FailureKind.BROKEN_ANSWER, "not an HTTP answer")
+                    return self._end_with(NOT_HTTP)
                 self._status = int(match[1])
             lines.append(line)
             self._head_size += len(line)
             if line in _BLANK:
                 return self._end_head()
             if self._head_size > HEAD_CAP or len(lines) > HEAD_LINES:
-                text = f"headers over {HEAD_CAP} bytes or {HEAD_LINES} lines"
-                return self._end_with(FailureKind.HEADERS_TOO_LARGE, text)
+                return self._end_with(HEAD_TOO_LARGE)
         except Exception as surprise:  # noqa: BLE001 - the request comes back all the same
             return self._surprised(surprise)
         return None
@@ -131,7 +143,7 @@ class Transfer:
         self._interim += 1
         self._lines, self._head_size = [], 0
         if self._interim > INTERIM_ANSWERS:
-            return self._end_with(FailureKind.BROKEN_ANSWER, "interim answers without end")
+            return self._end_with(INTERIM_ONLY)
         return None
 
     def _take_body(self, data: bytes) -> int | None:
@@ -155,14 +167,13 @@ class Transfer:
             self._surprised(surprise)
         return int(pycurl.SOCKET_BAD)
 
-    def _end_with(self, kind: FailureKind, detail: str) -> int:
-        self._fault = Failure(kind, detail)
+    def _end_with(self, fault: Failure) -> int:
+        self._fault = fault
         return 0  # fewer bytes than were given: curl ends the transfer
 
     def _surprised(self, surprise: Exception) -> int:
-        name = type(surprise).__name__
-        _log.error("request %s met an unexpected %s", self.request.id, name)
-        return self._end_with(FailureKind.BROKEN_ANSWER, f"unexpected {name}")
+        _log.error("request %s met an unexpected %s", self.request.id, type(surprise).__name__)
+        return self._end_with(unexpected(surprise))
 
 
 class _OpenedSocket(socket.socket):

@@ -17,7 +17,8 @@ from dispatcher.transport.curl.dns_cache import Names
 from dispatcher.transport.curl.handles import HandleOptions
 from dispatcher.transport.curl.poller import READABLE, new_readiness
 from dispatcher.transport.curl.transfers import Transfer
-from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Request
+from dispatcher.transport.exchange import Exchange, Failure, Request
+from dispatcher.transport.failure_texts import unexpected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
 from dispatcher.transport.resolver import LookUps, Resolve
@@ -271,6 +272,5 @@ def _spoil(descriptor: int) -> None:
 
 
 def _unexpected(request: Request, surprise: Exception) -> Failure:
-    name = type(surprise).__name__
-    _log.error("request %s met an unexpected %s", request.id, name)  # its text could hold what it must not
-    return Failure(FailureKind.BROKEN_ANSWER, f"unexpected {name}")
+    _log.error("request %s met an unexpected %s", request.id, type(surprise).__name__)
+    return unexpected(surprise)

@@ -11,7 +11,8 @@ from requests.structures import CaseInsensitiveDict
 from dispatcher.transport.bodies import decode_body
 from dispatcher.transport.checks import Origin, split_url
 from dispatcher.transport.deadlines import Deadlines
-from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.exchange import Failure, FailureKind
+from dispatcher.transport.failure_texts import CLOSED_WITHOUT_ANSWER, LOST, NO_ANSWER_IN_TIME
 from dispatcher.transport.threaded.answers import Answer, is_refusal
 from dispatcher.transport.threaded.connections import Connection, IdleConnections
 from dispatcher.transport.threaded.faults import NoAnswer
@@ -101,11 +102,12 @@ class DirectAdapter(BaseAdapter):
         except NoAnswer:
             raise  # an OSError too, as every exception of `requests`
         except TimeoutError:
-            raise NoAnswer(FailureKind.TIMEOUT, "no complete answer within the deadline") from None
+            raise NoAnswer(NO_ANSWER_IN_TIME) from None
         except SSLError as error:
-            raise NoAnswer(FailureKind.TLS, f"TLS: {(error.reason or 'failed').replace('_', ' ').lower()}") from None
+            reason = (error.reason or "failed").replace("_", " ").lower()
+            raise NoAnswer(Failure(FailureKind.TLS, f"TLS: {reason}")) from None
         except OSError:
-            raise NoAnswer(FailureKind.CONNECTION_RESET, "the connection was lost before a complete answer") from None
+            raise NoAnswer(LOST if connection.received else CLOSED_WITHOUT_ANSWER) from None
         finally:
             self._busy.discard(connection)
             if reusable:

@@ -5,7 +5,17 @@ import socket
 from http.client import HTTPMessage, HTTPResponse
 from typing import cast
 
-from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.exchange import Failure, FailureKind
+from dispatcher.transport.failure_texts import (
+    BAD_LENGTH,
+    BODY_NOT_ENDED,
+    CLOSED_WITHOUT_ANSWER,
+    HEAD_NOT_ENDED,
+    HEAD_TOO_LARGE,
+    INTERIM_ONLY,
+    NO_HEADER,
+    NOT_HTTP,
+)
 from dispatcher.transport.port import BLANKS, BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
 from dispatcher.transport.threaded.connections import Connection
 from dispatcher.transport.threaded.faults import NoAnswer
@@ -45,7 +55,7 @@ class Answer(HTTPResponse):
             if status >= 200 or status == 101:
                 break
         else:
-            raise NoAnswer(FailureKind.BROKEN_ANSWER, "interim answers without end")
+            raise NoAnswer(INTERIM_ONLY)
         self.version, self.code, self.status, self.pairs = version, status, status, tuple(pairs)
         self.headers = self.msg = HTTPMessage()
         self._find_frame()
@@ -56,7 +66,7 @@ class Answer(HTTPResponse):
             return self._read_chunks()
         body = self.read(BODY_CAP + 1)
         if self.length and len(body) <= BODY_CAP:
-            raise NoAnswer(FailureKind.BROKEN_ANSWER, "the body is shorter than announced")
+            raise NoAnswer(BODY_NOT_ENDED)
         return body
 
     @property
@@ -69,11 +79,11 @@ class Answer(HTTPResponse):
         match = _STATUS_LINE.fullmatch(line)
         if match is None:
             if not self._connection.received:
-                raise NoAnswer(FailureKind.CONNECTION_RESET, "the connection was closed without an answer")
-            raise NoAnswer(FailureKind.BROKEN_ANSWER, "not an HTTP/1 answer" if line else "interim answers only")
+                raise NoAnswer(CLOSED_WITHOUT_ANSWER)
+            raise NoAnswer(NOT_HTTP if line else HEAD_NOT_ENDED)
         minor, status = int(match[1]), int(match[2])
         if status < 100:
-            raise NoAnswer(FailureKind.BROKEN_ANSWER, "a status below 100")
+            raise NoAnswer(NOT_HTTP)
         return 10 if minor == 0 else 11, status
 
     def _read_header_lines(self) -> list[tuple[str, str]]:
@@ -85,20 +95,20 @@ class Answer(HTTPResponse):
             if left < 0:
                 break
             if not line.endswith(b"\n"):
-                raise NoAnswer(FailureKind.BROKEN_ANSWER, "the connection was closed in the headers")
+                raise NoAnswer(HEAD_NOT_ENDED)
             text = line.decode("latin-1").removesuffix("\n").removesuffix("\r")
             if not text:
                 return pairs
             name, colon, value = text.partition(":")
             if "\0" in text or "\r" in text:
-                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a header with a NUL or a lone CR")
+                raise NoAnswer(Failure(FailureKind.BROKEN_ANSWER, "a header with a NUL or a lone CR"))
             if text[0] in BLANKS and pairs:  # folded over lines: obsolete, but allowed
                 pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]} {text.strip(BLANKS)}".strip(BLANKS))
             elif not colon or not name.strip(BLANKS):
-                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a header line that is none")
+                raise NoAnswer(NO_HEADER)
             else:
                 pairs.append((name.strip(BLANKS), value.strip(BLANKS)))
-        raise NoAnswer(FailureKind.HEADERS_TOO_LARGE, f"headers over {HEAD_CAP} bytes or {HEAD_LINES} lines")
+        raise NoAnswer(HEAD_TOO_LARGE)
 
     def _find_frame(self) -> None:
         """How the body ends (RFC 9112, 6.3), and whether the connection does with it."""
@@ -119,7 +129,7 @@ class Answer(HTTPResponse):
         elif lengths:
             length = lengths.pop()
             if lengths or not length.isdecimal() or len(length) > 15:
-                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a bad Content-Length")
+                raise NoAnswer(BAD_LENGTH)
             self.length = int(length)
         else:
             self.will_close = True
@@ -136,10 +146,10 @@ class Answer(HTTPResponse):
             if len(body) > BODY_CAP:
                 return bytes(body)
             if self._connection.readline(2) not in {b"\r\n", b"\n"}:
-                raise NoAnswer(FailureKind.BROKEN_ANSWER, "a chunk that does not end where it should")
+                raise NoAnswer(BODY_NOT_ENDED)
         while (line := self._connection.readline(HEAD_CAP)) not in {b"\r\n", b"\n"}:  # trailers
             if not line.endswith(b"\n"):
-                raise NoAnswer(FailureKind.BROKEN_ANSWER, "the body does not end after its last chunk")
+                raise NoAnswer(BODY_NOT_ENDED)
         self.close()
         return bytes(body)
 
@@ -149,7 +159,7 @@ class Answer(HTTPResponse):
             line = line[:1024] + more[-2:]  # of an extension, whatever its length, only the end of the line matters
         match = _CHUNK_SIZE.fullmatch(line)
         if match is None:
-            raise NoAnswer(FailureKind.BROKEN_ANSWER, "a bad chunk size, or no last chunk")
+            raise NoAnswer(BODY_NOT_ENDED)
         return int(match[1], 16)
 
 

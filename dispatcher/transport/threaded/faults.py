@@ -2,12 +2,12 @@
 
 from requests.exceptions import RequestException
 
-from dispatcher.transport.exchange import Failure, FailureKind
+from dispatcher.transport.exchange import Failure
 
 
 class NoAnswer(RequestException):
     """No complete answer, and why. Raised where the kind is known: nobody has to read an error's text for it."""
 
-    def __init__(self, kind: FailureKind, detail: str) -> None:
-        super().__init__(f"{kind}: {detail}")
-        self.failure = Failure(kind, detail)
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.kind}: {failure.detail}")
+        self.failure = failure

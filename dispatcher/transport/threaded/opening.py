@@ -1,6 +1,6 @@
 """Opens connections: name look-up, the addresses in turn, TLS, all within the time to connect."""
 
-import os
+import errno
 import socket
 import ssl
 from pathlib import Path
@@ -8,7 +8,8 @@ from time import monotonic
 
 from dispatcher.transport.checks import Origin
 from dispatcher.transport.deadlines import Deadlines
-from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.exchange import Failure, FailureKind
+from dispatcher.transport.failure_texts import LOST_IN_HANDSHAKE, NO_ADDRESS, NO_TLS_IN_TIME, NO_TURN, not_connected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
 from dispatcher.transport.resolver import LookUps, NoTurn, not_resolved
@@ -38,15 +39,15 @@ class Opener:
             plain.settimeout(max(deadlines.connect - monotonic(), _LEAST_WAIT))
             return self._encrypted(plain, origin.host)
         except TimeoutError:
-            raise NoAnswer(FailureKind.CONNECT_TIMEOUT, "no TLS handshake in the time to connect") from None
+            raise NoAnswer(NO_TLS_IN_TIME) from None
         except ssl.SSLCertVerificationError as error:
             reason = "is for another host" if error.verify_code == _OTHER_NAME else f"refused: {error.verify_message}"
-            raise NoAnswer(FailureKind.TLS, f"certificate {reason}") from None
+            raise NoAnswer(Failure(FailureKind.TLS, f"certificate {reason}")) from None
         except ssl.SSLError as error:
             reason = (error.reason or "handshake failed").replace("_", " ").lower()
-            raise NoAnswer(FailureKind.TLS, f"TLS: {reason}") from None
+            raise NoAnswer(Failure(FailureKind.TLS, f"TLS: {reason}")) from None
         except (OSError, ValueError):  # hung up in the handshake, or a host that can be no name in a certificate
-            raise NoAnswer(FailureKind.TLS, "TLS: connection lost in the handshake") from None
+            raise NoAnswer(LOST_IN_HANDSHAKE) from None
         finally:
             plain.close()  # empty once TLS has taken it over; what is left of a failure otherwise
 
@@ -75,18 +76,17 @@ class Connector:
         try:
             found = self._look_ups.addresses(host, port, deadlines)
         except NoTurn:
-            raise NoAnswer(FailureKind.NOT_SENT, "too many names are looked up here at once") from None
+            raise NoAnswer(NO_TURN) from None
         except (OSError, UnicodeError) as error:
-            failure = not_resolved(error)
-            raise NoAnswer(failure.kind, failure.detail) from None
-        fault = NoAnswer(FailureKind.DNS, "the name has no address")
+            raise NoAnswer(not_resolved(error)) from None
+        fault = NoAnswer(NO_ADDRESS)
         addresses = []
         for family, address in found:
             refusal = self._guard.refuse_address(host, *address[:2])
             if refusal is None:
                 addresses.append((family, address))
             else:
-                fault = NoAnswer(*refusal)
+                fault = NoAnswer(refusal)
         for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             wait = (deadlines.connect - monotonic()) / left
             if wait <= 0:
@@ -107,15 +107,8 @@ class Connector:
 
 
 def _not_connected(error: OSError) -> NoAnswer:
-    match error:
-        case TimeoutError():
-            return NoAnswer(FailureKind.CONNECT_TIMEOUT, "no connection in the time to connect")
-        case ConnectionRefusedError():
-            return NoAnswer(FailureKind.CONNECTION_REFUSED, "connection refused")
-        case ConnectionResetError():
-            return NoAnswer(FailureKind.CONNECTION_RESET, "the connection was lost as soon as it was made")
-        case _:
-            return NoAnswer(FailureKind.UNREACHABLE, os.strerror(error.errno) if error.errno else "not reachable")
+    # A time-out of Python's own has no number.
+    return NoAnswer(not_connected(errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or 0))
 
 
 class _EncryptedSocket(ssl.SSLSocket):

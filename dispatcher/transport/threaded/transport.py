@@ -16,6 +16,7 @@ from dispatcher.egress.address_policy import AddressPolicy
 from dispatcher.transport.checks import check_request
 from dispatcher.transport.deadlines import Deadlines
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply, Request
+from dispatcher.transport.failure_texts import unexpected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
 from dispatcher.transport.resolver import LookUps, Resolve
@@ -121,9 +122,8 @@ class RequestsTransport:
         except NoAnswer as fault:
             return fault.failure
         except Exception as surprise:  # noqa: BLE001 - every request comes back; its text could hold what it must not
-            name = type(surprise).__name__
-            _log.error("request %s ended in an unexpected %s", request.id, name)
-            return Failure(FailureKind.BROKEN_ANSWER, f"unexpected {name}")
+            _log.error("request %s ended in an unexpected %s", request.id, type(surprise).__name__)
+            return unexpected(surprise)
         return Reply(
             response.status_code, response.pairs, response.content, response.body_cut, response.body_unreadable
         )

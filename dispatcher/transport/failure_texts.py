@@ -1,0 +1,47 @@
+"""Pure. Faults as failures, one text for each, whichever transport met it: they are shown to customers.
+
+None quotes anything of the receiver's, and none tells more than is known: where two causes look alike, both are named.
+"""
+
+import errno
+
+from dispatcher.transport.exchange import Failure, FailureKind
+from dispatcher.transport.port import HEAD_CAP, HEAD_LINES
+
+NO_ADDRESS = Failure(FailureKind.DNS, "the name has no address")
+NO_TURN = Failure(FailureKind.NOT_SENT, "too many names are looked up here at once")
+
+NOT_IN_TIME = Failure(FailureKind.CONNECT_TIMEOUT, "no connection in the time to connect")
+NO_TLS_IN_TIME = Failure(FailureKind.CONNECT_TIMEOUT, "no TLS handshake in the time to connect")
+LOST_IN_HANDSHAKE = Failure(FailureKind.TLS, "TLS: connection lost in the handshake")
+
+NO_ANSWER_IN_TIME = Failure(FailureKind.TIMEOUT, "no complete answer within the deadline")
+CLOSED_WITHOUT_ANSWER = Failure(FailureKind.CONNECTION_RESET, "the connection was closed without an answer")
+LOST = Failure(FailureKind.CONNECTION_RESET, "the connection was lost before a complete answer")
+
+NOT_HTTP = Failure(FailureKind.BROKEN_ANSWER, "not an HTTP answer")
+NO_HEADER = Failure(FailureKind.BROKEN_ANSWER, "a header line that is none")
+HEAD_NOT_ENDED = Failure(FailureKind.BROKEN_ANSWER, "the connection was closed in the headers")
+INTERIM_ONLY = Failure(FailureKind.BROKEN_ANSWER, "interim answers without end")
+BAD_LENGTH = Failure(FailureKind.BROKEN_ANSWER, "a bad Content-Length")
+BODY_NOT_ENDED = Failure(FailureKind.BROKEN_ANSWER, "the body does not end as announced")
+HEAD_TOO_LARGE = Failure(FailureKind.HEADERS_TOO_LARGE, f"headers over {HEAD_CAP} bytes or {HEAD_LINES} lines")
+
+
+def not_connected(error_number: int) -> Failure:
+    """No connection to the address, by the system's error number (0: it gave none)."""
+    match error_number:
+        case errno.ECONNREFUSED:
+            return Failure(FailureKind.CONNECTION_REFUSED, "connection refused")
+        case errno.ETIMEDOUT:
+            return NOT_IN_TIME
+        case errno.ECONNRESET:
+            return Failure(FailureKind.CONNECTION_RESET, "the connection was lost as soon as it was made")
+        case _:
+            why = errno.errorcode.get(error_number, "no address could be connected to")
+            return Failure(FailureKind.UNREACHABLE, f"not reachable ({why})")
+
+
+def unexpected(surprise: Exception) -> Failure:
+    """What no transport reckons with; its own text could hold what it must not."""
+    return Failure(FailureKind.BROKEN_ANSWER, f"unexpected {type(surprise).__name__}")
