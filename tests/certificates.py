@@ -1,7 +1,7 @@
 """Makes a certificate authority and server certificates, good and bad, for one test run."""
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,14 +23,29 @@ class Authority:
     folder: Path
     bundle: Path
 
-    def server(self, *names: str, expired: bool = False) -> ssl.SSLContext:
-        """A server's context with a certificate for these names or addresses, signed by this authority."""
+    def server(self, *names: str, expired: bool = False, whole_chain: bool = False) -> ssl.SSLContext:
+        """A server's context with a certificate for these names or addresses, signed by this authority, whose own is
+        shown with it for the `whole_chain`."""
         key = ec.generate_private_key(ec.SECP256R1())
         end = datetime.now(UTC) + (-_DAY if expired else _DAY)
         certificate = _certificate(
             "server", key, issuer=self.certificate.subject, issuer_key=self.key, end=end, hosts=names
         )
-        return _context(self.folder / f"{certificate.serial_number:x}.pem", certificate, key)
+        above = [self.certificate] if whole_chain else []
+        return _context(self.folder / f"{certificate.serial_number:x}.pem", certificate, key, *above)
+
+    def intermediate(self) -> "Authority":
+        """An authority below this one. Its servers show their own certificate only: the chain is incomplete."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _certificate(
+            "intermediate",
+            key,
+            issuer=self.certificate.subject,
+            issuer_key=self.key,
+            end=datetime.now(UTC) + _DAY,
+            hosts=None,
+        )
+        return replace(self, certificate=certificate, key=key)
 
 
 def new_authority(folder: Path) -> Authority:
@@ -109,10 +124,13 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _context(file: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> ssl.SSLContext:
+def _context(
+    file: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, *above: x509.Certificate
+) -> ssl.SSLContext:
     file.write_bytes(
         certificate.public_bytes(serialization.Encoding.PEM)
         + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + b"".join(issuer.public_bytes(serialization.Encoding.PEM) for issuer in above)
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)

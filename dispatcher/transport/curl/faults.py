@@ -18,19 +18,16 @@ from dispatcher.transport.failure_texts import (
     NO_TLS_IN_TIME,
     NOT_HTTP,
     NOT_IN_TIME,
+    OTHER_HOST,
+    certificate_refused,
     not_connected,
+    tls_failed,
 )
 
 _TLS_REASON = re.compile(r"SSL routines:[^:]*:([a-z0-9 /]{1,80})")
-_VERIFY_REASONS = {  # X509_V_ERR_...: OpenSSL's words for them would come with names of the receiver
-    9: "not yet valid",
-    10: "has expired",
-    18: "self-signed",
-    19: "from an authority that is not trusted",
-    20: "from an authority that is not trusted",
-    21: "from an authority that is not trusted",
-}
-_OTHER_NAME = {0, 62}  # the chain was right: only the name is left (62: X509_V_ERR_HOSTNAME_MISMATCH)
+# Curl looks at the name when the chain was right, and has no number for it: none, or the one for no reason at all.
+_OTHER_NAME = {0, 1}
+_END_OF_STREAM = "unexpected eof while reading"
 _HEAD_REASONS = {"HTTP/0.9": NOT_HTTP, "Content-Length": BAD_LENGTH, "without colon": NO_HEADER}  # curl's words
 
 
@@ -52,18 +49,15 @@ def failure_of(  # noqa: PLR0911 - a table
         case pycurl.E_COULDNT_CONNECT:
             return not_connected(system_error)
         case pycurl.E_PEER_FAILED_VERIFICATION:
-            return Failure(FailureKind.TLS, _certificate(handle.getinfo(pycurl.SSL_VERIFYRESULT)))
+            result = handle.getinfo(pycurl.SSL_VERIFYRESULT)
+            return OTHER_HOST if result in _OTHER_NAME else certificate_refused(result)
         case pycurl.E_SSL_CONNECT_ERROR | pycurl.E_SSL_CIPHER | pycurl.E_SSL_CACERT_BADFILE | pycurl.E_SSL_CERTPROBLEM:
             reason = _TLS_REASON.search(message)
-            return Failure(FailureKind.TLS, f"TLS: {reason[1].strip()}") if reason else LOST_IN_HANDSHAKE
+            return tls_failed(reason[1]) if reason else LOST_IN_HANDSHAKE
         case 100:  # CURLE_TOO_LARGE
             return HEAD_TOO_LARGE
         case pycurl.E_GOT_NOTHING | pycurl.E_SEND_ERROR | pycurl.E_RECV_ERROR | 92:  # CURLE_HTTP2_STREAM
-            if not received:
-                return CLOSED_WITHOUT_ANSWER
-            if system_error:
-                return LOST
-            return BODY_NOT_ENDED if head_ended else HEAD_NOT_ENDED
+            return _broken_off(message, system_error, received=received, head_ended=head_ended)
         case pycurl.E_PARTIAL_FILE:
             return BODY_NOT_ENDED
         case _:
@@ -71,7 +65,12 @@ def failure_of(  # noqa: PLR0911 - a table
             return next((failure for words, failure in _HEAD_REASONS.items() if words in message), other)
 
 
-def _certificate(verify_result: int) -> str:
-    if verify_result in _OTHER_NAME:
-        return "certificate is for another host"
-    return f"certificate refused: {_VERIFY_REASONS.get(verify_result, f'verification error {verify_result}')}"
+def _broken_off(message: str, system_error: int, *, received: bool, head_ended: bool) -> Failure:
+    reason = _TLS_REASON.search(message)
+    if reason and reason[1] != _END_OF_STREAM:  # with TLS 1.3 the last word on a handshake comes after it
+        return tls_failed(reason[1])
+    if not received:
+        return CLOSED_WITHOUT_ANSWER
+    if system_error:
+        return LOST
+    return BODY_NOT_ENDED if head_ended else HEAD_NOT_ENDED

@@ -11,8 +11,8 @@ from requests.structures import CaseInsensitiveDict
 from dispatcher.transport.bodies import decode_body
 from dispatcher.transport.checks import Origin, split_url
 from dispatcher.transport.deadlines import Deadlines
-from dispatcher.transport.exchange import Failure, FailureKind
-from dispatcher.transport.failure_texts import CLOSED_WITHOUT_ANSWER, LOST, NO_ANSWER_IN_TIME
+from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.failure_texts import CLOSED_WITHOUT_ANSWER, LOST, NO_ANSWER_IN_TIME, tls_failed
 from dispatcher.transport.threaded.answers import Answer, is_refusal
 from dispatcher.transport.threaded.connections import Connection, IdleConnections
 from dispatcher.transport.threaded.faults import NoAnswer
@@ -104,8 +104,7 @@ class DirectAdapter(BaseAdapter):
         except TimeoutError:
             raise NoAnswer(NO_ANSWER_IN_TIME) from None
         except SSLError as error:
-            reason = (error.reason or "failed").replace("_", " ").lower()
-            raise NoAnswer(Failure(FailureKind.TLS, f"TLS: {reason}")) from None
+            raise NoAnswer(tls_failed(error.reason or "failed")) from None
         except OSError:
             raise NoAnswer(LOST if connection.received else CLOSED_WITHOUT_ANSWER) from None
         finally:

@@ -8,15 +8,21 @@ from time import monotonic
 
 from dispatcher.transport.checks import Origin
 from dispatcher.transport.deadlines import Deadlines
-from dispatcher.transport.exchange import Failure, FailureKind
-from dispatcher.transport.failure_texts import LOST_IN_HANDSHAKE, NO_ADDRESS, NO_TLS_IN_TIME, NO_TURN, not_connected
+from dispatcher.transport.failure_texts import (
+    LOST_IN_HANDSHAKE,
+    NO_ADDRESS,
+    NO_TLS_IN_TIME,
+    NO_TURN,
+    certificate_refused,
+    not_connected,
+    tls_failed,
+)
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
 from dispatcher.transport.resolver import LookUps, NoTurn, not_resolved
 from dispatcher.transport.threaded.faults import NoAnswer
 from dispatcher.transport.trust import tls_context, trusted_authorities
 
-_OTHER_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH: OpenSSL's text for it quotes the host
 _LEAST_WAIT = 0.001  # seconds; a timeout of zero would mean a socket that does not block
 
 
@@ -41,11 +47,9 @@ class Opener:
         except TimeoutError:
             raise NoAnswer(NO_TLS_IN_TIME) from None
         except ssl.SSLCertVerificationError as error:
-            reason = "is for another host" if error.verify_code == _OTHER_NAME else f"refused: {error.verify_message}"
-            raise NoAnswer(Failure(FailureKind.TLS, f"certificate {reason}")) from None
+            raise NoAnswer(certificate_refused(error.verify_code)) from None
         except ssl.SSLError as error:
-            reason = (error.reason or "handshake failed").replace("_", " ").lower()
-            raise NoAnswer(Failure(FailureKind.TLS, f"TLS: {reason}")) from None
+            raise NoAnswer(tls_failed(error.reason or "handshake failed")) from None
         except (OSError, ValueError):  # hung up in the handshake, or a host that can be no name in a certificate
             raise NoAnswer(LOST_IN_HANDSHAKE) from None
         finally:

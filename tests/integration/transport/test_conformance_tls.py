@@ -2,14 +2,17 @@
 
 import ssl
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from dispatcher.transport.exchange import FailureKind, Reply
+from dispatcher.transport.exchange import Failure, FailureKind, Reply
 from tests.behaviours import Do, Drip, Pause, Step, final
-from tests.certificates import Authority
+from tests.certificates import Authority, new_authority, self_signed_server
 from tests.integration.transport.conftest import NewTransport, Sender
 from tests.receiver import Receiver
+from tests.tls_shaker import TlsShaker
 
 LARGE = bytes(32 * 1024 * 1024)
 HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"  # a fatal alert
@@ -79,6 +82,79 @@ def test_a_receiver_that_wants_a_certificate_of_ours_is_a_failure(trusting: Send
     with Receiver(tls=context) as receiver:
         assert trusting.failure(receiver.url()) in {FailureKind.TLS, FailureKind.CONNECTION_RESET}
         assert receiver.received == []
+
+
+def wanting_a_certificate(authority: Authority, version: ssl.TLSVersion) -> ssl.SSLContext:
+    context = only(authority.server("127.0.0.1"), version)
+    context.load_verify_locations(authority.bundle)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+# What is said of a handshake that fails
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        pytest.param(lambda known, _: known.server("secret.example"), "certificate is for another host", id="a name"),
+        pytest.param(lambda known, _: known.server("127.0.0.2"), "certificate is for another host", id="an address"),
+        pytest.param(
+            lambda known, _: known.server("127.0.0.1", expired=True), "certificate refused: has expired", id="expired"
+        ),
+        pytest.param(
+            lambda known, _: self_signed_server(known.folder, "127.0.0.1"),
+            "certificate refused: self-signed",
+            id="self-signed",
+        ),
+        pytest.param(
+            lambda _, unknown: unknown.server("127.0.0.1", whole_chain=True),
+            "certificate refused: from an authority that is not trusted",
+            id="an unknown authority",
+        ),
+        pytest.param(
+            lambda known, _: known.intermediate().server("127.0.0.1"),
+            "certificate refused: incomplete chain, or from an authority that is not trusted",
+            id="a missing intermediate",
+        ),
+        pytest.param(
+            lambda _, unknown: unknown.server("127.0.0.1"),
+            "certificate refused: incomplete chain, or from an authority that is not trusted",
+            id="an unknown authority that is not shown",
+        ),
+        pytest.param(
+            lambda known, _: wanting_a_certificate(known, ssl.TLSVersion.TLSv1_3),
+            "TLS: a certificate of ours is wanted",
+            id="a certificate of ours, TLS 1.3",
+        ),
+        pytest.param(
+            lambda known, _: wanting_a_certificate(known, ssl.TLSVersion.TLSv1_2),
+            "TLS: refused there: no cipher in common, or a certificate of ours is wanted",
+            id="a certificate of ours, TLS 1.2",
+        ),
+        pytest.param(
+            lambda known, _: only(known.server("127.0.0.1"), ssl.TLSVersion.TLSv1_1),
+            "TLS: only versions of TLS that are too old are spoken there",
+            id="an old version",
+        ),
+    ],
+)
+def test_why_a_handshake_failed_is_told_truly(
+    trusting: Sender,
+    authority: Authority,
+    tmp_path: Path,
+    server: Callable[[Authority, Authority], ssl.SSLContext],
+    told: str,
+) -> None:
+    with TlsShaker(server(authority, new_authority(tmp_path))) as shaker:
+        outcome = trusting.exchange(f"https://127.0.0.1:{shaker.port}/").outcome
+    assert outcome == Failure(FailureKind.TLS, told)
+
+
+def test_a_certificate_for_another_host_is_told_where_a_name_is_called(trusting: Sender, authority: Authority) -> None:
+    with TlsShaker(authority.server("127.0.0.1", "secret.example")) as shaker:
+        outcome = trusting.exchange(f"https://localhost:{shaker.port}/").outcome
+    assert outcome == Failure(FailureKind.TLS, "certificate is for another host")
 
 
 def test_a_port_with_tls_gives_no_answer_in_the_clear(sender: Sender, authority: Authority) -> None:
