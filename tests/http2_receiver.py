@@ -17,10 +17,12 @@ STATUS_200 = b"\x88"  # the eighth entry of HPACK's static table
 class Http2Receiver:
     """Counts connections (`connections`) and streams (`streams`), and keeps the body of each request (`bodies`).
     Soon after every answer it sends a PING, as servers do on connections that are idle. Without `answers` it only
-    reads."""
+    reads. `breaking` is sent in place of an answer, or of its body if one `begins`."""
 
-    def __init__(self, tls: ssl.SSLContext, *, answers: bool = True) -> None:
-        self._answers = answers
+    def __init__(
+        self, tls: ssl.SSLContext, *, answers: bool = True, breaking: bytes = b"", begins: bool = False
+    ) -> None:
+        self._answers, self._breaking, self._begins = answers, breaking, begins
         tls.set_alpn_protocols(["h2", "http/1.1"])
         self._listening = tls.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
         self.port: int = self._listening.getsockname()[1]
@@ -67,7 +69,10 @@ class Http2Receiver:
                     bodies[stream] += payload
                 if kind in {HEADERS, DATA} and flags & END_STREAM:
                     self.bodies.append(bodies.pop(stream))
-                    if self._answers:
+                    if self._breaking:
+                        begun = _frame(HEADERS, END_HEADERS, stream, STATUS_200) if self._begins else b""
+                        connection.sendall(begun + self._breaking)
+                    elif self._answers:
                         connection.sendall(
                             _frame(HEADERS, END_HEADERS, stream, STATUS_200)
                             + _frame(DATA, END_STREAM, stream, b"taken")

@@ -27,6 +27,7 @@ NO_HEADER = Failure(FailureKind.BROKEN_ANSWER, "a header line that is none")
 HEAD_NOT_ENDED = Failure(FailureKind.BROKEN_ANSWER, "the connection was closed in the headers")
 INTERIM_ONLY = Failure(FailureKind.BROKEN_ANSWER, "interim answers without end")
 BAD_LENGTH = Failure(FailureKind.BROKEN_ANSWER, "a bad Content-Length")
+HTTP2_LOST = Failure(FailureKind.BROKEN_ANSWER, "the HTTP/2 session was lost before a complete answer")
 BODY_NOT_ENDED = Failure(FailureKind.BROKEN_ANSWER, "the body does not end as announced")
 HEAD_TOO_LARGE = Failure(FailureKind.HEADERS_TOO_LARGE, f"headers over {HEAD_CAP} bytes or {HEAD_LINES} lines")
 

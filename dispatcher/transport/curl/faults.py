@@ -11,6 +11,7 @@ from dispatcher.transport.failure_texts import (
     CLOSED_WITHOUT_ANSWER,
     HEAD_NOT_ENDED,
     HEAD_TOO_LARGE,
+    HTTP2_LOST,
     LOST,
     LOST_IN_HANDSHAKE,
     NO_ANSWER_IN_TIME,
@@ -58,6 +59,8 @@ def failure_of(  # noqa: PLR0911 - a table
             return HEAD_TOO_LARGE
         case pycurl.E_GOT_NOTHING | pycurl.E_SEND_ERROR | pycurl.E_RECV_ERROR | 92:  # CURLE_HTTP2_STREAM
             return _broken_off(message, system_error, received=received, head_ended=head_ended)
+        case 16:  # CURLE_HTTP2: what came is not valid, or the session could not go on
+            return HTTP2_LOST
         case pycurl.E_PARTIAL_FILE:
             return BODY_NOT_ENDED
         case _:

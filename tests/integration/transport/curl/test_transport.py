@@ -17,6 +17,7 @@ from dispatcher.transport.checks import split_url
 from dispatcher.transport.curl import transfers as curl_transfers
 from dispatcher.transport.curl.transport import CurlTransport
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply
+from dispatcher.transport.failure_texts import HTTP2_LOST
 from tests.allowed import LOOPBACK
 from tests.behaviours import HANG, Answer, final, interim
 from tests.certificates import Authority
@@ -205,6 +206,23 @@ def test_an_answer_that_does_not_come_over_http_2_is_a_timeout(new: New, authori
         url = f"https://localhost:{receiver.port}/"
         assert [sender.failure(url, timeout=0.3) for _ in range(2)] == [FailureKind.TIMEOUT] * 2
         assert receiver.streams == 2
+
+
+@pytest.mark.parametrize("begins", [False, True], ids=["without an answer", "in an answer"])
+@pytest.mark.parametrize(
+    "breaking",
+    [
+        pytest.param(b"\0\0\1\0\0\0\0\0\0x", id="a body of no stream"),
+        pytest.param(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", id="HTTP 1"),
+    ],
+)
+def test_a_session_of_http_2_that_is_lost_is_told_as_that(
+    new: New, authority: Authority, breaking: bytes, begins: bool
+) -> None:
+    with Http2Receiver(authority.server("localhost"), breaking=breaking, begins=begins) as receiver:
+        outcome = Sender(new(ca_bundle=authority.bundle)).exchange(f"https://localhost:{receiver.port}/").outcome
+        assert outcome == HTTP2_LOST
+        assert receiver.streams == 1
 
 
 def test_http_1_is_spoken_where_tls_does_not_offer_more(new: New, authority: Authority) -> None:
