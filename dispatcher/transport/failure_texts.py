@@ -23,6 +23,7 @@ CLOSED_WITHOUT_ANSWER = Failure(FailureKind.CONNECTION_RESET, "the connection wa
 LOST = Failure(FailureKind.CONNECTION_RESET, "the connection was lost before a complete answer")
 
 NOT_HTTP = Failure(FailureKind.BROKEN_ANSWER, "not an HTTP answer")
+STRAY_BYTE = Failure(FailureKind.BROKEN_ANSWER, "a NUL or a lone CR in the headers")
 NO_HEADER = Failure(FailureKind.BROKEN_ANSWER, "a header line that is none")
 HEAD_NOT_ENDED = Failure(FailureKind.BROKEN_ANSWER, "the connection was closed in the headers")
 INTERIM_ONLY = Failure(FailureKind.BROKEN_ANSWER, "interim answers without end")

@@ -20,6 +20,7 @@ from dispatcher.transport.failure_texts import (
     NOT_HTTP,
     NOT_IN_TIME,
     OTHER_HOST,
+    STRAY_BYTE,
     certificate_refused,
     not_connected,
     tls_failed,
@@ -29,7 +30,13 @@ _TLS_REASON = re.compile(r"SSL routines:[^:]*:([a-z0-9 /]{1,80})")
 # Curl looks at the name when the chain was right, and has no number for it: none, or the one for no reason at all.
 _OTHER_NAME = {0, 1}
 _END_OF_STREAM = "unexpected eof while reading"
-_HEAD_REASONS = {"HTTP/0.9": NOT_HTTP, "Content-Length": BAD_LENGTH, "without colon": NO_HEADER}  # curl's words
+_HEAD_REASONS = {
+    "HTTP/0.9": NOT_HTTP,
+    "Content-Length": BAD_LENGTH,
+    "without colon": NO_HEADER,
+    "NUL byte": STRAY_BYTE,
+    "Carriage return": STRAY_BYTE,
+}  # curl's words
 
 
 def failure_of(  # noqa: PLR0911 - a table

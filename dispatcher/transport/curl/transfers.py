@@ -1,7 +1,6 @@
 """One request on one of curl's easy handles: set up, its answer collected within the bounds, read as an outcome."""
 
 import logging
-import re
 import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,17 +15,13 @@ from dispatcher.transport.exchange import Exchange, Failure, Reply, Request
 from dispatcher.transport.failure_texts import (
     BAD_LENGTH,
     HEAD_NOT_ENDED,
-    HEAD_TOO_LARGE,
     INTERIM_ONLY,
-    NO_HEADER,
-    NOT_HTTP,
     unexpected,
 )
-from dispatcher.transport.port import BLANKS, BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
+from dispatcher.transport.heads import Head
+from dispatcher.transport.port import BODY_CAP, INTERIM_ANSWERS
 
 _log = logging.getLogger("dispatcher.transport.curl_transfers")
-_STATUS_LINE = re.compile(rb"HTTP/(?:1\.[0-9]|2) +([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
-_BLANK = (b"\r\n", b"\n")
 _LONGEST_LENGTH = 15  # digits
 _LARGE = 16 * 1024  # bytes of a body that an idle handle does not hold on to
 
@@ -52,9 +47,9 @@ class Transfer:
         handle, spent = self.handle, now - begun_at
         self.request, self.begun_at = request, begun_at
         self._started_at = datetime.now(UTC) - timedelta(seconds=spent) if spent else datetime.now(UTC)
-        self._lines: list[bytes] = []
-        self._status = self._head_size = self._interim = self._body_size = 0
-        self._head_ended = self._complete = self._opened = False
+        self._head = Head()
+        self._interim = self._body_size = 0
+        self._complete = self._opened = False
         self._refusal: Failure | None = None
         self._body: list[bytes] = []
         self._fault: Failure | None = None
@@ -78,7 +73,7 @@ class Transfer:
         exchange = Exchange(
             request, self._outcome(code, message), self._started_at, timedelta(seconds=now - self.begun_at)
         )
-        self._lines, self._body = [], []
+        self._head, self._body = Head(), []
         del self.request
         if request.body is not None and len(request.body) > _LARGE:
             self.handle.setopt(pycurl.POSTFIELDS, b"")
@@ -91,57 +86,45 @@ class Transfer:
             return self._reply()
         if self._refusal is not None and not self._opened:
             return self._refusal  # none of its addresses was tried
-        if code == pycurl.E_BAD_CONTENT_ENCODING and self._status >= 200:
+        if code == pycurl.E_BAD_CONTENT_ENCODING and self._head.status >= 200:
             # A coding below the content, which nobody asked for: curl stops at its header, but the status decides.
-            return Reply(self._status, _pairs([*self._lines, b"\r\n"]) or (), b"", body_unreadable=True)
+            return Reply(self._head.status, tuple(self._head.pairs), b"", body_unreadable=True)
         return failure_of(
-            self.handle, code, message, received=bool(self._lines or self._interim), head_ended=self._head_ended
+            self.handle, code, message, received=bool(self._head.status or self._interim), head_ended=self._head.ended
         )
 
     def _reply(self) -> Reply | Failure:
-        if self._lines[-1:] and self._lines[-1] not in _BLANK:
+        if not self._head.ended:
             return HEAD_NOT_ENDED
-        pairs = _pairs(self._lines)
-        if pairs is None:
-            return NO_HEADER
+        status, pairs = self._head.status, tuple(self._head.pairs)
         if not self._body:
-            return Reply(self._status, pairs, b"")
+            return Reply(status, pairs, b"")
         if any(len(value) > _LONGEST_LENGTH for name, value in pairs if name.lower() == "content-length"):
             return BAD_LENGTH  # which curl would ignore
         body = decode_body(b"".join(self._body)[: BODY_CAP + 1], pairs)
-        return Reply(self._status, pairs, body.content, body.cut, body.unreadable)
+        return Reply(status, pairs, body.content, body.cut, body.unreadable)
 
     # ---- called by curl: an exception would end in a word on stderr, so none gets out
 
     def _take_line(self, line: bytes) -> int | None:
         try:
-            if self._head_ended:
+            if self._head.ended:
                 return None  # a trailer
-            lines = self._lines
-            if not lines:
-                match = _STATUS_LINE.fullmatch(line)
-                if match is None:
-                    return self._end_with(NOT_HTTP)
-                self._status = int(match[1])
-            lines.append(line)
-            self._head_size += len(line)
-            if line in _BLANK:
-                return self._end_head()
-            if self._head_size > HEAD_CAP or len(lines) > HEAD_LINES:
-                return self._end_with(HEAD_TOO_LARGE)
+            fault = self._head.take(line)
+            if fault is not None:
+                return self._end_with(fault)
+            return self._end_head() if self._head.ended else None
         except Exception as surprise:  # noqa: BLE001 - the request comes back all the same
             return self._surprised(surprise)
-        return None
 
     def _end_head(self) -> int | None:
-        if self._status >= 200:
-            self._head_ended = True
+        if self._head.status >= 200:
             return None
-        if self._status == 101:  # final for us; curl would wait for another one
+        if self._head.status == 101:  # final for us; curl would wait for another one
             self._complete = True
             return 0
         self._interim += 1
-        self._lines, self._head_size = [], 0
+        self._head = Head()
         if self._interim > INTERIM_ANSWERS:
             return self._end_with(INTERIM_ONLY)
         return None
@@ -181,21 +164,3 @@ class _OpenedSocket(socket.socket):
 
     def __del__(self) -> None:
         self.close()
-
-
-def _pairs(lines: list[bytes]) -> tuple[tuple[str, str], ...] | None:
-    """The headers between a status line and a blank line; None if a line is no header, or the blank one is missing."""
-    if not lines or lines[-1] not in _BLANK:
-        return None
-    pairs: list[tuple[str, str]] = []
-    for line in lines[1:-1]:
-        name, colon, value = line.decode("latin-1").removesuffix("\n").removesuffix("\r").partition(":")
-        if line[0] in b" \t" and pairs:  # folded over lines: obsolete, but allowed
-            last, so_far = pairs[-1]
-            pairs[-1] = last, f"{so_far} {(name + colon + value).strip(BLANKS)}".strip(BLANKS)
-            continue
-        name = name.strip(BLANKS)
-        if not colon or not name:
-            return None
-        pairs.append((name, value.strip(BLANKS)))
-    return tuple(pairs)

@@ -5,22 +5,19 @@ import socket
 from http.client import HTTPMessage, HTTPResponse
 from typing import cast
 
-from dispatcher.transport.exchange import Failure, FailureKind
 from dispatcher.transport.failure_texts import (
     BAD_LENGTH,
     BODY_NOT_ENDED,
     CLOSED_WITHOUT_ANSWER,
     HEAD_NOT_ENDED,
-    HEAD_TOO_LARGE,
     INTERIM_ONLY,
-    NO_HEADER,
     NOT_HTTP,
 )
-from dispatcher.transport.port import BLANKS, BODY_CAP, HEAD_CAP, HEAD_LINES, INTERIM_ANSWERS
+from dispatcher.transport.heads import Head
+from dispatcher.transport.port import BLANKS, BODY_CAP, HEAD_CAP, INTERIM_ANSWERS
 from dispatcher.transport.threaded.connections import Connection
 from dispatcher.transport.threaded.faults import NoAnswer
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([0-9]{3})(?: [^\0\r\n]*)?\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _REFUSAL = re.compile(rb"^HTTP/1\.[0-9] +(?:101|[3-9][0-9]{2})", re.MULTILINE)
 
@@ -50,13 +47,13 @@ class Answer(HTTPResponse):
     def begin(self) -> None:
         """Reads up to the body of the final answer."""
         for _ in range(INTERIM_ANSWERS + 1):
-            version, status = self._read_status_line()
-            pairs = self._read_header_lines()
-            if status >= 200 or status == 101:
+            head = self._read_head()
+            if head.status >= 200 or head.status == 101:
                 break
         else:
             raise NoAnswer(INTERIM_ONLY)
-        self.version, self.code, self.status, self.pairs = version, status, status, tuple(pairs)
+        self.version = 11 if head.minor else 10
+        self.code, self.status, self.pairs = head.status, head.status, tuple(head.pairs)
         self.headers = self.msg = HTTPMessage()
         self._find_frame()
 
@@ -74,41 +71,19 @@ class Answer(HTTPResponse):
         """Whether the answer was read to its end and the connection stays open after it."""
         return not self.will_close and self.isclosed()
 
-    def _read_status_line(self) -> tuple[int, int]:
-        line = self._connection.readline(HEAD_CAP)
-        match = _STATUS_LINE.fullmatch(line)
-        if match is None:
+    def _read_head(self) -> Head:
+        head, left = Head(), HEAD_CAP
+        while not head.ended:
+            line = self._connection.readline(left + len(b"\r\n"))
+            left -= len(line)
             if not self._connection.received:
                 raise NoAnswer(CLOSED_WITHOUT_ANSWER)
-            raise NoAnswer(NOT_HTTP if line else HEAD_NOT_ENDED)
-        minor, status = int(match[1]), int(match[2])
-        if status < 100:
-            raise NoAnswer(NOT_HTTP)
-        return 10 if minor == 0 else 11, status
-
-    def _read_header_lines(self) -> list[tuple[str, str]]:
-        pairs: list[tuple[str, str]] = []
-        left = HEAD_CAP
-        for _ in range(HEAD_LINES + 1):
-            line = self._connection.readline(left + 1)
-            left -= len(line)
-            if left < 0:
-                break
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") and left >= 0:
                 raise NoAnswer(HEAD_NOT_ENDED)
-            text = line.decode("latin-1").removesuffix("\n").removesuffix("\r")
-            if not text:
-                return pairs
-            name, colon, value = text.partition(":")
-            if "\0" in text or "\r" in text:
-                raise NoAnswer(Failure(FailureKind.BROKEN_ANSWER, "a header with a NUL or a lone CR"))
-            if text[0] in BLANKS and pairs:  # folded over lines: obsolete, but allowed
-                pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]} {text.strip(BLANKS)}".strip(BLANKS))
-            elif not colon or not name.strip(BLANKS):
-                raise NoAnswer(NO_HEADER)
-            else:
-                pairs.append((name.strip(BLANKS), value.strip(BLANKS)))
-        raise NoAnswer(HEAD_TOO_LARGE)
+            fault = head.take(line) or (NOT_HTTP if head.minor is None else None)
+            if fault is not None:
+                raise NoAnswer(fault)
+        return head
 
     def _find_frame(self) -> None:
         """How the body ends (RFC 9112, 6.3), and whether the connection does with it."""

@@ -3,7 +3,8 @@
 import pytest
 
 from dispatcher.transport.exchange import FailureKind
-from dispatcher.transport.port import INTERIM_ANSWERS
+from dispatcher.transport.failure_texts import HEAD_TOO_LARGE, STRAY_BYTE
+from dispatcher.transport.port import HEAD_LINES, INTERIM_ANSWERS
 from tests.behaviours import Do, Drip, Pause, Step, final, interim
 from tests.integration.transport.conftest import Sender
 from tests.receiver import Receiver
@@ -67,6 +68,37 @@ def test_a_broken_head_is_a_broken_answer(sender: Sender, receiver: Receiver, he
     receiver.script("/", (head, Do.CLOSE))
     assert sender.failure(receiver.url(), timeout=0.7) is FailureKind.BROKEN_ANSWER
     assert sender.reply(receiver.url("/next")).status == 200
+
+
+@pytest.mark.parametrize("stray", [b"\0", b"\r"], ids=["NUL", "a lone CR"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"HTTP/1.1 200 O%sK\r\nContent-Length: 0\r\n\r\n", id="in the status line"),
+        pytest.param(b"HTTP/1.1 200 OK%s\r\nContent-Length: 0\r\n\r\n", id="at the end of the status line"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX%sY: 1\r\nContent-Length: 0\r\n\r\n", id="in a name"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: 1%s2\r\nContent-Length: 0\r\n\r\n", id="in a value"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: 1%s\r\nContent-Length: 0\r\n\r\n", id="at the end of a value"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: 1\r\n 2%s3\r\nContent-Length: 0\r\n\r\n", id="in a folded line"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n%s\r\n\r\n", id="before the blank line"),
+        pytest.param(
+            b"HTTP/1.1 103 Early\r\nX: 1%s2\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            id="in an interim answer",
+        ),
+    ],
+)
+def test_a_nul_or_a_lone_cr_in_a_head_is_refused(sender: Sender, receiver: Receiver, head: bytes, stray: bytes) -> None:
+    receiver.script("/", (head % stray, Do.HANG))
+    assert sender.exchange(receiver.url(), timeout=0.7).outcome == STRAY_BYTE
+
+
+def test_the_bound_on_lines_counts_the_status_line(sender: Sender, receiver: Receiver) -> None:
+    lines = b"X: 1\r\n" * (HEAD_LINES - 2) + b"Content-Length: 0\r\n"
+    receiver.script(
+        "/", (b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n",), (b"HTTP/1.1 200 OK\r\nX: 1\r\n" + lines + b"\r\n",)
+    )
+    assert len(sender.reply(receiver.url()).headers) == HEAD_LINES - 1
+    assert sender.exchange(receiver.url()).outcome == HEAD_TOO_LARGE
 
 
 def test_one_header_over_the_bound_is_a_failure_of_its_own(sender: Sender, receiver: Receiver) -> None:
