@@ -32,7 +32,7 @@ class Size:
     calls: int = 1_000
     bulk_events: int = 20_000
     single_events: int = 200
-    gated: int = 100_000
+    behind_circuit_breaker: int = 100_000
     seconds: float = 10
 
     def times(self, factor: float) -> Self:
@@ -60,7 +60,7 @@ QUICK = Size(
     calls=200,
     bulk_events=5_000,
     single_events=30,
-    gated=10_000,
+    behind_circuit_breaker=10_000,
     seconds=1.5,
 )
 

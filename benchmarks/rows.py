@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks import product
 from benchmarks.bench import Bench, Stage
-from benchmarks.measures import backlog, gate, isolation, producers, throughput
+from benchmarks.measures import backlog, circuit_breaker, isolation, producers, throughput
 from benchmarks.targets import Increase, Largest, Ratio, Sample, Target, Value
 
 
@@ -60,7 +60,7 @@ MEASURES = (
     Measure("claims-behind-finished", backlog.claims, Stage.FINISHED),
     Measure("fresh", backlog.fresh),
     Measure("fresh-behind-waiting", backlog.fresh, Stage.WAITING),
-    Measure("gate", gate.gate),
+    Measure("circuit-breaker", circuit_breaker.circuit_breaker),
 )
 
 FILL: dict[Stage, Callable[[Bench], None]] = {
@@ -123,7 +123,14 @@ ROWS = (
         "retry-backlog",
         "retries waiting",
         (
-            Target("alarms in the broker", Value("fresh-behind-waiting.alarms"), 300, 180, more=False, unit=""),
+            Target(
+                "delayed_wakes in the broker",
+                Value("fresh-behind-waiting.delayed_wakes"),
+                300,
+                180,
+                more=False,
+                unit="",
+            ),
             Target(
                 "worker memory",
                 Increase("fresh-behind-waiting.nodes_mb", "fresh.nodes_mb"),
@@ -160,11 +167,11 @@ ROWS = (
         ),
     ),
     Row(
-        "gate",
+        "circuit-breaker",
         "a dead webhook with a backlog",
         (
-            Target("attempts per schedule step", Value("gate.attempts_per_step"), 1, 1, more=False, unit=""),
-            Target("drain, of full throughput", Ratio("gate.drain_rate", "single.rate"), 0.5, 0.8, unit="%"),
+            Target("attempts per schedule step", Value("circuit-breaker.attempts_per_step"), 1, 1, more=False, unit=""),
+            Target("drain, of full throughput", Ratio("circuit-breaker.drain_rate", "single.rate"), 0.5, 0.8, unit="%"),
         ),
     ),
     Row(

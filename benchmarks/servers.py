@@ -128,7 +128,7 @@ def running_servers() -> Iterator[Servers]:
             database_url=postgres.url,
             broker_url=valkey.url,
             encryption_keys=keys,
-            allowed_networks=LOOPBACK,  # where the receivers are: the address guard stays on
+            allowed_networks=LOOPBACK,  # where the receivers are: the egress policy stays on
         )
         database = _migrated(postgres.url)
         stack.callback(database.dispose)

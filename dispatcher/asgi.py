@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from starlette.routing import Mount
 
 from dispatcher.api import accounts, audit, health, installation
-from dispatcher.api.deliveries import mass_redelivery as redeliveries
+from dispatcher.api.deliveries import bulk_redelivery as redeliveries
 from dispatcher.api.deliveries import routes as deliveries
 from dispatcher.api.events import routes as events
 from dispatcher.api.webhooks import actions as webhook_actions
@@ -30,7 +30,6 @@ from dispatcher.dialects.sinch import routes as sinch
 from dispatcher.dialects.sinch.errors import SINCH
 from dispatcher.dialects.zipwhip import routes as zipwhip
 from dispatcher.dialects.zipwhip.errors import ZIPWHIP
-from dispatcher.egress.address_policy import ANY_ADDRESS
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
 from dispatcher.logs import configure_logs
@@ -58,7 +57,7 @@ _NATIVE = (
     installation,
     oauth2,
 )
-# Others call these: probes, and OAuth2 clients, whose specification has unknown parameters passed over.
+# Others call these: health probes, and OAuth2 clients, whose specification has unknown parameters passed over.
 _ANY_QUERY = (health, oauth2)
 DIALECTS: dict[str, Callable[[], FastAPI]] = {
     "/bulksms": partial(dialect_app, BULKSMS, bulksms.router),
@@ -77,8 +76,8 @@ async def _begun(app: FastAPI) -> AsyncIterator[None]:
         settings = serving.installation.settings
         configure_logs(settings)
         _take_over_server_lines()
-        if settings.unsafe_allow_any_address:
-            log.warning(ANY_ADDRESS)
+        for warning in settings.warnings:
+            log.warning(warning)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@
     │   ├── InvalidAccount
     │   ├── InvalidRedelivery
     │   └── InvalidWebhook
-    │       └── UrlTestFailed     its URL did not answer as it must
+    │       └── UrlVerificationFailed     its URL did not answer as it must
     ├── NotFound                  what was looked for does not exist (or is not the caller's)
     │   └── UnknownAccount
     ├── Conflict                  it exists, but its state forbids this
@@ -53,18 +53,18 @@ class InvalidAccount(InvalidInput):
 
 
 class InvalidRedelivery(InvalidInput):
-    """A mass redelivery was refused before anything was written."""
+    """A bulk redelivery was refused before anything was written."""
 
 
 class InvalidWebhook(InvalidInput):
     """A webhook was refused before anything was written."""
 
 
-class UrlTestFailed(InvalidWebhook):
-    """The URL test failed: `came_back` is a status with its phrase, or why there was no answer."""
+class UrlVerificationFailed(InvalidWebhook):
+    """The URL verification failed: `came_back` is a status with its phrase, or why there was no answer."""
 
     def __init__(self, came_back: str) -> None:
-        super().__init__("url", f"did not pass the URL test, which wants a 2xx: {came_back}")
+        super().__init__("url", f"did not pass the URL verification, which wants a 2xx: {came_back}")
         self.came_back = came_back
 
 

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dispatcher.egress.address_policy import AddressPolicy, read_hosts, read_networks, read_ports
+from dispatcher.egress.address_policy import ANY_ADDRESS, AddressPolicy, read_hosts, read_networks, read_ports
 from dispatcher.errors import ConfigurationError
 
 CONNECTION_FILE = "engine.env"
+RENAMED = {"DISPATCHER_GATE_FAILURES": "DISPATCHER_CIRCUIT_BREAKER_FAILURES"}  # old names are read still
 
 _LISTS: dict[str, Callable[[str], object]] = {
     "allowed_networks": read_networks,
@@ -94,12 +95,14 @@ class Settings(BaseSettings):
             "(a thread each, 1000 at most)",
         ),
     ] = None
-    gate_failures: Annotated[
+    circuit_breaker_failures: Annotated[
         int,
         Field(
             ge=0,
-            description="Temporary failures in a row, over at least a minute, that close a webhook's gate: its "
-            "deliveries then wait behind one probe at a time. 0: no gates, each delivery keeps to its own schedule",
+            validation_alias=AliasChoices("DISPATCHER_CIRCUIT_BREAKER_FAILURES", "DISPATCHER_GATE_FAILURES"),
+            description="Temporary failures in a row, over at least a minute, that open a webhook's circuit breaker: "
+            "its deliveries then wait behind one trial request at a time. 0: no circuit breakers, each delivery keeps "
+            "to its own schedule",
         ),
     ] = 5
     grace_seconds: Annotated[
@@ -156,7 +159,7 @@ class Settings(BaseSettings):
             gt=0,
             le=1,
             description="Shortens retry schedule and timeouts, for demonstrations and tests (1: real time). "
-            "Notice windows are never scaled",
+            "Quiet periods are never scaled",
         ),
     ] = 1.0
 
@@ -220,8 +223,14 @@ class Settings(BaseSettings):
         return url
 
     @property
+    def warnings(self) -> list[str]:
+        """What the operator should change, a sentence each: every process logs it at its start."""
+        renamed = [f"{old} is called {new} now: change its name" for old, new in RENAMED.items() if old in os.environ]
+        return [ANY_ADDRESS, *renamed] if self.unsafe_allow_any_address else renamed
+
+    @property
     def addresses(self) -> AddressPolicy:
-        """What the address guard lets through."""
+        """What the egress policy lets through."""
         return AddressPolicy(
             networks=read_networks(self.allowed_networks),
             hosts=read_hosts(self.allowed_hosts),

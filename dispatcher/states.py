@@ -20,7 +20,7 @@ class Reason(StrEnum):
     """Why a delivery was discarded."""
 
     REJECTED = "rejected"  # the receiver answered 4xx
-    EXHAUSTED = "exhausted"  # every retry of the schedule failed, or its whole span passed behind a closed gate
+    EXHAUSTED = "exhausted"  # every retry of the schedule failed, or its whole span passed behind an open circuit
     EXPIRED = "expired"  # the event's own deadline passed
     WEBHOOK_DISABLED = "webhook_disabled"  # its time ran out while the webhook was disabled
     WEBHOOK_DELETED = "webhook_deleted"

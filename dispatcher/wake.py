@@ -1,8 +1,8 @@
 """Wakes the workers: "something is due", as one small Celery message, sent at most once while one is on its way.
 
-The mark, a key in the broker with a short life, says that a wake is on its way or a loop is awake. The order that
-leaves no gap: a producer commits, then looks at the mark; a loop that is about to end removes the mark, then claims
-once more. Whoever commits before that claim is seen by it; whoever commits after it finds no mark and sends a wake.
+The wake flag, a key in the broker with a short life, says that a wake is on its way or a loop is awake. The order that
+leaves no gap: a producer commits, then looks at the flag; a loop that is about to end removes the flag, then claims
+once more. That claim sees what was committed before it; who commits after it finds no flag and sends a wake.
 A wake that is lost all the same costs time, never a delivery: the sweep finds what is due.
 """
 
@@ -24,8 +24,8 @@ QUEUES = {DELIVER: "deliver", NOTICES: "mail", SWEEP: "upkeep", REDELIVER: "upke
 VISIBILITY_TIMEOUT = timedelta(hours=1)  # a countdown beyond it would run several times
 
 SENT_SECONDS = 5  # a wake that nobody took is sent again after this; the sweep's interval
-AWAKE_SECONDS = 3  # a loop renews its mark each second; a killed one is forgotten after this
-ALARM_LIFE_SECONDS = 60
+AWAKE_SECONDS = 3  # a loop renews its flag each second; a killed one is forgotten after this
+DELAYED_LIFE_SECONDS = 60
 _BROKER_TIMEOUT = 1.0
 _PAUSE_AFTER_FAILURE = 5.0
 
@@ -62,26 +62,28 @@ class Waker:
     def wake(self, task: str = DELIVER) -> bool:
         """Wakes, unless a wake is on its way or a loop is awake. True if a message was sent. Never raises for a
         broker that is away: it says so in the log, and the sweep will find the work."""
-        return self._guarded(lambda: self._mark(_key(task), "sent", SENT_SECONDS, only_new=True) and self._send(task))
+        return self._guarded(
+            lambda: self._set_flag(_key(task), "sent", SENT_SECONDS, only_new=True) and self._send(task)
+        )
 
     def wake_another(self, task: str = DELIVER) -> bool:
-        """Wakes whatever the mark says: for a loop that found more than it can carry."""
+        """Wakes whatever the flag says: for a loop that found more than it can carry."""
         return self._guarded(lambda: self._send(task))
 
-    def alarm(self, task: str, slot: int, countdown: float) -> bool:
-        """Wakes after `countdown` seconds, unless an alarm for this slot was set already. The alarm itself expires:
-        one that comes late finds nothing that the sweep has not found."""
-        key = f"dispatcher:alarm:{task}:{slot}"
+    def wake_later(self, task: str, bucket: int, countdown: float) -> bool:
+        """Wakes after `countdown` seconds, unless a delayed wake for this time bucket was sent already. The message
+        expires: one that comes late finds nothing that the sweep has not found."""
+        key = f"dispatcher:delayed:{task}:{bucket}"
         return self._guarded(
             lambda: (
-                self._mark(key, "set", countdown + ALARM_LIFE_SECONDS, only_new=True)
-                and self._send(task, countdown=countdown, expires=countdown + ALARM_LIFE_SECONDS)
+                self._set_flag(key, "set", countdown + DELAYED_LIFE_SECONDS, only_new=True)
+                and self._send(task, countdown=countdown, expires=countdown + DELAYED_LIFE_SECONDS)
             )
         )
 
     def awake(self, task: str = DELIVER) -> bool:
         """A loop is running: producers need not wake."""
-        return self._guarded(lambda: self._mark(_key(task), "awake", AWAKE_SECONDS, only_new=False))
+        return self._guarded(lambda: self._set_flag(_key(task), "awake", AWAKE_SECONDS, only_new=False))
 
     def asleep(self, task: str = DELIVER) -> bool:
         """The loop is about to end; it must claim once more after this."""
@@ -93,7 +95,7 @@ class Waker:
         )
         return True
 
-    def _mark(self, key: str, value: str, seconds: float, *, only_new: bool) -> bool:
+    def _set_flag(self, key: str, value: str, seconds: float, *, only_new: bool) -> bool:
         with self._app.producer_pool.acquire(block=True, timeout=_BROKER_TIMEOUT) as producer:
             return bool(producer.channel.client.set(key, value, px=int(seconds * 1000), nx=only_new))
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 from schedules.timing import Timing
 
 SWEEP_EVERY = timedelta(seconds=5)
-LEAST_SECONDS = 0.5  # between two runs, however much time is scaled
+MIN_SECONDS = 0.5  # between two runs, however much time is scaled
 
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """A task of the second node. Its message expires with the next one, so that none pile up. `scaled`: runs more
-    often where time is shortened."""
+    """A task of the maintenance worker. Its message expires with the next one, so that none pile up. `scaled`: runs
+    more often where time is shortened."""
 
     task: str
     queue: str
@@ -22,7 +22,7 @@ class Periodic:
     def seconds(self, timing: Timing) -> float:
         """Seconds between two runs."""
         whole = self.every.total_seconds()
-        return timing.timeout(whole, least=LEAST_SECONDS) if self.scaled else whole
+        return timing.timeout(whole, minimum=MIN_SECONDS) if self.scaled else whole
 
 
 PERIODIC = (

@@ -5,7 +5,7 @@ from datetime import timedelta
 from schedules.retry import RetrySchedule
 
 DEFAULT = RetrySchedule(
-    # seed 000: 90 s, 3, 6, 12 min, then every 15 min for 2 days (192 x 15 min), 196 retries in all
+    # What BulkSMS promises its customers: 90 s, 3, 6, 12 min, then every 15 min for 2 days (192 x 15 min). 196 retries.
     name="default",
     delays=(
         timedelta(seconds=90),
@@ -17,13 +17,13 @@ DEFAULT = RetrySchedule(
 )
 
 HOUR = RetrySchedule(
-    # The default's delays, as many as end within an hour of the first attempt (contracts, 4).
+    # The default's delays, as many as end within an hour of the first attempt.
     name="hour",
     delays=(*DEFAULT.delays[:4], *[timedelta(minutes=15)] * 2),
 )
 
 DOUBLING = RetrySchedule(
-    # 5, 10, 20 s, each twice the one before, the last 81,920 s: a day and 21.5 hours in all (contracts, 5).
+    # 5, 10, 20 s, each twice the one before, the last 81,920 s: a day and 21.5 hours in all.
     name="doubling",
     delays=tuple(timedelta(seconds=5 * 2**step) for step in range(15)),
 )

@@ -1,16 +1,16 @@
-"""The pace of a mass redelivery: so many a second, counted by the time up to which that is used up."""
+"""The pace of a bulk redelivery: so many a second, counted by the time up to which that is used up."""
 
 import math
 from datetime import datetime, timedelta
 
-MOST_SAVED = timedelta(seconds=5)  # what was not used for longer is lost: no burst makes up for it
+MAX_SAVED = timedelta(seconds=5)  # what was not used for longer is lost: no burst makes up for it
 
 
 def room(used_until: datetime, now: datetime, per_second: int) -> int:
     """How many may be redelivered now."""
-    return max(0, math.floor(min(now - used_until, MOST_SAVED).total_seconds() * per_second))
+    return max(0, math.floor(min(now - used_until, MAX_SAVED).total_seconds() * per_second))
 
 
 def used_up(used_until: datetime, now: datetime, per_second: int, taken: int) -> datetime:
     """The time up to which it is used up, after so many more."""
-    return max(used_until, now - MOST_SAVED) + timedelta(seconds=taken / per_second)
+    return max(used_until, now - MAX_SAVED) + timedelta(seconds=taken / per_second)

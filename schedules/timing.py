@@ -22,10 +22,10 @@ class Timing:
         """The retry schedule of this name with its delays scaled; the default for a name that nobody knows."""
         return self._schedules.get(name) or self._schedules[DEFAULT.name]
 
-    def timeout(self, seconds: float, *, least: float = 0.0) -> float:
-        """Scaled seconds, but not fewer than `least`: a busy machine must not look like a receiver that hangs. What is
-        shorter than that in real time stays as it is."""
-        return max(seconds * self.scale, min(seconds, least))
+    def timeout(self, seconds: float, *, minimum: float = 0.0) -> float:
+        """Scaled seconds, but not fewer than `minimum`: a busy machine must not look like a receiver that hangs. What
+        is shorter than that in real time stays as it is."""
+        return max(seconds * self.scale, min(seconds, minimum))
 
     def span(self, whole: timedelta) -> timedelta:
         """A scaled span of time."""

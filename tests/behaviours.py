@@ -42,7 +42,7 @@ class Endless:
 
 
 class Gate:
-    """A step that waits until the test calls `open`; for any number of connections."""
+    """A step that waits until the test events `open`; for any number of connections."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

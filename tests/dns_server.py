@@ -1,4 +1,4 @@
-"""A DNS server on loopback that answers from a script: a name can lead elsewhere from one look-up to the next."""
+"""A DNS server on loopback that answers from a script: a name can lead elsewhere from one DNS lookup to the next."""
 
 import socket
 import threading
@@ -18,9 +18,9 @@ _TYPES = {4: dns.rdatatype.A, 6: dns.rdatatype.AAAA}
 
 
 class DnsServer:
-    """Each name has the answers of its look-ups: addresses, the last ones for ever; a name without any does not exist.
+    """Each name has the answers of its lookups: addresses, the last ones for ever; a name without any does not exist.
 
-    A look-up is a question for IPv4 addresses and one for IPv6 addresses. `look_ups` counts the questions for IPv4.
+    A lookup is a question for IPv4 addresses and one for IPv6 addresses. `lookups` counts the questions for IPv4.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class DnsServer:
         self._resolver.lifetime = 5.0
 
     def script(self, name: str, *answers: tuple[str, ...]) -> None:
-        """What the name's look-ups find, one after the other."""
+        """What the name's DNS lookups find, one after the other."""
         with self._changed:
             self._answers[name] = list(answers)
 
-    def look_ups(self, name: str) -> int:
+    def lookups(self, name: str) -> int:
         """How often the name was looked up so far."""
         with self._changed:
             return self._asked.count((name, 4))
@@ -88,7 +88,7 @@ class DnsServer:
             if answers is None:
                 answer.set_rcode(dns.rcode.NXDOMAIN)
                 return answer
-            # IPv6 is asked for second, and ends the look-up.
+            # IPv6 is asked for second, and ends the DNS lookup.
             addresses = answers.pop(0) if version == 6 and len(answers) > 1 else answers[0]
         of_version = [text for text in addresses if ip_address(text).version == version]
         if of_version:

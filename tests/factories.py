@@ -97,11 +97,13 @@ def sweep_once(settings: Settings) -> dict[str, int]:
 def upkeep_once(settings: Settings) -> dict[str, int]:
     """One round of upkeep."""
     installation = installation_for(settings)
-    return upkeep(installation.engine, installation.clock, gates=installation.settings.gate_failures > 0)
+    return upkeep(
+        installation.engine, installation.clock, circuit_breakers=installation.settings.circuit_breaker_failures > 0
+    )
 
 
 def redeliver_more(settings: Settings) -> dict[str, int]:
-    """One step of each mass redelivery."""
+    """One step of each bulk redelivery."""
     installation = installation_for(settings)
     return go_on(installation.engine, installation.waker, installation.timing, installation.clock)
 

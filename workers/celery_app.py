@@ -9,7 +9,6 @@ from celery import Celery, signals
 from kombu import Exchange, Queue
 
 from dispatcher.db.version import check_migrated
-from dispatcher.egress.address_policy import ANY_ADDRESS
 from dispatcher.encryption.vault import Vault
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
@@ -91,8 +90,8 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
     @signals.worker_ready.connect(weak=False)
     def sweep_at_start(**_: object) -> None:
         log.info("worker ready", transport=transport_name(settings))
-        if settings.unsafe_allow_any_address:
-            log.warning(ANY_ADDRESS)
+        for warning in settings.warnings:
+            log.warning(warning)
         app.send_task(SWEEP, queue=QUEUES[SWEEP], expires=60)
 
     @signals.worker_shutting_down.connect(weak=False)

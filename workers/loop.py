@@ -26,8 +26,8 @@ from schedules.retry import RetrySchedule
 from workers.callbacks.batches import batches
 from workers.callbacks.render import RenderFailed, render
 from workers.callbacks.targets import Target
-from workers.claims.claims import CLAIM, MOST, Claim, Claimed, Claimer
-from workers.claims.windows import Pool
+from workers.claims.claims import CLAIM, MAX_REQUESTS, Claim, Claimed, Claimer
+from workers.claims.concurrency import ConcurrencyClass
 from workers.process import Worker
 from workers.results.attempt_log import WORDS
 from workers.results.claim_result import ClaimResult
@@ -45,7 +45,7 @@ LONGEST_LIFE = timedelta(hours=1)
 DATABASE_PAUSE = 1.0
 REST = 3  # times as long as a claim took, unless half of what is in flight ends sooner
 PLENTY = 100  # a claim of so many deliveries has another child woken: there may be more than one can carry
-PASSING_EVERY = 1.0  # how often it looks for what passes a closed gate, in seconds
+PASSING_EVERY = 1.0  # how often it looks for what passes an open circuit, in seconds
 UNAUTHORIZED = 401
 
 
@@ -72,14 +72,14 @@ class DeliveryLoop:
         self._wall_clock = installation.clock
         self._transport = worker.transport
         self._targets = worker.targets
-        self._windows = worker.windows
+        self._limits = worker.concurrency_limits
         self._claimer = Claimer()
         self._results = ClaimResults(
             self._engine,
             self._waker,
             self._timing,
             self._wall_clock,
-            gate_failures=installation.settings.gate_failures,
+            circuit_breaker_failures=installation.settings.circuit_breaker_failures,
             owner=self._claimer.id,
         )
         self._tokens = Tokens(self._engine, worker.token_store, self._transport, self._timing)
@@ -94,7 +94,7 @@ class DeliveryLoop:
         self._poll = SHORTEST_POLL
         self._nothing_due = self._paced = self._handed_over = self._woke_another = self._marked = False
         self._grace_ends: float | None = None
-        self._gates = installation.settings.gate_failures > 0
+        self._circuit_breakers = installation.settings.circuit_breaker_failures > 0
         self._grace_seconds = installation.settings.grace_seconds
 
     def run(self) -> dict[str, int]:
@@ -141,16 +141,18 @@ class DeliveryLoop:
         now = monotonic()
         free = self._transport.capacity - len(self._in_flight)
         passing: Sequence[Claim] = ()
-        claimed = Claimed((), lap_done=False, full=False)
+        claimed = Claimed((), round_done=False, full=False)
         with self._patient_with_database():
             with self._engine.begin() as connection:
-                room = min(self._windows.pool_room(Pool.FAILING), MOST)
-                if self._gates and room and now >= self._passing_at:
+                room = min(self._limits.class_room(ConcurrencyClass.FAILING), MAX_REQUESTS)
+                if self._circuit_breakers and room and now >= self._passing_at:
                     passing = self._claimer.claim_passing(connection, room)
                     self._passing_at = now + PASSING_EVERY
-                rooms = self._windows.rooms(now)
+                rooms = self._limits.rooms(now)
                 if free > len(passing):
-                    claimed = self._claimer.claim(connection, rooms, free - len(passing), gates=self._gates)
+                    claimed = self._claimer.claim(
+                        connection, rooms, free - len(passing), circuit_breakers=self._circuit_breakers
+                    )
                 claims = [*passing, *claimed.claims]
                 versions = {claim.webhook_id: claim.webhook_version for claim in claims}
                 targets = self._targets.load(connection, versions)
@@ -165,9 +167,9 @@ class DeliveryLoop:
         where claims take long, fewer and larger ones."""
         self._claimed += found
         self._paced = claimed.paced
-        self._nothing_due = not found and claimed.lap_done and not claimed.paced
+        self._nothing_due = not found and claimed.round_done and not claimed.paced
         self._poll = SHORTEST_POLL if found else min(self._poll * 2, LONGEST_POLL)
-        self._claim_at = monotonic() + (max(self._poll, REST * took) if claimed.lap_done or claimed.full else 0)
+        self._claim_at = monotonic() + (max(self._poll, REST * took) if claimed.round_done or claimed.full else 0)
         self._claim_at_once_below = (len(self._in_flight) + found) // 2 if found else 0
         if (claimed.full or found >= PLENTY) and not self._woke_another:
             self._woke_another = self._waker.wake_another()
@@ -211,7 +213,7 @@ class DeliveryLoop:
             # An unexpected error's own text could hold a piece of the message.
             self._cannot_render(batch, str(error) if isinstance(error, RenderFailed) else type(error).__name__)
             return
-        # The wait for the turn of a look-up is not the receiver's: it comes on top.
+        # The wait for the turn of a DNS lookup is not the receiver's: it comes on top.
         latest = batch.claims_end - request.connect_timeout - request.timeout
         if monotonic() > latest:
             # This process stood still since its claim: somebody else may make the attempt before this one ends.
@@ -226,7 +228,7 @@ class DeliveryLoop:
             self._cannot_render(batch, str(error))
             return
         self._in_flight[request.id] = batch if token is None else batch._replace(token=token)
-        self._windows.sent(target.id, monotonic())
+        self._limits.sent(target.id, monotonic())
 
     def _settle_tokens(self) -> None:
         """Has tokens fetched, and sends or ends what waited for them in its slots."""
@@ -236,7 +238,7 @@ class DeliveryLoop:
                     self._judge(came)
                     continue
                 batch = self._in_flight.pop(request_id)
-                self._windows.taken_back(batch.target.id)
+                self._limits.taken_back(batch.target.id)
                 if came is None:
                     self._give_up(batch, Release())
                 else:
@@ -259,7 +261,7 @@ class DeliveryLoop:
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
         if self._in_flight or self._tokens.fetching:
             ended = self._tokens.sift(self._transport.wait(seconds))
-            self._windows.seen(len(ended), monotonic())
+            self._limits.seen(len(ended), monotonic())
             return ended
         waits_for_database = bool(self._results) and not self._results.is_due(idle=True)
         waits_for_work = not self._results and not self._nothing_due and not self._ending()
@@ -272,7 +274,7 @@ class DeliveryLoop:
         contract = batch.target.contract
         judgement = classify(exchange.outcome, contract.rules, now=self._now())
         failed = isinstance(judgement, NotAttempted) or judgement.verdict is Verdict.TEMPORARY
-        self._windows.ended(batch.target.id, failed=failed, duration=exchange.duration, now=monotonic())
+        self._limits.ended(batch.target.id, failed=failed, duration=exchange.duration, now=monotonic())
         if batch.token is not None and self._is_sent_again(batch, batch.token, exchange):
             return
         for claim in batch.claims:
@@ -340,7 +342,7 @@ class DeliveryLoop:
     def _stay_awake(self) -> None:
         """Renews the mark that keeps producers from waking others; drops it while this loop has no room, so that the
         next event wakes one that has."""
-        has_room = self._windows.pool_room(Pool.NEW) > 0
+        has_room = self._limits.class_room(ConcurrencyClass.NEW) > 0
         if self._ending() or (monotonic() < self._mark_at and has_room == self._marked):
             return
         self._mark_at = monotonic() + AWAKE_SECONDS / 3
@@ -357,7 +359,7 @@ class DeliveryLoop:
             return False
         self._waker.asleep()
         self._mark_at = 0.0
-        self._claimer.start_lap()
+        self._claimer.start_round()
         self._nothing_due, self._passing_at = False, 0.0
         while self._is_idle() and not self._nothing_due and not self._paced and not self._ending():
             self._claim()

@@ -7,7 +7,7 @@ from dispatcher.installation import Installation
 from dispatcher.transport.choice import new_transport
 from dispatcher.transport.port import Transport
 from workers.callbacks.targets import Targets
-from workers.claims.windows import Windows
+from workers.claims.concurrency import ConcurrencyLimits
 from workers.notices.mailer import Mailer
 from workers.tokens.store import TokenStore
 
@@ -37,9 +37,9 @@ class Worker:
         return new_transport(self.installation.settings)
 
     @cached_property
-    def windows(self) -> Windows:
+    def concurrency_limits(self) -> ConcurrencyLimits:
         """What this process's loops have learnt of the webhooks, one loop after the other."""
-        return Windows(self.transport.capacity)
+        return ConcurrencyLimits(self.transport.capacity)
 
     @cached_property
     def mailer(self) -> Mailer:
@@ -50,7 +50,7 @@ class Worker:
         if "transport" in self.__dict__:
             self.transport.close()
             del self.transport
-        self.__dict__.pop("windows", None)
+        self.__dict__.pop("concurrency_limits", None)
 
     def close(self) -> None:
         """Closes the transport and idle connections of its own; the installation is closed by whoever made it."""

@@ -61,7 +61,7 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     @task(name=REDELIVER)
     @_without_values()
     def redeliver_more() -> dict[str, int]:
-        """Goes on with the mass redeliveries that are open."""
+        """Goes on with the bulk redeliveries that are open."""
         installation = worker_of_process().installation
         installation.waker.asleep(REDELIVER)  # one that is ordered from now on wakes again
         return go_on(installation.engine, installation.waker, installation.timing, installation.clock)
@@ -71,4 +71,6 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     def upkeep_once() -> dict[str, int]:
         """Ends what cannot be attempted any more, and tidies up."""
         installation = worker_of_process().installation
-        return upkeep(installation.engine, installation.clock, gates=installation.settings.gate_failures > 0)
+        return upkeep(
+            installation.engine, installation.clock, circuit_breakers=installation.settings.circuit_breaker_failures > 0
+        )

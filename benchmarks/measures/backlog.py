@@ -20,8 +20,8 @@ from dispatcher.wake import QUEUES, SWEEP
 from schedules.beat import SWEEP_EVERY
 from schedules.timing import REAL_TIME
 from workers.claims.claims import Claimer
-from workers.claims.windows import Rooms
-from workers.results.alarms import set_alarms
+from workers.claims.concurrency import Rooms
+from workers.results.delayed_wakes import send_delayed_wakes
 
 _FIRST_RETRY, _RETRIES_OVER = 600, 900  # seconds: none comes due while it is measured; the schedule's step is 15 min
 _CLAIM_LIMIT = 200
@@ -41,20 +41,21 @@ def fill_finished(bench: Bench) -> None:
 
 
 def fresh(bench: Bench) -> Sample:
-    """Fresh events with both nodes running: `rate`, `<part>_us`, `nodes_mb` afterwards, `alarms` in the broker."""
+    """Fresh events with both nodes running: `rate`, `<part>_us`, `nodes_mb` afterwards, `delayed_wakes` in the
+    broker."""
     servers, count = bench.servers, bench.size.fresh
     fleet = bench.fleet([servers.instant.url()])
     waiting = bench.size.waiting if bench.stage is Stage.WAITING else 0
     bench.end_worker()
     bench.clear()
-    alarms = _set_alarms(servers, waiting)
+    delayed_wakes = _send_delayed_wakes(servers, waiting)
     with second_node(servers) as upkeep, deliver_node(servers) as worker:
         store_due(servers, fleet.ids, count)
         done = counted(servers.instant.requests)
-        wait_until_ready(upkeep, worker)  # and the alarms are in the second node's memory
+        wait_until_ready(upkeep, worker)  # and the delayed_wakes are in the maintenance worker's memory
         wake(servers)
         sample = follow(servers, [worker, upkeep], count, done=done, all_done=lambda: nothing_open(servers))
-        return {**sample, "nodes_mb": tree_mb(worker.pid) + tree_mb(upkeep.pid), "alarms": float(alarms)}
+        return {**sample, "nodes_mb": tree_mb(worker.pid) + tree_mb(upkeep.pid), "delayed_wakes": float(delayed_wakes)}
 
 
 def single_again(bench: Bench) -> Sample:
@@ -84,12 +85,12 @@ def claims(bench: Bench) -> Sample:
     return {"p50_ms": percentile(times, 0.5) * 1000, "p99_ms": percentile(times, 0.99) * 1000}
 
 
-def _set_alarms(servers: Servers, waiting: int) -> int:
-    """Sets the alarms of so many retries as recording them does; returns how many messages that made."""
+def _send_delayed_wakes(servers: Servers, waiting: int) -> int:
+    """Sets the delayed_wakes of so many retries as recording them does; returns how many messages that made."""
     now, width = time.time(), SWEEP_EVERY.total_seconds()
     first = -now % width + _FIRST_RETRY  # slots begin there
     for _ in range(0, waiting, 10_000):
         delays = [timedelta(seconds=first + _RETRIES_OVER * (1 - random.random())) for _ in range(10_000)]  # noqa: S311
-        set_alarms(servers.installation.waker, delays, now, REAL_TIME)
+        send_delayed_wakes(servers.installation.waker, delays, now, REAL_TIME)
     with redis.Redis.from_url(servers.valkey.url) as client:
         return int(client.llen(QUEUES[SWEEP]))

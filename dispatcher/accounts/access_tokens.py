@@ -30,7 +30,7 @@ class TokenMint:
         return f"at.{claims}.{self._digest(claims)}"
 
     def session(self, key_id: UUID) -> str:
-        """One without end, in the form that Zipwhip's clients know (contracts, 2): `<uuid>:<number>`."""
+        """One without end, in the form that Zipwhip's clients know: `<uuid>:<number>`."""
         return f"{UUID(self._digest(key_id.hex)[:32])}:{key_id.int}"
 
     def read(self, token: str) -> Standing | None:

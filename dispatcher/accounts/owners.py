@@ -1,4 +1,4 @@
-"""Whose a webhook, event, delivery or mass redelivery is: for operators, who have its id and no account.
+"""Whose a webhook, event, delivery or bulk redelivery is: for operators, who have its id and no account.
 
 All raise NotFound.
 """
@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from dispatcher.db.models import Account, Delivery, Event, MassRedelivery, Webhook
+from dispatcher.db.models import Account, BulkRedelivery, Delivery, Event, Webhook
 from dispatcher.errors import NotFound
 
 
@@ -31,9 +31,9 @@ def owner_of_delivery(session: Session, delivery_id: UUID) -> Account:
 
 
 def owner_of_redelivery(session: Session, redelivery_id: UUID) -> Account:
-    """The account that a mass redelivery was ordered for."""
-    query = select(Account).join(MassRedelivery, MassRedelivery.account_id == Account.id)
-    return _the_owner(session, "mass redelivery", redelivery_id, query.where(MassRedelivery.id == redelivery_id))
+    """The account that a bulk redelivery was ordered for."""
+    query = select(Account).join(BulkRedelivery, BulkRedelivery.account_id == Account.id)
+    return _the_owner(session, "bulk redelivery", redelivery_id, query.where(BulkRedelivery.id == redelivery_id))
 
 
 _ACCOUNT_OF_WEBHOOK = select(Account).join(Webhook, Webhook.account_id == Account.id)

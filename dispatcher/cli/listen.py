@@ -38,7 +38,7 @@ def listen(
     count: Annotated[int | None, typer.Option(min=1, help="End after so many requests. Default: at Ctrl-C.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Receive callbacks on this machine and show them. The address guard refuses this machine's addresses: to have
+    """Receive callbacks on this machine and show them. The egress policy refuses this machine's addresses: to have
     callbacks sent here, allow them (DISPATCHER_ALLOWED_NETWORKS=127.0.0.0/8)."""
     key = SignatureKey(read_secret(key_from, "signing key", "--key-from")) if key_from is not None else None
     with (

@@ -14,9 +14,9 @@ from dispatcher.accounts.owners import owner_of_redelivery, owner_of_webhook
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, console, print_fields, print_json, print_line, print_table
-from dispatcher.db.models import Account, MassRedelivery
-from dispatcher.deliveries.mass_redelivery import (
-    MOST_PER_SECOND,
+from dispatcher.db.models import Account, BulkRedelivery
+from dispatcher.deliveries.bulk_redelivery import (
+    MAX_PER_SECOND,
     PER_SECOND,
     Selection,
     count,
@@ -25,14 +25,14 @@ from dispatcher.deliveries.mass_redelivery import (
     order,
     skipped,
 )
-from dispatcher.deliveries.mass_redelivery import cancel as cancel_redelivery
+from dispatcher.deliveries.bulk_redelivery import cancel as cancel_redelivery
 from dispatcher.installation import Installation
 from dispatcher.states import Reason, State
 from dispatcher.wake import REDELIVER
 
-app = typer.Typer(help="Mass redeliveries: how far they have come, and their end.", no_args_is_help=True)
+app = typer.Typer(help="Bulk redeliveries: how far they have come, and their end.", no_args_is_help=True)
 
-Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The mass redelivery's id.")]
+Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The bulk redelivery's id.")]
 Owner = Annotated[str | None, typer.Option("--account", help="Only if it is this account's.")]
 
 _LOOK_EVERY = 0.5
@@ -59,7 +59,7 @@ def redeliver_many(
     reason: Annotated[Reason | None, typer.Option(help="Only those discarded for this reason.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only of events since this time (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only of events before this time (UTC).")] = None,
-    per_second: Annotated[int, typer.Option(min=1, max=MOST_PER_SECOND, help="How many a second.")] = PER_SECOND,
+    per_second: Annotated[int, typer.Option(min=1, max=MAX_PER_SECOND, help="How many a second.")] = PER_SECOND,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: AsJson = False,
@@ -103,7 +103,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 50,
     json: AsJson = False,
 ) -> None:
-    """List an account's mass redeliveries, newest first."""
+    """List an account's bulk redeliveries, newest first."""
     with installation_of(context).transaction() as session:
         owner = find_account(session, account)
         found = list_of(session, owner, limit=limit)
@@ -121,7 +121,7 @@ def list_(
 
 @app.command()
 def show(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
-    """Show a mass redelivery: its filter, and how far it has come."""
+    """Show a bulk redelivery: its filter, and how far it has come."""
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         document = _document(owner, get(session, owner, identifier))
@@ -133,14 +133,14 @@ def show(context: typer.Context, identifier: Identifier, account: Owner = None, 
 
 @app.command()
 def cancel(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
-    """End a mass redelivery where it is. What it has redelivered is sent all the same."""
+    """End a bulk redelivery where it is. What it has redelivered is sent all the same."""
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         ended = cancel_redelivery(session, owner, identifier, by=this_user())
     if json:
         print_json(_document(owner, ended))
     else:
-        print_line(f"mass redelivery {identifier} is cancelled after {ended.redelivered:,} of {ended.matched:,}")
+        print_line(f"bulk redelivery {identifier} is cancelled after {ended.redelivered:,} of {ended.matched:,}")
 
 
 def _follow(installation: Installation, owner: Account, identifier: UUID) -> None:
@@ -165,7 +165,7 @@ def _follow(installation: Installation, owner: Account, identifier: UUID) -> Non
         print_line(f"to end it: dispatcher redelivery cancel {identifier}", stderr=True)
         raise typer.Exit(130) from None
     left = "" if not skipped(now) else f"; {skipped(now):,} had changed meanwhile and were left alone"
-    print_line(f"mass redelivery {identifier} is {_standing(now)}: {now.redelivered:,} redelivered{left}")
+    print_line(f"bulk redelivery {identifier} is {_standing(now)}: {now.redelivered:,} redelivered{left}")
 
 
 def _print_count(matched: int, *, json: bool) -> None:
@@ -187,13 +187,13 @@ def _owner_for_order(session: Session, account: str | None, webhook: UUID | None
     raise typer.BadParameter("give one of --account, --webhook")
 
 
-def _standing(item: MassRedelivery) -> str:
+def _standing(item: BulkRedelivery) -> str:
     if item.cancelled_at is not None:
         return "cancelled"
     return "finished" if item.finished_at is not None else "open"
 
 
-def _document(owner: Account, item: MassRedelivery) -> dict[str, Any]:
+def _document(owner: Account, item: BulkRedelivery) -> dict[str, Any]:
     return {
         "id": item.id,
         "account": owner.name,

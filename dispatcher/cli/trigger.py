@@ -31,10 +31,10 @@ def trigger(
     *,
     account: Annotated[str | None, typer.Option(help="For every webhook of this account that takes the type.")] = None,
     webhook: Annotated[
-        UUID | None, typer.Option(help="For this webhook alone, whatever types it takes: a test call.")
+        UUID | None, typer.Option(help="For this webhook alone, whatever types it takes: a test event.")
     ] = None,
     app: Annotated[
-        str | None, typer.Option(help="The event's app; not of a test call, which has the webhook's.")
+        str | None, typer.Option(help="The event's app; not of a test event, which has the webhook's.")
     ] = None,
     data: Annotated[
         Path | None,

@@ -9,7 +9,7 @@ from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.owners import owner_of_webhook
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_fields, print_json
-from dispatcher.cli.webhook_output import gate_state
+from dispatcher.cli.webhook_output import circuit_state
 from dispatcher.webhooks.health import COUNTED, health_of
 from dispatcher.webhooks.store import Webhooks
 
@@ -25,7 +25,7 @@ def health(
     account: Annotated[str | None, typer.Option(help="Only if it is this account's.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Show how it fares: gate, deliveries of the last 24 hours by state, last answer, what has been due longest."""
+    """Show its health: circuit, deliveries of the last 24 hours by state, last answer, what has been due longest."""
     with installation_of(context).transaction() as session:
         owner = find_account(session, account) if account is not None else owner_of_webhook(session, identifier)
         webhook = Webhooks(session, installation_of(context)).get(owner, identifier)
@@ -33,9 +33,9 @@ def health(
     answer, due = found.last_answer, found.oldest_due
     document = {
         "enabled": webhook.enabled,
-        "gate": gate_state(found.gate),
-        "failing_since": found.gate.failing_since if found.gate else None,
-        "next_probe_at": found.gate.probe_at if found.gate else None,
+        "circuit": circuit_state(found.circuit_breaker),
+        "failing_since": found.circuit_breaker.failing_since if found.circuit_breaker else None,
+        "next_trial_at": found.circuit_breaker.trial_at if found.circuit_breaker else None,
         "deliveries": dict(found.counts),
         "deliveries_complete": found.complete,
         "last_answer": (answer.status or answer.failure) if answer else None,

@@ -55,10 +55,11 @@ RetryAlone = Annotated[
     bool | None, typer.Option("--retry-alone/--retry-together", help="Whether those of a failed batch go one by one.")
 ]
 RateLimit = Annotated[float | None, typer.Option("--rate-limit", help="Messages a second at most. Default: no limit.")]
-Gate = Annotated[
+CircuitBreakerOption = Annotated[
     bool | None,
     typer.Option(
-        "--gate/--no-gate", help="Whether messages wait behind single probes while it keeps failing. Default: they do."
+        "--circuit-breaker/--no-circuit-breaker",
+        help="Whether messages wait behind single trial requests while it keeps failing. Default: they do.",
     ),
 ]
 
@@ -99,7 +100,7 @@ def contract_members(
     batch_size: int | None,
     retry_alone: bool | None,
     rate_limit: float | None,
-    gate: bool | None,
+    circuit_breaker: bool | None,
     body_signature: str | None,
     nonce_signature: str | None,
     https_only: bool | None,
@@ -116,7 +117,7 @@ def contract_members(
         "batch_size": batch_size,
         "retry_alone": retry_alone,
         "rate_limit": rate_limit,
-        "gate": gate,
+        "circuit_breaker": circuit_breaker,
         "body_signature": read_body_signature(body_signature) if body_signature is not None else None,
         "nonce_signature": {"header": nonce_signature} if nonce_signature is not None else None,
         "https_only": https_only,

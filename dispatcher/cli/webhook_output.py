@@ -4,7 +4,7 @@ from typing import Any
 
 from dispatcher.cli.output import print_fields, print_json
 from dispatcher.cli.webhook_options import show_rule, show_signature
-from dispatcher.db.models import Gate
+from dispatcher.db.models import CircuitBreaker
 from dispatcher.webhooks.secrets import shown_secrets
 from dispatcher.webhooks.store import Registered
 
@@ -17,8 +17,8 @@ def print_webhook(registered: Registered, *, json: bool, url: bool = False, keys
         return
     contract = registered.contract
     options = document.pop("contract")
-    document |= {f"gate {name}": value for name, value in document.pop("gate").items() if value is not None}
-    options["has gate"] = options.pop("gate")
+    document |= {f"circuit {name}": value for name, value in document.pop("circuit").items() if value is not None}
+    options["has circuit breaker"] = options.pop("circuit_breaker")
     options["members"] = [f"{name}={holds}" for name, holds in contract.members]
     options["rules"] = [show_rule(code, rule) for code, rule in sorted(contract.rules.items())]
     options["body_signature"] = show_signature(contract.body_signature)
@@ -32,7 +32,7 @@ def print_webhook(registered: Registered, *, json: bool, url: bool = False, keys
 
 def webhook_document(registered: Registered, *, url: bool = False, keys: bool = False) -> dict[str, Any]:
     """What `--json` prints."""
-    webhook, gate = registered.webhook, registered.gate
+    webhook, breaker = registered.webhook, registered.circuit_breaker
     return {
         "id": webhook.id,
         "number": webhook.number,
@@ -46,12 +46,12 @@ def webhook_document(registered: Registered, *, url: bool = False, keys: bool = 
         "disabled_at": webhook.disabled_at,
         "disabled_by": webhook.disabled_by,
         "disabled_reason": webhook.disabled_reason,
-        "gate": {
-            "state": gate_state(gate),
-            "failures_in_a_row": gate.failures if gate else 0,
-            "failing_since": gate.failing_since if gate else None,
-            "closed_at": gate.closed_at if gate else None,
-            "next_probe_at": gate.probe_at if gate else None,
+        "circuit": {
+            "state": circuit_state(breaker),
+            "failures_in_a_row": breaker.failures if breaker else 0,
+            "failing_since": breaker.failing_since if breaker else None,
+            "opened_at": breaker.opened_at if breaker else None,
+            "next_trial_at": breaker.trial_at if breaker else None,
         },
         **shown_secrets(registered.secrets, keys=keys),
         "created_at": webhook.created_at,
@@ -60,9 +60,9 @@ def webhook_document(registered: Registered, *, url: bool = False, keys: bool = 
     }
 
 
-def gate_state(gate: Gate | None) -> str:
+def circuit_state(breaker: CircuitBreaker | None) -> str:
     """In a word."""
-    return "closed" if gate is not None and gate.closed_at is not None else "open"
+    return "open" if breaker is not None and breaker.opened_at is not None else "closed"
 
 
 def _line(key: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from dispatcher.cli import webhook_options as given
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
-from dispatcher.cli.webhook_output import gate_state, print_webhook, webhook_document
+from dispatcher.cli.webhook_output import circuit_state, print_webhook, webhook_document
 from dispatcher.signing.keys import KeyKind
 from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
@@ -70,7 +70,7 @@ def create(
     batch_size: given.BatchSize = None,
     retry_alone: given.RetryAlone = None,
     rate_limit: given.RateLimit = None,
-    gate: given.Gate = None,
+    circuit_breaker: given.CircuitBreakerOption = None,
     https_only: given.HttpsOnly = None,
     disabled: Annotated[bool, typer.Option("--disabled", help="Register it, but deliver nothing yet.")] = False,
     json: AsJson = False,
@@ -93,7 +93,7 @@ def create(
             batch_size=batch_size,
             retry_alone=retry_alone,
             rate_limit=rate_limit,
-            gate=gate,
+            circuit_breaker=circuit_breaker,
             body_signature=body_signature,
             nonce_signature=nonce_signature,
             https_only=https_only,
@@ -135,13 +135,13 @@ def list_(
         owners = [find_account(session, account)] if account is not None else list_accounts(session)
         webhooks = Webhooks(session, installation_of(context))
         listed = [(webhook, owner) for owner in owners for webhook in webhooks.list(owner)]
-        gates = webhooks.gates(webhook for webhook, _ in listed)
-        found = [webhooks.opened(webhook, owner, gates.get(webhook.id)) for webhook, owner in listed]
+        breakers = webhooks.circuit_breakers(webhook for webhook, _ in listed)
+        found = [webhooks.opened(webhook, owner, breakers.get(webhook.id)) for webhook, owner in listed]
     if json:
         print_json([webhook_document(each) for each in found])
         return
     print_table(
-        ["id", "account", "app", "name", "URL", "types", "enabled", "gate"],
+        ["id", "account", "app", "name", "URL", "types", "enabled", "circuit"],
         [
             (
                 each.id,
@@ -151,7 +151,7 @@ def list_(
                 each.url_masked,
                 each.webhook.event_types,
                 each.webhook.enabled,
-                gate_state(each.gate),
+                circuit_state(each.circuit_breaker),
             )
             for each in found
         ],
@@ -209,7 +209,7 @@ def update(
     batch_size: given.BatchSize = None,
     retry_alone: given.RetryAlone = None,
     rate_limit: given.RateLimit = None,
-    gate: given.Gate = None,
+    circuit_breaker: given.CircuitBreakerOption = None,
     https_only: given.HttpsOnly = None,
     clear: Annotated[
         list[given.Clearable] | None, typer.Option(help="Take this away; several times for several.")
@@ -247,7 +247,7 @@ def update(
         batch_size=batch_size,
         retry_alone=retry_alone,
         rate_limit=rate_limit,
-        gate=gate,
+        circuit_breaker=circuit_breaker,
         body_signature=body_signature,
         nonce_signature=nonce_signature,
         https_only=https_only,
@@ -294,7 +294,7 @@ def rotate_secret(
 
 @app.command()
 def enable(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
-    """Deliver to it again; what waited meanwhile is delivered too. Opens its gate, if that was closed."""
+    """Deliver to it again; what waited meanwhile is delivered too. Closes its circuit, if that was closed."""
     print_webhook(change(installation_of(context), account, identifier, by=this_user(), enabled=True), json=json)
 
 

@@ -179,10 +179,10 @@ class Delivery(Base):
             postgresql_where=text(f"state = '{State.READY}'"),
         ),
         Index(
-            "deliveries_passing_idx",
+            "deliveries_bypassing_idx",
             "webhook_id",
             "due_at",
-            postgresql_where=text(f"state = '{State.READY}' AND passes_gate"),
+            postgresql_where=text(f"state = '{State.READY}' AND bypasses_circuit"),
         ),
         Index("deliveries_waiting_idx", "due_at", postgresql_where=text(f"state = '{State.WAITING}'")),
         Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text(f"state = '{State.CLAIMED}'")),
@@ -210,12 +210,12 @@ class Delivery(Base):
     state: Mapped[str]
     reason: Mapped[str | None]
     due_at: Mapped[datetime]
-    give_up_at: Mapped[datetime]  # when one that cannot be attempted (disabled webhook, closed gate) ends
+    give_up_at: Mapped[datetime]  # when one that cannot be attempted (disabled webhook, open circuit) ends
     attempt_count: Mapped[int] = mapped_column(server_default=text("0"))  # numbers attempts: sent, or perhaps sent
     schedule_step: Mapped[int] = mapped_column(server_default=text("0"))  # retries used; redelivery starts anew
     is_retry: Mapped[bool] = mapped_column(Computed("schedule_step > 0", persisted=True))
     batch_limit: Mapped[int | None] = mapped_column(SmallInteger)  # a batch with it failed: the most it may be one of
-    passes_gate: Mapped[bool] = mapped_column(server_default=text("false"))  # a person asked for the next attempt
+    bypasses_circuit: Mapped[bool] = mapped_column(server_default=text("false"))  # a person asked for the next attempt
     unknown_in_a_row: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # claims that expired
     claimed_by: Mapped[UUID | None]
     claimed_until: Mapped[datetime | None]
@@ -223,21 +223,23 @@ class Delivery(Base):
     finished_at: Mapped[datetime | None]
 
 
-class Gate(Base):
-    """A webhook that keeps failing: how long it has, and, once closed, when the next probe may try it. No row: open,
-    and the last attempt did not fail."""
+class CircuitBreaker(Base):
+    """A webhook whose last attempt failed: since when, and, once the circuit is open, when the next trial request is
+    made. No row: closed, and the last attempt did not fail."""
 
-    __tablename__ = "gates"
-    __table_args__ = (Index("gates_probe_at_idx", "probe_at", postgresql_where=text("closed_at IS NOT NULL")),)
+    __tablename__ = "circuit_breakers"
+    __table_args__ = (
+        Index("circuit_breakers_trial_at_idx", "trial_at", postgresql_where=text("opened_at IS NOT NULL")),
+    )
 
     webhook_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.webhooks.id"), primary_key=True)
     failures: Mapped[int]  # requests that failed temporarily, in a row
     failing_since: Mapped[datetime]
-    closed_at: Mapped[datetime | None]
-    probes: Mapped[int] = mapped_column(
+    opened_at: Mapped[datetime | None]
+    trials: Mapped[int] = mapped_column(
         server_default=text("0")
-    )  # steps of the schedule: failures since it closed, that one included
-    probe_at: Mapped[datetime | None]
+    )  # steps of the schedule: failures since it opened, that one included
+    trial_at: Mapped[datetime | None]
 
 
 class Rate(Base):
@@ -342,7 +344,7 @@ class Contact(Base):
     outdated: Mapped[int] = mapped_column(server_default=text("0"))  # held back until too old, since the last mail
 
 
-class MassRedelivery(Base):
+class BulkRedelivery(Base):
     """An order to redeliver what fits a filter, so many a second. How far it has come stands here and nowhere else."""
 
     __tablename__ = "redeliveries"

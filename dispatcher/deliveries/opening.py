@@ -1,5 +1,5 @@
 """How a delivery is opened: ready, due now, with the whole retry span of its webhook ahead. An event that comes in, a
-redelivery and a test call do it alike."""
+redelivery and a test event do it alike."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,12 +12,12 @@ from dispatcher.states import State
 STATE, DUE_AT, GIVE_UP_AT = f"'{State.READY}'", "now()", "now() + w.retry_span * :scale"
 
 
-def opened(retry_span: ColumnElement[timedelta] | timedelta, *, passes_gate: bool) -> dict[str, Any]:
+def opened(retry_span: ColumnElement[timedelta] | timedelta, *, bypasses_circuit: bool) -> dict[str, Any]:
     """The columns of an open delivery and their values. `retry_span` is the webhook's as the installation has it;
-    `passes_gate`: a closed gate does not hold the next attempt back."""
+    `bypasses_circuit`: an open circuit does not hold the next attempt back."""
     return {
         "state": State.READY,
         "due_at": func.now(),
         "give_up_at": func.now() + retry_span,
-        "passes_gate": passes_gate,
+        "bypasses_circuit": bypasses_circuit,
     }

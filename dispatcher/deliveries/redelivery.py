@@ -21,21 +21,21 @@ _CANCELLED_FROM = [state for state, targets in TRANSITIONS.items() if State.CANC
 
 
 def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Timing, *, by: Actor) -> None:
-    """Opens a closed delivery again: due now, its schedule from the start, its attempts numbered on. A closed gate
+    """Opens a closed delivery again: due now, its schedule from the start, its attempts numbered on. An open circuit
     does not hold its next attempt back.
 
     The caller commits, then wakes the workers. Raises NotFound, or WrongState for a delivery that is still open, whose
     webhook was deleted or whose event is no longer kept. Of two people who ask at once, one gets the redelivery.
     """
     wanted = Delivery.id == delivery_id, Webhook.account_id == account.id
-    if not reopen(session, *wanted, timing=timing, passes_gate=True):
+    if not reopen(session, *wanted, timing=timing, bypasses_circuit=True):
         raise WrongState(_why_not_redelivered(_standing(session, account, delivery_id)))
     audit.write(session, by, Action.DELIVERY_REDELIVERED, delivery_id, account=account.id, detail={})
 
 
-def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, passes_gate: bool) -> Sequence[UUID]:
+def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, bypasses_circuit: bool) -> Sequence[UUID]:
     """Opens those of the wanted deliveries that are closed, have a webhook to go to and an event to tell of. Returns
-    their ids. `passes_gate`: a closed gate does not hold the next attempt back."""
+    their ids. `bypasses_circuit`: an open circuit does not hold the next attempt back."""
     retry_span = Webhook.retry_span.op("*", return_type=Interval())(timing.scale)
     statement = (
         update(Delivery)
@@ -47,7 +47,7 @@ def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, passe
             exists().where(Event.id == Delivery.event_id),
         )
         .values(
-            **opened(retry_span, passes_gate=passes_gate),
+            **opened(retry_span, bypasses_circuit=bypasses_circuit),
             reason=None,
             schedule_step=0,
             unknown_in_a_row=0,

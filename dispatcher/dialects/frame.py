@@ -24,7 +24,7 @@ from dispatcher.web.middleware import RequestIds
 from dispatcher.web.problems import Answer, Problem, problem_for
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.fields import WebhookFields
-from dispatcher.webhooks.registration import Demand, change, register, remove
+from dispatcher.webhooks.registration import Precondition, change, register, remove
 from dispatcher.webhooks.secrets import WebhookSecrets
 from dispatcher.webhooks.store import Registered, Webhooks
 
@@ -106,7 +106,7 @@ class Listing(Protocol):
 
 
 # What a vendor demands of the account's other webhooks; raises what it likes. None of them can change meanwhile.
-DemandOfOthers: TypeAlias = Callable[[Listing], None]
+PreconditionOnOthers: TypeAlias = Callable[[Listing], None]
 
 
 def owner_of_name(installation: Installation, caller: Caller, name: str) -> Owner:
@@ -167,17 +167,18 @@ class OwnWebhooks:
             return self._row(own_session, text).id
 
     def register(
-        self, *, enabled: bool = True, demand: DemandOfOthers | None = None, **fields: Unpack[WebhookFields]
+        self, *, enabled: bool = True, precondition: PreconditionOnOthers | None = None, **fields: Unpack[WebhookFields]
     ) -> WebhookView:
-        """Makes one. Raises InvalidWebhook, NameTaken, TooBusy, or what `demand` raises; nothing is written then."""
+        """Makes one. Raises InvalidWebhook, NameTaken, TooBusy, or what `precondition` raises; nothing is
+        written then."""
         made = register(
             self._installation,
             self._account_id,
             by=self.by,
             enabled=enabled,
             dialect=self._vendor.name,
-            url_test=self._vendor.tests_urls,
-            demand=self._demand(demand),
+            url_verification=self._vendor.tests_urls,
+            precondition=self._precondition(precondition),
             **fields,
         )
         return self._view(made)
@@ -188,7 +189,7 @@ class OwnWebhooks:
         derive: Callable[[WebhookView], WebhookFields] | None = None,
         *,
         enabled: bool | None = None,
-        demand: DemandOfOthers | None = None,
+        precondition: PreconditionOnOthers | None = None,
     ) -> WebhookView:
         """Changes one to what `derive` makes of it as it stands, while nobody else can change it. Raises as `register`
         does, what `derive` raises, and NotFound."""
@@ -199,8 +200,8 @@ class OwnWebhooks:
             by=self.by,
             dialect=self._vendor.name,
             enabled=enabled,
-            url_test=self._vendor.tests_urls,
-            demand=self._demand(demand),
+            url_verification=self._vendor.tests_urls,
+            precondition=self._precondition(precondition),
             derive=(lambda kept: derive(self._view(kept))) if derive is not None else None,
         )
         return self._view(changed)
@@ -220,8 +221,8 @@ class OwnWebhooks:
         webhooks = Webhooks(session, self._installation)
         return webhooks.get_of(self._vendor.name, self.account(session), self.read_id(text))
 
-    def _demand(self, demand: DemandOfOthers | None) -> Demand | None:
-        if demand is None:
+    def _precondition(self, precondition: PreconditionOnOthers | None) -> Precondition | None:
+        if precondition is None:
             return None
 
         def demanded(webhooks: Webhooks, account: Account) -> None:
@@ -229,7 +230,7 @@ class OwnWebhooks:
                 listed = webhooks.list(account, dialect=self._vendor.name, app=app, url=url)
                 return [_view(webhooks.opened(webhook, account, None), secrets=False) for webhook in listed]
 
-            demand(listing)
+            precondition(listing)
 
         return demanded
 

@@ -1,4 +1,4 @@
-"""The address guard: to which origins and addresses requests may go. Pure; asked at registration and at connecting."""
+"""The egress policy: to which origins and addresses requests may go. Pure; asked at registration and at connecting."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _THIS_MACHINE = re.compile(r"(.+\.)?localhost|localhost\.localdomain|ip6-(localh
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What the address guard lets through besides public addresses and usual ports.
+    """What the egress policy lets through besides public addresses and usual ports.
 
     `networks`, `hosts` (suffixes of whole labels) and `ports` are the allow-list of the installation, `any_address`
     switches the guard off. A metadata address must be allowed by itself: neither a larger network nor a host is

@@ -7,16 +7,16 @@ from urllib.parse import unquote, unquote_plus
 from dispatcher.masking.messages import spellings
 from dispatcher.masking.urls import MASK
 
-LEAST = 6  # characters: shorter values stand in many an answer by chance
+MIN_CHARACTERS = 6  # characters: shorter values stand in many an answer by chance
 
 _MASK = MASK.encode()
 
 
 def secret_forms(values: Iterable[str]) -> tuple[bytes, ...]:
-    """The values, which may be percent-encoded, as an answer may repeat them. Those under `LEAST` characters are left
-    out."""
+    """The values, which may be percent-encoded, as an answer may repeat them. Those of fewer than
+    `MIN_CHARACTERS` are left out."""
     clear = {decoded(value) for value in values for decoded in (str, unquote, unquote_plus)}
-    return tuple({form.encode(errors="surrogatepass") for form in spellings(clear, LEAST)})
+    return tuple({form.encode(errors="surrogatepass") for form in spellings(clear, MIN_CHARACTERS)})
 
 
 def redacted(data: bytes, secrets: Sequence[bytes], kept: int) -> bytes:

@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 
 from dispatcher.masking.urls import MASK
 
-LEAST = 4  # characters: shorter values stand in many a text by chance
+MIN_CHARACTERS = 4  # characters: shorter values stand in many a text by chance
 
 Names: TypeAlias = frozenset[str]
 
@@ -39,12 +39,12 @@ def mask_message(data: bytes, names: Names) -> bytes:
 
 def mask_echo(echo: str, message: bytes | None, names: Names, *, cut: bool = False) -> str:
     """A text from elsewhere that may repeat the message: what `names` hides in the message is hidden there too, in the
-    forms in which programs write it, and so are JSON members of such names. Values shorter than `LEAST` are not looked
-    for. With `cut` the text ends somewhere, and so may a value."""
+    forms in which programs write it, and so are JSON members of such names. Values of fewer than `MIN_CHARACTERS` are
+    not looked for. With `cut` the text ends somewhere, and so may a value."""
     for start, end in reversed(list(_members_in_foreign(echo, names))):
         echo = f'{echo[:start]}"{MASK}"{echo[end:]}'
     values = _values(_decoded(message), names) if message is not None else set()
-    forms = spellings(values | {value[1:] for value in values if value[0] == "+"}, LEAST)
+    forms = spellings(values | {value[1:] for value in values if value[0] == "+"}, MIN_CHARACTERS)
     met = sorted((form for form in forms if form in echo), key=len, reverse=True)
     if met:
         echo = re.sub("|".join(map(re.escape, met)), MASK, echo)
@@ -123,14 +123,15 @@ def _values(text: str, names: Names) -> set[str]:
                 values.add(found[0])
             elif found[2] is None:
                 values.add(_text_of(found[1]))
-    return {value for value in values if len(value.strip()) >= LEAST}
+    return {value for value in values if len(value.strip()) >= MIN_CHARACTERS}
 
 
 def _begun_at_end(text: str, forms: Iterable[str]) -> int:
-    """How many of the text's last characters are the beginning of one of these; fewer than `LEAST` are none."""
+    """How many of the text's last characters are the beginning of one of these; fewer than
+    `MIN_CHARACTERS` are none."""
     longest = 0
     for form in forms:
-        for length in range(min(len(form) - 1, len(text)), max(longest, LEAST - 1), -1):
+        for length in range(min(len(form) - 1, len(text)), max(longest, MIN_CHARACTERS - 1), -1):
             if text.endswith(form[:length]):
                 longest = length
                 break

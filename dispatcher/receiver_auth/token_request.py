@@ -9,8 +9,8 @@ from urllib.parse import quote_plus, urlencode
 from dispatcher.receiver_auth.credentials import Basic, ClientCredentials, TokenRequest, basic_value
 from dispatcher.transport.exchange import (
     CONNECT_SECONDS,
-    LEAST_CONNECT_SECONDS,
-    LEAST_SECONDS,
+    MIN_CONNECT_SECONDS,
+    MIN_SECONDS,
     Failure,
     FailureKind,
     Reply,
@@ -20,11 +20,11 @@ from dispatcher.version import USER_AGENT
 from schedules.timing import Timing
 
 FETCH_SECONDS = 20.0  # for the whole answer; deliveries wait for it while their claims last
-MOST_SECONDS = 3600.0  # that a token is kept, whatever its server says
+MAX_SECONDS = 3600.0  # that a token is kept, whatever its server says
 # Where the server does not say how long a token lasts, which RFC 6749 lets it: short enough for nearly all of them,
 # and one that ended before costs a refusal and a new one.
 UNTOLD_SECONDS = 300.0
-MOST_CHARACTERS = 8 * 1024
+MAX_CHARACTERS = 8 * 1024
 _OK = 200
 
 
@@ -65,8 +65,8 @@ def token_request(credentials: ClientCredentials, request_id: str, timing: Timin
         url=credentials.endpoint,
         headers=tuple(headers),
         body=urlencode(form).encode(),
-        connect_timeout=timing.timeout(CONNECT_SECONDS, least=LEAST_CONNECT_SECONDS),
-        timeout=timing.timeout(FETCH_SECONDS, least=LEAST_SECONDS),
+        connect_timeout=timing.timeout(CONNECT_SECONDS, minimum=MIN_CONNECT_SECONDS),
+        timeout=timing.timeout(FETCH_SECONDS, minimum=MIN_SECONDS),
     )
 
 
@@ -100,7 +100,7 @@ def _read_document(body: bytes) -> Issued | None:
     if not isinstance(document, dict):
         return None
     value, kind = document.get("access_token"), document.get("token_type", "bearer")
-    if not isinstance(value, str) or not 1 <= len(value) <= MOST_CHARACTERS:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_CHARACTERS:
         return None
     if not all("!" <= character <= "~" for character in value):
         return None
@@ -115,5 +115,5 @@ def _seconds(told: Any) -> float:
         told = int(told)
     if isinstance(told, bool) or not isinstance(told, int | float):
         return UNTOLD_SECONDS
-    seconds = float(min(max(told, 0), MOST_SECONDS))
+    seconds = float(min(max(told, 0), MAX_SECONDS))
     return UNTOLD_SECONDS if isnan(seconds) else seconds

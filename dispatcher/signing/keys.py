@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dispatcher.errors import InvalidWebhook
 
-MOST = 10  # keys that sign at once: a header with more would be refused somewhere
+MAX_KEYS = 10  # keys that sign at once: a header with more would be refused somewhere
 MAX_OVERLAP = timedelta(days=30)
 
 _PUBLIC = "whpk_"
@@ -99,9 +99,9 @@ def rotate(keys: Sequence[SigningKey], new: SigningKey, *, overlap: timedelta, n
     end = now + overlap
     older = [replace(key, until=min(key.until or end, end)) for key in keys if key.secret != new.secret]
     kept = [key for key in older if key.until is not None and key.until > now]
-    if len(kept) >= MOST:
+    if len(kept) >= MAX_KEYS:
         raise InvalidWebhook(
-            "signing_keys", f"would be more than {MOST} at once: let some end, or rotate without overlap"
+            "signing_keys", f"would be more than {MAX_KEYS} at once: let some end, or rotate without overlap"
         )
     return [replace(new, until=None), *kept]
 

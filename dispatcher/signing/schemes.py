@@ -45,7 +45,7 @@ class BodySignature(BaseModel):
 
 class NonceSignature(BaseModel):
     """An HMAC-SHA256 over `body.nonce.timestamp`, in base64, with the key `nonce_secret`, as UTF-8. The signature is in
-    `header`; `header`-timestamp, -nonce and -algorithm carry what a receiver needs to check it (contracts, 5). The body
+    `header`; `header`-timestamp, -nonce and -algorithm carry what a receiver needs to check it. The body
     is written as `JSON.stringify` writes it: no white space and no needless escapes; numbers and members stay as they
     are."""
 

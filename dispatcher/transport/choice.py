@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("dispatcher.worker")
 
 CURL_IN_FLIGHT = 1500  # 25 kB each while it lasts; enough for 1,000 that hang beside others that are tried
-THREADS, MOST_THREADS = 64, 1000
+THREADS, MAX_THREADS = 64, 1000
 _OTHER_FILES = 400  # idle connections, the database, the broker, logs
 
 
@@ -30,9 +30,9 @@ def transport_name(settings: Settings) -> Literal["curl", "requests"]:
         raise ConfigurationError(
             "DISPATCHER_TRANSPORT is curl, but pycurl is not installed: install dispatcher[fast], or choose auto"
         )
-    if settings.max_in_flight is not None and settings.max_in_flight > MOST_THREADS:
+    if settings.max_in_flight is not None and settings.max_in_flight > MAX_THREADS:
         raise ConfigurationError(
-            f"DISPATCHER_MAX_IN_FLIGHT is above {MOST_THREADS}, the most that the transport on requests takes"
+            f"DISPATCHER_MAX_IN_FLIGHT is above {MAX_THREADS}, the most that the transport on requests takes"
         )
     return "requests"
 

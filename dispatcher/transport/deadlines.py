@@ -4,8 +4,8 @@ from time import monotonic
 
 
 class Deadlines:
-    """Moments of one exchange, in monotonic seconds: when it `began`, and when its `connect` (look-up, connection and
-    TLS) and its `total` must have ended.
+    """Moments of one exchange, in monotonic seconds: when it `began`, and when its `connect` (DNS lookup, connection
+    and TLS) and its `total` must have ended.
 
     Time that we make an exchange wait ourselves is none of the receiver's: `put_off` moves all of them.
     """

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 CONNECT_SECONDS = 10.0
 # However much time is scaled: a busy machine must not look like a receiver that hangs.
-LEAST_CONNECT_SECONDS, LEAST_SECONDS = 1.0, 2.0
+MIN_CONNECT_SECONDS, MIN_SECONDS = 1.0, 2.0
 
 
 class FailureKind(StrEnum):
@@ -17,14 +17,14 @@ class FailureKind(StrEnum):
 
     DNS = "dns"  # the host name was not resolved, or not in the time to connect
     CONNECTION_REFUSED = "connection_refused"  # nothing listens there
-    ADDRESS_REFUSED = "address_refused"  # by the address guard: no address, or not this scheme, host or port
+    ADDRESS_REFUSED = "address_refused"  # by the egress policy: no address, or not this scheme, host or port
     UNREACHABLE = "unreachable"  # no way to the address
     CONNECT_TIMEOUT = "connect_timeout"  # no connection, TLS included, within the time to connect
     TLS = "tls"  # certificate not trusted, wrong name, expired; or no TLS spoken there
     TIMEOUT = "timeout"  # connected, but no complete answer within the deadline
     CONNECTION_RESET = "connection_reset"  # the connection was lost before a complete answer
     BROKEN_ANSWER = "broken_answer"  # not HTTP, interim answers only, a bad chunk, a short body
-    NOT_SENT = "not_sent"  # our own doing: no turn among too many look-ups, or no thread
+    NOT_SENT = "not_sent"  # our own doing: no turn among too many DNS lookups, or no thread
     HEADERS_TOO_LARGE = "headers_too_large"  # the head of the answer is over 64 KiB or has too many lines
     TOKEN = "token"  # noqa: S105 - no token could be fetched to show to the receiver, so it was not called
 
@@ -33,7 +33,7 @@ class Request(NamedTuple):
     """One HTTP request: made, signed and checked by the caller, sent as it is.
 
     `url` is absolute, http or https, ASCII, without user name and password. The transport adds `Host` and
-    `Content-Length`, nothing else. `connect_timeout` (look-up, connection and TLS) and `timeout` (the whole answer,
+    `Content-Length`, nothing else. `connect_timeout` (DNS lookup, connection and TLS) and `timeout` (the whole answer,
     connecting included) are seconds. Both begin anew for a name that had to wait for its turn to be looked up, which
     it does for no longer than `connect_timeout`: that wait is the transport's doing, not the receiver's. With
     `https_only` plain http is refused.

@@ -1,4 +1,4 @@
-"""The address guard as transports ask it: before each request, and for each address that a connection is made to."""
+"""The egress policy as transports ask it: before each request, and for each address that a connection is made to."""
 
 from functools import lru_cache
 

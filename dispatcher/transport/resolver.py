@@ -22,7 +22,7 @@ class NoTurn(Exception):
     """Too many names are looked up at once: this one was not even asked for."""
 
 
-class LookUps:
+class DnsLookups:
     """Resolves names in daemon threads of its own, for `getaddrinfo` cannot be interrupted.
 
     Whoever waits gives up at its deadline and the thread ends when the resolver does (glibc: 5 s a server and try).
@@ -39,20 +39,20 @@ class LookUps:
     def addresses(self, host: str, port: int, deadlines: Deadlines) -> list[Address]:
         """The addresses of a host, in the order to try them; an address written out is taken at once.
 
-        The wait for a turn, at most until `deadlines.connect`, puts the deadlines off, then the look-up has its time.
+        The wait for a turn, at most until `deadlines.connect`, puts the deadlines off, then the lookup has its time.
         Raises NoTurn, TimeoutError, or socket.gaierror or UnicodeError when the name cannot be resolved.
         """
         if literal := literal_addresses(host, port):
             return literal
         asked_at = monotonic()
-        future = self.look_up(host, port, max(deadlines.connect - asked_at, 0))
+        future = self.lookup(host, port, max(deadlines.connect - asked_at, 0))
         if future is None:
             raise NoTurn
         deadlines.put_off(monotonic() - asked_at)
         return future.result(max(deadlines.connect - monotonic(), 0))
 
-    def look_up(self, host: str, port: int, wait: float = 0) -> "Future[list[Address]] | None":
-        """The look-up of a name, begun now or before; None if no thread was free for it within `wait` seconds.
+    def lookup(self, host: str, port: int, wait: float = 0) -> "Future[list[Address]] | None":
+        """The DNS lookup of a name, begun now or before; None if no thread was free for it within `wait` seconds.
 
         Its slot is free again by the time when the future is done.
         """
@@ -68,7 +68,7 @@ class LookUps:
                 return self._running[key]
             future = self._running[key] = Future()
         try:
-            threading.Thread(target=self._run, args=(key, future), name="look-up", daemon=True).start()
+            threading.Thread(target=self._run, args=(key, future), name="DNS lookup", daemon=True).start()
         except RuntimeError as error:  # the system gives no more threads: whoever waits must not wait for ever
             self._end(key)
             future.set_exception(error)
@@ -99,7 +99,7 @@ def literal_addresses(host: str, port: int) -> list[Address]:
 
 
 def not_resolved(error: BaseException) -> Failure:
-    """What a look-up that raised comes to."""
+    """What a DNS lookup that raised comes to."""
     match error:
         case TimeoutError():
             why = "in the time to connect"

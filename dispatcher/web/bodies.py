@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.events.raw_json import object_members
 from dispatcher.web.middleware import read_body
-from dispatcher.web.problems import MOST_ERRORS, Problem, invalid
+from dispatcher.web.problems import MAX_ERRORS, Problem, invalid
 
 
 class Body(BaseModel):
@@ -58,7 +58,7 @@ def validated(model: type[M], members: Mapping[str, str]) -> M:
     """The model made of these members' texts. Raises Problem 422 naming each field that is refused."""
     # Of very many that are not known the first will do: each costs a record of why it is refused.
     known = {name: raw for name, raw in members.items() if name in model.model_fields}
-    looked_at = known | dict(islice(((name, raw) for name, raw in members.items() if name not in known), MOST_ERRORS))
+    looked_at = known | dict(islice(((name, raw) for name, raw in members.items() if name not in known), MAX_ERRORS))
     text = "{" + ",".join(f"{json.dumps(name)}:{raw}" for name, raw in looked_at.items()) + "}"
     try:
         return model.model_validate_json(text, strict=True)

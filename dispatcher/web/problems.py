@@ -26,7 +26,7 @@ from dispatcher.masking.terminal import ascii_json
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
-MOST_ERRORS = 20
+MAX_ERRORS = 20
 
 _SCHEMA: dict[str, Any] = {
     "title": "Problem",
@@ -107,7 +107,7 @@ def token_expired() -> Problem:
 
 def invalid(*errors: tuple[str, str]) -> Problem:
     """Fields that were refused, each with the reason. Of very many the first are told."""
-    first = errors[:MOST_ERRORS]
+    first = errors[:MAX_ERRORS]
     told = "; ".join(f"{field} {reason}" for field, reason in first)
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, errors=first)
 

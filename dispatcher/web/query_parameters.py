@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.web.authentication import caller_of_request
-from dispatcher.web.problems import MOST_ERRORS, invalid
+from dispatcher.web.problems import MAX_ERRORS, invalid
 
 
 async def known_parameters_only(
@@ -36,7 +36,7 @@ def refused_parameters(
     for name in given:
         if name in seen:
             refused.setdefault(name, "is given more than once")
-        elif name not in parameters and len(refused) < MOST_ERRORS:
+        elif name not in parameters and len(refused) < MAX_ERRORS:
             refused[name] = _reason(name[:MAX_TEXT], parameters, members)
         seen.add(name)
     return [(name[:MAX_TEXT] or "query", reason) for name, reason in refused.items()]

@@ -15,7 +15,7 @@ from dispatcher.signing.schemes import (
 )
 from schedules.catalog import DEFAULT, SCHEDULES
 
-MOST_MEMBERS = 20
+MAX_MEMBERS = 20
 
 
 MemberName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
@@ -82,17 +82,17 @@ class DeliveryContract(BaseModel):
     is sent as it is. `rules` maps single status codes to what they mean here; without one, the plain rule holds (1xx
     and 2xx acknowledged, 4xx rejected, all else temporary). `schedule` is a name of `schedules.catalog`. `batch_size`
     is how many messages one request may carry, `retry_alone` sends those of a batch that failed one by one,
-    `rate_limit` is in messages a second, `gate` holds deliveries back behind single probes while the receiver keeps
-    failing. `body_signature` and `nonce_signature` are beside the signatures of the webhook's signing keys, each with
-    a secret of its own. `https_only` refuses plain http. `client_certificate` is a place kept for the
-    certificate that a receiver may ask for: nothing can be set there yet.
+    `rate_limit` is in messages a second, `circuit_breaker` holds deliveries back behind single trial requests while
+    the receiver keeps failing. `body_signature` and `nonce_signature` are beside the signatures of the webhook's
+    signing keys, each with a secret of its own. `https_only` refuses plain http. `client_certificate` is a place kept
+    for the certificate that a receiver may ask for: nothing can be set there yet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Method = Method.POST
     envelope: Envelope = Envelope.ARRAY
-    members: Annotated[tuple[tuple[MemberName, Member], ...], Field(max_length=MOST_MEMBERS)] = ()
+    members: Annotated[tuple[tuple[MemberName, Member], ...], Field(max_length=MAX_MEMBERS)] = ()
     content_type: ContentType = ContentType.JSON
     user_agent: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")] | None = None
     timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 30
@@ -101,7 +101,7 @@ class DeliveryContract(BaseModel):
     batch_size: Annotated[int, Field(ge=1, le=100)] = 1
     retry_alone: bool = False
     rate_limit: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] | None = None
-    gate: bool = True
+    circuit_breaker: bool = True
     body_signature: BodySignature | None = None
     nonce_signature: NonceSignature | None = None
     https_only: bool = False

@@ -96,7 +96,7 @@ def check(
     url = _checked_url(fields["url"], addresses) if "url" in fields else None
     if "event_types" in fields:
         # A dialect can have webhooks that only exist.
-        plain["event_types"] = check_event_types(fields["event_types"], least=0 if dialect else 1)
+        plain["event_types"] = check_event_types(fields["event_types"], minimum=0 if dialect else 1)
     if "name" in fields:
         plain["name"] = check_text("name", fields["name"])
     if "app" in fields:
@@ -153,9 +153,9 @@ def _check_origin(field_name: str, url: str, addresses: AddressPolicy, *, https_
         raise InvalidWebhook(field_name, f"may not be called: {reason}")
 
 
-def check_event_types(names: Sequence[str], *, least: int) -> list[str]:
-    if isinstance(names, str) or not least <= len(names) <= MAX_EVENT_TYPES:
-        raise InvalidWebhook("event_types", f"must be a list of {least} to {MAX_EVENT_TYPES} event types or prefixes")
+def check_event_types(names: Sequence[str], *, minimum: int) -> list[str]:
+    if isinstance(names, str) or not minimum <= len(names) <= MAX_EVENT_TYPES:
+        raise InvalidWebhook("event_types", f"must be a list of {minimum} to {MAX_EVENT_TYPES} event types or prefixes")
     for name in names:
         if name != ALL and not is_event_type(name):
             raise InvalidWebhook("event_types", f"{RULE}, or `{ALL}` for all; a prefix takes all below it")

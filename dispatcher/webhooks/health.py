@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from dispatcher.db.models import Gate, Webhook
+from dispatcher.db.models import CircuitBreaker, Webhook
 from dispatcher.ids import first_id_at
 from dispatcher.states import State
 
@@ -42,9 +42,9 @@ class Due:
 class Health:
     """`counts` are of the deliveries that came since `since`; where not `complete`, of the newest 10,000 of them.
     `last_answer` is looked for among the newest and those that wait for another attempt. `oldest_due` has been due
-    longest: behind a closed gate, a rate limit, a backlog, or because the webhook is disabled."""
+    longest: behind an open circuit, a rate limit, a backlog, or because the webhook is disabled."""
 
-    gate: Gate | None  # None: its last request did not fail
+    circuit_breaker: CircuitBreaker | None  # None: its last request did not fail
     since: datetime
     counts: Mapping[State, int]
     complete: bool
@@ -61,7 +61,7 @@ def health_of(session: Session, webhook: Webhook) -> Health:
     counts = {State(row.state): row.deliveries for row in counted if not row.beyond}
     answer, due = (session.execute(statement, parameters).first() for statement in (_LAST_ANSWER, _OLDEST_DUE))
     return Health(
-        gate=session.get(Gate, webhook.id),
+        circuit_breaker=session.get(CircuitBreaker, webhook.id),
         since=since,
         counts={state: counts.get(state, 0) for state in State},
         complete=not any(row.beyond for row in counted),
@@ -88,7 +88,7 @@ GROUP BY state, beyond
 """)
 
 # Requests have no index by webhook, which each of them would have to pay for. What was attempted last is among the
-# newest deliveries; or, where many wait behind a closed gate, among those of them that have failed before.
+# newest deliveries; or, where many wait behind an open circuit, among those of them that have failed before.
 _LAST_ANSWER = text(f"""
 WITH tried AS (
   (SELECT id

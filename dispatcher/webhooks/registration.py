@@ -16,11 +16,11 @@ from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.fields import Checked, WebhookFields, check, check_text
 from dispatcher.webhooks.secrets import WebhookSecrets
 from dispatcher.webhooks.store import AccountKey, Registered, Webhooks
-from dispatcher.webhooks.url_check import takes_url_test, try_url
+from dispatcher.webhooks.url_verification import takes_url_verification, try_url
 
 # What a dialect demands of the account's other webhooks, such as a number of them; raises what it likes. It is called
-# while the account's webhooks cannot change, and before a URL test as well.
-Demand: TypeAlias = Callable[[Webhooks, Account], None]
+# while the account's webhooks cannot change, and before a URL verification as well.
+Precondition: TypeAlias = Callable[[Webhooks, Account], None]
 # What a change makes of the webhook as it is stored; raises what it likes. What it gives is written only if the webhook
 # is still the same then; it may be called twice.
 Derive: TypeAlias = Callable[[Registered], WebhookFields]
@@ -33,39 +33,39 @@ def register(
     by: Actor,
     enabled: bool = True,
     dialect: str | None = None,
-    url_test: bool = False,
-    demand: Demand | None = None,
+    url_verification: bool = False,
+    precondition: Precondition | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Registered:
     """Makes a webhook of an account. Its callbacks are signed with a new HMAC key, unless `signing_keys` says
-    otherwise. `dialect` is the vendor's management API that it is made through. With `url_test` its URL must answer
-    first, unless it is made disabled or its callbacks are of another kind than the test.
+    otherwise. `dialect` is the vendor's management API that it is made through. With `url_verification` its URL must
+    answer first, unless it is made disabled or its callbacks are of another kind than the test request.
 
-    Raises InvalidWebhook (UrlTestFailed among them), NameTaken, UnknownAccount, TooBusy, or what `demand` raises;
-    nothing is written then, and no number used up.
+    Raises InvalidWebhook (UrlVerificationFailed among them), NameTaken, UnknownAccount, TooBusy, or what
+    `precondition` raises; nothing is written then, and no number used up.
     """
     fields = {"signing_keys": [generate_signing_key()], **fields}
     checked = check(fields, installation.addresses, dialect=dialect)
     name = fields.get("name")
-    if url_test and enabled:
+    if url_verification and enabled:
         url, contract, secrets = checked.url, checked.contract, checked.secrets
         assert url is not None and contract is not None and secrets is not None  # noqa: PT018 - a new webhook has all
-        if takes_url_test(contract):
+        if takes_url_verification(contract):
             with installation.transaction() as session:
                 webhooks = Webhooks(session, installation)
                 account_id = account
-                if demand is not None or isinstance(account_id, str):
+                if precondition is not None or isinstance(account_id, str):
                     owner = webhooks.owner(account)
                     account_id = owner.id
-                    if demand is not None:
-                        demand(webhooks, owner)
+                    if precondition is not None:
+                        precondition(webhooks, owner)
                 webhooks.refuse_taken(account_id, name)
             try_url(url.called, contract, secrets, installation)
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)
         owner = webhooks.owner(account, lock=True)
-        if demand is not None:
-            demand(webhooks, owner)
+        if precondition is not None:
+            precondition(webhooks, owner)
         webhooks.refuse_taken(owner.id, name)
         return webhooks.insert(owner, checked, by=by, enabled=enabled, dialect=dialect)
 
@@ -79,8 +79,8 @@ def change(
     dialect: str | None = None,
     enabled: bool | None = None,
     reason: str | None = None,
-    url_test: bool = False,
-    demand: Demand | None = None,
+    url_verification: bool = False,
+    precondition: Precondition | None = None,
     derive: Derive | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Registered:
@@ -97,8 +97,8 @@ def change(
     def all_fields(kept: Registered) -> WebhookFields:
         return {**fields, **derive(kept)} if derive is not None else fields
 
-    order = _Order(by, all_fields, enabled=enabled, reason=reason, demand=demand)
-    return _change(installation, account, identifier, order, dialect=dialect, url_test=url_test)
+    order = _Order(by, all_fields, enabled=enabled, reason=reason, precondition=precondition)
+    return _change(installation, account, identifier, order, dialect=dialect, url_verification=url_verification)
 
 
 def rotate_signing_key(
@@ -143,7 +143,7 @@ class _Order(NamedTuple):
     fields: Derive
     enabled: bool | None = None
     reason: str | None = None
-    demand: Demand | None = None
+    precondition: Precondition | None = None
     noted: tuple[Action, Mapping[str, object]] | None = None
 
     def changes(self, kept: Registered, checked: Checked) -> bool:
@@ -153,8 +153,8 @@ class _Order(NamedTuple):
 
     def refuse(self, webhooks: Webhooks, kept: Registered, checked: Checked) -> None:
         """Raises where the account's other webhooks do not let it be."""
-        if self.demand is not None:
-            self.demand(webhooks, kept.owner)
+        if self.precondition is not None:
+            self.precondition(webhooks, kept.owner)
         webhooks.refuse_taken(kept.owner.id, checked.plain.get("name"), besides=kept.id)
 
     def write(self, webhooks: Webhooks, kept: Registered, checked: Checked) -> Registered | None:
@@ -173,7 +173,7 @@ def _change(
     order: _Order,
     *,
     dialect: str | None = None,
-    url_test: bool = False,
+    url_verification: bool = False,
 ) -> Registered:
     tried = None
     for again in (False, True):
@@ -184,7 +184,7 @@ def _change(
             checked = check(order.fields(kept), installation.addresses, dialect=kept.webhook.dialect, kept=kept)
             if not order.changes(kept, checked):
                 return kept
-            to_try = _what_to_try(kept, checked, enabled=order.enabled) if url_test else None
+            to_try = _what_to_try(kept, checked, enabled=order.enabled) if url_verification else None
             is_tried = to_try is None or to_try == tried
             written = order.write(webhooks, kept, checked) if again and is_tried else None
             if not is_tried:
@@ -205,7 +205,7 @@ def _change(
 
 def _what_to_try(kept: Registered, checked: Checked, *, enabled: bool | None) -> _Tried | None:
     contract = checked.contract or kept.contract
-    if not (kept.webhook.enabled if enabled is None else enabled) or not takes_url_test(contract):
+    if not (kept.webhook.enabled if enabled is None else enabled) or not takes_url_verification(contract):
         return None
     url = checked.url.called if checked.url is not None else kept.called_url
     return url, contract, checked.secrets or kept.secrets

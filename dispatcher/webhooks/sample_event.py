@@ -1,4 +1,4 @@
-"""The test call: a sample event to one webhook, through the path that every event takes."""
+"""The test event: a sample event to one webhook, through the path that every event takes."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -19,7 +19,7 @@ from dispatcher.installation import Installation
 from dispatcher.webhooks.store import Webhooks
 
 TYPE = "webhook.test"
-DATA = b'{"test":true,"text":"This is a test call."}'
+DATA = b'{"test":true,"text":"This is a test event."}'
 
 
 class Called(NamedTuple):
@@ -39,7 +39,7 @@ def call_webhook(
     data: bytes = DATA,
 ) -> Called:
     """Stores an event (`data` is JSON) with one delivery, to this webhook, whatever event types it takes, and wakes
-    the workers. A closed gate does not hold its first attempt back.
+    the workers. An open circuit does not hold its first attempt back.
 
     Raises InvalidEvent, NotFound, or WrongState for a webhook that is disabled.
     """
@@ -75,7 +75,7 @@ def _store(
         id=called.delivery_id,
         event_id=called.event_id,
         webhook_id=webhook.id,
-        **opened(installation.timing.span(webhook.retry_span), passes_gate=True),
+        **opened(installation.timing.span(webhook.retry_span), bypasses_circuit=True),
     )
     session.add_all([event, delivery])
     return called

@@ -15,7 +15,7 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.accounts import find_account, is_name
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
-from dispatcher.db.models import Account, Gate, Rate, Subscription, Token, Webhook
+from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, Token, Webhook
 from dispatcher.egress.urls import normalise_url
 from dispatcher.encryption.vault import EncryptionKeys, url_digest
 from dispatcher.errors import NameTaken, NotFound, UnknownAccount
@@ -33,21 +33,21 @@ AccountKey: TypeAlias = UUID | str  # an account's id, or its name
 
 
 class Registered:
-    """A webhook as it is stored, with its account, and with its gate where the last attempt failed. Its secrets are
+    """A webhook as it is stored, with its account, and with its breaker where the last attempt failed. Its secrets are
     opened when they are asked for, each once; after a write they are known and not opened."""
 
     def __init__(
         self,
         webhook: Webhook,
         owner: Account,
-        gate: Gate | None,
+        breaker: CircuitBreaker | None,
         vault: EncryptionKeys,
         *,
         read_at: datetime | None = None,
         known: Mapping[str, object] | None = None,
     ) -> None:
         """`read_at` is the database's time; `known` has members that need not be opened or read, by name."""
-        self.webhook, self.owner, self.gate, self.read_at = webhook, owner, gate, read_at
+        self.webhook, self.owner, self.circuit_breaker, self.read_at = webhook, owner, breaker, read_at
         self._vault = vault
         vars(self).update(known or {})
 
@@ -87,10 +87,10 @@ class Registered:
         """All others of its secrets in clear."""
         return read_secrets(self._vault.decrypt_document(self.webhook.secrets_ciphertext))
 
-    def written(self, webhook: Webhook, gate: Gate | None, checked: Checked) -> "Registered":
+    def written(self, webhook: Webhook, breaker: CircuitBreaker | None, checked: Checked) -> "Registered":
         """The same after a write: what was opened and did not change is still known."""
         known = {name: vars(self)[name] for name in ("url", "called_url", "contract", "secrets") if name in vars(self)}
-        return Registered(webhook, self.owner, gate, self._vault, known=known | _known(checked))
+        return Registered(webhook, self.owner, breaker, self._vault, known=known | _known(checked))
 
 
 class Webhooks:
@@ -125,8 +125,8 @@ class Webhooks:
             wanted.append(Webhook.account_id == account)
         if dialect is not None:
             wanted.append(Webhook.dialect == dialect)
-        query = select(Webhook, Account, Gate, func.now()).join(Account, Account.id == Webhook.account_id)
-        query = query.outerjoin(Gate, Gate.webhook_id == Webhook.id).where(*wanted)
+        query = select(Webhook, Account, CircuitBreaker, func.now()).join(Account, Account.id == Webhook.account_id)
+        query = query.outerjoin(CircuitBreaker, CircuitBreaker.webhook_id == Webhook.id).where(*wanted)
         if lock:
             owners = select(Account).join(Webhook, Webhook.account_id == Account.id).where(*wanted)
             self._session.scalar(owners.with_for_update(of=Account))
@@ -134,8 +134,8 @@ class Webhooks:
         found = self._session.execute(query.execution_options(populate_existing=True)).one_or_none()
         if found is None:
             raise NotFound("webhook", identifier)
-        webhook, owner, gate, now = found
-        return Registered(webhook, owner, gate, self._vault, read_at=now)
+        webhook, owner, breaker, now = found
+        return Registered(webhook, owner, breaker, self._vault, read_at=now)
 
     def refuse_taken(self, account: UUID, name: str | None, *, besides: UUID | None = None) -> None:
         """Raises NameTaken where another webhook of the account has the name."""
@@ -179,7 +179,7 @@ class Webhooks:
     ) -> Registered | None:
         """Writes a change of the webhook as it was read; None, and nothing written, where it is not that any more.
         Deliveries that wait use it as it is at their next attempt. A new URL or contract deserves a new try: a closed
-        gate opens. So it does, and what waited is delivered, where it is enabled. While it is disabled events still
+        circuit closes. So it does, and what waited is delivered, where it is enabled. While it is disabled events still
         match and their deliveries wait, until their schedule's whole span has passed; one that is disabled already
         keeps what is known of that, unless there is a new reason. `noted`: what the audit log says of it."""
         columns = self._columns(checked)
@@ -192,10 +192,10 @@ class Webhooks:
         webhook = self._write(kept.webhook, columns)
         if webhook is None:
             return None
-        gate = kept.gate
+        breaker = kept.circuit_breaker
         if checked.url is not None or checked.contract is not None or enabled is True:
-            self._open_gate(webhook)
-            gate = None
+            self._close_circuit(webhook)
+            breaker = None
         if checked.contract is not None:
             self._pace(webhook)
         if "authorization" in checked.given:
@@ -208,7 +208,7 @@ class Webhooks:
         self._note(
             webhook, by, *(noted or (Action.WEBHOOK_CHANGED if checked.given else switched, {"changed": changed}))
         )
-        return kept.written(webhook, gate, checked)
+        return kept.written(webhook, breaker, checked)
 
     def delete(self, kept: Registered, *, by: Actor) -> Webhook:
         """Soft, of one that is locked: its secrets are wiped and its name is free again; its deliveries stay listable,
@@ -218,14 +218,14 @@ class Webhooks:
         if webhook is None:
             raise NotFound("webhook", kept.id)
         self._unsubscribe(webhook)
-        self._open_gate(webhook)
+        self._close_circuit(webhook)
         self._drop_token(webhook)
         self._note(webhook, by, Action.WEBHOOK_DELETED, {"name": webhook.name, "url": webhook.url_masked})
         return webhook
 
-    def opened(self, webhook: Webhook, owner: Account, gate: Gate | None) -> Registered:
+    def opened(self, webhook: Webhook, owner: Account, breaker: CircuitBreaker | None) -> Registered:
         """One of a list, as `read` gives one."""
-        return Registered(webhook, owner, gate, self._vault)
+        return Registered(webhook, owner, breaker, self._vault)
 
     def get(self, account: Account, identifier: UUID) -> Webhook:
         """Raises NotFound for a webhook that is deleted, unknown, or another account's."""
@@ -284,10 +284,10 @@ class Webhooks:
             wanted.append(Webhook.id < before)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(limit)).all()
 
-    def gates(self, webhooks: Iterable[Webhook]) -> dict[UUID, Gate]:
+    def circuit_breakers(self, webhooks: Iterable[Webhook]) -> dict[UUID, CircuitBreaker]:
         """What is known of those whose last attempt failed, by webhook id."""
-        wanted = select(Gate).where(Gate.webhook_id.in_([webhook.id for webhook in webhooks]))
-        return {gate.webhook_id: gate for gate in self._session.scalars(wanted)}
+        wanted = select(CircuitBreaker).where(CircuitBreaker.webhook_id.in_([webhook.id for webhook in webhooks]))
+        return {breaker.webhook_id: breaker for breaker in self._session.scalars(wanted)}
 
     def _columns(self, checked: Checked) -> dict[str, Any]:
         columns = dict(checked.plain)
@@ -331,8 +331,8 @@ class Webhooks:
         if webhook.rate_limit is not None:
             self._session.execute(insert_or_leave(Rate).values(webhook_id=webhook.id).on_conflict_do_nothing())
 
-    def _open_gate(self, webhook: Webhook) -> None:
-        self._session.execute(delete(Gate).where(Gate.webhook_id == webhook.id))
+    def _close_circuit(self, webhook: Webhook) -> None:
+        self._session.execute(delete(CircuitBreaker).where(CircuitBreaker.webhook_id == webhook.id))
 
     def _drop_token(self, webhook: Webhook) -> None:
         self._session.execute(delete(Token).where(Token.webhook_id == webhook.id))

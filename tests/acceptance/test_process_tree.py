@@ -127,7 +127,7 @@ def first(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 @dataclass(frozen=True, slots=True)
 class SecondLife:
-    """The same engine, started again: at ports that were asked for, without its address guard, until a child died."""
+    """The same engine, started again: at ports that were asked for, without its egress policy, until a child died."""
 
     ended: Ended
     api_port: int

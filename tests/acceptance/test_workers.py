@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
-from dispatcher.deliveries.mass_redelivery import Selection, order
+from dispatcher.deliveries.bulk_redelivery import Selection, order
 from dispatcher.settings import Settings
 from dispatcher.wake import REDELIVER
 from tests.behaviours import Answer, final
@@ -177,7 +177,7 @@ def test_what_the_broker_lost_is_found_by_the_sweep(
     assert len(receiver.received) == 2
 
 
-def test_a_mass_redelivery_survives_its_worker_and_sends_each_delivery_once(
+def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
     database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node, second_node: Node, tmp_path: Path
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))

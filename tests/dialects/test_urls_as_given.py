@@ -71,12 +71,12 @@ def surface_of(server: str, database: Engine, make_key: MakeKey, cli: Cli) -> Su
             return str(ask("GET", f"/v1/webhooks/{webhook().id}/secrets")["url"])
 
         def make(url_: str) -> str:
-            body = {"url": url_, "event_types": ["a"], "account": "acme", "skip_url_test": True}
+            body = {"url": url_, "event_types": ["a"], "account": "acme", "skip_url_verification": True}
             ask("POST", "/v1/webhooks", body, token=operator)
             return url()
 
         def change_to(members: dict[str, Any]) -> str:
-            ask("PATCH", f"/v1/webhooks/{webhook().id}", members | {"skip_url_test": True}, token=operator)
+            ask("PATCH", f"/v1/webhooks/{webhook().id}", members | {"skip_url_verification": True}, token=operator)
             return url()
 
         touch = {"contract": {"https_only": True}, "contact_email": "ops@example.com"}

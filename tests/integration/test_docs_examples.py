@@ -379,7 +379,7 @@ def test_api_rotate(acme: Stage, shell: Shell, token: str, webhook: str) -> None
     assert secrets == {"url": acme.receiver.url("/hook"), "signing_keys": rotated["signing_keys"]}
 
 
-def test_api_test_call_and_health(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
+def test_api_test_event_and_health(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
     (called,) = documents(shell("docs/api.md: test", TOKEN=token, WEBHOOK=webhook))
     assert acme.callbacks() == [[{"id": "4023457654", "body": "Yes"}]]
     assert acme.receiver.received[0].header("Dispatcher-Delivery-Id") == called["delivery_id"]
@@ -434,7 +434,7 @@ def test_deliveries_over_http(acme: Stage, shell: Shell) -> None:
     assert (redelivered["state"], cancelled["state"]) == ("ready", "cancelled")
 
 
-def test_mass_redelivery_over_http(acme: Stage, shell: Shell) -> None:
+def test_bulk_redelivery_over_http(acme: Stage, shell: Shell) -> None:
     run_python("docs/enqueue.md: one")
     change(
         acme.database,

@@ -19,7 +19,7 @@ from dispatcher.cli.app import app
 from dispatcher.db.models import Base
 from dispatcher.receiver_auth.credentials import ClientCredentials
 from dispatcher.receiver_auth.token_request import token_request
-from dispatcher.settings import Settings, environment_name
+from dispatcher.settings import RENAMED, Settings, environment_name
 from dispatcher.signing.keys import SigningKey
 from dispatcher.signing.signer import Signer
 from dispatcher.states import Reason, State
@@ -125,7 +125,7 @@ def test_every_file_that_is_named_exists(page: str) -> None:
 
 @pages
 def test_every_variable_that_is_named_is_a_setting(page: str) -> None:
-    known = {environment_name(name) for name in Settings.model_fields} | {"DISPATCHER_DATA_DIR"}
+    known = {environment_name(name) for name in Settings.model_fields} | {"DISPATCHER_DATA_DIR", *RENAMED}
     named = set(re.findall(r"\b(?:DISPATCHER_[A-Z_]+|DATABASE_URL|BROKER_URL)\b", TEXTS[page]))
     assert named <= known
 
@@ -236,7 +236,7 @@ def test_the_callback_shown_is_the_one_that_is_sent() -> None:
         schedule_step=0,
         batch_limit=None,
         failing=False,
-        probe=False,
+        trial=False,
         event_id=headers["Dispatcher-Event-Id"],
         event_type=headers["Dispatcher-Event-Type"],
         app=None,

@@ -12,7 +12,7 @@ from dispatcher.events.raw_json import compact, object_members, stringified
 from dispatcher.ids import time_of
 from dispatcher.masking.answers import secret_forms
 from dispatcher.masking.urls import MASK
-from dispatcher.transport.exchange import CONNECT_SECONDS, LEAST_CONNECT_SECONDS, LEAST_SECONDS, Request
+from dispatcher.transport.exchange import CONNECT_SECONDS, MIN_CONNECT_SECONDS, MIN_SECONDS, Request
 from dispatcher.version import USER_AGENT
 from dispatcher.webhooks.contract import Envelope, Member, Method
 from schedules.timing import Timing
@@ -67,8 +67,8 @@ def render(
         url=url,
         headers=tuple(headers),
         body=body,
-        connect_timeout=timing.timeout(CONNECT_SECONDS, least=LEAST_CONNECT_SECONDS),
-        timeout=timing.timeout(contract.timeout_seconds, least=LEAST_SECONDS),
+        connect_timeout=timing.timeout(CONNECT_SECONDS, minimum=MIN_CONNECT_SECONDS),
+        timeout=timing.timeout(contract.timeout_seconds, minimum=MIN_SECONDS),
         https_only=contract.https_only,
     )
 

@@ -1,1 +1,1 @@
-"""What is due is claimed: fair over webhooks, bounded by windows."""
+"""What is due is claimed: fair over webhooks, bounded by limits."""

@@ -1,7 +1,7 @@
-"""The two statements that claim: what one webhook after the other has due, and what passes a closed gate.
+"""The two statements that claim: what one webhook after the other has due, and what passes an open circuit.
 
 The shape is measured: three partial indexes, one per open state, so that a claim never meets what it cannot take; a
-recursive hop from webhook to webhook along the index, for `ORDER BY due_at` over all would take from the largest
+recursive scan from webhook to webhook along the index, for `ORDER BY due_at` over all would take from the largest
 backlog only, and excluding busy webhooks would walk through theirs.
 """
 # ruff: noqa: S608 - composed of constants
@@ -9,9 +9,9 @@ backlog only, and excluding busy webhooks would walk through theirs.
 from sqlalchemy import text
 
 from dispatcher.states import State
-from workers.claims.windows import Pool
+from workers.claims.concurrency import ConcurrencyClass
 
-HOPS = 100  # webhooks one claim visits
+SCAN_STEPS = 100  # webhooks one claim visits
 
 # Deliveries of one webhook that are due, the ones due longest first; two scans, for the index has them apart.
 _DUE = f"""
@@ -31,7 +31,7 @@ taken AS (
 
 # In the order of the fields of `Claim`.
 _COLUMNS = """
-  t.id::text, t.webhook_id::text, p.version, t.attempt_count, t.schedule_step, t.batch_limit, p.failing, p.probe,
+  t.id::text, t.webhook_id::text, p.version, t.attempt_count, t.schedule_step, t.batch_limit, p.failing, p.trial,
   t.event_id::text, e.type, e.app,
   -- Enqueueing never sets give_up_at beyond expires_at; a person's redelivery does, and passes it.
   CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at,
@@ -43,7 +43,7 @@ _ROOM = "CASE WHEN o.rate_limit IS NULL THEN o.most ELSE least(o.most, coalesce(
 
 # psycopg2 sends values as literals: with a parameter as LIMIT the planner would guess, and read far too much.
 CLAIM_READY = text(f"""
-WITH RECURSIVE hop(webhook_id, lap, n) AS (
+WITH RECURSIVE scan(webhook_id, round, n) AS (
   SELECT * FROM (
     (SELECT webhook_id, 0, 1 FROM dispatcher.deliveries
       WHERE state = '{State.READY}' AND webhook_id > CAST(:cursor AS uuid) ORDER BY webhook_id LIMIT 1)
@@ -51,30 +51,30 @@ WITH RECURSIVE hop(webhook_id, lap, n) AS (
     (SELECT webhook_id, 1, 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' ORDER BY webhook_id LIMIT 1)
     LIMIT 1) first
   UNION ALL
-  SELECT x.webhook_id, x.lap, h.n + 1 FROM hop h, LATERAL (
-    (SELECT d.webhook_id, h.lap FROM dispatcher.deliveries d
+  SELECT x.webhook_id, x.round, h.n + 1 FROM scan h, LATERAL (
+    (SELECT d.webhook_id, h.round FROM dispatcher.deliveries d
       WHERE d.state = '{State.READY}' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1)
     UNION ALL
     (SELECT d.webhook_id, 1 FROM dispatcher.deliveries d
-      WHERE d.state = '{State.READY}' AND h.lap = 0 ORDER BY d.webhook_id LIMIT 1)
-    LIMIT 1) x(webhook_id, lap)
-  WHERE h.n < {HOPS} AND (x.lap = 0 OR x.webhook_id <= CAST(:cursor AS uuid))),
+      WHERE d.state = '{State.READY}' AND h.round = 0 ORDER BY d.webhook_id LIMIT 1)
+    LIMIT 1) x(webhook_id, round)
+  WHERE h.n < {SCAN_STEPS} AND (x.round = 0 OR x.webhook_id <= CAST(:cursor AS uuid))),
 claimable AS MATERIALIZED (
-  SELECT h.n, w.*, coalesce(b.pool, {Pool.NEW:d}) AS pool,
-         least(coalesce(b.room, :first_window), :limit) AS requests,
-         least(least(coalesce(b.room, :first_window), :limit) * w.batch_size, greatest(w.batch_size, :share)) AS most
-  FROM hop h
+  SELECT h.n, w.*, coalesce(b.class, {ConcurrencyClass.NEW:d}) AS class,
+         least(coalesce(b.room, :first_limit), :limit) AS requests,
+         least(least(coalesce(b.room, :first_limit), :limit) * w.batch_size, greatest(w.batch_size, :share)) AS most
+  FROM scan h
   CROSS JOIN LATERAL (
     SELECT w.id, w.version, w.batch_size, w.rate_limit, g.webhook_id IS NOT NULL AS failing
-    FROM dispatcher.webhooks w LEFT JOIN dispatcher.gates g ON g.webhook_id = w.id
-    WHERE w.id = h.webhook_id AND w.enabled AND w.deleted_at IS NULL AND (g.closed_at IS NULL OR NOT :gates)
+    FROM dispatcher.webhooks w LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
+    WHERE w.id = h.webhook_id AND w.enabled AND w.deleted_at IS NULL AND (g.opened_at IS NULL OR NOT :circuit_breakers)
     OFFSET 0) w
-  LEFT JOIN unnest(CAST(:ids AS uuid[]), CAST(:rooms AS integer[]), CAST(:pools AS integer[])) b(id, room, pool)
+  LEFT JOIN unnest(CAST(:ids AS uuid[]), CAST(:rooms AS integer[]), CAST(:classes AS integer[])) b(id, room, class)
     ON b.id = w.id
   -- What has no room at all must not use up the limit of those that have.
-  WHERE (CAST(:pool_rooms AS integer[]))[coalesce(b.pool, {Pool.NEW:d}) + 1] > 0),
+  WHERE (CAST(:class_rooms AS integer[]))[coalesce(b.class, {ConcurrencyClass.NEW:d}) + 1] > 0),
 found AS MATERIALIZED (
-  SELECT o.n, o.id AS webhook_id, o.pool, o.failing, o.version, d.ids
+  SELECT o.n, o.id AS webhook_id, o.class, o.failing, o.version, d.ids
   FROM claimable o
   LEFT JOIN LATERAL (
     -- Negative where another claim took its time after this one began.
@@ -95,10 +95,10 @@ found AS MATERIALIZED (
     GROUP BY batch_limit, part ORDER BY min(place) LIMIT o.requests) d
   LIMIT :limit),
 picked AS MATERIALIZED (
-  SELECT unnest(ids) AS id, webhook_id, n, failing, version, false AS probe
-  FROM (SELECT *, row_number() OVER (PARTITION BY pool ORDER BY n) AS place,
+  SELECT unnest(ids) AS id, webhook_id, n, failing, version, false AS trial
+  FROM (SELECT *, row_number() OVER (PARTITION BY class ORDER BY n) AS place,
                sum(cardinality(ids)) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS messages FROM found) f
-  WHERE place <= (CAST(:pool_rooms AS integer[]))[pool + 1] AND messages <= :messages),
+  WHERE place <= (CAST(:class_rooms AS integer[]))[class + 1] AND messages <= :messages),
 paced AS (
   UPDATE dispatcher.rates r
   SET used_until = greatest(r.used_until, now() - interval '1 second' * {_BURST} / o.rate_limit)
@@ -109,8 +109,8 @@ paced AS (
 {_TAKEN}
 SELECT v.*, {_COLUMNS}
 FROM (SELECT (SELECT webhook_id::text FROM picked ORDER BY n DESC LIMIT 1) AS last_claimed,
-             (SELECT webhook_id::text FROM hop ORDER BY n DESC LIMIT 1) AS last_visited,
-             (SELECT count(*) FROM hop) AS visited,
+             (SELECT webhook_id::text FROM scan ORDER BY n DESC LIMIT 1) AS last_visited,
+             (SELECT count(*) FROM scan) AS visited,
              (SELECT count(*) >= :limit OR sum(cardinality(ids)) > :messages FROM found) AS is_full,
              (SELECT count(*) FROM claimable o WHERE o.rate_limit IS NOT NULL AND o.most > 0 AND NOT EXISTS (
                 SELECT 1 FROM found f WHERE f.webhook_id = o.id)) AS paced) v
@@ -118,42 +118,44 @@ LEFT JOIN (taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t
 ORDER BY p.n, t.due_at, t.event_id
 """)
 CLAIM_PASSING = text(f"""
-WITH closed AS MATERIALIZED (
-  SELECT g.webhook_id, w.version, g.probe_at, w.rate_limit
-  FROM dispatcher.gates g JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND w.deleted_at IS NULL
+WITH open AS MATERIALIZED (
+  SELECT g.webhook_id, w.version, g.trial_at, w.rate_limit
+  FROM dispatcher.circuit_breakers g
+  JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND w.deleted_at IS NULL
   LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
-  WHERE g.closed_at IS NOT NULL AND (w.rate_limit IS NULL OR r.used_until <= now())),
+  WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR r.used_until <= now())),
 due AS MATERIALIZED (
   SELECT webhook_id, row_number() OVER () AS n
   FROM (
-    SELECT g.webhook_id FROM dispatcher.gates g
-    WHERE g.closed_at IS NOT NULL AND g.probe_at <= now() AND g.webhook_id IN (SELECT webhook_id FROM closed)
+    SELECT g.webhook_id FROM dispatcher.circuit_breakers g
+    WHERE g.opened_at IS NOT NULL AND g.trial_at <= now() AND g.webhook_id IN (SELECT webhook_id FROM open)
       -- One behind which nothing waits must not use up the limit. As a value: a join would read all that is ready.
       AND (SELECT true FROM dispatcher.deliveries d
            WHERE d.state = '{State.READY}' AND d.webhook_id = g.webhook_id AND d.due_at <= now() LIMIT 1)
-    ORDER BY g.probe_at LIMIT :most FOR UPDATE SKIP LOCKED) g),
-probes AS MATERIALIZED (
-  SELECT p.id, due.webhook_id, due.n, closed.version, true AS probe
-  FROM due JOIN closed USING (webhook_id) CROSS JOIN LATERAL (
+    ORDER BY g.trial_at LIMIT :most FOR UPDATE SKIP LOCKED) g),
+trials AS MATERIALIZED (
+  SELECT p.id, due.webhook_id, due.n, open.version, true AS trial
+  FROM due JOIN open USING (webhook_id) CROSS JOIN LATERAL (
     SELECT id FROM ({_DUE.format(retry="false", webhook="due.webhook_id", most="1")}
     UNION ALL{_DUE.format(retry="true", webhook="due.webhook_id", most="1")}) both_kinds
     JOIN dispatcher.deliveries d USING (id) ORDER BY d.due_at LIMIT 1) p),
 asked AS MATERIALIZED (
-  SELECT a.id, closed.webhook_id, 0 AS n, closed.version, false AS probe
-  FROM closed CROSS JOIN LATERAL (
+  SELECT a.id, open.webhook_id, 0 AS n, open.version, false AS trial
+  FROM open CROSS JOIN LATERAL (
     SELECT id, due_at FROM dispatcher.deliveries
-    WHERE state = '{State.READY}' AND passes_gate AND webhook_id = closed.webhook_id AND due_at <= now()
+    WHERE state = '{State.READY}' AND bypasses_circuit AND webhook_id = open.webhook_id AND due_at <= now()
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) a
   ORDER BY a.due_at LIMIT :most),
 picked AS MATERIALIZED (
-  SELECT DISTINCT ON (webhook_id) *, true AS failing FROM (SELECT * FROM probes UNION ALL SELECT * FROM asked) p
-  ORDER BY webhook_id, probe DESC LIMIT :most),
+  SELECT DISTINCT ON (webhook_id) *, true AS failing FROM (SELECT * FROM trials UNION ALL SELECT * FROM asked) p
+  ORDER BY webhook_id, trial DESC LIMIT :most),
 sent AS (
-  UPDATE dispatcher.gates g SET probe_at = now() + :span FROM picked p WHERE g.webhook_id = p.webhook_id AND p.probe),
+  UPDATE dispatcher.circuit_breakers g SET trial_at = now() + :span
+  FROM picked p WHERE g.webhook_id = p.webhook_id AND p.trial),
 paced AS (
   UPDATE dispatcher.rates r
   SET used_until = greatest(r.used_until, now()) + interval '1 second' / c.rate_limit
-  FROM picked p JOIN closed c USING (webhook_id) WHERE r.webhook_id = p.webhook_id AND c.rate_limit IS NOT NULL),
+  FROM picked p JOIN open c USING (webhook_id) WHERE r.webhook_id = p.webhook_id AND c.rate_limit IS NOT NULL),
 {_TAKEN}
 SELECT {_COLUMNS}
 FROM taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t.event_id

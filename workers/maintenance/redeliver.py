@@ -1,4 +1,4 @@
-"""Does mass redeliveries, step by step: each at its pace, from the place where its row says that it stands.
+"""Does bulk redeliveries, step by step: each at its pace, from the place where its row says that it stands.
 
 A step is one transaction with that row locked: what it opened and how far it came are written together or not at all,
 and of several workers one at a time does it. It reads and opens a bounded number of rows.
@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
-from dispatcher.db.models import Delivery, MassRedelivery, Webhook
-from dispatcher.deliveries.mass_redelivery import OPEN, Selection, selected, selection_of, within
+from dispatcher.db.models import BulkRedelivery, Delivery, Webhook
+from dispatcher.deliveries.bulk_redelivery import OPEN, Selection, selected, selection_of, within
 from dispatcher.deliveries.redelivery import reopen
 from dispatcher.producer import Clock
 from dispatcher.states import State
@@ -26,17 +26,17 @@ from schedules.timing import Timing
 log = structlog.get_logger("dispatcher.redeliveries")
 
 PIECE = 1_000  # rows looked at together
-MOST_PIECES, MOST_LOOKED_AT = 100, 10_000  # in one step
+MAX_PIECES, MAX_LOOKED_AT = 100, 10_000  # in one step
 
 _NOWHERE = UUID(int=0)
 _UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # they have an index of their own
 
 
 def go_on(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
-    """One step of each mass redelivery that is open. While there are such, it sees to it that it is called again
+    """One step of each bulk redelivery that is open. While there are such, it sees to it that it is called again
     within a second; the periodic task is for when that is lost."""
     with Session(engine) as session:
-        identifiers = session.scalars(select(MassRedelivery.id).where(*OPEN).order_by(MassRedelivery.id)).all()
+        identifiers = session.scalars(select(BulkRedelivery.id).where(*OPEN).order_by(BulkRedelivery.id)).all()
     redelivered = 0
     for identifier in identifiers:
         with Session(engine) as session, session.begin():
@@ -45,33 +45,33 @@ def go_on(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[st
             waker.wake()
     if identifiers:
         now = clock().timestamp()
-        waker.alarm(REDELIVER, int(now) + 1, int(now) + 1 - now)
+        waker.wake_later(REDELIVER, int(now) + 1, int(now) + 1 - now)
     return {"redelivered": redelivered, "open": len(identifiers)}
 
 
 def _step(session: Session, identifier: UUID, timing: Timing) -> int:
     """Returns how many it opened."""
     ordered = session.scalar(
-        select(MassRedelivery).where(MassRedelivery.id == identifier, *OPEN).with_for_update(skip_locked=True)
+        select(BulkRedelivery).where(BulkRedelivery.id == identifier, *OPEN).with_for_update(skip_locked=True)
     )
     if ordered is None:  # ended meanwhile, or another worker is at it
         return 0
     now = session.scalars(select(func.now())).one()
     allowed = room(ordered.used_until, now, ordered.per_second)
     opened = looked_at = pieces = 0
-    while opened < allowed and looked_at < MOST_LOOKED_AT and pieces < MOST_PIECES:
+    while opened < allowed and looked_at < MAX_LOOKED_AT and pieces < MAX_PIECES:
         pieces += 1
         webhook_id = _next_webhook(session, ordered)
         if webhook_id is None:
             ordered.finished_at = now
-            log.info("mass redelivery finished", redelivery=str(identifier), redelivered=ordered.redelivered)
+            log.info("bulk redelivery finished", redelivery=str(identifier), redelivered=ordered.redelivered)
             break
         if webhook_id != ordered.webhook_reached:
             ordered.webhook_reached, ordered.delivery_reached = webhook_id, None
         found = _look(session, ordered, allowed - opened)
         # What was redelivered since the order, and has ended again, is as if it were open.
         wanted = _one_of(found.ids), Delivery.finished_at <= ordered.created_at
-        reopened = len(reopen(session, *wanted, timing=timing, passes_gate=False)) if found.ids else 0
+        reopened = len(reopen(session, *wanted, timing=timing, bypasses_circuit=False)) if found.ids else 0
         opened += reopened
         looked_at += found.looked_at
         ordered.redelivered += reopened
@@ -89,7 +89,7 @@ class _Found(NamedTuple):
     reached: UUID | None  # None: nothing is left at this webhook
 
 
-def _look(session: Session, ordered: MassRedelivery, most: int) -> _Found:
+def _look(session: Session, ordered: BulkRedelivery, most: int) -> _Found:
     """The webhook's next ones, oldest first."""
     selection = selection_of(ordered)
     after = Delivery.id > (ordered.delivery_reached or _NOWHERE)
@@ -112,7 +112,7 @@ def _one_of(ids: Sequence[UUID]) -> ColumnElement[bool]:
     return Delivery.id == any_(cast(literal(array(ids), Text), ARRAY(Uuid)))
 
 
-def _next_webhook(session: Session, ordered: MassRedelivery) -> UUID | None:
+def _next_webhook(session: Session, ordered: BulkRedelivery) -> UUID | None:
     """The webhook to go on with: the one that was reached, or the first after it that is there."""
     query = select(Webhook.id).where(
         Webhook.account_id == ordered.account_id,

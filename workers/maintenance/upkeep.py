@@ -11,29 +11,29 @@ PIECE = 1_000
 
 # Only webhooks that cannot be claimed from are looked into, found by hopping along the index of ready deliveries.
 _END_UNCLAIMABLE = text(f"""
-WITH RECURSIVE hop(webhook_id) AS (
+WITH RECURSIVE scan(webhook_id) AS (
   (SELECT webhook_id FROM dispatcher.deliveries WHERE state = '{State.READY}' ORDER BY webhook_id LIMIT 1)
   UNION ALL
-  SELECT x.webhook_id FROM hop h, LATERAL (
+  SELECT x.webhook_id FROM scan h, LATERAL (
     SELECT d.webhook_id FROM dispatcher.deliveries d
     WHERE d.state = '{State.READY}' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1) x),
 ended AS (
   SELECT d.id, CASE WHEN w.deleted_at IS NOT NULL THEN '{Reason.WEBHOOK_DELETED}'
                     WHEN e.expires_at <= now() THEN '{Reason.EXPIRED}'
                     WHEN w.enabled THEN '{Reason.EXHAUSTED}' ELSE '{Reason.WEBHOOK_DISABLED}' END AS reason
-  FROM hop h
+  FROM scan h
   JOIN dispatcher.webhooks w ON w.id = h.webhook_id
-  LEFT JOIN dispatcher.gates g ON g.webhook_id = w.id
+  LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
   JOIN dispatcher.deliveries d ON d.webhook_id = h.webhook_id AND d.state = '{State.READY}'
        AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now())
   JOIN dispatcher.events e ON e.id = d.event_id
-  WHERE w.deleted_at IS NOT NULL OR NOT w.enabled OR g.closed_at IS NOT NULL
+  WHERE w.deleted_at IS NOT NULL OR NOT w.enabled OR g.opened_at IS NOT NULL
   LIMIT 1000 FOR UPDATE OF d SKIP LOCKED)
 UPDATE dispatcher.deliveries d SET state = '{State.DISCARDED}', reason = ended.reason, finished_at = now()
 FROM ended WHERE d.id = ended.id
 """)  # noqa: S608 - put together from constants
 
-_OPEN_ALL_GATES = text("DELETE FROM dispatcher.gates")
+_CLOSE_ALL_CIRCUITS = text("DELETE FROM dispatcher.circuit_breakers")
 
 _FORGET_KEYS = text("""
 DELETE FROM dispatcher.idempotency_keys WHERE (account_id, key) IN (
@@ -42,13 +42,13 @@ DELETE FROM dispatcher.idempotency_keys WHERE (account_id, key) IN (
 """)
 
 
-def upkeep(engine: Engine, clock: Clock, *, gates: bool) -> dict[str, int]:
-    """One round, in small transactions. Returns what it did, as counts; `partitions_left` wait for the next. `gates`:
-    whether there are any."""
+def upkeep(engine: Engine, clock: Clock, *, circuit_breakers: bool) -> dict[str, int]:
+    """One round, in small transactions. Returns what it did, as counts; `partitions_left` wait for the next.
+    `circuit_breakers`: whether this installation has any."""
     done = {"ended": 0, "keys_forgotten": 0}
-    if not gates:  # switched off: what was closed before must not end anything
+    if not circuit_breakers:  # switched off: what was open before must not end anything
         with engine.begin() as connection:
-            connection.execute(_OPEN_ALL_GATES)
+            connection.execute(_CLOSE_ALL_CIRCUITS)
     for name, statement in (("ended", _END_UNCLAIMABLE), ("keys_forgotten", _FORGET_KEYS)):
         while True:
             with engine.begin() as connection:

@@ -12,7 +12,7 @@ from dispatcher.db.arrays import arrays
 from dispatcher.ids import new_id_text
 from dispatcher.transport.exchange import Failure, Reply
 from dispatcher.webhooks.notices import NoticeKind
-from schedules.notice_windows import WINDOW
+from schedules.quiet_period import QUIET_PERIOD
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def observe(connection: Connection, observations: Sequence[Observation]) -> int:
                 "seen": [counts[one.webhook_id, one.kind, one.fingerprint] for one in told],
             }
         )
-        | {"window": WINDOW},
+        | {"quiet_period": QUIET_PERIOD},
     )
     return sum(rows.scalars())
 
@@ -81,8 +81,8 @@ def _teller(group: Sequence[Observation]) -> Observation:
 
 # A new row has the proposed due time exactly where there is a contact, so `excluded.due_at` says whether there is one,
 # and `excluded.suppressed_count` how many of the group no mail would tell of even if one becomes due.
-# A mail that is being sent has opened its window already.
-_QUIET = "(excluded.due_at IS NULL OR n.due_at IS NOT NULL OR n.last_sent_at > excluded.observed_at - :window)"
+# A mail that is being sent has opened its quiet period already.
+_QUIET = "(excluded.due_at IS NULL OR n.due_at IS NOT NULL OR n.last_sent_at > excluded.observed_at - :quiet_period)"
 
 _OBSERVE = text(f"""
 INSERT INTO dispatcher.notices AS n

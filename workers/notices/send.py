@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from dispatcher.masking.messages import Names, mask_echo
 from dispatcher.webhooks.notices import NoticeKind
-from schedules.notice_windows import is_stale, next_try
+from schedules.quiet_period import is_stale, next_try
 from workers.notices.mailer import CleanFailure, Mailer, MailResult, MaybeSent, PermanentFailure, Sent
 from workers.notices.observe import Observation, fingerprint, observe
 from workers.notices.texts import Problem, render
@@ -31,7 +31,7 @@ __all__ = [
 
 log = logging.getLogger("workers.notices")
 
-MOST = 200  # mails of one run: what is left is found by the next
+MAX_MAILS = 200  # mails of one run: what is left is found by the next
 LEASE = timedelta(minutes=5)  # longer than one mail can take
 _RUN_LOCK = 0x6D61696C  # "mail": the advisory lock of a run
 PAUSE_WITHOUT_SERVER = timedelta(minutes=15)
@@ -43,14 +43,14 @@ class Ending(StrEnum):
     SENT = "sent"
     POSTPONED = "postponed"  # a clean failure: tried again
     DROPPED = "dropped"  # nobody to tell, too late, or tried often enough: counted only
-    REFUSED = "refused"  # for good: not tried again within the window
+    REFUSED = "refused"  # for good: not tried again within the quiet period
     UNKNOWN = "unknown"  # sent, but whether it arrived is not known: never sent again
     HELD_BACK = "held_back"  # above a limit: sent later, while it is fresh
 
 
 @dataclass(frozen=True, slots=True)
 class _Owed:
-    """A claimed notice. Its window is open already; `previously_sent_at` is what a clean failure puts back."""
+    """A claimed notice. Its quiet period is open already; `previously_sent_at` is what a clean failure puts back."""
 
     id: UUID
     claimed_at: datetime  # the database's clock
@@ -63,7 +63,7 @@ class _Owed:
     problem: Problem
 
 
-def send_due(engine: Engine, mailer: Mailer, *, most: int = MOST) -> dict[str, int]:
+def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[str, int]:
     """Sends what is owed and due, up to `most` mails; says how each ended. The body of the notices task.
 
     Raises only what the database raises. A mail server that cannot be used ends the run: the mail that met it waits
@@ -123,7 +123,7 @@ def _wait_for_a_server(engine: Engine) -> None:
 
 
 def _claim(connection: Connection, mailer: Mailer) -> _Owed | int | None:
-    """Takes one notice and opens its window. Once this is committed nothing but a recorded clean failure makes it
+    """Takes one notice and opens its quiet period. Once this is committed nothing but a recorded clean failure makes it
     due again, so that no crash, restart or second worker gives a second mail. One at a time: a crash costs one.
 
     A number: it is not its turn, and so many notices of its webhook were held back.

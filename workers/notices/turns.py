@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from schedules.mail_limits import HOUR, MINUTE, MailLimits, mailbox
-from schedules.notice_windows import WINDOW
+from schedules.quiet_period import QUIET_PERIOD
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def take_turn(
         of_webhook = connection.scalars(_OF_WEBHOOK, {"webhook_id": webhook, "since": now - MINUTE}).all()
     free_at = limits.free_at(to_contact=known.sent_at, of_webhook=of_webhook, now=now)
     if free_at > now:
-        times = {"free_at": free_at, "gap": limits.gap, "window": WINDOW}
+        times = {"free_at": free_at, "gap": limits.gap, "quiet_period": QUIET_PERIOD}
         return int(connection.execute(_HOLD, {"webhook_id": webhook, "mailbox": box, **times}).scalar_one())
     recent = [moment for moment in known.sent_at if moment > now - HOUR]
     connection.execute(_COUNT, {"mailbox": box, "sent_at": [*recent, now] if limits.per_contact_hour else []})
@@ -70,7 +70,7 @@ WITH due AS MATERIALIZED (
 placed AS (SELECT id, held_for, row_number() OVER (ORDER BY due_at, id) - 1 AS place FROM due),
 held AS (
   UPDATE dispatcher.notices n
-  SET held_for = :mailbox, due_at = least(:free_at + place * CAST(:gap AS interval), n.observed_at + :window)
+  SET held_for = :mailbox, due_at = least(:free_at + place * CAST(:gap AS interval), n.observed_at + :quiet_period)
   FROM placed WHERE n.id = placed.id)
 SELECT count(*) FROM placed WHERE held_for IS DISTINCT FROM :mailbox
 """)

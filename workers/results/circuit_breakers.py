@@ -1,4 +1,4 @@
-"""Writes down which webhooks keep failing: closes their gates, moves their probes on, opens them with a success."""
+"""Records which webhooks keep failing: opens their circuits, sets the next trial, closes them with a success."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -8,118 +8,126 @@ import structlog
 from sqlalchemy import Connection, text
 
 from dispatcher.db.arrays import array, arrays
-from schedules.circuit_breaker import Gate, after_failures
+from schedules.circuit_breaker import CircuitBreaker, after_failures
 from schedules.retry import RetrySchedule
 from schedules.timing import Timing
 
-log = structlog.get_logger("dispatcher.gates")
+log = structlog.get_logger("dispatcher.circuit_breakers")
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """What one request says of its webhook. `failed`: temporarily; a rejection is an answer, so a sign of life.
-    `known`: there was something to tell of the webhook's gate when the request was claimed."""
+class AttemptSignal:
+    """What one request says about its webhook. `failed`: temporarily; a rejection is an answer, so a proof of life.
+    `known`: the webhook had a row of `circuit_breakers` when the request was claimed."""
 
     webhook_id: str
     schedule: RetrySchedule
     failed: bool
-    probe: bool
+    trial: bool
     known: bool
 
 
 _BEGIN = text("""
-INSERT INTO dispatcher.gates (webhook_id, failures, failing_since)
+INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since)
 SELECT id, 0, now() FROM unnest(CAST(:ids AS uuid[])) AS w(id) ON CONFLICT DO NOTHING
 """)
 
 _LOCK = text("""
-SELECT g.*, webhook_id::text AS webhook, now() AS now FROM dispatcher.gates g
+SELECT g.*, webhook_id::text AS webhook, now() AS now FROM dispatcher.circuit_breakers g
 WHERE webhook_id = ANY(CAST(:ids AS uuid[]))
 ORDER BY webhook_id FOR UPDATE
 """)
 
 _WRITE = text("""
-UPDATE dispatcher.gates g
-SET failures = n.failures, failing_since = n.failing_since, closed_at = n.closed_at, probes = n.probes,
-    probe_at = n.probe_at
+UPDATE dispatcher.circuit_breakers g
+SET failures = n.failures, failing_since = n.failing_since, opened_at = n.opened_at, trials = n.trials,
+    trial_at = n.trial_at
 FROM unnest(CAST(:ids AS uuid[]), CAST(:failures AS integer[]), CAST(:failing_since AS timestamptz[]),
-            CAST(:closed_at AS timestamptz[]), CAST(:probes AS integer[]), CAST(:probe_at AS timestamptz[]))
-     AS n(webhook_id, failures, failing_since, closed_at, probes, probe_at)
+            CAST(:opened_at AS timestamptz[]), CAST(:trials AS integer[]), CAST(:trial_at AS timestamptz[]))
+     AS n(webhook_id, failures, failing_since, opened_at, trials, trial_at)
 WHERE g.webhook_id = n.webhook_id
 """)
 
-_OPEN = text("DELETE FROM dispatcher.gates WHERE webhook_id = ANY(CAST(:ids AS uuid[]))")
+_CLOSE = text("DELETE FROM dispatcher.circuit_breakers WHERE webhook_id = ANY(CAST(:ids AS uuid[]))")
 
-_RELEASE = text("UPDATE dispatcher.gates SET probe_at = now() WHERE webhook_id = ANY(CAST(:ids AS uuid[]))")
+_RELEASE = text("UPDATE dispatcher.circuit_breakers SET trial_at = now() WHERE webhook_id = ANY(CAST(:ids AS uuid[]))")
 
 
-def settle_gates(connection: Connection, signs: Iterable[Sign], *, threshold: int, timing: Timing) -> None:
-    """Brings the gates up to date with what came of requests, in their order. Costs nothing while nothing fails."""
-    by_webhook: dict[str, list[Sign]] = {}
-    for sign in signs:
-        by_webhook.setdefault(sign.webhook_id, []).append(sign)
-    told = {
+def update_circuit_breakers(
+    connection: Connection, signals: Iterable[AttemptSignal], *, threshold: int, timing: Timing
+) -> None:
+    """Brings the circuit breakers up to date with what came of requests, in their order. Costs nothing while nothing
+    fails."""
+    by_webhook: dict[str, list[AttemptSignal]] = {}
+    for signal in signals:
+        by_webhook.setdefault(signal.webhook_id, []).append(signal)
+    relevant = {
         webhook_id: of_one
         for webhook_id, of_one in by_webhook.items()
-        if any(sign.failed or sign.known for sign in of_one)
+        if any(signal.failed or signal.known for signal in of_one)
     }
-    if not told:
+    if not relevant:
         return
-    # In one order in every process: two that write the same gates must not wait for each other.
-    failing = sorted(webhook_id for webhook_id, of_one in told.items() if of_one[-1].failed)
+    # In one order in every process: two that write the same breakers must not wait for each other.
+    failing = sorted(webhook_id for webhook_id, of_one in relevant.items() if of_one[-1].failed)
     if failing:
         connection.execute(_BEGIN, {"ids": array(failing)})
-    rows = connection.execute(_LOCK, {"ids": array(told)}).all()
+    rows = connection.execute(_LOCK, {"ids": array(relevant)}).all()
     changed = {}
     for row in rows:
-        before = Gate(*(getattr(row, field.name) for field in fields(Gate)))
-        after = _after(before, told[row.webhook], now=row.now, threshold=threshold, timing=timing)
+        before = CircuitBreaker(*(getattr(row, field.name) for field in fields(CircuitBreaker)))
+        after = _after(before, relevant[row.webhook], now=row.now, threshold=threshold, timing=timing)
         changed[row.webhook] = after
-        _tell(row.webhook, before, after, row.now)
+        _log(row.webhook, before, after, row.now)
     _write(connection, changed)
 
 
-def release_probes(connection: Connection, webhook_ids: Sequence[str]) -> None:
-    """Probes that were claimed and told nothing: another may be made at once."""
+def release_trials(connection: Connection, webhook_ids: Sequence[str]) -> None:
+    """Trials that were claimed and showed nothing: another may be made at once."""
     if webhook_ids:
         connection.execute(_RELEASE, {"ids": array(sorted(webhook_ids))})
 
 
-def _after(gate: Gate, signs: Sequence[Sign], *, now: Any, threshold: int, timing: Timing) -> Gate | None:
-    """The gate after these signs; None: open, with nothing to tell."""
-    since_success: list[Sign] = []
-    for sign in signs:
-        since_success = [*since_success, sign] if sign.failed else []
+def _after(
+    breaker: CircuitBreaker, signals: Sequence[AttemptSignal], *, now: Any, threshold: int, timing: Timing
+) -> CircuitBreaker | None:
+    """The breaker after these signals; None: closed, and the last attempt did not fail."""
+    since_success: list[AttemptSignal] = []
+    for signal in signals:
+        since_success = [*since_success, signal] if signal.failed else []
     if not since_success:
         return None
     return after_failures(
-        gate if len(since_success) == len(signs) and gate.failures else None,
+        breaker if len(since_success) == len(signals) and breaker.failures else None,
         len(since_success),
-        probe_failed=any(sign.probe for sign in since_success),
+        trial_failed=any(signal.trial for signal in since_success),
         threshold=threshold,
-        schedule=signs[-1].schedule,
+        schedule=signals[-1].schedule,
         now=now,
         timing=timing,
     )
 
 
-def _write(connection: Connection, changed: dict[str, Gate | None]) -> None:
-    closing = {webhook_id: gate for webhook_id, gate in changed.items() if gate is not None}
-    opened = [webhook_id for webhook_id, gate in changed.items() if gate is None]
-    if closing:
-        columns = {field.name: [getattr(gate, field.name) for gate in closing.values()] for field in fields(Gate)}
-        connection.execute(_WRITE, arrays({"ids": closing, **columns}))
-    if opened:
-        connection.execute(_OPEN, {"ids": array(opened)})
+def _write(connection: Connection, changed: dict[str, CircuitBreaker | None]) -> None:
+    failing = {webhook_id: breaker for webhook_id, breaker in changed.items() if breaker is not None}
+    answered = [webhook_id for webhook_id, breaker in changed.items() if breaker is None]
+    if failing:
+        columns = {
+            field.name: [getattr(breaker, field.name) for breaker in failing.values()]
+            for field in fields(CircuitBreaker)
+        }
+        connection.execute(_WRITE, arrays({"ids": failing, **columns}))
+    if answered:
+        connection.execute(_CLOSE, {"ids": array(answered)})
 
 
-def _tell(webhook_id: str, before: Gate, after: Gate | None, now: Any) -> None:
-    was_closed = before.closed_at is not None
-    is_closed = after is not None and after.closed_at is not None
-    if is_closed and not was_closed:
+def _log(webhook_id: str, before: CircuitBreaker, after: CircuitBreaker | None, now: Any) -> None:
+    was_open = before.opened_at is not None
+    is_open = after is not None and after.opened_at is not None
+    if is_open and not was_open:
         assert after is not None
-        log.warning("gate closed", webhook=webhook_id, failures=after.failures, probe_at=str(after.probe_at))
-    elif was_closed and not is_closed:
-        assert before.closed_at is not None
-        seconds = round((now - before.closed_at).total_seconds(), 1)
-        log.warning("gate opened", webhook=webhook_id, closed_for_s=seconds, probes=before.probes)
+        log.warning("circuit opened", webhook=webhook_id, failures=after.failures, trial_at=str(after.trial_at))
+    elif was_open and not is_open:
+        assert before.opened_at is not None
+        seconds = round((now - before.opened_at).total_seconds(), 1)
+        log.warning("circuit closed", webhook=webhook_id, open_for_s=seconds, trials=before.trials)

@@ -39,7 +39,7 @@ def classify(
 ) -> Judgement | NotAttempted:
     """Judges an outcome; total, and decided by numbers and types only.
 
-    Plain rule (seed 000): 101 and 2xx acknowledged, 4xx rejected, everything else and every failure temporary, but
+    Plain rule (BulkSMS's): 101 and 2xx acknowledged, 4xx rejected, everything else and every failure temporary, but
     for `NOT_SENT`, which is no attempt. A rule for the very status replaces it. `now` (aware) is what a date in
     `Retry-After` is held against.
     """

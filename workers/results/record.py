@@ -66,7 +66,7 @@ mine AS (
   UPDATE dispatcher.deliveries d
   SET state = r.state, reason = r.reason, due_at = coalesce(now() + r.delay, d.due_at),
       schedule_step = r.step, unknown_in_a_row = r.unknown, batch_limit = coalesce(r.batch_limit, d.batch_limit),
-      passes_gate = d.passes_gate AND r.state = '{State.READY}',
+      bypasses_circuit = d.bypasses_circuit AND r.state = '{State.READY}',
       attempt_count = d.attempt_count - (NOT r.counts)::integer,
       claimed_by = NULL, claimed_until = NULL,
       finished_at = CASE WHEN r.state IN ('{State.DELIVERED}', '{State.DISCARDED}') THEN now() END

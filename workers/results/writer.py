@@ -1,4 +1,4 @@
-"""Results on their way into the database: gathered, written in groups, then told to the log, alarms and notices."""
+"""Results on their way into the database: gathered, written in groups, then passed to the log and the wakes."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from dispatcher.webhooks.contract import Verdict
 from schedules.timing import Timing
 from workers.callbacks.targets import Target
 from workers.notices.send import NoticeKind, Observation, fingerprint, observe
-from workers.results.alarms import set_alarms
 from workers.results.attempt_log import write_lines
-from workers.results.circuit_breakers import Sign, release_probes, settle_gates
+from workers.results.circuit_breakers import AttemptSignal, release_trials, update_circuit_breakers
 from workers.results.claim_result import ClaimResult
 from workers.results.decide import Discard, Retry
+from workers.results.delayed_wakes import send_delayed_wakes
 from workers.results.record import Result, Sent, disable_webhook, record
 
 GROUP = 400
@@ -28,11 +28,11 @@ class ClaimResults:
     """The results of one loop that are not written yet; `tally` counts the written ones."""
 
     def __init__(
-        self, engine: Engine, waker: Waker, timing: Timing, clock: Clock, *, gate_failures: int, owner: str
+        self, engine: Engine, waker: Waker, timing: Timing, clock: Clock, *, circuit_breaker_failures: int, owner: str
     ) -> None:
-        """`gate_failures`: as in the settings; `owner`: of the claims."""
+        """`circuit_breaker_failures`: as in the settings; `owner`: of the claims."""
         self._engine, self._waker, self._timing, self._clock = engine, waker, timing, clock
-        self._gate_failures = gate_failures
+        self._circuit_breaker_failures = circuit_breaker_failures
         self._owner = owner
         self._pending: list[ClaimResult] = []
         self._paused_until = 0.0
@@ -67,13 +67,13 @@ class ClaimResults:
             mine = record(connection, [self._to_record(result) for result in group])
             written = [result for result in group if result.attempt in mine]
             mails_owed = observe(connection, list(self._observations(connection, written)))
-            self._settle_gates(connection, written)
+            self._update_circuit_breakers(connection, written)
         self._pending, self.write_at = [], float("inf")
         if mails_owed:
             self._waker.wake(NOTICES)
         delays = [result.decision.delay for result in written if isinstance(result.decision, Retry)]
         if delays:
-            set_alarms(self._waker, delays, self._clock().timestamp(), self._timing)
+            send_delayed_wakes(self._waker, delays, self._clock().timestamp(), self._timing)
         self.tally.update(write_lines(group, mine))
 
     def _to_record(self, result: ClaimResult) -> Result:
@@ -119,24 +119,26 @@ class ClaimResults:
             has_contact=target.has_contact,
         )
 
-    def _settle_gates(self, connection: Connection, written: list[ClaimResult]) -> None:
-        if not self._gate_failures:
+    def _update_circuit_breakers(self, connection: Connection, written: list[ClaimResult]) -> None:
+        if not self._circuit_breaker_failures:
             return
-        signs: dict[str, Sign] = {}
-        unsent_probes = []
+        signals: dict[str, AttemptSignal] = {}
+        unsent_trials = []
         for result in written:
             claim, target, exchange, judgement = result.claim, result.target, result.exchange, result.judgement
             if exchange is None or judgement is None:
-                if claim.probe:
-                    unsent_probes.append(claim.webhook_id)
-            elif target is not None and target.contract.gate:
-                before = signs.get(exchange.request.id)
-                signs[exchange.request.id] = Sign(
+                if claim.trial:
+                    unsent_trials.append(claim.webhook_id)
+            elif target is not None and target.contract.circuit_breaker:
+                before = signals.get(exchange.request.id)
+                signals[exchange.request.id] = AttemptSignal(
                     claim.webhook_id,
                     target.schedule,
                     failed=judgement.verdict is Verdict.TEMPORARY,
-                    probe=claim.probe or (before is not None and before.probe),
+                    trial=claim.trial or (before is not None and before.trial),
                     known=claim.failing,
                 )
-        settle_gates(connection, signs.values(), threshold=self._gate_failures, timing=self._timing)
-        release_probes(connection, unsent_probes)
+        update_circuit_breakers(
+            connection, signals.values(), threshold=self._circuit_breaker_failures, timing=self._timing
+        )
+        release_trials(connection, unsent_trials)

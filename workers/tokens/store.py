@@ -18,7 +18,7 @@ from dispatcher.receiver_auth.credentials import ClientCredentials, write_author
 from dispatcher.receiver_auth.token_request import Issued
 from workers.tokens.statements import ACCEPT, BEGIN, DROP, FAILED, FIND, KEEP, REFUSE
 
-FETCH_SPAN = 40.0  # seconds that one worker has to fetch: longer than the request may take, look-up included
+FETCH_SPAN = 40.0  # seconds that one worker has to fetch: longer than the request may take, DNS lookup included
 FAILURE_PAUSE = 5.0  # seconds after a fetch that failed in which nobody fetches
 KEPT = 10_000
 _MOST_LEEWAY = 10.0  # seconds before its end in which a token is not used any more, a tenth of its life at most

@@ -25,8 +25,8 @@ def owner_of(installation: Installation, caller: Caller, webhook_id: UUID) -> Ac
         return owner_for(session, caller, owner_of_webhook, webhook_id)
 
 
-def is_url_tested(caller: Caller, *, skip: bool) -> bool:
-    """Whether the URL test is done where it has a place. Raises Problem 403 for who may not skip it."""
+def is_url_verified(caller: Caller, *, skip: bool) -> bool:
+    """Whether the URL verification is done where it has a place. Raises Problem 403 for who may not skip it."""
     if skip and not caller.may(Scope.OPERATOR):
-        raise Problem(HTTPStatus.FORBIDDEN, "only an operator's key may skip the URL test")
+        raise Problem(HTTPStatus.FORBIDDEN, "only an operator's key may skip the URL verification")
     return not skip

@@ -1,4 +1,4 @@
-"""What is done with one webhook besides: enable, disable, show and rotate its signing keys, test call, health."""
+"""What is done with one webhook besides: enable, disable, show and rotate its signing keys, test event, health."""
 
 from datetime import timedelta
 from http import HTTPStatus
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.audit import Action
-from dispatcher.api.webhooks.access import Manager, WebhookId, is_url_tested, owner_of
+from dispatcher.api.webhooks.access import Manager, WebhookId, is_url_verified, owner_of
 from dispatcher.api.webhooks.bodies import Disabling, Enabling, Rotation
 from dispatcher.api.webhooks.documents import (
     WebhookDocument,
@@ -31,7 +31,7 @@ from dispatcher.webhooks.store import Webhooks
 router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
 
 
-class TestCall(Body):
+class TestEvent(Body):
     """The sample event. `data` is kept as the bytes that came."""
 
     type: Annotated[str, Field(description="Any event type; the webhook need not take it.")] = TYPE
@@ -48,7 +48,7 @@ class Called(BaseModel):
 @router.post(
     "/enable",
     summary="Deliver to it again",
-    description="What waited meanwhile is delivered too, and a closed gate opens. The URL is tested first, as for a "
+    description="What waited meanwhile is delivered too, and an open circuit closes. The URL is tested first, as for a "
     "new webhook.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(Enabling),
@@ -60,9 +60,11 @@ def post_enable(
     webhook_id: WebhookId,
     body: Annotated[Enabling, Depends(body_as(Enabling))],
 ) -> WebhookDocument:
-    url_test = is_url_tested(caller, skip=body.skip_url_test)
+    url_verification = is_url_verified(caller, skip=body.skip_url_verification)
     with fields_as_given():
-        enabled = change(installation, caller.account_id, webhook_id, enabled=True, by=by, url_test=url_test)
+        enabled = change(
+            installation, caller.account_id, webhook_id, enabled=True, by=by, url_verification=url_verification
+        )
     return webhook_document(enabled)
 
 
@@ -125,14 +127,14 @@ def get_secrets(caller: Manager, installation: Served, by: By, webhook_id: Webho
     status_code=HTTPStatus.ACCEPTED,
     summary="Send a sample event to this webhook alone",
     description="Through the path of every event: stored, delivered, retried and listed like any other, but to no "
-    "other webhook. A closed gate does not hold its first attempt back. 409 for a disabled webhook.",
+    "other webhook. An open circuit does not hold its first attempt back. 409 for a disabled webhook.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
-    openapi_extra=described_body(TestCall),
+    openapi_extra=described_body(TestEvent),
 )
 def post_test(
     caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]
 ) -> Called:
-    fields, data = with_raw_data(TestCall, body or b"{}")
+    fields, data = with_raw_data(TestEvent, body or b"{}")
     owner = owner_of(installation, caller, webhook_id)
     called = call_webhook(
         installation, owner.id, webhook_id, by=by, event_type=fields.type, data=data if data is not None else DATA

@@ -70,7 +70,7 @@ NonceSecret = Annotated[SecretStr | None, Field(description="The key of its `non
 SigningKeyGiven = Annotated[
     SecretStr | None, Field(description="A key that the receiver has already: `whsec_...` or `whsk_...`.")
 ]
-SkipUrlTest = Annotated[bool, Field(description="With an operator's key only: do not test the URL.")]
+SkipUrlVerification = Annotated[bool, Field(description="With an operator's key only: do not test the URL.")]
 
 
 class NewWebhook(Body):
@@ -94,7 +94,7 @@ class NewWebhook(Body):
     signing_key: SigningKeyGiven = None
     body_secret: BodySecret = None
     nonce_secret: NonceSecret = None
-    skip_url_test: SkipUrlTest = False
+    skip_url_verification: SkipUrlVerification = False
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
@@ -134,13 +134,13 @@ class WebhookChanges(Body):
     signing: Annotated[None, Field(description="Null: sign no more. For another key there is `rotate-secret`.")] = None
     body_secret: BodySecret = None
     nonce_secret: NonceSecret = None
-    skip_url_test: SkipUrlTest = False
+    skip_url_verification: SkipUrlVerification = False
 
 
 class Enabling(Body):
     """How it is enabled."""
 
-    skip_url_test: SkipUrlTest = False
+    skip_url_verification: SkipUrlVerification = False
 
 
 class Disabling(Body):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from dispatcher.db.models import Gate
+from dispatcher.db.models import CircuitBreaker
 from dispatcher.receiver_auth.credentials import TokenRequest
 from dispatcher.signing.keys import KeyKind
 from dispatcher.webhooks.contract import DeliveryContract
@@ -53,7 +53,7 @@ class WebhookDocument(BaseModel):
     disabled_at: datetime | None
     disabled_by: str | None
     disabled_reason: str | None
-    gate: Annotated[Literal["open", "closed"], Field(description="Closed: it keeps failing, see its health.")]
+    circuit: Annotated[Literal["open", "closed"], Field(description="Open: it keeps failing, see its health.")]
     contract: DeliveryContract
     authorization: AuthorizationDocument | None
     headers: dict[str, str]
@@ -87,7 +87,7 @@ def webhook_document(registered: Registered, *, keys: bool = False) -> WebhookDo
         disabled_at=webhook.disabled_at,
         disabled_by=webhook.disabled_by,
         disabled_reason=webhook.disabled_reason,
-        gate=gate_state(registered.gate),
+        circuit=circuit_state(registered.circuit_breaker),
         contract=registered.contract,
         created_at=webhook.created_at,
         updated_at=webhook.updated_at,
@@ -101,6 +101,6 @@ def secrets_document(registered: Registered) -> WebhookSecretsDocument:
     return WebhookSecretsDocument(url=registered.url, signing_keys=keys)
 
 
-def gate_state(gate: Gate | None) -> Literal["open", "closed"]:
+def circuit_state(breaker: CircuitBreaker | None) -> Literal["open", "closed"]:
     """In a word."""
-    return "closed" if gate is not None and gate.closed_at is not None else "open"
+    return "open" if breaker is not None and breaker.opened_at is not None else "closed"

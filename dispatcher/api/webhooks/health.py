@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from dispatcher.api.webhooks.access import Reader, WebhookId, owner_of
-from dispatcher.api.webhooks.documents import gate_state
-from dispatcher.db.models import Gate
+from dispatcher.api.webhooks.documents import circuit_state
+from dispatcher.db.models import CircuitBreaker
 from dispatcher.states import State
 from dispatcher.transport.exchange import FailureKind
 from dispatcher.web.problems import usual_problems
@@ -21,14 +21,14 @@ from dispatcher.webhooks.store import Webhooks
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 
-class GateDocument(BaseModel):
-    """Closed for a webhook that keeps failing: its deliveries wait behind one probe at a time."""
+class CircuitDocument(BaseModel):
+    """Open for a webhook that keeps failing: its deliveries wait behind one trial request at a time."""
 
     state: Literal["open", "closed"]
     failures_in_a_row: Annotated[int, Field(description="Requests that failed temporarily, up to the last one.")]
     failing_since: datetime | None
-    closed_at: datetime | None
-    next_probe_at: datetime | None
+    opened_at: datetime | None
+    next_trial_at: datetime | None
 
 
 class RecentDeliveries(BaseModel):
@@ -51,7 +51,7 @@ class LastAnswerDocument(BaseModel):
 
 
 class DueDocument(BaseModel):
-    """The delivery that has been due longest and is not taken yet: behind a gate, a limit, a backlog."""
+    """The delivery that has been due longest and is not taken yet: behind an open circuit, a limit, a backlog."""
 
     delivery_id: UUID
     due_at: datetime
@@ -61,7 +61,7 @@ class HealthDocument(BaseModel):
     """How a webhook fares."""
 
     enabled: bool
-    gate: GateDocument
+    circuit: CircuitDocument
     deliveries: RecentDeliveries
     last_answer: LastAnswerDocument | None
     oldest_due: DueDocument | None
@@ -69,7 +69,7 @@ class HealthDocument(BaseModel):
 
 @router.get(
     "/{webhook_id}/health",
-    summary="How it fares: gate, deliveries of a day, last answer",
+    summary="Webhook health: circuit, deliveries of the last 24 hours, last answer",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> HealthDocument:
@@ -83,20 +83,20 @@ def _document(health: Health, *, enabled: bool) -> HealthDocument:
     due = health.oldest_due
     return HealthDocument(
         enabled=enabled,
-        gate=_gate(health.gate),
+        circuit=_circuit(health.circuit_breaker),
         deliveries=RecentDeliveries(since=health.since, counts=dict(health.counts), complete=health.complete),
         last_answer=_answer(health.last_answer) if health.last_answer else None,
         oldest_due=DueDocument(delivery_id=due.delivery_id, due_at=due.due_at) if due else None,
     )
 
 
-def _gate(gate: Gate | None) -> GateDocument:
-    return GateDocument(
-        state=gate_state(gate),
-        failures_in_a_row=gate.failures if gate else 0,
-        failing_since=gate.failing_since if gate else None,
-        closed_at=gate.closed_at if gate else None,
-        next_probe_at=gate.probe_at if gate else None,
+def _circuit(breaker: CircuitBreaker | None) -> CircuitDocument:
+    return CircuitDocument(
+        state=circuit_state(breaker),
+        failures_in_a_row=breaker.failures if breaker else 0,
+        failing_since=breaker.failing_since if breaker else None,
+        opened_at=breaker.opened_at if breaker else None,
+        next_trial_at=breaker.trial_at if breaker else None,
     )
 
 

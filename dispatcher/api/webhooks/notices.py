@@ -13,7 +13,7 @@ from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.notices import NoticeKind, NoticeRecord, list_notices
-from schedules.notice_windows import WINDOW
+from schedules.quiet_period import QUIET_PERIOD
 
 router = APIRouter(prefix="/v1", tags=["notices"])
 
@@ -78,5 +78,5 @@ def _document(record: NoticeRecord) -> NoticeDocument:
         suppressed_count=notice.suppressed_count,
         next_mail_at=notice.due_at,
         held_back=notice.held_for is not None,
-        quiet_until=notice.last_sent_at + WINDOW if notice.last_sent_at else None,
+        quiet_until=notice.last_sent_at + QUIET_PERIOD if notice.last_sent_at else None,
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from dispatcher.api.webhooks.access import Manager, Reader, WebhookId, is_url_tested
+from dispatcher.api.webhooks.access import Manager, Reader, WebhookId, is_url_verified
 from dispatcher.api.webhooks.bodies import NewWebhook, WebhookChanges
 from dispatcher.api.webhooks.documents import WebhookDocument, webhook_document
 from dispatcher.api.webhooks.fields import fields_as_given, fields_of_changes, fields_of_new
@@ -45,10 +45,12 @@ def post_webhook(
     body: Annotated[NewWebhook, Depends(body_as(NewWebhook))],
     response: Response,
 ) -> WebhookDocument:
-    url_test = is_url_tested(caller, skip=body.skip_url_test)
+    url_verification = is_url_verified(caller, skip=body.skip_url_verification)
     account = account_named(caller, body.account)
     with fields_as_given():
-        made = register(installation, account, by=by, enabled=body.enabled, url_test=url_test, **fields_of_new(body))
+        made = register(
+            installation, account, by=by, enabled=body.enabled, url_verification=url_verification, **fields_of_new(body)
+        )
     response.headers["Location"] = f"{router.prefix}/{made.id}"
     return webhook_document(made, keys=True)
 
@@ -74,8 +76,8 @@ def get_webhooks(
         webhooks = Webhooks(session, installation)
         found = webhooks.page(owner, dialect=dialect, app=app, enabled=enabled, url=url, before=before, limit=limit + 1)
         page, following = page_of(found, limit, lambda webhook: webhook.id)
-        gates = webhooks.gates(page)
-        items = [webhook_document(webhooks.opened(webhook, owner, gates.get(webhook.id))) for webhook in page]
+        breakers = webhooks.circuit_breakers(page)
+        items = [webhook_document(webhooks.opened(webhook, owner, breakers.get(webhook.id))) for webhook in page]
     return Page(items=items, next=following)
 
 
@@ -111,7 +113,8 @@ def patch_webhook(
             webhook_id,
             by=by,
             enabled=enabled,
-            url_test=is_url_tested(caller, skip=body.skip_url_test) and bool(given & _TESTED or enabled),
+            url_verification=is_url_verified(caller, skip=body.skip_url_verification)
+            and bool(given & _TESTED or enabled),
             derive=_unless_left_to_its_dialect(body),
         )
     return webhook_document(changed)

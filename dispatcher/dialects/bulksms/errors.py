@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from dispatcher.dialects.frame import Vendor
-from dispatcher.errors import DispatcherError, NameTaken, NotFound, UrlTestFailed
+from dispatcher.errors import DispatcherError, NameTaken, NotFound, UrlVerificationFailed
 from dispatcher.web.problems import Problem
 
 _ERRORS = "https://developer.bulksms.com/json/v1/errors"
@@ -38,7 +38,7 @@ def _answer(problem: Problem) -> JSONResponse:
 
 def _problem_of(request: Request, error: DispatcherError) -> Problem | None:
     match error:
-        case UrlTestFailed(came_back=came_back):
+        case UrlVerificationFailed(came_back=came_back):
             detail = f"Invoking the Webhook URL caused an error: {came_back}"
             return Problem(HTTPStatus.BAD_REQUEST, detail)
         case NameTaken():

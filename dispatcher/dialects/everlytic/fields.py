@@ -1,6 +1,6 @@
 """Everlytic's payload of a webhook, read into the engine's fields, and a webhook written as Everlytic answers it. Pure.
 
-The published texts and which of them stand together: contracts, 3. Texts for other cases follow their pattern.
+The texts are the published ones, and appear together as published. Texts for other cases follow their pattern.
 """
 
 import json

@@ -73,7 +73,7 @@ def create(own: Manageable, body: Body, request: Request, response: Response) ->
     wanted = read_new_webhook(body)
     webhook = own.register(
         enabled=wanted.enabled,
-        demand=lambda listing: _demand_that_it_is_new(listing(url=wanted.endpoint), wanted),
+        precondition=lambda listing: _refuse_a_known_one(listing(url=wanted.endpoint), wanted),
         url=wanted.endpoint,
         event_types=wanted.events,
         contract=CONTRACT,
@@ -114,7 +114,7 @@ def delete(own: Manageable, identifier: WebhookId) -> None:
     own.remove(identifier)
 
 
-def _demand_that_it_is_new(others: Sequence[WebhookView], wanted: NewWebhook) -> None:
+def _refuse_a_known_one(others: Sequence[WebhookView], wanted: NewWebhook) -> None:
     types = set(wanted.events)
     # A type that stands twice, or elsewhere in the list, makes no other subscription.
     if any(set(other.event_types) == types for other in others):

@@ -1,4 +1,4 @@
-"""Sinch's error bodies: flat as published, and nested as its Python clients read them, in one (contracts, 5 and 8)."""
+"""Sinch's error bodies: flat as published, and nested as its Python clients read them, in one."""
 
 from http import HTTPStatus
 from typing import Any

@@ -12,7 +12,7 @@ from dispatcher.receiver_auth.credentials import Authorization, ClientCredential
 from dispatcher.webhooks.contract import Verdict
 from dispatcher.webhooks.fields import WebhookFields
 
-MOST_PER_APP = 5
+MAX_PER_APP = 5
 MAX_TARGET = 742
 SIGNATURE_HEADER = "x-sinch-webhook-signature"
 

@@ -58,7 +58,7 @@ def list_webhooks(own: Readable, app_id: Annotated[str, Path(description="The ap
 def create_webhook(own: Manageable, body: Body) -> WebhookDocument:
     members = fields.read_webhook(_object(body))
     made = own.register(
-        demand=lambda listing: _demand_room(listing, members["app_id"]),
+        precondition=lambda listing: _refuse_beyond_the_limit(listing, members["app_id"]),
         **fields.new_fields(members),
     )
     return _document(made)
@@ -89,13 +89,13 @@ def update_webhook(
 
     def room_in_its_app(listing: Listing) -> None:
         if "app_id" in members:
-            _demand_room(listing, members["app_id"], but_for=webhook)
+            _refuse_beyond_the_limit(listing, members["app_id"], but_for=webhook)
 
     def derive(kept: WebhookView) -> WebhookFields:
         credentials = fields.read_masked_credentials(document, mask, kept.secrets.authorization)
         return fields.changed_fields(members | credentials, kept.dialect_fields)
 
-    return _document(own.change(webhook, derive, demand=room_in_its_app))
+    return _document(own.change(webhook, derive, precondition=room_in_its_app))
 
 
 @router.delete("/webhooks/{webhook_id}", summary="Delete a webhook", responses=SINCH.described(HTTPStatus.NOT_FOUND))
@@ -111,10 +111,10 @@ def _object(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _demand_room(listing: Listing, app: str, but_for: UUID | None = None) -> None:
+def _refuse_beyond_the_limit(listing: Listing, app: str, but_for: UUID | None = None) -> None:
     there = [webhook.id for webhook in listing(app=app)]
-    if len(there) >= fields.MOST_PER_APP and but_for not in there:
-        raise InvalidWebhook("app_id", f"has {fields.MOST_PER_APP} webhooks already, the most that an app can have")
+    if len(there) >= fields.MAX_PER_APP and but_for not in there:
+        raise InvalidWebhook("app_id", f"has {fields.MAX_PER_APP} webhooks already, the most that an app can have")
 
 
 def _document(webhook: WebhookView) -> WebhookDocument:

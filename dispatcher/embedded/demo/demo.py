@@ -116,7 +116,7 @@ def _plan(receiver: Receiver, mails: MailCatcher) -> Plan:
             "DISPATCHER_SMTP_PORT": str(mails.port),
             "DISPATCHER_SMTP_SECURITY": "none",
             "DISPATCHER_MAIL_FROM": "Webhooks <webhooks@demo.example>",
-            # The address guard stays on: only the demo's own receivers are let through.
+            # The egress policy stays on: only the demo's own receivers are let through.
             "DISPATCHER_ALLOWED_NETWORKS": LOOPBACK,
             "DISPATCHER_ALLOWED_PORTS": str(receiver.port),
             "DISPATCHER_HTTPS_ONLY": "false",
@@ -156,8 +156,8 @@ def _register(installation: Installation, receiver: Receiver) -> None:
             url=receiver.url(behaviour),
             event_types=["message"],
             contact_email=f"{behaviour}@customer.example",
-            # Who refuses each message twice would have its gate closed, and get one probe after the other.
-            contract={"gate": behaviour != "recovers"},
+            # Who refuses each message twice would have its circuit opened, and get one trial after the other.
+            contract={"circuit_breaker": behaviour != "recovers"},
         )
 
 

@@ -11,7 +11,7 @@ from math import inf
 
 from dispatcher.transport.exchange import Failure, Request
 from dispatcher.transport.failure_texts import NO_ADDRESS, NO_TURN
-from dispatcher.transport.resolver import Address, LookUps, literal_addresses, not_resolved
+from dispatcher.transport.resolver import Address, DnsLookups, literal_addresses, not_resolved
 
 KEPT_SECONDS = 30.0  # a busy name is looked up twice a minute, not for every request
 _MOST_KEPT = 10_000
@@ -21,8 +21,8 @@ Name = tuple[str, int]  # host and port
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A request that waits for the addresses of its name. `begun_at` and `deadline` are monotonic seconds; the look-up
-    has `begun_at` only once its turn has come."""
+    """A request that waits for the addresses of its name. `begun_at` and `deadline` are monotonic seconds; the
+    lookup has `begun_at` only once its turn has come."""
 
     request: Request
     name: Name
@@ -31,16 +31,16 @@ class Waiting:
 
 
 class Names:
-    """Finds addresses with `look_ups`. One thread owns it; `wake` is called from others when there is news.
+    """Finds addresses with `lookups`. One thread owns it; `wake` is called from others when there is news.
 
     A name has to wait for its turn when too many are looked up at once. That is our own doing, so the receiver's time
-    to connect begins only with the look-up. A turn that does not come within that same time is a failure all the
+    to connect begins only with the DNS lookup. A turn that does not come within that same time is a failure all the
     same, or requests behind names that hang would hold their claims for ever; its detail says that it is ours.
     Names that hung before have at most half of the turns, so that they never take all of them again and again.
     """
 
-    def __init__(self, look_ups: LookUps, wake: Callable[[], None]) -> None:
-        self._look_ups, self._wake = look_ups, wake
+    def __init__(self, lookups: DnsLookups, wake: Callable[[], None]) -> None:
+        self._dns_lookups, self._wake = lookups, wake
         self._kept: dict[Name, tuple[float, str]] = {}
         self._waiting: dict[Name, list[Waiting]] = {}
         self._turns: tuple[dict[Name, None], dict[Name, None]] = {}, {}  # ordered sets: others, and those that hung
@@ -96,11 +96,11 @@ class Names:
         return ended
 
     def _give_turns(self, now: float) -> None:
-        most_hung = self._look_ups.at_once // 2
+        most_hung = self._dns_lookups.at_once // 2
         for hung, turns in enumerate(self._turns):
             while turns and not (hung and sum(self._running.values()) >= most_hung):
                 name = next(iter(turns))
-                future = self._look_ups.look_up(*name)
+                future = self._dns_lookups.lookup(*name)
                 if future is None:
                     return
                 del turns[name]

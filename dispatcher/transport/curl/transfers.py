@@ -43,7 +43,7 @@ class Transfer:
 
     def begin(self, request: Request, entry: str, begun_at: float, now: float) -> None:
         """Sets up for a request. `entry` tells the addresses of its name (see `Names`); its times count from
-        `begun_at`, when its look-up began (both monotonic)."""
+        `begun_at`, when its DNS lookup began (both monotonic)."""
         handle, spent = self.handle, now - begun_at
         self.request, self.begun_at = request, begun_at
         self._started_at = datetime.now(UTC) - timedelta(seconds=spent) if spent else datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The transport on libcurl's multi interface: one event loop, no threads but those of the name look-ups."""
+"""The transport on libcurl's multi interface: one event loop, no threads but those of the DNS lookups."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ from dispatcher.transport.exchange import Exchange, Failure, Request
 from dispatcher.transport.failure_texts import unexpected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
-from dispatcher.transport.resolver import LookUps, Resolve
+from dispatcher.transport.resolver import DnsLookups, Resolve
 from dispatcher.transport.trust import trusted_authorities
 
 _log = logging.getLogger("dispatcher.transport.curl")
@@ -35,7 +35,7 @@ class CurlTransport:
     """Sends up to `capacity` requests at once from the thread that owns it. See `dispatcher.transport.Transport`.
 
     Nothing waits inside curl, where its time would run: what is handed over is sent at once, and connections are only
-    limited by the capacity. `addresses` is what the address guard lets through, `ca_bundle` a file of certificates to
+    limited by the capacity. `addresses` is what the egress policy lets through, `ca_bundle` a file of certificates to
     trust instead of the system's; `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive
     connections wait, at most `idle_age` seconds each.
     """
@@ -64,7 +64,7 @@ class CurlTransport:
         self._awake.setblocking(False)
         self._waker.setblocking(False)
         self._readiness.watch(self._awake.fileno(), READABLE)
-        self._names = Names(LookUps(resolve=resolve), self._wake)
+        self._names = Names(DnsLookups(resolve=resolve), self._wake)
         self._curl_at = inf  # when curl wants to be called, monotonic
         self._deadlines_at = 0.0  # when deadlines are looked at again
         self._waited_at = monotonic()  # when the last wait ended
@@ -76,7 +76,7 @@ class CurlTransport:
         return self._capacity
 
     def send(self, request: Request) -> None:
-        """Begins a request, or the look-up of its name; the next `wait` puts it on the wire."""
+        """Begins a request, or the DNS lookup of its name; the next `wait` puts it on the wire."""
         if self._closed or self._in_flight >= self._capacity:
             raise RuntimeError("the transport is closed" if self._closed else "more in flight than the capacity")
         check_request(request)
@@ -238,7 +238,7 @@ class CurlTransport:
             self._most_connections = most
             self._multi.setopt(pycurl.M_MAXCONNECTS, most)
 
-    # ---- called by curl, which must not see an exception, or by threads of look-ups
+    # ---- called by curl, which must not see an exception, or by threads of DNS lookups
 
     def _watch(self, wanted: int, descriptor: int, _multi: object, _data: object) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Opens connections: name look-up, the addresses in turn, TLS, all within the time to connect."""
+"""Opens connections: DNS lookup, the addresses in turn, TLS, all within the time to connect."""
 
 import errno
 import socket
@@ -19,7 +19,7 @@ from dispatcher.transport.failure_texts import (
 )
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
-from dispatcher.transport.resolver import LookUps, NoTurn, not_resolved
+from dispatcher.transport.resolver import DnsLookups, NoTurn, not_resolved
 from dispatcher.transport.threaded.faults import NoAnswer
 from dispatcher.transport.trust import tls_context, trusted_authorities
 
@@ -68,17 +68,17 @@ class Opener:
 
 
 class Connector:
-    """Looks the host up and tries, in turn, those of its addresses that the address guard lets through."""
+    """Looks the host up and tries, in turn, those of its addresses that the egress policy lets through."""
 
-    def __init__(self, look_ups: LookUps, guard: Guard) -> None:
-        self._look_ups, self._guard = look_ups, guard
+    def __init__(self, lookups: DnsLookups, guard: Guard) -> None:
+        self._dns_lookups, self._guard = lookups, guard
 
     def connect(self, host: str, port: int, deadlines: Deadlines) -> socket.socket:
         """A connected TCP socket. Each address gets an equal part of what is left of the time, so that a dead first
         one leaves some to the next. Raises NoAnswer with what happened at the last one that was tried, or with why
         none was."""
         try:
-            found = self._look_ups.addresses(host, port, deadlines)
+            found = self._dns_lookups.addresses(host, port, deadlines)
         except NoTurn:
             raise NoAnswer(NO_TURN) from None
         except (OSError, UnicodeError) as error:

@@ -19,19 +19,19 @@ from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply,
 from dispatcher.transport.failure_texts import unexpected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
-from dispatcher.transport.resolver import LookUps, Resolve
+from dispatcher.transport.resolver import DnsLookups, Resolve
 from dispatcher.transport.threaded.adapter import DirectAdapter
 from dispatcher.transport.threaded.faults import NoAnswer
 from dispatcher.transport.threaded.opening import Connector, Opener
 
 _log = logging.getLogger("dispatcher.transport.requests")
-_CLOSING_TIME = 1.0  # seconds that `close` waits for the threads; what hangs longer is in a connect or a look-up
+_CLOSING_TIME = 1.0  # seconds that `close` waits for the threads; what hangs longer is in a connect or a DNS lookup
 
 
 class RequestsTransport:
     """Sends on up to `capacity` threads, started as they are needed. See `dispatcher.transport.Transport`.
 
-    `addresses` is what the address guard lets through, `ca_bundle` a file of certificates to trust instead of the
+    `addresses` is what the egress policy lets through, `ca_bundle` a file of certificates to trust instead of the
     system's; `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive connections wait, at most
     `idle_age` seconds each.
     """
@@ -49,7 +49,7 @@ class RequestsTransport:
     ) -> None:
         self._capacity = capacity
         self._guard = Guard(addresses)
-        connector = Connector(LookUps(resolve=resolve), self._guard)
+        connector = Connector(DnsLookups(resolve=resolve), self._guard)
         opener = Opener(connector, ca_bundle=ca_bundle, tls_minimum=tls_minimum)
         self._adapter = DirectAdapter(opener, idle_limit=idle_limit, idle_age=idle_age)
         self._todo: SimpleQueue[Request | None] = SimpleQueue()

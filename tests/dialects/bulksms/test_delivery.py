@@ -22,7 +22,7 @@ MESSAGE = (
 
 
 def callbacks(bulksms: BulkSms) -> list[Received]:
-    """What came at `/hook` besides URL tests."""
+    """What came at `/hook` besides URL verifications."""
     return [request for request in bulksms.receiver.at("/hook") if request.body != b"[]"]
 
 

@@ -72,7 +72,9 @@ def pages_command() -> str:
 
 
 @pytest.mark.parametrize("program", ["curl", "stand-in"])
-def test_the_url_test_is_the_request_of_the_pages_command(bulksms: BulkSms, tmp_path: Path, program: str) -> None:
+def test_the_url_verification_is_the_request_of_the_pages_command(
+    bulksms: BulkSms, tmp_path: Path, program: str
+) -> None:
     url = bulksms.receiver.url("/hook.php?secret=pass763265word")
     shell_with(program, tmp_path)(pages_command().replace("YOUR_URL_HERE", url))
     bulksms.create(url=url)
@@ -201,7 +203,7 @@ def test_a_body_is_read_as_json_whatever_type_it_says_it_has(bulksms: BulkSms) -
     assert bulksms.call("POST", data=body, headers=form).json()["name"] == "ü"
 
 
-# The URL test
+# The URL verification
 
 
 def test_a_url_that_refuses_the_empty_array_changes_nothing(database: Engine, bulksms: BulkSms) -> None:

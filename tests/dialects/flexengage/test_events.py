@@ -288,7 +288,7 @@ def test_a_failing_event_is_given_up_within_the_hour(
     flexengage: FlexEngage, settings: Settings, receiver: Receiver, database: Engine
 ) -> None:
     webhook = flexengage.create(receiver.url("/status/503"))
-    change(database, "UPDATE dispatcher.webhooks SET contract = contract || '{\"gate\": false}'")
+    change(database, "UPDATE dispatcher.webhooks SET contract = contract || '{\"circuit_breaker\": false}'")
     (event,) = send()
     delays = []
     while flexengage.event(webhook, event)["status"] == "PENDING":

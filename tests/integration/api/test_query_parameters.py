@@ -30,10 +30,10 @@ BODIES: dict[tuple[str, str], Any] = {
         "url": "https://example.com/new",
         "event_types": ["*"],
         "account": "acme",
-        "skip_url_test": True,
+        "skip_url_verification": True,
     },
     ("PATCH", "/v1/webhooks/{webhook_id}"): {"name": "changed"},
-    ("POST", "/v1/webhooks/{webhook_id}/enable"): {"skip_url_test": True},
+    ("POST", "/v1/webhooks/{webhook_id}/enable"): {"skip_url_verification": True},
     ("POST", "/v1/redeliveries"): {"filter": {}, "account": "acme"},
     ("POST", "/v1/accounts"): {"name": "globex"},
     ("POST", "/v1/keys"): {"account": "acme", "scopes": ["read"]},
@@ -103,7 +103,7 @@ def test_it_is_told_what_was_probably_meant(
     assert (answer.status_code, errors(answer)) == (422, told)
 
 
-def test_a_mass_redelivery_that_only_the_query_calls_a_dry_run_is_not_ordered(
+def test_a_bulk_redelivery_that_only_the_query_calls_a_dry_run_is_not_ordered(
     api: Api, manager: str, database: Engine
 ) -> None:
     assert api.call("POST", "/v1/redeliveries?dry_run=true", {"filter": {}}, token=manager).status_code == 422

@@ -1,4 +1,4 @@
-"""`/v1/webhooks/{id}/health`: gate, deliveries of a day, last answer, what has been due longest."""
+"""`/v1/webhooks/{id}/health`: circuit, deliveries of a day, last answer, what has been due longest."""
 
 from typing import Any
 
@@ -36,12 +36,12 @@ def test_of_one_that_was_never_called_there_is_nothing_to_tell(
     assert found["deliveries"].pop("since").endswith("Z")
     assert found == {
         "enabled": False,
-        "gate": {
-            "state": "open",
+        "circuit": {
+            "state": "closed",
             "failures_in_a_row": 0,
             "failing_since": None,
-            "closed_at": None,
-            "next_probe_at": None,
+            "opened_at": None,
+            "next_trial_at": None,
         },
         "deliveries": {"counts": NOTHING, "complete": True},
         "last_answer": None,
@@ -132,7 +132,7 @@ def test_what_waits_for_its_first_attempt_does_not_hide_the_last_answer(
     assert health(api, manager, webhook)["last_answer"]["status"] == 200
 
 
-def test_behind_a_closed_gate_the_last_answer_and_the_oldest_are_found_under_a_backlog(
+def test_behind_an_open_circuit_the_last_answer_and_the_oldest_are_found_under_a_backlog(
     api: Api,
     manager: str,
     database: Engine,
@@ -145,7 +145,7 @@ def test_behind_a_closed_gate_the_last_answer_and_the_oldest_are_found_under_a_b
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
     store(5)
     deliver_all(settings)
-    change(database, "UPDATE dispatcher.gates SET failing_since = failing_since - interval '1 minute'")
+    change(database, "UPDATE dispatcher.circuit_breakers SET failing_since = failing_since - interval '1 minute'")
     store(1)
     deliver_all(settings)
     store(10)
@@ -157,14 +157,14 @@ def test_behind_a_closed_gate_the_last_answer_and_the_oldest_are_found_under_a_b
         id=oldest.id,
     )
     found = health(api, manager, webhook)
-    assert found["gate"].pop("closed_at").endswith("Z")
-    (gate,) = rows(database, "SELECT * FROM dispatcher.gates")
-    assert found["gate"] == {
-        "state": "closed",
+    assert found["circuit"].pop("opened_at").endswith("Z")
+    (gate,) = rows(database, "SELECT * FROM dispatcher.circuit_breakers")
+    assert found["circuit"] == {
+        "state": "open",
         "failures_in_a_row": 6,
         "failing_since": gate.failing_since.isoformat().replace("+00:00", "Z"),
-        "next_probe_at": gate.probe_at.isoformat().replace("+00:00", "Z"),
+        "next_trial_at": gate.trial_at.isoformat().replace("+00:00", "Z"),
     }
     assert found["last_answer"]["status"] == 503
     assert found["oldest_due"]["delivery_id"] == str(oldest.id)
-    assert api.call("GET", f"/v1/webhooks/{webhook.id}", token=manager).json()["gate"] == "closed"
+    assert api.call("GET", f"/v1/webhooks/{webhook.id}", token=manager).json()["circuit"] == "open"

@@ -15,7 +15,7 @@ from tests.integration.api.conftest import Api, MakeKey, errors
 from tests.receiver import Receiver
 
 URL = "https://hooks.example.com/in?key=planted-url"
-OBJECT = {"envelope": "object"}  # such a webhook takes no URL test
+OBJECT = {"envelope": "object"}  # such a webhook takes no URL verification
 SIGNED = {"body_signature": {"header": "X-Signature"}}
 NEW = {"url": URL, "event_types": ["message"], "contract": OBJECT}
 
@@ -50,7 +50,7 @@ def test_a_new_webhook_has_every_default_and_shows_its_signing_key_this_once(
         "batch_size": 1,
         "retry_alone": False,
         "rate_limit": None,
-        "gate": True,
+        "circuit_breaker": True,
         "body_signature": None,
         "nonce_signature": None,
         "https_only": False,
@@ -69,7 +69,7 @@ def test_a_new_webhook_has_every_default_and_shows_its_signing_key_this_once(
         "disabled_at": None,
         "disabled_by": None,
         "disabled_reason": None,
-        "gate": "open",
+        "circuit": "closed",
         "authorization": None,
         "headers": {},
         "signing_keys": [{"kind": "hmac", "public_key": None, "until": None}],
@@ -204,9 +204,19 @@ def test_what_is_refused_is_named_and_not_repeated(
 
 def test_all_refused_members_are_named_at_once(api: Api, manager: str) -> None:
     answer = api.call(
-        "POST", "/v1/webhooks", {"nope": 1, "name": 7, "contract": {"gate": 3, "batch_size": 0}}, token=manager
+        "POST",
+        "/v1/webhooks",
+        {"nope": 1, "name": 7, "contract": {"circuit_breaker": 3, "batch_size": 0}},
+        token=manager,
     )
-    assert errors(answer).keys() == {"url", "event_types", "nope", "name", "contract.gate", "contract.batch_size"}
+    assert errors(answer).keys() == {
+        "url",
+        "event_types",
+        "nope",
+        "name",
+        "contract.circuit_breaker",
+        "contract.batch_size",
+    }
 
 
 @pytest.mark.parametrize(
@@ -439,8 +449,10 @@ def test_a_contract_is_merged_member_by_member(api: Api, manager: str, database:
     assert patched({"rules": {}, "retry_alone": False, "timeout_seconds": None}) == OBJECT
     refused = api.call("PATCH", path, {"contract": {"batch_size": 7}}, token=manager)
     assert list(errors(refused)) == ["contract"]  # for what it has already, its envelope
-    wrong = api.call("PATCH", path, {"contract": {"gate": "open", "nope": 1, "timeout_seconds": 0}}, token=manager)
-    assert errors(wrong).keys() == {"contract.gate", "contract.nope", "contract.timeout_seconds"}
+    wrong = api.call(
+        "PATCH", path, {"contract": {"circuit_breaker": "open", "nope": 1, "timeout_seconds": 0}}, token=manager
+    )
+    assert errors(wrong).keys() == {"contract.circuit_breaker", "contract.nope", "contract.timeout_seconds"}
     assert dict(stored(database)[0].contract) == OBJECT
 
 
@@ -486,7 +498,7 @@ def test_what_a_dialect_gave_a_webhook_is_changed_there_only(
     for member, value in (
         ("event_types", ["*"]),
         ("app", "a"),
-        ("contract", {"gate": False}),
+        ("contract", {"circuit_breaker": False}),
         ("authorization", None),
         ("headers", None),
         ("body_secret", "s"),

@@ -16,7 +16,7 @@ from dispatcher.accounts.accounts import create_account
 from dispatcher.accounts.actor import ApiKey, Call
 from dispatcher.accounts.api_keys import Scope, create_key, revoke_key
 from dispatcher.accounts.audit import Action, write
-from dispatcher.errors import NameTaken, UrlTestFailed
+from dispatcher.errors import NameTaken, UrlVerificationFailed
 from dispatcher.ids import time_of
 from dispatcher.installation import Installation
 from dispatcher.receiver_auth.credentials import Basic, Bearer, ClientCredentials
@@ -117,7 +117,7 @@ def test_a_change_tells_old_and_new_values_and_of_secrets_the_names(
         url="https://example.com/?key=two",
         name="second",
         contact_email="ops@example.com",
-        contract_changes={"timeout_seconds": None, "gate": False},
+        contract_changes={"timeout_seconds": None, "circuit_breaker": False},
         event_types=["*"],
         **same_secrets,
     )
@@ -129,7 +129,7 @@ def test_a_change_tells_old_and_new_values_and_of_secrets_the_names(
     )
     assert changed.detail["changed"] == {
         "contact_email": None,
-        "contract.gate": {"old": None, "new": False},
+        "contract.circuit_breaker": {"old": None, "new": False},
         "contract.timeout_seconds": {"old": 10, "new": None},
         "name": {"old": "first", "new": "second"},
         "url": {"old": "https://example.com/?key=***", "new": "https://example.com/?key=***"},
@@ -161,14 +161,14 @@ def test_a_change_that_is_refused_or_taken_back_leaves_none(
     webhook = make_webhook(database, settings, url=receiver.url("/hook"), name="taken")
     other = make_webhook(database, settings, url=receiver.url("/hook"), name="other")
     forget(database)
-    with pytest.raises(UrlTestFailed):
+    with pytest.raises(UrlVerificationFailed):
         register(
             installation,
             webhook.account_id,
             by=TESTER,
             url=receiver.url("/status/404"),
             event_types=["*"],
-            url_test=True,
+            url_verification=True,
         )
     with pytest.raises(NameTaken):
         change(installation, webhook.account_id, other.id, by=TESTER, name="taken")
@@ -176,7 +176,7 @@ def test_a_change_that_is_refused_or_taken_back_leaves_none(
         create_account(session, "globex", by=TESTER)
         session.rollback()
     assert entries(database) == []
-    change(installation, webhook.account_id, other.id, by=TESTER, url_test=True, url=receiver.url("/tested"))
+    change(installation, webhook.account_id, other.id, by=TESTER, url_verification=True, url=receiver.url("/tested"))
     assert [entry.action for entry in entries(database)] == ["webhook.changed"]  # not for the dry run besides
 
 

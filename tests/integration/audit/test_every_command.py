@@ -17,7 +17,7 @@ from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.accounts.audit import Action
 from dispatcher.cli.app import app
-from dispatcher.deliveries.mass_redelivery import Selection, order
+from dispatcher.deliveries.bulk_redelivery import Selection, order
 from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import TESTER, change, deliveries, forget_encryption, make_webhook
@@ -110,7 +110,7 @@ def test_it_leaves_one_entry_which_says_by_whom(
     assert (entry.key_id, entry.dialect, entry.request_id, entry.address) == (None, None, None, None)
 
 
-def test_a_test_call_is_noted_with_the_webhook(cli: Cli, database: Engine, known: dict[str, str]) -> None:
+def test_a_test_event_is_noted_with_the_webhook(cli: Cli, database: Engine, known: dict[str, str]) -> None:
     forget(database)
     event = cli("trigger", "message.sent", "--webhook", known["webhook"], "--json").document["event_id"]
     (entry,) = entries(database)

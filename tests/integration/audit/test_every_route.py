@@ -16,7 +16,7 @@ from dispatcher.accounts.api_keys import Scope
 from dispatcher.accounts.audit import Action
 from dispatcher.asgi import DIALECTS, create_app
 from dispatcher.db.models import ApiKey, Webhook
-from dispatcher.deliveries.mass_redelivery import Selection, order
+from dispatcher.deliveries.bulk_redelivery import Selection, order
 from dispatcher.settings import Settings
 from tests.factories import TESTER, change, deliveries, make_webhook
 from tests.integration.api.conftest import MakeKey

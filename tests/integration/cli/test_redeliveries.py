@@ -33,7 +33,7 @@ def webhook(database: Engine, settings: Settings) -> Webhook:
 
 @contextmanager
 def worker(settings: Settings) -> Iterator[None]:
-    """Does what the second node does, until the block ends."""
+    """Does what the maintenance worker does, until the block ends."""
     ended = threading.Event()
 
     def run() -> None:
@@ -60,7 +60,7 @@ def test_many_are_redelivered_and_the_end_is_told(
         ran = cli(*MANY, "--account", "acme", "--reason", "rejected", "--yes")
     assert ran.status == 0, ran.err
     (row,) = rows(database, "SELECT * FROM dispatcher.redeliveries")
-    assert ran.out.endswith(f"mass redelivery {row.id} is finished: 3 redelivered\n")
+    assert ran.out.endswith(f"bulk redelivery {row.id} is finished: 3 redelivered\n")
     assert states(database) == {"ready"}
 
 
@@ -131,9 +131,9 @@ def test_with_json_it_is_ordered_and_not_waited_for(
 def test_one_is_cancelled_once(cli: Cli, database: Engine, webhook: Webhook) -> None:
     ordered = cli(*MANY, "--account", "acme", "--yes", "--json").document
     ran = cli("redelivery", "cancel", ordered["id"])
-    assert ran.out == f"mass redelivery {ordered['id']} is cancelled after 0 of 3\n"
+    assert ran.out == f"bulk redelivery {ordered['id']} is cancelled after 0 of 3\n"
     again = cli("redelivery", "cancel", ordered["id"])
-    assert (again.status, again.err) == (1, "Error: the mass redelivery is cancelled already\n")
+    assert (again.status, again.err) == (1, "Error: the bulk redelivery is cancelled already\n")
 
 
 def test_what_is_refused_is_one_line(cli: Cli, database: Engine, webhook: Webhook) -> None:
@@ -147,4 +147,4 @@ def test_what_is_refused_is_one_line(cli: Cli, database: Engine, webhook: Webhoo
     )
     for action in ("show", "cancel"):
         ran = cli("redelivery", action, ordered["id"], "--account", "other")
-        assert (ran.status, ran.err) == (1, f"Error: there is no mass redelivery '{ordered['id']}'\n")
+        assert (ran.status, ran.err) == (1, f"Error: there is no bulk redelivery '{ordered['id']}'\n")

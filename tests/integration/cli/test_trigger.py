@@ -29,7 +29,7 @@ def test_a_sample_goes_to_every_webhook_that_takes_its_type(
     assert (callback.path, callback.header("Dispatcher-Event-Type")) == ("/takes", event_type)
 
 
-def test_a_test_call_goes_to_one_webhook_whatever_it_takes(
+def test_a_test_event_goes_to_one_webhook_whatever_it_takes(
     cli: Cli, database: Engine, settings: Settings, receiver: Receiver, tmp_path: Path
 ) -> None:
     webhook = make_webhook(database, settings, url=receiver.url("/one"), event_types=["other"])
@@ -74,7 +74,7 @@ def test_notices_are_listed_with_what_was_told(
     assert (notice["contact"], notice["sent"], notice["last_sent_at"]) == ("ops@example.com", 0, None)
     assert "http_503" in cli("notice", "list", "--account", "acme").out
     health = cli("webhook", "health", webhook.id, "--json").document
-    assert (health["gate"], health["last_answer"], health["deliveries"]["waiting"]) == ("open", 503, 1)
+    assert (health["circuit"], health["last_answer"], health["deliveries"]["waiting"]) == ("closed", 503, 1)
     assert "1 waiting" in cli("webhook", "health", webhook.id).out
     make_account(database, "other")
     assert cli("webhook", "health", webhook.id, "--account", "other").status == 1

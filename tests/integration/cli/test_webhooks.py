@@ -194,46 +194,56 @@ def test_a_name_in_use_is_refused(webhook: dict[str, Any], cli: Cli) -> None:
     assert (ran.status, ran.err) == (1, "Error: the account has a webhook of this name already\n")
 
 
-def test_batches_pace_and_gate_are_chosen_and_taken_back(webhook: dict[str, Any], cli: Cli) -> None:
+def test_batches_pace_and_circuit_breaker_are_chosen_and_taken_back(webhook: dict[str, Any], cli: Cli) -> None:
     update = ("webhook", "update", webhook["id"], "--json")
     changed = cli(
         *update,
-        *("--envelope", "array", "--batch-size", 50, "--retry-alone", "--rate-limit", 12.5, "--no-gate"),
+        *("--envelope", "array", "--batch-size", 50, "--retry-alone", "--rate-limit", 12.5, "--no-circuit-breaker"),
     ).document["contract"]
-    assert [changed[name] for name in ("batch_size", "retry_alone", "rate_limit", "gate")] == [50, True, 12.5, False]
-    changed = cli(*update, "--batch-size", 1, "--retry-together", "--clear", "rate-limit", "--gate").document[
-        "contract"
+    assert [changed[name] for name in ("batch_size", "retry_alone", "rate_limit", "circuit_breaker")] == [
+        50,
+        True,
+        12.5,
+        False,
     ]
-    assert [changed[name] for name in ("batch_size", "retry_alone", "rate_limit", "gate")] == [1, False, None, True]
+    changed = cli(
+        *update, "--batch-size", 1, "--retry-together", "--clear", "rate-limit", "--circuit-breaker"
+    ).document["contract"]
+    assert [changed[name] for name in ("batch_size", "retry_alone", "rate_limit", "circuit_breaker")] == [
+        1,
+        False,
+        None,
+        True,
+    ]
     refused = cli(*update, "--envelope", "object", "--batch-size", 2)
     assert refused.status != 0
     assert "batch_size" in refused.err
 
 
-def test_a_closed_gate_is_seen_and_opened_by_enabling(webhook: dict[str, Any], cli: Cli, database: Engine) -> None:
+def test_an_open_circuit_is_seen_and_closed_by_enabling(webhook: dict[str, Any], cli: Cli, database: Engine) -> None:
     identifier = webhook["id"]
     change(
         database,
-        "INSERT INTO dispatcher.gates (webhook_id, failures, failing_since, closed_at, probe_at)"
+        "INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since, opened_at, trial_at)"
         " VALUES (:id, 7, now() - interval '5 minutes', now(), now() + interval '90 seconds')",
         id=identifier,
     )
-    gate = cli("webhook", "show", identifier, "--json").document["gate"]
-    assert (gate["state"], gate["failures_in_a_row"]) == ("closed", 7)
-    assert gate["next_probe_at"] > gate["closed_at"] > gate["failing_since"]
-    assert "closed" in cli("webhook", "list").out
+    circuit = cli("webhook", "show", identifier, "--json").document["circuit"]
+    assert (circuit["state"], circuit["failures_in_a_row"]) == ("open", 7)
+    assert circuit["next_trial_at"] > circuit["opened_at"] > circuit["failing_since"]
+    assert "open" in cli("webhook", "list").out
     shown = cli("webhook", "update", identifier, "--contact", "new@example.com").out
-    assert "gate state" in shown
-    assert "closed" in shown
+    assert "circuit state" in shown
+    assert "open" in shown
     cli("webhook", "enable", identifier)
-    assert cli("webhook", "show", identifier, "--json").document["gate"]["state"] == "open"
+    assert cli("webhook", "show", identifier, "--json").document["circuit"]["state"] == "closed"
 
 
 CREATE = ("webhook", "create", "--account", "acme", "--type", "message")
 
 
 def strict(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
-    """The commands from now on have these settings; without any, the address guard allows nothing of its own."""
+    """The commands from now on have these settings; without any, the egress policy allows nothing of its own."""
     for name, value in {"allowed_networks": "", "allowed_ports": "", **settings}.items():
         monkeypatch.setenv(f"DISPATCHER_{name.upper()}", value)
 

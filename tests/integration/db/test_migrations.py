@@ -2,11 +2,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from dispatcher.db.migrate import upgrade
 from dispatcher.db.models import Base
@@ -71,6 +72,54 @@ def test_migrating_again_changes_nothing(database: Engine, settings: Settings) -
     upgrade(settings.database_url.get_secret_value())
     (after,) = rows(database, "SELECT id FROM dispatcher.installation")
     assert after.id == before.id
+
+
+def test_from_0_1_open_circuits_options_and_what_a_person_asked_for_are_kept(
+    database: Engine, settings: Settings
+) -> None:
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("CREATE DATABASE from_0_1"))
+    url = make_url(settings.database_url.get_secret_value()).set(database="from_0_1").render_as_string(False)
+    old = create_engine(url)
+    try:
+        with old.begin() as connection:
+            connection.execute(text("CREATE SCHEMA dispatcher"))
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0008")
+            connection.execute(text(_ROWS_OF_0_1), {"account": new_id(), "off": new_id(), "on": new_id()})
+        upgrade(url)
+        contracts = {row.name: row.contract for row in rows(old, "SELECT name, contract FROM dispatcher.webhooks")}
+        assert contracts == {
+            "off": {"circuit_breaker": False, "timeout_seconds": 5},
+            "on": {"timeout_seconds": 7},
+        }
+        (circuit,) = rows(
+            old,
+            "SELECT name, failures, opened_at < trial_at AS open, trials FROM dispatcher.circuit_breakers"
+            " JOIN dispatcher.webhooks ON id = webhook_id",
+        )
+        assert tuple(circuit) == ("on", 7, True, 2)
+        assert [row.bypasses_circuit for row in rows(old, "SELECT bypasses_circuit FROM dispatcher.deliveries")] == [
+            True
+        ]
+    finally:
+        old.dispose()
+        with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("DROP DATABASE from_0_1"))
+
+
+_ROWS_OF_0_1 = """
+INSERT INTO dispatcher.accounts (id, name) VALUES (:account, 'acme');
+INSERT INTO dispatcher.webhooks (id, account_id, name, url_masked, event_types, contract, retry_span, enabled)
+VALUES (:off, :account, 'off', '-', '{a}', '{"gate": false, "timeout_seconds": 5}', '2 days', true),
+       (:on, :account, 'on', '-', '{a}', '{"timeout_seconds": 7}', '2 days', true);
+INSERT INTO dispatcher.gates (webhook_id, failures, failing_since, closed_at, probes, probe_at)
+VALUES (:on, 7, now() - interval '5 minutes', now(), 2, now() + interval '90 seconds');
+INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at, passes_gate)
+VALUES (:on, :on, :on, 'ready', now(), now(), true);
+"""
 
 
 def test_a_database_without_our_tables_is_told_what_to_do(database: Engine) -> None:

@@ -497,7 +497,7 @@ def test_a_wake_that_fails_in_any_way_is_not_the_producers_fault(
     def fail(*_: object, **__: object) -> bool:
         raise LimitExceeded("too many threads at once")
 
-    monkeypatch.setattr(Waker, "_mark", fail)
+    monkeypatch.setattr(Waker, "_set_flag", fail)
     make_webhook(database, settings, url=URL)
     assert enqueue("a", {}, account="acme").deliveries == 1
     with Session(database) as session:

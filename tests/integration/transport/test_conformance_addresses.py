@@ -1,4 +1,4 @@
-"""Every transport asks the address guard about the very address it connects to, whenever it connects, only then."""
+"""Every transport asks the egress policy about the very address it connects to, whenever it connects, only then."""
 
 import socket
 from collections.abc import Iterator
@@ -140,7 +140,7 @@ def test_a_refused_port_is_not_connected_to_and_an_allowed_one_is(
     sender = Sender(new_transport(addresses=policy, resolve=dns.resolve))
     for port in (22, 25, 6379):
         assert failure(sender, f"http://hook.example:{port}/").kind is REFUSED
-    assert dns.look_ups("hook.example") == 0
+    assert dns.lookups("hook.example") == 0
     assert sender.reply(f"http://hook.example:{receiver.port}/").status == 200
     assert 6379 in SERVICES
 
@@ -215,7 +215,7 @@ def test_where_an_allowed_address_does_not_answer_that_is_told(new_transport: Ne
         assert failure(sender, url, connect_timeout=0.5).kind is FailureKind.CONNECT_TIMEOUT
 
 
-# From one look-up to the next
+# From one DNS lookup to the next
 
 
 def test_an_answer_that_changes_after_a_connection_was_closed_is_judged_anew(
@@ -230,7 +230,7 @@ def test_an_answer_that_changes_after_a_connection_was_closed_is_judged_anew(
     with socket.create_server(("::1", receiver.port), family=socket.AF_INET6) as other:
         other.setblocking(False)
         assert failure(sender, url) == Failure(REFUSED, "a loopback address")
-        assert dns.look_ups("hook.example") == 2
+        assert dns.lookups("hook.example") == 2
         with pytest.raises(BlockingIOError):
             other.accept()
     assert len(receiver.received) == 1
@@ -240,10 +240,10 @@ def test_an_answer_that_changes_after_a_connection_was_closed_is_judged_anew(
 def test_between_the_check_and_the_connection_nothing_is_looked_up_again(
     new_transport: NewTransport, receiver: Receiver, dns: DnsServer, rebound: str
 ) -> None:
-    dns.script("hook.example", ("127.0.0.1",), (rebound,))  # a second look-up would find the other
+    dns.script("hook.example", ("127.0.0.1",), (rebound,))  # a second DNS lookup would find the other
     sender = Sender(new_transport(addresses=IPV4_ONLY, resolve=dns.resolve))
     assert sender.reply(f"http://hook.example:{receiver.port}/").status == 200
-    assert dns.look_ups("hook.example") == 1
+    assert dns.lookups("hook.example") == 1
 
 
 def test_a_name_that_leads_to_an_allowed_address_later_is_called_then(

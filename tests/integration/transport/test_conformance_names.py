@@ -28,7 +28,7 @@ class Resolver:
         self._changed = threading.Condition()
         self._asked: list[str] = []
         self.released = threading.Event()
-        self.seconds = 0.0  # that every look-up takes
+        self.seconds = 0.0  # that every DNS lookup takes
 
     def __call__(self, host: str, port: int, *args: Any, **kwargs: Any) -> Any:
         with self._changed:
@@ -98,7 +98,7 @@ def test_the_wait_for_a_turn_is_not_taken_from_the_time_of_the_receiver(
     resolver.seconds = 0.9
     began = monotonic()
     transport.send(request_to(f"http://healthy.example:{receiver.port}/", connect_timeout=1.5, timeout=1.5))
-    threading.Timer(0.9, resolver.released.set).start()  # 0.9 s to its turn, 0.9 s for the look-up
+    threading.Timer(0.9, resolver.released.set).start()  # 0.9 s to its turn, 0.9 s for the DNS lookup
     exchange = next_from(transport, "healthy.example")
     assert isinstance(exchange.outcome, Reply), exchange.outcome
     assert monotonic() - began > 1.5

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher.db.models import Account
-from dispatcher.errors import InvalidWebhook, NameTaken, NotFound, Overtaken, UrlTestFailed, WrongState
+from dispatcher.errors import InvalidWebhook, NameTaken, NotFound, Overtaken, UrlVerificationFailed, WrongState
 from dispatcher.installation import Installation
 from dispatcher.signing.keys import generate_signing_key
 from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
@@ -22,7 +22,7 @@ from tests.factories import TESTER, make_account, rows
 from tests.factories import change as execute
 from tests.receiver import Receiver
 
-TABLES = ("webhooks", "subscriptions", "rates", "gates", "tokens", "audit")
+TABLES = ("webhooks", "subscriptions", "rates", "circuit_breakers", "tokens", "audit")
 
 
 @pytest.fixture
@@ -74,19 +74,19 @@ def test_what_is_refused_leaves_no_row_and_uses_no_number(
 
     assert make("/", "one").webhook.number == 1
     before = everything(database)
-    for url_test in (True, False):
+    for url_verification in (True, False):
         for error, more in (
             (NameTaken, {"path": "/", "name": "one"}),
-            (WrongState, {"path": "/", "name": "two", "demand": refuse}),
+            (WrongState, {"path": "/", "name": "two", "precondition": refuse}),
             (InvalidWebhook, {"path": "/", "name": "two", "contract": {"schedule": "none"}}),
         ):
             with pytest.raises(error):
-                make(url_test=url_test, **more)
-    with pytest.raises(UrlTestFailed):
-        make("/status/500", "two", url_test=True)
+                make(url_verification=url_verification, **more)
+    with pytest.raises(UrlVerificationFailed):
+        make("/status/500", "two", url_verification=True)
     assert everything(database) == before
     assert len(receiver.received) == 1
-    assert [make("/", name, url_test=True).webhook.number for name in ("two", "three")] == [2, 3]
+    assert [make("/", name, url_verification=True).webhook.number for name in ("two", "three")] == [2, 3]
 
 
 def test_a_name_that_is_taken_while_the_url_is_tested_is_refused_at_the_write(
@@ -96,7 +96,7 @@ def test_a_name_that_is_taken_while_the_url_is_tested_is_refused_at_the_write(
     receiver.script("/held", (held, *Answer(204).steps()))
     fields: Any = {"by": TESTER, "event_types": ["a"], "name": "main"}
     with ThreadPoolExecutor(1) as pool:
-        late = pool.submit(register, installation, account, url=receiver.url("/held"), url_test=True, **fields)
+        late = pool.submit(register, installation, account, url=receiver.url("/held"), url_verification=True, **fields)
         receiver.wait_for(1)
         register(installation, account, url=receiver.url("/"), **fields)
         held.open()
@@ -190,7 +190,7 @@ def test_what_a_response_rule_disables_while_it_is_changed_stays_disabled(
     receiver.script("/held", (held, *Answer(204).steps()))
     with ThreadPoolExecutor(1) as pool:
         changing = pool.submit(
-            change, installation, account, webhook.id, by=TESTER, url_test=True, url=receiver.url("/held")
+            change, installation, account, webhook.id, by=TESTER, url_verification=True, url=receiver.url("/held")
         )
         receiver.wait_for(1)
         execute(database, "UPDATE dispatcher.webhooks SET enabled = false, disabled_at = now(), version = version + 1")
@@ -207,7 +207,7 @@ def test_what_was_tried_is_not_tried_again_where_something_else_changed(
     receiver.script("/held", (held, *Answer(204).steps()))
     with ThreadPoolExecutor(1) as pool:
         changing = pool.submit(
-            change, installation, account, webhook.id, by=TESTER, url_test=True, url=receiver.url("/held")
+            change, installation, account, webhook.id, by=TESTER, url_verification=True, url=receiver.url("/held")
         )
         receiver.wait_for(1)
         change(installation, account, webhook.id, by=TESTER, name="other")
@@ -223,7 +223,7 @@ def test_who_is_overtaken_twice_while_the_url_is_tested_is_told_and_changes_noth
     receiver.script("/held", *[(held, *Answer(204).steps()) for held in gates])
     with ThreadPoolExecutor(1) as pool:
         changing = pool.submit(
-            change, installation, account, webhook.id, by=TESTER, url_test=True, url=receiver.url("/held")
+            change, installation, account, webhook.id, by=TESTER, url_verification=True, url=receiver.url("/held")
         )
         for count, held in enumerate(gates, 1):
             receiver.wait_for(count)

@@ -1,4 +1,4 @@
-"""Making and changing webhooks as management APIs do, with the URL test."""
+"""Making and changing webhooks as management APIs do, with the URL verification."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from standardwebhooks import Webhook as Verifier
 
 from dispatcher.db.models import Account
-from dispatcher.errors import Conflict, InvalidWebhook, NameTaken, NotFound, TooBusy, UrlTestFailed
+from dispatcher.errors import Conflict, InvalidWebhook, NameTaken, NotFound, TooBusy, UrlVerificationFailed
 from dispatcher.installation import Installation
 from dispatcher.receiver_auth.credentials import Basic, ClientCredentials
 from dispatcher.settings import Settings
@@ -47,7 +47,7 @@ def test_an_empty_batch_is_sent_as_a_callback_would_be(
         by=TESTER,
         url=receiver.url("/hook?secret=a"),
         event_types=["*"],
-        url_test=True,
+        url_verification=True,
         authorization=Basic("user", "word"),
         headers={"X-Key": "k"},
         signing_keys=[key],
@@ -65,8 +65,8 @@ def test_an_empty_batch_is_sent_as_a_callback_would_be(
 
 def test_the_form_that_is_called_is_tried(account: UUID, receiver: Receiver, installation: Installation) -> None:
     url = receiver.url("/höok?q=ü#part").replace("http:", "HTTP:")
-    webhook = register(installation, account, by=TESTER, url=url, event_types=["*"], url_test=True)
-    change(installation, account, webhook.id, by=TESTER, url_test=True, enabled=True)
+    webhook = register(installation, account, by=TESTER, url=url, event_types=["*"], url_verification=True)
+    change(installation, account, webhook.id, by=TESTER, url_verification=True, enabled=True)
     assert [tested.target for tested in receiver.received] == ["/h%C3%B6ok?q=%C3%BC"] * 2
 
 
@@ -75,10 +75,15 @@ def test_a_token_is_fetched_for_the_test(
 ) -> None:
     receiver.script("/token", Answer(200, body=b'{"access_token":"for-once","expires_in":600}'), Answer(500))
     client = ClientCredentials(receiver.url("/token"), "client", "secret")
-    fields: Any = {"url": receiver.url("/hook"), "event_types": ["*"], "authorization": client, "url_test": True}
+    fields: Any = {
+        "url": receiver.url("/hook"),
+        "event_types": ["*"],
+        "authorization": client,
+        "url_verification": True,
+    }
     register(installation, account, by=TESTER, **fields)
     assert [request.header("Authorization") for request in receiver.at("/hook")] == ["Bearer for-once"]
-    with pytest.raises(UrlTestFailed, match="token server answered 500"):
+    with pytest.raises(UrlVerificationFailed, match="token server answered 500"):
         register(installation, account, by=TESTER, **fields)
     assert len(receiver.at("/hook")) == len(stored(database)) == 1
 
@@ -87,7 +92,14 @@ def test_a_token_is_fetched_for_the_test(
 def test_any_2xx_will_do(
     database: Engine, account: UUID, receiver: Receiver, status: int, installation: Installation
 ) -> None:
-    register(installation, account, by=TESTER, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True)
+    register(
+        installation,
+        account,
+        by=TESTER,
+        url=receiver.url(f"/status/{status}"),
+        event_types=["*"],
+        url_verification=True,
+    )
     assert len(stored(database)) == 1
 
 
@@ -97,9 +109,14 @@ def test_any_2xx_will_do(
 def test_anything_else_is_refused_with_what_came_back(
     database: Engine, account: UUID, receiver: Receiver, status: int, came_back: str, installation: Installation
 ) -> None:
-    with pytest.raises(UrlTestFailed) as refused:
+    with pytest.raises(UrlVerificationFailed) as refused:
         register(
-            installation, account, by=TESTER, url=receiver.url(f"/status/{status}"), event_types=["*"], url_test=True
+            installation,
+            account,
+            by=TESTER,
+            url=receiver.url(f"/status/{status}"),
+            event_types=["*"],
+            url_verification=True,
         )
     assert (refused.value.field, refused.value.came_back) == ("url", came_back)
     assert stored(database) == []
@@ -110,8 +127,8 @@ def test_no_answer_is_refused_and_told_without_the_url(
 ) -> None:
     receiver.script("/planted", (Do.RESET,))
     for url in (receiver.url("/planted"), f"http://127.0.0.1:{refusing_port()}/planted"):
-        with pytest.raises(UrlTestFailed) as refused:
-            register(installation, account, by=TESTER, url=url, event_types=["*"], url_test=True)
+        with pytest.raises(UrlVerificationFailed) as refused:
+            register(installation, account, by=TESTER, url=url, event_types=["*"], url_verification=True)
         assert "planted" not in str(refused.value)
         assert "127.0.0.1" not in str(refused.value)
     assert stored(database) == []
@@ -122,8 +139,8 @@ def test_the_guard_holds_for_the_test_as_for_deliveries(
 ) -> None:
     installation = installation_for(settings.model_copy(update={"allowed_networks": ""}))
     installation.addresses = settings.addresses
-    with pytest.raises(UrlTestFailed, match="loopback"):  # the name was allowed at the time of the first check
-        register(installation, account, by=TESTER, url=receiver.url("/hook"), event_types=["*"], url_test=True)
+    with pytest.raises(UrlVerificationFailed, match="loopback"):  # the name was allowed at the time of the first check
+        register(installation, account, by=TESTER, url=receiver.url("/hook"), event_types=["*"], url_verification=True)
     assert receiver.received == []
     assert stored(database) == []
 
@@ -138,12 +155,12 @@ def test_a_disabled_webhook_is_not_tried_until_it_is_enabled(
         url=receiver.url("/status/500"),
         event_types=["*"],
         enabled=False,
-        url_test=True,
+        url_verification=True,
     )
-    change(installation, account, webhook.id, by=TESTER, url_test=True, url=receiver.url("/status/501"))
+    change(installation, account, webhook.id, by=TESTER, url_verification=True, url=receiver.url("/status/501"))
     assert receiver.received == []
-    with pytest.raises(UrlTestFailed, match="501"):
-        change(installation, account, webhook.id, by=TESTER, url_test=True, enabled=True)
+    with pytest.raises(UrlVerificationFailed, match="501"):
+        change(installation, account, webhook.id, by=TESTER, url_verification=True, enabled=True)
     assert not stored(database)[0].enabled
 
 
@@ -151,12 +168,24 @@ def test_a_change_that_fails_its_test_changes_nothing(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
     webhook = register(
-        installation, account, by=TESTER, url=receiver.url("/good"), event_types=["*"], name="first", url_test=True
+        installation,
+        account,
+        by=TESTER,
+        url=receiver.url("/good"),
+        event_types=["*"],
+        name="first",
+        url_verification=True,
     )
     before = stored(database)
-    with pytest.raises(UrlTestFailed):
+    with pytest.raises(UrlVerificationFailed):
         change(
-            installation, account, webhook.id, by=TESTER, url_test=True, url=receiver.url("/status/404"), name="second"
+            installation,
+            account,
+            webhook.id,
+            by=TESTER,
+            url_verification=True,
+            url=receiver.url("/status/404"),
+            name="second",
         )
     assert stored(database) == before
     changed = change(installation, account, webhook.id, by=TESTER, reason="why", enabled=False, name="second").webhook
@@ -176,7 +205,13 @@ def test_only_callbacks_that_are_arrays_in_a_body_are_tried_with_an_empty_one(
     installation: Installation,
 ) -> None:
     register(
-        installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_test=True, contract=contract
+        installation,
+        account,
+        by=TESTER,
+        url=receiver.url("/"),
+        event_types=["*"],
+        url_verification=True,
+        contract=contract,
     )
     assert [request.method for request in receiver.received] == methods
 
@@ -184,9 +219,9 @@ def test_only_callbacks_that_are_arrays_in_a_body_are_tried_with_an_empty_one(
 def test_a_contract_is_changed_member_by_member(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
-    contract = {"timeout_seconds": 5, "user_agent": "A", "gate": False}
+    contract = {"timeout_seconds": 5, "user_agent": "A", "circuit_breaker": False}
     webhook = register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], contract=contract)
-    changes = {"user_agent": None, "gate": None, "rate_limit": 2}
+    changes = {"user_agent": None, "circuit_breaker": None, "rate_limit": 2}
     changed = change(installation, account, webhook.id, by=TESTER, contract_changes=changes).webhook
     assert changed.contract == {"timeout_seconds": 5, "rate_limit": 2}
     assert stored(database)[0].rate_limit == 2
@@ -206,7 +241,7 @@ def test_who_made_it_disabled_is_kept(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
     made = register(
-        installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], enabled=False, url_test=True
+        installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], enabled=False, url_verification=True
     ).webhook
     assert (made.disabled_by, made.disabled_reason) == ("command line", "registered disabled")
     assert made.disabled_at is not None
@@ -239,7 +274,7 @@ def test_what_is_deleted_while_it_is_changed_stays_deleted(
     receiver.script("/held", (held, *Answer(204).steps()))
     with ThreadPoolExecutor(1) as pool:
         changing = pool.submit(
-            change, installation, account, webhook.id, by=TESTER, url_test=True, url=receiver.url("/held")
+            change, installation, account, webhook.id, by=TESTER, url_verification=True, url=receiver.url("/held")
         )
         receiver.wait_for(1)
         remove(installation, account, webhook.id, by=TESTER)
@@ -256,12 +291,20 @@ def test_what_is_refused_anyway_is_not_tried(
     register(installation, account, by=TESTER, url=receiver.url("/a"), event_types=["*"], name="taken")
     with pytest.raises(NameTaken):
         register(
-            installation, account, by=TESTER, url=receiver.url("/b"), event_types=["*"], name="taken", url_test=True
+            installation,
+            account,
+            by=TESTER,
+            url=receiver.url("/b"),
+            event_types=["*"],
+            name="taken",
+            url_verification=True,
         )
     with pytest.raises(InvalidWebhook):
-        register(installation, account, by=TESTER, url=receiver.url("/b"), event_types=["no type!"], url_test=True)
+        register(
+            installation, account, by=TESTER, url=receiver.url("/b"), event_types=["no type!"], url_verification=True
+        )
     with pytest.raises(NotFound):
-        change(installation, account, account, by=TESTER, url_test=True, url=receiver.url("/b"))
+        change(installation, account, account, by=TESTER, url_verification=True, url=receiver.url("/b"))
     assert receiver.received == []
 
 
@@ -281,8 +324,8 @@ def test_what_a_dialect_demands_holds_for_two_at_once(
                 url=receiver.url("/"),
                 event_types=[],
                 dialect="vendor",
-                demand=only_one,
-                url_test=True,
+                precondition=only_one,
+                url_verification=True,
             )
         except Conflict as error:
             return error
@@ -296,19 +339,25 @@ def test_what_a_dialect_demands_holds_for_two_at_once(
 def test_no_more_are_tried_at_once_than_there_are_threads_to_spare(
     database: Engine, account: UUID, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, installation: Installation
 ) -> None:
-    monkeypatch.setattr("dispatcher.webhooks.url_check._slots", BoundedSemaphore(1))
+    monkeypatch.setattr("dispatcher.webhooks.url_verification._slots", BoundedSemaphore(1))
     held = receiver.gate()
     receiver.script("/held", (held, *Answer(204).steps()))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(
-            register, installation, account, by=TESTER, url=receiver.url("/held"), event_types=["*"], url_test=True
+            register,
+            installation,
+            account,
+            by=TESTER,
+            url=receiver.url("/held"),
+            event_types=["*"],
+            url_verification=True,
         )
         receiver.wait_for(1)
         with pytest.raises(TooBusy):
-            register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_test=True)
+            register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_verification=True)
         held.open()
         first.result(30)
-    register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_test=True)
+    register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_verification=True)
     assert len(stored(database)) == 2
 
 

@@ -1,4 +1,4 @@
-"""The address guard and TLS in a whole delivery: what is refused is recorded, retried by the schedule, and mailed."""
+"""The egress policy and TLS in a whole delivery: what is refused is recorded, retried by the schedule, and mailed."""
 
 import ssl
 from collections.abc import Iterator

@@ -23,7 +23,7 @@ from tests.factories import (
 )
 from tests.receiver import Receiver
 from workers.claims.claims import Claimer
-from workers.claims.windows import FIRST_WINDOW, Rooms
+from workers.claims.concurrency import FIRST_LIMIT, Rooms
 
 
 def store(count: int, **fields: Any) -> None:
@@ -200,7 +200,7 @@ def test_a_claim_counts_the_requests_that_small_batches_take(database: Engine, s
     store(40)
     change(database, "UPDATE dispatcher.deliveries SET schedule_step = 1, batch_limit = 1")
     with database.begin() as connection:
-        assert len(Claimer().claim(connection, Rooms(), 100).claims) == FIRST_WINDOW
+        assert len(Claimer().claim(connection, Rooms(), 100).claims) == FIRST_LIMIT
 
 
 @pytest.mark.parametrize("cut_by", ["a batch that failed", "apps"])
@@ -218,11 +218,11 @@ def test_a_webhook_whose_batches_are_cut_small_has_no_more_in_flight_than_its_wi
     loop = threading.Thread(target=deliver_all, args=(settings.model_copy(update={"max_in_flight": 16}),))
     loop.start()
     try:
-        receiver.wait_for(FIRST_WINDOW, path="/hang")
+        receiver.wait_for(FIRST_LIMIT, path="/hang")
         for n in range(1, 11):  # the loop goes on claiming
             enqueue("quick", MESSAGE, account="acme")
             receiver.wait_for(n, path="/quick")
-        assert len(receiver.at("/hang")) == FIRST_WINDOW
+        assert len(receiver.at("/hang")) == FIRST_LIMIT
     finally:
         hold.open()
         loop.join(30)

@@ -41,8 +41,8 @@ def store(count: int) -> None:
         enqueue(RECEIVED, MESSAGE, account="acme")
 
 
-def gate(database: Engine) -> Row[Any] | None:
-    found = rows(database, "SELECT *, now() AS now FROM dispatcher.gates")
+def breaker(database: Engine) -> Row[Any] | None:
+    found = rows(database, "SELECT *, now() AS now FROM dispatcher.circuit_breakers")
     return found[0] if found else None
 
 
@@ -50,39 +50,39 @@ def states(database: Engine) -> list[str]:
     return sorted(row.state for row in deliveries(database))
 
 
-def close_gate(database: Engine, settings: Settings, receiver: Receiver, **contract: Any) -> Webhook:
-    """A webhook whose gate has just closed, with five deliveries that wait for their retries."""
+def open_circuit(database: Engine, settings: Settings, receiver: Receiver, **contract: Any) -> Webhook:
+    """A webhook whose breaker has just closed, with five deliveries that wait for their retries."""
     receiver.script("/hook", DOWN)
     webhook = make_webhook(database, settings, url=receiver.url("/hook"), contract=contract)
     store(4)
     deliver_all(settings)
-    change(database, "UPDATE dispatcher.gates SET failing_since = failing_since - interval '1 minute'")
+    change(database, "UPDATE dispatcher.circuit_breakers SET failing_since = failing_since - interval '1 minute'")
     store(1)
     deliver_all(settings)
     return webhook
 
 
-def let_probe(database: Engine) -> None:
-    change(database, "UPDATE dispatcher.gates SET probe_at = now()")
+def let_trial(database: Engine) -> None:
+    change(database, "UPDATE dispatcher.circuit_breakers SET trial_at = now()")
 
 
-def test_five_failures_in_a_row_over_a_minute_close_the_gate(
+def test_five_failures_in_a_row_over_a_minute_open_the_circuit(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     receiver.script("/hook", DOWN)
     make_webhook(database, settings, url=receiver.url("/hook"))
     store(10)
     deliver_all(settings)
-    found = gate(database)
+    found = breaker(database)
     assert found is not None
-    assert (found.failures, found.closed_at) == (10, None)
-    change(database, "UPDATE dispatcher.gates SET failing_since = failing_since - interval '1 minute'")
+    assert (found.failures, found.opened_at) == (10, None)
+    change(database, "UPDATE dispatcher.circuit_breakers SET failing_since = failing_since - interval '1 minute'")
     store(1)
     deliver_all(settings)
-    found = gate(database)
+    found = breaker(database)
     assert found is not None
-    assert (found.failures, found.closed_at is not None) == (11, True)
-    assert found.probe_at - found.closed_at == timedelta(seconds=90)
+    assert (found.failures, found.opened_at is not None) == (11, True)
+    assert found.trial_at - found.opened_at == timedelta(seconds=90)
 
 
 def test_a_success_or_a_rejection_between_ends_the_row(
@@ -96,14 +96,14 @@ def test_a_success_or_a_rejection_between_ends_the_row(
         receiver.script("/hook", sign_of_life)
         store(1)
         deliver_all(settings)
-        assert gate(database) is None
+        assert breaker(database) is None
         change_webhook(database, settings, webhook, "delete")
 
 
-def test_new_events_of_a_closed_gate_are_stored_and_not_attempted(
+def test_new_events_of_an_open_circuit_are_stored_and_not_attempted(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
-    close_gate(database, settings, receiver)
+    open_circuit(database, settings, receiver)
     before = len(receiver.received)
     store(3)
     assert deliver_all(settings)["claimed"] == 0
@@ -112,17 +112,17 @@ def test_new_events_of_a_closed_gate_are_stored_and_not_attempted(
 
 
 def test_other_webhooks_do_not_notice(database: Engine, settings: Settings, receiver: Receiver) -> None:
-    close_gate(database, settings, receiver)
+    open_circuit(database, settings, receiver)
     make_webhook(database, settings, url=receiver.url("/other"))
     store(5)
     assert deliver_all(settings)["delivered"] == 5
     assert len(receiver.at("/other")) == 5
 
 
-def test_one_probe_at_a_time_takes_another_delivery_each_time_oldest_first(
+def test_one_trial_at_a_time_takes_another_delivery_each_time_oldest_first(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
-    close_gate(database, settings, receiver)
+    open_circuit(database, settings, receiver)
     change(database, "DELETE FROM dispatcher.deliveries")
     receiver.script("/hook", DOWN)
     store(4)
@@ -130,17 +130,17 @@ def test_one_probe_at_a_time_takes_another_delivery_each_time_oldest_first(
     oldest_first = [str(row.id) for row in sorted(deliveries(database), key=attrgetter("due_at"))]
     before, waits = len(receiver.received), []
     for _ in range(4):
-        let_probe(database)
+        let_trial(database)
         assert deliver_all(settings)["claimed"] == 1
-        found = gate(database)
+        found = breaker(database)
         assert found is not None
-        waits.append(round((found.probe_at - found.now).total_seconds(), -1))
+        waits.append(round((found.trial_at - found.now).total_seconds(), -1))
     assert [callback.header("Dispatcher-Delivery-Id") for callback in receiver.received[before:]] == oldest_first
     assert waits == [180, 360, 720, 900]
 
 
 @pytest.mark.parametrize("longest", ["first attempt", "retry"])
-def test_a_probe_is_what_is_due_longest_be_it_a_first_attempt_or_a_retry(
+def test_a_trial_is_what_is_due_longest_be_it_a_first_attempt_or_a_retry(
     database: Engine, settings: Settings, longest: str
 ) -> None:
     webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
@@ -159,16 +159,16 @@ def test_a_probe_is_what_is_due_longest_be_it_a_first_attempt_or_a_retry(
             step=int(is_retry),
             id=identifier,
         )
-    close_gates(database, webhook)
+    open_circuits(database, webhook)
     with database.begin() as connection:
         (claim,) = Claimer().claim_passing(connection, 10)
-    assert (claim.delivery_id, claim.probe) == (str(first if longest == "first attempt" else retry), True)
+    assert (claim.delivery_id, claim.trial) == (str(first if longest == "first attempt" else retry), True)
 
 
-def test_two_loops_make_one_probe(database: Engine, settings: Settings, receiver: Receiver) -> None:
-    close_gate(database, settings, receiver)
+def test_two_loops_make_one_trial(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    open_circuit(database, settings, receiver)
     store(5)
-    let_probe(database)
+    let_trial(database)
     before = len(receiver.received)
     loops = [threading.Thread(target=deliver_all, args=(settings,)) for _ in range(4)]
     for loop in loops:
@@ -178,47 +178,49 @@ def test_two_loops_make_one_probe(database: Engine, settings: Settings, receiver
     assert len(receiver.received) == before + 1
 
 
-def test_the_first_success_opens_the_gate_and_all_that_waits_is_delivered(
+def test_the_first_success_closes_the_circuit_and_all_that_waits_is_delivered(
     database: Engine, settings: Settings, receiver: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    close_gate(database, settings, receiver)
+    open_circuit(database, settings, receiver)
     store(200)
     receiver.script("/hook", UP)
-    let_probe(database)
+    let_trial(database)
     assert deliver_all(settings)["delivered"] == 200
-    assert gate(database) is None
+    assert breaker(database) is None
     told = capsys.readouterr().out
-    assert "gate closed" in told
-    assert "gate opened" in told
+    assert "circuit opened" in told
+    assert "circuit closed" in told
 
 
-def test_one_poison_message_cannot_hold_the_gate_shut(database: Engine, settings: Settings, receiver: Receiver) -> None:
-    close_gate(database, settings, receiver)
+def test_one_poison_message_cannot_hold_the_circuit_open(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    open_circuit(database, settings, receiver)
     change(database, "DELETE FROM dispatcher.deliveries")
     store(3)
     poison = str(deliveries(database)[0].id)
     receiver.script("/hook", lambda seen: DOWN if seen.header("Dispatcher-Delivery-Id") == poison else UP)
-    let_probe(database)
+    let_trial(database)
     assert deliver_all(settings) == {"claimed": 1, "delivered": 0, "retried": 1, "discarded": 0}
-    let_probe(database)
+    let_trial(database)
     assert deliver_all(settings)["delivered"] == 2
 
 
-def test_a_persons_redelivery_passes_a_closed_gate_once(
+def test_a_persons_redelivery_passes_an_open_circuit_once(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
-    close_gate(database, settings, receiver)
+    open_circuit(database, settings, receiver)
     (chosen, *_) = deliveries(database)
     change(database, "UPDATE dispatcher.deliveries SET state = 'cancelled'")
     store(2)
     with Session(database) as session, session.begin():
         redeliver(session, find_account(session, "acme"), chosen.id, REAL_TIME, by=TESTER)
-    before = gate(database)
+    before = breaker(database)
     assert deliver_all(settings) == {"claimed": 1, "delivered": 0, "retried": 1, "discarded": 0}
-    after = gate(database)
+    after = breaker(database)
     assert before is not None
     assert after is not None
-    assert (after.closed_at, after.probe_at) == (before.closed_at, before.probe_at)
+    assert (after.opened_at, after.trial_at) == (before.opened_at, before.trial_at)
     change(database, "UPDATE dispatcher.deliveries SET due_at = now() WHERE state = 'waiting'")
     sweep_once(settings)
     assert deliver_all(settings)["claimed"] == 0  # its retry waits like all others
@@ -227,7 +229,7 @@ def test_a_persons_redelivery_passes_a_closed_gate_once(
 def test_waiting_deliveries_end_when_their_time_is_over(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
-    close_gate(database, settings, receiver)
+    open_circuit(database, settings, receiver)
     store(2)
     change(database, "UPDATE dispatcher.deliveries SET give_up_at = now() WHERE state = 'ready'")
     store(1)
@@ -245,46 +247,46 @@ def test_waiting_deliveries_end_when_their_time_is_over(
 def test_a_new_url_a_new_contract_or_enabling_opens_it(
     database: Engine, settings: Settings, receiver: Receiver, call: str, arguments: dict[str, Any]
 ) -> None:
-    webhook = close_gate(database, settings, receiver)
+    webhook = open_circuit(database, settings, receiver)
     change_webhook(database, settings, webhook, call, **arguments)
-    assert gate(database) is None
+    assert breaker(database) is None
 
 
 def test_a_new_contact_does_not_open_it(database: Engine, settings: Settings, receiver: Receiver) -> None:
-    webhook = close_gate(database, settings, receiver)
+    webhook = open_circuit(database, settings, receiver)
     change_webhook(database, settings, webhook, "update", contact_email="ops@example.com")
-    assert gate(database) is not None
+    assert breaker(database) is not None
 
 
-def test_without_a_gate_each_delivery_keeps_to_its_own_schedule(
+def test_without_a_circuit_breaker_each_delivery_keeps_to_its_own_schedule(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
-    close_gate(database, settings, receiver, gate=False)
-    assert gate(database) is None
+    open_circuit(database, settings, receiver, circuit_breaker=False)
+    assert breaker(database) is None
     store(3)
     assert deliver_all(settings)["retried"] == 3
 
 
-def test_with_gates_off_for_all_a_closed_one_holds_nothing_back(
+def test_with_circuit_breakers_off_for_all_an_open_one_holds_nothing_back(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
-    close_gate(database, settings, receiver)
+    open_circuit(database, settings, receiver)
     store(3)
-    off = settings.model_copy(update={"gate_failures": 0})
+    off = settings.model_copy(update={"circuit_breaker_failures": 0})
     assert deliver_all(off)["retried"] == 3
 
 
-def test_a_probe_whose_worker_died_is_made_again(database: Engine, settings: Settings, receiver: Receiver) -> None:
-    close_gate(database, settings, receiver)
+def test_a_trial_whose_worker_died_is_made_again(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    open_circuit(database, settings, receiver)
     store(1)
-    let_probe(database)
+    let_trial(database)
     with database.begin() as connection:
         (claim,) = Claimer().claim_passing(connection, 10)
-        assert claim.probe
+        assert claim.trial
         assert Claimer().claim_passing(connection, 10) == []
-    found = gate(database)
+    found = breaker(database)
     assert found is not None
-    assert timedelta(0) < found.probe_at - datetime.now(UTC) <= CLAIM + timedelta(seconds=1)
+    assert timedelta(0) < found.trial_at - datetime.now(UTC) <= CLAIM + timedelta(seconds=1)
 
 
 def test_batches_count_as_one_failure_each(database: Engine, settings: Settings, receiver: Receiver) -> None:
@@ -292,17 +294,17 @@ def test_batches_count_as_one_failure_each(database: Engine, settings: Settings,
     make_webhook(database, settings, url=receiver.url("/hook"), contract={"batch_size": 100})
     store(50)
     deliver_all(settings)
-    found = gate(database)
+    found = breaker(database)
     assert found is not None
     assert found.failures == len(receiver.received) < 50
 
 
-def close_gates(database: Engine, *webhooks: Webhook) -> None:
-    """Closes them, with probes that are due, in this order."""
+def open_circuits(database: Engine, *webhooks: Webhook) -> None:
+    """Opens them, with trials that are due, in this order."""
     for place, webhook in enumerate(webhooks):
         change(
             database,
-            "INSERT INTO dispatcher.gates (webhook_id, failures, failing_since, closed_at, probes, probe_at)"
+            "INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since, opened_at, trials, trial_at)"
             " VALUES (:id, 5, now(), now(), 1, now() - interval '1 hour' + :place * interval '1 second')",
             id=webhook.id,
             place=place,
@@ -315,7 +317,7 @@ def passing(database: Engine, limit: int) -> list[str]:
         return [claim.webhook_id for claim in Claimer().claim_passing(connection, limit)]
 
 
-def test_gates_behind_which_nothing_waits_do_not_keep_others_from_their_probes(
+def test_circuits_behind_which_nothing_waits_do_not_keep_others_from_their_trials(
     database: Engine, settings: Settings
 ) -> None:
     idle = [make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["idle"]) for _ in range(5)]
@@ -329,7 +331,7 @@ def test_gates_behind_which_nothing_waits_do_not_keep_others_from_their_probes(
         id=later.id,
     )
     change_webhook(database, settings, disabled, "disable")
-    close_gates(database, *idle, disabled, later, waiting)
+    open_circuits(database, *idle, disabled, later, waiting)
     assert passing(database, 1) == [str(waiting.id)]
 
 
@@ -339,37 +341,41 @@ def test_many_redeliveries_to_one_closed_webhook_leave_room_for_anothers(databas
     for _ in range(5):
         enqueue("many", MESSAGE, account="acme")
     enqueue("one", MESSAGE, account="acme")
-    close_gates(database, many, one)
-    change(database, "UPDATE dispatcher.gates SET probe_at = now() + interval '1 hour'")
-    change(database, "UPDATE dispatcher.deliveries SET passes_gate = true")
+    open_circuits(database, many, one)
+    change(database, "UPDATE dispatcher.circuit_breakers SET trial_at = now() + interval '1 hour'")
+    change(database, "UPDATE dispatcher.deliveries SET bypasses_circuit = true")
     assert sorted(passing(database, 3)) == sorted([str(many.id), str(one.id)])
 
 
-def test_a_probe_and_a_redelivery_do_not_take_more_than_there_is_room_for(database: Engine, settings: Settings) -> None:
-    probed = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["probed"])
+def test_a_trial_and_a_redelivery_do_not_take_more_than_there_is_room_for(database: Engine, settings: Settings) -> None:
+    tried = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["tried"])
     asked = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["asked"])
-    enqueue("probed", MESSAGE, account="acme")
+    enqueue("tried", MESSAGE, account="acme")
     enqueue("asked", MESSAGE, account="acme")
-    close_gates(database, probed, asked)
+    open_circuits(database, tried, asked)
     change(
-        database, "UPDATE dispatcher.gates SET probe_at = now() + interval '1 hour' WHERE webhook_id = :id", id=asked.id
+        database,
+        "UPDATE dispatcher.circuit_breakers SET trial_at = now() + interval '1 hour' WHERE webhook_id = :id",
+        id=asked.id,
     )
-    change(database, "UPDATE dispatcher.deliveries SET passes_gate = true WHERE webhook_id = :id", id=asked.id)
+    change(database, "UPDATE dispatcher.deliveries SET bypasses_circuit = true WHERE webhook_id = :id", id=asked.id)
     taken = [passing(database, 1) for _ in range(3)]
-    assert sorted(taken) == sorted([[str(probed.id)], [str(asked.id)], []])
+    assert sorted(taken) == sorted([[str(tried.id)], [str(asked.id)], []])
 
 
-def test_with_one_free_slot_a_probe_and_a_redelivery_are_made_and_the_others_are_served(
+def test_with_one_free_slot_a_trial_and_a_redelivery_are_made_and_the_others_are_served(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     receiver.script("/hook", DOWN)
-    probed, asked = (make_webhook(database, settings, url=receiver.url("/hook")) for _ in range(2))
+    tried, asked = (make_webhook(database, settings, url=receiver.url("/hook")) for _ in range(2))
     store(1)
-    close_gates(database, probed, asked)
+    open_circuits(database, tried, asked)
     change(
-        database, "UPDATE dispatcher.gates SET probe_at = now() + interval '1 hour' WHERE webhook_id = :id", id=asked.id
+        database,
+        "UPDATE dispatcher.circuit_breakers SET trial_at = now() + interval '1 hour' WHERE webhook_id = :id",
+        id=asked.id,
     )
-    change(database, "UPDATE dispatcher.deliveries SET passes_gate = true WHERE webhook_id = :id", id=asked.id)
+    change(database, "UPDATE dispatcher.deliveries SET bypasses_circuit = true WHERE webhook_id = :id", id=asked.id)
     make_webhook(database, settings, url=receiver.url("/healthy"), event_types=["healthy"])
     enqueue("healthy", MESSAGE, account="acme")
     one_slot = settings.model_copy(update={"max_in_flight": 1})
@@ -377,54 +383,56 @@ def test_with_one_free_slot_a_probe_and_a_redelivery_are_made_and_the_others_are
     assert sorted(callback.path for callback in receiver.received) == ["/healthy", "/hook", "/hook"]
 
 
-def test_two_claims_at_the_same_moment_make_one_probe_and_neither_waits(database: Engine, settings: Settings) -> None:
+def test_two_claims_at_the_same_moment_make_one_trial_and_neither_waits(database: Engine, settings: Settings) -> None:
     webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
     store(2)
-    close_gates(database, webhook)
+    open_circuits(database, webhook)
     with ThreadPoolExecutor(1) as pool, database.begin() as connection:
         assert len(Claimer().claim_passing(connection, 10)) == 1
         assert pool.submit(passing, database, 10).result(20) == []
 
 
-def test_a_probe_is_not_made_before_its_time(database: Engine, settings: Settings) -> None:
+def test_a_trial_is_not_made_before_its_time(database: Engine, settings: Settings) -> None:
     webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
     store(1)
-    close_gates(database, webhook)
-    change(database, "UPDATE dispatcher.gates SET probe_at = now() + interval '1 minute'")
+    open_circuits(database, webhook)
+    change(database, "UPDATE dispatcher.circuit_breakers SET trial_at = now() + interval '1 minute'")
     assert passing(database, 10) == []
-    let_probe(database)
+    let_trial(database)
     assert passing(database, 10) == [str(webhook.id)]
 
 
 @pytest.mark.parametrize("asked_for", [False, True])
-def test_what_is_not_due_yet_does_not_pass_a_closed_gate(database: Engine, settings: Settings, asked_for: bool) -> None:
-    close_gates(database, make_webhook(database, settings, url="http://127.0.0.1:9/"))
+def test_what_is_not_due_yet_does_not_pass_an_open_circuit(
+    database: Engine, settings: Settings, asked_for: bool
+) -> None:
+    open_circuits(database, make_webhook(database, settings, url="http://127.0.0.1:9/"))
     store(1)
     change(
         database,
-        "UPDATE dispatcher.deliveries SET passes_gate = :asked_for, due_at = now() + interval '1 minute'",
+        "UPDATE dispatcher.deliveries SET bypasses_circuit = :asked_for, due_at = now() + interval '1 minute'",
         asked_for=asked_for,
     )
-    before = gate(database)
+    before = breaker(database)
     assert before is not None
     assert passing(database, 10) == []
-    after = gate(database)
+    after = breaker(database)
     assert after is not None
-    assert after.probe_at == before.probe_at  # so the probe is made once there is something
+    assert after.trial_at == before.trial_at  # so the trial is made once there is something
 
 
-def test_of_redeliveries_that_pass_a_gate_the_one_asked_for_first_goes_first(
+def test_of_redeliveries_that_pass_an_open_circuit_the_one_asked_for_first_goes_first(
     database: Engine, settings: Settings
 ) -> None:
     webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
     store(3)
-    close_gates(database, webhook)
-    change(database, "UPDATE dispatcher.gates SET probe_at = now() + interval '1 hour'")
+    open_circuits(database, webhook)
+    change(database, "UPDATE dispatcher.circuit_breakers SET trial_at = now() + interval '1 hour'")
     second, first, third = (row.id for row in deliveries(database))
     for minutes, identifier in ((3, first), (2, second), (1, third)):
         change(
             database,
-            "UPDATE dispatcher.deliveries SET passes_gate = true, due_at = now() - :since WHERE id = :id",
+            "UPDATE dispatcher.deliveries SET bypasses_circuit = true, due_at = now() - :since WHERE id = :id",
             since=timedelta(minutes=minutes),
             id=identifier,
         )
@@ -433,33 +441,33 @@ def test_of_redeliveries_that_pass_a_gate_the_one_asked_for_first_goes_first(
     assert taken == [str(first), str(second), str(third)]
 
 
-@pytest.mark.parametrize("kind", ["probes", "redeliveries"])
-def test_what_passes_a_closed_gate_keeps_the_webhooks_rate(database: Engine, settings: Settings, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["trials", "redeliveries"])
+def test_what_passes_an_open_circuit_keeps_the_webhooks_rate(database: Engine, settings: Settings, kind: str) -> None:
     webhook = make_webhook(database, settings, url="http://127.0.0.1:9/", contract={"rate_limit": 0.1})
     store(3)
-    close_gates(database, webhook)
+    open_circuits(database, webhook)
     if kind == "redeliveries":
-        change(database, "UPDATE dispatcher.deliveries SET passes_gate = true")
+        change(database, "UPDATE dispatcher.deliveries SET bypasses_circuit = true")
     taken = []
     for _ in range(2):
         change(database, "UPDATE dispatcher.rates SET used_until = now() - interval '1 second'")
         for _ in range(2):
             change(
                 database,
-                "UPDATE dispatcher.gates SET probe_at = now() + :wait",
+                "UPDATE dispatcher.circuit_breakers SET trial_at = now() + :wait",
                 wait=timedelta(hours=1 if kind == "redeliveries" else 0),
             )
             taken.append(len(passing(database, 10)))
     assert taken == [1, 0, 1, 0]
 
 
-def test_probes_leave_slots_to_webhooks_that_answer(
+def test_trials_leave_slots_to_webhooks_that_answer(
     database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver.script("/hook", DOWN)
     webhooks = [make_webhook(database, settings, url=receiver.url("/hook")) for _ in range(8)]
     store(1)
-    close_gates(database, *webhooks)
+    open_circuits(database, *webhooks)
     limits = []
 
     class Watched(Claimer):
@@ -472,17 +480,17 @@ def test_probes_leave_slots_to_webhooks_that_answer(
     assert limits[0] == 4  # what failing webhooks may have of 8
 
 
-def test_a_probe_that_was_not_sent_is_due_again_at_once(
+def test_a_trial_that_was_not_sent_is_due_again_at_once(
     database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
     store(1)
-    close_gates(database, webhook)
+    open_circuits(database, webhook)
     monkeypatch.setattr("workers.loop.DeliveryLoop._send", stop_before_sending(monkeypatch))
     assert deliver_all(settings)["claimed"] == 1
-    found = gate(database)
+    found = breaker(database)
     assert found is not None
-    assert found.probe_at <= found.now
+    assert found.trial_at <= found.now
     assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("ready", 0)]
     assert receiver.received == []
 
@@ -499,17 +507,17 @@ def stop_before_sending(monkeypatch: pytest.MonkeyPatch) -> Callable[[DeliveryLo
     return stopped
 
 
-def test_a_gate_left_closed_ends_nothing_once_gates_are_off(
+def test_a_circuit_left_open_ends_nothing_once_circuit_breakers_are_off(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
-    close_gate(database, settings, receiver)
+    open_circuit(database, settings, receiver)
     change(database, "UPDATE dispatcher.deliveries SET state = 'ready', give_up_at = now() - interval '1 second'")
-    upkeep_once(settings.model_copy(update={"gate_failures": 0}))
-    assert gate(database) is None
+    upkeep_once(settings.model_copy(update={"circuit_breaker_failures": 0}))
+    assert breaker(database) is None
     assert states(database) == ["ready"] * 5
 
 
-def test_deleting_a_webhook_forgets_its_gate(database: Engine, settings: Settings, receiver: Receiver) -> None:
-    webhook = close_gate(database, settings, receiver)
+def test_deleting_a_webhook_forgets_its_circuit(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    webhook = open_circuit(database, settings, receiver)
     change_webhook(database, settings, webhook, "delete")
-    assert gate(database) is None
+    assert breaker(database) is None

@@ -14,9 +14,9 @@ from tests.behaviours import final
 from tests.factories import MESSAGE, RECEIVED, change, deliver_all, deliveries, make_webhook, rows
 from tests.installations import worker_for
 from tests.receiver import Receiver
-from workers.claims.claims import LAP, Claimer
-from workers.claims.statements import HOPS
-from workers.claims.windows import FIRST_WINDOW, Pool, Room, Rooms
+from workers.claims.claims import ROUND, Claimer
+from workers.claims.concurrency import FIRST_LIMIT, ConcurrencyClass, Room, Rooms
+from workers.claims.statements import SCAN_STEPS
 from workers.loop import DeliveryLoop
 
 
@@ -25,7 +25,7 @@ def store(count: int, **fields: Any) -> None:
 
 
 def unbounded(*webhooks: Any) -> Rooms:
-    return Rooms([Room(str(webhook.id), 10_000, Pool.PROVEN) for webhook in webhooks])
+    return Rooms([Room(str(webhook.id), 10_000, ConcurrencyClass.PROVEN) for webhook in webhooks])
 
 
 def test_first_attempts_and_late_retries_of_a_webhook_take_turns(database: Engine, settings: Settings) -> None:
@@ -36,7 +36,7 @@ def test_first_attempts_and_late_retries_of_a_webhook_take_turns(database: Engin
     claimer = Claimer()
 
     def kinds(room: int) -> list[int]:
-        rooms = Rooms([Room(str(webhook.id), room, Pool.PROVEN)])
+        rooms = Rooms([Room(str(webhook.id), room, ConcurrencyClass.PROVEN)])
         return sorted(claim.schedule_step for claim in claimer.claim(connection, rooms, 200).claims)
 
     with database.begin() as connection:
@@ -64,13 +64,19 @@ def test_either_kind_has_all_of_the_room_while_the_other_has_nothing_due(databas
     webhook = make_webhook(database, settings, url="http://127.0.0.1:9/")
     store(30)
     with database.begin() as connection:
-        assert len(Claimer().claim(connection, Rooms([Room(str(webhook.id), 20, Pool.PROVEN)]), 200).claims) == 20
+        assert (
+            len(Claimer().claim(connection, Rooms([Room(str(webhook.id), 20, ConcurrencyClass.PROVEN)]), 200).claims)
+            == 20
+        )
     change(database, "UPDATE dispatcher.deliveries SET schedule_step = 1")
     with database.begin() as connection:
-        assert len(Claimer().claim(connection, Rooms([Room(str(webhook.id), 20, Pool.PROVEN)]), 200).claims) == 10
+        assert (
+            len(Claimer().claim(connection, Rooms([Room(str(webhook.id), 20, ConcurrencyClass.PROVEN)]), 200).claims)
+            == 10
+        )
 
 
-def test_with_many_due_a_large_backlog_gets_no_more_of_a_lap_than_the_others(
+def test_with_many_due_a_large_backlog_gets_no_more_of_a_round_than_the_others(
     database: Engine, settings: Settings
 ) -> None:
     webhooks = [make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["all"]) for _ in range(9)]
@@ -84,8 +90,8 @@ def test_with_many_due_a_large_backlog_gets_no_more_of_a_lap_than_the_others(
             served.update(
                 claim.webhook_id for claim in claimer.claim(connection, unbounded(*webhooks, big), 200).claims
             )
-    assert served[str(big.id)] == LAP // 10
-    assert {served[str(webhook.id)] for webhook in webhooks} == {LAP // 10}
+    assert served[str(big.id)] == ROUND // 10
+    assert {served[str(webhook.id)] for webhook in webhooks} == {ROUND // 10}
 
 
 def test_a_claim_reads_no_more_beside_a_large_backlog_and_many_finished_deliveries(
@@ -144,7 +150,7 @@ def test_a_tenth_of_webhooks_that_hang_costs_the_others_nothing_but_slots(
     try:
         receiver.wait_until(lambda seen: sum(callback.path != "/hang" for callback in seen) == 360)
         held = [row for row in deliveries(database) if row.webhook_id in hanging and row.state == "claimed"]
-        assert 4 <= len(held) <= 4 * FIRST_WINDOW
+        assert 4 <= len(held) <= 4 * FIRST_LIMIT
     finally:
         hold.open()
         loop.join(30)
@@ -160,9 +166,9 @@ def test_a_proven_webhook_that_begins_to_hang_leaves_slots_to_steady_traffic_of_
     make_webhook(database, settings, url=receiver.url("/slow"), event_types=["slow"])
     context = worker_for(settings.model_copy(update={"max_in_flight": 16}))
     for _ in range(100):  # it has answered quickly so far
-        context.windows.sent(str(big.id), 0)
-        context.windows.ended(str(big.id), failed=False, duration=timedelta(0), now=0)
-    assert context.windows.room(str(big.id), time.monotonic()) == 16
+        context.concurrency_limits.sent(str(big.id), 0)
+        context.concurrency_limits.ended(str(big.id), failed=False, duration=timedelta(0), now=0)
+    assert context.concurrency_limits.room(str(big.id), time.monotonic()) == 16
     for path in ("/big", "/slow"):
         receiver.script(path, (hold, final(200)))
     store(1, type="slow")  # keeps the loop from ending
@@ -231,10 +237,10 @@ def test_unused_pace_does_not_add_up_to_a_burst(database: Engine, settings: Sett
     assert rate.ahead <= timedelta(0)
 
 
-def test_a_lap_over_more_webhooks_than_one_claim_visits_serves_each_of_them(
+def test_a_round_over_more_webhooks_than_one_claim_visits_serves_each_of_them(
     database: Engine, settings: Settings
 ) -> None:
-    count = HOPS + 20
+    count = SCAN_STEPS + 20
     for _ in range(count):
         make_webhook(database, settings, url="http://127.0.0.1:9/")
     store(3)
@@ -254,17 +260,20 @@ def test_untried_webhooks_without_room_do_not_use_up_the_claim_of_proven_ones(
     proven = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["proven"])
     store(1, type="new")
     store(5, type="proven")
-    rooms = Rooms([Room(str(proven.id), 5, Pool.PROVEN)], pools={Pool.NEW: 0, Pool.FAILING: 0})
+    rooms = Rooms(
+        [Room(str(proven.id), 5, ConcurrencyClass.PROVEN)],
+        classes={ConcurrencyClass.NEW: 0, ConcurrencyClass.FAILING: 0},
+    )
     with database.begin() as connection:
         claimed = Claimer().claim(connection, rooms, 16)
     assert {claim.webhook_id for claim in claimed.claims} == {str(proven.id)}
-    assert (len(claimed.claims), claimed.full, claimed.lap_done) == (5, False, True)
+    assert (len(claimed.claims), claimed.full, claimed.round_done) == (5, False, True)
 
 
 def test_one_claim_brings_no_more_messages_than_fit_and_the_next_ones_bring_the_others(
     database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.claims.claims.MOST_MESSAGES", 50)
+    monkeypatch.setattr("workers.claims.claims.MAX_MESSAGES", 50)
     for _ in range(5):
         make_webhook(database, settings, url="http://127.0.0.1:9/", contract={"batch_size": 100})
     store(20)

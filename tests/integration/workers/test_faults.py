@@ -43,7 +43,7 @@ from tests.installations import worker_for
 from tests.receiver import Receiver
 from workers import loop as deliver
 from workers.claims.claims import Claimed, Claimer
-from workers.claims.windows import Pool, Room, Rooms
+from workers.claims.concurrency import ConcurrencyClass, Room, Rooms
 from workers.results.decide import Delivered, Retry
 from workers.results.record import Result, record
 
@@ -111,13 +111,18 @@ def test_a_claim_takes_from_each_webhook_what_its_window_allows(database: Engine
         enqueue(RECEIVED, MESSAGE, account="acme")
     claimer = Claimer()
     with database.begin() as connection:
-        rooms = Rooms([Room(str(webhooks[0].id), 0, Pool.PROVEN), Room(str(webhooks[1].id), 9, Pool.PROVEN)])
+        rooms = Rooms(
+            [
+                Room(str(webhooks[0].id), 0, ConcurrencyClass.PROVEN),
+                Room(str(webhooks[1].id), 9, ConcurrencyClass.PROVEN),
+            ]
+        )
         claimed = claimer.claim(connection, rooms, 1_000)
     taken = {str(webhook.id): 0 for webhook in webhooks}
     for claim in claimed.claims:
         taken[claim.webhook_id] += 1
     assert list(taken.values()) == [0, 9, 4, 4, 4, 4, 4, 4, 4, 4]
-    assert (claimed.lap_done, claimed.full) == (True, False)
+    assert (claimed.round_done, claimed.full) == (True, False)
 
 
 def test_claims_rotate_so_that_every_due_webhook_is_served_equally(database: Engine, settings: Settings) -> None:
@@ -210,7 +215,7 @@ def test_a_sweep_with_nothing_due_wakes_nobody(
     assert broker.llen("deliver") == 1
 
 
-def test_many_retries_set_one_alarm_per_slot(
+def test_many_retries_set_one_delayed_wake_per_bucket(
     database: Engine, settings: Settings, receiver: Receiver, broker: "redis.Redis"
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/status/500"))
@@ -219,7 +224,7 @@ def test_many_retries_set_one_alarm_per_slot(
     deliver_all(settings)
     assert len(deliveries(database)) == 30
     assert 1 <= broker.llen("upkeep") <= 3
-    assert len(list(broker.scan_iter("dispatcher:alarm:*"))) == broker.llen("upkeep")
+    assert len(list(broker.scan_iter("dispatcher:delayed:*"))) == broker.llen("upkeep")
 
 
 def test_a_loop_survives_a_database_that_goes_away_and_loses_no_result(
@@ -417,7 +422,7 @@ def test_a_request_that_our_own_look_ups_held_back_is_no_attempt(
     assert len(held) == 1
     assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("delivered", 1)]
     assert [row.verdict for row in attempts(database)] == ["acknowledged"]
-    assert rows(database, "SELECT * FROM dispatcher.gates") == []
+    assert rows(database, "SELECT * FROM dispatcher.circuit_breakers") == []
 
 
 def test_the_stop_flag_is_seen_by_a_child_forked_before() -> None:
@@ -570,13 +575,13 @@ def test_webhooks_that_fail_get_no_more_than_their_part_in_one_claim(database: E
     failing = [str(make_webhook(database, settings, url="http://127.0.0.1:9/").id) for _ in range(10)]
     healthy = [str(make_webhook(database, settings, url="http://127.0.0.1:9/").id) for _ in range(3)]
     enqueue(RECEIVED, MESSAGE, account="acme")
-    known = [Room(webhook_id, 1, Pool.FAILING) for webhook_id in failing]
+    known = [Room(webhook_id, 1, ConcurrencyClass.FAILING) for webhook_id in failing]
     claimer, seen = Claimer(), set()
     with database.begin() as connection:
-        rooms = Rooms(known, pools={Pool.FAILING: 4})
+        rooms = Rooms(known, classes={ConcurrencyClass.FAILING: 4})
         first = {claim.webhook_id for claim in claimer.claim(connection, rooms, 20).claims}
         for _ in range(2):
-            rooms = Rooms(known, pools={Pool.FAILING: 3})
+            rooms = Rooms(known, classes={ConcurrencyClass.FAILING: 3})
             seen |= {claim.webhook_id for claim in claimer.claim(connection, rooms, 20).claims}
     assert len(first & set(failing)) == 4
     assert set(healthy) <= first

@@ -11,7 +11,7 @@ from dispatcher.settings import Settings
 from dispatcher.webhooks.contract import Verdict
 from tests.factories import MESSAGE, RECEIVED, attempts, change, change_webhook, deliveries, make_webhook, rows
 from workers.claims.claims import Claim, Claimer
-from workers.claims.windows import Rooms
+from workers.claims.concurrency import Rooms
 from workers.results.decide import Decision, Delivered, Release, Retry
 from workers.results.record import Result, disable_webhook, record
 
@@ -52,12 +52,16 @@ def test_the_most_a_batch_may_hold_is_kept_through_a_retry(database: Engine, set
     assert [row.batch_limit for row in deliveries(database)] == [4]
 
 
-def test_a_redelivery_that_was_given_back_unsent_passes_the_gate_still(database: Engine, settings: Settings) -> None:
+def test_a_redelivery_that_was_given_back_unsent_passes_the_open_circuit_still(
+    database: Engine, settings: Settings
+) -> None:
     claimer = Claimer()
     claim = claimed(database, settings, claimer)
-    change(database, "UPDATE dispatcher.deliveries SET passes_gate = true")
+    change(database, "UPDATE dispatcher.deliveries SET bypasses_circuit = true")
     assert recorded(database, claim, claimer.id, Release(), counts=False)
-    assert [(row.state, row.attempt_count, row.passes_gate) for row in deliveries(database)] == [("ready", 0, True)]
+    assert [(row.state, row.attempt_count, row.bypasses_circuit) for row in deliveries(database)] == [
+        ("ready", 0, True)
+    ]
 
 
 def test_a_rule_disables_only_a_webhook_that_is_in_use_and_workers_see_it_by_the_version(

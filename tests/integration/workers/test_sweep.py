@@ -12,7 +12,7 @@ from dispatcher.settings import Settings
 from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows, sweep_once
 from tests.integration.workers.notices.scenario import fail, pass_time, webhook_with_contact
 from workers.claims.claims import Claimer
-from workers.claims.windows import Rooms
+from workers.claims.concurrency import Rooms
 from workers.maintenance.sweep import PIECE
 
 URL = "http://127.0.0.1:9/"

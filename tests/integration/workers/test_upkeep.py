@@ -41,7 +41,7 @@ def test_what_can_be_attempted_is_left_to_its_attempt_however_late(
     if failing:  # its gate is open still
         change(
             database,
-            "INSERT INTO dispatcher.gates (webhook_id, failures, failing_since) VALUES (:id, 3, now())",
+            "INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since) VALUES (:id, 3, now())",
             id=webhook.id,
         )
     assert upkeep_once(settings)["ended"] == 0

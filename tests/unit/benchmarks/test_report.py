@@ -13,7 +13,7 @@ from benchmarks import bullmq
 from benchmarks.__main__ import app
 from benchmarks.bench import FULL, QUICK
 from benchmarks.comparison import common_figures
-from benchmarks.measures.gate import steps_within
+from benchmarks.measures.circuit_breaker import steps_within
 from benchmarks.plot import draw
 from benchmarks.report import Report, document, judge_rows, shown, table
 from benchmarks.rows import MEASURES, ROWS, Row, measures_of

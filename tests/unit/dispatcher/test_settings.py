@@ -6,7 +6,7 @@ from dispatcher.cli.admin import masked_setting
 from dispatcher.cli.output import shown
 from dispatcher.errors import ConfigurationError
 from dispatcher.masking.terminal import safe_text
-from dispatcher.settings import Settings, environment_name, read_settings
+from dispatcher.settings import RENAMED, Settings, environment_name, read_settings
 from tests import hostile_values
 from tests.conftest import ENCRYPTION_KEY
 from workers.notices.mailer import Mailer
@@ -58,3 +58,16 @@ def test_a_hostile_setting_is_refused_by_its_name_or_shown_without_harm(
         if name == "mail_from":
             with pytest.raises(ConfigurationError, match="DISPATCHER_MAIL_FROM must be one mail address"):
                 Mailer(settings)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_setting_is_read_by_its_old_name_with_a_warning_and_the_new_name_goes_first(
+    monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    field = next(name for name in Settings.model_fields if environment_name(name) == new)
+    assert read_settings().warnings == []
+    monkeypatch.setenv(old, "17")
+    settings = read_settings()
+    assert (getattr(settings, field), settings.warnings) == (17, [f"{old} is called {new} now: change its name"])
+    monkeypatch.setenv(new, "18")
+    assert getattr(read_settings(), field) == 18

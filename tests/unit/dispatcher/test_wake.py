@@ -1,4 +1,4 @@
-"""Wakes, marks and alarms, on a broker in this process."""
+"""Wakes, marks and delayed wakes, on a broker in this process."""
 
 import json
 import logging
@@ -111,34 +111,34 @@ def test_going_to_sleep_leaves_other_tasks_marks(waker: Waker) -> None:
     assert not waker.wake(NOTICES)
 
 
-# Alarms
+# Delayed wakes
 
 
-def test_an_alarm_is_set_once_for_each_slot_and_task(waker: Waker, fake_broker: FakeBroker) -> None:
-    assert [waker.alarm(SWEEP, slot, 90.0) for slot in (7, 7, 8, 7)] == [True, False, True, False]
-    assert waker.alarm(REDELIVER, 7, 90.0)
+def test_an_delayed_wake_is_set_once_for_each_slot_and_task(waker: Waker, fake_broker: FakeBroker) -> None:
+    assert [waker.wake_later(SWEEP, slot, 90.0) for slot in (7, 7, 8, 7)] == [True, False, True, False]
+    assert waker.wake_later(REDELIVER, 7, 90.0)
     assert [message["task"] for message in sent(fake_broker, SWEEP)] == [SWEEP, SWEEP, REDELIVER]
 
 
-def test_an_alarm_rings_after_its_countdown_and_is_gone_a_minute_later(
+def test_an_delayed_wake_rings_after_its_countdown_and_is_gone_a_minute_later(
     waker: Waker, fake_broker: FakeBroker, clock: Clock
 ) -> None:
     before = datetime.now(UTC)
-    waker.alarm(SWEEP, 7, 90.0)
+    waker.wake_later(SWEEP, 7, 90.0)
     (message,) = sent(fake_broker, SWEEP)
     rings, ends = (datetime.fromisoformat(message[name]) for name in ("eta", "expires"))
     assert before + timedelta(seconds=90) <= rings <= datetime.now(UTC) + timedelta(seconds=90)
     assert timedelta(seconds=59.9) < ends - rings < timedelta(seconds=60.1)
     clock.go_on(149)
-    assert not waker.alarm(SWEEP, 7, 0)
+    assert not waker.wake_later(SWEEP, 7, 0)
     clock.go_on(2)
-    assert waker.alarm(SWEEP, 7, 0)
+    assert waker.wake_later(SWEEP, 7, 0)
 
 
-def test_alarms_and_wakes_do_not_stand_in_each_others_way(waker: Waker) -> None:
-    assert waker.alarm(SWEEP, 7, 90.0)
+def test_delayed_wakes_and_wakes_do_not_stand_in_each_others_way(waker: Waker) -> None:
+    assert waker.wake_later(SWEEP, 7, 90.0)
     assert waker.wake(SWEEP)
-    assert waker.alarm(SWEEP, 8, 90.0)
+    assert waker.wake_later(SWEEP, 8, 90.0)
 
 
 # The broker is away
@@ -146,7 +146,7 @@ def test_alarms_and_wakes_do_not_stand_in_each_others_way(waker: Waker) -> None:
 CALLS: dict[str, Callable[[Waker], bool]] = {
     "wake": Waker.wake,
     "wake_another": Waker.wake_another,
-    "alarm": lambda waker: waker.alarm(SWEEP, 7, 90.0),
+    "delayed wake": lambda waker: waker.wake_later(SWEEP, 7, 90.0),
     "awake": Waker.awake,
     "asleep": Waker.asleep,
 }

@@ -25,8 +25,8 @@ def test_a_receivers_own_wish_is_not_scaled() -> None:
 
 
 def test_a_timeout_is_scaled_to_a_least_and_never_made_longer() -> None:
-    assert [Timing(scale).timeout(30, least=2) for scale in (1, 0.5, 0.01)] == [30, 15, 2]
-    assert [Timing(scale).timeout(1, least=2) for scale in (1, 0.5)] == [1, 1]
+    assert [Timing(scale).timeout(30, minimum=2) for scale in (1, 0.5, 0.01)] == [30, 15, 2]
+    assert [Timing(scale).timeout(1, minimum=2) for scale in (1, 0.5)] == [1, 1]
     assert Timing(0.01).timeout(30) == 0.3
 
 

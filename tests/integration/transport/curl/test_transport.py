@@ -1,4 +1,4 @@
-"""What only the transport on curl has: its event loop, HTTP/2, its look-ups beside it, its bounds on connections."""
+"""What only the transport on curl has: its event loop, HTTP/2, its DNS lookups beside it, its bounds on connections."""
 
 import gc
 import logging
@@ -350,7 +350,7 @@ def test_bytes_on_an_idle_connection_of_tls_do_not_end_it(new: New, authority: A
         assert receiver.connections == 1
 
 
-# Look-ups
+# DNS lookups
 
 
 def addresses(*texts: str) -> Callable[..., Any]:
@@ -507,7 +507,7 @@ def test_closing_in_the_middle_leaves_nothing_open(new: New, receiver: Receiver)
         assert transport.wait(0.05) == []
     began = monotonic()
     transport.close()
-    released.set()  # the look-ups tell a transport that is closed
+    released.set()  # the DNS lookups tell a transport that is closed
     assert transport.wait(0) == []
     assert monotonic() - began < 1
     gc.collect()  # a descriptor left open would be a ResourceWarning, which fails the test

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from dispatcher.settings import Settings
-from schedules.notice_windows import WINDOW
+from schedules.quiet_period import QUIET_PERIOD
 from tests.integration.workers.notices.scenario import (
     error,
     fail,
@@ -81,7 +81,7 @@ def test_a_mail_is_owed_again_24_hours_after_the_last(
 
 
 @pytest.mark.parametrize(
-    ("age", "owed"), [(timedelta(0), 0), (WINDOW - TICK, 0), (WINDOW, 1), (WINDOW + TICK, 1)], ids=str
+    ("age", "owed"), [(timedelta(0), 0), (QUIET_PERIOD - TICK, 0), (QUIET_PERIOD, 1), (QUIET_PERIOD + TICK, 1)], ids=str
 )
 def test_the_window_of_a_mail_ends_to_the_moment(
     database: Engine, settings: Settings, age: timedelta, owed: int

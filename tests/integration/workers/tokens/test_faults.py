@@ -137,7 +137,7 @@ def test_without_a_token_the_attempt_fails_with_the_reason_and_the_receiver_is_n
     assert receiver.at("/hook") == receiver.at("/elsewhere") == []
     notices = rows(database, "SELECT kind, fingerprint, due_at IS NOT NULL FROM dispatcher.notices")
     assert notices == [("message_retrying", "token", True)]
-    assert rows(database, "SELECT failures FROM dispatcher.gates") == [(1,)]
+    assert rows(database, "SELECT failures FROM dispatcher.circuit_breakers") == [(1,)]
     assert PLANTED not in everything_stored(database)
 
 
@@ -221,7 +221,7 @@ def test_a_token_request_that_our_own_look_ups_held_back_is_no_attempt(
     context.drop_transport()
     assert held[0].request.url == receiver.url("/token")
     assert states(database) == [("delivered", None, 1)]
-    assert rows(database, "SELECT * FROM dispatcher.gates") == []
+    assert rows(database, "SELECT * FROM dispatcher.circuit_breakers") == []
 
 
 def test_a_token_url_that_cannot_be_called_ends_no_loop(

@@ -394,7 +394,7 @@ def test_that_a_token_is_accepted_is_written_once(
     for _ in range(4):
         store(1)
         DeliveryLoop(context).run()
-    assert context.windows.in_flight == 0
+    assert context.concurrency_limits.in_flight == 0
     context.drop_transport()
     assert shown(receiver) == ["Bearer token-1"] + ["Bearer token-2"] * 4
     assert len(written) == 1

@@ -1,4 +1,4 @@
-"""The address guard: what it refuses and why, in every spelling, and what the allow-list lets through."""
+"""The egress policy: what it refuses and why, in every spelling, and what the allow-list lets through."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 

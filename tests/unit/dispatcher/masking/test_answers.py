@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.masking.answers import LEAST, redacted, secret_forms
+from dispatcher.masking.answers import MIN_CHARACTERS, redacted, secret_forms
 from workers.callbacks.targets import _texts
 
 SECRET = 's3cr3t & "fünf" /ways/'
@@ -39,7 +39,7 @@ def test_every_text_among_a_webhooks_secrets_counts_as_one() -> None:
 
 
 def test_short_values_are_left_for_they_stand_in_many_an_answer() -> None:
-    assert secret_forms(["", "1", "x" * (LEAST - 1)]) == ()
+    assert secret_forms(["", "1", "x" * (MIN_CHARACTERS - 1)]) == ()
     assert redacted(b"1 of 1", (), 100) == b"1 of 1"
 
 
@@ -59,7 +59,7 @@ def test_of_a_secret_on_the_edge_nothing_is_kept(before: int) -> None:
 
 
 @given(
-    st.lists(st.binary(min_size=LEAST, max_size=12), max_size=3),
+    st.lists(st.binary(min_size=MIN_CHARACTERS, max_size=12), max_size=3),
     st.lists(st.binary(max_size=30), max_size=5),
     st.integers(0, 120),
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dispatcher.masking.messages import LEAST, mask_echo, mask_message, member_names
+from dispatcher.masking.messages import MIN_CHARACTERS, mask_echo, mask_message, member_names
 from dispatcher.settings import Settings
 
 NAMES = member_names("from, to,Body , phoneNumber,")
@@ -79,7 +79,7 @@ def test_the_values_of_chosen_members_are_masked_and_nothing_else_changes(docume
     assert mask_message(shown.encode(), NAMES).decode() == shown
 
 
-@given(_DOCUMENTS, _CHOSEN, st.text(min_size=LEAST) | st.integers(1000), st.data())
+@given(_DOCUMENTS, _CHOSEN, st.text(min_size=MIN_CHARACTERS) | st.integers(1000), st.data())
 @example(Pairs(), "from", 27001234567, None)
 def test_no_masked_value_survives(document: Any, name: str, value: str | int, draw: st.DataObject | None) -> None:
     planted = f"planted-{value}" if isinstance(value, str) else int(f"98989{value}")
@@ -161,7 +161,7 @@ def test_other_members_are_shown() -> None:
 def test_of_a_value_on_the_edge_of_what_was_kept_no_more_than_three_characters_are_shown(left: int) -> None:
     number = "27831112222"
     shown = mask_echo(f"cannot take {number[:left]}", MESSAGE, NAMES, cut=True)
-    assert shown == f"cannot take {number[:left] if left < LEAST else '***'}"
+    assert shown == f"cannot take {number[:left] if left < MIN_CHARACTERS else '***'}"
 
 
 def test_an_answer_that_repeats_the_beginning_of_a_long_text_shows_nothing_of_it() -> None:
@@ -170,10 +170,11 @@ def test_an_answer_that_repeats_the_beginning_of_a_long_text_shows_nothing_of_it
 
 
 @given(
-    st.text(max_size=40), st.dictionaries(st.sampled_from(["from", "body", "id"]), st.text(min_size=LEAST), max_size=3)
+    st.text(max_size=40),
+    st.dictionaries(st.sampled_from(["from", "body", "id"]), st.text(min_size=MIN_CHARACTERS), max_size=3),
 )
 def test_any_answer_can_be_masked_and_shows_no_value(before: str, message: dict[str, str]) -> None:
-    hidden = [value for name, value in message.items() if name != "id" and len(value.strip()) >= LEAST]
+    hidden = [value for name, value in message.items() if name != "id" and len(value.strip()) >= MIN_CHARACTERS]
     answer = before + "".join(hidden)
     shown = mask_echo(answer, json.dumps(message).encode(), NAMES)
     assert not [value for value in hidden if value in shown.replace("***", "\0") and "\0" not in value]

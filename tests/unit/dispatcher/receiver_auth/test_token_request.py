@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.receiver_auth.credentials import ClientCredentials, TokenRequest
-from dispatcher.receiver_auth.token_request import MOST_CHARACTERS, Issued, read_answer, token_request
+from dispatcher.receiver_auth.token_request import MAX_CHARACTERS, Issued, read_answer, token_request
 from dispatcher.transport.checks import check_request
 from dispatcher.transport.exchange import Failure, FailureKind, Reply
 from schedules.timing import REAL_TIME, Timing
@@ -128,7 +128,7 @@ def test_the_type_may_be_written_in_any_case(kind: str) -> None:
         {"access_token": "ä"},
         {"access_token": "\ud800"},
         {"access_token": "\x7f"},
-        {"access_token": "x" * (MOST_CHARACTERS + 1)},
+        {"access_token": "x" * (MAX_CHARACTERS + 1)},
         {"access_token": "abc", "token_type": "mac"},
         {"access_token": "abc", "token_type": None},
         {"access_token": "abc", "token_type": ["bearer"]},
@@ -139,7 +139,7 @@ def test_an_answer_without_a_usable_token_is_a_failure(document: Any) -> None:
 
 
 def test_the_longest_token_is_taken() -> None:
-    assert read_answer(answer({"access_token": "x" * MOST_CHARACTERS})) == Issued("x" * MOST_CHARACTERS, 300)
+    assert read_answer(answer({"access_token": "x" * MAX_CHARACTERS})) == Issued("x" * MAX_CHARACTERS, 300)
 
 
 @pytest.mark.parametrize("status", [101, 201, 204, 302, 400, 401, 429, 500, 503, 999])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dispatcher.errors import InvalidWebhook
 from dispatcher.signing.keys import (
-    MOST,
+    MAX_KEYS,
     KeyKind,
     SigningKey,
     check_signing_key,
@@ -90,9 +90,9 @@ def test_keys_that_have_ended_are_forgotten() -> None:
 
 def test_so_many_keys_sign_at_once_and_no_more() -> None:
     keys: list[SigningKey] = []
-    for _ in range(MOST):
+    for _ in range(MAX_KEYS):
         keys = rotate(keys, generate_signing_key(), overlap=DAY, now=NOW)
-    assert len(keys) == MOST
+    assert len(keys) == MAX_KEYS
     with pytest.raises(InvalidWebhook, match="at once"):
         rotate(keys, generate_signing_key(), overlap=DAY, now=NOW)
     assert len(rotate(keys, generate_signing_key(), overlap=timedelta(0), now=NOW)) == 1

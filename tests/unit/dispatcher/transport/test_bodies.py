@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dispatcher.web.bodies import Body, validated
-from dispatcher.web.problems import MOST_ERRORS, Problem
+from dispatcher.web.problems import MAX_ERRORS, Problem
 
 
 class Asked(Body):
@@ -28,6 +28,6 @@ def test_of_very_many_members_that_are_not_known_no_more_are_looked_at_than_are_
         validated(Asked, members)
     assert len(looked_at.pop()) < 300
     told = dict(refused.value.errors)
-    assert len(told) == MOST_ERRORS
+    assert len(told) == MAX_ERRORS
     assert "known" in told
     assert validated(Asked, {"known": "1"}).known == 1

@@ -1,4 +1,4 @@
-"""Look-ups hold a deadline although the resolver does not, and one name is looked up once at a time."""
+"""DNS lookups hold a deadline although the resolver does not, and one name is looked up once at a time."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dispatcher.transport.deadlines import Deadlines
-from dispatcher.transport.resolver import LookUps, NoTurn
+from dispatcher.transport.resolver import DnsLookups, NoTurn
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
 
@@ -31,9 +31,9 @@ class Resolver:
         return FOUND
 
 
-def test_an_address_written_out_needs_no_look_up() -> None:
+def test_an_address_written_out_needs_no_dns_lookup() -> None:
     resolver = Resolver()
-    ups = LookUps(resolve=resolver)
+    ups = DnsLookups(resolve=resolver)
     assert ups.addresses("192.0.2.7", 80, within(1)) == [(socket.AF_INET, ("192.0.2.7", 80))]
     assert ups.addresses("::1", 80, within(1)) == [(socket.AF_INET6, ("::1", 80, 0, 0))]
     assert resolver.asked == []
@@ -43,14 +43,14 @@ def test_a_resolver_that_hangs_does_not_stretch_the_deadline() -> None:
     resolver = Resolver()
     began = monotonic()
     with pytest.raises(TimeoutError):
-        LookUps(resolve=resolver).addresses("slow.example", 80, within(0.1))
+        DnsLookups(resolve=resolver).addresses("slow.example", 80, within(0.1))
     assert monotonic() - began < 5
     resolver.allowed.set()
 
 
 def test_a_name_is_looked_up_once_however_many_wait_for_it() -> None:
     resolver = Resolver()
-    ups = LookUps(resolve=resolver)
+    ups = DnsLookups(resolve=resolver)
     found: list[Any] = []
     threads = [
         threading.Thread(target=lambda: found.append(ups.addresses("same.example", 80, within(10)))) for _ in range(20)
@@ -68,7 +68,7 @@ def test_a_name_is_looked_up_once_however_many_wait_for_it() -> None:
 
 def test_no_more_names_are_looked_up_at_once_than_allowed() -> None:
     resolver = Resolver()
-    ups = LookUps(at_once=2, resolve=resolver)
+    ups = DnsLookups(at_once=2, resolve=resolver)
     for name, refusal in {"one.example": TimeoutError, "two.example": TimeoutError, "three.example": NoTurn}.items():
         with pytest.raises(refusal):
             ups.addresses(name, 80, within(0.05))
@@ -86,7 +86,7 @@ def test_what_the_resolver_raises_is_raised_and_not_kept() -> None:
             raise answer
         return answer
 
-    ups = LookUps(resolve=resolve)
+    ups = DnsLookups(resolve=resolve)
     with pytest.raises(socket.gaierror):
         ups.addresses("flaky.example", 80, within(10))
     assert ups.addresses("flaky.example", 80, within(10))

@@ -15,7 +15,7 @@ from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport, new_transport
 from dispatcher.transport.trust import tls_context, trusted_authorities
-from dispatcher.webhooks.url_check import AT_ONCE, try_url
+from dispatcher.webhooks.url_verification import AT_ONCE, try_url
 from tests.certificates import Authority, new_authority
 from tests.unit.dispatcher.transport.test_choice import settings
 from workers.notices.mailer import Mailer
@@ -161,7 +161,7 @@ def test_a_mailer_with_nobody_to_trust_is_refused_before_any_mail(security: str)
     Mailer(mail(smtp_security="none"))
 
 
-def test_a_url_test_that_has_no_transport_takes_no_turn_from_the_next() -> None:
+def test_a_url_verification_that_has_no_transport_takes_no_turn_from_the_next() -> None:
     for _ in range(AT_ONCE + 1):
         with pytest.raises(ConfigurationError, match="DISPATCHER_CA_BUNDLE"):
             try_url("https://example.com/", None, None, Installation(mail()))  # type: ignore[arg-type]

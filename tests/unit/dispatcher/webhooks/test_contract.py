@@ -34,7 +34,7 @@ contracts = st.builds(
     batch_size=st.integers(1, 100),
     retry_alone=st.booleans(),
     rate_limit=st.none() | st.floats(0.01, 100_000),
-    gate=st.booleans(),
+    circuit_breaker=st.booleans(),
     body_signature=st.none()
     | st.builds(
         BodySignature,

@@ -11,7 +11,7 @@ import pytest
 
 from dispatcher.transport.curl.dns_cache import KEPT_SECONDS, Names, Waiting
 from dispatcher.transport.exchange import Failure, FailureKind, Request
-from dispatcher.transport.resolver import LookUps
+from dispatcher.transport.resolver import DnsLookups
 
 
 class Resolver:
@@ -54,7 +54,7 @@ def request(connect_timeout: float = 5.0, timeout: float = 30.0) -> Request:
 
 def made(resolver: Resolver, at_once: int = 4) -> tuple[Names, Waker]:
     waker = Waker()
-    return Names(LookUps(at_once=at_once, resolve=resolver), waker), waker
+    return Names(DnsLookups(at_once=at_once, resolve=resolver), waker), waker
 
 
 def name(host: str) -> tuple[str, int]:
@@ -68,7 +68,7 @@ def outcomes(ended: list[tuple[Waiting, str | Failure]]) -> list[str | FailureKi
 ENTRY = "+a.example:80:192.0.2.1,[2001:db8::1]"
 
 
-def test_an_address_written_out_needs_no_look_up(resolver: Resolver) -> None:
+def test_an_address_written_out_needs_no_dns_lookup(resolver: Resolver) -> None:
     names, _ = made(resolver)
     assert [names.entry(name(host), 0.0) for host in ("192.0.2.1", "2001:db8::1", "127.1")] == ["", "", ""]
     assert names.entry(name("a.example"), 0.0) is None

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules.notice_windows import MAIL_RETRIES, WINDOW, is_stale, next_try
+from schedules.quiet_period import MAIL_RETRIES, QUIET_PERIOD, is_stale, next_try
 
 NOW = datetime(2025, 8, 1, 12, 0, 0, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
 
 
 def test_the_window_is_24_hours() -> None:
-    assert timedelta(hours=24) == WINDOW
+    assert timedelta(hours=24) == QUIET_PERIOD
 
 
 def test_a_mail_is_stale_once_its_error_is_24_hours_old() -> None:
-    assert not is_stale(NOW, now=NOW + WINDOW - TICK)
-    assert is_stale(NOW, now=NOW + WINDOW)
+    assert not is_stale(NOW, now=NOW + QUIET_PERIOD - TICK)
+    assert is_stale(NOW, now=NOW + QUIET_PERIOD)
 
 
 def test_clean_failures_are_tried_again_after_1_5_15_and_30_minutes_then_hourly() -> None:
@@ -28,12 +28,12 @@ def test_clean_failures_are_tried_again_after_1_5_15_and_30_minutes_then_hourly(
         waits.append(moment - now)
         now, failed = moment, failed + 1
     assert [wait.total_seconds() / 60 for wait in waits] == [1, 5, 15, 30, *[60] * 23]
-    assert now - NOW < WINDOW
+    assert now - NOW < QUIET_PERIOD
 
 
 def test_no_try_is_planned_past_the_age_of_a_day() -> None:
-    assert next_try(1, observed_at=NOW, now=NOW + WINDOW - timedelta(minutes=2)) is not None
-    assert next_try(1, observed_at=NOW, now=NOW + WINDOW - timedelta(minutes=1)) is None
+    assert next_try(1, observed_at=NOW, now=NOW + QUIET_PERIOD - timedelta(minutes=2)) is not None
+    assert next_try(1, observed_at=NOW, now=NOW + QUIET_PERIOD - timedelta(minutes=1)) is None
 
 
 @pytest.mark.parametrize("failed", [len(MAIL_RETRIES) + 1, 1000])

@@ -1,9 +1,9 @@
-"""The URL test: an empty batch is sent to a webhook's URL before the webhook is made or changed."""
+"""The URL verification: an empty batch is sent to a webhook's URL before the webhook is made or changed."""
 
 from http import HTTPStatus
 from threading import BoundedSemaphore
 
-from dispatcher.errors import TooBusy, UrlTestFailed
+from dispatcher.errors import TooBusy, UrlVerificationFailed
 from dispatcher.ids import new_id_text
 from dispatcher.installation import Installation
 from dispatcher.receiver_auth.credentials import ClientCredentials, header_value
@@ -17,22 +17,22 @@ from dispatcher.webhooks.contract import DeliveryContract, Envelope, Method
 from dispatcher.webhooks.secrets import WebhookSecrets
 from schedules.timing import REAL_TIME
 
-SECONDS = 30.0  # seed 000
+SECONDS = 30.0  # what the BulkSMS specification gives a receiver
 AT_ONCE = 10  # each holds a thread of the API for as long as it lasts
 BODY = b"[]"
 
 _slots = BoundedSemaphore(AT_ONCE)
 
 
-def takes_url_test(contract: DeliveryContract) -> bool:
+def takes_url_verification(contract: DeliveryContract) -> bool:
     """Whether an empty batch looks like the callbacks of this contract: an array in a body."""
     return contract.envelope is Envelope.ARRAY and contract.method is not Method.GET
 
 
 def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, installation: Installation) -> None:
     """Sends `[]` as a callback would be: the same guard, headers, authorization and signatures. Returns where a 2xx
-    came back within 30 s; raises UrlTestFailed with what came back instead, TooBusy where too many are under way,
-    and ConfigurationError where the settings give no transport."""
+    came back within 30 s; raises UrlVerificationFailed with what came back instead, TooBusy where too many are under
+    way, and ConfigurationError where the settings give no transport."""
     if not _slots.acquire(blocking=False):
         raise TooBusy("too many URLs are being tested at this moment")
     try:
@@ -47,9 +47,9 @@ def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, insta
         case Reply(status=status) if 200 <= status <= 299:
             return
         case Reply(status=status):
-            raise UrlTestFailed(f"{status} - {_phrase(status)}")
+            raise UrlVerificationFailed(f"{status} - {_phrase(status)}")
         case Failure(detail=detail):
-            raise UrlTestFailed(detail)
+            raise UrlVerificationFailed(detail)
 
 
 def _try(

@@ -1,4 +1,4 @@
-"""`/v1/redeliveries`: mass redeliveries by a filter, ordered or only counted, followed, cancelled."""
+"""`/v1/redeliveries`: bulk redeliveries by a filter, ordered or only counted, followed, cancelled."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.owners import owner_of_redelivery, owner_of_webhook
-from dispatcher.db.models import Account, MassRedelivery
-from dispatcher.deliveries.mass_redelivery import (
-    MOST_PER_SECOND,
+from dispatcher.db.models import Account, BulkRedelivery
+from dispatcher.deliveries.bulk_redelivery import (
+    MAX_PER_SECOND,
     PER_SECOND,
     Selection,
     cancel,
@@ -65,7 +65,7 @@ class Order(Body):
         Name | None,
         Field(description="Only with an operator's key, and then required unless the filter has a webhook."),
     ] = None
-    per_second: Annotated[int, Field(ge=1, le=MOST_PER_SECOND)] = PER_SECOND
+    per_second: Annotated[int, Field(ge=1, le=MAX_PER_SECOND)] = PER_SECOND
     dry_run: Annotated[bool, Field(description="Only count what would be redelivered.")] = False
 
 
@@ -76,7 +76,7 @@ class Count(BaseModel):
 
 
 class RedeliveryDocument(BaseModel):
-    """A mass redelivery and how far it has come. It is open while neither `finished_at` nor `cancelled_at` is set."""
+    """A bulk redelivery and how far it has come. It is open while neither `finished_at` nor `cancelled_at` is set."""
 
     id: UUID
     account: str
@@ -123,7 +123,7 @@ def post_redelivery(
     return document
 
 
-@router.get("", summary="List mass redeliveries, newest first", responses=usual_problems())
+@router.get("", summary="List bulk redeliveries, newest first", responses=usual_problems())
 def get_redeliveries(
     caller: Reader, installation: Served, account: AccountQuery = None, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[RedeliveryDocument]:
@@ -137,7 +137,7 @@ def get_redeliveries(
 
 @router.get(
     "/{redelivery_id}",
-    summary="One mass redelivery, and how far it has come",
+    summary="One bulk redelivery, and how far it has come",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: UUID) -> RedeliveryDocument:
@@ -148,7 +148,7 @@ def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: UUID
 
 @router.post(
     "/{redelivery_id}/cancel",
-    summary="End a mass redelivery where it is",
+    summary="End a bulk redelivery where it is",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def post_cancel(caller: Manager, installation: Served, by: By, redelivery_id: UUID) -> RedeliveryDocument:
@@ -163,7 +163,7 @@ def _account(session: Session, caller: Caller, ordered: Order) -> Account:
     return account_of(session, caller, ordered.account)
 
 
-def _document(account: Account, ordered: MassRedelivery) -> RedeliveryDocument:
+def _document(account: Account, ordered: BulkRedelivery) -> RedeliveryDocument:
     return RedeliveryDocument(
         id=ordered.id,
         account=account.name,

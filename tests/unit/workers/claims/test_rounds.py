@@ -19,5 +19,5 @@ from workers.claims.claims import _passes
         (5, 5, 5, True),  # a whole circle
     ],
 )
-def test_a_lap_is_done_when_its_start_is_passed(start: int, end: int, mark: int, passes: bool) -> None:
+def test_a_round_is_done_when_its_start_is_passed(start: int, end: int, mark: int, passes: bool) -> None:
     assert _passes(*(str(UUID(int=place)) for place in (start, end, mark))) is passes

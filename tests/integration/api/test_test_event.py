@@ -1,4 +1,4 @@
-"""The test call: a sample event to one webhook, through the path of every event."""
+"""The test event: a sample event to one webhook, through the path of every event."""
 
 from typing import Any
 from uuid import UUID
@@ -31,7 +31,7 @@ def test_it_goes_to_this_webhook_alone_whatever_it_takes_and_is_kept_like_any_ev
     deliver_all(settings)
     (request,) = receiver.received
     assert (request.path, request.header("Dispatcher-Event-Type")) == ("/hook", "webhook.test")
-    assert request.json() == [{"test": True, "text": "This is a test call."}]
+    assert request.json() == [{"test": True, "text": "This is a test event."}]
     assert request.header("Dispatcher-Event-Id") == called.json()["event_id"]
     assert request.header("Dispatcher-Delivery-Id") == called.json()["delivery_id"]
     (delivery,) = deliveries(database)
@@ -55,13 +55,13 @@ def test_type_and_data_are_chosen_and_the_bytes_of_data_are_sent_as_they_came(
     assert second.body == b"[null]"
 
 
-def test_it_passes_a_closed_gate_and_opens_it(
+def test_it_passes_an_open_circuit_and_closes_it(
     api: Api, manager: str, database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
     change(
         database,
-        "INSERT INTO dispatcher.gates (webhook_id, failures, failing_since, closed_at, probes, probe_at)"
+        "INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since, opened_at, trials, trial_at)"
         " VALUES (:id, 9, now() - interval '1 hour', now() - interval '1 hour', 5, now() + interval '1 hour')",
         id=webhook.id,
     )
@@ -71,7 +71,7 @@ def test_it_passes_a_closed_gate_and_opens_it(
     call(api, manager, webhook)
     deliver_all(settings)
     assert receiver.received[0].header("Dispatcher-Event-Type") == "webhook.test"
-    assert rows(database, "SELECT * FROM dispatcher.gates") == []
+    assert rows(database, "SELECT * FROM dispatcher.circuit_breakers") == []
 
 
 def test_one_that_fails_is_retried_by_the_schedule(
@@ -82,7 +82,7 @@ def test_one_that_fails_is_retried_by_the_schedule(
     call(api, manager, webhook)
     deliver_all(settings)
     (delivery,) = deliveries(database)
-    assert (delivery.state, delivery.schedule_step, delivery.passes_gate) == ("waiting", 1, False)
+    assert (delivery.state, delivery.schedule_step, delivery.bypasses_circuit) == ("waiting", 1, False)
     span = rows(database, "SELECT retry_span FROM dispatcher.webhooks")[0].retry_span
     assert delivery.give_up_at - delivery.created_at == span
 

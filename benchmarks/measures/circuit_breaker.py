@@ -16,10 +16,10 @@ SCALE = 0.003  # the schedule's 90 s, 3, 6, 12, 15 min are 0.27, 0.54, 1.08, 2.1
 _FROM, _FOR = 0.54, 2.43
 
 
-def gate(bench: Bench) -> Sample:
-    """`attempts_per_step`: requests while the gate is closed, for each step of the schedule that began; `drain_rate`:
+def circuit_breaker(bench: Bench) -> Sample:
+    """`attempts_per_step`: requests while the circuit is open, for each step of the schedule that began; `drain_rate`:
     deliveries a second from the first success on."""
-    servers, receiver, count = bench.servers, bench.servers.receiver, bench.size.gated
+    servers, receiver, count = bench.servers, bench.servers.receiver, bench.size.behind_circuit_breaker
     fleet = bench.fleet([receiver.url("switch")])
     bench.end_worker()
     bench.clear()
@@ -27,14 +27,16 @@ def gate(bench: Bench) -> Sample:
     wake(servers)
     env = {"DISPATCHER_TIME_SCALE": str(SCALE)}
     with second_node(servers, env), beat(servers, env), deliver_node(servers, env) as worker:
-        closed = "SELECT EXISTS (SELECT 1 FROM dispatcher.gates WHERE webhook_id = :id AND closed_at IS NOT NULL)"
+        closed = (
+            "SELECT EXISTS (SELECT 1 FROM dispatcher.circuit_breakers WHERE webhook_id = :id AND opened_at IS NOT NULL)"
+        )
         wait_for(lambda: bool(servers.scalar(closed, id=fleet.ids[0])), worker, within=60)
         time.sleep(_FROM)
         before = receiver.counts("switch").requests
         time.sleep(_FOR)
         attempts = receiver.counts("switch").requests - before
         if not attempts:
-            raise RuntimeError("no probe tried the closed gate")
+            raise RuntimeError("no trial tried the open circuit")
         receiver.turn(on=True)
         refused = receiver.counts("switch").requests
         wait_for(lambda: receiver.counts("switch").requests > refused, worker, within=60)

@@ -1,4 +1,4 @@
-"""Mass redeliveries: what they take, at which pace, and that whatever happens nothing is redelivered twice."""
+"""Bulk redeliveries: what they take, at which pace, and that whatever happens nothing is redelivered twice."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
-from dispatcher.db.models import MassRedelivery
-from dispatcher.deliveries.mass_redelivery import MOST_OPEN, Selection, cancel, count, get, order, skipped
+from dispatcher.db.models import BulkRedelivery
+from dispatcher.deliveries.bulk_redelivery import MAX_OPEN, Selection, cancel, count, get, order, skipped
 from dispatcher.deliveries.redelivery import redeliver
 from dispatcher.errors import Conflict, InvalidRedelivery, NotFound, WrongState
 from dispatcher.ids import new_id
@@ -65,7 +65,7 @@ def counted(database: Engine, account: str = "acme", **selection: Any) -> int:
         return count(session, find_account(session, account), Selection(**selection))
 
 
-def found(database: Engine, identifier: UUID) -> MassRedelivery:
+def found(database: Engine, identifier: UUID) -> BulkRedelivery:
     with Session(database) as session:
         return get(session, find_account(session, "acme"), identifier)
 
@@ -172,12 +172,12 @@ def of_webhook(database: Engine, webhook_id: UUID) -> set[UUID]:
     return {delivery.id for delivery in deliveries(database) if delivery.webhook_id == webhook_id}
 
 
-def test_a_closed_gate_holds_a_mass_redelivery_back(database: Engine, settings: Settings, webhook: Any) -> None:
+def test_an_open_circuit_holds_a_bulk_redelivery_back(database: Engine, settings: Settings, webhook: Any) -> None:
     discarded(database, 1)
     ordered(database)
     run_to_the_end(settings, database)
     (delivery,) = deliveries(database)
-    assert (delivery.state, delivery.passes_gate) == ("ready", False)
+    assert (delivery.state, delivery.bypasses_circuit) == ("ready", False)
 
 
 def test_the_pace_is_held_over_all_workers(database: Engine, settings: Settings, webhook: Any) -> None:
@@ -262,7 +262,7 @@ def test_what_a_person_was_faster_with_is_skipped(database: Engine, settings: Se
     ended = found(database, identifier)
     assert (ended.matched, ended.redelivered, skipped(ended)) == (3, 1, 2)
     (by_hand,) = [delivery for delivery in deliveries(database) if delivery.id == first]
-    assert by_hand.passes_gate
+    assert by_hand.bypasses_circuit
 
 
 def test_a_webhook_that_is_deleted_meanwhile_is_left_out(database: Engine, settings: Settings, webhook: Any) -> None:
@@ -284,7 +284,7 @@ def test_the_walk_goes_from_webhook_to_webhook_in_small_pieces(
     database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doing, "PIECE", 2)
-    monkeypatch.setattr(doing, "MOST_LOOKED_AT", 4)
+    monkeypatch.setattr(doing, "MAX_LOOKED_AT", 4)
     for number in range(4):
         make_webhook(database, settings, url="https://example.com/", name=str(number), event_types=["message.sent"])
         make_webhook(database, settings, url="https://example.com/", name=f"quiet {number}", event_types=["quiet"])
@@ -301,7 +301,7 @@ def test_a_step_looks_at_no_more_than_so_many_rows(
     database: Engine, settings: Settings, webhook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doing, "PIECE", 2)
-    monkeypatch.setattr(doing, "MOST_LOOKED_AT", 4)
+    monkeypatch.setattr(doing, "MAX_LOOKED_AT", 4)
     others = sorted(discarded(database, 10, reason="exhausted"))
     identifier = ordered(database, reason=Reason.REJECTED)
     redeliver_more(settings)
@@ -312,7 +312,7 @@ def test_one_that_another_worker_is_at_is_not_waited_for(database: Engine, setti
     discarded(database, 3)
     ordered(database)
     with ThreadPoolExecutor(1) as pool, Session(database) as session, session.begin():
-        session.scalars(select(MassRedelivery).with_for_update()).one()
+        session.scalars(select(BulkRedelivery).with_for_update()).one()
         assert pool.submit(redeliver_more, settings).result(20) == {"redelivered": 0, "open": 1}
 
 
@@ -348,12 +348,12 @@ def test_while_one_is_open_the_next_step_is_called_for_within_a_second(
     ordered(database, per_second=2)
     broker.flushall()
     redeliver_more(settings)
-    (alarm,) = broker.keys("dispatcher:alarm:dispatcher.redeliver:*")
-    assert broker.pttl(alarm) <= 61_000
+    (delayed_wake,) = broker.keys("dispatcher:delayed:dispatcher.redeliver:*")
+    assert broker.pttl(delayed_wake) <= 61_000
     change(database, "UPDATE dispatcher.redeliveries SET cancelled_at = now()")
     broker.flushall()
     redeliver_more(settings)
-    assert broker.keys("dispatcher:alarm:*") == []
+    assert broker.keys("dispatcher:delayed:*") == []
 
 
 def test_another_accounts_deliveries_and_webhooks_are_out_of_reach(
@@ -406,7 +406,7 @@ def test_an_account_has_so_many_under_way_at_once(database: Engine, settings: Se
         return True
 
     with ThreadPoolExecutor(5) as pool:
-        assert sum(pool.map(attempt, range(MOST_OPEN + 5))) == MOST_OPEN
+        assert sum(pool.map(attempt, range(MAX_OPEN + 5))) == MAX_OPEN
     run_to_the_end(settings, database)
     assert attempt(0)
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-WINDOW = timedelta(hours=24)  # rolling, from the last mail about the same error; no setting scales it
+QUIET_PERIOD = timedelta(hours=24)  # rolling, from the last mail about the same error; no setting scales it
 
 MAIL_RETRIES = (
     # After a clean failure. Hourly to the end, so that a mail server that is back is found within an hour.
@@ -15,8 +15,8 @@ MAIL_RETRIES = (
 
 
 def is_stale(observed_at: datetime, *, now: datetime) -> bool:
-    """A mail about something older than the window would alarm about the past: it is not sent any more."""
-    return now >= observed_at + WINDOW
+    """A mail about something older than the quiet period would alarm about the past: it is not sent any more."""
+    return now >= observed_at + QUIET_PERIOD
 
 
 def next_try(failed_sends: int, *, observed_at: datetime, now: datetime) -> datetime | None:

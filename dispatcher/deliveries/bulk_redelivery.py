@@ -1,4 +1,4 @@
-"""Mass redeliveries: ordered by a filter, counted, looked at, cancelled. `workers/maintenance` does them."""
+"""Bulk redeliveries: ordered by a filter, counted, looked at, cancelled. `workers/maintenance` does them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
-from dispatcher.db.models import Account, Delivery, Event, MassRedelivery, Webhook
+from dispatcher.db.models import Account, BulkRedelivery, Delivery, Event, Webhook
 from dispatcher.errors import Conflict, InvalidRedelivery, NotFound, WrongState
 from dispatcher.event_types import RULE, is_event_type
 from dispatcher.ids import first_id_at, new_id
 from dispatcher.states import CLOSED, Reason, State
 
-PER_SECOND, MOST_PER_SECOND = 100, 1_000
-MOST_OPEN = 10  # of one account
+PER_SECOND, MAX_PER_SECOND = 100, 1_000
+MAX_OPEN = 10  # of one account
 
 _FIRST_SECOND = timedelta(seconds=1)  # its worth may be redelivered at once
 
@@ -52,17 +52,17 @@ def count(session: Session, account: Account, selection: Selection) -> int:
 
 def order(
     session: Session, account: Account, selection: Selection, *, by: Actor, per_second: int = PER_SECOND
-) -> MassRedelivery:
-    """Begins a mass redelivery of what is closed by now, so many a second. The caller commits, then wakes
+) -> BulkRedelivery:
+    """Begins a bulk redelivery of what is closed by now, so many a second. The caller commits, then wakes
     `REDELIVER`. Raises as `count` does, and Conflict where the account has too many open ones."""
-    if not 1 <= per_second <= MOST_PER_SECOND:
-        raise InvalidRedelivery("per_second", f"must be 1 to {MOST_PER_SECOND}")
+    if not 1 <= per_second <= MAX_PER_SECOND:
+        raise InvalidRedelivery("per_second", f"must be 1 to {MAX_PER_SECOND}")
     matched = count(session, account, selection)
     session.scalars(select(Account.id).where(Account.id == account.id).with_for_update(key_share=True)).one()
-    unended = select(func.count()).where(MassRedelivery.account_id == account.id, *OPEN)
-    if session.scalars(unended).one() >= MOST_OPEN:
-        raise Conflict(f"the account has {MOST_OPEN} mass redeliveries under way: let one end, or cancel it")
-    ordered = MassRedelivery(
+    unended = select(func.count()).where(BulkRedelivery.account_id == account.id, *OPEN)
+    if session.scalars(unended).one() >= MAX_OPEN:
+        raise Conflict(f"the account has {MAX_OPEN} bulk redeliveries under way: let one end, or cancel it")
+    ordered = BulkRedelivery(
         id=new_id(),
         account_id=account.id,
         webhook_id=selection.webhook,
@@ -83,37 +83,37 @@ def order(
     return ordered
 
 
-def get(session: Session, account: Account, identifier: UUID) -> MassRedelivery:
+def get(session: Session, account: Account, identifier: UUID) -> BulkRedelivery:
     """Raises NotFound."""
-    found = session.get(MassRedelivery, identifier)
+    found = session.get(BulkRedelivery, identifier)
     if found is None or found.account_id != account.id:
-        raise NotFound("mass redelivery", identifier)
+        raise NotFound("bulk redelivery", identifier)
     return found
 
 
-def list_of(session: Session, account: Account, *, before: UUID | None = None, limit: int) -> Sequence[MassRedelivery]:
+def list_of(session: Session, account: Account, *, before: UUID | None = None, limit: int) -> Sequence[BulkRedelivery]:
     """The account's, newest first; `before` is the last id of the page before."""
-    query = select(MassRedelivery).where(MassRedelivery.account_id == account.id)
+    query = select(BulkRedelivery).where(BulkRedelivery.account_id == account.id)
     if before is not None:
-        query = query.where(MassRedelivery.id < before)
-    return session.scalars(query.order_by(MassRedelivery.id.desc()).limit(limit)).all()
+        query = query.where(BulkRedelivery.id < before)
+    return session.scalars(query.order_by(BulkRedelivery.id.desc()).limit(limit)).all()
 
 
-def cancel(session: Session, account: Account, identifier: UUID, *, by: Actor) -> MassRedelivery:
+def cancel(session: Session, account: Account, identifier: UUID, *, by: Actor) -> BulkRedelivery:
     """Ends it where it is; what was redelivered stays so. Raises NotFound, or WrongState for one that has ended."""
-    wanted = MassRedelivery.id == identifier, MassRedelivery.account_id == account.id, *OPEN
+    wanted = BulkRedelivery.id == identifier, BulkRedelivery.account_id == account.id, *OPEN
     cancelled = session.scalars(
-        update(MassRedelivery).where(*wanted).values(cancelled_at=func.now()).returning(MassRedelivery)
+        update(BulkRedelivery).where(*wanted).values(cancelled_at=func.now()).returning(BulkRedelivery)
     ).first()
     if cancelled is None:
         ended = get(session, account, identifier)
-        raise WrongState(f"the mass redelivery is {'finished' if ended.finished_at else 'cancelled'} already")
+        raise WrongState(f"the bulk redelivery is {'finished' if ended.finished_at else 'cancelled'} already")
     detail = {"matched": cancelled.matched, "redelivered": cancelled.redelivered}
     audit.write(session, by, Action.REDELIVERY_CANCELLED, identifier, account=account.id, detail=detail)
     return cancelled
 
 
-def selection_of(ordered: MassRedelivery) -> Selection:
+def selection_of(ordered: BulkRedelivery) -> Selection:
     """What it was ordered for."""
     return Selection(
         webhook=ordered.webhook_id,
@@ -125,7 +125,7 @@ def selection_of(ordered: MassRedelivery) -> Selection:
     )
 
 
-def skipped(ordered: MassRedelivery) -> int | None:
+def skipped(ordered: BulkRedelivery) -> int | None:
     """Of those matched, how many were not redelivered, because a person or a deletion came first: known at the end."""
     return max(0, ordered.matched - ordered.redelivered) if ordered.finished_at is not None else None
 
@@ -151,7 +151,7 @@ def within(selection: Selection) -> list[ColumnElement[bool]]:
     return wanted
 
 
-OPEN = MassRedelivery.finished_at.is_(None), MassRedelivery.cancelled_at.is_(None)
+OPEN = BulkRedelivery.finished_at.is_(None), BulkRedelivery.cancelled_at.is_(None)
 
 
 def _told(selection: Selection) -> dict[str, object]:

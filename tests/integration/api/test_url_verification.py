@@ -1,4 +1,4 @@
-"""The URL test of `/v1/webhooks`: when it is made, what it decides, who may skip it."""
+"""The URL verification of `/v1/webhooks`: when it is made, what it decides, who may skip it."""
 
 from threading import BoundedSemaphore
 from typing import Any
@@ -116,7 +116,7 @@ def test_a_webhook_is_enabled_once_it_answers(
 def test_where_too_many_are_under_way_one_is_asked_to_come_back(
     api: Api, manager: str, database: Engine, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatcher.webhooks.url_check._slots", BoundedSemaphore(0))
+    monkeypatch.setattr("dispatcher.webhooks.url_verification._slots", BoundedSemaphore(0))
     answer = api.call("POST", "/v1/webhooks", new(receiver.url("/hook")), token=manager)
     assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
     assert stored(database) == receiver.received == []
@@ -127,14 +127,14 @@ def test_an_operator_may_skip_it_and_nobody_else(
 ) -> None:
     make_account(database)
     receiver.script("/hook", Answer(400))
-    body = new(receiver.url("/hook"), skip_url_test=True)
+    body = new(receiver.url("/hook"), skip_url_verification=True)
     assert api.call("POST", "/v1/webhooks", body, token=manager).status_code == 403
     made = api.call("POST", "/v1/webhooks", {**body, "account": "acme"}, token=operator)
     assert made.status_code == 201
     path = made.headers["Location"]
     for method, place, change in (
-        ("PATCH", path, {"headers": {"X-Key": "k"}, "skip_url_test": True}),
-        ("POST", f"{path}/enable", {"skip_url_test": True}),
+        ("PATCH", path, {"headers": {"X-Key": "k"}, "skip_url_verification": True}),
+        ("POST", f"{path}/enable", {"skip_url_verification": True}),
     ):
         assert api.call(method, place, change, token=manager).status_code == 403
         assert api.call(method, place, change, token=operator).status_code == 200
