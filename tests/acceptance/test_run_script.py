@@ -34,6 +34,7 @@ case "$*" in
 *sysconfig*) echo "${{0%/bin/python}}/site" ;;
 *"-m pip"*) echo "$*" >>"${{0%/bin/python}}/../installed" ;;
 *"-m dispatcher"*) echo "cli: $*" ;;
+*build_wheels.py*) echo "build: $*" ;;
 esac' >"$3/bin/python"
     chmod +x "$3/bin/python" ;;
 esac
@@ -139,6 +140,12 @@ def test_the_environment_is_made_once_and_again_only_when_a_lock_changes(checkou
     (checkout / "requirements.lock").write_text("changed")
     run(checkout)
     assert lines(checkout, "made") == ["made", "made"]
+
+
+def test_build_hands_its_folder_to_the_program_that_makes_the_wheels(checkout: Path) -> None:
+    provide(checkout, "python3", NEW)
+
+    assert run(checkout, "build", "a folder")[:2] == (0, f"build: -P {checkout}/deploy/build_wheels.py a folder\n")
 
 
 def test_two_at_once_make_it_once(checkout: Path) -> None:

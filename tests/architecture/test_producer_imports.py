@@ -3,11 +3,63 @@
 import json
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
+import grimp
 import pytest
+from packaging.utils import canonicalize_name
 
 import dispatcher
+from tests.distributions import brought_by
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("dispatcher", "workers", "schedules", cache_dir=None, include_external_packages=True)
+
+
+def ours(graph: grimp.ImportGraph) -> set[str]:
+    return {name for name in graph.modules if name.partition(".")[0] in {"dispatcher", "workers", "schedules"}}
+
+
+def producers_modules(graph: grimp.ImportGraph) -> set[str]:
+    """All that `import dispatcher` can come to, imports within functions and packages above included; and
+    `python -m dispatcher`, for what it says."""
+    reached = {"dispatcher", "dispatcher.__main__", *graph.find_upstream_modules("dispatcher")} & ours(graph)
+    return reached | {".".join(name.split(".")[:end]) for name in reached for end in range(1, name.count(".") + 1)}
+
+
+def file_of(module: str) -> str:
+    path = Path(*module.split("."))
+    return str(path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py"))
+
+
+def not_brought(graph: grimp.ImportGraph, modules: Iterable[str], requirements: Iterable[str]) -> set[str]:
+    """Which packages of others these modules import that no such requirement brings."""
+    imported = {name for module in modules for name in graph.find_modules_directly_imported_by(module)}
+    theirs = {name.partition(".")[0] for name in imported - ours(graph)} - sys.stdlib_module_names
+    brought, owners = brought_by(requirements), packages_distributions()
+    return {name for name in theirs if not {canonicalize_name(owner) for owner in owners[name]} & brought.keys()}
+
+
+def test_the_producers_wheel_holds_what_enqueue_imports_and_nothing_else(graph: grimp.ImportGraph) -> None:
+    listed = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    assert listed == sorted({file_of(module) for module in producers_modules(graph)} | {"dispatcher/py.typed"})
+
+
+def test_each_distribution_declares_what_it_imports(graph: grimp.ImportGraph) -> None:
+    base, groups = PYPROJECT["project"]["dependencies"], PYPROJECT["dependency-groups"]
+    assert not_brought(graph, producers_modules(graph) - {"dispatcher.__main__"}, base) == set()
+    engine = [*base, *groups["server"]]
+    assert not_brought(graph, ours(graph), [*engine, *groups["fast"], *groups["embedded"]]) == set()
+    assert not_brought(graph, ours(graph), engine) == {"aiosmtpd", "pycurl"}
 
 
 def run_python(code: str, cwd: Path) -> str:
@@ -44,8 +96,8 @@ def test_a_producer_loads_no_workers_no_web_edge_and_no_server_packages(tmp_path
 def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
     """Each costs every backend its start; a new one here is a decision."""
     loaded = run_python("import dispatcher, json, sys; print(json.dumps(sorted(sys.modules)))", tmp_path)
-    ours = {name for name in json.loads(loaded) if name.partition(".")[0] == "dispatcher"}
-    assert ours == {
+    of_ours = {name for name in json.loads(loaded) if name.partition(".")[0] == "dispatcher"}
+    assert of_ours == {
         "dispatcher",
         "dispatcher.db",
         "dispatcher.deliveries",
@@ -92,5 +144,4 @@ def test_what_is_exported_is_what_is_named() -> None:
 
 
 def test_the_version_is_one() -> None:
-    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    assert f'\nversion = "{dispatcher.__version__}"\n' in project
+    assert PYPROJECT["project"]["version"] == dispatcher.__version__

