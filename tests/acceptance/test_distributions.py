@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,10 @@ from tests.receiver import Receiver
 pytestmark = pytest.mark.node
 
 ENQUEUE = """
-import dispatcher
+import dispatcher, sys
+loaded = len(sys.modules), len([name for name in sys.modules if name.partition(".")[0] == "dispatcher"])
 accepted = dispatcher.enqueue("message.sent", {"id": "7"}, account="acme", subject="7")
-print(dispatcher.__file__, accepted.event_id, accepted.deliveries)
+print(dispatcher.__file__, accepted.event_id, accepted.deliveries, *loaded)
 """
 
 
@@ -95,12 +97,16 @@ def test_a_producer_enqueues_beside_a_strangers_workers(
     assert (ran.returncode, ran.stderr) == (0, "")
     theirs, theirs_too, ours = ran.stdout.splitlines()
     assert (theirs, theirs_too) == ("the workers of the backend", "the schedules of the backend")
-    place, event_id, count = ours.split()
+    place, event_id, count, loaded, of_ours = ours.split()
     assert (Path(place).parent, count) == (site_packages(producers) / "dispatcher", "1")
     (event,) = rows(database, "SELECT id, type, data FROM dispatcher.events")
     assert (event.id, event.type, bytes(event.data)) == (UUID(event_id), "message.sent", b'{"id":"7"}')
     assert [delivery.event_id for delivery in deliveries(database)] == [event.id]
     assert broker.llen("deliver") == 1, "the wake"
+    said = re.search(r"modules \| .* \| (\d+), (\d+) of them ours \|", (ROOT / "docs/enqueue.md").read_text())
+    assert said
+    assert of_ours == said[2]
+    assert int(loaded) == pytest.approx(int(said[1]), rel=0.1)  # other versions of Python load a few more or less
 
 
 def test_the_command_line_says_that_it_is_not_among_what_producers_install(producers: Path, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def command_lines(page: str) -> Iterator[tuple[list[str], bool]]:
 @pages
 def test_every_command_and_option_that_is_shown_exists(page: str) -> None:
     for words, whole in command_lines(page):
-        if words[:1] in (["test"], ["audit"]):
+        if words[:1] in (["test"], ["audit"], ["build"]):
             assert f"\n{words[0]})\n" in (ROOT / "run.sh").read_text()
             continue
         command, rest = (BENCH, words[1:]) if words[0] == "bench" else (CLI, list(words))
@@ -162,6 +162,19 @@ def test_every_command_and_option_that_is_shown_exists(page: str) -> None:
 
 def test_the_commands_looked_at_above_are_not_none() -> None:
     assert sum(1 for page in TEXTS for _ in command_lines(page)) > 20
+
+
+def test_nothing_is_installed_by_its_name_from_the_public_index() -> None:
+    """`dispatcher` is somebody else's there, and whoever wants to can take the names of our distributions."""
+    folders = ("dispatcher", "workers", "schedules", "deploy")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".md", ""}]
+    text = "\n".join(path.read_text() for path in [*PAGES, *filter(Path.is_file, files)]).replace("\\\n", " ")
+    commands = re.findall(r"\bpip install ([^\n`&|;]+)", text)
+    assert len(commands) >= 5
+    by_name = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,]+\])?(==.*)?")
+    named = [line for line in commands if any(map(by_name.fullmatch, shlex.split(line)))]
+    assert [line for line in named if "--index-url https://packages.example.com/" not in line] == []
+    assert re.findall(r"\bdispatcher(?:-\w+)?\[.*", text) == [], "an extra, which errors could name"
 
 
 # Words
