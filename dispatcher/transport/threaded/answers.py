@@ -5,6 +5,7 @@ import socket
 from http.client import HTTPMessage, HTTPResponse
 from typing import cast
 
+from dispatcher.transport.exchange import Failure
 from dispatcher.transport.failure_texts import (
     BAD_LENGTH,
     BODY_NOT_ENDED,
@@ -46,8 +47,8 @@ class Answer(HTTPResponse):
 
     def begin(self) -> None:
         """Reads up to the body of the final answer."""
-        for _ in range(INTERIM_ANSWERS + 1):
-            head = self._read_head()
+        for earlier in range(INTERIM_ANSWERS + 1):
+            head = self._read_head(first=earlier == 0)
             if head.status >= 200 or head.status == 101:
                 break
         else:
@@ -71,7 +72,7 @@ class Answer(HTTPResponse):
         """Whether the answer was read to its end and the connection stays open after it."""
         return not self.will_close and self.isclosed()
 
-    def _read_head(self) -> Head:
+    def _read_head(self, *, first: bool) -> Head:
         head, left = Head(), HEAD_CAP
         while not head.ended:
             line = self._connection.readline(left + len(b"\r\n"))
@@ -79,7 +80,7 @@ class Answer(HTTPResponse):
             if not self._connection.received:
                 raise NoAnswer(CLOSED_WITHOUT_ANSWER)
             if not line.endswith(b"\n") and left >= 0:
-                raise NoAnswer(HEAD_NOT_ENDED)
+                raise NoAnswer(_cut_off(line) if first and head.minor is None else HEAD_NOT_ENDED)
             fault = head.take(line) or (NOT_HTTP if head.minor is None else None)
             if fault is not None:
                 raise NoAnswer(fault)
@@ -136,6 +137,11 @@ class Answer(HTTPResponse):
         if match is None:
             raise NoAnswer(BODY_NOT_ENDED)
         return int(match[1], 16)
+
+
+def _cut_off(status_line: bytes) -> Failure:
+    """What the beginning of a first line means: of an answer there is none yet, as libcurl sees it."""
+    return CLOSED_WITHOUT_ANSWER if b"HTTP/".startswith(status_line[:5]) else NOT_HTTP
 
 
 class _Readable:
