@@ -264,7 +264,10 @@ def update(
     )
     if members or reset:
         fields["contract_changes"] = {**dict.fromkeys(reset), **members}
-    print_webhook(change(installation_of(context), account, identifier, by=this_user(), **fields), json=json)
+    from dispatcher.dialects.rules import keep_to_dialect
+
+    changed_one = change(installation_of(context), account, identifier, by=this_user(), rule=keep_to_dialect, **fields)
+    print_webhook(changed_one, json=json)
 
 
 @app.command(

@@ -1,6 +1,7 @@
-"""A webhook as a dialect reads it: plain values, apart from tables and encryption. Pure."""
+"""A webhook, and a change of it that comes another way, as a dialect reads them: plain values, apart from tables and
+encryption. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,3 +29,15 @@ class WebhookView:
     updated_at: datetime
     url: str = field(repr=False)
     secrets: WebhookSecrets = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideChange:
+    """What the native API or a command makes of a dialect's webhook, where it says so. Its event types stay. `others`
+    gives the event types of each of the account's other webhooks of the dialect with this URL, in any spelling."""
+
+    fields: Mapping[str, Any]  # such as are kept in the form they have
+    contract: DeliveryContract | None
+    event_types: Sequence[str]
+    others: Callable[[str], Sequence[Collection[str]]]
+    url: str | None = field(repr=False)

@@ -24,6 +24,9 @@ Precondition: TypeAlias = Callable[[Webhooks, Account], None]
 # What a change makes of the webhook as it is stored; raises what it likes. What it gives is written only if the webhook
 # is still the same then; it may be called twice.
 Derive: TypeAlias = Callable[[Registered], WebhookFields]
+# What a dialect demands of a change of its webhook that comes another way; raises what it likes. It is called when a
+# `Precondition` is.
+Rule: TypeAlias = Callable[[Webhooks, Registered, Checked], None]
 
 
 def register(
@@ -81,23 +84,27 @@ def change(
     reason: str | None = None,
     url_verification: bool = False,
     precondition: Precondition | None = None,
+    rule: Rule | None = None,
     derive: Derive | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Registered:
     """Changes what is given, `enabled` too, and wakes the workers: deliveries may have waited for it. The webhook is
     found by its id or number, in whichever account where None is given; with `dialect` only one that was made through
-    it. `reason` is kept where it is disabled. `derive` gives fields that depend on the webhook as it is stored.
+    it. `reason` is kept where it is disabled. `derive` gives fields that depend on the webhook as it is stored. Who
+    changes fields without `dialect` gives a `rule`, for webhooks that were made through one.
 
-    Raises as `register` does, what `derive` raises, NotFound, and Overtaken where others changed the webhook while its
-    URL was tested, and did so again.
+    Raises as `register` does, what `derive` and `rule` raise, NotFound, and Overtaken where others changed the webhook
+    while its URL was tested, and did so again.
     """
     if enabled is False:
         check_text("reason", reason)
 
     def all_fields(kept: Registered) -> WebhookFields:
-        return {**fields, **derive(kept)} if derive is not None else fields
+        changed: WebhookFields = {**fields, **derive(kept)} if derive is not None else fields
+        assert not changed or rule is not None or kept.webhook.dialect in {None, dialect}
+        return changed
 
-    order = _Order(by, all_fields, enabled=enabled, reason=reason, precondition=precondition)
+    order = _Order(by, all_fields, enabled=enabled, reason=reason, precondition=precondition, rule=rule)
     return _change(installation, account, identifier, order, dialect=dialect, url_verification=url_verification)
 
 
@@ -144,6 +151,7 @@ class _Order(NamedTuple):
     enabled: bool | None = None
     reason: str | None = None
     precondition: Precondition | None = None
+    rule: Rule | None = None
     noted: tuple[Action, Mapping[str, object]] | None = None
 
     def changes(self, kept: Registered, checked: Checked) -> bool:
@@ -152,9 +160,11 @@ class _Order(NamedTuple):
         return bool(checked.given) or self.enabled is True or disables
 
     def refuse(self, webhooks: Webhooks, kept: Registered, checked: Checked) -> None:
-        """Raises where the account's other webhooks do not let it be."""
+        """Raises where its dialect or the account's other webhooks do not let it be."""
         if self.precondition is not None:
             self.precondition(webhooks, kept.owner)
+        if self.rule is not None:
+            self.rule(webhooks, kept, checked)
         webhooks.refuse_taken(kept.owner.id, checked.plain.get("name"), besides=kept.id)
 
     def write(self, webhooks: Webhooks, kept: Registered, checked: Checked) -> Registered | None:

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import Engine
 
 from dispatcher.asgi import create_app
+from tests.dialects.callers import Vendors
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
-from tests.integration.api.conftest import Running, make_key, restarted, running_app, server
+from tests.integration.api.conftest import Running, api, make_key, manager, restarted, running_app, server
 
-__all__ = ["make_key", "restarted", "server"]
+__all__ = ["api", "make_key", "manager", "restarted", "server"]
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +30,9 @@ def running(answers: Answers) -> Iterator[Running]:
 def every_answer_is_as_published(answers: Answers) -> Iterator[None]:
     with answers.held():
         yield
+
+
+@pytest.fixture
+def vendors(server: str, manager: str, database: Engine) -> Vendors:
+    """All dialects, as a key of the account acme sees them."""
+    return Vendors(server, manager, database)

@@ -9,24 +9,21 @@ from dispatcher.api.webhooks.access import Manager, Reader, WebhookId, is_url_ve
 from dispatcher.api.webhooks.bodies import NewWebhook, WebhookChanges
 from dispatcher.api.webhooks.documents import WebhookDocument, webhook_document
 from dispatcher.api.webhooks.fields import fields_as_given, fields_of_changes, fields_of_new
+from dispatcher.dialects.rules import keep_to_dialect
 from dispatcher.egress.urls import MAX_URL
-from dispatcher.errors import WrongState
 from dispatcher.web.authentication import By
 from dispatcher.web.bodies import body_as, described_body
 from dispatcher.web.ownership import AccountQuery, Name, account_named, account_of
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
-from dispatcher.webhooks.fields import WebhookFields
-from dispatcher.webhooks.registration import Derive, change, register, remove
-from dispatcher.webhooks.store import Registered, Webhooks
+from dispatcher.webhooks.registration import change, register, remove
+from dispatcher.webhooks.store import Webhooks
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 # With any of these changed, an answer of before says nothing any more.
 _TESTED = frozenset({"url", "contract", "authorization", "headers"})
-# What a dialect gave its webhooks; changed here, its own API could not tell of them any more.
-_OF_DIALECTS = frozenset({"event_types", "app", "contract", "authorization", "headers", "body_secret", "nonce_secret"})
 
 
 @router.post(
@@ -92,8 +89,8 @@ def get_webhook(caller: Reader, installation: Served, webhook_id: WebhookId) -> 
     summary="Change what is given",
     description="Members that are left out stay as they are, those of the contract too. The URL is tested as for a "
     "new webhook where `url`, `contract`, `authorization` or `headers` is given, or `enabled` is true. Of a webhook "
-    "that was made through a dialect, its event types, app, contract, authorization, headers and secrets can be "
-    "changed there only (409).",
+    "that was made through a dialect, its event types, app, authorization, headers and secrets, and what its contract "
+    "says of the shape of callbacks, can be changed there only (409), and its vendor's rules hold for the rest (422).",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(WebhookChanges),
 )
@@ -115,7 +112,8 @@ def patch_webhook(
             enabled=enabled,
             url_verification=is_url_verified(caller, skip=body.skip_url_verification)
             and bool(given & _TESTED or enabled),
-            derive=_unless_left_to_its_dialect(body),
+            rule=keep_to_dialect,
+            **fields_of_changes(body),
         )
     return webhook_document(changed)
 
@@ -129,20 +127,3 @@ def patch_webhook(
 )
 def delete_webhook(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> None:
     remove(installation, caller.account_id, webhook_id, by=by)
-
-
-def _unless_left_to_its_dialect(body: WebhookChanges) -> Derive:
-    fields = fields_of_changes(body)
-    refused = body.model_fields_set & _OF_DIALECTS
-    if body.name is None:
-        refused |= body.model_fields_set & {"name"}  # some must have one
-
-    def derive(kept: Registered) -> WebhookFields:
-        dialect = kept.webhook.dialect
-        if dialect is not None and refused:
-            raise WrongState(
-                f"the webhook was made through the dialect {dialect}, and so changed: {', '.join(sorted(refused))}"
-            )
-        return fields
-
-    return derive

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from dispatcher.dialects.view import WebhookView
+from dispatcher.dialects.view import OutsideChange, WebhookView
 from dispatcher.egress.urls import MAX_URL
 from dispatcher.errors import InvalidWebhook
 from dispatcher.webhooks.fields import WebhookFields
@@ -116,6 +116,17 @@ def _given_fields(entry: WebhookEntry, own: Mapping[str, Any]) -> WebhookFields:
 def _invocation(option: InvokeOption) -> dict[str, Any]:
     many = option == "MANY"
     return {"batch_size": MANY if many else 1, "retry_alone": many}
+
+
+def check_outside_change(change: OutsideChange) -> None:
+    """Raises InvalidWebhook for what no webhook of this vendor can be."""
+    if change.fields.get("name", "") is None:
+        raise InvalidWebhook("name", "is required")
+    contract = change.contract
+    if contract is not None and contract.batch_size > MANY:
+        raise InvalidWebhook("contract.batch_size", f"must be at most {MANY}")
+    if contract is not None and contract.batch_size > 1 and not contract.retry_alone:
+        raise InvalidWebhook("contract.retry_alone", "must be true where a request can carry several messages")
 
 
 def document_of(webhook: WebhookView) -> WebhookDocument:

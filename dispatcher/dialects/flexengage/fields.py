@@ -1,10 +1,13 @@
 """flexEngage's webhook, read from a request into the engine's fields. Pure. Contracts, 4."""
 
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.dialects.bodies import json_object
+from dispatcher.dialects.view import OutsideChange
+from dispatcher.errors import InvalidWebhook, WrongState
 from dispatcher.web.problems import invalid
 from dispatcher.webhooks.contract import DeliveryContract, Envelope, Member, write_contract
 from schedules.catalog import HOUR
@@ -27,6 +30,7 @@ CONTRACT = write_contract(
     )
 )
 _SWITCH = "true or false"
+_HTTPS = "https://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def read_new_webhook(body: bytes) -> NewWebhook:
     """Raises Problem 422 with all that is wrong, an absent body too."""
     given, errors = _members(body), []
     endpoint, events, enabled = given.get("endpoint"), given.get("events"), given.get("enabled")
-    if not isinstance(endpoint, str) or not endpoint.lower().startswith("https://"):
+    if not isinstance(endpoint, str) or not endpoint.lower().startswith(_HTTPS):
         errors.append(_refused("endpoint", endpoint, "an HTTPS URL"))
     if not isinstance(events, list) or not events or not all(isinstance(name, str) for name in events):
         errors.append(_refused("events", events, "a list of event types"))
@@ -57,6 +61,25 @@ def read_new_webhook(body: bytes) -> NewWebhook:
     if errors:
         raise invalid(*errors)
     return NewWebhook(str(endpoint), list(events or ()), enabled is not False)
+
+
+def is_taken(events: Collection[str], others: Iterable[Collection[str]]) -> bool:
+    """Whether one of the other webhooks of the same endpoint takes the same types. A type that stands twice, or
+    elsewhere in the list, makes no other subscription."""
+    return any(set(types) == set(events) for types in others)
+
+
+def check_outside_change(change: OutsideChange) -> None:
+    """Raises InvalidWebhook for what no webhook of this vendor can be, WrongState where there is one like it."""
+    if change.url is None:
+        return
+    if not change.url.lower().startswith(_HTTPS):
+        raise InvalidWebhook("url", f"must begin with {_HTTPS}")
+    if is_taken(change.event_types, change.others(change.url)):
+        raise WrongState(
+            "the dialect flexengage allows one webhook for a URL and a set of event types, and the account has that "
+            "one already: change or delete the other one first"
+        )
 
 
 def read_enabled(body: bytes) -> bool:

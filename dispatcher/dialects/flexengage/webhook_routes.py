@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from dispatcher.dialects.flexengage.brands import Manageable, Readable, WebhookId
 from dispatcher.dialects.flexengage.errors import FLEXENGAGE
-from dispatcher.dialects.flexengage.fields import CONTRACT, NewWebhook, read_enabled, read_new_webhook
+from dispatcher.dialects.flexengage.fields import CONTRACT, NewWebhook, is_taken, read_enabled, read_new_webhook
 from dispatcher.dialects.flexengage.times import whole_seconds
 from dispatcher.dialects.frame import BODY_ERRORS
 from dispatcher.dialects.view import WebhookView
@@ -115,9 +115,7 @@ def delete(own: Manageable, identifier: WebhookId) -> None:
 
 
 def _refuse_a_known_one(others: Sequence[WebhookView], wanted: NewWebhook) -> None:
-    types = set(wanted.events)
-    # A type that stands twice, or elsewhere in the list, makes no other subscription.
-    if any(set(other.event_types) == types for other in others):
+    if is_taken(wanted.events, (other.event_types for other in others)):
         raise Problem(HTTPStatus.CONFLICT, wanted.conflict)
 
 

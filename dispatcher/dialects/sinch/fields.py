@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from dispatcher.dialects.view import WebhookView
+from dispatcher.dialects.view import OutsideChange, WebhookView
 from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import InvalidWebhook
 from dispatcher.receiver_auth.credentials import Authorization, ClientCredentials, TokenRequest
@@ -126,6 +126,15 @@ def event_types(triggers: Collection[str], target_type: str) -> list[str]:
     for trigger in triggers:
         names += _EVENT_TYPES.get(trigger, (f"conversation.{trigger.lower()}",))
     return list(dict.fromkeys(names))
+
+
+def check_outside_change(change: OutsideChange) -> None:
+    """Raises InvalidWebhook for what no webhook of this vendor can be."""
+    if change.url is not None:
+        try:
+            _target(change.url)
+        except InvalidWebhook as error:
+            raise InvalidWebhook("url", error.reason) from None
 
 
 def write_webhook(webhook: WebhookView) -> dict[str, Any]:

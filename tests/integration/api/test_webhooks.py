@@ -498,12 +498,11 @@ def test_what_a_dialect_gave_a_webhook_is_changed_there_only(
     for member, value in (
         ("event_types", ["*"]),
         ("app", "a"),
-        ("contract", {"circuit_breaker": False}),
+        ("contract", {"envelope": "array"}),
         ("authorization", None),
         ("headers", None),
         ("body_secret", "s"),
         ("nonce_secret", "s"),
-        ("name", None),
     ):
         answer = api.call("PATCH", path, {member: value}, token=manager)
         assert answer.status_code == 409

@@ -1,0 +1,60 @@
+"""What a change from outside, by the native API or a command, must leave alone of a webhook that was made through a
+dialect: what the vendor's own API says of it, the shape of its callbacks, and the vendor's rules."""
+
+from collections.abc import Callable, Collection, Sequence
+
+from dispatcher.dialects.bulksms import fields as bulksms
+from dispatcher.dialects.flexengage import fields as flexengage
+from dispatcher.dialects.sinch import fields as sinch
+from dispatcher.dialects.view import OutsideChange
+from dispatcher.errors import InvalidWebhook, WrongState
+from dispatcher.webhooks.fields import Checked
+from dispatcher.webhooks.store import Registered, Webhooks
+
+# Changed from outside, the dialect could not tell of them any more.
+_FIELDS = frozenset({"event_types", "app", "authorization", "headers", "body_secret", "nonce_secret"})
+# Of the contract: what the vendor's receivers read of a callback. The rest is when and how often they are called.
+_SHAPE = ("method", "envelope", "members", "content_type", "user_agent", "body_signature", "nonce_signature")
+
+# Those whose vendors demand more of a webhook than the engine does.
+_DEMANDS: dict[str, Callable[[OutsideChange], None]] = {
+    "bulksms": bulksms.check_outside_change,
+    "flexengage": flexengage.check_outside_change,
+    "sinch": sinch.check_outside_change,
+}
+
+
+def keep_to_dialect(webhooks: Webhooks, kept: Registered, checked: Checked) -> None:
+    """A rule of changes. Raises WrongState for what only the dialect may change, and where another webhook stands in
+    the way; InvalidWebhook for a value that the vendor does not take. Both name the dialect."""
+    dialect = kept.webhook.dialect
+    if dialect is None:
+        return
+    left_to_it = sorted(checked.given & _FIELDS) + _shape_changed(kept, checked)
+    if left_to_it:
+        raise WrongState(
+            f"the webhook was made through the dialect {dialect}, which alone changes {', '.join(left_to_it)}: change "
+            "it there, or delete it and make another one"
+        )
+
+    def others(url: str) -> Sequence[Collection[str]]:
+        listed = webhooks.list(kept.owner, dialect=dialect, url=url)
+        return [webhook.event_types for webhook in listed if webhook.id != kept.id]
+
+    url = checked.url.given if checked.url is not None else None
+    change = OutsideChange(checked.plain, checked.contract, kept.webhook.event_types, others, url)
+    demand = _DEMANDS.get(dialect)
+    try:
+        if precondition is not None:
+            precondition(change)
+    except InvalidWebhook as refused:
+        raise InvalidWebhook(
+            refused.field, f"{refused.reason}: the webhook was made through the dialect {dialect}, whose rule this is"
+        ) from None
+
+
+def _shape_changed(kept: Registered, checked: Checked) -> list[str]:
+    contract = checked.contract
+    if contract is None:
+        return []
+    return [f"contract.{name}" for name in _SHAPE if getattr(contract, name) != getattr(kept.contract, name)]
