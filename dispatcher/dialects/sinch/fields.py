@@ -92,12 +92,20 @@ def new_fields(members: Mapping[str, Any]) -> WebhookFields:
     return fields | _fields(members, {})
 
 
-def changed_fields(members: Mapping[str, Any], kept: Mapping[str, Any]) -> WebhookFields:
-    """What members that are given change. `kept`: the dialect's own fields so far."""
-    fields = _fields(members, kept)
+def changed_fields(members: Mapping[str, Any], webhook: WebhookView) -> WebhookFields:
+    """What members that are given change of a webhook."""
+    if not webhook.enabled and members.get("target_type") == "DISMISS":
+        # So it is shown while it is disabled: what was read and is sent back changes nothing.
+        members = {name: value for name, value in members.items() if name != "target_type"}
+    fields = _fields(members, webhook.dialect_fields)
     if "secret" in members:
         fields["contract_changes"] = {"nonce_signature": _signature(members["secret"])}
     return fields
+
+
+def enables(members: Mapping[str, Any]) -> bool | None:
+    """Whether members that are given switch the webhook on; None where they leave that as it is."""
+    return True if members.get("target_type") == "HTTP" else None
 
 
 def _fields(members: Mapping[str, Any], kept: Mapping[str, Any]) -> WebhookFields:
@@ -138,7 +146,8 @@ def check_outside_change(change: OutsideChange) -> None:
 
 
 def write_webhook(webhook: WebhookView) -> dict[str, Any]:
-    """All seven members, for clients read each of them: secrets in clear, what is not set as protobuf prints it."""
+    """All seven members, for clients read each of them: secrets in clear, what is not set as protobuf prints it. One
+    that is disabled dismisses what comes: the vendor has no other word for it."""
     own = webhook.dialect_fields
     return {
         "app_id": webhook.app,
@@ -146,7 +155,7 @@ def write_webhook(webhook: WebhookView) -> dict[str, Any]:
         "id": str(webhook.id),
         "secret": webhook.secrets.nonce_secret or "",
         "target": webhook.url,
-        "target_type": own["target_type"],
+        "target_type": own["target_type"] if webhook.enabled else "DISMISS",
         "triggers": own["triggers"],
     }
 

@@ -93,9 +93,9 @@ def update_webhook(
 
     def derive(kept: WebhookView) -> WebhookFields:
         credentials = fields.read_masked_credentials(document, mask, kept.secrets.authorization)
-        return fields.changed_fields(members | credentials, kept.dialect_fields)
+        return fields.changed_fields(members | credentials, kept)
 
-    return _document(own.change(webhook, derive, precondition=room_in_its_app))
+    return _document(own.change(webhook, derive, enabled=fields.enables(members), precondition=room_in_its_app))
 
 
 @router.delete("/webhooks/{webhook_id}", summary="Delete a webhook", responses=SINCH.described(HTTPStatus.NOT_FOUND))

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import requests
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
@@ -282,6 +283,22 @@ def test_what_is_switched_off_waits_until_it_is_switched_on(
     deliver_all(settings)
     assert flexengage.event(webhook, event)["status"] == "SUCCESS"
     assert len(receiver.received) == 1
+
+
+def test_what_a_response_rule_disabled_is_shown_as_switched_off(
+    flexengage: FlexEngage, settings: Settings, receiver: Receiver
+) -> None:
+    webhook = flexengage.create(receiver.url("/status/410"))
+    ruled = requests.patch(
+        f"{flexengage.origin}/v1/webhooks/{webhook['id']}",
+        json={"contract": {"rules": {"410": {"verdict": "rejected", "disable_webhook": True}}}},
+        headers={"Authorization": f"Bearer {flexengage.token}"},
+        timeout=30,
+    )
+    assert ruled.status_code == 200, ruled.text
+    send()
+    deliver_all(settings)
+    assert flexengage.call("GET", f"/{webhook['id']}").json()["enabled"] is False
 
 
 def test_a_failing_event_is_given_up_within_the_hour(

@@ -291,7 +291,7 @@ def test_of_two_changes_at_once_none_is_lost(sinch: Sinch, database: Engine, set
     with ThreadPoolExecutor(1) as pool:
         with Session(database) as session, session.begin():
             (webhook,) = session.query(Webhook)
-            changed = changed_fields({"target_type": "DISMISS"}, webhook.dialect_fields)
+            changed = changed_fields({"target_type": "DISMISS"}, webhook)
             change_within(session, settings, webhook.id, changed)
             patch = {"triggers": ["OPT_IN"]}
             changing = pool.submit(sinch.call, "PATCH", f"/webhooks/{made['id']}", json=patch)
