@@ -37,6 +37,7 @@ from dispatcher.settings import read_settings
 from dispatcher.version import __version__
 from dispatcher.web import oauth2, problems
 from dispatcher.web.middleware import RequestIds
+from dispatcher.web.own_urls import describe_itself
 from dispatcher.web.query_parameters import known_parameters_only
 from dispatcher.web.serving import Serving
 
@@ -101,14 +102,14 @@ def create_app(installation: Installation | None = None) -> FastAPI:
         version=__version__,
         description="Self-hosted webhook delivery: events go in here, callbacks come out at the subscribed webhooks.",
         # The interactive pages load scripts from elsewhere; /openapi.json has all they show.
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,
         # A redirect would lead to plain HTTP behind a proxy that ends TLS, and with it whoever follows with a key.
         redirect_slashes=False,
         lifespan=_begun,
     )
     serving = app.state.serving = Serving(installation, lambda: Installation(read_settings()))
     problems.install(app)
+    describe_itself(app)
     app.add_middleware(RequestIds)
     for module in _NATIVE:
         checks = [] if module in _ANY_QUERY else [Depends(known_parameters_only)]

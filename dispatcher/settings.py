@@ -1,6 +1,7 @@
 """The one settings object: typed, validated at start, printed masked. `os.environ` is read nowhere else."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from dispatcher.errors import ConfigurationError
 
 CONNECTION_FILE = "engine.env"
 RENAMED = {"DISPATCHER_GATE_FAILURES": "DISPATCHER_CIRCUIT_BREAKER_FAILURES"}  # old names are read still
+
+_OWN_ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~-]+)*")
 
 _LISTS: dict[str, Callable[[str], object]] = {
     "allowed_networks": read_networks,
@@ -163,6 +166,13 @@ class Settings(BaseSettings):
         ),
     ] = 1.0
 
+    public_url: Annotated[
+        str,
+        Field(
+            description="The address at which customers reach the API, e.g. https://hooks.example.com/api: URLs of our "
+            "own in answers begin with it. Empty: with what each request says of scheme, host and root path"
+        ),
+    ] = ""
     api_requests_per_minute: Annotated[
         int, Field(ge=0, description="Requests one API key may make in a minute, over all API processes; 0: any number")
     ] = 6000
@@ -209,6 +219,17 @@ class Settings(BaseSettings):
     def _readable_list(cls, text: str, info: ValidationInfo) -> str:
         _LISTS[info.field_name or ""](text)
         return text
+
+    @field_validator("public_url")
+    @classmethod
+    def _address_of_ours(cls, url: str) -> str:
+        parts = _OWN_ADDRESS.fullmatch(url)
+        if url and (parts is None or int(parts["port"] or 80) not in range(1, 65536)):
+            raise ValueError(
+                "must be http:// or https:// with a host, perhaps a port and a path, and no slash at its end: "
+                "https://hooks.example.com/api"
+            )
+        return url
 
     @field_validator("ca_bundle", "flower_db", "max_in_flight", mode="before")
     @classmethod

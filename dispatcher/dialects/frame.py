@@ -21,6 +21,7 @@ from dispatcher.version import __version__
 from dispatcher.web import problems
 from dispatcher.web.authentication import call_of
 from dispatcher.web.middleware import RequestIds
+from dispatcher.web.own_urls import describe_itself
 from dispatcher.web.problems import Answer, Problem, problem_for
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.fields import WebhookFields
@@ -73,11 +74,11 @@ def dialect_app(vendor: Vendor, *routers: APIRouter) -> FastAPI:
         title=f"dispatcher: {vendor.title}",
         version=__version__,
         description=vendor.about,
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,
     )
     problems.install(app, answer)
+    describe_itself(app)
     app.add_middleware(RequestIds, answer=answer)
 
     @app.exception_handler(DispatcherError)

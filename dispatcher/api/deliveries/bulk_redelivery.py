@@ -29,6 +29,7 @@ from dispatcher.states import Reason, State
 from dispatcher.wake import REDELIVER
 from dispatcher.web.authentication import By, caller_who_may
 from dispatcher.web.bodies import Body, body_as, described_body
+from dispatcher.web.own_urls import OwnUrl
 from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.parameters import EVENT_TYPE, Moment
@@ -105,10 +106,12 @@ class RedeliveryDocument(BaseModel):
     openapi_extra=described_body(Order),
 )
 def post_redelivery(
+    *,
     caller: Manager,
     installation: Served,
     by: By,
     ordered: Annotated[Order, Depends(body_as(Order))],
+    called: OwnUrl,
     response: Response,
 ) -> Any:
     selection = Selection(**ordered.filter.model_dump())
@@ -119,7 +122,7 @@ def post_redelivery(
             return Response(Count(matched=matched).model_dump_json(), media_type="application/json")
         document = _document(account, order(session, account, selection, by=by, per_second=ordered.per_second))
     installation.waker.wake(REDELIVER)
-    response.headers["Location"] = f"{router.prefix}/{document.id}"
+    response.headers["Location"] = f"{called}/{document.id}"
     return document
 
 

@@ -13,6 +13,7 @@ from dispatcher.dialects.rules import keep_to_dialect
 from dispatcher.egress.urls import MAX_URL
 from dispatcher.web.authentication import By
 from dispatcher.web.bodies import body_as, described_body
+from dispatcher.web.own_urls import OwnUrl
 from dispatcher.web.ownership import AccountQuery, Name, account_named, account_of
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.problems import usual_problems
@@ -36,10 +37,12 @@ _TESTED = frozenset({"url", "contract", "authorization", "headers"})
     openapi_extra=described_body(NewWebhook),
 )
 def post_webhook(
+    *,
     caller: Manager,
     installation: Served,
     by: By,
     body: Annotated[NewWebhook, Depends(body_as(NewWebhook))],
+    called: OwnUrl,
     response: Response,
 ) -> WebhookDocument:
     url_verification = is_url_verified(caller, skip=body.skip_url_verification)
@@ -48,7 +51,7 @@ def post_webhook(
         made = register(
             installation, account, by=by, enabled=body.enabled, url_verification=url_verification, **fields_of_new(body)
         )
-    response.headers["Location"] = f"{router.prefix}/{made.id}"
+    response.headers["Location"] = f"{called}/{made.id}"
     return webhook_document(made, keys=True)
 
 

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
-from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
 from dispatcher.dialects.flexengage.brands import Manageable, Readable, WebhookId
@@ -18,6 +17,7 @@ from dispatcher.dialects.frame import BODY_ERRORS
 from dispatcher.dialects.view import WebhookView
 from dispatcher.event_types import MAX_LENGTH
 from dispatcher.web.middleware import read_body
+from dispatcher.web.own_urls import OwnUrl
 from dispatcher.web.problems import Problem
 from dispatcher.webhooks.fields import MAX_EVENT_TYPES
 
@@ -69,7 +69,7 @@ class WebhookResponse(BaseModel):
     },
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _NEW}}}},
 )
-def create(own: Manageable, body: Body, request: Request, response: Response) -> WebhookResponse:
+def create(own: Manageable, body: Body, called: OwnUrl, response: Response) -> WebhookResponse:
     wanted = read_new_webhook(body)
     webhook = own.register(
         enabled=wanted.enabled,
@@ -78,7 +78,7 @@ def create(own: Manageable, body: Body, request: Request, response: Response) ->
         event_types=wanted.events,
         contract=CONTRACT,
     )
-    response.headers["Location"] = _location(request, webhook)
+    response.headers["Location"] = f"{called}/{webhook.id}"
     return _shown(webhook)
 
 
@@ -117,11 +117,6 @@ def delete(own: Manageable, identifier: WebhookId) -> None:
 def _refuse_a_known_one(others: Sequence[WebhookView], wanted: NewWebhook) -> None:
     if is_taken(wanted.events, (other.event_types for other in others)):
         raise Problem(HTTPStatus.CONFLICT, wanted.conflict)
-
-
-def _location(request: Request, webhook: WebhookView) -> str:
-    base = request.base_url
-    return f"{base.scheme}://{base.netloc}{quote(request.scope['path'])}/{webhook.id}"
 
 
 def _shown(webhook: WebhookView) -> WebhookResponse:

@@ -401,7 +401,7 @@ def test_a_defect_shows_the_id_of_its_log_line_and_nothing_else(
 
 def test_the_description_names_the_calls_and_where_they_are(bulksms: BulkSms) -> None:
     document = requests.get(f"{bulksms.origin}/bulksms/openapi.json", timeout=30).json()
-    assert document["servers"] == [{"url": "/bulksms"}]
+    assert document["servers"] == [{"url": f"{bulksms.origin}/bulksms"}]
     assert {path: sorted(calls) for path, calls in document["paths"].items()} == {
         "/v1/webhooks": ["get", "post"],
         "/v1/webhooks/{id}": ["delete", "get", "post"],

@@ -430,4 +430,4 @@ def test_the_description_is_the_apps_own(everlytic: Everlytic) -> None:
         path: ["get", "post"],
         f"{path}/{{webhook_id}}": ["delete", "get", "put"],
     }
-    assert document["servers"] == [{"url": "/everlytic"}]
+    assert document["servers"] == [{"url": f"{everlytic.origin}/everlytic"}]

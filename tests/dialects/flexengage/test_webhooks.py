@@ -324,4 +324,4 @@ def test_the_description_is_the_apps_own(flexengage: FlexEngage) -> None:
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     prefix = "/v1/{brandId}/webhooks"
     assert described == {(method, prefix + path.replace("{event}", "{eventId}")) for method, path in CALLS}
-    assert document["servers"] == [{"url": "/flexengage"}]
+    assert document["servers"] == [{"url": f"{flexengage.origin}/flexengage"}]

@@ -42,7 +42,8 @@ class Api:
             headers["Authorization"] = f"Bearer {token}"
         if body is not None:
             arguments |= {"data": body} if isinstance(body, bytes) else {"json": body}
-        return requests.request(method, self.origin + path, headers=headers, timeout=60, **arguments)
+        url = self.origin + path.removeprefix(self.origin)  # a Location has both
+        return requests.request(method, url, headers=headers, timeout=60, **arguments)
 
     def post_event(
         self, body: Any, *, token: str | None = None, headers: dict[str, str] | None = None, **arguments: Any
@@ -56,10 +57,10 @@ class Api:
 
 
 @contextmanager
-def running_app(app: ASGIApp) -> Iterator[str]:
+def running_app(app: ASGIApp, root_path: str = "") -> Iterator[str]:
     """The origin of a real server with this app. It leaves this process's logs alone: other tests look at them as
     nobody has configured them."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", root_path=root_path))
     thread = threading.Thread(target=server.run)
     with patch("dispatcher.asgi.configure_logs"):
         thread.start()

@@ -57,7 +57,7 @@ def test_one_is_ordered_followed_and_ends(
     answer = order(api, key, {"filter": {"webhook": str(webhook.id), "reason": "rejected"}, "per_second": 1000})
     document = answer.json()
     assert answer.status_code == 202
-    assert answer.headers["Location"] == f"{PATH}/{document['id']}"
+    assert answer.headers["Location"] == f"{api.origin}{PATH}/{document['id']}"
     assert document["filter"] == {**NOTHING, "webhook": str(webhook.id), "reason": "rejected"}
     assert (document["account"], document["per_second"], document["matched"]) == ("acme", 1000, 3)
     assert (document["redelivered"], document["skipped"], document["finished_at"]) == (0, None, None)

@@ -32,7 +32,7 @@ def test_a_new_webhook_has_every_default_and_shows_its_signing_key_this_once(
 ) -> None:
     made = api.call("POST", "/v1/webhooks", NEW, token=manager)
     document = made.json()
-    assert (made.status_code, made.headers["Location"]) == (201, f"/v1/webhooks/{document['id']}")
+    assert (made.status_code, made.headers["Location"]) == (201, f"{api.origin}/v1/webhooks/{document['id']}")
     key = document["signing_keys"][0].pop("secret")
     assert key.startswith("whsec_")
     assert len(key) > 40

@@ -71,3 +71,33 @@ def test_a_setting_is_read_by_its_old_name_with_a_warning_and_the_new_name_goes_
     assert (getattr(settings, field), settings.warnings) == (17, [f"{old} is called {new} now: change its name"])
     monkeypatch.setenv(new, "18")
     assert getattr(read_settings(), field) == 18
+
+
+@pytest.mark.parametrize("url", ["", "https://hooks.example.com", "http://127.0.0.1:8080/api/v2", "https://[::1]:8443"])
+def test_an_address_of_ours_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DISPATCHER_PUBLIC_URL", url)
+    assert read_settings().public_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hooks.example.com",
+        "ftp://hooks.example.com",
+        "https://",
+        "https:///api",
+        "https://hooks.example.com/",
+        "https://hooks.example.com/api/",
+        "https://user:word@hooks.example.com",
+        "https://hooks.example.com/api?a=b",
+        "https://hooks.example.com#a",
+        "https://hooks.example.com:0",
+        "https://hooks.example.com:65536",
+        "https://hooks.example.com/a b",
+        "https://hooks.example.com\nX: y",
+    ],
+)
+def test_what_cannot_be_an_address_of_ours_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DISPATCHER_PUBLIC_URL", url)
+    with pytest.raises(ConfigurationError, match="DISPATCHER_PUBLIC_URL must be http:// or https://"):
+        read_settings()
