@@ -1,5 +1,6 @@
 """What `curl` sends, for those of its options that the vendors' pages use: run where it is not installed."""
 
+import base64
 import http.client
 import sys
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ def main(words: list[str]) -> None:
             case "-H" | "--header":
                 name, _, value = words.pop(0).partition(": ")
                 headers[name] = value
+            case "-u":
+                headers["Authorization"] = f"Basic {base64.b64encode(words.pop(0).encode()).decode()}"
             case "-G":
                 as_query = True
             case "-i" | "-s" | "--location":

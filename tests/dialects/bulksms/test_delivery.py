@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.settings import Settings
-from tests.behaviours import Answer, Received
+from tests.behaviours import Answer, Do, Received
 from tests.dialects.bulksms.conftest import BulkSms
 from tests.factories import attempts, deliver_all, deliveries, make_due, rows, sweep_once
 
@@ -110,3 +110,30 @@ def test_one_that_is_not_active_is_not_called_until_it_is(
     bulksms.call("POST", f"/{made['id']}", json=bulksms.entry(active=True))
     deliver_all(settings)
     assert [ids(callback) for callback in callbacks(bulksms)] == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(100, "waiting"), (102, "waiting"), (103, "waiting"), (199, "waiting"), (101, "delivered")]
+)
+def test_a_bare_1xx_is_an_interim_answer_and_101_a_final_one(
+    database: Engine, settings: Settings, bulksms: BulkSms, status: int, state: str
+) -> None:
+    bulksms.create()
+    bulksms.receiver.script("/hook", (*Answer(status).steps(), Do.CLOSE))
+    enqueue("message.outbound.sent", {"id": 1}, account="acme")
+    deliver_all(settings)
+    assert [row.state for row in deliveries(database)] == [state]
+    (attempt,) = attempts(database)
+    assert attempt.verdict == ("acknowledged" if state == "delivered" else "temporary")
+
+
+def test_what_comes_behind_an_interim_answer_is_the_answer(
+    database: Engine, settings: Settings, bulksms: BulkSms
+) -> None:
+    """Taken for acknowledged, the message would be lost."""
+    bulksms.create()
+    bulksms.receiver.script("/hook", (*Answer(100).steps(), *Answer(503).steps()))
+    enqueue("message.outbound.sent", {"id": 1}, account="acme")
+    deliver_all(settings)
+    assert [row.state for row in deliveries(database)] == ["waiting"]
+    assert [attempt.status for attempt in attempts(database)] == [503]
