@@ -22,7 +22,8 @@ from dispatcher.installation import Installation
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(
-        epilog="Example: dispatcher enqueue --account acme --type message.sent --subject-member id messages.ndjson"
+        epilog="Example: dispatcher enqueue --account acme --type message.outbound.sent --subject-member id "
+        "messages.ndjson"
     )(enqueue)
 
 
@@ -39,7 +40,7 @@ def enqueue(
     *,
     context: typer.Context,
     account: Annotated[str, typer.Option(help="The account the events are for.")],
-    event_type: Annotated[str, typer.Option("--type", help="The events' type, for instance message.sent.")],
+    event_type: Annotated[str, typer.Option("--type", help="The events' type, for instance message.outbound.sent.")],
     file: Annotated[
         typer.FileBinaryRead,
         typer.Argument(metavar="FILE", help="NDJSON: one JSON message per line; `-` reads standard input."),

@@ -214,7 +214,7 @@ def _welcome(engine: RunningEngine, plan: Plan) -> str:
             f"  Data      {directory.path}{'  (temporary: deleted at the end)' if plan.temporary else ''}",
             f"  Enqueue   {command} account create acme",
             f"            {command} webhook create --help",
-            f"            {command} enqueue --account acme --type message.sent FILE.ndjson",
+            f"            {command} enqueue --account acme --type message.outbound.sent FILE.ndjson",
             "",
         )
     )

@@ -252,7 +252,7 @@ def test_readme_http(acme: Stage, shell: Shell) -> None:
 def test_http(acme: Stage, shell: Shell) -> None:
     answer = json.loads(shell("docs/enqueue.md: http"))
     (event,) = acme.events()
-    assert (str(event.id), event.subject, event.type) == (answer["event_id"], "7", "message.sent")
+    assert (str(event.id), event.subject, event.type) == (answer["event_id"], "7", "message.outbound.sent")
     assert event.occurred_at.isoformat() == "2026-03-02T09:15:00+00:00"
     (key,) = rows(acme.database, "SELECT * FROM dispatcher.idempotency_keys")
     assert (key.key, key.event_id) == ("sms-7-sent", event.id)

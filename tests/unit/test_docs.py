@@ -325,6 +325,12 @@ def test_every_call_of_a_dialect_is_told_and_no_cell_is_empty() -> None:
     assert [row for row in rows if any(not cell.strip() for cell in row.strip("|").split("|"))] == []
 
 
+@pages
+def test_every_message_of_an_example_has_a_type_that_dialects_take(page: str) -> None:
+    for name in re.findall(r"\bmessage\.\w+(?:\.\w+)*", TEXTS[page]):
+        assert name.startswith(("message.outbound", "message.inbound")), name
+
+
 def test_every_threat_is_linked_to_tests_that_exist() -> None:
     rows = re.findall(r"^\| (?!threat|values|-)(.+?) \| .+? \| (.+) \|$", TEXTS["docs/security.md"], re.MULTILINE)
     assert len(rows) > 20

@@ -22,8 +22,8 @@ class EventBody(Body):
     type: Annotated[
         str,
         Field(
-            description="Dotted parts, for instance `message.sent`.",
-            examples=["message.sent"],
+            description="Dotted parts, for instance `message.outbound.sent`.",
+            examples=["message.outbound.sent"],
             json_schema_extra=EVENT_TYPE,
         ),
     ]
