@@ -16,8 +16,8 @@ _FIELDS = frozenset({"event_types", "app", "authorization", "headers", "body_sec
 # Of the contract: what the vendor's receivers read of a callback. The rest is when and how often they are called.
 _SHAPE = ("method", "envelope", "members", "content_type", "user_agent", "body_signature", "nonce_signature")
 
-# Those whose vendors demand more of a webhook than the engine does.
-_DEMANDS: dict[str, Callable[[OutsideChange], None]] = {
+# Of those vendors that require more of a webhook than the engine does.
+_RULES: dict[str, Callable[[OutsideChange], None]] = {
     "bulksms": bulksms.check_outside_change,
     "flexengage": flexengage.check_outside_change,
     "sinch": sinch.check_outside_change,
@@ -43,10 +43,10 @@ def keep_to_dialect(webhooks: Webhooks, kept: Registered, checked: Checked) -> N
 
     url = checked.url.given if checked.url is not None else None
     change = OutsideChange(checked.plain, checked.contract, kept.webhook.event_types, others, url)
-    demand = _DEMANDS.get(dialect)
+    rule = _RULES.get(dialect)
     try:
-        if precondition is not None:
-            precondition(change)
+        if rule is not None:
+            rule(change)
     except InvalidWebhook as refused:
         raise InvalidWebhook(
             refused.field, f"{refused.reason}: the webhook was made through the dialect {dialect}, whose rule this is"

@@ -80,7 +80,7 @@ class Answer(HTTPResponse):
             if not self._connection.received:
                 raise NoAnswer(CLOSED_WITHOUT_ANSWER)
             if not line.endswith(b"\n") and left >= 0:
-                raise NoAnswer(_cut_off(line) if first and head.minor is None else HEAD_NOT_ENDED)
+                raise NoAnswer(HEAD_NOT_ENDED if head.status or not first else _cut_off(line))
             fault = head.take(line) or (NOT_HTTP if head.minor is None else None)
             if fault is not None:
                 raise NoAnswer(fault)
