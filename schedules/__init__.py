@@ -1,1 +1,1 @@
-"""When things happen: retries, notices, periodic work. Pure data and arithmetic; everything takes `now`."""
+"""When things happen: retries, notices, periodic work. Pure data and arithmetic; no function reads a clock."""

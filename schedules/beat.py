@@ -1,4 +1,4 @@
-"""What happens periodically, as data."""
+"""The periodic tasks, as data."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,8 +11,8 @@ MIN_SECONDS = 0.5  # between two runs, however much time is scaled
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """A task of the maintenance worker. Its message expires with the next one, so that none pile up. `scaled`: runs
-    more often where time is shortened."""
+    """A periodic task of the maintenance worker. Its message expires after two intervals, so that messages do not pile
+    up. `scaled`: runs more often where time is shortened."""
 
     task: str
     queue: str

@@ -1,4 +1,4 @@
-"""The retry schedules a contract can name."""
+"""The retry schedules that a contract can name."""
 
 from datetime import timedelta
 
@@ -17,13 +17,13 @@ DEFAULT = RetrySchedule(
 )
 
 HOUR = RetrySchedule(
-    # The default's delays, as many as end within an hour of the first attempt.
+    # The first delays of the default schedule, as many as end within an hour of the first attempt.
     name="hour",
     delays=(*DEFAULT.delays[:4], *[timedelta(minutes=15)] * 2),
 )
 
 DOUBLING = RetrySchedule(
-    # 5, 10, 20 s, each twice the one before, the last 81,920 s: a day and 21.5 hours in all.
+    # 5, 10, 20 s and so on, doubling up to 81,920 s: 45.5 hours in all.
     name="doubling",
     delays=tuple(timedelta(seconds=5 * 2**step) for step in range(15)),
 )

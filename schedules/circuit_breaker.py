@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from schedules.retry import RetrySchedule
 from schedules.timing import Timing
 
-MIN_SPAN = timedelta(minutes=1)  # failures of a shorter time are a restart of the receiver, not an outage
+MIN_SPAN = timedelta(minutes=1)  # shorter than this is a restart of the receiver, not an outage
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """What is known of a webhook whose last attempt failed. Open (nothing is sent) once `opened_at` is set: from then
-    on one trial request at a time, the next from `trial_at` on; `trials` counts the delays of the schedule used."""
+    """The failures of a webhook whose last attempt failed. The circuit is open (nothing is sent) once `opened_at` is
+    set. Then one trial request at a time is made, the next at `trial_at` or later; `trials` counts the delays of the
+    schedule that were used."""
 
     failures: int  # requests in a row
     failing_since: datetime
@@ -33,9 +34,9 @@ def after_failures(
 ) -> CircuitBreaker:
     """The breaker after `failures` more requests failed and none succeeded.
 
-    It opens after `threshold` failures in a row that span a minute. Trials follow the webhook's retry schedule, from
-    the failure that opened it, and go on at its last delay. Requests that were in flight when it opened, and those a
-    person asked for, are no trials: they change nothing.
+    It opens after `threshold` failures in a row that span at least a minute. Trial requests follow the webhook's retry
+    schedule from the moment it opened, and continue at its last delay. Requests that were in flight when it opened, and
+    those that a person asked for, are not trials: they only add to `failures`.
     """
     breaker = breaker or CircuitBreaker(failures=0, failing_since=now)
     breaker = replace(breaker, failures=breaker.failures + failures)

@@ -1,9 +1,9 @@
-"""The pace of a bulk redelivery: so many a second, counted by the time up to which that is used up."""
+"""The pace of a bulk redelivery: a number per second, recorded as the time up to which it is used up."""
 
 import math
 from datetime import datetime, timedelta
 
-MAX_SAVED = timedelta(seconds=5)  # what was not used for longer is lost: no burst makes up for it
+MAX_SAVED = timedelta(seconds=5)  # pace unused for longer is lost, so that no burst follows
 
 
 def room(used_until: datetime, now: datetime, per_second: int) -> int:
@@ -12,5 +12,5 @@ def room(used_until: datetime, now: datetime, per_second: int) -> int:
 
 
 def used_up(used_until: datetime, now: datetime, per_second: int, taken: int) -> datetime:
-    """The time up to which it is used up, after so many more."""
+    """The time up to which the pace is used up after `taken` more."""
     return max(used_until, now - MAX_SAVED) + timedelta(seconds=taken / per_second)

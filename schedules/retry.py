@@ -15,14 +15,14 @@ class RetrySchedule:
 
     @property
     def span(self) -> timedelta:
-        """All delays together: how long a delivery is owed, from its opening."""
+        """The sum of all delays: how long a delivery is retried, counted from when it was opened."""
         return sum(self.delays, timedelta())
 
     def delay(self, step: int, *, retry_after: timedelta | None = None) -> timedelta | None:
         """The wait before the retry of `step` (0 for the first), or None when the schedule is used up.
 
-        `retry_after` is the receiver's own wish where it is honoured: never earlier than the schedule, never later
-        than an hour.
+        `retry_after` is what the receiver asked for, where that is honoured. It can lengthen the wait to an hour at
+        most, and never shortens it.
         """
         if step >= len(self.delays):
             return None

@@ -1,4 +1,4 @@
-"""The time scale of an installation: real time, or time that is shortened for a demonstration or a test. Pure."""
+"""The time scale of an installation: real time, or shortened time for a demonstration or a test. Pure."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -8,8 +8,8 @@ from schedules.retry import RetrySchedule
 
 
 class Timing:
-    """Schedules, timeouts and spans as an installation has them. `scale` is 1 for real time, less for shortened time;
-    it is to be read for parameters of SQL only."""
+    """The schedules, timeouts and spans of an installation. `scale` is 1 for real time, less for shortened time; read
+    it only for SQL parameters."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
@@ -19,12 +19,12 @@ class Timing:
         }
 
     def schedule(self, name: str) -> RetrySchedule:
-        """The retry schedule of this name with its delays scaled; the default for a name that nobody knows."""
+        """The retry schedule of this name with its delays scaled; the default for an unknown name."""
         return self._schedules.get(name) or self._schedules[DEFAULT.name]
 
     def timeout(self, seconds: float, *, minimum: float = 0.0) -> float:
-        """Scaled seconds, but not fewer than `minimum`: a busy machine must not look like a receiver that hangs. What
-        is shorter than that in real time stays as it is."""
+        """Scaled seconds, but at least `minimum`: a busy machine must not look like a receiver that hangs. A real-time
+        value below `minimum` stays unchanged."""
         return max(seconds * self.scale, min(seconds, minimum))
 
     def span(self, whole: timedelta) -> timedelta:
