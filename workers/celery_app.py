@@ -1,4 +1,5 @@
-"""The Celery app of the workers: its settings, derived from ours in one place, and what a worker does at its start."""
+"""The Celery app of the workers: its settings, derived from ours in one place, and what a worker does when it
+starts."""
 
 import gc
 import sys
@@ -33,7 +34,7 @@ def make_celery(settings: Settings) -> Celery:
         broker_transport_options=transport_options(),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        task_ignore_result=True,  # results are rows; what a task returned is seen in Flower all the same
+        task_ignore_result=True,  # results are rows; Flower still shows what a task returned
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in ("deliver", "mail", "upkeep")],
         task_create_missing_queues=False,
         task_default_queue="upkeep",
@@ -41,7 +42,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        worker_send_task_events=True,  # few, small messages: seen in Flower at no cost
+        worker_send_task_events=True,  # few and small messages: Flower needs them, and they cost nothing
         task_send_sent_event=False,
         event_queue_expires=60,
         beat_schedule={
@@ -54,7 +55,7 @@ def make_celery(settings: Settings) -> Celery:
         },
         beat_max_loop_interval=1,
     )
-    # The first task makes it: after the fork, in the child that it runs in.
+    # The first task creates the worker: after the fork, in the child that runs the task.
     add_tasks(app, cache(lambda: Worker(Installation(settings, name=NAME))))
     _connect_signals(app, settings)
     return app
@@ -67,7 +68,7 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
 
     @signals.worker_init.connect(weak=False)
     def refuse_to_start_unfit(**_: object) -> None:
-        """A worker that cannot work says why and ends, before it takes a single message."""
+        """A worker that cannot work logs why and exits before it takes a single message."""
         installation = Installation(settings, name=NAME)
         try:
             check_transport(settings)
@@ -81,8 +82,8 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
 
     @signals.worker_process_init.connect(weak=False)
     def collect_less_garbage(**_: object) -> None:
-        """What is loaded stays, and what a loop makes goes by its reference counts: looking for cycles among all of
-        it at the usual pace is time for nothing."""
+        """Loaded modules stay, and the objects of a loop are freed by reference counts: looking for cycles among all of
+        them at the usual rate would waste time."""
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)

@@ -1,21 +1,21 @@
-"""How Flower runs: behind a password, on loopback, unable to change anything. For `deploy/flower/flowerconfig.py`."""
+"""How Flower runs: with a password, on loopback, read-only. For `deploy/flower/flowerconfig.py`."""
 
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 
-MAX_TASKS = 5_000  # one `deliver` stands for any number of deliveries, so this is hours of history
+MAX_TASKS = 5_000  # one `deliver` covers any number of deliveries, so this is hours of history
 OFFLINE_WORKERS_SECONDS = 24 * 60 * 60
 
-# Tasks have no arguments; what one did stands in its result.
+# Tasks have no arguments; the result shows what a task did.
 _COLUMNS = "name,state,result,received,runtime,worker,uuid"
 
 
 def flower_options(settings: Settings) -> dict[str, object]:
-    """Flower's options, by the names that Flower gives them. Raises ConfigurationError without a usable password."""
+    """Flower's options, under Flower's names for them. Raises ConfigurationError without a usable password."""
     password = settings.flower_password.get_secret_value()
     if not password:
         raise ConfigurationError(
-            "DISPATCHER_FLOWER_PASSWORD is not set: Flower shows every task, so it does not start without"
+            "DISPATCHER_FLOWER_PASSWORD is not set: Flower shows every task, so it needs a password"
         )
     if not (password.isascii() and password.isprintable()):
         raise ConfigurationError("DISPATCHER_FLOWER_PASSWORD must be printable ASCII")

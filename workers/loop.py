@@ -1,7 +1,7 @@
 """The delivery loop: claim -> render -> send -> classify -> decide -> record, and again, until nothing is due.
 
-First attempt, retry and redelivery are this one path. Many requests are in flight at once; nobody waits for
-stragglers before more is claimed; results are written in groups before anything is forgotten.
+First attempts, retries and redeliveries all take this path. Many requests are in flight at once, and a slow one does
+not delay the next claim. Results are written in groups before anything is forgotten.
 """
 
 import random
@@ -40,18 +40,19 @@ from workers.tokens.waiting import Tokens
 
 log = structlog.get_logger("dispatcher.deliver")
 
-SHORTEST_POLL, LONGEST_POLL = 0.005, 0.05  # how late new work is seen while a loop is awake, in seconds
+SHORTEST_POLL, LONGEST_POLL = 0.005, 0.05  # seconds until an awake loop sees new work
 LONGEST_LIFE = timedelta(hours=1)
 DATABASE_PAUSE = 1.0
-REST = 3  # times as long as a claim took, unless half of what is in flight ends sooner
-PLENTY = 100  # a claim of so many deliveries has another child woken: there may be more than one can carry
-PASSING_EVERY = 1.0  # how often it looks for what passes an open circuit, in seconds
+REST = 3  # pause after a claim, in times its duration; shorter if half of what is in flight ends sooner
+PLENTY = 100  # a claim of this many deliveries wakes another child: there may be too much work for one
+PASSING_EVERY = 1.0  # seconds between two looks for deliveries that pass an open circuit
 UNAUTHORIZED = 401
 
 
 class Batch(NamedTuple):
-    """What one request carries: one delivery, or several of one webhook, while their claims last. `token` is what it
-    shows to the receiver, where the webhook takes one; `renewed`: it is sent again, for that was refused."""
+    """The deliveries of one request: one, or several of one webhook, while their claims last. `token` is what the
+    request presents to the receiver, if the webhook uses tokens; `renewed`: it is sent again because its token was
+    refused."""
 
     claims: Sequence[Claim]
     target: Target
@@ -61,7 +62,7 @@ class Batch(NamedTuple):
 
 
 class DeliveryLoop:
-    """One loop of one process."""
+    """One delivery loop of one process."""
 
     def __init__(self, worker: Worker) -> None:
         installation = worker.installation
@@ -87,7 +88,7 @@ class DeliveryLoop:
         self._in_flight: dict[str, Batch] = {}
         self._claimed = 0
         self._clock = (self._wall_clock(), monotonic())  # the database's time, and the monotonic time when it was read
-        # Loops of one wake must not end their lives together.
+        # Loops that one wake started must not all end at the same time.
         self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
         self._claim_at = self._mark_at = self._passing_at = 0.0
         self._claim_at_once_below = 0
@@ -98,14 +99,14 @@ class DeliveryLoop:
         self._grace_seconds = installation.settings.grace_seconds
 
     def run(self) -> dict[str, int]:
-        """Delivers all that is due; returns what it did, as counts. When the worker stops it claims no more, and ends
-        when what is in flight has ended or the grace time is over."""
+        """Delivers everything that is due; returns counts of what it did. When the worker stops, the loop claims no
+        more. It ends when its requests in flight have ended or the grace time is over."""
         try:
             self._deliver_all()
             if is_stopping():
-                self._waker.asleep()  # or producers would count on a loop that has gone
+                self._waker.asleep()  # otherwise producers would rely on a loop that has ended
         except BaseException:
-            # What is still in flight would come back to the next loop, which knows nothing of it.
+            # The next loop would get the answers to what is still in flight, and knows nothing about it.
             self._worker.drop_transport()
             raise
         return {"claimed": self._claimed, **{word: self._results.tally[word] for word in WORDS}}
@@ -137,7 +138,7 @@ class DeliveryLoop:
         return monotonic() >= self._claim_at or len(self._in_flight) < self._claim_at_once_below
 
     def _claim(self) -> None:
-        """Takes what there is room for."""
+        """Claims as much as there is room for."""
         now = monotonic()
         free = self._transport.capacity - len(self._in_flight)
         passing: Sequence[Claim] = ()
@@ -163,8 +164,8 @@ class DeliveryLoop:
                 self._prepare(list(of_one), targets.get(webhook_id), now + CLAIM.total_seconds(), most)
 
     def _pace(self, claimed: Claimed, found: int, took: float) -> None:
-        """When to claim next: at once while more is to be had, soon after work came, ever later while none comes; and
-        where claims take long, fewer and larger ones."""
+        """Sets when to claim next: at once while more is available, soon after work was found, and later and later
+        while there is none. Where claims take long, they become fewer and larger."""
         self._claimed += found
         self._paced = claimed.paced
         self._nothing_due = not found and claimed.round_done and not claimed.paced
@@ -175,13 +176,13 @@ class DeliveryLoop:
             self._woke_another = self._waker.wake_another()
 
     def _prepare(self, claims: Sequence[Claim], target: Target | None, claims_end: float, most: int) -> None:
-        """Puts the claims of one webhook into the batches that its requests carry. The claim cannot know how large
-        they can be: what `most` requests do not carry is given back."""
+        """Groups the claims of one webhook into batches, one for each request. The claim cannot know how large batches
+        can be, so what does not fit into `most` requests is released."""
         self._clock = (claims[0].claimed_at, monotonic())
         due = []
         for claim in claims:
             if target is None:
-                # Deleted this moment, or a secret that no key opens: it waits, and is looked at again.
+                # Just deleted, or its secrets or contract cannot be read: the delivery waits and is retried.
                 decision = self._decide(claim, self._timing.schedule("default"), Judgement(Verdict.TEMPORARY))
                 self._results.add(ClaimResult(claim, decision))
             elif claim.expires_at is not None and claim.expires_at <= claim.claimed_at:
@@ -195,7 +196,7 @@ class DeliveryLoop:
                 self._give_up(batch, Release())
 
     def _send(self) -> None:
-        """Sends what there are slots for. A worker that stops gives its unsent claims back at once."""
+        """Sends as many batches as there are free slots. A worker that stops releases its unsent claims at once."""
         while self._unsent and (is_stopping() or len(self._in_flight) < self._transport.capacity):
             batch = self._unsent.popleft()
             if is_stopping():
@@ -210,13 +211,13 @@ class DeliveryLoop:
             now = self._wall_clock().timestamp()
             request = render(batch.claims, target, new_id_text(), now=now, timing=self._timing, token=shown)
         except Exception as error:  # noqa: BLE001 - one message must not end the loop again and again
-            # An unexpected error's own text could hold a piece of the message.
+            # The text of an unexpected error could contain part of the message.
             self._cannot_render(batch, str(error) if isinstance(error, RenderFailed) else type(error).__name__)
             return
-        # The wait for the turn of a DNS lookup is not the receiver's: it comes on top.
+        # Waiting for a turn at the DNS lookup does not count as the receiver's time, so it is added.
         latest = batch.claims_end - request.connect_timeout - request.timeout
         if monotonic() > latest:
-            # This process stood still since its claim: somebody else may make the attempt before this one ends.
+            # This process stalled after its claim: another one could make the attempt before this one ends.
             self._give_up(batch, Release())
             return
         try:
@@ -231,7 +232,7 @@ class DeliveryLoop:
         self._limits.sent(target.id, monotonic())
 
     def _settle_tokens(self) -> None:
-        """Has tokens fetched, and sends or ends what waited for them in its slots."""
+        """Starts token requests, and sends or ends the requests that waited for tokens in their slots."""
         with self._patient_with_database():
             for request_id, came in self._tokens.settle(stopping=is_stopping()):
                 if isinstance(came, Exchange):
@@ -245,18 +246,18 @@ class DeliveryLoop:
                     self._unsent.appendleft(batch._replace(token=came))
 
     def _cannot_render(self, batch: Batch, why: str) -> None:
-        log.warning("no callback can be made", delivery=batch.claims[0].delivery_id, why=why)
+        log.warning("callback cannot be rendered", delivery=batch.claims[0].delivery_id, why=why)
         self._give_up(batch, Discard(Reason.RENDER_FAILED))
 
     def _give_up(self, batch: Batch, decision: Decision) -> None:
-        """Nothing was sent: the attempts do not count."""
+        """Records a decision for claims that were not sent: their attempts do not count."""
         for claim in batch.claims:
             self._results.add(ClaimResult(claim, decision, batch.target))
 
     # ---- classify, decide
 
     def _ended(self) -> list[Exchange]:
-        """What has ended; waits no longer than until the next claim or the next write is due."""
+        """The exchanges that have ended. Waits no longer than until the next claim or write is due."""
         next_step = min(self._claim_at, self._results.write_at, self._mark_at, self._tokens.due_at)
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
         if self._in_flight or self._tokens.fetching:
@@ -287,8 +288,8 @@ class DeliveryLoop:
                 self._results.add(ClaimResult(claim, decision, batch.target, exchange, judgement))
 
     def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
-        """Hears what an answer says of the token that was shown. If it is refused for the first time, the same attempt
-        is made once more with another: an old token must not discard anything."""
+        """Handles what an answer says about the token that was presented. When the token is refused for the first time,
+        the same attempt is made once more with another: an old token must not discard anything."""
         if not isinstance(exchange.outcome, Reply):
             return False
         if exchange.outcome.status != UNAUTHORIZED:
@@ -300,14 +301,14 @@ class DeliveryLoop:
         another = None
         with self._patient_with_database():
             another = self._tokens.refuse(batch.target, token)
-        if another is None:  # nobody can say just now
+        if another is None:  # not known while the database is unavailable
             self._give_up(batch, Release())
         elif another:
             self._unsent.appendleft(batch._replace(token=None, renewed=True))
         return another is not False
 
     def _now(self) -> datetime:
-        """The database's time, without asking it."""
+        """The database's time, without a query."""
         database_time, read_at = self._clock
         return database_time + timedelta(seconds=monotonic() - read_at)
 
@@ -340,8 +341,8 @@ class DeliveryLoop:
     # ---- wake, and end
 
     def _stay_awake(self) -> None:
-        """Renews the mark that keeps producers from waking others; drops it while this loop has no room, so that the
-        next event wakes one that has."""
+        """Renews the wake flag, which keeps producers from waking other loops. Clears it while this loop has no room,
+        so that the next event wakes a loop that has."""
         has_room = self._limits.class_room(ConcurrencyClass.NEW) > 0
         if self._ending() or (monotonic() < self._mark_at and has_room == self._marked):
             return
@@ -353,8 +354,8 @@ class DeliveryLoop:
         self._marked = has_room
 
     def _nothing_left(self) -> bool:
-        """Whether the loop may end: first its mark goes, then it looks once more. Who commits before that look is
-        seen by it; who commits after it finds no mark, and wakes."""
+        """Whether the loop may end. It clears its wake flag, then looks once more. That look finds whatever was
+        committed before it; a producer that commits after it finds no flag and sends a wake."""
         if not self._nothing_due:
             return False
         self._waker.asleep()
@@ -366,7 +367,7 @@ class DeliveryLoop:
         return self._nothing_due and self._is_idle()
 
     def _ending(self) -> bool:
-        """Whether it claims no more: the worker stops, or it is old and has handed a wake over."""
+        """Whether the loop claims no more: the worker is stopping, or the loop is old and has woken another."""
         if not is_stopping() and monotonic() >= self._ends_at and not self._handed_over:
             self._waker.asleep()
             self._handed_over = self._waker.wake_another()
@@ -379,10 +380,11 @@ class DeliveryLoop:
 
     @contextmanager
     def _patient_with_database(self) -> Iterator[None]:
-        """A database that is away stops claims and writes for a moment; what is in flight goes on, results stay."""
+        """While the database is unavailable, claims and writes pause; requests in flight continue and results are
+        kept."""
         try:
             yield
-        except (OperationalError, InterfaceError, InternalError) as error:  # the last: read-only, after a fail-over
+        except (OperationalError, InterfaceError, InternalError) as error:  # the last: read-only after a fail-over
             log.warning("the database does not answer", error=type(error.orig).__name__)
             self._nothing_due = True
             self._claim_at = monotonic() + DATABASE_PAUSE

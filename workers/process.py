@@ -1,4 +1,4 @@
-"""What a worker process has: made once, in the child that uses it, and handed down in parts."""
+"""The resources of a worker process: made once, in the child that uses them, and passed on one by one."""
 
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from workers.claims.concurrency import ConcurrencyLimits
 from workers.notices.mailer import Mailer
 from workers.tokens.store import TokenStore
 
-NAME = "dispatcher worker"  # of its connections
+NAME = "dispatcher worker"  # the application name of its connections
 
 
 class Worker:
@@ -19,8 +19,8 @@ class Worker:
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
-        # For claims and records: a power failure of the database may cost their last fraction of a second, which comes
-        # to one more attempt. They need not wait for its disk.
+        # For claims and results. A power failure of the database may lose the last fraction of a second of them, which
+        # only means one more attempt. So they need not wait for its disk.
         url = installation.settings.database_url.get_secret_value()
         self.loop_engine = make_engine(url, application_name=installation.name, wait_for_disk=False)
 
@@ -38,7 +38,7 @@ class Worker:
 
     @cached_property
     def concurrency_limits(self) -> ConcurrencyLimits:
-        """What this process's loops have learnt of the webhooks, one loop after the other."""
+        """What the loops of this process have learned about webhooks; one loop after the other uses it."""
         return ConcurrencyLimits(self.transport.capacity)
 
     @cached_property
@@ -46,13 +46,13 @@ class Worker:
         return Mailer(self.installation.settings)
 
     def drop_transport(self) -> None:
-        """Closes the transport, and forgets what was in flight on it; the next use makes a new one."""
+        """Closes the transport and forgets its requests in flight; the next use makes a new one."""
         if "transport" in self.__dict__:
             self.transport.close()
             del self.transport
         self.__dict__.pop("concurrency_limits", None)
 
     def close(self) -> None:
-        """Closes the transport and idle connections of its own; the installation is closed by whoever made it."""
+        """Closes the transport and this worker's own idle connections; whatever made the installation closes it."""
         self.drop_transport()
         self.loop_engine.dispose()

@@ -1,6 +1,6 @@
-"""How a warm shutdown reaches the loops inside the children: one byte of memory they share with the main process.
+"""How a warm shutdown reaches the loops inside the children: one byte of memory that they share with the main process.
 
-Not an Event: its lock, left locked by a child that was killed inside it, would block the main process for ever.
+Not an Event: a child that is killed while it holds the Event's lock would block the main process forever.
 """
 
 import mmap
@@ -9,7 +9,7 @@ _flag = mmap.mmap(-1, 1)  # made at import, before the fork
 
 
 def ask_to_stop() -> None:
-    """Tells every loop of this worker to end."""
+    """Asks every loop of this worker to end."""
     _flag[0] = 1
 
 

@@ -1,4 +1,4 @@
-"""The Celery tasks: a name and a line each. No task has arguments: what is due stands in the database."""
+"""The Celery tasks: a name and a line each. No task has arguments: what is due is in the database."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,50 +18,50 @@ from workers.process import Worker
 
 
 class TaskFailed(Exception):
-    """What the log and Flower show of a task that failed: the kind of error, with where it was raised."""
+    """What the log and Flower show of a failed task: the kind of error, and where it was raised."""
 
 
 @contextmanager
 def _without_values() -> Iterator[None]:
-    """An unexpected error's own text could hold a piece of a message or a secret. Those of the product and, on its
-    engines, of the database are written without."""
+    """Hides the texts of unexpected errors: they could contain part of a message or a secret. Errors of the product,
+    and of the database on the product's engines, have texts without values."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - none of them may be shown as it is
+    except Exception as error:  # noqa: BLE001 - none may be shown unchanged
         kind = type(error).__name__
-        told = f"{kind}: {error}" if isinstance(error, DispatcherError | SQLAlchemyError) else kind
-        raise TaskFailed(told).with_traceback(error.__traceback__) from None
+        shown = f"{kind}: {error}" if isinstance(error, DispatcherError | SQLAlchemyError) else kind
+        raise TaskFailed(shown).with_traceback(error.__traceback__) from None
 
 
 def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
-    """Gives an app, and no other one in the process, its tasks. They do their work with the process's worker."""
+    """Adds the tasks to an app, and to no other one in the process. They work with the process's worker."""
     task = partial(app.task, shared=False)
 
     @task(name=DELIVER)
     @_without_values()
     def deliver() -> dict[str, int]:
-        """Delivers all that is due."""
+        """Delivers everything that is due."""
         return DeliveryLoop(worker_of_process()).run()
 
     @task(name=SWEEP)
     @_without_values()
     def sweep_once() -> dict[str, int]:
-        """Finds what no wake covered."""
+        """Finds work that no wake covered."""
         installation = worker_of_process().installation
         return sweep(installation.engine, installation.waker, installation.timing)
 
     @task(name=NOTICES)
     @_without_values()
     def send_notices() -> dict[str, int]:
-        """Sends the problem notices that are owed."""
+        """Sends the problem notices that are due."""
         worker = worker_of_process()
-        worker.installation.waker.asleep(NOTICES)  # a notice that comes from now on wakes again
+        worker.installation.waker.asleep(NOTICES)  # a notice that is recorded from now on wakes again
         return send_due_alone(worker.installation.engine, worker.mailer)
 
     @task(name=REDELIVER)
     @_without_values()
     def redeliver_more() -> dict[str, int]:
-        """Goes on with the bulk redeliveries that are open."""
+        """Continues the open bulk redeliveries."""
         installation = worker_of_process().installation
         installation.waker.asleep(REDELIVER)  # one that is ordered from now on wakes again
         return go_on(installation.engine, installation.waker, installation.timing, installation.clock)
@@ -69,7 +69,7 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     @task(name="dispatcher.upkeep")
     @_without_values()
     def upkeep_once() -> dict[str, int]:
-        """Ends what cannot be attempted any more, and tidies up."""
+        """Ends deliveries that cannot be attempted any more, and cleans up."""
         installation = worker_of_process().installation
         return upkeep(
             installation.engine, installation.clock, circuit_breakers=installation.settings.circuit_breaker_failures > 0

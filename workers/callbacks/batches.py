@@ -1,4 +1,4 @@
-"""Which deliveries share a request: pure."""
+"""Decides which deliveries share a request. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,8 +9,8 @@ BODY_CAP = 1024 * 1024  # bytes of a request's body; a single message may be lar
 
 
 def batches(claims: Sequence[Claim], contract: DeliveryContract) -> Iterator[Sequence[Claim]]:
-    """Cuts the claims of one webhook, in their order, into what one request carries: at most `batch_size` messages and
-    1 MiB, of one app. Those that failed in a batch before are among themselves, in smaller ones."""
+    """Splits the claims of one webhook, in order, into one batch per request: at most `batch_size` messages and 1 MiB,
+    all of one app. Deliveries that failed in a batch before share only smaller batches with each other."""
     start = size = 0
     for place, claim in enumerate(claims):
         size += len(claim.data) + 1  # the comma

@@ -23,14 +23,14 @@ MAX_GET_URL = 8 * 1024
 
 
 class RenderFailed(Exception):
-    """No callback can be made of this message for this webhook; says why, without the message."""
+    """This message cannot be rendered for this webhook; the text says why, without the message."""
 
 
 def render(
     claims: Sequence[Claim], target: Target, request_id: str, *, now: float, timing: Timing, token: str | None = None
 ) -> Request:
     """The request that carries these deliveries (one, or a batch), signed for `now` (Unix seconds). `token` is
-    shown to the receiver. Raises RenderFailed."""
+    presented to the receiver. Raises RenderFailed."""
     contract, first = target.contract, claims[0]
     headers = [("User-Agent", contract.user_agent or USER_AGENT)]
     if contract.method is Method.GET:
@@ -40,7 +40,7 @@ def render(
         data = b",".join([_enveloped(claim, target, request_id) for claim in claims])
         body = b"[" + data + b"]" if contract.envelope is Envelope.ARRAY else data
         if contract.nonce_signature is not None:
-            # Receivers in Node check this signature over JSON.stringify of the body that they have parsed.
+            # Receivers in Node check this signature over JSON.stringify of the body after they have parsed it.
             body = stringified(body.decode()).encode()
         headers.append(("Content-Type", contract.content_type))
     if len(claims) == 1:
@@ -58,7 +58,7 @@ def render(
         headers.append(("Authorization", target.authorization))
     elif token is not None:
         headers.append(("Authorization", f"Bearer {token}"))
-    # A batch is no single event: as a message it is this request.
+    # A batch is not a single event, so the id of its request is its message id.
     message_id = first.event_id if len(claims) == 1 else request_id
     headers += target.signer.headers(message_id, request_id, body or b"", now)
     return Request(
@@ -74,7 +74,7 @@ def render(
 
 
 def _enveloped(claim: Claim, target: Target, request_id: str) -> bytes:
-    """The message as the contract wants it: as it is, or as one member among others. Its bytes stay what they are."""
+    """The message as the contract wants it: alone, or as one member among others. Its bytes are unchanged."""
     if not target.contract.members:
         return claim.data
     parts = [
@@ -114,7 +114,7 @@ def _time(moment: datetime) -> str:
 
 
 def masked_headers(request: Request, target: Target) -> str:
-    """The request's headers as they may be kept and shown, one `Name: value` a line."""
+    """The request's headers as they may be stored and shown, one `Name: value` per line."""
     own = {name for name, _ in target.headers}
     return "\n".join([f"{name}: {_masked(name, value, own)}" for name, value in request.headers])
 
@@ -126,7 +126,8 @@ def _masked(name: str, value: str, own: Set[str]) -> str:
 
 
 def secrets_in(request: Request) -> tuple[bytes, ...]:
-    """What its authorization holds behind the scheme, in the forms that must not be kept of an answer."""
+    """The value of its Authorization header behind the scheme, in all forms that must be removed from a stored
+    answer."""
     values = [value.partition(" ")[2] for name, value in request.headers if name == "Authorization"]
     return _forms(*values) if values else ()
 
@@ -140,20 +141,20 @@ def _with_query(url: str, data: bytes) -> str:
     try:
         pairs = [(name, _as_parameter(raw)) for name, raw in object_members(data.decode()).items()]
     except (ValueError, RecursionError):
-        raise RenderFailed("the webhook's method is GET and the message is no JSON object of usual depth") from None
+        raise RenderFailed("with GET the message must be a JSON object that is not nested too deeply") from None
     try:
         query = urlencode(pairs, quote_via=quote)
     except UnicodeEncodeError:
-        raise RenderFailed("the message holds a lone surrogate, which no URL can carry") from None
+        raise RenderFailed("the message contains a lone surrogate, which a URL cannot carry") from None
     if query:
         url += ("&" if "?" in url else "?") + query
     if len(url) > MAX_GET_URL:
-        raise RenderFailed(f"the URL with the message is {len(url)} bytes long, more than {MAX_GET_URL}")
+        raise RenderFailed(f"the URL with the message is {len(url)} bytes long; the limit is {MAX_GET_URL}")
     return url
 
 
 def _as_parameter(raw: str) -> str:
-    """A string is its text; all else is its compact JSON. Numbers keep the digits they came with."""
+    """A string becomes its text; everything else becomes compact JSON. Numbers keep their digits."""
     if raw.startswith('"'):
         text: str = json.loads(raw)
         return text

@@ -1,4 +1,5 @@
-"""Webhooks as the loop needs them: opened, their contract read, kept by version so that a change is seen at once."""
+"""Webhooks as the loop needs them: decrypted, with their contract read, cached by version so that a change takes effect
+at once."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,25 +37,25 @@ class Target:
     url: str
     url_masked: str
     contract: DeliveryContract
-    authorization: str | None  # the header's value, unless it takes a token
+    authorization: str | None  # the header's value, unless the webhook uses tokens
     client_credentials: ClientCredentials | None  # what the token is fetched with
     headers: tuple[tuple[str, str], ...]  # the customer's own
     signer: Signer
     schedule: RetrySchedule
     has_contact: bool
-    secret_values: tuple[bytes, ...] = field(default=(), repr=False)  # not to be kept where an answer repeats them
+    secret_values: tuple[bytes, ...] = field(default=(), repr=False)  # removed from an answer that repeats them
 
 
 class Targets:
-    """Opened webhooks of one process, the most recently used ones kept."""
+    """The decrypted webhooks of one process; the most recently used ones are cached."""
 
     def __init__(self, vault: Vault, timing: Timing) -> None:
         self._vault, self._timing = vault, timing
         self._kept: OrderedDict[str, Target] = OrderedDict()
 
     def load(self, connection: Connection, versions: Mapping[str, int]) -> dict[str, Target]:
-        """The webhooks of these ids, at that version or a newer one. One that was deleted meanwhile is left out, and
-        one whose secrets no key opens or whose contract cannot be read: that is told in the log and must not stop
+        """The webhooks with these ids, at the given version or a newer one. A webhook that was deleted meanwhile is
+        left out. So is one whose secrets no key opens or whose contract cannot be read: it is logged, and does not stop
         the others."""
         found = {}
         for webhook_id, version in versions.items():
@@ -108,7 +109,7 @@ class Targets:
 
 
 def _texts(document: Any) -> Iterator[str]:
-    """Every text in a webhook's opened secrets, of whatever kind they are."""
+    """Every text in a webhook's decrypted secrets, whatever their kind."""
     match document:
         case str():
             yield document

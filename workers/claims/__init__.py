@@ -1,1 +1,1 @@
-"""What is due is claimed: fair over webhooks, bounded by limits."""
+"""Claims what is due: fair to all webhooks, bounded by limits."""

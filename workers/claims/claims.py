@@ -1,10 +1,11 @@
 """Claiming: a worker's exclusive, expiring right to make the next attempt of a delivery.
 
-One statement goes from webhook to webhook along the index of ready deliveries (a skip scan), from a rotating cursor,
-and takes from each what its concurrency limit and its rate allow, first attempts and retries in turn: every due webhook
-is served equally often, whatever the others have waiting. Its cost depends neither on finished rows nor on one
-webhook's backlog.
-A second, small statement takes what passes an open circuit: trials, and attempts that a person asked for.
+One statement goes from webhook to webhook along the index of ready deliveries (a skip scan), from a rotating cursor.
+From each it takes what the concurrency limit and the rate limit allow, first attempts and retries in turn. So every due
+webhook is served equally often, however much the others have waiting. The cost depends neither on finished rows nor on
+one webhook's backlog.
+
+A second, small statement takes what passes an open circuit: trial requests, and attempts that a person asked for.
 """
 
 import random
@@ -21,18 +22,18 @@ from workers.claims.concurrency import ConcurrencyClass, Rooms
 from workers.claims.statements import CLAIM_PASSING, CLAIM_READY, SCAN_STEPS
 
 CLAIM = timedelta(minutes=2)
-ROUND = 1_000  # deliveries that one round over all due webhooks takes, about: one webhook's share is a part of it
-MAX_REQUESTS = 400  # that a claim brings: with half of that, PostgreSQL spends a fifth more on each
-MAX_MESSAGES = 2 * ROUND  # that a claim brings, at 256 KiB each at most
-_HEAD = 5  # columns of a row that tell of the whole claim
+ROUND = 1_000  # about how many deliveries one round over all due webhooks takes; each webhook gets a share of it
+MAX_REQUESTS = 400  # per claim; with half of that, PostgreSQL spends a fifth more on each
+MAX_MESSAGES = 2 * ROUND  # per claim, of at most 256 KiB each
+_HEAD = 5  # columns of a row that describe the whole claim
 
 
 class Claim(NamedTuple):
-    """One claimed delivery with all that its attempt needs of the event; the webhook is looked up by its version. Ids
-    are texts: all that is done with them is to send, write and compare them.
+    """One claimed delivery with everything of the event that its attempt needs; the webhook is looked up by its
+    version. Ids are texts, because they are only sent, written and compared.
 
-    `batch_limit`: the most deliveries its request may carry, where a batch with it has failed before. `failing`: the
-    webhook has a row of `circuit_breakers`. `trial`: this is the one that tries an open circuit.
+    `batch_limit`: the most deliveries its request may carry, if a batch with it has failed before. `failing`: the
+    webhook has a row in `circuit_breakers`. `trial`: this is the trial request of an open circuit.
     """
 
     delivery_id: str
@@ -54,10 +55,10 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What one claim brought, the deliveries of one webhook side by side, the ones due longest first.
+    """What one claim took. The deliveries of one webhook are adjacent, the ones due longest first.
 
-    `round_done`: every webhook with something ready has been passed, so what was not taken is not to be had now.
-    `paced`: something is due, and only a rate limit keeps it waiting.
+    `round_done`: every webhook with something ready was passed, so what was not taken is not available now. `paced`:
+    something is due, and only a rate limit keeps it waiting.
     """
 
     claims: Sequence[Claim]
@@ -67,7 +68,7 @@ class Claimed:
 
 
 class Claimer:
-    """Claims for one loop: it owns what it claims under its own id."""
+    """Claims for one loop, under an id that marks what the loop owns."""
 
     def __init__(self) -> None:
         self.id = str(uuid4())
@@ -76,12 +77,12 @@ class Claimer:
         self.start_round()
 
     def start_round(self) -> None:
-        """The next round begins here: it is done when every webhook with something ready has been passed since."""
+        """Starts a round here: it is done once every webhook with something ready has been passed."""
         self._round_from = self._cursor
 
     def claim(self, connection: Connection, rooms: Rooms, limit: int, *, circuit_breakers: bool = True) -> Claimed:
-        """Takes due deliveries for up to `limit` requests, from each webhook what `rooms` says.
-        `circuit_breakers` False: open ones hold nothing back."""
+        """Claims due deliveries for up to `limit` requests, from each webhook as many as `rooms` allows. With
+        `circuit_breakers` False, open circuits hold nothing back."""
         limit = min(limit, MAX_REQUESTS)
         rows = connection.execute(
             CLAIM_READY,
@@ -95,7 +96,7 @@ class Claimer:
                 "classes": array([room.concurrency_class for room in rooms.known]),
                 "class_rooms": array([rooms.classes.get(each, limit) for each in ConcurrencyClass]),
                 "messages": MAX_MESSAGES,
-                # By chance: what alternates falls into step with a webhook that is served every other time.
+                # At random: a strict alternation falls into step with a webhook that is served every other time.
                 "retries_first": random.random() < 0.5,  # noqa: S311
                 "circuit_breakers": circuit_breakers,
                 "me": self.id,
@@ -109,12 +110,12 @@ class Claimer:
         return Claimed(claims, round_done=round_done, full=bool(head.is_full), paced=head.paced > 0)
 
     def claim_passing(self, connection: Connection, limit: int) -> Sequence[Claim]:
-        """Takes what passes an open circuit: of each a trial when its time has come, and what a person asked for."""
+        """Claims what passes an open circuit: for each a trial request when it is due, and what a person asked for."""
         rows = connection.execute(CLAIM_PASSING, {"most": limit, "me": self.id, "span": CLAIM}).all()
         return _claims(rows)
 
     def _go_on(self, head: Any, *, found: bool) -> bool:
-        """Moves the cursor on. Says whether a whole round is done, which can take several claims."""
+        """Moves the cursor on. Returns whether a whole round is done, which can take several claims."""
         before = self._cursor
         self._cursor = (head.last_claimed if head.is_full else head.last_visited) or self._cursor
         all_passed = head.visited < SCAN_STEPS and not head.is_full
@@ -125,7 +126,7 @@ class Claimer:
 
 
 def _passes(start: str, end: str, point: str) -> bool:
-    """Whether the way round from `start` to `end` (not counting `start`) passes `point`."""
+    """Whether the way round from `start` (not included) to `end` passes `point`."""
     return start < point <= end if start < end else point > start or point <= end
 
 

@@ -1,9 +1,9 @@
 """How many requests each webhook may have in flight: in-process counters that keep one webhook from slowing another.
 
-A webhook begins with a concurrency limit of 4 (of 1 while many are untried). The limit doubles with as many quick
-answers as it allows requests, and shrinks to 1 with a failure. While others are served, none may have more in flight
-than half of what they leave, none gets more while it leaves a request unanswered for a second, and those that have not
-proven to answer share a part of the in-flight slots: however many hang, some slots are left to those that do answer.
+A webhook begins with a concurrency limit of 4 (1 while many webhooks are untried). The limit doubles after as many
+quick answers as it allows requests, and drops to 1 after a failure. While others are served, a webhook may have at most
+half of the slots that they leave, and gets no more while it has not answered for a second. Webhooks that have not
+proven to answer share a part of the in-flight slots: however many hang, some slots are left for those that do answer.
 """
 
 from collections import Counter, OrderedDict
@@ -15,17 +15,17 @@ from math import inf
 
 FIRST_LIMIT = 4
 QUICK = timedelta(seconds=1)
-OTHERS_REMEMBERED = 2.0  # seconds in which a webhook is not alone after another was sent something
+OTHERS_REMEMBERED = 2.0  # seconds for which a webhook counts as served after its last request was sent
 ENOUGH = 200  # requests in flight that keep a loop busy where receivers are quick
-SLOW_REMEMBERED = 5.0  # seconds in which no limit grows after answers had to wait for the loop
-KEPT = 1_000  # webhooks remembered while nothing of theirs is in flight
+SLOW_REMEMBERED = 5.0  # seconds in which limits hardly grow after answers had to wait for the loop
+KEPT = 1_000  # webhooks remembered while none of their requests is in flight
 
 
 class ConcurrencyClass(IntEnum):
     """Webhooks of one kind, which share slots."""
 
     PROVEN = 0  # its last attempt was answered
-    NEW = 1  # nothing has come of its first attempts yet
+    NEW = 1  # its first attempts have no result yet
     FAILING = 2  # its last attempt failed temporarily
 
 
@@ -50,28 +50,28 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """How much a claim may take: `known` webhooks have their own room, others `first`; all of a class together
-    have what `classes` says, as many as fit if nothing."""
+    """How much a claim may take: `known` webhooks have their own room, others `first`. `classes` bounds all webhooks of
+    a class together; a class that is not in it is not bounded."""
 
     known: Sequence[Room] = ()
     first: int = FIRST_LIMIT
     classes: Mapping[ConcurrencyClass, int] = field(default_factory=dict)
 
     def of(self, webhook_ids: Iterable[str]) -> dict[str, int]:
-        """How many requests each of these may have."""
+        """How many more requests each of these webhooks may have."""
         known = {room.webhook_id: room.free for room in self.known}
         return {webhook_id: known.get(webhook_id, self.first) for webhook_id in webhook_ids}
 
 
 class ConcurrencyLimits:
-    """The limits of one loop with `slots` requests in flight at most. Times are monotonic seconds."""
+    """The limits of one loop with at most `slots` requests in flight. Times are monotonic seconds."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._limits: OrderedDict[str, _Limit] = OrderedDict()  # the ones used last at the end
         self._in_flight: Counter[ConcurrencyClass] = Counter()
         self._grow_from = -inf
-        self._latest = self._latest_other = ("", -inf)  # two webhooks that were sent something last, and when
+        self._latest = self._latest_other = ("", -inf)  # the last two webhooks that were sent a request, and when
 
     @property
     def in_flight(self) -> int:
@@ -79,12 +79,12 @@ class ConcurrencyLimits:
 
     @property
     def first_limit(self) -> int:
-        """The limit of a webhook that nothing is known of."""
+        """The limit of an unknown webhook."""
         return FIRST_LIMIT if self._in_flight[ConcurrencyClass.NEW] < max(self._slots // 8, FIRST_LIMIT) else 1
 
     def class_room(self, concurrency_class: ConcurrencyClass) -> int:
-        """How many more requests all webhooks of this class may have together: those that fail have half of the
-        slots, those and the untried ones three quarters."""
+        """How many more requests all webhooks of this class may have together: failing ones get half of the slots,
+        failing and new ones together three quarters."""
         free = self._slots - self.in_flight
         if concurrency_class is ConcurrencyClass.PROVEN:
             return free
@@ -115,8 +115,8 @@ class ConcurrencyLimits:
         if now - other_at < OTHERS_REMEMBERED:
             if limit.in_flight and now - limit.waits_since > QUICK.total_seconds():
                 return 0
-            # Half of what the others leave, at once or one by one: one greedy webhook has half of the slots, two end
-            # at a third each.
+            # Half of what the others leave, whether it is taken at once or one by one: one greedy webhook gets half of
+            # the slots, two end at a third each.
             others = self.in_flight - limit.in_flight
             largest = min(largest, max(1, (self._slots - others + 1) // 2))
         return max(0, min(largest - limit.in_flight, self.class_room(limit.concurrency_class)))
@@ -136,7 +136,7 @@ class ConcurrencyLimits:
         self._in_flight[limit.concurrency_class] += 1
 
     def taken_back(self, webhook_id: str) -> None:
-        """A request that counted as sent was not: that says nothing of its webhook."""
+        """A request that counted as sent was not sent. This says nothing about its webhook."""
         limit = self._limits[webhook_id]
         limit.in_flight -= 1
         self._in_flight[limit.concurrency_class] -= 1
@@ -166,8 +166,8 @@ class ConcurrencyLimits:
         return duration <= 2 * limit.fastest and self.in_flight <= ENOUGH
 
     def seen(self, ended: int, now: float) -> None:
-        """So many requests were found to have ended. Where that is half of very many, answers wait for the loop: more
-        in flight would bring no more, only more to lose."""
+        """`ended` requests were found to have ended together. If that is half of very many, answers wait for the loop:
+        more requests in flight would not speed it up, and more could be lost."""
         if self.in_flight >= ENOUGH and ended * 2 >= self.in_flight:
             self._grow_from = now + SLOW_REMEMBERED
 

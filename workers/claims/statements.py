@@ -1,8 +1,8 @@
-"""The two statements that claim: what one webhook after the other has due, and what passes an open circuit.
+"""The two statements that claim: due deliveries, one webhook after the other, and what passes an open circuit.
 
-The shape is measured: three partial indexes, one per open state, so that a claim never meets what it cannot take; a
-recursive scan from webhook to webhook along the index, for `ORDER BY due_at` over all would take from the largest
-backlog only, and excluding busy webhooks would walk through theirs.
+Their shape follows measurements. There are three partial indexes, one per open state, so that a claim never reads what
+it cannot take. A recursive scan goes from webhook to webhook along the index: `ORDER BY due_at` over all deliveries
+would take from the largest backlog only, and excluding busy webhooks would read through their backlogs.
 """
 # ruff: noqa: S608 - composed of constants
 
@@ -13,14 +13,15 @@ from workers.claims.concurrency import ConcurrencyClass
 
 SCAN_STEPS = 100  # webhooks one claim visits
 
-# Deliveries of one webhook that are due, the ones due longest first; two scans, for the index has them apart.
+# The due deliveries of one webhook, the ones due longest first. Two scans, because the index keeps first attempts and
+# retries apart.
 _DUE = f"""
       SELECT id, batch_limit, row_number() OVER () AS turn, {{retry}} AS is_retry FROM (
         SELECT id, batch_limit FROM dispatcher.deliveries
         WHERE state = '{State.READY}' AND webhook_id = {{webhook}} AND is_retry = {{retry}} AND due_at <= now()
         ORDER BY due_at LIMIT {{most}} FOR UPDATE SKIP LOCKED) due"""
 
-# Found by primary key, and by nothing else: a planner with old statistics would read every ready row instead.
+# Looks rows up by primary key only: with old statistics the planner would otherwise read every ready row.
 _TAKEN = f"""
 taken AS (
   UPDATE dispatcher.deliveries
@@ -33,15 +34,15 @@ taken AS (
 _COLUMNS = """
   t.id::text, t.webhook_id::text, p.version, t.attempt_count, t.schedule_step, t.batch_limit, p.failing, p.trial,
   t.event_id::text, e.type, e.app,
-  -- Enqueueing never sets give_up_at beyond expires_at; a person's redelivery does, and passes it.
+  -- Enqueueing never sets give_up_at beyond expires_at; a redelivery by a person may, and then expires_at is ignored.
   CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at,
   e.occurred_at, e.data, now() AS claimed_at"""
 
-# A rate's bucket holds a tenth of a second, at least one message.
+# The bucket of a rate limit holds the messages of a tenth of a second, at least one.
 _BURST = "greatest(1, o.rate_limit / 10)"
 _ROOM = "CASE WHEN o.rate_limit IS NULL THEN o.most ELSE least(o.most, coalesce(r.most, 0)) END"
 
-# psycopg2 sends values as literals: with a parameter as LIMIT the planner would guess, and read far too much.
+# psycopg2 sends values as literals. With a parameter as LIMIT the planner would guess, and read far too much.
 CLAIM_READY = text(f"""
 WITH RECURSIVE scan(webhook_id, round, n) AS (
   SELECT * FROM (
@@ -71,17 +72,17 @@ claimable AS MATERIALIZED (
     OFFSET 0) w
   LEFT JOIN unnest(CAST(:ids AS uuid[]), CAST(:rooms AS integer[]), CAST(:classes AS integer[])) b(id, room, class)
     ON b.id = w.id
-  -- What has no room at all must not use up the limit of those that have.
+  -- Webhooks without any room must not use up the limit of those that have some.
   WHERE (CAST(:class_rooms AS integer[]))[coalesce(b.class, {ConcurrencyClass.NEW:d}) + 1] > 0),
 found AS MATERIALIZED (
   SELECT o.n, o.id AS webhook_id, o.class, o.failing, o.version, d.ids
   FROM claimable o
   LEFT JOIN LATERAL (
-    -- Negative where another claim took its time after this one began.
+    -- Negative if another claim used up the rate after this one began.
     SELECT floor(greatest(0, least(extract(epoch FROM now() - used_until) * o.rate_limit, {_BURST}))) AS most
     FROM dispatcher.rates WHERE webhook_id = o.id FOR UPDATE SKIP LOCKED) r ON o.rate_limit IS NOT NULL
   CROSS JOIN LATERAL (
-    -- What failed in a batch goes with its like, in smaller ones.
+    -- Deliveries that failed in a batch share only smaller batches with each other.
     SELECT array_agg(id) AS ids FROM (
       SELECT id, batch_limit, place,
              (row_number() OVER (PARTITION BY batch_limit ORDER BY place) - 1)
@@ -129,7 +130,8 @@ due AS MATERIALIZED (
   FROM (
     SELECT g.webhook_id FROM dispatcher.circuit_breakers g
     WHERE g.opened_at IS NOT NULL AND g.trial_at <= now() AND g.webhook_id IN (SELECT webhook_id FROM open)
-      -- One behind which nothing waits must not use up the limit. As a value: a join would read all that is ready.
+      -- A circuit with nothing due behind it must not use up the limit. A scalar, because a join would read every ready
+      -- row.
       AND (SELECT true FROM dispatcher.deliveries d
            WHERE d.state = '{State.READY}' AND d.webhook_id = g.webhook_id AND d.due_at <= now() LIMIT 1)
     ORDER BY g.trial_at LIMIT :most FOR UPDATE SKIP LOCKED) g),

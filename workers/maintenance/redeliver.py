@@ -1,7 +1,7 @@
-"""Does bulk redeliveries, step by step: each at its pace, from the place where its row says that it stands.
+"""Runs bulk redeliveries step by step: each at its pace, from the position that is stored in its row.
 
-A step is one transaction with that row locked: what it opened and how far it came are written together or not at all,
-and of several workers one at a time does it. It reads and opens a bounded number of rows.
+A step is one transaction with that row locked. What it opened and its new position are written together or not at all,
+and only one worker at a time runs it. It reads and opens a bounded number of rows.
 """
 
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ from schedules.timing import Timing
 
 log = structlog.get_logger("dispatcher.redeliveries")
 
-PIECE = 1_000  # rows looked at together
+PIECE = 1_000  # rows read together
 MAX_PIECES, MAX_LOOKED_AT = 100, 10_000  # in one step
 
 _NOWHERE = UUID(int=0)
-_UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # they have an index of their own
+_UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # these states have their own index
 
 
 def go_on(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
-    """One step of each bulk redelivery that is open. While there are such, it sees to it that it is called again
-    within a second; the periodic task is for when that is lost."""
+    """Runs one step of each open bulk redelivery. While any is open, it sends a wake that calls it again within a
+    second; the periodic task is for when that wake is lost."""
     with Session(engine) as session:
         identifiers = session.scalars(select(BulkRedelivery.id).where(*OPEN).order_by(BulkRedelivery.id)).all()
     redelivered = 0
@@ -54,7 +54,7 @@ def _step(session: Session, identifier: UUID, timing: Timing) -> int:
     ordered = session.scalar(
         select(BulkRedelivery).where(BulkRedelivery.id == identifier, *OPEN).with_for_update(skip_locked=True)
     )
-    if ordered is None:  # ended meanwhile, or another worker is at it
+    if ordered is None:  # ended meanwhile, or another worker runs it
         return 0
     now = session.scalars(select(func.now())).one()
     allowed = room(ordered.used_until, now, ordered.per_second)
@@ -69,7 +69,7 @@ def _step(session: Session, identifier: UUID, timing: Timing) -> int:
         if webhook_id != ordered.webhook_reached:
             ordered.webhook_reached, ordered.delivery_reached = webhook_id, None
         found = _look(session, ordered, allowed - opened)
-        # What was redelivered since the order, and has ended again, is as if it were open.
+        # A delivery that was redelivered since the order and has ended again is skipped, as if it were open.
         wanted = _one_of(found.ids), Delivery.finished_at <= ordered.created_at
         reopened = len(reopen(session, *wanted, timing=timing, bypasses_circuit=False)) if found.ids else 0
         opened += reopened
@@ -90,7 +90,7 @@ class _Found(NamedTuple):
 
 
 def _look(session: Session, ordered: BulkRedelivery, most: int) -> _Found:
-    """The webhook's next ones, oldest first."""
+    """The webhook's next deliveries, oldest first."""
     selection = selection_of(ordered)
     after = Delivery.id > (ordered.delivery_reached or _NOWHERE)
     next_rows = select(Delivery.id).where(Delivery.webhook_id == ordered.webhook_reached, after, *within(selection))
@@ -113,7 +113,7 @@ def _one_of(ids: Sequence[UUID]) -> ColumnElement[bool]:
 
 
 def _next_webhook(session: Session, ordered: BulkRedelivery) -> UUID | None:
-    """The webhook to go on with: the one that was reached, or the first after it that is there."""
+    """The webhook to continue with: the one that was reached, or the first one after it that exists."""
     query = select(Webhook.id).where(
         Webhook.account_id == ordered.account_id,
         Webhook.deleted_at.is_(None),

@@ -1,4 +1,4 @@
-"""The sweep: the periodic look for what no wake covered. Promotes what has come due, frees expired claims, wakes.
+"""The sweep: the periodic look for what no wake covered. Promotes due deliveries, frees expired claims, sends wakes.
 
 Its interval is the real bound on lateness: a broker that lost everything costs five seconds.
 """
@@ -39,7 +39,7 @@ _ANY_MAIL_OWED = text("SELECT EXISTS (SELECT 1 FROM dispatcher.notices WHERE due
 
 
 def sweep(engine: Engine, waker: Waker, timing: Timing) -> dict[str, int]:
-    """One look. Returns how many deliveries it promoted and how many claims it freed."""
+    """Sweeps once. Returns how many deliveries it promoted and how many claims it freed."""
     promoted = freed = 0
     while True:
         with engine.begin() as connection:
@@ -62,7 +62,7 @@ def sweep(engine: Engine, waker: Waker, timing: Timing) -> dict[str, int]:
 
 
 def _free_expired_claims(connection: Connection, timing: Timing) -> int:
-    """Their worker died: nobody knows whether the receiver has the message. The attempt is recorded as that."""
+    """Frees claims whose worker died. Whether the receiver has the message is unknown; the attempt is recorded so."""
     rows = connection.execute(_EXPIRED_CLAIMS).all()
     results = [
         Result(

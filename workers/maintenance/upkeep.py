@@ -1,4 +1,4 @@
-"""Upkeep, each minute: ends deliveries that nobody can attempt any more, makes partitions, forgets old keys."""
+"""Upkeep, every minute: ends deliveries that cannot be attempted any more, makes partitions, deletes expired keys."""
 
 from sqlalchemy import Engine, text
 
@@ -9,7 +9,7 @@ from workers.notices.send import close_abandoned
 
 PIECE = 1_000
 
-# Only webhooks that cannot be claimed from are looked into, found by hopping along the index of ready deliveries.
+# Reads only webhooks that cannot be claimed from, found by skipping along the index of ready deliveries.
 _END_UNCLAIMABLE = text(f"""
 WITH RECURSIVE scan(webhook_id) AS (
   (SELECT webhook_id FROM dispatcher.deliveries WHERE state = '{State.READY}' ORDER BY webhook_id LIMIT 1)
@@ -31,7 +31,7 @@ ended AS (
   LIMIT 1000 FOR UPDATE OF d SKIP LOCKED)
 UPDATE dispatcher.deliveries d SET state = '{State.DISCARDED}', reason = ended.reason, finished_at = now()
 FROM ended WHERE d.id = ended.id
-""")  # noqa: S608 - put together from constants
+""")  # noqa: S608 - composed of constants
 
 _CLOSE_ALL_CIRCUITS = text("DELETE FROM dispatcher.circuit_breakers")
 
@@ -43,10 +43,10 @@ DELETE FROM dispatcher.idempotency_keys WHERE (account_id, key) IN (
 
 
 def upkeep(engine: Engine, clock: Clock, *, circuit_breakers: bool) -> dict[str, int]:
-    """One round, in small transactions. Returns what it did, as counts; `partitions_left` wait for the next.
+    """Runs once, in small transactions. Returns counts of what it did; `partitions_left` wait for the next run.
     `circuit_breakers`: whether this installation has any."""
     done = {"ended": 0, "keys_forgotten": 0}
-    if not circuit_breakers:  # switched off: what was open before must not end anything
+    if not circuit_breakers:  # switched off: circuits that were open before must not end deliveries
         with engine.begin() as connection:
             connection.execute(_CLOSE_ALL_CIRCUITS)
     for name, statement in (("ended", _END_UNCLAIMABLE), ("keys_forgotten", _FORGET_KEYS)):

@@ -1,4 +1,4 @@
-"""Foreign text made fit to be shown in a mail: an answer's body, a name; short, harmless, and without secrets."""
+"""Makes foreign text (an answer's body, a name) fit to be shown in a mail: short, harmless, and without secrets."""
 
 import re
 import unicodedata
@@ -16,15 +16,15 @@ _CREDENTIALS = re.compile(r"(authorization\W{1,6}\w+\s+)[^\s\"',<>]+", re.IGNORE
 
 
 def excerpt(body: bytes | None, *, cut: bool = False) -> str | None:
-    """The beginning of an answer's body as text; None where there is nothing to show.
+    """The beginning of an answer's body as text; None if there is nothing to show.
 
-    An error page often repeats the address it was called at, secrets included: what looks like an address is masked
-    as the webhook's own URL is, and so are credentials.
+    An error page often repeats the address it was called at, secrets included. So anything that looks like an address
+    is masked like the webhook's own URL, and credentials are masked as well.
     """
     if not body:
         return None
     if b"\0" in body:
-        return f"({len(body)} bytes that are no text)"
+        return f"({len(body)} bytes that are not text)"
     shown = _LINE_END.sub("\n", body.decode(errors="replace"))
     shown = _CREDENTIALS.sub(rf"\1{MASK}", _ADDRESS.sub(lambda address: mask_url(address[0]), shown))
     lines = [_harmless(line).rstrip() for line in shown.strip().split("\n")]
@@ -36,14 +36,14 @@ def excerpt(body: bytes | None, *, cut: bool = False) -> str | None:
 def one_line(text: str, limit: int = 120) -> str:
     """One line of plain characters, for headers, subjects and log lines.
 
-    Mail software decodes `=?...?=` in a header, line ends included: it is taken apart, so that no name can bring
-    headers of its own.
+    Mail software decodes `=?...?=` in a header, line ends included. It is broken up here, so that no name can inject
+    headers.
     """
     line = " ".join(_harmless(_LINE_END.sub(" ", text).replace("\n", " ")).split()).replace("=?", "= ?")
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def _harmless(text: str) -> str:
-    """Control and direction characters can hide or turn round what a reader sees."""
+    """Replaces control and direction characters, which can hide or reverse what a reader sees."""
     text = text.replace("\t", "    ")
     return "".join("\ufffd" if unicodedata.category(character) in _UNSAFE else character for character in text)

@@ -1,4 +1,4 @@
-"""Hands one mail to the mail server. What comes of it is a value; only a wrong setting raises."""
+"""Hands one mail to the mail server. The result is a value; only an invalid setting raises."""
 
 import re
 import smtplib
@@ -22,26 +22,27 @@ from workers.notices.excerpts import one_line
 from workers.notices.smtp_answers import MailConnection, TlsMailConnection
 
 STEP_TIMEOUT = 10.0  # seconds for each answer of the mail server
-END_TIMEOUT = 60.0  # for its last one: giving up earlier would leave it unknown for nothing whether the mail went out
+END_TIMEOUT = 60.0  # for the last one: giving up earlier would needlessly leave it unknown whether the mail was sent
 _QUIT_TIMEOUT = 2.0
 _LONGEST = 254  # characters of an address
 
-# 7 bit: understood by every mail server on the way.
+# 7 bit: every mail server on the way understands it.
 _POLICY = SMTP.clone(cte_type="7bit")
 
 _RECIPIENT_TAKEN = frozenset({250, 251, 252})
 _GO_ON = frozenset({354})
-_GONE = frozenset({-1, 421})  # an answer that cannot be read, or "closing": no other mail would go now
+_GONE = frozenset({-1, 421})  # an answer that cannot be read, or "closing": no other mail could be sent now
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The mail server took the message over."""
+    """The mail server accepted the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanFailure:
-    """The message was certainly not taken over: it may be tried again. With `unavailable` no other would be now."""
+    """The message was certainly not accepted: it may be tried again. With `unavailable` no other mail would be accepted
+    now."""
 
     detail: str
     unavailable: bool = False
@@ -56,7 +57,7 @@ class PermanentFailure:
 
 @dataclass(frozen=True, slots=True)
 class MaybeSent:
-    """The message was sent, but the answer to it never came: trying again could give a second mail."""
+    """The message was sent, but no answer to it came: trying again could send it twice."""
 
     detail: str
 
@@ -65,15 +66,15 @@ MailResult: TypeAlias = Sent | CleanFailure | PermanentFailure | MaybeSent
 
 
 class Mailer:
-    """A connection to the mail server for each mail. Certificates are verified; details hold no secret."""
+    """Opens a connection to the mail server for each mail. Certificates are verified; details contain no secrets."""
 
     def __init__(
         self, settings: Settings, *, step_timeout: float = STEP_TIMEOUT, end_timeout: float = END_TIMEOUT
     ) -> None:
-        """Raises ConfigurationError where the sender is no mail address, and where TLS has nobody to trust."""
+        """Raises ConfigurationError if the sender is not a mail address, or if TLS has no authorities to trust."""
         self._settings = settings
         self._sender = _sender(settings.mail_from)
-        # Made before the first mail is claimed: what is wrong with it costs none.
+        # Made before the first mail is claimed, so that a mistake in it costs none.
         encrypted = self.configured and settings.smtp_security != "none"
         self._tls = tls_context(trusted_authorities(settings.ca_bundle)) if encrypted else None
         self.masked_members = member_names(settings.masked_members)  # what mails do not show
@@ -82,13 +83,14 @@ class Mailer:
 
     @property
     def configured(self) -> bool:
-        """There is a mail server to send to."""
+        """Whether there is a mail server to send to."""
         return bool(self._settings.smtp_host)
 
     def message(
         self, *, to: str, subject: str, plain: str, html: str, message_id: str, date: datetime
     ) -> EmailMessage | None:
-        """The message; None where `to` is no address that a mail can be sent to. `message_id` is its local part."""
+        """The message; None if `to` is not an address that a mail can be sent to. `message_id` is the local part of its
+        Message-ID."""
         recipient = _address(to)
         if recipient is None:
             return None
@@ -98,7 +100,7 @@ class Mailer:
         message["Subject"] = one_line(subject)
         message["Date"] = date
         message["Message-ID"] = f"<{message_id}@{self._sender.domain}>"
-        # Holiday notes and the like must not answer.
+        # Out-of-office replies and the like must not answer.
         message["Auto-Submitted"] = "auto-generated"
         message["X-Auto-Response-Suppress"] = "All"
         message.set_content(plain)
@@ -106,8 +108,8 @@ class Mailer:
         return message
 
     def send(self, message: EmailMessage) -> MailResult:
-        """Sends a message of `message()`. Blocks for a bounded time at each step; never raises for the server's or
-        the network's fault."""
+        """Sends a message made by `message()`. Blocks for a bounded time at each step; never raises for a fault of the
+        server or the network."""
         sender, recipient = (message[name].addresses[0].addr_spec for name in ("From", "To"))
         content = re.sub(rb"(?m)^\.", b"..", message.as_bytes())
         smtp: smtplib.SMTP | None = None
@@ -123,7 +125,7 @@ class Mailer:
 
     def _connect(self) -> smtplib.SMTP:
         host, port, timeout = self._settings.smtp_host, self._settings.smtp_port, self._step_timeout
-        # The name it greets with is the sender's domain: finding this machine's own could block on DNS.
+        # It greets with the sender's domain: finding this machine's own name could block on DNS.
         name = self._sender.domain
         if self._settings.smtp_security == "tls":
             return TlsMailConnection(host, port, name, timeout=timeout, context=self._tls)
@@ -139,13 +141,13 @@ class Mailer:
     def _converse(self, smtp: smtplib.SMTP, sender: str, recipient: str, content: bytes) -> MailResult:
         code, answer = smtp.mail(sender)
         if code != 250:
-            # A sender that is refused is a matter of the settings, not of this mail.
+            # A refused sender is a problem of the settings, not of this mail.
             return CleanFailure(_answered("MAIL FROM", code, answer), unavailable=code >= 500 or code in _GONE)
         for stage, awaited in ((f"RCPT TO:<{recipient}>", _RECIPIENT_TAKEN), ("DATA", _GO_ON)):
             code, answer = smtp.docmd(stage)
             if code not in awaited:
                 return _refused(stage.partition(":")[0], code, answer)
-        smtp.send(content)  # raising here is clean: without the lone dot nothing is taken over
+        smtp.send(content)  # an error here is a clean failure: without the final dot nothing is accepted
         result = self._end(smtp)
         if isinstance(result, Sent):
             with suppress(OSError, smtplib.SMTPException):
@@ -154,7 +156,7 @@ class Mailer:
         return result
 
     def _end(self, smtp: smtplib.SMTP) -> MailResult:
-        """The lone dot that hands the message over, and the answer to it."""
+        """Sends the final dot, which hands the message over, and reads the answer to it."""
         try:
             _wait_at_most(self._end_timeout, smtp)
             smtp.send(b".\r\n")
@@ -186,7 +188,7 @@ def _sender(text: str) -> Address:
 
 
 def _address(specification: str, display_name: str = "") -> Address | None:
-    # The address stands in SMTP commands and headers as it is; the parser goes one call deeper with each bracket.
+    # SMTP commands and headers use the address unchanged; the parser goes one call deeper with each bracket.
     if len(specification) > _LONGEST or not (specification.isascii() and specification.isprintable()):
         return None
     try:
@@ -207,7 +209,7 @@ def _answered(stage: str, code: int, answer: bytes) -> str:
 
 
 def _described(error: Exception) -> str:  # noqa: PLR0911 - a table
-    """Words of our own: the error's could hold what was sent."""
+    """Our own words: the error's text could contain what was sent."""
     match error:
         case smtplib.SMTPAuthenticationError():
             return f"the mail server refused the login ({error.smtp_code})"

@@ -1,4 +1,4 @@
-"""Notes what the contacts of webhooks must be told: each error is owed one mail in 24 hours, the rest is counted."""
+"""Records the errors that are reported to webhooks' contacts: one mail per error in 24 hours, the rest is counted."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from schedules.quiet_period import QUIET_PERIOD
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One error that was seen. `retry_delay` is None where nothing follows."""
+    """One error that was observed. `retry_delay` is None if no retry follows."""
 
     webhook_id: str
     kind: NoticeKind
@@ -29,7 +29,7 @@ class Observation:
 
 
 def fingerprint(outcome: Reply | Failure) -> str:
-    """What makes two errors of a webhook the same: the status, or the kind of failure, and nothing else."""
+    """What makes two errors of a webhook the same: only the status, or the kind of failure."""
     match outcome:
         case Reply(status=status):
             return f"http_{status}"
@@ -40,10 +40,10 @@ def fingerprint(outcome: Reply | Failure) -> str:
 
 
 def observe(connection: Connection, observations: Sequence[Observation]) -> int:
-    """Notes a group of errors in the caller's transaction; says how many mails are owed by it that were not before.
+    """Records a group of errors in the caller's transaction; returns how many mails became due by it.
 
-    Make it the transaction's last statement: all workers write to the same few rows while a receiver is down, and
-    each waits for the other's commit.
+    Call it late in the transaction: all workers write to the same few rows while a receiver is down, and each waits for
+    the other's commit.
     """
     groups: dict[tuple[str, NoticeKind, str], list[Observation]] = {}
     for observation in observations:
@@ -51,22 +51,22 @@ def observe(connection: Connection, observations: Sequence[Observation]) -> int:
         groups.setdefault(key, []).append(observation)
     if not groups:
         return 0
-    # The same order in every worker: two of them can then never wait for each other.
-    told = [_teller(groups[key]) for key in sorted(groups)]
+    # In the same order in every worker: two of them must not deadlock.
+    reported = [_teller(groups[key]) for key in sorted(groups)]
     counts = Counter({key: len(group) for key, group in groups.items()})
     rows = connection.execute(
         _OBSERVE,
         arrays(
             {
-                "id": [new_id_text() for _ in told],
-                "webhook_id": [one.webhook_id for one in told],
-                "kind": [str(one.kind) for one in told],
-                "fingerprint": [one.fingerprint for one in told],
-                "delivery_id": [one.delivery_id for one in told],
-                "request_id": [one.request_id for one in told],
-                "retry_delay": [one.retry_delay for one in told],
-                "has_contact": [one.has_contact for one in told],
-                "seen": [counts[one.webhook_id, one.kind, one.fingerprint] for one in told],
+                "id": [new_id_text() for _ in reported],
+                "webhook_id": [one.webhook_id for one in reported],
+                "kind": [str(one.kind) for one in reported],
+                "fingerprint": [one.fingerprint for one in reported],
+                "delivery_id": [one.delivery_id for one in reported],
+                "request_id": [one.request_id for one in reported],
+                "retry_delay": [one.retry_delay for one in reported],
+                "has_contact": [one.has_contact for one in reported],
+                "seen": [counts[one.webhook_id, one.kind, one.fingerprint] for one in reported],
             }
         )
         | {"quiet_period": QUIET_PERIOD},
@@ -75,13 +75,13 @@ def observe(connection: Connection, observations: Sequence[Observation]) -> int:
 
 
 def _teller(group: Sequence[Observation]) -> Observation:
-    """The one that a mail would tell of: the first that knows of a contact (a webhook can change within a group)."""
+    """The observation that a mail would report: the first one with a contact (a webhook can change within a group)."""
     return next((one for one in group if one.has_contact), group[0])
 
 
-# A new row has the proposed due time exactly where there is a contact, so `excluded.due_at` says whether there is one,
-# and `excluded.suppressed_count` how many of the group no mail would tell of even if one becomes due.
-# A mail that is being sent has opened its quiet period already.
+# A new row has the proposed due time only if there is a contact. So `excluded.due_at` says whether there is one, and
+# `excluded.suppressed_count` how many of the group no mail would report even if one becomes due. A mail that is being
+# sent has already opened its quiet period.
 _QUIET = "(excluded.due_at IS NULL OR n.due_at IS NOT NULL OR n.last_sent_at > excluded.observed_at - :quiet_period)"
 
 _OBSERVE = text(f"""
@@ -104,4 +104,4 @@ ON CONFLICT (webhook_id, kind, fingerprint) DO UPDATE SET
   retry_at = CASE WHEN {_QUIET} THEN n.retry_at ELSE excluded.retry_at END,
   due_at = CASE WHEN {_QUIET} THEN n.due_at ELSE excluded.due_at END
 RETURNING (due_at IS NOT NULL AND due_at = observed_at AND observed_at = now())::integer
-""")  # noqa: S608 - put together from constants
+""")  # noqa: S608 - composed of constants

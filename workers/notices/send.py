@@ -1,4 +1,4 @@
-"""Notices: errors are observed, then the mails that are owed are claimed, sent and recorded, one in 24 hours."""
+"""Notices: errors are observed, then due mails are claimed, sent and recorded, one per error in 24 hours."""
 
 import logging
 from collections import Counter
@@ -31,43 +31,43 @@ __all__ = [
 
 log = logging.getLogger("workers.notices")
 
-MAX_MAILS = 200  # mails of one run: what is left is found by the next
+MAX_MAILS = 200  # mails per run; the next run sends the rest
 LEASE = timedelta(minutes=5)  # longer than one mail can take
 _RUN_LOCK = 0x6D61696C  # "mail": the advisory lock of a run
 PAUSE_WITHOUT_SERVER = timedelta(minutes=15)
 
 
 class Ending(StrEnum):
-    """What became of an owed mail."""
+    """What happened to a due mail."""
 
     SENT = "sent"
     POSTPONED = "postponed"  # a clean failure: tried again
-    DROPPED = "dropped"  # nobody to tell, too late, or tried often enough: counted only
-    REFUSED = "refused"  # for good: not tried again within the quiet period
-    UNKNOWN = "unknown"  # sent, but whether it arrived is not known: never sent again
-    HELD_BACK = "held_back"  # above a limit: sent later, while it is fresh
+    DROPPED = "dropped"  # no contact, too late, or tried often enough: only counted
+    REFUSED = "refused"  # permanently: not tried again within the quiet period
+    UNKNOWN = "unknown"  # sent, but it is not known whether it arrived: never sent again
+    HELD_BACK = "held_back"  # above a limit: sent later, unless it becomes too old
 
 
 @dataclass(frozen=True, slots=True)
 class _Owed:
-    """A claimed notice. Its quiet period is open already; `previously_sent_at` is what a clean failure puts back."""
+    """A claimed notice. Its quiet period is already open; a clean failure restores `previously_sent_at`."""
 
     id: UUID
     claimed_at: datetime  # the database's clock
     claimed_until: datetime
     previously_sent_at: datetime | None
     failed_sends: int
-    contact: str | None  # None: nobody to tell any more
-    turn: Turn | None  # None: no mail goes
+    contact: str | None  # None: there is no contact any more
+    turn: Turn | None  # None: no mail is sent
     held_for: str | None  # the mailbox that it was held back for
     problem: Problem
 
 
 def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[str, int]:
-    """Sends what is owed and due, up to `most` mails; says how each ended. The body of the notices task.
+    """Sends due mails, up to `most`; returns how many ended in which way. The body of the notices task.
 
-    Raises only what the database raises. A mail server that cannot be used ends the run: the mail that met it waits
-    for its next try, the others stay due.
+    Raises only what the database raises. A mail server that cannot be used ends the run: the mail that failed waits for
+    its next try, the others stay due.
     """
     tally: Counter[str] = Counter({ending.value: 0 for ending in Ending})
     if not mailer.configured:
@@ -93,8 +93,8 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[s
 
 
 def send_due_alone(engine: Engine, mailer: Mailer) -> dict[str, int]:
-    """`send_due`, unless a run is under way anywhere: one mail to a server that hangs takes minutes, and must not
-    take a second slot from the sweep. What comes meanwhile is found by that run or by the next."""
+    """`send_due`, unless a run is in progress anywhere: one mail to a server that hangs takes minutes, and must not
+    take a second slot from the sweep. That run or the next one finds notices that become due meanwhile."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _RUN_LOCK}):
             return {}
@@ -105,8 +105,8 @@ def send_due_alone(engine: Engine, mailer: Mailer) -> dict[str, int]:
 
 
 def close_abandoned(connection: Connection) -> int:
-    """For upkeep: closes the claims of workers that died while sending. Those mails are not sent again, because
-    nobody knows whether they went out. Says how many."""
+    """For upkeep: closes the claims of workers that died while sending. Those mails are not sent again, because it is
+    unknown whether they were sent. Returns how many."""
     count = connection.execute(_CLOSE_ABANDONED).rowcount
     if count:
         log.warning("%d notices were being sent when their worker died: they are not sent again", count)
@@ -114,8 +114,8 @@ def close_abandoned(connection: Connection) -> int:
 
 
 def _wait_for_a_server(engine: Engine) -> None:
-    """Without a mail server a notice stays owed while it is fresh, looked at now and then, so that it goes out once
-    there is one."""
+    """Without a mail server due notices are postponed, again and again, so that fresh ones are sent once there is a
+    server."""
     with engine.begin() as connection:
         count = connection.execute(_POSTPONE_ALL, {"pause": PAUSE_WITHOUT_SERVER}).rowcount
     if count:
@@ -123,10 +123,10 @@ def _wait_for_a_server(engine: Engine) -> None:
 
 
 def _claim(connection: Connection, mailer: Mailer) -> _Owed | int | None:
-    """Takes one notice and opens its quiet period. Once this is committed nothing but a recorded clean failure makes it
-    due again, so that no crash, restart or second worker gives a second mail. One at a time: a crash costs one.
+    """Claims one notice and opens its quiet period. Once this is committed, only a recorded clean failure makes it due
+    again, so that no crash, restart or second worker causes a second mail. One at a time: a crash costs one.
 
-    A number: it is not its turn, and so many notices of its webhook were held back.
+    Returns a number if it is not the notice's turn: how many notices of its webhook were held back.
     """
     row = connection.execute(_NEXT).one_or_none()
     if row is None:
@@ -184,7 +184,8 @@ def _problem(facts: Any, turn: Turn | None, masked: Names) -> Problem:
 
 
 def _answer(facts: Any, masked: Names) -> bytes | None:
-    """The answer's body as it may be told. A batch's is not: it may repeat any of the messages, not all at hand."""
+    """The answer's body as it may be shown. With masked members a batch's is left out: it may repeat any of the
+    messages, and not all of them are at hand."""
     if facts.answer_excerpt is None or (masked and facts.of_batch):
         return None
     answer, message = bytes(facts.answer_excerpt), bytes(facts.data) if facts.data is not None else None
@@ -195,7 +196,7 @@ def _answer(facts: Any, masked: Names) -> bytes | None:
 
 
 def _send(owed: _Owed, mailer: Mailer) -> MailResult | None:
-    """None: there is nobody to tell, or it is too late."""
+    """Returns None if there is no contact, or if it is too late."""
     if owed.contact is None or owed.turn is None:
         return None
     words = render(owed.problem, now=owed.claimed_at)
@@ -204,19 +205,19 @@ def _send(owed: _Owed, mailer: Mailer) -> MailResult | None:
         subject=words.subject,
         plain=words.plain,
         html=words.html,
-        # The same for each try of this mail, another for the next mail about the same error.
+        # The same for each try of this mail, another one for the next mail about the same error.
         message_id=f"{owed.id.hex}.{int(owed.problem.observed_at.timestamp() * 1000)}",
         date=owed.claimed_at,
     )
     if message is None:
-        return PermanentFailure("the contact is no address that a mail can be sent to")
+        return PermanentFailure("the contact is not an address that a mail can be sent to")
     return mailer.send(message)
 
 
 def _record(connection: Connection, owed: _Owed, result: MailResult | None) -> Ending:
-    """Writes what became of a mail, if the claim is still there."""
+    """Records the result of a mail, if the claim still exists."""
     ending, due_at = _ending(owed, result, now=connection.execute(_NOW).scalar_one())
-    told = owed.problem.suppressed if ending is Ending.SENT else 0
+    reported = owed.problem.suppressed if ending is Ending.SENT else 0
     window_closed = ending in {Ending.POSTPONED, Ending.DROPPED}
     connection.execute(
         _RECORD,
@@ -226,7 +227,7 @@ def _record(connection: Connection, owed: _Owed, result: MailResult | None) -> E
             "due_at": due_at,
             "failed_sends": owed.failed_sends + 1 if ending is Ending.POSTPONED else 0,
             "sent": int(ending is Ending.SENT),
-            "suppressed": -told + int(ending is Ending.DROPPED),
+            "suppressed": -reported + int(ending is Ending.DROPPED),
             "window_closed": window_closed,
             "previously_sent_at": owed.previously_sent_at,
         },
@@ -278,7 +279,7 @@ UPDATE dispatcher.notices SET due_at = NULL, held_for = NULL, claimed_until = no
 WHERE id = :id RETURNING claimed_until
 """)
 
-# Events, requests and attempts may have been cleared away since.
+# Events, requests and attempts may have been removed since.
 _FACTS = text("""
 SELECT n.kind, n.fingerprint, n.observed_at, n.retry_at, n.suppressed_count, n.sent_count, n.failed_sends,
        n.delivery_id, a.name AS account, w.id AS webhook_id, w.name AS webhook_name, w.enabled, w.disabled_reason,

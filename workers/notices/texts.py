@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """All that a mail tells. What is no longer in the database is None."""
+    """Everything that a mail reports. What is no longer in the database is None."""
 
     kind: NoticeKind
     fingerprint: str
     observed_at: datetime
     retry_at: datetime | None
-    suppressed: int  # seen and not told
-    told_before: bool  # an earlier mail told of the same error
+    suppressed: int  # seen and not reported
+    told_before: bool  # an earlier mail reported the same error
     waiting: int  # other notices to the contact that are held back
-    outdated: int  # those that were, since the last mail, until they were too old
+    outdated: int  # notices that were held back since the last mail until they were too old
     account: str
     webhook_id: UUID
     webhook_name: str | None
@@ -49,7 +49,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class MailText:
-    """The same words three times. `subject` is one line."""
+    """The parts of a mail; plain text and HTML say the same. `subject` is one line."""
 
     subject: str
     plain: str
@@ -57,7 +57,7 @@ class MailText:
 
 
 def render(problem: Problem, *, now: datetime) -> MailText:
-    """`now`: a retry that should have been by now is not announced any more."""
+    """The mail about a problem. A retry that was due before `now` is not announced any more."""
     what = what_happened(problem.fingerprint)
     webhook = one_line(problem.webhook_name or urlsplit(problem.url_masked).netloc, 60)
     facts: dict[str, Any] = {
@@ -102,22 +102,22 @@ def what_to_do(fingerprint: str) -> str:
     if 400 <= status <= 499:
         return _ADVICE.get(
             fingerprint,
-            "Please look into your server's log for the reason. "
-            "Answer with a 5xx status where the same message should be tried again, and with 2xx once you have it.",
+            "Please check your server's log for the reason. "
+            "Answer with a 5xx status if the same message should be tried again, and with 2xx once you have it.",
         )
-    return "Please look into your server's log for the reason, and answer with a 2xx status once you have the message."
+    return "Please check your server's log for the reason, and answer with a 2xx status once you have the message."
 
 
 _ADVICE = {
     "dns": "Please check the host name in the webhook's URL and its DNS records.",
-    "address_refused": "Please register a URL whose host name leads to public addresses only, with a usual port.",
+    "address_refused": "Please register a URL whose host name resolves only to public addresses, with a usual port.",
     "tls": "Please check that the certificate is valid for this host name, not expired, and sent with its chain.",
     "token": "Please check the token server, and the client id and secret that the webhook is registered with.",
-    "timeout": "Please answer at once and work on the message afterwards; slow work belongs behind the answer.",
+    "timeout": "Please answer at once, and process the message after you have answered.",
     "http_401": "Please check the credentials that the webhook is registered with.",
     "http_403": "Please check the webhook's credentials, and that no firewall in front of your server stops callbacks.",
     "http_404": "Please check the path of the webhook's URL, and that your application is deployed there.",
-    "http_405": "Please check that your server takes the webhook's HTTP method at this URL.",
+    "http_405": "Please check that your server accepts the webhook's HTTP method at this URL.",
     "http_410": "Please check that the webhook's URL is still the right one.",
     "http_413": "Please let your server accept larger request bodies.",
 }
@@ -135,12 +135,12 @@ def _failure(kind: FailureKind) -> str:  # noqa: PLR0911, PLR0912 - a table
             return "Your server was not called: callbacks may not go to its address, port or scheme."
         case FailureKind.CONNECT_TIMEOUT:
             return "Your server did not accept the connection in time."
-        case FailureKind.NOT_SENT:  # counts as no attempt, so no mail tells of it
-            return "Your server was not called: too many names were being looked up."
+        case FailureKind.NOT_SENT:  # not an attempt, so no mail reports it
+            return "Your server was not called: too many DNS lookups were in progress."
         case FailureKind.TLS:
-            return "No secure (TLS) connection could be made: the certificate was not accepted, or TLS is not spoken."
+            return "No secure (TLS) connection could be made: the certificate was not accepted, or there is no TLS."
         case FailureKind.TIMEOUT:
-            return "Your server took the request but did not give a complete answer in time."
+            return "Your server received the request but did not answer completely in time."
         case FailureKind.CONNECTION_RESET:
             return "The connection was lost before your server had answered completely."
         case FailureKind.BROKEN_ANSWER:
@@ -160,17 +160,17 @@ def _ended_because(reason: str | None) -> str | None:
         case Reason.EXHAUSTED:
             return "Every planned retry failed, so it is not tried again."
         case Reason.EXPIRED:
-            return "The message's time ran out, so it is not tried again."
+            return "The message has expired, so it is not tried again."
         case Reason.RENDER_FAILED:
-            return "No callback could be made of this message for this webhook."
-        case _:  # disabled or deleted since, or opened again: the mail tells of the error only
+            return "The message could not be turned into a callback for this webhook."
+        case _:  # disabled or deleted since, or opened again: the mail reports only the error
             return None
 
 
 def _disabled_because(problem: Problem) -> str:
-    # A response rule leaves the error itself as the reason, which the mail tells in words already.
+    # A response rule stores the error itself as the reason, and the mail already says that in words.
     if problem.disabled_reason is None or problem.disabled_reason == problem.fingerprint:
-        return "A response rule of this webhook says that this answer ends its use."
+        return "A response rule of this webhook disables it after this answer."
     return one_line(problem.disabled_reason, 200)
 
 
@@ -200,7 +200,7 @@ def _phrase(status: int) -> str:
 
 @cache
 def _environment() -> "Environment":
-    from jinja2 import (  # noqa: PLC0415 - loops, which send no mail, have no memory for it
+    from jinja2 import (  # noqa: PLC0415 - loops send no mail, and should not spend memory on it
         Environment,
         PackageLoader,
         StrictUndefined,

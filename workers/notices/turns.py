@@ -1,4 +1,4 @@
-"""Gives each mail its turn within the limits, in the transaction that claims it, and holds back what is above them."""
+"""Gives mails their turn within the limits, in the transaction that claims them, and holds back the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from schedules.quiet_period import QUIET_PERIOD
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A mail may go now. What the contact is told beside: `waiting`, other notices that are held back; `outdated`,
-    those that were, until they were too old to be sent."""
+    """A mail may be sent now. It also reports `waiting`, other notices that are held back, and `outdated`, notices that
+    were held back until they were too old to be sent."""
 
     mailbox: str
     waiting: int
@@ -24,8 +24,8 @@ class Turn:
 def take_turn(
     connection: Connection, limits: MailLimits, *, notice: UUID, webhook: UUID, contact: str, now: datetime
 ) -> Turn | int:
-    """A turn for one notice; or all of the webhook's that are due are held back, each until a time of its own, and the
-    number is that of those that were not before. The turn is used up until `give_back`."""
+    """A turn for one notice. If there is none, all due notices of the webhook are held back, each until its own time,
+    and the number of those that were not held back before is returned. The turn is used up until `give_back`."""
     box = mailbox(contact)
     known = connection.execute(_CONTACT, {"mailbox": box}).one()
     of_webhook: Sequence[datetime] = ()
@@ -42,27 +42,27 @@ def take_turn(
 
 
 def give_back(connection: Connection, box: str, taken_at: datetime) -> None:
-    """The mail certainly did not go."""
+    """Undoes a turn whose mail was certainly not sent."""
     connection.execute(_GIVE_BACK, {"mailbox": box, "taken_at": taken_at})
 
 
 def count_outdated(connection: Connection, box: str, change: int) -> None:
-    """One more notice grew too old while it was held back (1), or so many were told (negative)."""
+    """Adds 1 for a notice that became too old while it was held back; subtracts (negative) what a mail has reported."""
     connection.execute(_OUTDATED, {"mailbox": box, "change": change})
 
 
-# Locks the row until the claim is committed: two workers then never count the same mails.
+# Locks the row until the claim is committed, so that two workers never count the same mails.
 _CONTACT = text("""
 INSERT INTO dispatcher.contacts AS c (mailbox) VALUES (:mailbox)
 ON CONFLICT (mailbox) DO UPDATE SET mailbox = c.mailbox RETURNING sent_at, outdated
 """)
 
-# A notice gives one mail in 24 hours, so its last one is the only one of the minute.
+# A notice causes at most one mail in 24 hours, so its last mail is its only one in the minute.
 _OF_WEBHOOK = text(
     "SELECT last_sent_at FROM dispatcher.notices WHERE webhook_id = :webhook_id AND last_sent_at > :since"
 )
 
-# What is too old by its time is due before, to be dropped.
+# A notice that would be too old by its time becomes due earlier, to be dropped.
 _HOLD = text("""
 WITH due AS MATERIALIZED (
   SELECT id, due_at, held_for FROM dispatcher.notices

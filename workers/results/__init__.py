@@ -1,1 +1,1 @@
-"""What came of a request: judged, decided, recorded."""
+"""The result of a request: judged, decided, recorded."""

@@ -1,4 +1,4 @@
-"""One line in the log for what became of the deliveries of a request: logger `dispatcher.attempts`."""
+"""One log line for the result of a request's deliveries: logger `dispatcher.attempts`."""
 
 import logging
 from collections import Counter
@@ -15,25 +15,25 @@ lines = GroupLog("dispatcher.attempts")
 
 
 def write_lines(group: Iterable[ClaimResult], mine: Set[tuple[str, int]]) -> Counter[str]:
-    """Writes the lines of a group that has been recorded; `mine`: the attempts that were. Returns how many of those
-    came to which end."""
+    """Writes the log lines of a group that has been recorded; `mine`: the attempts that were recorded. Returns how many
+    of those ended in which way."""
     tally: Counter[str] = Counter()
-    told = []
+    written = []
     for alike in _tellings(group, mine):
-        told.append(_line(alike, mine))
+        written.append(_line(alike, mine))
         if alike[0].attempt in mine:
             tally[_word(alike[0].decision)] += len(alike)
-    lines.write(told)
+    lines.write(written)
     return tally
 
 
-def _line(told: Sequence[ClaimResult], mine: Set[tuple[str, int]]) -> tuple[int, str, dict[str, object]]:
-    """One line for the deliveries of one request that came to the same end."""
-    claim, decision, exchange = told[0].claim, told[0].decision, told[0].exchange
-    if len(told) == 1:
+def _line(alike: Sequence[ClaimResult], mine: Set[tuple[str, int]]) -> tuple[int, str, dict[str, object]]:
+    """One line for the deliveries of one request that ended the same way."""
+    claim, decision, exchange = alike[0].claim, alike[0].decision, alike[0].exchange
+    if len(alike) == 1:
         line: dict[str, object] = {"type": claim.event_type, "attempt": claim.number}
     else:
-        line = {"deliveries": len(told)}
+        line = {"deliveries": len(alike)}
     if exchange is not None:
         answer = exchange.outcome
         line |= {"status": answer.status} if isinstance(answer, Reply) else {"failure": str(answer.kind)}
@@ -46,18 +46,18 @@ def _line(told: Sequence[ClaimResult], mine: Set[tuple[str, int]]) -> tuple[int,
             line["reason"] = str(reason)
         case Split(limit):
             line["batches_of"] = limit
-    if len(told) == 1:
+    if len(alike) == 1:
         line |= {"delivery": claim.delivery_id, "event_id": claim.event_id}
     line["webhook"] = claim.webhook_id
     if exchange is not None:
         line["request"] = exchange.request.id
-    if told[0].attempt not in mine:
+    if alike[0].attempt not in mine:
         return logging.WARNING, "claim lost", line | {"would_be": word}
     return _LEVELS[word], word, line
 
 
 def _tellings(group: Iterable[ClaimResult], mine: Set[tuple[str, int]]) -> Iterator[Sequence[ClaimResult]]:
-    """The results that one line tells of: those of a request that ended the same way."""
+    """The results that share a line: those of one request that ended the same way."""
 
     def same(result: ClaimResult) -> object:
         exchange = result.exchange
@@ -79,7 +79,7 @@ def _word(decision: Decision) -> str:
         case Split():
             return "split"
         case Release() | RetryUnknown():
-            return "given back"
+            return "released"
         case _:
             assert_never(decision)
 
@@ -91,5 +91,5 @@ _LEVELS = {
     "retried": logging.INFO,
     "discarded": logging.WARNING,
     "split": logging.WARNING,
-    "given back": logging.INFO,
+    "released": logging.INFO,
 }

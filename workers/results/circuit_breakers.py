@@ -1,4 +1,4 @@
-"""Records which webhooks keep failing: opens their circuits, sets the next trial, closes them with a success."""
+"""Records which webhooks keep failing: opens their circuits, sets the next trial, closes them after a success."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -17,8 +17,8 @@ log = structlog.get_logger("dispatcher.circuit_breakers")
 
 @dataclass(frozen=True, slots=True)
 class AttemptSignal:
-    """What one request says about its webhook. `failed`: temporarily; a rejection is an answer, so a proof of life.
-    `known`: the webhook had a row of `circuit_breakers` when the request was claimed."""
+    """What one request says about its webhook. `failed`: temporarily; a rejection is an answer, and so proof of life.
+    `known`: the webhook had a row in `circuit_breakers` when the request was claimed."""
 
     webhook_id: str
     schedule: RetrySchedule
@@ -56,8 +56,7 @@ _RELEASE = text("UPDATE dispatcher.circuit_breakers SET trial_at = now() WHERE w
 def update_circuit_breakers(
     connection: Connection, signals: Iterable[AttemptSignal], *, threshold: int, timing: Timing
 ) -> None:
-    """Brings the circuit breakers up to date with what came of requests, in their order. Costs nothing while nothing
-    fails."""
+    """Updates the circuit breakers with the results of requests, in order. Costs nothing while nothing fails."""
     by_webhook: dict[str, list[AttemptSignal]] = {}
     for signal in signals:
         by_webhook.setdefault(signal.webhook_id, []).append(signal)
@@ -68,7 +67,7 @@ def update_circuit_breakers(
     }
     if not relevant:
         return
-    # In one order in every process: two that write the same breakers must not wait for each other.
+    # In the same order in every process: two that write the same breakers must not deadlock.
     failing = sorted(webhook_id for webhook_id, of_one in relevant.items() if of_one[-1].failed)
     if failing:
         connection.execute(_BEGIN, {"ids": array(failing)})
@@ -83,7 +82,7 @@ def update_circuit_breakers(
 
 
 def release_trials(connection: Connection, webhook_ids: Sequence[str]) -> None:
-    """Trials that were claimed and showed nothing: another may be made at once."""
+    """For trial requests that were claimed but not sent: another may be made at once."""
     if webhook_ids:
         connection.execute(_RELEASE, {"ids": array(sorted(webhook_ids))})
 
@@ -91,7 +90,7 @@ def release_trials(connection: Connection, webhook_ids: Sequence[str]) -> None:
 def _after(
     breaker: CircuitBreaker, signals: Sequence[AttemptSignal], *, now: Any, threshold: int, timing: Timing
 ) -> CircuitBreaker | None:
-    """The breaker after these signals; None: closed, and the last attempt did not fail."""
+    """The breaker after these signals; None if it is closed because the last attempt did not fail."""
     since_success: list[AttemptSignal] = []
     for signal in signals:
         since_success = [*since_success, signal] if signal.failed else []

@@ -1,4 +1,4 @@
-"""What became of one claim, on its way into the database and the log."""
+"""The result of one claim, on its way into the database and the log."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from workers.results.decide import Decision
 
 
 class ClaimResult(NamedTuple):
-    """What became of a claim. Without an exchange nothing was sent, and the attempt does not count."""
+    """The result of a claim. Without an exchange nothing was sent, and the attempt does not count."""
 
     claim: Claim
     decision: Decision

@@ -1,4 +1,4 @@
-"""What an answer means: the plain rule of the delivery rules, and the exceptions of one webhook."""
+"""What an answer means: the plain rule, and the response rules of one webhook."""
 
 import re
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ _LONGEST_WAIT = 999_999_999  # seconds: some 31 years, far above any cap, far be
 class Judgement:
     """A verdict, and what a response rule adds to it.
 
-    `retry_after` is what the receiver asked for, counted from now and never negative; None where no rule honours it,
-    or where it said nothing that can be understood.
+    `retry_after` is what the receiver asked for, counted from now and never negative; None if no rule honours it, or if
+    the receiver said nothing that can be parsed.
     """
 
     verdict: Verdict
@@ -31,17 +31,17 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class NotAttempted:
-    """Nothing left this worker, and that says nothing about the receiver."""
+    """Nothing was sent, and that says nothing about the receiver."""
 
 
 def classify(
     outcome: Reply | Failure, rules: Mapping[int, ResponseRule] = NO_RULES, *, now: datetime
 ) -> Judgement | NotAttempted:
-    """Judges an outcome; total, and decided by numbers and types only.
+    """Judges an outcome, by numbers and types only. Every outcome gets a result.
 
-    Plain rule (BulkSMS's): 101 and 2xx acknowledged, 4xx rejected, everything else and every failure temporary, but
-    for `NOT_SENT`, which is no attempt. A rule for the very status replaces it. `now` (aware) is what a date in
-    `Retry-After` is held against.
+    Plain rule (BulkSMS's): 101 and 2xx are acknowledged, 4xx is rejected, everything else and every failure is
+    temporary, except `NOT_SENT`, which is not an attempt. A response rule for the exact status replaces it. `now`
+    (aware) is what a date in `Retry-After` is compared with.
     """
     match outcome:
         case Failure(FailureKind.NOT_SENT):
@@ -68,13 +68,13 @@ _PLAIN = {
 
 
 def _retry_after(reply: Reply, now: datetime) -> timedelta | None:
-    """RFC 9110, 10.2.3: whole seconds or an HTTP date. Of several headers the first counts."""
+    """The value of `Retry-After`: whole seconds or an HTTP date. Of several headers the first counts."""
     text = next((value.strip() for name, value in reply.headers if name.lower() == "retry-after"), "")
     if _SECONDS.fullmatch(text):
         return timedelta(seconds=int(text) if len(text) <= 9 else _LONGEST_WAIT)
     try:
         moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:  # "-0000": UTC of an unknown place
+        if moment.tzinfo is None:  # "-0000": UTC without a known place
             moment = moment.replace(tzinfo=UTC)
         return max(moment - now, timedelta(0))
     except (TypeError, ValueError, IndexError, OverflowError):

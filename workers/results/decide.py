@@ -1,4 +1,4 @@
-"""What becomes of a delivery after an attempt: pure, from the judgement, the schedule and the clock."""
+"""What happens to a delivery after an attempt, decided from the judgement, the schedule and the clock. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Again, `delay` from now, as retry number `step` + 1 of the schedule; `alone`: in no batch."""
+    """Again, `delay` from now, as retry number `step` of the schedule (from 1); `alone`: not in a batch."""
 
     delay: timedelta
     step: int
@@ -28,7 +28,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class RetryUnknown:
-    """Ready at once, without using a step: nobody knows what became of the attempt."""
+    """Ready at once, without using a step: the outcome of the attempt is unknown."""
 
     unknown_in_a_row: int
 
@@ -40,7 +40,8 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Ready at once, in a batch of at most `limit`: the receiver rejected one that held something it does not like."""
+    """Ready at once, in a batch of at most `limit`: the receiver rejected a batch with a message that it does not
+    accept."""
 
     limit: int
 
@@ -66,14 +67,15 @@ def decide(
     retry_alone: bool = False,
 ) -> Decision:
     """`step`: retries of the schedule used so far. `now`: the database's clock. `batch`: how many deliveries the
-    request carried; `retry_alone`: those of one that failed are sent again one by one. Total over all judgements."""
+    request carried; `retry_alone`: the deliveries of a failed batch are sent again one by one. Every judgement gets a
+    decision."""
     if isinstance(judgement, NotAttempted):
         return Release()
     match judgement.verdict:
         case Verdict.ACKNOWLEDGED:
             return Delivered()
         case Verdict.REJECTED:
-            # Halves, and halves of the half that is rejected again: about 2 log2 n requests find the one message.
+            # Halves, then halves of the half that is rejected again: about 2 log2 n requests find the one message.
             return Split(1 if retry_alone else (batch + 1) // 2) if batch > 1 else Discard(Reason.REJECTED)
         case Verdict.TEMPORARY:
             delay = schedule.delay(step, retry_after=judgement.retry_after)
@@ -87,8 +89,8 @@ def decide(
 
 
 def decide_unknown(schedule: RetrySchedule, *, step: int, unknown_in_a_row: int) -> Decision:
-    """After a claim that expired: the worker died and the outcome is unknown. That uses no step of the schedule,
-    except every third in a row, so that a message that kills its worker ends one day."""
+    """Decides after an expired claim: the worker died and the outcome is unknown. This uses no step of the schedule,
+    except every third time in a row, so that a message that kills its worker ends eventually."""
     unknown = unknown_in_a_row + 1
     if unknown < UNKNOWN_PER_STEP:
         return RetryUnknown(unknown)

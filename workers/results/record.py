@@ -1,6 +1,6 @@
-"""Writes down what came of attempts: many at once, in one transaction, and only where the claim is still mine.
+"""Records the results of attempts: many at once, in one transaction, and only where the claim is still held.
 
-A crash before it is written means one more attempt, never a lost delivery.
+A crash before that means one more attempt, never a lost delivery.
 """
 
 from collections.abc import Sequence
@@ -35,10 +35,10 @@ class Sent(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of one claimed delivery.
+    """The result of one claimed delivery.
 
-    `sent` is None for what was never sent, or of which nothing is known. `counts` is False where nothing was tried,
-    so that the attempt's number is used again.
+    `sent` is None if nothing was sent, or if the outcome is unknown. `counts` is False if nothing was tried, so that
+    the attempt's number is used again.
     """
 
     delivery_id: str
@@ -71,8 +71,8 @@ mine AS (
       claimed_by = NULL, claimed_until = NULL,
       finished_at = CASE WHEN r.state IN ('{State.DELIVERED}', '{State.DISCARDED}') THEN now() END
   FROM result r
-  -- The first condition tells a planner with old statistics how few these are; `was` keeps it from reading the index
-  -- of all claimed ones, dead entries included, instead.
+  -- The first condition shows a planner with old statistics how few these are; `was` keeps it from reading the whole
+  -- index of claimed deliveries instead, dead entries included.
   WHERE d.id = ANY(CAST(:id AS uuid[])) AND d.id = r.id
     AND d.state = r.was AND d.claimed_by = r.owner AND d.attempt_count = r.number
   RETURNING d.id, r.number),
@@ -92,7 +92,7 @@ requested AS (
     answer_headers, excerpt, cut, unreadable, started_at, duration)
   WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.sent AND r.attempt_id = q.id))
 SELECT id::text, number FROM mine
-""")  # noqa: S608 - put together from constants
+""")  # noqa: S608 - composed of constants
 
 _DISABLE = text("""
 UPDATE dispatcher.webhooks
@@ -103,8 +103,8 @@ WHERE id = :id AND version = :version AND enabled AND deleted_at IS NULL RETURNI
 
 
 def record(connection: Connection, results: Sequence[Result]) -> set[tuple[str, int]]:
-    """Writes results and their requests. Returns the attempts (delivery, number) whose claim was still their
-    owner's; of the others nothing is written: somebody else has taken over, or the same loop with a later attempt."""
+    """Writes results and their requests. Returns the attempts (delivery, number) whose claim was still their owner's.
+    For the others nothing is written: another loop has taken over, or the same loop with a later attempt."""
     requests = {result.sent.exchange.request.id: result.sent for result in results if result.sent is not None}
     columns = {
         **_columns(_RESULT_COLUMNS, [_result_row(result) for result in results]),
@@ -114,8 +114,8 @@ def record(connection: Connection, results: Sequence[Result]) -> set[tuple[str, 
 
 
 def disable_webhook(connection: Connection, webhook_id: str, version: int, reason: str, request_id: str) -> bool:
-    """A response rule's consequence of the answer to a request, made to the webhook at this version: one that somebody
-    has changed since is judged by its next answer. True if it was enabled until now."""
+    """Disables the webhook, as a response rule requires, if it still has this version: a webhook that was changed since
+    is judged by its next answer. Returns whether this disabled it."""
     by = ResponseRule()
     wanted = {"id": webhook_id, "version": version}
     disabled = connection.execute(_DISABLE, wanted | {"reason": reason, "by": str(by)}).first()
@@ -145,15 +145,15 @@ def _result_row(result: Result) -> Row:
         result.counts,
         result.verdict,
         result.outcome_unknown,
-        result.sent.exchange.request.id if result.sent else new_id_text(),  # its id has its time, and no other use
+        result.sent.exchange.request.id if result.sent else new_id_text(),  # the id is only used for its time
         result.sent is not None,
         *_end(result),
     )
 
 
 def _end(result: Result) -> Row:
-    """What a decision leaves behind: state, reason, delay, schedule step, unknown outcomes in a row, and the largest
-    batch the delivery may be in from now on (None: as it was)."""
+    """The columns that a decision sets: state, reason, delay, schedule step, unknown outcomes in a row, and the largest
+    batch the delivery may be in from now on (None: unchanged)."""
     match result.decision:
         case Delivered():
             return State.DELIVERED, None, None, result.step, 0, None

@@ -30,14 +30,14 @@ class ClaimResults:
     def __init__(
         self, engine: Engine, waker: Waker, timing: Timing, clock: Clock, *, circuit_breaker_failures: int, owner: str
     ) -> None:
-        """`circuit_breaker_failures`: as in the settings; `owner`: of the claims."""
+        """`circuit_breaker_failures` is the setting; `owner` is the id that owns the claims."""
         self._engine, self._waker, self._timing, self._clock = engine, waker, timing, clock
         self._circuit_breaker_failures = circuit_breaker_failures
         self._owner = owner
         self._pending: list[ClaimResult] = []
         self._paused_until = 0.0
         self.tally: Counter[str] = Counter()
-        self.write_at = float("inf")  # monotonic: when the group must be written at the latest
+        self.write_at = float("inf")  # monotonic: the latest time to write the group
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -54,22 +54,22 @@ class ClaimResults:
         return bool(self._pending) and monotonic() >= (self._paused_until if idle else self.write_at)
 
     def pause(self, seconds: float) -> None:
-        """The database is away: no write before then."""
+        """The database is unavailable: nothing is written for `seconds`."""
         self._paused_until = monotonic() + seconds
         if self._pending:
             self.write_at = self._paused_until
 
     def write(self) -> None:
-        """Writes all of them in one transaction. Raises DBAPIError where the database is away: nothing is lost, the
+        """Writes all of them in one transaction. Raises DBAPIError if the database is unavailable: nothing is lost, the
         results stay here and can be written again."""
         group = self._pending
         with self._engine.begin() as connection:
             mine = record(connection, [self._to_record(result) for result in group])
             written = [result for result in group if result.attempt in mine]
-            mails_owed = observe(connection, list(self._observations(connection, written)))
+            mails_due = observe(connection, list(self._observations(connection, written)))
             self._update_circuit_breakers(connection, written)
         self._pending, self.write_at = [], float("inf")
-        if mails_owed:
+        if mails_due:
             self._waker.wake(NOTICES)
         delays = [result.decision.delay for result in written if isinstance(result.decision, Retry)]
         if delays:
@@ -90,7 +90,7 @@ class ClaimResults:
         )
 
     def _observations(self, connection: Connection, written: list[ClaimResult]) -> Iterator[Observation]:
-        # In one order in every process: two that disable the same webhooks must not wait for each other.
+        # In the same order in every process: two that disable the same webhooks must not deadlock.
         for result in sorted(written, key=lambda result: result.claim.webhook_id):
             target, exchange, judgement = result.target, result.exchange, result.judgement
             if target is None or exchange is None or judgement is None:

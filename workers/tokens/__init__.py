@@ -1,1 +1,1 @@
-"""Access tokens that receivers ask for."""
+"""Access tokens that receivers require."""

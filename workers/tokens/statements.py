@@ -1,4 +1,4 @@
-"""What is asked of the table of tokens."""
+"""The statements on the table of tokens."""
 
 from sqlalchemy import text
 
@@ -9,7 +9,7 @@ FROM dispatcher.webhooks w LEFT JOIN dispatcher.tokens t ON t.webhook_id = w.id
 WHERE w.id = ANY(CAST(:ids AS uuid[])) AND w.deleted_at IS NULL
 """)
 
-# In one order in every process: two that begin to fetch for the same webhooks must not wait for each other.
+# In the same order in every process: two that begin to fetch for the same webhooks must not deadlock.
 BEGIN = text("""
 INSERT INTO dispatcher.tokens AS t (webhook_id, credentials, fetch_id, next_fetch_at)
 SELECT w.id, n.credentials, n.fetch_id, now() + interval '1 second' * :span
@@ -39,8 +39,8 @@ UPDATE dispatcher.tokens SET next_fetch_at = now() + interval '1 second' * :paus
 WHERE webhook_id = :id AND fetch_id = :fetch_id
 """)
 
-# The part that looks sees the row as it was before. Without its text a token is dropped already: others were refused
-# with it.
+# The SELECT sees the row as it was before the UPDATE. A row without ciphertext was dropped already: other requests were
+# refused with the same token.
 REFUSE = text("""
 WITH dropped AS (
   UPDATE dispatcher.tokens SET token_ciphertext = NULL, expires_at = NULL, after_refusal = true

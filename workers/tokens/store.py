@@ -1,4 +1,5 @@
-"""The tokens of all webhooks: in the database, encrypted, for all workers; opened ones are kept in this process."""
+"""The tokens of all webhooks: stored encrypted in the database for all workers, and cached decrypted in this
+process."""
 
 import hashlib
 import hmac
@@ -18,16 +19,16 @@ from dispatcher.receiver_auth.credentials import ClientCredentials, write_author
 from dispatcher.receiver_auth.token_request import Issued
 from workers.tokens.statements import ACCEPT, BEGIN, DROP, FAILED, FIND, KEEP, REFUSE
 
-FETCH_SPAN = 40.0  # seconds that one worker has to fetch: longer than the request may take, DNS lookup included
-FAILURE_PAUSE = 5.0  # seconds after a fetch that failed in which nobody fetches
+FETCH_SPAN = 40.0  # seconds that one worker has for a fetch: longer than the request may take, DNS lookup included
+FAILURE_PAUSE = 5.0  # seconds without any fetch after one that failed
 KEPT = 10_000
-_MOST_LEEWAY = 10.0  # seconds before its end in which a token is not used any more, a tenth of its life at most
+_MOST_LEEWAY = 10.0  # seconds before its end in which a token is no longer used, at most a tenth of its life
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a receiver is shown. `id` is the token request that brought it; `until` is monotonic. `after_refusal`: the
-    receiver refused the token before this one, and has not accepted this one yet."""
+    """What is presented to a receiver. `id` is the token request that fetched it; `until` is monotonic.
+    `after_refusal`: the receiver refused the token before this one, and has not accepted this one yet."""
 
     id: str
     value: str = field(repr=False)
@@ -36,7 +37,7 @@ class Token:
 
 
 class Wanted(NamedTuple):
-    """A token that is looked for. If nobody has it, `fetch_id` is the token request that is to bring it."""
+    """A token that is needed. If no worker has it, `fetch_id` is the id of the token request that will fetch it."""
 
     webhook_id: str
     credentials: ClientCredentials
@@ -44,28 +45,29 @@ class Wanted(NamedTuple):
 
 
 class Missing(Enum):
-    """Why there is no token yet, and what that means for who looks for it."""
+    """Why there is no token yet, and what the caller has to do."""
 
-    FETCH = auto()  # it is to be fetched, and nobody else does that for a while
-    LATER = auto()  # somebody else fetches it, or that failed a moment ago
-    DELETED = auto()  # there is no such webhook any more
+    FETCH = auto()  # the caller fetches it; nobody else does for a while
+    LATER = auto()  # another worker fetches it, or a fetch failed a moment ago
+    DELETED = auto()  # the webhook no longer exists
 
 
 class TokenStore:
-    """The tokens as one process sees them. What takes a connection raises DBAPIError where the database is away."""
+    """The tokens as one process sees them. Methods that take a connection raise DBAPIError if the database is
+    unavailable."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._kept: dict[str, tuple[ClientCredentials, Token]] = {}
 
     def at_hand(self, webhook_id: str, credentials: ClientCredentials) -> Token | None:
-        """The token that this process knows of."""
+        """The valid token that this process has cached."""
         theirs, token = self._kept.get(webhook_id, (None, None))
         return token if token is not None and theirs == credentials and monotonic() < token.until else None
 
     def look(self, connection: Connection, wanted: Collection[Wanted]) -> dict[str, Token | Missing]:
-        """What is to be had for these webhooks, each of them once. Where it is `FETCH`, the caller fetches as soon as
-        this is committed, and tells what came of it."""
+        """The token, or why it is missing, for each of these webhooks, each given once. For `FETCH` the caller fetches
+        as soon as this is committed, and reports the result with `put` or `fetch_failed`."""
         found: dict[str, Token | Missing] = {}
         rows = {row.id: row for row in connection.execute(FIND, {"ids": array([one.webhook_id for one in wanted])})}
         to_fetch = []
@@ -82,13 +84,13 @@ class TokenStore:
             else:
                 found[one.webhook_id] = Missing.LATER
         begun = self._begin(connection, to_fetch)
-        for one in to_fetch:  # somebody else can have been quicker
+        for one in to_fetch:  # another worker can have been quicker
             found[one.webhook_id] = Missing.FETCH if one.webhook_id in begun else Missing.LATER
         return found
 
     def put(self, connection: Connection, fetched: Wanted, issued: Issued) -> Token:
-        """Keeps a token that was fetched, but not for others where the webhook was deleted or got other credentials
-        meanwhile."""
+        """Stores a fetched token for all workers. If the webhook was deleted or got other credentials meanwhile, only
+        this process keeps it."""
         seconds = issued.seconds - min(_MOST_LEEWAY, issued.seconds / 10)
         after_refusal = connection.scalar(
             KEEP,
@@ -103,12 +105,12 @@ class TokenStore:
         return self._keep(fetched.webhook_id, fetched.credentials, token)
 
     def fetch_failed(self, connection: Connection, fetched: Wanted, *, pause: float) -> None:
-        """Nobody fetches for so many seconds."""
+        """Records a failed fetch: nobody fetches for `pause` seconds."""
         connection.execute(FAILED, {"id": fetched.webhook_id, "fetch_id": fetched.fetch_id, "pause": pause})
 
     def refuse(self, connection: Connection, webhook_id: str, token: Token) -> bool:
-        """The receiver refused this token: it is dropped, and another is worth a try. False, and it is not dropped,
-        where it was fetched for that very reason and never accepted: another would be refused as well."""
+        """Drops a token that the receiver refused. True: another is worth a try. False: it is not dropped, because it
+        was fetched after a refusal and never accepted, so another would be refused as well."""
         other = bool(connection.scalar(REFUSE, {"id": webhook_id, "fetch_id": token.id}))
         _, kept = self._kept.get(webhook_id, (None, None))
         if other and kept is not None and kept.id == token.id:
@@ -116,7 +118,7 @@ class TokenStore:
         return other
 
     def accept(self, connection: Connection, webhook_id: str, token: Token) -> None:
-        """The receiver accepted this token: if it refuses it later, another is worth a try."""
+        """Records that the receiver accepted this token: after a later refusal another is worth a try."""
         connection.execute(ACCEPT, {"id": webhook_id, "fetch_id": token.id})
         credentials, kept = self._kept.get(webhook_id, (None, None))
         if credentials is not None and kept is not None and kept.id == token.id:
@@ -137,7 +139,7 @@ class TokenStore:
             return None
         try:
             value = self._vault.decrypt(row.token_ciphertext)
-        except WrongEncryptionKey:  # its key was taken away since: a new one costs little
+        except WrongEncryptionKey:  # its encryption key was removed since: a new token costs little
             connection.execute(DROP, {"id": row.id, "fetch_id": row.fetch_id})
             return None
         return Token(row.fetch_id, value, monotonic() + row.seconds, row.after_refusal)
@@ -150,6 +152,7 @@ class TokenStore:
         return token
 
     def _digest(self, credentials: ClientCredentials) -> bytes:
-        """Tells whose a token is, without a word of them; keyed, so that a dump cannot be searched for guesses."""
+        """Identifies the credentials of a token without revealing them; keyed, so that a dump cannot be searched for
+        guesses."""
         key = self._vault.digest_secret
         return hmac.new(key, json.dumps(write_authorization(credentials)).encode(), hashlib.sha256).digest()

@@ -1,7 +1,7 @@
-"""The tokens of one loop: what waits for one, the requests that fetch them, and what receivers say of them.
+"""The tokens of one loop: the requests that wait for one, the requests that fetch them, and how receivers take them.
 
-The loop must not stand still for a token. So a request that needs one waits here, in its place among those in flight,
-while the token request goes through the same transport as all others.
+The loop must not stall for a token. So a request that needs one waits here and keeps its in-flight slot, while the
+token request goes through the same transport as all others.
 """
 
 from dataclasses import dataclass, field
@@ -24,22 +24,22 @@ from workers.tokens.store import FAILURE_PAUSE, Missing, Token, TokenStore, Want
 
 log = structlog.get_logger("dispatcher.tokens")
 
-LOOK_EVERY = 0.1  # seconds: how late a token that another worker has fetched is seen
+LOOK_EVERY = 0.1  # seconds until a token that another worker has fetched is seen
 
-# What a request that waited gets: the token, the failure that it ends with, or nothing, and is given back.
+# What a request that waited gets: the token, the failure that it ends with, or nothing: then it is released.
 Came: TypeAlias = Token | Exchange | None
 
 
 class _Waiting(NamedTuple):
-    request: Request  # as it would go without a token
+    request: Request  # as it would be sent without a token
     began_at: datetime
     since: float  # monotonic
 
 
 @dataclass(slots=True)
 class _Need:
-    """The requests that wait for one token, until one of them must wait no longer. `look_at` is when the token is
-    looked for, never while this loop fetches it. Times are monotonic."""
+    """The requests that wait for one token; `until` is when the first of them must stop waiting. `look_at` is when the
+    token is looked for, never while this loop fetches it. Times are monotonic."""
 
     webhook_id: str
     credentials: ClientCredentials
@@ -49,7 +49,7 @@ class _Need:
 
 
 class Tokens:
-    """One thread, the loop's, calls all of this."""
+    """Called by one thread only, the loop's."""
 
     def __init__(self, engine: Engine, store: TokenStore, transport: Transport, timing: Timing) -> None:
         self._engine = engine
@@ -58,13 +58,13 @@ class Tokens:
         self._timing = timing
         self._needs: dict[tuple[str, ClientCredentials], _Need] = {}
         self._fetches: dict[str, tuple[Wanted, _Need]] = {}  # our token requests in flight, by their ids
-        self._answers: list[Exchange] = []  # to them, not dealt with yet
+        self._answers: list[Exchange] = []  # to them, not processed yet
         self._paused_until = 0.0
 
     @property
     def fetching(self) -> int:
-        """How many token requests are in flight or not dealt with. Each but those of a loop that stops has a request
-        waiting for it, and so a slot."""
+        """How many token requests are in flight or not processed. Each has a request that waits for it, and so a slot,
+        unless the loop is stopping."""
         return len(self._fetches)
 
     @property
@@ -76,31 +76,32 @@ class Tokens:
         return max(first, self._paused_until)
 
     def at_hand(self, target: Target) -> Token | None:
-        """The token for this webhook, if it takes one and it is known."""
+        """The token for this webhook, if it uses tokens and this process has one."""
         credentials = target.client_credentials
         return None if credentials is None else self._store.at_hand(target.id, credentials)
 
     def await_one(self, webhook_id: str, credentials: ClientCredentials, request: Request, until: float) -> None:
-        """Has a request wait for a token; `settle` tells what came of it. It cannot be sent after `until` (monotonic),
-        so no token request is begun that could end later."""
+        """Lets a request wait for a token; `settle` returns the result. It cannot be sent after `until` (monotonic), so
+        no token request is started that could end later."""
         need = self._needs.setdefault((webhook_id, credentials), _Need(webhook_id, credentials))
         need.until = min(need.until, until - self._timing.timeout(CONNECT_SECONDS + FETCH_SECONDS))
         need.waiting.append(_Waiting(request, datetime.now(UTC), monotonic()))
 
     def sift(self, ended: list[Exchange]) -> list[Exchange]:
-        """What has ended on the transport, without the answers of token servers: they are kept for `settle`."""
+        """The exchanges that have ended, without the answers of token servers: `settle` processes those."""
         if not self._fetches:
             return ended
         self._answers += [exchange for exchange in ended if exchange.request.id in self._fetches]
         return [exchange for exchange in ended if exchange.request.id not in self._fetches]
 
     def settle(self, *, stopping: bool) -> list[tuple[str, Came]]:
-        """Deals with the answers of token servers, looks for tokens that are missing, and begins to fetch what nobody
-        else does. Tells of requests, by id, that wait no longer. Raises DBAPIError where the database is away: nothing
-        has changed then. Once the worker stops nothing waits, and nothing is begun."""
-        told = self._given_back(stopping=stopping)
-        if told or monotonic() < self.due_at:
-            return told
+        """Processes the answers of token servers, looks for missing tokens, and starts to fetch those that nobody else
+        fetches. Returns the requests, by id, that wait no longer. Raises DBAPIError if the database is unavailable:
+        nothing has changed then. When the worker stops, every request that waits is released and no fetch is
+        started."""
+        done = self._given_back(stopping=stopping)
+        if done or monotonic() < self.due_at:
+            return done
         answers = list(self._answers)
         wanted = [Wanted(need.webhook_id, need.credentials, new_id_text()) for need in self._to_look_for()]
         with self._engine.begin() as connection:
@@ -108,14 +109,14 @@ class Tokens:
             found = self._store.look(connection, wanted) if wanted else {}
         self._answers = []
         for answer, fetched in zip(answers, came, strict=True):
-            told += self._end_fetch(answer, fetched)
+            done += self._end_fetch(answer, fetched)
         for one in wanted:
-            told += self._heed(one, found[one.webhook_id])
-        return told
+            done += self._heed(one, found[one.webhook_id])
+        return done
 
     def refuse(self, target: Target, token: Token) -> bool:
-        """The receiver refused this token. Whether another is worth a try; if so, this one is dropped. Raises
-        DBAPIError where the database is away."""
+        """Handles a refused token. Returns whether another is worth a try; if so, this one is dropped. Raises
+        DBAPIError if the database is unavailable."""
         with self._engine.begin() as connection:
             other = self._store.refuse(connection, target.id, token)
         if other:
@@ -123,28 +124,30 @@ class Tokens:
         return other
 
     def accept(self, target: Target, token: Token) -> None:
-        """The receiver did not refuse this token. Raises DBAPIError where the database is away."""
+        """Handles a token that the receiver did not refuse. Raises DBAPIError if the database is unavailable."""
         if token.after_refusal:
             with self._engine.begin() as connection:
                 self._store.accept(connection, target.id, token)
 
     def pause(self, seconds: float) -> None:
-        """The database is away."""
+        """The database is unavailable: it is not used for `seconds`."""
         self._paused_until = monotonic() + seconds
 
     def _given_back(self, *, stopping: bool) -> list[tuple[str, Came]]:
-        """What must not wait any longer. What this loop fetches is waited for: its end is bounded."""
+        """Releases requests that must not wait any longer. A token that this loop fetches is waited for, because that
+        takes a bounded time."""
         now = monotonic()
-        told: list[tuple[str, Came]] = []
+        done: list[tuple[str, Came]] = []
         for need in list(self._needs.values()):
             if stopping or (need.until < now and need.look_at < inf):
-                told += [(one.request.id, None) for one in need.waiting]
+                done += [(one.request.id, None) for one in need.waiting]
                 need.waiting.clear()
                 self._forget(need)
-        return told
+        return done
 
     def _to_look_for(self) -> list[_Need]:
-        """Of each webhook one: its credentials can have changed while older ones are still waited for."""
+        """One for each webhook: its credentials can have changed while requests still wait for a token of the old
+        ones."""
         now = monotonic()
         return list({need.webhook_id: need for need in self._needs.values() if need.look_at <= now}.values())
 
@@ -191,11 +194,11 @@ class Tokens:
     def _fetch(self, wanted: Wanted, need: _Need) -> None:
         self._fetches[wanted.fetch_id] = wanted, need
         request = token_request(wanted.credentials, wanted.fetch_id, self._timing)
-        # Where the webhook wants https only, its secret goes over nothing else either.
+        # If the webhook wants https only, its client secret must not be sent over plain http either.
         request = request._replace(https_only=need.waiting[0].request.https_only)
         try:
             self._transport.send(request)
-        except ValueError:  # no URL: it was checked, but by an older version perhaps
+        except ValueError:  # invalid URL: it may have been checked by an older version
             failure = Failure(FailureKind.UNREACHABLE, "")
             self._answers.append(Exchange(request, failure, datetime.now(UTC), timedelta(0)))
 

@@ -90,7 +90,7 @@ def test_the_mail_about_it_says_what_to_do_and_not_where_the_name_led(
     for form in ("plain", "html"):
         text = " ".join(mail.body(form).split())
         assert "was not called: callbacks may not go to its address, port or scheme." in text
-        assert "register a URL whose host name leads to public addresses only" in text
+        assert "register a URL whose host name resolves only to public addresses" in text
         assert "a loopback address" in text
         assert "planted" not in text
 

@@ -157,7 +157,7 @@ def test_a_message_nested_too_deeply_for_get_is_discarded_and_the_others_are_del
     assert [(row.reason, row.attempt_count) for row in deliveries(database) if row.state == "discarded"] == [
         ("render_failed", 0)
     ]
-    assert "no JSON object of usual depth" in capsys.readouterr().out
+    assert "not nested too deeply" in capsys.readouterr().out
 
 
 def test_a_message_that_rendering_stumbles_over_does_not_stop_the_others(

@@ -92,7 +92,7 @@ def test_the_next_mail_tells_how_many_are_held_back(
     send_due(database, mailer)
     minutes(database, mailer, 15)
     assert told(mail_server) == [0, 2, 1, 0]
-    assert "1 more notice to this address is held back, so that" in mail_server.messages[2].body()
+    assert "1 more notice to this address is held back to avoid" in mail_server.messages[2].body()
 
 
 def test_what_is_held_back_for_a_day_is_not_sent_and_the_next_mail_tells_how_many(

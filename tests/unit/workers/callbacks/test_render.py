@@ -36,7 +36,7 @@ def test_a_message_of_any_depth_has_a_url_or_is_refused_and_raises_nothing_else(
             outcomes.append(str(why))
     deepest = outcomes.count(BY_GET.url)
     assert outcomes[:deepest] == [BY_GET.url] * deepest
-    assert set(outcomes[deepest:]) <= {"the webhook's method is GET and the message is no JSON object of usual depth"}
+    assert set(outcomes[deepest:]) <= {"with GET the message must be a JSON object that is not nested too deeply"}
     assert deepest > 100
 
 

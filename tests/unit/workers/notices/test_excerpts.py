@@ -27,7 +27,7 @@ def test_bytes_that_are_no_utf8_do_not_matter() -> None:
 
 
 def test_a_binary_body_is_named_not_shown() -> None:
-    assert excerpt(b"\x89PNG\0\0") == "(6 bytes that are no text)"
+    assert excerpt(b"\x89PNG\0\0") == "(6 bytes that are not text)"
 
 
 def test_a_long_body_is_cut_and_marked() -> None:

@@ -68,9 +68,9 @@ ALL = [RETRYING, DISCARDED, DISABLED]
     [
         (
             {"waiting": 1},
-            "1 more notice to this address is held back, so that not too many mails come at once. It follows",
+            "1 more notice to this address is held back to avoid too many mails at once. It follows",
         ),
-        ({"waiting": 7}, "7 more notices to this address are held back, so that not too many mails come at once. They"),
+        ({"waiting": 7}, "7 more notices to this address are held back to avoid too many mails at once. They"),
         ({"outdated": 1}, "1 notice to this address was held back for a day and is not sent any more."),
         ({"outdated": 7}, "7 notices to this address were held back for a day and are not sent any more."),
         ({"waiting": 2, "outdated": 3}, "3 notices to this address were"),
@@ -159,7 +159,7 @@ def test_what_was_delivered_in_the_meantime_is_said(problem: Problem) -> None:
 
 @pytest.mark.parametrize(
     ("reason", "sentence"),
-    [("rejected", "A 4xx answer"), ("exhausted", "Every planned retry failed"), ("expired", "time ran out")],
+    [("rejected", "A 4xx answer"), ("exhausted", "Every planned retry failed"), ("expired", "has expired")],
 )
 def test_a_discard_says_why(reason: str, sentence: str) -> None:
     words = render(replace(DISCARDED, delivery_reason=reason), now=NOW)
