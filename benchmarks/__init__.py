@@ -1,1 +1,1 @@
-"""Measures this engine beside what people write and beside a peer, on one machine, in one run: `./run.sh bench`."""
+"""Measures this engine against a common approach and a peer, on one machine, in one run: `./run.sh bench`."""

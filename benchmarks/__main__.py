@@ -1,4 +1,4 @@
-"""`./run.sh bench`: runs the rows, prints one table, ends with status 1 where a target was missed."""
+"""`./run.sh bench`: runs the rows, prints one table, exits with status 1 if a target was missed."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from benchmarks.runner import run_measures
 from benchmarks.servers import running_servers
 from benchmarks.targets import exit_status
 
-app = typer.Typer(add_completion=False, help="Measures this engine beside baselines, on this machine, in one run.")
+app = typer.Typer(add_completion=False, help="Measures this engine against baselines, on this machine, in one run.")
 
 _NAMES = [row.name for row in ROWS]
 
@@ -32,9 +32,9 @@ def _known_rows(names: list[str] | None) -> list[str]:
 
 
 @app.callback(invoke_without_command=True)
-def bench(  # noqa: PLR0917 - typer reads them as options
+def bench(  # noqa: PLR0917 - typer makes them options
     context: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller counts: some 5 minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller counts: about 5 minutes.")] = False,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,21 +42,21 @@ def bench(  # noqa: PLR0917 - typer reads them as options
         ),
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Runs of each measure; medians are shown.")] = 3,
-    size: Annotated[float, typer.Option(min=0.001, help="All counts times this, for trying out.")] = 1.0,
+    size: Annotated[float, typer.Option(min=0.001, help="Multiply all counts by this, for trials.")] = 1.0,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the throughputs into this PNG.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the throughputs to this PNG file.")] = None,
 ) -> None:
-    """Starts its own PostgreSQL, Valkey and receivers on temporary data, and runs every row beside its baselines.
+    """Starts its own PostgreSQL, Valkey and receivers on temporary data, and runs every row against its baselines.
 
-    Prints machine, versions, medians, CPU per delivery and each target; progress goes to standard error. Ends with
-    status 1 where a target that must be reached was missed.
+    Prints machine, versions, medians, CPU per delivery and each target; progress goes to standard error. Exits with
+    status 1 if a target that must be reached was missed.
     """
     if context.invoked_subcommand is not None:
         return
     if sys.platform != "linux":
-        raise typer.BadParameter("the receiver and the accounting of CPU time need Linux")
+        raise typer.BadParameter("the receiver and the measurement of CPU time need Linux")
     for name in [name for name in os.environ if name.startswith("DISPATCHER_")]:
-        del os.environ[name]  # what the user's engine is set to is not what is measured
+        del os.environ[name]  # the settings of the user's engine must not affect the measures
     progress = Console(stderr=True, highlight=False)
     rows = [row for row in ROWS if row.name in (only or _NAMES)]
     about = machine()
@@ -75,10 +75,10 @@ def bench(  # noqa: PLR0917 - typer reads them as options
 
 @app.command()
 def compare(
-    before: Annotated[Path, typer.Argument(help="What `--json` wrote for one commit.")],
+    before: Annotated[Path, typer.Argument(help="The file that `--json` wrote for one commit.")],
     after: Annotated[Path, typer.Argument(help="The same for another commit.")],
 ) -> None:
-    """Shows the figures of two runs beside each other."""
+    """Shows the figures of two runs side by side."""
     console = Console(width=None if sys.stdout.isatty() else 180)
     console.print(comparison(json.loads(before.read_text()), json.loads(after.read_text())))
 

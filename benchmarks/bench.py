@@ -1,4 +1,4 @@
-"""One run of the benchmark: its servers, how much of everything, and what measures share."""
+"""One run of the benchmark: its servers, the sizes of everything, and what measures share."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from benchmarks.workload import Fleet, make_fleet
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything. `seconds` are those of measures that last a set time."""
+    """The sizes of everything. `seconds` is the length of measures that last a set time."""
 
     naive: int = 2_500
     bullmq: int = 25_000
@@ -36,7 +36,7 @@ class Size:
     seconds: float = 10
 
     def times(self, factor: float) -> Self:
-        """All counts times this, for trying out."""
+        """These sizes, multiplied by `factor`, for trials."""
         counts = {part.name: getattr(self, part.name) for part in fields(self)}
         return replace(self, **{name: type(value)(max(value * factor, 1)) for name, value in counts.items()})
 
@@ -66,7 +66,7 @@ QUICK = Size(
 
 
 class Stage(StrEnum):
-    """What is in the tables while a measure runs. Each has a database of its own on the same server, filled once, so
+    """What is in the tables while a measure runs. Each stage has its own database on the same server, filled once, so
     that measures of all stages can take turns."""
 
     EMPTY = "empty"
@@ -75,12 +75,12 @@ class Stage(StrEnum):
 
 
 class Bench:
-    """What measures are given."""
+    """The context that measures get."""
 
     def __init__(self, servers: Servers, size: Size, *, quick: bool) -> None:
         self.servers, self.size, self.quick = servers, size, quick
         self.stage = Stage.EMPTY
-        self.facts: dict[str, str] = {}  # what of the product is on, as seen in a run
+        self.facts: dict[str, str] = {}  # which features of the product are on, as seen in a run
         self._stages = {Stage.EMPTY: servers}
         self._worker: Node | None = None
         self._worker_env: Mapping[str, str] | None = None
@@ -97,7 +97,7 @@ class Bench:
             servers.installation.close()
 
     def enter(self, stage: Stage) -> None:
-        """What runs from now on runs in this stage."""
+        """Makes later measures run in this stage."""
         if stage is not self.stage:
             self.end_worker()
         if stage not in self._stages:
@@ -105,8 +105,8 @@ class Bench:
         self.stage, self.servers = stage, self._stages[stage]
 
     def worker(self, env: Mapping[str, str] | None = None) -> Node:
-        """The deliver node, ready and idle: the one that runs if it has this environment, else a new one. Clear
-        before: a new one begins with what is due."""
+        """The deliver node, ready and idle: the running one if it has this environment, otherwise a new one. Clear
+        before, because a new one starts with what is due."""
         if self._worker is None or self._worker_env != env:
             self.end_worker()
             self._worker, self._worker_env = self._worker_life.enter_context(deliver_node(self.servers, env)), env
@@ -114,17 +114,17 @@ class Bench:
         return self._worker
 
     def end_worker(self) -> None:
-        """For measures that leave work behind, or start nodes of their own."""
+        """Ends the deliver node, for measures that leave work behind or start their own nodes."""
         self._worker_life.close()
         self._worker = None
 
     def fleet(self, urls: list[str], **contract: object) -> Fleet:
-        """Webhooks with these URLs; the same ones whenever they are asked for again."""
+        """Webhooks with these URLs; the same webhooks for the same arguments."""
         key = (self.stage, *urls, *sorted(contract.items()))
         if key not in self._fleets:
             self._fleets[key] = make_fleet(self.servers, urls, **contract)
         return self._fleets[key]
 
     def clear(self) -> None:
-        """Before each run: what earlier runs left goes, what the stage holds stays."""
+        """Removes what earlier runs left, before each run; what the stage holds stays."""
         self.servers.empty(finished_too=self.stage is Stage.EMPTY)

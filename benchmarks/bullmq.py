@@ -1,6 +1,6 @@
-"""The baseline `bullmq`: a peer in Node, a BullMQ job per delivery, sent with undici, by two processes.
+"""The baseline `bullmq`: a peer in Node, one BullMQ job per delivery, sent with undici, by two processes.
 
-Its packages are installed as `bullmq/package-lock.json` says, into a cache folder outside the checkout.
+Its packages are installed from `bullmq/package-lock.json` into a cache folder outside the checkout.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ _FILES = ("package.json", "package-lock.json", ".npmrc")
 
 
 class NotHere(Exception):
-    """Why this baseline cannot run on this machine."""
+    """This baseline cannot run on this machine; the text says why."""
 
 
 @cache
 def installed() -> Path:
-    """The folder to run `index.mjs` in, made at first use. Raises NotHere."""
+    """The folder to run `index.mjs` in, made on first use. Raises NotHere."""
     _found("node")
     digest = hashlib.sha256(b"".join((_SOURCE / name).read_bytes() for name in _FILES)).hexdigest()[:16]
     folder = _cache_folder() / f"bullmq-{digest}"

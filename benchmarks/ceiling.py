@@ -1,4 +1,4 @@
-"""The baseline `ceiling`: the product's transport alone, as the engine uses it; nothing is claimed nor recorded.
+"""The baseline `ceiling`: only the product's transport, as the engine uses it; nothing is claimed or recorded.
 
 `python -m benchmarks.ceiling URL MESSAGE` sends until it is killed.
 """

@@ -1,15 +1,15 @@
-"""Two runs beside each other, from their JSON documents."""
+"""Two runs side by side, from their JSON documents."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
 
-NOISE = 0.25  # runs of the same thing differ by so much on a shared machine
+NOISE = 0.25  # repeated runs differ by this much on a shared machine
 
 
 def comparison(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
-    """Every figure that both have; a change beyond noise is marked."""
+    """Every figure that both runs have; a change beyond noise is marked."""
     shown = Table(title=f"{before['about'].get('commit', 'before')} -> {after['about'].get('commit', 'after')}")
     shown.add_column("figure")
     for heading in ("before", "after", "after / before"):

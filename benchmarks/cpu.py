@@ -1,4 +1,4 @@
-"""CPU time and memory of process trees, and what a window between two looks at them says."""
+"""CPU time and memory of process trees, and the figures of a window between two looks at them."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import psutil
 
-Parts = Mapping[str, Sequence[int]]  # who shares the machine -> the processes at the roots of its trees
+Parts = Mapping[str, Sequence[int]]  # part of the system -> the root processes of its trees
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What had been done, and how much CPU time each part had taken, at one moment (monotonic seconds)."""
+    """How much had been done, and how much CPU time each part had used, at one moment (monotonic seconds)."""
 
     at: float
     done: int
@@ -24,7 +24,7 @@ def look(parts: Parts, done: int) -> Look:
 
 
 def window(first: Look, last: Look) -> dict[str, float]:
-    """`rate` (a second) and `<part>_us` (CPU microseconds for each) of what was done between two looks."""
+    """`rate` (per second) and `<part>_us` (CPU microseconds per item) of what was done between two looks."""
     done, seconds = last.done - first.done, last.at - first.at
     if done <= 0 or seconds <= 0:
         raise ValueError("nothing was done between the two looks: measure more")
@@ -35,7 +35,7 @@ def window(first: Look, last: Look) -> dict[str, float]:
 
 
 def cpu_seconds(root: int) -> float:
-    """CPU time of a process and all its descendants, with that of those that have ended: their parents carry it."""
+    """CPU time of a process and all its descendants, ended ones included: their parents' counters hold it."""
     total = 0.0
     for process in _tree(root):
         with suppress(psutil.NoSuchProcess):
@@ -54,7 +54,7 @@ def largest_child_mb(root: int) -> float:
 
 
 def tree_mb(root: int) -> float:
-    """Memory of a process tree in MB; what its processes share is counted once."""
+    """Memory of a process tree in MB; memory that its processes share is counted once."""
     total = 0
     for process in _tree(root):
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""The engine under measure: real worker nodes, as an operator starts them."""
+"""The measured engine: real worker nodes, started as an operator starts them."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ class Node:
         self._process, self._log = process, log
 
     def check(self) -> None:
-        """Raises RuntimeError, with its last words, if it has ended."""
+        """Raises RuntimeError with its last line of output if it has ended."""
         if (status := self._process.poll()) is not None:
             last_line = self.said().strip().rpartition("\n")[2]
             raise RuntimeError(f"{self._log.stem} ended with status {status}: {last_line[:300]}")
@@ -38,7 +38,7 @@ class Node:
         return self._process.wait()
 
     def kill(self) -> None:
-        """At once: what is in flight must not hold up the next run."""
+        """Kills it at once: what is in flight must not delay the next run."""
         tree = [] if self._process.poll() is not None else psutil.Process(self.pid).children(recursive=True)
         with suppress(ProcessLookupError):
             self._process.kill()
@@ -51,7 +51,7 @@ class Node:
 
 @contextmanager
 def node(servers: Servers, name: str, words: list[str], env: Mapping[str, str] | None = None) -> Iterator[Node]:
-    """A program that runs until the block ends; what it says goes to a file."""
+    """A program that runs until the block ends; its output goes to a file."""
     log = servers.folder / f"{name}.log"
     with log.open("wb") as output:
         process = spawn(

@@ -1,4 +1,4 @@
-"""Follows a contestant through its work: the window from 10 % to all done, start-up left out."""
+"""Follows a contestant through its work: measures the window from 10 % done to all done, without start-up."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ PATIENCE = 30.0  # seconds without any progress
 
 
 class Stalled(RuntimeError):
-    """A contestant does not go on."""
+    """A contestant makes no progress."""
 
 
 def follow(
@@ -25,8 +25,8 @@ def follow(
 ) -> dict[str, float]:
     """`rate`, `<part>_us` and `child_mb` of one run.
 
-    `done` counts what has come to the receiver and is cheap; `all_done` says, once everything has come, whether the
-    contestant has finished its records, too. Raises Stalled, or RuntimeError when a contestant ends.
+    `done` counts what the receiver has got, and is cheap. Once everything has arrived, `all_done` says whether the
+    contestant has also finished its records. Raises Stalled, or RuntimeError when a contestant ends.
     """
     parts: Parts = {"worker": [worker.pid for worker in workers], **servers.parts}
     watch = _Watch(workers, total, done)
@@ -38,7 +38,7 @@ def follow(
 
 
 class _Watch:
-    """Looks at a contestant from time to time: how far it is, and how much memory it takes."""
+    """Looks at a contestant from time to time: how far it has come, and how much memory it uses."""
 
     def __init__(self, workers: Sequence[Node], total: int, done: Callable[[], int]) -> None:
         self.known, self.largest_mb = 0, 0.0
@@ -65,10 +65,10 @@ class _Watch:
 
 
 def wait_for(reached: Callable[[], bool], worker: Node, *, within: float) -> None:
-    """Raises Stalled if it does not happen in time, and RuntimeError if the worker ends."""
+    """Waits until `reached`. Raises Stalled if that takes too long, and RuntimeError if the worker ends."""
     deadline = time.monotonic() + within
     while not reached():
         worker.check()
         if time.monotonic() > deadline:
-            raise Stalled(f"it did not happen within {within:.0f} s")
+            raise Stalled(f"the awaited state was not reached within {within:.0f} s")
         time.sleep(BETWEEN_LOOKS)

@@ -1,4 +1,4 @@
-"""The machine and the versions that figures belong to."""
+"""The machine and the software versions that the figures belong to."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ from benchmarks.servers import ROOT, Servers
 
 
 def machine() -> dict[str, str]:
-    """Cores, their model, memory, operating system; the commit that is measured."""
+    """Cores, their model, memory, operating system, and the measured commit."""
     return {
         "cores": str(len(os.sched_getaffinity(0))),
         "processor": _processor(),
@@ -27,7 +27,7 @@ def machine() -> dict[str, str]:
 
 
 def versions(servers: Servers) -> dict[str, str]:
-    """What took part, with its version; what is missing says so."""
+    """The software that took part, with versions; missing software is shown as such."""
     with redis.Redis.from_url(servers.valkey.url, decode_responses=True) as client:
         broker = client.info("server")
     return {

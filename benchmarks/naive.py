@@ -1,7 +1,7 @@
-"""The baseline `naive`: what people write. A Celery task per delivery, `requests.post`, acks late, the ORM.
+"""The baseline `naive`: a common approach. One Celery task per delivery, `requests.post`, late acks, the ORM.
 
 celery -A benchmarks.naive worker -Q naive -P prefork -c 8
-python -m benchmarks.naive COUNT URL MESSAGE    enqueues, and says how many seconds that took
+python -m benchmarks.naive COUNT URL MESSAGE    enqueues, and prints how many seconds that took
 """
 
 import os
@@ -70,7 +70,7 @@ def deliver(self, message_id: int) -> None:  # type: ignore[no-untyped-def]
 
 
 def enqueue(count: int, url: str, body: str) -> float:
-    """Stores and sends so many messages one by one; returns the seconds it took."""
+    """Stores and enqueues `count` messages one by one; returns the seconds it took."""
     with Session(engine, expire_on_commit=False) as session:
         webhook = Webhook(url=url)
         session.add(webhook)

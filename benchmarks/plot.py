@@ -1,4 +1,4 @@
-"""Draws the throughputs of a run as bars, into a PNG."""
+"""Draws the throughputs of a run as bars in a PNG file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the product under measure has and does by default, read off the product itself."""
+"""The features and defaults of the measured product, read from the product itself."""
 
 import importlib.util
 
@@ -9,12 +9,12 @@ from workers.results import record
 
 
 def no_curl() -> str | None:
-    """Why the curl transport cannot be measured, if so."""
+    """Why the curl transport cannot be measured, or None if it can."""
     return None if importlib.util.find_spec("pycurl") else "pycurl is not installed"
 
 
 def switched_on(database: Engine, settings: Settings) -> dict[str, str]:
-    """What of a delivery's costs is part of the figures, by what a run has just recorded."""
+    """Which costs of a delivery the figures include, as seen in what a run has just recorded."""
     with database.connect() as connection:
         request = connection.execute(text("SELECT * FROM dispatcher.requests ORDER BY id DESC LIMIT 1")).first()
     if request is None:

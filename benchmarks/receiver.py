@@ -1,11 +1,11 @@
-"""A bare HTTP receiver in a process of its own: counts what comes, answers at once, late, never, or as it is told.
+"""A bare HTTP receiver in its own process: counts what it gets, and answers at once, late, never, or by a switch.
 
     /ok             204 at once
     /sleep?ms=50    204 after that time
     /hang           reads, and never answers
     /switch         503, until the board's switch is on; then 204
 
-Run as `receiver.py BOARD SIZE`; it imports nothing of ours and costs as little as it can, for it shares the machine
+Run as `receiver.py BOARD SIZE`. It imports nothing of ours and is as cheap as possible, because it shares the machine
 with what is measured. One request at a time on a connection (no pipelining).
 """
 
@@ -30,7 +30,7 @@ _REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 class Board:
-    """The memory that the receiver and the program that started it share, as a file."""
+    """Memory that the receiver shares with the program that started it, as a file."""
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
@@ -57,7 +57,7 @@ class Board:
 
 
 def serve(board: Board, size: int) -> None:
-    """Serves for ever. `size`: bytes of one message, by which those in an array are counted without reading it."""
+    """Serves forever. `size`: bytes of one message, used to count the messages in an array without parsing it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
@@ -115,7 +115,7 @@ def _accept(listener: socket.socket, poll: select.epoll, connections: dict[int, 
 
 
 def _complete(data: bytes) -> int | None:
-    """The length of the body of a request that is all there; None while some of it is missing."""
+    """The length of a request's body if the request is complete; None while some of it is missing."""
     head = data.find(b"\r\n\r\n")
     if head < 0:
         return None
@@ -125,7 +125,7 @@ def _complete(data: bytes) -> int | None:
 
 
 def _kind(data: bytes) -> tuple[int, float]:
-    """(kind, seconds to sleep) by the path of a request."""
+    """(kind, seconds to sleep), from the path of a request."""
     path = data[data.find(b"/") + 1 : data.find(b" ", data.find(b"/"))]
     name, _, query = path.partition(b"?")
     kind = KINDS.index(name.decode())
@@ -138,7 +138,7 @@ def _note(board: Board, kind: int, messages: int, now: float) -> None:
 
 
 def _answer(connection: socket.socket, answer: bytes) -> None:
-    with suppress(OSError):  # it has gone; its reading side will say so
+    with suppress(OSError):  # it was closed; reading from it will show that
         connection.send(answer)
 
 

@@ -1,4 +1,4 @@
-"""Starts the receivers: our own, and nginx for the plain rows where it is installed; says how much has come."""
+"""Starts the receivers, our own, and nginx for the plain rows where it is installed, and counts what they get."""
 
 import http.client
 import shutil
@@ -41,7 +41,8 @@ class Instant(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What has come to one path since the last `Receiver.mark`; arrivals in monotonic seconds, 0 before the first."""
+    """What one path has received since the last `Receiver.forget`; arrivals in monotonic seconds, 0 before the
+    first."""
 
     requests: int
     messages: int
@@ -68,18 +69,18 @@ class Receiver:
         return self.counts("ok").requests
 
     def forget(self) -> None:
-        """Counts start anew; the switch is off. Nothing may be coming in."""
+        """Resets the counts and turns the switch off. No request may be coming in."""
         for kind in range(len(KINDS)):
             self._board.write(kind, (0, 0, 0.0, 0.0))
         self.turn(on=False)
 
     def turn(self, *, on: bool) -> None:
-        """Whether /switch answers 204, or 503."""
+        """Makes /switch answer 204 (on) or 503 (off)."""
         self._board.set_head(self._board.port, switch=on)
 
 
 class Nginx:
-    """nginx, running: one worker process, its own count of requests."""
+    """nginx, running: one worker process, which counts its requests."""
 
     name = "nginx"
 
@@ -98,7 +99,7 @@ class Nginx:
     def requests(self) -> int:
         self._own += 1
         self._connection.request("GET", "/status")
-        # The third line counts: accepted connections, handled ones, requests; this one among them.
+        # The third line has three counts: accepted connections, handled ones, and requests, this one included.
         return int(self._connection.getresponse().read().splitlines()[2].split()[2]) - self._own
 
 
@@ -118,7 +119,7 @@ def own_receiver(folder: Path, message_bytes: int) -> Iterator[Receiver]:
 
 @contextmanager
 def instant_receiver(folder: Path, own: Receiver) -> Iterator[Instant]:
-    """nginx where it is on PATH, else our own receiver."""
+    """nginx if it is on PATH, otherwise our own receiver."""
     program = shutil.which("nginx")
     if program is None:
         yield own

@@ -1,4 +1,4 @@
-"""Shows what a run found: as one table, and as a JSON document that another run can be compared with."""
+"""Shows the results of a run: as one table, and as a JSON document that another run can be compared with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ _CPU = ("worker_us", "postgres_us", "broker_us", "receiver_us")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that a run found."""
+    """The results of a run."""
 
-    about: Mapping[str, str]  # machine, versions, what of the product is on
+    about: Mapping[str, str]  # machine, versions, which features of the product are on
     runs: int
     results: MeasureResults
     rows: Sequence[tuple[Row, Sequence[Judged]]]
@@ -30,7 +30,7 @@ class Report:
 
 
 def judge_rows(rows: Sequence[Row], results: MeasureResults) -> list[tuple[Row, list[Judged]]]:
-    """The verdicts on all targets. A row that does not apply here is skipped as a whole."""
+    """The verdicts on all targets. A row that does not apply on this machine is skipped as a whole."""
     return [(row, _judge_row(row, results)) for row in rows]
 
 
@@ -64,7 +64,7 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def shown(value: float, unit: str) -> str:
-    """A value as people read it."""
+    """A value formatted for people."""
     if unit == "%":
         return f"{value * 100:.0f} %"
     number = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
@@ -102,7 +102,7 @@ def _figure_cells(result: MeasureResult) -> list[str | Text]:
 def _verdicts(report: Report) -> Table:
     verdicts = Table(title="targets", title_justify="left")
     verdicts.add_column("row", min_width=50)
-    verdicts.add_column("beside", no_wrap=True)
+    verdicts.add_column("compared with", no_wrap=True)
     for heading in ("found", "must", "aim"):
         verdicts.add_column(heading, justify="right", no_wrap=True)
     verdicts.add_column("verdict", min_width=15)

@@ -1,4 +1,4 @@
-"""The rows of the benchmark: what is measured, and what must come of it."""
+"""The rows of the benchmark: what is measured, and which targets it must reach."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from benchmarks.targets import Increase, Largest, Ratio, Sample, Target, Value
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One thing that is run. `unless` says why it cannot be run here, or None."""
+    """One measure. `unless` returns why it cannot be run here, or None."""
 
     name: str
     run: Callable[[Bench], Sample]
@@ -22,7 +22,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the specification. `unless` says why its targets do not apply here, or None."""
+    """One row of targets. `unless` returns why they do not apply here, or None."""
 
     name: str
     title: str
@@ -34,8 +34,8 @@ class Row:
         return tuple(dict.fromkeys(name for target in self.targets for name in target.value.needs))
 
 
-# In this order they are run, round after round. Those that share a running worker stand together; those after which it
-# must end come last.
+# They are run in this order, round after round. Those that share a running worker are next to each other; those after
+# which the worker must end come last.
 MEASURES = (
     Measure("naive", throughput.naive),
     Measure("bullmq", throughput.bullmq_alone, unless=throughput.no_bullmq),
@@ -124,7 +124,7 @@ ROWS = (
         "retries waiting",
         (
             Target(
-                "delayed_wakes in the broker",
+                "delayed wakes in the broker",
                 Value("fresh-behind-waiting.delayed_wakes"),
                 300,
                 180,
@@ -192,6 +192,6 @@ ROWS = (
 
 
 def measures_of(rows: Sequence[Row]) -> tuple[Measure, ...]:
-    """What these rows need, in the order in which it is run."""
+    """The measures that these rows need, in the order in which they are run."""
     needed = {name for row in rows for name in row.measures}
     return tuple(measure for measure in MEASURES if measure.name in needed)

@@ -1,4 +1,4 @@
-"""Runs measures in rounds, all of them in turn, so that a slow moment of the machine hits all alike."""
+"""Runs measures in rounds, all of them in turn, so that a slow moment of the machine affects all alike."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -35,8 +35,8 @@ def _run(bench: Bench, measure: Measure, name: str, result: MeasureResult, say: 
     bench.enter(measure.stage)
     try:
         sample = measure.run(bench)
-    except Exception as error:  # noqa: BLE001 - a contestant that fails is a result; the others go on
-        bench.end_worker()  # whatever it is doing, the next must not find it so
+    except Exception as error:  # noqa: BLE001 - a contestant that fails is a result; the others continue
+        bench.end_worker()  # the next measure must not find it in the middle of its work
         result.failed = f"{type(error).__name__}: {error}"
         say(f"{name}: failed: {result.failed}")
         return

@@ -1,4 +1,5 @@
-"""The servers of a run, on temporary data: PostgreSQL as in production, Valkey, receivers; the same for everybody."""
+"""The servers of a run, on temporary data: PostgreSQL as in production, Valkey, receivers. Every contestant uses the
+same."""
 
 import shutil
 import tempfile
@@ -27,7 +28,7 @@ from dispatcher.settings import Settings
 MESSAGE_BYTES = 600
 ROOT = Path(__file__).parents[1]
 
-# fsync and synchronous_commit stay on. The rest is what a machine of 8 GB or more is given.
+# fsync and synchronous_commit stay on. The rest are usual values for a machine with 8 GB or more.
 POSTGRES = {
     "shared_buffers": "2GB",
     "max_wal_size": "8GB",
@@ -41,7 +42,7 @@ _KEPT = {"installation", "accounts", "webhooks", "subscriptions", "api_keys"}
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Running servers, and how programs find them."""
+    """Running servers, and how programs reach them."""
 
     folder: Path
     postgres: EmbeddedPostgres
@@ -53,30 +54,30 @@ class Servers:
 
     @property
     def settings(self) -> Settings:
-        """Of the installation under measure."""
+        """The settings of the measured installation."""
         return self.installation.settings
 
     @property
     def url(self) -> str:
-        """Of the database, for SQLAlchemy."""
+        """The URL of the database, for SQLAlchemy."""
         return self.settings.database_url.get_secret_value()
 
     @property
     def environment(self) -> dict[str, str]:
-        """For the programs that are measured."""
+        """The environment of the measured programs."""
         variables = {
             "DATABASE_URL": self.url,
             "BROKER_URL": self.valkey.url,
             "DISPATCHER_ENCRYPTION_KEYS": self.settings.encryption_keys.get_secret_value(),
             "DISPATCHER_DATA_DIR": str(self.folder / "none"),
             "DISPATCHER_ALLOWED_NETWORKS": self.settings.allowed_networks,
-            "PYTHONPATH": str(ROOT),  # what is measured is this checkout
+            "PYTHONPATH": str(ROOT),  # measure this checkout
         }
         return inherited(variables)
 
     @property
     def parts(self) -> dict[str, tuple[int, ...]]:
-        """The roots of the process trees that everybody uses."""
+        """The roots of the process trees that all contestants use."""
         receivers = {self.receiver.pid, self.instant.pid}
         return {
             "postgres": (self.postgres.process.pid,),
@@ -85,7 +86,7 @@ class Servers:
         }
 
     def empty(self, *, finished_too: bool = True) -> None:
-        """Empties the broker and forgets what was counted; with `finished_too` all events and deliveries go."""
+        """Empties the broker and resets the counts; with `finished_too` also removes all events and deliveries."""
         self.flush_broker()
         self.receiver.forget()
         if finished_too:
@@ -128,7 +129,7 @@ def running_servers() -> Iterator[Servers]:
             database_url=postgres.url,
             broker_url=valkey.url,
             encryption_keys=keys,
-            allowed_networks=LOOPBACK,  # where the receivers are: the egress policy stays on
+            allowed_networks=LOOPBACK,  # for the receivers: the egress policy stays on
         )
         database = _migrated(postgres.url)
         stack.callback(database.dispose)

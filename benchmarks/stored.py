@@ -1,4 +1,4 @@
-"""Deliveries made by SQL where there are too many to enqueue: due, waiting for a retry, or finished long ago."""
+"""Deliveries made by SQL where there are too many to enqueue: due, waiting for a retry, or long finished."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from dispatcher.states import State
 _PIECE = 100_000
 _AT_ONCE = 2
 
-# A UUIDv7 of a moment whose other bits come from a seed, so that each table's statement makes the same ids.
+# A UUIDv7 of a moment; its other bits come from a seed, so that the statements for all tables make the same ids.
 _V7 = """
 CREATE OR REPLACE FUNCTION public.bench_v7(ms bigint, seed text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
   SELECT (lpad(to_hex(ms), 12, '0') || '7' || substr(md5(seed), 1, 3) || '8' || substr(md5(seed), 4, 15))::uuid $$
@@ -51,20 +51,20 @@ SELECT request_id, webhook_id, 'POST', 'http://127.0.0.1:8000/ok', repeat('Heade
 
 
 def store_due(servers: Servers, ids: Sequence[UUID], count: int) -> None:
-    """So many deliveries, ready and due now, round the webhooks."""
+    """Stores `count` deliveries, ready and due now, spread over the webhooks."""
     _store(servers, ids, count, (_EVENTS, _OPEN), state=State.READY, due_from=-1, due_span=0, attempts=0)
     servers.execute("ANALYZE dispatcher.events, dispatcher.deliveries")
 
 
 def store_waiting(servers: Servers, ids: Sequence[UUID], count: int, *, due_from: float, due_span: float) -> None:
-    """So many deliveries whose first attempt failed: due in `due_from` to `due_from + due_span` seconds."""
+    """Stores `count` deliveries whose first attempt failed: due in `due_from` to `due_from + due_span` seconds."""
     extra = {"state": State.WAITING, "due_from": due_from, "due_span": due_span, "attempts": 1}
     _store(servers, ids, count, (_EVENTS, _OPEN), **extra)
     servers.execute("VACUUM ANALYZE dispatcher.deliveries")
 
 
 def store_finished(servers: Servers, ids: Sequence[UUID], count: int) -> None:
-    """So many delivered ones, with all that is kept of them, and the tables as autovacuum leaves them in time."""
+    """Stores `count` delivered ones with all their records, and leaves the tables as autovacuum leaves them in time."""
     _store(servers, ids, count, (_EVENTS, _FINISHED, _ATTEMPTS, _REQUESTS))
     for table in ("deliveries", "events", "attempts", "requests"):
         servers.execute(f"VACUUM ANALYZE dispatcher.{table}")

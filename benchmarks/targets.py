@@ -1,17 +1,17 @@
-"""What the figures must be and what they should be: ratios, verdicts, medians, the exit status. Pure."""
+"""The targets of the figures: ratios, verdicts, medians, the exit status. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
 
-Sample = Mapping[str, float]  # what one run of a measure gives: figure -> value
+Sample = Mapping[str, float]  # the result of one run of a measure: figure -> value
 
 
 @dataclass(slots=True)
 class MeasureResult:
-    """What came of one measure: its samples, or why there are none. A measure that failed misses its targets; one
-    that could not be run here does not."""
+    """The result of one measure: its samples, or why there are none. A measure that failed misses its targets; one that
+    could not be run here does not."""
 
     samples: list[Sample] = field(default_factory=list)
     skipped: str | None = None
@@ -19,7 +19,7 @@ class MeasureResult:
 
     @property
     def medians(self) -> dict[str, float]:
-        """Each figure's median over the runs."""
+        """The median of each figure over the runs."""
         names = dict.fromkeys(name for sample in self.samples for name in sample)
         return {name: median(sample[name] for sample in self.samples if name in sample) for name in names}
 
@@ -87,7 +87,7 @@ class Largest:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A value with the bound that it must keep and the one that is aimed at; less is better where `more` is False."""
+    """A value with the bound that it must keep and the bound to aim at; less is better if `more` is False."""
 
     label: str
     value: Value | Ratio | Increase | Largest
@@ -101,7 +101,7 @@ class Target:
 
 
 class Verdict(StrEnum):
-    """How a target ended."""
+    """The result of a target."""
 
     OK = "ok"
     MISS = "MISS"
@@ -110,7 +110,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A target with what came of it. `reason` says why there is no value."""
+    """A target with its result. `reason` says why there is no value."""
 
     target: Target
     verdict: Verdict
@@ -120,7 +120,7 @@ class Judged:
 
 
 def judge(target: Target, results: MeasureResults) -> Judged:
-    """The verdict on a target: skipped where one of its measures was, missed where one failed."""
+    """The verdict on a target: missed if one of its measures failed, skipped if one was skipped."""
     needed = [results[name] for name in target.value.needs]
     if reason := next((result.failed for result in needed if result.failed), None):
         return Judged(target, Verdict.MISS, reason=reason)
@@ -132,12 +132,12 @@ def judge(target: Target, results: MeasureResults) -> Judged:
 
 
 def exit_status(judged: Iterable[Judged]) -> int:
-    """1 where any `must` was missed."""
+    """1 if any `must` was missed, otherwise 0."""
     return int(any(one.verdict is Verdict.MISS for one in judged))
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that at least this share of them do not exceed."""
+    """The smallest value that at least this share of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
 

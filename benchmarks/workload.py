@@ -1,4 +1,4 @@
-"""The work of a run: webhooks on the receivers, and messages of one size that are owed to them."""
+"""The work of a run: webhooks on the receivers, and messages of one size for them."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ _numbers = itertools.count()
 
 
 def message(size: int = MESSAGE_BYTES) -> bytes:
-    """A message of exactly so many bytes, as JSON."""
+    """A JSON message of exactly `size` bytes."""
     members = {"id": "4023457654", "type": "RECEIVED", "from": "1543", "to": "27001234567", "body": ""}
     empty = json.dumps(members, separators=(",", ":"))
     members["body"] = "x" * (size - len(empty))
@@ -27,18 +27,18 @@ def message(size: int = MESSAGE_BYTES) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Webhooks of an account of their own; webhook n takes the events of type `bench.w<n>` and no others."""
+    """Webhooks of one account that has no others; webhook n takes only events of type `bench.w<n>`."""
 
     account: str
     ids: tuple[UUID, ...]
 
     def event(self, number: int, data: bytes) -> Event:
-        """The number-th event, taking the webhooks in turn."""
+        """The event with this number; events go to the webhooks in turn."""
         return Event(type=f"bench.w{number % len(self.ids)}", data=data, account=self.account)
 
 
 def make_fleet(servers: Servers, urls: Sequence[str], **contract: Any) -> Fleet:
-    """Registers a webhook for each URL, with the product's own contract and what is given on top."""
+    """Registers a webhook for each URL, with the product's default contract, changed by `contract`."""
     name = f"fleet {next(_numbers)}"
     with servers.installation.transaction() as session:
         account = create_account(session, name, by=BY).id

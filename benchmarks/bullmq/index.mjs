@@ -1,4 +1,4 @@
-// One delivery is one BullMQ job; `work` sends it with undici, with DATABASE_URL also writing one row for each.
+// One delivery is one BullMQ job. `work` sends it with undici and, if DATABASE_URL is set, writes one row for it.
 //   node index.mjs enqueue COUNT URL SIZE    node index.mjs work
 import { randomUUID } from 'node:crypto'
 import { Queue, Worker } from 'bullmq'

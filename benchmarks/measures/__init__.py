@@ -1,1 +1,1 @@
-"""The measures: each runs a contestant once and gives its figures."""
+"""The measures: each runs a contestant once and returns its figures."""

@@ -1,4 +1,4 @@
-"""What a million waiting retries, or millions of finished deliveries, cost the work that is due now."""
+"""The cost of a million waiting retries, or of millions of finished deliveries, for the work that is due now."""
 
 import random
 import time
@@ -23,19 +23,19 @@ from workers.claims.claims import Claimer
 from workers.claims.concurrency import Rooms
 from workers.results.delayed_wakes import send_delayed_wakes
 
-_FIRST_RETRY, _RETRIES_OVER = 600, 900  # seconds: none comes due while it is measured; the schedule's step is 15 min
+_FIRST_RETRY, _RETRIES_OVER = 600, 900  # seconds: none becomes due during the measure; the schedule's step is 15 min
 _CLAIM_LIMIT = 200
 _WARM_UP = 20
 
 
 def fill_waiting(bench: Bench) -> None:
-    """The retries of the stage, all waiting, on 1,000 webhooks."""
+    """Stores the retries of the stage, all waiting, on 1,000 webhooks."""
     fleet = bench.fleet([bench.servers.receiver.url()] * 1_000)
     store_waiting(bench.servers, fleet.ids, bench.size.waiting, due_from=_FIRST_RETRY, due_span=_RETRIES_OVER)
 
 
 def fill_finished(bench: Bench) -> None:
-    """The finished deliveries of the stage, on 1,000 webhooks."""
+    """Stores the finished deliveries of the stage, on 1,000 webhooks."""
     fleet = bench.fleet([bench.servers.receiver.url()] * 1_000)
     store_finished(bench.servers, fleet.ids, bench.size.finished)
 
@@ -52,19 +52,19 @@ def fresh(bench: Bench) -> Sample:
     with second_node(servers) as upkeep, deliver_node(servers) as worker:
         store_due(servers, fleet.ids, count)
         done = counted(servers.instant.requests)
-        wait_until_ready(upkeep, worker)  # and the delayed_wakes are in the maintenance worker's memory
+        wait_until_ready(upkeep, worker)  # the maintenance worker has the delayed wakes in memory now
         wake(servers)
         sample = follow(servers, [worker, upkeep], count, done=done, all_done=lambda: nothing_open(servers))
         return {**sample, "nodes_mb": tree_mb(worker.pid) + tree_mb(upkeep.pid), "delayed_wakes": float(delayed_wakes)}
 
 
 def single_again(bench: Bench) -> Sample:
-    """As `single`, in the tables of its stage."""
+    """Like `single`, with the tables of its stage."""
     return engine(bench, bench.fleet([bench.servers.instant.url()]), bench.size.single)
 
 
 def claims(bench: Bench) -> Sample:
-    """Claims of 200 by one claimer, 200 webhooks due: `p50_ms` and `p99_ms`."""
+    """Claims of 200 deliveries by one claimer, with 200 webhooks due: `p50_ms` and `p99_ms`."""
     servers = bench.servers
     fleet = bench.fleet([servers.receiver.url()] * 200)
     bench.clear()
@@ -86,9 +86,9 @@ def claims(bench: Bench) -> Sample:
 
 
 def _send_delayed_wakes(servers: Servers, waiting: int) -> int:
-    """Sets the delayed_wakes of so many retries as recording them does; returns how many messages that made."""
+    """Sends the delayed wakes of `waiting` retries, as recording them does; returns how many messages they became."""
     now, width = time.time(), SWEEP_EVERY.total_seconds()
-    first = -now % width + _FIRST_RETRY  # slots begin there
+    first = -now % width + _FIRST_RETRY  # time buckets begin there
     for _ in range(0, waiting, 10_000):
         delays = [timedelta(seconds=first + _RETRIES_OVER * (1 - random.random())) for _ in range(10_000)]  # noqa: S311
         send_delayed_wakes(servers.installation.waker, delays, now, REAL_TIME)

@@ -1,4 +1,4 @@
-"""What slow and dead receivers cost the healthy webhooks beside them."""
+"""The cost of slow and dead receivers for the healthy webhooks beside them."""
 
 import time
 
@@ -12,23 +12,23 @@ from benchmarks.workload import Fleet, message
 from dispatcher import enqueue_many
 from dispatcher.producer import Producer
 
-FRESH_A_SECOND = 400  # events for the healthy ones: far below what the engine can do
-SETTLED = 3.0  # seconds until the slow one has as much in flight as it will have
+FRESH_A_SECOND = 400  # events per second for the healthy webhooks: far below what the engine can do
+SETTLED = 3.0  # seconds until the slow webhook has the most requests in flight
 _STEP = 0.05
 
 
 def dead_tenth(bench: Bench) -> Sample:
-    """Of 50 webhooks every tenth never answers."""
+    """Every tenth of 50 webhooks never answers."""
     return _until_last_healthy(bench, 50, bench.size.dead_tenth, dead=True)
 
 
 def no_dead_tenth(bench: Bench) -> Sample:
-    """The same events for the healthy ones alone."""
+    """The same events for the healthy webhooks only."""
     return _until_last_healthy(bench, 50, bench.size.dead_tenth, dead=False)
 
 
 def dead_thousand(bench: Bench) -> Sample:
-    """Of 10,000 webhooks every tenth never answers."""
+    """Every tenth of 10,000 webhooks never answers."""
     return _until_last_healthy(bench, 10_000, bench.size.dead_thousand, dead=True)
 
 
@@ -37,7 +37,7 @@ def no_dead_thousand(bench: Bench) -> Sample:
 
 
 def beside_slow(bench: Bench) -> Sample:
-    """Delays of 200 healthy webhooks while one has a large backlog and answers after a second."""
+    """Delays of 200 healthy webhooks while one other has a large backlog and answers after a second."""
     return _fresh_delays(bench, backlog=bench.size.slow_backlog)
 
 
@@ -46,7 +46,7 @@ def beside_none(bench: Bench) -> Sample:
 
 
 def _until_last_healthy(bench: Bench, webhooks: int, events: int, *, dead: bool) -> Sample:
-    """`last_s`: from the first request of all to the last one for a healthy webhook."""
+    """`last_s`: seconds from the very first request to the last one for a healthy webhook."""
     servers, receiver = bench.servers, bench.servers.receiver
     every = bench.fleet([receiver.url("hang" if n % 10 == 0 else "ok") for n in range(webhooks)])
     healthy = events - -(-events // 10)  # event n goes to webhook n, in turn
@@ -59,14 +59,14 @@ def _until_last_healthy(bench: Bench, webhooks: int, events: int, *, dead: bool)
     wake(servers)
     wait_for(lambda: receiver.counts("ok").requests >= healthy, worker, within=180)
     if dead:
-        bench.end_worker()  # what hangs would be in the way of the next
+        bench.end_worker()  # hanging requests would delay the next measure
     ok, hang = receiver.counts("ok"), receiver.counts("hang")
     began = min(first for first in (ok.first_at, hang.first_at) if first)
     return {"last_s": ok.last_at - began, "dead_requests": float(hang.requests)}
 
 
 def _fresh_delays(bench: Bench, *, backlog: int) -> Sample:
-    """`p50_ms`, `p99_ms` from the commit of an event to the start of its request, at a steady rate."""
+    """`p50_ms` and `p99_ms` of the delay from the commit of an event to the start of its request, at a steady rate."""
     servers, receiver = bench.servers, bench.servers.receiver
     slow = bench.fleet([receiver.url("sleep?ms=1000")])
     healthy = bench.fleet([receiver.url()] * 200)

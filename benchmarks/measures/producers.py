@@ -1,4 +1,4 @@
-"""The producer's side: enqueueing, and the time until a receiver has a single event."""
+"""The producer's side: enqueueing, and the time until a receiver gets a single event."""
 
 import time
 
@@ -16,7 +16,7 @@ def enqueue_one(bench: Bench) -> Sample:
     """One call, one commit."""
     producer = bench.servers.installation
     fleet, data = bench.fleet([bench.servers.receiver.url()]), message()
-    bench.end_worker()  # the producer alone
+    bench.end_worker()  # measure the producer alone
     bench.clear()
     enqueue("bench.w0", data, account=fleet.account, producer=producer)  # connects
     began = time.monotonic()
@@ -26,7 +26,7 @@ def enqueue_one(bench: Bench) -> Sample:
 
 
 def enqueue_bulk(bench: Bench) -> Sample:
-    """`enqueue_many`, 1,000 events in a statement."""
+    """`enqueue_many`, 1,000 events per statement."""
     producer = bench.servers.installation
     fleet, data, count = bench.fleet([bench.servers.receiver.url()]), message(), bench.size.bulk_events
     bench.end_worker()
@@ -39,7 +39,7 @@ def enqueue_bulk(bench: Bench) -> Sample:
 
 
 def latency(bench: Bench) -> Sample:
-    """An idle system: from the call of `enqueue` until the receiver has the request; `p50_ms`, `p99_ms`."""
+    """An idle system: the time from the call of `enqueue` until the receiver has the request; `p50_ms`, `p99_ms`."""
     servers, receiver, producer = bench.servers, bench.servers.receiver, bench.servers.installation
     fleet, data = bench.fleet([receiver.url()]), message()
     bench.clear()

@@ -1,4 +1,4 @@
-"""Deliveries a second: the engine in several shapes, and the baselines beside it."""
+"""Deliveries per second: the engine in several configurations, and the baselines."""
 
 import sys
 import time
@@ -15,11 +15,11 @@ from benchmarks.targets import Sample
 from benchmarks.workload import Fleet, message
 from dispatcher.states import State
 
-LOOPS_END = 0.3  # seconds in which a loop that found nothing more has ended
+LOOPS_END = 0.3  # seconds after which a loop that found nothing more has ended
 
 
 def naive(bench: Bench) -> Sample:
-    """`enqueue_rate` is that of its producer: an ORM commit and an `apply_async` for each message."""
+    """`enqueue_rate` is the rate of its producer: an ORM commit and an `apply_async` for each message."""
     servers, count = bench.servers, bench.size.naive
     bench.clear()
     program = [sys.executable, "-P", "-m", "benchmarks.naive"]
@@ -40,7 +40,7 @@ def bullmq_with_rows(bench: Bench) -> Sample:
 
 
 def no_bullmq() -> str | None:
-    """Why it cannot be measured, if so; installs its packages where they are missing."""
+    """Why it cannot be measured, or None if it can; installs its packages if they are missing."""
     try:
         bullmq.installed()
     except bullmq.NotHere as reason:
@@ -49,7 +49,7 @@ def no_bullmq() -> str | None:
 
 
 def ceiling(bench: Bench) -> Sample:
-    """The transport that the engine uses, in as many processes."""
+    """The transport that the engine uses, in as many processes as the engine has."""
     servers = bench.servers
     bench.clear()
     done = counted(servers.instant.requests)
@@ -60,7 +60,7 @@ def ceiling(bench: Bench) -> Sample:
 
 
 def single(bench: Bench) -> Sample:
-    """One webhook, one message in a request, the default transport."""
+    """One webhook, one message per request, the default transport."""
     fleet = bench.fleet([bench.servers.instant.url()])
     return engine(bench, fleet, bench.size.single)
 
@@ -76,7 +76,7 @@ def requests_transport(bench: Bench) -> Sample:
 
 
 def batches(bench: Bench) -> Sample:
-    """Up to 100 messages in one request; our own receiver counts the messages."""
+    """Up to 100 messages per request; our own receiver counts the messages."""
     receiver = bench.servers.receiver
     fleet = bench.fleet([receiver.url()], envelope="array", batch_size=100)
     return engine(bench, fleet, bench.size.batches, done=lambda: receiver.counts("ok").messages)
@@ -97,7 +97,7 @@ def engine(
     env: Mapping[str, str] | None = None,
     done: Callable[[], int] | None = None,
 ) -> Sample:
-    """Stores so many deliveries, then wakes the waiting workers and follows them until all are recorded."""
+    """Stores `count` deliveries, then wakes the waiting workers and follows them until all are recorded."""
     servers = bench.servers
     bench.clear()
     worker = bench.worker(env)
@@ -115,18 +115,18 @@ def engine(
 
 
 def counted(requests: Callable[[], int]) -> Callable[[], int]:
-    """A count that begins now."""
+    """A count that starts at zero now."""
     before = requests()
     return lambda: requests() - before
 
 
 def wake(servers: Servers) -> None:
-    """What `enqueue` does after its commit."""
+    """Sends a wake, as `enqueue` does after its commit."""
     servers.installation.waker.wake_another()
 
 
 def nothing_open(servers: Servers) -> bool:
-    """Whether nothing is ready or claimed any more; asks the small partial indexes only."""
+    """Whether nothing is ready or claimed any more; reads only the small partial indexes."""
     return not servers.scalar(
         f"SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}')"
         f" OR EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.CLAIMED}')"
@@ -134,7 +134,7 @@ def nothing_open(servers: Servers) -> bool:
 
 
 def run_to_end(servers: Servers, words: Sequence[str], env: Mapping[str, str] | None = None) -> str:
-    """Runs a program; returns what it said. Raises RuntimeError if it fails."""
+    """Runs a program; returns its output. Raises RuntimeError if it fails."""
     with node(servers, "step", list(words), env) as running:
         if running.wait() != 0:
             running.check()
@@ -167,7 +167,7 @@ def _bullmq(bench: Bench, *, rows: bool) -> Sample:
 
 
 def _rows(servers: Servers, table: str) -> int:
-    time.sleep(0.02)  # a count of a whole table: not in a tight loop
+    time.sleep(0.02)  # counting a whole table must not be a tight loop
     return int(str(servers.scalar(f"SELECT count(*) FROM {table}")))
 
 
