@@ -1,7 +1,7 @@
 """Flower's configuration file: `celery -A workers flower --conf=deploy/flower/flowerconfig.py`.
 
-The values come from the same environment variables as everything else, so that the password is on no command line.
-An option given on the command line (`--port`, `--address` inside a container) is stronger than this file.
+The values come from the same environment variables as everything else, so that no command line holds the password. An
+option on the command line (`--port`, `--address` inside a container) takes precedence over this file.
 """
 
 import sys

@@ -106,7 +106,7 @@ def test_idle_connections_are_bounded_and_the_oldest_are_closed_first(
 @pytest.mark.parametrize(
     ("death", "kind"),
     [
-        ((b"H", Do.CLOSE), FailureKind.BROKEN_ANSWER),
+        ((b"H", Do.CLOSE), FailureKind.CONNECTION_RESET),
         ((b"H", Pause(0.1), Do.RESET), FailureKind.CONNECTION_RESET),
     ],
 )
