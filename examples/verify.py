@@ -1,8 +1,8 @@
-"""A receiver that checks the signature of every callback, with nothing but Python's own library.
+"""A receiver that checks the signature of every callback, using only Python's standard library.
 
     SIGNING_KEY=whsec_... python examples/verify.py [--port 9000]
 
-The key is what `dispatcher webhook create` printed. Take `is_ours` over into your own receiver, or use one of the
+The key is the one that `dispatcher webhook create` printed. Copy `is_ours` into your own receiver, or use one of the
 libraries of https://www.standardwebhooks.com.
 """
 
@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import ClassVar
 
-TOLERANCE = 5 * 60  # seconds: what is older may be a recording
+TOLERANCE = 5 * 60  # seconds: an older callback may be a replay
 
 
 def is_ours(headers: Mapping[str, str], body: bytes, key: str, now: float) -> bool:
-    """Whether a callback was signed with the key, not long ago. `body`: the bytes as they came, before any parsing."""
+    """Whether a callback was recently signed with the key. `body`: the bytes as they came, before any parsing."""
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not (timestamp.isascii() and timestamp.isdecimal() and abs(now - int(timestamp)) <= TOLERANCE):
         return False
@@ -32,7 +32,7 @@ def is_ours(headers: Mapping[str, str], body: bytes, key: str, now: float) -> bo
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers 204 to what is ours, 401 to all else."""
+    """Answers 204 to genuine callbacks, 401 to everything else."""
 
     key: str
     seen: ClassVar[set[str]] = set()
@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         if not is_ours(self.headers, body, self.key, time.time()):
             self.send_response(401)
         else:
-            # The same event can come twice: what was processed already is acknowledged and left at that.
+            # The same event can come twice: one that was processed before is only acknowledged.
             if self.headers["webhook-id"] not in self.seen:
                 self.seen.add(self.headers["webhook-id"])
                 print(json.loads(body), flush=True)
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=9000, help="where to listen on 127.0.0.1 (9000)")
+    parser.add_argument("--port", type=int, default=9000, help="port on 127.0.0.1 to listen on (default: 9000)")
     given = parser.parse_args()
     Handler.key = os.environ["SIGNING_KEY"]
     HTTPServer(("127.0.0.1", given.port), Handler).serve_forever()
