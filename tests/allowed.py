@@ -1,4 +1,4 @@
-"""What the tests allow the egress policy to let through: their own receivers are on loopback, at any port."""
+"""What the egress policy lets through in tests: their own receivers are on loopback, at any port."""
 
 from ipaddress import ip_network
 

@@ -1,4 +1,4 @@
-"""What a scripted receiver can do with a request: answers, and every misbehaviour that a transport has to bear."""
+"""What a scripted receiver can do with a request: answers, and every misbehaviour that a transport must withstand."""
 
 import asyncio
 import gzip
@@ -12,22 +12,22 @@ from typing import Any
 class Do(Enum):
     """Steps without parameters."""
 
-    CLOSE = "close"  # FIN; what was sent before arrives
-    HALF_CLOSE = "half_close"  # FIN in our direction, goes on reading (plain connections only)
+    CLOSE = "close"  # FIN; bytes sent before it arrive
+    HALF_CLOSE = "half_close"  # FIN in our direction, but reading continues (plain connections only)
     RESET = "reset"  # RST
-    HANG = "hang"  # says nothing more, until the client goes away
+    HANG = "hang"  # sends nothing more until the client disconnects
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Waits so many seconds."""
+    """Waits `seconds`."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """Sends byte by byte, so many seconds apart."""
+    """Sends byte by byte, `every` seconds apart."""
 
     data: bytes
     every: float
@@ -35,14 +35,14 @@ class Drip:
 
 @dataclass(frozen=True, slots=True)
 class Endless:
-    """Sends the same bytes again and again until the client goes away."""
+    """Sends the same bytes again and again until the client disconnects."""
 
     data: bytes
     every: float = 0.0
 
 
 class Gate:
-    """A step that waits until the test events `open`; for any number of connections."""
+    """A step that waits until the test calls `open`, on any number of connections."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -60,8 +60,8 @@ Step = bytes | Do | Pause | Drip | Endless | Gate
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request as it came: `head` is the exact bytes up to the blank line, `connection` counts accepted
-    connections from 1, `nth` the requests on that connection from 1, `at` is monotonic seconds."""
+    """One request as it came: `head` is the exact bytes up to the blank line, `connection` numbers accepted connections
+    from 1, `nth` numbers the requests on that connection from 1, `at` is monotonic seconds."""
 
     method: str
     target: str
@@ -77,7 +77,7 @@ class Received:
         return self.target.partition("?")[0]
 
     def header(self, name: str) -> str | None:
-        """The first header of this name, in any case."""
+        """The value of the first header with this name, in any case."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     def json(self) -> Any:
@@ -87,7 +87,7 @@ class Received:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A well-formed answer after `delay` seconds. Content-Length is added unless the status forbids a body or the
-    headers frame it already; `then` are further steps."""
+    headers already frame it; `then` are further steps."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
@@ -109,7 +109,7 @@ Behaviour = Answer | tuple[Step, ...]
 Script = Behaviour | Callable[[Received], Behaviour]
 
 
-# Misbehaviours by name. The ones that drip or never end outlast any deadline of a test.
+# Misbehaviours by name. Those that drip or never end last longer than any deadline of a test.
 
 NO_ANSWER: tuple[Step, ...] = (Do.CLOSE,)
 RESET: tuple[Step, ...] = (Do.RESET,)
@@ -128,7 +128,7 @@ RESET_IN_BODY: tuple[Step, ...] = (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\
 
 
 def interim(status: int, *headers: tuple[str, str]) -> bytes:
-    """An interim answer, to be followed by another."""
+    """An interim answer, which another one must follow."""
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     return f"HTTP/1.1 {status} Interim\r\n{''.join(lines)}\r\n".encode("latin-1")
 
@@ -141,7 +141,7 @@ def final(status: int, body: bytes = b"") -> bytes:
 
 
 def chunked(body: bytes, *then: Step) -> tuple[Step, ...]:
-    """A 200 with chunked framing; `body` is what stands after the head, chunk sizes included."""
+    """A 200 with chunked framing; `body` is everything after the head, chunk sizes included."""
     return (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body, *then)
 
 

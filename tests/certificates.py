@@ -16,7 +16,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate authority of its own; `bundle` is the file to trust it by."""
+    """A separate certificate authority; `bundle` is the file that makes a client trust it."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
@@ -24,8 +24,8 @@ class Authority:
     bundle: Path
 
     def server(self, *names: str, expired: bool = False, whole_chain: bool = False) -> ssl.SSLContext:
-        """A server's context with a certificate for these names or addresses, signed by this authority, whose own is
-        shown with it for the `whole_chain`."""
+        """A server's context with a certificate for these names or addresses, signed by this authority. With
+        `whole_chain` the server also sends the authority's own certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         end = datetime.now(UTC) + (-_DAY if expired else _DAY)
         certificate = _certificate(
@@ -35,7 +35,7 @@ class Authority:
         return _context(self.folder / f"{certificate.serial_number:x}.pem", certificate, key, *above)
 
     def intermediate(self) -> "Authority":
-        """An authority below this one. Its servers show their own certificate only: the chain is incomplete."""
+        """An authority below this one. Its servers send only their own certificate: the chain is incomplete."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _certificate(
             "intermediate",
@@ -49,7 +49,7 @@ class Authority:
 
 
 def new_authority(folder: Path) -> Authority:
-    """An authority whose files lie in `folder`."""
+    """An authority that keeps its files in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _certificate(
         "authority", key, issuer=_name("authority"), issuer_key=key, end=datetime.now(UTC) + _DAY, hosts=None
@@ -60,7 +60,7 @@ def new_authority(folder: Path) -> Authority:
 
 
 def self_signed_server(folder: Path, *names: str) -> ssl.SSLContext:
-    """A server's context with a certificate that nobody else has signed."""
+    """A server's context with a certificate that only the server itself has signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _certificate(
         "server", key, issuer=_name("server"), issuer_key=key, end=datetime.now(UTC) + _DAY, hosts=names
@@ -77,7 +77,7 @@ def _certificate(
     end: datetime,
     hosts: tuple[str, ...] | None,
 ) -> x509.Certificate:
-    """Without `hosts` (None) the certificate of an authority."""
+    """A server's certificate for `hosts`, or an authority's certificate if `hosts` is None."""
     public = key.public_key()
     builder = (
         x509.CertificateBuilder()

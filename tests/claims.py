@@ -1,4 +1,4 @@
-"""A claim and a webhook for tests of what is done with them, without a database."""
+"""A claim and a webhook for tests of code that uses them, without a database."""
 
 from datetime import UTC, datetime
 from uuid import uuid4

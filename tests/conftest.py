@@ -1,5 +1,5 @@
-"""Real servers for the whole suite: one PostgreSQL and one Valkey for each of the processes that run tests, started
-once, emptied for each test."""
+"""Real servers for the whole suite: one PostgreSQL and one Valkey for each process that runs tests, started once,
+emptied for each test."""
 
 import os
 import random
@@ -25,37 +25,38 @@ from tests.certificates import new_authority
 from tests.installations import close_installations, installation_for
 from tests.receiver import Receiver
 
-# The same examples in each run, and none that fails for being slow.
+# The same examples in each run; none fails because it is slow.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("suite")
 
-# Hundreds of connections with both of their ends in this process need more than the usual 1,024 (macOS: 256).
+# Hundreds of connections with both ends in this process need more than the usual 1,024 files (macOS: 256).
 _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(most_files, 8192), most_files))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: one more than there are cores, as the tests mostly wait."""
+    """For `-n auto`: one more than there are cores, because the tests mostly wait."""
     return min((os.cpu_count() or 1) + 1, 8)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """Whole engines run one at a time, and so do single nodes of one: each is as many processes as the machine has
-    cores, or more."""
+    """Whole engines run one at a time, and so do single nodes: each starts as many processes as the machine has cores,
+    or more."""
     for item in items:
         for started in ("engine", "node"):
             if item.get_closest_marker(started):
                 item.add_marker(pytest.mark.xdist_group(started))
     yield
-    random.seed()  # the order comes from a seed that all processes share; what the code under test draws does not
+    random.seed()  # the test order uses a seed that all processes share; random values in the tested code must not
 
 
 ENCRYPTION_KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))
 
-# Only what was written to, of some ninety tables and partitions. To truncate one makes new files for all that refer to
-# it, which takes as long as many a test: of a single page the rows are deleted, and new ones still follow them there.
+# Empties only the tables that were written to, of about ninety tables and partitions. TRUNCATE makes new files for a
+# table and all that refer to it, which takes as long as many a test. So the rows of a table with a single page are
+# deleted instead; new ones still follow them there.
 _EMPTY = text("""
 DO $$
 DECLARE
@@ -72,7 +73,7 @@ BEGIN
     EXECUTE 'TRUNCATE ' || large || ' CASCADE';
   END IF;
   IF small IS NOT NULL THEN
-    EXECUTE 'WITH ' || small || ' SELECT'; -- one statement: whatever refers to what
+    EXECUTE 'WITH ' || small || ' SELECT'; -- one statement, so that references between the tables do not matter
   END IF;
   PERFORM setval(format('dispatcher.%I', sequencename), 1, false) FROM pg_sequences
   WHERE schemaname = 'dispatcher' AND last_value IS NOT NULL;
@@ -82,7 +83,7 @@ END $$
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where the suite's servers are."""
+    """The addresses of the suite's servers."""
 
     database_url: str
     broker_url: str
@@ -103,8 +104,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with one authority, which no receiver has its certificate from. As with the system's: these are read in
-    20 ms, and most tests make a transport."""
+    """A file with one authority that has signed no receiver's certificate. It replaces the system's authorities:
+    reading those takes 20 ms, and most tests make a transport."""
     return new_authority(tmp_path_factory.mktemp("strangers")).bundle
 
 
@@ -119,7 +120,7 @@ def eyes(servers: Servers) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def empty(servers: Servers, eyes: Engine) -> Iterator[Callable[[], None]]:
-    """Empties both servers. What that takes is made once: it happens some thousand times."""
+    """A function that empties both servers. Its connections are made once, because it runs some thousand times."""
     with redis.Redis.from_url(servers.broker_url) as client:
 
         def do() -> None:
@@ -134,7 +135,7 @@ def empty(servers: Servers, eyes: Engine) -> Iterator[Callable[[], None]]:
 def environment(
     servers: Servers, empty: Callable[[], None], strangers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, str]]:
-    """The variables that make this process, and any it starts, use the suite's servers; both are empty."""
+    """The variables that make this process, and every process it starts, use the suite's servers; both are empty."""
     variables = {
         "DATABASE_URL": servers.database_url,
         "BROKER_URL": servers.broker_url,
@@ -167,7 +168,7 @@ def installation(settings: Settings) -> Installation:
 
 @pytest.fixture(scope="session")
 def second_servers(servers: Servers) -> Servers:
-    """Another migrated database and another broker, on the same servers."""
+    """Another migrated database and another broker on the same servers."""
     first = make_url(servers.database_url)
     engine = create_engine(first, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -180,7 +181,8 @@ def second_servers(servers: Servers) -> Servers:
 
 @pytest.fixture
 def other(settings: Settings, second_servers: Servers) -> Installation:
-    """Another installation in this process: its database and broker, both empty, and its encryption key are its own."""
+    """Another installation in this process, with its own database and broker, both empty, and its own encryption
+    key."""
     made = installation_for(
         Settings(
             database_url=second_servers.database_url,  # type: ignore[arg-type]
@@ -209,6 +211,6 @@ def broker(settings: Settings) -> Iterator["redis.Redis"]:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A real HTTP server that answers as it is told, 204 otherwise."""
+    """A real HTTP server that answers as scripted, otherwise 200."""
     with Receiver() as running:
         yield running

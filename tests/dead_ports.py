@@ -1,4 +1,4 @@
-"""Ports on loopback that refuse a connection, or neither take nor refuse it."""
+"""Ports on loopback that refuse a connection, or neither accept nor refuse it."""
 
 import random
 import socket
@@ -8,7 +8,7 @@ from dispatcher.embedded.servers.ports import is_free
 
 
 class UnansweringPort:
-    """A port on loopback to which a connection is neither accepted nor refused: its queue is full."""
+    """A port on loopback that neither accepts nor refuses a connection: its queue is full."""
 
     def __enter__(self) -> Self:
         self._listening = socket.socket()
@@ -35,8 +35,8 @@ class UnansweringPort:
 def refusing_port() -> int:
     """A port on loopback where nothing listens, until a test starts a server there.
 
-    Below those that systems give to whoever asks for any (from 32768 or 49152 on): else a connection or a server of
-    the tests beside this one would get it meanwhile.
+    It is below the ports that systems assign to anyone who asks for any (from 32768 or 49152 on). Otherwise a
+    connection or a server of tests that run at the same time could get it.
     """
     while not is_free(port := random.randrange(20_000, 32_000)):
         pass

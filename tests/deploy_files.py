@@ -1,4 +1,4 @@
-"""What stands in `deploy/`: units and services as values, and their command lines as this machine can start them."""
+"""The contents of `deploy/`: units and services as values, and their command lines as this machine can start them."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ API_PORT, FLOWER_PORT = "8080", "5555"
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A systemd unit: its lines by key, in order; what all units have in common included."""
+    """A systemd unit: its lines by key, in order, including the lines that all units share."""
 
     name: str
     lines: tuple[tuple[str, str], ...]
@@ -57,7 +57,7 @@ class Service:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What it sets besides the addresses of database and broker."""
+        """The variables it sets besides the addresses of database and broker."""
         return {
             name: value
             for name, value in self.fields["environment"].items()
@@ -81,7 +81,7 @@ def units() -> dict[str, Unit]:
 
 
 def compose() -> dict[str, Any]:
-    """compose.yaml as it stands there, variables not filled in."""
+    """compose.yaml as it is in the file, variables not filled in."""
     loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     return loaded
 
@@ -102,13 +102,13 @@ def dockerfile() -> list[tuple[str, str]]:
 
 def entrypoint() -> list[str]:
     (words,) = [rest for instruction, rest in dockerfile() if instruction == "ENTRYPOINT"]
-    loaded: list[str] = yaml.safe_load(words)  # JSON, as the exec form demands, is YAML
+    loaded: list[str] = yaml.safe_load(words)  # the exec form requires JSON, which is YAML
     assert isinstance(loaded, list), "the shell form would keep signals from the process"
     return loaded
 
 
 def on_this_machine(words: list[str], state: Path, *, api_port: int, flower_port: int) -> list[str]:
-    """The one place where a command line of `deploy/` is changed for a test: this environment's Python, this source
+    """Adapts a command line of `deploy/` for a test, and nothing else does: this environment's Python, this source
     tree, a folder of the test for state, and free ports."""
     replaced = {
         "/opt/dispatcher/venv/bin/python": sys.executable,

@@ -1,4 +1,5 @@
-"""A DNS server on loopback that answers from a script: a name can lead elsewhere from one DNS lookup to the next."""
+"""A DNS server on loopback that answers from a script: a name can resolve differently from one DNS lookup to the
+next."""
 
 import socket
 import threading
@@ -18,7 +19,8 @@ _TYPES = {4: dns.rdatatype.A, 6: dns.rdatatype.AAAA}
 
 
 class DnsServer:
-    """Each name has the answers of its lookups: addresses, the last ones for ever; a name without any does not exist.
+    """Each name has a list of answers for its lookups, each with its addresses; the last one repeats forever. A name
+    without answers does not exist.
 
     A lookup is a question for IPv4 addresses and one for IPv6 addresses. `lookups` counts the questions for IPv4.
     """
@@ -36,17 +38,17 @@ class DnsServer:
         self._resolver.lifetime = 5.0
 
     def script(self, name: str, *answers: tuple[str, ...]) -> None:
-        """What the name's DNS lookups find, one after the other."""
+        """Sets the answers of the name's DNS lookups, one after the other."""
         with self._changed:
             self._answers[name] = list(answers)
 
     def lookups(self, name: str) -> int:
-        """How often the name was looked up so far."""
+        """How often the name has been looked up so far."""
         with self._changed:
             return self._asked.count((name, 4))
 
     def resolve(self, host: str, port: int, **_: Any) -> list[Any]:
-        """Stands for `socket.getaddrinfo`: asks this server, over UDP."""
+        """Replaces `socket.getaddrinfo`: asks this server, over UDP."""
         found = []
         for version in (4, 6):
             try:

@@ -26,7 +26,7 @@ TESTER = CommandLine("tester")
 
 
 def make_account(database: Engine, name: str = "acme") -> str:
-    """An account of this name, made if need be; returns the name."""
+    """An account with this name, made if it does not exist; returns the name."""
     with Session(database) as session, session.begin():
         try:
             find_account(session, name)
@@ -44,14 +44,15 @@ def make_webhook(
     enabled: bool = True,
     **fields: Unpack[WebhookFields],
 ) -> Webhook:
-    """A webhook of an account (made if need be) that takes all events unless told otherwise."""
+    """A webhook of an account (made if it does not exist) that takes all events unless `fields` say otherwise."""
     make_account(database, account)
     wanted: WebhookFields = {"event_types": ["*"], **fields}
     return register(installation_for(settings), account, by=by, enabled=enabled, **wanted).webhook
 
 
 def change_webhook(database: Engine, settings: Settings, webhook: Webhook, change: str, **arguments: Any) -> None:
-    """Has a webhook `enable`d, `disable`d, `update`d, or calls another of its changes, in a transaction of its own."""
+    """Applies a change to a webhook in its own transaction: `enable`, `disable`, `update`, `delete` or
+    `rotate_signing_key`."""
     if change == "delete":
         remove(installation_for(settings), None, webhook.id, by=TESTER)
         return
@@ -64,7 +65,7 @@ def change_webhook(database: Engine, settings: Settings, webhook: Webhook, chang
 
 
 def change_within(session: Session, settings: Settings, webhook_id: UUID, fields: Any, **switched: Any) -> None:
-    """Changes a webhook in a transaction that goes on, and wakes nobody."""
+    """Changes a webhook in a transaction that stays open, and sends no wake."""
     installation = installation_for(settings)
     webhooks = Webhooks(session, installation)
     check_text("reason", switched.get("reason"))
@@ -83,19 +84,19 @@ def deliver_all(settings: Settings) -> dict[str, int]:
 
 
 def forget_encryption(database: Engine) -> None:
-    """As before anything was encrypted: the tests to come have their own keys."""
+    """Restores the state before anything was encrypted: later tests have their own keys."""
     change(database, "UPDATE dispatcher.installation SET digest_key = NULL")
     close_installations()
 
 
 def sweep_once(settings: Settings) -> dict[str, int]:
-    """One look of the sweep."""
+    """Runs the sweep once."""
     installation = installation_for(settings)
     return sweep(installation.engine, installation.waker, installation.timing)
 
 
 def upkeep_once(settings: Settings) -> dict[str, int]:
-    """One round of upkeep."""
+    """Runs upkeep once."""
     installation = installation_for(settings)
     return upkeep(
         installation.engine, installation.clock, circuit_breakers=installation.settings.circuit_breaker_failures > 0
@@ -103,7 +104,7 @@ def upkeep_once(settings: Settings) -> dict[str, int]:
 
 
 def redeliver_more(settings: Settings) -> dict[str, int]:
-    """One step of each bulk redelivery."""
+    """Runs one step of each bulk redelivery."""
     installation = installation_for(settings)
     return go_on(installation.engine, installation.waker, installation.timing, installation.clock)
 
@@ -125,17 +126,17 @@ def attempts(database: Engine, delivery_id: UUID | None = None) -> list[Row[Any]
 
 
 def rows(database: Engine, statement: str, **parameters: Any) -> list[Row[Any]]:
-    """What a statement finds."""
+    """The rows that a statement returns."""
     with database.connect() as connection:
         return list(connection.execute(text(statement), parameters))
 
 
 def change(database: Engine, statement: str, **parameters: Any) -> None:
-    """Changes rows directly: to move time, mostly."""
+    """Changes rows directly, mostly to move time."""
     with database.begin() as connection:
         connection.execute(text(statement), parameters)
 
 
 def make_due(database: Engine) -> None:
-    """Brings every waiting delivery's time."""
+    """Makes every waiting delivery due."""
     change(database, "UPDATE dispatcher.deliveries SET due_at = now() - interval '1 second' WHERE state = 'waiting'")

@@ -1,4 +1,4 @@
-"""What hostile people write into values: one list for every place where a value comes in or is shown."""
+"""What attackers write into values: one list for every place where a value is read or shown."""
 
 import unicodedata
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 from dispatcher.errors import InvalidInput
 
-# Texts that are valid UTF-8, so JSON, PostgreSQL and a message take them. By name, for the ids of tests.
+# Texts that are valid UTF-8, so JSON, PostgreSQL and a message accept them. By name, for the ids of tests.
 TEXTS = {
     "crlf": "a\r\nX-Evil: 1\r\n\r\nGET / HTTP/1.1",
     "lf": "a\nX-Evil: 1",
@@ -35,12 +35,12 @@ TEXTS = {
     "no characters": "\ufffe\uffff\U0010ffff",
     "byte order mark": "\ufeffa",
 }
-# What no text in UTF-8, and no text column, can hold.
+# Values that no text in UTF-8, and no text column, can hold.
 UNSTORABLE = {"nul": "a\0b", "high surrogate": "a\ud800b", "low surrogate": "\udfff", "escaped bytes": "a\udcff"}
 LONG = {"long": "x" * 100_000, "long and combining": "\u0301" * 100_000, "deep brackets": "(" * 100_000}
 ALL = {**TEXTS, **UNSTORABLE, **LONG}
 
-# Bytes that are no UTF-8 at all.
+# Bytes that are not UTF-8 at all.
 NO_UTF8 = {
     "latin-1": b"caf\xe9",
     "cut short": b"\xe2\x82",
@@ -50,7 +50,7 @@ NO_UTF8 = {
     "utf-16": "a".encode("utf-16"),
 }
 
-# JSON that parsers trip over, or silently change. All of it is valid.
+# JSON that parsers fail on, or silently change. All of it is valid.
 JSON = {
     "beyond 2^53": b"9007199254740993",
     "beyond 2^64": b"-18446744073709551617",
@@ -70,7 +70,7 @@ JSON = {
     "deep": b"[" * 300 + b"]" * 300,
     "wide": b"[" + b"0," * 50_000 + b"0]",
 }
-# What looks like JSON and is none.
+# What looks like JSON and is not.
 NO_JSON = {
     "nothing": b"",
     "nan": b'{"a":NaN}',
@@ -91,7 +91,7 @@ _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def refusal(action: Callable[..., object], *values: Any) -> InvalidInput | None:
-    """The refusal that an action ends with; None where it takes the values. Any other error comes through."""
+    """The error with which an action refuses the values; None if it accepts them. Any other error is raised."""
     try:
         action(*values)
     except InvalidInput as refused:
@@ -100,5 +100,5 @@ def refusal(action: Callable[..., object], *values: Any) -> InvalidInput | None:
 
 
 def steering(text: str, *, allowed: str = "\n") -> set[str]:
-    """The characters in a text that a terminal or an editor would obey, or that reorder or hide what is read."""
+    """The characters in a text that a terminal or an editor would obey, or that reorder or hide what people read."""
     return {one for one in text if one not in allowed and unicodedata.category(one) in _STEERING}

@@ -1,4 +1,4 @@
-"""A server on loopback that speaks just enough HTTP/2 to answer 200 to everything: no header is decoded."""
+"""A server on loopback that implements just enough HTTP/2 to answer 200 to everything; it decodes no headers."""
 
 import socket
 import ssl
@@ -15,9 +15,9 @@ STATUS_200 = b"\x88"  # the eighth entry of HPACK's static table
 
 
 class Http2Receiver:
-    """Counts connections (`connections`) and streams (`streams`), and keeps the body of each request (`bodies`).
-    Soon after every answer it sends a PING, as servers do on connections that are idle. Without `answers` it only
-    reads. `breaking` is sent in place of an answer, or of its body if one `begins`."""
+    """Counts connections (`connections`) and streams (`streams`), and keeps the body of each request (`bodies`). Soon
+    after each answer it sends a PING, as servers do on idle connections. With `answers` False it only reads. `breaking`
+    is sent in place of an answer, or with `begins` in place of its body."""
 
     def __init__(
         self, tls: ssl.SSLContext, *, answers: bool = True, breaking: bytes = b"", begins: bool = False

@@ -1,4 +1,4 @@
-"""The installations of a test: one for each of the settings that it uses."""
+"""The installations of a test: one for each settings object that it uses."""
 
 from sqlalchemy import Engine
 
@@ -20,7 +20,7 @@ def installation_for(settings: Settings) -> Installation:
 
 
 def worker_for(settings: Settings) -> Worker:
-    """A new worker, as a child has one, but for its connections: it goes on with those of the worker before."""
+    """A new worker, like a child's, except that it reuses the database connections of the worker before."""
     worker = Worker(installation_for(settings))
     worker.loop_engine = _loop_engines.setdefault(settings.database_url.get_secret_value(), worker.loop_engine)
     _workers.append(worker)
@@ -28,8 +28,8 @@ def worker_for(settings: Settings) -> Worker:
 
 
 def close_installations(but: Settings | None = None) -> None:
-    """After a test: nothing of it is left for the next. The installation that most tests have is kept (`but`), with
-    its connections and the statements that it has compiled, and so are those of workers."""
+    """Closes what a test used, so that nothing is left for the next. `but` keeps the installation that most tests use,
+    with its connections and compiled statements, and keeps the connections of workers."""
     while _workers:
         _workers.pop().drop_transport()
     while _loop_engines and but is None:

@@ -16,13 +16,13 @@ from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Se
 
 
 class Stage(StrEnum):
-    """A place in a conversation."""
+    """A point in a conversation."""
 
     GREETING = "GREETING"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"  # the command
-    CONTENT = "CONTENT"  # after the lone dot: the message is here, its answer is owed
+    CONTENT = "CONTENT"  # after the final dot: the message is here, its answer is pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,14 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Ends the connection instead of answering. After the content the message is kept all the same."""
+    """Ends the connection instead of answering. A message that has arrived is still kept."""
 
     stage: Stage
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Says nothing more. After the content the message is kept all the same."""
+    """Sends nothing more. A message that has arrived is still kept."""
 
     stage: Stage
 
@@ -52,7 +52,7 @@ Fault: TypeAlias = Say | Drop | Hang
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One message that was taken over."""
+    """One message that was accepted."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -74,7 +74,7 @@ class Mail:
 class MailServer:
     """The server. A context manager; every method may be called from any thread.
 
-    `script` says what goes wrong: one fault (or None) for each connection, in order; after them all is well.
+    `script` sets what goes wrong: one fault (or None) for each connection, in order; later connections work normally.
     """
 
     def __init__(
@@ -104,22 +104,22 @@ class MailServer:
 
     @property
     def messages(self) -> list[Mail]:
-        """What was taken over so far."""
+        """The messages that were accepted so far."""
         with self._changed:
             return list(self._messages)
 
     def wait_for(self, count: int, timeout: float = 10.0) -> list[Mail]:
-        """Waits until so many messages have come, and returns all."""
+        """Waits until `count` messages have come, and returns all messages."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._messages) >= count, timeout):
                 raise AssertionError(f"after {timeout} s the mail server has {len(self._messages)} messages")
             return list(self._messages)
 
     def wait_for_fault(self, timeout: float = 10.0) -> None:
-        """Waits until a scripted fault has happened (for a Hang: until the client waits in vain)."""
+        """Waits until a scripted fault has happened (for a Hang: until the server has stopped answering)."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._faults_met > 0, timeout):
-                raise AssertionError(f"after {timeout} s nobody has met a scripted fault")
+                raise AssertionError(f"after {timeout} s no scripted fault has happened")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -181,7 +181,7 @@ class MailServer:
 
 
 class _Conversation(SMTP):  # type: ignore[misc] # aiosmtpd has no types
-    """Has the faults that the hooks of its handler come too late for."""
+    """Implements the faults for which the hooks of its handler are called too late."""
 
     async def _handle_client(self) -> None:
         said = await self.event_handler.at(Stage.GREETING, self)

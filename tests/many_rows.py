@@ -1,4 +1,4 @@
-"""Many rows at once, and how many of them a query reads: for tests of what a query costs."""
+"""Makes many rows at once, and checks how many of them a query reads: for tests of what a query costs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ SELECT event_id, :account, 'message.sent', now(), 1, '1' FROM made
 
 
 def make_many(database: Engine, webhook_id: UUID) -> None:
-    """20,000 events of the only account, delivered to a webhook; four of them were discarded instead."""
+    """20,000 events of the only account, delivered to a webhook, except four that were discarded."""
     (account,) = rows(database, "SELECT id FROM dispatcher.accounts")
     change(database, _MANY, webhook=webhook_id, account=account.id)
     change(database, "ANALYZE dispatcher.events, dispatcher.deliveries")
@@ -31,7 +31,7 @@ def make_many(database: Engine, webhook_id: UUID) -> None:
 
 @contextmanager
 def reading_less_than(most: int, session: Session, table: str, what: object = None) -> Iterator[None]:
-    """The block reads fewer index entries and rows of the table than that."""
+    """Fails if the block reads `most` index entries and rows of the table, or more."""
     before = _entries_read(session, table)
     yield
     assert _entries_read(session, table) - before < most, what

@@ -1,4 +1,4 @@
-"""Looking for a planted value in all the shapes that it can have."""
+"""Finds a planted value in every form that it can have."""
 
 import base64
 import html
@@ -11,7 +11,7 @@ _HEX = re.compile(r"(?:[0-9a-f]{2}){4,}", re.IGNORECASE)
 
 
 def shapes(secret: str) -> set[str]:
-    """A secret as it is, in a URL, in JSON, in HTML, and in the Base64 of something that holds it at any place."""
+    """A secret unchanged, in a URL, in JSON, in HTML, and in the Base64 of a text that contains it at any position."""
     encoded = set()
     for before in range(3):
         text = base64.b64encode(b"x" * before + secret.encode()).decode().rstrip("=")
@@ -21,7 +21,7 @@ def shapes(secret: str) -> set[str]:
 
 
 def found_in(text: str, secrets: Iterable[str]) -> list[str]:
-    """Those of the secrets that stand in a text, or in what is written there in hexadecimal; with the place."""
+    """The secrets that occur in a text, or in its hexadecimal parts once decoded, each with its place."""
     places = [text, *(bytes.fromhex(digits).decode("latin-1") for digits in _HEX.findall(text))]
     return [
         f"{secret} in ...{place[max(0, place.index(shape) - 200) : place.index(shape) + 100]}"

@@ -1,4 +1,4 @@
-"""What runs below a process: who descends from whom, what their command lines show, where they listen."""
+"""The processes below a process: its descendants, their command lines, and where they listen."""
 
 import contextlib
 import os
@@ -9,17 +9,17 @@ import psutil
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """All children of a process, and theirs, whatever session or group they are in."""
+    """All children of a process, and their children, whatever their session or group."""
     return psutil.Process(pid).children(recursive=True)
 
 
 def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run (a zombie does not)."""
+    """The processes that still run (a zombie does not)."""
     return [process for process in processes if process.is_running() and _status(process) != psutil.STATUS_ZOMBIE]
 
 
 def command_lines() -> str:
-    """What every account of the machine can read about the arguments of this process and all that it started."""
+    """What every account of the machine can read about the arguments of this process and its descendants."""
     lines = []
     for process in [psutil.Process(), *descendants(os.getpid())]:
         with contextlib.suppress(psutil.Error):
@@ -39,7 +39,7 @@ def listening_addresses(pid: int) -> set[tuple[str, int]]:
 
 
 def eventually(claim: Callable[[], bool], *, within: float = 30.0) -> bool:
-    """Whether the claim comes true; the limit only bounds a failure."""
+    """Whether the claim becomes true; the limit only bounds a failure."""
     deadline = time.monotonic() + within
     while not claim():
         if time.monotonic() > deadline:

@@ -18,8 +18,8 @@ class Receiver:
     """The server. Use it as a context manager; `script` may be called at any time from any thread.
 
     A path without a script answers 200 with no body, `/status/503` answers 503, and so on up to 999. `on_connect` are
-    steps done before the first request is read. `requests_per_connection`: the connection is closed silently after so
-    many answers. An exception in a scripted function is raised on leaving the context.
+    steps that run before the first request is read. `requests_per_connection`: the connection is closed silently after
+    so many answers. An exception in a scripted function is raised when the context ends.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Receiver:
     # Scripting
 
     def script(self, path: str, *scripts: Script) -> None:
-        """What a path answers: each script once, in order, the last one for ever. Replaces what was there."""
+        """Sets what a path answers: each script once, in order, then the last one forever. Replaces the old script."""
         with self._changed:
             self._scripts[path] = list(scripts)
 
@@ -77,17 +77,17 @@ class Receiver:
 
     @property
     def received(self) -> list[Received]:
-        """All requests so far, in the order in which they were complete."""
+        """All requests so far, in the order in which they were completed."""
         with self._changed:
             return list(self._received)
 
     def at(self, path: str) -> list[Received]:
-        """The requests to one path (the query left aside)."""
+        """The requests to one path, whatever their query."""
         return [request for request in self.received if request.path == path]
 
     @property
     def connections(self) -> int:
-        """How many connections were accepted so far."""
+        """How many connections have been accepted so far."""
         with self._changed:
             return self._accepted
 
@@ -98,7 +98,8 @@ class Receiver:
     def wait_until(
         self, satisfied: Callable[[list[Received]], bool], timeout: float = 10.0, *, path: str | None = None
     ) -> list[Received]:
-        """Waits until the requests so far (to `path`, if given) satisfy; fails the test after `timeout` seconds."""
+        """Waits until `satisfied` is true of the requests so far (to `path`, if given); fails the test after `timeout`
+        seconds."""
 
         def seen() -> list[Received]:
             return [request for request in self._received if path is None or request.path == path]
@@ -134,7 +135,7 @@ class Receiver:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
-        except BaseException as error:  # noqa: BLE001 - handed to the thread of the test
+        except BaseException as error:  # noqa: BLE001 - raised in the test's thread
             self._error = error
         finally:
             self._ready.set()
@@ -181,11 +182,11 @@ class Receiver:
                 steps = behaviour.steps() if isinstance(behaviour, Answer) else behaviour
                 open_still = await self._play(steps, reader, writer)
         except (OSError, asyncio.IncompleteReadError, EOFError):
-            pass  # the client went away: its right
+            pass  # the client disconnected, as it may
         except Exception as error:  # noqa: BLE001 - a mistake in a script: raised when the context ends
             self._error = error
         else:
-            writer.close()  # what was written still goes out
+            writer.close()  # written data is still sent
             with suppress(OSError, TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), 1)
         finally:
@@ -201,7 +202,7 @@ class Receiver:
         return Answer()
 
     async def _play(self, steps: Iterable[Step], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Does the steps; says whether the connection goes on."""
+        """Runs the steps; returns whether the connection stays open."""
         for step in steps:
             match step:
                 case bytes():
@@ -226,7 +227,7 @@ class Receiver:
                 case Do.HALF_CLOSE:
                     writer.write_eof()
                 case Do.RESET:
-                    # Linger of zero seconds: closing throws away what is unsent and sends RST.
+                    # Linger of zero seconds: closing discards unsent data and sends RST.
                     linger = struct.pack("ii", 1, 0)
                     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                     writer.transport.abort()

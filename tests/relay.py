@@ -1,4 +1,4 @@
-"""A TCP relay on loopback that a test can cut: what stands behind it goes away and comes back, at one address."""
+"""A TCP relay on loopback that a test can cut: the server behind it disappears and comes back, at one address."""
 
 import socket
 import threading
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Relay:
-    """Passes connections on to `port` of this machine. `cut` ends them all and refuses new ones until `restore`."""
+    """Forwards connections to `port` of this machine. `cut` ends them all and refuses new ones until `restore`."""
 
     def __init__(self, port: int) -> None:
         self._target = ("127.0.0.1", port)
@@ -24,7 +24,7 @@ class Relay:
         self.cut()
 
     def restore(self) -> None:
-        """Takes connections (again), at the same port."""
+        """Accepts connections (again), on the same port."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
@@ -34,10 +34,10 @@ class Relay:
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def cut(self) -> None:
-        """As if the server behind it had died."""
+        """Acts as if the server behind it had died."""
         if self._listener is not None:
             with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+                self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
             self._listener.close()
             self._listener = None
         with self._lock:

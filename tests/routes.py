@@ -1,4 +1,4 @@
-"""What the API serves, found in its own tables of routes: no new route is left out of a test that walks them."""
+"""The operations of the API, read from its own route tables, so that tests that walk them miss no new route."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from starlette.routing import Mount
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A method at a path; `prefix` is that of a dialect, or empty."""
+    """A method at a path; `prefix` is the prefix of a dialect, or empty."""
 
     prefix: str
     method: str
@@ -23,7 +23,7 @@ class Operation:
 
 
 def operations_of(app: FastAPI, prefix: str = "") -> Iterator[Operation]:
-    """All operations of the app and of those that are mounted in it."""
+    """All operations of the app and of the apps mounted in it."""
     for context in iter_route_contexts(app.routes):
         match context.original_route:
             case Mount(app=FastAPI() as mounted, path=path):

@@ -1,4 +1,4 @@
-"""A server on loopback for handshakes that fail: what it says last arrives, as from a server that closes with care."""
+"""A server on loopback for handshakes that fail: its last bytes arrive, as from a server that closes properly."""
 
 import socket
 import ssl
@@ -9,8 +9,8 @@ from typing import Self
 
 
 class TlsShaker:
-    """Shakes hands with each that connects, one after another, and ends the connection. After a handshake that failed,
-    the alert is sent and everything is read before the socket is closed: a reset would take the alert away."""
+    """Does a TLS handshake with each client, one after another, and ends the connection. After a failed handshake it
+    sends the alert and reads everything before it closes the socket, because a reset would discard the alert."""
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._tls = tls

@@ -1,4 +1,4 @@
-"""Two who are at one thing at once: to know that the second has come to where it must wait for the first."""
+"""For tests of two concurrent actions: waits until the second one is blocked by the first."""
 
 import time
 
@@ -8,8 +8,8 @@ from tests.factories import rows
 
 
 def wait_for_a_lock(database: Engine) -> None:
-    """Returns once a statement of somebody waits for a lock in the database."""
+    """Returns once a statement waits for a lock in the database."""
     until = time.monotonic() + 10
     while not rows(database, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
-        assert time.monotonic() < until, "nobody waits for a lock"
+        assert time.monotonic() < until, "no statement waits for a lock"
         time.sleep(0.01)
