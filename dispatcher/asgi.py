@@ -58,7 +58,8 @@ _NATIVE = (
     installation,
     oauth2,
 )
-# Others call these: health probes, and OAuth2 clients, whose specification has unknown parameters passed over.
+# Programs that we do not control call these: health probes, and OAuth2 clients, whose standard says to ignore unknown
+# parameters.
 _ANY_QUERY = (health, oauth2)
 DIALECTS: dict[str, Callable[[], FastAPI]] = {
     "/bulksms": partial(dialect_app, BULKSMS, bulksms.router),
@@ -71,7 +72,7 @@ DIALECTS: dict[str, Callable[[], FastAPI]] = {
 
 @asynccontextmanager
 async def _begun(app: FastAPI) -> AsyncIterator[None]:
-    # Settings that are missing or wrong are told by /readyz; they must not keep /healthz from answering.
+    # `/readyz` reports missing or invalid settings; `/healthz` must answer regardless.
     serving: Serving = app.state.serving
     with suppress(ConfigurationError):
         settings = serving.installation.settings
@@ -89,21 +90,21 @@ def _take_over_server_lines() -> None:
     server = logging.getLogger("uvicorn")
     server.handlers.clear()
     server.propagate = True
-    # These have no id, and hold queries; `RequestIds` writes others.
+    # Uvicorn's own lines have no request id and contain queries; `RequestIds` writes better ones.
     logging.getLogger("uvicorn.access").disabled = True
 
 
 def create_app(installation: Installation | None = None) -> FastAPI:
-    """A new app for an installation, which whoever gives it closes. Without one, it serves that of this process's
-    settings: they are read with the first request that needs them, and until they are right `/healthz` answers all the
-    same."""
+    """A new app for an installation, which the caller closes. Without one, the app serves the installation of this
+    process's settings. They are read at the first request that needs them; `/healthz` answers even if they are invalid.
+    """
     app = FastAPI(
         title="dispatcher",
         version=__version__,
         description="Self-hosted webhook delivery: events go in here, callbacks come out at the subscribed webhooks.",
-        # The interactive pages load scripts from elsewhere; /openapi.json has all they show.
+        # The interactive pages load scripts from other hosts; /openapi.json has everything that they show.
         openapi_url=None,
-        # A redirect would lead to plain HTTP behind a proxy that ends TLS, and with it whoever follows with a key.
+        # Behind a proxy that ends TLS, a redirect would lead to plain HTTP, and a client would send its key there.
         redirect_slashes=False,
         lifespan=_begun,
     )
@@ -122,7 +123,8 @@ def create_app(installation: Installation | None = None) -> FastAPI:
 
 
 def _mounted(prefix: str, dialect: FastAPI) -> Mount:
-    """With all paths below it. The framework's own pattern ends at a line feed, which a path can hold."""
+    """A mount that takes all paths below its prefix. The framework's pattern stops at a line feed, which is allowed in
+    a path."""
     mount = Mount(prefix, dialect)
     mount.path_regex = re.compile(mount.path_regex.pattern, re.DOTALL)
     return mount

@@ -2,24 +2,24 @@
 
     DispatcherError
     ├── ConfigurationError        a setting is missing or wrong; says which and what to do
-    │   └── WrongEncryptionKey    the keys given do not open what is stored
+    │   └── WrongEncryptionKey    the configured keys do not decrypt what is stored
     ├── InvalidInput              a field and the reason why it was refused; nothing was written
     │   ├── InvalidEvent
     │   ├── InvalidAccount
     │   ├── InvalidRedelivery
     │   └── InvalidWebhook
-    │       └── UrlVerificationFailed     its URL did not answer as it must
-    ├── NotFound                  what was looked for does not exist (or is not the caller's)
+    │       └── UrlVerificationFailed     its URL did not answer as required
+    ├── NotFound                  the thing asked for does not exist (or is not the caller's)
     │   └── UnknownAccount
-    ├── Conflict                  it exists, but its state forbids this
+    ├── Conflict                  it exists, but its state does not allow this
     │   ├── NameTaken
-    │   ├── KeyReused             an idempotency key came back with other content
-    │   ├── Overtaken             others changed it in the meantime, more than once
+    │   ├── KeyReused             an idempotency key was used again with other content
+    │   ├── Overtaken             others changed it at the same time, more than once
     │   └── WrongState
-    ├── TooBusy                   the same may work a little later
-    └── WrongDatabase             the session given is not on the engine's database
+    ├── TooBusy                   the same request may succeed a little later
+    └── WrongDatabase             the given session is not on the engine's database
 
-Texts never hold a URL, a password, a key or message data: they travel into logs, Flower and answers.
+Error texts never contain a URL, a password, a key or message data: they end up in logs, Flower and API answers.
 """
 
 
@@ -32,7 +32,7 @@ class ConfigurationError(DispatcherError):
 
 
 class WrongEncryptionKey(ConfigurationError):
-    """None of the encryption keys opens what is stored."""
+    """None of the encryption keys decrypts what is stored."""
 
 
 class InvalidInput(DispatcherError):
@@ -61,10 +61,10 @@ class InvalidWebhook(InvalidInput):
 
 
 class UrlVerificationFailed(InvalidWebhook):
-    """The URL verification failed: `came_back` is a status with its phrase, or why there was no answer."""
+    """The URL verification failed. `came_back` is the answer's status with its phrase, or why there was no answer."""
 
     def __init__(self, came_back: str) -> None:
-        super().__init__("url", f"did not pass the URL verification, which wants a 2xx: {came_back}")
+        super().__init__("url", f"did not pass the URL verification, which requires a 2xx: {came_back}")
         self.came_back = came_back
 
 
@@ -87,7 +87,7 @@ class UnknownAccount(NotFound):
 
 
 class Conflict(DispatcherError):
-    """What was asked does not fit the state of what it was asked for."""
+    """The request does not fit the current state of its target."""
 
 
 class NameTaken(Conflict):
@@ -103,16 +103,16 @@ class KeyReused(Conflict):
 
 
 class Overtaken(Conflict):
-    """While a webhook was to be changed, others changed it, again and again. Nothing was written."""
+    """Others kept changing a webhook while this change was prepared. Nothing was written."""
 
 
 class WrongState(Conflict):
-    """A state, of a delivery or what else it is, does not allow this."""
+    """The state of the target, for example of a delivery, does not allow this."""
 
 
 class TooBusy(DispatcherError):
-    """Something that only few may do at once is done by others at the moment."""
+    """Too many others are doing the same at the moment."""
 
 
 class WrongDatabase(DispatcherError):
-    """The session given to `enqueue` is not on the database of the engine."""
+    """The session given to `enqueue` is not on the engine's database."""

@@ -1,4 +1,4 @@
-"""UUIDv7 identifiers, and their place in time: the partitions of the big tables are ranges of them."""
+"""UUIDv7 identifiers and the times in them: the partitions of the big tables are ranges of ids."""
 
 import os
 import time
@@ -9,20 +9,20 @@ _VARIANT = 0b10 << 62
 
 
 def new_id() -> UUID:
-    """A fresh UUIDv7 (RFC 9562, 6.2 method 3): 48 bits of Unix milliseconds, 12 bits of their fraction, then random
-    bits. So ids that one process makes one after the other sort in that order."""
+    """A new UUIDv7 (RFC 9562, 6.2 method 3): 48 bits of Unix milliseconds, 12 bits of their fraction, then random
+    bits. So ids that one process makes in sequence sort in that order."""
     return UUID(int=_new_bits())
 
 
 def new_id_text() -> str:
-    """A fresh id in its text form, for whoever needs thousands and no more than that."""
+    """A new id as text, for callers that create thousands and need nothing but the text."""
     digits = f"{_new_bits():032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def first_id_at(moment: datetime) -> UUID:
-    """The smallest UUIDv7-shaped id of a moment: a partition boundary (`moment` must be aware). Before 1970 there are
-    none, so it is the first of all."""
+    """The smallest UUIDv7-shaped id of a moment (aware): a partition boundary. Before 1970 there are no ids, so it is
+    the smallest id of all."""
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 

@@ -1,4 +1,4 @@
-"""One installation: what its API, command line and workers share, made once by whoever begins, and handed down."""
+"""One installation: what its API, command line and workers share. Each process makes one at start and passes it on."""
 
 from functools import cached_property
 
@@ -10,7 +10,7 @@ from schedules.timing import Timing
 
 
 class Installation(Producer):
-    """A producer that can also open secrets and mint tokens. Making one connects to nothing."""
+    """A producer that can also decrypt secrets and make access tokens. Making one opens no connection."""
 
     def __init__(self, settings: Settings, *, name: str = "dispatcher", clock: Clock = utc_now) -> None:
         super().__init__(settings, name=name, clock=clock)
@@ -19,16 +19,16 @@ class Installation(Producer):
 
     @cached_property
     def vault(self) -> Vault:
-        """What encrypts and opens its secrets, checked against its database. Raises ConfigurationError for keys missing
-        or wrong; where it raises, the next use tries again."""
+        """Encrypts and decrypts the installation's secrets; checked against its database. Raises ConfigurationError for
+        keys that are missing or wrong; then the next use tries again."""
         keys = self.settings.encryption_keys.get_secret_value()
-        # Who asks may hold one of `engine`'s connections: many who wait for a second one would wait for each other.
-        # It is asked once, so the connection is not kept.
+        # A caller may already hold one of `engine`'s connections: many that wait for a second one would deadlock.
+        # This runs once, so the connection is not kept.
         with self.statements.connect() as connection:
             connection.detach()
             return Vault.checked(keys, connection)
 
     @cached_property
     def token_mint(self) -> TokenMint:
-        """Makes and reads its tokens. Raises as `vault`."""
+        """Makes and reads access tokens and sessions. Raises as `vault`."""
         return TokenMint(self.vault.digest_secret)

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object, or one readable line, per thing that happened."""
+"""Structured logs: one JSON object, or one readable line, for each thing that happens."""
 
 import json
 import logging
@@ -16,14 +16,14 @@ from dispatcher.settings import Settings
 
 
 class GroupLog:
-    """A logger for many lines at once: what the workers say of each attempt. The lines look like those of any other
-    logger, but a group is rendered directly and leaves in one write, for a fifth of the cost."""
+    """A logger for many lines at once: what the workers log about each attempt. The lines look like those of any other
+    logger, but a group is rendered directly and written at once, for a fifth of the cost."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def write(self, lines: Iterable[tuple[int, str, dict[str, object]]]) -> None:
-        """Lines as (level of `logging`, what happened, its fields)."""
+        """Writes lines of (level of `logging`, what happened, its fields)."""
         if _direct is None:
             logger = structlog.get_logger(self._name)
             for level, event, fields in lines:
@@ -48,8 +48,8 @@ class GroupLog:
 
 
 class _ReadableLines:
-    """Renders lines for a terminal, each on one line, in which nothing that somebody else wrote steers it. (JSON is
-    all ASCII, so it has no need of that.) A traceback keeps its lines."""
+    """Renders each log entry as one line for a terminal and escapes foreign text, so that it cannot control the
+    terminal. (JSON is all ASCII and does not need this.) A traceback keeps its lines."""
 
     def __init__(self, renderer: structlog.dev.ConsoleRenderer) -> None:
         self._renderer = renderer
@@ -68,12 +68,12 @@ class _Direct:
     render: Callable[[dict[str, object]], str]
 
 
-_direct: _Direct | None = None  # once the logs are configured
+_direct: _Direct | None = None  # set once the logs are configured
 _LOST = logging.LogRecord(__name__, logging.ERROR, __file__, 0, "a group of lines", None, None)
 
 
 def configure_logs(settings: Settings) -> None:
-    """Sends our own lines and those of every library, to standard error, in one format. Call once per process."""
+    """Sends our own lines and those of every library to standard error, in one format. Call once per process."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -107,7 +107,7 @@ def configure_logs(settings: Settings) -> None:
             ],
         )
     )
-    global _direct  # noqa: PLW0603 - as the configuration of `logging`, it is the process's
+    global _direct  # noqa: PLW0603 - it belongs to the process, like the configuration of `logging`
     _direct = _Direct(
         handler,
         json.JSONEncoder(default=repr).encode
@@ -118,6 +118,6 @@ def configure_logs(settings: Settings) -> None:
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
     if settings.log_level != "debug":
-        # A line for each message and each beat says nothing that Flower does not show.
+        # Flower already shows what a line for each message and each beat would say.
         for chatty in ("celery.beat", "celery.worker.strategy", "celery.app.trace"):
             logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What handing events over needs of a process: settings, connections, a waker and a clock."""
+"""What a process needs to enqueue events: settings, connections, a waker and a clock."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +22,8 @@ def utc_now() -> datetime:
 
 
 class Producer:
-    """One engine as a program that enqueues uses it. Making one connects to nothing, and it may be used by many
-    threads. `name` is what the database's administrators see; `clock` says what time it is, aware."""
+    """One engine as a program that enqueues events uses it. Making one opens no connection, and many threads may use
+    it. `name` is what database administrators see; `clock` returns the current time, aware."""
 
     def __init__(self, settings: Settings, *, name: str = "dispatcher", clock: Clock = utc_now) -> None:
         url = settings.database_url.get_secret_value()
@@ -31,24 +31,25 @@ class Producer:
         self.name = name
         self.clock = clock
         self.engine = make_engine(url, application_name=name)
-        # What must go in together is one statement here: it needs no transaction around it.
+        # For what is written in a single statement: it needs no transaction around it.
         self.statements = make_engine(url, application_name=name, autocommit=True)
         self.waker = Waker(settings.broker_url.get_secret_value())
-        self.engines_of_callers: WeakSet[Any] = WeakSet()  # those that were found to be on this database
+        self.engines_of_callers: WeakSet[Any] = WeakSet()  # those that are known to be on this database
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session whose changes are committed when the block ends well. What was loaded can still be read then."""
+        """A session whose changes are committed when the block ends without an error. Loaded objects can still be read
+        afterwards."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def close(self) -> None:
-        """Closes idle connections. It can be used again: it connects anew."""
+        """Closes idle connections. The producer can still be used: it then connects again."""
         self.engine.dispose()
         self.statements.dispose()
 
 
 @cache
 def default_producer() -> Producer:
-    """The producer of this process's settings, read with the first call. Raises ConfigurationError."""
+    """The producer for this process's settings, which the first call reads. Raises ConfigurationError."""
     return Producer(read_settings())

@@ -1,4 +1,4 @@
-"""The one settings object: typed, validated at start, printed masked. `os.environ` is read nowhere else."""
+"""The one settings object: typed, validated at start, printed masked. Nothing else reads settings from `os.environ`."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from dispatcher.egress.address_policy import ANY_ADDRESS, AddressPolicy, read_ho
 from dispatcher.errors import ConfigurationError
 
 CONNECTION_FILE = "engine.env"
-RENAMED = {"DISPATCHER_GATE_FAILURES": "DISPATCHER_CIRCUIT_BREAKER_FAILURES"}  # old names are read still
+RENAMED = {"DISPATCHER_GATE_FAILURES": "DISPATCHER_CIRCUIT_BREAKER_FAILURES"}  # old names are still read
 
 _OWN_ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~-]+)*")
 
@@ -27,10 +27,10 @@ _LISTS: dict[str, Callable[[str], object]] = {
 
 
 class Settings(BaseSettings):
-    """What an installation can choose. Environment names: `DISPATCHER_<NAME>`, but `DATABASE_URL` and `BROKER_URL`.
+    """What an installation can choose. Environment names: `DISPATCHER_<NAME>`, except `DATABASE_URL` and `BROKER_URL`.
 
-    Where neither the environment nor an argument says otherwise, the connection file of a locally started engine
-    (`engine.env` in its data directory) fills in.
+    What neither the environment nor an argument sets is taken from the connection file of a locally started engine
+    (`engine.env` in its data directory).
     """
 
     model_config = SettingsConfigDict(
@@ -77,17 +77,17 @@ class Settings(BaseSettings):
         Field(
             ge=0,
             le=10_000,
-            description="Mails to one contact address in an hour, over all webhooks that name it; what is above waits, "
-            "and the next mail says how much. 0: any number",
+            description="Mails to one contact address in an hour, over all webhooks that name it; more mails wait, and "
+            "the next mail says how many. 0: no limit",
         ),
     ] = 20
     mails_per_webhook_minute: Annotated[
-        int, Field(ge=0, le=10_000, description="Mails about one webhook in a minute, likewise. 0: any number")
+        int, Field(ge=0, le=10_000, description="Mails about one webhook in a minute; more wait, too. 0: no limit")
     ] = 1
 
     transport: Annotated[
         Literal["auto", "curl", "requests"],
-        Field(description="What sends the requests; auto: curl where pycurl is installed, else requests"),
+        Field(description="What sends the requests; auto: curl if pycurl is installed, otherwise requests"),
     ] = "auto"
     max_in_flight: Annotated[
         int | None,
@@ -104,8 +104,8 @@ class Settings(BaseSettings):
             ge=0,
             validation_alias=AliasChoices("DISPATCHER_CIRCUIT_BREAKER_FAILURES", "DISPATCHER_GATE_FAILURES"),
             description="Temporary failures in a row, over at least a minute, that open a webhook's circuit breaker: "
-            "its deliveries then wait behind one trial request at a time. 0: no circuit breakers, each delivery keeps "
-            "to its own schedule",
+            "its deliveries then wait behind one trial request at a time. 0: no circuit breakers, each delivery "
+            "follows its own schedule",
         ),
     ] = 5
     grace_seconds: Annotated[
@@ -115,46 +115,46 @@ class Settings(BaseSettings):
         Path | None, Field(description="PEM file of certificate authorities to trust; default: the system's")
     ] = None
     tls_minimum: Annotated[
-        Literal["1.2", "1.3"], Field(description="The oldest version of TLS that receivers may speak")
+        Literal["1.2", "1.3"], Field(description="The oldest version of TLS that receivers may use")
     ] = "1.2"
-    https_only: Annotated[bool, Field(description="Call no receiver over plain http")] = False
+    https_only: Annotated[bool, Field(description="Never call a receiver over plain http")] = False
     allowed_networks: Annotated[
         str,
         Field(
-            description="Networks that callbacks may go to though their addresses are not public, comma-separated, "
-            "e.g. 10.1.2.0/24, fd12:3456::/32. A cloud's metadata address must stand there by itself"
+            description="Networks that callbacks may go to although their addresses are not public, comma-separated, "
+            "e.g. 10.1.2.0/24, fd12:3456::/32. A cloud's metadata address must be listed by itself"
         ),
     ] = ""
     allowed_hosts: Annotated[
         str,
         Field(
-            description="Host names that may lead to addresses that are not public, comma-separated; each stands for "
-            "the names below it, too, e.g. hooks.internal.example"
+            description="Host names that may lead to addresses that are not public, comma-separated; each includes "
+            "the names below it, e.g. hooks.internal.example"
         ),
     ] = ""
     allowed_ports: Annotated[
         str,
         Field(
-            description="Ports that callbacks may go to though they are below 1024 or a well-known service's, "
+            description="Ports that callbacks may go to although they are below 1024 or a well-known service's, "
             "comma-separated"
         ),
     ] = ""
     unsafe_allow_any_address: Annotated[
         bool,
         Field(
-            description="For development only: callbacks may go to any address and port, this machine and its network "
-            "included. Every process warns of it at its start"
+            description="For development only: callbacks may go to any address and port, including this machine and "
+            "its network. Every process logs a warning about it at start"
         ),
     ] = False
     egress_ranges: Annotated[
         str,
         Field(
-            description="Networks that callbacks come from, comma-separated, for customers whose firewalls want to "
-            "know: the public addresses of this installation's workers. It is told, and changes nothing"
+            description="Networks that callbacks come from, comma-separated: the public addresses of this "
+            "installation's workers, for customers who configure firewalls. They are only shown and change nothing"
         ),
     ] = ""
     idempotency_hours: Annotated[
-        float, Field(gt=0, le=87_600, description="How long an idempotency key is remembered at least")
+        float, Field(gt=0, le=87_600, description="How many hours an idempotency key is remembered, at least")
     ] = 7 * 24.0
     time_scale: Annotated[
         float,
@@ -174,7 +174,7 @@ class Settings(BaseSettings):
         ),
     ] = ""
     api_requests_per_minute: Annotated[
-        int, Field(ge=0, description="Requests one API key may make in a minute, over all API processes; 0: any number")
+        int, Field(ge=0, description="Requests one API key may make in a minute, over all API processes; 0: no limit")
     ] = 6000
 
     flower_user: Annotated[str, Field(pattern=r"^[!-9;-~]+$", description="User name that Flower asks for")] = (
@@ -188,7 +188,7 @@ class Settings(BaseSettings):
     ] = SecretStr("")
     flower_db: Annotated[
         Path | None,
-        Field(description="File that keeps Flower's task history over a restart; default: it is kept in memory only"),
+        Field(description="File that keeps Flower's task history across restarts; default: it is kept in memory only"),
     ] = None
 
     masked_members: Annotated[
@@ -202,8 +202,8 @@ class Settings(BaseSettings):
         "mobile,msisdn,number,identity,email,finalSource,finalDestination,body,text,message,content,caption"
     )
 
-    log_format: Annotated[Literal["json", "console"], Field(description="How log lines look")] = "json"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Least level logged")] = "info"
+    log_format: Annotated[Literal["json", "console"], Field(description="Format of log lines")] = "json"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Minimum log level")] = "info"
 
     @field_validator("database_url")
     @classmethod
@@ -245,8 +245,8 @@ class Settings(BaseSettings):
 
     @property
     def warnings(self) -> list[str]:
-        """What the operator should change, a sentence each: every process logs it at its start."""
-        renamed = [f"{old} is called {new} now: change its name" for old, new in RENAMED.items() if old in os.environ]
+        """What the operator should change, one sentence each; every process logs them at start."""
+        renamed = [f"{old} is called {new} now: rename it" for old, new in RENAMED.items() if old in os.environ]
         return [ANY_ADDRESS, *renamed] if self.unsafe_allow_any_address else renamed
 
     @property
@@ -276,8 +276,8 @@ def default_data_dir() -> Path:
 
 
 def read_settings() -> Settings:
-    """The settings as environment and connection file have them now. Who begins reads them once, and hands them down.
-    Raises ConfigurationError naming each variable that is wrong."""
+    """The settings as the environment and the connection file have them now. Each process reads them once at start and
+    passes them on. Raises ConfigurationError naming each variable that is wrong."""
     try:
         connection_file = default_data_dir() / CONNECTION_FILE
         return Settings(_env_file=connection_file if _readable(connection_file) else None)

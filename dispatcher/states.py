@@ -1,12 +1,13 @@
-"""The state machine of a delivery: one enum, one table of transitions (drawn in docs/states.md, held by a test)."""
+"""The state machine of a delivery: one enum, one table of transitions (drawn in docs/states.md; a test compares them).
+"""
 
 from enum import StrEnum
 
 
-# SQL takes them from here as literals, `'{State.READY}'`: with a bound parameter a planner could not use the partial
-# indexes.
+# SQL statements contain them as literals, `'{State.READY}'`: with a bound parameter the planner could not use the
+# partial indexes.
 class State(StrEnum):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     READY = "ready"  # due: a claim may take it
     CLAIMED = "claimed"  # a worker is making the next attempt
@@ -24,7 +25,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"  # the event's own deadline passed
     WEBHOOK_DISABLED = "webhook_disabled"  # its time ran out while the webhook was disabled
     WEBHOOK_DELETED = "webhook_deleted"
-    RENDER_FAILED = "render_failed"  # no callback can be made of this message for this webhook
+    RENDER_FAILED = "render_failed"  # no callback for this webhook can be made from this message
 
 
 CLOSED = frozenset({State.DELIVERED, State.DISCARDED, State.CANCELLED})

@@ -1,4 +1,4 @@
-"""The version, and what requests call themselves where a webhook's contract says nothing else."""
+"""The version, and the user agent of requests where a webhook's contract sets no other."""
 
 __version__ = "0.1.0"
 

@@ -1,9 +1,9 @@
-"""Wakes the workers: "something is due", as one small Celery message, sent at most once while one is on its way.
+"""Wakes the workers: one small Celery message, "something is due", not sent again while one is on its way.
 
-The wake flag, a key in the broker with a short life, says that a wake is on its way or a loop is awake. The order that
-leaves no gap: a producer commits, then looks at the flag; a loop that is about to end removes the flag, then claims
-once more. That claim sees what was committed before it; who commits after it finds no flag and sends a wake.
-A wake that is lost all the same costs time, never a delivery: the sweep finds what is due.
+The wake flag, a short-lived key in the broker, says that a wake is on its way or a loop is awake. This order leaves no
+gap: a producer commits, then looks at the flag; a loop that is about to end removes the flag, then claims once more.
+That claim sees what was committed before it; a producer that commits after it finds no flag and sends a wake.
+If a wake is lost anyway, that costs time but never a delivery: the sweep finds what is due.
 """
 
 import logging
@@ -21,9 +21,9 @@ SWEEP = "dispatcher.sweep"
 REDELIVER = "dispatcher.redeliver"
 QUEUES = {DELIVER: "deliver", NOTICES: "mail", SWEEP: "upkeep", REDELIVER: "upkeep"}
 
-VISIBILITY_TIMEOUT = timedelta(hours=1)  # a countdown beyond it would run several times
+VISIBILITY_TIMEOUT = timedelta(hours=1)  # a wake with a longer countdown would run several times
 
-SENT_SECONDS = 5  # a wake that nobody took is sent again after this; the sweep's interval
+SENT_SECONDS = 5  # a wake that no worker took is sent again after this; the sweep's interval
 AWAKE_SECONDS = 3  # a loop renews its flag each second; a killed one is forgotten after this
 DELAYED_LIFE_SECONDS = 60
 _BROKER_TIMEOUT = 1.0
@@ -31,7 +31,7 @@ _PAUSE_AFTER_FAILURE = 5.0
 
 
 def transport_options() -> dict[str, object]:
-    """How every Celery app of the product talks to the broker: bounded, and with enough connections."""
+    """How every Celery app of the product talks to the broker: with time limits and enough connections."""
     return {
         "visibility_timeout": int(VISIBILITY_TIMEOUT.total_seconds()),
         "max_connections": 200,
@@ -43,7 +43,7 @@ def transport_options() -> dict[str, object]:
 
 
 class Waker:
-    """Sends wakes for one broker. While the broker is known to be down it does not even try, for a few seconds."""
+    """Sends wakes through one broker. After the broker has failed, it does not try again for a few seconds."""
 
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("dispatcher.producer", broker=broker_url, set_as_current=False)
@@ -60,19 +60,19 @@ class Waker:
         self._down_until = 0.0
 
     def wake(self, task: str = DELIVER) -> bool:
-        """Wakes, unless a wake is on its way or a loop is awake. True if a message was sent. Never raises for a
-        broker that is away: it says so in the log, and the sweep will find the work."""
+        """Wakes, unless a wake is on its way or a loop is awake. True if a message was sent. Never raises if the
+        broker is unavailable: that is logged, and the sweep finds the work."""
         return self._guarded(
             lambda: self._set_flag(_key(task), "sent", SENT_SECONDS, only_new=True) and self._send(task)
         )
 
     def wake_another(self, task: str = DELIVER) -> bool:
-        """Wakes whatever the flag says: for a loop that found more than it can carry."""
+        """Wakes regardless of the flag: for a loop that found more work than it can take."""
         return self._guarded(lambda: self._send(task))
 
     def wake_later(self, task: str, bucket: int, countdown: float) -> bool:
         """Wakes after `countdown` seconds, unless a delayed wake for this time bucket was sent already. The message
-        expires: one that comes late finds nothing that the sweep has not found."""
+        expires: by then the sweep has found the work."""
         key = f"dispatcher:delayed:{task}:{bucket}"
         return self._guarded(
             lambda: (
@@ -108,7 +108,7 @@ class Waker:
             return False
         try:
             return action()
-        except Exception as error:  # noqa: BLE001 - the event is committed: raising would have it sent again
+        except Exception as error:  # noqa: BLE001 - the event is committed: after an error it would be sent again
             self._down_until = time.monotonic() + _PAUSE_AFTER_FAILURE
             log.warning(
                 "the broker does not answer (%s); nothing is lost, the next sweep finds the work", type(error).__name__

@@ -68,7 +68,7 @@ def test_a_setting_is_read_by_its_old_name_with_a_warning_and_the_new_name_goes_
     assert read_settings().warnings == []
     monkeypatch.setenv(old, "17")
     settings = read_settings()
-    assert (getattr(settings, field), settings.warnings) == (17, [f"{old} is called {new} now: change its name"])
+    assert (getattr(settings, field), settings.warnings) == (17, [f"{old} is called {new} now: rename it"])
     monkeypatch.setenv(new, "18")
     assert getattr(read_settings(), field) == 18
 
