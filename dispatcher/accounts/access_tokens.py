@@ -1,6 +1,6 @@
-"""Tokens that stand for an API key: made and checked by a keyed digest, so that none has to be stored.
+"""Tokens that represent an API key: made and checked by a keyed digest, so that none has to be stored.
 
-An access token ends by its own time (OAuth2); a session does not. Both end with their key.
+An access token (OAuth2) expires; a session does not. Both end with their key.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The key that a token stands for, and until when (None: no end of its own)."""
+    """The key that a token represents, and when the token expires (None: it does not)."""
 
     key_id: UUID
     until: datetime | None
@@ -22,20 +22,20 @@ class TokenMint:
     """Makes and reads tokens with a secret of the installation (at least 128 bits)."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = hmac.digest(secret, b"access tokens", hashlib.sha256)  # a key of their own
+        self._secret = hmac.digest(secret, b"access tokens", hashlib.sha256)  # a separate key for tokens
 
     def access_token(self, key_id: UUID, until: datetime) -> str:
-        """One that ends at a time (aware; whole seconds). Its form is nobody's business but ours."""
+        """A token that expires at a time (aware; whole seconds). Only this class may rely on its form."""
         claims = f"{key_id.hex}.{int(until.timestamp())}"
         return f"at.{claims}.{self._digest(claims)}"
 
     def session(self, key_id: UUID) -> str:
-        """One without end, in the form that Zipwhip's clients know: `<uuid>:<number>`."""
+        """A token that does not expire, in the form that Zipwhip's clients expect: `<uuid>:<number>`."""
         return f"{UUID(self._digest(key_id.hex)[:32])}:{key_id.int}"
 
     def read(self, token: str) -> Standing | None:
-        """What an access token or a session stands for; None for anything that was not made here. Whether its time is
-        over is for the caller to see."""
+        """What an access token or a session represents; None for anything that was not made here. The caller must check
+        whether it has expired."""
         match token.split("."):
             case ["at", key, until, digest] if _is_number(until) and self._fits(f"{key}.{until}", digest):
                 return Standing(UUID(key), datetime.fromtimestamp(int(until), UTC))

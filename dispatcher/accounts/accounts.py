@@ -24,21 +24,21 @@ def create_account(session: Session, name: str, *, by: Actor) -> Account:
     try:
         session.flush()
     except IntegrityError:
-        raise NameTaken(f"there is an account {name!r} already") from None
+        raise NameTaken(f"there is already an account {name!r}") from None
     audit.write(session, by, Action.ACCOUNT_CREATED, account.id, account=account.id, detail={"name": name})
     return account
 
 
 def find_account(session: Session, name: str) -> Account:
     """Raises UnknownAccount."""
-    # What can be no name is not asked for: the driver refuses NUL and lone surrogates in words of its own.
+    # An impossible name is not looked up: for NUL and lone surrogates the driver would raise errors of another kind.
     account = session.scalar(select(Account).where(Account.name == name)) if is_name(name) else None
     if account is None:
         raise UnknownAccount(name)
     return account
 
 
-NAME_RULE = "must have 1 to 255 printable characters, no space at its ends"
+NAME_RULE = "must have 1 to 255 printable characters and no space at either end"
 
 
 def is_name(name: str) -> bool:
@@ -51,6 +51,6 @@ def list_accounts(session: Session) -> Sequence[Account]:
 
 
 def accounts_page(session: Session, *, before: UUID | None, limit: int) -> Sequence[Account]:
-    """Some accounts, newest first; `before` is the last id of the page before."""
+    """Some accounts, newest first; `before` is the last id of the previous page."""
     query = select(Account).order_by(Account.id.desc()).limit(limit)
     return session.scalars(query.where(Account.id < before) if before is not None else query).all()

@@ -1,6 +1,6 @@
-"""By whom something is changed: an API key, perhaps through a dialect, the command line, or a response rule.
+"""Who makes a change: an API key (directly or through a dialect), the command line, or a response rule.
 
-`str()` of one is how it is told everywhere: in `disabled_by` of a webhook, and in the audit log.
+`str()` of an actor is how it is shown everywhere: in `disabled_by` of a webhook, and in the audit log.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from uuid import UUID
 
 
 class ActorKind(StrEnum):
-    """What somebody is, in a word."""
+    """The kind of an actor."""
 
     API_KEY = "api_key"
     DIALECT = "dialect"
@@ -21,7 +21,7 @@ class ActorKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Call:
     """The HTTP request that asks for a change: its id, as in the answer's `X-Request-Id`, and the address that it came
-    from (None: the server does not know)."""
+    from (None: unknown)."""
 
     request_id: UUID
     address: str | None
@@ -54,7 +54,7 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """Whoever runs a command. `user`, the account of the machine, is for operators alone, so it is not told."""
+    """A person who runs a command. `user`, the account on the machine, is for operators only: `str()` leaves it out."""
 
     user: str
     kind: ClassVar = ActorKind.COMMAND_LINE

@@ -1,4 +1,4 @@
-"""API keys: a public id with a generated secret, kept as a hash; made, checked, listed, ended."""
+"""API keys: a public id with a generated secret, stored as a hash; made, checked, listed, revoked."""
 
 import hashlib
 import hmac
@@ -22,7 +22,7 @@ from dispatcher.ids import new_id
 
 
 def list_keys(session: Session, account: Account | None = None) -> Sequence[tuple[ApiKey, str | None]]:
-    """Keys with their account's name, oldest first, revoked ones too: of one account, or all with the operators'."""
+    """Keys with their account's name, oldest first, revoked ones included: of one account, or all (operators' too)."""
     query = select(ApiKey, Account.name).outerjoin(Account, Account.id == ApiKey.account_id).order_by(ApiKey.id)
     if account is not None:
         query = query.where(ApiKey.account_id == account.id)
@@ -32,7 +32,8 @@ def list_keys(session: Session, account: Account | None = None) -> Sequence[tupl
 def keys_page(
     session: Session, account: Account | None, *, before: UUID | None, limit: int
 ) -> Sequence[tuple[ApiKey, str | None]]:
-    """Some keys with their account's name, newest first, of one account or all."""
+    """Some keys with their account's name, newest first, of one account or all; `before` is the last id of the previous
+    page."""
     query = select(ApiKey, Account.name).outerjoin(Account, Account.id == ApiKey.account_id)
     if account is not None:
         query = query.where(ApiKey.account_id == account.id)
@@ -52,7 +53,7 @@ def get_key(session: Session, identifier: UUID) -> ApiKey:
 def revoke_key(session: Session, identifier: UUID, *, by: Actor) -> ApiKey:
     """Ends a key for good; revoking it again changes nothing. Raises NotFound."""
     key = get_key(session, identifier)
-    session.refresh(key, with_for_update=True)  # of two who revoke it at once, one does
+    session.refresh(key, with_for_update=True)  # of two revocations at once, one takes effect
     if key.revoked_at is None:
         key.revoked_at = func.now()
         session.flush()
@@ -60,11 +61,11 @@ def revoke_key(session: Session, identifier: UUID, *, by: Actor) -> ApiKey:
     return key
 
 
-_USE_NOTED_EVERY = timedelta(minutes=1)  # not with every call: that would be a write for each
+_USE_NOTED_EVERY = timedelta(minutes=1)  # not with every call: each would cost a write
 
 
 class Scope(StrEnum):
-    """What a key may do for its account; an operator's key has no account and may do all of it for any."""
+    """What a key may do for its account; an operator's key has no account and may do everything for every one."""
 
     READ = "read"
     SEND = "send"
@@ -74,7 +75,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key just made. `token` (its id, a dot, its secret) is shown this once."""
+    """A new key. `token` (its id, a dot, its secret) is shown only once."""
 
     id: UUID
     token: str
@@ -82,14 +83,14 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a valid key speaks for."""
+    """Who calls, by a valid key."""
 
     key_id: UUID
     account_id: UUID | None
     account: str | None
     scopes: frozenset[Scope]
-    expires_at: datetime | None  # the key's own end
-    shown_at: datetime  # by the database's clock, as all times of keys
+    expires_at: datetime | None  # when the key itself expires
+    shown_at: datetime  # when the key was presented, by the database's clock, like all times of keys
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.OPERATOR in self.scopes
@@ -104,7 +105,7 @@ def create_key(
     name: str | None = None,
     valid_for: timedelta | None = None,
 ) -> NewKey:
-    """Makes a key; only its hash is kept. Without an account it must be an operator's. Raises UnknownAccount, or
+    """Makes a key; only its hash is stored. Without an account it must be an operator's. Raises UnknownAccount, or
     InvalidAccount for a bad name or scope."""
     if name is not None and not is_name(name):
         raise InvalidAccount("name", NAME_RULE)
@@ -129,10 +130,10 @@ def create_key(
 
 
 def authenticate(session: Session, token: str) -> Caller | None:
-    """Whom a token (a key's id, a dot, its secret) speaks for; None for one that is unknown, wrong, expired or revoked
-    (never which of these).
+    """The caller with this token (a key's id, a dot, its secret); None for a token that is unknown, wrong, expired or
+    revoked, without saying which.
 
-    Notes on the key that it was used, to the minute: the caller commits.
+    Records when the key was last used, to the minute: the caller commits.
     """
     identifier, _, secret = token.partition(".")
     try:
@@ -144,13 +145,13 @@ def authenticate(session: Session, token: str) -> Caller | None:
 
 
 def caller_of_key(session: Session, key_id: UUID) -> Caller | None:
-    """Whom a key speaks for that has been shown already, and got a token for it; None once it is expired or revoked."""
+    """The caller with a key that was checked when its token was made; None once the key is expired or revoked."""
     found = _find(session, key_id)
     return _caller(*found) if found else None
 
 
 def _find(session: Session, key_id: UUID) -> Row[ApiKey, Account | None, datetime] | None:
-    """A key, whose it is, and what time it is: one query, for each call of the API begins with it."""
+    """A key, its account and the current time, in one query: every call of the API begins with it."""
     query = select(ApiKey, Account, func.now()).outerjoin(Account, Account.id == ApiKey.account_id)
     return session.execute(query.where(ApiKey.id == key_id)).one_or_none()
 

@@ -1,4 +1,4 @@
-"""The audit log: by whom what was changed. An entry is written in the transaction of its change, and never changed."""
+"""The audit log: who changed what. An entry is written in the transaction of its change and never changed."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ PAGE = 50
 
 
 class Action(StrEnum):
-    """What was done, and, before the dot, to what kind of thing."""
+    """What was done; the part before the dot is the kind of thing it was done to."""
 
     ACCOUNT_CREATED = "account.created"
     KEY_CREATED = "key.created"
@@ -51,8 +51,8 @@ def write(
     account: UUID | None,
     detail: Mapping[str, object],
 ) -> None:
-    """Notes a change in its own transaction. `target` is the id of what was changed, `account` that of its account.
-    `detail` is JSON and holds no secret, no URL in clear and no address of a contact."""
+    """Records a change in the change's own transaction. `target` is the id of what was changed, `account` the id of its
+    account. `detail` is JSON without secrets, unmasked URLs or contact addresses."""
     transaction.execute(
         insert(AuditEntry).values(
             id=new_id(),
@@ -82,8 +82,8 @@ def list_entries(
     before: UUID | None = None,
     limit: int = PAGE,
 ) -> Sequence[tuple[AuditEntry, str | None]]:
-    """Entries with their account's name, newest first; `before` is the last id of the page before. `target` is an id,
-    `request` that of an HTTP request."""
+    """Entries with their account's name, newest first; `before` is the last id of the previous page. `target` is the id
+    of what was changed, `request` the id of an HTTP request."""
     equal = {
         AuditEntry.actor_kind: actor,
         AuditEntry.key_id: key,

@@ -1,6 +1,6 @@
-"""Whose a webhook, event, delivery or bulk redelivery is: for operators, who have its id and no account.
+"""The account of a webhook, event, delivery or bulk redelivery: for operators, who have its id but no account.
 
-All raise NotFound.
+All functions raise NotFound.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from dispatcher.errors import NotFound
 
 
 def owner_of_webhook(session: Session, webhook_id: UUID) -> Account:
-    """A deleted webhook still has its owner."""
+    """The account of a webhook, even if it is deleted."""
     return _the_owner(session, "webhook", webhook_id, _ACCOUNT_OF_WEBHOOK.where(Webhook.id == webhook_id))
 
 
@@ -25,7 +25,7 @@ def owner_of_event(session: Session, event_id: UUID) -> Account:
 
 
 def owner_of_delivery(session: Session, delivery_id: UUID) -> Account:
-    """The account of the webhook that a delivery is owed to."""
+    """The account of the webhook that a delivery goes to."""
     query = _ACCOUNT_OF_WEBHOOK.join(Delivery, Delivery.webhook_id == Webhook.id).where(Delivery.id == delivery_id)
     return _the_owner(session, "delivery", delivery_id, query)
 

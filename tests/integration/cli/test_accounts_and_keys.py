@@ -23,7 +23,7 @@ def test_an_account_name_in_use_or_bad_is_refused_in_one_line(cli: Cli) -> None:
     cli("account", "create", "acme")
     taken = cli("account", "create", "acme")
     assert (taken.status, taken.out) == (1, "")
-    assert taken.err == "Error: there is an account 'acme' already\n"
+    assert taken.err == "Error: there is already an account 'acme'\n"
     assert cli("account", "create", " acme").err.startswith("Error: name must have")
 
 
