@@ -23,12 +23,12 @@ def make_engine(
     autocommit: bool = False,
     wait_for_disk: bool = True,
 ) -> Engine:
-    """A new engine, which belongs to whoever made it; sound across fork. With `autocommit` each statement is a
-    transaction, without round trips of its own. Without `wait_for_disk` a crash of the server (not of the client) can
-    undo what was committed in the last second, never a part of a transaction.
+    """A new engine, which the caller owns; safe across a fork. With `autocommit` each statement is its own transaction,
+    without extra round trips. Without `wait_for_disk` a crash of the server (not of the client) can undo transactions
+    of the last second, but never a part of one.
 
-    The timeouts bound what one stuck statement or forgotten transaction can hold up: an old snapshot makes every
-    claim slower.
+    The timeouts limit how long a stuck statement or a forgotten transaction can delay others: an old snapshot makes
+    every claim slower.
     """
     options = {
         "statement_timeout": "60s",
@@ -56,8 +56,8 @@ def make_engine(
 
 
 def _leave_out_closed(connection: Any, _record: object, _proxy: object) -> None:
-    """Has the pool replace connections that the server closed while they were idle. One that is fit has nothing to
-    say then, so this is seen on its socket, without the round trip of a ping for every statement."""
+    """Makes the pool replace connections that the server closed while they were idle. A good idle connection has
+    nothing to read, so its socket shows this, without the round trip of a ping for every statement."""
     if not connection.closed:
         socket = select.poll()
         socket.register(connection.fileno(), select.POLLIN)
@@ -67,7 +67,7 @@ def _leave_out_closed(connection: Any, _record: object, _proxy: object) -> None:
 
 
 def _forget_parents_connections() -> None:
-    """A forked child must not talk on its parent's sockets, nor close them."""
+    """A forked child must neither use nor close its parent's sockets."""
     for engine in list(_engines):
         engine.dispose(close=False)
 

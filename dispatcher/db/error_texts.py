@@ -1,19 +1,19 @@
-"""Errors of the database without what was sent to it: their own texts quote values, whole rows, parts of a URL."""
+"""Database errors without the data that was sent: their own texts quote values, whole rows, parts of a URL."""
 
 import re
 
 import psycopg2
 from sqlalchemy.engine import ExceptionContext
 
-# Classes of SQLSTATE whose first sentence names tables, columns and limits only. The others quote literals.
+# SQLSTATE classes whose primary message names only tables, columns and limits. The others quote literals.
 _WITHOUT_VALUES = frozenset({"08", "23", "25", "40", "42", "53", "54", "55", "57"})
 _SYNTAX_ERROR = "42601"  # quotes a word of the statement, which may be a part of a literal
 _QUOTED = re.compile(r'["«»„“”][^"«»„“”]*["«»„“”]')
 
 
 def withhold_values(context: ExceptionContext) -> None:
-    """For the event `handle_error` of an engine: what is raised, logged and shown has a text without values. With
-    `hide_parameters` nothing else of an error holds any."""
+    """For an engine's event `handle_error`: the error that is raised, logged and shown has a text without values. With
+    `hide_parameters`, no other part of an error contains any."""
     error = context.original_exception
     if not isinstance(error, psycopg2.Error):
         return
@@ -25,8 +25,8 @@ def withhold_values(context: ExceptionContext) -> None:
 
 
 def harmless_text(error: psycopg2.Error) -> str:
-    """What the server says, without detail, hint and context; its code where a value may be in what it says. Of the
-    driver's own texts (no code: about the connection, mostly) all but what is quoted."""
+    """The server's message without detail, hint and context, or only its code where the message may contain a value.
+    The driver's own texts (without a code, mostly about the connection) are kept except for what they quote."""
     code = error.pgcode
     if code is None:
         return _QUOTED.sub('"***"', str(error)).strip()

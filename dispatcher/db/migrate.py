@@ -1,4 +1,4 @@
-"""Brings a database to this version's tables. Safe to start many times at once: one runs, the others wait."""
+"""Brings a database to this version's tables. Safe to run many times at once: one works, the others wait."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ _LOCK = 0x64697370  # "disp": the advisory lock that migrations hold
 def upgrade(database_url: str) -> None:
     """Creates or migrates the schema `dispatcher`. Idempotent. `database_url` as in the settings.
 
-    Partitions of tables that somebody reads meanwhile are left to upkeep, with a warning.
+    Partitions of tables that are in use are left for upkeep to make, with a warning.
     """
     engine = create_engine(database_url)
     try:
@@ -25,7 +25,7 @@ def upgrade(database_url: str) -> None:
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
             new = connection.scalar(text(f"SELECT to_regclass('{SCHEMA}.events') IS NULL"))
             command.upgrade(_config(connection), "head")
-            if new:  # nobody can see the tables yet, so nobody is kept waiting; and they never stand without
+            if new:  # no one can see the tables yet, so no one waits; and they are never without partitions
                 for partition in missing_partitions(connection, datetime.now(UTC)):
                     create_partition(connection, partition)
         create_partitions(engine, datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""The tables, in the PostgreSQL schema `dispatcher`. The migrations build the same; a test holds the two together.
+"""The tables, in the PostgreSQL schema `dispatcher`. The migrations create the same; a test compares the two.
 
 The hot tables (events, deliveries, requests, attempts) have no foreign keys: checking one locks the shared webhook
 row on every insert, and enqueueing must not touch anything that is shared.
@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dispatcher.db.schema import Base as Base  # noqa: PLC0414 - handed on, with its tables
+from dispatcher.db.schema import Base as Base  # noqa: PLC0414 - re-exported with its tables
 from dispatcher.db.schema import Ciphertext
 from dispatcher.states import Reason, State
 
@@ -36,12 +36,12 @@ def _one_of(column: str, values: type[State] | type[Reason]) -> str:
 
 
 class Installation(Base):
-    """One row that tells this engine's database from every other (see `enqueue(session=)`)."""
+    """One row that distinguishes this engine's database from every other (see `enqueue(session=)`)."""
 
     __tablename__ = "installation"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    digest_key: Mapped[Ciphertext | None]  # keys the URL digests, and shows that the encryption keys fit
+    digest_key: Mapped[Ciphertext | None]  # key of the URL digests; also shows whether the encryption keys match
 
 
 class Account(Base):
@@ -71,8 +71,8 @@ class ApiKey(Base):
 
 
 class Webhook(Base):
-    """One registered receiver. Its URL is kept masked (to show), encrypted (to call, and as it was given), as a keyed
-    digest (to find)."""
+    """One registered receiver. Its URL is stored masked (to show), encrypted (to call, and as it was given), and as a
+    keyed digest (to find)."""
 
     __tablename__ = "webhooks"
     __table_args__ = (
@@ -92,16 +92,16 @@ class Webhook(Base):
     app: Mapped[str | None]
     name: Mapped[str | None]
     dialect: Mapped[str | None]  # the vendor's management API that it was made through; None: our own
-    dialect_fields: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))  # what only that one has
+    dialect_fields: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))  # used only by that API
     url_masked: Mapped[str]
     url_ciphertext: Mapped[Ciphertext | None]  # in the form that is called; None once deleted
     url_given_ciphertext: Mapped[Ciphertext | None]  # None: it was given in that form
     url_digest: Mapped[bytes | None]
     event_types: Mapped[list[str]] = mapped_column(ARRAY(Text))
     contract: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    secrets_ciphertext: Mapped[Ciphertext | None]  # JSON: {"basic": {"username", "password"}}
+    secrets_ciphertext: Mapped[Ciphertext | None]  # JSON, as `webhooks.secrets` writes it
     contact_email: Mapped[str | None]
-    retry_span: Mapped[timedelta]  # the schedule's delays together: `give_up_at` is set in SQL at enqueue
+    retry_span: Mapped[timedelta]  # sum of the schedule's delays: `give_up_at` is set in SQL at enqueue
     batch_size: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))  # of the contract, for the claim
     rate_limit: Mapped[float | None] = mapped_column(Double)  # of the contract, for the claim: messages a second
     enabled: Mapped[bool]
@@ -145,13 +145,13 @@ class Event(Base):
     occurred_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
-    delivery_count: Mapped[int]  # how many webhooks matched when it came
+    delivery_count: Mapped[int]  # how many webhooks matched when it was stored
     codec: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # 0: the bytes as they are sent
     data: Mapped[bytes]
 
 
 class IdempotencyKey(Base):
-    """A producer's key for one event, kept apart from the partitioned events so that it is unique."""
+    """A producer's key for one event, stored apart from the partitioned events so that it is unique."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("idempotency_keys_expires_at_idx", "expires_at"),)
@@ -164,7 +164,7 @@ class IdempotencyKey(Base):
 
 
 class Delivery(Base):
-    """One event owed to one webhook: the unit of work. Each open state has its own partial index."""
+    """One event to be delivered to one webhook: the unit of work. Each open state has its own partial index."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -210,11 +210,11 @@ class Delivery(Base):
     state: Mapped[str]
     reason: Mapped[str | None]
     due_at: Mapped[datetime]
-    give_up_at: Mapped[datetime]  # when one that cannot be attempted (disabled webhook, open circuit) ends
-    attempt_count: Mapped[int] = mapped_column(server_default=text("0"))  # numbers attempts: sent, or perhaps sent
-    schedule_step: Mapped[int] = mapped_column(server_default=text("0"))  # retries used; redelivery starts anew
+    give_up_at: Mapped[datetime]  # when it ends if it cannot be attempted (disabled webhook, open circuit)
+    attempt_count: Mapped[int] = mapped_column(server_default=text("0"))  # numbers attempts: sent or possibly sent
+    schedule_step: Mapped[int] = mapped_column(server_default=text("0"))  # retries used; redelivery resets it
     is_retry: Mapped[bool] = mapped_column(Computed("schedule_step > 0", persisted=True))
-    batch_limit: Mapped[int | None] = mapped_column(SmallInteger)  # a batch with it failed: the most it may be one of
+    batch_limit: Mapped[int | None] = mapped_column(SmallInteger)  # largest batch allowed, after one with it failed
     bypasses_circuit: Mapped[bool] = mapped_column(server_default=text("false"))  # a person asked for the next attempt
     unknown_in_a_row: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # claims that expired
     claimed_by: Mapped[UUID | None]
@@ -224,8 +224,8 @@ class Delivery(Base):
 
 
 class CircuitBreaker(Base):
-    """A webhook whose last attempt failed: since when, and, once the circuit is open, when the next trial request is
-    made. No row: closed, and the last attempt did not fail."""
+    """A webhook whose last attempt failed: since when and, once the circuit is open, when the next trial request is
+    made. No row: the circuit is closed, and the last attempt did not fail."""
 
     __tablename__ = "circuit_breakers"
     __table_args__ = (
@@ -238,12 +238,12 @@ class CircuitBreaker(Base):
     opened_at: Mapped[datetime | None]
     trials: Mapped[int] = mapped_column(
         server_default=text("0")
-    )  # steps of the schedule: failures since it opened, that one included
+    )  # steps of the schedule: failures since it opened, including the one that opened it
     trial_at: Mapped[datetime | None]
 
 
 class Rate(Base):
-    """The pace of a webhook with a rate limit, shared by all workers: the time up to which its messages are used up."""
+    """The pace of a webhook with a rate limit, shared by all workers: the time until which its allowance is used."""
 
     __tablename__ = "rates"
 
@@ -252,23 +252,23 @@ class Rate(Base):
 
 
 class Token(Base):
-    """The OAuth2 token of a webhook that takes one, shared by all workers; or who fetches it. No row: nobody has
-    needed one yet."""
+    """The OAuth2 token of a webhook, shared by all workers, or the token request that will bring it. No row: none has
+    been needed yet."""
 
     __tablename__ = "tokens"
 
     webhook_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.webhooks.id"), primary_key=True)
-    credentials: Mapped[bytes]  # a keyed digest of what it is fetched with: a token of others is none
-    fetch_id: Mapped[UUID]  # the token request that brought it, or is to bring it: tells one token from another
-    next_fetch_at: Mapped[datetime]  # nobody else fetches before: somebody does just now, or it failed a moment ago
+    credentials: Mapped[bytes]  # a keyed digest of those it is fetched with: a token of others does not count
+    fetch_id: Mapped[UUID]  # the token request that brought it or will bring it: distinguishes tokens
+    next_fetch_at: Mapped[datetime]  # no other fetch starts before: one is running, or one has just failed
     token_ciphertext: Mapped[Ciphertext | None]
     expires_at: Mapped[datetime | None]  # shortly before the token itself ends
-    # The receiver refused the one before, and has not accepted one since.
+    # The receiver refused the previous token and has accepted none since.
     after_refusal: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class Request(Base):
-    """One HTTP request and its captured answer, kept once however many deliveries it carried."""
+    """One HTTP request and its captured answer, stored once, no matter how many deliveries it carried."""
 
     __tablename__ = "requests"
     __table_args__ = ({"postgresql_partition_by": "RANGE (id)"},)
@@ -306,7 +306,7 @@ class Attempt(Base):
 
 
 class Notice(Base):
-    """What is told, or was told, to a webhook's contact about one error: one row per (webhook, kind, fingerprint)."""
+    """The notice to a webhook's contact about one error: one row per (webhook, kind, fingerprint)."""
 
     __tablename__ = "notices"
     __table_args__ = (
@@ -320,32 +320,32 @@ class Notice(Base):
     kind: Mapped[str]
     fingerprint: Mapped[str]
     observed_at: Mapped[datetime]
-    delivery_id: Mapped[UUID]  # the one that opened the window: the mail tells of it
+    delivery_id: Mapped[UUID]  # the first in the quiet period: the mail is about it
     request_id: Mapped[UUID | None]
     retry_at: Mapped[datetime | None]
-    due_at: Mapped[datetime | None]  # a mail is owed, from then on; None: nothing owed
+    due_at: Mapped[datetime | None]  # when a mail is due; None: none is due
     claimed_until: Mapped[datetime | None]  # a worker is sending it
     failed_sends: Mapped[int] = mapped_column(server_default=text("0"))
-    last_sent_at: Mapped[datetime | None]  # opens the 24 h window
+    last_sent_at: Mapped[datetime | None]  # starts the quiet period
     sent_count: Mapped[int] = mapped_column(server_default=text("0"))
     suppressed_count: Mapped[int] = mapped_column(server_default=text("0"))  # since the last mail
-    held_for: Mapped[str | None]  # the mailbox whose limits the owed mail waits for
+    held_for: Mapped[str | None]  # the mailbox whose limits delay the pending mail
 
 
 class Contact(Base):
-    """A mailbox that notices go to, whichever webhooks name it: what its limits are counted by."""
+    """A mailbox that notices go to, from all webhooks that name it: its limits are counted here."""
 
     __tablename__ = "contacts"
 
     mailbox: Mapped[str] = mapped_column(primary_key=True)
     sent_at: Mapped[list[datetime]] = mapped_column(
         ARRAY(TIMESTAMP(timezone=True)), server_default=text("'{}'")
-    )  # of the mails of the last hour
+    )  # of each mail in the last hour
     outdated: Mapped[int] = mapped_column(server_default=text("0"))  # held back until too old, since the last mail
 
 
 class BulkRedelivery(Base):
-    """An order to redeliver what fits a filter, so many a second. How far it has come stands here and nowhere else."""
+    """An order to redeliver what matches a filter, at a given rate. Only this row records its progress."""
 
     __tablename__ = "redeliveries"
     __table_args__ = (
@@ -365,9 +365,9 @@ class BulkRedelivery(Base):
     matched: Mapped[int] = mapped_column(BigInteger)  # when it was ordered
     redelivered: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     webhook_reached: Mapped[UUID | None]  # webhooks before it are done
-    delivery_reached: Mapped[UUID | None]  # at that webhook, those up to it
-    used_until: Mapped[datetime] = mapped_column(server_default=_NOW)  # its pace, as of a rate limit
-    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)  # what closes later is not taken
+    delivery_reached: Mapped[UUID | None]  # at that webhook, deliveries up to it are done
+    used_until: Mapped[datetime] = mapped_column(server_default=_NOW)  # its pace, as for a rate limit
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)  # deliveries that close later are left out
     finished_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
 
@@ -385,12 +385,12 @@ class AuditEntry(Base):
     actor_kind: Mapped[str]
     actor: Mapped[str]  # in words, as in `disabled_by`
     key_id: Mapped[UUID | None]
-    dialect: Mapped[str | None]  # that the key came through
-    user_label: Mapped[str | None]  # of the command line: the machine's account
+    dialect: Mapped[str | None]  # that the key was used through
+    user_label: Mapped[str | None]  # on the command line: the machine's account
     account_id: Mapped[UUID | None]
     action: Mapped[str]
     target_kind: Mapped[str]
     target_id: Mapped[UUID]
     detail: Mapped[dict[str, Any]] = mapped_column(JSONB)
     request_id: Mapped[UUID | None]  # of the HTTP request
-    address: Mapped[str | None]  # that it came from
+    address: Mapped[str | None]  # that the request came from

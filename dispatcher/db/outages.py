@@ -1,4 +1,4 @@
-"""Says what keeps the database from being used, in one sentence without host, user or password."""
+"""Explains why the database cannot be used, in one sentence without host, user or password."""
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -8,12 +8,12 @@ _AWAY = frozenset({"08", "53", "57"})  # classes: connection, resources, operato
 
 
 def explain_outage(error: SQLAlchemyError) -> str | None:
-    """Why the database cannot be used, or None where the error is about something else (so: a defect)."""
+    """Why the database cannot be used; None where the error has another cause (a defect)."""
     if isinstance(error, PoolTimeout):
-        return "the database has no connection free"
+        return "the database has no free connection"
     if not isinstance(error, DBAPIError):
         return None
-    # The driver's own text may repeat parts of DATABASE_URL, so it is only looked at.
+    # The driver's own text may repeat parts of DATABASE_URL, so it is only examined, never shown.
     code, text = getattr(error.orig, "pgcode", None), str(error.orig).lower()
     if code is None:
         return (

@@ -31,7 +31,7 @@ def partitions_around(now: datetime, *, weeks_ahead: int = WEEKS_AHEAD) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One that is to be there: of which table, its name, and the clause that says which ids it takes."""
+    """A partition that should exist: its table, its name, and the clause that says which ids it takes."""
 
     table: str
     name: str
@@ -40,15 +40,15 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class PartitionRound:
-    """What came of one round, as counts. What was left is tried again by the next."""
+    """The result of one round, as counts. The next round tries again what was left."""
 
     made: int
     left: int
 
 
 def missing_partitions(connection: Connection, now: datetime) -> list[Partition]:
-    """What `create_partition` is to make. Each table has a default partition beside the weekly ones, so that a clock
-    far off loses nothing."""
+    """The partitions that `create_partition` should make. Each table also has a default partition, so that a wrong
+    clock loses nothing."""
     missing = []
     for table in PARTITIONED:
         existing = set(connection.scalars(_EXISTING, {"parent": f"dispatcher.{table}"}))
@@ -61,9 +61,9 @@ def missing_partitions(connection: Connection, now: datetime) -> list[Partition]
 
 
 def create_partition(connection: Connection, partition: Partition) -> None:
-    """In a transaction of its own: it keeps everybody else away from the table until that ends."""
+    """Makes a partition. Call it in a transaction of its own: the table is locked for everyone else until that ends."""
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
-    # Locked first: of two at once, the second then sees what the first has made.
+    # The lock comes first: of two at once, the second then sees what the first has made.
     connection.execute(text(f"LOCK TABLE ONLY dispatcher.{partition.table} IN ACCESS EXCLUSIVE MODE"))
     connection.execute(
         text(
@@ -74,10 +74,10 @@ def create_partition(connection: Connection, partition: Partition) -> None:
 
 
 def create_partitions(engine: Engine, now: datetime) -> PartitionRound:
-    """Makes what is missing, each in a transaction of its own that waits for a lock for a second at most.
+    """Makes the missing partitions, each in its own transaction that waits at most a second for its lock.
 
-    A reader, of a backup say, holds a lock on the table, and meanwhile whoever wants to write queues up behind this
-    one. So a table that was in use is left alone for the rest of the round. A warning tells what was left, and why.
+    A reader, such as a backup, holds a lock on the table; while this waits for it, all writers queue up behind. So a
+    table that was in use is left out for the rest of the round. A warning says what was left, and why.
     """
     with engine.begin() as connection:
         missing = missing_partitions(connection, now)

@@ -1,4 +1,4 @@
-"""Statements whose plan a connection keeps: for those that take longer to plan than to run."""
+"""Statements whose plan a connection keeps: for statements that take longer to plan than to run."""
 
 import re
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from sqlalchemy import Connection, CursorResult, text
 class Prepared:
     """A statement with named parameters (`:name`), prepared on each connection at its first use there.
 
-    For connections of our own only: a pooler between could hand the next transaction to another server session. The
-    plan is made without knowing the values, so the statement must have one that is good for all of them.
+    Only for our own, direct connections: a pooler could run the next transaction in another server session. The plan
+    is made without knowing the values, so one plan must be good for all of them.
     """
 
     def __init__(self, name: str, statement: str, types: Mapping[str, str]) -> None:
         places = {parameter: f"${place}" for place, parameter in enumerate(types, 1)}
-        body = re.sub(r"(?<!:):(\w+)", lambda match: places[match[1]], statement)  # a cast's `::` is none
+        body = re.sub(r"(?<!:):(\w+)", lambda match: places[match[1]], statement)  # not the `::` of a cast
         self._name = name
         self._prepare = f"PREPARE {name} ({', '.join(types.values())}) AS {body}"
         self._execute = text(f"EXECUTE {name} ({', '.join(f':{parameter}' for parameter in types)})")
 
     def execute(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
-        """Runs it; as `Connection.execute` does."""
+        """Runs the statement, as `Connection.execute` does."""
         if self._name not in connection.info:
             connection.exec_driver_sql(self._prepare)
             connection.info[self._name] = True

@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 SCHEMA = "dispatcher"
 
-# What the vault writes. By this mark `secrets rotate` finds it; the table's key must be one column, a UUID.
+# What the vault writes. `secrets rotate` finds it by this mark; the table's primary key must be one UUID column.
 Ciphertext: TypeAlias = Annotated[bytes, mapped_column(info={"ciphertext": True})]
 
 

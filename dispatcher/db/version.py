@@ -1,4 +1,4 @@
-"""Whether a database has this version's tables. Apart from the migrations, whose library every worker would carry."""
+"""Whether a database has this version's tables. Kept apart from the migrations: workers need not load their library."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def newest_migration() -> str:
-    """The revision that this version needs: files of revisions begin with it, and are numbered."""
+    """The newest revision: revision files are numbered, and their names begin with the revision."""
     return max(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
