@@ -1,1 +1,1 @@
-"""Deliveries: their history, and sending them again."""
+"""Deliveries: their history and their redelivery."""

@@ -1,4 +1,4 @@
-"""Bulk redeliveries: ordered by a filter, counted, looked at, cancelled. `workers/maintenance` does them."""
+"""Bulk redeliveries: count, order, show and cancel them. `workers/maintenance` carries them out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from dispatcher.states import CLOSED, Reason, State
 PER_SECOND, MAX_PER_SECOND = 100, 1_000
 MAX_OPEN = 10  # of one account
 
-_FIRST_SECOND = timedelta(seconds=1)  # its worth may be redelivered at once
+_FIRST_SECOND = timedelta(seconds=1)  # its share may be redelivered at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which closed deliveries of an account. `event_type` takes the type and all below it; `since` and `until` are
-    about when the event came in."""
+    """Selects closed deliveries of an account. `event_type` includes all types below it; `since` and `until` are about
+    when the event came in."""
 
     webhook: UUID | None = None
     event_type: str | None = None
@@ -37,7 +37,7 @@ class Selection:
 
 
 def count(session: Session, account: Account, selection: Selection) -> int:
-    """How many there are now that could be redelivered. Raises InvalidRedelivery, and NotFound for the webhook."""
+    """How many deliveries could be redelivered now. Raises InvalidRedelivery, and NotFound for the webhook."""
     _check(session, account, selection)
     query = (
         select(func.count())
@@ -53,8 +53,8 @@ def count(session: Session, account: Account, selection: Selection) -> int:
 def order(
     session: Session, account: Account, selection: Selection, *, by: Actor, per_second: int = PER_SECOND
 ) -> BulkRedelivery:
-    """Begins a bulk redelivery of what is closed by now, so many a second. The caller commits, then wakes
-    `REDELIVER`. Raises as `count` does, and Conflict where the account has too many open ones."""
+    """Starts a bulk redelivery of what is closed now, `per_second` deliveries a second. The caller commits, then wakes
+    `REDELIVER`. Raises as `count` does, and Conflict if the account has too many open ones."""
     if not 1 <= per_second <= MAX_PER_SECOND:
         raise InvalidRedelivery("per_second", f"must be 1 to {MAX_PER_SECOND}")
     matched = count(session, account, selection)
@@ -92,7 +92,7 @@ def get(session: Session, account: Account, identifier: UUID) -> BulkRedelivery:
 
 
 def list_of(session: Session, account: Account, *, before: UUID | None = None, limit: int) -> Sequence[BulkRedelivery]:
-    """The account's, newest first; `before` is the last id of the page before."""
+    """The account's bulk redeliveries, newest first; `before` is the last id of the previous page."""
     query = select(BulkRedelivery).where(BulkRedelivery.account_id == account.id)
     if before is not None:
         query = query.where(BulkRedelivery.id < before)
@@ -100,7 +100,7 @@ def list_of(session: Session, account: Account, *, before: UUID | None = None, l
 
 
 def cancel(session: Session, account: Account, identifier: UUID, *, by: Actor) -> BulkRedelivery:
-    """Ends it where it is; what was redelivered stays so. Raises NotFound, or WrongState for one that has ended."""
+    """Stops it where it is; what was redelivered stays redelivered. Raises NotFound, or WrongState if it has ended."""
     wanted = BulkRedelivery.id == identifier, BulkRedelivery.account_id == account.id, *OPEN
     cancelled = session.scalars(
         update(BulkRedelivery).where(*wanted).values(cancelled_at=func.now()).returning(BulkRedelivery)
@@ -114,7 +114,7 @@ def cancel(session: Session, account: Account, identifier: UUID, *, by: Actor) -
 
 
 def selection_of(ordered: BulkRedelivery) -> Selection:
-    """What it was ordered for."""
+    """The selection that it was ordered for."""
     return Selection(
         webhook=ordered.webhook_id,
         event_type=ordered.event_type,
@@ -126,12 +126,13 @@ def selection_of(ordered: BulkRedelivery) -> Selection:
 
 
 def skipped(ordered: BulkRedelivery) -> int | None:
-    """Of those matched, how many were not redelivered, because a person or a deletion came first: known at the end."""
+    """How many matched deliveries were not redelivered, because a person or a deletion came first. None until it is
+    finished."""
     return max(0, ordered.matched - ordered.redelivered) if ordered.finished_at is not None else None
 
 
 def selected(selection: Selection) -> list[ColumnElement[bool]]:
-    """The filter for a query over deliveries. The webhook is for the caller to add."""
+    """The filter for a query over deliveries. The caller adds the webhook."""
     wanted = [Delivery.state.in_(selection.states), *within(selection)]
     if selection.reason is not None:
         wanted.append(Delivery.reason == selection.reason)

@@ -1,4 +1,4 @@
-"""What became of deliveries, with their attempts. Every finder demands the owner."""
+"""The history of deliveries, with their attempts. Every function requires the owner."""
 
 from dataclasses import fields, replace
 from datetime import datetime
@@ -36,8 +36,8 @@ def list_deliveries(
     before: UUID | None = None,
     limit: int = PAGE,
 ) -> list[DeliveryLine]:
-    """The account's deliveries, newest first; `before` is the last id of the page before. Those of deleted webhooks
-    are among them. `since` and `until` are about when the event came in."""
+    """The account's deliveries, newest first, including those of deleted webhooks; `before` is the last id of the
+    previous page. `since` and `until` are about when the event came in."""
     wanted: list[ColumnElement[bool]] = [Delivery.webhook_id == Webhook.id]
     if event is not None:
         wanted.append(Delivery.event_id == event)
@@ -73,10 +73,10 @@ def log_of_webhook(
     after: UUID | None = None,
     limit: int = PAGE,
 ) -> list[LoggedDelivery]:
-    """A webhook's deliveries, oldest first; `after` is the last id of the page before. `since` and `until` are about
-    when the event came in. A page costs the same wherever it stands in the log."""
+    """A webhook's deliveries, oldest first; `after` is the last id of the previous page. `since` and `until` are about
+    when the event came in. A page costs the same anywhere in the log."""
     wanted: list[ColumnElement[bool]] = [Delivery.webhook_id == webhook]
-    # A delivery's id has the millisecond of its event's.
+    # A delivery's id has the same millisecond as its event's id.
     if since is not None:
         wanted.append(Delivery.id >= first_id_at(since))
     if until is not None:
@@ -140,7 +140,7 @@ def get_delivery(session: Session, account: Account, delivery_id: UUID) -> Deliv
 def between(
     identifier: InstrumentedAttribute[UUID], since: datetime | None, until: datetime | None, before: UUID | None
 ) -> list[ColumnElement[bool]]:
-    """Ids have the time when they were made; a page goes on below the last id of the one before."""
+    """Conditions on ids, which contain their time; a page continues below the last id of the previous one."""
     wanted = []
     if since is not None:
         wanted.append(identifier >= first_id_at(since))

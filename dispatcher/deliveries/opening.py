@@ -1,5 +1,5 @@
-"""How a delivery is opened: ready, due now, with the whole retry span of its webhook ahead. An event that comes in, a
-redelivery and a test event do it alike."""
+"""How a delivery is opened: ready, due now, with the whole retry span of its webhook ahead. New events, redeliveries
+and test events all use this."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,8 +13,8 @@ STATE, DUE_AT, GIVE_UP_AT = f"'{State.READY}'", "now()", "now() + w.retry_span *
 
 
 def opened(retry_span: ColumnElement[timedelta] | timedelta, *, bypasses_circuit: bool) -> dict[str, Any]:
-    """The columns of an open delivery and their values. `retry_span` is the webhook's as the installation has it;
-    `bypasses_circuit`: an open circuit does not hold the next attempt back."""
+    """The columns of an open delivery and their values. `retry_span` is the webhook's, in the installation's time
+    scale; `bypasses_circuit`: an open circuit does not hold the next attempt back."""
     return {
         "state": State.READY,
         "due_at": func.now(),

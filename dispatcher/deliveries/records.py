@@ -1,4 +1,4 @@
-"""Events, deliveries and attempts as they are told of: by `history`, the command line and the API."""
+"""Events, deliveries and attempts as `history`, the command line and the API show them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ class EventLine:
     occurred_at: datetime
     expires_at: datetime | None
     created_at: datetime
-    delivery_count: int  # how many webhooks matched when it came
+    delivery_count: int  # how many webhooks matched when it was stored
 
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Some of an account's events, newest first; `before` is what asks for older ones (None: there are none)."""
+    """Some of an account's events, newest first; `before` asks for older ones (None: there are none)."""
 
     events: Sequence[EventLine]
     before: UUID | None
@@ -81,7 +81,7 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """All there is to know about one delivery."""
+    """Everything that is known about one delivery."""
 
     delivery: DeliveryLine
     event: EventLine | None
@@ -91,7 +91,7 @@ class DeliveryRecord:
 
 @dataclass(frozen=True, slots=True)
 class LoggedDelivery:
-    """A delivery in its webhook's log, and when it last changed: its end, or its last attempt, or its beginning."""
+    """A delivery in its webhook's log, and when it last changed: when it ended, was last attempted, or began."""
 
     delivery: DeliveryLine
     updated_at: datetime
@@ -99,7 +99,7 @@ class LoggedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """All there is to know about one event; `data` as it was given and is sent."""
+    """Everything that is known about one event; `data` is as the producer gave it and as it is sent."""
 
     event: EventLine
     data: bytes

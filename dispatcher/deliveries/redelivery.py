@@ -1,4 +1,4 @@
-"""What a person does to a delivery: have it sent again, or cancel it. Every change demands the owner."""
+"""What a person can do to a delivery: redeliver or cancel it. Every change requires the owner."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,11 +21,11 @@ _CANCELLED_FROM = [state for state, targets in TRANSITIONS.items() if State.CANC
 
 
 def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Timing, *, by: Actor) -> None:
-    """Opens a closed delivery again: due now, its schedule from the start, its attempts numbered on. An open circuit
-    does not hold its next attempt back.
+    """Opens a closed delivery again: due now, with its schedule from the start; attempt numbers continue. An open
+    circuit does not hold its next attempt back.
 
     The caller commits, then wakes the workers. Raises NotFound, or WrongState for a delivery that is still open, whose
-    webhook was deleted or whose event is no longer kept. Of two people who ask at once, one gets the redelivery.
+    webhook was deleted or whose event is no longer kept. Of two calls at once, one succeeds.
     """
     wanted = Delivery.id == delivery_id, Webhook.account_id == account.id
     if not reopen(session, *wanted, timing=timing, bypasses_circuit=True):
@@ -34,8 +34,8 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Tim
 
 
 def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, bypasses_circuit: bool) -> Sequence[UUID]:
-    """Opens those of the wanted deliveries that are closed, have a webhook to go to and an event to tell of. Returns
-    their ids. `bypasses_circuit`: an open circuit does not hold the next attempt back."""
+    """Opens those of the wanted deliveries that are closed and whose webhook and event still exist. Returns their ids.
+    `bypasses_circuit`: an open circuit does not hold the next attempt back."""
     retry_span = Webhook.retry_span.op("*", return_type=Interval())(timing.scale)
     statement = (
         update(Delivery)
