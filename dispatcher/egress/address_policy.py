@@ -1,4 +1,4 @@
-"""The egress policy: to which origins and addresses requests may go. Pure; asked at registration and at connecting."""
+"""The egress policy: which origins and addresses may be called. Pure; asked at registration and when connecting."""
 
 import re
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_network
 from dispatcher.egress.special_addresses import METADATA, SERVICES, Address, Network, embedded, special_kind
 
 ANY_ADDRESS = (
-    "DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS is on: whoever registers a webhook can make this engine call any address and "
-    "port that it can reach, this machine, its network and its cloud's metadata included. For development only"
+    "DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS is on: anyone who registers a webhook can make this engine call any address "
+    "and port that it can reach, including this machine, its network and its cloud's metadata. For development only"
 )
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -22,8 +22,8 @@ class AddressPolicy:
     """What the egress policy lets through besides public addresses and usual ports.
 
     `networks`, `hosts` (suffixes of whole labels) and `ports` are the allow-list of the installation, `any_address`
-    switches the guard off. A metadata address must be allowed by itself: neither a larger network nor a host is
-    enough. An IPv6 address that holds an IPv4 one must be allowed, and the IPv4 one as well.
+    switches the policy off. A metadata address must be allowed by itself: neither a larger network nor a host is
+    enough. For an IPv6 address that contains an IPv4 one, both must be allowed.
     """
 
     networks: tuple[Network, ...] = ()
@@ -35,7 +35,7 @@ class AddressPolicy:
     def refused_origin(self, scheme: str, host: str, port: int, *, https_only: bool = False) -> str | None:
         """Why an origin may not be called, as far as that is known without connecting; None if it may.
 
-        `host` is in lower case, an IPv6 address without brackets; `https_only` is what the webhook says. Reasons
+        `host` is in lower case, an IPv6 address without brackets; `https_only` is the webhook's own setting. Reasons
         never quote the host.
         """
         if scheme != "https" and (https_only or self.https_only):
@@ -45,7 +45,7 @@ class AddressPolicy:
         return self._refused_port(port) or self._refused_host(host)
 
     def refused_address(self, host: str, address: str, port: int) -> str | None:
-        """Why no connection may be made to a numeric address, one of those of `host`; None if one may."""
+        """Why a numeric address, one of those of `host`, may not be connected to; None if it may."""
         if self.any_address:
             return None
         return self._refused_port(port) or self._refused_text(host, address)
@@ -100,36 +100,37 @@ def is_address(host: str) -> bool:
 
 
 def is_name(host: str) -> bool:
-    """Whether a host, in lower case, is a name for DNS. One whose last part is a number is an odd spelling of an IPv4
-    address (`127.1`, `0x7f.1`, `2130706433`) to whoever connects; one with a dot at its end is another name to some."""
+    """Whether a host, in lower case, is a DNS name. One whose last part is a number is not: connecting programs read it
+    as an odd spelling of an IPv4 address (`127.1`, `0x7f.1`, `2130706433`). Nor is one that ends with a dot: some
+    programs treat it as another name."""
     return len(host) <= 253 and bool(_NAME.fullmatch(host)) and not _NUMERIC.fullmatch(host.rpartition(".")[2])
 
 
 def read_networks(text: str) -> tuple[Network, ...]:
     """The networks in a comma-separated list of CIDRs and single addresses. Raises ValueError with the number of the
-    entry that is none."""
+    entry that is wrong."""
     networks = []
     for number, part in enumerate(_parts(text), 1):
         try:
             networks.append(ip_network(part))
         except ValueError:
-            raise ValueError(f"must be a list like 10.1.2.0/24, fd12::/64: entry {number} is no network") from None
+            raise ValueError(f"must be a list like 10.1.2.0/24, fd12::/64: entry {number} is not a network") from None
     return tuple(networks)
 
 
 def read_hosts(text: str) -> tuple[str, ...]:
-    """The host suffixes in a comma-separated list. Raises ValueError with the number of the entry that is none."""
+    """The host suffixes in a comma-separated list. Raises ValueError with the number of the entry that is wrong."""
     for number, part in enumerate(_parts(text.lower()), 1):
         if not is_name(part):
-            raise ValueError(f"must be a list like hooks.example, internal.example: entry {number} is no host name")
+            raise ValueError(f"must be a list like hooks.example, internal.example: entry {number} is not a host name")
     return tuple(_parts(text.lower()))
 
 
 def read_ports(text: str) -> frozenset[int]:
-    """The ports in a comma-separated list. Raises ValueError with the number of the entry that is none."""
+    """The ports in a comma-separated list. Raises ValueError with the number of the entry that is wrong."""
     for number, part in enumerate(_parts(text), 1):
         if not re.fullmatch(r"[0-9]{1,5}", part) or not 0 < int(part) < 65536:
-            raise ValueError(f"must be a list like 25, 5432: entry {number} is no port")
+            raise ValueError(f"must be a list like 25, 5432: entry {number} is not a port")
     return frozenset(map(int, _parts(text)))
 
 

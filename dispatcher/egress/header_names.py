@@ -1,4 +1,4 @@
-"""Which headers of a callback a webhook may name for itself: all but those that somebody else answers for."""
+"""Which headers of a callback a webhook may set itself: all except those that are controlled elsewhere."""
 
 import re
 from typing import Annotated
@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 MAX_NAME = 100
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# Those that frame the message, steer a connection or a proxy, or are set from elsewhere in the contract.
+# Those that frame the message, control a connection or a proxy, or are set elsewhere in the contract.
 _RESERVED = frozenset(
     {
         "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type",
@@ -20,7 +20,7 @@ _RESERVED_BEGINNINGS = ("dispatcher-", "proxy-", "webhook-")
 
 
 def refused_header(name: str) -> str | None:
-    """Why a webhook may not name this header, as the end of a sentence; None if it may."""
+    """Why a webhook may not set this header, as the end of a sentence; None if it may."""
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
         return f"must be a header name of at most {MAX_NAME} letters, digits and hyphens"
     if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_BEGINNINGS):

@@ -1,4 +1,4 @@
-"""Addresses and ports at which no customer's receiver is, by IANA's registries of special purposes, each in words."""
+"""Addresses and ports that no customer's receiver has, by IANA's special-purpose registries, each with its kind."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -8,7 +8,7 @@ Network = IPv4Network | IPv6Network
 
 METADATA = "a cloud's metadata address"
 
-_PUBLIC = ("0.0.0.0/0", "2000::/3")  # what is in no smaller network below
+_PUBLIC = ("0.0.0.0/0", "2000::/3")  # except what is in a smaller network below
 _SPECIAL = {
     METADATA: (
         *("169.254.169.254", "169.254.170.2", "169.254.170.23", "169.254.42.42", "169.254.0.23"),
@@ -31,12 +31,12 @@ _SPECIAL = {
     "a Teredo address": ("2001::/32",),
     "a reserved address": (
         *("192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24", "240.0.0.0/4"),
-        *("2001::/23", "2620:4f:8000::/48", "::/0"),  # the last: what is no global unicast
+        *("2001::/23", "2620:4f:8000::/48", "::/0"),  # the last: all that is not global unicast
     ),
 }
 
-# Ports of services that take no callbacks, but could be made to do something by one. None is at 32768 or above: from
-# there on systems give ports to whoever asks for any.
+# Ports of services that take no callbacks, but that a callback could make do something. None is at 32768 or above:
+# there, systems assign ports to programs that ask for any port.
 _SERVICES = {
     "SOCKS": (1080,),
     "SQL Server": (1433, 1434),
@@ -80,13 +80,13 @@ SERVICES = {port: name for name, ports in _SERVICES.items() for port in ports}
 
 
 def special_kind(address: Address) -> str | None:
-    """What an address is that is no public one, by the smallest network it is in; None for a public one."""
+    """The kind of a special address, by the smallest network that it is in; None for a public address."""
     number = int(address)
     return next(kind for low, high, kind in _RANGES[address.version] if low <= number <= high)
 
 
 def embedded(address: Address) -> IPv4Address | None:
-    """The IPv4 address in an IPv6 one of the forms that hold one: where a connection to it may really end."""
+    """The IPv4 address in an IPv6 address of a form that contains one: a connection may really end there."""
     if isinstance(address, IPv4Address):
         return None
     if address.teredo is not None:

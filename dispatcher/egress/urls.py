@@ -18,8 +18,8 @@ _KEPT_IN_QUERY = _KEPT_IN_PATH + "?[]"
 def normalise_url(url: str) -> str:
     """The URL in ASCII, ready to send: host in lower-case punycode, other characters percent-encoded.
 
-    Raises InvalidWebhook (field `url`) for what is no plain http or https URL, or has a host in a spelling that one
-    program takes for a name and another for an address. The text never repeats the URL.
+    Raises InvalidWebhook (field `url`) for anything but a plain http or https URL, and for a host that one program
+    takes for a name and another for an address. The error's text never repeats the URL.
     """
     if not isinstance(url, str) or not 1 <= len(url) <= MAX_URL:
         raise InvalidWebhook("url", f"must have 1 to {MAX_URL} characters")
@@ -29,7 +29,7 @@ def normalise_url(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
         if "[" in parts.netloc and not _BRACKETED.fullmatch(parts.netloc.rpartition("@")[2]):
-            raise ValueError  # `urlsplit` reads over what stands beside the brackets
+            raise ValueError  # `urlsplit` ignores what is beside the brackets
     except ValueError:
         raise InvalidWebhook("url", "is not a URL: host or port cannot be read") from None
     scheme = parts.scheme.lower()
@@ -41,7 +41,7 @@ def normalise_url(url: str) -> str:
         raise InvalidWebhook("url", "must have a port from 1 to 65535, or none")
     try:
         path, query = quote(parts.path, safe=_KEPT_IN_PATH), quote(parts.query, safe=_KEPT_IN_QUERY)
-        quote(parts.fragment)  # is not sent, but kept with what was given
+        quote(parts.fragment)  # not sent, but stored with the URL as given
     except UnicodeEncodeError:
         raise InvalidWebhook("url", "holds a lone surrogate") from None
     netloc = _ascii_host(parts.hostname, bracketed="[" in parts.netloc) + (f":{port}" if port else "")
@@ -54,11 +54,11 @@ def _ascii_host(host: str | None, *, bracketed: bool) -> str:
     if bracketed:
         address = _ipv6(host)
         if address is None:
-            raise InvalidWebhook("url", "has a host in brackets that is no plain IPv6 address")
+            raise InvalidWebhook("url", "has a host in brackets that is not a plain IPv6 address")
         return f"[{address}]"
     encoded = host.lower() if host.isascii() else _punycode(host)
     if encoded is None or not (is_name(encoded) or (host.isascii() and is_address(encoded))):
-        raise InvalidWebhook("url", "has a host that is neither a name of DNS nor an IP address in its usual form")
+        raise InvalidWebhook("url", "has a host that is neither a DNS name nor an IP address in its usual form")
     return encoded
 
 
@@ -71,7 +71,7 @@ def _ipv6(text: str) -> IPv6Address | None:
 
 
 def _punycode(host: str) -> str | None:
-    import idna  # noqa: PLC0415 - workers, which take no URLs in, have no memory for its tables
+    import idna  # noqa: PLC0415 - spares the memory for its tables in workers, which take no new URLs
 
     try:
         return idna.encode(host, uts46=True, std3_rules=True).decode()

@@ -70,8 +70,8 @@ def test_what_is_no_plain_url_is_refused_without_repeating_it(url: str) -> None:
     assert "password" not in str(refused.value).replace("user name or password", "")
 
 
-NEITHER = "has a host that is neither a name of DNS nor an IP address in its usual form"
-NO_IPV6 = "has a host in brackets that is no plain IPv6 address"
+NEITHER = "has a host that is neither a DNS name nor an IP address in its usual form"
+NO_IPV6 = "has a host in brackets that is not a plain IPv6 address"
 USER_INFO = "must not hold a user name or password: set HTTP Basic authorization instead"
 CHARACTERS = "must not hold spaces, control characters or backslashes"
 UNREADABLE = "is not a URL: host or port cannot be read"
