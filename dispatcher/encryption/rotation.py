@@ -1,4 +1,4 @@
-"""Encrypts anew, with the newest key, what older keys encrypted: in small steps, beside everything that runs."""
+"""Re-encrypts with the newest key what older keys encrypted: in small steps, while everything else runs."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ PASSES = 3
 
 
 class Place(NamedTuple):
-    """Where one secret lies; `id` is the row's key."""
+    """Where one secret is stored; `id` is the row's key."""
 
     table: str
     column: str
@@ -27,24 +27,24 @@ class Place(NamedTuple):
 
 
 class Rotation:
-    """One run over all secrets. Its counts can be read at any time, also when it was stopped.
+    """One run over all secrets. Its counts can be read at any time, even after it was stopped.
 
-    Each batch is a transaction of its own, so a run may end anywhere, and the next goes past what is done. A secret is
-    replaced only where it is still the one that was read: what somebody changes meanwhile stays. So a pass cannot know
-    that nothing is left; the next one does, when it finds nothing to do. No webhook's version changes, because what
-    workers keep of a webhook is opened already.
+    Each batch is its own transaction, so a run may end anywhere, and the next one skips what is done. A secret is
+    replaced only if it is still the one that was read: a concurrent change stays. So a pass cannot know that nothing is
+    left; the next one knows it when it finds nothing to do. No webhook's version changes, because what workers cache
+    of a webhook is already decrypted.
     """
 
     def __init__(self, engine: Engine, keys: EncryptionKeys, *, by: Actor) -> None:
         self._engine, self._keys, self._by = engine, keys, by
         self.re_encrypted = 0
         self.already_new = 0  # as the first pass found them
-        self.unreadable: list[Place] = []  # no key opens these
-        self.left: int | None = None  # what the last pass found under an older key; None: it was stopped before
+        self.unreadable: list[Place] = []  # no key decrypts these
+        self.left: int | None = None  # what the last pass found under an older key; None: not finished
 
     @property
     def old_keys_are_needed(self) -> bool:
-        """Unless all is known to be under the newest key."""
+        """False only if everything is known to be under the newest key."""
         return self.left != 0 or bool(self.unreadable)
 
     def total(self) -> int:
@@ -53,8 +53,8 @@ class Rotation:
             return sum(connection.scalars(select(func.count(column))).one() for column in ciphertext_columns())
 
     def run(self, seen: Callable[[], None]) -> None:
-        """Re-encrypts; calls `seen` for each secret that the first pass has dealt with. Raises DBAPIError where the
-        database is away."""
+        """Re-encrypts; calls `seen` for each secret that the first pass has processed. Raises DBAPIError if the
+        database is unavailable."""
         left = self._pass(seen)
         for _ in range(PASSES - 1):
             if left:
@@ -80,7 +80,7 @@ class Rotation:
     def _examine(
         self, column: Column[Any], batch: Iterable[tuple[UUID, bytes]]
     ) -> tuple[list[tuple[UUID, bytes, bytes]], list[Place]]:
-        """What is under an older key, as key, old and new ciphertext; and what no key opens."""
+        """What is under an older key, as row key, old and new ciphertext; and what no encryption key decrypts."""
         stale, unreadable = [], []
         for identifier, ciphertext in batch:
             try:
@@ -93,8 +93,8 @@ class Rotation:
         return stale, unreadable
 
     def _replace(self, column: Column[Any], stale: Sequence[tuple[UUID, bytes, bytes]]) -> int:
-        """Puts the new ciphertexts where the old ones still are; says how many that was. With the first of them the
-        run is noted in the audit log, so that one which is killed is noted too."""
+        """Puts the new ciphertexts where the old ones still are; returns how many. The first replacement also writes
+        the audit log entry, so that a run that is killed has one, too."""
         if not stale:
             return 0
         names = {"table": f"dispatcher.{column.table.name}", "key": _key(column).name, "column": column.name}
@@ -123,7 +123,7 @@ def _key(column: Column[Any]) -> Column[Any]:
 
 
 def _batches(engine: Engine, column: Column[Any]) -> Iterator[Sequence[tuple[UUID, bytes]]]:
-    """Key and ciphertext of all rows that have one, by key; nothing is locked."""
+    """Key and ciphertext of all rows that have one, in order of the key; nothing is locked."""
     key = _key(column)
     query = select(key, column).where(column.is_not(None)).order_by(key).limit(BATCH)
     after = query
@@ -137,7 +137,7 @@ def _batches(engine: Engine, column: Column[Any]) -> Iterator[Sequence[tuple[UUI
         after = query.where(key > batch[-1][0])
 
 
-# Locked in one order, as by all who lock several webhooks: two must not wait for each other.
+# Rows are locked in one order, as everywhere that several webhooks are locked: otherwise two could deadlock.
 _REPLACE = """
 WITH renewed AS (
   SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:old AS bytea[]), CAST(:new AS bytea[])) AS r(id, old, new)),

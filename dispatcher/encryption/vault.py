@@ -12,21 +12,21 @@ from sqlalchemy import Connection, text
 
 from dispatcher.errors import ConfigurationError, WrongEncryptionKey
 
-_HOW_TO_MAKE_ONE = "make one with `dispatcher secrets generate-key` and keep it: what it encrypts needs it"
+_HOW_TO_MAKE_ONE = "make one with `dispatcher secrets generate-key` and keep it: what it encrypts is lost without it"
 _NOT_OPENED = "a stored secret cannot be opened with DISPATCHER_ENCRYPTION_KEYS: add the key that it was encrypted with"
 
 
 _DIGEST_KEY = text("SELECT digest_key FROM dispatcher.installation")
-# Of two that make one at once, the first to commit has made it for both.
+# If two make one at once, both use that of the first to commit.
 _MAKE_DIGEST_KEY = text(
     "UPDATE dispatcher.installation SET digest_key = coalesce(digest_key, :key) RETURNING digest_key"
 )
 
 
 class EncryptionKeys:
-    """Encrypts and opens what must not lie in the database in clear.
+    """Encrypts and decrypts what must not be in the database in plain text.
 
-    `keys` are Fernet keys separated by commas, the newest first: it encrypts, all of them open.
+    `keys` are Fernet keys separated by commas, the newest first: it encrypts, all of them decrypt.
     """
 
     def __init__(self, keys: str) -> None:
@@ -37,7 +37,7 @@ class EncryptionKeys:
             fernets = [Fernet(part) for part in parts]
         except ValueError:
             raise ConfigurationError(
-                f"DISPATCHER_ENCRYPTION_KEYS holds something that is no Fernet key: {_HOW_TO_MAKE_ONE}"
+                f"DISPATCHER_ENCRYPTION_KEYS contains something that is not a Fernet key: {_HOW_TO_MAKE_ONE}"
             ) from None
         self._newest, self._fernet = fernets[0], MultiFernet(fernets)
 
@@ -45,17 +45,17 @@ class EncryptionKeys:
         return self._fernet.encrypt(clear.encode())
 
     def decrypt(self, ciphertext: bytes) -> str:
-        """Raises WrongEncryptionKey where no key opens it."""
+        """Raises WrongEncryptionKey if no key decrypts it."""
         try:
             return self._fernet.decrypt(bytes(ciphertext)).decode()
         except InvalidToken:
             raise WrongEncryptionKey(_NOT_OPENED) from None
 
     def renewed(self, ciphertext: bytes) -> bytes | None:
-        """The same secret encrypted with the newest key; None where it is already. Raises WrongEncryptionKey where no
-        key opens it."""
+        """The same secret encrypted with the newest key; None if it is already. Raises WrongEncryptionKey if no key
+        decrypts it."""
         try:
-            self._newest.decrypt(ciphertext)  # a token does not name its key, and a wrong one is found out soon
+            self._newest.decrypt(ciphertext)  # a token does not name its key; trying a wrong one is cheap
         except InvalidToken:
             pass
         else:
@@ -66,7 +66,7 @@ class EncryptionKeys:
             raise WrongEncryptionKey(_NOT_OPENED) from None
 
     def encrypt_document(self, document: Mapping[str, Any]) -> bytes | None:
-        """An empty document is kept as nothing."""
+        """None for an empty document."""
         return self.encrypt(json.dumps(document, separators=(",", ":"))) if document else None
 
     def decrypt_document(self, ciphertext: bytes | None) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class EncryptionKeys:
 
 
 class Vault(EncryptionKeys):
-    """The keys of one database. `digest_secret` is its own secret, for keyed digests."""
+    """The keys of one database. `digest_secret` is the database's own secret, for keyed digests."""
 
     def __init__(self, keys: str, digest_secret: bytes) -> None:
         super().__init__(keys)
@@ -82,11 +82,11 @@ class Vault(EncryptionKeys):
 
     @classmethod
     def checked(cls, keys: str, connection: Connection) -> Self:
-        """The vault of this database. Its secret is made by the first to ask, and lies there encrypted.
+        """The vault of this database. The first call makes its digest secret, which is stored encrypted.
 
-        Opening that also shows that these keys are the ones the database is encrypted with: raises WrongEncryptionKey
-        otherwise, so that a wrong key is seen at start and not at the first delivery; ConfigurationError for keys that
-        are missing or none.
+        Decrypting it also shows whether the database is encrypted with these keys. Raises WrongEncryptionKey if not, so
+        that a wrong key is noticed at start and not at the first delivery; ConfigurationError for keys that are missing
+        or invalid.
         """
         opened = EncryptionKeys(keys)
         stored = connection.scalar(_DIGEST_KEY)
@@ -96,7 +96,7 @@ class Vault(EncryptionKeys):
 
 
 def url_digest(digest_secret: bytes, url: str) -> bytes:
-    """Finds equal URLs without opening them; keyed, so that a dump alone cannot be searched for a guessed URL."""
+    """Finds equal URLs without decrypting them; keyed, so that a dump alone cannot be searched for a guessed URL."""
     return hmac.new(digest_secret, url.encode(), hashlib.sha256).digest()
 
 

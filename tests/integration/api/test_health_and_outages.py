@@ -131,7 +131,7 @@ def test_wrong_or_missing_encryption_keys_are_told(
     for keys, told in (
         (Fernet.generate_key().decode(), "cannot be opened"),
         ("", "is not set"),
-        ("x", "no Fernet key"),
+        ("x", "not a Fernet key"),
     ):
         set_variable("DISPATCHER_ENCRYPTION_KEYS", keys)
         answer = api.get("/readyz")
