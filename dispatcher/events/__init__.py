@@ -1,1 +1,1 @@
-"""What producers hand in: events are checked, stored and listed."""
+"""Events from producers: checked, stored and listed."""

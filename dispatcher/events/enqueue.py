@@ -23,7 +23,7 @@ from dispatcher.producer import Producer, default_producer
 
 BULK = 1_000
 
-# One round trip: keys first (a key that exists keeps its event out), then the fan-out. It inserts only and updates
+# One round trip: keys first (a key that exists keeps its event out), then the fan-out. It only inserts; it updates
 # nothing that is shared. A delivery's id is a UUIDv7 of its event's millisecond.
 _STORE = f"""
 WITH input AS (
@@ -54,7 +54,7 @@ stored AS (
   INSERT INTO dispatcher.events (id, account_id, app, type, subject, occurred_at, expires_at, delivery_count, data)
   SELECT f.id, f.account_id, f.app, f.type, f.subject, f.occurred_at, f.expires_at, c.deliveries, f.data
   FROM fresh f JOIN counted c USING (id)),
-owed AS (
+opened AS (
   INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at)
   SELECT (left(m.event_id::text, 15) || substr(gen_random_uuid()::text, 16))::uuid, m.event_id, m.webhook_id,
          {STATE}, {DUE_AT}, least({GIVE_UP_AT}, m.expires_at)
@@ -62,7 +62,7 @@ owed AS (
 SELECT i.id::text AS id, i.account_id::text AS account_id, c.deliveries FROM input i LEFT JOIN counted c USING (id)
 """
 _ARRAYS = ("id", "account", "app", "type", "taking", "subject", "occurred_at", "expires_at", "data", "key", "digest")
-_STORE_MANY = text(_STORE)  # planned for each thousand
+_STORE_MANY = text(_STORE)  # planned anew for each thousand
 _STORE_ONE = Prepared(
     "dispatcher_store",
     _STORE,
@@ -78,7 +78,7 @@ WHERE k.account_id = :account_id AND k.key = :key
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A checked event: its id, its bytes, and what makes it the same as another with its key."""
+    """A checked event: its id, its bytes, and the digest by which it is the same as another with its key."""
 
     id: str
     event: Event
@@ -87,7 +87,7 @@ class _Prepared:
 
 
 def enqueue(
-    type: str,  # noqa: A002 - the field's word, and the first argument
+    type: str,  # noqa: A002 - the field's name, and the first argument
     data: Data,
     *,
     account: str,
@@ -101,13 +101,13 @@ def enqueue(
 ) -> Accepted:
     """Stores an event and a delivery for each webhook that takes it, then wakes the workers.
 
-    With `session` (SQLAlchemy, on the engine's database) all of it is part of the caller's transaction: rolled back,
-    it never was; committed, the workers are woken after the commit. Without, it is committed when this returns. The
-    broker may be away: the event is accepted all the same, and found by the next sweep. `producer` says to which engine
-    it goes; default: the one of this process's settings.
+    With `session` (SQLAlchemy, on the engine's database) all of it is part of the caller's transaction: a rollback
+    undoes it, and the workers are woken after the commit. Without `session` it is committed when this returns. If the
+    broker is unavailable, the event is still accepted, and the next sweep finds it. `producer` says which engine it
+    goes to; default: that of this process's settings.
 
-    Raises InvalidEvent (a field and why), UnknownAccount, KeyReused (the idempotency key came with other content)
-    or WrongDatabase; nothing is written then. The same key with the same content returns the first event's id with
+    Raises InvalidEvent (a field and why), UnknownAccount, KeyReused (the idempotency key was used with other content)
+    or WrongDatabase; then nothing is written. The same key with the same content returns the first event's id with
     `repeated=True`.
     """
     prepared = _prepare(
@@ -140,8 +140,8 @@ def enqueue(
 def enqueue_many(events: Iterable[Event], *, producer: Producer | None = None) -> Iterator[Accepted | Refused]:
     """Stores many events, in statements of up to 1,000, each committed by itself; one receipt per event, in order.
 
-    An event that is refused is left out and its neighbours go in. The iterable is read as the receipts are taken.
-    `producer` as for `enqueue`.
+    A refused event is left out; the others are stored. The iterable is read as the receipts are taken. `producer` is as
+    for `enqueue`.
     """
     producer = producer or default_producer()
     source = iter(events)
@@ -178,7 +178,7 @@ def _store(
     producer: Producer,
     run: Callable[[Connection, Mapping[str, Any]], Result[Any]] = _run,
 ) -> list[Accepted | Refused]:
-    """Stores what is new. Items with a key that stands twice in one call are resolved like any other repetition."""
+    """Stores what is new. A key that occurs twice in one call is resolved like any other repetition."""
     firsts: dict[tuple[str, str], _Prepared] = {}
     for item in items:
         if item.event.idempotency_key is not None:
@@ -222,7 +222,7 @@ def _receipt(connection: Connection, item: _Prepared, row: Any, sent: bool, prod
     key = item.event.idempotency_key
     assert key is not None
     known = connection.execute(_REPEATED, {"account_id": row.account_id, "key": key}).first()
-    if known is None:  # the key was forgotten this moment: it is new
+    if known is None:  # the key has just expired: the event is new
         return _store(connection, [item], producer)[0]
     if bytes(known.digest) != item.digest:
         return Refused(KeyReused(key))
@@ -244,7 +244,7 @@ def _wake_after_commit(session: Session, producer: Producer) -> None:
         session.info[_OWED] = set()
 
         def committed(session: Session) -> None:
-            # Releasing a savepoint fires this too; nobody else sees the event before the outermost commit.
+            # Releasing a savepoint fires this too; no one else sees the event before the outermost commit.
             if session.get_nested_transaction() is None:
                 while session.info[_OWED]:
                     session.info[_OWED].pop().wake()
@@ -259,7 +259,7 @@ def _wake_after_commit(session: Session, producer: Producer) -> None:
 
 
 def _check_same_database(session: Session, producer: Producer) -> None:
-    """Raises WrongDatabase unless the session sees the tables of this engine. Asked once per engine of the caller."""
+    """Raises WrongDatabase unless the session sees this engine's tables. Checked once per engine of the caller."""
     bind = session.get_bind()
     theirs = bind if not isinstance(bind, Connection) else bind.engine
     if theirs in producer.engines_of_callers:
@@ -278,5 +278,5 @@ def _check_same_database(session: Session, producer: Producer) -> None:
     producer.engines_of_callers.add(theirs)
 
 
-_OWED = "dispatcher: wakers that are owed a wake after commit"
+_OWED = "dispatcher: wakers to be used after the commit"
 _INSTALLATION = text("SELECT id FROM dispatcher.installation")

@@ -19,7 +19,7 @@ Data: TypeAlias = Mapping[str, Any] | Sequence[Any] | str | int | float | bool |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A fact that happened, for `enqueue_many`. `data` is JSON-able, or ready JSON as bytes (sent as it is)."""
+    """A fact that happened, for `enqueue_many`. `data` can be written as JSON, or is JSON as bytes (sent as it is)."""
 
     type: str
     data: Data
@@ -42,7 +42,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The event was not stored; `error` says why. Its neighbours are not affected."""
+    """The event was not stored; `error` says why. Other events are not affected."""
 
     error: DispatcherError
 
@@ -50,8 +50,8 @@ class Refused:
 def serialise(data: Data) -> bytes:
     """The bytes that are stored, signed and sent: compact JSON, UTF-8 unescaped, member order kept.
 
-    Ready JSON bytes are checked and taken as they are. Raises InvalidEvent for what is no JSON (NaN and infinities
-    too) and for more than 256 KiB.
+    JSON as bytes is checked and kept as it is. Raises InvalidEvent for anything that is not JSON (NaN and infinities
+    are not) and for more than 256 KiB.
     """
     if isinstance(data, bytes):
         _check_json(data)
@@ -64,7 +64,7 @@ def serialise(data: Data) -> bytes:
 
 
 def content_digest(event: Event, data: bytes) -> bytes:
-    """What makes two events with one idempotency key the same: SHA-256 over all that the producer gave."""
+    """Equal for two events with one idempotency key that are the same: SHA-256 over all that the producer gave."""
     given = [event.type, event.app, event.subject, _iso(event.occurred_at), _iso(event.expires_at)]
     return hashlib.sha256(json.dumps(given).encode() + b"\0" + data).digest()
 
@@ -85,7 +85,7 @@ def _encode(data: Data) -> bytes:
     try:
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        # The error's own text may hold a piece of the message, so only its kind is told.
+        # The error's own text may contain a part of the message, so only its kind is shown.
         raise InvalidEvent("data", _why_no_json(error)) from None
 
 
@@ -102,7 +102,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-# Numbers are passed over: `int` would refuse those of more than 4,300 digits, and they are sent as they are.
+# Numbers are not converted: `int` would refuse those of more than 4,300 digits, and they are sent as they are.
 _JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
 
 
@@ -115,7 +115,7 @@ def _why_no_json(error: Exception) -> str:
         case UnicodeEncodeError():
             return "holds a lone surrogate, which UTF-8 cannot carry"
         case TypeError():
-            return "holds a value that JSON has no form for"
+            return "holds a value that JSON cannot represent"
         case _:
             return "is not JSON (NaN, Infinity, circular references and an `int` of over 4,300 digits are refused)"
 
@@ -139,8 +139,8 @@ def _is_utf8(value: str) -> bool:
     return True
 
 
-# Whatever its zone: a time that is beyond what Python can hold once it is in UTC could be stored, and never be read.
-_EARLIEST, _LATEST = datetime(2, 1, 1), datetime(9998, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - of any zone
+# In any time zone: a time that Python cannot represent in UTC could be stored but never read.
+_EARLIEST, _LATEST = datetime(2, 1, 1), datetime(9998, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - in any zone
 
 
 def _check_time(field: str, value: object) -> None:
@@ -151,7 +151,7 @@ def _check_time(field: str, value: object) -> None:
     if value.tzinfo is None or value.utcoffset() is None:
         raise InvalidEvent(field, "must have a time zone")
     if not _EARLIEST <= value.replace(tzinfo=None) <= _LATEST:
-        raise InvalidEvent(field, f"must lie in the years {_EARLIEST.year} to {_LATEST.year}")
+        raise InvalidEvent(field, f"must be in the years {_EARLIEST.year} to {_LATEST.year}")
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Events as they were taken in. Every finder demands the owner."""
+"""Events as they were stored. Every function requires the owner."""
 
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from dispatcher.deliveries.records import (
 )
 from dispatcher.errors import NotFound
 
-LOOKED_AT = 10_000  # rows, for one page by a filter that no index knows
+LOOKED_AT = 10_000  # rows, for one page of a filter without an index
 
 
 def list_events(
@@ -32,12 +32,12 @@ def list_events(
     before: UUID | None = None,
     limit: int = PAGE,
 ) -> EventPage:
-    """The account's events, newest first; `before` is that of the page before.
+    """The account's events, newest first; `before` is that of the previous page.
 
     `event_type` takes what a subscription to it takes: the type and all below it. `since` and `until` are about when
-    the event came in. `undelivered`: those that matched no webhook. Type and app have no index, for that would be paid
-    for with each event that is taken in: with them a page is made of the next 10,000 events, and can be short, or
-    empty, while there are older ones.
+    the event came in. `undelivered`: those that matched no webhook. Type and app have no index, because each new event
+    would pay for it: with them a page is made from the next 10,000 events, and can be short or empty although there are
+    older ones.
     """
     wanted = [Event.account_id == account.id, *between(Event.id, since, until, before)]
     query: Select[Any] = select(*EVENT_COLUMNS).where(*wanted)
@@ -65,8 +65,8 @@ def get_event(session: Session, account: Account, event_id: UUID) -> EventRecord
 
 
 def _sifted(session: Session, query: Select[Any], event_type: str | None, app: str | None, limit: int) -> EventPage:
-    """A page of what is left of the query's next rows. One statement, so one snapshot: where the look ended must be
-    where it began, less the rows looked at."""
+    """A page of those of the query's next rows that match. It is one statement, so one snapshot: the last row looked at
+    must belong to the same rows."""
     looked = query.limit(LOOKED_AT).subquery()
     found = select(looked).order_by(looked.c.id.desc()).limit(limit + 1)
     if event_type is not None:

@@ -15,7 +15,7 @@ _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 def object_members(text: str) -> dict[str, str]:
     """The members of a JSON object: name -> the value's own text, in order.
 
-    Raises ValueError for what is no JSON object, for NaN and infinities, and for a name that stands twice.
+    Raises ValueError for anything but a JSON object, for NaN and infinities, and for a name that occurs twice.
     """
     position = _after_space(text, 0)
     if text[position : position + 1] != "{":
@@ -29,7 +29,7 @@ def object_members(text: str) -> dict[str, str]:
             raise ValueError(f"is not JSON: a name is missing at character {position}")
         name, position = _DECODER.raw_decode(text, position)
         if name in members:
-            raise ValueError(f"is ambiguous: a name stands twice, again before character {position}")
+            raise ValueError(f"is ambiguous: a name occurs twice, again before character {position}")
         position = _after_space(text, position)
         if text[position : position + 1] != ":":
             raise ValueError(f"is not JSON: a colon is missing at character {position}")
@@ -47,7 +47,7 @@ def object_members(text: str) -> dict[str, str]:
 
 
 def array_elements(text: str) -> list[str]:
-    """The elements of a JSON array: each one's own text, in order. Raises ValueError for what is none."""
+    """The elements of a JSON array: each one's own text, in order. Raises ValueError for anything else."""
     position = _after_space(text, 0)
     if text[position : position + 1] != "[":
         raise ValueError("is not a JSON array")
@@ -74,8 +74,8 @@ def compact(text: str) -> str:
 
 
 def stringified(text: str) -> str:
-    """JSON text as `JSON.stringify` of JavaScript would write it, as far as that changes no value: without white space,
-    its strings with the escapes that they need, in its spelling. Numbers keep their digits, members their order."""
+    """JSON text as JavaScript's `JSON.stringify` would write it, as far as that changes no value: without white space,
+    strings with only the escapes that they need. Numbers keep their digits, members their order."""
     return _STRING_OR_SPACE.sub(lambda found: _plainly_escaped(found[1] or ""), text)
 
 
@@ -110,6 +110,6 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"is not JSON: {name}")
 
 
-# Numbers are passed over: `int` would refuse those of more than 4,300 digits.
+# Numbers are not converted: `int` would refuse those of more than 4,300 digits.
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
 _ENCODER = json.JSONEncoder(ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Sample messages, for those who want to see a callback before there is a real one."""
+"""Sample messages, to see a callback before there is a real one."""
 
 from dispatcher.events.event import Data
 
@@ -14,7 +14,7 @@ _STATES = {"accepted": "ACCEPTED", "sent": "SENT", "delivered": "DELIVERED", "fa
 
 
 def sample_message(event_type: str) -> Data:
-    """A message such as events of this type have: an SMS, coming or going, or anything else."""
+    """A message like those of this event type: an inbound or outbound SMS, or a plain sample."""
     if event_type.startswith("message.inbound"):
         return dict(_INBOUND)
     if event_type.startswith("message."):
