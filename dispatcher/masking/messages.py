@@ -1,6 +1,6 @@
-"""Hides chosen members of messages from those who look on: where a message is shown, and where an answer repeats it.
+"""Hides chosen members of messages wherever a message is shown, and where an answer repeats it.
 
-Pure. What is stored and sent stays as it is.
+Pure. What is stored and sent does not change.
 """
 
 import html
@@ -13,11 +13,11 @@ from urllib.parse import quote, quote_plus
 
 from dispatcher.masking.urls import MASK
 
-MIN_CHARACTERS = 4  # characters: shorter values stand in many a text by chance
+MIN_CHARACTERS = 4  # characters: shorter values occur in many texts by chance
 
 Names: TypeAlias = frozenset[str]
 
-# White space and strings without backtracking: an answer can be made to be slow to read.
+# White space and strings without backtracking: a receiver could craft an answer that is slow to read.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _NAME = re.compile(rf"({_STRING})(\s*+:\s*+)?", re.DOTALL)
 _WHOLE_STRING = re.compile(_STRING, re.DOTALL)
@@ -27,20 +27,20 @@ _VALUE = re.compile(rf"({_STRING})(\s*+:)?|-?\d[\d.eE+-]*+", re.DOTALL)
 
 
 def member_names(listed: str) -> Names:
-    """The names in `from, to, ...`, as they are compared: without regard to case."""
+    """The names in `from, to, ...`, in the form in which they are compared: without regard to case."""
     return frozenset(name.strip().casefold() for name in listed.split(",") if name.strip())
 
 
 def mask_message(data: bytes, names: Names) -> bytes:
-    """The JSON message with `"***"` for the value of each chosen member, whatever it is (but null), at any depth.
-    All else keeps its bytes. Nothing recurses, so no depth is too deep."""
+    """The JSON message with `"***"` for the value of each chosen member, of any kind but null, at any depth.
+    Everything else keeps its bytes. Nothing recurses, so no depth is too deep."""
     return _encoded(_replaced(_decoded(data), names))
 
 
 def mask_echo(echo: str, message: bytes | None, names: Names, *, cut: bool = False) -> str:
-    """A text from elsewhere that may repeat the message: what `names` hides in the message is hidden there too, in the
-    forms in which programs write it, and so are JSON members of such names. Values of fewer than `MIN_CHARACTERS` are
-    not looked for. With `cut` the text ends somewhere, and so may a value."""
+    """Masks a foreign text that may repeat the message: it hides what `names` hides in the message, in the forms in
+    which programs write it, and JSON members with these names. Values of fewer than `MIN_CHARACTERS` are not looked
+    for. With `cut` the text was cut off, possibly in the middle of a value."""
     for start, end in reversed(list(_members_in_foreign(echo, names))):
         echo = f'{echo[:start]}"{MASK}"{echo[end:]}'
     values = _values(_decoded(message), names) if message is not None else set()
@@ -53,7 +53,7 @@ def mask_echo(echo: str, message: bytes | None, names: Names, *, cut: bool = Fal
 
 
 def spellings(values: Iterable[str], least: int) -> set[str]:
-    """The values as programs write them: as they are, percent-encoded, escaped for JSON and HTML. Those of fewer than
+    """The values as programs write them: as they are, percent-encoded, escaped for JSON and HTML. Forms of fewer than
     `least` characters are left out."""
     found: set[str] = set()
     for value in values:
@@ -72,7 +72,7 @@ def _replaced(text: str, names: Names) -> str:
 
 
 def _members(text: str, names: Names) -> Iterator[tuple[int, int]]:
-    """Where in JSON the values of chosen members stand. Outside of strings, a quotation mark begins one."""
+    """Where in JSON the values of chosen members are. Outside strings, a quotation mark begins one."""
     position = 0
     while names and (found := _NAME.search(text, position)):
         position = found.end()
@@ -83,7 +83,7 @@ def _members(text: str, names: Names) -> Iterator[tuple[int, int]]:
 
 
 def _members_in_foreign(text: str, names: Names) -> Iterator[tuple[int, int]]:
-    """The same in a text that may hold JSON somewhere, whole or not."""
+    """The same in a text that may contain JSON somewhere, complete or not."""
     position = 0
     while names and (found := _named(names).search(text, position)):
         position = _end_of_value(text, found.end())
@@ -96,7 +96,7 @@ def _named(names: Names) -> re.Pattern[str]:
 
 
 def _end_of_value(text: str, start: int) -> int:
-    """The end of the text where the value has none."""
+    """Where a value ends; the end of the text if the value is cut off."""
     match text[start : start + 1]:
         case '"':
             whole = _WHOLE_STRING.match(text, start)
@@ -127,8 +127,8 @@ def _values(text: str, names: Names) -> set[str]:
 
 
 def _begun_at_end(text: str, forms: Iterable[str]) -> int:
-    """How many of the text's last characters are the beginning of one of these; fewer than
-    `MIN_CHARACTERS` are none."""
+    """How many of the text's last characters are the beginning of one of these forms; 0 if fewer than
+    `MIN_CHARACTERS` are."""
     longest = 0
     for form in forms:
         for length in range(min(len(form) - 1, len(text)), max(longest, MIN_CHARACTERS - 1), -1):
@@ -139,7 +139,7 @@ def _begun_at_end(text: str, forms: Iterable[str]) -> int:
 
 
 def _text_of(string: str) -> str:
-    """What a JSON string says."""
+    """The text of a JSON string."""
     return str(json.loads(string, strict=False)) if "\\" in string else string[1:-1]
 
 

@@ -8,7 +8,7 @@ _LINES = frozenset("\n\t")
 
 
 def safe_text(text: str, *, lines: bool = False) -> str:
-    """The text with every character that could steer a terminal, or reorder what is read, as a visible escape.
+    """The text with every character that could control a terminal, or reorder what is read, as a visible escape.
 
     `lines` keeps line breaks (also as CR LF) and tabs; without it, all is one line.
     """
@@ -22,7 +22,7 @@ def safe_text(text: str, *, lines: bool = False) -> str:
 
 
 def ascii_json(text: str) -> str:
-    """The same JSON document in printable ASCII: inside its strings, all else becomes `\\\\u` escapes."""
+    """The same JSON document in printable ASCII: inside its strings, everything else becomes `\\\\u` escapes."""
     return "".join(
         character if character.isascii() and character != "\x7f" else _json_escape(character) for character in text
     )

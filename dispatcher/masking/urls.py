@@ -1,4 +1,4 @@
-"""A URL as it may be shown, and what of it may not. Pure."""
+"""A URL as it may be shown, and the parts of it that may not. Pure."""
 
 import re
 from urllib.parse import quote, unquote
@@ -14,8 +14,8 @@ _BETWEEN_TOKENS = re.compile(r"[^A-Za-z0-9_~+=.-]+")
 
 
 def mask_url(url: str) -> str:
-    """The URL as it may be shown, in the spelling it has: user information, values of the query, the fragment and
-    token-like parts of the path are `***`. What cannot be printed is percent-encoded, so that it steers nothing."""
+    """The URL as it may be shown, in its own spelling: user information, values of the query, the fragment and
+    token-like parts of the path are `***`. What cannot be printed is percent-encoded, so that no terminal obeys it."""
     scheme, slashes, user, host, path, query, fragment = _parts(url)
     shown = scheme + slashes + (f"{MASK}@" if user else "") + host
     shown += "/".join(MASK if _tokens(part) else part for part in path.split("/"))
@@ -27,8 +27,8 @@ def mask_url(url: str) -> str:
 
 
 def secret_parts(url: str) -> list[str]:
-    """What `mask_url` does not show, as it stands in the URL; and tokens in there that are written otherwise, or stand
-    among other characters."""
+    """What `mask_url` hides, as it is written in the URL; also tokens in it that are percent-encoded or are between
+    other characters."""
     _, _, user, _, path, query, fragment = _parts(url)
     in_path = [[part, *_tokens(part)] for part in path.split("/") if _tokens(part)]
     in_query = [value or name for name, value in _query_parts(query)]
@@ -43,11 +43,11 @@ def _parts(url: str) -> tuple[str, ...]:
 
 
 def _tokens(part: str) -> list[str]:
-    """What looks like a token in a part of the path, whatever of it is percent-encoded."""
+    """What looks like a token in a part of the path, percent-encoded or not."""
     return [text for text in _BETWEEN_TOKENS.split(unquote(part)) if _TOKEN_LIKE.fullmatch(text)]
 
 
 def _query_parts(query: str) -> list[tuple[str, str]]:
-    """Names and values. What has no value may be a token itself, with the `=` at its end that Base64 has."""
+    """Names and values. A part without a value may itself be a token that ends with the `=` of Base64."""
     pairs = [part.partition("=")[::2] for part in query.split("&")]
     return [(name, value if value.strip("=") else "") for name, value in pairs if name or value.strip("=")]
