@@ -1,4 +1,4 @@
-"""Outgoing authorization: what a webhook's callbacks show so that their receiver lets them in."""
+"""Outgoing authorization: the credentials that a webhook's callbacks show to their receiver."""
 
 import base64
 from collections.abc import Mapping
@@ -39,15 +39,15 @@ class TokenRequest(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClientCredentials:
-    """OAuth2 client credentials (RFC 6749, 4.4): a token is fetched from `endpoint` and kept for its life."""
+    """OAuth2 client credentials (RFC 6749, 4.4): a token is fetched from `endpoint` and kept while it lasts."""
 
     endpoint: str
     client_id: str
     client_secret: str = field(repr=False)
     scope: str | None = None
-    response_type: str | None = None  # sent along where given: some servers ask for it
+    response_type: str | None = None  # sent if given: some servers require it
     token_request: TokenRequest = TokenRequest.BASIC
-    # As it was given, where `endpoint` is another spelling; set by `check_authorization`.
+    # The endpoint as it was given, if `endpoint` is another spelling; set by `check_authorization`.
     endpoint_given: str | None = field(default=None, repr=False)
 
     @property
@@ -63,11 +63,11 @@ _SECRET_MEMBERS = {"password", "token", "client_secret"}
 
 
 def check_authorization(given: Authorization) -> Authorization:
-    """What is given, its endpoint in the form that is called. Raises InvalidWebhook naming the field."""
+    """The given authorization, with its endpoint in the form that is called. Raises InvalidWebhook naming the field."""
     match given:
         case Basic(username, password):
             if not username or ":" in username:
-                raise InvalidWebhook("basic.username", "must not be empty nor hold a colon")
+                raise InvalidWebhook("basic.username", "must not be empty or contain a colon")
             _check_text("basic.username", username, 1024)
             _check_text("basic.password", password, MAX_SECRET)
             return given
@@ -83,23 +83,23 @@ def check_authorization(given: Authorization) -> Authorization:
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers of the customer's choice. Raises InvalidWebhook naming the one that does not fit."""
+    """Checks headers of the customer's choice. Raises InvalidWebhook naming the one that is wrong."""
     if len(headers) > MAX_HEADERS:
         raise InvalidWebhook("headers", f"may be {MAX_HEADERS} at most")
     for name, value in headers.items():
         if reason := refused_header(name):
-            raise InvalidWebhook("headers", f"hold a name that {reason}")
+            raise InvalidWebhook("headers", f"contain a name that {reason}")
         if not value.strip() or value != value.strip() or not (value.isascii() and value.isprintable()):
-            raise InvalidWebhook(f"headers.{name}", "must be printable ASCII without spaces at its ends")
+            raise InvalidWebhook(f"headers.{name}", "must be printable ASCII without spaces at either end")
         if len(value) > MAX_SECRET:
             raise InvalidWebhook(f"headers.{name}", f"must have {MAX_SECRET} characters at most")
     if len({name.lower() for name in headers}) < len(headers):
-        raise InvalidWebhook("headers", "hold a name twice")
+        raise InvalidWebhook("headers", "contain a name twice")
     return dict(headers)
 
 
 def header_value(authorization: Authorization | None) -> str | None:
-    """The `Authorization` header that never changes; None where there is none, or it takes a token."""
+    """The constant `Authorization` header; None if there is none, or if its token has to be fetched."""
     match authorization:
         case Basic():
             return basic_value(authorization)
@@ -129,16 +129,16 @@ def read_authorization(document: Mapping[str, Any]) -> Authorization | None:
 
 
 def write_authorization(authorization: Authorization) -> dict[str, Any]:
-    """The members of a webhook's secrets that say the same."""
+    """The authorization as members of a webhook's secrets."""
     kind = next(kind for kind, make in _KINDS.items() if isinstance(authorization, make))
     members = asdict(authorization)
     given = members.pop("endpoint_given", None)
-    # Beside the others: those who know of no such member read on.
+    # Beside the kind, not in it: versions that do not know this member can still read the rest.
     return {kind: members, **({"endpoint_given": given} if given is not None else {})}
 
 
 def shown_authorization(authorization: Authorization) -> dict[str, Any]:
-    """As it may be shown: who, but not the secret."""
+    """The authorization as it may be shown: without its secrets."""
     (kind, members), *_ = write_authorization(authorization).items()
     shown = {"kind": kind, **members}
     for name in _SECRET_MEMBERS & shown.keys():

@@ -1,4 +1,4 @@
-"""What is asked of a token server, and what its answer means (RFC 6749, 4.4 and 5.1). Pure."""
+"""The request to a token server, and what the answer means (RFC 6749, 4.4 and 5.1). Pure."""
 
 import json
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ from dispatcher.version import USER_AGENT
 from schedules.timing import Timing
 
 FETCH_SECONDS = 20.0  # for the whole answer; deliveries wait for it while their claims last
-MAX_SECONDS = 3600.0  # that a token is kept, whatever its server says
-# Where the server does not say how long a token lasts, which RFC 6749 lets it: short enough for nearly all of them,
-# and one that ended before costs a refusal and a new one.
+MAX_SECONDS = 3600.0  # the longest that a token is kept, whatever its server says
+# For a server that does not say how long a token lasts, which RFC 6749 allows: short enough for nearly all of them. A
+# token that ends earlier costs one refused request and a new token.
 UNTOLD_SECONDS = 300.0
 MAX_CHARACTERS = 8 * 1024
 _OK = 200
@@ -50,9 +50,9 @@ def token_request(credentials: ClientCredentials, request_id: str, timing: Timin
     ]
     match credentials.token_request:
         case TokenRequest.BASIC:
-            # Encoded like a form before they become Basic, as RFC 6749, 2.3.1 demands: a server that keeps to it
-            # would read a plain "+" as a space. Where nothing needs encoding it is the same; for a server that does
-            # not decode there is the form.
+            # Encoded like a form before they become Basic, as RFC 6749, 2.3.1 requires: a server that follows it would
+            # read a plain "+" as a space. What needs no encoding stays the same; for a server that does not decode,
+            # there is TokenRequest.FORM.
             client_id, secret = quote_plus(credentials.client_id), quote_plus(credentials.client_secret)
             headers.append(("Authorization", basic_value(Basic(client_id, secret))))
         case TokenRequest.FORM:
@@ -71,8 +71,8 @@ def token_request(credentials: ClientCredentials, request_id: str, timing: Timin
 
 
 def read_answer(outcome: Reply | Failure) -> Issued | Failure:
-    """The token in an answer, or why there is none, without a word of the answer itself. `NOT_SENT` stays what it is:
-    the server was not asked."""
+    """The token in an answer, or why there is none, without quoting the answer. `NOT_SENT` is returned as it is: the
+    server was not asked."""
     match outcome:
         case Failure(FailureKind.NOT_SENT):
             return outcome
@@ -109,11 +109,11 @@ def _read_document(body: bytes) -> Issued | None:
     return Issued(value, _seconds(document.get("expires_in")))
 
 
-def _seconds(told: Any) -> float:
-    """Some servers write the number as a text. What is no number is as good as not told."""
-    if isinstance(told, str) and told.isascii() and told.isdecimal() and len(told) <= len("9999999999"):
-        told = int(told)
-    if isinstance(told, bool) or not isinstance(told, int | float):
+def _seconds(given: Any) -> float:
+    """Some servers send the number as a string. Anything that is not a number counts as not given."""
+    if isinstance(given, str) and given.isascii() and given.isdecimal() and len(given) <= len("9999999999"):
+        given = int(given)
+    if isinstance(given, bool) or not isinstance(given, int | float):
         return UNTOLD_SECONDS
-    seconds = float(min(max(told, 0), MAX_SECONDS))
+    seconds = float(min(max(given, 0), MAX_SECONDS))
     return UNTOLD_SECONDS if isnan(seconds) else seconds

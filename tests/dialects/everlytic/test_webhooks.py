@@ -240,7 +240,7 @@ def test_deleting_answers_what_was_there_and_ends_it(everlytic: Everlytic, datab
         ),
         (
             {"auth_type": "basic", "auth_details": {"username": "a:b", "password": "c"}},
-            {"auth_details.username": "The webhook.auth details.username must not be empty nor hold a colon."},
+            {"auth_details.username": "The webhook.auth details.username must not be empty or contain a colon."},
         ),
         (
             {"auth_details": BASIC["auth_details"]},
