@@ -1,6 +1,7 @@
 """The keys that sign callbacks by Standard Webhooks: `whsec_` (HMAC) and `whsk_` (ed25519), made, checked, rotated.
 
-Forms: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, "Signature scheme".
+As Standard Webhooks defines it, a key is its prefix and then base64: of the secret, or of an ed25519 seed and its
+public key.
 """
 
 import base64
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dispatcher.errors import InvalidWebhook
 
-MAX_KEYS = 10  # keys that sign at once: a header with more would be refused somewhere
+MAX_KEYS = 10  # keys that sign at once: some receiver would refuse a longer header
 MAX_OVERLAP = timedelta(days=30)
 
 _PUBLIC = "whpk_"
@@ -74,7 +75,7 @@ def generate_signing_key(kind: KeyKind = KeyKind.HMAC) -> SigningKey:
 
 
 def check_signing_key(text: str) -> SigningKey:
-    """A key that somebody has already, in its plain form. Raises InvalidWebhook, which does not repeat it."""
+    """An existing key in its canonical form. Raises InvalidWebhook, whose text does not repeat the key."""
     kind = next((kind for kind, prefix in _PREFIXES.items() if text.startswith(prefix)), None)
     if kind is None:
         raise InvalidWebhook("signing_keys", "must begin with whsec_ (HMAC) or whsk_ (ed25519)")
@@ -92,10 +93,10 @@ def check_signing_key(text: str) -> SigningKey:
 
 
 def rotate(keys: Sequence[SigningKey], new: SigningKey, *, overlap: timedelta, now: datetime) -> list[SigningKey]:
-    """The keys with a new one in front. The others sign until the overlap is over, and never longer than they would
-    have. Raises InvalidWebhook for an overlap out of range, and where too many would sign at once."""
+    """The keys with a new one in front. The others sign until the overlap is over, but never longer than before. Raises
+    InvalidWebhook for an overlap out of range, and if too many keys would sign at once."""
     if not timedelta(0) <= overlap <= MAX_OVERLAP:
-        raise InvalidWebhook("overlap", f"must be between nothing and {MAX_OVERLAP.days} days")
+        raise InvalidWebhook("overlap", f"must be between 0 and {MAX_OVERLAP.days} days")
     end = now + overlap
     older = [replace(key, until=min(key.until or end, end)) for key in keys if key.secret != new.secret]
     kept = [key for key in older if key.until is not None and key.until > now]

@@ -1,4 +1,4 @@
-"""Signatures beside ours that a contract can ask for, for receivers that were built for another sender. Pure."""
+"""Further signatures that a contract can ask for, for receivers that were built for another sender. Pure."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dispatcher.egress.header_names import HeaderName, free_header
 
-NONCE_HEADERS = ("-timestamp", "-nonce", "-algorithm")  # behind the name of a nonce signature's header
+NONCE_HEADERS = ("-timestamp", "-nonce", "-algorithm")  # endings of the name of a nonce signature's header
 
 
 def _free_with_endings(name: str) -> str:
@@ -17,7 +17,7 @@ def _free_with_endings(name: str) -> str:
 
 
 class Digest(StrEnum):
-    """Hash functions of a body signature. SHA-1 is there for receivers that know nothing else; as an HMAC it holds."""
+    """Hash functions of a body signature. SHA-1 is for receivers that know nothing else; as an HMAC it is safe."""
 
     SHA256 = "sha256"
     SHA512 = "sha512"

@@ -1,6 +1,6 @@
-"""The signatures of a callback, over the exact bytes of its body. Pure: the time is the attempt's own, as it is given.
+"""The signatures of a callback, over the exact bytes of its body. Pure: the caller gives the attempt's time.
 
-With the method GET there is no body, and the signatures are over nothing.
+With the method GET there is no body, and the signatures are over an empty one.
 """
 
 import base64
@@ -18,7 +18,7 @@ _Sign = Callable[[bytes], bytes]
 
 
 class Secrets(Protocol):
-    """What signing needs of a webhook's secrets."""
+    """What signing needs from a webhook's secrets."""
 
     @property
     def signing_keys(self) -> Sequence[SigningKey]: ...
@@ -29,7 +29,7 @@ class Secrets(Protocol):
 
 
 class Schemes(Protocol):
-    """What signing needs of a contract."""
+    """What signing needs from a contract."""
 
     @property
     def body_signature(self) -> BodySignature | None: ...
@@ -38,7 +38,7 @@ class Schemes(Protocol):
 
 
 class Signer:
-    """Signs for one webhook, with what its secrets and its contract say."""
+    """Signs for one webhook, as its secrets and its contract say."""
 
     def __init__(self, secrets: Secrets, contract: Schemes) -> None:
         self._keys = [_signing(key) for key in secrets.signing_keys]
@@ -51,7 +51,7 @@ class Signer:
 
     def headers(self, message_id: str, nonce: str, body: bytes, now: float) -> Headers:
         """The headers that carry the signatures, made at `now` (Unix seconds). `message_id` is the same in every
-        attempt, `nonce` never comes again."""
+        attempt, `nonce` is never used again."""
         timestamp = str(int(now))
         if self._keys:
             signed = f"{message_id}.{timestamp}.".encode() + body
@@ -79,7 +79,7 @@ def _nonce_signature(signature: NonceSignature, sign: _Sign, body: bytes, nonce:
 
 
 def _signing(key: SigningKey) -> tuple[str, _Sign, float]:
-    """Version, function, and until when."""
+    """The version, the signing function, and until when it signs (Unix seconds)."""
     until = key.until.timestamp() if key.until else float("inf")
     if key.kind is KeyKind.ED25519:
         return "v1a", Ed25519PrivateKey.from_private_bytes(key.key).sign, until
@@ -87,7 +87,7 @@ def _signing(key: SigningKey) -> tuple[str, _Sign, float]:
 
 
 def _hmac(key: bytes, digest: str = "sha256") -> _Sign:
-    begun = hmac.new(key, digestmod=digest)  # a copy of one begun costs less than a new one
+    begun = hmac.new(key, digestmod=digest)  # copying it costs less than making a new one
 
     def sign(data: bytes) -> bytes:
         signature = begun.copy()

@@ -27,10 +27,10 @@ class Checked(StrEnum):
 
 
 class SignatureKey:
-    """What a receiver checks with: `whsec_`, or of an ed25519 key the public part `whpk_` (or all of it, `whsk_`)."""
+    """What a receiver checks with: `whsec_`, or of an ed25519 key the public part `whpk_` (or the whole, `whsk_`)."""
 
     def __init__(self, text: str) -> None:
-        """Raises InvalidWebhook for what is no key, without repeating it."""
+        """Raises InvalidWebhook for anything that is not a key, without repeating it."""
         self._secret: bytes | None = None
         self._public: Ed25519PublicKey | None = None
         if text.startswith(PUBLIC):
@@ -43,7 +43,7 @@ class SignatureKey:
             self._secret = key.key
 
     def check(self, headers: Mapping[str, str], body: bytes, *, now: float) -> Checked:
-        """`headers` by their names in lower case, `body` as it came, `now` in Unix seconds."""
+        """`headers` by their names in lower case, `body` as it was received, `now` in Unix seconds."""
         timestamp, signatures = headers.get("webhook-timestamp", ""), headers.get("webhook-signature", "")
         if not signatures:
             return Checked.UNSIGNED
