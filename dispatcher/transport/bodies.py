@@ -1,4 +1,4 @@
-"""Decodes what was read of an answer's body, never to more than the cap: a bomb costs one cap of memory."""
+"""Decodes what was read of an answer's body, up to the cap: a decompression bomb costs one cap of memory."""
 
 import zlib
 from collections.abc import Iterable
@@ -20,9 +20,9 @@ class Body(NamedTuple):
 def decode_body(raw: bytes, headers: Iterable[tuple[str, str]], *, transfer_coded: bool = False) -> Body:
     """Undoes gzip and deflate by the `Content-Encoding` in `headers`.
 
-    `raw` is what was read, at most one byte more than the cap: that byte tells that there was more. Other encodings,
-    several at once, data that is not what it is said to be, and `transfer_coded` bodies (a coding below the content,
-    which nobody asked for) are given back as they came, marked unreadable.
+    `raw` is what was read, at most one byte more than the cap: that byte shows that there was more. Other encodings,
+    several at once, data that does not match its encoding, and `transfer_coded` bodies (with a transfer coding, for
+    which no request asks) are returned as they were received, marked unreadable.
     """
     if not raw:
         return Body(b"", False, False)
@@ -36,7 +36,7 @@ def decode_body(raw: bytes, headers: Iterable[tuple[str, str]], *, transfer_code
         case ["gzip" | "x-gzip"]:
             ways = [_GZIP]
         case ["deflate"]:
-            ways = [zlib.MAX_WBITS, -zlib.MAX_WBITS]  # zlib as RFC 9110 says, else bare deflate as some servers send
+            ways = [zlib.MAX_WBITS, -zlib.MAX_WBITS]  # zlib as RFC 9110 says, or bare deflate as some servers send
         case _:
             return Body(raw[:BODY_CAP], cut, True)
     for way in ways:

@@ -1,4 +1,4 @@
-"""What may be put on a wire at all: header injection and malformed URLs end here, before any transport sees them."""
+"""What may be sent at all: header injection and malformed URLs are refused here, before any transport sees them."""
 
 import re
 from functools import lru_cache
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dispatcher.transport.exchange import Request
 
-# The transport frames the message and looks after the connection; nobody else may say anything about either.
+# The transport controls the framing of the message and the connection; callers may not set headers for either.
 RESERVED_HEADERS = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -31,23 +31,23 @@ class Origin(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A URL taken apart: where to connect, the `Host` header, and the path with the query."""
+    """The parts of a URL: where to connect, the `Host` header, and the path with the query."""
 
     origin: Origin
     host_header: str
     path: str
 
 
-@lru_cache(4_096)  # one webhook's URL is taken apart for each of its requests
+@lru_cache(4_096)  # one webhook's URL is split for each of its requests
 def split_url(url: str) -> Target:
-    """Takes an absolute http or https URL apart; a fragment is left out.
+    """Splits an absolute http or https URL; a fragment is left out.
 
-    ValueError (without the URL, which may hold a secret) for anything else: other schemes, user name and password in
-    it, blanks, control characters, characters outside ASCII.
+    Raises ValueError (without the URL, which may contain a secret) for anything else: other schemes, a user name or
+    password, blanks, control characters, characters outside ASCII.
     """
     match = _URL.fullmatch(url)
     if match is None:
-        raise ValueError("the URL is not an absolute http or https URL without user name and of printable ASCII")
+        raise ValueError("the URL is not an absolute http or https URL without user name, in printable ASCII")
     scheme, host, port_text, path = match.groups()
     scheme, host = scheme.lower(), host.lower()
     port = int(port_text) if port_text else _DEFAULT_PORTS[scheme]
@@ -64,14 +64,14 @@ def split_url(url: str) -> Target:
 def check_request(request: Request) -> None:
     """Raises ValueError, naming the part but never quoting it, if the request cannot be sent as it is."""
     if not _METHOD.fullmatch(request.method):
-        raise ValueError("the method is not of capital letters")
+        raise ValueError("the method must be in capital letters")
     split_url(request.url)
     _check_names(tuple([name for name, _ in request.headers]))
     if not _VALUE.fullmatch("".join([value for _, value in request.headers])):
         name = next(name for name, value in request.headers if not _VALUE.fullmatch(value))
         raise ValueError(f"the value of header {name} has characters that are not allowed")
     if not (0 < request.connect_timeout < 86_400 and 0 < request.timeout < 86_400):
-        raise ValueError("timeouts are more than no second and less than a day")
+        raise ValueError("timeouts must be more than 0 seconds and less than a day")
 
 
 @lru_cache(256)  # they are the same for every request of a webhook
@@ -80,6 +80,6 @@ def _check_names(given: tuple[str, ...]) -> None:
         raise ValueError("a header name has characters that are not allowed")
     names = {name.lower() for name in given}
     if len(names) != len(given):
-        raise ValueError("a header name comes twice")
+        raise ValueError("a header name occurs twice")
     if not names.isdisjoint(RESERVED_HEADERS):
-        raise ValueError(f"headers that are the transport's: {', '.join(sorted(names & RESERVED_HEADERS))}")
+        raise ValueError(f"headers that only the transport sets: {', '.join(sorted(names & RESERVED_HEADERS))}")

@@ -1,4 +1,4 @@
-"""Which transport a worker uses, and a new one of it, with the descriptors that its connections need."""
+"""Chooses the transport that a worker uses, and makes one, with the descriptors that its connections need."""
 
 import resource
 from typing import TYPE_CHECKING, Literal
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("dispatcher.worker")
 
-CURL_IN_FLIGHT = 1500  # 25 kB each while it lasts; enough for 1,000 that hang beside others that are tried
+CURL_IN_FLIGHT = 1500  # 25 kB each while it lasts; enough for 1,000 that hang and others beside them
 THREADS, MAX_THREADS = 64, 1000
 _OTHER_FILES = 400  # idle connections, the database, the broker, logs
 
 
 def transport_name(settings: Settings) -> Literal["curl", "requests"]:
-    """What the settings come to here. Raises ConfigurationError for what cannot be had."""
+    """The transport that the settings select on this machine. Raises ConfigurationError if it is not available."""
     curl = None if settings.transport == "requests" else _curl_transport()
     if curl is not None:
         return "curl"
@@ -39,14 +39,14 @@ def transport_name(settings: Settings) -> Literal["curl", "requests"]:
 
 
 def check_transport(settings: Settings) -> None:
-    """Raises ConfigurationError for what `new_transport` would raise it for."""
+    """Raises ConfigurationError wherever `new_transport` would."""
     transport_name(settings)
     trusted_authorities(settings.ca_bundle)
 
 
 def new_transport(settings: Settings, *, capacity: int | None = None) -> Transport:
-    """A transport for the process, and the thread, that makes it; `capacity` requests at once, as many as the settings
-    say where it is not given. Raises ConfigurationError."""
+    """A transport for the process and the thread that make it. `capacity`: requests at once; default: as the settings
+    say. Raises ConfigurationError."""
     curl = _curl_transport() if transport_name(settings) == "curl" else None
     if capacity is None:
         capacity = _with_files(settings.max_in_flight or (THREADS if curl is None else CURL_IN_FLIGHT))
@@ -58,7 +58,7 @@ def new_transport(settings: Settings, *, capacity: int | None = None) -> Transpo
     )
 
 
-# Each is loaded where it is used: a worker has memory for one.
+# Each is loaded only where it is used: a worker should spend memory on one only.
 
 
 def _curl_transport() -> "type[CurlTransport] | None":
@@ -77,9 +77,9 @@ def _requests_transport() -> "type[RequestsTransport]":
 
 
 def _with_files(capacity: int) -> int:
-    """Raises this process's own limit of open files (the usual one is 1,024) as far as needed and allowed. Says how
-    much of the capacity it is enough for: without a file for its connection a request would fail, and its receiver
-    would be blamed."""
+    """Raises this process's own limit of open files (the usual one is 1,024) as far as needed and allowed. Returns the
+    part of the capacity that it is enough for: without a file for its connection a request would fail, and its
+    receiver would be blamed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = capacity + _OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:

@@ -1,4 +1,4 @@
-"""When an exchange has to be over: its connecting, and all of it."""
+"""The deadlines of an exchange: for connecting, and for all of it."""
 
 from time import monotonic
 
@@ -7,7 +7,7 @@ class Deadlines:
     """Moments of one exchange, in monotonic seconds: when it `began`, and when its `connect` (DNS lookup, connection
     and TLS) and its `total` must have ended.
 
-    Time that we make an exchange wait ourselves is none of the receiver's: `put_off` moves all of them.
+    Time that an exchange waits because of us must not count against the receiver: `put_off` moves all of them.
     """
 
     __slots__ = ("_connect_timeout", "began", "connect", "total")
@@ -19,11 +19,11 @@ class Deadlines:
         self.connect = min(self.began + connect_timeout, self.total)
 
     def connect_anew(self) -> None:
-        """The time to connect runs from now."""
+        """Restarts the time to connect."""
         self.connect = min(monotonic() + self._connect_timeout, self.total)
 
     def put_off(self, seconds: float) -> None:
-        """So many seconds were ours."""
+        """Moves everything by the seconds that the exchange waited because of us."""
         self.began += seconds
         self.connect += seconds
         self.total += seconds

@@ -1,6 +1,6 @@
-"""What is sent to a receiver and what comes of it, as values: every transport takes and gives these.
+"""What is sent to a receiver and its outcome, as values: every transport takes and returns these.
 
-Named tuples, for they are made for each request: one costs a fifth of a frozen dataclass.
+They are named tuples because they are made for each request: one costs a fifth of a frozen dataclass.
 """
 
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 CONNECT_SECONDS = 10.0
-# However much time is scaled: a busy machine must not look like a receiver that hangs.
+# Even if time is scaled, timeouts are not shorter: a busy machine must not look like a receiver that hangs.
 MIN_CONNECT_SECONDS, MIN_SECONDS = 1.0, 2.0
 
 
@@ -17,26 +17,25 @@ class FailureKind(StrEnum):
 
     DNS = "dns"  # the host name was not resolved, or not in the time to connect
     CONNECTION_REFUSED = "connection_refused"  # nothing listens there
-    ADDRESS_REFUSED = "address_refused"  # by the egress policy: no address, or not this scheme, host or port
-    UNREACHABLE = "unreachable"  # no way to the address
+    ADDRESS_REFUSED = "address_refused"  # by the egress policy: all addresses, or the scheme, host or port
+    UNREACHABLE = "unreachable"  # no route to the address
     CONNECT_TIMEOUT = "connect_timeout"  # no connection, TLS included, within the time to connect
     TLS = "tls"  # certificate not trusted, wrong name, expired; or no TLS spoken there
     TIMEOUT = "timeout"  # connected, but no complete answer within the deadline
     CONNECTION_RESET = "connection_reset"  # the connection was lost before a complete answer
     BROKEN_ANSWER = "broken_answer"  # not HTTP, interim answers only, a bad chunk, a short body
-    NOT_SENT = "not_sent"  # our own doing: no turn among too many DNS lookups, or no thread
+    NOT_SENT = "not_sent"  # because of us: no turn among too many DNS lookups, or no thread
     HEADERS_TOO_LARGE = "headers_too_large"  # the head of the answer is over 64 KiB or has too many lines
     TOKEN = "token"  # noqa: S105 - no token could be fetched to show to the receiver, so it was not called
 
 
 class Request(NamedTuple):
-    """One HTTP request: made, signed and checked by the caller, sent as it is.
+    """One HTTP request: made, signed and checked by the caller, sent without changes.
 
     `url` is absolute, http or https, ASCII, without user name and password. The transport adds `Host` and
     `Content-Length`, nothing else. `connect_timeout` (DNS lookup, connection and TLS) and `timeout` (the whole answer,
-    connecting included) are seconds. Both begin anew for a name that had to wait for its turn to be looked up, which
-    it does for no longer than `connect_timeout`: that wait is the transport's doing, not the receiver's. With
-    `https_only` plain http is refused.
+    connecting included) are seconds. Both start again for a name that had to wait for its turn to be looked up (at most
+    `connect_timeout`): the transport causes that wait, not the receiver. With `https_only` plain http is refused.
     """
 
     id: str  # a UUID
@@ -52,9 +51,9 @@ class Request(NamedTuple):
 class Reply(NamedTuple):
     """A complete answer: 101 or 200 to 999, whatever its body is like.
 
-    `headers` are as they came, in order, repeated ones repeated. `body` is what was read of it, decoded, at most
-    64 KiB: `body_cut` says that there was more. With `body_unreadable` (the content encoding is unknown or does not
-    hold what it says) it is the bytes as they came.
+    `headers` are as they were received, in order, with repetitions. `body` is what was read of it, decoded, at most
+    64 KiB: `body_cut` says that there was more. With `body_unreadable` (the content encoding is unknown, or the body
+    does not match it) it is the bytes as they were received.
     """
 
     status: int

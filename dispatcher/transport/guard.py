@@ -1,4 +1,4 @@
-"""The egress policy as transports ask it: before each request, and for each address that a connection is made to."""
+"""The egress policy as transports use it: before each request, and for each address that they connect to."""
 
 from functools import lru_cache
 
@@ -8,18 +8,18 @@ from dispatcher.transport.exchange import Failure, FailureKind, Request
 
 
 class Guard:
-    """What a policy refuses, as failures. Origins are judged once each: the same few are asked for again and again."""
+    """What a policy refuses, as failures. Each origin is judged once: the same few occur again and again."""
 
     def __init__(self, policy: AddressPolicy) -> None:
         self._policy = policy
         self._of_origin = lru_cache(4_096)(self._judge)
 
     def refuse_request(self, request: Request) -> Failure | None:
-        """What is known without connecting: a URL may have been registered before the policy refused it."""
+        """Checks what is known without connecting: a URL may have been registered before the policy refused it."""
         return self._of_origin(split_url(request.url).origin, request.https_only)
 
     def refuse_address(self, host: str, address: str, port: int) -> Failure | None:
-        """For the very address that a socket is about to be connected to."""
+        """Checks the address that a socket is about to be connected to."""
         return _failure(self._policy.refused_address(host, address, port))
 
     def _judge(self, origin: Origin, https_only: bool) -> Failure | None:

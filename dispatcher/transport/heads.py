@@ -1,4 +1,4 @@
-"""Pure. Reads the head of an answer, line by line: both transports take and refuse the same heads."""
+"""Pure. Reads the head of an answer, line by line: both transports accept and refuse the same heads."""
 
 import re
 
@@ -13,7 +13,7 @@ class Head:
     """What one answer's head has said so far.
 
     `minor` is that of HTTP/1, None for HTTP/2; `status` is 0 before the status line, then 100 to 999. `pairs` are the
-    headers in order, folded lines put together. `ended` says that the blank line has come.
+    headers in order, folded lines joined. `ended` says that the blank line has come.
     """
 
     __slots__ = ("_lines", "_size", "ended", "minor", "pairs", "status")
@@ -26,10 +26,10 @@ class Head:
         self.ended = False
 
     def take(self, line: bytes) -> Failure | None:
-        """The next line, with its line feed; or what is wrong with it.
+        """Takes the next line, with its line feed; returns what is wrong with it, if anything.
 
-        A line feed alone ends a line, too. A NUL, or a CR that ends no line, is refused anywhere: readers disagree on
-        what they mean, so what a header says would depend on who reads it.
+        A line feed alone ends a line, too. A NUL, or a CR that ends no line, is refused anywhere: programs disagree on
+        what they mean, so a header would mean different things to different readers.
         """
         self._size += len(line)
         self._lines += 1

@@ -1,4 +1,4 @@
-"""The port through which requests leave: what the loop needs of a transport, and the bounds that all of them hold."""
+"""The port through which requests leave: what the loop needs from a transport, and the limits that all of them keep."""
 
 from typing import Literal, Protocol
 
@@ -8,16 +8,16 @@ BODY_CAP = 64 * 1024  # bytes of an answer's body that are read, counted after d
 HEAD_CAP = 64 * 1024  # bytes of an answer's status line and headers
 HEAD_LINES = 200  # lines of an answer's head
 BLANKS = " \t"  # around names and values; other characters that Python would strip are a part of them
-INTERIM_ANSWERS = 50  # 1xx answers that are read over before the final one
+INTERIM_ANSWERS = 50  # 1xx answers that are skipped before the final one
 
 TlsVersion = Literal["1.2", "1.3"]
 
 
 class Transport(Protocol):
-    """Sends requests, many at once, and gives each back exactly once with what came of it.
+    """Sends requests, many at once, and returns each exactly once with its outcome.
 
     One thread owns a transport: it alone calls `send`, `wait` and `close`. Make it in the process that uses it (after
-    a fork), for connections must not be shared by processes. Faults of networks and receivers never raise: they are
+    a fork), because processes must not share connections. Faults of networks and receivers are never raised: they are
     `Failure`s in the exchange.
     """
 
@@ -27,10 +27,10 @@ class Transport(Protocol):
         ...
 
     def send(self, request: Request) -> None:
-        """Hands a request over; never blocks. It may need `wait` to get on the wire.
+        """Hands a request over; never blocks. It may be sent only during the next `wait`.
 
-        Raises ValueError for a request that must not be put on a wire (see `transport.checks`) and RuntimeError
-        beyond `capacity` or after `close`: mistakes of the caller, the request is not in flight then.
+        Raises ValueError for a request that must not be sent (see `transport.checks`) and RuntimeError beyond
+        `capacity` or after `close`. These are mistakes of the caller; the request is then not in flight.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Looks names up within a deadline, which the resolver of the system does not know."""
+"""Looks up names within a deadline, which the system's resolver does not support."""
 
 import socket
 import threading
@@ -19,14 +19,14 @@ _AT_ONCE = 64
 
 
 class NoTurn(Exception):
-    """Too many names are looked up at once: this one was not even asked for."""
+    """Too many names are looked up at once: the lookup of this one was not even started."""
 
 
 class DnsLookups:
-    """Resolves names in daemon threads of its own, for `getaddrinfo` cannot be interrupted.
+    """Resolves names in daemon threads of its own, because `getaddrinfo` cannot be interrupted.
 
-    Whoever waits gives up at its deadline and the thread ends when the resolver does (glibc: 5 s a server and try).
-    The same name is looked up once at a time, however many wait for it; `at_once` names at most are.
+    A caller gives up at its deadline; the thread ends when the resolver does (glibc: 5 s per server and try). The same
+    name is looked up once at a time, however many wait for it; at most `at_once` names are looked up at once.
     """
 
     def __init__(self, at_once: int = _AT_ONCE, resolve: Resolve = socket.getaddrinfo) -> None:
@@ -37,9 +37,9 @@ class DnsLookups:
         self._running: dict[tuple[str, int], Future[list[Address]]] = {}
 
     def addresses(self, host: str, port: int, deadlines: Deadlines) -> list[Address]:
-        """The addresses of a host, in the order to try them; an address written out is taken at once.
+        """The addresses of a host, in the order to try them; a literal address needs no lookup.
 
-        The wait for a turn, at most until `deadlines.connect`, puts the deadlines off, then the lookup has its time.
+        The wait for a turn, at most until `deadlines.connect`, moves the deadlines, so the lookup has its full time.
         Raises NoTurn, TimeoutError, or socket.gaierror or UnicodeError when the name cannot be resolved.
         """
         if literal := literal_addresses(host, port):
@@ -52,9 +52,9 @@ class DnsLookups:
         return future.result(max(deadlines.connect - monotonic(), 0))
 
     def lookup(self, host: str, port: int, wait: float = 0) -> "Future[list[Address]] | None":
-        """The DNS lookup of a name, begun now or before; None if no thread was free for it within `wait` seconds.
+        """The DNS lookup of a name, started now or before; None if no thread was free for it within `wait` seconds.
 
-        Its slot is free again by the time when the future is done.
+        Its slot is free again when the future is done.
         """
         key = (host, port)
         with self._lock:
@@ -69,7 +69,7 @@ class DnsLookups:
             future = self._running[key] = Future()
         try:
             threading.Thread(target=self._run, args=(key, future), name="DNS lookup", daemon=True).start()
-        except RuntimeError as error:  # the system gives no more threads: whoever waits must not wait for ever
+        except RuntimeError as error:  # the system gives no more threads: callers must not wait for ever
             self._end(key)
             future.set_exception(error)
         return future
@@ -91,7 +91,7 @@ class DnsLookups:
 
 
 def literal_addresses(host: str, port: int) -> list[Address]:
-    """What a host that is an address written out stands for; nothing for a name."""
+    """The addresses of a host that is a literal address; empty for a name."""
     try:
         return _addresses(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
     except (socket.gaierror, UnicodeError):
@@ -99,7 +99,7 @@ def literal_addresses(host: str, port: int) -> list[Address]:
 
 
 def not_resolved(error: BaseException) -> Failure:
-    """What a DNS lookup that raised comes to."""
+    """The failure for a DNS lookup that raised."""
     match error:
         case TimeoutError():
             why = "in the time to connect"
@@ -113,5 +113,5 @@ def not_resolved(error: BaseException) -> Failure:
 
 
 def _addresses(found: list[Any]) -> list[Address]:
-    # An address of one link only has a scope as its fourth part; it belongs to no receiver, and curl cannot be told it.
+    # A link-local address has a scope as its fourth part; no receiver has one, and curl's option cannot express it.
     return [(family, address) for family, _, _, _, address in found if not any(address[3:])]

@@ -1,4 +1,4 @@
-"""Whom TLS trusts: one file or folder of certificates, looked at before anything is sent by it."""
+"""Whom TLS trusts: one file or folder of certificates, checked before anything is sent."""
 
 import re
 import ssl
@@ -12,10 +12,10 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # how OpenSSL finds a certificate 
 
 
 def trusted_authorities(ca_bundle: Path | None) -> Path:
-    """The file `ca_bundle`, else the system's file or folder of certificates, else certifi's file.
+    """The file `ca_bundle`, or the system's file or folder of certificates, or certifi's file.
 
-    Raises ConfigurationError where it gives no certificate: every request with TLS would fail, and its receiver would
-    be blamed.
+    Raises ConfigurationError if it gives no certificate: every request with TLS would fail, and its receiver would be
+    blamed.
     """
     if ca_bundle is not None:
         problem = _problem(ca_bundle)
@@ -39,17 +39,17 @@ def trusted_authorities(ca_bundle: Path | None) -> Path:
 
 
 def tls_context(trusted: Path) -> ssl.SSLContext:
-    """A client's context, by what `trusted_authorities` has found."""
+    """A client's context that trusts what `trusted_authorities` has found."""
     if trusted.is_dir():
         return ssl.create_default_context(capath=trusted)
     return ssl.create_default_context(cafile=trusted)
 
 
 def _problem(bundle: Path) -> str | None:
-    """Why it cannot be trusted by; None: it can."""
+    """Why the file cannot be used; None if it can."""
     try:
         if not bundle.is_file():
-            return "is a folder" if bundle.is_dir() else "is no file" if bundle.exists() else "does not exist"
+            return "is a folder" if bundle.is_dir() else "is not a file" if bundle.exists() else "does not exist"
         content = bundle.read_bytes()
     except PermissionError:
         return "may not be read by this process"

@@ -1,4 +1,4 @@
-"""The addresses of names for a transport that cannot wait: kept for a short time, looked up beside it when unknown."""
+"""The addresses of names for a transport that cannot wait: cached for a short time, looked up in threads if unknown."""
 
 import heapq
 from collections import deque
@@ -21,8 +21,8 @@ Name = tuple[str, int]  # host and port
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A request that waits for the addresses of its name. `begun_at` and `deadline` are monotonic seconds; the
-    lookup has `begun_at` only once its turn has come."""
+    """A request that waits for the addresses of its name. `begun_at` and `deadline` are monotonic seconds;
+    `begun_at` is None until the lookup has started."""
 
     request: Request
     name: Name
@@ -31,12 +31,12 @@ class Waiting:
 
 
 class Names:
-    """Finds addresses with `lookups`. One thread owns it; `wake` is called from others when there is news.
+    """Finds addresses with `lookups`. One thread owns it; other threads call `wake` when a lookup has ended.
 
-    A name has to wait for its turn when too many are looked up at once. That is our own doing, so the receiver's time
-    to connect begins only with the DNS lookup. A turn that does not come within that same time is a failure all the
-    same, or requests behind names that hang would hold their claims for ever; its detail says that it is ours.
-    Names that hung before have at most half of the turns, so that they never take all of them again and again.
+    A name has to wait for its turn when too many are looked up at once. The receiver does not cause that, so its time
+    to connect begins only with the DNS lookup. If the turn does not come within the same time, the request fails, or
+    requests behind names that hang would hold their claims for ever; the failure's detail says that we caused it.
+    Names that hung before get at most half of the turns, so that they never take all of them again and again.
     """
 
     def __init__(self, lookups: DnsLookups, wake: Callable[[], None]) -> None:
@@ -51,8 +51,8 @@ class Names:
         self._numbers = count()
 
     def entry(self, name: Name, now: float) -> str | None:
-        """The entry that tells curl a name's addresses (for its RESOLVE); empty for an address written out, None if
-        the name must be asked for."""
+        """The entry with a name's addresses for curl's option RESOLVE; empty for a literal address, None if the name
+        must be looked up."""
         kept = self._kept.get(name)
         if kept is not None and now < kept[0]:
             return kept[1]
@@ -62,7 +62,7 @@ class Names:
         return None
 
     def ask(self, request: Request, name: Name, now: float) -> None:
-        """Has a name looked up for a request; `ended` tells when there is an answer."""
+        """Looks up a name for a request; `ended` returns the result."""
         waiting = Waiting(request, name, now + request.connect_timeout)
         others = self._waiting.setdefault(name, [])
         others.append(waiting)
@@ -76,11 +76,11 @@ class Names:
 
     @property
     def deadline(self) -> float:
-        """When `ended` has something to tell at the latest, monotonic."""
+        """When `ended` will have something to return at the latest, monotonic."""
         return self._deadlines[0][0] if self._deadlines else inf
 
     def ended(self, now: float) -> list[tuple[Waiting, str | Failure]]:
-        """The requests that wait no more, with their entries or what went wrong."""
+        """The requests whose wait is over, with their entries or failures."""
         ended: list[tuple[Waiting, str | Failure]] = []
         while self._done:
             name, future = self._done.popleft()
@@ -115,7 +115,7 @@ class Names:
         heapq.heappush(self._deadlines, (waiting.deadline, next(self._numbers), waiting))
 
     def _tell(self, name: Name, future: "Future[list[Address]]") -> None:
-        self._done.append((name, future))  # in the thread that looked it up
+        self._done.append((name, future))  # runs in the thread that looked it up
         self._wake()
 
     def _found(self, name: Name, future: "Future[list[Address]]", now: float) -> str | Failure:
@@ -150,5 +150,5 @@ class Names:
 def _entry(name: Name, addresses: list[Address]) -> str:
     host, port = name
     texts = [f"[{text}]" if ":" in text else text for _, (text, *_) in addresses]
-    # With the plus curl forgets it in time, as it forgets what it looked up itself.
+    # The plus makes the entry expire, like one that curl has looked up itself.
     return f"+{host}:{port}:{','.join(dict.fromkeys(texts))}" if texts else ""

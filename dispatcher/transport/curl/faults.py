@@ -1,4 +1,4 @@
-"""Curl's error numbers as failures, in the same kinds as every transport has them."""
+"""Curl's error numbers as failures, in the kinds that all transports use."""
 
 import re
 
@@ -27,7 +27,7 @@ from dispatcher.transport.failure_texts import (
 )
 
 _TLS_REASON = re.compile(r"SSL routines:[^:]*:([a-z0-9 /]{1,80})")
-# Curl looks at the name when the chain was right, and has no number for it: none, or the one for no reason at all.
+# Curl checks the name itself, after the chain, and has no number for it: none, or the one for an unspecified reason.
 _OTHER_NAME = {0, 1}
 _END_OF_STREAM = "unexpected eof while reading"
 _HEAD_REASONS = {
@@ -42,9 +42,9 @@ _HEAD_REASONS = {
 def failure_of(  # noqa: PLR0911 - a table
     handle: pycurl.Curl, code: int, message: str, *, received: bool, head_ended: bool
 ) -> Failure:
-    """What curl's error `code` comes to; `received`: some bytes of an answer came, `head_ended`: its head came whole.
+    """The failure for curl's error `code`. `received`: some of an answer came; `head_ended`: its head was complete.
 
-    `message` is curl's and quotes hosts and more, so nothing of it but known words goes on.
+    `message` is curl's and quotes hosts and more, so only known words of it are used.
     """
     system_error = handle.getinfo(pycurl.OS_ERRNO)
     match code:
@@ -77,7 +77,7 @@ def failure_of(  # noqa: PLR0911 - a table
 
 def _broken_off(message: str, system_error: int, *, received: bool, head_ended: bool) -> Failure:
     reason = _TLS_REASON.search(message)
-    if reason and reason[1] != _END_OF_STREAM:  # with TLS 1.3 the last word on a handshake comes after it
+    if reason and reason[1] != _END_OF_STREAM:  # with TLS 1.3 a receiver may refuse a handshake after it
         return tls_failed(reason[1])
     if not received:
         return CLOSED_WITHOUT_ANSWER

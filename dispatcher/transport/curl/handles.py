@@ -1,4 +1,4 @@
-"""Curl's easy handles with all that is alike for requests of one method: each option costs as much as a Python call."""
+"""Curl's easy handles with the options that all requests of a method share: setting one costs as much as a call."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,20 +22,20 @@ class HandleOptions:
 
 
 def sends_body(method: str, has_body: bool) -> bool:
-    """Whether there is a body in a request, an empty one too, which is sent as a length of 0."""
+    """Whether a request has a body, which may be empty: that is sent as a length of 0."""
     return has_body or method in {"POST", "PUT", "PATCH"}
 
 
 def new_handle(method: str, has_body: bool, options: HandleOptions) -> pycurl.Curl:
-    """A handle that takes nothing from the environment and follows nothing. It asks for no encoding, so curl decodes
-    none: what is badly encoded is an answer all the same."""
+    """A handle that takes nothing from the environment and follows no redirects. It asks for no encoding, so curl
+    decodes none: a badly encoded answer is still an answer."""
     handle = pycurl.Curl()
     handle.setopt(pycurl.NOSIGNAL, 1)
     handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     handle.setopt(pycurl.PROXY, "")  # or one would be taken from the environment
     handle.setopt(pycurl.FOLLOWLOCATION, 0)
     handle.setopt(pycurl.USERAGENT, "")
-    handle.setopt(pycurl.UPLOAD_BUFFERSIZE, 16 * 1024)  # the least: each request in flight has one
+    handle.setopt(pycurl.UPLOAD_BUFFERSIZE, 16 * 1024)  # the minimum: each request in flight has one
     handle.setopt(pycurl.PATH_AS_IS, 1)
     handle.setopt(pycurl.HTTP09_ALLOWED, 0)
     handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
@@ -58,8 +58,8 @@ def new_handle(method: str, has_body: bool, options: HandleOptions) -> pycurl.Cu
 
 
 def header_lines(headers: tuple[tuple[str, str], ...]) -> list[bytes]:
-    """The headers as curl takes them, and its own ones kept away."""
-    # A blank value is written with a semicolon; a name with nothing behind its colon keeps curl's own header away.
+    """The headers as curl takes them, with its own ones suppressed."""
+    # A blank value is written with a semicolon; a name with nothing after its colon suppresses curl's own header.
     lines = [(f"{name}: {value}" if value.strip() else f"{name};").encode("latin-1") for name, value in headers]
     return lines + _unwanted(tuple([name for name, _ in headers]))
 

@@ -1,4 +1,4 @@
-"""Tells which sockets can be read or written, in curl's numbers: by epoll, or what the system has instead (kqueue)."""
+"""Finds sockets that can be read or written, in curl's numbers: by epoll, or what the system has instead (kqueue)."""
 
 import select
 import selectors
@@ -6,27 +6,27 @@ from contextlib import suppress
 from math import ceil
 from typing import Protocol
 
-READABLE, WRITABLE = 1, 2  # both as curl asks for them (CURL_POLL_*) and as it is told of them (CURL_CSELECT_*)
+READABLE, WRITABLE = 1, 2  # the same in what curl asks for (CURL_POLL_*) and what it is given (CURL_CSELECT_*)
 
-# An error or a hang-up is told as both: whatever curl waits for, it will find it out by trying.
+# An error or a hang-up is reported as both: whatever curl waits for, it finds the cause by trying.
 _EVENTS = (0, select.POLLIN, select.POLLOUT, select.POLLIN | select.POLLOUT)
 
 
 class Readiness(Protocol):
-    """A set of descriptors that are watched. Never select(2), which is blind above descriptor 1,023."""
+    """A set of watched descriptors. It never uses select(2), which cannot watch descriptors above 1,023."""
 
     def watch(self, descriptor: int, wanted: int) -> None:
-        """Watches for `wanted`, in place of what it was watched for."""
+        """Watches a descriptor for `wanted`, in place of what it was watched for."""
         ...
 
     def unwatch(self, descriptor: int) -> None:
-        """Watches it no more; nothing happens if it is not watched, or closed."""
+        """Stops watching it; nothing happens if it is not watched, or closed."""
         ...
 
     def ready(self, seconds: float) -> list[tuple[int, int]]:
         """Descriptors and what they are ready for; waits up to `seconds` for the first, not at all if negative.
 
-        Ready for nothing (0): something came on a descriptor that is watched no more. Not every system tells that.
+        Ready for nothing (0): something came on a descriptor that is no longer watched. Not every system reports that.
         """
         ...
 
@@ -36,9 +36,9 @@ class Readiness(Protocol):
 class EpollReadiness:
     """For Linux.
 
-    A descriptor that is no longer wanted mostly is wanted again at once, by the next request on its connection: it
-    stays registered until something happens on it, which saves a system call for each request. That a number may mean
-    another socket by then is no danger: `watch` always asks the kernel, and registers what it does not know.
+    A descriptor that is no longer wanted is usually wanted again at once, by the next request on its connection. So it
+    stays registered until something happens on it, which saves a system call for each request. By then its number may
+    mean another socket. That is safe: `watch` always asks the kernel, and registers what the kernel does not know.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class EpollReadiness:
 
     def ready(self, seconds: float) -> list[tuple[int, int]]:
         found = []
-        # Whole milliseconds upwards, or curl would be called shortly before its time again and again.
+        # Rounded up to whole milliseconds, or curl would be called again and again shortly before its time.
         for descriptor, events in self._epoll.poll(ceil(seconds * 1000) / 1000 if seconds > 0 else 0):
             if self._wanted.get(descriptor):
                 odd = events & ~(select.EPOLLIN | select.EPOLLOUT)
@@ -78,7 +78,7 @@ class EpollReadiness:
 
 
 class SelectorReadiness:
-    """For systems with another mechanism than epoll, by the best selector of the standard library."""
+    """For systems without epoll, by the best selector of the standard library."""
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector = selector or selectors.DefaultSelector()
@@ -99,5 +99,5 @@ class SelectorReadiness:
 
 
 def new_readiness() -> Readiness:
-    """What this system has."""
+    """The best that this system has."""
     return EpollReadiness() if hasattr(select, "epoll") else SelectorReadiness()

@@ -1,4 +1,4 @@
-"""One request on one of curl's easy handles: set up, its answer collected within the bounds, read as an outcome."""
+"""One request on one of curl's easy handles: set up, its answer collected within the limits and made an outcome."""
 
 import logging
 import socket
@@ -23,7 +23,7 @@ from dispatcher.transport.port import BODY_CAP, INTERIM_ANSWERS
 
 _log = logging.getLogger("dispatcher.transport.curl_transfers")
 _LONGEST_LENGTH = 15  # digits
-_LARGE = 16 * 1024  # bytes of a body that an idle handle does not hold on to
+_LARGE = 16 * 1024  # bytes; an idle handle does not keep a larger body
 
 
 class Transfer:
@@ -42,7 +42,7 @@ class Transfer:
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
 
     def begin(self, request: Request, entry: str, begun_at: float, now: float) -> None:
-        """Sets up for a request. `entry` tells the addresses of its name (see `Names`); its times count from
+        """Sets up for a request. `entry` has the addresses of its name (see `Names`); its times count from
         `begun_at`, when its DNS lookup began (both monotonic)."""
         handle, spent = self.handle, now - begun_at
         self.request, self.begun_at = request, begun_at
@@ -57,10 +57,10 @@ class Transfer:
         handle.setopt(pycurl.HTTPHEADER, header_lines(request.headers))
         if self._sends_body:
             handle.setopt(pycurl.POSTFIELDS, request.body or b"")
-        if entry or self._entry:  # again each time: curl forgets it after a minute
+        if entry or self._entry:  # set each time: curl forgets it after a minute
             handle.setopt(pycurl.RESOLVE, [entry] if entry else [])
             self._entry = entry
-        # The deadline of the whole is not curl's, which would look at the clock before it looks at what has come.
+        # The total deadline is not left to curl, which would look at the clock before it looks at what has come.
         connect_timeout = min(request.connect_timeout, request.timeout) - spent
         if connect_timeout != self._connect_timeout:
             handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(connect_timeout * 1000)))
@@ -68,7 +68,7 @@ class Transfer:
         self.deadline = begun_at + request.timeout
 
     def end(self, code: int, message: str, now: float) -> Exchange:
-        """What came of it, by curl's error number (0: none) and text. Lets go of all that belongs to the request."""
+        """The exchange, by curl's error number (0: none) and text. Releases everything that belongs to the request."""
         request = self.request
         exchange = Exchange(
             request, self._outcome(code, message), self._started_at, timedelta(seconds=now - self.begun_at)
@@ -87,7 +87,7 @@ class Transfer:
         if self._refusal is not None and not self._opened:
             return self._refusal  # none of its addresses was tried
         if code == pycurl.E_BAD_CONTENT_ENCODING and self._head.status >= 200:
-            # A coding below the content, which nobody asked for: curl stops at its header, but the status decides.
+            # A transfer coding that no request asks for: curl stops at its header, but the status decides.
             return Reply(self._head.status, tuple(self._head.pairs), b"", body_unreadable=True)
         return failure_of(
             self.handle, code, message, received=bool(self._head.status or self._interim), head_ended=self._head.ended
@@ -104,7 +104,7 @@ class Transfer:
         body = decode_body(b"".join(self._body)[: BODY_CAP + 1], pairs)
         return Reply(status, pairs, body.content, body.cut, body.unreadable)
 
-    # ---- called by curl: an exception would end in a word on stderr, so none gets out
+    # ---- called by curl: an exception would only be printed to stderr, so none may escape
 
     def _take_line(self, line: bytes) -> int | None:
         try:
@@ -114,7 +114,7 @@ class Transfer:
             if fault is not None:
                 return self._end_with(fault)
             return self._end_head() if self._head.ended else None
-        except Exception as surprise:  # noqa: BLE001 - the request comes back all the same
+        except Exception as surprise:  # noqa: BLE001 - the request must be returned even so
             return self._surprised(surprise)
 
     def _end_head(self) -> int | None:
@@ -155,7 +155,7 @@ class Transfer:
         return 0  # fewer bytes than were given: curl ends the transfer
 
     def _surprised(self, surprise: Exception) -> int:
-        _log.error("request %s met an unexpected %s", self.request.id, type(surprise).__name__)
+        _log.error("request %s ended in an unexpected %s", self.request.id, type(surprise).__name__)
         return self._end_with(unexpected(surprise))
 
 

@@ -1,4 +1,4 @@
-"""The transport on libcurl's multi interface: one event loop, no threads but those of the DNS lookups."""
+"""The transport on libcurl's multi interface: one event loop, no threads except those of the DNS lookups."""
 
 import logging
 import os
@@ -27,17 +27,17 @@ from dispatcher.transport.trust import trusted_authorities
 _log = logging.getLogger("dispatcher.transport.curl")
 _DEADLINES_EVERY = 0.05  # seconds
 _STANDSTILL = 0.1  # seconds between two waits in which the owner did something else
-_MOST_ADDED = 30.0  # seconds that standstills add to a deadline, all together: claims do not wait for ever
-_TLS_RECORDS = {bytes([kind]) for kind in range(20, 24)}  # how they begin, and no text does
+_MOST_ADDED = 30.0  # seconds that standstills add to a deadline, in total: claims do not wait for ever
+_TLS_RECORDS = {bytes([kind]) for kind in range(20, 24)}  # their first bytes; no text begins with these
 
 
 class CurlTransport:
     """Sends up to `capacity` requests at once from the thread that owns it. See `dispatcher.transport.Transport`.
 
-    Nothing waits inside curl, where its time would run: what is handed over is sent at once, and connections are only
-    limited by the capacity. `addresses` is what the egress policy lets through, `ca_bundle` a file of certificates to
-    trust instead of the system's; `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive
-    connections wait, at most `idle_age` seconds each.
+    No request waits inside curl, where its time would run: each is sent at once, and only the capacity limits the
+    connections. `addresses` is what the egress policy lets through, `ca_bundle` a file of certificates to trust instead
+    of the system's; `resolve` replaces `socket.getaddrinfo`. At most `idle_limit` kept-alive connections wait, at most
+    `idle_age` seconds each.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class CurlTransport:
         return self._capacity
 
     def send(self, request: Request) -> None:
-        """Begins a request, or the DNS lookup of its name; the next `wait` puts it on the wire."""
+        """Starts a request, or the DNS lookup of its name; the next `wait` sends it."""
         if self._closed or self._in_flight >= self._capacity:
             raise RuntimeError("the transport is closed" if self._closed else "more in flight than the capacity")
         check_request(request)
@@ -99,7 +99,7 @@ class CurlTransport:
         now = monotonic()
         until = now + max(timeout, 0)
         if now - self._waited_at > _STANDSTILL:
-            # Answers may lie there that nobody has read: that time was not the receivers'.
+            # Answers may have come that were not read yet: that time must not count against the receivers.
             for transfer in self._active.values():
                 later = transfer.deadline + now - max(self._waited_at, transfer.begun_at)
                 transfer.deadline = min(later, transfer.begun_at + transfer.request.timeout + _MOST_ADDED)
@@ -126,7 +126,7 @@ class CurlTransport:
     # ---- one turn of the event loop
 
     def _step(self, until: float) -> None:
-        """Waits for something to happen, until `until` (monotonic) at most, and has it dealt with."""
+        """Waits for something to happen, until `until` (monotonic) at most, and handles it."""
         until = 0 if self._ended else min(until, self._curl_at, self._names.deadline)
         if self._active:
             until = min(until, self._deadlines_at)
@@ -162,13 +162,13 @@ class CurlTransport:
             transfer = idle.pop() if idle else Transfer(*pool, self._options)
             transfer.begin(request, entry, begun_at, now)
             self._multi.add_handle(transfer.handle)
-        except Exception as surprise:  # noqa: BLE001 - every request comes back
+        except Exception as surprise:  # noqa: BLE001 - every request is returned
             self._end_unsent(request, _unexpected(request, surprise), begun_at, now)
         else:
             self._active[transfer.handle] = transfer
 
     def _collect(self) -> None:
-        """Takes the transfers that have ended out of curl."""
+        """Collects the transfers that curl has ended."""
         if not self._active:
             return
         _, done, failed = self._multi.info_read()
@@ -179,7 +179,7 @@ class CurlTransport:
             self._end(handle, code, message, now)
 
     def _end_late(self) -> None:
-        """Ends what has gone on beyond its deadline."""
+        """Ends transfers that are past their deadline."""
         now = monotonic()
         if now < self._deadlines_at:
             return
@@ -191,7 +191,7 @@ class CurlTransport:
         transfer = self._active.pop(handle)
         try:
             self._ended.append(transfer.end(code, message, now))
-        except Exception as surprise:  # noqa: BLE001 - every request comes back
+        except Exception as surprise:  # noqa: BLE001 - every request is returned
             failure = _unexpected(transfer.request, surprise)
             self._end_unsent(transfer.request, failure, transfer.begun_at, now)
         self._multi.remove_handle(handle)
@@ -211,7 +211,7 @@ class CurlTransport:
         return multi
 
     def _drop_multi(self) -> list[Transfer]:
-        """Closes the multi handle with its connections; what was in flight in it."""
+        """Closes the multi handle with its connections; returns what was in flight."""
         cut = list(self._active.values())
         self._active.clear()
         for transfer in cut:
@@ -222,7 +222,7 @@ class CurlTransport:
         return cut
 
     def _start_anew(self, error: pycurl.error) -> None:
-        """Gives everything in flight back as failed, for nobody knows what curl still does for it."""
+        """Ends everything in flight as failed, because it is unknown what curl still does for it."""
         _log.error("curl failed (%s): %d requests are given up", error.args[0], len(self._active))
         now = monotonic()
         for transfer in self._drop_multi():
@@ -231,8 +231,8 @@ class CurlTransport:
         self._multi = self._new_multi()
 
     def _bound_connections(self) -> None:
-        """Keeps the idle connections within their limit. Curl's own counts the busy ones, too: left alone, it would
-        close good connections of a busy transport."""
+        """Keeps the idle connections within their limit. Curl's own limit counts the busy ones, too: left alone, it
+        would close good connections of a busy transport."""
         most = max(1, len(self._active) - 1 + self._idle_limit)
         if abs(most - self._most_connections) * 16 > self._idle_limit:
             self._most_connections = most
@@ -246,22 +246,22 @@ class CurlTransport:
                 self._readiness.unwatch(descriptor)
             else:
                 self._readiness.watch(descriptor, wanted)
-        except Exception as surprise:  # noqa: BLE001 - that one request ends by its deadline
+        except Exception as surprise:  # noqa: BLE001 - that one request ends at its deadline
             _log.error("a connection cannot be watched: %s", type(surprise).__name__)
 
     def _set_timer(self, milliseconds: int) -> None:
         self._curl_at = monotonic() + milliseconds / 1000 if milliseconds >= 0 else inf
 
     def _wake(self) -> None:
-        with suppress(OSError):  # full: awake already; closed: nobody is left to be told
+        with suppress(OSError):  # full: awake already; closed: no one waits any more
             self._waker.send(b"\0")
 
 
 def _spoil(descriptor: int) -> None:
-    """Ends an idle connection on which something came unasked, before it is taken for the next request's answer.
+    """Ends an idle connection on which unexpected bytes came, before they are taken for the next request's answer.
 
-    Curl looks for such bytes itself, but not in the first second after a use. TLS and HTTP/2 have things to say
-    at any time, so only what cannot be a TLS record counts.
+    Curl looks for such bytes itself, but not in the first second after a use. TLS and HTTP/2 may send something at any
+    time, so only what cannot be a TLS record counts.
     """
     with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as idle:
         first = idle.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -272,5 +272,5 @@ def _spoil(descriptor: int) -> None:
 
 
 def _unexpected(request: Request, surprise: Exception) -> Failure:
-    _log.error("request %s met an unexpected %s", request.id, type(surprise).__name__)
+    _log.error("request %s ended in an unexpected %s", request.id, type(surprise).__name__)
     return unexpected(surprise)

@@ -20,7 +20,7 @@ from dispatcher.transport.threaded.opening import Opener
 
 
 class BoundedResponse(requests.Response):
-    """A response whose body was read already, as far as the cap goes; `pairs` are its headers as they came."""
+    """A response whose body is already read, up to the cap; `pairs` are its headers as they were received."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__()
@@ -36,8 +36,8 @@ class BoundedResponse(requests.Response):
 class DirectAdapter(BaseAdapter):
     """Sends prepared requests as they are, over kept-alive connections that all threads share.
 
-    Redirects, cookies, environment proxies and `.netrc` belong to a `requests.Session`; used without one, there are
-    none. Idle connections: at most `idle_limit`, none older than `idle_age` seconds.
+    Redirects, cookies, environment proxies and `.netrc` belong to a `requests.Session`; without one there are none.
+    Idle connections: at most `idle_limit`, none older than `idle_age` seconds.
     """
 
     def __init__(self, opener: Opener, *, idle_limit: int, idle_age: float) -> None:
@@ -57,8 +57,8 @@ class DirectAdapter(BaseAdapter):
     ) -> BoundedResponse:
         """The answer to a request, its body read.
 
-        `timeout` are its Deadlines. The other parameters are the ones of `requests` and change nothing: certificates
-        are always verified. Raises NoAnswer.
+        `timeout` is its Deadlines. The other parameters are those of `requests` and have no effect: certificates are
+        always verified. Raises NoAnswer.
         """
         del stream, verify, cert, proxies
         assert isinstance(timeout, Deadlines)
@@ -93,14 +93,14 @@ class DirectAdapter(BaseAdapter):
         self._busy.add(connection)
         try:
             connection.begin(deadline)
-            # Where it hung up before it had all, it may have answered; if not, reading tells.
+            # A receiver that hung up early may still have answered; reading shows whether it has.
             sent = connection.write(data, is_refusal)
             answer = Answer(connection, method)
             answer.begin()
             response = BoundedResponse(answer)
             reusable = sent and answer.leaves_connection_usable
         except NoAnswer:
-            raise  # an OSError too, as every exception of `requests`
+            raise  # an OSError too, like every exception of `requests`
         except TimeoutError:
             raise NoAnswer(NO_ANSWER_IN_TIME) from None
         except SSLError as error:

@@ -1,4 +1,4 @@
-"""Reads an answer off a connection more strictly than `http.client` does, within bounds of our own."""
+"""Reads an answer from a connection, more strictly than `http.client` does and within our own limits."""
 
 import re
 import socket
@@ -25,16 +25,16 @@ _REFUSAL = re.compile(rb"^HTTP/1\.[0-9] +(?:101|[3-9][0-9]{2})", re.MULTILINE)
 
 def is_refusal(begun: bytes) -> bool:
     """Whether what has come of an answer makes it pointless to send the rest of the request: a final status other
-    than 2xx, or more than any head may have. After a 2xx the receiver may want the rest all the same."""
+    than 2xx, or more than any head may have. After a 2xx the receiver may still want the rest."""
     return len(begun) > HEAD_CAP or _REFUSAL.search(begun) is not None
 
 
 class Answer(HTTPResponse):
-    """One answer. Differs from its parent where that would be wrong for us:
+    """One answer. It differs from its parent where that would be wrong for us:
 
-    every 1xx but 101 is read over (102 and 103 too); HTTP/0.9, a status outside 101 and 200-999, a line that is no
-    header, a bad Content-Length and a bad chunk size are broken answers; head, number of interim answers and body are
-    bounded. Faults are raised as NoAnswer; TimeoutError and ConnectionError come through from the connection.
+    every 1xx but 101 is skipped (102 and 103 too); HTTP/0.9, a status outside 101 and 200-999, an invalid header line,
+    a bad Content-Length and a bad chunk size are broken answers; head, number of interim answers and body are limited.
+    Faults are raised as NoAnswer; TimeoutError and ConnectionError of the connection are passed on.
     """
 
     def __init__(self, connection: Connection, method: str) -> None:
@@ -42,7 +42,7 @@ class Answer(HTTPResponse):
         self._bodiless = method == "HEAD"
         self.pairs: tuple[tuple[str, str], ...] = ()
         self.transfer_coded = False
-        # All that the parent asks of a socket is a file to read from.
+        # The parent needs nothing from a socket but a file to read from.
         super().__init__(cast(socket.socket, _Readable(connection)), method=method)
 
     def begin(self) -> None:
@@ -59,7 +59,7 @@ class Answer(HTTPResponse):
         self._find_frame()
 
     def read_body(self) -> bytes:
-        """The body as it comes, decoded from chunks only; at most one byte more than the cap."""
+        """The body as it is received, with only the chunks decoded; at most one byte more than the cap."""
         if self.chunked:
             return self._read_chunks()
         body = self.read(BODY_CAP + 1)
@@ -87,7 +87,7 @@ class Answer(HTTPResponse):
         return head
 
     def _find_frame(self) -> None:
-        """How the body ends (RFC 9112, 6.3), and whether the connection does with it."""
+        """Finds how the body ends (RFC 9112, 6.3), and whether the connection ends with it."""
         codings = [part.lower() for part in self._values("transfer-encoding") if part]
         lengths = set(self._values("content-length"))
         options = [part.lower() for part in self._values("connection")]
@@ -100,7 +100,7 @@ class Answer(HTTPResponse):
         if self._bodiless or self.status in {101, 204, 304}:
             self.chunked, self.length = False, 0
         elif codings:
-            # A length beside it is how requests are smuggled: what follows on this connection is not trusted.
+            # A length beside a coding is used to smuggle requests: what follows on this connection is not trusted.
             self.will_close = self.will_close or not self.chunked or bool(lengths)
         elif lengths:
             length = lengths.pop()
@@ -114,8 +114,8 @@ class Answer(HTTPResponse):
         return [part.strip(BLANKS) for name, value in self.pairs if name.lower() == wanted for part in value.split(",")]
 
     def _read_chunks(self) -> bytes:
-        # The parent takes a size of "-1", which then reads without bound, whatever stands where a chunk has to end,
-        # and the end of the stream for the end of the body.
+        # The parent accepts a size of "-1" (and then reads without limit), anything where a chunk must end, and the end
+        # of the stream as the end of the body.
         body = bytearray()
         while size := self._read_chunk_size():
             body += self._connection.read(min(size, BODY_CAP + 1 - len(body)))
@@ -145,7 +145,7 @@ def _cut_off(status_line: bytes) -> Failure:
 
 
 class _Readable:
-    """Gives the connection where a socket's file is asked for."""
+    """Stands in for a socket: its file is the connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -16,17 +16,17 @@ _WRITE_SIZE = 64 * 1024
 
 
 class Connection:
-    """A connected socket with what was read ahead of it. Serves as the file of an `http.client.HTTPResponse`.
+    """A connected socket with what was read ahead from it. It serves as the file of an `http.client.HTTPResponse`.
 
-    Every single read and write gets only what is left until `deadline` (monotonic), so that bytes in a drip do not
-    stretch it; past it, TimeoutError. `received` counts the bytes that came since `begin`.
+    Each read and write gets only the time that is left until `deadline` (monotonic), so that slowly dripping bytes do
+    not extend it; after it, TimeoutError is raised. `received` counts the bytes that came since `begin`.
     """
 
     __slots__ = ("_ahead", "_encrypted", "_events", "_poll", "_socket", "deadline", "kept_at", "origin", "received")
 
     def __init__(self, connected: socket.socket, origin: Origin) -> None:
-        # Never blocking, with a poll of our own: a socket with a timeout is set, polled and used in three system calls
-        # a time, and each of them hands the interpreter to another thread (measured: a sixth of all the CPU).
+        # Never blocking, with a poll of our own: a socket with a timeout needs three system calls for each use, and
+        # each of them hands the interpreter to another thread, which cost a sixth of all CPU time.
         connected.setblocking(False)
         self._socket = connected
         self._poll = select.poll()
@@ -39,14 +39,14 @@ class Connection:
         self.kept_at = 0.0
 
     def begin(self, deadline: float) -> None:
-        """A new request: its deadline, nothing received yet."""
+        """Starts a new request: sets its deadline, and nothing is received yet."""
         self.deadline = deadline
         self.received = 0
 
     def write(self, data: bytes, is_refusal: Callable[[bytes], bool]) -> bool:
-        """Sends it all and says True; or False when it stopped because the receiver hung up or, by `is_refusal`,
-        what it has said makes the rest pointless. A receiver may answer without reading: who only writes would wait
-        for it until the deadline."""
+        """Sends all of it and returns True; returns False if it stopped because the receiver hung up or, by
+        `is_refusal`, its answer so far makes the rest pointless. A receiver may answer without reading: only writing
+        would wait for it until the deadline."""
         view = memoryview(data)
         try:
             while view:
@@ -63,7 +63,7 @@ class Connection:
         return True
 
     def readline(self, limit: int) -> bytes:
-        """Up to and with the next line feed; less at the end of the stream or at `limit` bytes."""
+        """Up to and including the next line feed; less at the end of the stream or at `limit` bytes."""
         searched = 0
         while (end := self._ahead.find(b"\n", searched, limit)) < 0:
             searched = len(self._ahead)
@@ -81,22 +81,22 @@ class Connection:
         """Nothing to do; `http.client` asks for it."""
 
     def close(self) -> None:
-        """An answer has been read: the connection stays. `hang_up` ends it."""
+        """`http.client` calls it when an answer has been read: the connection stays open. `hang_up` ends it."""
 
     def hang_up(self) -> None:
         self._socket.close()
 
     def cut(self) -> None:
-        """Ends the connection from another thread: whoever reads from it finds it closed."""
+        """Ends the connection from another thread: its reader finds it closed."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def is_quiet(self) -> bool:
-        """Whether nothing has come unasked: a connection that is readable while idle is closed or out of step."""
+        """Whether nothing unexpected has come: a connection that is readable while idle is closed or out of step."""
         return not self._ahead and not self._ready(select.POLLIN, 0)
 
     def _await(self, events: int) -> int:
-        """Waits until the socket can be read or written, and says which; TimeoutError at the deadline."""
+        """Waits until the socket can be read or written, and returns which; TimeoutError at the deadline."""
         left = self.deadline - monotonic()
         ready = self._ready(events, left) if left > 0 else 0
         if not ready:
@@ -113,14 +113,14 @@ class Connection:
     def _read_more(self) -> bool:
         if monotonic() >= self.deadline:  # also where bytes come without a pause
             raise TimeoutError
-        if not self._encrypted:  # TLS may have decrypted bytes that no poll tells of: there, reading comes first
+        if not self._encrypted:  # TLS may have decrypted bytes that no poll shows: then reading comes first
             self._await(select.POLLIN)
         while (count := self._receive()) is None:
             self._await(select.POLLIN)
         return count > 0
 
     def _receive(self) -> int | None:
-        """Reads ahead what is there and counts it: 0 is the end of the stream, None that nothing is there yet."""
+        """Reads ahead what is there and returns its size: 0 is the end of the stream, None: nothing is there yet."""
         try:
             data = self._socket.recv(_READ_SIZE)
         except (BlockingIOError, SSLWantReadError):
@@ -139,7 +139,7 @@ class Connection:
 
 
 class IdleConnections:
-    """Connections that wait for a next request, shared by all threads; the one used last is given first.
+    """Connections that wait for a next request, shared by all threads; the one used last is taken first.
 
     At most `limit` of them, none older than `age` seconds: the ones unused for longest are closed.
     """
@@ -179,7 +179,7 @@ class IdleConnections:
             old.hang_up()
 
     def close(self) -> None:
-        """Closes what is idle now, and from now on whatever comes."""
+        """Closes all idle connections, and from now on every connection that comes."""
         with self._lock:
             self._closed = True
             idle = list(self._by_age)

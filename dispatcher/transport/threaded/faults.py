@@ -6,7 +6,7 @@ from dispatcher.transport.exchange import Failure
 
 
 class NoAnswer(RequestException):
-    """No complete answer, and why. Raised where the kind is known: nobody has to read an error's text for it."""
+    """No complete answer, and why. Raised where the kind is known, so that no error's text has to be read for it."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.kind}: {failure.detail}")

@@ -50,14 +50,14 @@ class Opener:
             raise NoAnswer(certificate_refused(error.verify_code)) from None
         except ssl.SSLError as error:
             raise NoAnswer(tls_failed(error.reason or "handshake failed")) from None
-        except (OSError, ValueError):  # hung up in the handshake, or a host that can be no name in a certificate
+        except (OSError, ValueError):  # hung up in the handshake, or a host that cannot be a name in a certificate
             raise NoAnswer(LOST_IN_HANDSHAKE) from None
         finally:
-            plain.close()  # empty once TLS has taken it over; what is left of a failure otherwise
+            plain.close()  # does nothing once TLS has taken it over; otherwise cleans up after a failure
 
     def _encrypted(self, plain: socket.socket, host: str) -> socket.socket:
-        # The handshake is asked for explicitly: on a connection that was reset meanwhile, wrapping leaves it out in
-        # silence, and the socket would send in the clear.
+        # The handshake is asked for explicitly: on a connection that was reset meanwhile, wrapping silently leaves it
+        # out, and the socket would send in plain text.
         wrapped = self._tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
         try:
             wrapped.do_handshake()
@@ -74,9 +74,9 @@ class Connector:
         self._dns_lookups, self._guard = lookups, guard
 
     def connect(self, host: str, port: int, deadlines: Deadlines) -> socket.socket:
-        """A connected TCP socket. Each address gets an equal part of what is left of the time, so that a dead first
-        one leaves some to the next. Raises NoAnswer with what happened at the last one that was tried, or with why
-        none was."""
+        """A connected TCP socket. Each address gets an equal part of the time that is left, so that a dead first one
+        leaves some for the next. Raises NoAnswer with what happened at the last one that was tried, or why none was.
+        """
         try:
             found = self._dns_lookups.addresses(host, port, deadlines)
         except NoTurn:
@@ -111,7 +111,7 @@ class Connector:
 
 
 def _not_connected(error: OSError) -> NoAnswer:
-    # A time-out of Python's own has no number.
+    # Python's own timeout has no error number.
     return NoAnswer(not_connected(errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or 0))
 
 

@@ -32,7 +32,7 @@ class RequestsTransport:
     """Sends on up to `capacity` threads, started as they are needed. See `dispatcher.transport.Transport`.
 
     `addresses` is what the egress policy lets through, `ca_bundle` a file of certificates to trust instead of the
-    system's; `resolve` stands for `socket.getaddrinfo`. At most `idle_limit` kept-alive connections wait, at most
+    system's; `resolve` replaces `socket.getaddrinfo`. At most `idle_limit` kept-alive connections wait, at most
     `idle_age` seconds each.
     """
 
@@ -105,8 +105,8 @@ class RequestsTransport:
         thread = threading.Thread(target=self._run, name=f"sender-{len(self._threads)}", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the system gives no more threads: the ones that there are go on
-            _log.warning("no more threads to send with than %d", len(self._threads))
+        except RuntimeError:  # the system gives no more threads: the existing ones go on
+            _log.warning("the system gives no more than %d threads to send with", len(self._threads))
         else:
             self._threads.append(thread)
 
@@ -121,7 +121,7 @@ class RequestsTransport:
             response = self._adapter.send(_prepared(request), timeout=deadlines)
         except NoAnswer as fault:
             return fault.failure
-        except Exception as surprise:  # noqa: BLE001 - every request comes back; its text could hold what it must not
+        except Exception as surprise:  # noqa: BLE001 - every request is returned; its text could contain secrets
             _log.error("request %s ended in an unexpected %s", request.id, type(surprise).__name__)
             return unexpected(surprise)
         return Reply(
@@ -130,7 +130,7 @@ class RequestsTransport:
 
 
 def _prepared(request: Request) -> requests.PreparedRequest:
-    """The request as `requests` knows it, filled by hand: preparing would parse, encode and re-order what is final."""
+    """The request as a `requests` one, filled by hand: preparing would parse, encode and re-order what is final."""
     prepared = requests.PreparedRequest()
     prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
     prepared.headers = CaseInsensitiveDict(request.headers)

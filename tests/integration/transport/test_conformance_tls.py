@@ -124,17 +124,17 @@ def wanting_a_certificate(authority: Authority, version: ssl.TLSVersion) -> ssl.
         ),
         pytest.param(
             lambda known, _: wanting_a_certificate(known, ssl.TLSVersion.TLSv1_3),
-            "TLS: a certificate of ours is wanted",
-            id="a certificate of ours, TLS 1.3",
+            "TLS: the receiver requires a client certificate",
+            id="a client certificate, TLS 1.3",
         ),
         pytest.param(
             lambda known, _: wanting_a_certificate(known, ssl.TLSVersion.TLSv1_2),
-            "TLS: refused there: no cipher in common, or a certificate of ours is wanted",
-            id="a certificate of ours, TLS 1.2",
+            "TLS: the receiver refused: no common cipher, or it requires a client certificate",
+            id="a client certificate, TLS 1.2",
         ),
         pytest.param(
             lambda known, _: only(known.server("127.0.0.1"), ssl.TLSVersion.TLSv1_1),
-            "TLS: only versions of TLS that are too old are spoken there",
+            "TLS: the receiver supports only versions of TLS that are too old",
             id="an old version",
         ),
     ],

@@ -53,7 +53,7 @@ GARBAGE = b"-----BEGIN CERTIFICATE-----\nnothing of the kind\n-----END CERTIFICA
 WRONG: dict[str, tuple[Callable[[Path, Authority], None], str]] = {
     "missing": (lambda path, _: None, "does not exist"),
     "a folder": (lambda path, _: path.mkdir(), "is a folder"),
-    "a pipe": (lambda path, _: os.mkfifo(path), "is no file"),
+    "a pipe": (lambda path, _: os.mkfifo(path), "is not a file"),
     "a link to nothing": (lambda path, _: path.symlink_to("nowhere"), "does not exist"),
     "a link to itself": (lambda path, _: path.symlink_to(path), "cannot be read|does not exist"),
     "empty": (_written(b""), "is empty"),
