@@ -1,4 +1,4 @@
-"""Who is calling: an API key, as Bearer token or as HTTP Basic (id and secret), or a token that stands for one."""
+"""Who is calling: an API key, as Bearer token or as HTTP Basic (id and secret), or a token that represents one."""
 
 import base64
 import binascii
@@ -22,14 +22,14 @@ from dispatcher.web.serving import Serving, serving_of
 
 
 class Refusal(StrEnum):
-    """Why nobody is let in. Whatever would tell of keys is one and the same."""
+    """Why a caller is refused. All reasons that would reveal something about keys are one."""
 
     UNKNOWN = "unknown"
-    EXPIRED = "expired"  # an access token's time is over and its key is good: a new token helps
+    EXPIRED = "expired"  # an access token has expired but its key is valid: a new token helps
 
 
 class _Described(SecurityBase):
-    """Puts a scheme into OpenAPI, and reads nothing: a broken header is to be a plain 401."""
+    """Puts a scheme into OpenAPI, and reads nothing: a malformed header must be a plain 401."""
 
     def __init__(self, scheme: str, description: str) -> None:
         self.model = HTTPBase(scheme=scheme, description=description)
@@ -45,7 +45,7 @@ def caller_of_request(
     _bearer: Annotated[None, Security(_Described("bearer", "An API key's token, or an access token."))],
     _basic: Annotated[None, Security(_Described("basic", "An API key's id and secret: the token's two parts."))],
 ) -> Caller:
-    """A dependency: the caller, whatever they may do. Problem 401 without a valid key, 429 for too many requests."""
+    """A dependency: the caller, with any scopes. Problem 401 without a valid key, 429 for too many requests."""
     found = identify(serving.installation, request.headers.get("authorization"))
     match found:
         case Refusal.UNKNOWN:
@@ -69,12 +69,12 @@ def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
 
 
 def call_of(request: Request) -> Call:
-    """The request as the audit log names it."""
+    """The request as the audit log records it."""
     try:
-        # Behind the percent sign of an IPv6 address may stand any text, of whoever filled in the proxy's header.
+        # After the percent sign of an IPv6 address, the header of a proxy may contain any text.
         host = request.client.host.partition("%")[0] if request.client is not None else None
         address = str(ip_address(host)) if host is not None else None
-    except ValueError:  # a socket of the machine, or what a proxy of it made up
+    except ValueError:  # a Unix socket, or no address in the header of a proxy
         address = None
     return Call(UUID(request.state.id), address)
 
@@ -87,26 +87,27 @@ By = Annotated[ApiKey, Depends(_by_key)]
 
 
 def identify(installation: Installation, authorization: str | None) -> Caller | Refusal:
-    """Whom an `Authorization` header speaks for, by a key as Bearer or Basic, or by an access token. A session is none
-    of these: it has no end and stands in queries, which others log."""
+    """The caller that an `Authorization` header identifies, by a key as Bearer or Basic, or by an access token. A
+    session is not accepted here: it does not expire and is sent in queries, which others log."""
     token = _token(authorization)
     return _caller_of_token(installation, token) if token is not None and ":" not in token else Refusal.UNKNOWN
 
 
 def caller_of_session(installation: Installation, session: str) -> Caller | None:
-    """Whom a session speaks for."""
+    """The caller that a session identifies."""
     found = _caller_of_token(installation, session) if ":" in session else Refusal.UNKNOWN
     return None if isinstance(found, Refusal) else found
 
 
 def key_in_basic(authorization: str | None) -> str | None:
-    """The key (its id, a dot, its secret) that an `Authorization: Basic` holds; None where it is none."""
+    """The key (its id, a dot, its secret) in an `Authorization: Basic`; None if there is none."""
     scheme, value = get_authorization_scheme_param(authorization)
     return _from_basic(value) if scheme.lower() == "basic" else None
 
 
 def caller_of_secret(installation: Installation, key_id: str, secret: str) -> Caller | None:
-    """Whom a key's id and secret speak for: a key alone, and no token, which may end sooner than what is made of it."""
+    """The caller that a key's id and secret identify. No token is accepted: it may expire before what is made from it.
+    """
     with installation.transaction() as session:
         return authenticate(session, f"{key_id}.{secret}")
 
@@ -120,7 +121,7 @@ def _caller_of_token(installation: Installation, token: str) -> Caller | Refusal
         if standing is None or caller is None:
             return Refusal.UNKNOWN
         if standing.until is not None and standing.until <= caller.shown_at:
-            session.rollback()  # this was no use of the key
+            session.rollback()  # this does not count as a use of the key
             return Refusal.EXPIRED
         return caller
 

@@ -1,4 +1,4 @@
-"""JSON bodies: read within the limit, then through a model, whose every refusal is told with the field's name."""
+"""JSON bodies: read within the limit, then checked by a model; each refusal names its field."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from dispatcher.web.problems import MAX_ERRORS, Problem, invalid
 
 
 class Body(BaseModel):
-    """The body of a request. What it does not know is refused, and its errors never hold what was given."""
+    """The body of a request. Unknown members are refused, and errors never contain what was given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -25,8 +25,8 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def body_as(model: type[M]) -> Callable[[bytes], M]:
-    """A dependency: the request's body as this model; none at all is an empty object. Raises Problem 400 for what is
-    no JSON object, 422 naming each field that is refused."""
+    """A dependency: the request's body as this model; no body means an empty object. Raises Problem 400 for anything
+    but a JSON object, 422 naming each field that is refused."""
 
     def read(body: Annotated[bytes, Depends(read_body)]) -> M:
         return validated(model, members_of(body or b"{}"))
@@ -43,7 +43,7 @@ def described_body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def members_of(body: bytes) -> dict[str, str]:
-    """The members of a body, each with its value's own text. Raises Problem 400 for what is no JSON object."""
+    """The members of a body, each with its value's own text. Raises Problem 400 for anything but a JSON object."""
     try:
         return object_members(body.decode())
     except UnicodeDecodeError:
@@ -55,8 +55,8 @@ def members_of(body: bytes) -> dict[str, str]:
 
 
 def validated(model: type[M], members: Mapping[str, str]) -> M:
-    """The model made of these members' texts. Raises Problem 422 naming each field that is refused."""
-    # Of very many that are not known the first will do: each costs a record of why it is refused.
+    """The model made from these members' texts. Raises Problem 422 naming each field that is refused."""
+    # Of many unknown members the first are enough: each costs a record of why it is refused.
     known = {name: raw for name, raw in members.items() if name in model.model_fields}
     looked_at = known | dict(islice(((name, raw) for name, raw in members.items() if name not in known), MAX_ERRORS))
     text = "{" + ",".join(f"{json.dumps(name)}:{raw}" for name, raw in looked_at.items()) + "}"
@@ -68,8 +68,8 @@ def validated(model: type[M], members: Mapping[str, str]) -> M:
 
 
 def with_raw_data(model: type[M], body: bytes) -> tuple[M, bytes | None]:
-    """The body as this model, which sees a stand-in for the member `data`; and that member's very bytes, where it is
-    there: no parser may touch a message on its way. Raises as above."""
+    """The body as this model, which sees a placeholder for the member `data`; and the exact bytes of that member, if it
+    is given: no parser may touch a message. Raises as `members_of` and `validated` do."""
     members = members_of(body)
     data = members.get("data")
     fields = validated(model, members | ({"data": "null"} if data is not None else {}))
@@ -79,7 +79,7 @@ def with_raw_data(model: type[M], body: bytes) -> tuple[M, bytes | None]:
 def _explain(model: type[BaseModel], part: Mapping[str, Any]) -> tuple[str, str]:
     place = [str(name) for name in part["loc"] if name != "[key]"]
     if place and (field := model.model_fields.get(place[0])) and field.discriminator:
-        del place[1:2]  # which of the kinds it was taken for
+        del place[1:2]  # the kind that it was taken for
     match part["type"]:
         case "missing":
             reason = "is required"
@@ -95,7 +95,7 @@ def _explain(model: type[BaseModel], part: Mapping[str, Any]) -> tuple[str, str]
 
 
 def _without_references(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """A schema that stands alone: as a part of a larger document it could not refer to its own root."""
+    """A self-contained schema: as a part of a larger document it could not refer to its own root."""
     match schema:
         case {"$ref": str(reference), **others}:
             return _without_references({**definitions[reference.rpartition("/")[2]], **others}, definitions)

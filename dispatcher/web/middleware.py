@@ -1,5 +1,5 @@
-"""What every request goes through: an id for its answer and its log lines, one of which tells how it ended; a limit for
-its body. No defect shows more than that id, and no answer is to be kept on its way."""
+"""What every request goes through: it gets an id for its answer and its log lines, one of which says how it ended, and
+a limit for its body. A defect shows nothing but that id, and no cache may keep an answer."""
 
 import asyncio
 import logging
@@ -30,8 +30,8 @@ _LOGGED_PATH = 200
 
 class RequestIds:
     """Gives each request an id, in `request.state.id`, in the answer and, as `request_id`, in every line that is logged
-    meanwhile; one line tells how it ended. A defect is logged without the exception's own text: that may hold what the
-    request held. Inside of another one it is there for its form of answer alone."""
+    meanwhile; one line says how it ended. A defect is logged without the exception's own text, which may contain data
+    of the request. Inside another one, it only gives its form of answer."""
 
     def __init__(self, app: ASGIApp, answer: Answer = Problem.response) -> None:
         self._app = app
@@ -49,11 +49,11 @@ class RequestIds:
         began = time.monotonic()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             status = await self._serve(request_id, scope, receive, send)
-            # The query is left out: a URL to look for, or a session, may stand there.
+            # The query is left out: it may contain a URL to search for, or a session.
             path = quote(scope["path"])[:_LOGGED_PATH]
             ms = round((time.monotonic() - began) * 1000, 1)
-            told = {"method": scope["method"], "path": path, "status": status, "ms": ms, "key": state.get("key")}
-            access.info("request", extra=told)
+            fields = {"method": scope["method"], "path": path, "status": status, "ms": ms, "key": state.get("key")}
+            access.info("request", extra=fields)
 
     async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> int | None:
         status: int | None = None
@@ -64,7 +64,7 @@ class RequestIds:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = request_id
-                # Of every answer, because many hold secrets, and a list of those would miss the next one.
+                # For every answer: many contain secrets, and a list of those would miss the next one.
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
@@ -79,7 +79,7 @@ class RequestIds:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, read up to the limit. Raises Problem 413 for more, 408 for one that does not come to its end."""
+    """The body, read up to the limit. Raises Problem 413 for more, 408 for one that does not end in time."""
     return await _read_in_time(request, MAX_BODY_BYTES)
 
 
@@ -97,7 +97,7 @@ async def _read_in_time(request: Request, limit: int) -> bytes:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    # A client that is still sending when the answer comes often does not see it, so some more is read, not kept.
+    # A client that is still sending when the answer comes often misses it, so some more is read, but not kept.
     most = limit + _DRAINED_BYTES
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > most:

@@ -1,4 +1,4 @@
-"""OAuth2 client credentials (RFC 6749, 4.4): for an API key, a token that ends by itself. Any path may serve it."""
+"""OAuth2 client credentials (RFC 6749, 4.4): for an API key, a token that expires. Any path may serve it."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ router = APIRouter(tags=["tokens"])
 
 TOKEN_LIFE = timedelta(hours=1)
 
-_NOT_KEPT = {"Pragma": "no-cache"}  # RFC 6749, 5.1; what else it asks for, every answer has
+_NOT_KEPT = {"Pragma": "no-cache"}  # RFC 6749, 5.1; every answer has the other header that it requires
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 20
 
@@ -29,13 +29,13 @@ class TokenAnswer(BaseModel):
     """An access token; it may do what its key may."""
 
     access_token: str
-    expires_in: Annotated[int, Field(description="Seconds, at most 3600, and never beyond the key's own end.")]
-    scope: Annotated[str, Field(description="What the key may do, with a space between.")]
+    expires_in: Annotated[int, Field(description="Seconds, at most 3600, and never beyond the key's own expiry.")]
+    scope: Annotated[str, Field(description="What the key may do, separated by spaces.")]
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - no secret
 
 
 class TokenRefusal(BaseModel):
-    """As RFC 6749, 5.2 has it."""
+    """An error as in RFC 6749, 5.2."""
 
     error: Literal["invalid_request", "invalid_client", "unsupported_grant_type"]
     error_description: str
@@ -57,7 +57,7 @@ class TokenRefused(Exception):
 
 
 def issue(serving: Serving, authorization: str | None, content_type: str | None, body: bytes) -> TokenAnswer:
-    """A token for the key that the request shows, by HTTP Basic or in its form. Raises TokenRefused; Problem 429."""
+    """A token for the key that the request shows, by HTTP Basic or in its form. Raises TokenRefused, or Problem 429."""
     fields = _fields(content_type, body)
     shown = _key(authorization, fields)
     match fields.get("grant_type"):
@@ -73,7 +73,7 @@ def issue(serving: Serving, authorization: str | None, content_type: str | None,
         raise _not_a_client()
     serving.rate_limits.check(caller)
     until = min(caller.shown_at + TOKEN_LIFE, caller.expires_at or datetime.max.replace(tzinfo=UTC))
-    # The token's own end is never before its key's: a token just issued must not count as one that has expired.
+    # Rounded up, so that a token never expires before its key: a new token must not count as expired.
     last_second = datetime.fromtimestamp(math.ceil(until.timestamp()), UTC)
     return TokenAnswer(
         access_token=serving.installation.token_mint.access_token(caller.key_id, last_second),
@@ -97,9 +97,9 @@ _BODY: dict[str, Any] = {
     "required": ["grant_type"],
     "properties": {
         "grant_type": {"type": "string", "enum": ["client_credentials"]},
-        "client_id": {"type": "string", "description": "The API key's id, where it is not shown by HTTP Basic."},
+        "client_id": {"type": "string", "description": "The API key's id, unless it is shown by HTTP Basic."},
         "client_secret": {"type": "string", "description": "Its secret."},
-        "scope": {"type": "string", "description": "Not looked at: a token may do what its key may."},
+        "scope": {"type": "string", "description": "Ignored: a token may do what its key may."},
     },
 }
 
@@ -128,19 +128,19 @@ def _fields(content_type: str | None, body: bytes) -> dict[str, str]:
     if (content_type or "").partition(";")[0].strip().lower() != _FORM:
         raise _refused("invalid_request", f"the body must be a form ({_FORM})")
     try:
-        # What has no value is as if it were not there (3.2).
+        # A field without a value counts as missing (RFC 6749, 3.2).
         pairs = parse_qsl(body.decode(), errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise _refused("invalid_request", "the body cannot be read as a form in UTF-8") from None
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise _refused("invalid_request", "a field stands twice")
+        raise _refused("invalid_request", "a field occurs twice")
     return fields
 
 
 def _key(authorization: str | None, fields: dict[str, str]) -> str:
-    """The key shown. What RFC 6749, 2.3.1 has encoded in Basic, a key's id and secret, has no character that would
-    change by that."""
+    """The key shown. By RFC 6749, 2.3.1 its id and secret are encoded in Basic, but neither has a character that
+    encoding would change."""
     identifier, secret = fields.get("client_id"), fields.get("client_secret")
     if authorization is None:
         if identifier is None or secret is None:

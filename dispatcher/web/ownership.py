@@ -1,4 +1,4 @@
-"""Which account a request is about: the key's own, or with an operator's key the one it names or whose thing it is."""
+"""Which account a request is about: the key's own; with an operator's key the one it names, or the thing's owner."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -36,8 +36,8 @@ def account_named(caller: Caller, named: str | None) -> UUID | str:
 
 
 def owner_for(session: Session, caller: Caller, find: Callable[[Session, UUID], Account], identifier: UUID) -> Account:
-    """The account that a thing with an id must be of, for this caller to find it: an operator finds it whose ever it
-    is, with `find`. Raises NotFound."""
+    """The account that a thing must belong to for this caller to find it by its id: the caller's own. An operator finds
+    every thing: then it is the thing's owner, by `find`. Raises NotFound."""
     if caller.account_id is None:
         return find(session, identifier)
     return session.get_one(Account, caller.account_id)

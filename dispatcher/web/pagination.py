@@ -1,4 +1,4 @@
-"""Pages of long lists: newest first, by a cursor that stays right however many are written meanwhile."""
+"""Pages of long lists: newest first, by a cursor that stays right while more items are written."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -12,32 +12,32 @@ MAX_PAGE = 100
 
 T = TypeVar("T")
 
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many on one page.")]
-Cursor = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{22}$", description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many items on one page.")]
+Cursor = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{22}$", description="`next` of the previous page.")]
 
 
 class Page(BaseModel, Generic[T]):
-    """Some of a list, and how to get the rest."""
+    """A part of a list, and how to get the rest."""
 
     items: list[T]
     next: Annotated[
         str | None,
-        Field(description="The cursor of the next page; null on the last one. A page before it can be short."),
+        Field(description="The cursor of the next page; null on the last one. Earlier pages can be short, too."),
     ]
 
 
 def read_cursor(cursor: str | None) -> UUID | None:
-    """The id that the page before ended with. The cursor's form is the parameter's pattern."""
+    """The id that the previous page ended with. The parameter's pattern has checked the cursor's form."""
     return UUID(bytes=base64.urlsafe_b64decode(f"{cursor}==")) if cursor is not None else None
 
 
 def page_of(found: Sequence[T], limit: int, identifier: Callable[[T], UUID]) -> tuple[Sequence[T], str | None]:
-    """What was found, asked for with one more than the limit, as a page and its `next`."""
+    """A page and its `next`, from what was found when one more than the limit was asked for."""
     if len(found) <= limit:
         return found, None
     return found[:limit], write_cursor(identifier(found[limit - 1]))
 
 
 def write_cursor(before: UUID | None) -> str | None:
-    """The cursor of the page that goes on below an id."""
+    """The cursor of the page that continues below an id."""
     return base64.urlsafe_b64encode(before.bytes).rstrip(b"=").decode() if before is not None else None

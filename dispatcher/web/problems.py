@@ -1,4 +1,4 @@
-"""What goes wrong, as RFC 9457 problem documents: the one place where the error tree meets HTTP."""
+"""Errors as RFC 9457 problem documents: the one place where the error tree meets HTTP."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -52,7 +52,7 @@ _SCHEMA: dict[str, Any] = {
 
 
 class Problem(Exception):
-    """A request that ends here. Its texts never hold a secret, a URL or message data."""
+    """Ends a request with an error. Its texts never contain a secret, a URL or message data."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Problem(Exception):
         self.headers = headers
 
     def response(self) -> Response:
-        """The problem document, in ASCII: what it repeats of a request must not steer whoever looks at it."""
+        """The problem document, in ASCII: what it repeats of a request must not control a reader's terminal."""
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": self.status.phrase,
@@ -86,7 +86,7 @@ Answer: TypeAlias = Callable[[Problem], Response]
 
 
 def unauthorized() -> Problem:
-    """No valid key: which of unknown, wrong, expired or revoked it is, is not told."""
+    """No valid key. It does not say whether the key is unknown, wrong, expired or revoked."""
     return Problem(
         HTTPStatus.UNAUTHORIZED,
         "a valid API key is needed: `Authorization: Bearer <token>`",
@@ -95,8 +95,8 @@ def unauthorized() -> Problem:
 
 
 def token_expired() -> Problem:
-    """An access token whose time is over. Clients look for `expired` before they fetch a new one and repeat the call,
-    so no other refusal may say that word."""
+    """An access token that has expired. Clients look for `expired` before they fetch a new one and repeat the call, so
+    no other refusal may contain that word."""
     challenge = 'Bearer realm="dispatcher", error="invalid_token", error_description="the access token has expired"'
     return Problem(
         HTTPStatus.UNAUTHORIZED,
@@ -106,14 +106,14 @@ def token_expired() -> Problem:
 
 
 def invalid(*errors: tuple[str, str]) -> Problem:
-    """Fields that were refused, each with the reason. Of very many the first are told."""
+    """Fields that were refused, each with the reason. Of very many, only the first are named."""
     first = errors[:MAX_ERRORS]
-    told = "; ".join(f"{field} {reason}" for field, reason in first)
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, told, errors=first)
+    detail = "; ".join(f"{field} {reason}" for field, reason in first)
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=first)
 
 
 def unavailable(detail: str) -> Problem:
-    """The engine cannot serve anything at the moment; the same request may work a little later."""
+    """The engine cannot serve anything at the moment; the same request may succeed a little later."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
@@ -129,15 +129,15 @@ def problem_for(error: DispatcherError) -> Problem:
         case TooBusy():
             return unavailable(str(error))
         case ConfigurationError():
-            return unavailable("the engine is not configured completely: /readyz says what is missing")
+            return unavailable("the engine is not fully configured: /readyz says what is missing")
         case _:
             return internal_error()
 
 
 def internal_error() -> Problem:
-    """A defect: the answer tells nothing, the log has it under the request's id."""
+    """A defect: the answer gives no details, the log has them under the request's id."""
     return Problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "this should not have happened; the log has more under X-Request-Id"
+        HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the log has details under the X-Request-Id"
     )
 
 
@@ -148,7 +148,7 @@ def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 
 def usual_problems(*more: HTTPStatus, body: bool = False) -> dict[int | str, dict[str, Any]]:
-    """The same of a route that asks for a key, reads parameters, perhaps a `body`, and can answer with `more`."""
+    """The same for a route that requires a key, reads parameters and maybe a `body`, and can answer with `more`."""
     with_body = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     return described(
         HTTPStatus.UNAUTHORIZED,
@@ -162,7 +162,7 @@ def usual_problems(*more: HTTPStatus, body: bool = False) -> dict[int | str, dic
 
 
 def install(app: FastAPI, answer: Answer = Problem.response) -> None:
-    """Makes every error of the app a problem, and an answer of that: the problem document, or a dialect's own form."""
+    """Turns every error of the app into a problem, and that into an answer: the document, or a dialect's own form."""
     describe = app.openapi
 
     def describe_with_problem() -> dict[str, Any]:
@@ -195,13 +195,13 @@ def install(app: FastAPI, answer: Answer = Problem.response) -> None:
     def _of_the_framework(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
         headers = dict(error.headers or {})
-        if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of the first route with this path
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names only the first route's methods
             headers["Allow"] = ", ".join(_methods(request))
         return answer(Problem(status, status.description or status.phrase, headers=headers))
 
 
 def _methods(request: Request) -> list[str]:
-    """Those that something is routed for at the request's path."""
+    """The methods that have a route at the request's path."""
     return [
         method
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE")

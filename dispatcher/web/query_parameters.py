@@ -1,4 +1,4 @@
-"""What a query may hold: each parameter that its route names, once. Anything else is refused before any effect."""
+"""What a query may contain: each parameter of its route, once. Anything else is refused before any effect."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -17,9 +17,9 @@ from dispatcher.web.problems import MAX_ERRORS, invalid
 
 async def known_parameters_only(
     request: Request,
-    _: Annotated[Caller, Depends(caller_of_request)],  # nobody is told anything without a key
+    _: Annotated[Caller, Depends(caller_of_request)],  # without a key, nothing is revealed
 ) -> None:
-    """A dependency of a whole router. Raises Problem 401 without a valid key, 422 naming what must not be there."""
+    """A dependency of a whole router. Raises Problem 401 without a valid key, 422 naming what is not allowed."""
     given = [name for name, _ in request.query_params.multi_items()]
     route = request.scope["route"]
     if refused := refused_parameters(given, _parameters_of(route), _body_members_of(route)):
@@ -29,8 +29,8 @@ async def known_parameters_only(
 def refused_parameters(
     given: Iterable[str], parameters: Collection[str], members: Collection[str]
 ) -> list[tuple[str, str]]:
-    """Of the names that stand in a query, those that are no parameters or stand there again, each with the reason; of
-    very many the first. `members` are those of the route's body."""
+    """The names in a query that are not parameters or are repeated, each with the reason; of very many only the first.
+    `members` are those of the route's body."""
     refused: dict[str, str] = {}
     seen: set[str] = set()
     for name in given:

@@ -1,4 +1,4 @@
-"""How many requests an API key may make: counted in the broker for all API processes, open while it is away."""
+"""How many requests an API key may make: counted in the broker for all API processes, no limit while it is down."""
 
 import logging
 import math
@@ -20,10 +20,10 @@ _PAUSE_AFTER_FAILURE = 5.0
 
 
 class RateLimits:
-    """One process's way to the shared counts of an installation."""
+    """One process's access to the shared counts of an installation."""
 
     def __init__(self, broker_url: str, per_minute: int) -> None:
-        """`per_minute`: for each key; 0: any number."""
+        """`per_minute`: for each key; 0: no limit."""
         self._per_minute = per_minute
         self._limit = RateLimitItemPerMinute(per_minute)
         storage = RedisStorage(
@@ -37,7 +37,7 @@ class RateLimits:
         self._down_until = 0.0
 
     def check(self, caller: Caller) -> None:
-        """Counts a request of the caller. Raises Problem 429, with `Retry-After`, for one too many."""
+        """Counts a request of the caller. Raises Problem 429, with `Retry-After`, if there are too many."""
         if not self._per_minute:
             return
         if seconds := self.seconds_to_wait(caller.key_id.hex):
@@ -48,7 +48,7 @@ class RateLimits:
             )
 
     def seconds_to_wait(self, key: str) -> int:
-        """Counts a request of this key; 0 where it may be made, else after how many seconds one may."""
+        """Counts a request of this key; returns 0 if it may be made, otherwise the seconds until one may."""
         if time.monotonic() < self._down_until:
             return 0
         try:

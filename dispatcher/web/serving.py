@@ -1,4 +1,4 @@
-"""What the requests of one API process share: the installation that it serves, and how requests are counted."""
+"""What the requests of one API process share: the installation that it serves, and the counts of requests."""
 
 from collections.abc import Callable
 from threading import Lock
@@ -11,8 +11,8 @@ from dispatcher.web.rate_limits import RateLimits
 
 
 class Serving:
-    """The installation of an API process and its dialects. Where none is given, the first who needs it has it made:
-    the process must answer before its settings are right."""
+    """The installation of an API process and its dialects. If none is given, the first use makes it: the process must
+    answer before its settings are right."""
 
     def __init__(self, given: Installation | None, make: Callable[[], Installation]) -> None:
         self._given, self._make = given, make
@@ -30,7 +30,7 @@ class Serving:
         return self._begun()[1]
 
     def close(self) -> None:
-        """Closes what was made here; the next use makes it anew."""
+        """Closes what was made here; the next use makes it again."""
         with self._lock:
             parts, self._parts = self._parts, None
         if parts is not None and self._given is None:
