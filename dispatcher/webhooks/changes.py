@@ -1,4 +1,4 @@
-"""What a change did to a webhook, as the audit log keeps it: no secret, no URL in clear, no address of a contact."""
+"""What a change did to a webhook, as the audit log keeps it: no secret, no unmasked URL, no contact address."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ _NAMED_ONLY = ("contact_email", "dialect_fields", "url_digest")
 
 
 def fields_now(webhook: Webhook) -> dict[str, Any]:
-    """The webhook's fields as they are, its encrypted secrets left out: for `changed_fields`."""
+    """The webhook's current fields without its encrypted secrets: for `changed_fields`."""
     members = {f"contract.{member}": value for member, value in webhook.contract.items()}
     return {name: getattr(webhook, name) for name in (*_SHOWN, *_NAMED_ONLY)} | members
 
@@ -18,15 +18,15 @@ def fields_now(webhook: Webhook) -> dict[str, Any]:
 def changed_fields(
     before: Mapping[str, Any], after: Mapping[str, Any], secrets: Iterable[str], *, respelled: bool = False
 ) -> dict[str, Any]:
-    """By the name of each field that changed its `old` and `new` value (None: none, or the default); in their place
-    None where the values are not kept. `secrets` are names of those that changed; `respelled`: the URL is given
-    otherwise, perhaps only in what is not shown."""
+    """Each field that changed, by name, with its `old` and `new` value (None: none, or the default), or with None if
+    the values are not kept. `secrets` are the names of those that changed; `respelled`: the URL is written differently,
+    possibly only in a part that is masked."""
     changed: dict[str, Any] = dict.fromkeys(secrets)
     for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
         if old != new and name not in {"url_digest", "url_masked"}:
             changed[name] = None if name in _NAMED_ONLY else {"old": old, "new": new}
-    # Both masked forms can be alike, two spellings have one digest, and what differs can be masked as well.
+    # Two URLs can have the same masked form, two spellings have one digest, and what differs can be masked as well.
     if respelled or any(before.get(name) != after[name] for name in ("url_digest", "url_masked")):
         changed["url"] = {"old": before.get("url_masked"), "new": after["url_masked"]}
     return changed

@@ -59,7 +59,7 @@ class Member(StrEnum):
 
 
 class ContentType(StrEnum):
-    """What a callback says its body is. JSON is UTF-8 anyway; some receivers want to be told."""
+    """What a callback says its body is. JSON is UTF-8 anyway; some receivers want it stated."""
 
     JSON = "application/json"
     JSON_UTF8 = "application/json; charset=UTF-8"
@@ -76,16 +76,16 @@ class ResponseRule(BaseModel):
 
 
 class DeliveryContract(BaseModel):
-    """How one webhook is delivered. Everything that is not said has the product's default.
+    """How one webhook is delivered. Everything that is not set has the product's default.
 
-    With `members`, names and what they hold in their order, each message is put into an object of these; without, it
+    With `members`, names and what they hold in order, each message is put into an object of these; without them it
     is sent as it is. `rules` maps single status codes to what they mean here; without one, the plain rule holds (1xx
-    and 2xx acknowledged, 4xx rejected, all else temporary). `schedule` is a name of `schedules.catalog`. `batch_size`
+    and 2xx acknowledged, 4xx rejected, all others temporary). `schedule` is a name of `schedules.catalog`. `batch_size`
     is how many messages one request may carry, `retry_alone` sends those of a batch that failed one by one,
     `rate_limit` is in messages a second, `circuit_breaker` holds deliveries back behind single trial requests while
-    the receiver keeps failing. `body_signature` and `nonce_signature` are beside the signatures of the webhook's
-    signing keys, each with a secret of its own. `https_only` refuses plain http. `client_certificate` is a place kept
-    for the certificate that a receiver may ask for: nothing can be set there yet.
+    the receiver keeps failing. `body_signature` and `nonce_signature` are added to the signatures of the webhook's
+    signing keys, each with its own secret. `https_only` refuses plain http. `client_certificate` is reserved for the
+    certificate that a receiver may ask for: it cannot be set yet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,7 +134,7 @@ class DeliveryContract(BaseModel):
             raise ValueError("members need the method POST or PUT: with GET the message's own are sent")
         if len(dict(self.members)) < len(self.members):
             raise ValueError("members must not have one name twice")
-        # Not more than one either: a request could grow to any multiple of its message.
+        # Not more than one: otherwise a request could be many times as large as its message.
         if self.members and list(dict(self.members).values()).count(Member.DATA) != 1:
             raise ValueError("one of the members must hold the data, and only one")
         return self
@@ -149,7 +149,7 @@ class DeliveryContract(BaseModel):
 
 
 def read_contract(document: Mapping[str, Any]) -> DeliveryContract:
-    """The contract in a JSON document. Raises InvalidWebhook naming the member that does not fit."""
+    """The contract in a JSON document. Raises InvalidWebhook naming the member that is wrong."""
     try:
         return DeliveryContract.model_validate(document)
     except ValidationError as error:
@@ -161,8 +161,8 @@ def read_contract(document: Mapping[str, Any]) -> DeliveryContract:
 
 
 def _shown_part(name: str) -> str:
-    """A member's name where it can stand in a message: names come from outside as values do."""
-    return name if _PLAIN_NAME.fullmatch(name) else "(a name that is none)"
+    """A member's name if it is safe to show: names come from outside, as values do."""
+    return name if _PLAIN_NAME.fullmatch(name) else "(an invalid name)"
 
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")

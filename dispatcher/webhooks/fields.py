@@ -1,4 +1,4 @@
-"""What a webhook is made of, and the checks of each field. Pure."""
+"""The fields of a webhook, and the checks of each field. Pure."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -29,15 +29,15 @@ MAX_EVENT_TYPES = 100
 
 
 class WebhookFields(TypedDict, total=False):
-    """What a webhook is made of; in a change, only what is given changes."""
+    """The fields of a webhook; in a change, only what is given changes."""
 
     url: str
     event_types: Sequence[str]  # types, prefixes of whole parts, or `*`
-    name: str | None  # unique in its account, where given
+    name: str | None  # unique in its account, if given
     app: str | None
     contact_email: str | None
-    contract: DeliveryContract | Mapping[str, Any]  # the whole of it, read or as JSON
-    contract_changes: Mapping[str, Any]  # in its place in a change: members that change; None: the default again
+    contract: DeliveryContract | Mapping[str, Any]  # the whole contract, read or as JSON
+    contract_changes: Mapping[str, Any]  # in a change, instead of it: members that change; None: the default again
     authorization: Authorization | None
     headers: Mapping[str, str]  # sent with each callback
     signing_keys: Sequence[SigningKey]  # none: not signed by Standard Webhooks
@@ -50,7 +50,7 @@ SECRETS = ("authorization", "headers", "signing_keys", "body_secret", "nonce_sec
 
 
 class Kept(Protocol):
-    """What a change has to know of the webhook as it is stored."""
+    """What a change needs to know about the stored webhook."""
 
     @property
     def url_masked(self) -> str: ...
@@ -73,21 +73,21 @@ class CheckedUrl:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is to be written of a webhook. None: it stays as it is; a new webhook has all."""
+    """What is to be written to a webhook. None: no change; a new webhook has everything."""
 
     given: frozenset[str]  # names of the fields
-    plain: Mapping[str, Any]  # the fields that are kept in the form they have
+    plain: Mapping[str, Any]  # the fields that are stored in the form they have
     url: CheckedUrl | None
     contract: DeliveryContract | None
     secrets: WebhookSecrets | None
-    changed_secrets: frozenset[str]  # names of those that are other ones now
+    changed_secrets: frozenset[str]  # names of the secrets that changed
 
 
 def check(
     fields: WebhookFields, addresses: AddressPolicy, *, dialect: str | None = None, kept: Kept | None = None
 ) -> Checked:
-    """The fields of a new webhook, or of a change of the one that is kept. `dialect`: what it is, or is to be, made
-    through. Raises InvalidWebhook naming the field."""
+    """Checks the fields of a new webhook, or of a change to the stored one (`kept`). `dialect`: what it was, or will
+    be, made through. Raises InvalidWebhook naming the field."""
     if kept is None:
         for required in ("url", "event_types"):
             if required not in fields:
@@ -95,7 +95,7 @@ def check(
     plain: dict[str, Any] = {}
     url = _checked_url(fields["url"], addresses) if "url" in fields else None
     if "event_types" in fields:
-        # A dialect can have webhooks that only exist.
+        # A dialect can have webhooks without event types.
         plain["event_types"] = check_event_types(fields["event_types"], minimum=0 if dialect else 1)
     if "name" in fields:
         plain["name"] = check_text("name", fields["name"])
@@ -117,7 +117,7 @@ def check(
         and in_force.https_only
         and not shown_url.lower().startswith("https:")
     ):
-        raise InvalidWebhook("url", "must begin with https://, for the contract says https_only")
+        raise InvalidWebhook("url", "must begin with https://, because the contract says https_only")
     secrets, changed = None, frozenset[str]()
     if in_force is not None and has_secrets:
         before = kept.secrets if kept is not None else WebhookSecrets()
@@ -172,7 +172,7 @@ def check_email(value: str | None) -> str | None:
     if value is None:
         return None
     address = None
-    # Only what is short is taken apart: the parser goes one call deeper with each bracket. `=?` begins an encoded word.
+    # Only what is short is parsed: the parser goes one call deeper with each bracket. `=?` begins an encoded word.
     if len(value) <= 254 and value.isascii() and value.isprintable() and "=?" not in value:
         with suppress(ValueError, MessageError, IndexError):
             address = Address(addr_spec=value)
@@ -182,7 +182,7 @@ def check_email(value: str | None) -> str | None:
 
 
 def changed_secrets(kept: WebhookSecrets, fields: WebhookFields, contract: DeliveryContract) -> WebhookSecrets:
-    """The secrets with what is given put in, and without those that the contract has no use for."""
+    """The stored secrets with the given ones, and without those that the contract does not use."""
     changed = replace(kept, **{name: fields[name] for name in SECRETS if name in fields})  # type: ignore[literal-required]
     changed = replace(
         changed,
@@ -194,7 +194,7 @@ def changed_secrets(kept: WebhookSecrets, fields: WebhookFields, contract: Deliv
     if contract.nonce_signature:
         signed += [contract.nonce_signature.header + ending for ending in ("", *NONCE_HEADERS)]
     if taken := {name.lower() for name in signed} & {name.lower() for name in headers}:
-        raise InvalidWebhook("headers", f"hold {min(taken)}, which carries a signature")
+        raise InvalidWebhook("headers", f"contain {min(taken)}, which carries a signature")
     return replace(
         changed,
         authorization=check_authorization(changed.authorization) if changed.authorization else None,

@@ -1,4 +1,4 @@
-"""How a webhook fares: what came of its last deliveries, found at a cost that does not grow with its traffic."""
+"""Webhook health: the results of its last deliveries, found at a cost that does not grow with its traffic."""
 # ruff: noqa: S608 - composed of constants
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from dispatcher.ids import first_id_at
 from dispatcher.states import State
 
 COUNTED = 10_000  # deliveries at most
-LOOKED_AT = 50  # deliveries whose attempts are, for the last answer
+LOOKED_AT = 50  # deliveries whose attempts are searched for the last answer
 SPAN = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class LastAnswer:
-    """What came of the webhook's last request: a status, or the failure in its place."""
+    """The outcome of the webhook's last request: a status, or a failure instead."""
 
     request_id: UUID
     at: datetime
@@ -40,8 +40,8 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`counts` are of the deliveries that came since `since`; where not `complete`, of the newest 10,000 of them.
-    `last_answer` is looked for among the newest and those that wait for another attempt. `oldest_due` has been due
+    """`counts` are of the deliveries since `since`; if not `complete`, of the newest 10,000 of them. `last_answer` is
+    looked for among the newest and those that wait for another attempt. `oldest_due` is the delivery that has been due
     longest: behind an open circuit, a rate limit, a backlog, or because the webhook is disabled."""
 
     circuit_breaker: CircuitBreaker | None  # None: its last request did not fail
@@ -72,8 +72,8 @@ def health_of(session: Session, webhook: Webhook) -> Health:
 
 _NOW = text("SELECT now()")
 
-# The newest deliveries of a webhook. Compared and ordered in pairs, for which there is one index: by id alone the
-# planner might walk through everybody's.
+# The newest deliveries of a webhook. They are compared and ordered in pairs, for which there is an index: by id alone
+# the planner might walk through those of all webhooks.
 _OF_WEBHOOK = """
 FROM dispatcher.deliveries
 WHERE (webhook_id, id) >= (:webhook, {first}) AND (webhook_id, id) <= (:webhook, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
@@ -87,8 +87,8 @@ FROM (
 GROUP BY state, beyond
 """)
 
-# Requests have no index by webhook, which each of them would have to pay for. What was attempted last is among the
-# newest deliveries; or, where many wait behind an open circuit, among those of them that have failed before.
+# Requests have no index by webhook, because each request would pay for it. What was attempted last is among the newest
+# deliveries or, if many wait behind an open circuit, among those of them that have failed before.
 _LAST_ANSWER = text(f"""
 WITH tried AS (
   (SELECT id

@@ -1,4 +1,4 @@
-"""What contacts are told: the kinds of notices, and the account's notices as they are kept."""
+"""Notices to contacts: their kinds, and an account's stored notices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ def list_notices(
     before: UUID | None = None,
     limit: int,
 ) -> Sequence[NoticeRecord]:
-    """The account's notices, those of errors first seen last in front; `before` is the last id of the page before.
-    Those of deleted webhooks are among them."""
+    """The account's notices, including those of deleted webhooks, by when their error was first seen, newest first;
+    `before` is the last id of the previous page."""
     query = (
         select(Notice, Webhook.name, Webhook.contact_email, Webhook.deleted_at)
         .join(Webhook, Webhook.id == Notice.webhook_id)

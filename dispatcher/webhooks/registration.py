@@ -1,4 +1,4 @@
-"""Makes and changes webhooks, for every management API and the command line: checked as a whole, tried where that is
+"""Makes and changes webhooks, for every management API and the command line: checked as a whole, verified if that is
 asked for, then written in one transaction."""
 
 from collections.abc import Callable, Mapping
@@ -18,14 +18,14 @@ from dispatcher.webhooks.secrets import WebhookSecrets
 from dispatcher.webhooks.store import AccountKey, Registered, Webhooks
 from dispatcher.webhooks.url_verification import takes_url_verification, try_url
 
-# What a dialect demands of the account's other webhooks, such as a number of them; raises what it likes. It is called
-# while the account's webhooks cannot change, and before a URL verification as well.
+# What a dialect requires of the account's other webhooks, such as a limit on their number; it may raise any error. It
+# is called while the account's webhooks cannot change, and also before a URL verification.
 Precondition: TypeAlias = Callable[[Webhooks, Account], None]
-# What a change makes of the webhook as it is stored; raises what it likes. What it gives is written only if the webhook
-# is still the same then; it may be called twice.
+# Makes the fields of a change from the stored webhook; it may raise any error. The fields are written only if the
+# webhook is then still the same; it may be called twice.
 Derive: TypeAlias = Callable[[Registered], WebhookFields]
-# What a dialect demands of a change of its webhook that comes another way; raises what it likes. It is called when a
-# `Precondition` is.
+# What a dialect requires of a change of its webhook that is made another way; it may raise any error. It is called when
+# a `Precondition` is.
 Rule: TypeAlias = Callable[[Webhooks, Registered, Checked], None]
 
 
@@ -40,12 +40,12 @@ def register(
     precondition: Precondition | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Registered:
-    """Makes a webhook of an account. Its callbacks are signed with a new HMAC key, unless `signing_keys` says
-    otherwise. `dialect` is the vendor's management API that it is made through. With `url_verification` its URL must
-    answer first, unless it is made disabled or its callbacks are of another kind than the test request.
+    """Makes a webhook for an account. Its callbacks are signed with a new HMAC key, unless `signing_keys` is given.
+    `dialect` is the vendor's management API that it is made through. With `url_verification` its URL must answer first,
+    unless it is made disabled or its callbacks are of another kind than the verification request.
 
-    Raises InvalidWebhook (UrlVerificationFailed among them), NameTaken, UnknownAccount, TooBusy, or what
-    `precondition` raises; nothing is written then, and no number used up.
+    Raises InvalidWebhook (including UrlVerificationFailed), NameTaken, UnknownAccount, TooBusy, or what `precondition`
+    raises; then nothing is written, and no number is used up.
     """
     fields = {"signing_keys": [generate_signing_key()], **fields}
     checked = check(fields, installation.addresses, dialect=dialect)
@@ -88,13 +88,13 @@ def change(
     derive: Derive | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Registered:
-    """Changes what is given, `enabled` too, and wakes the workers: deliveries may have waited for it. The webhook is
-    found by its id or number, in whichever account where None is given; with `dialect` only one that was made through
-    it. `reason` is kept where it is disabled. `derive` gives fields that depend on the webhook as it is stored. Who
-    changes fields without `dialect` gives a `rule`, for webhooks that were made through one.
+    """Changes what is given, including `enabled`, and wakes the workers: deliveries may have waited for it. The webhook
+    is found by its id or number, in any account if `account` is None; with `dialect` only one that was made through it.
+    `reason` is stored if it is disabled. `derive` returns fields that depend on the stored webhook.
+    A caller that changes fields without `dialect` gives a `rule`, for webhooks that were made through a dialect.
 
-    Raises as `register` does, what `derive` and `rule` raise, NotFound, and Overtaken where others changed the webhook
-    while its URL was tested, and did so again.
+    Raises as `register` does, what `derive` and `rule` raise, NotFound, and Overtaken if others changed the webhook while its URL
+    was verified, and did so again.
     """
     if enabled is False:
         check_text("reason", reason)
@@ -117,7 +117,7 @@ def rotate_signing_key(
     overlap: timedelta,
     by: Actor,
 ) -> Registered:
-    """Has a webhook sign with a new key, and with those before it until the overlap is over. Raises NotFound and
+    """Makes a webhook sign with a new key, and with the older ones until the overlap is over. Raises NotFound and
     InvalidWebhook."""
     checked_key = check_signing_key(new.secret)
 
@@ -137,14 +137,14 @@ def remove(
     by: Actor,
     dialect: str | None = None,
 ) -> Webhook:
-    """Deletes a webhook, after whoever changes it at this moment. Raises NotFound."""
+    """Deletes a webhook after waiting for any concurrent change to finish. Raises NotFound."""
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)
         return webhooks.delete(webhooks.read(account, identifier, dialect=dialect, lock=True), by=by)
 
 
 class _Order(NamedTuple):
-    """What is to be changed."""
+    """A change to be made."""
 
     by: Actor
     fields: Derive
@@ -155,12 +155,12 @@ class _Order(NamedTuple):
     noted: tuple[Action, Mapping[str, object]] | None = None
 
     def changes(self, kept: Registered, checked: Checked) -> bool:
-        """Whether there is anything to write: of one that is disabled already, only a new reason is."""
+        """Whether there is anything to write: to disable a disabled webhook, only a new reason."""
         disables = self.enabled is False and (self.reason is not None or kept.webhook.enabled)
         return bool(checked.given) or self.enabled is True or disables
 
     def refuse(self, webhooks: Webhooks, kept: Registered, checked: Checked) -> None:
-        """Raises where its dialect or the account's other webhooks do not let it be."""
+        """Raises if its dialect or the account's other webhooks do not allow the change."""
         if self.precondition is not None:
             self.precondition(webhooks, kept.owner)
         if self.rule is not None:
@@ -168,7 +168,7 @@ class _Order(NamedTuple):
         webhooks.refuse_taken(kept.owner.id, checked.plain.get("name"), besides=kept.id)
 
     def write(self, webhooks: Webhooks, kept: Registered, checked: Checked) -> Registered | None:
-        """None where the webhook is not any more what was read."""
+        """None if the webhook has changed since it was read."""
         self.refuse(webhooks, kept, checked)
         return webhooks.update(kept, checked, by=self.by, enabled=self.enabled, reason=self.reason, noted=self.noted)
 
@@ -189,7 +189,7 @@ def _change(
     for again in (False, True):
         with installation.transaction() as session:
             webhooks = Webhooks(session, installation)
-            # Who begins again keeps others away, so that it comes to an end, unless there is something new to try.
+            # The second round locks the webhook, so that it is the last, unless there is something new to try.
             kept = webhooks.read(account, identifier, dialect=dialect, lock=again)
             checked = check(order.fields(kept), installation.addresses, dialect=kept.webhook.dialect, kept=kept)
             if not order.changes(kept, checked):
@@ -210,7 +210,7 @@ def _change(
         if written is not None:
             installation.waker.wake()
             return written
-    raise Overtaken("others changed the webhook at the same time: look at it, and try again")
+    raise Overtaken("others changed the webhook at the same time: check it, and try again")
 
 
 def _what_to_try(kept: Registered, checked: Checked, *, enabled: bool | None) -> _Tried | None:

@@ -38,7 +38,7 @@ def read_secrets(document: Mapping[str, Any]) -> WebhookSecrets:
 
 
 def write_secrets(secrets: WebhookSecrets) -> dict[str, Any]:
-    """The document; members that say nothing are left out."""
+    """The document; empty members are left out."""
     document: dict[str, Any] = write_authorization(secrets.authorization) if secrets.authorization else {}
     members = {
         "headers": dict(secrets.headers),
@@ -50,7 +50,7 @@ def write_secrets(secrets: WebhookSecrets) -> dict[str, Any]:
 
 
 def shown_secrets(secrets: WebhookSecrets, *, keys: bool = False) -> dict[str, Any]:
-    """The secrets as they may be shown, each masked; with `keys` those that sign are in clear. Times are UTC."""
+    """The secrets as they may be shown, each masked; with `keys` the signing keys are not masked. Times are UTC."""
     return {
         "authorization": shown_authorization(secrets.authorization) if secrets.authorization else None,
         "headers": dict.fromkeys(secrets.headers, MASK),

@@ -1,5 +1,5 @@
-"""Registered receivers as rows: find, insert, update, delete. What is written has been checked (`fields`), under the
-account's lock; who changes one is noted in the same transaction."""
+"""Webhooks as rows: find, insert, update, delete. What is written has been checked (`fields`), under the account's
+lock; the audit log entry of a change is written in the same transaction."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -27,14 +27,14 @@ from dispatcher.webhooks.fields import Checked
 from dispatcher.webhooks.secrets import WebhookSecrets, read_secrets, write_secrets
 from schedules.catalog import SCHEDULES
 
-NATIVE = "native"  # webhooks of no dialect, where dialects are named
+NATIVE = "native"  # in place of a dialect's name: webhooks of no dialect
 
 AccountKey: TypeAlias = UUID | str  # an account's id, or its name
 
 
 class Registered:
-    """A webhook as it is stored, with its account, and with its breaker where the last attempt failed. Its secrets are
-    opened when they are asked for, each once; after a write they are known and not opened."""
+    """A stored webhook with its account and, if the last attempt failed, its circuit breaker. Its secrets are decrypted
+    when they are asked for, each once; after a write they are known without that."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Registered:
         read_at: datetime | None = None,
         known: Mapping[str, object] | None = None,
     ) -> None:
-        """`read_at` is the database's time; `known` has members that need not be opened or read, by name."""
+        """`read_at` is the database's time; `known` has members that need not be decrypted or read, by name."""
         self.webhook, self.owner, self.circuit_breaker, self.read_at = webhook, owner, breaker, read_at
         self._vault = vault
         vars(self).update(known or {})
@@ -66,13 +66,13 @@ class Registered:
 
     @cached_property
     def url(self) -> str:
-        """The URL in clear, as it was given: to be shown. Raises NotFound once the webhook is deleted."""
+        """The unmasked URL as it was given, to be shown. Raises NotFound once the webhook is deleted."""
         given = self.webhook.url_given_ciphertext
         return self._vault.decrypt(given) if given is not None else self.called_url
 
     @cached_property
     def called_url(self) -> str:
-        """The URL in clear, in the form in which it is called. Raises NotFound once the webhook is deleted."""
+        """The unmasked URL in the form in which it is called. Raises NotFound once the webhook is deleted."""
         if self.webhook.url_ciphertext is None:
             raise NotFound("webhook", self.webhook.id)
         return self._vault.decrypt(self.webhook.url_ciphertext)
@@ -84,11 +84,11 @@ class Registered:
 
     @cached_property
     def secrets(self) -> WebhookSecrets:
-        """All others of its secrets in clear."""
+        """All its other secrets, decrypted."""
         return read_secrets(self._vault.decrypt_document(self.webhook.secrets_ciphertext))
 
     def written(self, webhook: Webhook, breaker: CircuitBreaker | None, checked: Checked) -> "Registered":
-        """The same after a write: what was opened and did not change is still known."""
+        """The same after a write: what was decrypted and did not change is still known."""
         known = {name: vars(self)[name] for name in ("url", "called_url", "contract", "secrets") if name in vars(self)}
         return Registered(webhook, self.owner, breaker, self._vault, known=known | _known(checked))
 
@@ -97,12 +97,12 @@ class Webhooks:
     """The webhooks of an installation, in one transaction."""
 
     def __init__(self, session: Session, installation: Installation) -> None:
-        """Raises ConfigurationError where the encryption keys do not fit."""
+        """Raises ConfigurationError if the encryption keys do not match."""
         self._session = session
         self._vault = installation.vault
 
     def owner(self, account: AccountKey, *, lock: bool = False) -> Account:
-        """The account. With `lock` who else changes its webhooks waits. Raises UnknownAccount."""
+        """The account. With `lock` other changes to its webhooks wait. Raises UnknownAccount."""
         query = select(Account).where(Account.name == account if isinstance(account, str) else Account.id == account)
         if lock:
             query = query.with_for_update()
@@ -114,9 +114,9 @@ class Webhooks:
     def read(
         self, account: AccountKey | None, identifier: UUID | int, *, dialect: str | None = None, lock: bool = False
     ) -> Registered:
-        """A webhook by its id or its number, with all that belongs to it; of whichever account where None is given,
-        and one that was made through the dialect where one is. With `lock` its account and it stay as they are until
-        the transaction ends. Raises NotFound, UnknownAccount among them."""
+        """A webhook by its id or its number, with all that belongs to it; in any account if `account` is None; with
+        `dialect` only one that was made through it. With `lock` the webhook and its account do not change until the
+        transaction ends. Raises NotFound, including UnknownAccount."""
         if isinstance(account, str):
             account = find_account(self._session, account).id
         wanted = [Webhook.number == identifier if isinstance(identifier, int) else Webhook.id == identifier]
@@ -138,18 +138,18 @@ class Webhooks:
         return Registered(webhook, owner, breaker, self._vault, read_at=now)
 
     def refuse_taken(self, account: UUID, name: str | None, *, besides: UUID | None = None) -> None:
-        """Raises NameTaken where another webhook of the account has the name."""
+        """Raises NameTaken if another webhook of the account has the name."""
         wanted = Webhook.account_id == account, Webhook.name == name, Webhook.deleted_at.is_(None)
         query = select(Webhook.id).where(*wanted)
         if besides is not None:
             query = query.where(Webhook.id != besides)
         if name is not None and self._session.scalar(query) is not None:
-            raise NameTaken("the account has a webhook of this name already")
+            raise NameTaken("the account already has a webhook with this name")
 
     def insert(
         self, owner: Account, checked: Checked, *, by: Actor, enabled: bool = True, dialect: str | None = None
     ) -> Registered:
-        """Writes a new webhook, which nothing refuses any more: the account is locked, the name is free."""
+        """Writes a new webhook. The caller has locked the account and checked that the name is free."""
         columns: dict[str, Any] = {
             "id": new_id(),
             "account_id": owner.id,
@@ -177,11 +177,11 @@ class Webhooks:
         reason: str | None = None,
         noted: tuple[Action, Mapping[str, object]] | None = None,
     ) -> Registered | None:
-        """Writes a change of the webhook as it was read; None, and nothing written, where it is not that any more.
-        Deliveries that wait use it as it is at their next attempt. A new URL or contract deserves a new try: a closed
-        circuit closes. So it does, and what waited is delivered, where it is enabled. While it is disabled events still
-        match and their deliveries wait, until their schedule's whole span has passed; one that is disabled already
-        keeps what is known of that, unless there is a new reason. `noted`: what the audit log says of it."""
+        """Writes a change of the webhook as it was read; returns None and writes nothing if it has changed since.
+        Waiting deliveries use the new version at their next attempt. A new URL or contract deserves a new try: an open
+        circuit closes. Enabling closes it, too, and what waited is delivered. While the webhook is disabled, events
+        still match and their deliveries wait until their schedule's whole span has passed. Disabling it again keeps who
+        disabled it and when, unless there is a new reason. `noted`: what the audit log says instead of the usual."""
         columns = self._columns(checked)
         if enabled is True:
             columns |= {"enabled": True} | dict.fromkeys(("disabled_at", "disabled_by", "disabled_reason"))
@@ -211,8 +211,8 @@ class Webhooks:
         return kept.written(webhook, breaker, checked)
 
     def delete(self, kept: Registered, *, by: Actor) -> Webhook:
-        """Soft, of one that is locked: its secrets are wiped and its name is free again; its deliveries stay listable,
-        open ones end."""
+        """Soft-deletes a locked webhook: its secrets are wiped and its name is free again; its deliveries can still be
+        listed, open ones end."""
         wiped = dict.fromkeys(("url_ciphertext", "url_given_ciphertext", "url_digest", "secrets_ciphertext"))
         webhook = self._write(kept.webhook, {"deleted_at": func.now(), **wiped})
         if webhook is None:
@@ -224,7 +224,7 @@ class Webhooks:
         return webhook
 
     def opened(self, webhook: Webhook, owner: Account, breaker: CircuitBreaker | None) -> Registered:
-        """One of a list, as `read` gives one."""
+        """A webhook of a list, as `read` returns one."""
         return Registered(webhook, owner, breaker, self._vault)
 
     def get(self, account: Account, identifier: UUID) -> Webhook:
@@ -235,7 +235,7 @@ class Webhooks:
         return webhook
 
     def get_of(self, dialect: str, account: Account, identifier: UUID | int) -> Webhook:
-        """One that was made through this dialect, by its id or its number. Raises NotFound."""
+        """A webhook that was made through this dialect, by its id or its number. Raises NotFound."""
         column = Webhook.number if isinstance(identifier, int) else Webhook.id
         wanted = column == identifier, Webhook.dialect == dialect, *_standing(account)
         webhook = self._session.scalar(select(Webhook).where(*wanted))
@@ -246,8 +246,8 @@ class Webhooks:
     def list(
         self, account: Account, *, dialect: str | None = None, app: str | None = None, url: str | None = None
     ) -> Sequence[Webhook]:
-        """The account's webhooks, oldest first, deleted ones left out; of one dialect, app or URL, in any spelling that
-        is called alike, or all. Raises InvalidWebhook for what is no URL."""
+        """The account's webhooks, oldest first, without deleted ones: all, or those of one dialect, app or URL (in any
+        spelling that is called the same). Raises InvalidWebhook for anything but a URL."""
         wanted = list(_standing(account))
         if dialect is not None:
             wanted.append(Webhook.dialect == dialect)
@@ -268,9 +268,9 @@ class Webhooks:
         before: UUID | None = None,
         limit: int,
     ) -> Sequence[Webhook]:
-        """The account's webhooks, newest first, deleted ones left out; `before` is the last id of the page before.
-        `dialect` may be NATIVE; `url` is the whole of it, in any spelling that is called alike. Raises InvalidWebhook
-        for what is no URL."""
+        """The account's webhooks, newest first, without deleted ones; `before` is the last id of the previous page.
+        `dialect` may be NATIVE; `url` is the whole URL, in any spelling that is called the same. Raises InvalidWebhook
+        for anything but a URL."""
         wanted = list(_standing(account))
         if dialect is not None:
             wanted.append(Webhook.dialect.is_(None) if dialect == NATIVE else Webhook.dialect == dialect)
@@ -285,7 +285,7 @@ class Webhooks:
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(limit)).all()
 
     def circuit_breakers(self, webhooks: Iterable[Webhook]) -> dict[UUID, CircuitBreaker]:
-        """What is known of those whose last attempt failed, by webhook id."""
+        """The circuit breakers of those whose last attempt failed, by webhook id."""
         wanted = select(CircuitBreaker).where(CircuitBreaker.webhook_id.in_([webhook.id for webhook in webhooks]))
         return {breaker.webhook_id: breaker for breaker in self._session.scalars(wanted)}
 
@@ -305,7 +305,7 @@ class Webhooks:
         return columns
 
     def _write(self, webhook: Webhook, columns: dict[str, Any]) -> Webhook | None:
-        """The row with these columns, of one that has not changed since it was read."""
+        """Writes these columns if the webhook has not changed since it was read; returns the new row."""
         wanted = Webhook.id == webhook.id, Webhook.version == webhook.version  # a deletion is a new version, too
         changed = {**columns, "version": Webhook.version + 1, "updated_at": func.now()}
         statement = update(Webhook).where(*wanted).values(changed).returning(Webhook)

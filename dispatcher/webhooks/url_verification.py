@@ -17,7 +17,7 @@ from dispatcher.webhooks.contract import DeliveryContract, Envelope, Method
 from dispatcher.webhooks.secrets import WebhookSecrets
 from schedules.timing import REAL_TIME
 
-SECONDS = 30.0  # what the BulkSMS specification gives a receiver
+SECONDS = 30.0  # receivers built for BulkSMS may take so long
 AT_ONCE = 10  # each holds a thread of the API for as long as it lasts
 BODY = b"[]"
 
@@ -30,11 +30,11 @@ def takes_url_verification(contract: DeliveryContract) -> bool:
 
 
 def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, installation: Installation) -> None:
-    """Sends `[]` as a callback would be: the same guard, headers, authorization and signatures. Returns where a 2xx
-    came back within 30 s; raises UrlVerificationFailed with what came back instead, TooBusy where too many are under
-    way, and ConfigurationError where the settings give no transport."""
+    """Sends `[]` as a callback would be sent: with the same egress policy, headers, authorization and signatures.
+    Returns if a 2xx comes back within 30 s. Raises UrlVerificationFailed with what came back instead, TooBusy if too
+    many verifications are running, and ConfigurationError if the settings give no transport."""
     if not _slots.acquire(blocking=False):
-        raise TooBusy("too many URLs are being tested at this moment")
+        raise TooBusy("too many URLs are being verified at this moment")
     try:
         transport = new_transport(installation.settings, capacity=1)
         try:
@@ -57,7 +57,7 @@ def _try(
 ) -> Reply | Failure:
     authorization = header_value(secrets.authorization)
     if isinstance(secrets.authorization, ClientCredentials):
-        # For this once: the workers will fetch one of their own when the webhook is there.
+        # Only for this request: the workers will fetch their own token once the webhook exists.
         asked = token_request(secrets.authorization, new_id_text(), REAL_TIME)
         token = read_answer(_send(transport, asked._replace(https_only=contract.https_only)))
         if isinstance(token, Failure):
@@ -94,7 +94,7 @@ def _request(
 def _send(transport: Transport, request: Request) -> Reply | Failure:
     transport.send(request)
     while not (ended := transport.wait(1.0)):
-        pass  # the transport has the deadline
+        pass  # the transport keeps the deadline
     return ended[0].outcome
 
 

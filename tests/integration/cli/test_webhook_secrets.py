@@ -212,7 +212,7 @@ def test_a_header_cannot_be_sent_twice(create: Any, tmp_path: Path) -> None:
     headers = tmp_path / "headers"
     headers.write_text("x-signature-nonce: 1\n")
     ran = create("--headers-from", headers, "--nonce-signature", "X-Signature", "--nonce-secret-from", "-", stdin="s\n")
-    assert "headers hold x-signature-nonce, which carries a signature" in ran.err
+    assert "headers contain x-signature-nonce, which carries a signature" in ran.err
     ran = create(
         *("--body-signature", "x-signature-nonce", "--body-secret-from", "-"),
         *("--nonce-signature", "X-Signature", "--nonce-secret-from", "-"),

@@ -191,7 +191,7 @@ def test_a_rule_that_cannot_be_read_is_a_usage_error(cli: Cli, rule: str) -> Non
 
 def test_a_name_in_use_is_refused(webhook: dict[str, Any], cli: Cli) -> None:
     ran = cli("webhook", "create", "--account", "acme", "--url", URL, "--type", "message", "--name", "main")
-    assert (ran.status, ran.err) == (1, "Error: the account has a webhook of this name already\n")
+    assert (ran.status, ran.err) == (1, "Error: the account already has a webhook with this name\n")
 
 
 def test_batches_pace_and_circuit_breaker_are_chosen_and_taken_back(webhook: dict[str, Any], cli: Cli) -> None:
@@ -302,7 +302,7 @@ def test_https_only_of_the_installation_refuses_plain_http(
 def test_https_only_of_a_webhook_refuses_plain_http_whichever_of_both_comes_first(
     webhook: dict[str, Any], cli: Cli
 ) -> None:
-    refused = "Error: url must begin with https://, for the contract says https_only\n"
+    refused = "Error: url must begin with https://, because the contract says https_only\n"
     plain, update = "http://example.com/", ("webhook", "update", webhook["id"])
     assert cli(*CREATE, "--url", plain, "--https-only").err == refused
     assert cli(*update, "--https-only", "--json").document["contract"]["https_only"] is True
