@@ -1,5 +1,4 @@
-"""The state machine of a delivery: one enum, one table of transitions (drawn in docs/states.md; a test compares them).
-"""
+"""The state machine of a delivery: one enum, one table of transitions (drawn in docs/states.md, as a test checks)."""
 
 from enum import StrEnum
 

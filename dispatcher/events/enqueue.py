@@ -62,7 +62,7 @@ opened AS (
 SELECT i.id::text AS id, i.account_id::text AS account_id, c.deliveries FROM input i LEFT JOIN counted c USING (id)
 """
 _ARRAYS = ("id", "account", "app", "type", "taking", "subject", "occurred_at", "expires_at", "data", "key", "digest")
-_STORE_MANY = text(_STORE)  # planned anew for each thousand
+_STORE_MANY = text(_STORE)  # planned again for each thousand
 _STORE_ONE = Prepared(
     "dispatcher_store",
     _STORE,

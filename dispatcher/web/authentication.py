@@ -106,8 +106,7 @@ def key_in_basic(authorization: str | None) -> str | None:
 
 
 def caller_of_secret(installation: Installation, key_id: str, secret: str) -> Caller | None:
-    """The caller that a key's id and secret identify. No token is accepted: it may expire before what is made from it.
-    """
+    """The caller that a key's id and secret identify. No token is taken: it may expire before what is made with it."""
     with installation.transaction() as session:
         return authenticate(session, f"{key_id}.{secret}")
 

@@ -136,9 +136,7 @@ def problem_for(error: DispatcherError) -> Problem:
 
 def internal_error() -> Problem:
     """A defect: the answer gives no details, the log has them under the request's id."""
-    return Problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the log has details under the X-Request-Id"
-    )
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the log has details under the X-Request-Id")
 
 
 def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
