@@ -93,8 +93,8 @@ def change(
     `reason` is stored if it is disabled. `derive` returns fields that depend on the stored webhook.
     A caller that changes fields without `dialect` gives a `rule`, for webhooks that were made through a dialect.
 
-    Raises as `register` does, what `derive` and `rule` raise, NotFound, and Overtaken if others changed the webhook while its URL
-    was verified, and did so again.
+    Raises as `register` does, what `derive` and `rule` raise, NotFound, and Overtaken if others changed the webhook
+    while its URL was verified, and did so again.
     """
     if enabled is False:
         check_text("reason", reason)
