@@ -1,6 +1,8 @@
-"""Event types, and which subscriptions take them: exact names and prefixes of whole dotted parts."""
+"""Event types, and which subscriptions take them: exact names and prefixes of whole dotted parts. Pure."""
 
 import re
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 
 ALL = "*"
 MAX_PARTS = 8
@@ -9,6 +11,23 @@ MAX_LENGTH = 200
 _PART = r"[A-Za-z0-9_-]+"
 PATTERN = rf"{_PART}(?:\.{_PART}){{0,{MAX_PARTS - 1}}}"
 _TYPE = re.compile(PATTERN)
+
+# What happens to a message, each with when: what the webhooks of dialects take, and what all examples use. Any other
+# name is an event type, too.
+MESSAGE_TYPES = {
+    "message.inbound.received": "a message came in",
+    "message.inbound.read": "a message that came in was read",
+    "message.inbound.deleted": "a message that came in was deleted",
+    "message.outbound.accepted": "a message was taken, to be sent",
+    "message.outbound.sent": "a message was sent",
+    "message.outbound.progress": "a message is on its way, and something is known of it",
+    "message.outbound.delivered": "a message arrived",
+    "message.outbound.failed": "a message cannot be delivered",
+    "message.outbound.bounced": "a message was returned",
+    "message.outbound.deleted": "a message that was sent was deleted",
+}
+MAX_NEAREST = 3
+_NEAR = 0.6  # of two names, how much is alike: 1 is the same name
 
 RULE = f"must be dotted parts of letters, digits, '_' and '-': at most {MAX_PARTS} parts, {MAX_LENGTH} characters"
 
@@ -22,3 +41,22 @@ def subscriptions_taking(event_type: str) -> list[str]:
     """Every subscription that takes an event of this type: `*`, each prefix of whole parts, the type itself."""
     parts = event_type.split(".")
     return [ALL, *(".".join(parts[:length]) for length in range(1, len(parts) + 1))]
+
+
+def nearest_types(event_type: str, subscriptions: Iterable[str]) -> tuple[str, ...]:
+    """What a type that none of these subscriptions takes was probably to be: the subscriptions with the most similar
+    spelling; where none is similar, message types of the catalogue. The nearest first, 3 at most."""
+    return _nearest(event_type, subscriptions) or _nearest(event_type, MESSAGE_TYPES)
+
+
+def _nearest(event_type: str, names: Iterable[str]) -> tuple[str, ...]:
+    likeness = {name: _likeness(event_type, name) for name in names}
+    near = [name for name in sorted(likeness, key=lambda name: (-likeness[name], name)) if likeness[name] >= _NEAR]
+    return tuple(near[:MAX_NEAREST])
+
+
+def _likeness(event_type: str, name: str) -> float:
+    """Of a name and as many parts of the type as it has: a subscription is compared with what it would take."""
+    beginning = ".".join(event_type.split(".")[: name.count(".") + 1])
+    matcher = SequenceMatcher(None, name.lower(), beginning.lower(), autojunk=False)
+    return matcher.ratio() if matcher.quick_ratio() >= _NEAR else 0.0

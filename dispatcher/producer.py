@@ -34,7 +34,9 @@ class Producer:
         # For what is written in a single statement: it needs no transaction around it.
         self.statements = make_engine(url, application_name=name, autocommit=True)
         self.waker = Waker(settings.broker_url.get_secret_value())
-        self.engines_of_callers: WeakSet[Any] = WeakSet()  # those that are known to be on this database
+        self.engines_of_callers: WeakSet[Any] = WeakSet()  # those that were found to be on this database
+        # By account, app and type of an event that no webhook takes: what is told of it, and until when (monotonic).
+        self.nearest_types: dict[tuple[str, str | None, str], tuple[float, tuple[str, ...]]] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

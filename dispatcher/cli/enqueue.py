@@ -10,7 +10,7 @@ import typer
 from dispatcher.accounts.accounts import find_account
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.ndjson import Recipe, read_lines
-from dispatcher.cli.output import AsJson, console, print_json, print_line
+from dispatcher.cli.output import AsJson, console, print_json, print_line, print_missed
 from dispatcher.cli.progress import Counting
 from dispatcher.errors import DispatcherError, InvalidEvent
 from dispatcher.event_types import RULE, is_event_type
@@ -33,6 +33,7 @@ class _Tally:
     repeated: int = 0
     refused: int = 0
     deliveries: int = 0
+    nearest_types: tuple[str, ...] = ()
     rate: float = 0.0
 
 
@@ -107,12 +108,15 @@ def _run(installation: Installation, file: BinaryIO, recipe: Recipe, *, json: bo
                     case Accepted(deliveries=deliveries):
                         tally.accepted += 1
                         tally.deliveries += deliveries
+                        tally.nearest_types = tally.nearest_types or receipt.nearest_types
                 counting.add_one()
     finally:
         tally.rate = round(counting.rate, 1)
         if unanswered:
             counting.say(f"stopped before the outcome of line {unanswered[0]} and those after it was known")
         _print_summary(tally, json=json)
+        if tally.accepted and not tally.deliveries:
+            print_missed(recipe.account, recipe.app, recipe.type, tally.nearest_types)
     return tally
 
 

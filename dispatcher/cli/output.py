@@ -40,6 +40,13 @@ def print_line(message: str, *, stderr: bool = False) -> None:
     console(stderr=stderr).print(Text(safe_text(message)), soft_wrap=True)
 
 
+def print_missed(account: str, app: str | None, event_type: str, nearest_types: Sequence[str]) -> None:
+    """A hint on stderr: no webhook takes this type, and which was probably meant."""
+    owner = f"account {account!r}" if app is None else f"account {account!r} and app {app!r}"
+    nearest = f"; the nearest: {', '.join(nearest_types)}" if nearest_types else ""
+    print_line(f"Hint: no webhook of {owner} takes {event_type}{nearest}", stderr=True)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; where the terminal is too narrow for it, a block for each row: its first value, the others below."""
     cells = [[safe_text(shown(value)) for value in row] for row in rows]

@@ -12,10 +12,11 @@ from dispatcher.accounts.audit import Action
 from dispatcher.accounts.owners import owner_of_webhook
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.installed import installation_of
-from dispatcher.cli.output import AsJson, print_json, print_line
+from dispatcher.cli.output import AsJson, print_json, print_line, print_missed
 from dispatcher.event_types import RULE, is_event_type
 from dispatcher.events.enqueue import enqueue
-from dispatcher.events.event import Data, serialise
+from dispatcher.events.event import Data, Event, serialise
+from dispatcher.events.nearest import nearest_types_of
 from dispatcher.events.samples import sample_message
 from dispatcher.webhooks.sample_event import call_webhook
 
@@ -47,6 +48,7 @@ def trigger(
         raise typer.BadParameter("give --account or --webhook")
     if not is_event_type(event_type):
         raise typer.BadParameter(RULE, param_hint="TYPE")
+    nearest_types: tuple[str, ...] = ()
     message = _read(data) if data is not None else sample_message(event_type)
     if webhook is not None:
         with installation_of(context).transaction() as session:
@@ -71,8 +73,12 @@ def trigger(
             owner = find_account(session, account)
             detail = {"type": event_type, "deliveries": deliveries}
             audit.write(session, this_user(), Action.EVENT_TRIGGERED, event_id, account=owner.id, detail=detail)
+        if not deliveries:
+            event = Event(type=event_type, data=message, account=account, app=app)
+            nearest_types = nearest_types_of(event, installation)
+            print_missed(account, app, event_type, nearest_types)
     if json:
-        print_json({"event_id": event_id, "deliveries": deliveries})
+        print_json({"event_id": event_id, "deliveries": deliveries, "nearest_types": nearest_types})
         return
     print_line(f"event {event_id}: {deliveries} {'delivery' if deliveries == 1 else 'deliveries'}")
 

@@ -18,6 +18,7 @@ from dispatcher.deliveries.opening import DUE_AT, GIVE_UP_AT, STATE
 from dispatcher.errors import DispatcherError, KeyReused, UnknownAccount, WrongDatabase
 from dispatcher.event_types import subscriptions_taking
 from dispatcher.events.event import Accepted, Data, Event, Refused, check, content_digest, serialise
+from dispatcher.events.nearest import with_nearest_types
 from dispatcher.ids import new_id_text
 from dispatcher.producer import Producer, default_producer
 
@@ -110,23 +111,23 @@ def enqueue(
     or WrongDatabase; then nothing is written. The same key with the same content returns the first event's id with
     `repeated=True`.
     """
-    prepared = _prepare(
-        Event(
-            type=type,
-            data=data,
-            account=account,
-            app=app,
-            subject=subject,
-            idempotency_key=idempotency_key,
-            occurred_at=occurred_at,
-            expires_at=expires_at,
-        )
+    event = Event(
+        type=type,
+        data=data,
+        account=account,
+        app=app,
+        subject=subject,
+        idempotency_key=idempotency_key,
+        occurred_at=occurred_at,
+        expires_at=expires_at,
     )
+    prepared = _prepare(event)
     producer = producer or default_producer()
     if session is None:
         with producer.statements.connect() as connection:
             (receipt,) = _store(connection, [prepared], producer, run=_STORE_ONE.execute)
         _wake_for([receipt], producer)
+        (receipt,) = with_nearest_types([event], [receipt], producer)
     else:
         _check_same_database(session, producer)
         (receipt,) = _store(session.connection(), [prepared], producer)
@@ -151,7 +152,7 @@ def enqueue_many(events: Iterable[Event], *, producer: Producer | None = None) -
             stored = iter(_store(connection, [item for item in prepared if isinstance(item, _Prepared)], producer))
         receipts = [next(stored) if isinstance(item, _Prepared) else item for item in prepared]
         _wake_for(receipts, producer)
-        yield from receipts
+        yield from with_nearest_types(chunk, receipts, producer)
 
 
 def _prepare(event: Event) -> _Prepared:

@@ -33,11 +33,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The event is stored; `deliveries` webhooks will get it. `repeated`: its key was known, nothing new was stored."""
+    """The event is stored; `deliveries` webhooks will get it. `repeated`: its key was known, nothing new was stored.
+
+    `nearest_types`: where a new event made 0 deliveries, up to 3 event types that webhooks of its account (and app)
+    subscribe to and that are spelt alike, else such message types. Empty where nothing is similar, where there is no
+    webhook, and for `enqueue` with `session`, which reads nothing in the caller's transaction.
+    """
 
     event_id: UUID
     deliveries: int
     repeated: bool
+    nearest_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

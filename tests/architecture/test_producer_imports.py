@@ -115,6 +115,7 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
         "dispatcher.events",
         "dispatcher.events.enqueue",
         "dispatcher.events.event",
+        "dispatcher.events.nearest",
         "dispatcher.ids",
         "dispatcher.producer",
         "dispatcher.settings",

@@ -1,5 +1,6 @@
 """What README and docs say, held against the code: links, file names, commands, words, tables."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from dispatcher.api.webhooks.bodies import NewWebhook
 from dispatcher.asgi import DIALECTS, create_app
 from dispatcher.cli.app import app
 from dispatcher.db.models import Base
+from dispatcher.event_types import MESSAGE_TYPES, subscriptions_taking
 from dispatcher.receiver_auth.credentials import ClientCredentials
 from dispatcher.receiver_auth.token_request import token_request
 from dispatcher.settings import RENAMED, Settings, environment_name
@@ -308,6 +310,30 @@ def test_the_calls_of_webhooks_are_those_of_the_api() -> None:
 def test_the_members_of_a_webhook_are_those_of_the_api() -> None:
     told = {name for names in table("docs/api.md", "member") for name in names.split(", ")}
     assert told == NewWebhook.model_fields.keys()
+
+
+def test_the_message_types_are_the_catalogues() -> None:
+    assert {name: cells[0] for name, cells in table("docs/enqueue.md", "event type").items()} == MESSAGE_TYPES
+
+
+def help_texts(command: Any) -> Iterator[str]:
+    """What the command and those below it say of themselves and of their options."""
+    yield from filter(None, (command.help, command.epilog, *(getattr(one, "help", "") for one in command.params)))
+    for below in getattr(command, "commands", {}).values():
+        yield from help_texts(below)
+
+
+def test_examples_use_message_types_of_the_catalogue() -> None:
+    """A type that is none would reach no webhook that a dialect made."""
+    texts = {**TEXTS, "openapi": json.dumps(create_app().openapi()), "help": "\n".join(help_texts(CLI))}
+    taken = {subscription for name in MESSAGE_TYPES for subscription in subscriptions_taking(name)}
+    named = {
+        (page, name)
+        for page, text in texts.items()
+        for name in re.findall(r"(?<![\w./-])message\.[a-z_]+(?:\.[a-z_]+)*(?![\w(/])", text)
+    }
+    assert {name for _, name in named} > {"message.inbound.received", "message.outbound"}
+    assert [found for found in named if found[1] not in taken] == []
 
 
 def test_every_table_of_the_database_is_told_of() -> None:

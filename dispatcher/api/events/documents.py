@@ -1,11 +1,13 @@
 """Events, alone and with their deliveries, and what became of taking them in, as the API tells of them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from dispatcher.api.deliveries.documents import DeliveryDocument, EventDocument
+from dispatcher.event_types import MAX_NEAREST
+from dispatcher.events.event import Accepted
 
 
 class AcceptedEvent(BaseModel):
@@ -14,6 +16,15 @@ class AcceptedEvent(BaseModel):
     event_id: UUID
     deliveries: Annotated[int, Field(description="How many webhooks will get it.")]
     repeated: Annotated[bool, Field(description="Its idempotency key was known; nothing new was stored.")]
+    nearest_types: Annotated[
+        list[str],
+        Field(
+            max_length=MAX_NEAREST,
+            description="For a new event with 0 deliveries: what webhooks of its account and app take that is spelt "
+            "alike, else message types that are. Empty where nothing is alike, or there is no webhook. Of many events, "
+            "those of the first 20 types have it.",
+        ),
+    ]
 
 
 class AcceptedItem(AcceptedEvent):
@@ -55,3 +66,13 @@ class WholeEventDocument(EventRecordDocument):
     """An event with its message."""
 
     data: Annotated[object, Field(description="The message, byte for byte as it was given.")]
+
+
+def accepted_members(receipt: Accepted) -> dict[str, Any]:
+    """The members of `AcceptedEvent`."""
+    return {
+        "event_id": receipt.event_id,
+        "deliveries": receipt.deliveries,
+        "repeated": receipt.repeated,
+        "nearest_types": list(receipt.nearest_types),
+    }

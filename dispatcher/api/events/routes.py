@@ -19,6 +19,7 @@ from dispatcher.api.events.documents import (
     Outcomes,
     RefusedItem,
     WholeEventDocument,
+    accepted_members,
 )
 from dispatcher.errors import KeyReused
 from dispatcher.events.enqueue import enqueue, enqueue_many
@@ -65,7 +66,7 @@ def post_event(
         expires_at=event.expires_at,
         producer=installation,
     )
-    return AcceptedEvent(event_id=accepted.event_id, deliveries=accepted.deliveries, repeated=accepted.repeated)
+    return AcceptedEvent(**accepted_members(accepted))
 
 
 @router.post(
@@ -147,8 +148,8 @@ def get_one_event(caller: Reader, installation: Served, event_id: UUID) -> Respo
 
 def _item(receipt: Accepted | Refused | Problem) -> AcceptedItem | RefusedItem:
     match receipt:
-        case Accepted(event_id, deliveries, repeated):
-            return AcceptedItem(event_id=event_id, deliveries=deliveries, repeated=repeated)
+        case Accepted():
+            return AcceptedItem(**accepted_members(receipt))
         case Refused(KeyReused()):
             errors: Sequence[tuple[str, str]] = [("idempotency_key", "was used before for an event with other content")]
         case Refused(error):

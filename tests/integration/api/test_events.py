@@ -260,3 +260,16 @@ def test_openapi_describes_body_answers_and_problems(api: Api) -> None:
         assert list(response["content"]) == ["application/json" if status == "202" else "application/problem+json"]
     assert operation["security"] == [{"Bearer": []}, {"Basic": []}]
     assert "#/$defs" not in json.dumps(document)
+
+
+def test_an_event_that_no_webhook_takes_is_answered_with_the_nearest_types(
+    api: Api, token: str, database: Engine, settings: Settings
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["message.outbound.sent"])
+    missed = api.post_event({**EVENT, "type": "mesage.outbound.sent"}, token=token).json()
+    assert (missed["deliveries"], missed["nearest_types"]) == (0, ["message.outbound.sent"])
+    taken = api.post_event({**EVENT, "type": "message.outbound.sent"}, token=token).json()
+    assert (taken["deliveries"], taken["nearest_types"]) == (1, [])
+    many = [{**EVENT, "type": name} for name in ("mesage.outbound.sent", "message.outbound.sent", "invoice.paid")]
+    answer = api.call("POST", "/v1/events/batch", {"events": many}, token=token).json()
+    assert [item["nearest_types"] for item in answer["items"]] == [["message.outbound.sent"], [], []]

@@ -43,7 +43,7 @@ def test_bad_lines_are_reported_by_number_and_the_rest_goes_in(cli: Cli, databas
     assert ran.status == 1
     assert sorted(stored(database)) == [b"4", b"[3]", b'{"n":1}', b'{"n":2}']
     reported = ran.err.splitlines()
-    assert [line.partition(":")[0] for line in reported] == ["line 3", "line 4", "line 7"]
+    assert [line.partition(":")[0] for line in reported] == ["line 3", "line 4", "line 7", "Hint"]
     assert reported[2] == "line 7: data is not UTF-8"
     assert "secret-payload" not in ran.out + ran.err
 
@@ -56,7 +56,7 @@ def test_a_message_that_is_too_long_is_refused_and_its_neighbours_go_in(cli: Cli
     ran = cli(*COMMAND, "-", stdin=b"\n".join([full, little_too_long, far_too_long, b"1"]))
     assert ran.status == 1
     assert sorted(stored(database)) == [full, b"1"]
-    assert [line.partition(":")[0] for line in sorted(ran.err.splitlines())] == ["line 2", "line 3"]
+    assert [line.partition(":")[0] for line in sorted(ran.err.splitlines())] == ["Hint", "line 2", "line 3"]
 
 
 def test_subject_and_key_come_from_members_with_all_their_digits(cli: Cli, database: Engine) -> None:
@@ -76,7 +76,7 @@ def test_subject_and_key_come_from_members_with_all_their_digits(cli: Cli, datab
         ("msg-2", "shop"),
     }
     assert {row.key for row in rows(database, "SELECT key FROM dispatcher.idempotency_keys")} == {"k-é", "7"}
-    assert [line.partition(":")[0] for line in ran.err.splitlines()] == ["line 3", "line 4", "line 5"]
+    assert [line.partition(":")[0] for line in ran.err.splitlines()] == ["line 3", "line 4", "line 5", "Hint"]
 
 
 def test_a_file_sent_again_with_keys_stores_nothing_twice(cli: Cli, database: Engine) -> None:

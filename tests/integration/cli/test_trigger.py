@@ -24,7 +24,7 @@ def test_a_sample_goes_to_every_webhook_that_takes_its_type(
     told = cli("trigger", event_type, "--account", "acme", "--json").document
     deliver_all(settings)
     (callback,) = receiver.received
-    assert told == {"event_id": callback.header("Dispatcher-Event-Id"), "deliveries": 1}
+    assert told == {"event_id": callback.header("Dispatcher-Event-Id"), "deliveries": 1, "nearest_types": []}
     assert json.loads(callback.body) == [sample_message(event_type)]
     assert (callback.path, callback.header("Dispatcher-Event-Type")) == ("/takes", event_type)
 
@@ -79,3 +79,18 @@ def test_notices_are_listed_with_what_was_told(
     make_account(database, "other")
     assert cli("webhook", "health", webhook.id, "--account", "other").status == 1
     assert cli("notice", "list", "--account", "acme", "--kind", "webhook_disabled", "--json").document == []
+
+
+def test_a_type_that_no_webhook_takes_is_pointed_out_with_the_nearest(
+    cli: Cli, database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/"), event_types=["message.outbound.sent"])
+    hint = "Hint: no webhook of account 'acme' takes mesage.outbound.sent; the nearest: message.outbound.sent\n"
+    ran = cli("trigger", "mesage.outbound.sent", "--account", "acme", "--json")
+    assert (ran.document["deliveries"], ran.document["nearest_types"]) == (0, ["message.outbound.sent"])
+    assert ran.err == hint
+    ran = cli("enqueue", "--account", "acme", "--type", "mesage.outbound.sent", "-", stdin=b"1\n2\n")
+    assert (ran.status, ran.err) == (0, hint)
+    ran = cli("enqueue", "--account", "acme", "--app", "crm", "--type", "invoice.paid", "--json", "-", stdin=b"1")
+    assert ran.document["nearest_types"] == []
+    assert ran.err == "Hint: no webhook of account 'acme' and app 'crm' takes invoice.paid\n"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.event_types import ALL, is_event_type, subscriptions_taking
+from dispatcher.event_types import ALL, MESSAGE_TYPES, is_event_type, nearest_types, subscriptions_taking
 
 PARTS = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,10}", fullmatch=True), min_size=1, max_size=8)
 
@@ -50,3 +50,30 @@ def test_the_subscriptions_that_take_an_event_are_those_of_the_plain_rule(event:
 def test_a_subscription_takes_an_event_exactly_if_its_parts_begin_the_events(event: list[str], wish: list[str]) -> None:
     taken = ".".join(wish) in subscriptions_taking(".".join(event))
     assert taken == (event[: len(wish)] == wish)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "subscriptions", "nearest"),
+    [
+        ("message.inbound.recieved", ["message.inbound.received", "orders"], "message.inbound.received"),
+        ("mesage.inbound.received", ["message", "orders"], "message"),  # compared with as many parts as it has
+        ("Message.Outbound.Sent", ["message.outbound.sent", "message.outbound.failed"], "message.outbound.sent"),
+        ("message.sent", ["optout.change"], "message.outbound.sent"),  # of the catalogue
+        ("invoice.paid", ["message"], None),
+    ],
+)
+def test_the_nearest_types_are_those_that_are_spelt_alike(
+    event_type: str, subscriptions: list[str], nearest: str | None
+) -> None:
+    assert next(iter(nearest_types(event_type, subscriptions)), None) == nearest
+
+
+@given(PARTS.map(".".join), st.lists(PARTS.map(".".join), max_size=12))
+def test_there_are_at_most_three_nearest_and_none_is_made_up(name: str, subscriptions: list[str]) -> None:
+    nearest = nearest_types(name, subscriptions)
+    assert len(nearest) == len(set(nearest)) <= 3
+    assert set(nearest) <= set(subscriptions) or set(nearest) <= MESSAGE_TYPES.keys()
+
+
+def test_all_message_types_are_event_types() -> None:
+    assert all(map(is_event_type, MESSAGE_TYPES))

@@ -1,0 +1,90 @@
+"""What an event that no webhook takes was probably to be. It is looked for once the event is stored, in no transaction:
+an event with deliveries pays nothing for it. What is found is kept for a second, so that a stream of such events, of
+an account whose webhooks want others, pays next to nothing either."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias, TypeGuard
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from dispatcher.event_types import nearest_types
+from dispatcher.events.event import Accepted, Event, Refused
+from dispatcher.producer import Producer
+
+LOOKED_AT = 200  # subscriptions of an account
+MAX_KINDS = 20  # of the events that were stored together
+KEPT_SECONDS = 1.0
+MAX_KEPT = 1_000
+
+_Kind: TypeAlias = tuple[str, str | None, str]  # account, app, type
+
+_SUBSCRIBED = text("""
+SELECT DISTINCT event_type FROM (
+  SELECT s.event_type, s.app FROM dispatcher.subscriptions s JOIN dispatcher.accounts a ON a.id = s.account_id
+  WHERE a.name = :account ORDER BY s.event_type LIMIT :looked_at) looked
+WHERE app IS NULL OR app = :app
+""")
+
+
+def with_nearest_types(
+    events: Sequence[Event], receipts: Sequence[Accepted | Refused], producer: Producer
+) -> list[Accepted | Refused]:
+    """The receipts of committed events, those without a delivery with their `nearest_types`; beyond 20 different types
+    the others have none. Where the database fails now, none has any: the events are stored all the same."""
+    pairs = list(zip(events, receipts, strict=True))
+    missed = dict.fromkeys(_kind(event) for event, receipt in pairs if _is_missed(receipt))
+    if not missed:
+        return list(receipts)
+    nearest = _nearest(list(missed)[:MAX_KINDS], producer)
+    return [
+        replace(receipt, nearest_types=nearest.get(_kind(event), ())) if _is_missed(receipt) else receipt
+        for event, receipt in pairs
+    ]
+
+
+def nearest_types_of(event: Event, producer: Producer) -> tuple[str, ...]:
+    """The same for one event that is committed and made no delivery."""
+    return _nearest([_kind(event)], producer).get(_kind(event), ())
+
+
+def _kind(event: Event) -> _Kind:
+    return event.account, event.app, event.type
+
+
+def _is_missed(receipt: Accepted | Refused) -> TypeGuard[Accepted]:
+    return isinstance(receipt, Accepted) and not receipt.deliveries and not receipt.repeated
+
+
+def _nearest(kinds: Sequence[_Kind], producer: Producer) -> Mapping[_Kind, tuple[str, ...]]:
+    now, kept = time.monotonic(), producer.nearest_types
+    nearest = {kind: entry[1] for kind in kinds if (entry := kept.get(kind)) and entry[0] > now}
+    if new := [kind for kind in kinds if kind not in nearest]:
+        found = _look(new, producer)
+        if len(kept) > MAX_KEPT:
+            kept.clear()
+        kept.update({kind: (now + KEPT_SECONDS, names) for kind, names in found.items()})
+        nearest |= found
+    return nearest
+
+
+def _look(kinds: Sequence[_Kind], producer: Producer) -> Mapping[_Kind, tuple[str, ...]]:
+    owners = dict.fromkeys((account, app) for account, app, _ in kinds)
+    try:
+        with producer.statements.connect() as connection:
+            subscribed = {
+                (account, app): connection.scalars(
+                    _SUBSCRIBED, {"account": account, "app": app, "looked_at": LOOKED_AT}
+                ).all()
+                for account, app in owners
+            }
+    except SQLAlchemyError:
+        return {}
+    return {
+        (account, app, event_type): nearest_types(event_type, subscribed[account, app])
+        if subscribed[account, app]
+        else ()
+        for account, app, event_type in kinds
+    }
