@@ -128,21 +128,18 @@ def test_an_event_that_comes_again_is_not_looked_for_again(database: Engine, set
     assert (first.nearest_types, again.repeated, again.nearest_types) == (("message.inbound",), True, ())
 
 
-def test_what_was_found_is_looked_for_again_after_a_second(
-    database: Engine, settings: Settings, installation: Installation
+def test_what_was_found_is_looked_for_again_once_its_time_is_over(
+    database: Engine, settings: Settings, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_account(database)
 
     def told() -> tuple[str, ...]:
         return enqueue("mesage.inbound", MESSAGE, account="acme", producer=installation).nearest_types
 
-    def keep_until(moment: float) -> None:
-        kept = installation.nearest_types
-        kept.update({kind: (moment, names) for kind, (_, names) in kept.items()})
-
+    monkeypatch.setattr(nearest, "KEPT_SECONDS", math.inf)
     assert told() == ()
-    keep_until(math.inf)
     make_webhook(database, settings, url=URL, event_types=["message.inbound"])
     assert (statements_of(installation, database, told), told()) == ([], ())
-    keep_until(0)
+    kept = installation.nearest_types
+    kept.update({kind: (0.0, names) for kind, (_, names) in kept.items()})
     assert told() == ("message.inbound",)
