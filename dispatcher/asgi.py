@@ -10,7 +10,7 @@ import structlog
 from fastapi import Depends, FastAPI
 from starlette.routing import Mount
 
-from dispatcher.api import accounts, audit, health, installation
+from dispatcher.api import accounts, audit, health, installation, openapi
 from dispatcher.api.deliveries import bulk_redelivery as redeliveries
 from dispatcher.api.deliveries import routes as deliveries
 from dispatcher.api.events import routes as events
@@ -101,8 +101,9 @@ def create_app(installation: Installation | None = None) -> FastAPI:
     app = FastAPI(
         title="dispatcher",
         version=__version__,
-        description="Self-hosted webhook delivery: events go in here, callbacks come out at the subscribed webhooks.",
-        # The interactive pages load scripts from other hosts; /openapi.json has everything that they show.
+        description=openapi.DESCRIPTION,
+        license_info=openapi.LICENSE,
+        openapi_tags=openapi.TAGS,
         openapi_url=None,
         # Behind a proxy that ends TLS, a redirect would lead to plain HTTP, and a client would send its key there.
         redirect_slashes=False,
@@ -110,6 +111,7 @@ def create_app(installation: Installation | None = None) -> FastAPI:
     )
     serving = app.state.serving = Serving(installation, lambda: Installation(read_settings()))
     problems.install(app)
+    openapi.complete(app)
     describe_itself(app)
     app.add_middleware(RequestIds)
     for module in _NATIVE:

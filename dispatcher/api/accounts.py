@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.accounts.accounts import accounts_page, create_account, find_account
@@ -73,7 +73,9 @@ class NewKeyDocument(KeyDocument):
 @router.post(
     "/accounts",
     status_code=HTTPStatus.CREATED,
+    operation_id="create_account",
     summary="Make an account",
+    description="A name in use is a 409.",
     responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(NewAccount),
 )
@@ -86,7 +88,13 @@ def post_account(
     return AccountDocument.model_validate(account)
 
 
-@router.get("/accounts", summary="List accounts, newest first", responses=usual_problems())
+@router.get(
+    "/accounts",
+    operation_id="list_accounts",
+    summary="List accounts, newest first",
+    description="All of the installation.",
+    responses=usual_problems(),
+)
 def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[AccountDocument]:
     before = read_cursor(cursor)
     with installation.transaction() as session:
@@ -98,7 +106,9 @@ def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: C
 @router.post(
     "/keys",
     status_code=HTTPStatus.CREATED,
+    operation_id="create_key",
     summary="Make an API key; its token is in this answer and nowhere else",
+    description="Without `account` the one scope is `operator`.",
     responses=usual_problems(body=True),
     openapi_extra=described_body(NewKey),
 )
@@ -113,7 +123,13 @@ def post_key(
     return NewKeyDocument(**document.model_dump(), token=made.token)
 
 
-@router.get("/keys", summary="List API keys, newest first; revoked and expired ones too", responses=usual_problems())
+@router.get(
+    "/keys",
+    operation_id="list_keys",
+    summary="List API keys, newest first; revoked and expired ones too",
+    description="Without their secrets.",
+    responses=usual_problems(),
+)
 def get_keys(
     _: Operator, installation: Served, account: OfAccount = None, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[KeyDocument]:
@@ -128,10 +144,14 @@ def get_keys(
 @router.delete(
     "/keys/{key_id}",
     status_code=HTTPStatus.NO_CONTENT,
+    operation_id="revoke_key",
     summary="Revoke an API key for good, at once, and every token it got",
+    description="It cannot be taken back. To revoke a key again changes nothing.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def delete_key(_: Operator, installation: Served, by: By, key_id: UUID) -> None:
+def delete_key(
+    _: Operator, installation: Served, by: By, key_id: Annotated[UUID, Path(description="The key's id.")]
+) -> None:
     with installation.transaction() as session:
         revoke_key(session, key_id, by=by)
 

@@ -48,7 +48,14 @@ class EntryDocument(BaseModel):
     address: Annotated[str | None, Field(description="Where that request came from.")]
 
 
-@router.get("/audit", summary="List changes, the last one first", responses=usual_problems())
+@router.get(
+    "/audit",
+    operation_id="list_changes",
+    summary="List changes, the last one first",
+    description="Over the API, through dialects, by commands and by response rules. An entry is written with its "
+    "change, and never changed.",
+    responses=usual_problems(),
+)
 def get_audit(
     _: Annotated[Caller, Depends(caller_who_may(Scope.OPERATOR))],
     installation: Served,

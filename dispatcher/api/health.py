@@ -46,14 +46,22 @@ class Readiness(BaseModel):
     parts: dict[str, Part]
 
 
-@router.get("/healthz", summary="This process is alive")
+@router.get(
+    "/healthz",
+    operation_id="healthz",
+    summary="This process is alive",
+    description="It needs nothing else: neither settings nor database.",
+)
 def healthz() -> Alive:
     return Alive()
 
 
 @router.get(
     "/readyz",
+    operation_id="readyz",
     summary="Database, encryption keys, broker and what sends requests are as they must be",
+    description="Asked anew each time, in bounded time. 503 while a part is missing; `detail` says what to do, "
+    "without addresses and secrets.",
     responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness, "description": "Something is missing."}},
 )
 def readyz(response: Response, serving: Annotated[Serving, Depends(serving_of)]) -> Readiness:

@@ -24,7 +24,13 @@ class InstallationDocument(BaseModel):
     ]
 
 
-@router.get("/installation", summary="Its version, and where its callbacks come from", responses=usual_problems())
+@router.get(
+    "/installation",
+    operation_id="get_installation",
+    summary="Its version, and where its callbacks come from",
+    description="The networks are for the firewalls of receivers, as far as the operator tells them.",
+    responses=usual_problems(),
+)
 def get_installation(
     _: Annotated[Caller, Depends(caller_who_may(Scope.READ))], installation: Served
 ) -> InstallationDocument:

@@ -20,6 +20,11 @@ from dispatcher.installation import Installation
 from dispatcher.web.problems import Problem, token_expired, unauthorized
 from dispatcher.web.serving import Serving, serving_of
 
+_SCOPES = (
+    "Each operation names the scope that the key must have: `send` to take events in, `read` to look, `manage` to "
+    "change webhooks and to redeliver, `operator` for what concerns the installation. An operator's key may do all."
+)
+
 
 class Refusal(StrEnum):
     """Why a caller is refused. All reasons that would reveal something about keys are one."""
@@ -42,8 +47,10 @@ class _Described(SecurityBase):
 def caller_of_request(
     request: Request,
     serving: Annotated[Serving, Depends(serving_of)],
-    _bearer: Annotated[None, Security(_Described("bearer", "An API key's token, or an access token."))],
-    _basic: Annotated[None, Security(_Described("basic", "An API key's id and secret: the token's two parts."))],
+    _bearer: Annotated[None, Security(_Described("bearer", f"An API key's token, or an access token. {_SCOPES}"))],
+    _basic: Annotated[
+        None, Security(_Described("basic", f"An API key's id and secret: the token's two parts. {_SCOPES}"))
+    ],
 ) -> Caller:
     """A dependency: the caller, with any scopes. Problem 401 without a valid key, 429 for too many requests."""
     found = identify(serving.installation, request.headers.get("authorization"))
@@ -57,15 +64,21 @@ def caller_of_request(
     return found
 
 
-def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
-    """A dependency: the caller, who has this scope. Problem 401 without a valid key, 403 without the scope."""
+class WhoMay:
+    """A dependency: the caller, who has a scope. Problem 401 without a valid key, 403 without the scope."""
 
-    def check(caller: Annotated[Caller, Depends(caller_of_request)]) -> Caller:
-        if not caller.may(scope):
-            raise Problem(HTTPStatus.FORBIDDEN, f"the API key does not have the scope `{scope}`")
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    def __call__(self, caller: Annotated[Caller, Depends(caller_of_request)]) -> Caller:
+        if not caller.may(self.scope):
+            raise Problem(HTTPStatus.FORBIDDEN, f"the API key does not have the scope `{self.scope}`")
         return caller
 
-    return check
+
+def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
+    """`WhoMay` as a plain dependency."""
+    return WhoMay(scope)
 
 
 def call_of(request: Request) -> Call:

@@ -106,7 +106,9 @@ _BODY: dict[str, Any] = {
 
 @router.post(
     "/oauth2/token",
+    operation_id="create_token",
     summary="Get an access token for an API key (OAuth2 client credentials)",
+    description="As RFC 6749, 4.4 has it. The token may do what its key may, for an hour, and ends with its key.",
     response_model=TokenAnswer,
     responses=_DESCRIBED,
     openapi_extra={

@@ -68,8 +68,8 @@ class Problem(Exception):
         self.errors = tuple(errors)
         self.headers = headers
 
-    def response(self) -> Response:
-        """The problem document, in ASCII: what it repeats of a request must not control a reader's terminal."""
+    def document(self) -> dict[str, Any]:
+        """The problem document."""
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": self.status.phrase,
@@ -78,7 +78,11 @@ class Problem(Exception):
         }
         if self.errors:
             document["errors"] = [{"field": field, "reason": reason} for field, reason in self.errors]
-        text = ascii_json(json.dumps(document, separators=(",", ":")))
+        return document
+
+    def response(self) -> Response:
+        """The problem document, in ASCII: what it repeats of a request must not steer whoever looks at it."""
+        text = ascii_json(json.dumps(self.document(), separators=(",", ":")))
         return Response(text, self.status.value, self.headers, media_type=CONTENT_TYPE)
 
 
@@ -139,10 +143,58 @@ def internal_error() -> Problem:
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the log has details under the X-Request-Id")
 
 
+_DESCRIBED: dict[HTTPStatus, tuple[str, Problem]] = {
+    HTTPStatus.BAD_REQUEST: (
+        "The body is not a JSON object in UTF-8, or has a member twice.",
+        Problem(HTTPStatus.BAD_REQUEST, "the body is not JSON: Expecting value at 9"),
+    ),
+    HTTPStatus.UNAUTHORIZED: ("No valid API key, or an access token whose time is over.", unauthorized()),
+    HTTPStatus.FORBIDDEN: (
+        "The API key does not have the scope, or is another account's.",
+        Problem(HTTPStatus.FORBIDDEN, "the API key does not have the scope `manage`"),
+    ),
+    HTTPStatus.NOT_FOUND: (
+        "It does not exist, or is another account's.",
+        Problem(HTTPStatus.NOT_FOUND, "there is no webhook '0198a6d1-90aa-7c33-a2b7-0d5f1c9e4a77'"),
+    ),
+    HTTPStatus.REQUEST_TIMEOUT: (
+        "The body did not come in 30 s.",
+        Problem(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not come in time"),
+    ),
+    HTTPStatus.CONFLICT: (
+        "The state of something does not allow it, a name is taken, or an idempotency key came with other content.",
+        Problem(HTTPStatus.CONFLICT, "the webhook is disabled: nothing is sent to it until it is enabled"),
+    ),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
+        "The body is too long.",
+        Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is longer than the 327680 bytes allowed"),
+    ),
+    HTTPStatus.UNPROCESSABLE_ENTITY: (
+        "Fields or parameters are refused: `errors` names each, with the reason.",
+        invalid(("limt", "is not known: the nearest is `limit`")),
+    ),
+    HTTPStatus.TOO_MANY_REQUESTS: (
+        "Too many requests with this API key; `Retry-After` has the seconds to wait.",
+        Problem(HTTPStatus.TOO_MANY_REQUESTS, "more than 6000 requests a minute with this API key"),
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: (
+        "The engine cannot serve it at the moment; `Retry-After` has the seconds to wait.",
+        unavailable("the database is not available at the moment"),
+    ),
+}
+
+
 def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of a route's problems."""
-    content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status.value: {"description": status.phrase, "content": content} for status in statuses}
+    """OpenAPI's description of a route's problems, with an example of each."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    found = {status: _DESCRIBED[status] for status in statuses}
+    return {
+        status.value: {
+            "description": when,
+            "content": {CONTENT_TYPE: {"schema": schema, "example": example.document()}},
+        }
+        for status, (when, example) in found.items()
+    }
 
 
 def usual_problems(*more: HTTPStatus, body: bool = False) -> dict[int | str, dict[str, Any]]:

@@ -1,15 +1,32 @@
-"""docs/openapi.json is what the API says of itself."""
+"""docs/openapi.json is what the API says of itself: of each operation all that a reader and a generator need."""
 
-import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
+import pytest
 from typer.testing import CliRunner
 
+from dispatcher.accounts.api_keys import Scope
+from dispatcher.api.examples import ANSWERS, BODIES
 from dispatcher.asgi import create_app
 from dispatcher.cli.app import app
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.json"
+DOCUMENT = create_app().openapi()
+COMPONENTS = {"components": DOCUMENT["components"]}
+OPERATIONS: dict[str, Any] = {
+    f"{method.upper()} {path}": operation
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+}
+# Nobody's key is looked at.
+OPEN = {"GET /healthz", "GET /readyz"}
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+
+each = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 
 
 def test_the_file_is_what_the_command_prints() -> None:
@@ -18,8 +35,6 @@ def test_the_file_is_what_the_command_prints() -> None:
 
 
 def test_every_reference_leads_to_something() -> None:
-    document = create_app().openapi()
-
     def references(part: Any) -> set[str]:
         match part:
             case {"$ref": str(reference)}:
@@ -31,17 +46,147 @@ def test_every_reference_leads_to_something() -> None:
             case _:
                 return set()
 
-    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
-    assert references(document) <= known
+    known = {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]}
+    assert references(DOCUMENT) <= known
 
 
-def test_every_route_of_the_api_tells_what_its_errors_look_like() -> None:
-    for path, operations in json.loads(FILE.read_text())["paths"].items():
-        for method, operation in operations.items():
-            if not path.startswith("/v1/"):
-                continue
-            refused = {status: answer for status, answer in operation["responses"].items() if status >= "4"}
-            assert refused.keys() >= {"401", "403", "422", "503"}, f"{method} {path}"
-            for answer in refused.values():
-                schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
-                assert answer["content"] == {"application/problem+json": schema}
+# What the document says of itself
+
+
+def test_it_says_where_the_api_is_what_it_is_and_under_which_license() -> None:
+    assert DOCUMENT["servers"] == [{"url": "/", "description": "This installation."}]
+    assert DOCUMENT["info"].keys() >= {"title", "version", "description", "license"}
+
+
+def test_every_group_is_described_and_has_an_operation() -> None:
+    described = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}
+    assert all(described.values())
+    assert described.keys() == {tag for operation in OPERATIONS.values() for tag in operation["tags"]}
+
+
+def test_each_way_to_show_a_key_is_described_with_all_scopes() -> None:
+    schemes = DOCUMENT["components"]["securitySchemes"]
+    assert {(scheme["type"], scheme["scheme"]) for scheme in schemes.values()} == {
+        ("http", "bearer"),
+        ("http", "basic"),
+    }
+    for scheme in schemes.values():
+        assert {f"`{scope}`" for scope in Scope} <= set(re.findall(r"`\w+`", scheme["description"]))
+
+
+# What it says of each operation
+
+
+def test_no_two_operations_have_one_id() -> None:
+    ids = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(set(ids)) == len(ids) > 30
+
+
+@each
+def test_an_operation_has_a_plain_id_one_group_a_summary_and_a_description(operation: Any) -> None:
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", operation["operationId"])
+    assert len(operation["tags"]) == 1
+    assert 5 < len(operation["summary"]) < 90
+    assert len(operation["description"]) > 10
+
+
+@each
+def test_each_parameter_is_described(operation: Any) -> None:
+    assert [one["name"] for one in operation.get("parameters", []) if not one.get("description")] == []
+
+
+@pytest.mark.parametrize("call", OPERATIONS)
+def test_an_operation_names_the_one_scope_that_it_asks_for(call: str) -> None:
+    security = OPERATIONS[call].get("security", [])
+    if call == "POST /oauth2/token":
+        assert security == [{"Basic": []}, {}]  # the key can stand in the form
+    elif call in OPEN:
+        assert security == []
+    else:
+        ((scope,),) = {tuple(scopes) for way in security for scopes in way.values()}
+        assert [list(way) for way in security] == [["Bearer"], ["Basic"]]
+        assert scope in set(Scope)
+
+
+@pytest.mark.parametrize("call", [call for call in OPERATIONS if call not in OPEN])
+def test_an_operation_tells_what_its_errors_look_like(call: str) -> None:
+    operation = OPERATIONS[call]
+    refused = {status: answer for status, answer in operation["responses"].items() if status >= "4"}
+    must = {"401", "429", "503"}
+    if call != "POST /oauth2/token":  # what it refuses otherwise is told as its specification says
+        must |= {"403", "422"}
+    if "requestBody" in operation:
+        must |= {"400", "408", "413"}
+    if "{" in call:
+        must |= {"404"}
+    assert refused.keys() >= must
+    for status, answer in refused.items():
+        assert answer["description"].endswith(".")
+        if call == "POST /oauth2/token" and status in {"400", "401"}:
+            continue
+        content = answer["content"]
+        assert list(content) == ["application/problem+json"]
+        problem = content["application/problem+json"]
+        assert problem["schema"] == PROBLEM
+        assert str(problem["example"]["status"]) == status
+
+
+# Examples
+
+
+def contents(operation: Any) -> Iterator[tuple[str, Any]]:
+    """(where it is, what it holds) for the body and each answer of an operation."""
+    yield from (("body", content) for content in operation.get("requestBody", {}).get("content", {}).values())
+    for status, answer in operation["responses"].items():
+        yield from ((status, content) for content in answer.get("content", {}).values())
+
+
+@each
+def test_the_body_and_each_answer_have_an_example_that_fits_their_schema(operation: Any) -> None:
+    for where, content in contents(operation):
+        assert "example" in content, where
+        validator = jsonschema_rs.validator_for({**content["schema"], **COMPONENTS}, validate_formats=True)
+        faults = [
+            f"{where}: {fault.instance_path} {fault.message}" for fault in validator.iter_errors(content["example"])
+        ]
+        assert faults == []
+
+
+@each
+def test_an_example_of_an_answer_has_all_members_and_no_other(operation: Any) -> None:
+    for where, content in contents(operation):
+        if where != "body":
+            assert_members(content["schema"], content["example"], where)
+
+
+def assert_members(schema: Any, example: Any, where: str) -> None:
+    """Down to the last member: those of objects are the schema's, but for problems, whose `errors` are optional."""
+    schema = resolved(schema)
+    if schema.get("title") == "Problem":
+        assert example.keys() - {"errors"} == schema["properties"].keys() - {"errors"}
+        return
+    for choice in schema.get("anyOf", []) + schema.get("oneOf", []):
+        if jsonschema_rs.is_valid({**choice, **COMPONENTS}, example):
+            assert_members(choice, example, where)
+    if isinstance(example, list):
+        for item in example:
+            assert_members(schema["items"], item, where)
+    if isinstance(example, dict) and "properties" in schema:
+        assert example.keys() == schema["properties"].keys(), where
+        for name, value in example.items():
+            assert_members(schema["properties"][name], value, f"{where}.{name}")
+
+
+def resolved(schema: Any) -> Any:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return DOCUMENT["components"]["schemas"][name] if name else schema
+
+
+def test_no_example_is_left_over() -> None:
+    bodies = {operation["operationId"] for operation in OPERATIONS.values() if "requestBody" in operation}
+    assert BODIES.keys() == bodies
+    answers = {
+        f"{operation['operationId']} {status}" for operation in OPERATIONS.values() for status in operation["responses"]
+    }
+    assert {name for name in ANSWERS if " " in name} <= answers
+    assert {name for name in ANSWERS if " " not in name} <= {name.partition(" ")[0] for name in answers}

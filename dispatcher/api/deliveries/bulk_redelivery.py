@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
@@ -40,6 +40,7 @@ router = APIRouter(prefix="/v1/redeliveries", tags=["redeliveries"])
 
 Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
 Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
+RedeliveryId = Annotated[UUID, Path(description="The id of the order.")]
 Closed = Literal[State.DELIVERED, State.DISCARDED, State.CANCELLED]
 
 
@@ -97,7 +98,9 @@ class RedeliveryDocument(BaseModel):
 @router.post(
     "",
     status_code=HTTPStatus.ACCEPTED,
+    operation_id="create_redelivery",
     summary="Redeliver what fits a filter, so many a second",
+    description="With `dry_run` it is only counted. An account has ten open at most: one more is a 409.",
     response_model=RedeliveryDocument,
     responses={
         **usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
@@ -126,7 +129,13 @@ def post_redelivery(
     return document
 
 
-@router.get("", summary="List bulk redeliveries, newest first", responses=usual_problems())
+@router.get(
+    "",
+    operation_id="list_redeliveries",
+    summary="List bulk redeliveries, newest first",
+    description="Finished and cancelled ones, too.",
+    responses=usual_problems(),
+)
 def get_redeliveries(
     caller: Reader, installation: Served, account: AccountQuery = None, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[RedeliveryDocument]:
@@ -140,10 +149,12 @@ def get_redeliveries(
 
 @router.get(
     "/{redelivery_id}",
+    operation_id="get_redelivery",
     summary="One bulk redelivery, and how far it has come",
+    description="`redelivered` of `matched` are sent again so far.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: UUID) -> RedeliveryDocument:
+def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: RedeliveryId) -> RedeliveryDocument:
     with installation.transaction() as session:
         owner = owner_for(session, caller, owner_of_redelivery, redelivery_id)
         return _document(owner, get(session, owner, redelivery_id))
@@ -151,10 +162,12 @@ def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: UUID
 
 @router.post(
     "/{redelivery_id}/cancel",
+    operation_id="cancel_redelivery",
     summary="End a bulk redelivery where it is",
+    description="What was sent again stays so. One that has ended is a 409.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def post_cancel(caller: Manager, installation: Served, by: By, redelivery_id: UUID) -> RedeliveryDocument:
+def post_cancel(caller: Manager, installation: Served, by: By, redelivery_id: RedeliveryId) -> RedeliveryDocument:
     with installation.transaction() as session:
         owner = owner_for(session, caller, owner_of_redelivery, redelivery_id)
         return _document(owner, cancel(session, owner, redelivery_id, by=by))

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.api_keys import Caller, Scope
@@ -28,9 +28,16 @@ router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
 
 Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
 Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
+DeliveryId = Annotated[UUID, Path(description="The delivery's id.")]
 
 
-@router.get("", summary="List deliveries, newest first", responses=usual_problems(HTTPStatus.NOT_FOUND))
+@router.get(
+    "",
+    operation_id="list_deliveries",
+    summary="List deliveries, newest first",
+    description="An operator need not name the account where `webhook` or `event` does.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
 def get_deliveries(
     caller: Reader,
     installation: Served,
@@ -65,11 +72,14 @@ def get_deliveries(
 
 @router.get(
     "/{delivery_id}",
+    operation_id="get_delivery",
     summary="One delivery with its attempts: each with its request and answer as captured",
+    description="Headers up to 8 KiB and the beginning of the body, up to 4 KiB, are kept of an answer. Secrets are"
+    " masked.",
     response_model=DeliveryRecordDocument,
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_one_delivery(caller: Reader, installation: Served, delivery_id: UUID) -> Response:
+def get_one_delivery(caller: Reader, installation: Served, delivery_id: DeliveryId) -> Response:
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
         record = get_delivery(session, account, delivery_id)
@@ -81,10 +91,12 @@ def get_one_delivery(caller: Reader, installation: Served, delivery_id: UUID) ->
 @router.post(
     "/{delivery_id}/redeliver",
     status_code=HTTPStatus.ACCEPTED,
+    operation_id="redeliver_delivery",
     summary="Have a closed delivery sent again, at once, with its retry schedule from the start",
+    description="For what was delivered, discarded or cancelled. An open delivery is a 409.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def post_redeliver(caller: Manager, installation: Served, by: By, delivery_id: UUID) -> DeliveryDocument:
+def post_redeliver(caller: Manager, installation: Served, by: By, delivery_id: DeliveryId) -> DeliveryDocument:
     document = _changed(
         installation,
         caller,
@@ -97,10 +109,12 @@ def post_redeliver(caller: Manager, installation: Served, by: By, delivery_id: U
 
 @router.post(
     "/{delivery_id}/cancel",
+    operation_id="cancel_delivery",
     summary="End a delivery that waits for its next attempt",
+    description="Nothing more is sent. One that is being attempted, or has ended, is a 409.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def post_cancel(caller: Manager, installation: Served, by: By, delivery_id: UUID) -> DeliveryDocument:
+def post_cancel(caller: Manager, installation: Served, by: By, delivery_id: DeliveryId) -> DeliveryDocument:
     return _changed(
         installation, caller, delivery_id, lambda session, account: cancel(session, account, delivery_id, by=by)
     )

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.owners import owner_of_event
@@ -42,7 +42,11 @@ Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
 @router.post(
     "/events",
     status_code=HTTPStatus.ACCEPTED,
+    operation_id="send_event",
     summary="Take an event in, to be delivered to every webhook that takes it",
+    description="Stored, with a delivery for each webhook that takes it, when the answer comes. With an idempotency"
+    " key it can be sent again without harm. An event that no webhook takes is kept, too: `deliveries` "
+    "is 0 then, and `nearest_types` says what may have been meant.",
     responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENT_SCHEMA}}}},
 )
@@ -71,7 +75,10 @@ def post_event(
 
 @router.post(
     "/events/batch",
+    operation_id="send_events",
     summary="Take up to 1,000 events in; one that is refused does not affect its neighbours",
+    description="Each has an item in the answer, in order. The status is 200 even if all were refused: look at "
+    "`refused`.",
     response_description="What became of each of them, also where all were refused.",
     responses=usual_problems(body=True),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENTS_SCHEMA}}}},
@@ -94,7 +101,10 @@ def post_events(
 
 @router.get(
     "/events",
+    operation_id="list_events",
     summary="List events, newest first",
+    description="Without their messages. With `type` or `app` a page looks at the next 10,000 events, so it can be "
+    "short while `next` is not null.",
     responses=usual_problems(),
 )
 def get_events(
@@ -130,11 +140,15 @@ def get_events(
 
 @router.get(
     "/events/{event_id:uuid}",  # so that /events/batch is none
+    operation_id="get_event",
     summary="One event with its message and its deliveries",
+    description="`data` is the message, byte for byte as it was given.",
     response_model=WholeEventDocument,
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_one_event(caller: Reader, installation: Served, event_id: UUID) -> Response:
+def get_one_event(
+    caller: Reader, installation: Served, event_id: Annotated[UUID, Path(description="The event's id.")]
+) -> Response:
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_event, event_id)
         record = get_event(session, account, event_id)

@@ -47,6 +47,7 @@ class Called(BaseModel):
 
 @router.post(
     "/enable",
+    operation_id="enable_webhook",
     summary="Deliver to it again",
     description="What waited meanwhile is delivered too, and an open circuit closes. The URL is tested first, as for a "
     "new webhook.",
@@ -70,6 +71,7 @@ def post_enable(
 
 @router.post(
     "/disable",
+    operation_id="disable_webhook",
     summary="Deliver nothing to it for now",
     description="Its events still match, and wait.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, body=True),
@@ -89,6 +91,7 @@ def post_disable(
 
 @router.post(
     "/rotate-secret",
+    operation_id="rotate_webhook_secret",
     summary="Give it a new signing key; the answer shows its keys in clear",
     description="Until the overlap is over its callbacks carry a signature of each key, so that its receiver can "
     "change over at leisure.",
@@ -110,6 +113,7 @@ def post_rotate_secret(
 
 @router.get(
     "/secrets",
+    operation_id="get_webhook_secrets",
     summary="Show its URL and signing keys in clear",
     description="Passwords and secrets that were given are never shown. Needs the scope `manage`.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
@@ -125,6 +129,7 @@ def get_secrets(caller: Manager, installation: Served, by: By, webhook_id: Webho
 @router.post(
     "/test",
     status_code=HTTPStatus.ACCEPTED,
+    operation_id="test_webhook",
     summary="Send a sample event to this webhook alone",
     description="Through the path of every event: stored, delivered, retried and listed like any other, but to no "
     "other webhook. An open circuit does not hold its first attempt back. 409 for a disabled webhook.",

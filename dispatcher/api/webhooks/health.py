@@ -69,7 +69,9 @@ class HealthDocument(BaseModel):
 
 @router.get(
     "/{webhook_id}/health",
+    operation_id="get_webhook_health",
     summary="Webhook health: circuit, deliveries of the last 24 hours, last answer",
+    description="It costs the same however much a webhook gets: of very many deliveries the newest are counted.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> HealthDocument:

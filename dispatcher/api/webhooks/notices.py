@@ -40,7 +40,13 @@ class NoticeDocument(BaseModel):
     quiet_until: Annotated[datetime | None, Field(description="The error gives no other mail before this.")]
 
 
-@router.get("/notices", summary="List notices, those of new errors first", responses=usual_problems())
+@router.get(
+    "/notices",
+    operation_id="list_notices",
+    summary="List notices, those of new errors first",
+    description="One for each webhook, kind of mail and error.",
+    responses=usual_problems(),
+)
 def get_notices(
     *,
     caller: Reader,

@@ -30,6 +30,7 @@ _TESTED = frozenset({"url", "contract", "authorization", "headers"})
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
+    operation_id="create_webhook",
     summary="Make a webhook; the answer shows its signing key in clear, this once",
     description="Where its callbacks are arrays in a body, the URL is tested first: `[]` must be answered with a 2xx "
     "within 30 s. Not if it is made disabled.",
@@ -55,7 +56,13 @@ def post_webhook(
     return webhook_document(made, keys=True)
 
 
-@router.get("", summary="List webhooks, newest first", responses=usual_problems())
+@router.get(
+    "",
+    operation_id="list_webhooks",
+    summary="List webhooks, newest first",
+    description="Those that were made through a dialect, too. Secrets are `***`, URLs masked.",
+    responses=usual_problems(),
+)
 def get_webhooks(
     *,
     caller: Reader,
@@ -81,7 +88,13 @@ def get_webhooks(
     return Page(items=items, next=following)
 
 
-@router.get("/{webhook_id}", summary="Show a webhook", responses=usual_problems(HTTPStatus.NOT_FOUND))
+@router.get(
+    "/{webhook_id}",
+    operation_id="get_webhook",
+    summary="Show a webhook",
+    description="Secrets are `***`, the URL is masked: `/secrets` shows what its owner may see.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
 def get_webhook(caller: Reader, installation: Served, webhook_id: WebhookId) -> WebhookDocument:
     with installation.transaction() as session:
         return webhook_document(Webhooks(session, installation).read(caller.account_id, webhook_id))
@@ -89,6 +102,7 @@ def get_webhook(caller: Reader, installation: Served, webhook_id: WebhookId) -> 
 
 @router.patch(
     "/{webhook_id}",
+    operation_id="update_webhook",
     summary="Change what is given",
     description="Members that are left out stay as they are, those of the contract too. The URL is tested as for a "
     "new webhook where `url`, `contract`, `authorization` or `headers` is given, or `enabled` is true. Of a webhook "
@@ -124,6 +138,7 @@ def patch_webhook(
 @router.delete(
     "/{webhook_id}",
     status_code=HTTPStatus.NO_CONTENT,
+    operation_id="delete_webhook",
     summary="Delete a webhook for good",
     description="Its secrets are wiped, what it was still owed is discarded, its deliveries stay listed.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
