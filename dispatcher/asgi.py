@@ -14,6 +14,7 @@ from dispatcher.api import accounts, audit, health, installation, openapi
 from dispatcher.api.deliveries import bulk_redelivery as redeliveries
 from dispatcher.api.deliveries import routes as deliveries
 from dispatcher.api.events import routes as events
+from dispatcher.api.pages import routes as pages
 from dispatcher.api.webhooks import actions as webhook_actions
 from dispatcher.api.webhooks import health as webhook_health
 from dispatcher.api.webhooks import notices
@@ -103,6 +104,7 @@ def create_app(installation: Installation | None = None) -> FastAPI:
         version=__version__,
         description=openapi.DESCRIPTION,
         license_info=openapi.LICENSE,
+        servers=openapi.SERVERS,
         openapi_tags=openapi.TAGS,
         openapi_url=None,
         # Behind a proxy that ends TLS, a redirect would lead to plain HTTP, and a client would send its key there.
@@ -117,6 +119,7 @@ def create_app(installation: Installation | None = None) -> FastAPI:
     for module in _NATIVE:
         checks = [] if module in _ANY_QUERY else [Depends(known_parameters_only)]
         app.include_router(module.router, dependencies=checks)
+    pages.install(app)
     for prefix, dialect in DIALECTS.items():
         mounted = dialect()
         mounted.state.serving = serving

@@ -46,7 +46,7 @@ class NewKey(Body):
     account: Annotated[Name | None, Field(description="The account it acts for; none only for an operator's key.")] = (
         None
     )
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope), description="What it may do.")]
     name: Annotated[Name | None, Field(description="A note on what it is for.")] = None
     days: Annotated[int | None, Field(ge=1, le=36_500, description="Days until it expires. Default: never.")] = None
 

@@ -42,8 +42,15 @@ TAGS = [
     {"name": "audit", "description": "For operators: who changed what, when and from where."},
     {"name": "installation", "description": "What a customer may know of the installation."},
     {"name": "tokens", "description": "Access tokens for API keys, for clients that speak OAuth2."},
-    {"name": "health", "description": "For trials and load balancers. Needs no key."},
+    {"name": "health", "description": "For health probes and load balancers. Needs no key."},
 ]
+
+_ANSWERED = {
+    "200": "What was asked for.",
+    "201": "It is made.",
+    "202": "It is stored, and will be done.",
+    "204": "It is done. There is no body.",
+}
 
 
 def complete(app: FastAPI) -> None:
@@ -55,6 +62,7 @@ def complete(app: FastAPI) -> None:
             document = describe()
             _add_scopes(app, document)
             _add_examples(document)
+            _describe_answers(document)
         return describe()
 
     app.openapi = described  # type: ignore[method-assign]
@@ -86,6 +94,13 @@ def _add_examples(document: dict[str, Any]) -> None:
         for status, answer in operation["responses"].items():
             for content in answer.get("content", {}).values():
                 _add(content, ANSWERS, f"{name} {status}", *([name] if status < "3" else []))
+
+
+def _describe_answers(document: dict[str, Any]) -> None:
+    for operation in (operation for operations in document["paths"].values() for operation in operations.values()):
+        for status, answer in operation["responses"].items():
+            if answer["description"] == "Successful Response":  # the framework's, of all
+                answer["description"] = _ANSWERED[status]
 
 
 def _add(content: dict[str, Any], examples: dict[str, Any], *names: str) -> None:

@@ -37,10 +37,10 @@ class BodySignature(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    header: HeaderName
+    header: Annotated[HeaderName, Field(description="The header that the signature is in.")]
     digest: Digest = Digest.SHA256
     encoding: Encoding = Encoding.HEX
-    prefix: Annotated[str, Field(max_length=64, pattern=r"^[!-~]*$")] = ""
+    prefix: Annotated[str, Field(max_length=64, pattern=r"^[!-~]*$", description="Before the signature.")] = ""
 
 
 class NonceSignature(BaseModel):
@@ -51,4 +51,8 @@ class NonceSignature(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    header: Annotated[HeaderName, AfterValidator(_free_with_endings)]
+    header: Annotated[
+        HeaderName,
+        AfterValidator(_free_with_endings),
+        Field(description="The header that the signature is in; those of its check begin so."),
+    ]

@@ -96,8 +96,8 @@ _BODY: dict[str, Any] = {
     "type": "object",
     "required": ["grant_type"],
     "properties": {
-        "grant_type": {"type": "string", "enum": ["client_credentials"]},
-        "client_id": {"type": "string", "description": "The API key's id, unless it is shown by HTTP Basic."},
+        "grant_type": {"type": "string", "enum": ["client_credentials"], "description": "The only one there is."},
+        "client_id": {"type": "string", "description": "The API key's id, where it is not shown by HTTP Basic."},
         "client_secret": {"type": "string", "description": "Its secret."},
         "scope": {"type": "string", "description": "Ignored: a token may do what its key may."},
     },

@@ -71,8 +71,8 @@ class ResponseRule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     verdict: Verdict
-    disable_webhook: bool = False
-    honour_retry_after: bool = False
+    disable_webhook: Annotated[bool, Field(description="Such an answer disables the webhook.")] = False
+    honour_retry_after: Annotated[bool, Field(description="The answer's `Retry-After` says when to try again.")] = False
 
 
 class DeliveryContract(BaseModel):
@@ -90,22 +90,33 @@ class DeliveryContract(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Method = Method.POST
-    envelope: Envelope = Envelope.ARRAY
-    members: Annotated[tuple[tuple[MemberName, Member], ...], Field(max_length=MAX_MEMBERS)] = ()
-    content_type: ContentType = ContentType.JSON
-    user_agent: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")] | None = None
-    timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 30
-    schedule: str = DEFAULT.name
-    rules: dict[int, ResponseRule] = Field(default_factory=dict)
-    batch_size: Annotated[int, Field(ge=1, le=100)] = 1
-    retry_alone: bool = False
-    rate_limit: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] | None = None
-    circuit_breaker: bool = True
-    body_signature: BodySignature | None = None
-    nonce_signature: NonceSignature | None = None
-    https_only: bool = False
-    client_certificate: None = None
+    method: Annotated[Method, Field(description="The HTTP method of callbacks.")] = Method.POST
+    envelope: Annotated[Envelope, Field(description="Messages in a JSON array, or each alone.")] = Envelope.ARRAY
+    members: Annotated[
+        tuple[tuple[MemberName, Member], ...],
+        Field(max_length=MAX_MEMBERS, description="Names, and what each holds, of an object around each message."),
+    ] = ()
+    content_type: Annotated[ContentType, Field(description="What a callback says its body is.")] = ContentType.JSON
+    user_agent: Annotated[
+        Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")] | None,
+        Field(description="In place of the engine's own."),
+    ] = None
+    timeout_seconds: Annotated[float, Field(ge=1, le=60, description="For the whole answer.")] = 30
+    schedule: Annotated[str, Field(description="The name of a retry schedule.")] = DEFAULT.name
+    rules: dict[int, ResponseRule] = Field(default_factory=dict, description="What single status codes mean, by code.")
+    batch_size: Annotated[int, Field(ge=1, le=100, description="Messages in one request, at most.")] = 1
+    retry_alone: Annotated[bool, Field(description="Messages of a batch that failed are retried one by one.")] = False
+    rate_limit: Annotated[
+        Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] | None,
+        Field(description="Messages a second, at most."),
+    ] = None
+    breaker: Annotated[bool, Field(description="Single requests only, while the receiver keeps failing.")] = True
+    body_signature: Annotated[BodySignature | None, Field(description="Beside ours: an HMAC over the body.")] = None
+    nonce_signature: Annotated[
+        NonceSignature | None, Field(description="Beside ours: an HMAC over body, nonce and time.")
+    ] = None
+    https_only: Annotated[bool, Field(description="Plain http is refused.")] = False
+    client_certificate: Annotated[None, Field(description="A place kept; nothing can be set there yet.")] = None
 
     @field_validator("schedule")
     @classmethod

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.api.examples import ANSWERS, BODIES
+from dispatcher.api.pages.reference import groups_of
 from dispatcher.asgi import create_app
 from dispatcher.cli.app import app
 
@@ -190,3 +191,14 @@ def test_no_example_is_left_over() -> None:
     }
     assert {name for name in ANSWERS if " " in name} <= answers
     assert {name for name in ANSWERS if " " not in name} <= {name.partition(" ")[0] for name in answers}
+
+
+@each
+def test_each_member_of_a_body_is_described(operation: Any) -> None:
+    shown = next(one for group in groups_of(DOCUMENT) for one in group.operations if one.id == operation["operationId"])
+    members = shown.body.members if shown.body is not None else []
+    assert [member.name for member in members if not member.description] == []
+
+
+def test_no_answer_is_described_by_the_frameworks_words() -> None:
+    assert "Successful Response" not in FILE.read_text()

@@ -49,11 +49,13 @@ class Filter(Body):
 
     model_config = ConfigDict(from_attributes=True)
 
-    webhook: UUID | None = None
+    webhook: Annotated[UUID | None, Field(description="Owed to this webhook.")] = None
     event_type: Annotated[
         Annotated[Name, Field(json_schema_extra=EVENT_TYPE)] | None, Field(description="Of this type, or below it.")
     ] = None
-    states: Annotated[Sequence[Closed], Field(min_length=1, max_length=3)] = (State.DISCARDED,)
+    states: Annotated[Sequence[Closed], Field(min_length=1, max_length=3, description="That ended so.")] = (
+        State.DISCARDED,
+    )
     reason: Annotated[Reason | None, Field(description="Discarded for this reason.")] = None
     since: Annotated[Moment | None, Field(description="Of events that came in at this time or later.")] = None
     until: Annotated[Moment | None, Field(description="Of events that came in before this time.")] = None
@@ -67,7 +69,7 @@ class Order(Body):
         Name | None,
         Field(description="Only with an operator's key, and then required unless the filter has a webhook."),
     ] = None
-    per_second: Annotated[int, Field(ge=1, le=MAX_PER_SECOND)] = PER_SECOND
+    per_second: Annotated[int, Field(ge=1, le=MAX_PER_SECOND, description="How many a second, at most.")] = PER_SECOND
     dry_run: Annotated[bool, Field(description="Only count what would be redelivered.")] = False
 
 

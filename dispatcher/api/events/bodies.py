@@ -50,6 +50,7 @@ EVENTS_SCHEMA: dict[str, Any] = {
             "type": "array",
             "minItems": 1,
             "maxItems": BULK,
+            "description": "Each is stored, or refused, for itself.",
             "items": {"anyOf": [EVENT_SCHEMA, {"description": "Anything else is refused at its place."}]},
         }
     },

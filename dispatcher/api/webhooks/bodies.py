@@ -12,38 +12,40 @@ from dispatcher.web.ownership import Name
 from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.fields import MAX_EVENT_TYPES
 
+_KIND = Field(description="Which kind of authorization it is.")
+
 
 class BasicBody(Body):
     """HTTP Basic."""
 
-    kind: Literal["basic"]
-    username: str
-    password: SecretStr
+    kind: Annotated[Literal["basic"], _KIND]
+    username: Annotated[str, Field(description="What the receiver knows callbacks by.")]
+    password: Annotated[SecretStr, Field(description="Kept encrypted, never shown.")]
 
 
 class BearerBody(Body):
     """A token that does not change."""
 
-    kind: Literal["bearer"]
-    token: SecretStr
+    kind: Annotated[Literal["bearer"], _KIND]
+    token: Annotated[SecretStr, Field(description="Kept encrypted, never shown.")]
 
 
 class ClientCredentialsBody(Body):
     """OAuth2 client credentials: a token is fetched from `endpoint`."""
 
-    kind: Literal["client_credentials"]
-    endpoint: Annotated[str, Field(repr=False)]
-    client_id: str
-    client_secret: SecretStr
-    scope: str | None = None
-    response_type: str | None = None
+    kind: Annotated[Literal["client_credentials"], _KIND]
+    endpoint: Annotated[str, Field(repr=False, description="The URL where tokens are fetched.")]
+    client_id: Annotated[str, Field(description="Whom the token server knows.")]
+    client_secret: Annotated[SecretStr, Field(description="Kept encrypted, never shown.")]
+    scope: Annotated[str | None, Field(description="Asked for with the token.")] = None
+    response_type: Annotated[str | None, Field(description="Sent along, for token servers that want it.")] = None
     token_request: TokenRequest = TokenRequest.BASIC
 
 
 class SigningBody(Body):
     """The kind of key that is made."""
 
-    kind: Literal["hmac", "ed25519", "none"]
+    kind: Annotated[Literal["hmac", "ed25519", "none"], Field(description="`none`: callbacks carry no signature.")]
 
 
 AuthorizationBody: TypeAlias = BasicBody | BearerBody | ClientCredentialsBody
@@ -82,7 +84,7 @@ class NewWebhook(Body):
     name: Label = None
     app: App = None
     contact_email: Contact = None
-    enabled: bool = True
+    enabled: Annotated[bool, Field(description="False: register it, but deliver nothing yet.")] = True
     contract: Annotated[
         DeliveryContract, Field(default_factory=DeliveryContract, description="How it is delivered; all has a default.")
     ]
@@ -106,7 +108,7 @@ def _without_defaults(schema: dict[str, Any]) -> None:
 _CHANGES = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, json_schema_extra=_without_defaults)
 
 _members: Any = {
-    name: (Annotated[Optional[field.annotation], *field.metadata, Field()], None)  # noqa: UP045 - one may be None
+    name: (Annotated[Optional[field.annotation], *field.metadata, Field(description=field.description)], None)  # noqa: UP045 - one may be None
     for name, field in DeliveryContract.model_fields.items()
 }
 ContractChanges = create_model(
@@ -127,7 +129,7 @@ class WebhookChanges(Body):
     name: Label = None
     app: App = None
     contact_email: Contact = None
-    enabled: bool = True
+    enabled: Annotated[bool, Field(description="False: deliver nothing for now. True: deliver again.")] = True
     contract: Annotated[ContractChanges | None, Field(description="Null: all defaults again.")] = None
     authorization: AuthorizationGiven = None
     headers: Annotated[dict[str, str] | None, Field(repr=False, description="All of them; null: none.")] = None
@@ -152,6 +154,13 @@ class Disabling(Body):
 class Rotation(Body):
     """The new signing key, and how long the ones before it sign as well."""
 
-    overlap_seconds: Annotated[int, Field(ge=0, le=int(MAX_OVERLAP.total_seconds()))] = 24 * 60 * 60
+    overlap_seconds: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=int(MAX_OVERLAP.total_seconds()),
+            description="How long the older keys sign beside the new one; 0: no longer.",
+        ),
+    ] = 24 * 60 * 60
     kind: KeyKind = KeyKind.HMAC
     signing_key: SigningKeyGiven = None

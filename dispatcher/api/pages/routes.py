@@ -1,0 +1,88 @@
+"""`/`: what is served here. `/docs`: the API's documentation, made of its OpenAPI document. Neither needs a key, a
+script or another host, and neither tells more of the installation than its version."""
+
+import re
+from functools import cached_property
+from importlib.resources import files
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from dispatcher.api.pages.reference import groups_of
+
+_HEADERS = {
+    # Nothing but the one style sheet is loaded, and nothing is run.
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_LINKS = {"documentation": "docs", "openapi": "openapi.json", "alive": "healthz", "ready": "readyz"}
+
+
+def install(app: FastAPI) -> None:
+    """Adds the pages to the app whose document they show."""
+    pages = _Pages(app)
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    def get_home(request: Request) -> Response:
+        accepted = request.headers.get("accept", "")
+        headers = {**_HEADERS, "Vary": "Accept"}
+        if "application/json" in accepted and "text/html" not in accepted:
+            root = request.scope.get("root_path", "")
+            links = {name: f"{root}/{path}" for name, path in _LINKS.items()}
+            return JSONResponse({"name": app.title, "version": app.version, "links": links}, headers=headers)
+        return HTMLResponse(pages.home, headers=headers)
+
+    @router.get("/docs")
+    def get_docs() -> Response:
+        return HTMLResponse(pages.docs, headers=_HEADERS)
+
+    @router.get("/docs/style.css")
+    def get_style() -> Response:
+        return Response(pages.style, media_type="text/css", headers=_HEADERS)
+
+    app.include_router(router)
+
+
+class _Pages:
+    """Each is made once, when it is first asked for: the document does not change."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    @cached_property
+    def home(self) -> str:
+        return self._templates.get_template("home.html.j2").render(app=self._app)
+
+    @cached_property
+    def docs(self) -> str:
+        document = self._app.openapi()
+        server = document["servers"][0]["url"]
+        template = self._templates.get_template("docs.html.j2")
+        return template.render(info=document["info"], server=server, groups=groups_of(document))
+
+    @cached_property
+    def style(self) -> str:
+        return (files("dispatcher.api.pages") / "templates" / "style.css").read_text()
+
+    @cached_property
+    def _templates(self) -> Environment:
+        environment = Environment(
+            loader=PackageLoader("dispatcher.api.pages"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters["code"] = _code
+        return environment
+
+
+def _code(text: str) -> Markup:
+    """Text whose parts between backticks are code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
