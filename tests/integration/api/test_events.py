@@ -258,7 +258,7 @@ def test_openapi_describes_body_answers_and_problems(api: Api) -> None:
     assert set(operation["responses"]) == {"202", "400", "401", "403", "408", "409", "413", "422", "429", "503"}
     for status, response in operation["responses"].items():
         assert list(response["content"]) == ["application/json" if status == "202" else "application/problem+json"]
-    assert operation["security"] == [{"Bearer": []}, {"Basic": []}]
+    assert operation["security"] == [{"Bearer": ["send"]}, {"Basic": ["send"]}]
     assert "#/$defs" not in json.dumps(document)
 
 
