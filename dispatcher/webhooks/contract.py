@@ -110,7 +110,9 @@ class DeliveryContract(BaseModel):
         Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] | None,
         Field(description="Messages a second, at most."),
     ] = None
-    breaker: Annotated[bool, Field(description="Single requests only, while the receiver keeps failing.")] = True
+    circuit_breaker: Annotated[bool, Field(description="Single requests only, while the receiver keeps failing.")] = (
+        True
+    )
     body_signature: Annotated[BodySignature | None, Field(description="Beside ours: an HMAC over the body.")] = None
     nonce_signature: Annotated[
         NonceSignature | None, Field(description="Beside ours: an HMAC over body, nonce and time.")
