@@ -62,7 +62,7 @@ _WEBHOOK: dict[str, Any] = {
     "disabled_at": None,
     "disabled_by": None,
     "disabled_reason": None,
-    "breaker": "open",
+    "circuit": "open",
     "contract": DeliveryContract.model_validate(_NEW_WEBHOOK["contract"]).model_dump(mode="json"),
     "authorization": {
         "kind": "basic",

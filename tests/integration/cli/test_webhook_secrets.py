@@ -180,7 +180,7 @@ def test_two_other_signatures_with_their_secrets(create: Any, cli: Cli, stored: 
         (("--body-signature", "X-A,md5"), "must look like"),
         (("--body-signature", "X-A"), "say with --body-secret-from"),
         (("--signing", "none", "--signing-key-from", "-"), "exclude each other"),
-        (("--headers-from", "-"), "hold"),
+        (("--headers-from", "-"), "contain a name"),
     ],
 )
 def test_options_that_do_not_go_together_say_what_to_do(create: Any, options: tuple[str, ...], says: str) -> None:
