@@ -5,7 +5,8 @@
 #                                      workers than cores; with arguments (a file, -k, -x, ...) pytest runs as they say
 #   ./run.sh audit [...]               asks a service for known vulnerabilities of the pinned packages: needs a network
 #   ./run.sh demo                      a whole engine on temporary data, shown at work
-#   ./run.sh up                        a whole engine on this machine, until Ctrl-C
+#   ./run.sh up [--dev]                a whole engine on this machine, until Ctrl-C
+#   ./run.sh shell [-c COMMAND]        your shell, with `dispatcher` and this environment's `python` on its path
 #   ./run.sh fuzz [N]                  sends made-up requests to the API and all dialects, N (300) for each operation
 #   ./run.sh build [FOLDER]            two wheels in dist/, or in FOLDER: what producers install, and the engine
 #   ./run.sh bench [--quick] [...]     measures the engine beside baselines (./run.sh bench --help)
@@ -82,6 +83,9 @@ set_up() {
             --target "$venv/clients/sinch-1.1.4" -r "$root/$old_client"
         # Importable from anywhere in this environment, without building a package.
         echo "$root" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
+        # As a package would bring it. It finds its own folder, whatever characters are in that one's name.
+        printf '#!/bin/sh\nexec "${0%%/*}/python" -P -m dispatcher "$@"\n' >"$venv/bin/dispatcher"
+        chmod +x "$venv/bin/dispatcher"
         wanted >"$stamp"
     fi
     exec 9>&-
@@ -200,6 +204,11 @@ fuzz)
 build)
     shift
     exec "$venv/bin/python" -P "$root/deploy/build_wheels.py" "$@"
+    ;;
+shell)
+    shift
+    if [ $# -eq 0 ] && [ -t 0 ]; then echo "run.sh: \`dispatcher\` is on the path of this shell; \`exit\` leaves it" >&2; fi
+    PATH=$venv/bin:$PATH exec "${SHELL:-/bin/sh}" "$@"
     ;;
 bench)
     shift

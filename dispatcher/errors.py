@@ -8,6 +8,7 @@
     │   ├── InvalidAccount
     │   ├── InvalidRedelivery
     │   └── InvalidWebhook
+    │       ├── AddressRefused    the installation does not allow this address, port or scheme
     │       └── UrlVerificationFailed     its URL did not answer as required
     ├── NotFound                  the thing asked for does not exist (or is not the caller's)
     │   └── UnknownAccount
@@ -58,6 +59,10 @@ class InvalidRedelivery(InvalidInput):
 
 class InvalidWebhook(InvalidInput):
     """A webhook was refused before anything was written."""
+
+
+class AddressRefused(InvalidWebhook):
+    """The settings of this installation do not let the address, port or scheme be called."""
 
 
 class UrlVerificationFailed(InvalidWebhook):

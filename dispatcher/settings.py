@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -30,7 +31,7 @@ class Settings(BaseSettings):
     """What an installation can choose. Environment names: `DISPATCHER_<NAME>`, except `DATABASE_URL` and `BROKER_URL`.
 
     What neither the environment nor an argument sets is taken from the connection file of a locally started engine
-    (`engine.env` in its data directory).
+    (`engine.env` in its data directory), unless the environment names the database of another engine.
     """
 
     model_config = SettingsConfigDict(
@@ -279,15 +280,20 @@ def read_settings() -> Settings:
     """The settings as the environment and the connection file have them now. Each process reads them once at start and
     passes them on. Raises ConfigurationError naming each variable that is wrong."""
     try:
-        connection_file = default_data_dir() / CONNECTION_FILE
-        return Settings(_env_file=connection_file if _readable(connection_file) else None)
+        return Settings(_env_file=_connection_file())
     except ValidationError as error:
         lines = [_explain(part["loc"], part["type"], part["msg"]) for part in error.errors(include_input=False)]
         raise ConfigurationError("\n".join(lines)) from None
 
 
-def _readable(path: Path) -> bool:
-    return os.access(path, os.R_OK)
+def _connection_file() -> Path | None:
+    path = default_data_dir() / CONNECTION_FILE
+    if not os.access(path, os.R_OK):
+        return None
+    given, its_own = os.environ.get("DATABASE_URL"), dotenv_values(path, interpolate=False).get("DATABASE_URL")
+    # What one engine allows, `up --dev` above all, is not for another one.
+    belongs = not given or not its_own or given.replace("$", "%24") == its_own
+    return path if belongs else None
 
 
 def _explain(place: tuple[int | str, ...], kind: str, message: str) -> str:

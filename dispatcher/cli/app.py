@@ -13,6 +13,7 @@ from dispatcher.cli import (
     accounts,
     audit,
     deliveries,
+    engine,
     enqueue,
     events,
     keys,
@@ -26,9 +27,9 @@ from dispatcher.cli import (
 )
 from dispatcher.cli import admin as installation
 from dispatcher.cli.installed import Installed
-from dispatcher.cli.output import print_error
+from dispatcher.cli.output import print_error, print_line
 from dispatcher.db.outages import explain_outage
-from dispatcher.errors import DispatcherError
+from dispatcher.errors import AddressRefused, DispatcherError
 from dispatcher.installation import Installation
 from dispatcher.masking.terminal import safe_text
 from dispatcher.settings import read_settings
@@ -47,6 +48,8 @@ class _OneLineErrors(TyperGroup):
                 return super().invoke(ctx)
         except DispatcherError as error:
             print_error(str(error))
+            if isinstance(error, AddressRefused):
+                print_line(engine.how_to_allow(), stderr=True)
         except UnicodeEncodeError:
             print_error("an argument holds bytes that are no UTF-8")
         except SQLAlchemyError as error:
@@ -100,3 +103,4 @@ trigger.register(app)
 audit.register(app)
 installation.register(app)
 servers.register(app)
+engine.register(app)

@@ -1,29 +1,57 @@
 """`dispatcher listen`: a receiver on this machine that shows each callback and checks its signature."""
 
+import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Annotated
 
 import typer
 
-from dispatcher.cli.output import AsJson, print_json, print_line, print_section, print_text
+from dispatcher.cli.installed import installation_of
+from dispatcher.cli.output import AsJson, print_json, print_line
+from dispatcher.cli.own_webhook import own_webhook
 from dispatcher.cli.secret_sources import read_secret
+from dispatcher.embedded.servers.ports import preferred_port
+from dispatcher.event_types import ALL
 from dispatcher.events.raw_json import compact
 from dispatcher.signing.verifier import SignatureKey
 
 MAX_BODY = 16 * 1024 * 1024
-_SHOWN_HEADERS = ("Dispatcher-Event-Type", "Dispatcher-Event-Id", "Dispatcher-Attempt", "Dispatcher-Batch-Size")
+_USUAL_PORT = 9000
+_ABOUT = {"event-type": "{}", "event-id": "event {}", "batch-size": "batch of {}", "attempt": "attempt {}"}
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(epilog="Example: dispatcher listen --port 9000 --key-from - --answer 204")(listen)
+    app.command(epilog="Example: dispatcher listen --register --account acme --type message")(listen)
 
 
 def listen(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen on 127.0.0.1; 0: any free port.")] = 9000,
+    *,
+    context: typer.Context,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Where to listen on 127.0.0.1; 0: any free port. Default: 9000, or a free one."
+        ),
+    ] = None,
+    register_: Annotated[
+        bool,
+        typer.Option(
+            "--register",
+            help="Be a webhook of --account while listening: no key is needed, and an account that is missing is made.",
+        ),
+    ] = False,
+    account: Annotated[str | None, typer.Option(help="With --register: whose events it gets.")] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type", help="With --register: an event type or a prefix; several times for several. Default: all."
+        ),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="With --register: leave the webhook when this ends.")] = False,
     key_from: Annotated[
         str | None,
         typer.Option(
@@ -38,14 +66,30 @@ def listen(
     count: Annotated[int | None, typer.Option(min=1, help="End after so many requests. Default: at Ctrl-C.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Receive callbacks on this machine and show them. The egress policy refuses this machine's addresses: to have
-    callbacks sent here, allow them (DISPATCHER_ALLOWED_NETWORKS=127.0.0.0/8)."""
+    """Receive callbacks on this machine: a line for each, with what its signature is worth.
+
+    By default no engine calls this machine: one that was started by `up --dev` does.
+    """
+    if register_ != (account is not None):
+        raise typer.BadParameter("--register and --account go together")
+    if not register_ and (types or keep):
+        raise typer.BadParameter("--type and --keep are for --register")
+    if register_ and key_from is not None:
+        raise typer.BadParameter("--register knows the key: leave --key-from out")
+    show = _print_as_json if json else _print
     key = SignatureKey(read_secret(key_from, "signing key", "--key-from")) if key_from is not None else None
-    with (
-        _server(port, _handler(key, answer, _print_as_json if json else _print)) as server,
-        suppress(KeyboardInterrupt),
-    ):
-        print_line(f"Listening on http://127.0.0.1:{server.server_address[1]}/ until Ctrl-C", stderr=True)
+    with ExitStack() as stack:
+        stack.enter_context(suppress(KeyboardInterrupt))
+        stack.enter_context(_ended_by(signal.SIGTERM, signal.SIGHUP))
+        server = stack.enter_context(_server(port))
+        at = int(server.server_address[1])
+        if account is not None:
+            installation = installation_of(context)
+            made = stack.enter_context(own_webhook(installation, account, at, types or [ALL], keep=keep))
+            keys = made.secrets.signing_keys
+            key = SignatureKey(keys[0].secret) if keys else None
+        server.RequestHandlerClass = _handler(key, answer, show)
+        print_line(f"Listening on http://127.0.0.1:{at}/ until Ctrl-C", stderr=True)
         while count is None or count > 0:
             server.handle_request()
             count = None if count is None else count - 1
@@ -59,7 +103,8 @@ class Callback:
         self.headers = list(handler.headers.items())
         by_name = {name.lower(): value for name, value in self.headers}
         self.signature = str(key.check(by_name, body, now=time.time())) if key is not None else None
-        self.about = {name: by_name[name.lower()] for name in _SHOWN_HEADERS if name.lower() in by_name}
+        told = {words: by_name.get(f"dispatcher-{name}") for name, words in _ABOUT.items()}
+        self.about = [words.format(value) for words, value in told.items() if value is not None]
 
     @property
     def text(self) -> str:
@@ -71,11 +116,23 @@ class Callback:
             return text
 
 
-def _server(port: int, handler: type[BaseHTTPRequestHandler]) -> HTTPServer:
+def _server(port: int | None) -> HTTPServer:
+    wanted = preferred_port(_USUAL_PORT) if port is None else port
     try:
-        return HTTPServer(("127.0.0.1", port), handler)
+        return HTTPServer(("127.0.0.1", wanted), BaseHTTPRequestHandler)
     except OSError as error:
-        raise typer.BadParameter(f"{port} cannot be listened on: {error.strerror}", param_hint="--port") from None
+        raise typer.BadParameter(f"{wanted} cannot be listened on: {error.strerror}", param_hint="--port") from None
+
+
+@contextmanager
+def _ended_by(*signals: signal.Signals) -> Iterator[None]:
+    """These signals end the block as Ctrl-C does."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _handler(key: SignatureKey | None, answer: int, show: Callable[[Callback], None]) -> type[BaseHTTPRequestHandler]:
@@ -104,13 +161,10 @@ def _handler(key: SignatureKey | None, answer: int, show: Callable[[Callback], N
 
 
 def _print(callback: Callback) -> None:
-    print_section(f"{time.strftime('%H:%M:%S')} {callback.method} {callback.target}")
-    words = [f"{name.removeprefix('Dispatcher-')}: {value}" for name, value in callback.about.items()]
+    words = [time.strftime("%H:%M:%S"), f"{callback.method} {callback.target}", *callback.about]
     if callback.signature is not None:
-        words.append(f"signature: {callback.signature}")
-    for word in words:
-        print_line(f"  {word}")
-    print_text(callback.text)
+        words.append(f"signature {callback.signature}")
+    print_line("  ".join((*words, callback.text)))
 
 
 def _print_as_json(callback: Callback) -> None:

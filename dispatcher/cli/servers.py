@@ -23,6 +23,13 @@ def up(
         typer.Option(help="Where data is kept between runs. Default: a folder of the user's.", file_okay=False),
     ] = None,
     temporary: Annotated[bool, typer.Option("--temporary", help="Throw all data away at the end.")] = False,
+    dev: Annotated[
+        bool,
+        typer.Option(
+            "--dev",
+            help="For development: callbacks may go to receivers on this machine, at any port from 1024 on.",
+        ),
+    ] = False,
     api_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the HTTP API. Default: 8080, or a free one.")
     ] = None,
@@ -40,6 +47,7 @@ def up(
         Plan(
             data_dir=data_dir,
             temporary=temporary,
+            dev=dev,
             api_port=api_port,
             flower_port=flower_port,
             concurrency=concurrency,

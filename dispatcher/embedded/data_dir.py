@@ -18,6 +18,9 @@ from dispatcher.settings import CONNECTION_FILE, default_data_dir
 
 KEYS = "DISPATCHER_ENCRYPTION_KEYS"
 FLOWER_PASSWORD = "DISPATCHER_FLOWER_PASSWORD"  # the variable's name  # noqa: S105
+API_ADDRESS = "DISPATCHER_API_ADDRESS"
+FLOWER_ADDRESS = "DISPATCHER_FLOWER_ADDRESS"
+FLOWER_USER = "dispatcher"
 _LASTING = (KEYS, FLOWER_PASSWORD)
 _LOCK = "engine.lock"
 _OURS_ALONE = 0o700
@@ -114,6 +117,16 @@ class DataDirectory:
         partial.touch(mode=0o600, exist_ok=False)
         partial.write_text("".join(f"{name}={_quoted(value)}\n" for name, value in lines.items()))
         partial.replace(self.connection_file)
+
+
+def published(path: Path | None = None) -> dict[str, str]:
+    """What the engine that runs on the folder (default: the user's) has published; nothing where none runs. One that
+    was killed has left its addresses behind, so the lock is asked as well."""
+    directory = path or default_data_dir()
+    if not Occupancy.is_held(directory / _LOCK):
+        return {}
+    lines = dotenv_values(directory / CONNECTION_FILE, interpolate=False)
+    return {name: value for name, value in lines.items() if value}
 
 
 def new_password() -> str:

@@ -11,10 +11,19 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 from dispatcher.egress.address_policy import ANY_ADDRESS
-from dispatcher.embedded.data_dir import FLOWER_PASSWORD, KEYS, DataDirectory, new_password
+from dispatcher.embedded.data_dir import (
+    API_ADDRESS,
+    FLOWER_ADDRESS,
+    FLOWER_PASSWORD,
+    FLOWER_USER,
+    KEYS,
+    DataDirectory,
+    new_password,
+)
 from dispatcher.embedded.errors import PortTaken
 from dispatcher.embedded.process_tree import Child, ProcessTree, StopRequested
 from dispatcher.embedded.readiness import answers, worker_answers
+from dispatcher.embedded.receivers_here import WARNING, deciding, with_this_machine
 from dispatcher.embedded.servers.ports import LOOPBACK, is_free, preferred_port
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
@@ -24,7 +33,6 @@ from dispatcher.transport.trust import trusted_authorities
 
 API_PORT = 8080
 FLOWER_PORT = 5555
-FLOWER_USER = "dispatcher"
 CA_BUNDLE = "DISPATCHER_CA_BUNDLE"
 
 _AS_ROOT_ON_PURPOSE = "ignore:You're running the worker with superuser privileges"
@@ -32,10 +40,12 @@ _AS_ROOT_ON_PURPOSE = "ignore:You're running the worker with superuser privilege
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start, and where. A port of None: the usual one, or a free one where that is taken."""
+    """What to start, and where. A port of None: the usual one, or a free one where that is taken. `dev`: receivers on
+    this machine may be called."""
 
     data_dir: Path | None = None
     temporary: bool = False
+    dev: bool = False
     api_port: int | None = None
     flower_port: int | None = None
     concurrency: int = 2
@@ -67,6 +77,8 @@ def run_up(plan: Plan) -> None:
         engine.tree.say(_welcome(engine, plan))
         if engine.settings.unsafe_allow_any_address:
             engine.tree.say(f"WARNING: {ANY_ADDRESS}.\n")
+        elif plan.dev:
+            engine.tree.say(f"{WARNING}.\n")
         if not plan.temporary:
             kept = f"Data is kept in {engine.directory.path}."
         engine.tree.run()
@@ -90,16 +102,19 @@ def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[Runn
         addresses = {
             "DATABASE_URL": given.database_url.get_secret_value() or _postgres(tree, directory, plan),
             "BROKER_URL": given.broker_url.get_secret_value() or _valkey(tree, directory, plan),
-            "DISPATCHER_API_ADDRESS": f"http://{LOOPBACK}:{api_port}",
-            "DISPATCHER_FLOWER_ADDRESS": f"http://{LOOPBACK}:{flower_port}",
+            API_ADDRESS: f"http://{LOOPBACK}:{api_port}",
+            FLOWER_ADDRESS: f"http://{LOOPBACK}:{flower_port}",
         }
-        lines = {**addresses, **directory.lasting_secrets(keys=keys)}
+        environment = inherited(plan.extra_env or {})
+        egress = with_this_machine(deciding(environment)) if plan.dev else deciding(environment)
+        lines = {**addresses, **egress, **directory.lasting_secrets(keys=keys)}
         directory.publish(lines)
         # A person reads lines, a log collector reads JSON; what the environment says goes before both.
         readable = {"DISPATCHER_LOG_FORMAT": "console"} if (stream or sys.stdout).isatty() else {}
         environment = {
             **readable,
-            **inherited(plan.extra_env or {}),
+            **environment,
+            **egress,
             **trusted,
             "PYTHONUNBUFFERED": "1",
             "DISPATCHER_DATA_DIR": str(directory.path),
@@ -109,9 +124,7 @@ def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[Runn
         tree.start(*_engine_children(plan, directory, environment, api_port))
         # Flower lists the workers that it finds at its own start.
         tree.start(_flower(directory, environment, flower_port, lines[FLOWER_PASSWORD]))
-        yield RunningEngine(
-            tree, directory, environment, addresses["DISPATCHER_API_ADDRESS"], addresses["DISPATCHER_FLOWER_ADDRESS"]
-        )
+        yield RunningEngine(tree, directory, environment, addresses[API_ADDRESS], addresses[FLOWER_ADDRESS])
 
 
 class _GivenEnvironment(BaseSettings):

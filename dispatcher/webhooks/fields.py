@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from dispatcher.egress.address_policy import AddressPolicy
 from dispatcher.egress.urls import normalise_url
-from dispatcher.errors import InvalidWebhook
+from dispatcher.errors import AddressRefused, InvalidWebhook
 from dispatcher.event_types import ALL, RULE, is_event_type
 from dispatcher.masking.urls import mask_url
 from dispatcher.receiver_auth.credentials import (
@@ -150,7 +150,7 @@ def _check_origin(field_name: str, url: str, addresses: AddressPolicy, *, https_
     port = parts.port or (443 if parts.scheme == "https" else 80)
     reason = addresses.refused_origin(parts.scheme, parts.hostname or "", port, https_only=https_only)
     if reason is not None:
-        raise InvalidWebhook(field_name, f"may not be called: {reason}")
+        raise AddressRefused(field_name, f"may not be called: {reason}")
 
 
 def check_event_types(names: Sequence[str], *, minimum: int) -> list[str]:

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,8 +21,10 @@ import pytest
 from dotenv import dotenv_values
 
 from dispatcher.egress.address_policy import ANY_ADDRESS
+from dispatcher.embedded.receivers_here import WARNING
 from tests.certificates import new_authority
 from tests.dead_ports import refusing_port
+from tests.integration.test_docs_examples import CURL, EXAMPLES, ROOT, RUN_SH
 from tests.process_table import alive, command_lines, descendants, eventually, listening_addresses
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("usual_ports_taken")]
@@ -116,13 +119,73 @@ def end(engine: Engine, how: Callable[[list[psutil.Process]], None]) -> Ended:
     return Ended(engine, running, engine.said, status, time.monotonic() - began, alive(tree))
 
 
+@dataclass(frozen=True, slots=True)
+class FirstLife:
+    """An engine beside another one, on which the README's five commands were run, ended by Ctrl-C."""
+
+    ended: Ended
+    sent: str  # what the commands of the third terminal printed
+    deliveries: list[dict[str, object]]
+    callbacks: str  # what the second terminal showed
+    allowed: dict[str, str | None]  # what other shells were told
+
+
 @pytest.fixture(scope="module")
-def first(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """An engine beside another one, which made an account and was ended by Ctrl-C."""
+def first(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> FirstLife:
     folder = tmp_path_factory.mktemp("two-lives")
-    with up(folder / "data", folder / "first") as running:
-        assert running.cli("account", "create", "kept").returncode == 0
-        return end(running, lambda _: running.process.send_signal(signal.SIGINT))
+    for name, text in (("dispatcher", RUN_SH), ("curl", CURL)):
+        (folder / name).write_text(text.format(python=sys.executable, origin="http://127.0.0.1:8080"))
+        (folder / name).chmod(0o755)
+    begin, listen, send = (EXAMPLES[name][1] for name in ("README.md: up", "README.md: listen", "README.md: send"))
+    run_sh, *words = shlex.split(begin)
+    assert run_sh == "./run.sh"
+    with up(folder / "data", folder / "first", *words[1:]) as running:
+        shell = {**environment(running.data_dir), "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(
+            ["/bin/sh", "-ec", f"exec {listen}"], env=shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as listener:
+            assert listener.stdout is not None
+            told = ""
+            for line in listener.stdout:
+                told += line
+                if line.startswith("Listening on "):
+                    break
+            sent = subprocess.run(
+                ["/bin/sh", "-ec", send], env=shell, capture_output=True, text=True, check=False, timeout=120
+            )
+            assert sent.returncode == 0, sent.stderr + told
+            told += listener.stdout.readline() + listener.stdout.readline()
+            listener.send_signal(signal.SIGINT)
+            told += listener.stdout.read()
+        deliveries = json.loads(running.cli("delivery", "list", "--account", "acme", "--json").stdout)
+        allowed = dotenv_values(running.data_dir / "engine.env")
+        ended = end(running, lambda _: running.process.send_signal(signal.SIGINT))
+        return FirstLife(ended, sent.stdout, deliveries, told, allowed)
+
+
+def test_the_five_commands_of_the_readme_end_in_callbacks_that_are_seen_and_delivered(first: FirstLife) -> None:
+    event, *_, over_http = first.sent.strip().splitlines()
+    assert any(" message.inbound.received " in line for line in first.sent.splitlines()[1:])
+    assert json.loads(over_http)["deliveries"] == 1
+    *before, sample, own, removed = first.callbacks.splitlines()
+    assert before[0] == "account acme created"
+    for line, event_id, body in (
+        (sample, event.split()[1].rstrip(":"), "RECEIVED"),
+        (own, json.loads(over_http)["event_id"], '[{"id":"7","body":"Yes"}]'),
+    ):
+        assert f"message.inbound.received  event {event_id}  attempt 1  signature good  " in line
+        assert body in line
+    assert removed.endswith(" is removed")
+    assert [delivery["state"] for delivery in first.deliveries] == ["delivered", "delivered"]
+
+
+def test_development_mode_is_loud_known_to_other_shells_and_gone_with_the_next_start(
+    first: FirstLife, second: "SecondLife"
+) -> None:
+    assert f"\n{WARNING}.\n" in first.ended.running
+    assert first.allowed["DISPATCHER_ALLOWED_NETWORKS"] == "127.0.0.0/8,::1"
+    assert "DISPATCHER_ALLOWED_NETWORKS" not in second.lines
+    assert WARNING not in second.ended.running
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +195,18 @@ class SecondLife:
     ended: Ended
     api_port: int
     accounts: str
+    lines: dict[str, str | None]  # of its connection file
 
 
 @pytest.fixture(scope="module")
-def second(first: Ended) -> SecondLife:
-    data, ports = first.engine.data_dir, (refusing_port(), refusing_port())
+def second(first: FirstLife) -> SecondLife:
+    data, ports = first.ended.engine.data_dir, (refusing_port(), refusing_port())
     asked = "--api-port", str(ports[0]), "--flower-port", str(ports[1])
     with up(data, data.with_name("second"), *asked, DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS="true") as running:
         assert eventually(lambda: f"WARNING: {ANY_ADDRESS}." in running.said, within=10), running.said
         accounts = running.cli("account", "list").stdout
-        return SecondLife(end(running, lambda tree: _find(tree, "beat").kill()), ports[0], accounts)
+        lines = dotenv_values(data / "engine.env")
+        return SecondLife(end(running, lambda tree: _find(tree, "beat").kill()), ports[0], accounts, lines)
 
 
 def test_an_engine_without_its_address_guard_warns_of_it_in_every_process(engine: Engine, second: SecondLife) -> None:
@@ -197,6 +262,16 @@ def test_the_command_line_in_another_terminal_finds_the_engine(engine: Engine) -
     assert "acme" in engine.cli("account", "list").stdout
 
 
+def test_a_receiver_here_is_refused_with_the_setting_and_the_option_that_allow_it(engine: Engine) -> None:
+    refused = engine.cli("listen", "--register", "--account", "nobody", "--port", "0")
+
+    assert refused.returncode == 1
+    assert "url may not be called: a loopback address" in refused.stderr
+    assert "DISPATCHER_ALLOWED_NETWORKS" in refused.stderr
+    assert "`./run.sh up --dev`" in refused.stderr
+    assert "nobody" not in engine.cli("account", "list").stdout
+
+
 def test_a_second_engine_on_the_same_data_is_refused_with_the_holders_number(engine: Engine) -> None:
     refused = engine.cli("up")
 
@@ -238,21 +313,22 @@ def test_a_trust_store_is_found_from_the_folder_where_the_engine_was_started(eng
     assert readiness["parts"]["transport"] == {"status": "ok", "detail": None}
 
 
-def test_beside_another_engine_it_uses_free_ports_and_says_so(engine: Engine, first: Ended) -> None:
-    address = first.engine.address("API")
+def test_beside_another_engine_it_uses_free_ports_and_says_so(engine: Engine, first: FirstLife) -> None:
+    address = first.ended.engine.address("API")
     assert address != engine.address("API")
-    assert f"Port 8080 is taken; the API uses {address.rpartition(':')[2]}." in first.running
+    assert f"Port 8080 is taken; the API uses {address.rpartition(':')[2]}." in first.ended.running
 
 
-def test_ctrl_c_ends_everything_in_time(first: Ended) -> None:
-    assert first.status == 0, first.said
-    assert first.said.endswith(f"Stopped. Data is kept in {first.engine.data_dir}.\n")
-    assert first.seconds < 5 + NOISE
-    assert first.left == []
+def test_ctrl_c_ends_everything_in_time(first: FirstLife) -> None:
+    ended = first.ended
+    assert ended.status == 0, ended.said
+    assert ended.said.endswith(f"Stopped. Data is kept in {ended.engine.data_dir}.\n")
+    assert ended.seconds < 5 + NOISE
+    assert ended.left == []
 
 
 def test_the_next_start_finds_the_data_and_uses_the_ports_that_are_asked_for(second: SecondLife) -> None:
-    assert "kept" in second.accounts
+    assert "acme" in second.accounts
     assert second.ended.engine.address("API") == f"http://127.0.0.1:{second.api_port}"
 
 

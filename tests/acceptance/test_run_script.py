@@ -13,7 +13,8 @@ from tests.process_table import eventually
 ROOT = Path(__file__).parents[2]
 # What every Debian and macOS has. Deliberately not: any Python, uv.
 TOOLS = (
-    "cat", "cksum", "date", "dirname", "env", "grep", "ls", "mkdir", "mktemp", "readlink", "rm", "sh", "sleep", "touch",
+    "cat", "chmod", "cksum", "date", "dirname", "env", "grep", "ls", "mkdir", "mktemp", "readlink", "rm", "sh",
+    "sleep", "touch",
 )  # fmt: skip
 
 OLD = "#!/bin/sh\nexit 1\n"
@@ -61,7 +62,7 @@ def checkout(tmp_path: Path) -> Path:
         (folder / name).write_text(name)
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name in (*TOOLS, "chmod"):
+    for name in TOOLS:
         found = shutil.which(name)
         assert found
         (tools / name).symlink_to(found)
@@ -81,10 +82,10 @@ def provide_tools(checkout: Path, *, uv: bool) -> None:
         provide(checkout, "uv", UV)
 
 
-def start(checkout: Path, *words: str, script: Path | None = None) -> "subprocess.Popen[str]":
+def start(checkout: Path, *words: str, script: Path | None = None, **more: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         ["/bin/sh", script or checkout / "run.sh", *words],
-        env={"PATH": str(checkout.parent / "bin"), "HOME": str(checkout.parent)},
+        env={"PATH": str(checkout.parent / "bin"), "HOME": str(checkout.parent), **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -92,8 +93,8 @@ def start(checkout: Path, *words: str, script: Path | None = None) -> "subproces
     )
 
 
-def run(checkout: Path, *words: str, script: Path | None = None) -> tuple[int, str, str]:
-    with start(checkout, *words, script=script) as process:
+def run(checkout: Path, *words: str, script: Path | None = None, **more: str) -> tuple[int, str, str]:
+    with start(checkout, *words, script=script, **more) as process:
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
@@ -292,6 +293,15 @@ def test_one_that_is_killed_while_it_empties_goes_on_the_next_time(checkout: Pat
 
     assert run(checkout, "up")[:2] == (0, "cli: -P -m dispatcher up\n")
     assert lines(checkout, "made") == ["made", "made"]
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", None])
+def test_the_shell_has_dispatcher_on_its_path(checkout: Path, shell: str | None) -> None:
+    provide(checkout, "python3", NEW)
+    words = "shell", "-c", 'cd / && dispatcher "x y" "$1"', "-", "z"
+    environment = {"SHELL": shell} if shell else {}
+
+    assert run(checkout, *words, **environment)[:2] == (0, "cli: -P -m dispatcher x y z\n")
 
 
 CHECKS = ("ruff", "format", "lint-imports", "mypy", "bandit")

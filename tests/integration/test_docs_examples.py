@@ -26,7 +26,6 @@ from dispatcher.settings import Settings
 from tests.behaviours import Answer
 from tests.factories import (
     TESTER,
-    attempts,
     change,
     deliver_all,
     deliveries,
@@ -155,11 +154,11 @@ def test_an_account_is_needed_first(stage: Stage) -> None:
 # Shell: `run.sh` and `curl` are stood in for, so that neither sets up an environment nor needs to be installed
 
 
-_RUN_SH = """#!/bin/sh
+RUN_SH = """#!/bin/sh
 exec '{python}' -P -m dispatcher "$@"
 """
 
-_CURL = """#!{python} -IS
+CURL = """#!{python} -IS
 import base64, sys, urllib.error, urllib.request
 words, headers, data, url, method = sys.argv[1:], {{}}, [], None, None
 while words:
@@ -207,7 +206,7 @@ Shell: TypeAlias = Callable[..., str]
 @pytest.fixture
 def shell(stage: Stage, environment: dict[str, str], api: str, tmp_path: Path) -> Shell:
     """Runs an example with `sh -e` and these variables; `https://example.com` is the suite's receiver."""
-    for name, text in (("run.sh", _RUN_SH), ("dispatcher", _RUN_SH), ("curl", _CURL)):
+    for name, text in (("run.sh", RUN_SH), ("dispatcher", RUN_SH), ("curl", CURL)):
         program = tmp_path / name
         program.write_text(text.format(python=sys.executable, origin=api))
         program.chmod(0o755)
@@ -229,24 +228,6 @@ def shell(stage: Stage, environment: dict[str, str], api: str, tmp_path: Path) -
         return done.stdout
 
     return run
-
-
-def test_the_quick_start_of_the_readme(stage: Stage, shell: Shell) -> None:
-    printed = shell("README.md: quick-start")
-    (delivery,) = deliveries(stage.database)
-    assert str(delivery.id) in printed
-    assert stage.callbacks() == [[{"id": "4023457654", "body": "Yes"}]]
-    (attempt,) = attempts(stage.database)
-    assert (attempt.status, attempt.verdict) == (200, "acknowledged")
-    (webhook,) = rows(stage.database, "SELECT * FROM dispatcher.webhooks")
-    assert (webhook.contact_email, webhook.event_types) == ("ops@example.com", ["message"])
-
-
-def test_readme_http(acme: Stage, shell: Shell) -> None:
-    answer = json.loads(shell("README.md: http"))
-    (event,) = acme.events()
-    assert (str(event.id), answer["deliveries"]) == (answer["event_id"], 1)
-    assert acme.callbacks() == [[{"id": "4023457654", "body": "Yes"}]]
 
 
 def test_http(acme: Stage, shell: Shell) -> None:
@@ -489,5 +470,6 @@ def test_lateness_counts_what_should_have_been_attempted(acme: Stage) -> None:
 def test_every_example_is_named_and_run_here() -> None:
     executable = sum(len(_EXECUTABLE.findall((ROOT / page).read_text())) for page in PAGES)
     assert executable == sum(language != "sh" for language, _ in EXAMPLES.values())
-    source = Path(__file__).read_text()
+    with_an_engine = ROOT / "tests/acceptance/test_process_tree.py"
+    source = Path(__file__).read_text() + with_an_engine.read_text()
     assert [name for name in EXAMPLES if f'"{name}"' not in source] == []

@@ -39,6 +39,18 @@ class Occupancy:
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         self._fd = fd
 
+    @staticmethod
+    def is_held(path: Path) -> bool:
+        """Whether somebody holds the lock on the file; nobody does on one that is not there, or is not ours to open."""
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return not _locked(fd)
+        finally:
+            os.close(fd)
+
     def release(self) -> None:
         """Let go of our share."""
         if self._fd is not None:

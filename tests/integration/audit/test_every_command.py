@@ -50,7 +50,7 @@ NOT_NOTED = {
     "enqueue": "takes events in",
     "migrate": "makes the log itself",
     **dict.fromkeys(("listen", "up", "demo"), "runs something"),
-    **dict.fromkeys(("settings", "openapi", "secrets generate-key"), "changes no database"),
+    **dict.fromkeys(("settings", "openapi", "engine", "secrets generate-key"), "changes no database"),
     **dict.fromkeys(
         (
             *("audit-log", "account list", "key list", "webhook list", "webhook health", "notice list"),

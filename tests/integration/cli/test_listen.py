@@ -2,17 +2,20 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import generate_signing_key
-from tests.factories import MESSAGE, RECEIVED, deliver_all, deliveries, make_webhook
+from tests.allowed import LOOPBACK_VARIABLES
+from tests.factories import MESSAGE, RECEIVED, deliver_all, deliveries, make_webhook, rows
 from tests.integration.cli.conftest import Cli
 
 
@@ -32,7 +35,11 @@ def listening(*options: str, stdin: str = "") -> Iterator[tuple[str, "subprocess
         process.stdin.write(stdin)
         process.stdin.close()
         line = process.stderr.readline()
-        assert line.startswith("Listening on http://127.0.0.1:"), line
+        before = []
+        while line and not line.startswith("Listening on http://127.0.0.1:"):
+            before.append(line)
+            line = process.stderr.readline()
+        assert line, before
         yield line.split()[2], process
     finally:
         process.kill()
@@ -54,14 +61,66 @@ def test_each_callback_is_shown_with_what_its_signature_is_worth(database: Engin
         assert process.stdout is not None
         shown = process.stdout.read()
         assert process.wait(10) == 0
-    first, second = shown.split("POST /hook")[1:]
-    assert first.startswith("?a=1\n")
-    assert f"Event-Id: {accepted.event_id}" in first
-    assert "signature: good" in first
-    assert json.dumps([MESSAGE], separators=(",", ":")) in first
-    assert "signature: bad" in second
+    first, second = shown.splitlines()
+    about = f"POST /hook?a=1  ours  event {accepted.event_id}  attempt 1  signature good  "
+    assert first.endswith(about + json.dumps([MESSAGE], separators=(",", ":")))
+    assert "POST /hook?a=2  foreign  " in second
+    assert "signature bad: made with another key" in second
     assert "\x1b" not in shown
     assert {row.state for row in deliveries(database)} == {"delivered"}
+
+
+def test_while_it_is_registered_events_reach_it_and_what_waited_in_between_does_as_well(
+    database: Engine, settings: Settings
+) -> None:
+    def webhooks() -> list[tuple[str, bool]]:
+        return [(row.id, row.deleted_at is None) for row in rows(database, "SELECT * FROM dispatcher.webhooks")]
+
+    with listening("--register", "--account", "globex", "--type", "message", "--keep") as (url, process):
+        accepted = enqueue(RECEIVED, MESSAGE, account="globex")
+        assert accepted.deliveries == 1
+        assert enqueue("other", MESSAGE, account="globex").deliveries == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    ((identifier, stands),) = webhooks()
+    assert stands
+    port = url.rstrip("/").rpartition(":")[2]
+    with listening("--register", "--account", "globex", "--port", port) as (_, process):
+        enqueue("other", MESSAGE, account="globex")
+        deliver_all(settings)
+        assert process.stdout is not None
+        shown = [process.stdout.readline(), process.stdout.readline()]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    assert all("  signature good  " in line for line in shown)
+    assert sorted(line.split("  ")[2] for line in shown) == [RECEIVED, "other"]
+    assert webhooks() == [(identifier, False)]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--register"], "--register and --account go together"),
+        (["--account", "acme"], "--register and --account go together"),
+        (["--keep"], "--type and --keep are for --register"),
+        (["--register", "--account", "acme", "--key-from", "-"], "leave --key-from out"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(cli: Cli, options: list[str], why: str) -> None:
+    ran = cli("listen", *options)
+    assert ran.status == 2
+    assert why in " ".join(ran.err.split())
+
+
+def test_where_this_machine_may_not_be_called_it_says_so_and_makes_nothing(
+    cli: Cli, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in LOOPBACK_VARIABLES:
+        monkeypatch.delenv(name)
+    ran = cli("listen", "--register", "--account", "globex", "--port", "0")
+    assert ran.status == 1
+    assert ran.err.startswith("Error: url may not be called: a loopback address\nDISPATCHER_ALLOWED_NETWORKS, ")
+    assert rows(database, "SELECT * FROM dispatcher.accounts") == []
 
 
 def test_programs_get_a_line_of_json_for_each_and_any_status_can_be_answered(

@@ -9,9 +9,9 @@ import pytest
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
-from dispatcher.embedded.data_dir import FLOWER_PASSWORD, KEYS, DataDirectory
+from dispatcher.embedded.data_dir import FLOWER_PASSWORD, KEYS, DataDirectory, published
 from dispatcher.embedded.errors import DataInUse, EmbeddedError
-from dispatcher.settings import Settings
+from dispatcher.settings import Settings, read_settings
 
 ROOT = Path(__file__).parents[4]
 
@@ -108,3 +108,24 @@ def test_a_temporary_folder_is_gone_afterwards() -> None:
         directory.lasting_secrets()
         assert mode(directory.path) == 0o700
     assert not directory.path.exists()
+
+
+def test_what_is_published_is_known_while_the_engine_lives_and_not_after_it_was_killed(tmp_path: Path) -> None:
+    where = tmp_path / "engine"
+    assert published(where) == {}
+    with DataDirectory.at(where) as directory:
+        directory.publish({"DISPATCHER_API_ADDRESS": "http://127.0.0.1:8081"})
+        assert published(where) == {"DISPATCHER_API_ADDRESS": "http://127.0.0.1:8081"}
+    (where / "engine.env").write_text("DISPATCHER_API_ADDRESS=http://127.0.0.1:8081\n")
+    assert published(where) == {}
+
+
+def test_another_engines_settings_are_not_taken_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPATCHER_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("BROKER_URL", "redis://127.0.0.1:6/0")
+    monkeypatch.delenv("DISPATCHER_ALLOWED_NETWORKS", raising=False)
+    here = "postgresql+psycopg2://u:p%24@127.0.0.1:1/d"
+    (tmp_path / "engine.env").write_text(f"DATABASE_URL={here}\nDISPATCHER_ALLOWED_NETWORKS=127.0.0.0/8\n")
+    for given, allowed in ((here, "127.0.0.0/8"), (here.replace("%24", "$"), "127.0.0.0/8"), (f"{here}2", "")):
+        monkeypatch.setenv("DATABASE_URL", given)
+        assert read_settings().allowed_networks == allowed

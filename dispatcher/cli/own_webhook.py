@@ -1,0 +1,65 @@
+"""The webhook of `dispatcher listen --register`: there for as long as it listens."""
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from dispatcher.accounts.accounts import create_account
+from dispatcher.cli.actor import this_user
+from dispatcher.cli.output import print_line
+from dispatcher.errors import NameTaken, NotFound, UnknownAccount
+from dispatcher.installation import Installation
+from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.registration import change, register, remove
+from dispatcher.webhooks.store import Registered, Webhooks
+
+
+@contextmanager
+def own_webhook(
+    installation: Installation, account: str, port: int, types: Sequence[str], *, keep: bool
+) -> Iterator[Registered]:
+    """A webhook of the account for http://127.0.0.1:`port`/, removed at the end unless it is to be kept. An account
+    that is missing is made. A webhook that an earlier call left is used again, with its key and what waits for it.
+
+    Raises what `register` raises: InvalidWebhook for types that are none, AddressRefused where this machine may not be
+    called.
+    """
+    name = f"dispatcher listen on {socket.gethostname()}, port {port}"
+    url = f"http://127.0.0.1:{port}/"
+    by, fields = this_user(), WebhookFields(url=url, event_types=list(types))
+    try:
+        made = register(installation, account, by=by, name=name, **fields)
+    except UnknownAccount:
+        with installation.transaction() as session:
+            create_account(session, account, by=by)
+        print_line(f"account {account} created", stderr=True)
+        made = register(installation, account, by=by, name=name, **fields)
+    except NameTaken:
+        with installation.transaction() as session:
+            webhooks = Webhooks(session, installation)
+            found = next(each for each in webhooks.list(webhooks.owner(account)) if each.name == name)
+        made = change(installation, account, found.id, by=by, enabled=True, **fields)
+    end = "stays when this ends" if keep else "is removed when this ends"
+    print_line(f"Webhook {made.id} of {account} takes {', '.join(made.webhook.event_types)} and {end}", stderr=True)
+    try:
+        yield made
+    finally:
+        if not keep:
+            _remove(installation, made)
+
+
+def _remove(installation: Installation, made: Registered) -> None:
+    try:
+        remove(installation, made.owner.id, made.id, by=this_user())
+    except NotFound:
+        return  # somebody else did it
+    except SQLAlchemyError:
+        print_line(
+            f"Webhook {made.id} stays, for the database does not answer any more. The next `dispatcher listen "
+            "--register` on this port uses it again",
+            stderr=True,
+        )
+        return
+    print_line(f"Webhook {made.id} is removed", stderr=True)
