@@ -282,8 +282,13 @@ def read_settings() -> Settings:
     try:
         return Settings(_env_file=_connection_file())
     except ValidationError as error:
-        lines = [_explain(part["loc"], part["type"], part["msg"]) for part in error.errors(include_input=False)]
-        raise ConfigurationError("\n".join(lines)) from None
+        raise wrong_settings(error) from None
+
+
+def wrong_settings(error: ValidationError) -> ConfigurationError:
+    """The same in words: a line for each variable that is missing or wrong."""
+    lines = [_explain(part["loc"], part["type"], part["msg"]) for part in error.errors(include_input=False)]
+    return ConfigurationError("\n".join(lines))
 
 
 def _connection_file() -> Path | None:

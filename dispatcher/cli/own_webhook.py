@@ -28,14 +28,14 @@ def own_webhook(
     """
     name = f"dispatcher listen on {socket.gethostname()}, port {port}"
     url = f"http://127.0.0.1:{port}/"
-    by, fields = this_user(), WebhookFields(url=url, event_types=list(types))
+    by, fields = this_user(), WebhookFields(name=name, url=url, event_types=list(types))
     try:
-        made = register(installation, account, by=by, name=name, **fields)
+        made = register(installation, account, by=by, **fields)
     except UnknownAccount:
         with installation.transaction() as session:
             create_account(session, account, by=by)
         print_line(f"account {account} created", stderr=True)
-        made = register(installation, account, by=by, name=name, **fields)
+        made = register(installation, account, by=by, **fields)
     except NameTaken:
         with installation.transaction() as session:
             webhooks = Webhooks(session, installation)

@@ -6,6 +6,7 @@ ConfigurationError
     ├── DataInUse             another engine works on the data directory
     ├── DataVersionMismatch   the data was written by a version that is not in the wheel
     ├── PortTaken             a port that was asked for belongs to another program
+    ├── ServerAway            a server that the environment names does not answer
     ├── StartFailed           a server or child did not become ready
     └── ChildDied             a child of the process tree ended by itself
 """
@@ -55,6 +56,15 @@ class PortTaken(EmbeddedError):
     def __init__(self, purpose: str, port: int) -> None:
         super().__init__(f"port {port}, asked for the {purpose}, is taken by another program: choose another port")
         self.port = port
+
+
+class ServerAway(EmbeddedError):
+    """A server of somebody else's, named by `variable`, cannot be used: `why` in words, `asked` at host and port."""
+
+    def __init__(self, why: str, asked: str, variable: str) -> None:
+        super().__init__(
+            f"{why}. It was asked at {asked}: start it there, correct {variable}, or unset it, and `up` starts one here"
+        )
 
 
 class StartFailed(EmbeddedError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
 from dispatcher.egress.address_policy import ANY_ADDRESS
@@ -20,7 +20,8 @@ from dispatcher.embedded.data_dir import (
     DataDirectory,
     new_password,
 )
-from dispatcher.embedded.errors import PortTaken
+from dispatcher.embedded.errors import PortTaken, StartFailed
+from dispatcher.embedded.given_servers import ask_broker, ask_database
 from dispatcher.embedded.process_tree import Child, ProcessTree, StopRequested
 from dispatcher.embedded.readiness import answers, worker_answers
 from dispatcher.embedded.receivers_here import WARNING, deciding, with_this_machine
@@ -28,7 +29,7 @@ from dispatcher.embedded.servers.ports import LOOPBACK, is_free, preferred_port
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
 from dispatcher.embedded.spawning.spawn import inherited
-from dispatcher.settings import Settings, default_data_dir, environment_name
+from dispatcher.settings import Settings, default_data_dir, environment_name, wrong_settings
 from dispatcher.transport.trust import trusted_authorities
 
 API_PORT = 8080
@@ -65,9 +66,7 @@ class RunningEngine:
     @property
     def settings(self) -> Settings:
         """What its processes have read from their environment."""
-        variables = {name: environment_name(name) for name in Settings.model_fields}
-        given = {name: self.environment.get(variable) for name, variable in variables.items()}
-        return Settings.model_validate({name: value for name, value in given.items() if value is not None})
+        return _settings_of(self.environment)
 
 
 def run_up(plan: Plan) -> None:
@@ -94,6 +93,7 @@ def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[Runn
     """
     given = _GivenEnvironment()
     trusted = given.trusted()
+    given.ask_servers(plan)
     directory = DataDirectory.thrown_away() if plan.temporary else DataDirectory.at(plan.data_dir)
     with directory, ProcessTree(stream=stream) as tree:
         api_port = _choose_port(tree, "API", plan.api_port, API_PORT)
@@ -121,9 +121,13 @@ def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[Runn
             **{name: lines[name] for name in ("DATABASE_URL", "BROKER_URL", KEYS)},
         }
         tree.finish(_python("migrate", directory, environment, "dispatcher", "migrate"))
-        tree.start(*_engine_children(plan, directory, environment, api_port))
-        # Flower lists the workers that it finds at its own start.
-        tree.start(_flower(directory, environment, flower_port, lines[FLOWER_PASSWORD]))
+        try:
+            tree.start(*_engine_children(plan, directory, environment, api_port))
+            # Flower lists the workers that it finds at its own start.
+            tree.start(_flower(directory, environment, flower_port, lines[FLOWER_PASSWORD]))
+        except StartFailed:
+            given.ask_servers(plan)  # or is it one of these that went away?
+            raise
         yield RunningEngine(tree, directory, environment, addresses[API_ADDRESS], addresses[FLOWER_ADDRESS])
 
 
@@ -141,6 +145,26 @@ class _GivenEnvironment(BaseSettings):
         given = Path(self.ca_bundle).absolute() if self.ca_bundle else None
         trusted_authorities(given)
         return {CA_BUNDLE: str(given)} if given else {}
+
+    def ask_servers(self, plan: Plan) -> None:
+        """Raises ConfigurationError for settings that are wrong, and ServerAway where a server that is given does not
+        answer."""
+        database, broker = self.database_url.get_secret_value(), self.broker_url.get_secret_value()
+        to_be_made = {"DATABASE_URL": database or "postgresql://", "BROKER_URL": broker or "redis://"}
+        settings = _settings_of({**inherited(plan.extra_env or {}), **to_be_made})
+        if database:
+            ask_database(settings.database_url.get_secret_value())
+        if broker:
+            ask_broker(broker)
+
+
+def _settings_of(environment: Mapping[str, str]) -> Settings:
+    variables = {name: environment_name(name) for name in Settings.model_fields}
+    given = {name: environment.get(variable) for name, variable in variables.items()}
+    try:
+        return Settings.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise wrong_settings(error) from None
 
 
 def _choose_port(tree: ProcessTree, purpose: str, asked: int | None, usual: int, *, taken: int = 0) -> int:

@@ -304,6 +304,24 @@ def test_a_trust_store_that_does_not_exist_is_refused_before_anything_is_started
     assert "Traceback" not in refused.stderr
 
 
+def test_a_server_that_does_not_answer_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    port = refusing_port()
+    refused = subprocess.run(
+        [*DISPATCHER, "up"],
+        env={**environment(tmp_path / "data"), "BROKER_URL": f"redis://:planted@127.0.0.1:{port}/0"},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        f"Error: the broker (BROKER_URL) does not answer: Connection refused. It was asked at 127.0.0.1:{port}: "
+        "start it there, correct BROKER_URL, or unset it, and `up` starts one here\n"
+    )
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_trust_store_is_found_from_the_folder_where_the_engine_was_started(engine: Engine) -> None:
     api = _find(descendants(engine.process.pid), "uvicorn")
     started_in = engine.data_dir.parent
