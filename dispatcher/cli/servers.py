@@ -37,6 +37,10 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="Port of Flower. Default: 5555, or a free one.")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Processes that deliver.")] = 2,
+    log: Annotated[
+        bool,
+        typer.Option("--log", help="Print every line of its processes, at a terminal too, in place of one screen."),
+    ] = False,
 ) -> None:
     """Run a whole engine here, until Ctrl-C: PostgreSQL, Valkey, API, workers, beat and Flower."""
     if temporary and data_dir is not None:
@@ -51,7 +55,8 @@ def up(
             api_port=api_port,
             flower_port=flower_port,
             concurrency=concurrency,
-        )
+        ),
+        every_line=log,
     )
 
 

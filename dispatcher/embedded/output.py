@@ -1,53 +1,128 @@
-"""The output of many children on one terminal: whole lines, each with the name of the child that wrote it."""
+"""The output of many children: read from their pipes in whole lines, shown in one place, and kept in a file."""
 
 import os
 import selectors
 import sys
-from typing import TextIO
+from pathlib import Path
+from typing import BinaryIO, Protocol, Self, TextIO
 
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _LONGEST_LINE = 64 * 1024
 _CHUNK = 64 * 1024
+_LARGEST_LOG = 8 * 1024 * 1024  # bytes; there are two of them at most
 
 
-class PrefixedOutput:
-    """Reads pipes without threads: `pump` writes what has come in the meantime."""
+class Display(Protocol):
+    """Where children's lines go, and what the process tree itself has to say."""
+
+    def line(self, child: str, text: str) -> None:
+        """A line that a child wrote."""
+
+    def say(self, text: str) -> None:
+        """Something of our own, to be read at once."""
+
+    def became(self, child: str, *, ready: bool | None) -> None:
+        """A child was started, is ready, or (None) has come to its proper end."""
+
+    def last_words(self, child: str) -> None:
+        """A child failed: what it wrote at last is to be seen now."""
+
+    def flush(self) -> None:
+        """For the moment there is no more to show. Called some times a second."""
+
+
+class PrefixedLines:
+    """Shows every line, with the name of the child that wrote it, each in a colour of its own on a terminal."""
 
     def __init__(self, *, width: int, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
         self._colour = self._stream.isatty()
         self._width = width
+        self._prefixes: dict[str, str] = {}
+
+    def line(self, child: str, text: str) -> None:
+        if child not in self._prefixes:
+            self._prefixes[child] = self._prefix(child, len(self._prefixes))
+        self._stream.write(f"{self._prefixes[child]}{text}\n")
+
+    def say(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def became(self, child: str, *, ready: bool | None) -> None:
+        """The lines themselves say it."""
+
+    def last_words(self, child: str) -> None:
+        """They are there already."""
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def _prefix(self, name: str, index: int) -> str:
+        padded = f"{name:<{self._width}} | "
+        return f"\033[{_COLOURS[index % len(_COLOURS)]}m{padded}\033[0m" if self._colour else padded
+
+
+class LogFile:
+    """Keeps the lines in a file, for its owner alone. Once it is large it becomes FILE.1, in place of an older one."""
+
+    def __init__(self, path: Path, *, largest: int = _LARGEST_LOG) -> None:
+        self.path, self._largest = path, largest
+        self._file = self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def line(self, child: str, text: str) -> None:
+        """Keep a line that a child wrote."""
+        self._file.write(f"{child} | {text}\n".encode())
+
+    def flush(self) -> None:
+        """Write what there is."""
+        self._file.flush()
+        if self._file.tell() > self._largest:
+            self._file.close()
+            self.path.replace(self.path.with_name(f"{self.path.name}.1"))
+            self._file = self._open()
+
+    def _open(self) -> BinaryIO:
+        return os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
+
+
+class ChildOutput:
+    """Reads pipes without threads: `pump` shows what has come in the meantime."""
+
+    def __init__(self, display: Display, log: LogFile | None = None) -> None:
+        self.display, self._log = display, log
         self._selector = selectors.DefaultSelector()
-        self._prefixes: dict[int, str] = {}
+        self._names: dict[int, str] = {}
         self._unfinished: dict[int, bytes] = {}
 
     def open(self, name: str) -> int:
         """A file descriptor to give to a child as its output; the caller closes its copy afterwards."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
-        self._prefixes[reading] = self._prefix(name, len(self._prefixes))
+        self._names[reading] = name
         self._unfinished[reading] = b""
         self._selector.register(reading, selectors.EVENT_READ)
         return writing
 
     def pump(self, timeout: float) -> None:
-        """Wait up to `timeout` for output, and write what there is."""
+        """Wait up to `timeout` for output, and show what there is."""
         for key, _ in self._selector.select(timeout):
             self._read(key.fd)
         self._flush()
 
     def drain(self) -> None:
-        """Write what is left, unfinished lines too."""
+        """Show what is left, unfinished lines too."""
         while ready := self._selector.select(0):
             for key, _ in ready:
                 self._read(key.fd)
         for fd in list(self._unfinished):
             self._end(fd)
-        self._flush()
-
-    def say(self, text: str) -> None:
-        """A line of our own."""
-        self._write(text + "\n")
         self._flush()
 
     def _read(self, fd: int) -> None:
@@ -66,17 +141,16 @@ class PrefixedOutput:
         if rest := self._unfinished.pop(fd):
             self._line(fd, rest)
         self._selector.unregister(fd)
+        del self._names[fd]
         os.close(fd)
 
     def _line(self, fd: int, line: bytes) -> None:
-        self._write(f"{self._prefixes[fd]}{line.decode(errors='replace').rstrip()}\n")
-
-    def _prefix(self, name: str, index: int) -> str:
-        padded = f"{name:<{self._width}} | "
-        return f"\033[{_COLOURS[index % len(_COLOURS)]}m{padded}\033[0m" if self._colour else padded
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
+        name, text = self._names[fd], line.decode(errors="replace").rstrip()
+        self.display.line(name, text)
+        if self._log is not None:
+            self._log.line(name, text)
 
     def _flush(self) -> None:
-        self._stream.flush()
+        self.display.flush()
+        if self._log is not None:
+            self._log.flush()

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Self, TextIO
 
 from dispatcher.embedded.errors import ChildDied, StartFailed
-from dispatcher.embedded.output import PrefixedOutput
+from dispatcher.embedded.output import ChildOutput, Display, LogFile, PrefixedLines
 from dispatcher.embedded.readiness import at_once
 from dispatcher.embedded.servers.server import EmbeddedServer
 from dispatcher.embedded.spawning.spawn import spawn
@@ -59,8 +59,12 @@ class ProcessTree:
     killed parent belongs to that thread. A second Ctrl-C ends everything at once.
     """
 
-    def __init__(self, *, stream: TextIO | None = None, name_width: int = _NAME_WIDTH) -> None:
-        self._output = PrefixedOutput(width=name_width, stream=stream)
+    def __init__(
+        self, *, stream: TextIO | None = None, display: Display | None = None, log: LogFile | None = None
+    ) -> None:
+        """What children write goes to `display` (default: every line, to `stream`), and is kept in `log`."""
+        self._display = display or PrefixedLines(width=_NAME_WIDTH, stream=stream)
+        self._output = ChildOutput(self._display, log)
         self._running: list[_Running] = []
         self._requests = 0
         self._interruptible = False
@@ -82,25 +86,33 @@ class ProcessTree:
         """Start an embedded server, made with the file descriptor for its output, as part of the tree."""
         writing = self._output.open(name)
         server = make(writing)
+        self._display.became(name, ready=False)
         try:
             with self._stops_at_once():
                 server.start()
+        except StartFailed:
+            self._show_last_words(name)
+            raise
         finally:
             os.close(writing)
             self._output.pump(0)
         self._running.append(_Running(name, server.process, server.stop_signal, server))
+        self._display.became(name, ready=True)
         return server
 
     def start(self, *children: Child) -> None:
         """Start children together and wait until each is ready. Raises StartFailed, ChildDied or StopRequested."""
         started = [self._spawn(child) for child in children]
         self._running.extend(started)
-        waiting = started
+        waiting = list(started)
         while waiting:
             self._watch()
-            waiting = [running for running in waiting if not running.ready()]
+            for running in [running for running in waiting if running.ready()]:
+                waiting.remove(running)
+                self._display.became(running.name, ready=True)
             for running in waiting:
                 if time.monotonic() > running.deadline:
+                    self._show_last_words(running.name)
                     raise StartFailed(running.name, "it was not ready in time; its output is above")
 
     def finish(self, child: Child) -> None:
@@ -110,8 +122,10 @@ class ProcessTree:
         while (status := running.process.poll()) is None:
             self._pump()
         self._running.remove(running)
+        self._display.became(child.name, ready=None)
         self._output.pump(0)
         if status != 0:
+            self._display.last_words(child.name)
             raise StartFailed(child.name, f"it ended with status {status}; its output is above")
 
     def run(self, until: Callable[[], bool] = lambda: False) -> bool:
@@ -126,7 +140,7 @@ class ProcessTree:
 
     def say(self, text: str) -> None:
         """Print a line of the tree's own."""
-        self._output.say(text)
+        self._display.say(text)
 
     def _spawn(self, child: Child) -> _Running:
         writing = self._output.open(child.name)
@@ -136,6 +150,7 @@ class ProcessTree:
             raise StartFailed(child.name, f"{child.argv[0]}: {error.strerror}") from error
         finally:
             os.close(writing)
+        self._display.became(child.name, ready=False)
         deadline = time.monotonic() + child.ready_within
         return _Running(child.name, process, child.stop_signal, None, child.ready, deadline)
 
@@ -143,8 +158,12 @@ class ProcessTree:
         self._pump()
         for running in self._running:
             if (status := running.process.poll()) is not None:
-                self._output.pump(0)
+                self._show_last_words(running.name)
                 raise ChildDied(running.name, status)
+
+    def _show_last_words(self, name: str) -> None:
+        self._output.pump(0)
+        self._display.last_words(name)
 
     def _pump(self) -> None:
         self._output.pump(_PUMP_SECONDS)

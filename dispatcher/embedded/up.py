@@ -9,8 +9,10 @@ from typing import TextIO
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings
+from rich.console import Console
 
 from dispatcher.egress.address_policy import ANY_ADDRESS
+from dispatcher.embedded.counters import MAX, Counters
 from dispatcher.embedded.data_dir import (
     API_ADDRESS,
     FLOWER_ADDRESS,
@@ -22,9 +24,11 @@ from dispatcher.embedded.data_dir import (
 )
 from dispatcher.embedded.errors import PortTaken, StartFailed
 from dispatcher.embedded.given_servers import ask_broker, ask_database
+from dispatcher.embedded.output import Display, LogFile
 from dispatcher.embedded.process_tree import Child, ProcessTree, StopRequested
 from dispatcher.embedded.readiness import answers, worker_answers
 from dispatcher.embedded.receivers_here import WARNING, deciding, with_this_machine
+from dispatcher.embedded.screen import CalmScreen
 from dispatcher.embedded.servers.ports import LOOPBACK, is_free, preferred_port
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
@@ -35,6 +39,10 @@ from dispatcher.transport.trust import trusted_authorities
 API_PORT = 8080
 FLOWER_PORT = 5555
 CA_BUNDLE = "DISPATCHER_CA_BUNDLE"
+LOG_FILE = "engine.log"
+
+_RUNNING = "The engine is running. Ctrl-C stops it."
+_STOPPING = "Stopping. What is in flight is tried again at the next start."
 
 _AS_ROOT_ON_PURPOSE = "ignore:You're running the worker with superuser privileges"
 
@@ -69,25 +77,48 @@ class RunningEngine:
         return _settings_of(self.environment)
 
 
-def run_up(plan: Plan) -> None:
-    """Run the engine until Ctrl-C or SIGTERM. Raises an EmbeddedError when it cannot start or a child dies."""
+def run_up(plan: Plan, *, every_line: bool = False) -> None:
+    """Run the engine until Ctrl-C or SIGTERM: on one calm screen at a terminal, unless `every_line` of its processes is
+    wanted; else their lines. Raises an EmbeddedError when it cannot start or a child dies."""
+    console = Console(highlight=False, markup=False, emoji=False)
     kept = "Temporary data is removed."
-    with contextlib.suppress(StopRequested), running_engine(plan) as engine:
-        engine.tree.say(_welcome(engine, plan))
-        if engine.settings.unsafe_allow_any_address:
-            engine.tree.say(f"WARNING: {ANY_ADDRESS}.\n")
-        elif plan.dev:
-            engine.tree.say(f"{WARNING}.\n")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.suppress(StopRequested))
+        screen = None
+        if console.is_terminal and not console.is_dumb_terminal and not every_line:
+            screen = stack.enter_context(CalmScreen(console))
+        engine = stack.enter_context(running_engine(plan, display=screen))
         if not plan.temporary:
             kept = f"Data is kept in {engine.directory.path}."
-        engine.tree.run()
-        engine.tree.say("\nStopping. What is in flight is tried again at the next start.")
+        if screen is None:
+            engine.tree.say(_welcome(engine, plan))
+            engine.tree.run()
+            engine.tree.say(f"\n{_STOPPING}")
+        else:
+            _show(engine, plan, screen)
     sys.stdout.write(f"Stopped. {kept}\n")
 
 
+def _show(engine: RunningEngine, plan: Plan, screen: CalmScreen) -> None:
+    about, warnings = _about(engine, plan), _warnings(engine, plan)
+    screen.headline = _RUNNING
+    with Counters(engine.environment["DATABASE_URL"], engine.environment["BROKER_URL"]) as counters:
+
+        def looks() -> bool:
+            screen.rows = {**about, **_counted(counters), "Next": _next(engine, plan)}
+            screen.warnings = [*warnings, *([counters.problem] if counters.problem else [])]
+            return False
+
+        engine.tree.run(until=looks)
+    screen.ends(_STOPPING)
+
+
 @contextlib.contextmanager
-def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[RunningEngine]:
-    """A ready engine for the length of a block; the output of its children goes to `stream` (default: stdout).
+def running_engine(
+    plan: Plan, *, stream: TextIO | None = None, display: Display | None = None
+) -> Iterator[RunningEngine]:
+    """A ready engine for the length of a block. What its children write goes to `display` (default: every line, to
+    `stream`, by default stdout), and is kept in the data directory.
 
     Raises StopRequested when it is interrupted while starting.
     """
@@ -95,7 +126,11 @@ def running_engine(plan: Plan, *, stream: TextIO | None = None) -> Iterator[Runn
     trusted = given.trusted()
     given.ask_servers(plan)
     directory = DataDirectory.thrown_away() if plan.temporary else DataDirectory.at(plan.data_dir)
-    with directory, ProcessTree(stream=stream) as tree:
+    with (
+        directory,
+        LogFile(directory.path / LOG_FILE) as log,
+        ProcessTree(stream=stream, display=display, log=log) as tree,
+    ):
         api_port = _choose_port(tree, "API", plan.api_port, API_PORT)
         flower_port = _choose_port(tree, "Flower address", plan.flower_port, FLOWER_PORT, taken=api_port)
         keys = (plan.extra_env or {}).get(KEYS) or given.encryption_keys.get_secret_value()
@@ -236,22 +271,42 @@ def _python(
     return Child(name, argv, environment, ready, cwd=directory.path)
 
 
+def _about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
+    directory = engine.directory.path
+    return {
+        "API": engine.api_address,
+        "Flower": engine.flower_address,
+        "Login": f"user {FLOWER_USER}, password: dispatcher engine --flower-password",
+        "Data": f"{directory}{'  (temporary: deleted at the end)' if plan.temporary else ''}",
+        "Log": str(directory / LOG_FILE),
+    }
+
+
+def _next(engine: RunningEngine, plan: Plan) -> str:
+    directory = engine.directory.path
+    elsewhere = "" if directory == default_data_dir().absolute() else f"DISPATCHER_DATA_DIR={directory} "
+    command = "dispatcher listen --register --account acme" if plan.dev else "dispatcher --help"
+    return f"{elsewhere}./run.sh shell, then: {command}"
+
+
+def _warnings(engine: RunningEngine, plan: Plan) -> list[str]:
+    if engine.settings.unsafe_allow_any_address:
+        return [f"WARNING: {ANY_ADDRESS}."]
+    return [f"{WARNING}."] if plan.dev else []
+
+
+def _counted(counters: Counters) -> dict[str, str]:
+    if (counts := counters.counts) is None:
+        return {}
+    deliveries = ", ".join(f"{number:,} {state}" for state, number in counts.deliveries.items())
+    many = sum(counts.deliveries.values()) >= MAX
+    return {
+        "Events": f"{MAX:,} or more" if counts.events >= MAX else f"{counts.events:,}",
+        "Deliveries": f"{deliveries or 'none'}{f', of the newest {MAX:,}' if many else ''}",
+    }
+
+
 def _welcome(engine: RunningEngine, plan: Plan) -> str:
-    directory = engine.directory
-    elsewhere = directory.path != default_data_dir().absolute()
-    command = f"DISPATCHER_DATA_DIR={directory.path} ./run.sh" if elsewhere else "./run.sh"
-    return "\n".join(
-        (
-            "",
-            "The engine is running. Ctrl-C stops it.",
-            "",
-            f"  API       {engine.api_address}",
-            f"  Flower    {engine.flower_address}  user {FLOWER_USER}, password: the line {FLOWER_PASSWORD}",
-            f"            in {directory.connection_file}",
-            f"  Data      {directory.path}{'  (temporary: deleted at the end)' if plan.temporary else ''}",
-            f"  Enqueue   {command} account create acme",
-            f"            {command} webhook create --help",
-            f"            {command} enqueue --account acme --type message.outbound.sent FILE.ndjson",
-            "",
-        )
-    )
+    about = [f"  {name:<10}{value}" for name, value in {**_about(engine, plan), "Next": _next(engine, plan)}.items()]
+    warnings = [line for warning in _warnings(engine, plan) for line in (warning, "")]
+    return "\n".join(("", _RUNNING, "", *about, "", *warnings))

@@ -8,11 +8,12 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +67,30 @@ def run_cli(*words: str, data_dir: Path) -> "subprocess.CompletedProcess[str]":
 
 
 @contextmanager
-def up(data_dir: Path, said: Path, *options: str, cwd: Path | None = None, **more: str) -> Iterator[Engine]:
-    with said.open("wb") as output:
+def terminal(shown: Path) -> Iterator[int]:
+    """A terminal to give to a process; what is written to it goes to the file, without what steers it."""
+    ours, theirs = os.openpty()
+
+    def copy() -> None:
+        with shown.open("w") as file, suppress(OSError):  # of the end, once nobody has it any more
+            while chunk := os.read(ours, 65536):
+                file.write(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", chunk.decode(errors="replace")))
+                file.flush()
+        os.close(ours)
+
+    copying = threading.Thread(target=copy)
+    copying.start()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+
+
+@contextmanager
+def up(
+    data_dir: Path, said: Path, *options: str, cwd: Path | None = None, at_terminal: bool = False, **more: str
+) -> Iterator[Engine]:
+    with terminal(said) if at_terminal else said.open("wb") as output:
         process = subprocess.Popen(
             [*DISPATCHER, "up", "--concurrency", "1", *options],
             env={**environment(data_dir), **more},
@@ -190,31 +213,51 @@ def test_development_mode_is_loud_known_to_other_shells_and_gone_with_the_next_s
 
 @dataclass(frozen=True, slots=True)
 class SecondLife:
-    """The same engine, started again: at ports that were asked for, without its egress policy, until a child died."""
+    """The same engine, started again at a terminal: at ports that were asked for, without its egress policy, until a
+    child died."""
 
     ended: Ended
     api_port: int
     accounts: str
     lines: dict[str, str | None]  # of its connection file
+    log: Path
 
 
 @pytest.fixture(scope="module")
 def second(first: FirstLife) -> SecondLife:
     data, ports = first.ended.engine.data_dir, (refusing_port(), refusing_port())
     asked = "--api-port", str(ports[0]), "--flower-port", str(ports[1])
-    with up(data, data.with_name("second"), *asked, DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS="true") as running:
-        assert eventually(lambda: f"WARNING: {ANY_ADDRESS}." in running.said, within=10), running.said
+    unsafe = {"DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS": "true", "TERM": "xterm"}
+    with up(data, data.with_name("second"), *asked, at_terminal=True, **unsafe) as running:
+        assert eventually(lambda: "  Deliveries  2 delivered" in running.said, within=20), running.said
         accounts = running.cli("account", "list").stdout
         lines = dotenv_values(data / "engine.env")
-        return SecondLife(end(running, lambda tree: _find(tree, "beat").kill()), ports[0], accounts, lines)
+        return SecondLife(
+            end(running, lambda tree: _find(tree, "beat").kill()), ports[0], accounts, lines, data / "engine.log"
+        )
 
 
 def test_an_engine_without_its_address_guard_warns_of_it_in_every_process(engine: Engine, second: SecondLife) -> None:
-    running = second.ended.running
-    assert f"\nWARNING: {ANY_ADDRESS}.\n" in running
-    warned = {line.partition("|")[0].strip() for line in running.splitlines() if ANY_ADDRESS in line}
+    assert f"WARNING: {ANY_ADDRESS}." in " ".join(second.ended.running.split())
+    warned = {line.partition("|")[0].strip() for line in second.log.read_text().splitlines() if ANY_ADDRESS in line}
     assert {"api", "deliver", "upkeep"} <= warned, warned
     assert ANY_ADDRESS not in engine.said
+
+
+def test_at_a_terminal_it_is_one_calm_screen_and_the_lines_are_in_a_file_that_it_names(second: SecondLife) -> None:
+    running = second.ended.running
+    for shown in (
+        "  Ready       postgres, valkey, ",
+        f"  API         http://127.0.0.1:{second.api_port}",
+        "  Login       user dispatcher, password: dispatcher engine --flower-password",
+        f"  Log         {second.log}",
+        "  Events      2",
+        "  Deliveries  2 delivered",
+    ):
+        assert shown in running
+    assert "worker ready" not in running
+    assert "worker ready" in second.log.read_text()
+    assert second.log.stat().st_mode & 0o777 == 0o600
 
 
 def test_everything_listens_on_the_loopback_address_only(engine: Engine) -> None:

@@ -2,8 +2,9 @@
 
 import io
 import os
+from pathlib import Path
 
-from dispatcher.embedded.output import PrefixedOutput
+from dispatcher.embedded.output import ChildOutput, LogFile, PrefixedLines
 
 
 class Terminal(io.StringIO):
@@ -13,7 +14,7 @@ class Terminal(io.StringIO):
 
 def test_each_line_is_written_whole_with_the_name_of_its_child() -> None:
     stream = io.StringIO()
-    output = PrefixedOutput(width=6, stream=stream)
+    output = ChildOutput(PrefixedLines(width=6, stream=stream))
     one, two = output.open("one"), output.open("two")
 
     os.write(one, b"half a")
@@ -31,7 +32,7 @@ def test_each_line_is_written_whole_with_the_name_of_its_child() -> None:
 
 def test_on_a_terminal_the_names_have_different_colours() -> None:
     stream = Terminal()
-    output = PrefixedOutput(width=3, stream=stream)
+    output = ChildOutput(PrefixedLines(width=3, stream=stream))
     for name in ("one", "two"):
         writing = output.open(name)
         os.write(writing, b"x\n")
@@ -43,7 +44,7 @@ def test_on_a_terminal_the_names_have_different_colours() -> None:
 
 def test_a_line_without_end_is_written_in_pieces_instead_of_kept_for_ever() -> None:
     stream = io.StringIO()
-    output = PrefixedOutput(width=1, stream=stream)
+    output = ChildOutput(PrefixedLines(width=1, stream=stream))
     writing = output.open("a")
     for _ in range(4):
         os.write(writing, b"x" * 50_000)
@@ -52,3 +53,22 @@ def test_a_line_without_end_is_written_in_pieces_instead_of_kept_for_ever() -> N
     assert stream.getvalue().count("x") >= 100_000
     os.close(writing)
     output.drain()
+
+
+def test_lines_are_kept_in_a_file_of_their_owners_that_stays_small(tmp_path: Path) -> None:
+    path = tmp_path / "engine.log"
+    with LogFile(path, largest=1000) as log:
+        output = ChildOutput(PrefixedLines(width=1, stream=io.StringIO()), log)
+        writing = output.open("a")
+        for number in range(200):
+            os.write(writing, b"line %d\n" % number)
+            output.pump(0)
+        os.close(writing)
+        output.drain()
+    kept = [tmp_path / "engine.log.1", path]
+    lines = "".join(file.read_text() for file in kept).splitlines()
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert lines == [f"a | line {number}" for number in range(200 - len(lines), 200)]
+    assert len(lines) > 50
+    assert {file.stat().st_mode & 0o777 for file in kept} == {0o600}
+    assert max(file.stat().st_size for file in kept) < 1100
