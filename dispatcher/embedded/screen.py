@@ -93,8 +93,10 @@ class CalmScreen:
         for name, value in {**by_state, **self.rows}.items():
             if value:
                 table.add_row(f"  {name}", Text(value))
-        parts: list[RenderableType] = [Text(f"\n{self.headline}\n", style="bold"), table]
-        parts += [Text(f"\n{warning}", style="bold yellow") for warning in self.warnings]
+        # What is most important stands first: a small terminal has no room for the rest.
+        parts: list[RenderableType] = [Text(f"\n{self.headline}\n", style="bold")]
+        parts += [Text(f"{warning}\n", style="bold yellow") for warning in self.warnings]
+        parts.append(table)
         if self._errors:
             parts.append(Text(f"\nErrors: {self._error_count:,}, the last ones:", style="bold red"))
             parts += self._errors

@@ -40,10 +40,10 @@ def test_it_shows_what_is_ready_what_starts_and_its_rows(screen: CalmScreen, sho
     assert [line.rstrip() for line in last_picture(shown, "Running.")] == [
         "Running.",
         "",
+        "Take care.",
+        "",
         "  Ready   postgres, api",
         "  Events  7",
-        "",
-        "Take care.",
     ]
 
 
