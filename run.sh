@@ -1,5 +1,6 @@
 #!/bin/sh
-# The one command of this repository. It sets up its own environment (.venv) first, whenever that is needed.
+# The one command of this repository. It sets up its own environment (.venv) first, whenever that is needed: what
+# running takes, and what only the tests take when they are first asked for.
 #
 #   ./run.sh test [pytest arguments]   lint, types, import contracts, a search for insecure code, and all tests on more
 #                                      workers than cores; with arguments (a file, -k, -x, ...) pytest runs as they say
@@ -33,10 +34,12 @@ root=$(CDPATH='' cd -P -- "$(dirname -- "$file")" && pwd -P)
 venv=$root/.venv
 mark=$venv/made-by-run.sh # whose environment it is; nothing is removed from one without it
 stamp=$venv/set-up-from   # what a finished one was made from
+tools=$venv/tests-from    # the same of what only the tests need
+log=$venv/set-up.log      # of a set-up that is under way, or has failed
 old_client=tests/dialects/sinch/client-1.1.4.lock
 unset VIRTUAL_ENV PYTHONHOME PYTHONPATH # another environment's variables would leak into ours
 
-for needed in requirements.lock uv.lock pyproject.toml "$old_client"; do
+for needed in requirements.lock deploy/embedded.lock uv.lock pyproject.toml "$old_client"; do
     [ -f "$root/$needed" ] || fail "$root has no $needed: call run.sh in its checkout, or through a link to it there"
 done
 
@@ -56,31 +59,30 @@ find_python() {
 
 # What the environment depends on, as one line. A difference to the stamp means: make it again.
 wanted() {
-    echo "$root $(cat "$root/requirements.lock" "$root/uv.lock" "$root/pyproject.toml" "$root/$old_client" | cksum)"
+    echo "$root $(cat "$root/requirements.lock" "$root/deploy/embedded.lock" "$root/uv.lock" "$root/pyproject.toml" \
+        "$root/$old_client" | cksum)"
 }
 
 # The import fails where the Python below the environment went away or became another one.
-is_ready() {
-    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(wanted)" ] && "$venv/bin/python" -P -c 'import schedules' 2>/dev/null
-}
+can_run() { is_from "$stamp" && "$venv/bin/python" -P -c 'import schedules' 2>/dev/null; }
+can_test() { can_run && is_from "$tools"; }
+is_from() { [ -f "$1" ] && [ "$(cat "$1")" = "$(wanted)" ]; }
 
+# Until $1 (can_run, can_test) is so.
 set_up() {
     find_python
     # Two at once: the second waits. The lock lives as long as this shell's file descriptor, so it is never left behind.
     exec 9>>"$root/.venv.lock"
-    lock='import fcntl, sys; fcntl.flock(9, fcntl.LOCK_EX | int(sys.argv[1]))'
+    lock='import fcntl, signal, sys; signal.signal(2, signal.SIG_DFL); fcntl.flock(9, fcntl.LOCK_EX | int(sys.argv[1]))'
     if ! "$python" -c "$lock" 4 2>/dev/null; then
         echo "run.sh: waiting for another run.sh that sets up the environment" >&2
         "$python" -c "$lock" 0
     fi
-    if ! is_ready; then
+    if ! can_run; then
         take_over
-        echo "run.sh: setting up .venv with $("$python" --version), once; this can take a minute" >&2
+        echo "run.sh: setting up .venv with $("$python" --version), once" >&2
         make_empty
-        if has_uv; then with_uv; else with_pip; fi
-        # A client that the tests drive, and that no environment can hold beside its own newer version.
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
-            --target "$venv/clients/sinch-1.1.4" -r "$root/$old_client"
+        step "what running takes" deploy/embedded.lock install_for_running
         # Importable from anywhere in this environment, without building a package.
         echo "$root" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
         # As a package would bring it. It finds its own folder, whatever characters are in that one's name.
@@ -88,7 +90,61 @@ set_up() {
         chmod +x "$venv/bin/dispatcher"
         wanted >"$stamp"
     fi
+    if ! "$1"; then
+        step "what the tests take besides" requirements.lock install_for_tests
+        wanted >"$tools"
+    fi
     exec 9>&-
+}
+
+# Installs $1 from the lock $2 by $3, and says how far it is: at a terminal on one line that is drawn again.
+step() {
+    what="$1, $(grep -c '^[a-z0-9].*==' "$root/$2" || true) packages" began=$(date +%s) drawing=
+    trap 'erase; echo "run.sh: stopped while setting up; the next call goes on" >&2; exit 130' INT
+    : >"$log"
+    if [ -t 2 ]; then
+        draw &
+        drawing=$!
+    fi
+    (cd "$root" && "$3") >>"$log" 2>&1 || explain
+    erase
+    trap - INT
+    rm -f "$log"
+    echo "run.sh: $what: done in $(($(date +%s) - began)) s" >&2
+}
+
+draw() {
+    while kill -0 $$ 2>/dev/null; do
+        fetched=$(grep -Ec '^(Collecting|Requirement already)' "$log" || true) now=
+        if grep -q '^Installing collected' "$log"; then
+            now=", installing"
+        elif [ "$fetched" -gt 0 ]; then
+            now=", $fetched fetched"
+        fi
+        printf '\r\033[Krun.sh: %s%s, %s s' "$what" "$now" "$(($(date +%s) - began))" >&2
+        sleep 1
+    done
+}
+
+erase() {
+    [ -n "$drawing" ] || return 0
+    kill "$drawing" 2>/dev/null || true
+    wait "$drawing" 2>/dev/null || true
+    drawing=
+    printf '\r\033[K' >&2
+}
+
+explain() {
+    erase
+    why=failed
+    if grep -Eqi 'connect|resol|network|unreachable|timed out|proxy|certificate|no matching distribution' "$log"; then
+        if has_uv; then index=UV_DEFAULT_INDEX; else index=PIP_INDEX_URL; fi
+        why="not installed: the package index was not reached, or lacks one of them. Behind a proxy set HTTPS_PROXY,"
+        why="$why with an index of your own $index, then try again"
+    fi
+    echo "run.sh: $what: $why. The last lines of $log:" >&2
+    tail -n 5 "$log" | sed 's/^/    /' >&2
+    exit 1
 }
 
 # Marks .venv as ours where it is: nothing yet, or empty, or marked, or finished by a run.sh that knew no mark. What
@@ -117,21 +173,38 @@ make_empty() {
     done
 }
 
-with_uv() (
-    path=$("$python" -c 'import sys; print(sys.executable)')
-    cd "$root"
-    # Made here, because `uv sync` removes what it takes for no environment, and the mark with it.
-    uv venv --quiet --allow-existing --python "$path" "$venv"
-    UV_PROJECT_ENVIRONMENT=$venv uv sync --frozen --all-groups --no-install-project --quiet --python "$path"
-)
-
-with_pip() {
-    "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-        -r "$root/requirements.lock"
+# Both are called in the checkout, and where `set -e` has no effect.
+install_for_running() {
+    if has_uv; then
+        # Made here, because `uv sync` removes what it takes for no environment, and the mark with it.
+        uv venv --quiet --allow-existing --python "$(own_path "$python")" "$venv" &&
+            with_uv --no-default-groups --group server --group fast --group embedded
+    else
+        "$python" -m venv "$venv" && with_pip -r deploy/embedded.lock
+    fi
 }
 
-is_ready || set_up
+install_for_tests() {
+    if has_uv; then with_uv --all-groups; else with_pip -r requirements.lock; fi &&
+        # A client that the tests drive, and that no environment can hold beside its own newer version.
+        with_pip --upgrade --target "$venv/clients/sinch-1.1.4" -r "$old_client"
+}
+
+own_path() { "$1" -c 'import sys; print(sys.executable)'; }
+
+with_uv() {
+    UV_PROJECT_ENVIRONMENT=$venv uv sync --frozen --no-install-project --python "$(own_path "$python")" "$@"
+}
+
+with_pip() {
+    PIP_RETRIES=${PIP_RETRIES:-2} "$venv/bin/python" -m pip install --disable-pip-version-check --no-input \
+        --progress-bar off --no-deps --require-hashes "$@"
+}
+
+case ${1-} in
+test | audit | fuzz | build | bench) can_test || set_up can_test ;;
+*) can_run || set_up can_run ;;
+esac
 
 case ${1-} in
 test)

@@ -1,9 +1,12 @@
 """run.sh: what it says when a machine lacks something, and when it sets up. The set-up itself is shown by .ci/run."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,8 @@ from tests.process_table import eventually
 ROOT = Path(__file__).parents[2]
 # What every Debian and macOS has. Deliberately not: any Python, uv.
 TOOLS = (
-    "cat", "chmod", "cksum", "date", "dirname", "env", "grep", "ls", "mkdir", "mktemp", "readlink", "rm", "sh",
-    "sleep", "touch",
+    "cat", "chmod", "cksum", "date", "dirname", "env", "grep", "ls", "mkdir", "mktemp", "readlink", "rm", "sed",
+    "sh", "sleep", "tail", "touch",
 )  # fmt: skip
 
 OLD = "#!/bin/sh\nexit 1\n"
@@ -57,9 +60,12 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "a checkout"
     folder.mkdir()
     shutil.copy(ROOT / "run.sh", folder)
-    for name in ("requirements.lock", "uv.lock", "pyproject.toml", "tests/dialects/sinch/client-1.1.4.lock"):
+    for name in (
+        *("requirements.lock", "deploy/embedded.lock", "uv.lock", "pyproject.toml"),
+        "tests/dialects/sinch/client-1.1.4.lock",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
+        (folder / name).write_text("one==1\ntwo==2\n")
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in TOOLS:
@@ -82,12 +88,20 @@ def provide_tools(checkout: Path, *, uv: bool) -> None:
         provide(checkout, "uv", UV)
 
 
-def start(checkout: Path, *words: str, script: Path | None = None, **more: str) -> "subprocess.Popen[str]":
+def start(
+    checkout: Path,
+    *words: str,
+    script: Path | None = None,
+    stderr: int = subprocess.PIPE,
+    start_new_session: bool = False,
+    **more: str,
+) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         ["/bin/sh", script or checkout / "run.sh", *words],
         env={"PATH": str(checkout.parent / "bin"), "HOME": str(checkout.parent), **more},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
+        start_new_session=start_new_session,
         text=True,
         cwd="/",
     )
@@ -133,10 +147,15 @@ def test_the_environment_is_made_once_and_again_only_when_a_lock_changes(checkou
 
     first, second = run(checkout, "x y"), run(checkout, "x y")
     assert first[:2] == second[:2] == (0, "cli: -P -m dispatcher x y\n")
-    assert "setting up .venv with Python 3.12.0" in first[2]
+    assert re.fullmatch(
+        "run.sh: setting up .venv with Python 3.12.0, once\n"
+        r"run.sh: what running takes, 2 packages: done in \d s\n",
+        first[2],
+    )
     assert second[2] == ""
     assert lines(checkout, "made") == ["made"]
-    assert "--require-hashes" in lines(checkout, "installed")[0]
+    (installed,) = lines(checkout, "installed")
+    assert installed.endswith(" --no-deps --require-hashes -r deploy/embedded.lock")
 
     (checkout / "requirements.lock").write_text("changed")
     run(checkout)
@@ -147,6 +166,92 @@ def test_build_hands_its_folder_to_the_program_that_makes_the_wheels(checkout: P
     provide(checkout, "python3", NEW)
 
     assert run(checkout, "build", "a folder")[:2] == (0, f"build: -P {checkout}/deploy/build_wheels.py a folder\n")
+
+
+@with_and_without_uv
+def test_what_only_the_tests_take_comes_when_they_are_asked_for_into_the_same_environment(
+    checkout: Path, uv: bool
+) -> None:
+    provide_tools(checkout, uv=uv)
+    run(checkout, "up")
+    before = len(lines(checkout, "installed"))
+    for _ in range(2):
+        assert run(checkout, "fuzz")[0] == 0
+        assert run(checkout, "up")[0] == 0
+    more, client = lines(checkout, "installed")[before:]
+    assert more.startswith("sync --frozen --no-install-project") if uv else more.endswith(" -r requirements.lock")
+    assert client.endswith("clients/sinch-1.1.4 -r tests/dialects/sinch/client-1.1.4.lock")
+    assert lines(checkout, "made") == ["made"]
+
+
+def test_what_the_tests_take_is_taken_as_well_where_they_come_first(checkout: Path) -> None:
+    provide(checkout, "python3", NEW)
+    said = run(checkout, "bench")[2]
+    assert said.count(" packages: done in ") == 2
+    assert [line.rpartition(" ")[2] for line in lines(checkout, "installed")] == [
+        "deploy/embedded.lock",
+        "requirements.lock",
+        "tests/dialects/sinch/client-1.1.4.lock",
+    ]
+
+
+def failing(script: str) -> str:
+    """A Python whose environments have a pip that does this."""
+    return NEW.replace('*"-m pip"*) ', f'*"-m pip"*) {script}; ')
+
+
+def test_without_a_package_index_it_says_so_in_one_line_with_the_last_ones_of_the_installer(checkout: Path) -> None:
+    provide(checkout, "python3", failing("echo first; for n in 1 2 3; do echo Retrying $n; done; echo last; exit 1"))
+
+    status, out, err = run(checkout, "up")
+
+    venv = checkout / ".venv"
+    assert (status, out) == (1, "")
+    assert err.splitlines()[1:] == [
+        f"run.sh: what running takes, 2 packages: failed. The last lines of {venv}/set-up.log:",
+        *(f"    {line}" for line in ("first", "Retrying 1", "Retrying 2", "Retrying 3", "last")),
+    ]
+
+    provide(checkout, "python3", failing("echo No matching distribution found for one==1; exit 1"))
+    err = run(checkout, "up")[2]
+    assert (
+        "not installed: the package index was not reached, or lacks one of them. Behind a proxy set HTTPS_PROXY" in err
+    )
+    assert "PIP_INDEX_URL" in err
+    assert err.endswith("    No matching distribution found for one==1\n")
+
+    provide(checkout, "python3", NEW)
+    assert run(checkout, "up")[:2] == (0, "cli: -P -m dispatcher up\n")
+    assert not (venv / "set-up.log").exists()
+
+
+def test_ctrl_c_while_it_sets_up_gives_one_line_and_the_next_call_goes_on(checkout: Path) -> None:
+    provide(checkout, "python3", failing('echo "Traceback: KeyboardInterrupt" >&2; : >"$0.began"; sleep 60; exit 1'))
+    with start(checkout, "up", start_new_session=True) as process:
+        assert eventually((checkout / ".venv/bin/python.began").exists)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[1:] == ["run.sh: stopped while setting up; the next call goes on"]
+
+    provide(checkout, "python3", NEW)
+    assert run(checkout, "up")[:2] == (0, "cli: -P -m dispatcher up\n")
+
+
+def test_at_a_terminal_it_shows_how_far_it_is(checkout: Path) -> None:
+    provide(checkout, "python3", failing("echo Collecting one; echo Collecting two; sleep 1.5"))
+    ours, theirs = os.openpty()
+    with start(checkout, "up", stderr=theirs) as process:
+        os.close(theirs)
+        said = ""
+        with suppress(OSError):  # of the end
+            while chunk := os.read(ours, 4096):
+                said += chunk.decode()
+        os.close(ours)
+        assert process.wait(20) == 0
+    shown = re.split(r"\r\n|\r\x1b\[K", said)
+    assert any(re.fullmatch(r"run.sh: what running takes, 2 packages, 2 fetched, \d s", line) for line in shown), shown
+    assert re.fullmatch(r"run.sh: what running takes, 2 packages: done in \d s", shown[-2])
 
 
 def test_two_at_once_make_it_once(checkout: Path) -> None:
@@ -275,7 +380,7 @@ def test_what_is_its_own_is_marked_before_anything_else_and_made_anew(checkout: 
         (venv / ("set-up-from" if kind == "of before the mark" else MARK)).write_text("/elsewhere 1 2")
 
     assert run(checkout, "up")[:2] == (0, "cli: -P -m dispatcher up\n")
-    assert lines(checkout, "found") == [MARK]
+    assert lines(checkout, "found") == [MARK, "set-up.log"]
     assert sorted(path.name for path in venv.iterdir()) == ["bin", MARK, "set-up-from", "site"]
 
 
@@ -311,7 +416,7 @@ CHECKS = ("ruff", "format", "lint-imports", "mypy", "bandit")
 def tools(checkout: Path) -> Path:
     """The folder of the tools that `test` calls: fakes that print how they were called, and find nothing."""
     provide(checkout, "python3", NEW)
-    run(checkout)
+    run(checkout, "fuzz")
     folder = checkout / ".venv" / "bin"
     for name in ("ruff", "mypy", "lint-imports", "bandit"):
         replace(folder / name, f'echo "{name} $*"')

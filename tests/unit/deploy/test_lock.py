@@ -1,13 +1,25 @@
-"""`deploy/requirements.lock` is the part of the environment that a server needs. Checked without uv and network."""
+"""`deploy/requirements.lock` is the part of the environment that a server needs, `deploy/embedded.lock` what a whole
+engine on one machine does. Checked without uv and network."""
 
 import re
 import tomllib
 from typing import Any
 
+import pytest
+
 from tests.deploy_files import DEPLOY, ROOT
 
-LOCK = (DEPLOY / "requirements.lock").read_text()
-ADVICE = f"run the command in the head of deploy/requirements.lock:{LOCK[:300]}"
+GROUPS = {"requirements.lock": ("server", "fast"), "embedded.lock": ("server", "fast", "embedded")}
+
+locks = pytest.mark.parametrize("name", GROUPS)
+
+
+def text_of(name: str) -> str:
+    return (DEPLOY / name).read_text()
+
+
+def advice(name: str) -> str:
+    return f"run the command in the head of deploy/{name}:{text_of(name)[:300]}"
 
 
 def blocks(text: str) -> dict[str, str]:
@@ -19,33 +31,36 @@ def blocks(text: str) -> dict[str, str]:
     return found
 
 
-def test_every_package_is_pinned_as_in_the_lock_of_the_whole_project() -> None:
-    everything = blocks((ROOT / "requirements.lock").read_text())
-    assert {name: everything.get(name) for name in blocks(LOCK)} == blocks(LOCK), ADVICE
+@locks
+def test_every_package_is_pinned_as_in_the_lock_of_the_whole_project(name: str) -> None:
+    everything, pinned = blocks((ROOT / "requirements.lock").read_text()), blocks(text_of(name))
+    assert {package: everything.get(package) for package in pinned} == pinned, advice(name)
 
 
-def test_it_holds_what_the_engine_needs_and_nothing_else() -> None:
+@locks
+def test_it_holds_what_the_engine_needs_and_nothing_else(name: str) -> None:
     packages: dict[str, dict[str, Any]] = {
         package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     }
     project = packages["dispatcher-producer"]
     needed: set[tuple[str, str]] = set()
     waiting = [("dispatcher-producer", "")]
-    for group in ("server", "fast"):
+    for group in GROUPS[name]:
         waiting += [(entry["name"], "") for entry in project["dev-dependencies"][group]]
     while waiting:
-        name, extra = wanted = waiting.pop()
+        package_name, extra = wanted = waiting.pop()
         if wanted in needed:
             continue
         needed.add(wanted)
-        package = packages[name]
+        package = packages[package_name]
         for entry in (
             package.get("optional-dependencies", {}).get(extra, []) if extra else package.get("dependencies", [])
         ):
             waiting += [(entry["name"], ""), *((entry["name"], inner) for inner in entry.get("extra", ()))]
-    assert set(blocks(LOCK)) == {name for name, _ in needed} - {"dispatcher-producer"}, ADVICE
+    assert set(blocks(text_of(name))) == {package for package, _ in needed} - {"dispatcher-producer"}, advice(name)
 
 
-def test_it_names_no_index() -> None:
-    assert "index-url" not in LOCK
-    assert "://" not in LOCK
+@locks
+def test_it_names_no_index(name: str) -> None:
+    assert "index-url" not in text_of(name)
+    assert "://" not in text_of(name)
