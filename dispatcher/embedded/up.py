@@ -100,12 +100,12 @@ def run_up(plan: Plan, *, every_line: bool = False) -> None:
 
 
 def _show(engine: RunningEngine, plan: Plan, screen: CalmScreen) -> None:
-    about, warnings = _about(engine, plan), _warnings(engine, plan)
+    fixed, warnings = about(engine, plan), _warnings(engine, plan)
     screen.headline = _RUNNING
     with Counters(engine.environment["DATABASE_URL"], engine.environment["BROKER_URL"]) as counters:
 
         def looks() -> bool:
-            screen.rows = {**about, **_counted(counters), "Next": _next(engine, plan)}
+            screen.rows = {**fixed, **_counted(counters), "Next": _next(engine, plan)}
             screen.warnings = [*warnings, *([counters.problem] if counters.problem else [])]
             return False
 
@@ -271,7 +271,8 @@ def _python(
     return Child(name, argv, environment, ready, cwd=directory.path)
 
 
-def _about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
+def about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
+    """Where a running engine is, for people: what, and its address."""
     directory = engine.directory.path
     return {
         "API": engine.api_address,
@@ -282,11 +283,16 @@ def _about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
     }
 
 
-def _next(engine: RunningEngine, plan: Plan) -> str:
+def shell_with(engine: RunningEngine) -> str:
+    """The command that begins a shell in which `dispatcher` finds the engine."""
     directory = engine.directory.path
     elsewhere = "" if directory == default_data_dir().absolute() else f"DISPATCHER_DATA_DIR={directory} "
+    return f"{elsewhere}./run.sh shell"
+
+
+def _next(engine: RunningEngine, plan: Plan) -> str:
     command = "dispatcher listen --register --account acme" if plan.dev else "dispatcher --help"
-    return f"{elsewhere}./run.sh shell, then: {command}"
+    return f"{shell_with(engine)}, then: {command}"
 
 
 def _warnings(engine: RunningEngine, plan: Plan) -> list[str]:
@@ -307,6 +313,6 @@ def _counted(counters: Counters) -> dict[str, str]:
 
 
 def _welcome(engine: RunningEngine, plan: Plan) -> str:
-    about = [f"  {name:<10}{value}" for name, value in {**_about(engine, plan), "Next": _next(engine, plan)}.items()]
+    rows = {**about(engine, plan), "Next": _next(engine, plan)}
     warnings = [line for warning in _warnings(engine, plan) for line in (warning, "")]
-    return "\n".join(("", _RUNNING, "", *about, "", *warnings))
+    return "\n".join(("", _RUNNING, "", *(f"  {name:<10}{value}" for name, value in rows.items()), "", *warnings))

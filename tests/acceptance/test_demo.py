@@ -26,7 +26,9 @@ def test_the_demo_ends_with_every_outcome_that_the_rules_demand(tmp_path: Path) 
     )
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "Time is scaled" in demo.stdout
-    assert "Flower is at http://127.0.0.1:" in demo.stdout
+    assert "http://127.0.0.1:" not in demo.stdout.partition("What became of it")[0]  # addresses that end with it
+    assert "./run.sh demo --stay" in demo.stdout.splitlines()[-3]
+    assert "./run.sh up --dev" in demo.stdout.splitlines()[-2]
     assert "Every outcome is what the delivery rules demand." in demo.stdout
     for outcome in ("6 delivered", "6 discarded: rejected", "6 retrying"):
         assert outcome in demo.stdout

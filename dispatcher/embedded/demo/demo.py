@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +19,7 @@ from dispatcher.accounts.actor import CommandLine
 from dispatcher.embedded.demo.receivers import BEHAVIOURS, MailCatcher, Receiver
 from dispatcher.embedded.process_tree import StopRequested
 from dispatcher.embedded.servers.ports import LOOPBACK
-from dispatcher.embedded.up import Plan, RunningEngine, running_engine
+from dispatcher.embedded.up import Plan, RunningEngine, about, running_engine, shell_with
 from dispatcher.errors import DispatcherError
 from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event
@@ -77,6 +77,13 @@ EXPECTED = {
 }
 
 
+_NEXT = """
+Next:
+  ./run.sh demo --stay   the same, and the engine stays to be looked at in Flower
+  ./run.sh up --dev      an engine that keeps its data; README.md shows how five
+                         commands end in callbacks in your own terminal"""
+
+
 def run_demo(*, stay: bool = False) -> int:
     """Runs the demo and prints what happens. Returns the exit status: 0 only if every outcome is what the rules
     demand. `stay`: the engine then keeps running until Ctrl-C, to be looked at."""
@@ -88,17 +95,25 @@ def run_demo(*, stay: bool = False) -> int:
         log = stack.enter_context(tempfile.TemporaryFile("w+", prefix="dispatcher-demo-"))
         receiver, mails = stack.enter_context(Receiver()), stack.enter_context(MailCatcher())
         try:
-            engine = stack.enter_context(running_engine(_plan(receiver, mails), stream=log))
+            plan = _plan(receiver, mails)
+            engine = stack.enter_context(running_engine(plan, stream=log))
             status = _tell(console, engine, receiver, mails)
             if stay and status == 0:
-                console.print("\nThe engine keeps running for you to look at. Ctrl-C stops it.")
+                console.print("\nThe engine keeps running for you to look at. Ctrl-C stops it.\n")
+                for name, value in about(engine, plan).items():
+                    console.print(f"  {name:<8}{value}", soft_wrap=True)
+                console.print(f"\nIn another terminal: {shell_with(engine)}", soft_wrap=True)
+                console.print("and there, say: dispatcher delivery list --account demo")
                 engine.tree.run()
+                console.print("\nStopped.")
         except StopRequested:
             console.print("\nStopped.")
             status = 130
         except DispatcherError as error:
             console.print(f"[red]Error:[/] {error}", soft_wrap=True)
             status = 1
+        if status == 0 and not stay:
+            console.print(_NEXT, soft_wrap=True)
         if status == 1:
             log.seek(0)
             console.print("\nWhat the processes said at last:\n")
@@ -125,7 +140,6 @@ def _plan(receiver: Receiver, mails: MailCatcher) -> Plan:
 
 
 def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: MailCatcher) -> int:
-    console.print(f"Flower is at {engine.flower_address}, the API at {engine.api_address}.\n")
     installation = Installation(engine.settings)
     _register(installation, receiver)
     receipts = list(enqueue_many(_messages(), producer=installation))
@@ -206,7 +220,8 @@ class _Story:
     def print_table(self, receiver: Receiver) -> None:
         table = Table(title="What became of it", title_justify="left", title_style="bold")
         for column in ("webhook", "its receiver", "deliveries", "attempts", "callbacks it got", "mail to its contact"):
-            table.add_column(column, justify="right" if column in {"attempts", "callbacks it got"} else "left")
+            justify: Literal["left", "right"] = "right" if column in {"attempts", "callbacks it got"} else "left"
+            table.add_column(column, justify=justify, no_wrap=column == "webhook")
         for name, does in BEHAVIOURS.items():
             standing = self._standings[name]
             states = ", ".join(f"{number} {state}" for state, number in sorted(standing.states.items()))
