@@ -284,8 +284,8 @@ def test_uv_is_used_where_it_is(checkout: Path) -> None:
     assert (status, out) == (0, "cli: -P -m dispatcher\n")
     made, synced = lines(checkout, "installed")
     assert made.startswith("venv ")
-    assert synced.startswith("sync --frozen --all-extras --no-install-project ")
-    assert synced.endswith(" --no-default-groups")  # those are the tests'
+    assert synced.startswith("sync --frozen --no-install-project ")
+    assert synced.endswith(" --no-default-groups --group server --group fast --group embedded")  # dev is the tests'
 
 
 @with_and_without_uv
