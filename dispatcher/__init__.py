@@ -4,21 +4,26 @@ from dispatcher import enqueue
 enqueue("message.inbound.received", {"id": "4023457654", "body": "Yes"}, account="acme")
 """
 
-from dispatcher.errors import (
-    ConfigurationError,
-    DispatcherError,
-    InvalidEvent,
-    InvalidInput,
-    KeyReused,
-    NotFound,
-    UnknownAccount,
-    WrongDatabase,
-)
-from dispatcher.events.enqueue import enqueue, enqueue_many
-from dispatcher.events.event import Accepted, Event, Refused
-from dispatcher.producer import Producer
-from dispatcher.settings import Settings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from dispatcher.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from dispatcher.errors import (
+        ConfigurationError,
+        DispatcherError,
+        InvalidEvent,
+        InvalidInput,
+        KeyReused,
+        NotFound,
+        UnknownAccount,
+        WrongDatabase,
+    )
+    from dispatcher.events.enqueue import enqueue, enqueue_many
+    from dispatcher.events.event import Accepted, Event, Refused
+    from dispatcher.producer import Producer
+    from dispatcher.settings import Settings
 
 __all__ = [
     "Accepted",
@@ -37,3 +42,23 @@ __all__ = [
     "enqueue",
     "enqueue_many",
 ]
+
+# What is not an error. Loaded when it is first asked for: SQLAlchemy and Celery take most of a second, and all that is
+# below this package, the command line's help too, would wait for them.
+_PLACES = {
+    "Accepted": "events.event",
+    "Event": "events.event",
+    "Producer": "producer",
+    "Refused": "events.event",
+    "Settings": "settings",
+    "enqueue": "events.enqueue",
+    "enqueue_many": "events.enqueue",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_PLACES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value

@@ -3,9 +3,9 @@
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dispatcher.egress.address_policy import ANY_ADDRESS, AddressPolicy, read_hosts, read_networks, read_ports
 from dispatcher.errors import ConfigurationError
+from dispatcher.masking.refusals import refusal
 
 CONNECTION_FILE = "engine.env"
 RENAMED = {"DISPATCHER_GATE_FAILURES": "DISPATCHER_CIRCUIT_BREAKER_FAILURES"}  # old names are still read
@@ -287,7 +288,7 @@ def read_settings() -> Settings:
 
 def wrong_settings(error: ValidationError) -> ConfigurationError:
     """The same in words: a line for each variable that is missing or wrong."""
-    lines = [_explain(part["loc"], part["type"], part["msg"]) for part in error.errors(include_input=False)]
+    lines = [_explain(part["loc"], part) for part in error.errors(include_input=False)]
     return ConfigurationError("\n".join(lines))
 
 
@@ -301,10 +302,10 @@ def _connection_file() -> Path | None:
     return path if belongs else None
 
 
-def _explain(place: tuple[int | str, ...], kind: str, message: str) -> str:
+def _explain(place: tuple[int | str, ...], error: Mapping[str, Any]) -> str:
     name = str(place[0]) if place else "settings"
     variable = environment_name(name.lower()) if name.islower() else name
-    if kind == "missing":
+    if error["type"] == "missing":
         described = Settings.model_fields[variable.lower()].description
         return f"{variable} is not set: {described}. Or start an engine here with `./run.sh up`."
-    return f"{variable} {message.removeprefix('Value error, ')}"
+    return f"{variable} {refusal(error)}"

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dispatcher.errors import InvalidWebhook
+from dispatcher.masking.refusals import refusal
 from dispatcher.signing.schemes import (
     NONCE_HEADERS,
     BodySignature,
@@ -18,6 +19,8 @@ from schedules.catalog import DEFAULT, SCHEDULES
 MAX_MEMBERS = 20
 
 
+UserAgent = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
+MessagesPerSecond = Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)]
 MemberName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
 
 
@@ -80,45 +83,39 @@ class DeliveryContract(BaseModel):
 
     With `members`, names and what they hold in order, each message is put into an object of these; without them it
     is sent as it is. `rules` maps single status codes to what they mean here; without one, the plain rule holds (1xx
-    and 2xx acknowledged, 4xx rejected, all others temporary). `schedule` is a name of `schedules.catalog`. `batch_size`
-    is how many messages one request may carry, `retry_alone` sends those of a batch that failed one by one,
-    `rate_limit` is in messages a second, `circuit_breaker` holds deliveries back behind single trial requests while
-    the receiver keeps failing. `body_signature` and `nonce_signature` are added to the signatures of the webhook's
-    signing keys, each with its own secret. `https_only` refuses plain http. `client_certificate` is reserved for the
+    and 2xx acknowledged, 4xx rejected, all others temporary). `body_signature` and `nonce_signature` are added to the
+    signatures of the webhook's signing keys, each with its own secret. `client_certificate` is reserved for the
     certificate that a receiver may ask for: it cannot be set yet.
+
+    The descriptions are shown in the API's document and, with bounds and default, in the command line's help, where
+    each has one line.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Annotated[Method, Field(description="The HTTP method of callbacks.")] = Method.POST
-    envelope: Annotated[Envelope, Field(description="Messages in a JSON array, or each alone.")] = Envelope.ARRAY
+    method: Annotated[Method, Field(description="HTTP method of callbacks.")] = Method.POST
+    envelope: Annotated[Envelope, Field(description="The message in a JSON array, or alone.")] = Envelope.ARRAY
     members: Annotated[
         tuple[tuple[MemberName, Member], ...],
-        Field(max_length=MAX_MEMBERS, description="Names, and what each holds, of an object around each message."),
+        Field(max_length=MAX_MEMBERS, description="Put each message into an object of these."),
     ] = ()
-    content_type: Annotated[ContentType, Field(description="What a callback says its body is.")] = ContentType.JSON
-    user_agent: Annotated[
-        Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")] | None,
-        Field(description="In place of the engine's own."),
-    ] = None
-    timeout_seconds: Annotated[float, Field(ge=1, le=60, description="For the whole answer.")] = 30
-    schedule: Annotated[str, Field(description="The name of a retry schedule.")] = DEFAULT.name
-    rules: dict[int, ResponseRule] = Field(default_factory=dict, description="What single status codes mean, by code.")
-    batch_size: Annotated[int, Field(ge=1, le=100, description="Messages in one request, at most.")] = 1
-    retry_alone: Annotated[bool, Field(description="Messages of a batch that failed are retried one by one.")] = False
-    rate_limit: Annotated[
-        Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] | None,
-        Field(description="Messages a second, at most."),
-    ] = None
-    circuit_breaker: Annotated[bool, Field(description="Single requests only, while the receiver keeps failing.")] = (
-        True
+    content_type: Annotated[ContentType, Field(description="Content-Type of callbacks.")] = ContentType.JSON
+    user_agent: Annotated[UserAgent | None, Field(description="User-Agent of callbacks.")] = None
+    timeout_seconds: Annotated[float, Field(ge=1, le=60, description="Seconds for the whole answer.")] = 30
+    schedule: Annotated[str, Field(description="The retry schedule.")] = DEFAULT.name
+    rules: Annotated[dict[int, ResponseRule], Field(description="What single status codes mean here.")] = Field(
+        default_factory=dict
     )
-    body_signature: Annotated[BodySignature | None, Field(description="Beside ours: an HMAC over the body.")] = None
+    batch_size: Annotated[int, Field(ge=1, le=100, description="Messages in one request, at most.")] = 1
+    retry_alone: Annotated[bool, Field(description="Retry a failed batch one by one.")] = False
+    rate_limit: Annotated[MessagesPerSecond | None, Field(description="Messages a second at most.")] = None
+    circuit_breaker: Annotated[bool, Field(description="Hold back while it keeps failing.")] = True
+    body_signature: Annotated[BodySignature | None, Field(description="One more HMAC: over the body.")] = None
     nonce_signature: Annotated[
-        NonceSignature | None, Field(description="Beside ours: an HMAC over body, nonce and time.")
+        NonceSignature | None, Field(description="One more HMAC: over body, nonce and time.")
     ] = None
-    https_only: Annotated[bool, Field(description="Plain http is refused.")] = False
-    client_certificate: Annotated[None, Field(description="A place kept; nothing can be set there yet.")] = None
+    https_only: Annotated[bool, Field(description="Refuse plain http.")] = False
+    client_certificate: Annotated[None, Field(description="Reserved: it cannot be set yet.")] = None
 
     @field_validator("schedule")
     @classmethod
@@ -132,7 +129,7 @@ class DeliveryContract(BaseModel):
     def _real_codes(cls, rules: dict[int, ResponseRule]) -> dict[int, ResponseRule]:
         for code in rules:
             if not (code == 101 or 200 <= code <= 999):
-                raise ValueError("a rule is for a final status: 101, or 200 to 999")
+                raise ValueError("must be for a final status: 101, or 200 to 999")
         return rules
 
     @model_validator(mode="after")
@@ -168,9 +165,7 @@ def read_contract(document: Mapping[str, Any]) -> DeliveryContract:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(_shown_part(str(part)) for part in first["loc"])
-        raise InvalidWebhook(
-            f"contract.{place}" if place else "contract", first["msg"].removeprefix("Value error, ")
-        ) from None
+        raise InvalidWebhook(f"contract.{place}" if place else "contract", refusal(first)) from None
 
 
 def _shown_part(name: str) -> str:

@@ -61,6 +61,8 @@ def test_each_distribution_declares_what_it_imports(graph: grimp.ImportGraph) ->
     assert not_brought(graph, ours(graph), [*engine, *groups["fast"], *groups["embedded"]]) == set()
     assert not_brought(graph, ours(graph), engine) == {"aiosmtpd", "pycurl"}
 
+LOADED = "import json, sys; from dispatcher import enqueue; print(json.dumps(sorted(sys.modules)))"
+
 
 def run_python(code: str, cwd: Path) -> str:
     """Runs a script as a producer's program would: in its own folder, which comes first on the path."""
@@ -74,7 +76,7 @@ def run_python(code: str, cwd: Path) -> str:
 
 
 def test_a_producer_loads_no_workers_no_web_edge_and_no_server_packages(tmp_path: Path) -> None:
-    loaded = run_python("import dispatcher, json, sys; print(json.dumps(sorted(sys.modules)))", tmp_path)
+    loaded = run_python(LOADED, tmp_path)
     top = {name.partition(".")[0] for name in json.loads(loaded)}
     assert "dispatcher" in top
     unwanted = {
@@ -95,7 +97,7 @@ def test_a_producer_loads_no_workers_no_web_edge_and_no_server_packages(tmp_path
 
 def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
     """Each costs every backend its start; a new one here is a decision."""
-    loaded = run_python("import dispatcher, json, sys; print(json.dumps(sorted(sys.modules)))", tmp_path)
+    loaded = run_python(LOADED, tmp_path)
     of_ours = {name for name in json.loads(loaded) if name.partition(".")[0] == "dispatcher"}
     assert of_ours == {
         "dispatcher",
@@ -118,6 +120,8 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
         "dispatcher.events.nearest",
         "dispatcher.ids",
         "dispatcher.producer",
+        "dispatcher.masking",
+        "dispatcher.masking.refusals",
         "dispatcher.settings",
         "dispatcher.version",
         "dispatcher.wake",
@@ -146,3 +150,14 @@ def test_what_is_exported_is_what_is_named() -> None:
 
 def test_the_version_is_one() -> None:
     assert PYPROJECT["project"]["version"] == dispatcher.__version__
+
+
+def test_a_name_that_is_not_exported_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'enqeue'"):
+        _ = dispatcher.enqeue  # type: ignore[attr-defined]
+
+
+def test_what_is_not_used_is_not_loaded(tmp_path: Path) -> None:
+    """The command line begins with this package: its help must not wait for the database's driver."""
+    loaded = run_python("import json, sys, dispatcher.cli; print(json.dumps(sorted(sys.modules)))", tmp_path)
+    assert {name.partition(".")[0] for name in json.loads(loaded)} & {"sqlalchemy", "celery", "pydantic"} == set()
