@@ -61,6 +61,7 @@ def test_each_distribution_declares_what_it_imports(graph: grimp.ImportGraph) ->
     assert not_brought(graph, ours(graph), [*engine, *groups["fast"], *groups["embedded"]]) == set()
     assert not_brought(graph, ours(graph), engine) == {"aiosmtpd", "pycurl"}
 
+
 LOADED = "import json, sys; from dispatcher import enqueue; print(json.dumps(sorted(sys.modules)))"
 
 
