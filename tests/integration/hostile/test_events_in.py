@@ -157,5 +157,7 @@ def test_a_members_name_or_value_in_a_file_is_a_subject_or_refused(
     assert ran.status == 1
     assert sorted(row.subject for row in stored(database)) == sorted(hostile_values.TEXTS.values())
     assert not steering(ran.out + ran.err)
-    assert len(ran.err.splitlines()) == len(lines) - len(hostile_values.TEXTS)
+    assert len([line for line in ran.err.splitlines() if line.startswith("line ")]) == len(lines) - len(
+        hostile_values.TEXTS
+    )
     assert all(len(line) < 200 for line in ran.err.splitlines())
