@@ -4,6 +4,7 @@ schema."""
 from typing import Any
 
 from dispatcher.errors import Conflict, DispatcherError, KeyReused, NameTaken, NotFound, Overtaken, WrongState
+from dispatcher.version import __version__
 from dispatcher.web.problems import problem_for
 from dispatcher.webhooks.contract import DeliveryContract
 
@@ -231,7 +232,7 @@ BODIES: dict[str, Any] = {
 }
 
 ANSWERS: dict[str, Any] = {
-    "healthz": {"status": "ok"},
+    "healthz": {"status": "ok", "version": __version__},
     "readyz": {"status": "ready", "parts": {"database": {"status": "ok", "detail": None}}},
     "readyz 503": {
         "status": "not ready",

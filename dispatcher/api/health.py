@@ -19,6 +19,7 @@ from dispatcher.encryption.vault import EncryptionKeys
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport
+from dispatcher.version import __version__
 from dispatcher.web.serving import Serving, serving_of
 
 router = APIRouter(tags=["health"])
@@ -30,6 +31,7 @@ class Alive(BaseModel):
     """The process answers."""
 
     status: Literal["ok"] = "ok"
+    version: Annotated[str, Field(description="Of the program that answers.")] = __version__
 
 
 class Part(BaseModel):

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from dispatcher.api.events import routes as events
 from dispatcher.settings import Settings, read_settings
+from dispatcher.version import __version__
 from tests.factories import make_webhook, rows
 from tests.integration.api.conftest import Api, Restarted
 
@@ -69,7 +70,10 @@ def test_with_wrong_settings_it_is_alive_and_says_what_is_wrong(
     )
     assert (ran.stdout, ran.stderr) == ("dispatcher\n", "")
     set_variable("DATABASE_URL", url)
-    assert (api.get("/healthz").status_code, api.get("/healthz").json()) == (200, {"status": "ok"})
+    assert (api.get("/healthz").status_code, api.get("/healthz").json()) == (
+        200,
+        {"status": "ok", "version": __version__},
+    )
     told = api.get("/readyz")
     assert (told.status_code, list(told.json()["parts"])) == (503, ["settings"])
     assert "DATABASE_URL must be a PostgreSQL URL" in told.json()["parts"]["settings"]["detail"]
@@ -80,7 +84,10 @@ def test_with_wrong_settings_it_is_alive_and_says_what_is_wrong(
 
 def test_a_live_process_is_healthy_whatever_else_is_away(api: Api, set_variable: SetVariable, closed_port: int) -> None:
     set_variable("DATABASE_URL", f"postgresql://u:{PASSWORD}@127.0.0.1:{closed_port}/events")
-    assert (api.get("/healthz").status_code, api.get("/healthz").json()) == (200, {"status": "ok"})
+    assert (api.get("/healthz").status_code, api.get("/healthz").json()) == (
+        200,
+        {"status": "ok", "version": __version__},
+    )
 
 
 def test_ready_means_that_every_part_answers(api: Api) -> None:

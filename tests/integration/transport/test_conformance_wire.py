@@ -8,6 +8,7 @@ import pytest
 
 from dispatcher.transport.exchange import Exchange, Reply
 from dispatcher.transport.port import Transport
+from dispatcher.version import USER_AGENT
 from tests.behaviours import GARBAGE, NO_ANSWER, RESET, Answer
 from tests.dead_ports import refusing_port
 from tests.integration.transport.conftest import NewTransport, Sender, request_to
@@ -15,7 +16,7 @@ from tests.receiver import Receiver
 
 HEADERS = (
     ("Content-Type", "application/json"),
-    ("User-Agent", "Dispatcher/0.1.0"),
+    ("User-Agent", USER_AGENT),
     ("webhook-signature", "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="),
     ("X-Empty", ""),
     ("X-Latin", "caf\xe9"),

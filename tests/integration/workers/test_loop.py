@@ -13,6 +13,7 @@ from dispatcher import enqueue
 from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
 from dispatcher.transport.exchange import Request
+from dispatcher.version import USER_AGENT
 from tests.behaviours import Answer, final
 from tests.factories import (
     MESSAGE,
@@ -52,7 +53,7 @@ def test_a_message_arrives_as_the_callback_of_the_default_contract(
     (attempt,) = attempts(database)
     assert (callback.method, callback.target, callback.body) == ("POST", "/hook?secret=abc", b"[" + COMPACT + b"]")
     assert callback.header("Content-Type") == "application/json"
-    assert callback.header("User-Agent") == "Dispatcher/0.1.0"
+    assert callback.header("User-Agent") == USER_AGENT
     assert callback.header("Dispatcher-Event-Id") == str(accepted.event_id)
     assert callback.header("Dispatcher-Event-Type") == RECEIVED
     assert callback.header("Dispatcher-Delivery-Id") == str(delivery.id)

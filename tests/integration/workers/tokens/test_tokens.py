@@ -12,6 +12,7 @@ from dispatcher.accounts.accounts import find_account
 from dispatcher.deliveries.redelivery import redeliver
 from dispatcher.receiver_auth.credentials import Basic, TokenRequest
 from dispatcher.settings import Settings
+from dispatcher.version import USER_AGENT
 from schedules.timing import REAL_TIME
 from tests.behaviours import GARBAGE, Answer, Received
 from tests.factories import (
@@ -81,7 +82,7 @@ def test_the_token_request_is_to_the_byte_what_the_rfc_says(
     deliver_all(either)
     (asked,) = server.asked
     assert asked.head.decode() == (
-        f"POST /token HTTP/1.1\r\nHost: 127.0.0.1:{receiver.port}\r\nUser-Agent: Dispatcher/0.1.0\r\n"
+        f"POST /token HTTP/1.1\r\nHost: 127.0.0.1:{receiver.port}\r\nUser-Agent: {USER_AGENT}\r\n"
         f"Accept: application/json\r\nContent-Type: application/x-www-form-urlencoded\r\n{headers}"
     )
     assert asked.body.decode() == body

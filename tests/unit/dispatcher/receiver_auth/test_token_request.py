@@ -10,6 +10,7 @@ from dispatcher.receiver_auth.credentials import ClientCredentials, TokenRequest
 from dispatcher.receiver_auth.token_request import MAX_CHARACTERS, Issued, read_answer, token_request
 from dispatcher.transport.checks import check_request
 from dispatcher.transport.exchange import Failure, FailureKind, Reply
+from dispatcher.version import USER_AGENT
 from schedules.timing import REAL_TIME, Timing
 
 CLIENT = ClientCredentials("https://auth.example/oauth2/token?tenant=9", "the-client", "the-secret")
@@ -31,7 +32,7 @@ def test_by_default_the_client_is_shown_as_http_basic() -> None:
     request = token_request(CLIENT, "an-id", REAL_TIME)
     assert (request.id, request.method, request.url) == ("an-id", "POST", CLIENT.endpoint)
     assert dict(request.headers) == {
-        "User-Agent": "Dispatcher/0.1.0",
+        "User-Agent": USER_AGENT,
         "Accept": "application/json",
         "Content-Type": "application/x-www-form-urlencoded",
         "Authorization": f"Basic {base64.b64encode(b'the-client:the-secret').decode()}",
