@@ -90,10 +90,10 @@ class DeliveryLoop:
         self._clock = (self._wall_clock(), monotonic())  # the database's time, and the monotonic time when it was read
         # Loops that one wake started must not all end at the same time.
         self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
-        self._claim_at = self._mark_at = self._passing_at = 0.0
+        self._claim_at = self._renew_flag_at = self._passing_at = 0.0
         self._claim_at_once_below = 0
         self._poll = SHORTEST_POLL
-        self._nothing_due = self._paced = self._handed_over = self._woke_another = self._marked = False
+        self._nothing_due = self._paced = self._handed_over = self._woke_another = self._flag_is_set = False
         self._grace_ends: float | None = None
         self._circuit_breakers = installation.settings.circuit_breaker_failures > 0
         self._grace_seconds = installation.settings.grace_seconds
@@ -258,7 +258,7 @@ class DeliveryLoop:
 
     def _ended(self) -> list[Exchange]:
         """The exchanges that have ended. Waits no longer than until the next claim or write is due."""
-        next_step = min(self._claim_at, self._results.write_at, self._mark_at, self._tokens.due_at)
+        next_step = min(self._claim_at, self._results.write_at, self._renew_flag_at, self._tokens.due_at)
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
         if self._in_flight or self._tokens.fetching:
             ended = self._tokens.sift(self._transport.wait(seconds))
@@ -344,14 +344,14 @@ class DeliveryLoop:
         """Renews the wake flag, which keeps producers from waking other loops. Clears it while this loop has no room,
         so that the next event wakes a loop that has."""
         has_room = self._limits.class_room(ConcurrencyClass.NEW) > 0
-        if self._ending() or (monotonic() < self._mark_at and has_room == self._marked):
+        if self._ending() or (monotonic() < self._renew_flag_at and has_room == self._flag_is_set):
             return
-        self._mark_at = monotonic() + AWAKE_SECONDS / 3
+        self._renew_flag_at = monotonic() + AWAKE_SECONDS / 3
         if has_room:
             self._waker.awake()
-        elif self._marked:
+        elif self._flag_is_set:
             self._waker.asleep()
-        self._marked = has_room
+        self._flag_is_set = has_room
 
     def _nothing_left(self) -> bool:
         """Whether the loop may end. It clears its wake flag, then looks once more. That look finds whatever was
@@ -359,7 +359,7 @@ class DeliveryLoop:
         if not self._nothing_due:
             return False
         self._waker.asleep()
-        self._mark_at = 0.0
+        self._renew_flag_at = 0.0
         self._claimer.start_round()
         self._nothing_due, self._passing_at = False, 0.0
         while self._is_idle() and not self._nothing_due and not self._paced and not self._ending():

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine
 
 from benchmarks.bench import Bench, Stage
 from benchmarks.cpu import tree_mb
-from benchmarks.engine import deliver_node, second_node, wait_until_ready
+from benchmarks.engine import deliver_node, maintenance_worker, wait_until_ready
 from benchmarks.follow import follow
 from benchmarks.measures.throughput import counted, engine, nothing_open, wake
 from benchmarks.servers import Servers
@@ -49,7 +49,7 @@ def fresh(bench: Bench) -> Sample:
     bench.end_worker()
     bench.clear()
     delayed_wakes = _send_delayed_wakes(servers, waiting)
-    with second_node(servers) as upkeep, deliver_node(servers) as worker:
+    with maintenance_worker(servers) as upkeep, deliver_node(servers) as worker:
         store_due(servers, fleet.ids, count)
         done = counted(servers.instant.requests)
         wait_until_ready(upkeep, worker)  # the maintenance worker has the delayed wakes in memory now

@@ -4,7 +4,7 @@ import time
 from itertools import accumulate
 
 from benchmarks.bench import Bench
-from benchmarks.engine import beat, deliver_node, second_node
+from benchmarks.engine import beat, deliver_node, maintenance_worker
 from benchmarks.follow import wait_for
 from benchmarks.measures.throughput import nothing_open, wake
 from benchmarks.stored import store_due
@@ -27,7 +27,7 @@ def circuit_breaker(bench: Bench) -> Sample:
     store_due(servers, fleet.ids, count)
     wake(servers)
     env = {"DISPATCHER_TIME_SCALE": str(SCALE)}
-    with second_node(servers, env), beat(servers, env), deliver_node(servers, env) as worker:
+    with maintenance_worker(servers, env), beat(servers, env), deliver_node(servers, env) as worker:
         opened = (
             "SELECT EXISTS (SELECT 1 FROM dispatcher.circuit_breakers WHERE webhook_id = :id AND opened_at IS NOT NULL)"
         )

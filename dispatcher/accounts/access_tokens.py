@@ -11,7 +11,7 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TokenClaims:
     """The key that a token represents, and when the token expires (None: it does not)."""
 
     key_id: UUID
@@ -33,17 +33,17 @@ class TokenMint:
         """A token that does not expire, in the form that Zipwhip's clients expect: `<uuid>:<number>`."""
         return f"{UUID(self._digest(key_id.hex)[:32])}:{key_id.int}"
 
-    def read(self, token: str) -> Standing | None:
+    def read(self, token: str) -> TokenClaims | None:
         """What an access token or a session represents; None for anything that was not made here. The caller must check
         whether it has expired."""
         match token.split("."):
             case ["at", key, until, digest] if _is_number(until) and self._fits(f"{key}.{until}", digest):
-                return Standing(UUID(key), datetime.fromtimestamp(int(until), UTC))
+                return TokenClaims(UUID(key), datetime.fromtimestamp(int(until), UTC))
         _, colon, number = token.partition(":")
         if colon and _is_number(number) and int(number) < 1 << 128:
             key_id = UUID(int=int(number))
             if hmac.compare_digest(self.session(key_id).encode(), token.encode(errors="replace")):
-                return Standing(key_id, None)
+                return TokenClaims(key_id, None)
         return None
 
     def _fits(self, claims: str, digest: str) -> bool:

@@ -78,7 +78,7 @@ def order(
     session.add(ordered)
     session.flush()
     session.refresh(ordered)
-    detail = _told(selection) | {"per_second": per_second, "matched": matched}
+    detail = _audit_detail(selection) | {"per_second": per_second, "matched": matched}
     audit.write(session, by, Action.REDELIVERY_ORDERED, ordered.id, account=account.id, detail=detail)
     return ordered
 
@@ -155,7 +155,7 @@ def within(selection: Selection) -> list[ColumnElement[bool]]:
 OPEN = BulkRedelivery.finished_at.is_(None), BulkRedelivery.cancelled_at.is_(None)
 
 
-def _told(selection: Selection) -> dict[str, object]:
+def _audit_detail(selection: Selection) -> dict[str, object]:
     return {
         "webhook": str(selection.webhook) if selection.webhook is not None else None,
         "event_type": selection.event_type,

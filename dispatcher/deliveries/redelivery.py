@@ -29,7 +29,7 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Tim
     """
     wanted = Delivery.id == delivery_id, Webhook.account_id == account.id
     if not reopen(session, *wanted, timing=timing, bypasses_circuit=True):
-        raise WrongState(_why_not_redelivered(_standing(session, account, delivery_id)))
+        raise WrongState(_why_not_redelivered(_current(session, account, delivery_id)))
     audit.write(session, by, Action.DELIVERY_REDELIVERED, delivery_id, account=account.id, detail={})
 
 
@@ -78,11 +78,11 @@ def cancel(session: Session, account: Account, delivery_id: UUID, *, by: Actor) 
         .execution_options(synchronize_session=False)
     ).first()
     if cancelled is None:
-        raise WrongState(_why_not_cancelled(_standing(session, account, delivery_id).state))
+        raise WrongState(_why_not_cancelled(_current(session, account, delivery_id).state))
     audit.write(session, by, Action.DELIVERY_CANCELLED, delivery_id, account=account.id, detail={})
 
 
-def _standing(session: Session, account: Account, delivery_id: UUID) -> Row[str, datetime | None]:
+def _current(session: Session, account: Account, delivery_id: UUID) -> Row[str, datetime | None]:
     found = session.execute(
         select(Delivery.state, Webhook.deleted_at)
         .join(Webhook, Webhook.id == Delivery.webhook_id)
@@ -93,10 +93,10 @@ def _standing(session: Session, account: Account, delivery_id: UUID) -> Row[str,
     return found
 
 
-def _why_not_redelivered(standing: Row[str, datetime | None]) -> str:
-    if standing.state not in _REOPENED_FROM:
-        return f"the delivery is {standing.state}, so still on its way: only a closed one can be redelivered"
-    if standing.deleted_at is not None:
+def _why_not_redelivered(current: Row[str, datetime | None]) -> str:
+    if current.state not in _REOPENED_FROM:
+        return f"the delivery is {current.state}, so still on its way: only a closed one can be redelivered"
+    if current.deleted_at is not None:
         return "the delivery's webhook was deleted: there is nowhere to send it"
     return "the delivery's event is no longer kept: there is nothing to send"
 

@@ -131,7 +131,7 @@ def enqueue(
     else:
         _check_same_database(session, producer)
         (receipt,) = _store(session.connection(), [prepared], producer)
-        if _owes(receipt):
+        if _needs_wake(receipt):
             _wake_after_commit(session, producer)
     if isinstance(receipt, Refused):
         raise receipt.error
@@ -230,33 +230,33 @@ def _receipt(connection: Connection, item: _Prepared, row: Any, sent: bool, prod
     return Accepted(known.event_id, known.deliveries, repeated=True)
 
 
-def _owes(receipt: Accepted | Refused) -> bool:
+def _needs_wake(receipt: Accepted | Refused) -> bool:
     return isinstance(receipt, Accepted) and receipt.deliveries > 0 and not receipt.repeated
 
 
 def _wake_for(receipts: Iterable[Accepted | Refused], producer: Producer) -> None:
-    if any(_owes(receipt) for receipt in receipts):
+    if any(_needs_wake(receipt) for receipt in receipts):
         producer.waker.wake()
 
 
 def _wake_after_commit(session: Session, producer: Producer) -> None:
     """Wakes once the session's outermost transaction commits; forgets it if that is rolled back."""
-    if _OWED not in session.info:
-        session.info[_OWED] = set()
+    if _PENDING_WAKES not in session.info:
+        session.info[_PENDING_WAKES] = set()
 
         def committed(session: Session) -> None:
             # Releasing a savepoint fires this too; no one else sees the event before the outermost commit.
             if session.get_nested_transaction() is None:
-                while session.info[_OWED]:
-                    session.info[_OWED].pop().wake()
+                while session.info[_PENDING_WAKES]:
+                    session.info[_PENDING_WAKES].pop().wake()
 
         def ended(session: Session, transaction: SessionTransaction) -> None:
             if transaction.parent is None:
-                session.info[_OWED].clear()
+                session.info[_PENDING_WAKES].clear()
 
         sqlalchemy_events.listen(session, "after_commit", committed)
         sqlalchemy_events.listen(session, "after_transaction_end", ended)
-    session.info[_OWED].add(producer.waker)
+    session.info[_PENDING_WAKES].add(producer.waker)
 
 
 def _check_same_database(session: Session, producer: Producer) -> None:
@@ -279,5 +279,5 @@ def _check_same_database(session: Session, producer: Producer) -> None:
     producer.engines_of_callers.add(theirs)
 
 
-_OWED = "dispatcher: wakers to be used after the commit"
+_PENDING_WAKES = "dispatcher: wakers to be used after the commit"
 _INSTALLATION = text("SELECT id FROM dispatcher.installation")

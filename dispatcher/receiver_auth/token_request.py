@@ -23,7 +23,7 @@ FETCH_SECONDS = 20.0  # for the whole answer; deliveries wait for it while their
 MAX_SECONDS = 3600.0  # the longest that a token is kept, whatever its server says
 # For a server that does not say how long a token lasts, which RFC 6749 allows: short enough for nearly all of them. A
 # token that ends earlier costs one refused request and a new token.
-UNTOLD_SECONDS = 300.0
+DEFAULT_SECONDS = 300.0
 MAX_CHARACTERS = 8 * 1024
 _OK = 200
 
@@ -114,6 +114,6 @@ def _seconds(given: Any) -> float:
     if isinstance(given, str) and given.isascii() and given.isdecimal() and len(given) <= len("9999999999"):
         given = int(given)
     if isinstance(given, bool) or not isinstance(given, int | float):
-        return UNTOLD_SECONDS
+        return DEFAULT_SECONDS
     seconds = float(min(max(given, 0), MAX_SECONDS))
-    return UNTOLD_SECONDS if isnan(seconds) else seconds
+    return DEFAULT_SECONDS if isnan(seconds) else seconds

@@ -128,11 +128,11 @@ def _caller_of_token(installation: Installation, token: str) -> Caller | Refusal
     with installation.transaction() as session:
         if not token.startswith("at.") and ":" not in token:
             return authenticate(session, token) or Refusal.UNKNOWN
-        standing = installation.token_mint.read(token)
-        caller = caller_of_key(session, standing.key_id) if standing is not None else None
-        if standing is None or caller is None:
+        claims = installation.token_mint.read(token)
+        caller = caller_of_key(session, claims.key_id) if claims is not None else None
+        if claims is None or caller is None:
             return Refusal.UNKNOWN
-        if standing.until is not None and standing.until <= caller.shown_at:
+        if claims.until is not None and claims.until <= caller.shown_at:
             session.rollback()  # this does not count as a use of the key
             return Refusal.EXPIRED
         return caller

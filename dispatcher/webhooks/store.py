@@ -237,7 +237,7 @@ class Webhooks:
     def get_of(self, dialect: str, account: Account, identifier: UUID | int) -> Webhook:
         """A webhook that was made through this dialect, by its id or its number. Raises NotFound."""
         column = Webhook.number if isinstance(identifier, int) else Webhook.id
-        wanted = column == identifier, Webhook.dialect == dialect, *_standing(account)
+        wanted = column == identifier, Webhook.dialect == dialect, *_existing(account)
         webhook = self._session.scalar(select(Webhook).where(*wanted))
         if webhook is None:
             raise NotFound("webhook", identifier)
@@ -248,7 +248,7 @@ class Webhooks:
     ) -> Sequence[Webhook]:
         """The account's webhooks, oldest first, without deleted ones: all, or those of one dialect, app or URL (in any
         spelling that is called the same). Raises InvalidWebhook for anything but a URL."""
-        wanted = list(_standing(account))
+        wanted = list(_existing(account))
         if dialect is not None:
             wanted.append(Webhook.dialect == dialect)
         if app is not None:
@@ -271,7 +271,7 @@ class Webhooks:
         """The account's webhooks, newest first, without deleted ones; `before` is the last id of the previous page.
         `dialect` may be NATIVE; `url` is the whole URL, in any spelling that is called the same. Raises InvalidWebhook
         for anything but a URL."""
-        wanted = list(_standing(account))
+        wanted = list(_existing(account))
         if dialect is not None:
             wanted.append(Webhook.dialect.is_(None) if dialect == NATIVE else Webhook.dialect == dialect)
         if app is not None:
@@ -349,7 +349,7 @@ def _disabled(by: Actor, reason: str | None) -> dict[str, Any]:
     return {"disabled_at": func.now(), "disabled_by": str(by), "disabled_reason": reason}
 
 
-def _standing(account: Account) -> tuple[ColumnElement[bool], ...]:
+def _existing(account: Account) -> tuple[ColumnElement[bool], ...]:
     return Webhook.account_id == account.id, Webhook.deleted_at.is_(None)
 
 

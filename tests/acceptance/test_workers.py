@@ -86,7 +86,7 @@ def deliver_node(settings: Settings, tmp_path: Path) -> Iterator[Node]:
 
 
 @pytest.fixture
-def second_node(settings: Settings, tmp_path: Path) -> Iterator[Node]:
+def maintenance_worker(settings: Settings, tmp_path: Path) -> Iterator[Node]:
     with celery("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "2", log=tmp_path / "upkeep.log") as node:
         yield node
 
@@ -136,7 +136,7 @@ def test_a_warm_stop_ends_what_is_in_flight_and_leaves_the_rest(
 
 
 def test_a_killed_worker_loses_nothing(
-    database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node, second_node: Node, beat: Node
+    database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node, maintenance_worker: Node, beat: Node
 ) -> None:
     """kill -9 with requests in flight: their claims expire, the sweep records the attempts as unknown, all arrives."""
     gate = receiver.gate()
@@ -162,11 +162,11 @@ def test_what_the_broker_lost_is_found_by_the_sweep(
     settings: Settings,
     receiver: Receiver,
     deliver_node: Node,
-    second_node: Node,
+    maintenance_worker: Node,
     beat: Node,
     broker: "redis.Redis",
 ) -> None:
-    eventually(lambda: " ready." in deliver_node.said and " ready." in second_node.said, deliver_node)
+    eventually(lambda: " ready." in deliver_node.said and " ready." in maintenance_worker.said, deliver_node)
     receiver.script("/hook", Answer(500), Answer(200))
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, MESSAGE, account="acme")
@@ -178,7 +178,12 @@ def test_what_the_broker_lost_is_found_by_the_sweep(
 
 
 def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
-    database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node, second_node: Node, tmp_path: Path
+    database: Engine,
+    settings: Settings,
+    receiver: Receiver,
+    deliver_node: Node,
+    maintenance_worker: Node,
+    tmp_path: Path,
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))
     receiver.script("/hook", Answer(404))
@@ -186,7 +191,7 @@ def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
         enqueue(RECEIVED, MESSAGE, account="acme")
     eventually(lambda: states(database) == ["discarded"] * 60, deliver_node)
     receiver.script("/hook", Answer(200))
-    eventually(lambda: " ready." in second_node.said, second_node)
+    eventually(lambda: " ready." in maintenance_worker.said, maintenance_worker)
     with Session(database) as session, session.begin():
         order(session, find_account(session, "acme"), Selection(), by=TESTER, per_second=10)
     installation_for(settings).waker.wake(REDELIVER)
@@ -195,8 +200,8 @@ def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
         (row,) = rows(database, "SELECT redelivered FROM dispatcher.redeliveries")
         return int(row.redelivered)
 
-    eventually(lambda: redelivered() > 20, second_node)  # several steps, each called by the one before
-    for process in [*second_node.children(), psutil.Process(second_node.process.pid)]:
+    eventually(lambda: redelivered() > 20, maintenance_worker)  # several steps, each called by the one before
+    for process in [*maintenance_worker.children(), psutil.Process(maintenance_worker.process.pid)]:
         process.kill()
     assert redelivered() < 60
     words = ("worker", "-Q", "mail,upkeep", "-n", "upkeep2@%h", "-c", "2")
@@ -255,7 +260,7 @@ def test_a_broker_that_goes_away_empty_and_comes_back_costs_time_and_no_message(
     settings: Settings,
     receiver: Receiver,
     deliver_node: Node,
-    second_node: Node,
+    maintenance_worker: Node,
     beat: Node,
 ) -> None:
     """Redis restarts make many Celery workers deaf; these go on without being restarted."""

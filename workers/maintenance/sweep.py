@@ -35,7 +35,7 @@ ORDER BY d.claimed_until LIMIT 1000 FOR UPDATE OF d SKIP LOCKED
 _ANYTHING_READY = text(
     f"SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' AND due_at <= now())"
 )
-_ANY_MAIL_OWED = text("SELECT EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now())")
+_ANY_MAIL_DUE = text("SELECT EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now())")
 
 
 def sweep(engine: Engine, waker: Waker, timing: Timing) -> dict[str, int]:
@@ -56,7 +56,7 @@ def sweep(engine: Engine, waker: Waker, timing: Timing) -> dict[str, int]:
     with engine.connect() as connection:
         if connection.scalar(_ANYTHING_READY):
             waker.wake(DELIVER)
-        if connection.scalar(_ANY_MAIL_OWED):
+        if connection.scalar(_ANY_MAIL_DUE):
             waker.wake(NOTICES)
     return {"promoted": promoted, "freed": freed}
 

@@ -52,7 +52,7 @@ def observe(connection: Connection, observations: Sequence[Observation]) -> int:
     if not groups:
         return 0
     # In the same order in every worker: two of them must not deadlock.
-    reported = [_teller(groups[key]) for key in sorted(groups)]
+    reported = [_shown_in_mail(groups[key]) for key in sorted(groups)]
     counts = Counter({key: len(group) for key, group in groups.items()})
     rows = connection.execute(
         _OBSERVE,
@@ -74,7 +74,7 @@ def observe(connection: Connection, observations: Sequence[Observation]) -> int:
     return sum(rows.scalars())
 
 
-def _teller(group: Sequence[Observation]) -> Observation:
+def _shown_in_mail(group: Sequence[Observation]) -> Observation:
     """The observation that a mail would report: the first one with a contact (a webhook can change within a group)."""
     return next((one for one in group if one.has_contact), group[0])
 

@@ -16,7 +16,7 @@ from schedules.quiet_period import is_stale, next_try
 from workers.notices.mailer import CleanFailure, Mailer, MailResult, MaybeSent, PermanentFailure, Sent
 from workers.notices.observe import Observation, fingerprint, observe
 from workers.notices.texts import Problem, render
-from workers.notices.turns import Turn, count_outdated, give_back, take_turn
+from workers.notices.turns import Turn, count_outdated, release_turn, take_turn
 
 __all__ = [
     "Ending",
@@ -32,7 +32,7 @@ __all__ = [
 log = logging.getLogger("workers.notices")
 
 MAX_MAILS = 200  # mails per run; the next run sends the rest
-LEASE = timedelta(minutes=5)  # longer than one mail can take
+CLAIM_SPAN = timedelta(minutes=5)  # longer than one mail can take
 _RUN_LOCK = 0x6D61696C  # "mail": the advisory lock of a run
 PAUSE_WITHOUT_SERVER = timedelta(minutes=15)
 
@@ -49,7 +49,7 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Owed:
+class _ClaimedNotice:
     """A claimed notice. Its quiet period is already open; a clean failure restores `previously_sent_at`."""
 
     id: UUID
@@ -76,16 +76,16 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[s
     mails = 0
     while mails < most:
         with engine.begin() as connection:
-            owed = _claim(connection, mailer)
-        if owed is None:
+            notice = _claim(connection, mailer)
+        if notice is None:
             break
-        if isinstance(owed, int):
-            tally[Ending.HELD_BACK] += owed
+        if isinstance(notice, int):
+            tally[Ending.HELD_BACK] += notice
             continue
         mails += 1
-        result = _send(owed, mailer)
+        result = _send(notice, mailer)
         with engine.begin() as connection:
-            ending = _record(connection, owed, result)
+            ending = _record(connection, notice, result)
         tally[ending] += 1
         if isinstance(result, CleanFailure) and result.unavailable:
             break
@@ -122,7 +122,7 @@ def _wait_for_a_server(engine: Engine) -> None:
         log.warning("%d notices are counted, not sent: no mail server is set (DISPATCHER_SMTP_HOST)", count)
 
 
-def _claim(connection: Connection, mailer: Mailer) -> _Owed | int | None:
+def _claim(connection: Connection, mailer: Mailer) -> _ClaimedNotice | int | None:
     """Claims one notice and opens its quiet period. Once this is committed, only a recorded clean failure makes it due
     again, so that no crash, restart or second worker causes a second mail. One at a time: a crash costs one.
 
@@ -139,9 +139,9 @@ def _claim(connection: Connection, mailer: Mailer) -> _Owed | int | None:
         if isinstance(taken, int):
             return taken
         turn = taken
-    claimed_until = connection.execute(_CLAIM, {"id": row.id, "lease": LEASE}).scalar_one()
+    claimed_until = connection.execute(_CLAIM, {"id": row.id, "span": CLAIM_SPAN}).scalar_one()
     facts = connection.execute(_FACTS, {"id": row.id}).one()
-    return _Owed(
+    return _ClaimedNotice(
         id=row.id,
         claimed_at=row.now,
         claimed_until=claimed_until,
@@ -161,7 +161,7 @@ def _problem(facts: Any, turn: Turn | None, masked: Names) -> Problem:
         observed_at=facts.observed_at,
         retry_at=facts.retry_at,
         suppressed=facts.suppressed_count,
-        told_before=facts.sent_count > 0,
+        reported_before=facts.sent_count > 0,
         waiting=turn.waiting if turn else 0,
         outdated=turn.outdated if turn else 0,
         account=facts.account,
@@ -195,60 +195,60 @@ def _answer(facts: Any, masked: Names) -> bytes | None:
     return mask_echo(text, message, masked, cut=bool(facts.answer_cut)).encode(errors="surrogateescape")
 
 
-def _send(owed: _Owed, mailer: Mailer) -> MailResult | None:
+def _send(notice: _ClaimedNotice, mailer: Mailer) -> MailResult | None:
     """Returns None if there is no contact, or if it is too late."""
-    if owed.contact is None or owed.turn is None:
+    if notice.contact is None or notice.turn is None:
         return None
-    words = render(owed.problem, now=owed.claimed_at)
+    words = render(notice.problem, now=notice.claimed_at)
     message = mailer.message(
-        to=owed.contact,
+        to=notice.contact,
         subject=words.subject,
         plain=words.plain,
         html=words.html,
         # The same for each try of this mail, another one for the next mail about the same error.
-        message_id=f"{owed.id.hex}.{int(owed.problem.observed_at.timestamp() * 1000)}",
-        date=owed.claimed_at,
+        message_id=f"{notice.id.hex}.{int(notice.problem.observed_at.timestamp() * 1000)}",
+        date=notice.claimed_at,
     )
     if message is None:
         return PermanentFailure("the contact is not an address that a mail can be sent to")
     return mailer.send(message)
 
 
-def _record(connection: Connection, owed: _Owed, result: MailResult | None) -> Ending:
+def _record(connection: Connection, notice: _ClaimedNotice, result: MailResult | None) -> Ending:
     """Records the result of a mail, if the claim still exists."""
-    ending, due_at = _ending(owed, result, now=connection.execute(_NOW).scalar_one())
-    reported = owed.problem.suppressed if ending is Ending.SENT else 0
-    window_closed = ending in {Ending.POSTPONED, Ending.DROPPED}
+    ending, due_at = _ending(notice, result, now=connection.execute(_NOW).scalar_one())
+    reported = notice.problem.suppressed if ending is Ending.SENT else 0
+    quiet_period_undone = ending in {Ending.POSTPONED, Ending.DROPPED}
     connection.execute(
         _RECORD,
         {
-            "id": owed.id,
-            "claimed_until": owed.claimed_until,
+            "id": notice.id,
+            "claimed_until": notice.claimed_until,
             "due_at": due_at,
-            "failed_sends": owed.failed_sends + 1 if ending is Ending.POSTPONED else 0,
+            "failed_sends": notice.failed_sends + 1 if ending is Ending.POSTPONED else 0,
             "sent": int(ending is Ending.SENT),
             "suppressed": -reported + int(ending is Ending.DROPPED),
-            "window_closed": window_closed,
-            "previously_sent_at": owed.previously_sent_at,
+            "quiet_period_undone": quiet_period_undone,
+            "previously_sent_at": notice.previously_sent_at,
         },
     )
-    _count_for_contact(connection, owed, result)
+    _count_for_contact(connection, notice, result)
     if result is not None and not isinstance(result, Sent):
-        log.warning("notice %s %s: %s", owed.id, ending, result.detail)
+        log.warning("notice %s %s: %s", notice.id, ending, result.detail)
     return ending
 
 
-def _count_for_contact(connection: Connection, owed: _Owed, result: MailResult | None) -> None:
-    if owed.turn is None:
-        if owed.held_for is not None and owed.contact is not None:
-            count_outdated(connection, owed.held_for, 1)
+def _count_for_contact(connection: Connection, notice: _ClaimedNotice, result: MailResult | None) -> None:
+    if notice.turn is None:
+        if notice.held_for is not None and notice.contact is not None:
+            count_outdated(connection, notice.held_for, 1)
     elif isinstance(result, CleanFailure):
-        give_back(connection, owed.turn.mailbox, owed.claimed_at)
-    elif isinstance(result, Sent) and owed.turn.outdated:
-        count_outdated(connection, owed.turn.mailbox, -owed.turn.outdated)
+        release_turn(connection, notice.turn.mailbox, notice.claimed_at)
+    elif isinstance(result, Sent) and notice.turn.outdated:
+        count_outdated(connection, notice.turn.mailbox, -notice.turn.outdated)
 
 
-def _ending(owed: _Owed, result: MailResult | None, *, now: datetime) -> tuple[Ending, datetime | None]:
+def _ending(notice: _ClaimedNotice, result: MailResult | None, *, now: datetime) -> tuple[Ending, datetime | None]:
     match result:
         case None:
             return Ending.DROPPED, None
@@ -259,7 +259,7 @@ def _ending(owed: _Owed, result: MailResult | None, *, now: datetime) -> tuple[E
         case MaybeSent():
             return Ending.UNKNOWN, None
         case CleanFailure():
-            due_at = next_try(owed.failed_sends + 1, observed_at=owed.problem.observed_at, now=now)
+            due_at = next_try(notice.failed_sends + 1, observed_at=notice.problem.observed_at, now=now)
             return (Ending.POSTPONED if due_at else Ending.DROPPED), due_at
         case _:
             assert_never(result)
@@ -275,7 +275,7 @@ WHERE n.due_at <= now() ORDER BY n.due_at LIMIT 1 FOR UPDATE OF n SKIP LOCKED
 """)
 
 _CLAIM = text("""
-UPDATE dispatcher.notices SET due_at = NULL, held_for = NULL, claimed_until = now() + :lease, last_sent_at = now()
+UPDATE dispatcher.notices SET due_at = NULL, held_for = NULL, claimed_until = now() + :span, last_sent_at = now()
 WHERE id = :id RETURNING claimed_until
 """)
 
@@ -304,7 +304,7 @@ _RECORD = text("""
 UPDATE dispatcher.notices
 SET claimed_until = NULL, due_at = :due_at, failed_sends = :failed_sends, sent_count = sent_count + :sent,
     suppressed_count = suppressed_count + :suppressed,
-    last_sent_at = CASE WHEN :window_closed THEN CAST(:previously_sent_at AS timestamptz) ELSE last_sent_at END
+    last_sent_at = CASE WHEN :quiet_period_undone THEN CAST(:previously_sent_at AS timestamptz) ELSE last_sent_at END
 WHERE id = :id AND claimed_until = :claimed_until
 """)
 

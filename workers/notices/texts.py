@@ -26,7 +26,7 @@ class Problem:
     observed_at: datetime
     retry_at: datetime | None
     suppressed: int  # seen and not reported
-    told_before: bool  # an earlier mail reported the same error
+    reported_before: bool  # an earlier mail reported the same error
     waiting: int  # other notices to the contact that are held back
     outdated: int  # notices that were held back since the last mail until they were too old
     account: str

@@ -25,7 +25,7 @@ def take_turn(
     connection: Connection, limits: MailLimits, *, notice: UUID, webhook: UUID, contact: str, now: datetime
 ) -> Turn | int:
     """A turn for one notice. If there is none, all due notices of the webhook are held back, each until its own time,
-    and the number of those that were not held back before is returned. The turn is used up until `give_back`."""
+    and the number of those that were not held back before is returned. The turn is used up until `release_turn`."""
     box = mailbox(contact)
     known = connection.execute(_CONTACT, {"mailbox": box}).one()
     of_webhook: Sequence[datetime] = ()
@@ -41,9 +41,9 @@ def take_turn(
     return Turn(box, waiting, known.outdated)
 
 
-def give_back(connection: Connection, box: str, taken_at: datetime) -> None:
+def release_turn(connection: Connection, box: str, taken_at: datetime) -> None:
     """Undoes a turn whose mail was certainly not sent."""
-    connection.execute(_GIVE_BACK, {"mailbox": box, "taken_at": taken_at})
+    connection.execute(_RELEASE, {"mailbox": box, "taken_at": taken_at})
 
 
 def count_outdated(connection: Connection, box: str, change: int) -> None:
@@ -79,7 +79,7 @@ _COUNT = text("UPDATE dispatcher.contacts SET sent_at = CAST(:sent_at AS timesta
 
 _WAITING = text("SELECT count(*) FROM dispatcher.notices WHERE held_for = :mailbox AND id <> :id")
 
-_GIVE_BACK = text(
+_RELEASE = text(
     "UPDATE dispatcher.contacts SET sent_at = array_remove(sent_at, CAST(:taken_at AS timestamptz))"
     " WHERE mailbox = :mailbox"
 )

@@ -19,7 +19,7 @@ def write_lines(group: Iterable[ClaimResult], mine: Set[tuple[str, int]]) -> Cou
     of those ended in which way."""
     tally: Counter[str] = Counter()
     written = []
-    for alike in _tellings(group, mine):
+    for alike in _grouped_by_line(group, mine):
         written.append(_line(alike, mine))
         if alike[0].attempt in mine:
             tally[_word(alike[0].decision)] += len(alike)
@@ -56,7 +56,7 @@ def _line(alike: Sequence[ClaimResult], mine: Set[tuple[str, int]]) -> tuple[int
     return _LEVELS[word], word, line
 
 
-def _tellings(group: Iterable[ClaimResult], mine: Set[tuple[str, int]]) -> Iterator[Sequence[ClaimResult]]:
+def _grouped_by_line(group: Iterable[ClaimResult], mine: Set[tuple[str, int]]) -> Iterator[Sequence[ClaimResult]]:
     """The results that share a line: those of one request that ended the same way."""
 
     def same(result: ClaimResult) -> object:

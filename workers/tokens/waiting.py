@@ -99,7 +99,7 @@ class Tokens:
         fetches. Returns the requests, by id, that wait no longer. Raises DBAPIError if the database is unavailable:
         nothing has changed then. When the worker stops, every request that waits is released and no fetch is
         started."""
-        done = self._given_back(stopping=stopping)
+        done = self._release(stopping=stopping)
         if done or monotonic() < self.due_at:
             return done
         answers = list(self._answers)
@@ -133,7 +133,7 @@ class Tokens:
         """The database is unavailable: it is not used for `seconds`."""
         self._paused_until = monotonic() + seconds
 
-    def _given_back(self, *, stopping: bool) -> list[tuple[str, Came]]:
+    def _release(self, *, stopping: bool) -> list[tuple[str, Came]]:
         """Releases requests that must not wait any longer. A token that this loop fetches is waited for, because that
         takes a bounded time."""
         now = monotonic()

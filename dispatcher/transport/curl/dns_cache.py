@@ -107,14 +107,14 @@ class Names:
                 self._running[name] = bool(hung)
                 for waiting in self._waiting[name]:
                     self._begin(waiting, now)
-                future.add_done_callback(partial(self._tell, name))
+                future.add_done_callback(partial(self._lookup_ended, name))
 
     def _begin(self, waiting: Waiting, now: float) -> None:
         waiting.begun_at = now
         waiting.deadline = now + min(waiting.request.connect_timeout, waiting.request.timeout)
         heapq.heappush(self._deadlines, (waiting.deadline, next(self._numbers), waiting))
 
-    def _tell(self, name: Name, future: "Future[list[Address]]") -> None:
+    def _lookup_ended(self, name: Name, future: "Future[list[Address]]") -> None:
         self._done.append((name, future))  # runs in the thread that looked it up
         self._wake()
 

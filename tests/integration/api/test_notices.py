@@ -38,13 +38,13 @@ def test_a_notice_tells_what_is_owed_then_what_was_sent_and_how_often_it_was_not
     webhook = webhook_with_contact(database, settings)
     observation = error(database, webhook)
     seen(database, observation)
-    (owed,) = items(api, manager)
+    (notice,) = items(api, manager)
     row = the_notice(database)
-    assert UUID(owed.pop("id")) == row.id
-    assert datetime.fromisoformat(owed.pop("observed_at")) == row.observed_at
-    assert datetime.fromisoformat(owed.pop("retry_at")) == row.retry_at
-    assert datetime.fromisoformat(owed.pop("next_mail_at")) == row.due_at
-    assert owed == {
+    assert UUID(notice.pop("id")) == row.id
+    assert datetime.fromisoformat(notice.pop("observed_at")) == row.observed_at
+    assert datetime.fromisoformat(notice.pop("retry_at")) == row.retry_at
+    assert datetime.fromisoformat(notice.pop("next_mail_at")) == row.due_at
+    assert notice == {
         "webhook_id": str(webhook.id),
         "webhook_name": "Orders",
         "webhook_deleted": False,

@@ -74,11 +74,11 @@ def test_a_token_just_issued_has_not_expired_before_its_key(
     change(
         database, "UPDATE dispatcher.api_keys SET expires_at = date_trunc('second', now()) + interval '10.5 seconds'"
     )
-    standing = installation.token_mint.read(ask(api, auth=parts(key)).json()["access_token"])
+    claims = installation.token_mint.read(ask(api, auth=parts(key)).json()["access_token"])
     (row,) = rows(database, "SELECT expires_at FROM dispatcher.api_keys")
-    assert standing is not None
-    assert standing.until is not None
-    assert row.expires_at < standing.until <= row.expires_at + timedelta(seconds=1)
+    assert claims is not None
+    assert claims.until is not None
+    assert row.expires_at < claims.until <= row.expires_at + timedelta(seconds=1)
 
 
 def test_only_a_token_whose_time_is_over_is_told_as_expired(

@@ -1,4 +1,4 @@
-"""Which webhooks an event is owed to: the statement that stores it agrees with the plain rule."""
+"""Which webhooks get a delivery of an event: the statement that stores it agrees with the plain rule."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -37,11 +37,11 @@ def test_an_event_is_owed_to_the_webhooks_that_take_it_and_to_no_other(
         for types, app in webhooks
     }
     receipts = list(enqueue_many(Event(type=name, data=None, account="acme", app=app) for name, app in events))
-    owed = rows(database, "SELECT event_id, webhook_id FROM dispatcher.deliveries")
-    assert {(row.event_id, row.webhook_id) for row in owed} == {
+    deliveries = rows(database, "SELECT event_id, webhook_id FROM dispatcher.deliveries")
+    assert {(row.event_id, row.webhook_id) for row in deliveries} == {
         (receipt.event_id, identifier)  # type: ignore[union-attr]
         for receipt, event in zip(receipts, events, strict=True)
         for identifier, (types, app) in names.items()
         if takes(types, app, event)
     }
-    assert len(owed) == sum(receipt.deliveries for receipt in receipts)  # type: ignore[union-attr]
+    assert len(deliveries) == sum(receipt.deliveries for receipt in receipts)  # type: ignore[union-attr]

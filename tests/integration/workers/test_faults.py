@@ -379,7 +379,7 @@ def test_a_stopping_loop_finishes_what_is_in_flight_and_claims_no_more(
     assert (states.count("delivered"), states.count("ready")) == (4, 16)
 
 
-def test_what_is_claimed_and_not_sent_when_the_worker_stops_is_given_back_at_once(
+def test_what_is_claimed_and_not_sent_when_the_worker_stops_is_released_at_once(
     database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(8):

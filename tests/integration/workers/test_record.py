@@ -52,7 +52,7 @@ def test_the_most_a_batch_may_hold_is_kept_through_a_retry(database: Engine, set
     assert [row.batch_limit for row in deliveries(database)] == [4]
 
 
-def test_a_redelivery_that_was_given_back_unsent_passes_the_open_circuit_still(
+def test_a_redelivery_that_was_released_unsent_passes_the_open_circuit_still(
     database: Engine, settings: Settings
 ) -> None:
     claimer = Claimer()

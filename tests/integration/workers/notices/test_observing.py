@@ -1,4 +1,4 @@
-"""Errors become at most one owed mail per webhook, kind and fingerprint in 24 hours; the rest is counted."""
+"""Errors become at most one due mail per webhook, kind and fingerprint in 24 hours; the rest is counted."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -61,30 +61,26 @@ def test_while_a_mail_is_owed_the_same_error_is_counted_only(database: Engine, s
     assert (after.due_at, after.delivery_id) == (before.due_at, first.delivery_id)
 
 
-@pytest.mark.parametrize(
-    ("ago", "owed"), [("1 second", 0), ("23 hours 59 minutes", 0), ("24 hours", 1), ("30 days", 1)]
-)
-def test_a_mail_is_owed_again_24_hours_after_the_last(
-    database: Engine, settings: Settings, ago: str, owed: int
-) -> None:
+@pytest.mark.parametrize(("ago", "due"), [("1 second", 0), ("23 hours 59 minutes", 0), ("24 hours", 1), ("30 days", 1)])
+def test_a_mail_is_due_again_24_hours_after_the_last(database: Engine, settings: Settings, ago: str, due: int) -> None:
     webhook = webhook_with_contact(database, settings)
     fail(database, webhook)
     with database.begin() as connection:
         connection.exec_driver_sql("UPDATE dispatcher.notices SET due_at = NULL, last_sent_at = now()")
     pass_time(database, ago)
     second = error(database, webhook)
-    assert seen(database, second, second) == owed
+    assert seen(database, second, second) == due
     notice = the_notice(database)
-    assert notice.suppressed_count == 2 - owed
-    assert (notice.due_at is not None) == bool(owed)
-    assert (notice.delivery_id == second.delivery_id) == bool(owed)
+    assert notice.suppressed_count == 2 - due
+    assert (notice.due_at is not None) == bool(due)
+    assert (notice.delivery_id == second.delivery_id) == bool(due)
 
 
 @pytest.mark.parametrize(
-    ("age", "owed"), [(timedelta(0), 0), (QUIET_PERIOD - TICK, 0), (QUIET_PERIOD, 1), (QUIET_PERIOD + TICK, 1)], ids=str
+    ("age", "due"), [(timedelta(0), 0), (QUIET_PERIOD - TICK, 0), (QUIET_PERIOD, 1), (QUIET_PERIOD + TICK, 1)], ids=str
 )
 def test_the_window_of_a_mail_ends_to_the_moment(
-    database: Engine, settings: Settings, age: timedelta, owed: int
+    database: Engine, settings: Settings, age: timedelta, due: int
 ) -> None:
     webhook = webhook_with_contact(database, settings)
     fail(database, webhook)
@@ -93,8 +89,8 @@ def test_the_window_of_a_mail_ends_to_the_moment(
         connection.execute(
             text("UPDATE dispatcher.notices SET due_at = NULL, last_sent_at = now() - :age"), {"age": age}
         )
-        assert observe(connection, [second]) == owed
-    assert (the_notice(database).due_at is not None) == bool(owed)
+        assert observe(connection, [second]) == due
+    assert (the_notice(database).due_at is not None) == bool(due)
 
 
 def test_webhooks_kinds_and_fingerprints_are_told_apart(database: Engine, settings: Settings) -> None:
@@ -152,6 +148,6 @@ def test_workers_that_observe_the_same_errors_at_once_lose_none_and_owe_one_mail
         return sum(seen(database, *order.sample(errors, len(errors))) for _ in range(20))
 
     with ThreadPoolExecutor(4) as workers:
-        owed = sum(workers.map(observe_all, range(4)))
-    assert owed == len(errors)
+        due = sum(workers.map(observe_all, range(4)))
+    assert due == len(errors)
     assert [notice.suppressed_count for notice in notices(database)] == [4 * 20 - 1] * len(errors)

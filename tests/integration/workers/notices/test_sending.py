@@ -1,4 +1,4 @@
-"""What is owed is mailed once in 24 hours, and no failure, crash or second worker makes it twice."""
+"""A due notice is mailed once in 24 hours; no failure, crash or second worker causes a second mail."""
 
 import logging
 import os
@@ -462,7 +462,7 @@ def test_a_worker_that_crashes_between_claim_and_send_gives_no_second_mail(
     fail(database, webhook)
     with pytest.raises(Crash):
         send_due(database, mailer_for(settings, mail_server.port, CrashingMailer))
-    pass_time(database, "1 hour")  # past any lease
+    pass_time(database, "1 hour")  # past any claim
     assert fail(database, webhook) == 0
     assert send_due(database, mailer) == NOTHING
     assert mail_server.messages == []

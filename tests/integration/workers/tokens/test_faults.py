@@ -349,7 +349,7 @@ def wanted(webhook: Webhook, server: TokenServer) -> Wanted:
     return Wanted(str(webhook.id), server.credentials(), new_id_text())
 
 
-def test_a_stopping_loop_gives_back_what_waits_at_once_and_keeps_the_token_that_still_comes(
+def test_a_stopping_loop_releases_what_waits_at_once_and_keeps_the_token_that_still_comes(
     database: Engine,
     settings: Settings,
     receiver: Receiver,
@@ -493,7 +493,7 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.setattr(TokenStore, step, fail)
 
 
-def test_what_would_wait_longer_than_its_claim_allows_is_given_back_and_nothing_is_fetched_for_it(
+def test_what_would_wait_longer_than_its_claim_allows_is_released_and_nothing_is_fetched_for_it(
     database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
 ) -> None:
     webhook = make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())

@@ -7,7 +7,7 @@ from uuid import uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.accounts.access_tokens import Standing, TokenMint
+from dispatcher.accounts.access_tokens import TokenClaims, TokenMint
 from dispatcher.ids import new_id
 
 MINT = TokenMint(b"a secret of the installation")
@@ -16,8 +16,8 @@ UNTIL = datetime(2030, 1, 1, tzinfo=UTC)
 
 @given(st.uuids())
 def test_what_was_made_here_is_known_again(key_id):  # type: ignore[no-untyped-def]
-    assert MINT.read(MINT.access_token(key_id, UNTIL)) == Standing(key_id, UNTIL)
-    assert MINT.read(MINT.session(key_id)) == Standing(key_id, None)
+    assert MINT.read(MINT.access_token(key_id, UNTIL)) == TokenClaims(key_id, UNTIL)
+    assert MINT.read(MINT.session(key_id)) == TokenClaims(key_id, None)
 
 
 def test_a_session_looks_as_its_clients_know_it() -> None:

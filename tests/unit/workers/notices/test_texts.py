@@ -24,7 +24,7 @@ RETRYING = Problem(
     observed_at=NOW,
     retry_at=NOW + timedelta(seconds=90),
     suppressed=0,
-    told_before=False,
+    reported_before=False,
     waiting=0,
     outdated=0,
     account="acme",
@@ -107,7 +107,7 @@ def read_html(html: str) -> _Tags:
 
 @pytest.mark.parametrize("problem", ALL, ids=lambda problem: problem.kind)
 def test_both_forms_tell_every_fact(problem: Problem) -> None:
-    words = render(replace(problem, suppressed=41, told_before=True, failure_detail="a detail"), now=NOW)
+    words = render(replace(problem, suppressed=41, reported_before=True, failure_detail="a detail"), now=NOW)
     shown = read_html(words.html).text
     for fact in [
         "Orders",
