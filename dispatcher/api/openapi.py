@@ -42,7 +42,7 @@ TAGS = [
     {"name": "audit", "description": "For operators: who changed what, when and from where."},
     {"name": "installation", "description": "What a customer may know of the installation."},
     {"name": "tokens", "description": "Access tokens for API keys, for clients that speak OAuth2."},
-    {"name": "health", "description": "For health probes and load balancers. Needs no key."},
+    {"name": "health", "description": "For health checks and load balancers. Needs no key."},
 ]
 
 _ANSWERED = {

@@ -60,9 +60,9 @@ SIGNED = replace(
 pages = pytest.mark.parametrize("page", TEXTS)
 
 
-def prose(page: str) -> str:
-    """A page without its code."""
-    return _SPAN.sub("", _BLOCK.sub("", TEXTS[page]))
+def prose(text: str) -> str:
+    """A text without its code."""
+    return _SPAN.sub("", _BLOCK.sub("", text))
 
 
 def spans(page: str) -> list[str]:
@@ -188,14 +188,36 @@ def forbidden_words() -> dict[str, str]:
     return {synonym: word for word, (_, synonyms) in rows.items() for synonym in filter(None, synonyms.split(", "))}
 
 
-@pages
-def test_no_page_uses_a_word_that_the_glossary_forbids(page: str) -> None:
-    text = (
-        re.sub(r"\|[^|\n]*\|$", "|", prose(page), flags=re.MULTILINE) if page.endswith("glossary.md") else prose(page)
-    )
+def described(document: Any) -> Iterator[str]:
+    """Every description and summary in an OpenAPI document."""
+    if isinstance(document, list):
+        for value in document:
+            yield from described(value)
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            if name in {"description", "summary"} and isinstance(value, str):
+                yield value
+            else:
+                yield from described(value)
+
+
+def worded() -> dict[str, str]:
+    """What people read, without its code: the pages (of the glossary all but its last column), API and settings."""
+    texts = {page: prose(text) for page, text in TEXTS.items()}
+    texts["docs/glossary.md"] = re.sub(r"\|[^|\n]*\|$", "|", texts["docs/glossary.md"], flags=re.MULTILINE)
+    texts["docs/openapi.json"] = prose("\n".join(described(json.loads((ROOT / "docs/openapi.json").read_text()))))
+    texts["deploy/env.example"] = (ROOT / "deploy/env.example").read_text()
+    return texts
+
+
+WORDED = worded()
+
+
+@pytest.mark.parametrize("place", WORDED)
+def test_no_text_uses_a_word_that_the_glossary_forbids(place: str) -> None:
     for synonym, word in forbidden_words().items():
-        found = re.search(rf"\b{synonym}(?:s|es)?\b", text, re.IGNORECASE)
-        assert found is None, f"{page} says {found and found[0]!r} for {word}"
+        found = re.search(rf"\b{synonym}(?:s|es)?\b", WORDED[place], re.IGNORECASE)
+        assert found is None, f"{place} says {found and found[0]!r} for {word}"
 
 
 def test_the_glossary_forbids_words() -> None:
