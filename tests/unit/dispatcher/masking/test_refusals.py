@@ -15,7 +15,7 @@ ABOUT: dict[str, dict[str, Any]] = {
     "rate_limit must be a finite number": {"rate_limit": float("nan")},
     "batch_size must be a whole number": {"batch_size": 1.5},
     "method must be one of: POST, PUT, GET": {"method": "PATCH"},
-    "gate must be true or false": {"gate": "perhaps"},
+    "circuit_breaker must be true or false": {"circuit_breaker": "perhaps"},
     "user_agent must have at least 1 characters": {"user_agent": ""},
     "user_agent must have at most 255 characters": {"user_agent": "a" * 256},
     "user_agent has characters that are not allowed here": {"user_agent": "ü"},
