@@ -24,8 +24,9 @@ pytestmark = pytest.mark.node
 
 ENQUEUE = """
 import dispatcher, sys
+from dispatcher import enqueue
 loaded = len(sys.modules), len([name for name in sys.modules if name.partition(".")[0] == "dispatcher"])
-accepted = dispatcher.enqueue("message.sent", {"id": "7"}, account="acme", subject="7")
+accepted = enqueue("message.sent", {"id": "7"}, account="acme", subject="7")
 print(dispatcher.__file__, accepted.event_id, accepted.deliveries, *loaded)
 """
 
@@ -103,7 +104,7 @@ def test_a_producer_enqueues_beside_a_strangers_workers(
     assert (event.id, event.type, bytes(event.data)) == (UUID(event_id), "message.sent", b'{"id":"7"}')
     assert [delivery.event_id for delivery in deliveries(database)] == [event.id]
     assert broker.llen("deliver") == 1, "the wake"
-    said = re.search(r"modules \| .* \| (\d+), (\d+) of them ours \|", (ROOT / "docs/enqueue.md").read_text())
+    said = re.search(r"modules \| (\d+), (\d+) of them ours \|", (ROOT / "docs/enqueue.md").read_text())
     assert said
     assert of_ours == said[2]
     assert int(loaded) == pytest.approx(int(said[1]), rel=0.1)  # other versions of Python load a few more or less
