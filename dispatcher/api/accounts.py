@@ -1,4 +1,4 @@
-"""`/v1/accounts` and `/v1/keys`, for operators: who there is, and the API keys that act for them."""
+"""`/v1/accounts` and `/v1/keys`, for operators: accounts, and the API keys that act for them."""
 
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -21,13 +21,13 @@ from dispatcher.web.serving import Served
 router = APIRouter(prefix="/v1", tags=["accounts and keys"])
 
 Operator = Annotated[Caller, Depends(caller_who_may(Scope.OPERATOR))]
-OfAccount = Annotated[Name | None, Query(description="Only this account's.")]
+OfAccount = Annotated[Name | None, Query(description="Only the keys of this account.")]
 
 
 class NewAccount(Body):
-    """An account to be made."""
+    """An account to create."""
 
-    name: Annotated[str, Field(min_length=1, max_length=255, description="Printable characters; not in use.")]
+    name: Annotated[str, Field(min_length=1, max_length=255, description="Printable characters; not in use yet.")]
 
 
 class AccountDocument(BaseModel):
@@ -41,11 +41,11 @@ class AccountDocument(BaseModel):
 
 
 class NewKey(Body):
-    """An API key to be made."""
+    """An API key to create."""
 
-    account: Annotated[Name | None, Field(description="The account it acts for; none only for an operator's key.")] = (
-        None
-    )
+    account: Annotated[
+        Name | None, Field(description="The account it acts for. Only an operator's key can be without one.")
+    ] = None
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope), description="What it may do.")]
     name: Annotated[Name | None, Field(description="A note on what it is for.")] = None
     days: Annotated[int | None, Field(ge=1, le=36_500, description="Days until it expires. Default: never.")] = None
@@ -55,7 +55,7 @@ class KeyDocument(BaseModel):
     """An API key without its secret."""
 
     id: UUID
-    account: Annotated[str | None, Field(description="Null: an operator's, which acts for every account.")]
+    account: Annotated[str | None, Field(description="Null for an operator's key, which acts for every account.")]
     name: str | None
     scopes: list[Scope]
     created_at: datetime
@@ -65,17 +65,17 @@ class KeyDocument(BaseModel):
 
 
 class NewKeyDocument(KeyDocument):
-    """A key just made."""
+    """A newly created key."""
 
-    token: Annotated[str, Field(description="Its id, a dot, its secret: shown this once.")]
+    token: Annotated[str, Field(description="The key's id, a dot and its secret. Shown only once.")]
 
 
 @router.post(
     "/accounts",
     status_code=HTTPStatus.CREATED,
     operation_id="create_account",
-    summary="Make an account",
-    description="A name in use is a 409.",
+    summary="Create an account",
+    description="Answers 409 if the name is in use.",
     responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(NewAccount),
 )
@@ -92,7 +92,7 @@ def post_account(
     "/accounts",
     operation_id="list_accounts",
     summary="List accounts, newest first",
-    description="All of the installation.",
+    description="All accounts of the installation.",
     responses=usual_problems(),
 )
 def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[AccountDocument]:
@@ -107,8 +107,8 @@ def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: C
     "/keys",
     status_code=HTTPStatus.CREATED,
     operation_id="create_key",
-    summary="Make an API key; its token is in this answer and nowhere else",
-    description="Without `account` the one scope is `operator`.",
+    summary="Create an API key; only this answer contains its token",
+    description="Without `account`, the only scope is `operator`.",
     responses=usual_problems(body=True),
     openapi_extra=described_body(NewKey),
 )
@@ -126,7 +126,7 @@ def post_key(
 @router.get(
     "/keys",
     operation_id="list_keys",
-    summary="List API keys, newest first; revoked and expired ones too",
+    summary="List API keys, newest first, including revoked and expired ones",
     description="Without their secrets.",
     responses=usual_problems(),
 )
@@ -145,8 +145,8 @@ def get_keys(
     "/keys/{key_id}",
     status_code=HTTPStatus.NO_CONTENT,
     operation_id="revoke_key",
-    summary="Revoke an API key for good, at once, and every token it got",
-    description="It cannot be taken back. To revoke a key again changes nothing.",
+    summary="Revoke an API key and all its access tokens, immediately and permanently",
+    description="This cannot be undone. Revoking a key again changes nothing.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def delete_key(

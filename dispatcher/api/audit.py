@@ -1,4 +1,4 @@
-"""`GET /v1/audit`, for operators: by whom what was changed."""
+"""`GET /v1/audit`, for operators: who changed what."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -24,47 +24,47 @@ router = APIRouter(prefix="/v1", tags=["audit"])
 
 
 class EntryDocument(BaseModel):
-    """One change, written in its own transaction."""
+    """One change. The entry is written in the transaction of the change."""
 
     id: UUID
     at: datetime
-    by: Annotated[str, Field(description="In words, as in `disabled_by` of a webhook.")]
-    actor: Annotated[str, Field(description="What kind of actor. A newer version may have more.")]
-    key_id: Annotated[UUID | None, Field(description="Of an API key, through a dialect too.")]
-    dialect: Annotated[str | None, Field(description="That the key came through.")]
-    user: Annotated[str | None, Field(description="Of the command line: the machine's account.")]
-    account: Annotated[str | None, Field(description="Whose it is; null: no account's.")]
-    action: Annotated[str, Field(description="A newer version may have more.")]
+    by: Annotated[str, Field(description="The actor in words, as in a webhook's `disabled_by`.")]
+    actor: Annotated[str, Field(description="The kind of actor. Newer versions may add kinds.")]
+    key_id: Annotated[UUID | None, Field(description="The API key that was used, directly or through a dialect.")]
+    dialect: Annotated[str | None, Field(description="The dialect through which the key was used.")]
+    user: Annotated[str | None, Field(description="For the command line: the user account on the machine.")]
+    account: Annotated[str | None, Field(description="The account that the change concerns; null if it concerns none.")]
+    action: Annotated[str, Field(description="Newer versions may add actions.")]
     target_kind: str
     target_id: UUID
     detail: Annotated[
         dict[str, Any],
         Field(
-            description="`changed`: the fields of a webhook, each with its `old` and `new` value; null in their place "
-            "where the values are not kept."
+            description="`changed`: the changed fields of a webhook, each with its `old` and `new` value, or null if "
+            "the values are not kept."
         ),
     ]
     request_id: Annotated[UUID | None, Field(description="The HTTP request's `X-Request-Id`.")]
-    address: Annotated[str | None, Field(description="Where that request came from.")]
+    address: Annotated[str | None, Field(description="The address that the request came from.")]
 
 
 @router.get(
     "/audit",
     operation_id="list_changes",
-    summary="List changes, the last one first",
-    description="Over the API, through dialects, by commands and by response rules. An entry is written with its "
-    "change, and never changed.",
+    summary="List changes, newest first",
+    description="Changes over the API, through dialects, by commands and by response rules. An entry is written in the "
+    "transaction of its change and never modified.",
     responses=usual_problems(),
 )
 def get_audit(
     _: Annotated[Caller, Depends(caller_who_may(Scope.OPERATOR))],
     installation: Served,
     *,
-    account: Annotated[Name | None, Query(description="Only what concerns this account.")] = None,
-    actor: Annotated[ActorKind | None, Query(description="By somebody of this kind.")] = None,
-    key: Annotated[UUID | None, Query(description="By this API key, through a dialect too.")] = None,
-    action: Annotated[Action | None, Query(description="Of this action.")] = None,
-    target: Annotated[UUID | None, Query(description="On what has this id.")] = None,
+    account: Annotated[Name | None, Query(description="Only changes that concern this account.")] = None,
+    actor: Annotated[ActorKind | None, Query(description="By an actor of this kind.")] = None,
+    key: Annotated[UUID | None, Query(description="By this API key, directly or through a dialect.")] = None,
+    action: Annotated[Action | None, Query(description="With this action.")] = None,
+    target: Annotated[UUID | None, Query(description="On the target with this id.")] = None,
     request: Annotated[UUID | None, Query(description="By the HTTP request with this id.")] = None,
     since: Since = None,
     until: Until = None,

@@ -1,5 +1,4 @@
-"""Examples of what the API is sent and answers, by the operation's id: one story of one account. Tests hold each to its
-schema."""
+"""Example bodies and answers of the API by operation id, all about one account. Tests check each against its schema."""
 
 from typing import Any
 
@@ -18,7 +17,7 @@ _LATER = "2026-03-04T09:15:00.127000Z"
 _TYPE = "message.inbound.received"
 _MESSAGE = {"id": "4023457654", "from": "27001234567", "body": "Yes"}
 _URL = "https://example.com/hook"
-_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - that of the public specification's examples
+_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of the public specification
 
 _ACCOUNT = {"id": "0198a6c7-5e10-7a01-8c2d-4f6e8a0b1c2d", "name": "acme", "created_at": "2026-03-01T08:00:00Z"}
 
@@ -63,7 +62,7 @@ _WEBHOOK: dict[str, Any] = {
     "disabled_at": None,
     "disabled_by": None,
     "disabled_reason": None,
-    "circuit": "open",
+    "circuit": "closed",
     "contract": DeliveryContract.model_validate(_NEW_WEBHOOK["contract"]).model_dump(mode="json"),
     "authorization": {
         "kind": "basic",
@@ -271,7 +270,7 @@ ANSWERS: dict[str, Any] = {
     "get_webhook_health": {
         "enabled": True,
         "circuit": {
-            "state": "open",
+            "state": "closed",
             "failures_in_a_row": 0,
             "failing_since": None,
             "opened_at": None,
@@ -327,7 +326,7 @@ ANSWERS: dict[str, Any] = {
     "send_event 409": _problem(KeyReused("sms-4023457654")),
     "create_webhook 409": _problem(NameTaken("the account has a webhook of this name already")),
     "update_webhook 409": _problem(NameTaken("the account has a webhook of this name already")),
-    "enable_webhook 409": _problem(Overtaken("others changed the webhook at the same time: look at it, and try again")),
+    "enable_webhook 409": _problem(Overtaken("others changed the webhook at the same time: check it, and try again")),
     "redeliver_delivery 409": _problem(
         WrongState("the delivery is ready, so still on its way: only a closed one can be redelivered")
     ),

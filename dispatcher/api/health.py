@@ -1,4 +1,4 @@
-"""`/healthz`: this process answers. `/readyz`: all that it needs answers too, asked anew each time, in bounded time."""
+"""`/healthz`: this process answers. `/readyz`: so does everything it needs, checked on each call in bounded time."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ class Alive(BaseModel):
 
 
 class Part(BaseModel):
-    """One thing that is needed."""
+    """One dependency."""
 
     status: Literal["ok", "failed"]
     detail: Annotated[str | None, Field(description="What is wrong and what to do, without addresses or secrets.")]
@@ -61,10 +61,10 @@ def healthz() -> Alive:
 @router.get(
     "/readyz",
     operation_id="readyz",
-    summary="Database, encryption keys, broker and what sends requests are as they must be",
-    description="Asked anew each time, in bounded time. 503 while a part is missing; `detail` says what to do, "
-    "without addresses and secrets.",
-    responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness, "description": "Something is missing."}},
+    summary="Database, encryption keys, broker and transport are ready",
+    description="Checked on each call, in bounded time. Answers 503 while a part fails; `detail` says what to do, "
+    "without addresses or secrets.",
+    responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness, "description": "A part fails."}},
 )
 def readyz(response: Response, serving: Annotated[Serving, Depends(serving_of)]) -> Readiness:
     try:
@@ -84,7 +84,7 @@ def readyz(response: Response, serving: Annotated[Serving, Depends(serving_of)])
 
 def _examine_database(settings: Settings) -> dict[str, Part]:
     database = _examine(_check_database, settings)
-    keys = Part(status="failed", detail="cannot be tried without the database")
+    keys = Part(status="failed", detail="cannot be checked without the database")
     if database.status == "ok":
         keys = _examine(_check_encryption, settings)
     return {"database": database, "encryption_keys": keys}
@@ -116,7 +116,7 @@ def _check_encryption(settings: Settings) -> None:
 
 
 def _check_broker(settings: Settings) -> None:
-    # The client tries four times on its own, so a quarter each.
+    # The client itself tries four times, so each try gets a quarter.
     limits = {"socket_timeout": _SECONDS / 4, "socket_connect_timeout": _SECONDS / 4}
     url = settings.broker_url.get_secret_value()
     with BrokerConnection(url, connect_timeout=_SECONDS, transport_options=limits) as connection:  # type: ignore[no-untyped-call]
@@ -124,7 +124,7 @@ def _check_broker(settings: Settings) -> None:
 
 
 def _probing_engine(settings: Settings) -> Engine:
-    """Connects anew each time, and gives up soon: the process's own pool would wait longer."""
+    """An engine that opens a new connection each time and gives up soon: the process's own pool would wait longer."""
     return create_engine(
         settings.database_url.get_secret_value(),
         poolclass=NullPool,

@@ -1,4 +1,4 @@
-"""`GET /v1/installation`: what a customer may want to know of the installation that serves them."""
+"""`GET /v1/installation`: what customers may need to know about the installation."""
 
 from typing import Annotated
 
@@ -20,15 +20,15 @@ class InstallationDocument(BaseModel):
     version: str
     egress_ranges: Annotated[
         list[str],
-        Field(description="The networks that callbacks come from, for a receiver's firewall; none: not told."),
+        Field(description="The networks that callbacks come from, for receivers' firewalls. Empty if not set."),
     ]
 
 
 @router.get(
     "/installation",
     operation_id="get_installation",
-    summary="Its version, and where its callbacks come from",
-    description="The networks are for the firewalls of receivers, as far as the operator tells them.",
+    summary="Show the version, and where callbacks come from",
+    description="The networks are for receivers' firewalls. The operator sets them.",
     responses=usual_problems(),
 )
 def get_installation(

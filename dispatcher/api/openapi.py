@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the routes' own words: groups, servers, scopes, examples."""
+"""The parts of the OpenAPI document that the routes do not declare: groups, servers, scopes, examples."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,48 +13,48 @@ from dispatcher.web.authentication import WhoMay
 DESCRIPTION = """
 Self-hosted webhook delivery: events go in here, callbacks come out at the subscribed webhooks.
 
-Each request shows an API key: `Authorization: Bearer <token>`, or HTTP Basic with the token's two parts, its id and its
-secret. A key acts for one account, within its scopes. An operator's key has no account and may do everything for each;
-where an account must be known, such a key names it in `account`.
+Each request carries an API key: `Authorization: Bearer <token>`, or HTTP Basic with the token's two parts, its id and
+its secret. A key acts for one account, within its scopes. An operator's key has no account and may do everything for
+every account; if a request needs an account, such a key names it in `account`.
 
-Bodies and answers are JSON, times are RFC 3339 in UTC. A body member or a query parameter that is not known is refused.
-Every error is an `application/problem+json` document (RFC 9457); `errors` names the fields that were refused, each with
-the reason. Every answer has an `X-Request-Id`, and says `Cache-Control: no-store`.
+Bodies and answers are JSON. Times are RFC 3339 in UTC. Unknown body members and query parameters are refused. Every
+error is an `application/problem+json` document (RFC 9457); `errors` names the fields that were refused, each with the
+reason. Every answer has the headers `X-Request-Id` and `Cache-Control: no-store`.
 
-Lists come newest first, in pages: while `next` is not null, give it as `cursor`, with the same filters.
+Lists are newest first, in pages: while `next` is not null, pass it as `cursor`, with the same filters.
 """.strip()
 
 LICENSE = {"name": "Apache License 2.0", "identifier": "Apache-2.0"}
 
-# Whatever origin the document was read from.
+# The origin that the document was read from.
 SERVERS = [{"url": "/", "description": "This installation."}]
 
 TAGS = [
     {
         "name": "events",
-        "description": "Take events in, and look at them. Each goes to all webhooks that take its type.",
+        "description": "Send events and look at them. Each goes to all webhooks that take its type.",
     },
-    {"name": "webhooks", "description": "The receivers: URL, event types, delivery contract, credentials, health."},
-    {"name": "deliveries", "description": "One event owed to one webhook, with every attempt; send again, cancel."},
-    {"name": "redeliveries", "description": "Send again all that fits a filter, so many a second."},
-    {"name": "notices", "description": "What the contacts of webhooks are told of by mail."},
+    {"name": "webhooks", "description": "Receivers: URL, event types, delivery contract, credentials, health."},
+    {"name": "deliveries", "description": "One event for one webhook, with every attempt; redeliver, cancel."},
+    {"name": "redeliveries", "description": "Redeliver everything that matches a filter, at a limited rate."},
+    {"name": "notices", "description": "The mails to contacts of webhooks about problems."},
     {"name": "accounts and keys", "description": "For operators: who owns webhooks and events, and who may call."},
     {"name": "audit", "description": "For operators: who changed what, when and from where."},
-    {"name": "installation", "description": "What a customer may know of the installation."},
-    {"name": "tokens", "description": "Access tokens for API keys, for clients that speak OAuth2."},
+    {"name": "installation", "description": "What customers may need to know about the installation."},
+    {"name": "tokens", "description": "Access tokens for API keys, for OAuth2 clients."},
     {"name": "health", "description": "For health checks and load balancers. Needs no key."},
 ]
 
 _ANSWERED = {
-    "200": "What was asked for.",
-    "201": "It is made.",
-    "202": "It is stored, and will be done.",
-    "204": "It is done. There is no body.",
+    "200": "Done.",
+    "201": "Created.",
+    "202": "Stored, to be processed soon.",
+    "204": "Done. There is no body.",
 }
 
 
 def complete(app: FastAPI) -> None:
-    """Has the app's document tell each operation's scope and examples as well."""
+    """Makes the app's document include each operation's scope and examples."""
     describe = app.openapi
 
     def described() -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _add_examples(document: dict[str, Any]) -> None:
 def _describe_answers(document: dict[str, Any]) -> None:
     for operation in (operation for operations in document["paths"].values() for operation in operations.values()):
         for status, answer in operation["responses"].items():
-            if answer["description"] == "Successful Response":  # the framework's, of all
+            if answer["description"] == "Successful Response":  # the framework's default
                 answer["description"] = _ANSWERED[status]
 
 

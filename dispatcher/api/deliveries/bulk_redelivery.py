@@ -1,4 +1,4 @@
-"""`/v1/redeliveries`: bulk redeliveries by a filter, ordered or only counted, followed, cancelled."""
+"""`/v1/redeliveries`: order, count, follow and cancel bulk redeliveries by a filter."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -45,15 +45,17 @@ Closed = Literal[State.DELIVERED, State.DISCARDED, State.CANCELLED]
 
 
 class Filter(Body):
-    """Which deliveries: what is left out or null does not matter."""
+    """Which deliveries. A member that is left out or null does not restrict them; without `states`, the discarded ones
+    are taken."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    webhook: Annotated[UUID | None, Field(description="Owed to this webhook.")] = None
+    webhook: Annotated[UUID | None, Field(description="Deliveries to this webhook.")] = None
     event_type: Annotated[
-        Annotated[Name, Field(json_schema_extra=EVENT_TYPE)] | None, Field(description="Of this type, or below it.")
+        Annotated[Name, Field(json_schema_extra=EVENT_TYPE)] | None,
+        Field(description="Of events of this type, or of a type below it."),
     ] = None
-    states: Annotated[Sequence[Closed], Field(min_length=1, max_length=3, description="That ended so.")] = (
+    states: Annotated[Sequence[Closed], Field(min_length=1, max_length=3, description="In one of these states.")] = (
         State.DISCARDED,
     )
     reason: Annotated[Reason | None, Field(description="Discarded for this reason.")] = None
@@ -62,14 +64,16 @@ class Filter(Body):
 
 
 class Order(Body):
-    """What is to be redelivered, and how fast."""
+    """What to redeliver, and how fast."""
 
     filter: Filter
     account: Annotated[
         Name | None,
-        Field(description="Only with an operator's key, and then required unless the filter has a webhook."),
+        Field(description="Only for an operator's key, which requires it unless the filter has a webhook."),
     ] = None
-    per_second: Annotated[int, Field(ge=1, le=MAX_PER_SECOND, description="How many a second, at most.")] = PER_SECOND
+    per_second: Annotated[
+        int, Field(ge=1, le=MAX_PER_SECOND, description="The maximum number of deliveries per second.")
+    ] = PER_SECOND
     dry_run: Annotated[bool, Field(description="Only count what would be redelivered.")] = False
 
 
@@ -80,19 +84,19 @@ class Count(BaseModel):
 
 
 class RedeliveryDocument(BaseModel):
-    """A bulk redelivery and how far it has come. It is open while neither `finished_at` nor `cancelled_at` is set."""
+    """A bulk redelivery and its progress. It is open while neither `finished_at` nor `cancelled_at` is set."""
 
     id: UUID
     account: str
     filter: Filter
     per_second: int
-    matched: Annotated[int, Field(description="How many fitted when it was ordered.")]
+    matched: Annotated[int, Field(description="How many deliveries matched when it was ordered.")]
     redelivered: int
     skipped: Annotated[
         int | None,
-        Field(description="Once it is finished: of those that fitted, how many had changed when their turn came."),
+        Field(description="Set when it is finished: how many matching deliveries had changed before their turn."),
     ]
-    created_at: Annotated[datetime, Field(description="What was closed later is not redelivered.")]
+    created_at: Annotated[datetime, Field(description="Deliveries that closed later are not redelivered.")]
     finished_at: datetime | None
     cancelled_at: datetime | None
 
@@ -101,12 +105,13 @@ class RedeliveryDocument(BaseModel):
     "",
     status_code=HTTPStatus.ACCEPTED,
     operation_id="create_redelivery",
-    summary="Redeliver what fits a filter, so many a second",
-    description="With `dry_run` it is only counted. An account has ten open at most: one more is a 409.",
+    summary="Redeliver everything that matches a filter, at a limited rate",
+    description="With `dry_run`, the deliveries are only counted. An account may have ten open bulk redeliveries: one "
+    "more answers 409.",
     response_model=RedeliveryDocument,
     responses={
         **usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
-        HTTPStatus.OK.value: {"model": Count, "description": "A dry run: only counted."},
+        HTTPStatus.OK.value: {"model": Count, "description": "The count of a dry run."},
     },
     openapi_extra=described_body(Order),
 )
@@ -135,7 +140,7 @@ def post_redelivery(
     "",
     operation_id="list_redeliveries",
     summary="List bulk redeliveries, newest first",
-    description="Finished and cancelled ones, too.",
+    description="Includes finished and cancelled ones.",
     responses=usual_problems(),
 )
 def get_redeliveries(
@@ -152,8 +157,8 @@ def get_redeliveries(
 @router.get(
     "/{redelivery_id}",
     operation_id="get_redelivery",
-    summary="One bulk redelivery, and how far it has come",
-    description="`redelivered` of `matched` are sent again so far.",
+    summary="Show a bulk redelivery and its progress",
+    description="So far, `redelivered` of `matched` deliveries were redelivered.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: RedeliveryId) -> RedeliveryDocument:
@@ -165,8 +170,8 @@ def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: Rede
 @router.post(
     "/{redelivery_id}/cancel",
     operation_id="cancel_redelivery",
-    summary="End a bulk redelivery where it is",
-    description="What was sent again stays so. One that has ended is a 409.",
+    summary="Cancel a bulk redelivery",
+    description="Deliveries that were already redelivered stay so. Answers 409 if the bulk redelivery has ended.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def post_cancel(caller: Manager, installation: Served, by: By, redelivery_id: RedeliveryId) -> RedeliveryDocument:

@@ -1,4 +1,4 @@
-"""Deliveries and attempts as the API tells of them."""
+"""Deliveries and attempts as the API shows them."""
 
 import base64
 import codecs
@@ -13,22 +13,24 @@ from dispatcher.states import Reason, State
 
 
 class DeliveryDocument(BaseModel):
-    """One event owed to one webhook."""
+    """One event to deliver to one webhook."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     state: State
-    reason: Annotated[Reason | None, Field(description="Of a discarded one: why.")]
+    reason: Annotated[Reason | None, Field(description="Why a discarded delivery was discarded.")]
     event_id: UUID
-    event_type: Annotated[str | None, Field(description="Null where the event is no longer kept.")]
+    event_type: Annotated[str | None, Field(description="Null once the event is no longer kept.")]
     subject: str | None
     webhook_id: UUID
     webhook_name: str | None
     webhook_url: Annotated[str, Field(description="Masked.")]
     attempt_count: int
-    due_at: Annotated[datetime, Field(description="While it is open: when its next attempt is due.")]
-    give_up_at: Annotated[datetime, Field(description="When one that cannot be attempted ends.")]
+    due_at: Annotated[datetime, Field(description="While the delivery is open: when its next attempt is due.")]
+    give_up_at: Annotated[
+        datetime, Field(description="When the delivery is discarded if it is still open and not being attempted.")
+    ]
     created_at: datetime
     finished_at: datetime | None
 
@@ -43,9 +45,9 @@ class EventDocument(BaseModel):
     app: str | None
     subject: str | None
     occurred_at: datetime
-    created_at: Annotated[datetime, Field(description="When it came in.")]
+    created_at: Annotated[datetime, Field(description="When the event came in.")]
     expires_at: datetime | None
-    delivery_count: Annotated[int, Field(description="How many webhooks took it.")]
+    delivery_count: Annotated[int, Field(description="How many webhooks take the event.")]
 
 
 class HeaderLine(BaseModel):
@@ -56,24 +58,24 @@ class HeaderLine(BaseModel):
 
 
 class RequestDocument(BaseModel):
-    """What was sent; secrets are masked."""
+    """The request that was sent; secrets are masked."""
 
     id: UUID
     method: str
     url: str
     headers: list[HeaderLine]
     started_at: datetime
-    duration_ms: Annotated[float, Field(description="To the answer's end, or to the failure.")]
+    duration_ms: Annotated[float, Field(description="Until the end of the answer, or until the failure.")]
 
 
 class AnswerDocument(BaseModel):
-    """What came back, as it was captured. The body is in one of `text` and `base64`."""
+    """The answer as captured. Its body is in either `text` or `base64`."""
 
     status: int
     headers: list[HeaderLine]
-    text: Annotated[str | None, Field(description="The beginning of the body, where it is text in UTF-8.")]
-    base64: Annotated[str | None, Field(description="The beginning of the body, where it is not.")]
-    is_cut: Annotated[bool, Field(description="Headers or body were longer than what is kept.")]
+    text: Annotated[str | None, Field(description="The beginning of the body, if it is UTF-8 text.")]
+    base64: Annotated[str | None, Field(description="The beginning of the body, if it is not.")]
+    is_cut: Annotated[bool, Field(description="The headers or the body were longer than what is kept.")]
     is_unreadable: Annotated[bool, Field(description="The body's content encoding could not be decoded.")]
 
 
@@ -85,22 +87,24 @@ class FailureDocument(BaseModel):
 
 
 class AttemptDocument(BaseModel):
-    """One try. Either `answer` or `failure` says how the request ended."""
+    """One attempt. Either `answer` or `failure` says how the request ended."""
 
     number: int
     recorded_at: datetime
     verdict: str | None
-    outcome_unknown: Annotated[bool, Field(description="The worker did not live to record it: there is no request.")]
+    outcome_unknown: Annotated[
+        bool, Field(description="The worker died before it recorded the outcome: `request` is null.")
+    ]
     request: RequestDocument | None
     answer: AnswerDocument | None
     failure: FailureDocument | None
 
 
 class DeliveryRecordDocument(DeliveryDocument):
-    """All there is to know about a delivery."""
+    """A delivery with its event and attempts."""
 
     account: str
-    event: Annotated[EventDocument | None, Field(description="Null where it is no longer kept.")]
+    event: Annotated[EventDocument | None, Field(description="Null once it is no longer kept.")]
     attempts: list[AttemptDocument]
 
 
@@ -159,7 +163,7 @@ def _answer(record: AttemptRecord) -> AnswerDocument | None:
 
 
 def _as_text(excerpt: bytes, *, cut: bool) -> str | None:
-    """Where it was cut within a character, that one is left out."""
+    """The excerpt as text; None if it is not UTF-8 text. A character that was cut in the middle is left out."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(excerpt, final=not cut)
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""`/v1/deliveries`: what is owed to webhooks and what became of it; sending again, cancelling."""
+"""`/v1/deliveries`: list, show, redeliver and cancel deliveries."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -35,7 +35,7 @@ DeliveryId = Annotated[UUID, Path(description="The delivery's id.")]
     "",
     operation_id="list_deliveries",
     summary="List deliveries, newest first",
-    description="An operator need not name the account where `webhook` or `event` does.",
+    description="With an operator's key, `account` can be left out if `webhook` or `event` is given.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_deliveries(
@@ -43,9 +43,9 @@ def get_deliveries(
     installation: Served,
     *,
     account: AccountQuery = None,
-    webhook: Annotated[UUID | None, Query(description="Owed to this webhook.")] = None,
+    webhook: Annotated[UUID | None, Query(description="To this webhook.")] = None,
     event: Annotated[UUID | None, Query(description="Of this event.")] = None,
-    state: Annotated[State | None, Query(description="That stand so.")] = None,
+    state: Annotated[State | None, Query(description="In this state.")] = None,
     reason: Annotated[Reason | None, Query(description="Discarded for this reason.")] = None,
     since: Since = None,
     until: Until = None,
@@ -73,9 +73,8 @@ def get_deliveries(
 @router.get(
     "/{delivery_id}",
     operation_id="get_delivery",
-    summary="One delivery with its attempts: each with its request and answer as captured",
-    description="Headers up to 8 KiB and the beginning of the body, up to 4 KiB, are kept of an answer. Secrets are"
-    " masked.",
+    summary="Show a delivery with its attempts, each with its request and the captured answer",
+    description="Up to 8 KiB of an answer's headers and the first 4 KiB of its body are kept. Secrets are masked.",
     response_model=DeliveryRecordDocument,
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
@@ -84,7 +83,7 @@ def get_one_delivery(caller: Reader, installation: Served, delivery_id: Delivery
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
         record = get_delivery(session, account, delivery_id)
     document = delivery_record_document(account.name, record)
-    # Receivers wrote some of it: as ASCII it cannot steer the terminal of whoever looks at it.
+    # Receivers wrote parts of it. As ASCII, it cannot control a reader's terminal.
     return Response(ascii_json(document.model_dump_json()), media_type="application/json")
 
 
@@ -92,8 +91,8 @@ def get_one_delivery(caller: Reader, installation: Served, delivery_id: Delivery
     "/{delivery_id}/redeliver",
     status_code=HTTPStatus.ACCEPTED,
     operation_id="redeliver_delivery",
-    summary="Have a closed delivery sent again, at once, with its retry schedule from the start",
-    description="For what was delivered, discarded or cancelled. An open delivery is a 409.",
+    summary="Redeliver a closed delivery immediately, with its retry schedule from the start",
+    description="The delivery must be delivered, discarded or cancelled. Answers 409 if it is still open.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def post_redeliver(caller: Manager, installation: Served, by: By, delivery_id: DeliveryId) -> DeliveryDocument:
@@ -110,8 +109,8 @@ def post_redeliver(caller: Manager, installation: Served, by: By, delivery_id: D
 @router.post(
     "/{delivery_id}/cancel",
     operation_id="cancel_delivery",
-    summary="End a delivery that waits for its next attempt",
-    description="Nothing more is sent. One that is being attempted, or has ended, is a 409.",
+    summary="Cancel a delivery that waits for its next attempt",
+    description="Nothing more is sent. Answers 409 if the delivery is being attempted or has ended.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def post_cancel(caller: Manager, installation: Served, by: By, delivery_id: DeliveryId) -> DeliveryDocument:
@@ -132,7 +131,8 @@ def _changed(
 def _owner_of_list(
     session: Session, caller: Caller, named: str | None, webhook: UUID | None, event: UUID | None
 ) -> Account:
-    """An operator need not name the account of a webhook or an event."""
+    """The account whose deliveries to list. An operator's key does not have to name the account of a webhook or an
+    event."""
     if caller.account_id is None and named is None:
         if webhook is not None:
             return owner_of_webhook(session, webhook)

@@ -1,4 +1,4 @@
-"""Events as requests bring them: every member is checked but `data`, which is kept as the bytes that came."""
+"""Events in request bodies. Every member is checked except `data`, which is kept as the received bytes."""
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
 class EventBody(Body):
-    """One event. All but `data` is read through this."""
+    """One event. All members except `data` are read through this model."""
 
     type: Annotated[
         str,
@@ -29,15 +29,15 @@ class EventBody(Body):
     ]
     data: Annotated[Any, Field(description="The message: any JSON, up to 256 KiB, sent byte for byte as given here.")]
     account: Annotated[
-        Text | None, Field(description="Only with an operator's key, and then required: whose event it is.")
+        Text | None, Field(description="The owner of the event. Only for an operator's key, which requires it.")
     ] = None
     app: Annotated[Text | None, Field(description="An optional label below the account.")] = None
-    subject: Annotated[Text | None, Field(description="Your own id or number that the event is about.")] = None
+    subject: Annotated[Text | None, Field(description="Your own id or number of what the event is about.")] = None
     idempotency_key: Annotated[Text | None, Field(description="The same key with the same content is stored once.")] = (
         None
     )
     occurred_at: Annotated[AwareDatetime | None, Field(description="When it happened. Default: now.")] = None
-    expires_at: Annotated[AwareDatetime | None, Field(description="No attempt begins after this.")] = None
+    expires_at: Annotated[AwareDatetime | None, Field(description="No attempt starts after this time.")] = None
 
 
 EVENT_SCHEMA = EventBody.model_json_schema()
@@ -50,8 +50,8 @@ EVENTS_SCHEMA: dict[str, Any] = {
             "type": "array",
             "minItems": 1,
             "maxItems": BULK,
-            "description": "Each is stored, or refused, for itself.",
-            "items": {"anyOf": [EVENT_SCHEMA, {"description": "Anything else is refused at its place."}]},
+            "description": "Each is stored or refused on its own.",
+            "items": {"anyOf": [EVENT_SCHEMA, {"description": "Anything else is refused in its item of the answer."}]},
         }
     },
 }
@@ -63,7 +63,7 @@ def read_event(caller: Caller, body: bytes) -> Event:
 
 
 def read_events(caller: Caller, body: bytes) -> list[Event | Problem]:
-    """The events of a body, in order, each or why it is refused. Raises Problem for what concerns all."""
+    """The events of a body, in order; a Problem in place of each refused one. Raises Problem if the body is refused."""
     members = members_of(body)
     if unknown := [name for name in members if name != "events"]:
         raise invalid((unknown[0][:MAX_TEXT], "is not known"))
@@ -87,7 +87,7 @@ def _event_or_problem(caller: Caller, element: str) -> Event | Problem:
 
 def _event(caller: Caller, members: dict[str, str]) -> Event:
     data = members.get("data")
-    # The model sees a stand-in: large numbers must not pass through a parser on their way.
+    # The model sees a placeholder for `data`: a parser could change large numbers.
     fields = validated(EventBody, members | ({"data": "null"} if data is not None else {}))
     assert data is not None
     return Event(

@@ -1,4 +1,4 @@
-"""Events, alone and with their deliveries, and what became of taking them in, as the API tells of them."""
+"""Events, with and without their deliveries, and receipts, as the API shows them."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -15,40 +15,40 @@ class AcceptedEvent(BaseModel):
 
     event_id: UUID
     deliveries: Annotated[int, Field(description="How many webhooks will get it.")]
-    repeated: Annotated[bool, Field(description="Its idempotency key was known; nothing new was stored.")]
+    repeated: Annotated[bool, Field(description="Its idempotency key was used before; nothing new was stored.")]
     nearest_types: Annotated[
         list[str],
         Field(
             max_length=MAX_NEAREST,
-            description="For a new event with 0 deliveries: what webhooks of its account and app take that is spelt "
-            "alike, else message types that are. Empty where nothing is alike, or there is no webhook. Of many events, "
-            "those of the first 20 types have it.",
+            description="For a new event with 0 deliveries: similarly spelt types that webhooks of its account and app "
+            "take, or if there are none, similarly spelt message types. Empty if nothing is similar, or if there is no "
+            "webhook. If many events are sent together, only those of the first 20 types have it.",
         ),
     ]
 
 
 class AcceptedItem(AcceptedEvent):
-    """One of many: it is stored."""
+    """One of several events: it is stored."""
 
     status: Literal["accepted"] = "accepted"
 
 
 class FieldError(BaseModel):
-    """A field and why it is refused."""
+    """A field, and why it is refused."""
 
     field: str
     reason: str
 
 
 class RefusedItem(BaseModel):
-    """One of many: it is left out."""
+    """One of several events: it is not stored."""
 
     status: Literal["refused"] = "refused"
     errors: list[FieldError]
 
 
 class Outcomes(BaseModel):
-    """What became of many events: an item for each, in order."""
+    """The receipts of several events: one item for each, in order."""
 
     accepted: int
     refused: int
@@ -56,16 +56,16 @@ class Outcomes(BaseModel):
 
 
 class EventRecordDocument(EventDocument):
-    """All there is to know about an event."""
+    """An event with its deliveries."""
 
     account: str
     deliveries: list[DeliveryDocument]
 
 
 class WholeEventDocument(EventRecordDocument):
-    """An event with its message."""
+    """An event with its deliveries and its message."""
 
-    data: Annotated[object, Field(description="The message, byte for byte as it was given.")]
+    data: Annotated[object, Field(description="The message, byte for byte as it was sent.")]
 
 
 def accepted_members(receipt: Accepted) -> dict[str, Any]:

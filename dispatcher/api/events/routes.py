@@ -1,4 +1,4 @@
-"""`/v1/events`: what `enqueue` and `enqueue_many` do, over HTTP, and what was taken in."""
+"""`/v1/events`: `enqueue` and `enqueue_many` over HTTP, and the stored events."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -43,10 +43,10 @@ Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
     "/events",
     status_code=HTTPStatus.ACCEPTED,
     operation_id="send_event",
-    summary="Take an event in, to be delivered to every webhook that takes it",
-    description="Stored, with a delivery for each webhook that takes it, when the answer comes. With an idempotency"
-    " key it can be sent again without harm. An event that no webhook takes is kept, too: `deliveries` "
-    "is 0 then, and `nearest_types` says what may have been meant.",
+    summary="Send an event, to be delivered to every webhook that takes it",
+    description="When the answer arrives, the event is stored with a delivery for each webhook that takes it. With an "
+    "idempotency key it is safe to send it again. An event that no webhook takes is stored too: `deliveries` is then "
+    "0, and `nearest_types` lists types that may have been meant.",
     responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENT_SCHEMA}}}},
 )
@@ -76,10 +76,10 @@ def post_event(
 @router.post(
     "/events/batch",
     operation_id="send_events",
-    summary="Take up to 1,000 events in; one that is refused does not affect its neighbours",
-    description="Each has an item in the answer, in order. The status is 200 even if all were refused: look at "
+    summary="Send up to 1,000 events; a refused one does not affect the others",
+    description="Each has an item in the answer, in order. The status is 200 even if all were refused: check "
     "`refused`.",
-    response_description="What became of each of them, also where all were refused.",
+    response_description="The receipt of each event, even if all were refused.",
     responses=usual_problems(body=True),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENTS_SCHEMA}}}},
 )
@@ -90,7 +90,7 @@ def post_events(
     idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Outcomes:
     if idempotency_key is not None:
-        raise invalid(("Idempotency-Key", "is for one event: give each its member `idempotency_key`"))
+        raise invalid(("Idempotency-Key", "is for a single event: give each event its own `idempotency_key`"))
     events = read_events(caller, body)
     stored = enqueue_many((event for event in events if isinstance(event, Event)), producer=installation)
     receipts = [event if isinstance(event, Problem) else next(stored) for event in events]
@@ -103,7 +103,7 @@ def post_events(
     "/events",
     operation_id="list_events",
     summary="List events, newest first",
-    description="Without their messages. With `type` or `app` a page looks at the next 10,000 events, so it can be "
+    description="Without their messages. With `type` or `app`, a page searches the next 10,000 events, so it can be "
     "short while `next` is not null.",
     responses=usual_problems(),
 )
@@ -112,12 +112,12 @@ def get_events(
     installation: Served,
     *,
     account: AccountQuery = None,
-    event_type: Annotated[Name | None, Query(alias="type", description="Of this type, or below it.")] = None,
-    subject: Annotated[Name | None, Query(description="About this.")] = None,
+    event_type: Annotated[Name | None, Query(alias="type", description="Of this type, or of a type below it.")] = None,
+    subject: Annotated[Name | None, Query(description="With this subject.")] = None,
     app: Annotated[Name | None, Query(description="Of this app.")] = None,
     since: Since = None,
     until: Until = None,
-    undelivered: Annotated[bool, Query(description="Only those that no webhook took.")] = False,
+    undelivered: Annotated[bool, Query(description="Only events that no webhook takes.")] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[EventDocument]:
@@ -139,10 +139,10 @@ def get_events(
 
 
 @router.get(
-    "/events/{event_id:uuid}",  # so that /events/batch is none
+    "/events/{event_id:uuid}",  # `:uuid`, so that /events/batch does not match
     operation_id="get_event",
-    summary="One event with its message and its deliveries",
-    description="`data` is the message, byte for byte as it was given.",
+    summary="Show an event with its message and its deliveries",
+    description="`data` is the message, byte for byte as it was sent.",
     response_model=WholeEventDocument,
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
@@ -155,7 +155,7 @@ def get_one_event(
     event = EventDocument.model_validate(record.event)
     deliveries = list(map(DeliveryDocument.model_validate, record.deliveries))
     document = EventRecordDocument(**event.model_dump(), account=account.name, deliveries=deliveries)
-    # The message goes in as it is: its numbers must not pass through a parser.
+    # The message is inserted as bytes: a parser could change its numbers.
     members = document.model_dump_json().removesuffix("}").encode()
     return Response(members + b',"data":' + record.data + b"}", media_type="application/json")
 
@@ -177,7 +177,7 @@ def _one_key(in_body: str | None, in_header: str | None) -> str | None:
     if in_header is None:
         return in_body
     if not in_header.isascii() or not in_header.isprintable():
-        raise invalid(("Idempotency-Key", "must hold printable ASCII only; use the body's `idempotency_key`"))
+        raise invalid(("Idempotency-Key", "must contain only printable ASCII; use the body's `idempotency_key`"))
     if in_body is not None and in_body != in_header:
         raise invalid(("idempotency_key", "differs from the header Idempotency-Key"))
     return in_header

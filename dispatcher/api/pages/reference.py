@@ -1,4 +1,4 @@
-"""An OpenAPI document as a person reads it: groups of operations with their parameters, members and examples. Pure."""
+"""An OpenAPI document for people: groups of operations with their parameters, members and examples. Pure."""
 
 import json
 import shlex
@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 
 Schema: TypeAlias = Mapping[str, Any]
 
-_DEEPEST = 4  # of members within members
+_DEEPEST = 4  # levels of members within members
 _SHORT = 90  # characters of an example that stays on one line
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A parameter, or a member of a body or an answer; one within another has a dotted name."""
+    """A parameter, or a member of a body or an answer. A nested member has a dotted name."""
 
     name: str
     type: str
@@ -25,7 +25,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a body or an answer holds."""
+    """What a body or an answer contains."""
 
     media_type: str
     members: Sequence[Member]
@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call. `scopes`: what a key needs; None where no key is asked for."""
+    """One call. `scopes`: what a key needs; None if no key is needed."""
 
     id: str
     method: str
@@ -105,7 +105,7 @@ def _operation(document: Schema, method: str, path: str, described: Schema) -> O
 
 
 def _parameter(document: Schema, parameter: Schema) -> Member:
-    # Null is what a parameter that is left out is inside; nobody can give it.
+    # Null is only the internal value of a parameter that is left out; a request cannot send it.
     return Member(
         parameter["name"],
         _type(document, parameter["schema"]).replace(" or null", ""),
@@ -127,8 +127,8 @@ def _content(document: Schema, holder: Schema) -> Content:
 
 
 def _members(document: Schema, schema: Schema, within: str = "", depth: int = 0) -> Iterator[Member]:
-    """Of an object, and of the objects in it; those of a list's items stand behind `[]`, those of an object whose names
-    are free behind `.*`."""
+    """The members of an object, and of the objects in it: `[]` marks those of a list's items, `.*` those of an object
+    with arbitrary names."""
     for prefix, choice in _objects(document, schema, within):
         required = choice.get("required", ())
         for name, member in choice["properties"].items():
@@ -151,7 +151,7 @@ def _objects(document: Schema, schema: Schema, within: str) -> Iterator[tuple[st
 
 
 def _choices(document: Schema, schema: Schema) -> Iterator[Schema]:
-    """What a value can be: the schema itself, or each that it lets one choose from."""
+    """What a value can be: the schema itself, or each of its alternatives."""
     resolved = _resolved(document, schema)
     alternatives = resolved.get("anyOf") or resolved.get("oneOf")
     if alternatives is None:
@@ -162,13 +162,13 @@ def _choices(document: Schema, schema: Schema) -> Iterator[Schema]:
 
 
 def _kind(schema: Schema) -> str:
-    """What tells one of several objects from the others: the one value of a member."""
+    """What distinguishes one of several objects: the constant value of a member, or else its title."""
     constants = (member["const"] for member in schema["properties"].values() if "const" in member)
     return str(next(constants, schema["title"]))
 
 
 def _type(document: Schema, schema: Schema) -> str:
-    """In words, with what bounds it."""
+    """The type in words, with its bounds."""
     choices = _choices(document, schema)
     return " or ".join(dict.fromkeys(_plain_type(document, choice) for choice in choices)) + _default(schema)
 
@@ -215,7 +215,7 @@ def _description(document: Schema, schema: Schema) -> str:
 
 
 def _resolved(document: Schema, schema: Schema) -> Schema:
-    """The schema that a reference leads to."""
+    """The schema that a reference points to."""
     if "$ref" not in schema:
         return schema
     found: Schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
@@ -223,7 +223,7 @@ def _resolved(document: Schema, schema: Schema) -> Schema:
 
 
 def _curl(method: str, path: str, described: Schema) -> str:
-    """The call for a shell that has `API` and `TOKEN`; ids of the path are variables, too."""
+    """The call for a shell that has `API` and `TOKEN` set. Ids in the path are variables, too."""
     address = path.replace("{", "$").replace("}", "")
     for parameter in described.get("parameters", []):
         if parameter["in"] == "path":

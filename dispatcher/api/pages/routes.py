@@ -1,5 +1,5 @@
-"""`/`: what is served here. `/docs`: the API's documentation, made of its OpenAPI document. Neither needs a key, a
-script or another host, and neither tells more of the installation than its version."""
+"""`/`: what is served here. `/docs`: the API's documentation, generated from its OpenAPI document. Neither needs a key,
+a script or another host, and neither reveals more about the installation than its version."""
 
 import re
 from functools import cached_property
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from dispatcher.api.pages.reference import groups_of
 
 _HEADERS = {
-    # Nothing but the one style sheet is loaded, and nothing is run.
+    # The pages load only the style sheet, and run no script.
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
@@ -50,7 +50,7 @@ def install(app: FastAPI) -> None:
 
 
 class _Pages:
-    """Each is made once, when it is first asked for: the document does not change."""
+    """Each page is rendered once, at its first request: the document does not change."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
@@ -84,6 +84,6 @@ class _Pages:
 
 
 def _code(text: str) -> Markup:
-    """Text, escaped, whose parts between backticks are code."""
+    """The text, escaped, with parts between backticks marked as code."""
     parts = enumerate(re.split(r"`([^`]+)`", text))
     return Markup().join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in parts)

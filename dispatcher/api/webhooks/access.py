@@ -1,4 +1,4 @@
-"""Who may do what with which webhook: the key's scope, and the account whose webhook it is."""
+"""Access to webhooks: by the key's scope, and by the account that owns the webhook."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -20,13 +20,13 @@ WebhookId = Annotated[UUID, Path(description="The webhook's id.")]
 
 
 def owner_of(installation: Installation, caller: Caller, webhook_id: UUID) -> Account:
-    """The account that the webhook must be of, for this caller to find it. Raises NotFound."""
+    """The account that must own the webhook for this caller to find it. Raises NotFound."""
     with installation.transaction() as session:
         return owner_for(session, caller, owner_of_webhook, webhook_id)
 
 
 def is_url_verified(caller: Caller, *, skip: bool) -> bool:
-    """Whether the URL verification is done where it has a place. Raises Problem 403 for who may not skip it."""
+    """Whether to do the URL verification where it applies. Raises Problem 403 for a caller that may not skip it."""
     if skip and not caller.may(Scope.OPERATOR):
         raise Problem(HTTPStatus.FORBIDDEN, "only an operator's key may skip the URL verification")
     return not skip

@@ -1,4 +1,4 @@
-"""What is done with one webhook besides: enable, disable, show and rotate its signing keys, test event, health."""
+"""More actions on one webhook: enable, disable, show its secrets, rotate its signing key, send a test event."""
 
 from datetime import timedelta
 from http import HTTPStatus
@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
 
 
 class TestEvent(Body):
-    """The sample event. `data` is kept as the bytes that came."""
+    """The sample event. `data` is kept as the received bytes."""
 
     type: Annotated[str, Field(description="Any event type; the webhook need not take it.")] = TYPE
     data: Annotated[Any, Field(description="The message: any JSON. Default: a small sample.")] = None
@@ -48,8 +48,8 @@ class Called(BaseModel):
 @router.post(
     "/enable",
     operation_id="enable_webhook",
-    summary="Deliver to it again",
-    description="What waited meanwhile is delivered too, and an open circuit closes. The URL is tested first, as for a "
+    summary="Enable a webhook",
+    description="Deliveries that waited are sent too, and an open circuit closes. The URL is verified first, as for a "
     "new webhook.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(Enabling),
@@ -72,8 +72,8 @@ def post_enable(
 @router.post(
     "/disable",
     operation_id="disable_webhook",
-    summary="Deliver nothing to it for now",
-    description="Its events still match, and wait.",
+    summary="Disable a webhook",
+    description="It still takes events, and their deliveries wait.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, body=True),
     openapi_extra=described_body(Disabling),
 )
@@ -92,9 +92,9 @@ def post_disable(
 @router.post(
     "/rotate-secret",
     operation_id="rotate_webhook_secret",
-    summary="Give it a new signing key; the answer shows its keys in clear",
-    description="Until the overlap is over its callbacks carry a signature of each key, so that its receiver can "
-    "change over at leisure.",
+    summary="Rotate a webhook's signing key; the answer shows its keys in clear",
+    description="Until the overlap ends, callbacks carry a signature of each key, so that the receiver has time to "
+    "switch.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, body=True),
     openapi_extra=described_body(Rotation),
 )
@@ -114,8 +114,8 @@ def post_rotate_secret(
 @router.get(
     "/secrets",
     operation_id="get_webhook_secrets",
-    summary="Show its URL and signing keys in clear",
-    description="Passwords and secrets that were given are never shown. Needs the scope `manage`.",
+    summary="Show a webhook's URL and signing keys in clear",
+    description="Passwords and other secrets are never shown. Needs the scope `manage`.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_secrets(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> WebhookSecretsDocument:
@@ -131,8 +131,8 @@ def get_secrets(caller: Manager, installation: Served, by: By, webhook_id: Webho
     status_code=HTTPStatus.ACCEPTED,
     operation_id="test_webhook",
     summary="Send a sample event to this webhook alone",
-    description="Through the path of every event: stored, delivered, retried and listed like any other, but to no "
-    "other webhook. An open circuit does not hold its first attempt back. 409 for a disabled webhook.",
+    description="It is stored, delivered, retried and listed like any other event, but goes to no other webhook. An "
+    "open circuit does not hold back its first attempt. Answers 409 if the webhook is disabled.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(TestEvent),
 )

@@ -1,4 +1,4 @@
-"""What requests about webhooks hold, and the webhook's fields that it stands for."""
+"""The bodies of requests about webhooks."""
 
 from typing import Annotated, Any, Literal, Optional, TypeAlias
 
@@ -12,14 +12,14 @@ from dispatcher.web.ownership import Name
 from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.fields import MAX_EVENT_TYPES
 
-_KIND = Field(description="Which kind of authorization it is.")
+_KIND = Field(description="The kind of authorization.")
 
 
 class BasicBody(Body):
     """HTTP Basic."""
 
     kind: Annotated[Literal["basic"], _KIND]
-    username: Annotated[str, Field(description="What the receiver knows callbacks by.")]
+    username: Annotated[str, Field(description="The user name that callbacks send.")]
     password: Annotated[SecretStr, Field(description="Kept encrypted, never shown.")]
 
 
@@ -35,15 +35,17 @@ class ClientCredentialsBody(Body):
 
     kind: Annotated[Literal["client_credentials"], _KIND]
     endpoint: Annotated[str, Field(repr=False, description="The URL where tokens are fetched.")]
-    client_id: Annotated[str, Field(description="Whom the token server knows.")]
+    client_id: Annotated[str, Field(description="The client id at the token server.")]
     client_secret: Annotated[SecretStr, Field(description="Kept encrypted, never shown.")]
-    scope: Annotated[str | None, Field(description="Asked for with the token.")] = None
-    response_type: Annotated[str | None, Field(description="Sent along, for token servers that want it.")] = None
+    scope: Annotated[str | None, Field(description="The scope to request.")] = None
+    response_type: Annotated[
+        str | None, Field(description="Sent with the request, for token servers that need it.")
+    ] = None
     token_request: TokenRequest = TokenRequest.BASIC
 
 
 class SigningBody(Body):
-    """The kind of key that is made."""
+    """The kind of signing key to create."""
 
     kind: Annotated[Literal["hmac", "ed25519", "none"], Field(description="`none`: callbacks carry no signature.")]
 
@@ -62,31 +64,32 @@ EventTypes = Annotated[
 ]
 Label = Annotated[str | None, Field(description="A name, unique in its account.")]
 App = Annotated[str | None, Field(description="Take only this app's events.")]
-Contact = Annotated[str | None, Field(description="Mail address that is told about problems.")]
+Contact = Annotated[str | None, Field(description="The mail address for notices about problems.")]
 AuthorizationGiven = Annotated[
     AuthorizationBody | None,
-    Field(discriminator="kind", description="What callbacks show so that their receiver lets them in."),
+    Field(discriminator="kind", description="The credentials that callbacks carry for the receiver."),
 ]
 BodySecret = Annotated[SecretStr | None, Field(description="The key of the contract's `body_signature`.")]
-NonceSecret = Annotated[SecretStr | None, Field(description="The key of its `nonce_signature`.")]
+NonceSecret = Annotated[SecretStr | None, Field(description="The key of the contract's `nonce_signature`.")]
 SigningKeyGiven = Annotated[
     SecretStr | None, Field(description="A key that the receiver has already: `whsec_...` or `whsk_...`.")
 ]
-SkipUrlVerification = Annotated[bool, Field(description="With an operator's key only: do not test the URL.")]
+SkipUrlVerification = Annotated[bool, Field(description="Only with an operator's key: do not verify the URL.")]
 
 
 class NewWebhook(Body):
-    """A webhook to be made."""
+    """A webhook to create."""
 
     url: Url
     event_types: EventTypes
-    account: Annotated[Name | None, Field(description="Only with an operator's key, and then required.")] = None
+    account: Annotated[Name | None, Field(description="Only for an operator's key, which requires it.")] = None
     name: Label = None
     app: App = None
     contact_email: Contact = None
     enabled: Annotated[bool, Field(description="False: register it, but deliver nothing yet.")] = True
     contract: Annotated[
-        DeliveryContract, Field(default_factory=DeliveryContract, description="How it is delivered; all has a default.")
+        DeliveryContract,
+        Field(default_factory=DeliveryContract, description="How to deliver to it. All members have defaults."),
     ]
     authorization: AuthorizationGiven = None
     headers: Annotated[
@@ -100,7 +103,7 @@ class NewWebhook(Body):
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
-    """What is left out of a change stays as it is."""
+    """Members that are left out of a change stay unchanged, so they have no defaults."""
     for member in schema["properties"].values():
         member.pop("default", None)
 
@@ -108,19 +111,19 @@ def _without_defaults(schema: dict[str, Any]) -> None:
 _CHANGES = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, json_schema_extra=_without_defaults)
 
 _members: Any = {
-    name: (Annotated[Optional[field.annotation], *field.metadata, Field(description=field.description)], None)  # noqa: UP045 - one may be None
+    name: (Annotated[Optional[field.annotation], *field.metadata, Field(description=field.description)], None)  # noqa: UP045 - an annotation may be None
     for name, field in DeliveryContract.model_fields.items()
 }
 ContractChanges = create_model(
     "ContractChanges",
     __config__=_CHANGES,
-    __doc__="Members of the delivery contract that change; null: the default again.",
+    __doc__="Members of the delivery contract to change; null restores the default.",
     **_members,
 )
 
 
 class WebhookChanges(Body):
-    """What changes of a webhook: the members that are there; null takes away what can be taken away."""
+    """Changes to a webhook: only the given members. Null removes a member that can be removed."""
 
     model_config = _CHANGES
 
@@ -130,36 +133,38 @@ class WebhookChanges(Body):
     app: App = None
     contact_email: Contact = None
     enabled: Annotated[bool, Field(description="False: deliver nothing for now. True: deliver again.")] = True
-    contract: Annotated[ContractChanges | None, Field(description="Null: all defaults again.")] = None
+    contract: Annotated[ContractChanges | None, Field(description="Null restores all defaults.")] = None
     authorization: AuthorizationGiven = None
-    headers: Annotated[dict[str, str] | None, Field(repr=False, description="All of them; null: none.")] = None
-    signing: Annotated[None, Field(description="Null: sign no more. For another key there is `rotate-secret`.")] = None
+    headers: Annotated[
+        dict[str, str] | None, Field(repr=False, description="Replaces all headers; null removes them.")
+    ] = None
+    signing: Annotated[None, Field(description="Null: stop signing. For a new key, use `rotate-secret`.")] = None
     body_secret: BodySecret = None
     nonce_secret: NonceSecret = None
     skip_url_verification: SkipUrlVerification = False
 
 
 class Enabling(Body):
-    """How it is enabled."""
+    """How to enable a webhook."""
 
     skip_url_verification: SkipUrlVerification = False
 
 
 class Disabling(Body):
-    """Why it is disabled."""
+    """Why to disable a webhook."""
 
     reason: Annotated[Name | None, Field(description="Kept with the webhook.")] = None
 
 
 class Rotation(Body):
-    """The new signing key, and how long the ones before it sign as well."""
+    """The new signing key, and how long the older ones still sign."""
 
     overlap_seconds: Annotated[
         int,
         Field(
             ge=0,
             le=int(MAX_OVERLAP.total_seconds()),
-            description="How long the older keys sign beside the new one; 0: no longer.",
+            description="How long the older keys still sign beside the new one; 0: not at all.",
         ),
     ] = 24 * 60 * 60
     kind: KeyKind = KeyKind.HMAC

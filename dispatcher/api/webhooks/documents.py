@@ -1,4 +1,4 @@
-"""Webhooks as the API shows them: secrets masked, unless it is the moment to give one out."""
+"""Webhooks as the API shows them: secrets are masked, except in answers that hand them out."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -15,22 +15,24 @@ from dispatcher.webhooks.store import Registered
 
 
 class SigningKeyDocument(BaseModel):
-    """A key that signs callbacks, the newest first."""
+    """A key that signs callbacks. Keys are listed newest first."""
 
     kind: KeyKind
-    secret: Annotated[str, Field(repr=False, description="Masked, but in the answers that give it out.")]
-    public_key: Annotated[str | None, Field(description="Of an ed25519 key: what a receiver checks with.")]
-    until: Annotated[datetime | None, Field(description="When it ends, after a rotation; null: the newest.")]
+    secret: Annotated[str, Field(repr=False, description="Masked, except in answers that hand it out.")]
+    public_key: Annotated[str | None, Field(description="Of an ed25519 key: what receivers verify with.")]
+    until: Annotated[
+        datetime | None, Field(description="When it stops signing, after a rotation; null for the newest key.")
+    ]
 
 
 class AuthorizationDocument(BaseModel):
-    """Whom callbacks say they are from; never the secret. Members of other kinds are null."""
+    """The credentials that callbacks carry, without the secret. Members of other kinds are null."""
 
     kind: Literal["basic", "bearer", "client_credentials"]
     username: str | None = None
     password: str | None = None
     token: str | None = None
-    endpoint: Annotated[str | None, Field(description="As it was given, masked.")] = None
+    endpoint: Annotated[str | None, Field(description="As given, masked.")] = None
     client_id: str | None = None
     client_secret: str | None = None
     scope: str | None = None
@@ -39,21 +41,21 @@ class AuthorizationDocument(BaseModel):
 
 
 class WebhookDocument(BaseModel):
-    """A webhook. `***` stands for a secret."""
+    """A webhook. `***` replaces a secret."""
 
     id: UUID
     account: str
     app: str | None
     name: str | None
-    dialect: Annotated[str | None, Field(description="The dialect it was made through; null: this API.")]
-    url: Annotated[str, Field(description="As it was given, masked.")]
+    dialect: Annotated[str | None, Field(description="The dialect it was created through; null for this API.")]
+    url: Annotated[str, Field(description="As given, masked.")]
     event_types: list[str]
     contact_email: str | None
     enabled: bool
     disabled_at: datetime | None
     disabled_by: str | None
     disabled_reason: str | None
-    circuit: Annotated[Literal["open", "closed"], Field(description="Open: it keeps failing, see its health.")]
+    circuit: Annotated[Literal["open", "closed"], Field(description="Open: the webhook keeps failing; see its health.")]
     contract: DeliveryContract
     authorization: AuthorizationDocument | None
     headers: dict[str, str]
@@ -65,14 +67,14 @@ class WebhookDocument(BaseModel):
 
 
 class WebhookSecretsDocument(BaseModel):
-    """What a webhook's owner may see in clear. Passwords and secrets that were given are never shown."""
+    """What a webhook's owner may see in clear. Passwords and other secrets are never shown."""
 
-    url: Annotated[str, Field(repr=False, description="As it was given.")]
+    url: Annotated[str, Field(repr=False, description="As given.")]
     signing_keys: list[SigningKeyDocument]
 
 
 def webhook_document(registered: Registered, *, keys: bool = False) -> WebhookDocument:
-    """`keys`: those that sign are in clear."""
+    """The webhook's document. With `keys`, its signing keys are in clear."""
     webhook = registered.webhook
     return WebhookDocument(
         id=webhook.id,
@@ -102,5 +104,5 @@ def secrets_document(registered: Registered) -> WebhookSecretsDocument:
 
 
 def circuit_state(breaker: CircuitBreaker | None) -> Literal["open", "closed"]:
-    """In a word."""
+    """The state of a webhook's circuit breaker."""
     return "open" if breaker is not None and breaker.opened_at is not None else "closed"

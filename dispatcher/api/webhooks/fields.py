@@ -1,4 +1,4 @@
-"""The fields of a webhook that a request's body stands for, and the names under which they are refused."""
+"""Converts request bodies to a webhook's fields, and errors about fields to the names that the bodies use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from dispatcher.webhooks.fields import WebhookFields
 
 
 def fields_of_new(body: NewWebhook) -> WebhookFields:
-    """What the webhook is made of. Raises InvalidWebhook for a signing key that is none."""
+    """The fields of a new webhook. Raises InvalidWebhook for an invalid signing key."""
     return {
         "url": body.url,
         "event_types": body.event_types,
@@ -40,7 +40,7 @@ def fields_of_new(body: NewWebhook) -> WebhookFields:
 
 
 def fields_of_changes(body: WebhookChanges) -> WebhookFields:
-    """What the members that are there change, `enabled` left aside."""
+    """The fields that the given members change, without `enabled`."""
     fields: dict[str, Any] = {
         "url": body.url,
         "event_types": body.event_types,
@@ -64,7 +64,7 @@ def fields_of_changes(body: WebhookChanges) -> WebhookFields:
 
 
 def key_of_rotation(body: Rotation) -> SigningKey:
-    """The key that takes over. Raises InvalidWebhook for a given one that is none."""
+    """The new signing key. Raises InvalidWebhook if the given one is invalid."""
     if body.signing_key is not None:
         return _given_key(body.signing_key, made="kind" in body.model_fields_set)
     return generate_signing_key(body.kind)
@@ -72,7 +72,7 @@ def key_of_rotation(body: Rotation) -> SigningKey:
 
 @contextmanager
 def fields_as_given() -> Iterator[None]:
-    """What is refused within is told by the names that these bodies have for it."""
+    """Reports fields that are refused within the block by the names of these bodies. Raises Problem 422."""
     try:
         yield
     except InvalidWebhook as error:
@@ -99,7 +99,7 @@ def _signing_keys(body: NewWebhook) -> list[SigningKey]:
 
 def _given_key(key: SecretStr, *, made: bool) -> SigningKey:
     if made:
-        raise InvalidWebhook("signing_key", "cannot be given where one is to be made, of a kind")
+        raise InvalidWebhook("signing_key", "cannot be given together with the kind of a new key")
     return check_signing_key(key.get_secret_value())
 
 

@@ -1,4 +1,4 @@
-"""`/v1/webhooks/{id}/health`: how a webhook fares."""
+"""`/v1/webhooks/{id}/health`: webhook health."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -22,25 +22,26 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 
 class CircuitDocument(BaseModel):
-    """Open for a webhook that keeps failing: its deliveries wait behind one trial request at a time."""
+    """The circuit breaker. While the webhook keeps failing it is open: deliveries wait behind one trial request at a
+    time."""
 
     state: Literal["open", "closed"]
-    failures_in_a_row: Annotated[int, Field(description="Requests that failed temporarily, up to the last one.")]
+    failures_in_a_row: Annotated[int, Field(description="How many of the last requests failed temporarily, in a row.")]
     failing_since: datetime | None
     opened_at: datetime | None
     next_trial_at: datetime | None
 
 
 class RecentDeliveries(BaseModel):
-    """The deliveries that came in the last 24 hours, by state."""
+    """The deliveries created in the last 24 hours, by state."""
 
     since: datetime
     counts: dict[State, int]
-    complete: Annotated[bool, Field(description=f"False: only the newest {COUNTED:,} of them are counted.")]
+    complete: Annotated[bool, Field(description=f"False: only the newest {COUNTED:,} are counted.")]
 
 
 class LastAnswerDocument(BaseModel):
-    """What came of its last request: a status, or the failure in its place."""
+    """The result of its last request: either a status or a failure."""
 
     request_id: UUID
     at: datetime
@@ -51,14 +52,15 @@ class LastAnswerDocument(BaseModel):
 
 
 class DueDocument(BaseModel):
-    """The delivery that has been due longest and is not taken yet: behind an open circuit, a limit, a backlog."""
+    """The delivery that has been due longest and is not claimed yet, because of an open circuit, a limit or a
+    backlog."""
 
     delivery_id: UUID
     due_at: datetime
 
 
 class HealthDocument(BaseModel):
-    """How a webhook fares."""
+    """The health of a webhook."""
 
     enabled: bool
     circuit: CircuitDocument
@@ -71,7 +73,7 @@ class HealthDocument(BaseModel):
     "/{webhook_id}/health",
     operation_id="get_webhook_health",
     summary="Webhook health: circuit, deliveries of the last 24 hours, last answer",
-    description="It costs the same however much a webhook gets: of very many deliveries the newest are counted.",
+    description="The call is cheap even for a busy webhook: of very many deliveries, only the newest are counted.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> HealthDocument:

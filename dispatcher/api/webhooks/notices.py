@@ -1,4 +1,4 @@
-"""`GET /v1/notices`: what contacts are told of, and when."""
+"""`GET /v1/notices`: the mails to contacts about problems."""
 
 from datetime import datetime
 from typing import Annotated
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1", tags=["notices"])
 
 
 class NoticeDocument(BaseModel):
-    """One error of one webhook, and the mails about it: one in 24 hours."""
+    """One error of one webhook, and the mails about it: at most one in 24 hours."""
 
     id: UUID
     webhook_id: UUID
@@ -27,24 +27,28 @@ class NoticeDocument(BaseModel):
     webhook_deleted: bool
     kind: NoticeKind
     error: Annotated[str, Field(description="`http_` and the status, or the kind of failure.")]
-    observed_at: Annotated[datetime, Field(description="When the error was seen that the mail tells of.")]
-    delivery_id: Annotated[UUID, Field(description="The delivery that the mail tells of.")]
+    observed_at: Annotated[datetime, Field(description="When the error that the mail reports was seen.")]
+    delivery_id: Annotated[UUID, Field(description="The delivery that the mail reports.")]
     request_id: UUID | None
-    retry_at: Annotated[datetime | None, Field(description="When that delivery is tried again, as the mail says.")]
-    contact: Annotated[str | None, Field(description="The webhook's contact now; null: nobody is told.")]
+    retry_at: Annotated[datetime | None, Field(description="When that delivery is retried, as the mail says.")]
+    contact: Annotated[str | None, Field(description="The webhook's current contact; null: no mail is sent.")]
     sent_count: int
-    last_sent_at: Annotated[datetime | None, Field(description="When the last mail was handed over.")]
-    suppressed_count: Annotated[int, Field(description="How often the error was seen since, and not told.")]
-    next_mail_at: Annotated[datetime | None, Field(description="A mail is owed, and is sent then; null: none is.")]
-    held_back: Annotated[bool, Field(description="The mail waits: its contact or webhook gets too many at once.")]
-    quiet_until: Annotated[datetime | None, Field(description="The error gives no other mail before this.")]
+    last_sent_at: Annotated[datetime | None, Field(description="When the last mail was handed to the mail server.")]
+    suppressed_count: Annotated[int, Field(description="How often the error was seen since then, without a mail.")]
+    next_mail_at: Annotated[
+        datetime | None, Field(description="When the pending mail is sent; null if none is pending.")
+    ]
+    held_back: Annotated[
+        bool, Field(description="The mail waits because its contact or webhook gets too many at once.")
+    ]
+    quiet_until: Annotated[datetime | None, Field(description="The error causes no other mail before this time.")]
 
 
 @router.get(
     "/notices",
     operation_id="list_notices",
-    summary="List notices, those of new errors first",
-    description="One for each webhook, kind of mail and error.",
+    summary="List notices, newest errors first",
+    description="There is one notice for each webhook, kind of mail and error.",
     responses=usual_problems(),
 )
 def get_notices(

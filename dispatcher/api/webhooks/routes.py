@@ -1,4 +1,4 @@
-"""`/v1/webhooks`: made, listed, changed, deleted. What else is done with one: `webhook_actions`."""
+"""`/v1/webhooks`: create, list, show, change and delete webhooks. More actions: `dispatcher.api.webhooks.actions`."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -23,7 +23,7 @@ from dispatcher.webhooks.store import Webhooks
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
-# With any of these changed, an answer of before says nothing any more.
+# A change to any of these invalidates an earlier URL verification.
 _TESTED = frozenset({"url", "contract", "authorization", "headers"})
 
 
@@ -31,9 +31,9 @@ _TESTED = frozenset({"url", "contract", "authorization", "headers"})
     "",
     status_code=HTTPStatus.CREATED,
     operation_id="create_webhook",
-    summary="Make a webhook; the answer shows its signing key in clear, this once",
-    description="Where its callbacks are arrays in a body, the URL is tested first: `[]` must be answered with a 2xx "
-    "within 30 s. Not if it is made disabled.",
+    summary="Create a webhook; the answer shows its signing key in clear",
+    description="If its callbacks are arrays in a body, the URL is verified first: it must answer `[]` with a 2xx "
+    "within 30 s. A webhook that is created disabled is not verified.",
     responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(NewWebhook),
 )
@@ -60,7 +60,7 @@ def post_webhook(
     "",
     operation_id="list_webhooks",
     summary="List webhooks, newest first",
-    description="Those that were made through a dialect, too. Secrets are `***`, URLs masked.",
+    description="Includes those that were created through a dialect. Secrets are `***`, URLs are masked.",
     responses=usual_problems(),
 )
 def get_webhooks(
@@ -69,10 +69,10 @@ def get_webhooks(
     installation: Served,
     account: AccountQuery = None,
     dialect: Annotated[
-        Name | None, Query(description="Made through this dialect; `native`: made through this API.")
+        Name | None, Query(description="Created through this dialect; `native`: created through this API.")
     ] = None,
     app: Annotated[Name | None, Query(description="With this app.")] = None,
-    enabled: Annotated[bool | None, Query(description="Enabled, or disabled.")] = None,
+    enabled: Annotated[bool | None, Query(description="Only enabled ones, or only disabled ones.")] = None,
     url: Annotated[str | None, Query(max_length=MAX_URL, description="With exactly this URL.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -92,7 +92,7 @@ def get_webhooks(
     "/{webhook_id}",
     operation_id="get_webhook",
     summary="Show a webhook",
-    description="Secrets are `***`, the URL is masked: `/secrets` shows what its owner may see.",
+    description="Secrets are `***`, the URL is masked; `/secrets` shows what its owner may see.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_webhook(caller: Reader, installation: Served, webhook_id: WebhookId) -> WebhookDocument:
@@ -103,11 +103,11 @@ def get_webhook(caller: Reader, installation: Served, webhook_id: WebhookId) -> 
 @router.patch(
     "/{webhook_id}",
     operation_id="update_webhook",
-    summary="Change what is given",
-    description="Members that are left out stay as they are, those of the contract too. The URL is tested as for a "
-    "new webhook where `url`, `contract`, `authorization` or `headers` is given, or `enabled` is true. Of a webhook "
-    "that was made through a dialect, its event types, app, authorization, headers and secrets, and what its contract "
-    "says of the shape of callbacks, can be changed there only (409), and its vendor's rules hold for the rest (422).",
+    summary="Change a webhook",
+    description="Members that are left out stay unchanged, those of the contract too. The URL is verified as for a new "
+    "webhook if `url`, `contract`, `authorization` or `headers` is given, or if `enabled` is true. If the webhook was "
+    "created through a dialect, its event types, app, authorization, headers and secrets, and the contract's members "
+    "about the shape of callbacks, can be changed only there (409), and its vendor's rules apply to the rest (422).",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(WebhookChanges),
 )
@@ -139,8 +139,8 @@ def patch_webhook(
     "/{webhook_id}",
     status_code=HTTPStatus.NO_CONTENT,
     operation_id="delete_webhook",
-    summary="Delete a webhook for good",
-    description="Its secrets are wiped, what it was still owed is discarded, its deliveries stay listed.",
+    summary="Delete a webhook permanently",
+    description="Its secrets are erased and its open deliveries are discarded. Its deliveries stay listed.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def delete_webhook(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> None:
