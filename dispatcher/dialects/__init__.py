@@ -1,5 +1,5 @@
-"""Vendors' management APIs: each a thin application over the same core, mounted under a prefix of its own.
+"""Vendors' management APIs. Each is a thin application over the same core, mounted under its own prefix.
 
-A dialect's folder is the only place where its vendor is named. What its webhooks' callbacks look like is data: it fills
-a delivery contract, and the workers know nothing else.
+Only a dialect's folder contains what its vendor's API is like. The form of its callbacks is data: it is in the delivery
+contract of each webhook, and the workers know no vendors.
 """

@@ -1,5 +1,5 @@
-"""The frame of a dialect: an application of its own, in which every answer has the vendor's form, and an account's
-webhooks as one call to it finds and changes them."""
+"""What all dialects share: an application in which every answer has the vendor's form, and access to an account's
+webhooks for one call."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,19 +41,21 @@ def _as_usual(_request: Request, _error: DispatcherError) -> None:
 class Vendor:
     """How a vendor's API differs from others."""
 
-    name: str  # of the dialect: webhooks that are made through it bear it
+    name: str  # of the dialect; stored with webhooks that are created through it
     title: str
     about: str
-    answer: Answer  # writes what goes wrong, whatever it is, as the vendor does
+    answer: Answer  # writes any error in the vendor's form
     error_schema: Mapping[str, Any]  # of what `answer` writes
-    errors: Sequence[HTTPStatus] = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)  # that any of its routes can have
-    # What an error of the tree is there; None: what it is everywhere.
+    errors: Sequence[HTTPStatus] = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)  # of any route
+    # What the vendor answers for one of our errors; None: the same as everywhere.
     problem_of: Callable[[Request, DispatcherError], Problem | None] = _as_usual
-    refusal: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY  # the status where a value is refused
-    field_names: Mapping[str, str] = field(default_factory=dict)  # of a webhook's fields that it calls otherwise
-    numbered: bool = False  # ids are numbers; else UUIDs
-    tests_urls: bool = False  # a URL must answer before it is taken
-    shows_secrets: bool = False  # answers hold credentials and keys in clear
+    refusal: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY  # the status for a refused value
+    field_names: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the vendor's names for a webhook's fields, if they differ
+    numbered: bool = False  # ids are numbers, not UUIDs
+    tests_urls: bool = False  # a URL must answer before it is accepted
+    shows_secrets: bool = False  # answers contain credentials and keys in clear
 
     def described(self, *statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
         """OpenAPI's description of a route's errors: these, and those that any route can have."""
@@ -93,26 +95,26 @@ def dialect_app(vendor: Vendor, *routers: APIRouter) -> FastAPI:
 
 
 class Owner(NamedTuple):
-    """Whose webhooks a call is about, and by which key."""
+    """The account whose webhooks a call is about, and the key of the call."""
 
     account_id: UUID
     key_id: UUID
 
 
 class Listing(Protocol):
-    """The account's webhooks of the dialect, of one app or one URL in any spelling, their secrets left out: what there
-    are few of, because each is opened while others wait."""
+    """The account's webhooks of the dialect, without secrets, for one app or one URL in any spelling. Only for small
+    numbers: each is decrypted while others wait."""
 
     def __call__(self, *, app: str | None = None, url: str | None = None) -> Sequence[WebhookView]: ...
 
 
-# What a vendor demands of the account's other webhooks; raises what it likes. None of them can change meanwhile.
+# What a vendor requires of the account's other webhooks. It may raise anything. None of them can change meanwhile.
 PreconditionOnOthers: TypeAlias = Callable[[Listing], None]
 
 
 def owner_of_name(installation: Installation, caller: Caller, name: str) -> Owner:
-    """The account of this name, for a key that acts for it. Raises UnknownAccount; for the account of others, too, so
-    that nobody learns which there are."""
+    """The account of this name, for a key that acts for it. Raises UnknownAccount, also for other accounts, so that
+    callers cannot find out which accounts exist."""
     if caller.account_id is not None:
         if name != caller.account:
             raise UnknownAccount(name)
@@ -135,7 +137,7 @@ def own_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
 
 
 class OwnWebhooks:
-    """An account's webhooks that were made through a dialect, for one call. All others are not found."""
+    """An account's webhooks that were created through a dialect, for one call. Others are not found."""
 
     def __init__(self, vendor: Vendor, installation: Installation, owner: Owner, call: Call) -> None:
         self.by = Dialect(vendor.name, owner.key_id, call)
@@ -143,11 +145,11 @@ class OwnWebhooks:
         self._vendor, self._installation = vendor, installation
 
     def account(self, session: Session) -> Account:
-        """Whose they are."""
+        """The account that owns them."""
         return session.get_one(Account, self._account_id)
 
     def list(self, *, app: str | None = None) -> Sequence[WebhookView]:
-        """All of them, or an app's, the oldest first."""
+        """All of them, or those of one app, oldest first."""
         with self._installation.transaction() as session:
             webhooks = Webhooks(session, self._installation)
             owner = self.account(session)
@@ -155,13 +157,13 @@ class OwnWebhooks:
             return [self._view(webhooks.opened(webhook, owner, None)) for webhook in listed]
 
     def find(self, text: str) -> WebhookView:
-        """By its id in the vendor's form. Raises NotFound, for what can be no id too."""
+        """The webhook with this id in the vendor's form. Raises NotFound, also for an invalid id."""
         with self._installation.transaction() as session:
             webhook = self._row(session, text)
             return self._view(Webhooks(session, self._installation).opened(webhook, self.account(session), None))
 
     def id_of(self, text: str, session: Session | None = None) -> UUID:
-        """Raises as `find`."""
+        """Our id of the webhook with this id in the vendor's form. Raises NotFound as `find` does."""
         if session is not None:
             return self._row(session, text).id
         with self._installation.transaction() as own_session:
@@ -170,8 +172,8 @@ class OwnWebhooks:
     def register(
         self, *, enabled: bool = True, precondition: PreconditionOnOthers | None = None, **fields: Unpack[WebhookFields]
     ) -> WebhookView:
-        """Makes one. Raises InvalidWebhook, NameTaken, TooBusy, or what `precondition` raises; nothing is
-        written then."""
+        """Creates a webhook. Raises InvalidWebhook, NameTaken, TooBusy, or what `precondition` raises; then nothing is
+        written."""
         made = register(
             self._installation,
             self._account_id,
@@ -192,8 +194,8 @@ class OwnWebhooks:
         enabled: bool | None = None,
         precondition: PreconditionOnOthers | None = None,
     ) -> WebhookView:
-        """Changes one to what `derive` makes of it as it stands, while nobody else can change it. Raises as `register`
-        does, what `derive` raises, and NotFound."""
+        """Changes a webhook to what `derive` returns for its current state, while nobody else can change it. Raises
+        what `register` raises, what `derive` raises, and NotFound."""
         changed = change(
             self._installation,
             self._account_id,
@@ -208,11 +210,11 @@ class OwnWebhooks:
         return self._view(changed)
 
     def remove(self, text: str) -> None:
-        """Deletes one, by its id in the vendor's form. Raises NotFound."""
+        """Deletes the webhook with this id in the vendor's form. Raises NotFound."""
         remove(self._installation, self._account_id, self.read_id(text), by=self.by, dialect=self._vendor.name)
 
     def read_id(self, text: str) -> UUID | int:
-        """An id in the vendor's form. Raises NotFound for what can be none; nothing is looked up."""
+        """Parses an id in the vendor's form, without looking it up. Raises NotFound for an invalid one."""
         identifier = _number(text) if self._vendor.numbered else _uuid(text)
         if identifier is None:
             raise NotFound("webhook", text)
@@ -226,14 +228,14 @@ class OwnWebhooks:
         if precondition is None:
             return None
 
-        def demanded(webhooks: Webhooks, account: Account) -> None:
+        def required(webhooks: Webhooks, account: Account) -> None:
             def listing(*, app: str | None = None, url: str | None = None) -> Sequence[WebhookView]:
                 listed = webhooks.list(account, dialect=self._vendor.name, app=app, url=url)
                 return [_view(webhooks.opened(webhook, account, None), secrets=False) for webhook in listed]
 
             precondition(listing)
 
-        return demanded
+        return required
 
     def _view(self, kept: Registered) -> WebhookView:
         return _view(kept, secrets=self._vendor.shows_secrets)

@@ -1,5 +1,5 @@
-"""What a change from outside, by the native API or a command, must leave alone of a webhook that was made through a
-dialect: what the vendor's own API says of it, the shape of its callbacks, and the vendor's rules."""
+"""What a change from outside, by the native API or a command, must respect if a webhook was created through a dialect:
+the fields that the vendor's API shows, the shape of its callbacks, and the vendor's rules."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -11,12 +11,12 @@ from dispatcher.errors import InvalidWebhook, WrongState
 from dispatcher.webhooks.fields import Checked
 from dispatcher.webhooks.store import Registered, Webhooks
 
-# Changed from outside, the dialect could not tell of them any more.
+# If these were changed from outside, the dialect could no longer show them.
 _FIELDS = frozenset({"event_types", "app", "authorization", "headers", "body_secret", "nonce_secret"})
-# Of the contract: what the vendor's receivers read of a callback. The rest is when and how often they are called.
+# Of the contract: what receivers see of a callback. The rest says when and how often they are called.
 _SHAPE = ("method", "envelope", "members", "content_type", "user_agent", "body_signature", "nonce_signature")
 
-# Of those vendors that require more of a webhook than the engine does.
+# Of the vendors that require more of a webhook than the engine does.
 _RULES: dict[str, Callable[[OutsideChange], None]] = {
     "bulksms": bulksms.check_outside_change,
     "flexengage": flexengage.check_outside_change,
@@ -25,16 +25,16 @@ _RULES: dict[str, Callable[[OutsideChange], None]] = {
 
 
 def keep_to_dialect(webhooks: Webhooks, kept: Registered, checked: Checked) -> None:
-    """A rule of changes. Raises WrongState for what only the dialect may change, and where another webhook stands in
-    the way; InvalidWebhook for a value that the vendor does not take. Both name the dialect."""
+    """A rule for changes. Raises WrongState for what only the dialect may change, and for a conflict with another
+    webhook; InvalidWebhook for a value that the vendor does not accept. Both name the dialect."""
     dialect = kept.webhook.dialect
     if dialect is None:
         return
     left_to_it = sorted(checked.given & _FIELDS) + _shape_changed(kept, checked)
     if left_to_it:
         raise WrongState(
-            f"the webhook was made through the dialect {dialect}, which alone changes {', '.join(left_to_it)}: change "
-            "it there, or delete it and make another one"
+            f"the webhook was created through the dialect {dialect}, and only there can {', '.join(left_to_it)} be "
+            "changed: do it there, or delete the webhook and create another one"
         )
 
     def others(url: str) -> Sequence[Collection[str]]:
@@ -49,7 +49,7 @@ def keep_to_dialect(webhooks: Webhooks, kept: Registered, checked: Checked) -> N
             rule(change)
     except InvalidWebhook as refused:
         raise InvalidWebhook(
-            refused.field, f"{refused.reason}: the webhook was made through the dialect {dialect}, whose rule this is"
+            refused.field, f"{refused.reason}: a rule of the dialect {dialect}, through which the webhook was created"
         ) from None
 
 

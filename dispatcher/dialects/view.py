@@ -1,5 +1,5 @@
-"""A webhook, and a change of it that comes another way, as a dialect reads them: plain values, apart from tables and
-encryption. Pure."""
+"""A webhook, and a change to it from outside, as a dialect reads them: plain values, without tables and encryption.
+Pure."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,7 @@ from dispatcher.webhooks.secrets import WebhookSecrets
 
 @dataclass(frozen=True, slots=True)
 class WebhookView:
-    """One webhook of an account. `url` is in clear, as it was given. `secrets` are empty where the vendor's answers
-    show none."""
+    """One webhook of an account. `url` is in clear, as given. `secrets` is empty if the vendor's answers show none."""
 
     id: UUID
     number: int
@@ -33,10 +32,11 @@ class WebhookView:
 
 @dataclass(frozen=True, slots=True)
 class OutsideChange:
-    """What the native API or a command makes of a dialect's webhook, where it says so. Its event types stay. `others`
-    gives the event types of each of the account's other webhooks of the dialect with this URL, in any spelling."""
+    """What the native API or a command changes of a dialect's webhook; None: not changed. Its event types stay.
+    `others` returns the event types of each of the account's other webhooks of the dialect with this URL, in any
+    spelling."""
 
-    fields: Mapping[str, Any]  # such as are kept in the form they have
+    fields: Mapping[str, Any]  # those that are stored as they are
     contract: DeliveryContract | None
     event_types: Sequence[str]
     others: Callable[[str], Sequence[Collection[str]]]

@@ -65,11 +65,11 @@ def test_what_the_vendors_api_or_receivers_know_is_changed_through_the_dialect_o
             body["contract"]["members"] = None
     refused = api.call("PATCH", f"/v1/webhooks/{webhook}", body, token=manager)
     assert refused.status_code == 409, refused.text
-    for told in (dialect, member, "delete it and make another"):
-        assert told in refused.json()["detail"]
+    for part in (dialect, member, "delete the webhook and create another"):
+        assert part in refused.json()["detail"]
     ran = cli("webhook", "update", webhook, *[word.format(secret=secret) for word in options])
     assert ran.status == 1
-    assert all(told in " ".join(ran.err.split()) for told in (dialect, member))
+    assert all(part in " ".join(ran.err.split()) for part in (dialect, member))
     assert version(vendors.database, webhook) == 1
     assert vendors.listed(dialect) == before
 

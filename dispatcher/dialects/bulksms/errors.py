@@ -1,4 +1,4 @@
-"""Errors in BulkSMS's form: problem objects as plain JSON, with its types and texts."""
+"""Errors in BulkSMS's form: problem objects as plain JSON, with BulkSMS's types and texts."""
 
 from http import HTTPStatus
 from typing import Any
@@ -53,7 +53,7 @@ def _problem_of(request: Request, error: DispatcherError) -> Problem | None:
 BULKSMS = Vendor(
     name="bulksms",
     title="BulkSMS",
-    about="Webhooks, as clients of BulkSMS's JSON REST API manage them.",
+    about="Webhooks, for clients of BulkSMS's JSON REST API.",
     answer=_answer,
     error_schema=_SCHEMA,
     problem_of=_problem_of,

@@ -1,4 +1,4 @@
-"""BulkSMS's WebhookEntry and Webhook, as a webhook's fields and back. Pure."""
+"""Converts BulkSMS's WebhookEntry to a webhook's fields, and a webhook to BulkSMS's Webhook. Pure."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
@@ -19,13 +19,13 @@ MANY = 10  # messages in one call
 
 
 class WebhookEntry(BaseModel):
-    """What a webhook is to be. Members that are not known here are passed over: clients send back what they were given.
-    An optional one that is left out has its default in a new webhook, and stays as it is in an update. Null is the same
-    as left out, but for the address: there it is a value."""
+    """The wanted webhook. Unknown members are ignored: clients send back what they received. An optional member that is
+    left out gets its default in a new webhook, and stays unchanged in an update. Null is the same as left out, except
+    for the address: there it is a value."""
 
     model_config = ConfigDict(strict=True, alias_generator=to_camel)
 
-    name: Annotated[str, Field(min_length=1, max_length=255, description="No two webhooks of an account share one.")]
+    name: Annotated[str, Field(min_length=1, max_length=255, description="Unique within the account.")]
     url: Annotated[
         str,
         Field(min_length=1, max_length=MAX_URL, description="An http or https URL.", examples=["https://x.org/hook"]),
@@ -33,29 +33,27 @@ class WebhookEntry(BaseModel):
     trigger_scope: Annotated[TriggerScope, Field(description="Case-sensitive.")]
     invoke_option: Annotated[
         InvokeOption | None,
-        Field(
-            description=f"One message a call (a new webhook's default), or up to {MANY}; of a call that failed, alone."
-        ),
+        Field(description=f"One message per call (a new webhook's default), or up to {MANY}; single after a failure."),
     ] = None
     active: Annotated[
         bool | None,
         Field(
-            description="If true (a new webhook's default), the URL must answer `[]` with a 2xx, or nothing is made or "
-            "changed."
+            description="If true (a new webhook's default), the URL must answer `[]` with a 2xx; otherwise nothing is "
+            "created or changed."
         ),
     ] = None
     contact_email_address: Annotated[
-        str | None, Field(description="Who is told of problems; null (a new webhook's default): nobody.")
+        str | None, Field(description="Where problems are reported; null (a new webhook's default): nowhere.")
     ] = None
     on_web_app: Annotated[
         bool | None,
-        Field(description="Kept and given back, true in a new webhook by default; there is no such web app here."),
+        Field(description="Stored and returned only: there is no web app here. A new webhook's default is true."),
     ] = None
 
 
 class WebhookDocument(BaseModel):
-    """A webhook as it is answered. The vendor's model has no `invokeOption`, and its generated clients refuse what
-    their model does not have."""
+    """A webhook as shown in answers. The vendor's model has no `invokeOption`, and its generated clients refuse members
+    that their model does not have."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
@@ -69,8 +67,8 @@ class WebhookDocument(BaseModel):
 
 
 def read_entry(body: bytes) -> WebhookEntry:
-    """The entry in a request's body, whatever type that says it has. Raises InvalidWebhook for the first member that
-    does not fit."""
+    """The entry in a request's body, regardless of its content type. Raises InvalidWebhook for the first invalid
+    member."""
     try:
         return WebhookEntry.model_validate_json(body)
     except ValidationError as error:
@@ -81,7 +79,7 @@ def read_entry(body: bytes) -> WebhookEntry:
 
 
 def new_fields(entry: WebhookEntry) -> WebhookFields:
-    """What makes a new webhook of an entry."""
+    """The fields of a new webhook."""
     fields: WebhookFields = {
         "contract": {"user_agent": "BulkSMS Invoker", **_invocation(entry.invoke_option or "ONE")},
         "signing_keys": (),  # the vendor signs nothing
@@ -90,7 +88,7 @@ def new_fields(entry: WebhookEntry) -> WebhookFields:
 
 
 def changed_fields(entry: WebhookEntry, webhook: WebhookView) -> WebhookFields:
-    """What an entry changes of a webhook."""
+    """The fields of a webhook that an entry changes."""
     fields = _given_fields(entry, webhook.dialect_fields)
     if entry.invoke_option is not None:
         fields["contract_changes"] = _invocation(entry.invoke_option)
@@ -98,7 +96,8 @@ def changed_fields(entry: WebhookEntry, webhook: WebhookView) -> WebhookFields:
 
 
 def _given_fields(entry: WebhookEntry, own: Mapping[str, Any]) -> WebhookFields:
-    """What an entry says, its contract left aside. `own`: what only the dialect keeps, where the entry is silent."""
+    """The fields that an entry gives, except the contract. `own`: the dialect's own fields, where the entry gives
+    none."""
     own = {**own, "triggerScope": entry.trigger_scope}
     if entry.on_web_app is not None:
         own["onWebApp"] = entry.on_web_app
@@ -119,18 +118,18 @@ def _invocation(option: InvokeOption) -> dict[str, Any]:
 
 
 def check_outside_change(change: OutsideChange) -> None:
-    """Raises InvalidWebhook for what no webhook of this vendor can be."""
+    """Raises InvalidWebhook for values that no webhook of this vendor can have."""
     if change.fields.get("name", "") is None:
         raise InvalidWebhook("name", "is required")
     contract = change.contract
     if contract is not None and contract.batch_size > MANY:
         raise InvalidWebhook("contract.batch_size", f"must be at most {MANY}")
     if contract is not None and contract.batch_size > 1 and not contract.retry_alone:
-        raise InvalidWebhook("contract.retry_alone", "must be true where a request can carry several messages")
+        raise InvalidWebhook("contract.retry_alone", "must be true if a request can carry several messages")
 
 
 def document_of(webhook: WebhookView) -> WebhookDocument:
-    """A webhook as it is answered, with its URL in clear."""
+    """A webhook as shown in answers, with its URL in clear."""
     return WebhookDocument(
         id=webhook.number,
         name=webhook.name or "",

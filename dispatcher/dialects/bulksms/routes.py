@@ -33,14 +33,16 @@ _OF_A_BODY = HTTPStatus.BAD_REQUEST, *BODY_ERRORS
 
 
 def _id(request: Request) -> str:
-    identifier: str = request.path_params["id"]  # declared, it would be described with a 422
+    identifier: str = request.path_params["id"]  # a declared parameter would be described with a 422
     return identifier
 
 
 def _owner_who_may(scope: Scope) -> Callable[[Caller], Owner]:
     def owner(caller: Annotated[Caller, Depends(caller_who_may(scope))]) -> Owner:
         if caller.account_id is None:
-            raise Problem(HTTPStatus.FORBIDDEN, "an account's own API key is needed: no path here names an account")
+            raise Problem(
+                HTTPStatus.FORBIDDEN, "an account's own API key is needed: the paths here do not name an account"
+            )
         return Owner(caller.account_id, caller.key_id)
 
     return owner
@@ -86,7 +88,7 @@ def update_webhook(own: Manageable, identifier: WebhookId, body: Body) -> Webhoo
     "/webhooks/{id}",
     summary="Delete a webhook",
     response_class=Response,
-    responses=BULKSMS.described(HTTPStatus.NOT_FOUND) | {200: {"description": "It is deleted. There is no body."}},
+    responses=BULKSMS.described(HTTPStatus.NOT_FOUND) | {200: {"description": "Deleted. There is no body."}},
     openapi_extra=_ID,
 )
 def delete_webhook(own: Manageable, identifier: WebhookId) -> Response:

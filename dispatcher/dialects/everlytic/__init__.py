@@ -1,1 +1,1 @@
-"""Everlytic's webhooks of transactional SMS."""
+"""Everlytic's webhooks for transactional SMS."""

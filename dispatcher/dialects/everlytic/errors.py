@@ -1,4 +1,4 @@
-"""What Everlytic answers where something goes wrong, and how OpenAPI describes it."""
+"""Everlytic's error answers, and their OpenAPI description."""
 
 from http import HTTPStatus
 from typing import Any
@@ -37,7 +37,7 @@ def _problem_of(_: Request, error: DispatcherError) -> Problem | None:
 EVERLYTIC = Vendor(
     name="everlytic",
     title="Everlytic",
-    about="Webhooks of transactional SMS, as Everlytic's clients manage them.",
+    about="Webhooks for transactional SMS, for Everlytic's clients.",
     answer=_answer,
     error_schema=_SCHEMA,
     errors=(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND),
@@ -49,7 +49,7 @@ EVERLYTIC = Vendor(
 
 
 def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of a route's errors, of which one is a bare text."""
+    """OpenAPI's description of a route's errors. The body of a 401 is a JSON string."""
     content = {"application/json": {"schema": {"type": "string"}}}
     unauthorized = {"description": HTTPStatus.UNAUTHORIZED.phrase, "content": content}
     return EVERLYTIC.described(*statuses) | {HTTPStatus.UNAUTHORIZED.value: unauthorized}

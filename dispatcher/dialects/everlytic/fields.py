@@ -1,6 +1,6 @@
-"""Everlytic's payload of a webhook, read into the engine's fields, and a webhook written as Everlytic answers it. Pure.
+"""Converts Everlytic's payload to a webhook's fields, and a webhook to Everlytic's answer. Pure.
 
-The texts are the published ones, and appear together as published. Texts for other cases follow their pattern.
+The error texts are the published ones, and are combined as published. Texts for other cases follow their pattern.
 """
 
 import json
@@ -29,7 +29,7 @@ _CONTRACT = {"envelope": Envelope.OBJECT.value}
 
 
 class PayloadRefused(DispatcherError):
-    """A payload that is not taken; `told` is what Everlytic says of it: a sentence, and JSON of field -> texts."""
+    """A refused payload. `told` is Everlytic's text for it: a sentence, and JSON of field -> texts."""
 
     def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
         super().__init__("the payload is not in the correct format")
@@ -40,8 +40,9 @@ class PayloadRefused(DispatcherError):
 
 
 def read_payload(body: bytes, kept: WebhookView | None) -> WebhookFields:
-    """The payload of a change of a webhook that is kept, or of a new one (None). What is left out or null stays as it
-    is, but an `auth_type` of null ends the authorization. Raises PayloadRefused with all that is wrong."""
+    """Reads the payload of a change to the webhook `kept`, or of a new webhook (None). Members that are left out or
+    null stay unchanged, except that an `auth_type` of null removes the authorization. Raises PayloadRefused with all
+    errors."""
     given = (json_object(body) or {}).get("webhook")
     if not given:
         raise PayloadRefused({"webhook": ["The webhook field is required."]})
@@ -55,7 +56,7 @@ def read_payload(body: bytes, kept: WebhookView | None) -> WebhookFields:
     url = reader.text("url", required=kept is None)
     if url is not None:
         fields["url"] = url
-    # The published examples agree on no other rule: a change without a verb is taken, one of the URL is not.
+    # Only this rule fits all published examples: a change without a verb is accepted, unless it changes the URL.
     verb = reader.choice("verb", _VERBS, required=kept is None or reader.has("url"), upper=True)
     if verb is not None and kept is None:
         fields["contract"] = {**_CONTRACT, "method": verb}
@@ -69,19 +70,19 @@ def read_payload(body: bytes, kept: WebhookView | None) -> WebhookFields:
 
 
 def read_enabled(body: bytes) -> bool | None:
-    """Whether a payload that is not refused switches the webhook on or off; None where it does not say."""
+    """Whether a valid payload enables or disables the webhook; None if it does neither."""
     given = (json_object(body) or {}).get("webhook")
     status = given.get("status") if isinstance(given, dict) else None
     return status == "enabled" if status in _STATUSES else None
 
 
 def refusal(name: str, reason: str) -> PayloadRefused:
-    """What the engine itself refuses, told in the same way."""
+    """An error that the engine itself found, in the same form."""
     return PayloadRefused({f"webhook.{name}": [f"The webhook.{_words(name)} {reason}."]})
 
 
 def shown(webhook: WebhookView) -> dict[str, Any]:
-    """A webhook as it is answered, its credentials in clear."""
+    """A webhook as shown in answers, with its credentials in clear."""
     authorization = webhook.secrets.authorization
     basic = authorization if isinstance(authorization, Basic) else None
     return {
@@ -98,7 +99,7 @@ def shown(webhook: WebhookView) -> dict[str, Any]:
 
 
 class _Reader:
-    """Reads the members one by one, in the order of the published table, and gathers what is wrong with them."""
+    """Reads the members one by one, in the order of the published table, and collects their errors."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._given = given
@@ -137,7 +138,7 @@ class _Reader:
         elif not isinstance(names, list):
             self._refuse("event_types", "validation.array")
         else:
-            # An unknown one beside a known one is passed over in the published example, too.
+            # As in the published example, an unknown one is ignored if there is a known one.
             known = [
                 EVENT_TYPES[low] for name in names if isinstance(name, str) and (low := name.lower()) in EVENT_TYPES
             ]
@@ -149,7 +150,7 @@ class _Reader:
     def authorization(self, kept: Authorization | None) -> WebhookFields:
         details = self._given.get("auth_details")
         if isinstance(details, list):
-            details = dict(enumerate(details))  # to them a list is an array, as an object is
+            details = dict(enumerate(details))  # to the vendor, both are arrays
         if details is not None and not isinstance(details, dict):
             self._refuse("auth_details", "validation.array")
             return {}
@@ -190,12 +191,12 @@ def _required_for_basic(name: str) -> str:
 
 def _not_one_of(name: str, choices: Sequence[str]) -> str:
     words, *most, last = _words(name), *choices
-    told = f"{', '.join(most)} or {last}" if most else last
-    return f"The selected webhook.{words} is invalid, {words} should only be {told}."
+    listed = f"{', '.join(most)} or {last}" if most else last
+    return f"The selected webhook.{words} is invalid, {words} should only be {listed}."
 
 
 def _words(name: str) -> str:
-    """Inside a text a name stands without its underscores."""
+    """The name as texts contain it: without underscores."""
     return name.replace("_", " ")
 
 

@@ -1,4 +1,4 @@
-"""Everlytic's calls. The vendor documents the PUT; making, listing, reading and deleting are ours in its manner."""
+"""Everlytic's calls. The vendor documents only PUT; those to create, list, show and delete are ours, in its style."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/api/2.0/production/sms/webhooks", tags=["webhooks"])
 
 
 class AuthDetails(BaseModel):
-    """What callbacks are authorized with, as it was given."""
+    """The credentials that callbacks carry, as given."""
 
     username: str
     password: Annotated[str, Field(repr=False)]
@@ -35,23 +35,23 @@ class ShownWebhook(BaseModel):
 
     id: UUID
     url: str
-    verb: Annotated[str, Field(description="In lower case, however it was given.")]
+    verb: Annotated[str, Field(description="Always in lower case.")]
     auth_details: AuthDetails | None
     auth_type: Literal["basic"] | None
     status: Literal["enabled", "disabled"]
     updated_timestamp: Annotated[str, Field(description="ISO 8601 in UTC, with the offset `+00:00`.")]
     created_timestamp: str
-    event_types: Annotated[list[str], Field(description="In lower case, however they were given.")]
+    event_types: Annotated[list[str], Field(description="Always in lower case.")]
 
 
 class One(BaseModel):
-    """Around one webhook."""
+    """Wraps one webhook."""
 
     webhook: ShownWebhook
 
 
 class Several(BaseModel):
-    """Around all webhooks of the account, the oldest first."""
+    """Wraps all webhooks of the account, oldest first."""
 
     webhooks: list[ShownWebhook]
 
@@ -77,20 +77,20 @@ _PAYLOAD = {
         "webhook": {
             "type": "object",
             "minProperties": 1,
-            "description": "What is left out or null stays as it is. A new webhook needs types, URL and verb.",
+            "description": "Members that are left out or null stay unchanged. A new webhook needs types, URL and verb.",
             "properties": {
                 "event_types": {
                     "type": ["array", "null"],
                     "contains": {"enum": [*EVENT_TYPES, *map(str.capitalize, EVENT_TYPES)]},
-                    "description": "In any case. Unknown ones are passed over while a known one is left.",
+                    "description": "In upper or lower case. Unknown ones are ignored if there is a known one.",
                 },
                 "url": {
                     "type": ["string", "null"],
                     "pattern": "^https?://",
-                    "description": "Where callbacks go. With it a verb is required.",
+                    "description": "Where callbacks go. Requires a verb.",
                 },
                 "verb": {"type": ["string", "null"], "pattern": "^([Pp][Oo][Ss][Tt]|[Gg][Ee][Tt])$"},
-                "auth_type": {"enum": ["basic", None], "description": "Null takes the authorization away."},
+                "auth_type": {"enum": ["basic", None], "description": "Null removes the authorization."},
                 "auth_details": {
                     "type": ["object", "null"],
                     "required": ["username", "password"],
@@ -121,7 +121,10 @@ def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str | None],
         installation: Served,
         account: Annotated[
             str | None,
-            Query(max_length=MAX_TEXT, description="Only with an operator's key, and then required: for whom it acts."),
+            Query(
+                max_length=MAX_TEXT,
+                description="The account to act for. Only for an operator's key, which requires it.",
+            ),
         ] = None,
     ) -> Owner:
         if caller.account_id is None:
@@ -146,19 +149,19 @@ def create(own: Manageable, body: Body) -> AnswerOfOne:
     return _answer(own.register(enabled=read_enabled(body) is not False, **fields))
 
 
-@router.get("", summary="All webhooks", responses=_OF_A_QUESTION)
+@router.get("", summary="List webhooks", responses=_OF_A_QUESTION)
 def list_(own: Readable) -> AnswerOfSeveral:
     return AnswerOfSeveral(data=Several(webhooks=[_shown(webhook) for webhook in own.list()]))
 
 
-@router.get("/{webhook_id}", summary="One webhook", responses=_OF_A_QUESTION)
+@router.get("/{webhook_id}", summary="Show a webhook", responses=_OF_A_QUESTION)
 def get(own: Readable, webhook_id: str) -> AnswerOfOne:
     return _answer(own.find(webhook_id))
 
 
 @router.put(
     "/{webhook_id}",
-    summary="Change what is given of a webhook",
+    summary="Change a webhook",
     responses=_OF_A_PAYLOAD,
     openapi_extra=_TAKES_A_PAYLOAD,
 )
@@ -167,7 +170,7 @@ def update(own: Manageable, webhook_id: str, body: Body) -> AnswerOfOne:
     return _answer(own.change(identifier, lambda kept: read_payload(body, kept), enabled=read_enabled(body)))
 
 
-@router.delete("/{webhook_id}", summary="Delete a webhook; it is answered as it was", responses=_OF_A_QUESTION)
+@router.delete("/{webhook_id}", summary="Delete a webhook; the answer shows it as it was", responses=_OF_A_QUESTION)
 def delete(own: Manageable, webhook_id: str) -> AnswerOfOne:
     webhook = own.find(webhook_id)
     own.remove(webhook_id)

@@ -1,4 +1,4 @@
-"""A brand is an account of ours, by its name: who may act for it, and the parts of a path that lead to its webhooks."""
+"""A brand is one of our accounts, by its name: who may act for it, and the path parameters of its webhooks."""
 
 from collections.abc import Callable
 from typing import Annotated

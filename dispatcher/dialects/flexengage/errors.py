@@ -1,4 +1,4 @@
-"""What flexEngage answers: errors, and how OpenAPI describes them."""
+"""flexEngage's error answers, and their OpenAPI description."""
 
 from http import HTTPStatus
 from typing import Any
@@ -11,7 +11,7 @@ from dispatcher.errors import DispatcherError, NotFound, UnknownAccount
 from dispatcher.web.problems import Problem
 
 _NO_EVENT = "No event with that ID was found"
-# By the name of the route; the others say the former where the brand or the webhook is not found, too.
+# By the name of the route's function. The others answer `_NO_EVENT`, also if the brand or the webhook is not found.
 _NO_WEBHOOK = {
     "list_": "No webhooks with that brand ID were found",
     "get": "A webhook with ID: {id} for brandId: {brandId} was not found",
@@ -31,14 +31,14 @@ _SCHEMA = {
     },
 }
 _MESSAGES = {
-    HTTPStatus.UNPROCESSABLE_ENTITY: "UNPROCESSABLE ENTITY",  # Python's own phrase changed
+    HTTPStatus.UNPROCESSABLE_ENTITY: "UNPROCESSABLE ENTITY",  # Python's own phrase differs between versions
     HTTPStatus.INTERNAL_SERVER_ERROR: "Internal Server Error",
 }
 _DESCRIPTIONS = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "There are errors in the request",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The server encountered an unexpected error.",
 }
-# Parameters are checked by the framework, whose texts are no sentences about them.
+# The framework checks the parameters, but its texts do not form a sentence with the parameter's name.
 _PARAMETERS = {
     "size": "must be a whole number from 1 to 100",
     "start": "must be a date and time with its offset from UTC",
@@ -67,8 +67,8 @@ def _problem_of(request: Request, error: DispatcherError) -> Problem | None:
         case UnknownAccount() if call == "create":
             return Problem(HTTPStatus.FORBIDDEN, "The brand ID is not one that this access token may act for")
         case NotFound(kind="account" | "webhook"):
-            told = _NO_WEBHOOK.get(call, _NO_EVENT).format(**request.path_params)
-            return Problem(HTTPStatus.NOT_FOUND, told)
+            detail = _NO_WEBHOOK.get(call, _NO_EVENT).format(**request.path_params)
+            return Problem(HTTPStatus.NOT_FOUND, detail)
         case NotFound():
             return Problem(HTTPStatus.NOT_FOUND, _NO_EVENT)
         case _:
@@ -78,7 +78,7 @@ def _problem_of(request: Request, error: DispatcherError) -> Problem | None:
 FLEXENGAGE = Vendor(
     name="flexengage",
     title="flexEngage",
-    about="Webhooks of a brand and the log of their events, as flexEngage's clients manage them.",
+    about="Webhooks of a brand and the log of their events, for flexEngage's clients.",
     answer=_answer,
     error_schema=_SCHEMA,
     problem_of=_problem_of,

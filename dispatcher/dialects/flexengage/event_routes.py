@@ -1,4 +1,4 @@
-"""flexEngage's calls about a webhook's events: the log, one event with its attempts, and sending it again."""
+"""flexEngage's calls about a webhook's events: the log, one event with its attempts, and its redelivery."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -24,14 +24,14 @@ DEFAULT_SIZE, MAX_SIZE = 20, 100
 
 router = APIRouter(prefix="/v1/{brandId}/webhooks/{id}/events", tags=["events"])
 
-# Without the first step a number would do: seconds since 1970.
+# Without the validator, a number would be accepted, too: seconds since 1970.
 Time = Annotated[AwareDatetime, BeforeValidator(lambda text: datetime.fromisoformat(text.upper()))]
 EventId = Annotated[str, Path(alias="eventId", description="A UUID.")]
 
 
 @router.get(
     "",
-    summary="The events of a webhook, in the order in which they came",
+    summary="List the events of a webhook, oldest first",
     responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 def list_events(
@@ -39,12 +39,12 @@ def list_events(
     own: Readable,
     installation: Served,
     identifier: WebhookId,
-    size: Annotated[int, Query(ge=1, le=MAX_SIZE, description="How many on one page.")] = DEFAULT_SIZE,
-    start: Annotated[Time | None, Query(description="Only events that came then or later.")] = None,
-    end: Annotated[Time | None, Query(description="Only events that came before.")] = None,
+    size: Annotated[int, Query(ge=1, le=MAX_SIZE, description="How many events on one page.")] = DEFAULT_SIZE,
+    start: Annotated[Time | None, Query(description="Only events that came in at this time or later.")] = None,
+    end: Annotated[Time | None, Query(description="Only events that came in before this time.")] = None,
     start_id: Annotated[
         UUID | None,
-        Query(alias="startId", description="The page begins after this event: `lastId` of the page before."),
+        Query(alias="startId", description="The page starts after this event: `lastId` of the previous page."),
     ] = None,
 ) -> EventsPage:
     with installation.transaction() as session:
@@ -60,7 +60,7 @@ def list_events(
 
 @router.get(
     "/{eventId}",
-    summary="One event with its attempts",
+    summary="Show an event with its attempts",
     responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND),
 )
 def get_event(own: Readable, installation: Served, identifier: WebhookId, event_id: EventId) -> EventWithAttempts:
@@ -73,7 +73,7 @@ def get_event(own: Readable, installation: Served, identifier: WebhookId, event_
     "/{eventId}/retry",
     status_code=HTTPStatus.ACCEPTED,
     response_class=Response,
-    summary="Have an event sent again; one that is still on its way is left as it is",
+    summary="Redeliver an event; one that is still open stays unchanged",
     responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND),
 )
 def retry(own: Manageable, installation: Served, identifier: WebhookId, event_id: EventId) -> Response:
@@ -81,7 +81,7 @@ def retry(own: Manageable, installation: Served, identifier: WebhookId, event_id
         account, delivery = _find(session, own, identifier, event_id)
         if get_delivery(session, account, delivery).event is None:
             raise NotFound("event", event_id)  # no longer kept: there is nothing to send
-        with suppress(WrongState):  # still open: what was asked for is queued already
+        with suppress(WrongState):  # still open: it will be sent anyway
             redeliver(session, account, delivery, installation.timing, by=own.by)
     installation.waker.wake()
     return Response(status_code=HTTPStatus.ACCEPTED)

@@ -1,4 +1,4 @@
-"""flexEngage's events of a webhook: our deliveries to it, as that vendor's log shows them. Pure."""
+"""A webhook's events in flexEngage's log, which are our deliveries. Pure."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,7 +17,7 @@ Headers: TypeAlias = dict[str, str]
 
 
 class Status(StrEnum):
-    """Of an event or an attempt."""
+    """The status of an event or an attempt."""
 
     PENDING = "PENDING"
     SUCCESS = "SUCCESS"
@@ -25,9 +25,9 @@ class Status(StrEnum):
 
 
 class Event(BaseModel):
-    """An event that was, or is to be, sent to the webhook. Times are UTC, in whole seconds."""
+    """An event that was sent to the webhook, or will be. Times are UTC, in whole seconds."""
 
-    id: Annotated[UUID, Field(description="The `id` of the body that the endpoint gets.")]
+    id: Annotated[UUID, Field(description="The `id` in the body that the endpoint gets.")]
     type: Annotated[str | None, Field(description="Null once the event itself is no longer kept.")]
     created: datetime
     updated: datetime
@@ -35,31 +35,31 @@ class Event(BaseModel):
 
 
 class Page(BaseModel):
-    """Where a page of events stands."""
+    """The position of a page of events."""
 
     size: int
     startId: UUID | None  # noqa: N815 - the vendor's names here and below
     lastId: Annotated[  # noqa: N815
-        UUID | None, Field(description="To be given as `startId` for the next page; null on the last one.")
+        UUID | None, Field(description="Pass it as `startId` for the next page; null on the last one.")
     ]
 
 
 class EventsPage(BaseModel):
-    """Events of a webhook, in the order in which they came."""
+    """Events of a webhook, oldest first."""
 
     events: list[Event]
     page: Page
 
 
 class SentRequest(BaseModel):
-    """What was sent. Secrets in the endpoint and in headers are masked."""
+    """The request that was sent. Secrets in the endpoint and in headers are masked."""
 
     endpoint: str
     headers: Headers
 
 
 class GotResponse(BaseModel):
-    """What the endpoint answered: the first 4 KiB of the body, and how many milliseconds it took."""
+    """The endpoint's answer: `body` is its first 4 KiB, `time` is in milliseconds."""
 
     statusCode: int  # noqa: N815
     headers: Headers
@@ -68,9 +68,9 @@ class GotResponse(BaseModel):
 
 
 class EventAttempt(BaseModel):
-    """One attempt to send an event. Where nothing came back there is no response."""
+    """One attempt to send an event. Without an answer there is no `response`."""
 
-    id: Annotated[UUID, Field(description="The `attemptId` of the body that the endpoint gets.")]
+    id: Annotated[UUID, Field(description="The `attemptId` in the body that the endpoint gets.")]
     created: datetime
     status: Status
     request: SentRequest
@@ -78,13 +78,13 @@ class EventAttempt(BaseModel):
 
 
 class EventWithAttempts(Event):
-    """An event with all attempts, the first one first."""
+    """An event with all its attempts, oldest first."""
 
     attempts: list[EventAttempt]
 
 
 def shown_event(logged: LoggedDelivery) -> Event:
-    """A line of the log."""
+    """One line of the log."""
     line = logged.delivery
     return Event(
         id=line.event_id,
@@ -96,7 +96,7 @@ def shown_event(logged: LoggedDelivery) -> Event:
 
 
 def shown_record(record: DeliveryRecord) -> EventWithAttempts:
-    """One event with what came of it."""
+    """One event with its attempts."""
     line = record.delivery
     last = record.attempts[-1].created_at if record.attempts else line.created_at
     event = shown_event(LoggedDelivery(line, line.finished_at or last))
@@ -129,14 +129,14 @@ def _attempt(attempt: AttemptRecord, line: DeliveryLine) -> EventAttempt:
         id=attempt.id,
         created=whole_seconds(attempt.started_at or attempt.created_at),
         status=Status.SUCCESS if attempt.verdict == Verdict.ACKNOWLEDGED else Status.FAILED,
-        # Of an attempt whose worker died no more is known than whom it was for.
+        # If the worker died during the attempt, only the receiver is known.
         request=SentRequest(endpoint=attempt.url or line.webhook_url, headers=_headers(attempt.headers)),
         response=response,
     )
 
 
 def _headers(lines: str | None) -> Headers:
-    """Lines of `Name: value` as an object; what stands several times is put together, as HTTP allows."""
+    """Lines of `Name: value` as an object. Values of a repeated name are joined by commas, as HTTP allows."""
     headers: Headers = {}
     for line in (lines or "").split("\n"):
         name, colon, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""flexEngage's webhook, read from a request into the engine's fields. Pure. Contracts, 4."""
+"""Reads flexEngage's webhook from a request into the engine's fields. Pure."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -35,7 +35,7 @@ _HTTPS = "https://"
 
 @dataclass(frozen=True, slots=True)
 class NewWebhook:
-    """What a request asks for."""
+    """The webhook that a request asks for."""
 
     endpoint: str
     events: list[str]
@@ -43,13 +43,13 @@ class NewWebhook:
 
     @property
     def conflict(self) -> str:
-        """What the vendor says where there is one already."""
+        """The vendor's text if there is such a webhook already."""
         events = json.dumps(self.events, separators=(",", ":"))
         return f"A webhook for endpoint: {self.endpoint} and eventTypes: {events} already exists"
 
 
 def read_new_webhook(body: bytes) -> NewWebhook:
-    """Raises Problem 422 with all that is wrong, an absent body too."""
+    """The webhook in a request's body. Raises Problem 422 with all errors, also for an empty body."""
     given, errors = _members(body), []
     endpoint, events, enabled = given.get("endpoint"), given.get("events"), given.get("enabled")
     if not isinstance(endpoint, str) or not endpoint.lower().startswith(_HTTPS):
@@ -64,26 +64,27 @@ def read_new_webhook(body: bytes) -> NewWebhook:
 
 
 def is_taken(events: Collection[str], others: Iterable[Collection[str]]) -> bool:
-    """Whether one of the other webhooks of the same endpoint takes the same types. A type that stands twice, or
-    elsewhere in the list, makes no other subscription."""
+    """Whether another webhook of the same endpoint takes the same types. The order of types and repeated types do not
+    matter."""
     return any(set(types) == set(events) for types in others)
 
 
 def check_outside_change(change: OutsideChange) -> None:
-    """Raises InvalidWebhook for what no webhook of this vendor can be, WrongState where there is one like it."""
+    """Raises InvalidWebhook for values that no webhook of this vendor can have, and WrongState if there is an equal
+    one."""
     if change.url is None:
         return
     if not change.url.lower().startswith(_HTTPS):
         raise InvalidWebhook("url", f"must begin with {_HTTPS}")
     if is_taken(change.event_types, change.others(change.url)):
         raise WrongState(
-            "the dialect flexengage allows one webhook for a URL and a set of event types, and the account has that "
+            "the dialect flexengage allows only one webhook for a URL and a set of event types, and the account has "
             "one already: change or delete the other one first"
         )
 
 
 def read_enabled(body: bytes) -> bool:
-    """The one member that can be changed. Raises Problem 422."""
+    """`enabled` in a request's body: only this can be changed. Raises Problem 422."""
     enabled = _members(body).get("enabled")
     if not isinstance(enabled, bool):
         raise invalid(_refused("enabled", enabled, _SWITCH))
@@ -92,7 +93,7 @@ def read_enabled(body: bytes) -> bool:
 
 def _members(body: bytes) -> dict[str, Any]:
     if not body.strip():
-        return {}  # the vendor's own samples send none
+        return {}  # the vendor's own samples send no body
     members = json_object(body)
     if members is None:
         raise invalid(("body", "must be a JSON object"))

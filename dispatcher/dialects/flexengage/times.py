@@ -4,5 +4,5 @@ from datetime import UTC, datetime
 
 
 def whole_seconds(moment: datetime) -> datetime:
-    """In UTC, without a fraction: `2019-08-24T14:15:22Z` once it is JSON."""
+    """In UTC, without a fraction: `2019-08-24T14:15:22Z` in JSON."""
     return moment.astimezone(UTC).replace(microsecond=0)

@@ -1,4 +1,4 @@
-"""flexEngage's calls about webhooks: make, list, get, switch on and off, delete."""
+"""flexEngage's calls about webhooks: create, list, show, enable and disable, delete."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -39,7 +39,7 @@ _NEW = {
                 "maxLength": MAX_LENGTH,
                 "pattern": r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7})$",
             },
-            "description": "Event types; the first parts of one take in all below them.",
+            "description": "Event types; a prefix of whole parts takes all types below it.",
         },
         "enabled": {"type": ["boolean", "null"], "default": True},
     },
@@ -54,7 +54,7 @@ class WebhookResponse(BaseModel):
     id: UUID
     created: datetime
     updated: datetime
-    endpoint: Annotated[str, Field(description="As it was given.")]
+    endpoint: Annotated[str, Field(description="As given.")]
     events: list[str]
     enabled: bool
 
@@ -82,12 +82,12 @@ def create(own: Manageable, body: Body, called: OwnUrl, response: Response) -> W
     return _shown(webhook)
 
 
-@router.get("", summary="All webhooks of a brand", responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND))
+@router.get("", summary="List the webhooks of a brand", responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND))
 def list_(own: Readable) -> list[WebhookResponse]:
     return [_shown(webhook) for webhook in own.list()]
 
 
-@router.get("/{id}", summary="One webhook", responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND))
+@router.get("/{id}", summary="Show a webhook", responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND))
 def get(own: Readable, identifier: WebhookId) -> WebhookResponse:
     return _shown(own.find(identifier))
 
@@ -95,7 +95,7 @@ def get(own: Readable, identifier: WebhookId) -> WebhookResponse:
 @router.patch(
     "/{id}",
     status_code=HTTPStatus.NO_CONTENT,
-    summary="Switch a webhook on or off",
+    summary="Enable or disable a webhook",
     responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, *BODY_ERRORS),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SWITCH}}}},
 )

@@ -1,4 +1,4 @@
-"""Sinch's error bodies: flat as published, and nested as its Python clients read them, in one."""
+"""Sinch's error bodies: both flat, as published, and nested, as its Python clients read them."""
 
 from http import HTTPStatus
 from typing import Any
@@ -22,7 +22,7 @@ _STATUSES = {
     HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
     HTTPStatus.INTERNAL_SERVER_ERROR: "INTERNAL_ERROR",
 }
-# The published texts; all others say what is wrong.
+# The published texts. For other statuses, the text says what is wrong.
 _TEXTS = {
     HTTPStatus.UNAUTHORIZED: "Request had invalid credentials.",
     HTTPStatus.FORBIDDEN: "You do not have access to the requested resource.",
@@ -57,14 +57,14 @@ _SCHEMA: dict[str, Any] = {
 
 def _problem_of(_: Request, error: DispatcherError) -> Problem | None:
     if isinstance(error, UnknownAccount):
-        return Problem(HTTPStatus.FORBIDDEN, "the project is not the key's")
+        return Problem(HTTPStatus.FORBIDDEN, "the key does not act for this project")
     return None
 
 
 SINCH = Vendor(
     name="sinch",
     title="Sinch",
-    about="Webhooks of a project's apps, as clients of Sinch's Conversation API manage them.",
+    about="Webhooks of a project's apps, for clients of Sinch's Conversation API.",
     answer=_answer,
     error_schema=_SCHEMA,
     errors=(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),

@@ -1,4 +1,4 @@
-"""Sinch's webhook and ours: its members checked and turned into fields, and back. Pure."""
+"""Checks the members of Sinch's webhook and converts them to our fields, and back. Pure."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -16,14 +16,14 @@ MAX_PER_APP = 5
 MAX_TARGET = 742
 SIGNATURE_HEADER = "x-sinch-webhook-signature"
 
-# What each trigger takes; those not named here take `conversation.<trigger in lower case>`.
+# The event types of each trigger. A trigger that is not listed has `conversation.<trigger in lower case>`.
 _EVENT_TYPES = {
     "MESSAGE_INBOUND": ("message.inbound.received",),
     "MESSAGE_SUBMIT": ("message.outbound.accepted", "message.outbound.sent"),
     "MESSAGE_DELIVERY": tuple(f"message.outbound.{part}" for part in ("progress", "delivered", "failed", "bounced")),
     "SMART_CONVERSATION": ("conversation.smart_conversations",),
 }
-# The SDK for Node has SMART_CONVERSATIONS, those for Java and .NET have it without the S.
+# The SDK for Node has SMART_CONVERSATIONS; those for Java and .NET have it without the last S.
 TRIGGERS = (
     "MESSAGE_DELIVERY", "MESSAGE_SUBMIT", "MESSAGE_INBOUND", "EVENT_DELIVERY", "EVENT_INBOUND", "SMART_CONVERSATIONS",
     "SMART_CONVERSATION", "MESSAGE_INBOUND_SMART_CONVERSATION_REDACTION",
@@ -42,16 +42,16 @@ _FORBIDDEN_HOST = re.compile(r"conversation-api\.(.+\.)?sinch\.com")
 
 
 def read_webhook(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole webhook's members with their defaults. Raises InvalidWebhook naming the member."""
+    """All members of a webhook, with defaults. Raises InvalidWebhook with the member's name."""
     return {name: _READERS[name](document.get(name)) for name in MEMBERS}
 
 
 def read_changes(document: Mapping[str, Any], mask: Collection[str] | None) -> dict[str, Any]:
-    """The whole members that an update changes: those in the mask, where there is one, else those that are there. What
-    is in the mask and not there is reset. Raises InvalidWebhook naming the member."""
+    """The members that an update changes as a whole: those in the mask, or without a mask, those in the document. A
+    member that is only in the mask is reset. Raises InvalidWebhook with the member's name."""
     if mask is None:
         return {name: _READERS[name](document[name]) for name in MEMBERS if name in document}
-    if not set(mask) <= {"id", *MEMBERS, *_CREDENTIAL_PATHS}:  # `id` is told, and cannot change
+    if not set(mask) <= {"id", *MEMBERS, *_CREDENTIAL_PATHS}:  # `id` is accepted, and cannot change
         raise InvalidWebhook("update_mask", "names a member that a webhook does not have")
     return {name: _READERS[name](document.get(name)) for name in MEMBERS if name in mask}
 
@@ -59,8 +59,8 @@ def read_changes(document: Mapping[str, Any], mask: Collection[str] | None) -> d
 def read_masked_credentials(
     document: Mapping[str, Any], mask: Collection[str] | None, kept: Authorization | None
 ) -> dict[str, Any]:
-    """The credentials where the mask names some of their members and not them as a whole: the kept ones, with those
-    members as the document has them. Nothing for any other mask. Raises InvalidWebhook naming the member."""
+    """The credentials, if the mask names only some of their members: the stored ones, with these members from the
+    document. Empty for any other mask. Raises InvalidWebhook with the member's name."""
     named = [_CREDENTIAL_PATHS[path] for path in mask or () if path in _CREDENTIAL_PATHS]
     if not named or "client_credentials" in (mask or ()):
         return {}
@@ -73,15 +73,15 @@ def read_masked_credentials(
 
 
 def read_mask(in_query: Collection[str], in_body: object) -> list[str] | None:
-    """The members that an update is about: a comma-separated list, in the query or else in the body."""
+    """The members to update: a comma-separated list, from the query or, without one there, from the body."""
     texts = list(in_query) or ([in_body] if isinstance(in_body, str) else [])
     paths = [path.strip() for text in texts for path in text.split(",") if path.strip()]
     return paths or None
 
 
 def new_fields(members: Mapping[str, Any]) -> WebhookFields:
-    """What makes a new webhook of all its members. The schedule is the one of Sinch's SMS callbacks: for these none is
-    published."""
+    """The fields of a new webhook. The retry schedule is that of Sinch's SMS callbacks: for Conversation callbacks none
+    is published."""
     contract: dict[str, Any] = {
         "envelope": "object",
         "schedule": "doubling",
@@ -93,9 +93,9 @@ def new_fields(members: Mapping[str, Any]) -> WebhookFields:
 
 
 def changed_fields(members: Mapping[str, Any], webhook: WebhookView) -> WebhookFields:
-    """What members that are given change of a webhook."""
+    """The fields of a webhook that the given members change."""
     if not webhook.enabled and members.get("target_type") == "DISMISS":
-        # So it is shown while it is disabled: what was read and is sent back changes nothing.
+        # A disabled webhook is shown so. A client that sends back what it read must change nothing.
         members = {name: value for name, value in members.items() if name != "target_type"}
     fields = _fields(members, webhook.dialect_fields)
     if "secret" in members:
@@ -104,7 +104,7 @@ def changed_fields(members: Mapping[str, Any], webhook: WebhookView) -> WebhookF
 
 
 def enables(members: Mapping[str, Any]) -> bool | None:
-    """Whether members that are given switch the webhook on; None where they leave that as it is."""
+    """True if the given members enable the webhook; None if they leave that unchanged."""
     return True if members.get("target_type") == "HTTP" else None
 
 
@@ -127,7 +127,7 @@ def _signature(secret: str | None) -> dict[str, str] | None:
 
 
 def event_types(triggers: Collection[str], target_type: str) -> list[str]:
-    """What a webhook with these triggers takes. One that dismisses takes nothing: it only exists."""
+    """The event types of a webhook with these triggers. One that dismisses takes nothing."""
     if target_type == "DISMISS":
         return []
     names: list[str] = []
@@ -137,7 +137,7 @@ def event_types(triggers: Collection[str], target_type: str) -> list[str]:
 
 
 def check_outside_change(change: OutsideChange) -> None:
-    """Raises InvalidWebhook for what no webhook of this vendor can be."""
+    """Raises InvalidWebhook for values that no webhook of this vendor can have."""
     if change.url is not None:
         try:
             _target(change.url)
@@ -146,8 +146,8 @@ def check_outside_change(change: OutsideChange) -> None:
 
 
 def write_webhook(webhook: WebhookView) -> dict[str, Any]:
-    """All seven members, for clients read each of them: secrets in clear, what is not set as protobuf prints it. One
-    that is disabled dismisses what comes: the vendor has no other word for it."""
+    """A webhook with all seven members, because clients read each of them. Secrets are in clear; members that are not
+    set are as protobuf prints them. A disabled one is shown as DISMISS: the vendor has no other word for it."""
     own = webhook.dialect_fields
     return {
         "app_id": webhook.app,
@@ -172,13 +172,13 @@ def _write_credentials(authorization: Authorization | None) -> dict[str, Any] | 
     }
     document = {name: value for name, value in given.items() if value is not None}
     if authorization.token_request is TokenRequest.FORM:
-        document["token_request_type"] = "FORM"  # noqa: S105 - no password
+        document["token_request_type"] = "FORM"  # noqa: S105 - not a password
     return document
 
 
 def _app(value: object) -> str:
     app = _text("app_id", value, 255)
-    if not app.isprintable():  # it is looked for before the core sees it
+    if not app.isprintable():  # it is looked up before the core checks it
         raise InvalidWebhook("app_id", "must have 1 to 255 printable characters")
     return app
 

@@ -45,7 +45,7 @@ Manageable = Annotated[OwnWebhooks, own_webhooks(SINCH, _owner_who_may(Scope.MAN
 @router.get("/apps/{app_id}/webhooks", summary="List the webhooks of an app", responses=SINCH.described())
 def list_webhooks(own: Readable, app_id: Annotated[str, Path(description="The app.")]) -> Webhooks:
     if not app_id.isprintable():
-        return Webhooks(webhooks=[])  # there cannot be one
+        return Webhooks(webhooks=[])  # no webhook can have such an app
     return Webhooks(webhooks=[_document(webhook) for webhook in own.list(app=app_id)])
 
 
@@ -114,7 +114,7 @@ def _object(body: bytes) -> dict[str, Any]:
 def _refuse_beyond_the_limit(listing: Listing, app: str, but_for: UUID | None = None) -> None:
     there = [webhook.id for webhook in listing(app=app)]
     if len(there) >= fields.MAX_PER_APP and but_for not in there:
-        raise InvalidWebhook("app_id", f"has {fields.MAX_PER_APP} webhooks already, the most that an app can have")
+        raise InvalidWebhook("app_id", f"already has {fields.MAX_PER_APP} webhooks, the maximum for an app")
 
 
 def _document(webhook: WebhookView) -> WebhookDocument:

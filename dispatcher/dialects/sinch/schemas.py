@@ -8,14 +8,14 @@ from dispatcher.dialects.sinch.fields import MAX_TARGET, TARGET_TYPES, TRIGGERS
 
 
 class WebhookDocument(BaseModel):
-    """A webhook, all of its members present."""
+    """A webhook with all its members."""
 
     model_config = ConfigDict(extra="forbid")
 
     app_id: str
     client_credentials: dict[str, Any] | None
     id: str
-    secret: Annotated[str, Field(description="Empty where there is none.")]
+    secret: Annotated[str, Field(description="Empty if there is none.")]
     target: str
     target_type: str
     triggers: list[str]
@@ -53,5 +53,8 @@ CREATE_SCHEMA: dict[str, Any] = {
 }
 UPDATE_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {**_MEMBERS, "update_mask": {"type": "string", "description": "As in the query, which goes first."}},
+    "properties": {
+        **_MEMBERS,
+        "update_mask": {"type": "string", "description": "As in the query, which takes precedence."},
+    },
 }

@@ -29,11 +29,11 @@ def _problem_of(_: Request, error: DispatcherError) -> Problem | None:
 ZIPWHIP = Vendor(
     name="zipwhip",
     title="Zipwhip",
-    about="Webhooks, as clients of Zipwhip's API manage them.",
+    about="Webhooks, for clients of Zipwhip's API.",
     answer=_answer,
     error_schema=_SCHEMA,
     errors=BODY_ERRORS,
     problem_of=_problem_of,
-    refusal=HTTPStatus.OK,  # only what goes wrong around a call has a status of its own
+    refusal=HTTPStatus.OK,  # only errors outside the call itself have another status
     numbered=True,
 )

@@ -1,4 +1,4 @@
-"""Zipwhip's webhook parameters, as a webhook's fields and back. Pure."""
+"""Converts Zipwhip's parameters to a webhook's fields, and back. Pure."""
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -30,7 +30,7 @@ _CONTRACT = {
 
 
 class WebhookDocument(BaseModel):
-    """A webhook as it is answered."""
+    """A webhook as shown in answers."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
 
@@ -42,7 +42,7 @@ class WebhookDocument(BaseModel):
 
 
 def method_of(text: str | None) -> Method:
-    """The method that a parameter names, in any case; POST where it is left out. Raises InvalidWebhook."""
+    """The method that a parameter names, in upper or lower case; POST if it is left out. Raises InvalidWebhook."""
     try:
         return Method(text.upper()) if text else Method.POST
     except ValueError:
@@ -50,7 +50,8 @@ def method_of(text: str | None) -> Method:
 
 
 def new_fields(kind: str, event: str, url: str, method: Method) -> WebhookFields:
-    """What makes a new webhook of a `type` and an `event`, in any case. Raises InvalidWebhook for those not known."""
+    """The fields of a new webhook. `kind` and `event` are in upper or lower case. Raises InvalidWebhook for unknown
+    ones."""
     kind, event = kind.lower(), event.lower()
     events = [known for of, known in EVENT_TYPES if of == kind]
     if not events:
@@ -67,7 +68,7 @@ def new_fields(kind: str, event: str, url: str, method: Method) -> WebhookFields
 
 
 def document_of(webhook: WebhookView) -> WebhookDocument:
-    """A webhook as it is answered, with its URL in clear."""
+    """A webhook as shown in answers, with its URL in clear."""
     return WebhookDocument(
         webhook_id=webhook.number,
         type=webhook.dialect_fields["type"],

@@ -16,13 +16,13 @@ Parameters: TypeAlias = Mapping[str, str]
 
 
 def refused(reason: str) -> Problem:
-    """What ends a call that was understood: the status says nothing."""
+    """The Problem that refuses a call. Its status is 200: Zipwhip reports errors only in the body."""
     return Problem(HTTPStatus.OK, reason)
 
 
 def read_parameters(request: Request, body: Annotated[bytes, Depends(read_body)]) -> Parameters:
-    """Those that have a value; a form's go before the query's, of several of one name the last. The body is a form
-    whatever type it says it has. Raises Problem for very many."""
+    """The parameters that have a value. Those of the form take precedence over the query's; of several with one name,
+    the last one counts. The body is read as a form, regardless of its content type. Raises Problem for too many."""
     found: dict[str, str] = {}
     for encoded in (request.scope["query_string"], body):
         try:
@@ -33,7 +33,7 @@ def read_parameters(request: Request, body: Annotated[bytes, Depends(read_body)]
 
 
 def required(parameters: Parameters, name: str) -> str:
-    """A parameter's value. Raises Problem where it is missing."""
+    """A parameter's value. Raises Problem if it is missing."""
     if name not in parameters:
         raise refused(f"{name} is required")
     return parameters[name]

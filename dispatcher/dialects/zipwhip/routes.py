@@ -42,7 +42,7 @@ Manageable = Annotated[OwnWebhooks, own_webhooks(ZIPWHIP, _owner_who_may(Scope.M
 
 
 class Session(BaseModel):
-    """The session that a login gives, or (`success` is false) why it gives none."""
+    """The session of a login, or (`success` is false) why there is none."""
 
     success: bool = True
     response: str
@@ -66,7 +66,7 @@ def _call(path: str, summary: str, parameters: dict[str, str], *optional: str) -
     def add(route: Route) -> Route:
         for register_route, extra in (
             (router.get, {"parameters": query}),
-            (router.post, {"requestBody": body, "description": "The parameters may stand in the query as well."}),
+            (router.post, {"requestBody": body, "description": "The parameters can also be in the query."}),
         ):
             register_route(path, summary=summary, responses=ZIPWHIP.described(), openapi_extra=extra)(route)
         return route
