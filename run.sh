@@ -11,7 +11,7 @@
 #   ./run.sh fuzz [N]                  sends made-up requests to the API and all dialects, N (300) for each operation
 #   ./run.sh build [FOLDER]            two wheels in dist/, or in FOLDER: what producers install, and the engine
 #   ./run.sh bench [--quick] [...]     measures the engine beside baselines (./run.sh bench --help)
-#   ./run.sh ...                       anything else is a command of the `dispatcher` command line
+#   ./run.sh ...                       anything else is a command of the `dispatcher` command line; -h lists all
 #
 # Needs Python 3.11 or newer, nothing else. Uses uv where it is installed, else venv and pip with hashes.
 set -eu
@@ -289,6 +289,6 @@ bench)
     ;;
 *)
     # -P: the folder one happens to stand in is not searched for modules.
-    exec "$venv/bin/python" -P -m dispatcher "$@"
+    exec "$venv/bin/python" -P -m dispatcher.cli.run_sh "$0" "$@"
     ;;
 esac

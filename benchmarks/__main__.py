@@ -19,7 +19,11 @@ from benchmarks.runner import run_measures
 from benchmarks.servers import running_servers
 from benchmarks.targets import exit_status
 
-app = typer.Typer(add_completion=False, help="Measures this engine against baselines, on this machine, in one run.")
+app = typer.Typer(
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Measures this engine against baselines, on this machine, in one run.",
+)
 
 _NAMES = [row.name for row in ROWS]
 

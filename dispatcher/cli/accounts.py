@@ -6,16 +6,17 @@ import typer
 
 from dispatcher.accounts.accounts import create_account, list_accounts
 from dispatcher.cli.actor import this_user
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 
-app = typer.Typer(help="Accounts: who owns webhooks and events.", no_args_is_help=True)
+app = Commands()
 
 
 @app.command(epilog="Example: dispatcher account create acme")
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name, as `enqueue` is given it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, as `enqueue` is given it")],
     json: AsJson = False,
 ) -> None:
     """Make an account."""

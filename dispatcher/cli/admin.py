@@ -1,52 +1,51 @@
 """`dispatcher migrate`, `settings`, `secrets` and `openapi`: an installation's own affairs."""
 
 import json as json_module
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import SecretStr
 
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.env_example import settings_example
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
+from dispatcher.cli.masked_settings import masked_setting
 from dispatcher.cli.output import AsJson, console, print_error, print_json, print_line, print_table
 from dispatcher.cli.progress import Counting
 from dispatcher.encryption.rotation import Rotation
 from dispatcher.encryption.vault import generate_key
-from dispatcher.masking.urls import MASK
 from dispatcher.settings import Settings, environment_name
 
-_URLS = frozenset({"database_url", "broker_url"})
+app = Commands()
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command()(migrate)
-    app.command()(settings)
-    app.command()(openapi)
-    secrets = typer.Typer(help="Secrets at rest.", no_args_is_help=True)
-    secrets.command("generate-key")(generate_encryption_key)
-    secrets.command("rotate")(rotate)
-    app.add_typer(secrets, name="secrets")
+@app.command()
+def migrate(context: typer.Context, json: AsJson = False) -> None:
+    """Bring the database to this version's tables.
 
-
-def migrate(context: typer.Context) -> None:
-    """Bring the database to this version's tables. Safe to repeat, and to run several times at once."""
+    It is safe to repeat, and to run several times at once.
+    """
     from dispatcher.db.migrate import upgrade
 
     upgrade(installation_of(context).settings.database_url.get_secret_value())
-    print_line("the database is at this version's migration")
+    if json:
+        print_json({"migrated": True})
+    else:
+        print_line("the database is at this version's migration")
 
 
+@app.command()
 def settings(
     context: typer.Context,
     json: AsJson = False,
-    example: Annotated[
-        bool, typer.Option("--example", help="Print an environment file with every setting instead.")
-    ] = False,
+    example: Annotated[bool, typer.Option("--example", help="Print an environment file of all instead")] = False,
 ) -> None:
-    """Show the settings in use, secrets masked, each with the variable that sets it."""
+    """Show the settings in use, with their variables.
+
+    Secrets are masked.
+    """
+    if example and json:
+        raise typer.BadParameter("--example and --json exclude each other")
     if example:
         typer.echo(settings_example(), nl=False)
         return
@@ -61,22 +60,35 @@ def settings(
         print_table(["variable", "value", "description"], rows)
 
 
+@app.command()
 def openapi() -> None:
-    """Print the HTTP API's OpenAPI document, as in docs/openapi.json."""
+    """Print the HTTP API's OpenAPI document.
+
+    It is docs/openapi.json.
+    """
     from dispatcher.asgi import create_app
 
     typer.echo(json_module.dumps(create_app().openapi(), indent=2))
 
 
-def generate_encryption_key() -> None:
-    """Make a key for DISPATCHER_ENCRYPTION_KEYS. Keep it: what it encrypts cannot be read without it."""
-    typer.echo(generate_key())
+@app.command("generate-key")
+def generate_encryption_key(json: AsJson = False) -> None:
+    """Make a key for DISPATCHER_ENCRYPTION_KEYS.
+
+    Keep it: what it encrypts cannot be read without it.
+    """
+    if json:
+        print_json({"key": generate_key()})
+    else:
+        print_line(generate_key())
 
 
+@app.command()
 def rotate(context: typer.Context, json: AsJson = False) -> None:
-    """Encrypt all secrets anew with the newest key: the first of DISPATCHER_ENCRYPTION_KEYS.
+    """Encrypt all secrets anew with the newest key.
 
-    Everything else may go on running. It can be stopped at any point, and run again.
+    That is the first of DISPATCHER_ENCRYPTION_KEYS. Everything else may go on running. It can be stopped at any point,
+    and run again.
     Exit status: 0 the newest key opens everything, 1 the older ones are still needed.
     """
     installation = installation_of(context)
@@ -113,23 +125,3 @@ def _print_rotation(rotation: Rotation, *, json: bool) -> None:
         print_line("keep all keys: some secrets could not be opened")
     else:
         print_line("the newest key opens everything: the older ones can be taken out of DISPATCHER_ENCRYPTION_KEYS")
-
-
-def masked_setting(name: str, value: Any) -> Any:
-    """A setting's value as it may be shown; of a URL where it leads to, never who logs in there."""
-    if isinstance(value, SecretStr):
-        clear = value.get_secret_value()
-        if name in _URLS:
-            return _mask_connection(clear)
-        return MASK if clear else ""
-    return str(value) if isinstance(value, Path) else value
-
-
-def _mask_connection(url: str) -> str:
-    # Not parsed: a password with characters that belong escaped must not be taken for a host.
-    scheme, _, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    place, question, _ = place.partition("?")
-    if not at and ":" in place.partition("/")[0].rstrip("0123456789").removesuffix(":"):
-        return f"{scheme}://{MASK}"
-    return f"{scheme}://{f'{MASK}@' if login else ''}{place}{f'?{MASK}' if question else ''}"

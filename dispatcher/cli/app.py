@@ -1,106 +1,84 @@
-"""All commands together, and what they do about errors: one line on stderr, exit status 1, no traceback."""
+"""The command line as a whole: its words, and what it needs of an installation."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
-from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
-from dispatcher.cli import (
-    accounts,
-    audit,
-    deliveries,
-    engine,
-    enqueue,
-    events,
-    keys,
-    listen,
-    notices,
-    redeliveries,
-    servers,
-    trigger,
-    webhook_health,
-    webhooks,
-)
-from dispatcher.cli import admin as installation
+from dispatcher.cli.command_tree import PANELS, RUN_SH, LoadedWhenUsed
+from dispatcher.cli.failures import prepare_streams, status_of
+from dispatcher.cli.help_page import PROGRAM, Group
 from dispatcher.cli.installed import Installed
-from dispatcher.cli.output import print_error, print_line
-from dispatcher.db.outages import explain_outage
-from dispatcher.errors import AddressRefused, DispatcherError
-from dispatcher.installation import Installation
-from dispatcher.masking.terminal import safe_text
-from dispatcher.settings import read_settings
+from dispatcher.version import __version__
 
 
-class _OneLineErrors(TyperGroup):
-    """Turns what the product raises on purpose into one line. Defects keep their traceback."""
+class _Root(Group):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = LoadedWhenUsed({word: entry for words in PANELS.values() for word, entry in words.items()})  # type: ignore[assignment]
 
-    def make_context(self, *given: Any, **options: Any) -> Any:
-        with _harmless_words():
-            return super().make_context(*given, **options)
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.panels = {
+            name: {word: entry.about.rstrip(".") for word, entry in words.items()} for name, words in PANELS.items()
+        }
+        if ctx.info_name != PROGRAM:  # run.sh names itself
+            self.panels |= {"This checkout": RUN_SH}
+        super().format_help(ctx, formatter)
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **__: Any) -> NoReturn:
+        program = prog_name or PROGRAM
+        prepare_streams()
+        self._main_shell_completion({}, PROGRAM, None)
+        sys.exit(status_of(lambda: self._call(program, list(sys.argv[1:] if args is None else args))))
+
+    def _call(self, program: str, args: list[str]) -> None:
+        with self.make_context(program, args) as context:
+            self.invoke(context)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _harmless_words():
-                return super().invoke(ctx)
-        except DispatcherError as error:
-            print_error(str(error))
-            if isinstance(error, AddressRefused):
-                print_line(engine.how_to_allow(), stderr=True)
-        except UnicodeEncodeError:
-            print_error("an argument holds bytes that are no UTF-8")
-        except SQLAlchemyError as error:
-            explained = explain_outage(error)
-            if explained is None:
+            return super().invoke(ctx)
+        except Exception as error:
+            outage = ctx.obj.explain(error) if ctx.obj is not None else None
+            if outage is None:
                 raise
-            print_error(explained)
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _harmless_words() -> Iterator[None]:
-    """Of an argument that does not fit, typer's own words show control characters escaped, but not all that there is:
-    what turns the direction round, or hides, would be left."""
-    try:
-        yield
-    except TyperException as error:
-        if isinstance(message := getattr(error, "message", None), str):
-            error.message = safe_text(message, lines=True)
-        raise
+            raise typer.TyperException(outage) from None
 
 
 app = typer.Typer(
-    cls=_OneLineErrors,
+    cls=_Root,
     help="Self-hosted webhook delivery: accounts, webhooks, events and what became of them.",
-    epilog="Settings come from environment variables: see `dispatcher settings`.",
+    epilog="Exit status: 0 done, 1 refused or failed, 2 wrong usage, 130 stopped by Ctrl-C.\n\n"
+    f"Settings are environment variables: {PROGRAM} settings shows them.",
     no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     # A traceback that shows local variables would show secrets.
     pretty_exceptions_enable=False,
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _begin(context: typer.Context) -> None:
-    context.obj = installed = Installed(lambda: Installation(read_settings()))
+def _begin(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    context.obj = installed = Installed(make_installation)
     context.call_on_close(installed.close)
 
 
-app.add_typer(accounts.app, name="account")
-app.add_typer(keys.app, name="key")
-app.add_typer(webhooks.app, name="webhook")
-webhook_health.register(webhooks.app)
-app.add_typer(deliveries.app, name="delivery")
-redeliveries.register(deliveries.app)
-app.add_typer(redeliveries.app, name="redelivery")
-app.add_typer(events.app, name="event")
-app.add_typer(notices.app, name="notice")
-enqueue.register(app)
-listen.register(app)
-trigger.register(app)
-audit.register(app)
-installation.register(app)
-servers.register(app)
-engine.register(app)
+def make_installation() -> Any:
+    """The installation that the environment's settings describe."""
+    from dispatcher.installation import Installation
+    from dispatcher.settings import read_settings
+
+    return Installation(read_settings())

@@ -1,55 +1,55 @@
 """`dispatcher audit-log`: by whom what was changed."""
 
 import json as json_module
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
-from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import ActorKind
 from dispatcher.accounts.audit import PAGE, Action, list_entries
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
+from dispatcher.cli.names import account_of, key_id
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
+from dispatcher.cli.shared_options import AnyAccount, Before, Limit, Since, Until
 from dispatcher.db.models import AuditEntry
 from dispatcher.ids import time_of
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(epilog="Example: dispatcher audit-log --account acme --action webhook.disabled --since 2025-01-01")(
-        audit_log
-    )
+app = Commands()
 
 
+@app.command(epilog="Example: dispatcher audit-log --account acme --action webhook.disabled --since 2d")
 def audit_log(
     context: typer.Context,
     *,
-    account: Annotated[str | None, typer.Option(help="Only what concerns this account.")] = None,
-    actor: Annotated[ActorKind | None, typer.Option(help="Only by somebody of this kind.")] = None,
-    key: Annotated[UUID | None, typer.Option(help="Only by this API key (id), through a dialect too.")] = None,
-    action: Annotated[Action | None, typer.Option(help="Only of this action.")] = None,
-    target: Annotated[UUID | None, typer.Option(help="Only on what has this id.")] = None,
-    request: Annotated[UUID | None, typer.Option(help="Only by the HTTP request with this id.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only since this time (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only before this time (UTC).")] = None,
-    before: Annotated[UUID | None, typer.Option(help="Only older ones: the last id of the page before.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = PAGE,
+    account: AnyAccount = None,
+    actor: Annotated[ActorKind | None, typer.Option(help="Only by this kind of actor")] = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help="Only by this API key (id or name)")] = None,
+    action: Annotated[Action | None, typer.Option(help="Only this")] = None,
+    target: Annotated[UUID | None, typer.Option(help="Only on what has this id")] = None,
+    request: Annotated[UUID | None, typer.Option(help="Only by the HTTP request with this id")] = None,
+    since: Since = None,
+    until: Until = None,
+    before: Before = None,
+    limit: Limit = PAGE,
     json: AsJson = False,
 ) -> None:
-    """List who changed what, the last change first: over the API, through dialects, by commands, by response rules."""
+    """List who changed what, the last change first.
+
+    Changes come over the API, through dialects, by commands and by response rules.
+    """
     with installation_of(context).transaction() as session:
         found = list_entries(
             session,
-            account=find_account(session, account) if account is not None else None,
+            account=account_of(session, account) if account is not None else None,
             actor=actor,
-            key=key,
+            key=key_id(session, key) if key is not None else None,
             action=action,
             target=target,
             request=request,
-            since=since.replace(tzinfo=UTC) if since else None,
-            until=until.replace(tzinfo=UTC) if until else None,
+            since=since,
+            until=until,
             before=before,
             limit=limit,
         )

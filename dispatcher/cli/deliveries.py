@@ -1,19 +1,20 @@
 """`dispatcher delivery`: what is owed to webhooks and what became of it; sending again, cancelling."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 import typer
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_of_webhook
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.events import Reveal, event_document, masked_names, print_delivery_table
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
+from dispatcher.cli.names import account_of, webhook_id
 from dispatcher.cli.output import AsJson, print_fields, print_json, print_line, print_section, print_text
+from dispatcher.cli.shared_options import AnyAccount, AnyWebhook, Before, Limit, Since, Until
 from dispatcher.db.models import Account
 from dispatcher.deliveries.history import PAGE, get_delivery, list_deliveries
 from dispatcher.deliveries.records import AttemptRecord, DeliveryLine
@@ -22,41 +23,44 @@ from dispatcher.deliveries.redelivery import redeliver as redeliver_delivery
 from dispatcher.masking.messages import Names, mask_echo
 from dispatcher.states import Reason, State
 
-app = typer.Typer(help="Deliveries: one event owed to one webhook.", no_args_is_help=True)
+app = Commands()
 
 # It may repeat any message of the batch, and the others are not at hand.
 _OF_BATCH = "*** (the answer to a batch: --reveal shows it)"
 
-Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The delivery's id.")]
-Owner = Annotated[str | None, typer.Option("--account", help="Only if it is this account's.")]
+Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The delivery's id")]
 
 
 @app.command("list", epilog="Example: dispatcher delivery list --account acme --state discarded --reason rejected")
 def list_(
     *,
     context: typer.Context,
-    account: Annotated[str | None, typer.Option(help="The account; not needed with --webhook or --event.")] = None,
-    webhook: Annotated[UUID | None, typer.Option(help="Only those owed to this webhook (id).")] = None,
-    event: Annotated[UUID | None, typer.Option(help="Only those of this event (id).")] = None,
-    state: Annotated[State | None, typer.Option(help="Only those that stand so.")] = None,
-    reason: Annotated[Reason | None, typer.Option(help="Only those discarded for this reason.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only of events since this time (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only of events before this time (UTC).")] = None,
-    before: Annotated[UUID | None, typer.Option(help="Only older ones: the last id of the page before.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = PAGE,
+    account: AnyAccount = None,
+    webhook: AnyWebhook = None,
+    event: Annotated[UUID | None, typer.Option(help="Only of this event")] = None,
+    state: Annotated[State | None, typer.Option(help="Only in this state")] = None,
+    reason: Annotated[Reason | None, typer.Option(help="Only discarded for this")] = None,
+    since: Since = None,
+    until: Until = None,
+    before: Before = None,
+    limit: Limit = PAGE,
     json: AsJson = False,
 ) -> None:
-    """List deliveries, newest first."""
+    """List deliveries, newest first.
+
+    Give at least one of --account, --webhook, --event. Times are those of the events.
+    """
+    due_to = webhook_id(installation_of(context), webhook, account) if webhook is not None else None
     with installation_of(context).transaction() as session:
         deliveries = list_deliveries(
             session,
-            _owner_of_list(session, account, webhook, event),
-            webhook=webhook,
+            _owner_of_list(session, account, due_to, event),
+            webhook=due_to,
             event=event,
             state=state,
             reason=reason,
-            since=since.replace(tzinfo=UTC) if since else None,
-            until=until.replace(tzinfo=UTC) if until else None,
+            since=since,
+            until=until,
             before=before,
             limit=limit,
         )
@@ -70,11 +74,16 @@ def list_(
 
 @app.command()
 def show(
-    context: typer.Context, identifier: Identifier, account: Owner = None, reveal: Reveal = False, json: AsJson = False
+    context: typer.Context,
+    identifier: Identifier,
+    account: AnyAccount = None,
+    reveal: Reveal = False,
+    json: AsJson = False,
 ) -> None:
-    """Show one delivery: its event, and each attempt with request and answer as captured.
+    """Show one delivery with all its attempts.
 
-    Where an answer repeats the message, that is masked unless --reveal says otherwise.
+    Each attempt has its request and the answer as captured. Where an answer repeats the message, that is masked
+    unless --reveal says otherwise.
     """
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
@@ -97,8 +106,11 @@ def show(
 
 
 @app.command(epilog="Example: dispatcher delivery redeliver 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00")
-def redeliver(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
-    """Have a closed delivery sent again: at once, with its retry schedule from the start."""
+def redeliver(context: typer.Context, identifier: Identifier, account: AnyAccount = None, json: AsJson = False) -> None:
+    """Have a closed delivery sent again, at once.
+
+    Its retry schedule begins anew.
+    """
     installation = installation_of(context)
     with installation.transaction() as session:
         owner = _owner(session, account, identifier)
@@ -108,7 +120,7 @@ def redeliver(context: typer.Context, identifier: Identifier, account: Owner = N
 
 
 @app.command()
-def cancel(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
+def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount = None, json: AsJson = False) -> None:
     """End a delivery that waits for its next attempt."""
     with installation_of(context).transaction() as session:
         cancel_delivery(session, _owner(session, account, identifier), identifier, by=this_user())
@@ -131,12 +143,12 @@ def _masked(attempt: AttemptRecord, message: bytes | None, names: Names) -> Atte
 
 
 def _owner(session: Session, account: str | None, identifier: UUID) -> Account:
-    return find_account(session, account) if account is not None else owner_of_delivery(session, identifier)
+    return account_of(session, account) if account is not None else owner_of_delivery(session, identifier)
 
 
 def _owner_of_list(session: Session, account: str | None, webhook: UUID | None, event: UUID | None) -> Account:
     if account is not None:
-        return find_account(session, account)
+        return account_of(session, account)
     if webhook is not None:
         return owner_of_webhook(session, webhook)
     if event is not None:

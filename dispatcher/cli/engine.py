@@ -4,25 +4,27 @@ from typing import Annotated
 
 import typer
 
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.output import AsJson, print_error, print_fields, print_json, print_line
 from dispatcher.embedded.data_dir import API_ADDRESS, FLOWER_ADDRESS, FLOWER_PASSWORD, FLOWER_USER, published
 from dispatcher.settings import default_data_dir, environment_name
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(epilog="Example: curl $(dispatcher engine --api)/healthz")(engine)
+app = Commands()
 
 
+@app.command(epilog="Example: curl $(dispatcher engine --api)/healthz")
 def engine(
     *,
-    api: Annotated[bool, typer.Option("--api", help="Print only the address of the HTTP API.")] = False,
+    api: Annotated[bool, typer.Option("--api", help="Print only the address of the HTTP API")] = False,
     flower_password: Annotated[
-        bool, typer.Option("--flower-password", help="Print only the password that Flower asks for.")
+        bool, typer.Option("--flower-password", help="Print only the password for Flower")
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Say where the engine is that `up` runs on this machine: its addresses, Flower's login, its data."""
+    """Show where the engine is that `up` runs.
+
+    The addresses of its API and of Flower on this machine, the login there, and the folder of its data.
+    """
     directory = default_data_dir().absolute()
     lines = published(directory)
     if API_ADDRESS not in lines:

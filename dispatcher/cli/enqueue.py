@@ -7,24 +7,20 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from dispatcher.accounts.accounts import find_account
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
+from dispatcher.cli.names import account_of
 from dispatcher.cli.ndjson import Recipe, read_lines
 from dispatcher.cli.output import AsJson, console, print_json, print_line, print_missed
 from dispatcher.cli.progress import Counting
+from dispatcher.cli.shared_options import OfAccount
 from dispatcher.errors import DispatcherError, InvalidEvent
 from dispatcher.event_types import RULE, is_event_type
 from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.installation import Installation
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(
-        epilog="Example: dispatcher enqueue --account acme --type message.outbound.sent --subject-member id "
-        "messages.ndjson"
-    )(enqueue)
+app = Commands()
 
 
 @dataclass(slots=True)
@@ -37,41 +33,36 @@ class _Tally:
     rate: float = 0.0
 
 
+@app.command(epilog="Example: dispatcher enqueue --account acme --type message.outbound.sent messages.ndjson")
 def enqueue(
     *,
     context: typer.Context,
-    account: Annotated[str, typer.Option(help="The account the events are for.")],
-    event_type: Annotated[str, typer.Option("--type", help="The events' type, for instance message.outbound.sent.")],
+    account: OfAccount,
+    event_type: Annotated[str, typer.Option("--type", metavar="TYPE", help="Their type, as message.outbound.sent")],
     file: Annotated[
         typer.FileBinaryRead,
-        typer.Argument(metavar="FILE", help="NDJSON: one JSON message per line; `-` reads standard input."),
+        typer.Argument(metavar="FILE", help="NDJSON: one message a line; - is standard input"),
     ],
-    app: Annotated[str | None, typer.Option(help="The events' app.")] = None,
+    app_: Annotated[str | None, typer.Option("--app", metavar="APP", help="Their app")] = None,
     subject_member: Annotated[
-        str | None, typer.Option(metavar="MEMBER", help="The message's member that is the event's subject.")
+        str | None, typer.Option(metavar="MEMBER", help="Member of the message that is the subject")
     ] = None,
-    key_member: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MEMBER",
-            help="The message's member that is its idempotency key: the same file can then be sent again.",
-        ),
-    ] = None,
+    key_member: Annotated[str | None, typer.Option(metavar="MEMBER", help="Member that is the idempotency key")] = None,
     json: AsJson = False,
 ) -> None:
-    """Enqueue one event per line; the line's bytes are the message.
+    """Enqueue the messages of a file, one event a line.
 
-    A line that is no JSON, or otherwise refused, is reported by its number on stderr while the rest goes in.
+    The line's bytes are the message. With --key-member the same file can be sent again. A line that is no JSON, or
+    otherwise refused, is reported by its number on stderr while the rest goes in.
     Lines are stored in groups of up to 1,000: from a pipe that trickles, the first wait for the others or its end.
     Exit status: 0 all are in, 1 some were refused.
     """
     if not is_event_type(event_type):
         raise typer.BadParameter(RULE, param_hint="--type")
     with installation_of(context).transaction() as session:
-        find_account(session, account)
-    tally = _run(
-        installation_of(context), file, Recipe(account, event_type, app, subject_member, key_member), json=json
-    )
+        owner = account_of(session, account).name
+    recipe = Recipe(owner, event_type, app_, subject_member, key_member)
+    tally = _run(installation_of(context), file, recipe, json=json)
     if tally.refused:
         raise typer.Exit(1)
 

@@ -1,15 +1,15 @@
 """`dispatcher event`: what was enqueued."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
-from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.owners import owner_of_event
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
+from dispatcher.cli.names import account_of
 from dispatcher.cli.output import (
     AsJson,
     print_fields,
@@ -19,6 +19,7 @@ from dispatcher.cli.output import (
     print_table,
     print_text,
 )
+from dispatcher.cli.shared_options import AnyAccount, Before, Limit, OfAccount, Since, Until
 from dispatcher.deliveries.history import PAGE
 from dispatcher.deliveries.records import DeliveryLine, EventLine
 from dispatcher.events.history import get_event, list_events
@@ -27,10 +28,10 @@ from dispatcher.masking.messages import Names, mask_message, member_names
 
 Reveal = Annotated[
     bool,
-    typer.Option("--reveal", help="Show the members that DISPATCHER_MASKED_MEMBERS names in clear."),
+    typer.Option("--reveal", help="Do not mask what DISPATCHER_MASKED_MEMBERS names"),
 ]
 
-app = typer.Typer(help="Events: what was enqueued, and to how many webhooks it was owed.", no_args_is_help=True)
+app = Commands()
 
 _EXAMPLES = "Example: dispatcher event list --account acme --subject msg-17"
 
@@ -39,27 +40,27 @@ _EXAMPLES = "Example: dispatcher event list --account acme --subject msg-17"
 def list_(
     *,
     context: typer.Context,
-    account: Annotated[str, typer.Option(help="The account whose events these are.")],
-    subject: Annotated[str | None, typer.Option(help="Only about this: the platform's own id or number.")] = None,
-    event_type: Annotated[str | None, typer.Option("--type", help="Only of this type, or below it.")] = None,
-    app_: Annotated[str | None, typer.Option("--app", help="Only of this app.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only those that came in at this time (UTC) or later.")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only those that came in before this time (UTC).")] = None,
-    undelivered: Annotated[bool, typer.Option("--undelivered", help="Only those that no webhook took.")] = False,
-    before: Annotated[UUID | None, typer.Option(help="Only older ones than this event.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = PAGE,
+    account: OfAccount,
+    subject: Annotated[str | None, typer.Option(help="Only about this: the platform's own id or number")] = None,
+    event_type: Annotated[str | None, typer.Option("--type", help="Only of this type, or below it")] = None,
+    app_: Annotated[str | None, typer.Option("--app", help="Only of this app")] = None,
+    since: Since = None,
+    until: Until = None,
+    undelivered: Annotated[bool, typer.Option("--undelivered", help="Only those that no webhook took")] = False,
+    before: Before = None,
+    limit: Limit = PAGE,
     json: AsJson = False,
 ) -> None:
     """List an account's events, newest first."""
     with installation_of(context).transaction() as session:
         page = list_events(
             session,
-            find_account(session, account),
+            account_of(session, account),
             subject=subject,
             event_type=event_type,
             app=app_,
-            since=since.replace(tzinfo=UTC) if since else None,
-            until=until.replace(tzinfo=UTC) if until else None,
+            since=since,
+            until=until,
             undelivered=undelivered,
             before=before,
             limit=limit,
@@ -78,14 +79,17 @@ def list_(
 @app.command()
 def show(
     context: typer.Context,
-    identifier: Annotated[UUID, typer.Argument(metavar="ID", help="The event's id.")],
-    account: Annotated[str | None, typer.Option(help="Only if it is this account's.")] = None,
+    identifier: Annotated[UUID, typer.Argument(metavar="ID", help="The event's id")],
+    account: AnyAccount = None,
     reveal: Reveal = False,
     json: AsJson = False,
 ) -> None:
-    """Show one event: its message, masked unless --reveal says otherwise, and its deliveries."""
+    """Show one event: its message and its deliveries.
+
+    Phone numbers and texts in the message are masked unless --reveal says otherwise.
+    """
     with installation_of(context).transaction() as session:
-        owner = find_account(session, account) if account is not None else owner_of_event(session, identifier)
+        owner = account_of(session, account) if account is not None else owner_of_event(session, identifier)
         record = get_event(session, owner, identifier)
     data = mask_message(record.data, masked_names(installation_of(context), reveal=reveal))
     if json:

@@ -1,21 +1,26 @@
 """The installation that a command works on: made when it is first needed, for not every command needs one."""
 
+import sys
 from collections.abc import Callable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import typer
 
-from dispatcher.installation import Installation
+from dispatcher.cli.masked_settings import mask_connection
+
+if TYPE_CHECKING:
+    from dispatcher.installation import Installation
 
 
 class Installed:
     """What the commands of one call find in their context."""
 
-    def __init__(self, make: Callable[[], Installation]) -> None:
+    def __init__(self, make: "Callable[[], Installation]") -> None:
         self._make = make
 
     @cached_property
-    def installation(self) -> Installation:
+    def installation(self) -> "Installation":
         return self._make()
 
     def close(self) -> None:
@@ -23,8 +28,23 @@ class Installed:
         if "installation" in self.__dict__:
             self.installation.close()
 
+    def explain(self, error: Exception) -> str | None:
+        """Where an error means that the database cannot be used: why, which one, and what to do. None for others."""
+        if "sqlalchemy" not in sys.modules:
+            return None
+        from sqlalchemy.exc import SQLAlchemyError
 
-def installation_of(context: typer.Context) -> Installation:
+        from dispatcher.db.outages import explain_outage
+
+        explained = explain_outage(error) if isinstance(error, SQLAlchemyError) else None
+        if explained is None or "DATABASE_URL" not in explained or "installation" not in self.__dict__:
+            return explained
+        place = mask_connection(self.installation.settings.database_url.get_secret_value())
+        remedy = ". Start it, or set DATABASE_URL to where it runs" if "answer" in explained else ""
+        return f"{explained}: {place.replace('+psycopg2', '')}{remedy}"
+
+
+def installation_of(context: typer.Context) -> "Installation":
     """The installation of this call. Raises ConfigurationError for settings that are missing or wrong."""
     installed: Installed = context.obj
     return installed.installation

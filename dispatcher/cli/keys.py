@@ -2,18 +2,19 @@
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
-from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.api_keys import Scope, create_key, list_keys, revoke_key
 from dispatcher.cli.actor import this_user
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
+from dispatcher.cli.names import account_of, key_id
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
+from dispatcher.cli.shared_options import AnyAccount
 from dispatcher.db.models import ApiKey
 
-app = typer.Typer(help="API keys: what programs show to use the HTTP API.", no_args_is_help=True)
+app = Commands()
 
 
 @app.command(epilog="Example: dispatcher key create --account acme --scope send --name backend --days 365")
@@ -21,17 +22,19 @@ def create(
     *,
     context: typer.Context,
     account: Annotated[
-        str | None, typer.Option(help="The account it acts for; none only for an operator's key.")
+        str | None, typer.Option(metavar="NAME", help="Whom it acts for; nobody only for an operator's key")
     ] = None,
-    scope: Annotated[
-        list[Scope] | None,
-        typer.Option(help="What it may do; may be given several times. Default: send."),
+    scope: Annotated[list[Scope] | None, typer.Option(help="What it may do", show_default="send")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="A note on what it is for")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Days until it expires", show_default="never")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="A note on what it is for.")] = None,
-    days: Annotated[int | None, typer.Option(min=1, max=36_500, help="Days until it expires. Default: never.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Make an API key. Its token is printed this once and cannot be shown again."""
+    """Make an API key.
+
+    Its token is printed this once and cannot be shown again.
+    """
     scopes = list(dict.fromkeys(scope or [Scope.SEND]))
     if account is None and Scope.OPERATOR not in scopes:
         raise typer.BadParameter("give --account, or --scope operator for a key that acts for every account")
@@ -39,7 +42,7 @@ def create(
         key = create_key(
             session,
             by=this_user(),
-            account=account,
+            account=account_of(session, account).name if account is not None else None,
             scopes=scopes,
             name=name,
             valid_for=timedelta(days=days) if days is not None else None,
@@ -56,12 +59,15 @@ def create(
 @app.command("list")
 def list_(
     context: typer.Context,
-    account: Annotated[str | None, typer.Option(help="Only this account's keys.")] = None,
+    account: AnyAccount = None,
     json: AsJson = False,
 ) -> None:
-    """List API keys, without their secrets; revoked and expired ones too."""
+    """List API keys, revoked and expired ones too.
+
+    Their secrets cannot be shown.
+    """
     with installation_of(context).transaction() as session:
-        keys = list_keys(session, find_account(session, account) if account is not None else None)
+        keys = list_keys(session, account_of(session, account) if account is not None else None)
     if json:
         print_json([_document(key, owner) for key, owner in keys])
         return
@@ -74,17 +80,17 @@ def list_(
 @app.command()
 def revoke(
     context: typer.Context,
-    identifier: Annotated[UUID, typer.Argument(metavar="ID", help="The key's id: the part before the token's dot.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, which is the token up to the dot, or its name")],
     json: AsJson = False,
 ) -> None:
     """End a key for good, at once."""
     with installation_of(context).transaction() as session:
-        key = revoke_key(session, identifier, by=this_user())
-        session.refresh(key)
+        revoked = revoke_key(session, key_id(session, key), by=this_user())
+        session.refresh(revoked)
     if json:
-        print_json({"id": key.id, "revoked_at": key.revoked_at})
+        print_json({"id": revoked.id, "revoked_at": revoked.revoked_at})
     else:
-        print_line(f"key {key.id} is revoked")
+        print_line(f"key {revoked.id} is revoked")
 
 
 def _document(key: ApiKey, owner: str | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line
 from dispatcher.cli.own_webhook import own_webhook
@@ -22,59 +23,41 @@ MAX_BODY = 16 * 1024 * 1024
 _USUAL_PORT = 9000
 _ABOUT = {"event-type": "{}", "event-id": "event {}", "batch-size": "batch of {}", "attempt": "attempt {}"}
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(epilog="Example: dispatcher listen --register --account acme --type message")(listen)
+app = Commands()
 
 
+@app.command(epilog="Example: dispatcher listen --register --account acme --type message")
 def listen(
     *,
     context: typer.Context,
     port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, help="Where to listen on 127.0.0.1; 0: any free port. Default: 9000, or a free one."
-        ),
+        int | None, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any", show_default="9000 or free")
     ] = None,
-    register_: Annotated[
-        bool,
-        typer.Option(
-            "--register",
-            help="Be a webhook of --account while listening: no key is needed, and an account that is missing is made.",
-        ),
-    ] = False,
-    account: Annotated[str | None, typer.Option(help="With --register: whose events it gets.")] = None,
+    register: Annotated[bool, typer.Option("--register", help="Be a webhook of --account meanwhile")] = False,
+    account: Annotated[str | None, typer.Option(metavar="NAME", help="Whose events it gets (name or id)")] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option(
-            "--type", help="With --register: an event type or a prefix; several times for several. Default: all."
-        ),
+        typer.Option("--type", metavar="TYPE", help="An event type or prefix it takes", show_default="all"),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="With --register: leave the webhook when this ends.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave that webhook when this ends")] = False,
     key_from: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Where the key is read from with which signatures are checked (whsec_, whpk_ or whsk_): the file's "
-            "first line; `-`: standard input.",
-        ),
+        typer.Option(metavar="FILE", help="Key (whsec_, whpk_, whsk_) to check signatures with; -: stdin"),
     ] = None,
-    answer: Annotated[
-        int, typer.Option(min=200, max=999, help="The status that every callback is answered with.")
-    ] = 204,
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many requests. Default: at Ctrl-C.")] = None,
+    answer: Annotated[int, typer.Option(min=200, max=999, help="Status to answer with")] = 204,
+    count: Annotated[int | None, typer.Option(min=1, help="Requests after which it ends", show_default="none")] = None,
     json: AsJson = False,
 ) -> None:
-    """Receive callbacks on this machine: a line for each, with what its signature is worth.
+    """Receive callbacks on this machine and show them.
 
-    By default no engine calls this machine: one that was started by `up --dev` does.
+    A line for each, with what its signature is worth. With --register no key is needed, and an account that is missing
+    is made. By default no engine calls this machine: one that was started by `dispatcher up --dev` does.
     """
-    if register_ != (account is not None):
+    if register != (account is not None):
         raise typer.BadParameter("--register and --account go together")
-    if not register_ and (types or keep):
+    if not register and (types or keep):
         raise typer.BadParameter("--type and --keep are for --register")
-    if register_ and key_from is not None:
+    if register and key_from is not None:
         raise typer.BadParameter("--register knows the key: leave --key-from out")
     show = _print_as_json if json else _print
     key = SignatureKey(read_secret(key_from, "signing key", "--key-from")) if key_from is not None else None

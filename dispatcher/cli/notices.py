@@ -1,39 +1,36 @@
 """`dispatcher notice`: what contacts were told, and will be."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
-from dispatcher.accounts.accounts import find_account
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
+from dispatcher.cli.names import account_of, webhook_id
 from dispatcher.cli.output import AsJson, print_json, print_table
+from dispatcher.cli.shared_options import AnyWebhook, Limit, OfAccount
 from dispatcher.webhooks.notices import NoticeKind, NoticeRecord, list_notices
 
 PAGE = 50
 
-app = typer.Typer(help="Notices: what the contacts of webhooks were told about problems.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """One command today; it keeps its name."""
+app = Commands()
 
 
 @app.command("list")
 def list_(
     *,
     context: typer.Context,
-    account: Annotated[str, typer.Option(help="The account whose webhooks they are about.")],
-    webhook: Annotated[UUID | None, typer.Option(help="Only about this webhook.")] = None,
-    kind: Annotated[NoticeKind | None, typer.Option(help="Only of this kind.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = PAGE,
+    account: OfAccount,
+    webhook: AnyWebhook = None,
+    kind: Annotated[NoticeKind | None, typer.Option(help="Only of this kind")] = None,
+    limit: Limit = PAGE,
     json: AsJson = False,
 ) -> None:
-    """List notices, those of errors that were first seen last in front."""
+    """List notices, newest problem first."""
+    about = webhook_id(installation_of(context), webhook, account) if webhook is not None else None
     with installation_of(context).transaction() as session:
-        owner = find_account(session, account)
-        found = [_document(record) for record in list_notices(session, owner, webhook=webhook, kind=kind, limit=limit)]
+        owner = account_of(session, account)
+        found = [_document(record) for record in list_notices(session, owner, webhook=about, kind=kind, limit=limit)]
     if json:
         print_json(found)
         return

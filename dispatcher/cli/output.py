@@ -16,7 +16,7 @@ from rich.text import Text
 
 from dispatcher.masking.terminal import ascii_json, safe_text
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 _NO_WRAPPING = 10_000
 

@@ -8,20 +8,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.accounts.accounts import create_account
 from dispatcher.cli.actor import this_user
+from dispatcher.cli.names import account_of
 from dispatcher.cli.output import print_line
 from dispatcher.errors import NameTaken, NotFound, UnknownAccount
 from dispatcher.installation import Installation
 from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registration import change, register, remove
-from dispatcher.webhooks.store import Registered, Webhooks
+from dispatcher.webhooks.store import AccountKey, Registered, Webhooks
 
 
 @contextmanager
 def own_webhook(
     installation: Installation, account: str, port: int, types: Sequence[str], *, keep: bool
 ) -> Iterator[Registered]:
-    """A webhook of the account for http://127.0.0.1:`port`/, removed at the end unless it is to be kept. An account
-    that is missing is made. A webhook that an earlier call left is used again, with its key and what waits for it.
+    """A webhook of the account (name or id) for http://127.0.0.1:`port`/, removed at the end unless it is to be kept.
+    An account that is missing is made. A webhook that an earlier call left is used again, with its key and what waits
+    for it.
 
     Raises what `register` raises: InvalidWebhook for types that are none, AddressRefused where this machine may not be
     called.
@@ -29,8 +31,9 @@ def own_webhook(
     name = f"dispatcher listen on {socket.gethostname()}, port {port}"
     url = f"http://127.0.0.1:{port}/"
     by, fields = this_user(), WebhookFields(name=name, url=url, event_types=list(types))
+    owner = _owner(installation, account)
     try:
-        made = register(installation, account, by=by, **fields)
+        made = register(installation, owner, by=by, **fields)
     except UnknownAccount:
         with installation.transaction() as session:
             create_account(session, account, by=by)
@@ -39,15 +42,26 @@ def own_webhook(
     except NameTaken:
         with installation.transaction() as session:
             webhooks = Webhooks(session, installation)
-            found = next(each for each in webhooks.list(webhooks.owner(account)) if each.name == name)
-        made = change(installation, account, found.id, by=by, enabled=True, **fields)
+            found = next(each for each in webhooks.list(webhooks.owner(owner)) if each.name == name)
+        made = change(installation, owner, found.id, by=by, enabled=True, **fields)
     end = "stays when this ends" if keep else "is removed when this ends"
-    print_line(f"Webhook {made.id} of {account} takes {', '.join(made.webhook.event_types)} and {end}", stderr=True)
+    print_line(
+        f"Webhook {made.id} of {made.owner.name} takes {', '.join(made.webhook.event_types)} and {end}", stderr=True
+    )
     try:
         yield made
     finally:
         if not keep:
             _remove(installation, made)
+
+
+def _owner(installation: Installation, account: str) -> AccountKey:
+    """The account's id; its name where there is no such account yet."""
+    with installation.transaction() as session:
+        try:
+            return account_of(session, account).id
+        except UnknownAccount:
+            return account
 
 
 def _remove(installation: Installation, made: Registered) -> None:

@@ -2,18 +2,19 @@
 
 import sys
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.owners import owner_of_redelivery, owner_of_webhook
 from dispatcher.cli.actor import this_user
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
+from dispatcher.cli.names import account_of, webhook_id
 from dispatcher.cli.output import AsJson, console, print_fields, print_json, print_line, print_table
+from dispatcher.cli.shared_options import AnyAccount, AnyWebhook, Limit, OfAccount, Since, Until, Yes
 from dispatcher.db.models import Account, BulkRedelivery
 from dispatcher.deliveries.bulk_redelivery import (
     MAX_PER_SECOND,
@@ -30,56 +31,47 @@ from dispatcher.installation import Installation
 from dispatcher.states import Reason, State
 from dispatcher.wake import REDELIVER
 
-app = typer.Typer(help="Bulk redeliveries: how far they have come, and their end.", no_args_is_help=True)
+app = Commands()
 
-Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The bulk redelivery's id.")]
-Owner = Annotated[str | None, typer.Option("--account", help="Only if it is this account's.")]
+Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The bulk redelivery's id")]
 
 _LOOK_EVERY = 0.5
 _SAY_EVERY = 5.0  # where no terminal shows a moving line
 
 
-def register(deliveries: typer.Typer) -> None:
-    """Adds the command that orders one to `dispatcher delivery`."""
-    deliveries.command(
-        epilog="Example: dispatcher delivery redeliver-many --account acme --reason exhausted --since 2025-01-01"
-    )(redeliver_many)
-
-
+@app.command(epilog="Example: dispatcher delivery redeliver-many --account acme --reason exhausted --since 2d")
 def redeliver_many(
     *,
     context: typer.Context,
-    account: Annotated[str | None, typer.Option(help="The account; not needed with --webhook.")] = None,
-    webhook: Annotated[UUID | None, typer.Option(help="Only those owed to this webhook (id).")] = None,
-    event_type: Annotated[str | None, typer.Option("--type", help="Only of this event type, or below it.")] = None,
-    state: Annotated[
-        list[State] | None,
-        typer.Option(help="Only those that ended so; may be given several times. Default: discarded."),
-    ] = None,
-    reason: Annotated[Reason | None, typer.Option(help="Only those discarded for this reason.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Only of events since this time (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only of events before this time (UTC).")] = None,
-    per_second: Annotated[int, typer.Option(min=1, max=MAX_PER_SECOND, help="How many a second.")] = PER_SECOND,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    account: AnyAccount = None,
+    webhook: AnyWebhook = None,
+    event_type: Annotated[str | None, typer.Option("--type", help="Only of this event type, or below it")] = None,
+    state: Annotated[list[State] | None, typer.Option(help="Only in this state", show_default="discarded")] = None,
+    reason: Annotated[Reason | None, typer.Option(help="Only discarded for this")] = None,
+    since: Since = None,
+    until: Until = None,
+    per_second: Annotated[int, typer.Option(min=1, max=MAX_PER_SECOND, help="How many a second")] = PER_SECOND,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them")] = False,
+    yes: Yes = False,
     json: AsJson = False,
 ) -> None:
-    """Have many closed deliveries sent again, so many a second.
+    """Have many closed deliveries sent again.
 
-    Workers do it; the progress is shown until it is done. Ctrl-C ends the showing, not the work. With --json it is
-    ordered and printed, and not waited for.
+    Give --account or --webhook. Workers do it; the progress is shown until it is done. Ctrl-C ends the showing, not the
+    work. With --json it is ordered and printed, and not waited for. Times are those of the events.
     """
+    due_to = webhook_id(installation_of(context), webhook, account) if webhook is not None else None
     selection = Selection(
-        webhook=webhook,
+        webhook=due_to,
         event_type=event_type,
         states=tuple(dict.fromkeys(state or [State.DISCARDED])),
         reason=reason,
-        since=since.replace(tzinfo=UTC) if since else None,
-        until=until.replace(tzinfo=UTC) if until else None,
+        since=since,
+        until=until,
     )
     if dry_run or not yes:
         with installation_of(context).transaction() as session:
-            matched = count(session, _owner_for_order(session, account, webhook), selection)
+            matched = count(session, _owner_for_order(session, account, due_to), selection)
         if dry_run:
             _print_count(matched, json=json)
             return
@@ -87,7 +79,7 @@ def redeliver_many(
             raise typer.BadParameter(f"there is no terminal to ask at, and it is about {matched:,}: give --yes")
         typer.confirm(f"Redeliver {matched:,} deliveries, {per_second} a second?", abort=True, err=True)
     with installation_of(context).transaction() as session:
-        owner = _owner_for_order(session, account, webhook)
+        owner = _owner_for_order(session, account, due_to)
         ordered = order(session, owner, selection, by=this_user(), per_second=per_second)
     installation_of(context).waker.wake(REDELIVER)
     if json:
@@ -99,13 +91,13 @@ def redeliver_many(
 @app.command("list")
 def list_(
     context: typer.Context,
-    account: Annotated[str, typer.Option(help="The account they were ordered for.")],
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 50,
+    account: OfAccount,
+    limit: Limit = 50,
     json: AsJson = False,
 ) -> None:
     """List an account's bulk redeliveries, newest first."""
     with installation_of(context).transaction() as session:
-        owner = find_account(session, account)
+        owner = account_of(session, account)
         found = list_of(session, owner, limit=limit)
     if json:
         print_json([_document(owner, item) for item in found])
@@ -120,8 +112,8 @@ def list_(
 
 
 @app.command()
-def show(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
-    """Show a bulk redelivery: its filter, and how far it has come."""
+def show(context: typer.Context, identifier: Identifier, account: AnyAccount = None, json: AsJson = False) -> None:
+    """Show a bulk redelivery: its filter and progress."""
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         document = _document(owner, get(session, owner, identifier))
@@ -132,8 +124,11 @@ def show(context: typer.Context, identifier: Identifier, account: Owner = None, 
 
 
 @app.command()
-def cancel(context: typer.Context, identifier: Identifier, account: Owner = None, json: AsJson = False) -> None:
-    """End a bulk redelivery where it is. What it has redelivered is sent all the same."""
+def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount = None, json: AsJson = False) -> None:
+    """End a bulk redelivery where it is.
+
+    What it has redelivered is sent all the same.
+    """
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         ended = cancel_redelivery(session, owner, identifier, by=this_user())
@@ -176,12 +171,12 @@ def _print_count(matched: int, *, json: bool) -> None:
 
 
 def _owner(session: Session, account: str | None, identifier: UUID) -> Account:
-    return find_account(session, account) if account is not None else owner_of_redelivery(session, identifier)
+    return account_of(session, account) if account is not None else owner_of_redelivery(session, identifier)
 
 
 def _owner_for_order(session: Session, account: str | None, webhook: UUID | None) -> Account:
     if account is not None:
-        return find_account(session, account)
+        return account_of(session, account)
     if webhook is not None:
         return owner_of_webhook(session, webhook)
     raise typer.BadParameter("give one of --account, --webhook")

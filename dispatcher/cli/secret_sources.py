@@ -1,8 +1,8 @@
-"""What `webhook create` and `webhook update` take of secrets: where each is read from, so that no process list shows
-one, and how they become a webhook's fields."""
+"""Secrets, and URLs that may hold one: where each is read from, so that no process list shows one, and how they become
+a webhook's fields."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,35 +12,62 @@ import typer
 from dispatcher.errors import InvalidWebhook
 from dispatcher.receiver_auth.credentials import Authorization, Basic, Bearer, ClientCredentials, TokenRequest
 from dispatcher.signing.keys import KeyKind, SigningKey, check_signing_key, generate_signing_key
-from dispatcher.signing.schemes import Digest, Encoding
 from dispatcher.webhooks.fields import WebhookFields
 
-_FROM = "the file's first line; `-`: standard input, a line for each secret, or asked for at a terminal"
+_AUTHORIZATION, _SIGNATURES = "Authorization and headers", "Signatures"
+
+NOTE = (
+    "FILE's first line counts; - is standard input, a line for each. What is needed and not said where is asked for "
+    "at a terminal."
+)
 
 
-def _secret(option: str, what: str) -> Any:
-    return typer.Option(option, metavar="FILE", help=f"Where {what} is read from: {_FROM}.")
+def _secret(option: str, what: str, panel: str = _AUTHORIZATION) -> Any:
+    return typer.Option(option, metavar="FILE", help=what, rich_help_panel=panel)
 
 
-BasicUsername = Annotated[
-    str | None, typer.Option("--basic-username", help="HTTP Basic user; the password is asked for unless said where.")
-]
-BasicPassword = Annotated[str | None, _secret("--basic-password-from", "the HTTP Basic password")]
-BearerToken = Annotated[str | None, _secret("--bearer-from", "a bearer token")]
-TokenEndpoint = Annotated[
-    str | None, typer.Option("--token-endpoint", help="Fetch OAuth2 tokens here (client credentials).")
-]
-ClientId = Annotated[str | None, typer.Option("--client-id", help="The client's id at the token endpoint.")]
-ClientSecret = Annotated[str | None, _secret("--client-secret-from", "the client's secret")]
-Scope = Annotated[str | None, typer.Option("--token-scope", help="The scope that tokens are asked for.")]
-TokenRequestOption = Annotated[
-    TokenRequest | None,
-    typer.Option("--token-request", help="How id and secret are sent: as HTTP Basic or in the form. Default: basic."),
-]
-HeadersFrom = Annotated[
-    str | None,
-    typer.Option("--headers-from", metavar="FILE", help="Headers for each callback, `Name: value` a line."),
-]
+def _plain(option: str, value: str | None, about: str, **more: Any) -> Any:
+    return typer.Option(option, metavar=value, help=about, rich_help_panel=_AUTHORIZATION, **more)
+
+
+# parameter -> its annotation, in the order of the page
+OPTIONS: dict[str, Any] = {
+    "basic_username": Annotated[str | None, _plain("--basic-username", "NAME", "HTTP Basic user")],
+    "basic_password_from": Annotated[str | None, _secret("--basic-password-from", "HTTP Basic password")],
+    "bearer_from": Annotated[str | None, _secret("--bearer-from", "A bearer token")],
+    "token_endpoint": Annotated[str | None, _plain("--token-endpoint", "URL", "Fetch OAuth2 tokens here, as a client")],
+    "token_endpoint_from": Annotated[
+        str | None, _secret("--token-endpoint-from", "The same, not shown by process lists")
+    ],
+    "client_id": Annotated[str | None, _plain("--client-id", "ID", "The client's id there")],
+    "client_secret_from": Annotated[str | None, _secret("--client-secret-from", "The client's secret")],
+    "token_scope": Annotated[str | None, _plain("--token-scope", "SCOPE", "What tokens are asked for")],
+    "token_request": Annotated[
+        TokenRequest | None,
+        _plain("--token-request", None, "How id and secret are sent", show_default="basic"),
+    ],
+    "headers_from": Annotated[str | None, _secret("--headers-from", "More headers, `Name: value` a line")],
+    "body_secret_from": Annotated[
+        str | None, _secret("--body-secret-from", "Secret of the body signature", _SIGNATURES)
+    ],
+    "nonce_secret_from": Annotated[
+        str | None, _secret("--nonce-secret-from", "Secret of the nonce signature", _SIGNATURES)
+    ],
+}
+
+# field -> the option that gave it, for messages
+FIELDS = {
+    "basic.username": "--basic-username",
+    "basic.password": "--basic-password-from",
+    "bearer.token": "--bearer-from",
+    "client_credentials.endpoint": "--token-endpoint",
+    "client_credentials.client_id": "--client-id",
+    "client_credentials.client_secret": "--client-secret-from",
+    "client_credentials.scope": "--token-scope",
+    "headers": "headers (--headers-from)",
+    "body_secret": "--body-secret-from",
+    "nonce_secret": "--nonce-secret-from",
+}
 
 
 class Signing(StrEnum):
@@ -52,53 +79,48 @@ class Signing(StrEnum):
 
 
 SigningOption = Annotated[
-    Signing | None, typer.Option("--signing", help="The signing key that is made. Default: hmac; none: not signed.")
+    Signing | None,
+    typer.Option("--signing", help="The signing key that is made", show_default="hmac", rich_help_panel=_SIGNATURES),
 ]
 SigningKeyFrom = Annotated[
-    str | None, _secret("--signing-key-from", "a signing key (whsec_ or whsk_) that the receiver has already")
+    str | None, _secret("--signing-key-from", "A signing key that the receiver has already", _SIGNATURES)
 ]
-BodySignature = Annotated[
-    str | None,
-    typer.Option(
-        "--body-signature",
-        metavar="HEADER[,DIGEST][,ENCODING][,prefix=TEXT]",
-        help="An HMAC over the body in this header, for receivers built for another sender: sha256, sha512 or sha1; "
-        "hex or base64. Default: sha256,hex.",
-    ),
-]
-BodySecret = Annotated[str | None, _secret("--body-secret-from", "the body signature's secret")]
-NonceSignature = Annotated[
-    str | None,
-    typer.Option(
-        "--nonce-signature",
-        metavar="HEADER",
-        help="An HMAC over body, nonce and time in this header; HEADER-nonce and the like carry the rest.",
-    ),
-]
-NonceSecret = Annotated[str | None, _secret("--nonce-secret-from", "the nonce signature's secret")]
 
 
-def read_secret(place: str | None, what: str, option: str) -> str:
+def read_secret(place: str | None, what: str, option: str, *, hidden: bool = True) -> str:
     """The secret at the place that `option` named; asked for at a terminal where it named none."""
     if place is not None and place != "-":
         return _first_line(_text_of(place, option))
     if sys.stdin.isatty():
-        return str(typer.prompt(what, hide_input=True, err=True))
+        return str(typer.prompt(what, hide_input=hidden, err=True))
     if place is None:
-        raise typer.BadParameter(f"there is no terminal to ask for the {what}: say with {option} where it is")
+        raise typer.BadParameter(f"is needed: there is no terminal to ask for the {what}", param_hint=option)
     line = _from_input(sys.stdin.readline, option)
     if not line:
-        raise typer.BadParameter(f"standard input has no line for the {what}")
+        raise typer.BadParameter(f"finds no line for the {what} on standard input", param_hint=option)
     return _first_line(line)
+
+
+def read_url(given: Mapping[str, Any], name: str, what: str, *, wanted: bool) -> str | None:
+    """The URL that was given as it is, or at a place; asked for where it is `wanted` and was given in neither way."""
+    plain, place = given.get(name), given.get(f"{name}_from")
+    option = f"--{name.replace('_', '-')}"
+    if plain is not None and place is not None:
+        raise typer.BadParameter(f"and {option}-from exclude each other", param_hint=option)
+    if plain is None and (place is not None or wanted):
+        # Shown while it is typed, as a URL is long, and seldom all secret.
+        return read_secret(place, what, f"{option}-from", hidden=False)
+    return plain
 
 
 def _text_of(place: str, option: str) -> str:
     try:
         return Path(place).read_text(encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(f"cannot be read: {error.strerror}", param_hint=option) from None
-    except UnicodeDecodeError:
-        raise typer.BadParameter("must be UTF-8 text", param_hint=option) from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise typer.BadParameter("must be UTF-8 text", param_hint=option) from None
+        reason = getattr(error, "strerror", None) or "no name of a file"
+        raise typer.BadParameter(f"cannot be read: {reason}", param_hint=option) from None
 
 
 def _from_input(read: Callable[[], str], option: str) -> str:
@@ -112,37 +134,34 @@ def _first_line(text: str) -> str:
     return text.partition("\n")[0].rstrip("\r")
 
 
-def read_authorization(
-    *,
-    basic_username: str | None,
-    basic_password: str | None,
-    bearer: str | None,
-    endpoint: str | None,
-    client_id: str | None,
-    client_secret: str | None,
-    scope: str | None,
-    token_request: TokenRequest | None,
-) -> Authorization | None:
+def read_authorization(given: Mapping[str, Any]) -> Authorization | None:
     """What the options say; None where they say nothing."""
-    chosen = [option for option in (basic_username, bearer, endpoint) if option is not None]
-    if len(chosen) > 1:
+    username, bearer = given.get("basic_username"), given.get("bearer_from")
+    by_token = "token_endpoint" in given or "token_endpoint_from" in given
+    if [username is not None, bearer is not None, by_token].count(True) > 1:
         raise typer.BadParameter("--basic-username, --bearer-from and --token-endpoint exclude each other")
-    if basic_username is None and basic_password is not None:
+    if username is None and "basic_password_from" in given:
         raise typer.BadParameter("--basic-password-from needs --basic-username")
-    if endpoint is None and any(option is not None for option in (client_id, client_secret, scope, token_request)):
+    if not by_token and given.keys() & {"client_id", "client_secret_from", "token_scope", "token_request"}:
         raise typer.BadParameter("the options of an OAuth2 client need --token-endpoint")
-    if basic_username is not None:
-        return Basic(basic_username, read_secret(basic_password, "HTTP Basic password", "--basic-password-from"))
+    if username is not None:
+        password = read_secret(given.get("basic_password_from"), "HTTP Basic password", "--basic-password-from")
+        return Basic(username, password)
     if bearer is not None:
         return Bearer(read_secret(bearer, "bearer token", "--bearer-from"))
-    if endpoint is not None:
-        if client_id is None:
-            raise typer.BadParameter("--token-endpoint needs --client-id")
-        secret = read_secret(client_secret, "client secret", "--client-secret-from")
-        return ClientCredentials(
-            endpoint, client_id, secret, scope=scope, token_request=token_request or TokenRequest.BASIC
-        )
-    return None
+    if not by_token:
+        return None
+    if "client_id" not in given:
+        raise typer.BadParameter("--token-endpoint needs --client-id")
+    endpoint = read_url(given, "token_endpoint", "URL of the token endpoint", wanted=False)
+    assert endpoint is not None
+    return ClientCredentials(
+        endpoint,
+        given["client_id"],
+        read_secret(given.get("client_secret_from"), "client secret", "--client-secret-from"),
+        scope=given.get("token_scope"),
+        token_request=given.get("token_request", TokenRequest.BASIC),
+    )
 
 
 def read_headers(place: str) -> dict[str, str]:
@@ -183,37 +202,13 @@ def replacing_key(kind: KeyKind, key_from: str | None) -> SigningKey:
     return generate_signing_key(kind)
 
 
-def body_signature(text: str) -> dict[str, Any]:
-    """The member of the contract."""
-    header, *words = text.split(",")
-    signature: dict[str, Any] = {"header": header}
-    for word in words:
-        if word in set(Digest):
-            signature["digest"] = word
-        elif word in set(Encoding):
-            signature["encoding"] = word
-        elif word.startswith("prefix="):
-            signature["prefix"] = word.removeprefix("prefix=")
-        else:
-            raise typer.BadParameter(
-                "must look like X-Signature,sha256,hex or X-Hub-Signature,sha1,prefix=sha1=",
-                param_hint="--body-signature",
-            )
-    return signature
-
-
-def read_signature_secrets(
-    *,
-    body_signature: str | None,
-    body_secret: str | None,
-    nonce_signature: str | None,
-    nonce_secret: str | None,
-    new: bool,
-) -> WebhookFields:
+def read_signature_secrets(given: Mapping[str, Any], *, new: bool) -> WebhookFields:
     """The secrets of the two other signatures. A new webhook's are asked for; an update keeps what is not given."""
     fields: WebhookFields = {}
-    if body_secret is not None or (new and body_signature is not None):
-        fields["body_secret"] = read_secret(body_secret, "body signature's secret", "--body-secret-from")
-    if nonce_secret is not None or (new and nonce_signature is not None):
-        fields["nonce_secret"] = read_secret(nonce_secret, "nonce signature's secret", "--nonce-secret-from")
+    if "body_secret_from" in given or (new and "body_signature" in given):
+        place = given.get("body_secret_from")
+        fields["body_secret"] = read_secret(place, "body signature's secret", "--body-secret-from")
+    if "nonce_secret_from" in given or (new and "nonce_signature" in given):
+        place = given.get("nonce_secret_from")
+        fields["nonce_secret"] = read_secret(place, "nonce signature's secret", "--nonce-secret-from")
     return fields

@@ -5,44 +5,40 @@ from typing import Annotated
 
 import typer
 
+from dispatcher.cli.help_page import Commands
 from dispatcher.errors import ConfigurationError
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command(
-        epilog="Servers of your own are used where DATABASE_URL or BROKER_URL name them; the others are started here."
-    )(up)
-    app.command()(demo)
+app = Commands()
 
 
+@app.command(
+    epilog="Servers of your own are used where DATABASE_URL or BROKER_URL name them; the others are started here."
+)
 def up(
     *,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Where data is kept between runs. Default: a folder of the user's.", file_okay=False),
-    ] = None,
-    temporary: Annotated[bool, typer.Option("--temporary", help="Throw all data away at the end.")] = False,
-    dev: Annotated[
-        bool,
         typer.Option(
-            "--dev",
-            help="For development: callbacks may go to receivers on this machine, at any port from 1024 on.",
+            metavar="FOLDER", help="Where data is kept", show_default="a folder of the user's", file_okay=False
         ),
-    ] = False,
+    ] = None,
+    temporary: Annotated[bool, typer.Option("--temporary", help="Throw all data away at the end")] = False,
+    dev: Annotated[bool, typer.Option("--dev", help="Let callbacks go to receivers on this machine")] = False,
     api_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the HTTP API. Default: 8080, or a free one.")
+        int | None, typer.Option(min=1, max=65535, help="Port of the HTTP API", show_default="8080 or free")
     ] = None,
     flower_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of Flower. Default: 5555, or a free one.")
+        int | None, typer.Option(min=1, max=65535, help="Port of Flower", show_default="5555 or free")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Processes that deliver.")] = 2,
-    log: Annotated[
-        bool,
-        typer.Option("--log", help="Print every line of its processes, at a terminal too, in place of one screen."),
-    ] = False,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Processes that deliver")] = 2,
+    log: Annotated[bool, typer.Option("--log", help="Print all lines of its processes, not a screen")] = False,
 ) -> None:
-    """Run a whole engine here, until Ctrl-C: PostgreSQL, Valkey, API, workers, beat and Flower."""
+    """Run a whole engine here, until Ctrl-C.
+
+    PostgreSQL, Valkey, API, workers, beat and Flower. With --dev, for development, callbacks may also go to receivers
+    on this machine, at any port from 1024 on. Into a pipe or file all lines are printed, at a terminal one screen is
+    shown.
+    """
     if temporary and data_dir is not None:
         raise typer.BadParameter("--temporary and --data-dir exclude each other")
     from dispatcher.embedded.up import Plan, run_up
@@ -60,12 +56,14 @@ def up(
     )
 
 
+@app.command()
 def demo(
-    *, stay: Annotated[bool, typer.Option("--stay", help="Keep the engine running afterwards, until Ctrl-C.")] = False
+    *, stay: Annotated[bool, typer.Option("--stay", help="Keep the engine running afterwards, until Ctrl-C")] = False
 ) -> None:
-    """Show a whole engine at work on temporary data: five receivers that behave differently, and what becomes of it.
+    """Show a whole engine at work on temporary data.
 
-    Exits with 0 only if every outcome is what the delivery rules demand.
+    Five receivers behave differently, and what becomes of their callbacks is shown. Exits with 0 only if every
+    outcome is what the delivery rules demand.
     """
     try:
         from dispatcher.embedded.demo.demo import run_demo

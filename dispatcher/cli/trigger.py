@@ -1,17 +1,18 @@
 """`dispatcher trigger`: a sample event, to see what becomes of one."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
 from dispatcher.accounts import audit
-from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.audit import Action
 from dispatcher.accounts.owners import owner_of_webhook
 from dispatcher.cli.actor import this_user
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
+from dispatcher.cli.names import account_of, webhook_id
 from dispatcher.cli.output import AsJson, print_json, print_line, print_missed
 from dispatcher.event_types import RULE, is_event_type
 from dispatcher.events.enqueue import enqueue
@@ -20,63 +21,58 @@ from dispatcher.events.nearest import nearest_types_of
 from dispatcher.events.samples import sample_message
 from dispatcher.webhooks.sample_event import call_webhook
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(epilog="Example: dispatcher trigger message.inbound.received --account acme")(trigger)
+app = Commands()
 
 
+@app.command(epilog="Example: dispatcher trigger message.inbound.received --account acme")
 def trigger(
     context: typer.Context,
-    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Its event type, e.g. message.inbound.received.")],
+    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="Its event type, such as message.inbound.received")],
     *,
-    account: Annotated[str | None, typer.Option(help="For every webhook of this account that takes the type.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="NAME", help="To all its webhooks that take the type")] = None,
     webhook: Annotated[
-        UUID | None, typer.Option(help="For this webhook alone, whatever types it takes: a test event.")
+        str | None, typer.Option(metavar="NAME", help="To it alone (name or id), whatever it takes")
     ] = None,
-    app: Annotated[
-        str | None, typer.Option(help="The event's app; not of a test event, which has the webhook's.")
-    ] = None,
+    app_: Annotated[str | None, typer.Option("--app", metavar="APP", help="The event's app, with --account")] = None,
     data: Annotated[
-        Path | None,
-        typer.Option(help="A file with the message, in JSON. Default: a sample for the type.", dir_okay=False),
+        str | None, typer.Option(metavar="FILE", help="JSON to send; - is standard input", show_default="a sample")
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Send a sample event on the way that every event takes. What became of it: dispatcher event show ID."""
+    """Send a sample event.
+
+    It takes the way that every event takes. `dispatcher event show ID` shows what became of it. Give --account, or
+    --webhook for a test event to one webhook, with the webhook's app.
+    """
     if (account is None) == (webhook is None):
         raise typer.BadParameter("give --account or --webhook")
     if not is_event_type(event_type):
         raise typer.BadParameter(RULE, param_hint="TYPE")
     nearest_types: tuple[str, ...] = ()
     message = _read(data) if data is not None else sample_message(event_type)
+    installation = installation_of(context)
     if webhook is not None:
-        with installation_of(context).transaction() as session:
-            owner = owner_of_webhook(session, webhook)
-        event_id, deliveries = (
-            call_webhook(
-                installation_of(context),
-                owner.id,
-                webhook,
-                by=this_user(),
-                event_type=event_type,
-                data=serialise(message),
-            ).event_id,
-            1,
+        called = webhook_id(installation, webhook)
+        with installation.transaction() as session:
+            owner = owner_of_webhook(session, called)
+        made = call_webhook(
+            installation, owner.id, called, by=this_user(), event_type=event_type, data=serialise(message)
         )
+        event_id, deliveries = made.event_id, 1
     else:
         assert account is not None
-        installation = installation_of(context)
         with installation.transaction() as session:
-            accepted = enqueue(event_type, message, account=account, app=app, session=session, producer=installation)
+            owner = account_of(session, account)
+            event = Event(type=event_type, data=message, account=owner.name, app=app_)
+            accepted = enqueue(
+                event.type, event.data, account=event.account, app=event.app, session=session, producer=installation
+            )
             event_id, deliveries = accepted.event_id, accepted.deliveries
-            owner = find_account(session, account)
             detail = {"type": event_type, "deliveries": deliveries}
             audit.write(session, this_user(), Action.EVENT_TRIGGERED, event_id, account=owner.id, detail=detail)
         if not deliveries:
-            event = Event(type=event_type, data=message, account=account, app=app)
             nearest_types = nearest_types_of(event, installation)
-            print_missed(account, app, event_type, nearest_types)
+            print_missed(event.account, event.app, event.type, nearest_types)
     if json:
         print_json({"event_id": event_id, "deliveries": deliveries, "nearest_types": nearest_types})
         return
@@ -87,8 +83,8 @@ def trigger(
         )
 
 
-def _read(file: Path) -> Data:
+def _read(file: str) -> Data:
     try:
-        return file.read_bytes()
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"cannot be read: {error.strerror}", param_hint="--data") from None

@@ -1,38 +1,34 @@
 """`dispatcher webhook health`: how a webhook fares."""
 
-from typing import Annotated
-from uuid import UUID
-
 import typer
 
-from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.owners import owner_of_webhook
+from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
+from dispatcher.cli.names import account_of, webhook_id
 from dispatcher.cli.output import AsJson, print_fields, print_json
+from dispatcher.cli.shared_options import AnyAccount, WebhookName
 from dispatcher.cli.webhook_output import circuit_state
 from dispatcher.webhooks.health import COUNTED, health_of
 from dispatcher.webhooks.store import Webhooks
 
-
-def register(webhooks: typer.Typer) -> None:
-    """Adds the command."""
-    webhooks.command()(health)
+app = Commands()
 
 
-def health(
-    context: typer.Context,
-    identifier: Annotated[UUID, typer.Argument(metavar="ID", help="The webhook's id.")],
-    account: Annotated[str | None, typer.Option(help="Only if it is this account's.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Show its health: circuit, deliveries of the last 24 hours by state, last answer, what has been due longest."""
+@app.command()
+def health(context: typer.Context, webhook: WebhookName, account: AnyAccount = None, json: AsJson = False) -> None:
+    """Show what became of its last deliveries.
+
+    Deliveries of the last 24 hours by state, the last answer, and what has been due longest.
+    """
+    identifier = webhook_id(installation_of(context), webhook, account)
     with installation_of(context).transaction() as session:
-        owner = find_account(session, account) if account is not None else owner_of_webhook(session, identifier)
-        webhook = Webhooks(session, installation_of(context)).get(owner, identifier)
-        found = health_of(session, webhook)
+        owner = account_of(session, account) if account is not None else owner_of_webhook(session, identifier)
+        row = Webhooks(session, installation_of(context)).get(owner, identifier)
+        found = health_of(session, row)
     answer, due = found.last_answer, found.oldest_due
     document = {
-        "enabled": webhook.enabled,
+        "enabled": row.enabled,
         "circuit": circuit_state(found.circuit_breaker),
         "failing_since": found.circuit_breaker.failing_since if found.circuit_breaker else None,
         "next_trial_at": found.circuit_breaker.trial_at if found.circuit_breaker else None,

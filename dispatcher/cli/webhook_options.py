@@ -1,74 +1,53 @@
-"""What `webhook create` and `webhook update` take, and how it becomes a webhook's fields."""
+"""What `webhook create` and `webhook update` take in common, and how it becomes a webhook's fields."""
 
-from collections.abc import Iterable, Sequence
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from dispatcher.cli.secret_sources import body_signature as read_body_signature
-from dispatcher.signing.schemes import BodySignature
-from dispatcher.webhooks.contract import Envelope, Member, Method, Verdict
+from dispatcher.cli import secret_sources as secrets
+from dispatcher.cli.contract_options import NOTES, contract_options, given_members, option_of
+from dispatcher.errors import InvalidWebhook
+from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.fields import WebhookFields
-from schedules.catalog import SCHEDULES
 
-Url = Annotated[str, typer.Option("--url", help="Where callbacks go. It is kept encrypted and shown masked.")]
-Types = Annotated[
-    list[str], typer.Option("--type", help="An event type, a prefix of whole parts, or `*`; several times for several.")
-]
-Name = Annotated[str | None, typer.Option("--name", help="A name, unique in its account.")]
-App = Annotated[str | None, typer.Option("--app", help="Take only this app's events.")]
-Contact = Annotated[str | None, typer.Option("--contact", help="Mail address that is told about problems.")]
-MethodOption = Annotated[Method | None, typer.Option("--method", help="HTTP method of callbacks. Default: POST.")]
-EnvelopeOption = Annotated[
-    Envelope | None, typer.Option("--envelope", help="The message in a JSON array, or alone. Default: array.")
-]
-UserAgent = Annotated[str | None, typer.Option("--user-agent", help="User-Agent of callbacks.")]
-Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds for a whole answer, 1 to 60. Default: 30.")]
-Rules = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--rule",
-        metavar="CODE=VERDICT[,FLAG...]",
-        help="What one status means here: acknowledged, rejected or temporary; flags: honour-retry-after, disable. "
-        "Several times for several.",
-    ),
-]
+WEBHOOK = "Webhook"
 
-Members = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--member",
-        metavar="NAME=HOLDS",
-        help="Put each message into an object with this member; several times for several. "
-        f"HOLDS: {', '.join(Member)}.",
-    ),
-]
-Schedule = Annotated[
-    str | None, typer.Option("--schedule", help=f"The retry schedule: {', '.join(SCHEDULES)}. Default: default.")
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option("--batch-size", help="Messages one request may carry, 1 to 100; above 1 as an array. Default: 1."),
-]
-RetryAlone = Annotated[
-    bool | None, typer.Option("--retry-alone/--retry-together", help="Whether those of a failed batch go one by one.")
-]
-RateLimit = Annotated[float | None, typer.Option("--rate-limit", help="Messages a second at most. Default: no limit.")]
-CircuitBreakerOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--circuit-breaker/--no-circuit-breaker",
-        help="Whether messages wait behind single trial requests while it keeps failing. Default: they do.",
-    ),
-]
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
-HttpsOnly = Annotated[
-    bool | None,
-    typer.Option("--https-only/--any-scheme", help="Whether plain http is refused. Default: any scheme."),
-]
 
-_FLAGS = {"honour-retry-after": "honour_retry_after", "disable": "disable_webhook"}
+def _own(*names: str, value: str, about: str) -> Any:
+    return typer.Option(*names, metavar=value, help=about, rich_help_panel=WEBHOOK)
+
+
+# parameter -> its annotation, in the order of the page
+OPTIONS: dict[str, Any] = {
+    "url": Annotated[str | None, _own("--url", value="URL", about="Where callbacks go; kept encrypted")],
+    "url_from": Annotated[str | None, _own("--url-from", value="FILE", about="The same, not shown by process lists")],
+    "event_types": Annotated[list[str] | None, _own("--type", value="TYPE", about="An event type or prefix, or *")],
+    "name": Annotated[str | None, _own("--name", value="NAME", about="A name, unique in its account")],
+    "app": Annotated[str | None, _own("--app", value="APP", about="Take only this app's events")],
+    "contact_email": Annotated[str | None, _own("--contact", value="ADDRESS", about="Who gets mails about problems")],
+    **contract_options(),
+    **secrets.OPTIONS,
+}
+
+# field -> the option that gave it, for messages
+_FIELDS = {
+    "url": "--url",
+    "event_types": "--type",
+    "name": "--name",
+    "app": "--app",
+    "contact_email": "--contact",
+    "reason": "--reason",
+    "overlap": "--overlap",
+    "signing_keys": "--signing-key-from",
+    **secrets.FIELDS,
+}
 
 
 class Clearable(StrEnum):
@@ -88,47 +67,73 @@ class Clearable(StrEnum):
     NONCE_SIGNATURE = "nonce-signature"
 
 
-def contract_members(
-    *,
-    method: Method | None,
-    envelope: Envelope | None,
-    user_agent: str | None,
-    timeout: float | None,
-    members: Sequence[str] | None,
-    schedule: str | None,
-    rules: Sequence[str] | None,
-    batch_size: int | None,
-    retry_alone: bool | None,
-    rate_limit: float | None,
-    circuit_breaker: bool | None,
-    body_signature: str | None,
-    nonce_signature: str | None,
-    https_only: bool | None,
-) -> dict[str, Any]:
-    """The members of the contract document that were given."""
-    given = {
-        "method": method,
-        "envelope": envelope,
-        "user_agent": user_agent,
-        "timeout_seconds": timeout,
-        "members": list(map(_member, members)) if members else None,
-        "schedule": schedule,
-        "rules": dict(map(_rule, rules)) if rules else None,
-        "batch_size": batch_size,
-        "retry_alone": retry_alone,
-        "rate_limit": rate_limit,
-        "circuit_breaker": circuit_breaker,
-        "body_signature": read_body_signature(body_signature) if body_signature is not None else None,
-        "nonce_signature": {"header": nonce_signature} if nonce_signature is not None else None,
-        "https_only": https_only,
-    }
-    return {name: value for name, value in given.items() if value is not None}
+def takes_webhook(*, required: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command all of `OPTIONS` in the place of its parameter `given`, which gets a dictionary of those that
+    were given."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())
+        place = [own.name for own in parameters].index("given")
+        parameters[place : place + 1] = [
+            inspect.Parameter(
+                name, _KEYWORD, default=inspect.Parameter.empty if name in required else None, annotation=option
+            )
+            for name, option in OPTIONS.items()
+        ]
+
+        def command(**arguments: Any) -> None:
+            options = {name: arguments.pop(name) for name in OPTIONS}
+            function(given={name: value for name, value in options.items() if value not in (None, [], ())}, **arguments)
+
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        return command
+
+    return decorate
 
 
-def cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, set[str]]:
-    """The fields that are taken away, and the members of the contract that go back to their default."""
+def page_end(example: str) -> str:
+    """What stands below the options in the help."""
+    return "\n\n".join([*NOTES, secrets.NOTE, f"Example: {example}"])
+
+
+def new_fields(given: Mapping[str, Any]) -> WebhookFields:
+    """The fields of a new webhook. Its URL is asked for where it is not given."""
+    url = secrets.read_url(given, "url", "URL", wanted=True)
+    fields = _plain_fields(given) | {"contract": given_members(given)}
+    return _with_secrets(fields | {"url": url}, given, new=True)
+
+
+def changed_fields(given: Mapping[str, Any], clear: Iterable[Clearable]) -> WebhookFields:
+    """The fields that change, those among them that are taken away."""
+    fields, reset = _cleared(clear)
+    url = secrets.read_url(given, "url", "URL", wanted=False)
+    if url is not None:
+        fields["url"] = url
+    fields |= _plain_fields(given)
+    if members := {**dict.fromkeys(reset), **given_members(given)}:
+        fields["contract_changes"] = members
+    return _with_secrets(fields, given, new=False)
+
+
+def _plain_fields(given: Mapping[str, Any]) -> WebhookFields:
+    names = ("event_types", "name", "app", "contact_email")
+    return {name: given[name] for name in names if name in given}  # type: ignore[return-value]
+
+
+def _with_secrets(fields: WebhookFields, given: Mapping[str, Any], *, new: bool) -> WebhookFields:
+    if (authorization := secrets.read_authorization(given)) is not None:
+        fields["authorization"] = authorization
+    fields |= secrets.read_signature_secrets(given, new=new)
+    if "headers_from" in given:  # last: it takes what is left of standard input
+        fields["headers"] = secrets.read_headers(given["headers_from"])
+    return fields
+
+
+def _cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, list[str]]:
     fields: WebhookFields = {}
-    members: set[str] = set()
+    members = []
     for name in names:
         match name:
             case Clearable.NAME:
@@ -144,38 +149,29 @@ def cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, set[str]]:
             case Clearable.SIGNING:
                 fields["signing_keys"] = []
             case _:
-                members.add(name.value.replace("-", "_"))  # the others are named as in the contract
+                members.append(name.value.replace("-", "_"))  # the others are named as in the contract
     return fields, members
 
 
-def show_rule(code: object, rule: Any) -> str:
-    """A rule in the form in which it is given."""
-    flags = [flag for flag, member in _FLAGS.items() if getattr(rule, member)]
-    return ",".join([f"{code}={rule.verdict}", *flags])
+@contextmanager
+def named_by_option() -> Iterator[None]:
+    """What is refused is named by the option that gave it."""
+    try:
+        yield
+    except InvalidWebhook as refused:
+        raise typer.TyperException(_by_option(refused.field, refused.reason)) from refused
 
 
-def show_signature(signature: BodySignature | None) -> str | None:
-    """A body signature in the form in which it is given."""
-    if signature is None:
-        return None
-    prefix = [f"prefix={signature.prefix}"] if signature.prefix else []
-    return ",".join([signature.header, signature.digest, signature.encoding, *prefix])
+def _by_option(field: str, reason: str) -> str:
+    words = re.sub(r"\b[a-z]+_[a-z_]+\b", lambda found: _named(found[0]), reason)
+    place, _, rest = field.partition(".")
+    if place == "contract":
+        member, _, rest = rest.partition(".")
+        option = _named(member)
+    else:
+        option, rest = (_FIELDS[field], "") if field in _FIELDS else (_FIELDS.get(place, place), rest)
+    return " ".join(filter(None, [f"{rest} of" if rest else "", option, words]))
 
 
-def _member(text: str) -> tuple[str, str]:
-    name, separator, holds = text.partition("=")
-    if not separator or holds not in set(Member):
-        raise typer.BadParameter(
-            f"must look like data=data; behind the sign one of: {', '.join(Member)}", param_hint="--member"
-        )
-    return name, holds
-
-
-def _rule(text: str) -> tuple[str, dict[str, Any]]:
-    code, separator, meaning = text.partition("=")
-    verdict, *flags = meaning.split(",")
-    if not separator or not code.isdecimal() or verdict not in set(Verdict) or not set(flags) <= _FLAGS.keys():
-        raise typer.BadParameter(
-            "must look like 429=temporary,honour-retry-after or 410=rejected,disable", param_hint="--rule"
-        )
-    return code, {"verdict": verdict, **{_FLAGS[flag]: True for flag in flags}}
+def _named(word: str) -> str:
+    return option_of(word) if word in DeliveryContract.model_fields else _FIELDS.get(word, word)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from dispatcher.cli.contract_options import show_rule, show_signature
 from dispatcher.cli.output import print_fields, print_json
-from dispatcher.cli.webhook_options import show_rule, show_signature
 from dispatcher.db.models import CircuitBreaker
 from dispatcher.webhooks.secrets import shown_secrets
 from dispatcher.webhooks.store import Registered

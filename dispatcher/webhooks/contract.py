@@ -94,19 +94,19 @@ class DeliveryContract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Annotated[Method, Field(description="HTTP method of callbacks.")] = Method.POST
-    envelope: Annotated[Envelope, Field(description="The message in a JSON array, or alone.")] = Envelope.ARRAY
+    envelope: Annotated[Envelope, Field(description="Messages in an array, or alone.")] = Envelope.ARRAY
     members: Annotated[
         tuple[tuple[MemberName, Member], ...],
         Field(max_length=MAX_MEMBERS, description="Put each message into an object of these."),
     ] = ()
     content_type: Annotated[ContentType, Field(description="Content-Type of callbacks.")] = ContentType.JSON
     user_agent: Annotated[UserAgent | None, Field(description="User-Agent of callbacks.")] = None
-    timeout_seconds: Annotated[float, Field(ge=1, le=60, description="Seconds for the whole answer.")] = 30
-    schedule: Annotated[str, Field(description="The retry schedule.")] = DEFAULT.name
+    timeout_seconds: Annotated[float, Field(ge=1, le=60, description="Time for the whole answer.")] = 30
+    schedule: Annotated[str, Field(description="Schedule of retries.")] = DEFAULT.name
     rules: Annotated[dict[int, ResponseRule], Field(description="What single status codes mean here.")] = Field(
         default_factory=dict
     )
-    batch_size: Annotated[int, Field(ge=1, le=100, description="Messages in one request, at most.")] = 1
+    batch_size: Annotated[int, Field(ge=1, le=100, description="Messages in one request.")] = 1
     retry_alone: Annotated[bool, Field(description="Retry a failed batch one by one.")] = False
     rate_limit: Annotated[MessagesPerSecond | None, Field(description="Messages a second at most.")] = None
     circuit_breaker: Annotated[bool, Field(description="Hold back while it keeps failing.")] = True

@@ -113,6 +113,11 @@ def run(checkout: Path, *words: str, script: Path | None = None, **more: str) ->
         return process.returncode, out, err
 
 
+def called(script: Path, *words: str) -> str:
+    """What the fake Python says when it is called for the command line."""
+    return f"cli: {' '.join(('-P -m dispatcher.cli.run_sh', str(script), *words))}\n"
+
+
 def lines(checkout: Path, name: str) -> list[str]:
     path = checkout / name
     return path.read_text().splitlines() if path.exists() else []
@@ -139,14 +144,14 @@ def test_a_python_that_cannot_make_environments_is_passed_over_for_one_that_can(
     provide(checkout, "python3.12", OLD)
     provide(checkout, "python3", NEW)
 
-    assert run(checkout, "webhook", "list")[:2] == (0, "cli: -P -m dispatcher webhook list\n")
+    assert run(checkout, "webhook", "list")[:2] == (0, called(checkout / "run.sh", "webhook list"))
 
 
 def test_the_environment_is_made_once_and_again_only_when_a_lock_changes(checkout: Path) -> None:
     provide(checkout, "python3", NEW)
 
     first, second = run(checkout, "x y"), run(checkout, "x y")
-    assert first[:2] == second[:2] == (0, "cli: -P -m dispatcher x y\n")
+    assert first[:2] == second[:2] == (0, called(checkout / "run.sh", "x y"))
     assert re.fullmatch(
         "run.sh: setting up .venv with Python 3.12.0, once\n"
         r"run.sh: what running takes, 2 packages: done in \d s\n",
@@ -221,7 +226,7 @@ def test_without_a_package_index_it_says_so_in_one_line_with_the_last_ones_of_th
     assert err.endswith("    No matching distribution found for one==1\n")
 
     provide(checkout, "python3", NEW)
-    assert run(checkout, "up")[:2] == (0, "cli: -P -m dispatcher up\n")
+    assert run(checkout, "up")[:2] == (0, called(checkout / "run.sh", "up"))
     assert not (venv / "set-up.log").exists()
 
 
@@ -235,7 +240,7 @@ def test_ctrl_c_while_it_sets_up_gives_one_line_and_the_next_call_goes_on(checko
     assert err.splitlines()[1:] == ["run.sh: stopped while setting up; the next call goes on"]
 
     provide(checkout, "python3", NEW)
-    assert run(checkout, "up")[:2] == (0, "cli: -P -m dispatcher up\n")
+    assert run(checkout, "up")[:2] == (0, called(checkout / "run.sh", "up"))
 
 
 def test_at_a_terminal_it_shows_how_far_it_is(checkout: Path) -> None:
@@ -281,7 +286,7 @@ def test_uv_is_used_where_it_is(checkout: Path) -> None:
 
     status, out, _ = run(checkout)
 
-    assert (status, out) == (0, "cli: -P -m dispatcher\n")
+    assert (status, out) == (0, called(checkout / "run.sh"))
     made, synced = lines(checkout, "installed")
     assert made.startswith("venv ")
     assert synced.startswith("sync --frozen --no-install-project ")
@@ -306,7 +311,7 @@ def test_called_through_links_it_works_in_its_checkout_and_touches_nothing_besid
     (home / "bin" / "d").symlink_to("-dispatcher")
 
     for script in (home / "absolute", home / "bin" / "-dispatcher", home / "bin" / "d", home / "work" / "run.sh"):
-        assert run(checkout, "up", script=script)[:2] == (0, "cli: -P -m dispatcher up\n")
+        assert run(checkout, "up", script=script)[:2] == (0, called(script, "up"))
 
     assert lines(checkout, "made") == ["made"]
     assert [path.read_text() for path in theirs] == ["precious", "precious"]
@@ -382,7 +387,7 @@ def test_what_is_its_own_is_marked_before_anything_else_and_made_anew(checkout: 
         (venv / "pyvenv.cfg").touch()
         (venv / ("set-up-from" if kind == "of before the mark" else MARK)).write_text("/elsewhere 1 2")
 
-    assert run(checkout, "up")[:2] == (0, "cli: -P -m dispatcher up\n")
+    assert run(checkout, "up")[:2] == (0, called(checkout / "run.sh", "up"))
     assert lines(checkout, "found") == [MARK, "set-up.log"]
     assert sorted(path.name for path in venv.iterdir()) == ["bin", MARK, "set-up-from", "site"]
 
@@ -399,7 +404,7 @@ def test_one_that_is_killed_while_it_empties_goes_on_the_next_time(checkout: Pat
         assert run(checkout)[0] == -9
     provide(checkout, "rm", f'#!/bin/sh\nexec {rm} "$@"\n')
 
-    assert run(checkout, "up")[:2] == (0, "cli: -P -m dispatcher up\n")
+    assert run(checkout, "up")[:2] == (0, called(checkout / "run.sh", "up"))
     assert lines(checkout, "made") == ["made", "made"]
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from dispatcher.cli.app import app
 from dispatcher.cli.installed import Installed
+from dispatcher.settings import read_settings
 from tests.installations import installation_for
 
 _built = cache(typer.main.get_command)  # all commands with their options: once, and not at each call
@@ -43,7 +44,7 @@ def cli(database: Engine) -> Cli:
     def run(*arguments: object, stdin: str | bytes | None = None) -> Ran:
         with (
             patch("typer.testing._get_command", _built),
-            patch("dispatcher.cli.app.Installation", installation_for),
+            patch("dispatcher.cli.app.make_installation", lambda: installation_for(read_settings())),
             patch.object(Installed, "close"),
         ):
             result = typer.testing.CliRunner().invoke(app, [str(word) for word in arguments], input=stdin)

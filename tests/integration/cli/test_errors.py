@@ -92,7 +92,10 @@ def test_a_database_that_is_away_is_one_sentence_without_credentials(
     monkeypatch.setenv("DATABASE_URL", f"postgresql://some-user:{PASSWORD}@127.0.0.1:{closed_port}/events")
     ran = cli(*command)
     assert (ran.status, ran.out) == (1, "")
-    assert ran.err == "Error: the database (DATABASE_URL) does not answer\n"
+    assert ran.err == (
+        f"Error: the database (DATABASE_URL) does not answer: postgresql://***@127.0.0.1:{closed_port}/events. "
+        "Start it, or set DATABASE_URL to where it runs\n"
+    )
 
 
 def test_a_wrong_database_password_is_said_and_not_shown(environment: dict[str, str]) -> None:
@@ -102,7 +105,7 @@ def test_a_wrong_database_password_is_said_and_not_shown(environment: dict[str, 
         "account", "list", environment={**environment, "DATABASE_URL": f"postgresql://{user}:{PASSWORD}@{place}"}
     )
     assert ran.returncode == 1
-    assert ran.stderr == "Error: the database refuses the user or password in DATABASE_URL\n"
+    assert ran.stderr == f"Error: the database refuses the user or password in DATABASE_URL: postgresql://***@{place}\n"
 
 
 def test_a_password_with_characters_that_belong_escaped_does_not_leak(

@@ -69,7 +69,10 @@ def test_no_line_end_brings_a_header_of_its_own(cli: Cli, database: Engine, sett
     make_account(database)
     for end in ("\x0b", "\x0c", "\x1c", "\x85", "\u2028"):
         ran = cli(*NEW, "--headers-from", "-", stdin=f"X-A: a{end}X-Evil: b\n".encode())
-        assert (ran.status, ran.err) == (1, "Error: headers.X-A must be printable ASCII without spaces at either end\n")
+        assert (ran.status, ran.err) == (
+            1,
+            "Error: X-A of headers (--headers-from) must be printable ASCII without spaces at either end\n",
+        )
     ran = cli(*NEW, "--headers-from", "-", "--json", stdin=b"X-A: a\r\nX-B: b\n")
     assert ran.document["headers"] == {"X-A": "***", "X-B": "***"}
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import SecretStr
 
-from dispatcher.cli.admin import masked_setting
+from dispatcher.cli.masked_settings import masked_setting
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,154 @@
+"""All words of the command line, by what they are for. What a word does is loaded when it is called."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeAlias
+
+import typer
+
+from dispatcher.cli.help_page import Group
+
+Words: TypeAlias = Mapping[str, "Leaf | Branch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A command: the module of this package that has it, and the first sentence of its help."""
+
+    module: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Commands under one word."""
+
+    about: str
+    words: Mapping[str, Leaf]
+
+
+class LoadedWhenUsed(Mapping[str, Any]):
+    """word -> command."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, word: str) -> Any:
+        if word not in self._loaded:
+            self._loaded[word] = _load(word, self._words[word])
+        return self._loaded[word]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._words
+
+
+def _load(word: str, entry: Leaf | Branch) -> Any:
+    if isinstance(entry, Leaf):
+        module = import_module(f"dispatcher.cli.{entry.module}")
+        return typer.main.get_group(module.app).commands[word]
+    group = Group(name=word, help=entry.about, no_args_is_help=True, commands=LoadedWhenUsed(entry.words))  # type: ignore[arg-type]
+    group.panels = {"Commands": {name: leaf.about.rstrip(".") for name, leaf in entry.words.items()}}
+    return group
+
+
+PANELS: Mapping[str, Words] = {
+    "Accounts and webhooks": {
+        "account": Branch(
+            "Accounts: who owns webhooks and events.",
+            {
+                "create": Leaf("accounts", "Make an account."),
+                "list": Leaf("accounts", "List all accounts."),
+            },
+        ),
+        "key": Branch(
+            "API keys: what programs show to use the HTTP API.",
+            {
+                "create": Leaf("keys", "Make an API key."),
+                "list": Leaf("keys", "List API keys, revoked and expired ones too."),
+                "revoke": Leaf("keys", "End a key for good, at once."),
+            },
+        ),
+        "webhook": Branch(
+            "Webhooks: registered receivers.",
+            {
+                "create": Leaf("webhooks", "Register a webhook."),
+                "list": Leaf("webhooks", "List webhooks, with masked URLs."),
+                "show": Leaf("webhooks", "Show one webhook."),
+                "update": Leaf("webhooks", "Change what is given of a webhook."),
+                "health": Leaf("webhook_health", "Show what became of its last deliveries."),
+                "rotate-secret": Leaf("webhooks", "Give it a new signing key, with an overlap."),
+                "enable": Leaf("webhooks", "Deliver to it again, what waited meanwhile too."),
+                "disable": Leaf("webhooks", "Deliver nothing to it for now."),
+                "delete": Leaf("webhooks", "Delete it for good."),
+            },
+        ),
+        "notice": Branch(
+            "Notices: mails to contacts about problems.",
+            {"list": Leaf("notices", "List notices, newest problem first.")},
+        ),
+    },
+    "Events and deliveries": {
+        "enqueue": Leaf("enqueue", "Enqueue the messages of a file, one event a line."),
+        "trigger": Leaf("trigger", "Send a sample event."),
+        "listen": Leaf("listen", "Receive callbacks on this machine and show them."),
+        "event": Branch(
+            "Events: what was enqueued.",
+            {
+                "list": Leaf("events", "List an account's events, newest first."),
+                "show": Leaf("events", "Show one event: its message and its deliveries."),
+            },
+        ),
+        "delivery": Branch(
+            "Deliveries: one event due to one webhook.",
+            {
+                "list": Leaf("deliveries", "List deliveries, newest first."),
+                "show": Leaf("deliveries", "Show one delivery with all its attempts."),
+                "redeliver": Leaf("deliveries", "Have a closed delivery sent again, at once."),
+                "redeliver-many": Leaf("redeliveries", "Have many closed deliveries sent again."),
+                "cancel": Leaf("deliveries", "End a delivery that waits for its next attempt."),
+            },
+        ),
+        "redelivery": Branch(
+            "Bulk redeliveries: how far they have come.",
+            {
+                "list": Leaf("redeliveries", "List an account's bulk redeliveries, newest first."),
+                "show": Leaf("redeliveries", "Show a bulk redelivery: its filter and progress."),
+                "cancel": Leaf("redeliveries", "End a bulk redelivery where it is."),
+            },
+        ),
+    },
+    "Installation": {
+        "up": Leaf("servers", "Run a whole engine here, until Ctrl-C."),
+        "engine": Leaf("engine", "Show where the engine is that `up` runs."),
+        "demo": Leaf("servers", "Show a whole engine at work on temporary data."),
+        "migrate": Leaf("admin", "Bring the database to this version's tables."),
+        "settings": Leaf("admin", "Show the settings in use, with their variables."),
+        "secrets": Branch(
+            "Secrets at rest.",
+            {
+                "generate-key": Leaf("admin", "Make a key for DISPATCHER_ENCRYPTION_KEYS."),
+                "rotate": Leaf("admin", "Encrypt all secrets anew with the newest key."),
+            },
+        ),
+        "audit-log": Leaf("audit", "List who changed what, the last change first."),
+        "openapi": Leaf("admin", "Print the HTTP API's OpenAPI document."),
+    },
+}
+
+# What `run.sh` does itself.
+RUN_SH = {
+    "shell": "Your shell, with `dispatcher` on its path",
+    "test": "Run checks and tests; arguments go to pytest",
+    "audit": "Look for known vulnerabilities of the pinned packages",
+    "fuzz": "Send made-up requests to the API and all dialects",
+    "build": "Build the two wheels: the producers' and the engine's",
+    "bench": "Measure the engine against baselines",
+}

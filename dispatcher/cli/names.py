@@ -1,0 +1,69 @@
+"""What people call an account, a webhook or a key: its name as well as its id, where that is clear."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts.accounts import find_account, is_name
+from dispatcher.db.models import Account, ApiKey, Webhook
+from dispatcher.errors import Conflict, NotFound, UnknownAccount
+from dispatcher.installation import Installation
+
+_MOST_NAMED = 10
+
+
+def account_of(session: Session, text: str) -> Account:
+    """The account of this name, else of this id. Raises UnknownAccount."""
+    try:
+        return find_account(session, text)
+    except UnknownAccount:
+        identifier = _identifier(text)
+        account = session.get(Account, identifier) if identifier is not None else None
+        if account is None:
+            raise
+        return account
+
+
+def webhook_id(installation: Installation, text: str, account: str | None = None) -> UUID:
+    """The webhook of this id (which is not looked for), else of this name, of this account or of all. Raises NotFound,
+    and Conflict where several accounts have one of this name."""
+    if (identifier := _identifier(text)) is not None:
+        return identifier
+    with installation.transaction() as session:
+        query = select(Webhook.id, Account.name).join(Account, Account.id == Webhook.account_id).order_by(Account.name)
+        query = query.where(Webhook.name == text, Webhook.deleted_at.is_(None))
+        if account is not None:
+            query = query.where(Account.id == account_of(session, account).id)
+        found = session.execute(query).all() if is_name(text) else []
+    return _the_only("webhook", text, [(owner, identifier) for identifier, owner in found], "--account, or the id")
+
+
+def key_id(session: Session, text: str) -> UUID:
+    """The key of this id, else of this name, among those that are not revoked. Raises NotFound, and Conflict where
+    several have this name."""
+    if (identifier := _identifier(text)) is not None:
+        return identifier
+    query = select(Account.name, ApiKey.id).select_from(ApiKey).outerjoin(Account, Account.id == ApiKey.account_id)
+    query = query.where(ApiKey.name == text, ApiKey.revoked_at.is_(None)).order_by(ApiKey.id)
+    found = (
+        [(owner or "the operator", identifier) for owner, identifier in session.execute(query)] if is_name(text) else []
+    )
+    return _the_only("key", text, found, "the id")
+
+
+def _the_only(kind: str, name: str, found: list[tuple[str, UUID]], remedy: str) -> UUID:
+    if not found:
+        raise NotFound(kind, name)
+    if len(found) > 1:
+        candidates = ", ".join(f"{identifier} of {owner}" for owner, identifier in found[:_MOST_NAMED])
+        more = ", ..." if len(found) > _MOST_NAMED else ""
+        raise Conflict(f"there are {len(found)} {kind}s {name!r}: {candidates}{more}; give {remedy}")
+    return found[0][1]
+
+
+def _identifier(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,140 @@
+"""The help of every command: short, aligned, complete, and there at once."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import takewhile
+from types import NoneType
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from dispatcher.cli.app import app
+from dispatcher.cli.command_tree import PANELS, RUN_SH, Branch
+from dispatcher.cli.contract_options import option_of
+from dispatcher.cli.help_page import choices_of
+from dispatcher.version import __version__
+from dispatcher.webhooks.contract import DeliveryContract
+
+WORDS = {word: entry for words in PANELS.values() for word, entry in words.items()}
+GROUPS = [(), *((word,) for word, entry in WORDS.items() if isinstance(entry, Branch))]
+COMMANDS = [
+    (word, *below)
+    for word, entry in WORDS.items()
+    for below in ([(name,) for name in entry.words] if isinstance(entry, Branch) else [()])
+]
+ABOUT = {
+    (word, *below): entry.words[below[0]].about if isinstance(entry, Branch) else entry.about
+    for word, *below in COMMANDS
+    for entry in [WORDS[word]]
+}
+WITHOUT_JSON = {
+    ("openapi",): "is JSON",
+    ("up",): "runs until it is stopped",
+    ("demo",): "is a show",
+}
+
+every_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+every_page = pytest.mark.parametrize("words", [*GROUPS, *COMMANDS], ids=" ".join)
+
+
+def command(words: tuple[str, ...]) -> Any:
+    found: Any = typer.main.get_command(app)
+    for word in words:
+        found = found.commands[word]
+    return found
+
+
+def page(words: tuple[str, ...], *, columns: int = 80, option: str = "-h", program: str = "dispatcher") -> list[str]:
+    ran = CliRunner().invoke(app, [*words, option], prog_name=program, env={"COLUMNS": str(columns)})
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    return ran.stdout.splitlines()
+
+
+def options(words: tuple[str, ...]) -> Iterator[Any]:
+    yield from (each for each in command(words).params if each.param_type_name == "option")
+
+
+@every_page
+def test_it_fits_80_columns_and_70_lines(words: tuple[str, ...]) -> None:
+    lines = page(words)
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 70
+    assert page(words, option="--help") == lines
+    assert max(map(len, page(words, columns=200))) <= 100
+
+
+@every_command
+def test_each_option_has_a_line_and_what_can_be_chosen_two(words: tuple[str, ...]) -> None:
+    lines = page(words)
+    for each in options(words):
+        assert each.help, each.name
+        name = max(each.opts, key=len)
+        at = next(number for number, line in enumerate(lines) if line.startswith("  -") and _names(line, name))
+        more = list(takewhile(lambda line: line.startswith("   "), lines[at + 1 :]))
+        assert len(more) <= (1 if choices_of(each) else 0), lines[at : at + 3]
+
+
+def _names(line: str, name: str) -> bool:
+    words = line.replace(",", " ").replace("/", " ").split()
+    return name in words or f"--[no-]{name[2:]}" in words
+
+
+@every_command
+def test_the_list_says_what_the_page_says(words: tuple[str, ...]) -> None:
+    first, *_ = command(words).help.split("\n\n")
+    assert first == ABOUT[words]
+    assert f"{ABOUT[words].rstrip('.')}" in "\n".join(page(words[:-1]))
+
+
+@every_command
+def test_it_can_print_json(words: tuple[str, ...]) -> None:
+    has = any("--json" in each.opts for each in options(words))
+    assert has is (words not in WITHOUT_JSON)
+
+
+@pytest.mark.parametrize("words", [("webhook", "create"), ("webhook", "update")], ids=" ".join)
+def test_each_member_of_the_contract_is_an_option(words: tuple[str, ...]) -> None:
+    text = " ".join(" ".join(page(words)).split())
+    given = {option for each in options(words) for option in each.opts}
+    for name, field in DeliveryContract.model_fields.items():
+        assert field.description, name
+        if field.annotation is not NoneType:
+            assert option_of(name) in given
+            assert field.description.rstrip(".") in text
+
+
+def test_the_first_page_lists_what_run_sh_does_itself_where_it_is_called_so() -> None:
+    ours, theirs = "\n".join(page(())), "\n".join(page((), program="./run.sh"))
+    for word, about in RUN_SH.items():
+        assert about not in ours
+        assert f"  {word} " in theirs
+        assert about in theirs
+    assert "./run.sh settings" in theirs
+    assert "Example: ./run.sh account create acme" in page(("account", "create"), program="./run.sh")
+
+
+def test_the_version_is_told() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"dispatcher {__version__}\n"
+
+
+@pytest.mark.parametrize("words", GROUPS, ids=" ".join)
+def test_a_list_of_commands_waits_for_nothing_of_theirs(words: tuple[str, ...]) -> None:
+    script = (
+        "import sys\n"
+        "from dispatcher.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    import json\n"
+        "    print(json.dumps(sorted(sys.modules)), file=sys.stderr)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *words, "-h"], capture_output=True, check=True, text=True, timeout=60
+    )
+    loaded = {name.partition(".")[0] for name in json.loads(ran.stderr)}
+    assert "Usage: dispatcher" in ran.stdout
+    assert loaded & {"sqlalchemy", "celery", "cryptography", "fastapi", "alembic", "requests", "pycurl"} == set()
