@@ -60,7 +60,7 @@ def audit_log(
     columns = ["id", "time", "by", "user", "action", "account", "target", "detail", "request", "address"]
     names = ["id", "at", "by", "user", "action", "account", "target_id", "detail", "request_id", "address"]
     told = [document | {"detail": json_module.dumps(document["detail"])} for document in documents]
-    print_table(columns, [[document[name] for name in names] for document in told])
+    print_table(columns, [[document[name] for name in names] for document in told], gives_way=["user", "detail"])
     if len(documents) == limit:
         print_line(f"older ones: --before {documents[-1]['id']}", stderr=True)
 

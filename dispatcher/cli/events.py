@@ -71,6 +71,7 @@ def list_(
     print_table(
         ["id", "came in", "type", "subject", "app", "webhooks"],
         [(item.id, item.created_at, item.type, item.subject, item.app, item.delivery_count) for item in page.events],
+        gives_way=["type", "subject", "app"],
     )
     if page.before is not None:
         print_line(f"older ones: --before {page.before}", stderr=True)
@@ -139,4 +140,5 @@ def print_delivery_table(deliveries: Sequence[DeliveryLine]) -> None:
             )
             for item in deliveries
         ],
+        gives_way=["type", "subject", "webhook"],
     )

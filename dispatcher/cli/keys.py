@@ -74,6 +74,7 @@ def list_(
     print_table(
         ["id", "account", "name", "scopes", "created", "expires", "revoked"],
         [(key.id, owner, key.name, key.scopes, key.created_at, key.expires_at, key.revoked_at) for key, owner in keys],
+        gives_way=["name", "scopes"],
     )
 
 

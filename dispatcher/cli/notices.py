@@ -46,7 +46,11 @@ def list_(
         "next mail": "due_at",
         "held back": "held_back",
     }
-    print_table(list(columns), [[document[name] for name in columns.values()] for document in found])
+    print_table(
+        list(columns),
+        [[document[name] for name in columns.values()] for document in found],
+        gives_way=["error", "contact"],
+    )
 
 
 def _document(record: NoticeRecord) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich import box
+from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
 from rich.padding import Padding
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from dispatcher.masking.terminal import ascii_json, safe_text
@@ -19,6 +18,8 @@ from dispatcher.masking.terminal import ascii_json, safe_text
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 _NO_WRAPPING = 10_000
+_GAP = 2  # cells between two columns of a table
+_LEAST = 12  # of a column that gives way
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -47,21 +48,64 @@ def print_missed(account: str, app: str | None, event_type: str, nearest_types: 
     print_line(f"Hint: no webhook of {owner} takes {event_type}{nearest}", stderr=True)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table; where the terminal is too narrow for it, a block for each row: its first value, the others below."""
-    cells = [[safe_text(shown(value)) for value in row] for row in rows]
-    table = Table(*(_heading(name) for name in columns), box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in cells:
-        table.add_row(*(Text(value) for value in row))
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, gives_way: Sequence[str] = ()) -> None:
+    """A table; its first column is never cut. Where the terminal is too narrow for it, columns that say nothing go,
+    then those that `gives_way` names are cut, with an ellipsis; then the first column gets a line of its own, and at
+    last each row is a block with all there is. Into a file or pipe nothing is cut."""
+    names, cells = list(columns), [[safe_text(shown(value)) for value in row] for row in rows]
     where = console()
-    needed = Measurement.get(where, where.options.update(max_width=_NO_WRAPPING), table).maximum
-    if needed <= where.width:
-        where.print(table)
-        return
+    if cells and _needed(_widths(names, cells)) > where.width:
+        telling = [at for at in range(len(names)) if at == 0 or any(row[at] != shown(None) for row in cells)]
+        names, *cells = [[row[at] for at in telling] for row in (names, *cells)]
+    if widths := _fitting(names, cells, gives_way, where.width):
+        for number, row in enumerate((names, *cells)):
+            where.print(_line(row, widths, "bold" if number == 0 else ""), no_wrap=True)
+    elif widths := _fitting(names[1:], [row[1:] for row in cells], gives_way, where.width - _GAP):
+        for number, row in enumerate((names, *cells)):
+            where.print(Text(row[0], style="bold" if number == 0 else "cyan"), no_wrap=True)
+            where.print(Text(" " * _GAP).append(_line(row[1:], widths, "bold" if number == 0 else "")), no_wrap=True)
+    else:
+        _print_blocks(where, names, cells)
+
+
+def _widths(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
+
+
+def _needed(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _fitting(
+    names: Sequence[str], cells: Sequence[Sequence[str]], gives_way: Sequence[str], most: int
+) -> list[int] | None:
+    """Widths of the columns, those that give way cut as much as is needed, the widest first; None if all that is not
+    enough."""
+    widths = _widths(names, cells)
+    flexible = [at for at, name in enumerate(names) if name in gives_way]
+    while _needed(widths) > most:
+        at = max(flexible, key=lambda each: widths[each], default=None)
+        if at is None or widths[at] <= _LEAST:
+            return None
+        widths[at] -= 1
+    return widths
+
+
+def _line(row: Sequence[str], widths: Sequence[int], style: str) -> Text:
+    line = Text()
+    for value, width in zip(row, widths, strict=True):
+        cell = Text(value, style=style)
+        cell.truncate(width, overflow="ellipsis", pad=True)
+        line.append(cell).append(" " * _GAP)
+    line.rstrip()
+    return line
+
+
+def _print_blocks(where: Console, names: Sequence[str], cells: Iterable[Sequence[str]]) -> None:
     for first, *others in cells:
-        known = [f"{name} {value}" for name, value in zip(columns[1:], others, strict=True) if value != shown(None)]
-        where.print(Text(first, style="bold"))
-        where.print(Padding(Text(", ".join(known)), (0, 0, 0, 2)))
+        known = [f"{name} {value}" for name, value in zip(names[1:], others, strict=True) if value != shown(None)]
+        where.print(Text(first, style="cyan"))
+        where.print(Padding(Text(", ".join(known)), (0, 0, 0, _GAP)))
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
@@ -110,10 +154,6 @@ def shown(value: object) -> str:
             return ", ".join(str(item) for item in value)
         case _:
             return str(value)
-
-
-def _heading(name: str) -> Column:
-    return Column(name, no_wrap=name == "id", overflow="fold")
 
 
 def _as_json(value: object) -> object:

@@ -96,6 +96,7 @@ def list_(
             )
             for each in found
         ],
+        gives_way=["app", "name", "URL", "types"],
     )
 
 
