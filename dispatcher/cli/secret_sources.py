@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dispatcher.errors import InvalidWebhook
-from dispatcher.receiver_auth.credentials import Authorization, Basic, Bearer, ClientCredentials, TokenRequest
+from dispatcher.receiver_auth.credentials import Basic, Bearer, ClientCredentials, TokenRequest
 from dispatcher.signing.keys import KeyKind, SigningKey, check_signing_key, generate_signing_key
 from dispatcher.webhooks.fields import WebhookFields
 
@@ -134,8 +134,8 @@ def _first_line(text: str) -> str:
     return text.partition("\n")[0].rstrip("\r")
 
 
-def read_authorization(given: Mapping[str, Any]) -> Authorization | None:
-    """What the options say; None where they say nothing."""
+def read_authorization(given: Mapping[str, Any]) -> WebhookFields:
+    """The authorization that the options say, if they say any."""
     username, bearer = given.get("basic_username"), given.get("bearer_from")
     by_token = "token_endpoint" in given or "token_endpoint_from" in given
     if [username is not None, bearer is not None, by_token].count(True) > 1:
@@ -146,11 +146,13 @@ def read_authorization(given: Mapping[str, Any]) -> Authorization | None:
         raise typer.BadParameter("the options of an OAuth2 client need --token-endpoint")
     if username is not None:
         password = read_secret(given.get("basic_password_from"), "HTTP Basic password", "--basic-password-from")
-        return Basic(username, password)
+        return {"authorization": Basic(username, password)}
     if bearer is not None:
-        return Bearer(read_secret(bearer, "bearer token", "--bearer-from"))
-    if not by_token:
-        return None
+        return {"authorization": Bearer(read_secret(bearer, "bearer token", "--bearer-from"))}
+    return {"authorization": _client(given)} if by_token else {}
+
+
+def _client(given: Mapping[str, Any]) -> ClientCredentials:
     if "client_id" not in given:
         raise typer.BadParameter("--token-endpoint needs --client-id")
     endpoint = read_url(given, "token_endpoint", "URL of the token endpoint", wanted=False)
@@ -164,9 +166,11 @@ def read_authorization(given: Mapping[str, Any]) -> Authorization | None:
     )
 
 
-def read_headers(place: str) -> dict[str, str]:
+def read_headers(given: Mapping[str, Any]) -> WebhookFields:
     """The headers in a file, or on standard input to its end."""
-    option = "--headers-from"
+    place, option = given.get("headers_from"), "--headers-from"
+    if place is None:
+        return {}
     text = _from_input(sys.stdin.read, option) if place == "-" else _text_of(place, option)
     headers: dict[str, str] = {}
     # Other line ends than these (some of Unicode) would be a part of a value, and are refused there.
@@ -177,7 +181,7 @@ def read_headers(place: str) -> dict[str, str]:
         if name in headers:
             raise InvalidWebhook("headers", "hold a name twice")
         headers[name] = value.strip()
-    return headers
+    return {"headers": headers}
 
 
 def new_signing_keys(signing: Signing | None, key_from: str | None) -> WebhookFields:

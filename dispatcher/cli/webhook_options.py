@@ -98,23 +98,26 @@ def page_end(example: str) -> str:
     return "\n\n".join([*NOTES, secrets.NOTE, f"Example: {example}"])
 
 
-def new_fields(given: Mapping[str, Any]) -> WebhookFields:
+def new_fields(given: Mapping[str, Any], signing: secrets.Signing | None, key_from: str | None) -> WebhookFields:
     """The fields of a new webhook. Its URL is asked for where it is not given."""
-    url = secrets.read_url(given, "url", "URL", wanted=True)
-    fields = _plain_fields(given) | {"contract": given_members(given)}
-    return _with_secrets(fields | {"url": url}, given, new=True)
+    fields: WebhookFields = {**_plain_fields(given), "contract": given_members(given)}
+    fields |= _url(given, wanted=True)
+    fields |= secrets.read_authorization(given)
+    fields |= secrets.new_signing_keys(signing, key_from)
+    fields |= secrets.read_signature_secrets(given, new=True)
+    return fields | secrets.read_headers(given)  # last: it takes what is left of standard input
 
 
 def changed_fields(given: Mapping[str, Any], clear: Iterable[Clearable]) -> WebhookFields:
     """The fields that change, those among them that are taken away."""
     fields, reset = _cleared(clear)
-    url = secrets.read_url(given, "url", "URL", wanted=False)
-    if url is not None:
-        fields["url"] = url
     fields |= _plain_fields(given)
     if members := {**dict.fromkeys(reset), **given_members(given)}:
         fields["contract_changes"] = members
-    return _with_secrets(fields, given, new=False)
+    fields |= _url(given, wanted=False)
+    fields |= secrets.read_authorization(given)
+    fields |= secrets.read_signature_secrets(given, new=False)
+    return fields | secrets.read_headers(given)
 
 
 def _plain_fields(given: Mapping[str, Any]) -> WebhookFields:
@@ -122,13 +125,9 @@ def _plain_fields(given: Mapping[str, Any]) -> WebhookFields:
     return {name: given[name] for name in names if name in given}  # type: ignore[return-value]
 
 
-def _with_secrets(fields: WebhookFields, given: Mapping[str, Any], *, new: bool) -> WebhookFields:
-    if (authorization := secrets.read_authorization(given)) is not None:
-        fields["authorization"] = authorization
-    fields |= secrets.read_signature_secrets(given, new=new)
-    if "headers_from" in given:  # last: it takes what is left of standard input
-        fields["headers"] = secrets.read_headers(given["headers_from"])
-    return fields
+def _url(given: Mapping[str, Any], *, wanted: bool) -> WebhookFields:
+    url = secrets.read_url(given, "url", "URL", wanted=wanted)
+    return {"url": url} if url is not None else {}
 
 
 def _cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, list[str]]:

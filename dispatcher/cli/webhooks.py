@@ -58,7 +58,7 @@ def create(
     with installation.transaction() as session:
         owner = account_of(session, account).id
     with named_by_option():
-        fields = new_fields(given) | secret.new_signing_keys(signing, signing_key_from)
+        fields = new_fields(given, signing, signing_key_from)
         made = register(installation, owner, by=this_user(), enabled=not disabled, **fields)
     print_webhook(made, json=json, keys=True)
     if fields.get("signing_keys") != []:

@@ -236,3 +236,21 @@ def test_a_rotation_while_somebody_else_rotates_loses_no_key(
     keys = [key.secret for key in stored().signing_keys]
     assert len(keys) == 3
     assert theirs.secret in keys
+
+
+def test_one_input_gives_all_secrets_a_line_each_and_the_headers_last(cli: Cli, stored: Any) -> None:
+    cli("account", "create", "acme")
+    key = generate_signing_key().secret
+    made = cli(
+        *("webhook", "create", "--account", "acme", "--type", "*", "--url-from", "-", "--headers-from", "-", "--json"),
+        *("--token-endpoint-from", "-", "--client-id", "acme", "--client-secret-from", "-", "--signing-key-from", "-"),
+        *("--body-signature", "X-Body", "--body-secret-from", "-", "--nonce-signature", "X-Nonce"),
+        *("--nonce-secret-from", "-"),
+        stdin=f"https://a.test/\nhttps://b.test/token\nclient-secret\n{key}\nbody\nnonce\nX-A: 1\nX-B: 2\n",
+    )
+    assert made.document["url"] == "https://a.test/"
+    secrets = stored()
+    assert secrets.authorization == ClientCredentials("https://b.test/token", "acme", "client-secret")
+    assert [each.secret for each in secrets.signing_keys] == [key]
+    assert (secrets.body_secret, secrets.nonce_secret) == ("body", "nonce")
+    assert secrets.headers == {"X-A": "1", "X-B": "2"}

@@ -1,0 +1,223 @@
+"""How a call ends: one line on standard error, a status that says what it was, and never a traceback."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.factories import make_account, rows
+from tests.integration.cli.conftest import Cli
+
+COMMAND = [sys.executable, "-m", "dispatcher.cli"]
+FULL = Path("/dev/full")
+# A session of its own has no terminal until it takes one; without, Ctrl-C would be a character.
+AT_ITS_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from dispatcher.cli import main; main()"
+
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
+
+
+def run(*words: str | bytes, **options: object) -> subprocess.CompletedProcess[str]:
+    # Output is kept back until the end, as it is wherever nobody asks for other.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    given: dict[str, object] = {"capture_output": True, "text": True, "timeout": 60, "env": buffered, **options}
+    return subprocess.run([*COMMAND, *words], check=False, **given)  # type: ignore[call-overload, no-any-return]
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "words", [["-h"], ["--version"], ["openapi"], ["secrets", "generate-key"], ["account", "list"]]
+)
+def test_a_full_disk_is_said(words: list[str], environment: dict[str, str]) -> None:
+    with FULL.open("w") as full:
+        ran = run(*words, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert (ran.returncode, ran.stderr) == (1, "Error: cannot write the output: No space left on device\n")
+
+
+def test_nobody_who_reads_is_no_error_of_ours(environment: dict[str, str]) -> None:
+    for words in (["-h"], ["openapi"], ["account", "list", "--json"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "w") as nobody:
+            ran = run(*words, capture_output=False, stdout=nobody, stderr=subprocess.PIPE)
+        assert (ran.returncode, ran.stderr) == (141, "")
+
+
+def test_no_output_at_all_is_none_either() -> None:
+    script = f"exec {sys.executable} -m dispatcher.cli -h >&-"
+    ran = subprocess.run(["/bin/sh", "-c", script], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert "Traceback" not in ran.stderr
+
+
+def test_ctrl_c_ends_a_command_without_a_word_of_python(database: Engine, environment: dict[str, str]) -> None:
+    make_account(database)
+    words = [*COMMAND, "enqueue", "--account", "acme", "--type", "message.sent", "-"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        # Far more than the pipe holds: once it is taken, the command reads.
+        process.stdin.write(b"1\n" * 500_000)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert b"Traceback" not in err
+    assert out.startswith(b"accepted ")
+
+
+def test_ctrl_c_at_a_question_is_one_too(database: Engine, environment: dict[str, str]) -> None:
+    make_account(database)
+    status, said = at_terminal(["webhook", "create", "--account", "acme", "--type", "*"], "URL:", b"\x03")
+    assert status == 130, said
+    assert "Traceback" not in said
+    assert rows(database, "SELECT 1 FROM dispatcher.webhooks") == []
+
+
+def test_a_url_is_asked_for_where_it_is_not_given(database: Engine, environment: dict[str, str], cli: Cli) -> None:
+    make_account(database)
+    words = ["webhook", "create", "--account", "acme", "--type", "*", "--name", "asked"]
+    status, _ = at_terminal(words, "URL:", b"https://example.com/in?key=planted\n")
+    assert status == 0
+    shown = cli("webhook", "show", "asked", "--reveal", "--json").document
+    assert shown["url"] == "https://example.com/in?key=planted"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"LC_ALL": "C"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "utf-16"},
+    ],
+    ids=str,
+)
+def test_an_odd_encoding_escapes_what_it_lacks(
+    database: Engine, environment: dict[str, str], variables: dict[str, str]
+) -> None:
+    make_account(database, "süß")
+    odd = {**environment, "PATH": os.environ["PATH"], **variables}
+    for words in (["account", "list"], ["-h"], ["account", "list", "--json"]):
+        assert run(*words, env=odd, text=False).returncode == 0
+    ran = run("webhook", "list", "--account", "süß?", env=odd, text=False)
+    assert ran.returncode == 1
+    assert b"Traceback" not in ran.stderr
+
+
+def test_bytes_that_are_no_text_are_refused(database: Engine, environment: dict[str, str]) -> None:
+    for words in (
+        ["account", "create", b"\xff"],
+        ["webhook", "list", "--account", b"\xff"],
+        ["event", "show", b"\xff"],
+    ):
+        ran = run(*words)
+        assert ran.returncode in {1, 2}
+        assert ran.stderr.startswith("Error: ")
+        assert "Traceback" not in ran.stderr
+    assert rows(database, "SELECT 1 FROM dispatcher.accounts") == []
+
+
+def test_what_a_secret_is_read_as_does_not_depend_on_the_locale(
+    database: Engine, environment: dict[str, str], cli: Cli
+) -> None:
+    make_account(database)
+    odd = {**environment, "PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"}
+    words = ["webhook", "create", "--account", "acme", "--type", "*", "--name", "n", "--url-from", "-"]
+    ran = run(*words, env=odd, input="https://example.com/ü\n".encode(), text=False)
+    assert ran.returncode == 0, ran.stderr
+    assert cli("webhook", "show", "n", "--reveal", "--json").document["url"] == "https://example.com/ü"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nonsense"], "No such command 'nonsense'."),
+        (["webhok", "list"], "No such command 'webhok'. Did you mean 'webhook'?"),
+        (["account", "list", "--jsn"], "No such option: --jsn"),
+        (["webhook", "show"], "WEBHOOK is required"),
+        (["event", "list"], "--account is required"),
+        (["event", "show", "17"], "ID must be an id, such as 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00"),
+        (["delivery", "list", "--state", "lost"], "--state must be one of: ready, claimed, waiting, delivered, "),
+        (["event", "list", "--account", "a", "--limit", "0"], "--limit must be at least 1"),
+        (["event", "list", "--account", "a", "--limit", "many"], "--limit must be a whole number"),
+        (["listen", "--port", "65536"], "--port must be at most 65,535"),
+        (["webhook", "rotate-secret", "a", "--overlap", "nan"], "--overlap must be "),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)
+def test_wrong_usage_names_the_option_and_where_help_is(cli: Cli, words: list[str], says: str) -> None:
+    ran = cli(*words)
+    assert (ran.status, ran.out) == (2, "")
+    error, remedy = ran.err.splitlines()
+    assert error.startswith(f"Error: {says}")
+    assert remedy.startswith("All options: ")
+    assert remedy.endswith(" -h")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--timeout", "61"], "--timeout must be at most 60"),
+        (["--rate-limit", "0"], "--rate-limit must be at least 0.01"),
+        (["--batch-size", "2", "--envelope", "object"], "a --batch-size above 1 needs the envelope array"),
+        (["--user-agent", "ü"], "--user-agent has characters that are not allowed here"),
+        (["--content-type", "text/html"], "--content-type must be one of: application/json, application/json; charset"),
+        (["--schedule", "never"], "--schedule must be one of: default, hour, doubling"),
+        (["--member", "a=b"], "--member must look like data=data"),
+        (["--rule", "100=rejected"], "--rule must be for a final status"),
+        (["--contact", "nobody"], "--contact must be one plain mail address"),
+        (["--type", "a b"], "--type "),
+        (["--url-from", "/no/such/file"], "--url-from cannot be read: No such file or directory"),
+        (["--url", "https://example.com/", "--url-from", "-"], "--url and --url-from exclude each other"),
+        (["--url-from", "-"], "--url-from finds no line for the URL on standard input"),
+        ([], "--url-from is needed: there is no terminal to ask for the URL"),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)
+def test_what_is_refused_of_a_webhook_is_named_by_its_option(
+    cli: Cli, database: Engine, options: list[str], says: str
+) -> None:
+    make_account(database)
+    url = [] if any(option.startswith("--url") for option in options) or not options else ["--url", "https://a.test/"]
+    ran = cli("webhook", "create", "--account", "acme", "--type", "*", *url, *options)
+    assert ran.status in {1, 2}
+    assert ran.out == ""
+    assert ran.err.startswith(f"Error: {says}"), ran.err
+    assert rows(database, "SELECT 1 FROM dispatcher.webhooks") == []
+
+
+def at_terminal(words: Sequence[str], question: str, answer: bytes) -> tuple[int, str]:
+    """Runs a command at a terminal of its own, answers its question; its status, and all that it showed."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", AT_ITS_TERMINAL, *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        killer = threading.Timer(60, process.kill)
+        killer.start()
+        said = b""
+        answered = False
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # Linux says so that the other end is closed
+                break
+            if not piece:
+                break
+            said += piece
+            if not answered and question.encode() in said:
+                answered = True
+                os.write(ours, answer)
+        killer.cancel()
+        status = process.wait(timeout=60)
+    os.close(ours)
+    assert answered, said
+    return status, said.decode()
