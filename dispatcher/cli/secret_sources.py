@@ -179,7 +179,7 @@ def read_headers(given: Mapping[str, Any]) -> WebhookFields:
         if not colon:
             raise typer.BadParameter("must have a `Name: value` in each line", param_hint=option)
         if name in headers:
-            raise InvalidWebhook("headers", "hold a name twice")
+            raise InvalidWebhook("headers", "contain a name twice")
         headers[name] = value.strip()
     return {"headers": headers}
 

@@ -85,7 +85,8 @@ def test_while_it_is_registered_events_reach_it_and_what_waited_in_between_does_
     ((identifier, stands),) = webhooks()
     assert stands
     port = url.rstrip("/").rpartition(":")[2]
-    with listening("--register", "--account", "globex", "--port", port) as (_, process):
+    (account,) = rows(database, "SELECT id FROM dispatcher.accounts")
+    with listening("--register", "--account", str(account.id), "--port", port) as (_, process):
         enqueue("other", MESSAGE, account="globex")
         deliver_all(settings)
         assert process.stdout is not None

@@ -1,10 +1,12 @@
 """The help of every command: short, aligned, complete, and there at once."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import takewhile
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -19,6 +21,7 @@ from dispatcher.cli.help_page import choices_of
 from dispatcher.version import __version__
 from dispatcher.webhooks.contract import DeliveryContract
 
+ROOT = Path(__file__).parents[4]
 WORDS = {word: entry for words in PANELS.values() for word, entry in words.items()}
 GROUPS = [(), *((word,) for word, entry in WORDS.items() if isinstance(entry, Branch))]
 COMMANDS = [
@@ -113,6 +116,7 @@ def test_the_first_page_lists_what_run_sh_does_itself_where_it_is_called_so() ->
         assert about not in ours
         assert f"  {word} " in theirs
         assert about in theirs
+    assert set(RUN_SH) == set(re.findall(r"^([a-z]+)\)$", (ROOT / "run.sh").read_text(), re.MULTILINE))
     assert "./run.sh settings" in theirs
     assert "Example: ./run.sh account create acme" in page(("account", "create"), program="./run.sh")
 
