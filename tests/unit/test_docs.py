@@ -44,7 +44,7 @@ _NAMED_BLOCK = re.compile(r"(<!-- example: [\w-]+ -->\n)?^```(\w*)\n(.*?)^```$",
 _SPAN = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\[[^]]+\]\(([^)\s]+)\)")
 _FILE = re.compile(r"(?:dispatcher|workers|schedules|tests|docs|deploy|benchmarks|examples)/[\w./-]*")
-_COMMAND = re.compile(r"(?:\./run\.sh|(?<![\w./@-])dispatcher)[ \t]+([^|`\n)]*)")
+_COMMAND = re.compile(r"(?:\./run\.sh|(?<![\w./@-])(?<!from )dispatcher)[ \t]+([^|`\n)]*)")
 
 CLI: Any = typer.main.get_command(app)
 BENCH: Any = typer.main.get_command(bench)
