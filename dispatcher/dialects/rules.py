@@ -33,8 +33,8 @@ def keep_to_dialect(webhooks: Webhooks, kept: Registered, checked: Checked) -> N
     left_to_it = sorted(checked.given & _FIELDS) + _shape_changed(kept, checked)
     if left_to_it:
         raise WrongState(
-            f"the webhook was created through the dialect {dialect}, and only there can {', '.join(left_to_it)} be "
-            "changed: do it there, or delete the webhook and create another one"
+            f"the webhook was created through the dialect {dialect}, which alone can change {', '.join(left_to_it)}: "
+            "change it there, or delete the webhook and create another one"
         )
 
     def others(url: str) -> Sequence[Collection[str]]:

@@ -1,4 +1,4 @@
-"""How much there is in a running engine, counted beside it every few seconds at a cost that stays the same."""
+"""Counts the events and deliveries of a running engine every few seconds, at a bounded cost."""
 
 import threading
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from dispatcher.db.outages import explain_outage
 from dispatcher.embedded.errors import ServerAway
 from dispatcher.embedded.given_servers import ask_broker
 
-MAX = 100_000  # rows that are counted
+MAX = 100_000  # rows counted at most
 _PAUSE_SECONDS = 3.0
 
 _EVENTS = text("SELECT count(*) FROM (SELECT 1 FROM dispatcher.events LIMIT :most) AS counted")
@@ -25,15 +25,16 @@ _DELIVERIES = text(
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """`deliveries` by state. Both are of `MAX` rows, the newest, where there are more."""
+    """The number of events, and of deliveries by state. At most `MAX` events and the newest `MAX` deliveries are
+    counted."""
 
     events: int
     deliveries: Mapping[str, int]
 
 
 class Counters:
-    """Counts in a thread of its own while it is entered; `counts` is what was found last, and `problem` says, while
-    it lasts, which server cannot be used."""
+    """Counts in its own thread while it is entered. `counts` is the last result. `problem` says which server cannot be
+    used; None if all can."""
 
     def __init__(self, database_url: str, broker_url: str) -> None:
         self.counts: Counts | None = None
@@ -66,7 +67,7 @@ class Counters:
 
 
 def count(engine: Engine) -> Counts:
-    """What there is now. Raises SQLAlchemyError."""
+    """Counts once. Raises SQLAlchemyError."""
     with engine.connect() as connection:
         events = connection.execute(_EVENTS, {"most": MAX}).scalar_one()
         found = connection.execute(_DELIVERIES, {"most": MAX}).all()

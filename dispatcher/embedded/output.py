@@ -9,30 +9,30 @@ from typing import BinaryIO, Protocol, Self, TextIO
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _LONGEST_LINE = 64 * 1024
 _CHUNK = 64 * 1024
-_LARGEST_LOG = 8 * 1024 * 1024  # bytes; there are two of them at most
+_LARGEST_LOG = 8 * 1024 * 1024  # bytes; there are at most two of them
 
 
 class Display(Protocol):
-    """Where children's lines go, and what the process tree itself has to say."""
+    """Shows the lines of children and the messages of the process tree itself."""
 
     def line(self, child: str, text: str) -> None:
         """A line that a child wrote."""
 
     def say(self, text: str) -> None:
-        """Something of our own, to be read at once."""
+        """A message of our own, to show at once."""
 
     def became(self, child: str, *, ready: bool | None) -> None:
-        """A child was started, is ready, or (None) has come to its proper end."""
+        """A child was started (False), is ready (True), or has ended properly (None)."""
 
     def last_words(self, child: str) -> None:
-        """A child failed: what it wrote at last is to be seen now."""
+        """A child failed: show its last output now."""
 
     def flush(self) -> None:
-        """For the moment there is no more to show. Called some times a second."""
+        """There is no more to show at the moment. Called several times a second."""
 
 
 class PrefixedLines:
-    """Shows every line, with the name of the child that wrote it, each in a colour of its own on a terminal."""
+    """Shows every line after the name of the child that wrote it; on a terminal, each child has its own colour."""
 
     def __init__(self, *, width: int, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -50,10 +50,10 @@ class PrefixedLines:
         self._stream.flush()
 
     def became(self, child: str, *, ready: bool | None) -> None:
-        """The lines themselves say it."""
+        """The lines themselves show it."""
 
     def last_words(self, child: str) -> None:
-        """They are there already."""
+        """They are already shown."""
 
     def flush(self) -> None:
         self._stream.flush()
@@ -64,7 +64,7 @@ class PrefixedLines:
 
 
 class LogFile:
-    """Keeps the lines in a file, for its owner alone. Once it is large it becomes FILE.1, in place of an older one."""
+    """Keeps the lines in a file that only its owner can read. A large file becomes FILE.1 and replaces an older one."""
 
     def __init__(self, path: Path, *, largest: int = _LARGEST_LOG) -> None:
         self.path, self._largest = path, largest
@@ -81,7 +81,7 @@ class LogFile:
         self._file.write(f"{child} | {text}\n".encode())
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write what is buffered."""
         self._file.flush()
         if self._file.tell() > self._largest:
             self._file.close()
@@ -93,7 +93,7 @@ class LogFile:
 
 
 class ChildOutput:
-    """Reads pipes without threads: `pump` shows what has come in the meantime."""
+    """Reads pipes without threads: `pump` shows what has arrived in the meantime."""
 
     def __init__(self, display: Display, log: LogFile | None = None) -> None:
         self.display, self._log = display, log
@@ -117,7 +117,7 @@ class ChildOutput:
         self._flush()
 
     def drain(self) -> None:
-        """Show what is left, unfinished lines too."""
+        """Show what is left, including unfinished lines."""
         while ready := self._selector.select(0):
             for key, _ in ready:
                 self._read(key.fd)

@@ -1,4 +1,4 @@
-"""The process tree: children started in order, watched, and ended together, whatever ends first."""
+"""The process tree: children are started in order, watched, and ended together, whichever ends first."""
 
 import contextlib
 import os
@@ -20,18 +20,18 @@ from dispatcher.embedded.spawning.spawn import spawn
 
 _NAME_WIDTH = 8
 _PUMP_SECONDS = 0.1
-# All down within 5 s: what works on the servers ends first, by force when it takes longer than this, then they do.
+# All end within 5 s: first the processes that use the servers, by force if they take longer than this, then these.
 _CHILDREN_END_WITHIN = 3.2
 _ALL_END_WITHIN = 4.6
 
 
 class StopRequested(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or SIGHUP: the tree is to end."""
+    """Ctrl-C, SIGTERM or SIGHUP: the tree must end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One program of the tree. Stopping signals its main process only; it ends its own children in its own way."""
+    """One program of the tree. Stopping signals only its main process, which ends its own children."""
 
     name: str
     argv: tuple[str, ...]
@@ -55,8 +55,8 @@ class _Running:
 class ProcessTree:
     """Enter it, start servers and children, then `run`. Leaving ends all of them, in reverse order, within 5 s.
 
-    Everything happens in the thread that uses it, which must be the main one: the signal by which children follow a
-    killed parent belongs to that thread. A second Ctrl-C ends everything at once.
+    Everything happens in the thread that uses it, which must be the main one: the signal that ends the children of a
+    killed parent follows that thread. A second Ctrl-C ends everything at once.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ProcessTree:
                 signal.signal(number, handler)
 
     def serve(self, name: str, make: Callable[[int], EmbeddedServer]) -> EmbeddedServer:
-        """Start an embedded server, made with the file descriptor for its output, as part of the tree."""
+        """Start an embedded server as part of the tree. `make` gets the file descriptor for its output."""
         writing = self._output.open(name)
         server = make(writing)
         self._display.became(name, ready=False)
@@ -116,7 +116,7 @@ class ProcessTree:
                     raise StartFailed(running.name, "it was not ready in time; its output is above")
 
     def finish(self, child: Child) -> None:
-        """Run a program to its end before going on. Raises StartFailed when it fails."""
+        """Run a program and wait for its end. Raises StartFailed if it fails."""
         running = self._spawn(child)
         self._running.append(running)
         while (status := running.process.poll()) is None:
@@ -129,7 +129,7 @@ class ProcessTree:
             raise StartFailed(child.name, f"it ended with status {status}; its output is above")
 
     def run(self, until: Callable[[], bool] = lambda: False) -> bool:
-        """Watch until `until` says so (True) or a stop is requested (False). Raises ChildDied when a child ends by
+        """Watch until `until` returns true (True) or a stop is requested (False). Raises ChildDied if a child ends by
         itself."""
         try:
             while not until():
@@ -139,7 +139,7 @@ class ProcessTree:
         return True
 
     def say(self, text: str) -> None:
-        """Print a line of the tree's own."""
+        """Print a message of the tree itself."""
         self._display.say(text)
 
     def _spawn(self, child: Child) -> _Running:
@@ -178,7 +178,7 @@ class ProcessTree:
 
     @contextlib.contextmanager
     def _stops_at_once(self) -> Iterator[None]:
-        # For a wait that does not look at our flag.
+        # For a wait that does not check our flag.
         if self._requests:
             raise StopRequested
         self._interruptible = True
@@ -207,7 +207,7 @@ class ProcessTree:
 
 
 def _sweep(running: _Running) -> None:
-    # The child leads its own group: what it left there, or all of it when it did not end in time, goes by force.
+    # The child leads its own group. Whatever still runs in it is killed.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(running.process.pid, Signals.SIGKILL)
     running.process.wait()

@@ -1,4 +1,4 @@
-"""Whether a child serves already: checks that are asked again and again until they agree."""
+"""Whether a child is ready: checks that are repeated until they succeed."""
 
 import socket
 import urllib.error
@@ -18,13 +18,13 @@ _PING_SECONDS = 0.3
 
 
 def at_once() -> bool:
-    """For children with nothing to wait for."""
+    """For children that need no check."""
     return True
 
 
 def answers(port: int, path: str) -> Check:
     """A GET on the port of 127.0.0.1 is answered with 200."""
-    # No proxy of the environment between us and our own child.
+    # Our own child is reached directly, not through a proxy from the environment.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def check() -> bool:

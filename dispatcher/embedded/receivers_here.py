@@ -1,17 +1,17 @@
-"""Development mode: which settings let callbacks go to receivers on this machine, on top of those that were given."""
+"""Development mode: the settings that let callbacks go to receivers on this machine, added to the given ones."""
 
 from collections.abc import Mapping
 
 from dispatcher.egress.special_addresses import SERVICES
 from dispatcher.settings import environment_name
 
-# What decides where callbacks may go. Whoever registers a webhook has to decide by the same as who sends.
+# The settings that decide where callbacks may go. Registration and delivery must use the same ones.
 DECIDING = tuple(
     environment_name(name)
     for name in ("allowed_networks", "allowed_hosts", "allowed_ports", "https_only", "unsafe_allow_any_address")
 )
 WARNING = (
-    "DEVELOPMENT MODE: whoever registers a webhook can have any port of this machine from 1024 on called "
+    "DEVELOPMENT MODE: anyone who registers a webhook can have any port of this machine from 1024 up called "
     "(127.0.0.0/8, ::1, localhost). Not for other people's webhooks"
 )
 
@@ -22,11 +22,11 @@ _ADDED = {
 
 
 def deciding(given: Mapping[str, str]) -> dict[str, str]:
-    """Those of the variables given that decide where callbacks may go."""
+    """The given variables that decide where callbacks may go."""
     return {name: given[name] for name in DECIDING if given.get(name)}
 
 
 def with_this_machine(given: Mapping[str, str]) -> dict[str, str]:
-    """The variables given, with this machine's own addresses and every unprivileged port added to their lists."""
+    """The given variables, with this machine's own addresses and every unprivileged port added to their lists."""
     added = {name: ",".join(filter(None, (given.get(name), more))) for name, more in _ADDED.items()}
     return {**given, **added}

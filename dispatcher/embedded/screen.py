@@ -1,4 +1,4 @@
-"""The calm screen of `up`: what runs, where, and how much there is, drawn again in its place; errors stay in sight."""
+"""The calm screen of `up`: what runs, where, and how much data there is, redrawn in place; errors stay visible."""
 
 import re
 import time
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from dispatcher.masking.terminal import safe_text
 
-# A statement that PostgreSQL refuses ("ERROR:  ...") is its client's affair, which says so itself if it is one.
+# A statement that PostgreSQL refuses ("ERROR:  ...") concerns its client, which logs an error itself if it is one.
 _ERROR = re.compile(
     r'\[(?:error|critical)\s*\]|"level": "(?:error|critical)"|\b(?:CRITICAL|FATAL|PANIC)\b|\bERROR\b(?!:  )|^\[E '
 )
@@ -24,7 +24,7 @@ _SECONDS_BETWEEN = 0.25
 
 
 class CalmScreen:
-    """A display for a terminal. Enter it, and leave it when everything has ended: what it showed last stays."""
+    """A display for a terminal. Enter it, and leave it when everything has ended: its last content stays."""
 
     def __init__(self, console: Console) -> None:
         self.headline = "Starting."
@@ -40,7 +40,7 @@ class CalmScreen:
 
     def __enter__(self) -> Self:
         self._live.start()
-        self._console.show_cursor(True)  # who is killed could not bring it back
+        self._console.show_cursor(True)  # a killed process could not bring it back
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -65,14 +65,14 @@ class CalmScreen:
         self._draw()
 
     def ends(self, headline: str) -> None:
-        """Nothing is ready any more; errors stay."""
+        """Shows nothing but the headline and the errors."""
         self.headline, self.rows, self.warnings = headline, {}, []
         self._ready.clear()
         self._draw()
 
     def last_words(self, child: str) -> None:
         if words := self._words.get(child):
-            self.say("\n".join((f"What {child} wrote at last:", *(f"  {safe_text(text)}" for text in words))))
+            self.say("\n".join((f"The last output of {child}:", *(f"  {safe_text(text)}" for text in words))))
 
     def flush(self) -> None:
         if time.monotonic() - self._drawn > _SECONDS_BETWEEN:
@@ -93,7 +93,7 @@ class CalmScreen:
         for name, value in {**by_state, **self.rows}.items():
             if value:
                 table.add_row(f"  {name}", Text(value))
-        # What is most important stands first: a small terminal has no room for the rest.
+        # The most important comes first: a small terminal has no room for the rest.
         parts: list[RenderableType] = [Text(f"\n{self.headline}\n", style="bold")]
         parts += [Text(f"{warning}\n", style="bold yellow") for warning in self.warnings]
         parts.append(table)

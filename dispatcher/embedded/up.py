@@ -42,15 +42,15 @@ CA_BUNDLE = "DISPATCHER_CA_BUNDLE"
 LOG_FILE = "engine.log"
 
 _RUNNING = "The engine is running. Ctrl-C stops it."
-_STOPPING = "Stopping. What is in flight is tried again at the next start."
+_STOPPING = "Stopping. Deliveries in flight are retried at the next start."
 
 _AS_ROOT_ON_PURPOSE = "ignore:You're running the worker with superuser privileges"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start, and where. A port of None: the usual one, or a free one where that is taken. `dev`: receivers on
-    this machine may be called."""
+    """What to start, and where. A port of None: the usual one, or a free one if that is taken. `dev`: receivers on this
+    machine may be called."""
 
     data_dir: Path | None = None
     temporary: bool = False
@@ -78,8 +78,8 @@ class RunningEngine:
 
 
 def run_up(plan: Plan, *, every_line: bool = False) -> None:
-    """Run the engine until Ctrl-C or SIGTERM: on one calm screen at a terminal, unless `every_line` of its processes is
-    wanted; else their lines. Raises an EmbeddedError when it cannot start or a child dies."""
+    """Run the engine until Ctrl-C or SIGTERM. A terminal shows one calm screen; without a terminal, or with
+    `every_line`, all lines of the processes are shown. Raises an EmbeddedError if it cannot start or a child dies."""
     console = Console(highlight=False, markup=False, emoji=False)
     kept = "Temporary data is removed."
     with contextlib.ExitStack() as stack:
@@ -117,10 +117,10 @@ def _show(engine: RunningEngine, plan: Plan, screen: CalmScreen) -> None:
 def running_engine(
     plan: Plan, *, stream: TextIO | None = None, display: Display | None = None
 ) -> Iterator[RunningEngine]:
-    """A ready engine for the length of a block. What its children write goes to `display` (default: every line, to
+    """A ready engine for the duration of a block. What its children write goes to `display` (default: every line, to
     `stream`, by default stdout), and is kept in the data directory.
 
-    Raises StopRequested when it is interrupted while starting.
+    Raises StopRequested if it is interrupted while starting.
     """
     given = _GivenEnvironment()
     trusted = given.trusted()
@@ -144,7 +144,7 @@ def running_engine(
         egress = with_this_machine(deciding(environment)) if plan.dev else deciding(environment)
         lines = {**addresses, **egress, **directory.lasting_secrets(keys=keys)}
         directory.publish(lines)
-        # A person reads lines, a log collector reads JSON; what the environment says goes before both.
+        # People read lines, log collectors read JSON. What the environment says takes precedence.
         readable = {"DISPATCHER_LOG_FORMAT": "console"} if (stream or sys.stdout).isatty() else {}
         environment = {
             **readable,
@@ -161,13 +161,13 @@ def running_engine(
             # Flower lists the workers that it finds at its own start.
             tree.start(_flower(directory, environment, flower_port, lines[FLOWER_PASSWORD]))
         except StartFailed:
-            given.ask_servers(plan)  # or is it one of these that went away?
+            given.ask_servers(plan)  # raises if one of these went away
             raise
         yield RunningEngine(tree, directory, environment, addresses[API_ADDRESS], addresses[FLOWER_ADDRESS])
 
 
 class _GivenEnvironment(BaseSettings):
-    """What the environment itself says, without what an earlier engine left in its file."""
+    """The settings of the environment itself, without those that an earlier engine left in its file."""
 
     database_url: SecretStr = Field(SecretStr(""), validation_alias="DATABASE_URL")
     broker_url: SecretStr = Field(SecretStr(""), validation_alias="BROKER_URL")
@@ -175,15 +175,14 @@ class _GivenEnvironment(BaseSettings):
     ca_bundle: str = Field("", validation_alias=CA_BUNDLE)
 
     def trusted(self) -> dict[str, str]:
-        """The variable of the trust store for children, which start in another folder. Raises ConfigurationError
-        where it would keep them from starting."""
+        """The variable of the trust store, absolute for children, which start in another folder. Raises
+        ConfigurationError if it would keep them from starting."""
         given = Path(self.ca_bundle).absolute() if self.ca_bundle else None
         trusted_authorities(given)
         return {CA_BUNDLE: str(given)} if given else {}
 
     def ask_servers(self, plan: Plan) -> None:
-        """Raises ConfigurationError for settings that are wrong, and ServerAway where a server that is given does not
-        answer."""
+        """Raises ConfigurationError for invalid settings, and ServerAway if a given server does not answer."""
         database, broker = self.database_url.get_secret_value(), self.broker_url.get_secret_value()
         to_be_made = {"DATABASE_URL": database or "postgresql://", "BROKER_URL": broker or "redis://"}
         settings = _settings_of({**inherited(plan.extra_env or {}), **to_be_made})
@@ -250,7 +249,7 @@ def _engine_children(
 
 
 def _flower(directory: DataDirectory, environment: Mapping[str, str], port: int, password: str) -> Child:
-    # By environment, not by arguments: every account of the machine can read those.
+    # In the environment, not in arguments: every account of the machine can read those.
     chosen = {**environment, "FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}", "FLOWER_READ_ONLY": "true"}
     words = ("celery", "-q", "-A", "workers", "flower", "--logging=error", f"--address={LOOPBACK}", f"--port={port}")
     return _python("flower", directory, chosen, *words, ready=answers(port, "/healthcheck"))
@@ -263,8 +262,8 @@ def _python(
     *words: str,
     ready: Callable[[], bool] | None = None,
 ) -> Child:
-    # Started inside the data directory and with -P: Celery and Python look for modules in the current folder, and
-    # where the user happens to stand there may be a package `workers` of another program.
+    # Started inside the data directory and with -P: Celery and Python look for modules in the current folder, and the
+    # user's current folder may contain a package `workers` of another program.
     argv = (sys.executable, "-P", "-W", _AS_ROOT_ON_PURPOSE, "-m", *words)
     if ready is None:
         return Child(name, argv, environment, cwd=directory.path)
@@ -272,7 +271,7 @@ def _python(
 
 
 def about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
-    """Where a running engine is, for people: what, and its address."""
+    """What people need to know about a running engine: addresses, login and files, by name."""
     directory = engine.directory.path
     return {
         "API": engine.api_address,
@@ -284,7 +283,7 @@ def about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
 
 
 def shell_with(engine: RunningEngine) -> str:
-    """The command that begins a shell in which `dispatcher` finds the engine."""
+    """The command that starts a shell in which `dispatcher` finds the engine."""
     directory = engine.directory.path
     elsewhere = "" if directory == default_data_dir().absolute() else f"DISPATCHER_DATA_DIR={directory} "
     return f"{elsewhere}./run.sh shell"

@@ -1,6 +1,6 @@
-"""What an event that no webhook takes was probably to be. It is looked for once the event is stored, in no transaction:
-an event with deliveries pays nothing for it. What is found is kept for a second, so that a stream of such events, of
-an account whose webhooks want others, pays next to nothing either."""
+"""Which types an event that no webhook takes was probably meant to have. They are looked up after the event is stored,
+outside its transaction: an event with deliveries costs nothing more. Results are kept for a second, so that a stream of
+events that no webhook takes costs next to nothing either."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.producer import Producer
 
 LOOKED_AT = 200  # subscriptions of an account
-MAX_KINDS = 20  # of the events that were stored together
+MAX_KINDS = 20  # different kinds among events that were stored together
 KEPT_SECONDS = 1.0
 MAX_KEPT = 1_000
 
@@ -32,8 +32,8 @@ WHERE app IS NULL OR app = :app
 def with_nearest_types(
     events: Sequence[Event], receipts: Sequence[Accepted | Refused], producer: Producer
 ) -> list[Accepted | Refused]:
-    """The receipts of committed events, those without a delivery with their `nearest_types`; beyond 20 different types
-    the others have none. Where the database fails now, none has any: the events are stored all the same."""
+    """The receipts of committed events, with `nearest_types` in those without a delivery; only the first 20 different
+    types have them. If the database fails now, none has any: the events are stored anyway."""
     pairs = list(zip(events, receipts, strict=True))
     missed = dict.fromkeys(_kind(event) for event, receipt in pairs if _is_missed(receipt))
     if not missed:
@@ -46,7 +46,7 @@ def with_nearest_types(
 
 
 def nearest_types_of(event: Event, producer: Producer) -> tuple[str, ...]:
-    """The same for one event that is committed and made no delivery."""
+    """The same for one committed event without deliveries."""
     return _nearest([_kind(event)], producer).get(_kind(event), ())
 
 

@@ -1,4 +1,4 @@
-"""URLs of this server as its callers can use them, behind a proxy too, and the server that OpenAPI names."""
+"""URLs of this server as callers can use them, also behind a proxy, and the server in OpenAPI documents."""
 
 from contextlib import suppress
 from typing import Annotated
@@ -12,8 +12,8 @@ from dispatcher.web.serving import serving_of
 
 
 async def own_url(request: Request) -> str:
-    """A dependency: the URL that was called, without its query. It begins with the setting `public_url`; without one,
-    with what the request says: scheme, host, and the root path that the server was started with."""
+    """A dependency: the URL that was called, without its query. It starts with the setting `public_url`; without one,
+    with the request's scheme and host, and the root path that the server was started with."""
     return await _own(request, request.scope["path"])
 
 
@@ -21,8 +21,8 @@ OwnUrl = Annotated[str, Depends(own_url)]
 
 
 def describe_itself(app: FastAPI) -> None:
-    """Serves the app's description at `/openapi.json`, with the URL below which its paths are. The app must have none
-    of the framework's own: that names no more than a path."""
+    """Serves the app's description at `/openapi.json`, with the URL that its paths are relative to. The app must not
+    serve the framework's own: that one has only a path as the server."""
 
     async def openapi(request: Request) -> JSONResponse:
         url = await _own(request, request.scope.get("root_path", ""))
@@ -32,9 +32,9 @@ def describe_itself(app: FastAPI) -> None:
 
 
 async def _own(request: Request, path: str) -> str:
-    """Of a path as the request's scope has it. Servers differ in whether the root path is in it."""
+    """The URL of a path as in the request's scope. Servers differ in whether the root path is in it."""
     base = str(request.base_url).rstrip("/")
-    with suppress(ConfigurationError):  # the description is there before the settings are right
+    with suppress(ConfigurationError):  # the description is served even if settings are invalid
         base = (await serving_of(request)).installation.settings.public_url or base
     root: str = request.scope.get("app_root_path", request.scope.get("root_path", ""))
     if root and (path + "/").startswith(root.rstrip("/") + "/"):

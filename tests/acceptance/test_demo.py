@@ -1,4 +1,4 @@
-"""The demo, as a newcomer starts it."""
+"""The demo, as a new user starts it."""
 
 import os
 import signal
@@ -26,10 +26,10 @@ def test_the_demo_ends_with_every_outcome_that_the_rules_demand(tmp_path: Path) 
     )
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "Time is scaled" in demo.stdout
-    assert "http://127.0.0.1:" not in demo.stdout.partition("What became of it")[0]  # addresses that end with it
+    assert "http://127.0.0.1:" not in demo.stdout.partition("Results")[0]  # addresses that end with the engine
     assert "./run.sh demo --stay" in demo.stdout.splitlines()[-3]
     assert "./run.sh up --dev" in demo.stdout.splitlines()[-2]
-    assert "Every outcome is what the delivery rules demand." in demo.stdout
+    assert "Every outcome is what the delivery rules require." in demo.stdout
     for outcome in ("6 delivered", "6 discarded: rejected", "6 retrying"):
         assert outcome in demo.stdout
     assert demo.stdout.count(" mail to ") >= 4
@@ -52,4 +52,4 @@ def test_ctrl_c_in_the_demo_is_no_verdict_on_the_product(tmp_path: Path) -> None
         assert demo.wait(60) == 130, said
     assert said.endswith("Stopped.\n")
     assert list(tmp_path.glob("dispatcher-*")) == []  # its data
-    assert "rules demand" not in said
+    assert "rules require" not in said

@@ -329,7 +329,7 @@ def test_a_port_that_was_asked_for_and_is_taken_gets_a_sentence(engine: Engine, 
     refused = run_cli("up", "--temporary", "--api-port", port, data_dir=tmp_path / "other")
 
     assert refused.returncode == 1
-    assert f"port {port}, asked for the API, is taken by another program: choose another port" in refused.stderr
+    assert f"port {port}, requested for the API, is used by another program: choose another port" in refused.stderr
 
 
 def test_a_trust_store_that_does_not_exist_is_refused_before_anything_is_started(tmp_path: Path) -> None:
@@ -359,8 +359,8 @@ def test_a_server_that_does_not_answer_is_named_before_anything_is_started(tmp_p
     )
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
-        f"Error: the broker (BROKER_URL) does not answer: Connection refused. It was asked at 127.0.0.1:{port}: "
-        "start it there, correct BROKER_URL, or unset it, and `up` starts one here\n"
+        f"Error: the broker (BROKER_URL) does not answer: Connection refused. The address is 127.0.0.1:{port}: "
+        "start it there, correct BROKER_URL, or unset it to let `up` start one here\n"
     )
     assert not (tmp_path / "data").exists()
 

@@ -1,1 +1,1 @@
-"""The demo: a whole engine, shown at work."""
+"""The demo: a whole engine at work."""

@@ -1,4 +1,4 @@
-"""The demo: a whole engine on temporary data, five customers that behave differently, and what becomes of messages."""
+"""The demo: a whole engine on temporary data, five customers that behave differently, and what happens to messages."""
 
 import json
 import tempfile
@@ -43,7 +43,7 @@ FROM dispatcher.requests r JOIN dispatcher.webhooks w ON w.id = r.webhook_id
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the deliveries of one webhook stand."""
+    """The current state of one webhook's deliveries."""
 
     states: Counter[str]
     attempts: int
@@ -53,11 +53,11 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the delivery rules demand of one webhook's deliveries."""
+    """What the delivery rules require of one webhook's deliveries."""
 
     state: str
     fewest_attempts: int
-    answers: frozenset[str]  # what its receiver does; anything else that was observed breaks the demo
+    answers: frozenset[str]  # what its receiver does; any other answer fails the demo
 
     def is_met(self, standing: Standing | None, messages: int) -> bool:
         return (
@@ -79,18 +79,18 @@ EXPECTED = {
 
 _NEXT = """
 Next:
-  ./run.sh demo --stay   the same, and the engine stays to be looked at in Flower
-  ./run.sh up --dev      an engine that keeps its data; README.md shows how five
-                         commands end in callbacks in your own terminal"""
+  ./run.sh demo --stay   the same, but the engine keeps running: look at it in Flower
+  ./run.sh up --dev      an engine that keeps its data; with the five commands of
+                         README.md you see callbacks in your own terminal"""
 
 
 def run_demo(*, stay: bool = False) -> int:
     """Runs the demo and prints what happens. Returns the exit status: 0 only if every outcome is what the rules
-    demand. `stay`: the engine then keeps running until Ctrl-C, to be looked at."""
+    require. With `stay`, the engine then keeps running until Ctrl-C."""
     console = Console(highlight=False)
-    console.print("[bold]Dispatcher demo[/]: PostgreSQL, Valkey, API, workers, beat and Flower, on temporary data.")
+    console.print("[bold]Dispatcher demo[/]: PostgreSQL, Valkey, API, workers, beat and Flower, with temporary data.")
     console.print(f"Time is scaled: a minute of the retry schedule takes {60 * TIME_SCALE:.0f} seconds here.")
-    console.print(f"Its receivers are on {LOOPBACK}, the only address that is let through besides public ones.\n")
+    console.print(f"Its receivers are on {LOOPBACK}, the only address that may be called besides public ones.\n")
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile("w+", prefix="dispatcher-demo-"))
         receiver, mails = stack.enter_context(Receiver()), stack.enter_context(MailCatcher())
@@ -103,7 +103,7 @@ def run_demo(*, stay: bool = False) -> int:
                 for name, value in about(engine, plan).items():
                     console.print(f"  {name:<8}{value}", soft_wrap=True)
                 console.print(f"\nIn another terminal: {shell_with(engine)}", soft_wrap=True)
-                console.print("and there, say: dispatcher delivery list --account demo")
+                console.print("and in it, for example: dispatcher delivery list --account demo")
                 engine.tree.run()
                 console.print("\nStopped.")
         except StopRequested:
@@ -116,7 +116,7 @@ def run_demo(*, stay: bool = False) -> int:
             console.print(_NEXT, soft_wrap=True)
         if status == 1:
             log.seek(0)
-            console.print("\nWhat the processes said at last:\n")
+            console.print("\nThe last output of the processes:\n")
             console.print("".join(log.readlines()[-40:]), markup=False, soft_wrap=True)
         return status
 
@@ -143,8 +143,8 @@ def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: Ma
     installation = Installation(engine.settings)
     _register(installation, receiver)
     receipts = list(enqueue_many(_messages(), producer=installation))
-    owed = sum(receipt.deliveries for receipt in receipts if isinstance(receipt, Accepted))
-    console.print(f"Enqueued {len(receipts)} messages: {owed} deliveries for {len(BEHAVIOURS)} webhooks.\n")
+    due = sum(receipt.deliveries for receipt in receipts if isinstance(receipt, Accepted))
+    console.print(f"Enqueued {len(receipts)} messages: {due} deliveries for {len(BEHAVIOURS)} webhooks.\n")
 
     story = _Story(console, installation.engine, mails, len(receipts))
     if not engine.tree.run(until=story.is_over):
@@ -152,9 +152,9 @@ def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: Ma
     story.print_table(receiver)
     problems = [*story.problems(), *_receiver_problems(receiver, len(receipts))]
     for problem in problems:
-        console.print(f"[red]Not as the rules demand:[/] {problem}")
+        console.print(f"[red]Not what the rules require:[/] {problem}")
     if not problems:
-        console.print("[green]Every outcome is what the delivery rules demand.[/]")
+        console.print("[green]Every outcome is what the delivery rules require.[/]")
     return 1 if problems else 0
 
 
@@ -170,13 +170,13 @@ def _register(installation: Installation, receiver: Receiver) -> None:
             url=receiver.url(behaviour),
             event_types=["message"],
             contact_email=f"{behaviour}@customer.example",
-            # Who refuses each message twice would have its circuit opened, and get one trial after the other.
+            # A receiver that refuses each message twice would open the circuit, and get one trial request at a time.
             contract={"circuit_breaker": behaviour != "recovers"},
         )
 
 
 def _messages() -> Iterator[Event]:
-    """The bundled messages, in the message format of the reference documents, each under its event type."""
+    """The bundled messages, in the form of a messaging platform's API, each with its event type."""
     for line in files("dispatcher.embedded.demo").joinpath("messages.ndjson").read_bytes().splitlines():
         message = json.loads(line)
         kind = "message.inbound.received" if message["type"] == "RECEIVED" else _outbound(message["status"]["type"])
@@ -198,13 +198,13 @@ class _Story:
         self._started = time.monotonic()
 
     def is_over(self) -> bool:
-        """Looks, prints what changed, and says whether all is as expected, or the time is over."""
+        """Reads the states and prints changes. Returns whether everything is as expected or the time is over."""
         self._look()
         self._print_changes()
         return not self.problems() or time.monotonic() - self._started > DEADLINE_SECONDS
 
     def problems(self) -> list[str]:
-        """What is not (yet) as the rules demand."""
+        """What is not (yet) what the rules require."""
         found = [
             f"the webhook that {name} should have {self._messages} deliveries {expected.state}"
             for name, expected in EXPECTED.items()
@@ -218,7 +218,7 @@ class _Story:
         return found
 
     def print_table(self, receiver: Receiver) -> None:
-        table = Table(title="What became of it", title_justify="left", title_style="bold")
+        table = Table(title="Results", title_justify="left", title_style="bold")
         for column in ("webhook", "its receiver", "deliveries", "attempts", "callbacks it got", "mail to its contact"):
             justify: Literal["left", "right"] = "right" if column in {"attempts", "callbacks it got"} else "left"
             table.add_column(column, justify=justify, no_wrap=column == "webhook")

@@ -1,4 +1,4 @@
-"""The demo's customers: a web server that answers in five ways, and a mail server that keeps what comes."""
+"""The demo's customers: a web server that answers in five ways, and a mail server that keeps what it gets."""
 
 import asyncio
 import threading
@@ -29,7 +29,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Receiver:
-    """A web server on loopback; the path's first part names what it does. `bodies` is what it got, by path."""
+    """A web server on loopback. The path's first part names its behaviour. `bodies` is what it got, by path."""
 
     def __init__(self) -> None:
         self.bodies: dict[str, list[bytes]] = {path: [] for path in (*BEHAVIOURS, "elsewhere")}
@@ -40,7 +40,7 @@ class Receiver:
         self.port = self._server.server_port
 
     def url(self, behaviour: str) -> str:
-        """Where a webhook that behaves so is called, with a secret in the query as customers do."""
+        """The URL of a webhook with this behaviour, with a secret in the query, as customers use it."""
         return f"http://{LOOPBACK}:{self.port}/{behaviour}?secret=demo-{behaviour}"
 
     def __enter__(self) -> Self:
@@ -87,16 +87,16 @@ class Receiver:
                         self.send_header("Content-Length", "0")
                     self.end_headers()
                 except ConnectionError:
-                    self.close_connection = True  # it took too long, and nobody listens any more
+                    self.close_connection = True  # it took too long, and the client is gone
 
             def log_message(self, *_: Any) -> None:
-                """The demo prints what it got; the server says nothing."""
+                """The demo prints what it got; the server logs nothing."""
 
         return Handler
 
 
 class MailCatcher:
-    """A mail server on loopback that delivers nothing. `mails` is what came: (seconds since the start, to, subject)."""
+    """A mail server on loopback that delivers nothing. `mails`: what it got, as (seconds since start, to, subject)."""
 
     def __init__(self) -> None:
         self.mails: list[tuple[float, str, str]] = []

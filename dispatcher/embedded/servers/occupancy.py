@@ -1,4 +1,4 @@
-"""The lock on a server's folder, shared with the server itself: free again only when nobody works there any more."""
+"""The lock on a server's folder, shared with the server itself: free only when no process uses the folder."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from dispatcher.embedded.errors import DataInUse
 
 
 class Occupancy:
-    """An exclusive lock on a file. A server started with `fd` inherited keeps it held after our own death.
+    """An exclusive lock on a file. A server that inherits `fd` still holds it after our own death.
 
     So a lock that can be taken proves that no server of an earlier run is alive, whatever pid files say.
     """
@@ -25,12 +25,13 @@ class Occupancy:
         return self._fd
 
     def acquire(self, *, within: float) -> None:
-        """Take the lock. Raises DataInUse at once while its holder lives, later where only its server is left."""
+        """Take the lock. Raises DataInUse: at once if its holder lives, after `within` seconds if only its server
+        does."""
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + within
         while not _locked(fd):
             holder = _pid_in(self._path)
-            # A server whose engine was killed is on its way down: wait for it.
+            # A server whose engine was killed is about to end: wait for it.
             if _is_alive(holder) or time.monotonic() > deadline:
                 os.close(fd)
                 raise DataInUse(self._path.parent, holder)
@@ -41,7 +42,7 @@ class Occupancy:
 
     @staticmethod
     def is_held(path: Path) -> bool:
-        """Whether somebody holds the lock on the file; nobody does on one that is not there, or is not ours to open."""
+        """Whether a process holds the lock on the file; False if the file does not exist, or we may not open it."""
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -52,7 +53,7 @@ class Occupancy:
             os.close(fd)
 
     def release(self) -> None:
-        """Let go of our share."""
+        """Release our share of the lock."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

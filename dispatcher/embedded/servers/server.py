@@ -67,7 +67,7 @@ class EmbeddedServer(ABC):
         return self
 
     def stop(self, *, within: float = 10.0) -> None:
-        """End the server: its own orderly way first, by force when that takes longer than `within` seconds."""
+        """End the server: in an orderly way first, by force if that takes longer than `within` seconds."""
         if (process := self._process) is not None and process.poll() is None:
             process.send_signal(self.stop_signal)
             try:
@@ -93,7 +93,7 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Whether our own process (not a stranger on the same port) serves clients."""
+        """Whether our own process (not another program on the same port) serves clients."""
 
     @property
     def _lock(self) -> int:
@@ -109,7 +109,7 @@ class EmbeddedServer(ABC):
                 self._process = self._spawn(output)
             if self._becomes_ready():
                 return
-            if is_free(self._port):  # so it was not the port that another program took between our look and its start
+            if is_free(self._port):  # so the cause was not another program that took the port in the meantime
                 break
         raise StartFailed(self.name, self._why())
 
@@ -130,7 +130,7 @@ class EmbeddedServer(ABC):
             return f"{end}; its output is above"
         log = self.directory / "server.log"
         tail = log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
-        return f"{end}; its last words, from {log}:\n{tail}"
+        return f"{end}; its last output, from {log}:\n{tail}"
 
 
 @contextlib.contextmanager

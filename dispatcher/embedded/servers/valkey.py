@@ -52,7 +52,7 @@ class EmbeddedValkey(EmbeddedServer):
         return process
 
     def _is_ready(self) -> bool:
-        # Only our own server takes our own password, so a stranger on the same port is not mistaken for it.
+        # Only our own server accepts our password, so another program on the same port is not mistaken for it.
         try:
             with redis.Redis(host=LOOPBACK, port=self.port, password=self.password, socket_timeout=2) as client:
                 info = client.info("server")

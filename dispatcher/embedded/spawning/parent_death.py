@@ -13,7 +13,7 @@ _LIBC = ctypes.CDLL(None) if KERNEL_TELLS else None
 def die_with_parent(death_signal: Signals, parent: int) -> None:
     """This process gets `death_signal` when the thread that started it ends, however it ends.
 
-    `parent` is the process id that is expected as parent: one that died before this call is noticed, too.
+    `parent` is the expected parent's process id, so that a parent that died before this call is noticed, too.
     """
     if _LIBC is None:
         return

@@ -1,7 +1,7 @@
 """Ends processes whose parent has died, where the kernel has no parent-death signal (macOS). Run as a script, by path.
 
 The parent holds the other end of this program's standard input and writes one line "PID SIGNAL" per child; the end of
-input means that the parent is gone, however it went. Kept free of imports from the package: it must start fast.
+input means that the parent is gone, however it ended. This imports nothing from the package: it must start fast.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import sys
 
 
 def watch() -> None:
-    """Collect children until the parent is gone, then signal those that are still the parent's."""
+    """Collect children until the parent is gone, then signal those that it left."""
     children: dict[int, int] = {}
     for line in sys.stdin:
         pid, _, signal_number = line.partition(" ")
@@ -23,8 +23,8 @@ def watch() -> None:
 
 
 def _is_orphaned_leader(pid: int) -> bool:
-    # The number of a child that ended long ago may belong to a stranger by now. Ours lead their own session and were
-    # just adopted, which is next to never true of a stranger.
+    # The number of a child that ended long ago may belong to another process by now. Our children lead their own
+    # session and were just adopted, which is hardly ever true of another process.
     try:
         if os.getsid(pid) != pid:
             return False

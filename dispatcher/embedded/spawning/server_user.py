@@ -1,4 +1,4 @@
-"""Which account a server runs as: PostgreSQL refuses root, so root hands it to an account without rights."""
+"""The account that a server runs as. PostgreSQL refuses root, so root starts it as an account without rights."""
 
 import os
 import pwd
@@ -13,14 +13,14 @@ UNPRIVILEGED = "nobody"
 
 @dataclass(frozen=True, slots=True)
 class ServerUser:
-    """An account of this machine, by its numbers."""
+    """An account of this machine, by its ids."""
 
     uid: int
     gid: int
 
     @classmethod
     def for_data(cls, directory: Path) -> Self | None:
-        """None: as ourselves. For root: the owner of existing data, else `nobody`."""
+        """The account for a server; None: our own. For root: the owner of existing data, or else `nobody`."""
         if os.geteuid() != 0:
             return None
         if directory.exists() and (found := directory.stat()).st_uid != 0:
@@ -35,5 +35,5 @@ class ServerUser:
         return cls(account.pw_uid, account.pw_gid)
 
     def own(self, directory: Path) -> None:
-        """Give a folder of ours, just made, to the account."""
+        """Give a new folder of ours to the account."""
         os.chown(directory, self.uid, self.gid)

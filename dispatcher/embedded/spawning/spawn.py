@@ -1,4 +1,4 @@
-"""Starting a child that leads its own session and cannot outlive the process that started it."""
+"""Starts a child that leads its own session and cannot outlive the process that started it."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def spawn(
     output: int | IO[bytes] = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
-    """Start a program in its own session; when this process dies, however it dies, the child gets `death_signal`.
+    """Start a program in its own session. When this process dies, however it dies, the child gets `death_signal`.
 
     Call it from a thread that lives as long as the process does: the kernel's signal follows the starting thread.
     On macOS, which has no such signal, one small watcher process per engine does the same (see `parent_watch`).

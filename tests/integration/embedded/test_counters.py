@@ -33,7 +33,7 @@ def test_a_server_that_is_away_is_named_while_it_lasts(database: Engine, setting
     for given, problem in (
         (urls, None),
         ((f"postgresql+psycopg2://u:p@127.0.0.1:{dead}/d", urls[1]), "the database (DATABASE_URL) does not answer"),
-        ((urls[0], f"redis://127.0.0.1:{dead}/0"), f"asked at 127.0.0.1:{dead}"),
+        ((urls[0], f"redis://127.0.0.1:{dead}/0"), f"The address is 127.0.0.1:{dead}"),
     ):
         with Counters(*given) as counting:
             if problem is None:

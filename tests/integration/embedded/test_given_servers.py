@@ -28,7 +28,7 @@ def test_one_that_is_dead_or_does_not_answer_is_named_soon_by_its_place_without_
             with pytest.raises(ServerAway) as away:
                 ask(url.format(f"127.0.0.1:{port}"))
             assert time.monotonic() - began < 4
-            assert f"asked at 127.0.0.1:{port}: start it there" in str(away.value)
+            assert f"The address is 127.0.0.1:{port}: start it there" in str(away.value)
             assert "planted" not in str(away.value)
 
 

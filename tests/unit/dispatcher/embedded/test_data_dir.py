@@ -96,7 +96,7 @@ def test_a_folder_with_files_of_another_kind_is_left_alone(tmp_path: Path) -> No
     (tmp_path / "thesis.txt").write_text("mine")
     tmp_path.chmod(0o755)
 
-    with pytest.raises(EmbeddedError, match="holds files that are not an engine's"), DataDirectory.at(tmp_path):
+    with pytest.raises(EmbeddedError, match="contains files that are not an engine's"), DataDirectory.at(tmp_path):
         pass
 
     assert mode(tmp_path) == 0o755

@@ -94,5 +94,5 @@ def test_the_last_words_of_a_child_that_failed_are_seen_and_nothing_is_said_to_r
 
     with pytest.raises(LookupError):
         fail()
-    assert "What api wrote at last:\n  Traceback\n" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown.getvalue())
+    assert "The last output of api:\n  Traceback\n" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown.getvalue())
     assert not any("beat" in line or "Running" in line for line in last_picture(shown, "Stopped."))
