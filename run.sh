@@ -1,19 +1,19 @@
 #!/bin/sh
-# The one command of this repository. It sets up its own environment (.venv) first, whenever that is needed: what
-# running takes, and what only the tests take when they are first asked for.
+# The one command of this repository. If needed, it first sets up its own environment (.venv): what the engine needs,
+# and what only the tests need when they are first run.
 #
 #   ./run.sh test [pytest arguments]   lint, types, import contracts, a search for insecure code, and all tests on more
 #                                      workers than cores; with arguments (a file, -k, -x, ...) pytest runs as they say
 #   ./run.sh audit [...]               asks a service for known vulnerabilities of the pinned packages: needs a network
-#   ./run.sh demo                      a whole engine on temporary data, shown at work
+#   ./run.sh demo                      shows a whole engine at work, with temporary data
 #   ./run.sh up [--dev]                a whole engine on this machine, until Ctrl-C
 #   ./run.sh shell [-c COMMAND]        your shell, with `dispatcher` and this environment's `python` on its path
-#   ./run.sh fuzz [N]                  sends made-up requests to the API and all dialects, N (300) for each operation
+#   ./run.sh fuzz [N]                  sends generated requests to the API and all dialects, N (300) for each operation
 #   ./run.sh build [FOLDER]            two wheels in dist/, or in FOLDER: what producers install, and the engine
-#   ./run.sh bench [--quick] [...]     measures the engine beside baselines (./run.sh bench --help)
+#   ./run.sh bench [--quick] [...]     compares the engine with baselines (./run.sh bench --help)
 #   ./run.sh ...                       anything else is a command of the `dispatcher` command line; -h lists all
 #
-# Needs Python 3.11 or newer, nothing else. Uses uv where it is installed, else venv and pip with hashes.
+# Needs only Python 3.11 or newer. Uses uv if it is installed, otherwise venv and pip with hashes.
 set -eu
 
 fail() {
@@ -21,7 +21,7 @@ fail() {
     exit 1
 }
 
-# Where this file is, and not where a link to it is. `readlink -f` is missing on older macOS.
+# The folder of this file, not of a link to it. `readlink -f` is missing on older macOS.
 file=$0
 while [ -L "$file" ]; do
     target=$(readlink -- "$file")
@@ -32,20 +32,20 @@ while [ -L "$file" ]; do
 done
 root=$(CDPATH='' cd -P -- "$(dirname -- "$file")" && pwd -P)
 venv=$root/.venv
-mark=$venv/made-by-run.sh # whose environment it is; nothing is removed from one without it
-stamp=$venv/set-up-from   # what a finished one was made from
-tools=$venv/tests-from    # the same of what only the tests need
-log=$venv/set-up.log      # of a set-up that is under way, or has failed
+mark=$venv/made-by-run.sh # shows that run.sh made it; nothing is removed from an environment without it
+stamp=$venv/set-up-from   # what a finished environment was made from
+tools=$venv/tests-from    # the same for what only the tests need
+log=$venv/set-up.log      # of a set-up that is running, or has failed
 old_client=tests/dialects/sinch/client-1.1.4.lock
 unset VIRTUAL_ENV PYTHONHOME PYTHONPATH # another environment's variables would leak into ours
 
 for needed in requirements.lock deploy/embedded.lock uv.lock pyproject.toml "$old_client"; do
-    [ -f "$root/$needed" ] || fail "$root has no $needed: call run.sh in its checkout, or through a link to it there"
+    [ -f "$root/$needed" ] || fail "$root has no $needed: call run.sh in its checkout, or through a link to it"
 done
 
 has_uv() { command -v uv >/dev/null 2>&1; }
 
-# Sets $python to the newest usable Python. With pip it must be able to make an environment, too.
+# Sets $python to the newest usable Python. Without uv, it must be able to create environments, too.
 find_python() {
     unable=
     for python in python3.13 python3.12 python3.11 python3; do
@@ -53,54 +53,54 @@ find_python() {
         if has_uv || "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then return; fi
         unable=${unable:-$python}
     done
-    [ -z "$unable" ] || fail "$unable cannot make environments: apt-get install $unable-venv (as root), then try again"
+    [ -z "$unable" ] || fail "$unable cannot create environments: apt-get install $unable-venv (as root), then try again"
     fail "Python 3.11 or newer is needed and was not found on PATH"
 }
 
-# What the environment depends on, as one line. A difference to the stamp means: make it again.
+# What the environment depends on, as one line. If it differs from the stamp, the environment is made again.
 wanted() {
     echo "$root $(cat "$root/requirements.lock" "$root/deploy/embedded.lock" "$root/uv.lock" "$root/pyproject.toml" \
         "$root/$old_client" | cksum)"
 }
 
-# The import fails where the Python below the environment went away or became another one.
+# The import fails if the Python that the environment was made with was removed or replaced.
 can_run() { is_from "$stamp" && "$venv/bin/python" -P -c 'import schedules' 2>/dev/null; }
 can_test() { can_run && is_from "$tools"; }
 is_from() { [ -f "$1" ] && [ "$(cat "$1")" = "$(wanted)" ]; }
 
-# Until $1 (can_run, can_test) is so.
+# Sets up what $1 (can_run, can_test) checks.
 set_up() {
     find_python
-    # Two at once: the second waits. The lock lives as long as this shell's file descriptor, so it is never left behind.
+    # If two run at once, the second waits. The lock lives as long as this shell's file descriptor, so none is left over.
     exec 9>>"$root/.venv.lock"
     lock='import fcntl, signal, sys; signal.signal(2, signal.SIG_DFL); fcntl.flock(9, fcntl.LOCK_EX | int(sys.argv[1]))'
     if ! "$python" -c "$lock" 4 2>/dev/null; then
-        echo "run.sh: waiting for another run.sh that sets up the environment" >&2
+        echo "run.sh: waiting for another run.sh to set up the environment" >&2
         "$python" -c "$lock" 0
     fi
     if ! can_run; then
         take_over
-        echo "run.sh: setting up .venv with $("$python" --version), once" >&2
+        echo "run.sh: setting up .venv with $("$python" --version), only once" >&2
         make_empty
-        step "what running takes" deploy/embedded.lock install_for_running
-        # Importable from anywhere in this environment, without building a package.
+        step "what the engine needs" deploy/embedded.lock install_for_running
+        # Makes the checkout importable from anywhere in this environment, without building a package.
         echo "$root" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
-        # As a package would bring it. It finds its own folder, whatever characters are in that one's name.
+        # The command, as a package would install it. It finds its own folder, whatever characters that name contains.
         printf '#!/bin/sh\nexec "${0%%/*}/python" -P -m dispatcher "$@"\n' >"$venv/bin/dispatcher"
         chmod +x "$venv/bin/dispatcher"
         wanted >"$stamp"
     fi
     if ! "$1"; then
-        step "what the tests take besides" requirements.lock install_for_tests
+        step "what only the tests need" requirements.lock install_for_tests
         wanted >"$tools"
     fi
     exec 9>&-
 }
 
-# Installs $1 from the lock $2 by $3, and says how far it is: at a terminal on one line that is drawn again.
+# Installs $1 from the lock $2 by $3, and shows its progress: at a terminal on one line that is redrawn.
 step() {
     what="$1, $(grep -c '^[a-z0-9].*==' "$root/$2" || true) packages" began=$(date +%s) drawing=
-    trap 'erase; echo "run.sh: stopped while setting up; the next call goes on" >&2; exit 130' INT
+    trap 'erase; echo "run.sh: stopped while setting up; the next call continues" >&2; exit 130' INT
     : >"$log"
     if [ -t 2 ]; then
         draw &
@@ -139,33 +139,33 @@ explain() {
     why=failed
     if grep -Eqi 'connect|resol|network|unreachable|timed out|proxy|certificate|no matching distribution' "$log"; then
         if has_uv; then index=UV_DEFAULT_INDEX; else index=PIP_INDEX_URL; fi
-        why="not installed: the package index was not reached, or lacks one of them. Behind a proxy set HTTPS_PROXY,"
-        why="$why with an index of your own $index, then try again"
+        why="not installed: the package index could not be reached, or lacks one of them. Behind a proxy set HTTPS_PROXY,"
+        why="$why for an index of your own $index, then try again"
     fi
     echo "run.sh: $what: $why. The last lines of $log:" >&2
     tail -n 5 "$log" | sed 's/^/    /' >&2
     exit 1
 }
 
-# Marks .venv as ours where it is: nothing yet, or empty, or marked, or finished by a run.sh that knew no mark. What
-# else is there is somebody's, and stays.
+# Marks .venv as ours if it does not exist, is empty, is marked, or was finished by an older run.sh without a mark.
+# Anything else is somebody else's and stays.
 take_over() {
     if [ -L "$venv" ]; then
         stop_at "a link to $(readlink -- "$venv")"
     elif [ ! -e "$venv" ]; then
         mkdir "$venv"
     elif [ ! -d "$venv" ]; then
-        stop_at "no folder"
+        stop_at "not a folder"
     elif [ ! -f "$mark" ] && [ ! -f "$stamp" ] && [ -n "$(ls -A "$venv")" ]; then
         if [ -f "$venv/pyvenv.cfg" ]; then stop_at "a Python environment"; fi
-        stop_at "a folder with other things in it"
+        stop_at "a folder with other files"
     fi
-    echo "run.sh made what is in this folder, and removes it when it makes it again." >"$mark"
+    echo "run.sh made the contents of this folder, and removes them when it makes them again." >"$mark"
 }
 
-stop_at() { fail "$venv is $1, not made by run.sh, so it stays as it is: move it away or remove it, then try again"; }
+stop_at() { fail "$venv is $1 and was not made by run.sh, so it is left alone: move or remove it, then try again"; }
 
-# The mark stays meanwhile: whatever interrupts this, the next call goes on.
+# The mark stays in place: if this is interrupted, the next call continues.
 make_empty() {
     rm -f "$stamp"
     for path in "$venv"/* "$venv"/.[!.]* "$venv"/..?*; do
@@ -173,10 +173,10 @@ make_empty() {
     done
 }
 
-# Both are called in the checkout, and where `set -e` has no effect.
+# Both are called in the checkout, in a place where `set -e` has no effect.
 install_for_running() {
     if has_uv; then
-        # Made here, because `uv sync` removes what it takes for no environment, and the mark with it.
+        # Made here, because `uv sync` removes a folder that it does not recognise as an environment, and the mark.
         uv venv --quiet --allow-existing --python "$(own_path "$python")" "$venv" &&
             with_uv --no-default-groups --group server --group fast --group embedded
     else
@@ -186,7 +186,7 @@ install_for_running() {
 
 install_for_tests() {
     if has_uv; then with_uv --all-groups; else with_pip -r requirements.lock; fi &&
-        # A client that the tests drive, and that no environment can hold beside its own newer version.
+        # A client that the tests run. No environment can contain it together with its newer version.
         with_pip --upgrade --target "$venv/clients/sinch-1.1.4" -r "$old_client"
 }
 
@@ -210,11 +210,11 @@ case ${1-} in
 test)
     shift
     cd "$root"
-    unset PYTHONDONTWRITEBYTECODE # or each of the many processes that tests start compiles everything anew
+    unset PYTHONDONTWRITEBYTECODE # otherwise each of the many processes that tests start compiles everything again
     [ $# -gt 0 ] || set -- -n auto
     said=$(mktemp -d)
     trap 'rm -rf "$said"' EXIT
-    # What each check printed goes to $said/<its name>, its status and seconds to $said/<its name>.end.
+    # A check's output goes to $said/<its name>, its status and seconds to $said/<its name>.end.
     check() {
         name=$1 tool=$2 began=$(date +%s) status=0
         shift 2
@@ -270,7 +270,7 @@ audit)
     exit $status
     ;;
 fuzz)
-    # Some minutes; the argument is how many requests are made up for each operation.
+    # Takes some minutes. The argument is the number of generated requests for each operation.
     cd "$root"
     FUZZ_EXAMPLES=${2:-300} exec "$venv/bin/python" -m pytest tests/fuzz
     ;;
@@ -288,7 +288,7 @@ bench)
     exec "$venv/bin/python" -P -m benchmarks "$@"
     ;;
 *)
-    # -P: the folder one happens to stand in is not searched for modules.
+    # -P: the current folder is not searched for modules.
     exec "$venv/bin/python" -P -m dispatcher.cli.run_sh "$0" "$@"
     ;;
 esac

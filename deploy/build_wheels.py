@@ -1,8 +1,8 @@
-"""Builds both distributions as wheels, in `dist/` or in the folder given: `./run.sh build`.
+"""Builds both distributions as wheels, in `dist/` or in the given folder: `./run.sh build`.
 
-What producers install is made as the root's pyproject.toml says. The engine is all the rest: it is built from a copy
-without the files of the producers' wheel, so that both can be in one environment, and from the same tables, so that
-version and packages stand in one place.
+The producers' wheel is built as the root's pyproject.toml says. The engine's wheel is everything else: it is built from
+a copy without the files of the producers' wheel, so that both can be in one environment, and from the same tables, so
+that version and packages are stated once.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from hatchling.build import build_wheel
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("dispatcher", "workers", "schedules")
 
-# Arrays and strings of JSON are TOML, too.
+# Arrays and strings in JSON are also valid TOML.
 ENGINE = """
 [build-system]
 requires = {requires}
@@ -49,7 +49,7 @@ packages = {packages}
 
 
 def main(into: Path) -> None:
-    """Prints the path of each wheel."""
+    """Builds both wheels, and prints their paths."""
     into.mkdir(parents=True, exist_ok=True)
     producer = into / _build(ROOT, into)
     print(producer)

@@ -1,4 +1,4 @@
-"""The ports that an engine prefers, on a machine where others may start engines, too."""
+"""The ports that an engine prefers, on a machine where others may also start engines."""
 
 import contextlib
 import socket
@@ -11,8 +11,8 @@ from dispatcher.embedded.up import API_PORT, FLOWER_PORT
 
 @pytest.fixture(scope="module")
 def usual_ports_taken() -> Iterator[None]:
-    """Engines find their usual ports taken, by us if by nobody else, and use free ones: two that start at the same time
-    would both find a usual one free."""
+    """Takes the usual ports, unless another program has them, so that engines use free ones: two that start at the same
+    time would both find a usual one free."""
     with contextlib.ExitStack() as held:
         for port in (API_PORT, FLOWER_PORT):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""`./run.sh audit`, against a service of our own that knows vulnerabilities in OSV's form."""
+"""`./run.sh audit`, against a service of our own that reports vulnerabilities in OSV's form."""
 
 import json
 import os
@@ -22,7 +22,7 @@ LOCKS = ("requirements.lock", "deploy/requirements.lock")
 
 
 class Service(ThreadingHTTPServer):
-    """Notes what it is asked for, and knows one vulnerability of each package in `bad`."""
+    """Records what it is asked for, and reports one vulnerability of each package in `bad`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
@@ -66,17 +66,18 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The locks with run.sh, whose environment is the one that runs these tests, and up to date."""
+    """The locks with run.sh, whose environment is up to date and is the one that runs these tests."""
     folder = tmp_path.resolve() / "checkout"
-    for name in ("run.sh", "pyproject.toml", "uv.lock", "tests/dialects/sinch/client-1.1.4.lock", *LOCKS):
+    others = ("deploy/embedded.lock", "uv.lock", "tests/dialects/sinch/client-1.1.4.lock")
+    for name in ("run.sh", "pyproject.toml", *others, *LOCKS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    parts = "/^old_client=/p; /^wanted()/,/^}/p"  # of run.sh: what the stamp has to say
-    stamp = f"root=$(pwd -P); eval \"$(sed -n '{parts}' run.sh)\"; wanted >.venv/set-up-from"
+    parts = "/^old_client=/p; /^wanted()/,/^}/p"  # of run.sh: what the stamps must contain
+    stamp = f"root=$(pwd -P); eval \"$(sed -n '{parts}' run.sh)\"; wanted | tee .venv/set-up-from >.venv/tests-from"
     subprocess.run(["/bin/sh", "-euc", stamp], cwd=folder, check=True)
     return folder
 
@@ -94,7 +95,7 @@ def audit(checkout: Path, url: str, *more: str) -> "subprocess.CompletedProcess[
 
 
 def pinned(lock: str) -> set[tuple[str, str]]:
-    """Those that this platform needs."""
+    """The pinned packages that this platform needs."""
     lines = re.findall(r"^([\w.-]+)==([^\s;]+) (?!;)", (ROOT / lock).read_text(), re.MULTILINE)
     return {(name, version) for name, version in lines}
 

@@ -1,4 +1,4 @@
-"""`./run.sh bench`, on a small scale: everything is started, measured, shown, and gone afterwards."""
+"""`./run.sh bench`, on a small scale: everything is started, measured, shown, and removed afterwards."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The command line of every systemd unit and of every compose service, started as it stands in `deploy/`."""
+"""The command line of every systemd unit and of every compose service, started as it is in `deploy/`."""
 
 import contextlib
 import os
@@ -29,9 +29,9 @@ from tests.receiver import Receiver
 
 pytestmark = pytest.mark.engine
 
-FLOWER_PASSWORD = "flower, pass:word"  # of characters that options on a command line or in a list would split
+FLOWER_PASSWORD = "flower, pass:word"  # with characters at which options on a command line or in a list would be split
 LASTING = ("api", "beat", "deliver", "flower", "upkeep")
-CLEAN = {0, -signal.SIGTERM}  # what systemd takes for a clean end; uvicorn ends by the signal that it was sent
+CLEAN = {0, -signal.SIGTERM}  # what systemd accepts as a clean end; uvicorn ends by the signal that it was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Running:
 
 
 class Deployment:
-    """The processes of one way to deploy, on the suite's servers."""
+    """The processes of one way to deploy, with the test suite's servers."""
 
     def __init__(self, parts: "dict[str, Unit] | dict[str, Service]", state: Path) -> None:
         self._parts, self._state = parts, state
@@ -151,9 +151,9 @@ def test_what_is_deployed_starts_delivers_and_stops_cleanly(
     ]
     shut_down = f"/api/worker/shutdown/deliver@{socket.gethostname()}"
     assert deployed.get("flower", shut_down, password=FLOWER_PASSWORD, method="POST") == 403
-    told = [word for part in deployed.running.values() for word in _command_lines(part)]
+    visible = [word for part in deployed.running.values() for word in _command_lines(part)]
     for secret in (FLOWER_PASSWORD, ENCRYPTION_KEY, "test-password"):
-        assert not [word for word in told if secret in word]
+        assert not [word for word in visible if secret in word]
     if "systemd" in request.node.name:  # in containers they listen on the container's address
         assert {_listens_on(deployed.running[name]) for name in ("api", "flower")} == {
             frozenset({("127.0.0.1", deployed.api_port)}),
@@ -183,7 +183,7 @@ def test_flower_does_not_start_without_a_usable_password(deployed: Deployment, p
 
 
 class ComposeValkey(EmbeddedValkey):
-    """Valkey with the configuration that compose.yaml gives it, but for its address and folder."""
+    """Valkey with its configuration from compose.yaml, except for its address and folder."""
 
     def _configuration(self) -> str:
         content: str = compose()["configs"]["valkey"]["content"]

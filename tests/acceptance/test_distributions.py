@@ -1,4 +1,4 @@
-"""What `./run.sh build` makes, as it is installed: a producer beside a stranger's packages, and an engine."""
+"""The wheels of `./run.sh build`, installed: a producer beside packages of a backend, and an engine."""
 
 import json
 import os
@@ -33,14 +33,14 @@ print(dispatcher.__file__, accepted.event_id, accepted.deliveries, *loaded)
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The producers' and the engine's."""
+    """The producers' wheel and the engine's."""
     producer, engine = build(tmp_path_factory.mktemp("wheels"))
     return producer, engine
 
 
 @pytest.fixture(scope="module")
 def producers(wheels: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment like a backend's: it has packages `workers` and `schedules` of its own."""
+    """An environment like a backend's: it has its own packages `workers` and `schedules`."""
     folder = tmp_path_factory.mktemp("environments") / "producer"
     make_environment(folder, wheels[0])
     for name in ("workers", "schedules"):
@@ -136,7 +136,7 @@ def empty_database(settings: Settings) -> Iterator[str]:
 def installed_engine(
     wheels: tuple[Path, Path], settings: Settings, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """The programs of an engine's environment. What is started from now on has a database without tables."""
+    """The programs of an engine's environment. Programs that are started from now on have a database without tables."""
     monkeypatch.setenv("DATABASE_URL", empty_database)
     monkeypatch.setenv("BROKER_URL", settings.broker_url.get_secret_value().removesuffix("/0") + "/2")
     make_environment(tmp_path / "engine", *wheels)
@@ -145,7 +145,7 @@ def installed_engine(
 
 @contextmanager
 def delivery_node(programs: Path, log: Path) -> Iterator[None]:
-    """Runs until the block ends, and is stopped as an operator stops it."""
+    """Runs a node until the block ends, and then stops it as an operator would."""
     words = ("-P", "-m", "celery", "-A", "workers", "worker", "-Q", "deliver", "-n", "deliver@%h", "-c", "1")
     with log.open("wb") as output:
         process = subprocess.Popen(

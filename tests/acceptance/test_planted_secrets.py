@@ -1,5 +1,5 @@
-"""Secrets are planted wherever the engine takes some, all of it is run through success and failure, and nothing that
-an operator or another account of the machine can look at shows one."""
+"""Secrets are planted wherever the engine accepts them, and all of it runs through success and failure: nothing that an
+operator or another account of the machine can look at shows one."""
 
 import base64
 import json
@@ -47,7 +47,7 @@ IDEMPOTENCY_KEY = "planted-idempotency-key-3e"
 MAIL_PASSWORD = "planted-mail-word-90cd"
 FLOWER_PASSWORD = "planted-flower-word-12ef"
 SERVER_PASSWORD = "test-password"  # of the suite's PostgreSQL and Valkey
-ECHOED = f"cannot take {PHONE}: {TEXT}"  # receivers repeat what they got, in answers that are errors
+ECHOED = f"cannot take {PHONE}: {TEXT}"  # receivers repeat what they got in error answers
 
 MESSAGE = {"id": "17", "type": "RECEIVED", "from": PHONE, "to": "1543", "body": TEXT}
 PLANTED = (
@@ -75,7 +75,7 @@ class Started:
 
 
 class Tree:
-    """The processes of one engine, what they said, and what their command lines showed."""
+    """The processes of one engine, their output, and their command lines."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -106,7 +106,7 @@ class Tree:
             time.sleep(0.05)
 
     def look(self) -> None:
-        """Notes the command lines, titles that processes give themselves included."""
+        """Records the command lines, including titles that processes give themselves."""
         for part in self.started.values():
             process = psutil.Process(part.process.pid)
             for one in (process, *process.children(recursive=True)):
@@ -130,7 +130,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Flower:
-    """Flower as somebody who has its password sees it."""
+    """Flower, as seen with its password."""
 
     port: int
 
@@ -155,7 +155,7 @@ class Flower:
         return [task for task in found.values() if (task["name"], task["state"]) == (name, state)]
 
     def everything(self) -> Iterator[tuple[str, str]]:
-        """Each page and each document."""
+        """Each page and each document, with its path."""
         ids = json.loads(self.get("/api/tasks?limit=1000"))
         nodes = json.loads(self.get("/api/workers?refresh=1"))
         assert len(nodes) == 2
@@ -182,7 +182,7 @@ def tree(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         "DISPATCHER_SMTP_PORT": str(refusing_port()),
         "DISPATCHER_SMTP_USERNAME": "dispatcher",
         "DISPATCHER_SMTP_PASSWORD": MAIL_PASSWORD,
-        "DISPATCHER_LOG_LEVEL": "debug",  # the most that they say
+        "DISPATCHER_LOG_LEVEL": "debug",  # the most detailed level
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -207,7 +207,7 @@ def test_no_planted_secret_is_seen_anywhere(
     tree.wait(lambda: flower.answers() and "running on" in tree.started["api"].said)
     tree.wait(lambda: broker.keys("_kombu.binding.celeryev"))
 
-    # What waits in the broker before any worker runs: events came in by both ways.
+    # What waits in the broker before any worker runs, after events from the API and from `enqueue`.
     answer = _post(api_port, token, "/v1/events", MESSAGE)
     assert (answer.status_code, answer.json()["deliveries"]) == (202, 6)
     enqueue("message.big", {**MESSAGE, "more": "m" * 9000}, account="acme")
@@ -222,7 +222,7 @@ def test_no_planted_secret_is_seen_anywhere(
     tree.wait(lambda: _outcomes(database) == OUTCOMES)
     assert {row.failure for row in attempts(database)} >= {"connection_refused", "broken_answer"}
 
-    # A result for Flower, then its opposites: a child killed in the middle of a request, tables that are gone.
+    # A result for Flower, then failures: a child killed in the middle of a request, tables that are gone.
     tree.wait(lambda: flower.tasks("dispatcher.deliver", "SUCCESS"))
     results = [task["result"] for task in flower.tasks("dispatcher.deliver", "SUCCESS")]
     counts = [{word: int(n) for word, n in re.findall(r"'(\w+)': (\d+)", result)} for result in results]
@@ -293,7 +293,7 @@ def _make_key(database: Engine) -> str:
 
 
 def _make_webhooks(database: Engine, settings: Settings, receiver: Receiver) -> None:
-    """One for each way a delivery can go."""
+    """One for each outcome that a delivery can have."""
     receiver.script("/reject", Answer(404, body=ECHOED.encode()))
     receiver.script("/broken", (f"{ECHOED}\r\n\r\n".encode(),))
     receiver.script("/moved", Answer(302, (("Location", f"/to?key={URL_TOKEN}&who={PHONE}"),), body=ECHOED.encode()))
@@ -348,7 +348,7 @@ def _kill_a_child_in_flight(tree: Tree, receiver: Receiver) -> None:
 
 
 def _break_tables(tree: Tree, database: Engine, settings: Settings, api_port: int, token: str) -> None:
-    """Tables are gone for a while: tasks raise, the delivery loop cannot write, the API cannot store."""
+    """Removes tables for a while: tasks raise, the delivery loop cannot write, the API cannot store."""
     waker = installation_for(settings).waker
     gone = ("notices", "subscriptions")
     try:
@@ -366,7 +366,7 @@ def _break_tables(tree: Tree, database: Engine, settings: Settings, api_port: in
 
 
 def _assert_planted(receiver: Receiver, database: Engine) -> None:
-    """The search would be worth nothing if the secrets had not been in use."""
+    """The secrets were in use: otherwise the search would prove nothing."""
     (first, *_) = receiver.at("/ok")
     assert URL_TOKEN in first.target
     assert first.header("Authorization") == f"Basic {base64.b64encode(f'customer:{BASIC_PASSWORD}'.encode()).decode()}"
@@ -376,7 +376,7 @@ def _assert_planted(receiver: Receiver, database: Engine) -> None:
 
 
 def _broker_contents(broker: "redis.Redis") -> str:
-    """Every key and value, message bodies decoded."""
+    """Every key and value, with message bodies decoded."""
     found: list[str] = []
     for key in broker.keys("*"):
         match broker.type(key):

@@ -32,11 +32,11 @@ pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("usual_ports_taken")]
 
 DISPATCHER = (sys.executable, "-P", "-m", "dispatcher")
 READY = "The engine is running."
-NOISE = 5.0  # added to promised times: the machine that tests is busy with other things
+NOISE = 5.0  # added to promised times: the machine that runs the tests is busy
 
 
 class Engine:
-    """A running `dispatcher up` and what it has said so far."""
+    """A running `dispatcher up` and its output so far."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", said: Path, data_dir: Path) -> None:
         self.process, self._said, self.data_dir = process, said, data_dir
@@ -68,11 +68,11 @@ def run_cli(*words: str, data_dir: Path) -> "subprocess.CompletedProcess[str]":
 
 @contextmanager
 def terminal(shown: Path) -> Iterator[int]:
-    """A terminal to give to a process; what is written to it goes to the file, without what steers it."""
+    """A terminal to give to a process. What is written to it goes to the file, without control sequences."""
     ours, theirs = os.openpty()
 
     def copy() -> None:
-        with shown.open("w") as file, suppress(OSError):  # of the end, once nobody has it any more
+        with shown.open("w") as file, suppress(OSError):  # at the end, when no process has it any more
             while chunk := os.read(ours, 65536):
                 file.write(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", chunk.decode(errors="replace")))
                 file.flush()
@@ -105,13 +105,13 @@ def up(
         assert process.poll() is None, engine.said
         yield engine
     finally:
-        process.kill()  # the rest follows
+        process.kill()  # its children end with it
         process.wait()
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One that all tests may look at. Its end is a test as well: a killed engine leaves nothing running."""
+    """An engine that all tests may look at. Its end is a test as well: a killed engine leaves nothing running."""
     directory = tmp_path_factory.mktemp("engine")
     new_authority(directory)
     with up(directory / "data", directory / "said", cwd=directory, DISPATCHER_CA_BUNDLE="authority.pem") as running:
@@ -125,7 +125,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An engine that has ended: what it had said while it ran, and by its end; how long that took; what it left."""
+    """An engine that has ended: its output while it ran and at its end, how long the end took, and what it left."""
 
     engine: Engine
     running: str
@@ -144,13 +144,13 @@ def end(engine: Engine, how: Callable[[list[psutil.Process]], None]) -> Ended:
 
 @dataclass(frozen=True, slots=True)
 class FirstLife:
-    """An engine beside another one, on which the README's five commands were run, ended by Ctrl-C."""
+    """An engine beside another one, on which the README's five commands were run. It was ended by Ctrl-C."""
 
     ended: Ended
     sent: str  # what the commands of the third terminal printed
     deliveries: list[dict[str, object]]
     callbacks: str  # what the second terminal showed
-    allowed: dict[str, str | None]  # what other shells were told
+    allowed: dict[str, str | None]  # what other shells read
 
 
 @pytest.fixture(scope="module")
@@ -168,22 +168,22 @@ def first(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> FirstLife
             ["/bin/sh", "-ec", f"exec {listen}"], env=shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as listener:
             assert listener.stdout is not None
-            told = ""
+            shown = ""
             for line in listener.stdout:
-                told += line
+                shown += line
                 if line.startswith("Listening on "):
                     break
             sent = subprocess.run(
                 ["/bin/sh", "-ec", send], env=shell, capture_output=True, text=True, check=False, timeout=120
             )
-            assert sent.returncode == 0, sent.stderr + told
-            told += listener.stdout.readline() + listener.stdout.readline()
+            assert sent.returncode == 0, sent.stderr + shown
+            shown += listener.stdout.readline() + listener.stdout.readline()
             listener.send_signal(signal.SIGINT)
-            told += listener.stdout.read()
+            shown += listener.stdout.read()
         deliveries = json.loads(running.cli("delivery", "list", "--account", "acme", "--json").stdout)
         allowed = dotenv_values(running.data_dir / "engine.env")
         ended = end(running, lambda _: running.process.send_signal(signal.SIGINT))
-        return FirstLife(ended, sent.stdout, deliveries, told, allowed)
+        return FirstLife(ended, sent.stdout, deliveries, shown, allowed)
 
 
 def test_the_five_commands_of_the_readme_end_in_callbacks_that_are_seen_and_delivered(first: FirstLife) -> None:
@@ -213,8 +213,8 @@ def test_development_mode_is_loud_known_to_other_shells_and_gone_with_the_next_s
 
 @dataclass(frozen=True, slots=True)
 class SecondLife:
-    """The same engine, started again at a terminal: at ports that were asked for, without its egress policy, until a
-    child died."""
+    """The same engine, started again at a terminal, with requested ports and without its egress policy, until a child
+    died."""
 
     ended: Ended
     api_port: int
@@ -237,7 +237,7 @@ def second(first: FirstLife) -> SecondLife:
         )
 
 
-def test_an_engine_without_its_address_guard_warns_of_it_in_every_process(engine: Engine, second: SecondLife) -> None:
+def test_an_engine_without_its_egress_policy_warns_of_it_in_every_process(engine: Engine, second: SecondLife) -> None:
     assert f"WARNING: {ANY_ADDRESS}." in " ".join(second.ended.running.split())
     warned = {line.partition("|")[0].strip() for line in second.log.read_text().splitlines() if ANY_ADDRESS in line}
     assert {"api", "deliver", "upkeep"} <= warned, warned

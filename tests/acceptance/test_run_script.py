@@ -1,4 +1,4 @@
-"""run.sh: what it says when a machine lacks something, and when it sets up. The set-up itself is shown by .ci/run."""
+"""run.sh: its messages when a machine lacks something, and when it sets up. .ci/run tests the set-up itself."""
 
 import os
 import re
@@ -14,14 +14,14 @@ import pytest
 from tests.process_table import eventually
 
 ROOT = Path(__file__).parents[2]
-# What every Debian and macOS has. Deliberately not: any Python, uv.
+# What every Debian and macOS has. Deliberately without any Python, and without uv.
 TOOLS = (
     "cat", "chmod", "cksum", "date", "dirname", "env", "grep", "ls", "mkdir", "mktemp", "readlink", "rm", "sed",
     "sh", "sleep", "tail", "touch",
 )  # fmt: skip
 
 OLD = "#!/bin/sh\nexit 1\n"
-# A Python that is new enough and can lock, and whose `-m venv` makes a fake environment.
+# A Python that is new enough and can lock. Its `-m venv` makes a fake environment.
 NEW = f"""#!/bin/sh
 case "$*" in
 *version_info*) exit 0 ;;
@@ -136,7 +136,9 @@ def test_without_the_venv_module_it_names_the_command_that_installs_it(checkout:
     status, _, err = run(checkout, "up")
 
     assert status == 1
-    assert err == ("run.sh: python3 cannot make environments: apt-get install python3-venv (as root), then try again\n")
+    assert err == (
+        "run.sh: python3 cannot create environments: apt-get install python3-venv (as root), then try again\n"
+    )
 
 
 def test_a_python_that_cannot_make_environments_is_passed_over_for_one_that_can(checkout: Path) -> None:
@@ -153,8 +155,8 @@ def test_the_environment_is_made_once_and_again_only_when_a_lock_changes(checkou
     first, second = run(checkout, "x y"), run(checkout, "x y")
     assert first[:2] == second[:2] == (0, called(checkout / "run.sh", "x y"))
     assert re.fullmatch(
-        "run.sh: setting up .venv with Python 3.12.0, once\n"
-        r"run.sh: what running takes, 2 packages: done in \d s\n",
+        "run.sh: setting up .venv with Python 3.12.0, only once\n"
+        r"run.sh: what the engine needs, 2 packages: done in \d s\n",
         first[2],
     )
     assert second[2] == ""
@@ -201,7 +203,7 @@ def test_what_the_tests_take_is_taken_as_well_where_they_come_first(checkout: Pa
 
 
 def failing(script: str) -> str:
-    """A Python whose environments have a pip that does this."""
+    """A Python whose environments have a pip that runs this script."""
     return NEW.replace('*"-m pip"*) ', f'*"-m pip"*) {script}; ')
 
 
@@ -213,15 +215,13 @@ def test_without_a_package_index_it_says_so_in_one_line_with_the_last_ones_of_th
     venv = checkout / ".venv"
     assert (status, out) == (1, "")
     assert err.splitlines()[1:] == [
-        f"run.sh: what running takes, 2 packages: failed. The last lines of {venv}/set-up.log:",
+        f"run.sh: what the engine needs, 2 packages: failed. The last lines of {venv}/set-up.log:",
         *(f"    {line}" for line in ("first", "Retrying 1", "Retrying 2", "Retrying 3", "last")),
     ]
 
     provide(checkout, "python3", failing("echo No matching distribution found for one==1; exit 1"))
     err = run(checkout, "up")[2]
-    assert (
-        "not installed: the package index was not reached, or lacks one of them. Behind a proxy set HTTPS_PROXY" in err
-    )
+    assert "the package index could not be reached, or lacks one of them. Behind a proxy set HTTPS_PROXY" in err
     assert "PIP_INDEX_URL" in err
     assert err.endswith("    No matching distribution found for one==1\n")
 
@@ -237,7 +237,7 @@ def test_ctrl_c_while_it_sets_up_gives_one_line_and_the_next_call_goes_on(checko
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[1:] == ["run.sh: stopped while setting up; the next call goes on"]
+    assert err.splitlines()[1:] == ["run.sh: stopped while setting up; the next call continues"]
 
     provide(checkout, "python3", NEW)
     assert run(checkout, "up")[:2] == (0, called(checkout / "run.sh", "up"))
@@ -255,8 +255,10 @@ def test_at_a_terminal_it_shows_how_far_it_is(checkout: Path) -> None:
         os.close(ours)
         assert process.wait(20) == 0
     shown = re.split(r"\r\n|\r\x1b\[K", said)
-    assert any(re.fullmatch(r"run.sh: what running takes, 2 packages, 2 fetched, \d s", line) for line in shown), shown
-    assert re.fullmatch(r"run.sh: what running takes, 2 packages: done in \d s", shown[-2])
+    assert any(re.fullmatch(r"run.sh: what the engine needs, 2 packages, 2 fetched, \d s", line) for line in shown), (
+        shown
+    )
+    assert re.fullmatch(r"run.sh: what the engine needs, 2 packages: done in \d s", shown[-2])
 
 
 def test_two_at_once_make_it_once(checkout: Path) -> None:
@@ -290,7 +292,7 @@ def test_uv_is_used_where_it_is(checkout: Path) -> None:
     made, synced = lines(checkout, "installed")
     assert made.startswith("venv ")
     assert synced.startswith("sync --frozen --no-install-project ")
-    assert synced.endswith(" --no-default-groups --group server --group fast --group embedded")  # dev is the tests'
+    assert synced.endswith(" --no-default-groups --group server --group fast --group embedded")  # no dev
 
 
 @with_and_without_uv
@@ -328,23 +330,23 @@ def test_a_copy_outside_of_a_checkout_says_so_and_makes_nothing(checkout: Path) 
 
     assert (status, out) == (1, "")
     assert err == (
-        f"run.sh: {elsewhere} has no requirements.lock: call run.sh in its checkout, or through a link to it there\n"
+        f"run.sh: {elsewhere} has no requirements.lock: call run.sh in its checkout, or through a link to it\n"
     )
     assert [path.name for path in elsewhere.iterdir()] == ["run.sh"]
 
 
 @with_and_without_uv
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "described"),
     [
         ("environment", "a Python environment"),
-        ("folder", "a folder with other things in it"),
-        ("file", "no folder"),
+        ("folder", "a folder with other files"),
+        ("file", "not a folder"),
         ("link", "a link to ../theirs"),
         ("link to nothing", "a link to ../theirs"),
     ],
 )
-def test_what_it_did_not_make_is_told_and_stays(checkout: Path, kind: str, told: str, uv: bool) -> None:
+def test_what_it_did_not_make_is_reported_and_stays(checkout: Path, kind: str, described: str, uv: bool) -> None:
     provide_tools(checkout, uv=uv)
     venv, theirs = checkout / ".venv", checkout.parent / "theirs"
     folder = theirs if kind == "link" else venv
@@ -367,7 +369,7 @@ def test_what_it_did_not_make_is_told_and_stays(checkout: Path, kind: str, told:
 
     assert (status, out) == (1, "")
     assert err == (
-        f"run.sh: {venv} is {told}, not made by run.sh, so it stays as it is: move it away or remove it, "
+        f"run.sh: {venv} is {described} and was not made by run.sh, so it is left alone: move or remove it, "
         "then try again\n"
     )
     assert sorted(folder.rglob("*")) == before
@@ -422,7 +424,7 @@ CHECKS = ("ruff", "format", "lint-imports", "mypy", "bandit")
 
 @pytest.fixture
 def tools(checkout: Path) -> Path:
-    """The folder of the tools that `test` calls: fakes that print how they were called, and find nothing."""
+    """The folder of the tools that `test` calls: fakes that print their arguments and find nothing."""
     provide(checkout, "python3", NEW)
     run(checkout, "fuzz")
     folder = checkout / ".venv" / "bin"
@@ -438,9 +440,9 @@ def replace(tool: Path, script: str) -> None:
 
 
 def verdicts(out: str) -> dict[str, str]:
-    """What the last lines say of each check and of the tests, without the time that it took."""
-    told = [line.removeprefix("run.sh: ").rpartition(", ")[0] for line in out.splitlines()[-len(CHECKS) - 1 :]]
-    return {name: verdict for name, _, verdict in (line.partition(" ") for line in told)}
+    """The results of the checks and of the tests in the last lines, without their times."""
+    results = [line.removeprefix("run.sh: ").rpartition(", ")[0] for line in out.splitlines()[-len(CHECKS) - 1 :]]
+    return {name: verdict for name, _, verdict in (line.partition(" ") for line in results)}
 
 
 def test_the_test_command_runs_all_tests_on_many_workers_unless_it_is_told_what_to_run(

@@ -1,4 +1,4 @@
-"""Whole worker processes, as an operator starts them: `celery -A workers worker`."""
+"""Real worker processes, as an operator starts them: `celery -A workers worker`."""
 
 import json
 import os
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.node
 
 
 class Node:
-    """A running node and what it has said so far."""
+    """A running node and its output so far."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
         self.process, self._log = process, log
@@ -71,7 +71,7 @@ def celery(*words: str, log: Path, **more: str) -> Iterator[Node]:
 
 
 def eventually(condition: Callable[[], object], node: Node, seconds: float = 30.0) -> None:
-    """Waits for something that other processes bring about."""
+    """Waits for something that other processes cause."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert node.process.poll() is None, f"the node ended with {node.process.returncode}:\n{node.said}"
@@ -138,7 +138,7 @@ def test_a_warm_stop_ends_what_is_in_flight_and_leaves_the_rest(
 def test_a_killed_worker_loses_nothing(
     database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node, maintenance_worker: Node, beat: Node
 ) -> None:
-    """kill -9 with requests in flight: their claims expire, the sweep records the attempts as unknown, all arrives."""
+    """kill -9 with requests in flight: claims expire, the sweep records the attempts as unknown, everything arrives."""
     gate = receiver.gate()
     receiver.script("/hook", (gate, final(200)))
     make_webhook(database, settings, url=receiver.url("/hook"))
@@ -200,7 +200,7 @@ def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
         (row,) = rows(database, "SELECT redelivered FROM dispatcher.redeliveries")
         return int(row.redelivered)
 
-    eventually(lambda: redelivered() > 20, maintenance_worker)  # several steps, each called by the one before
+    eventually(lambda: redelivered() > 20, maintenance_worker)  # several steps, each started by the one before
     for process in [*maintenance_worker.children(), psutil.Process(maintenance_worker.process.pid)]:
         process.kill()
     assert redelivered() < 60
@@ -263,7 +263,7 @@ def test_a_broker_that_goes_away_empty_and_comes_back_costs_time_and_no_message(
     maintenance_worker: Node,
     beat: Node,
 ) -> None:
-    """Redis restarts make many Celery workers deaf; these go on without being restarted."""
+    """After a restart of Redis many Celery workers stop receiving; these continue without a restart."""
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, MESSAGE, account="acme")
     eventually(lambda: states(database) == ["delivered"], deliver_node)

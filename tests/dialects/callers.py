@@ -1,4 +1,4 @@
-"""A caller of all dialects with one key: the calls that each of them has, in one form."""
+"""Calls all dialects with one key, by the calls that each of them has."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from tests.factories import rows
 
-# Of each dialect the call that makes a webhook: method, path, and body (of Zipwhip a form) with `$url` for the URL.
+# How each dialect creates a webhook: method, path, and body (for Zipwhip a form), with `$url` for the URL.
 _MAKE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bulksms": ("POST", "/bulksms/v1/webhooks", {"name": "$name", "url": "$url", "triggerScope": "SENT"}),
     "everlytic": (
@@ -43,14 +43,14 @@ DIALECTS = tuple(_MAKE)
 
 @dataclass(frozen=True, slots=True)
 class Vendors:
-    """The dialects as one key of the account acme sees them."""
+    """The dialects, called with one key of the account acme."""
 
     origin: str
     token: str
     database: Engine
 
     def call(self, dialect: str, method: str, path: str, body: Any = None) -> requests.Response:
-        """A call with the key as the dialect's clients show it."""
+        """A call with the key, in the way that the dialect's clients send it."""
         identifier, _, secret = self.token.partition(".")
         if dialect == "zipwhip":
             login = {"username": identifier, "password": secret}
@@ -59,7 +59,7 @@ class Vendors:
         return requests.request(method, self.origin + path, json=body, auth=(identifier, secret), timeout=30)
 
     def make(self, dialect: str, url: str, name: str = "a name") -> UUID:
-        """Makes a webhook; returns its id in the native API."""
+        """Creates a webhook. Returns its id in the native API."""
         method, path, body = _MAKE[dialect]
         filled = json.loads(json.dumps(body).replace("$url", url).replace("$name", name))
         answer = self.call(dialect, method, path, filled)
@@ -68,7 +68,7 @@ class Vendors:
         return found
 
     def listed(self, dialect: str) -> list[Mapping[str, Any]]:
-        """The account's webhooks as the dialect lists them (of Sinch those of app1)."""
+        """The account's webhooks as the dialect lists them (for Sinch those of app1)."""
         answer = self.call(dialect, "GET", _LIST[dialect])
         assert answer.ok, answer.text
         document = answer.json()

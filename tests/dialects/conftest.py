@@ -1,4 +1,4 @@
-"""A real API server in a thread for the dialects, whose answers must all be as published, and keys to call it with."""
+"""A real API server in a thread, and keys to call it with. Every answer of a dialect must be as published."""
 
 from collections.abc import Iterator
 
@@ -34,5 +34,5 @@ def every_answer_is_as_published(answers: Answers) -> Iterator[None]:
 
 @pytest.fixture
 def vendors(server: str, manager: str, database: Engine) -> Vendors:
-    """All dialects, as a key of the account acme sees them."""
+    """All dialects, called with a key of the account acme."""
     return Vendors(server, manager, database)

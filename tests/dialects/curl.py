@@ -1,4 +1,4 @@
-"""What `curl` sends, for those of its options that the vendors' pages use: run where it is not installed."""
+"""Sends what `curl` sends, for the options that the vendors' pages use. Used if curl is not installed."""
 
 import base64
 import http.client

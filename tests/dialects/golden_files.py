@@ -1,4 +1,4 @@
-"""Golden files: a request and its exact answer, with `$names` for what differs from run to run."""
+"""Golden files: a request and its exact answer, with `$names` for values that differ from run to run."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -32,8 +32,8 @@ def ask(file: Path, origin: str, values: Mapping[str, str]) -> requests.Response
 
 
 def check(file: Path, answer: requests.Response, values: Callable[[], Mapping[str, str]]) -> None:
-    """The answer is the file's: status, the headers that stand there, and the body with its members in their order.
-    `values` is asked once the answer is there."""
+    """The answer is as in the file: its status, the headers that the file has, and the body with its members in order.
+    `values` is called after the answer."""
     wanted = _message(file.read_text().partition(_BETWEEN)[2], values())
     assert answer.status_code == int(wanted.start), (file.name, answer.text)
     assert {name: answer.headers.get(name) for name in wanted.headers} == wanted.headers, file.name

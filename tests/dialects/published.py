@@ -1,4 +1,4 @@
-"""Holds every answer of the dialects to strict models of what their vendors publish, whoever the client was."""
+"""Checks every answer of the dialects against strict models of what their vendors publish, whichever client got it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,21 +14,21 @@ _OURS = "/openapi.json"  # no vendor has it
 
 
 class Document(BaseModel):
-    """A JSON object with these members and no other. One with a default can be left out, and is never null."""
+    """A JSON object with exactly these members. A member with a default can be left out, and is never null."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a vendor answers. `calls`: of each, named by method and path, the model by status. `errors`: the same of
-    what any path can come to, one that is no call's too. A model of `NO_BODY` is an answer without one."""
+    """What a vendor answers. `calls`: for each call, by method and path, the model by status. `errors`: the models
+    for any path, including unknown ones. The model `NO_BODY` is for an answer without a body."""
 
     calls: Mapping[str, Mapping[int, Any]]
     errors: Mapping[int, Any]
 
     def difference(self, method: str, path: str, status: int, content_type: str, body: bytes) -> str | None:
-        """What an answer has that is not published, or the other way round; None if it is as published."""
+        """How an answer differs from what is published; None if it is as published."""
         answers = {**self.errors, **self.calls.get(self._call(method, path), {})}
         if status not in answers:
             return f"no model for the status {status}"
@@ -53,20 +53,20 @@ class Published:
 
 @dataclass(slots=True)
 class Answers:
-    """What was answered, and is not as published."""
+    """The answers that are not as published."""
 
     published: Mapping[str, Published]
     differences: list[str] = field(default_factory=list)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, every answer must be as published."""
+        """In this context, every answer must be as published."""
         self.differences.clear()
         yield
         assert not self.differences, "\n".join(self.differences)
 
     def watching(self, app: ASGIApp) -> ASGIApp:
-        """The app; what it answers is looked at before its last byte goes out."""
+        """The app, with each answer checked before its last byte is sent."""
 
         async def watched(scope: Scope, receive: Receive, send: Send) -> None:
             parts = re.fullmatch(r"/(\w+)(/.*)", scope["path"], re.DOTALL) if scope["type"] == "http" else None

@@ -1,4 +1,4 @@
-"""Runs the commands of vendors' pages as they stand, with the real `curl` and with the stand-in for it."""
+"""Runs the commands of vendors' pages unchanged, with the real `curl` and with a stand-in for it."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ Shell: TypeAlias = Callable[[str], str]
 
 
 def shell_with(program: str, folder: Path) -> Shell:
-    """A shell in which `curl` is the real one (`curl`) or the stand-in (any other word); skips where it is missing."""
+    """A shell in which `curl` is the real one (`curl`) or the stand-in (any other word). Skips if curl is missing."""
     if program == "curl":
         real = shutil.which("curl")
         if real is None:
@@ -28,7 +28,7 @@ def shell_with(program: str, folder: Path) -> Shell:
     script.chmod(0o755)
 
     def run(command: str) -> str:
-        environment = {"PATH": f"{folder}:/usr/bin:/bin"}  # no proxy, no settings of a user
+        environment = {"PATH": f"{folder}:/usr/bin:/bin"}  # without proxy and user settings
         done = subprocess.run(
             ["/bin/sh", "-e", "-c", command],
             env=environment,

@@ -14,7 +14,7 @@ from tests.factories import change_within, make_webhook, rows
 from tests.integration.api.conftest import MakeKey
 from tests.waiting import wait_for_a_lock
 
-# Method and path, with the webhook and a session of Zipwhip's to be filled in.
+# Method and path, with the webhook and a Zipwhip session to fill in.
 EVERLYTIC = "/everlytic/api/2.0/production/sms/webhooks/{webhook.id}"
 DELETIONS = {
     "bulksms": ("DELETE", "/bulksms/v1/webhooks/{webhook.number}"),

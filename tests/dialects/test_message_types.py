@@ -1,4 +1,4 @@
-"""The catalogue of message types is what the webhooks of dialects take."""
+"""The catalogue of message types contains exactly what the webhooks of dialects take."""
 
 from dispatcher.dialects.bulksms import fields as bulksms
 from dispatcher.dialects.everlytic import fields as everlytic

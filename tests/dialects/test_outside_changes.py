@@ -1,5 +1,5 @@
-"""A dialect's webhook that is changed another way, by the native API or a command, stays what its vendor's clients and
-receivers know."""
+"""A dialect's webhook that is changed from outside, by the native API or a command, stays as its vendor's clients and
+receivers expect it."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -19,9 +19,9 @@ __all__ = ["cli"]
 
 Patch: TypeAlias = Callable[..., Any]
 URL = "https://hooks.example.com/in"
-LONG = f"https://hooks.example.com/{'a' * 717}"  # a character longer than Sinch takes
+LONG = f"https://hooks.example.com/{'a' * 717}"  # one character longer than Sinch accepts
 
-# In the native API and on the command line: what only the dialect may change, by the name that is told.
+# In the native API and on the command line: what only the dialect may change, by its name in the refusal.
 LEFT_TO_DIALECTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "event_types": ({"event_types": ["*"]}, ("--type", "*")),
     "app": ({"app": "another"}, ("--app", "another")),
@@ -123,7 +123,7 @@ def test_the_whole_contract_as_it_was_read_can_be_sent_back(vendors: Vendors, ap
 
 
 def patched_and_updated(api: Api, cli: Cli, manager: str, webhook: object, url: str) -> list[str]:
-    """What both ways say of a URL that is refused."""
+    """The refusals of a URL by the API and by the command line."""
     patched = api.call("PATCH", f"/v1/webhooks/{webhook}", {"url": url}, token=manager)
     assert patched.status_code in {409, 422}, patched.text
     updated = cli("webhook", "update", webhook, "--url", url)
@@ -142,8 +142,8 @@ def test_sinchs_rules_for_a_target_hold_for_a_native_url(
     vendors: Vendors, api: Api, cli: Cli, manager: str, url: str, rule: str
 ) -> None:
     webhook = vendors.make("sinch", URL)
-    for told in patched_and_updated(api, cli, manager, webhook, url):
-        assert all(part in told for part in ("url", rule, "dialect sinch"))
+    for refusal in patched_and_updated(api, cli, manager, webhook, url):
+        assert all(part in refusal for part in ("url", rule, "dialect sinch"))
     assert vendors.listed("sinch")[0]["target"] == URL
     exact = api.call("PATCH", f"/v1/webhooks/{webhook}", {"url": LONG[:-1]}, token=manager)
     assert (exact.status_code, vendors.listed("sinch")[0]["target"]) == (200, LONG[:-1])
@@ -152,8 +152,8 @@ def test_sinchs_rules_for_a_target_hold_for_a_native_url(
 def test_flexengages_webhook_cannot_become_plain_http(vendors: Vendors, api: Api, cli: Cli, manager: str) -> None:
     webhook = vendors.make("flexengage", URL)
     assert cli("webhook", "update", webhook, "--any-scheme").status == 0
-    for told in patched_and_updated(api, cli, manager, webhook, "http://hooks.example.com/in"):
-        assert all(part in told for part in ("url", "must begin with https://", "dialect flexengage"))
+    for refusal in patched_and_updated(api, cli, manager, webhook, "http://hooks.example.com/in"):
+        assert all(part in refusal for part in ("url", "must begin with https://", "dialect flexengage"))
     assert vendors.listed("flexengage")[0]["endpoint"] == URL
 
 
@@ -162,8 +162,8 @@ def test_no_native_url_makes_two_webhooks_of_flexengage_alike(
 ) -> None:
     vendors.make("flexengage", URL)
     webhook = vendors.make("flexengage", f"{URL}/2")
-    for told in patched_and_updated(api, cli, manager, webhook, "https://HOOKS.example.com/in"):
-        assert all(part in told for part in ("flexengage", "change or delete the other one first"))
+    for refusal in patched_and_updated(api, cli, manager, webhook, "https://HOOKS.example.com/in"):
+        assert all(part in refusal for part in ("flexengage", "change or delete the other one first"))
     own = api.call("PATCH", f"/v1/webhooks/{webhook}", {"url": f"{URL}/2#again"}, token=manager)
     assert own.status_code == 200, own.text
     assert [document["endpoint"] for document in vendors.listed("flexengage")] == [URL, f"{URL}/2#again"]

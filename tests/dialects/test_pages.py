@@ -1,4 +1,4 @@
-"""What the pages of the dialects show: their examples run as they stand, and their callbacks are sent like that."""
+"""The pages of the dialects are true: their examples run unchanged, and callbacks are sent as they show."""
 
 import json
 import re
@@ -38,7 +38,7 @@ _CALLBACK = re.compile(r"^```http\n(.*?)\n\n(.*?)\n```$", re.MULTILINE | re.DOTA
 EXAMPLES = {
     (page, name): (language, code) for page, text in PAGES.items() for name, language, code in _EXAMPLE.findall(text)
 }
-# What only the moment decides, and what is checked apart from it.
+# Depends on the time, and is checked separately.
 _SIGNED = re.compile(r"^((?:x-sinch-)?webhook-(?:signature|timestamp|signature-timestamp)): .*$", re.MULTILINE)
 
 
@@ -55,7 +55,7 @@ class Callback:
 
     @property
     def message(self) -> str:
-        """What the producer gave."""
+        """The message as the producer gave it."""
         if self.body.startswith("["):
             return self.body[1:-1]
         envelope, data, rest = self.body.partition('"data":')
@@ -74,13 +74,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @contextmanager
 def receiver_for(dialect: str, authority: Authority) -> Iterator[Receiver]:
-    """flexEngage's webhooks are called over TLS alone."""
+    """A receiver; flexEngage's webhooks are called only over TLS."""
     with Receiver(tls=authority.server("127.0.0.1") if dialect == "flexengage" else None) as running:
         yield running
 
 
 def run_client(dialect: str, vendors: Vendors, receiver: Receiver, folder: Path, program: str) -> None:
-    """Runs the page's example, with this server and this receiver in place of those that it names."""
+    """Runs the page's example with this server and this receiver instead of those that it names."""
     language, code = EXAMPLES[dialect, "client"]
     identifier, _, secret = vendors.token.partition(".")
     authority = vendors.origin.removeprefix("http://")
@@ -105,8 +105,8 @@ def run_client(dialect: str, vendors: Vendors, receiver: Receiver, folder: Path,
 def sent(
     dialect: str, vendors: Vendors, settings: Settings, authority: Authority, folder: Path, program: str = "stand-in"
 ) -> tuple[Received, str]:
-    """The callback that the webhook of the page's example gets of the page's message; and the same as text, with the
-    page's ids in place of its own."""
+    """The callback that the webhook of the page's example gets for the page's message, and the same as text with the
+    page's ids instead of its own."""
     page = shown(dialect)
     with receiver_for(dialect, authority) as receiver:
         run_client(dialect, vendors, receiver, folder, program)
@@ -121,9 +121,9 @@ def sent(
     for name, value in ids.items():
         text = text.replace(callback.header(name) or "", value)
     if dialect == "flexengage":
-        told = json.loads(page.body)
+        on_page = json.loads(page.body)
         created = time_of(event.event_id).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        text = text.replace(str(webhook.id), told["webhookId"]).replace(created, told["created"])
+        text = text.replace(str(webhook.id), on_page["webhookId"]).replace(created, on_page["created"])
     return callback, text
 
 

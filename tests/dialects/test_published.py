@@ -1,4 +1,4 @@
-"""The look at every answer: each call has a model, and what is not as published is found."""
+"""The check of every answer: each call has a model, and an answer that is not as published is found."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""How a webhook stands, whoever switched it, is what its dialect shows where its vendor has a word for it."""
+"""A dialect shows whether a webhook is enabled, whoever changed it, if its vendor has a word for it."""
 
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from tests.receiver import Receiver
 
 __all__ = ["cli"]
 
-# Of each vendor's document what says whether it is called, with its value where it is and where it is not.
+# For each vendor: the member that says whether a webhook is called, its value if it is, and if it is not.
 SHOWN: dict[str, tuple[str, Any, Any]] = {
     "bulksms": ("active", True, False),
     "everlytic": ("status", "enabled", "disabled"),
@@ -31,7 +31,7 @@ def shown(vendors: Vendors, dialect: str) -> Any:
     return document[SHOWN[dialect][0]] if dialect in SHOWN else document
 
 
-# A receiver of flexEngage's must speak TLS: its rule is tried beside its other callbacks.
+# A receiver of flexEngage must use TLS: its rule is tested with its other callbacks.
 WAYS = [
     (dialect, way)
     for dialect in SHOWN
@@ -73,7 +73,7 @@ def test_a_webhook_that_was_disabled_elsewhere_is_not_shown_as_one_that_is_calle
 def disable_by_rule(
     api: Api, manager: str, database: Engine, settings: Settings, receiver: Receiver, webhook: UUID
 ) -> None:
-    """Has the receiver answer what the webhook's contract disables it for."""
+    """Makes the receiver answer with the status for which the webhook's contract disables it."""
     rule = {"contract": {"rules": {"410": {"verdict": "rejected", "disable_webhook": True}}}}
     receiver.script("/in", lambda seen: Answer(200 if seen.body == b"[]" else 410))  # `[]` is a URL verification
     assert api.call("PATCH", f"/v1/webhooks/{webhook}", rule, token=manager).status_code == 200

@@ -1,4 +1,4 @@
-"""A URL comes back as it was given, to the byte, wherever it is shown in clear; it is called in one form."""
+"""A URL is shown byte for byte as given, wherever it is shown in clear. It is called in one form."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ FORMS = {
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """Where webhooks are managed: each call gives the URL that it answers with."""
+    """A way to manage webhooks. Each call returns the URL that it answers with."""
 
     make: Callable[[str], str]
     looks: tuple[Callable[[], str], ...]
     touch: Callable[[], object]  # changes something else
-    move: Callable[[str], str] | None  # to another URL, where that can be done
+    move: Callable[[str], str] | None  # to another URL, if that is possible
 
 
 SurfaceOf: TypeAlias = Callable[[str], Surface]
@@ -105,7 +105,7 @@ def surface_of(server: str, database: Engine, make_key: MakeKey, cli: Cli) -> Su
         def item() -> str:
             return f"{path}/{webhook().number}"
 
-        def touch() -> None:  # an entry is always a whole one
+        def touch() -> None:  # an entry is always complete
             ask("POST", item(), ask("GET", item()) | {"onWebApp": False})
 
         return Surface(
@@ -188,7 +188,7 @@ SURFACES = ("native", "command line", "bulksms", "everlytic", "flexengage", "sin
 
 
 def kept(database: Engine) -> tuple[str, str | None]:
-    """The URL in the form that is called, and as it was given where that is another one."""
+    """The URL in the form that is called, and as given if that differs."""
     (row,) = rows(database, "SELECT url_ciphertext, url_given_ciphertext FROM dispatcher.webhooks")
     vault = EncryptionKeys(ENCRYPTION_KEY)
     given = row.url_given_ciphertext

@@ -1,4 +1,4 @@
-"""Who disabled a webhook is kept with it, whichever way it was done."""
+"""A webhook records who disabled it, whichever way was used."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ CALLS: dict[str, tuple[str | None, str, str, dict[str, Any]]] = {
 
 @pytest.fixture
 def make(database: Engine, settings: Settings) -> Any:
-    """Makes an enabled webhook of a dialect (None: our own API)."""
+    """Makes an enabled webhook of a dialect (None: of our own API)."""
 
     def made(dialect: str | None) -> Webhook:
         webhook = make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["a"])

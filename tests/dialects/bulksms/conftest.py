@@ -15,7 +15,7 @@ from tests.receiver import Receiver
 
 @dataclass(frozen=True, slots=True)
 class BulkSms:
-    """The API as one key sees it, and a receiver for webhooks."""
+    """The API, called with one key, and a receiver for webhooks."""
 
     origin: str
     key: tuple[str, str]
@@ -42,7 +42,7 @@ CallerOf: TypeAlias = Callable[..., BulkSms]
 
 @pytest.fixture
 def caller_of(server: str, make_key: MakeKey, receiver: Receiver) -> CallerOf:
-    """The API as a new key of an account, with these scopes, sees it."""
+    """The API, called with a new key of an account, with these scopes."""
 
     def make(account: str | None = "acme", *scopes: Scope, **options: Any) -> BulkSms:
         identifier, _, secret = make_key(account, *(scopes or (Scope.READ, Scope.MANAGE)), **options).partition(".")

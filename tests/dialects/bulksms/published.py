@@ -1,5 +1,5 @@
 """BulkSMS's answers, by its OpenAPI description (1.0.0). It marks no member of a webhook as required, and its example
-has all seven; an address is null by default. Statuses beside 200, 400, 401 and 404 are ours."""
+has all seven; an address is null by default. Statuses other than 200, 400, 401 and 404 are ours."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The client `bulksms` of PyPI, as it is, against a running server. It has no calls for webhooks, but a generic one."""
+"""PyPI's client `bulksms`, unchanged, against a running server. It has no calls for webhooks, only a generic one."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def test_it_makes_reads_lists_changes_and_deletes(database: Engine, bulksms: Bul
     assert client.do_send(client.get_url("webhooks")) == [made]
     changed = client.do_send(one, js=entry | {"name": "n2"}, method="POST")
     assert changed == made | {"name": "n2"}
-    # Known of this client: it takes every answer for JSON, and this one is empty. The webhook is gone all the same.
+    # This client parses every answer as JSON, and this one is empty. The webhook is deleted anyway.
     with pytest.raises(json.JSONDecodeError):
         client.do_send(one, method="DELETE")
     assert client.do_send(client.get_url("webhooks")) == []

@@ -1,4 +1,4 @@
-"""What a webhook made through the BulkSMS dialect is sent, from `enqueue` to the receiver's bytes."""
+"""What a webhook of the BulkSMS dialect is sent, from `enqueue` to the receiver's bytes."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ MESSAGE = (
 
 
 def callbacks(bulksms: BulkSms) -> list[Received]:
-    """What came at `/hook` besides URL verifications."""
+    """The requests to `/hook`, without URL verifications."""
     return [request for request in bulksms.receiver.at("/hook") if request.body != b"[]"]
 
 
@@ -130,7 +130,7 @@ def test_a_bare_1xx_is_an_interim_answer_and_101_a_final_one(
 def test_what_comes_behind_an_interim_answer_is_the_answer(
     database: Engine, settings: Settings, bulksms: BulkSms
 ) -> None:
-    """Taken for acknowledged, the message would be lost."""
+    """If it counted as acknowledged, the message would be lost."""
     bulksms.create()
     bulksms.receiver.script("/hook", (*Answer(100).steps(), *Answer(503).steps()))
     enqueue("message.outbound.sent", {"id": 1}, account="acme")

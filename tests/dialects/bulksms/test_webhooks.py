@@ -1,4 +1,4 @@
-"""BulkSMS's calls: what they answer, what they make, and every error in the vendor's form."""
+"""BulkSMS's calls: their answers, their effects, and every error in the vendor's form."""
 
 import base64
 import html
@@ -33,7 +33,7 @@ ERRORS = "https://developer.bulksms.com/json/v1/errors"
 
 
 def problem(answer: requests.Response) -> tuple[int, str]:
-    """The status and detail of an answer, which must be a problem object of the vendor's."""
+    """The status and detail of an answer, which must be a problem object in the vendor's form."""
     document = answer.json()
     assert answer.headers["Content-Type"] == "application/json"
     assert list(document) == ["type", "title", "status", "detail"]
@@ -65,7 +65,7 @@ def test_every_example_is_answered_as_it_stands(database: Engine, bulksms: BulkS
 
 
 def pages_command() -> str:
-    """How the vendor's page says a webhook is tried."""
+    """How a webhook is tested, according to the vendor's page."""
     (command,) = re.findall(r"``` (curl .*?) ```", html.unescape((HERE / "contract.txt").read_text()))
     assert isinstance(command, str)
     return command
@@ -109,7 +109,7 @@ def test_an_entry_that_is_a_webhook_as_it_was_answered_changes_nothing(database:
     assert (answer.status_code, answer.json(), stored(database)[0].contract) == (200, made, before)
 
 
-# Of each optional member: what is not its default, and another value.
+# For each optional member: a value other than its default, and another one.
 OPTIONAL: dict[str, tuple[Any, Any]] = {
     "invokeOption": ("MANY", "ONE"),
     "active": (False, True),
@@ -119,7 +119,7 @@ OPTIONAL: dict[str, tuple[Any, Any]] = {
 
 
 def optional_of(database: Engine) -> dict[str, Any]:
-    """The optional members of the one webhook, as they are kept: `invokeOption` is not answered."""
+    """The optional members of the one webhook, as stored: answers do not show `invokeOption`."""
     (webhook,) = stored(database)
     assert (webhook.batch_size, webhook.contract.get("retry_alone", False)) in {(10, True), (1, False)}
     return {
@@ -210,8 +210,8 @@ def test_a_url_that_refuses_the_empty_array_changes_nothing(database: Engine, bu
     made = bulksms.create()
     bad = bulksms.entry(url=bulksms.receiver.url("/status/503"), name="other")
     refused = bulksms.call("POST", f"/{made['id']}", json=bad)
-    told = "Invoking the Webhook URL caused an error: 503 - Service Unavailable"
-    assert problem(refused) == problem(bulksms.call("POST", json=bad)) == (400, told)
+    detail = "Invoking the Webhook URL caused an error: 503 - Service Unavailable"
+    assert problem(refused) == problem(bulksms.call("POST", json=bad)) == (400, detail)
     assert bulksms.call("GET").json() == [made]
 
 
@@ -231,9 +231,9 @@ def test_one_that_is_not_active_is_not_tried(bulksms: BulkSms) -> None:
 
 
 def test_no_answer_is_told_as_well(bulksms: BulkSms) -> None:
-    status, told = problem(bulksms.call("POST", json=bulksms.entry(url=f"http://127.0.0.1:{refusing_port()}/s3cret")))
-    assert (status, told.startswith("Invoking the Webhook URL caused an error: ")) == (400, True)
-    assert "s3cret" not in told
+    status, detail = problem(bulksms.call("POST", json=bulksms.entry(url=f"http://127.0.0.1:{refusing_port()}/s3cret")))
+    assert (status, detail.startswith("Invoking the Webhook URL caused an error: ")) == (400, True)
+    assert "s3cret" not in detail
 
 
 # What is refused
@@ -348,7 +348,7 @@ def test_a_key_works_as_bearer_as_well(bulksms: BulkSms) -> None:
     assert bulksms.call("GET", auth=None, headers=bearer).json() == []
 
 
-# What goes wrong around the calls
+# Errors outside the calls
 
 
 def test_what_http_refuses_is_told_in_the_vendors_form(bulksms: BulkSms) -> None:

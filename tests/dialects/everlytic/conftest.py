@@ -17,7 +17,7 @@ PATH = "/everlytic/api/2.0/production/sms/webhooks"
 
 @dataclass(frozen=True, slots=True)
 class Everlytic:
-    """The API as one key sees it."""
+    """The API, called with one key."""
 
     origin: str
     key: tuple[str, str]
@@ -52,7 +52,7 @@ def webhook_of(answer: requests.Response) -> dict[str, Any]:
 
 @pytest.fixture
 def caller_of(server: str, make_key: MakeKey) -> CallerOf:
-    """The API as a new key of an account, with these scopes, sees it."""
+    """The API, called with a new key of an account, with these scopes."""
 
     def make(account: str | None = "acme", *scopes: Scope, **options: Any) -> Everlytic:
         identifier, _, secret = make_key(account, *(scopes or (Scope.READ, Scope.MANAGE)), **options).partition(".")

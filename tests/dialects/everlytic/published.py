@@ -1,5 +1,5 @@
-"""Everlytic's answers, by its page on updating a webhook of transactional SMS. The other calls are ours in its manner:
-their answers have the same webhook. So are all statuses beside 200, 400 and 401."""
+"""Everlytic's answers, by its page on updating a webhook for transactional SMS. The other calls are ours, in its style:
+their answers contain the same webhook. Statuses other than 200, 400 and 401 are ours, too."""
 
 from typing import Annotated, Literal, TypeAlias
 from uuid import UUID

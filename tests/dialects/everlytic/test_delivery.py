@@ -1,4 +1,4 @@
-"""A webhook that was made as an Everlytic one is called in that shape, by the engine's own rules."""
+"""A webhook of the Everlytic dialect is called in Everlytic's shape, by the engine's own rules."""
 
 import base64
 

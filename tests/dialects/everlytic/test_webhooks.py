@@ -1,4 +1,4 @@
-"""Everlytic's calls: what they answer, what they make, and every error in the vendor's form."""
+"""Everlytic's calls: their answers, their effects, and every error in the vendor's form."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ def stored(database: Engine) -> list[Any]:
 
 
 def refused(answer: requests.Response) -> dict[str, list[str]]:
-    """What a payload was refused for: field -> texts."""
+    """Why a payload was refused: field -> texts."""
     assert answer.status_code == 400, answer.text
     document = answer.json()
     assert list(document) == ["status", "data"]
@@ -65,7 +65,7 @@ def test_every_example_is_answered_as_it_stands(everlytic: Everlytic, database: 
     assert len(files) == 13
 
     def values() -> dict[str, str]:
-        """`$id` is the one webhook; its times as the database tells them."""
+        """`$id` is the one webhook; its times are from the database."""
         values = {"basic": everlytic.basic, "id": "", "created": "", "updated": ""}
         for row in rows(database, "SELECT id, created_at AS created, updated_at AS updated FROM dispatcher.webhooks"):
             for name in ("created", "updated"):
@@ -77,7 +77,7 @@ def test_every_example_is_answered_as_it_stands(everlytic: Everlytic, database: 
     for file in files:
         before = values()
         answer = golden_files.ask(file, everlytic.origin, before)
-        # What is deleted is shown as it was; deleting it is a change, maybe of the next second.
+        # A deleted webhook is shown as it was; its deletion is a change, maybe in the next second.
         golden_files.check(file, answer, before.copy if "delete" in file.name else values)
 
 
@@ -366,7 +366,7 @@ def test_too_many_requests_are_told_with_the_time_to_wait(
     assert int(answer.headers["Retry-After"]) >= 1
 
 
-# What else goes wrong
+# Other errors
 
 
 def test_what_there_is_not_is_told_in_the_same_form(everlytic: Everlytic) -> None:

@@ -1,4 +1,4 @@
-"""A caller of the flexEngage dialect, and a receiver that speaks TLS, as its webhooks must."""
+"""A caller of the flexEngage dialect, and a receiver that uses TLS, as its webhooks require."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ TYPE = "NOTIFICATION.SMS.RECEIPT"
 
 @dataclass(frozen=True, slots=True)
 class FlexEngage:
-    """The API as one key sees it, for one brand."""
+    """The API for one brand, called with one key."""
 
     origin: str
     token: str
@@ -54,7 +54,7 @@ CallerOf: TypeAlias = Callable[..., FlexEngage]
 
 
 def error(answer: requests.Response) -> tuple[int, str]:
-    """The status and description of an answer, which must be an error of the vendor's form."""
+    """The status and description of an answer, which must be an error in the vendor's form."""
     document = answer.json()
     assert answer.headers["Content-Type"] == "application/json"
     assert list(document)[:3] == ["message", "description", "status"]
@@ -65,7 +65,7 @@ def error(answer: requests.Response) -> tuple[int, str]:
 
 @pytest.fixture
 def caller_of(server: str, make_key: MakeKey) -> CallerOf:
-    """The API as a new key of an account, with these scopes, sees it."""
+    """The API, called with a new key of an account, with these scopes."""
 
     def make(account: str | None = "acme", *scopes: Scope, brand: str | None = None, **options: Any) -> FlexEngage:
         token = make_key(account, *(scopes or (Scope.READ, Scope.MANAGE)), **options)

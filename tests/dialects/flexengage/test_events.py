@@ -1,4 +1,4 @@
-"""flexEngage's calls about a webhook's events: the log and its pages, one event with its attempts, sending it again."""
+"""flexEngage's calls about a webhook's events: the log and its pages, one event with its attempts, redelivery."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ NO_EVENT = "No event with that ID was found"
 
 
 def send(count: int = 1, event_type: str = TYPE) -> list[str]:
-    """The ids of new events, in the order of their making: each in a millisecond of its own."""
+    """The ids of new events, in order of creation, each in a different millisecond."""
     made: list[UUID] = []
     while len(made) < count:
         if not made or datetime.now(UTC) - time_of(made[-1]) >= timedelta(milliseconds=1):

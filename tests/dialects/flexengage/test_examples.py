@@ -27,8 +27,8 @@ ANSWER = b'{"example": "response json"}'
 
 _SAMPLE = re.compile(r"^## (\w+) (\S+)\n\n```shell\n(.*?)^```\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SAMPLES = {f"{method} {path}": (sh, py) for method, path, sh, py in _SAMPLE.findall((HERE / "samples.md").read_text())}
-# What the samples come to: they send no body, so that some cannot succeed. What answers without one ends the vendor's
-# own samples in Python with an error, at the real service too.
+# The results of the samples. They send no body, so some cannot succeed. Answers without a body end the vendor's own
+# samples in Python with an error, with the real service, too.
 BODYLESS = {"POST /v1/{brandId}/webhooks": 422, "PATCH /v1/{brandId}/webhooks/{id}": 422}
 EMPTY = {"DELETE /v1/{brandId}/webhooks/{id}": 204, "POST /v1/{brandId}/webhooks/{id}/events/{eventId}/retry": 202}
 
@@ -49,7 +49,7 @@ def test_every_example_is_answered_as_it_stands(
     receiver.script("/my/webhook/endpoint", Answer(200, (("Content-Type", "application/json"),), ANSWER))
 
     def values() -> dict[str, str]:
-        """What differs from run to run, as the database tells it."""
+        """The values that differ from run to run, from the database."""
         values: dict[str, str] = {
             "origin": flexengage.origin,
             "token": flexengage.token,
@@ -84,7 +84,7 @@ def test_every_example_is_answered_as_it_stands(
 
 
 def call_of(flexengage: FlexEngage) -> dict[str, str]:
-    """What the placeholders of a sample are to be: a webhook with one event."""
+    """The values for the placeholders of a sample: a webhook with one event."""
     webhook = flexengage.create(f"https://example.com/{uuid4()}")
     event = enqueue(TYPE, 1, account="acme").event_id
     return {

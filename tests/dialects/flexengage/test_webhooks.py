@@ -1,4 +1,4 @@
-"""flexEngage's calls about webhooks: what they answer, what they make, and every error in the vendor's form."""
+"""flexEngage's calls about webhooks: their answers, their effects, and every error in the vendor's form."""
 
 import json
 import logging
@@ -277,7 +277,7 @@ def test_too_many_requests_are_told_with_the_time_to_wait(
     assert int(answer.headers["Retry-After"]) >= 1
 
 
-# What else goes wrong
+# Other errors
 
 
 def test_what_there_is_not_is_told_in_the_same_form(flexengage: FlexEngage) -> None:

@@ -1,4 +1,4 @@
-"""Sinch's clients as they are: the server's origin, a project and its key."""
+"""A caller of the Sinch dialect: the server's origin, a project and its key."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ PROJECT = "proj1"
 
 @dataclass(frozen=True, slots=True)
 class Sinch:
-    """Calls of one key, which is shown as HTTP Basic."""
+    """Calls with one key, sent as HTTP Basic."""
 
     origin: str
     key_id: str

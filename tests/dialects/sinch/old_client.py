@@ -1,4 +1,4 @@
-"""Run with sinch 1.1.4: makes, lists, reads, changes and deletes a webhook, and prints what the client gave back."""
+"""Run with sinch 1.1.4: creates, lists, reads, changes and deletes a webhook, and prints what the client returned."""
 
 import json
 import sys

@@ -1,6 +1,6 @@
 """Sinch's answers, by its page on webhooks and by its SDKs: the Python one reads all seven members of a webhook and all
-four of a token, and an error below `error`; the one for Node names three more members of the credentials. What is not
-set is as protobuf prints it. 405, 408, 413, 429 and 503 are ours."""
+four of a token, and an error below `error`; the one for Node names three more members of the credentials. Members that
+are not set are as protobuf prints them. 405, 408, 413, 429 and 503 are ours."""
 
 from typing import Annotated, Any, Literal
 

@@ -30,8 +30,8 @@ def test_sinch_1_1_4_makes_lists_reads_changes_and_deletes(sinch: Sinch) -> None
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    made = told["made"]
+    printed = json.loads(done.stdout)
+    made = printed["made"]
     assert made == {
         "id": made["id"],
         "app_id": "app1",
@@ -41,10 +41,10 @@ def test_sinch_1_1_4_makes_lists_reads_changes_and_deletes(sinch: Sinch) -> None
         "triggers": ["MESSAGE_INBOUND"],
         "client_credentials": None,
     }
-    assert told["listed"] == [made]
-    assert told["read"] == made
-    assert told["changed"] == {**made, "target": "https://hooks.example.com/z"}
-    assert told["error"].startswith("The requested resource was not found.")
+    assert printed["listed"] == [made]
+    assert printed["read"] == made
+    assert printed["changed"] == {**made, "target": "https://hooks.example.com/z"}
+    assert printed["error"].startswith("The requested resource was not found.")
 
 
 def test_a_token_is_issued_as_the_clients_read_it_and_opens_the_api(sinch: Sinch) -> None:

@@ -1,4 +1,4 @@
-"""Sinch's five calls: answers to the letter, limits, masks, errors."""
+"""Sinch's five calls: exact answers, limits, masks, errors."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +38,7 @@ def pretty(answer: requests.Response) -> str:
 
 
 def message(answer: requests.Response, status: int = 400) -> str:
-    """What an error says. Both forms of it are there, and say the same."""
+    """The text of an error. Both of its forms are present, and say the same."""
     assert answer.status_code == status, answer.text
     document = answer.json()
     nested = document.pop("error")
@@ -189,13 +189,13 @@ OTHER = {
     "target_type": "HTTP",
     "triggers": ["OPT_OUT"],
 }
-# What is left of an optional member that is reset.
+# The value of an optional member after a reset.
 UNSET = {"client_credentials": None, "secret": "", "target_type": "HTTP"}
 
 
 @pytest.fixture
 def full(sinch: Sinch) -> dict[str, Any]:
-    """A webhook with something in each member that OTHER has not."""
+    """A webhook whose members all differ from OTHER."""
     made = sinch.create(secret="s", client_credentials=FULL_CLIENT, target_type="DISMISS").json()
     assert made["client_credentials"] == FULL_CLIENT
     return dict(made)
@@ -304,7 +304,7 @@ def test_a_mask_rules_in_the_query_and_in_the_body(sinch: Sinch) -> None:
     made = sinch.create(secret="s").json()
     path = f"/webhooks/{made['id']}"
     sent = {"target": "https://other.example.com/", "triggers": ["OPT_OUT"], "secret": "t"}
-    # As sinch 1.1.4 sends it, and as its JavaScript sister does.
+    # As sinch 1.1.4 sends it, and as the JavaScript client does.
     changed = sinch.call("PATCH", path, json={**sent, "app_id": "app1", "update_mask": "target"}).json()
     assert changed == {**made, "target": sent["target"]}
     changed = sinch.call("PATCH", f"{path}?update_mask=triggers,secret", json={**sent, "target": "x"}).json()
@@ -313,7 +313,7 @@ def test_a_mask_rules_in_the_query_and_in_the_body(sinch: Sinch) -> None:
     assert changed == {**made, "secret": "t"}
 
 
-# Who may
+# Permissions
 
 
 def test_without_valid_credentials_there_is_one_answer(sinch: Sinch) -> None:

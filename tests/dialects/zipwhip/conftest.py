@@ -14,7 +14,7 @@ from tests.integration.api.conftest import MakeKey
 
 @dataclass(frozen=True, slots=True)
 class Zipwhip:
-    """The API as one key's session sees it."""
+    """The API, called with one key's session."""
 
     origin: str
     username: str
@@ -57,7 +57,7 @@ LogIn: TypeAlias = Callable[..., Zipwhip]
 
 @pytest.fixture
 def log_in(server: str, make_key: MakeKey) -> LogIn:
-    """The API as a new key of an account, with these scopes, sees it once it has logged in."""
+    """The API, called with the session of a new key of an account, with these scopes."""
 
     def make(account: str | None = "acme", *scopes: Scope, **options: Any) -> Zipwhip:
         username, _, password = make_key(account, *(scopes or (Scope.READ, Scope.MANAGE)), **options).partition(".")

@@ -1,4 +1,4 @@
-"""What a webhook made through the Zipwhip dialect is sent, from the HTTP API to the receiver's bytes."""
+"""What a webhook of the Zipwhip dialect is sent, from the HTTP API to the receiver's bytes."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.receiver import Receiver
 
 
 def pages_message() -> bytes:
-    """The message of the vendor's page, to the byte; its id is beyond 2^53."""
+    """The message of the vendor's page, byte for byte; its id is beyond 2^53."""
     page = (Path(__file__).parent / "contract.txt").read_text()
     (message,) = re.findall(r'^\{ +\n  "body".*?^\}', page, re.MULTILINE | re.DOTALL)
     assert '"id":634151298329219072,' in message

@@ -66,7 +66,7 @@ def test_the_commands_of_the_vendors_page_work_and_are_answered_as_it_says(
     shell = shell_with(program, tmp_path)
     for command, answer in zip(commands, answers, strict=True):
         number = next((str(row.number) for row in stored(database)), "")
-        # The page's update leaves out what its own table demands.
+        # The page's update leaves out what its own table requires.
         missing = f" -d webhookId={number}" if "/update" in command else ""
         ours = (
             (command + missing)
@@ -104,7 +104,7 @@ def test_a_session_opens_nothing_but_this_dialect(zipwhip: Zipwhip, installation
 
 
 def test_only_a_keys_own_secret_gets_a_session(zipwhip: Zipwhip, installation: Installation) -> None:
-    """Above all no access token: its session would outlive it."""
+    """An access token must not be accepted either: its session would outlive it."""
     digest, _, number = zipwhip.session.partition(":")
     access_token = installation.token_mint.access_token(UUID(zipwhip.username), datetime.now(UTC) + timedelta(hours=1))
     assert not isinstance(identify(installation, f"Bearer {access_token}"), Refusal)
@@ -269,7 +269,7 @@ def test_without_a_valid_session_nothing_is_told(
     change(database, "UPDATE dispatcher.api_keys SET expires_at = now() WHERE expires_at IS NOT NULL")
     digest, _, number = zipwhip.session.partition(":")
     forged = [f"{digest}:{new_id().int}", f"{digest}:{int(number) + 1}", digest, "x:y", "é:1", "\0:1", number]
-    # A key's token is no session, nor is an access token of the same key.
+    # Neither a key's token nor an access token of the same key is a session.
     token = installation.token_mint.access_token(UUID(zipwhip.username), datetime.now(UTC) + timedelta(hours=1))
     for session in [*forged, expired, f"{zipwhip.username}.{zipwhip.password}", token]:
         for path in ("webhook/list", "webhook/add", "webhook/update", "webhook/delete"):
@@ -289,7 +289,7 @@ def test_a_key_needs_the_scope_and_an_account(zipwhip: Zipwhip, log_in: LogIn) -
     assert "an account's own API key" in log_in(None, Scope.OPERATOR).refused("webhook/list")
 
 
-# What goes wrong around the calls
+# Errors outside the calls
 
 
 def test_what_http_refuses_has_the_vendors_form_and_its_own_status(zipwhip: Zipwhip) -> None:
