@@ -3,13 +3,14 @@
 import base64
 import http.client
 import sys
+from contextlib import closing
 from urllib.parse import urlsplit
 
 FORM = "application/x-www-form-urlencoded"
 
 
-def main(words: list[str]) -> None:
-    """Sends the request and prints the answer's body."""
+def call(words: list[str]) -> tuple[int, str]:
+    """Sends the request; status and body of the answer."""
     method, headers, data, as_query, url = None, {"User-Agent": "curl/7.88.1", "Accept": "*/*"}, [], False, ""
     while words:
         match words.pop(0):
@@ -34,13 +35,14 @@ def main(words: list[str]) -> None:
         target, body = f"{target}?{body.decode()}", b""
     if body:
         headers = {"Content-Type": FORM, "Content-Length": str(len(body)), **headers}
-    connection = http.client.HTTPConnection(parts.netloc, timeout=30)
-    connection.putrequest(method or ("POST" if body else "GET"), target, skip_accept_encoding=True)
-    for name, value in headers.items():
-        connection.putheader(name, value)
-    connection.endheaders(body)
-    print(connection.getresponse().read().decode())
+    with closing(http.client.HTTPConnection(parts.netloc, timeout=30)) as connection:
+        connection.putrequest(method or ("POST" if body else "GET"), target, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(call(sys.argv[1:])[1])

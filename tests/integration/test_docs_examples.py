@@ -11,21 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
-from uuid import UUID
 
 import pytest
 import uvicorn
 from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from dispatcher import UnknownAccount
-from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
 from tests.factories import (
-    TESTER,
     change,
     deliver_all,
     deliveries,
@@ -37,7 +33,7 @@ from tests.factories import (
 from tests.receiver import Receiver
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/enqueue.md", "docs/api.md", "docs/delivery.md", "docs/operations.md")
+PAGES = ("README.md", "docs/enqueue.md", "docs/delivery.md", "docs/operations.md")
 
 _EXAMPLE = re.compile(r"^<!-- example: ([\w-]+) -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _EXECUTABLE = re.compile(r"^```(?:python|sql)$", re.MULTILINE)
@@ -301,154 +297,6 @@ def test_members(stage: Stage, shell: Shell) -> None:
     (body,) = stage.callbacks()
     assert list(body) == ["type", "timestamp", "data"]
     assert body["type"] == "message.inbound.received"
-
-
-# The HTTP API: `$TOKEN` and `$WEBHOOK` are given
-
-
-@pytest.fixture
-def token(acme: Stage) -> str:
-    """A key of acme that may read and manage."""
-    with Session(acme.database) as session, session.begin():
-        return create_key(session, by=TESTER, account="acme", scopes=[Scope.READ, Scope.MANAGE]).token
-
-
-@pytest.fixture
-def webhook(acme: Stage) -> str:
-    return str(rows(acme.database, "SELECT id FROM dispatcher.webhooks")[0].id)
-
-
-def documents(printed: str) -> list[Any]:
-    """What each `curl` of an example printed; None where that was nothing."""
-    return [json.loads(line) if line else None for line in printed.splitlines()]
-
-
-def test_api_key(acme: Stage, shell: Shell) -> None:
-    (page,) = documents(shell("docs/api.md: key"))
-    assert [item["event_types"] for item in page["items"]] == [["message"]]
-
-
-def test_api_create(acme: Stage, shell: Shell, token: str) -> None:
-    (made,) = documents(shell("docs/api.md: create", TOKEN=token))
-    assert (made["name"], made["contract"]["batch_size"], made["headers"]) == ("orders", 10, {})
-    assert made["signing_keys"][0]["secret"].startswith("whsec_")
-    (tested,) = acme.receiver.received
-    assert (tested.target, tested.body) == ("/hook?key=s3cret", b"[]")
-    assert tested.header("Authorization") == "Basic ZGlzcGF0Y2hlcjpzM2NyZXQ="
-
-
-def test_api_list(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
-    (page,) = documents(shell("docs/api.md: list", TOKEN=token))
-    assert ([item["id"] for item in page["items"]], page["next"]) == ([webhook], None)
-
-
-def test_api_patch(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
-    (changed,) = documents(shell("docs/api.md: patch", TOKEN=token, WEBHOOK=webhook))
-    assert (changed["name"], changed["contract"]["timeout_seconds"]) == ("orders, new", 10)
-
-
-def test_api_switch(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
-    off, on, gone = documents(shell("docs/api.md: switch", TOKEN=token, WEBHOOK=webhook))
-    assert (off["enabled"], off["disabled_reason"], on["enabled"]) == (False, "asked for by the customer", True)
-    assert gone is None
-    assert rows(acme.database, "SELECT * FROM dispatcher.webhooks WHERE deleted_at IS NULL") == []
-
-
-def test_api_rotate(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
-    rotated, secrets = documents(shell("docs/api.md: rotate", TOKEN=token, WEBHOOK=webhook))
-    assert len(rotated["signing_keys"]) == 2
-    assert secrets == {"url": acme.receiver.url("/hook"), "signing_keys": rotated["signing_keys"]}
-
-
-def test_api_test_event_and_health(acme: Stage, shell: Shell, token: str, webhook: str) -> None:
-    (called,) = documents(shell("docs/api.md: test", TOKEN=token, WEBHOOK=webhook))
-    assert acme.callbacks() == [[{"id": "4023457654", "body": "Yes"}]]
-    assert acme.receiver.received[0].header("Dispatcher-Delivery-Id") == called["delivery_id"]
-    (health,) = documents(shell("docs/api.md: health", TOKEN=token, WEBHOOK=webhook))
-    assert (health["deliveries"]["counts"]["delivered"], health["last_answer"]["status"]) == (1, 200)
-
-
-def test_api_notices(acme: Stage, shell: Shell, token: str) -> None:
-    acme.receiver.script("/hook", Answer(400))
-    run_python("docs/enqueue.md: one")
-    deliver_all(acme.settings)
-    (page,) = documents(shell("docs/api.md: notices", TOKEN=token))
-    assert [item["error"] for item in page["items"]] == ["http_400"]
-
-
-def test_api_problem(acme: Stage, shell: Shell, token: str) -> None:
-    (problem,) = documents(shell("docs/api.md: problem", TOKEN=token))
-    fields = {error["field"] for error in problem["errors"]}
-    assert (problem["status"], fields) == (
-        422,
-        {"url", "event_types", "contract.timeout_seconds", "contract.colour"},
-    )
-
-
-def key_of(stage: Stage, account: str | None, *scopes: Scope) -> str:
-    """A new key's token."""
-    if account is not None:
-        make_account(stage.database, account)
-    with Session(stage.database) as session, session.begin():
-        return create_key(session, by=TESTER, account=account, scopes=scopes).token
-
-
-def test_events_over_http(acme: Stage, shell: Shell) -> None:
-    printed = shell("docs/api.md: events", TOKEN=key_of(acme, "acme", Scope.SEND, Scope.READ))
-    one, many, listed = documents(printed)
-    assert (one["deliveries"], many["accepted"], many["refused"]) == (1, 1, 1)
-    assert [item["status"] for item in many["items"]] == ["accepted", "refused"]
-    assert [event["id"] for event in listed["items"]] == [one["event_id"]]
-    assert b'{"id": 9007199254740993}' in [bytes(event.data) for event in acme.events()]
-
-
-def test_deliveries_over_http(acme: Stage, shell: Shell) -> None:
-    run_python("docs/enqueue.md: one")
-    acme.receiver.script("/hook", Answer(400))
-    deliver_all(acme.settings)
-    (delivery,) = deliveries(acme.database)
-    token = key_of(acme, "acme", Scope.READ, Scope.MANAGE)
-    printed = shell("docs/api.md: deliveries", TOKEN=token, DELIVERY=str(delivery.id))
-    listed, shown, redelivered, cancelled = documents(printed)
-    assert [item["id"] for item in listed["items"]] == [str(delivery.id)]
-    assert shown["attempts"][0]["answer"]["status"] == 400
-    assert (redelivered["state"], cancelled["state"]) == ("ready", "cancelled")
-
-
-def test_bulk_redelivery_over_http(acme: Stage, shell: Shell) -> None:
-    run_python("docs/enqueue.md: one")
-    change(
-        acme.database,
-        "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'exhausted', finished_at = now()",
-    )
-    printed = shell("docs/api.md: redeliveries", TOKEN=key_of(acme, "acme", Scope.READ, Scope.MANAGE))
-    counted, ordered, listed = documents(printed)
-    assert counted == {"matched": 1}
-    assert (ordered["matched"], ordered["per_second"]) == (1, 50)
-    assert listed["items"] == [ordered]
-    redeliver_more(acme.settings)
-    assert len(acme.callbacks()) == 1
-
-
-def test_accounts_and_keys_over_http(stage: Stage, shell: Shell) -> None:
-    operator = key_of(stage, None, Scope.OPERATOR)
-    key = key_of(stage, "acme", Scope.SEND).partition(".")[0]
-    printed = shell("docs/api.md: accounts", OPERATOR=operator, KEY=key)
-    account, made, listed, _ = documents(printed)
-    assert (account["name"], made["account"], made["scopes"]) == ("globex", "globex", ["send", "read"])
-    assert [item["id"] for item in listed["items"]] == [made["id"]]
-    revoked = rows(stage.database, "SELECT id FROM dispatcher.api_keys WHERE revoked_at IS NOT NULL")
-    assert [row.id.hex for row in revoked] == [key]
-    (page,) = documents(shell("docs/api.md: audit", OPERATOR=operator))
-    (entry,) = page["items"]
-    assert (entry["target_id"], entry["by"]) == (made["id"], f"API key {UUID(operator.partition('.')[0])}")
-
-
-def test_tokens_over_http(stage: Stage, shell: Shell) -> None:
-    identifier, _, secret = key_of(stage, "acme", Scope.SEND, Scope.READ).partition(".")
-    printed = shell("docs/api.md: tokens", KEY_ID=identifier, KEY_SECRET=secret)
-    for document in documents(printed):
-        assert (document["expires_in"], document["scope"], document["token_type"]) == (3600, "read send", "bearer")
 
 
 # SQL

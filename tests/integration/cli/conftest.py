@@ -37,19 +37,20 @@ class Ran:
 Cli: TypeAlias = Callable[..., Ran]
 
 
+def run_command(*arguments: object, stdin: str | bytes | None = None) -> Ran:
+    """Calls a command with its arguments, on an installation that stays. A traceback is raised."""
+    with (
+        patch("typer.testing._get_command", _built),
+        patch("dispatcher.cli.app.make_installation", lambda: installation_for(read_settings())),
+        patch.object(Installed, "close"),
+    ):
+        result = typer.testing.CliRunner().invoke(app, [str(word) for word in arguments], input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ran(result.exit_code, result.stdout, result.stderr)
+
+
 @pytest.fixture
 def cli(database: Engine) -> Cli:
-    """Calls a command with its arguments, on an installation that stays. A traceback fails the test."""
-
-    def run(*arguments: object, stdin: str | bytes | None = None) -> Ran:
-        with (
-            patch("typer.testing._get_command", _built),
-            patch("dispatcher.cli.app.make_installation", lambda: installation_for(read_settings())),
-            patch.object(Installed, "close"),
-        ):
-            result = typer.testing.CliRunner().invoke(app, [str(word) for word in arguments], input=stdin)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Ran(result.exit_code, result.stdout, result.stderr)
-
-    return run
+    """`run_command`, on the suite's servers."""
+    return run_command

@@ -1,0 +1,164 @@
+"""Somebody who reads a page from top to bottom, and runs each block as it stands."""
+
+import io
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Engine
+
+from dispatcher.settings import Settings
+from tests.dialects import curl
+from tests.factories import deliver_all, redeliver_more, rows
+from tests.integration.cli.conftest import run_command
+from tests.integration.docs.blocks import Block, blocks_of
+from tests.integration.docs.terminal import Listener, Result, Shell
+
+_PAGES_PORT = ":9000"  # where the receiver of a page listens: here at another port, for tests run beside each other
+# Ids and times are other ones each time.
+_ANEW = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+class Reader:
+    """One page, read as far as a test has asked for. Use it as a context manager. Between two commands the engine
+    delivers whatever is due: no block may hope to be faster."""
+
+    def __init__(self, page: str, database: Engine, settings: Settings, folder: Path) -> None:
+        self._left = iter(blocks_of(page))
+        self._database, self._settings, self._folder = database, settings, folder
+        self._shell = Shell({"dispatcher": self._dispatcher, "curl": self._curl}, folder)
+        self._names: dict[str, Any] = {"__name__": "page"}
+        self._printed = ""
+        self._refused: list[int] = []
+        self._listener: Listener | None = None
+
+    def __enter__(self) -> Self:
+        self._shell.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        self._shell.__exit__()
+
+    def read_to(self, name: str, *, refused: list[int] | None = None) -> str:
+        """Runs all blocks up to the one with this name, and returns what that one printed. `refused`: the statuses from
+        400 on that it is answered with; no block before it gets any."""
+        for block in self._left:
+            self._read(block)
+            here = block.name == name
+            assert self._refused == (refused or [] if here else []), f"{block.place}: {self._printed}"
+            if here:
+                return self._printed
+        raise AssertionError(f"no block from here on is called {name}")
+
+    def read_to_the_end(self) -> None:
+        """Runs all that is left."""
+        for block in self._left:
+            self._read(block)
+            assert self._refused == [], f"{block.place}: {self._printed}"
+
+    def value(self, variable: str) -> str:
+        """What a variable of the shell holds."""
+        return self._shell.run(f'printf %s "${variable}"').out
+
+    def callbacks(self, count: int) -> list[str]:
+        """What the receiver of the page has shown: a line for each callback, which must be so many."""
+        assert self._listener is not None, "the page has started no receiver so far"
+        return self._listener.lines(count)
+
+    def deliver(self) -> None:
+        """Does what workers do, until nothing is due."""
+        redeliver_more(self._settings)
+        deliver_all(self._settings)
+
+    def _read(self, block: Block) -> None:
+        if block.mark == "not run":
+            return
+        code = block.code
+        if self._listener is not None:
+            code = code.replace(_PAGES_PORT, f":{self._listener.port}")
+        self._refused = []
+        match block.language:
+            case "sh" if code.startswith("dispatcher listen"):
+                assert self._listener is None
+                self._listener = Listener(code, self._folder)
+            case "sh":
+                ran = self._shell.run(code)
+                assert ran.status == 0, f"{block.place}: {ran.err}"
+                self._printed = ran.out
+            case "python":
+                with redirect_stdout(io.StringIO()) as printed:
+                    exec(compile(code, block.place, "exec"), self._names)
+                self._printed = printed.getvalue()
+                self.deliver()
+            case "sql":
+                found = rows(self._database, code.replace(":", "\\:"))
+                self._printed = "".join(f"{' | '.join(map(str, row))}\n" for row in found)
+            case "json" if block.mark == "received":
+                assert self._listener is not None
+                assert code.strip() == self._listener.last_body(), block.place
+            case "json":
+                *_, last = documents(self._printed)
+                assert _fits(json.loads(code), last), f"{block.place}: {last}"
+            case language:
+                assert language in {"http", "mermaid"}, f"{block.place}: what is to be done with {language!r}?"
+
+    def _dispatcher(self, words: list[str], stdin: bytes) -> Result:
+        with self._working():
+            ran = run_command(*words, stdin=stdin)
+        self.deliver()
+        return Result(ran.status, ran.out, ran.err)
+
+    def _curl(self, words: list[str], _: bytes) -> Result:
+        status, body = curl.call(words)
+        if status >= 400:
+            self._refused.append(status)
+        self.deliver()
+        return Result(0, f"{body}\n")
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Goes on with bulk redeliveries meanwhile: a command may wait for their end."""
+        ended = threading.Event()
+
+        def work() -> None:
+            while not ended.wait(0.2):
+                redeliver_more(self._settings)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            worker.join()
+
+
+def documents(printed: str) -> list[Any]:
+    """All JSON documents that a block printed, one after the other."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while rest := printed[at:].lstrip():
+        document, length = decoder.raw_decode(rest)
+        found.append(document)
+        at = len(printed) - len(rest) + length
+    return found
+
+
+def _fits(shown: Any, came: Any) -> bool:
+    """Whether a page's document is the one that came: "..." stands for any text, an id or a time for any other."""
+    match shown, came:
+        case "...", str():
+            return True
+        case str(), str():
+            return _ANEW.sub("...", shown) == _ANEW.sub("...", came)
+        case dict(), dict():
+            return shown.keys() == came.keys() and all(_fits(shown[name], came[name]) for name in shown)
+        case list(), list():
+            return len(shown) == len(came) and all(map(_fits, shown, came))
+        case _:
+            return bool(shown == came)
