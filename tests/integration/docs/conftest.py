@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher.asgi import create_app
-from dispatcher.embedded.data_dir import API_ADDRESS, DataDirectory
+from dispatcher.embedded.data_dir import API_ADDRESS, FLOWER_ADDRESS, DataDirectory
 from dispatcher.settings import Settings
 from tests.integration.api.conftest import running_app
 from tests.integration.docs.reader import Reader
@@ -16,6 +16,7 @@ from tests.integration.docs.reader import Reader
 @pytest.fixture
 def reader(
     request: pytest.FixtureRequest,
+    environment: dict[str, str],
     database: Engine,
     settings: Settings,
     tmp_path: Path,
@@ -31,5 +32,6 @@ def reader(
         running_app(create_app()) as api,
         Reader(request.module.PAGE, database, settings, desk) as reader,
     ):
-        data.publish({API_ADDRESS: api})
+        urls = {name: environment[name] for name in ("DATABASE_URL", "BROKER_URL")}
+        data.publish({**urls, API_ADDRESS: api, FLOWER_ADDRESS: "http://127.0.0.1:5555"})
         yield reader

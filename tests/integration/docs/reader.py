@@ -25,13 +25,13 @@ _ANEW = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d[T
 
 class Reader:
     """One page, read as far as a test has asked for. Use it as a context manager. Between two commands the engine
-    delivers whatever is due: no block may hope to be faster."""
+    delivers whatever is due: no block may hope to be faster. `names` are those of the Python blocks."""
 
     def __init__(self, page: str, database: Engine, settings: Settings, folder: Path) -> None:
         self._left = iter(blocks_of(page))
         self._database, self._settings, self._folder = database, settings, folder
         self._shell = Shell({"dispatcher": self._dispatcher, "curl": self._curl}, folder)
-        self._names: dict[str, Any] = {"__name__": "page"}
+        self.names: dict[str, Any] = {"__name__": "page"}
         self._printed = ""
         self._refused: list[int] = []
         self._listener: Listener | None = None
@@ -71,6 +71,10 @@ class Reader:
         assert self._listener is not None, "the page has started no receiver so far"
         return self._listener.lines(count)
 
+    def body(self, count: int) -> str:
+        """The body of the newest of so many callbacks."""
+        return self.callbacks(count)[-1].rpartition("  ")[2]
+
     def deliver(self) -> None:
         """Does what workers do, until nothing is due."""
         redeliver_more(self._settings)
@@ -84,6 +88,8 @@ class Reader:
             code = code.replace(_PAGES_PORT, f":{self._listener.port}")
         self._refused = []
         match block.language:
+            case "sh" if code.startswith("./run.sh up"):
+                pass  # it is up
             case "sh" if code.startswith("dispatcher listen"):
                 assert self._listener is None
                 self._listener = Listener(code, self._folder)
@@ -93,7 +99,7 @@ class Reader:
                 self._printed = ran.out
             case "python":
                 with redirect_stdout(io.StringIO()) as printed:
-                    exec(compile(code, block.place, "exec"), self._names)
+                    exec(compile(code, block.place, "exec"), self.names)
                 self._printed = printed.getvalue()
                 self.deliver()
             case "sql":

@@ -48,7 +48,7 @@ printf '%s\\0' 0 >&3
 
 
 class Shell:
-    """A shell in this process's folder. Use it as a context manager."""
+    """A shell in this process's folder, which is `folder`. Use it as a context manager."""
 
     def __init__(self, programs: Mapping[str, Program], folder: Path) -> None:
         self._programs, self._folder = programs, folder
@@ -57,9 +57,8 @@ class Shell:
         for name in ("asked", "answered"):
             os.mkfifo(self._folder / name)
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as `./run.sh shell` has it
-        self._process = subprocess.Popen(
-            ["/bin/sh"], stdin=subprocess.PIPE, cwd=self._folder, env={**os.environ, "PATH": path}, text=True
-        )
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+        self._process = subprocess.Popen(["/bin/sh"], stdin=subprocess.PIPE, env=environment, text=True)
         self._type(_BEGIN)
         self._asked = (self._folder / "asked").open("rb", buffering=0)
         self._answered = (self._folder / "answered").open("w")
