@@ -25,7 +25,8 @@ from dispatcher.egress.address_policy import ANY_ADDRESS
 from dispatcher.embedded.receivers_here import WARNING
 from tests.certificates import new_authority
 from tests.dead_ports import refusing_port
-from tests.integration.test_docs_examples import CURL, EXAMPLES, ROOT, RUN_SH
+from tests.dialects import curl
+from tests.integration.docs.blocks import ROOT, example
 from tests.process_table import alive, command_lines, descendants, eventually, listening_addresses
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("usual_ports_taken")]
@@ -156,10 +157,10 @@ class FirstLife:
 @pytest.fixture(scope="module")
 def first(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> FirstLife:
     folder = tmp_path_factory.mktemp("two-lives")
-    for name, text in (("dispatcher", RUN_SH), ("curl", CURL)):
-        (folder / name).write_text(text.format(python=sys.executable, origin="http://127.0.0.1:8080"))
+    for name, program in (("dispatcher", "-m dispatcher"), ("curl", curl.__file__)):
+        (folder / name).write_text(f"#!/bin/sh\nexec '{sys.executable}' -P {program} \"$@\"\n")
         (folder / name).chmod(0o755)
-    begin, listen, send = (EXAMPLES[name][1] for name in ("README.md: up", "README.md: listen", "README.md: send"))
+    begin, listen, send = (example("README.md", name) for name in ("up", "listen", "send"))
     run_sh, *words = shlex.split(begin)
     assert run_sh == "./run.sh"
     with up(folder / "data", folder / "first", *words[1:]) as running:

@@ -32,6 +32,7 @@ from dispatcher.webhooks.secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
 from schedules.timing import REAL_TIME
 from tests.claims import TARGET
+from tests.integration.docs.blocks import blocks_of
 from workers.callbacks.render import render
 from workers.claims.claims import Claim
 
@@ -40,7 +41,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_NAMED_BLOCK = re.compile(r"(<!-- example: [\w-]+ -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\[[^]]+\]\(([^)\s]+)\)")
 _FILE = re.compile(r"(?:dispatcher|workers|schedules|tests|docs|deploy|benchmarks|examples)/[\w./-]*")
@@ -137,10 +137,10 @@ def test_every_variable_that_is_named_is_a_setting(page: str) -> None:
 
 def command_lines(page: str) -> Iterator[tuple[list[str], bool]]:
     """(words, whether it is a line of a block that no other test runs) for each command of ours."""
-    for marker, language, block in _NAMED_BLOCK.findall(TEXTS[page]):
-        if language in {"sh", ""}:
-            for words in _COMMAND.findall(block.replace("\\\n", " ")):
-                yield shlex.split(words, comments=True), not marker
+    for block in blocks_of(page):
+        if block.language in {"sh", ""}:
+            for words in _COMMAND.findall(block.code.replace("\\\n", " ")):
+                yield shlex.split(words, comments=True), block.mark == "not run"
     for span in spans(page):
         if command := _COMMAND.fullmatch(span):
             yield shlex.split(command[1]), False

@@ -1,0 +1,50 @@
+"""docs/operations.md, from top to bottom."""
+
+import json
+
+from cryptography.fernet import Fernet
+from sqlalchemy import Engine
+
+from dispatcher import enqueue
+from dispatcher.settings import Settings
+from tests.factories import RECEIVED, attempts, change, make_webhook
+from tests.integration.docs.reader import Reader
+
+PAGE = "docs/operations.md"
+
+
+def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, settings: Settings) -> None:
+    printed = reader.read_to("settings")
+    assert "DISPATCHER_MAX_IN_FLIGHT" in printed
+    assert settings.database_url.get_secret_value() not in printed
+
+    printed = reader.read_to("audit")
+    webhook = reader.value("WEBHOOK")
+    table, _, entries = printed.partition("\n[")
+    assert "account.created" in table
+    assert [entry["action"] for entry in json.loads(f"[{entries}") if entry["target_id"] == webhook] == [
+        "webhook.created"
+    ]
+
+    reader.read_to("ready")
+
+    # Of these one is late: the other's webhook is off.
+    make_webhook(database, settings, account="hooli", url="http://127.0.0.1:9/", enabled=False)
+    assert enqueue(RECEIVED, {"id": "7"}, account="hooli").deliveries == 2
+    change(database, "UPDATE dispatcher.deliveries SET due_at = now() - interval '2 minutes'")
+    late, oldest = reader.read_to("lateness").split(" | ")
+    assert late == "1"
+    assert oldest.startswith("0:02:")
+
+    Fernet(reader.read_to("key").strip())
+
+    # A schedule is over after two days.
+    change(
+        database,
+        "UPDATE dispatcher.deliveries SET reason = 'exhausted' WHERE webhook_id = :id AND state = 'discarded'",
+        id=webhook,
+    )
+    before = len(attempts(database))
+    assert reader.read_to("redeliver").endswith("is finished: 1 redelivered\n")
+    assert len(attempts(database)) == before + 1
+    reader.read_to_the_end()

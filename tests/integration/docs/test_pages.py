@@ -1,0 +1,24 @@
+"""Which pages are run from top to bottom, and that no block of theirs is left out unseen. Those of the dialects:
+tests/dialects."""
+
+import re
+from pathlib import Path
+
+from tests.integration.docs.blocks import ROOT, blocks_of
+
+_PAGE = re.compile(r'^PAGE = "(.+)"$', re.MULTILINE)
+_DRAWN = {"mermaid"}
+
+
+def test_every_page_with_something_to_run_is_run() -> None:
+    names = ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md") if page.stem != "dialects")]
+    to_run = {name for name in names if any(block.language not in _DRAWN for block in blocks_of(name))}
+    run = {page for module in Path(__file__).parent.glob("test_*.py") for page in _PAGE.findall(module.read_text())}
+    assert to_run == run
+    assert len(run) >= 5
+
+
+def test_every_fence_is_the_fence_of_a_block() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        name = page.relative_to(ROOT).as_posix()
+        assert len(re.findall(r"^\s*(?:```|~~~)", page.read_text(), re.MULTILINE)) == 2 * len(blocks_of(name)), name
