@@ -6,10 +6,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
-# A comment above a block says of it what a reader need not see:
-#   example: NAME     what tests call it by
+# A comment above a block carries what only the tests need:
+#   example: NAME     its name in tests
 #   not run: REASON   why no test runs it
-#   received          that it shows the body of a callback, and not what the block above it printed
+#   received          it shows the body of a callback, not the output of the block above
 _BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>example|not run|received)(?:: (?P<said>.+?))? -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -18,7 +18,7 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block; `line` is where its code begins."""
+    """One block; `line` is the first line of its code."""
 
     page: str
     line: int
@@ -29,17 +29,17 @@ class Block:
 
     @property
     def place(self) -> str:
-        """Where it stands, for people."""
+        """Page and line, for error messages."""
         return f"{self.page}:{self.line}"
 
     @property
     def name(self) -> str | None:
-        """What tests call it by, where they do."""
+        """Its name in tests; None without one."""
         return self.said if self.mark == "example" else None
 
 
 def blocks_of(page: str) -> list[Block]:
-    """All blocks of a page, which is named by its path in the checkout."""
+    """All blocks of a page; `page` is its path in the checkout."""
     text = (ROOT / page).read_text()
     return [
         Block(

@@ -1,4 +1,4 @@
-"""An engine for one page: the suite's servers and an API that the shell finds as it finds the one of `up`."""
+"""An engine for one page: the suite's servers, and an API that the shell finds in the same way as that of `up`."""
 
 from collections.abc import Iterator
 from pathlib import Path

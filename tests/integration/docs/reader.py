@@ -1,4 +1,4 @@
-"""Somebody who reads a page from top to bottom, and runs each block as it stands."""
+"""Reads a page from top to bottom and runs each block unchanged."""
 
 import io
 import json
@@ -18,14 +18,14 @@ from tests.integration.cli.conftest import run_command
 from tests.integration.docs.blocks import Block, blocks_of
 from tests.integration.docs.terminal import Listener, Result, Shell
 
-_PAGES_PORT = ":9000"  # where the receiver of a page listens: here at another port, for tests run beside each other
-# Ids and times are other ones each time.
+_PAGES_PORT = ":9000"  # where a page's receiver listens. In tests it is another port, because tests run in parallel
+# Ids and times differ in each run.
 _ANEW = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 class Reader:
-    """One page, read as far as a test has asked for. Use it as a context manager. Between two commands the engine
-    delivers whatever is due: no block may hope to be faster. `names` are those of the Python blocks."""
+    """One page, read as far as the test has asked for. Use it as a context manager. After each command the engine
+    delivers whatever is due, so no block can depend on being faster. `names` are those of the Python blocks."""
 
     def __init__(self, page: str, database: Engine, settings: Settings, folder: Path) -> None:
         self._left = iter(blocks_of(page))
@@ -46,8 +46,8 @@ class Reader:
         self._shell.__exit__()
 
     def read_to(self, name: str, *, refused: list[int] | None = None) -> str:
-        """Runs all blocks up to the one with this name, and returns what that one printed. `refused`: the statuses from
-        400 on that it is answered with; no block before it gets any."""
+        """Runs all blocks up to the one with this name, and returns what that one printed. `refused`: the statuses
+        from 400 on that its requests get; no request of an earlier block may get one."""
         for block in self._left:
             self._read(block)
             here = block.name == name
@@ -57,22 +57,22 @@ class Reader:
         raise AssertionError(f"no block from here on is called {name}")
 
     def read_to_the_end(self) -> None:
-        """Runs all that is left."""
+        """Runs all remaining blocks."""
         for block in self._left:
             self._read(block)
             assert self._refused == [], f"{block.place}: {self._printed}"
 
     def value(self, variable: str) -> str:
-        """What a variable of the shell holds."""
+        """The value of a shell variable."""
         return self._shell.run(f'printf %s "${variable}"').out
 
     def callbacks(self, count: int) -> list[str]:
-        """What the receiver of the page has shown: a line for each callback, which must be so many."""
+        """The lines that the page's receiver has shown, one for each callback. There must be `count`."""
         assert self._listener is not None, "the page has started no receiver so far"
         return self._listener.lines(count)
 
     def body(self, count: int) -> str:
-        """The body of the newest of so many callbacks."""
+        """The body of the newest callback. There must be `count` callbacks."""
         return self.callbacks(count)[-1].rpartition("  ")[2]
 
     def deliver(self) -> None:
@@ -112,7 +112,7 @@ class Reader:
                 *_, last = documents(self._printed)
                 assert _fits(json.loads(code), last), f"{block.place}: {last}"
             case language:
-                assert language in {"http", "mermaid"}, f"{block.place}: what is to be done with {language!r}?"
+                assert language in {"http", "mermaid"}, f"{block.place}: no test can run {language!r}"
 
     def _dispatcher(self, words: list[str], stdin: bytes) -> Result:
         with self._working():
@@ -129,7 +129,7 @@ class Reader:
 
     @contextmanager
     def _working(self) -> Iterator[None]:
-        """Goes on with bulk redeliveries meanwhile: a command may wait for their end."""
+        """Continues bulk redeliveries meanwhile, because a command may wait for their end."""
         ended = threading.Event()
 
         def work() -> None:
@@ -156,7 +156,7 @@ def documents(printed: str) -> list[Any]:
 
 
 def _fits(shown: Any, came: Any) -> bool:
-    """Whether a page's document is the one that came: "..." stands for any text, an id or a time for any other."""
+    """Whether a document of the page matches the real one. "..." matches any text, an id or a time any other."""
     match shown, came:
         case "...", str():
             return True

@@ -1,7 +1,7 @@
-"""A reader's terminals: a shell that is kept from block to block, and a second one in which `dispatcher listen` runs.
+"""A reader's terminals: one shell for all blocks of a page, and a second one in which `dispatcher listen` runs.
 
-The shell is the system's own. In it `dispatcher` and `curl` are functions that ask this process, where both run: a
-start of the command line takes more than a second of CPU, and there are some hundred on the pages.
+It is the system's shell. `dispatcher` and `curl` are functions in it that send their arguments to this process, which
+runs both: starting the command line takes more than a second of CPU, and the pages start it about a hundred times.
 """
 
 import os
@@ -27,7 +27,7 @@ class Result:
 
 
 Program = Callable[[list[str], bytes], Result]
-"""Runs a program of ours with its arguments and its standard input."""
+"""Runs one of our programs with its arguments and its standard input."""
 
 _BEGIN = """set -e
 exec 3>asked 4<answered
@@ -72,7 +72,7 @@ class Shell:
         self._answered.close()
 
     def run(self, code: str) -> Result:
-        """Runs a block, to its first command that fails; the shell has ended then."""
+        """Runs a block, up to its first command that fails. After a failure the shell has ended."""
         (self._folder / "block").write_text(code)
         self._type(_BLOCK)
         while words := self._next():
@@ -91,14 +91,14 @@ class Shell:
         self._process.stdin.flush()
 
     def _next(self) -> list[str] | None:
-        """The words of the next command for this process: none where the block has ended, None where the shell has."""
+        """The words of the next command for this process: [] if the block has ended, None if the shell has."""
         count = self._field()
         return None if count is None else [self._field() or "" for _ in range(int(count))]
 
     def _field(self) -> str | None:
         field = b""
         while True:
-            assert select.select([self._asked], [], [], 60)[0], "the block does not end"
+            assert select.select([self._asked], [], [], 60)[0], "the block did not end within 60 s"
             match self._asked.read(1):
                 case b"\0":
                     return field.decode()
@@ -109,7 +109,7 @@ class Shell:
 
 
 class Listener:
-    """`dispatcher listen`, at a port of its own in place of the page's."""
+    """`dispatcher listen`, at a free port instead of the page's."""
 
     def __init__(self, command: str, folder: Path) -> None:
         self._shown, said = folder / "listener", folder / "listener.said"
@@ -127,7 +127,7 @@ class Listener:
         self.port = said.read_text().partition(begins)[2].partition("/")[0]
 
     def lines(self, count: int) -> list[str]:
-        """The callbacks, a line for each, which must be so many."""
+        """The callbacks, one line for each. There must be `count`."""
         eventually(lambda: len(self._shown.read_text().splitlines()) >= count, within=10)
         lines = self._shown.read_text().splitlines()
         assert len(lines) == count, lines
@@ -138,6 +138,6 @@ class Listener:
         return self._shown.read_text().splitlines()[-1].rpartition("  ")[2]
 
     def close(self) -> None:
-        """Ends it as Ctrl-C does."""
+        """Ends it with SIGTERM."""
         self._process.terminate()
         self._process.wait(30)

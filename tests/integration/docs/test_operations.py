@@ -28,7 +28,7 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
 
     reader.read_to("ready")
 
-    # Of these one is late: the other's webhook is off.
+    # One of the two is late; the webhook of the other is disabled.
     make_webhook(database, settings, account="hooli", url="http://127.0.0.1:9/", enabled=False)
     assert enqueue(RECEIVED, {"id": "7"}, account="hooli").deliveries == 2
     change(database, "UPDATE dispatcher.deliveries SET due_at = now() - interval '2 minutes'")
@@ -38,7 +38,7 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
 
     Fernet(reader.read_to("key").strip())
 
-    # A schedule is over after two days.
+    # In place of a schedule that ends after two days.
     change(
         database,
         "UPDATE dispatcher.deliveries SET reason = 'exhausted' WHERE webhook_id = :id AND state = 'discarded'",

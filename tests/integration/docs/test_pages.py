@@ -1,5 +1,5 @@
-"""Which pages are run from top to bottom, and that no block of theirs is left out unseen. Those of the dialects:
-tests/dialects."""
+"""Every page with something to run is run from top to bottom, and no block is overlooked. The pages of the dialects
+run in tests/dialects."""
 
 import re
 from pathlib import Path

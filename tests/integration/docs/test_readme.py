@@ -1,4 +1,4 @@
-"""README.md, from top to bottom, with an engine that is up. What its first terminal does: tests/acceptance."""
+"""README.md, from top to bottom, with a running engine. What its first terminal does is tested in tests/acceptance."""
 
 from sqlalchemy import Engine
 
