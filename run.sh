@@ -59,7 +59,7 @@ find_python() {
 
 # What the environment depends on, as one line. If it differs from the stamp, the environment is made again.
 wanted() {
-    echo "$root $(cat "$root/requirements.lock" "$root/deploy/embedded.lock" "$root/uv.lock" "$root/pyproject.toml" \
+    printf '%s\n' "$root $(cat "$root/requirements.lock" "$root/deploy/embedded.lock" "$root/uv.lock" "$root/pyproject.toml" \
         "$root/$old_client" | cksum)"
 }
 
@@ -84,7 +84,7 @@ set_up() {
         make_empty
         step "what the engine needs" deploy/embedded.lock install_for_running
         # Makes the checkout importable from anywhere in this environment, without building a package.
-        echo "$root" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
+        printf '%s\n' "$root" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
         # The command, as a package would install it. It finds its own folder, whatever characters that name contains.
         printf '#!/bin/sh\nexec "${0%%/*}/python" -P -m dispatcher "$@"\n' >"$venv/bin/dispatcher"
         chmod +x "$venv/bin/dispatcher"
@@ -272,6 +272,9 @@ audit)
 fuzz)
     # Takes some minutes. The argument is the number of generated requests for each operation.
     cd "$root"
+    case ${2-} in
+    *[!0-9]*) fail "fuzz [N]: N is the number of generated requests for each operation, 300 by default" ;;
+    esac
     FUZZ_EXAMPLES=${2:-300} exec "$venv/bin/python" -m pytest tests/fuzz
     ;;
 build)

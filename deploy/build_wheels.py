@@ -68,7 +68,7 @@ def _stage_engine(stage: Path, producer: Path) -> None:
         shutil.copytree(ROOT / name, stage / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in zipfile.ZipFile(producer).namelist():
         (stage / name).unlink(missing_ok=True)
-    for name in ("LICENSE", "README.md"):
+    for name in ("LICENSE", "README.md", ".gitignore"):
         shutil.copy(ROOT / name, stage)
     (stage / "pyproject.toml").write_text(_engine_project())
 

@@ -28,6 +28,7 @@ MESSAGE_TYPES = {
 }
 MAX_NEAREST = 3
 _NEAR = 0.6  # of two names, how much is alike: 1 is the same name
+_COMPARED, _COMPARED_LENGTH = 5, 64  # names that are compared exactly; characters of each
 
 RULE = f"must be dotted parts of letters, digits, '_' and '-': at most {MAX_PARTS} parts, {MAX_LENGTH} characters"
 
@@ -50,13 +51,15 @@ def nearest_types(event_type: str, subscriptions: Iterable[str]) -> tuple[str, .
 
 
 def _nearest(event_type: str, names: Iterable[str]) -> tuple[str, ...]:
-    likeness = {name: _likeness(event_type, name) for name in names}
+    matchers = {name: _matcher(event_type, name) for name in names}
+    # An exact comparison can take milliseconds, and customers choose the names: only the most promising are compared.
+    promising = sorted(matchers, key=lambda name: (-matchers[name].quick_ratio(), name))[:_COMPARED]
+    likeness = {name: matchers[name].ratio() for name in promising}
     near = [name for name in sorted(likeness, key=lambda name: (-likeness[name], name)) if likeness[name] >= _NEAR]
     return tuple(near[:MAX_NEAREST])
 
 
-def _likeness(event_type: str, name: str) -> float:
+def _matcher(event_type: str, name: str) -> SequenceMatcher[str]:
     """Of a name and as many parts of the type as it has: a subscription is compared with what it would take."""
     beginning = ".".join(event_type.split(".")[: name.count(".") + 1])
-    matcher = SequenceMatcher(None, name.lower(), beginning.lower(), autojunk=False)
-    return matcher.ratio() if matcher.quick_ratio() >= _NEAR else 0.0
+    return SequenceMatcher(None, name[:_COMPARED_LENGTH].lower(), beginning[:_COMPARED_LENGTH].lower(), autojunk=False)

@@ -248,7 +248,7 @@ class Settings(BaseSettings):
     @property
     def warnings(self) -> list[str]:
         """What the operator should change, one sentence each; every process logs them at start."""
-        renamed = [f"{old} is called {new} now: rename it" for old, new in RENAMED.items() if old in os.environ]
+        renamed = [f"{old} is called {new} now: rename it" for old, new in RENAMED.items() if old in _given()]
         return [ANY_ADDRESS, *renamed] if self.unsafe_allow_any_address else renamed
 
     @property
@@ -296,10 +296,15 @@ def _connection_file() -> Path | None:
     path = default_data_dir() / CONNECTION_FILE
     if not os.access(path, os.R_OK):
         return None
-    given, its_own = os.environ.get("DATABASE_URL"), dotenv_values(path, interpolate=False).get("DATABASE_URL")
-    # What one engine allows, `up --dev` above all, is not for another one.
-    belongs = not given or not its_own or given.replace("$", "%24") == its_own
-    return path if belongs else None
+    given, its_own = _given().get("DATABASE_URL"), dotenv_values(path, interpolate=False).get("DATABASE_URL")
+    # Keys and permissions of one engine, of `up --dev` above all, are not for another one. After a stop the file names
+    # no database any more.
+    return path if not given or given.replace("$", "%24") == its_own else None
+
+
+def _given() -> dict[str, str]:
+    """The environment by names in upper case, for they are read in any case."""
+    return {name.upper(): value for name, value in os.environ.items()}
 
 
 def _explain(place: tuple[int | str, ...], error: Mapping[str, Any]) -> str:

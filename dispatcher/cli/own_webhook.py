@@ -42,7 +42,10 @@ def own_webhook(
     except NameTaken:
         with installation.transaction() as session:
             webhooks = Webhooks(session, installation)
-            found = next(each for each in webhooks.list(webhooks.owner(owner)) if each.name == name)
+            listed = webhooks.list(webhooks.owner(owner), dialect=None, url=url)
+            found = next((each for each in listed if each.name == name and each.dialect is None), None)
+        if found is None:  # not one of these: somebody gave another webhook this name
+            raise
         made = change(installation, owner, found.id, by=by, enabled=True, **fields)
     end = "stays when this ends" if keep else "is removed when this ends"
     print_line(

@@ -77,10 +77,6 @@ def trigger(
         print_json({"event_id": event_id, "deliveries": deliveries, "nearest_types": nearest_types})
         return
     print_line(f"event {event_id}: {deliveries} {'delivery' if deliveries == 1 else 'deliveries'}")
-    if not deliveries:
-        print_line(
-            f"No webhook of {account} takes {event_type}: dispatcher webhook list --account {account}", stderr=True
-        )
 
 
 def _read(file: str) -> Data:

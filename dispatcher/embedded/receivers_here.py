@@ -11,7 +11,7 @@ DECIDING = tuple(
     for name in ("allowed_networks", "allowed_hosts", "allowed_ports", "https_only", "unsafe_allow_any_address")
 )
 WARNING = (
-    "DEVELOPMENT MODE: anyone who registers a webhook can have any port of this machine from 1024 up called "
+    "DEVELOPMENT MODE: anyone who registers a webhook can have this machine's ports 80, 443 and from 1024 up called "
     "(127.0.0.0/8, ::1, localhost). Not for other people's webhooks"
 )
 

@@ -81,15 +81,14 @@ def run_up(plan: Plan, *, every_line: bool = False) -> None:
     """Run the engine until Ctrl-C or SIGTERM. A terminal shows one calm screen; without a terminal, or with
     `every_line`, all lines of the processes are shown. Raises an EmbeddedError if it cannot start or a child dies."""
     console = Console(highlight=False, markup=False, emoji=False)
-    kept = "Temporary data is removed."
+    path = plan.data_dir or default_data_dir()
+    kept = "Temporary data is removed." if plan.temporary else f"Data is kept in {path.absolute()}."
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.suppress(StopRequested))
         screen = None
         if console.is_terminal and not console.is_dumb_terminal and not every_line:
             screen = stack.enter_context(CalmScreen(console))
         engine = stack.enter_context(running_engine(plan, display=screen))
-        if not plan.temporary:
-            kept = f"Data is kept in {engine.directory.path}."
         if screen is None:
             engine.tree.say(_welcome(engine, plan))
             engine.tree.run()
@@ -276,7 +275,7 @@ def about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
     return {
         "API": engine.api_address,
         "Flower": engine.flower_address,
-        "Login": f"user {FLOWER_USER}, password: dispatcher engine --flower-password",
+        "Login": f"user {FLOWER_USER}, password: {_elsewhere(directory)}./run.sh engine --flower-password",
         "Data": f"{directory}{'  (temporary: deleted at the end)' if plan.temporary else ''}",
         "Log": str(directory / LOG_FILE),
     }
@@ -284,9 +283,12 @@ def about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
 
 def shell_with(engine: RunningEngine) -> str:
     """The command that starts a shell in which `dispatcher` finds the engine."""
-    directory = engine.directory.path
-    elsewhere = "" if directory == default_data_dir().absolute() else f"DISPATCHER_DATA_DIR={directory} "
-    return f"{elsewhere}./run.sh shell"
+    return f"{_elsewhere(engine.directory.path)}./run.sh shell"
+
+
+def _elsewhere(directory: Path) -> str:
+    """What goes before a command if the engine is not where commands look for it."""
+    return "" if directory == default_data_dir().absolute() else f"DISPATCHER_DATA_DIR={directory} "
 
 
 def _next(engine: RunningEngine, plan: Plan) -> str:

@@ -14,8 +14,8 @@ from dispatcher.event_types import nearest_types
 from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.producer import Producer
 
-LOOKED_AT = 200  # subscriptions of an account
-MAX_KINDS = 20  # different kinds among events that were stored together
+LOOKED_AT, COMPARED = 2_000, 100  # subscriptions of an account; those of them that the event's app can have
+MAX_KINDS = 5  # different kinds among events that were stored together
 KEPT_SECONDS = 1.0
 MAX_KEPT = 1_000
 
@@ -25,14 +25,14 @@ _SUBSCRIBED = text("""
 SELECT DISTINCT event_type FROM (
   SELECT s.event_type, s.app FROM dispatcher.subscriptions s JOIN dispatcher.accounts a ON a.id = s.account_id
   WHERE a.name = :account ORDER BY s.event_type LIMIT :looked_at) looked
-WHERE app IS NULL OR app = :app
+WHERE app IS NULL OR app = :app ORDER BY event_type LIMIT :compared
 """)
 
 
 def with_nearest_types(
     events: Sequence[Event], receipts: Sequence[Accepted | Refused], producer: Producer
 ) -> list[Accepted | Refused]:
-    """The receipts of committed events, with `nearest_types` in those without a delivery; only the first 20 different
+    """The receipts of committed events, with `nearest_types` in those without a delivery; only the first 5 different
     types have them. If the database fails now, none has any: the events are stored anyway."""
     pairs = list(zip(events, receipts, strict=True))
     missed = dict.fromkeys(_kind(event) for event, receipt in pairs if _is_missed(receipt))
@@ -76,7 +76,7 @@ def _look(kinds: Sequence[_Kind], producer: Producer) -> Mapping[_Kind, tuple[st
         with producer.statements.connect() as connection:
             subscribed = {
                 (account, app): connection.scalars(
-                    _SUBSCRIBED, {"account": account, "app": app, "looked_at": LOOKED_AT}
+                    _SUBSCRIBED, {"account": account, "app": app, "looked_at": LOOKED_AT, "compared": COMPARED}
                 ).all()
                 for account, app in owners
             }

@@ -22,7 +22,7 @@ class AcceptedEvent(BaseModel):
             max_length=MAX_NEAREST,
             description="For a new event with 0 deliveries: similarly spelt types that webhooks of its account and app "
             "take, or if there are none, similarly spelt message types. Empty if nothing is similar, or if there is no "
-            "webhook. If many events are sent together, only those of the first 20 types have it.",
+            "webhook. If many events are sent together, only those of the first 5 types have it.",
         ),
     ]
 

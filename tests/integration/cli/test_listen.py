@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
+from dispatcher.embedded.servers.ports import preferred_port
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import generate_signing_key
 from tests.allowed import LOOPBACK_VARIABLES
@@ -47,6 +49,20 @@ def listening(*options: str, stdin: str = "") -> Iterator[tuple[str, "subprocess
         for stream in (process.stdout, process.stderr):
             assert stream is not None
             stream.close()
+
+
+def test_a_webhook_that_only_has_the_name_is_left_alone(
+    cli: Cli, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in LOOPBACK_VARIABLES.items():
+        monkeypatch.setenv(variable, value)
+    port = preferred_port(9000)
+    name = f"dispatcher listen on {socket.gethostname()}, port {port}"
+    webhook = make_webhook(database, settings, url="http://127.0.0.1:9/hook", name=name)
+    ran = cli("listen", "--register", "--account", "acme", "--port", port)
+    assert (ran.status, "already has a webhook with this name" in ran.err) == (1, True)
+    (kept,) = rows(database, "SELECT id, version, enabled, deleted_at FROM dispatcher.webhooks")
+    assert tuple(kept) == (webhook.id, webhook.version, True, None)
 
 
 def test_each_callback_is_shown_with_what_its_signature_is_worth(database: Engine, settings: Settings) -> None:

@@ -143,3 +143,11 @@ def test_what_was_found_is_looked_for_again_once_its_time_is_over(
     kept = installation.nearest_types
     kept.update({kind: (0.0, names) for kind, (_, names) in kept.items()})
     assert told() == ("message.inbound",)
+
+
+def test_many_types_of_other_apps_do_not_hide_the_apps_own(database: Engine, settings: Settings) -> None:
+    others = [f"a.{number:03}" for number in range(2 * nearest.COMPARED)]
+    for start in range(0, len(others), 100):
+        make_webhook(database, settings, url=URL, event_types=others[start : start + 100], app="other")
+    make_webhook(database, settings, url=URL, event_types=["order.created"], app="mine")
+    assert enqueue("order.create", MESSAGE, account="acme", app="mine").nearest_types == ("order.created",)

@@ -1,4 +1,5 @@
 import string
+from difflib import SequenceMatcher
 
 import pytest
 from hypothesis import given
@@ -77,3 +78,19 @@ def test_there_are_at_most_three_nearest_and_none_is_made_up(name: str, subscrip
 
 def test_all_message_types_are_event_types() -> None:
     assert all(map(is_event_type, MESSAGE_TYPES))
+
+
+def test_however_many_types_customers_choose_few_are_compared_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exact comparison of two long names can take milliseconds: customers must not choose how many are made."""
+    compared = []
+
+    class Counted(SequenceMatcher[str]):
+        def ratio(self) -> float:
+            compared.append((self.a, self.b))
+            return super().ratio()
+
+    monkeypatch.setattr("dispatcher.event_types.SequenceMatcher", Counted)
+    names = [f"{'ab' * 90}{number:03}" for number in range(100)]
+    assert nearest_types("ba" * 95, names)
+    assert len(compared) <= 5
+    assert max(len(text) for pair in compared for text in pair) <= 64

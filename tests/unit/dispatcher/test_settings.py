@@ -1,5 +1,7 @@
 """Hostile values in the environment: refused by the name of the variable, or used and shown without harm."""
 
+from pathlib import Path
+
 import pytest
 
 from dispatcher.cli.admin import masked_setting
@@ -101,3 +103,19 @@ def test_what_cannot_be_an_address_of_ours_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setenv("DISPATCHER_PUBLIC_URL", url)
     with pytest.raises(ConfigurationError, match="DISPATCHER_PUBLIC_URL must be http:// or https://"):
         read_settings()
+
+
+@pytest.mark.parametrize("spelling", ["DATABASE_URL", "database_url"])
+@pytest.mark.parametrize("its_own", ["", "DATABASE_URL=postgresql://user:word@127.0.0.1/another\n"])
+def test_the_file_of_an_engine_says_nothing_about_another_database(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spelling: str, its_own: str
+) -> None:
+    """A stopped engine leaves its keys there, a killed one what `up --dev` allowed."""
+    (tmp_path / "engine.env").write_text(f"{its_own}DISPATCHER_ALLOWED_NETWORKS=127.0.0.0/8\n")
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv(spelling, WORKING["DATABASE_URL"])
+    assert read_settings().allowed_networks == ""
+    (tmp_path / "engine.env").write_text(
+        f"DATABASE_URL={WORKING['DATABASE_URL']}\nDISPATCHER_ALLOWED_NETWORKS=127.0.0.0/8\n"
+    )
+    assert read_settings().allowed_networks == "127.0.0.0/8"
