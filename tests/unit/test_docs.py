@@ -188,6 +188,13 @@ def forbidden_words() -> dict[str, str]:
     return {synonym: word for word, (_, synonyms) in rows.items() for synonym in filter(None, synonyms.split(", "))}
 
 
+def help_texts(command: Any) -> Iterator[str]:
+    """What the command and those below it say of themselves and of their options."""
+    yield from filter(None, (command.help, command.epilog, *(getattr(one, "help", "") for one in command.params)))
+    for below in getattr(command, "commands", {}).values():
+        yield from help_texts(below)
+
+
 def described(document: Any) -> Iterator[str]:
     """Every description and summary in an OpenAPI document."""
     if isinstance(document, list):
@@ -202,12 +209,12 @@ def described(document: Any) -> Iterator[str]:
 
 
 def worded() -> dict[str, str]:
-    """What people read, without its code: the pages (of the glossary all but its last column), API and settings."""
+    """What people read, without its code: the pages (of the glossary all but its last column), API, settings, help."""
     texts = {page: prose(text) for page, text in TEXTS.items()}
     texts["docs/glossary.md"] = re.sub(r"\|[^|\n]*\|$", "|", texts["docs/glossary.md"], flags=re.MULTILINE)
     texts["docs/openapi.json"] = prose("\n".join(described(json.loads((ROOT / "docs/openapi.json").read_text()))))
     texts["deploy/env.example"] = (ROOT / "deploy/env.example").read_text()
-    return texts
+    return texts | {"help": "\n".join(help_texts(CLI)), "help of bench": "\n".join(help_texts(BENCH))}
 
 
 WORDED = worded()
@@ -336,13 +343,6 @@ def test_the_members_of_a_webhook_are_those_of_the_api() -> None:
 
 def test_the_message_types_are_the_catalogues() -> None:
     assert {name: cells[0] for name, cells in table("docs/enqueue.md", "event type").items()} == MESSAGE_TYPES
-
-
-def help_texts(command: Any) -> Iterator[str]:
-    """What the command and those below it say of themselves and of their options."""
-    yield from filter(None, (command.help, command.epilog, *(getattr(one, "help", "") for one in command.params)))
-    for below in getattr(command, "commands", {}).values():
-        yield from help_texts(below)
 
 
 def test_examples_use_message_types_of_the_catalogue() -> None:
