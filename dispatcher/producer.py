@@ -35,7 +35,7 @@ class Producer:
         self.statements = make_engine(url, application_name=name, autocommit=True)
         self.waker = Waker(settings.broker_url.get_secret_value())
         self.engines_of_callers: WeakSet[Any] = WeakSet()  # those that were found to be on this database
-        # By account, app and type of an event that no webhook takes: what is told of it, and until when (monotonic).
+        # (account, app, type) that no webhook takes -> (monotonic time at which this expires, nearest types)
         self.nearest_types: dict[tuple[str, str | None, str], tuple[float, tuple[str, ...]]] = {}
 
     @contextmanager

@@ -16,7 +16,7 @@ app = Commands()
 @app.command(epilog="Example: dispatcher account create acme")
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, as `enqueue` is given it")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The account's name, as `enqueue` uses it")],
     json: AsJson = False,
 ) -> None:
     """Make an account."""

@@ -1,4 +1,4 @@
-"""`dispatcher migrate`, `settings`, `secrets` and `openapi`: an installation's own affairs."""
+"""`dispatcher migrate`, `settings`, `secrets` and `openapi`: commands for the installation itself."""
 
 import json as json_module
 from typing import Annotated
@@ -38,7 +38,7 @@ def migrate(context: typer.Context, json: AsJson = False) -> None:
 def settings(
     context: typer.Context,
     json: AsJson = False,
-    example: Annotated[bool, typer.Option("--example", help="Print an environment file of all instead")] = False,
+    example: Annotated[bool, typer.Option("--example", help="Print them all as an environment file instead")] = False,
 ) -> None:
     """Show the settings in use, with their variables.
 
@@ -64,7 +64,7 @@ def settings(
 def openapi() -> None:
     """Print the HTTP API's OpenAPI document.
 
-    It is docs/openapi.json.
+    It is the same as docs/openapi.json.
     """
     from dispatcher.asgi import create_app
 
@@ -85,11 +85,11 @@ def generate_encryption_key(json: AsJson = False) -> None:
 
 @app.command()
 def rotate(context: typer.Context, json: AsJson = False) -> None:
-    """Encrypt all secrets anew with the newest key.
+    """Re-encrypt all secrets with the newest key.
 
-    That is the first of DISPATCHER_ENCRYPTION_KEYS. Everything else may go on running. It can be stopped at any point,
-    and run again.
-    Exit status: 0 the newest key opens everything, 1 the older ones are still needed.
+    That is the first of DISPATCHER_ENCRYPTION_KEYS. All processes may keep running meanwhile. The command can be
+    stopped at any point and run again.
+    Exit status: 0 the newest key opens everything, 1 older keys are still needed.
     """
     installation = installation_of(context)
     rotation = Rotation(installation.engine, installation.vault, by=this_user())
@@ -116,12 +116,12 @@ def _print_rotation(rotation: Rotation, *, json: bool) -> None:
             }
         )
         return
-    print_line(f"re-encrypted {rotation.re_encrypted:,}, under the newest key already {rotation.already_new:,}")
+    print_line(f"re-encrypted {rotation.re_encrypted:,}, already under the newest key {rotation.already_new:,}")
     if rotation.left is None:
         print_line("stopped before the end: keep all keys, and run it again for the rest")
     elif rotation.left:
-        print_line("keep all keys: something still encrypts with an older one. Restart what runs, then run this again")
+        print_line("keep all keys: a process still encrypts with an older one. Restart them all, then run this again")
     elif rotation.unreadable:
         print_line("keep all keys: some secrets could not be opened")
     else:
-        print_line("the newest key opens everything: the older ones can be taken out of DISPATCHER_ENCRYPTION_KEYS")
+        print_line("the newest key opens everything: the older ones can be removed from DISPATCHER_ENCRYPTION_KEYS")

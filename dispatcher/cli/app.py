@@ -1,4 +1,4 @@
-"""The command line as a whole: its words, and what it needs of an installation."""
+"""The command line as a whole: its commands, and the installation that they use."""
 
 import sys
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class _Root(Group):
 
 app = typer.Typer(
     cls=_Root,
-    help="Self-hosted webhook delivery: accounts, webhooks, events and what became of them.",
+    help="Self-hosted webhook delivery: accounts, webhooks, events and deliveries.",
     epilog="Exit status: 0 done, 1 refused or failed, 2 wrong usage, 130 stopped by Ctrl-C.\n\n"
     f"Settings are environment variables: {PROGRAM} settings shows them.",
     no_args_is_help=True,

@@ -1,4 +1,4 @@
-"""`dispatcher audit-log`: by whom what was changed."""
+"""`dispatcher audit-log`: who changed what."""
 
 import json as json_module
 from typing import Annotated, Any
@@ -26,8 +26,8 @@ def audit_log(
     account: AnyAccount = None,
     actor: Annotated[ActorKind | None, typer.Option(help="Only by this kind of actor")] = None,
     key: Annotated[str | None, typer.Option(metavar="KEY", help="Only by this API key (id or name)")] = None,
-    action: Annotated[Action | None, typer.Option(help="Only this")] = None,
-    target: Annotated[UUID | None, typer.Option(help="Only on what has this id")] = None,
+    action: Annotated[Action | None, typer.Option(help="Only this action")] = None,
+    target: Annotated[UUID | None, typer.Option(help="Only changes of the target with this id")] = None,
     request: Annotated[UUID | None, typer.Option(help="Only by the HTTP request with this id")] = None,
     since: Since = None,
     until: Until = None,
@@ -35,9 +35,9 @@ def audit_log(
     limit: Limit = PAGE,
     json: AsJson = False,
 ) -> None:
-    """List who changed what, the last change first.
+    """List who changed what, newest first.
 
-    Changes come over the API, through dialects, by commands and by response rules.
+    Changes are made through the API, dialects, commands and response rules.
     """
     with installation_of(context).transaction() as session:
         found = list_entries(
@@ -59,8 +59,8 @@ def audit_log(
         return
     columns = ["id", "time", "by", "user", "action", "account", "target", "detail", "request", "address"]
     names = ["id", "at", "by", "user", "action", "account", "target_id", "detail", "request_id", "address"]
-    told = [document | {"detail": json_module.dumps(document["detail"])} for document in documents]
-    print_table(columns, [[document[name] for name in names] for document in told], gives_way=["user", "detail"])
+    rows = [document | {"detail": json_module.dumps(document["detail"])} for document in documents]
+    print_table(columns, [[document[name] for name in names] for document in rows], gives_way=["user", "detail"])
     if len(documents) == limit:
         print_line(f"older ones: --before {documents[-1]['id']}", stderr=True)
 

@@ -1,4 +1,4 @@
-"""All words of the command line, by what they are for. What a word does is loaded when it is called."""
+"""All commands of the command line, by topic. The module of a command is loaded when the command is called."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Words: TypeAlias = Mapping[str, "Leaf | Branch"]
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A command: the module of this package that has it, and the first sentence of its help."""
+    """A command: the module of this package that defines it, and the first sentence of its help."""
 
     module: str
     about: str
@@ -22,7 +22,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Commands under one word."""
+    """A group of commands under one word."""
 
     about: str
     words: Mapping[str, Leaf]
@@ -69,11 +69,11 @@ PANELS: Mapping[str, Words] = {
             },
         ),
         "key": Branch(
-            "API keys: what programs show to use the HTTP API.",
+            "API keys: credentials of programs for the HTTP API.",
             {
                 "create": Leaf("keys", "Make an API key."),
-                "list": Leaf("keys", "List API keys, revoked and expired ones too."),
-                "revoke": Leaf("keys", "End a key for good, at once."),
+                "list": Leaf("keys", "List API keys, also revoked and expired ones."),
+                "revoke": Leaf("keys", "Revoke a key, at once and for good."),
             },
         ),
         "webhook": Branch(
@@ -82,12 +82,12 @@ PANELS: Mapping[str, Words] = {
                 "create": Leaf("webhooks", "Register a webhook."),
                 "list": Leaf("webhooks", "List webhooks, with masked URLs."),
                 "show": Leaf("webhooks", "Show one webhook."),
-                "update": Leaf("webhooks", "Change what is given of a webhook."),
-                "health": Leaf("webhook_health", "Show what became of its last deliveries."),
-                "rotate-secret": Leaf("webhooks", "Give it a new signing key, with an overlap."),
-                "enable": Leaf("webhooks", "Deliver to it again, what waited meanwhile too."),
-                "disable": Leaf("webhooks", "Deliver nothing to it for now."),
-                "delete": Leaf("webhooks", "Delete it for good."),
+                "update": Leaf("webhooks", "Change the given options of a webhook."),
+                "health": Leaf("webhook_health", "Show the health of a webhook."),
+                "rotate-secret": Leaf("webhooks", "Give a webhook a new signing key, with an overlap."),
+                "enable": Leaf("webhooks", "Deliver to a webhook again, also what waited."),
+                "disable": Leaf("webhooks", "Stop delivering to a webhook for now."),
+                "delete": Leaf("webhooks", "Delete a webhook for good."),
             },
         ),
         "notice": Branch(
@@ -111,23 +111,23 @@ PANELS: Mapping[str, Words] = {
             {
                 "list": Leaf("deliveries", "List deliveries, newest first."),
                 "show": Leaf("deliveries", "Show one delivery with all its attempts."),
-                "redeliver": Leaf("deliveries", "Have a closed delivery sent again, at once."),
-                "redeliver-many": Leaf("redeliveries", "Have many closed deliveries sent again."),
-                "cancel": Leaf("deliveries", "End a delivery that waits for its next attempt."),
+                "redeliver": Leaf("deliveries", "Redeliver a closed delivery at once."),
+                "redeliver-many": Leaf("redeliveries", "Redeliver many closed deliveries."),
+                "cancel": Leaf("deliveries", "Cancel a delivery that waits for its next attempt."),
             },
         ),
         "redelivery": Branch(
-            "Bulk redeliveries: how far they have come.",
+            "Bulk redeliveries: their progress.",
             {
                 "list": Leaf("redeliveries", "List an account's bulk redeliveries, newest first."),
                 "show": Leaf("redeliveries", "Show a bulk redelivery: its filter and progress."),
-                "cancel": Leaf("redeliveries", "End a bulk redelivery where it is."),
+                "cancel": Leaf("redeliveries", "Cancel the rest of a bulk redelivery."),
             },
         ),
     },
     "Installation": {
         "up": Leaf("servers", "Run a whole engine here, until Ctrl-C."),
-        "engine": Leaf("engine", "Show where the engine is that `up` runs."),
+        "engine": Leaf("engine", "Show the addresses of the engine that `up` runs."),
         "demo": Leaf("servers", "Show a whole engine at work on temporary data."),
         "migrate": Leaf("admin", "Bring the database to this version's tables."),
         "settings": Leaf("admin", "Show the settings in use, with their variables."),
@@ -135,10 +135,10 @@ PANELS: Mapping[str, Words] = {
             "Secrets at rest.",
             {
                 "generate-key": Leaf("admin", "Make a key for DISPATCHER_ENCRYPTION_KEYS."),
-                "rotate": Leaf("admin", "Encrypt all secrets anew with the newest key."),
+                "rotate": Leaf("admin", "Re-encrypt all secrets with the newest key."),
             },
         ),
-        "audit-log": Leaf("audit", "List who changed what, the last change first."),
+        "audit-log": Leaf("audit", "List who changed what, newest first."),
         "openapi": Leaf("admin", "Print the HTTP API's OpenAPI document."),
     },
 }
@@ -147,7 +147,7 @@ PANELS: Mapping[str, Words] = {
 RUN_SH = {
     "shell": "Your shell, with `dispatcher` on its path",
     "test": "Run checks and tests; arguments go to pytest",
-    "audit": "Look for known vulnerabilities of the pinned packages",
+    "audit": "Check the pinned packages for known vulnerabilities",
     "fuzz": "Send made-up requests to the API and all dialects",
     "build": "Build the two wheels: the producers' and the engine's",
     "bench": "Measure the engine against baselines",

@@ -1,5 +1,5 @@
-"""The delivery contract as options: one for each of its members, made from the contract's own types, bounds, defaults
-and descriptions; and what is given, as members again."""
+"""The delivery contract as options, one for each member, made from the contract's types, bounds, defaults and
+descriptions. Also turns given options into members again."""
 
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
@@ -14,7 +14,7 @@ from schedules.catalog import SCHEDULES
 
 _FLAGS = {"honour-retry-after": "honour_retry_after", "disable": "disable_webhook"}
 
-# What the values of some are made of, for the end of the help.
+# The forms of some values, for the end of the help.
 NOTES = (
     f"HOLDS is one of {', '.join(Member)}.",
     f"VERDICT is one of {', '.join(Verdict)}; add {' or '.join(f',{flag}' for flag in _FLAGS)}.",
@@ -23,7 +23,7 @@ NOTES = (
 
 
 class _Form(NamedTuple):
-    """How a member is given that is no plain value."""
+    """The form of an option whose member is not a plain value."""
 
     metavar: str
     read: Callable[[Any], object]
@@ -33,7 +33,7 @@ class _Form(NamedTuple):
 def _members(given: list[str]) -> list[tuple[str, str]]:
     members = [tuple(text.split("=", 1)) for text in given]
     if not all(len(member) == 2 and member[1] in set(Member) for member in members):
-        wanted = f"must look like data=data; behind the sign one of: {', '.join(Member)}"
+        wanted = f"must look like data=data; after the sign one of: {', '.join(Member)}"
         raise typer.BadParameter(wanted, param_hint="--member")
     return members  # type: ignore[return-value]
 
@@ -70,7 +70,7 @@ def _body_signature(text: str) -> dict[str, Any]:
     return signature
 
 
-# Where an option is not named as its member is, with `-` for `_`, and with `--no-` beside it for a switch.
+# Options that are not simply named after their member, with `-` for `_` and `--no-` for a switch.
 _SPELLINGS = {
     "members": "--member",
     "rules": "--rule",
@@ -89,17 +89,17 @@ _MEMBERS = {name: field for name, field in DeliveryContract.model_fields.items()
 
 
 def contract_options() -> dict[str, Any]:
-    """member -> the annotation of an option for it, which is None where it is not given."""
+    """member -> the annotation of its option. An option that is not given is None."""
     return {name: _option(name, field) for name, field in _MEMBERS.items()}
 
 
 def option_of(member: str) -> str:
-    """What the option for a member is called."""
+    """The name of the option for a member."""
     return _spelling(member).partition("/")[0]
 
 
 def given_members(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of the contract's document, of what was given by option. Raises BadParameter."""
+    """The members of the contract's document that were given by options. Raises BadParameter."""
     return {
         name: _FORMS[name].read(value) if name in _FORMS else value for name, value in given.items() if name in _MEMBERS
     }
@@ -132,7 +132,7 @@ def _option(name: str, field: FieldInfo) -> Any:
 
 
 def _plain(field: FieldInfo) -> tuple[Any, list[Any]]:
-    """Its type where it is not None, and what bounds it."""
+    """The member's type without None, and its bounds."""
     kind, marks = field.annotation, list(field.metadata)
     if get_origin(kind) in {Union, UnionType}:
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
@@ -149,13 +149,13 @@ def _shown_default(default: Any) -> str | bool:
 
 
 def show_rule(code: object, rule: Any) -> str:
-    """A rule in the form in which it is given."""
+    """A rule as its option takes it."""
     flags = [flag for flag, member in _FLAGS.items() if getattr(rule, member)]
     return ",".join([f"{code}={rule.verdict}", *flags])
 
 
 def show_signature(signature: BodySignature | None) -> str | None:
-    """A body signature in the form in which it is given."""
+    """A body signature as its option takes it."""
     if signature is None:
         return None
     prefix = [f"prefix={signature.prefix}"] if signature.prefix else []

@@ -1,4 +1,4 @@
-"""`dispatcher delivery`: what is owed to webhooks and what became of it; sending again, cancelling."""
+"""`dispatcher delivery`: lists, shows, redelivers and cancels deliveries."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -25,7 +25,7 @@ from dispatcher.states import Reason, State
 
 app = Commands()
 
-# It may repeat any message of the batch, and the others are not at hand.
+# Such an answer may repeat any message of the batch, and only one of them is known here.
 _OF_BATCH = "*** (the answer to a batch: --reveal shows it)"
 
 Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The delivery's id")]
@@ -82,8 +82,8 @@ def show(
 ) -> None:
     """Show one delivery with all its attempts.
 
-    Each attempt has its request and the answer as captured. Where an answer repeats the message, that is masked
-    unless --reveal says otherwise.
+    Each attempt has its request and the captured answer. What an answer repeats of the message is masked, unless
+    --reveal is given.
     """
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
@@ -107,9 +107,9 @@ def show(
 
 @app.command(epilog="Example: dispatcher delivery redeliver 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00")
 def redeliver(context: typer.Context, identifier: Identifier, account: AnyAccount = None, json: AsJson = False) -> None:
-    """Have a closed delivery sent again, at once.
+    """Redeliver a closed delivery at once.
 
-    Its retry schedule begins anew.
+    Its retry schedule starts again.
     """
     installation = installation_of(context)
     with installation.transaction() as session:
@@ -121,7 +121,7 @@ def redeliver(context: typer.Context, identifier: Identifier, account: AnyAccoun
 
 @app.command()
 def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount = None, json: AsJson = False) -> None:
-    """End a delivery that waits for its next attempt."""
+    """Cancel a delivery that waits for its next attempt."""
     with installation_of(context).transaction() as session:
         cancel_delivery(session, _owner(session, account, identifier), identifier, by=this_user())
     _print_change(identifier, State.CANCELLED, "is cancelled", json=json)
@@ -156,11 +156,11 @@ def _owner_of_list(session: Session, account: str | None, webhook: UUID | None, 
     raise typer.BadParameter("give one of --account, --webhook, --event")
 
 
-def _print_change(identifier: UUID, state: State, told: str, *, json: bool) -> None:
+def _print_change(identifier: UUID, state: State, change: str, *, json: bool) -> None:
     if json:
         print_json({"id": identifier, "state": state})
     else:
-        print_line(f"delivery {identifier} {told}")
+        print_line(f"delivery {identifier} {change}")
 
 
 def _fields(delivery: DeliveryLine) -> dict[str, object]:
@@ -188,7 +188,7 @@ def _fields(delivery: DeliveryLine) -> dict[str, object]:
 def _print_attempt(attempt: AttemptRecord) -> None:
     print_section(f"Attempt {attempt.number}")
     if attempt.outcome_unknown or attempt.request_id is None:
-        print_fields({"recorded": attempt.created_at, "outcome": "unknown: the worker did not live to record it"})
+        print_fields({"recorded": attempt.created_at, "outcome": "unknown: the worker died before it could record it"})
         return
     answer = attempt.status if attempt.status is not None else f"none: {attempt.failure} ({attempt.failure_detail})"
     print_fields(

@@ -1,4 +1,4 @@
-"""`dispatcher engine`: where the engine is that `up` runs on this machine."""
+"""`dispatcher engine`: the addresses of the engine that `up` runs on this machine."""
 
 from typing import Annotated
 
@@ -21,16 +21,16 @@ def engine(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Show where the engine is that `up` runs.
+    """Show the addresses of the engine that `up` runs.
 
-    The addresses of its API and of Flower on this machine, the login there, and the folder of its data.
+    The HTTP API, Flower and its user on this machine, and the folder of the data.
     """
     directory = default_data_dir().absolute()
     lines = published(directory)
     if API_ADDRESS not in lines:
         print_error(
-            f"no engine runs here with its data in {directory}: start one (./run.sh up), or name the folder of another "
-            "one in DISPATCHER_DATA_DIR"
+            f"no engine runs here with its data in {directory}: start one (./run.sh up), or set DISPATCHER_DATA_DIR "
+            "to the folder of another one"
         )
         raise typer.Exit(1)
     if api:
@@ -53,10 +53,10 @@ def engine(
 
 
 def how_to_allow() -> str:
-    """What to do where an address is refused: in one sentence, and with a running engine of this machine in two."""
+    """What to do if an address is refused. There is a second sentence if an engine runs on this machine."""
     advice = (
-        "DISPATCHER_ALLOWED_NETWORKS, DISPATCHER_ALLOWED_HOSTS, DISPATCHER_ALLOWED_PORTS and DISPATCHER_HTTPS_ONLY say "
-        "what may be called, alike for workers, API and this command."
+        "DISPATCHER_ALLOWED_NETWORKS, DISPATCHER_ALLOWED_HOSTS, DISPATCHER_ALLOWED_PORTS and DISPATCHER_HTTPS_ONLY "
+        "say what may be called. They must be the same for workers, API and this command."
     )
     if published():
         advice += " For receivers on this machine start the engine with `./run.sh up --dev`."

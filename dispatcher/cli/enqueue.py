@@ -1,4 +1,4 @@
-"""`dispatcher enqueue`: the messages of an NDJSON file, each as an event."""
+"""`dispatcher enqueue`: enqueues each message of an NDJSON file as an event."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -38,7 +38,9 @@ def enqueue(
     *,
     context: typer.Context,
     account: OfAccount,
-    event_type: Annotated[str, typer.Option("--type", metavar="TYPE", help="Their type, as message.outbound.sent")],
+    event_type: Annotated[
+        str, typer.Option("--type", metavar="TYPE", help="Their type, such as message.outbound.sent")
+    ],
     file: Annotated[
         typer.FileBinaryRead,
         typer.Argument(metavar="FILE", help="NDJSON: one message a line; - is standard input"),
@@ -52,10 +54,10 @@ def enqueue(
 ) -> None:
     """Enqueue the messages of a file, one event a line.
 
-    The line's bytes are the message. With --key-member the same file can be sent again. A line that is no JSON, or
-    otherwise refused, is reported by its number on stderr while the rest goes in.
-    Lines are stored in groups of up to 1,000: from a pipe that trickles, the first wait for the others or its end.
-    Exit status: 0 all are in, 1 some were refused.
+    The bytes of a line are the message. With --key-member the same file can be enqueued again. A line that is not JSON,
+    or is refused for another reason, is reported on stderr by its number; the other lines are enqueued.
+    Lines are stored in groups of up to 1,000: lines from a slow pipe wait until their group is full or the pipe ends.
+    Exit status: 0 all lines were accepted, 1 some were refused.
     """
     if not is_event_type(event_type):
         raise typer.BadParameter(RULE, param_hint="--type")
@@ -70,7 +72,7 @@ def enqueue(
 def _run(installation: Installation, file: BinaryIO, recipe: Recipe, *, json: bool) -> _Tally:
     tally = _Tally()
     counting = Counting(console(stderr=True), "lines")
-    unanswered: deque[int] = deque()  # line numbers of events that enqueue_many has taken and not yet answered
+    unanswered: deque[int] = deque()  # line numbers of events that enqueue_many has read but not yet answered
 
     def refuse(number: int, error: DispatcherError) -> None:
         tally.refused += 1
@@ -104,7 +106,7 @@ def _run(installation: Installation, file: BinaryIO, recipe: Recipe, *, json: bo
     finally:
         tally.rate = round(counting.rate, 1)
         if unanswered:
-            counting.say(f"stopped before the outcome of line {unanswered[0]} and those after it was known")
+            counting.say(f"stopped: the outcome of line {unanswered[0]} and those after it is unknown")
         _print_summary(tally, json=json)
         if tally.accepted and not tally.deliveries:
             print_missed(recipe.account, recipe.app, recipe.type, tally.nearest_types)

@@ -18,7 +18,7 @@ _HEAD = """\
 # Generated from the settings: `python -m dispatcher.cli.env_example`. Change a copy of it, not this file.
 #
 # The copy holds secrets: mode 0600. One VARIABLE=value a line; a value with anything but letters, digits and ./:@,+=-_
-# goes into 'single quotes'. What must be filled in stands first; the rest shows its default, commented out.
+# goes into 'single quotes'. Settings to be filled in come first; the others show their defaults, commented out.
 """
 
 

@@ -69,7 +69,7 @@ def list_(
         print_json(page.events)
         return
     print_table(
-        ["id", "came in", "type", "subject", "app", "webhooks"],
+        ["id", "created", "type", "subject", "app", "webhooks"],
         [(item.id, item.created_at, item.type, item.subject, item.app, item.delivery_count) for item in page.events],
         gives_way=["type", "subject", "app"],
     )
@@ -87,7 +87,7 @@ def show(
 ) -> None:
     """Show one event: its message and its deliveries.
 
-    Phone numbers and texts in the message are masked unless --reveal says otherwise.
+    Phone numbers and texts in the message are masked unless --reveal is given.
     """
     with installation_of(context).transaction() as session:
         owner = account_of(session, account) if account is not None else owner_of_event(session, identifier)
@@ -124,7 +124,7 @@ def event_document(event: EventLine) -> dict[str, Any]:
 
 
 def print_delivery_table(deliveries: Sequence[DeliveryLine]) -> None:
-    """Deliveries, a line each."""
+    """Deliveries, one a line."""
     print_table(
         ["id", "state", "reason", "attempts", "due or finished", "type", "subject", "webhook"],
         [

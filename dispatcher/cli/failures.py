@@ -1,5 +1,5 @@
-"""How a call ends: what goes wrong is said on standard error, in a line or two, and without a traceback; only a defect
-has one. The status says what kind of end it was."""
+"""How a call ends. What goes wrong is reported on standard error in one or two lines; only a defect has a traceback.
+The exit status says how the call ended."""
 
 import errno
 import os
@@ -19,12 +19,12 @@ from dispatcher.masking.terminal import safe_text
 
 DONE, REFUSED, USAGE, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
 
-# Of writing to a full or broken place; those of files and networks are met where these are used.
+# Errors of writing to a full or broken output. Those of files and networks are handled where these are used.
 _NO_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 def prepare_streams() -> None:
-    """What a terminal or file cannot show is escaped; input is UTF-8, whatever the locale says."""
+    """Escapes what a terminal or file cannot show. Input is UTF-8 in every locale."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -33,7 +33,7 @@ def prepare_streams() -> None:
 
 
 def status_of(call: Callable[[], None]) -> int:
-    """Calls, and says what went wrong. Everything is written out when it returns."""
+    """Calls, reports what went wrong, and returns the exit status. All output is flushed by then."""
     try:
         status = _status_of(call)
         if sys.stdout is not None:
@@ -64,14 +64,14 @@ def _status_of(call: Callable[[], None]) -> int:
 
 
 def _explained(error: Exception) -> int:
-    if isinstance(error.__context__, KeyboardInterrupt):  # at a question
+    if isinstance(error.__context__, KeyboardInterrupt):  # at a prompt
         return INTERRUPTED
     status = REFUSED
     match error:
         case DispatcherError():
             print_error(str(error))
         case UnicodeEncodeError():
-            print_error("an argument holds bytes that are no UTF-8")
+            print_error("an argument contains bytes that are not UTF-8")
         case typer.TyperException():
             _print_usage_error(error)
             status = int(error.exit_code)
@@ -87,7 +87,7 @@ def _explained(error: Exception) -> int:
 def _print_usage_error(error: Any) -> None:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
-        typer.echo(error.message, err=True)  # help, as it was made
+        typer.echo(error.message, err=True)  # the help page
         return
     print_error(safe_text(_words(error)))
     if context is not None:
@@ -109,7 +109,7 @@ def _words(error: Any) -> str:
 
 
 def _forget_output() -> None:
-    """What is still to be written goes nowhere: the interpreter would try once more at its end, and complain."""
+    """Discards unwritten output. The interpreter would try to write it at exit, and complain."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The help of a command: one line for an option, its value in words; as wide as the terminal, up to 100 columns."""
+"""The help of a command: one line an option, as wide as the terminal, up to 100 columns."""
 
 import textwrap
 from collections.abc import Callable, Mapping
@@ -17,9 +17,9 @@ Panels: TypeAlias = Mapping[str, Mapping[str, str]]  # heading -> word -> what i
 
 _WIDEST = 100
 _WIDEST_LABEL = 30
-_LONGEST_LIST = 100  # characters of choices beside an option; longer ones stand at the end
+_LONGEST_LIST = 100  # characters of choices beside an option; longer lists are below the options
 _VALUES = {int: "NUMBER", float: "NUMBER", UUID: "ID"}
-# Typer's own texts, so that each has a line.
+# In place of Typer's texts, so that each fits on one line.
 _TEXTS = {
     "install_completion": "Install completion for this shell",
     "show_completion": "Print what would be installed for it",
@@ -28,14 +28,14 @@ _TEXTS = {
 
 
 class Command(TyperCommand):
-    """A command with such a page."""
+    """A command with a help page of this form."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(_page(self, ctx, {}))
 
 
 class Group(TyperGroup):
-    """Commands under one word, which `panels` lists."""
+    """A group of commands. Its help lists `panels`."""
 
     panels: Panels
 
@@ -44,7 +44,7 @@ class Group(TyperGroup):
 
 
 class Commands(typer.Typer):
-    """The commands of one module; `command_tree` has their place."""
+    """The commands of one module. `command_tree` says where each belongs."""
 
     def command(  # type: ignore[override]
         self, name: str | None = None, **options: Any
@@ -108,12 +108,12 @@ def _value(parameter: Any) -> str:
 
 
 def name_of(parameter: Any) -> str:
-    """What an option or argument is called."""
+    """The name of an option or argument."""
     return _value(parameter) if parameter.param_type_name == "argument" else str(max(parameter.opts, key=len))
 
 
 def choices_of(parameter: Any) -> list[str]:
-    """The values that it can have, where these are a few words."""
+    """The values to choose from. Empty if it takes any value."""
     return [str(each.value if isinstance(each, Enum) else each) for each in parameter.type_descriptor.choices or ()]
 
 

@@ -1,4 +1,4 @@
-"""The installation that a command works on: made when it is first needed, for not every command needs one."""
+"""The installation that a command works on. It is made when first needed, as not every command needs one."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Installed:
-    """What the commands of one call find in their context."""
+    """The context object of the commands in one call."""
 
     def __init__(self, make: "Callable[[], Installation]") -> None:
         self._make = make
@@ -24,12 +24,12 @@ class Installed:
         return self._make()
 
     def close(self) -> None:
-        """Closes it, if it was made."""
+        """Closes the installation, if it was made."""
         if "installation" in self.__dict__:
             self.installation.close()
 
     def explain(self, error: Exception) -> str | None:
-        """Where an error means that the database cannot be used: why, which one, and what to do. None for others."""
+        """If the error means that the database cannot be used: why, which one, and what to do. None for others."""
         if "sqlalchemy" not in sys.modules:
             return None
         from sqlalchemy.exc import SQLAlchemyError
@@ -45,6 +45,6 @@ class Installed:
 
 
 def installation_of(context: typer.Context) -> "Installation":
-    """The installation of this call. Raises ConfigurationError for settings that are missing or wrong."""
+    """The installation of this call. Raises ConfigurationError for missing or wrong settings."""
     installed: Installed = context.obj
     return installed.installation

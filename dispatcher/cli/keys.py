@@ -1,4 +1,4 @@
-"""`dispatcher key`: API keys, made, seen and revoked."""
+"""`dispatcher key`: makes, lists and revokes API keys."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -22,10 +22,10 @@ def create(
     *,
     context: typer.Context,
     account: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Whom it acts for; nobody only for an operator's key")
+        str | None, typer.Option(metavar="NAME", help="The account it acts for; an operator's needs none")
     ] = None,
     scope: Annotated[list[Scope] | None, typer.Option(help="What it may do", show_default="send")] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="A note on what it is for")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="A note on its purpose")] = None,
     days: Annotated[
         int | None, typer.Option(min=1, max=36_500, help="Days until it expires", show_default="never")
     ] = None,
@@ -33,7 +33,7 @@ def create(
 ) -> None:
     """Make an API key.
 
-    Its token is printed this once and cannot be shown again.
+    Its token is printed now and cannot be shown again.
     """
     scopes = list(dict.fromkeys(scope or [Scope.SEND]))
     if account is None and Scope.OPERATOR not in scopes:
@@ -62,7 +62,7 @@ def list_(
     account: AnyAccount = None,
     json: AsJson = False,
 ) -> None:
-    """List API keys, revoked and expired ones too.
+    """List API keys, also revoked and expired ones.
 
     Their secrets cannot be shown.
     """
@@ -81,10 +81,10 @@ def list_(
 @app.command()
 def revoke(
     context: typer.Context,
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, which is the token up to the dot, or its name")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Its id (the token up to the dot) or its name")],
     json: AsJson = False,
 ) -> None:
-    """End a key for good, at once."""
+    """Revoke a key, at once and for good."""
     with installation_of(context).transaction() as session:
         revoked = revoke_key(session, key_id(session, key), by=this_user())
         session.refresh(revoked)

@@ -33,25 +33,25 @@ def listen(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any", show_default="9000 or free")
     ] = None,
-    register: Annotated[bool, typer.Option("--register", help="Be a webhook of --account meanwhile")] = False,
-    account: Annotated[str | None, typer.Option(metavar="NAME", help="Whose events it gets (name or id)")] = None,
+    register: Annotated[bool, typer.Option("--register", help="Register as a webhook of --account")] = False,
+    account: Annotated[str | None, typer.Option(metavar="NAME", help="The account, by name or id")] = None,
     types: Annotated[
         list[str] | None,
         typer.Option("--type", metavar="TYPE", help="An event type or prefix it takes", show_default="all"),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave that webhook when this ends")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep that webhook when this ends")] = False,
     key_from: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Key (whsec_, whpk_, whsk_) to check signatures with; -: stdin"),
     ] = None,
     answer: Annotated[int, typer.Option(min=200, max=999, help="Status to answer with")] = 204,
-    count: Annotated[int | None, typer.Option(min=1, help="Requests after which it ends", show_default="none")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after this many requests", show_default="none")] = None,
     json: AsJson = False,
 ) -> None:
     """Receive callbacks on this machine and show them.
 
-    A line for each, with what its signature is worth. With --register no key is needed, and an account that is missing
-    is made. By default no engine calls this machine: one that was started by `dispatcher up --dev` does.
+    One line for each, with the result of its signature check. --register needs no key, and makes the account if it is
+    missing. By default no engine calls this machine; one that was started by `dispatcher up --dev` does.
     """
     if register != (account is not None):
         raise typer.BadParameter("--register and --account go together")
@@ -79,19 +79,19 @@ def listen(
 
 
 class Callback:
-    """One request as it came, and what its signature is worth."""
+    """One request as received, and the result of its signature check."""
 
     def __init__(self, handler: BaseHTTPRequestHandler, body: bytes, key: SignatureKey | None) -> None:
         self.method, self.target, self.body = handler.command, handler.path, body
         self.headers = list(handler.headers.items())
         by_name = {name.lower(): value for name, value in self.headers}
         self.signature = str(key.check(by_name, body, now=time.time())) if key is not None else None
-        told = {words: by_name.get(f"dispatcher-{name}") for name, words in _ABOUT.items()}
-        self.about = [words.format(value) for words, value in told.items() if value is not None]
+        values = {words: by_name.get(f"dispatcher-{name}") for name, words in _ABOUT.items()}
+        self.about = [words.format(value) for words, value in values.items() if value is not None]
 
     @property
     def text(self) -> str:
-        """The body to be read: JSON as it came, on one line."""
+        """The body as text, JSON on one line."""
         text = self.body.decode(errors="backslashreplace")
         try:
             return compact(text)
@@ -120,7 +120,7 @@ def _ended_by(*signals: signal.Signals) -> Iterator[None]:
 
 def _handler(key: SignatureKey | None, answer: int, show: Callable[[Callback], None]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """Answers on a connection of its own each, one after the other."""
+        """Answers one request after the other, each on its own connection."""
 
         timeout = 30.0
 
@@ -138,7 +138,7 @@ def _handler(key: SignatureKey | None, answer: int, show: Callable[[Callback], N
         do_GET = do_POST = do_PUT = handle_any  # noqa: N815 - named by the standard library
 
         def log_message(self, *_: object) -> None:
-            """What is to be said of a callback is shown."""
+            """Logs nothing: callbacks are shown instead."""
 
     return Handler
 

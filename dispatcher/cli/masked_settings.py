@@ -1,4 +1,4 @@
-"""Settings as they may be shown: secrets masked, of a URL where it leads to."""
+"""Settings as they may be shown: secrets are masked, and a URL shows only where it leads to."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ _URLS = frozenset({"database_url", "broker_url"})
 
 
 def masked_setting(name: str, value: Any) -> Any:
-    """A setting's value as it may be shown; of a URL where it leads to, never who logs in there."""
+    """A setting's value as it may be shown. A URL shows where it leads to, never the login."""
     if isinstance(value, SecretStr):
         clear = value.get_secret_value()
         if name in _URLS:
@@ -21,8 +21,8 @@ def masked_setting(name: str, value: Any) -> Any:
 
 
 def mask_connection(url: str) -> str:
-    """A URL of a database or broker: where it leads to, never who logs in there."""
-    # Not parsed: a password with characters that belong escaped must not be taken for a host.
+    """Where the URL of a database or broker leads to, without the login."""
+    # Not parsed: a password with characters that should be escaped must not be taken for a host.
     scheme, _, rest = url.partition("://")
     login, at, place = rest.rpartition("@")
     place, question, _ = place.partition("?")

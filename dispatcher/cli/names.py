@@ -1,4 +1,4 @@
-"""What people call an account, a webhook or a key: its name as well as its id, where that is clear."""
+"""Finds an account, a webhook or a key by its id, or by its name if that is unambiguous."""
 
 from uuid import UUID
 
@@ -14,7 +14,7 @@ _MOST_NAMED = 10
 
 
 def account_of(session: Session, text: str) -> Account:
-    """The account of this name, else of this id. Raises UnknownAccount."""
+    """The account with this name, or else with this id. Raises UnknownAccount."""
     try:
         return find_account(session, text)
     except UnknownAccount:
@@ -26,8 +26,8 @@ def account_of(session: Session, text: str) -> Account:
 
 
 def webhook_id(installation: Installation, text: str, account: str | None = None) -> UUID:
-    """The webhook of this id (which is not looked for), else of this name, of this account or of all. Raises NotFound,
-    and Conflict where several accounts have one of this name."""
+    """The id of a webhook. An id is returned without a look into the database; a name is looked up in the account or
+    in all accounts. Raises NotFound, and Conflict if several accounts have a webhook with this name."""
     if (identifier := _identifier(text)) is not None:
         return identifier
     with installation.transaction() as session:
@@ -40,8 +40,8 @@ def webhook_id(installation: Installation, text: str, account: str | None = None
 
 
 def key_id(session: Session, text: str) -> UUID:
-    """The key of this id, else of this name, among those that are not revoked. Raises NotFound, and Conflict where
-    several have this name."""
+    """The id of a key. An id is returned without a look into the database; a name is looked up among the keys that are
+    not revoked. Raises NotFound, and Conflict if several have this name."""
     if (identifier := _identifier(text)) is not None:
         return identifier
     query = select(Account.name, ApiKey.id).select_from(ApiKey).outerjoin(Account, Account.id == ApiKey.account_id)

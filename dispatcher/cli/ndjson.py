@@ -1,4 +1,4 @@
-"""Reads NDJSON: one message per line, its bytes kept as they are, and makes events of them."""
+"""Reads NDJSON, one message per line with its bytes unchanged, and makes events of the lines."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What every line's event has in common, and which members of the message name its subject and key."""
+    """What the events of all lines share, and which members of a message hold its subject and key."""
 
     account: str
     type: str
@@ -40,7 +40,7 @@ class Recipe:
 
 
 def read_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """(number, line) for each line that is not blank; of a line that is far too long only the beginning."""
+    """(number, line) for each line that is not blank. A line that is far too long is cut."""
     number = 0
     while line := stream.readline(_LONGEST_LINE):
         number += 1
@@ -67,7 +67,7 @@ def _members(line: bytes) -> dict[str, str]:
 
 
 def _text_of(members: dict[str, str], name: str | None) -> str | None:
-    """A string's text, or a number with the digits it was written with."""
+    """A string's text, or a number with its digits as written."""
     if name is None:
         return None
     raw = members.get(name)

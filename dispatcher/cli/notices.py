@@ -1,4 +1,4 @@
-"""`dispatcher notice`: what contacts were told, and will be."""
+"""`dispatcher notice`: the mails that contacts got, and those that are due."""
 
 from typing import Annotated, Any
 
@@ -42,7 +42,7 @@ def list_(
         "contact": "contact",
         "last sent": "last_sent_at",
         "sent": "sent",
-        "since then": "suppressed",
+        "suppressed": "suppressed",
         "next mail": "due_at",
         "held back": "held_back",
     }

@@ -1,4 +1,4 @@
-"""How commands print: tables for people, JSON for programs, errors on stderr; all of it safe for a terminal."""
+"""How commands print: tables for people, JSON for programs, errors on stderr. All of it is safe for a terminal."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ _LEAST = 12  # of a column that gives way
 
 
 def console(*, stderr: bool = False) -> Console:
-    """The console of the moment. Into a file or pipe nothing is wrapped or cut."""
+    """A console for the current stream. Into a file or pipe nothing is wrapped or cut."""
     made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = _NO_WRAPPING
@@ -37,26 +37,26 @@ def print_error(message: str) -> None:
 
 
 def print_line(message: str, *, stderr: bool = False) -> None:
-    """One line as it is, on stdout unless told otherwise."""
+    """One line as it is, on stdout or on stderr."""
     console(stderr=stderr).print(Text(safe_text(message)), soft_wrap=True)
 
 
 def print_missed(account: str, app: str | None, event_type: str, nearest_types: Sequence[str]) -> None:
-    """A hint on stderr: no webhook takes this type, and which was probably meant."""
+    """Hints on stderr that no webhook takes this type, and which type was probably meant."""
     owner = f"account {account!r}" if app is None else f"account {account!r} and app {app!r}"
     nearest = f"; the nearest: {', '.join(nearest_types)}" if nearest_types else ""
     print_line(f"Hint: no webhook of {owner} takes {event_type}{nearest}", stderr=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, gives_way: Sequence[str] = ()) -> None:
-    """A table; its first column is never cut. Where the terminal is too narrow for it, columns that say nothing go,
-    then those that `gives_way` names are cut, with an ellipsis; then the first column gets a line of its own, and at
-    last each row is a block with all there is. Into a file or pipe nothing is cut."""
+    """A table whose first column is never cut. If the terminal is too narrow, empty columns are left out first; then
+    the columns in `gives_way` are cut, with an ellipsis; then the first column gets a separate line; and finally each
+    row is printed as a block of its values. Into a file or pipe nothing is cut."""
     names, cells = list(columns), [[safe_text(shown(value)) for value in row] for row in rows]
     where = console()
     if cells and _needed(_widths(names, cells)) > where.width:
-        telling = [at for at in range(len(names)) if at == 0 or any(row[at] != shown(None) for row in cells)]
-        names, *cells = [[row[at] for at in telling] for row in (names, *cells)]
+        filled = [at for at in range(len(names)) if at == 0 or any(row[at] != shown(None) for row in cells)]
+        names, *cells = [[row[at] for at in filled] for row in (names, *cells)]
     if widths := _fitting(names, cells, gives_way, where.width):
         for number, row in enumerate((names, *cells)):
             where.print(_line(row, widths, "bold" if number == 0 else ""), no_wrap=True)
@@ -79,8 +79,7 @@ def _needed(widths: Sequence[int]) -> int:
 def _fitting(
     names: Sequence[str], cells: Sequence[Sequence[str]], gives_way: Sequence[str], most: int
 ) -> list[int] | None:
-    """Widths of the columns, those that give way cut as much as is needed, the widest first; None if all that is not
-    enough."""
+    """Widths of the columns. Those that give way are cut as needed, the widest first. None if that is not enough."""
     widths = _widths(names, cells)
     flexible = [at for at, name in enumerate(names) if name in gives_way]
     while _needed(widths) > most:
@@ -109,7 +108,7 @@ def _print_blocks(where: Console, names: Sequence[str], cells: Iterable[Sequence
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Names and values of one thing, a line each."""
+    """Names and values, one a line."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
@@ -119,19 +118,19 @@ def print_fields(fields: Mapping[str, object]) -> None:
 
 
 def print_section(title: str) -> None:
-    """The heading of what follows."""
+    """A heading."""
     console().print(Text(f"\n{title}", style="bold"))
 
 
 def print_text(text: str) -> None:
-    """Text of several lines that others wrote, indented."""
+    """Foreign text of several lines, indented."""
     for line in safe_text(text, lines=True).split("\n"):
         console().print(Text(f"  {line}"), soft_wrap=True)
 
 
 def print_json(document: Any, *, raw_member: tuple[str, bytes] | None = None, indent: int | None = 2) -> None:
-    """A JSON document in ASCII, on one line where `indent` is None. `raw_member` is added to an object as it is, digits
-    and all."""
+    """A JSON document in ASCII, on one line where `indent` is None. `raw_member` (name, JSON) is added to an object
+    unchanged."""
     text = json.dumps(document, indent=indent, default=_as_json)
     if raw_member is not None:
         name, data = raw_member

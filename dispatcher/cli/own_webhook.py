@@ -1,4 +1,4 @@
-"""The webhook of `dispatcher listen --register`: there for as long as it listens."""
+"""The webhook of `dispatcher listen --register`, which exists while it listens."""
 
 import socket
 from collections.abc import Iterator, Sequence
@@ -21,12 +21,11 @@ from dispatcher.webhooks.store import AccountKey, Registered, Webhooks
 def own_webhook(
     installation: Installation, account: str, port: int, types: Sequence[str], *, keep: bool
 ) -> Iterator[Registered]:
-    """A webhook of the account (name or id) for http://127.0.0.1:`port`/, removed at the end unless it is to be kept.
-    An account that is missing is made. A webhook that an earlier call left is used again, with its key and what waits
-    for it.
+    """A webhook of the account (name or id) for http://127.0.0.1:`port`/, removed at the end unless `keep`.
+    A missing account is made. A webhook that an earlier call left is used again, with its key and its waiting
+    deliveries.
 
-    Raises what `register` raises: InvalidWebhook for types that are none, AddressRefused where this machine may not be
-    called.
+    Raises what `register` raises: InvalidWebhook for invalid types, AddressRefused if this machine may not be called.
     """
     name = f"dispatcher listen on {socket.gethostname()}, port {port}"
     url = f"http://127.0.0.1:{port}/"
@@ -59,7 +58,7 @@ def own_webhook(
 
 
 def _owner(installation: Installation, account: str) -> AccountKey:
-    """The account's id; its name where there is no such account yet."""
+    """The account's id, or its name if there is no such account yet."""
     with installation.transaction() as session:
         try:
             return account_of(session, account).id
@@ -71,10 +70,10 @@ def _remove(installation: Installation, made: Registered) -> None:
     try:
         remove(installation, made.owner.id, made.id, by=this_user())
     except NotFound:
-        return  # somebody else did it
+        return  # somebody else has deleted it
     except SQLAlchemyError:
         print_line(
-            f"Webhook {made.id} stays, for the database does not answer any more. The next `dispatcher listen "
+            f"Webhook {made.id} stays: the database no longer answers. The next `dispatcher listen "
             "--register` on this port uses it again",
             stderr=True,
         )

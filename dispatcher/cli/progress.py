@@ -1,4 +1,4 @@
-"""Shows how a long command comes on: one moving line on a terminal, a plain line now and then elsewhere."""
+"""Shows the progress of a long command: one moving line on a terminal, otherwise a plain line every few seconds."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _PLAIN_SECONDS = 5.0
 
 
 class Counting:
-    """Counts things done, and says so at its own pace."""
+    """Counts what is done, and shows the count every so often."""
 
     def __init__(self, console: Console, what: str) -> None:
         self.done = 0

@@ -1,4 +1,4 @@
-"""Many deliveries sent again: `dispatcher delivery redeliver-many`, and `dispatcher redelivery` to follow it."""
+"""Bulk redeliveries: `dispatcher delivery redeliver-many` starts one, `dispatcher redelivery` follows it."""
 
 import sys
 import time
@@ -36,7 +36,7 @@ app = Commands()
 Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The bulk redelivery's id")]
 
 _LOOK_EVERY = 0.5
-_SAY_EVERY = 5.0  # where no terminal shows a moving line
+_SAY_EVERY = 5.0  # if no terminal shows a moving line
 
 
 @app.command(epilog="Example: dispatcher delivery redeliver-many --account acme --reason exhausted --since 2d")
@@ -50,15 +50,15 @@ def redeliver_many(
     reason: Annotated[Reason | None, typer.Option(help="Only discarded for this")] = None,
     since: Since = None,
     until: Until = None,
-    per_second: Annotated[int, typer.Option(min=1, max=MAX_PER_SECOND, help="How many a second")] = PER_SECOND,
+    per_second: Annotated[int, typer.Option(min=1, max=MAX_PER_SECOND, help="Deliveries a second")] = PER_SECOND,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them")] = False,
     yes: Yes = False,
     json: AsJson = False,
 ) -> None:
-    """Have many closed deliveries sent again.
+    """Redeliver many closed deliveries.
 
-    Give --account or --webhook. Workers do it; the progress is shown until it is done. Ctrl-C ends the showing, not the
-    work. With --json it is ordered and printed, and not waited for. Times are those of the events.
+    Give --account or --webhook. Workers do the work; the progress is shown until it is done. Ctrl-C ends the display,
+    not the work. With --json the command prints the order and does not wait. Times are those of the events.
     """
     due_to = webhook_id(installation_of(context), webhook, account) if webhook is not None else None
     selection = Selection(
@@ -76,7 +76,7 @@ def redeliver_many(
             _print_count(matched, json=json)
             return
         if not sys.stdin.isatty():
-            raise typer.BadParameter(f"there is no terminal to ask at, and it is about {matched:,}: give --yes")
+            raise typer.BadParameter(f"there is no terminal to ask at, and {matched:,} deliveries match: give --yes")
         typer.confirm(f"Redeliver {matched:,} deliveries, {per_second} a second?", abort=True, err=True)
     with installation_of(context).transaction() as session:
         owner = _owner_for_order(session, account, due_to)
@@ -103,11 +103,8 @@ def list_(
         print_json([_document(owner, item) for item in found])
         return
     print_table(
-        ["id", "ordered", "matched", "redelivered", "a second", "stands"],
-        [
-            (item.id, item.created_at, item.matched, item.redelivered, item.per_second, _standing(item))
-            for item in found
-        ],
+        ["id", "ordered", "matched", "redelivered", "a second", "state"],
+        [(item.id, item.created_at, item.matched, item.redelivered, item.per_second, _state(item)) for item in found],
     )
 
 
@@ -125,9 +122,9 @@ def show(context: typer.Context, identifier: Identifier, account: AnyAccount = N
 
 @app.command()
 def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount = None, json: AsJson = False) -> None:
-    """End a bulk redelivery where it is.
+    """Cancel the rest of a bulk redelivery.
 
-    What it has redelivered is sent all the same.
+    What it has redelivered already is still sent.
     """
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
@@ -139,7 +136,7 @@ def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount =
 
 
 def _follow(installation: Installation, owner: Account, identifier: UUID) -> None:
-    """Shows how far it has come until it ends, or until the person has seen enough."""
+    """Shows the progress until the bulk redelivery ends, or until Ctrl-C."""
     to = console(stderr=True)
     said = time.monotonic()
     try:
@@ -156,11 +153,11 @@ def _follow(installation: Installation, owner: Account, identifier: UUID) -> Non
                     print_line(line, stderr=True)
                 time.sleep(_LOOK_EVERY)
     except KeyboardInterrupt:
-        print_line(f"it goes on; to look: dispatcher redelivery show {identifier}", stderr=True)
-        print_line(f"to end it: dispatcher redelivery cancel {identifier}", stderr=True)
+        print_line(f"it continues; to see its progress: dispatcher redelivery show {identifier}", stderr=True)
+        print_line(f"to cancel it: dispatcher redelivery cancel {identifier}", stderr=True)
         raise typer.Exit(130) from None
-    left = "" if not skipped(now) else f"; {skipped(now):,} had changed meanwhile and were left alone"
-    print_line(f"bulk redelivery {identifier} is {_standing(now)}: {now.redelivered:,} redelivered{left}")
+    left = "" if not skipped(now) else f"; {skipped(now):,} had changed meanwhile and were skipped"
+    print_line(f"bulk redelivery {identifier} is {_state(now)}: {now.redelivered:,} redelivered{left}")
 
 
 def _print_count(matched: int, *, json: bool) -> None:
@@ -182,7 +179,7 @@ def _owner_for_order(session: Session, account: str | None, webhook: UUID | None
     raise typer.BadParameter("give one of --account, --webhook")
 
 
-def _standing(item: BulkRedelivery) -> str:
+def _state(item: BulkRedelivery) -> str:
     if item.cancelled_at is not None:
         return "cancelled"
     return "finished" if item.finished_at is not None else "open"

@@ -1,5 +1,5 @@
-"""Secrets, and URLs that may hold one: where each is read from, so that no process list shows one, and how they become
-a webhook's fields."""
+"""Secrets, and URLs that may contain one: where each is read from, so that no process list shows it, and how they
+become a webhook's fields."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from dispatcher.webhooks.fields import WebhookFields
 _AUTHORIZATION, _SIGNATURES = "Authorization and headers", "Signatures"
 
 NOTE = (
-    "FILE's first line counts; - is standard input, a line for each. What is needed and not said where is asked for "
+    "The first line of FILE is read; - is standard input, a line for each. What is needed and not given is asked for "
     "at a terminal."
 )
 
@@ -37,11 +37,11 @@ OPTIONS: dict[str, Any] = {
     "bearer_from": Annotated[str | None, _secret("--bearer-from", "A bearer token")],
     "token_endpoint": Annotated[str | None, _plain("--token-endpoint", "URL", "Fetch OAuth2 tokens here, as a client")],
     "token_endpoint_from": Annotated[
-        str | None, _secret("--token-endpoint-from", "The same, not shown by process lists")
+        str | None, _secret("--token-endpoint-from", "The same, hidden from process lists")
     ],
-    "client_id": Annotated[str | None, _plain("--client-id", "ID", "The client's id there")],
+    "client_id": Annotated[str | None, _plain("--client-id", "ID", "The client's id at the token server")],
     "client_secret_from": Annotated[str | None, _secret("--client-secret-from", "The client's secret")],
-    "token_scope": Annotated[str | None, _plain("--token-scope", "SCOPE", "What tokens are asked for")],
+    "token_scope": Annotated[str | None, _plain("--token-scope", "SCOPE", "The scope to ask for")],
     "token_request": Annotated[
         TokenRequest | None,
         _plain("--token-request", None, "How id and secret are sent", show_default="basic"),
@@ -83,12 +83,12 @@ SigningOption = Annotated[
     typer.Option("--signing", help="The signing key that is made", show_default="hmac", rich_help_panel=_SIGNATURES),
 ]
 SigningKeyFrom = Annotated[
-    str | None, _secret("--signing-key-from", "A signing key that the receiver has already", _SIGNATURES)
+    str | None, _secret("--signing-key-from", "A signing key that the receiver already has", _SIGNATURES)
 ]
 
 
 def read_secret(place: str | None, what: str, option: str, *, hidden: bool = True) -> str:
-    """The secret at the place that `option` named; asked for at a terminal where it named none."""
+    """The secret from the place that `option` names. If it names none, it is asked for at a terminal."""
     if place is not None and place != "-":
         return _first_line(_text_of(place, option))
     if sys.stdin.isatty():
@@ -102,13 +102,13 @@ def read_secret(place: str | None, what: str, option: str, *, hidden: bool = Tru
 
 
 def read_url(given: Mapping[str, Any], name: str, what: str, *, wanted: bool) -> str | None:
-    """The URL that was given as it is, or at a place; asked for where it is `wanted` and was given in neither way."""
+    """The URL that was given directly or at a place. If it is `wanted` and was not given, it is asked for."""
     plain, place = given.get(name), given.get(f"{name}_from")
     option = f"--{name.replace('_', '-')}"
     if plain is not None and place is not None:
         raise typer.BadParameter(f"and {option}-from exclude each other", param_hint=option)
     if plain is None and (place is not None or wanted):
-        # Shown while it is typed, as a URL is long, and seldom all secret.
+        # Shown while it is typed: a URL is long, and only a part of it is secret.
         return read_secret(place, what, f"{option}-from", hidden=False)
     return plain
 
@@ -119,7 +119,7 @@ def _text_of(place: str, option: str) -> str:
     except (OSError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
             raise typer.BadParameter("must be UTF-8 text", param_hint=option) from None
-        reason = getattr(error, "strerror", None) or "no name of a file"
+        reason = getattr(error, "strerror", None) or "not a file name"
         raise typer.BadParameter(f"cannot be read: {reason}", param_hint=option) from None
 
 
@@ -135,7 +135,7 @@ def _first_line(text: str) -> str:
 
 
 def read_authorization(given: Mapping[str, Any]) -> WebhookFields:
-    """The authorization that the options say, if they say any."""
+    """The authorization that the options give, if any."""
     username, bearer = given.get("basic_username"), given.get("bearer_from")
     by_token = "token_endpoint" in given or "token_endpoint_from" in given
     if [username is not None, bearer is not None, by_token].count(True) > 1:
@@ -155,7 +155,7 @@ def read_authorization(given: Mapping[str, Any]) -> WebhookFields:
 def _client(given: Mapping[str, Any]) -> ClientCredentials:
     if "client_id" not in given:
         raise typer.BadParameter("--token-endpoint needs --client-id")
-    endpoint = read_url(given, "token_endpoint", "URL of the token endpoint", wanted=False)
+    endpoint = read_url(given, "token_endpoint", "URL of the token server", wanted=False)
     assert endpoint is not None
     return ClientCredentials(
         endpoint,
@@ -173,7 +173,7 @@ def read_headers(given: Mapping[str, Any]) -> WebhookFields:
         return {}
     text = _from_input(sys.stdin.read, option) if place == "-" else _text_of(place, option)
     headers: dict[str, str] = {}
-    # Other line ends than these (some of Unicode) would be a part of a value, and are refused there.
+    # Other line ends (Unicode has some) are a part of a value, and are refused there.
     for line in filter(str.strip, text.split("\n")):
         name, colon, value = line.partition(":")
         if not colon:
@@ -185,7 +185,7 @@ def read_headers(given: Mapping[str, Any]) -> WebhookFields:
 
 
 def new_signing_keys(signing: Signing | None, key_from: str | None) -> WebhookFields:
-    """The keys that a new webhook signs with, where they are not the usual one."""
+    """The signing keys of a new webhook, if they differ from the default."""
     if key_from is not None:
         if signing is not None:
             raise typer.BadParameter("--signing and --signing-key-from exclude each other")
@@ -200,14 +200,14 @@ def new_signing_keys(signing: Signing | None, key_from: str | None) -> WebhookFi
 
 
 def replacing_key(kind: KeyKind, key_from: str | None) -> SigningKey:
-    """The key that takes over in a rotation."""
+    """The new key of a rotation."""
     if key_from is not None:
         return check_signing_key(read_secret(key_from, "signing key", "--signing-key-from"))
     return generate_signing_key(kind)
 
 
 def read_signature_secrets(given: Mapping[str, Any], *, new: bool) -> WebhookFields:
-    """The secrets of the two other signatures. A new webhook's are asked for; an update keeps what is not given."""
+    """The secrets of the two other signatures. For a new webhook, missing ones are asked for; an update keeps them."""
     fields: WebhookFields = {}
     if "body_secret_from" in given or (new and "body_signature" in given):
         place = given.get("body_secret_from")

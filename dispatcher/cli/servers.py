@@ -11,18 +11,16 @@ from dispatcher.errors import ConfigurationError
 app = Commands()
 
 
-@app.command(
-    epilog="Servers of your own are used where DATABASE_URL or BROKER_URL name them; the others are started here."
-)
+@app.command(epilog="If DATABASE_URL or BROKER_URL names a server, that one is used; the others are started here.")
 def up(
     *,
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Where data is kept", show_default="a folder of the user's", file_okay=False
+            metavar="FOLDER", help="Where data is kept", show_default="the user's data folder", file_okay=False
         ),
     ] = None,
-    temporary: Annotated[bool, typer.Option("--temporary", help="Throw all data away at the end")] = False,
+    temporary: Annotated[bool, typer.Option("--temporary", help="Delete all data at the end")] = False,
     dev: Annotated[bool, typer.Option("--dev", help="Let callbacks go to receivers on this machine")] = False,
     api_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the HTTP API", show_default="8080 or free")
@@ -31,13 +29,12 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="Port of Flower", show_default="5555 or free")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Processes that deliver")] = 2,
-    log: Annotated[bool, typer.Option("--log", help="Print all lines of its processes, not a screen")] = False,
+    log: Annotated[bool, typer.Option("--log", help="Print all lines of its processes, no screen")] = False,
 ) -> None:
     """Run a whole engine here, until Ctrl-C.
 
     PostgreSQL, Valkey, API, workers, beat and Flower. With --dev, for development, callbacks may also go to receivers
-    on this machine, at any port from 1024 on. Into a pipe or file all lines are printed, at a terminal one screen is
-    shown.
+    on this machine, at any port from 1024 on. A terminal shows one screen; into a pipe or file all lines are printed.
     """
     if temporary and data_dir is not None:
         raise typer.BadParameter("--temporary and --data-dir exclude each other")
@@ -62,8 +59,8 @@ def demo(
 ) -> None:
     """Show a whole engine at work on temporary data.
 
-    Five receivers behave differently, and what becomes of their callbacks is shown. Exits with 0 only if every
-    outcome is what the delivery rules demand.
+    Five receivers behave differently, and the outcome of their callbacks is shown. Exits with 0 only if every
+    outcome is what the delivery rules require.
     """
     try:
         from dispatcher.embedded.demo.demo import run_demo

@@ -16,16 +16,16 @@ def _time(text: str) -> datetime:
 _TIMES = "2025-01-31, 2025-01-31T18:00, 15m, 2d"
 
 Since: TypeAlias = Annotated[
-    datetime | None, typer.Option("--since", metavar="TIME", parser=_time, help=f"From then on: {_TIMES}")
+    datetime | None, typer.Option("--since", metavar="TIME", parser=_time, help=f"Since this time: {_TIMES}")
 ]
 Until: TypeAlias = Annotated[
     datetime | None,
-    typer.Option("--until", metavar="TIME", parser=_time, help="Until then, likewise; UTC unless it says more"),
+    typer.Option("--until", metavar="TIME", parser=_time, help="Until this time; UTC unless it has an offset"),
 ]
 Before: TypeAlias = Annotated[
-    UUID | None, typer.Option("--before", metavar="ID", help="Only older ones than this, a page's last")
+    UUID | None, typer.Option("--before", metavar="ID", help="Only older than this, the last id of a page")
 ]
-Limit: TypeAlias = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many")]
+Limit: TypeAlias = Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most this many")]
 
 OfAccount: TypeAlias = Annotated[str, typer.Option("--account", metavar="NAME", help="The account, by name or id")]
 AnyAccount: TypeAlias = Annotated[

@@ -1,4 +1,4 @@
-"""Points in time as people give them: `2025-01-31`, `2025-01-31T18:00+02:00`, or `90m`: so long ago."""
+"""Points in time as people type them: `2025-01-31`, `2025-01-31T18:00+02:00`, or `90m` for 90 minutes ago."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ _AGO = re.compile(r"([0-9]{1,9})([smhdw])")
 
 
 def read_time(text: str, *, now: datetime) -> datetime:
-    """The time in UTC; what says nothing of a zone is UTC. Raises ValueError with what is wanted."""
+    """The time in UTC. A time without an offset is UTC. Raises ValueError, which says what is expected."""
     try:
         if ago := _AGO.fullmatch(text):
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})

@@ -1,4 +1,4 @@
-"""`dispatcher trigger`: a sample event, to see what becomes of one."""
+"""`dispatcher trigger`: sends a sample event, to see how it is delivered."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ def trigger(
     *,
     account: Annotated[str | None, typer.Option(metavar="NAME", help="To all its webhooks that take the type")] = None,
     webhook: Annotated[
-        str | None, typer.Option(metavar="NAME", help="To it alone (name or id), whatever it takes")
+        str | None, typer.Option(metavar="NAME", help="Only to this one (name or id), whatever it takes")
     ] = None,
     app_: Annotated[str | None, typer.Option("--app", metavar="APP", help="The event's app, with --account")] = None,
     data: Annotated[
@@ -41,8 +41,8 @@ def trigger(
 ) -> None:
     """Send a sample event.
 
-    It takes the way that every event takes. `dispatcher event show ID` shows what became of it. Give --account, or
-    --webhook for a test event to one webhook, with the webhook's app.
+    It takes the path of every event. `dispatcher event show ID` shows its deliveries. Give --account, or --webhook for
+    a test event to one webhook, with the webhook's app.
     """
     if (account is None) == (webhook is None):
         raise typer.BadParameter("give --account or --webhook")

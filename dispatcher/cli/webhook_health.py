@@ -1,4 +1,4 @@
-"""`dispatcher webhook health`: how a webhook fares."""
+"""`dispatcher webhook health`: the health of a webhook."""
 
 import typer
 
@@ -17,7 +17,7 @@ app = Commands()
 
 @app.command()
 def health(context: typer.Context, webhook: WebhookName, account: AnyAccount = None, json: AsJson = False) -> None:
-    """Show what became of its last deliveries.
+    """Show the health of a webhook.
 
     Deliveries of the last 24 hours by state, the last answer, and what has been due longest.
     """

@@ -1,4 +1,4 @@
-"""What `webhook create` and `webhook update` take in common, and how it becomes a webhook's fields."""
+"""The options that `webhook create` and `webhook update` share, and how they become a webhook's fields."""
 
 import inspect
 import re
@@ -27,7 +27,7 @@ def _own(*names: str, value: str, about: str) -> Any:
 # parameter -> its annotation, in the order of the page
 OPTIONS: dict[str, Any] = {
     "url": Annotated[str | None, _own("--url", value="URL", about="Where callbacks go; kept encrypted")],
-    "url_from": Annotated[str | None, _own("--url-from", value="FILE", about="The same, not shown by process lists")],
+    "url_from": Annotated[str | None, _own("--url-from", value="FILE", about="The same, hidden from process lists")],
     "event_types": Annotated[list[str] | None, _own("--type", value="TYPE", about="An event type or prefix, or *")],
     "name": Annotated[str | None, _own("--name", value="NAME", about="A name, unique in its account")],
     "app": Annotated[str | None, _own("--app", value="APP", about="Take only this app's events")],
@@ -51,7 +51,7 @@ _FIELDS = {
 
 
 class Clearable(StrEnum):
-    """What an update can take away."""
+    """What an update can remove."""
 
     NAME = "name"
     APP = "app"
@@ -68,8 +68,8 @@ class Clearable(StrEnum):
 
 
 def takes_webhook(*, required: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command all of `OPTIONS` in the place of its parameter `given`, which gets a dictionary of those that
-    were given."""
+    """Gives a command all of `OPTIONS` in place of its parameter `given`, which gets a dictionary of those that were
+    given."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function)
@@ -94,22 +94,22 @@ def takes_webhook(*, required: Sequence[str] = ()) -> Callable[[Callable[..., No
 
 
 def page_end(example: str) -> str:
-    """What stands below the options in the help."""
+    """The text below the options in the help."""
     return "\n\n".join([*NOTES, secrets.NOTE, f"Example: {example}"])
 
 
 def new_fields(given: Mapping[str, Any], signing: secrets.Signing | None, key_from: str | None) -> WebhookFields:
-    """The fields of a new webhook. Its URL is asked for where it is not given."""
+    """The fields of a new webhook. Its URL is asked for if it is not given."""
     fields: WebhookFields = {**_plain_fields(given), "contract": given_members(given)}
     fields |= _url(given, wanted=True)
     fields |= secrets.read_authorization(given)
     fields |= secrets.new_signing_keys(signing, key_from)
     fields |= secrets.read_signature_secrets(given, new=True)
-    return fields | secrets.read_headers(given)  # last: it takes what is left of standard input
+    return fields | secrets.read_headers(given)  # last: it reads the rest of standard input
 
 
 def changed_fields(given: Mapping[str, Any], clear: Iterable[Clearable]) -> WebhookFields:
-    """The fields that change, those among them that are taken away."""
+    """The fields that change, with those that are removed."""
     fields, reset = _cleared(clear)
     fields |= _plain_fields(given)
     if members := {**dict.fromkeys(reset), **given_members(given)}:
@@ -154,7 +154,7 @@ def _cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, list[str]]:
 
 @contextmanager
 def named_by_option() -> Iterator[None]:
-    """What is refused is named by the option that gave it."""
+    """Refusals name the option that gave the refused value."""
     try:
         yield
     except InvalidWebhook as refused:

@@ -1,4 +1,4 @@
-"""A webhook as commands print it: URL and secrets masked, unless they are asked for."""
+"""A webhook as commands print it. Its URL and secrets are masked unless they are asked for."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from dispatcher.webhooks.store import Registered
 
 
 def print_webhook(registered: Registered, *, json: bool, url: bool = False, keys: bool = False) -> None:
-    """`url` and `keys` (those that sign): in clear."""
+    """Prints a webhook; with `url` and `keys` its URL and signing keys in clear."""
     document = webhook_document(registered, url=url, keys=keys)
     if json:
         print_json(document)
@@ -61,7 +61,7 @@ def webhook_document(registered: Registered, *, url: bool = False, keys: bool = 
 
 
 def circuit_state(breaker: CircuitBreaker | None) -> str:
-    """In a word."""
+    """`open` or `closed`."""
     return "open" if breaker is not None and breaker.opened_at is not None else "closed"
 
 

@@ -34,8 +34,8 @@ from dispatcher.webhooks.store import Registered, Webhooks
 app = Commands()
 
 _KEY_SHOWN = (
-    "Give the signing key to whoever runs the receiver (of an ed25519 key only the public part): with it they check "
-    "that a callback is ours. `dispatcher webhook show ID --reveal` shows it again."
+    "Give the signing key to the operator of the receiver (of an ed25519 key only the public part), to check "
+    "callbacks with. `dispatcher webhook show ID --reveal` shows it again."
 )
 
 
@@ -44,9 +44,7 @@ _KEY_SHOWN = (
 def create(
     *,
     context: typer.Context,
-    account: Annotated[
-        str, typer.Option(metavar="NAME", help="Whose events it gets, by name or id", rich_help_panel=WEBHOOK)
-    ],
+    account: Annotated[str, typer.Option(metavar="NAME", help="The account, by name or id", rich_help_panel=WEBHOOK)],
     given: dict[str, Any],
     signing: secret.SigningOption = None,
     signing_key_from: secret.SigningKeyFrom = None,
@@ -110,7 +108,7 @@ def show(
 ) -> None:
     """Show one webhook.
 
-    Its URL and signing keys are masked unless --reveal says otherwise, other secrets always.
+    Its URL and signing keys are masked unless --reveal is given; other secrets are always masked.
     """
     installation = installation_of(context)
     owner, identifier = _found(context, account, webhook)
@@ -130,13 +128,13 @@ def update(
     context: typer.Context,
     webhook: WebhookName,
     given: dict[str, Any],
-    clear: Annotated[list[Clearable] | None, typer.Option(help="Take this away")] = None,
+    clear: Annotated[list[Clearable] | None, typer.Option(help="Remove this")] = None,
     account: AnyAccount = None,
     json: AsJson = False,
 ) -> None:
-    """Change what is given of a webhook.
+    """Change the given options of a webhook.
 
-    --rule, --member and --type replace all there are. Waiting deliveries use the new state.
+    --rule, --member and --type replace all existing ones. Waiting deliveries use the changed webhook.
     """
     from dispatcher.dialects.rules import keep_to_dialect
 
@@ -156,10 +154,9 @@ def rotate_secret(
     signing_key_from: secret.SigningKeyFrom = None,
     json: AsJson = False,
 ) -> None:
-    """Give it a new signing key, with an overlap.
+    """Give a webhook a new signing key, with an overlap.
 
-    Until the overlap is over its callbacks carry a signature of each key, so that its receiver can change over at
-    leisure.
+    During the overlap its callbacks carry a signature of each key, so that the receiver has time to change over.
     """
     installation, span = installation_of(context), timedelta(hours=overlap)
     owner, identifier = _found(context, account, webhook)
@@ -172,9 +169,9 @@ def rotate_secret(
 
 @app.command()
 def enable(context: typer.Context, webhook: WebhookName, account: AnyAccount = None, json: AsJson = False) -> None:
-    """Deliver to it again, what waited meanwhile too.
+    """Deliver to a webhook again, also what waited.
 
-    Its circuit closes, if it was open.
+    Its circuit breaker closes, if it was open.
     """
     print_webhook(_changed(context, account, webhook, enabled=True), json=json)
 
@@ -184,12 +181,12 @@ def disable(
     context: typer.Context,
     webhook: WebhookName,
     account: AnyAccount = None,
-    reason: Annotated[str | None, typer.Option(help="Why; kept with the webhook")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; stored with the webhook")] = None,
     json: AsJson = False,
 ) -> None:
-    """Deliver nothing to it for now.
+    """Stop delivering to a webhook for now.
 
-    Its events still match, and wait.
+    Events still match it; their deliveries wait.
     """
     print_webhook(_changed(context, account, webhook, enabled=False, reason=reason), json=json)
 
@@ -198,9 +195,9 @@ def disable(
 def delete(
     context: typer.Context, webhook: WebhookName, account: AnyAccount = None, yes: Yes = False, json: AsJson = False
 ) -> None:
-    """Delete it for good.
+    """Delete a webhook for good.
 
-    Its secrets are wiped, what is still due is discarded, its deliveries stay listed.
+    Its secrets are wiped. Pending deliveries are discarded. All its deliveries stay listed.
     """
     owner, identifier = _found(context, account, webhook)
     if not yes:

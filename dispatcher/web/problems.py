@@ -81,7 +81,7 @@ class Problem(Exception):
         return document
 
     def response(self) -> Response:
-        """The problem document, in ASCII: what it repeats of a request must not steer whoever looks at it."""
+        """The problem document, in ASCII: what it repeats of a request must not control a reader's terminal."""
         text = ascii_json(json.dumps(self.document(), separators=(",", ":")))
         return Response(text, self.status.value, self.headers, media_type=CONTENT_TYPE)
 

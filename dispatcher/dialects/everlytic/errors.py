@@ -27,9 +27,9 @@ def _answer(problem: Problem) -> Response:
 def _problem_of(_: Request, error: DispatcherError) -> Problem | None:
     match error:
         case InvalidWebhook(field=name, reason=reason):
-            return Problem(HTTPStatus.BAD_REQUEST, refusal(name, reason).told)
-        case PayloadRefused(told=told):
-            return Problem(HTTPStatus.BAD_REQUEST, told)
+            return Problem(HTTPStatus.BAD_REQUEST, refusal(name, reason).text)
+        case PayloadRefused(text=text):
+            return Problem(HTTPStatus.BAD_REQUEST, text)
         case _:
             return None
 

@@ -29,11 +29,11 @@ _CONTRACT = {"envelope": Envelope.OBJECT.value}
 
 
 class PayloadRefused(DispatcherError):
-    """A refused payload. `told` is Everlytic's text for it: a sentence, and JSON of field -> texts."""
+    """A refused payload. `text` is Everlytic's text for it: a sentence, and JSON of field -> texts."""
 
     def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
         super().__init__("the payload is not in the correct format")
-        self.told = (
+        self.text = (
             "The payload for the webhook is not in the correct format. "
             f"{json.dumps({name: list(texts) for name, texts in errors.items()}, separators=(',', ':'))}"
         )
