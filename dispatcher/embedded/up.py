@@ -275,7 +275,7 @@ def about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
     return {
         "API": engine.api_address,
         "Flower": engine.flower_address,
-        "Login": f"user {FLOWER_USER}, password: {_elsewhere(directory)}./run.sh engine --flower-password",
+        "Login": f"user {FLOWER_USER}, password: dispatcher engine --flower-password",
         "Data": f"{directory}{'  (temporary: deleted at the end)' if plan.temporary else ''}",
         "Log": str(directory / LOG_FILE),
     }
