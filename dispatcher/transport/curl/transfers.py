@@ -37,6 +37,7 @@ class Transfer:
         self._connect_timeout = 0.0
         self.deadline = 0.0  # monotonic
         self._entry = ""
+        self._fresh = False  # told to open a new connection
         handle.setopt(pycurl.HEADERFUNCTION, self._take_line)
         handle.setopt(pycurl.WRITEFUNCTION, self._take_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
@@ -53,6 +54,9 @@ class Transfer:
         self._refusal: Failure | None = None
         self._body: list[bytes] = []
         self._fault: Failure | None = None
+        if self._fresh:
+            handle.setopt(pycurl.FRESH_CONNECT, 0)
+            self._fresh = False
         handle.setopt(pycurl.URL, request.url)
         handle.setopt(pycurl.HTTPHEADER, header_lines(request.headers))
         if self._sends_body:
@@ -66,6 +70,15 @@ class Transfer:
             handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(connect_timeout * 1000)))
             self._connect_timeout = connect_timeout
         self.deadline = begun_at + request.timeout
+
+    def may_be_sent_again(self) -> bool:
+        """Whether a kept-alive connection died while the request was being sent, before anything of an answer came. If
+        so, the next try opens a new connection. Curl itself tries again only if it notices when it reads."""
+        if self._opened or self._head.status or self._interim or self._fault is not None:
+            return False
+        self.handle.setopt(pycurl.FRESH_CONNECT, 1)
+        self._fresh = True
+        return True
 
     def end(self, code: int, message: str, now: float) -> Exchange:
         """The exchange, by curl's error number (0: none) and text. Releases everything that belongs to the request."""

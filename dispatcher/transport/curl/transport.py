@@ -189,6 +189,11 @@ class CurlTransport:
 
     def _end(self, handle: pycurl.Curl, code: int, message: str, now: float) -> None:
         transfer = self._active.pop(handle)
+        if code == pycurl.E_SEND_ERROR and transfer.may_be_sent_again():
+            self._multi.remove_handle(handle)
+            self._multi.add_handle(handle)
+            self._active[handle] = transfer
+            return
         try:
             self._ended.append(transfer.end(code, message, now))
         except Exception as surprise:  # noqa: BLE001 - every request is returned

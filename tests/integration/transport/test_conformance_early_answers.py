@@ -1,5 +1,9 @@
 """Every transport bears receivers that answer, or hang up, before they have read a request."""
 
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from dispatcher.transport.exchange import Failure, FailureKind, Reply
@@ -8,6 +12,7 @@ from tests.integration.transport.conftest import Sender
 from tests.receiver import Receiver
 
 LARGE = bytes(32 * 1024 * 1024)  # more than any buffer between the two takes: without a reader, writing does not end
+_PART = 4 * 1024 * 1024
 
 
 @pytest.mark.parametrize("before", [b"", interim(100), interim(103)], ids=["at once", "after 100", "after 103"])
@@ -84,6 +89,36 @@ def test_a_large_request_on_a_dead_kept_alive_connection_is_sent_again_whole(
     for _ in range(5):
         assert sender.reply(receiver.url(), body=LARGE[: 1024 * 1024]).status == 200
     assert [len(got.body) for got in receiver.received] == [1024 * 1024] * 5
+
+
+def test_a_kept_alive_connection_that_dies_while_a_large_request_is_sent_has_it_sent_again(sender: Sender) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        server.settimeout(10)
+        served = pool.submit(_answer_then_die_then_answer, server)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        assert sender.reply(url).status == 200
+        assert sender.reply(url, body=LARGE[:_PART]).status == 201
+        assert served.result(10) == _PART
+
+
+def _answer_then_die_then_answer(server: socket.socket) -> int:
+    """Answers one request; resets the connection when it has read a little of the next; answers that on the next
+    connection. Returns how much of a body came there."""
+    first, _ = server.accept()
+    with first:
+        while b"\r\n\r\n[]" not in first.recv(65536):
+            pass
+        first.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        first.recv(1024)
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    second, _ = server.accept()
+    with second:
+        _, _, body = second.recv(65536).partition(b"\r\n\r\n")
+        size = len(body)
+        while size < _PART:
+            size += len(second.recv(1 << 20))
+        second.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+    return size
 
 
 def test_a_kept_alive_connection_that_dies_late_leaves_the_whole_time_to_connect(

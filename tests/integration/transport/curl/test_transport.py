@@ -107,6 +107,24 @@ def test_answers_that_came_while_the_owner_stood_still_are_answers(
     assert {getattr(exchange.outcome, "status", None) for exchange in standing_still(gate.open)} == {200}
 
 
+def test_a_send_that_fails_on_a_kept_alive_connection_is_made_again_once_on_a_new_one(
+    new: New, receiver: Receiver
+) -> None:
+    """Curl itself tries again only if it notices when it reads. Whether it does is a race, so its report is made up."""
+    transport = new()
+    Sender(transport).reply(receiver.url())
+    receiver.script("/", HANG, HANG, Answer(201))
+    transport.send(request_to(receiver.url()))
+    for connections in (1, 2):
+        assert transport.wait(0.2) == []
+        assert receiver.connections == connections
+        (handle,) = transport._active
+        transport._end(handle, pycurl.E_SEND_ERROR, "", monotonic())
+    (exchange,) = transport.wait(10)
+    assert getattr(exchange.outcome, "kind", None) is FailureKind.CONNECTION_RESET
+    assert Sender(transport).reply(receiver.url()).status == 201
+
+
 def test_a_receiver_that_hangs_still_times_out_after_the_owner_stood_still(
     receiver: Receiver, standing_still: Callable[[Callable[[], None]], list[Exchange]]
 ) -> None:
