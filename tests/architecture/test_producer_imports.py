@@ -158,6 +158,11 @@ def test_a_name_that_is_not_exported_is_an_attribute_error() -> None:
         _ = dispatcher.enqeue  # type: ignore[attr-defined]
 
 
+def test_what_is_exported_is_listed_before_it_is_used(tmp_path: Path) -> None:
+    listed = json.loads(run_python("import dispatcher, json; print(json.dumps(dir(dispatcher)))", tmp_path))
+    assert set(dispatcher.__all__) <= set(listed)
+
+
 def test_what_is_not_used_is_not_loaded(tmp_path: Path) -> None:
     """The command line begins with this package: its help must not wait for the database's driver."""
     loaded = run_python("import json, sys, dispatcher.cli; print(json.dumps(sorted(sys.modules)))", tmp_path)
