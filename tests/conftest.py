@@ -41,14 +41,19 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     """Whole engines run one at a time, and so do single nodes: each starts as many processes as the machine has cores,
     or more."""
+    grouped = []
     for item in items:
         for started in ("engine", "node"):
             if item.get_closest_marker(started):
                 item.add_marker(pytest.mark.xdist_group(started))
+                grouped.append(item)
     yield
+    # A group that is silently not formed (pytest-xdist 3.8 with pytest 9.2) starts everything once per process.
+    if config.getoption("loadgroup", False) and not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError("pytest-xdist forms no groups with this pytest: whole engines would run at once")
     random.seed()  # the test order uses a seed that all processes share; random values in the tested code must not
 
 
