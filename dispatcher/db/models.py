@@ -42,6 +42,8 @@ class Installation(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     digest_key: Mapped[Ciphertext | None]  # key of the URL digests; also shows whether the encryption keys match
+    # Versions without this migration do not work with the tables. A migration that older versions survive leaves it.
+    oldest_revision: Mapped[str] = mapped_column(server_default="0009")
 
 
 class Account(Base):

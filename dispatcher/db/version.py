@@ -1,4 +1,4 @@
-"""Whether a database has this version's tables. Kept apart from the migrations: workers need not load their library."""
+"""Whether a version works with a database's tables. Kept apart from the migrations: workers need not load their library."""
 
 from pathlib import Path
 
@@ -15,11 +15,22 @@ def newest_migration() -> str:
 
 
 def check_migrated(connection: Connection) -> None:
-    """Raises ConfigurationError where the database is not at this version's migration."""
-    wanted, found = newest_migration(), None
+    """Raises ConfigurationError where this version does not work with the database's tables.
+
+    It needs its own newest migration. It also works with newer tables that do not exclude it: during an upgrade, the
+    processes of the version before go on, and may be started again.
+    """
+    ours, found = newest_migration(), None
     if connection.scalar(text("SELECT to_regclass('dispatcher.migrations')")):
         found = connection.scalar(text("SELECT version_num FROM dispatcher.migrations"))
-    if found != wanted:
+    if found is None or found < ours:
         raise ConfigurationError(
-            f"the database is at migration {found or 'none'}, this version needs {wanted}: run `dispatcher migrate`"
+            f"the database is at migration {found or 'none'}, this version needs {ours}: run `dispatcher migrate`"
         )
+    if found > ours:
+        oldest = connection.scalar(text("SELECT oldest_revision FROM dispatcher.installation"))
+        if oldest > ours:
+            raise ConfigurationError(
+                f"the database is at migration {found}, for versions with migration {oldest} or a newer one; this version"
+                f" has {ours}: upgrade it"
+            )

@@ -131,6 +131,16 @@ def test_a_database_without_our_tables_is_told_what_to_do(database: Engine) -> N
         connection.rollback()
 
 
+def test_newer_tables_work_with_the_version_before_unless_they_exclude_it(database: Engine) -> None:
+    with database.connect() as connection:
+        connection.execute(text("UPDATE dispatcher.migrations SET version_num = '9998'"))
+        check_migrated(connection)
+        connection.execute(text("UPDATE dispatcher.installation SET oldest_revision = '9997'"))
+        with pytest.raises(ConfigurationError, match="migration 9998, for versions with migration 9997 or a newer"):
+            check_migrated(connection)
+        connection.rollback()
+
+
 def test_rows_land_in_the_partition_of_their_week(database: Engine) -> None:
     now = datetime.now(UTC)
     monday = now - timedelta(days=now.weekday())

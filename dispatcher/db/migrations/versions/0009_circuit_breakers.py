@@ -1,4 +1,5 @@
-"""Tables and columns get the names of the glossary: circuit breaker in place of gate, trial in place of probe."""
+"""Tables and columns get the names of the glossary: circuit breaker in place of gate, trial in place of probe. And the
+tables say which versions they work with."""
 
 from alembic import op
 
@@ -18,6 +19,7 @@ ALTER INDEX dispatcher.deliveries_passing_idx RENAME TO deliveries_bypassing_idx
 UPDATE dispatcher.webhooks
     SET contract = contract - 'gate' || jsonb_build_object('circuit_breaker', contract -> 'gate')
     WHERE contract ? 'gate';
+ALTER TABLE dispatcher.installation ADD COLUMN oldest_revision TEXT NOT NULL DEFAULT '0009';
 """
 
 
