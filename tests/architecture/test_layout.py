@@ -3,6 +3,7 @@
 import ast
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -52,10 +53,14 @@ def names_used(tree: ast.AST) -> Iterator[str]:
                 yield from (one.name for one in names)
 
 
+@cache
+def names_by_module() -> dict[str, set[str]]:
+    return {str(path.relative_to(ROOT)): set(names_used(ast.parse(path.read_text()))) for path in OURS}
+
+
 def users_of(*names: str) -> set[str]:
     """The modules whose syntax names one of these."""
-    used = {path: set(names_used(ast.parse(path.read_text()))) for path in OURS}
-    return {str(path.relative_to(ROOT)) for path, of_one in used.items() if of_one & set(names)}
+    return {module for module, used in names_by_module().items() if used & set(names)}
 
 
 def test_the_environment_is_read_in_the_settings_only() -> None:

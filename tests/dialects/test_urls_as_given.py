@@ -185,6 +185,9 @@ def surface_of(server: str, database: Engine, make_key: MakeKey, cli: Cli) -> Su
 
 
 SURFACES = ("native", "command line", "bulksms", "everlytic", "flexengage", "sinch", "zipwhip")
+# All of them store through the same code, so every form is tried on one surface, and on each those that what is between
+# (a command line, a form, JSON) could change.
+CHANGEABLE = ("default port", "letters beyond ASCII", "lower-case escapes", "characters that are encoded")
 
 
 def kept(database: Engine) -> tuple[str, str | None]:
@@ -195,8 +198,9 @@ def kept(database: Engine) -> tuple[str, str | None]:
     return vault.decrypt(row.url_ciphertext), vault.decrypt(given) if given is not None else None
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", SURFACES)
+@pytest.mark.parametrize(
+    ("name", "form"), [(name, form) for name in SURFACES for form in FORMS if name == "native" or form in CHANGEABLE]
+)
 def test_a_url_comes_back_as_it_was_given(surface_of: SurfaceOf, database: Engine, name: str, form: str) -> None:
     url, surface = FORMS[form], surface_of(name)
     called = normalise_url(url)

@@ -62,8 +62,8 @@ def test_ctrl_c_ends_a_command_without_a_word_of_python(database: Engine, enviro
     words = [*COMMAND, "enqueue", "--account", "acme", "--type", "message.sent", "-"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None
-        # Far more than the pipe holds: once it is taken, the command reads.
-        process.stdin.write(b"1\n" * 500_000)
+        # Far more than the pipe holds: once it is taken, the command has read some thousand lines.
+        process.stdin.write(b'"%s"\n' % (b"x" * 96) * 4_000)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -103,7 +103,7 @@ def test_an_odd_encoding_escapes_what_it_lacks(
 ) -> None:
     make_account(database, "süß")
     odd = {**environment, "PATH": os.environ["PATH"], **variables}
-    for words in (["account", "list"], ["-h"], ["account", "list", "--json"]):
+    for words in (["account", "list"], ["-h"]):
         assert run(*words, env=odd, text=False).returncode == 0
     ran = run("webhook", "list", "--account", "süß?", env=odd, text=False)
     assert ran.returncode == 1
