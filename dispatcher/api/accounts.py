@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.accounts.accounts import accounts_page, create_account, find_account
-from dispatcher.accounts.api_keys import Caller, Scope, create_key, get_key, keys_page, revoke_key
+from dispatcher.accounts.api_keys import Scope, create_key, get_key, keys_page, revoke_key
 from dispatcher.db.models import ApiKey
-from dispatcher.web.authentication import By, caller_who_may
+from dispatcher.web.authentication import By, Operator
 from dispatcher.web.bodies import Body, body_as, described_body
 from dispatcher.web.ownership import Name
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
@@ -20,7 +20,6 @@ from dispatcher.web.serving import Served
 
 router = APIRouter(prefix="/v1", tags=["accounts and keys"])
 
-Operator = Annotated[Caller, Depends(caller_who_may(Scope.OPERATOR))]
 OfAccount = Annotated[Name | None, Query(description="Only the keys of this account.")]
 
 

@@ -4,16 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import ActorKind
-from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.audit import Action, list_entries
 from dispatcher.db.models import AuditEntry
 from dispatcher.ids import time_of
-from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.authentication import Operator
 from dispatcher.web.ownership import Name
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.parameters import Since, Until
@@ -57,7 +56,7 @@ class EntryDocument(BaseModel):
     responses=usual_problems(),
 )
 def get_audit(
-    _: Annotated[Caller, Depends(caller_who_may(Scope.OPERATOR))],
+    _: Operator,
     installation: Served,
     *,
     account: Annotated[Name | None, Query(description="Only changes that concern this account.")] = None,

@@ -2,12 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.version import __version__
-from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.authentication import Reader
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
 
@@ -31,8 +30,6 @@ class InstallationDocument(BaseModel):
     description="The networks are for receivers' firewalls. The operator sets them.",
     responses=usual_problems(),
 )
-def get_installation(
-    _: Annotated[Caller, Depends(caller_who_may(Scope.READ))], installation: Served
-) -> InstallationDocument:
+def get_installation(_: Reader, installation: Served) -> InstallationDocument:
     ranges = [part.strip() for part in installation.settings.egress_ranges.split(",") if part.strip()]
     return InstallationDocument(version=__version__, egress_ranges=ranges)

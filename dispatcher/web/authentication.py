@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from collections.abc import Callable
 from enum import StrEnum
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -76,9 +75,10 @@ class WhoMay:
         return caller
 
 
-def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
-    """`WhoMay` as a plain dependency."""
-    return WhoMay(scope)
+Reader = Annotated[Caller, Depends(WhoMay(Scope.READ))]
+Sender = Annotated[Caller, Depends(WhoMay(Scope.SEND))]
+Manager = Annotated[Caller, Depends(WhoMay(Scope.MANAGE))]
+Operator = Annotated[Caller, Depends(WhoMay(Scope.OPERATOR))]
 
 
 def call_of(request: Request) -> Call:

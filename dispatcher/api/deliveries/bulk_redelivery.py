@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.api_keys import Caller, Scope
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.owners import owner_of_redelivery, owner_of_webhook
 from dispatcher.db.models import Account, BulkRedelivery
 from dispatcher.deliveries.bulk_redelivery import (
@@ -27,7 +27,7 @@ from dispatcher.deliveries.bulk_redelivery import (
 )
 from dispatcher.states import Reason, State
 from dispatcher.wake import REDELIVER
-from dispatcher.web.authentication import By, caller_who_may
+from dispatcher.web.authentication import By, Manager, Reader
 from dispatcher.web.bodies import Body, body_as, described_body
 from dispatcher.web.own_urls import OwnUrl
 from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
@@ -38,8 +38,6 @@ from dispatcher.web.serving import Served
 
 router = APIRouter(prefix="/v1/redeliveries", tags=["redeliveries"])
 
-Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
-Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
 RedeliveryId = Annotated[UUID, Path(description="The id of the order.")]
 Closed = Literal[State.DELIVERED, State.DISCARDED, State.CANCELLED]
 

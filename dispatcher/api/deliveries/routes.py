@@ -5,10 +5,10 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.api_keys import Caller, Scope
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_of_webhook
 from dispatcher.api.deliveries.documents import DeliveryDocument, DeliveryRecordDocument, delivery_record_document
 from dispatcher.db.models import Account
@@ -17,7 +17,7 @@ from dispatcher.deliveries.redelivery import cancel, redeliver
 from dispatcher.installation import Installation
 from dispatcher.masking.terminal import ascii_json
 from dispatcher.states import Reason, State
-from dispatcher.web.authentication import By, caller_who_may
+from dispatcher.web.authentication import By, Manager, Reader
 from dispatcher.web.ownership import AccountQuery, account_of, owner_for
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.parameters import Since, Until
@@ -26,8 +26,6 @@ from dispatcher.web.serving import Served
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
 
-Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
-Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
 DeliveryId = Annotated[UUID, Path(description="The delivery's id.")]
 
 

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
-from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.owners import owner_of_event
 from dispatcher.api.deliveries.documents import DeliveryDocument, EventDocument
 from dispatcher.api.events.bodies import EVENT_SCHEMA, EVENTS_SCHEMA, read_event, read_events
@@ -25,7 +24,7 @@ from dispatcher.errors import KeyReused
 from dispatcher.events.enqueue import enqueue, enqueue_many
 from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.events.history import get_event, list_events
-from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.authentication import Reader, Sender
 from dispatcher.web.middleware import read_body, read_events_body
 from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
@@ -34,9 +33,6 @@ from dispatcher.web.problems import Problem, invalid, problem_for, usual_problem
 from dispatcher.web.serving import Served
 
 router = APIRouter(prefix="/v1", tags=["events"])
-
-Sender = Annotated[Caller, Depends(caller_who_may(Scope.SEND))]
-Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
 
 
 @router.post(

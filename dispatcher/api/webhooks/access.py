@@ -4,18 +4,15 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Path
+from fastapi import Path
 
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.owners import owner_of_webhook
 from dispatcher.db.models import Account
 from dispatcher.installation import Installation
-from dispatcher.web.authentication import caller_who_may
 from dispatcher.web.ownership import owner_for
 from dispatcher.web.problems import Problem
 
-Reader = Annotated[Caller, Depends(caller_who_may(Scope.READ))]
-Manager = Annotated[Caller, Depends(caller_who_may(Scope.MANAGE))]
 WebhookId = Annotated[UUID, Path(description="The webhook's id.")]
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.audit import Action
-from dispatcher.api.webhooks.access import Manager, WebhookId, is_url_verified, owner_of
+from dispatcher.api.webhooks.access import WebhookId, is_url_verified, owner_of
 from dispatcher.api.webhooks.bodies import Disabling, Enabling, Rotation
 from dispatcher.api.webhooks.documents import (
     WebhookDocument,
@@ -19,7 +19,7 @@ from dispatcher.api.webhooks.documents import (
     webhook_document,
 )
 from dispatcher.api.webhooks.fields import fields_as_given, key_of_rotation
-from dispatcher.web.authentication import By
+from dispatcher.web.authentication import By, Manager
 from dispatcher.web.bodies import Body, body_as, described_body, with_raw_data
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import usual_problems

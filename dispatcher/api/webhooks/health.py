@@ -8,11 +8,12 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from dispatcher.api.webhooks.access import Reader, WebhookId, owner_of
+from dispatcher.api.webhooks.access import WebhookId, owner_of
 from dispatcher.api.webhooks.documents import circuit_state
 from dispatcher.db.models import CircuitBreaker
 from dispatcher.states import State
 from dispatcher.transport.exchange import FailureKind
+from dispatcher.web.authentication import Reader
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.health import COUNTED, Health, LastAnswer, health_of

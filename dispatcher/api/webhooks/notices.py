@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from dispatcher.api.webhooks.access import Reader
+from dispatcher.web.authentication import Reader
 from dispatcher.web.ownership import AccountQuery, account_of
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.problems import usual_problems

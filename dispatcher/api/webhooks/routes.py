@@ -5,13 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from dispatcher.api.webhooks.access import Manager, Reader, WebhookId, is_url_verified
+from dispatcher.api.webhooks.access import WebhookId, is_url_verified
 from dispatcher.api.webhooks.bodies import NewWebhook, WebhookChanges
 from dispatcher.api.webhooks.documents import WebhookDocument, webhook_document
 from dispatcher.api.webhooks.fields import fields_as_given, fields_of_changes, fields_of_new
 from dispatcher.dialects.rules import keep_to_dialect
 from dispatcher.egress.urls import MAX_URL
-from dispatcher.web.authentication import By
+from dispatcher.web.authentication import By, Manager, Reader
 from dispatcher.web.bodies import body_as, described_body
 from dispatcher.web.own_urls import OwnUrl
 from dispatcher.web.ownership import AccountQuery, Name, account_named, account_of

@@ -17,7 +17,7 @@ from dispatcher.dialects.bulksms.fields import (
     read_entry,
 )
 from dispatcher.dialects.frame import BODY_ERRORS, Owner, OwnWebhooks, own_webhooks
-from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.authentication import WhoMay
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import Problem
 
@@ -38,7 +38,7 @@ def _id(request: Request) -> str:
 
 
 def _owner_who_may(scope: Scope) -> Callable[[Caller], Owner]:
-    def owner(caller: Annotated[Caller, Depends(caller_who_may(scope))]) -> Owner:
+    def owner(caller: Annotated[Caller, Depends(WhoMay(scope))]) -> Owner:
         if caller.account_id is None:
             raise Problem(
                 HTTPStatus.FORBIDDEN, "an account's own API key is needed: the paths here do not name an account"

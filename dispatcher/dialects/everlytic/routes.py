@@ -15,7 +15,7 @@ from dispatcher.dialects.frame import BODY_ERRORS, Owner, OwnWebhooks, own_webho
 from dispatcher.dialects.view import WebhookView
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.installation import Installation
-from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.authentication import WhoMay
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import Problem, invalid
 from dispatcher.web.serving import Served
@@ -117,7 +117,7 @@ _TAKES_A_PAYLOAD = {"requestBody": {"required": True, "content": {"application/j
 
 def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str | None], Owner]:
     def owner(
-        caller: Annotated[Caller, Depends(caller_who_may(scope))],
+        caller: Annotated[Caller, Depends(WhoMay(scope))],
         installation: Served,
         account: Annotated[
             str | None,

@@ -9,7 +9,7 @@ from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.dialects.flexengage.errors import FLEXENGAGE
 from dispatcher.dialects.frame import Owner, OwnWebhooks, own_webhooks, owner_of_name
 from dispatcher.installation import Installation
-from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.authentication import WhoMay
 from dispatcher.web.serving import Served
 
 Brand = Annotated[str, Path(alias="brandId", description="The account's name.")]
@@ -17,7 +17,7 @@ WebhookId = Annotated[str, Path(alias="id", description="A UUID.")]
 
 
 def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str], Owner]:
-    def owner(caller: Annotated[Caller, Depends(caller_who_may(scope))], installation: Served, brand: Brand) -> Owner:
+    def owner(caller: Annotated[Caller, Depends(WhoMay(scope))], installation: Served, brand: Brand) -> Owner:
         return owner_of_name(installation, caller, brand)
 
     return owner

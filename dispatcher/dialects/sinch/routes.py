@@ -16,7 +16,7 @@ from dispatcher.dialects.sinch.schemas import CREATE_SCHEMA, UPDATE_SCHEMA, Webh
 from dispatcher.dialects.view import WebhookView
 from dispatcher.errors import InvalidWebhook
 from dispatcher.installation import Installation
-from dispatcher.web.authentication import caller_who_may
+from dispatcher.web.authentication import WhoMay
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import Problem
 from dispatcher.web.serving import Served
@@ -30,9 +30,7 @@ Body = Annotated[bytes, Depends(read_body)]
 
 
 def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str], Owner]:
-    def owner(
-        caller: Annotated[Caller, Depends(caller_who_may(scope))], installation: Served, project_id: ProjectId
-    ) -> Owner:
+    def owner(caller: Annotated[Caller, Depends(WhoMay(scope))], installation: Served, project_id: ProjectId) -> Owner:
         return owner_of_name(installation, caller, project_id)
 
     return owner
