@@ -67,12 +67,11 @@ def validated(model: type[M], members: Mapping[str, str]) -> M:
         raise invalid(*(_explain(model, part) for part in parts)) from None
 
 
-def with_raw_data(model: type[M], body: bytes) -> tuple[M, bytes | None]:
-    """The body as this model, which sees a placeholder for the member `data`; and the exact bytes of that member, if it
-    is given: no parser may touch a message. Raises as `members_of` and `validated` do."""
-    members = members_of(body)
+def with_raw_data(model: type[M], members: Mapping[str, str]) -> tuple[M, bytes | None]:
+    """The members as this model, which sees a placeholder for the member `data`; and the exact bytes of that member, if
+    it is given: no parser may touch a message. Raises as `validated` does."""
     data = members.get("data")
-    fields = validated(model, members | ({"data": "null"} if data is not None else {}))
+    fields = validated(model, {**members, "data": "null"} if data is not None else members)
     return fields, data.encode() if data is not None else None
 
 

@@ -20,19 +20,19 @@ AccountQuery = Annotated[Name | None, Query(description="Only with an operator's
 
 def account_of(session: Session, caller: Caller, named: str | None) -> Account:
     """The caller's account; an operator's key must name one. Raises Problem 422 and 403, and UnknownAccount."""
-    account = account_named(caller, named)
-    return find_account(session, account) if isinstance(account, str) else session.get_one(Account, account)
+    return find_account(session, account_named(caller, named))
 
 
-def account_named(caller: Caller, named: str | None) -> UUID | str:
-    """The id of the caller's account, or the name that an operator's key must give. Raises Problem 422 and 403."""
-    if caller.account_id is None:
+def account_named(caller: Caller, named: str | None) -> str:
+    """The name of the caller's account; an operator's key must give one. Raises Problem 422 and 403."""
+    if caller.account is None:
         if named is None:
             raise invalid(("account", "is required with an operator's key"))
         return named
     if named not in {None, caller.account}:
-        raise Problem(HTTPStatus.FORBIDDEN, "the API key is another account's")
-    return caller.account_id
+        reason = "the API key is another account's"
+        raise Problem(HTTPStatus.FORBIDDEN, reason, errors=[("account", "is not the API key's")])
+    return caller.account
 
 
 def owner_for(session: Session, caller: Caller, find: Callable[[Session, UUID], Account], identifier: UUID) -> Account:

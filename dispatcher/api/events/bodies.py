@@ -1,6 +1,5 @@
 """Events in request bodies. Every member is checked except `data`, which is kept as the received bytes."""
 
-from http import HTTPStatus
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field
@@ -9,7 +8,8 @@ from dispatcher.accounts.api_keys import Caller
 from dispatcher.events.enqueue import BULK
 from dispatcher.events.event import MAX_TEXT, Event
 from dispatcher.events.raw_json import array_elements, object_members
-from dispatcher.web.bodies import Body, members_of, validated
+from dispatcher.web.bodies import Body, members_of, with_raw_data
+from dispatcher.web.ownership import account_named
 from dispatcher.web.parameters import EVENT_TYPE
 from dispatcher.web.problems import Problem, invalid
 
@@ -86,28 +86,15 @@ def _event_or_problem(caller: Caller, element: str) -> Event | Problem:
 
 
 def _event(caller: Caller, members: dict[str, str]) -> Event:
-    data = members.get("data")
-    # The model sees a placeholder for `data`: a parser could change large numbers.
-    fields = validated(EventBody, members | ({"data": "null"} if data is not None else {}))
-    assert data is not None
+    fields, data = with_raw_data(EventBody, members)
+    assert data is not None  # it is required
     return Event(
         type=fields.type,
-        data=data.encode(),
-        account=_account(caller, fields.account),
+        data=data,
+        account=account_named(caller, fields.account),
         app=fields.app,
         subject=fields.subject,
         idempotency_key=fields.idempotency_key,
         occurred_at=fields.occurred_at,
         expires_at=fields.expires_at,
     )
-
-
-def _account(caller: Caller, named: str | None) -> str:
-    if caller.account is None:
-        if named is None:
-            raise invalid(("account", "is required with an operator's key"))
-        return named
-    if named not in {None, caller.account}:
-        reason = "the API key is another account's"
-        raise Problem(HTTPStatus.FORBIDDEN, reason, errors=[("account", "is not the API key's")])
-    return caller.account

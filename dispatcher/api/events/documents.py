@@ -1,17 +1,18 @@
 """Events, with and without their deliveries, and receipts, as the API shows them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.api.deliveries.documents import DeliveryDocument, EventDocument
 from dispatcher.event_types import MAX_NEAREST
-from dispatcher.events.event import Accepted
 
 
 class AcceptedEvent(BaseModel):
     """The event is stored."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     event_id: UUID
     deliveries: Annotated[int, Field(description="How many webhooks will get it.")]
@@ -66,13 +67,3 @@ class WholeEventDocument(EventRecordDocument):
     """An event with its deliveries and its message."""
 
     data: Annotated[object, Field(description="The message, byte for byte as it was sent.")]
-
-
-def accepted_members(receipt: Accepted) -> dict[str, Any]:
-    """The members of `AcceptedEvent`."""
-    return {
-        "event_id": receipt.event_id,
-        "deliveries": receipt.deliveries,
-        "repeated": receipt.repeated,
-        "nearest_types": list(receipt.nearest_types),
-    }

@@ -18,7 +18,6 @@ from dispatcher.api.events.documents import (
     Outcomes,
     RefusedItem,
     WholeEventDocument,
-    accepted_members,
 )
 from dispatcher.errors import KeyReused
 from dispatcher.events.enqueue import enqueue, enqueue_many
@@ -66,7 +65,7 @@ def post_event(
         expires_at=event.expires_at,
         producer=installation,
     )
-    return AcceptedEvent(**accepted_members(accepted))
+    return AcceptedEvent.model_validate(accepted)
 
 
 @router.post(
@@ -159,7 +158,7 @@ def get_one_event(
 def _item(receipt: Accepted | Refused | Problem) -> AcceptedItem | RefusedItem:
     match receipt:
         case Accepted():
-            return AcceptedItem(**accepted_members(receipt))
+            return AcceptedItem.model_validate(receipt)
         case Refused(KeyReused()):
             errors: Sequence[tuple[str, str]] = [("idempotency_key", "was used before for an event with other content")]
         case Refused(error):

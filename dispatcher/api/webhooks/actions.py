@@ -20,7 +20,7 @@ from dispatcher.api.webhooks.documents import (
 )
 from dispatcher.api.webhooks.fields import fields_as_given, key_of_rotation
 from dispatcher.web.authentication import By, Manager
-from dispatcher.web.bodies import Body, body_as, described_body, with_raw_data
+from dispatcher.web.bodies import Body, body_as, described_body, members_of, with_raw_data
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
@@ -139,7 +139,7 @@ def get_secrets(caller: Manager, installation: Served, by: By, webhook_id: Webho
 def post_test(
     caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]
 ) -> Called:
-    fields, data = with_raw_data(TestEvent, body or b"{}")
+    fields, data = with_raw_data(TestEvent, members_of(body or b"{}"))
     owner = owner_of(installation, caller, webhook_id)
     called = call_webhook(
         installation, owner.id, webhook_id, by=by, event_type=fields.type, data=data if data is not None else DATA

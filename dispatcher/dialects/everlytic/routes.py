@@ -1,7 +1,6 @@
 """Everlytic's calls. The vendor documents only PUT; those to create, list, show and delete are ours, in its style."""
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from dispatcher.events.event import MAX_TEXT
 from dispatcher.installation import Installation
 from dispatcher.web.authentication import WhoMay
 from dispatcher.web.middleware import read_body
-from dispatcher.web.problems import Problem, invalid
+from dispatcher.web.ownership import account_named
 from dispatcher.web.serving import Served
 
 router = APIRouter(prefix="/api/2.0/production/sms/webhooks", tags=["webhooks"])
@@ -127,13 +126,7 @@ def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str | None],
             ),
         ] = None,
     ) -> Owner:
-        if caller.account_id is None:
-            if account is None:
-                raise invalid(("account", "is required with an operator's key"))
-            return owner_of_name(installation, caller, account)
-        if account not in {None, caller.account}:
-            raise Problem(HTTPStatus.FORBIDDEN, "the API key is another account's")
-        return Owner(caller.account_id, caller.key_id)
+        return owner_of_name(installation, caller, account_named(caller, account))
 
     return owner
 
