@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
@@ -23,10 +24,7 @@ from dispatcher.ids import new_id
 
 def list_keys(session: Session, account: Account | None = None) -> Sequence[tuple[ApiKey, str | None]]:
     """Keys with their account's name, oldest first, revoked ones included: of one account, or all (operators' too)."""
-    query = select(ApiKey, Account.name).outerjoin(Account, Account.id == ApiKey.account_id).order_by(ApiKey.id)
-    if account is not None:
-        query = query.where(ApiKey.account_id == account.id)
-    return [(key, name) for key, name in session.execute(query)]
+    return [(key, name) for key, name in session.execute(_keys_of(account).order_by(ApiKey.id))]
 
 
 def keys_page(
@@ -34,12 +32,24 @@ def keys_page(
 ) -> Sequence[tuple[ApiKey, str | None]]:
     """Some keys with their account's name, newest first, of one account or all; `before` is the last id of the previous
     page."""
-    query = select(ApiKey, Account.name).outerjoin(Account, Account.id == ApiKey.account_id)
-    if account is not None:
-        query = query.where(ApiKey.account_id == account.id)
+    query = _keys_of(account)
     if before is not None:
         query = query.where(ApiKey.id < before)
     return [(key, name) for key, name in session.execute(query.order_by(ApiKey.id.desc()).limit(limit))]
+
+
+def shown_key(key: ApiKey, account: str | None) -> dict[str, Any]:
+    """A key as the API and the command line show it, without its secret; `account` is the name of its account."""
+    return {
+        "id": key.id,
+        "account": account,
+        "name": key.name,
+        "scopes": key.scopes,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "last_used_at": key.last_used_at,
+    }
 
 
 def get_key(session: Session, identifier: UUID) -> ApiKey:
@@ -148,6 +158,11 @@ def caller_of_key(session: Session, key_id: UUID) -> Caller | None:
     """The caller with a key that was checked when its token was made; None once the key is expired or revoked."""
     found = _find(session, key_id)
     return _caller(*found) if found else None
+
+
+def _keys_of(account: Account | None) -> Select[ApiKey, str | None]:
+    query = select(ApiKey, Account.name).outerjoin(Account, Account.id == ApiKey.account_id)
+    return query.where(ApiKey.account_id == account.id) if account is not None else query
 
 
 def _find(session: Session, key_id: UUID) -> Row[ApiKey, Account | None, datetime] | None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts.actor import Actor, ActorKind, ApiKey, CommandLine, Dialect, ResponseRule
 from dispatcher.db.models import Account, AuditEntry
-from dispatcher.ids import first_id_at, new_id
+from dispatcher.ids import first_id_at, new_id, time_of
 
 PAGE = 50
 
@@ -102,6 +102,26 @@ def list_entries(
     query = select(AuditEntry, Account.name).outerjoin(Account, Account.id == AuditEntry.account_id).where(*wanted)
     rows = session.execute(query.order_by(AuditEntry.id.desc()).limit(limit))
     return [(entry, name) for entry, name in rows]
+
+
+def shown_entry(entry: AuditEntry, account: str | None) -> dict[str, Any]:
+    """An entry as the API and the command line show it; `account` is the name of its account."""
+    return {
+        "id": entry.id,
+        "at": time_of(entry.id),
+        "by": entry.actor,
+        "actor": entry.actor_kind,
+        "key_id": entry.key_id,
+        "dialect": entry.dialect,
+        "user": entry.user_label,
+        "account": account,
+        "action": entry.action,
+        "target_kind": entry.target_kind,
+        "target_id": entry.target_id,
+        "detail": entry.detail,
+        "request_id": entry.request_id,
+        "address": entry.address,
+    }
 
 
 def _columns(by: Actor) -> dict[str, Any]:

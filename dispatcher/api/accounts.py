@@ -9,8 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.accounts.accounts import accounts_page, create_account, find_account
-from dispatcher.accounts.api_keys import Scope, create_key, get_key, keys_page, revoke_key
-from dispatcher.db.models import ApiKey
+from dispatcher.accounts.api_keys import Scope, create_key, get_key, keys_page, revoke_key, shown_key
 from dispatcher.web.authentication import By, Operator
 from dispatcher.web.bodies import Body, body_as, described_body
 from dispatcher.web.ownership import Name
@@ -118,8 +117,8 @@ def post_key(
     scopes = list(dict.fromkeys(new.scopes))
     with installation.transaction() as session:
         made = create_key(session, by=by, account=new.account, scopes=scopes, name=new.name, valid_for=valid_for)
-        document = _document(get_key(session, made.id), new.account)
-    return NewKeyDocument(**document.model_dump(), token=made.token)
+        key = get_key(session, made.id)
+    return NewKeyDocument(**shown_key(key, new.account), token=made.token)
 
 
 @router.get(
@@ -137,7 +136,7 @@ def get_keys(
         owner = find_account(session, account) if account is not None else None
         found = keys_page(session, owner, before=before, limit=limit + 1)
     page, older = page_of(found, limit, lambda pair: pair[0].id)
-    return Page(items=[_document(key, name) for key, name in page], next=older)
+    return Page(items=[KeyDocument(**shown_key(key, name)) for key, name in page], next=older)
 
 
 @router.delete(
@@ -153,16 +152,3 @@ def delete_key(
 ) -> None:
     with installation.transaction() as session:
         revoke_key(session, key_id, by=by)
-
-
-def _document(key: ApiKey, account: str | None) -> KeyDocument:
-    return KeyDocument(
-        id=key.id,
-        account=account,
-        name=key.name,
-        scopes=[Scope(scope) for scope in key.scopes],
-        created_at=key.created_at,
-        expires_at=key.expires_at,
-        revoked_at=key.revoked_at,
-        last_used_at=key.last_used_at,
-    )

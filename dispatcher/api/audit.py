@@ -9,9 +9,7 @@ from pydantic import BaseModel, Field
 
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import ActorKind
-from dispatcher.accounts.audit import Action, list_entries
-from dispatcher.db.models import AuditEntry
-from dispatcher.ids import time_of
+from dispatcher.accounts.audit import Action, list_entries, shown_entry
 from dispatcher.web.authentication import Operator
 from dispatcher.web.ownership import Name
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
@@ -86,23 +84,4 @@ def get_audit(
             limit=limit + 1,
         )
     page, older = page_of(found, limit, lambda pair: pair[0].id)
-    return Page(items=[_document(entry, name) for entry, name in page], next=older)
-
-
-def _document(entry: AuditEntry, account: str | None) -> EntryDocument:
-    return EntryDocument(
-        id=entry.id,
-        at=time_of(entry.id),
-        by=entry.actor,
-        actor=entry.actor_kind,
-        key_id=entry.key_id,
-        dialect=entry.dialect,
-        user=entry.user_label,
-        account=account,
-        action=entry.action,
-        target_kind=entry.target_kind,
-        target_id=entry.target_id,
-        detail=entry.detail,
-        request_id=entry.request_id,
-        address=entry.address,
-    )
+    return Page(items=[EntryDocument(**shown_entry(entry, name)) for entry, name in page], next=older)

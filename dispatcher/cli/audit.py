@@ -1,20 +1,18 @@
 """`dispatcher audit-log`: who changed what."""
 
 import json as json_module
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from dispatcher.accounts.actor import ActorKind
-from dispatcher.accounts.audit import PAGE, Action, list_entries
+from dispatcher.accounts.audit import PAGE, Action, list_entries, shown_entry
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, key_id
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.cli.shared_options import AnyAccount, Before, Limit, Since, Until
-from dispatcher.db.models import AuditEntry
-from dispatcher.ids import time_of
 
 app = Commands()
 
@@ -53,7 +51,7 @@ def audit_log(
             before=before,
             limit=limit,
         )
-    documents = [_document(entry, name) for entry, name in found]
+    documents = [shown_entry(entry, name) for entry, name in found]
     if json:
         print_json(documents)
         return
@@ -63,22 +61,3 @@ def audit_log(
     print_table(columns, [[document[name] for name in names] for document in rows], gives_way=["user", "detail"])
     if len(documents) == limit:
         print_line(f"older ones: --before {documents[-1]['id']}", stderr=True)
-
-
-def _document(entry: AuditEntry, account: str | None) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "at": time_of(entry.id),
-        "by": entry.actor,
-        "actor": entry.actor_kind,
-        "key_id": entry.key_id,
-        "dialect": entry.dialect,
-        "user": entry.user_label,
-        "account": account,
-        "action": entry.action,
-        "target_kind": entry.target_kind,
-        "target_id": entry.target_id,
-        "detail": entry.detail,
-        "request_id": entry.request_id,
-        "address": entry.address,
-    }

@@ -1,18 +1,17 @@
 """`dispatcher key`: makes, lists and revokes API keys."""
 
-from datetime import datetime, timedelta
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import Annotated
 
 import typer
 
-from dispatcher.accounts.api_keys import Scope, create_key, list_keys, revoke_key
+from dispatcher.accounts.api_keys import Scope, create_key, list_keys, revoke_key, shown_key
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, key_id
 from dispatcher.cli.output import AsJson, print_json, print_line, print_table
 from dispatcher.cli.shared_options import AnyAccount
-from dispatcher.db.models import ApiKey
 
 app = Commands()
 
@@ -69,7 +68,7 @@ def list_(
     with installation_of(context).transaction() as session:
         keys = list_keys(session, account_of(session, account) if account is not None else None)
     if json:
-        print_json([_document(key, owner) for key, owner in keys])
+        print_json([shown_key(key, owner) for key, owner in keys])
         return
     print_table(
         ["id", "account", "name", "scopes", "created", "expires", "revoked"],
@@ -92,13 +91,3 @@ def revoke(
         print_json({"id": revoked.id, "revoked_at": revoked.revoked_at})
     else:
         print_line(f"key {revoked.id} is revoked")
-
-
-def _document(key: ApiKey, owner: str | None) -> dict[str, Any]:
-    dates: dict[str, datetime | None] = {
-        "created_at": key.created_at,
-        "expires_at": key.expires_at,
-        "revoked_at": key.revoked_at,
-        "last_used_at": key.last_used_at,
-    }
-    return {"id": key.id, "account": owner, "name": key.name, "scopes": key.scopes, **dates}

@@ -8,8 +8,7 @@ from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
 from dispatcher.cli.output import AsJson, print_fields, print_json
 from dispatcher.cli.shared_options import AnyAccount, WebhookName
-from dispatcher.cli.webhook_output import circuit_state
-from dispatcher.webhooks.health import COUNTED, health_of
+from dispatcher.webhooks.health import COUNTED, health_of, shown_circuit
 from dispatcher.webhooks.store import Webhooks
 
 app = Commands()
@@ -26,12 +25,12 @@ def health(context: typer.Context, webhook: WebhookName, account: AnyAccount = N
         owner = account_of(session, account) if account is not None else owner_of_webhook(session, identifier)
         row = Webhooks(session, installation_of(context)).get(owner, identifier)
         found = health_of(session, row)
-    answer, due = found.last_answer, found.oldest_due
+    answer, due, circuit = found.last_answer, found.oldest_due, shown_circuit(found.circuit_breaker)
     document = {
         "enabled": row.enabled,
-        "circuit": circuit_state(found.circuit_breaker),
-        "failing_since": found.circuit_breaker.failing_since if found.circuit_breaker else None,
-        "next_trial_at": found.circuit_breaker.trial_at if found.circuit_breaker else None,
+        "circuit": circuit["state"],
+        "failing_since": circuit["failing_since"],
+        "next_trial_at": circuit["next_trial_at"],
         "deliveries": dict(found.counts),
         "deliveries_complete": found.complete,
         "last_answer": (answer.status or answer.failure) if answer else None,

@@ -4,7 +4,7 @@ from typing import Any
 
 from dispatcher.cli.contract_options import show_rule, show_signature
 from dispatcher.cli.output import print_fields, print_json
-from dispatcher.db.models import CircuitBreaker
+from dispatcher.webhooks.health import shown_circuit
 from dispatcher.webhooks.secrets import shown_secrets
 from dispatcher.webhooks.store import Registered
 
@@ -32,7 +32,7 @@ def print_webhook(registered: Registered, *, json: bool, url: bool = False, keys
 
 def webhook_document(registered: Registered, *, url: bool = False, keys: bool = False) -> dict[str, Any]:
     """What `--json` prints."""
-    webhook, breaker = registered.webhook, registered.circuit_breaker
+    webhook = registered.webhook
     return {
         "id": webhook.id,
         "number": webhook.number,
@@ -46,23 +46,12 @@ def webhook_document(registered: Registered, *, url: bool = False, keys: bool = 
         "disabled_at": webhook.disabled_at,
         "disabled_by": webhook.disabled_by,
         "disabled_reason": webhook.disabled_reason,
-        "circuit": {
-            "state": circuit_state(breaker),
-            "failures_in_a_row": breaker.failures if breaker else 0,
-            "failing_since": breaker.failing_since if breaker else None,
-            "opened_at": breaker.opened_at if breaker else None,
-            "next_trial_at": breaker.trial_at if breaker else None,
-        },
+        "circuit": shown_circuit(registered.circuit_breaker),
         **shown_secrets(registered.secrets, keys=keys),
         "created_at": webhook.created_at,
         "updated_at": webhook.updated_at,
         "contract": registered.contract.model_dump(mode="json"),
     }
-
-
-def circuit_state(breaker: CircuitBreaker | None) -> str:
-    """`open` or `closed`."""
-    return "open" if breaker is not None and breaker.opened_at is not None else "closed"
 
 
 def _line(key: dict[str, Any]) -> str:

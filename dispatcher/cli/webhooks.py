@@ -26,8 +26,9 @@ from dispatcher.cli.webhook_options import (
     page_end,
     takes_webhook,
 )
-from dispatcher.cli.webhook_output import circuit_state, print_webhook, webhook_document
+from dispatcher.cli.webhook_output import print_webhook, webhook_document
 from dispatcher.signing.keys import KeyKind
+from dispatcher.webhooks.health import circuit_state
 from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
 from dispatcher.webhooks.store import Registered, Webhooks
 

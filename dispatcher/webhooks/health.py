@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import text
@@ -68,6 +69,22 @@ def health_of(session: Session, webhook: Webhook) -> Health:
         last_answer=LastAnswer(*answer) if answer else None,
         oldest_due=Due(*due) if due else None,
     )
+
+
+def circuit_state(breaker: CircuitBreaker | None) -> Literal["open", "closed"]:
+    """The state of a webhook's circuit."""
+    return "open" if breaker is not None and breaker.opened_at is not None else "closed"
+
+
+def shown_circuit(breaker: CircuitBreaker | None) -> dict[str, Any]:
+    """A webhook's circuit as the API and the command line show it."""
+    return {
+        "state": circuit_state(breaker),
+        "failures_in_a_row": breaker.failures if breaker else 0,
+        "failing_since": breaker.failing_since if breaker else None,
+        "opened_at": breaker.opened_at if breaker else None,
+        "next_trial_at": breaker.trial_at if breaker else None,
+    }
 
 
 _NOW = text("SELECT now()")

@@ -141,7 +141,5 @@ def post_test(
 ) -> Called:
     fields, data = with_raw_data(TestEvent, members_of(body or b"{}"))
     owner = owner_of(installation, caller, webhook_id)
-    called = call_webhook(
-        installation, owner.id, webhook_id, by=by, event_type=fields.type, data=data if data is not None else DATA
-    )
+    called = call_webhook(installation, owner.id, webhook_id, by=by, event_type=fields.type, data=data or DATA)
     return Called(event_id=called.event_id, delivery_id=called.delivery_id)

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from dispatcher.db.models import CircuitBreaker
 from dispatcher.receiver_auth.credentials import TokenRequest
 from dispatcher.signing.keys import KeyKind
 from dispatcher.webhooks.contract import DeliveryContract
+from dispatcher.webhooks.health import circuit_state
 from dispatcher.webhooks.secrets import shown_secrets
 from dispatcher.webhooks.store import Registered
 
@@ -101,8 +101,3 @@ def secrets_document(registered: Registered) -> WebhookSecretsDocument:
     """The URL and the signing keys in clear."""
     keys: list[Any] = shown_secrets(registered.secrets, keys=True)["signing_keys"]
     return WebhookSecretsDocument(url=registered.url, signing_keys=keys)
-
-
-def circuit_state(breaker: CircuitBreaker | None) -> Literal["open", "closed"]:
-    """The state of a webhook's circuit breaker."""
-    return "open" if breaker is not None and breaker.opened_at is not None else "closed"

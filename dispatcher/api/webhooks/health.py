@@ -9,14 +9,12 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from dispatcher.api.webhooks.access import WebhookId, owner_of
-from dispatcher.api.webhooks.documents import circuit_state
-from dispatcher.db.models import CircuitBreaker
 from dispatcher.states import State
 from dispatcher.transport.exchange import FailureKind
 from dispatcher.web.authentication import Reader
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
-from dispatcher.webhooks.health import COUNTED, Health, LastAnswer, health_of
+from dispatcher.webhooks.health import COUNTED, Health, LastAnswer, health_of, shown_circuit
 from dispatcher.webhooks.store import Webhooks
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
@@ -88,20 +86,10 @@ def _document(health: Health, *, enabled: bool) -> HealthDocument:
     due = health.oldest_due
     return HealthDocument(
         enabled=enabled,
-        circuit=_circuit(health.circuit_breaker),
+        circuit=CircuitDocument(**shown_circuit(health.circuit_breaker)),
         deliveries=RecentDeliveries(since=health.since, counts=dict(health.counts), complete=health.complete),
         last_answer=_answer(health.last_answer) if health.last_answer else None,
         oldest_due=DueDocument(delivery_id=due.delivery_id, due_at=due.due_at) if due else None,
-    )
-
-
-def _circuit(breaker: CircuitBreaker | None) -> CircuitDocument:
-    return CircuitDocument(
-        state=circuit_state(breaker),
-        failures_in_a_row=breaker.failures if breaker else 0,
-        failing_since=breaker.failing_since if breaker else None,
-        opened_at=breaker.opened_at if breaker else None,
-        next_trial_at=breaker.trial_at if breaker else None,
     )
 
 
