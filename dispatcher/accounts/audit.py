@@ -6,12 +6,13 @@ from enum import StrEnum
 from typing import Any, assert_never
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.actor import Actor, ActorKind, ApiKey, CommandLine, Dialect, ResponseRule
+from dispatcher.db.id_ranges import between
 from dispatcher.db.models import Account, AuditEntry
-from dispatcher.ids import first_id_at, new_id, time_of
+from dispatcher.ids import new_id, time_of
 
 PAGE = 50
 
@@ -92,13 +93,8 @@ def list_entries(
         AuditEntry.account_id: account.id if account is not None else None,
         AuditEntry.request_id: request,
     }
-    wanted: list[ColumnElement[bool]] = [column == value for column, value in equal.items() if value is not None]
-    if since is not None:
-        wanted.append(AuditEntry.id >= first_id_at(since))
-    if until is not None:
-        wanted.append(AuditEntry.id < first_id_at(until))
-    if before is not None:
-        wanted.append(AuditEntry.id < before)
+    wanted = [column == value for column, value in equal.items() if value is not None]
+    wanted += between(AuditEntry.id, since, until, before)
     query = select(AuditEntry, Account.name).outerjoin(Account, Account.id == AuditEntry.account_id).where(*wanted)
     rows = session.execute(query.order_by(AuditEntry.id.desc()).limit(limit))
     return [(entry, name) for entry, name in rows]

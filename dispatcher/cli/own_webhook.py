@@ -14,7 +14,7 @@ from dispatcher.errors import NameTaken, NotFound, UnknownAccount
 from dispatcher.installation import Installation
 from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registration import change, register, remove
-from dispatcher.webhooks.store import AccountKey, Registered, Webhooks
+from dispatcher.webhooks.store import NATIVE, AccountKey, Registered, Webhooks
 
 
 @contextmanager
@@ -41,8 +41,8 @@ def own_webhook(
     except NameTaken:
         with installation.transaction() as session:
             webhooks = Webhooks(session, installation)
-            listed = webhooks.list(webhooks.owner(owner), dialect=None, url=url)
-            found = next((each for each in listed if each.name == name and each.dialect is None), None)
+            listed = webhooks.list(webhooks.owner(owner), dialect=NATIVE, url=url)
+            found = next((each for each in listed if each.name == name), None)
         if found is None:  # not one of these: somebody gave another webhook this name
             raise
         made = change(installation, owner, found.id, by=by, enabled=True, **fields)

@@ -19,11 +19,11 @@ LOCK_SECONDS = 1
 _WEEK = timedelta(weeks=1)
 
 
-def partitions_around(now: datetime, *, weeks_ahead: int = WEEKS_AHEAD) -> Iterator[tuple[str, str]]:
+def partitions_around(now: datetime) -> Iterator[tuple[str, str]]:
     """(suffix, bounds) of the partition of `now` and of each week ahead; a suffix is the week's Monday."""
     monday = (now.astimezone(UTC) - timedelta(days=now.astimezone(UTC).weekday())).date()
     start = datetime(monday.year, monday.month, monday.day, tzinfo=UTC)
-    for week in range(weeks_ahead + 1):
+    for week in range(WEEKS_AHEAD + 1):
         first = start + week * _WEEK
         bounds = f"FROM ('{first_id_at(first)}') TO ('{first_id_at(first + _WEEK)}')"
         yield f"{first:%Y%m%d}", bounds

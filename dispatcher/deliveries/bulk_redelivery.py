@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
+from dispatcher.db.id_ranges import between
 from dispatcher.db.models import Account, BulkRedelivery, Delivery, Event, Webhook
 from dispatcher.errors import Conflict, InvalidRedelivery, NotFound, WrongState
 from dispatcher.event_types import RULE, is_event_type
-from dispatcher.ids import first_id_at, new_id
+from dispatcher.ids import new_id
 from dispatcher.states import CLOSED, Reason, State
 
 PER_SECOND, MAX_PER_SECOND = 100, 1_000
@@ -133,22 +134,12 @@ def skipped(ordered: BulkRedelivery) -> int | None:
 
 def selected(selection: Selection) -> list[ColumnElement[bool]]:
     """The filter for a query over deliveries. The caller adds the webhook."""
-    wanted = [Delivery.state.in_(selection.states), *within(selection)]
+    wanted = [Delivery.state.in_(selection.states), *between(Delivery.id, selection.since, selection.until)]
     if selection.reason is not None:
         wanted.append(Delivery.reason == selection.reason)
     if selection.event_type is not None:
         below = Event.type.startswith(f"{selection.event_type}.", autoescape=True)
         wanted.append(exists().where(Event.id == Delivery.event_id, or_(Event.type == selection.event_type, below)))
-    return wanted
-
-
-def within(selection: Selection) -> list[ColumnElement[bool]]:
-    """The part of the filter that is a range of ids."""
-    wanted = []
-    if selection.since is not None:
-        wanted.append(Delivery.id >= first_id_at(selection.since))
-    if selection.until is not None:
-        wanted.append(Delivery.id < first_id_at(selection.until))
     return wanted
 
 

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
 
+from dispatcher.db.id_ranges import between
 from dispatcher.db.models import Account, Attempt, Delivery, Event, Request, Webhook
 from dispatcher.deliveries.records import (
     AttemptRecord,
@@ -17,7 +18,6 @@ from dispatcher.deliveries.records import (
     LoggedDelivery,
 )
 from dispatcher.errors import ConfigurationError, NotFound
-from dispatcher.ids import first_id_at
 from dispatcher.states import Reason, State
 
 PAGE = 50
@@ -38,14 +38,13 @@ def list_deliveries(
 ) -> list[DeliveryLine]:
     """The account's deliveries, newest first, including those of deleted webhooks; `before` is the last id of the
     previous page. `since` and `until` are about when the event came in."""
-    wanted: list[ColumnElement[bool]] = [Delivery.webhook_id == Webhook.id]
+    wanted = [Delivery.webhook_id == Webhook.id, *between(Delivery.id, since, until, before)]
     if event is not None:
         wanted.append(Delivery.event_id == event)
     if state is not None:
         wanted.append(Delivery.state == state)
     if reason is not None:
         wanted.append(Delivery.reason == reason)
-    wanted += between(Delivery.id, since, until, before)
     # A page from each webhook's own index, then the newest of these: a quiet account need not read past the
     # deliveries of busy ones.
     of_webhook = select(Delivery).where(*wanted).correlate(Webhook).order_by(Delivery.id.desc()).limit(limit).lateral()
@@ -75,12 +74,8 @@ def log_of_webhook(
 ) -> list[LoggedDelivery]:
     """A webhook's deliveries, oldest first; `after` is the last id of the previous page. `since` and `until` are about
     when the event came in. A page costs the same anywhere in the log."""
-    wanted: list[ColumnElement[bool]] = [Delivery.webhook_id == webhook]
     # A delivery's id has the same millisecond as its event's id.
-    if since is not None:
-        wanted.append(Delivery.id >= first_id_at(since))
-    if until is not None:
-        wanted.append(Delivery.id < first_id_at(until))
+    wanted = [Delivery.webhook_id == webhook, *between(Delivery.id, since, until)]
     if after is not None:
         wanted.append(Delivery.id > after)
     page = select(Delivery).where(*wanted).order_by(Delivery.id).limit(limit).subquery().c
@@ -135,20 +130,6 @@ def get_delivery(session: Session, account: Account, delivery_id: UUID) -> Deliv
         *line, codec, stored = row[-len(EVENT_COLUMNS) - 2 :]
         event, data = EventLine(*line), decoded(codec, stored)
     return DeliveryRecord(_delivery_line(row), event, data, [_attempt(attempt) for attempt in attempts])
-
-
-def between(
-    identifier: InstrumentedAttribute[UUID], since: datetime | None, until: datetime | None, before: UUID | None
-) -> list[ColumnElement[bool]]:
-    """Conditions on ids, which contain their time; a page continues below the last id of the previous one."""
-    wanted = []
-    if since is not None:
-        wanted.append(identifier >= first_id_at(since))
-    if until is not None:
-        wanted.append(identifier < first_id_at(until))
-    if before is not None:
-        wanted.append(identifier < before)
-    return wanted
 
 
 EVENT_COLUMNS: tuple[Any, ...] = (

@@ -7,8 +7,9 @@ from uuid import UUID
 from sqlalchemy import Select, case, func, or_, select, true
 from sqlalchemy.orm import Session
 
+from dispatcher.db.id_ranges import between
 from dispatcher.db.models import Account, Event
-from dispatcher.deliveries.history import EVENT_COLUMNS, PAGE, between, decoded, list_deliveries
+from dispatcher.deliveries.history import EVENT_COLUMNS, PAGE, decoded, list_deliveries
 from dispatcher.deliveries.records import (
     EventLine,
     EventPage,

@@ -1,7 +1,7 @@
 """Webhooks as rows: find, insert, update, delete. What is written has been checked (`fields`), under the account's
 lock; the audit log entry of a change is written in the same transaction."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -80,7 +80,7 @@ class Registered:
     @cached_property
     def contract(self) -> DeliveryContract:
         """Its contract with every default filled in."""
-        return contract_of(self.webhook)
+        return read_contract(self.webhook.contract)
 
     @cached_property
     def secrets(self) -> WebhookSecrets:
@@ -237,8 +237,8 @@ class Webhooks:
     def get_of(self, dialect: str, account: Account, identifier: UUID | int) -> Webhook:
         """A webhook that was made through this dialect, by its id or its number. Raises NotFound."""
         column = Webhook.number if isinstance(identifier, int) else Webhook.id
-        wanted = column == identifier, Webhook.dialect == dialect, *_existing(account)
-        webhook = self._session.scalar(select(Webhook).where(*wanted))
+        wanted = self._wanted(account, dialect, None, None)
+        webhook = self._session.scalar(select(Webhook).where(column == identifier, *wanted))
         if webhook is None:
             raise NotFound("webhook", identifier)
         return webhook
@@ -246,15 +246,9 @@ class Webhooks:
     def list(
         self, account: Account, *, dialect: str | None = None, app: str | None = None, url: str | None = None
     ) -> Sequence[Webhook]:
-        """The account's webhooks, oldest first, without deleted ones: all, or those of one dialect, app or URL (in any
-        spelling that is called the same). Raises InvalidWebhook for anything but a URL."""
-        wanted = list(_existing(account))
-        if dialect is not None:
-            wanted.append(Webhook.dialect == dialect)
-        if app is not None:
-            wanted.append(Webhook.app == app)
-        if url is not None:
-            wanted.append(Webhook.url_digest == self._digest(normalise_url(url)))
+        """The account's webhooks, oldest first, without deleted ones: all, or those of one dialect (or NATIVE), app or
+        URL (in any spelling that is called the same). Raises InvalidWebhook for anything but a URL."""
+        wanted = self._wanted(account, dialect, app, url)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id)).all()
 
     def page(
@@ -271,15 +265,9 @@ class Webhooks:
         """The account's webhooks, newest first, without deleted ones; `before` is the last id of the previous page.
         `dialect` may be NATIVE; `url` is the whole URL, in any spelling that is called the same. Raises InvalidWebhook
         for anything but a URL."""
-        wanted = list(_existing(account))
-        if dialect is not None:
-            wanted.append(Webhook.dialect.is_(None) if dialect == NATIVE else Webhook.dialect == dialect)
-        if app is not None:
-            wanted.append(Webhook.app == app)
+        wanted = [*self._wanted(account, dialect, app, url)]
         if enabled is not None:
             wanted.append(Webhook.enabled.is_(enabled))
-        if url is not None:
-            wanted.append(Webhook.url_digest == self._digest(normalise_url(url)))
         if before is not None:
             wanted.append(Webhook.id < before)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(limit)).all()
@@ -288,6 +276,18 @@ class Webhooks:
         """The circuit breakers of those whose last attempt failed, by webhook id."""
         wanted = select(CircuitBreaker).where(CircuitBreaker.webhook_id.in_([webhook.id for webhook in webhooks]))
         return {breaker.webhook_id: breaker for breaker in self._session.scalars(wanted)}
+
+    def _wanted(
+        self, account: Account, dialect: str | None, app: str | None, url: str | None
+    ) -> Iterator[ColumnElement[bool]]:
+        yield Webhook.account_id == account.id
+        yield Webhook.deleted_at.is_(None)
+        if dialect is not None:
+            yield Webhook.dialect.is_(None) if dialect == NATIVE else Webhook.dialect == dialect
+        if app is not None:
+            yield Webhook.app == app
+        if url is not None:
+            yield Webhook.url_digest == self._digest(normalise_url(url))
 
     def _columns(self, checked: Checked) -> dict[str, Any]:
         columns = dict(checked.plain)
@@ -347,12 +347,3 @@ def _known(checked: Checked) -> dict[str, object]:
 
 def _disabled(by: Actor, reason: str | None) -> dict[str, Any]:
     return {"disabled_at": func.now(), "disabled_by": str(by), "disabled_reason": reason}
-
-
-def _existing(account: Account) -> tuple[ColumnElement[bool], ...]:
-    return Webhook.account_id == account.id, Webhook.deleted_at.is_(None)
-
-
-def contract_of(webhook: Webhook) -> DeliveryContract:
-    """Its contract with every default filled in."""
-    return read_contract(webhook.contract)

@@ -105,10 +105,6 @@ class ConcurrencyLimits:
             {each: self.class_room(each) for each in ConcurrencyClass},
         )
 
-    def room(self, webhook_id: str, now: float) -> int:
-        """How many more requests this webhook may have."""
-        return self._room(webhook_id, self._limits.get(webhook_id) or _Limit(self.first_limit), now)
-
     def _room(self, webhook_id: str, limit: _Limit, now: float) -> int:
         largest = limit.size
         _, other_at = self._latest if self._latest[0] != webhook_id else self._latest_other

@@ -14,8 +14,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
+from dispatcher.db.id_ranges import between
 from dispatcher.db.models import BulkRedelivery, Delivery, Webhook
-from dispatcher.deliveries.bulk_redelivery import OPEN, Selection, selected, selection_of, within
+from dispatcher.deliveries.bulk_redelivery import OPEN, Selection, selected, selection_of
 from dispatcher.deliveries.redelivery import reopen
 from dispatcher.producer import Clock
 from dispatcher.states import State
@@ -93,7 +94,8 @@ def _look(session: Session, ordered: BulkRedelivery, most: int) -> _Found:
     """The webhook's next deliveries, oldest first."""
     selection = selection_of(ordered)
     after = Delivery.id > (ordered.delivery_reached or _NOWHERE)
-    next_rows = select(Delivery.id).where(Delivery.webhook_id == ordered.webhook_reached, after, *within(selection))
+    in_range = between(Delivery.id, selection.since, selection.until)
+    next_rows = select(Delivery.id).where(Delivery.webhook_id == ordered.webhook_reached, after, *in_range)
     if _UNSUCCESSFUL.issuperset(selection.states):
         next_rows = next_rows.where(Delivery.state.in_(sorted(_UNSUCCESSFUL)))
     looked_at = session.scalars(next_rows.order_by(Delivery.id).limit(PIECE)).all()

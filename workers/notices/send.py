@@ -1,4 +1,4 @@
-"""Notices: errors are observed, then due mails are claimed, sent and recorded, one per error in 24 hours."""
+"""Sends notices: due mails are claimed, sent and recorded, one per error in 24 hours."""
 
 import logging
 from collections import Counter
@@ -14,20 +14,8 @@ from dispatcher.masking.messages import Names, mask_echo
 from dispatcher.webhooks.notices import NoticeKind
 from schedules.quiet_period import is_stale, next_try
 from workers.notices.mailer import CleanFailure, Mailer, MailResult, MaybeSent, PermanentFailure, Sent
-from workers.notices.observe import Observation, fingerprint, observe
 from workers.notices.texts import Problem, render
 from workers.notices.turns import Turn, count_outdated, release_turn, take_turn
-
-__all__ = [
-    "Ending",
-    "NoticeKind",
-    "Observation",
-    "close_abandoned",
-    "fingerprint",
-    "observe",
-    "send_due",
-    "send_due_alone",
-]
 
 log = logging.getLogger("workers.notices")
 

@@ -10,9 +10,10 @@ from dispatcher.producer import Clock
 from dispatcher.transport.exchange import Exchange
 from dispatcher.wake import NOTICES, Waker
 from dispatcher.webhooks.contract import Verdict
+from dispatcher.webhooks.notices import NoticeKind
 from schedules.timing import Timing
 from workers.callbacks.targets import Target
-from workers.notices.send import NoticeKind, Observation, fingerprint, observe
+from workers.notices.observe import Observation, fingerprint, observe
 from workers.results.attempt_log import write_lines
 from workers.results.circuit_breakers import AttemptSignal, release_trials, update_circuit_breakers
 from workers.results.claim_result import ClaimResult

@@ -17,6 +17,7 @@ from dispatcher.embedded.servers.ports import free_port, is_free
 
 _PORT_TRIES = 8
 _START_SECONDS = 60.0
+_STOP_SECONDS = 10.0
 _TAIL_BYTES = 2000
 
 
@@ -66,12 +67,12 @@ class EmbeddedServer(ABC):
             raise
         return self
 
-    def stop(self, *, within: float = 10.0) -> None:
-        """End the server: in an orderly way first, by force if that takes longer than `within` seconds."""
+    def stop(self) -> None:
+        """End the server: in an orderly way first, by force if that takes too long."""
         if (process := self._process) is not None and process.poll() is None:
             process.send_signal(self.stop_signal)
             try:
-                process.wait(within)
+                process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -9,9 +9,10 @@ from sqlalchemy import Engine, Row, text
 from dispatcher.db.models import Webhook
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
+from dispatcher.webhooks.notices import NoticeKind
 from tests.factories import change, make_webhook, rows
 from workers.notices.mailer import Mailer
-from workers.notices.send import NoticeKind, Observation, observe
+from workers.notices.observe import Observation, observe
 
 CONTACT = "ops@acme.test"
 _ERROR = text("""

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from dispatcher.settings import Settings
+from dispatcher.webhooks.notices import NoticeKind
 from schedules.quiet_period import QUIET_PERIOD
 from tests.integration.workers.notices.scenario import (
     error,
@@ -19,7 +20,7 @@ from tests.integration.workers.notices.scenario import (
     the_notice,
     webhook_with_contact,
 )
-from workers.notices.send import NoticeKind, observe
+from workers.notices.observe import observe
 
 TICK = timedelta(microseconds=1)
 

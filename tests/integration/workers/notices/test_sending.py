@@ -14,6 +14,7 @@ import redis
 from sqlalchemy import Engine, event
 
 from dispatcher.settings import Settings
+from dispatcher.webhooks.notices import NoticeKind
 from tests.dead_ports import refusing_port
 from tests.factories import change, change_webhook
 from tests.integration.workers.notices.conftest import mailer_for
@@ -31,7 +32,7 @@ from tests.integration.workers.notices.scenario import (
 )
 from tests.mail_server import Drop, Hang, MailServer, Say, Stage
 from workers.notices.mailer import CleanFailure, Mailer
-from workers.notices.send import NoticeKind, close_abandoned, send_due, send_due_alone
+from workers.notices.send import close_abandoned, send_due, send_due_alone
 
 NOTHING = {"sent": 0, "postponed": 0, "dropped": 0, "refused": 0, "unknown": 0, "held_back": 0}
 
