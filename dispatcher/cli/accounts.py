@@ -1,6 +1,6 @@
 """`dispatcher account`: who owns webhooks and events."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -8,7 +8,8 @@ from dispatcher.accounts.accounts import create_account, list_accounts
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
-from dispatcher.cli.output import AsJson, print_json, print_line, print_table
+from dispatcher.cli.output import AsJson, print_documents, print_done
+from dispatcher.db.models import Account
 
 app = Commands()
 
@@ -23,10 +24,7 @@ def create(
     with installation_of(context).transaction() as session:
         account = create_account(session, name, by=this_user())
         session.refresh(account)
-    if json:
-        print_json({"id": account.id, "name": account.name, "created_at": account.created_at})
-    else:
-        print_line(f"account {account.name} created")
+    print_done(f"account {account.name} created", _document(account), json=json)
 
 
 @app.command("list")
@@ -34,7 +32,9 @@ def list_(context: typer.Context, json: AsJson = False) -> None:
     """List all accounts."""
     with installation_of(context).transaction() as session:
         accounts = list_accounts(session)
-    if json:
-        print_json([{"id": item.id, "name": item.name, "created_at": item.created_at} for item in accounts])
-    else:
-        print_table(["name", "id", "created"], [(item.name, item.id, item.created_at) for item in accounts])
+    columns = {"name": "name", "id": "id", "created": "created_at"}
+    print_documents(list(map(_document, accounts)), columns, json=json)
+
+
+def _document(account: Account) -> dict[str, Any]:
+    return {"id": account.id, "name": account.name, "created_at": account.created_at}

@@ -10,7 +10,7 @@ from dispatcher.cli.env_example import settings_example
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.masked_settings import masked_setting
-from dispatcher.cli.output import AsJson, console, print_error, print_json, print_line, print_table
+from dispatcher.cli.output import AsJson, console, print_done, print_error, print_json, print_line, print_table
 from dispatcher.cli.progress import Counting
 from dispatcher.encryption.rotation import Rotation
 from dispatcher.encryption.vault import generate_key
@@ -28,10 +28,7 @@ def migrate(context: typer.Context, json: AsJson = False) -> None:
     from dispatcher.db.migrate import upgrade
 
     upgrade(installation_of(context).settings.database_url.get_secret_value())
-    if json:
-        print_json({"migrated": True})
-    else:
-        print_line("the database is at this version's migration")
+    print_done("the database is at this version's migration", {"migrated": True}, json=json)
 
 
 @app.command()
@@ -77,10 +74,8 @@ def generate_encryption_key(json: AsJson = False) -> None:
 
     Keep it: what it encrypts cannot be read without it.
     """
-    if json:
-        print_json({"key": generate_key()})
-    else:
-        print_line(generate_key())
+    key = generate_key()
+    print_done(key, {"key": key}, json=json)
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """`dispatcher audit-log`: who changed what."""
 
-import json as json_module
 from typing import Annotated
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from dispatcher.accounts.audit import PAGE, Action, list_entries, shown_entry
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, key_id
-from dispatcher.cli.output import AsJson, print_json, print_line, print_table
+from dispatcher.cli.output import AsJson, print_documents, print_line
 from dispatcher.cli.shared_options import AnyAccount, Before, Limit, Since, Until
 
 app = Commands()
@@ -52,12 +51,8 @@ def audit_log(
             limit=limit,
         )
     documents = [shown_entry(entry, name) for entry, name in found]
-    if json:
-        print_json(documents)
-        return
-    columns = ["id", "time", "by", "user", "action", "account", "target", "detail", "request", "address"]
-    names = ["id", "at", "by", "user", "action", "account", "target_id", "detail", "request_id", "address"]
-    rows = [document | {"detail": json_module.dumps(document["detail"])} for document in documents]
-    print_table(columns, [[document[name] for name in names] for document in rows], gives_way=["user", "detail"])
-    if len(documents) == limit:
+    columns = {name: name for name in ("id", "time", "by", "user", "action", "account", "target", "detail")}
+    columns |= {"time": "at", "target": "target_id", "request": "request_id", "address": "address"}
+    print_documents(documents, columns, json=json, gives_way=["user", "detail"])
+    if len(documents) == limit and not json:
         print_line(f"older ones: --before {documents[-1]['id']}", stderr=True)

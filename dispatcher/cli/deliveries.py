@@ -13,7 +13,7 @@ from dispatcher.cli.events import Reveal, event_document, masked_names, print_de
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, print_fields, print_json, print_line, print_section, print_text
+from dispatcher.cli.output import AsJson, print_done, print_fields, print_json, print_line, print_section, print_text
 from dispatcher.cli.shared_options import AnyAccount, AnyWebhook, Before, Limit, Since, Until
 from dispatcher.db.models import Account
 from dispatcher.deliveries.history import PAGE, get_delivery, list_deliveries
@@ -116,7 +116,7 @@ def redeliver(context: typer.Context, identifier: Identifier, account: AnyAccoun
         owner = _owner(session, account, identifier)
         redeliver_delivery(session, owner, identifier, installation.timing, by=this_user())
     installation.waker.wake()
-    _print_change(identifier, State.READY, "is due again", json=json)
+    print_done(f"delivery {identifier} is due again", {"id": identifier, "state": State.READY}, json=json)
 
 
 @app.command()
@@ -124,7 +124,7 @@ def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount =
     """Cancel a delivery that waits for its next attempt."""
     with installation_of(context).transaction() as session:
         cancel_delivery(session, _owner(session, account, identifier), identifier, by=this_user())
-    _print_change(identifier, State.CANCELLED, "is cancelled", json=json)
+    print_done(f"delivery {identifier} is cancelled", {"id": identifier, "state": State.CANCELLED}, json=json)
 
 
 def _masked(attempt: AttemptRecord, message: bytes | None, names: Names) -> AttemptRecord:
@@ -154,13 +154,6 @@ def _owner_of_list(session: Session, account: str | None, webhook: UUID | None, 
     if event is not None:
         return owner_of_event(session, event)
     raise typer.BadParameter("give one of --account, --webhook, --event")
-
-
-def _print_change(identifier: UUID, state: State, change: str, *, json: bool) -> None:
-    if json:
-        print_json({"id": identifier, "state": state})
-    else:
-        print_line(f"delivery {identifier} {change}")
 
 
 def _fields(delivery: DeliveryLine) -> dict[str, object]:

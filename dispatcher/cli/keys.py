@@ -10,7 +10,7 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, key_id
-from dispatcher.cli.output import AsJson, print_json, print_line, print_table
+from dispatcher.cli.output import AsJson, print_documents, print_done, print_json, print_line
 from dispatcher.cli.shared_options import AnyAccount
 
 app = Commands()
@@ -67,14 +67,10 @@ def list_(
     """
     with installation_of(context).transaction() as session:
         keys = list_keys(session, account_of(session, account) if account is not None else None)
-    if json:
-        print_json([shown_key(key, owner) for key, owner in keys])
-        return
-    print_table(
-        ["id", "account", "name", "scopes", "created", "expires", "revoked"],
-        [(key.id, owner, key.name, key.scopes, key.created_at, key.expires_at, key.revoked_at) for key, owner in keys],
-        gives_way=["name", "scopes"],
-    )
+    columns = {name: name for name in ("id", "account", "name", "scopes")}
+    columns |= {"created": "created_at", "expires": "expires_at", "revoked": "revoked_at"}
+    documents = [shown_key(key, owner) for key, owner in keys]
+    print_documents(documents, columns, json=json, gives_way=["name", "scopes"])
 
 
 @app.command()
@@ -87,7 +83,5 @@ def revoke(
     with installation_of(context).transaction() as session:
         revoked = revoke_key(session, key_id(session, key), by=this_user())
         session.refresh(revoked)
-    if json:
-        print_json({"id": revoked.id, "revoked_at": revoked.revoked_at})
-    else:
-        print_line(f"key {revoked.id} is revoked")
+    document = {"id": revoked.id, "revoked_at": revoked.revoked_at}
+    print_done(f"key {revoked.id} is revoked", document, json=json)

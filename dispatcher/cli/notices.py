@@ -7,7 +7,7 @@ import typer
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, print_json, print_table
+from dispatcher.cli.output import AsJson, print_documents
 from dispatcher.cli.shared_options import AnyWebhook, Limit, OfAccount
 from dispatcher.webhooks.notices import NoticeKind, NoticeRecord, list_notices
 
@@ -31,9 +31,6 @@ def list_(
     with installation_of(context).transaction() as session:
         owner = account_of(session, account)
         found = [_document(record) for record in list_notices(session, owner, webhook=about, kind=kind, limit=limit)]
-    if json:
-        print_json(found)
-        return
     columns = {
         "webhook": "webhook",
         "kind": "kind",
@@ -46,11 +43,7 @@ def list_(
         "next mail": "due_at",
         "held back": "held_back",
     }
-    print_table(
-        list(columns),
-        [[document[name] for name in columns.values()] for document in found],
-        gives_way=["error", "contact"],
-    )
+    print_documents(found, columns, json=json, gives_way=["error", "contact"])
 
 
 def _document(record: NoticeRecord) -> dict[str, Any]:

@@ -41,6 +41,14 @@ def print_line(message: str, *, stderr: bool = False) -> None:
     console(stderr=stderr).print(Text(safe_text(message)), soft_wrap=True)
 
 
+def print_done(line: str, document: Any, *, json: bool) -> None:
+    """What a command did: a line for people, a document for programs."""
+    if json:
+        print_json(document)
+    else:
+        print_line(line)
+
+
 def print_missed(account: str, app: str | None, event_type: str, nearest_types: Sequence[str]) -> None:
     """Hints on stderr that no webhook takes this type, and which type was probably meant."""
     owner = f"account {account!r}" if app is None else f"account {account!r} and app {app!r}"
@@ -66,6 +74,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, giv
             where.print(Text(" " * _GAP).append(_line(row[1:], widths, "bold" if number == 0 else "")), no_wrap=True)
     else:
         _print_blocks(where, names, cells)
+
+
+def print_documents(
+    documents: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, json: bool, gives_way: Sequence[str] = ()
+) -> None:
+    """Documents of one kind: a table for people, the documents for programs. `columns` are headings of the table, each
+    with the member that it shows."""
+    if json:
+        print_json(documents)
+    else:
+        rows = ([document[member] for member in columns.values()] for document in documents)
+        print_table(list(columns), rows, gives_way=gives_way)
 
 
 def _widths(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
@@ -138,7 +158,7 @@ def print_json(document: Any, *, raw_member: tuple[str, bytes] | None = None, in
     typer.echo(ascii_json(text))
 
 
-def shown(value: object) -> str:
+def shown(value: object) -> str:  # noqa: PLR0911 - a table
     """A value as people read it: times in UTC to the second, durations in seconds, nothing as a dash."""
     match value:
         case None | "" | [] | ():
@@ -149,6 +169,8 @@ def shown(value: object) -> str:
             return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
         case timedelta():
             return f"{value.total_seconds():.3f} s"
+        case dict():
+            return json.dumps(value)
         case list() | tuple():
             return ", ".join(str(item) for item in value)
         case _:

@@ -13,7 +13,7 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, console, print_fields, print_json, print_line, print_table
+from dispatcher.cli.output import AsJson, console, print_done, print_fields, print_json, print_line, print_table
 from dispatcher.cli.shared_options import AnyAccount, AnyWebhook, Limit, OfAccount, Since, Until, Yes
 from dispatcher.db.models import Account, BulkRedelivery
 from dispatcher.deliveries.bulk_redelivery import (
@@ -73,7 +73,7 @@ def redeliver_many(
         with installation_of(context).transaction() as session:
             matched = count(session, _owner_for_order(session, account, due_to), selection)
         if dry_run:
-            _print_count(matched, json=json)
+            print_done(f"{matched:,} would be redelivered", {"matched": matched}, json=json)
             return
         if not sys.stdin.isatty():
             raise typer.BadParameter(f"there is no terminal to ask at, and {matched:,} deliveries match: give --yes")
@@ -129,10 +129,8 @@ def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount =
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         ended = cancel_redelivery(session, owner, identifier, by=this_user())
-    if json:
-        print_json(_document(owner, ended))
-    else:
-        print_line(f"bulk redelivery {identifier} is cancelled after {ended.redelivered:,} of {ended.matched:,}")
+    line = f"bulk redelivery {identifier} is cancelled after {ended.redelivered:,} of {ended.matched:,}"
+    print_done(line, _document(owner, ended), json=json)
 
 
 def _follow(installation: Installation, owner: Account, identifier: UUID) -> None:
@@ -158,13 +156,6 @@ def _follow(installation: Installation, owner: Account, identifier: UUID) -> Non
         raise typer.Exit(130) from None
     left = "" if not skipped(now) else f"; {skipped(now):,} had changed meanwhile and were skipped"
     print_line(f"bulk redelivery {identifier} is {_state(now)}: {now.redelivered:,} redelivered{left}")
-
-
-def _print_count(matched: int, *, json: bool) -> None:
-    if json:
-        print_json({"matched": matched})
-    else:
-        print_line(f"{matched:,} would be redelivered")
 
 
 def _owner(session: Session, account: str | None, identifier: UUID) -> Account:

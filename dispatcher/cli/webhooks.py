@@ -15,7 +15,7 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, print_json, print_line, print_table
+from dispatcher.cli.output import AsJson, print_done, print_json, print_line, print_table
 from dispatcher.cli.shared_options import AnyAccount, WebhookName, Yes
 from dispatcher.cli.webhook_options import (
     WEBHOOK,
@@ -206,10 +206,8 @@ def delete(
             raise typer.BadParameter("there is no terminal to ask at, and it cannot be undone: give --yes")
         typer.confirm(f"Delete webhook {webhook}?", abort=True, err=True)
     deleted = remove(installation_of(context), owner, identifier, by=this_user())
-    if json:
-        print_json({"id": deleted.id, "deleted_at": deleted.deleted_at})
-    else:
-        print_line(f"webhook {deleted.id} is deleted")
+    document = {"id": deleted.id, "deleted_at": deleted.deleted_at}
+    print_done(f"webhook {deleted.id} is deleted", document, json=json)
 
 
 def _changed(context: typer.Context, account: str | None, webhook: str, **changes: Any) -> Registered:
