@@ -43,7 +43,11 @@ class Counting:
 
     def add_one(self) -> None:
         """One more is done."""
-        self.done += 1
+        self.reach(self.done + 1)
+
+    def reach(self, done: int) -> None:
+        """So many are done."""
+        self.done = done
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._pace

@@ -14,6 +14,7 @@ from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
 from dispatcher.cli.output import AsJson, console, print_done, print_fields, print_json, print_line, print_table
+from dispatcher.cli.progress import Counting
 from dispatcher.cli.shared_options import AnyAccount, AnyWebhook, Limit, OfAccount, Since, Until, Yes
 from dispatcher.db.models import Account, BulkRedelivery
 from dispatcher.deliveries.bulk_redelivery import (
@@ -36,7 +37,6 @@ app = Commands()
 Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The bulk redelivery's id")]
 
 _LOOK_EVERY = 0.5
-_SAY_EVERY = 5.0  # if no terminal shows a moving line
 
 
 @app.command(epilog="Example: dispatcher delivery redeliver-many --account acme --reason exhausted --since 2d")
@@ -85,7 +85,7 @@ def redeliver_many(
     if json:
         print_json(_document(owner, ordered))
         return
-    _follow(installation_of(context), owner, ordered.id)
+    _follow(installation_of(context), owner, ordered)
 
 
 @app.command("list")
@@ -133,29 +133,23 @@ def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount =
     print_done(line, _document(owner, ended), json=json)
 
 
-def _follow(installation: Installation, owner: Account, identifier: UUID) -> None:
+def _follow(installation: Installation, owner: Account, ordered: BulkRedelivery) -> None:
     """Shows the progress until the bulk redelivery ends, or until Ctrl-C."""
-    to = console(stderr=True)
-    said = time.monotonic()
+    counting = Counting(console(stderr=True), f"of {ordered.matched:,} redelivered")
+    now = ordered
     try:
-        with to.status("") as moving:
-            while True:
-                with installation.transaction() as session:
-                    now = get(session, owner, identifier)
-                if now.finished_at is not None or now.cancelled_at is not None:
-                    break
-                line = f"{now.redelivered:,} of {now.matched:,} redelivered"
-                moving.update(line)
-                if not to.is_terminal and time.monotonic() - said >= _SAY_EVERY:
-                    said = time.monotonic()
-                    print_line(line, stderr=True)
+        with counting.shown():
+            while now.finished_at is None and now.cancelled_at is None:
                 time.sleep(_LOOK_EVERY)
+                with installation.transaction() as session:
+                    now = get(session, owner, ordered.id)
+                counting.reach(now.redelivered)
     except KeyboardInterrupt:
-        print_line(f"it continues; to see its progress: dispatcher redelivery show {identifier}", stderr=True)
-        print_line(f"to cancel it: dispatcher redelivery cancel {identifier}", stderr=True)
+        print_line(f"it continues; to see its progress: dispatcher redelivery show {ordered.id}", stderr=True)
+        print_line(f"to cancel it: dispatcher redelivery cancel {ordered.id}", stderr=True)
         raise typer.Exit(130) from None
     left = "" if not skipped(now) else f"; {skipped(now):,} had changed meanwhile and were skipped"
-    print_line(f"bulk redelivery {identifier} is {_state(now)}: {now.redelivered:,} redelivered{left}")
+    print_line(f"bulk redelivery {now.id} is {_state(now)}: {now.redelivered:,} redelivered{left}")
 
 
 def _owner(session: Session, account: str | None, identifier: UUID) -> Account:

@@ -23,36 +23,30 @@ NOTE = (
 
 
 def _secret(option: str, what: str, panel: str = _AUTHORIZATION) -> Any:
-    return typer.Option(option, metavar="FILE", help=what, rich_help_panel=panel)
+    return Annotated[str | None, typer.Option(option, metavar="FILE", help=what, rich_help_panel=panel)]
 
 
-def _plain(option: str, value: str | None, about: str, **more: Any) -> Any:
-    return typer.Option(option, metavar=value, help=about, rich_help_panel=_AUTHORIZATION, **more)
+def _plain(option: str, value: str, about: str) -> Any:
+    return Annotated[str | None, typer.Option(option, metavar=value, help=about, rich_help_panel=_AUTHORIZATION)]
 
 
 # parameter -> its annotation, in the order of the page
 OPTIONS: dict[str, Any] = {
-    "basic_username": Annotated[str | None, _plain("--basic-username", "NAME", "HTTP Basic user")],
-    "basic_password_from": Annotated[str | None, _secret("--basic-password-from", "HTTP Basic password")],
-    "bearer_from": Annotated[str | None, _secret("--bearer-from", "A bearer token")],
-    "token_endpoint": Annotated[str | None, _plain("--token-endpoint", "URL", "Fetch OAuth2 tokens here, as a client")],
-    "token_endpoint_from": Annotated[
-        str | None, _secret("--token-endpoint-from", "The same, hidden from process lists")
-    ],
-    "client_id": Annotated[str | None, _plain("--client-id", "ID", "The client's id at the token server")],
-    "client_secret_from": Annotated[str | None, _secret("--client-secret-from", "The client's secret")],
-    "token_scope": Annotated[str | None, _plain("--token-scope", "SCOPE", "The scope to ask for")],
+    "basic_username": _plain("--basic-username", "NAME", "HTTP Basic user"),
+    "basic_password_from": _secret("--basic-password-from", "HTTP Basic password"),
+    "bearer_from": _secret("--bearer-from", "A bearer token"),
+    "token_endpoint": _plain("--token-endpoint", "URL", "Fetch OAuth2 tokens here, as a client"),
+    "token_endpoint_from": _secret("--token-endpoint-from", "The same, hidden from process lists"),
+    "client_id": _plain("--client-id", "ID", "The client's id at the token server"),
+    "client_secret_from": _secret("--client-secret-from", "The client's secret"),
+    "token_scope": _plain("--token-scope", "SCOPE", "The scope to ask for"),
     "token_request": Annotated[
         TokenRequest | None,
-        _plain("--token-request", None, "How id and secret are sent", show_default="basic"),
+        typer.Option(help="How id and secret are sent", show_default="basic", rich_help_panel=_AUTHORIZATION),
     ],
-    "headers_from": Annotated[str | None, _secret("--headers-from", "More headers, `Name: value` a line")],
-    "body_secret_from": Annotated[
-        str | None, _secret("--body-secret-from", "Secret of the body signature", _SIGNATURES)
-    ],
-    "nonce_secret_from": Annotated[
-        str | None, _secret("--nonce-secret-from", "Secret of the nonce signature", _SIGNATURES)
-    ],
+    "headers_from": _secret("--headers-from", "More headers, `Name: value` a line"),
+    "body_secret_from": _secret("--body-secret-from", "Secret of the body signature", _SIGNATURES),
+    "nonce_secret_from": _secret("--nonce-secret-from", "Secret of the nonce signature", _SIGNATURES),
 }
 
 # field -> the option that gave it, for messages
@@ -83,7 +77,8 @@ SigningOption = Annotated[
     typer.Option("--signing", help="The signing key that is made", show_default="hmac", rich_help_panel=_SIGNATURES),
 ]
 SigningKeyFrom = Annotated[
-    str | None, _secret("--signing-key-from", "A signing key that the receiver already has", _SIGNATURES)
+    str | None,
+    typer.Option(metavar="FILE", help="A signing key that the receiver already has", rich_help_panel=_SIGNATURES),
 ]
 
 

@@ -20,18 +20,18 @@ WEBHOOK = "Webhook"
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
-def _own(*names: str, value: str, about: str) -> Any:
-    return typer.Option(*names, metavar=value, help=about, rich_help_panel=WEBHOOK)
+def _own(kind: Any, option: str, value: str, about: str) -> Any:
+    return Annotated[kind | None, typer.Option(option, metavar=value, help=about, rich_help_panel=WEBHOOK)]
 
 
 # parameter -> its annotation, in the order of the page
 OPTIONS: dict[str, Any] = {
-    "url": Annotated[str | None, _own("--url", value="URL", about="Where callbacks go; kept encrypted")],
-    "url_from": Annotated[str | None, _own("--url-from", value="FILE", about="The same, hidden from process lists")],
-    "event_types": Annotated[list[str] | None, _own("--type", value="TYPE", about="An event type or prefix, or *")],
-    "name": Annotated[str | None, _own("--name", value="NAME", about="A name, unique in its account")],
-    "app": Annotated[str | None, _own("--app", value="APP", about="Take only this app's events")],
-    "contact_email": Annotated[str | None, _own("--contact", value="ADDRESS", about="Who gets mails about problems")],
+    "url": _own(str, "--url", "URL", "Where callbacks go; kept encrypted"),
+    "url_from": _own(str, "--url-from", "FILE", "The same, hidden from process lists"),
+    "event_types": _own(list[str], "--type", "TYPE", "An event type or prefix, or *"),
+    "name": _own(str, "--name", "NAME", "A name, unique in its account"),
+    "app": _own(str, "--app", "APP", "Take only this app's events"),
+    "contact_email": _own(str, "--contact", "ADDRESS", "Who gets mails about problems"),
     **contract_options(),
     **secrets.OPTIONS,
 }
@@ -65,6 +65,17 @@ class Clearable(StrEnum):
     SIGNING = "signing"
     BODY_SIGNATURE = "body-signature"
     NONCE_SIGNATURE = "nonce-signature"
+
+
+# Of a webhook itself; the others are members of its contract.
+_REMOVED: dict[Clearable, WebhookFields] = {
+    Clearable.NAME: {"name": None},
+    Clearable.APP: {"app": None},
+    Clearable.CONTACT: {"contact_email": None},
+    Clearable.AUTHORIZATION: {"authorization": None},
+    Clearable.HEADERS: {"headers": {}},
+    Clearable.SIGNING: {"signing_keys": []},
+}
 
 
 def takes_webhook(*, required: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -110,9 +121,15 @@ def new_fields(given: Mapping[str, Any], signing: secrets.Signing | None, key_fr
 
 def changed_fields(given: Mapping[str, Any], clear: Iterable[Clearable]) -> WebhookFields:
     """The fields that change, with those that are removed."""
-    fields, reset = _cleared(clear)
+    fields: WebhookFields = {}
+    reset: dict[str, None] = {}
+    for name in clear:
+        if name in _REMOVED:
+            fields |= _REMOVED[name]
+        else:
+            reset[name.value.replace("-", "_")] = None  # the others are named as in the contract
     fields |= _plain_fields(given)
-    if members := {**dict.fromkeys(reset), **given_members(given)}:
+    if members := {**reset, **given_members(given)}:
         fields["contract_changes"] = members
     fields |= _url(given, wanted=False)
     fields |= secrets.read_authorization(given)
@@ -128,28 +145,6 @@ def _plain_fields(given: Mapping[str, Any]) -> WebhookFields:
 def _url(given: Mapping[str, Any], *, wanted: bool) -> WebhookFields:
     url = secrets.read_url(given, "url", "URL", wanted=wanted)
     return {"url": url} if url is not None else {}
-
-
-def _cleared(names: Iterable[Clearable]) -> tuple[WebhookFields, list[str]]:
-    fields: WebhookFields = {}
-    members = []
-    for name in names:
-        match name:
-            case Clearable.NAME:
-                fields["name"] = None
-            case Clearable.APP:
-                fields["app"] = None
-            case Clearable.CONTACT:
-                fields["contact_email"] = None
-            case Clearable.AUTHORIZATION:
-                fields["authorization"] = None
-            case Clearable.HEADERS:
-                fields["headers"] = {}
-            case Clearable.SIGNING:
-                fields["signing_keys"] = []
-            case _:
-                members.append(name.value.replace("-", "_"))  # the others are named as in the contract
-    return fields, members
 
 
 @contextmanager
