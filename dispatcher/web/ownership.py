@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.api_keys import Caller
+from dispatcher.accounts.owners import owner_of_event, owner_of_webhook
 from dispatcher.db.models import Account
 from dispatcher.web.problems import Problem, invalid
 
@@ -18,8 +19,16 @@ Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]+$")
 AccountQuery = Annotated[Name | None, Query(description="Only with an operator's key, and then required.")]
 
 
-def account_of(session: Session, caller: Caller, named: str | None) -> Account:
-    """The caller's account; an operator's key must name one. Raises Problem 422 and 403, and UnknownAccount."""
+def account_of(
+    session: Session, caller: Caller, named: str | None, *, webhook: UUID | None = None, event: UUID | None = None
+) -> Account:
+    """The caller's account. An operator's key must name one, unless the request is about a webhook or an event: then it
+    is the owner of that. Raises Problem 422 and 403, and NotFound."""
+    if caller.account_id is None and named is None:
+        if webhook is not None:
+            return owner_of_webhook(session, webhook)
+        if event is not None:
+            return owner_of_event(session, event)
     return find_account(session, account_named(caller, named))
 
 

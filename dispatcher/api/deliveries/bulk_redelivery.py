@@ -8,10 +8,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.orm import Session
 
-from dispatcher.accounts.api_keys import Caller
-from dispatcher.accounts.owners import owner_of_redelivery, owner_of_webhook
+from dispatcher.accounts.owners import owner_of_redelivery
 from dispatcher.db.models import Account, BulkRedelivery
 from dispatcher.deliveries.bulk_redelivery import (
     MAX_PER_SECOND,
@@ -124,7 +122,7 @@ def post_redelivery(
 ) -> Any:
     selection = Selection(**ordered.filter.model_dump())
     with installation.transaction() as session:
-        account = _account(session, caller, ordered)
+        account = account_of(session, caller, ordered.account, webhook=selection.webhook)
         if ordered.dry_run:
             matched = count(session, account, selection)
             return Response(Count(matched=matched).model_dump_json(), media_type="application/json")
@@ -176,12 +174,6 @@ def post_cancel(caller: Manager, installation: Served, by: By, redelivery_id: Re
     with installation.transaction() as session:
         owner = owner_for(session, caller, owner_of_redelivery, redelivery_id)
         return _document(owner, cancel(session, owner, redelivery_id, by=by))
-
-
-def _account(session: Session, caller: Caller, ordered: Order) -> Account:
-    if caller.account_id is None and ordered.account is None and ordered.filter.webhook is not None:
-        return owner_of_webhook(session, ordered.filter.webhook)
-    return account_of(session, caller, ordered.account)
 
 
 def _document(account: Account, ordered: BulkRedelivery) -> RedeliveryDocument:

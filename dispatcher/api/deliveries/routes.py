@@ -1,6 +1,5 @@
 """`/v1/deliveries`: list, show, redeliver and cancel deliveries."""
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -8,13 +7,11 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.api_keys import Caller
-from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_of_webhook
+from dispatcher.accounts.owners import owner_of_delivery
 from dispatcher.api.deliveries.documents import DeliveryDocument, DeliveryRecordDocument, delivery_record_document
 from dispatcher.db.models import Account
 from dispatcher.deliveries.history import get_delivery, list_deliveries
 from dispatcher.deliveries.redelivery import cancel, redeliver
-from dispatcher.installation import Installation
 from dispatcher.masking.terminal import ascii_json
 from dispatcher.states import Reason, State
 from dispatcher.web.authentication import By, Manager, Reader
@@ -54,7 +51,7 @@ def get_deliveries(
     with installation.transaction() as session:
         found = list_deliveries(
             session,
-            _owner_of_list(session, caller, account, webhook, event),
+            account_of(session, caller, account, webhook=webhook, event=event),
             webhook=webhook,
             event=event,
             state=state,
@@ -94,12 +91,10 @@ def get_one_delivery(caller: Reader, installation: Served, delivery_id: Delivery
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def post_redeliver(caller: Manager, installation: Served, by: By, delivery_id: DeliveryId) -> DeliveryDocument:
-    document = _changed(
-        installation,
-        caller,
-        delivery_id,
-        lambda session, account: redeliver(session, account, delivery_id, installation.timing, by=by),
-    )
+    with installation.transaction() as session:
+        account = owner_for(session, caller, owner_of_delivery, delivery_id)
+        redeliver(session, account, delivery_id, installation.timing, by=by)
+        document = _document(session, account, delivery_id)
     installation.waker.wake()
     return document
 
@@ -112,28 +107,11 @@ def post_redeliver(caller: Manager, installation: Served, by: By, delivery_id: D
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def post_cancel(caller: Manager, installation: Served, by: By, delivery_id: DeliveryId) -> DeliveryDocument:
-    return _changed(
-        installation, caller, delivery_id, lambda session, account: cancel(session, account, delivery_id, by=by)
-    )
-
-
-def _changed(
-    installation: Installation, caller: Caller, delivery_id: UUID, change: Callable[[Session, Account], None]
-) -> DeliveryDocument:
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
-        change(session, account)
-        return DeliveryDocument.model_validate(get_delivery(session, account, delivery_id).delivery)
+        cancel(session, account, delivery_id, by=by)
+        return _document(session, account, delivery_id)
 
 
-def _owner_of_list(
-    session: Session, caller: Caller, named: str | None, webhook: UUID | None, event: UUID | None
-) -> Account:
-    """The account whose deliveries to list. An operator's key does not have to name the account of a webhook or an
-    event."""
-    if caller.account_id is None and named is None:
-        if webhook is not None:
-            return owner_of_webhook(session, webhook)
-        if event is not None:
-            return owner_of_event(session, event)
-    return account_of(session, caller, named)
+def _document(session: Session, account: Account, delivery_id: UUID) -> DeliveryDocument:
+    return DeliveryDocument.model_validate(get_delivery(session, account, delivery_id).delivery)
