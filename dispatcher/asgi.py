@@ -96,9 +96,8 @@ def _take_over_server_lines() -> None:
 
 
 def create_app(installation: Installation | None = None) -> FastAPI:
-    """A new app for an installation, which the caller closes. Without one, the app serves the installation of this
-    process's settings. They are read at the first request that needs them; `/healthz` answers even if they are invalid.
-    """
+    """A new app for an installation. Without one, the app serves that of this process's settings. They are read at the
+    first request that needs them; `/healthz` answers even if they are invalid."""
     app = FastAPI(
         title="dispatcher",
         version=__version__,
@@ -111,7 +110,7 @@ def create_app(installation: Installation | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=_begun,
     )
-    serving = app.state.serving = Serving(installation, lambda: Installation(read_settings()))
+    serving = app.state.serving = Serving(lambda: installation or Installation(read_settings()))
     problems.install(app)
     openapi.complete(app)
     describe_itself(app)

@@ -11,11 +11,11 @@ from dispatcher.web.rate_limits import RateLimits
 
 
 class Serving:
-    """The installation of an API process and its dialects. If none is given, the first use makes it: the process must
-    answer before its settings are right."""
+    """The installation of an API process and its dialects. The first use makes it: the process must answer before its
+    settings are right."""
 
-    def __init__(self, given: Installation | None, make: Callable[[], Installation]) -> None:
-        self._given, self._make = given, make
+    def __init__(self, make: Callable[[], Installation]) -> None:
+        self._make = make
         self._parts: tuple[Installation, RateLimits] | None = None
         self._lock = Lock()
 
@@ -30,10 +30,10 @@ class Serving:
         return self._begun()[1]
 
     def close(self) -> None:
-        """Closes what was made here; the next use makes it again."""
+        """Closes it; the next use makes it again."""
         with self._lock:
             parts, self._parts = self._parts, None
-        if parts is not None and self._given is None:
+        if parts is not None:
             parts[0].close()
 
     def _begun(self) -> tuple[Installation, RateLimits]:
@@ -41,7 +41,7 @@ class Serving:
             return parts
         with self._lock:
             if self._parts is None:
-                installation = self._given or self._make()
+                installation = self._make()
                 settings = installation.settings
                 limits = RateLimits(settings.broker_url.get_secret_value(), settings.api_requests_per_minute)
                 self._parts = installation, limits
