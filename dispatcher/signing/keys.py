@@ -20,7 +20,7 @@ from dispatcher.errors import InvalidWebhook
 MAX_KEYS = 10  # keys that sign at once: some receiver would refuse a longer header
 MAX_OVERLAP = timedelta(days=30)
 
-_PUBLIC = "whpk_"
+PUBLIC = "whpk_"
 
 
 class KeyKind(StrEnum):
@@ -52,7 +52,7 @@ class SigningKey:
         """What a receiver checks with (`whpk_`); None where that is the secret itself."""
         if self.kind is KeyKind.HMAC:
             return None
-        return _PUBLIC + base64.b64encode(_public_half(self.key)).decode()
+        return PUBLIC + base64.b64encode(_public_half(self.key)).decode()
 
     @property
     def masked(self) -> str:

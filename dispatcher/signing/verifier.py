@@ -11,10 +11,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from dispatcher.errors import InvalidWebhook
-from dispatcher.signing.keys import KeyKind, check_signing_key
+from dispatcher.signing.keys import PUBLIC, KeyKind, check_signing_key
 
 TOLERANCE = 5 * 60  # seconds, both ways
-PUBLIC = "whpk_"
 
 
 class Checked(StrEnum):

@@ -97,7 +97,7 @@ def run_demo(*, stay: bool = False) -> int:
         try:
             plan = _plan(receiver, mails)
             engine = stack.enter_context(running_engine(plan, stream=log))
-            status = _tell(console, engine, receiver, mails)
+            status = _deliver_all(console, engine, receiver, mails)
             if stay and status == 0:
                 console.print("\nThe engine keeps running for you to look at. Ctrl-C stops it.\n")
                 for name, value in about(engine, plan).items():
@@ -139,18 +139,18 @@ def _plan(receiver: Receiver, mails: MailCatcher) -> Plan:
     )
 
 
-def _tell(console: Console, engine: RunningEngine, receiver: Receiver, mails: MailCatcher) -> int:
+def _deliver_all(console: Console, engine: RunningEngine, receiver: Receiver, mails: MailCatcher) -> int:
     installation = Installation(engine.settings)
     _register(installation, receiver)
     receipts = list(enqueue_many(_messages(), producer=installation))
     due = sum(receipt.deliveries for receipt in receipts if isinstance(receipt, Accepted))
     console.print(f"Enqueued {len(receipts)} messages: {due} deliveries for {len(BEHAVIOURS)} webhooks.\n")
 
-    story = _Story(console, installation.engine, mails, len(receipts))
-    if not engine.tree.run(until=story.is_over):
+    progress = _Progress(console, installation.engine, mails, len(receipts))
+    if not engine.tree.run(until=progress.is_over):
         raise StopRequested
-    story.print_table(receiver)
-    problems = [*story.problems(), *_receiver_problems(receiver, len(receipts))]
+    progress.print_table(receiver)
+    problems = [*progress.problems(), *_receiver_problems(receiver, len(receipts))]
     for problem in problems:
         console.print(f"[red]Not what the rules require:[/] {problem}")
     if not problems:
@@ -187,7 +187,7 @@ def _outbound(status: str) -> str:
     return f"message.outbound.{status.lower()}"
 
 
-class _Story:
+class _Progress:
     """What is printed while the engine works."""
 
     def __init__(self, console: Console, database: Engine, mails: MailCatcher, messages: int) -> None:

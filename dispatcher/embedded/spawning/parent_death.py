@@ -6,8 +6,8 @@ import sys
 from signal import Signals
 
 _PR_SET_PDEATHSIG = 1
-KERNEL_TELLS = sys.platform == "linux"
-_LIBC = ctypes.CDLL(None) if KERNEL_TELLS else None
+HAS_DEATH_SIGNAL = sys.platform == "linux"
+_LIBC = ctypes.CDLL(None) if HAS_DEATH_SIGNAL else None
 
 
 def die_with_parent(death_signal: Signals, parent: int) -> None:

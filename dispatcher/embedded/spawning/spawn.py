@@ -10,7 +10,7 @@ from signal import Signals
 from typing import IO
 
 from dispatcher.embedded.spawning import parent_watch
-from dispatcher.embedded.spawning.parent_death import KERNEL_TELLS, die_with_parent
+from dispatcher.embedded.spawning.parent_death import HAS_DEATH_SIGNAL, die_with_parent
 from dispatcher.embedded.spawning.server_user import ServerUser
 
 _watcher: subprocess.Popen[bytes] | None = None
@@ -47,9 +47,9 @@ def spawn(
             stderr=subprocess.STDOUT,
             pass_fds=tuple(pass_fds),
             start_new_session=True,
-            preexec_fn=_dies_with(os.getpid(), death_signal) if KERNEL_TELLS else None,  # noqa: PLW1509
+            preexec_fn=_dies_with(os.getpid(), death_signal) if HAS_DEATH_SIGNAL else None,  # noqa: PLW1509
         )
-    if not KERNEL_TELLS:
+    if not HAS_DEATH_SIGNAL:
         _watch(process.pid, death_signal)
     return process
 

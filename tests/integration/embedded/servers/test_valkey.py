@@ -94,12 +94,12 @@ def test_a_port_lost_to_another_program_is_replaced(
         assert call(second.url, "PING") is True
 
 
-@pytest.mark.parametrize("way", ["the kernel tells", "a watcher tells"])
+@pytest.mark.parametrize("way", ["the kernel", "a watcher"])
 def test_a_killed_owner_takes_the_server_along(tmp_path: Path, way: str) -> None:
     script = (
         "import sys, time; from pathlib import Path; from dispatcher.embedded.spawning import spawn\n"
         "from dispatcher.embedded.servers.valkey import EmbeddedValkey\n"
-        "spawn.KERNEL_TELLS = spawn.KERNEL_TELLS and sys.argv[2] == 'the kernel tells'\n"
+        "spawn.HAS_DEATH_SIGNAL = spawn.HAS_DEATH_SIGNAL and sys.argv[2] == 'the kernel'\n"
         "server = EmbeddedValkey(Path(sys.argv[1]), password='x', persistent=True).start()\n"
         "print(server.process.pid, flush=True); time.sleep(600)"
     )
@@ -107,7 +107,7 @@ def test_a_killed_owner_takes_the_server_along(tmp_path: Path, way: str) -> None
         assert owner.stdout is not None
         server = psutil.Process(int(owner.stdout.readline()))
         tree = psutil.Process(owner.pid).children(recursive=True)
-        assert len(tree) == (1 if way == "the kernel tells" and sys.platform == "linux" else 2)
+        assert len(tree) == (1 if way == "the kernel" and sys.platform == "linux" else 2)
         owner.send_signal(signal.SIGKILL)
 
     assert eventually(lambda: not alive([server, *tree]))
