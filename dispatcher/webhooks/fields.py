@@ -1,7 +1,6 @@
 """The fields of a webhook, and the checks of each field. Pure."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -26,6 +25,7 @@ from dispatcher.webhooks.contract import DeliveryContract, read_contract
 from dispatcher.webhooks.secrets import WebhookSecrets
 
 MAX_EVENT_TYPES = 100
+MAX_ADDRESS = 254  # characters of a mail address
 
 
 class WebhookFields(TypedDict, total=False):
@@ -169,16 +169,21 @@ def check_text(field: str, value: str | None) -> str | None:
 
 
 def check_email(value: str | None) -> str | None:
-    if value is None:
-        return None
-    address = None
-    # Only what is short is parsed: the parser goes one call deeper with each bracket. `=?` begins an encoded word.
-    if len(value) <= 254 and value.isascii() and value.isprintable() and "=?" not in value:
-        with suppress(ValueError, MessageError, IndexError):
-            address = Address(addr_spec=value)
-    if address is None or not address.username or not address.domain or address.addr_spec != value:
+    if value is not None and mail_address(value) is None:
         raise InvalidWebhook("contact_email", "must be one plain mail address")
     return value
+
+
+def mail_address(text: str, display_name: str = "") -> Address | None:
+    """The plain mail address in a text; None if it is not one that SMTP commands and headers can carry unchanged."""
+    # Only what is short is parsed: the parser goes one call deeper with each bracket. `=?` begins an encoded word.
+    if len(text) > MAX_ADDRESS or not text.isascii() or not text.isprintable() or "=?" in text:
+        return None
+    try:
+        address = Address(display_name, addr_spec=text)
+    except (ValueError, MessageError, IndexError):
+        return None
+    return address if address.username and address.domain and address.addr_spec == text else None
 
 
 def changed_secrets(kept: WebhookSecrets, fields: WebhookFields, contract: DeliveryContract) -> WebhookSecrets:

@@ -6,7 +6,6 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -17,6 +16,7 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.masking.messages import member_names
 from dispatcher.settings import Settings
 from dispatcher.transport.trust import tls_context, trusted_authorities
+from dispatcher.webhooks.fields import MAX_ADDRESS, mail_address
 from schedules.mail_limits import MailLimits
 from workers.notices.excerpts import one_line
 from workers.notices.smtp_answers import MailConnection, TlsMailConnection
@@ -24,7 +24,6 @@ from workers.notices.smtp_answers import MailConnection, TlsMailConnection
 STEP_TIMEOUT = 10.0  # seconds for each answer of the mail server
 END_TIMEOUT = 60.0  # for the last one: giving up earlier would needlessly leave it unknown whether the mail was sent
 _QUIT_TIMEOUT = 2.0
-_LONGEST = 254  # characters of an address
 
 # 7 bit: every mail server on the way understands it.
 _POLICY = SMTP.clone(cte_type="7bit")
@@ -91,7 +90,7 @@ class Mailer:
     ) -> EmailMessage | None:
         """The message; None if `to` is not an address that a mail can be sent to. `message_id` is the local part of its
         Message-ID."""
-        recipient = _address(to)
+        recipient = mail_address(to)
         if recipient is None:
             return None
         message = EmailMessage(policy=_POLICY)
@@ -176,27 +175,15 @@ def _wait_at_most(seconds: float, smtp: smtplib.SMTP) -> None:
 
 
 def _sender(text: str) -> Address:
-    fit = len(text) <= _LONGEST and text.isprintable() and "=?" not in text
+    fit = len(text) <= MAX_ADDRESS and text.isprintable() and "=?" not in text
     parsed = getaddresses([text]) if fit else []
     name, specification = parsed[0] if len(parsed) == 1 else ("", "")
-    address = _address(specification, one_line(name))
+    address = mail_address(specification, one_line(name))
     if address is None:
         raise ConfigurationError(
             "DISPATCHER_MAIL_FROM must be one mail address, as in `Webhooks <webhooks@your.domain>`"
         )
     return address
-
-
-def _address(specification: str, display_name: str = "") -> Address | None:
-    # SMTP commands and headers use the address unchanged; the parser goes one call deeper with each bracket.
-    if len(specification) > _LONGEST or not (specification.isascii() and specification.isprintable()):
-        return None
-    try:
-        address = Address(display_name, addr_spec=specification)
-    except (ValueError, MessageError, IndexError):
-        return None
-    fit = "=?" not in specification and address.addr_spec == specification
-    return address if fit and address.username and address.domain else None
 
 
 def _refused(stage: str, code: int, answer: bytes) -> CleanFailure | PermanentFailure:
