@@ -91,7 +91,6 @@ class MailServer:
         self._changed = threading.Condition()
         self._messages: list[Mail] = []
         self._faults: deque[Fault | None] = deque()
-        self._faults_met = 0
         self._open: set[_Conversation] = set()
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
@@ -114,12 +113,6 @@ class MailServer:
             if not self._changed.wait_for(lambda: len(self._messages) >= count, timeout):
                 raise AssertionError(f"after {timeout} s the mail server has {len(self._messages)} messages")
             return list(self._messages)
-
-    def wait_for_fault(self, timeout: float = 10.0) -> None:
-        """Waits until a scripted fault has happened (for a Hang: until the server has stopped answering)."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._faults_met > 0, timeout):
-                raise AssertionError(f"after {timeout} s no scripted fault has happened")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -169,11 +162,6 @@ class MailServer:
         fits = isinstance(given, LoginPassword) and (given.login.decode(), given.password.decode()) == self._login
         return AuthResult(success=fits, handled=False, auth_data=given.login.decode() if fits else None)
 
-    def meet_fault(self) -> None:
-        with self._changed:
-            self._faults_met += 1
-            self._changed.notify_all()
-
     def keep(self, mail: Mail) -> None:
         with self._changed:
             self._messages.append(mail)
@@ -207,7 +195,6 @@ class _Handler:
     async def at(self, stage: Stage, conversation: SMTP) -> Any:
         if self._fault is None or self._fault.stage is not stage:
             return MISSING
-        self._server.meet_fault()
         match self._fault:
             case Say(answer=answer):
                 return answer

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from tests.factories import make_account, rows
 from tests.integration.cli.conftest import Cli
 
-COMMAND = [sys.executable, "-m", "dispatcher.cli"]
+COMMAND = [sys.executable, "-m", "dispatcher"]
 FULL = Path("/dev/full")
 CTRL_C = b"\x03"
 # A session of its own has no terminal until it takes one; without, Ctrl-C would be a character.
@@ -52,7 +52,7 @@ def test_nobody_who_reads_is_no_error_of_ours(environment: dict[str, str]) -> No
 
 
 def test_no_output_at_all_is_none_either() -> None:
-    script = f"exec {sys.executable} -m dispatcher.cli -h >&-"
+    script = f"exec {sys.executable} -m dispatcher -h >&-"
     ran = subprocess.run(["/bin/sh", "-c", script], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert "Traceback" not in ran.stderr
 

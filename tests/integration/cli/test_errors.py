@@ -29,7 +29,7 @@ def closed_port() -> Iterator[int]:
 
 def dispatcher(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "dispatcher.cli", *arguments],
+        [sys.executable, "-m", "dispatcher", *arguments],
         env={"PATH": os.environ["PATH"], **(environment or {})},
         capture_output=True,
         check=False,

@@ -19,7 +19,6 @@ from tests.integration.cli.conftest import Cli
 TOKEN = "9f8e7d6c5b4a39281706"
 URL = f"https://hooks.example.com/in/{TOKEN}?key=s3cr3t-in-query"
 PASSWORD = "correct horse battery"
-EVERYTHING = ("app", "name", "contact", "rules", "user-agent", "authorization", "signing")
 SECRETS = (TOKEN, "s3cr3t-in-query", PASSWORD)
 
 

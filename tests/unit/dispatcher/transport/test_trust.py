@@ -40,11 +40,6 @@ def _der(path: Path, authority: Authority) -> None:
     path.write_bytes(authority.certificate.public_bytes(serialization.Encoding.DER))
 
 
-def _one_good_one_cut(path: Path, authority: Authority) -> None:
-    good = authority.bundle.read_bytes()
-    path.write_bytes(good + good[: len(good) // 2])
-
-
 def _one_good_one_garbage(path: Path, authority: Authority) -> None:
     path.write_bytes(authority.bundle.read_bytes() + GARBAGE)
 

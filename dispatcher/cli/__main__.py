@@ -1,5 +1,0 @@
-"""`python -m dispatcher.cli` is the command line."""
-
-from dispatcher.cli import main
-
-main()
