@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.accounts.accounts import accounts_page, create_account, find_account
@@ -78,7 +78,7 @@ class NewKeyDocument(KeyDocument):
     openapi_extra=described_body(NewAccount),
 )
 def post_account(
-    _: Operator, installation: Served, by: By, new: Annotated[NewAccount, Depends(body_as(NewAccount))]
+    _: Operator, installation: Served, by: By, new: Annotated[NewAccount, body_as(NewAccount)]
 ) -> AccountDocument:
     with installation.transaction() as session:
         account = create_account(session, new.name, by=by)
@@ -110,9 +110,7 @@ def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: C
     responses=usual_problems(body=True),
     openapi_extra=described_body(NewKey),
 )
-def post_key(
-    _: Operator, installation: Served, by: By, new: Annotated[NewKey, Depends(body_as(NewKey))]
-) -> NewKeyDocument:
+def post_key(_: Operator, installation: Served, by: By, new: Annotated[NewKey, body_as(NewKey)]) -> NewKeyDocument:
     valid_for = timedelta(days=new.days) if new.days is not None else None
     scopes = list(dict.fromkeys(new.scopes))
     with installation.transaction() as session:

@@ -1,7 +1,7 @@
 """JSON bodies: read within the limit, then checked by a model; each refusal names its field."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from itertools import islice
 from typing import Annotated, Any, TypeVar
@@ -24,14 +24,14 @@ class Body(BaseModel):
 M = TypeVar("M", bound=BaseModel)
 
 
-def body_as(model: type[M]) -> Callable[[bytes], M]:
+def body_as(model: type[BaseModel]) -> Any:
     """A dependency: the request's body as this model; no body means an empty object. Raises Problem 400 for anything
     but a JSON object, 422 naming each field that is refused."""
 
-    def read(body: Annotated[bytes, Depends(read_body)]) -> M:
+    def read(body: Annotated[bytes, Depends(read_body)]) -> BaseModel:
         return validated(model, members_of(body or b"{}"))
 
-    return read
+    return Depends(read)
 
 
 def described_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.accounts.owners import owner_of_redelivery
@@ -116,7 +116,7 @@ def post_redelivery(
     caller: Manager,
     installation: Served,
     by: By,
-    ordered: Annotated[Order, Depends(body_as(Order))],
+    ordered: Annotated[Order, body_as(Order)],
     called: OwnUrl,
     response: Response,
 ) -> Any:

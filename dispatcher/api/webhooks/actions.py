@@ -55,11 +55,7 @@ class Called(BaseModel):
     openapi_extra=described_body(Enabling),
 )
 def post_enable(
-    caller: Manager,
-    installation: Served,
-    by: By,
-    webhook_id: WebhookId,
-    body: Annotated[Enabling, Depends(body_as(Enabling))],
+    caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[Enabling, body_as(Enabling)]
 ) -> WebhookDocument:
     url_verification = is_url_verified(caller, skip=body.skip_url_verification)
     with fields_as_given():
@@ -78,11 +74,7 @@ def post_enable(
     openapi_extra=described_body(Disabling),
 )
 def post_disable(
-    caller: Manager,
-    installation: Served,
-    by: By,
-    webhook_id: WebhookId,
-    body: Annotated[Disabling, Depends(body_as(Disabling))],
+    caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[Disabling, body_as(Disabling)]
 ) -> WebhookDocument:
     return webhook_document(
         change(installation, caller.account_id, webhook_id, enabled=False, by=by, reason=body.reason)
@@ -99,11 +91,7 @@ def post_disable(
     openapi_extra=described_body(Rotation),
 )
 def post_rotate_secret(
-    caller: Manager,
-    installation: Served,
-    by: By,
-    webhook_id: WebhookId,
-    body: Annotated[Rotation, Depends(body_as(Rotation))],
+    caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[Rotation, body_as(Rotation)]
 ) -> WebhookDocument:
     with fields_as_given():
         overlap, new = timedelta(seconds=body.overlap_seconds), key_of_rotation(body)

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from dispatcher.api.webhooks.access import WebhookId, is_url_verified
 from dispatcher.api.webhooks.bodies import NewWebhook, WebhookChanges
@@ -42,7 +42,7 @@ def post_webhook(
     caller: Manager,
     installation: Served,
     by: By,
-    body: Annotated[NewWebhook, Depends(body_as(NewWebhook))],
+    body: Annotated[NewWebhook, body_as(NewWebhook)],
     called: OwnUrl,
     response: Response,
 ) -> WebhookDocument:
@@ -117,7 +117,7 @@ def patch_webhook(
     installation: Served,
     by: By,
     webhook_id: WebhookId,
-    body: Annotated[WebhookChanges, Depends(body_as(WebhookChanges))],
+    body: Annotated[WebhookChanges, body_as(WebhookChanges)],
 ) -> WebhookDocument:
     given = body.model_fields_set
     enabled = body.enabled if "enabled" in given else None
