@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -26,7 +26,7 @@ from dispatcher.embedded.errors import PortTaken, StartFailed
 from dispatcher.embedded.given_servers import ask_broker, ask_database
 from dispatcher.embedded.output import Display, LogFile
 from dispatcher.embedded.process_tree import Child, ProcessTree, StopRequested
-from dispatcher.embedded.readiness import answers, worker_answers
+from dispatcher.embedded.readiness import answers, at_once, worker_answers
 from dispatcher.embedded.receivers_here import WARNING, deciding, with_this_machine
 from dispatcher.embedded.screen import CalmScreen
 from dispatcher.embedded.servers.ports import LOOPBACK, is_free, preferred_port
@@ -58,7 +58,7 @@ class Plan:
     api_port: int | None = None
     flower_port: int | None = None
     concurrency: int = 2
-    extra_env: Mapping[str, str] | None = None
+    extra_env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +132,14 @@ def running_engine(
     ):
         api_port = _choose_port(tree, "API", plan.api_port, API_PORT)
         flower_port = _choose_port(tree, "Flower address", plan.flower_port, FLOWER_PORT, taken=api_port)
-        keys = (plan.extra_env or {}).get(KEYS) or given.encryption_keys.get_secret_value()
+        keys = plan.extra_env.get(KEYS) or given.encryption_keys.get_secret_value()
         addresses = {
             "DATABASE_URL": given.database_url.get_secret_value() or _postgres(tree, directory, plan),
             "BROKER_URL": given.broker_url.get_secret_value() or _valkey(tree, directory, plan),
             API_ADDRESS: f"http://{LOOPBACK}:{api_port}",
             FLOWER_ADDRESS: f"http://{LOOPBACK}:{flower_port}",
         }
-        environment = inherited(plan.extra_env or {})
+        environment = inherited(plan.extra_env)
         egress = with_this_machine(deciding(environment)) if plan.dev else deciding(environment)
         lines = {**addresses, **egress, **directory.lasting_secrets(keys=keys)}
         directory.publish(lines)
@@ -184,7 +184,7 @@ class _GivenEnvironment(BaseSettings):
         """Raises ConfigurationError for invalid settings, and ServerAway if a given server does not answer."""
         database, broker = self.database_url.get_secret_value(), self.broker_url.get_secret_value()
         to_be_made = {"DATABASE_URL": database or "postgresql://", "BROKER_URL": broker or "redis://"}
-        settings = _settings_of({**inherited(plan.extra_env or {}), **to_be_made})
+        settings = _settings_of({**inherited(plan.extra_env), **to_be_made})
         if database:
             ask_database(settings.database_url.get_secret_value())
         if broker:
@@ -232,7 +232,7 @@ def _valkey(tree: ProcessTree, directory: DataDirectory, plan: Plan) -> str:
 def _engine_children(
     plan: Plan, directory: DataDirectory, environment: Mapping[str, str], api_port: int
 ) -> tuple[Child, ...]:
-    def celery(name: str, *words: str, ready: Callable[[], bool] | None = None) -> Child:
+    def celery(name: str, *words: str, ready: Callable[[], bool] = at_once) -> Child:
         return _python(name, directory, environment, "celery", "-q", "-A", "workers", *words, ready=ready)
 
     broker = environment["BROKER_URL"]
@@ -259,13 +259,11 @@ def _python(
     directory: DataDirectory,
     environment: Mapping[str, str],
     *words: str,
-    ready: Callable[[], bool] | None = None,
+    ready: Callable[[], bool] = at_once,
 ) -> Child:
     # Started inside the data directory and with -P: Celery and Python look for modules in the current folder, and the
     # user's current folder may contain a package `workers` of another program.
     argv = (sys.executable, "-P", "-W", _AS_ROOT_ON_PURPOSE, "-m", *words)
-    if ready is None:
-        return Child(name, argv, environment, cwd=directory.path)
     return Child(name, argv, environment, ready, cwd=directory.path)
 
 
