@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, assert_never
+from typing import assert_never
 
 from pydantic import SecretStr
 
@@ -24,34 +24,12 @@ from dispatcher.webhooks.fields import WebhookFields
 
 def fields_of_new(body: NewWebhook) -> WebhookFields:
     """The fields of a new webhook. Raises InvalidWebhook for an invalid signing key."""
-    return {
-        "url": body.url,
-        "event_types": body.event_types,
-        "name": body.name,
-        "app": body.app,
-        "contact_email": body.contact_email,
-        "contract": body.contract,
-        "authorization": _authorization(body.authorization),
-        "headers": body.headers,
-        "signing_keys": _signing_keys(body),
-        "body_secret": _clear(body.body_secret),
-        "nonce_secret": _clear(body.nonce_secret),
-    }
+    return {**_plain_fields(body), "contract": body.contract, "signing_keys": _signing_keys(body)}
 
 
 def fields_of_changes(body: WebhookChanges) -> WebhookFields:
     """The fields that the given members change, without `enabled`."""
-    fields: dict[str, Any] = {
-        "url": body.url,
-        "event_types": body.event_types,
-        "name": body.name,
-        "app": body.app,
-        "contact_email": body.contact_email,
-        "authorization": _authorization(body.authorization),
-        "headers": body.headers or {},
-        "body_secret": _clear(body.body_secret),
-        "nonce_secret": _clear(body.nonce_secret),
-    }
+    fields = _plain_fields(body)
     given: WebhookFields = {name: value for name, value in fields.items() if name in body.model_fields_set}  # type: ignore[assignment]
     if "contract" in body.model_fields_set:
         if body.contract is None:
@@ -87,6 +65,21 @@ _NAMES = {
     "signing_keys": "signing_key",
     "overlap": "overlap_seconds",
 }
+
+
+def _plain_fields(body: NewWebhook | WebhookChanges) -> WebhookFields:
+    """What a body has in the form of the fields, whether it is given or not."""
+    return {
+        "url": body.url,
+        "event_types": body.event_types,
+        "name": body.name,
+        "app": body.app,
+        "contact_email": body.contact_email,
+        "authorization": _authorization(body.authorization),
+        "headers": body.headers or {},
+        "body_secret": _clear(body.body_secret),
+        "nonce_secret": _clear(body.nonce_secret),
+    }
 
 
 def _signing_keys(body: NewWebhook) -> list[SigningKey]:
