@@ -16,7 +16,7 @@ from dispatcher.webhooks.registration import register, remove, rotate_signing_ke
 from dispatcher.webhooks.store import Webhooks
 from tests.installations import close_installations, installation_for, worker_for
 from workers.loop import DeliveryLoop
-from workers.maintenance.redeliver import go_on
+from workers.maintenance.redeliver import continue_redeliveries
 from workers.maintenance.sweep import sweep
 from workers.maintenance.upkeep import upkeep
 
@@ -106,7 +106,7 @@ def upkeep_once(settings: Settings) -> dict[str, int]:
 def redeliver_more(settings: Settings) -> dict[str, int]:
     """Runs one step of each bulk redelivery."""
     installation = installation_for(settings)
-    return go_on(installation.engine, installation.waker, installation.timing, installation.clock)
+    return continue_redeliveries(installation.engine, installation.waker, installation.timing, installation.clock)
 
 
 def deliveries(database: Engine) -> list[Row[Any]]:

@@ -205,7 +205,7 @@ class DeliveryLoop:
                 self._start(batch)
 
     def _start(self, batch: Batch) -> None:
-        target, token = batch.target, batch.token or self._tokens.at_hand(batch.target)
+        target, token = batch.target, batch.token or self._tokens.cached(batch.target)
         try:
             shown = token.value if token is not None else None
             now = self._wall_clock().timestamp()
@@ -261,7 +261,7 @@ class DeliveryLoop:
         next_step = min(self._claim_at, self._results.write_at, self._renew_flag_at, self._tokens.due_at)
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
         if self._in_flight or self._tokens.fetching:
-            ended = self._tokens.sift(self._transport.wait(seconds))
+            ended = self._tokens.take_answers(self._transport.wait(seconds))
             self._limits.seen(len(ended), monotonic())
             return ended
         waits_for_database = bool(self._results) and not self._results.is_due(idle=True)

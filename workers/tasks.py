@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dispatcher.errors import DispatcherError
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SWEEP
 from workers.loop import DeliveryLoop
-from workers.maintenance.redeliver import go_on
+from workers.maintenance.redeliver import continue_redeliveries
 from workers.maintenance.sweep import sweep
 from workers.maintenance.upkeep import upkeep
 from workers.notices.send import send_due_alone
@@ -64,7 +64,7 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
         """Continues the open bulk redeliveries."""
         installation = worker_of_process().installation
         installation.waker.asleep(REDELIVER)  # one that is ordered from now on wakes again
-        return go_on(installation.engine, installation.waker, installation.timing, installation.clock)
+        return continue_redeliveries(installation.engine, installation.waker, installation.timing, installation.clock)
 
     @task(name="dispatcher.upkeep")
     @_without_values()

@@ -44,7 +44,7 @@ class DataDirectory:
         return cls((path or default_data_dir()).absolute())
 
     @classmethod
-    def thrown_away(cls) -> Self:
+    def temporary(cls) -> Self:
         """A new folder that is deleted at the end."""
         return cls(Path(tempfile.mkdtemp(prefix="dispatcher-")), temporary=True)
 

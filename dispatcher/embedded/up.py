@@ -124,7 +124,7 @@ def running_engine(
     given = _GivenEnvironment()
     trusted = given.trusted()
     given.ask_servers(plan)
-    directory = DataDirectory.thrown_away() if plan.temporary else DataDirectory.at(plan.data_dir)
+    directory = DataDirectory.temporary() if plan.temporary else DataDirectory.at(plan.data_dir)
     with (
         directory,
         LogFile(directory.path / LOG_FILE) as log,

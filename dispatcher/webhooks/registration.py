@@ -165,7 +165,7 @@ class _Order(NamedTuple):
             self.precondition(webhooks, kept.owner)
         if self.rule is not None:
             self.rule(webhooks, kept, checked)
-        webhooks.refuse_taken(kept.owner.id, checked.plain.get("name"), besides=kept.id)
+        webhooks.refuse_taken(kept.owner.id, checked.plain.get("name"), excluding=kept.id)
 
     def write(self, webhooks: Webhooks, kept: Registered, checked: Checked) -> Registered | None:
         """None if the webhook has changed since it was read."""

@@ -137,12 +137,12 @@ class Webhooks:
         webhook, owner, breaker, now = found
         return Registered(webhook, owner, breaker, self._vault, read_at=now)
 
-    def refuse_taken(self, account: UUID, name: str | None, *, besides: UUID | None = None) -> None:
+    def refuse_taken(self, account: UUID, name: str | None, *, excluding: UUID | None = None) -> None:
         """Raises NameTaken if another webhook of the account has the name."""
         wanted = Webhook.account_id == account, Webhook.name == name, Webhook.deleted_at.is_(None)
         query = select(Webhook.id).where(*wanted)
-        if besides is not None:
-            query = query.where(Webhook.id != besides)
+        if excluding is not None:
+            query = query.where(Webhook.id != excluding)
         if name is not None and self._session.scalar(query) is not None:
             raise NameTaken("the account already has a webhook with this name")
 

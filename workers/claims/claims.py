@@ -106,7 +106,7 @@ class Claimer:
         head = rows[0]
         self._visited = max(1, head.visited)
         claims = _claims([row[_HEAD:] for row in rows if row[_HEAD] is not None])
-        round_done = self._go_on(head, found=bool(claims))
+        round_done = self._advance(head, found=bool(claims))
         return Claimed(claims, round_done=round_done, full=bool(head.is_full), paced=head.paced > 0)
 
     def claim_passing(self, connection: Connection, limit: int) -> Sequence[Claim]:
@@ -114,7 +114,7 @@ class Claimer:
         rows = connection.execute(CLAIM_PASSING, {"most": limit, "me": self.id, "span": CLAIM}).all()
         return _claims(rows)
 
-    def _go_on(self, head: Any, *, found: bool) -> bool:
+    def _advance(self, head: Any, *, found: bool) -> bool:
         """Moves the cursor on. Returns whether a whole round is done, which can take several claims."""
         before = self._cursor
         self._cursor = (head.last_claimed if head.is_full else head.last_visited) or self._cursor

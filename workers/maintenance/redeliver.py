@@ -33,7 +33,7 @@ _NOWHERE = UUID(int=0)
 _UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # these states have their own index
 
 
-def go_on(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
+def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
     """Runs one step of each open bulk redelivery. While any is open, it sends a wake that calls it again within a
     second; the periodic task is for when that wake is lost."""
     with Session(engine) as session:

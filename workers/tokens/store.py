@@ -60,7 +60,7 @@ class TokenStore:
         self._vault = vault
         self._kept: dict[str, tuple[ClientCredentials, Token]] = {}
 
-    def at_hand(self, webhook_id: str, credentials: ClientCredentials) -> Token | None:
+    def cached(self, webhook_id: str, credentials: ClientCredentials) -> Token | None:
         """The valid token that this process has cached."""
         theirs, token = self._kept.get(webhook_id, (None, None))
         return token if token is not None and theirs == credentials and monotonic() < token.until else None

@@ -27,7 +27,7 @@ log = structlog.get_logger("dispatcher.tokens")
 LOOK_EVERY = 0.1  # seconds until a token that another worker has fetched is seen
 
 # What a request that waited gets: the token, the failure that it ends with, or nothing: then it is released.
-Came: TypeAlias = Token | Exchange | None
+TokenResult: TypeAlias = Token | Exchange | None
 
 
 class _Waiting(NamedTuple):
@@ -75,10 +75,10 @@ class Tokens:
         first = 0.0 if self._answers else min([need.look_at for need in self._needs.values()])
         return max(first, self._paused_until)
 
-    def at_hand(self, target: Target) -> Token | None:
+    def cached(self, target: Target) -> Token | None:
         """The token for this webhook, if it uses tokens and this process has one."""
         credentials = target.client_credentials
-        return None if credentials is None else self._store.at_hand(target.id, credentials)
+        return None if credentials is None else self._store.cached(target.id, credentials)
 
     def await_one(self, webhook_id: str, credentials: ClientCredentials, request: Request, until: float) -> None:
         """Lets a request wait for a token; `settle` returns the result. It cannot be sent after `until` (monotonic), so
@@ -87,14 +87,14 @@ class Tokens:
         need.until = min(need.until, until - self._timing.timeout(CONNECT_SECONDS + FETCH_SECONDS))
         need.waiting.append(_Waiting(request, datetime.now(UTC), monotonic()))
 
-    def sift(self, ended: list[Exchange]) -> list[Exchange]:
+    def take_answers(self, ended: list[Exchange]) -> list[Exchange]:
         """The exchanges that have ended, without the answers of token servers: `settle` processes those."""
         if not self._fetches:
             return ended
         self._answers += [exchange for exchange in ended if exchange.request.id in self._fetches]
         return [exchange for exchange in ended if exchange.request.id not in self._fetches]
 
-    def settle(self, *, stopping: bool) -> list[tuple[str, Came]]:
+    def settle(self, *, stopping: bool) -> list[tuple[str, TokenResult]]:
         """Processes the answers of token servers, looks for missing tokens, and starts to fetch those that nobody else
         fetches. Returns the requests, by id, that wait no longer. Raises DBAPIError if the database is unavailable:
         nothing has changed then. When the worker stops, every request that waits is released and no fetch is
@@ -111,7 +111,7 @@ class Tokens:
         for answer, fetched in zip(answers, came, strict=True):
             done += self._end_fetch(answer, fetched)
         for one in wanted:
-            done += self._heed(one, found[one.webhook_id])
+            done += self._apply(one, found[one.webhook_id])
         return done
 
     def refuse(self, target: Target, token: Token) -> bool:
@@ -133,11 +133,11 @@ class Tokens:
         """The database is unavailable: it is not used for `seconds`."""
         self._paused_until = monotonic() + seconds
 
-    def _release(self, *, stopping: bool) -> list[tuple[str, Came]]:
+    def _release(self, *, stopping: bool) -> list[tuple[str, TokenResult]]:
         """Releases requests that must not wait any longer. A token that this loop fetches is waited for, because that
         takes a bounded time."""
         now = monotonic()
-        done: list[tuple[str, Came]] = []
+        done: list[tuple[str, TokenResult]] = []
         for need in list(self._needs.values()):
             if stopping or (need.until < now and need.look_at < inf):
                 done += [(one.request.id, None) for one in need.waiting]
@@ -159,7 +159,7 @@ class Tokens:
         self._store.fetch_failed(connection, wanted, pause=self._timing.timeout(FAILURE_PAUSE))
         return read
 
-    def _end_fetch(self, answer: Exchange, fetched: Token | Failure) -> list[tuple[str, Came]]:
+    def _end_fetch(self, answer: Exchange, fetched: Token | Failure) -> list[tuple[str, TokenResult]]:
         wanted, need = self._fetches.pop(answer.request.id)
         self._forget(need)
         ms = round(answer.duration.total_seconds() * 1000, 1)
@@ -173,7 +173,7 @@ class Tokens:
             case _:
                 assert_never(fetched)
 
-    def _heed(self, wanted: Wanted, found: Token | Missing) -> list[tuple[str, Came]]:
+    def _apply(self, wanted: Wanted, found: Token | Missing) -> list[tuple[str, TokenResult]]:
         need = self._needs[wanted.webhook_id, wanted.credentials]
         match found:
             case Token():

@@ -87,7 +87,7 @@ def update_webhook(
 
     def room_in_its_app(listing: Listing) -> None:
         if "app_id" in members:
-            _refuse_beyond_the_limit(listing, members["app_id"], but_for=webhook)
+            _refuse_beyond_the_limit(listing, members["app_id"], excluding=webhook)
 
     def derive(kept: WebhookView) -> WebhookFields:
         credentials = fields.read_masked_credentials(document, mask, kept.secrets.authorization)
@@ -109,9 +109,9 @@ def _object(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _refuse_beyond_the_limit(listing: Listing, app: str, but_for: UUID | None = None) -> None:
+def _refuse_beyond_the_limit(listing: Listing, app: str, excluding: UUID | None = None) -> None:
     there = [webhook.id for webhook in listing(app=app)]
-    if len(there) >= fields.MAX_PER_APP and but_for not in there:
+    if len(there) >= fields.MAX_PER_APP and excluding not in there:
         raise InvalidWebhook("app_id", f"already has {fields.MAX_PER_APP} webhooks, the maximum for an app")
 
 

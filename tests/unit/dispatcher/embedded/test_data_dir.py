@@ -104,7 +104,7 @@ def test_a_folder_with_files_of_another_kind_is_left_alone(tmp_path: Path) -> No
 
 
 def test_a_temporary_folder_is_gone_afterwards() -> None:
-    with DataDirectory.thrown_away() as directory:
+    with DataDirectory.temporary() as directory:
         directory.lasting_secrets()
         assert mode(directory.path) == 0o700
     assert not directory.path.exists()
