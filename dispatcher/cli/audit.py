@@ -51,8 +51,8 @@ def audit_log(
             limit=limit,
         )
     documents = [shown_entry(entry, name) for entry, name in found]
-    columns = {name: name for name in ("id", "time", "by", "user", "action", "account", "target", "detail")}
-    columns |= {"time": "at", "target": "target_id", "request": "request_id", "address": "address"}
-    print_documents(documents, columns, json=json, gives_way=["user", "detail"])
+    columns = ("id", "time", "by", "user", "action", "account", "target", "detail", "request", "address")
+    members = ("id", "at", "by", "user", "action", "account", "target_id", "detail", "request_id", "address")
+    print_documents(documents, dict(zip(columns, members, strict=True)), json=json, gives_way=["user", "detail"])
     if len(documents) == limit and not json:
         print_line(f"older ones: --before {documents[-1]['id']}", stderr=True)
