@@ -2,7 +2,7 @@
 
 import re
 from ipaddress import IPv6Address
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from dispatcher.egress.address_policy import is_address, is_name
 from dispatcher.errors import InvalidWebhook
@@ -13,6 +13,9 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 _BRACKETED = re.compile(r"\[[^\[\]]+\](:[0-9]*)?")
 _KEPT_IN_PATH = "/:@!$&'()*+,;=-._~%"
 _KEPT_IN_QUERY = _KEPT_IN_PATH + "?[]"
+_ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def normalise_url(url: str) -> str:
@@ -46,6 +49,36 @@ def normalise_url(url: str) -> str:
         raise InvalidWebhook("url", "holds a lone surrogate") from None
     netloc = _ascii_host(parts.hostname, bracketed="[" in parts.netloc) + (f":{port}" if port else "")
     return urlunsplit((scheme, netloc, path or "/", query, ""))
+
+
+def comparable_url(called: str) -> str:
+    """One form for all spellings of a URL that are equivalent by RFC 3986, 6.2.2 and 6.2.3: without default port, dot
+    segments and needless escapes. It is only compared, never called. `called` is what `normalise_url` returns."""
+    parts = urlsplit(called)
+    netloc = parts.netloc.removesuffix(_DEFAULT_PORTS[parts.scheme])
+    path = _without_dot_segments(_with_few_escapes(parts.path))
+    return urlunsplit((parts.scheme, netloc, path, _with_few_escapes(parts.query), ""))
+
+
+def _with_few_escapes(text: str) -> str:
+    def shortest(escaped: re.Match[str]) -> str:
+        character = unquote(escaped[0], "latin-1")
+        return character if _UNRESERVED.fullmatch(character) else escaped[0].upper()
+
+    return _ESCAPED.sub(shortest, text)
+
+
+def _without_dot_segments(path: str) -> str:
+    segments = path.split("/")[1:]
+    kept: list[str] = []
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in {".", ".."}:
+        kept.append("")  # a folder, with the slash at its end
+    return "/" + "/".join(kept)
 
 
 def _ascii_host(host: str | None, *, bracketed: bool) -> str:

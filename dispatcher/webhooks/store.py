@@ -16,7 +16,7 @@ from dispatcher.accounts.accounts import find_account, is_name
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, Token, Webhook
-from dispatcher.egress.urls import normalise_url
+from dispatcher.egress.urls import comparable_url, normalise_url
 from dispatcher.encryption.vault import EncryptionKeys, url_digest
 from dispatcher.errors import NameTaken, NotFound, UnknownAccount
 from dispatcher.ids import new_id
@@ -247,7 +247,7 @@ class Webhooks:
         self, account: Account, *, dialect: str | None = None, app: str | None = None, url: str | None = None
     ) -> Sequence[Webhook]:
         """The account's webhooks, oldest first, without deleted ones: all, or those of one dialect (or NATIVE), app or
-        URL (in any spelling that is called the same). Raises InvalidWebhook for anything but a URL."""
+        URL (in any equivalent spelling). Raises InvalidWebhook for anything but a URL."""
         wanted = self._wanted(account, dialect, app, url)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id)).all()
 
@@ -263,7 +263,7 @@ class Webhooks:
         limit: int,
     ) -> Sequence[Webhook]:
         """The account's webhooks, newest first, without deleted ones; `before` is the last id of the previous page.
-        `dialect` may be NATIVE; `url` is the whole URL, in any spelling that is called the same. Raises InvalidWebhook
+        `dialect` may be NATIVE; `url` is the whole URL, in any equivalent spelling. Raises InvalidWebhook
         for anything but a URL."""
         wanted = [*self._wanted(account, dialect, app, url)]
         if enabled is not None:
@@ -287,7 +287,7 @@ class Webhooks:
         if app is not None:
             yield Webhook.app == app
         if url is not None:
-            yield Webhook.url_digest == self._digest(normalise_url(url))
+            yield self._has_url(url)
 
     def _columns(self, checked: Checked) -> dict[str, Any]:
         columns = dict(checked.plain)
@@ -295,7 +295,7 @@ class Webhooks:
             columns["url_masked"] = url.masked
             columns["url_ciphertext"] = self._vault.encrypt(url.called)
             columns["url_given_ciphertext"] = self._vault.encrypt(url.given) if url.given != url.called else None
-            columns["url_digest"] = self._digest(url.called)
+            columns["url_digest"] = self._digest(comparable_url(url.called))
         if (contract := checked.contract) is not None:
             columns["contract"] = write_contract(contract)
             columns["retry_span"] = SCHEDULES[contract.schedule].span
@@ -314,6 +314,11 @@ class Webhooks:
 
     def _note(self, webhook: Webhook, by: Actor, action: Action, detail: Mapping[str, object]) -> None:
         audit.write(self._session, by, action, webhook.id, account=webhook.account_id, detail=detail)
+
+    def _has_url(self, url: str) -> ColumnElement[bool]:
+        called = normalise_url(url)
+        # The second is what versions before 0.2 stored.
+        return Webhook.url_digest.in_([self._digest(comparable_url(called)), self._digest(called)])
 
     def _digest(self, url: str) -> bytes:
         return url_digest(self._vault.digest_secret, url)

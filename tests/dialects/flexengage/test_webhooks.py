@@ -76,6 +76,8 @@ def test_the_same_endpoint_with_the_same_types_is_a_conflict_in_whatever_order(
     for endpoint, events in (
         ("https://example.com", ["A.B", "C"]),
         ("HTTPS://Example.com/", ["C", "A.B", "C"]),
+        ("https://example.com:443/", ["A.B", "C"]),
+        ("https://example.com/./a/%2E%2e", ["A.B", "C"]),
     ):
         answer = flexengage.call("POST", json={"endpoint": endpoint, "events": events})
         told = f"A webhook for endpoint: {endpoint} and eventTypes: {json.dumps(events, separators=(',', ':'))}"

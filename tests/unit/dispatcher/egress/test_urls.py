@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.egress.address_policy import AddressPolicy
-from dispatcher.egress.urls import normalise_url
+from dispatcher.egress.urls import comparable_url, normalise_url
 from dispatcher.errors import InvalidWebhook
 from dispatcher.masking.answers import redacted, secret_forms
 from dispatcher.masking.urls import mask_url, secret_parts
@@ -36,6 +36,31 @@ from dispatcher.transport.checks import split_url
 )
 def test_a_url_is_kept_in_the_form_it_is_sent_in(given: str, sent: str) -> None:
     assert normalise_url(given) == sent
+
+
+@pytest.mark.parametrize(
+    ("one", "equivalent"),
+    [
+        ("https://h.example/a/b", "HTTPS://H.Example:0443/a/./%62#part"),
+        ("https://h.example/a/b", "https://h.example/../x/%2E%2e/a/c/../b"),
+        ("https://h.example/a/", "https://h.example/a/b/.."),
+        ("https://h.example", "https://h.example/a/.."),
+        ("http://[::1]/?q=%2F~%C3%A4", "http://[0:0::1]:80?q=%2f%7E%c3%a4"),
+        ("https://h.example/ä", "https://h.example/%c3%A4"),
+    ],
+)
+def test_equivalent_urls_have_one_form_for_comparisons(one: str, equivalent: str) -> None:
+    assert comparable_url(normalise_url(one)) == comparable_url(normalise_url(equivalent))
+
+
+def test_urls_that_are_not_equivalent_differ_in_comparisons() -> None:
+    urls = [
+        "https://h.example/a", "http://h.example/a", "http://h.example:443/a", "https://h.example:4430/a",
+        "https://h.example/a/", "https://h.example//a", "https://h.example/A", "https://h.example/%2Fa",
+        "https://h.example/%2561", "https://h.example/a?b=/./c", "https://h.example/a?b=/c",
+        "https://h.example/a?b=%2Fc", "https://h.example/.../a", "https://h.example/a%2F..",
+    ]  # fmt: skip
+    assert len({comparable_url(normalise_url(url)) for url in urls}) == len(urls)
 
 
 @pytest.mark.parametrize(
