@@ -205,9 +205,9 @@ class Webhooks:
             self._subscribe(webhook)
         switched = Action.WEBHOOK_ENABLED if enabled else Action.WEBHOOK_DISABLED
         changed = changed_fields(before, fields_now(webhook), checked.changed_secrets, respelled=respelled)
-        self._note(
-            webhook, by, *(noted or (Action.WEBHOOK_CHANGED if checked.given else switched, {"changed": changed}))
-        )
+        if noted or changed or kept.circuit_breaker is not breaker:
+            usual = Action.WEBHOOK_CHANGED if checked.given else switched, {"changed": changed}
+            self._note(webhook, by, *(noted or usual))
         return kept.written(webhook, breaker, checked)
 
     def delete(self, kept: Registered, *, by: Actor) -> Webhook:

@@ -149,10 +149,28 @@ def test_a_spelling_that_differs_in_what_is_masked_is_told(database: Engine, set
     webhook = make_webhook(database, settings, url="https://example.com/?key=ä#one")
     forget(database)
     change_webhook(database, settings, webhook, "update", url=other)
-    change_webhook(database, settings, webhook, "update", url=other)
     masked = "https://example.com/?key=***#***"
-    told, same = (entry.detail["changed"] for entry in entries(database))
-    assert (told, same) == ({"url": {"old": masked, "new": masked}}, {})
+    (reported,) = entries(database)
+    assert reported.detail["changed"] == {"url": {"old": masked, "new": masked}}
+
+
+def test_a_change_that_changes_nothing_leaves_no_entry_unless_it_closes_a_circuit(
+    database: Engine, settings: Settings
+) -> None:
+    webhook = make_webhook(database, settings, url="https://example.com/?key=one", name="first")
+    same: dict[str, Any] = {"url": "https://example.com/?key=one", "name": "first", "event_types": ["*"], "headers": {}}
+    forget(database)
+    change_webhook(database, settings, webhook, "update", **same)
+    change_webhook(database, settings, webhook, "enable")
+    assert entries(database) == []
+    execute(
+        database,
+        "INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since) VALUES (:id, 3, now())",
+        id=webhook.id,
+    )
+    change_webhook(database, settings, webhook, "enable")
+    (entry,) = entries(database)
+    assert (entry.action, entry.detail) == ("webhook.enabled", {"changed": {}})
 
 
 def test_a_change_that_is_refused_or_taken_back_leaves_none(
