@@ -23,9 +23,19 @@
 Error texts never contain a URL, a password, a key or message data: they end up in logs, Flower and API answers.
 """
 
+from typing import Any
+
 
 class DispatcherError(Exception):
-    """Root of everything the product raises on purpose."""
+    """Root of everything the product raises on purpose. Copied and pickled like any exception: processes pass it on."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by a call of `__init__`, as exceptions do it: its parameters are not the text that `args` contain.
+        return _without_init, (type(self), self.args), vars(self)
+
+
+def _without_init(kind: type[DispatcherError], args: tuple[object, ...]) -> DispatcherError:
+    return kind.__new__(kind, *args)
 
 
 class ConfigurationError(DispatcherError):
