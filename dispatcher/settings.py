@@ -11,14 +11,27 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dispatcher.egress.address_policy import ANY_ADDRESS, AddressPolicy, read_hosts, read_networks, read_ports
+from dispatcher.egress.address_policy import (
+    ANY_ADDRESS,
+    DEVELOPMENT_MODE,
+    AddressPolicy,
+    is_address,
+    is_name,
+    read_hosts,
+    read_networks,
+    read_ports,
+)
 from dispatcher.errors import ConfigurationError
 from dispatcher.masking.refusals import refusal
 
 CONNECTION_FILE = "engine.env"
+LOCK_FILE = "engine.lock"
 RENAMED = {"DISPATCHER_GATE_FAILURES": "DISPATCHER_CIRCUIT_BREAKER_FAILURES"}  # old names are still read
 
-_OWN_ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~-]+)*")
+_OWN_ADDRESS = re.compile(
+    r"https?://(?P<host>[A-Za-z0-9.-]+|\[(?P<ipv6>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\])(:(?P<port>[0-9]{1,5}))?"
+    r"(/(?!\.\.?(/|\Z))[A-Za-z0-9._~-]+)*"
+)
 
 _LISTS: dict[str, Callable[[str], object]] = {
     "allowed_networks": read_networks,
@@ -32,7 +45,7 @@ class Settings(BaseSettings):
     """What an installation can choose. Environment names: `DISPATCHER_<NAME>`, except `DATABASE_URL` and `BROKER_URL`.
 
     What neither the environment nor an argument sets is taken from the connection file of a locally started engine
-    (`engine.env` in its data directory), unless the environment names the database of another engine.
+    (`engine.env` in its data directory) while that runs, unless the environment names the database of another engine.
     """
 
     model_config = SettingsConfigDict(
@@ -225,8 +238,7 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _address_of_ours(cls, url: str) -> str:
-        parts = _OWN_ADDRESS.fullmatch(url)
-        if url and (parts is None or int(parts["port"] or 80) not in range(1, 65536)):
+        if url and not _is_own_address(url):
             raise ValueError(
                 "must be http:// or https:// with a host, perhaps a port and a path, and no slash at its end: "
                 "https://hooks.example.com/api"
@@ -248,8 +260,12 @@ class Settings(BaseSettings):
     @property
     def warnings(self) -> list[str]:
         """What the operator should change, one sentence each; every process logs them at start."""
-        renamed = [f"{old} is called {new} now: rename it" for old, new in RENAMED.items() if old in _given()]
-        return [ANY_ADDRESS, *renamed] if self.unsafe_allow_any_address else renamed
+        found = [f"{old} is called {new} now: rename it" for old, new in RENAMED.items() if old in _given()]
+        if self.addresses.includes_this_machine:
+            found.insert(0, DEVELOPMENT_MODE)
+        if self.unsafe_allow_any_address:
+            found.insert(0, ANY_ADDRESS)
+        return found
 
     @property
     def addresses(self) -> AddressPolicy:
@@ -292,13 +308,30 @@ def wrong_settings(error: ValidationError) -> ConfigurationError:
     return ConfigurationError("\n".join(lines))
 
 
+def is_running(directory: Path) -> bool:
+    """Whether an engine runs with this data directory: its lock is held. False as well if we may not open that."""
+    try:
+        lock = os.open(directory / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return False
+    import fcntl  # noqa: PLC0415 - not on Windows, where backends may enqueue
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others who ask at the same time do not disturb
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _connection_file() -> Path | None:
     path = default_data_dir() / CONNECTION_FILE
-    if not os.access(path, os.R_OK):
+    # A killed engine leaves all its lines there, and what `up --dev` allowed is only for as long as it runs.
+    if not os.access(path, os.R_OK) or not is_running(path.parent):
         return None
     given, its_own = _given().get("DATABASE_URL"), dotenv_values(path, interpolate=False).get("DATABASE_URL")
-    # Keys and permissions of one engine, of `up --dev` above all, are not for another one. After a stop the file names
-    # no database any more.
+    # Keys and permissions of one engine, of `up --dev` above all, are not for another one.
     return path if not given or given.replace("$", "%24") == its_own else None
 
 
@@ -313,4 +346,15 @@ def _explain(place: tuple[int | str, ...], error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         described = Settings.model_fields[variable.lower()].description
         return f"{variable} is not set: {described}. Or start an engine here with `./run.sh up`."
+    for old, new in RENAMED.items():
+        if new == variable and variable not in _given() and old in _given():
+            return f"{old}, which is called {variable} now, {refusal(error)}"
     return f"{variable} {refusal(error)}"
+
+
+def _is_own_address(url: str) -> bool:
+    parts = _OWN_ADDRESS.fullmatch(url)
+    if parts is None or int(parts["port"] or 80) not in range(1, 65536):
+        return False
+    host = parts["ipv6"] or parts["host"].lower()
+    return is_address(host) or is_name(host)

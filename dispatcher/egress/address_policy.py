@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 
 from dispatcher.egress.special_addresses import METADATA, SERVICES, Address, Network, embedded, special_kind
 
@@ -10,6 +10,12 @@ ANY_ADDRESS = (
     "DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS is on: anyone who registers a webhook can make this engine call any address "
     "and port that it can reach, including this machine, its network and its cloud's metadata. For development only"
 )
+
+DEVELOPMENT_MODE = (
+    "DEVELOPMENT MODE: DISPATCHER_ALLOWED_NETWORKS includes 127.0.0.0/8: anyone who registers a webhook can have "
+    "programs on this machine called. Not for other people's webhooks"
+)
+_LOOPBACK = IPv4Network("127.0.0.0/8")
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
@@ -31,6 +37,11 @@ class AddressPolicy:
     ports: frozenset[int] = frozenset()
     https_only: bool = False
     any_address: bool = False
+
+    @property
+    def includes_this_machine(self) -> bool:
+        """Whether the allowed networks contain all addresses by which a machine calls itself."""
+        return any(isinstance(network, IPv4Network) and _LOOPBACK.subnet_of(network) for network in self.networks)
 
     def refused_origin(self, scheme: str, host: str, port: int, *, https_only: bool = False) -> str | None:
         """Why an origin may not be called, as far as that is known without connecting; None if it may.

@@ -1,6 +1,7 @@
 """The folder of a locally started engine: its lock, its secrets, and the file through which commands find it."""
 
 import contextlib
+import os
 import re
 import secrets
 import shutil
@@ -14,7 +15,7 @@ from dotenv import dotenv_values
 
 from dispatcher.embedded.errors import EmbeddedError
 from dispatcher.embedded.servers.occupancy import Occupancy
-from dispatcher.settings import CONNECTION_FILE, default_data_dir
+from dispatcher.settings import CONNECTION_FILE, LOCK_FILE, default_data_dir, is_running
 
 KEYS = "DISPATCHER_ENCRYPTION_KEYS"
 FLOWER_PASSWORD = "DISPATCHER_FLOWER_PASSWORD"  # the variable's name  # noqa: S105
@@ -22,7 +23,6 @@ API_ADDRESS = "DISPATCHER_API_ADDRESS"
 FLOWER_ADDRESS = "DISPATCHER_FLOWER_ADDRESS"
 FLOWER_USER = "dispatcher"
 _LASTING = (KEYS, FLOWER_PASSWORD)
-_LOCK = "engine.lock"
 _OURS_ALONE = 0o700
 
 
@@ -36,7 +36,7 @@ class DataDirectory:
     def __init__(self, path: Path, *, temporary: bool = False) -> None:
         self.path = path
         self._temporary = temporary
-        self._occupancy = Occupancy(path / _LOCK)
+        self._occupancy = Occupancy(path / LOCK_FILE)
 
     @classmethod
     def at(cls, path: Path | None) -> Self:
@@ -94,8 +94,13 @@ class DataDirectory:
 
     def _adopt(self) -> None:
         try:
+            if self.path.stat().st_uid != os.geteuid():
+                raise EmbeddedError(
+                    f"the data directory {self.path} belongs to another user: start the engine as that user, or choose "
+                    "another folder"
+                )
             names = {entry.name for entry in self.path.iterdir()}
-            if names and not names & {_LOCK, CONNECTION_FILE}:
+            if names and not names & {LOCK_FILE, CONNECTION_FILE}:
                 raise EmbeddedError(
                     f"{self.path} contains files that are not an engine's: choose a new or empty folder as the data "
                     "directory"
@@ -124,7 +129,7 @@ def published(path: Path | None = None) -> dict[str, str]:
     """What the engine that runs in the folder (default: the user's) has published; empty if none runs. A killed engine
     leaves its addresses in the file, so the lock is checked, too."""
     directory = path or default_data_dir()
-    if not Occupancy.is_held(directory / _LOCK):
+    if not is_running(directory):
         return {}
     lines = dotenv_values(directory / CONNECTION_FILE, interpolate=False)
     return {name: value for name, value in lines.items() if value}

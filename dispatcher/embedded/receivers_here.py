@@ -10,10 +10,6 @@ DECIDING = tuple(
     environment_name(name)
     for name in ("allowed_networks", "allowed_hosts", "allowed_ports", "https_only", "unsafe_allow_any_address")
 )
-WARNING = (
-    "DEVELOPMENT MODE: anyone who registers a webhook can have this machine's ports 80, 443 and from 1024 up called "
-    "(127.0.0.0/8, ::1, localhost). Not for other people's webhooks"
-)
 
 _ADDED = {
     environment_name("allowed_networks"): "127.0.0.0/8,::1",

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 from rich.console import Console
 
-from dispatcher.egress.address_policy import ANY_ADDRESS
+from dispatcher.egress.address_policy import ANY_ADDRESS, DEVELOPMENT_MODE
 from dispatcher.embedded.counters import MAX, Counters
 from dispatcher.embedded.data_dir import (
     API_ADDRESS,
@@ -27,13 +27,13 @@ from dispatcher.embedded.given_servers import ask_broker, ask_database
 from dispatcher.embedded.output import Display, LogFile
 from dispatcher.embedded.process_tree import Child, ProcessTree, StopRequested
 from dispatcher.embedded.readiness import answers, at_once, worker_answers
-from dispatcher.embedded.receivers_here import WARNING, deciding, with_this_machine
+from dispatcher.embedded.receivers_here import deciding, with_this_machine
 from dispatcher.embedded.screen import CalmScreen
 from dispatcher.embedded.servers.ports import LOOPBACK, is_free, preferred_port
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
 from dispatcher.embedded.spawning.spawn import inherited
-from dispatcher.settings import Settings, default_data_dir, environment_name, wrong_settings
+from dispatcher.settings import RENAMED, Settings, default_data_dir, environment_name, wrong_settings
 from dispatcher.transport.trust import trusted_authorities
 
 API_PORT = 8080
@@ -192,8 +192,9 @@ class _GivenEnvironment(BaseSettings):
 
 
 def _settings_of(environment: Mapping[str, str]) -> Settings:
+    renamed = {new: environment[old] for old, new in RENAMED.items() if old in environment}
     variables = {name: environment_name(name) for name in Settings.model_fields}
-    given = {name: environment.get(variable) for name, variable in variables.items()}
+    given = {name: (renamed | {**environment}).get(variable) for name, variable in variables.items()}
     try:
         return Settings.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -297,7 +298,7 @@ def _next(engine: RunningEngine, plan: Plan) -> str:
 def _warnings(engine: RunningEngine, plan: Plan) -> list[str]:
     if engine.settings.unsafe_allow_any_address:
         return [f"WARNING: {ANY_ADDRESS}."]
-    return [f"{WARNING}."] if plan.dev else []
+    return [f"{DEVELOPMENT_MODE}."] if plan.dev else []
 
 
 def _counted(counters: Counters) -> dict[str, str]:

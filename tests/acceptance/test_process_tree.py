@@ -21,8 +21,7 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
-from dispatcher.egress.address_policy import ANY_ADDRESS
-from dispatcher.embedded.receivers_here import WARNING
+from dispatcher.egress.address_policy import ANY_ADDRESS, DEVELOPMENT_MODE
 from tests.certificates import new_authority
 from tests.dead_ports import refusing_port
 from tests.dialects import curl
@@ -206,10 +205,10 @@ def test_the_five_commands_of_the_readme_end_in_callbacks_that_are_seen_and_deli
 def test_development_mode_is_loud_known_to_other_shells_and_gone_with_the_next_start(
     first: FirstLife, second: "SecondLife"
 ) -> None:
-    assert f"\n{WARNING}.\n" in first.ended.running
+    assert f"\n{DEVELOPMENT_MODE}.\n" in first.ended.running
     assert first.allowed["DISPATCHER_ALLOWED_NETWORKS"] == "127.0.0.0/8,::1"
     assert "DISPATCHER_ALLOWED_NETWORKS" not in second.lines
-    assert WARNING not in second.ended.running
+    assert DEVELOPMENT_MODE not in second.ended.running
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,18 +40,6 @@ class Occupancy:
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         self._fd = fd
 
-    @staticmethod
-    def is_held(path: Path) -> bool:
-        """Whether a process holds the lock on the file; False if the file does not exist, or we may not open it."""
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            return not _locked(fd)
-        finally:
-            os.close(fd)
-
     def release(self) -> None:
         """Release our share of the lock."""
         if self._fd is not None:

@@ -6,6 +6,8 @@ import pytest
 
 from dispatcher.cli.admin import masked_setting
 from dispatcher.cli.output import shown
+from dispatcher.egress.address_policy import ANY_ADDRESS, DEVELOPMENT_MODE
+from dispatcher.embedded.data_dir import DataDirectory
 from dispatcher.errors import ConfigurationError
 from dispatcher.masking.terminal import safe_text
 from dispatcher.settings import RENAMED, Settings, environment_name, read_settings
@@ -75,7 +77,31 @@ def test_a_setting_is_read_by_its_old_name_with_a_warning_and_the_new_name_goes_
     assert getattr(read_settings(), field) == 18
 
 
-@pytest.mark.parametrize("url", ["", "https://hooks.example.com", "http://127.0.0.1:8080/api/v2", "https://[::1]:8443"])
+def test_a_bad_value_is_reported_under_the_name_that_the_operator_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = "DISPATCHER_GATE_FAILURES", "DISPATCHER_CIRCUIT_BREAKER_FAILURES"
+    monkeypatch.setenv(old, "many")
+    with pytest.raises(ConfigurationError, match=rf"^{old}, which is called {new} now, must be a whole number$"):
+        read_settings()
+    monkeypatch.setenv(new, "lots")
+    with pytest.raises(ConfigurationError, match=rf"^{new} must be a whole number$"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("networks", "warned"),
+    [("127.0.0.0/8,::1", True), ("10.0.0.0/8, 0.0.0.0/0", True), ("127.0.0.1,10.0.0.0/8", False)],
+)
+def test_development_mode_is_among_the_warnings(monkeypatch: pytest.MonkeyPatch, networks: str, warned: bool) -> None:
+    monkeypatch.setenv("DISPATCHER_ALLOWED_NETWORKS", networks)
+    assert read_settings().warnings == [DEVELOPMENT_MODE] * warned
+    monkeypatch.setenv("DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS", "true")
+    assert read_settings().warnings == [ANY_ADDRESS, *[DEVELOPMENT_MODE] * warned]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "https://hooks.example.com", "http://127.0.0.1:8080/api/v2", "https://[::1]:8443", "http://Localhost/.a"],
+)
 def test_an_address_of_ours_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DISPATCHER_PUBLIC_URL", url)
     assert read_settings().public_url == url
@@ -97,6 +123,18 @@ def test_an_address_of_ours_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, u
         "https://hooks.example.com:65536",
         "https://hooks.example.com/a b",
         "https://hooks.example.com\nX: y",
+        "https://hooks.example.com/../api",
+        "https://hooks.example.com/api/.",
+        "https://..",
+        "https://-",
+        "https://hooks..example.com",
+        "https://-hooks.example.com",
+        "https://hooks.example.com.",
+        "https://999.1.1.1",
+        "https://127.1",
+        "https://[::zz]",
+        "https://[:]",
+        "https://[1.2.3.4]",
     ],
 )
 def test_what_cannot_be_an_address_of_ours_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -110,12 +148,15 @@ def test_what_cannot_be_an_address_of_ours_is_refused(monkeypatch: pytest.Monkey
 def test_the_file_of_an_engine_says_nothing_about_another_database(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spelling: str, its_own: str
 ) -> None:
-    """A stopped engine leaves its keys there, a killed one what `up --dev` allowed."""
-    (tmp_path / "engine.env").write_text(f"{its_own}DISPATCHER_ALLOWED_NETWORKS=127.0.0.0/8\n")
+    """What `up --dev` allowed is in the file until a stop, and after a kill."""
+    allowed = "DISPATCHER_ALLOWED_NETWORKS=127.0.0.0/8\n"
     monkeypatch.delenv("DATABASE_URL")
     monkeypatch.setenv(spelling, WORKING["DATABASE_URL"])
-    assert read_settings().allowed_networks == ""
-    (tmp_path / "engine.env").write_text(
-        f"DATABASE_URL={WORKING['DATABASE_URL']}\nDISPATCHER_ALLOWED_NETWORKS=127.0.0.0/8\n"
-    )
-    assert read_settings().allowed_networks == "127.0.0.0/8"
+    with DataDirectory.at(tmp_path) as directory:
+        directory.connection_file.write_text(its_own + allowed)
+        assert read_settings().allowed_networks == ""
+        directory.connection_file.write_text(f"DATABASE_URL={WORKING['DATABASE_URL']}\n{allowed}")
+        assert read_settings().allowed_networks == "127.0.0.0/8"
+        assert read_settings().warnings == [DEVELOPMENT_MODE]
+    directory.connection_file.write_text(f"DATABASE_URL={WORKING['DATABASE_URL']}\n{allowed}")
+    assert read_settings().allowed_networks == "", "no engine runs"

@@ -103,6 +103,22 @@ def test_a_folder_with_files_of_another_kind_is_left_alone(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could use a folder of somebody else")
+@pytest.mark.parametrize("content", [(), ("engine.env",)])
+def test_a_folder_of_another_user_is_left_to_that_user(tmp_path: Path, content: tuple[str, ...]) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o755)
+    for name in content:
+        (folder / name).touch()
+    os.chown(folder, 4321, 4321)
+
+    with pytest.raises(EmbeddedError, match="theirs belongs to another user: start the engine as that user"):
+        DataDirectory.at(folder).__enter__()
+
+    assert (mode(folder), folder.stat().st_uid) == (0o755, 4321)
+    assert {path.name for path in folder.iterdir()} == set(content)
+
+
 def test_a_temporary_folder_is_gone_afterwards() -> None:
     with DataDirectory.temporary() as directory:
         directory.lasting_secrets()
@@ -126,6 +142,7 @@ def test_another_engines_settings_are_not_taken_from_the_file(tmp_path: Path, mo
     monkeypatch.delenv("DISPATCHER_ALLOWED_NETWORKS", raising=False)
     here = "postgresql+psycopg2://u:p%24@127.0.0.1:1/d"
     (tmp_path / "engine.env").write_text(f"DATABASE_URL={here}\nDISPATCHER_ALLOWED_NETWORKS=127.0.0.0/8\n")
+    monkeypatch.setattr("dispatcher.settings.is_running", lambda directory: directory == tmp_path)
     for given, allowed in ((here, "127.0.0.0/8"), (here.replace("%24", "$"), "127.0.0.0/8"), (f"{here}2", "")):
         monkeypatch.setenv("DATABASE_URL", given)
         assert read_settings().allowed_networks == allowed
