@@ -20,6 +20,9 @@ _WORDS = {
     "finite_number": "must be a finite number",
     "string_pattern_mismatch": "has characters that are not allowed here",
     "string_unicode": "must be UTF-8 text",
+    "json_invalid": "must be JSON",
+    "union_tag_invalid": "must have a known {discriminator}",
+    "union_tag_not_found": "must have a known {discriminator}",
 }
 # What begins the names of pydantic's other kinds: `int_parsing`, `int_type`, `int_from_float`, ...
 _FORMS = {
@@ -34,6 +37,8 @@ _FORMS = {
     "list": "must be a list",
     "tuple": "must be a list",
     "path": "must be the path of a file",
+    "datetime": "must be a date and time as in RFC 3339",
+    "timezone": "must be a date and time with a zone, as in RFC 3339",
 }
 
 
@@ -45,5 +50,6 @@ def refusal(error: Mapping[str, Any]) -> str:
     if "expected" in bounds:  # 'POST', 'PUT' or 'GET'
         bounds["expected"] = bounds["expected"].replace(" or ", ", ").replace("'", "")
     if kind in _WORDS:
-        return _WORDS[kind].format(**bounds)
+        reason = _WORDS[kind].format(**bounds)
+        return reason.removesuffix("s") if reason.endswith((" 1 characters", " 1 items")) else reason
     return _FORMS.get(kind.partition("_")[0], "does not have the form that is wanted here")

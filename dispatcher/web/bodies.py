@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.events.raw_json import object_members
+from dispatcher.masking.refusals import refusal
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import MAX_ERRORS, Problem, invalid
 
@@ -79,18 +80,7 @@ def _explain(model: type[BaseModel], part: Mapping[str, Any]) -> tuple[str, str]
     place = [str(name) for name in part["loc"] if name != "[key]"]
     if place and (field := model.model_fields.get(place[0])) and field.discriminator:
         del place[1:2]  # the kind that it was taken for
-    match part["type"]:
-        case "missing":
-            reason = "is required"
-        case "extra_forbidden":
-            reason = "is not known"
-        case "union_tag_invalid" | "union_tag_not_found":
-            reason = f"must have a known {part['ctx']['discriminator']}"  # the text would repeat what was given
-        case "value_error":
-            reason = part["msg"].removeprefix("Value error, ")
-        case _:
-            reason = f"is refused: {part['msg']}"
-    return ".".join(place)[:MAX_TEXT] or "body", reason
+    return ".".join(place)[:MAX_TEXT] or "body", refusal(part)
 
 
 def _without_references(schema: Any, definitions: Mapping[str, Any]) -> Any:

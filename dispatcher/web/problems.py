@@ -22,6 +22,7 @@ from dispatcher.errors import (
     TooBusy,
     UnknownAccount,
 )
+from dispatcher.masking.refusals import refusal
 from dispatcher.masking.terminal import ascii_json
 
 CONTENT_TYPE = "application/problem+json"
@@ -158,8 +159,8 @@ _DESCRIBED: dict[HTTPStatus, tuple[str, Problem]] = {
         Problem(HTTPStatus.NOT_FOUND, "there is no webhook '0198a6d1-90aa-7c33-a2b7-0d5f1c9e4a77'"),
     ),
     HTTPStatus.REQUEST_TIMEOUT: (
-        "The body did not come in 30 s.",
-        Problem(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not come in time"),
+        "The body did not arrive within 30 s.",
+        Problem(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not arrive in time"),
     ),
     HTTPStatus.CONFLICT: (
         "The state of something does not allow it, a name is taken, or an idempotency key came with other content.",
@@ -239,7 +240,7 @@ def install(app: FastAPI, answer: Answer = Problem.response) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _of_parameters(_: Request, error: RequestValidationError) -> Response:
-        return answer(invalid(*((".".join(map(str, part["loc"][1:])), part["msg"]) for part in error.errors())))
+        return answer(invalid(*((".".join(map(str, part["loc"][1:])), refusal(part)) for part in error.errors())))
 
     @app.exception_handler(HTTPException)
     def _of_the_framework(request: Request, error: HTTPException) -> Response:

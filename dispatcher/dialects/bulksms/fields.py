@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 from dispatcher.dialects.view import OutsideChange, WebhookView
 from dispatcher.egress.urls import MAX_URL
 from dispatcher.errors import InvalidWebhook
+from dispatcher.masking.refusals import refusal
 from dispatcher.webhooks.fields import WebhookFields
 
 TriggerScope: TypeAlias = Literal["SENT", "RECEIVED"]
@@ -72,10 +73,8 @@ def read_entry(body: bytes) -> WebhookEntry:
     try:
         return WebhookEntry.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = str(first["loc"][0]) if first["loc"] else "body"
-        reason = "is required" if first["type"] == "missing" else f"is refused: {first['msg']}"
-        raise InvalidWebhook(field, reason) from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidWebhook(str(first["loc"][0]) if first["loc"] else "body", refusal(first)) from None
 
 
 def new_fields(entry: WebhookEntry) -> WebhookFields:

@@ -16,7 +16,7 @@ ABOUT: dict[str, dict[str, Any]] = {
     "batch_size must be a whole number": {"batch_size": 1.5},
     "method must be one of: POST, PUT, GET": {"method": "PATCH"},
     "circuit_breaker must be true or false": {"circuit_breaker": "perhaps"},
-    "user_agent must have at least 1 characters": {"user_agent": ""},
+    "user_agent must have at least 1 character": {"user_agent": ""},
     "user_agent must have at most 255 characters": {"user_agent": "a" * 256},
     "user_agent has characters that are not allowed here": {"user_agent": "ü"},
     "user_agent must be text": {"user_agent": 1},
