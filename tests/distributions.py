@@ -1,5 +1,6 @@
 """Both distributions, built and installed: in environments that hold nothing but one of them and what it asks for."""
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -14,10 +15,20 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 
 
-def build(into: Path) -> list[Path]:
-    """The wheels that `./run.sh build` makes, the producers' one first."""
+def copy_of_checkout(folder: Path) -> Path:
+    """A new folder with what wheels are made of."""
+    for name in ("dispatcher", "workers", "schedules"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("deploy/build_wheels.py", "pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def build(checkout: Path, into: Path) -> list[Path]:
+    """The wheels that `./run.sh build` makes in a checkout, the producers' one first."""
     ran = subprocess.run(
-        [sys.executable, "-P", str(ROOT / "deploy/build_wheels.py"), str(into)],
+        [sys.executable, "-P", str(checkout / "deploy/build_wheels.py"), str(into)],
         capture_output=True,
         text=True,
         check=False,

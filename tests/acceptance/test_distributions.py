@@ -14,13 +14,15 @@ import redis
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from dispatcher.settings import Settings, read_settings
-from tests.distributions import ROOT, build, files_of, make_environment, metadata_of, site_packages
+from tests.distributions import ROOT, build, copy_of_checkout, files_of, make_environment, metadata_of, site_packages
 from tests.factories import deliveries, make_webhook, rows
 from tests.installations import installation_for
 from tests.process_table import eventually
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.node
+
+IGNORED = ("dispatcher/.mypy_cache/stray.json", "workers/dist/stray.py", "schedules/.venv.lock")
 
 ENQUEUE = """
 import dispatcher, sys
@@ -33,8 +35,12 @@ print(dispatcher.__file__, accepted.event_id, accepted.deliveries, *loaded)
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The producers' wheel and the engine's."""
-    producer, engine = build(tmp_path_factory.mktemp("wheels"))
+    """The producers' wheel and the engine's, built where files are left that git ignores."""
+    checkout = copy_of_checkout(tmp_path_factory.mktemp("checkout"))
+    for ignored in IGNORED:
+        (checkout / ignored).parent.mkdir(exist_ok=True)
+        (checkout / ignored).write_text("left behind")
+    producer, engine = build(checkout, tmp_path_factory.mktemp("wheels"))
     return producer, engine
 
 
@@ -72,6 +78,12 @@ def test_every_file_of_the_product_is_in_one_of_the_two_and_in_no_other(wheels: 
     }
     assert producer & engine == set()
     assert producer | engine == everything
+
+
+def test_what_git_ignores_is_in_neither(wheels: tuple[Path, Path]) -> None:
+    ran = subprocess.run(["git", "check-ignore", *IGNORED], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout.split() == list(IGNORED)
+    assert [files_of(wheel) & set(IGNORED) for wheel in wheels] == [set(), set()]
 
 
 def test_the_engine_asks_for_the_producer_of_its_own_version(wheels: tuple[Path, Path]) -> None:
