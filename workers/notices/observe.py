@@ -42,8 +42,8 @@ def fingerprint(outcome: Reply | Failure) -> str:
 def observe(connection: Connection, observations: Sequence[Observation]) -> int:
     """Records a group of errors in the caller's transaction; returns how many mails became due by it.
 
-    Call it late in the transaction: all workers write to the same few rows while a receiver is down, and each waits for
-    the other's commit.
+    Call it after `record`: all workers write to the same few rows while a receiver is down, and each waits for the
+    other's commit. Only the circuit breakers are updated later, whose rows are as contended.
     """
     groups: dict[tuple[str, NoticeKind, str], list[Observation]] = {}
     for observation in observations:
