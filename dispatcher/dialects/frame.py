@@ -54,7 +54,7 @@ class Vendor:
         default_factory=dict
     )  # the vendor's names for a webhook's fields, if they differ
     numbered: bool = False  # ids are numbers, not UUIDs
-    tests_urls: bool = False  # a URL must answer before it is accepted
+    verifies_urls: bool = False  # a URL must answer before it is accepted
     shows_secrets: bool = False  # answers contain credentials and keys in clear
 
     def described(self, *statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -180,7 +180,7 @@ class OwnWebhooks:
             by=self.by,
             enabled=enabled,
             dialect=self._vendor.name,
-            url_verification=self._vendor.tests_urls,
+            url_verification=self._vendor.verifies_urls,
             precondition=self._precondition(precondition),
             **fields,
         )
@@ -203,7 +203,7 @@ class OwnWebhooks:
             by=self.by,
             dialect=self._vendor.name,
             enabled=enabled,
-            url_verification=self._vendor.tests_urls,
+            url_verification=self._vendor.verifies_urls,
             precondition=self._precondition(precondition),
             derive=(lambda kept: derive(self._view(kept))) if derive is not None else None,
         )

@@ -24,7 +24,7 @@ from dispatcher.webhooks.store import Webhooks
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 # A change to any of these invalidates an earlier URL verification.
-_TESTED = frozenset({"url", "contract", "authorization", "headers"})
+_VERIFIED_FIELDS = frozenset({"url", "contract", "authorization", "headers"})
 
 
 @router.post(
@@ -74,7 +74,9 @@ def get_webhooks(
     ] = None,
     app: Annotated[Name | None, Query(description="With this app.")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled ones, or only disabled ones.")] = None,
-    url: Annotated[str | None, Query(max_length=MAX_URL, description="With exactly this URL.")] = None,
+    url: Annotated[
+        str | None, Query(max_length=MAX_URL, description="With this URL, in any equivalent spelling.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[WebhookDocument]:
@@ -129,7 +131,7 @@ def patch_webhook(
             by=by,
             enabled=enabled,
             url_verification=is_url_verified(caller, skip=body.skip_url_verification)
-            and bool(given & _TESTED or enabled),
+            and bool(given & _VERIFIED_FIELDS or enabled),
             rule=keep_to_dialect,
             **fields_of_changes(body),
         )

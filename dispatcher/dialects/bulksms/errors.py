@@ -60,5 +60,5 @@ BULKSMS = Vendor(
     refusal=HTTPStatus.BAD_REQUEST,
     field_names={"contact_email": "contactEmailAddress"},
     numbered=True,
-    tests_urls=True,
+    verifies_urls=True,
 )
