@@ -15,9 +15,9 @@ _TYPE = re.compile(PATTERN)
 # What happens to a message, each with when: what the webhooks of dialects take, and what all examples use. Any other
 # name is an event type, too.
 MESSAGE_TYPES = {
-    "message.inbound.received": "a message came in",
-    "message.inbound.read": "a message that came in was read",
-    "message.inbound.deleted": "a message that came in was deleted",
+    "message.inbound.received": "a message was received",
+    "message.inbound.read": "a received message was read",
+    "message.inbound.deleted": "a received message was deleted",
     "message.outbound.accepted": "a message was taken, to be sent",
     "message.outbound.sent": "a message was sent",
     "message.outbound.progress": "a message is on its way, and something is known of it",

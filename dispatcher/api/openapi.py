@@ -11,7 +11,7 @@ from dispatcher.api.examples import ANSWERS, BODIES
 from dispatcher.web.authentication import WhoMay
 
 DESCRIPTION = """
-Self-hosted webhook delivery: events go in here, callbacks come out at the subscribed webhooks.
+Self-hosted webhook delivery: send events here, and the subscribed webhooks get them as callbacks.
 
 Each request carries an API key: `Authorization: Bearer <token>`, or HTTP Basic with the token's two parts, its id and
 its secret. A key acts for one account, within its scopes. An operator's key has no account and may do everything for

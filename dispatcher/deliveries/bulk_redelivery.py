@@ -27,7 +27,7 @@ _FIRST_SECOND = timedelta(seconds=1)  # its share may be redelivered at once
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Selects closed deliveries of an account. `event_type` includes all types below it; `since` and `until` are about
-    when the event came in."""
+    when the event was received."""
 
     webhook: UUID | None = None
     event_type: str | None = None

@@ -37,7 +37,7 @@ def list_deliveries(
     limit: int = PAGE,
 ) -> list[DeliveryLine]:
     """The account's deliveries, newest first, including those of deleted webhooks; `before` is the last id of the
-    previous page. `since` and `until` are about when the event came in."""
+    previous page. `since` and `until` are about when the event was received."""
     wanted = [Delivery.webhook_id == Webhook.id, *between(Delivery.id, since, until, before)]
     if event is not None:
         wanted.append(Delivery.event_id == event)
@@ -73,7 +73,7 @@ def log_of_webhook(
     limit: int = PAGE,
 ) -> list[LoggedDelivery]:
     """A webhook's deliveries, oldest first; `after` is the last id of the previous page. `since` and `until` are about
-    when the event came in. A page costs the same anywhere in the log."""
+    when the event was received. A page costs the same anywhere in the log."""
     # A delivery's id has the same millisecond as its event's id.
     wanted = [Delivery.webhook_id == webhook, *between(Delivery.id, since, until)]
     if after is not None:

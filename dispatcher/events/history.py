@@ -36,9 +36,9 @@ def list_events(
     """The account's events, newest first; `before` is that of the previous page.
 
     `event_type` takes what a subscription to it takes: the type and all below it. `since` and `until` are about when
-    the event came in. `undelivered`: those that matched no webhook. Type and app have no index, because each new event
-    would pay for it: with them a page is made from the next 10,000 events, and can be short or empty although there are
-    older ones.
+    the event was received. `undelivered`: those that matched no webhook. Type and app have no index, because each new
+    event would pay for it: with them a page is made from the next 10,000 events, and can be short or empty although
+    there are older ones.
     """
     wanted = [Event.account_id == account.id, *between(Event.id, since, until, before)]
     query: Select[Any] = select(*EVENT_COLUMNS).where(*wanted)

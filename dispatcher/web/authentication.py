@@ -20,7 +20,7 @@ from dispatcher.web.problems import Problem, token_expired, unauthorized
 from dispatcher.web.serving import Serving, serving_of
 
 _SCOPES = (
-    "Each operation names the scope that the key must have: `send` to take events in, `read` to look, `manage` to "
+    "Each operation names the scope that the key must have: `send` to send events, `read` to look, `manage` to "
     "change webhooks and to redeliver, `operator` for what concerns the installation. An operator's key may do all."
 )
 

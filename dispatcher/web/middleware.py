@@ -93,7 +93,7 @@ async def _read_in_time(request: Request, limit: int) -> bytes:
         async with asyncio.timeout(_BODY_SECONDS):
             return await _read(request, limit)
     except TimeoutError:
-        raise Problem(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not come in time") from None
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not arrive in time") from None
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -97,7 +97,7 @@ _BODY: dict[str, Any] = {
     "required": ["grant_type"],
     "properties": {
         "grant_type": {"type": "string", "enum": ["client_credentials"], "description": "The only one there is."},
-        "client_id": {"type": "string", "description": "The API key's id, where it is not shown by HTTP Basic."},
+        "client_id": {"type": "string", "description": "The API key's id, unless it is sent by HTTP Basic."},
         "client_secret": {"type": "string", "description": "Its secret."},
         "scope": {"type": "string", "description": "Ignored: a token may do what its key may."},
     },
@@ -108,7 +108,7 @@ _BODY: dict[str, Any] = {
     "/oauth2/token",
     operation_id="create_token",
     summary="Get an access token for an API key (OAuth2 client credentials)",
-    description="As RFC 6749, 4.4 has it. The token may do what its key may, for an hour, and ends with its key.",
+    description="As in RFC 6749, 4.4. The token may do what its key may, for an hour, and ends with its key.",
     response_model=TokenAnswer,
     responses=_DESCRIBED,
     openapi_extra={

@@ -31,5 +31,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 _Given = Annotated[Moment, BeforeValidator(_no_number)]
-Since = Annotated[_Given | None, Query(description="Only what came in at this time or later.")]
-Until = Annotated[_Given | None, Query(description="Only what came in before this time.")]
+Since = Annotated[
+    _Given | None, Query(description="From this time on: when the event was received, or the change was made.")
+]
+Until = Annotated[_Given | None, Query(description="Before this time.")]

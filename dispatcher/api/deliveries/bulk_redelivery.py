@@ -55,8 +55,8 @@ class Filter(Body):
         State.DISCARDED,
     )
     reason: Annotated[Reason | None, Field(description="Discarded for this reason.")] = None
-    since: Annotated[Moment | None, Field(description="Of events that came in at this time or later.")] = None
-    until: Annotated[Moment | None, Field(description="Of events that came in before this time.")] = None
+    since: Annotated[Moment | None, Field(description="Of events received at this time or later.")] = None
+    until: Annotated[Moment | None, Field(description="Of events received before this time.")] = None
 
 
 class Order(Body):

@@ -45,7 +45,7 @@ class EventDocument(BaseModel):
     app: str | None
     subject: str | None
     occurred_at: datetime
-    created_at: Annotated[datetime, Field(description="When the event came in.")]
+    created_at: Annotated[datetime, Field(description="When the event was received.")]
     expires_at: datetime | None
     delivery_count: Annotated[int, Field(description="How many webhooks take the event.")]
 

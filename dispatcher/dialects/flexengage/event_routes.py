@@ -40,8 +40,8 @@ def list_events(
     installation: Served,
     identifier: WebhookId,
     size: Annotated[int, Query(ge=1, le=MAX_SIZE, description="How many events on one page.")] = DEFAULT_SIZE,
-    start: Annotated[Time | None, Query(description="Only events that came in at this time or later.")] = None,
-    end: Annotated[Time | None, Query(description="Only events that came in before this time.")] = None,
+    start: Annotated[Time | None, Query(description="Only events received at this time or later.")] = None,
+    end: Annotated[Time | None, Query(description="Only events received before this time.")] = None,
     start_id: Annotated[
         UUID | None,
         Query(alias="startId", description="The page starts after this event: `lastId` of the previous page."),
