@@ -100,7 +100,7 @@ def pinned(lock: str) -> set[tuple[str, str]]:
     return {(name, version) for name, version in lines}
 
 
-def test_every_pinned_package_is_asked_for_and_what_was_checked_is_told(service: Service, checkout: Path) -> None:
+def test_every_pinned_package_is_asked_for_and_what_was_checked_is_reported(service: Service, checkout: Path) -> None:
     ran = audit(checkout, service.url)
     assert ran.returncode == 0, ran.stderr
     for lock in LOCKS:

@@ -445,7 +445,7 @@ def verdicts(out: str) -> dict[str, str]:
     return {name: verdict for name, _, verdict in (line.partition(" ") for line in results)}
 
 
-def test_the_test_command_runs_all_tests_on_many_workers_unless_it_is_told_what_to_run(
+def test_the_test_command_runs_all_tests_on_many_workers_unless_it_gets_what_to_run(
     checkout: Path, tools: Path
 ) -> None:
     for words, given in (((), "-n auto"), (("tests/unit", "-k", "a b"), "tests/unit -k a b")):

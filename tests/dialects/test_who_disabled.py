@@ -78,7 +78,7 @@ def test_a_webhook_says_which_key_disabled_it(
     assert key.partition(".")[0] in disabled_by(database, webhook).replace("-", "")
 
 
-def test_the_command_line_each_dialect_and_our_own_api_are_told_apart(
+def test_the_command_line_each_dialect_and_our_own_api_are_distinguished(
     server: str, database: Engine, make_key: MakeKey, make: Any, cli: Cli
 ) -> None:
     by_hand = make(None)

@@ -312,7 +312,7 @@ def test_the_options_of_a_webhook_are_those_of_the_command() -> None:
     assert table("docs/delivery.md", "option of `dispatcher webhook create`").keys() <= options
 
 
-def test_the_errors_of_enqueue_are_all_told_and_can_be_imported() -> None:
+def test_the_errors_of_enqueue_are_all_documented_and_can_be_imported() -> None:
     told = table("docs/enqueue.md", "error")
     assert all(issubclass(getattr(dispatcher, name), dispatcher.DispatcherError) for name in told)
     exported = {name for name in dispatcher.__all__ if isinstance(getattr(dispatcher, name), type)}
@@ -320,7 +320,7 @@ def test_the_errors_of_enqueue_are_all_told_and_can_be_imported() -> None:
     assert errors - told.keys() == {"DispatcherError", "InvalidInput", "NotFound"}  # the parents of those in the table
 
 
-def test_the_arguments_of_enqueue_are_all_told() -> None:
+def test_the_arguments_of_enqueue_are_all_documented() -> None:
     arguments = dispatcher.enqueue.__annotations__.keys() - {"return"}
     assert table("docs/enqueue.md", "argument").keys() == arguments
 
@@ -358,12 +358,12 @@ def test_examples_use_message_types_of_the_catalogue() -> None:
     assert [found for found in named if found[1] not in taken] == []
 
 
-def test_every_table_of_the_database_is_told_of() -> None:
+def test_every_table_of_the_database_is_documented() -> None:
     told = {name for names in table("docs/architecture.md", "table") for name in names.split(", ")}
     assert told == {mapped.name for mapped in Base.metadata.sorted_tables}
 
 
-def test_every_call_of_a_dialect_is_told_and_no_cell_is_empty() -> None:
+def test_every_call_of_a_dialect_is_documented_and_no_cell_is_empty() -> None:
     for prefix, make in DIALECTS.items():
         page = TEXTS[f"docs/dialects{prefix}.md"]
         for path in make().openapi()["paths"]:

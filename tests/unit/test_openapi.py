@@ -110,7 +110,7 @@ def test_an_operation_names_the_one_scope_that_it_asks_for(call: str) -> None:
 
 
 @pytest.mark.parametrize("call", [call for call in OPERATIONS if call not in OPEN])
-def test_an_operation_tells_what_its_errors_look_like(call: str) -> None:
+def test_an_operation_describes_what_its_errors_look_like(call: str) -> None:
     operation = OPERATIONS[call]
     refused = {status: answer for status, answer in operation["responses"].items() if status >= "4"}
     must = {"401", "429", "503"}

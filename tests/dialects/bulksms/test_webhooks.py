@@ -230,7 +230,7 @@ def test_one_that_is_not_active_is_not_tried(bulksms: BulkSms) -> None:
     assert problem(bulksms.call("POST", f"/{made['id']}", json=entry | {"active": True}))[0] == 400
 
 
-def test_no_answer_is_told_as_well(bulksms: BulkSms) -> None:
+def test_no_answer_is_reported_as_well(bulksms: BulkSms) -> None:
     status, detail = problem(bulksms.call("POST", json=bulksms.entry(url=f"http://127.0.0.1:{refusing_port()}/s3cret")))
     assert (status, detail.startswith("Invoking the Webhook URL caused an error: ")) == (400, True)
     assert "s3cret" not in detail
@@ -313,7 +313,7 @@ def test_webhooks_of_another_account_or_dialect_do_not_exist(
 # Callers
 
 
-def test_without_a_valid_key_every_call_is_unauthorized_and_nothing_is_told(
+def test_without_a_valid_key_every_call_is_unauthorized_and_nothing_is_shown(
     database: Engine, bulksms: BulkSms, caller_of: CallerOf
 ) -> None:
     made, (identifier, _) = bulksms.create(), bulksms.key
@@ -351,7 +351,7 @@ def test_a_key_works_as_bearer_as_well(bulksms: BulkSms) -> None:
 # Errors outside the calls
 
 
-def test_what_http_refuses_is_told_in_the_vendors_form(bulksms: BulkSms) -> None:
+def test_what_http_refuses_is_reported_in_the_vendors_form(bulksms: BulkSms) -> None:
     assert problem(bulksms.call("PUT"))[0] == 405
     assert bulksms.call("PATCH", "/1").headers["Allow"]
     assert problem(bulksms.call("GET", "/"))[0] == 404
@@ -359,7 +359,7 @@ def test_what_http_refuses_is_told_in_the_vendors_form(bulksms: BulkSms) -> None
     assert problem(bulksms.call("POST", data=b" " * (MAX_BODY_BYTES + 1)))[0] == 413
 
 
-def test_too_many_requests_are_told_when_to_come_again(
+def test_too_many_requests_are_reported_with_the_time_to_wait(
     bulksms: BulkSms, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
@@ -370,7 +370,7 @@ def test_too_many_requests_are_told_when_to_come_again(
     assert int(second.headers["Retry-After"]) >= 1
 
 
-def test_a_database_that_is_away_is_told(
+def test_a_database_that_is_away_is_reported(
     bulksms: BulkSms, settings: Settings, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:s3cret@127.0.0.1:{refusing_port()}/d")

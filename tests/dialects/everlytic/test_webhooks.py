@@ -248,7 +248,7 @@ def test_deleting_answers_what_was_there_and_ends_it(everlytic: Everlytic, datab
         ),
     ],
 )
-def test_what_is_refused_is_told_by_field(
+def test_what_is_refused_is_reported_by_field(
     everlytic: Everlytic, database: Engine, members: dict[str, Any], texts: dict[str, str]
 ) -> None:
     made = everlytic.create()
@@ -265,7 +265,7 @@ def test_credentials_do_not_come_with_the_word_that_there_are_none(everlytic: Ev
     }
 
 
-def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_table(everlytic: Everlytic) -> None:
+def test_all_that_is_wrong_is_reported_at_once_in_the_order_of_the_table(everlytic: Everlytic) -> None:
     wrong = {"status": "on", "auth_type": "basic", "verb": 1, "url": 2, "event_types": 3}
     told = refused(everlytic.update(everlytic.create(), **wrong))
     assert list(told) == [f"webhook.{name}" for name in ("event_types", "url", "verb", "auth_details", "status")]
@@ -355,7 +355,7 @@ def test_an_operators_key_says_for_whom_it_acts(everlytic: Everlytic, caller_of:
     assert everlytic.call("GET", "?account=acme").status_code == 200
 
 
-def test_too_many_requests_are_told_with_the_time_to_wait(
+def test_too_many_requests_are_reported_with_the_time_to_wait(
     everlytic: Everlytic, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
@@ -369,14 +369,14 @@ def test_too_many_requests_are_told_with_the_time_to_wait(
 # Other errors
 
 
-def test_what_there_is_not_is_told_in_the_same_form(everlytic: Everlytic) -> None:
+def test_what_there_is_not_is_reported_in_the_same_form(everlytic: Everlytic) -> None:
     assert error(requests.get(f"{everlytic.origin}/everlytic/nothing", timeout=30))[0] == 404
     assert error(everlytic.call("GET", "/"))[0] == 404
     assert error(everlytic.call("PATCH"))[0] == 405
     assert error(everlytic.call("POST", data=b" " * (MAX_BODY_BYTES + 1)))[0] == 413
 
 
-def test_an_outage_of_the_database_is_told_in_the_same_form(
+def test_an_outage_of_the_database_is_reported_in_the_same_form(
     everlytic: Everlytic, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://user@127.0.0.1:{refusing_port()}/none")

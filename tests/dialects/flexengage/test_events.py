@@ -85,7 +85,7 @@ def test_a_log_is_bounded_by_when_events_came(flexengage: FlexEngage) -> None:
         ("startId", "123", "startId must be a UUID"),
     ],
 )
-def test_a_parameter_that_is_refused_is_told(flexengage: FlexEngage, name: str, value: str, told: str) -> None:
+def test_a_parameter_that_is_refused_is_reported(flexengage: FlexEngage, name: str, value: str, told: str) -> None:
     answer = flexengage.call("GET", f"/{flexengage.create()['id']}/events", params={name: value})
     assert error(answer)[0] == 422
     assert answer.json()["validations"] == {name: told}
@@ -100,7 +100,7 @@ def test_a_page_cannot_begin_at_an_event_that_is_not_in_the_log(flexengage: Flex
         assert error(answer) == (404, NO_EVENT)
 
 
-def test_an_event_tells_how_it_stands(flexengage: FlexEngage, database: Engine) -> None:
+def test_an_event_shows_its_status(flexengage: FlexEngage, database: Engine) -> None:
     webhook = flexengage.create()
     (event,) = send()
     (line,) = flexengage.events(webhook)["events"]
@@ -125,7 +125,7 @@ def test_an_event_tells_how_it_stands(flexengage: FlexEngage, database: Engine) 
 # Attempts
 
 
-def test_attempts_are_told_with_what_was_sent_and_what_came_back(
+def test_attempts_are_reported_with_what_was_sent_and_what_came_back(
     flexengage: FlexEngage, settings: Settings, receiver: Receiver, database: Engine
 ) -> None:
     body = b"r\xc3\xa9sum\xc3\xa9 \xff" + b"x" * 5000
@@ -221,7 +221,7 @@ def test_a_retry_of_what_is_still_on_its_way_changes_nothing(flexengage: FlexEng
         assert deliveries(database) == before
 
 
-def test_what_is_no_longer_kept_is_told_and_cannot_be_sent_again(flexengage: FlexEngage, database: Engine) -> None:
+def test_what_is_no_longer_kept_is_reported_and_cannot_be_sent_again(flexengage: FlexEngage, database: Engine) -> None:
     webhook = flexengage.create()
     (event,) = send()
     change(database, "UPDATE dispatcher.deliveries SET state = 'delivered', finished_at = now()")

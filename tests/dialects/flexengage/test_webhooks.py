@@ -115,7 +115,7 @@ def test_the_same_endpoint_with_the_same_types_is_a_conflict_in_whatever_order(
         ),
     ],
 )
-def test_what_is_refused_is_told_by_field(
+def test_what_is_refused_is_reported_by_field(
     flexengage: FlexEngage, database: Engine, members: dict[str, Any], validations: dict[str, str]
 ) -> None:
     answer = flexengage.call("POST", json={"endpoint": ENDPOINT, "events": [TYPE]} | members)
@@ -123,7 +123,7 @@ def test_what_is_refused_is_told_by_field(
     assert stored(database) == []
 
 
-def test_what_the_engine_refuses_is_told_of_the_vendors_field(flexengage: FlexEngage, database: Engine) -> None:
+def test_what_the_engine_refuses_is_reported_of_the_vendors_field(flexengage: FlexEngage, database: Engine) -> None:
     for name, value, told in (
         ("endpoint", "https://10.0.0.1/", "endpoint may not be called: "),
         ("events", ["NO TYPE"], "events must be dotted parts"),
@@ -199,7 +199,7 @@ CALLS = {
 }
 
 
-def test_without_a_valid_token_nothing_is_told(flexengage: FlexEngage, caller_of: CallerOf, database: Engine) -> None:
+def test_without_a_valid_token_nothing_is_shown(flexengage: FlexEngage, caller_of: CallerOf, database: Engine) -> None:
     made = flexengage.create()
     expired = caller_of(valid_for=timedelta(days=1)).token
     change(
@@ -268,7 +268,7 @@ def test_an_operators_key_acts_for_the_brand_it_names(caller_of: CallerOf, datab
         assert error(caller.call("POST"))[0] == 403
 
 
-def test_too_many_requests_are_told_with_the_time_to_wait(
+def test_too_many_requests_are_reported_with_the_time_to_wait(
     flexengage: FlexEngage, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
@@ -282,14 +282,14 @@ def test_too_many_requests_are_told_with_the_time_to_wait(
 # Other errors
 
 
-def test_what_there_is_not_is_told_in_the_same_form(flexengage: FlexEngage) -> None:
+def test_what_there_is_not_is_reported_in_the_same_form(flexengage: FlexEngage) -> None:
     assert error(requests.get(f"{flexengage.origin}/flexengage/nothing", timeout=30))[0] == 404
     assert error(flexengage.call("GET", "/a%0Ab"))[0] == 404
     assert error(flexengage.call("PUT"))[0] == 405
     assert error(flexengage.call("POST", data=b" " * (MAX_BODY_BYTES + 1)))[0] == 413
 
 
-def test_an_outage_of_the_database_is_told_in_the_same_form(
+def test_an_outage_of_the_database_is_reported_in_the_same_form(
     flexengage: FlexEngage, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://user@127.0.0.1:{refusing_port()}/none")

@@ -381,7 +381,7 @@ def test_each_trigger_takes_the_events_of_the_table(sinch: Sinch, database: Engi
 
 
 @pytest.mark.parametrize("sdk", sorted(published.TRIGGERS))
-def test_every_trigger_that_an_sdk_has_is_taken_and_told_as_it_was_given(sinch: Sinch, sdk: str) -> None:
+def test_every_trigger_that_an_sdk_has_is_taken_and_shown_as_it_was_given(sinch: Sinch, sdk: str) -> None:
     given = sorted(published.TRIGGERS[sdk])
     made = sinch.create(triggers=given)
     assert made.status_code == 200, made.text

@@ -261,7 +261,7 @@ def test_webhooks_of_another_account_or_dialect_do_not_exist(
     assert len(stored(database)) == 2
 
 
-def test_without_a_valid_session_nothing_is_told(
+def test_without_a_valid_session_nothing_is_shown(
     database: Engine, zipwhip: Zipwhip, log_in: LogIn, installation: Installation
 ) -> None:
     made = zipwhip.add()
@@ -307,7 +307,7 @@ def test_a_body_that_is_no_form_gives_no_parameters(zipwhip: Zipwhip, body: byte
     assert said in {"session is required", "session is not valid"}
 
 
-def test_too_many_requests_are_told_when_to_come_again(
+def test_too_many_requests_are_reported_with_the_time_to_wait(
     zipwhip: Zipwhip, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
@@ -321,7 +321,7 @@ def test_too_many_requests_are_told_when_to_come_again(
         assert int(second.headers["Retry-After"]) >= 1
 
 
-def test_a_database_that_is_away_is_told(
+def test_a_database_that_is_away_is_reported(
     zipwhip: Zipwhip, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:s3cret@127.0.0.1:{refusing_port()}/d")

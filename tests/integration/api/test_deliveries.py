@@ -96,7 +96,7 @@ def test_pages_stay_right_while_deliveries_come_and_change(
     assert seen == made[::-1]
 
 
-def test_an_attempt_is_told_with_what_was_sent_and_answered(
+def test_an_attempt_is_reported_with_what_was_sent_and_answered(
     api: Api, key: str, database: Engine, settings: Settings, webhook: Webhook, receiver: Receiver
 ) -> None:
     answer = Answer(503, headers=(("X-Why", "busy: \xe9"),), body="come back, é".encode())
@@ -118,7 +118,7 @@ def test_an_attempt_is_told_with_what_was_sent_and_answered(
     assert {"name": "X-Why", "value": "busy: \xe9"} in answered["headers"]
 
 
-def test_no_secret_of_the_webhook_is_told(
+def test_no_secret_of_the_webhook_is_reported(
     api: Api, key: str, database: Engine, settings: Settings, webhook: Webhook, receiver: Receiver
 ) -> None:
     (delivery,) = attempted(receiver, settings, database, Answer(404))
@@ -161,7 +161,7 @@ def test_an_answer_cannot_steer_the_terminal_of_whoever_looks(
     assert all(32 <= byte < 127 for byte in answer.content)
 
 
-def test_a_failure_and_an_unknown_outcome_are_told(
+def test_a_failure_and_an_unknown_outcome_are_reported(
     api: Api, key: str, database: Engine, settings: Settings, webhook: Webhook, receiver: Receiver
 ) -> None:
     (delivery,) = attempted(receiver, settings, database, (Do.CLOSE,))
@@ -180,7 +180,7 @@ def test_a_failure_and_an_unknown_outcome_are_told(
     )
 
 
-def test_a_delivery_whose_event_is_no_longer_kept_is_still_told(
+def test_a_delivery_whose_event_is_no_longer_kept_is_still_reported(
     api: Api, key: str, database: Engine, webhook: Webhook
 ) -> None:
     enqueue("message.sent", 1, account="acme")

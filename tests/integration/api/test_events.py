@@ -178,7 +178,7 @@ def test_a_body_over_the_limit_is_refused(api: Api, token: str, database: Engine
     assert stored(database) == []
 
 
-def test_without_a_valid_key_nothing_is_taken_and_nothing_told(api: Api, make_key: MakeKey, database: Engine) -> None:
+def test_without_a_valid_key_nothing_is_taken_and_nothing_shown(api: Api, make_key: MakeKey, database: Engine) -> None:
     valid = make_key()
     identifier, _, secret = valid.partition(".")
     expired, revoked = make_key(valid_for=timedelta(days=1)), make_key()

@@ -111,7 +111,7 @@ def test_ready_means_that_every_part_answers(api: Api) -> None:
     ],
 )
 @pytest.mark.parametrize("silent", [True, False])
-def test_a_server_that_is_away_or_silent_is_told_in_bounded_time(
+def test_a_server_that_is_away_or_silent_is_reported_in_bounded_time(
     api: Api,
     set_variable: SetVariable,
     silent_port: int,
@@ -133,7 +133,7 @@ def test_a_server_that_is_away_or_silent_is_told_in_bounded_time(
     assert PASSWORD not in answer.text
 
 
-def test_wrong_or_missing_encryption_keys_are_told(
+def test_wrong_or_missing_encryption_keys_are_reported(
     api: Api, settings: Settings, database: Engine, set_variable: SetVariable
 ) -> None:
     make_webhook(database, settings, url="https://example.com/")
@@ -149,7 +149,7 @@ def test_wrong_or_missing_encryption_keys_are_told(
         assert answer.json()["parts"]["database"]["status"] == "ok"
 
 
-def test_a_wrong_trust_store_is_told_and_no_url_is_blamed(
+def test_a_wrong_trust_store_is_reported_and_no_url_is_blamed(
     api: Api, manager: str, set_variable: SetVariable, tmp_path: Path
 ) -> None:
     set_variable("DISPATCHER_CA_BUNDLE", str(tmp_path / "gone.pem"))
@@ -164,7 +164,7 @@ def test_a_wrong_trust_store_is_told_and_no_url_is_blamed(
     assert (refused.status_code, "/readyz" in refused.json()["detail"]) == (503, True)
 
 
-def test_missing_settings_are_told(
+def test_missing_settings_are_reported(
     api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.delenv("DATABASE_URL")
@@ -198,7 +198,7 @@ def test_with_the_broker_away_events_are_taken_all_the_same(
     assert len(rows(database, "SELECT id FROM dispatcher.deliveries WHERE state = 'ready'")) == 1
 
 
-def test_a_defect_tells_the_client_nothing_but_the_request_id_of_its_log_line(
+def test_a_defect_shows_the_client_nothing_but_the_request_id_of_its_log_line(
     api: Api, token: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object, **__: object) -> None:

@@ -61,7 +61,7 @@ def test_a_hostile_member_is_taken_or_named_in_a_harmless_answer(
     assert taken == texts + optional
 
 
-def test_a_key_that_is_used_again_is_told_without_harm(api: Api, token: str, database: Engine) -> None:
+def test_a_key_that_is_used_again_is_reported_without_harm(api: Api, token: str, database: Engine) -> None:
     for text in hostile_values.TEXTS.values():
         event = {"type": "a", "idempotency_key": text}
         assert api.post_event({**event, "data": 1}, token=token).status_code == 202
@@ -70,7 +70,7 @@ def test_a_key_that_is_used_again_is_told_without_harm(api: Api, token: str, dat
         assert not steering(answer.text, allowed="")
 
 
-def test_of_very_many_wrong_members_the_first_are_told(api: Api, token: str) -> None:
+def test_of_very_many_wrong_members_the_first_are_reported(api: Api, token: str) -> None:
     members = ",".join(f'"{number}":1' for number in range(25_000))
     answer = api.post_event(f'{{"type":"a","data":1,{members}}}'.encode(), token=token)
     assert (answer.status_code, len(answer.json()["errors"])) == (422, 20)

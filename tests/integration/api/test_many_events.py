@@ -51,7 +51,9 @@ def test_each_events_data_reaches_the_receiver_byte_for_byte(
     }
 
 
-def test_what_is_refused_is_told_at_its_place_and_its_neighbours_go_in(api: Api, token: str, database: Engine) -> None:
+def test_what_is_refused_is_reported_at_its_place_and_its_neighbours_go_in(
+    api: Api, token: str, database: Engine
+) -> None:
     make_account(database, "other")
     events = [
         {**EVENT, "idempotency_key": "k"},

@@ -32,7 +32,7 @@ def items(api: Api, token: str, query: str = "") -> list[dict[str, Any]]:
     return found
 
 
-def test_a_notice_tells_what_is_owed_then_what_was_sent_and_how_often_it_was_not(
+def test_a_notice_shows_what_is_due_then_what_was_sent_and_how_often_it_was_not(
     api: Api, manager: str, database: Engine, settings: Settings
 ) -> None:
     webhook = webhook_with_contact(database, settings)
@@ -130,7 +130,7 @@ def test_parameters_that_are_none_are_named(api: Api, manager: str, query: str) 
     assert (answer.status_code, list(errors(answer))) == (422, [query.partition("=")[0]])
 
 
-def test_a_mail_that_waits_for_its_turn_is_told_with_its_time(
+def test_a_mail_that_waits_for_its_turn_is_reported_with_its_time(
     api: Api, manager: str, database: Engine, settings: Settings
 ) -> None:
     webhook = webhook_with_contact(database, settings)

@@ -74,7 +74,7 @@ def test_every_native_route_refuses_an_unknown_parameter_before_any_effect(
     assert len(NATIVE) > 25
 
 
-def test_without_a_key_no_native_route_tells_of_parameters(api: Api, there: dict[str, object]) -> None:
+def test_without_a_key_no_native_route_shows_its_parameters(api: Api, there: dict[str, object]) -> None:
     for operation in NATIVE:
         answer = api.call(operation.method, f"{operation.at(there, '?')}?colour=red")
         assert answer.status_code == 401, operation
@@ -96,7 +96,7 @@ UNKNOWN_PARAMETERS = [
 
 
 @pytest.mark.parametrize(("method", "path", "query", "told"), UNKNOWN_PARAMETERS)
-def test_it_is_told_what_was_probably_meant(
+def test_the_refusal_says_what_was_probably_meant(
     api: Api, operator: str, database: Engine, method: str, path: str, query: str, told: dict[str, str]
 ) -> None:
     answer = api.call(method, f"{path}?{query}", BODIES.get((method, path)), token=operator)
@@ -112,7 +112,7 @@ def test_a_bulk_redelivery_that_only_the_query_calls_a_dry_run_is_not_ordered(
     assert (answer.status_code, answer.json()) == (200, {"matched": 0})
 
 
-def test_of_very_many_the_first_are_told_in_harmless_form(api: Api, manager: str) -> None:
+def test_of_very_many_the_first_are_reported_in_harmless_form(api: Api, manager: str) -> None:
     hostile = "%1b[2J%e2%80%ae" * 50
     query = "&".join(f"{hostile}{number}={number}" for number in range(100))
     answer = api.call("GET", f"/v1/events?{query}", token=manager)

@@ -41,7 +41,7 @@ def test_without_the_broker_nobody_has_to_wait() -> None:
     assert [limits.seconds_to_wait("k") for _ in range(3)] == [0, 0, 0]
 
 
-def test_one_request_too_many_is_told_when_to_come_back(
+def test_one_request_too_many_is_reported_with_the_time_to_wait(
     api: Api, make_key: MakeKey, limit: Limit, broker: object
 ) -> None:
     limit(3)

@@ -54,7 +54,7 @@ def process(environment: dict[str, str], database: object) -> Iterator[Process]:
             running.kill()
 
 
-def test_all_lines_of_a_request_have_its_id_and_one_tells_how_it_ended(process: Process, make_key: MakeKey) -> None:
+def test_all_lines_of_a_request_have_its_id_and_one_says_how_it_ended(process: Process, make_key: MakeKey) -> None:
     token = make_key()
     headers = {"Authorization": f"Bearer {token}"}
     event = {"type": "a", "data": "planted"}

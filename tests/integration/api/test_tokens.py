@@ -81,7 +81,7 @@ def test_a_token_just_issued_has_not_expired_before_its_key(
     assert row.expires_at < claims.until <= row.expires_at + timedelta(seconds=1)
 
 
-def test_only_a_token_whose_time_is_over_is_told_as_expired(
+def test_only_a_token_whose_time_is_over_is_reported_as_expired(
     api: Api, make_key: MakeKey, database: Engine, installation: Installation
 ) -> None:
     key, revoked = make_key(), make_key()
@@ -113,7 +113,7 @@ def test_a_revoked_keys_token_opens_nothing(api: Api, make_key: MakeKey, databas
     assert ask(api, auth=parts(key)).status_code == 401
 
 
-def test_without_a_valid_key_there_is_no_token_and_nothing_told(api: Api, make_key: MakeKey, database: Engine) -> None:
+def test_without_a_valid_key_there_is_no_token_and_nothing_shown(api: Api, make_key: MakeKey, database: Engine) -> None:
     key, expired, revoked = make_key(), make_key(), make_key()
     identifier, secret = parts(key)
     token = ask(api, auth=parts(key)).json()["access_token"]

@@ -82,7 +82,7 @@ def test_no_more_are_counted_than_can_be_at_once(
     assert (found["counts"]["ready"], found["complete"]) == (3, False)
 
 
-def test_the_last_answer_is_told(
+def test_the_last_answer_is_reported(
     api: Api, manager: str, database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
@@ -105,7 +105,7 @@ def test_the_last_answer_is_told(
     assert health(api, manager, webhook)["last_answer"]["status"] == 502
 
 
-def test_a_failure_without_an_answer_is_told_by_its_kind(
+def test_a_failure_without_an_answer_is_reported_by_its_kind(
     api: Api, manager: str, database: Engine, settings: Settings
 ) -> None:
     webhook = make_webhook(database, settings, url=f"http://127.0.0.1:{refusing_port()}/planted")

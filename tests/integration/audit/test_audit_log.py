@@ -92,7 +92,7 @@ def test_no_secret_no_url_and_no_contact_stands_in_it(
     assert found_in(printed, [*secrets, key.token.partition(".")[2]]) == []
 
 
-def test_a_change_tells_old_and_new_values_and_of_secrets_the_names(
+def test_a_change_shows_old_and_new_values_and_of_secrets_the_names(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     webhook = make_webhook(
@@ -136,7 +136,7 @@ def test_a_change_tells_old_and_new_values_and_of_secrets_the_names(
     }
 
 
-def test_another_spelling_of_a_url_is_told(database: Engine, settings: Settings) -> None:
+def test_another_spelling_of_a_url_is_reported(database: Engine, settings: Settings) -> None:
     webhook = make_webhook(database, settings, url="https://example.com/")
     forget(database)
     change_webhook(database, settings, webhook, "update", url="HTTPS://Example.com")
@@ -145,7 +145,9 @@ def test_another_spelling_of_a_url_is_told(database: Engine, settings: Settings)
 
 
 @pytest.mark.parametrize("other", ["https://example.com/?key=%C3%A4#one", "https://example.com/?key=ä#two"])
-def test_a_spelling_that_differs_in_what_is_masked_is_told(database: Engine, settings: Settings, other: str) -> None:
+def test_a_spelling_that_differs_in_what_is_masked_is_reported(
+    database: Engine, settings: Settings, other: str
+) -> None:
     webhook = make_webhook(database, settings, url="https://example.com/?key=ä#one")
     forget(database)
     change_webhook(database, settings, webhook, "update", url=other)
@@ -264,7 +266,7 @@ def test_no_code_changes_or_deletes_an_entry() -> None:
         ("the operator", None),
     ],
 )
-def test_what_a_proxy_tells_of_the_address_is_an_address_or_nothing(
+def test_what_a_proxy_says_of_the_address_is_an_address_or_nothing(
     api: Api, operator: str, database: Engine, forwarded: str, address: str | None
 ) -> None:
     forget(database)

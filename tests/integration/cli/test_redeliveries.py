@@ -53,7 +53,7 @@ def states(database: Engine) -> set[str]:
     return {delivery.state for delivery in deliveries(database)}
 
 
-def test_many_are_redelivered_and_the_end_is_told(
+def test_many_are_redelivered_and_the_end_is_reported(
     cli: Cli, settings: Settings, database: Engine, webhook: Webhook
 ) -> None:
     with worker(settings):

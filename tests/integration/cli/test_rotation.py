@@ -333,7 +333,7 @@ def test_while_something_still_encrypts_with_an_older_key_all_keys_are_kept(
     assert (ran.status, "a process still encrypts with an older one" in ran.out) == (1, True)
 
 
-def test_the_end_is_told_and_programs_get_it_as_json(cli: Cli, database: Engine, settings: Settings) -> None:
+def test_the_end_is_reported_and_programs_get_it_as_json(cli: Cli, database: Engine, settings: Settings) -> None:
     make_many(database, settings, 3)
     ran = cli("secrets", "rotate")
     assert ran.status == 0

@@ -62,7 +62,7 @@ def test_what_cannot_be_sent_is_said_in_one_error(
     assert deliveries(database) == []
 
 
-def test_notices_are_listed_with_what_was_told(
+def test_notices_are_listed_with_what_was_sent(
     cli: Cli, database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     receiver.script("/hook", Answer(503))

@@ -59,7 +59,7 @@ def test_an_error_names_what_is_wrong_but_no_value(database: Engine, statement: 
         assert PLANTED not in shown
 
 
-def test_what_an_error_is_can_still_be_told(database: Engine) -> None:
+def test_what_an_error_is_can_still_be_seen(database: Engine) -> None:
     error = raised_by(database, "SELECT * FROM dispatcher.nowhere")
     assert explain_outage(error) == "the database is not at this version's migration: run `dispatcher migrate`"
 
@@ -71,7 +71,7 @@ def nowhere() -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_of_a_server_that_cannot_be_reached_neither_host_nor_user_is_told(nowhere: Engine) -> None:
+def test_of_a_server_that_cannot_be_reached_neither_host_nor_user_is_reported(nowhere: Engine) -> None:
     with pytest.raises(DBAPIError) as raised:
         nowhere.connect()
     assert "planted" not in all_that_is_shown(raised.value)

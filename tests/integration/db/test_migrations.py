@@ -40,7 +40,7 @@ def test_the_migrations_build_exactly_the_models(database: Engine) -> None:
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_the_newest_migration_is_told_by_its_file() -> None:
+def test_the_newest_migration_is_known_by_its_file() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     assert newest_migration() == ScriptDirectory.from_config(config).get_current_head()
@@ -122,7 +122,7 @@ VALUES (:on, :on, :on, 'ready', now(), now(), true);
 """
 
 
-def test_a_database_without_our_tables_is_told_what_to_do(database: Engine) -> None:
+def test_for_a_database_without_our_tables_the_error_says_what_to_do(database: Engine) -> None:
     with database.connect() as connection:
         check_migrated(connection)
         connection.execute(text("ALTER TABLE dispatcher.migrations RENAME TO gone"))

@@ -43,7 +43,7 @@ def test_an_attempt_whose_worker_died_is_among_the_attempts(
     assert (second.number, second.request_id, second.outcome_unknown) == (2, None, True)
 
 
-def test_a_delivery_whose_event_is_no_longer_kept_is_still_told(database: Engine, settings: Settings) -> None:
+def test_a_delivery_whose_event_is_no_longer_kept_is_still_reported(database: Engine, settings: Settings) -> None:
     make_webhook(database, settings, url="https://example.com/")
     enqueue("message.sent", 1, account="acme")
     change(database, "DELETE FROM dispatcher.events")
@@ -55,7 +55,7 @@ def test_a_delivery_whose_event_is_no_longer_kept_is_still_told(database: Engine
     assert (record.delivery, record.event) == (line, None)
 
 
-def test_every_delivery_of_an_event_is_told_however_many(database: Engine, settings: Settings) -> None:
+def test_every_delivery_of_an_event_is_reported_however_many(database: Engine, settings: Settings) -> None:
     for _ in range(60):
         make_webhook(database, settings, url="https://example.com/")
     event_id = enqueue("message.sent", b'{"a" : 1}', account="acme").event_id
@@ -105,7 +105,7 @@ def test_a_log_is_bounded_by_when_events_came_in(database: Engine, settings: Set
     assert log(database, webhook.id, since=came + later) == log(database, webhook.id, until=came) == []
 
 
-def test_a_log_tells_when_a_delivery_last_changed(database: Engine, settings: Settings, receiver: Receiver) -> None:
+def test_a_log_says_when_a_delivery_last_changed(database: Engine, settings: Settings, receiver: Receiver) -> None:
     webhook = make_webhook(database, settings, url=receiver.url("/status/503"))
     enqueue("message.sent", 1, account="acme")
     (untried,) = log(database, webhook.id)

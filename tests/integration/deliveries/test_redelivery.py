@@ -92,7 +92,7 @@ def test_a_redelivery_starts_the_schedule_anew_and_numbers_on(database: Engine, 
 
 
 @pytest.mark.parametrize("action", [redelivering, cancelling])
-def test_of_two_people_at_once_one_is_told_that_it_is_done(
+def test_of_two_people_at_once_one_learns_that_it_is_done(
     database: Engine, delivery_id: UUID, action: Callable[[Engine, UUID], None]
 ) -> None:
     put(database, State.DISCARDED if action is redelivering else State.WAITING)

@@ -32,7 +32,7 @@ def test_one_that_is_dead_or_does_not_answer_is_named_soon_by_its_place_without_
             assert "planted" not in str(away.value)
 
 
-def test_a_wrong_password_is_told_as_one(servers: Servers) -> None:
+def test_a_wrong_password_is_reported_as_one(servers: Servers) -> None:
     for ask, url, variable in (
         (ask_database, servers.database_url, "DATABASE_URL"),
         (ask_broker, servers.broker_url, "BROKER_URL"),

@@ -68,7 +68,7 @@ def test_an_event_is_stored_with_a_delivery_for_each_webhook_that_takes_it(
     assert all(row.id.version == 7 and time_of(row.id) == time_of(event.id) for row in made)
 
 
-def test_a_delivery_is_owed_for_the_span_of_its_schedule_or_until_the_event_expires(
+def test_a_delivery_is_open_for_the_span_of_its_schedule_or_until_the_event_expires(
     database: Engine, settings: Settings
 ) -> None:
     make_webhook(database, settings, url=URL)
@@ -80,7 +80,7 @@ def test_a_delivery_is_owed_for_the_span_of_its_schedule_or_until_the_event_expi
     assert second.give_up_at == expires_at
 
 
-def test_in_scaled_time_a_delivery_is_owed_for_so_much_less(
+def test_in_scaled_time_a_delivery_is_open_for_so_much_less(
     database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISPATCHER_TIME_SCALE", "0.5")

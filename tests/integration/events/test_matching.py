@@ -22,7 +22,7 @@ def takes(types: list[str], app: str | None, event: tuple[str, str | None]) -> b
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(webhooks=_WEBHOOKS, events=st.lists(st.tuples(_TYPES, _APPS), min_size=1, max_size=4))
-def test_an_event_is_owed_to_the_webhooks_that_take_it_and_to_no_other(
+def test_an_event_has_deliveries_to_the_webhooks_that_take_it_and_to_no_other(
     database: Engine,
     settings: Settings,
     webhooks: list[tuple[list[str], str | None]],

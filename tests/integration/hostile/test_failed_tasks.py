@@ -55,7 +55,7 @@ FAILURES = [
 
 @pytest.mark.parametrize(("fail", "told"), FAILURES)
 @pytest.mark.parametrize("task", TASKS)
-def test_what_failed_is_told_without_values(
+def test_what_failed_is_reported_without_values(
     database: Engine,
     caplog: pytest.LogCaptureFixture,
     task: str,

@@ -199,7 +199,7 @@ def test_where_every_address_is_refused_none_is_tried(
 
 
 @pytest.mark.parametrize("addresses", [("127.0.0.1", "::1"), ("::1", "127.0.0.1"), ("127.0.0.1", "10.0.0.1")])
-def test_where_an_allowed_address_failed_that_failure_is_told(
+def test_where_an_allowed_address_failed_that_failure_is_reported(
     new_transport: NewTransport, dns: DnsServer, addresses: tuple[str, ...]
 ) -> None:
     dns.script("hook.example", addresses)
@@ -207,7 +207,7 @@ def test_where_an_allowed_address_failed_that_failure_is_told(
     assert failure(sender, f"http://hook.example:{refusing_port()}/").kind is FailureKind.CONNECTION_REFUSED
 
 
-def test_where_an_allowed_address_does_not_answer_that_is_told(new_transport: NewTransport, dns: DnsServer) -> None:
+def test_where_an_allowed_address_does_not_answer_that_is_reported(new_transport: NewTransport, dns: DnsServer) -> None:
     dns.script("hook.example", ("127.0.0.1", "::1"))
     sender = Sender(new_transport(addresses=IPV4_ONLY, resolve=dns.resolve))
     with UnansweringPort() as dead:

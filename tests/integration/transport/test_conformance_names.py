@@ -225,7 +225,7 @@ def test_names_share_no_connection_though_they_share_an_address(new_transport: N
         assert [got.connection for got in receiver.received] == [1, 2, 1]
 
 
-def test_a_certificate_is_held_against_the_name_and_the_name_is_told_to_the_server(
+def test_a_certificate_is_checked_against_the_name_and_the_name_is_sent_to_the_server(
     new_transport: NewTransport, authority: Authority, resolver: Resolver
 ) -> None:
     told: list[str | None] = []

@@ -139,7 +139,7 @@ def wanting_a_certificate(authority: Authority, version: ssl.TLSVersion) -> ssl.
         ),
     ],
 )
-def test_why_a_handshake_failed_is_told_truly(
+def test_why_a_handshake_failed_is_reported_truly(
     trusting: Sender,
     authority: Authority,
     tmp_path: Path,
@@ -151,7 +151,9 @@ def test_why_a_handshake_failed_is_told_truly(
     assert outcome == Failure(FailureKind.TLS, told)
 
 
-def test_a_certificate_for_another_host_is_told_where_a_name_is_called(trusting: Sender, authority: Authority) -> None:
+def test_a_certificate_for_another_host_is_reported_where_a_name_is_called(
+    trusting: Sender, authority: Authority
+) -> None:
     with TlsShaker(authority.server("127.0.0.1", "secret.example")) as shaker:
         outcome = trusting.exchange(f"https://localhost:{shaker.port}/").outcome
     assert outcome == Failure(FailureKind.TLS, "certificate is for another host")

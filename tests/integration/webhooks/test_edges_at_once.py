@@ -22,7 +22,7 @@ def webhook(api: Api, manager: str, receiver: Receiver) -> str:
     return str(api.call("POST", "/v1/webhooks", body, token=manager).json()["id"])
 
 
-def test_who_is_overtaken_by_the_command_line_twice_is_told_to_begin_again(
+def test_who_is_overtaken_by_the_command_line_twice_is_asked_to_begin_again(
     api: Api, cli: Cli, manager: str, database: Engine, receiver: Receiver, webhook: str
 ) -> None:
     gates = [receiver.gate(), receiver.gate()]

@@ -216,7 +216,7 @@ def test_what_was_tried_is_not_tried_again_where_something_else_changed(
     assert len(receiver.received) == 1
 
 
-def test_who_is_overtaken_twice_while_the_url_is_tested_is_told_and_changes_nothing(
+def test_a_change_that_is_overtaken_twice_during_the_url_verification_is_refused_and_changes_nothing(
     database: Engine, account: UUID, installation: Installation, receiver: Receiver, webhook: Registered
 ) -> None:
     gates = [receiver.gate(), receiver.gate()]

@@ -122,7 +122,7 @@ def test_anything_else_is_refused_with_what_came_back(
     assert stored(database) == []
 
 
-def test_no_answer_is_refused_and_told_without_the_url(
+def test_no_answer_is_refused_and_reported_without_the_url(
     database: Engine, account: UUID, receiver: Receiver, installation: Installation
 ) -> None:
     receiver.script("/planted", (Do.RESET,))

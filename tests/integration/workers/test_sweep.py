@@ -87,9 +87,7 @@ def test_a_claim_that_expired_for_the_third_time_waits_by_its_webhooks_schedule_
     assert (row.state, row.wait) == ("waiting", timedelta(seconds=delay / 2))
 
 
-def test_mails_are_woken_for_when_one_is_owed_and_due(
-    database: Engine, settings: Settings, broker: "redis.Redis"
-) -> None:
+def test_mails_are_woken_for_when_one_is_due(database: Engine, settings: Settings, broker: "redis.Redis") -> None:
     fail(database, webhook_with_contact(database, settings))
     change(database, "UPDATE dispatcher.notices SET due_at = now() + interval '1 minute'")
     sweep_once(settings)

@@ -41,7 +41,7 @@ def test_a_contestant_that_stands_still_is_given_up(monkeypatch: pytest.MonkeyPa
         follow(SERVERS, [WORKER], 10, done=lambda: 3)
 
 
-def test_a_contestant_that_has_ended_is_told_of_at_once() -> None:
+def test_a_contestant_that_has_ended_is_reported_at_once() -> None:
     def ended() -> None:
         raise RuntimeError("it ended with status 1")
 

@@ -75,7 +75,7 @@ def test_what_could_not_be_run_is_skipped_and_what_failed_is_missed() -> None:
     assert (missed.verdict, missed.value, missed.reason) == (Verdict.MISS, None, "it ended")
 
 
-def test_the_exit_status_tells_of_any_miss_and_of_nothing_else() -> None:
+def test_the_exit_status_reports_any_miss_and_nothing_else() -> None:
     any_target = target(Value("naive.mb"), 1, 1)
     fine = [Judged(any_target, Verdict.OK, 1.0), Judged(any_target, Verdict.SKIPPED)]
     assert exit_status(fine) == 0

@@ -153,7 +153,7 @@ CALLS: dict[str, Callable[[Waker], bool]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_broker_that_is_away_is_told_once_and_is_nobodys_error(
+def test_a_broker_that_is_away_is_reported_once_and_is_nobodys_error(
     waker: Waker, fake_broker: FakeBroker, caplog: pytest.LogCaptureFixture, call: str
 ) -> None:
     waker.awake()

@@ -234,7 +234,7 @@ def test_an_answer_that_does_not_come_over_http_2_is_a_timeout(new: New, authori
         pytest.param(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", id="HTTP 1"),
     ],
 )
-def test_a_session_of_http_2_that_is_lost_is_told_as_that(
+def test_a_session_of_http_2_that_is_lost_is_reported_as_that(
     new: New, authority: Authority, breaking: bytes, begins: bool
 ) -> None:
     with Http2Receiver(authority.server("localhost"), breaking=breaking, begins=begins) as receiver:
@@ -401,7 +401,7 @@ def test_curl_never_looks_a_name_up_itself(new: New, receiver: Receiver, host: s
     assert sender.reply(f"http://{host}:{receiver.port}/").status == 200
 
 
-def test_a_handle_is_told_the_address_again_for_curl_forgets_it(
+def test_a_handle_gets_the_address_again_for_curl_forgets_it(
     new: New, monkeypatch: pytest.MonkeyPatch, handles: list[pycurl.Curl]
 ) -> None:
     plain = curl_transfers.new_handle
@@ -444,7 +444,7 @@ def test_a_name_that_moved_is_followed_by_the_handle_that_knew_it(
 
 
 @pytest.mark.parametrize("where", ["_end_head", "_reply"])
-def test_a_surprise_comes_back_as_a_failure_and_tells_no_secret(
+def test_a_surprise_comes_back_as_a_failure_and_shows_no_secret(
     new: New,
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,

@@ -142,7 +142,7 @@ def test_an_acknowledgement_counts_though_the_receiver_then_hangs_up(new: Callab
         assert Sender(new()).reply(receiver.url(), body=bytes(32 * 1024 * 1024)).body == b"enough"
 
 
-def test_a_surprise_in_a_sender_comes_back_as_a_failure_and_tells_no_secret(
+def test_a_surprise_in_a_sender_comes_back_as_a_failure_and_shows_no_secret(
     new: Callable[..., RequestsTransport],
     receiver: Receiver,
     caplog: pytest.LogCaptureFixture,

@@ -84,7 +84,7 @@ def test_a_webhook_with_ever_new_errors_gives_a_mail_a_minute_and_twenty_an_hour
     assert len({mail.parsed["Message-ID"] for mail in mail_server.messages}) == len(mail_server.messages)
 
 
-def test_the_next_mail_tells_how_many_are_held_back(
+def test_the_next_mail_says_how_many_are_held_back(
     database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
 ) -> None:
     webhook, mailer = webhook_with_contact(database, settings), limited()
@@ -95,7 +95,7 @@ def test_the_next_mail_tells_how_many_are_held_back(
     assert "1 more notice to this address is held back to avoid" in mail_server.messages[2].body()
 
 
-def test_what_is_held_back_for_a_day_is_not_sent_and_the_next_mail_tells_how_many(
+def test_what_is_held_back_for_a_day_is_not_sent_and_the_next_mail_says_how_many(
     database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
 ) -> None:
     webhook, mailer = webhook_with_contact(database, settings), limited()
@@ -192,7 +192,7 @@ def test_a_mail_that_did_not_go_gives_its_turn_back_and_one_of_a_crashed_worker_
     assert send_due(database, mailer)["held_back"] == 1
 
 
-def test_one_error_is_told_once_in_24_hours_though_it_was_held_back(
+def test_one_error_is_reported_once_in_24_hours_though_it_was_held_back(
     database: Engine, settings: Settings, mail_server: MailServer, limited: MakeMailer
 ) -> None:
     webhook, mailer = webhook_with_contact(database, settings), limited()

@@ -110,7 +110,7 @@ def test_the_last_answer_without_end_leaves_the_outcome_unknown(
 
 
 @pytest.mark.parametrize("text", hostile_values.TEXTS.values(), ids=hostile_values.TEXTS)
-def test_what_the_server_says_is_told_without_harm(settings: Settings, text: str) -> None:
+def test_what_the_server_says_is_reported_without_harm(settings: Settings, text: str) -> None:
     said = re.sub(rb"[\r\n]+", b" ", text.encode())
     for script in (
         [GREETING, OK, b"550 " + said + b"\r\n"],

@@ -103,14 +103,14 @@ def test_a_server_without_starttls_gets_neither_password_nor_mail(settings: Sett
     )
 
 
-def test_a_refused_login_is_told_without_the_password(settings: Settings) -> None:
+def test_a_refused_login_is_reported_without_the_password(settings: Settings) -> None:
     with MailServer(login=("hooks", "another")) as server:
         mailer = mailer_for(settings, server.port, **LOGIN)
         result = mailer.send(a_mail(mailer))
     assert result == CleanFailure("the mail server refused the login (535)", unavailable=True)
 
 
-def test_a_password_that_no_login_can_carry_is_told_without_it(settings: Settings) -> None:
+def test_a_password_that_no_login_can_carry_is_reported_without_it(settings: Settings) -> None:
     with MailServer(login=("hooks", "x")) as server:
         secret = {"smtp_username": "hooks", "smtp_password": SecretStr("pässwörd")}
         mailer = mailer_for(settings, server.port, **secret)

@@ -25,7 +25,7 @@ from workers.notices.observe import observe
 TICK = timedelta(microseconds=1)
 
 
-def test_the_first_error_owes_a_mail_that_tells_of_it(database: Engine, settings: Settings) -> None:
+def test_the_first_error_makes_a_mail_due_that_reports_it(database: Engine, settings: Settings) -> None:
     webhook = webhook_with_contact(database, settings)
     first = error(database, webhook)
     assert seen(database, first) == 1
@@ -38,11 +38,13 @@ def test_the_first_error_owes_a_mail_that_tells_of_it(database: Engine, settings
     assert notice.id.version == 7
 
 
-def test_nothing_observed_is_nothing_owed(database: Engine) -> None:
+def test_nothing_observed_makes_nothing_due(database: Engine) -> None:
     assert seen(database) == 0
 
 
-def test_of_a_group_the_first_owes_the_mail_and_the_others_are_counted(database: Engine, settings: Settings) -> None:
+def test_of_a_group_the_first_makes_the_mail_due_and_the_others_are_counted(
+    database: Engine, settings: Settings
+) -> None:
     webhook = webhook_with_contact(database, settings)
     group = [error(database, webhook) for _ in range(5)]
     assert seen(database, *group) == 1
@@ -50,7 +52,7 @@ def test_of_a_group_the_first_owes_the_mail_and_the_others_are_counted(database:
     assert the_notice(database).suppressed_count == 4
 
 
-def test_while_a_mail_is_owed_the_same_error_is_counted_only(database: Engine, settings: Settings) -> None:
+def test_while_a_mail_is_due_the_same_error_is_counted_only(database: Engine, settings: Settings) -> None:
     webhook = webhook_with_contact(database, settings)
     first = error(database, webhook)
     seen(database, first)
@@ -94,7 +96,7 @@ def test_the_window_of_a_mail_ends_to_the_moment(
     assert (the_notice(database).due_at is not None) == bool(due)
 
 
-def test_webhooks_kinds_and_fingerprints_are_told_apart(database: Engine, settings: Settings) -> None:
+def test_webhooks_kinds_and_fingerprints_are_distinguished(database: Engine, settings: Settings) -> None:
     one = webhook_with_contact(database, settings)
     other = webhook_with_contact(database, settings, name="Other")
     group = [
@@ -117,7 +119,7 @@ def test_without_a_contact_errors_are_counted_only(database: Engine, settings: S
     assert (notice.due_at, notice.suppressed_count) == (None, 3)
 
 
-def test_a_contact_that_was_added_later_is_told_of_the_next_error(database: Engine, settings: Settings) -> None:
+def test_a_contact_that_was_added_later_is_notified_of_the_next_error(database: Engine, settings: Settings) -> None:
     webhook = webhook_with_contact(database, settings, contact_email=None)
     one = error(database, webhook)
     seen(database, one, one)

@@ -57,7 +57,7 @@ def test_one_error_gives_one_mail_in_24_hours(
     assert len(mail_server.messages) == 1
 
 
-def test_after_24_hours_the_next_mail_tells_how_many_were_suppressed(
+def test_after_24_hours_the_next_mail_says_how_many_were_suppressed(
     database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
 ) -> None:
     webhook = webhook_with_contact(database, settings)
@@ -129,7 +129,7 @@ def test_what_is_suppressed_while_a_mail_is_sent_is_kept_for_the_next(
 # Who is told what
 
 
-def test_the_mail_goes_to_the_contact_and_tells_the_error_from_the_rows(
+def test_the_mail_goes_to_the_contact_and_reports_the_error_from_the_rows(
     database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
 ) -> None:
     webhook = webhook_with_contact(database, settings, authorization=None)
@@ -237,7 +237,7 @@ def test_a_contact_that_is_no_plain_address_gets_no_mail(
     assert mail_server.connections == 0
 
 
-def test_a_changed_contact_is_the_one_that_is_told(
+def test_a_changed_contact_is_the_one_that_is_notified(
     database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
 ) -> None:
     webhook = webhook_with_contact(database, settings)
@@ -623,7 +623,7 @@ def test_a_run_ends_after_so_many_mails(
     assert send_due(database, mailer) == tally(sent=2)
 
 
-def test_what_is_owed_longest_is_mailed_first(
+def test_what_has_been_due_longest_is_mailed_first(
     database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
 ) -> None:
     for name, minutes in (("Second", 2), ("First", 3), ("Third", 1)):

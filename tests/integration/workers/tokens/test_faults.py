@@ -420,7 +420,7 @@ def test_a_refusal_seen_while_the_worker_stops_discards_nothing(
     assert shown(receiver) == ["Bearer token-1", "Bearer token-2"]
 
 
-def test_a_refusal_that_the_database_cannot_be_told_of_discards_nothing(
+def test_a_refusal_that_cannot_be_recorded_discards_nothing(
     database: Engine,
     settings: Settings,
     receiver: Receiver,

@@ -17,5 +17,5 @@ CALL = Call(UUID("0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a01"), "192.0.2.7")
         (ResponseRule(), "response rule", "response_rule"),
     ],
 )
-def test_each_actor_is_told_in_one_form_of_words(actor: Actor, words: str, kind: str) -> None:
+def test_each_actor_is_reported_in_one_form_of_words(actor: Actor, words: str, kind: str) -> None:
     assert (str(actor), actor.kind) == (words, kind)

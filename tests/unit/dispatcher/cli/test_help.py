@@ -121,7 +121,7 @@ def test_the_first_page_lists_what_run_sh_does_itself_where_it_is_called_so() ->
     assert "Example: ./run.sh account create acme" in page(("account", "create"), program="./run.sh")
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_reported() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout == f"dispatcher {__version__}\n"
 
 

@@ -98,7 +98,7 @@ def test_numbers_that_json_does_not_know_do_no_harm(number: bytes, seconds: floa
     assert read_answer(answer(b'{"access_token":"abc","expires_in":' + number + b"}")) == Issued("abc", seconds)
 
 
-def test_a_life_that_is_not_told_is_short() -> None:
+def test_a_life_that_is_not_stated_is_short() -> None:
     assert read_answer(answer({"access_token": "abc"})) == Issued("abc", 300)
 
 
@@ -153,7 +153,7 @@ def test_an_answer_that_was_cut_is_not_looked_into() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.NOT_SENT}))
-def test_no_answer_tells_its_kind_and_nothing_else(kind: FailureKind) -> None:
+def test_no_answer_is_reported_by_its_kind_and_nothing_else(kind: FailureKind) -> None:
     assert why(Failure(kind, "planted detail")) == f"no answer from the token server ({kind.value})"
 
 

@@ -22,7 +22,7 @@ class Asked(Body):
 looked_at: list[str] = []
 
 
-def test_of_very_many_members_that_are_not_known_no_more_are_looked_at_than_are_told() -> None:
+def test_of_very_many_members_that_are_not_known_no_more_are_looked_at_than_are_reported() -> None:
     members = {str(number): "1" for number in range(100_000)} | {"known": "true"}
     with pytest.raises(Problem) as refused:
         validated(Asked, members)

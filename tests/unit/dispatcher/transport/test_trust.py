@@ -86,7 +86,7 @@ def test_a_file_that_may_not_be_read_is_refused(authority: Authority, monkeypatc
         trusted_authorities(authority.bundle)
 
 
-def test_the_path_is_told_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_is_reported_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=rf"\({tmp_path}/trusted.pem\) does not exist"):
         trusted_authorities(Path("trusted.pem"))

@@ -25,7 +25,7 @@ def test_a_key_has_its_requests_each_minute(fake_broker: FakeBroker, clock: Cloc
 
 
 @pytest.mark.parametrize("gone", [1, 20, 59])
-def test_who_waits_as_long_as_told_may_go_on_and_not_a_second_earlier(
+def test_who_waits_as_long_as_asked_may_go_on_and_not_a_second_earlier(
     fake_broker: FakeBroker, clock: Clock, gone: float
 ) -> None:
     limits = RateLimits(fake_broker.url, 1)
@@ -108,7 +108,7 @@ def caller() -> Caller:
     )
 
 
-def test_one_too_many_is_told_when_to_come_back(fake_broker: FakeBroker, clock: Clock) -> None:
+def test_one_too_many_is_reported_with_the_time_to_wait(fake_broker: FakeBroker, clock: Clock) -> None:
     limits = RateLimits(fake_broker.url, 2)
     busy, other = caller(), caller()
     limits.check(busy)

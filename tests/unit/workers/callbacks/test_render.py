@@ -98,7 +98,7 @@ def test_members_that_make_no_sense_are_refused(document: dict[str, Any], says: 
         read_contract(document)
 
 
-def test_what_the_body_is_can_be_told_with_its_charset() -> None:
+def test_the_content_type_can_name_a_charset() -> None:
     target = replace(TARGET, contract=read_contract({"content_type": "application/json; charset=UTF-8"}))
     headers = dict(render([CLAIM], target, "request", now=0, timing=REAL_TIME).headers)
     assert headers["Content-Type"] == "application/json; charset=UTF-8"

@@ -231,7 +231,7 @@ def test_failures_differ_in_their_sentences() -> None:
     assert len({what_happened(kind.value) for kind in FailureKind}) == len(FailureKind)
 
 
-def test_every_status_is_told() -> None:
+def test_every_status_is_reported() -> None:
     for status in (101, *range(200, 1000)):
         key = fingerprint(Reply(status, (), b""))
         assert key == f"http_{status}"
@@ -263,7 +263,7 @@ TAGS = {"html", "head", "meta", "title", "body", "table", "tr", "td", "h1", "p",
 
 
 @given(problem=problems)
-def test_every_problem_can_be_told(problem: Problem) -> None:
+def test_every_problem_can_be_reported(problem: Problem) -> None:
     words = render(problem, now=NOW)
     assert len(words.subject.splitlines()) == 1
     assert set(read_html(words.html).tags) <= TAGS

@@ -39,7 +39,7 @@ def pair() -> Iterator[Pair]:
     there.close()
 
 
-def test_what_is_wanted_is_told_and_nothing_else(readiness: Readiness, pair: Pair) -> None:
+def test_what_is_wanted_is_reported_and_nothing_else(readiness: Readiness, pair: Pair) -> None:
     here, there = pair
     readiness.watch(here.fileno(), READABLE)
     assert readiness.ready(0) == []
@@ -91,7 +91,7 @@ def test_waiting_ends_in_time_and_not_before(readiness: Readiness) -> None:
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="Linux only")
-def test_what_comes_on_a_connection_that_is_kept_is_told() -> None:
+def test_what_comes_on_a_connection_that_is_kept_is_reported() -> None:
     here, there = socket.socketpair()
     readiness = EpollReadiness()
     readiness.watch(here.fileno(), READABLE)
