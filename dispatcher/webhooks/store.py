@@ -205,7 +205,8 @@ class Webhooks:
             self._subscribe(webhook)
         switched = Action.WEBHOOK_ENABLED if enabled else Action.WEBHOOK_DISABLED
         changed = changed_fields(before, fields_now(webhook), checked.changed_secrets, respelled=respelled)
-        if noted or changed or kept.circuit_breaker is not breaker:
+        # Fields that are given as they were changed nothing, unless they closed a circuit.
+        if noted or changed or not checked.given or kept.circuit_breaker is not breaker:
             usual = Action.WEBHOOK_CHANGED if checked.given else switched, {"changed": changed}
             self._note(webhook, by, *(noted or usual))
         return kept.written(webhook, breaker, checked)

@@ -163,16 +163,15 @@ def test_a_change_that_changes_nothing_leaves_no_entry_unless_it_closes_a_circui
     same: dict[str, Any] = {"url": "https://example.com/?key=one", "name": "first", "event_types": ["*"], "headers": {}}
     forget(database)
     change_webhook(database, settings, webhook, "update", **same)
-    change_webhook(database, settings, webhook, "enable")
     assert entries(database) == []
     execute(
         database,
         "INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since) VALUES (:id, 3, now())",
         id=webhook.id,
     )
-    change_webhook(database, settings, webhook, "enable")
+    change_webhook(database, settings, webhook, "update", **same)
     (entry,) = entries(database)
-    assert (entry.action, entry.detail) == ("webhook.enabled", {"changed": {}})
+    assert (entry.action, entry.detail) == ("webhook.changed", {"changed": {}})
 
 
 def test_a_change_that_is_refused_or_taken_back_leaves_none(

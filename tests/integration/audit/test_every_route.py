@@ -64,7 +64,7 @@ CHANGES = {
         Action.WEBHOOK_CREATED, {"name": "new", "url": "{hook}", "triggerScope": "SENT"}
     ),
     "POST /bulksms/v1/webhooks/{id}": Change(
-        Action.WEBHOOK_CHANGED, {"name": "new", "url": "{hook}", "triggerScope": "SENT"}
+        Action.WEBHOOK_CHANGED, {"name": "newer", "url": "{hook}", "triggerScope": "SENT"}
     ),
     "DELETE /bulksms/v1/webhooks/{id}": Change(Action.WEBHOOK_DELETED),
     f"POST {EVERLYTIC}": Change(
