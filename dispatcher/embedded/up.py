@@ -33,7 +33,7 @@ from dispatcher.embedded.servers.ports import LOOPBACK, is_free, preferred_port
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
 from dispatcher.embedded.spawning.spawn import inherited
-from dispatcher.settings import RENAMED, Settings, default_data_dir, environment_name, wrong_settings
+from dispatcher.settings import Settings, default_data_dir, environment_name, wrong_settings
 from dispatcher.transport.trust import trusted_authorities
 
 API_PORT = 8080
@@ -192,9 +192,8 @@ class _GivenEnvironment(BaseSettings):
 
 
 def _settings_of(environment: Mapping[str, str]) -> Settings:
-    renamed = {new: environment[old] for old, new in RENAMED.items() if old in environment}
     variables = {name: environment_name(name) for name in Settings.model_fields}
-    given = {name: (renamed | {**environment}).get(variable) for name, variable in variables.items()}
+    given = {name: environment.get(variable) for name, variable in variables.items()}
     try:
         return Settings.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:

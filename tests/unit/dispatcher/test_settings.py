@@ -8,6 +8,7 @@ from dispatcher.cli.admin import masked_setting
 from dispatcher.cli.output import shown
 from dispatcher.egress.address_policy import ANY_ADDRESS, DEVELOPMENT_MODE
 from dispatcher.embedded.data_dir import DataDirectory
+from dispatcher.embedded.up import Plan, running_engine
 from dispatcher.errors import ConfigurationError
 from dispatcher.masking.terminal import safe_text
 from dispatcher.settings import RENAMED, Settings, environment_name, read_settings
@@ -80,8 +81,9 @@ def test_a_setting_is_read_by_its_old_name_with_a_warning_and_the_new_name_goes_
 def test_a_bad_value_is_reported_under_the_name_that_the_operator_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = "DISPATCHER_GATE_FAILURES", "DISPATCHER_CIRCUIT_BREAKER_FAILURES"
     monkeypatch.setenv(old, "many")
-    with pytest.raises(ConfigurationError, match=rf"^{old}, which is called {new} now, must be a whole number$"):
-        read_settings()
+    for read in (read_settings, running_engine(Plan(temporary=True)).__enter__):
+        with pytest.raises(ConfigurationError, match=rf"^{old}, which is called {new} now, must be a whole number$"):
+            read()
     monkeypatch.setenv(new, "lots")
     with pytest.raises(ConfigurationError, match=rf"^{new} must be a whole number$"):
         read_settings()
