@@ -72,7 +72,10 @@ def _page(command: Any, context: Any, panels: Panels) -> str:
         for number, line in enumerate([*lists, *filter(None, epilog.split("\n\n"))]):
             if number == 0:
                 to.print()
-            _print(to, line, hanging=2)
+            if line.startswith("Example: "):
+                _print_command(to, line)
+            else:
+                _print(to, line, hanging=2)
     return captured.get()
 
 
@@ -154,6 +157,13 @@ def _print_sections(to: Console, sections: Mapping[str, list[tuple[str, str]]]) 
 def _print(to: Console, text: str, *, style: str = "", hanging: int = 0) -> None:
     for line in _wrapped(text, to.width, " " * hanging):
         to.print(Text(line, style=style), no_wrap=True)
+
+
+def _print_command(to: Console, text: str) -> None:
+    """A command that is too long for one line is printed so that a shell takes both lines as one."""
+    *lines, last = _wrapped(text, to.width - 2, "  ")
+    for line in (*(f"{line} \\" for line in lines), last):
+        to.print(Text(line), no_wrap=True)
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:

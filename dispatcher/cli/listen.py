@@ -52,6 +52,7 @@ def listen(
 
     One line for each, with the result of its signature check. --register needs no key, and makes the account if it is
     missing. By default no engine calls this machine; one that was started by `dispatcher up --dev` does.
+    Exit status: 0 also when stopped by Ctrl-C.
     """
     if register != (account is not None):
         raise typer.BadParameter("--register and --account go together")

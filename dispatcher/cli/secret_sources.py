@@ -17,8 +17,8 @@ from dispatcher.webhooks.fields import WebhookFields
 _AUTHORIZATION, _SIGNATURES = "Authorization and headers", "Signatures"
 
 NOTE = (
-    "The first line of FILE is read; - is standard input, a line for each. What is needed and not given is asked for "
-    "at a terminal."
+    "The first line of FILE is read, for --headers-from all lines. - is standard input: a line for each, then the "
+    "headers to its end. What is needed and not given is asked for at a terminal."
 )
 
 

@@ -35,6 +35,7 @@ def up(
 
     PostgreSQL, Valkey, API, workers, beat and Flower. With --dev, for development, callbacks may also go to receivers
     on this machine, at any port from 1024 on. A terminal shows one screen; into a pipe or file all lines are printed.
+    Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 it could not start, or a part of it ended.
     """
     if temporary and data_dir is not None:
         raise typer.BadParameter("--temporary and --data-dir exclude each other")

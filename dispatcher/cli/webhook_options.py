@@ -2,10 +2,11 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -78,9 +79,10 @@ _REMOVED: dict[Clearable, WebhookFields] = {
 }
 
 
-def takes_webhook(*, required: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_webhook(*, new: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command all of `OPTIONS` in place of its parameter `given`, which gets a dictionary of those that were
-    given."""
+    given. A `new` webhook needs some of them; where it is changed they have no defaults, as it keeps what it has."""
+    options = OPTIONS if new else {name: _without_default(option) for name, option in OPTIONS.items()}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function)
@@ -88,20 +90,30 @@ def takes_webhook(*, required: Sequence[str] = ()) -> Callable[[Callable[..., No
         place = [own.name for own in parameters].index("given")
         parameters[place : place + 1] = [
             inspect.Parameter(
-                name, _KEYWORD, default=inspect.Parameter.empty if name in required else None, annotation=option
+                name,
+                _KEYWORD,
+                default=inspect.Parameter.empty if new and name == "event_types" else None,
+                annotation=option,
             )
-            for name, option in OPTIONS.items()
+            for name, option in options.items()
         ]
 
         def command(**arguments: Any) -> None:
-            options = {name: arguments.pop(name) for name in OPTIONS}
-            function(given={name: value for name, value in options.items() if value not in (None, [], ())}, **arguments)
+            values = {name: arguments.pop(name) for name in OPTIONS}
+            function(given={name: value for name, value in values.items() if value not in (None, [], ())}, **arguments)
 
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         return command
 
     return decorate
+
+
+def _without_default(option: Any) -> Any:
+    kind, about = get_args(option)
+    about = copy(about)
+    about.show_default = False
+    return Annotated[kind, about]
 
 
 def page_end(example: str) -> str:

@@ -142,3 +142,31 @@ def test_a_list_of_commands_waits_for_nothing_of_theirs(words: tuple[str, ...]) 
     loaded = {name.partition(".")[0] for name in json.loads(ran.stderr)}
     assert "Usage: dispatcher" in ran.stdout
     assert loaded & {"sqlalchemy", "celery", "cryptography", "fastapi", "alembic", "requests", "pycurl"} == set()
+
+
+def test_an_update_shows_no_defaults_because_it_keeps_what_a_webhook_has() -> None:
+    assert "default" in " ".join(page(("webhook", "create")))
+    text = " ".join(page(("webhook", "update")))
+    assert "Schedule of retries: default, hour, doubling" in text  # that one is called so
+    assert "default" not in text.replace("retries: default", "")
+
+
+@pytest.mark.parametrize("words", [("webhook", "create"), ("webhook", "update")], ids=" ".join)
+def test_of_the_headers_file_all_lines_are_read_and_of_others_the_first(words: tuple[str, ...]) -> None:
+    assert "The first line of FILE is read, for --headers-from all lines." in " ".join(page(words))
+
+
+def test_what_runs_until_ctrl_c_says_that_this_is_a_proper_end() -> None:
+    assert "130 stopped by Ctrl-C (`up`, `listen`: 0)" in " ".join(" ".join(page(())).split())
+    for word in ("up", "listen"):
+        assert re.search(r"Exit status: 0 .*stopped by Ctrl-C", " ".join(page((word,))))
+
+
+def test_an_example_can_be_copied_though_it_takes_two_lines() -> None:
+    seen = 0
+    for words in COMMANDS:
+        *_, last = (command(words).epilog or "").split("\n\n")
+        if last.startswith("Example: "):
+            seen += " \\\n" in "\n".join(page(words))
+            assert last in "\n".join(page(words)).replace(" \\\n  ", " "), words
+    assert seen >= 5
