@@ -97,7 +97,7 @@ def show(
         document = {"account": owner.name, **event_document(record.event), "deliveries": record.deliveries}
         print_json(document, raw_member=("data", data))
         return
-    print_fields({"account": owner.name, **event_document(record.event)})
+    print_fields({"account": owner.name, **_fields(record.event)})
     print_section("Message")
     print_text(data.decode())
     print_section("Deliveries")
@@ -120,6 +120,19 @@ def event_document(event: EventLine) -> dict[str, Any]:
         "created_at": event.created_at,
         "expires_at": event.expires_at,
         "delivery_count": event.delivery_count,
+    }
+
+
+def _fields(event: EventLine) -> dict[str, object]:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "app": event.app,
+        "subject": event.subject,
+        "occurred": event.occurred_at,
+        "created": event.created_at,
+        "expires": event.expires_at,
+        "webhooks": event.delivery_count,
     }
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -9,8 +11,6 @@ from typing import Annotated, Any
 import typer
 from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from dispatcher.masking.terminal import ascii_json, safe_text
@@ -31,14 +31,25 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_error(message: str) -> None:
-    """One red line on stderr for each line of the message."""
+    """A red error on stderr for each line of the message."""
     for line in message.splitlines():
-        console(stderr=True).print(Text(f"Error: {safe_text(line)}", style="bold red"), soft_wrap=True)
+        print_sentence(f"Error: {line}", console(stderr=True), style="bold red")
 
 
 def print_line(message: str, *, stderr: bool = False) -> None:
-    """One line as it is, on stdout or on stderr."""
-    console(stderr=stderr).print(Text(safe_text(message)), soft_wrap=True)
+    """A result on stdout, one line as it is; or a sentence on stderr."""
+    if stderr:
+        print_sentence(message, console(stderr=True))
+    else:
+        console().print(Text(safe_text(message)), soft_wrap=True)
+
+
+def print_sentence(message: str, where: Console, *, style: str = "") -> None:
+    """Text for people, wrapped at blanks to the terminal's width. What is to be copied stays whole, though it is longer
+    than a line: words without a blank, such as addresses, and what stands in back quotes, such as commands."""
+    whole = re.sub("`[^`]*`", lambda found: found[0].replace(" ", "\0"), safe_text(message))
+    for line in textwrap.wrap(whole, where.width, break_long_words=False, break_on_hyphens=False) or [""]:
+        where.print(Text(line.replace("\0", " "), style=style), soft_wrap=True)
 
 
 def print_done(line: str, document: Any, *, json: bool) -> None:
@@ -56,10 +67,16 @@ def print_missed(account: str, app: str | None, event_type: str, nearest_types: 
     print_line(f"Hint: no webhook of {owner} takes {event_type}{nearest}", stderr=True)
 
 
+def print_misspelt(misspelt: Mapping[str, Sequence[str]]) -> None:
+    """Hints on stderr that these types are probably misspelt, each with what was meant."""
+    for event_type, meant in misspelt.items():
+        print_line(f"Hint: {event_type} looks like a misspelling of {' or '.join(meant)}", stderr=True)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, gives_way: Sequence[str] = ()) -> None:
     """A table whose first column is never cut. If the terminal is too narrow, empty columns are left out first; then
-    the columns in `gives_way` are cut, with an ellipsis; then the first column gets a separate line; and finally each
-    row is printed as a block of its values. Into a file or pipe nothing is cut."""
+    the columns in `gives_way` are cut, with an ellipsis; then each row takes two lines; and finally each row is printed
+    as a block of its values. Into a file or pipe nothing is cut."""
     names, cells = list(columns), [[safe_text(shown(value)) for value in row] for row in rows]
     where = console()
     if cells and _needed(_widths(names, cells)) > where.width:
@@ -68,10 +85,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, giv
     if widths := _fitting(names, cells, gives_way, where.width):
         for number, row in enumerate((names, *cells)):
             where.print(_line(row, widths, "bold" if number == 0 else ""), no_wrap=True)
-    elif widths := _fitting(names[1:], [row[1:] for row in cells], gives_way, where.width - _GAP):
+    elif halves := _in_two_lines(names, cells, gives_way, where.width):
         for number, row in enumerate((names, *cells)):
-            where.print(Text(row[0], style="bold" if number == 0 else "cyan"), no_wrap=True)
-            where.print(Text(" " * _GAP).append(_line(row[1:], widths, "bold" if number == 0 else "")), no_wrap=True)
+            first, second = (_line(row[part], widths, "bold" if number == 0 else "") for part, widths in halves)
+            if number:
+                first.stylize("cyan", 0, len(row[0]))
+            where.print(first, no_wrap=True)
+            where.print(Text(" " * _GAP).append(second), no_wrap=True)
     else:
         _print_blocks(where, names, cells)
 
@@ -110,6 +130,22 @@ def _fitting(
     return widths
 
 
+def _in_two_lines(
+    names: Sequence[str], cells: Sequence[Sequence[str]], gives_way: Sequence[str], most: int
+) -> list[tuple[slice, list[int]]] | None:
+    """The columns of each of two lines, with their widths, so that as little as possible is cut. None if they do not
+    fit."""
+    found = []
+    for at in range(1, len(names)):
+        halves = []
+        for part, room in ((slice(at), most), (slice(at, None), most - _GAP)):
+            if widths := _fitting(names[part], [row[part] for row in cells], gives_way, room):
+                halves.append((part, widths))
+        if len(halves) == 2:
+            found.append(halves)
+    return max(found, key=lambda halves: sum(sum(widths) for _, widths in halves), default=None)
+
+
 def _line(row: Sequence[str], widths: Sequence[int], style: str) -> Text:
     line = Text()
     for value, width in zip(row, widths, strict=True):
@@ -122,19 +158,33 @@ def _line(row: Sequence[str], widths: Sequence[int], style: str) -> Text:
 
 def _print_blocks(where: Console, names: Sequence[str], cells: Iterable[Sequence[str]]) -> None:
     for first, *others in cells:
-        known = [f"{name} {value}" for name, value in zip(names[1:], others, strict=True) if value != shown(None)]
         where.print(Text(first, style="cyan"))
-        where.print(Padding(Text(", ".join(known)), (0, 0, 0, _GAP)))
+        line = ""
+        for name, value in zip(names[1:], others, strict=True):
+            if value == shown(None):
+                continue
+            pair = f"{name}: {value}"
+            if line and cell_len(line) + _GAP + cell_len(pair) > where.width - _GAP:
+                _print_indented(where, line)
+                line = ""
+            line = f"{line}{' ' * _GAP}{pair}" if line else pair
+        _print_indented(where, line)
+
+
+def _print_indented(where: Console, text: str) -> None:
+    for line in Text(text).wrap(where, where.width - _GAP):
+        line.rstrip()
+        where.print(Text(" " * _GAP).append(line), no_wrap=True)
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
     """Names and values, one a line."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
+    where, column = console(), max(map(len, fields)) + _GAP
     for name, value in fields.items():
-        table.add_row(Text(name), Text(safe_text(shown(value))))
-    console().print(table)
+        lines = Text(safe_text(shown(value))).wrap(where, max(where.width - column, _LEAST), overflow="fold")
+        for number, line in enumerate(lines):
+            line.rstrip()
+            where.print(Text.assemble((("" if number else name).ljust(column), "bold"), line), no_wrap=True)
 
 
 def print_section(title: str) -> None:

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
-from rich.text import Text
 
-from dispatcher.masking.terminal import safe_text
+from dispatcher.cli.output import print_sentence
 
 _TERMINAL_SECONDS = 0.2
 _PLAIN_SECONDS = 5.0
@@ -58,7 +57,7 @@ class Counting:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self._console.print(Text(safe_text(line)), soft_wrap=True)
+        print_sentence(line, self._console)
 
     def _line(self) -> str:
         return f"{self.done:,} {self._what}, {self.rate:,.0f} a second"

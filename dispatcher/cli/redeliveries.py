@@ -36,6 +36,14 @@ app = Commands()
 
 Identifier = Annotated[UUID, typer.Argument(metavar="ID", help="The bulk redelivery's id")]
 
+# As other commands name them.
+_LABELS = {
+    "event_type": "type",
+    "per_second": "a second",
+    "created_at": "ordered",
+    "finished_at": "finished",
+    "cancelled_at": "cancelled",
+}
 _LOOK_EVERY = 0.5
 
 
@@ -117,7 +125,7 @@ def show(context: typer.Context, identifier: Identifier, account: AnyAccount = N
     if json:
         print_json(document)
     else:
-        print_fields(document)
+        print_fields({_LABELS.get(name, name): value for name, value in document.items()})
 
 
 @app.command()
@@ -145,8 +153,8 @@ def _follow(installation: Installation, owner: Account, ordered: BulkRedelivery)
                     now = get(session, owner, ordered.id)
                 counting.reach(now.redelivered)
     except KeyboardInterrupt:
-        print_line(f"it continues; to see its progress: dispatcher redelivery show {ordered.id}", stderr=True)
-        print_line(f"to cancel it: dispatcher redelivery cancel {ordered.id}", stderr=True)
+        print_line(f"it continues; to see its progress: `dispatcher redelivery show {ordered.id}`", stderr=True)
+        print_line(f"to cancel it: `dispatcher redelivery cancel {ordered.id}`", stderr=True)
         raise typer.Exit(130) from None
     left = "" if not skipped(now) else f"; {skipped(now):,} had changed meanwhile and were skipped"
     print_line(f"bulk redelivery {now.id} is {_state(now)}: {now.redelivered:,} redelivered{left}")

@@ -175,7 +175,10 @@ def test_an_event_is_shown_with_its_message_as_it_was_given(cli: Cli, webhook: W
     document = shown.document
     assert document["data"] == json.loads(data)
     assert [delivery["webhook_name"] for delivery in document["deliveries"]] == ["main"]
-    assert data.decode() in cli("event", "show", event_id, "--reveal").out
+    shown = cli("event", "show", event_id, "--reveal").out
+    assert data.decode() in shown
+    labels = [line[:10].strip() for line in shown.partition("\nMessage")[0].splitlines()]
+    assert labels == ["account", "id", "type", "app", "subject", "occurred", "created", "expires", "webhooks"]
 
 
 MESSAGE = {"id": "17", "to": "+27001234567", "body": "secret words", "parts": [{"From": 27831112222}]}

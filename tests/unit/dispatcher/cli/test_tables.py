@@ -1,5 +1,6 @@
-"""Tables fit the terminal, whatever its width, and ids stay whole."""
+"""Tables and sentences fit the terminal, whatever its width. Ids, and what is to be copied, stay whole."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -67,18 +68,18 @@ def test_what_gives_way_is_cut_with_an_ellipsis_and_nothing_else_is(printed: Pri
     assert len(printed(90, ROW)[1].split()[2]) == len(url) + 10  # and it widens with the terminal
 
 
-def test_a_narrow_terminal_gets_the_id_on_a_line_of_its_own(printed: Printed) -> None:
-    head, names, first, row = printed(60, ROW)
-    assert (head, first) == ("id", ID)
-    assert names.split() == ["state", "webhook", "attempts"]
-    assert row.split()[0] == "discarded"
-    assert "…" in row
+def test_a_narrow_terminal_gets_two_lines_a_row_with_as_little_cut_as_possible(printed: Printed) -> None:
+    head, below, first, second = printed(60, ROW)
+    assert (head.split(), below.split()) == (["id", "state"], ["webhook", "attempts"])
+    assert first.split() == [ID, "discarded"]
+    assert second.startswith("  https://www.example.com/a/rather/long/path?secr…  3")
+    assert printed(70, ROW)[3] == f"  {URL}  3"
 
 
 def test_where_nothing_may_be_cut_each_row_is_a_block_with_all_of_it(printed: Printed) -> None:
-    first, *others = printed(60, ROW, gives_way=())
+    first, *others = printed(60, (ID, "discarded", "exhausted", f"{URL} {URL}", 3), gives_way=())
     assert first == ID
-    assert f"state discarded, webhook {URL}, attempts 3".replace(" ", "") == "".join(others).replace(" ", "")
+    assert others == ["  state: discarded  reason: exhausted", "  webhook:", f"  {URL}", f"  {URL}", "  attempts: 3"]
 
 
 def test_wide_characters_count_as_the_terminal_counts_them(printed: Printed) -> None:
@@ -89,3 +90,32 @@ def test_wide_characters_count_as_the_terminal_counts_them(printed: Printed) -> 
 def test_into_a_pipe_nothing_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_table(COLUMNS, [(ID, "discarded", None, URL * 20, 3)], gives_way=["webhook"])
     assert URL * 20 in capsys.readouterr().out
+
+
+def test_sentences_are_wrapped_at_blanks_and_what_is_to_be_copied_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "`dispatcher delivery redeliver-many --account acme --reason exhausted`"
+    sentence = f"nothing was found at {URL}: see the manual of this well-known product, or call {command} once more"
+
+    def printed(width: int) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("NO_COLOR", "1")
+        output.print_error(sentence)
+        output.print_line(sentence, stderr=True)
+        text = capsys.readouterr().err
+        return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+
+    for width in (40, 60, 80):
+        lines = printed(width)
+        assert " ".join(lines) == f"Error: {sentence} {sentence}"
+        assert [line for line in lines if command in line] == [command] * 2 if width < 80 else True
+        assert sum(URL in line for line in lines) == 2
+        assert all(cell_len(line) <= width or line in {command, URL + ":"} for line in lines), lines
+    assert printed(80) != [f"Error: {sentence}", sentence]
+
+
+def test_into_a_pipe_a_sentence_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_error("word " * 200)
+    assert len(capsys.readouterr().err.splitlines()) == 1
