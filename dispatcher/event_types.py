@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from itertools import takewhile, zip_longest
 
 ALL = "*"
 MAX_PARTS = 8
@@ -30,6 +31,8 @@ MAX_NEAREST = 3
 _NEAR = 0.6  # of two names, how much is alike: 1 is the same name
 _COMPARED, _COMPARED_LENGTH = 5, 64  # names that are compared exactly; characters of each
 
+_SHORTEST_MISSPELT = 4  # characters; of shorter words too many differ in one
+
 RULE = f"must be dotted parts of letters, digits, '_' and '-': at most {MAX_PARTS} parts, {MAX_LENGTH} characters"
 
 
@@ -48,6 +51,31 @@ def nearest_types(event_type: str, subscriptions: Iterable[str]) -> tuple[str, .
     """What a type that none of these subscriptions takes was probably to be: the subscriptions with the most similar
     spelling; where none is similar, message types of the catalogue. The nearest first, 3 at most."""
     return _nearest(event_type, subscriptions) or _nearest(event_type, MESSAGE_TYPES)
+
+
+def misspelt_types(event_type: str, known: Iterable[str]) -> tuple[str, ...]:
+    """What a type of no webhook and not of the catalogue is probably a misspelling of: the known types, and the
+    prefixes of known types, that differ from it in case or by one character a part. Empty if it is known itself."""
+    names = {taking for name in (*MESSAGE_TYPES, *known) for taking in subscriptions_taking(name)}
+    if event_type in names:
+        return ()
+    return tuple(sorted(name for name in names if _is_misspelt(event_type, name))[:MAX_NEAREST])
+
+
+def _is_misspelt(event_type: str, name: str) -> bool:
+    pairs = list(zip_longest(event_type.lower().split("."), name.lower().split("."), fillvalue=""))
+    return all(one == other or _differ_in_one(one, other) for one, other in pairs)
+
+
+def _differ_in_one(one: str, other: str) -> bool:
+    """Whether one character is missing, added, replaced, or two neighbours are exchanged. Words with digits are left
+    out: `v1` and `v2` are meant."""
+    if min(len(one), len(other)) < _SHORTEST_MISSPELT or any(map(str.isdigit, one + other)):
+        return False
+    beginning = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    one, other = one[beginning:], other[beginning:]
+    exchanged = one[:2] == other[1::-1] and one[2:] == other[2:]
+    return exchanged or one[1:] == other[1:] or one[1:] == other or one == other[1:]
 
 
 def _nearest(event_type: str, names: Iterable[str]) -> tuple[str, ...]:

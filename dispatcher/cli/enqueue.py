@@ -11,13 +11,14 @@ from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of
 from dispatcher.cli.ndjson import Recipe, read_lines
-from dispatcher.cli.output import AsJson, console, print_json, print_line, print_missed
+from dispatcher.cli.output import AsJson, console, print_json, print_line, print_missed, print_misspelt
 from dispatcher.cli.progress import Counting
 from dispatcher.cli.shared_options import OfAccount
 from dispatcher.errors import DispatcherError, InvalidEvent
 from dispatcher.event_types import RULE, is_event_type
 from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event, Refused
+from dispatcher.events.nearest import misspelt_types_of
 from dispatcher.installation import Installation
 
 app = Commands()
@@ -110,6 +111,8 @@ def _run(installation: Installation, file: BinaryIO, recipe: Recipe, *, json: bo
         _print_summary(tally, json=json)
         if tally.accepted and not tally.deliveries:
             print_missed(recipe.account, recipe.app, recipe.type, tally.nearest_types)
+        elif tally.accepted:
+            print_misspelt(misspelt_types_of([recipe.type], recipe.account, installation))
     return tally
 
 

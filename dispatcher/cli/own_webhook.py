@@ -9,8 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from dispatcher.accounts.accounts import create_account
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.names import account_of
-from dispatcher.cli.output import print_line
+from dispatcher.cli.output import print_line, print_misspelt
 from dispatcher.errors import NameTaken, NotFound, UnknownAccount
+from dispatcher.events.nearest import misspelt_types_of
 from dispatcher.installation import Installation
 from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registration import change, register, remove
@@ -51,6 +52,7 @@ def own_webhook(
         f"Webhook {made.id} of {made.owner.name} takes {', '.join(made.webhook.event_types)} and {end}", stderr=True
     )
     try:
+        print_misspelt(misspelt_types_of(types, made.owner.name, installation, webhook=made.id))
         yield made
     finally:
         if not keep:

@@ -13,11 +13,11 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, print_json, print_line, print_missed
+from dispatcher.cli.output import AsJson, print_json, print_line, print_missed, print_misspelt
 from dispatcher.event_types import RULE, is_event_type
 from dispatcher.events.enqueue import enqueue
 from dispatcher.events.event import Data, Event, serialise
-from dispatcher.events.nearest import nearest_types_of
+from dispatcher.events.nearest import misspelt_types_of, nearest_types_of
 from dispatcher.events.samples import sample_message
 from dispatcher.webhooks.sample_event import call_webhook
 
@@ -73,6 +73,8 @@ def trigger(
         if not deliveries:
             nearest_types = nearest_types_of(event, installation)
             print_missed(event.account, event.app, event.type, nearest_types)
+    if deliveries:
+        print_misspelt(misspelt_types_of([event_type], owner.name, installation))
     if json:
         print_json({"event_id": event_id, "deliveries": deliveries, "nearest_types": nearest_types})
         return

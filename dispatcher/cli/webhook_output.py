@@ -3,7 +3,7 @@
 from typing import Any
 
 from dispatcher.cli.contract_options import show_rule, show_signature
-from dispatcher.cli.output import print_fields, print_json
+from dispatcher.cli.output import print_fields, print_json, print_line
 from dispatcher.webhooks.health import shown_circuit
 from dispatcher.webhooks.secrets import shown_secrets
 from dispatcher.webhooks.store import Registered
@@ -28,6 +28,24 @@ def print_webhook(registered: Registered, *, json: bool, url: bool = False, keys
     document["headers"] = [f"{name}: {value}" for name, value in document["headers"].items()]
     document["signing_keys"] = [_line(key) for key in document["signing_keys"]]
     print_fields({name.replace("_", " "): value for name, value in {**document, **options}.items()})
+
+
+def print_summary(registered: Registered, *, keys: bool = False) -> None:
+    """Prints what identifies a webhook and whether it is in use; with `keys` its signing keys in clear."""
+    document = webhook_document(registered, keys=keys)
+    fields = {
+        "id": document["id"],
+        "account": document["account"],
+        "app": document["app"],
+        "name": document["name"],
+        "URL": document["url"],
+        "types": document["event_types"],
+        "enabled": document["enabled"],
+        "disabled reason": document["disabled_reason"],
+        "signing keys": [_line(key) for key in document["signing_keys"]] if keys else None,
+    }
+    print_fields({name: value for name, value in fields.items() if value not in (None, [])})
+    print_line(f"To see all of it: `dispatcher webhook show {document['id']}`", stderr=True)
 
 
 def webhook_document(registered: Registered, *, url: bool = False, keys: bool = False) -> dict[str, Any]:

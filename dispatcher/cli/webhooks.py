@@ -15,7 +15,7 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, print_done, print_json, print_line, print_table
+from dispatcher.cli.output import AsJson, print_done, print_json, print_line, print_misspelt, print_table
 from dispatcher.cli.shared_options import AnyAccount, WebhookName, Yes
 from dispatcher.cli.webhook_options import (
     WEBHOOK,
@@ -26,7 +26,8 @@ from dispatcher.cli.webhook_options import (
     page_end,
     takes_webhook,
 )
-from dispatcher.cli.webhook_output import print_webhook, webhook_document
+from dispatcher.cli.webhook_output import print_summary, print_webhook, webhook_document
+from dispatcher.events.nearest import misspelt_types_of
 from dispatcher.signing.keys import KeyKind
 from dispatcher.webhooks.health import circuit_state
 from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
@@ -41,7 +42,7 @@ _KEY_SHOWN = (
 
 
 @app.command(epilog=page_end("dispatcher webhook create --account acme --url https://example.com/hook --type message"))
-@takes_webhook(required=["event_types"])
+@takes_webhook(new=True)
 def create(
     *,
     context: typer.Context,
@@ -59,7 +60,8 @@ def create(
     with named_by_option():
         fields = new_fields(given, signing, signing_key_from)
         made = register(installation, owner, by=this_user(), enabled=not disabled, **fields)
-    print_webhook(made, json=json, keys=True)
+    _print_made(made, json=json, keys=True)
+    print_misspelt(misspelt_types_of(made.webhook.event_types, made.owner.name, installation, webhook=made.id))
     if fields.get("signing_keys") != []:
         print_line(_KEY_SHOWN, stderr=True)
 
@@ -141,7 +143,10 @@ def update(
 
     with named_by_option():
         fields = changed_fields(given, clear or [])
-    print_webhook(_changed(context, account, webhook, rule=keep_to_dialect, **fields), json=json)
+    changed = _changed(context, account, webhook, rule=keep_to_dialect, **fields)
+    print_webhook(changed, json=json)
+    types, owner = fields.get("event_types", []), changed.owner.name
+    print_misspelt(misspelt_types_of(types, owner, installation_of(context), webhook=changed.id))
 
 
 @app.command("rotate-secret", epilog="Example: dispatcher webhook rotate-secret orders --overlap 48")
@@ -164,7 +169,7 @@ def rotate_secret(
     with named_by_option():
         new = secret.replacing_key(kind, signing_key_from)
         rotated = rotate_signing_key(installation, owner, identifier, new, overlap=span, by=this_user())
-    print_webhook(rotated, json=json, keys=True)
+    _print_made(rotated, json=json, keys=True)
     print_line(_KEY_SHOWN, stderr=True)
 
 
@@ -174,7 +179,7 @@ def enable(context: typer.Context, webhook: WebhookName, account: AnyAccount = N
 
     Its circuit breaker closes, if it was open.
     """
-    print_webhook(_changed(context, account, webhook, enabled=True), json=json)
+    _print_made(_changed(context, account, webhook, enabled=True), json=json)
 
 
 @app.command()
@@ -189,7 +194,7 @@ def disable(
 
     Events still match it; their deliveries wait.
     """
-    print_webhook(_changed(context, account, webhook, enabled=False, reason=reason), json=json)
+    _print_made(_changed(context, account, webhook, enabled=False, reason=reason), json=json)
 
 
 @app.command()
@@ -208,6 +213,13 @@ def delete(
     deleted = remove(installation_of(context), owner, identifier, by=this_user())
     document = {"id": deleted.id, "deleted_at": deleted.deleted_at}
     print_done(f"webhook {deleted.id} is deleted", document, json=json)
+
+
+def _print_made(registered: Registered, *, json: bool, keys: bool = False) -> None:
+    if json:
+        print_webhook(registered, json=True, keys=keys)
+    else:
+        print_summary(registered, keys=keys)
 
 
 def _changed(context: typer.Context, account: str | None, webhook: str, **changes: Any) -> Registered:

@@ -3,14 +3,15 @@ outside its transaction: an event with deliveries costs nothing more. Results ar
 events that no webhook takes costs next to nothing either."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias, TypeGuard
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from dispatcher.event_types import nearest_types
+from dispatcher.event_types import misspelt_types, nearest_types
 from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.producer import Producer
 
@@ -26,6 +27,12 @@ SELECT DISTINCT event_type FROM (
   SELECT s.event_type, s.app FROM dispatcher.subscriptions s JOIN dispatcher.accounts a ON a.id = s.account_id
   WHERE a.name = :account ORDER BY s.event_type LIMIT :looked_at) looked
 WHERE app IS NULL OR app = :app ORDER BY event_type LIMIT :compared
+""")
+
+_KNOWN = text("""
+SELECT DISTINCT s.event_type FROM dispatcher.subscriptions s JOIN dispatcher.accounts a ON a.id = s.account_id
+WHERE a.name = :account AND s.webhook_id IS DISTINCT FROM CAST(:webhook AS uuid)
+ORDER BY s.event_type LIMIT :looked_at
 """)
 
 
@@ -48,6 +55,20 @@ def with_nearest_types(
 def nearest_types_of(event: Event, producer: Producer) -> tuple[str, ...]:
     """The same for one committed event without deliveries."""
     return _nearest([_kind(event)], producer).get(_kind(event), ())
+
+
+def misspelt_types_of(
+    event_types: Iterable[str], account: str, producer: Producer, *, webhook: UUID | None = None
+) -> dict[str, tuple[str, ...]]:
+    """The types that are probably misspelt, each with what was meant: types of the catalogue, and those that the
+    account's webhooks take, except this webhook's own. Empty if the database fails."""
+    given = {"account": account, "webhook": webhook, "looked_at": LOOKED_AT}
+    try:
+        with producer.statements.connect() as connection:
+            known = connection.scalars(_KNOWN, given).all()
+    except SQLAlchemyError:
+        return {}
+    return {name: meant for name in event_types if (meant := misspelt_types(name, known))}
 
 
 def _kind(event: Event) -> _Kind:

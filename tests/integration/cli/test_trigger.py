@@ -94,3 +94,17 @@ def test_a_type_that_no_webhook_takes_is_pointed_out_with_the_nearest(
     ran = cli("enqueue", "--account", "acme", "--app", "crm", "--type", "invoice.paid", "--json", "-", stdin=b"1")
     assert ran.document["nearest_types"] == []
     assert ran.err == "Hint: no webhook of account 'acme' and app 'crm' takes invoice.paid\n"
+
+
+def test_a_misspelt_type_that_a_webhook_takes_all_the_same_is_pointed_out(
+    cli: Cli, database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    webhook = make_webhook(database, settings, url=receiver.url("/"), event_types=["*"])
+    hint = "Hint: mesage.outbound.sent looks like a misspelling of message.outbound.sent\n"
+    for given in (("--account", "acme"), ("--webhook", webhook.id)):
+        ran = cli("trigger", "mesage.outbound.sent", *given, "--json")
+        assert (ran.document["deliveries"], ran.err) == (1, hint)
+    ran = cli("enqueue", "--account", "acme", "--type", "mesage.outbound.sent", "-", stdin=b"1\n2\n")
+    assert (ran.status, ran.err) == (0, hint)
+    assert cli("trigger", "message.outbound.sent", "--account", "acme").err == ""
+    assert cli("trigger", "invoice.paid", "--account", "acme").err == ""

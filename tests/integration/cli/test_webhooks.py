@@ -7,6 +7,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from dispatcher.cli.own_webhook import own_webhook
 from dispatcher.db.models import Webhook
 from dispatcher.errors import InvalidWebhook
 from dispatcher.receiver_auth.credentials import Basic
@@ -319,3 +320,36 @@ def test_no_client_certificate_can_be_given_yet(webhook: dict[str, Any], databas
     with pytest.raises(InvalidWebhook, match="client_certificate"):
         make_webhook(database, settings, url=URL, contract={"client_certificate": "-----BEGIN"})
     assert webhook["contract"]["client_certificate"] is None
+
+
+def test_a_misspelt_type_of_a_webhook_is_pointed_out_and_taken(
+    cli: Cli, database: Engine, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_webhook(database, settings, url=URL, event_types=["optout.changed"])
+    hint = "Hint: {} looks like a misspelling of {}\n".format
+    made = cli(*CREATE, "--type", "mesage.inbound", "--url", URL, "--signing", "none", "--json")
+    assert made.document["event_types"] == ["message", "mesage.inbound"]
+    assert made.err == hint("mesage.inbound", "message.inbound")
+    update = ("webhook", "update", made.document["id"], "--json")
+    assert cli(*update, "--type", "optout.change").err == hint("optout.change", "optout.changed")
+    assert cli(*update, "--timeout", 5).err == ""  # of what is not changed nothing is said
+    assert cli(*update, "--type", "optout.changed").err == ""
+    capsys.readouterr()
+    with own_webhook(installation_for(settings), "acme", 9, ["mesage"], keep=False):
+        assert capsys.readouterr().err.endswith(hint("mesage", "message"))
+
+
+def test_what_is_made_is_shown_in_a_few_lines_with_its_key_and_how_to_see_the_rest(cli: Cli) -> None:
+    cli("account", "create", "acme")
+    ran = cli(*CREATE, "--url", URL, "--name", "main")
+    assert [line.split()[0] for line in ran.out.splitlines()] == [
+        *("id", "account", "name", "URL", "types", "enabled", "signing"),
+    ]
+    identifier = ran.out.split()[1]
+    key = cli("webhook", "show", identifier, "--reveal", "--json").document["signing_keys"][0]["secret"]
+    assert key in ran.out
+    assert f"To see all of it: `dispatcher webhook show {identifier}`\n" in ran.err
+    for command in ("disable", "enable"):
+        ran = cli("webhook", command, identifier)
+        assert len(ran.out.splitlines()) == 6
+        assert "whsec_" not in ran.out

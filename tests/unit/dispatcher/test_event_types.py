@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.event_types import ALL, MESSAGE_TYPES, is_event_type, nearest_types, subscriptions_taking
+from dispatcher.event_types import (
+    ALL,
+    MESSAGE_TYPES,
+    is_event_type,
+    misspelt_types,
+    nearest_types,
+    subscriptions_taking,
+)
 
 PARTS = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,10}", fullmatch=True), min_size=1, max_size=8)
 
@@ -94,3 +101,42 @@ def test_however_many_types_customers_choose_few_are_compared_exactly(monkeypatc
     assert nearest_types("ba" * 95, names)
     assert len(compared) <= 5
     assert max(len(text) for pair in compared for text in pair) <= 64
+
+
+@pytest.mark.parametrize(
+    ("event_type", "meant"),
+    [
+        ("mesage.outbound.sent", "message.outbound.sent"),
+        ("message.outbuond.snet", "message.outbound.sent"),
+        ("message.outbound.deliverred", "message.outbound.delivered"),
+        ("Message.Outbound.Sent", "message.outbound.sent"),
+        ("messages.outbound", "message.outbound"),  # a prefix
+        ("order.created", "orders.created"),  # of a webhook
+        ("ordres", "orders"),
+    ],
+)
+def test_a_type_with_one_slip_a_part_is_taken_for_a_misspelling(event_type: str, meant: str) -> None:
+    assert misspelt_types(event_type, ["orders.created", "step1.done", "*"]) == (meant,)
+
+
+@pytest.mark.parametrize(
+    "event_type",
+    [
+        "message.outbound.sent",
+        "message",
+        "orders",
+        "*",
+        "message.outbound.seen",
+        "message.outbound.sent.twice",
+        "step2.done",
+        "a.b",
+        "invoice.paid",
+    ],
+)
+def test_a_type_that_is_known_or_differs_more_is_taken_as_it_is(event_type: str) -> None:
+    assert misspelt_types(event_type, ["orders.created", "step1.done", "a.c"]) == ()
+
+
+@given(PARTS.map(".".join), st.lists(PARTS.map(".".join), max_size=12))
+def test_what_is_known_is_never_taken_for_a_misspelling(name: str, others: list[str]) -> None:
+    assert misspelt_types(name, [*others, name]) == ()
