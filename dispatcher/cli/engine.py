@@ -3,11 +3,12 @@
 from typing import Annotated
 
 import typer
+from dotenv import dotenv_values
 
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.output import AsJson, print_error, print_fields, print_json, print_line
 from dispatcher.embedded.data_dir import API_ADDRESS, FLOWER_ADDRESS, FLOWER_PASSWORD, FLOWER_USER, published
-from dispatcher.settings import default_data_dir, environment_name
+from dispatcher.settings import CONNECTION_FILE, default_data_dir, environment_name
 
 app = Commands()
 
@@ -28,10 +29,7 @@ def engine(
     directory = default_data_dir().absolute()
     lines = published(directory)
     if API_ADDRESS not in lines:
-        print_error(
-            f"no engine runs here with its data in {directory}: start one (./run.sh up), or set DISPATCHER_DATA_DIR "
-            "to the folder of another one"
-        )
+        print_error(_none_runs("set DISPATCHER_DATA_DIR to the folder of another one"))
         raise typer.Exit(1)
     if api:
         print_line(lines[API_ADDRESS])
@@ -50,6 +48,21 @@ def engine(
         print_json(found)
     else:
         print_fields({name.replace("_", " "): value for name, value in found.items()})
+
+
+def no_engine(database_url: str = "") -> str | None:
+    """Why a command finds no engine, and what to do. `database_url` is the database that the settings name, if any.
+    None if an engine runs here, or if that database is not the one that a killed engine has left in its file."""
+    left = dotenv_values(default_data_dir() / CONNECTION_FILE, interpolate=False).get("DATABASE_URL") or ""
+    # The settings may name another driver.
+    if published() or database_url.partition("://")[2] != left.partition("://")[2]:
+        return None
+    return _none_runs("set DATABASE_URL and BROKER_URL to those of another one")
+
+
+def _none_runs(otherwise: str) -> str:
+    directory = default_data_dir().absolute()
+    return f"no engine runs here with its data in {directory}: start one with `./run.sh up --dev`, or {otherwise}"
 
 
 def how_to_allow() -> str:

@@ -70,6 +70,8 @@ def _explained(error: Exception) -> int:
     match error:
         case DispatcherError():
             print_error(str(error))
+            for note in getattr(error, "__notes__", ()):
+                print_line(note, stderr=True)
         case UnicodeEncodeError():
             print_error("an argument contains bytes that are not UTF-8")
         case typer.TyperException():

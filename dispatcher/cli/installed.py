@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from dispatcher.cli.masked_settings import mask_connection
+from dispatcher.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from dispatcher.installation import Installation
@@ -21,7 +22,14 @@ class Installed:
 
     @cached_property
     def installation(self) -> "Installation":
-        return self._make()
+        try:
+            return self._make()
+        except ConfigurationError as error:
+            from dispatcher.cli.engine import no_engine
+
+            if "DATABASE_URL is not set" in str(error) and (none := no_engine()):
+                raise ConfigurationError(none) from None
+            raise
 
     def close(self) -> None:
         """Closes the installation, if it was made."""
@@ -39,7 +47,12 @@ class Installed:
         explained = explain_outage(error) if isinstance(error, SQLAlchemyError) else None
         if explained is None or "DATABASE_URL" not in explained or "installation" not in self.__dict__:
             return explained
-        place = mask_connection(self.installation.settings.database_url.get_secret_value())
+        from dispatcher.cli.engine import no_engine
+
+        url = self.installation.settings.database_url.get_secret_value()
+        if none := no_engine(url):
+            return none
+        place = mask_connection(url)
         remedy = ". Start it, or set DATABASE_URL to where it runs" if "answer" in explained else ""
         return f"{explained}: {place.replace('+psycopg2', '')}{remedy}"
 

@@ -14,15 +14,27 @@ _MOST_NAMED = 10
 
 
 def account_of(session: Session, text: str) -> Account:
-    """The account with this name, or else with this id. Raises UnknownAccount."""
+    """The account with this name, or else with this id. Raises UnknownAccount, with a note that says what to do."""
     try:
         return find_account(session, text)
-    except UnknownAccount:
+    except UnknownAccount as unknown:
         identifier = _identifier(text)
         account = session.get(Account, identifier) if identifier is not None else None
         if account is None:
+            unknown.add_note(_accounts_here(session))
             raise
         return account
+
+
+def _accounts_here(session: Session) -> str:
+    names = session.scalars(select(Account.name).order_by(Account.name).limit(_MOST_NAMED + 1)).all()
+    if not names:
+        known = "There are no accounts yet."
+    elif len(names) > _MOST_NAMED:
+        known = "`dispatcher account list` lists the accounts."
+    else:
+        known = f"The accounts are: {', '.join(names)}."
+    return f"{known} `dispatcher account create NAME` makes one."
 
 
 def webhook_id(installation: Installation, text: str, account: str | None = None) -> UUID:

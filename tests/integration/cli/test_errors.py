@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.settings import Settings
-from tests.factories import deliver_all, deliveries, make_webhook
+from tests.factories import RECEIVED, deliver_all, deliveries, make_webhook
 from tests.integration.cli.conftest import Cli
 from tests.receiver import Receiver
 
@@ -56,12 +56,40 @@ def test_help_needs_no_settings_and_names_every_command(tmp_path: Path) -> None:
         assert f" {command} " in ran.stdout
 
 
-def test_a_missing_setting_is_named_with_what_to_do(tmp_path: Path) -> None:
-    ran = dispatcher("account", "list", environment={"HOME": str(tmp_path)})
-    assert (ran.returncode, ran.stdout) == (1, "")
-    lines = ran.stderr.splitlines()
-    assert lines[0].startswith("Error: DATABASE_URL is not set")
-    assert lines[1].startswith("Error: BROKER_URL is not set")
+def no_engine(folder: Path) -> str:
+    return (
+        f"Error: no engine runs here with its data in {folder}: start one with `./run.sh up --dev`, or set "
+        "DATABASE_URL and BROKER_URL to those of another one\n"
+    )
+
+
+def test_without_an_engine_this_is_said_with_how_to_start_one(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, closed_port: int
+) -> None:
+    monkeypatch.setenv("DISPATCHER_DATA_DIR", str(tmp_path))
+    for name in ("DATABASE_URL", "BROKER_URL"):
+        monkeypatch.delenv(name)
+    for command in (
+        ("trigger", RECEIVED, "--account", "acme"),
+        ("listen", "--register", "--account", "acme"),
+        ("account", "list"),
+    ):
+        ran = cli(*command)
+        assert (ran.status, ran.out, ran.err) == (1, "", no_engine(tmp_path))
+    # One that was killed has left its addresses.
+    (tmp_path / "engine.env").write_text(
+        f"DATABASE_URL=postgresql://user:{PASSWORD}@127.0.0.1:{closed_port}/events\n"
+        f"BROKER_URL=redis://127.0.0.1:{closed_port}/0\n"
+    )
+    ran = cli("account", "list")
+    assert (ran.status, ran.out, ran.err) == (1, "", no_engine(tmp_path))
+
+
+def test_a_setting_that_is_missing_beside_another_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BROKER_URL")
+    ran = cli("account", "list")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("Error: BROKER_URL is not set")
 
 
 WITHOUT_AIOSMTPD = """

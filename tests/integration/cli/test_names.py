@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.settings import Settings
-from tests.factories import make_webhook
+from tests.factories import make_account, make_webhook
 from tests.integration.cli.conftest import Cli
 
 NEW = ("webhook", "create", "--url", "https://example.com/hook", "--type", "*", "--json")
@@ -65,7 +65,7 @@ def test_an_account_goes_by_its_id(cli: Cli, orders: str) -> None:
     assert cli("trigger", "a", "--account", account).status == 0
     assert cli("audit-log", "--account", account, "--json").document[0]["account"] == "acme"
     unknown = cli("webhook", "list", "--account", orders)
-    assert (unknown.status, unknown.err) == (1, f"Error: there is no account '{orders}'\n")
+    assert (unknown.status, unknown.err.splitlines()[0]) == (1, f"Error: there is no account '{orders}'")
 
 
 def test_a_key_goes_by_its_name_until_two_have_it(cli: Cli, orders: str) -> None:
@@ -96,3 +96,20 @@ def test_times_can_be_so_long_ago(cli: Cli, database: Engine, settings: Settings
     wrong = cli("event", "list", "--account", "acme", "--since", "yesterday")
     assert wrong.status == 2
     assert wrong.err.startswith("Error: --since must be a time such as 2025-01-31")
+
+
+def test_an_unknown_account_comes_with_those_that_exist_and_how_to_make_one(cli: Cli, database: Engine) -> None:
+    def hint() -> str:
+        ran = cli("webhook", "list", "--account", "acmee")
+        error, advice = ran.err.splitlines()
+        assert (ran.status, error) == (1, "Error: there is no account 'acmee'")
+        return advice
+
+    make = "`dispatcher account create NAME` makes one."
+    assert hint() == f"There are no accounts yet. {make}"
+    for name in ("globex", "acme"):
+        make_account(database, name)
+    assert hint() == f"The accounts are: acme, globex. {make}"
+    for number in range(9):
+        make_account(database, f"more-{number}")
+    assert hint() == f"`dispatcher account list` lists the accounts. {make}"
