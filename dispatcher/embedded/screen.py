@@ -45,7 +45,7 @@ class CalmScreen:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self.ends("Stopped.")
+            self.ends("")  # what comes below says how it ended
         self._live.stop()
 
     def line(self, child: str, text: str) -> None:
@@ -65,7 +65,7 @@ class CalmScreen:
         self._draw()
 
     def ends(self, headline: str) -> None:
-        """Shows nothing but the headline and the errors."""
+        """Shows nothing but the headline, if there is one, and the errors."""
         self.headline, self.rows, self.warnings = headline, {}, []
         self._ready.clear()
         self._draw()
@@ -94,7 +94,7 @@ class CalmScreen:
             if value:
                 table.add_row(f"  {name}", Text(value))
         # The most important comes first: a small terminal has no room for the rest.
-        parts: list[RenderableType] = [Text(f"\n{self.headline}\n", style="bold")]
+        parts: list[RenderableType] = [Text(f"\n{self.headline}\n", style="bold")] if self.headline else []
         parts += [Text(f"{warning}\n", style="bold yellow") for warning in self.warnings]
         parts.append(table)
         if self._errors:

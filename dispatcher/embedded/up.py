@@ -41,6 +41,7 @@ FLOWER_PORT = 5555
 CA_BUNDLE = "DISPATCHER_CA_BUNDLE"
 LOG_FILE = "engine.log"
 
+_STARTING = "Starting. Each line below begins with the name of the process that wrote it."
 _RUNNING = "The engine is running. Ctrl-C stops it."
 _STOPPING = "Stopping. Deliveries in flight are retried at the next start."
 
@@ -132,6 +133,8 @@ def running_engine(
     ):
         api_port = _choose_port(tree, "API", plan.api_port, API_PORT)
         flower_port = _choose_port(tree, "Flower address", plan.flower_port, FLOWER_PORT, taken=api_port)
+        if display is None:
+            tree.say(_STARTING)
         keys = plan.extra_env.get(KEYS) or given.encryption_keys.get_secret_value()
         addresses = {
             "DATABASE_URL": given.database_url.get_secret_value() or _postgres(tree, directory, plan),
@@ -273,7 +276,7 @@ def about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
     return {
         "API": engine.api_address,
         "Flower": engine.flower_address,
-        "Login": f"user {FLOWER_USER}, password: dispatcher engine --flower-password",
+        "Login": f"user {FLOWER_USER}; `dispatcher engine --flower-password` prints the password",
         "Data": f"{directory}{'  (temporary: deleted at the end)' if plan.temporary else ''}",
         "Log": str(directory / LOG_FILE),
     }

@@ -249,7 +249,7 @@ def test_at_a_terminal_it_is_one_calm_screen_and_the_lines_are_in_a_file_that_it
     for shown in (
         "  Ready       postgres, valkey, ",
         f"  API         http://127.0.0.1:{second.api_port}",
-        "  Login       user dispatcher, password: dispatcher engine --flower-password",
+        "  Login       user dispatcher; `dispatcher engine --flower-password` prints the password",
         f"  Log         {second.log}",
         "  Events      2",
         "  Deliveries  2 delivered",

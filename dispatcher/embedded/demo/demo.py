@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 
 from dispatcher.accounts.accounts import create_account
 from dispatcher.accounts.actor import CommandLine
+from dispatcher.embedded.data_dir import FLOWER_USER
 from dispatcher.embedded.demo.receivers import BEHAVIOURS, MailCatcher, Receiver
 from dispatcher.embedded.process_tree import StopRequested
 from dispatcher.embedded.servers.ports import LOOPBACK
@@ -24,11 +25,13 @@ from dispatcher.errors import DispatcherError
 from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event
 from dispatcher.installation import Installation
+from dispatcher.states import CLOSED, State
 from dispatcher.webhooks.registration import register
 
 TIME_SCALE = 1 / 30
 BY = CommandLine("demo")
 DEADLINE_SECONDS = 50.0
+_SECONDS_BETWEEN = 1.0  # states of deliveries change many times a second
 
 _COUNTS = text("""
 SELECT w.name, d.state, coalesce(d.reason, '') AS reason, count(*)::integer AS number,
@@ -41,9 +44,12 @@ FROM dispatcher.requests r JOIN dispatcher.webhooks w ON w.id = r.webhook_id
 """)
 
 
+_OPEN = set(State) - CLOSED
+
+
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """The current state of one webhook's deliveries."""
+class WebhookResult:
+    """What has become of one webhook's deliveries so far."""
 
     states: Counter[str]
     attempts: int
@@ -55,16 +61,17 @@ class Standing:
 class Expectation:
     """What the delivery rules require of one webhook's deliveries."""
 
-    state: str
+    state: str | None  # None: any state of a delivery that has not ended
     fewest_attempts: int
     answers: frozenset[str]  # what its receiver does; any other answer fails the demo
 
-    def is_met(self, standing: Standing | None, messages: int) -> bool:
+    def is_met(self, result: WebhookResult | None, messages: int) -> bool:
         return (
-            standing is not None
-            and standing.states == Counter({self.state: messages})
-            and standing.fewest_attempts >= self.fewest_attempts
-            and standing.answers == self.answers
+            result is not None
+            and result.states.total() == messages
+            and result.states.keys() <= ({self.state} if self.state else _OPEN)
+            and result.fewest_attempts >= self.fewest_attempts
+            and result.answers == self.answers
         )
 
 
@@ -72,8 +79,8 @@ EXPECTED = {
     "acknowledges": Expectation("delivered", 1, frozenset({"204"})),
     "rejects": Expectation("discarded: rejected", 1, frozenset({"400"})),
     "recovers": Expectation("delivered", 3, frozenset({"503", "200"})),
-    "hangs": Expectation("retrying", 1, frozenset({"timeout"})),
-    "redirects": Expectation("retrying", 1, frozenset({"302"})),
+    "hangs": Expectation(None, 1, frozenset({"timeout"})),
+    "redirects": Expectation(None, 1, frozenset({"302"})),
 }
 
 
@@ -86,39 +93,56 @@ Next:
 
 def run_demo(*, stay: bool = False) -> int:
     """Runs the demo and prints what happens. Returns the exit status: 0 only if every outcome is what the rules
-    require. With `stay`, the engine then keeps running until Ctrl-C."""
+    require, 130 after Ctrl-C. With `stay`, the engine then keeps running until Ctrl-C. Raises DispatcherError if it
+    cannot start, or if a part of it ends."""
     console = Console(highlight=False)
     console.print("[bold]Dispatcher demo[/]: PostgreSQL, Valkey, API, workers, beat and Flower, with temporary data.")
     console.print(f"Time is scaled: a minute of the retry schedule takes {60 * TIME_SCALE:.0f} seconds here.")
     console.print(f"Its receivers are on {LOOPBACK}, the only address that may be called besides public ones.\n")
+    status, stopped = 0, False
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile("w+", prefix="dispatcher-demo-"))
         receiver, mails = stack.enter_context(Receiver()), stack.enter_context(MailCatcher())
         try:
             plan = _plan(receiver, mails)
             engine = stack.enter_context(running_engine(plan, stream=log))
-            status = _deliver_all(console, engine, receiver, mails)
+            status = _run_scenario(console, engine, receiver, mails)
             if stay and status == 0:
-                console.print("\nThe engine keeps running for you to look at. Ctrl-C stops it.\n")
-                for name, value in about(engine, plan).items():
-                    console.print(f"  {name:<8}{value}", soft_wrap=True)
-                console.print(f"\nIn another terminal: {shell_with(engine)}", soft_wrap=True)
-                console.print("and in it, for example: dispatcher delivery list --account demo")
+                _print_stay(console, engine, plan)
                 engine.tree.run()
-                console.print("\nStopped.")
+                stopped = True
         except StopRequested:
-            console.print("\nStopped.")
-            status = 130
-        except DispatcherError as error:
-            console.print(f"[red]Error:[/] {error}", soft_wrap=True)
-            status = 1
-        if status == 0 and not stay:
-            console.print(_NEXT, soft_wrap=True)
+            status, stopped = 130, True
+        except DispatcherError:
+            _print_last_lines(console, log)
+            raise
         if status == 1:
-            log.seek(0)
-            console.print("\nThe last output of the processes:\n")
-            console.print("".join(log.readlines()[-40:]), markup=False, soft_wrap=True)
-        return status
+            _print_last_lines(console, log)
+    if stopped:
+        console.print("\nStopped.")
+    elif status == 0:
+        console.print(_NEXT, soft_wrap=True)
+    return status
+
+
+def _print_stay(console: Console, engine: RunningEngine, plan: Plan) -> None:
+    console.print("\nThe engine keeps running for you to look at. Ctrl-C stops it.\n")
+    rows = about(engine, plan)
+    del rows["Login"]  # below, where a shell knows the command
+    for name, value in rows.items():
+        console.print(f"  {name:<8}{value}", soft_wrap=True)
+    console.print("\nIn another terminal start a shell that finds this engine:\n")
+    console.print(f"  {shell_with(engine)}", soft_wrap=True)
+    console.print("\nand in it, for example:\n")
+    console.print("  dispatcher delivery list --account demo")
+    console.print(f"  dispatcher engine --flower-password      (Flower's user is {FLOWER_USER})")
+
+
+def _print_last_lines(console: Console, log: TextIO) -> None:
+    log.seek(0)
+    if lines := log.readlines()[-40:]:
+        console.print("\nThe last output of the processes:\n")
+        console.print("".join(lines), markup=False, soft_wrap=True)
 
 
 def _plan(receiver: Receiver, mails: MailCatcher) -> Plan:
@@ -139,18 +163,18 @@ def _plan(receiver: Receiver, mails: MailCatcher) -> Plan:
     )
 
 
-def _deliver_all(console: Console, engine: RunningEngine, receiver: Receiver, mails: MailCatcher) -> int:
+def _run_scenario(console: Console, engine: RunningEngine, receiver: Receiver, mails: MailCatcher) -> int:
     installation = Installation(engine.settings)
     _register(installation, receiver)
     receipts = list(enqueue_many(_messages(), producer=installation))
     due = sum(receipt.deliveries for receipt in receipts if isinstance(receipt, Accepted))
     console.print(f"Enqueued {len(receipts)} messages: {due} deliveries for {len(BEHAVIOURS)} webhooks.\n")
 
-    progress = _Progress(console, installation.engine, mails, len(receipts))
-    if not engine.tree.run(until=progress.is_over):
+    monitor = _Monitor(console, installation.engine, mails, len(receipts))
+    if not engine.tree.run(until=monitor.is_over):
         raise StopRequested
-    progress.print_table(receiver)
-    problems = [*progress.problems(), *_receiver_problems(receiver, len(receipts))]
+    monitor.print_table(receiver)
+    problems = [*monitor.problems(), *_receiver_problems(receiver, len(receipts))]
     for problem in problems:
         console.print(f"[red]Not what the rules require:[/] {problem}")
     if not problems:
@@ -187,28 +211,30 @@ def _outbound(status: str) -> str:
     return f"message.outbound.{status.lower()}"
 
 
-class _Progress:
+class _Monitor:
     """What is printed while the engine works."""
 
     def __init__(self, console: Console, database: Engine, mails: MailCatcher, messages: int) -> None:
         self._console, self._database, self._mails, self._messages = console, database, mails, messages
-        self._standings: dict[str, Standing] = {}
-        self._printed: Any = None
+        self._results: dict[str, WebhookResult] = {}
+        self._printed: Counter[str] = Counter()
+        self._printed_at = -_SECONDS_BETWEEN
         self._mails_printed = 0
         self._started = time.monotonic()
 
     def is_over(self) -> bool:
         """Reads the states and prints changes. Returns whether everything is as expected or the time is over."""
         self._look()
-        self._print_changes()
-        return not self.problems() or time.monotonic() - self._started > DEADLINE_SECONDS
+        over = not self.problems() or time.monotonic() - self._started > DEADLINE_SECONDS
+        self._print_changes(last=over)
+        return over
 
     def problems(self) -> list[str]:
         """What is not (yet) what the rules require."""
         found = [
-            f"the webhook that {name} should have {self._messages} deliveries {expected.state}"
+            f"the webhook that {name} should have {self._messages} deliveries {expected.state or 'that are retried'}"
             for name, expected in EXPECTED.items()
-            if not expected.is_met(self._standings.get(name), self._messages)
+            if not expected.is_met(self._results.get(name), self._messages)
         ]
         mails = Counter(to.partition("@")[0] for _, to, _ in self._mails.mails)
         for name in BEHAVIOURS:
@@ -223,11 +249,11 @@ class _Progress:
             justify: Literal["left", "right"] = "right" if column in {"attempts", "callbacks it got"} else "left"
             table.add_column(column, justify=justify, no_wrap=column == "webhook")
         for name, does in BEHAVIOURS.items():
-            standing = self._standings[name]
-            states = ", ".join(f"{number} {state}" for state, number in sorted(standing.states.items()))
+            result = self._results[name]
+            states = _in_order(result.states)
             subjects = [subject for _, to, subject in self._mails.mails if to.startswith(f"{name}@")]
             callbacks = str(len(receiver.bodies[name]))
-            table.add_row(name, does, states, str(standing.attempts), callbacks, "\n".join(subjects))
+            table.add_row(name, does, states, str(result.attempts), callbacks, "\n".join(subjects))
         self._console.print()
         self._console.print(table)
         first = receiver.bodies["acknowledges"][0].decode()
@@ -243,31 +269,33 @@ class _Progress:
             if mine:
                 states: Counter[str] = Counter()
                 for row in mine:
-                    states[_state(row.state, row.reason, row.fewest)] += row.number
-                self._standings[name] = Standing(
+                    states[f"{row.state}: {row.reason}" if row.reason else row.state] += row.number
+                self._results[name] = WebhookResult(
                     states,
                     attempts=sum(row.attempts for row in mine),
                     fewest_attempts=min(row.fewest for row in mine),
                     answers=frozenset(row.answer for row in answers if row.name == name),
                 )
 
-    def _print_changes(self) -> None:
-        seconds = f"{time.monotonic() - self._started:5.1f} s"
+    def _print_changes(self, *, last: bool) -> None:
+        now = time.monotonic() - self._started
+        seconds = f"{now:5.1f} s"
         totals: Counter[str] = Counter()
-        for standing in self._standings.values():
-            totals += standing.states
-        if totals != self._printed:
-            self._printed = totals
-            self._console.print(f"{seconds}  " + ", ".join(f"{totals[state]} {state}" for state in sorted(totals)))
+        for result in self._results.values():
+            totals += result.states
+        if totals != self._printed and (last or now - self._printed_at >= _SECONDS_BETWEEN):
+            self._printed, self._printed_at = totals, now
+            self._console.print(f"{seconds}  {_in_order(totals)}")
         for _, to, subject in self._mails.mails[self._mails_printed :]:
             self._console.print(f"{seconds}  [cyan]mail[/] to {to}: {subject}")
         self._mails_printed = len(self._mails.mails)
 
 
-def _state(state: str, reason: str, attempts: int) -> str:
-    if state in {"ready", "claimed", "waiting"}:
-        return "retrying" if attempts else "due"
-    return f"{state}: {reason}" if reason else state
+def _in_order(states: Counter[str]) -> str:
+    """Numbers of deliveries by state, in the order of a delivery's life."""
+    order = list(State)
+    ordered = sorted(states, key=lambda state: (order.index(State(state.partition(":")[0])), state))
+    return ", ".join(f"{states[state]} {state}" for state in ordered)
 
 
 def _receiver_problems(receiver: Receiver, messages: int) -> Iterator[str]:

@@ -80,7 +80,7 @@ def test_of_many_errors_the_last_are_seen_with_their_number_a_line_each(screen: 
     assert max(map(len, picture)) <= 80
 
 
-def test_the_last_words_of_a_child_that_failed_are_seen_and_nothing_is_said_to_run(
+def test_the_last_words_of_a_child_that_failed_and_the_errors_are_all_that_stays(
     screen: CalmScreen, shown: io.StringIO
 ) -> None:
     def fail() -> None:
@@ -89,10 +89,14 @@ def test_the_last_words_of_a_child_that_failed_are_seen_and_nothing_is_said_to_r
             screen.line("api", "Traceback")
             screen.line("beat", "fine")
             screen.became("beat", ready=True)
+            screen.line("api", "2026-11-27T16:35:26.77Z [error    ] it broke")
             screen.last_words("api")
             raise LookupError
 
     with pytest.raises(LookupError):
         fail()
     assert "The last output of api:\n  Traceback\n" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown.getvalue())
-    assert not any("beat" in line or "Running" in line for line in last_picture(shown, "Stopped."))
+    stays = [line.rstrip() for line in last_picture(shown, "Errors: 1")]
+    assert [stays[0], stays[1][9:]] == ["Errors: 1, the last ones:", "api: it broke"]
+    drawn_last = shown.getvalue().rpartition("\x1b[2K")[2]
+    assert not any(word in drawn_last for word in ("Running", "beat", "Stopped"))
