@@ -201,6 +201,38 @@ with_pip() {
         --progress-bar off --no-deps --require-hashes "$@"
 }
 
+# Help that needs no environment. `test -h` is pytest's; `bench -h` lists what the benchmarks themselves define.
+usage() {
+    case $1 in
+    audit) cat <<END ;;
+Usage: $0 audit [OPTIONS]
+
+Check the pinned packages for known vulnerabilities. It needs a network.
+Options go to pip-audit: --ignore-vuln ID, ...
+
+Exit status: 0 none are known, 1 some are, 2 it could not be checked.
+END
+    fuzz) cat <<END ;;
+Usage: $0 fuzz [N]
+
+Send made-up requests to the API and all dialects: N for each operation,
+default 300. It takes some minutes.
+END
+    build) cat <<END ;;
+Usage: $0 build [FOLDER]
+
+Build the two wheels, the producers' and the engine's, in FOLDER, default dist.
+END
+    esac
+}
+
+case "${1-} ${2-}" in
+"audit -h" | "audit --help" | "fuzz -h" | "fuzz --help" | "build -h" | "build --help")
+    usage "$1"
+    exit
+    ;;
+esac
+
 case ${1-} in
 test | audit | fuzz | build | bench) can_test || set_up can_test ;;
 *) can_run || set_up can_run ;;

@@ -18,11 +18,19 @@ from benchmarks.rows import ROWS, measures_of
 from benchmarks.runner import run_measures
 from benchmarks.servers import running_servers
 from benchmarks.targets import exit_status
+from dispatcher.cli.help_page import Command, Group, Panels
+
+
+class _Bench(Group):
+    """Help like that of the other commands."""
+
+    panels: Panels = {"Commands": {"compare": "Show the figures of two runs side by side"}}  # noqa: RUF012 - as the base
+
 
 app = typer.Typer(
+    cls=_Bench,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Measures this engine against baselines, on this machine, in one run.",
 )
 
 _NAMES = [row.name for row in ROWS]
@@ -35,25 +43,24 @@ def _known_rows(names: list[str] | None) -> list[str]:
     return names or _NAMES
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=f"ROW is one of {', '.join(_NAMES)}.")
 def bench(  # noqa: PLR0917 - typer makes them options
     context: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller counts: about 5 minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller counts: about 5 minutes")] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(
-            "--only", metavar="ROW", callback=_known_rows, help=f"A row to run; repeatable: {', '.join(_NAMES)}"
-        ),
+        typer.Option("--only", metavar="ROW", callback=_known_rows, help="A row to run; may be given several times"),
     ] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Runs of each measure; medians are shown.")] = 3,
-    size: Annotated[float, typer.Option(min=0.001, help="Multiply all counts by this, for trials.")] = 1.0,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the throughputs to this PNG file.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each measure; medians are shown")] = 3,
+    size: Annotated[float, typer.Option(min=0.001, help="Multiply all counts by this, for trials")] = 1.0,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the throughputs to this PNG file")] = None,
 ) -> None:
-    """Starts its own PostgreSQL, Valkey and receivers on temporary data, and runs every row against its baselines.
+    """Measure this engine against baselines, on this machine, in one run.
 
-    Prints machine, versions, medians, CPU per delivery and each target; progress goes to standard error. Exits with
-    status 1 if a target that must be reached was missed.
+    It starts its own PostgreSQL, Valkey and receivers on temporary data, and runs every row against its baselines. It
+    prints machine, versions, medians, CPU per delivery and each target; progress goes to standard error.
+    Exit status: 0 every target that must be reached was, 1 one was missed.
     """
     if context.invoked_subcommand is not None:
         return
@@ -77,12 +84,12 @@ def bench(  # noqa: PLR0917 - typer makes them options
     raise typer.Exit(exit_status(report.judged))
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(
-    before: Annotated[Path, typer.Argument(help="The file that `--json` wrote for one commit.")],
-    after: Annotated[Path, typer.Argument(help="The same for another commit.")],
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="The file that `--json` wrote for one commit")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="The same for another commit")],
 ) -> None:
-    """Shows the figures of two runs side by side."""
+    """Show the figures of two runs side by side."""
     console = Console(width=None if sys.stdout.isatty() else 180)
     console.print(comparison(json.loads(before.read_text()), json.loads(after.read_text())))
 

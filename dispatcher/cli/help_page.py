@@ -85,7 +85,9 @@ def _usage(command: Any, context: Any) -> str:
     words.append("[OPTIONS]")
     for argument in (each for each in command.params if each.param_type_name == "argument"):
         words.append(_value(argument) if argument.required else f"[{_value(argument)}]")
-    return " ".join([*words, *(["COMMAND"] if hasattr(command, "commands") else [])])
+    if hasattr(command, "commands"):
+        words.append("[COMMAND]" if command.invoke_without_command else "COMMAND")
+    return " ".join(words)
 
 
 def _panel(parameter: Any) -> str:

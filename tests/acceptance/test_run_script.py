@@ -169,6 +169,17 @@ def test_the_environment_is_made_once_and_again_only_when_a_lock_changes(checkou
     assert lines(checkout, "made") == ["made", "made"]
 
 
+def test_help_for_what_the_tests_packages_do_comes_without_installing_them(checkout: Path) -> None:
+    provide(checkout, "python3", NEW)
+
+    for word in ("audit", "fuzz", "build"):
+        status, out, err = run(checkout, word, "--help")
+        assert (status, err) == (0, "")
+        assert out.startswith(f"Usage: {checkout}/run.sh {word} [")
+        assert run(checkout, word, "-h") == (0, out, "")
+    assert lines(checkout, "installed") == []
+
+
 def test_build_hands_its_folder_to_the_program_that_makes_the_wheels(checkout: Path) -> None:
     provide(checkout, "python3", NEW)
 
