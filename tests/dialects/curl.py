@@ -1,4 +1,4 @@
-"""Sends what `curl` sends, for the options that the vendors' pages use. Used if curl is not installed."""
+"""Sends what `curl` sends, for the options that our pages and the vendors' use. Used if curl is not installed."""
 
 import base64
 import http.client
@@ -10,8 +10,8 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def call(words: list[str]) -> tuple[int, str]:
-    """Sends the request; status and body of the answer."""
-    method, headers, data, as_query, url = None, {"User-Agent": "curl/7.88.1", "Accept": "*/*"}, [], False, ""
+    """Sends the request; status and body of the answer, and after the body the text of `-w`."""
+    method, end, headers, data, as_query, url = None, "", {"User-Agent": "curl/7.88.1", "Accept": "*/*"}, [], False, ""
     while words:
         match words.pop(0):
             case "-X" | "--request":
@@ -23,6 +23,8 @@ def call(words: list[str]) -> tuple[int, str]:
                 headers[name] = value
             case "-u":
                 headers["Authorization"] = f"Basic {base64.b64encode(words.pop(0).encode()).decode()}"
+            case "-w":
+                end = words.pop(0).replace("\\n", "\n")
             case "-G":
                 as_query = True
             case "-i" | "-s" | "--location":
@@ -41,7 +43,7 @@ def call(words: list[str]) -> tuple[int, str]:
             connection.putheader(name, value)
         connection.endheaders(body)
         answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        return answer.status, answer.read().decode() + end
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ class Reader:
         if status >= 400:
             self._refused.append(status)
         self.deliver()
-        return Result(0, f"{body}\n")
+        return Result(0, body)
 
     @contextmanager
     def _working(self) -> Iterator[None]:

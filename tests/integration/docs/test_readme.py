@@ -9,7 +9,9 @@ PAGE = "README.md"
 
 
 def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine) -> None:
-    *_, over_http = reader.read_to("send").splitlines()
+    printed = reader.read_to("send")
+    assert printed.endswith("}\n")  # else the shell's next prompt would stick to it
+    *_, over_http = printed.splitlines()
     assert documents(over_http)[0]["deliveries"] == 1
     assert reader.body(2) == '[{"id":"7","body":"Yes"}]'
 
