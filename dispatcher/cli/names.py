@@ -66,7 +66,9 @@ def key_id(session: Session, text: str) -> UUID:
 
 def _the_only(kind: str, name: str, found: list[tuple[str, UUID]], remedy: str) -> UUID:
     if not found:
-        raise NotFound(kind, name)
+        unknown = NotFound(kind, name)
+        unknown.add_note(f"`dispatcher {kind} list` lists the {kind}s.")
+        raise unknown
     if len(found) > 1:
         candidates = ", ".join(f"{identifier} of {owner}" for owner, identifier in found[:_MOST_NAMED])
         more = ", ..." if len(found) > _MOST_NAMED else ""

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,8 @@ LOG_FILE = "engine.log"
 _STARTING = "Starting. Each line below begins with the name of the process that wrote it."
 _RUNNING = "The engine is running. Ctrl-C stops it."
 _STOPPING = "Stopping. Deliveries in flight are retried at the next start."
+
+_NO_WRAPPING = 10_000
 
 _AS_ROOT_ON_PURPOSE = "ignore:You're running the worker with superuser privileges"
 
@@ -91,7 +94,7 @@ def run_up(plan: Plan, *, every_line: bool = False) -> None:
             screen = stack.enter_context(CalmScreen(console))
         engine = stack.enter_context(running_engine(plan, display=screen))
         if screen is None:
-            engine.tree.say(_welcome(engine, plan))
+            engine.tree.say(_welcome(engine, plan, width=console.width if console.is_terminal else _NO_WRAPPING))
             engine.tree.run()
             engine.tree.say(f"\n{_STOPPING}")
         else:
@@ -314,7 +317,7 @@ def _counted(counters: Counters) -> dict[str, str]:
     }
 
 
-def _welcome(engine: RunningEngine, plan: Plan) -> str:
+def _welcome(engine: RunningEngine, plan: Plan, *, width: int) -> str:
     rows = {**about(engine, plan), "Next": _next(engine, plan)}
-    warnings = [line for warning in _warnings(engine, plan) for line in (warning, "")]
+    warnings = [line for warning in _warnings(engine, plan) for line in (textwrap.fill(warning, width), "")]
     return "\n".join(("", _RUNNING, "", *(f"  {name:<10}{value}" for name, value in rows.items()), "", *warnings))

@@ -35,7 +35,8 @@ def test_a_webhook_goes_by_its_name(cli: Cli, orders: str, database: Engine) -> 
     assert counted.document["matched"] == 0
     assert cli("webhook", "delete", "orders", "--yes", "--json").document["id"] == orders
     gone = cli("webhook", "show", "orders")
-    assert (gone.status, gone.err) == (1, "Error: there is no webhook 'orders'\n")
+    advice = "`dispatcher webhook list` lists the webhooks.\n"
+    assert (gone.status, gone.err) == (1, f"Error: there is no webhook 'orders'\n{advice}")
 
 
 def test_a_name_that_two_accounts_use_is_not_guessed(cli: Cli, orders: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import signal
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 from rich.console import Console
 
 from dispatcher.embedded import up
+from dispatcher.embedded.data_dir import DataDirectory
 from dispatcher.embedded.errors import PortTaken, ServerAway
+from dispatcher.embedded.process_tree import ProcessTree
+from dispatcher.embedded.receivers_here import WARNING
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from tests.dead_ports import refusing_port
 
@@ -39,6 +43,22 @@ def said(at_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         return [line.rstrip() for line in text.splitlines() if line.strip()]
 
     return lines
+
+
+class Starts(AbstractContextManager[up.RunningEngine]):
+    """An engine that runs until Ctrl-C, which is pressed at once."""
+
+    def __init__(self, _plan: up.Plan, *, display: object) -> None:
+        self._tree = ProcessTree()
+
+    def __enter__(self) -> up.RunningEngine:
+        self._tree.__enter__()
+        signal.raise_signal(signal.SIGINT)
+        servers = {"DATABASE_URL": "postgresql://", "BROKER_URL": "redis://"}
+        return up.RunningEngine(self._tree, DataDirectory(Path("/data")), servers, "http://api", "http://flower")
+
+    def __exit__(self, *of_error: Any) -> None:
+        self._tree.__exit__(*of_error)
 
 
 def press_ctrl_c(_server: EmbeddedPostgres) -> None:
@@ -71,3 +91,13 @@ def test_nothing_is_said_to_have_stopped_that_never_started(
     with pytest.raises(ServerAway):
         up.run_up(up.Plan(data_dir=tmp_path / "data"))
     assert said() == []
+
+
+@pytest.mark.parametrize("at_terminal", [True])
+def test_the_warning_of_development_mode_is_wrapped_between_words(said: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up, "running_engine", Starts)
+    up.run_up(up.Plan(dev=True), every_line=True)
+    lines = said()
+    (first,) = (number for number, line in enumerate(lines) if "DEVELOPMENT" in line)
+    assert WARNING in " ".join(lines[first:])
+    assert max(map(len, lines[first : first + 3])) <= 80
