@@ -134,8 +134,11 @@ def _print_stay(console: Console, engine: RunningEngine, plan: Plan) -> None:
     console.print("\nIn another terminal start a shell that finds this engine:\n")
     console.print(f"  {shell_with(engine)}", soft_wrap=True)
     console.print("\nand in it, for example:\n")
-    console.print("  dispatcher delivery list --account demo")
-    console.print(f"  dispatcher engine --flower-password      (Flower's user is {FLOWER_USER})")
+    for command, what in (
+        ("dispatcher delivery list --account demo", "the demo's deliveries"),
+        ("dispatcher engine --flower-password", f"Flower's password (user {FLOWER_USER})"),
+    ):
+        console.print(f"  {command:<39}  {what}", soft_wrap=True)
 
 
 def _print_last_lines(console: Console, log: TextIO) -> None:
