@@ -1,4 +1,5 @@
-"""Whether a version works with a database's tables. Kept apart from the migrations: workers need not load their library."""
+"""Whether a version works with a database's tables. Kept apart from the migrations, so that workers need not load their
+library."""
 
 from pathlib import Path
 
@@ -31,6 +32,6 @@ def check_migrated(connection: Connection) -> None:
         oldest = connection.scalar(text("SELECT oldest_revision FROM dispatcher.installation"))
         if oldest > ours:
             raise ConfigurationError(
-                f"the database is at migration {found}, for versions with migration {oldest} or a newer one; this version"
-                f" has {ours}: upgrade it"
+                f"the database is at migration {found}, for versions with migration {oldest} or a newer one; this"
+                f" version has {ours}: upgrade it"
             )
