@@ -3,12 +3,11 @@
 from typing import Annotated
 
 import typer
-from dotenv import dotenv_values
 
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.output import AsJson, print_error, print_fields, print_json, print_line
 from dispatcher.embedded.data_dir import API_ADDRESS, FLOWER_ADDRESS, FLOWER_PASSWORD, FLOWER_USER, published
-from dispatcher.settings import CONNECTION_FILE, default_data_dir, environment_name
+from dispatcher.settings import default_data_dir, environment_name
 
 app = Commands()
 
@@ -50,14 +49,9 @@ def engine(
         print_fields({name.replace("_", " "): value for name, value in found.items()})
 
 
-def no_engine(database_url: str = "") -> str | None:
-    """Why a command finds no engine, and what to do. `database_url` is the database that the settings name, if any.
-    None if an engine runs here, or if that database is not the one that a killed engine has left in its file."""
-    left = dotenv_values(default_data_dir() / CONNECTION_FILE, interpolate=False).get("DATABASE_URL") or ""
-    # The settings may name another driver.
-    if published() or database_url.partition("://")[2] != left.partition("://")[2]:
-        return None
-    return _none_runs("set DATABASE_URL and BROKER_URL to those of another one")
+def no_engine() -> str | None:
+    """That no engine runs here, and what to do. None if one runs."""
+    return None if published() else _none_runs("set DATABASE_URL and BROKER_URL to those of another one")
 
 
 def _none_runs(otherwise: str) -> str:

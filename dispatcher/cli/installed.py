@@ -47,12 +47,7 @@ class Installed:
         explained = explain_outage(error) if isinstance(error, SQLAlchemyError) else None
         if explained is None or "DATABASE_URL" not in explained or "installation" not in self.__dict__:
             return explained
-        from dispatcher.cli.engine import no_engine
-
-        url = self.installation.settings.database_url.get_secret_value()
-        if none := no_engine(url):
-            return none
-        place = mask_connection(url)
+        place = mask_connection(self.installation.settings.database_url.get_secret_value())
         remedy = ". Start it, or set DATABASE_URL to where it runs" if "answer" in explained else ""
         return f"{explained}: {place.replace('+psycopg2', '')}{remedy}"
 

@@ -12,7 +12,6 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 from rich.console import Console
 
-from dispatcher.egress.address_policy import ANY_ADDRESS, DEVELOPMENT_MODE
 from dispatcher.embedded.counters import MAX, Counters
 from dispatcher.embedded.data_dir import (
     API_ADDRESS,
@@ -103,7 +102,7 @@ def run_up(plan: Plan, *, every_line: bool = False) -> None:
 
 
 def _show(engine: RunningEngine, plan: Plan, screen: CalmScreen) -> None:
-    fixed, warnings = about(engine, plan), _warnings(engine, plan)
+    fixed, warnings = about(engine, plan), _warnings(engine)
     screen.headline = _RUNNING
     with Counters(engine.environment["DATABASE_URL"], engine.environment["BROKER_URL"]) as counters:
 
@@ -300,10 +299,8 @@ def _next(engine: RunningEngine, plan: Plan) -> str:
     return f"{shell_with(engine)}, then: {command}"
 
 
-def _warnings(engine: RunningEngine, plan: Plan) -> list[str]:
-    if engine.settings.unsafe_allow_any_address:
-        return [f"WARNING: {ANY_ADDRESS}."]
-    return [f"{DEVELOPMENT_MODE}."] if plan.dev else []
+def _warnings(engine: RunningEngine) -> list[str]:
+    return [f"WARNING: {warning}." for warning in engine.settings.warnings]
 
 
 def _counted(counters: Counters) -> dict[str, str]:
@@ -319,5 +316,5 @@ def _counted(counters: Counters) -> dict[str, str]:
 
 def _welcome(engine: RunningEngine, plan: Plan, *, width: int) -> str:
     rows = {**about(engine, plan), "Next": _next(engine, plan)}
-    warnings = [line for warning in _warnings(engine, plan) for line in (textwrap.fill(warning, width), "")]
+    warnings = [line for warning in _warnings(engine) for line in (textwrap.fill(warning, width), "")]
     return "\n".join(("", _RUNNING, "", *(f"  {name:<10}{value}" for name, value in rows.items()), "", *warnings))

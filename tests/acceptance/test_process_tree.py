@@ -205,7 +205,7 @@ def test_the_five_commands_of_the_readme_end_in_callbacks_that_are_seen_and_deli
 def test_development_mode_is_loud_known_to_other_shells_and_gone_with_the_next_start(
     first: FirstLife, second: "SecondLife"
 ) -> None:
-    assert f"\n{DEVELOPMENT_MODE}.\n" in first.ended.running
+    assert f"\nWARNING: {DEVELOPMENT_MODE}.\n" in first.ended.running
     assert first.allowed["DISPATCHER_ALLOWED_NETWORKS"] == "127.0.0.0/8,::1"
     assert "DISPATCHER_ALLOWED_NETWORKS" not in second.lines
     assert DEVELOPMENT_MODE not in second.ended.running

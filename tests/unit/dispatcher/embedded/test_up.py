@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from dispatcher.egress.address_policy import DEVELOPMENT_MODE
 from dispatcher.embedded import up
 from dispatcher.embedded.data_dir import DataDirectory
 from dispatcher.embedded.errors import PortTaken, ServerAway
 from dispatcher.embedded.process_tree import ProcessTree
-from dispatcher.embedded.receivers_here import WARNING
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from tests.dead_ports import refusing_port
 
@@ -96,8 +96,9 @@ def test_nothing_is_said_to_have_stopped_that_never_started(
 @pytest.mark.parametrize("at_terminal", [True])
 def test_the_warning_of_development_mode_is_wrapped_between_words(said: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(up, "running_engine", Starts)
-    up.run_up(up.Plan(dev=True), every_line=True)
+    monkeypatch.setenv("DISPATCHER_ALLOWED_NETWORKS", "127.0.0.0/8")
+    up.run_up(up.Plan(), every_line=True)
     lines = said()
     (first,) = (number for number, line in enumerate(lines) if "DEVELOPMENT" in line)
-    assert WARNING in " ".join(lines[first:])
+    assert f"WARNING: {DEVELOPMENT_MODE}." in " ".join(lines[first:])
     assert max(map(len, lines[first : first + 3])) <= 80

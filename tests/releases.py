@@ -1,0 +1,34 @@
+"""Releases in git history: by their tag, or by the commit that CHANGELOG.md names."""
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def git(*words: str) -> bytes:
+    """What git prints. Raises LookupError with its reason where it fails."""
+    try:
+        ran = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
+    except FileNotFoundError:
+        raise LookupError("git is not installed") from None
+    if ran.returncode:
+        raise LookupError(ran.stderr.decode().strip())
+    return ran.stdout
+
+
+def commit_of(version: str) -> str:
+    """Raises LookupError if the release is not known here: a checkout without history or tags, say."""
+    if git("rev-parse", "--show-prefix").strip():
+        raise LookupError("this tree is part of another repository")
+    section = re.search(
+        rf"^## {re.escape(version)}\b(.*?)(?=^## |\Z)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    named = re.search(r"commit `([0-9a-f]{7,40})`", section[1]) if section else None
+    for name in (f"v{version}", named[1] if named else None):
+        try:
+            return git("rev-parse", "--verify", f"{name}^{{commit}}").decode().strip()
+        except LookupError:
+            continue
+    raise LookupError(f"there is no tag v{version} here, and no commit that CHANGELOG.md names for it")
