@@ -1,40 +1,82 @@
 """Brings a database to this version's tables. Safe to run many times at once: one works, the others wait."""
 
+import logging
+import time
 from datetime import UTC, datetime
 
 from alembic import command
 from alembic.config import Config
+from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from dispatcher.db.partitions import create_partition, create_partitions, missing_partitions
 from dispatcher.db.schema import SCHEMA
 from dispatcher.db.version import MIGRATIONS
+from dispatcher.errors import ConfigurationError
 
+log = logging.getLogger("dispatcher.db.migrate")
+
+LOCK_TIMEOUT = "200ms"  # for a table's lock: while it is waited for, all others who use the table queue up behind
+PAUSE = 1.0  # seconds between two tries, in which the others get on
+TRIES = 300
 _LOCK = 0x64697370  # "disp": the advisory lock that migrations hold
 
 
 def upgrade(database_url: str) -> None:
     """Creates or migrates the schema `dispatcher`. Idempotent. `database_url` as in the settings.
 
-    Partitions of tables that are in use are left for upkeep to make, with a warning.
+    Each migration of a database in use has its own transactions: one that is stopped half-way is continued by the next
+    call. Partitions of tables that are in use are left for upkeep to make, with a warning. Raises ConfigurationError
+    where a table stays locked by others for minutes.
     """
     engine = create_engine(database_url)
     try:
-        with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-            new = connection.scalar(text(f"SELECT to_regclass('{SCHEMA}.events') IS NULL"))
-            command.upgrade(_config(connection), "head")
-            if new:  # no one can see the tables yet, so no one waits; and they are never without partitions
-                for partition in missing_partitions(connection, datetime.now(UTC)):
-                    create_partition(connection, partition)
+            connection.commit()
+            in_use = connection.scalar(text(f"SELECT to_regclass('{SCHEMA}.events') IS NOT NULL"))
+            connection.rollback()
+            if in_use:
+                _upgrade_in_use(connection)
+            else:
+                _create(connection)
         create_partitions(engine, datetime.now(UTC))
     finally:
         engine.dispose()
 
 
-def _config(connection: Connection) -> Config:
+def _create(connection: Connection) -> None:
+    """In one transaction: no one can see the tables yet, so no one waits; and they are never without partitions."""
+    with connection.begin():
+        command.upgrade(_config(connection, in_use=False), "head")
+        for partition in missing_partitions(connection, datetime.now(UTC)):
+            create_partition(connection, partition)
+
+
+def _upgrade_in_use(connection: Connection) -> None:
+    for tries in range(1, TRIES + 1):
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.commit()
+        try:
+            command.upgrade(_config(connection, in_use=True), "head")
+            return
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+        if tries % 10 == 1:
+            log.warning("a table is locked by others (a backup, a long transaction): trying again every second")
+        connection.rollback()
+        time.sleep(PAUSE)
+    raise ConfigurationError(
+        f"a table was locked by others for {TRIES * PAUSE / 60:.0f} minutes: end what holds it (pg_stat_activity shows"
+        " it), then run `dispatcher migrate` again; it continues where it stopped"
+    )
+
+
+def _config(connection: Connection, *, in_use: bool) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
+    config.attributes.update(connection=connection, in_use=in_use)
     return config

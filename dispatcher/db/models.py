@@ -52,8 +52,12 @@ class Account(Base):
     __tablename__ = "accounts"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Identity(always=True), unique=True)  # short, for the index of claims
     name: Mapped[str] = mapped_column(unique=True)
+    limits: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    suspended_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]  # its rows go in steps; the account's own row is the last
 
 
 class ApiKey(Base):
@@ -91,6 +95,7 @@ class Webhook(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
     account_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.accounts.id"))
+    account_no: Mapped[int] = mapped_column(server_default=text("0"))  # the account's number; 0: upkeep will set it
     app: Mapped[str | None]
     name: Mapped[str | None]
     dialect: Mapped[str | None]  # the vendor's management API that it was made through; None: our own
@@ -99,8 +104,10 @@ class Webhook(Base):
     url_ciphertext: Mapped[Ciphertext | None]  # in the form that is called; None once deleted
     url_given_ciphertext: Mapped[Ciphertext | None]  # None: it was given in that form
     url_digest: Mapped[bytes | None]
+    destination: Mapped[int | None] = mapped_column(BigInteger)  # keyed digest of host and port; None: upkeep will set it
     event_types: Mapped[list[str]] = mapped_column(ARRAY(Text))
     contract: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    format: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))  # of contract and secrets, as stored
     secrets_ciphertext: Mapped[Ciphertext | None]  # JSON, as `webhooks.secrets` writes it
     contact_email: Mapped[str | None]
     retry_span: Mapped[timedelta]  # sum of the schedule's delays: `give_up_at` is set in SQL at enqueue
@@ -110,6 +117,8 @@ class Webhook(Base):
     disabled_at: Mapped[datetime | None]
     disabled_by: Mapped[str | None]
     disabled_reason: Mapped[str | None]
+    quarantined_at: Mapped[datetime | None]
+    quarantined_reason: Mapped[str | None]
     version: Mapped[int] = mapped_column(server_default=text("1"))  # grows with each change: workers cache by it
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
@@ -150,6 +159,7 @@ class Event(Base):
     delivery_count: Mapped[int]  # how many webhooks matched when it was stored
     codec: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # 0: the bytes as they are sent
     data: Mapped[bytes]
+    traceparent: Mapped[str | None]
 
 
 class IdempotencyKey(Base):
@@ -175,6 +185,14 @@ class Delivery(Base):
         CheckConstraint(_one_of("reason", Reason), name="reason"),
         Index(
             "deliveries_ready_idx",
+            "webhook_id",
+            "is_retry",
+            "due_at",
+            postgresql_where=text(f"state = '{State.READY}'"),
+        ),
+        Index(
+            "deliveries_fair_idx",
+            "account_no",
             "webhook_id",
             "is_retry",
             "due_at",
@@ -209,6 +227,8 @@ class Delivery(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     event_id: Mapped[UUID]
     webhook_id: Mapped[UUID]
+    account_no: Mapped[int] = mapped_column(server_default=text("0"))  # 0: stored by a version that did not write it
+    size: Mapped[int] = mapped_column(server_default=text("0"))  # bytes of the event's data; 0: not known
     state: Mapped[str]
     reason: Mapped[str | None]
     due_at: Mapped[datetime]
@@ -219,6 +239,7 @@ class Delivery(Base):
     batch_limit: Mapped[int | None] = mapped_column(SmallInteger)  # largest batch allowed, after one with it failed
     bypasses_circuit: Mapped[bool] = mapped_column(server_default=text("false"))  # a person asked for the next attempt
     unknown_in_a_row: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # claims that expired
+    deaths: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # of processes that were handling it
     claimed_by: Mapped[UUID | None]
     claimed_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
@@ -287,6 +308,9 @@ class Request(Base):
     answer_excerpt: Mapped[bytes | None]  # up to 4 KiB of the body
     answer_cut: Mapped[bool]  # headers or body were longer than what is kept
     answer_unreadable: Mapped[bool]  # its content encoding could not be decoded
+    verdict: Mapped[str | None]
+    messages: Mapped[int | None] = mapped_column(SmallInteger)  # that it carried
+    replaces: Mapped[UUID | None]  # the request of the attempt before, of a batch that is sent again in parts
     started_at: Mapped[datetime]
     duration: Mapped[timedelta]
 
@@ -328,6 +352,8 @@ class Notice(Base):
     due_at: Mapped[datetime | None]  # when a mail is due; None: none is due
     claimed_until: Mapped[datetime | None]  # a worker is sending it
     failed_sends: Mapped[int] = mapped_column(server_default=text("0"))
+    quarantined_at: Mapped[datetime | None]
+    quarantined_reason: Mapped[str | None]
     last_sent_at: Mapped[datetime | None]  # starts the quiet period
     sent_count: Mapped[int] = mapped_column(server_default=text("0"))
     suppressed_count: Mapped[int] = mapped_column(server_default=text("0"))  # since the last mail

@@ -86,7 +86,7 @@ def test_from_0_1_open_circuits_options_and_what_a_person_asked_for_are_kept(
             connection.execute(text("CREATE SCHEMA dispatcher"))
             config = Config()
             config.set_main_option("script_location", str(MIGRATIONS))
-            config.attributes["connection"] = connection
+            config.attributes.update(connection=connection, in_use=False)
             command.upgrade(config, "0008")
             connection.execute(text(_ROWS_OF_0_1), {"account": new_id(), "off": new_id(), "on": new_id()})
         upgrade(url)
