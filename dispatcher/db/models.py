@@ -310,7 +310,7 @@ class Request(Base):
     answer_unreadable: Mapped[bool]  # its content encoding could not be decoded
     verdict: Mapped[str | None]
     messages: Mapped[int | None] = mapped_column(SmallInteger)  # that it carried
-    replaces: Mapped[UUID | None]  # the request of the attempt before, of a batch that is sent again in parts
+    replaces: Mapped[UUID | None]  # the request before it in the same attempt, whose token was refused
     started_at: Mapped[datetime]
     duration: Mapped[timedelta]
 
