@@ -98,9 +98,8 @@ def sweep_once(settings: Settings) -> dict[str, int]:
 def upkeep_once(settings: Settings) -> dict[str, int]:
     """Runs upkeep once."""
     installation = installation_for(settings)
-    return upkeep(
-        installation.engine, installation.clock, circuit_breakers=installation.settings.circuit_breaker_failures > 0
-    )
+    circuit_breakers = installation.settings.circuit_breaker_failures > 0
+    return upkeep(installation.engine, installation.vault, installation.clock, circuit_breakers=circuit_breakers)
 
 
 def redeliver_more(settings: Settings) -> dict[str, int]:

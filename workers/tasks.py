@@ -71,6 +71,5 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     def upkeep_once() -> dict[str, int]:
         """Ends deliveries that cannot be attempted any more, and cleans up."""
         installation = worker_of_process().installation
-        return upkeep(
-            installation.engine, installation.clock, circuit_breakers=installation.settings.circuit_breaker_failures > 0
-        )
+        circuit_breakers = installation.settings.circuit_breaker_failures > 0
+        return upkeep(installation.engine, installation.vault, installation.clock, circuit_breakers=circuit_breakers)

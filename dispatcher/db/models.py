@@ -104,7 +104,8 @@ class Webhook(Base):
     url_ciphertext: Mapped[Ciphertext | None]  # in the form that is called; None once deleted
     url_given_ciphertext: Mapped[Ciphertext | None]  # None: it was given in that form
     url_digest: Mapped[bytes | None]
-    destination: Mapped[int | None] = mapped_column(BigInteger)  # keyed digest of host and port; None: upkeep will set it
+    destination: Mapped[int | None] = mapped_column(BigInteger)  # keyed digest of the URL's host and port
+    destination_of: Mapped[bytes | None]  # the `url_digest` that it was made for; another one: upkeep will renew it
     event_types: Mapped[list[str]] = mapped_column(ARRAY(Text))
     contract: Mapped[dict[str, Any]] = mapped_column(JSONB)
     format: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))  # of contract and secrets, as stored
@@ -308,9 +309,9 @@ class Request(Base):
     answer_excerpt: Mapped[bytes | None]  # up to 4 KiB of the body
     answer_cut: Mapped[bool]  # headers or body were longer than what is kept
     answer_unreadable: Mapped[bool]  # its content encoding could not be decoded
-    verdict: Mapped[str | None]
-    messages: Mapped[int | None] = mapped_column(SmallInteger)  # that it carried
-    replaces: Mapped[UUID | None]  # the request before it in the same attempt, whose token was refused
+    verdict: Mapped[str | None]  # None: recorded by a version that did not write it
+    messages: Mapped[int | None] = mapped_column(SmallInteger)  # that it carried; None as for `verdict`
+    replaces: Mapped[UUID | None]  # the request before it in the same attempt, if recorded: its token was refused
     started_at: Mapped[datetime]
     duration: Mapped[timedelta]
 

@@ -17,6 +17,7 @@ from dispatcher.states import CLOSED, TRANSITIONS, State
 from schedules.timing import Timing
 
 _REOPENED_FROM = [state for state in CLOSED if State.READY in TRANSITIONS[state]]
+_ACCOUNT_NO = select(Account.number).where(Account.id == Webhook.account_id).scalar_subquery()
 _CANCELLED_FROM = [state for state, targets in TRANSITIONS.items() if State.CANCELLED in targets]
 
 
@@ -48,6 +49,7 @@ def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, bypas
         )
         .values(
             **opened(retry_span, bypasses_circuit=bypasses_circuit),
+            account_no=_ACCOUNT_NO,  # a version before may have stored it without
             reason=None,
             schedule_step=0,
             unknown_in_a_row=0,

@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import Connection, text
@@ -98,6 +99,15 @@ class Vault(EncryptionKeys):
 def url_digest(digest_secret: bytes, url: str) -> bytes:
     """Finds equal URLs without decrypting them; keyed, so that a dump alone cannot be searched for a guessed URL."""
     return hmac.new(digest_secret, url.encode(), hashlib.sha256).digest()
+
+
+def destination(digest_secret: bytes, url: str) -> int:
+    """The host and port that a URL, in the form that is called, is for, as a keyed digest: 8 bytes as a signed number.
+    What is for the same host and port has the same one, whatever its scheme."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    digest = hmac.new(digest_secret, f"{parts.hostname}:{port}".encode(), hashlib.sha256).digest()
+    return int.from_bytes(digest[:8], signed=True)
 
 
 def generate_key() -> str:

@@ -28,7 +28,7 @@ BULK = 1_000
 # nothing that is shared. A delivery's id is a UUIDv7 of its event's millisecond.
 _STORE = f"""
 WITH input AS (
-  SELECT i.*, a.id AS account_id
+  SELECT i.*, a.id AS account_id, a.number AS account_no
   FROM unnest(CAST(:id AS uuid[]), CAST(:account AS text[]), CAST(:app AS text[]), CAST(:type AS text[]),
               CAST(:taking AS text[]), CAST(:subject AS text[]), CAST(:occurred_at AS timestamptz[]),
               CAST(:expires_at AS timestamptz[]), CAST(:data AS bytea[]), CAST(:key AS text[]),
@@ -44,7 +44,7 @@ fresh AS (
   SELECT * FROM input
   WHERE account_id IS NOT NULL AND (key IS NULL OR id IN (SELECT event_id FROM keyed))),
 matched AS MATERIALIZED (
-  SELECT DISTINCT f.id AS event_id, f.expires_at, s.webhook_id
+  SELECT DISTINCT f.id AS event_id, f.account_no, octet_length(f.data) AS size, f.expires_at, s.webhook_id
   FROM fresh f JOIN dispatcher.subscriptions s
     ON s.account_id = f.account_id AND s.event_type = ANY(string_to_array(f.taking, ' '))
    AND (s.app IS NULL OR s.app = f.app)),
@@ -56,9 +56,9 @@ stored AS (
   SELECT f.id, f.account_id, f.app, f.type, f.subject, f.occurred_at, f.expires_at, c.deliveries, f.data
   FROM fresh f JOIN counted c USING (id)),
 opened AS (
-  INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at)
+  INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, account_no, size, state, due_at, give_up_at)
   SELECT (left(m.event_id::text, 15) || substr(gen_random_uuid()::text, 16))::uuid, m.event_id, m.webhook_id,
-         {STATE}, {DUE_AT}, least({GIVE_UP_AT}, m.expires_at)
+         m.account_no, m.size, {STATE}, {DUE_AT}, least({GIVE_UP_AT}, m.expires_at)
   FROM matched m JOIN dispatcher.webhooks w ON w.id = m.webhook_id)
 SELECT i.id::text AS id, i.account_id::text AS account_id, c.deliveries FROM input i LEFT JOIN counted c USING (id)
 """

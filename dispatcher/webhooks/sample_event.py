@@ -75,6 +75,8 @@ def _store(
         id=called.delivery_id,
         event_id=called.event_id,
         webhook_id=webhook.id,
+        account_no=account.number,
+        size=len(data),
         **opened(installation.timing.span(webhook.retry_span), bypasses_circuit=True),
     )
     session.add_all([event, delivery])

@@ -17,7 +17,7 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, Token, Webhook
 from dispatcher.egress.urls import comparable_url, normalise_url
-from dispatcher.encryption.vault import EncryptionKeys, url_digest
+from dispatcher.encryption.vault import EncryptionKeys, destination, url_digest
 from dispatcher.errors import NameTaken, NotFound, UnknownAccount
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
@@ -28,6 +28,8 @@ from dispatcher.webhooks.secrets import WebhookSecrets, read_secrets, write_secr
 from schedules.catalog import SCHEDULES
 
 NATIVE = "native"  # in place of a dialect's name: webhooks of no dialect
+
+_WIPED = ("url_ciphertext", "url_given_ciphertext", "url_digest", "destination", "destination_of", "secrets_ciphertext")
 
 AccountKey: TypeAlias = UUID | str  # an account's id, or its name
 
@@ -153,6 +155,7 @@ class Webhooks:
         columns: dict[str, Any] = {
             "id": new_id(),
             "account_id": owner.id,
+            "account_no": owner.number,
             "dialect": dialect,
             "enabled": enabled,
             "dialect_fields": {},
@@ -214,7 +217,7 @@ class Webhooks:
     def delete(self, kept: Registered, *, by: Actor) -> Webhook:
         """Soft-deletes a locked webhook: its secrets are wiped and its name is free again; its deliveries can still be
         listed, open ones end."""
-        wiped = dict.fromkeys(("url_ciphertext", "url_given_ciphertext", "url_digest", "secrets_ciphertext"))
+        wiped = dict.fromkeys(_WIPED)
         webhook = self._write(kept.webhook, {"deleted_at": func.now(), **wiped})
         if webhook is None:
             raise NotFound("webhook", kept.id)
@@ -296,7 +299,8 @@ class Webhooks:
             columns["url_masked"] = url.masked
             columns["url_ciphertext"] = self._vault.encrypt(url.called)
             columns["url_given_ciphertext"] = self._vault.encrypt(url.given) if url.given != url.called else None
-            columns["url_digest"] = self._digest(comparable_url(url.called))
+            columns["url_digest"] = columns["destination_of"] = self._digest(comparable_url(url.called))
+            columns["destination"] = destination(self._vault.digest_secret, url.called)
         if (contract := checked.contract) is not None:
             columns["contract"] = write_contract(contract)
             columns["retry_span"] = SCHEDULES[contract.schedule].span

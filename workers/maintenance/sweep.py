@@ -18,8 +18,13 @@ log = structlog.get_logger("dispatcher.sweep")
 
 PIECE = 1_000
 
+# A delivery that an older version stored gets its account's number here: claims find ready ones by it.
 _PROMOTE = text(f"""
-UPDATE dispatcher.deliveries SET state = '{State.READY}' WHERE id IN (
+UPDATE dispatcher.deliveries d SET state = '{State.READY}', account_no = CASE d.account_no
+  WHEN 0 THEN coalesce((SELECT a.number FROM dispatcher.webhooks w JOIN dispatcher.accounts a ON a.id = w.account_id
+                        WHERE w.id = d.webhook_id), 0)
+  ELSE d.account_no END
+WHERE id IN (
   SELECT id FROM dispatcher.deliveries WHERE state = '{State.WAITING}' AND due_at <= now()
   ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 """)

@@ -1,13 +1,19 @@
-"""Upkeep, every minute: ends deliveries that cannot be attempted any more, makes partitions, deletes expired keys."""
+"""Upkeep, every minute: ends deliveries that cannot be attempted any more, makes partitions, deletes expired keys, and
+fills in what older versions leave out."""
+
+from time import monotonic
 
 from sqlalchemy import Engine, text
 
 from dispatcher.db.partitions import create_partitions
+from dispatcher.encryption.vault import Vault
 from dispatcher.producer import Clock
 from dispatcher.states import Reason, State
+from workers.maintenance.older_versions import fill_deliveries, fill_webhooks
 from workers.notices.send import close_abandoned
 
 PIECE = 1_000
+FILL_SECONDS = 5  # what older versions left is no hurry: the next round goes on
 
 # Reads only webhooks that cannot be claimed from, found by skipping along the index of ready deliveries.
 _END_UNCLAIMABLE = text(f"""
@@ -42,7 +48,7 @@ DELETE FROM dispatcher.idempotency_keys WHERE (account_id, key) IN (
 """)
 
 
-def upkeep(engine: Engine, clock: Clock, *, circuit_breakers: bool) -> dict[str, int]:
+def upkeep(engine: Engine, vault: Vault, clock: Clock, *, circuit_breakers: bool) -> dict[str, int]:
     """Runs once, in small transactions. Returns counts of what it did; `partitions_left` wait for the next run.
     `circuit_breakers`: whether this installation has any."""
     done = {"ended": 0, "keys_forgotten": 0}
@@ -59,4 +65,7 @@ def upkeep(engine: Engine, clock: Clock, *, circuit_breakers: bool) -> dict[str,
     with engine.begin() as connection:
         done["notices_abandoned"] = close_abandoned(connection)
     partitions = create_partitions(engine, clock())
+    until = monotonic() + FILL_SECONDS
+    done["webhooks_filled"] = fill_webhooks(engine, vault, until)
+    done["deliveries_filled"] = fill_deliveries(engine, until)
     return done | {"partitions": partitions.made, "partitions_left": partitions.left}

@@ -3,6 +3,7 @@
 A crash before that means one more attempt, never a lost delivery.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias, assert_never
 
@@ -82,14 +83,16 @@ attempted AS (
   FROM result r JOIN mine USING (id, number) WHERE r.counts),
 requested AS (
   INSERT INTO dispatcher.requests (id, webhook_id, method, url_masked, headers_masked, status, failure,
-    failure_detail, answer_headers, answer_excerpt, answer_cut, answer_unreadable, started_at, duration)
+    failure_detail, answer_headers, answer_excerpt, answer_cut, answer_unreadable, verdict, messages, started_at,
+    duration)
   SELECT q.* FROM unnest(
     CAST(:q_id AS uuid[]), CAST(:q_webhook_id AS uuid[]), CAST(:q_method AS text[]), CAST(:q_url AS text[]),
     CAST(:q_headers AS text[]), CAST(:q_status AS smallint[]), CAST(:q_failure AS text[]),
     CAST(:q_detail AS text[]), CAST(:q_answer_headers AS text[]), CAST(:q_excerpt AS bytea[]),
-    CAST(:q_cut AS boolean[]), CAST(:q_unreadable AS boolean[]), CAST(:q_started_at AS timestamptz[]),
-    CAST(:q_duration AS interval[])) AS q(id, webhook_id, method, url, headers, status, failure, detail,
-    answer_headers, excerpt, cut, unreadable, started_at, duration)
+    CAST(:q_cut AS boolean[]), CAST(:q_unreadable AS boolean[]), CAST(:q_verdict AS text[]),
+    CAST(:q_messages AS smallint[]), CAST(:q_started_at AS timestamptz[]), CAST(:q_duration AS interval[]))
+  AS q(id, webhook_id, method, url, headers, status, failure, detail, answer_headers, excerpt, cut, unreadable,
+       verdict, messages, started_at, duration)
   WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.sent AND r.attempt_id = q.id))
 SELECT id::text, number FROM mine
 """)  # noqa: S608 - composed of constants
@@ -105,10 +108,12 @@ WHERE id = :id AND version = :version AND enabled AND deleted_at IS NULL RETURNI
 def record(connection: Connection, results: Sequence[Result]) -> set[tuple[str, int]]:
     """Writes results and their requests. Returns the attempts (delivery, number) whose claim was still their owner's.
     For the others nothing is written: another loop has taken over, or the same loop with a later attempt."""
-    requests = {result.sent.exchange.request.id: result.sent for result in results if result.sent is not None}
+    requests = {result.sent.exchange.request.id: (result.sent, result.verdict) for result in results if result.sent}
+    messages = Counter(result.sent.exchange.request.id for result in results if result.sent)
+    request_rows = [_request_row(*made, messages[request_id]) for request_id, made in requests.items()]
     columns = {
         **_columns(_RESULT_COLUMNS, [_result_row(result) for result in results]),
-        **_columns(_REQUEST_COLUMNS, [_request_row(sent) for sent in requests.values()]),
+        **_columns(_REQUEST_COLUMNS, request_rows),
     }
     return {(row.id, row.number) for row in connection.execute(_RECORD, arrays(columns))}
 
@@ -172,12 +177,12 @@ def _end(result: Result) -> Row:
 
 
 _REQUEST_COLUMNS = (
-    "q_id", "q_webhook_id", "q_method", "q_url", "q_headers", "q_started_at", "q_duration",
+    "q_id", "q_webhook_id", "q_method", "q_url", "q_headers", "q_verdict", "q_messages", "q_started_at", "q_duration",
     "q_status", "q_failure", "q_detail", "q_answer_headers", "q_excerpt", "q_cut", "q_unreadable",
 )  # fmt: skip
 
 
-def _request_row(sent: Sent) -> Row:
+def _request_row(sent: Sent, verdict: Verdict | None, messages: int) -> Row:
     target, exchange = sent
     request = exchange.request
     return (
@@ -186,6 +191,8 @@ def _request_row(sent: Sent) -> Row:
         request.method,
         target.url_masked,
         masked_headers(request, target),
+        verdict,
+        messages,
         exchange.started_at,
         exchange.duration,
         *_answer(sent),

@@ -1,9 +1,9 @@
-"""What fair claims by account, poisoned rows, tracing and the history of requests write. Online: only columns are added,
-each table on its own, so that no writer waits for two locks. Versions from 0.2.0 on go on beside it."""
+"""What fair claims by account, poisoned rows, tracing and the history of requests write. Online: only columns are
+added, each table on its own, so that no writer waits for two locks. Versions from 0.2.0 on go on beside it."""
 
 from contextlib import nullcontext
 
-from alembic import op
+from alembic import context, op
 
 revision = "0010"
 down_revision = "0009"
@@ -17,6 +17,7 @@ ALTER TABLE dispatcher.accounts
 ALTER TABLE dispatcher.webhooks
     ADD COLUMN IF NOT EXISTS account_no INTEGER NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS destination BIGINT,
+    ADD COLUMN IF NOT EXISTS destination_of BYTEA,
     ADD COLUMN IF NOT EXISTS format SMALLINT NOT NULL DEFAULT 1,
     ADD COLUMN IF NOT EXISTS quarantined_at TIMESTAMP WITH TIME ZONE,
     ADD COLUMN IF NOT EXISTS quarantined_reason TEXT;
@@ -36,8 +37,7 @@ ALTER TABLE dispatcher.requests
 
 
 def upgrade() -> None:
-    context = op.get_context()
-    with context.autocommit_block() if context.config.attributes["in_use"] else nullcontext():
+    with op.get_context().autocommit_block() if context.config.attributes["in_use"] else nullcontext():
         for statement in CHANGES.split(";\n"):
             if statement.strip():
                 op.execute(statement)

@@ -1,6 +1,7 @@
-"""The index that fair claims go along. Made beside running processes; the one before it stays for versions that use it."""
+"""The index that fair claims go along. Made beside running processes; the one before it stays for versions that use
+it."""
 
-from alembic import op
+from alembic import context, op
 
 revision = "0011"
 down_revision = "0010"
@@ -10,11 +11,10 @@ COLUMNS = "dispatcher.deliveries (account_no, webhook_id, is_retry, due_at) WHER
 
 
 def upgrade() -> None:
-    context = op.get_context()
     if not context.config.attributes["in_use"]:
         op.execute(f"CREATE INDEX {INDEX} ON {COLUMNS}")
         return
-    with context.autocommit_block():
+    with op.get_context().autocommit_block():
         # Waiting for the transactions of others holds nobody up here, and giving up would leave an invalid index.
         op.execute("SET lock_timeout = 0")
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS dispatcher.{INDEX}")  # an invalid one, of a stopped attempt
