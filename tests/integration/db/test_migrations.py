@@ -1,13 +1,9 @@
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, text
 
 from dispatcher.db.migrate import upgrade
 from dispatcher.db.models import Base
@@ -18,26 +14,11 @@ from dispatcher.ids import new_id
 from dispatcher.settings import Settings
 from dispatcher.states import Reason, State
 from tests.factories import change, rows, upkeep_once
+from tests.integration.db.databases import database_at, differences_from_models
 
 
 def test_the_migrations_build_exactly_the_models(database: Engine) -> None:
-    def ours(_object: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:
-        partition = kind == "table" and reflected and name not in {table.name for table in Base.metadata.sorted_tables}
-        return not partition
-
-    with database.connect() as connection:
-        connection.execute(text("SET search_path TO public"))
-        connection.dialect.default_schema_name = "public"
-        context = MigrationContext.configure(
-            connection,
-            opts={
-                "include_schemas": True,
-                "include_name": lambda name, kind, _parents: kind != "schema" or name == "dispatcher",
-                "include_object": ours,
-                "compare_server_default": True,
-            },
-        )
-        assert compare_metadata(context, Base.metadata) == []
+    assert differences_from_models(database) == []
 
 
 def test_the_newest_migration_is_known_by_its_file() -> None:
@@ -77,18 +58,8 @@ def test_migrating_again_changes_nothing(database: Engine, settings: Settings) -
 def test_from_0_1_open_circuits_options_and_what_a_person_asked_for_are_kept(
     database: Engine, settings: Settings
 ) -> None:
-    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("CREATE DATABASE from_0_1"))
-    url = make_url(settings.database_url.get_secret_value()).set(database="from_0_1").render_as_string(False)
-    old = create_engine(url)
-    try:
-        with old.begin() as connection:
-            connection.execute(text("CREATE SCHEMA dispatcher"))
-            config = Config()
-            config.set_main_option("script_location", str(MIGRATIONS))
-            config.attributes.update(connection=connection, in_use=False)
-            command.upgrade(config, "0008")
-            connection.execute(text(_ROWS_OF_0_1), {"account": new_id(), "off": new_id(), "on": new_id()})
+    with database_at("0008", database, settings, "from_0_1") as (old, url):
+        change(old, _ROWS_OF_0_1, account=new_id(), off=new_id(), on=new_id())
         upgrade(url)
         contracts = {row.name: row.contract for row in rows(old, "SELECT name, contract FROM dispatcher.webhooks")}
         assert contracts == {
@@ -104,10 +75,6 @@ def test_from_0_1_open_circuits_options_and_what_a_person_asked_for_are_kept(
         assert [row.bypasses_circuit for row in rows(old, "SELECT bypasses_circuit FROM dispatcher.deliveries")] == [
             True
         ]
-    finally:
-        old.dispose()
-        with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("DROP DATABASE from_0_1"))
 
 
 _ROWS_OF_0_1 = """
