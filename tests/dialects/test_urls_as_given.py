@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.egress.urls import normalise_url
-from dispatcher.encryption.vault import EncryptionKeys
+from dispatcher.encryption.vault import EncryptionKeys, destination
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import change, rows
 from tests.integration.api.conftest import MakeKey
@@ -191,11 +191,13 @@ CHANGEABLE = ("default port", "letters beyond ASCII", "lower-case escapes", "cha
 
 
 def kept(database: Engine) -> tuple[str, str | None]:
-    """The URL in the form that is called, and as given if that differs."""
-    (row,) = rows(database, "SELECT url_ciphertext, url_given_ciphertext FROM dispatcher.webhooks")
+    """The URL in the form that is called, and as given if that differs. Its destination is stored with it."""
+    (row,) = rows(database, "SELECT * FROM dispatcher.webhooks, dispatcher.installation")
     vault = EncryptionKeys(ENCRYPTION_KEY)
-    given = row.url_given_ciphertext
-    return vault.decrypt(row.url_ciphertext), vault.decrypt(given) if given is not None else None
+    called, given = vault.decrypt(row.url_ciphertext), row.url_given_ciphertext
+    digest_secret = vault.decrypt(row.digest_key).encode()
+    assert (row.destination, row.destination_of) == (destination(digest_secret, called), row.url_digest)
+    return called, vault.decrypt(given) if given is not None else None
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,21 @@ def test_each_delivery_has_its_own_attempt_and_the_answer_is_kept_once(
     assert {(row.number, row.request_id, row.verdict) for row in found} == {(1, request.id, "acknowledged")}
 
 
+@pytest.mark.parametrize(("status", "verdict"), [(200, "acknowledged"), (404, "rejected"), (503, "temporary")])
+def test_a_request_says_how_many_messages_it_carried_and_how_it_was_judged(
+    database: Engine, settings: Settings, receiver: Receiver, status: int, verdict: str
+) -> None:
+    receiver.script("/hook", Answer(status))
+    make_webhook(database, settings, url=receiver.url("/hook"), contract={"batch_size": 3})
+    store(7)
+    deliver_all(settings)
+    carried = {callback.header("Dispatcher-Request-Id"): len(places(callback)) for callback in receiver.received}
+    assert max(carried.values()) == 3
+    kept = rows(database, "SELECT id, verdict, messages, replaces FROM dispatcher.requests")
+    assert {str(row.id): row.messages for row in kept} == carried
+    assert {(row.verdict, row.replaces) for row in kept} == {(verdict, None)}
+
+
 def test_by_default_a_request_carries_one_message(database: Engine, settings: Settings, receiver: Receiver) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))
     store(3)
