@@ -1,0 +1,144 @@
+"""The release before goes on taking events and delivering, beside this one, on the tables of this one."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from dispatcher import enqueue
+from dispatcher.db.version import newest_migration
+from dispatcher.settings import Settings
+from tests.factories import attempts, deliver_all, deliveries, make_webhook, rows, upkeep_once
+from tests.integration.docs.blocks import ROOT
+from tests.receiver import Receiver
+
+TAG = "v0.2.0"
+IN_CHANGELOG = re.compile(r"^## 0\.2\.0\b(?:(?!^## ).)*?commit `([0-9a-f]{7,40})`", re.MULTILINE | re.DOTALL)
+SCRIPT = Path(__file__).with_name("process_of_0_2.py")
+
+
+class OldProcess:
+    """A process with the code of 0.2.0. It carries out one order after the other."""
+
+    def __init__(self, code: Path, log: Path) -> None:
+        command = [sys.executable, "-P", str(SCRIPT)]
+        with log.open("w") as errors:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(code)},
+            )
+        self._log = log
+        self.code, self.newest_migration = self.answer()
+
+    def order(self, *words: object) -> None:
+        """Gives an order and does not wait."""
+        assert self._process.stdin is not None
+        print(json.dumps(words), file=self._process.stdin, flush=True)
+
+    def answer(self) -> Any:
+        """To the oldest order that is not answered yet."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, self._log.read_text()
+        return json.loads(line)
+
+    def ask(self, *words: object) -> Any:
+        """Gives an order and waits for its answer."""
+        self.order(*words)
+        return self.answer()
+
+    def end(self) -> None:
+        """Waits until it has done everything."""
+        self._process.communicate(timeout=30)
+
+
+def _git(*words: str) -> bytes:
+    ran = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
+    if ran.returncode:
+        raise LookupError(ran.stderr.decode().strip())
+    return ran.stdout
+
+
+def _commit() -> str:
+    """Of 0.2.0. Raises LookupError if it is not known here."""
+    if _git("rev-parse", "--show-prefix").strip():
+        raise LookupError("this tree is part of another repository")
+    named = IN_CHANGELOG.search((ROOT / "CHANGELOG.md").read_text())
+    for name in (TAG, named[1] if named else None):
+        try:
+            return _git("rev-parse", "--verify", f"{name}^{{commit}}").decode().strip()
+        except LookupError:
+            continue
+    raise LookupError(f"there is no tag {TAG} here, and no commit that CHANGELOG.md names for it")
+
+
+@pytest.fixture
+def old(tmp_path: Path, settings: Settings) -> Iterator[OldProcess]:
+    """A process of 0.2.0 on this test's servers."""
+    try:
+        archive = _git("archive", _commit(), "dispatcher", "workers", "schedules")
+    except (LookupError, FileNotFoundError) as error:
+        pytest.skip(f"needs the code of 0.2.0 from the history: {error}")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(tmp_path / "0.2.0", filter="data")
+    process = OldProcess(tmp_path / "0.2.0", tmp_path / "log")
+    yield process
+    process.end()
+
+
+def store(first: int, end: int) -> int:
+    return sum(enqueue("message.sent", {"n": n}, account="acme").deliveries for n in range(first, end))
+
+
+def test_0_2_takes_events_and_delivers_beside_this_version_and_each_goes_out_once(
+    database: Engine, settings: Settings, receiver: Receiver, old: OldProcess, tmp_path: Path
+) -> None:
+    assert old.code == str(tmp_path / "0.2.0"), "it runs this version's code"
+    assert old.newest_migration < newest_migration()
+    new_webhook = make_webhook(database, settings, url=receiver.url("/new"))
+    old_webhook = old.ask("register", "acme", receiver.url("/before"))
+    old.ask("move", old_webhook, receiver.url("/old"))
+
+    # What this version stores, 0.2.0 delivers.
+    assert store(0, 30) == 60
+    assert old.ask("deliver") == 60
+
+    # Both at once.
+    stored = delivered = 0
+    for n in range(30, 190, 40):
+        old.order("store", "acme", n, n + 20)
+        old.order("deliver")
+        stored += store(n + 20, n + 40)
+        delivered += deliver_all(settings)["delivered"]
+        stored += old.answer()
+        delivered += old.answer()
+    old.ask("maintain")
+    assert (stored, delivered) == (320, 320)
+
+    # What 0.2.0 leaves, this version delivers, and fills in.
+    assert old.ask("store", "acme", 190, 220) == 60
+    old.end()
+    assert {row.account_no for row in deliveries(database) if row.state == "ready"} == {0}
+    assert upkeep_once(settings)["webhooks_filled"] == 1
+    assert deliver_all(settings)["delivered"] == 60
+
+    sent = Counter((callback.path, callback.json()[0]["n"]) for callback in receiver.received)
+    assert sent == Counter((path, n) for path in ("/old", "/new") for n in range(220))
+    assert {(row.state, row.attempt_count) for row in deliveries(database)} == {("delivered", 1)}
+    assert len(attempts(database)) == 440
+    filled = rows(database, "SELECT account_no, destination FROM dispatcher.webhooks")
+    assert {tuple(row) for row in filled} == {(new_webhook.account_no, new_webhook.destination)}
