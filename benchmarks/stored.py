@@ -24,19 +24,23 @@ FROM (SELECT g, bench_v7(CAST(:start + g / 50 AS bigint), :salt || 'e' || g) AS 
              (CAST(:ids AS uuid[]))[1 + g % :webhooks] AS webhook_id
       FROM generate_series(CAST(:first AS bigint), :last) g) s
 """
+_ACCOUNT_NO = "(SELECT w.account_no FROM dispatcher.webhooks w WHERE w.id = s.webhook_id)"
 _EVENTS = f"""
 INSERT INTO dispatcher.events (id, account_id, type, occurred_at, delivery_count, data)
 SELECT event_id, (SELECT account_id FROM dispatcher.webhooks WHERE id = :any_id), 'bench.stored', now(), 1, :data
 {_ROWS}"""
 _OPEN = f"""
-INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at, attempt_count, schedule_step)
-SELECT delivery_id, event_id, webhook_id, CAST(:state AS text),
+INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, account_no, size, state, due_at, give_up_at, attempt_count,
+  schedule_step)
+SELECT delivery_id, event_id, webhook_id, {_ACCOUNT_NO}, octet_length(:data), CAST(:state AS text),
        now() + make_interval(secs => CAST(:due_from + :due_span * random() AS double precision)),
        now() + interval '2 days', :attempts, :attempts
 {_ROWS}"""
 _FINISHED = f"""
-INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at, attempt_count, finished_at)
-SELECT delivery_id, event_id, webhook_id, '{State.DELIVERED}', now(), now() + interval '2 days', 1, now()
+INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, account_no, size, state, due_at, give_up_at, attempt_count,
+  finished_at)
+SELECT delivery_id, event_id, webhook_id, {_ACCOUNT_NO}, octet_length(:data), '{State.DELIVERED}',
+       now(), now() + interval '2 days', 1, now()
 {_ROWS}"""
 _ATTEMPTS = f"""
 INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict)
@@ -44,9 +48,9 @@ SELECT delivery_id, 1, request_id, request_id, 'acknowledged'
 {_ROWS}"""
 _REQUESTS = f"""
 INSERT INTO dispatcher.requests (id, webhook_id, method, url_masked, headers_masked, status, answer_headers,
-  answer_excerpt, answer_cut, answer_unreadable, started_at, duration)
+  answer_excerpt, answer_cut, answer_unreadable, verdict, messages, started_at, duration)
 SELECT request_id, webhook_id, 'POST', 'http://127.0.0.1:8000/ok', repeat('Header: value of a header' || chr(10), 10),
-  204, 'Server: bench', '', false, false, now(), interval '2 ms'
+  204, 'Server: bench', '', false, false, 'acknowledged', 1, now(), interval '2 ms'
 {_ROWS}"""
 
 
