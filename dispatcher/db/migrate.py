@@ -18,6 +18,8 @@ from dispatcher.errors import ConfigurationError
 log = logging.getLogger("dispatcher.db.migrate")
 
 LOCK_TIMEOUT = "200ms"  # for a table's lock: while it is waited for, all others who use the table queue up behind
+# Each tenth try: an autovacuum gives way only to those who have waited for PostgreSQL's `deadlock_timeout`, a second.
+LONGER_TIMEOUT = "1500ms"
 PAUSE = 1.0  # seconds between two tries, in which the others get on
 TRIES = 300
 _LOCK = 0x64697370  # "disp": the advisory lock that migrations hold
@@ -57,7 +59,8 @@ def _create(connection: Connection) -> None:
 
 def _upgrade_in_use(connection: Connection) -> None:
     for tries in range(1, TRIES + 1):
-        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        timeout = LOCK_TIMEOUT if tries % 10 else LONGER_TIMEOUT
+        connection.execute(text(f"SET lock_timeout = '{timeout}'"))
         connection.commit()
         try:
             command.upgrade(_config(connection, in_use=True), "head")

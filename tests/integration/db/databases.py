@@ -12,16 +12,16 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from dispatcher.db.models import Base
 from dispatcher.db.version import MIGRATIONS
-from dispatcher.settings import Settings
 
 
 @contextmanager
-def database_at(revision: str, database: Engine, settings: Settings, name: str) -> Iterator[tuple[Engine, str]]:
-    """A database of its own with the tables of this migration, without partitions, and its URL."""
-    url = make_url(settings.database_url.get_secret_value()).set(database=name).render_as_string(False)
-    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+def database_at(revision: str, server: str, name: str) -> Iterator[tuple[Engine, str]]:
+    """A database of its own with the tables of this migration, without partitions, and its URL. `server`: the URL of
+    another one on its server."""
+    url = make_url(server).set(database=name).render_as_string(False)
+    first, old = create_engine(server, isolation_level="AUTOCOMMIT"), create_engine(url)
+    with first.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    old = create_engine(url)
     try:
         with old.begin() as connection:
             connection.execute(text("CREATE SCHEMA dispatcher"))
@@ -32,8 +32,9 @@ def database_at(revision: str, database: Engine, settings: Settings, name: str) 
         yield old, url
     finally:
         old.dispose()
-        with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        with first.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name}"))
+        first.dispose()
 
 
 def differences_from_models(database: Engine) -> list[Any]:

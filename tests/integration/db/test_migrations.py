@@ -55,10 +55,8 @@ def test_migrating_again_changes_nothing(database: Engine, settings: Settings) -
     assert after.id == before.id
 
 
-def test_from_0_1_open_circuits_options_and_what_a_person_asked_for_are_kept(
-    database: Engine, settings: Settings
-) -> None:
-    with database_at("0008", database, settings, "from_0_1") as (old, url):
+def test_from_0_1_open_circuits_options_and_what_a_person_asked_for_are_kept(settings: Settings) -> None:
+    with database_at("0008", settings.database_url.get_secret_value(), "from_0_1") as (old, url):
         change(old, _ROWS_OF_0_1, account=new_id(), off=new_id(), on=new_id())
         upgrade(url)
         contracts = {row.name: row.contract for row in rows(old, "SELECT name, contract FROM dispatcher.webhooks")}

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from dispatcher.db import migrate
 from dispatcher.db.migrate import upgrade
 from dispatcher.db.version import check_migrated, newest_migration
+from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.errors import ConfigurationError
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
@@ -28,6 +30,16 @@ INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, reason, due_
 SELECT gen_random_uuid(), gen_random_uuid(), :one, state, CASE state WHEN 'discarded' THEN 'rejected' END, now(), now()
 FROM unnest(CAST(:states AS text[])) state;
 """
+# For an autovacuum of some minutes.
+_MANY_DEAD = """
+ALTER TABLE dispatcher.accounts SET (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,
+  autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1);
+INSERT INTO dispatcher.accounts (id, name) SELECT gen_random_uuid(), n::text FROM generate_series(1, 50000) n;
+UPDATE dispatcher.accounts SET name = name || 'a';
+"""
+_VACUUMED = (
+    "SELECT 1 FROM pg_stat_progress_vacuum JOIN pg_locks USING (pid) WHERE relation = 'dispatcher.accounts'::regclass"
+)
 # Whether the index of claims exists, and can be used.
 _VALID = "SELECT indisvalid AS valid FROM pg_index WHERE indexrelid = to_regclass('dispatcher.deliveries_fair_idx')"
 
@@ -40,10 +52,10 @@ class Old(NamedTuple):
 
 
 @pytest.fixture
-def old(database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Old]:
+def old(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Old]:
     """In use, with deliveries in every state."""
     monkeypatch.setattr(migrate, "PAUSE", 0.02)
-    with database_at("0009", database, settings, "from_0_2") as (engine, url):
+    with database_at("0009", settings.database_url.get_secret_value(), "from_0_2") as (engine, url):
         change(engine, _ROWS, one=new_id(), two=new_id(), states=[*State])
         yield Old(engine, url)
 
@@ -95,6 +107,20 @@ def test_an_upgrade_waits_for_a_reader_and_others_do_not_wait_for_the_upgrade(
         upgrading.result(60)
     assert "a table is locked by others" in caplog.text
     assert differences_from_models(old.engine) == []
+
+
+def test_an_autovacuum_that_takes_long_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "PAUSE", 0.02)
+    monkeypatch.setattr(migrate, "TRIES", 20)
+    often = {"autovacuum_naptime": "1s"}
+    with (
+        EmbeddedPostgres(tmp_path / "postgres", password="p", durable=False, settings=often) as postgres,
+        database_at("0009", postgres.url, "from_0_2") as (old, url),
+    ):
+        change(old, _MANY_DEAD)
+        wait_for_rows(old, _VACUUMED)
+        upgrade(url)
+        assert differences_from_models(old) == []
 
 
 def test_an_upgrade_that_never_gets_its_lock_says_what_to_do_and_the_next_one_continues(
