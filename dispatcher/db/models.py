@@ -29,6 +29,9 @@ from dispatcher.db.schema import Ciphertext
 from dispatcher.states import Reason, State
 
 _NOW = text("now()")
+_NOT_DELETED = text("deleted_at IS NULL")
+_READY, _BYPASSING = text(f"state = '{State.READY}'"), text(f"state = '{State.READY}' AND bypasses_circuit")
+_UNSUCCESSFUL = text(f"state IN ('{State.DISCARDED}', '{State.CANCELLED}')")
 
 
 def _one_of(column: str, values: type[State] | type[Reason]) -> str:
@@ -82,13 +85,7 @@ class Webhook(Base):
 
     __tablename__ = "webhooks"
     __table_args__ = (
-        Index(
-            "webhooks_account_id_name_key",
-            "account_id",
-            "name",
-            unique=True,
-            postgresql_where=text("deleted_at IS NULL"),
-        ),
+        Index("webhooks_account_id_name_key", "account_id", "name", unique=True, postgresql_where=_NOT_DELETED),
         Index("webhooks_url_digest_idx", "account_id", "url_digest"),
     )
 
@@ -184,36 +181,13 @@ class Delivery(Base):
         UniqueConstraint("event_id", "webhook_id"),
         CheckConstraint(_one_of("state", State), name="state"),
         CheckConstraint(_one_of("reason", Reason), name="reason"),
-        Index(
-            "deliveries_ready_idx",
-            "webhook_id",
-            "is_retry",
-            "due_at",
-            postgresql_where=text(f"state = '{State.READY}'"),
-        ),
-        Index(
-            "deliveries_fair_idx",
-            "account_no",
-            "webhook_id",
-            "is_retry",
-            "due_at",
-            postgresql_where=text(f"state = '{State.READY}'"),
-        ),
-        Index(
-            "deliveries_bypassing_idx",
-            "webhook_id",
-            "due_at",
-            postgresql_where=text(f"state = '{State.READY}' AND bypasses_circuit"),
-        ),
+        Index("deliveries_ready_idx", "webhook_id", "is_retry", "due_at", postgresql_where=_READY),  # for 0.2.0
+        Index("deliveries_fair_idx", "account_no", "webhook_id", "is_retry", "due_at", postgresql_where=_READY),
+        Index("deliveries_bypassing_idx", "webhook_id", "due_at", postgresql_where=_BYPASSING),
         Index("deliveries_waiting_idx", "due_at", postgresql_where=text(f"state = '{State.WAITING}'")),
         Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text(f"state = '{State.CLAIMED}'")),
         Index("deliveries_webhook_id_id_idx", "webhook_id", "id"),
-        Index(
-            "deliveries_unsuccessful_idx",
-            "webhook_id",
-            "id",
-            postgresql_where=text(f"state IN ('{State.DISCARDED}', '{State.CANCELLED}')"),
-        ),
+        Index("deliveries_unsuccessful_idx", "webhook_id", "id", postgresql_where=_UNSUCCESSFUL),
         {
             "postgresql_with": {
                 "fillfactor": "80",

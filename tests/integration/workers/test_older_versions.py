@@ -200,4 +200,5 @@ def test_closed_rows_of_older_versions_are_not_read_even_if_the_statistics_say_t
     with database.connect() as connection:
         plan = "\n".join(connection.scalars(text(f"EXPLAIN {older_versions._FILL_DELIVERIES.text}")))
     assert "Index Scan using deliveries_fair_idx" in plan
+    assert "Seq Scan on deliveries" not in plan
     assert fill_deliveries(database, monotonic() + 5) == 0
