@@ -181,7 +181,7 @@ class Delivery(Base):
         UniqueConstraint("event_id", "webhook_id"),
         CheckConstraint(_one_of("state", State), name="state"),
         CheckConstraint(_one_of("reason", Reason), name="reason"),
-        Index("deliveries_ready_idx", "webhook_id", "is_retry", "due_at", postgresql_where=_READY),  # for 0.2.0
+        Index("deliveries_ready_idx", "webhook_id", "is_retry", "due_at", postgresql_where=_READY),
         Index("deliveries_fair_idx", "account_no", "webhook_id", "is_retry", "due_at", postgresql_where=_READY),
         Index("deliveries_bypassing_idx", "webhook_id", "due_at", postgresql_where=_BYPASSING),
         Index("deliveries_waiting_idx", "due_at", postgresql_where=text(f"state = '{State.WAITING}'")),
