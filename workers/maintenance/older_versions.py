@@ -92,6 +92,6 @@ def fill_deliveries(engine: Engine, until: float) -> int:
 
 def _digests(vault: Vault, row: Row[Any]) -> tuple[bytes | None, int | None]:
     """The digest of its URL as it is stored, and its destination. Raises WrongEncryptionKey."""
-    if row.url_ciphertext is None:
+    if row.url_ciphertext is None or row.url_digest is None:  # deleted
         return None, None
     return bytes(row.url_digest), destination(vault.digest_secret, vault.decrypt(row.url_ciphertext))
