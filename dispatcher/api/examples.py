@@ -306,7 +306,7 @@ ANSWERS: dict[str, Any] = {
     "create_key": {**_KEY, "token": f"{_KEY_ID.replace('-', '')}.s3cret"},
     "list_keys": _page(_KEY),
     "list_changes": _page(_CHANGE),
-    "get_installation": {"version": "0.2.0", "egress_ranges": ["198.51.100.0/28"]},
+    "get_installation": {"version": "0.3.0.dev0", "egress_ranges": ["198.51.100.0/28"]},
     "create_token": {
         "access_token": "at.AZimyBHSf06Vo2uMDS5PYQ.s3cret",
         "expires_in": 3600,

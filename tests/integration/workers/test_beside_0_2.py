@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import subprocess
 import sys
 import tarfile
@@ -19,11 +18,9 @@ from dispatcher import enqueue
 from dispatcher.db.version import newest_migration
 from dispatcher.settings import Settings
 from tests.factories import attempts, deliver_all, deliveries, make_webhook, rows, upkeep_once
-from tests.integration.docs.blocks import ROOT
 from tests.receiver import Receiver
+from tests.releases import commit_of, git
 
-TAG = "v0.2.0"
-IN_CHANGELOG = re.compile(r"^## 0\.2\.0\b(?:(?!^## ).)*?commit `([0-9a-f]{7,40})`", re.MULTILINE | re.DOTALL)
 SCRIPT = Path(__file__).with_name("process_of_0_2.py")
 
 
@@ -66,32 +63,12 @@ class OldProcess:
         self._process.communicate(timeout=30)
 
 
-def _git(*words: str) -> bytes:
-    ran = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
-    if ran.returncode:
-        raise LookupError(ran.stderr.decode().strip())
-    return ran.stdout
-
-
-def _commit() -> str:
-    """Of 0.2.0. Raises LookupError if it is not known here."""
-    if _git("rev-parse", "--show-prefix").strip():
-        raise LookupError("this tree is part of another repository")
-    named = IN_CHANGELOG.search((ROOT / "CHANGELOG.md").read_text())
-    for name in (TAG, named[1] if named else None):
-        try:
-            return _git("rev-parse", "--verify", f"{name}^{{commit}}").decode().strip()
-        except LookupError:
-            continue
-    raise LookupError(f"there is no tag {TAG} here, and no commit that CHANGELOG.md names for it")
-
-
 @pytest.fixture
 def old(tmp_path: Path, settings: Settings) -> Iterator[OldProcess]:
     """A process of 0.2.0 on this test's servers."""
     try:
-        archive = _git("archive", _commit(), "dispatcher", "workers", "schedules")
-    except (LookupError, FileNotFoundError) as error:
+        archive = git("archive", commit_of("0.2.0"), "dispatcher", "workers", "schedules")
+    except LookupError as error:
         pytest.skip(f"needs the code of 0.2.0 from the history: {error}")
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(tmp_path / "0.2.0", filter="data")
