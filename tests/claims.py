@@ -32,6 +32,7 @@ TARGET = Target(
     id=CLAIM.webhook_id,
     version=1,
     account="acme",
+    account_id="018f0000-0000-7000-8000-00000000ac3e",
     url="http://receiver.example/",
     url_masked="http://receiver.example/",
     contract=DeliveryContract(),

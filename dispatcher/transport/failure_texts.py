@@ -7,10 +7,12 @@ import errno
 import re
 
 from dispatcher.transport.exchange import Failure, FailureKind
-from dispatcher.transport.port import HEAD_CAP, HEAD_LINES
+from dispatcher.transport.port import DNS_LOOKUPS, HEAD_CAP, HEAD_LINES
 
 NO_ADDRESS = Failure(FailureKind.DNS, "the name has no address")
-NO_TURN = Failure(FailureKind.NOT_SENT, "too many names are looked up here at once")
+NO_TURN = Failure(
+    FailureKind.NOT_SENT, f"no turn: a worker process looks up {DNS_LOOKUPS} names at once, shared by all accounts"
+)
 
 NOT_IN_TIME = Failure(FailureKind.CONNECT_TIMEOUT, "no connection in the time to connect")
 NO_TLS_IN_TIME = Failure(FailureKind.CONNECT_TIMEOUT, "no TLS handshake in the time to connect")

@@ -8,6 +8,7 @@ BODY_CAP = 64 * 1024  # bytes of an answer's body that are read, counted after d
 HEAD_CAP = 64 * 1024  # bytes of an answer's status line and headers
 HEAD_LINES = 200  # lines of an answer's head
 BLANKS = " \t"  # around names and values; other characters that Python would strip are a part of them
+DNS_LOOKUPS = 64  # names that one transport looks up at once
 INTERIM_ANSWERS = 50  # 1xx answers that are skipped before the final one
 
 TlsVersion = Literal["1.2", "1.3"]

@@ -9,34 +9,44 @@ from typing import Any
 
 from dispatcher.transport.deadlines import Deadlines
 from dispatcher.transport.exchange import Failure, FailureKind
+from dispatcher.transport.fair_turns import FairTurns, Turn
+from dispatcher.transport.port import DNS_LOOKUPS
 
 Resolve = Callable[..., Any]  # as `socket.getaddrinfo`
 
 # Family and address, ready for `socket.socket` and `connect`.
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
-_AT_ONCE = 64
+Name = tuple[str, int]  # host and port
 
 
 class NoTurn(Exception):
     """Too many names are looked up at once: the lookup of this one was not even started."""
 
 
+class _Waiter:
+    """A thread that waits to look a name up. Each is woken alone: hundreds can wait."""
+
+    def __init__(self) -> None:
+        self.may_begin = threading.Event()
+
+
 class DnsLookups:
     """Resolves names in daemon threads of its own, because `getaddrinfo` cannot be interrupted.
 
     A caller gives up at its deadline; the thread ends when the resolver does (glibc: 5 s per server and try). The same
-    name is looked up once at a time, however many wait for it; at most `at_once` names are looked up at once.
+    name is looked up once at a time, however many wait for it. At most `at_once` names are looked up at once, and
+    accounts take turns: `addresses` sees to that, and the callers of `lookup` themselves.
     """
 
-    def __init__(self, at_once: int = _AT_ONCE, resolve: Resolve = socket.getaddrinfo) -> None:
+    def __init__(self, at_once: int = DNS_LOOKUPS, resolve: Resolve = socket.getaddrinfo) -> None:
         self.at_once = at_once
         self._resolve = resolve
-        self._slots = threading.BoundedSemaphore(at_once)
-        self._lock = threading.Lock()
-        self._running: dict[tuple[str, int], Future[list[Address]]] = {}
+        self._turns: FairTurns[_Waiter] = FairTurns(at_once)
+        self._lock = threading.RLock()
+        self._running: dict[Name, Future[list[Address]]] = {}
 
-    def addresses(self, host: str, port: int, deadlines: Deadlines) -> list[Address]:
+    def addresses(self, host: str, port: int, account: str, deadlines: Deadlines) -> list[Address]:
         """The addresses of a host, in the order to try them; a literal address needs no lookup.
 
         The wait for a turn, at most until `deadlines.connect`, moves the deadlines, so the lookup has its full time.
@@ -45,49 +55,65 @@ class DnsLookups:
         if literal := literal_addresses(host, port):
             return literal
         asked_at = monotonic()
-        future = self.lookup(host, port, max(deadlines.connect - asked_at, 0))
-        if future is None:
-            raise NoTurn
+        future = self._lookup_in_turn((host, port), account, until=deadlines.connect)
         deadlines.put_off(monotonic() - asked_at)
         return future.result(max(deadlines.connect - monotonic(), 0))
 
-    def lookup(self, host: str, port: int, wait: float = 0) -> "Future[list[Address]] | None":
-        """The DNS lookup of a name, started now or before; None if no thread was free for it within `wait` seconds.
+    def lookup(self, name: Name) -> "Future[list[Address]]":
+        """The DNS lookup of a name, started now or before."""
+        with self._lock:
+            return self._running.get(name) or self._start(name, None)
 
-        Its slot is free again when the future is done.
-        """
-        key = (host, port)
+    def _lookup_in_turn(self, name: Name, account: str, *, until: float) -> "Future[list[Address]]":
+        waiter, turn = _Waiter(), Turn(account)
         with self._lock:
-            if key in self._running:
-                return self._running[key]
-        if not self._slots.acquire(timeout=wait):
-            return None
+            if name in self._running:
+                return self._running[name]
+            self._turns.wait(turn, waiter)
+            self._give_turns()
+        waiter.may_begin.wait(max(until - monotonic(), 0))
         with self._lock:
-            if key in self._running:  # another thread was faster
-                self._slots.release()
-                return self._running[key]
-            future = self._running[key] = Future()
+            self._turns.leave(turn, waiter)
+            if waiter.may_begin.is_set() and name not in self._running:
+                return self._start(name, turn)
+            if waiter.may_begin.is_set():
+                self._end_turn(turn)
+            if name not in self._running:
+                raise NoTurn
+            return self._running[name]  # another thread was faster
+
+    def _give_turns(self) -> None:
+        while (given := self._turns.take()) is not None:
+            given[1].may_begin.set()
+
+    def _end_turn(self, turn: Turn | None) -> None:
+        if turn is not None:
+            self._turns.end(turn)
+            self._give_turns()
+
+    def _start(self, name: Name, turn: Turn | None) -> "Future[list[Address]]":
+        future = self._running[name] = Future()
         try:
-            threading.Thread(target=self._run, args=(key, future), name="DNS lookup", daemon=True).start()
+            threading.Thread(target=self._run, args=(name, turn, future), name="DNS lookup", daemon=True).start()
         except RuntimeError as error:  # the system gives no more threads: callers must not wait for ever
-            self._end(key)
+            self._end(name, turn)
             future.set_exception(error)
         return future
 
-    def _run(self, key: tuple[str, int], future: "Future[list[Address]]") -> None:
+    def _run(self, name: Name, turn: Turn | None, future: "Future[list[Address]]") -> None:
         try:
-            result = _addresses(self._resolve(*key, type=socket.SOCK_STREAM))
+            result = _addresses(self._resolve(*name, type=socket.SOCK_STREAM))
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            self._end(key)
+            self._end(name, turn)
             future.set_exception(error)
         else:
-            self._end(key)
+            self._end(name, turn)
             future.set_result(result)
 
-    def _end(self, key: tuple[str, int]) -> None:
+    def _end(self, name: Name, turn: Turn | None) -> None:
         with self._lock:
-            del self._running[key]
-        self._slots.release()
+            del self._running[name]
+            self._end_turn(turn)
 
 
 def literal_addresses(host: str, port: int) -> list[Address]:

@@ -70,6 +70,7 @@ def render(
         connect_timeout=timing.timeout(CONNECT_SECONDS, minimum=MIN_CONNECT_SECONDS),
         timeout=timing.timeout(contract.timeout_seconds, minimum=MIN_SECONDS),
         https_only=contract.https_only,
+        account=target.account_id,
     )
 
 

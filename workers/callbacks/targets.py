@@ -34,6 +34,7 @@ class Target:
     id: str
     version: int
     account: str  # its name
+    account_id: str
     url: str
     url_masked: str
     contract: DeliveryContract
@@ -95,6 +96,7 @@ class Targets:
             id=str(row.id),
             version=row.version,
             account=row.account,
+            account_id=str(row.account_id),
             url=url,
             url_masked=row.url_masked,
             contract=contract,

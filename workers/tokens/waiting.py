@@ -193,9 +193,9 @@ class Tokens:
 
     def _fetch(self, wanted: Wanted, need: _Need) -> None:
         self._fetches[wanted.fetch_id] = wanted, need
-        request = token_request(wanted.credentials, wanted.fetch_id, self._timing)
+        request, callback = token_request(wanted.credentials, wanted.fetch_id, self._timing), need.waiting[0].request
         # If the webhook wants https only, its client secret must not be sent over plain http either.
-        request = request._replace(https_only=need.waiting[0].request.https_only)
+        request = request._replace(https_only=callback.https_only, account=callback.account)
         try:
             self._transport.send(request)
         except ValueError:  # invalid URL: it may have been checked by an older version

@@ -11,12 +11,11 @@ from math import inf
 
 from dispatcher.transport.exchange import Failure, Request
 from dispatcher.transport.failure_texts import NO_ADDRESS, NO_TURN
-from dispatcher.transport.resolver import Address, DnsLookups, literal_addresses, not_resolved
+from dispatcher.transport.fair_turns import FairTurns, Turn
+from dispatcher.transport.resolver import Address, DnsLookups, Name, literal_addresses, not_resolved
 
 KEPT_SECONDS = 30.0  # a busy name is looked up twice a minute, not for every request
 _MOST_KEPT = 10_000
-
-Name = tuple[str, int]  # host and port
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +25,7 @@ class Waiting:
 
     request: Request
     name: Name
+    turn: Turn
     deadline: float
     begun_at: float | None = None
 
@@ -33,18 +33,20 @@ class Waiting:
 class Names:
     """Finds addresses with `lookups`. One thread owns it; other threads call `wake` when a lookup has ended.
 
-    A name has to wait for its turn when too many are looked up at once. The receiver does not cause that, so its time
+    A name has to wait for its turn when too many are looked up at once; accounts take turns, and a name that several
+    wait for takes the turn of the first that comes to it. The receiver does not cause that, so its time
     to connect begins only with the DNS lookup. If the turn does not come within the same time, the request fails, or
     requests behind names that hang would hold their claims for ever; the failure's detail says that we caused it.
-    Names that hung before get at most half of the turns, so that they never take all of them again and again.
+    Names that hung before get at most half of their account's turns, so that they never take all of them again and
+    again.
     """
 
     def __init__(self, lookups: DnsLookups, wake: Callable[[], None]) -> None:
         self._dns_lookups, self._wake = lookups, wake
         self._kept: dict[Name, tuple[float, str]] = {}
         self._waiting: dict[Name, list[Waiting]] = {}
-        self._turns: tuple[dict[Name, None], dict[Name, None]] = {}, {}  # ordered sets: others, and those that hung
-        self._running: dict[Name, bool] = {}  # whether it hung before
+        self._turns: FairTurns[Name] = FairTurns(lookups.at_once)
+        self._running: dict[Name, Turn] = {}
         self._hung: set[Name] = set()
         self._done: deque[tuple[Name, Future[list[Address]]]] = deque()
         self._deadlines: list[tuple[float, int, Waiting]] = []
@@ -63,16 +65,15 @@ class Names:
 
     def ask(self, request: Request, name: Name, now: float) -> None:
         """Looks up a name for a request; `ended` returns the result."""
-        waiting = Waiting(request, name, now + request.connect_timeout)
-        others = self._waiting.setdefault(name, [])
-        others.append(waiting)
+        turn = Turn(request.account, doubtful=name in self._hung)
+        waiting = Waiting(request, name, turn, now + request.connect_timeout)
+        self._waiting.setdefault(name, []).append(waiting)
         if name in self._running:
             self._begin(waiting, now)
             return
         heapq.heappush(self._deadlines, (waiting.deadline, next(self._numbers), waiting))
-        if len(others) == 1:
-            self._turns[name in self._hung][name] = None
-            self._give_turns(now)
+        self._turns.wait(turn, name)
+        self._give_turns(now)
 
     @property
     def deadline(self) -> float:
@@ -84,7 +85,7 @@ class Names:
         ended: list[tuple[Waiting, str | Failure]] = []
         while self._done:
             name, future = self._done.popleft()
-            del self._running[name]
+            self._turns.end(self._running.pop(name))
             found = self._found(name, future, now)
             ended += [(waiting, found) for waiting in self._waiting.pop(name, ())]
         while self._deadlines and self._deadlines[0][0] <= now:
@@ -96,18 +97,13 @@ class Names:
         return ended
 
     def _give_turns(self, now: float) -> None:
-        most_hung = self._dns_lookups.at_once // 2
-        for hung, turns in enumerate(self._turns):
-            while turns and not (hung and sum(self._running.values()) >= most_hung):
-                name = next(iter(turns))
-                future = self._dns_lookups.lookup(*name)
-                if future is None:
-                    return
-                del turns[name]
-                self._running[name] = bool(hung)
-                for waiting in self._waiting[name]:
-                    self._begin(waiting, now)
-                future.add_done_callback(partial(self._lookup_ended, name))
+        while (given := self._turns.take()) is not None:
+            turn, name = given
+            self._running[name] = turn
+            for waiting in self._waiting[name]:
+                self._turns.leave(waiting.turn, name)
+                self._begin(waiting, now)
+            self._dns_lookups.lookup(name).add_done_callback(partial(self._lookup_ended, name))
 
     def _begin(self, waiting: Waiting, now: float) -> None:
         waiting.begun_at = now
@@ -133,8 +129,8 @@ class Names:
         others.remove(waiting)
         if not others:
             del self._waiting[waiting.name]
-            for turns in self._turns:
-                turns.pop(waiting.name, None)
+        if all(other.turn != waiting.turn for other in others):
+            self._turns.leave(waiting.turn, waiting.name)
         if waiting.begun_at is None:
             return NO_TURN
         if len(self._hung) < _MOST_KEPT:

@@ -19,6 +19,12 @@ from dispatcher.transport.threaded.faults import NoAnswer
 from dispatcher.transport.threaded.opening import Opener
 
 
+class AccountRequest(requests.PreparedRequest):
+    """A prepared request, and the account that it is for."""
+
+    account = ""
+
+
 class BoundedResponse(requests.Response):
     """A response whose body is already read, up to the cap; `pairs` are its headers as they were received."""
 
@@ -57,15 +63,16 @@ class DirectAdapter(BaseAdapter):
     ) -> BoundedResponse:
         """The answer to a request, its body read.
 
-        `timeout` is its Deadlines. The other parameters are those of `requests` and have no effect: certificates are
-        always verified. Raises NoAnswer.
+        The request is an AccountRequest, `timeout` its Deadlines. The other parameters are those of `requests` and have
+        no effect: certificates are always verified. Raises NoAnswer.
         """
         del stream, verify, cert, proxies
+        assert isinstance(request, AccountRequest)
         assert isinstance(timeout, Deadlines)
         target = split_url(request.url or "")
         method = request.method or "GET"
         data = _wire_form(request, method, target.path, target.host_header)
-        response = self._answer_to(data, method, target.origin, timeout)
+        response = self._answer_to(data, method, target.origin, request.account, timeout)
         response.request, response.url = request, request.url or ""
         return response
 
@@ -75,7 +82,9 @@ class DirectAdapter(BaseAdapter):
         for connection in list(self._busy):
             connection.cut()
 
-    def _answer_to(self, data: bytes, method: str, origin: Origin, deadlines: Deadlines) -> BoundedResponse:
+    def _answer_to(
+        self, data: bytes, method: str, origin: Origin, account: str, deadlines: Deadlines
+    ) -> BoundedResponse:
         kept = self._idle.take(origin)
         if kept is not None:
             try:
@@ -85,7 +94,7 @@ class DirectAdapter(BaseAdapter):
                 if fault.failure.kind is not FailureKind.CONNECTION_RESET or kept.received:
                     raise
                 deadlines.connect_anew()
-        opened = self._opener.open(origin, deadlines)
+        opened = self._opener.open(origin, account, deadlines)
         return self._exchange(Connection(opened, origin), method, data, deadlines.total)
 
     def _exchange(self, connection: Connection, method: str, data: bytes, deadline: float) -> BoundedResponse:

@@ -36,9 +36,9 @@ class Opener:
         self._tls = _tls_context(ca_bundle, tls_minimum)
         self._connector = connector
 
-    def open(self, origin: Origin, deadlines: Deadlines) -> socket.socket:
+    def open(self, origin: Origin, account: str, deadlines: Deadlines) -> socket.socket:
         """A connected socket, ready to send to; raises NoAnswer, at `deadlines.connect` at the latest."""
-        plain = self._connector.connect(origin.host, origin.port, deadlines)
+        plain = self._connector.connect(origin.host, origin.port, account, deadlines)
         if origin.scheme == "http":
             return plain
         try:
@@ -73,12 +73,12 @@ class Connector:
     def __init__(self, lookups: DnsLookups, guard: Guard) -> None:
         self._dns_lookups, self._guard = lookups, guard
 
-    def connect(self, host: str, port: int, deadlines: Deadlines) -> socket.socket:
+    def connect(self, host: str, port: int, account: str, deadlines: Deadlines) -> socket.socket:
         """A connected TCP socket. Each address gets an equal part of the time that is left, so that a dead first one
         leaves some for the next. Raises NoAnswer with what happened at the last one that was tried, or why none was.
         """
         try:
-            found = self._dns_lookups.addresses(host, port, deadlines)
+            found = self._dns_lookups.addresses(host, port, account, deadlines)
         except NoTurn:
             raise NoAnswer(NO_TURN) from None
         except (OSError, UnicodeError) as error:

@@ -9,7 +9,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
 
-import requests
 from requests.structures import CaseInsensitiveDict
 
 from dispatcher.egress.address_policy import AddressPolicy
@@ -20,7 +19,7 @@ from dispatcher.transport.failure_texts import unexpected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
 from dispatcher.transport.resolver import DnsLookups, Resolve
-from dispatcher.transport.threaded.adapter import DirectAdapter
+from dispatcher.transport.threaded.adapter import AccountRequest, DirectAdapter
 from dispatcher.transport.threaded.faults import NoAnswer
 from dispatcher.transport.threaded.opening import Connector, Opener
 
@@ -129,9 +128,10 @@ class RequestsTransport:
         )
 
 
-def _prepared(request: Request) -> requests.PreparedRequest:
+def _prepared(request: Request) -> AccountRequest:
     """The request as a `requests` one, filled by hand: preparing would parse, encode and re-order what is final."""
-    prepared = requests.PreparedRequest()
+    prepared = AccountRequest()
+    prepared.account = request.account
     prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
     prepared.headers = CaseInsensitiveDict(request.headers)
     return prepared

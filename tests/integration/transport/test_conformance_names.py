@@ -58,9 +58,9 @@ def resolver() -> Iterator[Resolver]:
     resolver.released.set()
 
 
-def send_to_hanging_names(transport: Transport, count: int, **timeouts: float) -> None:
+def send_to_hanging_names(transport: Transport, count: int, account: str = "", **timeouts: float) -> None:
     for number in range(count):
-        transport.send(request_to(f"http://hanging-{number}.example/", **timeouts))
+        transport.send(request_to(f"http://hanging-{number}.example/", account=account, **timeouts))
 
 
 def next_from(transport: Transport, host: str) -> Exchange:
@@ -88,6 +88,24 @@ def test_40_names_that_hang_do_not_hold_up_a_healthy_one(
         assert some
         others += some
     assert {getattr(other.outcome, "kind", None) for other in others} == {FailureKind.DNS}
+
+
+def test_600_names_of_one_account_that_hang_do_not_hold_up_another_account(
+    new_transport: NewTransport, receiver: Receiver, resolver: Resolver
+) -> None:
+    transport = new_transport(capacity=650, resolve=resolver)
+    send_to_hanging_names(transport, 600, account="big", connect_timeout=30.0, timeout=30.0)
+    resolver.wait_for(56)
+    for number in range(20):
+        transport.send(request_to(f"http://healthy-{number}.example:{receiver.port}/", account="small"))
+    healthy: list[Exchange] = []
+    while len(healthy) < 20:
+        some = transport.wait(15)
+        assert some
+        healthy += some
+    assert {type(exchange.outcome) for exchange in healthy} == {Reply}
+    hanging = [host for host in resolver.asked if host.startswith("hanging-")]
+    assert len(hanging) == 56
 
 
 def test_the_wait_for_a_turn_is_not_taken_from_the_time_of_the_receiver(

@@ -12,6 +12,7 @@ from dispatcher.accounts.accounts import find_account
 from dispatcher.deliveries.redelivery import redeliver
 from dispatcher.receiver_auth.credentials import Basic, TokenRequest
 from dispatcher.settings import Settings
+from dispatcher.transport.exchange import Request
 from dispatcher.version import USER_AGENT
 from schedules.timing import REAL_TIME
 from tests.behaviours import GARBAGE, Answer, Received
@@ -109,6 +110,24 @@ def test_each_webhook_has_a_token_of_its_own(
     each = [set(shown(receiver, f"/hook/{n}")) for n in range(3)]
     assert all(len(tokens) == 1 for tokens in each)
     assert set().union(*each) == {"Bearer token-1", "Bearer token-2", "Bearer token-3"}
+
+
+def test_callback_and_token_request_take_the_turns_of_the_webhooks_account(
+    database: Engine, settings: Settings, receiver: Receiver, server: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
+    store(1)
+    worker = worker_for(settings)
+    send, sent = worker.transport.send, []
+
+    def note(request: Request) -> None:
+        sent.append((request.url, request.account))
+        send(request)
+
+    monkeypatch.setattr(worker.transport, "send", note)
+    assert DeliveryLoop(worker).run()["delivered"] == 1
+    account = str(webhook.account_id)
+    assert sent == [(receiver.url("/token"), account), (receiver.url("/hook"), account)]
 
 
 def test_webhooks_without_client_credentials_have_none(

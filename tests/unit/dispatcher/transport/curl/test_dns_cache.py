@@ -48,8 +48,8 @@ class Waker:
         assert self.told.acquire(timeout=10)
 
 
-def request(connect_timeout: float = 5.0, timeout: float = 30.0) -> Request:
-    return Request(uuid4(), "POST", "http://x.example/", (), b"", connect_timeout, timeout)
+def request(connect_timeout: float = 5.0, timeout: float = 30.0, account: str = "acme") -> Request:
+    return Request(uuid4(), "POST", "http://x.example/", (), b"", connect_timeout, timeout, account=account)
 
 
 def made(resolver: Resolver, at_once: int = 4) -> tuple[Names, Waker]:
@@ -118,7 +118,8 @@ def test_waiting_for_a_turn_does_not_count_but_ends(resolver: Resolver) -> None:
     names.ask(request(connect_timeout=5.0), name("b.example"), 100.0)
     names.ask(request(connect_timeout=9.0), name("a.example"), 100.0)
     ((late, failure),) = names.ended(105.0)
-    assert failure == Failure(FailureKind.NOT_SENT, "too many names are looked up here at once")
+    no_turn = "no turn: a worker process looks up 64 names at once, shared by all accounts"
+    assert failure == Failure(FailureKind.NOT_SENT, no_turn)
     assert late.begun_at is None
     resolver.released.set()
     waker.wait()
@@ -131,7 +132,7 @@ def test_waiting_for_a_turn_does_not_count_but_ends(resolver: Resolver) -> None:
 
 
 def test_names_that_hung_before_get_half_of_the_turns_at_most(resolver: Resolver) -> None:
-    names, waker = made(resolver, at_once=4)
+    names, waker = made(resolver, at_once=5)
     hanging = [name(f"hanging-{number}.example") for number in range(4)]
     for each in hanging:
         names.ask(request(connect_timeout=1.0), each, 100.0)
@@ -147,6 +148,50 @@ def test_names_that_hung_before_get_half_of_the_turns_at_most(resolver: Resolver
     waker.wait()
     assert outcomes(names.ended(103.5)) == [ENTRY]
     assert len(resolver.asked) == 4 + 2 + 1
+
+
+def test_600_hanging_names_of_one_account_do_not_hold_up_another(resolver: Resolver) -> None:
+    names, waker = made(resolver, at_once=64)
+    for number in range(600):
+        names.ask(request(), name(f"hanging-{number}.example"), 100.0)
+    names.ask(request(account="other"), name("a.example"), 100.0)
+    waker.wait()
+    ((waiting, found),) = names.ended(100.0)
+    assert (waiting.request.account, waiting.begun_at, found) == ("other", 100.0, ENTRY)
+    assert len(resolver.asked) == 56 + 1
+
+
+def test_a_name_that_two_accounts_wait_for_takes_the_turn_of_the_first_that_comes_to_it(resolver: Resolver) -> None:
+    names, waker = made(resolver, at_once=8)
+    for number in range(20):
+        names.ask(request(), name(f"hanging-{number}.example"), 100.0)
+    names.ask(request(), name("a.example"), 100.0)
+    assert names.ended(100.0) == []
+    names.ask(request(account="other"), name("a.example"), 101.0)
+    waker.wait()
+    ended = names.ended(101.0)
+    assert [(waiting.request.account, waiting.begun_at, found) for waiting, found in ended] == [
+        ("acme", 101.0, ENTRY),
+        ("other", 101.0, ENTRY),
+    ]
+    resolver.released.set()
+    for _ in range(20):
+        waker.wait()
+        names.ended(102.0)
+    assert sorted(resolver.asked) == sorted(["a.example", *(f"hanging-{number}.example" for number in range(20))])
+
+
+def test_who_gives_up_takes_no_turn_from_others_of_its_account_who_wait_for_the_name(resolver: Resolver) -> None:
+    names, waker = made(resolver, at_once=1)
+    names.ask(request(connect_timeout=50.0), name("hanging.example"), 100.0)
+    names.ask(request(connect_timeout=5.0), name("a.example"), 100.0)
+    names.ask(request(connect_timeout=9.0), name("a.example"), 100.0)
+    assert outcomes(names.ended(105.0)) == [FailureKind.NOT_SENT]
+    resolver.released.set()
+    waker.wait()
+    names.ended(106.0)
+    waker.wait()
+    assert outcomes(names.ended(106.0)) == [ENTRY]
 
 
 def test_a_name_without_address_is_a_dns_failure(resolver: Resolver) -> None:
