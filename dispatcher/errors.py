@@ -18,6 +18,7 @@
     │   ├── Overtaken             others changed it at the same time, more than once
     │   └── WrongState
     ├── TooBusy                   the same request may succeed a little later
+    │   └── AccountAtLimit        the account itself does as much at once as it may
     └── WrongDatabase             the given session is not on the engine's database
 
 Error texts never contain a URL, a password, a key or message data: they end up in logs, Flower and API answers.
@@ -127,6 +128,10 @@ class WrongState(Conflict):
 
 class TooBusy(DispatcherError):
     """Too many others are doing the same at the moment."""
+
+
+class AccountAtLimit(TooBusy):
+    """The account is doing as much of this as it may at once; the text names the limit."""
 
 
 class WrongDatabase(DispatcherError):

@@ -14,6 +14,7 @@ from starlette.routing import Match
 
 from dispatcher.db.outages import explain_outage
 from dispatcher.errors import (
+    AccountAtLimit,
     ConfigurationError,
     Conflict,
     DispatcherError,
@@ -118,8 +119,13 @@ def invalid(*errors: tuple[str, str]) -> Problem:
 
 
 def unavailable(detail: str) -> Problem:
-    """The engine cannot serve anything at the moment; the same request may succeed a little later."""
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    """The engine cannot serve anything at the moment."""
+    return busy(HTTPStatus.SERVICE_UNAVAILABLE, detail)
+
+
+def busy(status: HTTPStatus, detail: str) -> Problem:
+    """The same request may succeed a little later."""
+    return Problem(status, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def problem_for(error: DispatcherError) -> Problem:
@@ -132,7 +138,8 @@ def problem_for(error: DispatcherError) -> Problem:
         case Conflict():
             return Problem(HTTPStatus.CONFLICT, str(error))
         case TooBusy():
-            return unavailable(str(error))
+            at_limit = isinstance(error, AccountAtLimit)
+            return busy(HTTPStatus.TOO_MANY_REQUESTS if at_limit else HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         case ConfigurationError():
             return unavailable("the engine is not fully configured: /readyz says what is missing")
         case _:
@@ -175,7 +182,7 @@ _DESCRIBED: dict[HTTPStatus, tuple[str, Problem]] = {
         invalid(("limt", "is not known: the nearest is `limit`")),
     ),
     HTTPStatus.TOO_MANY_REQUESTS: (
-        "Too many requests with this API key; `Retry-After` has the seconds to wait.",
+        "Too many requests with this key, or URL verifications of the account; `Retry-After` has the seconds to wait.",
         Problem(HTTPStatus.TOO_MANY_REQUESTS, "more than 6000 requests a minute with this API key"),
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: (

@@ -63,7 +63,7 @@ def register(
                     if precondition is not None:
                         precondition(webhooks, owner)
                 webhooks.refuse_taken(account_id, name)
-            try_url(url.called, contract, secrets, installation)
+            try_url(url.called, contract, secrets, installation, account_id)
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)
         owner = webhooks.owner(account, lock=True)
@@ -200,7 +200,7 @@ def _change(
             if not is_tried:
                 order.refuse(webhooks, kept, checked)
         if to_try is not None and not is_tried:
-            try_url(*to_try, installation)
+            try_url(*to_try, installation, kept.owner.id)
             tried = to_try
         if written is None:
             with installation.transaction() as session:

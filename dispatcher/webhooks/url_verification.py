@@ -1,9 +1,13 @@
 """The URL verification: an empty batch is sent to a webhook's URL before the webhook is made or changed."""
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
-from threading import BoundedSemaphore
+from threading import Lock
+from uuid import UUID
 
-from dispatcher.errors import TooBusy, UrlVerificationFailed
+from dispatcher.errors import AccountAtLimit, TooBusy, UrlVerificationFailed
 from dispatcher.ids import new_id_text
 from dispatcher.installation import Installation
 from dispatcher.receiver_auth.credentials import ClientCredentials, header_value
@@ -18,10 +22,12 @@ from dispatcher.webhooks.secrets import WebhookSecrets
 from schedules.timing import REAL_TIME
 
 SECONDS = 30.0  # receivers built for BulkSMS may take so long
-AT_ONCE = 10  # each holds a thread of the API for as long as it lasts
+AT_ONCE = 16  # in this process: each holds a thread of the API, which has 40, for as long as it lasts
+ACCOUNT_AT_ONCE = 4  # of one account: URLs that hang must not keep others from making webhooks
 BODY = b"[]"
 
-_slots = BoundedSemaphore(AT_ONCE)
+_under_way: Counter[UUID] = Counter()  # by account
+_counting = Lock()
 
 
 def takes_url_verification(contract: DeliveryContract) -> bool:
@@ -29,20 +35,18 @@ def takes_url_verification(contract: DeliveryContract) -> bool:
     return contract.envelope is Envelope.ARRAY and contract.method is not Method.GET
 
 
-def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, installation: Installation) -> None:
+def try_url(
+    url: str, contract: DeliveryContract, secrets: WebhookSecrets, installation: Installation, account: UUID
+) -> None:
     """Sends `[]` as a callback would be sent: with the same egress policy, headers, authorization and signatures.
-    Returns if a 2xx comes back within 30 s. Raises UrlVerificationFailed with what came back instead, TooBusy if too
-    many verifications are running, and ConfigurationError if the settings give no transport."""
-    if not _slots.acquire(blocking=False):
-        raise TooBusy("too many URLs are being verified at this moment")
-    try:
+    Returns if a 2xx comes back within 30 s. Raises UrlVerificationFailed with what came back instead, AccountAtLimit or
+    TooBusy if too many verifications are running, and ConfigurationError if the settings give no transport."""
+    with _slot(account):
         transport = new_transport(installation.settings, capacity=1)
         try:
             outcome = _try(transport, url, contract, secrets, now=installation.clock().timestamp())
         finally:
             transport.close()
-    finally:
-        _slots.release()
     match outcome:
         case Reply(status=status) if 200 <= status <= 299:
             return
@@ -50,6 +54,26 @@ def try_url(url: str, contract: DeliveryContract, secrets: WebhookSecrets, insta
             raise UrlVerificationFailed(f"{status} - {_phrase(status)}")
         case Failure(detail=detail):
             raise UrlVerificationFailed(detail)
+
+
+@contextmanager
+def _slot(account: UUID) -> Iterator[None]:
+    with _counting:
+        if _under_way[account] >= ACCOUNT_AT_ONCE:
+            raise AccountAtLimit(
+                f"{ACCOUNT_AT_ONCE} URLs of this account are being verified, the most at once for one account: try "
+                "again when one has ended"
+            )
+        if _under_way.total() >= AT_ONCE:
+            raise TooBusy(f"{AT_ONCE} URLs are being verified, the most at once for all accounts: try again later")
+        _under_way[account] += 1
+    try:
+        yield
+    finally:
+        with _counting:
+            _under_way[account] -= 1
+            if not _under_way[account]:
+                del _under_way[account]
 
 
 def _try(

@@ -230,6 +230,22 @@ def test_one_that_is_not_active_is_not_tried(bulksms: BulkSms) -> None:
     assert problem(bulksms.call("POST", f"/{made['id']}", json=entry | {"active": True}))[0] == 400
 
 
+def test_an_account_with_too_many_verifications_is_shown_its_limit(
+    database: Engine, bulksms: BulkSms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.webhooks.url_verification.ACCOUNT_AT_ONCE", 0)
+    answer = bulksms.call("POST", json=bulksms.entry())
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (429, True)
+    assert answer.json() == {
+        "type": "https://developer.bulksms.com/json/v1/errors/#too-many-requests",
+        "title": "Too Many Requests",
+        "status": 429,
+        "detail": "0 URLs of this account are being verified, the most at once for one account: try again when one "
+        "has ended",
+    }
+    assert stored(database) == []
+
+
 def test_no_answer_is_reported_as_well(bulksms: BulkSms) -> None:
     status, detail = problem(bulksms.call("POST", json=bulksms.entry(url=f"http://127.0.0.1:{refusing_port()}/s3cret")))
     assert (status, detail.startswith("Invoking the Webhook URL caused an error: ")) == (400, True)

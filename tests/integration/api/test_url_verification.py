@@ -1,6 +1,5 @@
 """The URL verification of `/v1/webhooks`: when it is made, what it decides, who may skip it."""
 
-from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
@@ -116,9 +115,22 @@ def test_a_webhook_is_enabled_once_it_answers(
 def test_where_too_many_are_under_way_one_is_asked_to_come_back(
     api: Api, manager: str, database: Engine, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatcher.webhooks.url_verification._slots", BoundedSemaphore(0))
+    monkeypatch.setattr("dispatcher.webhooks.url_verification.AT_ONCE", 0)
     answer = api.call("POST", "/v1/webhooks", new(receiver.url("/hook")), token=manager)
     assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
+    assert answer.json()["detail"] == ("0 URLs are being verified, the most at once for all accounts: try again later")
+    assert stored(database) == receiver.received == []
+
+
+def test_an_account_with_too_many_under_way_is_shown_its_limit(
+    api: Api, manager: str, database: Engine, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.webhooks.url_verification.ACCOUNT_AT_ONCE", 0)
+    answer = api.call("POST", "/v1/webhooks", new(receiver.url("/hook")), token=manager)
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (429, True)
+    assert answer.json()["detail"] == (
+        "0 URLs of this account are being verified, the most at once for one account: try again when one has ended"
+    )
     assert stored(database) == receiver.received == []
 
 

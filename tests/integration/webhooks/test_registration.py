@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
 
@@ -12,13 +11,22 @@ from sqlalchemy import Engine
 from standardwebhooks import Webhook as Verifier
 
 from dispatcher.db.models import Account
-from dispatcher.errors import Conflict, InvalidWebhook, NameTaken, NotFound, TooBusy, UrlVerificationFailed
+from dispatcher.errors import (
+    AccountAtLimit,
+    Conflict,
+    InvalidWebhook,
+    NameTaken,
+    NotFound,
+    TooBusy,
+    UrlVerificationFailed,
+)
 from dispatcher.installation import Installation
 from dispatcher.receiver_auth.credentials import Basic, ClientCredentials
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import SigningKey, generate_signing_key
 from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
 from dispatcher.webhooks.store import Registered, Webhooks
+from dispatcher.webhooks.url_verification import ACCOUNT_AT_ONCE
 from tests.behaviours import Answer, Do
 from tests.dead_ports import refusing_port
 from tests.factories import TESTER, make_account, rows
@@ -339,7 +347,7 @@ def test_what_a_dialect_demands_holds_for_two_at_once(
 def test_no_more_are_tried_at_once_than_there_are_threads_to_spare(
     database: Engine, account: UUID, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, installation: Installation
 ) -> None:
-    monkeypatch.setattr("dispatcher.webhooks.url_verification._slots", BoundedSemaphore(1))
+    monkeypatch.setattr("dispatcher.webhooks.url_verification.AT_ONCE", 1)
     held = receiver.gate()
     receiver.script("/held", (held, *Answer(204).steps()))
     with ThreadPoolExecutor(1) as pool:
@@ -353,12 +361,41 @@ def test_no_more_are_tried_at_once_than_there_are_threads_to_spare(
             url_verification=True,
         )
         receiver.wait_for(1)
-        with pytest.raises(TooBusy):
+        with pytest.raises(TooBusy, match="1 URLs are being verified, the most at once for all accounts"):
             register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_verification=True)
         held.open()
         first.result(30)
     register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_verification=True)
     assert len(stored(database)) == 2
+
+
+def test_ten_verifications_of_one_account_leave_those_of_others_untouched(
+    database: Engine, account: UUID, receiver: Receiver, installation: Installation
+) -> None:
+    held = receiver.gate()
+    receiver.script("/held", (held, *Answer(204).steps()))
+    mine = register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"])
+
+    def make(owner: Any, path: str) -> Registered:
+        return register(
+            installation, owner, by=TESTER, url=receiver.url(path), event_types=["*"], url_verification=True
+        )
+
+    with ThreadPoolExecutor(ACCOUNT_AT_ONCE) as pool:
+        first = [pool.submit(make, account, "/held") for _ in range(ACCOUNT_AT_ONCE)]
+        receiver.wait_for(ACCOUNT_AT_ONCE)
+        for _ in range(10 - ACCOUNT_AT_ONCE):
+            with pytest.raises(AccountAtLimit, match=r"^4 URLs of this account are being verified, the most at once"):
+                make(account, "/held")
+        with pytest.raises(AccountAtLimit):
+            change(installation, account, mine.id, by=TESTER, url=receiver.url("/held"), url_verification=True)
+        other = make(make_account(database, "other"), "/")
+        change(installation, None, other.id, by=TESTER, url=receiver.url("/new"), url_verification=True)
+        held.open()
+        for made in first:
+            made.result(30)
+    make(account, "/")
+    assert len(stored(database)) == 1 + ACCOUNT_AT_ONCE + 2
 
 
 def test_webhooks_of_a_dialect_are_found_by_it_alone(

@@ -4,6 +4,7 @@ import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import certifi
 import pytest
@@ -159,4 +160,4 @@ def test_a_mailer_with_nobody_to_trust_is_refused_before_any_mail(security: str)
 def test_a_url_verification_that_has_no_transport_takes_no_turn_from_the_next() -> None:
     for _ in range(AT_ONCE + 1):
         with pytest.raises(ConfigurationError, match="DISPATCHER_CA_BUNDLE"):
-            try_url("https://example.com/", None, None, Installation(mail()))  # type: ignore[arg-type]
+            try_url("https://example.com/", None, None, Installation(mail()), uuid4())  # type: ignore[arg-type]
