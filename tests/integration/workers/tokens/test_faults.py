@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -17,12 +18,17 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
+from dispatcher import enqueue
 from dispatcher.db.models import Base, Webhook
 from dispatcher.errors import InvalidWebhook
 from dispatcher.ids import new_id_text
 from dispatcher.receiver_auth.credentials import ClientCredentials, TokenRequest
 from dispatcher.settings import Settings
-from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Request
+from dispatcher.transport.curl.transport import CurlTransport
+from dispatcher.transport.exchange import CONNECT_SECONDS, Exchange, Failure, FailureKind, Request
+from dispatcher.transport.port import DNS_LOOKUPS, Transport
+from dispatcher.transport.threaded.transport import RequestsTransport
+from tests.allowed import LOOPBACK
 from tests.behaviours import (
     ENDLESS_BODY,
     GARBAGE,
@@ -36,7 +42,18 @@ from tests.behaviours import (
     gzipped,
 )
 from tests.dead_ports import refusing_port
-from tests.factories import attempts, change, change_webhook, deliver_all, deliveries, make_webhook, rows, upkeep_once
+from tests.factories import (
+    MESSAGE,
+    RECEIVED,
+    attempts,
+    change,
+    change_webhook,
+    deliver_all,
+    deliveries,
+    make_webhook,
+    rows,
+    upkeep_once,
+)
 from tests.installations import installation_for, worker_for
 from tests.integration.workers.tokens.token_server import CLIENT_SECRET, TokenServer, shown, store
 from tests.receiver import Receiver
@@ -506,6 +523,43 @@ def test_what_would_wait_longer_than_its_claim_allows_is_released_and_nothing_is
     assert tokens.settle(stopping=False) == []
     assert tokens.fetching == 1
     context.drop_transport()
+
+
+@pytest.mark.parametrize("transport", [CurlTransport, RequestsTransport])
+def test_token_servers_of_one_account_whose_names_hang_do_not_hold_up_another_account(
+    database: Engine, settings: Settings, receiver: Receiver, server: TokenServer, transport: type[Transport]
+) -> None:
+    released = threading.Event()
+
+    def resolve(host: str, port: int, **options: Any) -> Any:
+        if host.startswith("hanging"):
+            released.wait(60)
+            raise socket.gaierror(socket.EAI_AGAIN, "no server")
+        return socket.getaddrinfo("127.0.0.1", port, **options)
+
+    for number in range(DNS_LOOKUPS + 6):
+        hanging = server.credentials(endpoint=f"http://hanging-{number}.example/token")
+        make_webhook(database, settings, account="big", url=receiver.url("/big"), authorization=hanging)
+    endpoint = f"http://tokens.example:{receiver.port}/token"
+    make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials(endpoint=endpoint))
+    worker = worker_for(settings)
+    worker.__dict__["transport"] = transport(capacity=150, addresses=LOOPBACK, resolve=resolve)  # type: ignore[call-arg]
+    enqueue(RECEIVED, MESSAGE, account="big")
+    loop = threading.Thread(target=DeliveryLoop(worker).run)
+    loop.start()
+    try:
+        wait_until(lambda: len([row for row in deliveries(database) if row.state == "claimed"]) == DNS_LOOKUPS + 6)
+        began = monotonic()
+        store(1)
+        receiver.wait_for(1, path="/hook")
+        took = monotonic() - began
+    finally:
+        released.set()
+        loop.join(30)
+    assert not loop.is_alive()
+    assert took < CONNECT_SECONDS / 2  # the others hang longer
+    assert shown(receiver) == ["Bearer token-1"]
+    assert receiver.at("/big") == []
 
 
 # Webhooks that change meanwhile
