@@ -11,6 +11,7 @@ from dispatcher.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from dispatcher.errors import (
+        AccountSuspended,
         ConfigurationError,
         DispatcherError,
         InvalidEvent,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Accepted",
+    "AccountSuspended",
     "ConfigurationError",
     "DispatcherError",
     "Event",

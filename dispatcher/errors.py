@@ -13,6 +13,7 @@
     ├── NotFound                  the thing asked for does not exist (or is not the caller's)
     │   └── UnknownAccount
     ├── Conflict                  it exists, but its state does not allow this
+    │   ├── AccountSuspended
     │   ├── NameTaken
     │   ├── KeyReused             an idempotency key was used again with other content
     │   ├── Overtaken             others changed it at the same time, more than once
@@ -104,6 +105,16 @@ class UnknownAccount(NotFound):
 
 class Conflict(DispatcherError):
     """The request does not fit the current state of its target."""
+
+
+class AccountSuspended(Conflict):
+    """The account takes no events, nothing of it is sent, and its API keys are refused, until it is resumed."""
+
+    field = "account"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the account {name!r} is suspended")
+        self.reason = "is suspended"
 
 
 class NameTaken(Conflict):

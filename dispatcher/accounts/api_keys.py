@@ -18,7 +18,7 @@ from dispatcher.accounts.accounts import NAME_RULE, find_account, is_name
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, ApiKey
-from dispatcher.errors import InvalidAccount, NotFound
+from dispatcher.errors import AccountSuspended, InvalidAccount, NotFound
 from dispatcher.ids import new_id
 
 
@@ -141,7 +141,7 @@ def create_key(
 
 def authenticate(session: Session, token: str) -> Caller | None:
     """The caller with this token (a key's id, a dot, its secret); None for a token that is unknown, wrong, expired or
-    revoked, without saying which.
+    revoked, without saying which. Raises AccountSuspended for a valid token of a suspended account.
 
     Records when the key was last used, to the minute: the caller commits.
     """
@@ -155,7 +155,8 @@ def authenticate(session: Session, token: str) -> Caller | None:
 
 
 def caller_of_key(session: Session, key_id: UUID) -> Caller | None:
-    """The caller with a key that was checked when its token was made; None once the key is expired or revoked."""
+    """The caller with a key that was checked when its token was made; None once the key is expired or revoked. Raises
+    AccountSuspended."""
     found = _find(session, key_id)
     return _caller(*found) if found else None
 
@@ -174,6 +175,8 @@ def _find(session: Session, key_id: UUID) -> Row[ApiKey, Account | None, datetim
 def _caller(key: ApiKey, account: Account | None, now: datetime) -> Caller | None:
     if key.revoked_at or (key.expires_at and key.expires_at <= now):
         return None
+    if account is not None and account.suspended_at is not None:
+        raise AccountSuspended(account.name)
     if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
         key.last_used_at = now
     name = account.name if account else None

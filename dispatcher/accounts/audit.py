@@ -21,6 +21,8 @@ class Action(StrEnum):
     """What was done; the part before the dot is the kind of thing it was done to."""
 
     ACCOUNT_CREATED = "account.created"
+    ACCOUNT_SUSPENDED = "account.suspended"
+    ACCOUNT_RESUMED = "account.resumed"
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
     WEBHOOK_CREATED = "webhook.created"

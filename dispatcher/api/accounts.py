@@ -7,9 +7,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
 from dispatcher.accounts.accounts import accounts_page, create_account, find_account
 from dispatcher.accounts.api_keys import Scope, create_key, get_key, keys_page, revoke_key, shown_key
+from dispatcher.accounts.lifecycle import resume, suspend
+from dispatcher.db.models import Account
+from dispatcher.errors import NotFound, UnknownAccount
 from dispatcher.web.authentication import By, Operator
 from dispatcher.web.bodies import Body, body_as, described_body
 from dispatcher.web.ownership import Name
@@ -19,6 +23,7 @@ from dispatcher.web.serving import Served
 
 router = APIRouter(prefix="/v1", tags=["accounts and keys"])
 
+AccountName = Annotated[Name, Path(description="The account's name.")]
 OfAccount = Annotated[Name | None, Query(description="Only the keys of this account.")]
 
 
@@ -36,6 +41,9 @@ class AccountDocument(BaseModel):
     id: UUID
     name: str
     created_at: datetime
+    suspended_at: Annotated[
+        datetime | None, Field(description="Since then it takes no events, nothing is sent, and its keys are refused.")
+    ]
 
 
 class NewKey(Body):
@@ -102,6 +110,36 @@ def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: C
 
 
 @router.post(
+    "/accounts/{name:path}/suspend",  # `:path`, because a name may contain slashes
+    operation_id="suspend_account",
+    summary="Suspend an account, immediately",
+    description="No event is taken, nothing more is sent, not even mail about its webhooks, and its keys are refused "
+    "with 403. Its open deliveries wait. Suspending it again changes nothing.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def post_suspend(_: Operator, installation: Served, by: By, name: AccountName) -> AccountDocument:
+    with installation.transaction() as session:
+        account = _named(session, name)
+        suspend(session, account, by=by)
+    return AccountDocument.model_validate(account)
+
+
+@router.post(
+    "/accounts/{name:path}/resume",
+    operation_id="resume_account",
+    summary="Resume a suspended account",
+    description="What became due meanwhile is sent at once. Resuming an account that is not suspended changes nothing.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def post_resume(_: Operator, installation: Served, by: By, name: AccountName) -> AccountDocument:
+    with installation.transaction() as session:
+        account = _named(session, name)
+        resume(session, account, by=by)
+    installation.waker.wake()
+    return AccountDocument.model_validate(account)
+
+
+@router.post(
     "/keys",
     status_code=HTTPStatus.CREATED,
     operation_id="create_key",
@@ -150,3 +188,10 @@ def delete_key(
 ) -> None:
     with installation.transaction() as session:
         revoke_key(session, key_id, by=by)
+
+
+def _named(session: Session, name: str) -> Account:
+    try:
+        return find_account(session, name)
+    except UnknownAccount:
+        raise NotFound("account", name) from None  # the path's own thing: 404, not a field that is refused

@@ -19,7 +19,12 @@ _MESSAGE = {"id": "4023457654", "from": "27001234567", "body": "Yes"}
 _URL = "https://example.com/hook"
 _SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of the public specification
 
-_ACCOUNT = {"id": "0198a6c7-5e10-7a01-8c2d-4f6e8a0b1c2d", "name": "acme", "created_at": "2026-03-01T08:00:00Z"}
+_ACCOUNT = {
+    "id": "0198a6c7-5e10-7a01-8c2d-4f6e8a0b1c2d",
+    "name": "acme",
+    "created_at": "2026-03-01T08:00:00Z",
+    "suspended_at": None,
+}
 
 _KEY = {
     "id": _KEY_ID,
@@ -303,6 +308,8 @@ ANSWERS: dict[str, Any] = {
     "cancel_redelivery": {**_REDELIVERY, "cancelled_at": "2026-03-02T09:31:00Z"},
     "create_account": _ACCOUNT,
     "list_accounts": _page(_ACCOUNT),
+    "suspend_account": {**_ACCOUNT, "suspended_at": "2026-03-02T09:31:00Z"},
+    "resume_account": _ACCOUNT,
     "create_key": {**_KEY, "token": f"{_KEY_ID.replace('-', '')}.s3cret"},
     "list_keys": _page(_KEY),
     "list_changes": _page(_CHANGE),
@@ -320,6 +327,7 @@ ANSWERS: dict[str, Any] = {
             ("delivery", _DELIVERY_ID, ("get_delivery", "redeliver_delivery", "cancel_delivery")),
             ("bulk redelivery", _REDELIVERY["id"], ("get_redelivery", "cancel_redelivery")),
             ("key", _KEY_ID, ("revoke_key",)),
+            ("account", "acme", ("suspend_account", "resume_account")),
         )
         for operation in operations
     },

@@ -66,6 +66,8 @@ PANELS: Mapping[str, Words] = {
             {
                 "create": Leaf("accounts", "Make an account."),
                 "list": Leaf("accounts", "List all accounts."),
+                "suspend": Leaf("accounts", "Suspend an account for now."),
+                "resume": Leaf("accounts", "Resume a suspended account."),
             },
         ),
         "key": Branch(

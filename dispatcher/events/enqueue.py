@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from dispatcher.db.arrays import Element, arrays
 from dispatcher.db.prepared import Prepared
 from dispatcher.deliveries.opening import DUE_AT, GIVE_UP_AT, STATE
-from dispatcher.errors import DispatcherError, KeyReused, UnknownAccount, WrongDatabase
+from dispatcher.errors import AccountSuspended, DispatcherError, KeyReused, UnknownAccount, WrongDatabase
 from dispatcher.event_types import subscriptions_taking
 from dispatcher.events.event import Accepted, Data, Event, Refused, check, content_digest, serialise
 from dispatcher.events.nearest import with_nearest_types
@@ -28,7 +28,7 @@ BULK = 1_000
 # nothing that is shared. A delivery's id is a UUIDv7 of its event's millisecond.
 _STORE = f"""
 WITH input AS (
-  SELECT i.*, a.id AS account_id, a.number AS account_no
+  SELECT i.*, a.id AS account_id, a.number AS account_no, a.suspended_at IS NOT NULL AS suspended
   FROM unnest(CAST(:id AS uuid[]), CAST(:account AS text[]), CAST(:app AS text[]), CAST(:type AS text[]),
               CAST(:taking AS text[]), CAST(:subject AS text[]), CAST(:occurred_at AS timestamptz[]),
               CAST(:expires_at AS timestamptz[]), CAST(:data AS bytea[]), CAST(:key AS text[]),
@@ -38,11 +38,11 @@ WITH input AS (
 keyed AS (
   INSERT INTO dispatcher.idempotency_keys (account_id, key, event_id, digest, expires_at)
   SELECT account_id, key, id, digest, now() + :remember FROM input
-  WHERE key IS NOT NULL AND account_id IS NOT NULL ORDER BY account_id, key
+  WHERE key IS NOT NULL AND account_id IS NOT NULL AND NOT suspended ORDER BY account_id, key
   ON CONFLICT DO NOTHING RETURNING event_id),
 fresh AS (
   SELECT * FROM input
-  WHERE account_id IS NOT NULL AND (key IS NULL OR id IN (SELECT event_id FROM keyed))),
+  WHERE account_id IS NOT NULL AND NOT suspended AND (key IS NULL OR id IN (SELECT event_id FROM keyed))),
 matched AS MATERIALIZED (
   SELECT DISTINCT f.id AS event_id, f.account_no, octet_length(f.data) AS size, f.expires_at, s.webhook_id
   FROM fresh f JOIN dispatcher.subscriptions s
@@ -60,7 +60,8 @@ opened AS (
   SELECT (left(m.event_id::text, 15) || substr(gen_random_uuid()::text, 16))::uuid, m.event_id, m.webhook_id,
          m.account_no, m.size, {STATE}, {DUE_AT}, least({GIVE_UP_AT}, m.expires_at)
   FROM matched m JOIN dispatcher.webhooks w ON w.id = m.webhook_id)
-SELECT i.id::text AS id, i.account_id::text AS account_id, c.deliveries FROM input i LEFT JOIN counted c USING (id)
+SELECT i.id::text AS id, i.account_id::text AS account_id, i.suspended, c.deliveries
+FROM input i LEFT JOIN counted c USING (id)
 """
 _ARRAYS = ("id", "account", "app", "type", "taking", "subject", "occurred_at", "expires_at", "data", "key", "digest")
 _STORE_MANY = text(_STORE)  # planned again for each thousand
@@ -107,9 +108,9 @@ def enqueue(
     broker is unavailable, the event is still accepted, and the next sweep finds it. `producer` says which engine it
     goes to; default: that of this process's settings.
 
-    Raises InvalidEvent (a field and why), UnknownAccount, KeyReused (the idempotency key was used with other content)
-    or WrongDatabase; then nothing is written. The same key with the same content returns the first event's id with
-    `repeated=True`.
+    Raises InvalidEvent (a field and why), UnknownAccount, AccountSuspended, KeyReused (the idempotency key was used
+    with other content) or WrongDatabase; then nothing is written. The same key with the same content returns the first
+    event's id with `repeated=True`.
     """
     event = Event(
         type=type,
@@ -218,6 +219,8 @@ def _columns(items: Sequence[_Prepared], producer: Producer) -> dict[str, Any]:
 def _receipt(connection: Connection, item: _Prepared, row: Any, sent: bool, producer: Producer) -> Accepted | Refused:
     if row.account_id is None:
         return Refused(UnknownAccount(item.event.account))
+    if row.suspended:
+        return Refused(AccountSuspended(item.event.account))
     if sent and row.deliveries is not None:
         return Accepted(UUID(item.id), row.deliveries, repeated=False)
     key = item.event.idempotency_key

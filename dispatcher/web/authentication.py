@@ -15,6 +15,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from dispatcher.accounts.actor import ApiKey, Call
 from dispatcher.accounts.api_keys import Caller, Scope, authenticate, caller_of_key
+from dispatcher.errors import AccountSuspended
 from dispatcher.installation import Installation
 from dispatcher.web.problems import Problem, token_expired, unauthorized
 from dispatcher.web.serving import Serving, serving_of
@@ -51,8 +52,12 @@ def caller_of_request(
         None, Security(_Described("basic", f"An API key's id and secret: the token's two parts. {_SCOPES}"))
     ],
 ) -> Caller:
-    """A dependency: the caller, with any scopes. Problem 401 without a valid key, 429 for too many requests."""
-    found = identify(serving.installation, request.headers.get("authorization"))
+    """A dependency: the caller, with any scopes. Problem 401 without a valid key, 403 with one of a suspended account,
+    429 for too many requests."""
+    try:
+        found = identify(serving.installation, request.headers.get("authorization"))
+    except AccountSuspended as suspended:
+        raise Problem(HTTPStatus.FORBIDDEN, str(suspended)) from None
     match found:
         case Refusal.UNKNOWN:
             raise unauthorized()
@@ -101,13 +106,14 @@ By = Annotated[ApiKey, Depends(_by_key)]
 
 def identify(installation: Installation, authorization: str | None) -> Caller | Refusal:
     """The caller that an `Authorization` header identifies, by a key as Bearer or Basic, or by an access token. A
-    session is not accepted here: it does not expire and is sent in queries, which others log."""
+    session is not accepted here: it does not expire and is sent in queries, which others log. Raises AccountSuspended.
+    """
     token = _token(authorization)
     return _caller_of_token(installation, token) if token is not None and ":" not in token else Refusal.UNKNOWN
 
 
 def caller_of_session(installation: Installation, session: str) -> Caller | None:
-    """The caller that a session identifies."""
+    """The caller that a session identifies. Raises AccountSuspended."""
     found = _caller_of_token(installation, session) if ":" in session else Refusal.UNKNOWN
     return None if isinstance(found, Refusal) else found
 
@@ -119,7 +125,8 @@ def key_in_basic(authorization: str | None) -> str | None:
 
 
 def caller_of_secret(installation: Installation, key_id: str, secret: str) -> Caller | None:
-    """The caller that a key's id and secret identify. No token is taken: it may expire before what is made with it."""
+    """The caller that a key's id and secret identify. No token is taken: it may expire before what is made with it.
+    Raises AccountSuspended."""
     with installation.transaction() as session:
         return authenticate(session, f"{key_id}.{secret}")
 

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from dispatcher.accounts.api_keys import authenticate
+from dispatcher.errors import AccountSuspended
 from dispatcher.web.authentication import key_in_basic
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import described
@@ -67,8 +68,11 @@ def issue(serving: Serving, authorization: str | None, content_type: str | None,
             raise _refused("invalid_request", "grant_type is required")
         case _:
             raise _refused("unsupported_grant_type", "the only grant_type is client_credentials")
-    with serving.installation.transaction() as session:
-        caller = authenticate(session, shown)
+    try:
+        with serving.installation.transaction() as session:
+            caller = authenticate(session, shown)
+    except AccountSuspended as suspended:
+        raise _refused("invalid_client", str(suspended)) from None
     if caller is None:
         raise _not_a_client()
     serving.rate_limits.check(caller)

@@ -15,6 +15,7 @@ from starlette.routing import Match
 from dispatcher.db.outages import explain_outage
 from dispatcher.errors import (
     AccountAtLimit,
+    AccountSuspended,
     ConfigurationError,
     Conflict,
     DispatcherError,
@@ -136,7 +137,8 @@ def problem_for(error: DispatcherError) -> Problem:
         case NotFound():
             return Problem(HTTPStatus.NOT_FOUND, str(error))
         case Conflict():
-            return Problem(HTTPStatus.CONFLICT, str(error))
+            refused = [(error.field, error.reason)] if isinstance(error, AccountSuspended) else []
+            return Problem(HTTPStatus.CONFLICT, str(error), errors=refused)
         case TooBusy():
             at_limit = isinstance(error, AccountAtLimit)
             return busy(HTTPStatus.TOO_MANY_REQUESTS if at_limit else HTTPStatus.SERVICE_UNAVAILABLE, str(error))
@@ -158,7 +160,7 @@ _DESCRIBED: dict[HTTPStatus, tuple[str, Problem]] = {
     ),
     HTTPStatus.UNAUTHORIZED: ("No valid API key, or an access token whose time is over.", unauthorized()),
     HTTPStatus.FORBIDDEN: (
-        "The API key does not have the scope, or is another account's.",
+        "The API key does not have the scope, is another account's, or its account is suspended.",
         Problem(HTTPStatus.FORBIDDEN, "the API key does not have the scope `manage`"),
     ),
     HTTPStatus.NOT_FOUND: (

@@ -11,7 +11,7 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Delivery, Event
 from dispatcher.deliveries.opening import opened
-from dispatcher.errors import WrongState
+from dispatcher.errors import AccountSuspended, WrongState
 from dispatcher.events.event import Event as GivenEvent
 from dispatcher.events.event import check, serialise
 from dispatcher.ids import new_id
@@ -41,10 +41,12 @@ def call_webhook(
     """Stores an event (`data` is JSON) with one delivery, to this webhook, whatever event types it takes, and wakes
     the workers. An open circuit does not hold its first attempt back.
 
-    Raises InvalidEvent, NotFound, or WrongState for a webhook that is disabled.
+    Raises InvalidEvent, NotFound, AccountSuspended, or WrongState for a webhook that is disabled.
     """
     with installation.transaction() as session:
         account = session.get_one(Account, account_id)
+        if account.suspended_at is not None:
+            raise AccountSuspended(account.name)
         given = GivenEvent(type=event_type, data=data, account=account.name)
         check(given)
         called = _store(installation, session, account, webhook_id, given)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from tests.factories import rows
 
 # How each dialect creates a webhook: method, path, and body (for Zipwhip a form), with `$url` for the URL.
-_MAKE: dict[str, tuple[str, str, dict[str, Any]]] = {
+MAKE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bulksms": ("POST", "/bulksms/v1/webhooks", {"name": "$name", "url": "$url", "triggerScope": "SENT"}),
     "everlytic": (
         "POST",
@@ -38,7 +38,7 @@ _LIST = {
     "sinch": "/sinch/v1/projects/acme/apps/app1/webhooks",
     "zipwhip": "/zipwhip/webhook/list",
 }
-DIALECTS = tuple(_MAKE)
+DIALECTS = tuple(MAKE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Vendors:
 
     def make(self, dialect: str, url: str, name: str = "a name") -> UUID:
         """Creates a webhook. Returns its id in the native API."""
-        method, path, body = _MAKE[dialect]
+        method, path, body = MAKE[dialect]
         filled = json.loads(json.dumps(body).replace("$url", url).replace("$name", name))
         answer = self.call(dialect, method, path, filled)
         assert answer.ok, answer.text

@@ -42,6 +42,9 @@ _COLUMNS = """
 _BURST = "greatest(1, o.rate_limit / 10)"
 _ROOM = "CASE WHEN o.rate_limit IS NULL THEN o.most ELSE least(o.most, coalesce(r.most, 0)) END"
 
+# Nothing of a suspended account is claimed. A scalar, so that no plan joins all accounts.
+_NOT_SUSPENDED = "(SELECT a.suspended_at IS NULL FROM dispatcher.accounts a WHERE a.id = w.account_id)"
+
 # psycopg2 sends values as literals. With a parameter as LIMIT the planner would guess, and read far too much.
 CLAIM_READY = text(f"""
 WITH RECURSIVE scan(webhook_id, round, n) AS (
@@ -69,6 +72,7 @@ claimable AS MATERIALIZED (
     SELECT w.id, w.version, w.batch_size, w.rate_limit, g.webhook_id IS NOT NULL AS failing
     FROM dispatcher.webhooks w LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
     WHERE w.id = h.webhook_id AND w.enabled AND w.deleted_at IS NULL AND (g.opened_at IS NULL OR NOT :circuit_breakers)
+      AND {_NOT_SUSPENDED}
     OFFSET 0) w
   LEFT JOIN unnest(CAST(:ids AS uuid[]), CAST(:rooms AS integer[]), CAST(:classes AS integer[])) b(id, room, class)
     ON b.id = w.id
@@ -124,7 +128,7 @@ WITH open AS MATERIALIZED (
   FROM dispatcher.circuit_breakers g
   JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND w.deleted_at IS NULL
   LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
-  WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR r.used_until <= now())),
+  WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR r.used_until <= now()) AND {_NOT_SUSPENDED}),
 due AS MATERIALIZED (
   SELECT webhook_id, row_number() OVER () AS n
   FROM (

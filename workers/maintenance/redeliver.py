@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
 from dispatcher.db.id_ranges import between
-from dispatcher.db.models import BulkRedelivery, Delivery, Webhook
+from dispatcher.db.models import Account, BulkRedelivery, Delivery, Webhook
 from dispatcher.deliveries.bulk_redelivery import OPEN, Selection, selected, selection_of
 from dispatcher.deliveries.redelivery import reopen
 from dispatcher.producer import Clock
@@ -34,10 +34,12 @@ _UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # these states ha
 
 
 def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
-    """Runs one step of each open bulk redelivery. While any is open, it sends a wake that calls it again within a
-    second; the periodic task is for when that wake is lost."""
+    """Runs one step of each open bulk redelivery, except those of suspended accounts. While any is open, it sends a
+    wake that calls it again within a second; the periodic task is for when that wake is lost."""
     with Session(engine) as session:
-        identifiers = session.scalars(select(BulkRedelivery.id).where(*OPEN).order_by(BulkRedelivery.id)).all()
+        query = select(BulkRedelivery.id).join(Account, Account.id == BulkRedelivery.account_id)
+        query = query.where(*OPEN, Account.suspended_at.is_(None))
+        identifiers = session.scalars(query.order_by(BulkRedelivery.id)).all()
     redelivered = 0
     for identifier in identifiers:
         with Session(engine) as session, session.begin():

@@ -29,11 +29,12 @@ ended AS (
                     WHEN w.enabled THEN '{Reason.EXHAUSTED}' ELSE '{Reason.WEBHOOK_DISABLED}' END AS reason
   FROM scan h
   JOIN dispatcher.webhooks w ON w.id = h.webhook_id
+  JOIN dispatcher.accounts a ON a.id = w.account_id
   LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
   JOIN dispatcher.deliveries d ON d.webhook_id = h.webhook_id AND d.state = '{State.READY}'
        AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now())
   JOIN dispatcher.events e ON e.id = d.event_id
-  WHERE w.deleted_at IS NOT NULL OR NOT w.enabled OR g.opened_at IS NOT NULL
+  WHERE w.deleted_at IS NOT NULL OR (a.suspended_at IS NULL AND (NOT w.enabled OR g.opened_at IS NOT NULL))
   LIMIT 1000 FOR UPDATE OF d SKIP LOCKED)
 UPDATE dispatcher.deliveries d SET state = '{State.DISCARDED}', reason = ended.reason, finished_at = now()
 FROM ended WHERE d.id = ended.id

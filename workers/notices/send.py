@@ -255,11 +255,14 @@ def _ending(notice: _ClaimedNotice, result: MailResult | None, *, now: datetime)
 
 _NOW = text("SELECT now()")
 
+# Those of a suspended account stay due: after it is resumed they are sent, unless they are too old by then.
 _NEXT = text("""
 SELECT n.id, n.webhook_id, n.observed_at, n.held_for, n.last_sent_at, now() AS now,
        CASE WHEN w.deleted_at IS NULL THEN w.contact_email END AS contact
 FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
-WHERE n.due_at <= now() ORDER BY n.due_at LIMIT 1 FOR UPDATE OF n SKIP LOCKED
+WHERE n.due_at <= now()
+  AND (SELECT a.suspended_at IS NULL FROM dispatcher.accounts a WHERE a.id = w.account_id)
+ORDER BY n.due_at LIMIT 1 FOR UPDATE OF n SKIP LOCKED
 """)
 
 _CLAIM = text("""

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -140,12 +141,57 @@ def test_a_bad_key_is_refused(
     assert len(rows(database, "SELECT 1 FROM dispatcher.api_keys")) == 1
 
 
+@pytest.mark.parametrize("name", ["acme", "a/b", "a/suspend", "naïve 🎉"])
+def test_an_account_is_suspended_and_resumed_by_its_name(api: Api, operator: str, database: Engine, name: str) -> None:
+    make_account(database, name)
+    path = f"/v1/accounts/{quote(name, safe='')}"
+    for action, since in (("suspend", True), ("suspend", True), ("resume", False), ("resume", False)):
+        answer = api.call("POST", f"{path}/{action}", token=operator)
+        assert (answer.status_code, answer.json()["suspended_at"] is not None) == (200, since), answer.text
+    assert pages(api, operator, "/v1/accounts") == [answer.json()]
+    for unknown in ("nobody", "%00", "x" * 256):
+        assert api.call("POST", f"/v1/accounts/{unknown}/suspend", token=operator).status_code in {404, 422}
+
+
+def test_a_suspended_accounts_keys_and_tokens_are_refused_with_the_reason(
+    api: Api, operator: str, make_key: MakeKey
+) -> None:
+    key = make_key("acme", Scope.READ, Scope.SEND)
+    client = {"client_id": key.partition(".")[0], "client_secret": key.partition(".")[2]}
+    form = {"grant_type": "client_credentials", **client}
+    token = api.call("POST", "/oauth2/token", data=form).json()["access_token"]
+    api.call("POST", "/v1/accounts/acme/suspend", token=operator)
+    for shown in (key, token):
+        for answer in (api.post_event(EVENT, token=shown), api.call("GET", "/v1/webhooks", token=shown)):
+            assert (answer.status_code, answer.json()["detail"]) == (403, "the account 'acme' is suspended")
+    refused = api.call("POST", "/oauth2/token", data=form)
+    assert refused.status_code == 401
+    assert refused.json() == {"error": "invalid_client", "error_description": "the account 'acme' is suspended"}
+    assert api.call("GET", "/v1/webhooks", token=f"{client['client_id']}.wrong").status_code == 401
+    api.call("POST", "/v1/accounts/acme/resume", token=operator)
+    assert [api.post_event(EVENT, token=shown).status_code for shown in (key, token)] == [202, 202]
+
+
+def test_an_operator_sends_no_event_for_a_suspended_account_but_sees_it(
+    api: Api, operator: str, database: Engine
+) -> None:
+    make_account(database)
+    api.call("POST", "/v1/accounts/acme/suspend", token=operator)
+    answer = api.post_event({**EVENT, "account": "acme"}, token=operator)
+    assert (answer.status_code, answer.json()["errors"]) == (409, [{"field": "account", "reason": "is suspended"}])
+    batch = api.call("POST", "/v1/events/batch", {"events": [{**EVENT, "account": "acme"}]}, token=operator).json()
+    assert batch["items"] == [{"status": "refused", "errors": answer.json()["errors"]}]
+    assert api.call("GET", "/v1/events", token=operator, params={"account": "acme"}).json()["items"] == []
+
+
 def test_only_an_operator_may(api: Api, make_key: MakeKey, database: Engine) -> None:
     manager = make_key("acme", Scope.READ, Scope.SEND, Scope.MANAGE)
     own = UUID(manager.partition(".")[0])
     for method, path, body in (
         ("GET", "/v1/accounts", None),
         ("POST", "/v1/accounts", {"name": "mine"}),
+        ("POST", "/v1/accounts/acme/suspend", None),
+        ("POST", "/v1/accounts/acme/resume", None),
         ("GET", "/v1/keys", None),
         ("POST", "/v1/keys", {"account": "acme", "scopes": ["send"]}),
         ("DELETE", f"/v1/keys/{own}", None),

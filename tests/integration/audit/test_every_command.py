@@ -26,6 +26,8 @@ from tests.integration.cli.conftest import Cli
 
 CHANGES = {
     "account create": (Action.ACCOUNT_CREATED, ["globex"]),
+    "account suspend": (Action.ACCOUNT_SUSPENDED, ["acme"]),
+    "account resume": (Action.ACCOUNT_RESUMED, ["acme"]),
     "key create": (Action.KEY_CREATED, ["--account", "acme"]),
     "key revoke": (Action.KEY_REVOKED, ["{key}"]),
     "webhook create": (
@@ -80,6 +82,8 @@ def known(database: Engine, settings: Settings, request: pytest.FixtureRequest) 
     enqueue("message.sent", 1, account="acme")
     if "delivery cancel" not in request.node.name:
         change(database, "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected'")
+    if "account resume" in request.node.name:
+        change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
     with Session(database) as session, session.begin():
         account = find_account(session, "acme")
         return {
@@ -149,7 +153,10 @@ def test_what_changes_nothing_leaves_none(
 def test_what_is_done_already_is_not_noted_again(cli: Cli, database: Engine, known: dict[str, str]) -> None:
     forget(database)
     for _ in range(2):
+        cli("account", "resume", "acme")
         cli("key", "revoke", known["key"])
         cli("webhook", "disable", known["webhook"])
         cli("webhook", "update", known["webhook"])
-    assert [entry.action for entry in entries(database)] == ["key.revoked", "webhook.disabled"]
+    for _ in range(2):
+        cli("account", "suspend", "acme")
+    assert [entry.action for entry in entries(database)] == ["key.revoked", "webhook.disabled", "account.suspended"]

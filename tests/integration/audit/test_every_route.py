@@ -46,6 +46,8 @@ _ZIPWHIP_CHANGES = {
 }
 CHANGES = {
     "POST /v1/accounts": Change(Action.ACCOUNT_CREATED, {"name": "globex"}, of_operators=True),
+    "POST /v1/accounts/{name}/suspend": Change(Action.ACCOUNT_SUSPENDED, of_operators=True),
+    "POST /v1/accounts/{name}/resume": Change(Action.ACCOUNT_RESUMED, of_operators=True),
     "POST /v1/keys": Change(Action.KEY_CREATED, {"account": "acme", "scopes": ["read"]}, of_operators=True),
     "DELETE /v1/keys/{key_id}": Change(Action.KEY_REVOKED, of_operators=True),
     "POST /v1/webhooks": Change(Action.WEBHOOK_CREATED, {"url": "{hook}", "event_types": ["*"]}),
@@ -172,7 +174,9 @@ class World:
         with Session(self.database) as session, session.begin():
             ordered = order(session, find_account(session, "acme"), Selection(), by=TESTER)
             self.known["redelivery_id"] = str(ordered.id)
-        self.known["key_id"] = manager.partition(".")[0]
+        self.known |= {"key_id": manager.partition(".")[0], "name": "acme"}
+        if CHANGES[route].action is Action.ACCOUNT_RESUMED:
+            change(self.database, "UPDATE dispatcher.accounts SET suspended_at = now()")
 
 
 @pytest.fixture

@@ -27,6 +27,15 @@ def test_an_account_name_in_use_or_bad_is_refused_in_one_line(cli: Cli) -> None:
     assert cli("account", "create", " acme").err.startswith("Error: name must have")
 
 
+def test_an_account_is_suspended_and_resumed_by_name_or_id(cli: Cli) -> None:
+    made = cli("account", "create", "acme", "--json").document
+    assert cli("account", "suspend", "acme").out == "account acme is suspended\n"
+    assert cli("account", "list", "--json").document[0]["suspended_at"] is not None
+    assert cli("account", "resume", made["id"]).out == "account acme is active\n"
+    assert cli("account", "list", "--json").document == [made]
+    assert cli("account", "suspend", "nobody").err.startswith("Error: there is no account 'nobody'\n")
+
+
 def test_a_new_keys_token_is_all_of_stdout_and_opens_its_scopes(cli: Cli, database: Engine) -> None:
     cli("account", "create", "acme")
     made = cli("key", "create", "--account", "acme", "--scope", "send", "--scope", "read", "--name", "app", "--days", 2)

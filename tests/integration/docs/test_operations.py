@@ -18,6 +18,10 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
     assert "DISPATCHER_MAX_IN_FLIGHT" in printed
     assert settings.database_url.get_secret_value() not in printed
 
+    printed = reader.read_to("suspend")
+    assert "account initech is suspended" in printed
+    assert "account initech is active" in printed
+
     printed = reader.read_to("audit")
     webhook = reader.value("WEBHOOK")
     table, _, entries = printed.partition("\n[")

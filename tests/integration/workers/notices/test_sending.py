@@ -637,3 +637,21 @@ def test_what_has_been_due_longest_is_mailed_first(
         )
     assert send_due(database, mailer) == tally(sent=3)
     assert [mail.parsed["Subject"].rpartition(" ")[2] for mail in mail_server.messages] == ["First", "Second", "Third"]
+
+
+def test_about_webhooks_of_a_suspended_account_no_mail_is_sent_and_later_only_what_is_not_too_old(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
+) -> None:
+    for name in ("fresh", "old"):
+        fail(database, webhook_with_contact(database, settings, name=name))
+    fail(database, webhook_with_contact(database, settings, account="globex", name="another's"))
+    change(database, "UPDATE dispatcher.accounts SET suspended_at = now() WHERE name = 'acme'")
+    assert send_due(database, mailer) == tally(sent=1)
+    change(
+        database,
+        "UPDATE dispatcher.notices n SET observed_at = now() - interval '25 hours'"
+        " FROM dispatcher.webhooks w WHERE w.id = n.webhook_id AND w.name = 'old'",
+    )
+    change(database, "UPDATE dispatcher.accounts SET suspended_at = NULL")
+    assert send_due(database, mailer) == tally(sent=1, dropped=1)
+    assert len(mail_server.messages) == 2
