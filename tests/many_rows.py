@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -27,6 +28,22 @@ def make_many(database: Engine, webhook_id: UUID) -> None:
     (account,) = rows(database, "SELECT id FROM dispatcher.accounts")
     change(database, _MANY, webhook=webhook_id, account=account.id)
     change(database, "ANALYZE dispatcher.events, dispatcher.deliveries")
+
+
+_MANY_READY = """
+INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, account_no, state, due_at, give_up_at)
+SELECT gen_random_uuid(), gen_random_uuid(), w.id, w.account_no, :state, now(),
+       now() + :give_up_in
+FROM generate_series(1, :count) n, dispatcher.webhooks w WHERE w.id = :webhook
+"""
+
+
+def make_many_open(
+    database: Engine, webhook_id: UUID, count: int, *, state: str = "ready", give_up_in: timedelta = timedelta(days=2)
+) -> None:
+    """So many open deliveries to a webhook, of events that are gone."""
+    change(database, _MANY_READY, webhook=webhook_id, count=count, state=state, give_up_in=give_up_in)
+    change(database, "ANALYZE dispatcher.deliveries")
 
 
 @contextmanager

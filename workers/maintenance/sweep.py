@@ -50,6 +50,8 @@ def sweep(engine: Engine, waker: Waker, timing: Timing) -> dict[str, int]:
         with engine.begin() as connection:
             count = connection.execute(_PROMOTE).rowcount
         promoted += count
+        if count:  # at once: thousands more may follow
+            waker.wake(DELIVER)
         if count < PIECE:
             break
     while True:

@@ -9,11 +9,13 @@ from sqlalchemy import Engine, text
 
 from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.settings import Settings
+from dispatcher.wake import DELIVER, Waker
 from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows, sweep_once
+from tests.installations import installation_for
 from tests.integration.workers.notices.scenario import fail, pass_time, webhook_with_contact
 from workers.claims.claims import Claimer
 from workers.claims.concurrency import Rooms
-from workers.maintenance.sweep import PIECE
+from workers.maintenance.sweep import PIECE, sweep
 
 URL = "http://127.0.0.1:9/"
 WAITING = "state = 'waiting', schedule_step = 1, due_at = now() - interval '1 second'"
@@ -54,6 +56,19 @@ def test_one_sweep_takes_more_than_a_piece(database: Engine, settings: Settings,
     store(database, settings, PIECE + 1, columns)
     assert sweep_once(settings)[done] == PIECE + 1
     assert {row.state for row in deliveries(database)} == {"ready"}
+
+
+def test_what_is_promoted_does_not_wait_for_the_thousands_after_it(database: Engine, settings: Settings) -> None:
+    store(database, settings, PIECE + 1, WAITING)
+    left: list[int] = []
+
+    class Noting(Waker):
+        def wake(self, task: str = DELIVER) -> None:
+            left.append(sum(row.state == "waiting" for row in deliveries(database)))
+
+    installation = installation_for(settings)
+    sweep(installation.engine, Noting.__new__(Noting), installation.timing)
+    assert left[0] == 1
 
 
 @pytest.mark.parametrize(("columns", "done"), [(WAITING, "promoted"), (EXPIRED, "freed")])

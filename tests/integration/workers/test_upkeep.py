@@ -1,16 +1,47 @@
 """What upkeep ends and what it leaves: only what nobody can attempt any more."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from dispatcher import Event, enqueue_many
+from dispatcher.db.arrays import array
 from dispatcher.db.models import Webhook
 from dispatcher.settings import Settings
-from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows, upkeep_once
+from tests.factories import MESSAGE, RECEIVED, change, change_webhook, deliveries, make_webhook, rows, upkeep_once
+from tests.installations import installation_for
 from tests.integration.workers.notices.scenario import fail, pass_time, the_notice, webhook_with_contact
-from workers.maintenance.upkeep import PIECE
+from tests.many_rows import make_many_open
+from workers.maintenance import upkeep
+from workers.maintenance.upkeep import LOOKED_UP, PIECE
+
+
+class Ran(NamedTuple):
+    """A statement that ran, and how many rows it changed or found."""
+
+    text: str
+    rows: int
+
+
+@contextmanager
+def statements(settings: Settings) -> Iterator[list[Ran]]:
+    """The statements of the installation's own engine."""
+    engine, ran = installation_for(settings).engine, []
+
+    def note(_connection: object, cursor: Any, statement: str, *_: object) -> None:
+        ran.append(Ran(statement, cursor.rowcount))
+
+    event.listen(engine, "after_cursor_execute", note)
+    try:
+        yield ran
+    finally:
+        event.remove(engine, "after_cursor_execute", note)
+
 
 OVER = "give_up_at = now() - interval '1 second'"
 
@@ -66,6 +97,47 @@ def test_one_round_ends_and_forgets_more_than_a_piece(database: Engine, settings
     assert (done["ended"], done["keys_forgotten"]) == (PIECE + 1, PIECE + 1)
     assert {row.state for row in deliveries(database)} == {"discarded"}
     assert rows(database, "SELECT 1 FROM dispatcher.idempotency_keys") == []
+
+
+@pytest.mark.parametrize("change_made", ["delete", "disable"])
+def test_what_tens_of_thousands_wait_for_is_ended_in_small_transactions(
+    database: Engine, settings: Settings, change_made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = store(database, settings, 0, OVER, enabled=True)
+    make_many_open(database, webhook.id, 40_000, give_up_in=timedelta(seconds=-1))
+    change_webhook(database, settings, webhook, change_made)
+    assert {row.state for row in rows(database, "SELECT DISTINCT state FROM dispatcher.deliveries")} == {"ready"}
+    monkeypatch.setattr(upkeep, "END_SECONDS", 0)
+    assert (upkeep_once(settings)["ended"], upkeep_once(settings)["to_end"]) == (0, LOOKED_UP)
+    monkeypatch.undo()
+    with statements(settings) as ran:
+        done = upkeep_once(settings)
+    assert (done["ended"], done["to_end"]) == (40_000, 0)
+    assert max(one.rows for one in ran if "UPDATE" in one.text) == PIECE
+    assert {row.reason for row in rows(database, "SELECT DISTINCT reason FROM dispatcher.deliveries")} == {
+        "webhook_deleted" if change_made == "delete" else "webhook_disabled"
+    }
+
+
+def test_what_waits_on_for_a_disabled_webhook_is_not_read_again_for_each_piece(
+    database: Engine, settings: Settings
+) -> None:
+    webhook = store(database, settings, 0, OVER)
+    make_many_open(database, webhook.id, 20_000)
+    make_many_open(database, webhook.id, 3 * PIECE, give_up_in=timedelta(seconds=-1))
+    with statements(settings) as ran:
+        assert upkeep_once(settings)["ended"] == 3 * PIECE
+    assert sum("RECURSIVE scan" in one.text for one in ran) == 1
+
+
+def test_what_is_enabled_meanwhile_is_not_ended(database: Engine, settings: Settings) -> None:
+    webhook = store(database, settings, 2, OVER)
+    with database.begin() as connection:
+        ids = connection.scalars(upkeep.UNCLAIMABLE).all()
+    change_webhook(database, settings, webhook, "enable")
+    with database.begin() as connection:
+        assert connection.execute(upkeep.END, {"ids": array(ids)}).rowcount == 0
+    assert len(ids) == 2
 
 
 def test_what_somebody_else_holds_at_this_moment_is_not_waited_for(database: Engine, settings: Settings) -> None:
