@@ -29,11 +29,11 @@ def create_account(session: Session, name: str, *, by: Actor) -> Account:
     return account
 
 
-def find_account(session: Session, name: str) -> Account:
-    """Raises UnknownAccount."""
+def find_account(session: Session, name: str, *, deleted: bool = False) -> Account:
+    """With `deleted` also one that is being deleted. Raises UnknownAccount."""
     # An impossible name is not looked up: for NUL and lone surrogates the driver would raise errors of another kind.
     account = session.scalar(select(Account).where(Account.name == name)) if is_name(name) else None
-    if account is None:
+    if account is None or (account.deleted_at is not None and not deleted):
         raise UnknownAccount(name)
     return account
 
@@ -46,7 +46,7 @@ def is_name(name: str) -> bool:
 
 
 def list_accounts(session: Session) -> Sequence[Account]:
-    """Every account, by name."""
+    """Every account, by name, also those that are being deleted."""
     return session.scalars(select(Account).order_by(Account.name)).all()
 
 

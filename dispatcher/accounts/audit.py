@@ -23,6 +23,7 @@ class Action(StrEnum):
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_SUSPENDED = "account.suspended"
     ACCOUNT_RESUMED = "account.resumed"
+    ACCOUNT_DELETED = "account.deleted"
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
     WEBHOOK_CREATED = "webhook.created"

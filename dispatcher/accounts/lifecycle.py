@@ -1,16 +1,22 @@
-"""Suspends and resumes accounts.
+"""Suspends, resumes and deletes accounts.
 
 `suspended_at` is the one place that says so: `enqueue`, API keys, claims, bulk redeliveries and notices each look at it
-when they would act for the account. Nothing else changes, so resuming needs to undo nothing.
+when they would act for the account. Nothing else changes, so resuming needs to undo nothing. A deleted account is
+suspended for ever, and cannot be found by its name; `workers/maintenance/account_deletion.py` removes what it has.
 """
 
-from sqlalchemy import func
+from typing import NamedTuple
+
+from sqlalchemy import func, select, true, update
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
-from dispatcher.db.models import Account
+from dispatcher.db.models import Account, ApiKey, Delivery, Webhook
+from dispatcher.errors import WrongState
+
+COUNTED = 100_000  # of each kind, at most
 
 
 def suspend(session: Session, account: Account, *, by: Actor) -> None:
@@ -24,11 +30,44 @@ def suspend(session: Session, account: Account, *, by: Actor) -> None:
 
 def resume(session: Session, account: Account, *, by: Actor) -> None:
     """Ends a suspension: what is due by then is sent at once. Resuming an account that is not suspended changes
-    nothing. The caller commits, then wakes the workers."""
+    nothing. The caller commits, then wakes the workers. Raises WrongState for one that is being deleted."""
     _lock(session, account)
+    if account.deleted_at is not None:
+        raise WrongState(f"the account {account.name!r} is being deleted")
     if account.suspended_at is not None:
         account.suspended_at = None
         _note(session, account, by, Action.ACCOUNT_RESUMED)
+
+
+def delete(session: Session, account: Account, *, by: Actor) -> None:
+    """Deletes an account for good: from the commit on it is as if suspended, and its keys are revoked. Upkeep removes
+    its webhooks and deliveries in steps, and the account last; until then its name is in use. Deleting it again changes
+    nothing."""
+    _lock(session, account)
+    if account.deleted_at is None:
+        account.deleted_at = func.now()
+        account.suspended_at = func.coalesce(Account.suspended_at, func.now())
+        keys = update(ApiKey).where(ApiKey.account_id == account.id, ApiKey.revoked_at.is_(None))
+        session.execute(keys.values(revoked_at=func.now()))
+        _note(session, account, by, Action.ACCOUNT_DELETED)
+
+
+class Contents(NamedTuple):
+    """What an account has, each counted up to COUNTED."""
+
+    webhooks: int  # those not deleted, unless the account is being deleted
+    deliveries: int  # in any state
+
+
+def contents_of(session: Session, account: Account) -> Contents:
+    """What would be removed with the account, or is still to be removed."""
+    of_account = select(Webhook.id).where(Webhook.account_id == account.id)
+    webhooks = of_account.where(Webhook.deleted_at.is_(None)) if account.deleted_at is None else of_account
+    each = of_account.subquery()
+    found = select(Delivery.id).where(Delivery.webhook_id == each.c.id).correlate(each).offset(0)
+    deliveries = select(each.c.id).join(found.lateral(), true())
+    counts = [select(func.count()).select_from(query.limit(COUNTED).subquery()) for query in (webhooks, deliveries)]
+    return Contents(*(session.scalars(count).one() for count in counts))
 
 
 def _lock(session: Session, account: Account) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts.accounts import accounts_page, create_account, find_account
 from dispatcher.accounts.api_keys import Scope, create_key, get_key, keys_page, revoke_key, shown_key
-from dispatcher.accounts.lifecycle import resume, suspend
+from dispatcher.accounts.lifecycle import COUNTED, contents_of, delete, resume, suspend
 from dispatcher.db.models import Account
 from dispatcher.errors import NotFound, UnknownAccount
 from dispatcher.web.authentication import By, Operator
@@ -44,6 +44,16 @@ class AccountDocument(BaseModel):
     suspended_at: Annotated[
         datetime | None, Field(description="Since then it takes no events, nothing is sent, and its keys are refused.")
     ]
+    deleted_at: Annotated[
+        datetime | None, Field(description="It is being deleted since then; its name is in use until it is gone.")
+    ]
+
+
+class AccountRecord(AccountDocument):
+    """An account, and what it has."""
+
+    webhooks: Annotated[int, Field(description=f"Up to {COUNTED:,} are counted.")]
+    deliveries: Annotated[int, Field(description=f"In any state; up to {COUNTED:,} are counted.")]
 
 
 class NewKey(Body):
@@ -109,8 +119,40 @@ def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: C
     return Page(items=list(map(AccountDocument.model_validate, page)), next=older)
 
 
+@router.get(
+    "/accounts/{name:path}",  # `:path`, because a name may contain slashes
+    operation_id="get_account",
+    summary="Show an account and what it has",
+    description="While the account is being deleted: what is still to be removed. Then 404.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def get_account(_: Operator, installation: Served, name: AccountName) -> AccountRecord:
+    with installation.transaction() as session:
+        account = _named(session, name)
+        contents = contents_of(session, account)
+    known = AccountDocument.model_validate(account)
+    return AccountRecord(**known.model_dump(), webhooks=contents.webhooks, deliveries=contents.deliveries)
+
+
+@router.delete(
+    "/accounts/{name:path}",
+    status_code=HTTPStatus.ACCEPTED,
+    operation_id="delete_account",
+    summary="Delete an account with its webhooks and deliveries, permanently",
+    description="From now on it takes no events, nothing is sent, and its keys are revoked. What it has is removed in "
+    "steps, the account last; until then its name stays in use. Deleting it again changes nothing. "
+    "This cannot be undone.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def delete_account(_: Operator, installation: Served, by: By, name: AccountName) -> AccountDocument:
+    with installation.transaction() as session:
+        account = _named(session, name)
+        delete(session, account, by=by)
+    return AccountDocument.model_validate(account)
+
+
 @router.post(
-    "/accounts/{name:path}/suspend",  # `:path`, because a name may contain slashes
+    "/accounts/{name:path}/suspend",
     operation_id="suspend_account",
     summary="Suspend an account, immediately",
     description="No event is taken, nothing more is sent, not even mail about its webhooks, and its keys are refused "
@@ -128,8 +170,9 @@ def post_suspend(_: Operator, installation: Served, by: By, name: AccountName) -
     "/accounts/{name:path}/resume",
     operation_id="resume_account",
     summary="Resume a suspended account",
-    description="What became due meanwhile is sent at once. Resuming an account that is not suspended changes nothing.",
-    responses=usual_problems(HTTPStatus.NOT_FOUND),
+    description="What became due meanwhile is sent at once. Resuming an account that is not suspended changes nothing. "
+    "One that is being deleted cannot be resumed: 409.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
 def post_resume(_: Operator, installation: Served, by: By, name: AccountName) -> AccountDocument:
     with installation.transaction() as session:
@@ -192,6 +235,6 @@ def delete_key(
 
 def _named(session: Session, name: str) -> Account:
     try:
-        return find_account(session, name)
+        return find_account(session, name, deleted=True)
     except UnknownAccount:
         raise NotFound("account", name) from None  # the path's own thing: 404, not a field that is refused

@@ -24,6 +24,7 @@ _ACCOUNT = {
     "name": "acme",
     "created_at": "2026-03-01T08:00:00Z",
     "suspended_at": None,
+    "deleted_at": None,
 }
 
 _KEY = {
@@ -310,6 +311,8 @@ ANSWERS: dict[str, Any] = {
     "list_accounts": _page(_ACCOUNT),
     "suspend_account": {**_ACCOUNT, "suspended_at": "2026-03-02T09:31:00Z"},
     "resume_account": _ACCOUNT,
+    "get_account": {**_ACCOUNT, "webhooks": 12, "deliveries": 48120},
+    "delete_account": {**_ACCOUNT, "suspended_at": "2026-03-02T09:31:00Z", "deleted_at": "2026-03-02T09:31:00Z"},
     "create_key": {**_KEY, "token": f"{_KEY_ID.replace('-', '')}.s3cret"},
     "list_keys": _page(_KEY),
     "list_changes": _page(_CHANGE),
@@ -327,7 +330,7 @@ ANSWERS: dict[str, Any] = {
             ("delivery", _DELIVERY_ID, ("get_delivery", "redeliver_delivery", "cancel_delivery")),
             ("bulk redelivery", _REDELIVERY["id"], ("get_redelivery", "cancel_redelivery")),
             ("key", _KEY_ID, ("revoke_key",)),
-            ("account", "acme", ("suspend_account", "resume_account")),
+            ("account", "acme", ("get_account", "delete_account", "suspend_account", "resume_account")),
         )
         for operation in operations
     },
@@ -344,6 +347,7 @@ ANSWERS: dict[str, Any] = {
     ),
     "cancel_redelivery 409": _problem(WrongState("the bulk redelivery is finished already")),
     "create_account 409": _problem(NameTaken("there is an account 'acme' already")),
+    "resume_account 409": _problem(WrongState("the account 'acme' is being deleted")),
     "create_token 400": {"error": "invalid_request", "error_description": "grant_type is required"},
     "create_token 401": {
         "error": "invalid_client",

@@ -1,17 +1,21 @@
 """`dispatcher account`: who owns webhooks and events."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from dispatcher.accounts.accounts import create_account, list_accounts
+from dispatcher.accounts.lifecycle import COUNTED, Contents, contents_of
+from dispatcher.accounts.lifecycle import delete as delete_account
 from dispatcher.accounts.lifecycle import resume as resume_account
 from dispatcher.accounts.lifecycle import suspend as suspend_account
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of
-from dispatcher.cli.output import AsJson, print_documents, print_done
+from dispatcher.cli.output import AsJson, print_documents, print_done, print_json, print_table
+from dispatcher.cli.shared_options import Yes
 from dispatcher.db.models import Account
 
 app = Commands()
@@ -37,8 +41,29 @@ def list_(context: typer.Context, json: AsJson = False) -> None:
     """List all accounts."""
     with installation_of(context).transaction() as session:
         accounts = list_accounts(session)
-    columns = {"name": "name", "id": "id", "created": "created_at", "suspended": "suspended_at"}
+    columns = {
+        "name": "name",
+        "id": "id",
+        "created": "created_at",
+        "suspended": "suspended_at",
+        "being deleted": "deleted_at",
+    }
     print_documents(list(map(_document, accounts)), columns, json=json)
+
+
+@app.command()
+def show(context: typer.Context, name: AccountName, json: AsJson = False) -> None:
+    """Show one account and what it has.
+
+    While it is being deleted: what is still to be removed.
+    """
+    with installation_of(context).transaction() as session:
+        account = account_of(session, name, deleted=True)
+        document = _document(account) | contents_of(session, account)._asdict()
+    if json:
+        print_json(document)
+    else:
+        print_table(["", "value"], [(member.replace("_", " "), value) for member, value in document.items()])
 
 
 @app.command(epilog="Example: dispatcher account suspend acme")
@@ -68,10 +93,37 @@ def resume(context: typer.Context, name: AccountName, json: AsJson = False) -> N
     print_done(f"account {account.name} is active", _document(account), json=json)
 
 
+@app.command(epilog="Example: dispatcher account delete acme")
+def delete(context: typer.Context, name: AccountName, yes: Yes = False, json: AsJson = False) -> None:
+    """Delete an account for good.
+
+    At once nothing is taken or sent, and its keys are revoked. Its webhooks and deliveries are removed in steps, the
+    account last. Until then its name is in use.
+    """
+    installation = installation_of(context)
+    with installation.transaction() as session:
+        account = account_of(session, name, deleted=True)
+        contents = contents_of(session, account)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("there is no terminal to ask at, and it cannot be undone: give --yes")
+        typer.confirm(f"Delete account {account.name} with {_in_words(contents)}?", abort=True, err=True)
+    with installation.transaction() as session:
+        account = session.get_one(Account, account.id)
+        delete_account(session, account, by=this_user())
+    print_done(f"account {account.name} is being deleted, with {_in_words(contents)}", _document(account), json=json)
+
+
 def _document(account: Account) -> dict[str, Any]:
     return {
         "id": account.id,
         "name": account.name,
         "created_at": account.created_at,
         "suspended_at": account.suspended_at,
+        "deleted_at": account.deleted_at,
     }
+
+
+def _in_words(contents: Contents) -> str:
+    counts = [f"{count:,}{'' if count < COUNTED else ' or more'} {kind}" for kind, count in contents._asdict().items()]
+    return " and ".join(counts)

@@ -13,21 +13,24 @@ from dispatcher.installation import Installation
 _MOST_NAMED = 10
 
 
-def account_of(session: Session, text: str) -> Account:
-    """The account with this name, or else with this id. Raises UnknownAccount, with a note that says what to do."""
+def account_of(session: Session, text: str, *, deleted: bool = False) -> Account:
+    """The account with this name, or else with this id; with `deleted` also one that is being deleted. Raises
+    UnknownAccount, with a note that says what to do."""
     try:
-        return find_account(session, text)
+        return find_account(session, text, deleted=deleted)
     except UnknownAccount as unknown:
         identifier = _identifier(text)
         account = session.get(Account, identifier) if identifier is not None else None
-        if account is None:
+        if account is None or (account.deleted_at is not None and not deleted):
             unknown.add_note(_accounts_here(session))
             raise
         return account
 
 
 def _accounts_here(session: Session) -> str:
-    names = session.scalars(select(Account.name).order_by(Account.name).limit(_MOST_NAMED + 1)).all()
+    names = session.scalars(
+        select(Account.name).where(Account.deleted_at.is_(None)).order_by(Account.name).limit(_MOST_NAMED + 1)
+    ).all()
     if not names:
         known = "There are no accounts yet."
     elif len(names) > _MOST_NAMED:

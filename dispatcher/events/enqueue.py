@@ -34,7 +34,7 @@ WITH input AS (
               CAST(:expires_at AS timestamptz[]), CAST(:data AS bytea[]), CAST(:key AS text[]),
               CAST(:digest AS bytea[]))
        AS i(id, account, app, type, taking, subject, occurred_at, expires_at, data, key, digest)
-  LEFT JOIN dispatcher.accounts a ON a.name = i.account),
+  LEFT JOIN dispatcher.accounts a ON a.name = i.account AND a.deleted_at IS NULL),
 keyed AS (
   INSERT INTO dispatcher.idempotency_keys (account_id, key, event_id, digest, expires_at)
   SELECT account_id, key, id, digest, now() + :remember FROM input

@@ -29,7 +29,8 @@ from schedules.catalog import SCHEDULES
 
 NATIVE = "native"  # in place of a dialect's name: webhooks of no dialect
 
-_WIPED = ("url_ciphertext", "url_given_ciphertext", "url_digest", "destination", "destination_of", "secrets_ciphertext")
+# Columns with secrets, or with what secrets could be guessed by: None once a webhook is deleted.
+WIPED = ("url_ciphertext", "url_given_ciphertext", "url_digest", "destination", "destination_of", "secrets_ciphertext")
 
 AccountKey: TypeAlias = UUID | str  # an account's id, or its name
 
@@ -106,6 +107,7 @@ class Webhooks:
     def owner(self, account: AccountKey, *, lock: bool = False) -> Account:
         """The account. With `lock` other changes to its webhooks wait. Raises UnknownAccount."""
         query = select(Account).where(Account.name == account if isinstance(account, str) else Account.id == account)
+        query = query.where(Account.deleted_at.is_(None))
         if lock:
             query = query.with_for_update()
         found = self._session.scalar(query) if not isinstance(account, str) or is_name(account) else None
@@ -217,7 +219,7 @@ class Webhooks:
     def delete(self, kept: Registered, *, by: Actor) -> Webhook:
         """Soft-deletes a locked webhook: its secrets are wiped and its name is free again; its deliveries can still be
         listed, open ones end."""
-        wiped = dict.fromkeys(_WIPED)
+        wiped = dict.fromkeys(WIPED)
         webhook = self._write(kept.webhook, {"deleted_at": func.now(), **wiped})
         if webhook is None:
             raise NotFound("webhook", kept.id)

@@ -11,13 +11,14 @@ from dispatcher.db.partitions import create_partitions
 from dispatcher.encryption.vault import Vault
 from dispatcher.producer import Clock
 from dispatcher.states import Reason, State
+from workers.maintenance.account_deletion import remove_accounts
 from workers.maintenance.older_versions import fill_deliveries, fill_webhooks
 from workers.notices.send import close_abandoned
 
 PIECE = 1_000  # rows that one transaction changes
 LOOKED_UP = 20_000  # rows that one look finds
 # A run ends well before the next one begins: two at once would leave the sweep no process.
-END_SECONDS, FORGET_SECONDS, FILL_SECONDS = 20, 5, 5
+END_SECONDS, FORGET_SECONDS, REMOVE_SECONDS, FILL_SECONDS = 20, 5, 15, 5
 
 _IS_UNCLAIMABLE = (
     "(w.deleted_at IS NOT NULL OR (a.suspended_at IS NULL AND (NOT w.enabled OR g.opened_at IS NOT NULL)))"
@@ -80,6 +81,7 @@ def upkeep(engine: Engine, vault: Vault, clock: Clock, *, circuit_breakers: bool
             connection.execute(_CLOSE_ALL_CIRCUITS)
     done = _end_unclaimable(engine, monotonic() + END_SECONDS)
     done["keys_forgotten"] = _forget_keys(engine, monotonic() + FORGET_SECONDS)
+    done |= remove_accounts(engine, monotonic() + REMOVE_SECONDS)
     with engine.begin() as connection:
         done["notices_abandoned"] = close_abandoned(connection)
     partitions = create_partitions(engine, clock())

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
-from tests.factories import make_account, rows
+from dispatcher.settings import Settings
+from tests.factories import change, make_account, make_webhook, rows, upkeep_once
 from tests.integration.api.conftest import Api, MakeKey
 
 EVENT = {"type": "message.sent", "data": 1}
@@ -184,12 +185,39 @@ def test_an_operator_sends_no_event_for_a_suspended_account_but_sees_it(
     assert api.call("GET", "/v1/events", token=operator, params={"account": "acme"}).json()["items"] == []
 
 
+@pytest.mark.parametrize("name", ["acme", "a/b"])
+def test_an_account_is_deleted_for_good_and_shown_until_it_is_gone(
+    api: Api, operator: str, make_key: MakeKey, database: Engine, settings: Settings, name: str
+) -> None:
+    key = make_key(name, Scope.READ)
+    make_webhook(database, settings, url="http://127.0.0.1:9/", account=name)
+    path = f"/v1/accounts/{quote(name, safe='')}"
+    shown = api.call("GET", path, token=operator).json()
+    assert (shown["name"], shown["deleted_at"], shown["webhooks"], shown["deliveries"]) == (name, None, 1, 0)
+    for _ in range(2):
+        deleted = api.call("DELETE", path, token=operator)
+        assert (deleted.status_code, deleted.json()["deleted_at"] is not None) == (202, True)
+    assert pages(api, operator, "/v1/accounts") == [deleted.json()]
+    assert api.call("GET", path, token=operator).json()["webhooks"] == 1
+    assert api.call("GET", "/v1/webhooks", token=key).status_code == 401
+    assert api.call("POST", f"{path}/resume", token=operator).status_code == 409
+    assert api.post_event({**EVENT, "account": name}, token=operator).status_code == 422
+    assert api.call("POST", "/v1/accounts", token=operator, json={"name": name}).status_code == 409
+    upkeep_once(settings)
+    change(database, "UPDATE dispatcher.webhooks SET deleted_at = now() - interval '11 minutes'")
+    upkeep_once(settings)
+    assert api.call("GET", path, token=operator).status_code == 404
+    assert api.call("DELETE", path, token=operator).status_code == 404
+
+
 def test_only_an_operator_may(api: Api, make_key: MakeKey, database: Engine) -> None:
     manager = make_key("acme", Scope.READ, Scope.SEND, Scope.MANAGE)
     own = UUID(manager.partition(".")[0])
     for method, path, body in (
         ("GET", "/v1/accounts", None),
         ("POST", "/v1/accounts", {"name": "mine"}),
+        ("GET", "/v1/accounts/acme", None),
+        ("DELETE", "/v1/accounts/acme", None),
         ("POST", "/v1/accounts/acme/suspend", None),
         ("POST", "/v1/accounts/acme/resume", None),
         ("GET", "/v1/keys", None),

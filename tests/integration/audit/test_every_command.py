@@ -26,6 +26,7 @@ from tests.integration.cli.conftest import Cli
 
 CHANGES = {
     "account create": (Action.ACCOUNT_CREATED, ["globex"]),
+    "account delete": (Action.ACCOUNT_DELETED, ["acme", "--yes"]),
     "account suspend": (Action.ACCOUNT_SUSPENDED, ["acme"]),
     "account resume": (Action.ACCOUNT_RESUMED, ["acme"]),
     "key create": (Action.KEY_CREATED, ["--account", "acme"]),
@@ -55,7 +56,7 @@ NOT_NOTED = {
     **dict.fromkeys(("settings", "openapi", "engine", "secrets generate-key"), "changes no database"),
     **dict.fromkeys(
         (
-            *("audit-log", "account list", "key list", "webhook list", "webhook health", "notice list"),
+            *("audit-log", "account list", "account show", "key list", "webhook list", "webhook health", "notice list"),
             *("delivery list", "delivery show", "redelivery list", "redelivery show", "event list", "event show"),
         ),
         "only looks",
@@ -125,6 +126,7 @@ def test_a_test_event_is_noted_with_the_webhook(cli: Cli, database: Engine, know
     "arguments",
     [
         ["account", "create", "acme"],
+        ["account", "delete", "acme"],  # there is no terminal to ask at
         ["key", "create", "--account", "nobody"],
         ["key", "revoke", uuid4()],
         ["webhook", "create", "--account", "acme", "--url", "ftp://example.com/", "--type", "*"],

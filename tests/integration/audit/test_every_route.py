@@ -46,6 +46,7 @@ _ZIPWHIP_CHANGES = {
 }
 CHANGES = {
     "POST /v1/accounts": Change(Action.ACCOUNT_CREATED, {"name": "globex"}, of_operators=True),
+    "DELETE /v1/accounts/{name}": Change(Action.ACCOUNT_DELETED, of_operators=True),
     "POST /v1/accounts/{name}/suspend": Change(Action.ACCOUNT_SUSPENDED, of_operators=True),
     "POST /v1/accounts/{name}/resume": Change(Action.ACCOUNT_RESUMED, of_operators=True),
     "POST /v1/keys": Change(Action.KEY_CREATED, {"account": "acme", "scopes": ["read"]}, of_operators=True),
@@ -204,7 +205,7 @@ def test_it_leaves_one_entry_which_says_by_whom(world: World, route: str) -> Non
     assert (str(entry.request_id), entry.address) == (answer.headers["X-Request-Id"], "127.0.0.1")
     with Session(world.database) as session:
         name = "globex" if given.action is Action.ACCOUNT_CREATED else "acme"
-        assert entry.account_id == find_account(session, name).id
+        assert entry.account_id == find_account(session, name, deleted=True).id
         assert session.get(ApiKey, entry.key_id) is not None
 
 

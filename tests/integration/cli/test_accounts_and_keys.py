@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts.api_keys import Scope, authenticate
 from dispatcher.db.models import ApiKey
-from tests.factories import change
+from dispatcher.settings import Settings
+from tests.factories import change, make_webhook
 from tests.integration.cli.conftest import Cli
 
 
@@ -34,6 +35,22 @@ def test_an_account_is_suspended_and_resumed_by_name_or_id(cli: Cli) -> None:
     assert cli("account", "resume", made["id"]).out == "account acme is active\n"
     assert cli("account", "list", "--json").document == [made]
     assert cli("account", "suspend", "nobody").err.startswith("Error: there is no account 'nobody'\n")
+
+
+def test_an_account_is_deleted_only_if_that_is_confirmed_and_says_what_goes(
+    cli: Cli, database: Engine, settings: Settings
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/")
+    refused = cli("account", "delete", "acme")
+    assert (refused.status, "give --yes" in refused.err) == (2, True)
+    deleted = cli("account", "delete", "acme", "--yes")
+    assert deleted.out == "account acme is being deleted, with 1 webhooks and 0 deliveries\n"
+    shown = cli("account", "show", "acme", "--json").document
+    assert (shown["webhooks"], shown["deliveries"], shown["deleted_at"] is not None) == (1, 0, True)
+    assert "deleted at" in cli("account", "show", shown["id"]).out
+    assert cli("account", "list", "--json").document[0]["deleted_at"] == shown["deleted_at"]
+    for used in (["key", "create", "--account", "acme"], ["webhook", "list", "--account", shown["id"]]):
+        assert cli(*used).err.startswith("Error: there is no account ")
 
 
 def test_a_new_keys_token_is_all_of_stdout_and_opens_its_scopes(cli: Cli, database: Engine) -> None:

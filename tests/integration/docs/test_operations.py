@@ -22,6 +22,9 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
     assert "account initech is suspended" in printed
     assert "account initech is active" in printed
 
+    printed = reader.read_to("delete")
+    assert "account initrode is being deleted, with 0 webhooks and 0 deliveries" in printed
+
     printed = reader.read_to("audit")
     webhook = reader.value("WEBHOOK")
     table, _, entries = printed.partition("\n[")
