@@ -87,6 +87,7 @@ class Webhook(Base):
     __table_args__ = (
         Index("webhooks_account_id_name_key", "account_id", "name", unique=True, postgresql_where=_NOT_DELETED),
         Index("webhooks_url_digest_idx", "account_id", "url_digest"),
+        Index("webhooks_account_id_id_idx", "account_id", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

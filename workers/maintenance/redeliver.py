@@ -53,7 +53,7 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
 
 
 def _step(session: Session, identifier: UUID, timing: Timing) -> int:
-    """Returns how many it opened."""
+    """Runs one step in the caller's transaction. Returns how many it opened."""
     ordered = session.scalar(
         select(BulkRedelivery).where(BulkRedelivery.id == identifier, *OPEN).with_for_update(skip_locked=True)
     )

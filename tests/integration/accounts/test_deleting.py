@@ -29,7 +29,7 @@ from tests.factories import (
 )
 from tests.installations import installation_for
 from tests.integration.workers.notices.scenario import fail, webhook_with_contact
-from tests.many_rows import make_many_open
+from tests.many_rows import make_many_open, make_many_webhooks
 from tests.receiver import Receiver
 from workers.maintenance.account_deletion import WEBHOOKS, remove_accounts
 
@@ -237,16 +237,3 @@ def test_what_there_is_is_counted_up_to_a_limit(database: Engine, settings: Sett
     make_many_open(database, webhook.id, COUNTED + 1)
     with Session(database) as session:
         assert contents_of(session, find_account(session, "acme")) == (2, COUNTED)
-
-
-def make_many_webhooks(database: Engine, count: int) -> None:
-    """Copies of the only webhook of acme, without names."""
-    columns = "account_id, account_no, url_masked, event_types, contract, retry_span, enabled"
-    change(
-        database,
-        f"WITH made AS (INSERT INTO dispatcher.webhooks (id, {columns}) SELECT gen_random_uuid(), {columns}"
-        " FROM dispatcher.webhooks, generate_series(1, :count) RETURNING id, account_id)"
-        " INSERT INTO dispatcher.subscriptions (webhook_id, account_id, event_type)"
-        " SELECT id, account_id, t FROM made, unnest(ARRAY['a', 'b']) t",
-        count=count,
-    )

@@ -1,0 +1,94 @@
+"""An account with twenty thousand webhooks: what is done with one of them costs what it costs with one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
+
+from dispatcher import enqueue
+from dispatcher.accounts.accounts import find_account
+from dispatcher.deliveries.bulk_redelivery import Selection, get, order
+from dispatcher.settings import Settings
+from dispatcher.webhooks.registration import register
+from dispatcher.webhooks.store import Webhooks
+from tests.factories import MESSAGE, TESTER, change, make_webhook, rows
+from tests.installations import installation_for
+from tests.many_rows import make_many_webhooks, reading_less_than
+from workers.maintenance import redeliver as doing
+
+MANY = 20_000
+
+
+@pytest.fixture
+def many(database: Engine, settings: Settings) -> None:
+    """Acme and, later, globex get very many webhooks."""
+    for account in ("acme", "globex"):
+        make_webhook(database, settings, url="http://127.0.0.1:9/", account=account, event_types=["a"])
+        make_many_webhooks(database, MANY, account)
+    change(database, "ANALYZE dispatcher.webhooks, dispatcher.subscriptions")
+
+
+@contextmanager
+def session_reading_less_than(most: int, database: Engine, table: str) -> Iterator[Session]:
+    """A session that is committed at the end. It fails if the block reads more."""
+    with Session(database) as session, session.begin(), reading_less_than(most, session, table):
+        yield session
+
+
+def test_a_page_of_them_reads_a_page(many: None, database: Engine, settings: Settings) -> None:
+    with session_reading_less_than(300, database, "webhooks") as session:
+        webhooks, account = Webhooks(session, installation_for(settings)), find_account(session, "acme")
+        first = webhooks.page(account, limit=50)
+        second = webhooks.page(account, limit=50, before=first[-1].id)
+        seen = {webhook.id for webhook in (*first, *second)}
+    assert len(seen) == 100
+
+
+def test_registering_one_more_reads_no_other(many: None, database: Engine, settings: Settings) -> None:
+    engine, read = installation_for(settings).engine, list[int]()
+
+    def note(_connection: object, cursor: Any, *_: object) -> None:
+        read.append(cursor.rowcount)
+
+    with session_reading_less_than(100, database, "webhooks") as session:
+        Webhooks(session, installation_for(settings)).refuse_taken(find_account(session, "acme").id, "new")
+    event.listen(engine, "after_cursor_execute", note)
+    try:
+        register(
+            installation_for(settings), "acme", by=TESTER, url="http://127.0.0.1:9/", event_types=["b"], name="new"
+        )
+    finally:
+        event.remove(engine, "after_cursor_execute", note)
+    assert max(read) <= 1
+    assert len(read) < 10
+
+
+def test_an_event_that_one_of_them_takes_reads_no_other(many: None, database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["rare"])
+    with session_reading_less_than(100, database, "subscriptions") as session:
+        assert enqueue("rare", MESSAGE, account="acme", session=session).deliveries == 1
+
+
+def test_a_step_of_a_bulk_redelivery_passes_so_many_webhooks_and_goes_on_in_the_next(
+    many: None, database: Engine, settings: Settings
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["rare"])
+    enqueue("rare", MESSAGE, account="acme")
+    change(database, "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected', finished_at = now()")
+    with Session(database) as session, session.begin():
+        identifier = order(session, find_account(session, "acme"), Selection(), by=TESTER).id
+    timing = installation_for(settings).timing
+    reached = []
+    for _ in range(2):
+        with session_reading_less_than(1_000, database, "webhooks") as session:
+            assert doing._step(session, identifier, timing) == 0
+        with Session(database) as session:
+            ordered = get(session, find_account(session, "acme"), identifier)
+            assert (ordered.matched, ordered.redelivered, ordered.finished_at) == (1, 0, None)
+            reached.append(ordered.webhook_reached)
+    account = rows(database, "SELECT id FROM dispatcher.accounts WHERE name = 'acme'")[0].id
+    passed = "SELECT count(*) AS n FROM dispatcher.webhooks WHERE account_id = :account AND id < :reached"
+    assert [rows(database, passed, account=account, reached=to)[0].n for to in reached] == [100, 200]
