@@ -54,6 +54,7 @@ def there(database: Engine, settings: Settings, api: Api, operator: str) -> dict
     ordered = api.call("POST", "/v1/redeliveries", {"filter": {}, "account": "acme"}, token=operator)
     made = api.call("POST", "/v1/keys", {"account": "acme", "scopes": ["read"]}, token=operator)
     return {
+        "name": "acme",
         "webhook_id": webhook.id,
         "event_id": event.event_id,
         "delivery_id": deliveries(database)[0].id,
