@@ -145,7 +145,7 @@ class DeliveryLoop:
         claimed = Claimed((), round_done=False, full=False)
         with self._patient_with_database():
             with self._engine.begin() as connection:
-                room = min(self._limits.class_room(ConcurrencyClass.FAILING), MAX_REQUESTS)
+                room = min(self._limits.class_room(ConcurrencyClass.FAILING, now), MAX_REQUESTS)
                 if self._circuit_breakers and room and now >= self._passing_at:
                     passing = self._claimer.claim_passing(connection, room)
                     self._passing_at = now + PASSING_EVERY
@@ -229,7 +229,7 @@ class DeliveryLoop:
             self._cannot_render(batch, str(error))
             return
         self._in_flight[request.id] = batch if token is None else batch._replace(token=token)
-        self._limits.sent(target.id, monotonic())
+        self._limits.sent(target.id, 0, monotonic())
 
     def _settle_tokens(self) -> None:
         """Starts token requests, and sends or ends the requests that waited for tokens in their slots."""
@@ -343,7 +343,7 @@ class DeliveryLoop:
     def _stay_awake(self) -> None:
         """Renews the wake flag, which keeps producers from waking other loops. Clears it while this loop has no room,
         so that the next event wakes a loop that has."""
-        has_room = self._limits.class_room(ConcurrencyClass.NEW) > 0
+        has_room = self._limits.has_room(monotonic())
         if self._ending() or (monotonic() < self._renew_flag_at and has_room == self._flag_is_set):
             return
         self._renew_flag_at = monotonic() + AWAKE_SECONDS / 3

@@ -1,24 +1,33 @@
-"""How many requests each webhook may have in flight: in-process counters that keep one webhook from slowing another.
+"""How many requests may be in flight: counters in the process that keep one account, and one webhook, from slowing
+another. Pure.
 
-A webhook begins with a concurrency limit of 4 (1 while many webhooks are untried). The limit doubles after as many
-quick answers as it allows requests, and drops to 1 after a failure. While others are served, a webhook may have at most
-half of the slots that they leave, and gets no more while it has not answered for a second. Webhooks that have not
-proven to answer share a part of the in-flight slots: however many hang, some slots are left for those that do answer.
+- **Accounts.** An account that is alone may use all slots but a reserve of an eighth. While others are served, it may
+  have half of what they leave. So another account always finds a slot, and does not wait for requests that hang.
+- **Webhooks.** A webhook begins with a limit of 4 (1 while many webhooks are untried). The limit doubles after as many
+  answers in time as it allows requests, is halved after as many late ones, and drops to 1 after a failure. "In time"
+  is within a second, or within twice what the webhook takes while it has little to do: a slow receiver gets what it
+  can take. While others are served, a webhook may have at most half of the slots that they leave, and gets no more
+  while it is silent for longer than its answers take.
+- **Classes.** Webhooks that have not proven to answer share a part of the slots, and so do slow ones. However many
+  hang, some slots are left for those that answer quickly.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
+from functools import cache, partial
 from math import inf
 
+from workers.claims.account_shares import NOBODY, AccountShares, Latest, Part
+
 FIRST_LIMIT = 4
-QUICK = timedelta(seconds=1)
-OTHERS_REMEMBERED = 2.0  # seconds for which a webhook counts as served after its last request was sent
+QUICK = 1.0  # seconds within which an answer always counts as in time
 ENOUGH = 200  # requests in flight that keep a loop busy where receivers are quick
 SLOW_REMEMBERED = 5.0  # seconds in which limits hardly grow after answers had to wait for the loop
 KEPT = 1_000  # webhooks remembered while none of their requests is in flight
+UNBOUNDED = 2**31 - 1
 
 
 class ConcurrencyClass(IntEnum):
@@ -27,16 +36,10 @@ class ConcurrencyClass(IntEnum):
     PROVEN = 0  # its last attempt was answered
     NEW = 1  # its first attempts have no result yet
     FAILING = 2  # its last attempt failed temporarily
+    SLOW = 3  # its last attempt was answered, but its answers take more than a second
 
 
-@dataclass(slots=True)
-class _Limit:
-    size: int
-    concurrency_class: ConcurrencyClass = ConcurrencyClass.NEW
-    quick: int = 0  # quick answers since the size last changed
-    fastest: timedelta = timedelta.max  # of its answers
-    in_flight: int = 0
-    waits_since: float = 0.0  # monotonic: the last answer, or the first request after an idle time
+_UNPROVEN = {ConcurrencyClass.NEW, ConcurrencyClass.FAILING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,18 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """How much a claim may take: `known` webhooks have their own room, others `first`. `classes` bounds all webhooks of
-    a class together; a class that is not in it is not bounded."""
+    """How much a claim may take: `known` webhooks have their own room, others are new and have `first`. `classes`
+    bounds all webhooks of a class together; a class that is not in it is not bounded. `accounts` bounds all webhooks of
+    the account with this number together, `lasting` those of them that are not `PROVEN`; accounts that are not in these
+    two have `account_room` and `lasting_room`."""
 
     known: Sequence[Room] = ()
     first: int = FIRST_LIMIT
     classes: Mapping[ConcurrencyClass, int] = field(default_factory=dict)
+    accounts: Mapping[int, int] = field(default_factory=dict)
+    account_room: int = UNBOUNDED
+    lasting: Mapping[int, int] = field(default_factory=dict)
+    lasting_room: int = UNBOUNDED
 
     def of(self, webhook_ids: Iterable[str]) -> dict[str, int]:
         """How many more requests each of these webhooks may have."""
@@ -63,109 +72,193 @@ class Rooms:
         return {webhook_id: known.get(webhook_id, self.first) for webhook_id in webhook_ids}
 
 
+@dataclass(slots=True)
+class _Limit:
+    """What is known of one webhook. Times of answers are in seconds."""
+
+    account_no: int
+    size: int
+    concurrency_class: ConcurrencyClass = ConcurrencyClass.NEW
+    score: int = 0  # answers in time minus late ones, since the size last changed
+    fastest: float = inf  # of its answers
+    average: float = 0.0  # of its answers, the last ones foremost; 0 before the first
+    unhurried: float = 0.0  # the same of the answers that it gave with little else in flight
+    in_flight: int = 0
+    waits_since: float = 0.0  # monotonic: the last answer, or the first request after an idle time
+
+    def learn(self, seconds: float) -> None:
+        """Notes how long an answer took."""
+        self.average = _averaged(self.average, seconds)
+        if self.in_flight < FIRST_LIMIT:
+            self.unhurried = _averaged(self.unhurried, seconds)
+
+    def resize(self, size: int) -> None:
+        self.size, self.score = size, 0
+
+
+def _averaged(average: float, value: float) -> float:
+    return 0.8 * average + 0.2 * value if average else value
+
+
 class ConcurrencyLimits:
     """The limits of one loop with at most `slots` requests in flight. Times are monotonic seconds."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
+        self._reserve = slots // 8
         self._limits: OrderedDict[str, _Limit] = OrderedDict()  # the ones used last at the end
-        self._in_flight: Counter[ConcurrencyClass] = Counter()
+        half, quarter = max(1, slots // 2), slots // 4
+        self._all = Part(slots)
+        self._lasting = Part(slots - quarter + self._reserve)
+        self._failing, self._slow = Part(half + self._reserve), Part(half + self._reserve)
+        self._parts = {
+            ConcurrencyClass.PROVEN: (self._all,),
+            ConcurrencyClass.NEW: (self._all, self._lasting),
+            ConcurrencyClass.FAILING: (self._all, self._lasting, self._failing),
+            ConcurrencyClass.SLOW: (self._all, self._lasting, self._slow),
+        }
+        self._accounts = AccountShares(self._reserve)
+        self._latest = Latest("")
         self._grow_from = -inf
-        self._latest = self._latest_other = ("", -inf)  # the last two webhooks that were sent a request, and when
 
     @property
     def in_flight(self) -> int:
-        return self._in_flight.total()
+        return self._all.taken
 
     @property
     def first_limit(self) -> int:
         """The limit of an unknown webhook."""
-        return FIRST_LIMIT if self._in_flight[ConcurrencyClass.NEW] < max(self._slots // 8, FIRST_LIMIT) else 1
+        untried = self._lasting.taken - self._failing.taken - self._slow.taken
+        return FIRST_LIMIT if untried < max(self._slots // 8, FIRST_LIMIT) else 1
 
-    def class_room(self, concurrency_class: ConcurrencyClass) -> int:
-        """How many more requests all webhooks of this class may have together: failing ones get half of the slots,
-        failing and new ones together three quarters."""
-        free = self._slots - self.in_flight
-        if concurrency_class is ConcurrencyClass.PROVEN:
-            return free
-        failing, new = self._in_flight[ConcurrencyClass.FAILING], self._in_flight[ConcurrencyClass.NEW]
-        unproven = self._slots - self._slots // 4 - failing - new
-        if concurrency_class is ConcurrencyClass.FAILING:
-            unproven = min(unproven, max(1, self._slots // 2) - failing)
-        return max(0, min(free, unproven))
+    def class_room(self, concurrency_class: ConcurrencyClass, now: float) -> int:
+        """How many more requests all webhooks of this class may have together. A claim bounds what is lasting by
+        account, but not each class: of failing and slow ones, no more than one account may have."""
+        if concurrency_class in {ConcurrencyClass.FAILING, ConcurrencyClass.SLOW}:
+            return self._accounts.most_room(self._parts[concurrency_class], now)
+        return min(part.free for part in self._parts[concurrency_class])
+
+    def has_room(self, now: float) -> bool:
+        """Whether an unknown webhook of any account could be sent something."""
+        return self._accounts.least_room(self._parts[ConcurrencyClass.NEW], now) > 0
 
     def rooms(self, now: float) -> Rooms:
         """What may be claimed now."""
+        account_room = cache(partial(self._account_room, now=now))
+        numbers = self._accounts.with_own_room(self._all)
         return Rooms(
             [
-                Room(webhook_id, self._room(webhook_id, limit, now), limit.concurrency_class)
+                Room(
+                    webhook_id,
+                    self._webhook_room(webhook_id, limit, account_room(limit.concurrency_class, limit.account_no), now),
+                    limit.concurrency_class,
+                )
                 for webhook_id, limit in self._limits.items()
             ],
             self.first_limit,
-            {each: self.class_room(each) for each in ConcurrencyClass},
+            {each: self.class_room(each, now) for each in ConcurrencyClass},
+            {number: account_room(ConcurrencyClass.PROVEN, number) for number in numbers},
+            account_room(ConcurrencyClass.PROVEN, NOBODY),
+            {number: account_room(ConcurrencyClass.NEW, number) for number in numbers},
+            account_room(ConcurrencyClass.NEW, NOBODY),
         )
 
-    def _room(self, webhook_id: str, limit: _Limit, now: float) -> int:
-        largest = limit.size
-        _, other_at = self._latest if self._latest[0] != webhook_id else self._latest_other
-        if now - other_at < OTHERS_REMEMBERED:
-            if limit.in_flight and now - limit.waits_since > QUICK.total_seconds():
-                return 0
-            # Half of what the others leave, whether it is taken at once or one by one: one greedy webhook gets half of
-            # the slots, two end at a third each.
-            others = self.in_flight - limit.in_flight
-            largest = min(largest, max(1, (self._slots - others + 1) // 2))
-        return max(0, min(largest - limit.in_flight, self.class_room(limit.concurrency_class)))
+    def room(self, webhook_id: str, account_no: int, now: float) -> int:
+        """How many more requests this webhook may have."""
+        limit = self._limits.get(webhook_id) or _Limit(account_no, self.first_limit)
+        most = self._account_room(limit.concurrency_class, account_no, now)
+        return self._webhook_room(webhook_id, limit, most, now)
 
-    def sent(self, webhook_id: str, now: float) -> None:
+    def _account_room(self, concurrency_class: ConcurrencyClass, account_no: int, now: float) -> int:
+        return self._accounts.room(account_no, self._parts[concurrency_class], now)
+
+    def _webhook_room(self, webhook_id: str, limit: _Limit, most: int, now: float) -> int:
+        room = min(limit.size - limit.in_flight, most)
+        if not self._latest.is_alone(webhook_id, now):
+            if limit.in_flight and now - limit.waits_since > max(QUICK, 2 * limit.average):
+                return 0
+            room = min(room, self._all.half_left(limit.in_flight))
+            if limit.concurrency_class is ConcurrencyClass.SLOW:
+                room = min(room, self._slow.half_left(limit.in_flight))
+        return max(0, room)
+
+    def sent(self, webhook_id: str, account_no: int, now: float) -> None:
         """A request was sent."""
         limit = self._limits.get(webhook_id)
         if limit is None:
-            limit = self._limits[webhook_id] = _Limit(self.first_limit)
+            limit = self._limits[webhook_id] = _Limit(account_no, self.first_limit)
+        elif limit.account_no != account_no:  # a row of an older version does not have its account's number
+            self._move(limit, limit.concurrency_class, account_no)
         self._limits.move_to_end(webhook_id)
-        if webhook_id != self._latest[0]:
-            self._latest_other = self._latest
-        self._latest = webhook_id, now
+        self._latest.note(webhook_id, now)
+        self._accounts.note(account_no, now)
         if not limit.in_flight:
             limit.waits_since = now
-        limit.in_flight += 1
-        self._in_flight[limit.concurrency_class] += 1
+        self._count(limit, 1)
 
     def taken_back(self, webhook_id: str) -> None:
         """A request that counted as sent was not sent. This says nothing about its webhook."""
-        limit = self._limits[webhook_id]
-        limit.in_flight -= 1
-        self._in_flight[limit.concurrency_class] -= 1
+        self._count(self._limits[webhook_id], -1)
 
     def ended(self, webhook_id: str, *, failed: bool, duration: timedelta, now: float) -> None:
         """A request has ended: `failed` is a temporary failure; a rejection is an answer like any other."""
         limit = self._limits[webhook_id]
-        limit.in_flight -= 1
+        self._count(limit, -1)
         limit.waits_since = now
-        self._in_flight[limit.concurrency_class] -= 1
-        limit.fastest = min(limit.fastest, duration)
-        concurrency_class = ConcurrencyClass.FAILING if failed else ConcurrencyClass.PROVEN
-        if concurrency_class is not limit.concurrency_class:
-            self._in_flight[limit.concurrency_class] -= limit.in_flight
-            self._in_flight[concurrency_class] += limit.in_flight
-            limit.concurrency_class, limit.quick = concurrency_class, 0
-            limit.size = 1 if failed else FIRST_LIMIT
-        elif not failed and duration <= QUICK and self._may_grow(limit, duration, now):
-            limit.quick += 1
-            if limit.quick >= limit.size:
-                limit.size, limit.quick = min(limit.size * 2, self._slots), 0
+        seconds = duration.total_seconds()
+        limit.fastest = min(limit.fastest, seconds)
+        was_unproven = limit.concurrency_class in _UNPROVEN
+        if failed:
+            if limit.concurrency_class is not ConcurrencyClass.FAILING:
+                self._move(limit, ConcurrencyClass.FAILING, limit.account_no)
+                limit.resize(1)
+        else:
+            limit.learn(seconds)
+            self._move(
+                limit, ConcurrencyClass.SLOW if limit.average > QUICK else ConcurrencyClass.PROVEN, limit.account_no
+            )
+            if was_unproven:
+                limit.resize(FIRST_LIMIT)
+            else:
+                self._score(limit, seconds, now)
         self._forget()
 
-    def _may_grow(self, limit: _Limit, duration: timedelta, now: float) -> bool:
+    def _score(self, limit: _Limit, seconds: float, now: float) -> None:
+        in_time = max(QUICK, 1.5 * limit.unhurried)
+        if seconds <= in_time and self._may_grow(limit, seconds, now):
+            limit.score += 1
+        elif seconds > in_time:
+            limit.score -= 1
+        if limit.score >= limit.size:
+            limit.resize(min(2 * limit.size, self._slots))
+        elif limit.score <= -limit.size:
+            limit.resize(max(FIRST_LIMIT, limit.size // 2))
+
+    def _may_grow(self, limit: _Limit, seconds: float, now: float) -> bool:
         if now >= self._grow_from:
             return True
-        return duration <= 2 * limit.fastest and self.in_flight <= ENOUGH
+        # Its own time, not the loop's.
+        is_slow = limit.concurrency_class is ConcurrencyClass.SLOW
+        return seconds <= 2 * limit.fastest and (is_slow or self.in_flight <= ENOUGH)
 
     def seen(self, ended: int, now: float) -> None:
         """`ended` requests were found to have ended together. If that is half of very many, answers wait for the loop:
         more requests in flight would not speed it up, and more could be lost."""
         if self.in_flight >= ENOUGH and ended * 2 >= self.in_flight:
             self._grow_from = now + SLOW_REMEMBERED
+
+    def _count(self, limit: _Limit, count: int) -> None:
+        limit.in_flight += count
+        for part in self._parts[limit.concurrency_class]:
+            part.add(limit.account_no, count)
+
+    def _move(self, limit: _Limit, concurrency_class: ConcurrencyClass, account_no: int) -> None:
+        """Gives a webhook, with what it has in flight, to another class or account."""
+        if (concurrency_class, account_no) != (limit.concurrency_class, limit.account_no):
+            in_flight = limit.in_flight
+            self._count(limit, -in_flight)
+            limit.concurrency_class, limit.account_no = concurrency_class, account_no
+            self._count(limit, in_flight)
 
     def _forget(self) -> None:
         if len(self._limits) > KEPT:

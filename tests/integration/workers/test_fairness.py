@@ -166,9 +166,9 @@ def test_a_proven_webhook_that_begins_to_hang_leaves_slots_to_steady_traffic_of_
     make_webhook(database, settings, url=receiver.url("/slow"), event_types=["slow"])
     context = worker_for(settings.model_copy(update={"max_in_flight": 16}))
     for _ in range(100):  # it has answered quickly so far
-        context.concurrency_limits.sent(str(big.id), 0)
+        context.concurrency_limits.sent(str(big.id), 0, 0)
         context.concurrency_limits.ended(str(big.id), failed=False, duration=timedelta(0), now=0)
-    assert context.concurrency_limits.rooms(time.monotonic()).of([str(big.id)])[str(big.id)] == 16
+    assert context.concurrency_limits.room(str(big.id), 0, time.monotonic()) == 14
     for path in ("/big", "/slow"):
         receiver.script(path, (hold, final(200)))
     store(1, type="slow")  # keeps the loop from ending
