@@ -26,6 +26,7 @@ class Size:
     dead_tenth: int = 50_000
     dead_thousand: int = 100_000
     slow_backlog: int = 200_000
+    slow_alone: int = 50_000
     waiting: int = 1_000_000
     finished: int = 10_000_000
     claims: int = 60_000
@@ -54,6 +55,7 @@ QUICK = Size(
     dead_tenth=8_000,
     dead_thousand=0,
     slow_backlog=10_000,
+    slow_alone=0,
     waiting=100_000,
     finished=1_000_000,
     claims=12_000,

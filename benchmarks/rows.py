@@ -56,6 +56,8 @@ MEASURES = (
     Measure("enqueue-bulk", producers.enqueue_bulk),
     Measure("beside-none", isolation.beside_none),
     Measure("beside-slow", isolation.beside_slow),
+    Measure("beside-hundred-slow", isolation.beside_hundred_slow),
+    Measure("slow-alone", isolation.slow_alone, full_run_only=True),
     Measure("claims", backlog.claims),
     Measure("claims-behind-finished", backlog.claims, Stage.FINISHED),
     Measure("fresh", backlog.fresh),
@@ -118,6 +120,28 @@ ROWS = (
         "slow-backlog",
         "one webhook with a backlog and 1 s answers beside 200 healthy ones",
         (Target("healthy p99 without it", Ratio("beside-slow.p99_ms", "beside-none.p99_ms"), 2, 1.2, more=False),),
+    ),
+    Row(
+        "slow-beside",
+        "100 webhooks with a backlog and 3 s answers beside 200 healthy ones",
+        (
+            Target(
+                "healthy p99 without them",
+                Ratio("beside-hundred-slow.p99_ms", "beside-none.p99_ms"),
+                1.3,
+                1.1,
+                more=False,
+            ),
+        ),
+    ),
+    Row(
+        "slow-alone",
+        "one webhook with 3 s answers, alone, curl",
+        (
+            Target("after 30 s", Value("slow-alone.rate_after_30_s"), 30, 150, unit="/s"),
+            Target("after 60 s", Value("slow-alone.rate_after_60_s"), 150, 250, unit="/s"),
+        ),
+        unless=product.no_curl,
     ),
     Row(
         "retry-backlog",

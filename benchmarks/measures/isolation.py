@@ -1,10 +1,12 @@
 """The cost of slow and dead receivers for the healthy webhooks beside them."""
 
 import time
+from collections.abc import Sequence
 
 from benchmarks.bench import Bench
 from benchmarks.follow import wait_for
 from benchmarks.measures.throughput import LOOPS_END, wake
+from benchmarks.receivers import Receiver
 from benchmarks.servers import Servers
 from benchmarks.stored import store_due
 from benchmarks.targets import Sample
@@ -14,6 +16,7 @@ from dispatcher.producer import Producer
 
 FRESH_A_SECOND = 400  # events per second for the healthy webhooks: far below what the engine can do
 SETTLED = 3.0  # seconds until the slow webhook has the most requests in flight
+SLOW_SETTLED = 12.0  # the same where answers take 3 s
 _STEP = 0.05
 
 
@@ -38,11 +41,40 @@ def no_dead_thousand(bench: Bench) -> Sample:
 
 def beside_slow(bench: Bench) -> Sample:
     """Delays of 200 healthy webhooks while one other has a large backlog and answers after a second."""
-    return _fresh_delays(bench, backlog=bench.size.slow_backlog)
+    return _fresh_delays(bench, ["sleep?ms=1000"], bench.size.slow_backlog, settled=SETTLED)
+
+
+def beside_hundred_slow(bench: Bench) -> Sample:
+    """The same while a hundred others have a backlog and answer after 3 s."""
+    return _fresh_delays(bench, ["sleep?ms=3000"] * 100, bench.size.slow_backlog, settled=SLOW_SETTLED)
 
 
 def beside_none(bench: Bench) -> Sample:
-    return _fresh_delays(bench, backlog=0)
+    return _fresh_delays(bench, [], 0, settled=0)
+
+
+def slow_alone(bench: Bench) -> Sample:
+    """One webhook whose receiver answers after 3 s, and nothing else: requests a second after half a minute and after
+    a whole one."""
+    servers, receiver = bench.servers, bench.servers.receiver
+    slow = bench.fleet([receiver.url("sleep?ms=3000")])
+    bench.clear()
+    worker = bench.worker()
+    store_due(servers, slow.ids, bench.size.slow_alone)
+    wake(servers)
+    wait_for(lambda: receiver.counts("sleep").requests > 0, worker, within=10)
+    began = receiver.counts("sleep").first_at
+    sample = {f"rate_after_{after}_s": _rate(receiver, began + after) for after in (30, 60)}
+    bench.end_worker()
+    return sample
+
+
+def _rate(receiver: Receiver, start: float) -> float:
+    """Requests a second in the 6 seconds from `start`."""
+    time.sleep(max(0, start - time.monotonic()))
+    before, began = receiver.counts("sleep").requests, time.monotonic()
+    time.sleep(6)
+    return (receiver.counts("sleep").requests - before) / (time.monotonic() - began)
 
 
 def _until_last_healthy(bench: Bench, webhooks: int, events: int, *, dead: bool) -> Sample:
@@ -65,21 +97,21 @@ def _until_last_healthy(bench: Bench, webhooks: int, events: int, *, dead: bool)
     return {"last_s": ok.last_at - began, "dead_requests": float(hang.requests)}
 
 
-def _fresh_delays(bench: Bench, *, backlog: int) -> Sample:
-    """`p50_ms` and `p99_ms` of the delay from the commit of an event to the start of its request, at a steady rate."""
+def _fresh_delays(bench: Bench, slow: Sequence[str], backlog: int, *, settled: float) -> Sample:
+    """`p50_ms` and `p99_ms` of the delay from the commit of an event to the start of its request, at a steady rate.
+    Beside webhooks with the paths `slow`, which have a backlog for `settled` seconds before."""
     servers, receiver = bench.servers, bench.servers.receiver
-    slow = bench.fleet([receiver.url("sleep?ms=1000")])
     healthy = bench.fleet([receiver.url()] * 200)
     bench.clear()
     worker = bench.worker()
-    if backlog:
-        store_due(servers, slow.ids, backlog)
+    if slow:
+        store_due(servers, bench.fleet([receiver.url(path) for path in slow]).ids, backlog)
         wake(servers)
-        time.sleep(SETTLED)
+        time.sleep(settled)
     count = _enqueue_steadily(servers.installation, healthy, bench.size.seconds)
     wait_for(lambda: receiver.counts("ok").requests >= count, worker, within=60)
     time.sleep(LOOPS_END)  # the last group is recorded
-    if backlog:
+    if slow:
         bench.end_worker()
     return _delays(servers, healthy)
 
