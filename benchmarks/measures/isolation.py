@@ -16,7 +16,7 @@ from dispatcher.producer import Producer
 
 FRESH_A_SECOND = 400  # events per second for the healthy webhooks: far below what the engine can do
 SETTLED = 3.0  # seconds until the slow webhook has the most requests in flight
-SLOW_SETTLED = 12.0  # the same where answers take 3 s
+WARM = 12.0  # seconds of events before those that are measured, where answers take 3 s
 _STEP = 0.05
 
 
@@ -41,16 +41,21 @@ def no_dead_thousand(bench: Bench) -> Sample:
 
 def beside_slow(bench: Bench) -> Sample:
     """Delays of 200 healthy webhooks while one other has a large backlog and answers after a second."""
-    return _fresh_delays(bench, ["sleep?ms=1000"], bench.size.slow_backlog, settled=SETTLED)
-
-
-def beside_hundred_slow(bench: Bench) -> Sample:
-    """The same while a hundred others have a backlog and answer after 3 s."""
-    return _fresh_delays(bench, ["sleep?ms=3000"] * 100, bench.size.slow_backlog, settled=SLOW_SETTLED)
+    return _fresh_delays(bench, ["sleep?ms=1000"], bench.size.slow_backlog)
 
 
 def beside_none(bench: Bench) -> Sample:
-    return _fresh_delays(bench, [], 0, settled=0)
+    return _fresh_delays(bench, [], 0)
+
+
+def beside_hundred_slow(bench: Bench) -> Sample:
+    """Delays of 200 healthy webhooks, some time after the start, while a hundred others have a backlog and answer after
+    3 s."""
+    return _fresh_delays(bench, ["sleep?ms=3000"] * 100, bench.size.slow_backlog, warm=WARM)
+
+
+def beside_none_warm(bench: Bench) -> Sample:
+    return _fresh_delays(bench, [], 0, warm=WARM)
 
 
 def slow_alone(bench: Bench) -> Sample:
@@ -97,9 +102,9 @@ def _until_last_healthy(bench: Bench, webhooks: int, events: int, *, dead: bool)
     return {"last_s": ok.last_at - began, "dead_requests": float(hang.requests)}
 
 
-def _fresh_delays(bench: Bench, slow: Sequence[str], backlog: int, *, settled: float) -> Sample:
-    """`p50_ms` and `p99_ms` of the delay from the commit of an event to the start of its request, at a steady rate.
-    Beside webhooks with the paths `slow`, which have a backlog for `settled` seconds before."""
+def _fresh_delays(bench: Bench, slow: Sequence[str], backlog: int, *, warm: float = 0) -> Sample:
+    """`p50_ms` and `p99_ms` of the delay from the commit of an event to the start of its request, at a steady rate that
+    began `warm` seconds before, beside webhooks with the paths `slow`, which have a backlog."""
     servers, receiver = bench.servers, bench.servers.receiver
     healthy = bench.fleet([receiver.url()] * 200)
     bench.clear()
@@ -107,13 +112,15 @@ def _fresh_delays(bench: Bench, slow: Sequence[str], backlog: int, *, settled: f
     if slow:
         store_due(servers, bench.fleet([receiver.url(path) for path in slow]).ids, backlog)
         wake(servers)
-        time.sleep(settled)
-    count = _enqueue_steadily(servers.installation, healthy, bench.size.seconds)
+        time.sleep(SETTLED)
+    count = _enqueue_steadily(servers.installation, healthy, warm)
+    since = servers.scalar("SELECT now()")
+    count += _enqueue_steadily(servers.installation, healthy, bench.size.seconds)
     wait_for(lambda: receiver.counts("ok").requests >= count, worker, within=60)
     time.sleep(LOOPS_END)  # the last group is recorded
     if slow:
         bench.end_worker()
-    return _delays(servers, healthy)
+    return _delays(servers, healthy, since)
 
 
 def _enqueue_steadily(producer: Producer, fleet: Fleet, seconds: float) -> int:
@@ -128,16 +135,18 @@ def _enqueue_steadily(producer: Producer, fleet: Fleet, seconds: float) -> int:
     return count
 
 
-def _delays(servers: Servers, fleet: Fleet) -> Sample:
+def _delays(servers: Servers, fleet: Fleet, since: object) -> Sample:
     p50, p99 = (
         float(
             str(
                 servers.scalar(
                     "SELECT percentile_cont(:share) WITHIN GROUP (ORDER BY extract(epoch FROM r.started_at - d.due_at))"
                     " FROM dispatcher.deliveries d JOIN dispatcher.attempts a ON a.delivery_id = d.id"
-                    " JOIN dispatcher.requests r ON r.id = a.request_id WHERE d.webhook_id = ANY(:ids)",
+                    " JOIN dispatcher.requests r ON r.id = a.request_id WHERE d.webhook_id = ANY(:ids)"
+                    " AND d.due_at >= :since",
                     share=share,
                     ids=list(fleet.ids),
+                    since=since,
                 )
             )
         )

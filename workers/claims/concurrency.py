@@ -3,11 +3,9 @@ another. Pure.
 
 - **Accounts.** An account that is alone may use all slots but a reserve of an eighth. While others are served, it may
   have half of what they leave. So another account always finds a slot, and does not wait for requests that hang.
-- **Webhooks.** A webhook begins with a limit of 4 (1 while many webhooks are untried). The limit doubles after as many
-  answers in time as it allows requests, is halved after as many late ones, and drops to 1 after a failure. "In time"
-  is within a second, or within twice what the webhook takes while it has little to do: a slow receiver gets what it
-  can take. While others are served, a webhook may have at most half of the slots that they leave, and gets no more
-  while it is silent for longer than its answers take.
+- **Webhooks.** A webhook begins with a limit of 4 (1 while many webhooks are untried), which grows and shrinks with its
+  answers and drops to 1 after a failure. While others are served, a webhook may have at most half of the slots that
+  they leave, and gets no more while it is silent for longer than its answers take.
 - **Classes.** Webhooks that have not proven to answer share a part of the slots, and so do slow ones. However many
   hang, some slots are left for those that answer quickly.
 """
@@ -20,10 +18,9 @@ from enum import IntEnum
 from functools import cache, partial
 from math import inf
 
-from workers.claims.account_shares import NOBODY, AccountShares, Latest, Part
+from workers.claims.account_shares import NOBODY, OTHERS_REMEMBERED, AccountShares, Latest, Part
+from workers.claims.webhook_limit import FIRST_LIMIT, WebhookLimit
 
-FIRST_LIMIT = 4
-QUICK = 1.0  # seconds within which an answer always counts as in time
 ENOUGH = 200  # requests in flight that keep a loop busy where receivers are quick
 SLOW_REMEMBERED = 5.0  # seconds in which limits hardly grow after answers had to wait for the loop
 KEPT = 1_000  # webhooks remembered while none of their requests is in flight
@@ -72,32 +69,10 @@ class Rooms:
         return {webhook_id: known.get(webhook_id, self.first) for webhook_id in webhook_ids}
 
 
-@dataclass(slots=True)
-class _Limit:
-    """What is known of one webhook. Times of answers are in seconds."""
-
+@dataclass(slots=True, kw_only=True)
+class _Limit(WebhookLimit):
     account_no: int
-    size: int
     concurrency_class: ConcurrencyClass = ConcurrencyClass.NEW
-    score: int = 0  # answers in time minus late ones, since the size last changed
-    fastest: float = inf  # of its answers
-    average: float = 0.0  # of its answers, the last ones foremost; 0 before the first
-    unhurried: float = 0.0  # the same of the answers that it gave with little else in flight
-    in_flight: int = 0
-    waits_since: float = 0.0  # monotonic: the last answer, or the first request after an idle time
-
-    def learn(self, seconds: float) -> None:
-        """Notes how long an answer took."""
-        self.average = _averaged(self.average, seconds)
-        if self.in_flight < FIRST_LIMIT:
-            self.unhurried = _averaged(self.unhurried, seconds)
-
-    def resize(self, size: int) -> None:
-        self.size, self.score = size, 0
-
-
-def _averaged(average: float, value: float) -> float:
-    return 0.8 * average + 0.2 * value if average else value
 
 
 class ConcurrencyLimits:
@@ -107,10 +82,10 @@ class ConcurrencyLimits:
         self._slots = slots
         self._reserve = slots // 8
         self._limits: OrderedDict[str, _Limit] = OrderedDict()  # the ones used last at the end
-        half, quarter = max(1, slots // 2), slots // 4
         self._all = Part(slots)
-        self._lasting = Part(slots - quarter + self._reserve)
-        self._failing, self._slow = Part(half + self._reserve), Part(half + self._reserve)
+        self._lasting = Part(slots - slots // 4 + self._reserve)
+        self._failing = Part(max(1, slots // 2) + self._reserve)
+        self._slow = Part(self._failing.size)
         self._parts = {
             ConcurrencyClass.PROVEN: (self._all,),
             ConcurrencyClass.NEW: (self._all, self._lasting),
@@ -119,7 +94,7 @@ class ConcurrencyLimits:
         }
         self._accounts = AccountShares(self._reserve)
         self._latest = Latest("")
-        self._grow_from = -inf
+        self._grow_from = self._proven_at = -inf
 
     @property
     def in_flight(self) -> int:
@@ -133,8 +108,14 @@ class ConcurrencyLimits:
 
     def class_room(self, concurrency_class: ConcurrencyClass, now: float) -> int:
         """How many more requests all webhooks of this class may have together. A claim bounds what is lasting by
-        account, but not each class: of failing and slow ones, no more than one account may have."""
-        if concurrency_class in {ConcurrencyClass.FAILING, ConcurrencyClass.SLOW}:
+        account, but not each class: of failing and slow ones, no more than one account may have. Slow ones are sent
+        little by little while quick ones are served: their answers would come together, and keep the loop from
+        others."""
+        self._bound_slow(now)
+        if concurrency_class is ConcurrencyClass.SLOW:
+            room = self._accounts.most_room(self._parts[concurrency_class], now)
+            return min(room, max(1, self._slots // 32)) if self._quick_are_served(now) else room
+        if concurrency_class is ConcurrencyClass.FAILING:
             return self._accounts.most_room(self._parts[concurrency_class], now)
         return min(part.free for part in self._parts[concurrency_class])
 
@@ -144,6 +125,7 @@ class ConcurrencyLimits:
 
     def rooms(self, now: float) -> Rooms:
         """What may be claimed now."""
+        self._bound_slow(now)
         account_room = cache(partial(self._account_room, now=now))
         numbers = self._accounts.with_own_room(self._all)
         return Rooms(
@@ -165,9 +147,17 @@ class ConcurrencyLimits:
 
     def room(self, webhook_id: str, account_no: int, now: float) -> int:
         """How many more requests this webhook may have."""
-        limit = self._limits.get(webhook_id) or _Limit(account_no, self.first_limit)
+        self._bound_slow(now)
+        limit = self._limits.get(webhook_id) or _Limit(account_no=account_no, size=self.first_limit)
         most = self._account_room(limit.concurrency_class, account_no, now)
         return self._webhook_room(webhook_id, limit, most, now)
+
+    def _quick_are_served(self, now: float) -> bool:
+        return now - self._proven_at < OTHERS_REMEMBERED
+
+    def _bound_slow(self, now: float) -> None:
+        """Slow webhooks have half of the slots together, and a quarter while quick ones are served."""
+        self._slow.size = max(1, self._slots // (4 if self._quick_are_served(now) else 2)) + self._reserve
 
     def _account_room(self, concurrency_class: ConcurrencyClass, account_no: int, now: float) -> int:
         return self._accounts.room(account_no, self._parts[concurrency_class], now)
@@ -175,7 +165,7 @@ class ConcurrencyLimits:
     def _webhook_room(self, webhook_id: str, limit: _Limit, most: int, now: float) -> int:
         room = min(limit.size - limit.in_flight, most)
         if not self._latest.is_alone(webhook_id, now):
-            if limit.in_flight and now - limit.waits_since > max(QUICK, 2 * limit.average):
+            if limit.is_stalled(now):
                 return 0
             room = min(room, self._all.half_left(limit.in_flight))
             if limit.concurrency_class is ConcurrencyClass.SLOW:
@@ -186,12 +176,14 @@ class ConcurrencyLimits:
         """A request was sent."""
         limit = self._limits.get(webhook_id)
         if limit is None:
-            limit = self._limits[webhook_id] = _Limit(account_no, self.first_limit)
+            limit = self._limits[webhook_id] = _Limit(account_no=account_no, size=self.first_limit)
         elif limit.account_no != account_no:  # a row of an older version does not have its account's number
             self._move(limit, limit.concurrency_class, account_no)
         self._limits.move_to_end(webhook_id)
         self._latest.note(webhook_id, now)
         self._accounts.note(account_no, now)
+        if limit.concurrency_class is ConcurrencyClass.PROVEN:
+            self._proven_at = now
         if not limit.in_flight:
             limit.waits_since = now
         self._count(limit, 1)
@@ -214,25 +206,13 @@ class ConcurrencyLimits:
                 limit.resize(1)
         else:
             limit.learn(seconds)
-            self._move(
-                limit, ConcurrencyClass.SLOW if limit.average > QUICK else ConcurrencyClass.PROVEN, limit.account_no
-            )
+            answered = ConcurrencyClass.SLOW if limit.is_slow else ConcurrencyClass.PROVEN
+            self._move(limit, answered, limit.account_no)
             if was_unproven:
                 limit.resize(FIRST_LIMIT)
             else:
-                self._score(limit, seconds, now)
+                limit.score_answer(seconds, self._slots, may_grow=self._may_grow(limit, seconds, now))
         self._forget()
-
-    def _score(self, limit: _Limit, seconds: float, now: float) -> None:
-        in_time = max(QUICK, 1.5 * limit.unhurried)
-        if seconds <= in_time and self._may_grow(limit, seconds, now):
-            limit.score += 1
-        elif seconds > in_time:
-            limit.score -= 1
-        if limit.score >= limit.size:
-            limit.resize(min(2 * limit.size, self._slots))
-        elif limit.score <= -limit.size:
-            limit.resize(max(FIRST_LIMIT, limit.size // 2))
 
     def _may_grow(self, limit: _Limit, seconds: float, now: float) -> bool:
         if now >= self._grow_from:

@@ -23,7 +23,8 @@ from tests.factories import (
 )
 from tests.receiver import Receiver
 from workers.claims.claims import Claimer
-from workers.claims.concurrency import FIRST_LIMIT, Rooms
+from workers.claims.concurrency import Rooms
+from workers.claims.webhook_limit import FIRST_LIMIT
 
 
 def store(count: int, **fields: Any) -> None:

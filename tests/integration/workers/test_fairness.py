@@ -15,8 +15,9 @@ from tests.factories import MESSAGE, RECEIVED, change, deliver_all, deliveries, 
 from tests.installations import worker_for
 from tests.receiver import Receiver
 from workers.claims.claims import ROUND, Claimer
-from workers.claims.concurrency import FIRST_LIMIT, ConcurrencyClass, Room, Rooms
+from workers.claims.concurrency import ConcurrencyClass, Room, Rooms
 from workers.claims.statements import SCAN_STEPS
+from workers.claims.webhook_limit import FIRST_LIMIT
 from workers.loop import DeliveryLoop
 
 

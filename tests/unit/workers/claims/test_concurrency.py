@@ -1,7 +1,8 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from workers.claims.concurrency import ENOUGH, FIRST_LIMIT, KEPT, ConcurrencyClass, ConcurrencyLimits, Room
+from workers.claims.concurrency import ENOUGH, KEPT, ConcurrencyClass, ConcurrencyLimits, Room
+from workers.claims.webhook_limit import FIRST_LIMIT
 
 
 def new() -> str:
