@@ -92,6 +92,7 @@ class ConcurrencyLimits:
             ConcurrencyClass.FAILING: (self._all, self._lasting, self._failing),
             ConcurrencyClass.SLOW: (self._all, self._lasting, self._slow),
         }
+        self._slow_share = self._slow.size
         self._accounts = AccountShares(self._reserve)
         self._latest = Latest("")
         self._grow_from = self._proven_at = -inf
@@ -108,14 +109,8 @@ class ConcurrencyLimits:
 
     def class_room(self, concurrency_class: ConcurrencyClass, now: float) -> int:
         """How many more requests all webhooks of this class may have together. A claim bounds what is lasting by
-        account, but not each class: of failing and slow ones, no more than one account may have. Slow ones are sent
-        little by little while quick ones are served: their answers would come together, and keep the loop from
-        others."""
-        self._bound_slow(now)
-        if concurrency_class is ConcurrencyClass.SLOW:
-            room = self._accounts.most_room(self._parts[concurrency_class], now)
-            return min(room, max(1, self._slots // 32)) if self._quick_are_served(now) else room
-        if concurrency_class is ConcurrencyClass.FAILING:
+        account, but not each class: of failing and slow ones, no more than one account may have."""
+        if concurrency_class in {ConcurrencyClass.FAILING, ConcurrencyClass.SLOW}:
             return self._accounts.most_room(self._parts[concurrency_class], now)
         return min(part.free for part in self._parts[concurrency_class])
 
@@ -152,12 +147,14 @@ class ConcurrencyLimits:
         most = self._account_room(limit.concurrency_class, account_no, now)
         return self._webhook_room(webhook_id, limit, most, now)
 
-    def _quick_are_served(self, now: float) -> bool:
-        return now - self._proven_at < OTHERS_REMEMBERED
-
     def _bound_slow(self, now: float) -> None:
-        """Slow webhooks have half of the slots together, and a quarter while quick ones are served."""
-        self._slow.size = max(1, self._slots // (4 if self._quick_are_served(now) else 2)) + self._reserve
+        """Slow webhooks have half of the slots together, and a quarter while quick ones are served: many slow answers
+        that come together keep the loop from others. They have equal shares, so that one claim does not find far more
+        than it may take."""
+        quick_are_served = now - self._proven_at < OTHERS_REMEMBERED
+        self._slow.size = max(1, self._slots // (4 if quick_are_served else 2)) + self._reserve
+        slow = sum(limit.is_slow and limit.in_flight > 0 for limit in self._limits.values())
+        self._slow_share = max(1, self._slow.size // (slow + 1))
 
     def _account_room(self, concurrency_class: ConcurrencyClass, account_no: int, now: float) -> int:
         return self._accounts.room(account_no, self._parts[concurrency_class], now)
@@ -169,7 +166,7 @@ class ConcurrencyLimits:
                 return 0
             room = min(room, self._all.half_left(limit.in_flight))
             if limit.concurrency_class is ConcurrencyClass.SLOW:
-                room = min(room, self._slow.half_left(limit.in_flight))
+                room = min(room, self._slow_share - limit.in_flight)
         return max(0, room)
 
     def sent(self, webhook_id: str, account_no: int, now: float) -> None:
