@@ -266,3 +266,33 @@ def test_a_row_without_its_accounts_number_counts_as_another_account_until_the_n
     send(limits, webhook)
     assert set(limits.rooms(0).accounts) == {ACCOUNT}
     assert limits.in_flight == 3
+
+
+def test_an_account_alone_has_all_but_the_reserve_also_when_nothing_of_it_is_in_flight() -> None:
+    limits, webhook = ConcurrencyLimits(64), new()
+    answer(limits, webhook)
+    assert limits.rooms(1).accounts == {ACCOUNT: 56}
+    assert limits.rooms(1).account_room == 32
+
+
+def test_slow_webhooks_have_equal_shares_of_a_quarter_of_the_slots_while_quick_ones_are_served() -> None:
+    limits, quick = ConcurrencyLimits(64), new()
+    slow = [new() for _ in range(5)]
+    for webhook in slow:
+        answer(limits, webhook, 1_000, after=SLOW)
+        send(limits, webhook)
+    assert limits.room(slow[0], ACCOUNT, 1) == 40 // 6 - 1
+    assert limits.rooms(1).classes[ConcurrencyClass.SLOW] == 32 - 5
+    answer(limits, quick, 2, now=1)
+    assert limits.room(slow[0], ACCOUNT, 1) == 24 // 6 - 1
+    assert limits.rooms(1).classes[ConcurrencyClass.SLOW] == 16 - 5
+    assert limits.rooms(3).classes[ConcurrencyClass.SLOW] == 32 - 5
+
+
+def test_a_slow_limit_grows_also_while_answers_wait_for_the_loop() -> None:
+    limits, webhook, busy = ConcurrencyLimits(10 * ENOUGH), new(), new()
+    answer(limits, webhook, after=timedelta(seconds=3))
+    send(limits, busy, 2 * ENOUGH, now=10.0)
+    limits.seen(ENOUGH, 10.0)
+    answer(limits, webhook, FIRST_LIMIT, after=timedelta(seconds=3), now=11.0)
+    assert limits.room(webhook, ACCOUNT, 11.0) == 2 * FIRST_LIMIT
