@@ -12,6 +12,7 @@ from workers.claims.claims import Claim
 
 CLAIM = Claim(
     delivery_id=str(uuid4()),
+    account_no=1,
     webhook_id=str(uuid4()),
     webhook_version=1,
     number=1,

@@ -28,6 +28,7 @@ from workers.callbacks.render import RenderFailed, render
 from workers.callbacks.targets import Target
 from workers.claims.claims import CLAIM, MAX_REQUESTS, Claim, Claimed, Claimer
 from workers.claims.concurrency import ConcurrencyClass
+from workers.claims.held_bytes import HeldBytes
 from workers.process import Worker
 from workers.results.attempt_log import WORDS
 from workers.results.claim_result import ClaimResult
@@ -86,12 +87,12 @@ class DeliveryLoop:
         self._tokens = Tokens(self._engine, worker.token_store, self._transport, self._timing)
         self._unsent: deque[Batch] = deque()
         self._in_flight: dict[str, Batch] = {}
-        self._claimed = 0
+        self._held = HeldBytes()
+        self._claimed = self._claim_at_once_below = 0
         self._clock = (self._wall_clock(), monotonic())  # the database's time, and the monotonic time when it was read
         # Loops that one wake started must not all end at the same time.
         self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
         self._claim_at = self._renew_flag_at = self._passing_at = 0.0
-        self._claim_at_once_below = 0
         self._poll = SHORTEST_POLL
         self._nothing_due = self._paced = self._handed_over = self._woke_another = self._flag_is_set = False
         self._grace_ends: float | None = None
@@ -133,7 +134,7 @@ class DeliveryLoop:
     # ---- claim, render, send
 
     def _may_claim(self) -> bool:
-        if self._ending() or self._unsent or len(self._in_flight) >= self._transport.capacity:
+        if self._ending() or self._unsent or len(self._in_flight) >= self._transport.capacity or self._held.free <= 0:
             return False
         return monotonic() >= self._claim_at or len(self._in_flight) < self._claim_at_once_below
 
@@ -152,25 +153,32 @@ class DeliveryLoop:
                 rooms = self._limits.rooms(now)
                 if free > len(passing):
                     claimed = self._claimer.claim(
-                        connection, rooms, free - len(passing), circuit_breakers=self._circuit_breakers
+                        connection,
+                        rooms,
+                        free - len(passing),
+                        limit_bytes=self._held.free,
+                        account_bytes=self._held.by_account(),
+                        circuit_breakers=self._circuit_breakers,
                     )
                 claims = [*passing, *claimed.claims]
                 versions = {claim.webhook_id: claim.webhook_version for claim in claims}
                 targets = self._targets.load(connection, versions)
+            self._held.add(claims)
             self._pace(claimed, len(claims), monotonic() - now)
             may_send = rooms.of(versions)
             for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
-                most = max(1, may_send[webhook_id])
-                self._prepare(list(of_one), targets.get(webhook_id), now + CLAIM.total_seconds(), most)
+                target, most = targets.get(webhook_id), max(1, may_send[webhook_id])
+                self._prepare(list(of_one), target, now + CLAIM.total_seconds(), most)
 
     def _pace(self, claimed: Claimed, found: int, took: float) -> None:
-        """Sets when to claim next: at once while more is available, soon after work was found, and later and later
-        while there is none. Where claims take long, they become fewer and larger."""
+        """Sets when to claim next: at once while more is available (after as long as an empty claim took), soon after
+        work was found, later and later while there is none. Where claims take long, they become fewer and larger."""
         self._claimed += found
         self._paced = claimed.paced
         self._nothing_due = not found and claimed.round_done and not claimed.paced
         self._poll = SHORTEST_POLL if found else min(self._poll * 2, LONGEST_POLL)
-        self._claim_at = monotonic() + (max(self._poll, REST * took) if claimed.round_done or claimed.full else 0)
+        rest = max(self._poll, REST * took) if claimed.round_done or claimed.full else 0 if found else took
+        self._claim_at = monotonic() + rest
         self._claim_at_once_below = (len(self._in_flight) + found) // 2 if found else 0
         if (claimed.full or found >= PLENTY) and not self._woke_another:
             self._woke_another = self._waker.wake_another()
@@ -229,7 +237,7 @@ class DeliveryLoop:
             self._cannot_render(batch, str(error))
             return
         self._in_flight[request.id] = batch if token is None else batch._replace(token=token)
-        self._limits.sent(target.id, 0, monotonic())
+        self._limits.sent(target.id, batch.claims[0].account_no, monotonic())
 
     def _settle_tokens(self) -> None:
         """Starts token requests, and sends or ends the requests that waited for tokens in their slots."""
@@ -336,7 +344,7 @@ class DeliveryLoop:
     def _write(self) -> None:
         if self._results.is_due(idle=not self._in_flight):
             with self._patient_with_database():
-                self._results.write()
+                self._held.remove(self._results.write())
 
     # ---- wake, and end
 

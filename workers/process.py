@@ -22,7 +22,7 @@ class Worker:
         # For claims and results. A power failure of the database may lose the last fraction of a second of them, which
         # only means one more attempt. So they need not wait for its disk.
         url = installation.settings.database_url.get_secret_value()
-        self.loop_engine = make_engine(url, application_name=installation.name, wait_for_disk=False)
+        self.loop_engine = make_engine(url, application_name=installation.name, wait_for_disk=False, plan_once=True)
 
     @cached_property
     def targets(self) -> Targets:

@@ -274,6 +274,7 @@ def test_the_callback_shown_is_the_one_that_is_sent() -> None:
     now: Any = None
     claim = Claim(
         delivery_id=headers["Dispatcher-Delivery-Id"],
+        account_no=1,
         webhook_id="w",
         webhook_version=1,
         number=int(headers["Dispatcher-Attempt"]),

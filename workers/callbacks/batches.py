@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from dispatcher.webhooks.contract import DeliveryContract
 from workers.claims.claims import Claim
-
-BODY_CAP = 1024 * 1024  # bytes of a request's body; a single message may be larger
+from workers.claims.statements import BODY_CAP
 
 
 def batches(claims: Sequence[Claim], contract: DeliveryContract) -> Iterator[Sequence[Claim]]:

@@ -1,31 +1,41 @@
 """Claiming: a worker's exclusive, expiring right to make the next attempt of a delivery.
 
-One statement goes from webhook to webhook along the index of ready deliveries (a skip scan), from a rotating cursor.
-From each it takes what the concurrency limit and the rate limit allow, first attempts and retries in turn. So every due
-webhook is served equally often, however much the others have waiting. The cost depends neither on finished rows nor on
-one webhook's backlog.
+One statement goes along the index of ready deliveries, from account to account and within each account from webhook to
+webhook (a skip scan), from where it stopped before. It goes breadth first: every account has a turn before one has its
+second. From each webhook it takes what the concurrency limit and the rate limit allow, first attempts and retries in
+turn. So accounts are served equally often, and within an account its webhooks, however much one has waiting. The cost
+depends neither on finished rows nor on one webhook's backlog.
 
 A second, small statement takes what passes an open circuit: trial requests, and attempts that a person asked for.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from dispatcher.db.arrays import array
 from workers.claims.concurrency import ConcurrencyClass, Rooms
-from workers.claims.statements import CLAIM_PASSING, CLAIM_READY, SCAN_STEPS
+from workers.claims.statements import CLAIM_PASSING, CLAIM_READY, MAX_BYTES
 
 CLAIM = timedelta(minutes=2)
 ROUND = 1_000  # about how many deliveries one round over all due webhooks takes; each webhook gets a share of it
 MAX_REQUESTS = 400  # per claim; with half of that, PostgreSQL spends a fifth more on each
-MAX_MESSAGES = 2 * ROUND  # per claim, of at most 256 KiB each
-_HEAD = 5  # columns of a row that describe the whole claim
+MAX_MESSAGES = 2 * ROUND  # per claim
+SCAN_STEPS = 100  # webhooks one claim visits
+MAX_SCAN_STEPS = 1_600  # after claims that found nothing
+MAX_PLACES = 50_000  # accounts whose place is remembered; others begin with their first webhook
+_HEAD = 6  # columns of a row that describe the whole claim
+
+Place = TypeVar("Place", int, str)  # an account or a webhook, in the order of their turns
+
+_ANY_ACCOUNT = text("SELECT floor(random() * coalesce(max(number), 0))::integer FROM dispatcher.accounts")
 
 
 class Claim(NamedTuple):
@@ -37,6 +47,7 @@ class Claim(NamedTuple):
     """
 
     delivery_id: str
+    account_no: int
     webhook_id: str
     webhook_version: int
     number: int  # of this attempt
@@ -72,30 +83,60 @@ class Claimer:
 
     def __init__(self) -> None:
         self.id = str(uuid4())
-        self._cursor = str(uuid4())  # loops start at different places
-        self._visited = 1
+        self._cursor = -1  # the account that was passed last; -1: nothing was claimed yet
+        # Of accounts that were not passed whole, the webhook that was passed last. The ones next in turn come first.
+        self._places: OrderedDict[int, str] = OrderedDict()
+        self._steps = SCAN_STEPS
         self.start_round()
 
     def start_round(self) -> None:
         """Starts a round here: it is done once every webhook with something ready has been passed."""
-        self._round_from = self._cursor
+        self._round_from, self._went_round = self._cursor, False
+        self._laps: dict[
+            int, str | None
+        ] = {}  # where each account's webhooks began in this round; None: all were passed
 
-    def claim(self, connection: Connection, rooms: Rooms, limit: int, *, circuit_breakers: bool = True) -> Claimed:
-        """Claims due deliveries for up to `limit` requests, from each webhook as many as `rooms` allows. With
-        `circuit_breakers` False, open circuits hold nothing back."""
-        limit = min(limit, MAX_REQUESTS)
-        rows = connection.execute(
-            CLAIM_READY,
+    def claim(
+        self,
+        connection: Connection,
+        rooms: Rooms,
+        limit: int,
+        *,
+        limit_bytes: int = MAX_BYTES,
+        account_bytes: Mapping[int, int] | None = None,
+        circuit_breakers: bool = True,
+    ) -> Claimed:
+        """Claims due deliveries for up to `limit` requests, from each account and each webhook as many as `rooms`
+        allows, and with messages of up to `limit_bytes`. Of these an account gets half, or what `account_bytes` says;
+        none if that is not positive. A message that is larger than half of MAX_BYTES goes alone, when an account has
+        that much. With `circuit_breakers` False, open circuits hold nothing back."""
+        if self._cursor < 0:  # loops start at different places
+            self._cursor = self._round_from = int(connection.scalar(_ANY_ACCOUNT) or 0)
+        limit, limit_bytes, bytes_of = min(limit, MAX_REQUESTS), min(limit_bytes, MAX_BYTES), account_bytes or {}
+        places = dict(islice(self._places.items(), 2 * self._steps))
+        accounts = list({**places, **rooms.accounts, **bytes_of})
+        rows = CLAIM_READY.execute(
+            connection,
             {
                 "limit": limit,
-                "first_limit": rooms.first,
-                "share": ROUND // self._visited,
+                "steps": self._steps,
                 "cursor": self._cursor,
+                "accounts": array(accounts),
+                "places": array([places.get(account) for account in accounts]),
+                "account_rooms": array([rooms.accounts.get(account) for account in accounts]),
+                "lasting_rooms": array([rooms.lasting.get(account) for account in accounts]),
+                "account_bytes": array([bytes_of.get(account) for account in accounts]),
+                "account_room": rooms.account_room,
+                "lasting_room": rooms.lasting_room,
+                "bytes_of_one": limit_bytes // 2,
+                "first_limit": rooms.first,
+                "share": ROUND,
                 "ids": array([room.webhook_id for room in rooms.known]),
                 "rooms": array([room.free for room in rooms.known]),
                 "classes": array([room.concurrency_class for room in rooms.known]),
                 "class_rooms": array([rooms.classes.get(each, limit) for each in ConcurrencyClass]),
                 "messages": MAX_MESSAGES,
+                "bytes": limit_bytes,
                 # At random: a strict alternation falls into step with a webhook that is served every other time.
                 "retries_first": random.random() < 0.5,  # noqa: S311
                 "circuit_breakers": circuit_breakers,
@@ -104,9 +145,10 @@ class Claimer:
             },
         ).all()
         head = rows[0]
-        self._visited = max(1, head.visited)
         claims = _claims([row[_HEAD:] for row in rows if row[_HEAD] is not None])
-        round_done = self._advance(head, found=bool(claims))
+        full = {account for account, room in (*rooms.accounts.items(), *bytes_of.items()) if room <= 0}
+        passed = next((_pairs(row.passed) for row in rows if row.passed), [])
+        round_done = self._advance(head, passed, places, full, found=bool(claims))
         return Claimed(claims, round_done=round_done, full=bool(head.is_full), paced=head.paced > 0)
 
     def claim_passing(self, connection: Connection, limit: int) -> Sequence[Claim]:
@@ -114,20 +156,62 @@ class Claimer:
         rows = connection.execute(CLAIM_PASSING, {"most": limit, "me": self.id, "span": CLAIM}).all()
         return _claims(rows)
 
-    def _advance(self, head: Any, *, found: bool) -> bool:
-        """Moves the cursor on. Returns whether a whole round is done, which can take several claims."""
-        before = self._cursor
-        self._cursor = (head.last_claimed if head.is_full else head.last_visited) or self._cursor
-        all_passed = head.visited < SCAN_STEPS and not head.is_full
-        round_done = all_passed or (not found and _passes(before, self._cursor, self._round_from))
-        if round_done or found:
+    def _advance(
+        self, head: Any, passed: Sequence[tuple[int, str]], places: Mapping[int, str], full: Set[int], *, found: bool
+    ) -> bool:
+        """Notes what was passed, and where each account goes on. `places`: where they began. `full`: accounts without
+        room. Returns whether a whole round is done, which can take several claims."""
+        last = dict(passed)  # of each account, in the order of their turns
+        all_accounts = head.accounts < self._steps
+        if all_accounts and head.visited < self._steps and not head.is_full:
+            kept = {account: place for account, place in self._places.items() if account in full}
+            self._places = OrderedDict(kept | last)
+            self._steps = SCAN_STEPS
             self.start_round()
-        return round_done
+            return True
+        before = self._cursor
+        if not all_accounts:
+            self._cursor = next(reversed(last)) if head.is_full else head.last_account
+        else:
+            self._cursor = passed[-1][0]
+
+        def is_gone(account: int) -> bool:
+            """Whether its turn came, and there was nothing to visit."""
+            turn_came = (all_accounts and not head.is_full) or _passes(before, self._cursor, account)
+            return turn_came and account not in last
+
+        for account in places.keys() - full:
+            if is_gone(account):
+                del self._places[account]
+        for account, place in passed:
+            self._places[account] = place
+            self._places.move_to_end(account)
+        while len(self._places) > MAX_PLACES:
+            self._places.popitem(last=False)
+        if found:
+            self._steps = SCAN_STEPS
+            self.start_round()
+            return False
+        self._steps = min(2 * self._steps, MAX_SCAN_STEPS)
+        self._laps = {account: begun for account, begun in self._laps.items() if not is_gone(account)}
+        for account, place in last.items():
+            start = places.get(account, "")
+            begun = self._laps.setdefault(account, start)
+            if begun is not None and _passes(start, place, begun):
+                self._laps[account] = None
+        self._went_round |= all_accounts or _passes(before, self._cursor, self._round_from)
+        return self._went_round and all(begun is None for begun in self._laps.values())
 
 
-def _passes(start: str, end: str, point: str) -> bool:
+def _passes(start: Place, end: Place, point: Place) -> bool:
     """Whether the way round from `start` (not included) to `end` passes `point`."""
     return start < point <= end if start < end else point > start or point <= end
+
+
+def _pairs(passed: str) -> list[tuple[int, str]]:
+    """Accounts and webhooks, in the order in which they were visited."""
+    pairs = (pair.split(" ") for pair in passed.split(","))
+    return [(int(account), webhook) for account, webhook in pairs]
 
 
 def _claims(rows: Iterable[Sequence[Any]]) -> list[Claim]:

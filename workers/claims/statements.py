@@ -6,34 +6,48 @@ would take from the largest backlog only, and excluding busy webhooks would read
 """
 # ruff: noqa: S608 - composed of constants
 
+from uuid import UUID
+
 from sqlalchemy import text
 
+from dispatcher.db.prepared import Prepared
 from dispatcher.states import State
 from workers.claims.concurrency import ConcurrencyClass
 
-SCAN_STEPS = 100  # webhooks one claim visits
+BODY_CAP = 1024 * 1024  # bytes of a request's body; a single message may be larger
+MAX_BYTES = 4 * 1024 * 1024  # of messages per claim; the process has four copies of them for a moment
 
-# The due deliveries of one webhook, the ones due longest first. Two scans, because the index keeps first attempts and
-# retries apart.
-_DUE = f"""
-      SELECT id, batch_limit, row_number() OVER () AS turn, {{retry}} AS is_retry FROM (
-        SELECT id, batch_limit FROM dispatcher.deliveries
-        WHERE state = '{State.READY}' AND webhook_id = {{webhook}} AND is_retry = {{retry}} AND due_at <= now()
-        ORDER BY due_at LIMIT {{most}} FOR UPDATE SKIP LOCKED) due"""
+# Bytes of a message. Deliveries that an older version stored do not say it.
+_SIZE = """CASE WHEN size > 0 THEN size
+             ELSE (SELECT octet_length(e.data) FROM dispatcher.events e WHERE e.id = due.event_id) END"""
 
-# Looks rows up by primary key only: with old statistics the planner would otherwise read every ready row.
+
+def _due(account: str, webhook: str, *, retry: bool, most: str, size: bool = False) -> str:
+    """The due deliveries of one webhook, the ones due longest first. The index keeps first attempts and retries
+    apart."""
+    found, given = (", event_id, size", f" {_SIZE} AS size,") if size else ("", "")
+    return f"""
+      SELECT id, tid, batch_limit,{given} row_number() OVER () AS turn, {retry} AS is_retry FROM (
+        SELECT id, ctid AS tid, batch_limit{found} FROM dispatcher.deliveries
+        WHERE state = '{State.READY}' AND account_no = {account} AND webhook_id = {webhook} AND is_retry = {retry}
+          AND due_at <= now()
+        ORDER BY due_at LIMIT {most} FOR UPDATE SKIP LOCKED) due"""
+
+
+# By the rows' places in the table: they are locked, so they stay there. No statistics can mislead this, and looking ids
+# up costs a twentieth of the claim.
 _TAKEN = f"""
 taken AS (
   UPDATE dispatcher.deliveries
   SET state = '{State.CLAIMED}', attempt_count = attempt_count + 1, claimed_by = CAST(:me AS uuid),
       claimed_until = now() + :span
-  WHERE id = ANY(ARRAY(SELECT id FROM picked))
-  RETURNING id, webhook_id, attempt_count, schedule_step, batch_limit, event_id, give_up_at, due_at)"""
+  WHERE ctid = ANY(ARRAY(SELECT tid FROM picked))
+  RETURNING id, account_no, webhook_id, attempt_count, schedule_step, batch_limit, event_id, give_up_at, due_at)"""
 
 # In the order of the fields of `Claim`.
 _COLUMNS = """
-  t.id::text, t.webhook_id::text, p.version, t.attempt_count, t.schedule_step, t.batch_limit, p.failing, p.trial,
-  t.event_id::text, e.type, e.app,
+  t.id::text, t.account_no, t.webhook_id::text, p.version, t.attempt_count, t.schedule_step, t.batch_limit, p.failing,
+  p.trial, t.event_id::text, e.type, e.app,
   -- Enqueueing never sets give_up_at beyond expires_at; a redelivery by a person may, and then expires_at is ignored.
   CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at,
   e.occurred_at, e.data, now() AS claimed_at"""
@@ -45,65 +59,135 @@ _ROOM = "CASE WHEN o.rate_limit IS NULL THEN o.most ELSE least(o.most, coalesce(
 # Nothing of a suspended account is claimed. A scalar, so that no plan joins all accounts.
 _NOT_SUSPENDED = "(SELECT a.suspended_at IS NULL FROM dispatcher.accounts a WHERE a.id = w.account_id)"
 
-# psycopg2 sends values as literals. With a parameter as LIMIT the planner would guess, and read far too much.
-CLAIM_READY = text(f"""
-WITH RECURSIVE scan(webhook_id, round, n) AS (
+# What a message takes of a request's body, with what is left over if all messages had its size.
+_PART_OF_BODY = "o.body / greatest(1, (o.body - 1) / (size + 1))"
+
+CLAIM_READY = Prepared(
+    "dispatcher_claim",
+    f"""
+WITH RECURSIVE accounts(account_no, first, round, n) AS (
   SELECT * FROM (
-    (SELECT webhook_id, 0, 1 FROM dispatcher.deliveries
-      WHERE state = '{State.READY}' AND webhook_id > CAST(:cursor AS uuid) ORDER BY webhook_id LIMIT 1)
+    (SELECT account_no, webhook_id, 0, 1 FROM dispatcher.deliveries
+      WHERE state = '{State.READY}' AND account_no > :cursor ORDER BY account_no, webhook_id LIMIT 1)
     UNION ALL
-    (SELECT webhook_id, 1, 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' ORDER BY webhook_id LIMIT 1)
+    (SELECT account_no, webhook_id, 1, 1 FROM dispatcher.deliveries WHERE state = '{State.READY}'
+      ORDER BY account_no, webhook_id LIMIT 1)
     LIMIT 1) first
   UNION ALL
-  SELECT x.webhook_id, x.round, h.n + 1 FROM scan h, LATERAL (
-    (SELECT d.webhook_id, h.round FROM dispatcher.deliveries d
-      WHERE d.state = '{State.READY}' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1)
+  SELECT x.account_no, x.first, x.round, a.n + 1 FROM accounts a, LATERAL (
+    (SELECT d.account_no, d.webhook_id, a.round FROM dispatcher.deliveries d
+      WHERE d.state = '{State.READY}' AND d.account_no > a.account_no ORDER BY d.account_no, d.webhook_id LIMIT 1)
+    UNION ALL
+    (SELECT d.account_no, d.webhook_id, 1 FROM dispatcher.deliveries d
+      WHERE d.state = '{State.READY}' AND a.round = 0 ORDER BY d.account_no, d.webhook_id LIMIT 1)
+    LIMIT 1) x(account_no, first, round)
+  WHERE a.n < :steps AND (x.round = 0 OR x.account_no <= :cursor)),
+-- Breadth first: a step of this recursion goes on from all rows of the step before, so every account has a turn before
+-- one has its second. The LIMIT of `scan` ends it.
+walk(account_no, room, lasting, bytes, start, webhook_id, round) AS (
+  SELECT a.account_no, a.room, a.lasting, a.bytes, coalesce(a.start, '{UUID(int=0)}'), x.webhook_id, x.round
+  FROM (
+    SELECT a.account_no, a.first, p.start, coalesce(p.room, :account_room) AS room,
+           coalesce(p.lasting, :lasting_room) AS lasting, coalesce(p.bytes, :bytes_of_one) AS bytes
+    FROM accounts a
+    LEFT JOIN unnest(:accounts, :places, :account_rooms, :lasting_rooms, :account_bytes)
+      p(account_no, start, room, lasting, bytes)
+      ON p.account_no = a.account_no
+    ORDER BY a.n) a
+  CROSS JOIN LATERAL (
+    (SELECT d.webhook_id, 0 FROM dispatcher.deliveries d
+      WHERE a.start IS NOT NULL AND d.state = '{State.READY}' AND d.account_no = a.account_no AND d.webhook_id > a.start
+      ORDER BY d.webhook_id LIMIT 1)
+    UNION ALL
+    (SELECT a.first, CASE WHEN a.start IS NULL THEN 0 ELSE 1 END)
+    LIMIT 1) x(webhook_id, round)
+  WHERE a.room > 0 AND a.bytes > 0
+    AND (a.account_no = 0 OR (SELECT suspended_at IS NULL FROM dispatcher.accounts WHERE number = a.account_no))
+  UNION ALL
+  SELECT w.account_no, w.room, w.lasting, w.bytes, w.start, x.webhook_id, x.round FROM walk w, LATERAL (
+    (SELECT d.webhook_id, w.round FROM dispatcher.deliveries d
+      WHERE d.state = '{State.READY}' AND d.account_no = w.account_no AND d.webhook_id > w.webhook_id
+      ORDER BY d.webhook_id LIMIT 1)
     UNION ALL
     (SELECT d.webhook_id, 1 FROM dispatcher.deliveries d
-      WHERE d.state = '{State.READY}' AND h.round = 0 ORDER BY d.webhook_id LIMIT 1)
+      WHERE d.state = '{State.READY}' AND d.account_no = w.account_no AND w.round = 0 ORDER BY d.webhook_id LIMIT 1)
     LIMIT 1) x(webhook_id, round)
-  WHERE h.n < {SCAN_STEPS} AND (x.round = 0 OR x.webhook_id <= CAST(:cursor AS uuid))),
+  WHERE x.round = 0 OR x.webhook_id <= w.start),
+scan AS MATERIALIZED (
+  SELECT *, count(*) OVER (PARTITION BY account_no) AS webhooks
+  FROM (SELECT account_no, room, lasting, bytes, webhook_id, row_number() OVER () AS n FROM walk LIMIT :steps) w),
 claimable AS MATERIALIZED (
-  SELECT h.n, w.*, coalesce(b.class, {ConcurrencyClass.NEW:d}) AS class,
-         least(coalesce(b.room, :first_limit), :limit) AS requests,
-         least(least(coalesce(b.room, :first_limit), :limit) * w.batch_size, greatest(w.batch_size, :share)) AS most
-  FROM scan h
+  SELECT s.n, s.account_no, s.account_room, s.account_lasting, s.account_bytes, s.class, w.*,
+         least({BODY_CAP}, s.account_bytes) AS body,
+         least(s.room, s.account_room, :limit) AS requests,
+         least(least(s.room, s.account_room, :limit) * w.batch_size,
+               greatest(w.batch_size, :share / (SELECT count(*) FROM accounts) / s.webhooks)) AS most
+  FROM (
+    -- Webhooks without any room must not use up the limit of those that have some.
+    SELECT s.n, s.account_no, s.webhook_id, s.webhooks, s.room AS account_room,
+           s.lasting AS account_lasting, s.bytes AS account_bytes,
+           coalesce(b.room, :first_limit) AS room, coalesce(b.class, {ConcurrencyClass.NEW:d}) AS class
+    FROM scan s LEFT JOIN unnest(:ids, :rooms, :classes) b(id, room, class) ON b.id = s.webhook_id
+    WHERE (:class_rooms)[coalesce(b.class, {ConcurrencyClass.NEW:d}) + 1] > 0 AND coalesce(b.room, :first_limit) > 0
+      AND (b.class = {ConcurrencyClass.PROVEN:d} OR s.lasting > 0)
+    OFFSET 0) s
   CROSS JOIN LATERAL (
     SELECT w.id, w.version, w.batch_size, w.rate_limit, g.webhook_id IS NOT NULL AS failing
     FROM dispatcher.webhooks w LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
-    WHERE w.id = h.webhook_id AND w.enabled AND w.deleted_at IS NULL AND (g.opened_at IS NULL OR NOT :circuit_breakers)
-      AND {_NOT_SUSPENDED}
-    OFFSET 0) w
-  LEFT JOIN unnest(CAST(:ids AS uuid[]), CAST(:rooms AS integer[]), CAST(:classes AS integer[])) b(id, room, class)
-    ON b.id = w.id
-  -- Webhooks without any room must not use up the limit of those that have some.
-  WHERE (CAST(:class_rooms AS integer[]))[coalesce(b.class, {ConcurrencyClass.NEW:d}) + 1] > 0),
+    WHERE w.id = s.webhook_id AND w.enabled AND w.deleted_at IS NULL AND (g.opened_at IS NULL OR NOT :circuit_breakers)
+      AND (s.account_no > 0 OR {_NOT_SUSPENDED})
+    OFFSET 0) w),
 found AS MATERIALIZED (
-  SELECT o.n, o.id AS webhook_id, o.class, o.failing, o.version, d.ids
-  FROM claimable o
+  SELECT o.n, o.account_no, o.account_room, o.account_lasting, o.account_bytes, o.id AS webhook_id, o.class,
+         o.failing, o.version, d.ids, d.tids, d.bytes
+  FROM (SELECT * FROM claimable ORDER BY n) o
   LEFT JOIN LATERAL (
     -- Negative if another claim used up the rate after this one began.
     SELECT floor(greatest(0, least(extract(epoch FROM now() - used_until) * o.rate_limit, {_BURST}))) AS most
     FROM dispatcher.rates WHERE webhook_id = o.id FOR UPDATE SKIP LOCKED) r ON o.rate_limit IS NOT NULL
   CROSS JOIN LATERAL (
-    -- Deliveries that failed in a batch share only smaller batches with each other.
-    SELECT array_agg(id) AS ids FROM (
-      SELECT id, batch_limit, place,
-             (row_number() OVER (PARTITION BY batch_limit ORDER BY place) - 1)
-               / least(o.batch_size, batch_limit) AS part
+    WITH due AS MATERIALIZED (
+      SELECT id, tid, batch_limit, size, row_number() OVER () AS place
       FROM (
-        SELECT id, batch_limit, row_number() OVER (ORDER BY turn, is_retry <> :retries_first) AS place
-        FROM ({_DUE.format(retry="false", webhook="o.id", most=_ROOM)}
-        UNION ALL{_DUE.format(retry="true", webhook="o.id", most=_ROOM)}) both_kinds
-        ORDER BY place
-        LIMIT {_ROOM}) placed) parts
-    GROUP BY batch_limit, part ORDER BY min(place) LIMIT o.requests) d
+        SELECT id, tid, batch_limit, size
+        FROM ({_due("o.account_no", "o.id", retry=False, most=_ROOM, size=True)}
+        UNION ALL{_due("o.account_no", "o.id", retry=True, most=_ROOM, size=True)}) both_kinds
+        ORDER BY turn, is_retry <> :retries_first LIMIT {_ROOM}) due)
+    SELECT ARRAY[id] AS ids, ARRAY[tid] AS tids, size AS bytes FROM due WHERE o.batch_size = 1
+    UNION ALL
+    (SELECT array_agg(id), array_agg(tid), sum(size)::integer
+     FROM (
+       -- Deliveries that failed in a batch share only smaller batches with each other.
+       SELECT id, tid, batch_limit, place, size,
+              greatest((row_number() OVER w - 1) / least(o.batch_size, batch_limit),
+                       (sum({_PART_OF_BODY}) OVER w - 1) / o.body) AS part
+       FROM due WHERE o.batch_size > 1 WINDOW w AS (PARTITION BY batch_limit ORDER BY place)) parts
+     GROUP BY batch_limit, part ORDER BY min(place))
+    LIMIT o.requests) d
   LIMIT :limit),
+-- What an account has no room for must not use up the room of its class, and neither of them that of all.
+ranked AS MATERIALIZED (
+  SELECT n, account_no, webhook_id, ids, tids, failing, version, has_room, has_class_room,
+         sum(cardinality(ids)) FILTER (WHERE has_class_room) OVER of_all <= :messages
+           AND sum(bytes) FILTER (WHERE has_class_room) OVER of_all <= greatest(:bytes, bytes) AS fits
+  FROM (
+    SELECT *, has_room AND count(*) FILTER (WHERE has_room) OVER of_class <= (:class_rooms)[class + 1] AS has_class_room
+    FROM (
+      SELECT *, row_number() OVER of_account <= account_room
+                  AND (class = {ConcurrencyClass.PROVEN:d}
+                       OR row_number() OVER of_account_and_kind <= account_lasting)
+                  -- One that is larger than an account's part can be goes alone, while the account has all of it.
+                  AND (sum(bytes) OVER of_account <= account_bytes
+                       OR sum(bytes) OVER of_account = bytes AND account_bytes >= {MAX_BYTES // 2}) AS has_room
+      FROM found
+      WINDOW of_account AS (PARTITION BY account_no ORDER BY n ROWS UNBOUNDED PRECEDING),
+             of_account_and_kind AS (PARTITION BY account_no, class = {ConcurrencyClass.PROVEN:d}
+                                     ORDER BY n ROWS UNBOUNDED PRECEDING)) f
+    WINDOW of_class AS (PARTITION BY class ORDER BY n ROWS UNBOUNDED PRECEDING)) f
+  WINDOW of_all AS (ORDER BY n ROWS UNBOUNDED PRECEDING)),
 picked AS MATERIALIZED (
-  SELECT unnest(ids) AS id, webhook_id, n, failing, version, false AS trial
-  FROM (SELECT *, row_number() OVER (PARTITION BY class ORDER BY n) AS place,
-               sum(cardinality(ids)) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS messages FROM found) f
-  WHERE place <= (CAST(:class_rooms AS integer[]))[class + 1] AND messages <= :messages),
+  SELECT unnest(ids) AS id, unnest(tids) AS tid, webhook_id, n, failing, version, false AS trial FROM ranked
+  WHERE has_class_room AND fits),
 paced AS (
   UPDATE dispatcher.rates r
   SET used_until = greatest(r.used_until, now() - interval '1 second' * {_BURST} / o.rate_limit)
@@ -112,43 +196,83 @@ paced AS (
   JOIN claimable o ON o.id = p.webhook_id AND o.rate_limit IS NOT NULL
   WHERE r.webhook_id = p.webhook_id),
 {_TAKEN}
-SELECT v.*, {_COLUMNS}
-FROM (SELECT (SELECT webhook_id::text FROM picked ORDER BY n DESC LIMIT 1) AS last_claimed,
-             (SELECT webhook_id::text FROM scan ORDER BY n DESC LIMIT 1) AS last_visited,
+SELECT v.accounts, v.last_account, v.visited, v.is_full, v.paced,
+       -- Where accounts were not passed whole. In one row only, because it is long.
+       CASE WHEN row_number() OVER () = 1 THEN (
+         SELECT string_agg(s.account_no || ' ' || s.webhook_id, ',' ORDER BY s.n)
+         FROM scan s LEFT JOIN (
+           SELECT account_no, max(n) FILTER (WHERE has_class_room AND fits) AS last FROM ranked
+           GROUP BY account_no HAVING NOT bool_and(has_room)) cut ON cut.account_no = s.account_no
+         WHERE (v.visited >= :steps OR v.is_full OR cut.account_no IS NOT NULL)
+           AND s.n <= coalesce(least(cut.last, CASE WHEN v.is_full THEN v.last END), s.n)) END AS passed,
+       {_COLUMNS}
+FROM (SELECT (SELECT max(n) FROM picked) AS last,
+             (SELECT count(*) FROM accounts) AS accounts,
+             (SELECT account_no FROM accounts ORDER BY n DESC LIMIT 1) AS last_account,
              (SELECT count(*) FROM scan) AS visited,
-             (SELECT count(*) >= :limit OR sum(cardinality(ids)) > :messages FROM found) AS is_full,
+             (SELECT count(*) >= :limit OR bool_or(has_class_room AND NOT fits) FROM ranked) AS is_full,
              (SELECT count(*) FROM claimable o WHERE o.rate_limit IS NOT NULL AND o.most > 0 AND NOT EXISTS (
                 SELECT 1 FROM found f WHERE f.webhook_id = o.id)) AS paced) v
 LEFT JOIN (taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t.event_id) ON true
 ORDER BY p.n, t.due_at, t.event_id
-""")
+""",
+    {
+        "limit": "integer",
+        "steps": "integer",
+        "cursor": "integer",
+        "accounts": "integer[]",
+        "places": "uuid[]",
+        "account_rooms": "integer[]",
+        "lasting_rooms": "integer[]",
+        "account_bytes": "integer[]",
+        "account_room": "integer",
+        "lasting_room": "integer",
+        "bytes_of_one": "integer",
+        "first_limit": "integer",
+        "share": "integer",
+        "ids": "uuid[]",
+        "rooms": "integer[]",
+        "classes": "integer[]",
+        "class_rooms": "integer[]",
+        "messages": "integer",
+        "bytes": "integer",
+        "retries_first": "boolean",
+        "circuit_breakers": "boolean",
+        "me": "uuid",
+        "span": "interval",
+    },
+)
 CLAIM_PASSING = text(f"""
 WITH open AS MATERIALIZED (
-  SELECT g.webhook_id, w.version, g.trial_at, w.rate_limit
+  SELECT g.webhook_id, w.account_no, w.version, g.trial_at, w.rate_limit
   FROM dispatcher.circuit_breakers g
   JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND w.deleted_at IS NULL
   LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
   WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR r.used_until <= now()) AND {_NOT_SUSPENDED}),
 due AS MATERIALIZED (
-  SELECT webhook_id, row_number() OVER () AS n
+  SELECT webhook_id, account_no, row_number() OVER () AS n
   FROM (
-    SELECT g.webhook_id FROM dispatcher.circuit_breakers g
-    WHERE g.opened_at IS NOT NULL AND g.trial_at <= now() AND g.webhook_id IN (SELECT webhook_id FROM open)
+    SELECT open.account_no, g.webhook_id FROM dispatcher.circuit_breakers g JOIN open USING (webhook_id)
+    WHERE g.opened_at IS NOT NULL AND g.trial_at <= now()
       -- A circuit with nothing due behind it must not use up the limit. A scalar, because a join would read every ready
       -- row.
       AND (SELECT true FROM dispatcher.deliveries d
-           WHERE d.state = '{State.READY}' AND d.webhook_id = g.webhook_id AND d.due_at <= now() LIMIT 1)
-    ORDER BY g.trial_at LIMIT :most FOR UPDATE SKIP LOCKED) g),
+           WHERE d.state = '{State.READY}' AND d.account_no IN (0, open.account_no) AND d.webhook_id = g.webhook_id
+             AND d.due_at <= now() LIMIT 1)
+    ORDER BY g.trial_at LIMIT :most FOR UPDATE OF g SKIP LOCKED) g),
 trials AS MATERIALIZED (
-  SELECT p.id, due.webhook_id, due.n, open.version, true AS trial
+  SELECT p.id, p.tid, due.webhook_id, due.n, open.version, true AS trial
   FROM due JOIN open USING (webhook_id) CROSS JOIN LATERAL (
-    SELECT id FROM ({_DUE.format(retry="false", webhook="due.webhook_id", most="1")}
-    UNION ALL{_DUE.format(retry="true", webhook="due.webhook_id", most="1")}) both_kinds
+    -- What an older version stored has no account yet.
+    SELECT id, both_kinds.tid FROM ({_due("due.account_no", "due.webhook_id", retry=False, most="1")}
+    UNION ALL{_due("due.account_no", "due.webhook_id", retry=True, most="1")}
+    UNION ALL{_due("0", "due.webhook_id", retry=False, most="1")}
+    UNION ALL{_due("0", "due.webhook_id", retry=True, most="1")}) both_kinds
     JOIN dispatcher.deliveries d USING (id) ORDER BY d.due_at LIMIT 1) p),
 asked AS MATERIALIZED (
-  SELECT a.id, open.webhook_id, 0 AS n, open.version, false AS trial
+  SELECT a.id, a.tid, open.webhook_id, 0 AS n, open.version, false AS trial
   FROM open CROSS JOIN LATERAL (
-    SELECT id, due_at FROM dispatcher.deliveries
+    SELECT id, ctid AS tid, due_at FROM dispatcher.deliveries
     WHERE state = '{State.READY}' AND bypasses_circuit AND webhook_id = open.webhook_id AND due_at <= now()
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) a
   ORDER BY a.due_at LIMIT :most),

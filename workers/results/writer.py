@@ -13,6 +13,7 @@ from dispatcher.webhooks.contract import Verdict
 from dispatcher.webhooks.notices import NoticeKind
 from schedules.timing import Timing
 from workers.callbacks.targets import Target
+from workers.claims.claims import Claim
 from workers.notices.observe import Observation, fingerprint, observe
 from workers.results.attempt_log import write_lines
 from workers.results.circuit_breakers import AttemptSignal, release_trials, update_circuit_breakers
@@ -60,9 +61,9 @@ class ClaimResults:
         if self._pending:
             self.write_at = self._paused_until
 
-    def write(self) -> None:
-        """Writes all of them in one transaction. Raises DBAPIError if the database is unavailable: nothing is lost, the
-        results stay here and can be written again."""
+    def write(self) -> list[Claim]:
+        """Writes all of them in one transaction; returns their claims. Raises DBAPIError if the database is
+        unavailable: nothing is lost, the results stay here and can be written again."""
         group = self._pending
         with self._engine.begin() as connection:
             mine = record(connection, [self._to_record(result) for result in group])
@@ -76,6 +77,7 @@ class ClaimResults:
         if delays:
             send_delayed_wakes(self._waker, delays, self._clock().timestamp(), self._timing)
         self.tally.update(write_lines(group, mine))
+        return [result.claim for result in group]
 
     def _to_record(self, result: ClaimResult) -> Result:
         claim, exchange, target = result.claim, result.exchange, result.target

@@ -14,9 +14,8 @@ from tests.behaviours import final
 from tests.factories import MESSAGE, RECEIVED, change, deliver_all, deliveries, make_webhook, rows
 from tests.installations import worker_for
 from tests.receiver import Receiver
-from workers.claims.claims import ROUND, Claimer
+from workers.claims.claims import ROUND, SCAN_STEPS, Claimer
 from workers.claims.concurrency import ConcurrencyClass, Room, Rooms
-from workers.claims.statements import SCAN_STEPS
 from workers.claims.webhook_limit import FIRST_LIMIT
 from workers.loop import DeliveryLoop
 

@@ -1,0 +1,369 @@
+"""Claims go round accounts and webhooks: what they find, in which order, and when a round is over."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, text
+
+from dispatcher.db.arrays import arrays
+from dispatcher.settings import Settings
+from dispatcher.webhooks.contract import DeliveryContract
+from tests.installations import worker_for
+from tests.integration.workers import claim_by_webhook
+from workers.callbacks.batches import batches
+from workers.claims.claims import Claim, Claimer
+from workers.claims.concurrency import ConcurrencyClass, Room, Rooms
+
+KIB = 1024
+
+
+class Hook(NamedTuple):
+    """A webhook with what is ready for it: first attempts, retries, and some that are not due yet."""
+
+    first: int = 0
+    retries: int = 0
+    later: int = 0
+    claimable: str = "yes"  # or: disabled, deleted, open
+    batch_size: int = 1
+    rate_limit: float | None = None
+    size: int = 100
+    backfilled: bool = True
+
+
+@contextmanager
+def stored(
+    database: Engine, accounts: Sequence[Sequence[Hook]]
+) -> Iterator[tuple[Connection, list[list[str]], list[int]]]:
+    """A transaction, undone at the end, with these webhooks by account; their ids, and the accounts' numbers."""
+    with database.connect() as connection:
+        numbers = list(
+            connection.scalars(
+                text(
+                    "INSERT INTO dispatcher.accounts (id, name) SELECT gen_random_uuid(), 'a' || n"
+                    " FROM generate_series(1, :count) n RETURNING number"
+                ),
+                {"count": len(accounts)},
+            )
+        )
+        ids = [[str(uuid4()) for _ in hooks] for hooks in accounts]
+        columns = {
+            "id": [webhook for of_account in ids for webhook in of_account],
+            "number": [number for number, hooks in zip(numbers, accounts, strict=True) for _ in hooks],
+        } | {name: [getattr(hook, name) for hooks in accounts for hook in hooks] for name in Hook._fields}
+        connection.execute(_STORE, arrays(columns))
+        yield connection, ids, numbers
+        connection.rollback()
+
+
+_STORE = text("""
+WITH hooks AS MATERIALIZED (
+  SELECT a.id AS account_id, h.*
+  FROM unnest(CAST(:id AS uuid[]), CAST(:number AS integer[]), CAST(:first AS integer[]), CAST(:retries AS integer[]),
+    CAST(:later AS integer[]), CAST(:claimable AS text[]), CAST(:batch_size AS integer[]), CAST(:rate_limit AS float[]),
+    CAST(:size AS integer[]), CAST(:backfilled AS boolean[]))
+    AS h(id, number, first, retries, later, claimable, batch_size, rate_limit, size, backfilled)
+  JOIN dispatcher.accounts a USING (number)),
+webhooks AS (
+  INSERT INTO dispatcher.webhooks (id, account_id, account_no, url_masked, event_types, contract, retry_span,
+    batch_size, rate_limit, enabled, deleted_at)
+  SELECT id, account_id, CASE WHEN backfilled THEN number ELSE 0 END, 'http://r/', '{}', '{}', interval '1 day',
+    batch_size, rate_limit, claimable <> 'disabled', CASE WHEN claimable = 'deleted' THEN now() END
+  FROM hooks),
+circuits AS (
+  INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since, opened_at, trial_at)
+  SELECT id, 9, now(), now(), now() FROM hooks WHERE claimable = 'open'),
+rates AS (
+  INSERT INTO dispatcher.rates (webhook_id, used_until)
+  SELECT id, now() - interval '1 hour' FROM hooks WHERE rate_limit IS NOT NULL),
+messages AS MATERIALIZED (
+  SELECT gen_random_uuid() AS event_id, h.*, n FROM hooks h, generate_series(1, first + retries + later) n),
+events AS (
+  INSERT INTO dispatcher.events (id, account_id, type, occurred_at, delivery_count, data)
+  SELECT event_id, account_id, 't', now(), 1, convert_to(repeat('x', size), 'UTF8') FROM messages)
+INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, account_no, size, state, due_at, give_up_at, schedule_step)
+SELECT gen_random_uuid(), event_id, id, CASE WHEN backfilled THEN number ELSE 0 END,
+  CASE WHEN backfilled THEN size ELSE 0 END, 'ready',
+  now() + CASE WHEN n > first + retries THEN interval '1 hour' ELSE interval '-1 second' * n END,
+  now() + interval '1 day', CASE WHEN n > first THEN 1 ELSE 0 END
+FROM messages
+""")
+
+
+def until_empty(claimer: Claimer, connection: Connection, rooms: Rooms, limit: int, **bounds: Any) -> list[list[Claim]]:
+    """All claims up to the end of a round that found nothing."""
+    claims: list[list[Claim]] = []
+    claimer.start_round()
+    for _ in range(3_000):
+        claimed = claimer.claim(connection, rooms, limit, **bounds)
+        claims.append(list(claimed.claims))
+        if claimed.round_done and not claimed.claims:
+            return claims
+    raise AssertionError("the rounds do not end")
+
+
+HOOKS = st.builds(
+    Hook,
+    first=st.integers(0, 6),
+    retries=st.integers(0, 4),
+    later=st.integers(0, 2),
+    claimable=st.sampled_from(["yes", "yes", "yes", "disabled", "deleted", "open"]),
+    batch_size=st.sampled_from([1, 1, 4]),
+    rate_limit=st.sampled_from([None, None, 20.0]),
+    size=st.sampled_from([10, 3_000, 300 * KIB]),
+    backfilled=st.booleans(),
+)
+
+
+@examples(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    accounts=st.lists(st.lists(HOOKS, max_size=6), max_size=4),
+    steps=st.sampled_from([2, 5, 100]),
+    limit=st.integers(2, 30),
+    first=st.integers(1, 5),
+    account_room=st.sampled_from([1, 3, 1_000]),
+    limit_bytes=st.sampled_from([700 * KIB, 5_000 * KIB]),
+    without_room=st.sets(st.integers(0, 23), max_size=4),
+)
+def test_claims_find_what_claims_by_webhook_found_each_once(
+    database: Engine, accounts: list[list[Hook]], steps: int, limit: int, first: int, account_room: int,
+    limit_bytes: int, without_room: set[int],
+) -> None:  # fmt: skip
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        stored(database, accounts) as (connection, ids, _),
+    ):
+        patch.setattr("workers.claims.claims.SCAN_STEPS", steps)
+        patch.setattr("workers.claims.claims.MAX_SCAN_STEPS", 4 * steps)
+        connection.exec_driver_sql("SAVEPOINT stored")
+        every = [webhook for of_account in ids for webhook in of_account]
+        none = [Room(every[place], 0, ConcurrencyClass.PROVEN) for place in without_room if place < len(every)]
+        rooms = Rooms(none, first=first)
+        bounded = Rooms(none, first=first, account_room=account_room)
+        fair = until_empty(Claimer(), connection, bounded, limit, limit_bytes=limit_bytes)
+        connection.exec_driver_sql("ROLLBACK TO stored")
+        by_webhook = claim_by_webhook.claim_until_empty(connection, rooms, limit)
+    found = [claim for claims in fair for claim in claims]
+    assert len({claim.delivery_id for claim in found}) == len(found)
+    # Of a webhook with a rate, chance decides whether a first attempt or a retry is taken.
+    paced = {
+        each
+        for of, hooks in zip(ids, accounts, strict=True)
+        for each, hook in zip(of, hooks, strict=True)
+        if hook.rate_limit
+    }
+    assert {c.delivery_id for c in found if c.webhook_id not in paced} == {
+        row.id for row in by_webhook if row.webhook_id not in paced
+    }
+    assert Counter(c.webhook_id for c in found) == Counter(row.webhook_id for row in by_webhook)
+    webhooks = len(every)
+    assert len(fair) <= 2 * len(found) + 4 * (webhooks + 2)
+
+
+@pytest.mark.parametrize(("account_room", "limit"), [(1_000, 10), (3, 10), (2, 100)])
+@pytest.mark.parametrize("steps", [100, 7])
+def test_accounts_take_turns_and_within_each_its_webhooks(
+    database: Engine, monkeypatch: pytest.MonkeyPatch, steps: int, account_room: int, limit: int
+) -> None:
+    monkeypatch.setattr("workers.claims.claims.SCAN_STEPS", steps)
+    accounts = [[Hook(first=20)] * count for count in (9, 30, 11, 16)]
+    with stored(database, accounts) as (connection, ids, _):
+        claimer, served = Claimer(), Counter[str]()
+        for _ in range(20):
+            claims = claimer.claim(connection, Rooms(first=1, account_room=account_room), limit).claims
+            served.update(claim.webhook_id for claim in claims)
+    of_accounts = [[served[webhook] for webhook in webhooks] for webhooks in ids]
+    for counts in of_accounts:
+        assert max(counts) - min(counts) <= 1, of_accounts
+    totals = [sum(counts) for counts in of_accounts]
+    assert max(totals) - min(totals) <= 1
+    assert sum(totals) == 20 * min(limit, steps, 4 * account_room)
+
+
+def test_more_accounts_than_a_claim_visits_are_served_evenly_and_so_are_their_webhooks(
+    database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.claims.claims.SCAN_STEPS", 10)
+    with stored(database, [[Hook(first=10)] * 5] * 23) as (connection, ids, _):
+        claimer, served = Claimer(), Counter[str]()
+        for _ in range(23):
+            served.update(claim.webhook_id for claim in claimer.claim(connection, Rooms(first=1), 10).claims)
+    assert {served[webhook] for webhooks in ids for webhook in webhooks} == {2}
+
+
+@pytest.mark.parametrize("claimable", ["disabled", "open"])
+def test_many_unclaimable_webhooks_of_one_account_cost_the_others_nothing(database: Engine, claimable: str) -> None:
+    unclaimable = [Hook(first=1, claimable=claimable)] * 400
+    others = [[Hook(first=9)] for _ in range(40)]
+    with stored(database, [unclaimable, *others]) as (connection, ids, _):
+        claimer = Claimer()
+        for _ in range(2):
+            claims = claimer.claim(connection, Rooms(), 200).claims
+            assert Counter(claim.webhook_id for claim in claims) == {webhooks[0]: 4 for webhooks in ids[1:]}
+
+
+def test_a_round_over_thousands_of_unclaimable_webhooks_takes_few_claims(database: Engine) -> None:
+    hooks = [Hook(first=1, claimable="disabled")] * 3_000 + [Hook(first=1)]
+    with stored(database, [hooks, [Hook(first=1, claimable="open")] * 10]) as (connection, _, _):
+        claims = until_empty(Claimer(), connection, Rooms(), 200)
+    assert sum(len(found) for found in claims) == 1
+    assert len(claims) <= 14  # 100 webhooks, 200, 400 and so on: 61 with the same steps always
+
+
+def test_an_account_without_room_is_passed_in_one_step_and_goes_on_where_it_was(database: Engine) -> None:
+    with stored(database, [[Hook(first=3)] * 150, [Hook(first=3)] * 5]) as (connection, ids, numbers):
+        claimer = Claimer()
+        first = claimer.claim(connection, Rooms(first=1), 200)
+        assert not first.round_done
+        for _ in range(3):
+            claimed = claimer.claim(connection, Rooms(first=1, accounts={numbers[0]: 0}), 200)
+            assert claimed.round_done
+            assert {claim.account_no for claim in claimed.claims} <= {numbers[1]}
+        then = claimer.claim(connection, Rooms(first=1), 200)
+    visited = [{claim.webhook_id for claim in claimed.claims} & set(ids[0]) for claimed in (first, then)]
+    assert len(visited[0] | visited[1]) == 150
+
+
+def test_a_round_ends_though_what_it_passed_is_gone(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.claims.claims.SCAN_STEPS", 4)
+    monkeypatch.setattr("workers.claims.claims.MAX_SCAN_STEPS", 4)
+    with stored(database, [[Hook(first=1, claimable="disabled")] * 5] * 6) as (connection, ids, _):
+        claimer = Claimer()
+        for _ in range(3):
+            assert not claimer.claim(connection, Rooms(), 10).round_done
+        connection.execute(
+            text("UPDATE dispatcher.deliveries SET state = 'cancelled' WHERE webhook_id = ANY(:ids)"),
+            {"ids": [UUID(webhook) for webhooks in ids[1:5] for webhook in webhooks]},
+        )
+        assert True in [claimer.claim(connection, Rooms(), 10).round_done for _ in range(6)]
+
+
+def test_a_round_passes_all_accounts_also_when_it_knows_their_places(
+    database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.claims.claims.SCAN_STEPS", 2)
+    monkeypatch.setattr("workers.claims.claims.MAX_SCAN_STEPS", 2)
+    with stored(database, [[Hook(first=1, claimable="disabled")]] * 7) as (connection, ids, _):
+        claimer = Claimer()
+        assert until_empty(claimer, connection, Rooms(), 10)[-1] == []
+        for (webhook,) in ids:
+            connection.execute(
+                text("UPDATE dispatcher.webhooks SET enabled = true WHERE id = :id"), {"id": UUID(webhook)}
+            )
+            claims = until_empty(claimer, connection, Rooms(), 10)
+            assert [claim.webhook_id for found in claims for claim in found] == [webhook]
+
+
+def test_what_an_account_has_no_room_for_uses_up_no_room_of_its_class(database: Engine) -> None:
+    with stored(database, [[Hook(first=4, size=250 * KIB)]] * 3) as (connection, _, numbers):
+        rooms = Rooms(classes={ConcurrencyClass.NEW: 6})
+        bounds = dict.fromkeys(numbers, 500 * KIB)
+        claims = Claimer().claim(connection, rooms, 200, account_bytes=bounds).claims
+    assert Counter(claim.account_no for claim in claims) == dict.fromkeys(numbers, 2)
+
+
+def test_deliveries_of_older_versions_are_served_like_those_of_one_account(database: Engine) -> None:
+    old = [[Hook(first=5, backfilled=False)] * 2] * 3
+    with stored(database, [*old, [Hook(first=20)]]) as (connection, _, numbers):
+        claims = Claimer().claim(connection, Rooms(first=2), 100).claims
+    assert Counter(claim.account_no for claim in claims) == {0: 12, numbers[3]: 2}
+
+
+def test_a_trial_is_made_with_what_an_older_version_stored_and_with_what_this_one_did(database: Engine) -> None:
+    hooks = [Hook(first=1, claimable="open"), Hook(retries=1, claimable="open")]
+    with stored(database, [hooks]) as (connection, (webhooks,), (number,)):
+        connection.execute(
+            text("UPDATE dispatcher.deliveries SET account_no = 0 WHERE webhook_id = :id"), {"id": UUID(webhooks[0])}
+        )
+        trials = Claimer().claim_passing(connection, 10)
+    assert {(claim.webhook_id, claim.account_no) for claim in trials} == {(webhooks[0], 0), (webhooks[1], number)}
+
+
+def test_a_claim_brings_no_more_bytes_than_it_may_and_an_account_no_more_than_its_part(database: Engine) -> None:
+    large = [Hook(first=10, size=250 * KIB)] * 4
+    with stored(database, [large, [Hook(first=4, size=KIB)] * 3]) as (connection, _, numbers):
+        claimer = Claimer()
+        both = claimer.claim(connection, Rooms(first=10), 200, limit_bytes=2_000 * KIB)
+        bounded = claimer.claim(
+            connection, Rooms(first=10), 200, limit_bytes=4_000 * KIB, account_bytes={numbers[0]: 700 * KIB}
+        )
+        none = claimer.claim(connection, Rooms(first=10), 200, account_bytes={numbers[0]: 0})
+    brought = [Counter(claim.account_no for claim in claimed.claims) for claimed in (both, bounded, none)]
+    assert [counts[numbers[0]] for counts in brought] == [4, 2, 0]
+    assert brought[0][numbers[1]] == 12
+
+
+@pytest.mark.parametrize("backfilled", [True, False])
+def test_a_message_that_is_larger_than_all_bounds_goes_alone_and_the_others_go_on(
+    database: Engine, backfilled: bool
+) -> None:
+    accounts = [[Hook(first=2, size=3 * KIB * KIB, backfilled=backfilled)], [Hook(first=3)]]
+    with stored(database, accounts) as (connection, _, _):
+        claims = until_empty(Claimer(), connection, Rooms(), 200)
+    assert sorted(len(claim.data) for found in claims for claim in found) == [100] * 3 + [3 * KIB * KIB] * 2
+    assert all(sum(len(claim.data) > KIB for claim in found) <= 1 for found in claims)
+
+
+def test_a_batch_is_cut_to_the_bytes_that_its_account_may_have(database: Engine) -> None:
+    with stored(database, [[Hook(first=8, size=100 * KIB, batch_size=100)]]) as (connection, _, _):
+        claims = Claimer().claim(connection, Rooms(), 200, limit_bytes=700 * KIB).claims
+    assert len(claims) == 3
+
+
+@pytest.mark.parametrize(
+    ("sizes", "released_at_most"),
+    [
+        ([250 * KIB], 0.05),
+        ([1_000], 0.05),
+        ([400 * KIB], 0.05),
+        ([100, 250 * KIB, 60 * KIB, 5_000], 0.25),
+        ([250 * KIB, 100, 100, 100, 100], 0.25),
+        ([200 * KIB, 330 * KIB, 90 * KIB], 0.25),
+    ],
+)
+def test_a_claim_takes_about_as_many_messages_as_fit_into_the_requests(
+    database: Engine, sizes: list[int], released_at_most: float
+) -> None:
+    contract = DeliveryContract(batch_size=100)
+    with stored(database, [[Hook(first=120, batch_size=100)]] * 3) as (connection, _, _):
+        rows = connection.execute(text("SELECT id, event_id FROM dispatcher.deliveries")).all()
+        of_sizes = random.Random(1).choices(sizes, k=len(rows))
+        connection.execute(
+            text("""
+            WITH given AS (
+              SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:events AS uuid[]), CAST(:sizes AS integer[]))
+              AS g(id, event, size)),
+            events AS (UPDATE dispatcher.events e SET data = convert_to(repeat('x', g.size), 'UTF8')
+                       FROM given g WHERE e.id = g.event)
+            UPDATE dispatcher.deliveries d SET size = g.size FROM given g WHERE d.id = g.id"""),
+            {"ids": [row.id for row in rows], "events": [row.event_id for row in rows], "sizes": of_sizes},
+        )
+        taken = released = 0
+        claimer = Claimer()
+        while claims := claimer.claim(connection, Rooms(first=2), 200).claims:
+            for _, of_one in groupby(claims, key=attrgetter("webhook_id")):
+                made = list(batches(list(of_one), contract))
+                taken += sum(map(len, made))
+                released += sum(map(len, made[2:]))
+    assert taken == 360
+    assert released <= released_at_most * taken
+
+
+def test_a_loops_connection_plans_its_claims_once(database: Engine, settings: Settings) -> None:
+    claimer = Claimer()
+    with worker_for(settings).loop_engine.connect() as connection:
+        for limit in range(1, 8):
+            claimer.claim(connection, Rooms(), limit)
+        plans = connection.execute(
+            text("SELECT custom_plans FROM pg_prepared_statements WHERE name = 'dispatcher_claim'")
+        )
+        assert [row.custom_plans for row in plans] == [0]

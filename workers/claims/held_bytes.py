@@ -1,0 +1,47 @@
+"""How many bytes of messages a loop holds, and how many more each account may have. Pure.
+
+A message is in memory from its claim until its result is written: before it is sent, while it is in flight, and after.
+While others hold something, an account may hold at most half of what they leave. So accounts with small messages go on,
+however many large ones another has.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from workers.claims.claims import Claim
+
+MOST = 8 * 1024 * 1024  # with it, a child at full load has less than 150 MB
+SMALL = MOST // 64  # not worth counting by account
+
+
+class HeldBytes:
+    """The messages of one loop, in bytes by account."""
+
+    def __init__(self) -> None:
+        self._held: Counter[int] = Counter()
+        self._total = 0
+
+    @property
+    def free(self) -> int:
+        """How many more may be claimed."""
+        return MOST - self._total
+
+    def add(self, claims: Iterable[Claim]) -> None:
+        for claim in claims:
+            self._held[claim.account_no] += len(claim.data)
+            self._total += len(claim.data)
+
+    def remove(self, claims: Iterable[Claim]) -> None:
+        for claim in claims:
+            self._total -= len(claim.data)
+            self._held[claim.account_no] -= len(claim.data)
+            if not self._held[claim.account_no]:
+                del self._held[claim.account_no]
+
+    def by_account(self) -> dict[int, int]:
+        """How many more each account with much may have; not positive: none. Any other may have half of `free`."""
+        return {account: self._most(held) - held for account, held in self._held.items() if held > SMALL}
+
+    def _most(self, held: int) -> int:
+        others = self._total - held
+        return (MOST - others) // 2 if others else MOST - MOST // 8
