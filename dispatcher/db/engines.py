@@ -26,8 +26,8 @@ def make_engine(
 ) -> Engine:
     """A new engine, which the caller owns; safe across a fork. With `autocommit` each statement is its own transaction,
     without extra round trips. Without `wait_for_disk` a crash of the server (not of the client) can undo transactions
-    of the last second, but never a part of one. With `plan_once` a prepared statement is planned at its first use only
-    (and after changes of the tables).
+    of the last second, but never a part of one. With `plan_once` a prepared statement is planned for all values, not
+    for each use, and never to read a whole table: one that was small then may be large now.
 
     The timeouts limit how long a stuck statement or a forgotten transaction can delay others: an old snapshot makes
     every claim slower.
@@ -41,7 +41,7 @@ def make_engine(
     if not wait_for_disk:
         options["synchronous_commit"] = "off"
     if plan_once:
-        options["plan_cache_mode"] = "force_generic_plan"
+        options |= {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
     engine = create_engine(
         database_url,
         isolation_level="AUTOCOMMIT" if autocommit else None,

@@ -213,7 +213,10 @@ FROM (SELECT (SELECT max(n) FROM picked) AS last,
              (SELECT count(*) >= :limit OR bool_or(has_class_room AND NOT fits) FROM ranked) AS is_full,
              (SELECT count(*) FROM claimable o WHERE o.rate_limit IS NOT NULL AND o.most > 0 AND NOT EXISTS (
                 SELECT 1 FROM found f WHERE f.webhook_id = o.id)) AS paced) v
-LEFT JOIN (taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t.event_id) ON true
+LEFT JOIN (
+  taken t JOIN picked p USING (id)
+  -- By key, also with a plan that was made when there were no events.
+  CROSS JOIN LATERAL (SELECT * FROM dispatcher.events WHERE id = t.event_id OFFSET 0) e) ON true
 ORDER BY p.n, t.due_at, t.event_id
 """,
     {
@@ -241,6 +244,7 @@ ORDER BY p.n, t.due_at, t.event_id
         "me": "uuid",
         "span": "interval",
     },
+    plan_seconds=1,
 )
 CLAIM_PASSING = text(f"""
 WITH open AS MATERIALIZED (

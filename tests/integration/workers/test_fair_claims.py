@@ -367,3 +367,31 @@ def test_a_loops_connection_plans_its_claims_once(database: Engine, settings: Se
             text("SELECT custom_plans FROM pg_prepared_statements WHERE name = 'dispatcher_claim'")
         )
         assert [row.custom_plans for row in plans] == [0]
+
+
+def test_a_plan_from_empty_tables_does_not_last(database: Engine, settings: Settings) -> None:
+    engine = worker_for(settings).loop_engine
+    with database.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql("VACUUM ANALYZE dispatcher.webhooks, dispatcher.deliveries, dispatcher.events")
+    claimer = Claimer()
+    with engine.connect() as connection:
+        connection.info.pop("dispatcher_claim", None)
+        connection.exec_driver_sql("DEALLOCATE ALL")
+        claimer.claim(connection, Rooms(), 100)
+        connection.commit()
+    with stored(engine, [[Hook(first=1)] * 1_500]) as (connection, _, _):
+        connection.info["dispatcher_claim"] -= 1  # a second later
+        before = _entries_read(connection)
+        assert len(claimer.claim(connection, Rooms(), 100).claims) == 100
+        assert _entries_read(connection) - before < 1_500
+
+
+def _entries_read(connection: Connection) -> int:
+    """Of the indexes of webhooks, by this transaction."""
+    return int(
+        connection.exec_driver_sql(
+            "SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index"
+            " WHERE indrelid = 'dispatcher.webhooks'::regclass"
+        ).scalar_one()
+    )

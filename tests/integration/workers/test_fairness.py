@@ -99,7 +99,7 @@ def test_a_claim_reads_no_more_beside_a_large_backlog_and_many_finished_deliveri
 ) -> None:
     def entries_read() -> int:
         """Index entries that a claim reads; the claim is taken back."""
-        with database.connect() as connection:
+        with worker_for(settings).loop_engine.connect() as connection:
             before = _entries_read(connection)
             assert len(Claimer().claim(connection, Rooms(), 20).claims) == 20
             read = _entries_read(connection) - before
