@@ -96,15 +96,20 @@ def test_its_keys_are_refused_by_the_reason_but_wrong_ones_learn_nothing(databas
         assert authenticate(session, token) is not None
 
 
-@pytest.mark.parametrize("state", ["ready", "waiting"])
+@pytest.mark.parametrize(("state", "number"), [("ready", "account_no"), ("ready", "0"), ("waiting", "account_no")])
 def test_what_is_open_waits_and_is_sent_once_the_account_is_resumed(
-    database: Engine, settings: Settings, receiver: Receiver, state: str
+    database: Engine, settings: Settings, receiver: Receiver, state: str, number: str
 ) -> None:
+    """Also what an older version stored, without the number of its account."""
     make_webhook(database, settings, url=receiver.url("/suspended"))
     make_webhook(database, settings, url=receiver.url("/other"), account="globex")
     for name in ("acme", "globex"):
         enqueue(RECEIVED, MESSAGE, account=name)
-    change(database, f"UPDATE dispatcher.deliveries SET state = '{state}', give_up_at = now() + interval '1 second'")
+    change(
+        database,
+        f"UPDATE dispatcher.deliveries SET state = '{state}', give_up_at = now() + interval '1 second',"
+        f" account_no = {number}",
+    )
     switch(database, suspend)
     before = deliveries(database)[0]
     make_due(database)
