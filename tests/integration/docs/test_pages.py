@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.integration.docs.blocks import ROOT, blocks_of
 
 _PAGE = re.compile(r'^PAGE = "(.+)"$', re.MULTILINE)
-_DRAWN = {"mermaid"}
+_DRAWN = {"mermaid", "text"}
 
 
 def test_every_page_with_something_to_run_is_run_to_its_end() -> None:
