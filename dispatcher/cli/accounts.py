@@ -107,11 +107,11 @@ def delete(context: typer.Context, name: AccountName, yes: Yes = False, json: As
     if not yes:
         if not sys.stdin.isatty():
             raise typer.BadParameter("there is no terminal to ask at, and it cannot be undone: give --yes")
-        typer.confirm(f"Delete account {account.name} with {_in_words(contents)}?", abort=True, err=True)
+        typer.confirm(f"Delete account {account.name} ({_in_words(contents)})?", abort=True, err=True)
     with installation.transaction() as session:
         account = session.get_one(Account, account.id)
         delete_account(session, account, by=this_user())
-    print_done(f"account {account.name} is being deleted, with {_in_words(contents)}", _document(account), json=json)
+    print_done(f"account {account.name} is being deleted ({_in_words(contents)})", _document(account), json=json)
 
 
 def _document(account: Account) -> dict[str, Any]:
@@ -125,5 +125,5 @@ def _document(account: Account) -> dict[str, Any]:
 
 
 def _in_words(contents: Contents) -> str:
-    counts = [f"{count:,}{'' if count < COUNTED else ' or more'} {kind}" for kind, count in contents._asdict().items()]
-    return " and ".join(counts)
+    counts = contents._asdict().items()
+    return ", ".join(f"{kind}: {count:,}{'' if count < COUNTED else ' or more'}" for kind, count in counts)

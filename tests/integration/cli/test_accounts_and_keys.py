@@ -44,7 +44,7 @@ def test_an_account_is_deleted_only_if_that_is_confirmed_and_says_what_goes(
     refused = cli("account", "delete", "acme")
     assert (refused.status, "give --yes" in refused.err) == (2, True)
     deleted = cli("account", "delete", "acme", "--yes")
-    assert deleted.out == "account acme is being deleted, with 1 webhooks and 0 deliveries\n"
+    assert deleted.out == "account acme is being deleted (webhooks: 1, deliveries: 0)\n"
     shown = cli("account", "show", "acme", "--json").document
     assert (shown["webhooks"], shown["deliveries"], shown["deleted_at"] is not None) == (1, 0, True)
     assert "deleted at" in cli("account", "show", shown["id"]).out

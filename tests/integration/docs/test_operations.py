@@ -23,7 +23,7 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
     assert "account initech is active" in printed
 
     printed = reader.read_to("delete")
-    assert "account initrode is being deleted, with 0 webhooks and 0 deliveries" in printed
+    assert "account initrode is being deleted (webhooks: 0, deliveries: 0)" in printed
 
     printed = reader.read_to("audit")
     webhook = reader.value("WEBHOOK")
