@@ -28,15 +28,17 @@ _DELETED = text("SELECT id, name FROM dispatcher.accounts WHERE deleted_at IS NO
 _WIPE = text(f"""
 UPDATE dispatcher.webhooks
 SET deleted_at = now(), version = version + 1, {", ".join(f"{column} = NULL" for column in WIPED)}
-WHERE id IN (SELECT id FROM dispatcher.webhooks WHERE account_id = :account AND deleted_at IS NULL
-             ORDER BY id LIMIT {PIECE} FOR UPDATE SKIP LOCKED)
+WHERE id = ANY(ARRAY(SELECT id FROM dispatcher.webhooks WHERE account_id = :account AND deleted_at IS NULL
+                     ORDER BY id LIMIT {PIECE} FOR UPDATE SKIP LOCKED))
 """)
 
 
 def _of_account(table: str, key: str) -> str:
+    # An array is made once. A plan may ask `IN (SELECT ... LIMIT)` again for each row, and so remove any number.
+    # The rows are locked, so they stay at their places.
     return f"""
-DELETE FROM dispatcher.{table} WHERE ({key}) IN (
-  SELECT {key} FROM dispatcher.{table} WHERE account_id = :account ORDER BY {key} LIMIT {PIECE} FOR UPDATE SKIP LOCKED)
+DELETE FROM dispatcher.{table} WHERE ctid = ANY(ARRAY(
+  SELECT ctid FROM dispatcher.{table} WHERE account_id = :account ORDER BY {key} LIMIT {PIECE} FOR UPDATE SKIP LOCKED))
 """
 
 

@@ -24,9 +24,9 @@ UPDATE dispatcher.deliveries d SET state = '{State.READY}', account_no = CASE d.
   WHEN 0 THEN coalesce((SELECT a.number FROM dispatcher.webhooks w JOIN dispatcher.accounts a ON a.id = w.account_id
                         WHERE w.id = d.webhook_id), 0)
   ELSE d.account_no END
-WHERE id IN (
+WHERE id = ANY(ARRAY(
   SELECT id FROM dispatcher.deliveries WHERE state = '{State.WAITING}' AND due_at <= now()
-  ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+  ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED))
 """)
 
 _EXPIRED_CLAIMS = text(f"""

@@ -66,9 +66,9 @@ FROM ended WHERE d.id = ended.id
 _CLOSE_ALL_CIRCUITS = text("DELETE FROM dispatcher.circuit_breakers")
 
 _FORGET_KEYS = text("""
-DELETE FROM dispatcher.idempotency_keys WHERE (account_id, key) IN (
-  SELECT account_id, key FROM dispatcher.idempotency_keys WHERE expires_at <= now()
-  ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+DELETE FROM dispatcher.idempotency_keys WHERE ctid = ANY(ARRAY(
+  SELECT ctid FROM dispatcher.idempotency_keys WHERE expires_at <= now()
+  ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED))
 """)
 
 
