@@ -43,7 +43,7 @@ DELETE FROM dispatcher.{table} WHERE ctid = ANY(ARRAY(
 
 
 # First what makes new deliveries, or reopens old ones.
-_OF_ACCOUNT = [
+OF_ACCOUNT = [
     text(_of_account(table, key))
     for table, key in (
         ("subscriptions", "webhook_id, event_type"),
@@ -109,7 +109,7 @@ def remove_accounts(engine: Engine, until: float) -> dict[str, int]:
 
 def _remove(engine: Engine, account: UUID, until: float) -> bool:
     """Returns whether the account is gone."""
-    for statement in (_WIPE, *_OF_ACCOUNT):
+    for statement in (_WIPE, *OF_ACCOUNT):
         count = PIECE
         while count == PIECE:
             if monotonic() >= until:
@@ -147,6 +147,6 @@ def _remove_webhooks(engine: Engine, webhooks: Sequence[str], until: float) -> b
 def _remove_last(connection: Connection, account: UUID) -> bool:
     if connection.execute(_LAST, {"account": account}).first() is None:
         return False
-    for statement in (*_OF_ACCOUNT, _REMOVE):
+    for statement in (*OF_ACCOUNT, _REMOVE):
         connection.execute(statement, {"account": account})
     return True
