@@ -19,7 +19,7 @@ log = structlog.get_logger("dispatcher.sweep")
 PIECE = 1_000
 
 # A delivery that an older version stored gets its account's number here: claims find ready ones by it.
-_PROMOTE = text(f"""
+PROMOTE = text(f"""
 UPDATE dispatcher.deliveries d SET state = '{State.READY}', account_no = CASE d.account_no
   WHEN 0 THEN coalesce((SELECT a.number FROM dispatcher.webhooks w JOIN dispatcher.accounts a ON a.id = w.account_id
                         WHERE w.id = d.webhook_id), 0)
@@ -48,7 +48,7 @@ def sweep(engine: Engine, waker: Waker, timing: Timing) -> dict[str, int]:
     promoted = freed = 0
     while True:
         with engine.begin() as connection:
-            count = connection.execute(_PROMOTE).rowcount
+            count = connection.execute(PROMOTE).rowcount
         promoted += count
         if count:  # at once: thousands more may follow
             waker.wake(DELIVER)

@@ -65,7 +65,7 @@ FROM ended WHERE d.id = ended.id
 
 _CLOSE_ALL_CIRCUITS = text("DELETE FROM dispatcher.circuit_breakers")
 
-_FORGET_KEYS = text("""
+FORGET_KEYS = text("""
 DELETE FROM dispatcher.idempotency_keys WHERE ctid = ANY(ARRAY(
   SELECT ctid FROM dispatcher.idempotency_keys WHERE expires_at <= now()
   ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED))
@@ -112,7 +112,7 @@ def _forget_keys(engine: Engine, until: float) -> int:
     forgotten = 0
     while monotonic() < until:
         with engine.begin() as connection:
-            count = connection.execute(_FORGET_KEYS).rowcount
+            count = connection.execute(FORGET_KEYS).rowcount
         forgotten += count
         if count < PIECE:
             break

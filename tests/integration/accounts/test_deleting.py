@@ -4,7 +4,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 from dispatcher import UnknownAccount, enqueue
@@ -31,7 +31,7 @@ from tests.installations import installation_for
 from tests.integration.workers.notices.scenario import fail, webhook_with_contact
 from tests.many_rows import make_many_open, make_many_webhooks
 from tests.receiver import Receiver
-from workers.maintenance.account_deletion import OF_ACCOUNT, WEBHOOKS, remove_accounts
+from workers.maintenance.account_deletion import WEBHOOKS, remove_accounts
 
 TABLES = (
     *("accounts", "api_keys", "webhooks", "subscriptions", "idempotency_keys", "deliveries", "circuit_breakers"),
@@ -237,20 +237,3 @@ def test_what_there_is_is_counted_up_to_a_limit(database: Engine, settings: Sett
     make_many_open(database, webhook.id, COUNTED + 1)
     with Session(database) as session:
         assert contents_of(session, find_account(session, "acme")) == (2, COUNTED)
-
-
-def test_a_piece_is_taken_once_however_the_plan_joins(database: Engine) -> None:
-    """With `IN (SELECT ... LIMIT)` a nested loop asks for the next thousand again and again."""
-    make_account(database)
-    change(
-        database,
-        "INSERT INTO dispatcher.idempotency_keys (account_id, key, event_id, digest, expires_at)"
-        " SELECT a.id, n::text, gen_random_uuid(), '', now() + interval '1 day'"
-        " FROM dispatcher.accounts a, generate_series(1, 2500) n",
-    )
-    (account,) = rows(database, "SELECT id FROM dispatcher.accounts")
-    (statement,) = (each for each in OF_ACCOUNT if "idempotency_keys" in str(each))
-    with database.begin() as connection:
-        for way in ("hashjoin", "mergejoin", "hashagg", "sort", "material"):
-            connection.execute(text(f"SET LOCAL enable_{way} = off"))
-        assert connection.execute(statement, {"account": account.id}).rowcount == 1_000
