@@ -113,6 +113,14 @@ class Settings(BaseSettings):
             "(a thread each, 1000 at most)",
         ),
     ] = None
+    max_per_destination: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Requests one worker child keeps in flight at once to one host and port, or to one address, "
+            "over all webhooks; accounts share them",
+        ),
+    ] = 750
     circuit_breaker_failures: Annotated[
         int,
         Field(

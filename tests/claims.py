@@ -36,6 +36,7 @@ TARGET = Target(
     account_id="018f0000-0000-7000-8000-00000000ac3e",
     url="http://receiver.example/",
     url_masked="http://receiver.example/",
+    destination=1,
     contract=DeliveryContract(),
     authorization=None,
     client_credentials=None,

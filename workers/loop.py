@@ -26,9 +26,10 @@ from schedules.retry import RetrySchedule
 from workers.callbacks.batches import batches
 from workers.callbacks.render import RenderFailed, render
 from workers.callbacks.targets import Target
-from workers.claims.claims import CLAIM, MAX_REQUESTS, Claim, Claimed, Claimer
-from workers.claims.concurrency import ConcurrencyClass
+from workers.claims.claims import CLAIM, Claim, Claimed, Claimer
+from workers.claims.concurrency import MAX_REQUESTS, ConcurrencyClass
 from workers.claims.held_bytes import HeldBytes
+from workers.claims.pace import LONGEST_POLL, Pace
 from workers.process import Worker
 from workers.results.attempt_log import WORDS
 from workers.results.claim_result import ClaimResult
@@ -41,10 +42,8 @@ from workers.tokens.waiting import Tokens
 
 log = structlog.get_logger("dispatcher.deliver")
 
-SHORTEST_POLL, LONGEST_POLL = 0.005, 0.05  # seconds until an awake loop sees new work
 LONGEST_LIFE = timedelta(hours=1)
 DATABASE_PAUSE = 1.0
-REST = 3  # pause after a claim, in times its duration; shorter if half of what is in flight ends sooner
 PLENTY = 100  # a claim of this many deliveries wakes another child: there may be too much work for one
 PASSING_EVERY = 1.0  # seconds between two looks for deliveries that pass an open circuit
 UNAUTHORIZED = 401
@@ -88,13 +87,13 @@ class DeliveryLoop:
         self._unsent: deque[Batch] = deque()
         self._in_flight: dict[str, Batch] = {}
         self._held = HeldBytes()
-        self._claimed = self._claim_at_once_below = 0
+        self._pace = Pace()
+        self._claimed = 0
         self._clock = (self._wall_clock(), monotonic())  # the database's time, and the monotonic time when it was read
         # Loops that one wake started must not all end at the same time.
         self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
-        self._claim_at = self._renew_flag_at = self._passing_at = 0.0
-        self._poll = SHORTEST_POLL
-        self._nothing_due = self._paced = self._handed_over = self._woke_another = self._flag_is_set = False
+        self._renew_flag_at = self._passing_at = 0.0
+        self._handed_over = self._woke_another = self._flag_is_set = False
         self._grace_ends: float | None = None
         self._circuit_breakers = installation.settings.circuit_breaker_failures > 0
         self._grace_seconds = installation.settings.grace_seconds
@@ -136,7 +135,7 @@ class DeliveryLoop:
     def _may_claim(self) -> bool:
         if self._ending() or self._unsent or len(self._in_flight) >= self._transport.capacity or self._held.free <= 0:
             return False
-        return monotonic() >= self._claim_at or len(self._in_flight) < self._claim_at_once_below
+        return self._pace.may_claim(len(self._in_flight), monotonic())
 
     def _claim(self) -> None:
         """Claims as much as there is room for."""
@@ -144,13 +143,13 @@ class DeliveryLoop:
         free = self._transport.capacity - len(self._in_flight)
         passing: Sequence[Claim] = ()
         claimed = Claimed((), round_done=False, full=False)
+        rooms = self._limits.rooms(now)
         with self._patient_with_database():
             with self._engine.begin() as connection:
                 room = min(self._limits.class_room(ConcurrencyClass.FAILING, now), MAX_REQUESTS)
                 if self._circuit_breakers and room and now >= self._passing_at:
-                    passing = self._claimer.claim_passing(connection, room)
+                    passing = self._claimer.claim_passing(connection, rooms, room)
                     self._passing_at = now + PASSING_EVERY
-                rooms = self._limits.rooms(now)
                 if free > len(passing):
                     claimed = self._claimer.claim(
                         connection,
@@ -164,24 +163,15 @@ class DeliveryLoop:
                 versions = {claim.webhook_id: claim.webhook_version for claim in claims}
                 targets = self._targets.load(connection, versions)
             self._held.add(claims)
-            self._pace(claimed, len(claims), monotonic() - now)
+            self._claimed += len(claims)
+            ended = monotonic()
+            self._pace.claimed(claimed, len(claims), in_flight=len(self._in_flight), took=ended - now, now=ended)
+            if (claimed.full or len(claims) >= PLENTY) and not self._woke_another:
+                self._woke_another = self._waker.wake_another()
             may_send = rooms.of(versions)
             for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
                 target, most = targets.get(webhook_id), max(1, may_send[webhook_id])
                 self._prepare(list(of_one), target, now + CLAIM.total_seconds(), most)
-
-    def _pace(self, claimed: Claimed, found: int, took: float) -> None:
-        """Sets when to claim next: at once while more is available (after as long as an empty claim took), soon after
-        work was found, later and later while there is none. Where claims take long, they become fewer and larger."""
-        self._claimed += found
-        self._paced = claimed.paced
-        self._nothing_due = not found and claimed.round_done and not claimed.paced
-        self._poll = SHORTEST_POLL if found else min(self._poll * 2, LONGEST_POLL)
-        rest = max(self._poll, REST * took) if claimed.round_done or claimed.full else 0 if found else took
-        self._claim_at = monotonic() + rest
-        self._claim_at_once_below = (len(self._in_flight) + found) // 2 if found else 0
-        if (claimed.full or found >= PLENTY) and not self._woke_another:
-            self._woke_another = self._waker.wake_another()
 
     def _prepare(self, claims: Sequence[Claim], target: Target | None, claims_end: float, most: int) -> None:
         """Groups the claims of one webhook into batches, one for each request. The claim cannot know how large batches
@@ -237,7 +227,7 @@ class DeliveryLoop:
             self._cannot_render(batch, str(error))
             return
         self._in_flight[request.id] = batch if token is None else batch._replace(token=token)
-        self._limits.sent(target.id, batch.claims[0].account_no, monotonic())
+        self._limits.sent(target.id, batch.claims[0].account_no, monotonic(), target.destination)
 
     def _settle_tokens(self) -> None:
         """Starts token requests, and sends or ends the requests that waited for tokens in their slots."""
@@ -266,14 +256,17 @@ class DeliveryLoop:
 
     def _ended(self) -> list[Exchange]:
         """The exchanges that have ended. Waits no longer than until the next claim or write is due."""
-        next_step = min(self._claim_at, self._results.write_at, self._renew_flag_at, self._tokens.due_at)
+        next_step = min(self._pace.next_at, self._results.write_at, self._renew_flag_at, self._tokens.due_at)
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
         if self._in_flight or self._tokens.fetching:
             ended = self._tokens.take_answers(self._transport.wait(seconds))
+            for request_id, address in self._transport.addresses():
+                if request_id in self._in_flight:  # not a token's
+                    self._limits.found(self._in_flight[request_id].target.destination, address)
             self._limits.seen(len(ended), monotonic())
             return ended
         waits_for_database = bool(self._results) and not self._results.is_due(idle=True)
-        waits_for_work = not self._results and not self._nothing_due and not self._ending()
+        waits_for_work = not self._results and not self._pace.nothing_due and not self._ending()
         if waits_for_database or waits_for_work:
             sleep(seconds)
         return []
@@ -364,15 +357,15 @@ class DeliveryLoop:
     def _nothing_left(self) -> bool:
         """Whether the loop may end. It clears its wake flag, then looks once more. That look finds whatever was
         committed before it; a producer that commits after it finds no flag and sends a wake."""
-        if not self._nothing_due:
+        if not self._pace.nothing_due:
             return False
         self._waker.asleep()
         self._renew_flag_at = 0.0
         self._claimer.start_round()
-        self._nothing_due, self._passing_at = False, 0.0
-        while self._is_idle() and not self._nothing_due and not self._paced and not self._ending():
+        self._pace.nothing_due, self._passing_at = False, 0.0
+        while self._is_idle() and not self._pace.nothing_due and not self._pace.paced and not self._ending():
             self._claim()
-        return self._nothing_due and self._is_idle()
+        return self._pace.nothing_due and self._is_idle()
 
     def _ending(self) -> bool:
         """Whether the loop claims no more: the worker is stopping, or the loop is old and has woken another."""
@@ -394,7 +387,6 @@ class DeliveryLoop:
             yield
         except (OperationalError, InterfaceError, InternalError) as error:  # the last: read-only after a fail-over
             log.warning("the database does not answer", error=type(error.orig).__name__)
-            self._nothing_due = True
-            self._claim_at = monotonic() + DATABASE_PAUSE
+            self._pace.pause(DATABASE_PAUSE, monotonic())
             self._results.pause(DATABASE_PAUSE)
             self._tokens.pause(DATABASE_PAUSE)

@@ -39,7 +39,7 @@ class Worker:
     @cached_property
     def concurrency_limits(self) -> ConcurrencyLimits:
         """What the loops of this process have learned about webhooks; one loop after the other uses it."""
-        return ConcurrencyLimits(self.transport.capacity)
+        return ConcurrencyLimits(self.transport.capacity, self.installation.settings.max_per_destination)
 
     @cached_property
     def mailer(self) -> Mailer:

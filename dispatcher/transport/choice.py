@@ -52,6 +52,7 @@ def new_transport(settings: Settings, *, capacity: int | None = None) -> Transpo
         capacity = _with_files(settings.max_in_flight or (THREADS if curl is None else CURL_IN_FLIGHT))
     return (curl or _requests_transport())(
         capacity=capacity,
+        per_address=settings.max_per_destination,
         addresses=settings.addresses,
         ca_bundle=settings.ca_bundle,
         tls_minimum=settings.tls_minimum,

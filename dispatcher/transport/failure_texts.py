@@ -13,6 +13,9 @@ NO_ADDRESS = Failure(FailureKind.DNS, "the name has no address")
 NO_TURN = Failure(
     FailureKind.NOT_SENT, f"no turn: a worker process looks up {DNS_LOOKUPS} names at once, shared by all accounts"
 )
+ADDRESS_FULL = Failure(
+    FailureKind.NOT_SENT, "no slot: a worker process has as many requests in flight to this address as are allowed"
+)
 
 NOT_IN_TIME = Failure(FailureKind.CONNECT_TIMEOUT, "no connection in the time to connect")
 NO_TLS_IN_TIME = Failure(FailureKind.CONNECT_TIMEOUT, "no TLS handshake in the time to connect")

@@ -4,9 +4,13 @@ no time."""
 from collections import Counter
 from typing import Generic, NamedTuple, TypeVar
 
-_EIGHTHS = 7  # of the slots that the others leave are for one account: an account that comes finds one free
-
 Item = TypeVar("Item")
+
+
+def most_for_one(left: int) -> int:
+    """How many slots one account may have, of those that the others leave: seven eighths, so that an account that comes
+    finds some free."""
+    return max(1, left * 7 // 8)
 
 
 class Turn(NamedTuple):
@@ -20,9 +24,9 @@ class Turn(NamedTuple):
 class FairTurns(Generic[Item]):
     """The slots that are taken, and what waits for one, by account.
 
-    An account has at most seven eighths of the slots that the others leave: alone 56 of 64, two 30 each. So the next
-    one to come never waits for those that hang. A slot is given to the account that has waited longest for a turn; what
-    one account waits for is served in its order.
+    An account has what `most_for_one` says: alone 56 of 64, two 30 each. So the next one to come never waits for those
+    that hang. A slot is given to the account that has waited longest for a turn; what one account waits for is served
+    in its order.
     """
 
     def __init__(self, slots: int) -> None:
@@ -64,7 +68,7 @@ class FairTurns(Generic[Item]):
     def _may_begin(self, turn: Turn) -> bool:
         usual, doubtful = Turn(turn.account), Turn(turn.account, doubtful=True)
         held = self._held[usual] + self._held[doubtful]
-        most = max(1, (self._free + held) * _EIGHTHS // 8)  # of what the others leave
+        most = most_for_one(self._free + held)
         if held >= most:
             return False
         return not turn.doubtful or (usual not in self._waiting and self._held[doubtful] < max(1, most // 2))

@@ -39,6 +39,11 @@ class Transport(Protocol):
         """All exchanges that have ended; waits up to `timeout` seconds for the first one. Empty when none did."""
         ...
 
+    def addresses(self) -> list[tuple[str, str]]:
+        """Which address the host of a request led to, by the request's id: of those that found out since the last call.
+        A host with several addresses counts as the first."""
+        ...
+
     def close(self) -> None:
         """Closes all connections and ends all threads. What is still in flight is abandoned, not returned."""
         ...

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection, select
 
 from dispatcher.db.models import Account, Webhook
-from dispatcher.encryption.vault import Vault
+from dispatcher.encryption.vault import Vault, destination
 from dispatcher.errors import DispatcherError
 from dispatcher.masking.answers import secret_forms
 from dispatcher.masking.urls import secret_parts
@@ -37,6 +37,7 @@ class Target:
     account_id: str
     url: str
     url_masked: str
+    destination: int  # of the URL
     contract: DeliveryContract
     authorization: str | None  # the header's value, unless the webhook uses tokens
     client_credentials: ClientCredentials | None  # what the token is fetched with
@@ -99,6 +100,7 @@ class Targets:
             account_id=str(row.account_id),
             url=url,
             url_masked=row.url_masked,
+            destination=destination(self._vault.digest_secret, url),
             contract=contract,
             authorization=header_value(shown),
             client_credentials=shown if isinstance(shown, ClientCredentials) else None,

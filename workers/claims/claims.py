@@ -14,19 +14,18 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import Connection, text
 
 from dispatcher.db.arrays import array
-from workers.claims.concurrency import ConcurrencyClass, Rooms
-from workers.claims.statements import CLAIM_PASSING, CLAIM_READY, MAX_BYTES
+from workers.claims.concurrency import MAX_REQUESTS, ConcurrencyClass, Rooms
+from workers.claims.statements import CLAIM_PASSING, CLAIM_READY, CLAIM_READY_IN_CROWDS, MAX_BYTES
 
 CLAIM = timedelta(minutes=2)
 ROUND = 1_000  # about how many deliveries one round over all due webhooks takes; each webhook gets a share of it
-MAX_REQUESTS = 400  # per claim; with half of that, PostgreSQL spends a fifth more on each
 MAX_MESSAGES = 2 * ROUND  # per claim
 SCAN_STEPS = 100  # webhooks one claim visits
 MAX_SCAN_STEPS = 1_600  # after claims that found nothing
@@ -115,7 +114,9 @@ class Claimer:
         limit, limit_bytes, bytes_of = min(limit, MAX_REQUESTS), min(limit_bytes, MAX_BYTES), account_bytes or {}
         places = dict(islice(self._places.items(), 2 * self._steps))
         accounts = list({**places, **rooms.accounts, **bytes_of})
-        rows = CLAIM_READY.execute(
+        crowded = bool(rooms.crowds) or rooms.destination_room < limit
+        statement = CLAIM_READY_IN_CROWDS if crowded else CLAIM_READY
+        rows = statement.execute(
             connection,
             {
                 "limit": limit,
@@ -135,6 +136,7 @@ class Claimer:
                 "rooms": array([room.free for room in rooms.known]),
                 "classes": array([room.concurrency_class for room in rooms.known]),
                 "class_rooms": array([rooms.classes.get(each, limit) for each in ConcurrencyClass]),
+                **(_crowds(rooms) if crowded else {}),
                 "messages": MAX_MESSAGES,
                 "bytes": limit_bytes,
                 # At random: a strict alternation falls into step with a webhook that is served every other time.
@@ -151,9 +153,12 @@ class Claimer:
         round_done = self._advance(head, passed, places, full, found=bool(claims))
         return Claimed(claims, round_done=round_done, full=bool(head.is_full), paced=head.paced > 0)
 
-    def claim_passing(self, connection: Connection, limit: int) -> Sequence[Claim]:
-        """Claims what passes an open circuit: for each a trial request when it is due, and what a person asked for."""
-        rows = connection.execute(CLAIM_PASSING, {"most": limit, "me": self.id, "span": CLAIM}).all()
+    def claim_passing(self, connection: Connection, rooms: Rooms, limit: int) -> Sequence[Claim]:
+        """Claims what passes an open circuit: for each a trial request when it is due, and what a person asked for.
+        Nothing for a destination that has no room."""
+        full = [crowd.destinations for crowd in rooms.crowds if crowd.free <= rooms.kept_for_proven]
+        parameters = {"full": array([*chain(*full)]), "most": limit, "me": self.id, "span": CLAIM}
+        rows = connection.execute(CLAIM_PASSING, parameters).all()
         return _claims(rows)
 
     def _advance(
@@ -201,6 +206,24 @@ class Claimer:
                 self._laps[account] = None
         self._went_round |= all_accounts or _passes(before, self._cursor, self._round_from)
         return self._went_round and all(begun is None for begun in self._laps.values())
+
+
+def _crowds(rooms: Rooms) -> dict[str, Any]:
+    """What the statement needs of crowded destinations: which crowd each belongs to, and the rooms of each crowd."""
+    numbered = list(enumerate(rooms.crowds, 1))
+    crowd_of = sorted((destination, number) for number, crowd in numbered for destination in crowd.destinations)
+    own = [(number, *account) for number, crowd in numbered for account in crowd.accounts.items()]
+    return {
+        "destinations": array([destination for destination, _ in crowd_of]),
+        "crowds": array([number for _, number in crowd_of]),
+        "crowds_free": array([crowd.free for crowd in rooms.crowds]),
+        "crowd_rooms": array([crowd.account_room for crowd in rooms.crowds]),
+        "own_crowds": array([number for number, _, _ in own]),
+        "own_accounts": array([account for _, account, _ in own]),
+        "own_rooms": array([room for _, _, room in own]),
+        "destination_room": rooms.destination_room,
+        "kept_for_proven": rooms.kept_for_proven,
+    }
 
 
 def _passes(start: Place, end: Place, point: Place) -> bool:

@@ -8,6 +8,8 @@ another. Pure.
   they leave, and gets no more while it is silent for longer than its answers take.
 - **Classes.** Webhooks that have not proven to answer share a part of the slots, and so do slow ones. However many
   hang, some slots are left for those that answer quickly.
+- **Destinations.** However many webhooks lead to one host and port, or to one address, they have a number of slots
+  there together, which accounts share.
 """
 
 from collections import OrderedDict
@@ -19,12 +21,14 @@ from functools import cache, partial
 from math import inf
 
 from workers.claims.account_shares import NOBODY, OTHERS_REMEMBERED, AccountShares, Latest, Part
+from workers.claims.destinations import Crowd, Destinations
 from workers.claims.webhook_limit import FIRST_LIMIT, WebhookLimit
 
 ENOUGH = 200  # requests in flight that keep a loop busy where receivers are quick
 SLOW_REMEMBERED = 5.0  # seconds in which limits hardly grow after answers had to wait for the loop
 KEPT = 1_000  # webhooks remembered while none of their requests is in flight
 UNBOUNDED = 2**31 - 1
+MAX_REQUESTS = 400  # per claim; with half of that, PostgreSQL spends a fifth more on each
 
 
 class ConcurrencyClass(IntEnum):
@@ -53,7 +57,8 @@ class Rooms:
     """How much a claim may take: `known` webhooks have their own room, others are new and have `first`. `classes`
     bounds all webhooks of a class together; a class that is not in it is not bounded. `accounts` bounds all webhooks of
     the account with this number together, `lasting` those of them that are not `PROVEN`; accounts that are not in these
-    two have `account_room` and `lasting_room`."""
+    two have `account_room` and `lasting_room`. `crowds` are destinations where much is in flight; any other one has
+    `destination_room`. Of each of these rooms, webhooks that are not `PROVEN` leave `kept_for_proven`."""
 
     known: Sequence[Room] = ()
     first: int = FIRST_LIMIT
@@ -62,6 +67,9 @@ class Rooms:
     account_room: int = UNBOUNDED
     lasting: Mapping[int, int] = field(default_factory=dict)
     lasting_room: int = UNBOUNDED
+    crowds: Sequence[Crowd] = ()
+    destination_room: int = UNBOUNDED
+    kept_for_proven: int = 0
 
     def of(self, webhook_ids: Iterable[str]) -> dict[str, int]:
         """How many more requests each of these webhooks may have."""
@@ -72,14 +80,17 @@ class Rooms:
 @dataclass(slots=True, kw_only=True)
 class _Limit(WebhookLimit):
     account_no: int
+    destination: int
     concurrency_class: ConcurrencyClass = ConcurrencyClass.NEW
 
 
 class ConcurrencyLimits:
-    """The limits of one loop with at most `slots` requests in flight. Times are monotonic seconds."""
+    """The limits of one loop with at most `slots` requests in flight, `per_destination` of them to one destination.
+    Times are monotonic seconds."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, per_destination: int = UNBOUNDED) -> None:
         self._slots = slots
+        self._destinations = Destinations(per_destination, MAX_REQUESTS)
         self._reserve = slots // 8
         self._limits: OrderedDict[str, _Limit] = OrderedDict()  # the ones used last at the end
         self._all = Part(slots)
@@ -138,14 +149,10 @@ class ConcurrencyLimits:
             account_room(ConcurrencyClass.PROVEN, NOBODY),
             {number: account_room(ConcurrencyClass.NEW, number) for number in numbers},
             account_room(ConcurrencyClass.NEW, NOBODY),
+            self._destinations.crowds(),
+            self._destinations.room,
+            self._destinations.kept_for_proven,
         )
-
-    def room(self, webhook_id: str, account_no: int, now: float) -> int:
-        """How many more requests this webhook may have."""
-        self._bound_slow(now)
-        limit = self._limits.get(webhook_id) or _Limit(account_no=account_no, size=self.first_limit)
-        most = self._account_room(limit.concurrency_class, account_no, now)
-        return self._webhook_room(webhook_id, limit, most, now)
 
     def _bound_slow(self, now: float) -> None:
         """Slow webhooks have half of the slots together, and a quarter while quick ones are served: many slow answers
@@ -169,13 +176,17 @@ class ConcurrencyLimits:
                 room = min(room, self._slow_share - limit.in_flight)
         return max(0, room)
 
-    def sent(self, webhook_id: str, account_no: int, now: float) -> None:
+    def sent(self, webhook_id: str, account_no: int, now: float, destination: int) -> None:
         """A request was sent."""
         limit = self._limits.get(webhook_id)
         if limit is None:
-            limit = self._limits[webhook_id] = _Limit(account_no=account_no, size=self.first_limit)
-        elif limit.account_no != account_no:  # a row of an older version does not have its account's number
-            self._move(limit, limit.concurrency_class, account_no)
+            limit = self._limits[webhook_id] = _Limit(
+                account_no=account_no, destination=destination, size=self.first_limit
+            )
+        else:
+            # Another account: a row of an older version does not have its account's number. Another destination: the
+            # webhook has a new URL.
+            self._move(limit, limit.concurrency_class, account_no, destination)
         self._limits.move_to_end(webhook_id)
         self._latest.note(webhook_id, now)
         self._accounts.note(account_no, now)
@@ -184,6 +195,10 @@ class ConcurrencyLimits:
         if not limit.in_flight:
             limit.waits_since = now
         self._count(limit, 1)
+
+    def found(self, destination: int, address: str) -> None:
+        """A request found the address that the destination leads to."""
+        self._destinations.learn(destination, address)
 
     def taken_back(self, webhook_id: str) -> None:
         """A request that counted as sent was not sent. This says nothing about its webhook."""
@@ -199,12 +214,12 @@ class ConcurrencyLimits:
         was_unproven = limit.concurrency_class in _UNPROVEN
         if failed:
             if limit.concurrency_class is not ConcurrencyClass.FAILING:
-                self._move(limit, ConcurrencyClass.FAILING, limit.account_no)
+                self._move(limit, ConcurrencyClass.FAILING, limit.account_no, limit.destination)
                 limit.resize(1)
         else:
             limit.learn(seconds)
             answered = ConcurrencyClass.SLOW if limit.is_slow else ConcurrencyClass.PROVEN
-            self._move(limit, answered, limit.account_no)
+            self._move(limit, answered, limit.account_no, limit.destination)
             if was_unproven:
                 limit.resize(FIRST_LIMIT)
             else:
@@ -228,13 +243,18 @@ class ConcurrencyLimits:
         limit.in_flight += count
         for part in self._parts[limit.concurrency_class]:
             part.add(limit.account_no, count)
+        self._destinations.add(limit.destination, limit.account_no, count)
 
-    def _move(self, limit: _Limit, concurrency_class: ConcurrencyClass, account_no: int) -> None:
-        """Gives a webhook, with what it has in flight, to another class or account."""
-        if (concurrency_class, account_no) != (limit.concurrency_class, limit.account_no):
+    def _move(self, limit: _Limit, concurrency_class: ConcurrencyClass, account_no: int, destination: int) -> None:
+        """Gives a webhook, with what it has in flight, to another class, account or destination."""
+        if (concurrency_class, account_no, destination) != (
+            limit.concurrency_class,
+            limit.account_no,
+            limit.destination,
+        ):
             in_flight = limit.in_flight
             self._count(limit, -in_flight)
-            limit.concurrency_class, limit.account_no = concurrency_class, account_no
+            limit.concurrency_class, limit.account_no, limit.destination = concurrency_class, account_no, destination
             self._count(limit, in_flight)
 
     def _forget(self) -> None:

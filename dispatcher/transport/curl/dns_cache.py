@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from math import inf
+from typing import NamedTuple
 
 from dispatcher.transport.exchange import Failure, Request
 from dispatcher.transport.failure_texts import NO_ADDRESS, NO_TURN
@@ -16,6 +17,14 @@ from dispatcher.transport.resolver import Address, DnsLookups, Name, literal_add
 
 KEPT_SECONDS = 30.0  # a busy name is looked up twice a minute, not for every request
 _MOST_KEPT = 10_000
+
+
+class Resolved(NamedTuple):
+    """Where a name leads: `entry` has its addresses, for curl's option RESOLVE; it is empty for a literal address.
+    `address` is the first of them."""
+
+    entry: str
+    address: str
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +52,7 @@ class Names:
 
     def __init__(self, lookups: DnsLookups, wake: Callable[[], None]) -> None:
         self._dns_lookups, self._wake = lookups, wake
-        self._kept: dict[Name, tuple[float, str]] = {}
+        self._kept: dict[Name, tuple[float, Resolved]] = {}
         self._waiting: dict[Name, list[Waiting]] = {}
         self._turns: FairTurns[Name] = FairTurns(lookups.at_once)
         self._running: dict[Name, Turn] = {}
@@ -52,16 +61,13 @@ class Names:
         self._deadlines: list[tuple[float, int, Waiting]] = []
         self._numbers = count()
 
-    def entry(self, name: Name, now: float) -> str | None:
-        """The entry with a name's addresses for curl's option RESOLVE; empty for a literal address, None if the name
-        must be looked up."""
+    def known(self, name: Name, now: float) -> Resolved | None:
+        """Where a name leads; None if it must be looked up."""
         kept = self._kept.get(name)
         if kept is not None and now < kept[0]:
             return kept[1]
-        if kept is None and literal_addresses(*name):
-            self._keep(name, inf, "")
-            return ""
-        return None
+        literal = literal_addresses(*name) if kept is None else None
+        return self._keep(name, inf, Resolved("", _first(literal))) if literal else None
 
     def ask(self, request: Request, name: Name, now: float) -> None:
         """Looks up a name for a request; `ended` returns the result."""
@@ -80,9 +86,9 @@ class Names:
         """When `ended` will have something to return at the latest, monotonic."""
         return self._deadlines[0][0] if self._deadlines else inf
 
-    def ended(self, now: float) -> list[tuple[Waiting, str | Failure]]:
-        """The requests whose wait is over, with their entries or failures."""
-        ended: list[tuple[Waiting, str | Failure]] = []
+    def ended(self, now: float) -> list[tuple[Waiting, Resolved | Failure]]:
+        """The requests whose wait is over, with where their names lead or their failures."""
+        ended: list[tuple[Waiting, Resolved | Failure]] = []
         while self._done:
             name, future = self._done.popleft()
             self._turns.end(self._running.pop(name))
@@ -114,16 +120,15 @@ class Names:
         self._done.append((name, future))  # runs in the thread that looked it up
         self._wake()
 
-    def _found(self, name: Name, future: "Future[list[Address]]", now: float) -> str | Failure:
+    def _found(self, name: Name, future: "Future[list[Address]]", now: float) -> Resolved | Failure:
         error = future.exception()
         if error is not None:
             return not_resolved(error)
         self._hung.discard(name)
-        entry = _entry(name, future.result())
-        if not entry:
+        addresses = future.result()
+        if not addresses:
             return NO_ADDRESS
-        self._keep(name, now + KEPT_SECONDS, entry)
-        return entry
+        return self._keep(name, now + KEPT_SECONDS, Resolved(_entry(name, addresses), _first(addresses)))
 
     def _given_up(self, waiting: Waiting, others: list[Waiting]) -> Failure:
         others.remove(waiting)
@@ -137,14 +142,19 @@ class Names:
             self._hung.add(waiting.name)
         return not_resolved(TimeoutError())
 
-    def _keep(self, name: Name, until: float, entry: str) -> None:
+    def _keep(self, name: Name, until: float, resolved: Resolved) -> Resolved:
         if len(self._kept) >= _MOST_KEPT:
             self._kept.clear()
-        self._kept[name] = until, entry
+        self._kept[name] = until, resolved
+        return resolved
+
+
+def _first(addresses: list[Address]) -> str:
+    return str(addresses[0][1][0])
 
 
 def _entry(name: Name, addresses: list[Address]) -> str:
     host, port = name
     texts = [f"[{text}]" if ":" in text else text for _, (text, *_) in addresses]
     # The plus makes the entry expire, like one that curl has looked up itself.
-    return f"+{host}:{port}:{','.join(dict.fromkeys(texts))}" if texts else ""
+    return f"+{host}:{port}:{','.join(dict.fromkeys(texts))}"

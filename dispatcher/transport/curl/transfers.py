@@ -9,6 +9,7 @@ import pycurl
 
 from dispatcher.transport.bodies import decode_body
 from dispatcher.transport.checks import split_url
+from dispatcher.transport.curl.dns_cache import Resolved
 from dispatcher.transport.curl.faults import failure_of
 from dispatcher.transport.curl.handles import HandleOptions, header_lines, new_handle, sends_body
 from dispatcher.transport.exchange import Exchange, Failure, Reply, Request
@@ -42,11 +43,11 @@ class Transfer:
         handle.setopt(pycurl.WRITEFUNCTION, self._take_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
 
-    def begin(self, request: Request, entry: str, begun_at: float, now: float) -> None:
-        """Sets up for a request. `entry` has the addresses of its name (see `Names`); its times count from
-        `begun_at`, when its DNS lookup began (both monotonic)."""
+    def begin(self, request: Request, resolved: Resolved, begun_at: float, now: float) -> None:
+        """Sets up for a request, whose name leads to `resolved`. Its times count from `begun_at`, when its DNS lookup
+        began (both monotonic)."""
         handle, spent = self.handle, now - begun_at
-        self.request, self.begun_at = request, begun_at
+        self.request, self.begun_at, self.address = request, begun_at, resolved.address
         self._started_at = datetime.now(UTC) - timedelta(seconds=spent) if spent else datetime.now(UTC)
         self._head = Head()
         self._interim = self._body_size = 0
@@ -61,9 +62,9 @@ class Transfer:
         handle.setopt(pycurl.HTTPHEADER, header_lines(request.headers))
         if self._sends_body:
             handle.setopt(pycurl.POSTFIELDS, request.body or b"")
-        if entry or self._entry:  # set each time: curl forgets it after a minute
-            handle.setopt(pycurl.RESOLVE, [entry] if entry else [])
-            self._entry = entry
+        if resolved.entry or self._entry:  # set each time: curl forgets it after a minute
+            handle.setopt(pycurl.RESOLVE, [resolved.entry] if resolved.entry else [])
+            self._entry = resolved.entry
         # The total deadline is not left to curl, which would look at the clock before it looks at what has come.
         connect_timeout = min(request.connect_timeout, request.timeout) - spent
         if connect_timeout != self._connect_timeout:
@@ -84,7 +85,10 @@ class Transfer:
         """The exchange, by curl's error number (0: none) and text. Releases everything that belongs to the request."""
         request = self.request
         exchange = Exchange(
-            request, self._outcome(code, message), self._started_at, timedelta(seconds=now - self.begun_at)
+            request,
+            self._outcome(code, message),
+            self._started_at,
+            timedelta(seconds=now - self.begun_at),
         )
         self._head, self._body = Head(), []
         del self.request

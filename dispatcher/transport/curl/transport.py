@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -12,13 +13,14 @@ from time import monotonic
 import pycurl
 
 from dispatcher.egress.address_policy import AddressPolicy
+from dispatcher.transport.address_slots import UNBOUNDED, AddressSlots
 from dispatcher.transport.checks import check_request, split_url
-from dispatcher.transport.curl.dns_cache import Names
+from dispatcher.transport.curl.dns_cache import Names, Resolved
 from dispatcher.transport.curl.handles import HandleOptions
 from dispatcher.transport.curl.poller import READABLE, new_readiness
 from dispatcher.transport.curl.transfers import Transfer
 from dispatcher.transport.exchange import Exchange, Failure, Request
-from dispatcher.transport.failure_texts import unexpected
+from dispatcher.transport.failure_texts import ADDRESS_FULL, unexpected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
 from dispatcher.transport.resolver import DnsLookups, Resolve
@@ -34,16 +36,18 @@ _TLS_RECORDS = {bytes([kind]) for kind in range(20, 24)}  # their first bytes; n
 class CurlTransport:
     """Sends up to `capacity` requests at once from the thread that owns it. See `dispatcher.transport.Transport`.
 
-    No request waits inside curl, where its time would run: each is sent at once, and only the capacity limits the
-    connections. `addresses` is what the egress policy lets through, `ca_bundle` a file of certificates to trust instead
-    of the system's; `resolve` replaces `socket.getaddrinfo`. At most `idle_limit` kept-alive connections wait, at most
-    `idle_age` seconds each.
+    No request waits inside curl, where its time would run: each is sent at once, and only the capacity and the slots of
+    its address limit the connections. `addresses` is what the egress policy lets through, `ca_bundle` a file of
+    certificates to trust instead of the system's; `resolve` replaces `socket.getaddrinfo`. At most `per_address`
+    requests are in flight to one address. At most `idle_limit` kept-alive connections wait, at most `idle_age` seconds
+    each.
     """
 
     def __init__(
         self,
         *,
         capacity: int = 1000,
+        per_address: int = UNBOUNDED,
         addresses: AddressPolicy,
         ca_bundle: Path | None = None,
         tls_minimum: TlsVersion = "1.2",
@@ -53,6 +57,8 @@ class CurlTransport:
     ) -> None:
         self._capacity, self._idle_limit = capacity, idle_limit
         self._guard = Guard(addresses)
+        self._slots = AddressSlots(per_address)
+        self._found: deque[tuple[str, str]] = deque(maxlen=2 * capacity)
         self._options = HandleOptions(trusted_authorities(ca_bundle), tls_minimum, idle_age, self._guard)
         self._ended: list[Exchange] = []
         self._active: dict[pycurl.Curl, Transfer] = {}
@@ -83,13 +89,13 @@ class CurlTransport:
         refusal = self._guard.refuse_request(request)
         _, host, port = split_url(request.url).origin
         now = monotonic()
-        entry = self._names.entry((host, port), now) if refusal is None else None
+        resolved = self._names.known((host, port), now) if refusal is None else None
         if refusal is not None:
             self._end_unsent(request, refusal, now, now)
-        elif entry is None:
+        elif resolved is None:
             self._names.ask(request, (host, port), now)
         else:
-            self._start(request, entry, now, now)
+            self._start(request, resolved, now, now)
         self._in_flight += 1
 
     def wait(self, timeout: float) -> list[Exchange]:
@@ -110,6 +116,12 @@ class CurlTransport:
         self._in_flight -= len(ended)
         self._waited_at = monotonic()
         return ended
+
+    def addresses(self) -> list[tuple[str, str]]:
+        """Which address the host of a request led to, since the last call."""
+        found = list(self._found)
+        self._found.clear()
+        return found
 
     def close(self) -> None:
         """Closes all connections; what is in flight is abandoned."""
@@ -155,14 +167,19 @@ class CurlTransport:
             else:
                 self._start(waiting.request, found, begun_at, now)
 
-    def _start(self, request: Request, entry: str, begun_at: float, now: float) -> None:
+    def _start(self, request: Request, resolved: Resolved, begun_at: float, now: float) -> None:
+        self._found.append((request.id, resolved.address))
+        if not self._slots.take(resolved.address, request.account):
+            self._end_unsent(request, ADDRESS_FULL, begun_at, now)
+            return
         pool = request.method, request.body is not None
         idle = self._idle.get(pool)
         try:
             transfer = idle.pop() if idle else Transfer(*pool, self._options)
-            transfer.begin(request, entry, begun_at, now)
+            transfer.begin(request, resolved, begun_at, now)
             self._multi.add_handle(transfer.handle)
         except Exception as surprise:  # noqa: BLE001 - every request is returned
+            self._slots.end(resolved.address, request.account)
             self._end_unsent(request, _unexpected(request, surprise), begun_at, now)
         else:
             self._active[transfer.handle] = transfer
@@ -194,6 +211,7 @@ class CurlTransport:
             self._multi.add_handle(handle)
             self._active[handle] = transfer
             return
+        self._slots.end(transfer.address, transfer.request.account)
         try:
             self._ended.append(transfer.end(code, message, now))
         except Exception as surprise:  # noqa: BLE001 - every request is returned
@@ -231,6 +249,7 @@ class CurlTransport:
         _log.error("curl failed (%s): %d requests are given up", error.args[0], len(self._active))
         now = monotonic()
         for transfer in self._drop_multi():
+            self._slots.end(transfer.address, transfer.request.account)
             self._end_unsent(transfer.request, _unexpected(transfer.request, error), transfer.begun_at, now)
         self._curl_at = inf
         self._multi = self._new_multi()

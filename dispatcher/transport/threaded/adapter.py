@@ -1,6 +1,8 @@
 """A transport adapter for `requests` over `http.client`: lean, bounded, with one deadline for the whole exchange."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from ssl import SSLError
 from typing import Any
 
@@ -8,11 +10,12 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
+from dispatcher.transport.address_slots import AddressSlots
 from dispatcher.transport.bodies import decode_body
 from dispatcher.transport.checks import Origin, split_url
 from dispatcher.transport.deadlines import Deadlines
 from dispatcher.transport.exchange import FailureKind
-from dispatcher.transport.failure_texts import CLOSED_WITHOUT_ANSWER, LOST, NO_ANSWER_IN_TIME, tls_failed
+from dispatcher.transport.failure_texts import ADDRESS_FULL, CLOSED_WITHOUT_ANSWER, LOST, NO_ANSWER_IN_TIME, tls_failed
 from dispatcher.transport.threaded.answers import Answer, is_refusal
 from dispatcher.transport.threaded.connections import Connection, IdleConnections
 from dispatcher.transport.threaded.faults import NoAnswer
@@ -23,6 +26,7 @@ class AccountRequest(requests.PreparedRequest):
     """A prepared request, and the account that it is for."""
 
     account = ""
+    found: Callable[[str], None]  # called with the address that its host leads to
 
 
 class BoundedResponse(requests.Response):
@@ -43,11 +47,13 @@ class DirectAdapter(BaseAdapter):
     """Sends prepared requests as they are, over kept-alive connections that all threads share.
 
     Redirects, cookies, environment proxies and `.netrc` belong to a `requests.Session`; without one there are none.
-    Idle connections: at most `idle_limit`, none older than `idle_age` seconds.
+    At most `per_address` requests are in flight to one address. Idle connections: at most `idle_limit`, none older than
+    `idle_age` seconds.
     """
 
-    def __init__(self, opener: Opener, *, idle_limit: int, idle_age: float) -> None:
+    def __init__(self, opener: Opener, *, per_address: int, idle_limit: int, idle_age: float) -> None:
         super().__init__()
+        self._slots, self._slots_lock = AddressSlots(per_address), threading.Lock()
         self._opener = opener
         self._idle = IdleConnections(idle_limit, idle_age)
         self._busy: set[Connection] = set()
@@ -70,9 +76,8 @@ class DirectAdapter(BaseAdapter):
         assert isinstance(request, AccountRequest)
         assert isinstance(timeout, Deadlines)
         target = split_url(request.url or "")
-        method = request.method or "GET"
-        data = _wire_form(request, method, target.path, target.host_header)
-        response = self._answer_to(data, method, target.origin, request.account, timeout)
+        data = _wire_form(request, target.path, target.host_header)
+        response = self._answer_to(request, data, target.origin, timeout)
         response.request, response.url = request, request.url or ""
         return response
 
@@ -82,20 +87,39 @@ class DirectAdapter(BaseAdapter):
         for connection in list(self._busy):
             connection.cut()
 
-    def _answer_to(
-        self, data: bytes, method: str, origin: Origin, account: str, deadlines: Deadlines
-    ) -> BoundedResponse:
+    def _answer_to(self, request: AccountRequest, data: bytes, origin: Origin, deadlines: Deadlines) -> BoundedResponse:
+        method = request.method or "GET"
         kept = self._idle.take(origin)
         if kept is not None:
             try:
-                return self._exchange(kept, method, data, deadlines.total)
+                with self._slot(request, kept.address):
+                    return self._exchange(kept, method, data, deadlines.total)
             except NoAnswer as fault:
+                if fault.failure is ADDRESS_FULL:
+                    self._idle.keep(kept)
                 # Closed by the receiver while it was idle, and noticed only now: not the fault of this request.
                 if fault.failure.kind is not FailureKind.CONNECTION_RESET or kept.received:
                     raise
                 deadlines.connect_anew()
-        opened = self._opener.open(origin, account, deadlines)
-        return self._exchange(Connection(opened, origin), method, data, deadlines.total)
+        addresses = self._opener.resolve(origin, request.account, deadlines)
+        address = str(addresses[0][1][0])
+        with self._slot(request, address):
+            opened = self._opener.open(origin, addresses, deadlines)
+            return self._exchange(Connection(opened, origin, address), method, data, deadlines.total)
+
+    @contextmanager
+    def _slot(self, request: AccountRequest, address: str) -> Iterator[None]:
+        """Holds a slot of the address while the request is in flight; raises NoAnswer if there is none."""
+        request.found(address)
+        with self._slots_lock:
+            taken = self._slots.take(address, request.account)
+        if not taken:
+            raise NoAnswer(ADDRESS_FULL)
+        try:
+            yield
+        finally:
+            with self._slots_lock:
+                self._slots.end(address, request.account)
 
     def _exchange(self, connection: Connection, method: str, data: bytes, deadline: float) -> BoundedResponse:
         reusable = False
@@ -125,13 +149,13 @@ class DirectAdapter(BaseAdapter):
         return response
 
 
-def _wire_form(request: requests.PreparedRequest, method: str, path: str, host: str) -> bytes:
+def _wire_form(request: requests.PreparedRequest, path: str, host: str) -> bytes:
     """The bytes of a request, head and body in one piece: one packet, one system call."""
-    lines = [f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n"]
+    lines = [f"{request.method} {path} HTTP/1.1\r\nHost: {host}\r\n"]
     lines += [f"{name}: {value}\r\n" for name, value in request.headers.items()]
     body = request.body or b""
     assert isinstance(body, bytes)
-    if request.body is not None or method in {"POST", "PUT", "PATCH"}:
+    if request.body is not None or request.method in {"POST", "PUT", "PATCH"}:
         lines.append(f"Content-Length: {len(body)}\r\n")
     lines.append("\r\n")
     return "".join(lines).encode("latin-1") + body

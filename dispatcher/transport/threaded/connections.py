@@ -22,9 +22,20 @@ class Connection:
     not extend it; after it, TimeoutError is raised. `received` counts the bytes that came since `begin`.
     """
 
-    __slots__ = ("_ahead", "_encrypted", "_events", "_poll", "_socket", "deadline", "kept_at", "origin", "received")
+    __slots__ = (
+        "_ahead",
+        "_encrypted",
+        "_events",
+        "_poll",
+        "_socket",
+        "address",
+        "deadline",
+        "kept_at",
+        "origin",
+        "received",
+    )
 
-    def __init__(self, connected: socket.socket, origin: Origin) -> None:
+    def __init__(self, connected: socket.socket, origin: Origin, address: str) -> None:
         # Never blocking, with a poll of our own: a socket with a timeout needs three system calls for each use, and
         # each of them hands the interpreter to another thread, which cost a sixth of all CPU time.
         connected.setblocking(False)
@@ -34,6 +45,7 @@ class Connection:
         self._encrypted = isinstance(connected, SSLSocket)
         self._ahead = bytearray()
         self.origin = origin
+        self.address = address  # the first of the host's, also where another answers
         self.deadline = 0.0
         self.received = 0
         self.kept_at = 0.0

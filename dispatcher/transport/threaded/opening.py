@@ -19,7 +19,7 @@ from dispatcher.transport.failure_texts import (
 )
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
-from dispatcher.transport.resolver import DnsLookups, NoTurn, not_resolved
+from dispatcher.transport.resolver import Address, DnsLookups, NoTurn, not_resolved
 from dispatcher.transport.threaded.faults import NoAnswer
 from dispatcher.transport.trust import tls_context, trusted_authorities
 
@@ -36,9 +36,13 @@ class Opener:
         self._tls = _tls_context(ca_bundle, tls_minimum)
         self._connector = connector
 
-    def open(self, origin: Origin, account: str, deadlines: Deadlines) -> socket.socket:
+    def resolve(self, origin: Origin, account: str, deadlines: Deadlines) -> list[Address]:
+        """The addresses of an origin, one at least; raises NoAnswer, at `deadlines.connect` at the latest."""
+        return self._connector.resolve(origin.host, origin.port, account, deadlines)
+
+    def open(self, origin: Origin, addresses: list[Address], deadlines: Deadlines) -> socket.socket:
         """A connected socket, ready to send to; raises NoAnswer, at `deadlines.connect` at the latest."""
-        plain = self._connector.connect(origin.host, origin.port, account, deadlines)
+        plain = self._connector.connect(origin.host, addresses, deadlines)
         if origin.scheme == "http":
             return plain
         try:
@@ -68,21 +72,27 @@ class Opener:
 
 
 class Connector:
-    """Looks the host up and tries, in turn, those of its addresses that the egress policy lets through."""
+    """Looks hosts up and tries, in turn, those of their addresses that the egress policy lets through."""
 
     def __init__(self, lookups: DnsLookups, guard: Guard) -> None:
         self._dns_lookups, self._guard = lookups, guard
 
-    def connect(self, host: str, port: int, account: str, deadlines: Deadlines) -> socket.socket:
-        """A connected TCP socket. Each address gets an equal part of the time that is left, so that a dead first one
-        leaves some for the next. Raises NoAnswer with what happened at the last one that was tried, or why none was.
-        """
+    def resolve(self, host: str, port: int, account: str, deadlines: Deadlines) -> list[Address]:
+        """The addresses of a host, one at least. Raises NoAnswer."""
         try:
             found = self._dns_lookups.addresses(host, port, account, deadlines)
         except NoTurn:
             raise NoAnswer(NO_TURN) from None
         except (OSError, UnicodeError) as error:
             raise NoAnswer(not_resolved(error)) from None
+        if not found:
+            raise NoAnswer(NO_ADDRESS)
+        return found
+
+    def connect(self, host: str, found: list[Address], deadlines: Deadlines) -> socket.socket:
+        """A connected TCP socket. Each address gets an equal part of the time that is left, so that a dead first one
+        leaves some for the next. Raises NoAnswer with what happened at the last one that was tried, or why none was.
+        """
         fault = NoAnswer(NO_ADDRESS)
         addresses = []
         for family, address in found:

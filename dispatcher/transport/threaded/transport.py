@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from time import monotonic
 from requests.structures import CaseInsensitiveDict
 
 from dispatcher.egress.address_policy import AddressPolicy
+from dispatcher.transport.address_slots import UNBOUNDED
 from dispatcher.transport.checks import check_request
 from dispatcher.transport.deadlines import Deadlines
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply, Request
@@ -31,14 +33,15 @@ class RequestsTransport:
     """Sends on up to `capacity` threads, started as they are needed. See `dispatcher.transport.Transport`.
 
     `addresses` is what the egress policy lets through, `ca_bundle` a file of certificates to trust instead of the
-    system's; `resolve` replaces `socket.getaddrinfo`. At most `idle_limit` kept-alive connections wait, at most
-    `idle_age` seconds each.
+    system's; `resolve` replaces `socket.getaddrinfo`. At most `per_address` requests are in flight to one address. At
+    most `idle_limit` kept-alive connections wait, at most `idle_age` seconds each.
     """
 
     def __init__(
         self,
         *,
         capacity: int = 32,
+        per_address: int = UNBOUNDED,
         addresses: AddressPolicy,
         ca_bundle: Path | None = None,
         tls_minimum: TlsVersion = "1.2",
@@ -50,9 +53,10 @@ class RequestsTransport:
         self._guard = Guard(addresses)
         connector = Connector(DnsLookups(resolve=resolve), self._guard)
         opener = Opener(connector, ca_bundle=ca_bundle, tls_minimum=tls_minimum)
-        self._adapter = DirectAdapter(opener, idle_limit=idle_limit, idle_age=idle_age)
+        self._adapter = DirectAdapter(opener, per_address=per_address, idle_limit=idle_limit, idle_age=idle_age)
         self._todo: SimpleQueue[Request | None] = SimpleQueue()
         self._ended: SimpleQueue[Exchange] = SimpleQueue()
+        self._found: deque[tuple[str, str]] = deque(maxlen=2 * capacity)
         self._threads: list[threading.Thread] = []
         self._in_flight = 0
         self._closed = False
@@ -88,6 +92,10 @@ class RequestsTransport:
         self._in_flight -= len(ended)
         return ended
 
+    def addresses(self) -> list[tuple[str, str]]:
+        """Which address the host of a request led to, since the last call."""
+        return [self._found.popleft() for _ in range(len(self._found))]
+
     def close(self) -> None:
         """Cuts all connections and ends the threads."""
         if self._closed:
@@ -117,7 +125,7 @@ class RequestsTransport:
 
     def _outcome(self, request: Request, deadlines: Deadlines) -> Reply | Failure:
         try:
-            response = self._adapter.send(_prepared(request), timeout=deadlines)
+            response = self._adapter.send(_prepared(request, self._found), timeout=deadlines)
         except NoAnswer as fault:
             return fault.failure
         except Exception as surprise:  # noqa: BLE001 - every request is returned; its text could contain secrets
@@ -128,10 +136,11 @@ class RequestsTransport:
         )
 
 
-def _prepared(request: Request) -> AccountRequest:
+def _prepared(request: Request, found: deque[tuple[str, str]]) -> AccountRequest:
     """The request as a `requests` one, filled by hand: preparing would parse, encode and re-order what is final."""
     prepared = AccountRequest()
     prepared.account = request.account
+    prepared.found = lambda address: found.append((request.id, address))
     prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
     prepared.headers = CaseInsensitiveDict(request.headers)
     return prepared

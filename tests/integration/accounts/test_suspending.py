@@ -32,6 +32,7 @@ from tests.factories import (
 from tests.installations import installation_for
 from tests.receiver import Receiver
 from workers.claims.claims import Claimer
+from workers.claims.concurrency import Rooms
 
 
 def switch(database: Engine, change: object, name: str = "acme") -> None:
@@ -136,10 +137,10 @@ def test_nothing_of_it_passes_an_open_circuit(database: Engine, settings: Settin
     change(database, "UPDATE dispatcher.deliveries SET bypasses_circuit = :asked", asked=passing != "trial")
     switch(database, suspend)
     with database.begin() as connection:
-        assert Claimer().claim_passing(connection, 10) == []
+        assert Claimer().claim_passing(connection, Rooms(), 10) == []
     switch(database, resume)
     with database.begin() as connection:
-        assert len(Claimer().claim_passing(connection, 10)) == 1
+        assert len(Claimer().claim_passing(connection, Rooms(), 10)) == 1
 
 
 @pytest.mark.parametrize("held", ["disabled", "open circuit"])

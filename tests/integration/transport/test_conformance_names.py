@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply
+from dispatcher.transport.failure_texts import ADDRESS_FULL
 from dispatcher.transport.port import Transport
-from tests.behaviours import Answer, Do
+from tests.behaviours import Answer, Do, final
 from tests.certificates import Authority
 from tests.dead_ports import refusing_port
 from tests.integration.transport.conftest import NewTransport, Sender, request_to
@@ -72,6 +73,16 @@ def next_from(transport: Transport, host: str) -> Exchange:
     raise AssertionError("it did not come back")
 
 
+def gathered(transport: Transport, enough: Callable[[int], bool]) -> list[Exchange]:
+    """What ends until it is `enough`, by its number."""
+    ended: list[Exchange] = []
+    for _ in range(200):
+        if enough(len(ended)):
+            return ended
+        ended += transport.wait(0.05)
+    raise AssertionError(f"{len(ended)} requests have ended")
+
+
 def test_40_names_that_hang_do_not_hold_up_a_healthy_one(
     new_transport: NewTransport, receiver: Receiver, resolver: Resolver
 ) -> None:
@@ -106,6 +117,64 @@ def test_600_names_of_one_account_that_hang_do_not_hold_up_another_account(
     assert {type(exchange.outcome) for exchange in healthy} == {Reply}
     hanging = [host for host in resolver.asked if host.startswith("hanging-")]
     assert len(hanging) == 56
+
+
+def test_to_one_address_go_as_many_requests_as_it_has_slots_whatever_their_names(
+    new_transport: NewTransport, receiver: Receiver, resolver: Resolver
+) -> None:
+    hold = receiver.gate()
+    receiver.script("/held", (hold, final(200)))
+    transport = new_transport(capacity=30, per_address=8, resolve=resolver)
+    for account in ("big", "small"):
+        for number in range(12):
+            transport.send(request_to(f"http://{account}-{number}.example:{receiver.port}/held", account=account))
+    refused = gathered(transport, lambda ended: ended + len(receiver.received) == 24)
+    hold.open()
+    answered = gathered(transport, lambda ended: ended + len(refused) == 24)
+    assert {exchange.outcome for exchange in refused} == {ADDRESS_FULL}
+    assert {type(exchange.outcome) for exchange in answered} == {Reply}
+    assert dict(transport.addresses()) == {each.request.id: "127.0.0.1" for each in [*refused, *answered]}
+    assert transport.addresses() == []
+    assert 7 <= len(answered) <= 8
+    assert 1 <= [exchange.request.account for exchange in answered].count("small") <= 7
+
+
+@pytest.mark.parametrize("kept_alive", [True, False])
+def test_a_slot_of_an_address_is_free_again_whatever_came_of_the_request(
+    new_transport: NewTransport, receiver: Receiver, kept_alive: bool
+) -> None:
+    receiver.script("/cut", (Do.RESET,))
+    sender = Sender(new_transport(per_address=1))
+    outcomes = [
+        sender.exchange(url).outcome
+        for _ in range(3)
+        for url in (
+            receiver.url("/" if kept_alive else "/cut"),
+            receiver.url("/cut"),
+            f"http://127.0.0.1:{refusing_port()}/",
+        )
+    ]
+    assert {getattr(outcome, "kind", None) for outcome in outcomes} <= {
+        None, FailureKind.CONNECTION_RESET, FailureKind.CONNECTION_REFUSED,
+    }  # fmt: skip
+
+
+def test_a_kept_connection_counts_for_its_address_and_survives_a_request_that_finds_no_slot(
+    new_transport: NewTransport, receiver: Receiver
+) -> None:
+    hold = receiver.gate()
+    receiver.script("/held", (hold, final(200)))
+    transport = new_transport(per_address=1)
+    sender = Sender(transport)
+    sender.reply(receiver.url("/"))
+    transport.send(request_to(receiver.url("/held")))
+    assert gathered(transport, lambda _: len(receiver.received) == 2) == []
+    assert sender.failure(receiver.url("/")) is FailureKind.NOT_SENT
+    hold.open()
+    (held,) = transport.wait(5)
+    assert isinstance(held.outcome, Reply)
+    sender.reply(receiver.url("/"))
+    assert receiver.connections == 1
 
 
 def test_the_wait_for_a_turn_is_not_taken_from_the_time_of_the_receiver(

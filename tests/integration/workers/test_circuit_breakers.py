@@ -31,6 +31,7 @@ from tests.factories import (
 )
 from tests.receiver import Receiver
 from workers.claims.claims import CLAIM, Claim, Claimer
+from workers.claims.concurrency import Rooms
 from workers.loop import DeliveryLoop
 
 DOWN, UP = Answer(503), Answer(200)
@@ -161,7 +162,7 @@ def test_a_trial_is_what_is_due_longest_be_it_a_first_attempt_or_a_retry(
         )
     open_circuits(database, webhook)
     with database.begin() as connection:
-        (claim,) = Claimer().claim_passing(connection, 10)
+        (claim,) = Claimer().claim_passing(connection, Rooms(), 10)
     assert (claim.delivery_id, claim.trial) == (str(first if longest == "first attempt" else retry), True)
 
 
@@ -281,9 +282,9 @@ def test_a_trial_whose_worker_died_is_made_again(database: Engine, settings: Set
     store(1)
     let_trial(database)
     with database.begin() as connection:
-        (claim,) = Claimer().claim_passing(connection, 10)
+        (claim,) = Claimer().claim_passing(connection, Rooms(), 10)
         assert claim.trial
-        assert Claimer().claim_passing(connection, 10) == []
+        assert Claimer().claim_passing(connection, Rooms(), 10) == []
     found = breaker(database)
     assert found is not None
     assert timedelta(0) < found.trial_at - datetime.now(UTC) <= CLAIM + timedelta(seconds=1)
@@ -314,7 +315,7 @@ def open_circuits(database: Engine, *webhooks: Webhook) -> None:
 def passing(database: Engine, limit: int) -> list[str]:
     """The webhooks of what passes now."""
     with database.begin() as connection:
-        return [claim.webhook_id for claim in Claimer().claim_passing(connection, limit)]
+        return [claim.webhook_id for claim in Claimer().claim_passing(connection, Rooms(), limit)]
 
 
 def test_circuits_behind_which_nothing_waits_do_not_keep_others_from_their_trials(
@@ -388,7 +389,7 @@ def test_two_claims_at_the_same_moment_make_one_trial_and_neither_waits(database
     store(2)
     open_circuits(database, webhook)
     with ThreadPoolExecutor(1) as pool, database.begin() as connection:
-        assert len(Claimer().claim_passing(connection, 10)) == 1
+        assert len(Claimer().claim_passing(connection, Rooms(), 10)) == 1
         assert pool.submit(passing, database, 10).result(20) == []
 
 
@@ -437,7 +438,7 @@ def test_of_redeliveries_that_pass_an_open_circuit_the_one_asked_for_first_goes_
             id=identifier,
         )
     with database.begin() as connection:
-        taken = [claim.delivery_id for _ in range(3) for claim in Claimer().claim_passing(connection, 10)]
+        taken = [claim.delivery_id for _ in range(3) for claim in Claimer().claim_passing(connection, Rooms(), 10)]
     assert taken == [str(first), str(second), str(third)]
 
 
@@ -471,9 +472,9 @@ def test_trials_leave_slots_to_webhooks_that_answer(
     limits = []
 
     class Watched(Claimer):
-        def claim_passing(self, connection: Connection, limit: int) -> Sequence[Claim]:
+        def claim_passing(self, connection: Connection, rooms: Rooms, limit: int) -> Sequence[Claim]:
             limits.append(limit)
-            return super().claim_passing(connection, limit)
+            return super().claim_passing(connection, rooms, limit)
 
     monkeypatch.setattr("workers.loop.Claimer", Watched)
     deliver_all(settings.model_copy(update={"max_in_flight": 8}))

@@ -23,6 +23,7 @@ from tests.integration.workers import claim_by_webhook
 from workers.callbacks.batches import batches
 from workers.claims.claims import Claim, Claimer
 from workers.claims.concurrency import ConcurrencyClass, Room, Rooms
+from workers.claims.destinations import Crowd
 
 KIB = 1024
 
@@ -38,6 +39,7 @@ class Hook(NamedTuple):
     rate_limit: float | None = None
     size: int = 100
     backfilled: bool = True
+    destination: int | None = None
 
 
 @contextmanager
@@ -70,14 +72,15 @@ WITH hooks AS MATERIALIZED (
   SELECT a.id AS account_id, h.*
   FROM unnest(CAST(:id AS uuid[]), CAST(:number AS integer[]), CAST(:first AS integer[]), CAST(:retries AS integer[]),
     CAST(:later AS integer[]), CAST(:claimable AS text[]), CAST(:batch_size AS integer[]), CAST(:rate_limit AS float[]),
-    CAST(:size AS integer[]), CAST(:backfilled AS boolean[]))
-    AS h(id, number, first, retries, later, claimable, batch_size, rate_limit, size, backfilled)
+    CAST(:size AS integer[]), CAST(:backfilled AS boolean[]), CAST(:destination AS bigint[]))
+    AS h(id, number, first, retries, later, claimable, batch_size, rate_limit, size, backfilled, destination)
   JOIN dispatcher.accounts a USING (number)),
 webhooks AS (
   INSERT INTO dispatcher.webhooks (id, account_id, account_no, url_masked, event_types, contract, retry_span,
-    batch_size, rate_limit, enabled, deleted_at)
+    batch_size, rate_limit, enabled, deleted_at, destination)
   SELECT id, account_id, CASE WHEN backfilled THEN number ELSE 0 END, 'http://r/', '{}', '{}', interval '1 day',
-    batch_size, rate_limit, claimable <> 'disabled', CASE WHEN claimable = 'deleted' THEN now() END
+    batch_size, rate_limit, claimable <> 'disabled', CASE WHEN claimable = 'deleted' THEN now() END,
+    destination
   FROM hooks),
 circuits AS (
   INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since, opened_at, trial_at)
@@ -121,6 +124,7 @@ HOOKS = st.builds(
     rate_limit=st.sampled_from([None, None, 20.0]),
     size=st.sampled_from([10, 3_000, 300 * KIB]),
     backfilled=st.booleans(),
+    destination=st.sampled_from([None, 1, 2, -3]),
 )
 
 
@@ -133,10 +137,11 @@ HOOKS = st.builds(
     account_room=st.sampled_from([1, 3, 1_000]),
     limit_bytes=st.sampled_from([700 * KIB, 5_000 * KIB]),
     without_room=st.sets(st.integers(0, 23), max_size=4),
+    destination_room=st.sampled_from([2, 1_000]),
 )
 def test_claims_find_what_claims_by_webhook_found_each_once(
     database: Engine, accounts: list[list[Hook]], steps: int, limit: int, first: int, account_room: int,
-    limit_bytes: int, without_room: set[int],
+    limit_bytes: int, without_room: set[int], destination_room: int,
 ) -> None:  # fmt: skip
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -148,7 +153,11 @@ def test_claims_find_what_claims_by_webhook_found_each_once(
         every = [webhook for of_account in ids for webhook in of_account]
         none = [Room(every[place], 0, ConcurrencyClass.PROVEN) for place in without_room if place < len(every)]
         rooms = Rooms(none, first=first)
-        bounded = Rooms(none, first=first, account_room=account_room)
+        crowd = Crowd([-3, 4], free=3, accounts={}, account_room=2)
+        bounded = Rooms(
+            none, first=first, account_room=account_room,
+            crowds=[crowd], destination_room=destination_room, kept_for_proven=1,
+        )  # fmt: skip
         fair = until_empty(Claimer(), connection, bounded, limit, limit_bytes=limit_bytes)
         connection.exec_driver_sql("ROLLBACK TO stored")
         by_webhook = claim_by_webhook.claim_until_empty(connection, rooms, limit)
@@ -271,6 +280,70 @@ def test_what_an_account_has_no_room_for_uses_up_no_room_of_its_class(database: 
     assert Counter(claim.account_no for claim in claims) == dict.fromkeys(numbers, 2)
 
 
+@pytest.mark.parametrize(("free", "expected"), [(128, 128), (10, 10), (0, 0)])
+def test_of_many_webhooks_at_one_destination_as_many_are_claimed_as_it_has_room_for_and_others_go_on(
+    database: Engine, free: int, expected: int
+) -> None:
+    crowded = [Hook(first=2, destination=-7)] * 90
+    with stored(database, [[*crowded, Hook(first=2, destination=8)], [Hook(first=2)]]) as (connection, ids, _):
+        crowd = Crowd([9, -7], free, {}, free)
+        claims = Claimer().claim(connection, Rooms(crowds=[crowd]), 200).claims
+    served = Counter(claim.webhook_id for claim in claims)
+    assert served.pop(ids[0][-1]) == served.pop(ids[1][0]) == 2
+    assert served.total() == expected
+
+
+def test_a_destination_is_shared_by_account_and_its_room_does_not_depend_on_the_webhooks(database: Engine) -> None:
+    with stored(database, [[Hook(first=3, destination=7)] * 20] * 3) as (connection, _, numbers):
+        crowd = Crowd([7], 24, {numbers[0]: 2}, 15)
+        first = Claimer().claim(connection, Rooms(crowds=[crowd]), 200).claims
+    counts = Counter(claim.account_no for claim in first)
+    assert counts.total() == 24
+    assert counts[numbers[0]] == 2
+    assert max(counts.values()) <= 15
+
+
+def test_a_destination_that_is_in_no_crowd_has_its_usual_room_and_an_unknown_one_all(database: Engine) -> None:
+    hooks = [Hook(first=3, destination=destination) for destination in (7, 7, 7, 8, None, None)]
+    with stored(database, [hooks]) as (connection, (webhooks,), _):
+        claims = Claimer().claim(connection, Rooms(destination_room=4), 200).claims
+    counts = Counter(webhooks.index(claim.webhook_id) for claim in claims)
+    assert counts[0] + counts[1] + counts[2] == 4
+    assert [counts[place] for place in (3, 4, 5)] == [3, 3, 3]
+
+
+def test_webhooks_that_have_not_proven_to_answer_leave_some_of_a_destination_to_those_that_have(
+    database: Engine,
+) -> None:
+    with stored(database, [[Hook(first=9, destination=7)] * 9]) as (connection, (webhooks,), _):
+        proven = Room(webhooks[-1], 9, ConcurrencyClass.PROVEN)
+        rooms = Rooms([proven], crowds=[Crowd([7], 10, {}, 10)], kept_for_proven=4)
+        claimer = Claimer()
+        first = claimer.claim(connection, rooms, 200).claims
+        rooms = Rooms([proven], crowds=[Crowd([7], 4, {}, 4)], kept_for_proven=4)
+        then = claimer.claim(connection, rooms, 200).claims
+    assert len(first) == 6
+    assert [claim.webhook_id for claim in then] == [webhooks[-1]] * 4
+
+
+def test_what_a_destination_has_no_room_for_uses_up_no_room_of_its_class(database: Engine) -> None:
+    hooks = [Hook(first=4, destination=7)] * 2 + [Hook(first=4, destination=8)]
+    with stored(database, [hooks]) as (connection, (webhooks,), _):
+        rooms = Rooms(classes={ConcurrencyClass.NEW: 6}, crowds=[Crowd([7], 2, {}, 2)])
+        claims = Claimer().claim(connection, rooms, 200).claims
+    counts = Counter(claim.webhook_id for claim in claims)
+    assert counts[webhooks[2]] == 4
+    assert counts.total() == 6
+
+
+def test_no_trial_is_made_at_a_destination_without_room(database: Engine) -> None:
+    hooks = [Hook(first=1, claimable="open", destination=destination) for destination in (7, 8, None)]
+    with stored(database, [hooks]) as (connection, (webhooks,), _):
+        rooms = Rooms(crowds=[Crowd([7], 4, {}, 4), Crowd([8], 5, {}, 5)], kept_for_proven=4)
+        trials = Claimer().claim_passing(connection, rooms, 10)
+    assert {claim.webhook_id for claim in trials} == {webhooks[1], webhooks[2]}
+
+
 def test_deliveries_of_older_versions_are_served_like_those_of_one_account(database: Engine) -> None:
     old = [[Hook(first=5, backfilled=False)] * 2] * 3
     with stored(database, [*old, [Hook(first=20)]]) as (connection, _, numbers):
@@ -284,7 +357,7 @@ def test_a_trial_is_made_with_what_an_older_version_stored_and_with_what_this_on
         connection.execute(
             text("UPDATE dispatcher.deliveries SET account_no = 0 WHERE webhook_id = :id"), {"id": UUID(webhooks[0])}
         )
-        trials = Claimer().claim_passing(connection, 10)
+        trials = Claimer().claim_passing(connection, Rooms(), 10)
     assert {(claim.webhook_id, claim.account_no) for claim in trials} == {(webhooks[0], 0), (webhooks[1], number)}
 
 

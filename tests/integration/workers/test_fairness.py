@@ -1,6 +1,8 @@
+import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +12,9 @@ from sqlalchemy import Connection, Engine
 from dispatcher import Event, enqueue_many
 from dispatcher.errors import InvalidWebhook
 from dispatcher.settings import Settings
+from dispatcher.transport.curl.transport import CurlTransport
+from dispatcher.transport.port import Transport
+from dispatcher.transport.threaded.transport import RequestsTransport
 from tests.behaviours import final
 from tests.factories import MESSAGE, RECEIVED, change, deliver_all, deliveries, make_webhook, rows
 from tests.installations import worker_for
@@ -166,9 +171,10 @@ def test_a_proven_webhook_that_begins_to_hang_leaves_slots_to_steady_traffic_of_
     make_webhook(database, settings, url=receiver.url("/slow"), event_types=["slow"])
     context = worker_for(settings.model_copy(update={"max_in_flight": 16}))
     for _ in range(100):  # it has answered quickly so far
-        context.concurrency_limits.sent(str(big.id), 0, 0)
+        context.concurrency_limits.sent(str(big.id), 0, 0, destination=1)
         context.concurrency_limits.ended(str(big.id), failed=False, duration=timedelta(0), now=0)
-    assert context.concurrency_limits.room(str(big.id), 0, time.monotonic()) == 14
+    (known,) = context.concurrency_limits.rooms(time.monotonic()).known
+    assert known.free == 14
     for path in ("/big", "/slow"):
         receiver.script(path, (hold, final(200)))
     store(1, type="slow")  # keeps the loop from ending
@@ -188,6 +194,60 @@ def test_a_proven_webhook_that_begins_to_hang_leaves_slots_to_steady_traffic_of_
         loop.join(30)
         context.drop_transport()
     assert {row.state for row in deliveries(database)} == {"delivered"}
+
+
+def test_one_destination_gets_no_more_at_once_than_it_may_and_nothing_is_claimed_to_be_released(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    hold = receiver.gate()
+    for place in range(10):
+        receiver.script(f"/{place}", (hold, final(200)))
+        make_webhook(database, settings, url=receiver.url(f"/{place}"))
+    store(3)
+    counts: list[dict[str, int]] = []
+    few = settings.model_copy(update={"max_per_destination": 8})
+    loop = threading.Thread(target=lambda: counts.append(deliver_all(few)))
+    loop.start()
+    try:
+        receiver.wait_for(5)  # an eighth is for other accounts, a quarter for webhooks that have answered
+        time.sleep(0.3)
+        assert len(receiver.received) == 5
+    finally:
+        hold.open()
+        loop.join(30)
+    assert [(count["claimed"], count["delivered"]) for count in counts] == [(30, 30)]
+
+
+@pytest.mark.parametrize("transport", [CurlTransport, RequestsTransport])
+def test_many_names_of_one_address_share_its_slots_and_a_name_is_claimed_in_vain_once(
+    database: Engine, settings: Settings, receiver: Receiver, transport: Callable[..., Transport]
+) -> None:
+    hold = receiver.gate()
+    names = [f"name{number}.example" for number in range(20)]
+    for name in names:
+        receiver.script(f"/{name}", (hold, final(200)))
+        make_webhook(database, settings, url=f"http://{name}:{receiver.port}/{name}")
+    store(4)
+    context = worker_for(settings.model_copy(update={"max_per_destination": 8}))
+
+    def resolve(_: str, port: int, **options: Any) -> Any:
+        return socket.getaddrinfo("127.0.0.1", port, **options)
+
+    context.transport = transport(capacity=64, per_address=8, addresses=settings.addresses, resolve=resolve)
+    counts: list[dict[str, int]] = []
+    loop = threading.Thread(target=lambda: counts.append(DeliveryLoop(context).run()))
+    loop.start()
+    try:
+        receiver.wait_for(7)
+        time.sleep(0.3)
+        assert len(receiver.received) == 7
+    finally:
+        hold.open()
+        loop.join(30)
+        context.drop_transport()
+    ((claimed, delivered),) = [(count["claimed"], count["delivered"]) for count in counts]
+    assert delivered == 80
+    assert claimed <= 80 + FIRST_LIMIT * len(names)
 
 
 def test_a_rate_limit_holds_over_all_loops_together(database: Engine, settings: Settings, receiver: Receiver) -> None:

@@ -9,8 +9,7 @@ from datetime import timedelta
 from itertools import count, cycle, zip_longest
 from math import inf
 
-from workers.claims.claims import MAX_REQUESTS
-from workers.claims.concurrency import ConcurrencyClass, ConcurrencyLimits, Room
+from workers.claims.concurrency import MAX_REQUESTS, ConcurrencyClass, ConcurrencyLimits, Room
 
 STEP = 0.02  # seconds from one claim to the next
 TIMEOUT = 30.0  # seconds after which a request without an answer has failed
@@ -145,7 +144,7 @@ class Installation:
         for _ in range(requests):
             webhook.waited.append(self.now - webhook.due.popleft())
             seconds = min(webhook.receiver(self.now, webhook.in_flight), TIMEOUT)
-            self.limits.sent(name, webhook.account_no, self.now)
+            self.limits.sent(name, webhook.account_no, self.now, int(name))
             self._plan(self.now + seconds, name, seconds)
             webhook.in_flight += 1
             webhook.most = max(webhook.most, webhook.in_flight)

@@ -11,14 +11,25 @@ def new() -> str:
 
 
 ACCOUNT, OTHER_ACCOUNT = 1, 2
+DESTINATION = -7_654_321
 QUICK, SLOW = timedelta(milliseconds=5), timedelta(seconds=20)
+
+
+def room_of(limits: ConcurrencyLimits, webhook: str, account_no: int, now: float) -> int:
+    """How many more requests this webhook may have, as a claim finds out."""
+    rooms = limits.rooms(now)
+    known = next((room for room in rooms.known if room.webhook_id == webhook), None)
+    if known is not None:
+        return known.free
+    account = rooms.accounts.get(account_no, rooms.account_room), rooms.lasting.get(account_no, rooms.lasting_room)
+    return min(rooms.first, rooms.classes[ConcurrencyClass.NEW], *account)
 
 
 def send(
     limits: ConcurrencyLimits, webhook: str, times: int = 1, *, account_no: int = ACCOUNT, now: float = 0.0
 ) -> None:
     for _ in range(times):
-        limits.sent(webhook, account_no, now)
+        limits.sent(webhook, account_no, now, DESTINATION)
 
 
 def answer(
@@ -32,30 +43,30 @@ def answer(
     now: float = 0.0,
 ) -> None:
     for _ in range(times):
-        limits.sent(webhook, account_no, now)
+        limits.sent(webhook, account_no, now, DESTINATION)
         limits.ended(webhook, failed=failed, duration=after, now=now)
 
 
 def test_a_webhook_begins_with_the_first_limit() -> None:
     limits, webhook = ConcurrencyLimits(64), new()
-    assert limits.room(webhook, ACCOUNT, 0) == FIRST_LIMIT
+    assert room_of(limits, webhook, ACCOUNT, 0) == FIRST_LIMIT
     send(limits, webhook)
-    assert limits.room(webhook, ACCOUNT, 0) == FIRST_LIMIT - 1
+    assert room_of(limits, webhook, ACCOUNT, 0) == FIRST_LIMIT - 1
     assert limits.rooms(0).known == [Room(webhook, FIRST_LIMIT - 1, ConcurrencyClass.NEW)]
 
 
 def test_quick_answers_double_the_window_up_to_all_slots_but_the_reserve() -> None:
     limits, webhook = ConcurrencyLimits(64), new()
     answer(limits, webhook, 1 + FIRST_LIMIT)
-    assert limits.room(webhook, ACCOUNT, 0) == 2 * FIRST_LIMIT
+    assert room_of(limits, webhook, ACCOUNT, 0) == 2 * FIRST_LIMIT
     answer(limits, webhook, 1_000)
-    assert limits.room(webhook, ACCOUNT, 0) == 56
+    assert room_of(limits, webhook, ACCOUNT, 0) == 56
 
 
 def test_slow_answers_double_it_up_to_half_of_the_slots() -> None:
     limits, webhook = ConcurrencyLimits(64), new()
     answer(limits, webhook, 1 + FIRST_LIMIT, after=SLOW)
-    assert limits.room(webhook, ACCOUNT, 0) == 2 * FIRST_LIMIT
+    assert room_of(limits, webhook, ACCOUNT, 0) == 2 * FIRST_LIMIT
     answer(limits, webhook, 1_000, after=SLOW)
     assert limits.rooms(0).known == [Room(webhook, 32, ConcurrencyClass.SLOW)]
 
@@ -64,15 +75,15 @@ def test_as_many_answers_as_it_allows_that_take_longer_than_usual_halve_it_down_
     limits, webhook = ConcurrencyLimits(64), new()
     usual, late = timedelta(seconds=3), timedelta(seconds=5)
     answer(limits, webhook, 1 + FIRST_LIMIT + 2 * FIRST_LIMIT, after=usual)
-    assert limits.room(webhook, ACCOUNT, 0) == 16
+    assert room_of(limits, webhook, ACCOUNT, 0) == 16
     send(limits, webhook, FIRST_LIMIT)  # what is usual is learnt while little is in flight
     answer(limits, webhook, 15, after=late)
-    assert limits.room(webhook, ACCOUNT, 0) == 16 - FIRST_LIMIT
+    assert room_of(limits, webhook, ACCOUNT, 0) == 16 - FIRST_LIMIT
     answer(limits, webhook, 1, after=late)
-    assert limits.room(webhook, ACCOUNT, 0) == 8 - FIRST_LIMIT
+    assert room_of(limits, webhook, ACCOUNT, 0) == 8 - FIRST_LIMIT
     answer(limits, webhook, 1_000, after=late)
     limits.taken_back(webhook)
-    assert limits.room(webhook, ACCOUNT, 0) == 1
+    assert room_of(limits, webhook, ACCOUNT, 0) == 1
 
 
 def test_a_slow_receiver_is_stalled_when_it_is_silent_for_twice_as_long_as_its_answers_take() -> None:
@@ -80,8 +91,8 @@ def test_a_slow_receiver_is_stalled_when_it_is_silent_for_twice_as_long_as_its_a
     answer(limits, webhook, 10, after=timedelta(seconds=3))
     send(limits, webhook, now=10.0)
     send(limits, new(), now=15.0)
-    assert limits.room(webhook, ACCOUNT, 15.9) > 0
-    assert limits.room(webhook, ACCOUNT, 16.1) == 0
+    assert room_of(limits, webhook, ACCOUNT, 15.9) > 0
+    assert room_of(limits, webhook, ACCOUNT, 16.1) == 0
 
 
 def test_a_slow_receiver_that_becomes_quick_is_proven_again() -> None:
@@ -96,17 +107,17 @@ def test_while_others_are_served_one_greedy_webhook_has_half_of_the_slots_and_tw
     limits, one, other = ConcurrencyLimits(60), new(), new()
     for webhook in (one, other):
         answer(limits, webhook, 1_000)
-    assert limits.room(one, ACCOUNT, 10) == 60 - 7
+    assert room_of(limits, one, ACCOUNT, 10) == 60 - 7
     answer(limits, other)
-    assert limits.room(one, ACCOUNT, 0) == 30  # in one claim, too
-    while limits.room(one, ACCOUNT, 0):
+    assert room_of(limits, one, ACCOUNT, 0) == 30  # in one claim, too
+    while room_of(limits, one, ACCOUNT, 0):
         send(limits, one)
     assert limits.in_flight == 30
     answer(limits, other, 1_000)
-    while limits.room(other, ACCOUNT, 0):
+    while room_of(limits, other, ACCOUNT, 0):
         send(limits, other)
     assert limits.in_flight == 45  # what is free bounds each
-    assert limits.room(new(), ACCOUNT, 0) == FIRST_LIMIT
+    assert room_of(limits, new(), ACCOUNT, 0) == FIRST_LIMIT
 
 
 def test_a_webhook_that_stops_answering_gets_nothing_more_while_others_are_served() -> None:
@@ -114,20 +125,20 @@ def test_a_webhook_that_stops_answering_gets_nothing_more_while_others_are_serve
     answer(limits, webhook, 1_000)
     send(limits, new(), now=10.0)
     send(limits, webhook, 3, now=10.0)
-    assert limits.room(webhook, ACCOUNT, 10.9) > 0
-    assert limits.room(webhook, ACCOUNT, 11.1) == 0
+    assert room_of(limits, webhook, ACCOUNT, 10.9) > 0
+    assert room_of(limits, webhook, ACCOUNT, 11.1) == 0
     limits.ended(webhook, failed=False, duration=QUICK, now=11.2)
-    assert limits.room(webhook, ACCOUNT, 11.3) > 0
-    assert limits.room(webhook, ACCOUNT, 99.0) > 0  # alone again
+    assert room_of(limits, webhook, ACCOUNT, 11.3) > 0
+    assert room_of(limits, webhook, ACCOUNT, 99.0) > 0  # alone again
 
 
 def test_a_failure_leaves_a_window_of_one_and_a_success_opens_it_again() -> None:
     limits, webhook = ConcurrencyLimits(64), new()
     answer(limits, webhook, 1_000)
     answer(limits, webhook, failed=True)
-    assert limits.room(webhook, ACCOUNT, 0) == 1
+    assert room_of(limits, webhook, ACCOUNT, 0) == 1
     answer(limits, webhook)
-    assert limits.room(webhook, ACCOUNT, 0) == FIRST_LIMIT
+    assert room_of(limits, webhook, ACCOUNT, 0) == FIRST_LIMIT
 
 
 def test_webhooks_that_fail_have_half_of_the_slots_together() -> None:
@@ -137,13 +148,13 @@ def test_webhooks_that_fail_have_half_of_the_slots_together() -> None:
         answer(limits, webhook, failed=True)
     taken = 0
     for webhook in failing:
-        if limits.room(webhook, ACCOUNT, 0):
+        if room_of(limits, webhook, ACCOUNT, 0):
             send(limits, webhook)
             taken += 1
     assert taken == 4
     assert limits.class_room(ConcurrencyClass.FAILING, 0) == 1  # the reserve
     limits.ended(failing[0], failed=False, duration=QUICK, now=0)
-    assert sum(limits.room(webhook, ACCOUNT, 0) > 0 for webhook in failing[4:]) == 16
+    assert sum(room_of(limits, webhook, ACCOUNT, 0) > 0 for webhook in failing[4:]) == 16
 
 
 def test_however_many_untried_webhooks_hang_a_quarter_of_the_slots_is_left_to_those_that_answer_and_to_others() -> None:
@@ -151,14 +162,14 @@ def test_however_many_untried_webhooks_hang_a_quarter_of_the_slots_is_left_to_th
     answer(limits, healthy)
     for _ in range(1_000):
         untried = new()
-        if limits.room(untried, ACCOUNT, 0):
+        if room_of(limits, untried, ACCOUNT, 0):
             send(limits, untried)
     assert limits.in_flight == 48
     rooms = limits.rooms(0)
     assert rooms.accounts == {ACCOUNT: 8}
     assert rooms.lasting == {ACCOUNT: 0}
     assert (rooms.account_room, rooms.lasting_room) == (8, 4)  # of another account
-    assert limits.room(healthy, ACCOUNT, 0) == FIRST_LIMIT
+    assert room_of(limits, healthy, ACCOUNT, 0) == FIRST_LIMIT
 
 
 def test_while_many_untried_webhooks_are_in_flight_the_next_ones_begin_with_one_request() -> None:
@@ -167,7 +178,7 @@ def test_while_many_untried_webhooks_are_in_flight_the_next_ones_begin_with_one_
     for _ in range(25):
         send(limits, new(), FIRST_LIMIT)
     assert limits.rooms(0).first == 1
-    assert limits.room(new(), ACCOUNT, 0) == 1
+    assert room_of(limits, new(), ACCOUNT, 0) == 1
 
 
 def test_counts_stay_right_when_a_webhook_turns_failing_with_requests_in_flight() -> None:
@@ -175,11 +186,11 @@ def test_counts_stay_right_when_a_webhook_turns_failing_with_requests_in_flight(
     send(limits, webhook, 4)
     limits.ended(webhook, failed=True, duration=SLOW, now=0)  # three of its requests are still in flight
     answer(limits, other, failed=True)
-    assert limits.room(other, ACCOUNT, 0) == 1
+    assert room_of(limits, other, ACCOUNT, 0) == 1
     send(limits, other)
     third = new()
     answer(limits, third, failed=True)
-    assert limits.room(third, ACCOUNT, 0) == 0
+    assert room_of(limits, third, ACCOUNT, 0) == 0
     assert limits.in_flight == 4
 
 
@@ -204,16 +215,16 @@ def test_windows_do_not_grow_while_answers_wait_for_the_loop() -> None:
     send(limits, webhook, ENOUGH, now=10.0)
     limits.seen(ENOUGH // 2 - 1, 10.0)
     answer(limits, other, FIRST_LIMIT, after=late, now=14.9)
-    assert limits.room(other, ACCOUNT, 20.0) == 2 * FIRST_LIMIT  # fewer than half of them ended at once
+    assert room_of(limits, other, ACCOUNT, 20.0) == 2 * FIRST_LIMIT  # fewer than half of them ended at once
     limits.seen(ENOUGH // 2, 10.0)
     answer(limits, other, 100, after=late, now=14.9)
-    assert limits.room(other, ACCOUNT, 20.0) == 2 * FIRST_LIMIT
+    assert room_of(limits, other, ACCOUNT, 20.0) == 2 * FIRST_LIMIT
     for _ in range(ENOUGH):
         limits.ended(webhook, failed=False, duration=own, now=14.9)
     answer(limits, other, 2 * FIRST_LIMIT, after=own, now=14.9)  # its own time, not the loop's
-    assert limits.room(other, ACCOUNT, 20.0) == 4 * FIRST_LIMIT
+    assert room_of(limits, other, ACCOUNT, 20.0) == 4 * FIRST_LIMIT
     answer(limits, other, 4 * FIRST_LIMIT, after=late, now=15.1)
-    assert limits.room(other, ACCOUNT, 20.0) == 8 * FIRST_LIMIT
+    assert room_of(limits, other, ACCOUNT, 20.0) == 8 * FIRST_LIMIT
 
 
 def test_an_account_alone_leaves_an_eighth_of_the_slots_to_others() -> None:
@@ -221,7 +232,7 @@ def test_an_account_alone_leaves_an_eighth_of_the_slots_to_others() -> None:
     webhooks = [new() for _ in range(20)]
     for webhook in webhooks:
         answer(limits, webhook, 5)
-        send(limits, webhook, limits.room(webhook, ACCOUNT, 0))
+        send(limits, webhook, room_of(limits, webhook, ACCOUNT, 0))
     rooms = limits.rooms(0)
     assert limits.in_flight == 56
     assert (rooms.accounts[ACCOUNT], rooms.account_room) == (0, 4)
@@ -243,10 +254,10 @@ def test_what_hangs_of_one_account_leaves_room_to_another_also_after_a_while() -
     limits = ConcurrencyLimits(64)
     for _ in range(100):
         untried = new()
-        send(limits, untried, limits.room(untried, ACCOUNT, 0))
+        send(limits, untried, room_of(limits, untried, ACCOUNT, 0))
     assert limits.in_flight == 48
-    assert limits.room(new(), OTHER_ACCOUNT, 0) == 1
-    assert limits.room(new(), OTHER_ACCOUNT, 25) == 1
+    assert room_of(limits, new(), OTHER_ACCOUNT, 0) == 1
+    assert room_of(limits, new(), OTHER_ACCOUNT, 25) == 1
     assert limits.rooms(25).lasting_room == 4
 
 
@@ -281,10 +292,10 @@ def test_slow_webhooks_have_equal_shares_of_a_quarter_of_the_slots_while_quick_o
     for webhook in slow:
         answer(limits, webhook, 1_000, after=SLOW)
         send(limits, webhook)
-    assert limits.room(slow[0], ACCOUNT, 1) == 40 // 6 - 1
+    assert room_of(limits, slow[0], ACCOUNT, 1) == 40 // 6 - 1
     assert limits.rooms(1).classes[ConcurrencyClass.SLOW] == 32 - 5
     answer(limits, quick, 2, now=1)
-    assert limits.room(slow[0], ACCOUNT, 1) == 24 // 6 - 1
+    assert room_of(limits, slow[0], ACCOUNT, 1) == 24 // 6 - 1
     assert limits.rooms(1).classes[ConcurrencyClass.SLOW] == 16 - 5
     assert limits.rooms(3).classes[ConcurrencyClass.SLOW] == 32 - 5
 
@@ -295,4 +306,4 @@ def test_a_slow_limit_grows_also_while_answers_wait_for_the_loop() -> None:
     send(limits, busy, 2 * ENOUGH, now=10.0)
     limits.seen(ENOUGH, 10.0)
     answer(limits, webhook, FIRST_LIMIT, after=timedelta(seconds=3), now=11.0)
-    assert limits.room(webhook, ACCOUNT, 11.0) == 2 * FIRST_LIMIT
+    assert room_of(limits, webhook, ACCOUNT, 11.0) == 2 * FIRST_LIMIT

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from dispatcher.transport.curl.dns_cache import KEPT_SECONDS, Names, Waiting
+from dispatcher.transport.curl.dns_cache import KEPT_SECONDS, Names, Resolved, Waiting
 from dispatcher.transport.exchange import Failure, FailureKind, Request
 from dispatcher.transport.resolver import DnsLookups
 
@@ -65,13 +65,17 @@ def outcomes(ended: list[tuple[Waiting, str | Failure]]) -> list[str | FailureKi
     return [found.kind if isinstance(found, Failure) else found for _, found in ended]
 
 
-ENTRY = "+a.example:80:192.0.2.1,[2001:db8::1]"
+FOUND = Resolved("+a.example:80:192.0.2.1,[2001:db8::1]", "192.0.2.1")
 
 
 def test_an_address_written_out_needs_no_dns_lookup(resolver: Resolver) -> None:
     names, _ = made(resolver)
-    assert [names.entry(name(host), 0.0) for host in ("192.0.2.1", "2001:db8::1", "127.1")] == ["", "", ""]
-    assert names.entry(name("a.example"), 0.0) is None
+    assert [names.known(name(host), 0.0) for host in ("192.0.2.1", "2001:db8::1", "127.1")] == [
+        Resolved("", "192.0.2.1"),
+        Resolved("", "2001:db8::1"),
+        Resolved("", "127.0.0.1"),
+    ]
+    assert names.known(name("a.example"), 0.0) is None
     assert resolver.asked == []
 
 
@@ -83,11 +87,11 @@ def test_all_who_wait_for_a_name_get_its_one_answer_and_it_is_kept_for_a_while(r
     waker.wait()
     ended = names.ended(101.0)
     assert [(waiting.request, waiting.begun_at, found) for waiting, found in ended] == [
-        (waiting, 100.0, ENTRY) for waiting in requests
+        (waiting, 100.0, FOUND) for waiting in requests
     ]
     assert resolver.asked == ["a.example"]
-    assert names.entry(name("a.example"), 101.0 + KEPT_SECONDS - 0.1) == ENTRY
-    assert names.entry(name("a.example"), 101.0 + KEPT_SECONDS) is None
+    assert names.known(name("a.example"), 101.0 + KEPT_SECONDS - 0.1) == FOUND
+    assert names.known(name("a.example"), 101.0 + KEPT_SECONDS) is None
 
 
 def test_a_failure_is_not_kept(resolver: Resolver) -> None:
@@ -97,7 +101,7 @@ def test_a_failure_is_not_kept(resolver: Resolver) -> None:
         names.ask(request(), name("hanging.example"), 0.0)
         waker.wait()
         assert outcomes(names.ended(1.0)) == [FailureKind.DNS]
-        assert names.entry(name("hanging.example"), 1.0) is None
+        assert names.known(name("hanging.example"), 1.0) is None
     assert len(resolver.asked) == 2
 
 
@@ -127,7 +131,7 @@ def test_waiting_for_a_turn_does_not_count_but_ends(resolver: Resolver) -> None:
     assert names.deadline == pytest.approx(109.0)  # what stands for its turn, which has been given by now
     waker.wait()
     ((waiting, found),) = names.ended(109.5)
-    assert (waiting.begun_at, found) == (108.0, ENTRY)
+    assert (waiting.begun_at, found) == (108.0, FOUND)
     assert resolver.asked == ["hanging.example", "a.example"]
 
 
@@ -146,7 +150,7 @@ def test_names_that_hung_before_get_half_of_the_turns_at_most(resolver: Resolver
         names.ask(request(), each, 103.0)
     names.ask(request(), name("a.example"), 103.0)
     waker.wait()
-    assert outcomes(names.ended(103.5)) == [ENTRY]
+    assert outcomes(names.ended(103.5)) == [FOUND]
     assert len(resolver.asked) == 4 + 2 + 1
 
 
@@ -157,7 +161,7 @@ def test_600_hanging_names_of_one_account_do_not_hold_up_another(resolver: Resol
     names.ask(request(account="other"), name("a.example"), 100.0)
     waker.wait()
     ((waiting, found),) = names.ended(100.0)
-    assert (waiting.request.account, waiting.begun_at, found) == ("other", 100.0, ENTRY)
+    assert (waiting.request.account, waiting.begun_at, found) == ("other", 100.0, FOUND)
     assert len(resolver.asked) == 56 + 1
 
 
@@ -171,8 +175,8 @@ def test_a_name_that_two_accounts_wait_for_takes_the_turn_of_the_first_that_come
     waker.wait()
     ended = names.ended(101.0)
     assert [(waiting.request.account, waiting.begun_at, found) for waiting, found in ended] == [
-        ("acme", 101.0, ENTRY),
-        ("other", 101.0, ENTRY),
+        ("acme", 101.0, FOUND),
+        ("other", 101.0, FOUND),
     ]
     resolver.released.set()
     for _ in range(20):
@@ -191,7 +195,7 @@ def test_who_gives_up_takes_no_turn_from_others_of_its_account_who_wait_for_the_
     waker.wait()
     names.ended(106.0)
     waker.wait()
-    assert outcomes(names.ended(106.0)) == [ENTRY]
+    assert outcomes(names.ended(106.0)) == [FOUND]
 
 
 def test_a_name_without_address_is_a_dns_failure(resolver: Resolver) -> None:

@@ -1,0 +1,54 @@
+from workers.claims.claims import Claimed
+from workers.claims.pace import LONGEST_POLL, REST, SHORTEST_POLL, Pace
+
+EMPTY = Claimed((), round_done=True, full=False)
+MORE = Claimed((), round_done=False, full=False)
+FULL = Claimed((), round_done=False, full=True)
+PACED = Claimed((), round_done=True, full=False, paced=True)
+
+
+def after(*claims: tuple[Claimed, int], in_flight: int = 0, took: float = 0.001) -> Pace:
+    pace = Pace()
+    for claimed, found in claims:
+        pace.claimed(claimed, found, in_flight=in_flight, took=took, now=100.0)
+    return pace
+
+
+def test_while_more_is_available_the_next_claim_is_made_at_once() -> None:
+    assert after((MORE, 5)).next_at == 100
+
+
+def test_an_empty_claim_of_a_round_that_goes_on_is_followed_by_a_rest_as_long_as_it() -> None:
+    assert after((MORE, 0), took=0.2).next_at == 100.2
+
+
+def test_after_work_was_found_the_next_look_is_soon_and_then_later_and_later() -> None:
+    waits = [round(after(*[(EMPTY, 0)] * empty, (EMPTY, 1)).next_at - 100, 6) for empty in (0, 9)]
+    assert waits == [SHORTEST_POLL, SHORTEST_POLL]
+    waits = [round(after((EMPTY, 1), *[(EMPTY, 0)] * empty).next_at - 100, 6) for empty in range(1, 6)]
+    assert waits == [0.01, 0.02, 0.04, LONGEST_POLL, LONGEST_POLL]
+
+
+def test_a_claim_that_took_long_is_followed_by_a_longer_rest_or_when_half_of_what_is_in_flight_has_ended() -> None:
+    for claimed in (EMPTY, FULL):
+        pace = after((claimed, 60), in_flight=40, took=0.1)
+        assert pace.next_at == 100 + REST * 0.1
+        assert [pace.may_claim(in_flight, 100) for in_flight in (50, 49)] == [False, True]
+        assert pace.may_claim(50, pace.next_at)
+
+
+def test_after_nothing_was_found_what_is_in_flight_does_not_matter() -> None:
+    assert not after((EMPTY, 60), (EMPTY, 0), in_flight=40).may_claim(0, 100)
+
+
+def test_nothing_is_due_only_after_a_whole_round_found_nothing_and_no_rate_limit_holds_anything() -> None:
+    claims = [(EMPTY, 0), (EMPTY, 1), (MORE, 0), (PACED, 0)]
+    assert [(after(claim).nothing_due, after(claim).paced) for claim in claims] == [
+        (True, False), (False, False), (False, False), (False, True),
+    ]  # fmt: skip
+
+
+def test_while_the_database_is_unavailable_nothing_is_due() -> None:
+    pace = after((MORE, 5))
+    pace.pause(1.0, 100.0)
+    assert (pace.nothing_due, pace.next_at) == (True, 101)

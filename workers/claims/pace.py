@@ -1,0 +1,39 @@
+"""When a loop claims next. Pure.
+
+At once while more is available; soon after work was found, later and later while there is none. Where claims take long,
+they become fewer and larger. Times are monotonic seconds.
+"""
+
+from workers.claims.claims import Claimed
+
+SHORTEST_POLL, LONGEST_POLL = 0.005, 0.05  # seconds until an awake loop sees new work
+REST = 3  # pause after a claim, in times its duration; shorter if half of what is in flight ends sooner
+
+
+class Pace:
+    """`next_at` is when to claim next at the latest. `nothing_due`: the last claim found that nothing is available
+    now. `paced`: something is due, and only a rate limit keeps it waiting."""
+
+    def __init__(self) -> None:
+        self.next_at = 0.0
+        self.nothing_due = self.paced = False
+        self._at_once_below = 0  # requests in flight
+        self._poll = SHORTEST_POLL
+
+    def may_claim(self, in_flight: int, now: float) -> bool:
+        return now >= self.next_at or in_flight < self._at_once_below
+
+    def claimed(self, claimed: Claimed, found: int, *, in_flight: int, took: float, now: float) -> None:
+        """A claim of `took` seconds has ended: it found so many deliveries."""
+        self.paced = claimed.paced
+        self.nothing_due = not found and claimed.round_done and not claimed.paced
+        self._poll = SHORTEST_POLL if found else min(self._poll * 2, LONGEST_POLL)
+        # Where nothing was found and the round goes on, as long as the empty claim took: it must not fill all the time.
+        rest = max(self._poll, REST * took) if claimed.round_done or claimed.full else 0 if found else took
+        self.next_at = now + rest
+        self._at_once_below = (in_flight + found) // 2 if found else 0
+
+    def pause(self, seconds: float, now: float) -> None:
+        """Nothing can be claimed for so long: the database is unavailable."""
+        self.nothing_due = True
+        self.next_at = now + seconds
