@@ -1,7 +1,9 @@
 """The work of a run: webhooks on the receivers, and messages of one size for them."""
 
+import base64
 import itertools
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,23 +13,49 @@ from benchmarks.servers import MESSAGE_BYTES, Servers
 from dispatcher import Event
 from dispatcher.accounts.accounts import create_account
 from dispatcher.accounts.actor import CommandLine
+from dispatcher.db.models import Webhook
+from dispatcher.ids import new_id
 from dispatcher.webhooks.registration import register
 
 BY = CommandLine("benchmark")
+ALL = "bench.all"  # the type of events for all webhooks of a fleet
 _numbers = itertools.count()
+
+_COPIED = ", ".join(
+    column.name for column in Webhook.__table__.columns if column.name not in {"id", "number", "event_types"}
+)
+_COPY = f"""
+INSERT INTO dispatcher.webhooks (id, event_types, {_COPIED})
+SELECT copy_id, ARRAY['bench.w' || copy_number, '{ALL}'], {_COPIED}
+FROM dispatcher.webhooks, unnest(CAST(:copies AS uuid[]), CAST(:numbers AS integer[])) c(copy_id, copy_number)
+WHERE id = :registered"""
+_SUBSCRIBE_COPIES = """
+INSERT INTO dispatcher.subscriptions (webhook_id, event_type, account_id, app)
+SELECT id, event_type, account_id, app FROM dispatcher.webhooks, unnest(event_types) event_type
+WHERE id = ANY(:copies)"""
 
 
 def message(size: int = MESSAGE_BYTES) -> bytes:
     """A JSON message of exactly `size` bytes."""
+    return _message("x" * size, size)
+
+
+def incompressible_message(size: int) -> bytes:
+    """The same, of a text that the database cannot compress."""
+    return _message(base64.b64encode(os.urandom(size)).decode(), size)
+
+
+def _message(text: str, size: int) -> bytes:
     members = {"id": "4023457654", "type": "RECEIVED", "from": "1543", "to": "27001234567", "body": ""}
     empty = json.dumps(members, separators=(",", ":"))
-    members["body"] = "x" * (size - len(empty))
+    members["body"] = text[: size - len(empty)]
     return json.dumps(members, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Webhooks of one account that has no others; webhook n takes only events of type `bench.w<n>`."""
+    """Webhooks of one account that has no others; webhook n takes events of type `bench.w<n>`, and all of them take
+    events of type `bench.all`."""
 
     account: str
     ids: tuple[UUID, ...]
@@ -38,13 +66,25 @@ class Fleet:
 
 
 def make_fleet(servers: Servers, urls: Sequence[str], **contract: Any) -> Fleet:
-    """Registers a webhook for each URL, with the product's default contract, changed by `contract`."""
+    """Makes a webhook for each URL, with the product's default contract, changed by `contract`. The first with a URL is
+    registered, the others are copies of its row: there may be too many to register."""
     name = f"fleet {next(_numbers)}"
     with servers.installation.transaction() as session:
         account = create_account(session, name, by=BY).id
-    ids = tuple(
-        register(servers.installation, account, by=BY, url=url, event_types=[f"bench.w{number}"], contract=contract).id
-        for number, url in enumerate(urls)
-    )
+    ids: dict[int, UUID] = {}
+    for url in dict.fromkeys(urls):
+        first, *others = (number for number, one in enumerate(urls) if one == url)
+        ids[first] = register(
+            servers.installation,
+            account,
+            by=BY,
+            url=url,
+            event_types=[f"bench.w{first}", ALL],
+            contract=contract,
+        ).id
+        copies = {number: new_id() for number in others}
+        servers.execute(_COPY, registered=ids[first], copies=list(copies.values()), numbers=others)
+        servers.execute(_SUBSCRIBE_COPIES, copies=list(copies.values()))
+        ids |= copies
     servers.execute("ANALYZE dispatcher.webhooks, dispatcher.subscriptions")
-    return Fleet(name, ids)
+    return Fleet(name, tuple(ids[number] for number in range(len(urls))))
