@@ -34,6 +34,13 @@ class Size:
     bulk_events: int = 20_000
     single_events: int = 200
     behind_circuit_breaker: int = 100_000
+    other_events: int = 20
+    many_webhooks: int = 20_001
+    many_backlog: int = 120_000
+    hanging_webhooks: int = 3_000
+    disabled_webhooks: int = 10_000
+    fan_out: int = 10_000
+    giants: int = 3_000
     seconds: float = 10
 
     def times(self, factor: float) -> Self:
@@ -63,6 +70,9 @@ QUICK = Size(
     bulk_events=5_000,
     single_events=30,
     behind_circuit_breaker=10_000,
+    other_events=10,
+    many_backlog=60_000,
+    giants=1_200,
     seconds=1.5,
 )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks import product
 from benchmarks.bench import Bench, Stage
-from benchmarks.measures import backlog, circuit_breaker, isolation, producers, throughput
+from benchmarks.measures import accounts, backlog, circuit_breaker, isolation, producers, throughput
 from benchmarks.targets import Increase, Largest, Ratio, Sample, Target, Value
 
 
@@ -55,10 +55,16 @@ MEASURES = (
     Measure("enqueue-one", producers.enqueue_one),
     Measure("enqueue-bulk", producers.enqueue_bulk),
     Measure("beside-none", isolation.beside_none),
+    Measure("steady", accounts.steady),
+    Measure("beside-fan-out", accounts.beside_fan_out),
+    Measure("beside-giants", accounts.beside_giants),
     Measure("beside-slow", isolation.beside_slow),
     Measure("beside-none-warm", isolation.beside_none_warm),
     Measure("beside-hundred-slow", isolation.beside_hundred_slow),
     Measure("slow-alone", isolation.slow_alone, full_run_only=True),
+    Measure("account-beside-disabled", accounts.beside_disabled),
+    Measure("account-beside-many", accounts.beside_many),
+    Measure("account-beside-hanging", accounts.beside_hanging),
     Measure("claims", backlog.claims),
     Measure("claims-behind-finished", backlog.claims, Stage.FINISHED),
     Measure("fresh", backlog.fresh),
@@ -143,6 +149,42 @@ ROWS = (
             Target("after 60 s", Value("slow-alone.rate_after_60_s"), 150, 250, unit="/s"),
         ),
         unless=product.no_curl,
+    ),
+    Row(
+        "account-beside-many",
+        "an account's event beside 20,001 healthy webhooks of another, all with deliveries due: largest delay",
+        (
+            Target(
+                "until the receiver has it", Value("account-beside-many.largest_ms"), 500, 100, more=False, unit="ms"
+            ),
+        ),
+    ),
+    Row(
+        "account-beside-hanging",
+        "an account's event beside 3,000 hanging webhooks of another: largest delay",
+        (
+            Target("from together on", Value("account-beside-hanging.largest_ms"), 500, 200, more=False, unit="ms"),
+            Target("from 6 s later on", Value("account-beside-hanging.later_ms"), 200, 50, more=False, unit="ms"),
+        ),
+    ),
+    Row(
+        "account-beside-disabled",
+        "an account's event beside 10,000 disabled webhooks of another, each with a delivery due: largest delay",
+        (
+            Target(
+                "until the receiver has it", Value("account-beside-disabled.largest_ms"), 200, 50, more=False, unit="ms"
+            ),
+        ),
+    ),
+    Row(
+        "fan-out-beside",
+        "one event for 10,000 webhooks of an account beside 200 healthy ones of another",
+        (Target("healthy p99 without it", Ratio("beside-fan-out.p99_ms", "steady.p99_ms"), 1.3, 1.1, more=False),),
+    ),
+    Row(
+        "giants-beside",
+        "batches of 100 messages of 250 kB for 20 webhooks of an account beside 200 healthy ones of another",
+        (Target("healthy p99 without them", Ratio("beside-giants.p99_ms", "steady.p99_ms"), 1.3, 1.1, more=False),),
     ),
     Row(
         "retry-backlog",

@@ -54,9 +54,10 @@ SELECT request_id, webhook_id, 'POST', 'http://127.0.0.1:8000/ok', repeat('Heade
 {_ROWS}"""
 
 
-def store_due(servers: Servers, ids: Sequence[UUID], count: int) -> None:
-    """Stores `count` deliveries, ready and due now, spread over the webhooks."""
-    _store(servers, ids, count, (_EVENTS, _OPEN), state=State.READY, due_from=-1, due_span=0, attempts=0)
+def store_due(servers: Servers, ids: Sequence[UUID], count: int, data: bytes | None = None) -> None:
+    """Stores `count` deliveries, ready and due now, spread over the webhooks; of the usual message if not of `data`."""
+    extra = {"data": data} if data is not None else {}
+    _store(servers, ids, count, (_EVENTS, _OPEN), state=State.READY, due_from=-1, due_span=0, attempts=0, **extra)
     servers.execute("ANALYZE dispatcher.events, dispatcher.deliveries")
 
 

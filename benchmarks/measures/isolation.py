@@ -103,23 +103,31 @@ def _until_last_healthy(bench: Bench, webhooks: int, events: int, *, dead: bool)
 
 
 def _fresh_delays(bench: Bench, slow: Sequence[str], backlog: int, *, warm: float = 0) -> Sample:
-    """`p50_ms` and `p99_ms` of the delay from the commit of an event to the start of its request, at a steady rate that
-    began `warm` seconds before, beside webhooks with the paths `slow`, which have a backlog."""
+    """The delays beside webhooks with the paths `slow`, which have a backlog."""
     servers, receiver = bench.servers, bench.servers.receiver
-    healthy = bench.fleet([receiver.url()] * 200)
     bench.clear()
-    worker = bench.worker()
+    bench.worker()
     if slow:
         store_due(servers, bench.fleet([receiver.url(path) for path in slow]).ids, backlog)
         wake(servers)
         time.sleep(SETTLED)
-    count = _enqueue_steadily(servers.installation, healthy, warm)
-    since = servers.scalar("SELECT now()")
-    count += _enqueue_steadily(servers.installation, healthy, bench.size.seconds)
-    wait_for(lambda: receiver.counts("ok").requests >= count, worker, within=60)
-    time.sleep(LOOPS_END)  # the last group is recorded
+    sample = steady_delays(bench, bench.size.seconds, warm=warm)
     if slow:
         bench.end_worker()
+    return sample
+
+
+def steady_delays(bench: Bench, seconds: float, *, warm: float = 0) -> Sample:
+    """`p50_ms` and `p99_ms` of the delay from the commit of an event to the start of its request, for an account with
+    200 healthy webhooks and a steady rate of events that began `warm` seconds before."""
+    servers, receiver = bench.servers, bench.servers.receiver
+    healthy = bench.fleet([receiver.url()] * 200)
+    worker, before = bench.worker(), receiver.counts("ok").requests
+    count = _enqueue_steadily(servers.installation, healthy, warm)
+    since = servers.scalar("SELECT now()")
+    count += _enqueue_steadily(servers.installation, healthy, seconds)
+    wait_for(lambda: receiver.counts("ok").requests - before >= count, worker, within=60)
+    time.sleep(LOOPS_END)  # the last group is recorded
     return _delays(servers, healthy, since)
 
 
