@@ -3,17 +3,20 @@
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from dispatcher import Event, enqueue_many
 from dispatcher.settings import Settings
+from dispatcher.transport.exchange import Request
 from tests.behaviours import final
 from tests.factories import MESSAGE, RECEIVED, change, deliver_all, deliveries, make_webhook
 from tests.receiver import Receiver
+from workers.callbacks.render import render
 from workers.claims.claims import Claim
 from workers.claims.held_bytes import MOST, HeldBytes
 
@@ -116,3 +119,23 @@ def test_messages_of_others_go_on_while_large_ones_of_several_accounts_hang(
         hold.open()
         loop.join(60)
     assert {row.state for row in deliveries(database)} == {"delivered"}
+
+
+def test_small_messages_do_not_wait_for_the_large_ones_that_were_claimed_with_them(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        make_webhook(database, settings, account="large", url=receiver.url("/large"), contract={"batch_size": 100})
+        make_webhook(database, settings, account="small", url=receiver.url("/small"))
+    store(database, RECEIVED, 1, LARGE, "large")
+    store(database, RECEIVED, 1, MESSAGE, "small")
+    rendered: list[tuple[object, int]] = []
+
+    def watched(claims: Sequence[Claim], *arguments: Any, **named: Any) -> Request:
+        rendered.append((claims[0].claimed_at, len(claims[0].data)))
+        return render(claims, *arguments, **named)
+
+    monkeypatch.setattr("workers.loop.render", watched)
+    assert deliver_all(settings)["delivered"] == 8
+    assert len({claimed_at for claimed_at, _ in rendered}) == 1
+    assert [size > 1_000 for _, size in rendered] == [False] * 4 + [True] * 4
