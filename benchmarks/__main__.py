@@ -46,7 +46,7 @@ def _known_rows(names: list[str] | None) -> list[str]:
 @app.callback(invoke_without_command=True, epilog=f"ROW is one of {', '.join(_NAMES)}.")
 def bench(  # noqa: PLR0917 - typer makes them options
     context: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller counts: about 5 minutes")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller counts: about 8 minutes")] = False,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="ROW", callback=_known_rows, help="A row to run; may be given several times"),
