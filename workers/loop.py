@@ -15,21 +15,22 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 from dispatcher.ids import new_id_text
 from dispatcher.states import Reason
 from dispatcher.transport.exchange import Exchange, Reply
-from dispatcher.wake import AWAKE_SECONDS
 from dispatcher.webhooks.contract import Verdict
 from schedules.retry import RetrySchedule
 from workers.callbacks.batches import batches
 from workers.callbacks.render import RenderFailed, render
 from workers.callbacks.targets import Target
 from workers.claims.claims import CLAIM, Claim, Claimed, Claimer
-from workers.claims.concurrency import MAX_REQUESTS, ConcurrencyClass
-from workers.claims.held_bytes import HeldBytes
+from workers.claims.concurrency import MAX_REQUESTS, ConcurrencyClass, Rooms
+from workers.claims.held_bytes import BYTES_BESIDE_OTHERS, HeldBytes
 from workers.claims.pace import LONGEST_POLL, Pace
+from workers.claims.statements import MAX_BYTES
 from workers.process import Worker
 from workers.results.attempt_log import WORDS
 from workers.results.claim_result import ClaimResult
@@ -39,6 +40,7 @@ from workers.results.writer import ClaimResults
 from workers.stopping import is_stopping
 from workers.tokens.store import Token
 from workers.tokens.waiting import Tokens
+from workers.wake_flag import WakeFlag
 
 log = structlog.get_logger("dispatcher.deliver")
 
@@ -68,7 +70,7 @@ class DeliveryLoop:
         installation = worker.installation
         self._worker = worker
         self._engine = worker.loop_engine
-        self._waker = installation.waker
+        self._waker, self._flag = installation.waker, WakeFlag(installation.waker)
         self._timing = installation.timing
         self._wall_clock = installation.clock
         self._transport = worker.transport
@@ -92,8 +94,8 @@ class DeliveryLoop:
         self._clock = (self._wall_clock(), monotonic())  # the database's time, and the monotonic time when it was read
         # Loops that one wake started must not all end at the same time.
         self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
-        self._renew_flag_at = self._passing_at = 0.0
-        self._handed_over = self._woke_another = self._flag_is_set = False
+        self._passing_at = 0.0
+        self._handed_over = self._woke_another = False
         self._grace_ends: float | None = None
         self._circuit_breakers = installation.settings.circuit_breaker_failures > 0
         self._grace_seconds = installation.settings.grace_seconds
@@ -113,7 +115,8 @@ class DeliveryLoop:
 
     def _deliver_all(self) -> None:
         while True:
-            self._stay_awake()
+            if not self._ending():
+                self._flag.keep(monotonic(), has_room=self._limits.has_room(monotonic()))
             if self._may_claim():
                 self._claim()
             self._settle_tokens()
@@ -140,25 +143,10 @@ class DeliveryLoop:
     def _claim(self) -> None:
         """Claims as much as there is room for."""
         now = monotonic()
-        free = self._transport.capacity - len(self._in_flight)
-        passing: Sequence[Claim] = ()
-        claimed = Claimed((), round_done=False, full=False)
         rooms = self._limits.rooms(now)
         with self._patient_with_database():
             with self._engine.begin() as connection:
-                room = min(self._limits.class_room(ConcurrencyClass.FAILING, now), MAX_REQUESTS)
-                if self._circuit_breakers and room and now >= self._passing_at:
-                    passing = self._claimer.claim_passing(connection, rooms, room)
-                    self._passing_at = now + PASSING_EVERY
-                if free > len(passing):
-                    claimed = self._claimer.claim(
-                        connection,
-                        rooms,
-                        free - len(passing),
-                        limit_bytes=self._held.free,
-                        account_bytes=self._held.by_account(),
-                        circuit_breakers=self._circuit_breakers,
-                    )
+                passing, claimed = self._take(connection, rooms, now)
                 claims = [*passing, *claimed.claims]
                 versions = {claim.webhook_id: claim.webhook_version for claim in claims}
                 targets = self._targets.load(connection, versions)
@@ -172,6 +160,26 @@ class DeliveryLoop:
             for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
                 target, most = targets.get(webhook_id), max(1, may_send[webhook_id])
                 self._prepare(list(of_one), target, now + CLAIM.total_seconds(), most)
+
+    def _take(self, connection: Connection, rooms: Rooms, now: float) -> tuple[Sequence[Claim], Claimed]:
+        """What passes an open circuit, and what is ready."""
+        free = self._transport.capacity - len(self._in_flight)
+        passing: Sequence[Claim] = ()
+        room = min(rooms.classes[ConcurrencyClass.FAILING], MAX_REQUESTS)
+        if self._circuit_breakers and room and now >= self._passing_at:
+            passing = self._claimer.claim_passing(connection, rooms, room)
+            self._passing_at = now + PASSING_EVERY
+        if free <= len(passing):
+            return passing, Claimed((), round_done=False, full=False)
+        return passing, self._claimer.claim(
+            connection,
+            rooms,
+            free - len(passing),
+            limit_bytes=self._held.free,
+            account_bytes=self._held.by_account(),
+            bytes_at_once=BYTES_BESIDE_OTHERS if self._limits.is_shared(now) else MAX_BYTES,
+            circuit_breakers=self._circuit_breakers,
+        )
 
     def _prepare(self, claims: Sequence[Claim], target: Target | None, claims_end: float, most: int) -> None:
         """Groups the claims of one webhook into batches, one for each request. The claim cannot know how large batches
@@ -256,7 +264,7 @@ class DeliveryLoop:
 
     def _ended(self) -> list[Exchange]:
         """The exchanges that have ended. Waits no longer than until the next claim or write is due."""
-        next_step = min(self._pace.next_at, self._results.write_at, self._renew_flag_at, self._tokens.due_at)
+        next_step = min(self._pace.next_at, self._results.write_at, self._flag.renew_at, self._tokens.due_at)
         seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
         if self._in_flight or self._tokens.fetching:
             ended = self._tokens.take_answers(self._transport.wait(seconds))
@@ -341,26 +349,12 @@ class DeliveryLoop:
 
     # ---- wake, and end
 
-    def _stay_awake(self) -> None:
-        """Renews the wake flag, which keeps producers from waking other loops. Clears it while this loop has no room,
-        so that the next event wakes a loop that has."""
-        has_room = self._limits.has_room(monotonic())
-        if self._ending() or (monotonic() < self._renew_flag_at and has_room == self._flag_is_set):
-            return
-        self._renew_flag_at = monotonic() + AWAKE_SECONDS / 3
-        if has_room:
-            self._waker.awake()
-        elif self._flag_is_set:
-            self._waker.asleep()
-        self._flag_is_set = has_room
-
     def _nothing_left(self) -> bool:
         """Whether the loop may end. It clears its wake flag, then looks once more. That look finds whatever was
         committed before it; a producer that commits after it finds no flag and sends a wake."""
         if not self._pace.nothing_due:
             return False
-        self._waker.asleep()
-        self._renew_flag_at = 0.0
+        self._flag.clear()
         self._claimer.start_round()
         self._pace.nothing_due, self._passing_at = False, 0.0
         while self._is_idle() and not self._pace.nothing_due and not self._pace.paced and not self._ending():

@@ -67,6 +67,10 @@ class AccountShares:
         """A request of this account was sent."""
         self._latest.note(account_no, now)
 
+    def is_shared(self, now: float) -> bool:
+        """Whether several accounts were sent something lately."""
+        return not self._latest.is_alone(self._latest.last, now)
+
     def with_own_room(self, part: Part) -> set[int]:
         """The accounts whose room is not `NOBODY`'s: those with something in this part, and the one served last, which
         may be alone."""

@@ -104,16 +104,21 @@ class Claimer:
         *,
         limit_bytes: int = MAX_BYTES,
         account_bytes: Mapping[int, int] | None = None,
+        bytes_at_once: int = MAX_BYTES,
         circuit_breakers: bool = True,
     ) -> Claimed:
         """Claims due deliveries for up to `limit` requests, from each account and each webhook as many as `rooms`
         allows, and with messages of up to `limit_bytes`. Of these an account gets half, or what `account_bytes` says;
         none if that is not positive. A message that is larger than half of MAX_BYTES goes alone, when an account has
-        that much. With `circuit_breakers` False, open circuits hold nothing back."""
+        that much. Of what an account may have, this claim takes `bytes_at_once` at most, but always the first message.
+        With `circuit_breakers` False, open circuits hold nothing back."""
         if self._cursor < 0:  # loops start at different places
             self._cursor = self._round_from = int(connection.scalar(_ANY_ACCOUNT) or 0)
         limit, limit_bytes, bytes_of = min(limit, MAX_REQUESTS), min(limit_bytes, MAX_BYTES), account_bytes or {}
-        places = dict(islice(self._places.items(), 2 * self._steps))
+        # What is known to have no room takes none of the steps. It may have much due, so it is visited each time.
+        without_room = sum(room.free <= 0 or rooms.classes.get(room.concurrency_class, 1) <= 0 for room in rooms.known)
+        steps = min(self._steps + without_room, max(self._steps, MAX_SCAN_STEPS))
+        places = dict(islice(self._places.items(), 2 * steps))
         accounts = list({**places, **rooms.accounts, **bytes_of})
         crowded = bool(rooms.crowds) or rooms.destination_room < limit
         statement = CLAIM_READY_IN_CROWDS if crowded else CLAIM_READY
@@ -121,7 +126,7 @@ class Claimer:
             connection,
             {
                 "limit": limit,
-                "steps": self._steps,
+                "steps": steps,
                 "cursor": self._cursor,
                 "accounts": array(accounts),
                 "places": array([places.get(account) for account in accounts]),
@@ -131,6 +136,7 @@ class Claimer:
                 "account_room": rooms.account_room,
                 "lasting_room": rooms.lasting_room,
                 "bytes_of_one": limit_bytes // 2,
+                "bytes_at_once": bytes_at_once,
                 "first_limit": rooms.first,
                 "share": ROUND,
                 "ids": array([room.webhook_id for room in rooms.known]),
@@ -151,7 +157,7 @@ class Claimer:
         claims = _claims([row[_HEAD:] for row in rows if row[_HEAD] is not None])
         full = {account for account, room in (*rooms.accounts.items(), *bytes_of.items()) if room <= 0}
         passed = next((_pairs(row.passed) for row in rows if row.passed), [])
-        round_done = self._advance(head, passed, places, full, found=bool(claims))
+        round_done = self._advance(head, passed, places, full, steps, found=bool(claims))
         return Claimed(_small_first(claims), round_done=round_done, full=bool(head.is_full), paced=head.paced > 0)
 
     def claim_passing(self, connection: Connection, rooms: Rooms, limit: int) -> Sequence[Claim]:
@@ -163,13 +169,21 @@ class Claimer:
         return _claims(rows)
 
     def _advance(
-        self, head: Any, passed: Sequence[tuple[int, str]], places: Mapping[int, str], full: Set[int], *, found: bool
+        self,
+        head: Any,
+        passed: Sequence[tuple[int, str]],
+        places: Mapping[int, str],
+        full: Set[int],
+        steps: int,
+        *,
+        found: bool,
     ) -> bool:
         """Notes what was passed, and where each account goes on. `places`: where they began. `full`: accounts without
-        room. Returns whether a whole round is done, which can take several claims."""
+        room. `steps`: how many webhooks the claim could visit. Returns whether a whole round is done, which can take
+        several claims."""
         last = dict(passed)  # of each account, in the order of their turns
-        all_accounts = head.accounts < self._steps
-        if all_accounts and head.visited < self._steps and not head.is_full:
+        all_accounts = head.accounts < steps
+        if all_accounts and head.visited < steps and not head.is_full:
             kept = {account: place for account, place in self._places.items() if account in full}
             self._places = OrderedDict(kept | last)
             self._steps = SCAN_STEPS

@@ -25,6 +25,9 @@ from workers.claims.destinations import Crowd, Destinations
 from workers.claims.webhook_limit import FIRST_LIMIT, WebhookLimit
 
 ENOUGH = 200  # requests in flight that keep a loop busy where receivers are quick
+# Requests that one claim brings for an account while several are served: in all, and for webhooks that are not proven,
+# which often have to be read and decrypted first. All that a claim brings is sent before the next claim.
+MOST_BESIDE_OTHERS = 100, 32
 SLOW_REMEMBERED = 5.0  # seconds in which limits hardly grow after answers had to wait for the loop
 KEPT = 1_000  # webhooks remembered while none of their requests is in flight
 UNBOUNDED = 2**31 - 1
@@ -122,8 +125,14 @@ class ConcurrencyLimits:
         """How many more requests all webhooks of this class may have together. A claim bounds what is lasting by
         account, but not each class: of failing and slow ones, no more than one account may have."""
         if concurrency_class in {ConcurrencyClass.FAILING, ConcurrencyClass.SLOW}:
-            return self._accounts.most_room(self._parts[concurrency_class], now)
+            room = self._accounts.most_room(self._parts[concurrency_class], now)
+            is_paced = concurrency_class is ConcurrencyClass.SLOW and self._quick_are_served(now)
+            return min(room, max(FIRST_LIMIT, self._slots // 32)) if is_paced else room
         return min(part.free for part in self._parts[concurrency_class])
+
+    def is_shared(self, now: float) -> bool:
+        """Whether several accounts are served."""
+        return self._accounts.is_shared(now)
 
     def has_room(self, now: float) -> bool:
         """Whether an unknown webhook of any account could be sent something."""
@@ -134,6 +143,7 @@ class ConcurrencyLimits:
         self._bound_slow(now)
         account_room = cache(partial(self._account_room, now=now))
         numbers = self._accounts.with_own_room(self._all)
+        most, most_lasting = MOST_BESIDE_OTHERS if self.is_shared(now) else (UNBOUNDED, UNBOUNDED)
         return Rooms(
             [
                 Room(
@@ -145,10 +155,10 @@ class ConcurrencyLimits:
             ],
             self.first_limit,
             {each: self.class_room(each, now) for each in ConcurrencyClass},
-            {number: account_room(ConcurrencyClass.PROVEN, number) for number in numbers},
-            account_room(ConcurrencyClass.PROVEN, NOBODY),
-            {number: account_room(ConcurrencyClass.NEW, number) for number in numbers},
-            account_room(ConcurrencyClass.NEW, NOBODY),
+            {number: min(most, account_room(ConcurrencyClass.PROVEN, number)) for number in numbers},
+            min(most, account_room(ConcurrencyClass.PROVEN, NOBODY)),
+            {number: min(most_lasting, account_room(ConcurrencyClass.NEW, number)) for number in numbers},
+            min(most_lasting, account_room(ConcurrencyClass.NEW, NOBODY)),
             self._destinations.crowds(),
             self._destinations.room,
             self._destinations.kept_for_proven,
@@ -158,10 +168,12 @@ class ConcurrencyLimits:
         """Slow webhooks have half of the slots together, and a quarter while quick ones are served: many slow answers
         that come together keep the loop from others. They have equal shares, so that one claim does not find far more
         than it may take."""
-        quick_are_served = now - self._proven_at < OTHERS_REMEMBERED
-        self._slow.size = max(1, self._slots // (4 if quick_are_served else 2)) + self._reserve
+        self._slow.size = max(1, self._slots // (4 if self._quick_are_served(now) else 2)) + self._reserve
         slow = sum(limit.is_slow and limit.in_flight > 0 for limit in self._limits.values())
         self._slow_share = max(1, self._slow.size // (slow + 1))
+
+    def _quick_are_served(self, now: float) -> bool:
+        return now - self._proven_at < OTHERS_REMEMBERED
 
     def _account_room(self, concurrency_class: ConcurrencyClass, account_no: int, now: float) -> int:
         return self._accounts.room(account_no, self._parts[concurrency_class], now)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from workers.claims.claims import Claim
 
 MOST = 8 * 1024 * 1024  # with it, a child at full load has less than 150 MB
+BYTES_BESIDE_OTHERS = 512 * 1024  # per claim and account while several are served: large ones hold up small ones
 SMALL = MOST // 64  # not worth counting by account
 
 

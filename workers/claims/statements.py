@@ -69,8 +69,9 @@ _RANKED_BY_ACCOUNT = f"""
                     AND (class = {ConcurrencyClass.PROVEN:d}
                          OR row_number() OVER of_account_and_kind <= account_lasting)
                     -- One that is larger than an account's part can be goes alone, while the account has all of it.
-                    AND (sum(bytes) OVER of_account <= account_bytes
-                         OR sum(bytes) OVER of_account = bytes AND account_bytes >= {MAX_BYTES // 2}) AS has_room
+                    AND (sum(bytes) OVER of_account <= least(account_bytes, :bytes_at_once)
+                         OR sum(bytes) OVER of_account = bytes
+                            AND (bytes <= account_bytes OR account_bytes >= {MAX_BYTES // 2})) AS has_room
         FROM found
         WINDOW of_account AS (PARTITION BY account_no ORDER BY n ROWS UNBOUNDED PRECEDING),
                of_account_and_kind AS (PARTITION BY account_no, class = {ConcurrencyClass.PROVEN:d}
@@ -158,7 +159,7 @@ scan AS MATERIALIZED (
   FROM (SELECT account_no, room, lasting, bytes, webhook_id, row_number() OVER () AS n FROM walk LIMIT :steps) w),
 claimable AS MATERIALIZED (
   SELECT s.n, s.account_no, s.account_room, s.account_lasting, s.account_bytes, s.class, w.*, r.requests,
-         {"p.*," if crowded else ""} least({BODY_CAP}, s.account_bytes) AS body,
+         {"p.*," if crowded else ""} least({BODY_CAP}, s.account_bytes, :bytes_at_once) AS body,
          least(r.requests * w.batch_size,
                greatest(w.batch_size, :share / (SELECT count(*) FROM accounts) / s.webhooks)) AS most
   FROM (
@@ -265,6 +266,7 @@ ORDER BY p.n, t.due_at, t.event_id
         "account_room": "integer",
         "lasting_room": "integer",
         "bytes_of_one": "integer",
+        "bytes_at_once": "integer",
         "first_limit": "integer",
         "share": "integer",
         "ids": "uuid[]",

@@ -228,6 +228,21 @@ def test_a_round_over_thousands_of_unclaimable_webhooks_takes_few_claims(databas
     assert len(claims) <= 14  # 100 webhooks, 200, 400 and so on: 61 with the same steps always
 
 
+@pytest.mark.parametrize("concurrency_class", [ConcurrencyClass.PROVEN, ConcurrencyClass.SLOW])
+def test_webhooks_that_are_known_to_have_no_room_cost_the_others_no_step(
+    database: Engine, monkeypatch: pytest.MonkeyPatch, concurrency_class: ConcurrencyClass
+) -> None:
+    monkeypatch.setattr("workers.claims.claims.SCAN_STEPS", 10)
+    with stored(database, [[Hook(first=5)] * 40]) as (connection, (webhooks,), _):
+        webhooks.sort()
+        full = concurrency_class is ConcurrencyClass.PROVEN
+        busy = [Room(webhook, 0 if full else 3, concurrency_class) for webhook in webhooks[:35]]
+        rooms = Rooms(busy, first=1, classes={ConcurrencyClass.SLOW: 0})
+        claimed = Claimer().claim(connection, rooms, 200)
+    assert {claim.webhook_id for claim in claimed.claims} == set(webhooks[35:])
+    assert claimed.round_done
+
+
 def test_an_account_without_room_is_passed_in_one_step_and_goes_on_where_it_was(database: Engine) -> None:
     with stored(database, [[Hook(first=3)] * 150, [Hook(first=3)] * 5]) as (connection, ids, numbers):
         claimer = Claimer()
@@ -373,6 +388,22 @@ def test_a_claim_brings_no_more_bytes_than_it_may_and_an_account_no_more_than_it
     brought = [Counter(claim.account_no for claim in claimed.claims) for claimed in (both, bounded, none)]
     assert [counts[numbers[0]] for counts in brought] == [4, 2, 0]
     assert brought[0][numbers[1]] == 12
+
+
+def test_of_what_an_account_may_have_one_claim_takes_a_part_but_always_the_first_message(database: Engine) -> None:
+    accounts = [
+        [Hook(first=5, size=200 * KIB)] * 2,
+        [Hook(first=3, size=900 * KIB)],
+        [Hook(first=2, size=2_200 * KIB)],
+        [Hook(first=9, size=100 * KIB, batch_size=100)],
+    ]
+    with stored(database, accounts) as (connection, _, numbers):
+        bounds = {numbers[1]: 2_000 * KIB, numbers[2]: 2_048 * KIB}
+        claims = Claimer().claim(connection, Rooms(), 200, account_bytes=bounds, bytes_at_once=512 * KIB).claims
+        # Less than what one that goes alone needs.
+        none = Claimer().claim(connection, Rooms(), 200, account_bytes={numbers[2]: 2_000 * KIB}).claims
+    assert Counter(claim.account_no for claim in claims) == dict(zip(numbers, (2, 1, 1, 5), strict=True))
+    assert numbers[2] not in {claim.account_no for claim in none}
 
 
 @pytest.mark.parametrize("backfilled", [True, False])

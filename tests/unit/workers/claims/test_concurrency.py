@@ -286,6 +286,34 @@ def test_an_account_alone_has_all_but_the_reserve_also_when_nothing_of_it_is_in_
     assert limits.rooms(1).account_room == 32
 
 
+def test_one_claim_brings_little_for_an_account_while_others_are_served() -> None:
+    limits = ConcurrencyLimits(1_500)
+    send(limits, new(), now=0)
+    alone = limits.rooms(0)
+    assert (alone.accounts[ACCOUNT], alone.lasting[ACCOUNT]) == (1_500 - 187 - 1, 1_125 - 1)
+    send(limits, new(), account_no=OTHER_ACCOUNT, now=1)
+    both = limits.rooms(1)
+    assert set(both.accounts.values()) | {both.account_room} == {100}
+    assert set(both.lasting.values()) | {both.lasting_room} == {32}
+
+
+def test_accounts_are_served_side_by_side_while_two_were_sent_something_lately() -> None:
+    limits = ConcurrencyLimits(64)
+    send(limits, new(), now=0)
+    assert not limits.is_shared(0)
+    send(limits, new(), account_no=OTHER_ACCOUNT, now=1)
+    assert [limits.is_shared(now) for now in (1, 1.9, 2.1)] == [True, True, False]
+
+
+def test_while_quick_webhooks_are_served_one_claim_brings_few_for_slow_ones() -> None:
+    limits, quick, slow = ConcurrencyLimits(1_500), new(), new()
+    answer(limits, slow, 2, after=SLOW)
+    assert limits.rooms(3).classes[ConcurrencyClass.SLOW] > 400
+    answer(limits, quick, 2, now=3)
+    assert limits.rooms(3).classes[ConcurrencyClass.SLOW] == 1_500 // 32
+    assert limits.rooms(6).classes[ConcurrencyClass.SLOW] > 400
+
+
 def test_slow_webhooks_have_equal_shares_of_a_quarter_of_the_slots_while_quick_ones_are_served() -> None:
     limits, quick = ConcurrencyLimits(64), new()
     slow = [new() for _ in range(5)]
@@ -296,7 +324,7 @@ def test_slow_webhooks_have_equal_shares_of_a_quarter_of_the_slots_while_quick_o
     assert limits.rooms(1).classes[ConcurrencyClass.SLOW] == 32 - 5
     answer(limits, quick, 2, now=1)
     assert room_of(limits, slow[0], ACCOUNT, 1) == 24 // 6 - 1
-    assert limits.rooms(1).classes[ConcurrencyClass.SLOW] == 16 - 5
+    assert limits.rooms(1).classes[ConcurrencyClass.SLOW] == FIRST_LIMIT  # in one claim
     assert limits.rooms(3).classes[ConcurrencyClass.SLOW] == 32 - 5
 
 

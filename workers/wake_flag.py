@@ -1,0 +1,28 @@
+"""The wake flag of one loop: it keeps producers from waking other loops while this one sees their events by itself."""
+
+from dispatcher.wake import AWAKE_SECONDS, Waker
+
+
+class WakeFlag:
+    """`renew_at` is when it must be set again, monotonic."""
+
+    def __init__(self, waker: Waker) -> None:
+        self._waker = waker
+        self._is_set = False
+        self.renew_at = 0.0
+
+    def keep(self, now: float, *, has_room: bool) -> None:
+        """Renews the flag. Clears it while the loop has no room, so that the next event wakes a loop that has."""
+        if now < self.renew_at and has_room == self._is_set:
+            return
+        self.renew_at = now + AWAKE_SECONDS / 3
+        if has_room:
+            self._waker.awake()
+        elif self._is_set:
+            self._waker.asleep()
+        self._is_set = has_room
+
+    def clear(self) -> None:
+        """Clears it until it is kept again."""
+        self._waker.asleep()
+        self.renew_at = 0.0
