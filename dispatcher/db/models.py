@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
+from dispatcher.db.redeliveries import BulkRedelivery as BulkRedelivery  # noqa: PLC0414 - a table like those below
 from dispatcher.db.schema import Base as Base  # noqa: PLC0414 - re-exported with its tables
 from dispatcher.db.schema import Ciphertext
 from dispatcher.states import Reason, State
@@ -346,34 +347,6 @@ class Contact(Base):
         ARRAY(TIMESTAMP(timezone=True)), server_default=text("'{}'")
     )  # of each mail in the last hour
     outdated: Mapped[int] = mapped_column(server_default=text("0"))  # held back until too old, since the last mail
-
-
-class BulkRedelivery(Base):
-    """An order to redeliver what matches a filter, at a given rate. Only this row records its progress."""
-
-    __tablename__ = "redeliveries"
-    __table_args__ = (
-        Index("redeliveries_account_id_id_idx", "account_id", "id"),
-        Index("redeliveries_open_idx", "id", postgresql_where=text("finished_at IS NULL AND cancelled_at IS NULL")),
-    )
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    account_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.accounts.id"))
-    webhook_id: Mapped[UUID | None] = mapped_column(ForeignKey("dispatcher.webhooks.id"))
-    event_type: Mapped[str | None]
-    states: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    reason: Mapped[str | None]
-    since: Mapped[datetime | None]
-    until: Mapped[datetime | None]
-    per_second: Mapped[int]
-    matched: Mapped[int] = mapped_column(BigInteger)  # when it was ordered
-    redelivered: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    webhook_reached: Mapped[UUID | None]  # webhooks before it are done
-    delivery_reached: Mapped[UUID | None]  # at that webhook, deliveries up to it are done
-    used_until: Mapped[datetime] = mapped_column(server_default=_NOW)  # its pace, as for a rate limit
-    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)  # deliveries that close later are left out
-    finished_at: Mapped[datetime | None]
-    cancelled_at: Mapped[datetime | None]
 
 
 class AuditEntry(Base):
