@@ -17,8 +17,8 @@ class Counting:
     """Counts what is done, and shows the count every so often."""
 
     def __init__(self, console: Console, what: str) -> None:
-        self.done = 0
-        self._console, self._what = console, what
+        self.done, self.what = 0, what
+        self._console = console
         self._started = time.monotonic()
         self._moving: Progress | None = None
         self._pace = _TERMINAL_SECONDS if console.is_terminal else _PLAIN_SECONDS
@@ -60,4 +60,4 @@ class Counting:
         print_sentence(line, self._console)
 
     def _line(self) -> str:
-        return f"{self.done:,} {self._what}, {self.rate:,.0f} a second"
+        return f"{self.done:,} {self.what}, {self.rate:,.0f} a second"

@@ -20,7 +20,6 @@ from dispatcher.db.models import Account, BulkRedelivery
 from dispatcher.deliveries.bulk_redelivery import (
     MAX_PER_SECOND,
     PER_SECOND,
-    Selection,
     count,
     get,
     list_of,
@@ -28,6 +27,7 @@ from dispatcher.deliveries.bulk_redelivery import (
     skipped,
 )
 from dispatcher.deliveries.bulk_redelivery import cancel as cancel_redelivery
+from dispatcher.deliveries.selection import Selection
 from dispatcher.installation import Installation
 from dispatcher.states import Reason, State
 from dispatcher.wake import REDELIVER
@@ -79,13 +79,15 @@ def redeliver_many(
     )
     if dry_run or not yes:
         with installation_of(context).transaction() as session:
-            matched = count(session, _owner_for_order(session, account, due_to), selection)
+            counted = count(session, _owner_for_order(session, account, due_to), selection)
+        matched = _in_words(counted.matched, complete=counted.is_complete)
         if dry_run:
-            print_done(f"{matched:,} would be redelivered", {"matched": matched}, json=json)
+            document = {"matched": counted.matched, "matched_complete": counted.is_complete}
+            print_done(f"{matched} would be redelivered", document, json=json)
             return
         if not sys.stdin.isatty():
-            raise typer.BadParameter(f"there is no terminal to ask at, and {matched:,} deliveries match: give --yes")
-        typer.confirm(f"Redeliver {matched:,} deliveries, {per_second} a second?", abort=True, err=True)
+            raise typer.BadParameter(f"there is no terminal to ask at, and {matched} deliveries match: give --yes")
+        typer.confirm(f"Redeliver {matched} deliveries, {per_second} a second?", abort=True, err=True)
     with installation_of(context).transaction() as session:
         owner = _owner_for_order(session, account, due_to)
         ordered = order(session, owner, selection, by=this_user(), per_second=per_second)
@@ -112,7 +114,7 @@ def list_(
         return
     print_table(
         ["id", "ordered", "matched", "redelivered", "a second", "state"],
-        [(item.id, item.created_at, item.matched, item.redelivered, item.per_second, _state(item)) for item in found],
+        [(item.id, item.created_at, _matched(item), item.redelivered, item.per_second, _state(item)) for item in found],
     )
 
 
@@ -121,10 +123,13 @@ def show(context: typer.Context, identifier: Identifier, account: AnyAccount = N
     """Show a bulk redelivery: its filter and progress."""
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
-        document = _document(owner, get(session, owner, identifier))
+        item = get(session, owner, identifier)
+        document = _document(owner, item)
     if json:
         print_json(document)
     else:
+        document["matched"] = _matched(item)
+        del document["matched_complete"]
         print_fields({_LABELS.get(name, name): value for name, value in document.items()})
 
 
@@ -137,13 +142,13 @@ def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount =
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         ended = cancel_redelivery(session, owner, identifier, by=this_user())
-    line = f"bulk redelivery {identifier} is cancelled after {ended.redelivered:,} of {ended.matched:,}"
+    line = f"bulk redelivery {identifier} is cancelled after {ended.redelivered:,} of {_matched(ended)}"
     print_done(line, _document(owner, ended), json=json)
 
 
 def _follow(installation: Installation, owner: Account, ordered: BulkRedelivery) -> None:
     """Shows the progress until the bulk redelivery ends, or until Ctrl-C."""
-    counting = Counting(console(stderr=True), f"of {ordered.matched:,} redelivered")
+    counting = Counting(console(stderr=True), f"of {_matched(ordered)} redelivered")
     now = ordered
     try:
         with counting.shown():
@@ -151,6 +156,7 @@ def _follow(installation: Installation, owner: Account, ordered: BulkRedelivery)
                 time.sleep(_LOOK_EVERY)
                 with installation.transaction() as session:
                     now = get(session, owner, ordered.id)
+                counting.what = f"of {_matched(now)} redelivered"
                 counting.reach(now.redelivered)
     except KeyboardInterrupt:
         print_line(f"it continues; to see its progress: `dispatcher redelivery show {ordered.id}`", stderr=True)
@@ -178,6 +184,14 @@ def _state(item: BulkRedelivery) -> str:
     return "finished" if item.finished_at is not None else "open"
 
 
+def _matched(item: BulkRedelivery) -> str:
+    return _in_words(item.matched, complete=not item.counting)
+
+
+def _in_words(matched: int, *, complete: bool) -> str:
+    return f"{matched:,}" if complete else f"{matched:,} or more"
+
+
 def _document(owner: Account, item: BulkRedelivery) -> dict[str, Any]:
     return {
         "id": item.id,
@@ -190,6 +204,7 @@ def _document(owner: Account, item: BulkRedelivery) -> dict[str, Any]:
         "until": item.until,
         "per_second": item.per_second,
         "matched": item.matched,
+        "matched_complete": not item.counting,
         "redelivered": item.redelivered,
         "skipped": skipped(item),
         "created_at": item.created_at,

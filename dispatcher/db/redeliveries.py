@@ -30,7 +30,10 @@ class BulkRedelivery(Base):
     since: Mapped[datetime | None]
     until: Mapped[datetime | None]
     per_second: Mapped[int]
-    matched: Mapped[int] = mapped_column(BigInteger)  # when it was ordered
+    matched: Mapped[int] = mapped_column(BigInteger)  # when it was ordered, as far as they have been counted
+    counting: Mapped[bool] = mapped_column(server_default=text("false"))  # there are more to count
+    webhook_counted: Mapped[UUID | None]  # webhooks before it are counted
+    delivery_counted: Mapped[UUID | None]  # at that webhook, deliveries up to it are counted
     redelivered: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     webhook_reached: Mapped[UUID | None]  # webhooks before it are done
     delivery_reached: Mapped[UUID | None]  # at that webhook, deliveries up to it are done

@@ -1,18 +1,17 @@
 """Bulk redeliveries: count, order, show and cancel them. `workers/maintenance` carries them out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
-from dispatcher.db.id_ranges import between
-from dispatcher.db.models import Account, BulkRedelivery, Delivery, Event, Webhook
+from dispatcher.db.models import Account, BulkRedelivery, Webhook
+from dispatcher.deliveries.selection import Counted, Selection, count_some
 from dispatcher.errors import Conflict, InvalidRedelivery, NotFound, WrongState
 from dispatcher.event_types import RULE, is_event_type
 from dispatcher.ids import new_id
@@ -24,41 +23,22 @@ MAX_OPEN = 10  # of one account
 _FIRST_SECOND = timedelta(seconds=1)  # its share may be redelivered at once
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Selects closed deliveries of an account. `event_type` includes all types below it; `since` and `until` are about
-    when the event was received."""
-
-    webhook: UUID | None = None
-    event_type: str | None = None
-    states: Sequence[State] = (State.DISCARDED,)
-    reason: Reason | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-def count(session: Session, account: Account, selection: Selection) -> int:
-    """How many deliveries could be redelivered now. Raises InvalidRedelivery, and NotFound for the webhook."""
+def count(session: Session, account: Account, selection: Selection) -> Counted:
+    """How many deliveries could be redelivered now, of the first COUNTED. Raises InvalidRedelivery, and NotFound for
+    the webhook."""
     _check(session, account, selection)
-    query = (
-        select(func.count())
-        .select_from(Delivery)
-        .join(Webhook, Webhook.id == Delivery.webhook_id)
-        .where(Webhook.account_id == account.id, Webhook.deleted_at.is_(None), *selected(selection))
-    )
-    if selection.webhook is not None:
-        query = query.where(Webhook.id == selection.webhook)
-    return session.scalars(query).one()
+    return count_some(session, account.id, selection)
 
 
 def order(
     session: Session, account: Account, selection: Selection, *, by: Actor, per_second: int = PER_SECOND
 ) -> BulkRedelivery:
-    """Starts a bulk redelivery of what is closed now, `per_second` deliveries a second. The caller commits, then wakes
-    `REDELIVER`. Raises as `count` does, and Conflict if the account has too many open ones."""
+    """Starts a bulk redelivery of what is closed now, `per_second` deliveries a second. If there is more than `count`
+    counts, workers count on. The caller commits, then wakes `REDELIVER`. Raises as `count` does, and Conflict if the
+    account has too many open ones."""
     if not 1 <= per_second <= MAX_PER_SECOND:
         raise InvalidRedelivery("per_second", f"must be 1 to {MAX_PER_SECOND}")
-    matched = count(session, account, selection)
+    counted = count(session, account, selection)
     session.scalars(select(Account.id).where(Account.id == account.id).with_for_update(key_share=True)).one()
     unended = select(func.count()).where(BulkRedelivery.account_id == account.id, *OPEN)
     if session.scalars(unended).one() >= MAX_OPEN:
@@ -73,13 +53,15 @@ def order(
         since=selection.since,
         until=selection.until,
         per_second=per_second,
-        matched=matched,
+        matched=0,
         used_until=func.now() - _FIRST_SECOND,
     )
+    add_counted(ordered, counted)
     session.add(ordered)
     session.flush()
     session.refresh(ordered)
-    detail = _audit_detail(selection) | {"per_second": per_second, "matched": matched}
+    matched = {"matched": counted.matched, "matched_complete": counted.is_complete}
+    detail = _audit_detail(selection) | {"per_second": per_second} | matched
     audit.write(session, by, Action.REDELIVERY_ORDERED, ordered.id, account=account.id, detail=detail)
     return ordered
 
@@ -109,9 +91,20 @@ def cancel(session: Session, account: Account, identifier: UUID, *, by: Actor) -
     if cancelled is None:
         ended = get(session, account, identifier)
         raise WrongState(f"the bulk redelivery is {'finished' if ended.finished_at else 'cancelled'} already")
-    detail = {"matched": cancelled.matched, "redelivered": cancelled.redelivered}
+    detail = {
+        "matched": cancelled.matched,
+        "matched_complete": not cancelled.counting,
+        "redelivered": cancelled.redelivered,
+    }
     audit.write(session, by, Action.REDELIVERY_CANCELLED, identifier, account=account.id, detail=detail)
     return cancelled
+
+
+def add_counted(ordered: BulkRedelivery, counted: Counted) -> None:
+    """Adds what a step of its count found."""
+    ordered.matched = ordered.matched + counted.matched
+    ordered.counting = not counted.is_complete
+    ordered.webhook_counted, ordered.delivery_counted = counted.reached or (None, None)
 
 
 def selection_of(ordered: BulkRedelivery) -> Selection:
@@ -130,17 +123,6 @@ def skipped(ordered: BulkRedelivery) -> int | None:
     """How many matched deliveries were not redelivered, because a person or a deletion came first. None until it is
     finished."""
     return max(0, ordered.matched - ordered.redelivered) if ordered.finished_at is not None else None
-
-
-def selected(selection: Selection) -> list[ColumnElement[bool]]:
-    """The filter for a query over deliveries. The caller adds the webhook."""
-    wanted = [Delivery.state.in_(selection.states), *between(Delivery.id, selection.since, selection.until)]
-    if selection.reason is not None:
-        wanted.append(Delivery.reason == selection.reason)
-    if selection.event_type is not None:
-        below = Event.type.startswith(f"{selection.event_type}.", autoescape=True)
-        wanted.append(exists().where(Event.id == Delivery.event_id, or_(Event.type == selection.event_type, below)))
-    return wanted
 
 
 OPEN = BulkRedelivery.finished_at.is_(None), BulkRedelivery.cancelled_at.is_(None)

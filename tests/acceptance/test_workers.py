@@ -20,7 +20,8 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
-from dispatcher.deliveries.bulk_redelivery import Selection, order
+from dispatcher.deliveries.bulk_redelivery import order
+from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
 from dispatcher.wake import REDELIVER
 from tests.behaviours import Answer, final

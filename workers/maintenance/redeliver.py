@@ -14,12 +14,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
-from dispatcher.db.id_ranges import between
 from dispatcher.db.models import Account, BulkRedelivery, Delivery, Webhook
-from dispatcher.deliveries.bulk_redelivery import OPEN, Selection, selected, selection_of
+from dispatcher.deliveries.bulk_redelivery import OPEN, add_counted, selection_of
 from dispatcher.deliveries.redelivery import reopen
+from dispatcher.deliveries.selection import UNSUCCESSFUL, Place, Selection, count_some, in_range, selected
 from dispatcher.producer import Clock
-from dispatcher.states import State
 from dispatcher.wake import REDELIVER, Waker
 from schedules.pace import room, used_up
 from schedules.timing import Timing
@@ -30,7 +29,6 @@ PIECE = 1_000  # rows read together
 MAX_PIECES, MAX_LOOKED_AT = 100, 10_000  # in one step
 
 _NOWHERE = UUID(int=0)
-_UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # these states have their own index
 
 
 def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
@@ -43,6 +41,8 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
     redelivered = 0
     for identifier in identifiers:
         with Session(engine) as session, session.begin():
+            _count(session, identifier)
+        with Session(engine) as session, session.begin():
             redelivered += _step(session, identifier, timing)
         if redelivered:
             waker.wake()
@@ -52,12 +52,21 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
     return {"redelivered": redelivered, "open": len(identifiers)}
 
 
+def _count(session: Session, identifier: UUID) -> None:
+    """Counts some more of what matched, if that is not complete. It looks at more than a step does, and before it, so
+    that it counts nothing that has been opened already."""
+    ordered = _open_order(session, identifier)
+    if ordered is None or not ordered.counting or ordered.webhook_counted is None:
+        return
+    place = Place(ordered.webhook_counted, ordered.delivery_counted)
+    selection = selection_of(ordered)
+    add_counted(ordered, count_some(session, ordered.account_id, selection, after=place, closed_by=ordered.created_at))
+
+
 def _step(session: Session, identifier: UUID, timing: Timing) -> int:
     """Runs one step in the caller's transaction. Returns how many it opened."""
-    ordered = session.scalar(
-        select(BulkRedelivery).where(BulkRedelivery.id == identifier, *OPEN).with_for_update(skip_locked=True)
-    )
-    if ordered is None:  # ended meanwhile, or another worker runs it
+    ordered = _open_order(session, identifier)
+    if ordered is None:
         return 0
     now = session.scalars(select(func.now())).one()
     allowed = room(ordered.used_until, now, ordered.per_second)
@@ -86,6 +95,12 @@ def _step(session: Session, identifier: UUID, timing: Timing) -> int:
     return opened
 
 
+def _open_order(session: Session, identifier: UUID) -> BulkRedelivery | None:
+    """Locked; None if it has ended meanwhile, or another worker is at it."""
+    wanted = BulkRedelivery.id == identifier, *OPEN
+    return session.scalar(select(BulkRedelivery).where(*wanted).with_for_update(skip_locked=True))
+
+
 class _Found(NamedTuple):
     ids: Sequence[UUID]  # to be opened
     looked_at: int
@@ -96,10 +111,10 @@ def _look(session: Session, ordered: BulkRedelivery, most: int) -> _Found:
     """The webhook's next deliveries, oldest first."""
     selection = selection_of(ordered)
     after = Delivery.id > (ordered.delivery_reached or _NOWHERE)
-    in_range = between(Delivery.id, selection.since, selection.until)
-    next_rows = select(Delivery.id).where(Delivery.webhook_id == ordered.webhook_reached, after, *in_range)
-    if _UNSUCCESSFUL.issuperset(selection.states):
-        next_rows = next_rows.where(Delivery.state.in_(sorted(_UNSUCCESSFUL)))
+    ids = after, *in_range(selection)
+    next_rows = select(Delivery.id).where(Delivery.webhook_id == ordered.webhook_reached, *ids)
+    if UNSUCCESSFUL.issuperset(selection.states):
+        next_rows = next_rows.where(Delivery.state.in_(sorted(UNSUCCESSFUL)))
     looked_at = session.scalars(next_rows.order_by(Delivery.id).limit(PIECE)).all()
     fitting = _fitting(session, looked_at, selection, most)
     if len(fitting) == most:

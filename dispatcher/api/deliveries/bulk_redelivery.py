@@ -14,7 +14,6 @@ from dispatcher.db.models import Account, BulkRedelivery
 from dispatcher.deliveries.bulk_redelivery import (
     MAX_PER_SECOND,
     PER_SECOND,
-    Selection,
     cancel,
     count,
     get,
@@ -23,6 +22,7 @@ from dispatcher.deliveries.bulk_redelivery import (
     selection_of,
     skipped,
 )
+from dispatcher.deliveries.selection import COUNTED, Selection
 from dispatcher.states import Reason, State
 from dispatcher.wake import REDELIVER
 from dispatcher.web.authentication import By, Manager, Reader
@@ -77,6 +77,9 @@ class Count(BaseModel):
     """What a dry run finds."""
 
     matched: int
+    matched_complete: Annotated[
+        bool, Field(description=f"False: of the deliveries to look at, only the first {COUNTED:,} were counted.")
+    ]
 
 
 class RedeliveryDocument(BaseModel):
@@ -86,7 +89,13 @@ class RedeliveryDocument(BaseModel):
     account: str
     filter: Filter
     per_second: int
-    matched: Annotated[int, Field(description="How many deliveries matched when it was ordered.")]
+    matched: Annotated[
+        int, Field(description="How many deliveries matched when it was ordered, as far as they have been counted.")
+    ]
+    matched_complete: Annotated[
+        bool,
+        Field(description=f"False: there are more than {COUNTED:,} deliveries to look at, and the count continues."),
+    ]
     redelivered: int
     skipped: Annotated[
         int | None,
@@ -124,12 +133,13 @@ def post_redelivery(
     with installation.transaction() as session:
         account = account_of(session, caller, ordered.account, webhook=selection.webhook)
         if ordered.dry_run:
-            matched = count(session, account, selection)
-            return Response(Count(matched=matched).model_dump_json(), media_type="application/json")
-        document = _document(account, order(session, account, selection, by=by, per_second=ordered.per_second))
+            counted = count(session, account, selection)
+            document = Count(matched=counted.matched, matched_complete=counted.is_complete)
+            return Response(document.model_dump_json(), media_type="application/json")
+        made = _document(account, order(session, account, selection, by=by, per_second=ordered.per_second))
     installation.waker.wake(REDELIVER)
-    response.headers["Location"] = f"{called}/{document.id}"
-    return document
+    response.headers["Location"] = f"{called}/{made.id}"
+    return made
 
 
 @router.get(
@@ -183,6 +193,7 @@ def _document(account: Account, ordered: BulkRedelivery) -> RedeliveryDocument:
         filter=Filter.model_validate(selection_of(ordered)),
         per_second=ordered.per_second,
         matched=ordered.matched,
+        matched_complete=not ordered.counting,
         redelivered=ordered.redelivered,
         skipped=skipped(ordered),
         created_at=ordered.created_at,

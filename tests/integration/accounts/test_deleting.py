@@ -11,7 +11,8 @@ from dispatcher import UnknownAccount, enqueue
 from dispatcher.accounts.accounts import create_account, find_account
 from dispatcher.accounts.api_keys import Scope, authenticate, create_key
 from dispatcher.accounts.lifecycle import COUNTED, contents_of, delete, resume, suspend
-from dispatcher.deliveries.bulk_redelivery import Selection, order
+from dispatcher.deliveries.bulk_redelivery import order
+from dispatcher.deliveries.selection import Selection
 from dispatcher.errors import NameTaken, WrongState
 from dispatcher.settings import Settings
 from dispatcher.webhooks.registration import register

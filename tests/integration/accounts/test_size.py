@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
-from dispatcher.deliveries.bulk_redelivery import Selection, get, order
+from dispatcher.deliveries.bulk_redelivery import get, order
+from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
 from dispatcher.webhooks.registration import register
 from dispatcher.webhooks.store import Webhooks

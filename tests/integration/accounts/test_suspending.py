@@ -11,7 +11,8 @@ from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.api_keys import Scope, authenticate, create_key
 from dispatcher.accounts.lifecycle import resume, suspend
 from dispatcher.db.models import Account
-from dispatcher.deliveries.bulk_redelivery import Selection, order
+from dispatcher.deliveries.bulk_redelivery import order
+from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
 from dispatcher.webhooks.sample_event import call_webhook
 from tests.factories import (

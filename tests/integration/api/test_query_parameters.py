@@ -110,7 +110,7 @@ def test_a_bulk_redelivery_that_only_the_query_calls_a_dry_run_is_not_ordered(
     assert api.call("POST", "/v1/redeliveries?dry_run=true", {"filter": {}}, token=manager).status_code == 422
     assert rows(database, "SELECT 1 FROM dispatcher.redeliveries") == []
     answer = api.call("POST", "/v1/redeliveries", {"filter": {}, "dry_run": True}, token=manager)
-    assert (answer.status_code, answer.json()) == (200, {"matched": 0})
+    assert (answer.status_code, answer.json()) == (200, {"matched": 0, "matched_complete": True})
 
 
 def test_of_very_many_the_first_are_reported_in_harmless_form(api: Api, manager: str) -> None:

@@ -84,8 +84,11 @@ def test_every_member_of_the_filter_is_kept(api: Api, key: str, database: Engine
 def test_a_dry_run_counts_and_orders_nothing(api: Api, key: str, database: Engine, webhook: Webhook) -> None:
     discard(database, 2)
     answer = order(api, key, dry_run=True)
-    assert (answer.status_code, answer.json()) == (200, {"matched": 2})
-    assert order(api, key, dry_run=True, filter={"event_type": "other"}).json() == {"matched": 0}
+    assert (answer.status_code, answer.json()) == (200, {"matched": 2, "matched_complete": True})
+    assert order(api, key, dry_run=True, filter={"event_type": "other"}).json() == {
+        "matched": 0,
+        "matched_complete": True,
+    }
     assert rows(database, "SELECT 1 FROM dispatcher.redeliveries") == []
 
 
@@ -186,7 +189,7 @@ def test_an_operator_names_the_account_or_the_webhook(
     assert order(api, operator, account="nobody").status_code == 422
     assert order(api, operator, filter={"webhook": UNKNOWN}).status_code == 404
     assert order(api, operator, filter={"webhook": str(webhook.id)}, account="other").status_code == 404
-    assert order(api, operator, account="other", dry_run=True).json() == {"matched": 0}
+    assert order(api, operator, account="other", dry_run=True).json() == {"matched": 0, "matched_complete": True}
     made = [
         order(api, operator, account="acme").json(),
         order(api, operator, filter={"webhook": str(webhook.id)}).json(),

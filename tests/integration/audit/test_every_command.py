@@ -17,7 +17,8 @@ from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.accounts.audit import Action
 from dispatcher.cli.app import app
-from dispatcher.deliveries.bulk_redelivery import Selection, order
+from dispatcher.deliveries.bulk_redelivery import order
+from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import TESTER, change, deliveries, forget_encryption, make_webhook

@@ -16,7 +16,8 @@ from dispatcher.accounts.api_keys import Scope
 from dispatcher.accounts.audit import Action
 from dispatcher.asgi import DIALECTS, create_app
 from dispatcher.db.models import ApiKey, Webhook
-from dispatcher.deliveries.bulk_redelivery import Selection, order
+from dispatcher.deliveries.bulk_redelivery import order
+from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
 from tests.factories import TESTER, change, deliveries, make_webhook
 from tests.integration.api.conftest import MakeKey

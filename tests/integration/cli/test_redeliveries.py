@@ -14,6 +14,7 @@ from dispatcher import enqueue
 from dispatcher.cli import redeliveries as command
 from dispatcher.cli.installed import Installed
 from dispatcher.db.models import Webhook
+from dispatcher.deliveries import selection as selecting
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from tests.factories import change, deliveries, make_account, make_webhook, redeliver_more, rows
@@ -66,9 +67,25 @@ def test_many_are_redelivered_and_the_end_is_reported(
 
 def test_a_dry_run_only_counts(cli: Cli, database: Engine, webhook: Webhook) -> None:
     assert cli(*MANY, "--webhook", webhook.id, "--dry-run").out == "3 would be redelivered\n"
-    assert cli(*MANY, "--account", "acme", "--type", "other", "--dry-run", "--json").document == {"matched": 0}
+    assert cli(*MANY, "--account", "acme", "--type", "other", "--dry-run", "--json").document == {
+        "matched": 0,
+        "matched_complete": True,
+    }
     assert states(database) == {"discarded"}
     assert rows(database, "SELECT 1 FROM dispatcher.redeliveries") == []
+
+
+def test_what_is_not_counted_to_the_end_is_called_so(
+    cli: Cli, settings: Settings, database: Engine, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selecting, "COUNTED", 2)
+    assert cli(*MANY, "--webhook", webhook.id, "--dry-run").out == "2 or more would be redelivered\n"
+    identifier = cli(*MANY, "--account", "acme", "--per-second", 1, "--yes", "--json").document["id"]
+    for expected in ("2 or more", "3"):
+        shown = cli("redelivery", "show", identifier).out
+        assert dict(line.split(None, 1) for line in shown.splitlines())["matched"] == expected
+        assert f" {expected} " in cli("redelivery", "list", "--account", "acme").out
+        redeliver_more(settings)
 
 
 def test_without_a_terminal_it_asks_for_a_yes_and_does_nothing(cli: Cli, database: Engine, webhook: Webhook) -> None:

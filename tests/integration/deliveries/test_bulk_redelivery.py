@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +14,10 @@ from sqlalchemy.orm import Session
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
 from dispatcher.db.models import BulkRedelivery
-from dispatcher.deliveries.bulk_redelivery import MAX_OPEN, Selection, cancel, count, get, order, skipped
+from dispatcher.deliveries import selection as selecting
+from dispatcher.deliveries.bulk_redelivery import MAX_OPEN, cancel, count, get, order, skipped
 from dispatcher.deliveries.redelivery import redeliver
+from dispatcher.deliveries.selection import Selection
 from dispatcher.errors import Conflict, InvalidRedelivery, NotFound, WrongState
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
@@ -62,7 +65,9 @@ def ordered(database: Engine, account: str = "acme", per_second: int = 1000, **s
 
 def counted(database: Engine, account: str = "acme", **selection: Any) -> int:
     with Session(database) as session:
-        return count(session, find_account(session, account), Selection(**selection))
+        found = count(session, find_account(session, account), Selection(**selection))
+    assert found.is_complete
+    return found.matched
 
 
 def found(database: Engine, identifier: UUID) -> BulkRedelivery:
@@ -146,7 +151,7 @@ def test_each_filter_takes_its_own(database: Engine, settings: Settings, webhook
     }
     for number, selection in expected.items():
         with Session(database) as session:
-            assert count(session, find_account(session, "acme"), selection) == number, selection
+            assert count(session, find_account(session, "acme"), selection) == (number, None), selection
     assert (
         counted(database, reason=Reason.EXHAUSTED) == counted(database, reason=Reason.EXHAUSTED, states=[*CLOSED]) == 1
     )
@@ -418,3 +423,42 @@ def test_the_few_discarded_of_many_are_found_without_reading_the_others(
     identifier = ordered(database)
     with Session(database) as session, reading_less_than(100, session, "deliveries"):
         assert doing._step(session, identifier, REAL_TIME) == 4
+
+
+def test_ordering_looks_at_so_many_and_each_step_counts_as_many_more_before_it_opens_any(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        make_webhook(database, settings, url="https://example.com/", name=str(number), event_types=["message"])
+        make_webhook(database, settings, url="https://example.com/", name=f"quiet {number}", event_types=["quiet"])
+    discarded(database, 4)
+    discarded(database, 1, event_type="message.failed")
+    monkeypatch.setattr(selecting, "COUNTED", 6)
+    identifier = ordered(database, event_type="message.sent", per_second=1)
+    discarded(database, 2)  # what is closed later does not count
+    seen = []
+    for _ in range(5):
+        now = found(database, identifier)
+        seen.append((now.matched, now.counting))
+        redeliver_more(settings)
+    assert [counting for _, counting in seen] == [True, True, True, False, False]
+    assert [matched for matched, _ in seen[3:]] == [12, 12]
+    assert all(later - before <= 6 for (before, _), (later, _) in pairwise(seen))
+    monkeypatch.undo()
+    run_to_the_end(settings, database)
+    ended = found(database, identifier)
+    assert (ended.matched, ended.redelivered, skipped(ended)) == (12, 12, 0)
+
+
+def test_of_very_many_an_order_reads_no_more_than_it_counts(
+    database: Engine, settings: Settings, webhook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_many(database, webhook.id)
+    monkeypatch.setattr(selecting, "COUNTED", 1_000)
+    for wanted in ({"states": [State.DELIVERED]}, {"states": [State.DELIVERED], "event_type": "message"}):
+        for table in ("deliveries", "events"):
+            with Session(database) as session, reading_less_than(3_000, session, table, wanted):
+                count(session, find_account(session, "acme"), Selection(**wanted))
+        with Session(database) as session:
+            found = count(session, find_account(session, "acme"), Selection(**wanted))
+        assert (found.matched, found.is_complete) == (1_000, False)

@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.accounts.accounts import find_account
-from dispatcher.deliveries.bulk_redelivery import Selection, order
+from dispatcher.deliveries.bulk_redelivery import order
 from dispatcher.deliveries.redelivery import redeliver
+from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
 from dispatcher.webhooks.sample_event import call_webhook
 from schedules.timing import REAL_TIME
