@@ -92,7 +92,7 @@ def forget_encryption(database: Engine) -> None:
 def sweep_once(settings: Settings) -> dict[str, int]:
     """Runs the sweep once."""
     installation = installation_for(settings)
-    return sweep(installation.engine, installation.waker, installation.timing)
+    return sweep(installation.engine, installation.waker, installation.timing, installation.clock)
 
 
 def upkeep_once(settings: Settings) -> dict[str, int]:

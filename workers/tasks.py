@@ -48,7 +48,7 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     def sweep_once() -> dict[str, int]:
         """Finds work that no wake covered."""
         installation = worker_of_process().installation
-        return sweep(installation.engine, installation.waker, installation.timing)
+        return sweep(installation.engine, installation.waker, installation.timing, installation.clock)
 
     @task(name=NOTICES)
     @_without_values()

@@ -5,6 +5,7 @@ and only one worker at a time runs it. It reads and opens a bounded number of ro
 """
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import NamedTuple
 from uuid import UUID
 
@@ -27,17 +28,20 @@ log = structlog.get_logger("dispatcher.redeliveries")
 
 PIECE = 1_000  # rows read together
 MAX_PIECES, MAX_LOOKED_AT = 100, 10_000  # in one step
+RUN_SECONDS = 3  # a run ends before the next one begins
 
 _NOWHERE = UUID(int=0)
 
 
 def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
-    """Runs one step of each open bulk redelivery, except those of suspended accounts. While any is open, it sends a
-    wake that calls it again within a second; the periodic task is for when that wake is lost."""
+    """Runs one step of each open bulk redelivery, except those of suspended accounts, for a bounded time: those that
+    have waited longest for a step come first. While any is open, it sends a wake that calls it again within a second;
+    the periodic task is for when that wake is lost. Returns how many it redelivered, and how many are open."""
+    until = monotonic() + RUN_SECONDS
     with Session(engine) as session:
         query = select(BulkRedelivery.id).join(Account, Account.id == BulkRedelivery.account_id)
         query = query.where(*OPEN, Account.suspended_at.is_(None))
-        identifiers = session.scalars(query.order_by(BulkRedelivery.id)).all()
+        identifiers = session.scalars(query.order_by(BulkRedelivery.used_until, BulkRedelivery.id)).all()
     redelivered = 0
     for identifier in identifiers:
         with Session(engine) as session, session.begin():
@@ -46,6 +50,8 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
             redelivered += _step(session, identifier, timing)
         if redelivered:
             waker.wake()
+        if monotonic() >= until:
+            break
     if identifiers:
         now = clock().timestamp()
         waker.wake_later(REDELIVER, int(now) + 1, int(now) + 1 - now)

@@ -4,11 +4,15 @@ Its interval is the real bound on lateness: a broker that lost everything costs 
 """
 # ruff: noqa: S608 - composed of constants
 
+from collections.abc import Callable
+from time import monotonic
+
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from dispatcher.producer import Clock
 from dispatcher.states import State
-from dispatcher.wake import DELIVER, NOTICES, Waker
+from dispatcher.wake import DELIVER, NOTICES, SWEEP, Waker
 from dispatcher.webhooks.contract import Verdict
 from schedules.timing import Timing
 from workers.results.decide import Discard, decide_unknown
@@ -17,6 +21,8 @@ from workers.results.record import Result, record
 log = structlog.get_logger("dispatcher.sweep")
 
 PIECE = 1_000
+# A run ends before the next one begins, so that redeliveries, notices and upkeep have their turn between two.
+PROMOTE_SECONDS, FREE_SECONDS = 3, 1
 
 # A delivery that an older version stored gets its account's number here: claims find ready ones by it.
 PROMOTE = text(f"""
@@ -43,29 +49,48 @@ _ANYTHING_READY = text(
 _ANY_MAIL_DUE = text("SELECT EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now())")
 
 
-def sweep(engine: Engine, waker: Waker, timing: Timing) -> dict[str, int]:
-    """Sweeps once. Returns how many deliveries it promoted and how many claims it freed."""
-    promoted = freed = 0
-    while True:
-        with engine.begin() as connection:
-            count = connection.execute(PROMOTE).rowcount
-        promoted += count
-        if count:  # at once: thousands more may follow
-            waker.wake(DELIVER)
-        if count < PIECE:
-            break
-    while True:
-        with engine.begin() as connection:
-            count = _free_expired_claims(connection, timing)
-        freed += count
-        if count < PIECE:
-            break
+def sweep(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
+    """Sweeps once, in small transactions and for a bounded time. What is left then it leaves to the next run, for which
+    it sends a wake. Returns how many deliveries it promoted and how many claims it freed."""
+
+    def promote(connection: Connection) -> int:
+        return connection.execute(PROMOTE).rowcount
+
+    def free(connection: Connection) -> int:
+        return _free_expired_claims(connection, timing)
+
+    promoted, all_promoted = _in_pieces(
+        engine, promote, monotonic() + PROMOTE_SECONDS, after_each=lambda: waker.wake(DELIVER)
+    )
+    freed, all_freed = _in_pieces(engine, free, monotonic() + FREE_SECONDS)
+    if not (all_promoted and all_freed):
+        now = clock().timestamp()
+        waker.wake_later(SWEEP, int(now) + 1, int(now) + 1 - now)
     with engine.connect() as connection:
         if connection.scalar(_ANYTHING_READY):
             waker.wake(DELIVER)
         if connection.scalar(_ANY_MAIL_DUE):
             waker.wake(NOTICES)
     return {"promoted": promoted, "freed": freed}
+
+
+def _in_pieces(
+    engine: Engine,
+    piece: Callable[[Connection], int],
+    until: float,
+    after_each: Callable[[], object] = lambda: None,
+) -> tuple[int, bool]:
+    """Takes pieces, each in a transaction, until there is nothing more to take or `until` (monotonic). Returns how many
+    rows it took, and whether that was all. `after_each` follows at once: thousands more may come."""
+    taken = 0
+    while True:
+        with engine.begin() as connection:
+            count = piece(connection)
+        taken += count
+        if count:
+            after_each()
+        if count < PIECE or monotonic() >= until:
+            return taken, count < PIECE
 
 
 def _free_expired_claims(connection: Connection, timing: Timing) -> int:

@@ -321,6 +321,17 @@ def test_one_that_another_worker_is_at_is_not_waited_for(database: Engine, setti
         assert pool.submit(redeliver_more, settings).result(20) == {"redelivered": 0, "open": 1}
 
 
+def test_of_many_orders_each_has_its_step_in_one_of_the_next_runs(
+    database: Engine, settings: Settings, webhook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discarded(database, 20)
+    identifiers = [ordered(database, per_second=1) for _ in range(3)]
+    monkeypatch.setattr(doing, "RUN_SECONDS", 0)
+    for run in (1, 2, 3):
+        assert redeliver_more(settings)["open"] == 3
+        assert sum(found(database, identifier).redelivered > 0 for identifier in identifiers) == run
+
+
 def test_what_is_opened_has_its_schedule_in_scaled_time(database: Engine, settings: Settings, webhook: Any) -> None:
     discarded(database, 1)
     ordered(database)

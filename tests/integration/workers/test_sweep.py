@@ -15,6 +15,7 @@ from tests.installations import installation_for
 from tests.integration.workers.notices.scenario import fail, pass_time, webhook_with_contact
 from workers.claims.claims import Claimer
 from workers.claims.concurrency import Rooms
+from workers.maintenance import sweep as doing
 from workers.maintenance.sweep import PIECE, sweep
 
 URL = "http://127.0.0.1:9/"
@@ -67,8 +68,30 @@ def test_what_is_promoted_does_not_wait_for_the_thousands_after_it(database: Eng
             left.append(sum(row.state == "waiting" for row in deliveries(database)))
 
     installation = installation_for(settings)
-    sweep(installation.engine, Noting.__new__(Noting), installation.timing)
+    sweep(installation.engine, Noting.__new__(Noting), installation.timing, installation.clock)
     assert left[0] == 1
+
+
+@pytest.mark.parametrize(("columns", "done"), [(WAITING, "promoted"), (EXPIRED, "freed")])
+def test_a_run_ends_when_its_time_is_over_and_calls_for_the_next_one(
+    database: Engine,
+    settings: Settings,
+    broker: "redis.Redis",
+    columns: str,
+    done: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store(database, settings, 5, columns)
+    fail(database, webhook_with_contact(database, settings, account="other"))
+    monkeypatch.setattr(doing, "PROMOTE", text(str(doing.PROMOTE).replace("LIMIT 1000", "LIMIT 2")))
+    monkeypatch.setattr(doing, "_EXPIRED_CLAIMS", text(str(doing._EXPIRED_CLAIMS).replace("LIMIT 1000", "LIMIT 2")))
+    for name, value in {"PIECE": 2, "PROMOTE_SECONDS": 0, "FREE_SECONDS": 0}.items():
+        monkeypatch.setattr(doing, name, value)
+    for expected in (2, 2, 1):
+        broker.flushall()
+        assert sweep_once(settings)[done] == expected
+        assert bool(broker.keys("dispatcher:delayed:dispatcher.sweep:*")) == (expected == 2), "the next run is called"
+        assert (broker.llen("deliver"), broker.llen("mail")) == (1, 1), "others are woken in each run"
 
 
 @pytest.mark.parametrize(("columns", "done"), [(WAITING, "promoted"), (EXPIRED, "freed")])
