@@ -32,7 +32,7 @@ CLOSED = frozenset({State.DELIVERED, State.DISCARDED, State.CANCELLED})
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.READY: frozenset({State.CLAIMED, State.DISCARDED, State.CANCELLED}),
     State.CLAIMED: frozenset({State.DELIVERED, State.WAITING, State.DISCARDED, State.READY}),
-    State.WAITING: frozenset({State.READY, State.CANCELLED}),
+    State.WAITING: frozenset({State.READY, State.DISCARDED, State.CANCELLED}),
     State.DELIVERED: frozenset({State.READY}),
     State.DISCARDED: frozenset({State.READY}),
     State.CANCELLED: frozenset({State.READY}),

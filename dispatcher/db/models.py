@@ -32,6 +32,7 @@ from dispatcher.states import Reason, State
 _NOW = text("now()")
 _NOT_DELETED = text("deleted_at IS NULL")
 _READY, _BYPASSING = text(f"state = '{State.READY}'"), text(f"state = '{State.READY}' AND bypasses_circuit")
+_WAITING = text(f"state = '{State.WAITING}'")
 _UNSUCCESSFUL = text(f"state IN ('{State.DISCARDED}', '{State.CANCELLED}')")
 
 
@@ -186,7 +187,8 @@ class Delivery(Base):
         Index("deliveries_ready_idx", "webhook_id", "is_retry", "due_at", postgresql_where=_READY),
         Index("deliveries_fair_idx", "account_no", "webhook_id", "is_retry", "due_at", postgresql_where=_READY),
         Index("deliveries_bypassing_idx", "webhook_id", "due_at", postgresql_where=_BYPASSING),
-        Index("deliveries_waiting_idx", "due_at", postgresql_where=text(f"state = '{State.WAITING}'")),
+        Index("deliveries_waiting_idx", "due_at", postgresql_where=_WAITING),
+        Index("deliveries_waiting_of_webhook_idx", "webhook_id", postgresql_where=_WAITING),
         Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text(f"state = '{State.CLAIMED}'")),
         Index("deliveries_webhook_id_id_idx", "webhook_id", "id"),
         Index("deliveries_unsuccessful_idx", "webhook_id", "id", postgresql_where=_UNSUCCESSFUL),

@@ -24,17 +24,23 @@ _IS_UNCLAIMABLE = (
     "(w.deleted_at IS NOT NULL OR (a.suspended_at IS NULL AND (NOT w.enabled OR g.opened_at IS NOT NULL)))"
 )
 
-# Webhooks that cannot be claimed from, found by skipping along the index of ready deliveries, and what is over there.
-# Nothing is locked: a look can read many deliveries whose time is not over yet.
-UNCLAIMABLE = text(f"""
-WITH RECURSIVE scan(webhook_id) AS (
-  (SELECT webhook_id FROM dispatcher.deliveries WHERE state = '{State.READY}' ORDER BY webhook_id LIMIT 1)
+
+def _scan(state: State) -> str:
+    """Webhooks that have deliveries in this state, found by skipping along an index."""
+    return f"""{state}(webhook_id) AS (
+  (SELECT webhook_id FROM dispatcher.deliveries WHERE state = '{state}' ORDER BY webhook_id LIMIT 1)
   UNION ALL
-  SELECT x.webhook_id FROM scan h, LATERAL (
+  SELECT x.webhook_id FROM {state} h, LATERAL (
     SELECT d.webhook_id FROM dispatcher.deliveries d
-    WHERE d.state = '{State.READY}' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1) x)
+    WHERE d.state = '{state}' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1) x)"""
+
+
+# What is over at webhooks that cannot be claimed from, and what waits for a retry at deleted ones. Nothing is locked: a
+# look can read many deliveries whose time is not over yet.
+UNCLAIMABLE = text(f"""
+WITH RECURSIVE {_scan(State.READY)}, {_scan(State.WAITING)}
 SELECT d.id::text
-FROM scan h
+FROM {State.READY} h
 JOIN dispatcher.webhooks w ON w.id = h.webhook_id
 JOIN dispatcher.accounts a ON a.id = w.account_id
 LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
@@ -44,6 +50,14 @@ CROSS JOIN LATERAL (
     AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now())
   OFFSET 0) d
 WHERE {_IS_UNCLAIMABLE}
+UNION ALL
+SELECT d.id::text
+FROM {State.WAITING} h
+JOIN dispatcher.webhooks w ON w.id = h.webhook_id
+CROSS JOIN LATERAL (
+  SELECT d.id FROM dispatcher.deliveries d WHERE d.webhook_id = h.webhook_id AND d.state = '{State.WAITING}'
+  OFFSET 0) d
+WHERE w.deleted_at IS NOT NULL
 LIMIT {LOOKED_UP}
 """)
 END = text(f"""
@@ -56,8 +70,9 @@ WITH ended AS (
   JOIN dispatcher.accounts a ON a.id = w.account_id
   LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
   LEFT JOIN dispatcher.events e ON e.id = d.event_id
-  WHERE d.id = ANY(CAST(:ids AS uuid[])) AND d.state = '{State.READY}'
-    AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now()) AND {_IS_UNCLAIMABLE}
+  WHERE d.id = ANY(CAST(:ids AS uuid[]))
+    AND (d.state = '{State.READY}' AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now()) AND {_IS_UNCLAIMABLE}
+         OR d.state = '{State.WAITING}' AND w.deleted_at IS NOT NULL)
   FOR UPDATE OF d SKIP LOCKED)
 UPDATE dispatcher.deliveries d SET state = '{State.DISCARDED}', reason = ended.reason, finished_at = now()
 FROM ended WHERE d.id = ended.id

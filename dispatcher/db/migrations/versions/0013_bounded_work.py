@@ -1,4 +1,5 @@
-"""What keeps work on very many rows in small steps: how far a bulk redelivery has been counted. Online: as in 0010."""
+"""What keeps work on very many rows in small steps: how far a bulk redelivery has been counted; what waits for a retry,
+by webhook. Online: as in 0010 and 0011."""
 
 from contextlib import nullcontext
 
@@ -14,8 +15,21 @@ ALTER TABLE dispatcher.redeliveries
     ADD COLUMN IF NOT EXISTS webhook_counted UUID,
     ADD COLUMN IF NOT EXISTS delivery_counted UUID
 """
+INDEXES = {
+    "deliveries_waiting_of_webhook_idx": "dispatcher.deliveries (webhook_id) WHERE state = 'waiting'",
+}
 
 
 def upgrade() -> None:
-    with op.get_context().autocommit_block() if context.config.attributes["in_use"] else nullcontext():
+    in_use = context.config.attributes["in_use"]
+    with op.get_context().autocommit_block() if in_use else nullcontext():
         op.execute(COLUMNS)
+        if in_use:
+            # Waiting for the transactions of others holds nobody up here, and giving up would leave an invalid index.
+            op.execute("SET lock_timeout = 0")
+        for name, columns in INDEXES.items():
+            if in_use:
+                op.execute(
+                    f"DROP INDEX CONCURRENTLY IF EXISTS dispatcher.{name}"
+                )  # an invalid one, of a stopped attempt
+            op.execute(f"CREATE INDEX {'CONCURRENTLY' if in_use else ''} {name} ON {columns}")
