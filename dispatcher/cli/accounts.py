@@ -14,7 +14,7 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of
-from dispatcher.cli.output import AsJson, print_documents, print_done, print_json, print_table
+from dispatcher.cli.output import AsJson, at_least, print_documents, print_done, print_json, print_table
 from dispatcher.cli.shared_options import Yes
 from dispatcher.db.models import Account
 
@@ -59,10 +59,11 @@ def show(context: typer.Context, name: AccountName, json: AsJson = False) -> Non
     """
     with installation_of(context).transaction() as session:
         account = account_of(session, name, deleted=True)
-        document = _document(account) | contents_of(session, account)._asdict()
+        document, contents = _document(account), contents_of(session, account)
     if json:
-        print_json(document)
+        print_json(document | contents._asdict())
     else:
+        document |= {kind: at_least(count, complete=count < COUNTED) for kind, count in contents._asdict().items()}
         print_table(["", "value"], [(member.replace("_", " "), value) for member, value in document.items()])
 
 
@@ -126,4 +127,4 @@ def _document(account: Account) -> dict[str, Any]:
 
 def _in_words(contents: Contents) -> str:
     counts = contents._asdict().items()
-    return ", ".join(f"{kind}: {count:,}{'' if count < COUNTED else ' or more'}" for kind, count in counts)
+    return ", ".join(f"{kind}: {at_least(count, complete=count < COUNTED)}" for kind, count in counts)

@@ -73,6 +73,11 @@ def print_misspelt(misspelt: Mapping[str, Sequence[str]]) -> None:
         print_line(f"Hint: {event_type} looks like a misspelling of {' or '.join(meant)}", stderr=True)
 
 
+def at_least(count: int, *, complete: bool) -> str:
+    """A count in words, where very many are not counted to the end."""
+    return f"{count:,}" if complete else f"{count:,} or more"
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, gives_way: Sequence[str] = ()) -> None:
     """A table whose first column is never cut. If the terminal is too narrow, empty columns are left out first; then
     the columns in `gives_way` are cut, with an ellipsis; then each row takes two lines; and finally each row is printed

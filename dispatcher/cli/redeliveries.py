@@ -13,7 +13,16 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, console, print_done, print_fields, print_json, print_line, print_table
+from dispatcher.cli.output import (
+    AsJson,
+    at_least,
+    console,
+    print_done,
+    print_fields,
+    print_json,
+    print_line,
+    print_table,
+)
 from dispatcher.cli.progress import Counting
 from dispatcher.cli.shared_options import AnyAccount, AnyWebhook, Limit, OfAccount, Since, Until, Yes
 from dispatcher.db.models import Account, BulkRedelivery
@@ -80,7 +89,7 @@ def redeliver_many(
     if dry_run or not yes:
         with installation_of(context).transaction() as session:
             counted = count(session, _owner_for_order(session, account, due_to), selection)
-        matched = _in_words(counted.matched, complete=counted.is_complete)
+        matched = at_least(counted.matched, complete=counted.is_complete)
         if dry_run:
             document = {"matched": counted.matched, "matched_complete": counted.is_complete}
             print_done(f"{matched} would be redelivered", document, json=json)
@@ -185,11 +194,7 @@ def _state(item: BulkRedelivery) -> str:
 
 
 def _matched(item: BulkRedelivery) -> str:
-    return _in_words(item.matched, complete=not item.counting)
-
-
-def _in_words(matched: int, *, complete: bool) -> str:
-    return f"{matched:,}" if complete else f"{matched:,} or more"
+    return at_least(item.matched, complete=not item.counting)
 
 
 def _document(owner: Account, item: BulkRedelivery) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, print_done, print_json, print_line, print_misspelt, print_table
+from dispatcher.cli.output import AsJson, at_least, print_done, print_json, print_line, print_misspelt, print_table
 from dispatcher.cli.shared_options import AnyAccount, WebhookName, Yes
 from dispatcher.cli.webhook_options import (
     WEBHOOK,
@@ -29,7 +29,7 @@ from dispatcher.cli.webhook_options import (
 from dispatcher.cli.webhook_output import print_summary, print_webhook, webhook_document
 from dispatcher.events.nearest import misspelt_types_of
 from dispatcher.signing.keys import KeyKind
-from dispatcher.webhooks.health import circuit_state
+from dispatcher.webhooks.health import circuit_state, open_deliveries
 from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
 from dispatcher.webhooks.store import Registered, Webhooks
 
@@ -211,8 +211,18 @@ def delete(
             raise typer.BadParameter("there is no terminal to ask at, and it cannot be undone: give --yes")
         typer.confirm(f"Delete webhook {webhook}?", abort=True, err=True)
     deleted = remove(installation_of(context), owner, identifier, by=this_user())
-    document = {"id": deleted.id, "deleted_at": deleted.deleted_at}
+    with installation_of(context).transaction() as session:
+        left = open_deliveries(session, identifier)
+    document = {
+        "id": deleted.id,
+        "deleted_at": deleted.deleted_at,
+        "open": left.count,
+        "open_complete": left.complete,
+    }
     print_done(f"webhook {deleted.id} is deleted", document, json=json)
+    if left.count:
+        still_open = at_least(left.count, complete=left.complete)
+        print_line(f"still to be discarded: {still_open}; `dispatcher webhook health {deleted.id}`", stderr=True)
 
 
 def _print_made(registered: Registered, *, json: bool, keys: bool = False) -> None:

@@ -188,7 +188,7 @@ class Delivery(Base):
         Index("deliveries_fair_idx", "account_no", "webhook_id", "is_retry", "due_at", postgresql_where=_READY),
         Index("deliveries_bypassing_idx", "webhook_id", "due_at", postgresql_where=_BYPASSING),
         Index("deliveries_waiting_idx", "due_at", postgresql_where=_WAITING),
-        Index("deliveries_waiting_of_webhook_idx", "webhook_id", postgresql_where=_WAITING),
+        Index("deliveries_waiting_of_webhook_idx", "webhook_id", "due_at", postgresql_where=_WAITING),
         Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text(f"state = '{State.CLAIMED}'")),
         Index("deliveries_webhook_id_id_idx", "webhook_id", "id"),
         Index("deliveries_unsuccessful_idx", "webhook_id", "id", postgresql_where=_UNSUCCESSFUL),

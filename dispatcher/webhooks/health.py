@@ -40,6 +40,15 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenDeliveries:
+    """Deliveries that are ready or wait for a retry, however old; if not `complete`, there are more than `count`. Of a
+    deleted webhook they are what is left to end."""
+
+    count: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """`counts` are of the deliveries since `since`; if not `complete`, of the newest 10,000 of them. `last_answer` is
     looked for among the newest and those that wait for another attempt. `oldest_due` is the delivery that has been due
@@ -51,6 +60,7 @@ class Health:
     complete: bool
     last_answer: LastAnswer | None
     oldest_due: Due | None
+    open: OpenDeliveries
 
 
 def health_of(session: Session, webhook: Webhook) -> Health:
@@ -68,7 +78,14 @@ def health_of(session: Session, webhook: Webhook) -> Health:
         complete=not any(row.beyond for row in counted),
         last_answer=LastAnswer(*answer) if answer else None,
         oldest_due=Due(*due) if due else None,
+        open=open_deliveries(session, webhook.id),
     )
+
+
+def open_deliveries(session: Session, webhook: UUID) -> OpenDeliveries:
+    """Counts a webhook's open deliveries, up to COUNTED."""
+    found: int = session.execute(_OPEN, {"webhook": webhook, "most": COUNTED}).scalar_one()
+    return OpenDeliveries(min(found, COUNTED), complete=found <= COUNTED)
 
 
 def circuit_state(breaker: CircuitBreaker | None) -> Literal["open", "closed"]:
@@ -130,4 +147,14 @@ SELECT id, due_at FROM (
   (SELECT id, due_at FROM dispatcher.deliveries
    WHERE state = '{State.READY}' AND webhook_id = :webhook AND is_retry AND due_at <= now() ORDER BY due_at LIMIT 1)) d
 ORDER BY due_at LIMIT 1
+""")
+
+# In the order of an index each, so that no plan reads the deliveries of others.
+_OPEN = text(f"""
+SELECT count(*) FROM (
+  (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' AND webhook_id = :webhook
+   ORDER BY is_retry, due_at LIMIT :most + 1)
+  UNION ALL
+  (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.WAITING}' AND webhook_id = :webhook
+   ORDER BY due_at LIMIT :most + 1)) d
 """)

@@ -233,10 +233,10 @@ class Webhooks:
         """A webhook of a list, as `read` returns one."""
         return Registered(webhook, owner, breaker, self._vault)
 
-    def get(self, account: Account, identifier: UUID) -> Webhook:
-        """Raises NotFound for a webhook that is deleted, unknown, or another account's."""
+    def get(self, account: Account, identifier: UUID, *, deleted: bool = False) -> Webhook:
+        """Raises NotFound for a webhook that is deleted (unless `deleted`), unknown, or another account's."""
         webhook = self._session.get(Webhook, identifier)
-        if webhook is None or webhook.account_id != account.id or webhook.deleted_at is not None:
+        if webhook is None or webhook.account_id != account.id or (webhook.deleted_at is not None and not deleted):
             raise NotFound("webhook", identifier)
         return webhook
 

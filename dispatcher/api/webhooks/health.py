@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from dispatcher.api.webhooks.access import WebhookId, owner_of
+from dispatcher.db.models import Webhook
 from dispatcher.states import State
 from dispatcher.transport.exchange import FailureKind
 from dispatcher.web.authentication import Reader
@@ -58,12 +59,23 @@ class DueDocument(BaseModel):
     due_at: datetime
 
 
+class OpenDocument(BaseModel):
+    """The deliveries that are ready or wait for a retry, however old."""
+
+    count: int
+    complete: Annotated[bool, Field(description=f"False: there are more than {COUNTED:,}.")]
+
+
 class HealthDocument(BaseModel):
     """The health of a webhook."""
 
     enabled: bool
+    deleted_at: Annotated[
+        datetime | None, Field(description="Set for a deleted webhook; `open` is then what is left to discard.")
+    ]
     circuit: CircuitDocument
     deliveries: RecentDeliveries
+    open: OpenDocument
     last_answer: LastAnswerDocument | None
     oldest_due: DueDocument | None
 
@@ -71,23 +83,26 @@ class HealthDocument(BaseModel):
 @router.get(
     "/{webhook_id}/health",
     operation_id="get_webhook_health",
-    summary="Webhook health: circuit, deliveries of the last 24 hours, last answer",
-    description="The call is cheap even for a busy webhook: of very many deliveries, only the newest are counted.",
+    summary="Webhook health: circuit, deliveries of the last 24 hours, open ones, last answer",
+    description="The call is cheap even for a busy webhook: of very many deliveries, only the newest are counted. Of a "
+    "deleted webhook it shows how many open deliveries are left to discard.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> HealthDocument:
     owner = owner_of(installation, caller, webhook_id)
     with installation.transaction() as session:
-        webhook = Webhooks(session, installation).get(owner, webhook_id)
-        return _document(health_of(session, webhook), enabled=webhook.enabled)
+        webhook = Webhooks(session, installation).get(owner, webhook_id, deleted=True)
+        return _document(health_of(session, webhook), webhook)
 
 
-def _document(health: Health, *, enabled: bool) -> HealthDocument:
+def _document(health: Health, webhook: Webhook) -> HealthDocument:
     due = health.oldest_due
     return HealthDocument(
-        enabled=enabled,
+        enabled=webhook.enabled,
+        deleted_at=webhook.deleted_at,
         circuit=CircuitDocument(**shown_circuit(health.circuit_breaker)),
         deliveries=RecentDeliveries(since=health.since, counts=dict(health.counts), complete=health.complete),
+        open=OpenDocument(count=health.open.count, complete=health.open.complete),
         last_answer=_answer(health.last_answer) if health.last_answer else None,
         oldest_due=DueDocument(delivery_id=due.delivery_id, due_at=due.due_at) if due else None,
     )

@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 import dispatcher.webhooks.health
 from dispatcher import enqueue
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
 from tests.dead_ports import refusing_port
-from tests.factories import change, deliver_all, deliveries, make_due, make_webhook, rows
+from tests.factories import change, change_webhook, deliver_all, deliveries, make_due, make_webhook, rows, upkeep_once
 from tests.integration.api.conftest import Api
+from tests.many_rows import make_many_open, reading_less_than
 from tests.receiver import Receiver
 
 NOTHING = {"ready": 0, "claimed": 0, "waiting": 0, "delivered": 0, "discarded": 0, "cancelled": 0}
@@ -36,6 +38,7 @@ def test_of_one_that_was_never_called_there_is_nothing_to_tell(
     assert found["deliveries"].pop("since").endswith("Z")
     assert found == {
         "enabled": False,
+        "deleted_at": None,
         "circuit": {
             "state": "closed",
             "failures_in_a_row": 0,
@@ -44,6 +47,7 @@ def test_of_one_that_was_never_called_there_is_nothing_to_tell(
             "next_trial_at": None,
         },
         "deliveries": {"counts": NOTHING, "complete": True},
+        "open": {"count": 0, "complete": True},
         "last_answer": None,
         "oldest_due": None,
     }
@@ -168,3 +172,20 @@ def test_behind_an_open_circuit_the_last_answer_and_the_oldest_are_found_under_a
     assert found["last_answer"]["status"] == 503
     assert found["oldest_due"]["delivery_id"] == str(oldest.id)
     assert api.call("GET", f"/v1/webhooks/{webhook.id}", token=manager).json()["circuit"] == "open"
+
+
+def test_of_a_deleted_one_it_says_what_is_left_to_end_and_reads_no_more_than_it_counts(
+    api: Api, manager: str, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook, other = (make_webhook(database, settings, url="https://hooks.example.com/") for _ in range(2))
+    for each, state in ((webhook, "ready"), (webhook, "waiting"), (other, "waiting")):
+        make_many_open(database, each.id, 1_500, state=state)
+    assert health(api, manager, webhook)["open"] == {"count": 3_000, "complete": True}
+    change_webhook(database, settings, webhook, "delete")
+    monkeypatch.setattr(dispatcher.webhooks.health, "COUNTED", 100)
+    with Session(database) as session, reading_less_than(300, session, "deliveries"):
+        found = dispatcher.webhooks.health.open_deliveries(session, webhook.id)
+    assert (found.count, found.complete) == (100, False)
+    upkeep_once(settings)
+    ended = health(api, manager, webhook)
+    assert (ended["deleted_at"][-1], ended["open"]) == ("Z", {"count": 0, "complete": True})

@@ -7,6 +7,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from dispatcher import enqueue
 from dispatcher.cli.own_webhook import own_webhook
 from dispatcher.db.models import Webhook
 from dispatcher.errors import InvalidWebhook
@@ -155,6 +156,16 @@ def test_a_deleted_webhook_is_gone_and_its_name_free(webhook: dict[str, Any], cl
     assert cli("webhook", "show", webhook["id"]).status == 1
     again = cli("webhook", "create", "--account", "acme", "--url", URL, "--type", "message", "--name", "main")
     assert again.status == 0
+
+
+def test_what_is_left_to_discard_of_a_deleted_webhook_is_shown(webhook: dict[str, Any], cli: Cli) -> None:
+    enqueue("call.ended", 1, account="acme", app=webhook["app"])
+    deleted = cli("webhook", "delete", webhook["id"], "--yes")
+    assert deleted.err == f"still to be discarded: 1; `dispatcher webhook health {webhook['id']}`\n"
+    health = cli("webhook", "health", webhook["id"], "--json").document
+    assert (health["open"], health["open_complete"], health["deleted_at"][-1]) == (1, True, "Z")
+    shown = dict(line.split(None, 1) for line in cli("webhook", "health", webhook["id"]).out.splitlines())
+    assert (shown["open"], "deleted" in shown) == ("1", True)
 
 
 def test_another_accounts_webhook_is_not_found(webhook: dict[str, Any], cli: Cli) -> None:

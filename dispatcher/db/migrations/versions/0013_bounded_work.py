@@ -16,7 +16,7 @@ ALTER TABLE dispatcher.redeliveries
     ADD COLUMN IF NOT EXISTS delivery_counted UUID
 """
 INDEXES = {
-    "deliveries_waiting_of_webhook_idx": "dispatcher.deliveries (webhook_id) WHERE state = 'waiting'",
+    "deliveries_waiting_of_webhook_idx": "dispatcher.deliveries (webhook_id, due_at) WHERE state = 'waiting'",
 }
 
 
