@@ -84,7 +84,7 @@ PANELS: Mapping[str, Words] = {
             "Webhooks: registered receivers.",
             {
                 "create": Leaf("webhooks", "Register a webhook."),
-                "list": Leaf("webhooks", "List webhooks, with masked URLs."),
+                "list": Leaf("webhooks", "List webhooks, newest first, with masked URLs."),
                 "show": Leaf("webhooks", "Show one webhook."),
                 "update": Leaf("webhooks", "Change the given options of a webhook."),
                 "health": Leaf("webhook_health", "Show the health of a webhook."),

@@ -8,7 +8,6 @@ from uuid import UUID
 import typer
 
 from dispatcher.accounts import audit
-from dispatcher.accounts.accounts import list_accounts
 from dispatcher.accounts.audit import Action
 from dispatcher.cli import secret_sources as secret
 from dispatcher.cli.actor import this_user
@@ -16,7 +15,7 @@ from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
 from dispatcher.cli.output import AsJson, at_least, print_done, print_json, print_line, print_misspelt, print_table
-from dispatcher.cli.shared_options import AnyAccount, WebhookName, Yes
+from dispatcher.cli.shared_options import AnyAccount, Before, Limit, WebhookName, Yes
 from dispatcher.cli.webhook_options import (
     WEBHOOK,
     Clearable,
@@ -70,15 +69,17 @@ def create(
 def list_(
     context: typer.Context,
     account: AnyAccount = None,
+    before: Before = None,
+    limit: Limit = 50,
     json: AsJson = False,
 ) -> None:
-    """List webhooks, with masked URLs."""
+    """List webhooks, newest first, with masked URLs."""
     with installation_of(context).transaction() as session:
-        owners = [account_of(session, account)] if account is not None else list_accounts(session)
+        owner = account_of(session, account) if account is not None else None
         webhooks = Webhooks(session, installation_of(context))
-        listed = [(webhook, owner) for owner in owners for webhook in webhooks.list(owner)]
-        breakers = webhooks.circuit_breakers(webhook for webhook, _ in listed)
-        found = [webhooks.opened(webhook, owner, breakers.get(webhook.id)) for webhook, owner in listed]
+        page = webhooks.page(owner, before=before, limit=limit)
+        owners, breakers = webhooks.owners(page), webhooks.circuit_breakers(page)
+        found = [webhooks.opened(each, owners[each.account_id], breakers.get(each.id)) for each in page]
     if json:
         print_json([webhook_document(each) for each in found])
         return
@@ -99,6 +100,8 @@ def list_(
         ],
         gives_way=["app", "name", "URL", "types"],
     )
+    if len(found) == limit:
+        print_line(f"older ones: --before {found[-1].id}", stderr=True)
 
 
 @app.command()

@@ -259,7 +259,7 @@ class Webhooks:
 
     def page(
         self,
-        account: Account,
+        account: Account | None,
         *,
         dialect: str | None = None,
         app: str | None = None,
@@ -268,9 +268,9 @@ class Webhooks:
         before: UUID | None = None,
         limit: int,
     ) -> Sequence[Webhook]:
-        """The account's webhooks, newest first, without deleted ones; `before` is the last id of the previous page.
-        `dialect` may be NATIVE; `url` is the whole URL, in any equivalent spelling. Raises InvalidWebhook
-        for anything but a URL."""
+        """The account's webhooks (None: all accounts'), newest first, without deleted ones; `before` is the last id of
+        the previous page. `dialect` may be NATIVE; `url` is the whole URL, in any equivalent spelling. Raises
+        InvalidWebhook for anything but a URL."""
         wanted = [*self._wanted(account, dialect, app, url)]
         if enabled is not None:
             wanted.append(Webhook.enabled.is_(enabled))
@@ -278,15 +278,21 @@ class Webhooks:
             wanted.append(Webhook.id < before)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(limit)).all()
 
+    def owners(self, webhooks: Iterable[Webhook]) -> dict[UUID, Account]:
+        """The accounts of these webhooks, by id."""
+        wanted = select(Account).where(Account.id.in_({webhook.account_id for webhook in webhooks}))
+        return {account.id: account for account in self._session.scalars(wanted)}
+
     def circuit_breakers(self, webhooks: Iterable[Webhook]) -> dict[UUID, CircuitBreaker]:
         """The circuit breakers of those whose last attempt failed, by webhook id."""
         wanted = select(CircuitBreaker).where(CircuitBreaker.webhook_id.in_([webhook.id for webhook in webhooks]))
         return {breaker.webhook_id: breaker for breaker in self._session.scalars(wanted)}
 
     def _wanted(
-        self, account: Account, dialect: str | None, app: str | None, url: str | None
+        self, account: Account | None, dialect: str | None, app: str | None, url: str | None
     ) -> Iterator[ColumnElement[bool]]:
-        yield Webhook.account_id == account.id
+        if account is not None:
+            yield Webhook.account_id == account.id
         yield Webhook.deleted_at.is_(None)
         if dialect is not None:
             yield Webhook.dialect.is_(None) if dialect == NATIVE else Webhook.dialect == dialect

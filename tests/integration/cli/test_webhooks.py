@@ -158,6 +158,17 @@ def test_a_deleted_webhook_is_gone_and_its_name_free(webhook: dict[str, Any], cl
     assert again.status == 0
 
 
+def test_a_list_has_pages_newest_first_of_one_account_or_all(cli: Cli, database: Engine, settings: Settings) -> None:
+    made = [str(make_webhook(database, settings, url=URL, account=account).id) for account in ("acme", "other", "acme")]
+    ran = cli("webhook", "list", "--limit", 2)
+    assert ran.err == f"older ones: --before {made[1]}\n"
+    assert [line.split()[:2] for line in ran.out.splitlines()[1:]] == [[made[2], "acme"], [made[1], "other"]]
+    rest = cli("webhook", "list", "--before", made[1], "--limit", 2, "--json").document
+    assert [(each["id"], each["account"]) for each in rest] == [(made[0], "acme")]
+    own = cli("webhook", "list", "--account", "acme", "--before", made[2]).out
+    assert [line.split()[0] for line in own.splitlines()[1:]] == [made[0]]
+
+
 def test_what_is_left_to_discard_of_a_deleted_webhook_is_shown(webhook: dict[str, Any], cli: Cli) -> None:
     enqueue("call.ended", 1, account="acme", app=webhook["app"])
     deleted = cli("webhook", "delete", webhook["id"], "--yes")
