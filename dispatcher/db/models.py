@@ -130,7 +130,7 @@ class Subscription(Base):
     """The index that matching reads: one row per webhook and event type (or prefix, or `*`)."""
 
     __tablename__ = "subscriptions"
-    __table_args__ = (Index("subscriptions_match_idx", "account_id", "event_type"),)
+    __table_args__ = (Index("subscriptions_matching_idx", "account_id", "event_type", "app"),)
 
     webhook_id: Mapped[UUID] = mapped_column(ForeignKey("dispatcher.webhooks.id"), primary_key=True)
     event_type: Mapped[str] = mapped_column(primary_key=True)

@@ -45,9 +45,13 @@ fresh AS (
   WHERE account_id IS NOT NULL AND NOT suspended AND (key IS NULL OR id IN (SELECT event_id FROM keyed))),
 matched AS MATERIALIZED (
   SELECT DISTINCT f.id AS event_id, f.account_no, octet_length(f.data) AS size, f.expires_at, s.webhook_id
-  FROM fresh f JOIN dispatcher.subscriptions s
-    ON s.account_id = f.account_id AND s.event_type = ANY(string_to_array(f.taking, ' '))
-   AND (s.app IS NULL OR s.app = f.app)),
+  FROM fresh f CROSS JOIN LATERAL (
+    -- Each along the index. With OR, the subscriptions of all apps would be read.
+    SELECT webhook_id FROM dispatcher.subscriptions
+    WHERE account_id = f.account_id AND event_type = ANY(string_to_array(f.taking, ' ')) AND app IS NULL
+    UNION ALL
+    SELECT webhook_id FROM dispatcher.subscriptions
+    WHERE account_id = f.account_id AND event_type = ANY(string_to_array(f.taking, ' ')) AND app = f.app) s),
 counted AS (
   SELECT f.id, count(m.event_id)::integer AS deliveries FROM fresh f LEFT JOIN matched m ON m.event_id = f.id
   GROUP BY f.id),

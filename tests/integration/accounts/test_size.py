@@ -73,6 +73,19 @@ def test_an_event_that_one_of_them_takes_reads_no_other(many: None, database: En
         assert enqueue("rare", MESSAGE, account="acme", session=session).deliveries == 1
 
 
+def test_an_event_of_one_of_many_apps_reads_the_webhooks_of_no_other(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["a"])
+    make_many_webhooks(database, 2_000)
+    change(database, "UPDATE dispatcher.subscriptions SET app = webhook_id::text")
+    make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["a"], app="mine")
+    make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["*"])
+    with database.connect() as connection:  # no ANALYZE: as if most had been made since the last one
+        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM dispatcher.subscriptions")
+    for app, taking in (("mine", 2), (None, 1)):
+        with session_reading_less_than(20, database, "subscriptions") as session:
+            assert enqueue("a", MESSAGE, account="acme", app=app, session=session).deliveries == taking
+
+
 def test_a_step_of_a_bulk_redelivery_passes_so_many_webhooks_and_goes_on_in_the_next(
     many: None, database: Engine, settings: Settings
 ) -> None:

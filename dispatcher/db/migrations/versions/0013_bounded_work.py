@@ -1,5 +1,5 @@
 """What keeps work on very many rows in small steps: how far a bulk redelivery has been counted; what waits for a retry,
-by webhook. Online: as in 0010 and 0011."""
+by webhook; subscriptions by app. Online: as in 0010 and 0011."""
 
 from contextlib import nullcontext
 
@@ -17,7 +17,9 @@ ALTER TABLE dispatcher.redeliveries
 """
 INDEXES = {
     "deliveries_waiting_of_webhook_idx": "dispatcher.deliveries (webhook_id, due_at) WHERE state = 'waiting'",
+    "subscriptions_matching_idx": "dispatcher.subscriptions (account_id, event_type, app)",
 }
+REPLACED = "subscriptions_match_idx"  # by the one that begins with the same columns
 
 
 def upgrade() -> None:
@@ -27,9 +29,8 @@ def upgrade() -> None:
         if in_use:
             # Waiting for the transactions of others holds nobody up here, and giving up would leave an invalid index.
             op.execute("SET lock_timeout = 0")
+        concurrently = "CONCURRENTLY" if in_use else ""
         for name, columns in INDEXES.items():
-            if in_use:
-                op.execute(
-                    f"DROP INDEX CONCURRENTLY IF EXISTS dispatcher.{name}"
-                )  # an invalid one, of a stopped attempt
-            op.execute(f"CREATE INDEX {'CONCURRENTLY' if in_use else ''} {name} ON {columns}")
+            op.execute(f"DROP INDEX {concurrently} IF EXISTS dispatcher.{name}")  # an invalid one, of a stopped attempt
+            op.execute(f"CREATE INDEX {concurrently} {name} ON {columns}")
+        op.execute(f"DROP INDEX {concurrently} IF EXISTS dispatcher.{REPLACED}")
