@@ -1,4 +1,5 @@
 """Sends notices: due mails are claimed, sent and recorded, one per error in 24 hours."""
+# ruff: noqa: S608 - composed of constants
 
 import logging
 from collections import Counter
@@ -22,7 +23,8 @@ log = logging.getLogger("workers.notices")
 MAX_MAILS = 200  # mails per run; the next run sends the rest
 CLAIM_SPAN = timedelta(minutes=5)  # longer than one mail can take
 _RUN_LOCK = 0x6D61696C  # "mail": the advisory lock of a run
-PAUSE_WITHOUT_SERVER = timedelta(minutes=15)
+PIECE = 1_000  # notices that are postponed together
+PAUSE_WITHOUT_SERVER, PAUSE_WHILE_SUSPENDED = timedelta(minutes=15), timedelta(minutes=5)
 
 
 class Ending(StrEnum):
@@ -104,21 +106,29 @@ def close_abandoned(connection: Connection) -> int:
 def _wait_for_a_server(engine: Engine) -> None:
     """Without a mail server due notices are postponed, again and again, so that fresh ones are sent once there is a
     server."""
-    with engine.begin() as connection:
-        count = connection.execute(_POSTPONE_ALL, {"pause": PAUSE_WITHOUT_SERVER}).rowcount
-    if count:
-        log.warning("%d notices are counted, not sent: no mail server is set (DISPATCHER_SMTP_HOST)", count)
+    postponed, count = 0, PIECE
+    while count == PIECE:
+        with engine.begin() as connection:
+            count = connection.execute(_POSTPONE, {"pause": PAUSE_WITHOUT_SERVER}).rowcount
+        postponed += count
+    if postponed:
+        log.warning("%d notices are counted, not sent: no mail server is set (DISPATCHER_SMTP_HOST)", postponed)
 
 
 def _claim(connection: Connection, mailer: Mailer) -> _ClaimedNotice | int | None:
     """Claims one notice and opens its quiet period. Once this is committed, only a recorded clean failure makes it due
     again, so that no crash, restart or second worker causes a second mail. One at a time: a crash costs one.
 
-    Returns a number if it is not the notice's turn: how many notices of its webhook were held back.
+    Returns a number if it is not the notice's turn: how many notices of its webhook were held back. None are if its
+    account is suspended: then it is postponed, and others of suspended accounts with it, so that they are not read
+    again for each notice after them.
     """
     row = connection.execute(_NEXT).one_or_none()
     if row is None:
         return None
+    if row.suspended:
+        connection.execute(_POSTPONE_SUSPENDED, {"pause": PAUSE_WHILE_SUSPENDED})
+        return 0
     turn: Turn | None = None
     if row.contact is not None and not is_stale(row.observed_at, now=row.now):
         taken = take_turn(
@@ -255,14 +265,12 @@ def _ending(notice: _ClaimedNotice, result: MailResult | None, *, now: datetime)
 
 _NOW = text("SELECT now()")
 
-# Those of a suspended account stay due: after it is resumed they are sent, unless they are too old by then.
+# Found before the rest is joined, so that one row is read.
 _NEXT = text("""
 SELECT n.id, n.webhook_id, n.observed_at, n.held_for, n.last_sent_at, now() AS now,
-       CASE WHEN w.deleted_at IS NULL THEN w.contact_email END AS contact
-FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
-WHERE n.due_at <= now()
-  AND (SELECT a.suspended_at IS NULL FROM dispatcher.accounts a WHERE a.id = w.account_id)
-ORDER BY n.due_at LIMIT 1 FOR UPDATE OF n SKIP LOCKED
+       CASE WHEN w.deleted_at IS NULL THEN w.contact_email END AS contact, a.suspended_at IS NOT NULL AS suspended
+FROM (SELECT * FROM dispatcher.notices WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) n
+JOIN dispatcher.webhooks w ON w.id = n.webhook_id JOIN dispatcher.accounts a ON a.id = w.account_id
 """)
 
 _CLAIM = text("""
@@ -299,6 +307,19 @@ SET claimed_until = NULL, due_at = :due_at, failed_sends = :failed_sends, sent_c
 WHERE id = :id AND claimed_until = :claimed_until
 """)
 
-_POSTPONE_ALL = text("UPDATE dispatcher.notices SET due_at = now() + :pause WHERE due_at <= now()")
+_FIRST_DUE = f"""
+SELECT id, webhook_id FROM dispatcher.notices WHERE due_at <= now() ORDER BY due_at LIMIT {PIECE} FOR UPDATE SKIP LOCKED
+"""
+
+_POSTPONE = text(f"""
+UPDATE dispatcher.notices SET due_at = now() + :pause WHERE id = ANY(ARRAY(SELECT id FROM ({_FIRST_DUE}) n))
+""")
+
+# After the account is resumed they are sent, unless they are too old by then.
+_POSTPONE_SUSPENDED = text(f"""
+UPDATE dispatcher.notices SET due_at = now() + :pause WHERE id = ANY(ARRAY(
+  SELECT n.id FROM ({_FIRST_DUE}) n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+  JOIN dispatcher.accounts a ON a.id = w.account_id WHERE a.suspended_at IS NOT NULL))
+""")
 
 _CLOSE_ABANDONED = text("UPDATE dispatcher.notices SET claimed_until = NULL WHERE claimed_until < now()")

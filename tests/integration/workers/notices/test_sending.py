@@ -8,15 +8,17 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier, Thread, get_ident
+from typing import Any
 
 import pytest
 import redis
 from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
 
 from dispatcher.settings import Settings
 from dispatcher.webhooks.notices import NoticeKind
 from tests.dead_ports import refusing_port
-from tests.factories import change, change_webhook
+from tests.factories import change, change_webhook, make_webhook
 from tests.integration.workers.notices.conftest import mailer_for
 from tests.integration.workers.notices.scenario import (
     CONTACT,
@@ -31,6 +33,8 @@ from tests.integration.workers.notices.scenario import (
     webhook_with_contact,
 )
 from tests.mail_server import Drop, Hang, MailServer, Say, Stage
+from tests.many_rows import make_many_webhooks, reading_less_than
+from workers.notices import send as sending
 from workers.notices.mailer import CleanFailure, Mailer
 from workers.notices.send import close_abandoned, send_due, send_due_alone
 
@@ -653,5 +657,39 @@ def test_about_webhooks_of_a_suspended_account_no_mail_is_sent_and_later_only_wh
         " FROM dispatcher.webhooks w WHERE w.id = n.webhook_id AND w.name = 'old'",
     )
     change(database, "UPDATE dispatcher.accounts SET suspended_at = NULL")
+    pass_time(database, "5 minutes")
     assert send_due(database, mailer) == tally(sent=1, dropped=1)
     assert len(mail_server.messages) == 2
+
+
+def test_before_the_notices_of_others_many_of_a_suspended_account_are_read_once_and_in_pieces(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
+) -> None:
+    of_many = make_webhook(database, settings, url="https://hooks.acme.test/")
+    make_many_webhooks(database, 2_500)
+    change(
+        database,
+        "INSERT INTO dispatcher.notices (id, webhook_id, kind, fingerprint, observed_at, delivery_id, due_at)"
+        " SELECT id, id, 'message_retrying', 'http_503', now(), id, now() - interval '1 minute'"
+        " FROM dispatcher.webhooks WHERE id <> :id",
+        id=of_many.id,
+    )
+    change(database, "ANALYZE dispatcher.notices, dispatcher.webhooks")
+    change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
+    others = [webhook_with_contact(database, settings, account="globex", name=name) for name in ("one", "two")]
+    for due, pieces in ((others[0], [1_000, 1_000, 500]), (others[1], [])):
+        fail(database, due)
+        with Session(database) as session, reading_less_than(200, session, "webhooks"):
+            assert session.execute(sending._NEXT).one() is not None
+        postponed: list[int] = []
+
+        def note(_connection: object, cursor: Any, statement: str, *_: object, to: list[int] = postponed) -> None:
+            if "ARRAY(" in statement:
+                to.append(cursor.rowcount)
+
+        event.listen(database, "after_cursor_execute", note)
+        try:
+            assert send_due(database, mailer) == tally(sent=1)
+        finally:
+            event.remove(database, "after_cursor_execute", note)
+        assert postponed == pieces
