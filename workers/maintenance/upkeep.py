@@ -60,22 +60,26 @@ CROSS JOIN LATERAL (
 WHERE w.deleted_at IS NOT NULL
 LIMIT {LOOKED_UP}
 """)
+# The piece is found by its ids alone, then changed by its rows' places: they are locked, so they stay there. So no plan
+# reads anything else, whatever its statistics say.
 END = text(f"""
-WITH ended AS (
-  SELECT d.id, CASE WHEN w.deleted_at IS NOT NULL THEN '{Reason.WEBHOOK_DELETED}'
-                    WHEN e.expires_at <= now() THEN '{Reason.EXPIRED}'
-                    WHEN w.enabled THEN '{Reason.EXHAUSTED}' ELSE '{Reason.WEBHOOK_DISABLED}' END AS reason
-  FROM dispatcher.deliveries d
+WITH ended AS MATERIALIZED (
+  SELECT d.tid
+  FROM (SELECT ctid AS tid, webhook_id, state, give_up_at FROM dispatcher.deliveries
+        WHERE id = ANY(CAST(:ids AS uuid[])) LIMIT {PIECE} FOR UPDATE SKIP LOCKED) d
   JOIN dispatcher.webhooks w ON w.id = d.webhook_id
   JOIN dispatcher.accounts a ON a.id = w.account_id
   LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
-  LEFT JOIN dispatcher.events e ON e.id = d.event_id
-  WHERE d.id = ANY(CAST(:ids AS uuid[]))
-    AND (d.state = '{State.READY}' AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now()) AND {_IS_UNCLAIMABLE}
-         OR d.state = '{State.WAITING}' AND w.deleted_at IS NOT NULL)
-  FOR UPDATE OF d SKIP LOCKED)
-UPDATE dispatcher.deliveries d SET state = '{State.DISCARDED}', reason = ended.reason, finished_at = now()
-FROM ended WHERE d.id = ended.id
+  WHERE d.state = '{State.READY}' AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now()) AND {_IS_UNCLAIMABLE}
+    OR d.state = '{State.WAITING}' AND w.deleted_at IS NOT NULL)
+UPDATE dispatcher.deliveries d
+SET state = '{State.DISCARDED}', finished_at = now(), reason = (
+  SELECT CASE WHEN w.deleted_at IS NOT NULL THEN '{Reason.WEBHOOK_DELETED}'
+              WHEN (SELECT e.expires_at FROM dispatcher.events e WHERE e.id = d.event_id) <= now()
+                THEN '{Reason.EXPIRED}'
+              WHEN w.enabled THEN '{Reason.EXHAUSTED}' ELSE '{Reason.WEBHOOK_DISABLED}' END
+  FROM dispatcher.webhooks w WHERE w.id = d.webhook_id)
+WHERE d.ctid = ANY(ARRAY(SELECT tid FROM ended))
 """)
 
 _CLOSE_ALL_CIRCUITS = text("DELETE FROM dispatcher.circuit_breakers")
