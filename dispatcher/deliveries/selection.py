@@ -14,7 +14,7 @@ from dispatcher.db.models import Delivery, Event, Webhook
 from dispatcher.states import Reason, State
 
 UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # these states have their own index
-COUNTED = 100_000  # deliveries that one step looks at; a webhook without any is like one
+COUNTED = 20_000  # deliveries that one step looks at; a webhook without any is like one
 
 _NOWHERE = UUID(int=0)
 

@@ -60,7 +60,7 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
 
 def _count(session: Session, identifier: UUID) -> None:
     """Counts some more of what matched, if that is not complete. It looks at more than a step does, and before it, so
-    that it counts nothing that has been opened already."""
+    that nothing is opened before it is counted."""
     ordered = _open_order(session, identifier)
     if ordered is None or not ordered.counting or ordered.webhook_counted is None:
         return
