@@ -15,6 +15,7 @@ from dispatcher.receiver_auth.token_request import read_answer, token_request
 from dispatcher.signing.signer import Signer
 from dispatcher.transport.choice import new_transport
 from dispatcher.transport.exchange import CONNECT_SECONDS, Failure, Reply, Request
+from dispatcher.transport.fair_turns import most_for_one
 from dispatcher.transport.port import Transport
 from dispatcher.version import USER_AGENT
 from dispatcher.webhooks.contract import DeliveryContract, Envelope, Method
@@ -59,13 +60,17 @@ def try_url(
 @contextmanager
 def _slot(account: UUID) -> Iterator[None]:
     with _counting:
-        if _under_way[account] >= ACCOUNT_AT_ONCE:
+        free, own = AT_ONCE - _under_way.total(), _under_way[account]
+        if own >= ACCOUNT_AT_ONCE:
             raise AccountAtLimit(
                 f"{ACCOUNT_AT_ONCE} URLs of this account are being verified, the most at once for one account: try "
                 "again when one has ended"
             )
-        if _under_way.total() >= AT_ONCE:
-            raise TooBusy(f"{AT_ONCE} URLs are being verified, the most at once for all accounts: try again later")
+        if free <= 0 or own >= most_for_one(free + own):
+            raise TooBusy(
+                f"{AT_ONCE} URLs can be verified at once for all accounts, and none of them is left for this one: try "
+                "again later"
+            )
         _under_way[account] += 1
     try:
         yield

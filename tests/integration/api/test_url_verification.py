@@ -118,7 +118,9 @@ def test_where_too_many_are_under_way_one_is_asked_to_come_back(
     monkeypatch.setattr("dispatcher.webhooks.url_verification.AT_ONCE", 0)
     answer = api.call("POST", "/v1/webhooks", new(receiver.url("/hook")), token=manager)
     assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
-    assert answer.json()["detail"] == ("0 URLs are being verified, the most at once for all accounts: try again later")
+    assert answer.json()["detail"] == (
+        "0 URLs can be verified at once for all accounts, and none of them is left for this one: try again later"
+    )
     assert stored(database) == receiver.received == []
 
 

@@ -361,12 +361,41 @@ def test_no_more_are_tried_at_once_than_there_are_threads_to_spare(
             url_verification=True,
         )
         receiver.wait_for(1)
-        with pytest.raises(TooBusy, match="1 URLs are being verified, the most at once for all accounts"):
+        with pytest.raises(
+            TooBusy, match="1 URLs can be verified at once for all accounts, and none of them is left for this one"
+        ):
             register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_verification=True)
         held.open()
         first.result(30)
     register(installation, account, by=TESTER, url=receiver.url("/"), event_types=["*"], url_verification=True)
     assert len(stored(database)) == 2
+
+
+def test_accounts_whose_verifications_hang_leave_one_to_the_next_account(
+    database: Engine, receiver: Receiver, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.webhooks.url_verification.AT_ONCE", 6)
+    held = receiver.gate()
+    receiver.script("/held", (held, *Answer(204).steps()))
+
+    def make(owner: UUID) -> Registered:
+        return register(
+            installation, owner, by=TESTER, url=receiver.url("/held"), event_types=["*"], url_verification=True
+        )
+
+    accounts = [make_account(database, name) for name in ("one", "two", "three")]
+    with ThreadPoolExecutor(6) as pool:
+        made = [pool.submit(make, accounts[0]) for _ in range(4)]
+        receiver.wait_for(4)
+        made.append(pool.submit(make, accounts[1]))
+        receiver.wait_for(5)
+        with pytest.raises(TooBusy):
+            make(accounts[1])
+        made.append(pool.submit(make, accounts[2]))
+        receiver.wait_for(6)
+        held.open()
+        for each in made:
+            each.result(30)
 
 
 def test_ten_verifications_of_one_account_leave_those_of_others_untouched(
