@@ -45,6 +45,7 @@ def make_engine(
     engine = create_engine(
         database_url,
         isolation_level="AUTOCOMMIT" if autocommit else None,
+        use_native_hstore=False,  # otherwise each new connection asks the server for a type that nothing has
         hide_parameters=True,  # an error's text must not carry messages or secrets
         connect_args={
             "application_name": application_name,
