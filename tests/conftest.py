@@ -7,6 +7,7 @@ import random
 import resource
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -162,7 +163,7 @@ def environment(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     empty()
-    usual = read_settings()
+    usual = _read_once(_settings_variables())
     yield variables
     close_installations(but=usual)
 
@@ -170,6 +171,16 @@ def environment(
 @pytest.fixture
 def settings(environment: dict[str, str]) -> Settings:
     """The settings of this test."""
+    return _read_once(_settings_variables())
+
+
+def _settings_variables() -> frozenset[tuple[str, str]]:
+    return frozenset(pair for pair in os.environ.items() if pair[0] != "PYTEST_CURRENT_TEST")
+
+
+@cache
+def _read_once(variables: frozenset[tuple[str, str]]) -> Settings:
+    """The settings in this environment. Most tests have the same one, and reading it takes a millisecond."""
     return read_settings()
 
 
