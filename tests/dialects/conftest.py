@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher.asgi import create_app
+from tests.conftest import Servers
 from tests.dialects.callers import Vendors
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
@@ -19,8 +20,8 @@ def answers() -> Answers:
     return Answers(VENDORS)
 
 
-@pytest.fixture(scope="module")
-def running(answers: Answers) -> Iterator[Running]:
+@pytest.fixture(scope="session")
+def running(servers: Servers, answers: Answers) -> Iterator[Running]:
     app = create_app()
     with running_app(answers.watching(app)) as origin:
         yield Running(origin, app.state.serving.close)

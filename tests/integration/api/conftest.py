@@ -17,7 +17,8 @@ from starlette.types import ASGIApp
 
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
-from dispatcher.settings import Settings
+from dispatcher.installation import Installation
+from tests.conftest import Servers
 from tests.factories import TESTER, make_account
 
 MakeKey: TypeAlias = Callable[..., str]
@@ -77,31 +78,32 @@ def running_app(app: ASGIApp, root_path: str = "") -> Iterator[str]:
 
 @dataclass(slots=True)
 class Running:
-    """A running server: its origin, what makes it read the settings anew with the next request, and which settings it
-    has (None: a test changed them)."""
+    """A running server: its origin, what makes it read the settings anew with the next request, and the installation
+    whose settings and keys it has (None: a test changed them)."""
 
     origin: str
     restart: Callable[[], None]
-    settings: Settings | None = None
+    like: Installation | None = None
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
+@pytest.fixture(scope="session")
+def running(servers: Servers) -> Iterator[Running]:
+    """One for the whole run: the first request to each app builds its routes, which takes as long as many a test."""
     app = create_app()
     with running_app(app) as origin:
         yield Running(origin, app.state.serving.close)
 
 
 @pytest.fixture
-def restarted(running: Running, settings: Settings) -> Restarted:
+def restarted(running: Running, installation: Installation) -> Restarted:
     """Has the server read the settings anew, as after a restart."""
-    if running.settings != settings:
+    if running.like is not installation:
         running.restart()
-    running.settings = settings
+    running.like = installation
 
     def restart() -> None:
         running.restart()
-        running.settings = None
+        running.like = None
 
     return restart
 
