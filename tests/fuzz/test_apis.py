@@ -20,8 +20,9 @@ from schemathesis.specs.openapi.checks import (
 )
 from sqlalchemy import Engine
 
+from dispatcher import asgi
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.asgi import DIALECTS, create_app
+from dispatcher.asgi import DIALECTS
 from dispatcher.installation import Installation
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
@@ -34,7 +35,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 ACCOUNT = "acme"
 
 answers = Answers(VENDORS)
-app = answers.watching(create_app())
+app = answers.watching(asgi.app)
 # What a client is more likely to send than chance is: the account, and ids that are there.
 PARAMETERS = {"project_id": ACCOUNT, "brandId": ACCOUNT}
 

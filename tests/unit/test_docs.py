@@ -14,8 +14,9 @@ import typer
 
 import dispatcher
 from benchmarks.__main__ import app as bench
+from dispatcher import asgi
 from dispatcher.api.webhooks.bodies import NewWebhook
-from dispatcher.asgi import DIALECTS, create_app
+from dispatcher.asgi import DIALECTS
 from dispatcher.cli.app import app
 from dispatcher.db.models import Base
 from dispatcher.event_types import MESSAGE_TYPES, subscriptions_taking
@@ -327,7 +328,7 @@ def test_the_arguments_of_enqueue_are_all_documented() -> None:
 
 
 def test_the_calls_of_webhooks_are_those_of_the_api() -> None:
-    paths = create_app().openapi()["paths"]
+    paths = asgi.app.openapi()["paths"]
     offered = {
         f"{method.upper()} {path}": operation
         for path, operations in paths.items()
@@ -348,7 +349,7 @@ def test_the_message_types_are_the_catalogues() -> None:
 
 def test_examples_use_message_types_of_the_catalogue() -> None:
     """A type that is none would reach no webhook that a dialect made."""
-    texts = {**TEXTS, "openapi": json.dumps(create_app().openapi()), "help": "\n".join(help_texts(CLI))}
+    texts = {**TEXTS, "openapi": json.dumps(asgi.app.openapi()), "help": "\n".join(help_texts(CLI))}
     taken = {subscription for name in MESSAGE_TYPES for subscription in subscriptions_taking(name)}
     named = {
         (page, name)

@@ -9,14 +9,14 @@ import jsonschema_rs
 import pytest
 from typer.testing import CliRunner
 
+from dispatcher import asgi
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.api.examples import ANSWERS, BODIES
 from dispatcher.api.pages.reference import groups_of
-from dispatcher.asgi import create_app
 from dispatcher.cli.app import app
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.json"
-DOCUMENT = create_app().openapi()
+DOCUMENT = asgi.app.openapi()
 COMPONENTS = {"components": DOCUMENT["components"]}
 OPERATIONS: dict[str, Any] = {
     f"{method.upper()} {path}": operation

@@ -5,11 +5,11 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.asgi import create_app
+from dispatcher.asgi import app
 from tests.integration.api.conftest import Api, MakeKey
 from tests.routes import Operation, operations_of
 
-OPERATIONS = list(operations_of(create_app()))
+OPERATIONS = list(operations_of(app))
 URL = "https://hooks.example.com/"
 
 

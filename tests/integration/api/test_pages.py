@@ -8,13 +8,13 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from dispatcher.asgi import DIALECTS, create_app
+from dispatcher.asgi import DIALECTS, app, create_app
 from dispatcher.settings import Settings
 from dispatcher.version import __version__
 from tests.integration.api.conftest import Api, Running, running_app
 
 PAGES = ("/", "/docs")
-DOCUMENT = create_app().openapi()
+DOCUMENT = app.openapi()
 # What would load, run or style something from within a page.
 ACTIVE = {"script", "style", "iframe", "object", "embed", "form", "img", "base", "svg", "meta http-equiv"}
 
@@ -148,9 +148,9 @@ def test_dialects_keep_their_own_roots(pages: Api, prefix: str) -> None:
 
 
 def test_what_a_document_says_is_text_on_the_page() -> None:
-    app = create_app()
-    app.openapi()["info"]["description"] = "<script>alert(1)</script> `<b onclick=x>`"
-    with running_app(app) as origin:
+    other = create_app()
+    other.openapi()["info"]["description"] = "<script>alert(1)</script> `<b onclick=x>`"
+    with running_app(other) as origin:
         seen = Seen(Api(origin).get("/docs").text)
     assert "script" not in seen.tags
     assert "<script>alert(1)</script> <b onclick=x>" in seen.text

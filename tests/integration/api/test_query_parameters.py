@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.asgi import create_app
+from dispatcher.asgi import app
 from dispatcher.db.models import Base
 from dispatcher.settings import Settings
 from tests.factories import deliveries, make_webhook, rows
@@ -18,7 +18,7 @@ from tests.integration.api.conftest import Api, MakeKey, errors
 from tests.process_table import eventually
 from tests.routes import Operation, operations_of
 
-OPERATIONS = list(operations_of(create_app()))
+OPERATIONS = list(operations_of(app))
 PASSING_OVER = {"/healthz", "/readyz", "/oauth2/token", "/", "/docs", "/docs/style.css"}
 NATIVE = [operation for operation in OPERATIONS if not operation.prefix and operation.path not in PASSING_OVER]
 OTHERS = [operation for operation in OPERATIONS if operation not in NATIVE]

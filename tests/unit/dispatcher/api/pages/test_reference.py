@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from dispatcher.api.pages.reference import Operation, groups_of
-from dispatcher.asgi import create_app
+from dispatcher.asgi import app
 
-DOCUMENT = create_app().openapi()
+DOCUMENT = app.openapi()
 OPERATIONS = {operation.id: operation for group in groups_of(DOCUMENT) for operation in group.operations}
 
 
