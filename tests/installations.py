@@ -9,13 +9,17 @@ from workers.process import Worker
 
 _made: dict[Settings, Installation] = {}
 _workers: list[Worker] = []
+_engines: dict[str, tuple[Engine, Engine]] = {}
 _loop_engines: dict[str, Engine] = {}
 
 
 def installation_for(settings: Settings) -> Installation:
-    """The installation with these settings, the same one until it is closed."""
+    """The installation with these settings, the same one until it is closed. It reuses the database connections, and
+    the compiled statements, of those before on the same database."""
     if settings not in _made:
-        _made[settings] = Installation(settings)
+        made = _made[settings] = Installation(settings)
+        url = settings.database_url.get_secret_value()
+        made.engine, made.statements = _engines.setdefault(url, (made.engine, made.statements))
     return _made[settings]
 
 
@@ -29,13 +33,16 @@ def worker_for(settings: Settings) -> Worker:
 
 def close_installations(but: Settings | None = None) -> None:
     """Closes what a test used, so that nothing is left for the next. `but` keeps the installation that most tests use,
-    with its connections and compiled statements, and keeps the connections of workers."""
+    and all connections."""
     while _workers:
         _workers.pop().drop_transport()
-    while _loop_engines and but is None:
-        _loop_engines.popitem()[1].dispose()
     for settings in [made for made in _made if made != but]:
-        _made.pop(settings).close()
+        del _made[settings]
+    if but is None:
+        for engine in (*_loop_engines.values(), *(engine for pair in _engines.values() for engine in pair)):
+            engine.dispose()
+        _loop_engines.clear()
+        _engines.clear()
     if default_producer.cache_info().currsize:
         default_producer().close()
     default_producer.cache_clear()
