@@ -8,9 +8,10 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 from dispatcher import UnknownAccount, enqueue
+from dispatcher.accounts import lifecycle
 from dispatcher.accounts.accounts import create_account, find_account
 from dispatcher.accounts.api_keys import Scope, authenticate, create_key
-from dispatcher.accounts.lifecycle import COUNTED, contents_of, delete, resume, suspend
+from dispatcher.accounts.lifecycle import contents_of, delete, resume, suspend
 from dispatcher.deliveries.bulk_redelivery import order
 from dispatcher.deliveries.selection import Selection
 from dispatcher.errors import NameTaken, WrongState
@@ -231,10 +232,13 @@ def test_a_run_without_time_changes_nothing(database: Engine, settings: Settings
     assert left(database) == before
 
 
-def test_what_there_is_is_counted_up_to_a_limit(database: Engine, settings: Settings) -> None:
+def test_what_there_is_is_counted_up_to_a_limit(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "COUNTED", 1_000)
     webhook = make_webhook(database, settings, url=URL)
     make_webhook(database, settings, url=URL)
     make_webhook(database, settings, url=URL, account="globex")
-    make_many_open(database, webhook.id, COUNTED + 1)
+    make_many_open(database, webhook.id, 1_001)
     with Session(database) as session:
-        assert contents_of(session, find_account(session, "acme")) == (2, COUNTED)
+        assert contents_of(session, find_account(session, "acme")) == (2, 1_000)

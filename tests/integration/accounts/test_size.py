@@ -23,13 +23,23 @@ from workers.maintenance import redeliver as doing
 MANY = 20_000
 
 
-@pytest.fixture
-def many(database: Engine, settings: Settings) -> None:
-    """Acme and, later, globex get very many webhooks."""
+def test_what_is_done_with_one_of_very_many_costs_what_it_costs_with_one(
+    database: Engine, settings: Settings, subtests: pytest.Subtests
+) -> None:
+    """Acme and, later, globex get very many webhooks. Making them takes far longer than all that is done with them."""
     for account in ("acme", "globex"):
         make_webhook(database, settings, url="http://127.0.0.1:9/", account=account, event_types=["a"])
         make_many_webhooks(database, MANY, account)
     change(database, "ANALYZE dispatcher.webhooks, dispatcher.subscriptions")
+    with subtests.test("a page of them reads a page"):
+        page_of_them(database, settings)
+    with subtests.test("registering one more reads no other"):
+        registering_one_more(database, settings)
+    make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["rare"])
+    with subtests.test("an event that one of them takes reads no other"):
+        event_that_one_takes(database)
+    with subtests.test("a step of a bulk redelivery passes so many webhooks and goes on in the next"):
+        steps_of_a_bulk_redelivery(database, settings)
 
 
 @contextmanager
@@ -39,7 +49,7 @@ def session_reading_less_than(most: int, database: Engine, table: str) -> Iterat
         yield session
 
 
-def test_a_page_of_them_reads_a_page(many: None, database: Engine, settings: Settings) -> None:
+def page_of_them(database: Engine, settings: Settings) -> None:
     with session_reading_less_than(300, database, "webhooks") as session:
         webhooks, account = Webhooks(session, installation_for(settings)), find_account(session, "acme")
         first = webhooks.page(account, limit=50)
@@ -48,7 +58,7 @@ def test_a_page_of_them_reads_a_page(many: None, database: Engine, settings: Set
     assert len(seen) == 100
 
 
-def test_registering_one_more_reads_no_other(many: None, database: Engine, settings: Settings) -> None:
+def registering_one_more(database: Engine, settings: Settings) -> None:
     engine, read = installation_for(settings).engine, list[int]()
 
     def note(_connection: object, cursor: Any, *_: object) -> None:
@@ -67,10 +77,29 @@ def test_registering_one_more_reads_no_other(many: None, database: Engine, setti
     assert len(read) < 10
 
 
-def test_an_event_that_one_of_them_takes_reads_no_other(many: None, database: Engine, settings: Settings) -> None:
-    make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["rare"])
+def event_that_one_takes(database: Engine) -> None:
     with session_reading_less_than(100, database, "subscriptions") as session:
         assert enqueue("rare", MESSAGE, account="acme", session=session).deliveries == 1
+
+
+def steps_of_a_bulk_redelivery(database: Engine, settings: Settings) -> None:
+    change(database, "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected', finished_at = now()")
+    with Session(database) as session, session.begin():
+        identifier = order(session, find_account(session, "acme"), Selection(), by=TESTER).id
+    timing = installation_for(settings).timing
+    with Session(database) as session, session.begin():
+        doing._count(session, identifier)
+    reached = []
+    for _ in range(2):
+        with session_reading_less_than(1_000, database, "webhooks") as session:
+            assert doing._step(session, identifier, timing) == 0
+        with Session(database) as session:
+            ordered = get(session, find_account(session, "acme"), identifier)
+            assert (ordered.matched, ordered.redelivered, ordered.finished_at) == (1, 0, None)
+            reached.append(ordered.webhook_reached)
+    account = rows(database, "SELECT id FROM dispatcher.accounts WHERE name = 'acme'")[0].id
+    passed = "SELECT count(*) AS n FROM dispatcher.webhooks WHERE account_id = :account AND id < :reached"
+    assert [rows(database, passed, account=account, reached=to)[0].n for to in reached] == [100, 200]
 
 
 def test_an_event_of_one_of_many_apps_reads_the_webhooks_of_no_other(database: Engine, settings: Settings) -> None:
@@ -91,27 +120,3 @@ def test_an_event_of_one_of_many_apps_reads_the_webhooks_of_no_other(database: E
     for app, taking in (("mine", 2), (None, 1)):
         with session_reading_less_than(500, database, "subscriptions") as session:
             assert enqueue("a", MESSAGE, account="acme", app=app, session=session).deliveries == taking
-
-
-def test_a_step_of_a_bulk_redelivery_passes_so_many_webhooks_and_goes_on_in_the_next(
-    many: None, database: Engine, settings: Settings
-) -> None:
-    make_webhook(database, settings, url="http://127.0.0.1:9/", event_types=["rare"])
-    enqueue("rare", MESSAGE, account="acme")
-    change(database, "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected', finished_at = now()")
-    with Session(database) as session, session.begin():
-        identifier = order(session, find_account(session, "acme"), Selection(), by=TESTER).id
-    timing = installation_for(settings).timing
-    with Session(database) as session, session.begin():
-        doing._count(session, identifier)
-    reached = []
-    for _ in range(2):
-        with session_reading_less_than(1_000, database, "webhooks") as session:
-            assert doing._step(session, identifier, timing) == 0
-        with Session(database) as session:
-            ordered = get(session, find_account(session, "acme"), identifier)
-            assert (ordered.matched, ordered.redelivered, ordered.finished_at) == (1, 0, None)
-            reached.append(ordered.webhook_reached)
-    account = rows(database, "SELECT id FROM dispatcher.accounts WHERE name = 'acme'")[0].id
-    passed = "SELECT count(*) AS n FROM dispatcher.webhooks WHERE account_id = :account AND id < :reached"
-    assert [rows(database, passed, account=account, reached=to)[0].n for to in reached] == [100, 200]

@@ -106,7 +106,7 @@ def test_what_tens_of_thousands_wait_for_is_ended_in_small_transactions(
     database: Engine, settings: Settings, change_made: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook = store(database, settings, 0, OVER, enabled=True)
-    make_many_open(database, webhook.id, 40_000, give_up_in=timedelta(seconds=-1))
+    make_many_open(database, webhook.id, LOOKED_UP + PIECE, give_up_in=timedelta(seconds=-1))
     change_webhook(database, settings, webhook, change_made)
     assert {row.state for row in rows(database, "SELECT DISTINCT state FROM dispatcher.deliveries")} == {"ready"}
     monkeypatch.setattr(upkeep, "END_SECONDS", 0)
@@ -114,7 +114,7 @@ def test_what_tens_of_thousands_wait_for_is_ended_in_small_transactions(
     monkeypatch.undo()
     with statements(settings) as ran:
         done = upkeep_once(settings)
-    assert (done["ended"], done["to_end"]) == (40_000, 0)
+    assert (done["ended"], done["to_end"]) == (LOOKED_UP + PIECE, 0)
     assert max(one.rows for one in ran if "UPDATE" in one.text) == PIECE
     assert {row.reason for row in rows(database, "SELECT DISTINCT reason FROM dispatcher.deliveries")} == {
         "webhook_deleted" if change_made == "delete" else "webhook_disabled"
