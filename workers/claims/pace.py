@@ -1,12 +1,15 @@
 """When a loop claims next. Pure.
 
-At once while more is available; soon after work was found, later and later while there is none. Where claims take long,
-they become fewer and larger. Times are monotonic seconds.
+At once while more is available; soon while work is found, later and later the longer there is none. Where claims take
+long, they become fewer and larger. Times are monotonic seconds.
 """
+
+from math import inf
 
 from workers.claims.claims import Claimed
 
 SHORTEST_POLL, LONGEST_POLL = 0.005, 0.05  # seconds until an awake loop sees new work
+POLL = 0.05  # of the time in which nothing was found
 REST = 3  # pause after a claim, in times its duration; shorter if half of what is in flight ends sooner
 
 
@@ -18,7 +21,7 @@ class Pace:
         self.next_at = 0.0
         self.nothing_due = self.paced = False
         self._at_once_below = 0  # requests in flight
-        self._poll = SHORTEST_POLL
+        self._found_at = -inf
 
     def may_claim(self, in_flight: int, now: float) -> bool:
         return now >= self.next_at or in_flight < self._at_once_below
@@ -27,9 +30,11 @@ class Pace:
         """A claim of `took` seconds has ended: it found so many deliveries."""
         self.paced = claimed.paced
         self.nothing_due = not found and claimed.round_done and not claimed.paced
-        self._poll = SHORTEST_POLL if found else min(self._poll * 2, LONGEST_POLL)
+        if found:
+            self._found_at = now
+        poll = min(max(SHORTEST_POLL, POLL * (now - self._found_at)), LONGEST_POLL)
         # Where nothing was found and the round goes on, as long as the empty claim took: it must not fill all the time.
-        rest = max(self._poll, REST * took) if claimed.round_done or claimed.full else 0 if found else took
+        rest = max(poll, REST * took) if claimed.round_done or claimed.full else 0 if found else took
         self.next_at = now + rest
         self._at_once_below = (in_flight + found) // 2 if found else 0
 

@@ -23,10 +23,17 @@ def test_an_empty_claim_of_a_round_that_goes_on_is_followed_by_a_rest_as_long_as
 
 
 def test_after_work_was_found_the_next_look_is_soon_and_then_later_and_later() -> None:
-    waits = [round(after(*[(EMPTY, 0)] * empty, (EMPTY, 1)).next_at - 100, 6) for empty in (0, 9)]
-    assert waits == [SHORTEST_POLL, SHORTEST_POLL]
-    waits = [round(after((EMPTY, 1), *[(EMPTY, 0)] * empty).next_at - 100, 6) for empty in range(1, 6)]
-    assert waits == [0.01, 0.02, 0.04, LONGEST_POLL, LONGEST_POLL]
+    pace = after((EMPTY, 1))
+    assert pace.next_at == 100 + SHORTEST_POLL
+    waits = []
+    for empty_at in (100.1, 100.4, 100.8, 102.0, 500.0):
+        pace.claimed(EMPTY, 0, in_flight=0, took=0.001, now=empty_at)
+        waits.append(round(pace.next_at - empty_at, 6))
+    assert waits == [SHORTEST_POLL, 0.02, 0.04, LONGEST_POLL, LONGEST_POLL]
+
+
+def test_a_loop_that_has_found_nothing_yet_looks_rarely() -> None:
+    assert after((EMPTY, 0)).next_at == 100 + LONGEST_POLL
 
 
 def test_a_claim_that_took_long_is_followed_by_a_longer_rest_or_when_half_of_what_is_in_flight_has_ended() -> None:
