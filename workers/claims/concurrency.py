@@ -19,6 +19,7 @@ from datetime import timedelta
 from enum import IntEnum
 from functools import cache, partial
 from math import inf
+from typing import NamedTuple
 
 from workers.claims.account_shares import NOBODY, OTHERS_REMEMBERED, AccountShares, Latest, Part
 from workers.claims.destinations import Crowd, Destinations
@@ -46,8 +47,7 @@ class ConcurrencyClass(IntEnum):
 _UNPROVEN = {ConcurrencyClass.NEW, ConcurrencyClass.FAILING}
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(NamedTuple):
     """How many more requests a webhook may have in flight."""
 
     webhook_id: str
@@ -142,17 +142,20 @@ class ConcurrencyLimits:
         """What may be claimed now."""
         self._bound_slow(now)
         account_room = cache(partial(self._account_room, now=now))
+        idle_share = UNBOUNDED if self._latest.is_alone("", now) else self._all.half_left(0)
+        known = []
+        for webhook_id, limit in self._limits.items():
+            kind = limit.concurrency_class
+            most = account_room(kind, limit.account_no)
+            if limit.in_flight or kind is ConcurrencyClass.SLOW or webhook_id == self._latest.last:
+                free = self._webhook_room(webhook_id, limit, most, now)
+            else:  # nearly all of them, if there are many
+                free = max(0, min(limit.size, most, idle_share))
+            known.append(Room(webhook_id, free, kind))
         numbers = self._accounts.with_own_room(self._all)
         most, most_lasting = MOST_BESIDE_OTHERS if self.is_shared(now) else (UNBOUNDED, UNBOUNDED)
         return Rooms(
-            [
-                Room(
-                    webhook_id,
-                    self._webhook_room(webhook_id, limit, account_room(limit.concurrency_class, limit.account_no), now),
-                    limit.concurrency_class,
-                )
-                for webhook_id, limit in self._limits.items()
-            ],
+            known,
             self.first_limit,
             {each: self.class_room(each, now) for each in ConcurrencyClass},
             {number: min(most, account_room(ConcurrencyClass.PROVEN, number)) for number in numbers},
@@ -169,7 +172,7 @@ class ConcurrencyLimits:
         that come together keep the loop from others. They have equal shares, so that one claim does not find far more
         than it may take."""
         self._slow.size = max(1, self._slots // (4 if self._quick_are_served(now) else 2)) + self._reserve
-        slow = sum(limit.is_slow and limit.in_flight > 0 for limit in self._limits.values())
+        slow = sum(limit.in_flight > 0 and limit.is_slow for limit in self._limits.values())
         self._slow_share = max(1, self._slow.size // (slow + 1))
 
     def _quick_are_served(self, now: float) -> bool:

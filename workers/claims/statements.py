@@ -167,7 +167,9 @@ claimable AS MATERIALIZED (
     SELECT s.n, s.account_no, s.webhook_id, s.webhooks, s.room AS account_room,
            s.lasting AS account_lasting, s.bytes AS account_bytes,
            coalesce(b.room, :first_limit) AS room, coalesce(b.class, {ConcurrencyClass.NEW:d}) AS class
-    FROM scan s LEFT JOIN unnest(:ids, :rooms, :classes) b(id, room, class) ON b.id = s.webhook_id
+    FROM scan s CROSS JOIN LATERAL (
+      SELECT CASE WHEN known THEN (:rooms)[at] END AS room, CASE WHEN known THEN (:classes)[at] END AS class
+      FROM (SELECT at, (:ids)[at] = s.webhook_id AS known FROM (SELECT width_bucket(s.webhook_id, :ids) AS at) at) at) b
     WHERE (:class_rooms)[coalesce(b.class, {ConcurrencyClass.NEW:d}) + 1] > 0 AND coalesce(b.room, :first_limit) > 0
       AND (b.class = {ConcurrencyClass.PROVEN:d} OR s.lasting > 0)
     OFFSET 0) s
