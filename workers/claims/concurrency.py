@@ -28,7 +28,7 @@ from workers.claims.webhook_limit import FIRST_LIMIT, WebhookLimit
 ENOUGH = 200  # requests in flight that keep a loop busy where receivers are quick
 # Requests that one claim brings for an account while several are served: in all, and for webhooks that are not proven,
 # which often have to be read and decrypted first. All that a claim brings is sent before the next claim.
-MOST_BESIDE_OTHERS = 100, 32
+MOST_BESIDE_OTHERS = 200, 32
 SLOW_REMEMBERED = 5.0  # seconds in which limits hardly grow after answers had to wait for the loop
 KEPT = 1_000  # webhooks remembered while none of their requests is in flight
 UNBOUNDED = 2**31 - 1

@@ -101,6 +101,11 @@ _OF_CROWDS = f"""
            coalesce(o.room, (:crowd_rooms)[c.crowd], :destination_room)
              - CASE WHEN s.class = {ConcurrencyClass.PROVEN:d} THEN 0 ELSE :kept_for_proven END AS place_room) p"""
 
+# Nothing should be locked that will not be taken: webhooks that share what little room a place has find twice their
+# part.
+_PART_OF_PLACE = """least(r.requests, CASE WHEN p.place IS NOT NULL
+                     THEN greatest(1, 2 * least(p.place_room, :limit) / count(*) OVER (PARTITION BY p.place)) END)"""
+
 
 def _claim_ready(name: str, *, crowded: bool) -> Prepared:
     """The statement that claims what is ready. What bounds destinations costs 5 to 8 % of a claim's time, so it is only
@@ -160,7 +165,7 @@ scan AS MATERIALIZED (
 claimable AS MATERIALIZED (
   SELECT s.n, s.account_no, s.account_room, s.account_lasting, s.account_bytes, s.class, w.*, r.requests,
          {"p.*," if crowded else ""} least({BODY_CAP}, s.account_bytes, :bytes_at_once) AS body,
-         least(r.requests * w.batch_size,
+         least({_PART_OF_PLACE if crowded else "r.requests"} * w.batch_size,
                greatest(w.batch_size, :share / (SELECT count(*) FROM accounts) / s.webhooks)) AS most
   FROM (
     -- Webhooks without any room must not use up the limit of those that have some.

@@ -293,7 +293,7 @@ def test_one_claim_brings_little_for_an_account_while_others_are_served() -> Non
     assert (alone.accounts[ACCOUNT], alone.lasting[ACCOUNT]) == (1_500 - 187 - 1, 1_125 - 1)
     send(limits, new(), account_no=OTHER_ACCOUNT, now=1)
     both = limits.rooms(1)
-    assert set(both.accounts.values()) | {both.account_room} == {100}
+    assert set(both.accounts.values()) | {both.account_room} == {200}
     assert set(both.lasting.values()) | {both.lasting_room} == {32}
 
 
