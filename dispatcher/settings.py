@@ -118,9 +118,10 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             description="Requests one worker child keeps in flight at once to one host and port, or to one address, "
-            "over all webhooks; accounts share them",
+            "over all webhooks; accounts share them. Generous, so that webhooks that hang leave slots to others at the "
+            "same host",
         ),
-    ] = 750
+    ] = 1250
     circuit_breaker_failures: Annotated[
         int,
         Field(

@@ -3,7 +3,7 @@
 A destination is a host and port, as the number that `webhooks.destination` has. Destinations whose names lead to the
 same address share its slots. An address is known once a name was looked up for a request; the transport itself holds
 these first requests to their number. Within a destination an account has what `most_for_one`
-says, and webhooks that have not proven to answer leave a quarter to those that have.
+says, and webhooks that have not proven to answer leave a sixteenth to those that have.
 """
 
 from collections import Counter, OrderedDict
@@ -59,7 +59,7 @@ class Destinations:
     @property
     def kept_for_proven(self) -> int:
         """How much of each room is only for webhooks that have proven to answer."""
-        return self._size // 4
+        return self._size // 16
 
     def add(self, destination: int, account_no: int, count: int) -> None:
         """Counts requests that were sent, or with a negative number have ended."""
