@@ -121,7 +121,7 @@ class Settings(BaseSettings):
             "over all webhooks; accounts share them. Generous, so that webhooks that hang leave slots to others at the "
             "same host",
         ),
-    ] = 1250
+    ] = 1400
     circuit_breaker_failures: Annotated[
         int,
         Field(

@@ -153,7 +153,14 @@ class DeliveryLoop:
             self._held.add(claims)
             self._claimed += len(claims)
             ended = monotonic()
-            self._pace.claimed(claimed, len(claims), in_flight=len(self._in_flight), took=ended - now, now=ended)
+            self._pace.claimed(
+                claimed,
+                len(claims),
+                in_flight=len(self._in_flight),
+                waits_long=rooms.waits_long,
+                took=ended - now,
+                now=ended,
+            )
             if (claimed.full or len(claims) >= PLENTY) and not self._woke_another:
                 self._woke_another = self._waker.wake_another()
             may_send = rooms.of(versions)

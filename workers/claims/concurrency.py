@@ -3,7 +3,7 @@ another. Pure.
 
 - **Accounts.** An account that is alone may use all slots but a reserve of an eighth. While others are served, it may
   have half of what they leave. So another account always finds a slot, and does not wait for requests that hang.
-- **Webhooks.** A webhook begins with a limit of 4 (1 while many webhooks are untried), which grows and shrinks with its
+- **Webhooks.** A webhook begins with a limit of 4 (1 if many webhooks are known), which grows and shrinks with its
   answers and drops to 1 after a failure. While others are served, a webhook may have at most half of the slots that
   they leave, and gets no more while it is silent for longer than its answers take.
 - **Classes.** Webhooks that have not proven to answer share a part of the slots, and so do slow ones. However many
@@ -31,6 +31,7 @@ ENOUGH = 200  # requests in flight that keep a loop busy where receivers are qui
 MOST_BESIDE_OTHERS = 200, 32
 SLOW_REMEMBERED = 5.0  # seconds in which limits hardly grow after answers had to wait for the loop
 KEPT = 1_000  # webhooks remembered while none of their requests is in flight
+_LOOKED_AT = 4  # webhooks, to forget one: more than come, although many hang
 UNBOUNDED = 2**31 - 1
 MAX_REQUESTS = 400  # per claim; with half of that, PostgreSQL spends a fifth more on each
 
@@ -61,7 +62,8 @@ class Rooms:
     bounds all webhooks of a class together; a class that is not in it is not bounded. `accounts` bounds all webhooks of
     the account with this number together, `lasting` those of them that are not `PROVEN`; accounts that are not in these
     two have `account_room` and `lasting_room`. `crowds` are destinations where much is in flight; any other one has
-    `destination_room`. Of each of these rooms, webhooks that are not `PROVEN` leave `kept_for_proven`."""
+    `destination_room`. Of each of these rooms, webhooks that are not `PROVEN` leave `kept_for_proven`.
+    `waits_long`: how many requests in flight will not end soon, because their webhooks are slow or silent."""
 
     known: Sequence[Room] = ()
     first: int = FIRST_LIMIT
@@ -73,6 +75,7 @@ class Rooms:
     crowds: Sequence[Crowd] = ()
     destination_room: int = UNBOUNDED
     kept_for_proven: int = 0
+    waits_long: int = 0
 
     def of(self, webhook_ids: Iterable[str]) -> dict[str, int]:
         """How many more requests each of these webhooks may have."""
@@ -118,8 +121,7 @@ class ConcurrencyLimits:
     @property
     def first_limit(self) -> int:
         """The limit of an unknown webhook."""
-        untried = self._lasting.taken - self._failing.taken - self._slow.taken
-        return FIRST_LIMIT if untried < max(self._slots // 8, FIRST_LIMIT) else 1
+        return FIRST_LIMIT if len(self._limits) < max(self._slots // 24, FIRST_LIMIT) else 1
 
     def class_room(self, concurrency_class: ConcurrencyClass, now: float) -> int:
         """How many more requests all webhooks of this class may have together. A claim bounds what is lasting by
@@ -143,9 +145,11 @@ class ConcurrencyLimits:
         self._bound_slow(now)
         account_room = cache(partial(self._account_room, now=now))
         idle_share = UNBOUNDED if self._latest.is_alone("", now) else self._all.half_left(0)
-        known = []
+        known, waits_long = [], 0
         for webhook_id, limit in self._limits.items():
             kind = limit.concurrency_class
+            if limit.in_flight and (limit.is_slow or kind is ConcurrencyClass.FAILING or limit.is_stalled(now)):
+                waits_long += limit.in_flight
             most = account_room(kind, limit.account_no)
             if limit.in_flight or kind is ConcurrencyClass.SLOW or webhook_id == self._latest.last:
                 free = self._webhook_room(webhook_id, limit, most, now)
@@ -165,6 +169,7 @@ class ConcurrencyLimits:
             self._destinations.crowds(),
             self._destinations.room,
             self._destinations.kept_for_proven,
+            waits_long,
         )
 
     def _bound_slow(self, now: float) -> None:
@@ -273,7 +278,9 @@ class ConcurrencyLimits:
             self._count(limit, in_flight)
 
     def _forget(self) -> None:
-        if len(self._limits) > KEPT:
+        for _ in range(_LOOKED_AT):
+            if len(self._limits) <= KEPT:
+                return
             oldest, limit = next(iter(self._limits.items()))
             if limit.in_flight:  # sent long ago, and still unanswered
                 self._limits.move_to_end(oldest)

@@ -337,7 +337,7 @@ def test_webhooks_that_have_not_proven_to_answer_leave_some_of_a_destination_to_
         first = claimer.claim(connection, rooms, 200).claims
         rooms = Rooms([proven], crowds=[Crowd([7], 4, {}, 4)], kept_for_proven=4)
         then = claimer.claim(connection, rooms, 200).claims
-    assert len(first) == 6
+    assert sum(claim.webhook_id != webhooks[-1] for claim in first) <= 6 <= len(first) <= 10
     assert [claim.webhook_id for claim in then] == [webhooks[-1]] * 4
 
 

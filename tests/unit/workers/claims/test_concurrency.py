@@ -172,13 +172,32 @@ def test_however_many_untried_webhooks_hang_a_quarter_of_the_slots_is_left_to_th
     assert room_of(limits, healthy, ACCOUNT, 0) == FIRST_LIMIT
 
 
-def test_while_many_untried_webhooks_are_in_flight_the_next_ones_begin_with_one_request() -> None:
+def test_where_many_webhooks_are_known_the_next_ones_begin_with_one_request() -> None:
     limits = ConcurrencyLimits(800)
-    assert limits.rooms(0).first == FIRST_LIMIT
-    for _ in range(25):
-        send(limits, new(), FIRST_LIMIT)
+    for _ in range(33):
+        assert limits.rooms(0).first == FIRST_LIMIT
+        answer(limits, new())
     assert limits.rooms(0).first == 1
     assert room_of(limits, new(), ACCOUNT, 0) == 1
+
+
+def test_requests_to_slow_failing_and_silent_webhooks_are_not_expected_to_end_soon() -> None:
+    limits, slow, failing, silent, quick = ConcurrencyLimits(800), new(), new(), new(), new()
+    answer(limits, slow, 2, after=SLOW, now=0)
+    answer(limits, failing, failed=True, now=0)
+    send(limits, silent, 4, now=0)
+    for webhook, count in ((slow, 3), (failing, 1), (quick, 2)):
+        send(limits, webhook, count, now=0.5)
+    assert [limits.rooms(now).waits_long for now in (0.9, 1.1, 1.6)] == [4, 8, 10]
+
+
+def test_however_many_hang_others_are_forgotten_as_fast_as_they_come() -> None:
+    limits = ConcurrencyLimits(3_000)
+    for _ in range(900):
+        send(limits, new())
+    for _ in range(2_000):
+        answer(limits, new())
+    assert len(limits.rooms(0).known) <= KEPT + 900 // 3
 
 
 def test_counts_stay_right_when_a_webhook_turns_failing_with_requests_in_flight() -> None:

@@ -7,10 +7,10 @@ FULL = Claimed((), round_done=False, full=True)
 PACED = Claimed((), round_done=True, full=False, paced=True)
 
 
-def after(*claims: tuple[Claimed, int], in_flight: int = 0, took: float = 0.001) -> Pace:
+def after(*claims: tuple[Claimed, int], in_flight: int = 0, waits_long: int = 0, took: float = 0.001) -> Pace:
     pace = Pace()
     for claimed, found in claims:
-        pace.claimed(claimed, found, in_flight=in_flight, took=took, now=100.0)
+        pace.claimed(claimed, found, in_flight=in_flight, waits_long=waits_long, took=took, now=100.0)
     return pace
 
 
@@ -27,7 +27,7 @@ def test_after_work_was_found_the_next_look_is_soon_and_then_later_and_later() -
     assert pace.next_at == 100 + SHORTEST_POLL
     waits = []
     for empty_at in (100.1, 100.4, 100.8, 102.0, 500.0):
-        pace.claimed(EMPTY, 0, in_flight=0, took=0.001, now=empty_at)
+        pace.claimed(EMPTY, 0, in_flight=0, waits_long=0, took=0.001, now=empty_at)
         waits.append(round(pace.next_at - empty_at, 6))
     assert waits == [SHORTEST_POLL, 0.02, 0.04, LONGEST_POLL, LONGEST_POLL]
 
@@ -42,6 +42,11 @@ def test_a_claim_that_took_long_is_followed_by_a_longer_rest_or_when_half_of_wha
         assert pace.next_at == 100 + REST * 0.1
         assert [pace.may_claim(in_flight, 100) for in_flight in (50, 49)] == [False, True]
         assert pace.may_claim(50, pace.next_at)
+
+
+def test_nothing_waits_for_requests_that_will_not_end_soon() -> None:
+    pace = after((FULL, 60), in_flight=1_040, waits_long=1_000, took=0.1)
+    assert [pace.may_claim(in_flight, 100) for in_flight in (1_050, 1_049)] == [False, True]
 
 
 def test_after_nothing_was_found_what_is_in_flight_does_not_matter() -> None:
