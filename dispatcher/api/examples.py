@@ -162,6 +162,7 @@ _REDELIVERY = {
     "filter": {"webhook": None, "event_type": None, "states": ["discarded"], "until": None, **_FILTER},
     "per_second": 50,
     "matched": 1250,
+    "matched_complete": True,
     "redelivered": 400,
     "skipped": None,
     "created_at": "2026-03-02T09:30:00Z",
@@ -275,6 +276,7 @@ ANSWERS: dict[str, Any] = {
     "test_webhook": {"event_id": _EVENT_ID, "delivery_id": _DELIVERY_ID},
     "get_webhook_health": {
         "enabled": True,
+        "deleted_at": None,
         "circuit": {
             "state": "closed",
             "failures_in_a_row": 0,
@@ -287,6 +289,7 @@ ANSWERS: dict[str, Any] = {
             "counts": {"delivered": 412, "waiting": 1},
             "complete": True,
         },
+        "open": {"count": 1, "complete": True},
         "last_answer": {
             "request_id": _REQUEST_ID,
             "at": _SOON,
@@ -303,7 +306,7 @@ ANSWERS: dict[str, Any] = {
     "redeliver_delivery": _OPEN_DELIVERY,
     "cancel_delivery": {**_DELIVERY, "state": "cancelled"},
     "create_redelivery": {**_REDELIVERY, "redelivered": 0},
-    "create_redelivery 200": {"matched": 1250},
+    "create_redelivery 200": {"matched": 1250, "matched_complete": True},
     "list_redeliveries": _page(_REDELIVERY),
     "get_redelivery": _REDELIVERY,
     "cancel_redelivery": {**_REDELIVERY, "cancelled_at": "2026-03-02T09:31:00Z"},
