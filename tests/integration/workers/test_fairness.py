@@ -19,7 +19,7 @@ from tests.behaviours import final
 from tests.factories import MESSAGE, RECEIVED, change, deliver_all, deliveries, make_webhook, rows
 from tests.installations import worker_for
 from tests.receiver import Receiver
-from workers.claims.claims import ROUND, SCAN_STEPS, Claimer
+from workers.claims.claims import ROUND, SCAN_STEPS, Claimed, Claimer
 from workers.claims.concurrency import ConcurrencyClass, Room, Rooms
 from workers.claims.webhook_limit import FIRST_LIMIT
 from workers.loop import DeliveryLoop
@@ -196,8 +196,30 @@ def test_a_proven_webhook_that_begins_to_hang_leaves_slots_to_steady_traffic_of_
     assert {row.state for row in deliveries(database)} == {"delivered"}
 
 
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Released at each claim of a loop."""
+    claims = threading.Semaphore(0)
+
+    class Watched(Claimer):
+        def claim(self, *arguments: Any, **options: Any) -> Claimed:
+            claims.release()
+            return super().claim(*arguments, **options)
+
+    monkeypatch.setattr("workers.loop.Claimer", Watched)
+    return claims
+
+
+def await_claims(looks: threading.Semaphore) -> None:
+    """Waits until the loop has claimed a few times more: it has sent all that it may."""
+    while looks.acquire(blocking=False):
+        pass
+    for _ in range(4):
+        assert looks.acquire(timeout=10)
+
+
 def test_one_destination_gets_no_more_at_once_than_it_may_and_nothing_is_claimed_to_be_released(
-    database: Engine, settings: Settings, receiver: Receiver
+    database: Engine, settings: Settings, receiver: Receiver, looks: threading.Semaphore
 ) -> None:
     hold = receiver.gate()
     for place in range(10):
@@ -210,7 +232,7 @@ def test_one_destination_gets_no_more_at_once_than_it_may_and_nothing_is_claimed
     loop.start()
     try:
         receiver.wait_for(26)  # an eighth is for other accounts, a sixteenth for webhooks that have answered
-        time.sleep(0.3)
+        await_claims(looks)
         assert len(receiver.received) == 26
     finally:
         hold.open()
@@ -220,7 +242,11 @@ def test_one_destination_gets_no_more_at_once_than_it_may_and_nothing_is_claimed
 
 @pytest.mark.parametrize("transport", [CurlTransport, RequestsTransport])
 def test_many_names_of_one_address_share_its_slots_and_a_name_is_claimed_in_vain_once(
-    database: Engine, settings: Settings, receiver: Receiver, transport: Callable[..., Transport]
+    database: Engine,
+    settings: Settings,
+    receiver: Receiver,
+    looks: threading.Semaphore,
+    transport: Callable[..., Transport],
 ) -> None:
     hold = receiver.gate()
     names = [f"name{number}.example" for number in range(20)]
@@ -239,7 +265,7 @@ def test_many_names_of_one_address_share_its_slots_and_a_name_is_claimed_in_vain
     loop.start()
     try:
         receiver.wait_for(7)
-        time.sleep(0.3)
+        await_claims(looks)
         assert len(receiver.received) == 7
     finally:
         hold.open()
