@@ -5,12 +5,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from dispatcher.db.models import Account, Webhook
+from dispatcher.db.arrays import array
+from dispatcher.db.prepared import Prepared
 from dispatcher.encryption.vault import Vault, destination
 from dispatcher.errors import DispatcherError
 from dispatcher.masking.answers import secret_forms
@@ -25,6 +25,15 @@ from schedules.timing import Timing
 log = structlog.get_logger("dispatcher.targets")
 
 KEPT = 10_000
+_READ = Prepared(
+    "read_targets",
+    """
+SELECT w.id::text, w.version, a.name AS account, w.account_id::text, w.url_masked, w.url_ciphertext,
+       w.url_given_ciphertext, w.secrets_ciphertext, w.contract, w.contact_email IS NOT NULL AS has_contact
+FROM dispatcher.webhooks w JOIN dispatcher.accounts a ON a.id = w.account_id
+WHERE w.id = ANY(:ids) AND w.url_ciphertext IS NOT NULL""",
+    {"ids": "uuid[]"},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +83,11 @@ class Targets:
         return found
 
     def _read(self, connection: Connection, ids: Iterable[str]) -> Iterator[Target]:
-        table = Webhook.__table__
-        wanted = table.c.id.in_([UUID(webhook_id) for webhook_id in ids]), table.c.url_ciphertext.is_not(None)
-        owned = select(table, Account.name.label("account")).join_from(table, Account).where(*wanted)
-        rows = connection.execute(owned).all()
-        for row in rows:
+        for row in _READ.execute(connection, {"ids": array(list(ids))}).all():
             try:
                 yield self._open(row)
             except DispatcherError as error:
-                log.error("webhook cannot be used", webhook=str(row.id), why=str(error))
+                log.error("webhook cannot be used", webhook=row.id, why=str(error))
 
     def _open(self, row: Any) -> Target:
         contract = read_contract(row.contract)
@@ -94,10 +99,10 @@ class Targets:
         secrets = read_secrets(document)
         shown = secrets.authorization
         return Target(
-            id=str(row.id),
+            id=row.id,
             version=row.version,
             account=row.account,
-            account_id=str(row.account_id),
+            account_id=row.account_id,
             url=url,
             url_masked=row.url_masked,
             destination=destination(self._vault.digest_secret, url),
@@ -107,7 +112,7 @@ class Targets:
             headers=tuple(secrets.headers.items()),
             signer=Signer(secrets, contract),
             schedule=self._timing.schedule(contract.schedule),
-            has_contact=row.contact_email is not None,
+            has_contact=row.has_contact,
             secret_values=secret_forms([*in_url, *_texts(document)]),
         )
 

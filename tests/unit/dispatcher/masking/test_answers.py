@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.masking.answers import MIN_CHARACTERS, redacted, secret_forms
+from dispatcher.masking.messages import spellings
 from workers.callbacks.targets import _texts
 
 SECRET = 's3cr3t & "fünf" /ways/'
@@ -32,6 +34,13 @@ def test_a_secret_is_found_however_it_is_written(repeated: str, known_as: str) -
     answer = f"you called /hook?key={repeated}&x=1".encode()
     clean = redacted(answer, secret_forms([known_as]), 4096)
     assert clean.replace(b'"', b"") == b"you called /hook?key=***&x=1"
+
+
+@given(
+    st.text(alphabet=st.characters(categories=None)), st.sampled_from([quote, quote_plus]), st.sampled_from(["", "/"])
+)
+def test_a_text_is_sought_as_percent_encoded_by_a_library(value: str, encode: Callable[..., str], safe: str) -> None:
+    assert encode(value, safe=safe, errors="replace") in spellings([value], 0)
 
 
 def test_every_text_among_a_webhooks_secrets_counts_as_one() -> None:
