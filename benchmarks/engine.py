@@ -77,7 +77,7 @@ def deliver_node(servers: Servers, env: Mapping[str, str] | None = None) -> Iter
 
 @contextmanager
 def maintenance_worker(servers: Servers, env: Mapping[str, str] | None = None) -> Iterator[Node]:
-    words = [*_CELERY, "worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "2"]
+    words = [*_CELERY, "worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "3"]
     with node(servers, "upkeep", words, env) as running:
         yield running
 

@@ -19,7 +19,8 @@ DELIVER = "dispatcher.deliver"
 NOTICES = "dispatcher.notices"
 SWEEP = "dispatcher.sweep"
 REDELIVER = "dispatcher.redeliver"
-QUEUES = {DELIVER: "deliver", NOTICES: "mail", SWEEP: "upkeep", REDELIVER: "upkeep"}
+SUSPECTS = "dispatcher.suspects"
+QUEUES = {DELIVER: "deliver", NOTICES: "mail", SWEEP: "upkeep", REDELIVER: "upkeep", SUSPECTS: "upkeep"}
 
 VISIBILITY_TIMEOUT = timedelta(hours=1)  # a wake with a longer countdown would run several times
 

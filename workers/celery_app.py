@@ -3,11 +3,15 @@ starts."""
 
 import gc
 import sys
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import structlog
 from celery import Celery, signals
+from celery.concurrency import get_implementation
 from kombu import Exchange, Queue
+from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.version import check_migrated
 from dispatcher.encryption.vault import Vault
@@ -20,6 +24,8 @@ from dispatcher.wake import QUEUES, SWEEP, transport_options
 from schedules.beat import PERIODIC
 from schedules.timing import Timing
 from workers.process import NAME, Worker
+from workers.recovery import recover
+from workers.shared_memory import forget, share
 from workers.stopping import ask_to_stop
 from workers.tasks import add_tasks
 
@@ -55,20 +61,24 @@ def make_celery(settings: Settings) -> Celery:
         },
         beat_max_loop_interval=1,
     )
-    # The first task creates the worker: after the fork, in the child that runs the task.
-    add_tasks(app, cache(lambda: Worker(Installation(settings, name=NAME))))
-    _connect_signals(app, settings)
+    # Made at its first use: after the fork, in the child that uses it.
+    worker_of_process = cache(lambda: Worker(Installation(settings, name=NAME)))
+    add_tasks(app, worker_of_process)
+    _connect_signals(app, settings, worker_of_process)
     return app
 
 
-def _connect_signals(app: Celery, settings: Settings) -> None:
+def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callable[[], Worker]) -> None:
     @signals.setup_logging.connect(weak=False)
     def our_logs(**_: object) -> None:
         configure_logs(settings)
 
     @signals.worker_init.connect(weak=False)
-    def refuse_to_start_unfit(**_: object) -> None:
+    def refuse_to_start_unfit(sender: Any, **_: object) -> None:
         """A worker that cannot work logs why and exits before it takes a single message."""
+        if get_implementation(sender.pool_cls) is not get_implementation("prefork") or sender.autoscale:
+            # A journal belongs to a place in the pool, and a loop to a process that may die.
+            sys.exit("Error: workers need the pool `prefork` and a fixed `--concurrency`, without `--autoscale`")
         installation = Installation(settings, name=NAME)
         try:
             check_transport(settings)
@@ -79,6 +89,7 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
             sys.exit(f"Error: {error}")
         finally:
             installation.close()
+        share()
 
     @signals.worker_process_init.connect(weak=False)
     def collect_less_garbage(**_: object) -> None:
@@ -87,6 +98,17 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
+
+    @signals.worker_process_init.connect(weak=False)
+    def recover_what_the_child_before_left(**_: object) -> None:
+        """The child whose place this one has in the pool may have died with work. If the database is unavailable now,
+        the next loop here does it, or the sweep."""
+        worker = worker_of_process()
+        if worker.journal.left() is not None:
+            try:
+                recover(worker.loop_engine, worker.journal, worker.installation.waker)
+            except SQLAlchemyError as error:
+                log.warning("what a dead loop left is recovered later", error=type(error).__name__)
 
     @signals.worker_ready.connect(weak=False)
     def sweep_at_start(**_: object) -> None:
@@ -98,3 +120,7 @@ def _connect_signals(app: Celery, settings: Settings) -> None:
     @signals.worker_shutting_down.connect(weak=False)
     def end_loops(**_: object) -> None:
         ask_to_stop()
+
+    @signals.worker_shutdown.connect(weak=False)
+    def forget_shared_memory(**_: object) -> None:
+        forget()

@@ -7,35 +7,37 @@ not delay the next claim. Results are written in groups before anything is forgo
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
 from time import monotonic, sleep
-from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy import Connection, exc
 
 from dispatcher.ids import new_id_text
 from dispatcher.states import Reason
 from dispatcher.transport.exchange import Exchange, Reply
+from dispatcher.wake import DELIVER, SUSPECTS
 from dispatcher.webhooks.contract import Verdict
-from schedules.retry import RetrySchedule
-from workers.callbacks.batches import batches
+from workers.batch import Batch
+from workers.callbacks.batches import batches, halves
 from workers.callbacks.render import RenderFailed, render
 from workers.callbacks.targets import Target
-from workers.claims.claims import CLAIM, Claim, Claimed, Claimer
+from workers.claims.claims import CLAIM, MAX_MESSAGES, Claim, Claimed, Claimer
 from workers.claims.concurrency import MAX_REQUESTS, ConcurrencyClass, Rooms
 from workers.claims.held_bytes import BYTES_BESIDE_OTHERS, HeldBytes
 from workers.claims.pace import LONGEST_POLL, Pace
 from workers.claims.statements import MAX_BYTES
+from workers.claims.suspects import SuspectClaimer
 from workers.process import Worker
+from workers.recovery import recover
 from workers.results.attempt_log import WORDS
 from workers.results.claim_result import ClaimResult
-from workers.results.classify import Judgement, NotAttempted, classify
-from workers.results.decide import Decision, Discard, Release, decide
+from workers.results.classify import Judgement, NotAttempted
+from workers.results.decide import Decision, Discard, Release
+from workers.results.judge import Judge
 from workers.results.writer import ClaimResults
 from workers.stopping import is_stopping
 from workers.tokens.store import Token
@@ -51,32 +53,21 @@ PASSING_EVERY = 1.0  # seconds between two looks for deliveries that pass an ope
 UNAUTHORIZED = 401
 
 
-class Batch(NamedTuple):
-    """The deliveries of one request: one, or several of one webhook, while their claims last. `token` is what the
-    request presents to the receiver, if the webhook uses tokens; `renewed`: it is sent again because its token was
-    refused."""
-
-    claims: Sequence[Claim]
-    target: Target
-    claims_end: float  # monotonic
-    token: Token | None = None
-    renewed: bool = False
-
-
 class DeliveryLoop:
-    """One delivery loop of one process."""
+    """One delivery loop of one process, for what has this task's wakes: everything that is due, or suspects."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, task: str = DELIVER) -> None:
         installation = worker.installation
         self._worker = worker
         self._engine = worker.loop_engine
-        self._waker, self._flag = installation.waker, WakeFlag(installation.waker)
+        self._waker, self._flag, self._task = installation.waker, WakeFlag(installation.waker, task), task
         self._timing = installation.timing
         self._wall_clock = installation.clock
         self._transport = worker.transport
         self._targets = worker.targets
         self._limits = worker.concurrency_limits
-        self._claimer = Claimer()
+        self._claimer = SuspectClaimer() if task == SUSPECTS else Claimer()
+        self._journal = worker.journal
         self._results = ClaimResults(
             self._engine,
             self._waker,
@@ -91,7 +82,7 @@ class DeliveryLoop:
         self._held = HeldBytes()
         self._pace = Pace()
         self._claimed = 0
-        self._clock = (self._wall_clock(), monotonic())  # the database's time, and the monotonic time when it was read
+        self._judge = Judge(self._timing, self._wall_clock())
         # Loops that one wake started must not all end at the same time.
         self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
         self._passing_at = 0.0
@@ -102,15 +93,22 @@ class DeliveryLoop:
 
     def run(self) -> dict[str, int]:
         """Delivers everything that is due; returns counts of what it did. When the worker stops, the loop claims no
-        more. It ends when its requests in flight have ended or the grace time is over."""
+        more. It ends when its requests in flight have ended or the grace time is over. Raises what is wrong with the
+        loop itself; before, it records what it knows, and gives back what it did not send."""
+        recover(self._engine, self._journal, self._waker)  # what the loop before left, if it died
+        self._journal.begin(self._claimer.id)
         try:
             self._deliver_all()
             if is_stopping():
-                self._waker.asleep()  # otherwise producers would rely on a loop that has ended
+                self._flag.clear()  # otherwise producers would rely on a loop that has ended
         except BaseException:
             # The next loop would get the answers to what is still in flight, and knows nothing about it.
             self._worker.drop_transport()
+            with suppress(Exception):  # otherwise the next loop does it, or the sweep
+                self._write()
+                recover(self._engine, self._journal, self._waker)
             raise
+        self._journal.end()
         return {"claimed": self._claimed, **{word: self._results.tally[word] for word in WORDS}}
 
     def _deliver_all(self) -> None:
@@ -121,8 +119,10 @@ class DeliveryLoop:
                 self._claim()
             self._settle_tokens()
             self._send()
+            self._journal.handled()
             for exchange in self._ended():
-                self._judge(exchange)
+                self._end(exchange)
+            self._journal.handled()
             self._write()
             if self._is_idle() and (self._ending() or self._nothing_left()):
                 break
@@ -138,12 +138,15 @@ class DeliveryLoop:
     def _may_claim(self) -> bool:
         if self._ending() or self._unsent or len(self._in_flight) >= self._transport.capacity or self._held.free <= 0:
             return False
+        if self._journal.room < MAX_MESSAGES or (self._task == SUSPECTS and not self._is_idle()):
+            return False
         return self._pace.may_claim(len(self._in_flight), monotonic())
 
     def _claim(self) -> None:
         """Claims as much as there is room for."""
         now = monotonic()
         rooms = self._limits.rooms(now)
+        self._journal.claiming(now=True)
         with self._patient_with_database():
             with self._engine.begin() as connection:
                 passing, claimed = self._take(connection, rooms, now)
@@ -162,11 +165,12 @@ class DeliveryLoop:
                 now=ended,
             )
             if (claimed.full or len(claims) >= PLENTY) and not self._woke_another:
-                self._woke_another = self._waker.wake_another()
+                self._woke_another = self._waker.wake_another(self._task)
             may_send = rooms.of(versions)
             for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
                 target, most = targets.get(webhook_id), max(1, may_send[webhook_id])
-                self._prepare(list(of_one), target, now + CLAIM.total_seconds(), most)
+                self._prepare_each(list(of_one), target, now + CLAIM.total_seconds(), most)
+        self._journal.claiming(now=False)
 
     def _take(self, connection: Connection, rooms: Rooms, now: float) -> tuple[Sequence[Claim], Claimed]:
         """What passes an open circuit, and what is ready."""
@@ -188,25 +192,34 @@ class DeliveryLoop:
             circuit_breakers=self._circuit_breakers,
         )
 
+    def _prepare_each(self, claims: Sequence[Claim], target: Target | None, claims_end: float, most: int) -> None:
+        """Prepares the claims of one webhook. An error of our own is narrowed down to the claim that causes it."""
+        try:
+            self._prepare(claims, target, claims_end, most)
+        except Exception as error:  # noqa: BLE001 - one claim must not end the loop again and again
+            if len(claims) == 1:
+                self._results.add(ClaimResult(claims[0], self._judge.decide_after(error, claims[0], target), target))
+            else:
+                for half in halves(claims):
+                    self._prepare_each(half, target, claims_end, most)
+
     def _prepare(self, claims: Sequence[Claim], target: Target | None, claims_end: float, most: int) -> None:
         """Groups the claims of one webhook into batches, one for each request. The claim cannot know how large batches
         can be, so what does not fit into `most` requests is released."""
-        self._clock = (claims[0].claimed_at, monotonic())
-        due = []
+        self._judge.set_clock(claims[0].claimed_at)
+        if target is None:
+            # Just deleted, or its secrets or contract cannot be read: the delivery waits and is retried.
+            for claim in claims:
+                self._results.add(ClaimResult(claim, self._judge.decide(claim, None, Judgement(Verdict.TEMPORARY))))
+            return
+        due = [claim for claim in claims if claim.expires_at is None or claim.expires_at > claim.claimed_at]
+        made = [Batch(batch, target, claims_end) for batch in batches(due, target.contract)]
         for claim in claims:
-            if target is None:
-                # Just deleted, or its secrets or contract cannot be read: the delivery waits and is retried.
-                decision = self._decide(claim, self._timing.schedule("default"), Judgement(Verdict.TEMPORARY))
-                self._results.add(ClaimResult(claim, decision))
-            elif claim.expires_at is not None and claim.expires_at <= claim.claimed_at:
+            if claim not in due:
                 self._results.add(ClaimResult(claim, Discard(Reason.EXPIRED), target))
-            else:
-                due.append(claim)
-        if target is not None:
-            made = [Batch(batch, target, claims_end) for batch in batches(due, target.contract)]
-            self._unsent.extend(made[:most])
-            for batch in made[most:]:
-                self._give_up(batch, Release())
+        self._unsent.extend(made[:most])
+        for batch in made[most:]:
+            self._give_up(batch, Release())
 
     def _send(self) -> None:
         """Sends as many batches as there are free slots. A worker that stops releases its unsent claims at once."""
@@ -219,13 +232,13 @@ class DeliveryLoop:
 
     def _start(self, batch: Batch) -> None:
         target, token = batch.target, batch.token or self._tokens.cached(batch.target)
+        self._journal.handle(batch.claims)
         try:
             shown = token.value if token is not None else None
             now = self._wall_clock().timestamp()
             request = render(batch.claims, target, new_id_text(), now=now, timing=self._timing, token=shown)
         except Exception as error:  # noqa: BLE001 - one message must not end the loop again and again
-            # The text of an unexpected error could contain part of the message.
-            self._cannot_render(batch, str(error) if isinstance(error, RenderFailed) else type(error).__name__)
+            self._cannot_start(batch, error, Discard(Reason.RENDER_FAILED))
             return
         # Waiting for a turn at the DNS lookup does not count as the receiver's time, so it is added.
         latest = batch.claims_end - request.connect_timeout - request.timeout
@@ -237,19 +250,33 @@ class DeliveryLoop:
             if target.client_credentials is not None and token is None:
                 self._tokens.await_one(target.id, target.client_credentials, request, latest)
             else:
+                self._journal.sent(batch.claims)
                 self._transport.send(request)
-        except ValueError as error:
-            self._cannot_render(batch, str(error))
+        except Exception as error:  # noqa: BLE001 - nor one request
+            self._cannot_start(batch, error, Discard(Reason.RENDER_FAILED) if isinstance(error, ValueError) else None)
             return
         self._in_flight[request.id] = batch if token is None else batch._replace(token=token)
         self._limits.sent(target.id, batch.claims[0].account_no, monotonic(), target.destination)
+
+    def _cannot_start(self, batch: Batch, error: Exception, decision: Decision | None) -> None:
+        """One message of a batch must not end the others: the batch is halved until that one is alone. Without a
+        decision it is retried."""
+        if isinstance(error, MemoryError) and self._held.shrink() > batch.bytes:  # fewer at once may fit
+            self._give_up(batch, Release())
+        elif len(batch.claims) > 1:
+            self._unsent.extendleft(batch._replace(claims=half) for half in halves(batch.claims))
+        else:
+            # The text of an unexpected error could contain part of the message.
+            why = str(error) if isinstance(error, RenderFailed | ValueError) else type(error).__name__
+            log.warning("callback cannot be made", delivery=batch.claims[0].delivery_id, why=why)
+            self._give_up(batch, decision or self._judge.decide_after(error, batch.claims[0], batch.target))
 
     def _settle_tokens(self) -> None:
         """Starts token requests, and sends or ends the requests that waited for tokens in their slots."""
         with self._patient_with_database():
             for request_id, came in self._tokens.settle(stopping=is_stopping()):
                 if isinstance(came, Exchange):
-                    self._judge(came)
+                    self._end(came)
                     continue
                 batch = self._in_flight.pop(request_id)
                 self._limits.taken_back(batch.target.id)
@@ -257,10 +284,6 @@ class DeliveryLoop:
                     self._give_up(batch, Release())
                 else:
                     self._unsent.appendleft(batch._replace(token=came))
-
-    def _cannot_render(self, batch: Batch, why: str) -> None:
-        log.warning("callback cannot be rendered", delivery=batch.claims[0].delivery_id, why=why)
-        self._give_up(batch, Discard(Reason.RENDER_FAILED))
 
     def _give_up(self, batch: Batch, decision: Decision) -> None:
         """Records a decision for claims that were not sent: their attempts do not count."""
@@ -286,22 +309,21 @@ class DeliveryLoop:
             sleep(seconds)
         return []
 
-    def _judge(self, exchange: Exchange) -> None:
+    def _end(self, exchange: Exchange) -> None:
         batch = self._in_flight.pop(exchange.request.id)
-        contract = batch.target.contract
-        judgement = classify(exchange.outcome, contract.rules, now=self._now())
+        target = batch.target
+        self._journal.handle(batch.claims)
+        judgement = self._judge.judge(exchange, target)
         failed = isinstance(judgement, NotAttempted) or judgement.verdict is Verdict.TEMPORARY
-        self._limits.ended(batch.target.id, failed=failed, duration=exchange.duration, now=monotonic())
+        self._limits.ended(target.id, failed=failed, duration=exchange.duration, now=monotonic())
         if batch.token is not None and self._is_sent_again(batch, batch.token, exchange):
             return
         for claim in batch.claims:
-            decision = self._decide(
-                claim, batch.target.schedule, judgement, batch=len(batch.claims), retry_alone=contract.retry_alone
-            )
+            decision = self._judge.decide(claim, target, judgement, batch=len(batch.claims))
             if isinstance(judgement, NotAttempted):
-                self._results.add(ClaimResult(claim, decision, batch.target))
+                self._results.add(ClaimResult(claim, decision, target))
             else:
-                self._results.add(ClaimResult(claim, decision, batch.target, exchange, judgement))
+                self._results.add(ClaimResult(claim, decision, target, exchange, judgement))
 
     def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
         """Handles what an answer says about the token that was presented. When the token is refused for the first time,
@@ -323,36 +345,14 @@ class DeliveryLoop:
             self._unsent.appendleft(batch._replace(token=None, renewed=True))
         return another is not False
 
-    def _now(self) -> datetime:
-        """The database's time, without a query."""
-        database_time, read_at = self._clock
-        return database_time + timedelta(seconds=monotonic() - read_at)
-
-    def _decide(
-        self,
-        claim: Claim,
-        schedule: RetrySchedule,
-        judgement: Judgement | NotAttempted,
-        *,
-        batch: int = 1,
-        retry_alone: bool = False,
-    ) -> Decision:
-        return decide(
-            judgement,
-            schedule,
-            step=claim.schedule_step,
-            expires_at=claim.expires_at,
-            now=self._now(),
-            batch=batch,
-            retry_alone=retry_alone,
-        )
-
     # ---- record
 
     def _write(self) -> None:
         if self._results.is_due(idle=not self._in_flight):
             with self._patient_with_database():
-                self._held.remove(self._results.write())
+                written = self._results.write()
+                self._held.remove(written)
+                self._journal.remove(written)
 
     # ---- wake, and end
 
@@ -371,8 +371,8 @@ class DeliveryLoop:
     def _ending(self) -> bool:
         """Whether the loop claims no more: the worker is stopping, or the loop is old and has woken another."""
         if not is_stopping() and monotonic() >= self._ends_at and not self._handed_over:
-            self._waker.asleep()
-            self._handed_over = self._waker.wake_another()
+            self._flag.clear()
+            self._handed_over = self._waker.wake_another(self._task)
         return is_stopping() or self._handed_over
 
     def _grace_is_over(self) -> bool:
@@ -386,8 +386,13 @@ class DeliveryLoop:
         kept."""
         try:
             yield
-        except (OperationalError, InterfaceError, InternalError) as error:  # the last: read-only after a fail-over
-            log.warning("the database does not answer", error=type(error.orig).__name__)
+        except (exc.DatabaseError, exc.InterfaceError, MemoryError) as error:
+            if isinstance(error, exc.DataError | exc.IntegrityError | exc.NotSupportedError | exc.ProgrammingError):
+                raise
+            if type(error) in {exc.DatabaseError, MemoryError}:  # the driver's, if a result does not fit into memory
+                log.warning("not enough memory, claims become smaller", held=self._held.shrink())
+            else:
+                log.warning("the database does not answer", error=type(getattr(error, "orig", error)).__name__)
             self._pace.pause(DATABASE_PAUSE, monotonic())
             self._results.pause(DATABASE_PAUSE)
             self._tokens.pause(DATABASE_PAUSE)

@@ -2,13 +2,17 @@
 
 from functools import cached_property
 
+from billiard import current_process
+
 from dispatcher.db.engines import make_engine
 from dispatcher.installation import Installation
 from dispatcher.transport.choice import new_transport
 from dispatcher.transport.port import Transport
 from workers.callbacks.targets import Targets
 from workers.claims.concurrency import ConcurrencyLimits
+from workers.journal import Journal
 from workers.notices.mailer import Mailer
+from workers.shared_memory import journal_of
 from workers.tokens.store import TokenStore
 
 NAME = "dispatcher worker"  # the application name of its connections
@@ -40,6 +44,11 @@ class Worker:
     def concurrency_limits(self) -> ConcurrencyLimits:
         """What the loops of this process have learned about webhooks; one loop after the other uses it."""
         return ConcurrencyLimits(self.transport.capacity, self.installation.settings.max_per_destination)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The journal of this child. The one before with its place in the pool may have left something in it."""
+        return Journal(journal_of(getattr(current_process(), "index", 0)))
 
     @cached_property
     def mailer(self) -> Mailer:

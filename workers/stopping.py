@@ -3,16 +3,14 @@
 Not an Event: a child that is killed while it holds the Event's lock would block the main process forever.
 """
 
-import mmap
-
-_flag = mmap.mmap(-1, 1)  # made at import, before the fork
+from workers.shared_memory import stop_byte
 
 
 def ask_to_stop() -> None:
     """Asks every loop of this worker to end."""
-    _flag[0] = 1
+    stop_byte()[0] = 1
 
 
 def is_stopping() -> bool:
     """Whether the worker is shutting down."""
-    return _flag[0] == 1
+    return stop_byte()[0] == 1

@@ -8,7 +8,7 @@ from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.errors import DispatcherError
-from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SWEEP
+from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP
 from workers.loop import DeliveryLoop
 from workers.maintenance.redeliver import continue_redeliveries
 from workers.maintenance.sweep import sweep
@@ -42,6 +42,12 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     def deliver() -> dict[str, int]:
         """Delivers everything that is due."""
         return DeliveryLoop(worker_of_process()).run()
+
+    @task(name=SUSPECTS)
+    @_without_values()
+    def deliver_suspects() -> dict[str, int]:
+        """Delivers what had to do with the deaths of several workers."""
+        return DeliveryLoop(worker_of_process(), SUSPECTS).run()
 
     @task(name=SWEEP)
     @_without_values()

@@ -6,8 +6,8 @@ from dispatcher.wake import AWAKE_SECONDS, Waker
 class WakeFlag:
     """`renew_at` is when it must be set again, monotonic."""
 
-    def __init__(self, waker: Waker) -> None:
-        self._waker = waker
+    def __init__(self, waker: Waker, task: str) -> None:
+        self._waker, self._task = waker, task
         self._is_set = False
         self.renew_at = 0.0
 
@@ -17,12 +17,12 @@ class WakeFlag:
             return
         self.renew_at = now + AWAKE_SECONDS / 3
         if has_room:
-            self._waker.awake()
+            self._waker.awake(self._task)
         elif self._is_set:
-            self._waker.asleep()
+            self._waker.asleep(self._task)
         self._is_set = has_room
 
     def clear(self) -> None:
         """Clears it until it is kept again."""
-        self._waker.asleep()
+        self._waker.asleep(self._task)
         self.renew_at = 0.0

@@ -31,6 +31,7 @@ from dispatcher.states import Reason, State
 
 _NOW = text("now()")
 _NOT_DELETED = text("deleted_at IS NULL")
+_SUSPECTS = text(f"state = '{State.READY}' AND deaths >= 2")  # deliveries/deaths.py
 _READY, _BYPASSING = text(f"state = '{State.READY}'"), text(f"state = '{State.READY}' AND bypasses_circuit")
 _WAITING = text(f"state = '{State.WAITING}'")
 _UNSUCCESSFUL = text(f"state IN ('{State.DISCARDED}', '{State.CANCELLED}')")
@@ -187,6 +188,7 @@ class Delivery(Base):
         Index("deliveries_ready_idx", "webhook_id", "is_retry", "due_at", postgresql_where=_READY),
         Index("deliveries_fair_idx", "account_no", "webhook_id", "is_retry", "due_at", postgresql_where=_READY),
         Index("deliveries_bypassing_idx", "webhook_id", "due_at", postgresql_where=_BYPASSING),
+        Index("deliveries_suspects_idx", "due_at", postgresql_where=_SUSPECTS),
         Index("deliveries_waiting_idx", "due_at", postgresql_where=_WAITING),
         Index("deliveries_waiting_of_webhook_idx", "webhook_id", "due_at", postgresql_where=_WAITING),
         Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text(f"state = '{State.CLAIMED}'")),

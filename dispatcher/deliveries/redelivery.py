@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Interval, Row, exists, func, select, update
+from sqlalchemy import ColumnElement, Interval, Row, case, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Delivery, Event, Webhook
+from dispatcher.deliveries.deaths import ALONE, SUSPECT
 from dispatcher.deliveries.opening import opened
 from dispatcher.errors import NotFound, WrongState
 from dispatcher.states import CLOSED, TRANSITIONS, State
@@ -53,6 +54,7 @@ def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, bypas
             reason=None,
             schedule_step=0,
             unknown_in_a_row=0,
+            deaths=case((Delivery.deaths >= SUSPECT, ALONE), else_=0),  # what killed workers is tried alone again
             batch_limit=None,
             claimed_by=None,
             claimed_until=None,

@@ -243,7 +243,7 @@ def _engine_children(
     broker = environment["BROKER_URL"]
     uvicorn = ("uvicorn", "dispatcher.asgi:app", "--host", LOOPBACK, "--port", str(api_port))
     deliver = ("worker", "-Q", "deliver", "-n", "deliver@%h", "-P", "prefork", "-c", str(plan.concurrency))
-    upkeep = ("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "2")
+    upkeep = ("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "3")
     return (
         _python("api", directory, environment, *uvicorn, ready=answers(api_port, "/healthz")),
         celery("deliver", *deliver, ready=worker_answers(broker, "deliver")),

@@ -217,7 +217,7 @@ def test_no_planted_secret_is_seen_anywhere(
     assert (wake["headers"]["argsrepr"], wake["headers"]["kwargsrepr"]) == ("()", "{}")
 
     tree.start("deliver", *celery, "worker", "-Q", "deliver", "-n", "deliver@%h", "-c", "2")
-    second = ("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "2")
+    second = ("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "3")
     tree.start("upkeep", *celery, *second, DISPATCHER_LOG_FORMAT="console")
     tree.wait(lambda: _outcomes(database) == OUTCOMES)
     assert {row.failure for row in attempts(database)} >= {"connection_refused", "broken_answer"}

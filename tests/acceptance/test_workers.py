@@ -88,7 +88,7 @@ def deliver_node(settings: Settings, tmp_path: Path) -> Iterator[Node]:
 
 @pytest.fixture
 def maintenance_worker(settings: Settings, tmp_path: Path) -> Iterator[Node]:
-    with celery("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "2", log=tmp_path / "upkeep.log") as node:
+    with celery("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "3", log=tmp_path / "upkeep.log") as node:
         yield node
 
 

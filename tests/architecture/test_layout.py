@@ -64,7 +64,8 @@ def users_of(*names: str) -> set[str]:
 
 
 def test_the_environment_is_read_in_the_settings_only() -> None:
-    assert users_of("environ", "getenv", "environb") == {"dispatcher/settings.py"}
+    """Except for where a worker's children find the memory that they share with it."""
+    assert users_of("environ", "getenv", "environb") == {"dispatcher/settings.py", "workers/shared_memory.py"}
 
 
 def test_only_who_begins_reads_the_settings() -> None:
@@ -113,6 +114,7 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
         "dispatcher/transport/curl/handles.py: _unwanted",
         "workers/notices/texts.py: _environment",  # of its templates
         "workers/callbacks/render.py: _forms",
+        "workers/shared_memory.py: stop_byte",  # the process's own memory
     }
 
 

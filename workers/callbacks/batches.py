@@ -21,3 +21,9 @@ def batches(claims: Sequence[Claim], contract: DeliveryContract) -> Iterator[Seq
             start, size = place, len(claim.data) + 1
     if start < len(claims):
         yield claims[start:]
+
+
+def halves(claims: Sequence[Claim]) -> tuple[Sequence[Claim], Sequence[Claim]]:
+    """The claims, at least two, in two parts: what fails as a whole is tried in parts, until one is alone."""
+    middle = len(claims) // 2
+    return claims[:middle], claims[middle:]

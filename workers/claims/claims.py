@@ -156,7 +156,7 @@ class Claimer:
             },
         ).all()
         head = rows[0]
-        claims = _claims([row[_HEAD:] for row in rows if row[_HEAD] is not None])
+        claims = read_claims([row[_HEAD:] for row in rows if row[_HEAD] is not None])
         full = {account for account, room in (*rooms.accounts.items(), *bytes_of.items()) if room <= 0}
         passed = next((_pairs(row.passed) for row in rows if row.passed), [])
         round_done = self._advance(head, passed, places, full, steps, found=bool(claims))
@@ -168,7 +168,7 @@ class Claimer:
         full = [crowd.destinations for crowd in rooms.crowds if crowd.free <= rooms.kept_for_proven]
         parameters = {"full": array([*chain(*full)]), "most": limit, "me": self.id, "span": CLAIM}
         rows = connection.execute(CLAIM_PASSING, parameters).all()
-        return _claims(rows)
+        return read_claims(rows)
 
     def _advance(
         self,
@@ -254,7 +254,8 @@ def _pairs(passed: str) -> list[tuple[int, str]]:
     return [(int(account), webhook) for account, webhook in pairs]
 
 
-def _claims(rows: Iterable[Sequence[Any]]) -> list[Claim]:
+def read_claims(rows: Iterable[Sequence[Any]]) -> list[Claim]:
+    """The claims in rows with the columns `statements.COLUMNS`."""
     return [Claim._make((*others, bytes(data), claimed_at)) for *others, data, claimed_at in rows]
 
 

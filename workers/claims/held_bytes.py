@@ -13,6 +13,7 @@ from workers.claims.claims import Claim
 MOST = 8 * 1024 * 1024  # with it, a child at full load has less than 150 MB
 BYTES_BESIDE_OTHERS = 512 * 1024  # per claim and account while several are served: large ones hold up small ones
 SMALL = MOST // 64  # not worth counting by account
+LEAST = 64 * 1024  # after refused allocations
 
 
 class HeldBytes:
@@ -21,11 +22,18 @@ class HeldBytes:
     def __init__(self) -> None:
         self._held: Counter[int] = Counter()
         self._total = 0
+        self._allowed = MOST
 
     @property
     def free(self) -> int:
         """How many more may be claimed."""
-        return MOST - self._total
+        return self._allowed - self._total
+
+    def shrink(self) -> int:
+        """There was not enough memory: from now on half as much is held, and more again with each message whose result
+        is written. Returns how much is held now."""
+        self._allowed = max(self._allowed // 2, LEAST)
+        return self._total
 
     def add(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
@@ -35,6 +43,7 @@ class HeldBytes:
     def remove(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
             self._total -= len(claim.data)
+            self._allowed = min(self._allowed + len(claim.data), MOST)
             self._held[claim.account_no] -= len(claim.data)
             if not self._held[claim.account_no]:
                 del self._held[claim.account_no]

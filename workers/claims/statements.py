@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from dispatcher.db.prepared import Prepared
+from dispatcher.deliveries.deaths import SUSPECT
 from dispatcher.states import State
 from workers.claims.concurrency import ConcurrencyClass
 
@@ -30,13 +31,13 @@ def _due(account: str, webhook: str, *, retry: bool, most: str, size: bool = Fal
       SELECT id, tid, batch_limit,{given} row_number() OVER () AS turn, {retry} AS is_retry FROM (
         SELECT id, ctid AS tid, batch_limit{found} FROM dispatcher.deliveries
         WHERE state = '{State.READY}' AND account_no = {account} AND webhook_id = {webhook} AND is_retry = {retry}
-          AND due_at <= now()
+          AND due_at <= now() AND deaths < {SUSPECT}
         ORDER BY due_at LIMIT {most} FOR UPDATE SKIP LOCKED) due"""
 
 
 # By the rows' places in the table: they are locked, so they stay there. No statistics can mislead this, and looking ids
 # up costs a twentieth of the claim.
-_TAKEN = f"""
+TAKEN = f"""
 taken AS (
   UPDATE dispatcher.deliveries
   SET state = '{State.CLAIMED}', attempt_count = attempt_count + 1, claimed_by = CAST(:me AS uuid),
@@ -45,7 +46,7 @@ taken AS (
   RETURNING id, account_no, webhook_id, attempt_count, schedule_step, batch_limit, event_id, give_up_at, due_at)"""
 
 # In the order of the fields of `Claim`.
-_COLUMNS = """
+COLUMNS = """
   t.id::text, t.account_no, t.webhook_id::text, p.version, t.attempt_count, t.schedule_step, t.batch_limit, p.failing,
   p.trial, t.event_id::text, e.type, e.app,
   -- Enqueueing never sets give_up_at beyond expires_at; a redelivery by a person may, and then expires_at is ignored.
@@ -57,7 +58,7 @@ _BURST = "greatest(1, o.rate_limit / 10)"
 _ROOM = "CASE WHEN o.rate_limit IS NULL THEN o.most ELSE least(o.most, coalesce(r.most, 0)) END"
 
 # Nothing of a suspended account is claimed. A scalar, so that no plan joins all accounts.
-_NOT_SUSPENDED = "(SELECT a.suspended_at IS NULL FROM dispatcher.accounts a WHERE a.id = w.account_id)"
+NOT_SUSPENDED = "(SELECT a.suspended_at IS NULL FROM dispatcher.accounts a WHERE a.id = w.account_id)"
 
 # What a message takes of a request's body, with what is left over if all messages had its size.
 _PART_OF_BODY = "o.body / greatest(1, (o.body - 1) / (size + 1))"
@@ -182,7 +183,7 @@ claimable AS MATERIALIZED (
     SELECT w.id, w.version, w.batch_size, w.rate_limit, w.destination, g.webhook_id IS NOT NULL AS failing
     FROM dispatcher.webhooks w LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
     WHERE w.id = s.webhook_id AND w.enabled AND w.deleted_at IS NULL AND (g.opened_at IS NULL OR NOT :circuit_breakers)
-      AND (s.account_no > 0 OR {_NOT_SUSPENDED})
+      AND (s.account_no > 0 OR {NOT_SUSPENDED})
     OFFSET 0) w
 {_OF_CROWDS if crowded else ""}
   CROSS JOIN LATERAL (SELECT least(s.room, s.account_room, {"p.place_room," if crowded else ""} :limit) AS requests) r
@@ -237,7 +238,7 @@ paced AS (
   FROM (SELECT webhook_id, count(*) AS messages FROM picked GROUP BY webhook_id) p
   JOIN claimable o ON o.id = p.webhook_id AND o.rate_limit IS NOT NULL
   WHERE r.webhook_id = p.webhook_id),
-{_TAKEN}
+{TAKEN}
 SELECT v.accounts, v.last_account, v.visited, v.is_full, v.paced,
        -- Where accounts were not passed whole. In one row only, because it is long.
        CASE WHEN row_number() OVER () = 1 THEN (
@@ -247,7 +248,7 @@ SELECT v.accounts, v.last_account, v.visited, v.is_full, v.paced,
            GROUP BY account_no HAVING NOT bool_and(has_room)) cut ON cut.account_no = s.account_no
          WHERE (v.visited >= :steps OR v.is_full OR cut.account_no IS NOT NULL)
            AND s.n <= coalesce(least(cut.last, CASE WHEN v.is_full THEN v.last END), s.n)) END AS passed,
-       {_COLUMNS}
+       {COLUMNS}
 FROM (SELECT (SELECT max(n) FROM picked) AS last,
              (SELECT count(*) FROM accounts) AS accounts,
              (SELECT account_no FROM accounts ORDER BY n DESC LIMIT 1) AS last_account,
@@ -309,7 +310,7 @@ WITH open AS MATERIALIZED (
   FROM dispatcher.circuit_breakers g
   JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND w.deleted_at IS NULL
   LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
-  WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR r.used_until <= now()) AND {_NOT_SUSPENDED}
+  WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR r.used_until <= now()) AND {NOT_SUSPENDED}
     AND (w.destination = ANY(CAST(:full AS bigint[]))) IS NOT TRUE),
 due AS MATERIALIZED (
   SELECT webhook_id, account_no, row_number() OVER () AS n
@@ -336,6 +337,7 @@ asked AS MATERIALIZED (
   FROM open CROSS JOIN LATERAL (
     SELECT id, ctid AS tid, due_at FROM dispatcher.deliveries
     WHERE state = '{State.READY}' AND bypasses_circuit AND webhook_id = open.webhook_id AND due_at <= now()
+      AND deaths < {SUSPECT}
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) a
   ORDER BY a.due_at LIMIT :most),
 picked AS MATERIALIZED (
@@ -348,8 +350,8 @@ paced AS (
   UPDATE dispatcher.rates r
   SET used_until = greatest(r.used_until, now()) + interval '1 second' / c.rate_limit
   FROM picked p JOIN open c USING (webhook_id) WHERE r.webhook_id = p.webhook_id AND c.rate_limit IS NOT NULL),
-{_TAKEN}
-SELECT {_COLUMNS}
+{TAKEN}
+SELECT {COLUMNS}
 FROM taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t.event_id
 ORDER BY t.webhook_id, t.due_at, t.event_id
 """)

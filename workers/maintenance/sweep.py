@@ -6,16 +6,19 @@ Its interval is the real bound on lateness: a broker that lost everything costs 
 
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from dispatcher.deliveries.deaths import SUSPECT
 from dispatcher.producer import Clock
 from dispatcher.states import State
-from dispatcher.wake import DELIVER, NOTICES, SWEEP, Waker
+from dispatcher.wake import DELIVER, NOTICES, SUSPECTS, SWEEP, Waker
 from dispatcher.webhooks.contract import Verdict
 from schedules.timing import Timing
-from workers.results.decide import Discard, decide_unknown
+from workers.recovery import count_deaths
+from workers.results.decide import AfterDeath, Discard, decide_unknown
 from workers.results.record import Result, record
 
 log = structlog.get_logger("dispatcher.sweep")
@@ -36,7 +39,7 @@ WHERE id = ANY(ARRAY(
 """)
 
 _EXPIRED_CLAIMS = text(f"""
-SELECT d.id, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.claimed_by,
+SELECT d.id, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.deaths, d.claimed_by,
        coalesce(w.contract ->> 'schedule', 'default') AS schedule
 FROM dispatcher.deliveries d JOIN dispatcher.webhooks w ON w.id = d.webhook_id
 WHERE d.state = '{State.CLAIMED}' AND d.claimed_until <= now()
@@ -46,6 +49,10 @@ ORDER BY d.claimed_until LIMIT 1000 FOR UPDATE OF d SKIP LOCKED
 _ANYTHING_READY = text(
     f"SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' AND due_at <= now())"
 )
+_ANY_SUSPECT = text(f"""
+SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries
+               WHERE state = '{State.READY}' AND deaths >= {SUSPECT} AND due_at <= now())
+""")
 _ANY_MAIL_DUE = text("SELECT EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now())")
 
 
@@ -69,6 +76,8 @@ def sweep(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[st
     with engine.connect() as connection:
         if connection.scalar(_ANYTHING_READY):
             waker.wake(DELIVER)
+        if connection.scalar(_ANY_SUSPECT):
+            waker.wake(SUSPECTS)
         if connection.scalar(_ANY_MAIL_DUE):
             waker.wake(NOTICES)
     return {"promoted": promoted, "freed": freed}
@@ -95,25 +104,22 @@ def _in_pieces(
 
 def _free_expired_claims(connection: Connection, timing: Timing) -> int:
     """Frees claims whose worker died. Whether the receiver has the message is unknown; the attempt is recorded so."""
-    rows = connection.execute(_EXPIRED_CLAIMS).all()
+    found = [(row, _after(row, timing)) for row in connection.execute(_EXPIRED_CLAIMS)]
     results = [
         Result(
             delivery_id=str(row.id),
             number=row.attempt_count,
             step=row.schedule_step,
             owner=str(row.claimed_by),
-            decision=decide_unknown(
-                timing.schedule(row.schedule),
-                step=row.schedule_step,
-                unknown_in_a_row=row.unknown_in_a_row,
-            ),
+            decision=after.decision,
             verdict=Verdict.TEMPORARY,
             outcome_unknown=True,
         )
-        for row in rows
+        for row, after in found
     ]
     if results:
         record(connection, results)
+        count_deaths(connection, {str(row.id): after.deaths for row, after in found if after.deaths != row.deaths})
     for result in results:
         ended = isinstance(result.decision, Discard)
         log.warning(
@@ -122,4 +128,13 @@ def _free_expired_claims(connection: Connection, timing: Timing) -> int:
             attempt=result.number,
             becomes="discarded" if ended else "ready",
         )
-    return len(rows)
+    return len(found)
+
+
+def _after(row: Any, timing: Timing) -> AfterDeath:
+    return decide_unknown(
+        timing.schedule(row.schedule),
+        step=row.schedule_step,
+        unknown_in_a_row=row.unknown_in_a_row,
+        deaths=row.deaths,
+    )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias, assert_never
 
+from dispatcher.deliveries.deaths import ALONE, MOST
 from dispatcher.states import Reason
 from dispatcher.webhooks.contract import Verdict
 from schedules.retry import RetrySchedule
@@ -88,11 +89,50 @@ def decide(
             assert_never(judgement.verdict)
 
 
-def decide_unknown(schedule: RetrySchedule, *, step: int, unknown_in_a_row: int) -> Decision:
-    """Decides after an expired claim: the worker died and the outcome is unknown. This uses no step of the schedule,
-    except every third time in a row, so that a message that kills its worker ends eventually."""
-    unknown = unknown_in_a_row + 1
-    if unknown < UNKNOWN_PER_STEP:
-        return RetryUnknown(unknown)
+def decide_after_error(schedule: RetrySchedule, *, step: int) -> Decision:
+    """Decides where nothing else could be decided, because of an error of our own."""
     delay = schedule.delay(step)
     return Discard(Reason.EXHAUSTED) if delay is None else Retry(delay, step + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class AfterDeath:
+    """What becomes of a claim after its process died. `deaths`: the delivery's count from now on. `unknown`: it may
+    have been sent, so the attempt is recorded."""
+
+    decision: Decision
+    deaths: int
+    unknown: bool = True
+
+
+def decide_unknown(schedule: RetrySchedule, *, step: int, unknown_in_a_row: int, deaths: int) -> AfterDeath:
+    """Decides after a process died with a request that may have been sent. This uses no step of the schedule, except
+    every third time in a row, so that a message that kills its worker ends eventually. It does not end before it was
+    tried alone: what others kill may never have been sent."""
+    unknown = unknown_in_a_row + 1
+    if unknown < UNKNOWN_PER_STEP:
+        return AfterDeath(RetryUnknown(unknown), deaths)
+    decision = decide_after_error(schedule, step=step)
+    if isinstance(decision, Discard) and deaths < ALONE:
+        return AfterDeath(RetryUnknown(unknown_in_a_row), ALONE)
+    return AfterDeath(decision, deaths)
+
+
+def decide_after_death(
+    *,
+    unknown_in_a_row: int,
+    deaths: int,
+    sent: bool,
+    handled: bool,
+    suspected: bool,
+) -> AfterDeath:
+    """Decides after a worker child died, by its journal. `deaths`: how many others died before that had it in work.
+    `sent`: it may have been sent. `handled`: it was being handled just then. `suspected`: nothing was, and it is one of
+    those that may have been the reason. This uses no step of its schedule."""
+    if handled:
+        deaths = max(deaths + 1, ALONE)
+    elif suspected:
+        deaths += 1
+    if deaths >= MOST:
+        return AfterDeath(Discard(Reason.RENDER_FAILED), deaths, unknown=sent)
+    return AfterDeath(RetryUnknown(unknown_in_a_row) if sent else Release(), deaths, unknown=sent)

@@ -69,6 +69,7 @@ mine AS (
       schedule_step = r.step, unknown_in_a_row = r.unknown, batch_limit = coalesce(r.batch_limit, d.batch_limit),
       bypasses_circuit = d.bypasses_circuit AND r.state = '{State.READY}',
       attempt_count = d.attempt_count - (NOT r.counts)::integer,
+      deaths = CASE WHEN r.counts AND NOT r.outcome_unknown THEN 0 ELSE d.deaths END,
       claimed_by = NULL, claimed_until = NULL,
       finished_at = CASE WHEN r.state IN ('{State.DELIVERED}', '{State.DISCARDED}') THEN now() END
   FROM result r

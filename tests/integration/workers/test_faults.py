@@ -1,5 +1,6 @@
 """What is lost and what is not when workers, broker or database fail in the middle."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -48,6 +50,7 @@ from workers.results.decide import Delivered, Retry
 from workers.results.record import Result, record
 
 WAKE = "dispatcher:wake:dispatcher.deliver"
+ROOT = Path(__file__).parents[3]
 
 
 def claim_and_die(database: Engine) -> None:
@@ -425,21 +428,48 @@ def test_a_request_that_our_own_look_ups_held_back_is_no_attempt(
     assert rows(database, "SELECT * FROM dispatcher.circuit_breakers") == []
 
 
-def test_the_stop_flag_is_seen_by_a_child_forked_before() -> None:
-    script = """
-import os, time
-from workers import stopping
-child = os.fork()
-if child == 0:
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_children_see_the_stop_byte_and_find_the_journal_of_their_predecessor(method: str, tmp_path: Path) -> None:
+    """Forked as on Linux, or started anew as on macOS."""
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import time
+from billiard import get_context
+from tests.claims import CLAIM
+from workers import shared_memory, stopping
+from workers.journal import Journal
+
+def die_at_work():
+    journal = Journal(shared_memory.journal_of(3))
+    journal.begin(CLAIM.event_id)
+    journal.handle([CLAIM])
+    journal.sent([CLAIM])
+
+def recover():
+    left = Journal(shared_memory.journal_of(3)).left()
+    assert left == (CLAIM.event_id, False, {{(CLAIM.delivery_id, 1)}}, {{(CLAIM.delivery_id, 1)}}), left
+    assert Journal(shared_memory.journal_of(2)).left() is None
     deadline = time.monotonic() + 20
     while not stopping.is_stopping() and time.monotonic() < deadline:
         time.sleep(0.01)
-    os._exit(0 if stopping.is_stopping() else 1)
-assert not stopping.is_stopping()
-stopping.ask_to_stop()
-raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
+    assert stopping.is_stopping()
+
+if __name__ == "__main__":
+    shared_memory.share()
+    context = get_context("{method}")
+    for work in die_at_work, recover:
+        child = context.Process(target=work)
+        child.start()
+        if work is recover:
+            assert not stopping.is_stopping()
+            stopping.ask_to_stop()
+        child.join()
+        assert child.exitcode == 0
+    shared_memory.forget()
+    shared_memory.forget()
+""")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, script], check=False, timeout=60, env=environment).returncode == 0
 
 
 def test_a_loop_past_its_age_hands_a_wake_over_and_ends(

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.deliveries.deaths import ALONE, MOST
 from dispatcher.states import Reason
 from dispatcher.webhooks.contract import Verdict
 from schedules.catalog import DEFAULT
@@ -11,6 +12,7 @@ from schedules.retry import RETRY_AFTER_CAP, RetrySchedule
 from schedules.timing import Timing
 from workers.results.classify import Judgement, NotAttempted
 from workers.results.decide import (
+    AfterDeath,
     Decision,
     Delivered,
     Discard,
@@ -19,6 +21,7 @@ from workers.results.decide import (
     RetryUnknown,
     Split,
     decide,
+    decide_after_death,
     decide_unknown,
 )
 
@@ -64,17 +67,51 @@ def test_what_was_not_attempted_is_released_whatever_is_left_of_its_schedule_and
 
 
 @pytest.mark.parametrize(
-    ("in_a_row", "step", "expected"),
+    ("in_a_row", "step", "deaths", "expected"),
     [
-        (0, 0, RetryUnknown(1)),
-        (1, 0, RetryUnknown(2)),
-        (2, 0, Retry(timedelta(seconds=90), 1)),
-        (2, 2, Discard(Reason.EXHAUSTED)),
-        (1, 2, RetryUnknown(2)),
+        (0, 0, 1, AfterDeath(RetryUnknown(1), 1)),
+        (1, 0, 0, AfterDeath(RetryUnknown(2), 0)),
+        (2, 0, 0, AfterDeath(Retry(timedelta(seconds=90), 1), 0)),
+        (1, 2, 0, AfterDeath(RetryUnknown(2), 0)),
+        (2, 2, 0, AfterDeath(RetryUnknown(2), ALONE)),  # it may never have been sent: alone it will be
+        (2, 2, ALONE, AfterDeath(Discard(Reason.EXHAUSTED), ALONE)),
     ],
 )
-def test_every_third_unknown_outcome_in_a_row_uses_a_step(in_a_row: int, step: int, expected: Decision) -> None:
-    assert decide_unknown(TWO, step=step, unknown_in_a_row=in_a_row) == expected
+def test_every_third_unknown_outcome_in_a_row_uses_a_step(
+    in_a_row: int, step: int, deaths: int, expected: AfterDeath
+) -> None:
+    assert decide_unknown(TWO, step=step, unknown_in_a_row=in_a_row, deaths=deaths) == expected
+
+
+@pytest.mark.parametrize(
+    ("deaths", "sent", "handled", "suspected", "expected"),
+    [
+        (0, False, False, False, AfterDeath(Release(), 0, unknown=False)),
+        (0, True, False, False, AfterDeath(RetryUnknown(2), 0)),  # another is to blame
+        (0, True, False, True, AfterDeath(RetryUnknown(2), 1)),
+        (1, False, False, True, AfterDeath(Release(), 2, unknown=False)),
+        (0, False, True, False, AfterDeath(Release(), ALONE, unknown=False)),
+        (0, True, True, False, AfterDeath(RetryUnknown(2), ALONE)),
+        (ALONE, False, True, False, AfterDeath(Release(), ALONE + 1, unknown=False)),
+        (ALONE + 1, False, True, False, AfterDeath(Discard(Reason.RENDER_FAILED), MOST, unknown=False)),
+        (ALONE + 1, True, True, False, AfterDeath(Discard(Reason.RENDER_FAILED), MOST)),
+        (ALONE + 1, True, False, True, AfterDeath(Discard(Reason.RENDER_FAILED), MOST)),
+        (ALONE + 1, True, False, False, AfterDeath(RetryUnknown(2), ALONE + 1)),
+    ],
+)
+def test_after_a_death_only_what_may_have_caused_it_is_suspected(
+    deaths: int, sent: bool, handled: bool, suspected: bool, expected: AfterDeath
+) -> None:
+    found = decide_after_death(unknown_in_a_row=2, deaths=deaths, sent=sent, handled=handled, suspected=suspected)
+    assert found == expected
+
+
+def test_what_is_named_at_each_death_ends_with_the_third() -> None:
+    deaths, seen = 0, 0
+    while deaths < MOST:
+        after = decide_after_death(unknown_in_a_row=0, deaths=deaths, sent=False, handled=True, suspected=False)
+        deaths, seen = after.deaths, seen + 1
+    assert (seen, after.decision) == (3, Discard(Reason.RENDER_FAILED))
 
 
 @given(
@@ -127,14 +164,15 @@ def test_every_decision_keeps_to_the_schedule_and_to_the_events_time(
 
 @given(step=st.integers(0, 300), unknown=st.integers(0, 5))
 def test_unknown_outcomes_end_one_day(step: int, unknown: int) -> None:
-    seen = 0
+    seen = deaths = 0
     decision: Decision = RetryUnknown(unknown)
     while not isinstance(decision, Discard):
         seen += 1
-        assert seen <= 3 * (len(DEFAULT.delays) + 2)
+        assert seen <= 3 * (len(DEFAULT.delays) + 3)
         if isinstance(decision, Retry):
             step, unknown = decision.step, 0
         elif isinstance(decision, RetryUnknown):
             unknown = decision.unknown_in_a_row
-        decision = decide_unknown(DEFAULT, step=step, unknown_in_a_row=unknown)
+        after = decide_unknown(DEFAULT, step=step, unknown_in_a_row=unknown, deaths=deaths)
+        decision, deaths = after.decision, after.deaths
     assert decision == Discard(Reason.EXHAUSTED)

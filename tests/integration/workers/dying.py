@@ -1,0 +1,109 @@
+"""Loops in processes of their own, in which something goes wrong for one delivery: it raises an error, or the process
+dies. The processes are forked from a server that has no threads and has loaded everything."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from dispatcher.installation import Installation
+from dispatcher.settings import Settings
+from dispatcher.transport.exchange import Reply
+from dispatcher.wake import DELIVER, SUSPECTS
+from tests.installations import worker_for
+from workers import shared_memory
+from workers.batch import Batch
+from workers.claims.claims import Claim
+from workers.loop import DeliveryLoop
+from workers.process import Worker
+from workers.recovery import recover
+from workers.results.claim_result import ClaimResult
+
+POISON = "poison"  # its event type, and part of its message
+DEADLINE = datetime(2100, 1, 1, tzinfo=UTC)  # of the poison
+MOST_RUNS = 12
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload([__name__, "workers.loop"])
+
+
+class How(StrEnum):
+    """What goes wrong."""
+
+    ERROR = "an error"
+    MEMORY = "no memory"
+    EXIT = "the process ends"
+    SIGKILL = "it is killed"
+
+
+def go_wrong(how: str) -> None:
+    match How(how):
+        case How.ERROR:
+            raise RuntimeError(f"a defect that tells {POISON}")
+        case How.MEMORY:
+            raise MemoryError
+        case How.EXIT:
+            os._exit(9)
+        case How.SIGKILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def is_poison(value: Any) -> bool:
+    """Whether this, or something in it, belongs to the poison: a claim, an answer that echoes it, its deadline."""
+    match value:
+        case Claim():
+            return value.event_type == POISON
+        case Reply():
+            return POISON.encode() in value.body
+        case datetime():
+            return value == DEADLINE
+        case ClaimResult() | Batch():
+            return is_poison(getattr(value, "claim", None) or value.claims)
+        case list() | tuple():
+            return any(map(is_poison, value))
+        case _:
+            return False
+
+
+def _loop(settings: Settings, task: str, place: str, how: str, memory: str) -> None:
+    os.environ[shared_memory.VARIABLE] = memory
+    owner, _, name = place.rpartition(".")
+    target: Any = __import__(owner, fromlist=["_"]) if owner.startswith("workers.") and owner[8:].islower() else None
+    if target is None:
+        module, _, kind = owner.rpartition(".")
+        target = getattr(__import__(module, fromlist=["_"]), kind)
+    real = getattr(target, name)
+
+    def wrapped(*values: Any, **named: Any) -> Any:
+        if any(map(is_poison, [*values, *named.values()])):
+            go_wrong(how)
+        return real(*values, **named)
+
+    setattr(target, name, wrapped)
+    installation = Installation(settings)
+    with suppress(RuntimeError if how == How.ERROR else ()):
+        DeliveryLoop(Worker(installation), task).run()
+
+
+def run(settings: Settings, place: str, how: How, is_open: Callable[[], bool]) -> int:
+    """Runs loops, each in a process with the journal of the one before, until nothing is open that is due. Returns how
+    many died."""
+    died = 0
+    worker = worker_for(settings)
+    for _ in range(MOST_RUNS):
+        for task in DELIVER, SUSPECTS:
+            process = _context.Process(
+                target=partial(_loop, settings, task, place, str(how), os.environ[shared_memory.VARIABLE])
+            )
+            process.start()
+            process.join(60)
+            died += process.exitcode != 0
+            recover(worker.loop_engine, worker.journal, worker.installation.waker)
+        if not is_open():
+            return died
+    raise AssertionError(f"after {MOST_RUNS} runs something is still open")

@@ -1,0 +1,92 @@
+"""One delivery that goes wrong, wherever that is, costs itself only."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from dispatcher import enqueue
+from dispatcher.settings import Settings
+from tests.behaviours import Answer
+from tests.factories import MESSAGE, RECEIVED, attempts, deliveries, make_webhook, rows
+from tests.integration.workers.dying import DEADLINE, POISON, How, run
+from tests.receiver import Receiver
+from workers import shared_memory
+
+INNOCENT = 12
+
+# Where the loop works on one delivery after the other, or on groups of them: what it calls for each.
+PLACES = {
+    "batches": "workers.loop.batches",
+    "render": "workers.loop.render",
+    "judge": "workers.results.judge.classify",
+    "decide": "workers.results.judge.decide",
+    "record": "workers.results.writer.ClaimResults._to_record",
+}
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this process and those that it starts find the journal."""
+    (tmp_path / "memory").touch()
+    monkeypatch.setenv(shared_memory.VARIABLE, str(tmp_path / "memory"))
+
+
+def poisoned(database: Engine, settings: Settings, receiver: Receiver, batch: int = 1) -> None:
+    """Twelve events for one webhook, and a bad one in the middle; with `batch`, all can be in one request."""
+    receiver.script("/hook", lambda request: Answer(body=request.body))
+    make_webhook(database, settings, url=receiver.url("/hook"), contract={"batch_size": batch})
+    for n in range(INNOCENT + 1):
+        if n == INNOCENT // 2:
+            enqueue(POISON, {**MESSAGE, "body": POISON}, account="acme", expires_at=DEADLINE)
+        else:
+            enqueue(RECEIVED, MESSAGE, account="acme")
+
+
+def open_and_due(database: Engine) -> bool:
+    return any(row.state in {"ready", "claimed"} for row in deliveries(database))
+
+
+def bad_and_others(database: Engine) -> tuple[list[Any], list[Any]]:
+    found = rows(
+        database,
+        "SELECT d.id, e.type, d.state, d.reason, d.deaths, d.attempt_count, d.schedule_step"
+        " FROM dispatcher.deliveries d JOIN dispatcher.events e ON e.id = d.event_id",
+    )
+    return [row for row in found if row.type == POISON], [row for row in found if row.type != POISON]
+
+
+@pytest.mark.parametrize("how", [How.ERROR, How.MEMORY])
+@pytest.mark.parametrize(("place", "batch"), [*((place, 1) for place in PLACES), ("batches", 100), ("render", 100)])
+def test_an_error_of_ours_for_one_delivery_costs_the_others_nothing(
+    database: Engine, settings: Settings, receiver: Receiver, place: str, batch: int, how: How
+) -> None:
+    poisoned(database, settings, receiver, batch)
+    assert run(settings, PLACES[place], how, lambda: open_and_due(database)) == 0
+    (bad,), others = bad_and_others(database)
+    assert {(row.state, row.attempt_count, row.schedule_step) for row in others} == {("delivered", 1, 0)}
+    ended = ("discarded", "render_failed", 0) if place == "render" else ("waiting", None, 1)
+    assert (bad.state, bad.reason, bad.schedule_step) == ended
+    assert not any(row.outcome_unknown for row in attempts(database))
+
+
+@pytest.mark.parametrize("how", [How.EXIT, How.SIGKILL])
+@pytest.mark.parametrize(("place", "batch"), [*((place, 1) for place in PLACES), ("render", 100)])
+def test_what_kills_its_process_ends_after_three_and_the_others_are_delivered(
+    database: Engine, settings: Settings, receiver: Receiver, place: str, batch: int, how: How
+) -> None:
+    poisoned(database, settings, receiver, batch)
+    died = run(settings, PLACES[place], how, lambda: open_and_due(database))
+    (bad,), others = bad_and_others(database)
+    assert {(row.state, row.schedule_step, row.deaths) for row in others} == {("delivered", 0, 0)}
+    assert (bad.state, bad.reason, bad.schedule_step) == ("discarded", "render_failed", 0)
+    # What was being handled is to blame. Where many are prepared or written together, it takes more to find it.
+    is_named = place not in {"batches", "record"}
+    assert died == (3 if is_named else 7)
+    sent = Counter(row.delivery_id for row in attempts(database))
+    unknown = Counter(row.delivery_id for row in attempts(database) if row.outcome_unknown)
+    assert all(sent[row.id] == 1 + unknown[row.id] for row in others)
+    if is_named:
+        assert max(unknown[row.id] for row in others) <= 1
