@@ -1,6 +1,6 @@
 """Which pools a worker may have."""
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import pytest
 from celery import signals
@@ -8,6 +8,14 @@ from celery.concurrency import get_implementation
 
 from dispatcher.settings import Settings
 from workers.celery_app import make_celery
+
+
+@dataclass(frozen=True)
+class Node:
+    """A worker as Celery passes it to the signal."""
+
+    pool_cls: type
+    autoscale: tuple[int, int] | None
 
 
 @pytest.mark.parametrize(("pool", "autoscale"), [("solo", None), ("threads", None), ("prefork", (4, 2))])
@@ -18,7 +26,7 @@ def test_a_worker_without_processes_of_its_own_refuses_to_start(
     before = list(signals.worker_init.receivers)
     try:
         with pytest.raises(SystemExit, match="pool `prefork`"):
-            signals.worker_init.send(SimpleNamespace(pool_cls=get_implementation(pool), autoscale=autoscale))
+            signals.worker_init.send(Node(get_implementation(pool), autoscale))
     finally:
         signals.worker_init.receivers = before
         app.close()
