@@ -16,6 +16,7 @@ from time import monotonic, sleep
 import structlog
 from sqlalchemy import Connection, exc
 
+from dispatcher.db.outages import is_held_up
 from dispatcher.ids import new_id_text
 from dispatcher.states import Reason
 from dispatcher.transport.exchange import Exchange, Reply
@@ -38,7 +39,7 @@ from workers.results.claim_result import ClaimResult
 from workers.results.classify import Judgement, NotAttempted
 from workers.results.decide import Decision, Discard, Release
 from workers.results.judge import Judge
-from workers.results.writer import ClaimResults
+from workers.results.writer import AGAIN, ClaimResults
 from workers.stopping import is_stopping
 from workers.tokens.store import Token
 from workers.tokens.waiting import Tokens
@@ -148,11 +149,12 @@ class DeliveryLoop:
         rooms = self._limits.rooms(now)
         self._journal.claiming(now=True)
         with self._patient_with_database():
-            with self._engine.begin() as connection:
+            with self._engine.connect() as connection:
                 passing, claimed = self._take(connection, rooms, now)
                 claims = [*passing, *claimed.claims]
                 versions = {claim.webhook_id: claim.webhook_version for claim in claims}
                 targets = self._targets.load(connection, versions)
+                self._results.commit_claims(connection, claims)
             self._held.add(claims)
             self._claimed += len(claims)
             ended = monotonic()
@@ -393,6 +395,7 @@ class DeliveryLoop:
                 log.warning("not enough memory, claims become smaller", held=self._held.shrink())
             else:
                 log.warning("the database does not answer", error=type(getattr(error, "orig", error)).__name__)
-            self._pace.pause(DATABASE_PAUSE, monotonic())
-            self._results.pause(DATABASE_PAUSE)
-            self._tokens.pause(DATABASE_PAUSE)
+            pause = AGAIN if is_held_up(error) else DATABASE_PAUSE
+            self._pace.pause(pause, monotonic())
+            self._results.pause(pause)
+            self._tokens.pause(pause)

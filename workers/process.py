@@ -16,6 +16,9 @@ from workers.shared_memory import journal_of
 from workers.tokens.store import TokenStore
 
 NAME = "dispatcher worker"  # the application name of its connections
+# A loop has one thread: while a statement waits, no answer is judged. It waits for no row, only where it cannot know of
+# a lock, such as one on a whole table.
+LOOP_STATEMENT_SECONDS, LOOP_LOCK_SECONDS = 30, 0.2
 
 
 class Worker:
@@ -26,7 +29,14 @@ class Worker:
         # For claims and results. A power failure of the database may lose the last fraction of a second of them, which
         # only means one more attempt. So they need not wait for its disk.
         url = installation.settings.database_url.get_secret_value()
-        self.loop_engine = make_engine(url, application_name=installation.name, wait_for_disk=False, plan_once=True)
+        self.loop_engine = make_engine(
+            url,
+            application_name=installation.name,
+            wait_for_disk=False,
+            plan_once=True,
+            statement_seconds=LOOP_STATEMENT_SECONDS,
+            lock_seconds=LOOP_LOCK_SECONDS,
+        )
 
     @cached_property
     def targets(self) -> Targets:

@@ -23,6 +23,8 @@ def make_engine(
     autocommit: bool = False,
     wait_for_disk: bool = True,
     plan_once: bool = False,
+    statement_seconds: float = 60,
+    lock_seconds: float | None = None,
 ) -> Engine:
     """A new engine, which the caller owns; safe across a fork. With `autocommit` each statement is its own transaction,
     without extra round trips. Without `wait_for_disk` a crash of the server (not of the client) can undo transactions
@@ -30,14 +32,17 @@ def make_engine(
     for each use, and never to read a whole table: one that was small then may be large now.
 
     The timeouts limit how long a stuck statement or a forgotten transaction can delay others: an old snapshot makes
-    every claim slower.
+    every claim slower. A statement of `statement_seconds` is cancelled, and so is one that waits for a lock for
+    `lock_seconds`.
     """
     options = {
-        "statement_timeout": "60s",
+        "statement_timeout": f"{statement_seconds * 1000:.0f}ms",
         "idle_in_transaction_session_timeout": "60s",
         "timezone": "UTC",
         "jit": "off",  # many small statements: compiling one costs more than it saves
     }
+    if lock_seconds is not None:
+        options["lock_timeout"] = f"{lock_seconds * 1000:.0f}ms"
     if not wait_for_disk:
         options["synchronous_commit"] = "off"
     if plan_once:

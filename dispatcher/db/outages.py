@@ -1,9 +1,12 @@
-"""Explains why the database cannot be used, in one sentence without host, user or password."""
+"""Tells a database that cannot be used from a statement that failed, and explains it in one sentence without host, user
+or password."""
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 _NOT_MIGRATED = frozenset({"42P01", "42703", "3F000"})  # no such table, column, schema
+_HELD_UP = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
+_READ_ONLY = "25006"  # after a fail-over
 _AWAY = frozenset({"08", "53", "57"})  # classes: connection, resources, operator intervention (time-outs too)
 
 
@@ -14,7 +17,7 @@ def explain_outage(error: SQLAlchemyError) -> str | None:
     if not isinstance(error, DBAPIError):
         return None
     # The driver's own text may repeat parts of DATABASE_URL, so it is only examined, never shown.
-    code, text = getattr(error.orig, "pgcode", None), str(error.orig).lower()
+    code, text = _code_of(error), str(error.orig).lower()
     if code is None:
         return (
             _explain_connection(text) if type(error.orig).__name__ in {"OperationalError", "InterfaceError"} else None
@@ -24,6 +27,25 @@ def explain_outage(error: SQLAlchemyError) -> str | None:
     if code == "57014":
         return "the database took too long to answer"
     return "the database is not available at the moment" if code[:2] in _AWAY else None
+
+
+def is_held_up(error: Exception) -> bool:
+    """Whether a statement was cancelled because of what others did at that moment: it can be tried again at once, and
+    all else goes on."""
+    return isinstance(error, DBAPIError) and _code_of(error) in _HELD_UP
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether no statement could be run now, whatever its values."""
+    if not isinstance(error, SQLAlchemyError) or is_held_up(error):
+        return False
+    if isinstance(error, DBAPIError) and (error.connection_invalidated or _code_of(error) == _READ_ONLY):
+        return True
+    return explain_outage(error) is not None
+
+
+def _code_of(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "pgcode", None)
 
 
 def _explain_connection(text: str) -> str:

@@ -62,6 +62,7 @@ class Claim(NamedTuple):
     occurred_at: datetime
     data: bytes
     claimed_at: datetime  # the database's clock
+    transaction: str = ""  # the id of the one that claimed it, in the database
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +257,9 @@ def _pairs(passed: str) -> list[tuple[int, str]]:
 
 def read_claims(rows: Iterable[Sequence[Any]]) -> list[Claim]:
     """The claims in rows with the columns `statements.COLUMNS`."""
-    return [Claim._make((*others, bytes(data), claimed_at)) for *others, data, claimed_at in rows]
+    return [
+        Claim._make((*others, bytes(data), claimed_at, transaction)) for *others, data, claimed_at, transaction in rows
+    ]
 
 
 def _small_first(claims: Sequence[Claim]) -> Sequence[Claim]:

@@ -51,7 +51,7 @@ COLUMNS = """
   p.trial, t.event_id::text, e.type, e.app,
   -- Enqueueing never sets give_up_at beyond expires_at; a redelivery by a person may, and then expires_at is ignored.
   CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at,
-  e.occurred_at, e.data, now() AS claimed_at"""
+  e.occurred_at, e.data, now() AS claimed_at, pg_current_xact_id_if_assigned()::text AS transaction"""
 
 # The bucket of a rate limit holds the messages of a tenth of a second, at least one.
 _BURST = "greatest(1, o.rate_limit / 10)"
@@ -341,8 +341,15 @@ asked AS MATERIALIZED (
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) a
   ORDER BY a.due_at LIMIT :most),
 picked AS MATERIALIZED (
-  SELECT DISTINCT ON (webhook_id) *, true AS failing FROM (SELECT * FROM trials UNION ALL SELECT * FROM asked) p
-  ORDER BY webhook_id, trial DESC LIMIT :most),
+  SELECT p.* FROM (
+    SELECT DISTINCT ON (webhook_id) *, true AS failing FROM (SELECT * FROM trials UNION ALL SELECT * FROM asked) p
+    ORDER BY webhook_id, trial DESC LIMIT :most) p
+  JOIN open USING (webhook_id)
+  -- Nothing waits for a rate that somebody has locked.
+  LEFT JOIN LATERAL (
+    SELECT 1 AS row FROM dispatcher.rates WHERE webhook_id = p.webhook_id FOR NO KEY UPDATE SKIP LOCKED) r
+    ON open.rate_limit IS NOT NULL
+  WHERE open.rate_limit IS NULL OR r.row IS NOT NULL),
 sent AS (
   UPDATE dispatcher.circuit_breakers g SET trial_at = now() + :span
   FROM picked p WHERE g.webhook_id = p.webhook_id AND p.trial),

@@ -1,7 +1,7 @@
 """Records which webhooks keep failing: opens their circuits, sets the next trial, closes them after a success."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import structlog
@@ -18,24 +18,30 @@ log = structlog.get_logger("dispatcher.circuit_breakers")
 @dataclass(frozen=True, slots=True)
 class AttemptSignal:
     """What one request says about its webhook. `failed`: temporarily; a rejection is an answer, and so proof of life.
-    `known`: the webhook had a row in `circuit_breakers` when the request was claimed."""
+    `known`: the webhook had a row in `circuit_breakers` when the request was claimed. `requests`: so many in a row say
+    the same."""
 
     webhook_id: str
     schedule: RetrySchedule
     failed: bool
     trial: bool
     known: bool
+    requests: int = 1
 
 
+# What is there is left alone: an insert would wait for somebody who is just changing or deleting it.
 _BEGIN = text("""
 INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since)
-SELECT id, 0, now() FROM unnest(CAST(:ids AS uuid[])) AS w(id) ON CONFLICT DO NOTHING
+SELECT id, 0, now() FROM unnest(CAST(:ids AS uuid[])) AS w(id)
+WHERE NOT EXISTS (SELECT 1 FROM dispatcher.circuit_breakers WHERE webhook_id = id) ON CONFLICT DO NOTHING
 """)
 
 _LOCK = text("""
-SELECT g.*, webhook_id::text AS webhook, now() AS now FROM dispatcher.circuit_breakers g
-WHERE webhook_id = ANY(CAST(:ids AS uuid[]))
-ORDER BY webhook_id FOR UPDATE
+WITH unlocked AS MATERIALIZED (
+  SELECT * FROM dispatcher.circuit_breakers WHERE webhook_id = ANY(CAST(:ids AS uuid[])) FOR UPDATE SKIP LOCKED)
+SELECT unlocked.*, id::text AS webhook, now() AS now, unlocked.webhook_id IS NOT NULL AS is_mine
+FROM unnest(CAST(:ids AS uuid[])) AS w(id) LEFT JOIN unlocked ON webhook_id = id
+WHERE unlocked.webhook_id IS NOT NULL OR EXISTS (SELECT 1 FROM dispatcher.circuit_breakers b WHERE b.webhook_id = id)
 """)
 
 _WRITE = text("""
@@ -55,8 +61,9 @@ _RELEASE = text("UPDATE dispatcher.circuit_breakers SET trial_at = now() WHERE w
 
 def update_circuit_breakers(
     connection: Connection, signals: Iterable[AttemptSignal], *, threshold: int, timing: Timing
-) -> None:
-    """Updates the circuit breakers with the results of requests, in order. Costs nothing while nothing fails."""
+) -> list[AttemptSignal]:
+    """Updates the circuit breakers with the results of requests, in order. Costs nothing while nothing fails. Returns
+    the signals of webhooks whose row somebody has locked: to be given again, before later ones."""
     by_webhook: dict[str, list[AttemptSignal]] = {}
     for signal in signals:
         by_webhook.setdefault(signal.webhook_id, []).append(signal)
@@ -66,25 +73,46 @@ def update_circuit_breakers(
         if any(signal.failed or signal.known for signal in of_one)
     }
     if not relevant:
-        return
-    # In the same order in every process: two that write the same breakers must not deadlock.
+        return []
+    # In the same order in every process: two that insert the same must not deadlock.
     failing = sorted(webhook_id for webhook_id, of_one in relevant.items() if of_one[-1].failed)
     if failing:
         connection.execute(_BEGIN, {"ids": array(failing)})
     rows = connection.execute(_LOCK, {"ids": array(relevant)}).all()
     changed = {}
     for row in rows:
-        before = CircuitBreaker(*(getattr(row, field.name) for field in fields(CircuitBreaker)))
-        after = _after(before, relevant[row.webhook], now=row.now, threshold=threshold, timing=timing)
-        changed[row.webhook] = after
-        _log(row.webhook, before, after, row.now)
+        if row.is_mine:
+            before = CircuitBreaker(*(getattr(row, field.name) for field in fields(CircuitBreaker)))
+            after = _after(before, relevant[row.webhook], now=row.now, threshold=threshold, timing=timing)
+            changed[row.webhook] = after
+            _log(row.webhook, before, after, row.now)
     _write(connection, changed)
+    locked = ({row.webhook for row in rows} | set(failing)) - changed.keys()
+    return [signal for webhook_id in sorted(locked) for signal in _merged(relevant[webhook_id])]
 
 
-def release_trials(connection: Connection, webhook_ids: Sequence[str]) -> None:
-    """For trial requests that were claimed but not sent: another may be made at once."""
-    if webhook_ids:
-        connection.execute(_RELEASE, {"ids": array(sorted(webhook_ids))})
+def release_trials(connection: Connection, webhook_ids: Sequence[str]) -> list[str]:
+    """For trial requests that were claimed but not sent: another may be made at once. Returns the webhooks whose row
+    somebody has locked."""
+    if not webhook_ids:
+        return []
+    rows = connection.execute(_LOCK, {"ids": array(set(webhook_ids))}).all()
+    connection.execute(_RELEASE, {"ids": array([row.webhook for row in rows if row.is_mine])})
+    return [row.webhook for row in rows if not row.is_mine]
+
+
+def _merged(signals: Sequence[AttemptSignal]) -> list[AttemptSignal]:
+    """Two signals at most that say the same as all of them: the last answer, and the failures since."""
+    merged: list[AttemptSignal] = []
+    for signal in signals:
+        if not signal.failed:
+            merged = [signal]
+        elif merged and merged[-1].failed:
+            last = merged[-1]
+            merged[-1] = replace(signal, trial=last.trial or signal.trial, requests=last.requests + signal.requests)
+        else:
+            merged.append(signal)
+    return merged
 
 
 def _after(
@@ -98,7 +126,7 @@ def _after(
         return None
     return after_failures(
         breaker if len(since_success) == len(signals) and breaker.failures else None,
-        len(since_success),
+        sum(signal.requests for signal in since_success),
         trial_failed=any(signal.trial for signal in since_success),
         threshold=threshold,
         schedule=signals[-1].schedule,

@@ -1,6 +1,6 @@
 """Records the results of attempts: many at once, in one transaction, and only where the claim is still held.
 
-A crash before that means one more attempt, never a lost delivery.
+A crash before that means one more attempt, never a lost delivery. Nothing here waits for a row that is locked.
 """
 
 from collections import Counter
@@ -38,8 +38,8 @@ class Sent(NamedTuple):
 class Result(NamedTuple):
     """The result of one claimed delivery.
 
-    `sent` is None if nothing was sent, or if the outcome is unknown. `counts` is False if nothing was tried, so that
-    the attempt's number is used again.
+    `sent` is None if nothing was sent, if the outcome is unknown, or if the request cannot be recorded. `counts` is
+    False if nothing was tried, so that the attempt's number is used again.
     """
 
     delivery_id: str
@@ -53,6 +53,16 @@ class Result(NamedTuple):
     outcome_unknown: bool = False
 
 
+class Recorded(NamedTuple):
+    """The attempts (delivery, number) that were written, because the claim was still their owner's; those that were not
+    because somebody has locked the delivery; and the transaction's id. For all others another loop has taken over, or
+    the same loop with a later attempt."""
+
+    mine: set[tuple[str, int]]
+    locked: set[tuple[str, int]]
+    transaction: str
+
+
 _RECORD = text(f"""
 WITH result AS (
   SELECT *, '{State.CLAIMED}' AS was FROM unnest(
@@ -63,6 +73,14 @@ WITH result AS (
     CAST(:attempt_id AS uuid[]), CAST(:sent AS boolean[]))
   AS r(id, number, owner, state, reason, delay, step, unknown, batch_limit, counts, verdict, outcome_unknown,
        attempt_id, sent)),
+unlocked AS MATERIALIZED (
+  SELECT d.ctid AS tid, r.*
+  FROM result r JOIN dispatcher.deliveries d ON d.id = r.id
+  -- The first condition shows a planner with old statistics how few these are; `was` keeps it from reading the whole
+  -- index of claimed deliveries instead, dead entries included.
+  WHERE d.id = ANY(CAST(:id AS uuid[]))
+    AND d.state = r.was AND d.claimed_by = r.owner AND d.attempt_count = r.number
+  FOR NO KEY UPDATE OF d SKIP LOCKED),
 mine AS (
   UPDATE dispatcher.deliveries d
   SET state = r.state, reason = r.reason, due_at = coalesce(now() + r.delay, d.due_at),
@@ -72,11 +90,7 @@ mine AS (
       deaths = CASE WHEN r.counts AND NOT r.outcome_unknown THEN 0 ELSE d.deaths END,
       claimed_by = NULL, claimed_until = NULL,
       finished_at = CASE WHEN r.state IN ('{State.DELIVERED}', '{State.DISCARDED}') THEN now() END
-  FROM result r
-  -- The first condition shows a planner with old statistics how few these are; `was` keeps it from reading the whole
-  -- index of claimed deliveries instead, dead entries included.
-  WHERE d.id = ANY(CAST(:id AS uuid[])) AND d.id = r.id
-    AND d.state = r.was AND d.claimed_by = r.owner AND d.attempt_count = r.number
+  FROM unlocked r WHERE d.ctid = ANY(ARRAY(SELECT tid FROM unlocked)) AND d.ctid = r.tid
   RETURNING d.id, r.number),
 attempted AS (
   INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict, outcome_unknown)
@@ -95,20 +109,31 @@ requested AS (
   AS q(id, webhook_id, method, url, headers, status, failure, detail, answer_headers, excerpt, cut, unreadable,
        verdict, messages, started_at, duration)
   WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.sent AND r.attempt_id = q.id))
-SELECT id::text, number FROM mine
+SELECT id::text, number FROM mine UNION ALL SELECT pg_current_xact_id()::text, NULL
 """)  # noqa: S608 - composed of constants
 
-_DISABLE = text("""
+# As others see it, who have not committed yet.
+_STILL_CLAIMED = text(f"""
+SELECT r.id::text, r.number
+FROM unnest(CAST(:id AS uuid[]), CAST(:number AS integer[]), CAST(:owner AS uuid[])) AS r(id, number, owner)
+JOIN dispatcher.deliveries d ON d.id = r.id
+WHERE d.state = '{State.CLAIMED}' AND d.claimed_by = r.owner AND d.attempt_count = r.number
+""")  # noqa: S608 - composed of constants
+
+_TO_DISABLE = """
+SELECT id FROM dispatcher.webhooks WHERE id = :id AND version = :version AND enabled AND deleted_at IS NULL
+"""
+_STILL_TO_DISABLE = text(f"SELECT EXISTS ({_TO_DISABLE})")
+_DISABLE = text(f"""
 UPDATE dispatcher.webhooks
 SET enabled = false, disabled_at = now(), disabled_by = :by, disabled_reason = :reason,
     version = version + 1, updated_at = now()
-WHERE id = :id AND version = :version AND enabled AND deleted_at IS NULL RETURNING id, account_id
-""")
+WHERE id = ({_TO_DISABLE} FOR NO KEY UPDATE SKIP LOCKED) RETURNING id, account_id
+""")  # noqa: S608 - composed of constants
 
 
-def record(connection: Connection, results: Sequence[Result]) -> set[tuple[str, int]]:
-    """Writes results and their requests. Returns the attempts (delivery, number) whose claim was still their owner's.
-    For the others nothing is written: another loop has taken over, or the same loop with a later attempt."""
+def record(connection: Connection, results: Sequence[Result]) -> Recorded:
+    """Writes results and their requests, where the claim is still the owner's and nobody has locked the delivery."""
     requests = {result.sent.exchange.request.id: (result.sent, result.verdict) for result in results if result.sent}
     messages = Counter(result.sent.exchange.request.id for result in results if result.sent)
     request_rows = [_request_row(*made, messages[request_id]) for request_id, made in requests.items()]
@@ -116,17 +141,31 @@ def record(connection: Connection, results: Sequence[Result]) -> set[tuple[str, 
         **_columns(_RESULT_COLUMNS, [_result_row(result) for result in results]),
         **_columns(_REQUEST_COLUMNS, request_rows),
     }
-    return {(row.id, row.number) for row in connection.execute(_RECORD, arrays(columns))}
+    *rows, (transaction, _) = connection.execute(_RECORD, arrays(columns)).all()
+    mine = {(row.id, row.number) for row in rows}
+    missing = [result for result in results if (result.delivery_id, result.number) not in mine]
+    return Recorded(mine, _still_claimed(connection, missing), transaction)
 
 
-def disable_webhook(connection: Connection, webhook_id: str, version: int, reason: str, request_id: str) -> bool:
+def _still_claimed(connection: Connection, results: Sequence[Result]) -> set[tuple[str, int]]:
+    if not results:
+        return set()
+    claims: dict[str, Sequence[Element]] = {
+        "id": [result.delivery_id for result in results],
+        "number": [result.number for result in results],
+        "owner": [result.owner for result in results],
+    }
+    return {(row.id, row.number) for row in connection.execute(_STILL_CLAIMED, arrays(claims))}
+
+
+def disable_webhook(connection: Connection, webhook_id: str, version: int, reason: str, request_id: str) -> bool | None:
     """Disables the webhook, as a response rule requires, if it still has this version: a webhook that was changed since
-    is judged by its next answer. Returns whether this disabled it."""
+    is judged by its next answer. Returns whether this disabled it; None: somebody has locked it, so try again."""
     by = ResponseRule()
     wanted = {"id": webhook_id, "version": version}
     disabled = connection.execute(_DISABLE, wanted | {"reason": reason, "by": str(by)}).first()
     if disabled is None:
-        return False
+        return None if connection.scalar(_STILL_TO_DISABLE, wanted) else False
     changed = {"enabled": {"old": True, "new": False}, "disabled_reason": {"old": None, "new": reason}}
     detail = {"changed": changed, "request": request_id}
     audit.write(connection, by, Action.WEBHOOK_DISABLED, disabled.id, account=disabled.account_id, detail=detail)

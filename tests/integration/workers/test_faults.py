@@ -678,6 +678,6 @@ def test_of_two_attempts_in_one_group_only_the_one_whose_claim_lasts_is_written(
             Result(claim.delivery_id, claim.number, 0, claimer.id, decision, Verdict.ACKNOWLEDGED)
             for claim, decision in ((lost, Retry(timedelta(seconds=90), 1)), (mine, Delivered()))
         ]
-        assert record(connection, results) == {(mine.delivery_id, 2)}
+        assert record(connection, results).mine == {(mine.delivery_id, 2)}
     assert [(row.number, row.outcome_unknown) for row in attempts(database)] == [(1, True), (2, False)]
     assert [(row.state, row.schedule_step) for row in deliveries(database)] == [("delivered", 0)]

@@ -29,7 +29,7 @@ def recorded(database: Engine, claim: Claim, owner: str, decision: Decision, *, 
     """Records an attempt; says whether it was written."""
     result = Result(claim.delivery_id, claim.number, 0, owner, decision, Verdict.TEMPORARY, counts=counts)
     with database.begin() as connection:
-        return bool(record(connection, [result]))
+        return bool(record(connection, [result]).mine)
 
 
 def test_only_the_claims_owner_writes(database: Engine, settings: Settings) -> None:

@@ -71,7 +71,7 @@ def error(
             },
         )
     return Observation(
-        webhook_id=webhook.id,
+        webhook_id=str(webhook.id),
         kind=kind,
         fingerprint=f"http_{status}",
         delivery_id=delivery_id,
@@ -82,9 +82,14 @@ def error(
 
 
 def seen(database: Engine, *observations: Observation) -> int:
-    """Observes them as one group, committed."""
-    with database.begin() as connection:
-        return observe(connection, observations)
+    """Observes them as one group, committed; what others have locked at that moment, again and again until it is
+    free."""
+    mails_due, left = 0, list(observations)
+    while left:
+        with database.begin() as connection:
+            observed = observe(connection, left)
+        mails_due, left = mails_due + observed.mails_due, list(observed.locked)
+    return mails_due
 
 
 def fail(database: Engine, webhook: Webhook, **details: Any) -> int:

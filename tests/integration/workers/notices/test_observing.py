@@ -92,7 +92,7 @@ def test_the_window_of_a_mail_ends_to_the_moment(
         connection.execute(
             text("UPDATE dispatcher.notices SET due_at = NULL, last_sent_at = now() - :age"), {"age": age}
         )
-        assert observe(connection, [second]) == due
+        assert observe(connection, [second]).mails_due == due
     assert (the_notice(database).due_at is not None) == bool(due)
 
 
@@ -135,7 +135,7 @@ def test_what_is_rolled_back_was_never_observed(database: Engine, settings: Sett
     webhook = webhook_with_contact(database, settings)
     one = error(database, webhook)
     with database.connect() as connection, connection.begin() as transaction:
-        assert observe(connection, [one]) == 1
+        assert observe(connection, [one]).mails_due == 1
         transaction.rollback()
     assert notices(database) == []
 
