@@ -13,6 +13,7 @@ class Relay:
         self._target = ("127.0.0.1", port)
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._lost_after: bytes | None = None
         self._listener: socket.socket | None = None
         self.port = 0
 
@@ -32,6 +33,16 @@ class Relay:
         self.port = listener.getsockname()[1]
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def lose_answer_to_commit(self, after: bytes) -> None:
+        """Ends the next connection that sends COMMIT after this text, once: the server gets the COMMIT, and nobody its
+        answer."""
+        self._lost_after = after
+
+    @property
+    def lost(self) -> bool:
+        """Whether that has happened."""
+        return self._lost_after is None
 
     def cut(self) -> None:
         """Acts as if the server behind it had died."""
@@ -54,12 +65,21 @@ class Relay:
             far = socket.create_connection(self._target)
             with self._lock:
                 self._connections |= {near, far}
+            deaf = threading.Event()
             for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._pass_on, args=(source, sink, deaf), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, sink: socket.socket, deaf: threading.Event) -> None:
+        sent, to_server = b"", source.getpeername() != self._target
         with suppress(OSError):
             while data := source.recv(65536):
+                if to_server and self._lost_after is not None:
+                    sent += data
+                    if self._lost_after in sent and b"COMMIT" in sent.rpartition(self._lost_after)[2]:
+                        self._lost_after = None
+                        deaf.set()
+                if deaf.is_set() and not to_server:
+                    break
                 sink.sendall(data)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)

@@ -74,13 +74,7 @@ WITH result AS (
   AS r(id, number, owner, state, reason, delay, step, unknown, batch_limit, counts, verdict, outcome_unknown,
        attempt_id, sent)),
 unlocked AS MATERIALIZED (
-  SELECT d.ctid AS tid, r.*
-  FROM result r JOIN dispatcher.deliveries d ON d.id = r.id
-  -- The first condition shows a planner with old statistics how few these are; `was` keeps it from reading the whole
-  -- index of claimed deliveries instead, dead entries included.
-  WHERE d.id = ANY(CAST(:id AS uuid[]))
-    AND d.state = r.was AND d.claimed_by = r.owner AND d.attempt_count = r.number
-  FOR NO KEY UPDATE OF d SKIP LOCKED),
+  SELECT ctid AS tid FROM dispatcher.deliveries WHERE id = ANY(CAST(:id AS uuid[])) FOR NO KEY UPDATE SKIP LOCKED),
 mine AS (
   UPDATE dispatcher.deliveries d
   SET state = r.state, reason = r.reason, due_at = coalesce(now() + r.delay, d.due_at),
@@ -90,7 +84,11 @@ mine AS (
       deaths = CASE WHEN r.counts AND NOT r.outcome_unknown THEN 0 ELSE d.deaths END,
       claimed_by = NULL, claimed_until = NULL,
       finished_at = CASE WHEN r.state IN ('{State.DELIVERED}', '{State.DISCARDED}') THEN now() END
-  FROM unlocked r WHERE d.ctid = ANY(ARRAY(SELECT tid FROM unlocked)) AND d.ctid = r.tid
+  FROM result r
+  -- By their places, which shows a planner with old statistics how few these are. `was` keeps it from reading the whole
+  -- index of claimed deliveries instead, dead entries included.
+  WHERE d.ctid = ANY(ARRAY(SELECT tid FROM unlocked)) AND d.id = r.id
+    AND d.state = r.was AND d.claimed_by = r.owner AND d.attempt_count = r.number
   RETURNING d.id, r.number),
 attempted AS (
   INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict, outcome_unknown)
