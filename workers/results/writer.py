@@ -170,6 +170,8 @@ class ClaimResults:
             if is_outage(error):
                 raise
             return error
+        assert self._commit is not None
+        self._committed(self._commit)
         return None
 
     def _transact(
@@ -197,7 +199,6 @@ class ClaimResults:
                 if not is_outage(error):
                     self._commit = None
                 raise
-        self._committed(self._commit)
 
     def _is_answered(self, commit: _Commit) -> bool:
         """Finds out about a COMMIT whose answer was lost. What it did not write is written again."""

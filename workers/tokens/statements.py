@@ -1,4 +1,5 @@
-"""The statements on the table of tokens."""
+"""The statements on the table of tokens. What a loop's other webhooks depend on waits for no row that somebody has
+locked."""
 
 from sqlalchemy import text
 
@@ -11,11 +12,16 @@ WHERE w.id = ANY(CAST(:ids AS uuid[])) AND w.deleted_at IS NULL
 
 # In the same order in every process: two that begin to fetch for the same webhooks must not deadlock.
 BEGIN = text("""
+WITH unlocked AS MATERIALIZED (
+  SELECT webhook_id FROM dispatcher.tokens WHERE webhook_id = ANY(CAST(:ids AS uuid[]))
+  FOR NO KEY UPDATE SKIP LOCKED)
 INSERT INTO dispatcher.tokens AS t (webhook_id, credentials, fetch_id, next_fetch_at)
 SELECT w.id, n.credentials, n.fetch_id, now() + interval '1 second' * :span
 FROM unnest(CAST(:ids AS uuid[]), CAST(:credentials AS bytea[]), CAST(:fetch_ids AS uuid[]))
      AS n(webhook_id, credentials, fetch_id)
 JOIN dispatcher.webhooks w ON w.id = n.webhook_id AND w.deleted_at IS NULL
+WHERE w.id IN (SELECT webhook_id FROM unlocked)
+   OR NOT EXISTS (SELECT 1 FROM dispatcher.tokens WHERE webhook_id = w.id)
 ORDER BY w.id
 ON CONFLICT (webhook_id) DO UPDATE
 SET credentials = excluded.credentials, fetch_id = excluded.fetch_id, next_fetch_at = excluded.next_fetch_at,
@@ -26,18 +32,21 @@ WHERE t.credentials <> excluded.credentials
 RETURNING webhook_id::text
 """)
 
-KEEP = text("""
+_UNLOCKED = """(
+  SELECT webhook_id FROM dispatcher.tokens WHERE webhook_id = :id AND fetch_id = :fetch_id
+  FOR NO KEY UPDATE SKIP LOCKED)"""
+
+KEEP = text(f"""
 UPDATE dispatcher.tokens t
 SET token_ciphertext = :ciphertext, expires_at = now() + interval '1 second' * :seconds, next_fetch_at = now()
 FROM dispatcher.webhooks w
-WHERE t.webhook_id = :id AND t.fetch_id = :fetch_id AND w.id = t.webhook_id AND w.deleted_at IS NULL
+WHERE t.webhook_id = {_UNLOCKED} AND w.id = t.webhook_id AND w.deleted_at IS NULL
 RETURNING t.after_refusal
-""")
+""")  # noqa: S608 - composed of constants
 
-FAILED = text("""
-UPDATE dispatcher.tokens SET next_fetch_at = now() + interval '1 second' * :pause
-WHERE webhook_id = :id AND fetch_id = :fetch_id
-""")
+FAILED = text(f"""
+UPDATE dispatcher.tokens SET next_fetch_at = now() + interval '1 second' * :pause WHERE webhook_id = {_UNLOCKED}
+""")  # noqa: S608 - composed of constants
 
 # The SELECT sees the row as it was before the UPDATE. A row without ciphertext was dropped already: other requests were
 # refused with the same token.
