@@ -17,6 +17,7 @@
     │   ├── NameTaken
     │   ├── KeyReused             an idempotency key was used again with other content
     │   ├── Overtaken             others changed it at the same time, more than once
+    │   ├── Unreadable            this version cannot read what is stored
     │   └── WrongState
     ├── TooBusy                   the same request may succeed a little later
     │   └── AccountAtLimit        the account itself does as much at once as it may
@@ -131,6 +132,10 @@ class KeyReused(Conflict):
 
 class Overtaken(Conflict):
     """Others kept changing a webhook while this change was prepared. Nothing was written."""
+
+
+class Unreadable(Conflict):
+    """This version cannot read what is stored: it is damaged, or a newer version wrote it."""
 
 
 class WrongState(Conflict):

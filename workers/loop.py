@@ -210,15 +210,15 @@ class DeliveryLoop:
         can be, so what does not fit into `most` requests is released."""
         self._judge.set_clock(claims[0].claimed_at)
         if target is None:
-            # Just deleted, or its secrets or contract cannot be read: the delivery waits and is retried.
-            for claim in claims:
-                self._results.add(ClaimResult(claim, self._judge.decide(claim, None, Judgement(Verdict.TEMPORARY))))
+            for claim in claims:  # just deleted or quarantined, or of a newer format: no claim takes it again
+                self._results.add(ClaimResult(claim, Release()))
             return
-        due = [claim for claim in claims if claim.expires_at is None or claim.expires_at > claim.claimed_at]
-        made = [Batch(batch, target, claims_end) for batch in batches(due, target.contract)]
+        due, late = [], []
         for claim in claims:
-            if claim not in due:
-                self._results.add(ClaimResult(claim, Discard(Reason.EXPIRED), target))
+            (late if claim.expires_at is not None and claim.expires_at <= claim.claimed_at else due).append(claim)
+        made = [Batch(batch, target, claims_end) for batch in batches(due, target.contract)]
+        for claim in late:
+            self._results.add(ClaimResult(claim, Discard(Reason.EXPIRED), target))
         self._unsent.extend(made[:most])
         for batch in made[most:]:
             self._give_up(batch, Release())

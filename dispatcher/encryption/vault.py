@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import Connection, text
 
-from dispatcher.errors import ConfigurationError, WrongEncryptionKey
+from dispatcher.errors import ConfigurationError, Unreadable, WrongEncryptionKey
 
 _HOW_TO_MAKE_ONE = "make one with `dispatcher secrets generate-key` and keep it: what it encrypts is lost without it"
 _NOT_OPENED = "a stored secret cannot be opened with DISPATCHER_ENCRYPTION_KEYS: add the key that it was encrypted with"
@@ -46,11 +46,13 @@ class EncryptionKeys:
         return self._fernet.encrypt(clear.encode())
 
     def decrypt(self, ciphertext: bytes) -> str:
-        """Raises WrongEncryptionKey if no key decrypts it."""
+        """Raises WrongEncryptionKey if no key decrypts it, Unreadable if it is not text."""
         try:
             return self._fernet.decrypt(bytes(ciphertext)).decode()
         except InvalidToken:
             raise WrongEncryptionKey(_NOT_OPENED) from None
+        except UnicodeDecodeError:
+            raise Unreadable("a stored secret is not text") from None
 
     def renewed(self, ciphertext: bytes) -> bytes | None:
         """The same secret encrypted with the newest key; None if it is already. Raises WrongEncryptionKey if no key
@@ -71,7 +73,16 @@ class EncryptionKeys:
         return self.encrypt(json.dumps(document, separators=(",", ":"))) if document else None
 
     def decrypt_document(self, ciphertext: bytes | None) -> dict[str, Any]:
-        return json.loads(self.decrypt(ciphertext)) if ciphertext is not None else {}
+        """Raises WrongEncryptionKey if no key decrypts it, Unreadable if it is not a JSON object."""
+        if ciphertext is None:
+            return {}
+        try:
+            document = json.loads(self.decrypt(ciphertext))
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise Unreadable("its stored secrets are not a JSON object")
+        return document
 
 
 class Vault(EncryptionKeys):

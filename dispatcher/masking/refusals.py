@@ -1,7 +1,10 @@
 """Why a value was refused, in plain words: without the value, and not as the library that checks it puts it. Pure."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from pydantic import ValidationError
 
 _WORDS = {
     "greater_than_equal": "must be at least {ge:,.12g}",
@@ -40,6 +43,17 @@ _FORMS = {
     "datetime": "must be a date and time as in RFC 3339",
     "timezone": "must be a date and time with a zone, as in RFC 3339",
 }
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+def first_refusal(error: ValidationError) -> tuple[str, str]:
+    """The place of the first value that was refused, as a path of names ("" for the whole), and `refusal`. A name that
+    is not safe to show is left out: names come from outside, as values do."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    names = [str(part) if _PLAIN_NAME.fullmatch(str(part)) else "(an invalid name)" for part in first["loc"]]
+    return ".".join(names), refusal(first)
 
 
 def refusal(error: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias, assert_never
 
+from pydantic import TypeAdapter
+
 from dispatcher.egress.header_names import refused_header
 from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import InvalidWebhook
@@ -59,6 +61,7 @@ class ClientCredentials:
 Authorization: TypeAlias = Basic | Bearer | ClientCredentials
 
 _KINDS: dict[str, type[Authorization]] = {"basic": Basic, "bearer": Bearer, "client_credentials": ClientCredentials}
+_READERS: dict[str, TypeAdapter[Authorization]] = {kind: TypeAdapter(made) for kind, made in _KINDS.items()}
 _SECRET_MEMBERS = {"password", "token", "client_secret"}
 
 
@@ -117,14 +120,14 @@ def basic_value(basic: Basic) -> str:
 
 
 def read_authorization(document: Mapping[str, Any]) -> Authorization | None:
-    """The authorization in a webhook's opened secrets."""
-    for kind, make in _KINDS.items():
+    """The authorization in a webhook's opened secrets; members that this version does not know are passed over. Raises
+    ValidationError."""
+    for kind, reader in _READERS.items():
         if kind in document:
-            values = dict(document[kind])
-            if make is ClientCredentials:
-                values["token_request"] = TokenRequest(values["token_request"])
-                values["endpoint_given"] = document.get("endpoint_given")
-            return make(**values)
+            values = document[kind]
+            if kind == "client_credentials" and isinstance(values, dict):
+                values = {**values, "endpoint_given": document.get("endpoint_given")}
+            return reader.validate_python(values)
     return None
 
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, assert_never
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 
 from dispatcher.errors import InvalidWebhook
 
@@ -107,12 +108,18 @@ def rotate(keys: Sequence[SigningKey], new: SigningKey, *, overlap: timedelta, n
     return [replace(new, until=None), *kept]
 
 
-def read_signing_keys(document: Sequence[dict[str, Any]]) -> tuple[SigningKey, ...]:
-    """The keys in a webhook's opened secrets, the newest first."""
-    return tuple(
-        SigningKey(item["secret"], datetime.fromisoformat(item["until"]) if item["until"] else None)
-        for item in document
-    )
+class _StoredKey(BaseModel):
+    secret: str = Field(repr=False)
+    until: AwareDatetime | None = None
+
+
+_STORED_KEYS = TypeAdapter(tuple[_StoredKey, ...])
+
+
+def read_signing_keys(document: object) -> tuple[SigningKey, ...]:
+    """The keys in a webhook's opened secrets, the newest first; members that this version does not know are passed
+    over. Raises ValidationError, or InvalidWebhook for a key of an unknown kind or form."""
+    return tuple(replace(check_signing_key(key.secret), until=key.until) for key in _STORED_KEYS.validate_python(document))
 
 
 def write_signing_keys(keys: Sequence[SigningKey]) -> list[dict[str, Any]]:

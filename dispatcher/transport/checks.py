@@ -1,6 +1,7 @@
 """What may be sent at all: header injection and malformed URLs are refused here, before any transport sees them."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -66,12 +67,17 @@ def check_request(request: Request) -> None:
     if not _METHOD.fullmatch(request.method):
         raise ValueError("the method must be in capital letters")
     split_url(request.url)
-    _check_names(tuple([name for name, _ in request.headers]))
-    if not _VALUE.fullmatch("".join([value for _, value in request.headers])):
-        name = next(name for name, value in request.headers if not _VALUE.fullmatch(value))
-        raise ValueError(f"the value of header {name} has characters that are not allowed")
+    check_headers(request.headers)
     if not (0 < request.connect_timeout < 86_400 and 0 < request.timeout < 86_400):
         raise ValueError("timeouts must be more than 0 seconds and less than a day")
+
+
+def check_headers(headers: Sequence[tuple[str, str]]) -> None:
+    """Raises ValueError, naming the header but never quoting its value, if these headers cannot be sent together."""
+    _check_names(tuple([name for name, _ in headers]))
+    if not _VALUE.fullmatch("".join([value for _, value in headers])):
+        name = next(name for name, value in headers if not _VALUE.fullmatch(value))
+        raise ValueError(f"the value of header {name} has characters that are not allowed")
 
 
 @lru_cache(256)  # they are the same for every request of a webhook

@@ -11,7 +11,8 @@ _NAMED_ONLY = ("contact_email", "dialect_fields", "url_digest")
 
 def fields_now(webhook: Webhook) -> dict[str, Any]:
     """The webhook's current fields without its encrypted secrets: for `changed_fields`."""
-    members = {f"contract.{member}": value for member, value in webhook.contract.items()}
+    contract = webhook.contract if isinstance(webhook.contract, dict) else {}  # whatever is stored can be replaced
+    members = {f"contract.{member}": value for member, value in contract.items()}
     return {name: getattr(webhook, name) for name in (*_SHOWN, *_NAMED_ONLY)} | members
 
 

@@ -1,20 +1,24 @@
 """The delivery contract: how a webhook is delivered, as data. Workers know no vendor, only this."""
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dispatcher.errors import InvalidWebhook
-from dispatcher.masking.refusals import refusal
+from dispatcher.masking.refusals import first_refusal
 from dispatcher.signing.schemes import (
     NONCE_HEADERS,
     BodySignature,
     NonceSignature,
 )
 from schedules.catalog import DEFAULT, SCHEDULES
+
+# What a reader of contract and secrets must know. It grows when a version writes something that the versions before it
+# must not pass over, such as a new kind of authorization; a member that they may pass over leaves it as it is. This is
+# what this version writes, and the newest that it can read.
+FORMAT = 1
 
 MAX_MEMBERS = 20
 
@@ -160,20 +164,21 @@ class DeliveryContract(BaseModel):
 
 def read_contract(document: Mapping[str, Any]) -> DeliveryContract:
     """The contract in a JSON document. Raises InvalidWebhook naming the member that is wrong."""
+    return _read(document, "forbid")
+
+
+def read_stored_contract(document: object) -> DeliveryContract:
+    """The contract in a stored document of this format or an older one. Members that this version does not know are
+    passed over. Raises InvalidWebhook as `read_contract` does."""
+    return _read(document, "ignore")
+
+
+def _read(document: object, unknown_members: Literal["forbid", "ignore"]) -> DeliveryContract:
     try:
-        return DeliveryContract.model_validate(document)
+        return DeliveryContract.model_validate(document, extra=unknown_members)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(_shown_part(str(part)) for part in first["loc"])
-        raise InvalidWebhook(f"contract.{place}" if place else "contract", refusal(first)) from None
-
-
-def _shown_part(name: str) -> str:
-    """A member's name if it is safe to show: names come from outside, as values do."""
-    return name if _PLAIN_NAME.fullmatch(name) else "(an invalid name)"
-
-
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+        place, reason = first_refusal(error)
+        raise InvalidWebhook(f"contract.{place}" if place else "contract", reason) from None
 
 
 def write_contract(contract: DeliveryContract) -> dict[str, Any]:

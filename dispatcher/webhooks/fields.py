@@ -21,7 +21,7 @@ from dispatcher.receiver_auth.credentials import (
 )
 from dispatcher.signing.keys import SigningKey, check_signing_key
 from dispatcher.signing.schemes import NONCE_HEADERS
-from dispatcher.webhooks.contract import DeliveryContract, read_contract
+from dispatcher.webhooks.contract import DeliveryContract, read_contract, read_stored_contract
 from dispatcher.webhooks.secrets import WebhookSecrets
 
 MAX_EVENT_TYPES = 100
@@ -137,8 +137,9 @@ def _checked_url(given: str, addresses: AddressPolicy) -> CheckedUrl:
 
 def _given_contract(fields: WebhookFields, kept: Kept | None) -> DeliveryContract | None:
     if kept is not None and "contract_changes" in fields:
+        # Callers have checked the names of the members that change.
         merged = {**kept.contract_document, **fields["contract_changes"]}
-        return read_contract({member: value for member, value in merged.items() if value is not None})
+        return read_stored_contract({member: value for member, value in merged.items() if value is not None})
     if kept is not None and "contract" not in fields:
         return None
     given = fields.get("contract", {})

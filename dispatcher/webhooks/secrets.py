@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from dispatcher.errors import InvalidWebhook, Unreadable
+from dispatcher.masking.refusals import first_refusal
 from dispatcher.masking.urls import MASK
 from dispatcher.receiver_auth.credentials import (
     Authorization,
@@ -26,15 +30,26 @@ class WebhookSecrets:
     nonce_secret: str | None = field(default=None, repr=False)
 
 
+_HEADERS = TypeAdapter(dict[str, str])
+_SECRET = TypeAdapter(str | None)
+
+
 def read_secrets(document: Mapping[str, Any]) -> WebhookSecrets:
-    """What an opened document holds."""
-    return WebhookSecrets(
-        authorization=read_authorization(document),
-        headers=document.get("headers", {}),
-        signing_keys=read_signing_keys(document.get("signing_keys", ())),
-        body_secret=document.get("body_secret"),
-        nonce_secret=document.get("nonce_secret"),
-    )
+    """What an opened document of this format (`contract.FORMAT`) or an older one holds. Members that this version does
+    not know are passed over. Raises Unreadable, whose text repeats nothing of the document."""
+    try:
+        return WebhookSecrets(
+            authorization=read_authorization(document),
+            headers=_HEADERS.validate_python(document.get("headers", {})),
+            signing_keys=read_signing_keys(document.get("signing_keys", ())),
+            body_secret=_SECRET.validate_python(document.get("body_secret")),
+            nonce_secret=_SECRET.validate_python(document.get("nonce_secret")),
+        )
+    except InvalidWebhook as error:
+        raise Unreadable(f"its stored secrets cannot be read: {error}") from None
+    except ValidationError as error:
+        place, reason = first_refusal(error)
+        raise Unreadable(f"its stored secrets cannot be read: {place or 'a member'} {reason}") from None
 
 
 def write_secrets(secrets: WebhookSecrets) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, Token, Webhook
 from dispatcher.egress.urls import comparable_url, normalise_url
 from dispatcher.encryption.vault import EncryptionKeys, destination, url_digest
-from dispatcher.errors import NameTaken, NotFound, UnknownAccount
+from dispatcher.errors import InvalidWebhook, NameTaken, NotFound, UnknownAccount, Unreadable, WrongEncryptionKey
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
 from dispatcher.webhooks.changes import changed_fields, fields_now
-from dispatcher.webhooks.contract import DeliveryContract, read_contract, write_contract
+from dispatcher.webhooks.contract import FORMAT, DeliveryContract, read_stored_contract, write_contract
 from dispatcher.webhooks.fields import Checked
 from dispatcher.webhooks.secrets import WebhookSecrets, read_secrets, write_secrets
 from schedules.catalog import SCHEDULES
@@ -31,6 +31,8 @@ NATIVE = "native"  # in place of a dialect's name: webhooks of no dialect
 
 # Columns with secrets, or with what secrets could be guessed by: None once a webhook is deleted.
 WIPED = ("url_ciphertext", "url_given_ciphertext", "url_digest", "destination", "destination_of", "secrets_ciphertext")
+
+_TAKEN_UP: Mapping[str, None] = {"quarantined_at": None, "quarantined_reason": None}
 
 AccountKey: TypeAlias = UUID | str  # an account's id, or its name
 
@@ -64,8 +66,8 @@ class Registered:
 
     @property
     def contract_document(self) -> Mapping[str, Any]:
-        """The contract as it is stored."""
-        return self.webhook.contract
+        """The contract as it is stored; what is no object can be replaced."""
+        return self.webhook.contract if isinstance(self.webhook.contract, dict) else {}
 
     @cached_property
     def url(self) -> str:
@@ -82,13 +84,31 @@ class Registered:
 
     @cached_property
     def contract(self) -> DeliveryContract:
-        """Its contract with every default filled in."""
-        return read_contract(self.webhook.contract)
+        """Its contract with every default filled in. Raises Unreadable."""
+        self._refuse_newer()
+        try:
+            return read_stored_contract(self.webhook.contract)
+        except InvalidWebhook as error:
+            raise Unreadable(f"its stored contract cannot be read: {error}") from None
 
     @cached_property
     def secrets(self) -> WebhookSecrets:
-        """All its other secrets, decrypted."""
+        """All its other secrets, decrypted. Raises Unreadable, or WrongEncryptionKey."""
+        self._refuse_newer()
         return read_secrets(self._vault.decrypt_document(self.webhook.secrets_ciphertext))
+
+    @cached_property
+    def unreadable(self) -> str | None:
+        """Why contract or secrets cannot be read; None if they can."""
+        try:
+            self.contract, self.secrets  # noqa: B018 - read
+        except (Unreadable, WrongEncryptionKey) as error:
+            return str(error)
+        return None
+
+    def _refuse_newer(self) -> None:
+        if self.webhook.format > FORMAT:
+            raise Unreadable("a newer version wrote it in a format that this one does not know")
 
     def written(self, webhook: Webhook, breaker: CircuitBreaker | None, checked: Checked) -> "Registered":
         """The same after a write: what was decrypted and did not change is still known."""
@@ -186,7 +206,10 @@ class Webhooks:
         Waiting deliveries use the new version at their next attempt. A new URL or contract deserves a new try: an open
         circuit closes. Enabling closes it, too, and what waited is delivered. While the webhook is disabled, events
         still match and their deliveries wait until their schedule's whole span has passed. Disabling it again keeps who
-        disabled it and when, unless there is a new reason. `noted`: what the audit log says instead of the usual."""
+        disabled it and when, unless there is a new reason. `noted`: what the audit log says instead of the usual.
+        Raises Unreadable for fields of a webhook that a newer version wrote in a format of its own."""
+        if checked.given and kept.webhook.format > FORMAT:
+            raise Unreadable("a newer version wrote the webhook in a format that this one cannot change")
         columns = self._columns(checked)
         if enabled is True:
             columns |= {"enabled": True} | dict.fromkeys(("disabled_at", "disabled_by", "disabled_reason"))
@@ -313,14 +336,17 @@ class Webhooks:
             columns["contract"] = write_contract(contract)
             columns["retry_span"] = SCHEDULES[contract.schedule].span
             columns["batch_size"], columns["rate_limit"] = contract.batch_size, contract.rate_limit
+            columns["format"] = FORMAT
         if checked.secrets is not None:
+            columns["format"] = FORMAT
             columns["secrets_ciphertext"] = self._vault.encrypt_document(write_secrets(checked.secrets))
         return columns
 
     def _write(self, webhook: Webhook, columns: dict[str, Any]) -> Webhook | None:
-        """Writes these columns if the webhook has not changed since it was read; returns the new row."""
+        """Writes these columns if the webhook has not changed since it was read; returns the new row. Workers read it
+        anew, also if it was quarantined."""
         wanted = Webhook.id == webhook.id, Webhook.version == webhook.version  # a deletion is a new version, too
-        changed = {**columns, "version": Webhook.version + 1, "updated_at": func.now()}
+        changed = {**columns, "version": Webhook.version + 1, "updated_at": func.now(), **_TAKEN_UP}
         statement = update(Webhook).where(*wanted).values(changed).returning(Webhook)
         options = {"synchronize_session": False, "populate_existing": True}
         return self._session.scalars(statement, execution_options=options).one_or_none()

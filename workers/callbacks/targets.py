@@ -1,10 +1,11 @@
 """Webhooks as the loop needs them: decrypted, with their contract read, cached by version so that a change takes effect
 at once."""
 
+import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy import Connection
@@ -12,12 +13,13 @@ from sqlalchemy import Connection
 from dispatcher.db.arrays import array
 from dispatcher.db.prepared import Prepared
 from dispatcher.encryption.vault import Vault, destination
-from dispatcher.errors import DispatcherError
+from dispatcher.errors import DispatcherError, Unreadable
 from dispatcher.masking.answers import secret_forms
 from dispatcher.masking.urls import secret_parts
 from dispatcher.receiver_auth.credentials import ClientCredentials, header_value
 from dispatcher.signing.signer import Signer
-from dispatcher.webhooks.contract import DeliveryContract, read_contract
+from dispatcher.transport.checks import check_headers, split_url
+from dispatcher.webhooks.contract import FORMAT, DeliveryContract, read_stored_contract
 from dispatcher.webhooks.secrets import read_secrets
 from schedules.retry import RetrySchedule
 from schedules.timing import Timing
@@ -25,14 +27,28 @@ from schedules.timing import Timing
 log = structlog.get_logger("dispatcher.targets")
 
 KEPT = 10_000
+MAX_REASON = 200  # characters
+# The contract as text: a JSON number can be one that Python does not read.
 _READ = Prepared(
     "read_targets",
     """
-SELECT w.id::text, w.version, a.name AS account, w.account_id::text, w.url_masked, w.url_ciphertext,
-       w.url_given_ciphertext, w.secrets_ciphertext, w.contract, w.contact_email IS NOT NULL AS has_contact
+SELECT w.id::text, w.version, w.format, a.name AS account, w.account_id::text, w.url_masked, w.url_ciphertext,
+       w.url_given_ciphertext, w.secrets_ciphertext, w.contract::text AS contract, w.contact_email IS NOT NULL AS has_contact
 FROM dispatcher.webhooks w JOIN dispatcher.accounts a ON a.id = w.account_id
-WHERE w.id = ANY(:ids) AND w.url_ciphertext IS NOT NULL""",
+WHERE w.id = ANY(:ids) AND w.deleted_at IS NULL""",
     {"ids": "uuid[]"},
+)
+# One that others change at this moment is left to the next claim of it: its new version may be readable.
+_QUARANTINE = Prepared(
+    "quarantine_webhooks",
+    """
+UPDATE dispatcher.webhooks w SET quarantined_at = now(), quarantined_reason = q.reason
+FROM unnest(:ids, :versions, :reasons) AS q(id, version, reason)
+WHERE w.id = ANY(ARRAY(
+    SELECT id FROM dispatcher.webhooks WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED))
+  AND w.id = q.id AND w.version = q.version AND w.deleted_at IS NULL
+RETURNING w.id::text, w.quarantined_reason""",
+    {"ids": "uuid[]", "versions": "integer[]", "reasons": "text[]"},
 )
 
 
@@ -57,6 +73,14 @@ class Target:
     secret_values: tuple[bytes, ...] = field(default=(), repr=False)  # removed from an answer that repeats them
 
 
+class _Unreadable(NamedTuple):
+    """What is quarantined unless it is changed meanwhile."""
+
+    id: str
+    version: int
+    why: str
+
+
 class Targets:
     """The decrypted webhooks of one process; the most recently used ones are cached."""
 
@@ -65,9 +89,9 @@ class Targets:
         self._kept: OrderedDict[str, Target] = OrderedDict()
 
     def load(self, connection: Connection, versions: Mapping[str, int]) -> dict[str, Target]:
-        """The webhooks with these ids, at the given version or a newer one. A webhook that was deleted meanwhile is
-        left out. So is one whose secrets no key opens or whose contract cannot be read: it is logged, and does not stop
-        the others."""
+        """The webhooks with these ids, at the given version or a newer one. Left out is what was deleted meanwhile, or
+        written by a newer version in a format of its own, and what cannot be read: that is quarantined and logged, and
+        does not stop the others."""
         found = {}
         for webhook_id, version in versions.items():
             target = self._kept.get(webhook_id)
@@ -76,28 +100,41 @@ class Targets:
                 found[webhook_id] = target
         missing = versions.keys() - found.keys()
         if missing:
-            for target in self._read(connection, missing):
+            targets, unreadable = self._read(connection, missing)
+            for target in targets:
                 found[target.id] = self._kept[target.id] = target
+            if unreadable:
+                _quarantine(connection, unreadable)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return found
 
-    def _read(self, connection: Connection, ids: Iterable[str]) -> Iterator[Target]:
+    def _read(self, connection: Connection, ids: Iterable[str]) -> tuple[list[Target], list[_Unreadable]]:
+        targets, unreadable = [], []
         for row in _READ.execute(connection, {"ids": array(list(ids))}).all():
+            if row.format > FORMAT:
+                continue
             try:
-                yield self._open(row)
-            except DispatcherError as error:
-                log.error("webhook cannot be used", webhook=row.id, why=str(error))
+                targets.append(self._open(row))
+            except Exception as error:  # noqa: BLE001 - no row may stop the others, whatever is in it
+                # The text of an unexpected error could contain part of a secret.
+                why = str(error) if isinstance(error, DispatcherError) else f"not readable ({type(error).__name__})"
+                unreadable.append(_Unreadable(row.id, row.version, why[:MAX_REASON]))
+        return targets, unreadable
 
     def _open(self, row: Any) -> Target:
-        contract = read_contract(row.contract)
+        """Raises a DispatcherError, or another exception, for what cannot be read or sent."""
+        if row.url_ciphertext is None:
+            raise Unreadable("it has no URL")
+        contract = read_stored_contract(json.loads(row.contract))
         url, document = self._vault.decrypt(row.url_ciphertext), self._vault.decrypt_document(row.secrets_ciphertext)
         spellings = [url]
         if row.url_given_ciphertext is not None:
             spellings.append(self._vault.decrypt(row.url_given_ciphertext))
         in_url = [part for spelling in spellings for part in secret_parts(spelling)]
         secrets = read_secrets(document)
-        shown = secrets.authorization
+        shown, authorization = secrets.authorization, header_value(secrets.authorization)
+        _check_sendable(url, {**secrets.headers, **({"Authorization": authorization} if authorization else {})})
         return Target(
             id=row.id,
             version=row.version,
@@ -107,7 +144,7 @@ class Targets:
             url_masked=row.url_masked,
             destination=destination(self._vault.digest_secret, url),
             contract=contract,
-            authorization=header_value(shown),
+            authorization=authorization,
             client_credentials=shown if isinstance(shown, ClientCredentials) else None,
             headers=tuple(secrets.headers.items()),
             signer=Signer(secrets, contract),
@@ -115,6 +152,21 @@ class Targets:
             has_contact=row.has_contact,
             secret_values=secret_forms([*in_url, *_texts(document)]),
         )
+
+
+def _quarantine(connection: Connection, unreadable: Sequence[_Unreadable]) -> None:
+    ids, versions, reasons = (array(column) for column in zip(*unreadable, strict=True))
+    for row in _QUARANTINE.execute(connection, {"ids": ids, "versions": versions, "reasons": reasons}):
+        log.error("webhook quarantined", webhook=row.id, why=row.quarantined_reason)
+
+
+def _check_sendable(url: str, headers: Mapping[str, str]) -> None:
+    """Raises Unreadable for what no request can be made of: otherwise each delivery would be discarded for it."""
+    try:
+        split_url(url)
+        check_headers(tuple(headers.items()))
+    except ValueError as error:
+        raise Unreadable(str(error)) from None
 
 
 def _texts(document: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from dispatcher.db.prepared import Prepared
 from dispatcher.deliveries.deaths import SUSPECT
 from dispatcher.states import State
+from dispatcher.webhooks.contract import FORMAT
 from workers.claims.concurrency import ConcurrencyClass
 
 BODY_CAP = 1024 * 1024  # bytes of a request's body; a single message may be larger
@@ -59,6 +60,9 @@ _ROOM = "CASE WHEN o.rate_limit IS NULL THEN o.most ELSE least(o.most, coalesce(
 
 # Nothing of a suspended account is claimed. A scalar, so that no plan joins all accounts.
 NOT_SUSPENDED = "(SELECT a.suspended_at IS NULL FROM dispatcher.accounts a WHERE a.id = w.account_id)"
+
+# What a newer version wrote in a format of its own waits for newer workers.
+READABLE = f"w.quarantined_at IS NULL AND w.format <= {FORMAT}"
 
 # What a message takes of a request's body, with what is left over if all messages had its size.
 _PART_OF_BODY = "o.body / greatest(1, (o.body - 1) / (size + 1))"
@@ -182,7 +186,8 @@ claimable AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT w.id, w.version, w.batch_size, w.rate_limit, w.destination, g.webhook_id IS NOT NULL AS failing
     FROM dispatcher.webhooks w LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
-    WHERE w.id = s.webhook_id AND w.enabled AND w.deleted_at IS NULL AND (g.opened_at IS NULL OR NOT :circuit_breakers)
+    WHERE w.id = s.webhook_id AND w.enabled AND {READABLE} AND w.deleted_at IS NULL
+      AND (g.opened_at IS NULL OR NOT :circuit_breakers)
       AND (s.account_no > 0 OR {NOT_SUSPENDED})
     OFFSET 0) w
 {_OF_CROWDS if crowded else ""}
@@ -308,7 +313,7 @@ CLAIM_PASSING = text(f"""
 WITH open AS MATERIALIZED (
   SELECT g.webhook_id, w.account_no, w.version, g.trial_at, w.rate_limit
   FROM dispatcher.circuit_breakers g
-  JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND w.deleted_at IS NULL
+  JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND {READABLE} AND w.deleted_at IS NULL
   LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
   WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR r.used_until <= now()) AND {NOT_SUSPENDED}
     AND (w.destination = ANY(CAST(:full AS bigint[]))) IS NOT TRUE),

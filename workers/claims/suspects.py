@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from dispatcher.deliveries.deaths import GROUPS, SUSPECT
 from dispatcher.states import State
 from workers.claims.claims import CLAIM, Claim, Claimed, read_claims
-from workers.claims.statements import COLUMNS, NOT_SUSPENDED, TAKEN
+from workers.claims.statements import COLUMNS, NOT_SUSPENDED, READABLE, TAKEN
 
 _SIZE = f"CASE deaths {' '.join(f'WHEN {deaths} THEN {size}' for deaths, size in GROUPS.items())} ELSE 1 END"
 
@@ -23,7 +23,7 @@ WITH able AS MATERIALIZED (
   SELECT d.id, d.webhook_id, d.deaths, d.due_at, w.version, w.rate_limit, g.webhook_id IS NOT NULL AS failing,
          row_number() OVER (PARTITION BY d.webhook_id ORDER BY d.deaths, d.due_at) AS place
   FROM dispatcher.deliveries d
-  JOIN dispatcher.webhooks w ON w.id = d.webhook_id AND w.enabled AND w.deleted_at IS NULL
+  JOIN dispatcher.webhooks w ON w.id = d.webhook_id AND w.enabled AND {READABLE} AND w.deleted_at IS NULL
   LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
   LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
   WHERE d.state = '{State.READY}' AND d.deaths >= {SUSPECT} AND d.due_at <= now()
