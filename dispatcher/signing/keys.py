@@ -119,7 +119,9 @@ _STORED_KEYS = TypeAdapter(tuple[_StoredKey, ...])
 def read_signing_keys(document: object) -> tuple[SigningKey, ...]:
     """The keys in a webhook's opened secrets, the newest first; members that this version does not know are passed
     over. Raises ValidationError, or InvalidWebhook for a key of an unknown kind or form."""
-    return tuple(replace(check_signing_key(key.secret), until=key.until) for key in _STORED_KEYS.validate_python(document))
+    return tuple(
+        replace(check_signing_key(key.secret), until=key.until) for key in _STORED_KEYS.validate_python(document)
+    )
 
 
 def write_signing_keys(keys: Sequence[SigningKey]) -> list[dict[str, Any]]:

@@ -33,7 +33,8 @@ _READ = Prepared(
     "read_targets",
     """
 SELECT w.id::text, w.version, w.format, a.name AS account, w.account_id::text, w.url_masked, w.url_ciphertext,
-       w.url_given_ciphertext, w.secrets_ciphertext, w.contract::text AS contract, w.contact_email IS NOT NULL AS has_contact
+       w.url_given_ciphertext, w.secrets_ciphertext, w.contract::text AS contract,
+       w.contact_email IS NOT NULL AS has_contact
 FROM dispatcher.webhooks w JOIN dispatcher.accounts a ON a.id = w.account_id
 WHERE w.id = ANY(:ids) AND w.deleted_at IS NULL""",
     {"ids": "uuid[]"},

@@ -112,7 +112,7 @@ SELECT id, webhook_id, kind, fingerprint, now(), delivery_id, request_id, now() 
 FROM o WHERE place IN (SELECT place FROM unlocked) OR NOT EXISTS (SELECT 1 FROM dispatcher.notices n WHERE {_SAME})
 ORDER BY place
 ON CONFLICT (webhook_id, kind, fingerprint) DO UPDATE SET
-  suppressed_count = n.suppressed_count + excluded.suppressed_count
+  suppressed_count = least(n.suppressed_count, 2000000000) + excluded.suppressed_count
     + CASE WHEN {_QUIET} AND excluded.due_at IS NOT NULL THEN 1 ELSE 0 END,
   failed_sends = CASE WHEN {_QUIET} THEN n.failed_sends ELSE 0 END,
   observed_at = CASE WHEN {_QUIET} THEN n.observed_at ELSE excluded.observed_at END,

@@ -5,15 +5,18 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.message import EmailMessage
 from enum import StrEnum
 from typing import Any, assert_never
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
+from dispatcher.errors import Unreadable
 from dispatcher.masking.messages import Names, mask_echo
 from dispatcher.webhooks.notices import NoticeKind
-from schedules.quiet_period import is_stale, next_try
+from schedules.quiet_period import MAIL_RETRIES, is_stale, next_try
 from workers.notices.mailer import CleanFailure, Mailer, MailResult, MaybeSent, PermanentFailure, Sent
 from workers.notices.texts import Problem, render
 from workers.notices.turns import Turn, count_outdated, release_turn, take_turn
@@ -36,6 +39,7 @@ class Ending(StrEnum):
     REFUSED = "refused"  # permanently: not tried again within the quiet period
     UNKNOWN = "unknown"  # sent, but it is not known whether it arrived: never sent again
     HELD_BACK = "held_back"  # above a limit: sent later, unless it becomes too old
+    QUARANTINED = "quarantined"  # it cannot be read or written as a mail: put aside alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,22 @@ class _ClaimedNotice:
     problem: Problem
 
 
+class _Unusable:
+    """A notice of which no mail can be made, and why. The text of an unexpected error could contain part of a
+    message."""
+
+    def __init__(self, notice: UUID, error: Exception) -> None:
+        self.notice = notice
+        self.why = (
+            str(error) if isinstance(error, Unreadable) else f"no mail can be made of it ({type(error).__name__})"
+        )
+
+
 def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[str, int]:
     """Sends due mails, up to `most`; returns how many ended in which way. The body of the notices task.
 
     Raises only what the database raises. A mail server that cannot be used ends the run: the mail that failed waits for
-    its next try, the others stay due.
+    its next try, the others stay due. A notice of which no mail can be made is quarantined.
     """
     tally: Counter[str] = Counter({ending.value: 0 for ending in Ending})
     if not mailer.configured:
@@ -72,8 +87,17 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[s
         if isinstance(notice, int):
             tally[Ending.HELD_BACK] += notice
             continue
+        if isinstance(notice, _Unusable):
+            tally[Ending.QUARANTINED] += 1
+            continue
         mails += 1
-        result = _send(notice, mailer)
+        message = _message(notice, mailer)
+        if isinstance(message, _Unusable):
+            with engine.begin() as connection:
+                _quarantine(connection, message)
+            tally[Ending.QUARANTINED] += 1
+            continue
+        result = mailer.send(message) if isinstance(message, EmailMessage) else message
         with engine.begin() as connection:
             ending = _record(connection, notice, result)
         tally[ending] += 1
@@ -115,13 +139,13 @@ def _wait_for_a_server(engine: Engine) -> None:
         log.warning("%d notices are counted, not sent: no mail server is set (DISPATCHER_SMTP_HOST)", postponed)
 
 
-def _claim(connection: Connection, mailer: Mailer) -> _ClaimedNotice | int | None:
+def _claim(connection: Connection, mailer: Mailer) -> _ClaimedNotice | _Unusable | int | None:
     """Claims one notice and opens its quiet period. Once this is committed, only a recorded clean failure makes it due
     again, so that no crash, restart or second worker causes a second mail. One at a time: a crash costs one.
 
-    Returns a number if it is not the notice's turn: how many notices of its webhook were held back. None are if its
-    account is suspended: then it is postponed, and others of suspended accounts with it, so that they are not read
-    again for each notice after them.
+    One that cannot be read is quarantined. Returns a number if it is not the notice's turn: how many notices of its
+    webhook were held back. None are if its account is suspended: then it is postponed, and others of suspended accounts
+    with it, so that they are not read again for each notice after them.
     """
     row = connection.execute(_NEXT).one_or_none()
     if row is None:
@@ -129,6 +153,18 @@ def _claim(connection: Connection, mailer: Mailer) -> _ClaimedNotice | int | Non
     if row.suspended:
         connection.execute(_POSTPONE_SUSPENDED, {"pause": PAUSE_WHILE_SUSPENDED})
         return 0
+    try:
+        with connection.begin_nested():
+            return _claimed(connection, row, mailer)
+    except (OperationalError, InterfaceError, InternalError):  # the database's own
+        raise
+    except Exception as error:  # noqa: BLE001 - no row may stop the others, whatever is in it
+        unusable = _Unusable(row.id, error)
+    _quarantine(connection, unusable)
+    return unusable
+
+
+def _claimed(connection: Connection, row: Any, mailer: Mailer) -> _ClaimedNotice | int:
     turn: Turn | None = None
     if row.contact is not None and not is_stale(row.observed_at, now=row.now):
         taken = take_turn(
@@ -144,7 +180,7 @@ def _claim(connection: Connection, mailer: Mailer) -> _ClaimedNotice | int | Non
         claimed_at=row.now,
         claimed_until=claimed_until,
         previously_sent_at=row.last_sent_at,
-        failed_sends=facts.failed_sends,
+        failed_sends=min(max(facts.failed_sends, 0), len(MAIL_RETRIES)),  # it counts no further
         contact=row.contact,
         turn=turn,
         held_for=row.held_for,
@@ -153,6 +189,8 @@ def _claim(connection: Connection, mailer: Mailer) -> _ClaimedNotice | int | Non
 
 
 def _problem(facts: Any, turn: Turn | None, masked: Names) -> Problem:
+    if facts.kind not in set(NoticeKind):
+        raise Unreadable("its kind is unknown")
     return Problem(
         kind=NoticeKind(facts.kind),
         fingerprint=facts.fingerprint,
@@ -193,8 +231,21 @@ def _answer(facts: Any, masked: Names) -> bytes | None:
     return mask_echo(text, message, masked, cut=bool(facts.answer_cut)).encode(errors="surrogateescape")
 
 
-def _send(notice: _ClaimedNotice, mailer: Mailer) -> MailResult | None:
+def _quarantine(connection: Connection, unusable: _Unusable) -> None:
+    """Puts a notice aside: no mail is due until its error is seen again, a day later, or until it is released."""
+    connection.execute(_QUARANTINE, {"id": unusable.notice, "reason": unusable.why})
+    log.error("notice %s quarantined: %s", unusable.notice, unusable.why)
+
+
+def _message(notice: _ClaimedNotice, mailer: Mailer) -> EmailMessage | MailResult | _Unusable | None:
     """Returns None if there is no contact, or if it is too late."""
+    try:
+        return _rendered(notice, mailer)
+    except Exception as error:  # noqa: BLE001 - no row may stop the others, whatever is in it
+        return _Unusable(notice.id, error)
+
+
+def _rendered(notice: _ClaimedNotice, mailer: Mailer) -> EmailMessage | MailResult | None:
     if notice.contact is None or notice.turn is None:
         return None
     words = render(notice.problem, now=notice.claimed_at)
@@ -209,7 +260,7 @@ def _send(notice: _ClaimedNotice, mailer: Mailer) -> MailResult | None:
     )
     if message is None:
         return PermanentFailure("the contact is not an address that a mail can be sent to")
-    return mailer.send(message)
+    return message
 
 
 def _record(connection: Connection, notice: _ClaimedNotice, result: MailResult | None) -> Ending:
@@ -274,8 +325,15 @@ JOIN dispatcher.webhooks w ON w.id = n.webhook_id JOIN dispatcher.accounts a ON 
 """)
 
 _CLAIM = text("""
-UPDATE dispatcher.notices SET due_at = NULL, held_for = NULL, claimed_until = now() + :span, last_sent_at = now()
+UPDATE dispatcher.notices SET due_at = NULL, held_for = NULL, claimed_until = now() + :span, last_sent_at = now(),
+  quarantined_at = NULL, quarantined_reason = NULL
 WHERE id = :id RETURNING claimed_until
+""")
+
+_QUARANTINE = text("""
+UPDATE dispatcher.notices SET due_at = NULL, held_for = NULL, claimed_until = NULL, last_sent_at = now(),
+  quarantined_at = now(), quarantined_reason = :reason
+WHERE id = :id
 """)
 
 # Events, requests and attempts may have been removed since.
@@ -301,8 +359,9 @@ WHERE n.id = :id
 
 _RECORD = text("""
 UPDATE dispatcher.notices
-SET claimed_until = NULL, due_at = :due_at, failed_sends = :failed_sends, sent_count = sent_count + :sent,
-    suppressed_count = suppressed_count + :suppressed,
+SET claimed_until = NULL, due_at = :due_at, failed_sends = :failed_sends,
+    sent_count = least(sent_count, 2147483646) + :sent,
+    suppressed_count = least(suppressed_count, 2147483646) + :suppressed,
     last_sent_at = CASE WHEN :quiet_period_undone THEN CAST(:previously_sent_at AS timestamptz) ELSE last_sent_at END
 WHERE id = :id AND claimed_until = :claimed_until
 """)

@@ -23,6 +23,7 @@ from tests.factories import (
 )
 from tests.installations import installation_for
 from tests.receiver import Receiver
+from workers.callbacks.targets import Targets
 
 NEWER = FORMAT + 1
 SECRET = "planted-secret"
@@ -178,9 +179,7 @@ def test_a_change_by_others_at_that_moment_is_not_quarantined(
     assert len(quarantined(database)) == 1
 
 
-def _targets(settings: Settings) -> Any:
-    from workers.callbacks.targets import Targets
-
+def _targets(settings: Settings) -> Targets:
     installation = installation_for(settings)
     return Targets(installation.vault, installation.timing)
 

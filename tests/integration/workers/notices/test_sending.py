@@ -38,7 +38,15 @@ from workers.notices import send as sending
 from workers.notices.mailer import CleanFailure, Mailer
 from workers.notices.send import close_abandoned, send_due, send_due_alone
 
-NOTHING = {"sent": 0, "postponed": 0, "dropped": 0, "refused": 0, "unknown": 0, "held_back": 0}
+NOTHING = {
+    "sent": 0,
+    "postponed": 0,
+    "dropped": 0,
+    "refused": 0,
+    "unknown": 0,
+    "held_back": 0,
+    "quarantined": 0,
+}
 
 
 def tally(**counts: int) -> dict[str, int]:
