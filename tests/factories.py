@@ -136,6 +136,19 @@ def change(database: Engine, statement: str, **parameters: Any) -> None:
         connection.execute(text(statement), parameters)
 
 
+def make_quarantined_notice(database: Engine) -> UUID:
+    """A notice of the first webhook that was put aside."""
+    with database.begin() as connection:
+        return connection.execute(
+            text(
+                "INSERT INTO dispatcher.notices (id, webhook_id, kind, fingerprint, observed_at, delivery_id,"
+                " quarantined_at, quarantined_reason)"
+                " SELECT gen_random_uuid(), id, 'message_retrying', 'http_503', now(), gen_random_uuid(), now(), 'odd'"
+                " FROM dispatcher.webhooks ORDER BY number LIMIT 1 RETURNING id"
+            )
+        ).scalar_one()
+
+
 def make_due(database: Engine) -> None:
     """Makes every waiting delivery due."""
     change(database, "UPDATE dispatcher.deliveries SET due_at = now() - interval '1 second' WHERE state = 'waiting'")

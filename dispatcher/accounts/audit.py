@@ -34,6 +34,8 @@ class Action(StrEnum):
     WEBHOOK_KEY_ROTATED = "webhook.signing_key_rotated"
     WEBHOOK_SECRETS_SHOWN = "webhook.secrets_shown"
     WEBHOOK_TESTED = "webhook.tested"
+    WEBHOOK_RELEASED = "webhook.released"
+    NOTICE_RELEASED = "notice.released"
     EVENT_TRIGGERED = "event.triggered"
     DELIVERY_REDELIVERED = "delivery.redelivered"
     DELIVERY_CANCELLED = "delivery.cancelled"

@@ -1,4 +1,4 @@
-"""The account of a webhook, event, delivery or bulk redelivery: for operators, who have its id but no account.
+"""The account of a webhook, event, delivery, notice or bulk redelivery: for operators, who have its id but no account.
 
 All functions raise NotFound.
 """
@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from dispatcher.db.models import Account, BulkRedelivery, Delivery, Event, Webhook
+from dispatcher.db.models import Account, BulkRedelivery, Delivery, Event, Notice, Webhook
 from dispatcher.errors import NotFound
 
 
@@ -28,6 +28,12 @@ def owner_of_delivery(session: Session, delivery_id: UUID) -> Account:
     """The account of the webhook that a delivery goes to."""
     query = _ACCOUNT_OF_WEBHOOK.join(Delivery, Delivery.webhook_id == Webhook.id).where(Delivery.id == delivery_id)
     return _the_owner(session, "delivery", delivery_id, query)
+
+
+def owner_of_notice(session: Session, notice_id: UUID) -> Account:
+    """The account of the webhook that a notice is about."""
+    query = _ACCOUNT_OF_WEBHOOK.join(Notice, Notice.webhook_id == Webhook.id).where(Notice.id == notice_id)
+    return _the_owner(session, "notice", notice_id, query)
 
 
 def owner_of_redelivery(session: Session, redelivery_id: UUID) -> Account:

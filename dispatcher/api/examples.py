@@ -69,6 +69,9 @@ _WEBHOOK: dict[str, Any] = {
     "disabled_by": None,
     "disabled_reason": None,
     "circuit": "closed",
+    "quarantined_at": None,
+    "quarantined_reason": None,
+    "unreadable": None,
     "contract": DeliveryContract.model_validate(_NEW_WEBHOOK["contract"]).model_dump(mode="json"),
     "authorization": {
         "kind": "basic",
@@ -187,6 +190,8 @@ _NOTICE = {
     "suppressed_count": 7,
     "next_mail_at": None,
     "held_back": False,
+    "quarantined_at": None,
+    "quarantined_reason": None,
     "quiet_until": "2026-03-03T09:20:01Z",
 }
 
@@ -271,12 +276,16 @@ ANSWERS: dict[str, Any] = {
         "disabled_by": f"API key {_KEY_ID}",
         "disabled_reason": "asked for by the customer",
     },
+    "release_webhook": _WEBHOOK,
     "rotate_webhook_secret": {**_WEBHOOK, "signing_keys": [_KEY_IN_CLEAR, _OLD_KEY_IN_CLEAR]},
     "get_webhook_secrets": {"url": f"{_URL}?key=s3cret", "signing_keys": [_KEY_IN_CLEAR]},
     "test_webhook": {"event_id": _EVENT_ID, "delivery_id": _DELIVERY_ID},
     "get_webhook_health": {
         "enabled": True,
         "deleted_at": None,
+        "quarantined_at": None,
+        "quarantined_reason": None,
+        "unreadable": None,
         "circuit": {
             "state": "closed",
             "failures_in_a_row": 0,
@@ -301,6 +310,7 @@ ANSWERS: dict[str, Any] = {
         "oldest_due": None,
     },
     "list_notices": _page(_NOTICE),
+    "release_notice": {**_NOTICE, "next_mail_at": _SOON},
     "list_deliveries": _page(_DELIVERY),
     "get_delivery": {**_DELIVERY, "account": "acme", "event": _EVENT, "attempts": [_ATTEMPT]},
     "redeliver_delivery": _OPEN_DELIVERY,
@@ -330,6 +340,7 @@ ANSWERS: dict[str, Any] = {
         f"{operation} 404": _problem(NotFound(kind, identifier))
         for kind, identifier, operations in (
             ("event", _EVENT_ID, ("get_event",)),
+            ("notice", _NOTICE["id"], ("release_notice",)),
             ("delivery", _DELIVERY_ID, ("get_delivery", "redeliver_delivery", "cancel_delivery")),
             ("bulk redelivery", _REDELIVERY["id"], ("get_redelivery", "cancel_redelivery")),
             ("key", _KEY_ID, ("revoke_key",)),

@@ -91,12 +91,16 @@ PANELS: Mapping[str, Words] = {
                 "rotate-secret": Leaf("webhooks", "Give a webhook a new signing key, with an overlap."),
                 "enable": Leaf("webhooks", "Deliver to a webhook again, also what waited."),
                 "disable": Leaf("webhooks", "Stop delivering to a webhook for now."),
+                "release": Leaf("webhooks", "Release a quarantined webhook."),
                 "delete": Leaf("webhooks", "Delete a webhook for good."),
             },
         ),
         "notice": Branch(
             "Notices: mails to contacts about problems.",
-            {"list": Leaf("notices", "List notices, newest problem first.")},
+            {
+                "list": Leaf("notices", "List notices, newest problem first."),
+                "release": Leaf("notices", "Release a quarantined notice."),
+            },
         ),
     },
     "Events and deliveries": {

@@ -1,15 +1,19 @@
 """`dispatcher notice`: the mails that contacts got, and those that are due."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
+from dispatcher.accounts.owners import owner_of_notice
+from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, print_documents
-from dispatcher.cli.shared_options import AnyWebhook, Limit, OfAccount
-from dispatcher.webhooks.notices import NoticeKind, NoticeRecord, list_notices
+from dispatcher.cli.output import AsJson, print_documents, print_done
+from dispatcher.cli.shared_options import AnyWebhook, Limit, OfAccount, Quarantined
+from dispatcher.wake import NOTICES
+from dispatcher.webhooks.notices import NoticeKind, NoticeRecord, list_notices, release_notice
 
 PAGE = 50
 
@@ -23,6 +27,7 @@ def list_(
     account: OfAccount,
     webhook: AnyWebhook = None,
     kind: Annotated[NoticeKind | None, typer.Option(help="Only of this kind")] = None,
+    quarantined: Quarantined = False,
     limit: Limit = PAGE,
     json: AsJson = False,
 ) -> None:
@@ -30,7 +35,8 @@ def list_(
     about = webhook_id(installation_of(context), webhook, account) if webhook is not None else None
     with installation_of(context).transaction() as session:
         owner = account_of(session, account)
-        found = [_document(record) for record in list_notices(session, owner, webhook=about, kind=kind, limit=limit)]
+        listed = list_notices(session, owner, webhook=about, kind=kind, quarantined=quarantined or None, limit=limit)
+        found = [_document(record) for record in listed]
     columns = {
         "webhook": "webhook",
         "kind": "kind",
@@ -43,12 +49,33 @@ def list_(
         "next mail": "due_at",
         "held back": "held_back",
     }
+    if quarantined:
+        columns = {"id": "id", **columns, "quarantined": "quarantined_at", "why": "quarantined_reason"}
     print_documents(found, columns, json=json, gives_way=["error", "contact"])
+
+
+@app.command(epilog="Example: dispatcher notice release 0198a6df-02bb-7c68-b0a9-2c4e6f8a1b3d")
+def release(
+    context: typer.Context,
+    notice: Annotated[UUID, typer.Argument(metavar="NOTICE", help="Its id: `notice list --quarantined` shows it")],
+    json: AsJson = False,
+) -> None:
+    """Release a quarantined notice.
+
+    Its mail is due at once, unless its error was seen more than a day ago.
+    """
+    installation = installation_of(context)
+    with installation.transaction() as session:
+        owner = owner_of_notice(session, notice)
+        document = _document(release_notice(session, owner, notice, by=this_user()))
+    installation.waker.wake(NOTICES)
+    print_done(f"notice {notice} is released", document, json=json)
 
 
 def _document(record: NoticeRecord) -> dict[str, Any]:
     notice = record.notice
     return {
+        "id": notice.id,
         "webhook": notice.webhook_id,
         "webhook_name": record.webhook_name,
         "kind": notice.kind,
@@ -60,5 +87,7 @@ def _document(record: NoticeRecord) -> dict[str, Any]:
         "suppressed": notice.suppressed_count,
         "due_at": notice.due_at,
         "held_back": notice.held_for is not None,
+        "quarantined_at": notice.quarantined_at,
+        "quarantined_reason": notice.quarantined_reason,
         "delivery": notice.delivery_id,
     }

@@ -14,8 +14,9 @@ from dispatcher.errors import NameTaken, NotFound, UnknownAccount
 from dispatcher.events.nearest import misspelt_types_of
 from dispatcher.installation import Installation
 from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.registration import change, register, remove
-from dispatcher.webhooks.store import NATIVE, AccountKey, Registered, Webhooks
+from dispatcher.webhooks.store import NATIVE, AccountKey, Webhooks
 
 
 @contextmanager

@@ -35,4 +35,5 @@ AnyWebhook: TypeAlias = Annotated[
     str | None, typer.Option("--webhook", metavar="NAME", help="Only of this webhook (name or id)")
 ]
 WebhookName: TypeAlias = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its name or id")]
+Quarantined: TypeAlias = Annotated[bool, typer.Option("--quarantined", help="Only quarantined ones")]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")]

@@ -24,12 +24,16 @@ def health(context: typer.Context, webhook: WebhookName, account: AnyAccount = N
     identifier = webhook_id(installation_of(context), webhook, account)
     with installation_of(context).transaction() as session:
         owner = account_of(session, account) if account is not None else owner_of_webhook(session, identifier)
-        row = Webhooks(session, installation_of(context)).get(owner, identifier, deleted=True)
-        found = health_of(session, row)
+        webhooks = Webhooks(session, installation_of(context))
+        row = webhooks.get(owner, identifier, deleted=True)
+        found, unreadable = health_of(session, row), webhooks.opened(row, owner, None).unreadable
     answer, due, circuit = found.last_answer, found.oldest_due, shown_circuit(found.circuit_breaker)
     document = {
         "enabled": row.enabled,
         "deleted_at": row.deleted_at,
+        "quarantined_at": row.quarantined_at,
+        "quarantined_reason": row.quarantined_reason,
+        "unreadable": unreadable,
         "circuit": circuit["state"],
         "failing_since": circuit["failing_since"],
         "next_trial_at": circuit["next_trial_at"],
@@ -50,6 +54,7 @@ def health(context: typer.Context, webhook: WebhookName, account: AnyAccount = N
     document["deliveries"] = counts if found.complete else [*counts, f"(of the newest {COUNTED:,})"]
     document["open"] = at_least(found.open.count, complete=found.open.complete)
     del document["deliveries_complete"], document["open_complete"]
-    if row.deleted_at is None:
-        del document["deleted_at"]
+    for name in ("deleted_at", "quarantined_at", "quarantined_reason", "unreadable"):
+        if document[name] is None:
+            del document[name]
     print_fields({name.replace("_", " "): value for name, value in document.items()})

@@ -5,8 +5,10 @@ from typing import Any
 from dispatcher.cli.contract_options import show_rule, show_signature
 from dispatcher.cli.output import print_fields, print_json, print_line
 from dispatcher.webhooks.health import shown_circuit
-from dispatcher.webhooks.secrets import shown_secrets
-from dispatcher.webhooks.store import Registered
+from dispatcher.webhooks.registered import Registered
+from dispatcher.webhooks.secrets import WebhookSecrets, shown_secrets
+
+_EXCEPTIONAL = ("quarantined_at", "quarantined_reason", "unreadable")  # printed only where there is one
 
 
 def print_webhook(registered: Registered, *, json: bool, url: bool = False, keys: bool = False) -> None:
@@ -15,14 +17,18 @@ def print_webhook(registered: Registered, *, json: bool, url: bool = False, keys
     if json:
         print_json(document)
         return
-    contract = registered.contract
-    options = document.pop("contract")
+    options = document.pop("contract") or {}
     document |= {f"circuit {name}": value for name, value in document.pop("circuit").items() if value is not None}
-    options["has circuit breaker"] = options.pop("circuit_breaker")
-    options["members"] = [f"{name}={holds}" for name, holds in contract.members]
-    options["rules"] = [show_rule(code, rule) for code, rule in sorted(contract.rules.items())]
-    options["body_signature"] = show_signature(contract.body_signature)
-    options["nonce_signature"] = contract.nonce_signature and contract.nonce_signature.header
+    if registered.unreadable is None:
+        contract = registered.contract
+        options["has circuit breaker"] = options.pop("circuit_breaker")
+        options["members"] = [f"{name}={holds}" for name, holds in contract.members]
+        options["rules"] = [show_rule(code, rule) for code, rule in sorted(contract.rules.items())]
+        options["body_signature"] = show_signature(contract.body_signature)
+        options["nonce_signature"] = contract.nonce_signature and contract.nonce_signature.header
+    for name in _EXCEPTIONAL:
+        if document[name] is None:
+            del document[name]
     authorization = document["authorization"] or {}
     document["authorization"] = [f"{name} {value}" for name, value in authorization.items() if value is not None]
     document["headers"] = [f"{name}: {value}" for name, value in document["headers"].items()]
@@ -42,6 +48,9 @@ def print_summary(registered: Registered, *, keys: bool = False) -> None:
         "types": document["event_types"],
         "enabled": document["enabled"],
         "disabled reason": document["disabled_reason"],
+        "quarantined at": document["quarantined_at"],
+        "quarantined reason": document["quarantined_reason"],
+        "unreadable": document["unreadable"],
         "signing keys": [_line(key) for key in document["signing_keys"]] if keys else None,
     }
     print_fields({name: value for name, value in fields.items() if value not in (None, [])})
@@ -50,7 +59,8 @@ def print_summary(registered: Registered, *, keys: bool = False) -> None:
 
 def webhook_document(registered: Registered, *, url: bool = False, keys: bool = False) -> dict[str, Any]:
     """What `--json` prints."""
-    webhook = registered.webhook
+    webhook, unreadable = registered.webhook, registered.unreadable
+    secrets = registered.secrets if unreadable is None else WebhookSecrets()
     return {
         "id": webhook.id,
         "number": webhook.number,
@@ -65,10 +75,13 @@ def webhook_document(registered: Registered, *, url: bool = False, keys: bool = 
         "disabled_by": webhook.disabled_by,
         "disabled_reason": webhook.disabled_reason,
         "circuit": shown_circuit(registered.circuit_breaker),
-        **shown_secrets(registered.secrets, keys=keys),
+        "quarantined_at": webhook.quarantined_at,
+        "quarantined_reason": webhook.quarantined_reason,
+        "unreadable": unreadable,
+        **shown_secrets(secrets, keys=keys),
         "created_at": webhook.created_at,
         "updated_at": webhook.updated_at,
-        "contract": registered.contract.model_dump(mode="json"),
+        "contract": registered.contract.model_dump(mode="json") if unreadable is None else None,
     }
 
 

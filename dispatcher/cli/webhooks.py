@@ -15,7 +15,7 @@ from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
 from dispatcher.cli.output import AsJson, at_least, print_done, print_json, print_line, print_misspelt, print_table
-from dispatcher.cli.shared_options import AnyAccount, Before, Limit, WebhookName, Yes
+from dispatcher.cli.shared_options import AnyAccount, Before, Limit, Quarantined, WebhookName, Yes
 from dispatcher.cli.webhook_options import (
     WEBHOOK,
     Clearable,
@@ -29,8 +29,10 @@ from dispatcher.cli.webhook_output import print_summary, print_webhook, webhook_
 from dispatcher.events.nearest import misspelt_types_of
 from dispatcher.signing.keys import KeyKind
 from dispatcher.webhooks.health import circuit_state, open_deliveries
+from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
-from dispatcher.webhooks.store import Registered, Webhooks
+from dispatcher.webhooks.registration import release as release_webhook
+from dispatcher.webhooks.store import Webhooks
 
 app = Commands()
 
@@ -67,8 +69,10 @@ def create(
 
 @app.command("list")
 def list_(
+    *,
     context: typer.Context,
     account: AnyAccount = None,
+    quarantined: Quarantined = False,
     before: Before = None,
     limit: Limit = 50,
     json: AsJson = False,
@@ -77,14 +81,14 @@ def list_(
     with installation_of(context).transaction() as session:
         owner = account_of(session, account) if account is not None else None
         webhooks = Webhooks(session, installation_of(context))
-        page = webhooks.page(owner, before=before, limit=limit)
+        page = webhooks.page(owner, quarantined=quarantined or None, before=before, limit=limit)
         owners, breakers = webhooks.owners(page), webhooks.circuit_breakers(page)
         found = [webhooks.opened(each, owners[each.account_id], breakers.get(each.id)) for each in page]
     if json:
         print_json([webhook_document(each) for each in found])
         return
     print_table(
-        ["id", "account", "app", "name", "URL", "types", "enabled", "circuit"],
+        ["id", "account", "app", "name", "URL", "types", "enabled", "circuit", "quarantined"],
         [
             (
                 each.id,
@@ -95,6 +99,7 @@ def list_(
                 each.webhook.event_types,
                 each.webhook.enabled,
                 circuit_state(each.circuit_breaker),
+                each.webhook.quarantined_at,
             )
             for each in found
         ],
@@ -198,6 +203,16 @@ def disable(
     Events still match it; their deliveries wait.
     """
     _print_made(_changed(context, account, webhook, enabled=False, reason=reason), json=json)
+
+
+@app.command(epilog="Example: dispatcher webhook release orders")
+def release(context: typer.Context, webhook: WebhookName, account: AnyAccount = None, json: AsJson = False) -> None:
+    """Release a quarantined webhook.
+
+    Workers read it anew and deliver what waited, or quarantine it again. A change of the webhook does the same.
+    """
+    owner, identifier = _found(context, account, webhook)
+    _print_made(release_webhook(installation_of(context), owner, identifier, by=this_user()), json=json)
 
 
 @app.command()

@@ -1,8 +1,10 @@
 """What all dialects share: an application in which every answer has the vendor's form, and access to an account's
 webhooks for one call."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, Unpack
 from uuid import UUID
@@ -15,7 +17,7 @@ from dispatcher.accounts.actor import Call, Dialect
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.view import WebhookView
-from dispatcher.errors import DispatcherError, InvalidInput, NotFound, UnknownAccount
+from dispatcher.errors import DispatcherError, InvalidInput, NotFound, UnknownAccount, Unreadable, WrongEncryptionKey
 from dispatcher.installation import Installation
 from dispatcher.version import __version__
 from dispatcher.web import problems
@@ -25,9 +27,12 @@ from dispatcher.web.own_urls import describe_itself
 from dispatcher.web.problems import Answer, Problem, problem_for
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.fields import WebhookFields
+from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.registration import Precondition, change, register, remove
 from dispatcher.webhooks.secrets import WebhookSecrets
-from dispatcher.webhooks.store import Registered, Webhooks
+from dispatcher.webhooks.store import Webhooks
+
+log = logging.getLogger("dispatcher.api.webhooks")
 
 BODY_ERRORS = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE  # of a route that reads a body
 _ERRORS = HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE
@@ -154,7 +159,7 @@ class OwnWebhooks:
             webhooks = Webhooks(session, self._installation)
             owner = self.account(session)
             listed = webhooks.list(owner, dialect=self._vendor.name, app=app)
-            return [self._view(webhooks.opened(webhook, owner, None)) for webhook in listed]
+            return list(_views((webhooks.opened(each, owner, None) for each in listed), self._view))
 
     def find(self, text: str) -> WebhookView:
         """The webhook with this id in the vendor's form. Raises NotFound, also for an invalid id."""
@@ -231,7 +236,8 @@ class OwnWebhooks:
         def required(webhooks: Webhooks, account: Account) -> None:
             def listing(*, app: str | None = None, url: str | None = None) -> Sequence[WebhookView]:
                 listed = webhooks.list(account, dialect=self._vendor.name, app=app, url=url)
-                return [_view(webhooks.opened(webhook, account, None), secrets=False) for webhook in listed]
+                opened = (webhooks.opened(each, account, None) for each in listed)
+                return list(_views(opened, partial(_view, secrets=False)))
 
             precondition(listing)
 
@@ -239,6 +245,15 @@ class OwnWebhooks:
 
     def _view(self, kept: Registered) -> WebhookView:
         return _view(kept, secrets=self._vendor.shows_secrets)
+
+
+def _views(listed: Iterable[Registered], view: Callable[[Registered], WebhookView]) -> Iterator[WebhookView]:
+    """The views of those that can be read: vendors have no form for the others, which the native API shows."""
+    for kept in listed:
+        try:
+            yield view(kept)
+        except (Unreadable, WrongEncryptionKey) as error:
+            log.error("webhook left out of a list: %s", error, extra={"webhook": str(kept.id)})
 
 
 def _view(kept: Registered, *, secrets: bool) -> WebhookView:

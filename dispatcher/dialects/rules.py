@@ -9,7 +9,8 @@ from dispatcher.dialects.sinch import fields as sinch
 from dispatcher.dialects.view import OutsideChange
 from dispatcher.errors import InvalidWebhook, WrongState
 from dispatcher.webhooks.fields import Checked
-from dispatcher.webhooks.store import Registered, Webhooks
+from dispatcher.webhooks.registered import Registered
+from dispatcher.webhooks.store import Webhooks
 
 # If these were changed from outside, the dialect could no longer show them.
 _FIELDS = frozenset({"event_types", "app", "authorization", "headers", "body_secret", "nonce_secret"})

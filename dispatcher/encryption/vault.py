@@ -76,8 +76,11 @@ class EncryptionKeys:
         """Raises WrongEncryptionKey if no key decrypts it, Unreadable if it is not a JSON object."""
         if ciphertext is None:
             return {}
+        text = self.decrypt(ciphertext)
         try:
-            document = json.loads(self.decrypt(ciphertext))
+            document = json.loads(text)
+            if r"\ud" in text.lower():  # half of a character cannot be sent or shown
+                json.dumps(document, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):

@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from dispatcher.accounts import audit
+from dispatcher.accounts.actor import Actor
+from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Notice, Webhook
+from dispatcher.errors import NotFound
 
 
 class NoticeKind(StrEnum):
@@ -35,21 +40,51 @@ def list_notices(
     *,
     webhook: UUID | None = None,
     kind: NoticeKind | None = None,
+    quarantined: bool | None = None,
     before: UUID | None = None,
     limit: int,
 ) -> Sequence[NoticeRecord]:
     """The account's notices, including those of deleted webhooks, by when their error was first seen, newest first;
     `before` is the last id of the previous page."""
-    query = (
-        select(Notice, Webhook.name, Webhook.contact_email, Webhook.deleted_at)
-        .join(Webhook, Webhook.id == Notice.webhook_id)
-        .where(Webhook.account_id == account.id)
-    )
+    query = _OF_WEBHOOKS.where(Webhook.account_id == account.id)
     if webhook is not None:
         query = query.where(Notice.webhook_id == webhook)
     if kind is not None:
         query = query.where(Notice.kind == kind)
+    if quarantined is not None:
+        query = query.where(Notice.quarantined_at.is_not(None) if quarantined else Notice.quarantined_at.is_(None))
     if before is not None:
         query = query.where(Notice.id < before)
-    rows = session.execute(query.order_by(Notice.id.desc()).limit(limit))
-    return [NoticeRecord(notice, name, contact, deleted_at is not None) for notice, name, contact, deleted_at in rows]
+    return [_record(*row) for row in session.execute(query.order_by(Notice.id.desc()).limit(limit))]
+
+
+def release_notice(session: Session, account: Account, identifier: UUID, *, by: Actor) -> NoticeRecord:
+    """Makes the mail of a quarantined notice due again; another one stays as it is. The caller commits, then wakes
+    `NOTICES`. Raises NotFound."""
+    wanted = Notice.id == identifier, Webhook.id == Notice.webhook_id, Webhook.account_id == account.id
+    found = session.scalar(select(Notice).where(*wanted).with_for_update(of=Notice))
+    if found is None:
+        raise NotFound("notice", identifier)
+    if found.quarantined_at is not None:
+        audit.write(
+            session,
+            by,
+            Action.NOTICE_RELEASED,
+            identifier,
+            account=account.id,
+            detail={"quarantined_reason": found.quarantined_reason},
+        )
+        due = func.coalesce(Notice.due_at, func.now())
+        released = {"quarantined_at": None, "quarantined_reason": None, "due_at": due}
+        session.execute(update(Notice).where(Notice.id == identifier).values(released))
+        session.refresh(found)
+    return _record(*session.execute(_OF_WEBHOOKS.where(Notice.id == identifier)).one())
+
+
+_OF_WEBHOOKS = select(Notice, Webhook.name, Webhook.contact_email, Webhook.deleted_at).join(
+    Webhook, Webhook.id == Notice.webhook_id
+)
+
+
+def _record(notice: Notice, name: str | None, contact: str | None, deleted_at: datetime | None) -> NoticeRecord:
+    return NoticeRecord(notice, name, contact, deleted_at is not None)

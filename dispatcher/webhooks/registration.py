@@ -14,8 +14,9 @@ from dispatcher.installation import Installation
 from dispatcher.signing.keys import SigningKey, check_signing_key, generate_signing_key, rotate
 from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.fields import Checked, WebhookFields, check, check_text
+from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.secrets import WebhookSecrets
-from dispatcher.webhooks.store import AccountKey, Registered, Webhooks
+from dispatcher.webhooks.store import AccountKey, Webhooks
 from dispatcher.webhooks.url_verification import takes_url_verification, try_url
 
 # What a dialect requires of the account's other webhooks, such as a limit on their number; it may raise any error. It
@@ -127,6 +128,19 @@ def rotate_signing_key(
 
     noted = Action.WEBHOOK_KEY_ROTATED, {"kind": new.kind, "overlap_seconds": overlap.total_seconds()}
     return _change(installation, account, identifier, _Order(by, with_new_key, noted=noted))
+
+
+def release(installation: Installation, account: AccountKey | None, identifier: UUID, *, by: Actor) -> Registered:
+    """Takes a quarantined webhook up again, unchanged, and wakes the workers: what they could not read may be readable
+    by now. One that is not quarantined stays as it is. Raises NotFound."""
+    with installation.transaction() as session:
+        webhooks = Webhooks(session, installation)
+        kept = webhooks.read(account, identifier, lock=True)
+        if kept.webhook.quarantined_at is None:
+            return kept
+        released = webhooks.release(kept, by=by)
+    installation.waker.wake()
+    return released
 
 
 def remove(

@@ -41,7 +41,7 @@ def call_webhook(
     """Stores an event (`data` is JSON) with one delivery, to this webhook, whatever event types it takes, and wakes
     the workers. An open circuit does not hold its first attempt back.
 
-    Raises InvalidEvent, NotFound, AccountSuspended, or WrongState for a webhook that is disabled.
+    Raises InvalidEvent, NotFound, AccountSuspended, or WrongState for a webhook that is disabled or quarantined.
     """
     with installation.transaction() as session:
         account = session.get_one(Account, account_id)
@@ -63,6 +63,8 @@ def _store(
     webhook = Webhooks(session, installation).get(account, webhook_id)
     if not webhook.enabled:
         raise WrongState("the webhook is disabled: nothing is sent to it until it is enabled")
+    if webhook.quarantined_at is not None:
+        raise WrongState(f"the webhook is quarantined: {webhook.quarantined_reason}")
     called = Called(event_id=new_id(), delivery_id=new_id())
     event = Event(
         id=called.event_id,

@@ -2,8 +2,6 @@
 lock; the audit log entry of a change is written in the same transaction."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from functools import cached_property
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -17,14 +15,15 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, Token, Webhook
 from dispatcher.egress.urls import comparable_url, normalise_url
-from dispatcher.encryption.vault import EncryptionKeys, destination, url_digest
-from dispatcher.errors import InvalidWebhook, NameTaken, NotFound, UnknownAccount, Unreadable, WrongEncryptionKey
+from dispatcher.encryption.vault import destination, url_digest
+from dispatcher.errors import NameTaken, NotFound, UnknownAccount, Unreadable
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
 from dispatcher.webhooks.changes import changed_fields, fields_now
-from dispatcher.webhooks.contract import FORMAT, DeliveryContract, read_stored_contract, write_contract
+from dispatcher.webhooks.contract import FORMAT, write_contract
 from dispatcher.webhooks.fields import Checked
-from dispatcher.webhooks.secrets import WebhookSecrets, read_secrets, write_secrets
+from dispatcher.webhooks.registered import Registered, known_of
+from dispatcher.webhooks.secrets import write_secrets
 from schedules.catalog import SCHEDULES
 
 NATIVE = "native"  # in place of a dialect's name: webhooks of no dialect
@@ -35,85 +34,6 @@ WIPED = ("url_ciphertext", "url_given_ciphertext", "url_digest", "destination", 
 _TAKEN_UP: Mapping[str, None] = {"quarantined_at": None, "quarantined_reason": None}
 
 AccountKey: TypeAlias = UUID | str  # an account's id, or its name
-
-
-class Registered:
-    """A stored webhook with its account and, if the last attempt failed, its circuit breaker. Its secrets are decrypted
-    when they are asked for, each once; after a write they are known without that."""
-
-    def __init__(
-        self,
-        webhook: Webhook,
-        owner: Account,
-        breaker: CircuitBreaker | None,
-        vault: EncryptionKeys,
-        *,
-        read_at: datetime | None = None,
-        known: Mapping[str, object] | None = None,
-    ) -> None:
-        """`read_at` is the database's time; `known` has members that need not be decrypted or read, by name."""
-        self.webhook, self.owner, self.circuit_breaker, self.read_at = webhook, owner, breaker, read_at
-        self._vault = vault
-        vars(self).update(known or {})
-
-    @property
-    def id(self) -> UUID:
-        return self.webhook.id
-
-    @property
-    def url_masked(self) -> str:
-        return self.webhook.url_masked
-
-    @property
-    def contract_document(self) -> Mapping[str, Any]:
-        """The contract as it is stored; what is no object can be replaced."""
-        return self.webhook.contract if isinstance(self.webhook.contract, dict) else {}
-
-    @cached_property
-    def url(self) -> str:
-        """The unmasked URL as it was given, to be shown. Raises NotFound once the webhook is deleted."""
-        given = self.webhook.url_given_ciphertext
-        return self._vault.decrypt(given) if given is not None else self.called_url
-
-    @cached_property
-    def called_url(self) -> str:
-        """The unmasked URL in the form in which it is called. Raises NotFound once the webhook is deleted."""
-        if self.webhook.url_ciphertext is None:
-            raise NotFound("webhook", self.webhook.id)
-        return self._vault.decrypt(self.webhook.url_ciphertext)
-
-    @cached_property
-    def contract(self) -> DeliveryContract:
-        """Its contract with every default filled in. Raises Unreadable."""
-        self._refuse_newer()
-        try:
-            return read_stored_contract(self.webhook.contract)
-        except InvalidWebhook as error:
-            raise Unreadable(f"its stored contract cannot be read: {error}") from None
-
-    @cached_property
-    def secrets(self) -> WebhookSecrets:
-        """All its other secrets, decrypted. Raises Unreadable, or WrongEncryptionKey."""
-        self._refuse_newer()
-        return read_secrets(self._vault.decrypt_document(self.webhook.secrets_ciphertext))
-
-    @cached_property
-    def unreadable(self) -> str | None:
-        """Why contract or secrets cannot be read; None if they can."""
-        try:
-            self.contract, self.secrets  # noqa: B018 - read
-        except (Unreadable, WrongEncryptionKey) as error:
-            return str(error)
-        return None
-
-    def _refuse_newer(self) -> None:
-        if self.webhook.format > FORMAT:
-            raise Unreadable("a newer version wrote it in a format that this one does not know")
-
-    def written(self, webhook: Webhook, breaker: CircuitBreaker | None, checked: Checked) -> "Registered":
-        """The same after a write: what was decrypted and did not change is still known."""
-        known = {name: vars(self)[name] for name in ("url", "called_url", "contract", "secrets") if name in vars(self)}
-        return Registered(webhook, self.owner, breaker, self._vault, known=known | _known(checked))
 
 
 class Webhooks:
@@ -190,7 +110,7 @@ class Webhooks:
         self._pace(webhook)
         changed = changed_fields({"dialect_fields": {}}, fields_now(webhook), checked.changed_secrets)
         self._note(webhook, by, Action.WEBHOOK_CREATED, {"changed": changed})
-        return Registered(webhook, owner, None, self._vault, known=_known(checked))
+        return Registered(webhook, owner, None, self._vault, known=known_of(checked))
 
     def update(
         self,
@@ -216,7 +136,7 @@ class Webhooks:
         elif enabled is False and (reason is not None or kept.webhook.enabled):
             columns |= {"enabled": False} | _disabled(by, reason)
         before = fields_now(kept.webhook)
-        respelled = checked.url is not None and checked.url.masked == kept.url_masked and checked.url.given != kept.url
+        respelled = checked.url is not None and checked.url.masked == kept.url_masked and kept.differs(checked.url)
         webhook = self._write(kept.webhook, columns)
         if webhook is None:
             return None
@@ -238,6 +158,15 @@ class Webhooks:
             usual = Action.WEBHOOK_CHANGED if checked.given else switched, {"changed": changed}
             self._note(webhook, by, *(noted or usual))
         return kept.written(webhook, breaker, checked)
+
+    def release(self, kept: Registered, *, by: Actor) -> Registered:
+        """Makes workers read a locked, quarantined webhook anew; nothing else of it changes."""
+        reason = kept.webhook.quarantined_reason
+        webhook = self._write(kept.webhook, {})
+        if webhook is None:
+            raise NotFound("webhook", kept.id)
+        self._note(webhook, by, Action.WEBHOOK_RELEASED, {"quarantined_reason": reason})
+        return self.opened(webhook, kept.owner, kept.circuit_breaker)
 
     def delete(self, kept: Registered, *, by: Actor) -> Webhook:
         """Soft-deletes a locked webhook: its secrets are wiped and its name is free again; its deliveries can still be
@@ -287,6 +216,7 @@ class Webhooks:
         dialect: str | None = None,
         app: str | None = None,
         enabled: bool | None = None,
+        quarantined: bool | None = None,
         url: str | None = None,
         before: UUID | None = None,
         limit: int,
@@ -297,6 +227,8 @@ class Webhooks:
         wanted = [*self._wanted(account, dialect, app, url)]
         if enabled is not None:
             wanted.append(Webhook.enabled.is_(enabled))
+        if quarantined is not None:
+            wanted.append(Webhook.quarantined_at.is_not(None) if quarantined else Webhook.quarantined_at.is_(None))
         if before is not None:
             wanted.append(Webhook.id < before)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(limit)).all()
@@ -380,13 +312,6 @@ class Webhooks:
 
     def _drop_token(self, webhook: Webhook) -> None:
         self._session.execute(delete(Token).where(Token.webhook_id == webhook.id))
-
-
-def _known(checked: Checked) -> dict[str, object]:
-    url = checked.url
-    known = {"url": url and url.given, "called_url": url and url.called}
-    found = known | {"contract": checked.contract, "secrets": checked.secrets}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _disabled(by: Actor, reason: str | None) -> dict[str, Any]:

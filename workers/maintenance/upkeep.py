@@ -13,6 +13,7 @@ from dispatcher.producer import Clock
 from dispatcher.states import Reason, State
 from workers.maintenance.account_deletion import remove_accounts
 from workers.maintenance.older_versions import fill_deliveries, fill_webhooks
+from workers.maintenance.unreadable import count_unreadable
 from workers.notices.send import close_abandoned
 
 PIECE = 1_000  # rows that one transaction changes
@@ -21,7 +22,8 @@ LOOKED_UP = 20_000  # rows that one look finds
 END_SECONDS, FORGET_SECONDS, REMOVE_SECONDS, FILL_SECONDS = 20, 5, 15, 5
 
 _IS_UNCLAIMABLE = (
-    "(w.deleted_at IS NOT NULL OR (a.suspended_at IS NULL AND (NOT w.enabled OR g.opened_at IS NOT NULL)))"
+    "(w.deleted_at IS NOT NULL OR (a.suspended_at IS NULL"
+    " AND (NOT w.enabled OR w.quarantined_at IS NOT NULL OR g.opened_at IS NOT NULL)))"
 )
 
 
@@ -93,8 +95,8 @@ DELETE FROM dispatcher.idempotency_keys WHERE ctid = ANY(ARRAY(
 
 def upkeep(engine: Engine, vault: Vault, clock: Clock, *, circuit_breakers: bool) -> dict[str, int]:
     """Runs once, in small transactions and for a bounded time. Returns counts of what it did; `to_end` deliveries (of
-    those found so far) and `partitions_left` wait for the next run. `circuit_breakers`: whether this installation has
-    any."""
+    those found so far) and `partitions_left` wait for the next run; what is quarantined or of a newer format is counted
+    as it is. `circuit_breakers`: whether this installation has any."""
     if not circuit_breakers:  # switched off: circuits that were open before must not end deliveries
         with engine.begin() as connection:
             connection.execute(_CLOSE_ALL_CIRCUITS)
@@ -103,6 +105,7 @@ def upkeep(engine: Engine, vault: Vault, clock: Clock, *, circuit_breakers: bool
     done |= remove_accounts(engine, monotonic() + REMOVE_SECONDS)
     with engine.begin() as connection:
         done["notices_abandoned"] = close_abandoned(connection)
+    done |= count_unreadable(engine)
     partitions = create_partitions(engine, clock())
     until = monotonic() + FILL_SECONDS
     done["webhooks_filled"] = fill_webhooks(engine, vault, until)

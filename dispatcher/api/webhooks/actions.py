@@ -1,4 +1,4 @@
-"""More actions on one webhook: enable, disable, show its secrets, rotate its signing key, send a test event."""
+"""More actions on one webhook: enable, disable, release, show secrets, rotate its signing key, send a test event."""
 
 from datetime import timedelta
 from http import HTTPStatus
@@ -24,7 +24,7 @@ from dispatcher.web.bodies import Body, body_as, described_body, members_of, wit
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
-from dispatcher.webhooks.registration import change, rotate_signing_key
+from dispatcher.webhooks.registration import change, release, rotate_signing_key
 from dispatcher.webhooks.sample_event import DATA, TYPE, call_webhook
 from dispatcher.webhooks.store import Webhooks
 
@@ -79,6 +79,18 @@ def post_disable(
     return webhook_document(
         change(installation, caller.account_id, webhook_id, enabled=False, by=by, reason=body.reason)
     )
+
+
+@router.post(
+    "/release",
+    operation_id="release_webhook",
+    summary="Release a quarantined webhook",
+    description="Workers read it anew and deliver what waited, or quarantine it again. Every change of a webhook does "
+    "the same. One that is not quarantined stays as it is.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def post_release(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> WebhookDocument:
+    return webhook_document(release(installation, caller.account_id, webhook_id, by=by))
 
 
 @router.post(

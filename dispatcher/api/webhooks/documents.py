@@ -10,8 +10,8 @@ from dispatcher.receiver_auth.credentials import TokenRequest
 from dispatcher.signing.keys import KeyKind
 from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.health import circuit_state
-from dispatcher.webhooks.secrets import shown_secrets
-from dispatcher.webhooks.store import Registered
+from dispatcher.webhooks.registered import Registered
+from dispatcher.webhooks.secrets import WebhookSecrets, shown_secrets
 
 
 class SigningKeyDocument(BaseModel):
@@ -56,7 +56,19 @@ class WebhookDocument(BaseModel):
     disabled_by: str | None
     disabled_reason: str | None
     circuit: Annotated[Literal["open", "closed"], Field(description="Open: the webhook keeps failing; see its health.")]
-    contract: DeliveryContract
+    quarantined_at: Annotated[
+        datetime | None,
+        Field(description="Since when it is quarantined: workers could not read it, and its deliveries wait."),
+    ]
+    quarantined_reason: str | None
+    unreadable: Annotated[
+        str | None,
+        Field(
+            description="Why this version cannot read its contract or secrets, which are then null or empty here: they "
+            "are damaged, or a newer version wrote them."
+        ),
+    ]
+    contract: DeliveryContract | None
     authorization: AuthorizationDocument | None
     headers: dict[str, str]
     signing_keys: list[SigningKeyDocument]
@@ -75,7 +87,8 @@ class WebhookSecretsDocument(BaseModel):
 
 def webhook_document(registered: Registered, *, keys: bool = False) -> WebhookDocument:
     """The webhook's document. With `keys`, its signing keys are in clear."""
-    webhook = registered.webhook
+    webhook, unreadable = registered.webhook, registered.unreadable
+    secrets = registered.secrets if unreadable is None else WebhookSecrets()
     return WebhookDocument(
         id=webhook.id,
         account=registered.owner.name,
@@ -90,10 +103,13 @@ def webhook_document(registered: Registered, *, keys: bool = False) -> WebhookDo
         disabled_by=webhook.disabled_by,
         disabled_reason=webhook.disabled_reason,
         circuit=circuit_state(registered.circuit_breaker),
-        contract=registered.contract,
+        quarantined_at=webhook.quarantined_at,
+        quarantined_reason=webhook.quarantined_reason,
+        unreadable=unreadable,
+        contract=registered.contract if unreadable is None else None,
         created_at=webhook.created_at,
         updated_at=webhook.updated_at,
-        **shown_secrets(registered.secrets, keys=keys),
+        **shown_secrets(secrets, keys=keys),
     )
 
 

@@ -9,13 +9,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from dispatcher.api.webhooks.access import WebhookId, owner_of
-from dispatcher.db.models import Webhook
 from dispatcher.states import State
 from dispatcher.transport.exchange import FailureKind
 from dispatcher.web.authentication import Reader
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.health import COUNTED, Health, LastAnswer, health_of, shown_circuit
+from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.store import Webhooks
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
@@ -73,6 +73,14 @@ class HealthDocument(BaseModel):
     deleted_at: Annotated[
         datetime | None, Field(description="Set for a deleted webhook; `open` is then what is left to discard.")
     ]
+    quarantined_at: Annotated[
+        datetime | None, Field(description="Since when workers have put it aside, because they cannot read it.")
+    ]
+    quarantined_reason: str | None
+    unreadable: Annotated[
+        str | None,
+        Field(description="Why this version cannot read it: it is damaged, or waits for workers of a newer version."),
+    ]
     circuit: CircuitDocument
     deliveries: RecentDeliveries
     open: OpenDocument
@@ -91,15 +99,19 @@ class HealthDocument(BaseModel):
 def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> HealthDocument:
     owner = owner_of(installation, caller, webhook_id)
     with installation.transaction() as session:
-        webhook = Webhooks(session, installation).get(owner, webhook_id, deleted=True)
-        return _document(health_of(session, webhook), webhook)
+        webhooks = Webhooks(session, installation)
+        webhook = webhooks.get(owner, webhook_id, deleted=True)
+        return _document(health_of(session, webhook), webhooks.opened(webhook, owner, None))
 
 
-def _document(health: Health, webhook: Webhook) -> HealthDocument:
-    due = health.oldest_due
+def _document(health: Health, registered: Registered) -> HealthDocument:
+    webhook, due = registered.webhook, health.oldest_due
     return HealthDocument(
         enabled=webhook.enabled,
         deleted_at=webhook.deleted_at,
+        quarantined_at=webhook.quarantined_at,
+        quarantined_reason=webhook.quarantined_reason,
+        unreadable=registered.unreadable,
         circuit=CircuitDocument(**shown_circuit(health.circuit_breaker)),
         deliveries=RecentDeliveries(since=health.since, counts=dict(health.counts), complete=health.complete),
         open=OpenDocument(count=health.open.count, complete=health.open.complete),

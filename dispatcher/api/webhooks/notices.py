@@ -1,21 +1,27 @@
-"""`GET /v1/notices`: the mails to contacts about problems."""
+"""`/v1/notices`: the mails to contacts about problems."""
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from dispatcher.web.authentication import Reader
-from dispatcher.web.ownership import AccountQuery, account_of
+from dispatcher.accounts.owners import owner_of_notice
+from dispatcher.wake import NOTICES
+from dispatcher.web.authentication import By, Manager, Reader
+from dispatcher.web.ownership import AccountQuery, account_of, owner_for
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
-from dispatcher.webhooks.notices import NoticeKind, NoticeRecord, list_notices
+from dispatcher.webhooks.notices import NoticeKind, NoticeRecord, list_notices, release_notice
 from schedules.quiet_period import QUIET_PERIOD
 
 router = APIRouter(prefix="/v1", tags=["notices"])
+
+
+_KINDS = ", ".join(f"`{kind}`" for kind in NoticeKind)
 
 
 class NoticeDocument(BaseModel):
@@ -25,7 +31,7 @@ class NoticeDocument(BaseModel):
     webhook_id: UUID
     webhook_name: str | None
     webhook_deleted: bool
-    kind: NoticeKind
+    kind: Annotated[str, Field(description=f"{_KINDS}; a newer version may have others.")]
     error: Annotated[str, Field(description="`http_` and the status, or the kind of failure.")]
     observed_at: Annotated[datetime, Field(description="When the error that the mail reports was seen.")]
     delivery_id: Annotated[UUID, Field(description="The delivery that the mail reports.")]
@@ -41,6 +47,10 @@ class NoticeDocument(BaseModel):
     held_back: Annotated[
         bool, Field(description="The mail waits because its contact or webhook gets too many at once.")
     ]
+    quarantined_at: Annotated[
+        datetime | None, Field(description="Since when it is put aside, because no mail could be made of it.")
+    ]
+    quarantined_reason: str | None
     quiet_until: Annotated[datetime | None, Field(description="The error causes no other mail before this time.")]
 
 
@@ -58,15 +68,39 @@ def get_notices(
     account: AccountQuery = None,
     webhook: Annotated[UUID | None, Query(description="Of this webhook.")] = None,
     kind: Annotated[NoticeKind | None, Query(description="Of this kind.")] = None,
+    quarantined: Annotated[bool | None, Query(description="Only quarantined ones, or only others.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[NoticeDocument]:
     before = read_cursor(cursor)
     with installation.transaction() as session:
         owner = account_of(session, caller, account)
-        found = list_notices(session, owner, webhook=webhook, kind=kind, before=before, limit=limit + 1)
+        found = list_notices(
+            session, owner, webhook=webhook, kind=kind, quarantined=quarantined, before=before, limit=limit + 1
+        )
     page, following = page_of(found, limit, lambda record: record.notice.id)
     return Page(items=[_document(record) for record in page], next=following)
+
+
+@router.post(
+    "/notices/{notice_id}/release",
+    operation_id="release_notice",
+    summary="Release a quarantined notice",
+    description="Its mail is due at once, unless its error was seen more than a day ago. A notice that is not "
+    "quarantined stays as it is.",
+    responses=usual_problems(HTTPStatus.NOT_FOUND),
+)
+def post_release(
+    caller: Manager,
+    installation: Served,
+    by: By,
+    notice_id: Annotated[UUID, Path(description="The notice's id.")],
+) -> NoticeDocument:
+    with installation.transaction() as session:
+        owner = owner_for(session, caller, owner_of_notice, notice_id)
+        document = _document(release_notice(session, owner, notice_id, by=by))
+    installation.waker.wake(NOTICES)
+    return document
 
 
 def _document(record: NoticeRecord) -> NoticeDocument:
@@ -76,7 +110,7 @@ def _document(record: NoticeRecord) -> NoticeDocument:
         webhook_id=notice.webhook_id,
         webhook_name=record.webhook_name,
         webhook_deleted=record.webhook_deleted,
-        kind=NoticeKind(notice.kind),
+        kind=notice.kind,
         error=notice.fingerprint,
         observed_at=notice.observed_at,
         delivery_id=notice.delivery_id,
@@ -88,5 +122,7 @@ def _document(record: NoticeRecord) -> NoticeDocument:
         suppressed_count=notice.suppressed_count,
         next_mail_at=notice.due_at,
         held_back=notice.held_for is not None,
+        quarantined_at=notice.quarantined_at,
+        quarantined_reason=notice.quarantined_reason,
         quiet_until=notice.last_sent_at + QUIET_PERIOD if notice.last_sent_at else None,
     )

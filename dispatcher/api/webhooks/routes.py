@@ -74,6 +74,7 @@ def get_webhooks(
     ] = None,
     app: Annotated[Name | None, Query(description="With this app.")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled ones, or only disabled ones.")] = None,
+    quarantined: Annotated[bool | None, Query(description="Only quarantined ones, or only others.")] = None,
     url: Annotated[
         str | None, Query(max_length=MAX_URL, description="With this URL, in any equivalent spelling.")
     ] = None,
@@ -84,7 +85,16 @@ def get_webhooks(
     with installation.transaction() as session:
         owner = account_of(session, caller, account)
         webhooks = Webhooks(session, installation)
-        found = webhooks.page(owner, dialect=dialect, app=app, enabled=enabled, url=url, before=before, limit=limit + 1)
+        found = webhooks.page(
+            owner,
+            dialect=dialect,
+            app=app,
+            enabled=enabled,
+            quarantined=quarantined,
+            url=url,
+            before=before,
+            limit=limit + 1,
+        )
         page, following = page_of(found, limit, lambda webhook: webhook.id)
         breakers = webhooks.circuit_breakers(page)
         items = [webhook_document(webhooks.opened(webhook, owner, breakers.get(webhook.id))) for webhook in page]

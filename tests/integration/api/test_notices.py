@@ -57,6 +57,8 @@ def test_a_notice_shows_what_is_due_then_what_was_sent_and_how_often_it_was_not(
         "last_sent_at": None,
         "suppressed_count": 0,
         "held_back": False,
+        "quarantined_at": None,
+        "quarantined_reason": None,
         "quiet_until": None,
     }
     with MailServer() as server:

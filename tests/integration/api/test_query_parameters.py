@@ -12,7 +12,7 @@ from dispatcher.accounts.api_keys import Scope
 from dispatcher.asgi import app
 from dispatcher.db.models import Base
 from dispatcher.settings import Settings
-from tests.factories import deliveries, make_webhook, rows
+from tests.factories import deliveries, make_quarantined_notice, make_webhook, rows
 from tests.hostile_values import steering
 from tests.integration.api.conftest import Api, MakeKey, errors
 from tests.process_table import eventually
@@ -58,6 +58,7 @@ def there(database: Engine, settings: Settings, api: Api, operator: str) -> dict
         "webhook_id": webhook.id,
         "event_id": event.event_id,
         "delivery_id": deliveries(database)[0].id,
+        "notice_id": make_quarantined_notice(database),
         "redelivery_id": ordered.json()["id"],
         "key_id": made.json()["id"],
     }

@@ -39,6 +39,9 @@ def test_of_one_that_was_never_called_there_is_nothing_to_tell(
     assert found == {
         "enabled": False,
         "deleted_at": None,
+        "quarantined_at": None,
+        "quarantined_reason": None,
+        "unreadable": None,
         "circuit": {
             "state": "closed",
             "failures_in_a_row": 0,

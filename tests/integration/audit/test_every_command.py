@@ -21,7 +21,7 @@ from dispatcher.deliveries.bulk_redelivery import order
 from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
-from tests.factories import TESTER, change, deliveries, forget_encryption, make_webhook
+from tests.factories import TESTER, change, deliveries, forget_encryption, make_quarantined_notice, make_webhook
 from tests.integration.audit.conftest import entries, forget
 from tests.integration.cli.conftest import Cli
 
@@ -41,6 +41,8 @@ CHANGES = {
     "webhook rotate-secret": (Action.WEBHOOK_KEY_ROTATED, ["{webhook}"]),
     "webhook enable": (Action.WEBHOOK_ENABLED, ["{webhook}"]),
     "webhook disable": (Action.WEBHOOK_DISABLED, ["{webhook}", "--reason", "moving house"]),
+    "webhook release": (Action.WEBHOOK_RELEASED, ["{webhook}"]),
+    "notice release": (Action.NOTICE_RELEASED, ["{notice}"]),
     "webhook delete": (Action.WEBHOOK_DELETED, ["{webhook}", "--yes"]),
     "delivery redeliver": (Action.DELIVERY_REDELIVERED, ["{delivery}"]),
     "delivery cancel": (Action.DELIVERY_CANCELLED, ["{delivery}"]),
@@ -84,6 +86,8 @@ def known(database: Engine, settings: Settings, request: pytest.FixtureRequest) 
     enqueue("message.sent", 1, account="acme")
     if "delivery cancel" not in request.node.name:
         change(database, "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected'")
+    if "webhook release" in request.node.name:
+        change(database, "UPDATE dispatcher.webhooks SET quarantined_at = now()")
     if "account resume" in request.node.name:
         change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
     with Session(database) as session, session.begin():
@@ -91,6 +95,7 @@ def known(database: Engine, settings: Settings, request: pytest.FixtureRequest) 
         return {
             "webhook": str(webhook.id),
             "delivery": str(deliveries(database)[0].id),
+            "notice": str(make_quarantined_notice(database)),
             "redelivery": str(order(session, account, Selection(), by=TESTER).id),
             "key": str(create_key(session, by=TESTER, account="acme", scopes=[Scope.READ]).id),
         }

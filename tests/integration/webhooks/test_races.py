@@ -15,8 +15,9 @@ from dispatcher.db.models import Account
 from dispatcher.errors import InvalidWebhook, NameTaken, NotFound, Overtaken, UrlVerificationFailed, WrongState
 from dispatcher.installation import Installation
 from dispatcher.signing.keys import generate_signing_key
+from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
-from dispatcher.webhooks.store import Registered, Webhooks
+from dispatcher.webhooks.store import Webhooks
 from tests.behaviours import Answer
 from tests.factories import TESTER, make_account, rows
 from tests.factories import change as execute

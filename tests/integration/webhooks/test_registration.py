@@ -24,8 +24,9 @@ from dispatcher.installation import Installation
 from dispatcher.receiver_auth.credentials import Basic, ClientCredentials
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import SigningKey, generate_signing_key
+from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.registration import change, register, remove, rotate_signing_key
-from dispatcher.webhooks.store import Registered, Webhooks
+from dispatcher.webhooks.store import Webhooks
 from dispatcher.webhooks.url_verification import ACCOUNT_AT_ONCE
 from tests.behaviours import Answer, Do
 from tests.dead_ports import refusing_port

@@ -15,7 +15,18 @@ from dispatcher import Event, enqueue_many
 from dispatcher.db.arrays import array
 from dispatcher.db.models import Webhook
 from dispatcher.settings import Settings
-from tests.factories import MESSAGE, RECEIVED, change, change_webhook, deliveries, make_webhook, rows, upkeep_once
+from dispatcher.webhooks.contract import FORMAT
+from tests.factories import (
+    MESSAGE,
+    RECEIVED,
+    change,
+    change_webhook,
+    deliveries,
+    make_quarantined_notice,
+    make_webhook,
+    rows,
+    upkeep_once,
+)
 from tests.installations import installation_for
 from tests.integration.workers.notices.scenario import fail, pass_time, the_notice, webhook_with_contact
 from tests.many_rows import make_many, make_many_open, reading_less_than
@@ -206,3 +217,25 @@ def test_a_mail_whose_worker_died_while_sending_is_closed(database: Engine, sett
     pass_time(database, "61 seconds")
     assert upkeep_once(settings)["notices_abandoned"] == 1
     assert the_notice(database).claimed_until is None
+
+
+def test_what_waits_behind_a_quarantine_ends_when_its_time_is_over(database: Engine, settings: Settings) -> None:
+    webhook = store(database, settings, 2, "give_up_at = now() + interval '1 hour'", enabled=True)
+    change(database, "UPDATE dispatcher.webhooks SET quarantined_at = now() WHERE id = :id", id=webhook.id)
+    assert upkeep_once(settings)["ended"] == 0
+    change(database, f"UPDATE dispatcher.deliveries SET {OVER}")
+    assert upkeep_once(settings)["ended"] == 2
+    assert {(row.state, row.reason) for row in deliveries(database)} == {("discarded", "exhausted")}
+
+
+def test_what_is_not_read_is_counted(database: Engine, settings: Settings) -> None:
+    names = ("webhooks_quarantined", "webhooks_of_newer_format", "notices_quarantined")
+    for _ in range(3):
+        make_webhook(database, settings, url="http://127.0.0.1:9/")
+    assert [upkeep_once(settings)[name] for name in names] == [0, 0, 0]
+    _, second, deleted = rows(database, "SELECT id FROM dispatcher.webhooks ORDER BY number")
+    change(database, "UPDATE dispatcher.webhooks SET quarantined_at = now() WHERE id <> :id", id=second.id)
+    change(database, "UPDATE dispatcher.webhooks SET deleted_at = now() WHERE id = :id", id=deleted.id)
+    change(database, "UPDATE dispatcher.webhooks SET format = :newer WHERE id = :id", newer=FORMAT + 1, id=second.id)
+    make_quarantined_notice(database)
+    assert [upkeep_once(settings)[name] for name in names] == [1, 1, 1]

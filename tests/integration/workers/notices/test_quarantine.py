@@ -35,7 +35,7 @@ def test_what_cannot_be_mailed_is_quarantined_alone(
 
     tally = send_due(database, mailer)
     assert (tally["sent"], tally["quarantined"]) == (2, 2), "the one with odd numbers can be sent"
-    assert len(mail_server.received) == 2
+    assert len(mail_server.messages) == 2
     found = {row.webhook_id: row for row in notices(database)}
     kind, mail, good = (found[webhooks[name].id] for name in ("kind", "mail", "good"))
     assert (kind.quarantined_reason, kind.due_at, kind.claimed_until) == ("its kind is unknown", None, None)
