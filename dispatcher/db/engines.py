@@ -10,6 +10,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
 from dispatcher.db.error_texts import withhold_values
+from dispatcher.db.odd_values import read_json, read_odd_values
 
 psycopg2.extras.register_uuid()
 
@@ -50,6 +51,7 @@ def make_engine(
     engine = create_engine(
         database_url,
         isolation_level="AUTOCOMMIT" if autocommit else None,
+        json_deserializer=read_json,
         use_native_hstore=False,  # otherwise each new connection asks the server for a type that nothing has
         hide_parameters=True,  # an error's text must not carry messages or secrets
         connect_args={
@@ -59,6 +61,7 @@ def make_engine(
             "options": " ".join([f"-c {name}={value}" for name, value in options.items()]),
         },
     )
+    event.listen(engine, "connect", read_odd_values)
     event.listen(engine, "checkout", _leave_out_closed)
     event.listen(engine, "handle_error", withhold_values)
     _engines.add(engine)

@@ -109,6 +109,7 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
         "dispatcher.db.arrays",
         "dispatcher.db.engines",
         "dispatcher.db.error_texts",
+        "dispatcher.db.odd_values",
         "dispatcher.db.prepared",
         "dispatcher.egress",
         "dispatcher.egress.address_policy",
