@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from schedules.retry import RetrySchedule
 from schedules.timing import Timing
 
+MOST_COUNTED = 1_000_000
 MIN_SPAN = timedelta(minutes=1)  # shorter than this is a restart of the receiver, not an outage
 
 
@@ -39,12 +40,17 @@ def after_failures(
     those that a person asked for, are not trials: they only add to `failures`.
     """
     breaker = breaker or CircuitBreaker(failures=0, failing_since=now)
-    breaker = replace(breaker, failures=breaker.failures + failures)
+    breaker = replace(breaker, failures=_count(breaker.failures, failures))
     if breaker.opened_at is None:
         if breaker.failures < threshold or now - breaker.failing_since < timing.span(MIN_SPAN):
             return breaker
         breaker = replace(breaker, opened_at=now)
     elif not trial_failed:
         return breaker
-    step = min(breaker.trials, len(schedule.delays) - 1)
-    return replace(breaker, trials=breaker.trials + 1, trial_at=now + schedule.delays[step])
+    step = min(max(breaker.trials, 0), len(schedule.delays) - 1)
+    return replace(breaker, trials=_count(breaker.trials, 1), trial_at=now + schedule.delays[step])
+
+
+def _count(counted: int, more: int) -> int:
+    """The sum, as far as it is counted: whatever a row holds, the next one can be written."""
+    return min(max(counted, 0) + more, MOST_COUNTED)

@@ -26,5 +26,5 @@ class RetrySchedule:
         """
         if step >= len(self.delays):
             return None
-        scheduled = self.delays[step]
+        scheduled = self.delays[max(step, 0)]
         return scheduled if retry_after is None else max(scheduled, min(retry_after, RETRY_AFTER_CAP))

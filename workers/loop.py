@@ -36,7 +36,7 @@ from workers.process import Worker
 from workers.recovery import recover
 from workers.results.attempt_log import WORDS
 from workers.results.claim_result import ClaimResult
-from workers.results.classify import Judgement, NotAttempted
+from workers.results.classify import NotAttempted
 from workers.results.decide import Decision, Discard, Release
 from workers.results.judge import Judge
 from workers.results.writer import AGAIN, ClaimResults
@@ -213,9 +213,8 @@ class DeliveryLoop:
             for claim in claims:  # just deleted or quarantined, or of a newer format: no claim takes it again
                 self._results.add(ClaimResult(claim, Release()))
             return
-        due, late = [], []
-        for claim in claims:
-            (late if claim.expires_at is not None and claim.expires_at <= claim.claimed_at else due).append(claim)
+        due = [claim for claim in claims if claim.expires_at is None or claim.expires_at > claim.claimed_at]
+        late = [claim for claim in claims if claim.expires_at is not None and claim.expires_at <= claim.claimed_at]
         made = [Batch(batch, target, claims_end) for batch in batches(due, target.contract)]
         for claim in late:
             self._results.add(ClaimResult(claim, Discard(Reason.EXPIRED), target))

@@ -19,8 +19,15 @@ from workers.claims.concurrency import ConcurrencyClass
 BODY_CAP = 1024 * 1024  # bytes of a request's body; a single message may be larger
 MAX_BYTES = 4 * 1024 * 1024  # of messages per claim; the process has four copies of them for a moment
 
+# One odd value must not fail the statement, which would stop everybody: each is bounded where it is read.
+_BATCH_LIMIT = "CASE WHEN batch_limit < 1 THEN 1 ELSE batch_limit END"
+_BATCH_SIZE = "greatest(w.batch_size, 1)"
+RATE_LIMIT = "CASE WHEN w.rate_limit IS NOT NULL THEN greatest(least(w.rate_limit, 100000), 0.01) END"
+USED_UNTIL = """CASE WHEN r.used_until NOT BETWEEN now() - interval '1 day' AND now() + interval '1 day'
+  THEN now() - interval '1 day' ELSE r.used_until END"""
+
 # Bytes of a message. Deliveries that an older version stored do not say it.
-_SIZE = """CASE WHEN size > 0 THEN size
+_SIZE = """CASE WHEN size > 0 THEN least(size, 1000000000)
              ELSE (SELECT octet_length(e.data) FROM dispatcher.events e WHERE e.id = due.event_id) END"""
 
 
@@ -29,7 +36,7 @@ def _due(account: str, webhook: str, *, retry: bool, most: str, size: bool = Fal
     apart."""
     found, given = (", event_id, size", f" {_SIZE} AS size,") if size else ("", "")
     return f"""
-      SELECT id, tid, batch_limit,{given} row_number() OVER () AS turn, {retry} AS is_retry FROM (
+      SELECT id, tid, {_BATCH_LIMIT} AS batch_limit,{given} row_number() OVER () AS turn, {retry} AS is_retry FROM (
         SELECT id, ctid AS tid, batch_limit{found} FROM dispatcher.deliveries
         WHERE state = '{State.READY}' AND account_no = {account} AND webhook_id = {webhook} AND is_retry = {retry}
           AND due_at <= now() AND deaths < {SUSPECT}
@@ -41,10 +48,11 @@ def _due(account: str, webhook: str, *, retry: bool, most: str, size: bool = Fal
 TAKEN = f"""
 taken AS (
   UPDATE dispatcher.deliveries
-  SET state = '{State.CLAIMED}', attempt_count = attempt_count + 1, claimed_by = CAST(:me AS uuid),
+  SET state = '{State.CLAIMED}', attempt_count = least(attempt_count, 2147483646) + 1, claimed_by = CAST(:me AS uuid),
       claimed_until = now() + :span
   WHERE ctid = ANY(ARRAY(SELECT tid FROM picked))
-  RETURNING id, account_no, webhook_id, attempt_count, schedule_step, batch_limit, event_id, give_up_at, due_at)"""
+  RETURNING id, account_no, webhook_id, attempt_count, schedule_step, {_BATCH_LIMIT} AS batch_limit, event_id,
+    give_up_at, due_at)"""
 
 # In the order of the fields of `Claim`.
 COLUMNS = """
@@ -153,7 +161,7 @@ walk(account_no, room, lasting, bytes, start, webhook_id, round) AS (
     (SELECT a.first, CASE WHEN a.start IS NULL THEN 0 ELSE 1 END)
     LIMIT 1) x(webhook_id, round)
   WHERE a.room > 0 AND a.bytes > 0
-    AND (a.account_no = 0 OR (SELECT suspended_at IS NULL FROM dispatcher.accounts WHERE number = a.account_no))
+    AND (a.account_no = 0 OR coalesce((SELECT suspended_at IS NULL FROM dispatcher.accounts WHERE number = a.account_no), true))
   UNION ALL
   SELECT w.account_no, w.room, w.lasting, w.bytes, w.start, x.webhook_id, x.round FROM walk w, LATERAL (
     (SELECT d.webhook_id, w.round FROM dispatcher.deliveries d
@@ -184,7 +192,7 @@ claimable AS MATERIALIZED (
       AND (b.class = {ConcurrencyClass.PROVEN:d} OR s.lasting > 0)
     OFFSET 0) s
   CROSS JOIN LATERAL (
-    SELECT w.id, w.version, w.batch_size, w.rate_limit, w.destination, g.webhook_id IS NOT NULL AS failing
+    SELECT w.id, w.version, {_BATCH_SIZE} AS batch_size, {RATE_LIMIT} AS rate_limit, w.destination, g.webhook_id IS NOT NULL AS failing
     FROM dispatcher.webhooks w LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
     WHERE w.id = s.webhook_id AND w.enabled AND {READABLE} AND w.deleted_at IS NULL
       AND (g.opened_at IS NULL OR NOT :circuit_breakers)
@@ -199,8 +207,8 @@ found AS MATERIALIZED (
   FROM (SELECT * FROM claimable ORDER BY n) o
   LEFT JOIN LATERAL (
     -- Negative if another claim used up the rate after this one began.
-    SELECT floor(greatest(0, least(extract(epoch FROM now() - used_until) * o.rate_limit, {_BURST}))) AS most
-    FROM dispatcher.rates WHERE webhook_id = o.id FOR UPDATE SKIP LOCKED) r ON o.rate_limit IS NOT NULL
+    SELECT floor(greatest(0, least(extract(epoch FROM now() - {USED_UNTIL}) * o.rate_limit, {_BURST}))) AS most
+    FROM dispatcher.rates r WHERE webhook_id = o.id FOR UPDATE SKIP LOCKED) r ON o.rate_limit IS NOT NULL
   CROSS JOIN LATERAL (
     WITH due AS MATERIALIZED (
       SELECT id, tid, batch_limit, size, row_number() OVER () AS place
@@ -211,7 +219,7 @@ found AS MATERIALIZED (
         ORDER BY turn, is_retry <> :retries_first LIMIT {_ROOM}) due)
     SELECT ARRAY[id] AS ids, ARRAY[tid] AS tids, size AS bytes FROM due WHERE o.batch_size = 1
     UNION ALL
-    (SELECT array_agg(id), array_agg(tid), sum(size)::integer
+    (SELECT array_agg(id), array_agg(tid), least(sum(size), 2147483647)::integer
      FROM (
        -- Deliveries that failed in a batch share only smaller batches with each other.
        SELECT id, tid, batch_limit, place, size,
@@ -238,7 +246,7 @@ picked AS MATERIALIZED (
   WHERE has_class_room AND fits),
 paced AS (
   UPDATE dispatcher.rates r
-  SET used_until = greatest(r.used_until, now() - interval '1 second' * {_BURST} / o.rate_limit)
+  SET used_until = greatest({USED_UNTIL}, now() - interval '1 second' * {_BURST} / o.rate_limit)
                    + interval '1 second' * p.messages / o.rate_limit
   FROM (SELECT webhook_id, count(*) AS messages FROM picked GROUP BY webhook_id) p
   JOIN claimable o ON o.id = p.webhook_id AND o.rate_limit IS NOT NULL
@@ -311,11 +319,11 @@ CLAIM_READY = _claim_ready("dispatcher_claim", crowded=False)
 CLAIM_READY_IN_CROWDS = _claim_ready("dispatcher_claim_in_crowds", crowded=True)
 CLAIM_PASSING = text(f"""
 WITH open AS MATERIALIZED (
-  SELECT g.webhook_id, w.account_no, w.version, g.trial_at, w.rate_limit
+  SELECT g.webhook_id, w.account_no, w.version, g.trial_at, {RATE_LIMIT} AS rate_limit
   FROM dispatcher.circuit_breakers g
   JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND {READABLE} AND w.deleted_at IS NULL
   LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
-  WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR r.used_until <= now()) AND {NOT_SUSPENDED}
+  WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR {USED_UNTIL} <= now()) AND {NOT_SUSPENDED}
     AND (w.destination = ANY(CAST(:full AS bigint[]))) IS NOT TRUE),
 due AS MATERIALIZED (
   SELECT webhook_id, account_no, row_number() OVER () AS n
@@ -360,7 +368,7 @@ sent AS (
   FROM picked p WHERE g.webhook_id = p.webhook_id AND p.trial),
 paced AS (
   UPDATE dispatcher.rates r
-  SET used_until = greatest(r.used_until, now()) + interval '1 second' / c.rate_limit
+  SET used_until = greatest({USED_UNTIL}, now()) + interval '1 second' / c.rate_limit
   FROM picked p JOIN open c USING (webhook_id) WHERE r.webhook_id = p.webhook_id AND c.rate_limit IS NOT NULL),
 {TAKEN}
 SELECT {COLUMNS}

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from dispatcher.deliveries.deaths import GROUPS, SUSPECT
 from dispatcher.states import State
 from workers.claims.claims import CLAIM, Claim, Claimed, read_claims
-from workers.claims.statements import COLUMNS, NOT_SUSPENDED, READABLE, TAKEN
+from workers.claims.statements import COLUMNS, NOT_SUSPENDED, RATE_LIMIT, READABLE, TAKEN, USED_UNTIL
 
 _SIZE = f"CASE deaths {' '.join(f'WHEN {deaths} THEN {size}' for deaths, size in GROUPS.items())} ELSE 1 END"
 
@@ -20,14 +20,14 @@ _SIZE = f"CASE deaths {' '.join(f'WHEN {deaths} THEN {size}' for deaths, size in
 # would wait for a trial that only a suspect can be.
 _CLAIM_SUSPECTS = text(f"""
 WITH able AS MATERIALIZED (
-  SELECT d.id, d.webhook_id, d.deaths, d.due_at, w.version, w.rate_limit, g.webhook_id IS NOT NULL AS failing,
+  SELECT d.id, d.webhook_id, d.deaths, d.due_at, w.version, {RATE_LIMIT} AS rate_limit, g.webhook_id IS NOT NULL AS failing,
          row_number() OVER (PARTITION BY d.webhook_id ORDER BY d.deaths, d.due_at) AS place
   FROM dispatcher.deliveries d
   JOIN dispatcher.webhooks w ON w.id = d.webhook_id AND w.enabled AND {READABLE} AND w.deleted_at IS NULL
   LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
   LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
   WHERE d.state = '{State.READY}' AND d.deaths >= {SUSPECT} AND d.due_at <= now()
-    AND (w.rate_limit IS NULL OR r.used_until <= now()) AND {NOT_SUSPENDED}),
+    AND (w.rate_limit IS NULL OR {USED_UNTIL} <= now()) AND {NOT_SUSPENDED}),
 chosen AS MATERIALIZED (
   SELECT *, row_number() OVER (ORDER BY due_at) AS n FROM able
   WHERE place = 1 AND deaths = (SELECT min(deaths) FROM able WHERE place = 1)),
@@ -38,7 +38,7 @@ picked AS MATERIALIZED (
   FOR UPDATE OF d SKIP LOCKED),
 paced AS (
   UPDATE dispatcher.rates r
-  SET used_until = greatest(r.used_until, now()) + interval '1 second' / p.rate_limit
+  SET used_until = greatest({USED_UNTIL}, now()) + interval '1 second' / p.rate_limit
   FROM picked p WHERE r.webhook_id = p.webhook_id AND p.rate_limit IS NOT NULL),
 {TAKEN}
 SELECT {COLUMNS}

@@ -7,6 +7,7 @@ Its interval is the real bound on lateness: a broker that lost everything costs 
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, Engine, text
@@ -44,6 +45,17 @@ SELECT d.id, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.deaths, d.c
 FROM dispatcher.deliveries d JOIN dispatcher.webhooks w ON w.id = d.webhook_id
 WHERE d.state = '{State.CLAIMED}' AND d.claimed_until <= now()
 ORDER BY d.claimed_until LIMIT 1000 FOR UPDATE OF d SKIP LOCKED
+""")
+
+# A claim that is nobody's, or whose end no claim can have, ends now.
+_ODD_CLAIMS = text(f"""
+UPDATE dispatcher.deliveries
+SET claimed_until = now(), claimed_by = coalesce(claimed_by, '{UUID(int=0)}')
+WHERE state = '{State.CLAIMED}' AND id = ANY(ARRAY(
+  SELECT id FROM dispatcher.deliveries
+  WHERE state = '{State.CLAIMED}' AND (claimed_until IS NULL OR claimed_until > now() + interval '1 day'
+    OR claimed_until <= now() AND claimed_by IS NULL)
+  LIMIT {PIECE} FOR UPDATE SKIP LOCKED))
 """)
 
 _ANYTHING_READY = text(
@@ -104,6 +116,7 @@ def _in_pieces(
 
 def _free_expired_claims(connection: Connection, timing: Timing) -> int:
     """Frees claims whose worker died. Whether the receiver has the message is unknown; the attempt is recorded so."""
+    connection.execute(_ODD_CLAIMS)
     found = [(row, _after(row, timing)) for row in connection.execute(_EXPIRED_CLAIMS)]
     results = [
         Result(

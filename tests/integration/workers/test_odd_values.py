@@ -1,0 +1,132 @@
+"""Whatever one row holds, the others are delivered exactly once, and the odd one's end is on record.
+
+Odd values come from the types of all columns of the tables that workers read, so a new column is tried, too.
+"""
+
+from collections import Counter
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+
+from dispatcher import enqueue
+from dispatcher.db.models import Base
+from dispatcher.settings import Settings
+from tests.behaviours import Answer
+from tests.factories import deliver_all, make_webhook, rows, sweep_once, upkeep_once
+from tests.odd_rows import OddRow, copy, odd_values, refused
+from tests.receiver import Receiver
+
+# Of each table the columns that say what a row is about, or that the engine itself decides by.
+LEFT_OUT = {
+    "webhooks": frozenset({"account_id"}),
+    "events": frozenset({"account_id"}),
+    "deliveries": frozenset({"event_id", "webhook_id", "state"}),
+    "accounts": frozenset({"name"}),
+    "circuit_breakers": frozenset[str](),
+    "rates": frozenset[str](),
+}
+BESIDE = {
+    "circuit_breakers": "INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since, opened_at,"
+    " trial_at) VALUES (:id, 7, now(), now(), now())",
+    "rates": "INSERT INTO dispatcher.rates (webhook_id, used_until) VALUES (:id, now() - interval '1 hour')",
+}
+GOOD = 20
+
+
+def odd_rows(database: Engine, connection: Connection, like: UUID) -> list[OddRow]:
+    """A webhook, event and delivery (and account, where that is odd) for each odd value of each column."""
+    (event,) = connection.scalars(
+        text("SELECT event_id FROM dispatcher.deliveries WHERE webhook_id = :id"), {"id": like}
+    )
+    delivery = connection.execute(
+        text("SELECT id FROM dispatcher.deliveries WHERE webhook_id = :id"), {"id": like}
+    ).scalar_one()
+    account = connection.execute(
+        text("SELECT account_id FROM dispatcher.webhooks WHERE id = :id"), {"id": like}
+    ).scalar_one()
+    made = []
+    for name, leave in LEFT_OUT.items():
+        states = ("ready", "waiting", "claimed") if name == "deliveries" else ("ready",)
+        for column, value in odd_values(Base.metadata.tables[f"dispatcher.{name}"], leave):
+            for state in states:
+                with connection.begin_nested() as attempt:
+                    about = {}
+                    if name == "accounts":
+                        about["account_id"] = copy(connection, "accounts", account, name=f"{column} {len(made)}")
+                    limited = {"rate_limit": 100.0} if name == "rates" or column == "rate_limit" else {}
+                    webhook = copy(connection, "webhooks", like, **about, **limited)
+                    stored = copy(connection, "events", event, **about)
+                    claimed = {"claimed_by": webhook} if state == "claimed" else {}
+                    sent = copy(
+                        connection, "deliveries", delivery, webhook_id=webhook, event_id=stored, state=state, **claimed
+                    )
+                    connection.execute(
+                        text(
+                            "UPDATE dispatcher.deliveries SET claimed_until = due_at WHERE id = :id AND state = 'claimed'"
+                        ),
+                        {"id": sent},
+                    )
+                    for table in BESIDE.keys() & ({name} | ({"rates"} if limited else set())):
+                        connection.execute(text(BESIDE[table]), {"id": webhook})
+                    rows_of = {
+                        "webhooks": webhook,
+                        "events": stored,
+                        "deliveries": sent,
+                        "accounts": about.get("account_id"),
+                    }
+                    key = "webhook_id" if name in BESIDE else "id"
+                    statement = f"UPDATE dispatcher.{name} SET {column} = {value} WHERE {key} = :id"
+                    if refused(connection, statement, id=rows_of.get(name, webhook)):
+                        attempt.rollback()
+                    else:
+                        made.append(OddRow(name, column, f"{value} ({state})", webhook))
+    return made
+
+
+# Why a delivery is where it is.
+_ENDS = """
+SELECT d.webhook_id, d.state, CASE
+  WHEN d.state IN ('delivered', 'discarded', 'cancelled') THEN d.state
+  WHEN w.quarantined_at IS NOT NULL THEN 'quarantined'
+  WHEN w.deleted_at IS NOT NULL OR NOT w.enabled OR w.format > 1 OR a.suspended_at IS NOT NULL
+    OR a.deleted_at IS NOT NULL THEN 'held back'
+  WHEN g.opened_at IS NOT NULL AND (g.trial_at > now() OR g.trial_at IS NULL) THEN 'behind an open circuit'
+  WHEN d.state IN ('ready', 'waiting') AND d.due_at > now() THEN 'not due'
+  WHEN d.state = 'claimed' AND d.claimed_until > now() THEN 'claimed'
+  END AS because
+FROM dispatcher.deliveries d JOIN dispatcher.webhooks w ON w.id = d.webhook_id
+JOIN dispatcher.accounts a ON a.id = w.account_id
+LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
+"""
+
+
+def test_no_odd_value_of_any_column_stops_the_deliveries_of_others(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.script("/failing", *[Answer(503)] * 1_000)
+    likes = [make_webhook(database, settings, account="odd", url=receiver.url(path)) for path in ("/odd", "/failing")]
+    enqueue("message.sent", {"id": "1"}, account="odd")
+    with database.begin() as connection:
+        odd = [row for like in likes for row in odd_rows(database, connection, like.id)]
+    assert len(odd) > 250
+    good = [make_webhook(database, settings, account=f"good{n}", url=receiver.url("/good")) for n in range(2)]
+    for webhook in good:
+        for _ in range(GOOD // 2):
+            enqueue("message.sent", {"id": "1"}, account=_name(database, webhook.account_id))
+
+    for _ in range(3):
+        deliver_all(settings)
+        sweep_once(settings)
+        upkeep_once(settings)
+    deliver_all(settings)
+
+    healthy = {webhook.id for webhook in good} | {likes[0].id}
+    ends = {row.webhook_id: row.because for row in rows(database, _ENDS)}
+    assert Counter(ends[webhook] for webhook in healthy) == {"delivered": 3}
+    assert len([one for one in receiver.received if one.target == "/good"]) == GOOD
+    assert {one for one in odd if ends[one.webhook] is None} == set()
+    assert Counter(ends[one.webhook] for one in odd)["delivered"] > 100
+
+
+def _name(database: Engine, account: UUID) -> str:
+    return str(rows(database, "SELECT name FROM dispatcher.accounts WHERE id = :id", id=account)[0].name)
