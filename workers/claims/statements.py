@@ -161,7 +161,8 @@ walk(account_no, room, lasting, bytes, start, webhook_id, round) AS (
     (SELECT a.first, CASE WHEN a.start IS NULL THEN 0 ELSE 1 END)
     LIMIT 1) x(webhook_id, round)
   WHERE a.room > 0 AND a.bytes > 0
-    AND (a.account_no = 0 OR coalesce((SELECT suspended_at IS NULL FROM dispatcher.accounts WHERE number = a.account_no), true))
+    AND (a.account_no = 0
+         OR coalesce((SELECT suspended_at IS NULL FROM dispatcher.accounts WHERE number = a.account_no), true))
   UNION ALL
   SELECT w.account_no, w.room, w.lasting, w.bytes, w.start, x.webhook_id, x.round FROM walk w, LATERAL (
     (SELECT d.webhook_id, w.round FROM dispatcher.deliveries d
@@ -192,7 +193,8 @@ claimable AS MATERIALIZED (
       AND (b.class = {ConcurrencyClass.PROVEN:d} OR s.lasting > 0)
     OFFSET 0) s
   CROSS JOIN LATERAL (
-    SELECT w.id, w.version, {_BATCH_SIZE} AS batch_size, {RATE_LIMIT} AS rate_limit, w.destination, g.webhook_id IS NOT NULL AS failing
+    SELECT w.id, w.version, {_BATCH_SIZE} AS batch_size, {RATE_LIMIT} AS rate_limit, w.destination,
+           g.webhook_id IS NOT NULL AS failing
     FROM dispatcher.webhooks w LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
     WHERE w.id = s.webhook_id AND w.enabled AND {READABLE} AND w.deleted_at IS NULL
       AND (g.opened_at IS NULL OR NOT :circuit_breakers)

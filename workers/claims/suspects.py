@@ -20,7 +20,8 @@ _SIZE = f"CASE deaths {' '.join(f'WHEN {deaths} THEN {size}' for deaths, size in
 # would wait for a trial that only a suspect can be.
 _CLAIM_SUSPECTS = text(f"""
 WITH able AS MATERIALIZED (
-  SELECT d.id, d.webhook_id, d.deaths, d.due_at, w.version, {RATE_LIMIT} AS rate_limit, g.webhook_id IS NOT NULL AS failing,
+  SELECT d.id, d.webhook_id, d.deaths, d.due_at, w.version, {RATE_LIMIT} AS rate_limit,
+         g.webhook_id IS NOT NULL AS failing,
          row_number() OVER (PARTITION BY d.webhook_id ORDER BY d.deaths, d.due_at) AS place
   FROM dispatcher.deliveries d
   JOIN dispatcher.webhooks w ON w.id = d.webhook_id AND w.enabled AND {READABLE} AND w.deleted_at IS NULL

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Engine, Text, Uuid, any_, cast, func, literal, select
+from sqlalchemy import ColumnElement, Engine, Text, Uuid, any_, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
@@ -35,8 +36,9 @@ _NOWHERE = UUID(int=0)
 
 def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
     """Runs one step of each open bulk redelivery, except those of suspended accounts, for a bounded time: those that
-    have waited longest for a step come first. While any is open, it sends a wake that calls it again within a second;
-    the periodic task is for when that wake is lost. Returns how many it redelivered, and how many are open."""
+    have waited longest for a step come first. One that cannot be read is cancelled. While any is open, it sends a wake
+    that calls it again within a second; the periodic task is for when that wake is lost. Returns how many it
+    redelivered, and how many are open."""
     until = monotonic() + RUN_SECONDS
     with Session(engine) as session:
         query = select(BulkRedelivery.id).join(Account, Account.id == BulkRedelivery.account_id)
@@ -44,10 +46,15 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
         identifiers = session.scalars(query.order_by(BulkRedelivery.used_until, BulkRedelivery.id)).all()
     redelivered = 0
     for identifier in identifiers:
-        with Session(engine) as session, session.begin():
-            _count(session, identifier)
-        with Session(engine) as session, session.begin():
-            redelivered += _step(session, identifier, timing)
+        try:
+            with Session(engine) as session, session.begin():
+                _count(session, identifier)
+            with Session(engine) as session, session.begin():
+                redelivered += _step(session, identifier, timing)
+        except (OperationalError, InterfaceError, InternalError):  # the database's own
+            raise
+        except Exception as error:  # noqa: BLE001 - no row may stop the others, whatever is in it
+            _give_up(engine, identifier, error)
         if redelivered:
             waker.wake()
         if monotonic() >= until:
@@ -56,6 +63,15 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
         now = clock().timestamp()
         waker.wake_later(REDELIVER, int(now) + 1, int(now) + 1 - now)
     return {"redelivered": redelivered, "open": len(identifiers)}
+
+
+def _give_up(engine: Engine, identifier: UUID, error: Exception) -> None:
+    """Cancels an order that cannot be read; what it has redelivered stays so."""
+    with engine.begin() as connection:
+        connection.execute(
+            update(BulkRedelivery).where(BulkRedelivery.id == identifier).values(cancelled_at=func.now())
+        )
+    log.error("bulk redelivery cancelled: it cannot be read", redelivery=str(identifier), error=type(error).__name__)
 
 
 def _count(session: Session, identifier: UUID) -> None:

@@ -7,14 +7,32 @@ from collections import Counter
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
+from dispatcher.accounts.accounts import find_account
 from dispatcher.db.models import Base
+from dispatcher.deliveries.bulk_redelivery import order
+from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
-from tests.factories import deliver_all, make_webhook, rows, sweep_once, upkeep_once
+from tests.factories import (
+    TESTER,
+    change,
+    deliver_all,
+    make_account,
+    make_webhook,
+    redeliver_more,
+    rows,
+    sweep_once,
+    upkeep_once,
+)
+from tests.integration.workers.notices.conftest import mailer_for
+from tests.integration.workers.notices.scenario import fail, webhook_with_contact
+from tests.mail_server import MailServer
 from tests.odd_rows import OddRow, copy, odd_values, refused
 from tests.receiver import Receiver
+from workers.notices.send import send_due
 
 # Of each table the columns that say what a row is about, or that the engine itself decides by.
 LEFT_OUT = {
@@ -62,7 +80,8 @@ def odd_rows(database: Engine, connection: Connection, like: UUID) -> list[OddRo
                     )
                     connection.execute(
                         text(
-                            "UPDATE dispatcher.deliveries SET claimed_until = due_at WHERE id = :id AND state = 'claimed'"
+                            "UPDATE dispatcher.deliveries SET claimed_until = due_at"
+                            " WHERE id = :id AND state = 'claimed'"
                         ),
                         {"id": sent},
                     )
@@ -130,3 +149,61 @@ def test_no_odd_value_of_any_column_stops_the_deliveries_of_others(
 
 def _name(database: Engine, account: UUID) -> str:
     return str(rows(database, "SELECT name FROM dispatcher.accounts WHERE id = :id", id=account)[0].name)
+
+
+def test_no_odd_value_of_any_column_stops_the_mails_of_others(database: Engine, settings: Settings) -> None:
+    like = webhook_with_contact(database, settings, name="odd")
+    fail(database, like)
+    like_notice = rows(database, "SELECT id FROM dispatcher.notices")[0].id
+    made = {}
+    with database.begin() as connection:
+        for column, value in odd_values(Base.metadata.tables["dispatcher.notices"], frozenset({"webhook_id"})):
+            with connection.begin_nested() as attempt:
+                webhook = copy(
+                    connection, "webhooks", like.id, name=f"{column} {value}", contact_email=f"a{len(made)}@b.test"
+                )
+                notice = copy(connection, "notices", like_notice, webhook_id=webhook)
+                if refused(connection, f"UPDATE dispatcher.notices SET {column} = {value} WHERE id = :id", id=notice):
+                    attempt.rollback()
+                else:
+                    made[notice] = f"{column} = {value}"
+    assert len(made) > 40
+    good = webhook_with_contact(database, settings, name="good", contact_email="good@acme.test")
+    fail(database, good)
+    upkeep_once(settings)
+    with MailServer() as mail_server:
+        tally = send_due(database, mailer_for(settings, mail_server.port))
+        to = [mail.recipients for mail in mail_server.messages]
+    assert to.count(("good@acme.test",)) == 1
+    assert (tally["sent"] > 30, tally["quarantined"] > 1) == (True, True), tally
+    left = rows(
+        database,
+        "SELECT id FROM dispatcher.notices WHERE due_at <= now() OR claimed_until <= now() AND due_at IS NULL",
+    )
+    assert [made[row.id] for row in left] == []
+
+
+def test_no_odd_value_of_any_column_stops_the_bulk_redeliveries_of_others(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/good"))
+    enqueue("message.sent", {"id": "1"}, account="acme")
+    change(database, "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected', finished_at = now()")
+    make_account(database, "odd")
+    with Session(database) as session, session.begin():
+        like = order(session, find_account(session, "odd"), Selection(), by=TESTER).id
+    made = 0
+    with database.begin() as connection:
+        for column, value in odd_values(Base.metadata.tables["dispatcher.redeliveries"], frozenset({"account_id"})):
+            with connection.begin_nested() as attempt:
+                one = copy(connection, "redeliveries", like)
+                if refused(connection, f"UPDATE dispatcher.redeliveries SET {column} = {value} WHERE id = :id", id=one):
+                    attempt.rollback()
+                else:
+                    made += 1
+    assert made > 40
+    with Session(database) as session, session.begin():
+        order(session, find_account(session, "acme"), Selection(), by=TESTER)
+    for _ in range(3):
+        redeliver_more(settings)
+    assert deliver_all(settings)["delivered"] == 1
