@@ -34,7 +34,7 @@ def _moment(text: str | None, cursor: object) -> datetime | None:
     if text is None:
         return None
     try:
-        moment: datetime = extensions.PYDATETIMETZ(text, cursor)  # type: ignore[attr-defined]
+        moment: datetime = extensions.PYDATETIMETZ(text, cursor)
     except ValueError:
         return EARLIEST if text.endswith("BC") else LATEST
     return min(max(moment, EARLIEST), LATEST)
@@ -44,7 +44,7 @@ def _span(text: str | None, cursor: object) -> timedelta | None:
     if text is None:
         return None
     try:
-        span: timedelta = extensions.PYINTERVAL(text, cursor)  # type: ignore[attr-defined]
+        span: timedelta = extensions.PYINTERVAL(text, cursor)
     except (ValueError, OverflowError):
         return -LONGEST if text.startswith("-") else LONGEST
     return min(max(span, -LONGEST), LONGEST)
