@@ -1,0 +1,106 @@
+"""What both ends and the rig write down during a storm, as lines of JSON. All times are seconds of the machine's
+monotonic clock, which all its processes share. Pure, except for reading and writing lines."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+Record = TypeVar("Record", bound="Sent | Received | Death")
+
+
+class Role(StrEnum):
+    """What is expected of an event."""
+
+    STEADY = "steady"  # an innocent one: delivered, once, in time
+    GIANT = "giant"  # the same, with as much data as an event may have
+    CROWD = "crowd"  # the same, for thousands of webhooks
+    TROUBLED = "troubled"  # its webhook is at fault: it waits, or arrives
+    KILLS = "kills"  # it kills its worker each time: discarded, after a few deaths
+    RAISES = "raises"  # it makes the worker's code raise: it ends, or is retried, and bothers nobody
+
+
+INNOCENT = frozenset({Role.STEADY, Role.GIANT, Role.CROWD})
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An event that was handed over. `deliveries` is what the receipt said; None if there was no receipt: whether it
+    was stored is unknown."""
+
+    number: str  # in the message, as its first member
+    role: Role
+    accepted: float
+    event: str | None
+    deliveries: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request that arrived whole. `delivery` is None if it carried several messages; these are their numbers."""
+
+    at: float
+    path: str
+    delivery: str | None
+    numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A worker that is about to die of a poisoned delivery."""
+
+    at: float
+    pid: int
+    poison: str
+    delivery: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A delivery as the database has it at the end. `unknown`: its attempts on record without a known outcome."""
+
+    delivery: str
+    event: str
+    webhook: str
+    state: str
+    reason: str | None
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A fault as it delays others: what was on its way between `began` and `ended` may arrive until `ended` plus
+    `grace`. `only`: the deliveries or webhooks that it holds up, None for all. `death`: a process that sends died, so
+    its receivers may get again what they have."""
+
+    what: str
+    began: float
+    ended: float
+    grace: float
+    only: frozenset[str] | None = None
+    death: bool = False
+
+
+def write_line(record: Sent | Received | Death) -> str:
+    """A record as a line."""
+    return json.dumps(asdict(record)) + "\n"
+
+
+def read_lines(path: Path, kind: type[Record]) -> Iterator[Record]:
+    """The records in a file. A last line without an end is left out: its writer was killed."""
+    if not path.exists():
+        return
+    with path.open() as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield _record(kind, json.loads(line))
+
+
+def _record(kind: type[Record], members: dict[str, Any]) -> Record:
+    if "role" in members:
+        members["role"] = Role(members["role"])
+    if "numbers" in members:
+        members["numbers"] = tuple(members["numbers"])
+    return kind(**members)

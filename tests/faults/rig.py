@@ -1,0 +1,308 @@
+"""A whole installation to do faults to: servers on temporary data, real nodes as `dispatcher up` starts them, receivers
+and a backend that keep ledgers, and the log of what was done."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+import psutil
+from cryptography.fernet import Fernet
+from sqlalchemy import Engine, Row, create_engine, text
+
+from benchmarks.engine import Node
+from dispatcher import enqueue
+from dispatcher.accounts.accounts import create_account
+from dispatcher.accounts.actor import CommandLine
+from dispatcher.db.migrate import upgrade
+from dispatcher.embedded.data_dir import new_password
+from dispatcher.embedded.servers.ports import LOOPBACK
+from dispatcher.embedded.servers.postgres import EmbeddedPostgres
+from dispatcher.embedded.servers.valkey import EmbeddedValkey
+from dispatcher.embedded.spawning.spawn import inherited, spawn
+from dispatcher.installation import Installation
+from dispatcher.settings import Settings
+from dispatcher.webhooks.registration import register
+from tests.faults import poison
+from tests.faults.ledgers import Death, Received, Role, Sent, Window, read_lines
+from tests.mail_server import MailServer
+
+ROOT = Path(__file__).parents[2]
+BY = CommandLine("storm")
+CHILDREN = 2
+START_SECONDS = 60.0
+_PYTHON = [sys.executable, "-P", "-W", "ignore:You're running the worker with superuser privileges", "-m"]
+_APP = ["-q", "-A", "workers"]
+_WORKER = ["-P", "prefork", "-c", str(CHILDREN)]
+
+
+class Rig:
+    """The running installation. `now` counts from its start; the ledgers have the machine's monotonic time."""
+
+    def __init__(
+        self, folder: Path, settings: Settings, database: Engine, environment: dict[str, str], mails: MailServer
+    ) -> None:
+        self.folder, self.database, self.mails = folder, database, mails
+        self.installation = Installation(settings)
+        self.windows: list[Window] = []
+        self.problems: list[str] = []  # of processes
+        self.sent: list[Sent] = []  # by the rig itself; the backend has its own ledger
+        self.expected_mails: list[str] = []  # addresses
+        self.webhooks: dict[str, str] = {}  # path -> id
+        self.origin = ""
+        self._environment = environment
+        self._words = {
+            "deliver": ["tests.faults.poisonable", *_APP, "worker", "-Q", "deliver", "-n", "deliver@%h", *_WORKER],
+            "upkeep": ["celery", *_APP, "worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", *_WORKER],
+            "beat": ["celery", *_APP, "beat", "-s", str(folder / "beat-schedule"), "--pidfile="],
+        }
+        self._nodes: dict[str, Node] = {}
+        self._starting: dict[str, Window] = {}  # a node that is not ready yet -> the window that its start ends
+        self._known: dict[int, str] = {}  # children of nodes: pid -> node
+        self._killed: set[int] = set()  # by the rig
+        self._started = 0
+
+    # Processes
+
+    def run(self, name: str, words: Sequence[str]) -> "subprocess.Popen[bytes]":
+        """Starts a Python module. It ends with this process, and writes to a file named after it."""
+        with (self.folder / f"{name}.log").open("wb") as output:
+            return spawn(
+                [*_PYTHON, *words],
+                death_signal=Signals.SIGKILL,
+                cwd=self.folder,
+                env=self._environment,
+                output=output,
+            )
+
+    def start_node(self, name: str) -> Node:
+        """Starts a node; does not wait until it is ready."""
+        self._started += 1
+        log = f"{name}-{self._started}"
+        node = self._nodes[name] = Node(self.run(log, self._words[name]), self.folder / f"{log}.log")
+        return node
+
+    def wait_until_ready(self) -> None:
+        """Waits until both workers take tasks. Raises RuntimeError if one does not."""
+        deadline = time.monotonic() + START_SECONDS
+        for name in ("deliver", "upkeep"):
+            while " ready." not in self._nodes[name].said():
+                self._nodes[name].check()
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{name} was not ready within {START_SECONDS:.0f} s")
+                time.sleep(0.05)
+        self.look()
+
+    def restart(self, name: str, *, lease: float) -> None:
+        """Kills a node, all its processes at once as when its machine dies, and starts it again."""
+        self.look()
+        self._killed |= {pid for pid, owner in self._known.items() if owner == name}
+        began = time.monotonic()
+        self._nodes[name].kill()
+        self.start_node(name)
+        # Until it works again nothing is claimed, or nothing is swept.
+        self._starting[name] = Window(f"{name} killed", began, began, grace=30.0, death=name == "deliver")
+        if name == "deliver":
+            self.windows.append(Window(f"{name} killed", began, began, grace=lease + 30.0, death=True))
+
+    def kill_child(self, of: str, chance: float) -> None:
+        """Kills one of the processes of a node; `chance`, from 0 to 1, says which."""
+        children = self.children(of)
+        if not children:
+            return
+        child = children[int(chance * len(children))]
+        self._killed.add(child.pid)
+        self.windows.append(died(f"child of {of} killed", time.monotonic()))
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+
+    def children(self, of: str) -> list[psutil.Process]:
+        """The processes of a node that run its tasks."""
+        try:
+            return [
+                child
+                for child in psutil.Process(self._nodes[of].pid).children()
+                if child.status() != psutil.STATUS_ZOMBIE
+            ]
+        except psutil.NoSuchProcess:
+            return []
+
+    def look(self) -> None:
+        """Notes what has ended by itself, and what is ready again. A node that ended is started again."""
+        for name, node in list(self._nodes.items()):
+            try:
+                node.check()
+            except RuntimeError as error:
+                self.problems.append(str(error))
+                self.restart(name, lease=0)
+                continue
+            if name in self._starting and (name == "beat" or " ready." in node.said()):
+                begun = self._starting.pop(name)
+                ended = time.monotonic()
+                self.windows.append(Window(begun.what, begun.began, ended, begun.grace, death=begun.death))
+        poisoned = {death.pid for death in self.deaths()}
+        now = {child.pid: name for name in ("deliver", "upkeep") for child in self.children(name)}
+        for pid in self._known.keys() - now.keys() - poisoned - self._killed:
+            self.problems.append(f"a child of {self._known[pid]}, process {pid}, ended by itself")
+            self.windows.append(died("a child ended by itself", time.monotonic()))
+        self._known = now
+
+    def check_whole(self) -> None:
+        """Notes a node that has not as many processes as it should."""
+        for name in ("deliver", "upkeep"):
+            if (count := len(self.children(name))) != CHILDREN:
+                self.problems.append(f"{name} has {count} children, not {CHILDREN}")
+
+    # Work
+
+    def register(self, account: str, path: str, *event_types: str, origin: str | None = None, **fields: Any) -> str:
+        """Makes a webhook for a path of the receivers; returns its id."""
+        made = register(
+            self.installation,
+            account,
+            by=BY,
+            url=(origin or self.origin) + path,
+            event_types=list(event_types),
+            **fields,
+        )
+        self.webhooks[path] = str(made.id)
+        return str(made.id)
+
+    def make_account(self, name: str) -> None:
+        with self.installation.transaction() as session:
+            create_account(session, name, by=BY)
+
+    def send(self, role: Role, account: str, event_type: str, body: str = "") -> None:
+        """Enqueues one event, and notes it."""
+        number = f"r{len(self.sent)}"
+        receipt = enqueue(event_type, {"n": number, "body": body}, account=account, producer=self.installation)
+        self.sent.append(Sent(number, role, time.monotonic(), str(receipt.event_id), receipt.deliveries))
+
+    def control(self, word: str) -> None:
+        """Tells the receivers something."""
+        with urllib.request.urlopen(f"{self.origin}/control/{word}", timeout=10):
+            pass
+
+    def execute(self, statement: str, **parameters: object) -> None:
+        with self.database.connect() as connection:
+            connection.execute(text(statement), parameters)
+
+    def rows(self, statement: str, **parameters: object) -> Sequence[Row[Any]]:
+        with self.database.connect() as connection:
+            return connection.execute(text(statement), parameters).all()
+
+    # Ledgers
+
+    @property
+    def deaths_file(self) -> Path:
+        return self.folder / "deaths"
+
+    def deaths(self) -> list[Death]:
+        return list(read_lines(self.deaths_file, Death))
+
+    def received(self) -> list[Received]:
+        return list(read_lines(self.folder / "received", Received))
+
+    def all_sent(self) -> list[Sent]:
+        return [*read_lines(self.folder / "sent", Sent), *self.sent]
+
+
+def died(what: str, at: float) -> Window:
+    """The window of a process that sends and has died: what it had comes again at once."""
+    return Window(what, at, at, grace=30.0, death=True)
+
+
+@contextmanager
+def running_rig(*, lease: float, time_scale: float) -> Iterator[Rig]:
+    """Everything but nodes and backend, on temporary data that is removed in the end."""
+    folder = Path(tempfile.mkdtemp(prefix="dispatcher-storm-"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres", password=new_password(), durable=False))
+        valkey = stack.enter_context(EmbeddedValkey(folder / "valkey", password=new_password(), persistent=False))
+        mails = stack.enter_context(MailServer())
+        environment = {
+            "DATABASE_URL": postgres.url,
+            "BROKER_URL": valkey.url,
+            "DISPATCHER_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+            "DISPATCHER_DATA_DIR": str(folder / "none"),
+            "DISPATCHER_ALLOWED_NETWORKS": LOOPBACK,
+            "DISPATCHER_TIME_SCALE": str(time_scale),
+            "DISPATCHER_SMTP_HOST": LOOPBACK,
+            "DISPATCHER_SMTP_PORT": str(mails.port),
+            "DISPATCHER_SMTP_SECURITY": "none",
+            "PYTHONPATH": str(ROOT),
+            poison.DEATHS: str(folder / "deaths"),
+            poison.LEASE: str(lease),
+        }
+        settings = Settings(
+            database_url=postgres.url,
+            broker_url=valkey.url,
+            encryption_keys=environment["DISPATCHER_ENCRYPTION_KEYS"],  # type: ignore[arg-type]
+            allowed_networks=LOOPBACK,
+            time_scale=time_scale,
+        )
+        upgrade(postgres.url)
+        database = create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+        stack.callback(database.dispose)
+        rig = Rig(folder, settings, database, inherited(environment), mails)
+        stack.callback(rig.installation.close)
+        with _receivers(rig):
+            try:
+                yield rig
+            finally:
+                for node in rig._nodes.values():
+                    node.kill()
+
+
+@contextmanager
+def _receivers(rig: Rig) -> Iterator[None]:
+    port_file = rig.folder / "port"
+    process = rig.run("receivers", ["tests.faults.receiving_end", str(rig.folder / "received"), str(port_file)])
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not port_file.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the receivers did not start")
+            time.sleep(0.02)
+        rig.origin = f"http://{LOOPBACK}:{port_file.read_text()}"
+        yield
+    finally:
+        end(process)
+
+
+@contextmanager
+def backend(rig: Rig, rate: float, event_type: str, accounts: Sequence[str]) -> Iterator[None]:
+    """A backend that enqueues until the block ends. Raises RuntimeError if it ended before."""
+    process = rig.run(
+        "backend", ["tests.faults.sending_end", str(rig.folder / "sent"), str(rate), event_type, *accounts]
+    )
+    try:
+        yield
+        if process.poll() is not None:
+            raise RuntimeError(f"the backend ended: {(rig.folder / 'backend.log').read_text()[-300:]}")
+    finally:
+        end(process)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a process as it likes it, or else at once."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def own_variables() -> list[str]:
+    """The variables of the user's own engine, which must not affect a rig."""
+    return [name for name in os.environ if name.startswith("DISPATCHER_")]

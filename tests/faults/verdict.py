@@ -1,0 +1,187 @@
+"""Judges a storm by its two ledgers, the deliveries in the database and the log of faults. Pure."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import pairwise
+
+from tests.faults.ledgers import INNOCENT, Death, Received, Role, Row, Sent, Window
+
+MOST_DEATHS = 3  # of workers by one delivery
+SECONDS_IN_BUFFERS = 2.0  # a receiver may read what a process sent this long before
+LINKS = 2  # faults in a row that may each delay a delivery, besides one for each attempt without a known outcome
+
+
+class Problem(StrEnum):
+    """What can be wrong with a storm."""
+
+    LOST = "lost"  # accepted, and never received
+    DOUBLED = "doubled"  # received again without a death that explains it
+    LATE = "late"
+    DISCARDED = "innocent discarded"
+    OPEN = "not ended"  # received, but the database does not say so
+    UNASKED = "unasked"  # received, and nobody sent it
+    POISON = "poison"  # did not end as it should
+    TROUBLED = "troubled"  # of a webhook at fault: ended, although it must wait
+    MAIL = "mail"  # of a receiver that failed, never sent
+    RIG = "processes"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Seconds from being accepted to being received, in calm."""
+
+    steady: float = 15.0
+    giant: float = 60.0
+    crowd: float = 180.0
+
+    def of(self, role: Role) -> float:
+        return {Role.GIANT: self.giant, Role.CROWD: self.crowd}.get(role, self.steady)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The problems with examples, and figures of what went well."""
+
+    problems: dict[Problem, list[str]] = field(default_factory=dict)
+    sent: Counter[Role] = field(default_factory=Counter)  # events
+    innocent: int = 0  # their deliveries
+    received_again: int = 0
+    delays: list[float] = field(default_factory=list)  # of innocent steady deliveries, sorted
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+    def add(self, problem: Problem, text: str) -> None:
+        self.problems.setdefault(problem, []).append(text)
+
+
+def judge(
+    sent: Sequence[Sent],
+    received: Sequence[Received],
+    rows: Sequence[Row],
+    *,
+    windows: Sequence[Window],
+    deaths: Sequence[Death],
+    webhooks: Mapping[str, str],
+    bounds: Bounds,
+    lease: float,
+) -> Verdict:
+    """`webhooks`: path -> webhook, for requests with several messages. `lease`: the seconds that a claim lasts, for
+    what a whole node took with it when it was killed."""
+    verdict = Verdict(sent=Counter(one.role for one in sent))
+    by_event: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_event[row.event].append(row)
+    arrivals = _arrivals(sent, received, rows, webhooks, verdict)
+    dead = Counter(death.delivery for death in deaths)
+    for one in sent:
+        if one.event is None:
+            continue  # no receipt: it may be stored or not
+        stored = by_event[one.event]
+        if one.deliveries != len(stored):
+            verdict.add(Problem.LOST, f"event {one.number}: {one.deliveries} deliveries accepted, {len(stored)} stored")
+        for row in stored:
+            came = sorted(arrivals.get(row.delivery, ()))
+            if one.role in INNOCENT:
+                verdict.innocent += 1
+                _judge_innocent(one, row, came, windows, bounds.of(one.role), verdict)
+            else:
+                _judge_guilty(one, row, dead[row.delivery], windows, lease, verdict)
+    verdict.delays.sort()
+    return verdict
+
+
+def _arrivals(
+    sent: Sequence[Sent],
+    received: Sequence[Received],
+    rows: Sequence[Row],
+    webhooks: Mapping[str, str],
+    verdict: Verdict,
+) -> Mapping[str, list[float]]:
+    """When each delivery arrived."""
+    event_of = {one.number: one.event for one in sent if one.event is not None}
+    uncertain = {one.number for one in sent if one.event is None}
+    known = {row.delivery for row in rows}
+    delivery_of = {(row.event, row.webhook): row.delivery for row in rows}
+    arrivals: defaultdict[str, list[float]] = defaultdict(list)
+    for request in received:
+        if request.delivery is not None:
+            deliveries = [request.delivery if request.delivery in known else None]
+        else:
+            webhook = webhooks.get(request.path)
+            certain = [number for number in request.numbers if number not in uncertain]
+            deliveries = [delivery_of.get((event_of.get(number), webhook)) for number in certain]
+        for delivery in deliveries:
+            if delivery is None:
+                verdict.add(Problem.UNASKED, f"{request.path}: delivery {request.delivery}, {request.numbers[:3]}")
+            else:
+                arrivals[delivery].append(request.at)
+    return arrivals
+
+
+def _judge_innocent(
+    one: Sent, row: Row, came: Sequence[float], windows: Sequence[Window], calm: float, verdict: Verdict
+) -> None:
+    name = f"{one.role} event {one.number}, delivery {row.delivery}"
+    if row.state == "discarded":
+        verdict.add(Problem.DISCARDED, f"{name}: {row.reason}, received {len(came)} times")
+    elif not came:
+        verdict.add(Problem.LOST, f"{name}: {row.state}, never received")
+    elif row.state != "delivered":
+        verdict.add(Problem.OPEN, f"{name}: {row.state}, received {len(came)} times")
+    if not came:
+        return
+    delay = came[0] - one.accepted
+    if one.role is Role.STEADY:
+        verdict.delays.append(delay)
+    latest = latest_arrival(one.accepted, row, windows, calm) if delay > calm else came[0]
+    if came[0] > latest:
+        verdict.add(Problem.LATE, f"{name}: {delay:.1f} s, {came[0] - latest:.1f} s more than its bound")
+    verdict.received_again += len(came) - 1
+    unexplained = len(list(_unexplained(came, row, windows)))
+    if unexplained:
+        verdict.add(Problem.DOUBLED, f"{name}: {unexplained} of {len(came)} requests, {row.unknown} unknown attempts")
+
+
+def latest_arrival(accepted: float, row: Row, windows: Sequence[Window], calm: float) -> float:
+    """Until when a delivery may arrive. Each fault that it met may delay it, and while it is delayed it may meet
+    another one; but not more of them than its attempts explain."""
+    latest = accepted + calm
+    ids = {row.delivery, row.webhook}
+    met = [window for window in windows if window.ended >= accepted and (window.only is None or ids & window.only)]
+    for _ in range(LINKS + row.unknown):
+        later = max((window.ended + window.grace for window in met if window.began <= latest), default=latest)
+        if later <= latest:
+            break
+        latest = later
+    return latest
+
+
+def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> Iterator[float]:
+    """The arrivals after the first that no death explains: one on record, and one that happened between the two."""
+    explained = 0
+    for before, again in pairwise(came):
+        died = any(window.death and before - SECONDS_IN_BUFFERS <= window.began <= again for window in windows)
+        if died and explained < row.unknown:
+            explained += 1
+        else:
+            yield again
+
+
+def _judge_guilty(one: Sent, row: Row, deaths: int, windows: Sequence[Window], lease: float, verdict: Verdict) -> None:
+    name = f"event {one.number}, delivery {row.delivery}"
+    if one.role is Role.KILLS:
+        if (row.state, row.reason) != ("discarded", "render_failed"):
+            verdict.add(Problem.POISON, f"{name}: {row.state} {row.reason or ''}, after {deaths} deaths")
+        # Who dies with the whole node cannot be counted by it.
+        killed = sum(window.death and window.grace >= lease and window.began >= one.accepted for window in windows)
+        if deaths > MOST_DEATHS + killed:
+            verdict.add(Problem.POISON, f"{name}: {deaths} deaths, {MOST_DEATHS} are enough to know")
+    elif one.role is Role.RAISES:
+        if row.state in {"ready", "claimed", "cancelled"}:
+            verdict.add(Problem.POISON, f"{name}: still {row.state}")
+    elif row.state in {"discarded", "cancelled"}:
+        verdict.add(Problem.TROUBLED, f"{name}: {row.state} {row.reason or ''}")
