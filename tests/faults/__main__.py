@@ -89,11 +89,10 @@ def storm(
 def _print(verdict: Verdict, seconds: float) -> None:
     events = ", ".join(f"{count} {role}" for role, count in sorted(verdict.sent.items()))
     print(f"Events: {events}. {seconds:.0f} s in all.")
-    delays = verdict.delays
-    if delays:
+    for role, delays in verdict.delays.items():
         middle, most = delays[len(delays) // 2], delays[-1 - len(delays) // 100]
-        print(f"Steady deliveries: median {middle:.3f} s, 99 % within {most:.2f} s, the last {delays[-1]:.1f} s.")
-    print(f"Innocent deliveries: {verdict.innocent}, {verdict.received_again} received again after a death.")
+        print(f"Delays, {role}: half within {middle:.3f} s, 99 % within {most:.2f} s, all within {delays[-1]:.1f} s.")
+    print(f"Innocent deliveries: {verdict.innocent}; {verdict.received_again} more requests for some of them.")
     for problem, texts in verdict.problems.items():
         print(f"{problem.upper()}: {len(texts)}")
         for text in texts[:EXAMPLES]:

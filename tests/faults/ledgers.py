@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-Record = TypeVar("Record", bound="Sent | Received | Death")
+Record = TypeVar("Record", bound="Sent | Received | Harm")
 
 
 class Role(StrEnum):
@@ -27,11 +27,12 @@ INNOCENT = frozenset({Role.STEADY, Role.GIANT, Role.CROWD})
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An event that was handed over. `deliveries` is what the receipt said; None if there was no receipt: whether it
-    was stored is unknown."""
+    """An event that was handed over, from the call (`asked`) to its receipt (`accepted`). `deliveries` is what that
+    said; None if there was no receipt: whether the event was stored is unknown."""
 
     number: str  # in the message, as its first member
     role: Role
+    asked: float
     accepted: float
     event: str | None
     deliveries: int | None
@@ -48,13 +49,14 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
-    """A worker that is about to die of a poisoned delivery."""
+class Harm:
+    """What a poisoned delivery is about to do to a worker; `deadly`: it dies."""
 
     at: float
     pid: int
     poison: str
     delivery: str | None
+    deadly: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +71,28 @@ class Row:
     unknown: int
 
 
+class Died(StrEnum):
+    """What was lost of those who send. After a death, receivers may get again what they have."""
+
+    NOBODY = "nobody"
+    CHILD = "child"
+    NODE = "node"
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A fault as it delays others: what was on its way between `began` and `ended` may arrive until `ended` plus
-    `grace`. `only`: the deliveries or webhooks that it holds up, None for all. `death`: a process that sends died, so
-    its receivers may get again what they have."""
+    `grace`. `only`: the deliveries or webhooks that it holds up, None for all."""
 
     what: str
     began: float
     ended: float
     grace: float
     only: frozenset[str] | None = None
-    death: bool = False
+    died: Died = Died.NOBODY
 
 
-def write_line(record: Sent | Received | Death) -> str:
+def write_line(record: Sent | Received | Harm) -> str:
     """A record as a line."""
     return json.dumps(asdict(record)) + "\n"
 

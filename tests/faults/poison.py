@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dispatcher.transport.exchange import Reply
-from tests.faults.ledgers import Death, write_line
+from tests.faults.ledgers import Harm, write_line
 
-DEATHS = "STORM_DEATHS"  # variable: the file for those who die
-LEASE = "STORM_LEASE_SECONDS"  # variable: how long a claim lasts, where a storm is too short for the product's
+HARM = "STORM_HARM"  # variable: the ledger of what poison did
+LEASE = "STORM_LEASE_SECONDS"  # variable: how long a claim lasts
 ANSWER_HEADER = "Storm-Poison"
 PATH = "/answer/"  # of receivers whose answers are poison; the marker follows
 
@@ -58,26 +59,26 @@ def marker(poison: str) -> str:
 
 def install() -> None:
     """Makes this process, and what it forks, fall for poison. Call it before `workers.loop` is imported."""
-    import workers.callbacks.batches  # noqa: PLC0415 - only the rig's workers load the product's
-    import workers.callbacks.render  # noqa: PLC0415
-    import workers.claims.claims  # noqa: PLC0415
-    import workers.results.classify  # noqa: PLC0415
-
-    rendering, batching = workers.callbacks.render, workers.callbacks.batches
-    rendering.render = _before(rendering.render, lambda claims, *_: _in_messages("render", claims))
-    batching.batches = _before(batching.batches, lambda claims, *_: _in_messages("batches", claims))
-    workers.results.classify.classify = _before(workers.results.classify.classify, _in_answer)
-    rendering.masked_headers = _before(rendering.masked_headers, _in_record)
-    if LEASE in os.environ:
-        workers.claims.claims.CLAIM = timedelta(seconds=float(os.environ[LEASE]))
+    names = "callbacks.batches", "claims.claims", "results.classify", "callbacks.render"
+    modules: list[Any] = [import_module(f"workers.{name}") for name in names]
+    batching, claiming, judging, rendering = modules
+    _replace(rendering, "render", lambda claims, *_: _in_messages("render", claims))
+    _replace(batching, "batches", lambda claims, *_: _in_messages("batches", claims))
+    _replace(judging, "classify", _in_answer)
+    _replace(rendering, "masked_headers", _in_record)
+    assert claiming.CLAIM
+    claiming.CLAIM = timedelta(seconds=float(os.environ[LEASE]))
 
 
-def _before(function: Any, look: Callable[..., str | None]) -> Any:
+def _replace(module: Any, name: str, look: Callable[..., str | None]) -> None:
+    """`look` sees the arguments first. It may break whoever calls, or return what the function would."""
+    function = getattr(module, name)
+
     @functools.wraps(function)
     def poisoned(*arguments: Any, **named: Any) -> Any:
         return look(*arguments) or function(*arguments, **named)
 
-    return poisoned
+    setattr(module, name, poisoned)
 
 
 def _in_messages(stage: str, claims: Sequence[Any]) -> None:
@@ -91,7 +92,7 @@ def _in_messages(stage: str, claims: Sequence[Any]) -> None:
 
 def _in_answer(outcome: object, *_: object) -> None:
     headers = dict(outcome.headers) if isinstance(outcome, Reply) else {}
-    poison, _, delivery = headers.get(ANSWER_HEADER, "").partition(" ")
+    poison, _blank, delivery = headers.get(ANSWER_HEADER, "").partition(" ")
     if poison.startswith("classify:"):
         _happen(poison, delivery)
 
@@ -100,18 +101,14 @@ def _in_record(request: Any, *_: object) -> str | None:
     poison = request.url.partition(PATH)[2]
     if not poison.startswith("record:"):
         return None
-    if poison == f"record:{How.NUL}":
-        return "Name: \0"
     _happen(poison, dict(request.headers).get("Dispatcher-Delivery-Id"))
-    return None
+    return "Name: \0"  # the database refuses it
 
 
 def _happen(poison: str, delivery: str | None) -> None:
     how = How(poison.partition(":")[2])
-    if how in DEADLY:
-        death = Death(time.monotonic(), os.getpid(), poison, delivery)
-        with Path(os.environ[DEATHS]).open("a") as file:
-            file.write(write_line(death))
+    with Path(os.environ[HARM]).open("a") as file:
+        file.write(write_line(Harm(time.monotonic(), os.getpid(), poison, delivery, how in DEADLY)))
     match how:
         case How.EXIT:
             os._exit(3)
@@ -122,5 +119,5 @@ def _happen(poison: str, delivery: str | None) -> None:
             os.kill(os.getpid(), signal.SIGKILL if taken else 0)
         case How.MEMORY_ERROR:
             raise MemoryError
-        case _:
+        case How.RAISE:
             raise RuntimeError(poison)

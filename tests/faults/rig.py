@@ -32,7 +32,7 @@ from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from dispatcher.webhooks.registration import register
 from tests.faults import poison
-from tests.faults.ledgers import Death, Received, Role, Sent, Window, read_lines
+from tests.faults.ledgers import Died, Harm, Received, Role, Sent, Window, read_lines
 from tests.mail_server import MailServer
 
 ROOT = Path(__file__).parents[2]
@@ -109,9 +109,9 @@ class Rig:
         self._nodes[name].kill()
         self.start_node(name)
         # Until it works again nothing is claimed, or nothing is swept.
-        self._starting[name] = Window(f"{name} killed", began, began, grace=30.0, death=name == "deliver")
+        self._starting[name] = Window(f"{name} killed", began, began, grace=30.0)
         if name == "deliver":
-            self.windows.append(Window(f"{name} killed", began, began, grace=lease + 30.0, death=True))
+            self.windows.append(Window(f"{name} killed", began, began, grace=lease + 30.0, died=Died.NODE))
 
     def kill_child(self, of: str, chance: float) -> None:
         """Kills one of the processes of a node; `chance`, from 0 to 1, says which."""
@@ -147,8 +147,8 @@ class Rig:
             if name in self._starting and (name == "beat" or " ready." in node.said()):
                 begun = self._starting.pop(name)
                 ended = time.monotonic()
-                self.windows.append(Window(begun.what, begun.began, ended, begun.grace, death=begun.death))
-        poisoned = {death.pid for death in self.deaths()}
+                self.windows.append(Window(begun.what, begun.began, ended, begun.grace))
+        poisoned = {harm.pid for harm in self.harm() if harm.deadly}
         now = {child.pid: name for name in ("deliver", "upkeep") for child in self.children(name)}
         for pid in self._known.keys() - now.keys() - poisoned - self._killed:
             self.problems.append(f"a child of {self._known[pid]}, process {pid}, ended by itself")
@@ -156,7 +156,12 @@ class Rig:
         self._known = now
 
     def check_whole(self) -> None:
-        """Notes a node that has not as many processes as it should."""
+        """Notes a node that has not as many processes as it should. One that has just died is being replaced."""
+        deadline = time.monotonic() + START_SECONDS
+        while any(len(self.children(name)) != CHILDREN for name in ("deliver", "upkeep")):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
         for name in ("deliver", "upkeep"):
             if (count := len(self.children(name))) != CHILDREN:
                 self.problems.append(f"{name} has {count} children, not {CHILDREN}")
@@ -182,9 +187,9 @@ class Rig:
 
     def send(self, role: Role, account: str, event_type: str, body: str = "") -> None:
         """Enqueues one event, and notes it."""
-        number = f"r{len(self.sent)}"
+        number, asked = f"r{len(self.sent)}", time.monotonic()
         receipt = enqueue(event_type, {"n": number, "body": body}, account=account, producer=self.installation)
-        self.sent.append(Sent(number, role, time.monotonic(), str(receipt.event_id), receipt.deliveries))
+        self.sent.append(Sent(number, role, asked, time.monotonic(), str(receipt.event_id), receipt.deliveries))
 
     def control(self, word: str) -> None:
         """Tells the receivers something."""
@@ -201,12 +206,8 @@ class Rig:
 
     # Ledgers
 
-    @property
-    def deaths_file(self) -> Path:
-        return self.folder / "deaths"
-
-    def deaths(self) -> list[Death]:
-        return list(read_lines(self.deaths_file, Death))
+    def harm(self) -> list[Harm]:
+        return list(read_lines(self.folder / "harm", Harm))
 
     def received(self) -> list[Received]:
         return list(read_lines(self.folder / "received", Received))
@@ -217,7 +218,7 @@ class Rig:
 
 def died(what: str, at: float) -> Window:
     """The window of a process that sends and has died: what it had comes again at once."""
-    return Window(what, at, at, grace=30.0, death=True)
+    return Window(what, at, at, grace=30.0, died=Died.CHILD)
 
 
 @contextmanager
@@ -240,13 +241,13 @@ def running_rig(*, lease: float, time_scale: float) -> Iterator[Rig]:
             "DISPATCHER_SMTP_PORT": str(mails.port),
             "DISPATCHER_SMTP_SECURITY": "none",
             "PYTHONPATH": str(ROOT),
-            poison.DEATHS: str(folder / "deaths"),
+            poison.HARM: str(folder / "harm"),
             poison.LEASE: str(lease),
         }
         settings = Settings(
             database_url=postgres.url,
             broker_url=valkey.url,
-            encryption_keys=environment["DISPATCHER_ENCRYPTION_KEYS"],  # type: ignore[arg-type]
+            encryption_keys=environment["DISPATCHER_ENCRYPTION_KEYS"],
             allowed_networks=LOOPBACK,
             time_scale=time_scale,
         )
@@ -268,11 +269,7 @@ def _receivers(rig: Rig) -> Iterator[None]:
     port_file = rig.folder / "port"
     process = rig.run("receivers", ["tests.faults.receiving_end", str(rig.folder / "received"), str(port_file)])
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not port_file.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the receivers did not start")
-            time.sleep(0.02)
+        _wait_for(port_file, process, "the receivers")
         rig.origin = f"http://{LOOPBACK}:{port_file.read_text()}"
         yield
     finally:
@@ -286,11 +283,20 @@ def backend(rig: Rig, rate: float, event_type: str, accounts: Sequence[str]) -> 
         "backend", ["tests.faults.sending_end", str(rig.folder / "sent"), str(rate), event_type, *accounts]
     )
     try:
+        _wait_for(rig.folder / "sent", process, "the backend")
         yield
         if process.poll() is not None:
             raise RuntimeError(f"the backend ended: {(rig.folder / 'backend.log').read_text()[-300:]}")
     finally:
         end(process)
+
+
+def _wait_for(file: Path, process: "subprocess.Popen[bytes]", name: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not file.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{name} did not start")
+        time.sleep(0.02)
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

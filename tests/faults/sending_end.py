@@ -28,14 +28,15 @@ def main(ledger: Path, rate: float, event_type: str, accounts: list[str]) -> Non
 
 
 def _send(number: str, event_type: str, account: str) -> Sent:
+    asked = time.monotonic()
     try:
         receipt = enqueue(event_type, {"n": number, "body": "x" * 500}, account=account)
     except DispatcherError:
         raise
     except Exception as error:  # noqa: BLE001 - what is unavailable is part of a storm
         print(f"{number}: {type(error).__name__}", file=sys.stderr)
-        return Sent(number, Role.STEADY, time.monotonic(), None, None)
-    return Sent(number, Role.STEADY, time.monotonic(), str(receipt.event_id), receipt.deliveries)
+        return Sent(number, Role.STEADY, asked, time.monotonic(), None, None)
+    return Sent(number, Role.STEADY, asked, time.monotonic(), str(receipt.event_id), receipt.deliveries)
 
 
 if __name__ == "__main__":

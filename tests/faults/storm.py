@@ -70,7 +70,7 @@ def _rage(rig: Rig, plan: Plan, say: Say, show: Say) -> None:
                     do(step)
                 if now >= looked + LOOK_EVERY:
                     rig.look()
-                    show(f"{max(0.0, now - began):.0f} of {plan.seconds:.0f} s, {len(rig.deaths())} deaths by poison")
+                    show(f"{max(0.0, now - began):.0f} of {plan.seconds:.0f} s, poison harmed {len(rig.harm())} times")
                     looked = now
                 time.sleep(TICK)
         finally:
@@ -108,16 +108,15 @@ def _judge(rig: Rig, plan: Plan) -> Verdict:
             Row(str(row.id), str(row.event_id), str(row.webhook_id), row.state, row.reason, row.unknown)
             for row in found
         ]
-    deaths = rig.deaths()
+    harm = rig.harm()
     verdict = judge(
         rig.all_sent(),
         rig.received(),
         rows,
-        windows=[*rig.windows, *(died(death.poison, death.at) for death in deaths)],
-        deaths=deaths,
+        windows=[*rig.windows, *(died(one.poison, one.at) for one in harm if one.deadly)],
+        harm=harm,
         webhooks=rig.webhooks,
         bounds=Bounds(),
-        lease=plan.lease,
     )
     for problem in rig.problems:
         verdict.add(Problem.RIG, problem)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 
-from tests.faults.ledgers import INNOCENT, Death, Received, Role, Row, Sent, Window
+from tests.faults.ledgers import INNOCENT, Died, Harm, Received, Role, Row, Sent, Window
 
 MOST_DEATHS = 3  # of workers by one delivery
 SECONDS_IN_BUFFERS = 2.0  # a receiver may read what a process sent this long before
@@ -30,8 +30,9 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Seconds from being accepted to being received, in calm."""
+    """Seconds in calm: of an `enqueue`, and from being accepted to being received."""
 
+    enqueue: float = 15.0
     steady: float = 15.0
     giant: float = 60.0
     crowd: float = 180.0
@@ -48,7 +49,7 @@ class Verdict:
     sent: Counter[Role] = field(default_factory=Counter)  # events
     innocent: int = 0  # their deliveries
     received_again: int = 0
-    delays: list[float] = field(default_factory=list)  # of innocent steady deliveries, sorted
+    delays: dict[Role, list[float]] = field(default_factory=dict)  # of innocent deliveries, sorted
 
     @property
     def passed(self) -> bool:
@@ -64,20 +65,21 @@ def judge(
     rows: Sequence[Row],
     *,
     windows: Sequence[Window],
-    deaths: Sequence[Death],
+    harm: Sequence[Harm],
     webhooks: Mapping[str, str],
     bounds: Bounds,
-    lease: float,
 ) -> Verdict:
-    """`webhooks`: path -> webhook, for requests with several messages. `lease`: the seconds that a claim lasts, for
-    what a whole node took with it when it was killed."""
+    """`webhooks`: path -> webhook, for requests with several messages."""
     verdict = Verdict(sent=Counter(one.role for one in sent))
     by_event: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_event[row.event].append(row)
     arrivals = _arrivals(sent, received, rows, webhooks, verdict)
-    dead = Counter(death.delivery for death in deaths)
+    harmed = Counter(one.delivery for one in harm)
+    deaths = Counter(one.delivery for one in harm if one.deadly)
     for one in sent:
+        if (took := one.accepted - one.asked) > bounds.enqueue:
+            verdict.add(Problem.LATE, f"event {one.number}: enqueue took {took:.1f} s")
         if one.event is None:
             continue  # no receipt: it may be stored or not
         stored = by_event[one.event]
@@ -89,8 +91,9 @@ def judge(
                 verdict.innocent += 1
                 _judge_innocent(one, row, came, windows, bounds.of(one.role), verdict)
             else:
-                _judge_guilty(one, row, dead[row.delivery], windows, lease, verdict)
-    verdict.delays.sort()
+                _judge_guilty(one, row, harmed[row.delivery], deaths[row.delivery], windows, verdict)
+    for delays in verdict.delays.values():
+        delays.sort()
     return verdict
 
 
@@ -105,7 +108,7 @@ def _arrivals(
     event_of = {one.number: one.event for one in sent if one.event is not None}
     uncertain = {one.number for one in sent if one.event is None}
     known = {row.delivery for row in rows}
-    delivery_of = {(row.event, row.webhook): row.delivery for row in rows}
+    delivery_of: dict[tuple[str | None, str | None], str] = {(row.event, row.webhook): row.delivery for row in rows}
     arrivals: defaultdict[str, list[float]] = defaultdict(list)
     for request in received:
         if request.delivery is not None:
@@ -135,8 +138,7 @@ def _judge_innocent(
     if not came:
         return
     delay = came[0] - one.accepted
-    if one.role is Role.STEADY:
-        verdict.delays.append(delay)
+    verdict.delays.setdefault(one.role, []).append(delay)
     latest = latest_arrival(one.accepted, row, windows, calm) if delay > calm else came[0]
     if came[0] > latest:
         verdict.add(Problem.LATE, f"{name}: {delay:.1f} s, {came[0] - latest:.1f} s more than its bound")
@@ -162,22 +164,24 @@ def latest_arrival(accepted: float, row: Row, windows: Sequence[Window], calm: f
 
 def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> Iterator[float]:
     """The arrivals after the first that no death explains: one on record, and one that happened between the two."""
-    explained = 0
+    explained, deaths = 0, [window.began for window in windows if window.died is not Died.NOBODY]
     for before, again in pairwise(came):
-        died = any(window.death and before - SECONDS_IN_BUFFERS <= window.began <= again for window in windows)
+        died = any(before - SECONDS_IN_BUFFERS <= death <= again for death in deaths)
         if died and explained < row.unknown:
             explained += 1
         else:
             yield again
 
 
-def _judge_guilty(one: Sent, row: Row, deaths: int, windows: Sequence[Window], lease: float, verdict: Verdict) -> None:
+def _judge_guilty(one: Sent, row: Row, harmed: int, deaths: int, windows: Sequence[Window], verdict: Verdict) -> None:
     name = f"event {one.number}, delivery {row.delivery}"
+    if one.role is not Role.TROUBLED and not harmed:
+        verdict.add(Problem.POISON, f"{name}: harmed nobody, {row.state} {row.reason or ''}")
     if one.role is Role.KILLS:
         if (row.state, row.reason) != ("discarded", "render_failed"):
             verdict.add(Problem.POISON, f"{name}: {row.state} {row.reason or ''}, after {deaths} deaths")
-        # Who dies with the whole node cannot be counted by it.
-        killed = sum(window.death and window.grace >= lease and window.began >= one.accepted for window in windows)
+        # A node that is killed forgets the deaths that it had not counted yet.
+        killed = sum(window.died is Died.NODE and window.began >= one.accepted for window in windows)
         if deaths > MOST_DEATHS + killed:
             verdict.add(Problem.POISON, f"{name}: {deaths} deaths, {MOST_DEATHS} are enough to know")
     elif one.role is Role.RAISES:

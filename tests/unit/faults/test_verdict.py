@@ -1,0 +1,201 @@
+"""The judge of a storm: what it must find, and what it must let pass."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from tests.faults.ledgers import Died, Harm, Received, Role, Row, Sent, Window
+from tests.faults.verdict import Bounds, Problem, Verdict, judge
+
+BOUNDS = Bounds(enqueue=5, steady=10, giant=60, crowd=60)
+SENT = Sent("s1", Role.STEADY, asked=99.9, accepted=100.0, event="e1", deliveries=1)
+ROW = Row("d1", "e1", "w1", state="delivered", reason=None, unknown=0)
+ARRIVED = Received(100.1, "/ok/one", "d1", ("s1",))
+CHILD_DIED = Window("child", 102, 102, grace=30, died=Died.CHILD)
+NODE_DIED = Window("node", 102, 102, grace=150, died=Died.NODE)
+LOCKED = Window("locks", 95, 120, grace=15, only=frozenset({"d1"}))
+POISON = replace(SENT, role=Role.KILLS)
+HARM = Harm(101.0, 7, "render:exit", "d1", deadly=True)
+
+
+def judged(
+    sent: Sequence[Sent] = (SENT,),
+    received: Sequence[Received] = (ARRIVED,),
+    rows: Sequence[Row] = (ROW,),
+    *windows: Window,
+    harm: Sequence[Harm] = (),
+) -> Verdict:
+    return judge(sent, received, rows, windows=windows, harm=harm, webhooks={"/ok/batches": "w1"}, bounds=BOUNDS)
+
+
+def problems(verdict: Verdict) -> list[Problem]:
+    assert verdict.passed is (not verdict.problems)
+    return list(verdict.problems)
+
+
+def arrived(*times: float) -> list[Received]:
+    return [replace(ARRIVED, at=at) for at in times]
+
+
+def test_what_arrives_once_and_in_time_passes() -> None:
+    verdict = judged()
+    assert problems(verdict) == []
+    assert (verdict.innocent, verdict.received_again, verdict.sent) == (1, 0, {Role.STEADY: 1})
+    assert verdict.delays[Role.STEADY] == [pytest.approx(0.1)]
+
+
+# Lost
+
+
+@pytest.mark.parametrize("state", ["ready", "claimed", "waiting", "delivered", "cancelled"])
+def test_what_never_arrives_is_lost_whatever_the_database_says(state: str) -> None:
+    assert problems(judged(received=(), rows=[replace(ROW, state=state)])) == [Problem.LOST]
+
+
+def test_a_delivery_that_was_accepted_and_not_stored_is_lost() -> None:
+    assert problems(judged([replace(SENT, deliveries=2)])) == [Problem.LOST]
+    assert problems(judged(received=(), rows=())) == [Problem.LOST]
+
+
+def test_an_innocent_delivery_must_not_be_discarded_even_if_it_arrived() -> None:
+    assert problems(judged(rows=[replace(ROW, state="discarded", reason="exhausted")])) == [Problem.DISCARDED]
+
+
+def test_what_arrived_must_be_on_record() -> None:
+    assert problems(judged(rows=[replace(ROW, state="claimed")])) == [Problem.OPEN]
+
+
+def test_an_event_without_a_receipt_may_be_stored_or_not() -> None:
+    uncertain = replace(SENT, event=None, deliveries=None)
+    assert problems(judged([uncertain], (), ())) == []
+    assert problems(judged([uncertain])) == []
+    assert problems(judged([uncertain], [Received(100.1, "/ok/batches", None, ("s1",))])) == []
+
+
+def test_messages_of_a_batch_are_found_by_their_numbers() -> None:
+    sent = [SENT, replace(SENT, number="s2", event="e2")]
+    rows = [ROW, replace(ROW, delivery="d2", event="e2")]
+    assert problems(judged(sent, [Received(100.1, "/ok/batches", None, ("s1", "s2"))], rows)) == []
+    assert problems(judged(sent, [Received(100.1, "/ok/batches", None, ("s2",))], rows)) == [Problem.LOST]
+
+
+@pytest.mark.parametrize("unasked", [replace(ARRIVED, delivery="d9"), Received(1, "/ok/batches", None, ("s9",))])
+def test_what_nobody_sent_is_found(unasked: Received) -> None:
+    assert problems(judged(received=[ARRIVED, unasked])) == [Problem.UNASKED]
+
+
+# Twice
+
+
+def test_twice_without_a_death_is_doubled() -> None:
+    assert problems(judged(received=arrived(100.1, 103.0))) == [Problem.DOUBLED]
+
+
+def test_an_unknown_attempt_alone_does_not_explain_a_second_request() -> None:
+    assert problems(judged(received=arrived(100.1, 103.0), rows=[replace(ROW, unknown=1)])) == [Problem.DOUBLED]
+
+
+def test_a_death_alone_does_not_explain_a_second_request() -> None:
+    assert problems(judged((SENT,), arrived(100.1, 103.0), (ROW,), CHILD_DIED)) == [Problem.DOUBLED]
+
+
+@pytest.mark.parametrize("death", [CHILD_DIED, NODE_DIED])
+def test_a_death_between_the_two_with_its_attempt_on_record_explains_one_more(death: Window) -> None:
+    row = replace(ROW, unknown=1)
+    verdict = judged((SENT,), arrived(100.1, 103.0), (row,), death)
+    assert problems(verdict) == []
+    assert verdict.received_again == 1
+    assert problems(judged((SENT,), arrived(100.1, 103.0, 104.0), (row,), death)) == [Problem.DOUBLED]
+
+
+def test_a_death_before_the_first_or_after_the_second_explains_nothing() -> None:
+    row = replace(ROW, unknown=1)
+    for times in ((100.1, 101.0), (105.0, 106.0)):
+        assert problems(judged((SENT,), arrived(*times), (row,), CHILD_DIED)) == [Problem.DOUBLED]
+
+
+def test_a_lock_is_no_death() -> None:
+    row = replace(ROW, unknown=1)
+    assert problems(judged((SENT,), arrived(100.1, 103.0), (row,), LOCKED)) == [Problem.DOUBLED]
+
+
+# Late
+
+
+def test_in_calm_it_is_late_beyond_its_bound() -> None:
+    assert problems(judged(received=arrived(110.0))) == []
+    assert problems(judged(received=arrived(110.1))) == [Problem.LATE]
+
+
+def test_each_role_has_its_own_bound() -> None:
+    assert problems(judged([replace(SENT, role=Role.GIANT)], arrived(150.0))) == []
+    assert problems(judged([replace(SENT, role=Role.GIANT)], arrived(161.0))) == [Problem.LATE]
+
+
+def test_a_death_delays_what_was_on_its_way_by_its_grace() -> None:
+    assert problems(judged((SENT,), arrived(132.0), (ROW,), CHILD_DIED)) == []
+    assert problems(judged((SENT,), arrived(132.1), (ROW,), CHILD_DIED)) == [Problem.LATE]
+
+
+def test_a_death_before_it_was_accepted_or_after_it_was_due_delays_nothing() -> None:
+    early = replace(CHILD_DIED, began=99.0, ended=99.0)
+    due = replace(CHILD_DIED, began=110.5, ended=110.5)
+    assert problems(judged((SENT,), arrived(111.0), (ROW,), early)) == [Problem.LATE]
+    assert problems(judged((SENT,), arrived(111.0), (ROW,), due)) == [Problem.LATE]
+
+
+def test_one_death_may_follow_another_but_not_endlessly() -> None:
+    chain = [replace(CHILD_DIED, began=at, ended=at) for at in (105.0, 130.0, 155.0)]
+    assert problems(judged((SENT,), arrived(160.0), (ROW,), *chain)) == []
+    assert problems(judged((SENT,), arrived(161.0), (ROW,), *chain)) == [Problem.LATE]
+    assert problems(judged((SENT,), arrived(161.0), (replace(ROW, unknown=1),), *chain)) == []
+
+
+def test_a_lock_delays_the_rows_that_it_holds_and_no_others() -> None:
+    assert problems(judged((SENT,), arrived(135.0), (ROW,), LOCKED)) == []
+    assert problems(judged((SENT,), arrived(135.1), (ROW,), LOCKED)) == [Problem.LATE]
+    for only, late in (("w1", []), ("d2", [Problem.LATE])):
+        assert problems(judged((SENT,), arrived(135.0), (ROW,), replace(LOCKED, only=frozenset({only})))) == late
+
+
+def test_an_enqueue_that_takes_long_is_late() -> None:
+    assert problems(judged([replace(SENT, asked=94.9)])) == [Problem.LATE]
+
+
+# Poison, and webhooks at fault
+
+
+def test_a_delivery_that_kills_ends_as_render_failed() -> None:
+    ended = replace(ROW, state="discarded", reason="render_failed")
+    assert problems(judged([POISON], (), [ended], harm=[HARM] * 3)) == []
+    for state, reason in (("ready", None), ("waiting", None), ("delivered", None), ("discarded", "exhausted")):
+        verdict = judged([POISON], (), [replace(ROW, state=state, reason=reason)], harm=[HARM])
+        assert problems(verdict) == [Problem.POISON]
+
+
+def test_a_delivery_may_not_kill_a_fourth_worker_unless_a_node_forgot_a_death() -> None:
+    ended = replace(ROW, state="discarded", reason="render_failed")
+    assert problems(judged([POISON], (), [ended], harm=[HARM] * 4)) == [Problem.POISON]
+    assert problems(judged([POISON], (), [ended], NODE_DIED, harm=[HARM] * 4)) == []
+
+
+@pytest.mark.parametrize("role", [Role.KILLS, Role.RAISES])
+def test_poison_that_harmed_nobody_shows_that_the_rig_is_broken(role: Role) -> None:
+    ended = replace(ROW, state="discarded", reason="render_failed")
+    assert problems(judged([replace(SENT, role=role)], (), [ended])) == [Problem.POISON]
+
+
+def test_a_delivery_that_makes_code_raise_ends_or_waits() -> None:
+    raises, harm = [replace(SENT, role=Role.RAISES)], [replace(HARM, deadly=False)]
+    for state in ("discarded", "waiting", "delivered"):
+        assert problems(judged(raises, (), [replace(ROW, state=state)], harm=harm)) == []
+    for state in ("ready", "claimed", "cancelled"):
+        assert problems(judged(raises, (), [replace(ROW, state=state)], harm=harm)) == [Problem.POISON]
+
+
+def test_what_is_for_a_webhook_at_fault_waits_or_arrives_and_is_not_discarded() -> None:
+    troubled = [replace(SENT, role=Role.TROUBLED)]
+    for state in ("ready", "claimed", "waiting", "delivered"):
+        assert problems(judged(troubled, (), [replace(ROW, state=state)])) == []
+    assert problems(judged(troubled, (), [replace(ROW, state="discarded", reason="exhausted")])) == [Problem.TROUBLED]
