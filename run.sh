@@ -9,6 +9,7 @@
 #   ./run.sh up [--dev]                a whole engine on this machine, until Ctrl-C
 #   ./run.sh shell [-c COMMAND]        your shell, with `dispatcher` and this environment's `python` on its path
 #   ./run.sh fuzz [N]                  sends generated requests to the API and all dialects, N (300) for each operation
+#   ./run.sh storm [--minutes N] [...] does everything bad at once to an engine (./run.sh storm --help)
 #   ./run.sh build [FOLDER]            two wheels in dist/, or in FOLDER: what producers install, and the engine
 #   ./run.sh bench [--quick] [...]     compares the engine with baselines (./run.sh bench --help)
 #   ./run.sh ...                       anything else is a command of the `dispatcher` command line; -h lists all
@@ -201,7 +202,7 @@ with_pip() {
         --progress-bar off --no-deps --require-hashes "$@"
 }
 
-# Help that needs no environment. `test -h` is pytest's; `bench -h` lists what the benchmarks themselves define.
+# Help that needs no environment. `test -h` is pytest's; `bench -h` and `storm -h` list what these programs define.
 usage() {
     case $1 in
     audit) cat <<END ;;
@@ -234,7 +235,7 @@ case "${1-} ${2-}" in
 esac
 
 case ${1-} in
-test | audit | fuzz | build | bench) can_test || set_up can_test ;;
+test | audit | fuzz | storm | build | bench) can_test || set_up can_test ;;
 *) can_run || set_up can_run ;;
 esac
 
@@ -317,6 +318,10 @@ shell)
     shift
     if [ $# -eq 0 ] && [ -t 0 ]; then echo "run.sh: \`dispatcher\` is on the path of this shell; \`exit\` leaves it" >&2; fi
     PATH=$venv/bin:$PATH exec "${SHELL:-/bin/sh}" "$@"
+    ;;
+storm)
+    shift
+    PYTHONPATH=$root exec "$venv/bin/python" -P -m tests.faults "$@"
     ;;
 bench)
     shift

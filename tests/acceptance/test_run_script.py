@@ -204,7 +204,7 @@ def test_what_only_the_tests_take_comes_when_they_are_asked_for_into_the_same_en
 
 def test_what_the_tests_take_is_taken_as_well_where_they_come_first(checkout: Path) -> None:
     provide(checkout, "python3", NEW)
-    said = run(checkout, "bench")[2]
+    said = run(checkout, "storm")[2]
     assert said.count(" packages: done in ") == 2
     assert [line.rpartition(" ")[2] for line in lines(checkout, "installed")] == [
         "deploy/embedded.lock",

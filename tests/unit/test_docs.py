@@ -33,6 +33,7 @@ from dispatcher.webhooks.secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
 from schedules.timing import REAL_TIME
 from tests.claims import TARGET
+from tests.faults.__main__ import app as storm
 from tests.integration.docs.blocks import blocks_of
 from workers.callbacks.render import render
 from workers.claims.claims import Claim
@@ -48,7 +49,7 @@ _FILE = re.compile(r"(?:dispatcher|workers|schedules|tests|docs|deploy|benchmark
 _COMMAND = re.compile(r"(?:\./run\.sh|(?<![\w./@-])(?<!from )dispatcher)[ \t]+([^|`\n)]*)")
 
 CLI: Any = typer.main.get_command(app)
-BENCH: Any = typer.main.get_command(bench)
+PROGRAMS: dict[str, Any] = {"bench": typer.main.get_command(bench), "storm": typer.main.get_command(storm)}
 
 SIGNING_KEY = SigningKey("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")  # of the public specification's example
 SIGNED = replace(
@@ -153,7 +154,7 @@ def test_every_command_and_option_that_is_shown_exists(page: str) -> None:
         if words[:1] in (["test"], ["audit"], ["build"], ["shell"]):
             assert f"\n{words[0]})\n" in (ROOT / "run.sh").read_text()
             continue
-        command, rest = (BENCH, words[1:]) if words[0] == "bench" else (CLI, list(words))
+        command, rest = (PROGRAMS[words[0]], words[1:]) if words[0] in PROGRAMS else (CLI, list(words))
         while rest and rest[0] in getattr(command, "commands", {}):
             command = command.commands[rest.pop(0)]
         assert not rest or rest[0].startswith("-") or not hasattr(command, "commands"), f"{page}: {words}"
@@ -215,7 +216,8 @@ def worded() -> dict[str, str]:
     texts["docs/glossary.md"] = re.sub(r"\|[^|\n]*\|$", "|", texts["docs/glossary.md"], flags=re.MULTILINE)
     texts["docs/openapi.json"] = prose("\n".join(described(json.loads((ROOT / "docs/openapi.json").read_text()))))
     texts["deploy/env.example"] = (ROOT / "deploy/env.example").read_text()
-    return texts | {"help": "\n".join(help_texts(CLI)), "help of bench": "\n".join(help_texts(BENCH))}
+    programs = {f"help of {name}": "\n".join(help_texts(program)) for name, program in PROGRAMS.items()}
+    return texts | programs | {"help": "\n".join(help_texts(CLI))}
 
 
 WORDED = worded()
