@@ -42,7 +42,9 @@ def storm(
             "--only", metavar="KIND", callback=_known_kinds, help="A kind of fault; may be given several times"
         ),
     ] = None,
-    keep: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Keep ledgers and logs here")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep ledgers, logs and all problems here")
+    ] = None,
 ) -> None:
     """Do everything bad at once to a whole installation, and count what arrives.
 
@@ -81,6 +83,9 @@ def storm(
         progress.print(f"Error: {error}")
         raise typer.Exit(2) from None
     _print(verdict, time.monotonic() - began)
+    if keep is not None:
+        lines = [f"{problem}: {text}\n" for problem, texts in verdict.problems.items() for text in texts]
+        (keep / "problems").write_text("".join(lines))
     again = f"./run.sh storm --minutes {minutes:g} --seed {seed}" + "".join(f" --only {name}" for name in only or ())
     print(f"{'PASSED' if verdict.passed else 'FAILED'}: {again}")
     raise typer.Exit(0 if verdict.passed else 1)

@@ -116,8 +116,8 @@ def test_a_death_before_the_first_or_after_the_second_explains_nothing() -> None
 
 
 def test_a_lock_is_no_death() -> None:
-    row = replace(ROW, unknown=1)
-    assert problems(judged((SENT,), arrived(100.1, 103.0), (row,), LOCKED)) == [Problem.DOUBLED]
+    row, locked = replace(ROW, unknown=1), replace(LOCKED, began=102)
+    assert problems(judged((SENT,), arrived(100.1, 103.0), (row,), locked)) == [Problem.DOUBLED]
 
 
 # Late
@@ -178,6 +178,8 @@ def test_a_delivery_may_not_kill_a_fourth_worker_unless_a_node_forgot_a_death() 
     ended = replace(ROW, state="discarded", reason="render_failed")
     assert problems(judged([POISON], (), [ended], harm=[HARM] * 4)) == [Problem.POISON]
     assert problems(judged([POISON], (), [ended], NODE_DIED, harm=[HARM] * 4)) == []
+    for other in (CHILD_DIED, replace(NODE_DIED, began=99, ended=99)):
+        assert problems(judged([POISON], (), [ended], other, harm=[HARM] * 4)) == [Problem.POISON]
 
 
 @pytest.mark.parametrize("role", [Role.KILLS, Role.RAISES])
