@@ -82,11 +82,12 @@ def storm(
     except (EmbeddedError, RuntimeError) as error:
         progress.print(f"Error: {error}")
         raise typer.Exit(2) from None
+    chosen = only if only and set(only) != set(NAMES) else ()
     _print(verdict, time.monotonic() - began)
     if keep is not None:
         lines = [f"{problem}: {text}\n" for problem, texts in verdict.problems.items() for text in texts]
         (keep / "problems").write_text("".join(lines))
-    again = f"./run.sh storm --minutes {minutes:g} --seed {seed}" + "".join(f" --only {name}" for name in only or ())
+    again = f"./run.sh storm --minutes {minutes:g} --seed {seed}" + "".join(f" --only {name}" for name in chosen)
     print(f"{'PASSED' if verdict.passed else 'FAILED'}: {again}")
     raise typer.Exit(0 if verdict.passed else 1)
 
