@@ -268,9 +268,9 @@ class Webhooks:
             columns["contract"] = write_contract(contract)
             columns["retry_span"] = SCHEDULES[contract.schedule].span
             columns["batch_size"], columns["rate_limit"] = contract.batch_size, contract.rate_limit
+        if checked.contract is not None or checked.secrets is not None:
             columns["format"] = FORMAT
         if checked.secrets is not None:
-            columns["format"] = FORMAT
             columns["secrets_ciphertext"] = self._vault.encrypt_document(write_secrets(checked.secrets))
         return columns
 

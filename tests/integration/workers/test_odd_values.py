@@ -72,7 +72,8 @@ def odd_rows(database: Engine, connection: Connection, like: UUID) -> list[OddRo
                     if name == "accounts":
                         about["account_id"] = copy(connection, "accounts", account, name=f"{column} {len(made)}")
                     limited = {"rate_limit": 100.0} if name == "rates" or column == "rate_limit" else {}
-                    webhook = copy(connection, "webhooks", like, **about, **limited)
+                    batched = {"batch_size": 10} if column == "batch_limit" else {}
+                    webhook = copy(connection, "webhooks", like, **about, **limited, **batched)
                     stored = copy(connection, "events", event, **about)
                     claimed = {"claimed_by": webhook} if state == "claimed" else {}
                     sent = copy(
