@@ -11,6 +11,7 @@ from dispatcher.accounts.actor import Actor, CommandLine
 from dispatcher.db.models import Webhook
 from dispatcher.errors import UnknownAccount
 from dispatcher.settings import Settings
+from dispatcher.wake import DELIVER
 from dispatcher.webhooks.fields import WebhookFields, check, check_text
 from dispatcher.webhooks.registration import register, remove, rotate_signing_key
 from dispatcher.webhooks.store import Webhooks
@@ -74,11 +75,11 @@ def change_within(session: Session, settings: Settings, webhook_id: UUID, fields
     assert webhooks.update(kept, checked, by=TESTER, **switched) is not None
 
 
-def deliver_all(settings: Settings) -> dict[str, int]:
-    """Runs one delivery loop in this process until nothing is due."""
+def deliver_all(settings: Settings, task: str = DELIVER) -> dict[str, int]:
+    """Runs one delivery loop in this process until nothing is due; with SUSPECTS for suspects only."""
     worker = worker_for(settings)
     try:
-        return DeliveryLoop(worker).run()
+        return DeliveryLoop(worker, task).run()
     finally:
         worker.drop_transport()
 

@@ -76,7 +76,7 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
     @signals.worker_init.connect(weak=False)
     def refuse_to_start_unfit(sender: Any, **_: object) -> None:
         """A worker that cannot work logs why and exits before it takes a single message."""
-        if get_implementation(sender.pool_cls) is not get_implementation("prefork") or sender.autoscale:
+        if get_implementation(sender.pool_cls) is not get_implementation("prefork") or sender.options.get("autoscale"):
             # A journal belongs to a place in the pool, and a loop to a process that may die.
             sys.exit("Error: workers need the pool `prefork` and a fixed `--concurrency`, without `--autoscale`")
         installation = Installation(settings, name=NAME)

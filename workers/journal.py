@@ -43,7 +43,7 @@ class Journal:
 
     def __init__(self, memory: mmap) -> None:
         self._bytes = memoryview(memory)
-        self._words = self._bytes.cast("I")
+        self._words = self._bytes.cast("i")
         self._forget()
 
     @property

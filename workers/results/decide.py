@@ -130,9 +130,9 @@ def decide_after_death(
     `sent`: it may have been sent. `handled`: it was being handled just then. `suspected`: nothing was, and it is one of
     those that may have been the reason. This uses no step of its schedule."""
     if handled:
-        deaths = max(deaths + 1, ALONE)
+        deaths = min(max(deaths + 1, ALONE), MOST)
     elif suspected:
-        deaths += 1
+        deaths = min(deaths + 1, MOST)
     if deaths >= MOST:
         return AfterDeath(Discard(Reason.RENDER_FAILED), deaths, unknown=sent)
     return AfterDeath(RetryUnknown(unknown_in_a_row) if sent else Release(), deaths, unknown=sent)

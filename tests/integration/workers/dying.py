@@ -17,12 +17,11 @@ from dispatcher.transport.exchange import Reply
 from dispatcher.wake import DELIVER, SUSPECTS
 from tests.installations import worker_for
 from workers import shared_memory
-from workers.batch import Batch
 from workers.claims.claims import Claim
 from workers.loop import DeliveryLoop
 from workers.process import Worker
 from workers.recovery import recover
-from workers.results.claim_result import ClaimResult
+from workers.results.record import Sent
 
 POISON = "poison"  # its event type, and part of its message
 DEADLINE = datetime(2100, 1, 1, tzinfo=UTC)  # of the poison
@@ -55,19 +54,19 @@ def go_wrong(how: str) -> None:
 
 def is_poison(value: Any) -> bool:
     """Whether this, or something in it, belongs to the poison: a claim, an answer that echoes it, its deadline."""
+    found = False
     match value:
         case Claim():
-            return value.event_type == POISON
+            found = value.event_type == POISON
         case Reply():
-            return POISON.encode() in value.body
+            found = POISON.encode() in value.body
+        case Sent():
+            found = is_poison(value.exchange.outcome)
         case datetime():
-            return value == DEADLINE
-        case ClaimResult() | Batch():
-            return is_poison(getattr(value, "claim", None) or value.claims)
+            found = value == DEADLINE
         case list() | tuple():
-            return any(map(is_poison, value))
-        case _:
-            return False
+            found = any(map(is_poison, value))
+    return found
 
 
 def _loop(settings: Settings, task: str, place: str, how: str, memory: str) -> None:

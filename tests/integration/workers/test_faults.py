@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -434,10 +435,12 @@ def test_children_see_the_stop_byte_and_find_the_journal_of_their_predecessor(me
     script = tmp_path / "script.py"
     script.write_text(f"""
 import time
-from billiard import get_context
+from billiard import get_context, set_start_method
 from tests.claims import CLAIM
 from workers import shared_memory, stopping
 from workers.journal import Journal
+
+CLAIM = CLAIM._replace(event_id="{uuid4()}", delivery_id="{uuid4()}")  # the same in each process
 
 def die_at_work():
     journal = Journal(shared_memory.journal_of(3))
@@ -455,6 +458,7 @@ def recover():
     assert stopping.is_stopping()
 
 if __name__ == "__main__":
+    set_start_method("{method}", force=True)
     shared_memory.share()
     context = get_context("{method}")
     for work in die_at_work, recover:

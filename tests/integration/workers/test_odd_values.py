@@ -15,6 +15,7 @@ from dispatcher.db.models import Base
 from dispatcher.deliveries.bulk_redelivery import order
 from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
+from dispatcher.wake import SUSPECTS
 from tests.behaviours import Answer
 from tests.factories import (
     TESTER,
@@ -136,9 +137,11 @@ def test_no_odd_value_of_any_column_stops_the_deliveries_of_others(
 
     for _ in range(3):
         deliver_all(settings)
+        deliver_all(settings, SUSPECTS)
         sweep_once(settings)
         upkeep_once(settings)
     deliver_all(settings)
+    deliver_all(settings, SUSPECTS)
 
     healthy = {webhook.id for webhook in good} | {likes[0].id}
     ends = {row.webhook_id: row.because for row in rows(database, _ENDS)}

@@ -10,23 +10,23 @@ from dispatcher.settings import Settings
 from workers.celery_app import make_celery
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Node:
     """A worker as Celery passes it to the signal."""
 
     pool_cls: type
-    autoscale: tuple[int, int] | None
+    options: dict[str, str | None]
 
 
-@pytest.mark.parametrize(("pool", "autoscale"), [("solo", None), ("threads", None), ("prefork", (4, 2))])
+@pytest.mark.parametrize(("pool", "autoscale"), [("solo", None), ("threads", None), ("prefork", "4,2")])
 def test_a_worker_without_processes_of_its_own_refuses_to_start(
-    settings: Settings, pool: str, autoscale: tuple[int, int] | None
+    settings: Settings, pool: str, autoscale: str | None
 ) -> None:
     app = make_celery(settings)
     before = list(signals.worker_init.receivers)
     try:
         with pytest.raises(SystemExit, match="pool `prefork`"):
-            signals.worker_init.send(Node(get_implementation(pool), autoscale))
+            signals.worker_init.send(Node(get_implementation(pool), {"autoscale": autoscale}))
     finally:
         signals.worker_init.receivers = before
         app.close()

@@ -23,7 +23,7 @@ PLACES = {
     "render": "workers.loop.render",
     "judge": "workers.results.judge.classify",
     "decide": "workers.results.judge.decide",
-    "record": "workers.results.writer.ClaimResults._to_record",
+    "record": "workers.results.record._request_row",
 }
 
 
@@ -67,8 +67,8 @@ def test_an_error_of_ours_for_one_delivery_costs_the_others_nothing(
     assert run(settings, PLACES[place], how, lambda: open_and_due(database)) == 0
     (bad,), others = bad_and_others(database)
     assert {(row.state, row.attempt_count, row.schedule_step) for row in others} == {("delivered", 1, 0)}
-    ended = ("discarded", "render_failed", 0) if place == "render" else ("waiting", None, 1)
-    assert (bad.state, bad.reason, bad.schedule_step) == ended
+    ended = {"render": ("discarded", "render_failed", 0), "record": ("delivered", None, 0)}  # without its request
+    assert (bad.state, bad.reason, bad.schedule_step) == ended.get(place, ("waiting", None, 1))
     assert not any(row.outcome_unknown for row in attempts(database))
 
 
