@@ -24,7 +24,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"  # the event's own deadline passed
     WEBHOOK_DISABLED = "webhook_disabled"  # its time ran out while the webhook was disabled
     WEBHOOK_DELETED = "webhook_deleted"
-    RENDER_FAILED = "render_failed"  # no callback for this webhook can be made from this message
+    RENDER_FAILED = "render_failed"  # no callback for this webhook can be made from this message, or making it kills
 
 
 CLOSED = frozenset({State.DELIVERED, State.DISCARDED, State.CANCELLED})

@@ -37,11 +37,10 @@ from tests.mail_server import MailServer
 
 ROOT = Path(__file__).parents[2]
 BY = CommandLine("storm")
-CHILDREN = 2
+CHILDREN = {"deliver": 2, "upkeep": 3}
 START_SECONDS = 60.0
 _PYTHON = [sys.executable, "-P", "-W", "ignore:You're running the worker with superuser privileges", "-m"]
 _APP = ["-q", "-A", "workers"]
-_WORKER = ["-P", "prefork", "-c", str(CHILDREN)]
 
 
 class Rig:
@@ -60,8 +59,26 @@ class Rig:
         self.origin = ""
         self._environment = environment
         self._words = {
-            "deliver": ["tests.faults.poisonable", *_APP, "worker", "-Q", "deliver", "-n", "deliver@%h", *_WORKER],
-            "upkeep": ["celery", *_APP, "worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", *_WORKER],
+            "deliver": [
+                "tests.faults.poisonable",
+                *_APP,
+                "worker",
+                "-Q",
+                "deliver",
+                "-n",
+                "deliver@%h",
+                *_workers("deliver"),
+            ],
+            "upkeep": [
+                "tests.faults.poisonable",
+                *_APP,
+                "worker",
+                "-Q",
+                "mail,upkeep",
+                "-n",
+                "upkeep@%h",
+                *_workers("upkeep"),
+            ],
             "beat": ["celery", *_APP, "beat", "-s", str(folder / "beat-schedule"), "--pidfile="],
         }
         self._nodes: dict[str, Node] = {}
@@ -93,7 +110,7 @@ class Rig:
     def wait_until_ready(self) -> None:
         """Waits until both workers take tasks. Raises RuntimeError if one does not."""
         deadline = time.monotonic() + START_SECONDS
-        for name in ("deliver", "upkeep"):
+        for name in CHILDREN:
             while " ready." not in self._nodes[name].said():
                 self._nodes[name].check()
                 if time.monotonic() > deadline:
@@ -149,7 +166,7 @@ class Rig:
                 ended = time.monotonic()
                 self.windows.append(Window(begun.what, begun.began, ended, begun.grace))
         poisoned = {harm.pid for harm in self.harm() if harm.deadly}
-        now = {child.pid: name for name in ("deliver", "upkeep") for child in self.children(name)}
+        now = {child.pid: name for name in CHILDREN for child in self.children(name)}
         for pid in self._known.keys() - now.keys() - poisoned - self._killed:
             self.problems.append(f"a child of {self._known[pid]}, process {pid}, ended by itself")
             self.windows.append(died("a child ended by itself", time.monotonic()))
@@ -158,13 +175,13 @@ class Rig:
     def check_whole(self) -> None:
         """Notes a node that has not as many processes as it should. One that has just died is being replaced."""
         deadline = time.monotonic() + START_SECONDS
-        while any(len(self.children(name)) != CHILDREN for name in ("deliver", "upkeep")):
+        while any(len(self.children(name)) != count for name, count in CHILDREN.items()):
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1)
-        for name in ("deliver", "upkeep"):
-            if (count := len(self.children(name))) != CHILDREN:
-                self.problems.append(f"{name} has {count} children, not {CHILDREN}")
+        for name, wanted in CHILDREN.items():
+            if (count := len(self.children(name))) != wanted:
+                self.problems.append(f"{name} has {count} children, not {wanted}")
 
     # Work
 
@@ -312,3 +329,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 def own_variables() -> list[str]:
     """The variables of the user's own engine, which must not affect a rig."""
     return [name for name in os.environ if name.startswith("DISPATCHER_")]
+
+
+def _workers(node: str) -> list[str]:
+    return ["-P", "prefork", "-c", str(CHILDREN[node])]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.ledgers import Died, Harm, Received, Role, Row, Sent, Window
-from tests.faults.verdict import Bounds, Problem, Verdict, judge
+from tests.faults.verdict import MOST_DEATHS, Bounds, Problem, Verdict, judge
 
 BOUNDS = Bounds(enqueue=5, steady=10, giant=60, crowd=60)
 SENT = Sent("s1", Role.STEADY, asked=99.9, accepted=100.0, event="e1", deliveries=1)
@@ -174,12 +174,12 @@ def test_a_delivery_that_kills_ends_as_render_failed() -> None:
         assert problems(verdict) == [Problem.POISON]
 
 
-def test_a_delivery_may_not_kill_a_fourth_worker_unless_a_node_forgot_a_death() -> None:
+def test_a_delivery_may_not_kill_an_eighth_worker_unless_a_node_forgot_a_death() -> None:
     ended = replace(ROW, state="discarded", reason="render_failed")
-    assert problems(judged([POISON], (), [ended], harm=[HARM] * 4)) == [Problem.POISON]
-    assert problems(judged([POISON], (), [ended], NODE_DIED, harm=[HARM] * 4)) == []
+    assert problems(judged([POISON], (), [ended], harm=[HARM] * (MOST_DEATHS + 1))) == [Problem.POISON]
+    assert problems(judged([POISON], (), [ended], NODE_DIED, harm=[HARM] * (MOST_DEATHS + 1))) == []
     for other in (CHILD_DIED, replace(NODE_DIED, began=99, ended=99)):
-        assert problems(judged([POISON], (), [ended], other, harm=[HARM] * 4)) == [Problem.POISON]
+        assert problems(judged([POISON], (), [ended], other, harm=[HARM] * (MOST_DEATHS + 1))) == [Problem.POISON]
 
 
 @pytest.mark.parametrize("role", [Role.KILLS, Role.RAISES])
