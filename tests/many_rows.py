@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
+from dispatcher.db.models import Webhook
 from tests.factories import change, rows
 
 _MANY = """
@@ -59,6 +60,20 @@ def make_many_webhooks(database: Engine, count: int, account: str = "acme") -> N
         " SELECT id, account_id, t FROM made, unnest(ARRAY['a', 'b']) t",
         count=count,
         account=account,
+    )
+
+
+def copy_webhook(database: Engine, count: int) -> None:
+    """So many copies of the only webhook, which can be delivered to as it can."""
+    own = {"id", "number"}
+    columns = ", ".join(column.name for column in Webhook.__table__.columns if column.name not in own)
+    change(
+        database,
+        f"WITH made AS (INSERT INTO dispatcher.webhooks (id, {columns}) SELECT gen_random_uuid(), {columns}"
+        " FROM dispatcher.webhooks, generate_series(1, :count) RETURNING id, account_id, event_types)"
+        " INSERT INTO dispatcher.subscriptions (webhook_id, account_id, event_type)"
+        " SELECT id, account_id, unnest(event_types) FROM made",
+        count=count,
     )
 
 

@@ -18,8 +18,3 @@ class Batch(NamedTuple):
     claims_end: float  # monotonic
     token: Token | None = None
     renewed: bool = False
-
-    @property
-    def bytes(self) -> int:
-        """Of its messages."""
-        return sum(len(claim.data) for claim in self.claims)

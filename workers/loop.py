@@ -262,7 +262,7 @@ class DeliveryLoop:
     def _cannot_start(self, batch: Batch, error: Exception, decision: Decision | None) -> None:
         """One message of a batch must not end the others: the batch is halved until that one is alone. Without a
         decision it is retried."""
-        if isinstance(error, MemoryError) and self._held.shrink() > batch.bytes:  # fewer at once may fit
+        if isinstance(error, MemoryError) and self._held.shrink():  # fewer at once may fit
             self._give_up(batch, Release())
         elif len(batch.claims) > 1:
             self._unsent.extendleft(batch._replace(claims=half) for half in halves(batch.claims))
@@ -383,17 +383,17 @@ class DeliveryLoop:
 
     @contextmanager
     def _patient_with_database(self) -> Iterator[None]:
-        """While the database is unavailable, claims and writes pause; requests in flight continue and results are
-        kept."""
+        """While the database is unavailable, claims and writes pause; what is in flight goes on, results are kept."""
         try:
             yield
         except (exc.DatabaseError, exc.InterfaceError, MemoryError) as error:
             if isinstance(error, exc.DataError | exc.IntegrityError | exc.NotSupportedError | exc.ProgrammingError):
                 raise
-            if type(error) in {exc.DatabaseError, MemoryError}:  # the driver's, if a result does not fit into memory
-                log.warning("not enough memory, claims become smaller", held=self._held.shrink())
-            else:
-                log.warning("the database does not answer", error=type(getattr(error, "orig", error)).__name__)
+            # The driver's own class is for a result that does not fit into memory.
+            if type(error) in {exc.DatabaseError, MemoryError} and self._held.shrink():
+                log.warning("not enough memory, claims become smaller")
+                return
+            log.warning("the database does not answer", error=type(getattr(error, "orig", error)).__name__)
             pause = AGAIN if is_held_up(error) else DATABASE_PAUSE
             self._pace.pause(pause, monotonic())
             self._results.pause(pause)

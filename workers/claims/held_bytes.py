@@ -29,11 +29,11 @@ class HeldBytes:
         """How many more may be claimed."""
         return self._allowed - self._total
 
-    def shrink(self) -> int:
+    def shrink(self) -> bool:
         """There was not enough memory: from now on half as much is held, and more again with each message whose result
-        is written. Returns how much is held now."""
-        self._allowed = max(self._allowed // 2, LEAST)
-        return self._total
+        is written. Returns False if it is the least already."""
+        before, self._allowed = self._allowed, max(self._allowed // 2, LEAST)
+        return self._allowed < before
 
     def add(self, claims: Iterable[Claim]) -> None:
         for claim in claims:

@@ -2,11 +2,14 @@
 fills in what older versions leave out."""
 # ruff: noqa: S608 - composed of constants
 
+from collections.abc import Callable
 from time import monotonic
 
+import structlog
 from sqlalchemy import Engine, text
 
 from dispatcher.db.arrays import array
+from dispatcher.db.outages import is_outage
 from dispatcher.db.partitions import create_partitions
 from dispatcher.encryption.vault import Vault
 from dispatcher.producer import Clock
@@ -15,6 +18,8 @@ from workers.maintenance.account_deletion import remove_accounts
 from workers.maintenance.older_versions import fill_deliveries, fill_webhooks
 from workers.maintenance.unreadable import count_unreadable
 from workers.notices.send import close_abandoned
+
+log = structlog.get_logger("dispatcher.upkeep")
 
 PIECE = 1_000  # rows that one transaction changes
 LOOKED_UP = 20_000  # rows that one look finds
@@ -96,25 +101,54 @@ DELETE FROM dispatcher.idempotency_keys WHERE ctid = ANY(ARRAY(
 def upkeep(engine: Engine, vault: Vault, clock: Clock, *, circuit_breakers: bool) -> dict[str, int]:
     """Runs once, in small transactions and for a bounded time. Returns counts of what it did; `to_end` deliveries (of
     those found so far) and `partitions_left` wait for the next run; what is quarantined or of a newer format is counted
-    as it is. `circuit_breakers`: whether this installation has any."""
+    as it is. `circuit_breakers`: whether this installation has any. A part that fails does not keep the others from
+    running; its error is raised after them. If the database is unavailable, that is raised at once."""
+    done: dict[str, int] = {}
+    errors = []
+    parts: tuple[Callable[[], dict[str, int]], ...] = (
+        lambda: _end_unclaimable(engine, monotonic() + END_SECONDS, circuit_breakers=circuit_breakers),
+        lambda: {"keys_forgotten": _forget_keys(engine, monotonic() + FORGET_SECONDS)},
+        lambda: remove_accounts(engine, monotonic() + REMOVE_SECONDS),
+        lambda: {"notices_abandoned": _close_notices(engine)},
+        lambda: count_unreadable(engine),
+        lambda: _make_partitions(engine, clock),
+        lambda: _fill_in(engine, vault, monotonic() + FILL_SECONDS),
+    )
+    for part in parts:
+        try:
+            done |= part()
+        except Exception as error:
+            if is_outage(error):
+                raise
+            log.error("a part of upkeep failed", error=type(error).__name__)
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return done
+
+
+def _make_partitions(engine: Engine, clock: Clock) -> dict[str, int]:
+    partitions = create_partitions(engine, clock())
+    return {"partitions": partitions.made, "partitions_left": partitions.left}
+
+
+def _fill_in(engine: Engine, vault: Vault, until: float) -> dict[str, int]:
+    return {
+        "webhooks_filled": fill_webhooks(engine, vault, until),
+        "deliveries_filled": fill_deliveries(engine, until),
+    }
+
+
+def _close_notices(engine: Engine) -> int:
+    with engine.begin() as connection:
+        return close_abandoned(connection)
+
+
+def _end_unclaimable(engine: Engine, until: float, *, circuit_breakers: bool) -> dict[str, int]:
+    """Ends what nobody can attempt any more; after `until` (monotonic) the rest is left to the next round."""
     if not circuit_breakers:  # switched off: circuits that were open before must not end deliveries
         with engine.begin() as connection:
             connection.execute(_CLOSE_ALL_CIRCUITS)
-    done = _end_unclaimable(engine, monotonic() + END_SECONDS)
-    done["keys_forgotten"] = _forget_keys(engine, monotonic() + FORGET_SECONDS)
-    done |= remove_accounts(engine, monotonic() + REMOVE_SECONDS)
-    with engine.begin() as connection:
-        done["notices_abandoned"] = close_abandoned(connection)
-    done |= count_unreadable(engine)
-    partitions = create_partitions(engine, clock())
-    until = monotonic() + FILL_SECONDS
-    done["webhooks_filled"] = fill_webhooks(engine, vault, until)
-    done["deliveries_filled"] = fill_deliveries(engine, until)
-    return done | {"partitions": partitions.made, "partitions_left": partitions.left}
-
-
-def _end_unclaimable(engine: Engine, until: float) -> dict[str, int]:
-    """Ends what nobody can attempt any more; after `until` (monotonic) the rest is left to the next round."""
     ended = 0
     while True:
         with engine.connect() as connection:

@@ -3,12 +3,14 @@ dies. The processes are forked from a server that has no threads and has loaded 
 
 import multiprocessing
 import os
+import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dispatcher.installation import Installation
@@ -87,6 +89,22 @@ def _loop(settings: Settings, task: str, place: str, how: str, memory: str) -> N
     installation = Installation(settings)
     with suppress(RuntimeError if how == How.ERROR else ()):
         DeliveryLoop(Worker(installation), task).run()
+
+
+def _limited(settings: Settings, memory: str, more: int) -> None:
+    os.environ[shared_memory.VARIABLE] = memory
+    worker = Worker(Installation(settings))
+    worker.transport.wait(0)
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + more, now + more))
+    DeliveryLoop(worker).run()
+
+
+def start(settings: Settings, more_memory: int = 2**40) -> multiprocessing.process.BaseProcess:
+    """Starts a loop in a process of its own, which may take so many more bytes of memory than at its start."""
+    process = _context.Process(target=partial(_limited, settings, os.environ[shared_memory.VARIABLE], more_memory))
+    process.start()
+    return process
 
 
 def run(settings: Settings, place: str, how: How, is_open: Callable[[], bool]) -> int:

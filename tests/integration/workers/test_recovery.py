@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from dispatcher import enqueue
+from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.settings import Settings
-from tests.behaviours import Answer
+from tests.behaviours import HANG, Answer
 from tests.factories import MESSAGE, RECEIVED, attempts, deliveries, make_webhook, rows
-from tests.integration.workers.dying import DEADLINE, POISON, How, run
+from tests.installations import worker_for
+from tests.integration.workers.dying import DEADLINE, POISON, How, run, start
+from tests.many_rows import copy_webhook
 from tests.receiver import Receiver
 from workers import shared_memory
+from workers.loop import DeliveryLoop
+from workers.recovery import recover
 
 INNOCENT = 12
 
@@ -90,3 +94,36 @@ def test_what_kills_its_process_ends_after_three_and_the_others_are_delivered(
     assert all(sent[row.id] == 1 + unknown[row.id] for row in others)
     if is_named:
         assert max(unknown[row.id] for row in others) <= 1
+
+
+def test_after_a_kill_with_a_thousand_requests_in_flight_each_is_attempted_once_more(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.script("/hang", *[HANG] * 1_000, Answer())
+    make_webhook(database, settings, url=receiver.url("/hang"))
+    copy_webhook(database, 999)
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    process = start(settings)
+    receiver.wait_for(1_000, timeout=60)
+    process.kill()
+    process.join()
+    worker = worker_for(settings)
+    recover(worker.loop_engine, worker.journal, worker.installation.waker)
+    assert {(row.state, row.attempt_count, row.deaths) for row in deliveries(database)} == {("ready", 1, 1)}
+    DeliveryLoop(worker).run()
+    assert {(row.state, row.attempt_count, row.deaths) for row in deliveries(database)} == {("delivered", 2, 0)}
+    assert Counter(row.outcome_unknown for row in attempts(database)) == {True: 1_000, False: 1_000}
+
+
+def test_a_loop_without_enough_memory_delivers_everything_in_smaller_claims(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    for n in range(20):
+        url = receiver.url("/giants")
+        make_webhook(database, settings, url=url, event_types=[f"giant.{n}"], contract={"batch_size": 100})
+    giants = [Event(type=f"giant.{n % 20}", data={"text": "x" * 250_000}, account="acme") for n in range(200)]
+    list(enqueue_many(giants))
+    process = start(settings, more_memory=25 * 2**20)
+    process.join(60)
+    assert process.exitcode == 0
+    assert Counter((row.state, row.attempt_count) for row in deliveries(database)) == {("delivered", 1): 200}

@@ -239,3 +239,38 @@ def test_what_is_not_read_is_counted(database: Engine, settings: Settings) -> No
     change(database, "UPDATE dispatcher.webhooks SET format = :newer WHERE id = :id", newer=FORMAT + 1, id=second.id)
     make_quarantined_notice(database)
     assert [upkeep_once(settings)[name] for name in names] == [1, 1, 1]
+
+
+PARTS = (
+    "_end_unclaimable",
+    "_forget_keys",
+    "remove_accounts",
+    "_close_notices",
+    "count_unreadable",
+    "_make_partitions",
+    "_fill_in",
+)
+
+
+@pytest.mark.parametrize("failing", PARTS)
+def test_a_part_that_fails_keeps_no_other_from_running(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    ran = []
+
+    def watched(name: str) -> None:
+        real = getattr(upkeep, name)
+
+        def part(*arguments: Any, **named: Any) -> Any:
+            ran.append(name)
+            if name == failing:
+                raise RuntimeError(name)
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(upkeep, name, part)
+
+    for name in PARTS:
+        watched(name)
+    with pytest.raises(RuntimeError, match=failing):
+        upkeep_once(settings)
+    assert tuple(ran) == PARTS

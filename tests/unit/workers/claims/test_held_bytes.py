@@ -1,6 +1,6 @@
 from tests.claims import CLAIM
 from workers.claims.claims import Claim
-from workers.claims.held_bytes import MOST, SMALL, HeldBytes
+from workers.claims.held_bytes import LEAST, MOST, SMALL, HeldBytes
 
 
 def message(account_no: int, size: int) -> Claim:
@@ -37,3 +37,21 @@ def test_accounts_that_took_their_parts_get_no_more_and_leave_some_for_another()
         held.add([message(account, held.free // 2)])
     assert max(held.by_account().values()) <= 0
     assert held.free == MOST // 8
+
+
+def test_after_refused_allocations_less_is_held_and_more_again_with_what_is_written() -> None:
+    held = HeldBytes()
+    assert held.shrink()
+    assert held.free == MOST // 2
+    while held.shrink():
+        pass
+    assert held.free == LEAST
+    claims = [message(1, 40_000)]
+    held.add(claims)
+    held.remove(claims)
+    assert held.free == LEAST + 40_000
+    for _ in range(3):
+        much = [message(1, MOST)]
+        held.add(much)
+        held.remove(much)
+    assert held.free == MOST
