@@ -156,6 +156,7 @@ RUN_SH = {
     "shell": "Your shell, with `dispatcher` on its path",
     "test": "Run checks and tests; arguments go to pytest",
     "audit": "Check the pinned packages for known vulnerabilities",
+    "storm": "Do everything bad at once to an installation, and count",
     "fuzz": "Send made-up requests to the API and all dialects",
     "build": "Build the two wheels: the producers' and the engine's",
     "bench": "Measure the engine against baselines",

@@ -1,5 +1,5 @@
-"""What PostgreSQL stores and Python has no value for: read as the nearest value that Python has, so that one row does
-not fail a statement that reads many."""
+"""What PostgreSQL stores and Python has no value for: read as a value far off, so that one row does
+not fail a statement that reads many. Whatever Python has is read as it is."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -33,11 +33,13 @@ def read_json(text: str) -> Any:
 def _moment(text: str | None, cursor: object) -> datetime | None:
     if text is None:
         return None
+    if text.endswith("infinity"):
+        return EARLIEST if text.startswith("-") else LATEST
     try:
         moment: datetime = extensions.PYDATETIMETZ(text, cursor)
     except ValueError:
         return EARLIEST if text.endswith("BC") else LATEST
-    return min(max(moment, EARLIEST), LATEST)
+    return moment
 
 
 def _span(text: str | None, cursor: object) -> timedelta | None:

@@ -12,11 +12,12 @@ from uuid import UUID
 import structlog
 from sqlalchemy import ColumnElement, Engine, Text, Uuid, any_, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
 from dispatcher.db.models import Account, BulkRedelivery, Delivery, Webhook
+from dispatcher.db.outages import is_outage
 from dispatcher.deliveries.bulk_redelivery import OPEN, add_counted, selection_of
 from dispatcher.deliveries.redelivery import reopen
 from dispatcher.deliveries.selection import UNSUCCESSFUL, Place, Selection, count_some, in_range, selected
@@ -36,25 +37,29 @@ _NOWHERE = UUID(int=0)
 
 def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
     """Runs one step of each open bulk redelivery, except those of suspended accounts, for a bounded time: those that
-    have waited longest for a step come first. One that cannot be read is cancelled. While any is open, it sends a wake
-    that calls it again within a second; the periodic task is for when that wake is lost. Returns how many it
-    redelivered, and how many are open."""
+    have waited longest for a step come first. One that cannot be read is cancelled. A step that fails otherwise does
+    not keep the others from theirs; its error is raised after them. While any is open, it sends a wake that calls it
+    again within a second; the periodic task is for when that wake is lost. Returns how many it redelivered, and how
+    many are open."""
     until = monotonic() + RUN_SECONDS
     with Session(engine) as session:
         query = select(BulkRedelivery.id).join(Account, Account.id == BulkRedelivery.account_id)
         query = query.where(*OPEN, Account.suspended_at.is_(None))
         identifiers = session.scalars(query.order_by(BulkRedelivery.used_until, BulkRedelivery.id)).all()
-    redelivered = 0
+    redelivered, errors = 0, []
     for identifier in identifiers:
         try:
             with Session(engine) as session, session.begin():
                 _count(session, identifier)
             with Session(engine) as session, session.begin():
                 redelivered += _step(session, identifier, timing)
-        except (OperationalError, InterfaceError, InternalError):  # the database's own
-            raise
-        except Exception as error:  # noqa: BLE001 - no row may stop the others, whatever is in it
+        except (ValueError, ArithmeticError, DataError) as error:  # whatever is in its row
             _give_up(engine, identifier, error)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            log.error("a step of a bulk redelivery failed", redelivery=str(identifier), error=type(error).__name__)
+            errors.append(error)
         if redelivered:
             waker.wake()
         if monotonic() >= until:
@@ -62,6 +67,8 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
     if identifiers:
         now = clock().timestamp()
         waker.wake_later(REDELIVER, int(now) + 1, int(now) + 1 - now)
+    if errors:
+        raise errors[0]
     return {"redelivered": redelivered, "open": len(identifiers)}
 
 
