@@ -81,6 +81,16 @@ def test_cancelling_follows_the_table_of_transitions(database: Engine, delivery_
         assert deliveries(database)[0].state == state
 
 
+@pytest.mark.parametrize(("deaths", "then"), [(0, 0), (1, 0), (2, 5), (7, 5)])
+def test_what_killed_workers_is_tried_alone_when_it_is_redelivered(
+    database: Engine, delivery_id: UUID, deaths: int, then: int
+) -> None:
+    put(database, State.DISCARDED)
+    change(database, "UPDATE dispatcher.deliveries SET deaths = :deaths", deaths=deaths)
+    redelivering(database, delivery_id)
+    assert [row.deaths for row in deliveries(database)] == [then]
+
+
 def test_a_redelivery_starts_the_schedule_anew_and_numbers_on(database: Engine, delivery_id: UUID) -> None:
     put(database, State.DISCARDED)
     redelivering(database, delivery_id, scale=0.5)
