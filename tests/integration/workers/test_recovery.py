@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.settings import Settings
+from dispatcher.wake import SUSPECTS
 from tests.behaviours import HANG, Answer
 from tests.factories import MESSAGE, RECEIVED, attempts, deliveries, make_webhook, rows
 from tests.installations import worker_for
@@ -127,3 +128,32 @@ def test_a_loop_without_enough_memory_delivers_everything_in_smaller_claims(
     process.join(60)
     assert process.exitcode == 0
     assert Counter((row.state, row.attempt_count) for row in deliveries(database)) == {("delivered", 1): 200}
+
+
+def test_a_loop_that_ends_by_an_error_of_its_own_keeps_nothing(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    copy_webhook(database, 4)
+    enqueue(RECEIVED, MESSAGE, account="acme")
+
+    def defective(loop: DeliveryLoop) -> None:
+        for _ in range(2):
+            loop._start(loop._unsent.popleft())
+        raise RuntimeError("a defect of the loop")
+
+    worker = worker_for(settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(DeliveryLoop, "_send", defective)
+        with pytest.raises(RuntimeError):
+            DeliveryLoop(worker).run()
+    assert worker.journal.left() is None
+    found = Counter((row.state, row.attempt_count) for row in deliveries(database))
+    assert found == {("ready", 1): 2, ("ready", 0): 3}
+    assert [row.outcome_unknown for row in attempts(database)] == [True, True]
+    DeliveryLoop(worker).run()
+    DeliveryLoop(worker, SUSPECTS).run()  # the last one was being handled
+    assert Counter((row.state, row.attempt_count) for row in deliveries(database)) == {
+        ("delivered", 2): 2,
+        ("delivered", 1): 3,
+    }
