@@ -260,11 +260,11 @@ class DeliveryLoop:
         self._limits.sent(target.id, batch.claims[0].account_no, monotonic(), target.destination)
 
     def _cannot_start(self, batch: Batch, error: Exception, decision: Decision | None) -> None:
-        """One message of a batch must not end the others: the batch is halved until that one is alone. Without a
-        decision it is retried."""
-        if isinstance(error, MemoryError) and self._held.shrink():  # fewer at once may fit
-            self._give_up(batch, Release())
-        elif len(batch.claims) > 1:
+        """Halves a batch until the message that fails is alone. Without a decision that one is retried."""
+        if isinstance(error, MemoryError):
+            self._held.shrink()  # fewer at once may fit, and later
+            decision = None
+        if len(batch.claims) > 1:
             self._unsent.extendleft(batch._replace(claims=half) for half in halves(batch.claims))
         else:
             # The text of an unexpected error could contain part of the message.

@@ -3,14 +3,12 @@ dies. The processes are forked from a server that has no threads and has loaded 
 
 import multiprocessing
 import os
-import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from dispatcher.installation import Installation
@@ -91,18 +89,14 @@ def _loop(settings: Settings, task: str, place: str, how: str, memory: str) -> N
         DeliveryLoop(Worker(installation), task).run()
 
 
-def _limited(settings: Settings, memory: str, more: int) -> None:
+def _usual(settings: Settings, memory: str) -> None:
     os.environ[shared_memory.VARIABLE] = memory
-    worker = Worker(Installation(settings))
-    worker.transport.wait(0)
-    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + more, now + more))
-    DeliveryLoop(worker).run()
+    DeliveryLoop(Worker(Installation(settings))).run()
 
 
-def start(settings: Settings, more_memory: int = 2**40) -> multiprocessing.process.BaseProcess:
-    """Starts a loop in a process of its own, which may take so many more bytes of memory than at its start."""
-    process = _context.Process(target=partial(_limited, settings, os.environ[shared_memory.VARIABLE], more_memory))
+def start(settings: Settings) -> multiprocessing.process.BaseProcess:
+    """Starts a loop in a process of its own."""
+    process = _context.Process(target=partial(_usual, settings, os.environ[shared_memory.VARIABLE]))
     process.start()
     return process
 
@@ -119,6 +113,9 @@ def run(settings: Settings, place: str, how: How, is_open: Callable[[], bool]) -
             )
             process.start()
             process.join(60)
+            if process.exitcode is None:
+                process.kill()
+                raise AssertionError("a loop does not end")
             died += process.exitcode != 0
             recover(worker.loop_engine, worker.journal, worker.installation.waker)
         if not is_open():
