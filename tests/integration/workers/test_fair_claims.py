@@ -480,7 +480,7 @@ def test_a_plan_from_empty_tables_does_not_last(database: Engine, settings: Sett
         connection.exec_driver_sql("VACUUM ANALYZE dispatcher.webhooks, dispatcher.deliveries, dispatcher.events")
     claimer = Claimer()
     with engine.connect() as connection:
-        connection.info.pop("dispatcher_claim", None)
+        connection.info.clear()
         connection.exec_driver_sql("DEALLOCATE ALL")
         claimer.claim(connection, Rooms(), 100)
         connection.commit()
