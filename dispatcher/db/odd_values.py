@@ -1,5 +1,5 @@
-"""What PostgreSQL stores and Python has no value for: read as a value far off, so that one row does
-not fail a statement that reads many. Whatever Python has is read as it is."""
+"""What PostgreSQL stores and Python has no value for: read as a value far off, so that one row does not fail a
+statement that reads many. Whatever Python has is read as it is."""
 
 import json
 from datetime import UTC, datetime, timedelta
