@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Record = TypeVar("Record", bound="Sent | Received | Harm")
+UNKNOWN = "unknown"  # the outcome of an attempt whose worker died
 
 
 class Role(StrEnum):
@@ -60,15 +61,30 @@ class Harm:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """An attempt on record. `outcome`: "unknown", what failed, or the answer's status. With a request, when it began,
+    and how long it took."""
+
+    outcome: str
+    began: float | None = None
+    took: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """A delivery as the database has it at the end. `unknown`: its attempts on record without a known outcome."""
+    """A delivery as the database has it at the end, with its attempts in their order."""
 
     delivery: str
     event: str
     webhook: str
     state: str
     reason: str | None
-    unknown: int
+    tried: tuple[Tried, ...] = ()
+
+    @property
+    def unknown(self) -> int:
+        """How many attempts have no known outcome."""
+        return sum(one.outcome == UNKNOWN for one in self.tried)
 
 
 class Died(StrEnum):

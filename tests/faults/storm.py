@@ -2,13 +2,13 @@
 
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-
-from sqlalchemy import text
+from uuid import UUID
 
 from tests.faults.kinds import SHOPS, STEADY, Faults, furnish
-from tests.faults.ledgers import INNOCENT, Role, Row
+from tests.faults.ledgers import INNOCENT, UNKNOWN, Role, Row, Tried
 from tests.faults.plan import Plan, Step
 from tests.faults.rig import Rig, backend, died, running_rig
 from tests.faults.verdict import Bounds, Problem, Verdict, judge
@@ -25,10 +25,11 @@ _OPEN = """
 SELECT count(*) FROM dispatcher.deliveries d
 WHERE d.event_id = ANY(CAST(:ending AS uuid[])) AND d.state NOT IN ('delivered', 'discarded', 'cancelled')
    OR d.event_id = ANY(CAST(:raising AS uuid[])) AND d.state IN ('ready', 'claimed')"""
-_ALL = """
-SELECT d.id, d.event_id, d.webhook_id, d.state, d.reason,
-       (SELECT count(*) FROM dispatcher.attempts a WHERE a.delivery_id = d.id AND a.outcome_unknown) AS unknown
-FROM dispatcher.deliveries d"""
+_ALL = "SELECT id, event_id, webhook_id, state, reason FROM dispatcher.deliveries"
+_ATTEMPTS = """
+SELECT a.delivery_id, coalesce(r.failure, r.status::text, :unknown) AS outcome,
+       extract(epoch FROM r.started_at)::float AS began, extract(epoch FROM r.duration)::float AS took
+FROM dispatcher.attempts a LEFT JOIN dispatcher.requests r ON r.id = a.request_id ORDER BY a.delivery_id, a.number"""
 
 
 def run_storm(plan: Plan, say: Say, show: Say, keep: Path | None = None) -> Verdict:
@@ -102,12 +103,15 @@ def _missing_mails(rig: Rig) -> set[str]:
 
 
 def _judge(rig: Rig, plan: Plan) -> Verdict:
-    with rig.database.connect() as connection:
-        found = connection.execute(text(_ALL))
-        rows = [
-            Row(str(row.id), str(row.event_id), str(row.webhook_id), row.state, row.reason, row.unknown)
-            for row in found
-        ]
+    ahead = time.time() - time.monotonic()
+    tried: defaultdict[UUID, list[Tried]] = defaultdict(list)
+    for row in rig.rows(_ATTEMPTS, unknown=UNKNOWN):
+        began = None if row.began is None else row.began - ahead
+        tried[row.delivery_id].append(Tried(row.outcome, began, row.took))
+    rows = [
+        Row(str(row.id), str(row.event_id), str(row.webhook_id), row.state, row.reason, tuple(tried[row.id]))
+        for row in rig.rows(_ALL)
+    ]
     harm = rig.harm()
     verdict = judge(
         rig.all_sent(),

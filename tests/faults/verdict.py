@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 
-from tests.faults.ledgers import INNOCENT, Died, Harm, Received, Role, Row, Sent, Window
+from dispatcher.transport.exchange import FailureKind
+from tests.faults.ledgers import INNOCENT, Died, Harm, Received, Role, Row, Sent, Tried, Window
 
 MOST_DEATHS = 7  # of workers by one delivery: 3 where it is known what was being handled
 SECONDS_IN_BUFFERS = 2.0  # a receiver may read what a process sent this long before
@@ -145,7 +146,9 @@ def _judge_innocent(
     verdict.received_again += len(came) - 1
     unexplained = len(list(_unexplained(came, row, windows)))
     if unexplained:
-        verdict.add(Problem.DOUBLED, f"{name}: {unexplained} of {len(came)} requests, {row.unknown} unknown attempts")
+        attempts = ", ".join(_attempt(tried) for tried in row.tried)
+        at = ", ".join(f"{time - one.accepted:.1f}" for time in came)
+        verdict.add(Problem.DOUBLED, f"{name}: {unexplained} of {len(came)} requests, at {at} s; attempts: {attempts}")
 
 
 def latest_arrival(accepted: float, row: Row, windows: Sequence[Window], calm: float) -> float:
@@ -163,14 +166,29 @@ def latest_arrival(accepted: float, row: Row, windows: Sequence[Window], calm: f
 
 
 def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> Iterator[float]:
-    """The arrivals after the first that no death explains: one on record, and one that happened between the two."""
-    explained, deaths = 0, [window.began for window in windows if window.died is not Died.NOBODY]
+    """The arrivals after the first that nothing explains. What does: a death between the two whose attempt is on
+    record, or a timeout on record if the receiver read that request late."""
+    unknown, late = row.unknown, [one for one in row.tried if one.outcome == FailureKind.TIMEOUT]
+    deaths = [window.began for window in windows if window.died is not Died.NOBODY]
     for before, again in pairwise(came):
-        died = any(before - SECONDS_IN_BUFFERS <= death <= again for death in deaths)
-        if died and explained < row.unknown:
-            explained += 1
+        timeout = next((one for one in late if _is_read_late(one, before)), None)
+        if timeout is not None:
+            late.remove(timeout)
+        elif unknown and any(before - SECONDS_IN_BUFFERS <= death <= again for death in deaths):
+            unknown -= 1
         else:
             yield again
+
+
+def _is_read_late(timeout: Tried, at: float) -> bool:
+    """Whether most of the time to answer had passed when the receiver read the request: the machine stood still."""
+    assert timeout.began is not None
+    assert timeout.took is not None
+    return timeout.began + timeout.took / 2 <= at <= timeout.began + timeout.took + SECONDS_IN_BUFFERS
+
+
+def _attempt(one: Tried) -> str:
+    return one.outcome if one.took is None else f"{one.outcome} after {one.took:.1f} s"
 
 
 def _judge_guilty(one: Sent, row: Row, harmed: int, deaths: int, windows: Sequence[Window], verdict: Verdict) -> None:

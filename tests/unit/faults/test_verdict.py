@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.ledgers import Died, Harm, Received, Role, Row, Sent, Window
+from tests.faults.ledgers import UNKNOWN, Died, Harm, Received, Role, Row, Sent, Tried, Window
 from tests.faults.verdict import MOST_DEATHS, Bounds, Problem, Verdict, judge
 
 BOUNDS = Bounds(enqueue=5, steady=10, giant=60, crowd=60)
 SENT = Sent("s1", Role.STEADY, asked=99.9, accepted=100.0, event="e1", deliveries=1)
-ROW = Row("d1", "e1", "w1", state="delivered", reason=None, unknown=0)
+ROW = Row("d1", "e1", "w1", state="delivered", reason=None)
+ONCE_UNKNOWN = replace(ROW, tried=(Tried(UNKNOWN), Tried("204", 102.0, 0.1)))
 ARRIVED = Received(100.1, "/ok/one", "d1", ("s1",))
 CHILD_DIED = Window("child", 102, 102, grace=30, died=Died.CHILD)
 NODE_DIED = Window("node", 102, 102, grace=150, died=Died.NODE)
@@ -93,7 +94,7 @@ def test_twice_without_a_death_is_doubled() -> None:
 
 
 def test_an_unknown_attempt_alone_does_not_explain_a_second_request() -> None:
-    assert problems(judged(received=arrived(100.1, 103.0), rows=[replace(ROW, unknown=1)])) == [Problem.DOUBLED]
+    assert problems(judged(received=arrived(100.1, 103.0), rows=[ONCE_UNKNOWN])) == [Problem.DOUBLED]
 
 
 def test_a_death_alone_does_not_explain_a_second_request() -> None:
@@ -102,7 +103,7 @@ def test_a_death_alone_does_not_explain_a_second_request() -> None:
 
 @pytest.mark.parametrize("death", [CHILD_DIED, NODE_DIED])
 def test_a_death_between_the_two_with_its_attempt_on_record_explains_one_more(death: Window) -> None:
-    row = replace(ROW, unknown=1)
+    row = ONCE_UNKNOWN
     verdict = judged((SENT,), arrived(100.1, 103.0), (row,), death)
     assert problems(verdict) == []
     assert verdict.received_again == 1
@@ -110,14 +111,32 @@ def test_a_death_between_the_two_with_its_attempt_on_record_explains_one_more(de
 
 
 def test_a_death_before_the_first_or_after_the_second_explains_nothing() -> None:
-    row = replace(ROW, unknown=1)
+    row = ONCE_UNKNOWN
     for times in ((100.1, 101.0), (105.0, 106.0)):
         assert problems(judged((SENT,), arrived(*times), (row,), CHILD_DIED)) == [Problem.DOUBLED]
 
 
 def test_a_lock_is_no_death() -> None:
-    row, locked = replace(ROW, unknown=1), replace(LOCKED, began=102)
+    row, locked = ONCE_UNKNOWN, replace(LOCKED, began=102)
     assert problems(judged((SENT,), arrived(100.1, 103.0), (row,), locked)) == [Problem.DOUBLED]
+
+
+@pytest.mark.parametrize(("read_at", "found"), [(101.9, []), (101.4, [Problem.DOUBLED])])
+def test_a_timeout_explains_a_second_request_only_if_the_receiver_read_the_first_late(
+    read_at: float, found: list[Problem]
+) -> None:
+    row = replace(ROW, tried=(Tried("timeout", 100.0, 3.0), Tried("204", 105.0, 0.1)))
+    assert problems(judged(received=arrived(read_at, 105.0), rows=[row])) == found
+    assert problems(judged(received=arrived(read_at, 105.0, 106.0), rows=[row])) == [Problem.DOUBLED]
+    other = replace(row, tried=(Tried("connection_reset", 100.0, 3.0), *row.tried[1:]))
+    assert problems(judged(received=arrived(read_at, 105.0), rows=[other])) == [Problem.DOUBLED]
+
+
+def test_what_is_doubled_is_told_with_its_attempts() -> None:
+    verdict = judged(received=arrived(100.1, 103.0), rows=[ONCE_UNKNOWN])
+    assert verdict.problems[Problem.DOUBLED] == [
+        "steady event s1, delivery d1: 1 of 2 requests, at 0.1, 3.0 s; attempts: unknown, 204 after 0.1 s"
+    ]
 
 
 # Late
@@ -149,7 +168,7 @@ def test_one_death_may_follow_another_but_not_endlessly() -> None:
     chain = [replace(CHILD_DIED, began=at, ended=at) for at in (105.0, 130.0, 155.0)]
     assert problems(judged((SENT,), arrived(160.0), (ROW,), *chain)) == []
     assert problems(judged((SENT,), arrived(161.0), (ROW,), *chain)) == [Problem.LATE]
-    assert problems(judged((SENT,), arrived(161.0), (replace(ROW, unknown=1),), *chain)) == []
+    assert problems(judged((SENT,), arrived(161.0), (ONCE_UNKNOWN,), *chain)) == []
 
 
 def test_a_lock_delays_the_rows_that_it_holds_and_no_others() -> None:
