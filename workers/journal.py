@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 _WORD, _ID = 4, 36  # bytes; ids are texts
 _END, _CLAIMING, _COUNT, _HANDLED, _ENTRIES = 9, 10, 11, 12, 128
 _ENTRY, _NUMBER, _STATE = 11, 9, 10
+MOST_HANDLED = _ENTRIES - _HANDLED  # more than a batch has
 _GONE, _UNSENT, _SENT = 0, 1, 2
 
 
@@ -66,7 +67,7 @@ class Journal:
         self._words[_CLAIMING] = now
 
     def handle(self, attempts: Sequence[Attempt]) -> None:
-        """These, of one request, are being handled from now on, and nothing else."""
+        """These, at most MOST_HANDLED, are being handled from now on, and nothing else."""
         words, places = self._words, self._places
         at = _HANDLED
         for attempt in attempts:

@@ -32,6 +32,7 @@ from workers.claims.held_bytes import BYTES_BESIDE_OTHERS, HeldBytes
 from workers.claims.pace import LONGEST_POLL, Pace
 from workers.claims.statements import MAX_BYTES
 from workers.claims.suspects import SuspectClaimer
+from workers.journal import MOST_HANDLED
 from workers.process import Worker
 from workers.recovery import recover
 from workers.results.attempt_log import WORDS
@@ -64,8 +65,7 @@ class DeliveryLoop:
         self._waker, self._flag, self._task = installation.waker, WakeFlag(installation.waker, task), task
         self._timing = installation.timing
         self._wall_clock = installation.clock
-        self._transport = worker.transport
-        self._targets = worker.targets
+        self._transport, self._targets = worker.transport, worker.targets
         self._limits = worker.concurrency_limits
         self._claimer = SuspectClaimer() if task == SUSPECTS else Claimer()
         self._journal = worker.journal
@@ -77,16 +77,15 @@ class DeliveryLoop:
             circuit_breaker_failures=installation.settings.circuit_breaker_failures,
             owner=self._claimer.id,
         )
-        self._tokens = Tokens(self._engine, worker.token_store, self._transport, self._timing)
+        self._tokens = Tokens(self._engine, worker.token_store, self._transport, self._timing, self._handle_waiting)
         self._unsent: deque[Batch] = deque()
         self._in_flight: dict[str, Batch] = {}
         self._held = HeldBytes()
         self._pace = Pace()
-        self._claimed = 0
         self._judge = Judge(self._timing, self._wall_clock())
         # Loops that one wake started must not all end at the same time.
         self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
-        self._passing_at = 0.0
+        self._claimed, self._passing_at = 0, 0.0
         self._handed_over = self._woke_another = False
         self._grace_ends: float | None = None
         self._circuit_breakers = installation.settings.circuit_breaker_failures > 0
@@ -156,17 +155,12 @@ class DeliveryLoop:
                 targets = self._targets.load(connection, versions)
                 self._results.commit_claims(connection, claims)
             self._held.add(claims)
-            self._claimed += len(claims)
-            ended = monotonic()
+            count, ended = len(claims), monotonic()
+            self._claimed += count
             self._pace.claimed(
-                claimed,
-                len(claims),
-                in_flight=len(self._in_flight),
-                waits_long=rooms.waits_long,
-                took=ended - now,
-                now=ended,
+                claimed, count, in_flight=len(self._in_flight), waits_long=rooms.waits_long, took=ended - now, now=ended
             )
-            if (claimed.full or len(claims) >= PLENTY) and not self._woke_another:
+            if (claimed.full or count >= PLENTY) and not self._woke_another:
                 self._woke_another = self._waker.wake_another(self._task)
             may_send = rooms.of(versions)
             for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
@@ -286,6 +280,10 @@ class DeliveryLoop:
                 else:
                     self._unsent.appendleft(batch._replace(token=came))
 
+    def _handle_waiting(self, request_ids: Sequence[str]) -> None:
+        """Their token is being fetched or read: what that kills has to do with all of them."""
+        self._journal.handle([claim for one in request_ids for claim in self._in_flight[one].claims][:MOST_HANDLED])
+
     def _give_up(self, batch: Batch, decision: Decision) -> None:
         """Records a decision for claims that were not sent: their attempts do not count."""
         for claim in batch.claims:
@@ -352,8 +350,8 @@ class DeliveryLoop:
         if self._results.is_due(idle=not self._in_flight):
             with self._patient_with_database():
                 written = self._results.write()
-                self._held.remove(written)
-                self._journal.remove(written)
+                self._held.remove(written.freed)
+                self._journal.remove(written.recorded)
 
     # ---- wake, and end
 

@@ -5,12 +5,13 @@ outcome. What may have killed the process is tried apart from others, and ends i
 because a whole node died, claims expire and the sweep frees them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from dispatcher.db.apart import write_apart
 from dispatcher.db.arrays import array
 from dispatcher.deliveries.deaths import SUSPECT
 from dispatcher.states import State
@@ -41,15 +42,21 @@ def recover(engine: Engine, journal: Journal, waker: Waker) -> None:
     left = journal.left()
     if left is None:
         return
+    found: dict[Any, AfterDeath] = {}
     with engine.begin() as connection:
-        rows = connection.execute(_CLAIMED, {"owner": left.owner}).all()
-        found: dict[Any, AfterDeath] = {row: _after(row, left) for row in rows}
-        if found:
-            record(connection, [_result(row, after, left.owner) for row, after in found.items()])
+
+        def write(rows: Sequence[Any]) -> None:
+            after_each = {row: _after(row, left) for row in rows}
+            record(connection, [_result(row, after, left.owner) for row, after in after_each.items()])
             count_deaths(
-                connection, {row.id: after.deaths for row, after in found.items() if after.deaths != row.deaths}
+                connection, {row.id: after.deaths for row, after in after_each.items() if after.deaths != row.deaths}
             )
-            release_trials(connection, sorted({row.webhook_id for row, after in found.items() if not after.unknown}))
+            release_trials(
+                connection, sorted({row.webhook_id for row, after in after_each.items() if not after.unknown})
+            )
+            found.update(after_each)
+
+        write_apart(connection, connection.execute(_CLAIMED, {"owner": left.owner}).all(), write, _leave)
     journal.end()
     _tell(found)
     if found:
@@ -62,6 +69,10 @@ def count_deaths(connection: Connection, deaths: Mapping[str, int]) -> None:
     """Sets the count of deaths of deliveries, by their ids."""
     if deaths:
         connection.execute(_COUNT_DEATHS, {"ids": array([*deaths]), "deaths": array([*deaths.values()])})
+
+
+def _leave(row: Any, error: Exception) -> None:
+    log.error("a claim cannot be recovered: it expires", delivery=row.id, error=type(error).__name__)
 
 
 def _after(row: Any, left: Left) -> AfterDeath:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Text, text
+from sqlalchemy import BigInteger, ForeignKey, Index, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -37,6 +37,8 @@ class BulkRedelivery(Base):
     redelivered: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     webhook_reached: Mapped[UUID | None]  # webhooks before it are done
     delivery_reached: Mapped[UUID | None]  # at that webhook, deliveries up to it are done
+    # Begun since the last one that ended: what began one may have died of it.
+    unended_steps: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     used_until: Mapped[datetime] = mapped_column(server_default=_NOW)  # its pace, as for a rate limit
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)  # deliveries that close later are left out
     finished_at: Mapped[datetime | None]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Record = TypeVar("Record", bound="Sent | Received | Harm")
+HELD_BACK = "held back"
 UNKNOWN = "unknown"  # the outcome of an attempt whose worker died
 
 
@@ -72,7 +73,8 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A delivery as the database has it at the end, with its attempts in their order."""
+    """A delivery as the database has it at the end, with its attempts in their order. `state` is HELD_BACK if it is
+    ready, but the circuit of its webhook is open."""
 
     delivery: str
     event: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 from tests.faults.kinds import SHOPS, STEADY, Faults, furnish
-from tests.faults.ledgers import INNOCENT, UNKNOWN, Role, Row, Tried
+from tests.faults.ledgers import HELD_BACK, INNOCENT, UNKNOWN, Role, Row, Tried
 from tests.faults.plan import Plan, Step
 from tests.faults.rig import Rig, backend, died, running_rig
 from tests.faults.verdict import Bounds, Problem, Verdict, judge
@@ -20,12 +20,15 @@ TICK = 0.1
 LOOK_EVERY = 0.5
 DRAIN_SECONDS = 45.0  # on top of what a claim lasts
 
+_DELIVERIES = """
+SELECT d.id, d.event_id, d.webhook_id, d.reason,
+       CASE WHEN d.state = 'ready' AND c.opened_at IS NOT NULL THEN :held_back ELSE d.state END AS state
+FROM dispatcher.deliveries d LEFT JOIN dispatcher.circuit_breakers c ON c.webhook_id = d.webhook_id"""
 # What must end: innocent and deadly deliveries altogether; others must not stay claimed or be claimed again and again.
-_OPEN = """
-SELECT count(*) FROM dispatcher.deliveries d
+_OPEN = f"""
+SELECT count(*) FROM ({_DELIVERIES}) d
 WHERE d.event_id = ANY(CAST(:ending AS uuid[])) AND d.state NOT IN ('delivered', 'discarded', 'cancelled')
    OR d.event_id = ANY(CAST(:raising AS uuid[])) AND d.state IN ('ready', 'claimed')"""
-_ALL = "SELECT id, event_id, webhook_id, state, reason FROM dispatcher.deliveries"
 _ATTEMPTS = """
 SELECT a.delivery_id, coalesce(r.failure, r.status::text, :unknown) AS outcome,
        extract(epoch FROM r.started_at)::float AS began, extract(epoch FROM r.duration)::float AS took
@@ -89,7 +92,7 @@ def _drain(rig: Rig, plan: Plan, show: Say) -> None:
     raising = [one.event for one in sent if one.role is Role.RAISES]
     deadline = time.monotonic() + plan.lease + DRAIN_SECONDS
     while time.monotonic() < deadline:
-        ((count,),) = rig.rows(_OPEN, ending=ending, raising=raising)
+        ((count,),) = rig.rows(_OPEN, ending=ending, raising=raising, held_back=HELD_BACK)
         rig.look()
         missing = _missing_mails(rig)
         if not count and not missing:
@@ -110,7 +113,7 @@ def _judge(rig: Rig, plan: Plan) -> Verdict:
         tried[row.delivery_id].append(Tried(row.outcome, began, row.took))
     rows = [
         Row(str(row.id), str(row.event_id), str(row.webhook_id), row.state, row.reason, tuple(tried[row.id]))
-        for row in rig.rows(_ALL)
+        for row in rig.rows(_DELIVERIES, held_back=HELD_BACK)
     ]
     harm = rig.harm()
     verdict = judge(

@@ -1,10 +1,12 @@
 """Runs bulk redeliveries step by step: each at its pace, from the position that is stored in its row.
 
 A step is one transaction with that row locked. What it opened and its new position are written together or not at all,
-and only one worker at a time runs it. It reads and opens a bounded number of rows.
+and only one worker at a time runs it. It reads and opens a bounded number of rows. That it begins is committed before:
+an order whose steps kill their workers is behind all others, and ends after three.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
 from uuid import UUID
@@ -12,7 +14,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import ColumnElement, Engine, Text, Uuid, any_, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
@@ -31,6 +33,7 @@ log = structlog.get_logger("dispatcher.redeliveries")
 PIECE = 1_000  # rows read together
 MAX_PIECES, MAX_LOOKED_AT = 100, 10_000  # in one step
 RUN_SECONDS = 3  # a run ends before the next one begins
+MOST_UNENDED = 3  # steps in a row whose process died
 
 _NOWHERE = UUID(int=0)
 
@@ -45,16 +48,13 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
     with Session(engine) as session:
         query = select(BulkRedelivery.id).join(Account, Account.id == BulkRedelivery.account_id)
         query = query.where(*OPEN, Account.suspended_at.is_(None))
-        identifiers = session.scalars(query.order_by(BulkRedelivery.used_until, BulkRedelivery.id)).all()
+        identifiers = session.scalars(
+            query.order_by(BulkRedelivery.unended_steps, BulkRedelivery.used_until, BulkRedelivery.id)
+        ).all()
     redelivered, errors = 0, []
     for identifier in identifiers:
         try:
-            with Session(engine) as session, session.begin():
-                _count(session, identifier)
-            with Session(engine) as session, session.begin():
-                redelivered += _step(session, identifier, timing)
-        except (ValueError, ArithmeticError, DataError) as error:  # whatever is in its row
-            _give_up(engine, identifier, error)
+            redelivered += _run(engine, identifier, timing)
         except Exception as error:
             if is_outage(error):
                 raise
@@ -72,13 +72,41 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
     return {"redelivered": redelivered, "open": len(identifiers)}
 
 
-def _give_up(engine: Engine, identifier: UUID, error: Exception) -> None:
-    """Cancels an order that cannot be read; what it has redelivered stays so."""
+def _run(engine: Engine, identifier: UUID, timing: Timing) -> int:
+    """Begins a step, and runs it. Returns how many it opened. Raises what the database raises."""
+    with Session(engine) as session, session.begin():
+        ordered = _open_order(session, identifier)
+        if ordered is None:
+            return 0
+        unended = max(ordered.unended_steps, 0)
+        ordered.unended_steps = min(unended, MOST_UNENDED) + 1
+    if unended >= MOST_UNENDED:
+        _give_up(engine, identifier, f"its steps killed their processes {MOST_UNENDED} times")
+        return 0
+    try:
+        with Session(engine) as session, session.begin():
+            _count(session, identifier)
+        with Session(engine) as session, session.begin():
+            opened = _step(session, identifier, timing)
+    except (ValueError, ArithmeticError, DataError) as error:  # whatever is in its row
+        _give_up(engine, identifier, f"it cannot be read ({type(error).__name__})")
+        return 0
+    except Exception:
+        with suppress(SQLAlchemyError):  # the database is away: this step counts
+            _set(engine, identifier, unended_steps=0)
+        raise
+    return opened
+
+
+def _give_up(engine: Engine, identifier: UUID, why: str) -> None:
+    """Cancels an order; what it has redelivered stays so."""
+    _set(engine, identifier, cancelled_at=func.now())
+    log.error("bulk redelivery cancelled", redelivery=str(identifier), why=why)
+
+
+def _set(engine: Engine, identifier: UUID, **values: object) -> None:
     with engine.begin() as connection:
-        connection.execute(
-            update(BulkRedelivery).where(BulkRedelivery.id == identifier).values(cancelled_at=func.now())
-        )
-    log.error("bulk redelivery cancelled: it cannot be read", redelivery=str(identifier), error=type(error).__name__)
+        connection.execute(update(BulkRedelivery).where(BulkRedelivery.id == identifier).values(**values))
 
 
 def _count(session: Session, identifier: UUID) -> None:
@@ -97,6 +125,7 @@ def _step(session: Session, identifier: UUID, timing: Timing) -> int:
     ordered = _open_order(session, identifier)
     if ordered is None:
         return 0
+    ordered.unended_steps = 0
     now = session.scalars(select(func.now())).one()
     allowed = room(ordered.used_until, now, ordered.per_second)
     opened = looked_at = pieces = 0

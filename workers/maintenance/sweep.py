@@ -4,7 +4,8 @@ Its interval is the real bound on lateness: a broker that lost everything costs 
 """
 # ruff: noqa: S608 - composed of constants
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from dispatcher.db.apart import write_apart
 from dispatcher.deliveries.deaths import SUSPECT
 from dispatcher.producer import Clock
 from dispatcher.states import State
@@ -58,6 +60,8 @@ WHERE state = '{State.CLAIMED}' AND id = ANY(ARRAY(
   LIMIT {PIECE} FOR UPDATE SKIP LOCKED))
 """)
 
+_LATER = text("UPDATE dispatcher.deliveries SET claimed_until = now() + interval '5 minutes' WHERE id = :id")
+
 _ANYTHING_READY = text(
     f"SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' AND due_at <= now())"
 )
@@ -78,13 +82,19 @@ def sweep(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[st
     def free(connection: Connection) -> int:
         return _free_expired_claims(connection, timing)
 
-    promoted, all_promoted = _in_pieces(
-        engine, promote, monotonic() + PROMOTE_SECONDS, after_each=lambda: waker.wake(DELIVER)
-    )
-    freed, all_freed = _in_pieces(engine, free, monotonic() + FREE_SECONDS)
+    def wake() -> None:
+        waker.wake(DELIVER)
+
+    promoted, all_promoted = _in_pieces(engine, promote, monotonic() + PROMOTE_SECONDS, after_each=wake)
+    _wake_what_is_due(engine, waker)  # before claims are freed: wakes must not depend on that
+    freed, all_freed = _in_pieces(engine, free, monotonic() + FREE_SECONDS, after_each=wake)
     if not (all_promoted and all_freed):
         now = clock().timestamp()
         waker.wake_later(SWEEP, int(now) + 1, int(now) + 1 - now)
+    return {"promoted": promoted, "freed": freed}
+
+
+def _wake_what_is_due(engine: Engine, waker: Waker) -> None:
     with engine.connect() as connection:
         if connection.scalar(_ANYTHING_READY):
             waker.wake(DELIVER)
@@ -92,7 +102,6 @@ def sweep(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[st
             waker.wake(SUSPECTS)
         if connection.scalar(_ANY_MAIL_DUE):
             waker.wake(NOTICES)
-    return {"promoted": promoted, "freed": freed}
 
 
 def _in_pieces(
@@ -117,7 +126,13 @@ def _in_pieces(
 def _free_expired_claims(connection: Connection, timing: Timing) -> int:
     """Frees claims whose worker died. Whether the receiver has the message is unknown; the attempt is recorded so."""
     connection.execute(_ODD_CLAIMS)
-    found = [(row, _after(row, timing)) for row in connection.execute(_EXPIRED_CLAIMS)]
+    rows = connection.execute(_EXPIRED_CLAIMS).all()
+    write_apart(connection, rows, partial(_free, connection, timing), partial(_postpone, connection))
+    return len(rows)
+
+
+def _free(connection: Connection, timing: Timing, rows: Sequence[Any]) -> None:
+    found = [(row, _after(row, timing)) for row in rows]
     results = [
         Result(
             delivery_id=str(row.id),
@@ -130,9 +145,8 @@ def _free_expired_claims(connection: Connection, timing: Timing) -> int:
         )
         for row, after in found
     ]
-    if results:
-        record(connection, results)
-        count_deaths(connection, {str(row.id): after.deaths for row, after in found if after.deaths != row.deaths})
+    record(connection, results)
+    count_deaths(connection, {str(row.id): after.deaths for row, after in found if after.deaths != row.deaths})
     for result in results:
         ended = isinstance(result.decision, Discard)
         log.warning(
@@ -141,7 +155,11 @@ def _free_expired_claims(connection: Connection, timing: Timing) -> int:
             attempt=result.number,
             becomes="discarded" if ended else "ready",
         )
-    return len(found)
+
+
+def _postpone(connection: Connection, row: Any, error: Exception) -> None:
+    connection.execute(_LATER, {"id": row.id})
+    log.error("an expired claim cannot be freed: tried again later", delivery=str(row.id), error=type(error).__name__)
 
 
 def _after(row: Any, timing: Timing) -> AfterDeath:

@@ -2,6 +2,7 @@
 fills in what older versions leave out."""
 # ruff: noqa: S608 - composed of constants
 
+import random
 from collections.abc import Callable
 from time import monotonic
 
@@ -102,7 +103,8 @@ def upkeep(engine: Engine, vault: Vault, clock: Clock, *, circuit_breakers: bool
     """Runs once, in small transactions and for a bounded time. Returns counts of what it did; `to_end` deliveries (of
     those found so far) and `partitions_left` wait for the next run; what is quarantined or of a newer format is counted
     as it is. `circuit_breakers`: whether this installation has any. A part that fails does not keep the others from
-    running; its error is raised after them. If the database is unavailable, that is raised at once."""
+    running; its error is raised after them. Any part can be the first: one that kills the process does not keep the
+    others from running for ever, either. If the database is unavailable, that is raised at once."""
     done: dict[str, int] = {}
     errors = []
     parts: tuple[Callable[[], dict[str, int]], ...] = (
@@ -114,7 +116,7 @@ def upkeep(engine: Engine, vault: Vault, clock: Clock, *, circuit_breakers: bool
         lambda: _make_partitions(engine, clock),
         lambda: _fill_in(engine, vault, monotonic() + FILL_SECONDS),
     )
-    for part in parts:
+    for part in random.sample(parts, len(parts)):
         try:
             done |= part()
         except Exception as error:

@@ -54,7 +54,7 @@ class _ClaimedNotice:
     contact: str | None  # None: there is no contact any more
     turn: Turn | None  # None: no mail is sent
     held_for: str | None  # the mailbox that it was held back for
-    problem: Problem
+    facts: Any  # a row of `_FACTS`
 
 
 class _Unusable:
@@ -72,7 +72,8 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[s
     """Sends due mails, up to `most`; returns how many ended in which way. The body of the notices task.
 
     Raises only what the database raises. A mail server that cannot be used ends the run: the mail that failed waits for
-    its next try, the others stay due. A notice of which no mail can be made is quarantined.
+    its next try, the others stay due. A notice of which no mail can be made is quarantined. One that kills the process
+    is not tried again: nothing in it is looked at before its claim is committed.
     """
     tally: Counter[str] = Counter({ending.value: 0 for ending in Ending})
     if not mailer.configured:
@@ -184,7 +185,7 @@ def _claimed(connection: Connection, row: Any, mailer: Mailer) -> _ClaimedNotice
         contact=row.contact,
         turn=turn,
         held_for=row.held_for,
-        problem=_problem(facts, turn, mailer.masked_members),
+        facts=facts,
     )
 
 
@@ -248,14 +249,15 @@ def _message(notice: _ClaimedNotice, mailer: Mailer) -> EmailMessage | MailResul
 def _rendered(notice: _ClaimedNotice, mailer: Mailer) -> EmailMessage | MailResult | None:
     if notice.contact is None or notice.turn is None:
         return None
-    words = render(notice.problem, now=notice.claimed_at)
+    problem = _problem(notice.facts, notice.turn, mailer.masked_members)
+    words = render(problem, now=notice.claimed_at)
     message = mailer.message(
         to=notice.contact,
         subject=words.subject,
         plain=words.plain,
         html=words.html,
         # The same for each try of this mail, another one for the next mail about the same error.
-        message_id=f"{notice.id.hex}.{int(notice.problem.observed_at.timestamp() * 1000)}",
+        message_id=f"{notice.id.hex}.{int(problem.observed_at.timestamp() * 1000)}",
         date=notice.claimed_at,
     )
     if message is None:
@@ -266,7 +268,7 @@ def _rendered(notice: _ClaimedNotice, mailer: Mailer) -> EmailMessage | MailResu
 def _record(connection: Connection, notice: _ClaimedNotice, result: MailResult | None) -> Ending:
     """Records the result of a mail, if the claim still exists."""
     ending, due_at = _ending(notice, result, now=connection.execute(_NOW).scalar_one())
-    reported = notice.problem.suppressed if ending is Ending.SENT else 0
+    reported = notice.facts.suppressed_count if ending is Ending.SENT else 0
     quiet_period_undone = ending in {Ending.POSTPONED, Ending.DROPPED}
     connection.execute(
         _RECORD,
@@ -308,7 +310,7 @@ def _ending(notice: _ClaimedNotice, result: MailResult | None, *, now: datetime)
         case MaybeSent():
             return Ending.UNKNOWN, None
         case CleanFailure():
-            due_at = next_try(notice.failed_sends + 1, observed_at=notice.problem.observed_at, now=now)
+            due_at = next_try(notice.failed_sends + 1, observed_at=notice.facts.observed_at, now=now)
             return (Ending.POSTPONED if due_at else Ending.DROPPED), due_at
         case _:
             assert_never(result)

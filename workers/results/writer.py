@@ -45,6 +45,13 @@ class _Commit(NamedTuple):
     left: Consequences  # with what was left before, because somebody had locked it
 
 
+class Written(NamedTuple):
+    """Claims whose messages are not needed any more, and claims whose results are in the database."""
+
+    freed: Sequence[Claim]
+    recorded: Sequence[Claim]
+
+
 class ClaimResults:
     """The results of one loop that are not written yet; `tally` counts the written ones."""
 
@@ -61,6 +68,7 @@ class ClaimResults:
         self._commit: _Commit | None = None
         self._unanswered: dict[str, Sequence[Claim]] = {}  # by transaction: claims whose COMMIT was not answered
         self._freed: list[Claim] = []
+        self._recorded: list[Claim] = []
         # Monotonic: when to write the group, when to try the rest again, since when there is some, no write before.
         self._group_at = self._again_at = self._waits_since = inf
         self._paused_until = 0.0
@@ -104,13 +112,12 @@ class ClaimResults:
                 self._again_at = 0.0
             raise
 
-    def write(self) -> list[Claim]:
-        """Writes all of them in one transaction, if it can; returns the claims whose messages are not needed any more.
-        Raises DBAPIError if the database is unavailable: nothing is lost, the results stay here and can be written
-        again."""
+    def write(self) -> Written:
+        """Writes all of them in one transaction, if it can. Raises DBAPIError if the database is unavailable: then
+        nothing is lost, the results stay here and can be written again."""
         if self._commit is not None and not self._is_answered(self._commit):
             self.pause(AGAIN)
-            return []
+            return Written((), ())
         self._release_unanswered()
         again = monotonic() >= self._again_at
         if again:
@@ -119,8 +126,9 @@ class ClaimResults:
             self._write_apart(self._pending)
             self._write_left()
         self._plan()
-        freed, self._freed = self._freed, []
-        return freed
+        written = Written(self._freed, self._recorded)
+        self._freed, self._recorded = [], []
+        return written
 
     def _plan(self) -> None:
         """Sets when something is written next."""
@@ -221,6 +229,7 @@ class ClaimResults:
         if locked:
             self._locked += [_without_message(result) for result in ended if result.attempt in locked]
             ended = [result for result in ended if result.attempt not in locked]
+        self._recorded += [result.claim for result in ended]
         self._left = commit.left
         if commit.mails_due:
             self._waker.wake(NOTICES)

@@ -4,6 +4,7 @@ The loop must not stall for a token. So a request that needs one waits here and 
 token request goes through the same transport as all others.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -51,11 +52,20 @@ class _Need:
 class Tokens:
     """Called by one thread only, the loop's."""
 
-    def __init__(self, engine: Engine, store: TokenStore, transport: Transport, timing: Timing) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: TokenStore,
+        transport: Transport,
+        timing: Timing,
+        handle: Callable[[Sequence[str]], None],
+    ) -> None:
+        """`handle` is told for which requests, by their ids, a token is being fetched or read just now."""
         self._engine = engine
         self._store = store
         self._transport = transport
         self._timing = timing
+        self._handle = handle
         self._needs: dict[tuple[str, ClientCredentials], _Need] = {}
         self._fetches: dict[str, tuple[Wanted, _Need]] = {}  # our token requests in flight, by their ids
         self._answers: list[Exchange] = []  # to them, not processed yet
@@ -103,9 +113,10 @@ class Tokens:
         if done or monotonic() < self.due_at:
             return done
         answers = list(self._answers)
+        reads = [self._read(answer) for answer in answers]
         wanted = [Wanted(need.webhook_id, need.credentials, new_id_text()) for need in self._to_look_for()]
         with self._engine.begin() as connection:
-            came = [self._put(connection, answer) for answer in answers]
+            came = [self._put(connection, answer, read) for answer, read in zip(answers, reads, strict=True)]
             found = self._store.look(connection, wanted) if wanted else {}
         self._answers = []
         for answer, fetched in zip(answers, came, strict=True):
@@ -151,9 +162,16 @@ class Tokens:
         now = monotonic()
         return list({need.webhook_id: need for need in self._needs.values() if need.look_at <= now}.values())
 
-    def _put(self, connection: Connection, answer: Exchange) -> Token | Failure:
+    def _read(self, answer: Exchange) -> Issued | Failure:
+        _, need = self._fetches[answer.request.id]
+        self._handle_all_of(need)
+        try:
+            return read_answer(answer.outcome)
+        except Exception as error:  # noqa: BLE001 - no answer may keep the loop from all others
+            return _failure(FailureKind.TOKEN, error)
+
+    def _put(self, connection: Connection, answer: Exchange, read: Issued | Failure) -> Token | Failure:
         wanted, _ = self._fetches[answer.request.id]
-        read = read_answer(answer.outcome)
         if isinstance(read, Issued):
             return self._store.put(connection, wanted, read)
         self._store.fetch_failed(connection, wanted, pause=self._timing.timeout(FAILURE_PAUSE))
@@ -193,17 +211,30 @@ class Tokens:
 
     def _fetch(self, wanted: Wanted, need: _Need) -> None:
         self._fetches[wanted.fetch_id] = wanted, need
-        request, callback = token_request(wanted.credentials, wanted.fetch_id, self._timing), need.waiting[0].request
-        # If the webhook wants https only, its client secret must not be sent over plain http either.
-        request = request._replace(https_only=callback.https_only, account=callback.account)
+        self._handle_all_of(need)
+        callback = need.waiting[0].request
         try:
-            self._transport.send(request)
-        except ValueError:  # invalid URL: it may have been checked by an older version
-            failure = Failure(FailureKind.UNREACHABLE, "")
-            self._answers.append(Exchange(request, failure, datetime.now(UTC), timedelta(0)))
+            request = token_request(wanted.credentials, wanted.fetch_id, self._timing)
+            # If the webhook wants https only, its client secret must not be sent over plain http either.
+            self._transport.send(request._replace(https_only=callback.https_only, account=callback.account))
+        except Exception as error:  # noqa: BLE001 - no fetch may keep the loop from all others
+            # An invalid URL may have been checked by an older version.
+            kind = FailureKind.UNREACHABLE if isinstance(error, ValueError) else FailureKind.NOT_SENT
+            not_fetched = Exchange(
+                callback._replace(id=wanted.fetch_id), _failure(kind, error), datetime.now(UTC), timedelta(0)
+            )
+            self._answers.append(not_fetched)
+
+    def _handle_all_of(self, need: _Need) -> None:
+        self._handle([one.request.id for one in need.waiting])
 
     def _forget(self, need: _Need) -> None:
         self._needs.pop((need.webhook_id, need.credentials), None)
+
+
+def _failure(kind: FailureKind, error: Exception) -> Failure:
+    """The text of an unexpected error could contain a secret."""
+    return Failure(kind, f"the token could not be fetched ({type(error).__name__})")
 
 
 def _failed(waiting: _Waiting, failure: Failure) -> Exchange:

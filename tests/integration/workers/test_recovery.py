@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.settings import Settings
 from dispatcher.wake import SUSPECTS
-from tests.behaviours import HANG, Answer
+from tests.behaviours import HANG, Answer, final
 from tests.factories import MESSAGE, RECEIVED, attempts, deliveries, make_webhook, rows
 from tests.installations import worker_for
 from tests.integration.workers.dying import DEADLINE, POISON, How, run, start
 from tests.many_rows import copy_webhook
+from tests.process_table import eventually
 from tests.receiver import Receiver
 from workers import shared_memory
 from workers.claims.claims import Claimed, Claimer
@@ -121,6 +122,37 @@ def test_after_a_kill_with_a_thousand_requests_in_flight_each_is_attempted_once_
     DeliveryLoop(worker).run()
     assert {(row.state, row.attempt_count, row.deaths) for row in deliveries(database)} == {("delivered", 2, 0)}
     assert Counter(row.outcome_unknown for row in attempts(database)) == {True: 1_000, False: 1_000}
+
+
+def test_what_was_sent_and_waits_for_a_locked_row_is_known_after_a_kill(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    gate = receiver.gate()
+    for name in ("locked", "free"):
+        receiver.script(f"/{name}", (gate, final(200)))
+        make_webhook(database, settings, url=receiver.url(f"/{name}"), event_types=[name])
+        enqueue(name, MESSAGE, account="acme")
+    process = start(settings)
+    try:
+        receiver.wait_for(2)
+        with database.begin() as connection:
+            connection.execute(
+                text(
+                    "SELECT 1 FROM dispatcher.deliveries d JOIN dispatcher.events e ON e.id = d.event_id"
+                    " WHERE e.type = 'locked' FOR UPDATE OF d"
+                )
+            )
+            gate.open()
+            assert eventually(lambda: {row.state for row in deliveries(database)} == {"claimed", "delivered"})
+            process.kill()
+            process.join()
+    finally:
+        process.kill()
+        process.join()
+    worker = worker_for(settings)
+    recover(worker.loop_engine, worker.journal, worker.installation.waker)
+    assert sorted((row.state, row.attempt_count) for row in deliveries(database)) == [("delivered", 1), ("ready", 1)]
+    assert sorted(row.outcome_unknown for row in attempts(database)) == [False, True]
 
 
 def test_a_loop_without_enough_memory_delivers_everything_in_smaller_claims(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.ledgers import UNKNOWN, Died, Harm, Received, Role, Row, Sent, Tried, Window
+from tests.faults.ledgers import HELD_BACK, UNKNOWN, Died, Harm, Received, Role, Row, Sent, Tried, Window
 from tests.faults.verdict import MOST_DEATHS, Bounds, Problem, Verdict, judge
 
 BOUNDS = Bounds(enqueue=5, steady=10, giant=60, crowd=60)
@@ -213,6 +213,13 @@ def test_a_delivery_that_makes_code_raise_ends_or_waits() -> None:
         assert problems(judged(raises, (), [replace(ROW, state=state)], harm=harm)) == []
     for state in ("ready", "claimed", "cancelled"):
         assert problems(judged(raises, (), [replace(ROW, state=state)], harm=harm)) == [Problem.POISON]
+
+
+def test_behind_an_open_circuit_a_delivery_that_would_raise_may_wait_without_an_attempt() -> None:
+    held_back = [replace(ROW, state=HELD_BACK)]
+    assert problems(judged([replace(SENT, role=Role.RAISES)], (), held_back)) == []
+    assert problems(judged([POISON], (), held_back, harm=[HARM])) == [Problem.POISON]
+    assert problems(judged(rows=held_back)) == [Problem.OPEN]
 
 
 def test_what_is_for_a_webhook_at_fault_waits_or_arrives_and_is_not_discarded() -> None:

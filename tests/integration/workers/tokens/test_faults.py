@@ -515,13 +515,14 @@ def test_what_would_wait_longer_than_its_claim_allows_is_released_and_nothing_is
 ) -> None:
     webhook = make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
     context = worker_for(settings)
-    tokens = Tokens(context.loop_engine, context.token_store, context.transport, context.installation.timing)
+    timing, handled = context.installation.timing, list[str]()
+    tokens = Tokens(context.loop_engine, context.token_store, context.transport, timing, handled.extend)
     request = Request("an-id", "POST", receiver.url("/hook"), (), b"", 10, 30)
     tokens.await_one(str(webhook.id), server.credentials(), request, monotonic() + 29)
     assert tokens.settle(stopping=False) == [("an-id", None)]
     tokens.await_one(str(webhook.id), server.credentials(), request, monotonic() + 31)
     assert tokens.settle(stopping=False) == []
-    assert tokens.fetching == 1
+    assert (tokens.fetching, handled) == (1, ["an-id"])
     context.drop_transport()
 
 
