@@ -219,7 +219,7 @@ class Tokens:
             self._transport.send(request._replace(https_only=callback.https_only, account=callback.account))
         except Exception as error:  # noqa: BLE001 - no fetch may keep the loop from all others
             # An invalid URL may have been checked by an older version.
-            kind = FailureKind.UNREACHABLE if isinstance(error, ValueError) else FailureKind.NOT_SENT
+            kind = FailureKind.UNREACHABLE if isinstance(error, ValueError) else FailureKind.TOKEN
             not_fetched = Exchange(
                 callback._replace(id=wanted.fetch_id), _failure(kind, error), datetime.now(UTC), timedelta(0)
             )

@@ -1,5 +1,5 @@
-"""Loops in processes of their own, in which something goes wrong for one delivery: it raises an error, or the process
-dies. The processes are forked from a server that has no threads and has loaded everything."""
+"""Loops and other tasks in processes of their own, in which something goes wrong for one item: it raises an error, or
+the process dies. The processes are forked from a server that has no threads and has loaded everything."""
 
 import multiprocessing
 import os
@@ -69,8 +69,8 @@ def is_poison(value: Any) -> bool:
     return found
 
 
-def _loop(settings: Settings, task: str, place: str, how: str, memory: str) -> None:
-    os.environ[shared_memory.VARIABLE] = memory
+def _spoil(place: str, how: str, marker: str | None) -> None:
+    """Makes a place go wrong for the poison, or for what shows this marker."""
     owner, _, name = place.rpartition(".")
     target: Any = __import__(owner, fromlist=["_"]) if owner.startswith("workers.") and owner[8:].islower() else None
     if target is None:
@@ -79,14 +79,37 @@ def _loop(settings: Settings, task: str, place: str, how: str, memory: str) -> N
     real = getattr(target, name)
 
     def wrapped(*values: Any, **named: Any) -> Any:
-        if any(map(is_poison, [*values, *named.values()])):
+        given = [*values, *named.values()]
+        if any(map(is_poison, given)) or (marker is not None and marker in repr(given)):
             go_wrong(how)
         return real(*values, **named)
 
     setattr(target, name, wrapped)
+
+
+def _loop(settings: Settings, task: str, place: str, how: str, marker: str | None, memory: str) -> None:
+    os.environ[shared_memory.VARIABLE] = memory
+    _spoil(place, how, marker)
     installation = Installation(settings)
     with suppress(RuntimeError if how == How.ERROR else ()):
         DeliveryLoop(Worker(installation), task).run()
+
+
+def _work(work: Callable[[Settings], object], settings: Settings, place: str, how: str, marker: str) -> None:
+    _spoil(place, how, marker)
+    with suppress(RuntimeError if how == How.ERROR else ()):
+        work(settings)
+
+
+def dies(work: Callable[[Settings], object], settings: Settings, place: str, how: How, marker: str) -> bool:
+    """Does this work once, in a process of its own. Returns whether it died."""
+    process = _context.Process(target=partial(_work, work, settings, place, str(how), marker))
+    process.start()
+    process.join(60)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError("it does not end")
+    return process.exitcode != 0
 
 
 def _usual(settings: Settings, memory: str) -> None:
@@ -101,15 +124,24 @@ def start(settings: Settings) -> multiprocessing.process.BaseProcess:
     return process
 
 
-def run(settings: Settings, place: str, how: How, is_open: Callable[[], bool]) -> int:
+def run(
+    settings: Settings,
+    place: str,
+    how: How,
+    is_open: Callable[[], bool],
+    *,
+    marker: str | None = None,
+    before_each: Callable[[], object] = lambda: None,
+) -> int:
     """Runs loops, each in a process with the journal of the one before, until nothing is open that is due. Returns how
     many died."""
     died = 0
     worker = worker_for(settings)
     for _ in range(MOST_RUNS):
         for task in DELIVER, SUSPECTS:
+            before_each()
             process = _context.Process(
-                target=partial(_loop, settings, task, place, str(how), os.environ[shared_memory.VARIABLE])
+                target=partial(_loop, settings, task, place, str(how), marker, os.environ[shared_memory.VARIABLE])
             )
             process.start()
             process.join(60)
