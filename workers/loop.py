@@ -8,7 +8,6 @@ import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
 from time import monotonic, sleep
@@ -16,7 +15,7 @@ from time import monotonic, sleep
 import structlog
 from sqlalchemy import Connection, exc
 
-from dispatcher.db.outages import is_held_up
+from dispatcher.db.outages import is_held_up, is_refused_memory
 from dispatcher.ids import new_id_text
 from dispatcher.states import Reason
 from dispatcher.transport.exchange import Exchange, Reply
@@ -48,7 +47,7 @@ from workers.wake_flag import WakeFlag
 
 log = structlog.get_logger("dispatcher.deliver")
 
-LONGEST_LIFE = timedelta(hours=1)
+LONGEST_LIFE = 3600.0  # seconds
 DATABASE_PAUSE = 1.0
 PLENTY = 100  # a claim of this many deliveries wakes another child: there may be too much work for one
 PASSING_EVERY = 1.0  # seconds between two looks for deliveries that pass an open circuit
@@ -84,7 +83,7 @@ class DeliveryLoop:
         self._pace = Pace()
         self._judge = Judge(self._timing, self._wall_clock())
         # Loops that one wake started must not all end at the same time.
-        self._ends_at = monotonic() + LONGEST_LIFE.total_seconds() * random.uniform(0.75, 1)  # noqa: S311
+        self._ends_at = monotonic() + LONGEST_LIFE * random.uniform(0.75, 1)  # noqa: S311
         self._claimed, self._passing_at = 0, 0.0
         self._handed_over = self._woke_another = False
         self._grace_ends: float | None = None
@@ -183,6 +182,7 @@ class DeliveryLoop:
             rooms,
             free - len(passing),
             limit_bytes=self._held.free,
+            allowed_bytes=self._held.allowed,
             account_bytes=self._held.by_account(),
             bytes_at_once=BYTES_BESIDE_OTHERS if self._limits.is_shared(now) else MAX_BYTES,
             circuit_breakers=self._circuit_breakers,
@@ -387,8 +387,10 @@ class DeliveryLoop:
         except (exc.DatabaseError, exc.InterfaceError, MemoryError) as error:
             if isinstance(error, exc.DataError | exc.IntegrityError | exc.NotSupportedError | exc.ProgrammingError):
                 raise
-            # The driver's own class is for a result that does not fit into memory.
-            if type(error) in {exc.DatabaseError, MemoryError} and self._held.shrink():
+            if is_refused_memory(error):
+                if not self._held.shrink():
+                    raise
+                self._engine.dispose()  # a connection keeps the buffer of its largest answer
                 log.warning("not enough memory, claims become smaller")
                 return
             log.warning("the database does not answer", error=type(getattr(error, "orig", error)).__name__)

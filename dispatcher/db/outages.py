@@ -1,12 +1,13 @@
 """Tells a database that cannot be used from a statement that failed, and explains it in one sentence without host, user
 or password."""
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 _NOT_MIGRATED = frozenset({"42P01", "42703", "3F000"})  # no such table, column, schema
 _HELD_UP = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
 _READ_ONLY = "25006"  # after a fail-over
+_NO_MEMORY = ("out of memory", "cannot allocate memory", "lost synchronization with server", "PQconnectdb() failed")
 _AWAY = frozenset({"08", "53", "57"})  # classes: connection, resources, operator intervention (time-outs too)
 
 
@@ -33,6 +34,17 @@ def is_held_up(error: Exception) -> bool:
     """Whether a statement was cancelled because of what others did at that moment: it can be tried again at once, and
     all else goes on."""
     return isinstance(error, DBAPIError) and _code_of(error) in _HELD_UP
+
+
+def is_refused_memory(error: Exception) -> bool:
+    """Whether this process was refused memory, by Python or by the driver. The driver says so in words only: a message
+    that its buffer cannot take is to it a lost synchronization, and ends the connection."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, MemoryError)
+    if _code_of(error) is not None:
+        return False
+    # Its own class is for a result that does not fit into memory.
+    return type(error) is DatabaseError or any(words in str(error.orig) for words in _NO_MEMORY)
 
 
 def is_outage(error: Exception) -> bool:

@@ -105,15 +105,16 @@ class Claimer:
         limit: int,
         *,
         limit_bytes: int = MAX_BYTES,
+        allowed_bytes: int = MAX_BYTES,
         account_bytes: Mapping[int, int] | None = None,
         bytes_at_once: int = MAX_BYTES,
         circuit_breakers: bool = True,
     ) -> Claimed:
         """Claims due deliveries for up to `limit` requests, from each account and each webhook as many as `rooms`
         allows, and with messages of up to `limit_bytes`. Of these an account gets half, or what `account_bytes` says;
-        none if that is not positive. A message that is larger than half of MAX_BYTES goes alone, when an account has
-        that much. Of what an account may have, this claim takes `bytes_at_once` at most, but always the first message.
-        With `circuit_breakers` False, open circuits hold nothing back."""
+        none if that is not positive. A message that is larger than half of `allowed_bytes`, what a loop may hold in
+        all, goes alone, when an account has that much. Of what an account may have, this claim takes `bytes_at_once` at
+        most, but always the first message. With `circuit_breakers` False, open circuits hold nothing back."""
         if self._cursor < 0:  # loops start at different places
             self._cursor = self._round_from = int(connection.scalar(_ANY_ACCOUNT) or 0)
         limit, limit_bytes, bytes_of = min(limit, MAX_REQUESTS), min(limit_bytes, MAX_BYTES), account_bytes or {}
@@ -139,6 +140,7 @@ class Claimer:
                 "account_room": rooms.account_room,
                 "lasting_room": rooms.lasting_room,
                 "bytes_of_one": limit_bytes // 2,
+                "whole_part": min(allowed_bytes, MAX_BYTES) // 2,
                 "bytes_at_once": bytes_at_once,
                 "first_limit": rooms.first,
                 "share": ROUND,

@@ -22,18 +22,18 @@ class HeldBytes:
     def __init__(self) -> None:
         self._held: Counter[int] = Counter()
         self._total = 0
-        self._allowed = MOST
+        self.allowed = MOST
 
     @property
     def free(self) -> int:
         """How many more may be claimed."""
-        return self._allowed - self._total
+        return self.allowed - self._total
 
     def shrink(self) -> bool:
         """There was not enough memory: from now on half as much is held, and more again with each message whose result
         is written. Returns False if it is the least already."""
-        before, self._allowed = self._allowed, max(self._allowed // 2, LEAST)
-        return self._allowed < before
+        before, self.allowed = self.allowed, max(self.allowed // 2, LEAST)
+        return self.allowed < before
 
     def add(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
@@ -43,7 +43,7 @@ class HeldBytes:
     def remove(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
             self._total -= len(claim.data)
-            self._allowed = min(self._allowed + len(claim.data), MOST)
+            self.allowed = min(self.allowed + len(claim.data), MOST)
             self._held[claim.account_no] -= len(claim.data)
             if not self._held[claim.account_no]:
                 del self._held[claim.account_no]
@@ -54,4 +54,4 @@ class HeldBytes:
 
     def _most(self, held: int) -> int:
         others = self._total - held
-        return (MOST - others) // 2 if others else MOST - MOST // 8
+        return (self.allowed - others) // 2 if others else self.allowed - self.allowed // 8

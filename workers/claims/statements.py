@@ -84,7 +84,7 @@ _RANKED_BY_ACCOUNT = f"""
                     -- One that is larger than an account's part can be goes alone, while the account has all of it.
                     AND (sum(bytes) OVER of_account <= least(account_bytes, :bytes_at_once)
                          OR sum(bytes) OVER of_account = bytes
-                            AND (bytes <= account_bytes OR account_bytes >= {MAX_BYTES // 2})) AS has_room
+                            AND (bytes <= account_bytes OR account_bytes >= :whole_part)) AS has_room
         FROM found
         WINDOW of_account AS (PARTITION BY account_no ORDER BY n ROWS UNBOUNDED PRECEDING),
                of_account_and_kind AS (PARTITION BY account_no, class = {ConcurrencyClass.PROVEN:d}
@@ -289,6 +289,7 @@ ORDER BY p.n, t.due_at, t.event_id
         "account_room": "integer",
         "lasting_room": "integer",
         "bytes_of_one": "integer",
+        "whole_part": "integer",
         "bytes_at_once": "integer",
         "first_limit": "integer",
         "share": "integer",

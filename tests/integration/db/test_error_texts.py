@@ -3,12 +3,13 @@
 import traceback
 from collections.abc import Iterator
 
+import psycopg2
 import pytest
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, SQLAlchemyError
 
 from dispatcher.db.engines import make_engine
-from dispatcher.db.outages import explain_outage
+from dispatcher.db.outages import explain_outage, is_refused_memory
 
 PLANTED = "planted-27835550199"
 
@@ -77,3 +78,25 @@ def test_of_a_server_that_cannot_be_reached_neither_host_nor_user_is_reported(no
     assert "planted" not in all_that_is_shown(raised.value)
     assert "could not translate host name" in str(raised.value)
     assert explain_outage(raised.value) == "the database's host named in DATABASE_URL cannot be found"
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (MemoryError(), True),
+        (ValueError("out of memory"), False),
+        (DatabaseError("", {}, psycopg2.DatabaseError("out of memory for query result")), True),
+        (OperationalError("", {}, psycopg2.OperationalError("cannot allocate memory for input buffer")), True),
+        (OperationalError("", {}, psycopg2.OperationalError('lost synchronization with server: got type "D"')), True),
+        (OperationalError("", {}, psycopg2.OperationalError("PQconnectdb() failed")), True),
+        (OperationalError("", {}, psycopg2.OperationalError("server closed the connection unexpectedly")), False),
+    ],
+)
+def test_memory_that_this_process_was_refused_is_told_from_an_outage(error: Exception, refused: bool) -> None:
+    assert is_refused_memory(error) is refused
+
+
+def test_memory_that_the_server_was_refused_is_an_outage(database: Engine) -> None:
+    error = raised_by(database, "DO $$ BEGIN RAISE 'out of memory' USING ERRCODE = '53200'; END $$")
+    assert not is_refused_memory(error)
+    assert explain_outage(error) == "the database is not available at the moment"

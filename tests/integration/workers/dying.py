@@ -3,12 +3,14 @@ the process dies. The processes are forked from a server that has no threads and
 
 import multiprocessing
 import os
+import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dispatcher.installation import Installation
@@ -18,6 +20,7 @@ from dispatcher.wake import DELIVER, SUSPECTS
 from tests.installations import worker_for
 from workers import shared_memory
 from workers.claims.claims import Claim
+from workers.claims.held_bytes import HeldBytes
 from workers.loop import DeliveryLoop
 from workers.process import Worker
 from workers.recovery import recover
@@ -115,6 +118,39 @@ def dies(work: Callable[[Settings], object], settings: Settings, place: str, how
 def _usual(settings: Settings, memory: str) -> None:
     os.environ[shared_memory.VARIABLE] = memory
     DeliveryLoop(Worker(Installation(settings))).run()
+
+
+def _loop_in(settings: Settings, bytes_more: int, report: str) -> None:
+    worker = Worker(Installation(settings))
+    worker.transport.wait(0)
+    worker.loop_engine.connect().close()
+    with open("/proc/self/status") as status:  # noqa: PTH123 - it is no file
+        (used,) = (int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + bytes_more, resource.RLIM_INFINITY))
+    refused, real = [], HeldBytes.shrink
+
+    def shrink(held: HeldBytes) -> bool:
+        refused.append(1)
+        return real(held)
+
+    HeldBytes.shrink = shrink  # type: ignore[method-assign]
+    try:
+        DeliveryLoop(worker).run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        Path(report).write_text(str(len(refused)))
+
+
+def loop_in_little_memory(settings: Settings, bytes_more: int, report: Path) -> int:
+    """Runs a loop in a process that may have so many bytes more than it has at its beginning. Returns how often it was
+    refused some. Raises AssertionError if the loop does not end."""
+    process = _context.Process(target=partial(_loop_in, settings, bytes_more, str(report)))
+    process.start()
+    process.join(120)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError("the loop does not end")
+    return int(report.read_text())
 
 
 def start(settings: Settings) -> multiprocessing.process.BaseProcess:

@@ -417,6 +417,14 @@ def test_a_message_that_is_larger_than_all_bounds_goes_alone_and_the_others_go_o
     assert all(sum(len(claim.data) > KIB for claim in found) <= 1 for found in claims)
 
 
+@pytest.mark.parametrize("allowed", [64 * KIB, 400 * KIB])
+def test_in_little_memory_a_large_message_goes_alone_if_nothing_else_is_held(database: Engine, allowed: int) -> None:
+    with stored(database, [[Hook(first=3, size=300 * KIB)]]) as (connection, _, _):
+        beside = Claimer().claim(connection, Rooms(), 200, limit_bytes=30 * KIB, allowed_bytes=allowed).claims
+        alone = Claimer().claim(connection, Rooms(), 200, limit_bytes=allowed, allowed_bytes=allowed).claims
+    assert (len(beside), len(alone)) == (0, 1)
+
+
 def test_a_batch_is_cut_to_the_bytes_that_its_account_may_have(database: Engine) -> None:
     with stored(database, [[Hook(first=8, size=100 * KIB, batch_size=100)]]) as (connection, _, _):
         claims = Claimer().claim(connection, Rooms(), 200, limit_bytes=700 * KIB).claims

@@ -1,5 +1,6 @@
 """One delivery that goes wrong, wherever that is, costs itself only."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from dispatcher.wake import SUSPECTS
 from tests.behaviours import HANG, Answer, final
 from tests.factories import MESSAGE, RECEIVED, attempts, deliveries, make_webhook, rows
 from tests.installations import worker_for
-from tests.integration.workers.dying import DEADLINE, POISON, How, run, start
+from tests.integration.workers.dying import DEADLINE, POISON, How, loop_in_little_memory, run, start
 from tests.many_rows import copy_webhook
 from tests.process_table import eventually
 from tests.receiver import Receiver
@@ -173,6 +174,24 @@ def test_a_loop_without_enough_memory_delivers_everything_in_smaller_claims(
     assert DeliveryLoop(worker_for(settings)).run()["delivered"] == 100
     assert {(row.state, row.attempt_count) for row in deliveries(database)} == {("delivered", 1)}
     assert len(refused) > 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may write to")
+@pytest.mark.parametrize(("megabytes", "suffices"), [(15, True), (4, False)])
+def test_a_child_under_a_limit_makes_smaller_claims_or_ends(
+    database: Engine, settings: Settings, receiver: Receiver, tmp_path: Path, megabytes: int, suffices: bool
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"), contract={"batch_size": 100})
+    events = [Event(type=RECEIVED, data={"text": "x" * 250_000}, account="acme") for _ in range(100)]
+    list(enqueue_many(events))
+    refused = loop_in_little_memory(settings, megabytes * 1_000_000, tmp_path / "refused")
+    assert refused > 0
+    found = Counter((row.state, row.attempt_count) for row in deliveries(database))
+    assert found == {("delivered", 1) if suffices else ("ready", 0): 100}
+    if not suffices:
+        assert refused <= 8, "it must end once its claims cannot become smaller"
+        DeliveryLoop(worker_for(settings)).run()
+        assert {row.state for row in deliveries(database)} == {"delivered"}
 
 
 def test_a_loop_that_ends_by_an_error_of_its_own_keeps_nothing(
