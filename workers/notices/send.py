@@ -96,6 +96,8 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[s
         if isinstance(message, _Unusable):
             with engine.begin() as connection:
                 _quarantine(connection, message)
+                if notice.turn is not None:
+                    release_turn(connection, notice.turn.mailbox, notice.claimed_at)
             tally[Ending.QUARANTINED] += 1
             continue
         result = mailer.send(message) if isinstance(message, EmailMessage) else message

@@ -4,6 +4,7 @@ from sqlalchemy import Engine
 
 from dispatcher.settings import Settings
 from tests.factories import change, rows
+from tests.integration.workers.notices.conftest import mailer_for
 from tests.integration.workers.notices.scenario import fail, notices, pass_time, webhook_with_contact
 from tests.mail_server import MailServer
 from workers.notices.mailer import Mailer
@@ -43,6 +44,20 @@ def test_what_cannot_be_mailed_is_quarantined_alone(
     assert mail.quarantined_at is not None
     assert (good.quarantined_at, good.sent_count) == (None, 1)
     assert send_due(database, mailer)["quarantined"] == 0, "it is not looked at again"
+
+
+def test_what_is_quarantined_takes_no_turn_of_its_contact(
+    database: Engine, settings: Settings, mail_server: MailServer
+) -> None:
+    for name in ODD:
+        fail(database, webhook_with_contact(database, settings, name=name))
+        change(
+            database,
+            "UPDATE dispatcher.notices SET kind = 'carrier_pigeon' WHERE kind <> 'carrier_pigeon'",
+        )
+    fail(database, webhook_with_contact(database, settings, name="good"))
+    tally = send_due(database, mailer_for(settings, mail_server.port, mails_per_contact_hour=1))
+    assert (tally["quarantined"], tally["sent"], tally["held_back"]) == (len(ODD), 1, 0)
 
 
 def test_it_is_taken_up_again_when_its_error_is_seen_a_day_later(
