@@ -322,7 +322,7 @@ class DeliveryLoop:
             if isinstance(judgement, NotAttempted):
                 self._results.add(ClaimResult(claim, decision, target))
             else:
-                self._results.add(ClaimResult(claim, decision, target, exchange, judgement))
+                self._results.add(ClaimResult(claim, decision, target, exchange, judgement, len(batch.claims)))
 
     def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
         """Handles what an answer says about the token that was presented. When the token is refused for the first time,

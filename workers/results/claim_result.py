@@ -10,13 +10,15 @@ from workers.results.decide import Decision
 
 
 class ClaimResult(NamedTuple):
-    """The result of a claim. Without an exchange nothing was sent, and the attempt does not count."""
+    """The result of a claim. Without an exchange nothing was sent, and the attempt does not count. `messages`: how many
+    its request carried."""
 
     claim: Claim
     decision: Decision
     target: Target | None = None
     exchange: Exchange | None = None
     judgement: Judgement | None = None
+    messages: int = 1
 
     @property
     def attempt(self) -> tuple[str, int]:

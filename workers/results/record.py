@@ -3,7 +3,6 @@
 A crash before that means one more attempt, never a lost delivery. Nothing here waits for a row that is locked.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias, assert_never
 
@@ -29,10 +28,11 @@ Row: TypeAlias = tuple[Element, ...]
 
 
 class Sent(NamedTuple):
-    """A request that was made, for the record; several results can share one."""
+    """A request that was made, for the record, and how many messages it carried; several results can share one."""
 
     target: Target
     exchange: Exchange
+    messages: int = 1
 
 
 class Result(NamedTuple):
@@ -106,7 +106,9 @@ requested AS (
     CAST(:q_messages AS smallint[]), CAST(:q_started_at AS timestamptz[]), CAST(:q_duration AS interval[]))
   AS q(id, webhook_id, method, url, headers, status, failure, detail, answer_headers, excerpt, cut, unreadable,
        verdict, messages, started_at, duration)
-  WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.sent AND r.attempt_id = q.id))
+  WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.sent AND r.attempt_id = q.id)
+  -- With the first results of its batch; others may have been locked then.
+  ON CONFLICT (id) DO NOTHING)
 SELECT id::text, number FROM mine UNION ALL SELECT pg_current_xact_id()::text, NULL
 """)  # noqa: S608 - composed of constants
 
@@ -133,8 +135,7 @@ WHERE id = ({_TO_DISABLE} FOR NO KEY UPDATE SKIP LOCKED) RETURNING id, account_i
 def record(connection: Connection, results: Sequence[Result]) -> Recorded:
     """Writes results and their requests, where the claim is still the owner's and nobody has locked the delivery."""
     requests = {result.sent.exchange.request.id: (result.sent, result.verdict) for result in results if result.sent}
-    messages = Counter(result.sent.exchange.request.id for result in results if result.sent)
-    request_rows = [_request_row(*made, messages[request_id]) for request_id, made in requests.items()]
+    request_rows = [_request_row(*made) for made in requests.values()]
     columns = {
         **_columns(_RESULT_COLUMNS, [_result_row(result) for result in results]),
         **_columns(_REQUEST_COLUMNS, request_rows),
@@ -220,8 +221,8 @@ _REQUEST_COLUMNS = (
 )  # fmt: skip
 
 
-def _request_row(sent: Sent, verdict: Verdict | None, messages: int) -> Row:
-    target, exchange = sent
+def _request_row(sent: Sent, verdict: Verdict | None) -> Row:
+    target, exchange, messages = sent
     request = exchange.request
     return (
         request.id,

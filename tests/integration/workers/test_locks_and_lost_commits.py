@@ -14,7 +14,7 @@ from sqlalchemy import Engine, make_url, text
 from dispatcher import enqueue
 from dispatcher.settings import Settings
 from tests.behaviours import final
-from tests.factories import MESSAGE, attempts, change, deliver_all, deliveries, make_webhook, rows
+from tests.factories import MESSAGE, RECEIVED, attempts, change, deliver_all, deliveries, make_webhook, rows
 from tests.receiver import Receiver
 from tests.relay import Relay
 from workers.claims.claims import Claimer
@@ -87,6 +87,28 @@ def test_a_locked_delivery_keeps_no_other_and_is_recorded_once_soon_after_the_lo
     assert result == [{"claimed": 3, "delivered": 3, "retried": 0, "discarded": 0}]
     assert [row.number for row in attempts(database)] == [1, 1, 1]
     assert "claim lost" not in capsys.readouterr().out
+
+
+def test_of_a_batch_with_a_locked_delivery_all_are_recorded_with_their_one_request(
+    database: Engine, settings: Settings, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = receiver.gate()
+    receiver.script("/hook", (gate, final(200)))
+    make_webhook(database, settings, url=receiver.url("/hook"), contract={"batch_size": 10})
+    for _ in range(4):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    with looping(settings):
+        receiver.wait_for(1)
+        with database.begin() as connection:
+            locked = "SELECT 1 FROM dispatcher.deliveries WHERE id = :id FOR UPDATE"
+            connection.execute(text(locked), {"id": deliveries(database)[1].id})
+            gate.open()
+            seconds_until(lambda: sum(row.state == "delivered" for row in deliveries(database)) == 3)
+    assert {(row.state, row.attempt_count) for row in deliveries(database)} == {("delivered", 1)}
+    (request,) = rows(database, "SELECT id, messages FROM dispatcher.requests")
+    assert request.messages == 4
+    assert [row.request_id for row in attempts(database)] == [request.id] * 4
+    assert "recorded without its request" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
