@@ -12,7 +12,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Engine, Text, Uuid, any_, cast, func, literal, select, update
+from sqlalchemy import ColumnElement, Engine, Text, Uuid, any_, cast, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -36,6 +36,8 @@ RUN_SECONDS = 3  # a run ends before the next one begins
 MOST_UNENDED = 3  # steps in a row whose process died
 
 _NOWHERE = UUID(int=0)
+_LOCK = text("SELECT pg_try_advisory_lock(hashtextextended(:order, 0))")
+_UNLOCK = text("SELECT pg_advisory_unlock(hashtextextended(:order, 0))")
 
 
 def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
@@ -54,7 +56,7 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
     redelivered, errors = 0, []
     for identifier in identifiers:
         try:
-            redelivered += _run(engine, identifier, timing)
+            redelivered += _run_alone(engine, identifier, timing)
         except Exception as error:
             if is_outage(error):
                 raise
@@ -70,6 +72,18 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
     if errors:
         raise errors[0]
     return {"redelivered": redelivered, "open": len(identifiers)}
+
+
+def _run_alone(engine: Engine, identifier: UUID, timing: Timing) -> int:
+    """`_run`, unless another worker is at this order: two at once must not look like one that died. The lock ends with
+    its session, and so with its process."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not connection.scalar(_LOCK, {"order": str(identifier)}):
+            return 0
+        try:
+            return _run(engine, identifier, timing)
+        finally:
+            connection.execute(_UNLOCK, {"order": str(identifier)})
 
 
 def _run(engine: Engine, identifier: UUID, timing: Timing) -> int:

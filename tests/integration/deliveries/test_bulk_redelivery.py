@@ -1,5 +1,7 @@
 """Bulk redeliveries: what they take, at which pace, and that whatever happens nothing is redelivered twice."""
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -201,6 +203,28 @@ def test_the_pace_is_held_over_all_workers(database: Engine, settings: Settings,
     assert opened == now.redelivered == len(ready(database)) == round(used.total_seconds() * 5)
     assert opened >= 25
     assert now.used_until <= now.now
+
+
+def test_many_workers_at_one_order_are_not_taken_for_workers_that_died(
+    database: Engine, settings: Settings, webhook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discarded(database, 20)
+    identifier = ordered(database, per_second=1000)
+    step, all_here = doing._step, threading.Event()
+
+    def slow_step(*arguments: Any) -> int:
+        assert all_here.wait(20)
+        return step(*arguments)
+
+    monkeypatch.setattr(doing, "_step", slow_step)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(redeliver_more, settings)
+        while not found(database, identifier).unended_steps:
+            time.sleep(0.01)
+        others = [redeliver_more(settings)["redelivered"] for _ in range(2 * doing.MOST_UNENDED)]
+        all_here.set()
+        assert (first.result()["redelivered"], set(others)) == (20, {0})
+    assert (found(database, identifier).cancelled_at, found(database, identifier).unended_steps) == (None, 0)
 
 
 def test_the_first_seconds_worth_goes_at_once(database: Engine, settings: Settings, webhook: Any) -> None:
