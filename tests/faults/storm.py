@@ -30,7 +30,8 @@ SELECT count(*) FROM ({_DELIVERIES}) d
 WHERE d.event_id = ANY(CAST(:ending AS uuid[])) AND d.state NOT IN ('delivered', 'discarded', 'cancelled')
    OR d.event_id = ANY(CAST(:raising AS uuid[])) AND d.state IN ('ready', 'claimed')"""
 _ATTEMPTS = """
-SELECT a.delivery_id, coalesce(r.failure, r.status::text, :unknown) AS outcome,
+SELECT a.delivery_id,
+       CASE WHEN a.outcome_unknown THEN :unknown ELSE coalesce(r.failure, r.status::text, 'no request') END AS outcome,
        extract(epoch FROM r.started_at)::float AS began, extract(epoch FROM r.duration)::float AS took
 FROM dispatcher.attempts a LEFT JOIN dispatcher.requests r ON r.id = a.request_id ORDER BY a.delivery_id, a.number"""
 
