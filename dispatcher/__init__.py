@@ -18,9 +18,12 @@ if TYPE_CHECKING:
         InvalidInput,
         KeyReused,
         NotFound,
+        TooBusy,
+        Unavailable,
         UnknownAccount,
         WrongDatabase,
     )
+    from dispatcher.events.aenqueue import aenqueue
     from dispatcher.events.enqueue import enqueue, enqueue_many
     from dispatcher.events.event import Accepted, Event, Refused
     from dispatcher.producer import Producer
@@ -39,8 +42,11 @@ __all__ = [
     "Producer",
     "Refused",
     "Settings",
+    "TooBusy",
+    "Unavailable",
     "UnknownAccount",
     "WrongDatabase",
+    "aenqueue",
     "enqueue",
     "enqueue_many",
 ]
@@ -53,6 +59,7 @@ _PLACES = {
     "Producer": "producer",
     "Refused": "events.event",
     "Settings": "settings",
+    "aenqueue": "events.aenqueue",
     "enqueue": "events.enqueue",
     "enqueue_many": "events.enqueue",
 }

@@ -1,19 +1,22 @@
-"""The HTTP API: `uvicorn dispatcher.asgi:app`. Importing it connects to nothing."""
+"""The HTTP API, run by `dispatcher.web`. Importing it connects to nothing."""
 
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from dispatcher.api import accounts, audit, health, installation, openapi
 from dispatcher.api.deliveries import bulk_redelivery as redeliveries
 from dispatcher.api.deliveries import routes as deliveries
 from dispatcher.api.events import routes as events
+from dispatcher.api.events.shortcut import Shortcut
 from dispatcher.api.pages import routes as pages
 from dispatcher.api.webhooks import actions as webhook_actions
 from dispatcher.api.webhooks import health as webhook_health
@@ -71,6 +74,17 @@ DIALECTS: dict[str, Callable[[], FastAPI]] = {
 }
 
 
+class _Api(FastAPI):
+    """The framework's app, with a shortcut before it."""
+
+    def __init__(self, serving: Serving, **described: Any) -> None:
+        super().__init__(**described)
+        self.state.serving = serving
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Shortcut(super().build_middleware_stack(), self.state.serving)
+
+
 @asynccontextmanager
 async def _begun(app: FastAPI) -> AsyncIterator[None]:
     # `/readyz` reports missing or invalid settings; `/healthz` must answer regardless.
@@ -98,7 +112,9 @@ def _take_over_server_lines() -> None:
 def create_app(installation: Installation | None = None) -> FastAPI:
     """A new app for an installation. Without one, the app serves that of this process's settings. They are read at the
     first request that needs them; `/healthz` answers even if they are invalid."""
-    app = FastAPI(
+    serving = Serving(lambda: installation or Installation(read_settings()))
+    app = _Api(
+        serving,
         title="dispatcher",
         version=__version__,
         description=openapi.DESCRIPTION,
@@ -110,11 +126,10 @@ def create_app(installation: Installation | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=_begun,
     )
-    serving = app.state.serving = Serving(lambda: installation or Installation(read_settings()))
     problems.install(app)
     openapi.complete(app)
     describe_itself(app)
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestIds, log=serving.access_log)
     for module in _NATIVE:
         checks = [] if module in _ANY_QUERY else [Depends(known_parameters_only)]
         app.include_router(module.router, dependencies=checks)

@@ -21,6 +21,7 @@
     │   └── WrongState
     ├── TooBusy                   the same request may succeed a little later
     │   └── AccountAtLimit        the account itself does as much at once as it may
+    ├── Unavailable               the database did not answer in time; the text says whether anything can be stored
     └── WrongDatabase             the given session is not on the engine's database
 
 Error texts never contain a URL, a password, a key or message data: they end up in logs, Flower and API answers.
@@ -148,6 +149,10 @@ class TooBusy(DispatcherError):
 
 class AccountAtLimit(TooBusy):
     """The account is doing as much of this as it may at once; the text names the limit."""
+
+
+class Unavailable(DispatcherError):
+    """The database did not answer in time. The text says whether the event can have been stored all the same."""
 
 
 class WrongDatabase(DispatcherError):

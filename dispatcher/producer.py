@@ -15,6 +15,9 @@ from dispatcher.wake import Waker
 
 Clock: TypeAlias = Callable[[], datetime]
 
+LOCK_SECONDS = 10.0
+GROUP_LOCK_SECONDS = 0.05
+
 
 def utc_now() -> datetime:
     """The time of this machine's clock, aware."""
@@ -32,7 +35,17 @@ class Producer:
         self.clock = clock
         self.engine = make_engine(url, application_name=name)
         # For what is written in a single statement: it needs no transaction around it.
-        self.statements = make_engine(url, application_name=name, autocommit=True)
+        self.statements = make_engine(url, application_name=name, autocommit=True, lock_seconds=LOCK_SECONDS)
+        # For statements that store events of several callers: none may wait long for a lock that one of them needs.
+        self.groups = make_engine(
+            url,
+            application_name=name,
+            autocommit=True,
+            plan_once=True,
+            statement_seconds=LOCK_SECONDS,
+            lock_seconds=GROUP_LOCK_SECONDS,
+        )
+        self.kept: dict[object, Any] = {}  # what the modules above make once for each producer
         self.waker = Waker(settings.broker_url.get_secret_value())
         self.engines_of_callers: WeakSet[Any] = WeakSet()  # those that were found to be on this database
         # (account, app, type) that no webhook takes -> (monotonic time at which this expires, nearest types)
@@ -49,6 +62,7 @@ class Producer:
         """Closes idle connections. The producer can still be used: it then connects again."""
         self.engine.dispose()
         self.statements.dispose()
+        self.groups.dispose()
 
 
 @cache

@@ -101,6 +101,7 @@ class Caller:
     scopes: frozenset[Scope]
     expires_at: datetime | None  # when the key itself expires
     shown_at: datetime  # when the key was presented, by the database's clock, like all times of keys
+    valid_until: datetime | None = None  # when what was presented expires: the key, or a token of it
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.OPERATOR in self.scopes
@@ -180,7 +181,8 @@ def _caller(key: ApiKey, account: Account | None, now: datetime) -> Caller | Non
     if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
         key.last_used_at = now
     name = account.name if account else None
-    return Caller(key.id, key.account_id, name, frozenset(map(Scope, key.scopes)), key.expires_at, shown_at=now)
+    scopes = frozenset(map(Scope, key.scopes))
+    return Caller(key.id, key.account_id, name, scopes, key.expires_at, shown_at=now, valid_until=key.expires_at)
 
 
 def _hash(secret: str) -> bytes:

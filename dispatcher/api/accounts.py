@@ -19,7 +19,7 @@ from dispatcher.web.bodies import Body, body_as, described_body
 from dispatcher.web.ownership import Name
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.problems import usual_problems
-from dispatcher.web.serving import Served
+from dispatcher.web.serving import Served, Shared
 
 router = APIRouter(prefix="/v1", tags=["accounts and keys"])
 
@@ -144,10 +144,11 @@ def get_account(_: Operator, installation: Served, name: AccountName) -> Account
     "This cannot be undone.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def delete_account(_: Operator, installation: Served, by: By, name: AccountName) -> AccountDocument:
-    with installation.transaction() as session:
+def delete_account(_: Operator, serving: Shared, by: By, name: AccountName) -> AccountDocument:
+    with serving.installation.transaction() as session:
         account = _named(session, name)
         delete(session, account, by=by)
+    serving.known_callers.forget()
     return AccountDocument.model_validate(account)
 
 
@@ -159,10 +160,11 @@ def delete_account(_: Operator, installation: Served, by: By, name: AccountName)
     "with 403. Its open deliveries wait. Suspending it again changes nothing.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def post_suspend(_: Operator, installation: Served, by: By, name: AccountName) -> AccountDocument:
-    with installation.transaction() as session:
+def post_suspend(_: Operator, serving: Shared, by: By, name: AccountName) -> AccountDocument:
+    with serving.installation.transaction() as session:
         account = _named(session, name)
         suspend(session, account, by=by)
+    serving.known_callers.forget()
     return AccountDocument.model_validate(account)
 
 
@@ -222,15 +224,17 @@ def get_keys(
     "/keys/{key_id}",
     status_code=HTTPStatus.NO_CONTENT,
     operation_id="revoke_key",
-    summary="Revoke an API key and all its access tokens, immediately and permanently",
-    description="This cannot be undone. Revoking a key again changes nothing.",
+    summary="Revoke an API key and all its access tokens, permanently",
+    description="This cannot be undone. Other API processes may let it send and read for 5 more seconds. Revoking it "
+    "again changes nothing.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def delete_key(
-    _: Operator, installation: Served, by: By, key_id: Annotated[UUID, Path(description="The key's id.")]
+    _: Operator, serving: Shared, by: By, key_id: Annotated[UUID, Path(description="The key's id.")]
 ) -> None:
-    with installation.transaction() as session:
+    with serving.installation.transaction() as session:
         revoke_key(session, key_id, by=by)
+    serving.known_callers.forget()
 
 
 def _named(session: Session, name: str) -> Account:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from kombu.connection import Connection as BrokerConnection
 from kombu.exceptions import OperationalError
 from pydantic import BaseModel, Field
@@ -20,7 +20,7 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport
 from dispatcher.version import __version__
-from dispatcher.web.serving import Serving, serving_of
+from dispatcher.web.serving import Shared
 
 router = APIRouter(tags=["health"])
 
@@ -66,7 +66,7 @@ def healthz() -> Alive:
     "without addresses or secrets.",
     responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness, "description": "A part fails."}},
 )
-def readyz(response: Response, serving: Annotated[Serving, Depends(serving_of)]) -> Readiness:
+def readyz(response: Response, serving: Shared) -> Readiness:
     try:
         settings = serving.installation.settings
     except ConfigurationError as error:

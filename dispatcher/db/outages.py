@@ -6,6 +6,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 _NOT_MIGRATED = frozenset({"42P01", "42703", "3F000"})  # no such table, column, schema
 _HELD_UP = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
+_TIMED_OUT = "57014"
 _READ_ONLY = "25006"  # after a fail-over
 _NO_MEMORY = ("out of memory", "cannot allocate memory", "lost synchronization with server", "PQconnectdb() failed")
 _AWAY = frozenset({"08", "53", "57"})  # classes: connection, resources, operator intervention (time-outs too)
@@ -25,7 +26,7 @@ def explain_outage(error: SQLAlchemyError) -> str | None:
         )
     if code in _NOT_MIGRATED:
         return "the database is not at this version's migration: run `dispatcher migrate`"
-    if code == "57014":
+    if code == _TIMED_OUT:
         return "the database took too long to answer"
     return "the database is not available at the moment" if code[:2] in _AWAY else None
 
@@ -34,6 +35,11 @@ def is_held_up(error: Exception) -> bool:
     """Whether a statement was cancelled because of what others did at that moment: it can be tried again at once, and
     all else goes on."""
     return isinstance(error, DBAPIError) and _code_of(error) in _HELD_UP
+
+
+def took_too_long(error: Exception) -> bool:
+    """Whether a statement was cancelled for its own length, not for a lock."""
+    return isinstance(error, DBAPIError) and _code_of(error) == _TIMED_OUT
 
 
 def is_refused_memory(error: Exception) -> bool:

@@ -1,11 +1,16 @@
 """Statements whose plan a connection keeps: for statements that take longer to plan than to run."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, text
+import psycopg2
+from sqlalchemy import Connection, CursorResult, PoolProxiedConnection, text
+from sqlalchemy.exc import DBAPIError
+
+from dispatcher.db.error_texts import harmless_text
 
 
 class Prepared:
@@ -14,7 +19,7 @@ class Prepared:
     Only for our own, direct connections: a pooler could run the next transaction in another server session. The plan
     is made without knowing the values, so one plan must be good for all of them. It is made for the tables as they are:
     what was right for empty ones can take hundreds of times as long once they are full. PostgreSQL makes it anew when
-    it has new statistics, and this does after `plan_seconds`.
+    it has new statistics, and this does after `plan_seconds`. On connections of others, run `text` as it is.
     """
 
     def __init__(
@@ -22,19 +27,48 @@ class Prepared:
     ) -> None:
         places = {parameter: f"${place}" for place, parameter in enumerate(types, 1)}
         body = re.sub(r"(?<!:):(\w+)", lambda match: places[match[1]], statement)  # not the `::` of a cast
+        self.text = text(statement)
         self._name = name
+        self._names = tuple(types)
         self._prepare = f"PREPARE {name} ({', '.join(types.values())}) AS {body}"
         self._plan_seconds = plan_seconds
         self._execute = text(f"EXECUTE {name} ({', '.join(f':{parameter}' for parameter in types)})")
+        self._execute_pooled = f"EXECUTE {name} ({', '.join('%s' for _ in types)})"
 
     def execute(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
         """Runs the statement, as `Connection.execute` does."""
-        planned_at = connection.info.get(self._name)
-        if planned_at is None:
-            connection.exec_driver_sql(self._prepare)
-        elif monotonic() >= planned_at + self._plan_seconds:
-            connection.exec_driver_sql("DISCARD PLANS")
-        else:
-            return connection.execute(self._execute, parameters)
-        connection.info[self._name] = monotonic()
+        if first := self._to_run_first(connection.info):
+            connection.exec_driver_sql(first)
+            connection.info[self._name] = monotonic()
         return connection.execute(self._execute, parameters)
+
+    def fetch(self, connection: PoolProxiedConnection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """Runs the statement on a connection as its pool gives it, for a third of the cost; returns the rows. Raises
+        SQLAlchemy's errors, without values in their texts."""
+        try:
+            with closing(connection.cursor()) as cursor:
+                if first := self._to_run_first(connection.info):
+                    cursor.execute(first)
+                    connection.info[self._name] = monotonic()
+                cursor.execute(self._execute_pooled, [parameters[name] for name in self._names])
+                rows: Sequence[Sequence[Any]] = cursor.fetchall()
+                return rows
+        except psycopg2.Error as error:
+            raise _as_usual(error, connection) from None
+
+    def _to_run_first(self, kept: dict[Any, Any]) -> str | None:
+        planned_at = kept.get(self._name)
+        if planned_at is None:
+            return self._prepare
+        return "DISCARD PLANS" if monotonic() >= planned_at + self._plan_seconds else None
+
+
+def _as_usual(error: psycopg2.Error, connection: PoolProxiedConnection) -> DBAPIError:
+    """The error as an engine would raise it. A connection that is lost leaves its pool."""
+    lost = bool(connection.closed)
+    if lost:
+        connection.invalidate(error)
+    error.args = (harmless_text(error),)
+    raised = DBAPIError.instance(None, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=lost)
+    assert isinstance(raised, DBAPIError)
+    return raised

@@ -241,11 +241,11 @@ def _engine_children(
         return _python(name, directory, environment, "celery", "-q", "-A", "workers", *words, ready=ready)
 
     broker = environment["BROKER_URL"]
-    uvicorn = ("uvicorn", "dispatcher.asgi:app", "--host", LOOPBACK, "--port", str(api_port))
+    serve = ("dispatcher.web", "--host", LOOPBACK, "--port", str(api_port))
     deliver = ("worker", "-Q", "deliver", "-n", "deliver@%h", "-P", "prefork", "-c", str(plan.concurrency))
     upkeep = ("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "3")
     return (
-        _python("api", directory, environment, *uvicorn, ready=answers(api_port, "/healthz")),
+        _python("api", directory, environment, *serve, ready=answers(api_port, "/healthz")),
         celery("deliver", *deliver, ready=worker_answers(broker, "deliver")),
         celery("upkeep", *upkeep, ready=worker_answers(broker, "upkeep")),
         celery("beat", "beat", "-s", str(directory.path / "beat-schedule"), "--pidfile="),

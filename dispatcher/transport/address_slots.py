@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from dispatcher.transport.fair_turns import most_for_one
+from dispatcher.accounts.fair_turns import most_for_one
 
 UNBOUNDED = 2**31 - 1
 

@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 
+from dispatcher.accounts.fair_turns import FairTurns, Turn
 from dispatcher.transport.deadlines import Deadlines
 from dispatcher.transport.exchange import Failure, FailureKind
-from dispatcher.transport.fair_turns import FairTurns, Turn
 from dispatcher.transport.port import DNS_LOOKUPS
 
 Resolve = Callable[..., Any]  # as `socket.getaddrinfo`

@@ -1,8 +1,13 @@
 """Who is calling: an API key, as Bearer token or as HTTP Basic (id and secret), or a token that represents one."""
 
+import asyncio
 import base64
 import binascii
+from collections.abc import Awaitable
+from dataclasses import replace
+from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Annotated
@@ -18,12 +23,15 @@ from dispatcher.accounts.api_keys import Caller, Scope, authenticate, caller_of_
 from dispatcher.errors import AccountSuspended
 from dispatcher.installation import Installation
 from dispatcher.web.problems import Problem, token_expired, unauthorized
-from dispatcher.web.serving import Serving, serving_of
+from dispatcher.web.serving import Serving, Shared
 
 _SCOPES = (
     "Each operation names the scope that the key must have: `send` to send events, `read` to look, `manage` to "
     "change webhooks and to redeliver, `operator` for what concerns the installation. An operator's key may do all."
 )
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Refusal(StrEnum):
@@ -44,9 +52,9 @@ class _Described(SecurityBase):
         return None
 
 
-def caller_of_request(
+async def caller_of_request(
     request: Request,
-    serving: Annotated[Serving, Depends(serving_of)],
+    serving: Shared,
     _bearer: Annotated[None, Security(_Described("bearer", f"An API key's token, or an access token. {_SCOPES}"))],
     _basic: Annotated[
         None, Security(_Described("basic", f"An API key's id and secret: the token's two parts. {_SCOPES}"))
@@ -54,30 +62,55 @@ def caller_of_request(
 ) -> Caller:
     """A dependency: the caller, with any scopes. Problem 401 without a valid key, 403 with one of a suspended account,
     429 for too many requests."""
+    return await counted_caller(request, serving)
+
+
+async def counted_caller(request: Request, serving: Serving) -> Caller:
+    """The same. Who calls may be known from a request of the last seconds."""
+    look = partial(identify, serving.installation)
+    caller = await _caller(serving.known_callers.caller(request.headers.get("authorization"), look))
+    request.state.key = str(caller.key_id)
+    await serving.rate_limits.charge(caller)
+    return caller
+
+
+async def _caller(found: Awaitable[Caller | Refusal]) -> Caller:
     try:
-        found = identify(serving.installation, request.headers.get("authorization"))
+        caller = await found
     except AccountSuspended as suspended:
         raise Problem(HTTPStatus.FORBIDDEN, str(suspended)) from None
-    match found:
+    match caller:
         case Refusal.UNKNOWN:
             raise unauthorized()
         case Refusal.EXPIRED:
             raise token_expired()
-    request.state.key = str(found.key_id)
-    serving.rate_limits.check(found)
-    return found
+    return caller
 
 
 class WhoMay:
-    """A dependency: the caller, who has a scope. Problem 401 without a valid key, 403 without the scope."""
+    """A dependency: the caller, who has a scope. Problem 401 without a valid key, 403 without the scope. For more than
+    sending and reading, the database is asked, whoever is known: a key that was revoked changes nothing any more."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
-    def __call__(self, caller: Annotated[Caller, Depends(caller_of_request)]) -> Caller:
-        if not caller.may(self.scope):
-            raise Problem(HTTPStatus.FORBIDDEN, f"the API key does not have the scope `{self.scope}`")
+    async def __call__(
+        self,
+        request: Request,
+        serving: Shared,
+        caller: Annotated[Caller, Depends(caller_of_request)],
+    ) -> Caller:
+        if self.scope not in {Scope.SEND, Scope.READ}:
+            asked = asyncio.to_thread(identify, serving.installation, request.headers.get("authorization"))
+            caller = await _caller(asked)
+        check_scope(caller, self.scope)
         return caller
+
+
+def check_scope(caller: Caller, scope: Scope) -> None:
+    """Raises Problem 403 without the scope."""
+    if not caller.may(scope):
+        raise Problem(HTTPStatus.FORBIDDEN, f"the API key does not have the scope `{scope}`")
 
 
 Reader = Annotated[Caller, Depends(WhoMay(Scope.READ))]
@@ -142,7 +175,7 @@ def _caller_of_token(installation: Installation, token: str) -> Caller | Refusal
         if claims.until is not None and claims.until <= caller.shown_at:
             session.rollback()  # this does not count as a use of the key
             return Refusal.EXPIRED
-        return caller
+        return replace(caller, valid_until=min(claims.until or _NEVER, caller.expires_at or _NEVER))
 
 
 def _token(authorization: str | None) -> str | None:

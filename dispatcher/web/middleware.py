@@ -14,11 +14,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.events.event import MAX_DATA_BYTES
-from dispatcher.ids import new_id
+from dispatcher.ids import new_id_text
+from dispatcher.web.access_log import AccessLog
 from dispatcher.web.problems import Answer, Problem, internal_error
 
 log = logging.getLogger("dispatcher.api.requests")
-access = logging.getLogger("dispatcher.api.access")
 
 REQUEST_ID = "X-Request-Id"
 MAX_BODY_BYTES = MAX_DATA_BYTES + 64 * 1024  # the message, and room for the other members and white space
@@ -33,8 +33,10 @@ class RequestIds:
     meanwhile; one line says how it ended. A defect is logged without the exception's own text, which may contain data
     of the request. Inside another one, it only gives its form of answer."""
 
-    def __init__(self, app: ASGIApp, answer: Answer = Problem.response) -> None:
+    def __init__(self, app: ASGIApp, log: AccessLog | None = None, answer: Answer = Problem.response) -> None:
+        """`log` may be missing inside another one."""
         self._app = app
+        self._access_log = log
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,15 +47,22 @@ class RequestIds:
         if "id" in state:
             await self._serve(state["id"], scope, receive, send)
             return
-        request_id = state["id"] = str(new_id())
+        request_id = state["id"] = new_id_text()
         began = time.monotonic()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             status = await self._serve(request_id, scope, receive, send)
-            # The query is left out: it may contain a URL to search for, or a session.
-            path = quote(scope["path"])[:_LOGGED_PATH]
-            ms = round((time.monotonic() - began) * 1000, 1)
-            fields = {"method": scope["method"], "path": path, "status": status, "ms": ms, "key": state.get("key")}
-            access.info("request", extra=fields)
+        if self._access_log is not None:
+            self._access_log.add(
+                {
+                    "request_id": request_id,
+                    "method": scope["method"],
+                    # The query is left out: it may contain a URL to search for, or a session.
+                    "path": quote(scope["path"])[:_LOGGED_PATH],
+                    "status": status,
+                    "ms": round((time.monotonic() - began) * 1000, 1),
+                    "key": state.get("key"),
+                }
+            )
 
     async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> int | None:
         status: int | None = None

@@ -15,7 +15,7 @@ from dispatcher.errors import AccountSuspended
 from dispatcher.web.authentication import key_in_basic
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import described
-from dispatcher.web.serving import Serving, serving_of
+from dispatcher.web.serving import Serving, Shared
 
 router = APIRouter(tags=["tokens"])
 
@@ -120,9 +120,7 @@ _BODY: dict[str, Any] = {
         "requestBody": {"required": True, "content": {_FORM: {"schema": _BODY}}},
     },
 )
-def post_token(
-    request: Request, serving: Annotated[Serving, Depends(serving_of)], body: Annotated[bytes, Depends(read_body)]
-) -> Response:
+def post_token(request: Request, serving: Shared, body: Annotated[bytes, Depends(read_body)]) -> Response:
     try:
         token = issue(serving, request.headers.get("authorization"), request.headers.get("content-type"), body)
         return JSONResponse(token.model_dump(), headers=_NOT_KEPT)

@@ -22,6 +22,7 @@ from dispatcher.errors import (
     InvalidInput,
     NotFound,
     TooBusy,
+    Unavailable,
     UnknownAccount,
 )
 from dispatcher.masking.refusals import refusal
@@ -139,13 +140,26 @@ def problem_for(error: DispatcherError) -> Problem:
         case Conflict():
             refused = [(error.field, error.reason)] if isinstance(error, AccountSuspended) else []
             return Problem(HTTPStatus.CONFLICT, str(error), errors=refused)
-        case TooBusy():
+        case TooBusy() | Unavailable():
             at_limit = isinstance(error, AccountAtLimit)
             return busy(HTTPStatus.TOO_MANY_REQUESTS if at_limit else HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         case ConfigurationError():
             return unavailable("the engine is not fully configured: /readyz says what is missing")
         case _:
             return internal_error()
+
+
+def problem_of(error: Exception) -> Problem:
+    """What an error that ends a request means. Raises it again if it is a defect."""
+    match error:
+        case Problem():
+            return error
+        case DispatcherError():
+            return problem_for(error)
+        case SQLAlchemyError() if explain_outage(error) is not None:
+            return unavailable("the database is not available at the moment")
+        case _:
+            raise error
 
 
 def internal_error() -> Problem:
@@ -185,7 +199,7 @@ _DESCRIBED: dict[HTTPStatus, tuple[str, Problem]] = {
     ),
     HTTPStatus.TOO_MANY_REQUESTS: (
         "Too many requests with this key, or URL verifications of the account; `Retry-After` has the seconds to wait.",
-        Problem(HTTPStatus.TOO_MANY_REQUESTS, "more than 6000 requests a minute with this API key"),
+        Problem(HTTPStatus.TOO_MANY_REQUESTS, "more than 60000 requests a minute with this API key"),
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: (
         "The engine cannot serve it at the moment; `Retry-After` has the seconds to wait.",
@@ -233,19 +247,10 @@ def install(app: FastAPI, answer: Answer = Problem.response) -> None:
     app.openapi = describe_with_problem  # type: ignore[method-assign]
 
     @app.exception_handler(Problem)
-    def _problem(_: Request, error: Problem) -> Response:
-        return answer(error)
-
     @app.exception_handler(DispatcherError)
-    def _of_the_tree(_: Request, error: DispatcherError) -> Response:
-        return answer(problem_for(error))
-
     @app.exception_handler(SQLAlchemyError)
-    def _of_the_database(_: Request, error: SQLAlchemyError) -> Response:
-        explained = explain_outage(error)
-        if explained is None:
-            raise error
-        return answer(unavailable("the database is not available at the moment"))
+    async def _of_ours(_: Request, error: Exception) -> Response:
+        return answer(problem_of(error))
 
     @app.exception_handler(RequestValidationError)
     def _of_parameters(_: Request, error: RequestValidationError) -> Response:

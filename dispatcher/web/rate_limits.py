@@ -1,8 +1,10 @@
 """How many requests an API key may make: counted in the broker for all API processes, no limit while it is down."""
 
+import asyncio
 import logging
 import math
 import time
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from limits import RateLimitItemPerMinute
@@ -17,6 +19,18 @@ log = logging.getLogger("dispatcher.api.rate_limits")
 
 _BROKER_SECONDS = 0.25
 _PAUSE_AFTER_FAILURE = 5.0
+_LEASE_SECONDS = 1.0
+_MAX_LEASES = 10_000
+
+
+@dataclass(slots=True)
+class _Lease:
+    """Requests that a process has counted in advance for one key, or (`wait`) that it may make none for now."""
+
+    size: int
+    left: int
+    until: float
+    wait: int = 0
 
 
 class RateLimits:
@@ -35,24 +49,63 @@ class RateLimits:
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._down_until = 0.0
+        self._largest_lease = max(1, min(100, per_minute // 100))
+        self._leases: dict[str, _Lease] = {}
+        self._renewals: dict[str, asyncio.Task[None]] = {}
 
     def check(self, caller: Caller) -> None:
         """Counts a request of the caller. Raises Problem 429, with `Retry-After`, if there are too many."""
+        if self._per_minute and (seconds := self.seconds_to_wait(caller.key_id.hex)):
+            raise self._too_many(seconds)
+
+    async def charge(self, caller: Caller) -> None:
+        """The same for a coroutine. A key that makes many requests has some counted in advance, for a second: twice as
+        many each time that it used them up, up to a hundredth of its limit. So a slow key is charged what it uses."""
         if not self._per_minute:
             return
-        if seconds := self.seconds_to_wait(caller.key_id.hex):
-            raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"more than {self._per_minute} requests a minute with this API key",
-                headers={"Retry-After": str(seconds)},
-            )
+        key = caller.key_id.hex
+        while True:
+            lease, now = self._leases.get(key), time.monotonic()
+            if lease is not None and lease.until > now:
+                if lease.wait:
+                    raise self._too_many(max(1, math.ceil(lease.until - now)))
+                if lease.left:
+                    lease.left -= 1
+                    return
+            await self._renewed(key)
 
-    def seconds_to_wait(self, key: str) -> int:
-        """Counts a request of this key; returns 0 if it may be made, otherwise the seconds until one may."""
+    async def _renewed(self, key: str) -> None:
+        """Waits for the key's next lease, which all its requests share."""
+        renewal = self._renewals.get(key)
+        if renewal is None or renewal.done() or renewal.get_loop() is not asyncio.get_running_loop():
+            renewal = self._renewals[key] = asyncio.create_task(self._renew(key))
+        await asyncio.shield(renewal)
+
+    async def _renew(self, key: str) -> None:
+        old = self._leases.get(key)
+        used_up = old is not None and not old.left and not old.wait
+        size = min(old.size * 2, self._largest_lease) if old is not None and used_up else 1
+        wait = await asyncio.to_thread(self.seconds_to_wait, key, size)
+        if wait and size > 1:  # the last ones before the limit
+            size, wait = 1, await asyncio.to_thread(self.seconds_to_wait, key)
+        if len(self._leases) > _MAX_LEASES:
+            self._leases.clear()
+        self._leases[key] = _Lease(size, size, time.monotonic() + (wait or _LEASE_SECONDS), wait)
+        self._renewals.pop(key, None)
+
+    def _too_many(self, seconds: int) -> Problem:
+        return Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"more than {self._per_minute} requests a minute with this API key",
+            headers={"Retry-After": str(seconds)},
+        )
+
+    def seconds_to_wait(self, key: str, requests: int = 1) -> int:
+        """Counts requests of this key; returns 0 if all may be made, otherwise the seconds until one may."""
         if time.monotonic() < self._down_until:
             return 0
         try:
-            if self._limiter.hit(self._limit, key):
+            if self._limiter.hit(self._limit, key, cost=requests):
                 return 0
             return max(1, math.ceil(self._limiter.get_window_stats(self._limit, key).reset_time - time.time()))
         except StorageError as error:

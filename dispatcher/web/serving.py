@@ -1,12 +1,14 @@
-"""What the requests of one API process share: the installation that it serves, and the counts of requests."""
+"""What the requests of one API process share: the installation that it serves, who calls, and counts of requests."""
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from dispatcher.installation import Installation
+from dispatcher.web.access_log import AccessLog
+from dispatcher.web.known_callers import KnownCallers
 from dispatcher.web.rate_limits import RateLimits
 
 
@@ -18,6 +20,8 @@ class Serving:
         self._make = make
         self._parts: tuple[Installation, RateLimits] | None = None
         self._lock = Lock()
+        self.known_callers: KnownCallers[Any] = KnownCallers()
+        self.access_log = AccessLog()
 
     @property
     def installation(self) -> Installation:
@@ -30,7 +34,8 @@ class Serving:
         return self._begun()[1]
 
     def close(self) -> None:
-        """Closes it; the next use makes it again."""
+        """Closes it, and writes what is still to be logged; the next use makes it again."""
+        self.access_log.write()
         with self._lock:
             parts, self._parts = self._parts, None
         if parts is not None:
@@ -59,4 +64,5 @@ async def installation_of(request: Request) -> Installation:
     return (await serving_of(request)).installation
 
 
+Shared = Annotated[Serving, Depends(serving_of)]
 Served = Annotated[Installation, Depends(installation_of)]

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from threading import Lock
 from uuid import UUID
 
+from dispatcher.accounts.fair_turns import most_for_one
 from dispatcher.errors import AccountAtLimit, TooBusy, UrlVerificationFailed
 from dispatcher.ids import new_id_text
 from dispatcher.installation import Installation
@@ -15,7 +16,6 @@ from dispatcher.receiver_auth.token_request import read_answer, token_request
 from dispatcher.signing.signer import Signer
 from dispatcher.transport.choice import new_transport
 from dispatcher.transport.exchange import CONNECT_SECONDS, Failure, Reply, Request
-from dispatcher.transport.fair_turns import most_for_one
 from dispatcher.transport.port import Transport
 from dispatcher.version import USER_AGENT
 from dispatcher.webhooks.contract import DeliveryContract, Envelope, Method

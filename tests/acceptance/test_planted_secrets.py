@@ -203,7 +203,7 @@ def test_no_planted_secret_is_seen_anywhere(
     celery = ("celery", "-A", "workers")
     conf = f"--conf={DEPLOY / 'flower' / 'flowerconfig.py'}"
     tree.start("flower", *celery, "flower", conf, f"--port={flower.port}", "--logging=debug")
-    tree.start("api", "uvicorn", "dispatcher.asgi:app", "--port", str(api_port), "--log-level", "debug")
+    tree.start("api", "dispatcher.web", "--port", str(api_port))
     tree.wait(lambda: flower.answers() and "running on" in tree.started["api"].said)
     tree.wait(lambda: broker.keys("_kombu.binding.celeryev"))
 

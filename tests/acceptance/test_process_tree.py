@@ -366,7 +366,7 @@ def test_a_server_that_does_not_answer_is_named_before_anything_is_started(tmp_p
 
 
 def test_a_trust_store_is_found_from_the_folder_where_the_engine_was_started(engine: Engine) -> None:
-    api = _find(descendants(engine.process.pid), "uvicorn")
+    api = _find(descendants(engine.process.pid), "dispatcher.web")
     started_in = engine.data_dir.parent
     assert api.cwd() != str(started_in)
     assert api.environ()["DISPATCHER_CA_BUNDLE"] == str(started_in / "authority.pem")

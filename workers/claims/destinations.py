@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from dispatcher.transport.fair_turns import most_for_one
+from dispatcher.accounts.fair_turns import most_for_one
 from workers.claims.account_shares import NOBODY, Part
 
 KEPT = 10_000  # destinations remembered while nothing is in flight there

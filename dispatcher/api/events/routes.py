@@ -1,12 +1,14 @@
 """`/v1/events`: `enqueue` and `enqueue_many` over HTTP, and the stored events."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.owners import owner_of_event
 from dispatcher.api.deliveries.documents import DeliveryDocument, EventDocument
 from dispatcher.api.events.bodies import EVENT_SCHEMA, EVENTS_SCHEMA, read_event, read_events
@@ -20,9 +22,11 @@ from dispatcher.api.events.documents import (
     WholeEventDocument,
 )
 from dispatcher.errors import KeyReused
-from dispatcher.events.enqueue import enqueue, enqueue_many
+from dispatcher.events.aenqueue import enqueue_event
+from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.events.history import get_event, list_events
+from dispatcher.installation import Installation
 from dispatcher.web.authentication import Reader, Sender
 from dispatcher.web.middleware import read_body, read_events_body
 from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
@@ -45,7 +49,7 @@ router = APIRouter(prefix="/v1", tags=["events"])
     responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENT_SCHEMA}}}},
 )
-def post_event(
+async def post_event(
     caller: Sender,
     installation: Served,
     body: Annotated[bytes, Depends(read_body)],
@@ -53,19 +57,17 @@ def post_event(
         str | None, Header(description="An alternative to the body's `idempotency_key`.")
     ] = None,
 ) -> AcceptedEvent:
+    return await take_event(caller, installation, body, idempotency_key)
+
+
+async def take_event(
+    caller: Caller, installation: Installation, body: bytes, idempotency_key: str | None
+) -> AcceptedEvent:
+    """Stores the event of a body. Raises Problem, and what `aenqueue` raises."""
     event = read_event(caller, body)
-    accepted = enqueue(
-        event.type,
-        event.data,
-        account=event.account,
-        app=event.app,
-        subject=event.subject,
-        idempotency_key=_one_key(event.idempotency_key, idempotency_key),
-        occurred_at=event.occurred_at,
-        expires_at=event.expires_at,
-        producer=installation,
-    )
-    return AcceptedEvent.model_validate(accepted)
+    if idempotency_key is not None:
+        event = replace(event, idempotency_key=_one_key(event.idempotency_key, idempotency_key))
+    return AcceptedEvent.model_validate(await enqueue_event(event, installation))
 
 
 @router.post(

@@ -12,13 +12,12 @@ from dispatcher.dialects.zipwhip.errors import ZIPWHIP
 from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
 from dispatcher.dialects.zipwhip.parameters import Parameters, read_parameters, refused, required
 from dispatcher.web.authentication import caller_of_secret, caller_of_session
-from dispatcher.web.serving import Serving, serving_of
+from dispatcher.web.serving import Serving, Shared
 from dispatcher.webhooks.fields import WebhookFields
 
 router = APIRouter()
 
 Given = Annotated[Parameters, Depends(read_parameters)]
-Shared = Annotated[Serving, Depends(serving_of)]
 Route = TypeVar("Route", bound=Callable[..., Any])
 
 

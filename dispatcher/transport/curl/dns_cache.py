@@ -10,9 +10,9 @@ from itertools import count
 from math import inf
 from typing import NamedTuple
 
+from dispatcher.accounts.fair_turns import FairTurns, Turn
 from dispatcher.transport.exchange import Failure, Request
 from dispatcher.transport.failure_texts import NO_ADDRESS, NO_TURN
-from dispatcher.transport.fair_turns import FairTurns, Turn
 from dispatcher.transport.resolver import Address, DnsLookups, Name, literal_addresses, not_resolved
 
 KEPT_SECONDS = 30.0  # a busy name is looked up twice a minute, not for every request

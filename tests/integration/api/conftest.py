@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
 from dispatcher.installation import Installation
+from dispatcher.web.http_protocol import BoundedHttpProtocol
 from tests.conftest import Servers
 from tests.factories import TESTER, make_account
 
@@ -61,7 +62,11 @@ class Api:
 def running_app(app: ASGIApp, root_path: str = "") -> Iterator[str]:
     """The origin of a real server with this app. It leaves this process's logs alone: other tests look at them as
     nobody has configured them."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", root_path=root_path))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, port=0, log_level="warning", root_path=root_path, loop="uvloop", http=BoundedHttpProtocol, ws="none"
+        )
+    )
     thread = threading.Thread(target=server.run)
     with patch("dispatcher.asgi.configure_logs"):
         thread.start()

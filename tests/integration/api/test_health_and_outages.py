@@ -204,7 +204,7 @@ def test_a_defect_shows_the_client_nothing_but_the_request_id_of_its_log_line(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError(PASSWORD)
 
-    monkeypatch.setattr(events, "enqueue", broken)
+    monkeypatch.setattr(events, "enqueue_event", broken)
     with caplog.at_level(logging.ERROR):
         answer = api.post_event({"type": "message", "data": "planted-payload"}, token=token)
     assert (answer.status_code, answer.json()["title"]) == (500, "Internal Server Error")

@@ -131,7 +131,9 @@ def test_a_path_with_a_slash_too_many_or_too_few_leads_nowhere(api: Api, manager
         b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"POST /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffffffff\r\n",
-        b"GET /\r\n\r\n",
+        b"GET / HTTP/7.7\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-More: 0123456789\r\n" * 4_000,
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 70_000,
     ],
     ids=lambda request: ascii(request)[:40],
 )

@@ -36,7 +36,7 @@ class Process:
 @pytest.fixture
 def process(environment: dict[str, str], database: object) -> Iterator[Process]:
     variables = {**os.environ, **environment, "BROKER_URL": f"redis://127.0.0.1:{refusing_port()}/0"}
-    command = [sys.executable, "-P", "-m", "uvicorn", "dispatcher.asgi:app", "--port", "0"]
+    command = [sys.executable, "-P", "-m", "dispatcher.web", "--port", "0"]
     with subprocess.Popen(
         command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as running:

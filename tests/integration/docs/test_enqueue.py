@@ -30,24 +30,27 @@ def test_the_page_runs_from_top_to_bottom(
     assert one.split() == [str(printed.event_id), "1", "False"]
     assert json.loads(reader.body(1)) == [{"id": "4023457654", "from": "27001234567", "body": "Yes"}]
 
+    reader.read_to("asyncio")
+    assert {reader.body(2), reader.body(3)} == {'[{"id":"17"}]', '[{"id":"18"}]'}
+
     try:
         reader.read_to("session")
         assert reader.value("DATABASE_URL") == settings.database_url.get_secret_value()
         assert [row.status for row in rows(database, "SELECT status FROM public.sms")] == ["DELIVERED"]
-        assert reader.body(2) == '[{"id":"4023457654"}]'
+        assert reader.body(4) == '[{"id":"4023457654"}]'
     finally:
         reader.names["engine"].dispose()
         change(database, "DROP TABLE IF EXISTS public.sms")
 
     reader.read_to("idempotency")
-    assert reader.body(3) == '[{"id":"7"}]'
+    assert reader.body(5) == '[{"id":"7"}]'
 
     stored, left_out = reader.read_to("many").splitlines()
-    assert f"  event {stored.removeprefix('stored ')}  " in reader.callbacks(4)[-1]
+    assert f"  event {stored.removeprefix('stored ')}  " in reader.callbacks(6)[-1]
     assert left_out.startswith("left out: type must be dotted parts")
 
     reader.read_to("producer")
-    reader.callbacks(4)
+    reader.callbacks(6)
     deliver_all(other.settings)
     assert [request.body for request in receiver.at("/other")] == [b'[{"id":"7"}]']
 

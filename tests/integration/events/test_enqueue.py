@@ -4,12 +4,12 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import redis
 from kombu.exceptions import LimitExceeded
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy import event as sqlalchemy_events
 from sqlalchemy.orm import Session
 
 from dispatcher import (
@@ -24,8 +24,9 @@ from dispatcher import (
     enqueue,
     enqueue_many,
 )
+from dispatcher.db.prepared import Prepared
+from dispatcher.events.storing import REPEATED
 from dispatcher.ids import time_of
-from dispatcher.producer import default_producer
 from dispatcher.settings import Settings, read_settings
 from dispatcher.wake import Waker
 from tests.factories import MESSAGE, RECEIVED, change, change_webhook, deliveries, make_account, make_webhook, rows
@@ -165,19 +166,17 @@ def test_a_key_that_is_forgotten_while_it_is_looked_up_is_new(database: Engine, 
     make_webhook(database, settings, url=URL)
     first = enqueue("a", {}, account="acme", idempotency_key="k")
     forgotten = []
+    fetch = Prepared.fetch
 
-    def forget(connection: object, cursor: object, statement: str, *_: object) -> None:
+    def forget(statement: Prepared, *given: Any) -> Any:
         # After the key kept the event out, and before it is asked whose key it is.
-        if "FROM dispatcher.idempotency_keys k" in statement and not forgotten:
+        if statement is REPEATED and not forgotten:
             forgotten.append(statement)
             change(database, "DELETE FROM dispatcher.idempotency_keys")
+        return fetch(statement, *given)
 
-    listened = default_producer().statements
-    sqlalchemy_events.listen(listened, "before_cursor_execute", forget)
-    try:
+    with patch.object(Prepared, "fetch", forget):
         second = enqueue("a", {}, account="acme", idempotency_key="k")
-    finally:
-        sqlalchemy_events.remove(listened, "before_cursor_execute", forget)
     assert len(forgotten) == 1
     assert (second.repeated, second.deliveries) == (False, 1)
     assert {first.event_id, second.event_id} == {stored.id for stored in stored_events(database)}

@@ -214,7 +214,7 @@ def test_what_the_environment_says_is_asked_for_by_nobody_who_was_given_an_insta
 def test_an_installation_keeps_so_many_idle_connections_and_closes_them(
     installation: Installation, database: Engine
 ) -> None:
-    """One for transactions and one for events, as before they belonged to an installation; none for its vault."""
+    """One for transactions, one for events, and one for what is asked about events; none for its vault."""
     make_account(database)
     counted = Installation(installation.settings, name="counted")
 
@@ -229,7 +229,7 @@ def test_an_installation_keeps_so_many_idle_connections_and_closes_them(
     assert eventually(lambda: connections() == 1)
     for _ in range(3):
         enqueue("a", 1, account="acme", producer=counted)
-    assert connections() == 2
+    assert connections() == 3
     counted.close()
     assert eventually(lambda: connections() == 0)
 

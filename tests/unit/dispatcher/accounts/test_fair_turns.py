@@ -1,6 +1,6 @@
 """Accounts take turns for a few slots, and none takes them all."""
 
-from dispatcher.transport.fair_turns import FairTurns, Turn
+from dispatcher.accounts.fair_turns import FairTurns, Turn
 
 A, B, C = Turn("a"), Turn("b"), Turn("c")
 

@@ -1,0 +1,119 @@
+"""Stores events in groups, one statement for each, and keeps what fails from harming the rest of its group."""
+
+from collections.abc import Sequence
+from copy import copy
+from enum import Enum
+from time import monotonic
+from typing import Final, Literal, TypeAlias
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from dispatcher.db.outages import is_held_up, is_outage, took_too_long
+from dispatcher.errors import Unavailable
+from dispatcher.events.event import Accepted
+from dispatcher.events.storing import CheckedEvent, Receipt, drive, rules_of
+from dispatcher.producer import Producer
+
+WAIT_SECONDS = 10.0  # how long an event waits to be stored
+HUGE = 1_000  # an event for as many webhooks would keep its group waiting
+_MAX_KEPT = 10_000
+
+
+class Alone(Enum):
+    """In place of a receipt: the event is to be stored by itself."""
+
+    ALONE = "alone"
+
+
+ALONE: Final = Alone.ALONE
+Outcome: TypeAlias = Receipt | Exception | Literal[Alone.ALONE]
+
+
+class Groups:
+    """Stores groups of events for one producer; several threads may use it.
+
+    In a group nothing waits long for a lock. Only an idempotency key can be locked: by a transaction that stored the
+    same key and is still open. Such an event, and one for very many webhooks, is stored alone, where it keeps nobody
+    waiting. A group that fails is divided, so that the event that causes it fails alone.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._rules = rules_of(producer.settings)
+        self._held: dict[tuple[str, str], float] = {}  # a key that was locked -> until when it is taken to be
+        self._fan_outs: dict[tuple[str, str | None, str], int] = {}  # (account, app, type) -> deliveries, where many
+
+    def expected(self, item: CheckedEvent) -> int:
+        """How many deliveries it will probably have: as many as the last one of its kind."""
+        return self._fan_outs.get(_kind(item), 1)
+
+    def goes_alone(self, item: CheckedEvent) -> bool:
+        """Whether it would keep a group waiting, as far as is known."""
+        if self._fan_outs and self.expected(item) >= HUGE:
+            return True
+        return bool(self._held) and item.key is not None and self._held.get(item.key, 0.0) > monotonic()
+
+    def store(self, items: Sequence[CheckedEvent]) -> list[Outcome]:
+        """Stores a group; returns what became of each item, in order. Never raises an Exception."""
+        try:
+            return list(self._run(self._producer.groups, items))
+        except Exception as error:  # noqa: BLE001 - each caller gets its own
+            return self._divide(items, error)
+
+    def store_alone(self, item: CheckedEvent) -> Receipt:
+        """Stores one event; waits for locks. Raises the database's errors, and Unavailable if it waits too long."""
+        try:
+            return self._run(self._producer.statements, [item])[0]
+        except SQLAlchemyError as error:
+            if is_held_up(error):
+                raise Unavailable("others had its idempotency key, or a table, locked: it was not stored") from error
+            raise
+
+    def _run(self, engine: Engine, items: Sequence[CheckedEvent]) -> list[Receipt]:
+        connection = engine.raw_connection()
+        try:
+            now = self._producer.clock()
+            receipts = drive(items, self._rules, now, lambda statement, given: statement.fetch(connection, given))
+        finally:
+            connection.close()
+        self._learn(items, receipts)
+        return receipts
+
+    def _divide(self, items: Sequence[CheckedEvent], error: Exception) -> list[Outcome]:
+        if is_held_up(error) and not took_too_long(error):
+            self._note_held([item.key for item in items if item.key is not None])
+            if all(item.key is None for item in items) or len(items) == 1:
+                return [ALONE] * len(items)
+            # What has no key cannot have waited for one.
+            rest = iter(self.store([item for item in items if item.key is None]))
+            return [ALONE if item.key is not None else next(rest) for item in items]
+        if len(items) == 1 or (is_outage(error) and not took_too_long(error)):
+            return [copy(error) for _ in items]  # each is raised in a thread of its own
+        half = len(items) // 2
+        return [*self.store(items[:half]), *self.store(items[half:])]
+
+    def _note_held(self, keys: Sequence[tuple[str, str]]) -> None:
+        if len(self._held) > _MAX_KEPT:
+            self._held.clear()
+        self._held.update(dict.fromkeys(keys, monotonic() + WAIT_SECONDS))
+
+    def _learn(self, items: Sequence[CheckedEvent], receipts: Sequence[Receipt]) -> None:
+        for item, receipt in zip(items, receipts, strict=True):
+            if not isinstance(receipt, Accepted) or receipt.repeated:
+                continue
+            if receipt.deliveries > 1:
+                if len(self._fan_outs) > _MAX_KEPT:
+                    self._fan_outs.clear()
+                self._fan_outs[_kind(item)] = receipt.deliveries
+            elif self._fan_outs:
+                self._fan_outs.pop(_kind(item), None)
+
+
+def needs_wake(receipt: object) -> bool:
+    """Whether workers have something to do because of it."""
+    return isinstance(receipt, Accepted) and receipt.deliveries > 0 and not receipt.repeated
+
+
+def _kind(item: CheckedEvent) -> tuple[str, str | None, str]:
+    return item.event.account, item.event.app, item.event.type

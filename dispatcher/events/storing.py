@@ -1,0 +1,222 @@
+"""What storing events takes: the statements in their order, and what their rows mean. It runs none itself: whoever does
+decides on which connection, in which transaction, and for how many events at once."""
+# ruff: noqa: S608 - composed of constants
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from dispatcher.db.arrays import Element, arrays
+from dispatcher.db.prepared import Prepared
+from dispatcher.deliveries.opening import DUE_AT, GIVE_UP_AT, STATE
+from dispatcher.errors import AccountSuspended, DispatcherError, KeyReused, UnknownAccount
+from dispatcher.event_types import subscriptions_taking
+from dispatcher.events.event import Accepted, Event, Refused, check, content_digest, serialise
+from dispatcher.ids import new_id_text
+from dispatcher.settings import Settings
+
+_PLAN_SECONDS = 60  # a plan that was made for empty tables must not last
+
+# One round trip: keys first (a key that exists keeps its event out), then the fan-out. It only inserts; it updates
+# nothing that is shared. A delivery's id is a UUIDv7 of its event's millisecond.
+STORE = Prepared(
+    "dispatcher_store",
+    f"""
+WITH input AS (
+  SELECT i.*, a.id AS account_id, a.number AS account_no, a.suspended_at IS NOT NULL AS suspended
+  FROM unnest(CAST(:id AS uuid[]), CAST(:account AS text[]), CAST(:app AS text[]), CAST(:type AS text[]),
+              CAST(:taking AS text[]), CAST(:subject AS text[]), CAST(:occurred_at AS timestamptz[]),
+              CAST(:expires_at AS timestamptz[]), CAST(:data AS bytea[]), CAST(:key AS text[]),
+              CAST(:digest AS bytea[]))
+       AS i(id, account, app, type, taking, subject, occurred_at, expires_at, data, key, digest)
+  LEFT JOIN dispatcher.accounts a ON a.name = i.account AND a.deleted_at IS NULL),
+keyed AS (
+  INSERT INTO dispatcher.idempotency_keys (account_id, key, event_id, digest, expires_at)
+  SELECT account_id, key, id, digest, now() + :remember FROM input
+  WHERE key IS NOT NULL AND account_id IS NOT NULL AND NOT suspended ORDER BY account_id, key
+  ON CONFLICT DO NOTHING RETURNING event_id),
+fresh AS (
+  SELECT * FROM input
+  WHERE account_id IS NOT NULL AND NOT suspended AND (key IS NULL OR id IN (SELECT event_id FROM keyed))),
+matched AS MATERIALIZED (
+  SELECT DISTINCT f.id AS event_id, f.account_no, octet_length(f.data) AS size, f.expires_at, s.webhook_id
+  FROM fresh f CROSS JOIN LATERAL (
+    -- Each along the index. With OR, the subscriptions of all apps would be read.
+    SELECT webhook_id FROM dispatcher.subscriptions
+    WHERE account_id = f.account_id AND event_type = ANY(string_to_array(f.taking, ' ')) AND app IS NULL
+    UNION ALL
+    SELECT webhook_id FROM dispatcher.subscriptions
+    WHERE account_id = f.account_id AND event_type = ANY(string_to_array(f.taking, ' ')) AND app = f.app) s),
+counted AS (
+  SELECT f.id, count(m.event_id)::integer AS deliveries FROM fresh f LEFT JOIN matched m ON m.event_id = f.id
+  GROUP BY f.id),
+stored AS (
+  INSERT INTO dispatcher.events (id, account_id, app, type, subject, occurred_at, expires_at, delivery_count, data)
+  SELECT f.id, f.account_id, f.app, f.type, f.subject, f.occurred_at, f.expires_at, c.deliveries, f.data
+  FROM fresh f JOIN counted c USING (id)),
+opened AS (
+  INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, account_no, size, state, due_at, give_up_at)
+  SELECT (left(m.event_id::text, 15) || substr(gen_random_uuid()::text, 16))::uuid, m.event_id, m.webhook_id,
+         m.account_no, m.size, {STATE}, {DUE_AT}, least({GIVE_UP_AT}, m.expires_at)
+  FROM matched m JOIN dispatcher.webhooks w ON w.id = m.webhook_id)
+SELECT i.id::text, i.account_id::text, i.suspended, c.deliveries FROM input i LEFT JOIN counted c USING (id)
+""",
+    {
+        **dict.fromkeys(
+            (
+                "id",
+                "account",
+                "app",
+                "type",
+                "taking",
+                "subject",
+                "occurred_at",
+                "expires_at",
+                "data",
+                "key",
+                "digest",
+            ),
+            "text",
+        ),
+        "remember": "interval",
+        "scale": "double precision",
+    },
+    plan_seconds=_PLAN_SECONDS,
+)
+
+# What known keys stand for; `id` is that of the event that came again.
+REPEATED = Prepared(
+    "dispatcher_repeated",
+    """
+SELECT i.id, k.event_id, k.digest, coalesce(e.delivery_count, 0)
+FROM unnest(CAST(:id AS text[]), CAST(:account_id AS uuid[]), CAST(:key AS text[])) AS i(id, account_id, key)
+JOIN dispatcher.idempotency_keys k ON k.account_id = i.account_id AND k.key = i.key
+LEFT JOIN dispatcher.events e ON e.id = k.event_id
+""",
+    {"id": "text", "account_id": "text", "key": "text"},
+    plan_seconds=_PLAN_SECONDS,
+)
+
+Receipt: TypeAlias = Accepted | Refused
+Step: TypeAlias = tuple[Prepared, Mapping[str, Any]]
+Run: TypeAlias = Callable[[Prepared, Mapping[str, Any]], Sequence[Sequence[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedEvent:
+    """An event that can be stored: its id, its bytes, and the digest by which it is the same as another with its
+    idempotency key."""
+
+    id: str
+    event: Event
+    data: bytes
+    digest: bytes | None
+
+    @property
+    def key(self) -> tuple[str, str] | None:
+        """The idempotency key, with the account that it belongs to."""
+        return (self.event.account, self.event.idempotency_key) if self.event.idempotency_key is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the installation's settings say about storing: how long keys are remembered, and the time scale."""
+
+    remember: timedelta
+    scale: float
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The rules of an installation."""
+    return Rules(timedelta(hours=settings.idempotency_hours), settings.time_scale)
+
+
+def checked(event: Event) -> CheckedEvent:
+    """Raises InvalidEvent."""
+    check(event)
+    data = serialise(event.data)
+    digest = content_digest(event, data) if event.idempotency_key is not None else None
+    return CheckedEvent(new_id_text(), event, data, digest)
+
+
+def checked_or_refused(event: Event) -> CheckedEvent | Refused:
+    """The same, with the error as a receipt."""
+    try:
+        return checked(event)
+    except DispatcherError as error:
+        return Refused(error)
+
+
+def steps(items: Sequence[CheckedEvent], rules: Rules, now: datetime) -> Generator[Step, Any, list[Receipt]]:
+    """Yields each statement to run with its parameters, is sent its rows, and returns a receipt for each item. Of items
+    with the same key the first is stored; the others are repetitions of it."""
+    firsts: dict[tuple[str, str], CheckedEvent] = {}
+    fresh = [item for item in items if item.key is None or firsts.setdefault(item.key, item) is item]
+    rows = {row[0]: row for row in (yield STORE, _columns(fresh, rules, now))} if fresh else {}
+    receipts: dict[str, Receipt] = {}
+    known: list[tuple[CheckedEvent, str]] = []
+    for item in items:
+        first = item if item.key is None else firsts[item.key]
+        _, account_id, suspended, deliveries = rows[first.id]
+        if account_id is None:
+            receipts[item.id] = Refused(UnknownAccount(item.event.account))
+        elif suspended:
+            receipts[item.id] = Refused(AccountSuspended(item.event.account))
+        elif first is item and deliveries is not None:
+            receipts[item.id] = Accepted(UUID(item.id), deliveries, repeated=False)
+        else:
+            known.append((item, account_id))
+    if known:
+        receipts.update((yield from _repetitions(known, rules, now)))
+    return [receipts[item.id] for item in items]
+
+
+def drive(items: Sequence[CheckedEvent], rules: Rules, now: datetime, run: Run) -> list[Receipt]:
+    """Takes the steps with `run`, which runs a statement and returns its rows."""
+    all_steps = steps(items, rules, now)
+    rows = None
+    while True:
+        try:
+            statement, parameters = all_steps.send(rows)
+        except StopIteration as end:
+            receipts: list[Receipt] = end.value
+            return receipts
+        rows = run(statement, parameters)
+
+
+def _repetitions(
+    known: Sequence[tuple[CheckedEvent, str]], rules: Rules, now: datetime
+) -> Generator[Step, Any, dict[str, Receipt]]:
+    columns: dict[str, list[Element]] = {
+        "id": [item.id for item, _ in known],
+        "account_id": [account_id for _, account_id in known],
+        "key": [item.event.idempotency_key for item, _ in known],
+    }
+    receipts: dict[str, Receipt] = {}
+    digests = {item.id: (item.digest, item.event.idempotency_key) for item, _ in known}
+    for item_id, event_id, digest, deliveries in (yield REPEATED, arrays(columns)):
+        own, key = digests[item_id]
+        same = bytes(digest) == own
+        receipts[item_id] = Accepted(event_id, deliveries, repeated=True) if same else Refused(KeyReused(key or ""))
+    if new := [item for item, _ in known if item.id not in receipts]:  # their keys have just expired
+        receipts.update(zip([item.id for item in new], (yield from steps(new, rules, now)), strict=True))
+    return receipts
+
+
+def _columns(items: Sequence[CheckedEvent], rules: Rules, now: datetime) -> dict[str, Any]:
+    columns: dict[str, list[Element]] = {
+        "id": [item.id for item in items],
+        "account": [item.event.account for item in items],
+        "app": [item.event.app for item in items],
+        "type": [item.event.type for item in items],
+        "taking": [" ".join(subscriptions_taking(item.event.type)) for item in items],
+        "subject": [item.event.subject for item in items],
+        "occurred_at": [item.event.occurred_at or now for item in items],
+        "expires_at": [item.event.expires_at for item in items],
+        "data": [item.data for item in items],
+        "key": [item.event.idempotency_key for item in items],
+        "digest": [item.digest for item in items],
+    }
+    return {**arrays(columns), "remember": rules.remember, "scale": rules.scale}
