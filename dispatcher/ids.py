@@ -1,6 +1,7 @@
 """UUIDv7 identifiers and the times in them: the partitions of the big tables are ranges of ids."""
 
 import os
+import struct
 import time
 from datetime import UTC, datetime
 from uuid import UUID
@@ -34,4 +35,19 @@ def time_of(identifier: UUID) -> datetime:
 def _new_bits() -> int:
     milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
     clock = milliseconds << 16 | 0x7 << 12 | nanoseconds * 4096 // 1_000_000
-    return clock << 64 | _VARIANT | int.from_bytes(os.urandom(8)) >> 2
+    return clock << 64 | _VARIANT | _random_bits()
+
+
+# Random numbers for many ids at once: one system call for each would take longer than the rest. Two processes must not
+# use the same ones, so a forked child begins with none.
+_reserve: list[int] = []
+os.register_at_fork(after_in_child=_reserve.clear)
+
+
+def _random_bits() -> int:
+    try:
+        return _reserve.pop()  # by one thread alone
+    except IndexError:
+        numbers: tuple[int, ...] = struct.unpack("128Q", os.urandom(1024))
+        _reserve.extend(number >> 2 for number in numbers[1:])
+        return numbers[0] >> 2

@@ -45,7 +45,8 @@ class Producer:
             statement_seconds=LOCK_SECONDS,
             lock_seconds=GROUP_LOCK_SECONDS,
         )
-        self.kept: dict[object, Any] = {}  # what the modules above make once for each producer
+        self.kept: dict[object, Any] = {}  # what the modules above make once for each producer,
+        self.on_close: list[Callable[[], None]] = []  # and how that ends
         self.waker = Waker(settings.broker_url.get_secret_value())
         self.engines_of_callers: WeakSet[Any] = WeakSet()  # those that were found to be on this database
         # (account, app, type) that no webhook takes -> (monotonic time at which this expires, nearest types)
@@ -59,7 +60,10 @@ class Producer:
             yield session
 
     def close(self) -> None:
-        """Closes idle connections. The producer can still be used: it then connects again."""
+        """Closes idle connections, and ends idle threads. The producer can still be used: it then begins anew."""
+        self.kept.clear()
+        while self.on_close:
+            self.on_close.pop()()
         self.engine.dispose()
         self.statements.dispose()
         self.groups.dispose()

@@ -178,13 +178,23 @@ def _give_up(may_begin: asyncio.Future[None]) -> None:
         may_begin.set_exception(Unavailable(NOT_STORED))
 
 
+class _ByLoop(dict[asyncio.AbstractEventLoop, AsyncGroups]):
+    """Those of one producer, each for its event loop."""
+
+    def close(self) -> None:
+        for groups in list(self.values()):
+            groups.close()
+
+
 def async_groups_of(producer: Producer) -> AsyncGroups:
     """The one of this producer and the running event loop."""
-    all_groups: dict[asyncio.AbstractEventLoop, AsyncGroups] = producer.kept.setdefault(AsyncGroups, {})
-    groups = all_groups.get(asyncio.get_running_loop())
+    by_loop: _ByLoop | None = producer.kept.get(_ByLoop)
+    if by_loop is None:
+        by_loop = producer.kept[_ByLoop] = _ByLoop()
+        producer.on_close.append(by_loop.close)
+    groups = by_loop.get(asyncio.get_running_loop())
     if groups is None:
-        for loop in [loop for loop in all_groups if loop.is_closed()]:
-            all_groups.pop(loop).close()
-        groups = AsyncGroups(producer)
-        all_groups[groups.loop] = groups
+        for loop in [loop for loop in list(by_loop) if loop.is_closed()]:
+            by_loop.pop(loop).close()
+        groups = by_loop[asyncio.get_running_loop()] = AsyncGroups(producer)
     return groups

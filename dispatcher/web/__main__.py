@@ -5,7 +5,7 @@ from typing import Any
 
 import uvicorn
 
-from dispatcher.web.http_protocol import BoundedHttpProtocol
+from dispatcher.web.http_protocol import DispatcherHttpProtocol
 
 GRACE_SECONDS = 20
 
@@ -27,8 +27,10 @@ def main() -> None:
 
 _CHOSEN: dict[str, Any] = {
     "loop": "uvloop",
-    "http": BoundedHttpProtocol,
+    "http": DispatcherHttpProtocol,
     "ws": "none",
+    "access_log": False,  # its lines have no request id and contain queries; ours are in `dispatcher.web.access_log`
+    "server_header": False,
     "timeout_graceful_shutdown": GRACE_SECONDS,
 }
 

@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import structlog
 from fastapi import Request
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.events.event import MAX_DATA_BYTES
@@ -20,7 +19,8 @@ from dispatcher.web.problems import Answer, Problem, internal_error
 
 log = logging.getLogger("dispatcher.api.requests")
 
-REQUEST_ID = "X-Request-Id"
+_REQUEST_ID = b"x-request-id"
+_NO_STORE = (b"cache-control", b"no-store")
 MAX_BODY_BYTES = MAX_DATA_BYTES + 64 * 1024  # the message, and room for the other members and white space
 MAX_EVENTS_BYTES = 8 * 1024 * 1024  # of many events in one body
 _BODY_SECONDS = 30.0
@@ -49,8 +49,8 @@ class RequestIds:
             return
         request_id = state["id"] = new_id_text()
         began = time.monotonic()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            status = await self._serve(request_id, scope, receive, send)
+        structlog.contextvars.bind_contextvars(request_id=request_id)  # the context is this request's own
+        status = await self._serve(request_id, scope, receive, send)
         if self._access_log is not None:
             self._access_log.add(
                 {
@@ -71,10 +71,11 @@ class RequestIds:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = request_id
+                headers = [header for header in message["headers"] if header[0] != _REQUEST_ID]
                 # For every answer: many contain secrets, and a list of those would miss the next one.
-                headers.setdefault("Cache-Control", "no-store")
+                if all(name != b"cache-control" for name, _ in headers):
+                    headers.append(_NO_STORE)
+                message["headers"] = [*headers, (_REQUEST_ID, request_id.encode())]
             await send(message)
 
         try:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
 from dispatcher.installation import Installation
-from dispatcher.web.http_protocol import BoundedHttpProtocol
+from dispatcher.web.http_protocol import DispatcherHttpProtocol
 from tests.conftest import Servers
 from tests.factories import TESTER, make_account
 
@@ -64,7 +64,7 @@ def running_app(app: ASGIApp, root_path: str = "") -> Iterator[str]:
     nobody has configured them."""
     server = uvicorn.Server(
         uvicorn.Config(
-            app, port=0, log_level="warning", root_path=root_path, loop="uvloop", http=BoundedHttpProtocol, ws="none"
+            app, port=0, log_level="warning", root_path=root_path, loop="uvloop", http=DispatcherHttpProtocol, ws="none"
         )
     )
     thread = threading.Thread(target=server.run)

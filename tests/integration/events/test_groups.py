@@ -1,0 +1,490 @@
+"""Events of many callers are stored together, and none of them pays for another: by threads and by coroutines."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from dispatcher import Event, KeyReused, Producer, Refused, TooBusy, Unavailable, UnknownAccount, enqueue, enqueue_many
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.lifecycle import suspend
+from dispatcher.events import async_groups, groups, thread_groups, waiting_room
+from dispatcher.events.aenqueue import aenqueue
+from dispatcher.events.groups import Groups
+from dispatcher.events.storing import STORE
+from dispatcher.settings import Settings
+from tests.factories import TESTER, change, deliveries, make_account, make_webhook, rows
+from tests.integration.events.fronts import FRONTS, Front, held_groups
+from tests.process_table import eventually
+
+URL = "http://127.0.0.1:9/hook"
+
+
+@pytest.fixture
+def producer(settings: Settings, database: Engine) -> Iterator[Producer]:
+    """A producer with an account of its own."""
+    make_account(database)
+    one = Producer(settings, name="grouped")
+    yield one
+    one.close()
+
+
+@pytest.fixture(params=FRONTS)
+def front(request: pytest.FixtureRequest, producer: Producer) -> Iterator[Front]:
+    with FRONTS[request.param](producer) as one:
+        yield one
+
+
+@pytest.fixture
+def poison(database: Engine) -> Iterator[str]:
+    """A subject that the database refuses."""
+    rule = "ALTER TABLE dispatcher.events ADD CONSTRAINT refusal CHECK (subject <> 'poison')"
+    change(database, rule)
+    yield "poison"
+    change(database, "ALTER TABLE dispatcher.events DROP CONSTRAINT refusal")
+
+
+@pytest.fixture
+def holder(database: Engine) -> Iterator[Session]:
+    """Somebody's open transaction."""
+    with Session(database) as session:
+        yield session
+
+
+DATA = "SELECT convert_from(data, 'UTF8')::int AS data FROM dispatcher.events"
+
+
+def stored(database: Engine) -> list[Any]:
+    """The data of all events, sorted."""
+    return [row.data for row in rows(database, f"{DATA} ORDER BY 1")]
+
+
+def test_what_comes_while_a_statement_runs_goes_into_the_next_one(
+    front: Front, database: Engine, settings: Settings
+) -> None:
+    make_webhook(database, settings, url=URL)
+    with held_groups() as held:
+        first = front.call(-1)
+        held.wait()
+        others = front.call_many(40)
+        front.wait_for(40)
+        held.let_go()
+        receipts = [call.result(20) for call in [first, *others]]
+    assert held.sizes == [1, 40]
+    assert {receipt.event_id for receipt in receipts} == {row.event_id for row in deliveries(database)}
+    assert stored(database) == [*range(-1, 40)]
+
+
+def test_a_lone_caller_waits_for_nobody(front: Front, database: Engine) -> None:
+    with held_groups() as held:
+        held.let_go()
+        for number in range(3):
+            front.call(number).result(20)
+    assert held.sizes == [1, 1, 1]
+
+
+def test_workers_are_woken_after_the_commit(
+    front: Front, database: Engine, settings: Settings, broker: "redis.Redis"
+) -> None:
+    make_webhook(database, settings, url=URL)
+    front.call().result(20)
+    assert eventually(lambda: broker.llen("deliver") == 1)
+
+
+def test_each_caller_has_its_own_outcome(front: Front, database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url=URL)
+    suspended = make_account(database, "suspended")
+    with Session(database) as session, session.begin():
+        suspend(session, find_account(session, suspended), by=TESTER)
+    with held_groups() as held:
+        first = front.call(-1, idempotency_key="k")
+        held.wait()
+        calls = [
+            front.call(1),
+            front.call(-1, idempotency_key="k"),
+            front.call(2, idempotency_key="k"),
+            front.call(3, account="nobody"),
+            front.call(4, account="suspended"),
+            front.call(5, idempotency_key="twice"),
+            front.call(5, idempotency_key="twice"),
+            front.call(object()),
+        ]
+        front.wait_for(7)  # the last one is no JSON
+        held.let_go()
+        ended = [call.exception(20) or call.result() for call in calls]
+    assert held.sizes == [1, 7]
+    assert [type(one).__name__ for one in ended] == [
+        "Accepted",
+        "Accepted",
+        "KeyReused",
+        "UnknownAccount",
+        "AccountSuspended",
+        "Accepted",
+        "Accepted",
+        "InvalidEvent",
+    ]
+    assert (ended[1].event_id, ended[1].repeated) == (first.result().event_id, True)
+    assert ended[5].event_id == ended[6].event_id
+    assert {ended[5].repeated, ended[6].repeated} == {False, True}
+    assert stored(database) == [-1, 1, 5]
+
+
+def test_what_the_database_refuses_fails_alone(front: Front, database: Engine, poison: str) -> None:
+    with held_groups() as held:
+        front.call(-1)
+        held.wait()
+        calls = front.call_many(20)
+        bad = [front.call(100, subject=poison), front.call(101, subject=poison)]
+        front.wait_for(22)
+        held.let_go()
+        assert [call.exception(20) for call in calls] == [None] * 20
+        for call in bad:
+            error = call.exception(20)
+            assert isinstance(error, IntegrityError)
+            assert poison not in str(error)
+        assert bad[0].exception() is not bad[1].exception()
+    assert stored(database) == [*range(-1, 20)]
+
+
+def test_of_many_events_at_once_the_one_that_is_refused_has_its_own_receipt(
+    producer: Producer, database: Engine, poison: str
+) -> None:
+    events = [Event(type="a", data=n, account="acme", subject=poison if n == 5 else None) for n in range(12)]
+    receipts = list(enqueue_many(events, producer=producer))
+    assert [number for number, receipt in enumerate(receipts) if isinstance(receipt, Refused)] == [5]
+    assert stored(database) == [*range(5), *range(6, 12)]
+
+
+def test_who_waits_for_a_locked_key_waits_alone(
+    front: Front, database: Engine, settings: Settings, holder: Session
+) -> None:
+    make_webhook(database, settings, url=URL)
+    enqueue("a", 100, account="acme", idempotency_key="k", session=holder, producer=front.producer)
+    with held_groups() as held:
+        front.call(-1)
+        held.wait()
+        waiting = front.call(100, idempotency_key="k")
+        others = [*front.call_many(10), *(front.call(n, idempotency_key=f"other-{n}") for n in range(10, 20))]
+        front.wait_for(21)
+        held.let_go()
+        assert [call.exception(20) for call in others] == [None] * 20
+        # That key is known to be locked: whoever comes with it does not enter a group.
+        again = front.call(100, idempotency_key="k")
+        front.call(20).result(20)
+        assert not waiting.done()
+        assert not again.done()
+        holder.commit()
+        assert [call.result(20).repeated for call in (waiting, again)] == [True, True]
+    assert held.sizes == [1, 21, 1]
+    assert stored(database) == [*range(-1, 21), 100]
+
+
+def test_who_waits_too_long_for_a_locked_key_is_told_that_nothing_was_stored(
+    settings: Settings, database: Engine, holder: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.producer.LOCK_SECONDS", 0.2)
+    make_account(database)
+    producer = Producer(settings)
+    enqueue("a", 1, account="acme", idempotency_key="k", session=holder, producer=producer)
+    with pytest.raises(Unavailable, match="not stored"):
+        enqueue("a", 1, account="acme", idempotency_key="k", producer=producer)
+    with pytest.raises(Unavailable, match="not stored"):
+        asyncio.run(aenqueue("a", 1, account="acme", idempotency_key="k", producer=producer))
+    producer.close()
+    holder.rollback()
+    assert stored(database) == []
+
+
+def test_a_locked_table_delays_all_and_fails_none(front: Front, database: Engine, holder: Session) -> None:
+    front.call(-1).result(20)
+    holder.execute(text("LOCK dispatcher.idempotency_keys IN ACCESS EXCLUSIVE MODE"))
+    calls = [*front.call_many(5), front.call(5, idempotency_key="k")]
+    locked = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'grouped' AND wait_event_type = 'Lock'"
+    with Session(database) as other:
+        assert eventually(lambda: bool(other.scalars(text(locked)).all()))
+    holder.rollback()
+    assert [call.exception(20) for call in calls] == [None] * 6
+    assert stored(database) == [*range(-1, 6)]
+
+
+def test_an_event_with_very_many_webhooks_goes_alone_from_its_second_time_on(
+    front: Front, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "HUGE", 3)
+    for _ in range(3):
+        make_webhook(database, settings, url=URL, account="large")
+    with held_groups() as held:
+        held.let_go()
+        assert front.call(0, account="large").result(20).deliveries == 3
+        assert front.call(1, account="large").result(20).deliveries == 3
+        assert front.call(2).result(20).deliveries == 0
+    assert held.sizes == [1, 1]  # the first one, and the other account's
+    assert stored(database) == [0, 1, 2]
+
+
+def test_a_group_has_few_events_of_many_webhooks(
+    front: Front, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "GROUP_DELIVERIES", 10)
+    for _ in range(5):
+        make_webhook(database, settings, url=URL)
+    with held_groups() as held:
+        held.let_go()
+        front.call(-2).result(20)
+    with held_groups() as held:
+        front.call(-1)
+        held.wait()
+        calls = front.call_many(5)
+        front.wait_for(5)
+        held.let_go()
+        assert [call.result(20).deliveries for call in calls] == [5] * 5
+    assert held.sizes == [1, 2, 2, 1]
+
+
+def test_an_event_of_another_account_is_in_the_next_group_however_many_wait(
+    front: Front, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "GROUP", 4)
+    make_account(database, "other")
+    with held_groups() as held:
+        front.call(-1)
+        held.wait()
+        flood = front.call_many(30)
+        front.wait_for(30)
+        other = front.call(100, account="other")
+        front.wait_for(31)
+        held.let_go()
+        other.result(20)
+        for call in flood:
+            call.result(20)
+    order = [row.data for row in rows(database, f"{DATA} ORDER BY xmin::text::bigint, ctid")]
+    assert 100 in order[1:5]  # of the second statement
+
+
+def test_who_finds_no_room_is_told_so_and_nothing_of_it_is_stored(
+    front: Front, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "ROOM", 4)
+    make_account(database, "other")
+    with held_groups() as held:
+        front.call(-1)
+        held.wait()
+        waiting = front.call_many(2)
+        front.wait_for(2)
+        assert isinstance(front.call(7).exception(20), TooBusy)
+        other = front.call(8, account="other")
+        front.wait_for(3)
+        held.let_go()
+        assert [call.exception(20) for call in [*waiting, other]] == [None] * 3
+    assert front.call(9).exception(20) is None
+    assert stored(database) == [-1, 0, 1, 8, 9]
+
+
+def test_who_waits_too_long_is_told_whether_its_event_can_be_stored(
+    front: Front, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (thread_groups, async_groups):
+        monkeypatch.setattr(module, "WAIT_SECONDS", 0.5)
+    store, stuck = Groups.store, threading.Event()
+
+    def late(groups: Groups, items: Any) -> Any:
+        outcomes = store(groups, items)
+        stuck.wait(20)
+        return outcomes
+
+    with held_groups() as held:
+        first = front.call(-1)
+        held.wait()
+        follower, another = front.call(1), front.call(2)
+        front.wait_for(2)
+        errors = [call.exception(20) for call in (follower, another)]
+        held.let_go()
+        first.exception(20)
+    assert all(isinstance(error, Unavailable) and "was not stored" in str(error) for error in errors)
+    monkeypatch.setattr(Groups, "store", late)
+    leader = front.call(3)
+    assert eventually(lambda: stored(database) == [-1, 3])
+    # A thread that leads waits for the database itself: as long as that takes.
+    if front.name == "asyncio":
+        assert "may have been stored" in str(leader.exception(20))
+    stuck.set()
+    leader.exception(20)
+
+
+def test_who_follows_in_a_group_that_does_not_end_is_told_that_its_event_may_be_stored(
+    producer: Producer, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread_groups, "WAIT_SECONDS", 0.5)
+    with FRONTS["threads"](producer) as front, held_groups() as held:
+        first = front.call(-1)
+        held.wait()
+        calls = front.call_many(2)
+        front.wait_for(2)
+        stuck = threading.Event()
+        monkeypatch.setattr(held, "note", lambda _: stuck.wait(20))
+        held.let_go()
+        first.result(20)
+        assert eventually(lambda: any(call.done() for call in calls))
+        (error,) = [call.exception() for call in calls if call.done()]
+        assert isinstance(error, Unavailable)
+        assert "may have been stored" in str(error)
+        stuck.set()
+        assert {str(call.exception(20)) for call in calls} == {str(error), "None"}
+    assert stored(database) == [-1, 0, 1]
+
+
+def test_a_connection_that_the_server_closed_meanwhile_costs_nothing(front: Front, database: Engine) -> None:
+    front.call(0).result(20)
+    end_connections(database)
+    assert [call.exception(20) for call in front.call_many(5)] == [None] * 5
+
+
+def end_connections(database: Engine) -> None:
+    ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'grouped'"
+    assert rows(database, ended)
+
+
+def test_a_connection_lost_in_a_statement_fails_its_group_and_no_other(
+    front: Front, database: Engine, holder: Session
+) -> None:
+    front.call(-1).result(20)
+    holder.execute(text("LOCK dispatcher.idempotency_keys IN ACCESS EXCLUSIVE MODE"))
+    call = front.call(0)
+    locked = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'grouped' AND wait_event_type = 'Lock'"
+    with Session(database) as other:
+        assert eventually(lambda: bool(other.scalars(text(locked)).all()))
+    time.sleep(0.1)  # until it waits alone, for long
+    end_connections(database)
+    assert isinstance(call.exception(20), OperationalError)
+    holder.rollback()
+    assert front.call(1).exception(20) is None
+    assert stored(database) == [-1, 1]
+
+
+# Of threads alone
+
+
+def test_a_leader_that_is_interrupted_leaves_nobody_waiting(producer: Producer, database: Engine) -> None:
+    with FRONTS["threads"](producer) as front, held_groups() as held:
+        interrupted = front.call(-1)
+        held.wait()
+        following = front.call_many(5)
+        front.wait_for(5)
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(held, "note", interrupt)
+            held.let_go()
+            interrupted.result(20)
+            errors = [call.exception(20) for call in following]
+        assert sorted(type(error).__name__ for error in errors) == ["KeyboardInterrupt", *["Unavailable"] * 4]
+        assert front.call(7).exception(20) is None
+    assert stored(database) == [-1, 7]
+
+
+def test_a_forked_child_stores_events_of_its_own_while_its_parent_is_storing(
+    producer: Producer, database: Engine
+) -> None:
+    with FRONTS["threads"](producer) as front, held_groups() as held:
+        first = front.call(-1)
+        held.wait()
+        second = front.call(0)
+        front.wait_for(1)
+        if (child := os.fork()) == 0:
+            status = 1
+            try:
+                held.let_go()
+                enqueue("a", 1, account="acme", producer=producer)
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        held.let_go()
+        assert [call.exception(20) for call in (first, second)] == [None, None]
+    assert stored(database) == [-1, 0, 1]
+
+
+# Of coroutines alone
+
+
+def test_who_is_cancelled_takes_nobody_along(producer: Producer, database: Engine) -> None:
+    with FRONTS["asyncio"](producer) as front, held_groups() as held:
+        first = front.call(-1)
+        held.wait()
+        calls = front.call_many(10)
+        front.wait_for(10)
+        for call in calls[:5]:
+            assert call.cancel()
+        first.cancel()
+        front.wait_for(5)
+        held.let_go()
+        assert [call.exception(20) for call in calls[5:]] == [None] * 5
+        with pytest.raises(CancelledError):
+            first.result(20)
+    assert stored(database) == [-1, *range(5, 10)]
+
+
+def test_one_that_is_cancelled_while_it_waits_alone_gives_its_place_back(
+    producer: Producer, database: Engine, holder: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_groups, "ALONE_AT_ONCE", 2)
+    enqueue("a", 1, account="acme", idempotency_key="k", session=holder, producer=producer)
+    with FRONTS["asyncio"](producer) as front:
+        calls = [front.call(1, idempotency_key="k") for _ in range(6)]
+        active = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'grouped' AND wait_event_type = 'Lock'"
+        with Session(database) as other:
+            assert eventually(lambda: bool(other.scalars(text(active)).all()))
+        for call in calls[2:5]:
+            call.cancel()
+        holder.commit()
+        assert [calls[number].result(20).repeated for number in (0, 1, 5)] == [True] * 3
+
+
+def test_each_event_loop_has_its_own_groups_and_a_closed_one_leaves_no_thread(
+    producer: Producer, database: Engine
+) -> None:
+    def threads() -> int:
+        return sum(thread.name.startswith("dispatcher-groups") for thread in threading.enumerate())
+
+    before = threads()
+    for number in range(5):
+        asyncio.run(aenqueue("a", number, account="acme", producer=producer))
+    assert eventually(lambda: threads() <= before + 1)
+    assert len(producer.kept[async_groups._ByLoop]) == 1
+    producer.close()
+    assert eventually(lambda: threads() <= before)
+    assert stored(database) == [*range(5)]
+
+
+def test_a_known_key_and_an_unknown_account_raise_as_in_enqueue(producer: Producer, database: Engine) -> None:
+    async def twice() -> None:
+        await aenqueue("a", 1, account="acme", idempotency_key="k", producer=producer)
+        with pytest.raises(KeyReused):
+            await aenqueue("a", 2, account="acme", idempotency_key="k", producer=producer)
+        with pytest.raises(UnknownAccount):
+            await aenqueue("a", 2, account="nobody", producer=producer)
+
+    asyncio.run(twice())
+
+
+def test_one_statement_serves_one_event_and_a_thousand(producer: Producer, database: Engine) -> None:
+    enqueue("a", 0, account="acme", producer=producer)
+    list(enqueue_many((Event(type="a", data=number, account="acme") for number in range(1, 1_001)), producer=producer))
+    connection = producer.groups.raw_connection()
+    (prepared,) = [name for name in connection.info if name == STORE._name]
+    cursor = connection.cursor()
+    cursor.execute("SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE name = %s", (prepared,))
+    assert cursor.fetchall() == [(2, 0)]
+    connection.close()
+    assert len(stored(database)) == 1_001
