@@ -36,6 +36,7 @@ class Serving:
     def close(self) -> None:
         """Closes it, and writes what is still to be logged; the next use makes it again."""
         self.access_log.write()
+        self.known_callers.forget()
         with self._lock:
             parts, self._parts = self._parts, None
         if parts is not None:

@@ -1,4 +1,4 @@
-"""`POST /v1/events` does what `enqueue` does."""
+"""`POST /v1/events` does what `enqueue` does: by its shortcut, and by the framework's route."""
 
 import json
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
+from dispatcher.api.events import shortcut
 from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.settings import Settings
 from dispatcher.web.middleware import MAX_BODY_BYTES
@@ -17,6 +18,12 @@ from tests.integration.api.conftest import Api, MakeKey
 from tests.receiver import Receiver
 
 EVENT = {"type": "message.sent", "data": {"id": 1}}
+
+
+@pytest.fixture(params=["shortcut", "route"], autouse=True)
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "route":
+        monkeypatch.setattr(shortcut, "_PATH", "/nowhere")
 
 
 def stored(database: Engine) -> list[bytes]:

@@ -1,0 +1,160 @@
+"""What a request costs before its work begins, and in which order it is refused: by the shortcut and by the route."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import requests
+from sqlalchemy import Engine
+
+from dispatcher.accounts.api_keys import Scope
+from dispatcher.api.events import shortcut
+from dispatcher.db.prepared import Prepared
+from dispatcher.events import waiting_room
+from dispatcher.installation import Installation
+from dispatcher.web import authentication, known_callers
+from dispatcher.web.middleware import MAX_BODY_BYTES
+from tests.factories import change
+from tests.integration.api.conftest import Api, MakeKey, Restarted
+from tests.integration.events.fronts import held_groups
+
+EVENT = {"type": "message.sent", "data": {"id": 1}}
+
+
+@pytest.fixture(params=["shortcut", "route"], autouse=True)
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "route":
+        monkeypatch.setattr(shortcut, "_PATH", "/nowhere")
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The headers for which the database was asked who calls."""
+    asked: list[str | None] = []
+    identify = authentication.identify
+
+    def noted(installation: Installation, authorization: str | None) -> Any:
+        asked.append(authorization)
+        return identify(installation, authorization)
+
+    monkeypatch.setattr(authentication, "identify", noted)
+    return asked
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch, restarted: Restarted) -> Iterator[None]:
+    """One request a minute for each key."""
+    monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
+    restarted()
+    return
+
+
+def test_requests_are_refused_in_this_order_key_rate_scope_body(
+    api: Api, make_key: MakeKey, limited: None, broker: object
+) -> None:
+    too_long, reader = b"x" * (MAX_BODY_BYTES + 1), make_key("acme", Scope.READ)
+    assert api.post_event(too_long, token="unknown").status_code == 401
+    assert api.post_event(too_long, token=reader).status_code == 403
+    assert api.post_event(too_long, token=reader).status_code == 429
+    sender = make_key()
+    assert api.post_event(too_long, token=sender).status_code == 413
+    refused = api.post_event(EVENT, token=sender)
+    assert (refused.status_code, refused.headers["Content-Type"]) == (429, "application/problem+json")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+
+
+def test_a_caller_who_is_known_costs_no_query(
+    api: Api, make_key: MakeKey, looks: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, statements = make_key("acme", Scope.SEND, Scope.READ), []
+    api.post_event(EVENT, token=token)
+    fetch = Prepared.fetch
+    monkeypatch.setattr(Prepared, "fetch", lambda *given: statements.append(given[0]._name) or fetch(*given))
+    for _ in range(3):
+        assert api.post_event(EVENT, token=token).status_code == 202
+        assert api.call("GET", "/v1/events", token=token).status_code == 200
+    assert looks == [f"Bearer {token}"]
+    assert statements == ["dispatcher_store"] * 3
+
+
+def test_requests_that_come_at_once_share_one_look(api: Api, token: str, looks: list[str | None]) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: api.post_event(EVENT, token=token).status_code, range(16)))
+    assert answers == [202] * 16
+    assert len(looks) <= 2
+
+
+def test_who_is_known_is_asked_for_again_after_a_few_seconds(
+    api: Api, token: str, database: Engine, looks: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_callers, "KEPT_SECONDS", 0.0)
+    api.post_event(EVENT, token=token)
+    change(database, "UPDATE dispatcher.api_keys SET revoked_at = now()")
+    assert api.post_event(EVENT, token=token).status_code == 401
+    assert api.post_event(EVENT, token=token).status_code == 401  # refusals are not kept
+    assert len(looks) == 3
+
+
+def test_nobody_is_known_longer_than_a_key_is_valid(
+    api: Api, make_key: MakeKey, database: Engine, looks: list[str | None]
+) -> None:
+    token = make_key(valid_for=timedelta(days=1))
+    key = UUID(token.partition(".")[0])
+    change(database, "UPDATE dispatcher.api_keys SET expires_at = now() + interval '0.3 s' WHERE id = :id", id=key)
+    assert api.post_event(EVENT, token=token).status_code == 202
+    threading.Event().wait(0.4)
+    assert api.post_event(EVENT, token=token).status_code == 401
+
+
+def test_for_more_than_sending_and_reading_the_database_is_always_asked(
+    api: Api, make_key: MakeKey, database: Engine
+) -> None:
+    token = make_key("acme", Scope.READ, Scope.MANAGE)
+    assert api.call("GET", "/v1/webhooks", token=token).status_code == 200
+    change(database, "UPDATE dispatcher.api_keys SET revoked_at = now()")
+    assert api.call("GET", "/v1/webhooks", token=token).status_code == 200
+    assert api.call("POST", "/v1/webhooks", {}, token=token).status_code == 401
+    assert api.call("POST", "/v1/redeliveries", {"filter": {}}, token=token).status_code == 401
+
+
+def test_what_revokes_a_key_or_suspends_its_account_forgets_who_is_known(
+    api: Api, make_key: MakeKey, operator: str
+) -> None:
+    first, second = make_key(), make_key()
+    assert {api.post_event(EVENT, token=token).status_code for token in (first, second)} == {202}
+    assert api.call("DELETE", f"/v1/keys/{UUID(first.partition('.')[0])}", token=operator).status_code == 204
+    assert api.post_event(EVENT, token=first).status_code == 401
+    assert api.post_event(EVENT, token=second).status_code == 202
+    assert api.call("POST", "/v1/accounts/acme/suspend", token=operator).status_code == 200
+    assert api.post_event(EVENT, token=second).status_code == 403
+
+
+def test_too_many_events_that_wait_are_unavailable_for_the_moment(
+    api: Api, token: str, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "ROOM", 0)
+    answer = api.post_event(EVENT, token=token)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json()["detail"] == "too many events of this account are waiting to be stored"
+
+
+def test_clients_that_come_at_once_share_a_statement(api: Api, token: str) -> None:
+    with held_groups() as held, ThreadPoolExecutor(9) as threads:
+        first = threads.submit(api.post_event, EVENT, token=token)
+        held.wait()
+        others = [threads.submit(api.post_event, EVENT, token=token) for _ in range(8)]
+        threading.Event().wait(0.3)
+        held.let_go()
+        answers: list[requests.Response] = [call.result(20) for call in [first, *others]]
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["event_id"] for answer in answers}) == 9
+    assert len(held.sizes) <= 3
+
+
+def test_a_parameter_is_refused_as_everywhere(api: Api, token: str) -> None:
+    answer = api.call("POST", "/v1/events?colour=red", EVENT, token=token)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "colour")
