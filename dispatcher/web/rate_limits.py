@@ -82,9 +82,9 @@ class RateLimits:
         await asyncio.shield(renewal)
 
     async def _renew(self, key: str) -> None:
-        old = self._leases.get(key)
-        used_up = old is not None and not old.left and not old.wait
-        size = min(old.size * 2, self._largest_lease) if old is not None and used_up else 1
+        old, size = self._leases.get(key), 1
+        if old is not None and old.until > time.monotonic():  # used up in less than its second
+            size = min(old.size * 2, self._largest_lease)
         wait = await asyncio.to_thread(self.seconds_to_wait, key, size)
         if wait and size > 1:  # the last ones before the limit
             size, wait = 1, await asyncio.to_thread(self.seconds_to_wait, key)

@@ -1,5 +1,6 @@
 """How a key's requests are counted, on a broker in this process."""
 
+import asyncio
 import logging
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -128,3 +129,73 @@ def test_a_limit_of_zero_is_none_and_counts_nothing(fake_broker: FakeBroker) -> 
     for _ in range(100):
         limits.check(busy)
     assert fake_broker.client.keys("*") == []
+
+
+# Requests that are counted in advance
+
+
+def charged(limits: RateLimits, who: Caller, requests: int) -> int:
+    """How many of so many requests at once a coroutine may make."""
+
+    async def one() -> bool:
+        try:
+            await limits.charge(who)
+        except Problem:
+            return False
+        return True
+
+    async def all_of_them() -> int:
+        return sum(await asyncio.gather(*(one() for _ in range(requests))))
+
+    return asyncio.run(all_of_them())
+
+
+def counted(broker: FakeBroker) -> int:
+    """How many requests the broker has counted."""
+    return sum(int(broker.client.get(key) or 0) for key in broker.client.keys("*"))
+
+
+def test_a_slow_key_is_charged_what_it_uses(fake_broker: FakeBroker, clock: Clock) -> None:
+    limits, slow = RateLimits(fake_broker.url, 6_000), caller()
+    for number in range(1, 30):
+        assert charged(limits, slow, 1) == 1
+        assert counted(fake_broker) == number
+        clock.go_on(1.1)
+
+
+def test_a_busy_key_asks_the_broker_a_few_times_only(fake_broker: FakeBroker, clock: Clock) -> None:
+    limits, busy = RateLimits(fake_broker.url, 6_000), caller()
+    asked = []
+    count = limits.seconds_to_wait
+    limits.seconds_to_wait = lambda *given: asked.append(given) or count(*given)  # type: ignore[method-assign,func-returns-value]
+    assert charged(limits, busy, 600) == 600
+    assert [requests for _, requests in asked] == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60, 60, 60, 60]
+    clock.go_on(1.1)  # what was left is lost
+    assert charged(limits, busy, 1) == 1
+    assert asked[-1] == (busy.key_id.hex, 1)
+
+
+def test_a_busy_key_has_its_requests_over_all_processes_but_what_one_counted_and_did_not_use(
+    fake_broker: FakeBroker, clock: Clock
+) -> None:
+    busy, both = caller(), [RateLimits(fake_broker.url, 1_000) for _ in range(2)]
+    assert 990 <= sum(charged(limits, busy, 700) for limits in both) <= 1_000
+    clock.go_on(1.1)
+    assert [charged(limits, busy, 20) for limits in both] == [0, 0]
+    clock.go_on(121)
+    assert charged(both[0], busy, 5) == 5
+
+
+def test_a_refusal_is_remembered_until_it_ends(fake_broker: FakeBroker, clock: Clock) -> None:
+    limits, busy = RateLimits(fake_broker.url, 1), caller()
+    assert charged(limits, busy, 1) == 1
+    clock.go_on(1)
+    assert charged(limits, busy, 1) == 0
+    fake_broker.go_away()  # nobody asks it
+    clock.go_on(20)
+    with pytest.raises(Problem) as refused:
+        asyncio.run(limits.charge(busy))
+    assert refused.value.headers == {"Retry-After": "39"}
+    fake_broker.come_back()
+    clock.go_on(40)
+    assert charged(limits, busy, 1) == 1
