@@ -11,6 +11,7 @@ from signal import Signals
 import psutil
 
 from benchmarks.servers import Servers
+from dispatcher.embedded.servers.ports import LOOPBACK
 from dispatcher.embedded.spawning.spawn import spawn
 
 CHILDREN = 2
@@ -79,6 +80,13 @@ def deliver_node(servers: Servers, env: Mapping[str, str] | None = None) -> Iter
 def maintenance_worker(servers: Servers, env: Mapping[str, str] | None = None) -> Iterator[Node]:
     words = [*_CELERY, "worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "3"]
     with node(servers, "upkeep", words, env) as running:
+        yield running
+
+
+@contextmanager
+def api(servers: Servers, port: int, env: Mapping[str, str] | None = None) -> Iterator[Node]:
+    words = [sys.executable, "-P", "-m", "dispatcher.web", "--host", LOOPBACK, "--port", str(port)]
+    with node(servers, "api", words, env) as running:
         yield running
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks import product
 from benchmarks.bench import Bench, Stage
-from benchmarks.measures import accounts, backlog, circuit_breaker, isolation, producers, throughput
+from benchmarks.measures import accounts, backlog, circuit_breaker, http, isolation, producers, throughput
 from benchmarks.targets import Increase, Largest, Ratio, Sample, Target, Value
 
 
@@ -54,6 +54,10 @@ MEASURES = (
     Measure("dead-thousand", isolation.dead_thousand, full_run_only=True),
     Measure("enqueue-one", producers.enqueue_one),
     Measure("enqueue-bulk", producers.enqueue_bulk),
+    Measure("enqueue-threads", producers.enqueue_threads),
+    Measure("http-bare", http.http_bare),
+    Measure("http-single", http.http_single),
+    Measure("http-batch", http.http_batch),
     Measure("beside-none", isolation.beside_none),
     Measure("steady", accounts.steady),
     Measure("beside-fan-out", accounts.beside_fan_out),
@@ -224,6 +228,29 @@ ROWS = (
             Target("ORM commit + apply_async (one)", Ratio("enqueue-one.rate", "naive.enqueue_rate"), 4, 6),
             Target("ORM commit + apply_async (many)", Ratio("enqueue-bulk.rate", "naive.enqueue_rate"), 30, 50),
         ),
+    ),
+    Row(
+        "enqueue-threads",
+        "enqueue from threads of one process, each with its own call and all with one commit",
+        (
+            Target("16 threads, of one", Ratio("enqueue-threads.rate_16", "enqueue-threads.rate_1"), 4.5, 4.7),
+            Target("4 threads, of one", Ratio("enqueue-threads.rate_4", "enqueue-threads.rate_1"), 1.5, 2),
+        ),
+    ),
+    Row(
+        "http-single",
+        "POST /v1/events; bare: an endpoint with one insert and commit for each request",
+        (
+            Target("8 connections, of bare", Ratio("http-single.rate_8", "http-bare.rate_8"), 1, 2),
+            Target("64 connections, of bare", Ratio("http-single.rate_64", "http-bare.rate_64"), 1, 2),
+            Target("256 connections, of bare", Ratio("http-single.rate_256", "http-bare.rate_256"), 1, 2),
+            Target("with keys, of without", Ratio("http-single.rate_keys", "http-single.rate_8"), 0.8, 0.95, unit="%"),
+        ),
+    ),
+    Row(
+        "http-batch",
+        "POST /v1/events/batch with 100 events",
+        (Target("of single events", Ratio("http-batch.rate", "http-single.rate_8"), 4, 6),),
     ),
     Row(
         "latency",

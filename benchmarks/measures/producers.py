@@ -1,6 +1,7 @@
 """The producer's side: enqueueing, and the time until a receiver gets a single event."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.bench import Bench
 from benchmarks.follow import Stalled
@@ -23,6 +24,29 @@ def enqueue_one(bench: Bench) -> Sample:
     for _ in range(bench.size.calls):
         enqueue("bench.w0", data, account=fleet.account, producer=producer)
     return {"rate": bench.size.calls / (time.monotonic() - began)}
+
+
+def enqueue_threads(bench: Bench) -> Sample:
+    """`enqueue` from 1, 4 and 16 threads of one process: `rate_<threads>`."""
+    producer = bench.servers.installation
+    fleet, data = bench.fleet([bench.servers.receiver.url()]), message()
+    bench.end_worker()
+    bench.clear()
+
+    def call(until: float) -> int:
+        calls = 0
+        while time.monotonic() < until:
+            enqueue("bench.w0", data, account=fleet.account, producer=producer)
+            calls += 1
+        return calls
+
+    figures = {}
+    for threads in (1, 4, 16):
+        with ThreadPoolExecutor(threads) as pool:
+            began = time.monotonic()
+            calls = sum(pool.map(call, [began + bench.size.seconds] * threads))
+        figures[f"rate_{threads}"] = calls / (time.monotonic() - began)
+    return figures
 
 
 def enqueue_bulk(bench: Bench) -> Sample:

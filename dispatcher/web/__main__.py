@@ -22,10 +22,10 @@ def main() -> None:
         help="addresses of reverse proxies whose X-Forwarded-* headers are believed, separated by commas "
         "(default: FORWARDED_ALLOW_IPS, or 127.0.0.1)",
     )
-    uvicorn.run("dispatcher.asgi:app", **_CHOSEN, **vars(parser.parse_args()))
+    uvicorn.run("dispatcher.asgi:app", **CHOSEN, **vars(parser.parse_args()))
 
 
-_CHOSEN: dict[str, Any] = {
+CHOSEN: dict[str, Any] = {
     "loop": "uvloop",
     "http": DispatcherHttpProtocol,
     "ws": "none",
