@@ -99,7 +99,7 @@ def show(
         return
     print_fields({"account": owner.name, **_fields(record.event)})
     print_section("Message")
-    print_text(data.decode())
+    print_text(data.decode(errors="replace"))  # a row may hold anything
     print_section("Deliveries")
     print_delivery_table(record.deliveries)
 

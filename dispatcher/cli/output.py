@@ -209,7 +209,7 @@ def print_json(document: Any, *, raw_member: tuple[str, bytes] | None = None, in
     text = json.dumps(document, indent=indent, default=_as_json)
     if raw_member is not None:
         name, data = raw_member
-        text = f"{text[:-2]},\n  {json.dumps(name)}: {data.decode()}\n}}"
+        text = f"{text[:-2]},\n  {json.dumps(name)}: {data.decode(errors='replace')}\n}}"
     typer.echo(ascii_json(text))
 
 

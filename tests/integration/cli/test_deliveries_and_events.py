@@ -181,6 +181,18 @@ def test_an_event_is_shown_with_its_message_as_it_was_given(cli: Cli, webhook: W
     assert labels == ["account", "id", "type", "app", "subject", "occurred", "created", "expires", "webhooks"]
 
 
+@pytest.mark.parametrize("options", [(), ("--reveal",), ("--json",)])
+def test_an_event_whose_message_is_no_text_is_shown_all_the_same(
+    cli: Cli, database: Engine, webhook: Webhook, options: tuple[str, ...]
+) -> None:
+    event_id = enqueue("message.sent", {"id": "7"}, account="acme").event_id
+    change(database, "UPDATE dispatcher.events SET data = :data", data=b'\xff\x00{"id')
+    shown = cli("event", "show", event_id, *options)
+    assert shown.status == 0
+    assert '{"id' in shown.out
+    assert "main" in shown.out  # its deliveries come after or before it
+
+
 MESSAGE = {"id": "17", "to": "+27001234567", "body": "secret words", "parts": [{"From": 27831112222}]}
 HIDDEN = ("27001234567", "secret words", "27831112222")
 
