@@ -14,12 +14,14 @@ WHERE w.id = ANY(CAST(:ids AS uuid[])) AND w.deleted_at IS NULL
 BEGIN = text("""
 WITH unlocked AS MATERIALIZED (
   SELECT webhook_id FROM dispatcher.tokens WHERE webhook_id = ANY(CAST(:ids AS uuid[]))
-  FOR NO KEY UPDATE SKIP LOCKED)
+  FOR NO KEY UPDATE SKIP LOCKED), referenced AS MATERIALIZED (
+  SELECT id FROM dispatcher.webhooks WHERE id = ANY(CAST(:ids AS uuid[])) AND deleted_at IS NULL
+  FOR KEY SHARE SKIP LOCKED)
 INSERT INTO dispatcher.tokens AS t (webhook_id, credentials, fetch_id, next_fetch_at)
 SELECT w.id, n.credentials, n.fetch_id, now() + interval '1 second' * :span
 FROM unnest(CAST(:ids AS uuid[]), CAST(:credentials AS bytea[]), CAST(:fetch_ids AS uuid[]))
      AS n(webhook_id, credentials, fetch_id)
-JOIN dispatcher.webhooks w ON w.id = n.webhook_id AND w.deleted_at IS NULL
+JOIN referenced w ON w.id = n.webhook_id
 WHERE w.id IN (SELECT webhook_id FROM unlocked)
    OR NOT EXISTS (SELECT 1 FROM dispatcher.tokens WHERE webhook_id = w.id)
 ORDER BY w.id
@@ -49,16 +51,22 @@ UPDATE dispatcher.tokens SET next_fetch_at = now() + interval '1 second' * :paus
 """)  # noqa: S608 - composed of constants
 
 # The SELECT sees the row as it was before the UPDATE. A row without ciphertext was dropped already: other requests were
-# refused with the same token.
-REFUSE = text("""
+# refused with the same token. One that somebody has locked is not dropped yet.
+REFUSE = text(f"""
 WITH dropped AS (
   UPDATE dispatcher.tokens SET token_ciphertext = NULL, expires_at = NULL, after_refusal = true
-  WHERE webhook_id = :id AND fetch_id = :fetch_id AND NOT after_refusal)
+  WHERE webhook_id = {_UNLOCKED} AND NOT after_refusal)
 SELECT NOT EXISTS (
   SELECT 1 FROM dispatcher.tokens
   WHERE webhook_id = :id AND fetch_id = :fetch_id AND after_refusal AND token_ciphertext IS NOT NULL)
-""")
+""")  # noqa: S608 - composed of constants
 
-ACCEPT = text("UPDATE dispatcher.tokens SET after_refusal = false WHERE webhook_id = :id AND fetch_id = :fetch_id")
+# Returns whether nothing is left to write: not if somebody has locked the row.
+ACCEPT = text(f"""
+WITH accepted AS (
+  UPDATE dispatcher.tokens SET after_refusal = false WHERE webhook_id = {_UNLOCKED} RETURNING 1)
+SELECT EXISTS (SELECT 1 FROM accepted) OR NOT EXISTS (
+  SELECT 1 FROM dispatcher.tokens WHERE webhook_id = :id AND fetch_id = :fetch_id AND after_refusal)
+""")  # noqa: S608 - composed of constants
 
-DROP = text("DELETE FROM dispatcher.tokens WHERE webhook_id = :id AND fetch_id = :fetch_id")
+DROP = text(f"DELETE FROM dispatcher.tokens WHERE webhook_id = {_UNLOCKED}")  # noqa: S608 - composed of constants

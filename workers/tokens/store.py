@@ -59,6 +59,7 @@ class TokenStore:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._kept: dict[str, tuple[ClientCredentials, Token]] = {}
+        self._refused: dict[str, str] = {}  # by webhook: the token that is to be dropped, until another is here
 
     def cached(self, webhook_id: str, credentials: ClientCredentials) -> Token | None:
         """The valid token that this process has cached."""
@@ -77,6 +78,9 @@ class TokenStore:
                 found[one.webhook_id] = Missing.DELETED
             elif row.credentials is None or bytes(row.credentials) != self._digest(one.credentials):
                 to_fetch.append(one)
+            elif row.token_ciphertext is not None and row.fetch_id == self._refused.get(one.webhook_id):
+                connection.execute(REFUSE, {"id": row.id, "fetch_id": row.fetch_id})  # somebody had locked its row
+                found[one.webhook_id] = Missing.LATER
             elif (token := self._open(connection, row)) is not None:
                 found[one.webhook_id] = self._keep(one.webhook_id, one.credentials, token)
             elif row.may_fetch:
@@ -112,14 +116,18 @@ class TokenStore:
         """Drops a token that the receiver refused. True: another is worth a try. False: it is not dropped, because it
         was fetched after a refusal and never accepted, so another would be refused as well."""
         other = bool(connection.scalar(REFUSE, {"id": webhook_id, "fetch_id": token.id}))
+        if other:
+            self._refused[webhook_id] = token.id
         _, kept = self._kept.get(webhook_id, (None, None))
         if other and kept is not None and kept.id == token.id:
             del self._kept[webhook_id]
         return other
 
     def accept(self, connection: Connection, webhook_id: str, token: Token) -> None:
-        """Records that the receiver accepted this token: after a later refusal another is worth a try."""
-        connection.execute(ACCEPT, {"id": webhook_id, "fetch_id": token.id})
+        """Records that the receiver accepted this token: after a later refusal another is worth a try. The next answer
+        does it if somebody has locked its row."""
+        if not connection.scalar(ACCEPT, {"id": webhook_id, "fetch_id": token.id}):
+            return
         credentials, kept = self._kept.get(webhook_id, (None, None))
         if credentials is not None and kept is not None and kept.id == token.id:
             self._kept[webhook_id] = credentials, replace(kept, after_refusal=False)
@@ -146,6 +154,7 @@ class TokenStore:
 
     def _keep(self, webhook_id: str, credentials: ClientCredentials, token: Token) -> Token:
         self._kept.pop(webhook_id, None)
+        self._refused.pop(webhook_id, None)
         self._kept[webhook_id] = credentials, token
         if len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]

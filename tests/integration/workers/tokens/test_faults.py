@@ -454,6 +454,58 @@ def test_a_refusal_that_cannot_be_recorded_discards_nothing(
     assert states(database) == [("delivered", None, 1)]
 
 
+@pytest.mark.parametrize("status", [401, 200])
+def test_locked_tokens_keep_no_other_webhook_and_what_receivers_said_of_them_counts(
+    database: Engine, settings: Settings, receiver: Receiver, server: TokenServer, status: int
+) -> None:
+    for _ in range(6):
+        make_webhook(
+            database, settings, url=receiver.url("/hook"), event_types=["mine"], authorization=server.credentials()
+        )
+    make_webhook(database, settings, url=receiver.url("/other"), event_types=["other"])
+    store(1, "mine")
+    deliver_all(settings)
+    change(database, "UPDATE dispatcher.tokens SET after_refusal = :new", new=status == 200)
+    gate, refused = receiver.gate(), set(shown(receiver)) if status == 401 else set()
+    receiver.script("/hook", lambda request: (gate, final(401 if request.header("Authorization") in refused else 200)))
+    store(4, "mine")
+    loop = running(settings)
+    receiver.wait_for(6 + 24, path="/hook")
+    with database.begin() as connection:
+        connection.execute(text("SELECT 1 FROM dispatcher.tokens FOR UPDATE"))
+        gate.open()
+        store(1, "other")
+        began = monotonic()
+        receiver.wait_for(1, path="/other")
+        assert monotonic() - began < 1.5
+    store(1, "mine")
+    loop.join(30)
+    deliver_all(settings)
+    assert states(database) == [("delivered", None, 1)] * (6 + 24 + 1 + 6)
+    assert len(server.asked) == (12 if status == 401 else 6)
+    assert not rows(database, "SELECT 1 FROM dispatcher.tokens WHERE after_refusal")
+
+
+def test_a_webhook_that_somebody_has_locked_keeps_no_other_from_its_token(
+    database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
+) -> None:
+    locked = make_webhook(
+        database, settings, url=receiver.url("/locked"), event_types=["locked"], authorization=server.credentials()
+    )
+    make_webhook(
+        database, settings, url=receiver.url("/other"), event_types=["other"], authorization=server.credentials()
+    )
+    with database.begin() as connection:
+        connection.execute(text("SELECT 1 FROM dispatcher.webhooks WHERE id = :id FOR UPDATE"), {"id": locked.id})
+        store(1, "locked")
+        store(1, "other")
+        loop = running(settings)
+        receiver.wait_for(1, path="/other")
+        assert not receiver.at("/locked")
+    loop.join(30)
+    assert states(database) == [("delivered", None, 1)] * 2
+
+
 @pytest.mark.parametrize("step", ["look", "put", "fetch_failed"])
 def test_what_waits_for_a_token_survives_a_database_that_is_away(
     database: Engine,
