@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.settings import Settings
@@ -163,10 +163,12 @@ def test_a_loop_without_enough_memory_delivers_everything_in_smaller_claims(
     list(enqueue_many(Event(type=RECEIVED, data={"text": "x" * 50_000}, account="acme") for _ in range(100)))
     real, refused = Claimer.claim, []
 
-    def claim(self: Claimer, *arguments: Any, limit_bytes: int, **named: Any) -> Claimed:
-        found = real(self, *arguments, limit_bytes=limit_bytes, **named)
+    def claim(self: Claimer, connection: Connection, *arguments: Any, limit_bytes: int, **named: Any) -> Claimed:
+        server_process = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
+        assert server_process not in refused, "a connection keeps the buffer of its largest answer"
+        found = real(self, connection, *arguments, limit_bytes=limit_bytes, **named)
         if sum(len(one.data) for one in found.claims) > 600_000:
-            refused.append(limit_bytes)
+            refused.append(server_process)
             raise MemoryError
         return found
 
