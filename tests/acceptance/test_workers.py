@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
 from dispatcher.wake import REDELIVER
 from tests.behaviours import Answer, final
+from tests.conftest import Servers
 from tests.factories import MESSAGE, RECEIVED, TESTER, attempts, change, deliveries, make_webhook, rows
 from tests.installations import installation_for
 from tests.receiver import Receiver
@@ -34,14 +35,22 @@ pytestmark = pytest.mark.node
 
 
 class Node:
-    """A running node and its output so far."""
+    """A running node and its output, of this test alone."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
         self.process, self._log = process, log
+        self._before = 0  # bytes
+
+    def begin_test(self) -> None:
+        self._before = self._log.stat().st_size
 
     @property
     def said(self) -> str:
-        return self._log.read_text(errors="replace")
+        return self._log.read_bytes()[self._before :].decode(errors="replace")
+
+    @property
+    def ready(self) -> bool:
+        return b" ready." in self._log.read_bytes()
 
     def lines(self, text: str) -> list[dict[str, Any]]:
         """The log lines with this text."""
@@ -80,23 +89,57 @@ def eventually(condition: Callable[[], object], node: Node, seconds: float = 30.
         time.sleep(0.02)
 
 
-@pytest.fixture
-def deliver_node(settings: Settings, tmp_path: Path) -> Iterator[Node]:
-    with celery("worker", "-Q", "deliver", "-n", "deliver@%h", "-c", "2", log=tmp_path / "deliver.log") as node:
-        yield node
+class Nodes:
+    """Nodes that stay for the next test: each start of Celery takes a second. One that a test ended is started anew.
+    All reach the broker through a relay."""
+
+    def __init__(self, broker_url: str, folder: Path, until: ExitStack) -> None:
+        self._broker_url, self.folder, self._until = broker_url, folder, until
+        self._running: dict[str, Node] = {}
+        self._started = 0
+
+    def get(self, name: str, *words: str, **more: str) -> Node:
+        if name not in self._running or self._running[name].process.poll() is not None:
+            self._started += 1
+            log = self.folder / f"{self._started}-{name}.log"
+            started = celery(*words, log=log, **{"BROKER_URL": self._broker_url, **more})
+            self._running[name] = self._until.enter_context(started)
+        self._running[name].begin_test()
+        return self._running[name]
+
+
+@pytest.fixture(scope="module")
+def relay(servers: Servers) -> Iterator[Relay]:
+    port = urlsplit(servers.broker_url).port
+    assert port is not None
+    with Relay(port) as relay:
+        yield relay
+
+
+@pytest.fixture(scope="module")
+def relayed_url(servers: Servers, relay: Relay) -> str:
+    return servers.broker_url.replace(f":{urlsplit(servers.broker_url).port}/", f":{relay.port}/")
+
+
+@pytest.fixture(scope="module")
+def nodes(relayed_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with ExitStack() as until:
+        yield Nodes(relayed_url, tmp_path_factory.mktemp("nodes"), until)
 
 
 @pytest.fixture
-def maintenance_worker(settings: Settings, tmp_path: Path) -> Iterator[Node]:
-    with celery("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "3", log=tmp_path / "upkeep.log") as node:
-        yield node
+def deliver_node(settings: Settings, nodes: Nodes) -> Node:
+    return nodes.get("deliver", "worker", "-Q", "deliver", "-n", "deliver@%h", "-c", "2")
 
 
 @pytest.fixture
-def beat(settings: Settings, tmp_path: Path) -> Iterator[Node]:
-    schedule = str(tmp_path / "schedule")
-    with celery("beat", "-s", schedule, log=tmp_path / "beat.log", DISPATCHER_TIME_SCALE="0.01") as node:
-        yield node
+def maintenance_worker(settings: Settings, nodes: Nodes) -> Node:
+    return nodes.get("upkeep", "worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "3")
+
+
+@pytest.fixture
+def beat(settings: Settings, nodes: Nodes) -> Node:
+    return nodes.get("beat", "beat", "-s", str(nodes.folder / "schedule"), DISPATCHER_TIME_SCALE="0.01")
 
 
 def states(database: Engine) -> list[str]:
@@ -167,7 +210,7 @@ def test_what_the_broker_lost_is_found_by_the_sweep(
     beat: Node,
     broker: "redis.Redis",
 ) -> None:
-    eventually(lambda: " ready." in deliver_node.said and " ready." in maintenance_worker.said, deliver_node)
+    eventually(lambda: deliver_node.ready and maintenance_worker.ready, deliver_node)
     receiver.script("/hook", Answer(500), Answer(200))
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, MESSAGE, account="acme")
@@ -184,6 +227,7 @@ def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
     receiver: Receiver,
     deliver_node: Node,
     maintenance_worker: Node,
+    beat: Node,
     tmp_path: Path,
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))
@@ -192,7 +236,7 @@ def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
         enqueue(RECEIVED, MESSAGE, account="acme")
     eventually(lambda: states(database) == ["discarded"] * 60, deliver_node)
     receiver.script("/hook", Answer(200))
-    eventually(lambda: " ready." in maintenance_worker.said, maintenance_worker)
+    eventually(lambda: maintenance_worker.ready, maintenance_worker)
     with Session(database) as session, session.begin():
         order(session, find_account(session, "acme"), Selection(), by=TESTER, per_second=10)
     installation_for(settings).waker.wake(REDELIVER)
@@ -204,13 +248,10 @@ def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
     eventually(lambda: redelivered() > 20, maintenance_worker)  # several steps, each started by the one before
     for process in [*maintenance_worker.children(), psutil.Process(maintenance_worker.process.pid)]:
         process.kill()
+    maintenance_worker.process.wait(20)
     assert redelivered() < 60
     words = ("worker", "-Q", "mail,upkeep", "-n", "upkeep2@%h", "-c", "2")
-    schedule = ("beat", "-s", str(tmp_path / "schedule"))
-    with (
-        celery(*words, log=tmp_path / "second.log") as second,
-        celery(*schedule, log=tmp_path / "beat.log", DISPATCHER_TIME_SCALE="0.01"),
-    ):
+    with celery(*words, log=tmp_path / "second.log") as second:
         eventually(lambda: states(database) == ["delivered"] * 60, second)
         eventually(
             lambda: rows(database, "SELECT 1 FROM dispatcher.redeliveries WHERE finished_at IS NOT NULL"), second
@@ -243,13 +284,12 @@ def test_a_worker_that_cannot_work_says_why_and_ends(
 
 
 @pytest.fixture
-def relayed_broker(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
-    """A broker that can go away: every process of this test reaches it through a relay."""
-    url = urlsplit(environment["BROKER_URL"])
-    assert url.port is not None
-    with Relay(url.port) as relay:
-        monkeypatch.setenv("BROKER_URL", environment["BROKER_URL"].replace(f":{url.port}/", f":{relay.port}/"))
-        yield relay
+def relayed_broker(
+    environment: dict[str, str], relay: Relay, relayed_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Relay:
+    """A broker that can go away: this process, too, reaches it through the relay."""
+    monkeypatch.setenv("BROKER_URL", relayed_url)
+    return relay
 
 
 def test_a_broker_that_goes_away_empty_and_comes_back_costs_time_and_no_message(
