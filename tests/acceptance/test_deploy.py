@@ -31,6 +31,7 @@ pytestmark = pytest.mark.engine
 
 FLOWER_PASSWORD = "flower, pass:word"  # with characters at which options on a command line or in a list would be split
 LASTING = ("api", "beat", "deliver", "flower", "upkeep")
+LISTENING = ("api", "flower")
 CLEAN = {0, -signal.SIGTERM}  # what systemd accepts as a clean end; uvicorn ends by the signal that it was sent
 
 
@@ -49,24 +50,25 @@ class Running:
 
 
 class Deployment:
-    """The processes of one way to deploy, with the test suite's servers."""
+    """Processes of one way to deploy, with the test suite's servers."""
 
     def __init__(self, parts: "dict[str, Unit] | dict[str, Service]", state: Path) -> None:
-        self._parts, self._state = parts, state
+        state.mkdir()
+        self._parts, self.state = parts, state
         self.api_port, self.flower_port = refusing_port(), refusing_port()
         self.running: dict[str, Running] = {}
 
     def start(self, name: str, **more: str) -> Running:
-        part, log = self._parts[name], self._state / f"{name}.log"
-        words = on_this_machine(part.command, self._state, api_port=self.api_port, flower_port=self.flower_port)
-        own = on_this_machine(list(part.environment.values()), self._state, api_port=0, flower_port=0)
+        part, log = self._parts[name], self.state / f"{name}.log"
+        words = on_this_machine(part.command, self.state, api_port=self.api_port, flower_port=self.flower_port)
+        own = on_this_machine(list(part.environment.values()), self.state, api_port=0, flower_port=0)
         with log.open("wb") as output:
             process = subprocess.Popen(
                 words,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **dict(zip(part.environment, own, strict=True)), **more},
-                cwd=self._state,
+                cwd=self.state,
                 start_new_session=True,
             )
         self.running[name] = Running(name, process, log, part.stop_seconds)
@@ -77,7 +79,7 @@ class Deployment:
             case "deliver" | "upkeep":
                 return f"{name}@{socket.gethostname()} ready." in self.running[name].said
             case "beat":
-                return bool(list(self._state.glob("beat-schedule*")))  # opened once it can be stopped
+                return bool(list(self.state.glob("beat-schedule*")))  # opened once it can be stopped
             case "flower":
                 return self.get("flower", "/healthcheck") == 200
             case _:
@@ -117,12 +119,21 @@ class Deployment:
             part.process.wait(20)
 
 
-@pytest.fixture(params=["systemd", "compose"])
-def deployed(
-    request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Deployment]:
+@pytest.fixture
+def systemd(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Deployment]:
     monkeypatch.setenv("DISPATCHER_FLOWER_PASSWORD", FLOWER_PASSWORD)
-    engine = Deployment(units() if request.param == "systemd" else services(), tmp_path)
+    engine = Deployment(units(), tmp_path / "systemd")
+    try:
+        yield engine
+    finally:
+        engine.kill()
+
+
+@pytest.fixture
+def containers(systemd: Deployment, tmp_path: Path) -> Iterator[Deployment]:
+    """What listens, as it is started inside a container. All other commands are those of the units, as the test of
+    compose.yaml shows."""
+    engine = Deployment(services(), tmp_path / "compose")
     try:
         yield engine
     finally:
@@ -130,56 +141,59 @@ def deployed(
 
 
 def test_what_is_deployed_starts_delivers_and_stops_cleanly(
-    deployed: Deployment, database: Engine, settings: Settings, receiver: Receiver, request: pytest.FixtureRequest
+    systemd: Deployment, containers: Deployment, database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
-    migrate = deployed.start("migrate")
+    migrate = systemd.start("migrate")
     for name in LASTING:
-        deployed.start(name)
+        systemd.start(name)
+    for name in LISTENING:
+        containers.start(name)
     assert migrate.process.wait(60) == 0, migrate.said
-    del deployed.running["migrate"]
-    deployed.wait(lambda: all(deployed.is_ready(name) for name in LASTING))
+    del systemd.running["migrate"]
+    for started in (systemd, containers):
+        started.wait(lambda started=started: all(started.is_ready(name) for name in started.running))  # type: ignore[misc]
 
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, MESSAGE, account="acme")
     receiver.wait_for(1, timeout=30)
 
-    assert deployed.get("api", "/readyz") == 200
-    assert [deployed.get("flower", "/api/tasks", password=word) for word in (None, "guessed", FLOWER_PASSWORD)] == [
-        401,
-        401,
-        200,
-    ]
-    shut_down = f"/api/worker/shutdown/deliver@{socket.gethostname()}"
-    assert deployed.get("flower", shut_down, password=FLOWER_PASSWORD, method="POST") == 403
-    visible = [word for part in deployed.running.values() for word in _command_lines(part)]
+    for started in (systemd, containers):
+        assert started.get("api", "/readyz") == 200
+        assert [started.get("flower", "/api/tasks", password=word) for word in (None, "guessed", FLOWER_PASSWORD)] == [
+            401,
+            401,
+            200,
+        ]
+        shut_down = f"/api/worker/shutdown/deliver@{socket.gethostname()}"
+        assert started.get("flower", shut_down, password=FLOWER_PASSWORD, method="POST") == 403
+    all_running = [*systemd.running.values(), *containers.running.values()]
+    visible = [word for part in all_running for word in _command_lines(part)]
     for secret in (FLOWER_PASSWORD, ENCRYPTION_KEY, "test-password"):
         assert not [word for word in visible if secret in word]
-    if "systemd" in request.node.name:  # in containers they listen on the container's address
-        assert {_listens_on(deployed.running[name]) for name in ("api", "flower")} == {
-            frozenset({("127.0.0.1", deployed.api_port)}),
-            frozenset({("127.0.0.1", deployed.flower_port)}),
-        }
+    # In containers they listen on the container's address.
+    assert {_listens_on(systemd.running[name]) for name in LISTENING} == {
+        frozenset({("127.0.0.1", systemd.api_port)}),
+        frozenset({("127.0.0.1", systemd.flower_port)}),
+    }
 
-    children = [child for part in deployed.running.values() for child in _children(part)]
-    for part in deployed.running.values():
+    children = [child for part in all_running for child in _children(part)]
+    for part in all_running:
         part.process.send_signal(signal.SIGTERM)
-    ended = {name: part.process.wait(part.stop_seconds) for name, part in deployed.running.items()}
-    assert {name: status for name, status in ended.items() if status not in CLEAN} == {}
+    ended = [(part, part.process.wait(part.stop_seconds)) for part in all_running]
+    assert [(part.process.args, status) for part, status in ended if status not in CLEAN] == []
     assert not psutil.wait_procs(children, timeout=10)[1], "children outlived their main process"
-    assert not [part.name for part in deployed.running.values() if "Traceback" in part.said]
-    state = deployed.running["beat"].log.parent
-    kept = [path.name for path in state.iterdir() if path.suffix != ".log"]
-    assert [name for name in ("beat-schedule", "flower") if not any(found.startswith(name) for found in kept)] == []
+    assert not [part.name for part in all_running if "Traceback" in part.said]
+    for started, files in ((systemd, ("beat-schedule", "flower")), (containers, ("flower",))):
+        kept = [path.name for path in started.state.iterdir() if path.suffix != ".log"]
+        assert [name for name in files if not any(found.startswith(name) for found in kept)] == []
 
 
-@pytest.mark.parametrize("password", ["", "pässword"])
-@pytest.mark.parametrize("deployed", ["systemd"], indirect=True)
-def test_flower_does_not_start_without_a_usable_password(deployed: Deployment, password: str) -> None:
-    flower = deployed.start("flower", DISPATCHER_FLOWER_PASSWORD=password)
+def test_flower_does_not_start_without_a_usable_password(systemd: Deployment) -> None:
+    flower = systemd.start("flower", DISPATCHER_FLOWER_PASSWORD="pässword")
     assert flower.process.wait(60) != 0
     assert "Error: DISPATCHER_FLOWER_PASSWORD" in flower.said
     assert "Traceback" not in flower.said
-    assert deployed.get("flower", "/healthcheck") == 0
+    assert systemd.get("flower", "/healthcheck") == 0
 
 
 class ComposeValkey(EmbeddedValkey):
