@@ -22,6 +22,27 @@ CTRL_C = b"\x03"
 # A session of its own has no terminal until it takes one; without, Ctrl-C would be a character.
 AT_ITS_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from dispatcher.cli import main; main()"
 
+# Each command is a process of its own, but all are forked from one that has loaded what commands load: that is most of
+# what a command costs.
+FORKING = """
+import gc, os, sys
+import dispatcher.cli.app, dispatcher.installation
+
+gc.freeze()  # otherwise each looks through all that was loaded when it ends, and so copies it
+folder, *given = sys.argv[1:]
+number = 0
+while given:
+    end = given.index(";")
+    if (pid := os.fork()) == 0:
+        os.dup2(os.open(f"{folder}/{number}", os.O_WRONLY | os.O_CREAT), 2)
+        sys.argv[1:] = given[:end]
+        dispatcher.cli.main()
+        sys.exit()
+    os.write(2, b"%d " % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    del given[: end + 1]
+    number += 1
+"""
+
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
 
 
@@ -32,23 +53,39 @@ def run(*words: str | bytes, **options: object) -> subprocess.CompletedProcess[s
     return subprocess.run([*COMMAND, *words], check=False, **given)  # type: ignore[call-overload, no-any-return]
 
 
+def run_each(
+    *commands: list[str] | list[bytes], folder: Path, stdout: object = subprocess.DEVNULL, **options: object
+) -> list[tuple[int, bytes]]:
+    """Runs commands one after the other; the status of each, and what it wrote to standard error."""
+    words = [word for command in commands for word in (*command, ";")]
+    ran = subprocess.run(  # type: ignore[call-overload]
+        [sys.executable, "-c", FORKING, folder, *words],
+        check=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        **options,
+    )
+    statuses = [int(status) for status in ran.stderr.split()]
+    assert len(statuses) == len(commands)
+    return [(status, (folder / str(number)).read_bytes()) for number, status in enumerate(statuses)]
+
+
 @needs_full
-@pytest.mark.parametrize(
-    "words", [["-h"], ["--version"], ["openapi"], ["secrets", "generate-key"], ["account", "list"]]
-)
-def test_a_full_disk_is_said(words: list[str], environment: dict[str, str]) -> None:
+def test_a_full_disk_is_said(environment: dict[str, str], tmp_path: Path) -> None:
+    commands = [["-h"], ["--version"], ["openapi"], ["secrets", "generate-key"], ["account", "list"]]
     with FULL.open("w") as full:
-        ran = run(*words, capture_output=False, stdout=full, stderr=subprocess.PIPE)
-    assert (ran.returncode, ran.stderr) == (1, "Error: cannot write the output: No space left on device\n")
+        ran = run_each(*commands, folder=tmp_path, stdout=full)
+    assert ran == [(1, b"Error: cannot write the output: No space left on device\n")] * len(commands)
 
 
-def test_nobody_who_reads_is_no_error_of_ours(environment: dict[str, str]) -> None:
-    for words in (["-h"], ["openapi"], ["account", "list", "--json"]):
-        reading, writing = os.pipe()
-        os.close(reading)
-        with os.fdopen(writing, "w") as nobody:
-            ran = run(*words, capture_output=False, stdout=nobody, stderr=subprocess.PIPE)
-        assert (ran.returncode, ran.stderr) == (141, "")
+def test_nobody_who_reads_is_no_error_of_ours(environment: dict[str, str], tmp_path: Path) -> None:
+    commands = [["-h"], ["openapi"], ["account", "list", "--json"]]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        ran = run_each(*commands, folder=tmp_path, stdout=nobody)
+    assert ran == [(141, b"")] * len(commands)
 
 
 def test_no_output_at_all_is_none_either() -> None:
@@ -99,27 +136,27 @@ def test_a_url_is_asked_for_where_it_is_not_given(database: Engine, environment:
     ids=str,
 )
 def test_an_odd_encoding_escapes_what_it_lacks(
-    database: Engine, environment: dict[str, str], variables: dict[str, str]
+    database: Engine, environment: dict[str, str], variables: dict[str, str], tmp_path: Path
 ) -> None:
     make_account(database, "süß")
     odd = {**environment, "PATH": os.environ["PATH"], **variables}
-    for words in (["account", "list"], ["-h"]):
-        assert run(*words, env=odd, text=False).returncode == 0
-    ran = run("webhook", "list", "--account", "süß?", env=odd, text=False)
-    assert ran.returncode == 1
-    assert b"Traceback" not in ran.stderr
+    commands = [["account", "list"], ["-h"], ["webhook", "list", "--account", "süß?"]]
+    *shown, refused = run_each(*commands, folder=tmp_path, env=odd)
+    assert [status for status, _ in shown] == [0, 0]
+    assert refused[0] == 1
+    assert b"Traceback" not in refused[1]
 
 
-def test_bytes_that_are_no_text_are_refused(database: Engine, environment: dict[str, str]) -> None:
-    for words in (
-        ["account", "create", b"\xff"],
-        ["webhook", "list", "--account", b"\xff"],
-        ["event", "show", b"\xff"],
-    ):
-        ran = run(*words)
-        assert ran.returncode in {1, 2}
-        assert ran.stderr.startswith("Error: ")
-        assert "Traceback" not in ran.stderr
+def test_bytes_that_are_no_text_are_refused(database: Engine, environment: dict[str, str], tmp_path: Path) -> None:
+    commands = [
+        [b"account", b"create", b"\xff"],
+        [b"webhook", b"list", b"--account", b"\xff"],
+        [b"event", b"show", b"\xff"],
+    ]
+    for status, said in run_each(*commands, folder=tmp_path):
+        assert status in {1, 2}
+        assert said.startswith(b"Error: ")
+        assert b"Traceback" not in said
     assert rows(database, "SELECT 1 FROM dispatcher.accounts") == []
 
 
