@@ -31,6 +31,8 @@ from tests.receiver import Receiver
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("suite")
 
+gc.set_threshold(200_000, 20, 50)  # next to nothing of what is made until all tests are collected is garbage
+
 # Hundreds of connections with both ends in this process need more than the usual 1,024 files (macOS: 256).
 _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(most_files, 8192), most_files))

@@ -3,7 +3,7 @@
 from typing import Any, Unpack
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, text
+from sqlalchemy import Connection, Engine, Row, text
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.accounts import create_account, find_account
@@ -112,6 +112,17 @@ def redeliver_more(settings: Settings) -> dict[str, int]:
 def deliveries(database: Engine) -> list[Row[Any]]:
     """All deliveries, oldest first."""
     return rows(database, "SELECT * FROM dispatcher.deliveries ORDER BY id")
+
+
+def lock_deliveries_of(connection: Connection, event_type: str) -> None:
+    """Locks the deliveries of all events of a type until the transaction ends."""
+    connection.execute(
+        text(
+            "SELECT 1 FROM dispatcher.deliveries d JOIN dispatcher.events e ON e.id = d.event_id"
+            " WHERE e.type = :type FOR UPDATE OF d"
+        ),
+        {"type": event_type},
+    )
 
 
 def attempts(database: Engine, delivery_id: UUID | None = None) -> list[Row[Any]]:

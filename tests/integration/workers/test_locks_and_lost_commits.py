@@ -14,7 +14,17 @@ from sqlalchemy import Engine, make_url, text
 from dispatcher import enqueue
 from dispatcher.settings import Settings
 from tests.behaviours import final
-from tests.factories import MESSAGE, RECEIVED, attempts, change, deliver_all, deliveries, make_webhook, rows
+from tests.factories import (
+    MESSAGE,
+    RECEIVED,
+    attempts,
+    change,
+    deliver_all,
+    deliveries,
+    lock_deliveries_of,
+    make_webhook,
+    rows,
+)
 from tests.receiver import Receiver
 from tests.relay import Relay
 from workers.claims.claims import Claimer
@@ -73,12 +83,7 @@ def test_a_locked_delivery_keeps_no_other_and_is_recorded_once_soon_after_the_lo
     with looping(settings) as result:
         receiver.wait_for(3)
         with database.begin() as connection:
-            connection.execute(
-                text(
-                    "SELECT 1 FROM dispatcher.deliveries d JOIN dispatcher.events e ON e.id = d.event_id"
-                    " WHERE e.type = 'locked' FOR UPDATE OF d"
-                )
-            )
+            lock_deliveries_of(connection, "locked")
             gate.open()
             took = seconds_until(lambda: list(states(database).values()).count("delivered") == 2)
             assert took < 0.5 * SLACK

@@ -12,7 +12,7 @@ from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.settings import Settings
 from dispatcher.wake import SUSPECTS
 from tests.behaviours import HANG, Answer, final
-from tests.factories import MESSAGE, RECEIVED, attempts, deliveries, make_webhook, rows
+from tests.factories import MESSAGE, RECEIVED, attempts, deliveries, lock_deliveries_of, make_webhook, rows
 from tests.installations import worker_for
 from tests.integration.workers.dying import DEADLINE, POISON, How, loop_in_little_memory, run, start
 from tests.many_rows import copy_webhook
@@ -137,12 +137,7 @@ def test_what_was_sent_and_waits_for_a_locked_row_is_known_after_a_kill(
     try:
         receiver.wait_for(2)
         with database.begin() as connection:
-            connection.execute(
-                text(
-                    "SELECT 1 FROM dispatcher.deliveries d JOIN dispatcher.events e ON e.id = d.event_id"
-                    " WHERE e.type = 'locked' FOR UPDATE OF d"
-                )
-            )
+            lock_deliveries_of(connection, "locked")
             gate.open()
             assert eventually(lambda: {row.state for row in deliveries(database)} == {"claimed", "delivered"})
             process.kill()
