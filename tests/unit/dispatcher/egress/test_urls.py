@@ -294,19 +294,18 @@ PLANTED = "planted"
 _TOKEN_END = st.text(string.ascii_letters + "_~+=.-", max_size=12)
 _TOKENS = _TOKEN_END.map(lambda end: f"{PLANTED}7{end}token")
 _TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters=" \\"), max_size=8)
+_AROUND = st.tuples(_TEXTS, _TEXTS).map(lambda ends: f"{ends[0]}{PLANTED}{ends[1]}")
+_ENCODED = st.sampled_from(
+    [lambda each: quote(each, safe=""), lambda each: "".join(f"%{byte:02x}" for byte in each.encode())]
+)
+_ANY_FORM = st.just(str) | _ENCODED
 _HOSTS = st.sampled_from(["example.com", "EXAMPLE.com:00443", "bücher.example:443", "[2001:4860:4860:0:0:0:0:8888]"])
 
 
 @st.composite
 def spelt(draw: st.DrawFn, text: str, delimiters: str) -> str:
     """The text with some of its characters percent-encoded, in upper or lower case; delimiters always are."""
-    forms = [
-        draw(st.sampled_from([quote(each, safe=""), "".join(f"%{byte:02x}" for byte in each.encode())]))
-        if each in delimiters + "%" or draw(st.booleans())
-        else each
-        for each in text
-    ]
-    return "".join(forms)
+    return "".join(draw(_ENCODED if each in delimiters + "%" else _ANY_FORM)(each) for each in text)
 
 
 @st.composite
@@ -316,18 +315,17 @@ def urls_with_secrets(draw: st.DrawFn, *, user: bool) -> str:
     def secret(texts: st.SearchStrategy[str], delimiters: str) -> str:
         return draw(spelt(draw(texts), delimiters))
 
-    around = st.tuples(_TEXTS, _TEXTS).map(lambda ends: f"{ends[0]}{PLANTED}{ends[1]}")
     parts = [draw(spelt(draw(_TEXTS), "/?#")) for _ in range(draw(st.integers(0, 2)))]
     url = draw(st.sampled_from(["http://", "HTTPS://"]))
     if user and draw(st.booleans()):
-        url += secret(around, "/?#@:") + draw(st.sampled_from(["", ":"])) + "@"
+        url += secret(_AROUND, "/?#@:") + draw(st.sampled_from(["", ":"])) + "@"
     url += draw(_HOSTS)
     if draw(st.booleans()):
         url += "/" + "/".join([*parts, secret(_TOKENS, "/?#"), "in"])
     if draw(st.booleans()):
-        url += "?" + draw(st.sampled_from(["", "a=", "ü=", "a&&b=x=", "="])) + secret(around, "#&=")
+        url += "?" + draw(st.sampled_from(["", "a=", "ü=", "a&&b=x=", "="])) + secret(_AROUND, "#&=")
     if draw(st.booleans()):
-        url += "#" + secret(around, "")
+        url += "#" + secret(_AROUND, "")
     return url
 
 
