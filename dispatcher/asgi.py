@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from fastapi import Depends, FastAPI
 from starlette.routing import Mount
-from starlette.types import ASGIApp
+from starlette.types import Receive, Scope, Send
 
 from dispatcher.api import accounts, audit, health, installation, openapi
 from dispatcher.api.deliveries import bulk_redelivery as redeliveries
@@ -80,9 +80,10 @@ class _Api(FastAPI):
     def __init__(self, serving: Serving, **described: Any) -> None:
         super().__init__(**described)
         self.state.serving = serving
+        self._shortcut = Shortcut(super().__call__, serving)
 
-    def build_middleware_stack(self) -> ASGIApp:
-        return Shortcut(super().build_middleware_stack(), self.state.serving)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._shortcut(scope, receive, send)
 
 
 @asynccontextmanager
