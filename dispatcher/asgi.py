@@ -74,6 +74,9 @@ DIALECTS: dict[str, Callable[[], FastAPI]] = {
 }
 
 
+_THREADS = 40  # of the framework, for what is no coroutine
+
+
 class _Api(FastAPI):
     """The framework's app, with a shortcut before it."""
 
@@ -113,7 +116,7 @@ def _take_over_server_lines() -> None:
 def create_app(installation: Installation | None = None) -> FastAPI:
     """A new app for an installation. Without one, the app serves that of this process's settings. They are read at the
     first request that needs them; `/healthz` answers even if they are invalid."""
-    serving = Serving(lambda: installation or Installation(read_settings()))
+    serving = Serving(lambda: installation or Installation(read_settings(), threads=_THREADS))
     app = _Api(
         serving,
         title="dispatcher",

@@ -12,8 +12,10 @@ from schedules.timing import Timing
 class Installation(Producer):
     """A producer that can also decrypt secrets and make access tokens. Making one opens no connection."""
 
-    def __init__(self, settings: Settings, *, name: str = "dispatcher", clock: Clock = utc_now) -> None:
-        super().__init__(settings, name=name, clock=clock)
+    def __init__(
+        self, settings: Settings, *, name: str = "dispatcher", clock: Clock = utc_now, threads: int = 15
+    ) -> None:
+        super().__init__(settings, name=name, clock=clock, threads=threads)
         self.timing = Timing(settings.time_scale)
         self.addresses = settings.addresses
 

@@ -26,16 +26,21 @@ def utc_now() -> datetime:
 
 class Producer:
     """One engine as a program that enqueues events uses it. Making one opens no connection, and many threads may use
-    it. `name` is what database administrators see; `clock` returns the current time, aware."""
+    it. `name` is what database administrators see; `clock` returns the current time, aware. `threads` is how many may
+    use the database at once without waiting for each other."""
 
-    def __init__(self, settings: Settings, *, name: str = "dispatcher", clock: Clock = utc_now) -> None:
+    def __init__(
+        self, settings: Settings, *, name: str = "dispatcher", clock: Clock = utc_now, threads: int = 15
+    ) -> None:
         url = settings.database_url.get_secret_value()
         self.settings = settings
         self.name = name
         self.clock = clock
-        self.engine = make_engine(url, application_name=name)
+        self.engine = make_engine(url, application_name=name, most_connections=threads)
         # For what is written in a single statement: it needs no transaction around it.
-        self.statements = make_engine(url, application_name=name, autocommit=True, lock_seconds=LOCK_SECONDS)
+        self.statements = make_engine(
+            url, application_name=name, autocommit=True, lock_seconds=LOCK_SECONDS, most_connections=threads
+        )
         # For statements that store events of several callers: none may wait long for a lock that one of them needs.
         self.groups = make_engine(
             url,

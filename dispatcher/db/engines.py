@@ -14,6 +14,8 @@ from dispatcher.db.odd_values import read_json, read_odd_values
 
 psycopg2.extras.register_uuid()
 
+_KEPT = 5
+
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
@@ -26,11 +28,13 @@ def make_engine(
     plan_once: bool = False,
     statement_seconds: float = 60,
     lock_seconds: float | None = None,
+    most_connections: int = 15,
 ) -> Engine:
-    """A new engine, which the caller owns; safe across a fork. With `autocommit` each statement is its own transaction,
-    without extra round trips. Without `wait_for_disk` a crash of the server (not of the client) can undo transactions
-    of the last second, but never a part of one. With `plan_once` a prepared statement is planned for all values, not
-    for each use, and never to read a whole table: one that was small then may be large now.
+    """A new engine, which the caller owns; safe across a fork. It opens up to `most_connections`, and keeps 5 of them
+    while they are idle. With `autocommit` each statement is its own transaction, without extra round trips. Without
+    `wait_for_disk` a crash of the server (not of the client) can undo transactions of the last second, but never a part
+    of one. With `plan_once` a prepared statement is planned for all values, not for each use, and never to read a whole
+    table: one that was small then may be large now.
 
     The timeouts limit how long a stuck statement or a forgotten transaction can delay others: an old snapshot makes
     every claim slower. A statement of `statement_seconds` is cancelled, and so is one that waits for a lock for
@@ -51,6 +55,8 @@ def make_engine(
     engine = create_engine(
         database_url,
         isolation_level="AUTOCOMMIT" if autocommit else None,
+        pool_size=_KEPT,
+        max_overflow=most_connections - _KEPT,
         json_deserializer=read_json,
         use_native_hstore=False,  # otherwise each new connection asks the server for a type that nothing has
         hide_parameters=True,  # an error's text must not carry messages or secrets

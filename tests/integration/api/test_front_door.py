@@ -7,12 +7,15 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import anyio
 import pytest
 import requests
+from anyio import to_thread
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.api.events import shortcut
+from dispatcher.asgi import create_app
 from dispatcher.db.prepared import Prepared
 from dispatcher.events import waiting_room
 from dispatcher.installation import Installation
@@ -158,3 +161,15 @@ def test_clients_that_come_at_once_share_a_statement(api: Api, token: str) -> No
 def test_a_parameter_is_refused_as_everywhere(api: Api, token: str) -> None:
     answer = api.call("POST", "/v1/events?colour=red", EVENT, token=token)
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "colour")
+
+
+def test_none_of_the_frameworks_threads_waits_for_the_connection_of_another(installation: Installation) -> None:
+    async def threads() -> int:
+        return int(to_thread.current_default_thread_limiter().total_tokens)
+
+    serving = create_app().state.serving
+    held = [serving.installation.engine.raw_connection() for _ in range(anyio.run(threads))]
+    assert len(held) == 40
+    for connection in held:
+        connection.close()
+    serving.close()
