@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks import product
 from benchmarks.bench import Bench, Stage
-from benchmarks.measures import accounts, backlog, circuit_breaker, http, isolation, producers, throughput
+from benchmarks.measures import accounts, backlog, circuit_breaker, http, isolation, memory, producers, throughput
 from benchmarks.targets import Increase, Largest, Ratio, Sample, Target, Value
 
 
@@ -74,6 +74,7 @@ MEASURES = (
     Measure("fresh", backlog.fresh),
     Measure("fresh-behind-waiting", backlog.fresh, Stage.WAITING),
     Measure("circuit-breaker", circuit_breaker.circuit_breaker),
+    Measure("memory", memory.memory),
 )
 
 FILL: dict[Stage, Callable[[Bench], None]] = {
@@ -280,6 +281,14 @@ ROWS = (
                 more=False,
                 unit="MB",
             ),
+        ),
+    ),
+    Row(
+        "memory-engine",
+        "API, deliver node with two children, maintenance worker and beat; shared memory counted once",
+        (
+            Target("at rest", Value("memory.all_mb"), 320, 230, more=False, unit="MB"),
+            Target("after 50,000 deliveries", Value("memory.all_mb_after"), 380, 260, more=False, unit="MB"),
         ),
     ),
 )
