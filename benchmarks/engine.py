@@ -71,15 +71,13 @@ def node(servers: Servers, name: str, words: list[str], env: Mapping[str, str] |
 
 @contextmanager
 def deliver_node(servers: Servers, env: Mapping[str, str] | None = None) -> Iterator[Node]:
-    words = [*_CELERY, "worker", "-Q", "deliver", "-n", "deliver@%h", "-P", "prefork", "-c", str(CHILDREN)]
-    with node(servers, "deliver", words, env) as running:
+    with node(servers, "deliver", [*_WORKERS, "deliver", "-c", str(CHILDREN)], env) as running:
         yield running
 
 
 @contextmanager
 def maintenance_worker(servers: Servers, env: Mapping[str, str] | None = None) -> Iterator[Node]:
-    words = [*_CELERY, "worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "3"]
-    with node(servers, "upkeep", words, env) as running:
+    with node(servers, "upkeep", [*_WORKERS, "maintenance"], env) as running:
         yield running
 
 
@@ -92,7 +90,7 @@ def api(servers: Servers, port: int, env: Mapping[str, str] | None = None) -> It
 
 @contextmanager
 def beat(servers: Servers, env: Mapping[str, str] | None = None) -> Iterator[Node]:
-    words = [*_CELERY, "beat", "-s", str(servers.folder / "beat-schedule"), "--pidfile="]
+    words = [*_WORKERS, "beat", "-s", str(servers.folder / "beat-schedule")]
     with node(servers, "beat", words, env) as running:
         yield running
 
@@ -108,4 +106,4 @@ def wait_until_ready(*nodes: Node, within: float = 60) -> None:
             time.sleep(0.05)
 
 
-_CELERY = [sys.executable, "-P", "-W", _AS_ROOT_ON_PURPOSE, "-m", "celery", "-q", "-A", "workers"]
+_WORKERS = [sys.executable, "-P", "-W", _AS_ROOT_ON_PURPOSE, "-m", "workers"]

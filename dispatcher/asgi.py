@@ -37,6 +37,7 @@ from dispatcher.dialects.zipwhip.errors import ZIPWHIP
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
 from dispatcher.logs import configure_logs
+from dispatcher.memory import give_back
 from dispatcher.settings import read_settings
 from dispatcher.version import __version__
 from dispatcher.web import oauth2, problems
@@ -99,6 +100,7 @@ async def _begun(app: FastAPI) -> AsyncIterator[None]:
         _take_over_server_lines()
         for warning in settings.warnings:
             log.warning(warning)
+    give_back()  # starting takes much more memory than what stays
     try:
         yield
     finally:

@@ -1,5 +1,4 @@
-"""The Celery app of the workers: its settings, derived from ours in one place, and what a worker does when it
-starts."""
+"""The Celery app of the workers: with its tasks, and with what a worker does when it starts and ends."""
 
 import gc
 import sys
@@ -10,19 +9,17 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 from celery.concurrency import get_implementation
-from kombu import Exchange, Queue
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.version import check_migrated
 from dispatcher.encryption.vault import Vault
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
-from dispatcher.logs import configure_logs
+from dispatcher.memory import give_back
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport, transport_name
-from dispatcher.wake import QUEUES, SWEEP, transport_options
-from schedules.beat import PERIODIC
-from schedules.timing import Timing
+from dispatcher.wake import QUEUES, SWEEP
+from workers.app import make_app
 from workers.process import NAME, Worker
 from workers.recovery import recover
 from workers.shared_memory import forget, share
@@ -34,33 +31,7 @@ log = structlog.get_logger("dispatcher.worker")
 
 def make_celery(settings: Settings) -> Celery:
     """The app of `celery -A workers worker|beat|flower`."""
-    app = Celery("dispatcher", broker=settings.broker_url.get_secret_value())
-    timing = Timing(settings.time_scale)
-    app.conf.update(
-        broker_transport_options=transport_options(),
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
-        task_ignore_result=True,  # results are rows; Flower still shows what a task returned
-        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in ("deliver", "mail", "upkeep")],
-        task_create_missing_queues=False,
-        task_default_queue="upkeep",
-        task_routes={task: {"queue": queue} for task, queue in QUEUES.items()},
-        worker_prefetch_multiplier=1,
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
-        worker_send_task_events=True,  # few and small messages: Flower needs them, and they cost nothing
-        task_send_sent_event=False,
-        event_queue_expires=60,
-        beat_schedule={
-            entry.task: {
-                "task": entry.task,
-                "schedule": entry.seconds(timing),
-                "options": {"queue": entry.queue, "expires": max(5.0, 2 * entry.seconds(timing))},
-            }
-            for entry in PERIODIC
-        },
-        beat_max_loop_interval=1,
-    )
+    app = make_app(settings)
     # Made at its first use: after the fork, in the child that uses it.
     worker_of_process = cache(lambda: Worker(Installation(settings, name=NAME)))
     add_tasks(app, worker_of_process)
@@ -69,10 +40,6 @@ def make_celery(settings: Settings) -> Celery:
 
 
 def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callable[[], Worker]) -> None:
-    @signals.setup_logging.connect(weak=False)
-    def our_logs(**_: object) -> None:
-        configure_logs(settings)
-
     @signals.worker_init.connect(weak=False)
     def refuse_to_start_unfit(sender: Any, **_: object) -> None:
         """A worker that cannot work logs why and exits before it takes a single message."""
@@ -91,12 +58,17 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
             installation.close()
         share()
 
+    @signals.worker_before_create_process.connect(weak=False)
+    def share_what_is_loaded(**_: object) -> None:
+        """Children share the memory that nobody writes, and a collection writes to every object that it looks at. So
+        none looks any more at what is here before the fork, in either process."""
+        give_back()
+        gc.freeze()
+
     @signals.worker_process_init.connect(weak=False)
     def collect_less_garbage(**_: object) -> None:
-        """Loaded modules stay, and the objects of a loop are freed by reference counts: looking for cycles among all of
-        them at the usual rate would waste time."""
-        gc.collect()
-        gc.freeze()
+        """The objects of a loop are freed by reference counts: looking for cycles at the usual rate would waste
+        time."""
         gc.set_threshold(20_000, 20, 20)
 
     @signals.worker_process_init.connect(weak=False)

@@ -8,6 +8,7 @@ from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.errors import DispatcherError
+from dispatcher.memory import give_back
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP
 from workers.loop import DeliveryLoop
 from workers.maintenance.redeliver import continue_redeliveries
@@ -15,6 +16,8 @@ from workers.maintenance.sweep import sweep
 from workers.maintenance.upkeep import upkeep
 from workers.notices.send import send_due_alone
 from workers.process import Worker
+
+MANY = 1_000  # deliveries: a loop with as many took memory that it will not need for a while
 
 
 class TaskFailed(Exception):
@@ -41,7 +44,10 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     @_without_values()
     def deliver() -> dict[str, int]:
         """Delivers everything that is due."""
-        return DeliveryLoop(worker_of_process()).run()
+        counts = DeliveryLoop(worker_of_process()).run()
+        if counts["claimed"] >= MANY:
+            give_back()
+        return counts
 
     @task(name=SUSPECTS)
     @_without_values()

@@ -237,18 +237,16 @@ def _valkey(tree: ProcessTree, directory: DataDirectory, plan: Plan) -> str:
 def _engine_children(
     plan: Plan, directory: DataDirectory, environment: Mapping[str, str], api_port: int
 ) -> tuple[Child, ...]:
-    def celery(name: str, *words: str, ready: Callable[[], bool] = at_once) -> Child:
-        return _python(name, directory, environment, "celery", "-q", "-A", "workers", *words, ready=ready)
+    def workers(name: str, *words: str, ready: Callable[[], bool] = at_once) -> Child:
+        return _python(name, directory, environment, "workers", *words, ready=ready)
 
     broker = environment["BROKER_URL"]
     serve = ("dispatcher.web", "--host", LOOPBACK, "--port", str(api_port))
-    deliver = ("worker", "-Q", "deliver", "-n", "deliver@%h", "-P", "prefork", "-c", str(plan.concurrency))
-    upkeep = ("worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-P", "prefork", "-c", "3")
     return (
         _python("api", directory, environment, *serve, ready=answers(api_port, "/healthz")),
-        celery("deliver", *deliver, ready=worker_answers(broker, "deliver")),
-        celery("upkeep", *upkeep, ready=worker_answers(broker, "upkeep")),
-        celery("beat", "beat", "-s", str(directory.path / "beat-schedule"), "--pidfile="),
+        workers("deliver", "deliver", "-c", str(plan.concurrency), ready=worker_answers(broker, "deliver")),
+        workers("upkeep", "maintenance", ready=worker_answers(broker, "upkeep")),
+        workers("beat", "beat", "-s", str(directory.path / "beat-schedule")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Real worker processes, as an operator starts them: `celery -A workers worker`."""
+"""Real worker processes, as an operator starts them: `python -m workers`, or `celery -A workers worker`."""
 
 import json
 import os
@@ -61,12 +61,19 @@ class Node:
         return psutil.Process(self.process.pid).children()
 
 
+DELIVER = {
+    "workers": ("workers", "deliver", "-c", "2"),
+    "celery": ("celery", "-A", "workers", "worker", "-Q", "deliver", "-n", "deliver@%h", "-c", "2"),
+}
+EITHER_WAY = pytest.mark.parametrize("deliver_node", [*DELIVER], indirect=True)
+
+
 @contextmanager
-def celery(*words: str, log: Path, **more: str) -> Iterator[Node]:
-    """Runs `celery -A workers ...` until the block ends."""
+def python(*words: str, log: Path, **more: str) -> Iterator[Node]:
+    """Runs `python -m ...` until the block ends."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "workers", *words],
+            [sys.executable, "-m", *words],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **more},
@@ -102,7 +109,7 @@ class Nodes:
         if name not in self._running or self._running[name].process.poll() is not None:
             self._started += 1
             log = self.folder / f"{self._started}-{name}.log"
-            started = celery(*words, log=log, **{"BROKER_URL": self._broker_url, **more})
+            started = python(*words, log=log, **{"BROKER_URL": self._broker_url, **more})
             self._running[name] = self._until.enter_context(started)
         self._running[name].begin_test()
         return self._running[name]
@@ -128,24 +135,26 @@ def nodes(relayed_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def deliver_node(settings: Settings, nodes: Nodes) -> Node:
-    return nodes.get("deliver", "worker", "-Q", "deliver", "-n", "deliver@%h", "-c", "2")
+def deliver_node(settings: Settings, nodes: Nodes, request: pytest.FixtureRequest) -> Node:
+    way = getattr(request, "param", "workers")
+    return nodes.get(f"deliver-{way}", *DELIVER[way])
 
 
 @pytest.fixture
 def maintenance_worker(settings: Settings, nodes: Nodes) -> Node:
-    return nodes.get("upkeep", "worker", "-Q", "mail,upkeep", "-n", "upkeep@%h", "-c", "3")
+    return nodes.get("upkeep", "workers", "maintenance")
 
 
 @pytest.fixture
 def beat(settings: Settings, nodes: Nodes) -> Node:
-    return nodes.get("beat", "beat", "-s", str(nodes.folder / "schedule"), DISPATCHER_TIME_SCALE="0.01")
+    return nodes.get("beat", "workers", "beat", "-s", str(nodes.folder / "schedule"), DISPATCHER_TIME_SCALE="0.01")
 
 
 def states(database: Engine) -> list[str]:
     return [row.state for row in deliveries(database)]
 
 
+@EITHER_WAY
 def test_an_event_reaches_its_receiver_through_a_real_worker(
     database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node
 ) -> None:
@@ -160,6 +169,7 @@ def test_an_event_reaches_its_receiver_through_a_real_worker(
     assert "planted-secret" not in deliver_node.said
 
 
+@EITHER_WAY
 def test_a_warm_stop_ends_what_is_in_flight_and_leaves_the_rest(
     database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node
 ) -> None:
@@ -177,6 +187,16 @@ def test_a_warm_stop_ends_what_is_in_flight_and_leaves_the_rest(
     assert set(found) == {"delivered", "ready"}
     assert found.count("delivered") == len(receiver.received) < 30
     assert all(row.status == 200 for row in attempts(database))
+
+
+def test_a_hangup_starts_the_same_worker_again(deliver_node: Node) -> None:
+    eventually(lambda: " ready." in deliver_node.said, deliver_node)
+    before = {child.pid for child in deliver_node.children()}
+    deliver_node.process.send_signal(signal.SIGHUP)
+    eventually(lambda: deliver_node.said.count(" ready.") == 2, deliver_node)
+    assert {child.pid for child in deliver_node.children()}.isdisjoint(before)
+    deliver_node.process.send_signal(signal.SIGTERM)
+    assert deliver_node.process.wait(30) == 0
 
 
 def test_a_killed_worker_loses_nothing(
@@ -250,8 +270,8 @@ def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
         process.kill()
     maintenance_worker.process.wait(20)
     assert redelivered() < 60
-    words = ("worker", "-Q", "mail,upkeep", "-n", "upkeep2@%h", "-c", "2")
-    with celery(*words, log=tmp_path / "second.log") as second:
+    words = ("workers", "maintenance", "-n", "upkeep2@%h", "-c", "2")
+    with python(*words, log=tmp_path / "second.log") as second:
         eventually(lambda: states(database) == ["delivered"] * 60, second)
         eventually(
             lambda: rows(database, "SELECT 1 FROM dispatcher.redeliveries WHERE finished_at IS NOT NULL"), second
@@ -274,10 +294,15 @@ def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
     ],
 )
 def test_a_worker_that_cannot_work_says_why_and_ends(
-    database: Engine, settings: Settings, tmp_path: Path, variable: str, value: str, sentence: str
+    database: Engine,
+    settings: Settings,
+    tmp_path: Path,
+    variable: str,
+    value: str,
+    sentence: str,
 ) -> None:
     make_webhook(database, settings, url="http://127.0.0.1:9/")
-    with celery("worker", "-Q", "deliver", "-c", "1", log=tmp_path / "log", **{variable: value}) as node:
+    with python("workers", "deliver", "-c", "1", log=tmp_path / "log", **{variable: value}) as node:
         assert node.process.wait(30) != 0
     assert sentence in node.said
     assert "Traceback" not in node.said

@@ -74,6 +74,7 @@ def test_only_who_begins_reads_the_settings() -> None:
         "dispatcher/asgi.py",
         "dispatcher/cli/app.py",
         "dispatcher/producer.py",
+        "workers/__main__.py",
         "workers/celery.py",
     }
     assert users_of("BaseSettings") == {"dispatcher/settings.py", "dispatcher/embedded/up.py"}
@@ -124,7 +125,7 @@ def test_a_scale_is_a_number_for_sql_alone() -> None:
         "dispatcher/settings.py",
         "dispatcher/events/storing.py",  # SQL
         "dispatcher/installation.py",  # makes the Timing
-        "workers/celery_app.py",  # of beat, too
+        "workers/app.py",  # of beat, too
     }
     assert users_of("scale") == {
         "schedules/timing.py",

@@ -1,8 +1,11 @@
 """What README and docs say, held against the code: links, file names, commands, words, tables."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -395,5 +398,13 @@ def test_every_threat_is_linked_to_tests_that_exist() -> None:
 
 def test_the_nodes_of_the_operations_page_take_all_queues() -> None:
     commands = " ".join(cells[0] for cells in table("docs/operations.md", "process").values())
-    taken = {queue for queues in re.findall(r"-Q (\S+)", commands) for queue in queues.split(",")}
+    taken = set[str]()
+    for process in re.findall(r"-m workers (\w+)", commands):
+        words = [sys.executable, "-P", "-m", "workers", process, "--help"]
+        said = subprocess.run(
+            words, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        ).stdout
+        taken |= {
+            queue for queues in re.findall(r"the queues ([a-z,\s]+)\.", said) for queue in re.findall(r"\w+", queues)
+        }
     assert taken == set(QUEUES.values())

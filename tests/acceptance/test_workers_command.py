@@ -1,0 +1,56 @@
+"""`python -m workers` says how it is used, and what is wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def workers(*words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "workers", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **more},
+    )
+
+
+def test_help_lists_the_processes_and_their_options_with_defaults() -> None:
+    said = workers("--help")
+    assert said.returncode == 0
+    assert all(f"\n    {process}" in said.stdout for process in ("deliver", "maintenance", "beat"))
+    for process, children, name in (("deliver", 2, "deliver@%h"), ("maintenance", 3, "upkeep@%h")):
+        words = " ".join(workers(process, "--help").stdout.split())
+        assert f"child processes that work (default: {children})" in words
+        assert f"(default: {name})" in words
+    assert "(default: beat-schedule)" in " ".join(workers("beat", "--help").stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "PROCESS"),
+        (("sweep",), "invalid choice: 'sweep'"),
+        (("deliver", "-c", "0"), "'0' is not a whole number of at least 1"),
+        (("deliver", "--autoscale", "4,2"), "unrecognized arguments: --autoscale 4,2"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_starts(words: tuple[str, ...], sentence: str) -> None:
+    said = workers(*words, DATABASE_URL="")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert sentence in said.stderr
+
+
+@pytest.mark.parametrize("process", ["deliver", "maintenance", "beat"])
+def test_missing_settings_end_it_with_their_names(process: str, tmp_path: Path) -> None:
+    said = workers(process, DATABASE_URL="", BROKER_URL="", DISPATCHER_DATA_DIR=str(tmp_path))
+    assert said.returncode == 1
+    assert said.stderr.startswith("Error: ")
+    assert "DATABASE_URL" in said.stderr
+    assert "Traceback" not in said.stderr

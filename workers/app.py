@@ -1,0 +1,48 @@
+"""The Celery app without tasks: its settings, derived from ours in one place. All that beat needs."""
+
+import kombu.transport.redis  # noqa: F401 - found by its name only when something connects: in each child by itself
+from celery import Celery, signals
+from kombu import Exchange, Queue
+
+from dispatcher.logs import configure_logs
+from dispatcher.settings import Settings
+from dispatcher.wake import QUEUES, transport_options
+from schedules.beat import PERIODIC
+from schedules.timing import Timing
+
+
+def make_app(settings: Settings) -> Celery:
+    """A new app, whose processes log as ours do."""
+    app = Celery("dispatcher", broker=settings.broker_url.get_secret_value())
+    timing = Timing(settings.time_scale)
+    app.conf.update(
+        broker_transport_options=transport_options(),
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        task_ignore_result=True,  # results are rows; Flower still shows what a task returned
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in ("deliver", "mail", "upkeep")],
+        task_create_missing_queues=False,
+        task_default_queue="upkeep",
+        task_routes={task: {"queue": queue} for task, queue in QUEUES.items()},
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=True,  # few and small messages: Flower needs them, and they cost nothing
+        task_send_sent_event=False,
+        event_queue_expires=60,
+        beat_schedule={
+            entry.task: {
+                "task": entry.task,
+                "schedule": entry.seconds(timing),
+                "options": {"queue": entry.queue, "expires": max(5.0, 2 * entry.seconds(timing))},
+            }
+            for entry in PERIODIC
+        },
+        beat_max_loop_interval=1,
+    )
+
+    @signals.setup_logging.connect(weak=False)
+    def our_logs(**_: object) -> None:
+        configure_logs(settings)
+
+    return app
