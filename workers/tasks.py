@@ -44,8 +44,10 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     @_without_values()
     def deliver() -> dict[str, int]:
         """Delivers everything that is due."""
-        counts = DeliveryLoop(worker_of_process()).run()
+        worker = worker_of_process()
+        counts = DeliveryLoop(worker).run()
         if counts["claimed"] >= MANY:
+            worker.transport.shrink()
             give_back()
         return counts
 

@@ -44,6 +44,11 @@ class Transport(Protocol):
         A host with several addresses counts as the first."""
         ...
 
+    def shrink(self) -> None:
+        """Lets go of the memory that is kept ready for many requests at once. Kept-alive connections stay, and so does
+        whatever is in flight."""
+        ...
+
     def close(self) -> None:
         """Closes all connections and ends all threads. What is still in flight is abandoned, not returned."""
         ...

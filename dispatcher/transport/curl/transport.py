@@ -123,14 +123,19 @@ class CurlTransport:
         self._found.clear()
         return found
 
+    def shrink(self) -> None:
+        """Frees the handles that no request has, with their buffers: connections belong to the multi handle."""
+        for transfer in [transfer for idle in self._idle.values() for transfer in idle]:
+            transfer.handle.close()
+        self._idle.clear()
+
     def close(self) -> None:
         """Closes all connections; what is in flight is abandoned."""
         if self._closed:
             return
         self._closed = True
         self._drop_multi()
-        for transfer in [transfer for idle in self._idle.values() for transfer in idle]:
-            transfer.handle.close()
+        self.shrink()
         self._readiness.close()
         self._awake.close()
         self._waker.close()

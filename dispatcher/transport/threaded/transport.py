@@ -96,6 +96,9 @@ class RequestsTransport:
         """Which address the host of a request led to, since the last call."""
         return [self._found.popleft() for _ in range(len(self._found))]
 
+    def shrink(self) -> None:
+        """Does nothing: what a thread keeps is one connection for each receiver."""
+
     def close(self) -> None:
         """Cuts all connections and ends the threads."""
         if self._closed:

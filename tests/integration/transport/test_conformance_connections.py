@@ -34,6 +34,13 @@ def on_second_use(steps: tuple[Step, ...]) -> Callable[[Received], Behaviour]:
     return lambda request: Answer(200) if request.nth == 1 else steps
 
 
+def test_a_transport_that_shrinks_goes_on_with_its_connections(sender: Sender, receiver: Receiver) -> None:
+    for number in range(3):
+        assert sender.reply(receiver.url(f"/{number}")).status == 200
+        sender.transport.shrink()
+    assert receiver.connections == 1
+
+
 def test_requests_one_after_another_share_a_connection(sender: Sender, receiver: Receiver) -> None:
     for number in range(5):
         assert sender.reply(receiver.url(f"/{number}")).status == 200

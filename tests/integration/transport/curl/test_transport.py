@@ -324,6 +324,32 @@ def test_handles_are_used_again(new: New, receiver: Receiver, handles: list[pycu
     assert len(handles) == 5
 
 
+def test_shrinking_frees_idle_handles_and_keeps_connections_and_what_is_in_flight(
+    new: New, receiver: Receiver, handles: list[pycurl.Curl]
+) -> None:
+    transport, gate = new(), receiver.gate()
+    receiver.script("/slow", (gate, final(200)))
+    for path in ("/slow", "/", "/", "/"):
+        transport.send(request_to(receiver.url(path)))
+    all_of(transport, 3)
+    connections = receiver.connections
+    transport.shrink()
+    freed = 0
+    for handle in handles:
+        try:
+            handle.getinfo(pycurl.RESPONSE_CODE)
+        except pycurl.error:
+            freed += 1
+    assert freed == 3
+    gate.open()
+    (slow,) = all_of(transport, 1)
+    assert isinstance(slow.outcome, Reply)
+    for _ in range(3):
+        transport.send(request_to(receiver.url("/")))
+    all_of(transport, 3)
+    assert receiver.connections == connections == 4
+
+
 def test_an_idle_handle_holds_on_to_no_large_body(new: New, receiver: Receiver) -> None:
     let_go: list[int] = []
 
