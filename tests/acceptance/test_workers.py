@@ -102,17 +102,21 @@ class Nodes:
 
     def __init__(self, broker_url: str, folder: Path, until: ExitStack) -> None:
         self._broker_url, self.folder, self._until = broker_url, folder, until
-        self._running: dict[str, Node] = {}
+        self._running: dict[str, tuple[tuple[str, ...], Node]] = {}
         self._started = 0
 
     def get(self, name: str, *words: str, **more: str) -> Node:
-        if name not in self._running or self._running[name].process.poll() is not None:
+        before, node = self._running.get(name, (None, None))
+        if node is not None and before != words:
+            node.process.kill()
+            node.process.wait(20)
+        if node is None or node.process.poll() is not None:
             self._started += 1
             log = self.folder / f"{self._started}-{name}.log"
-            started = python(*words, log=log, **{"BROKER_URL": self._broker_url, **more})
-            self._running[name] = self._until.enter_context(started)
-        self._running[name].begin_test()
-        return self._running[name]
+            node = self._until.enter_context(python(*words, log=log, **{"BROKER_URL": self._broker_url, **more}))
+            self._running[name] = words, node
+        node.begin_test()
+        return node
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +140,7 @@ def nodes(relayed_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def deliver_node(settings: Settings, nodes: Nodes, request: pytest.FixtureRequest) -> Node:
-    way = getattr(request, "param", "workers")
-    return nodes.get(f"deliver-{way}", *DELIVER[way])
+    return nodes.get("deliver", *DELIVER[getattr(request, "param", "workers")])
 
 
 @pytest.fixture
