@@ -1,17 +1,26 @@
-"""Wakes the workers: one small Celery message, "something is due", not sent again while one is on its way.
+"""Wakes the workers: a ring for loops that are parked, or else one small Celery message, "something is due".
 
-The wake flag, a short-lived key in the broker, says that a wake is on its way or a loop is awake. This order leaves no
-gap: a producer commits, then looks at the flag; a loop that is about to end removes the flag, then claims once more.
-That claim sees what was committed before it; a producer that commits after it finds no flag and sends a wake.
-If a wake is lost anyway, that costs time but never a delivery: the sweep finds what is due.
+The bell is a list in the broker with one ring at most, which stands for any amount of work. This order leaves no gap:
+a producer commits, then leaves a ring; a parked loop takes the ring, then claims. That claim sees what was committed
+before the ring was taken; who commits after it leaves another. The parked mark says that a loop waits for rings.
+Without it, nobody may be there to take one, so a message is sent, too: not again while one is on its way or a loop is
+awake, which the wake flag says.
+If a ring or a message is lost, that costs time but never a delivery: loops and the sweep find what is due.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
+
+if TYPE_CHECKING:  # producers load the driver when they first need it
+    from kombu import Queue
+    from redis import Redis
+    from redis.client import Pipeline
 
 log = logging.getLogger("dispatcher.wake")
 
@@ -24,8 +33,13 @@ QUEUES = {DELIVER: "deliver", NOTICES: "mail", SWEEP: "upkeep", REDELIVER: "upke
 
 VISIBILITY_TIMEOUT = timedelta(hours=1)  # a wake with a longer countdown would run several times
 
+BELL = "dispatcher:bell"
+PARKED = "dispatcher:parked"  # the mark of loops that wait for rings
+
 SENT_SECONDS = 5  # a wake that no worker took is sent again after this; the sweep's interval
-AWAKE_SECONDS = 3  # a loop renews its flag each second; a killed one is forgotten after this
+AWAKE_SECONDS = 3  # a loop renews its flag or mark each second; a killed one is forgotten after this
+WAKE_LIFE_SECONDS = 600  # a message that nobody took is void then: workers look when they start
+LOOP_LIFE_SECONDS = 5  # as above, for one that a node sends to itself, again and again
 DELAYED_LIFE_SECONDS = 60
 _BROKER_TIMEOUT = 1.0
 _PAUSE_AFTER_FAILURE = 5.0
@@ -61,15 +75,47 @@ class Waker:
         self._down_until = 0.0
 
     def wake(self, task: str = DELIVER) -> bool:
-        """Wakes, unless a wake is on its way or a loop is awake. True if a message was sent. Never raises if the
-        broker is unavailable: that is logged, and the sweep finds the work."""
+        """Wakes a loop, unless one will look anyway. True if a message was sent. Never raises if the broker is
+        unavailable: that is logged, and the sweep finds the work."""
         return self._guarded(
-            lambda: self._set_flag(_key(task), "sent", SENT_SECONDS, only_new=True) and self._send(task)
+            lambda: (
+                not self._rings(task)
+                and self._set_flag(flag_of(task), "sent", SENT_SECONDS, only_new=True)
+                and self._send(task)
+            )
         )
 
     def wake_another(self, task: str = DELIVER) -> bool:
-        """Wakes regardless of the flag: for a loop that found more work than it can take."""
-        return self._guarded(lambda: self._send(task))
+        """Wakes a loop regardless of the flag: for a loop that found more work than it can take. False if the broker is
+        unavailable."""
+        return self._guarded(lambda: self._rings(task) or self._send(task))
+
+    def start_loops(self, queue: "Queue", count: int) -> bool:
+        """Sends so many wakes to a node's own queue, one for each child without a loop."""
+        return self._guarded(lambda: all(self._send(DELIVER, queue, expires=LOOP_LIFE_SECONDS) for _ in range(count)))
+
+    def leave(self) -> bool:
+        """A parked loop ends. The mark goes, which other loops set again; and in case a ring was on its way to this
+        loop, there is another."""
+
+        def leave() -> bool:
+            with self._client() as client, client.pipeline(transaction=False) as commands:
+                commands.delete(PARKED)
+                _leave_ring(commands)
+                commands.execute()
+            return True
+
+        return self._guarded(leave)
+
+    def connection(self) -> Any:
+        """A `redis.Connection` of its own to the broker, whatever kind of URL that has, not connected yet. Raises what
+        the driver raises."""
+        with self._app.producer_pool.acquire(block=True, timeout=_BROKER_TIMEOUT) as producer:
+            pool = producer.channel.pool
+            # Without health checks, which would wait for an answer; and in the protocol in which every answer is one to
+            # a command, which has no notifications of maintenance.
+            options = {name: value for name, value in pool.connection_kwargs.items() if "maint" not in name}
+            return pool.connection_class(**{**options, "health_check_interval": 0, "protocol": 2})
 
     def wake_later(self, task: str, bucket: int, countdown: float) -> bool:
         """Wakes after `countdown` seconds, unless a delayed wake for this time bucket was sent already. The message
@@ -84,25 +130,52 @@ class Waker:
 
     def awake(self, task: str = DELIVER) -> bool:
         """A loop is running: producers need not wake."""
-        return self._guarded(lambda: self._set_flag(_key(task), "awake", AWAKE_SECONDS, only_new=False))
+        return self._guarded(lambda: self._set_flag(flag_of(task), "awake", AWAKE_SECONDS, only_new=False))
 
     def asleep(self, task: str = DELIVER) -> bool:
         """The loop is about to end; it must claim once more after this."""
         return self._guarded(lambda: self._remove(task))
 
-    def _send(self, task: str, *, countdown: float | None = None, expires: float | None = None) -> bool:
+    def _send(
+        self,
+        task: str,
+        queue: "Queue | None" = None,
+        *,
+        countdown: float | None = None,
+        expires: float = WAKE_LIFE_SECONDS,
+    ) -> bool:
         self._app.send_task(
-            task, queue=QUEUES[task], retry=False, ignore_result=True, countdown=countdown, expires=expires
+            task, queue=queue or QUEUES[task], retry=False, ignore_result=True, countdown=countdown, expires=expires
         )
         return True
 
+    def _rings(self, task: str) -> bool:
+        """Leaves a ring, if loops are parked for this task. Whether one is there to take it."""
+        if task != DELIVER:
+            return False
+        with self._client() as client, client.pipeline(transaction=False) as commands:
+            _leave_ring(commands)
+            commands.exists(PARKED)
+            return bool(commands.execute()[-1])
+
     def _set_flag(self, key: str, value: str, seconds: float, *, only_new: bool) -> bool:
-        with self._app.producer_pool.acquire(block=True, timeout=_BROKER_TIMEOUT) as producer:
-            return bool(producer.channel.client.set(key, value, px=int(seconds * 1000), nx=only_new))
+        with self._client() as client:
+            return bool(client.set(key, value, px=int(seconds * 1000), nx=only_new))
 
     def _remove(self, task: str) -> bool:
+        with self._client() as client:
+            return bool(client.delete(flag_of(task)))
+
+    @contextmanager
+    def _client(self) -> Iterator["Redis"]:
+        """The client that Kombu made for the broker's URL: it knows every kind of URL that Celery does."""
         with self._app.producer_pool.acquire(block=True, timeout=_BROKER_TIMEOUT) as producer:
-            return bool(producer.channel.client.delete(_key(task)))
+            client = producer.channel.client
+            try:
+                yield client
+            except Exception:  # also one that it answers: it was demoted, say, and the next try may reach another
+                client.connection_pool.disconnect(inuse_connections=False)
+                raise
 
     def _guarded(self, action: Callable[[], bool]) -> bool:
         if time.monotonic() < self._down_until:
@@ -117,5 +190,11 @@ class Waker:
             return False
 
 
-def _key(task: str) -> str:
+def flag_of(task: str) -> str:
+    """The key of a task's wake flag."""
     return f"dispatcher:wake:{task}"
+
+
+def _leave_ring(commands: "Pipeline") -> None:
+    commands.rpush(BELL, "")
+    commands.ltrim(BELL, 0, 0)

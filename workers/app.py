@@ -24,6 +24,8 @@ def make_app(settings: Settings) -> Celery:
         task_create_missing_queues=False,
         task_default_queue="upkeep",
         task_routes={task: {"queue": queue} for task, queue in QUEUES.items()},
+        # A message waits in the broker until a child can take it: others may have one, and parked loops take it, too.
+        worker_disable_prefetch=True,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

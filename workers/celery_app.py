@@ -20,6 +20,7 @@ from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport, transport_name
 from dispatcher.wake import QUEUES, SWEEP
 from workers.app import make_app
+from workers.own_loops import give_each_child_a_loop
 from workers.process import NAME, Worker
 from workers.recovery import recover
 from workers.shared_memory import forget, share
@@ -36,6 +37,7 @@ def make_celery(settings: Settings) -> Celery:
     worker_of_process = cache(lambda: Worker(Installation(settings, name=NAME)))
     add_tasks(app, worker_of_process)
     _connect_signals(app, settings, worker_of_process)
+    give_each_child_a_loop(app, settings.broker_url.get_secret_value())
     return app
 
 

@@ -1,16 +1,16 @@
-"""The delivery loop: claim -> render -> send -> classify -> decide -> record, and again, until nothing is due.
+"""The delivery loop: claim -> render -> send -> classify -> decide -> record, and again, until nothing is due. On a
+node that only delivers it then stays, parked, until it is told that something is due.
 
 First attempts, retries and redeliveries all take this path. Many requests are in flight at once, and a slow one does
 not delay the next claim. Results are written in groups before anything is forgotten.
 """
 
-import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import attrgetter
-from time import monotonic, sleep
+from time import monotonic
 
 import structlog
 from sqlalchemy import Connection, exc
@@ -22,9 +22,9 @@ from dispatcher.transport.exchange import Exchange, Reply
 from dispatcher.wake import DELIVER, SUSPECTS
 from dispatcher.webhooks.contract import Verdict
 from workers.batch import Batch
-from workers.callbacks.batches import batches, halves
+from workers.bell import SLICE, Bell
+from workers.callbacks.batches import halves
 from workers.callbacks.render import RenderFailed, render
-from workers.callbacks.targets import Target
 from workers.claims.claims import CLAIM, MAX_MESSAGES, Claim, Claimed, Claimer
 from workers.claims.concurrency import MAX_REQUESTS, ConcurrencyClass, Rooms
 from workers.claims.held_bytes import BYTES_BESIDE_OTHERS, HeldBytes
@@ -32,6 +32,9 @@ from workers.claims.pace import LONGEST_POLL, Pace
 from workers.claims.statements import MAX_BYTES
 from workers.claims.suspects import SuspectClaimer
 from workers.journal import MOST_HANDLED
+from workers.lifetime import Lifetime
+from workers.parking import loops_stay
+from workers.preparing import prepare
 from workers.process import Worker
 from workers.recovery import recover
 from workers.results.attempt_log import WORDS
@@ -40,17 +43,15 @@ from workers.results.classify import NotAttempted
 from workers.results.decide import Decision, Discard, Release
 from workers.results.judge import Judge
 from workers.results.writer import AGAIN, ClaimResults
-from workers.stopping import is_stopping
+from workers.stopping import is_stopping, stop_descriptors
 from workers.tokens.store import Token
 from workers.tokens.waiting import Tokens
 from workers.wake_flag import WakeFlag
 
 log = structlog.get_logger("dispatcher.deliver")
 
-LONGEST_LIFE = 3600.0  # seconds
 DATABASE_PAUSE = 1.0
-PLENTY = 100  # a claim of this many deliveries wakes another child: there may be too much work for one
-PASSING_EVERY = 1.0  # seconds between two looks for deliveries that pass an open circuit
+PLENTY = 100  # a claim of this many deliveries wakes another loop: there may be too much work for one
 UNAUTHORIZED = 401
 
 
@@ -61,7 +62,9 @@ class DeliveryLoop:
         installation = worker.installation
         self._worker = worker
         self._engine = worker.loop_engine
-        self._waker, self._flag, self._task = installation.waker, WakeFlag(installation.waker, task), task
+        self._waker, self._task = installation.waker, task
+        self._bell = Bell(installation.waker) if task == DELIVER and loops_stay() else None
+        self._flag = WakeFlag(installation.waker, task)  # unused with a bell
         self._timing = installation.timing
         self._wall_clock = installation.clock
         self._transport, self._targets = worker.transport, worker.targets
@@ -81,24 +84,22 @@ class DeliveryLoop:
         self._in_flight: dict[str, Batch] = {}
         self._held = HeldBytes()
         self._pace = Pace()
+        self._pace.look_every = None if self._bell is None else self._bell.look_every
         self._judge = Judge(self._timing, self._wall_clock())
-        # Loops that one wake started must not all end at the same time.
-        self._ends_at = monotonic() + LONGEST_LIFE * random.uniform(0.75, 1)  # noqa: S311
-        self._claimed, self._passing_at = 0, 0.0
-        self._handed_over = self._woke_another = False
-        self._grace_ends: float | None = None
+        self._lifetime = Lifetime(monotonic(), installation.settings.grace_seconds)
+        self._claimed, self._handed_over, self._woke_another = 0, False, False
         self._circuit_breakers = installation.settings.circuit_breaker_failures > 0
-        self._grace_seconds = installation.settings.grace_seconds
 
     def run(self) -> dict[str, int]:
-        """Delivers everything that is due; returns counts of what it did. When the worker stops, the loop claims no
-        more. It ends when its requests in flight have ended or the grace time is over. Raises what is wrong with the
-        loop itself; before, it records what it knows, and gives back what it did not send."""
+        """Delivers everything that is due, with a bell for up to an hour; returns counts of what it did. When the
+        worker stops, the loop claims no more. It ends when its requests in flight have ended or the grace time is over.
+        Raises what is wrong with the loop itself; before, it records what it knows, and gives back what it did not
+        send."""
         recover(self._engine, self._journal, self._waker)  # what the loop before left, if it died
         self._journal.begin(self._claimer.id)
         try:
             self._deliver_all()
-            if is_stopping():
+            if self._bell is None and is_stopping():
                 self._flag.clear()  # otherwise producers would rely on a loop that has ended
         except BaseException:
             # The next loop would get the answers to what is still in flight, and knows nothing about it.
@@ -107,12 +108,16 @@ class DeliveryLoop:
                 self._write()
                 recover(self._engine, self._journal, self._waker)
             raise
+        finally:
+            if self._bell is not None:
+                self._transport.watch(frozenset())
+                self._bell.close()
         self._journal.end()
         return {"claimed": self._claimed, **{word: self._results.tally[word] for word in WORDS}}
 
     def _deliver_all(self) -> None:
         while True:
-            if not self._ending():
+            if self._bell is None and not self._ending():
                 self._flag.keep(monotonic(), has_room=self._limits.has_room(monotonic()))
             if self._may_claim():
                 self._claim()
@@ -123,9 +128,9 @@ class DeliveryLoop:
                 self._end(exchange)
             self._journal.handled()
             self._write()
-            if self._is_idle() and (self._ending() or self._nothing_left()):
+            if self._is_idle() and (self._ending() or (self._bell is None and self._nothing_left())):
                 break
-            if self._grace_is_over():
+            if self._lifetime.grace_is_over(monotonic(), stopping=is_stopping()):
                 log.warning("grace time over", in_flight=len(self._in_flight), unwritten=len(self._results))
                 break
 
@@ -135,11 +140,15 @@ class DeliveryLoop:
     # ---- claim, render, send
 
     def _may_claim(self) -> bool:
-        if self._ending() or self._unsent or len(self._in_flight) >= self._transport.capacity or self._held.free <= 0:
+        if self._ending() or self._unsent or not self._can_hold_more():
             return False
-        if self._journal.room < MAX_MESSAGES or (self._task == SUSPECTS and not self._is_idle()):
+        if self._task == SUSPECTS and not self._is_idle():
             return False
         return self._pace.may_claim(len(self._in_flight), monotonic())
+
+    def _can_hold_more(self) -> bool:
+        has_slot = len(self._in_flight) < self._transport.capacity
+        return has_slot and self._held.free > 0 and self._journal.room >= MAX_MESSAGES
 
     def _claim(self) -> None:
         """Claims as much as there is room for."""
@@ -159,12 +168,15 @@ class DeliveryLoop:
             self._pace.claimed(
                 claimed, count, in_flight=len(self._in_flight), waits_long=rooms.waits_long, took=ended - now, now=ended
             )
-            if (claimed.full or count >= PLENTY) and not self._woke_another:
+            if (claimed.full or count >= PLENTY) and not (self._woke_another and self._bell is None):
                 self._woke_another = self._waker.wake_another(self._task)
             may_send = rooms.of(versions)
             for webhook_id, of_one in groupby(claims, key=attrgetter("webhook_id")):
                 target, most = targets.get(webhook_id), max(1, may_send[webhook_id])
-                self._prepare_each(list(of_one), target, now + CLAIM.total_seconds(), most)
+                made, ended_unsent = prepare(list(of_one), target, now + CLAIM.total_seconds(), most, self._judge)
+                self._unsent.extend(made)
+                for result in ended_unsent:
+                    self._results.add(result)
         self._journal.claiming(now=False)
 
     def _take(self, connection: Connection, rooms: Rooms, now: float) -> tuple[Sequence[Claim], Claimed]:
@@ -172,9 +184,8 @@ class DeliveryLoop:
         free = self._transport.capacity - len(self._in_flight)
         passing: Sequence[Claim] = ()
         room = min(rooms.classes[ConcurrencyClass.FAILING], MAX_REQUESTS)
-        if self._circuit_breakers and room and now >= self._passing_at:
+        if self._pace.looks_at_passing(now) and self._circuit_breakers and room:
             passing = self._claimer.claim_passing(connection, rooms, room)
-            self._passing_at = now + PASSING_EVERY
         if free <= len(passing):
             return passing, Claimed((), round_done=False, full=False)
         return passing, self._claimer.claim(
@@ -187,34 +198,6 @@ class DeliveryLoop:
             bytes_at_once=BYTES_BESIDE_OTHERS if self._limits.is_shared(now) else MAX_BYTES,
             circuit_breakers=self._circuit_breakers,
         )
-
-    def _prepare_each(self, claims: Sequence[Claim], target: Target | None, claims_end: float, most: int) -> None:
-        """Prepares the claims of one webhook. An error of our own is narrowed down to the claim that causes it."""
-        try:
-            self._prepare(claims, target, claims_end, most)
-        except Exception as error:  # noqa: BLE001 - one claim must not end the loop again and again
-            if len(claims) == 1:
-                self._results.add(ClaimResult(claims[0], self._judge.decide_after(error, claims[0], target), target))
-            else:
-                for half in halves(claims):
-                    self._prepare_each(half, target, claims_end, most)
-
-    def _prepare(self, claims: Sequence[Claim], target: Target | None, claims_end: float, most: int) -> None:
-        """Groups the claims of one webhook into batches, one for each request. The claim cannot know how large batches
-        can be, so what does not fit into `most` requests is released."""
-        self._judge.set_clock(claims[0].claimed_at)
-        if target is None:
-            for claim in claims:  # just deleted or quarantined, or of a newer format: no claim takes it again
-                self._results.add(ClaimResult(claim, Release()))
-            return
-        due = [claim for claim in claims if claim.expires_at is None or claim.expires_at > claim.claimed_at]
-        late = [claim for claim in claims if claim.expires_at is not None and claim.expires_at <= claim.claimed_at]
-        made = [Batch(batch, target, claims_end) for batch in batches(due, target.contract)]
-        for claim in late:
-            self._results.add(ClaimResult(claim, Discard(Reason.EXPIRED), target))
-        self._unsent.extend(made[:most])
-        for batch in made[most:]:
-            self._give_up(batch, Release())
 
     def _send(self) -> None:
         """Sends as many batches as there are free slots. A worker that stops releases its unsent claims at once."""
@@ -293,20 +276,36 @@ class DeliveryLoop:
 
     def _ended(self) -> list[Exchange]:
         """The exchanges that have ended. Waits no longer than until the next claim or write is due."""
-        next_step = min(self._pace.next_at, self._results.write_at, self._flag.renew_at, self._tokens.due_at)
-        seconds = min(max(next_step - monotonic(), 0.001), LONGEST_POLL)
-        if self._in_flight or self._tokens.fetching:
-            ended = self._tokens.take_answers(self._transport.wait(seconds))
-            for request_id, address in self._transport.addresses():
-                if request_id in self._in_flight:  # not a token's
-                    self._limits.found(self._in_flight[request_id].target.destination, address)
+        now, busy = monotonic(), bool(self._in_flight or self._tokens.fetching)
+        may_end = self._ending() or (self._bell is None and self._pace.nothing_due)
+        if not busy and (self._results.is_due(idle=True) if self._results else may_end):
+            return []
+        next_step = min(self._pace.next_at, self._results.write_at, self._tokens.due_at, self._flag.renew_at)
+        if self._bell is not None:
+            if self._has_room(now) and not self._ending():
+                next_step = min(next_step, self._bell.listen(now, now if self._is_idle() else self._pace.calm_at))
+            self._transport.watch(self._bell.descriptors | stop_descriptors())
+            self._pace.look_every = self._bell.look_every
+        longest = LONGEST_POLL if busy or self._bell is None else SLICE
+        ended = self._tokens.take_answers(self._transport.wait(min(max(next_step - monotonic(), 0.001), longest)))
+        if self._bell is not None and self._bell.rang():
+            self._look_again()
+        for request_id, address in self._transport.addresses():
+            if request_id in self._in_flight:  # not a token's
+                self._limits.found(self._in_flight[request_id].target.destination, address)
+        if busy:
             self._limits.seen(len(ended), monotonic())
-            return ended
-        waits_for_database = bool(self._results) and not self._results.is_due(idle=True)
-        waits_for_work = not self._results and not self._pace.nothing_due and not self._ending()
-        if waits_for_database or waits_for_work:
-            sleep(seconds)
-        return []
+        return ended
+
+    def _has_room(self, now: float) -> bool:
+        return self._can_hold_more() and self._limits.has_room(now)
+
+    def _look_again(self) -> None:
+        """Looks at everything, from where it is now. What it has no room for is for others."""
+        if self._ending() or not self._has_room(monotonic()):
+            self._waker.wake_another(self._task)
+        self._claimer.start_round()
+        self._pace.told(monotonic())
 
     def _end(self, exchange: Exchange) -> None:
         batch = self._in_flight.pop(exchange.request.id)
@@ -362,22 +361,20 @@ class DeliveryLoop:
             return False
         self._flag.clear()
         self._claimer.start_round()
-        self._pace.nothing_due, self._passing_at = False, 0.0
+        self._pace.start_again()
         while self._is_idle() and not self._pace.nothing_due and not self._pace.paced and not self._ending():
             self._claim()
         return self._pace.nothing_due and self._is_idle()
 
     def _ending(self) -> bool:
         """Whether the loop claims no more: the worker is stopping, or the loop is old and has woken another."""
-        if not is_stopping() and monotonic() >= self._ends_at and not self._handed_over:
-            self._flag.clear()
-            self._handed_over = self._waker.wake_another(self._task)
+        if not is_stopping() and self._lifetime.is_over(monotonic()) and not self._handed_over:
+            if self._bell is not None:
+                self._handed_over = self._bell.is_heard  # then the main process can start the next one
+            else:
+                self._flag.clear()
+                self._handed_over = self._waker.wake_another(self._task)
         return is_stopping() or self._handed_over
-
-    def _grace_is_over(self) -> bool:
-        if self._grace_ends is None and is_stopping():
-            self._grace_ends = monotonic() + self._grace_seconds
-        return self._grace_ends is not None and monotonic() >= self._grace_ends
 
     @contextmanager
     def _patient_with_database(self) -> Iterator[None]:

@@ -1,13 +1,15 @@
-"""Memory that the main process of a worker shares with its children: one byte that asks them to stop, and a journal for
-each child, which outlives it.
+"""What the main process of a worker shares with its children: bytes that tell them something, a journal for each child,
+which outlives it, and a pipe that has them look at the bytes.
 
-It is a file that all of them map. Forked children have it open already; where they are started anew (macOS), they find
-it by an environment variable. Nothing is written to wait for: a process that is killed leaves what it wrote.
+The memory is a file that all of them map, and the pipe is a named one. Forked children have both open already; where
+they are started anew (macOS), they find them by an environment variable. Nothing is written to wait for: a process that
+is killed leaves what it wrote.
 """
 
 import mmap
 import os
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -15,38 +17,67 @@ from billiard import get_start_method
 
 JOURNAL_BYTES = 8 * 1024 * 1024  # of one child; only what was written once takes memory
 VARIABLE = "_DISPATCHER_SHARED_MEMORY"  # not a setting: set by the main process for its children
-_HEAD = 64 * 1024  # the stop byte, in whole pages of any system
+_HEAD = 64 * 1024  # the bytes that tell something, in whole pages of any system
+STOPS, PARKS = 0, 1  # which byte tells what
 
 _file: int | None = None  # the file, in the main process and forked children
+_pipe: int | None = None  # the pipe, likewise
 
 
 def share() -> None:
-    """Makes the memory, in the main process before it has children."""
-    global _file
-    _file, path = tempfile.mkstemp(prefix="dispatcher-worker-")
+    """Makes the memory and the pipe, in the main process before it has children."""
+    global _file, _pipe
+    file, path = tempfile.mkstemp(prefix="dispatcher-worker-")
+    os.mkfifo(_pipe_beside(path), 0o600)
+    _file, _pipe = file, _open_pipe(path)
     if get_start_method() == "fork":
-        Path(path).unlink()  # so that nothing is left of a worker that is killed
+        _remove(path)  # so that nothing is left of a worker that is killed
     else:
         os.environ[VARIABLE] = path
 
 
 def forget() -> None:
-    """Removes the file; who has mapped it keeps the memory."""
+    """Removes the files; who has opened them keeps them."""
     path = os.environ.pop(VARIABLE, None)
     if path is not None:
-        Path(path).unlink(missing_ok=True)
+        _remove(path)
 
 
 @cache
-def stop_byte() -> mmap.mmap:
-    """The page whose first byte is 1 once the worker shuts down. Of this process alone if nothing is shared."""
+def told() -> mmap.mmap:
+    """The page whose first bytes tell something. Of this process alone if nothing is shared."""
     return _mapped(0, mmap.PAGESIZE)
+
+
+@cache
+def pipe() -> int | None:
+    """The descriptor of the pipe. What is written to it is never read, so it stays readable for all. None if nothing is
+    shared."""
+    path = os.environ.get(VARIABLE)
+    if _pipe is None and path is not None:
+        with suppress(FileNotFoundError):  # the main process has ended
+            return _open_pipe(path)
+    return _pipe
 
 
 def journal_of(child: int) -> mmap.mmap:
     """The journal's memory of the child with this index in the pool. A child that dies is followed by one with its
     index. Of this process alone if nothing is shared."""
     return _mapped(_HEAD + child * JOURNAL_BYTES, JOURNAL_BYTES)
+
+
+def _pipe_beside(path: str) -> str:
+    return f"{path}.pipe"
+
+
+def _open_pipe(path: str) -> int:
+    # Both ends: opening one of them would wait for the other.
+    return os.open(_pipe_beside(path), os.O_RDWR | os.O_NONBLOCK)
+
+
+def _remove(path: str) -> None:
+    for each in (path, _pipe_beside(path)):
+        Path(each).unlink(missing_ok=True)
 
 
 def _mapped(start: int, length: int) -> mmap.mmap:

@@ -1,15 +1,19 @@
-"""The wake flag of one loop: it keeps producers from waking other loops while this one sees their events by itself."""
+"""The wake flag of one loop that ends when nothing is due: it keeps producers from waking other loops while this one
+sees their events by itself. Parked loops have the bell instead. Loops of versions before the bell have only the flag,
+so producers look at both."""
+
+from math import inf
 
 from dispatcher.wake import AWAKE_SECONDS, Waker
 
 
 class WakeFlag:
-    """`renew_at` is when it must be set again, monotonic."""
+    """`renew_at` is when it must be set again, monotonic; infinite before the first time."""
 
     def __init__(self, waker: Waker, task: str) -> None:
         self._waker, self._task = waker, task
         self._is_set = False
-        self.renew_at = 0.0
+        self.renew_at = inf
 
     def keep(self, now: float, *, has_room: bool) -> None:
         """Renews the flag. Clears it while the loop has no room, so that the next event wakes a loop that has."""

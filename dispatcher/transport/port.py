@@ -1,5 +1,6 @@
 """The port through which requests leave: what the loop needs from a transport, and the limits that all of them keep."""
 
+from collections.abc import Set
 from typing import Literal, Protocol
 
 from dispatcher.transport.exchange import Exchange, Request
@@ -37,6 +38,11 @@ class Transport(Protocol):
 
     def wait(self, timeout: float) -> list[Exchange]:
         """All exchanges that have ended; waits up to `timeout` seconds for the first one. Empty when none did."""
+        ...
+
+    def watch(self, descriptors: Set[int]) -> None:
+        """Has each `wait` end as well when one of these can be read, in place of those named before. Reading is left to
+        the caller, who names anew before the next `wait` when one was closed."""
         ...
 
     def addresses(self) -> list[tuple[str, str]]:

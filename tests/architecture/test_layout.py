@@ -115,7 +115,8 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
         "dispatcher/transport/curl/handles.py: _unwanted",
         "workers/notices/texts.py: _environment",  # of its templates
         "workers/callbacks/render.py: _forms",
-        "workers/shared_memory.py: stop_byte",  # the process's own memory
+        "workers/shared_memory.py: pipe",  # the process's own
+        "workers/shared_memory.py: told",
     }
 
 

@@ -71,13 +71,14 @@ class Claimed:
     the fewest bytes come first.
 
     `round_done`: every webhook with something ready was passed, so what was not taken is not available now. `paced`:
-    something is due, and only a rate limit keeps it waiting.
+    something is due, and only a rate limit keeps it waiting. `ready`: something was ready, taken or not.
     """
 
     claims: Sequence[Claim]
     round_done: bool
     full: bool
     paced: bool = False
+    ready: bool = True
 
 
 class Claimer:
@@ -163,7 +164,13 @@ class Claimer:
         full = {account for account, room in (*rooms.accounts.items(), *bytes_of.items()) if room <= 0}
         passed = next((_pairs(row.passed) for row in rows if row.passed), [])
         round_done = self._advance(head, passed, places, full, steps, found=bool(claims))
-        return Claimed(_small_first(claims), round_done=round_done, full=bool(head.is_full), paced=head.paced > 0)
+        return Claimed(
+            _small_first(claims),
+            round_done=round_done,
+            full=bool(head.is_full),
+            paced=head.paced > 0,
+            ready=head.accounts > 0,
+        )
 
     def claim_passing(self, connection: Connection, rooms: Rooms, limit: int) -> Sequence[Claim]:
         """Claims what passes an open circuit: for each a trial request when it is due, and what a person asked for.

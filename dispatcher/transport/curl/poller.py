@@ -23,6 +23,10 @@ class Readiness(Protocol):
         """Stops watching it; nothing happens if it is not watched, or closed."""
         ...
 
+    def forget(self, descriptor: int) -> None:
+        """Stops watching it, so that nothing about it is reported any more; it may be closed."""
+        ...
+
     def ready(self, seconds: float) -> list[tuple[int, int]]:
         """Descriptors and what they are ready for; waits up to `seconds` for the first, not at all if negative.
 
@@ -59,6 +63,11 @@ class EpollReadiness:
         if descriptor in self._wanted:
             self._wanted[descriptor] = 0
 
+    def forget(self, descriptor: int) -> None:
+        if self._wanted.pop(descriptor, None) is not None:
+            with suppress(OSError):
+                self._epoll.unregister(descriptor)
+
     def ready(self, seconds: float) -> list[tuple[int, int]]:
         found = []
         # Rounded up to whole milliseconds, or curl would be called again and again shortly before its time.
@@ -67,9 +76,7 @@ class EpollReadiness:
                 odd = events & ~(select.EPOLLIN | select.EPOLLOUT)
                 found.append((descriptor, READABLE | WRITABLE if odd else (events & 1) | (events >> 1 & 2)))
             else:
-                self._wanted.pop(descriptor, None)
-                with suppress(OSError):
-                    self._epoll.unregister(descriptor)
+                self.forget(descriptor)
                 found.append((descriptor, 0))
         return found
 
@@ -90,6 +97,8 @@ class SelectorReadiness:
     def unwatch(self, descriptor: int) -> None:
         if descriptor in self._selector.get_map():
             self._selector.unregister(descriptor)
+
+    forget = unwatch
 
     def ready(self, seconds: float) -> list[tuple[int, int]]:
         return [(key.fd, events) for key, events in self._selector.select(max(seconds, 0))]

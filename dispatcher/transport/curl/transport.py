@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from collections import deque
+from collections.abc import Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -65,6 +66,8 @@ class CurlTransport:
         self._idle: dict[tuple[str, bool], list[Transfer]] = {}
         self._in_flight = 0
         self._closed = False
+        self._watched: Set[int] = frozenset()  # the owner's descriptors
+        self._seen = False  # one of them can be read
         self._readiness = new_readiness()
         self._awake, self._waker = socket.socketpair()
         self._awake.setblocking(False)
@@ -109,13 +112,24 @@ class CurlTransport:
             for transfer in self._active.values():
                 later = transfer.deadline + now - max(self._waited_at, transfer.begun_at)
                 transfer.deadline = min(later, transfer.begun_at + transfer.request.timeout + _MOST_ADDED)
+        self._seen = False
         self._step(until)
-        while not self._ended and monotonic() < until:
+        while not self._ended and not self._seen and monotonic() < until:
             self._step(until)
         ended, self._ended = self._ended, []
         self._in_flight -= len(ended)
         self._waited_at = monotonic()
         return ended
+
+    def watch(self, descriptors: Set[int]) -> None:
+        """Has `wait` end as well when one of these can be read."""
+        if self._closed:
+            return
+        for descriptor in self._watched - descriptors:
+            self._readiness.forget(descriptor)
+        for descriptor in descriptors:  # each time: it may be another one of the same number
+            self._readiness.watch(descriptor, READABLE)
+        self._watched = frozenset(descriptors)
 
     def addresses(self) -> list[tuple[str, str]]:
         """Which address the host of a request led to, since the last call."""
@@ -153,6 +167,8 @@ class CurlTransport:
                 if descriptor == self._awake.fileno():
                     with suppress(BlockingIOError):
                         self._awake.recv(4096)
+                elif descriptor in self._watched:
+                    self._seen = True
                 elif ready:
                     self._multi.socket_action(descriptor, ready)
                 else:

@@ -1,9 +1,11 @@
 """The transport on `requests`: sender threads, each with one request at a time."""
 
 import logging
+import selectors
 import socket
 import threading
 from collections import deque
+from collections.abc import Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,6 +56,12 @@ class RequestsTransport:
         connector = Connector(DnsLookups(resolve=resolve), self._guard)
         opener = Opener(connector, ca_bundle=ca_bundle, tls_minimum=tls_minimum)
         self._adapter = DirectAdapter(opener, per_address=per_address, idle_limit=idle_limit, idle_age=idle_age)
+        self._selector = selectors.DefaultSelector()
+        self._awake, self._waker = socket.socketpair()  # a byte for each exchange that has ended
+        self._awake.setblocking(False)
+        self._waker.setblocking(False)
+        self._selector.register(self._awake, selectors.EVENT_READ)
+        self._watched: Set[int] = frozenset()  # the owner's descriptors
         self._todo: SimpleQueue[Request | None] = SimpleQueue()
         self._ended: SimpleQueue[Exchange] = SimpleQueue()
         self._found: deque[tuple[str, str]] = deque(maxlen=2 * capacity)
@@ -80,17 +88,36 @@ class RequestsTransport:
         if failure is None:
             self._todo.put(request)
         else:
-            self._ended.put(Exchange(request, failure, datetime.now(UTC), timedelta(0)))
+            self._end(Exchange(request, failure, datetime.now(UTC), timedelta(0)))
 
     def wait(self, timeout: float) -> list[Exchange]:
         """What has ended, waiting up to `timeout` seconds for the first."""
         ended: list[Exchange] = []
-        with suppress(Empty):
-            ended.append(self._ended.get(timeout=max(timeout, 0)))
-            while True:
-                ended.append(self._ended.get_nowait())
+        until = monotonic() + max(timeout, 0)
+        seen = self._closed
+        while True:
+            with suppress(Empty):
+                while True:
+                    ended.append(self._ended.get_nowait())
+            left = until - monotonic()
+            if ended or seen or left < 0:
+                break
+            for key, _ in self._selector.select(left):
+                seen |= key.fd in self._watched
+            with suppress(BlockingIOError):
+                self._awake.recv(4096)
         self._in_flight -= len(ended)
         return ended
+
+    def watch(self, descriptors: Set[int]) -> None:
+        """Has `wait` end as well when one of these can be read."""
+        if self._closed:
+            return
+        for descriptor in self._watched:
+            self._selector.unregister(descriptor)
+        for descriptor in descriptors:  # each time: it may be another one of the same number
+            self._selector.register(descriptor, selectors.EVENT_READ)
+        self._watched = frozenset(descriptors)
 
     def addresses(self) -> list[tuple[str, str]]:
         """Which address the host of a request led to, since the last call."""
@@ -110,6 +137,9 @@ class RequestsTransport:
         until = monotonic() + _CLOSING_TIME
         for thread in self._threads:
             thread.join(max(until - monotonic(), 0))
+        self._selector.close()
+        self._awake.close()
+        self._waker.close()
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._run, name=f"sender-{len(self._threads)}", daemon=True)
@@ -124,7 +154,12 @@ class RequestsTransport:
         while (request := self._todo.get()) is not None and not self._closed:
             started_at, deadlines = datetime.now(UTC), Deadlines(request.connect_timeout, request.timeout)
             outcome = self._outcome(request, deadlines)
-            self._ended.put(Exchange(request, outcome, started_at, timedelta(seconds=monotonic() - deadlines.began)))
+            self._end(Exchange(request, outcome, started_at, timedelta(seconds=monotonic() - deadlines.began)))
+
+    def _end(self, exchange: Exchange) -> None:
+        self._ended.put(exchange)
+        with suppress(OSError):  # full: awake already; closed: no one waits any more
+            self._waker.send(b"\0")
 
     def _outcome(self, request: Request, deadlines: Deadlines) -> Reply | Failure:
         try:

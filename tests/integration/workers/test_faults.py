@@ -479,7 +479,7 @@ if __name__ == "__main__":
 def test_a_loop_past_its_age_hands_a_wake_over_and_ends(
     database: Engine, settings: Settings, receiver: Receiver, broker: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver, "LONGEST_LIFE", 0.0)
+    monkeypatch.setattr("workers.lifetime.LONGEST_LIFE", 0.0)
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, MESSAGE, account="acme")
     broker.flushall()

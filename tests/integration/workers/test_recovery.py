@@ -27,7 +27,7 @@ INNOCENT = 12
 
 # Where the loop works on one delivery after the other, or on groups of them: what it calls for each.
 PLACES = {
-    "batches": "workers.loop.batches",
+    "batches": "workers.preparing.batches",
     "render": "workers.loop.render",
     "judge": "workers.results.judge.classify",
     "decide": "workers.results.judge.decide",

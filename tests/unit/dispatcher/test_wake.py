@@ -8,8 +8,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from kombu import Queue
 
-from dispatcher.wake import DELIVER, NOTICES, QUEUES, REDELIVER, SWEEP, Waker
+from dispatcher.wake import (
+    AWAKE_SECONDS,
+    BELL,
+    DELIVER,
+    LOOP_LIFE_SECONDS,
+    NOTICES,
+    PARKED,
+    QUEUES,
+    REDELIVER,
+    SWEEP,
+    WAKE_LIFE_SECONDS,
+    Waker,
+)
 from tests.unit.dispatcher.conftest import Clock, FakeBroker
 
 MARK = "dispatcher:wake:dispatcher.deliver"
@@ -32,7 +45,7 @@ def test_wakes_are_sent_once_while_one_is_on_its_way(waker: Waker, fake_broker: 
     assert [waker.wake() for _ in range(3)] == [True, False, False]
     (message,) = sent(fake_broker)
     assert message["task"] == DELIVER
-    assert (message["argsrepr"], message["kwargsrepr"], message["eta"], message["expires"]) == ("()", "{}", None, None)
+    assert (message["argsrepr"], message["kwargsrepr"], message["eta"]) == ("()", "{}", None)
     assert fake_broker.client.get(MARK) == "sent"
 
 
@@ -111,6 +124,74 @@ def test_going_to_sleep_leaves_other_tasks_marks(waker: Waker) -> None:
     assert not waker.wake(NOTICES)
 
 
+# The bell
+
+
+def park(broker: FakeBroker) -> None:
+    """As a parked loop does it."""
+    broker.client.set(PARKED, "1", ex=AWAKE_SECONDS)
+
+
+def rings(broker: FakeBroker) -> int:
+    return broker.client.llen(BELL)
+
+
+def test_where_a_loop_is_parked_a_wake_is_one_ring_whoever_wakes_and_no_message(
+    waker: Waker, fake_broker: FakeBroker
+) -> None:
+    park(fake_broker)
+    assert [each.wake() for each in (waker, Waker(fake_broker.url), waker)] == [False] * 3
+    assert [waker.wake_another() for _ in range(2)] == [True, True]
+    assert (rings(fake_broker), sent(fake_broker), fake_broker.client.get(MARK)) == (1, [], None)
+
+
+def test_a_parked_loop_that_has_said_nothing_for_three_seconds_is_forgotten(
+    waker: Waker, fake_broker: FakeBroker, clock: Clock
+) -> None:
+    park(fake_broker)
+    clock.go_on(2.9)
+    assert not waker.wake()
+    clock.go_on(0.2)
+    assert waker.wake()
+    assert rings(fake_broker) == 1
+
+
+def test_a_message_brings_a_ring_too_so_that_a_loop_that_is_just_parking_finds_it(
+    waker: Waker, fake_broker: FakeBroker
+) -> None:
+    assert [waker.wake(), waker.wake()] == [True, False]
+    assert rings(fake_broker) == 1
+
+
+@pytest.mark.parametrize("task", [task for task in QUEUES if task != DELIVER])
+def test_other_tasks_have_no_bell(waker: Waker, fake_broker: FakeBroker, task: str) -> None:
+    park(fake_broker)
+    assert waker.wake(task)
+    assert rings(fake_broker) == 0
+
+
+def test_a_parked_loop_that_ends_leaves_a_ring_and_no_mark(waker: Waker, fake_broker: FakeBroker) -> None:
+    park(fake_broker)
+    assert waker.leave()
+    assert (rings(fake_broker), fake_broker.client.get(PARKED)) == (1, None)
+    assert waker.wake()
+
+
+def test_messages_that_nobody_takes_do_not_stay_for_ever(waker: Waker, fake_broker: FakeBroker) -> None:
+    queue = Queue("loops.node")
+    for task in QUEUES:
+        waker.wake(task)
+    assert waker.start_loops(queue, 2)
+    lives = [
+        datetime.fromisoformat(message["expires"]) - datetime.now(UTC)
+        for name in (*QUEUES.values(), queue.name)
+        for message in (json.loads(each)["headers"] for each in fake_broker.client.lrange(name, 0, -1))
+    ]
+    assert len(lives) > len(QUEUES)
+    assert timedelta() < max(lives) <= timedelta(seconds=WAKE_LIFE_SECONDS)
+    assert timedelta() < min(lives) <= timedelta(seconds=LOOP_LIFE_SECONDS)
+
+
 # Delayed wakes
 
 
@@ -148,6 +229,8 @@ CALLS: dict[str, Callable[[Waker], bool]] = {
     "wake_another": Waker.wake_another,
     "delayed wake": lambda waker: waker.wake_later(SWEEP, 7, 90.0),
     "awake": Waker.awake,
+    "leave": Waker.leave,
+    "start loops": lambda waker: waker.start_loops(Queue("loops.node"), 1),
     "asleep": Waker.asleep,
 }
 
