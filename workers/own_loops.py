@@ -12,6 +12,7 @@ from kombu import Exchange, Queue
 
 from dispatcher.wake import Waker
 from workers.parking import decide_to_park
+from workers.stopping import ask_to_stop
 
 LOOK_EVERY = 0.5  # seconds
 
@@ -43,6 +44,8 @@ def give_each_child_a_loop(app: Celery, broker_url: str) -> None:
         def stop(self, _consumer: Any) -> None:
             if self._timer is not None:
                 self._timer.cancel()
+            if state.should_stop is not None:  # of a restart (SIGHUP), Celery tells nobody else
+                ask_to_stop()
 
         def _look(self, consumer: Any) -> None:
             idle = consumer.pool.num_processes - len(state.reserved_requests)
