@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from celery import Celery
 
@@ -57,6 +57,12 @@ def transport_options() -> dict[str, object]:
     }
 
 
+def tls_options(broker_url: str) -> dict[str, str] | Literal[False]:
+    """How every Celery app of the product uses TLS: the broker's certificate is verified, unless the URL says otherwise
+    (`?ssl_cert_reqs=none`). Without this, Celery verifies nothing."""
+    return {"ssl_cert_reqs": "required"} if broker_url.startswith("rediss://") else False
+
+
 class Waker:
     """Sends wakes through one broker. After the broker has failed, it does not try again for a few seconds."""
 
@@ -71,6 +77,7 @@ class Waker:
                 "retry_on_timeout": False,
             },
             broker_connection_retry=False,
+            broker_use_ssl=tls_options(broker_url),
         )
         self._down_until = 0.0
 

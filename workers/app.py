@@ -6,7 +6,7 @@ from kombu import Exchange, Queue
 
 from dispatcher.logs import configure_logs
 from dispatcher.settings import Settings
-from dispatcher.wake import QUEUES, transport_options
+from dispatcher.wake import QUEUES, tls_options, transport_options
 from schedules.beat import PERIODIC
 from schedules.timing import Timing
 
@@ -17,6 +17,7 @@ def make_app(settings: Settings) -> Celery:
     timing = Timing(settings.time_scale)
     app.conf.update(
         broker_transport_options=transport_options(),
+        broker_use_ssl=tls_options(settings.broker_url.get_secret_value()),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_ignore_result=True,  # results are rows; Flower still shows what a task returned

@@ -20,6 +20,7 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport
 from dispatcher.version import __version__
+from dispatcher.wake import tls_options
 from dispatcher.web.serving import Shared
 
 router = APIRouter(tags=["health"])
@@ -119,7 +120,8 @@ def _check_broker(settings: Settings) -> None:
     # The client itself tries four times, so each try gets a quarter.
     limits = {"socket_timeout": _SECONDS / 4, "socket_connect_timeout": _SECONDS / 4}
     url = settings.broker_url.get_secret_value()
-    with BrokerConnection(url, connect_timeout=_SECONDS, transport_options=limits) as connection:  # type: ignore[no-untyped-call]
+    made = BrokerConnection(url, ssl=tls_options(url), connect_timeout=_SECONDS, transport_options=limits)  # type: ignore[no-untyped-call]
+    with made as connection:
         connection.channel().client.ping()
 
 

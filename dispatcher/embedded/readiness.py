@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from dispatcher.embedded.servers.ports import LOOPBACK
-from dispatcher.wake import transport_options
+from dispatcher.wake import tls_options, transport_options
 
 Check = Callable[[], bool]
 _ASK_SECONDS = 1.0
@@ -40,7 +40,7 @@ def answers(port: int, path: str) -> Check:
 def worker_answers(broker_url: str, node: str) -> Check:
     """The Celery worker `node` of this machine answers a ping through the broker."""
     app = Celery("dispatcher.up", broker=broker_url, set_as_current=False)
-    app.conf.update(broker_transport_options=transport_options())
+    app.conf.update(broker_transport_options=transport_options(), broker_use_ssl=tls_options(broker_url))
     destination = [f"{node}@{socket.gethostname()}"]
 
     def check() -> bool:

@@ -69,7 +69,7 @@ def test_a_node_has_a_stable_name(name: str) -> None:
 
 def test_the_two_nodes_share_all_queues_out() -> None:
     """Which queues each takes is a test of the command itself."""
-    assert [UNITS[name].command[:2] for name in NODES] == [["workers", "deliver"], ["workers", "maintenance"]]
+    assert [UNITS[name].command[3:5] for name in NODES] == [["workers", "deliver"], ["workers", "maintenance"]]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
