@@ -43,6 +43,7 @@ from workers.results.classify import NotAttempted
 from workers.results.decide import Decision, Discard, Release
 from workers.results.judge import Judge
 from workers.results.writer import AGAIN, ClaimResults
+from workers.spare_memory import SpareMemory
 from workers.stopping import is_stopping, stop_descriptors
 from workers.tokens.store import Token
 from workers.tokens.waiting import Tokens
@@ -83,7 +84,7 @@ class DeliveryLoop:
         self._unsent: deque[Batch] = deque()
         self._in_flight: dict[str, Batch] = {}
         self._held = HeldBytes()
-        self._pace = Pace()
+        self._pace, self._spare = Pace(), SpareMemory(worker.transport)
         self._pace.look_every = None if self._bell is None else self._bell.look_every
         self._judge = Judge(self._timing, self._wall_clock())
         self._lifetime = Lifetime(monotonic(), installation.settings.grace_seconds)
@@ -92,9 +93,8 @@ class DeliveryLoop:
 
     def run(self) -> dict[str, int]:
         """Delivers everything that is due, with a bell for up to an hour; returns counts of what it did. When the
-        worker stops, the loop claims no more. It ends when its requests in flight have ended or the grace time is over.
-        Raises what is wrong with the loop itself; before, it records what it knows, and gives back what it did not
-        send."""
+        worker stops, the loop claims no more, and ends with its last request in flight, or with the grace time. Raises
+        what is wrong with the loop itself; before, it records what it knows, and gives back what it did not send."""
         recover(self._engine, self._journal, self._waker)  # what the loop before left, if it died
         self._journal.begin(self._claimer.id)
         try:
@@ -113,6 +113,7 @@ class DeliveryLoop:
                 self._transport.watch(frozenset())
                 self._bell.close()
         self._journal.end()
+        self._spare.end(self._claimed)
         return {"claimed": self._claimed, **{word: self._results.tally[word] for word in WORDS}}
 
     def _deliver_all(self) -> None:
@@ -128,8 +129,10 @@ class DeliveryLoop:
                 self._end(exchange)
             self._journal.handled()
             self._write()
-            if self._is_idle() and (self._ending() or (self._bell is None and self._nothing_left())):
-                break
+            if self._is_idle():
+                if self._ending() or (self._bell is None and self._nothing_left()):
+                    break
+                self._spare.rest(self._claimed, monotonic())
             if self._lifetime.grace_is_over(monotonic(), stopping=is_stopping()):
                 log.warning("grace time over", in_flight=len(self._in_flight), unwritten=len(self._results))
                 break
@@ -147,8 +150,8 @@ class DeliveryLoop:
         return self._pace.may_claim(len(self._in_flight), monotonic())
 
     def _can_hold_more(self) -> bool:
-        has_slot = len(self._in_flight) < self._transport.capacity
-        return has_slot and self._held.free > 0 and self._journal.room >= MAX_MESSAGES
+        has_slots = len(self._in_flight) < self._transport.capacity and self._journal.room >= MAX_MESSAGES
+        return has_slots and self._held.free > 0
 
     def _claim(self) -> None:
         """Claims as much as there is room for."""

@@ -8,7 +8,6 @@ from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.errors import DispatcherError
-from dispatcher.memory import give_back
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP
 from workers.loop import DeliveryLoop
 from workers.maintenance.redeliver import continue_redeliveries
@@ -16,8 +15,6 @@ from workers.maintenance.sweep import sweep
 from workers.maintenance.upkeep import upkeep
 from workers.notices.send import send_due_alone
 from workers.process import Worker
-
-MANY = 1_000  # deliveries: a loop with as many took memory that it will not need for a while
 
 
 class TaskFailed(Exception):
@@ -44,12 +41,7 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     @_without_values()
     def deliver() -> dict[str, int]:
         """Delivers everything that is due."""
-        worker = worker_of_process()
-        counts = DeliveryLoop(worker).run()
-        if counts["claimed"] >= MANY:
-            worker.transport.shrink()
-            give_back()
-        return counts
+        return DeliveryLoop(worker_of_process()).run()
 
     @task(name=SUSPECTS)
     @_without_values()
