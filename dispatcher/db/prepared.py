@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Connection, CursorResult, PoolProxiedConnection, text
+from sqlalchemy import Connection, CursorResult, Engine, PoolProxiedConnection, text
 from sqlalchemy.exc import DBAPIError
 
 from dispatcher.db.error_texts import harmless_text
@@ -54,7 +54,10 @@ class Prepared:
                 rows: Sequence[Sequence[Any]] = cursor.fetchall()
                 return rows
         except psycopg2.Error as error:
-            raise _as_usual(error, connection) from None
+            lost = bool(connection.closed)
+            if lost:
+                connection.invalidate(error)  # it leaves its pool
+            raise _as_usual(error, lost=lost) from None
 
     def _to_run_first(self, kept: dict[Any, Any]) -> str | None:
         planned_at = kept.get(self._name)
@@ -63,11 +66,17 @@ class Prepared:
         return "DISCARD PLANS" if monotonic() >= planned_at + self._plan_seconds else None
 
 
-def _as_usual(error: psycopg2.Error, connection: PoolProxiedConnection) -> DBAPIError:
-    """The error as an engine would raise it. A connection that is lost leaves its pool."""
-    lost = bool(connection.closed)
-    if lost:
-        connection.invalidate(error)
+def from_pool(engine: Engine) -> PoolProxiedConnection:
+    """A connection as its pool gives it, for `Prepared.fetch`; closing it gives it back. Raises SQLAlchemy's errors,
+    without values in their texts."""
+    try:
+        return engine.raw_connection()
+    except psycopg2.Error as error:
+        raise _as_usual(error, lost=False) from None
+
+
+def _as_usual(error: psycopg2.Error, *, lost: bool) -> DBAPIError:
+    """The error as an engine would raise it; `lost`: the connection is."""
     error.args = (harmless_text(error),)
     raised = DBAPIError.instance(None, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=lost)
     assert isinstance(raised, DBAPIError)

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.outages import is_held_up, is_outage, took_too_long
+from dispatcher.db.prepared import from_pool
 from dispatcher.errors import Unavailable
 from dispatcher.events.event import Accepted
 from dispatcher.events.storing import CheckedEvent, Receipt, drive, rules_of
@@ -71,7 +72,7 @@ class Groups:
             raise
 
     def _run(self, engine: Engine, items: Sequence[CheckedEvent]) -> list[Receipt]:
-        connection = engine.raw_connection()
+        connection = from_pool(engine)
         try:
             now = self._producer.clock()
             receipts = drive(items, self._rules, now, lambda statement, given: statement.fetch(connection, given))

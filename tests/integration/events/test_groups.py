@@ -11,17 +11,21 @@ from typing import Any
 import pytest
 import redis
 from sqlalchemy import Engine, text
+from sqlalchemy.event import listen
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from dispatcher import Event, KeyReused, Producer, Refused, TooBusy, Unavailable, UnknownAccount, enqueue, enqueue_many
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.lifecycle import suspend
+from dispatcher.db.engines import make_engine
+from dispatcher.db.outages import is_outage
 from dispatcher.events import async_groups, groups, thread_groups, waiting_room
 from dispatcher.events.aenqueue import aenqueue
 from dispatcher.events.groups import Groups
 from dispatcher.events.storing import STORE
 from dispatcher.settings import Settings
+from tests.dead_ports import refusing_port
 from tests.factories import TESTER, change, deliveries, make_account, make_webhook, rows
 from tests.integration.events.fronts import FRONTS, Front, held_groups
 from tests.process_table import eventually
@@ -368,6 +372,24 @@ def test_a_connection_lost_in_a_statement_fails_its_group_and_no_other(
     holder.rollback()
     assert front.call(1).exception(20) is None
     assert stored(database) == [-1, 1]
+
+
+def test_a_database_that_is_away_ends_each_group_at_its_first_try_as_an_outage(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = make_engine(f"postgresql+psycopg2://dispatcher:secret@127.0.0.1:{refusing_port()}/dispatcher")
+    tries: list[object] = []
+    listen(away, "do_connect", lambda *given: tries.append(given))
+    monkeypatch.setattr(front.producer, "groups", away)
+    with held_groups() as held:
+        first = front.call(-1)
+        held.wait()
+        others = front.call_many(10)
+        front.wait_for(10)
+        held.let_go()
+        errors = [call.exception(20) for call in [first, *others]]
+    assert all(error is not None and is_outage(error) for error in errors)
+    assert len(tries) == 2
 
 
 # Of threads alone
