@@ -1,6 +1,7 @@
 """Stores events in groups, one statement for each, and keeps what fails from harming the rest of its group."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from copy import copy
 from enum import Enum
 from time import monotonic
@@ -13,7 +14,7 @@ from dispatcher.db.outages import is_held_up, is_outage, took_too_long
 from dispatcher.db.prepared import from_pool
 from dispatcher.errors import Unavailable
 from dispatcher.events.event import Accepted
-from dispatcher.events.storing import CheckedEvent, Receipt, drive, rules_of
+from dispatcher.events.storing import CheckedEvent, Receipt, drive, rules_of, stored_already
 from dispatcher.producer import Producer
 
 WAIT_SECONDS = 10.0  # how long an event waits to be stored
@@ -60,7 +61,16 @@ class Groups:
         try:
             return list(self._run(self._producer.groups, items))
         except Exception as error:  # noqa: BLE001 - each caller gets its own
-            return self._divide(items, error)
+            failed = error
+        try:
+            stored = {} if len(items) == 1 or is_outage(failed) else self._stored_already(items)
+        except Exception as error:  # noqa: BLE001
+            return [copy(error) for _ in items]
+        if not stored:
+            return self._divide(items, failed)
+        rest = [item for item in items if item.id not in stored]
+        outcomes = iter(self.store(rest) if rest else ())
+        return [stored.get(item.id) or next(outcomes) for item in items]
 
     def store_alone(self, item: CheckedEvent) -> Receipt:
         """Stores one event; waits for locks. Raises the database's errors, and Unavailable if it waits too long."""
@@ -72,14 +82,15 @@ class Groups:
             raise
 
     def _run(self, engine: Engine, items: Sequence[CheckedEvent]) -> list[Receipt]:
-        connection = from_pool(engine)
-        try:
+        with closing(from_pool(engine)) as connection:
             now = self._producer.clock()
             receipts = drive(items, self._rules, now, lambda statement, given: statement.fetch(connection, given))
-        finally:
-            connection.close()
         self._learn(items, receipts)
         return receipts
+
+    def _stored_already(self, items: Sequence[CheckedEvent]) -> dict[str, Receipt]:
+        with closing(from_pool(self._producer.groups)) as connection:
+            return stored_already(items, lambda statement, given: statement.fetch(connection, given))
 
     def _divide(self, items: Sequence[CheckedEvent], error: Exception) -> list[Outcome]:
         if is_held_up(error) and not took_too_long(error):

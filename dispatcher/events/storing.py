@@ -99,6 +99,13 @@ LEFT JOIN dispatcher.events e ON e.id = k.event_id
     plan_seconds=_PLAN_SECONDS,
 )
 
+# Which of these events are there.
+STORED = Prepared(
+    "dispatcher_stored",
+    "SELECT id::text, delivery_count FROM dispatcher.events WHERE id = ANY(CAST(:id AS uuid[]))",
+    {"id": "text"},
+)
+
 Receipt: TypeAlias = Accepted | Refused
 Step: TypeAlias = tuple[Prepared, Mapping[str, Any]]
 Run: TypeAlias = Callable[[Prepared, Mapping[str, Any]], Sequence[Sequence[Any]]]
@@ -171,6 +178,13 @@ def steps(items: Sequence[CheckedEvent], rules: Rules, now: datetime) -> Generat
     if known:
         receipts.update((yield from _repetitions(known, rules, now)))
     return [receipts[item.id] for item in items]
+
+
+def stored_already(items: Sequence[CheckedEvent], run: Run) -> dict[str, Receipt]:
+    """The receipts of those that are in the database, by their ids: for when storing them together failed, since of its
+    statements the first may have been committed."""
+    rows = run(STORED, arrays({"id": [item.id for item in items]}))
+    return {event_id: Accepted(UUID(event_id), deliveries, repeated=False) for event_id, deliveries in rows}
 
 
 def drive(items: Sequence[CheckedEvent], rules: Rules, now: datetime, run: Run) -> list[Receipt]:
