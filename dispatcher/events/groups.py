@@ -70,7 +70,7 @@ class Groups:
             return self._divide(items, failed)
         rest = [item for item in items if item.id not in stored]
         outcomes = iter(self.store(rest) if rest else ())
-        return [stored.get(item.id) or next(outcomes) for item in items]
+        return [stored[item.id] if item.id in stored else next(outcomes) for item in items]
 
     def store_alone(self, item: CheckedEvent) -> Receipt:
         """Stores one event; waits for locks. Raises the database's errors, and Unavailable if it waits too long."""
