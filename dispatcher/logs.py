@@ -72,6 +72,11 @@ _direct: _Direct | None = None  # set once the logs are configured
 _LOST = logging.LogRecord(__name__, logging.ERROR, __file__, 0, "a group of lines", None, None)
 
 
+def is_configured() -> bool:
+    """Whether this process's logs are: otherwise they are somebody else's, a test's for instance."""
+    return _direct is not None
+
+
 def configure_logs(settings: Settings) -> None:
     """Sends our own lines and those of every library to standard error, in one format. Call once per process."""
     shared: list[Processor] = [

@@ -4,7 +4,9 @@ import asyncio
 import logging
 from time import monotonic
 
-from dispatcher.logs import GroupLog
+from dispatcher.logs import GroupLog, is_configured
+
+log = logging.getLogger("dispatcher.api.access")
 
 _TOGETHER = 0.05  # seconds
 
@@ -13,7 +15,7 @@ class AccessLog:
     """The lines of one API process. After a quiet moment a line is written at once."""
 
     def __init__(self) -> None:
-        self._log = GroupLog("dispatcher.api.access")
+        self._together = GroupLog(log.name)
         self._lines: list[tuple[int, str, dict[str, object]]] = []
         self._written_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -30,5 +32,8 @@ class AccessLog:
         """Writes what has been added."""
         lines, self._lines = self._lines, []
         self._timer, self._written_at = None, monotonic()
-        if lines:
-            self._log.write(lines)
+        if is_configured():
+            self._together.write(lines)
+        else:
+            for level, event, fields in lines:
+                log.log(level, event, extra=fields)

@@ -1,9 +1,7 @@
 """Who is calling: an API key, as Bearer token or as HTTP Basic (id and secret), or a token that represents one."""
 
-import asyncio
 import base64
 import binascii
-from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -67,16 +65,19 @@ async def caller_of_request(
 
 async def counted_caller(request: Request, serving: Serving) -> Caller:
     """The same. Who calls may be known from a request of the last seconds."""
-    look = partial(identify, serving.installation)
-    caller = await _caller(serving.known_callers.caller(request.headers.get("authorization"), look))
+    kept = serving.known_callers.kept(request.headers.get("authorization"))
+    caller = kept or await _asked(request, serving)
+    request.state.is_only_known = kept is not None
     request.state.key = str(caller.key_id)
     await serving.rate_limits.charge(caller)
     return caller
 
 
-async def _caller(found: Awaitable[Caller | Refusal]) -> Caller:
+async def _asked(request: Request, serving: Serving) -> Caller:
+    """The caller as the database has it now."""
+    look = partial(identify, serving.installation)
     try:
-        caller = await found
+        caller = await serving.known_callers.look(request.headers.get("authorization"), look)
     except AccountSuspended as suspended:
         raise Problem(HTTPStatus.FORBIDDEN, str(suspended)) from None
     match caller:
@@ -100,9 +101,8 @@ class WhoMay:
         serving: Shared,
         caller: Annotated[Caller, Depends(caller_of_request)],
     ) -> Caller:
-        if self.scope not in {Scope.SEND, Scope.READ}:
-            asked = asyncio.to_thread(identify, serving.installation, request.headers.get("authorization"))
-            caller = await _caller(asked)
+        if request.state.is_only_known and self.scope not in {Scope.SEND, Scope.READ}:
+            caller = await _asked(request, serving)
         check_scope(caller, self.scope)
         return caller
 

@@ -20,16 +20,18 @@ class KnownCallers(Generic[Refusal]):
     """The callers of one API process. Headers are kept as digests, refusals not at all."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        self._kept: OrderedDict[bytes, tuple[float, Caller | None]] = OrderedDict()
         self._looks: dict[bytes, asyncio.Task[Caller | Refusal]] = {}
 
-    async def caller(self, authorization: str | None, identify: Identify[Refusal]) -> Caller | Refusal:
-        """What `identify` says of a header, in a thread. A caller is kept for 5 s, but not longer than the key or token
-        is valid. Requests with the same header share one look. Raises what `identify` raises."""
-        mark = hashlib.sha256((authorization or "").encode("latin-1", "replace")).digest()
-        kept = self._kept.get(mark)
-        if kept is not None and kept[0] > monotonic():
-            return kept[1]
+    def kept(self, authorization: str | None) -> Caller | None:
+        """The caller with this header, as found by a look of the last 5 s, if the key or token is still valid."""
+        until, caller = self._kept.get(_mark(authorization), (0.0, None))
+        return caller if until > monotonic() else None
+
+    async def look(self, authorization: str | None, identify: Identify[Refusal]) -> Caller | Refusal:
+        """What `identify` says of a header, in a thread. Requests with the same header share one look. Raises what
+        `identify` raises."""
+        mark = _mark(authorization)
         look = self._looks.get(mark)
         if look is None or look.done() or look.get_loop() is not asyncio.get_running_loop():
             look = self._looks[mark] = asyncio.create_task(self._look(authorization, mark, identify))
@@ -51,3 +53,7 @@ class KnownCallers(Generic[Refusal]):
             if len(self._kept) > _MAX_KEPT:
                 self._kept.popitem(last=False)
         return found
+
+
+def _mark(authorization: str | None) -> bytes:
+    return hashlib.sha256((authorization or "").encode("latin-1", "replace")).digest()

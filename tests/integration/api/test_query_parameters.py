@@ -11,7 +11,6 @@ from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.asgi import app
 from dispatcher.db.models import Base
-from dispatcher.logs import GroupLog
 from dispatcher.settings import Settings
 from tests.factories import deliveries, make_quarantined_notice, make_webhook, rows
 from tests.hostile_values import steering
@@ -126,13 +125,13 @@ def test_of_very_many_the_first_are_reported_in_harmless_form(api: Api, manager:
 
 
 def test_a_request_that_is_refused_for_its_query_is_logged_with_its_key(
-    api: Api, manager: str, monkeypatch: pytest.MonkeyPatch
+    api: Api, manager: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    written: list[dict[str, object]] = []
-    monkeypatch.setattr(GroupLog, "write", lambda _, lines: written.extend(fields for *_, fields in lines))
-    api.call("GET", "/v1/events?colour=red", token=manager)
-    key = str(UUID(manager.partition(".")[0]))
-    assert eventually(lambda: key in [fields["key"] for fields in written])  # it is written once the answer is sent
+    with caplog.at_level("INFO", "dispatcher.api.access"):
+        api.call("GET", "/v1/events?colour=red", token=manager)
+        key = str(UUID(manager.partition(".")[0]))
+        # It is written once the answer is sent.
+        assert eventually(lambda: key in [record.__dict__.get("key") for record in caplog.records])
 
 
 @pytest.mark.parametrize("operation", OTHERS, ids=lambda operation: f"{operation.method} {operation.at({}, 'x')}")

@@ -49,6 +49,7 @@ def thread_front(producer: Producer) -> Iterator[Front]:
 
 @contextmanager
 def async_front(producer: Producer) -> Iterator[Front]:
+    others = set(threading.enumerate())  # an API server of other tests has such threads, too
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -68,7 +69,9 @@ def async_front(producer: Producer) -> Iterator[Front]:
         loop.close()
         producer.close()
         # Their last wake must not come to the broker of the next test.
-        assert eventually(lambda: not any(one.name.startswith("dispatcher-") for one in threading.enumerate()))
+        assert eventually(
+            lambda: not any(one.name.startswith("dispatcher-") for one in set(threading.enumerate()) - others)
+        )
 
 
 FRONTS = {"threads": thread_front, "asyncio": async_front}
