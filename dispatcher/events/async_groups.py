@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import zip_longest
 from threading import Lock
 from time import sleep
@@ -102,7 +103,8 @@ class AsyncGroups:
         try:
             outcomes = self._groups.store([slot.item for slot in group])
         finally:
-            self.loop.call_soon_threadsafe(_answer, group, outcomes)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                self.loop.call_soon_threadsafe(_answer, group, outcomes)
         if any(map(needs_wake, outcomes)):
             self._wakes.soon()
 
@@ -195,6 +197,7 @@ def async_groups_of(producer: Producer) -> AsyncGroups:
     groups = by_loop.get(asyncio.get_running_loop())
     if groups is None:
         for loop in [loop for loop in list(by_loop) if loop.is_closed()]:
-            by_loop.pop(loop).close()
+            if closed := by_loop.pop(loop, None):  # another loop's thread may do the same
+                closed.close()
         groups = by_loop[asyncio.get_running_loop()] = AsyncGroups(producer)
     return groups

@@ -519,6 +519,23 @@ def test_each_event_loop_has_its_own_groups_and_a_closed_one_leaves_no_thread(
     assert stored(database) == [*range(5)]
 
 
+def test_workers_are_woken_although_the_loop_of_the_caller_is_closed_meanwhile(
+    producer: Producer, database: Engine, settings: Settings, broker: "redis.Redis"
+) -> None:
+    make_webhook(database, settings, url=URL)
+
+    async def gone() -> None:
+        call = asyncio.create_task(aenqueue("a", 1, account="acme", producer=producer))
+        await asyncio.to_thread(held.wait)
+        call.cancel()
+
+    with held_groups() as held:
+        asyncio.run(gone())
+        held.let_go()
+        assert eventually(lambda: broker.llen("deliver") == 1)
+    assert stored(database) == [1]
+
+
 def test_a_known_key_and_an_unknown_account_raise_as_in_enqueue(producer: Producer, database: Engine) -> None:
     async def twice() -> None:
         await aenqueue("a", 1, account="acme", idempotency_key="k", producer=producer)
