@@ -53,4 +53,15 @@ def test_ctrl_c_ends_everything_and_removes_the_data_but_what_is_to_be_kept(tmp_
     assert alive(tree) == []
     assert not list(tmp_path.glob("dispatcher-storm-*"))
     sent, received = list(read_lines(kept / "sent", Sent)), list(read_lines(kept / "received", Received))
-    assert len(received) > len(sent) > 0
+    assert len(received) > len([one for one in sent if one.event]) > 0
+
+
+def test_what_was_accepted_outlives_the_api_its_sender_and_the_database(tmp_path: Path) -> None:
+    kinds = [word for name in ("kill-api", "kill-backend", "kill-postgres") for word in ("--only", name)]
+    kept = tmp_path / "kept"
+    with storm(tmp_path, "--minutes", "0.2", *kinds, "--keep", str(kept)) as process:
+        out, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, out + (tmp_path / "progress").read_text()
+    answered = {one.number: one.event is not None for one in read_lines(kept / "sent", Sent)}
+    assert len({number.partition(".")[0] for number in answered}) == 2  # senders
+    assert set(answered.values()) == {True, False}

@@ -48,9 +48,10 @@ def storm(
 ) -> None:
     """Do everything bad at once to a whole installation, and count what arrives.
 
-    It starts its own PostgreSQL, Valkey, workers, receivers and a backend on temporary data. While faults of every kind
-    happen, the backend sends steady events. At the end two ledgers are compared, of what was accepted and of what
-    arrived: nothing may be lost, late, or there twice without a death that explains it.
+    It starts its own PostgreSQL, Valkey, workers, API, receivers and a backend on temporary data. While faults of every
+    kind happen, the backend sends steady events from several threads, half of them over the API. At the end two ledgers
+    are compared, of what was accepted and of what arrived: nothing may be lost, late, or there twice without a death
+    that explains it.
 
     A storm of less than 5 minutes has all faults, too, but shortened times. Progress goes to standard error. Exit
     status: 0 passed, 1 failed, 2 it could not be run, 130 stopped.

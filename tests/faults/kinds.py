@@ -69,6 +69,9 @@ class Faults:
             "poison": self._poison,
             "kill-child": lambda _: self._rig.kill_child("deliver", self._chance.random()),
             "kill-node": lambda step: self._rig.restart(step.variant, lease=self._plan.lease),
+            "kill-api": lambda _: self._rig.restart_sender("api"),
+            "kill-backend": lambda _: self._rig.restart_sender("backend"),
+            "kill-postgres": self._crash,
             "giants": self._giants,
             "odd-rows": self._odd_rows,
             "locks": self._lock,
@@ -89,6 +92,10 @@ class Faults:
     def end_all(self) -> None:
         for step in list(self._held):
             self.end(step)
+
+    def _crash(self, _: Step) -> None:
+        self.end_all()  # locks die with their connection
+        self._rig.crash_database(lease=self._plan.lease)
 
     def _poison(self, step: Step) -> None:
         """A poisoned message beside healthy ones for the same webhooks; or a receiver whose answers are poison."""

@@ -90,11 +90,12 @@ class Row:
 
 
 class Died(StrEnum):
-    """What was lost of those who send. After a death, receivers may get again what they have."""
+    """What was lost of those who deliver. After a death, receivers may get again what they have."""
 
     NOBODY = "nobody"
     CHILD = "child"
     NODE = "node"
+    DATABASE = "database"  # it forgets what loops claimed and recorded in its last second
 
 
 @dataclass(frozen=True, slots=True)

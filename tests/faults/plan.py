@@ -26,6 +26,9 @@ KINDS = (
     Kind("poison", "deliveries that kill or break whoever handles them", poison.ALL, every=15),
     Kind("kill-child", "a process that delivers is killed", ("",), every=25),
     Kind("kill-node", "a whole node is killed, and started again", ("deliver", "upkeep", "beat"), every=75),
+    Kind("kill-api", "the process that takes events over HTTP is killed, and started again", ("",), every=60),
+    Kind("kill-backend", "the process that sends events is killed, and started again", ("",), every=60),
+    Kind("kill-postgres", "the whole database is killed, and started again on its data", ("",), every=150),
     Kind("giants", "a burst of the largest messages, in batches", ("",), every=60),
     Kind(
         "odd-rows",

@@ -22,23 +22,27 @@ from benchmarks.engine import Node
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import create_account
 from dispatcher.accounts.actor import CommandLine
+from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.db.migrate import upgrade
 from dispatcher.embedded.data_dir import new_password
-from dispatcher.embedded.servers.ports import LOOPBACK
-from dispatcher.embedded.servers.postgres import EmbeddedPostgres
+from dispatcher.embedded.servers.ports import LOOPBACK, free_port
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
 from dispatcher.embedded.spawning.spawn import inherited, spawn
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from dispatcher.webhooks.registration import register
+from tests.crashing_postgres import CrashingPostgres
 from tests.faults import poison
 from tests.faults.ledgers import Died, Harm, Received, Role, Sent, Window, read_lines
+from tests.faults.sending_end import TOKEN
 from tests.mail_server import MailServer
 
 ROOT = Path(__file__).parents[2]
 BY = CommandLine("storm")
 CHILDREN = {"deliver": 2, "upkeep": 3}
+READY = {"deliver": " ready.", "upkeep": " ready.", "beat": "", "api": "Uvicorn running"}  # what a node says then
 START_SECONDS = 60.0
+DOWN_SECONDS = 1.0  # of the database, before it is started again
 _PYTHON = [sys.executable, "-P", "-W", "ignore:You're running the worker with superuser privileges", "-m"]
 _APP = ["-q", "-A", "workers"]
 
@@ -47,9 +51,16 @@ class Rig:
     """The running installation. `now` counts from its start; the ledgers have the machine's monotonic time."""
 
     def __init__(
-        self, folder: Path, settings: Settings, database: Engine, environment: dict[str, str], mails: MailServer
+        self,
+        folder: Path,
+        settings: Settings,
+        postgres: CrashingPostgres,
+        database: Engine,
+        environment: dict[str, str],
+        mails: MailServer,
     ) -> None:
         self.folder, self.database, self.mails = folder, database, mails
+        self._postgres = postgres
         self.installation = Installation(settings)
         self.windows: list[Window] = []
         self.problems: list[str] = []  # of processes
@@ -58,6 +69,7 @@ class Rig:
         self.webhooks: dict[str, str] = {}  # path -> id
         self.origin = ""
         self._environment = environment
+        self._api_port = free_port()
         self._words = {
             "deliver": [
                 "tests.faults.poisonable",
@@ -80,6 +92,7 @@ class Rig:
                 *_workers("upkeep"),
             ],
             "beat": ["celery", *_APP, "beat", "-s", str(folder / "beat-schedule"), "--pidfile="],
+            "api": ["dispatcher.web", "--port", str(self._api_port)],
         }
         self._nodes: dict[str, Node] = {}
         self._starting: dict[str, Window] = {}  # a node that is not ready yet -> the window that its start ends
@@ -108,10 +121,10 @@ class Rig:
         return node
 
     def wait_until_ready(self) -> None:
-        """Waits until both workers take tasks. Raises RuntimeError if one does not."""
+        """Waits until both workers take tasks, and the API requests. Raises RuntimeError if one does not."""
         deadline = time.monotonic() + START_SECONDS
-        for name in CHILDREN:
-            while " ready." not in self._nodes[name].said():
+        for name in (*CHILDREN, "api"):
+            while READY[name] not in self._nodes[name].said():
                 self._nodes[name].check()
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"{name} was not ready within {START_SECONDS:.0f} s")
@@ -129,6 +142,41 @@ class Rig:
         self._starting[name] = Window(f"{name} killed", began, began, grace=30.0)
         if name == "deliver":
             self.windows.append(Window(f"{name} killed", began, began, grace=lease + 30.0, died=Died.NODE))
+
+    def restart_sender(self, name: str) -> None:
+        """Kills the API or the backend, and starts it again. That delays nothing that was accepted."""
+        self._nodes[name].kill()
+        self.start_node(name)
+
+    def crash_database(self, *, lease: float) -> None:
+        """Kills the database, and starts it again after a moment; returns when it answers."""
+        began = time.monotonic()
+        self._postgres.crash()
+        time.sleep(DOWN_SECONDS)
+        self._postgres.start_again()
+        self.database.dispose()
+        ended = time.monotonic()
+        self.windows.append(Window("database killed", began, ended, grace=lease + 30.0, died=Died.DATABASE))
+
+    @contextmanager
+    def backend(self, rate: float, event_type: str, accounts: Sequence[str]) -> Iterator[None]:
+        """A backend that sends events, itself and over the API, until the block ends."""
+        with self.installation.transaction() as session:
+            self._environment[TOKEN] = create_key(session, by=BY, account=None, scopes=[Scope.OPERATOR]).token
+        ledger = self.folder / "sent"
+        words = [str(ledger), str(rate), event_type, str(self._api_port), *accounts]
+        self._words["backend"] = ["tests.faults.sending_end", *words]
+        node = self.start_node("backend")
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not ledger.exists():
+                node.check()
+                if time.monotonic() > deadline:
+                    raise RuntimeError("the backend did not start")
+                time.sleep(0.02)
+            yield
+        finally:
+            self._nodes.pop("backend").kill()
 
     def kill_child(self, of: str, chance: float) -> None:
         """Kills one of the processes of a node; `chance`, from 0 to 1, says which."""
@@ -159,9 +207,12 @@ class Rig:
                 node.check()
             except RuntimeError as error:
                 self.problems.append(str(error))
-                self.restart(name, lease=0)
+                if name in {"api", "backend"}:
+                    self.restart_sender(name)
+                else:
+                    self.restart(name, lease=0)
                 continue
-            if name in self._starting and (name == "beat" or " ready." in node.said()):
+            if name in self._starting and READY[name] in node.said():
                 begun = self._starting.pop(name)
                 ended = time.monotonic()
                 self.windows.append(Window(begun.what, begun.began, ended, begun.grace))
@@ -230,7 +281,8 @@ class Rig:
         return list(read_lines(self.folder / "received", Received))
 
     def all_sent(self) -> list[Sent]:
-        return [*read_lines(self.folder / "sent", Sent), *self.sent]
+        by_number = {one.number: one for one in read_lines(self.folder / "sent", Sent)}  # the last line says most
+        return [*by_number.values(), *self.sent]
 
 
 def died(what: str, at: float) -> Window:
@@ -239,12 +291,13 @@ def died(what: str, at: float) -> Window:
 
 
 @contextmanager
-def running_rig(*, lease: float, time_scale: float) -> Iterator[Rig]:
-    """Everything but nodes and backend, on temporary data that is removed in the end."""
+def running_rig(*, lease: float, time_scale: float, durable: bool) -> Iterator[Rig]:
+    """Everything but nodes and backend, on temporary data that is removed in the end. `durable`: the database may be
+    killed."""
     folder = Path(tempfile.mkdtemp(prefix="dispatcher-storm-"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres", password=new_password(), durable=False))
+        postgres = stack.enter_context(CrashingPostgres(folder / "postgres", password=new_password(), durable=durable))
         valkey = stack.enter_context(EmbeddedValkey(folder / "valkey", password=new_password(), persistent=False))
         mails = stack.enter_context(MailServer())
         environment = {
@@ -271,7 +324,7 @@ def running_rig(*, lease: float, time_scale: float) -> Iterator[Rig]:
         upgrade(postgres.url)
         database = create_engine(postgres.url, isolation_level="AUTOCOMMIT")
         stack.callback(database.dispose)
-        rig = Rig(folder, settings, database, inherited(environment), mails)
+        rig = Rig(folder, settings, postgres, database, inherited(environment), mails)
         stack.callback(rig.installation.close)
         with _receivers(rig):
             try:
@@ -289,21 +342,6 @@ def _receivers(rig: Rig) -> Iterator[None]:
         _wait_for(port_file, process, "the receivers")
         rig.origin = f"http://{LOOPBACK}:{port_file.read_text()}"
         yield
-    finally:
-        end(process)
-
-
-@contextmanager
-def backend(rig: Rig, rate: float, event_type: str, accounts: Sequence[str]) -> Iterator[None]:
-    """A backend that enqueues until the block ends. Raises RuntimeError if it ended before."""
-    process = rig.run(
-        "backend", ["tests.faults.sending_end", str(rig.folder / "sent"), str(rate), event_type, *accounts]
-    )
-    try:
-        _wait_for(rig.folder / "sent", process, "the backend")
-        yield
-        if process.poll() is not None:
-            raise RuntimeError(f"the backend ended: {(rig.folder / 'backend.log').read_text()[-300:]}")
     finally:
         end(process)
 

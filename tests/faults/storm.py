@@ -10,7 +10,7 @@ from uuid import UUID
 from tests.faults.kinds import SHOPS, STEADY, Faults, furnish
 from tests.faults.ledgers import HELD_BACK, INNOCENT, UNKNOWN, Role, Row, Tried
 from tests.faults.plan import Plan, Step
-from tests.faults.rig import Rig, backend, died, running_rig
+from tests.faults.rig import Rig, died, running_rig
 from tests.faults.verdict import Bounds, Problem, Verdict, judge
 
 Say = Callable[[str], None]
@@ -39,11 +39,12 @@ FROM dispatcher.attempts a LEFT JOIN dispatcher.requests r ON r.id = a.request_i
 def run_storm(plan: Plan, say: Say, show: Say, keep: Path | None = None) -> Verdict:
     """Runs it and judges it. `say` gets what happens, `show` how far it is. `keep`: a folder for ledgers and logs.
     Raises RuntimeError if the rig cannot be started."""
-    with running_rig(lease=plan.lease, time_scale=plan.time_scale) as rig:
+    durable = any(step.kind == "kill-postgres" for step in plan.steps)
+    with running_rig(lease=plan.lease, time_scale=plan.time_scale, durable=durable) as rig:
         try:
             show("furnishing")
             furnish(rig, plan)
-            for name in ("deliver", "upkeep", "beat"):
+            for name in ("deliver", "upkeep", "beat", "api"):
                 rig.start_node(name)
             rig.wait_until_ready()
             _rage(rig, plan, say, show)
@@ -64,7 +65,7 @@ def _rage(rig: Rig, plan: Plan, say: Say, show: Say) -> None:
         ],
         key=lambda one: one[0],
     )
-    with backend(rig, plan.rate, STEADY, SHOPS):
+    with rig.backend(plan.rate, STEADY, SHOPS):
         try:
             began, looked = time.monotonic() + CALM_SECONDS, 0.0
             while (now := time.monotonic()) < began + plan.seconds or todo:

@@ -11,6 +11,7 @@ from tests.faults.ledgers import HELD_BACK, INNOCENT, Died, Harm, Received, Role
 
 MOST_DEATHS = 7  # of workers by one delivery: 3 where it is known what was being handled
 SECONDS_IN_BUFFERS = 2.0  # a receiver may read what a process sent this long before
+SECONDS_UNDONE = 5.0  # what was sent this long before a database died may be forgotten, without an attempt on record
 LINKS = 2  # faults in a row that may each delay a delivery, besides one for each attempt without a known outcome
 
 
@@ -167,17 +168,26 @@ def latest_arrival(accepted: float, row: Row, windows: Sequence[Window], calm: f
 
 def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> Iterator[float]:
     """The arrivals after the first that nothing explains. What does: a death between the two whose attempt is on
-    record, or a timeout on record if the receiver read that request late."""
+    record, a death of the database that forgot the first, or a timeout on record if the receiver read that request
+    late."""
     unknown, late = row.unknown, [one for one in row.tried if one.outcome == FailureKind.TIMEOUT]
     deaths = [window.began for window in windows if window.died is not Died.NOBODY]
+    forgot = [window for window in windows if window.died is Died.DATABASE]
     for before, again in pairwise(came):
+        crash = next((one for one in forgot if _is_forgotten(one, before, again)), None)
         timeout = next((one for one in late if _is_read_late(one, before)), None)
         if timeout is not None:
             late.remove(timeout)
         elif unknown and any(before - SECONDS_IN_BUFFERS <= death <= again for death in deaths):
             unknown -= 1
+        elif crash is not None:
+            forgot.remove(crash)
         else:
             yield again
+
+
+def _is_forgotten(crash: Window, before: float, again: float) -> bool:
+    return crash.began - SECONDS_UNDONE <= before <= crash.ended and crash.began <= again
 
 
 def _is_read_late(timeout: Tried, at: float) -> bool:
@@ -200,8 +210,8 @@ def _judge_guilty(one: Sent, row: Row, harmed: int, deaths: int, windows: Sequen
     if one.role is Role.KILLS:
         if (row.state, row.reason) != ("discarded", "render_failed"):
             verdict.add(Problem.POISON, f"{name}: {row.state} {row.reason or ''}, after {deaths} deaths")
-        # A node that is killed forgets the deaths that it had not counted yet.
-        killed = sum(window.died is Died.NODE and window.began >= one.accepted for window in windows)
+        # A node or database that is killed forgets the deaths that it had not counted yet.
+        killed = sum(window.died in {Died.NODE, Died.DATABASE} and window.began >= one.accepted for window in windows)
         if deaths > MOST_DEATHS + killed:
             verdict.add(Problem.POISON, f"{name}: {deaths} deaths, {MOST_DEATHS} are enough to know")
     elif one.role is Role.RAISES:

@@ -15,6 +15,7 @@ ONCE_UNKNOWN = replace(ROW, tried=(Tried(UNKNOWN), Tried("204", 102.0, 0.1)))
 ARRIVED = Received(100.1, "/ok/one", "d1", ("s1",))
 CHILD_DIED = Window("child", 102, 102, grace=30, died=Died.CHILD)
 NODE_DIED = Window("node", 102, 102, grace=150, died=Died.NODE)
+DATABASE_DIED = Window("database", 102, 104, grace=50, died=Died.DATABASE)
 LOCKED = Window("locks", 95, 120, grace=15, only=frozenset({"d1"}))
 POISON = replace(SENT, role=Role.KILLS)
 HARM = Harm(101.0, 7, "render:exit", "d1", deadly=True)
@@ -116,6 +117,19 @@ def test_a_death_before_the_first_or_after_the_second_explains_nothing() -> None
         assert problems(judged((SENT,), arrived(*times), (row,), CHILD_DIED)) == [Problem.DOUBLED]
 
 
+def test_a_database_that_died_may_have_forgotten_one_request_of_just_before() -> None:
+    for times in ((101.0, 105.0), (103.0, 103.5)):
+        assert problems(judged((SENT,), arrived(*times), (ROW,), DATABASE_DIED)) == []
+    for times in ((101.0, 105.0, 106.0), (100.1, 101.0), (105.0, 106.0)):
+        assert problems(judged((SENT,), arrived(*times), (ROW,), DATABASE_DIED)) == [Problem.DOUBLED]
+    long_before = replace(DATABASE_DIED, began=109, ended=111)
+    assert problems(judged((SENT,), arrived(100.1, 112.0), (ROW,), long_before)) == [Problem.DOUBLED]
+
+
+def test_what_was_accepted_before_a_database_died_is_lost_if_it_is_not_there() -> None:
+    assert problems(judged((SENT,), (), (), DATABASE_DIED)) == [Problem.LOST]
+
+
 def test_a_lock_is_no_death() -> None:
     row, locked = ONCE_UNKNOWN, replace(LOCKED, began=102)
     assert problems(judged((SENT,), arrived(100.1, 103.0), (row,), locked)) == [Problem.DOUBLED]
@@ -193,10 +207,11 @@ def test_a_delivery_that_kills_ends_as_render_failed() -> None:
         assert problems(verdict) == [Problem.POISON]
 
 
-def test_a_delivery_may_not_kill_an_eighth_worker_unless_a_node_forgot_a_death() -> None:
+def test_a_delivery_may_not_kill_an_eighth_worker_unless_a_death_was_forgotten() -> None:
     ended = replace(ROW, state="discarded", reason="render_failed")
     assert problems(judged([POISON], (), [ended], harm=[HARM] * (MOST_DEATHS + 1))) == [Problem.POISON]
-    assert problems(judged([POISON], (), [ended], NODE_DIED, harm=[HARM] * (MOST_DEATHS + 1))) == []
+    for forgetful in (NODE_DIED, DATABASE_DIED):
+        assert problems(judged([POISON], (), [ended], forgetful, harm=[HARM] * (MOST_DEATHS + 1))) == []
     for other in (CHILD_DIED, replace(NODE_DIED, began=99, ended=99)):
         assert problems(judged([POISON], (), [ended], other, harm=[HARM] * (MOST_DEATHS + 1))) == [Problem.POISON]
 
