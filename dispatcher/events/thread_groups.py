@@ -44,11 +44,14 @@ class ThreadGroups:
         self._lock = threading.Lock()
         self._waiting: WaitingRoom[_Slot] = WaitingRoom()
         self._is_led = False
+        self._here = threading.local()  # `waits`: whether this thread is in a group, or waits for one
 
     def store(self, item: CheckedEvent) -> Receipt:
         """Stores an event and wakes the workers; returns when it is committed. Raises TooBusy, Unavailable, and the
         database's errors."""
-        outcome: Outcome = ALONE if self._groups.goes_alone(item) else self._store_in_group(item)
+        # A signal's handler may send an event in the middle of another one of its thread: it must not wait for itself.
+        alone = getattr(self._here, "waits", False) or self._groups.goes_alone(item)
+        outcome: Outcome = ALONE if alone else self._store_in_group(item)
         if outcome is ALONE:
             outcome = self._groups.store_alone(item)
             if needs_wake(outcome):
@@ -80,6 +83,7 @@ class ThreadGroups:
     def _store_in_group(self, item: CheckedEvent) -> Outcome:
         slot = _Slot(item, self._groups.expected(item))
         owes_wake = False
+        self._here.waits = True
         try:
             with self._lock:
                 self._waiting.add(slot)
@@ -90,6 +94,7 @@ class ThreadGroups:
                 owes_wake = self._lead(slot) or owes_wake
         finally:
             self._leave(slot)
+            self._here.waits = False
             if owes_wake:
                 self._producer.waker.wake()
         return slot.outcome

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -443,6 +444,27 @@ def test_a_leader_that_is_interrupted_leaves_nobody_waiting(producer: Producer, 
         assert sorted(type(error).__name__ for error in errors) == ["KeyboardInterrupt", *["Unavailable"] * 4]
         assert front.call(7).exception(20) is None
     assert stored(database) == [-1, 7]
+
+
+def test_a_signals_handler_may_send_an_event_while_its_thread_stores_one(
+    producer: Producer, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread_groups, "WAIT_SECONDS", 0.5)
+    store = Groups.store
+
+    def interrupted(groups: Groups, items: Any) -> Any:
+        outcomes = store(groups, items)
+        signal.raise_signal(signal.SIGUSR1)
+        return outcomes
+
+    monkeypatch.setattr(Groups, "store", interrupted)
+    before = signal.signal(signal.SIGUSR1, lambda *_: enqueue("a", 2, account="acme", producer=producer))
+    try:
+        for number in (0, 1):
+            enqueue("a", number, account="acme", producer=producer)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert stored(database) == [0, 1, 2, 2]
 
 
 def test_a_forked_child_stores_events_of_its_own_while_its_parent_is_storing(
