@@ -178,10 +178,10 @@ def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> 
         timeout = next((one for one in late if _is_read_late(one, before)), None)
         if timeout is not None:
             late.remove(timeout)
+        elif crash is not None:  # it explains less than an attempt on record does: only what was sent just before it
+            forgot.remove(crash)
         elif unknown and any(before - SECONDS_IN_BUFFERS <= death <= again for death in deaths):
             unknown -= 1
-        elif crash is not None:
-            forgot.remove(crash)
         else:
             yield again
 

@@ -122,6 +122,8 @@ def test_a_database_that_died_may_have_forgotten_one_request_of_just_before() ->
         assert problems(judged((SENT,), arrived(*times), (ROW,), DATABASE_DIED)) == []
     for times in ((101.0, 105.0, 106.0), (100.1, 101.0), (105.0, 106.0)):
         assert problems(judged((SENT,), arrived(*times), (ROW,), DATABASE_DIED)) == [Problem.DOUBLED]
+    child_died = replace(CHILD_DIED, began=107, ended=107)
+    assert problems(judged((SENT,), arrived(101.0, 105.0, 108.0), (ONCE_UNKNOWN,), DATABASE_DIED, child_died)) == []
     long_before = replace(DATABASE_DIED, began=109, ended=111)
     assert problems(judged((SENT,), arrived(100.1, 112.0), (ROW,), long_before)) == [Problem.DOUBLED]
 
