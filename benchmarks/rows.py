@@ -238,6 +238,7 @@ ROWS = (
             Target("4 threads, of one", Ratio("enqueue-threads.rate_4", "enqueue-threads.rate_1"), 1.5, 2),
         ),
     ),
+    # The bounds are first ones: no quiet run has fixed them yet.
     Row(
         "http-single",
         "POST /v1/events; bare: an endpoint with one insert and commit for each request",
