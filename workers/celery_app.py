@@ -48,6 +48,9 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
         if get_implementation(sender.pool_cls) is not get_implementation("prefork") or sender.options.get("autoscale"):
             # A journal belongs to a place in the pool, and a loop to a process that may die.
             sys.exit("Error: workers need the pool `prefork` and a fixed `--concurrency`, without `--autoscale`")
+        # Before anything that can fail: Celery goes on after an error, as while the database is away, and without this
+        # nothing is recovered of children that die.
+        share()
         installation = Installation(settings, name=NAME)
         try:
             check_transport(settings)
@@ -55,10 +58,10 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
                 check_migrated(connection)
                 Vault.checked(settings.encryption_keys.get_secret_value(), connection)
         except ConfigurationError as error:
+            forget()
             sys.exit(f"Error: {error}")
         finally:
             installation.close()
-        share()
 
     @signals.worker_before_create_process.connect(weak=False)
     def share_what_is_loaded(**_: object) -> None:
