@@ -1,5 +1,6 @@
 """The HTTP API, run by `dispatcher.web`. Importing it connects to nothing."""
 
+import gc
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
@@ -37,7 +38,7 @@ from dispatcher.dialects.zipwhip.errors import ZIPWHIP
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
 from dispatcher.logs import configure_logs
-from dispatcher.memory import give_back
+from dispatcher.memory import collect_rarely, give_back
 from dispatcher.settings import read_settings
 from dispatcher.version import __version__
 from dispatcher.web import oauth2, problems
@@ -101,6 +102,8 @@ async def _begun(app: FastAPI) -> AsyncIterator[None]:
         for warning in settings.warnings:
             log.warning(warning)
     give_back()  # starting takes much more memory than what stays
+    gc.freeze()
+    collect_rarely()
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from dispatcher.db.version import check_migrated
 from dispatcher.encryption.vault import Vault
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
-from dispatcher.memory import give_back
+from dispatcher.memory import collect_rarely, give_back
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport, transport_name
 from dispatcher.wake import QUEUES, SWEEP
@@ -72,9 +72,7 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
 
     @signals.worker_process_init.connect(weak=False)
     def collect_less_garbage(**_: object) -> None:
-        """The objects of a loop are freed by reference counts: looking for cycles at the usual rate would waste
-        time."""
-        gc.set_threshold(20_000, 20, 20)
+        collect_rarely()
 
     @signals.worker_process_init.connect(weak=False)
     def recover_what_the_child_before_left(**_: object) -> None:
