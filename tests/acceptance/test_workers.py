@@ -192,17 +192,6 @@ def test_a_warm_stop_ends_what_is_in_flight_and_leaves_the_rest(
     assert all(row.status == 200 for row in attempts(database))
 
 
-def test_a_hangup_starts_the_same_worker_again(deliver_node: Node) -> None:
-    eventually(lambda: deliver_node.ready, deliver_node)
-    deliver_node.begin_test()
-    before = {child.pid for child in deliver_node.children()}
-    deliver_node.process.send_signal(signal.SIGHUP)
-    eventually(lambda: " ready." in deliver_node.said, deliver_node)
-    assert {child.pid for child in deliver_node.children()}.isdisjoint(before)
-    deliver_node.process.send_signal(signal.SIGTERM)
-    assert deliver_node.process.wait(30) == 0
-
-
 def test_a_killed_worker_loses_nothing(
     database: Engine, settings: Settings, receiver: Receiver, deliver_node: Node, maintenance_worker: Node, beat: Node
 ) -> None:
