@@ -1,7 +1,5 @@
 """What a request costs before its work begins, and in which order it is refused: by the shortcut and by the route."""
 
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -18,12 +16,14 @@ from dispatcher.api.events import shortcut
 from dispatcher.asgi import create_app
 from dispatcher.db.prepared import Prepared
 from dispatcher.events import waiting_room
+from dispatcher.events.waiting_room import WaitingRoom
 from dispatcher.installation import Installation
 from dispatcher.web import authentication, known_callers
 from dispatcher.web.middleware import MAX_BODY_BYTES
 from tests.factories import change
 from tests.integration.api.conftest import Api, MakeKey, Restarted
 from tests.integration.events.fronts import held_groups
+from tests.process_table import eventually
 
 EVENT = {"type": "message.sent", "data": {"id": 1}}
 
@@ -49,11 +49,10 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
 
 @pytest.fixture
-def limited(monkeypatch: pytest.MonkeyPatch, restarted: Restarted) -> Iterator[None]:
+def limited(monkeypatch: pytest.MonkeyPatch, restarted: Restarted) -> None:
     """One request a minute for each key."""
     monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
     restarted()
-    return
 
 
 def test_requests_are_refused_in_this_order_key_rate_scope_body(
@@ -103,14 +102,14 @@ def test_who_is_known_is_asked_for_again_after_a_few_seconds(
 
 
 def test_nobody_is_known_longer_than_a_key_is_valid(
-    api: Api, make_key: MakeKey, database: Engine, looks: list[str | None]
+    api: Api, make_key: MakeKey, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(known_callers, "KEPT_SECONDS", 3_600.0)
     token = make_key(valid_for=timedelta(days=1))
     key = UUID(token.partition(".")[0])
     change(database, "UPDATE dispatcher.api_keys SET expires_at = now() + interval '0.3 s' WHERE id = :id", id=key)
     assert api.post_event(EVENT, token=token).status_code == 202
-    threading.Event().wait(0.4)
-    assert api.post_event(EVENT, token=token).status_code == 401
+    assert eventually(lambda: api.post_event(EVENT, token=token).status_code == 401)
 
 
 def test_for_more_than_sending_and_reading_the_database_is_always_asked(
@@ -145,17 +144,20 @@ def test_too_many_events_that_wait_are_unavailable_for_the_moment(
     assert answer.json()["detail"] == "too many events of this account are waiting to be stored"
 
 
-def test_clients_that_come_at_once_share_a_statement(api: Api, token: str) -> None:
+def test_clients_that_come_at_once_share_a_statement(api: Api, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[object] = []
+    add = WaitingRoom.add
+    monkeypatch.setattr(WaitingRoom, "add", lambda room, one: (add(room, one), came.append(one)))
     with held_groups() as held, ThreadPoolExecutor(9) as threads:
         first = threads.submit(api.post_event, EVENT, token=token)
         held.wait()
         others = [threads.submit(api.post_event, EVENT, token=token) for _ in range(8)]
-        threading.Event().wait(0.3)
+        assert eventually(lambda: len(came) == 9)
         held.let_go()
         answers: list[requests.Response] = [call.result(20) for call in [first, *others]]
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["event_id"] for answer in answers}) == 9
-    assert len(held.sizes) <= 3
+    assert held.sizes == [1, 8]
 
 
 def test_a_parameter_is_refused_as_everywhere(api: Api, token: str) -> None:
