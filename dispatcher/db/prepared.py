@@ -12,6 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from dispatcher.db.error_texts import harmless_text
 
+_DISCARD = "DISCARD PLANS"
+PLANNED_AT = "dispatcher_planned_at"  # monotonic: when the oldest plan of a connection was made, at the latest
+
 
 class Prepared:
     """A statement with named parameters (`:name`), prepared on each connection at its first use there.
@@ -19,7 +22,8 @@ class Prepared:
     Only for our own, direct connections: a pooler could run the next transaction in another server session. The plan
     is made without knowing the values, so one plan must be good for all of them. It is made for the tables as they are:
     what was right for empty ones can take hundreds of times as long once they are full. PostgreSQL makes it anew when
-    it has new statistics, and this does after `plan_seconds`. On connections of others, run `text` as it is.
+    it has new statistics, and this does after `plan_seconds`, together with all others of the connection. On
+    connections of others, run `text` as it is.
     """
 
     def __init__(
@@ -32,15 +36,14 @@ class Prepared:
         self._names = tuple(types)
         self._prepare = f"PREPARE {name} ({', '.join(types.values())}) AS {body}"
         self._plan_seconds = plan_seconds
-        self._execute = text(f"EXECUTE {name} ({', '.join(f':{parameter}' for parameter in types)})")
-        self._execute_pooled = f"EXECUTE {name} ({', '.join('%s' for _ in types)})"
+        self._execute = f"EXECUTE {name} ({', '.join('%s' for _ in types)})"
 
     def execute(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
         """Runs the statement, as `Connection.execute` does."""
         if first := self._to_run_first(connection.info):
             connection.exec_driver_sql(first)
-            connection.info[self._name] = monotonic()
-        return connection.execute(self._execute, parameters)
+            self._has_run(first, connection.info)
+        return connection.exec_driver_sql(self._execute, tuple([parameters[name] for name in self._names]))
 
     def fetch(self, connection: PoolProxiedConnection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """Runs the statement on a connection as its pool gives it, for a third of the cost; returns the rows. Raises
@@ -49,8 +52,8 @@ class Prepared:
             with closing(connection.cursor()) as cursor:
                 if first := self._to_run_first(connection.info):
                     cursor.execute(first)
-                    connection.info[self._name] = monotonic()
-                cursor.execute(self._execute_pooled, [parameters[name] for name in self._names])
+                    self._has_run(first, connection.info)
+                cursor.execute(self._execute, [parameters[name] for name in self._names])
                 rows: Sequence[Sequence[Any]] = cursor.fetchall()
                 return rows
         except psycopg2.Error as error:
@@ -60,10 +63,14 @@ class Prepared:
             raise _as_usual(error, lost=lost) from None
 
     def _to_run_first(self, kept: dict[Any, Any]) -> str | None:
-        planned_at = kept.get(self._name)
-        if planned_at is None:
+        if self._name not in kept:
             return self._prepare
-        return "DISCARD PLANS" if monotonic() >= planned_at + self._plan_seconds else None
+        return _DISCARD if monotonic() >= kept[PLANNED_AT] + self._plan_seconds else None
+
+    def _has_run(self, first: str, kept: dict[Any, Any]) -> None:
+        kept[self._name] = True
+        if first is _DISCARD or PLANNED_AT not in kept:
+            kept[PLANNED_AT] = monotonic()
 
 
 def from_pool(engine: Engine) -> PoolProxiedConnection:

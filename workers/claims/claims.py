@@ -177,7 +177,7 @@ class Claimer:
         Nothing for a destination that has no room."""
         full = [crowd.destinations for crowd in rooms.crowds if crowd.free <= rooms.kept_for_proven]
         parameters = {"full": array([*chain(*full)]), "most": limit, "me": self.id, "span": CLAIM}
-        rows = connection.execute(CLAIM_PASSING, parameters).all()
+        rows = CLAIM_PASSING.execute(connection, parameters).all()
         return read_claims(rows)
 
     def _advance(

@@ -8,8 +8,6 @@ would take from the largest backlog only, and excluding busy webhooks would read
 
 from uuid import UUID
 
-from sqlalchemy import text
-
 from dispatcher.db.prepared import Prepared
 from dispatcher.deliveries.deaths import SUSPECT
 from dispatcher.states import State
@@ -320,14 +318,16 @@ ORDER BY p.n, t.due_at, t.event_id
 
 CLAIM_READY = _claim_ready("dispatcher_claim", crowded=False)
 CLAIM_READY_IN_CROWDS = _claim_ready("dispatcher_claim_in_crowds", crowded=True)
-CLAIM_PASSING = text(f"""
+CLAIM_PASSING = Prepared(
+    "dispatcher_claim_passing",
+    f"""
 WITH open AS MATERIALIZED (
   SELECT g.webhook_id, w.account_no, w.version, g.trial_at, {RATE_LIMIT} AS rate_limit
   FROM dispatcher.circuit_breakers g
   JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND {READABLE} AND w.deleted_at IS NULL
   LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
   WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR {USED_UNTIL} <= now()) AND {NOT_SUSPENDED}
-    AND (w.destination = ANY(CAST(:full AS bigint[]))) IS NOT TRUE),
+    AND (w.destination = ANY(:full)) IS NOT TRUE),
 due AS MATERIALIZED (
   SELECT webhook_id, account_no, row_number() OVER () AS n
   FROM (
@@ -375,6 +375,10 @@ paced AS (
   FROM picked p JOIN open c USING (webhook_id) WHERE r.webhook_id = p.webhook_id AND c.rate_limit IS NOT NULL),
 {TAKEN}
 SELECT {COLUMNS}
-FROM taken t JOIN picked p USING (id) JOIN dispatcher.events e ON e.id = t.event_id
+FROM taken t JOIN picked p USING (id)
+CROSS JOIN LATERAL (SELECT * FROM dispatcher.events WHERE id = t.event_id OFFSET 0) e  -- by key, as above
 ORDER BY t.webhook_id, t.due_at, t.event_id
-""")
+""",
+    {"full": "bigint[]", "most": "integer", "me": "uuid", "span": "interval"},
+    plan_seconds=1,
+)

@@ -3,7 +3,7 @@
 A crash before that means one more attempt, never a lost delivery. Nothing here waits for a row that is locked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, TypeAlias, assert_never
 
 from sqlalchemy import Connection, text
@@ -12,6 +12,7 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.actor import ResponseRule
 from dispatcher.accounts.audit import Action
 from dispatcher.db.arrays import Element, arrays
+from dispatcher.db.prepared import Prepared
 from dispatcher.ids import new_id_text
 from dispatcher.masking.answers import redacted
 from dispatcher.states import State
@@ -63,18 +64,54 @@ class Recorded(NamedTuple):
     transaction: str
 
 
-_RECORD = text(f"""
+_RESULT_TYPES = {
+    "id": "uuid[]",
+    "number": "integer[]",
+    "owner": "uuid[]",
+    "counts": "boolean[]",
+    "verdict": "text[]",
+    "outcome_unknown": "boolean[]",
+    "attempt_id": "uuid[]",
+    "sent": "boolean[]",
+    "state": "text[]",
+    "reason": "text[]",
+    "delay": "interval[]",
+    "step": "integer[]",
+    "unknown": "integer[]",
+    "batch_limit": "smallint[]",
+}
+_REQUEST_TYPES = {
+    "q_id": "uuid[]",
+    "q_webhook_id": "uuid[]",
+    "q_method": "text[]",
+    "q_url": "text[]",
+    "q_headers": "text[]",
+    "q_verdict": "text[]",
+    "q_messages": "smallint[]",
+    "q_started_at": "timestamptz[]",
+    "q_duration": "interval[]",
+    "q_status": "smallint[]",
+    "q_failure": "text[]",
+    "q_detail": "text[]",
+    "q_answer_headers": "text[]",
+    "q_excerpt": "bytea[]",
+    "q_cut": "boolean[]",
+    "q_unreadable": "boolean[]",
+}
+
+# What follows reads what `mine` returns, without a join, and `IS TRUE` keeps the last part from becoming one: a plan
+# that was made for a few rows could compare each of hundreds with each.
+_RECORD = Prepared(
+    "dispatcher_record",
+    f"""
 WITH result AS (
   SELECT *, '{State.CLAIMED}' AS was FROM unnest(
-    CAST(:id AS uuid[]), CAST(:number AS integer[]), CAST(:owner AS uuid[]), CAST(:state AS text[]),
-    CAST(:reason AS text[]), CAST(:delay AS interval[]), CAST(:step AS integer[]), CAST(:unknown AS integer[]),
-    CAST(:batch_limit AS smallint[]),
-    CAST(:counts AS boolean[]), CAST(:verdict AS text[]), CAST(:outcome_unknown AS boolean[]),
-    CAST(:attempt_id AS uuid[]), CAST(:sent AS boolean[]))
+    :id, :number, :owner, :state, :reason, :delay, :step, :unknown, :batch_limit, :counts, :verdict, :outcome_unknown,
+    :attempt_id, :sent)
   AS r(id, number, owner, state, reason, delay, step, unknown, batch_limit, counts, verdict, outcome_unknown,
        attempt_id, sent)),
 unlocked AS MATERIALIZED (
-  SELECT ctid AS tid FROM dispatcher.deliveries WHERE id = ANY(CAST(:id AS uuid[])) FOR NO KEY UPDATE SKIP LOCKED),
+  SELECT ctid AS tid FROM dispatcher.deliveries WHERE id = ANY(:id) FOR NO KEY UPDATE SKIP LOCKED),
 mine AS (
   UPDATE dispatcher.deliveries d
   SET state = r.state, reason = r.reason, due_at = coalesce(now() + r.delay, d.due_at),
@@ -89,28 +126,27 @@ mine AS (
   -- index of claimed deliveries instead, dead entries included.
   WHERE d.ctid = ANY(ARRAY(SELECT tid FROM unlocked)) AND d.id = r.id
     AND d.state = r.was AND d.claimed_by = r.owner AND d.attempt_count = r.number
-  RETURNING d.id, r.number),
+  RETURNING d.id, r.number, r.counts, r.verdict, r.outcome_unknown, r.attempt_id, r.sent),
 attempted AS (
   INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict, outcome_unknown)
-  SELECT r.id, r.number, r.attempt_id, CASE WHEN r.sent THEN r.attempt_id END, r.verdict, r.outcome_unknown
-  FROM result r JOIN mine USING (id, number) WHERE r.counts),
+  SELECT id, number, attempt_id, CASE WHEN sent THEN attempt_id END, verdict, outcome_unknown FROM mine WHERE counts),
 requested AS (
   INSERT INTO dispatcher.requests (id, webhook_id, method, url_masked, headers_masked, status, failure,
     failure_detail, answer_headers, answer_excerpt, answer_cut, answer_unreadable, verdict, messages, started_at,
     duration)
   SELECT q.* FROM unnest(
-    CAST(:q_id AS uuid[]), CAST(:q_webhook_id AS uuid[]), CAST(:q_method AS text[]), CAST(:q_url AS text[]),
-    CAST(:q_headers AS text[]), CAST(:q_status AS smallint[]), CAST(:q_failure AS text[]),
-    CAST(:q_detail AS text[]), CAST(:q_answer_headers AS text[]), CAST(:q_excerpt AS bytea[]),
-    CAST(:q_cut AS boolean[]), CAST(:q_unreadable AS boolean[]), CAST(:q_verdict AS text[]),
-    CAST(:q_messages AS smallint[]), CAST(:q_started_at AS timestamptz[]), CAST(:q_duration AS interval[]))
+    :q_id, :q_webhook_id, :q_method, :q_url, :q_headers, :q_status, :q_failure, :q_detail, :q_answer_headers,
+    :q_excerpt, :q_cut, :q_unreadable, :q_verdict, :q_messages, :q_started_at, :q_duration)
   AS q(id, webhook_id, method, url, headers, status, failure, detail, answer_headers, excerpt, cut, unreadable,
        verdict, messages, started_at, duration)
-  WHERE EXISTS (SELECT 1 FROM result r JOIN mine USING (id, number) WHERE r.sent AND r.attempt_id = q.id)
+  WHERE (q.id IN (SELECT attempt_id FROM mine WHERE sent)) IS TRUE
   -- With the first results of its batch; others may have been locked then.
   ON CONFLICT (id) DO NOTHING)
 SELECT id::text, number FROM mine UNION ALL SELECT pg_current_xact_id()::text, NULL
-""")  # noqa: S608 - composed of constants
+""",  # noqa: S608 - composed of constants
+    _RESULT_TYPES | _REQUEST_TYPES,
+    plan_seconds=1,
+)
 
 # As others see it, who have not committed yet.
 _STILL_CLAIMED = text(f"""
@@ -137,13 +173,13 @@ def record(connection: Connection, results: Sequence[Result]) -> Recorded:
     requests = {result.sent.exchange.request.id: (result.sent, result.verdict) for result in results if result.sent}
     request_rows = [_request_row(*made) for made in requests.values()]
     columns = {
-        **_columns(_RESULT_COLUMNS, [_result_row(result) for result in results]),
-        **_columns(_REQUEST_COLUMNS, request_rows),
+        **_columns(_RESULT_TYPES, [_result_row(result) for result in results]),
+        **_columns(_REQUEST_TYPES, request_rows),
     }
-    *rows, (transaction, _) = connection.execute(_RECORD, arrays(columns)).all()
+    *rows, last = _RECORD.execute(connection, arrays(columns)).all()
     mine = {(row.id, row.number) for row in rows}
     missing = [result for result in results if (result.delivery_id, result.number) not in mine]
-    return Recorded(mine, _still_claimed(connection, missing), transaction)
+    return Recorded(mine, _still_claimed(connection, missing), last.id)
 
 
 def _still_claimed(connection: Connection, results: Sequence[Result]) -> set[tuple[str, int]]:
@@ -171,14 +207,8 @@ def disable_webhook(connection: Connection, webhook_id: str, version: int, reaso
     return True
 
 
-def _columns(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Sequence[Element]]:
+def _columns(names: Collection[str], rows: Sequence[Row]) -> dict[str, Sequence[Element]]:
     return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-
-
-_RESULT_COLUMNS = (
-    "id", "number", "owner", "counts", "verdict", "outcome_unknown", "attempt_id", "sent",
-    "state", "reason", "delay", "step", "unknown", "batch_limit",
-)  # fmt: skip
 
 
 def _result_row(result: Result) -> Row:
@@ -213,12 +243,6 @@ def _end(result: Result) -> Row:
             return State.DISCARDED, reason, None, result.step, 0, None
         case _:
             assert_never(result.decision)
-
-
-_REQUEST_COLUMNS = (
-    "q_id", "q_webhook_id", "q_method", "q_url", "q_headers", "q_verdict", "q_messages", "q_started_at", "q_duration",
-    "q_status", "q_failure", "q_detail", "q_answer_headers", "q_excerpt", "q_cut", "q_unreadable",
-)  # fmt: skip
 
 
 def _request_row(sent: Sent, verdict: Verdict | None) -> Row:

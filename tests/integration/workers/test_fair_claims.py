@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
 from dispatcher.db.arrays import arrays
+from dispatcher.db.prepared import PLANNED_AT
 from dispatcher.settings import Settings
 from dispatcher.webhooks.contract import DeliveryContract
 from tests.installations import worker_for
@@ -24,6 +25,7 @@ from workers.callbacks.batches import batches
 from workers.claims.claims import Claim, Claimer
 from workers.claims.concurrency import ConcurrencyClass, Room, Rooms
 from workers.claims.destinations import Crowd
+from workers.results.record import record
 
 KIB = 1024
 
@@ -470,15 +472,19 @@ def test_a_claim_takes_about_as_many_messages_as_fit_into_the_requests(
     assert released <= released_at_most * taken
 
 
-def test_a_loops_connection_plans_its_claims_once(database: Engine, settings: Settings) -> None:
+def test_a_loops_connection_plans_claims_and_records_once(database: Engine, settings: Settings) -> None:
     claimer = Claimer()
     with worker_for(settings).loop_engine.connect() as connection:
         for limit in range(1, 8):
             claimer.claim(connection, Rooms(), limit)
-        plans = connection.execute(
-            text("SELECT custom_plans FROM pg_prepared_statements WHERE name = 'dispatcher_claim'")
-        )
-        assert [row.custom_plans for row in plans] == [0]
+            claimer.claim_passing(connection, Rooms(), limit)
+            record(connection, [])
+        plans = connection.execute(text("SELECT name, custom_plans FROM pg_prepared_statements WHERE generic_plans > 6"))
+        assert {row.name: row.custom_plans for row in plans} == {
+            "dispatcher_claim": 0,
+            "dispatcher_claim_passing": 0,
+            "dispatcher_record": 0,
+        }
 
 
 def test_a_plan_from_empty_tables_does_not_last(database: Engine, settings: Settings) -> None:
@@ -493,7 +499,7 @@ def test_a_plan_from_empty_tables_does_not_last(database: Engine, settings: Sett
         claimer.claim(connection, Rooms(), 100)
         connection.commit()
     with stored(engine, [[Hook(first=1)] * 1_500]) as (connection, _, _):
-        connection.info["dispatcher_claim"] -= 1  # a second later
+        connection.info[PLANNED_AT] -= 1  # a second later
         before = _entries_read(connection)
         assert len(claimer.claim(connection, Rooms(), 100).claims) == 100
         assert _entries_read(connection) - before < 1_500
