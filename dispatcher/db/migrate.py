@@ -30,11 +30,12 @@ def upgrade(database_url: str) -> None:
 
     Each migration of a database in use has its own transactions: one that is stopped half-way is continued by the next
     call. Partitions of tables that are in use are left for upkeep to make, with a warning. Raises ConfigurationError
-    where a table stays locked by others for minutes.
+    for a database that does not store UTF-8, and where a table stays locked by others for minutes.
     """
     engine = create_engine(database_url)
     try:
         with engine.connect() as connection:
+            _check_encoding(connection)
             connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
             connection.commit()
@@ -47,6 +48,16 @@ def upgrade(database_url: str) -> None:
         create_partitions(engine, datetime.now(UTC))
     finally:
         engine.dispose()
+
+
+def _check_encoding(connection: Connection) -> None:
+    """Messages are UTF-8, and pass through the database as text."""
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"the database's encoding is {encoding}, which cannot store every message: make another one with"
+            " `CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0`"
+        )
 
 
 def _create(connection: Connection) -> None:

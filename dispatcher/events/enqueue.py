@@ -1,6 +1,7 @@
 """Takes events in: check, match, store event and deliveries in one statement, wake the workers after the commit."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
 
@@ -80,16 +81,37 @@ def enqueue(
 def enqueue_many(events: Iterable[Event], *, producer: Producer | None = None) -> Iterator[Accepted | Refused]:
     """Stores many events, in statements of up to 1,000, each committed by itself; one receipt per event, in order.
 
-    A refused event is left out; the others are stored. The iterable is read as the receipts are taken. `producer` is as
-    for `enqueue`.
+    A refused event is left out; the others are stored. The iterable is read as the receipts are taken: while a
+    statement runs, the next 1,000 events are read and checked. `producer` is as for `enqueue`.
     """
     producer = producer or default_producer()
     source = iter(events)
-    while chunk := list(islice(source, BULK)):
-        items = [checked_or_refused(event) for event in chunk]
-        stored = iter(thread_groups_of(producer).store_many([item for item in items if isinstance(item, CheckedEvent)]))
-        receipts = [next(stored) if isinstance(item, CheckedEvent) else item for item in items]
-        yield from with_nearest_types(chunk, receipts, producer)
+    piece = _next_piece(source)
+    if len(piece) < BULK:
+        yield from _store(piece, producer)
+        return
+    with ThreadPoolExecutor(1, "dispatcher-many") as storing:
+        while piece:
+            stored = storing.submit(_store, piece, producer)
+            failed = None
+            try:
+                piece = _next_piece(source)
+            except Exception as error:  # noqa: BLE001 - raised after the receipts of what came before it
+                failed = error
+            yield from stored.result()
+            if failed is not None:
+                raise failed
+
+
+def _next_piece(source: Iterator[Event]) -> list[tuple[Event, CheckedEvent | Refused]]:
+    return [(event, checked_or_refused(event)) for event in islice(source, BULK)]
+
+
+def _store(piece: Sequence[tuple[Event, CheckedEvent | Refused]], producer: Producer) -> list[Accepted | Refused]:
+    good = [item for _, item in piece if isinstance(item, CheckedEvent)]
+    stored = iter(thread_groups_of(producer).store_many(good))
+    receipts = [next(stored) if isinstance(item, CheckedEvent) else item for _, item in piece]
+    return with_nearest_types([event for event, _ in piece], receipts, producer)
 
 
 def _wake_after_commit(session: Session, producer: Producer) -> None:

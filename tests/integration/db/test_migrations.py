@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 
 from dispatcher.db.migrate import upgrade
 from dispatcher.db.models import Base
@@ -53,6 +53,17 @@ def test_migrating_again_changes_nothing(database: Engine, settings: Settings) -
     upgrade(settings.database_url.get_secret_value())
     (after,) = rows(database, "SELECT id FROM dispatcher.installation")
     assert after.id == before.id
+
+
+def test_a_database_that_cannot_store_every_message_is_refused(database: Engine, settings: Settings) -> None:
+    url = make_url(settings.database_url.get_secret_value()).set(database="latin")
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"))
+        try:
+            with pytest.raises(ConfigurationError, match="encoding is LATIN1"):
+                upgrade(url.render_as_string(hide_password=False))
+        finally:
+            connection.execute(text("DROP DATABASE latin"))
 
 
 def test_from_0_1_open_circuits_options_and_what_a_person_asked_for_are_kept(settings: Settings) -> None:

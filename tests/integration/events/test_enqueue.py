@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from unittest.mock import patch
+from uuid import RFC_4122
 
 import pytest
 import redis
@@ -426,6 +427,56 @@ def test_many_are_stored_as_they_are_read(database: Engine, settings: Settings) 
     receipts = enqueue_many(endless())
     assert isinstance(next(receipts), Accepted)
     assert len(stored_events(database)) == 1_000
+
+
+def test_the_next_events_are_read_while_a_statement_runs(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_account(database)
+    fetch, read_on, waited = Prepared.fetch, threading.Event(), []
+
+    def fetch_later(*args: Any) -> Any:
+        waited.append(read_on.wait(10))
+        return fetch(*args)
+
+    def source() -> Iterator[Event]:
+        for number in range(1_001):
+            if number == 1_000:
+                read_on.set()
+            yield Event(type="a", data={}, account="acme")
+
+    monkeypatch.setattr(Prepared, "fetch", fetch_later)
+    assert len(list(enqueue_many(source()))) == 1_001
+    assert waited == [True, True]
+
+
+@pytest.mark.parametrize("read", [1_000, 1_001])
+def test_when_the_iterable_fails_what_was_stored_has_its_receipts(
+    database: Engine, settings: Settings, read: int
+) -> None:
+    make_account(database)
+
+    def source() -> Iterator[Event]:
+        for _ in range(read):
+            yield Event(type="a", data={}, account="acme")
+        raise LookupError("no more")
+
+    receipts: list[Accepted | Refused] = []
+    with pytest.raises(LookupError, match="no more"):
+        receipts.extend(enqueue_many(source()))
+    assert len(receipts) == len(stored_events(database)) == 1_000
+
+
+def test_ids_of_deliveries_are_uuids_of_their_events_time_and_each_has_its_own(
+    database: Engine, settings: Settings
+) -> None:
+    for number in range(3):
+        make_webhook(database, settings, url=URL, name=str(number))
+    list(enqueue_many([Event(type=RECEIVED, data={}, account="acme") for _ in range(40)]))
+    ids = [row.id for row in deliveries(database)]
+    assert len(ids) == 120
+    assert {(id_.version, id_.variant) for id_ in ids} == {(7, RFC_4122)}
+    assert {time_of(id_) for id_ in ids} == {time_of(event.id) for event in stored_events(database)}
 
 
 # Waking
