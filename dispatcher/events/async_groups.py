@@ -13,7 +13,7 @@ from dispatcher.errors import Unavailable
 from dispatcher.events.groups import ALONE, WAIT_SECONDS, Groups, Outcome, needs_wake
 from dispatcher.events.storing import CheckedEvent, Receipt
 from dispatcher.events.thread_groups import MAYBE_STORED, NOT_STORED
-from dispatcher.events.waiting_room import WaitingRoom
+from dispatcher.events.waiting_room import Room, WaitingRoom
 from dispatcher.producer import Producer
 
 ALONE_AT_ONCE = 8
@@ -42,6 +42,7 @@ class AsyncGroups:
         self._writer = ThreadPoolExecutor(1, "dispatcher-groups")
         self._alone = ThreadPoolExecutor(ALONE_AT_ONCE, "dispatcher-alone")
         self._turns: FairTurns[asyncio.Future[None]] = FairTurns(ALONE_AT_ONCE)
+        self._alone_room = Room()
         self._wakes = _Wakes(producer)
 
     async def store(self, item: CheckedEvent) -> Receipt:
@@ -109,6 +110,14 @@ class AsyncGroups:
             self._wakes.soon()
 
     async def _store_alone(self, item: CheckedEvent) -> Receipt:
+        place = item.event.account, len(item.data)
+        self._alone_room.enter(*place)
+        try:
+            return await self._store_in_turn(item)
+        finally:
+            self._alone_room.leave(*place)
+
+    async def _store_in_turn(self, item: CheckedEvent) -> Receipt:
         turn, may_begin = Turn(item.event.account), self.loop.create_future()
         self._turns.wait(turn, may_begin)
         self._next_alone()

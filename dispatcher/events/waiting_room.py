@@ -22,26 +22,47 @@ class Waiting(Protocol):
 W = TypeVar("W", bound=Waiting)
 
 
-class WaitingRoom(Generic[W]):
-    """What waits to be stored. An account may have half of what the others leave: so one that comes finds room, however
-    many events of another wait, and its event is in the next group."""
+class Room:
+    """How many events, and how many bytes of them, have a place. An account may have half of what the others leave: so
+    one that comes finds room, however many events another has here."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[str, deque[W]] = OrderedDict()  # the account that had its turn last comes last
+        self._counts: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self._count = self._all_bytes = 0
 
+    def enter(self, account: str, size: int) -> None:
+        """Raises TooBusy if there is no room for it."""
+        own, own_bytes = self._counts[account], self._bytes[account]
+        others, others_bytes = self._count - own, self._all_bytes - own_bytes
+        if own >= (ROOM - others) // 2 or own_bytes + size > (ROOM_BYTES - others_bytes) // 2:
+            raise TooBusy("too many events of this account are waiting to be stored")
+        self._moved(account, 1, size)
+
+    def leave(self, account: str, size: int) -> None:
+        """Gives back what `enter` took."""
+        self._moved(account, -1, -size)
+
+    def _moved(self, account: str, count: int, size: int) -> None:
+        self._count += count
+        self._all_bytes += size
+        self._counts[account] += count
+        self._bytes[account] += size
+        if not self._counts[account]:
+            del self._counts[account], self._bytes[account]
+
+
+class WaitingRoom(Generic[W]):
+    """What waits to be stored in groups. Whatever has room here is in one of the next groups, by turns of accounts."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[str, deque[W]] = OrderedDict()  # the account that had its turn last comes last
+        self._room = Room()
+
     def add(self, one: W) -> None:
         """Raises TooBusy if there is no room for it."""
-        own = self._waiting.get(one.account)
-        own_count, own_bytes = len(own) if own is not None else 0, self._bytes[one.account]
-        others, others_bytes = self._count - own_count, self._all_bytes - own_bytes
-        if own_count >= (ROOM - others) // 2 or own_bytes + one.size > (ROOM_BYTES - others_bytes) // 2:
-            raise TooBusy("too many events of this account are waiting to be stored")
-        if own is None:
-            own = self._waiting[one.account] = deque()
-        own.append(one)
-        self._moved(one, 1)
+        self._room.enter(one.account, one.size)
+        self._waiting.setdefault(one.account, deque()).append(one)
 
     def remove(self, one: W) -> bool:
         """Whether it was still waiting; it is not any more."""
@@ -49,8 +70,7 @@ class WaitingRoom(Generic[W]):
         if own is None or one not in own:
             return False
         own.remove(one)
-        self._left(one.account, own)
-        self._moved(one, -1)
+        self._left(one, own)
         return True
 
     def first(self) -> W | None:
@@ -62,23 +82,16 @@ class WaitingRoom(Generic[W]):
         group: list[W] = []
         size = expected = 0
         while self._waiting and len(group) < GROUP and size < GROUP_BYTES and expected < GROUP_DELIVERIES:
-            account, own = next(iter(self._waiting.items()))
+            own = next(iter(self._waiting.values()))
             one = own.popleft()
-            self._left(account, own)
-            self._moved(one, -1)
+            self._left(one, own)
             group.append(one)
             size, expected = size + one.size, expected + one.expected
         return group
 
-    def _left(self, account: str, own: deque[W]) -> None:
+    def _left(self, one: W, own: deque[W]) -> None:
+        self._room.leave(one.account, one.size)
         if own:
-            self._waiting.move_to_end(account)
+            self._waiting.move_to_end(one.account)
         else:
-            del self._waiting[account]
-
-    def _moved(self, one: W, count: int) -> None:
-        self._count += count
-        self._all_bytes += count * one.size
-        self._bytes[one.account] += count * one.size
-        if not self._bytes[one.account]:
-            del self._bytes[one.account]
+            del self._waiting[one.account]

@@ -42,7 +42,7 @@ def thread_front(producer: Producer) -> Iterator[Front]:
     with ThreadPoolExecutor(64) as threads:
 
         def waiting() -> int:
-            return producer.kept[ThreadGroups]._waiting._count if ThreadGroups in producer.kept else 0
+            return producer.kept[ThreadGroups]._waiting._room._count if ThreadGroups in producer.kept else 0
 
         yield Front("threads", producer, lambda *given, **named: threads.submit(enqueue, *given, **named), waiting)
 
@@ -59,7 +59,7 @@ def async_front(producer: Producer) -> Iterator[Front]:
 
     def waiting() -> int:
         groups = producer.kept.get(_ByLoop, {}).get(loop)
-        return groups._waiting._count if groups is not None else 0
+        return groups._waiting._room._count if groups is not None else 0
 
     try:
         yield Front("asyncio", producer, call, waiting)

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 import pytest
@@ -15,7 +15,18 @@ from sqlalchemy.event import listen
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from dispatcher import Event, KeyReused, Producer, Refused, TooBusy, Unavailable, UnknownAccount, enqueue, enqueue_many
+from dispatcher import (
+    Accepted,
+    Event,
+    KeyReused,
+    Producer,
+    Refused,
+    TooBusy,
+    Unavailable,
+    UnknownAccount,
+    enqueue,
+    enqueue_many,
+)
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.lifecycle import suspend
 from dispatcher.db.engines import make_engine
@@ -522,6 +533,33 @@ def test_one_that_is_cancelled_while_it_waits_alone_gives_its_place_back(
             call.cancel()
         holder.commit()
         assert [calls[number].result(20).repeated for number in (0, 1, 5)] == [True] * 3
+
+
+def test_who_waits_alone_is_bounded_too_and_an_account_leaves_half_to_the_others(
+    producer: Producer, database: Engine, holder: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "ROOM", 8)
+    make_account(database, "another")
+
+    def alone() -> int:
+        return sum(groups._alone_room._count for groups in producer.kept.get(async_groups._ByLoop, {}).values())
+
+    def call_known(account: str, expected: int) -> "Future[Accepted]":
+        call = front.call(1, account=account, idempotency_key="k")
+        assert eventually(lambda: alone() == expected or call.done())
+        return call
+
+    for account in ("acme", "another"):
+        enqueue("a", 1, account=account, idempotency_key="k", session=holder, producer=producer)
+    with FRONTS["asyncio"](producer) as front:
+        calls = [call_known("acme", number) for number in range(1, 5)]
+        with pytest.raises(TooBusy):
+            call_known("acme", 5).result(20)
+        calls.append(call_known("another", 5))
+        holder.commit()
+        assert [call.result(20).repeated for call in calls] == [True] * 5
+        assert front.call(1, idempotency_key="k").result(20).repeated
+        assert alone() == 0
 
 
 def test_each_event_loop_has_its_own_groups_and_a_closed_one_leaves_no_thread(
