@@ -3,14 +3,17 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from benchmarks import peers
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.comparison import comparison
+from benchmarks.http_client import NotAccepted
 from benchmarks.machine import machine, versions
 from benchmarks.plot import draw
 from benchmarks.report import Report, document, judge_rows, table
@@ -24,7 +27,13 @@ from dispatcher.cli.help_page import Command, Group, Panels
 class _Bench(Group):
     """Help like that of the other commands."""
 
-    panels: Panels = {"Commands": {"compare": "Show the figures of two runs side by side"}}  # noqa: RUF012 - as the base
+    panels: Panels = {  # noqa: RUF012 - as the base
+        "Commands": {
+            "compare": "Show the figures of two runs side by side",
+            "receive": "Run the receiver alone, for any sender",
+            "post": "Run the client alone, for any server",
+        }
+    }
 
 
 app = typer.Typer(
@@ -46,7 +55,9 @@ def _known_rows(names: list[str] | None) -> list[str]:
 @app.callback(invoke_without_command=True, epilog=f"ROW is one of {', '.join(_NAMES)}.")
 def bench(  # noqa: PLR0917 - typer makes them options
     context: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller counts: about 8 minutes")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smaller counts, long measures once: about 10 minutes")
+    ] = False,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="ROW", callback=_known_rows, help="A row to run; may be given several times"),
@@ -92,6 +103,31 @@ def compare(
     """Show the figures of two runs side by side."""
     console = Console(width=None if sys.stdout.isatty() else 180)
     console.print(comparison(json.loads(before.read_text()), json.loads(after.read_text())))
+
+
+@app.command(cls=Command)
+def receive() -> None:
+    """Run the receiver alone, and show each second what it has got, until Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        peers.receive(lambda line: print(line, flush=True))  # noqa: T201
+
+
+@app.command(cls=Command)
+def post(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where a server on this machine takes events")],
+    body: Annotated[Path, typer.Argument(metavar="FILE", help="The body of each request")],
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="LINE", help="A header; may be given several times")
+    ] = None,
+    connections: Annotated[int, typer.Option(min=1, help="The next request goes out when the answer has come")] = 8,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long, after one second to warm up")] = 10,
+) -> None:
+    """Run the client alone: send the same request again and again, and show how fast it is answered."""
+    try:
+        said = peers.post_steadily(url, header or [], body.read_bytes(), connections=connections, seconds=seconds)
+    except (NotAccepted, OSError) as error:
+        raise typer.BadParameter(str(error)) from None
+    print(said)  # noqa: T201
 
 
 if __name__ == "__main__":

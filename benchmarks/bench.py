@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
 from typing import Self
 
+from benchmarks.certificate import self_signed
 from benchmarks.engine import Node, deliver_node, wait_until_ready
-from benchmarks.servers import Servers
+from benchmarks.receivers import Receiver, Tls, own_receiver
+from benchmarks.servers import MESSAGE_BYTES, Servers
 from benchmarks.workload import Fleet, make_fleet
 
 
@@ -20,6 +24,8 @@ class Size:
     ceiling: int = 60_000
     single: int = 50_000
     slow: int = 30_000
+    nodes: int = 30_000
+    tls: int = 50_000
     fresh: int = 50_000
     requests: int = 15_000
     batches: int = 200_000
@@ -56,6 +62,8 @@ QUICK = Size(
     ceiling=15_000,
     single=10_000,
     slow=8_000,
+    nodes=8_000,
+    tls=10_000,
     fresh=8_000,
     requests=3_000,
     batches=20_000,
@@ -64,7 +72,7 @@ QUICK = Size(
     slow_backlog=10_000,
     slow_alone=0,
     waiting=100_000,
-    finished=1_000_000,
+    finished=300_000,
     claims=12_000,
     calls=200,
     bulk_events=5_000,
@@ -98,12 +106,15 @@ class Bench:
         self._worker_env: Mapping[str, str] | None = None
         self._worker_life = ExitStack()
         self._fleets: dict[tuple[object, ...], Fleet] = {}
+        self._receivers: dict[str, Receiver] = {}
+        self._receivers_life = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.end_worker()
+        self._receivers_life.close()
         for servers in self._stages.values():
             servers.database.dispose()
             servers.installation.close()
@@ -136,6 +147,22 @@ class Bench:
         if key not in self._fleets:
             self._fleets[key] = make_fleet(self.servers, urls, **contract)
         return self._fleets[key]
+
+    def many_receivers(self, protocol: str, count: int) -> Receiver:
+        """Receivers on so many ports, in one process: the running one, or a new one. `protocol`: `plain`, or what they
+        speak behind TLS."""
+        if protocol not in self._receivers:
+            tls = None if protocol == "plain" else Tls(self.certificate, protocol)
+            name = f"receivers-{protocol.replace('/', '-')}"
+            folder = self.servers.folder
+            running = own_receiver(folder, MESSAGE_BYTES, name=name, listeners=count, tls=tls)
+            self._receivers[protocol] = self._receivers_life.enter_context(running)
+        return self._receivers[protocol]
+
+    @cached_property
+    def certificate(self) -> Path:
+        """The certificate of all receivers behind TLS, with its key; whoever trusts this file trusts them."""
+        return self_signed(self.servers.folder / "receiver.pem")
 
     def clear(self) -> None:
         """Removes what earlier runs left, before each run; what the stage holds stays."""

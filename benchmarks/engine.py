@@ -70,8 +70,11 @@ def node(servers: Servers, name: str, words: list[str], env: Mapping[str, str] |
 
 
 @contextmanager
-def deliver_node(servers: Servers, env: Mapping[str, str] | None = None) -> Iterator[Node]:
-    with node(servers, "deliver", [*_WORKERS, "deliver", "-c", str(CHILDREN)], env) as running:
+def deliver_node(
+    servers: Servers, env: Mapping[str, str] | None = None, *, children: int = CHILDREN, name: str = "deliver"
+) -> Iterator[Node]:
+    words = [*_WORKERS, "deliver", "-c", str(children), "-n", f"{name}@%h"]
+    with node(servers, name, words, env) as running:
         yield running
 
 
@@ -84,7 +87,7 @@ def maintenance_worker(servers: Servers, env: Mapping[str, str] | None = None) -
 @contextmanager
 def api(servers: Servers, port: int, env: Mapping[str, str] | None = None) -> Iterator[Node]:
     words = [sys.executable, "-P", "-m", "dispatcher.web", "--host", LOOPBACK, "--port", str(port)]
-    with node(servers, "api", words, env) as running:
+    with node(servers, f"api-{port}", words, env) as running:
         yield running
 
 

@@ -51,16 +51,20 @@ class Counts:
 
 
 class Receiver:
-    """Our own receiver, running."""
+    """Our own receiver, running: it listens on one port or on many, all alike."""
 
     name = "own epoll receiver"
 
-    def __init__(self, process: "subprocess.Popen[bytes]", board: Board) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", board: Board, scheme: str) -> None:
         self.pid = process.pid
-        self._board = board
+        self._board, self._scheme = board, scheme
 
     def url(self, path: str = "ok") -> str:
-        return f"http://{LOOPBACK}:{self._board.port}/{path}"
+        return self.urls(path)[0]
+
+    def urls(self, path: str = "ok") -> list[str]:
+        """A URL for each port."""
+        return [f"{self._scheme}://{LOOPBACK}:{port}/{path}" for port in self._board.ports]
 
     def counts(self, kind: str) -> Counts:
         return Counts(*self._board.read(KINDS.index(kind)))
@@ -68,15 +72,24 @@ class Receiver:
     def requests(self) -> int:
         return self.counts("ok").requests
 
+    def opened(self) -> tuple[int, int]:
+        """(connections that have carried something, those of them that resumed a TLS session), since the start."""
+        return self._board.opened
+
+    def arrivals(self, count: int) -> list[float]:
+        """When the messages numbered from 0 came to /timed, in monotonic seconds; 0 for one that has not come."""
+        return [self._board.arrival(number) for number in range(count)]
+
     def forget(self) -> None:
-        """Resets the counts and turns the switch off. No request may be coming in."""
+        """Resets counts and arrivals and turns the switch off. No request may be coming in."""
         for kind in range(len(KINDS)):
             self._board.write(kind, (0, 0, 0.0, 0.0))
+        self._board.forget_arrivals()
         self.turn(on=False)
 
     def turn(self, *, on: bool) -> None:
         """Makes /switch answer 204 (on) or 503 (off)."""
-        self._board.set_head(self._board.port, switch=on)
+        self._board.turn(on=on)
 
 
 class Nginx:
@@ -103,16 +116,29 @@ class Nginx:
         return int(self._connection.getresponse().read().splitlines()[2].split()[2]) - self._own
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The certificate of a receiver, a PEM file with its key, and what it speaks: `h2` or `http/1.1`."""
+
+    pem: Path
+    protocol: str
+
+
 @contextmanager
-def own_receiver(folder: Path, message_bytes: int) -> Iterator[Receiver]:
-    path = folder / "board"
+def own_receiver(
+    folder: Path, message_bytes: int, *, name: str = "receiver", listeners: int = 1, tls: Tls | None = None
+) -> Iterator[Receiver]:
+    path = folder / f"{name}.board"
     path.write_bytes(bytes(BOARD_SIZE))
     board = Board(path)
     script = Path(__file__).with_name("receiver.py")
-    process = spawn([sys.executable, "-I", script, path, str(message_bytes)], death_signal=Signals.SIGKILL, output=2)
+    words: list[str | Path] = [sys.executable, "-I", script, path, str(message_bytes), str(listeners)]
+    if tls is not None:
+        words += [tls.pem, tls.protocol]
+    process = spawn(words, death_signal=Signals.SIGKILL, output=2)
     try:
-        _wait(lambda: board.port > 0, process, "the receiver")
-        yield Receiver(process, board)
+        _wait(lambda: bool(board.ports), process, "the receiver")
+        yield Receiver(process, board, "https" if tls else "http")
     finally:
         _end(process)
 

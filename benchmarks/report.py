@@ -8,7 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.rows import MEASURES, Row
+from benchmarks.catalog import MEASURES
+from benchmarks.row import Row
 from benchmarks.targets import Judged, MeasureResult, MeasureResults, Target, Verdict, judge
 
 _STYLES = {Verdict.OK: "green", Verdict.MISS: "bold red", Verdict.SKIPPED: "yellow"}
@@ -78,7 +79,8 @@ def _judge_row(row: Row, results: MeasureResults) -> list[Judged]:
 
 
 def _figures(report: Report) -> Table:
-    figures = Table(title=f"medians of {report.runs} runs; CPU microseconds for each delivery", title_justify="left")
+    title = f"medians of up to {report.runs} runs; CPU microseconds for each delivery"
+    figures = Table(title=title, title_justify="left")
     figures.add_column("measure")
     for heading in ("a second", "worker", "PostgreSQL", "broker", "receiver"):
         figures.add_column(heading, justify="right")

@@ -1,86 +1,13 @@
-"""The rows of the benchmark: what is measured, and which targets it must reach."""
+"""The rows of the benchmark: what is measured, and which targets it must reach. Those of events that come in while
+others go out are in `benchmarks.flow_rows`."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from benchmarks import product
-from benchmarks.bench import Bench, Stage
-from benchmarks.measures import accounts, backlog, circuit_breaker, http, isolation, memory, producers, throughput
-from benchmarks.targets import Increase, Largest, Ratio, Sample, Target, Value
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One measure. `unless` returns why it cannot be run here, or None."""
-
-    name: str
-    run: Callable[[Bench], Sample]
-    stage: Stage = Stage.EMPTY
-    unless: Callable[[], str | None] = lambda: None
-    full_run_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of targets. `unless` returns why they do not apply here, or None."""
-
-    name: str
-    title: str
-    targets: tuple[Target, ...]
-    unless: Callable[[], str | None] = lambda: None
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for target in self.targets for name in target.value.needs))
-
-
-# They are run in this order, round after round. Those that share a running worker are next to each other; those after
-# which the worker must end come last.
-MEASURES = (
-    Measure("naive", throughput.naive),
-    Measure("bullmq", throughput.bullmq_alone, unless=throughput.no_bullmq),
-    Measure("bullmq-rows", throughput.bullmq_with_rows, unless=throughput.no_bullmq),
-    Measure("ceiling", throughput.ceiling),
-    Measure("requests", throughput.requests_transport),
-    Measure("single-behind-finished", backlog.single_again, Stage.FINISHED),
-    Measure("single", throughput.single),
-    Measure("fifty", throughput.fifty),
-    Measure("slow", throughput.slow),
-    Measure("batches", throughput.batches),
-    Measure("latency", producers.latency),
-    Measure("no-dead-tenth", isolation.no_dead_tenth),
-    Measure("dead-tenth", isolation.dead_tenth),
-    Measure("no-dead-thousand", isolation.no_dead_thousand, full_run_only=True),
-    Measure("dead-thousand", isolation.dead_thousand, full_run_only=True),
-    Measure("enqueue-one", producers.enqueue_one),
-    Measure("enqueue-bulk", producers.enqueue_bulk),
-    Measure("enqueue-threads", producers.enqueue_threads),
-    Measure("http-bare", http.http_bare),
-    Measure("http-single", http.http_single),
-    Measure("http-batch", http.http_batch),
-    Measure("beside-none", isolation.beside_none),
-    Measure("steady", accounts.steady),
-    Measure("beside-fan-out", accounts.beside_fan_out),
-    Measure("beside-giants", accounts.beside_giants),
-    Measure("beside-slow", isolation.beside_slow),
-    Measure("beside-none-warm", isolation.beside_none_warm),
-    Measure("beside-hundred-slow", isolation.beside_hundred_slow),
-    Measure("slow-alone", isolation.slow_alone, full_run_only=True),
-    Measure("account-beside-disabled", accounts.beside_disabled),
-    Measure("account-beside-many", accounts.beside_many),
-    Measure("account-beside-hanging", accounts.beside_hanging),
-    Measure("claims", backlog.claims),
-    Measure("claims-behind-finished", backlog.claims, Stage.FINISHED),
-    Measure("fresh", backlog.fresh),
-    Measure("fresh-behind-waiting", backlog.fresh, Stage.WAITING),
-    Measure("circuit-breaker", circuit_breaker.circuit_breaker),
-    Measure("memory", memory.memory),
-)
-
-FILL: dict[Stage, Callable[[Bench], None]] = {
-    Stage.WAITING: backlog.fill_waiting,
-    Stage.FINISHED: backlog.fill_finished,
-}
+from benchmarks.catalog import MEASURES, Measure
+from benchmarks.flow_rows import FLOW_ROWS
+from benchmarks.row import Row
+from benchmarks.targets import Increase, Largest, Ratio, Target, Value
 
 ROWS = (
     Row(
@@ -231,38 +158,6 @@ ROWS = (
         ),
     ),
     Row(
-        "enqueue-threads",
-        "enqueue from threads of one process, each with its own call and all with one commit",
-        (
-            Target("16 threads, of one", Ratio("enqueue-threads.rate_16", "enqueue-threads.rate_1"), 4.5, 4.7),
-            Target("4 threads, of one", Ratio("enqueue-threads.rate_4", "enqueue-threads.rate_1"), 1.5, 2),
-        ),
-    ),
-    # The bounds are first ones: no quiet run has fixed them yet.
-    Row(
-        "http-single",
-        "POST /v1/events; bare: an endpoint with one insert and commit for each request",
-        (
-            Target("8 connections, of bare", Ratio("http-single.rate_8", "http-bare.rate_8"), 1, 2),
-            Target("64 connections, of bare", Ratio("http-single.rate_64", "http-bare.rate_64"), 1, 2),
-            Target("256 connections, of bare", Ratio("http-single.rate_256", "http-bare.rate_256"), 1, 2),
-            Target("with keys, of without", Ratio("http-single.rate_keys", "http-single.rate_8"), 0.8, 0.95, unit="%"),
-        ),
-    ),
-    Row(
-        "http-batch",
-        "POST /v1/events/batch with 100 events",
-        (Target("of single events", Ratio("http-batch.rate", "http-single.rate_8"), 4, 6),),
-    ),
-    Row(
-        "latency",
-        "idle system, one event, until the receiver has it",
-        (
-            Target("p50", Value("latency.p50_ms"), 25, 10, more=False, unit="ms"),
-            Target("p99", Value("latency.p99_ms"), 100, 40, more=False, unit="ms"),
-        ),
-    ),
-    Row(
         "circuit-breaker",
         "a dead webhook with a backlog",
         (
@@ -292,6 +187,7 @@ ROWS = (
             Target("after 50,000 deliveries", Value("memory.all_mb_after"), 380, 260, more=False, unit="MB"),
         ),
     ),
+    *FLOW_ROWS,
 )
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.bench import Bench
-from benchmarks.rows import FILL, Measure
+from benchmarks.catalog import FILL, Measure
 from benchmarks.targets import MeasureResult, Sample
 
 Say = Callable[[str], None]
@@ -21,7 +21,8 @@ def run_measures(bench: Bench, measures: Sequence[Measure], runs: int, say: Say)
         say(f"{stage}: made in {time.monotonic() - began:.0f} s")
     for number in range(runs):
         for measure in here:
-            if not results[measure.name].failed:
+            once = measure.long and bench.quick
+            if not results[measure.name].failed and not (once and number):
                 _run(bench, measure, f"{measure.name} {number + 1}/{runs}", results[measure.name], say)
     return results
 

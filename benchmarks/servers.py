@@ -85,6 +85,10 @@ class Servers:
             "receiver": tuple(receivers),
         }
 
+    def with_receiver(self, receiver: Receiver) -> Self:
+        """The same servers with another receiver for everything."""
+        return replace(self, receiver=receiver, instant=receiver)
+
     def empty(self, *, finished_too: bool = True) -> None:
         """Empties the broker and resets the counts; with `finished_too` also removes all events and deliveries."""
         self.flush_broker()

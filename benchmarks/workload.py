@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from benchmarks.receiver import MOST_TIMED
 from benchmarks.servers import MESSAGE_BYTES, Servers
 from dispatcher import Event
 from dispatcher.accounts.accounts import create_account
@@ -40,13 +41,20 @@ def message(size: int = MESSAGE_BYTES) -> bytes:
     return _message("x" * size, size)
 
 
+def numbered_message(number: int) -> bytes:
+    """A message of the usual size that the receiver knows by its number."""
+    if number >= MOST_TIMED:
+        raise ValueError(f"the receiver notes the arrival of {MOST_TIMED} messages at most")
+    return _message("x" * MESSAGE_BYTES, MESSAGE_BYTES, f"{number:05}")
+
+
 def incompressible_message(size: int) -> bytes:
     """The same, of a text that the database cannot compress."""
     return _message(base64.b64encode(os.urandom(size)).decode(), size)
 
 
-def _message(text: str, size: int) -> bytes:
-    members = {"id": "4023457654", "type": "RECEIVED", "from": "1543", "to": "27001234567", "body": ""}
+def _message(text: str, size: int, identifier: str = "4023457654") -> bytes:
+    members = {"id": identifier, "type": "RECEIVED", "from": "1543", "to": "27001234567", "body": ""}
     empty = json.dumps(members, separators=(",", ":"))
     members["body"] = text[: size - len(empty)]
     return json.dumps(members, separators=(",", ":")).encode()

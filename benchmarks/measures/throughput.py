@@ -9,6 +9,7 @@ from benchmarks import bullmq, product
 from benchmarks.bench import Bench
 from benchmarks.engine import CHILDREN, node
 from benchmarks.follow import follow
+from benchmarks.receivers import Receiver
 from benchmarks.servers import MESSAGE_BYTES, Servers
 from benchmarks.stored import store_due
 from benchmarks.targets import Sample
@@ -96,17 +97,19 @@ def engine(
     *,
     env: Mapping[str, str] | None = None,
     done: Callable[[], int] | None = None,
+    receiver: Receiver | None = None,
 ) -> Sample:
-    """Stores `count` deliveries, then wakes the waiting workers and follows them until all are recorded."""
-    servers = bench.servers
+    """Stores `count` deliveries, then wakes the waiting workers and follows them until all are recorded. `receiver`: in
+    place of the usual ones."""
+    servers = bench.servers if receiver is None else bench.servers.with_receiver(receiver)
     bench.clear()
     worker = bench.worker(env)
-    before = _delivered(servers, fleet)
+    before = delivered_rows(servers, fleet)
     store_due(servers, fleet.ids, count)
     done = done or counted(servers.instant.requests)
     wake(servers)
     sample = follow(servers, [worker], count, done=done, all_done=lambda: nothing_open(servers))
-    delivered = _delivered(servers, fleet) - before
+    delivered = delivered_rows(servers, fleet) - before
     if delivered != count:
         raise RuntimeError(f"{delivered} of {count} were delivered")
     bench.facts.update(product.switched_on(servers.database, servers.settings))
@@ -171,7 +174,8 @@ def _rows(servers: Servers, table: str) -> int:
     return int(str(servers.scalar(f"SELECT count(*) FROM {table}")))
 
 
-def _delivered(servers: Servers, fleet: Fleet) -> int:
+def delivered_rows(servers: Servers, fleet: Fleet) -> int:
+    """How many of a fleet's deliveries are recorded as delivered."""
     return int(
         str(
             servers.scalar(

@@ -3,15 +3,22 @@
 import http.client
 import shutil
 import socket
+import ssl
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.receivers import Nginx, Receiver, instant_receiver, own_receiver
-from benchmarks.workload import message
+from benchmarks.certificate import self_signed
+from benchmarks.receiver import MOST_TIMED
+from benchmarks.receivers import Nginx, Receiver, Tls, instant_receiver, own_receiver
+from benchmarks.workload import message, numbered_message
+from dispatcher.transport.curl.transport import CurlTransport
+from dispatcher.transport.exchange import Reply, Request
+from tests.allowed import LOOPBACK
 
 SIZE = 600
 
@@ -98,6 +105,63 @@ def test_arrivals_are_on_the_clock_of_whoever_asks_until_they_are_forgotten(rece
     assert receiver.counts("ok").requests == receiver.counts("ok").first_at == 0
     assert post(receiver, "switch") == 503
     assert receiver.requests() == 0
+
+
+def test_the_first_arrival_of_each_number_is_noted_until_it_is_forgotten(receiver: Receiver) -> None:
+    before = time.monotonic()
+    for number in (2, 0):
+        assert post(receiver, "timed", b"[" + numbered_message(number) + b"]") == 204
+    first = receiver.arrivals(4)
+    assert before <= first[2] < first[0] <= time.monotonic()
+    assert first[1] == first[3] == 0
+    post(receiver, "timed", numbered_message(2))
+    post(receiver, "timed", message(SIZE))  # its id is no number of ours
+    assert receiver.arrivals(4) == first
+    assert receiver.counts("timed").requests == 4
+    receiver.forget()
+    assert receiver.arrivals(4) == [0] * 4
+
+
+def test_a_numbered_message_is_as_long_as_any_and_has_no_number_that_the_receiver_cannot_note() -> None:
+    assert len(numbered_message(0)) == len(numbered_message(MOST_TIMED - 1)) == SIZE
+    with pytest.raises(ValueError, match=str(MOST_TIMED)):
+        numbered_message(MOST_TIMED)
+
+
+@pytest.mark.parametrize("protocol", ["plain", "http/1.1", "h2"])
+def test_receivers_on_many_ports_count_requests_messages_and_connections_together(
+    tmp_path: Path, protocol: str
+) -> None:
+    pem = self_signed(tmp_path / "receiver.pem")
+    tls = None if protocol == "plain" else Tls(pem, protocol)
+    with (
+        own_receiver(tmp_path, SIZE, listeners=2, tls=tls) as many,
+        closing(CurlTransport(addresses=LOOPBACK, ca_bundle=pem)) as transport,
+    ):
+        assert len(set(many.urls())) == 2
+        for body in (message(SIZE), b"[" + b",".join([message(SIZE)] * 100) + b"]"):
+            for url in many.urls():
+                transport.send(Request("1", "POST", url, (), body, connect_timeout=5, timeout=5))
+                (exchange,) = transport.wait(5)
+                assert isinstance(exchange.outcome, Reply), exchange.outcome
+                assert exchange.outcome.status == 204
+        assert (many.counts("ok").requests, many.counts("ok").messages) == (4, 202)
+        assert many.opened() == (2, 0)
+
+
+def test_connections_that_resume_a_session_are_counted(tmp_path: Path) -> None:
+    pem = self_signed(tmp_path / "receiver.pem")
+    client = ssl.create_default_context(cafile=pem)
+    session = None
+    with own_receiver(tmp_path, SIZE, tls=Tls(pem, "http/1.1")) as behind_tls:
+        address = urlsplit(behind_tls.url())
+        for seen in ((1, 0), (2, 1)):
+            plain = socket.create_connection((address.hostname, address.port), timeout=5)  # type: ignore[arg-type]
+            with client.wrap_socket(plain, server_hostname=address.hostname, session=session) as connection:
+                connection.sendall(b"POST /ok HTTP/1.1\r\n\r\n")
+                assert connection.recv(100).startswith(b"HTTP/1.1 204")
+                session = connection.session
+            assert behind_tls.opened() == seen
 
 
 def test_without_nginx_the_plain_receiver_is_our_own(

@@ -12,11 +12,13 @@ from typer.testing import CliRunner
 from benchmarks import bullmq
 from benchmarks.__main__ import app
 from benchmarks.bench import FULL, QUICK
+from benchmarks.catalog import MEASURES
 from benchmarks.comparison import common_figures
 from benchmarks.measures.circuit_breaker import steps_within
 from benchmarks.plot import draw
 from benchmarks.report import Report, document, judge_rows, shown, table
-from benchmarks.rows import MEASURES, ROWS, Row, measures_of
+from benchmarks.row import Row
+from benchmarks.rows import ROWS, measures_of
 from benchmarks.targets import MeasureResult, Ratio, Target, Verdict
 
 ROW = Row("fast", "how fast it is", (Target("naive", Ratio("single.rate", "naive.rate"), 2, 4),))
