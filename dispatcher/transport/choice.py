@@ -18,7 +18,10 @@ log = structlog.get_logger("dispatcher.worker")
 
 CURL_IN_FLIGHT = 1500  # 25 kB each while it lasts; enough for 1,000 that hang and others beside them
 THREADS, MAX_THREADS = 64, 1000
-_OTHER_FILES = 400  # idle connections, the database, the broker, logs
+# Kept-alive connections that wait; behind TLS each has 80 to 120 kB. With more receivers than these a new one is opened
+# for almost every request, which costs ten times as much CPU. The least is for a process that may open few files.
+IDLE, LEAST_IDLE = 1000, 300
+_OTHER_FILES = 100  # the database, the broker, logs
 
 
 def transport_name(settings: Settings) -> Literal["curl", "requests"]:
@@ -48,10 +51,13 @@ def new_transport(settings: Settings, *, capacity: int | None = None) -> Transpo
     """A transport for the process and the thread that make it. `capacity`: requests at once; default: as the settings
     say. Raises ConfigurationError."""
     curl = _curl_transport() if transport_name(settings) == "curl" else None
+    idle = LEAST_IDLE
     if capacity is None:
-        capacity = _with_files(settings.max_in_flight or (THREADS if curl is None else CURL_IN_FLIGHT))
+        wanted = settings.max_in_flight or (THREADS if curl is None else CURL_IN_FLIGHT)
+        capacity, idle = _with_files(wanted)
     return (curl or _requests_transport())(
         capacity=capacity,
+        idle_limit=idle,
         per_address=settings.max_per_destination,
         addresses=settings.addresses,
         ca_bundle=settings.ca_bundle,
@@ -77,17 +83,18 @@ def _requests_transport() -> "type[RequestsTransport]":
     return RequestsTransport
 
 
-def _with_files(capacity: int) -> int:
+def _with_files(capacity: int) -> tuple[int, int]:
     """Raises this process's own limit of open files (the usual one is 1,024) as far as needed and allowed. Returns the
-    part of the capacity that it is enough for: without a file for its connection a request would fail, and its
-    receiver would be blamed."""
+    part of the capacity that it is enough for, and how many idle connections: without a file for its connection a
+    request would fail, and its receiver would be blamed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = capacity + _OTHER_FILES
+    wanted = capacity + IDLE + _OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return capacity
+        return capacity, IDLE
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < wanted:
-        capacity = max(1, allowed - _OTHER_FILES)
+    left = allowed - _OTHER_FILES
+    if capacity > left - LEAST_IDLE:
+        capacity = max(1, left - LEAST_IDLE)
         log.warning("the limit of open files bounds the requests in flight", limit=allowed, in_flight=capacity)
-    return capacity
+    return capacity, max(1, min(IDLE, left - capacity))

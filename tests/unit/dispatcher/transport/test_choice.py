@@ -4,16 +4,19 @@ import importlib
 import resource
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.receivers import own_receiver
 from dispatcher import transport
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import new_transport, transport_name
 from dispatcher.transport.curl.transport import CurlTransport
+from dispatcher.transport.exchange import Request
 from dispatcher.transport.threaded.transport import RequestsTransport
 
 ROOT = Path(__file__).parents[4]
@@ -92,13 +95,29 @@ def test_a_line_without_value_in_an_environment_file_means_the_default() -> None
 def test_the_limit_of_open_files_is_raised_as_far_as_the_capacity_needs() -> None:
     before = _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (600, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1200, hard))
         new_transport(settings(max_in_flight=50)).close()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (600, hard)  # enough
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1200, hard)  # enough
         new_transport(settings(max_in_flight=1000)).close()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1400, hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (2100, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize(("files", "opened"), [(2000, 400), (440, 800)])
+def test_connections_to_hundreds_of_receivers_are_kept_if_enough_files_may_be_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: int, opened: int
+) -> None:
+    with own_receiver(tmp_path, message_bytes=2, listeners=400) as many:
+        monkeypatch.setattr(resource, "getrlimit", lambda _what: (files, files))
+        monkeypatch.setattr(resource, "setrlimit", lambda _what, _limits: None)
+        with closing(new_transport(settings(max_in_flight=40, allowed_networks="127.0.0.1"))) as sender:
+            for number in range(800):
+                url = many.urls()[number % 400]
+                sender.send(Request("1", "POST", url, (), b"{}", connect_timeout=5, timeout=5))
+                assert len(sender.wait(5)) == 1
+        assert many.requests() == 800
+        assert many.opened() == (opened, 0)
 
 
 def test_with_too_few_open_files_fewer_requests_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
