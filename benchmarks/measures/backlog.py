@@ -50,8 +50,8 @@ def fresh(bench: Bench) -> Sample:
     bench.clear()
     delayed_wakes = _send_delayed_wakes(servers, waiting)
     with maintenance_worker(servers) as upkeep, deliver_node(servers) as worker:
-        store_due(servers, fleet.ids, count)
         done = counted(servers.instant.requests)
+        store_due(servers, fleet.ids, count)
         wait_until_ready(upkeep, worker)  # the maintenance worker has the delayed wakes in memory now
         wake(servers)
         sample = follow(servers, [worker, upkeep], count, done=done, all_done=lambda: nothing_open(servers))

@@ -105,8 +105,8 @@ def engine(
     bench.clear()
     worker = bench.worker(env)
     before = delivered_rows(servers, fleet)
-    store_due(servers, fleet.ids, count)
     done = done or counted(servers.instant.requests)
+    store_due(servers, fleet.ids, count)  # a parked loop that looks meanwhile finds the first ones
     wake(servers)
     sample = follow(servers, [worker], count, done=done, all_done=lambda: nothing_open(servers))
     delivered = delivered_rows(servers, fleet) - before
