@@ -42,6 +42,7 @@ from dispatcher.memory import collect_rarely, give_back
 from dispatcher.settings import read_settings
 from dispatcher.version import __version__
 from dispatcher.web import oauth2, problems
+from dispatcher.web.heartbeats import Heartbeats
 from dispatcher.web.middleware import RequestIds
 from dispatcher.web.own_urls import describe_itself
 from dispatcher.web.query_parameters import known_parameters_only
@@ -104,9 +105,12 @@ async def _begun(app: FastAPI) -> AsyncIterator[None]:
     give_back()  # starting takes much more memory than what stays
     gc.freeze()
     collect_rarely()
+    heartbeats = Heartbeats(lambda: serving.served)
+    heartbeats.begin()
     try:
         yield
     finally:
+        heartbeats.end()
         serving.close()
 
 

@@ -41,7 +41,8 @@ class Producer:
         self.statements = make_engine(
             url, application_name=name, autocommit=True, lock_seconds=LOCK_SECONDS, most_connections=threads
         )
-        # For statements that store events of several callers: none may wait long for a lock that one of them needs.
+        # For statements that store events of several callers: none may wait long for a lock that one of them needs. And
+        # for heartbeats, which wait for none.
         self.groups = make_engine(
             url,
             application_name=name,

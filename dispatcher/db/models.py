@@ -24,6 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
+from dispatcher.db.processes import Lease as Lease  # noqa: PLC0414 - a table like those below
+from dispatcher.db.processes import Process as Process  # noqa: PLC0414
 from dispatcher.db.redeliveries import BulkRedelivery as BulkRedelivery  # noqa: PLC0414 - a table like those below
 from dispatcher.db.schema import Base as Base  # noqa: PLC0414 - re-exported with its tables
 from dispatcher.db.schema import Ciphertext

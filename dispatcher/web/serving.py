@@ -29,6 +29,12 @@ class Serving:
         return self._begun()[0]
 
     @property
+    def served(self) -> Installation | None:
+        """It, if it was made."""
+        parts = self._parts
+        return None if parts is None else parts[0]
+
+    @property
     def rate_limits(self) -> RateLimits:
         """Raises as `installation`."""
         return self._begun()[1]

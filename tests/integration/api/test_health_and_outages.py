@@ -1,6 +1,7 @@
 """Health, readiness, and what the API says when something it needs is away or broken."""
 
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -9,14 +10,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 
 from dispatcher.api.events import routes as events
+from dispatcher.asgi import create_app
+from dispatcher.db.heartbeat import Heartbeat
+from dispatcher.installation import Installation
 from dispatcher.settings import Settings, read_settings
 from dispatcher.version import __version__
+from dispatcher.web import heartbeats
 from tests.factories import make_webhook, rows
-from tests.integration.api.conftest import Api, Restarted
+from tests.integration.api.conftest import Api, Restarted, running_app
 
 PASSWORD = "s3cr3t-password"
 SetVariable = Callable[[str, str], None]
@@ -53,6 +60,44 @@ def test_importing_the_app_connects_to_nothing_and_needs_no_settings() -> None:
     script = "import socket; socket.socket.connect = None; from dispatcher.asgi import app; print(app.title)"
     ran = subprocess.run([sys.executable, "-c", script], env={}, capture_output=True, check=True, text=True, timeout=60)
     assert ran.stdout == "dispatcher\n"
+
+
+def test_a_process_is_seen_until_it_ends(database: Engine, installation: Installation) -> None:
+    def seen() -> list[tuple[str, str, int]]:
+        """Those that were seen a moment ago: the server of the other tests may be seen, too."""
+        found = rows(
+            database, "SELECT id, kind, doing, pid FROM dispatcher.processes WHERE started_at > :began", began=began
+        )
+        return [(row.kind, row.doing, row.pid) for row in found]
+
+    (began,) = rows(database, "SELECT now()")[0]
+    with running_app(create_app(installation)):
+        deadline = time.monotonic() + 10
+        while not seen():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert seen() == [("api", "serving", os.getpid())]
+    assert seen() == []
+
+
+def test_a_process_without_tables_says_once_that_it_is_not_seen_and_serves(
+    database: Engine, installation: Installation, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "EVERY", 0.01)
+    tried: list[int] = []
+
+    def fail(*_: object) -> None:
+        tried.append(1)
+        raise ProgrammingError("heartbeat", None, Exception())
+
+    monkeypatch.setattr(Heartbeat, "beat", fail)
+    with running_app(create_app(installation)) as origin:
+        while len(tried) < 3:
+            time.sleep(0.01)
+        assert requests.get(f"{origin}/readyz", timeout=10).status_code == 200
+    assert [record.message for record in caplog.records if "heartbeat" in record.message] == [
+        "a heartbeat failed (ProgrammingError): the next ones are tried"
+    ]
 
 
 def test_a_process_with_wrong_settings_starts(environment: dict[str, str]) -> None:

@@ -1,0 +1,127 @@
+"""Heartbeats: each process of the engine says now and then that it lives, and what it does.
+
+One statement does it, which waits for no row: it writes the process's own row, counts the others that deliver, and
+takes a lease if one is asked for.
+"""
+
+import os
+import socket
+from datetime import timedelta
+from math import inf
+from time import monotonic
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+
+from dispatcher.db.leases import TAKEN
+from dispatcher.db.prepared import Prepared
+from dispatcher.db.version import newest_migration
+from dispatcher.ids import new_id
+from dispatcher.version import __version__
+
+API, DELIVERS, MAINTAINS = "api", "deliver", "maintenance"  # kinds of processes
+SUSPECTS = "suspects"  # what a process does that delivers, too, whatever its kind
+BEAT_EVERY = 5.0  # seconds between two heartbeats of a process that only does them
+LIVES = timedelta(seconds=30)  # a process that was seen within this time lives
+
+# A time in the future is no heartbeat; another process's may be a moment ahead, because its statement began later.
+_BEAT = Prepared(
+    "heartbeat",
+    f"""
+WITH mine AS (
+  SELECT id FROM dispatcher.processes WHERE id = CAST(:me AS uuid) FOR UPDATE SKIP LOCKED),
+seen AS (
+  UPDATE dispatcher.processes SET kind = :kind, doing = :doing, seen_at = now()
+  WHERE id = ANY(ARRAY(SELECT id FROM mine))),
+begun AS (
+  INSERT INTO dispatcher.processes
+    (id, kind, host, pid, version, schema_from, schema_to, started_at, seen_at, doing)
+  SELECT CAST(:me AS uuid), :kind, :host, :pid, :version, :schema, :schema, now() - :age, now(), :doing
+  WHERE NOT EXISTS (SELECT 1 FROM dispatcher.processes WHERE id = CAST(:me AS uuid))
+  ON CONFLICT DO NOTHING),
+{TAKEN}
+SELECT
+  (SELECT count(*) FROM dispatcher.processes
+   WHERE id <> CAST(:me AS uuid) AND (kind = '{DELIVERS}' OR doing = '{SUSPECTS}')
+     AND seen_at BETWEEN now() - :lives AND now() + :lives) AS others,
+  EXISTS (SELECT 1 FROM taken) AS taken,
+  (SELECT extract(epoch FROM least(greatest(until, now()), now() + CAST(:span AS interval)) - now())
+   FROM dispatcher.leases WHERE name = CAST(:lease AS text)) AS ends_in
+""",  # noqa: S608 - composed of constants
+    {
+        "me": "uuid",
+        "kind": "text",
+        "doing": "text",
+        "host": "text",
+        "pid": "integer",
+        "version": "text",
+        "schema": "text",
+        "age": "interval",
+        "lives": "interval",
+        "lease": "text",
+        "late": "interval",
+        "span": "interval",
+    },
+)
+_LEAVE = text("""
+DELETE FROM dispatcher.processes WHERE id = ANY(ARRAY(
+  SELECT id FROM dispatcher.processes WHERE id = :me FOR UPDATE SKIP LOCKED))
+""")
+
+
+class Asked(NamedTuple):
+    """A lease that a process would like to have for a span; only if it ended `late` ago, or with a negative one, also
+    if it will end as soon."""
+
+    lease: str | None
+    span: timedelta = timedelta(0)
+    late: timedelta = timedelta(0)
+
+
+NO_LEASE = Asked(None)
+
+
+class Beaten(NamedTuple):
+    """What a process learns with its heartbeat: how many others deliver, whether it has now the lease that it asked
+    for, and in how many seconds that ends if somebody else has it."""
+
+    others: int
+    has_lease: bool
+    ends_in: float
+
+
+class Heartbeat:
+    """Of one process, which makes it when it begins; `beaten_at` is when it last succeeded, monotonic. It connects to
+    nothing by itself."""
+
+    def __init__(self) -> None:
+        self.id: UUID = new_id()
+        self._began = monotonic()
+        self._host, self._schema = socket.gethostname(), newest_migration()
+        self.beaten_at = -inf
+
+    def beat(self, engine: Engine, kind: str, doing: str, asked: Asked = NO_LEASE) -> Beaten:
+        """Raises DBAPIError if the database is unavailable."""
+        given = {
+            "me": self.id,
+            "kind": kind,
+            "doing": doing,
+            "host": self._host,
+            "pid": os.getpid(),
+            "version": __version__,
+            "schema": self._schema,
+            "age": timedelta(seconds=monotonic() - self._began),
+            "lives": LIVES,
+            **asked._asdict(),
+        }
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            found = _BEAT.execute(connection, given).one()
+        self.beaten_at = monotonic()
+        return Beaten(found.others, found.taken, float(found.ends_in or 0))
+
+    def leave(self, engine: Engine) -> None:
+        """The process ends: its row goes, if it has one. Raises DBAPIError if the database is unavailable."""
+        if self.beaten_at > -inf:
+            with engine.begin() as connection:
+                connection.execute(_LEAVE, {"me": self.id})
