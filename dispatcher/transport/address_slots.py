@@ -8,15 +8,16 @@ UNBOUNDED = 2**31 - 1
 
 
 class AddressSlots:
-    """The requests in flight by address, `most` each at most. Within them an account has what `most_for_one` says."""
+    """The requests in flight by address, `most` each at most, which can be changed. Within them an account has what
+    `most_for_one` says."""
 
     def __init__(self, most: int = UNBOUNDED) -> None:
-        self._most = most
+        self.most = most
         self._taken: Counter[tuple[str, str | None]] = Counter()  # by address and account; None: all accounts
 
     def take(self, address: str, account: str) -> bool:
         """Takes a slot, which `end` gives back. False if none is left for this account."""
-        free, own = self._most - self._taken[address, None], self._taken[address, account]
+        free, own = self.most - self._taken[address, None], self._taken[address, account]
         if free <= 0 or own >= most_for_one(free + own):
             return False
         self._taken[address, None] += 1

@@ -50,6 +50,10 @@ class Transport(Protocol):
         A host with several addresses counts as the first."""
         ...
 
+    def limit_addresses(self, most: int) -> None:
+        """From now on at most so many requests are in flight to one address. What is on its way stays."""
+        ...
+
     def shrink(self) -> None:
         """Lets go of the memory that is kept ready for many requests at once. Kept-alive connections stay, and so does
         whatever is in flight."""

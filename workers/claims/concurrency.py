@@ -114,6 +114,10 @@ class ConcurrencyLimits:
         self._latest = Latest("")
         self._grow_from = self._proven_at = -inf
 
+    def limit_destinations(self, size: int) -> None:
+        """From now on at most so many requests to one destination. What is in flight stays."""
+        self._destinations.resize(size)
+
     @property
     def in_flight(self) -> int:
         return self._all.taken

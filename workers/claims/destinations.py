@@ -45,11 +45,11 @@ class Destinations:
     """What is in flight to each destination, `size` requests at most. One claim may be for `most_claimed` requests."""
 
     def __init__(self, size: int, most_claimed: int) -> None:
-        self._size = size
-        self._room, self._crowded_from = most_for_one(size), most_for_one(size) - most_claimed
+        self._most_claimed = most_claimed
         self._known: OrderedDict[int, _Destination] = OrderedDict()  # the ones used last at the end
         self._places: dict[Key, _Place] = {}
         self._crowded: set[Key] = set()
+        self.resize(size)
 
     @property
     def room(self) -> int:
@@ -60,6 +60,14 @@ class Destinations:
     def kept_for_proven(self) -> int:
         """How much of each room is only for webhooks that have proven to answer."""
         return self._size // 16
+
+    def resize(self, size: int) -> None:
+        """Each has another number of requests from now on; what is in flight stays."""
+        self._size, self._room = size, most_for_one(size)
+        self._crowded_from = self._room - self._most_claimed
+        for key, place in self._places.items():
+            place.part.size = size
+            self._look_at(key)
 
     def add(self, destination: int, account_no: int, count: int) -> None:
         """Counts requests that were sent, or with a negative number have ended."""

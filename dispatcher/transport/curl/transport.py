@@ -137,6 +137,10 @@ class CurlTransport:
         self._found.clear()
         return found
 
+    def limit_addresses(self, most: int) -> None:
+        """At most so many requests to one address from now on."""
+        self._slots.most = most
+
     def shrink(self) -> None:
         """Frees the handles that no request has, with their buffers: connections belong to the multi handle."""
         for transfer in [transfer for idle in self._idle.values() for transfer in idle]:

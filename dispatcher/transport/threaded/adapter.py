@@ -53,7 +53,7 @@ class DirectAdapter(BaseAdapter):
 
     def __init__(self, opener: Opener, *, per_address: int, idle_limit: int, idle_age: float) -> None:
         super().__init__()
-        self._slots, self._slots_lock = AddressSlots(per_address), threading.Lock()
+        self.slots, self._slots_lock = AddressSlots(per_address), threading.Lock()
         self._opener = opener
         self._idle = IdleConnections(idle_limit, idle_age)
         self._busy: set[Connection] = set()
@@ -112,14 +112,14 @@ class DirectAdapter(BaseAdapter):
         """Holds a slot of the address while the request is in flight; raises NoAnswer if there is none."""
         request.found(address)
         with self._slots_lock:
-            taken = self._slots.take(address, request.account)
+            taken = self.slots.take(address, request.account)
         if not taken:
             raise NoAnswer(ADDRESS_FULL)
         try:
             yield
         finally:
             with self._slots_lock:
-                self._slots.end(address, request.account)
+                self.slots.end(address, request.account)
 
     def _exchange(self, connection: Connection, method: str, data: bytes, deadline: float) -> BoundedResponse:
         reusable = False

@@ -123,6 +123,10 @@ class RequestsTransport:
         """Which address the host of a request led to, since the last call."""
         return [self._found.popleft() for _ in range(len(self._found))]
 
+    def limit_addresses(self, most: int) -> None:
+        """At most so many requests to one address from now on."""
+        self._adapter.slots.most = most
+
     def shrink(self) -> None:
         """Does nothing: what a thread keeps is one connection for each receiver."""
 

@@ -139,6 +139,30 @@ def test_to_one_address_go_as_many_requests_as_it_has_slots_whatever_their_names
     assert 1 <= [exchange.request.account for exchange in answered].count("small") <= 7
 
 
+def test_the_slots_of_an_address_can_be_more_or_fewer_from_now_on(
+    new_transport: NewTransport, receiver: Receiver
+) -> None:
+    hold = receiver.gate()
+    receiver.script("/held", (hold, final(200)))
+    transport = new_transport(per_address=1)
+    accounts = iter(range(10))
+
+    def send_one() -> list[Exchange]:
+        """From another account each; what came of it, unless it is held."""
+        before = len(receiver.received)
+        transport.send(request_to(receiver.url("/held"), account=str(next(accounts))))
+        return gathered(transport, lambda ended: ended + len(receiver.received) == before + 1)
+
+    assert send_one() == []
+    assert [one.outcome for one in send_one()] == [ADDRESS_FULL]
+    transport.limit_addresses(3)
+    assert [send_one(), send_one()] == [[], []]
+    transport.limit_addresses(1)
+    assert [one.outcome for one in send_one()] == [ADDRESS_FULL]
+    hold.open()
+    assert len(gathered(transport, lambda ended: ended == 3)) == 3
+
+
 @pytest.mark.parametrize("kept_alive", [True, False])
 def test_a_slot_of_an_address_is_free_again_whatever_came_of_the_request(
     new_transport: NewTransport, receiver: Receiver, kept_alive: bool

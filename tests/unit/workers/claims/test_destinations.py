@@ -28,6 +28,20 @@ def test_a_full_destination_has_no_room_and_one_that_ended_no_crowd() -> None:
     assert destinations.crowds() == []
 
 
+def test_another_size_holds_at_once_also_where_more_is_in_flight() -> None:
+    destinations = Destinations(80, most_claimed=8)
+    destinations.add(HERE, A, 40)
+    destinations.add(THERE, A, 9)
+    assert destinations.crowds() == []
+    destinations.resize(40)
+    assert sorted(destinations.crowds()) == [Crowd([HERE], 0, {A: 0}, 0)]
+    assert (destinations.room, destinations.kept_for_proven) == (35, 2)
+    destinations.resize(10)
+    assert sorted(destinations.crowds()) == [Crowd([THERE], 1, {A: 0}, 1), Crowd([HERE], 0, {A: 0}, 0)]
+    destinations.resize(80)
+    assert (destinations.crowds(), destinations.room) == ([], 70)
+
+
 def test_destinations_at_one_address_are_one_crowd_with_what_both_have_in_flight() -> None:
     destinations = Destinations(80, most_claimed=60)
     destinations.add(HERE, A, 8)
