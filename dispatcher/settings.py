@@ -117,9 +117,9 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=1,
-            description="Requests one worker child keeps in flight at once to one host and port, or to one address, "
-            "over all webhooks; accounts share them. Generous, so that webhooks that hang leave slots to others at the "
-            "same host",
+            description="Requests that all worker children together keep in flight at once to one host and port, or to "
+            "one address, over all webhooks; children have equal parts, at least one each, and accounts share them. "
+            "Generous, so that webhooks that hang leave slots to others at the same host",
         ),
     ] = 1400
     circuit_breaker_failures: Annotated[

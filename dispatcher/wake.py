@@ -29,7 +29,15 @@ NOTICES = "dispatcher.notices"
 SWEEP = "dispatcher.sweep"
 REDELIVER = "dispatcher.redeliver"
 SUSPECTS = "dispatcher.suspects"
-QUEUES = {DELIVER: "deliver", NOTICES: "mail", SWEEP: "upkeep", REDELIVER: "upkeep", SUSPECTS: "upkeep"}
+UPKEEP = "dispatcher.upkeep"
+QUEUES = {
+    DELIVER: "deliver",
+    NOTICES: "mail",
+    SWEEP: "upkeep",
+    REDELIVER: "upkeep",
+    SUSPECTS: "upkeep",
+    UPKEEP: "upkeep",
+}
 
 VISIBILITY_TIMEOUT = timedelta(hours=1)  # a wake with a longer countdown would run several times
 

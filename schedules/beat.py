@@ -25,9 +25,11 @@ class Periodic:
         return timing.timeout(whole, minimum=MIN_SECONDS) if self.scaled else whole
 
 
+SWEEP = Periodic("dispatcher.sweep", "upkeep", SWEEP_EVERY, scaled=True)
+UPKEEP = Periodic("dispatcher.upkeep", "upkeep", timedelta(minutes=1), scaled=True)
 PERIODIC = (
-    Periodic("dispatcher.sweep", "upkeep", SWEEP_EVERY, scaled=True),
+    SWEEP,
     Periodic("dispatcher.notices", "mail", timedelta(seconds=30)),
     Periodic("dispatcher.redeliver", "upkeep", SWEEP_EVERY, scaled=True),
-    Periodic("dispatcher.upkeep", "upkeep", timedelta(minutes=1), scaled=True),
+    UPKEEP,
 )

@@ -8,8 +8,10 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts.accounts import create_account, find_account
 from dispatcher.accounts.actor import Actor, CommandLine
+from dispatcher.db.heartbeat import Heartbeat
 from dispatcher.db.models import Webhook
 from dispatcher.errors import UnknownAccount
+from dispatcher.ids import new_id
 from dispatcher.settings import Settings
 from dispatcher.wake import DELIVER
 from dispatcher.webhooks.fields import WebhookFields, check, check_text
@@ -18,7 +20,7 @@ from dispatcher.webhooks.store import Webhooks
 from tests.installations import close_installations, installation_for, worker_for
 from workers.loop import DeliveryLoop
 from workers.maintenance.redeliver import continue_redeliveries
-from workers.maintenance.sweep import sweep
+from workers.maintenance.sweep import WHOLE, sweep, sweep_in_turn
 from workers.maintenance.upkeep import upkeep
 
 MESSAGE = {"id": "4023457654", "type": "RECEIVED", "from": "1543", "to": "27001234567", "body": "Yes"}
@@ -91,9 +93,16 @@ def forget_encryption(database: Engine) -> None:
 
 
 def sweep_once(settings: Settings) -> dict[str, int]:
-    """Runs the sweep once."""
+    """Runs the sweep once, whoever has its lease."""
     installation = installation_for(settings)
-    return sweep(installation.engine, installation.waker, installation.timing, installation.clock)
+    done = sweep(installation.engine, installation.waker, installation.timing, new_id(), WHOLE)
+    return {"promoted": done.promoted, "freed": done.freed}
+
+
+def sweep_if_due(settings: Settings, heartbeat: Heartbeat) -> dict[str, int]:
+    """Runs the sweep's task in the process with this heartbeat."""
+    made = installation_for(settings)
+    return sweep_in_turn(made.engine, made.waker, made.timing, made.clock, heartbeat)
 
 
 def upkeep_once(settings: Settings) -> dict[str, int]:

@@ -85,6 +85,10 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
             except SQLAlchemyError as error:
                 log.warning("what a dead loop left is recovered later", error=type(error).__name__)
 
+    @signals.worker_process_shutdown.connect(weak=False)
+    def leave(**_: object) -> None:
+        worker_of_process().leave()
+
     @signals.worker_ready.connect(weak=False)
     def sweep_at_start(**_: object) -> None:
         log.info("worker ready", transport=transport_name(settings))

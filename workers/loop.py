@@ -31,6 +31,7 @@ from workers.claims.held_bytes import BYTES_BESIDE_OTHERS, HeldBytes
 from workers.claims.pace import LONGEST_POLL, Pace
 from workers.claims.statements import MAX_BYTES
 from workers.claims.suspects import SuspectClaimer
+from workers.heartbeat import LoopHeartbeat
 from workers.journal import MOST_HANDLED
 from workers.lifetime import Lifetime
 from workers.parking import loops_stay
@@ -66,30 +67,25 @@ class DeliveryLoop:
         self._waker, self._task = installation.waker, task
         self._bell = Bell(installation.waker) if task == DELIVER and loops_stay() else None
         self._flag = WakeFlag(installation.waker, task)  # unused with a bell
-        self._timing = installation.timing
-        self._wall_clock = installation.clock
+        self._timing, self._wall_clock = installation.timing, installation.clock
         self._transport, self._targets = worker.transport, worker.targets
         self._limits = worker.concurrency_limits
         self._claimer = SuspectClaimer() if task == SUSPECTS else Claimer()
         self._journal = worker.journal
+        failures = installation.settings.circuit_breaker_failures
         self._results = ClaimResults(
-            self._engine,
-            self._waker,
-            self._timing,
-            self._wall_clock,
-            circuit_breaker_failures=installation.settings.circuit_breaker_failures,
-            owner=self._claimer.id,
+            self._engine, self._waker, self._timing, self._wall_clock, failures, owner=self._claimer.id
         )
         self._tokens = Tokens(self._engine, worker.token_store, self._transport, self._timing, self._handle_waiting)
         self._unsent: deque[Batch] = deque()
         self._in_flight: dict[str, Batch] = {}
-        self._held = HeldBytes()
+        self._held, self._heartbeat = HeldBytes(), LoopHeartbeat(worker, task)
         self._pace, self._spare = Pace(), SpareMemory(worker.transport)
         self._pace.look_every = None if self._bell is None else self._bell.look_every
         self._judge = Judge(self._timing, self._wall_clock())
         self._lifetime = Lifetime(monotonic(), installation.settings.grace_seconds)
         self._claimed, self._handed_over, self._woke_another = 0, False, False
-        self._circuit_breakers = installation.settings.circuit_breaker_failures > 0
+        self._circuit_breakers = failures > 0
 
     def run(self) -> dict[str, int]:
         """Delivers everything that is due, with a bell for up to an hour; returns counts of what it did. When the
@@ -120,6 +116,7 @@ class DeliveryLoop:
         while True:
             if self._bell is None and not self._ending():
                 self._flag.keep(monotonic(), has_room=self._limits.has_room(monotonic()))
+            self._heartbeat.beat(idle=self._pace.nothing_due and self._is_idle(), ending=self._ending())
             if self._may_claim():
                 self._claim()
             self._settle_tokens()
@@ -283,7 +280,8 @@ class DeliveryLoop:
         may_end = self._ending() or (self._bell is None and self._pace.nothing_due)
         if not busy and (self._results.is_due(idle=True) if self._results else may_end):
             return []
-        next_step = min(self._pace.next_at, self._results.write_at, self._tokens.due_at, self._flag.renew_at)
+        steps = self._pace.next_at, self._results.write_at, self._tokens.due_at, self._flag.renew_at
+        next_step = min(*steps, self._heartbeat.due_at)
         if self._bell is not None:
             if self._has_room(now) and not self._ending():
                 next_step = min(next_step, self._bell.listen(now, now if self._is_idle() else self._pace.calm_at))

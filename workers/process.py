@@ -1,10 +1,15 @@
 """The resources of a worker process: made once, in the child that uses them, and passed on one by one."""
 
+from contextlib import suppress
 from functools import cached_property
+from time import monotonic
 
+import structlog
 from billiard import current_process
+from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.engines import make_engine
+from dispatcher.db.heartbeat import BEAT_EVERY, MAINTAINS, Heartbeat
 from dispatcher.installation import Installation
 from dispatcher.transport.choice import new_transport
 from dispatcher.transport.port import Transport
@@ -14,6 +19,8 @@ from workers.journal import Journal
 from workers.notices.mailer import Mailer
 from workers.shared_memory import journal_of
 from workers.tokens.store import TokenStore
+
+log = structlog.get_logger("dispatcher.worker")
 
 NAME = "dispatcher worker"  # the application name of its connections
 # A loop has one thread: while a statement waits, no answer is judged. It waits for no row, only where it cannot know of
@@ -37,6 +44,12 @@ class Worker:
             statement_seconds=LOOP_STATEMENT_SECONDS,
             lock_seconds=LOOP_LOCK_SECONDS,
         )
+        self._per_destination = installation.settings.max_per_destination  # this process's part
+        self.next_beat = 0.0  # when a loop of this process makes its next heartbeat, monotonic
+
+    @cached_property
+    def heartbeat(self) -> Heartbeat:
+        return Heartbeat()
 
     @cached_property
     def targets(self) -> Targets:
@@ -48,12 +61,14 @@ class Worker:
 
     @cached_property
     def transport(self) -> Transport:
-        return new_transport(self.installation.settings)
+        made = new_transport(self.installation.settings)
+        made.limit_addresses(self._per_destination)
+        return made
 
     @cached_property
     def concurrency_limits(self) -> ConcurrencyLimits:
         """What the loops of this process have learned about webhooks; one loop after the other uses it."""
-        return ConcurrencyLimits(self.transport.capacity, self.installation.settings.max_per_destination)
+        return ConcurrencyLimits(self.transport.capacity, self._per_destination)
 
     @cached_property
     def journal(self) -> Journal:
@@ -63,6 +78,27 @@ class Worker:
     @cached_property
     def mailer(self) -> Mailer:
         return Mailer(self.installation.settings)
+
+    def note(self, doing: str) -> None:
+        """A heartbeat of a maintenance worker's child, unless there was one a moment ago: it begins something."""
+        if monotonic() >= self.heartbeat.beaten_at + BEAT_EVERY:
+            try:
+                self.heartbeat.beat(self.installation.engine, MAINTAINS, doing)
+            except SQLAlchemyError as error:
+                log.warning("a heartbeat failed", error=type(error).__name__)
+
+    def leave(self) -> None:
+        """The process ends, and is not seen any more."""
+        with suppress(SQLAlchemyError):  # otherwise its row is forgotten later
+            self.heartbeat.leave(self.loop_engine)
+
+    def divide(self, processes: int) -> None:
+        """So many processes deliver now, this one included: each takes its part of what a destination may get."""
+        part = max(1, self.installation.settings.max_per_destination // processes)
+        if part != self._per_destination:
+            self._per_destination = part
+            self.concurrency_limits.limit_destinations(part)
+            self.transport.limit_addresses(part)
 
     def drop_transport(self) -> None:
         """Closes the transport and forgets its requests in flight; the next use makes a new one."""

@@ -8,10 +8,10 @@ from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.errors import DispatcherError
-from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP
+from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP, UPKEEP
 from workers.loop import DeliveryLoop
 from workers.maintenance.redeliver import continue_redeliveries
-from workers.maintenance.sweep import sweep
+from workers.maintenance.sweep import put_off_upkeep, sweep_in_turn
 from workers.maintenance.upkeep import upkeep
 from workers.notices.send import send_due_alone
 from workers.process import Worker
@@ -53,14 +53,18 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     @_without_values()
     def sweep_once() -> dict[str, int]:
         """Finds work that no wake covered."""
-        installation = worker_of_process().installation
-        return sweep(installation.engine, installation.waker, installation.timing, installation.clock)
+        worker = worker_of_process()
+        installation = worker.installation
+        return sweep_in_turn(
+            installation.engine, installation.waker, installation.timing, installation.clock, worker.heartbeat
+        )
 
     @task(name=NOTICES)
     @_without_values()
     def send_notices() -> dict[str, int]:
         """Sends the problem notices that are due."""
         worker = worker_of_process()
+        worker.note("notices")
         worker.installation.waker.asleep(NOTICES)  # a notice that is recorded from now on wakes again
         return send_due_alone(worker.installation.engine, worker.mailer)
 
@@ -68,14 +72,19 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     @_without_values()
     def redeliver_more() -> dict[str, int]:
         """Continues the open bulk redeliveries."""
-        installation = worker_of_process().installation
+        worker = worker_of_process()
+        worker.note("redeliver")
+        installation = worker.installation
         installation.waker.asleep(REDELIVER)  # one that is ordered from now on wakes again
         return continue_redeliveries(installation.engine, installation.waker, installation.timing, installation.clock)
 
-    @task(name="dispatcher.upkeep")
+    @task(name=UPKEEP)
     @_without_values()
     def upkeep_once() -> dict[str, int]:
         """Ends deliveries that cannot be attempted any more, and cleans up."""
-        installation = worker_of_process().installation
+        worker = worker_of_process()
+        worker.note("upkeep")
+        installation = worker.installation
+        put_off_upkeep(installation.engine, installation.timing, worker.heartbeat)
         circuit_breakers = installation.settings.circuit_breaker_failures > 0
         return upkeep(installation.engine, installation.vault, installation.clock, circuit_breakers=circuit_breakers)

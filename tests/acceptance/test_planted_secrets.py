@@ -361,6 +361,8 @@ def _break_tables(tree: Tree, database: Engine, settings: Settings, api_port: in
         enqueue("message.sent", MESSAGE, account="acme")
         for table in gone:
             change(database, f"ALTER TABLE dispatcher.{table} RENAME TO {table}_away")
+        # Not due yet for a loop, but for the task.
+        change(database, "UPDATE dispatcher.leases SET until = now() + interval '2 seconds' WHERE name = 'sweep'")
         assert all(waker.wake_another(task) for task in (DELIVER, SWEEP, NOTICES))
         broken = {**MESSAGE, "id": "18"}
         assert _post(api_port, token, "/v1/events", broken).status_code >= 500

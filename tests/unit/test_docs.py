@@ -234,7 +234,7 @@ def test_no_text_uses_a_word_that_the_glossary_forbids(place: str) -> None:
 
 
 def test_the_glossary_forbids_words() -> None:
-    assert {"endpoint": "webhook", "job": "delivery", "lease": "claim"}.items() <= forbidden_words().items()
+    assert {"endpoint": "webhook", "job": "delivery", "reaper": "sweep"}.items() <= forbidden_words().items()
 
 
 # Tables that repeat what the code says

@@ -1,24 +1,30 @@
 """The sweep: the periodic look for what no wake covered. Promotes due deliveries, frees expired claims, sends wakes.
 
-Its interval is the real bound on lateness: a broker that lost everything costs five seconds.
+Its interval is the real bound on lateness: a broker that lost everything costs five seconds. Whoever has its lease
+sweeps: the task of a maintenance worker, or a loop that has nothing else to do. The lease ends when the next sweep is
+due, so there is one in each interval, however many could do it.
 """
 # ruff: noqa: S608 - composed of constants
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, Engine, text
 
 from dispatcher.db.apart import write_apart
+from dispatcher.db.heartbeat import MAINTAINS, Asked, Heartbeat
+from dispatcher.db.leases import TAKEN, set_end
 from dispatcher.deliveries.deaths import SUSPECT
 from dispatcher.producer import Clock
 from dispatcher.states import State
-from dispatcher.wake import DELIVER, NOTICES, SUSPECTS, SWEEP, Waker
+from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP, UPKEEP, Waker
 from dispatcher.webhooks.contract import Verdict
+from schedules import beat
 from schedules.timing import Timing
 from workers.recovery import count_deaths
 from workers.results.decide import AfterDeath, Discard, decide_unknown
@@ -26,9 +32,23 @@ from workers.results.record import Result, record
 
 log = structlog.get_logger("dispatcher.sweep")
 
-PIECE = 1_000
-# A run ends before the next one begins, so that redeliveries, notices and upkeep have their turn between two.
-PROMOTE_SECONDS, FREE_SECONDS = 3, 1
+LEASE, UPKEEP_LEASE = "sweep", "upkeep"
+LEASE_SPAN = timedelta(seconds=15)  # longer than any run takes; a holder that dies delays the next one for so long
+MISSED = 5  # intervals without upkeep, after which the sweep calls for it
+
+
+class Extent(NamedTuple):
+    """How much one run does: so many rows in a transaction, and no other piece after so many seconds."""
+
+    piece: int
+    promote_seconds: float
+    free_seconds: float
+
+
+# A run of the task ends before the next one begins, so that redeliveries, notices and upkeep have their turn between.
+WHOLE = Extent(1_000, 3, 1)
+# One in a loop: answers wait for it.
+SMALL = Extent(100, 0, 0)
 
 # A delivery that an older version stored gets its account's number here: claims find ready ones by it.
 PROMOTE = text(f"""
@@ -38,7 +58,7 @@ UPDATE dispatcher.deliveries d SET state = '{State.READY}', account_no = CASE d.
   ELSE d.account_no END
 WHERE id = ANY(ARRAY(
   SELECT id FROM dispatcher.deliveries WHERE state = '{State.WAITING}' AND due_at <= now()
-  ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED))
+  ORDER BY due_at LIMIT :piece FOR UPDATE SKIP LOCKED))
 """)
 
 _EXPIRED_CLAIMS = text(f"""
@@ -46,7 +66,7 @@ SELECT d.id, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.deaths, d.c
        coalesce(w.contract ->> 'schedule', 'default') AS schedule
 FROM dispatcher.deliveries d JOIN dispatcher.webhooks w ON w.id = d.webhook_id
 WHERE d.state = '{State.CLAIMED}' AND d.claimed_until <= now()
-ORDER BY d.claimed_until LIMIT 1000 FOR UPDATE OF d SKIP LOCKED
+ORDER BY d.claimed_until LIMIT :piece FOR UPDATE OF d SKIP LOCKED
 """)
 
 # A claim that is nobody's, or whose end no claim can have, ends now.
@@ -57,61 +77,114 @@ WHERE state = '{State.CLAIMED}' AND id = ANY(ARRAY(
   SELECT id FROM dispatcher.deliveries
   WHERE state = '{State.CLAIMED}' AND (claimed_until IS NULL OR claimed_until > now() + interval '1 day'
     OR claimed_until <= now() AND claimed_by IS NULL)
-  LIMIT {PIECE} FOR UPDATE SKIP LOCKED))
+  LIMIT :piece FOR UPDATE SKIP LOCKED))
 """)
 
 _LATER = text("UPDATE dispatcher.deliveries SET claimed_until = now() + interval '5 minutes' WHERE id = :id")
 
-_ANYTHING_READY = text(
-    f"SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' AND due_at <= now())"
-)
-_ANY_SUSPECT = text(f"""
-SELECT EXISTS (SELECT 1 FROM dispatcher.deliveries
-               WHERE state = '{State.READY}' AND deaths >= {SUSPECT} AND due_at <= now())
+# Also forgets the processes that were last seen long ago, or in the future.
+_DUE = text(f"""
+WITH gone AS (
+  DELETE FROM dispatcher.processes WHERE id = ANY(ARRAY(
+    SELECT id FROM dispatcher.processes
+    WHERE seen_at NOT BETWEEN now() - interval '1 hour' AND now() + interval '1 hour' LIMIT 1000
+    FOR UPDATE SKIP LOCKED))),
+{TAKEN}
+SELECT
+  EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' AND due_at <= now()) AS ready,
+  EXISTS (SELECT 1 FROM dispatcher.deliveries
+          WHERE state = '{State.READY}' AND deaths >= {SUSPECT} AND due_at <= now()) AS suspects,
+  EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now()) AS notices,
+  EXISTS (SELECT 1 FROM dispatcher.redeliveries WHERE finished_at IS NULL AND cancelled_at IS NULL) AS redeliveries,
+  EXISTS (SELECT 1 FROM taken) AS upkeep
 """)
-_ANY_MAIL_DUE = text("SELECT EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now())")
+_TASKS = {"ready": DELIVER, "suspects": SUSPECTS, "notices": NOTICES, "redeliveries": REDELIVER, "upkeep": UPKEEP}
 
 
-def sweep(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
-    """Sweeps once, in small transactions and for a bounded time. What is left then it leaves to the next run, for which
-    it sends a wake. Returns how many deliveries it promoted and how many claims it freed."""
+class Swept(NamedTuple):
+    """What a run did, and whether nothing was left to do."""
+
+    promoted: int
+    freed: int
+    is_all: bool
+
+
+def sweep_in_turn(engine: Engine, waker: Waker, timing: Timing, clock: Clock, heartbeat: Heartbeat) -> dict[str, int]:
+    """Sweeps, unless somebody else does or has just done. What is left then, or comes meanwhile, is for the next run,
+    for which it sends a delayed wake. Returns how many deliveries it promoted and how many claims it freed; nothing if
+    it did not sweep."""
+    # Delayed wakes come between two messages of beat.
+    asked = Asked(LEASE, LEASE_SPAN, late=timedelta(seconds=-beat.SWEEP.seconds(timing) / 2))
+    beaten = heartbeat.beat(engine, MAINTAINS, "sweep", asked)
+    if not beaten.has_lease:
+        _call_in(beaten.ends_in, waker, clock)
+        return {}
+    swept = sweep_with_lease(engine, waker, timing, heartbeat.id, WHOLE)
+    if not swept.is_all:
+        _call_in(0, waker, clock)
+    return {"promoted": swept.promoted, "freed": swept.freed}
+
+
+def sweep_with_lease(engine: Engine, waker: Waker, timing: Timing, me: UUID, extent: Extent) -> Swept:
+    """Sweeps for a process that has the lease, and lets that end when the next sweep is due: at once if something was
+    left."""
+    due_at, is_all = monotonic() + beat.SWEEP.seconds(timing), True
+    try:
+        swept = sweep(engine, waker, timing, me, extent)
+        is_all = swept.is_all
+    finally:
+        left = max(0.0, due_at - monotonic()) if is_all else 0.0
+        set_end(engine, LEASE, me, timedelta(seconds=left))
+    return swept
+
+
+def _call_in(seconds: float, waker: Waker, clock: Clock) -> None:
+    now = clock().timestamp()
+    second = int(now + seconds) + 1
+    waker.wake_later(SWEEP, second, second - now)
+
+
+def sweep(engine: Engine, waker: Waker, timing: Timing, me: UUID, extent: Extent) -> Swept:
+    """Sweeps once, in small transactions and for a bounded time. `me` is this process's id."""
 
     def promote(connection: Connection) -> int:
-        return connection.execute(PROMOTE).rowcount
+        return connection.execute(PROMOTE, {"piece": extent.piece}).rowcount
 
     def free(connection: Connection) -> int:
-        return _free_expired_claims(connection, timing)
+        return _free_expired_claims(connection, timing, extent.piece)
 
     def wake() -> None:
         waker.wake(DELIVER)
 
-    promoted, all_promoted = _in_pieces(engine, promote, monotonic() + PROMOTE_SECONDS, after_each=wake)
-    _wake_what_is_due(engine, waker)  # before claims are freed: wakes must not depend on that
-    freed, all_freed = _in_pieces(engine, free, monotonic() + FREE_SECONDS, after_each=wake)
-    if not (all_promoted and all_freed):
-        now = clock().timestamp()
-        waker.wake_later(SWEEP, int(now) + 1, int(now) + 1 - now)
-    return {"promoted": promoted, "freed": freed}
+    promoted, all_promoted = _in_pieces(engine, promote, extent.piece, monotonic() + extent.promote_seconds, wake)
+    _wake_what_is_due(engine, waker, timing, me)  # before claims are freed: wakes must not depend on that
+    freed, all_freed = _in_pieces(engine, free, extent.piece, monotonic() + extent.free_seconds, wake)
+    return Swept(promoted, freed, all_promoted and all_freed)
 
 
-def _wake_what_is_due(engine: Engine, waker: Waker) -> None:
-    with engine.connect() as connection:
-        if connection.scalar(_ANYTHING_READY):
-            waker.wake(DELIVER)
-        if connection.scalar(_ANY_SUSPECT):
-            waker.wake(SUSPECTS)
-        if connection.scalar(_ANY_MAIL_DUE):
-            waker.wake(NOTICES)
+def put_off_upkeep(engine: Engine, timing: Timing, heartbeat: Heartbeat) -> None:
+    """Upkeep begins: the sweep calls for it if it does not for some intervals."""
+    set_end(engine, UPKEEP_LEASE, heartbeat.id, _upkeep_span(timing), whoever=True)
+
+
+def _upkeep_span(timing: Timing) -> timedelta:
+    return timedelta(seconds=MISSED * beat.UPKEEP.seconds(timing))
+
+
+def _wake_what_is_due(engine: Engine, waker: Waker, timing: Timing, me: UUID) -> None:
+    with engine.begin() as connection:
+        asked = {"lease": UPKEEP_LEASE, "me": me, "span": _upkeep_span(timing), "late": timedelta(0)}
+        due = connection.execute(_DUE, asked).one()._asdict()
+    for name, task in _TASKS.items():
+        if due[name]:
+            waker.wake(task)
 
 
 def _in_pieces(
-    engine: Engine,
-    piece: Callable[[Connection], int],
-    until: float,
-    after_each: Callable[[], object] = lambda: None,
+    engine: Engine, piece: Callable[[Connection], int], size: int, until: float, after_each: Callable[[], object]
 ) -> tuple[int, bool]:
-    """Takes pieces, each in a transaction, until there is nothing more to take or `until` (monotonic). Returns how many
-    rows it took, and whether that was all. `after_each` follows at once: thousands more may come."""
+    """Takes pieces of this size, each in a transaction, until there is nothing more to take or `until` (monotonic).
+    Returns how many rows it took, and whether that was all. `after_each` follows at once: thousands more may come."""
     taken = 0
     while True:
         with engine.begin() as connection:
@@ -119,14 +192,14 @@ def _in_pieces(
         taken += count
         if count:
             after_each()
-        if count < PIECE or monotonic() >= until:
-            return taken, count < PIECE
+        if count < size or monotonic() >= until:
+            return taken, count < size
 
 
-def _free_expired_claims(connection: Connection, timing: Timing) -> int:
+def _free_expired_claims(connection: Connection, timing: Timing, piece: int) -> int:
     """Frees claims whose worker died. Whether the receiver has the message is unknown; the attempt is recorded so."""
-    connection.execute(_ODD_CLAIMS)
-    rows = connection.execute(_EXPIRED_CLAIMS).all()
+    connection.execute(_ODD_CLAIMS, {"piece": piece})
+    rows = connection.execute(_EXPIRED_CLAIMS, {"piece": piece}).all()
     write_apart(connection, rows, partial(_free, connection, timing), partial(_postpone, connection))
     return len(rows)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from dispatcher.wake import SWEEP, VISIBILITY_TIMEOUT, Waker
-from schedules.beat import MIN_SECONDS, SWEEP_EVERY
+from schedules import beat
 from schedules.timing import Timing
 
 
@@ -24,7 +24,7 @@ def buckets(delays: Iterable[timedelta], now: float, timing: Timing) -> dict[int
 
 def bucket_seconds(timing: Timing) -> float:
     """5 seconds; shorter in scaled time, but never under half a second."""
-    return timing.timeout(SWEEP_EVERY.total_seconds(), minimum=MIN_SECONDS)
+    return beat.SWEEP.seconds(timing)
 
 
 def send_delayed_wakes(waker: Waker, delays: Iterable[timedelta], now: float, timing: Timing) -> None:

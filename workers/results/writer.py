@@ -56,7 +56,7 @@ class ClaimResults:
     """The results of one loop that are not written yet; `tally` counts the written ones."""
 
     def __init__(
-        self, engine: Engine, waker: Waker, timing: Timing, clock: Clock, *, circuit_breaker_failures: int, owner: str
+        self, engine: Engine, waker: Waker, timing: Timing, clock: Clock, circuit_breaker_failures: int, *, owner: str
     ) -> None:
         """`circuit_breaker_failures` is the setting; `owner` is the id that owns the claims."""
         self._engine, self._waker, self._timing, self._clock = engine, waker, timing, clock

@@ -52,7 +52,7 @@ def test_one_ring_wakes_exactly_one_of_two_parked_loops(
 
 
 @pytest.mark.usefixtures("no_safety")
-def test_a_parked_loop_runs_no_statement_until_it_is_told(
+def test_a_parked_loop_claims_nothing_until_it_is_told(
     database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))

@@ -4,12 +4,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine
 
 from dispatcher import Event, enqueue_many
+from dispatcher.db.heartbeat import DELIVERS, Heartbeat
 from dispatcher.errors import InvalidWebhook
 from dispatcher.settings import Settings
 from dispatcher.transport.curl.transport import CurlTransport
@@ -18,7 +20,9 @@ from dispatcher.transport.threaded.transport import RequestsTransport
 from tests.behaviours import final
 from tests.factories import MESSAGE, RECEIVED, change, deliver_all, deliveries, make_webhook, rows
 from tests.installations import worker_for
+from tests.integration.workers.parked import parked_loops, until
 from tests.receiver import Receiver
+from workers import loop as loop_module
 from workers.claims.claims import ROUND, SCAN_STEPS, Claimed, Claimer
 from workers.claims.concurrency import ConcurrencyClass, Room, Rooms
 from workers.claims.webhook_limit import FIRST_LIMIT
@@ -238,6 +242,43 @@ def test_one_destination_gets_no_more_at_once_than_it_may_and_nothing_is_claimed
         hold.open()
         loop.join(30)
     assert [(count["claimed"], count["delivered"]) for count in counts] == [(30, 30)]
+
+
+def test_processes_that_deliver_share_what_a_destination_gets_while_they_live(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = receiver.gate()
+    for place in range(20):
+        receiver.script(f"/{place}", (hold, final(200)))
+        make_webhook(database, settings, url=receiver.url(f"/{place}"))
+    others = [Heartbeat() for _ in range(3)]
+    engine = worker_for(settings).loop_engine
+    for other in others:
+        other.beat(engine, DELIVERS, "parked")
+    monkeypatch.setattr(loop_module, "SLICE", 0.05)
+    few = settings.model_copy(update={"max_per_destination": 128})
+    try:
+        with parked_loops(monkeypatch, few) as (loop,):
+
+            def most_in_flight() -> int:
+                """After a heartbeat, and when the loop has nothing to claim any more."""
+                loop.loop._heartbeat.due_at = 0.0
+                until(lambda: loop.loop._heartbeat.due_at > monotonic() + 2)
+                before = loop.claims
+                until(lambda: loop.claims > before + 4)
+                return len(loop.loop._in_flight)
+
+            store(10)
+            receiver.wait_for(26)
+            assert most_in_flight() == 26, "of a quarter, 32, an eighth is for others, a sixteenth for proven ones"
+            others.pop().leave(engine)
+            others.pop().leave(engine)
+            assert most_in_flight() == 52, "of a half"
+            others.pop().leave(engine)
+            assert most_in_flight() == 80, "as many as twenty new webhooks may have"
+            hold.open()
+    finally:
+        hold.open()
 
 
 @pytest.mark.parametrize("transport", [CurlTransport, RequestsTransport])

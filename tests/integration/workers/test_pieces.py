@@ -30,5 +30,5 @@ def test_a_piece_is_taken_once_however_the_plan_joins(
     with database.begin() as connection:
         for way in ("hashjoin", "mergejoin", "hashagg", "sort", "material"):
             connection.execute(text(f"SET LOCAL enable_{way} = off"))
-        given = {"account": account.id} if statement is DELETE_KEYS else {}
+        given = {PROMOTE: {"piece": 1_000}, DELETE_KEYS: {"account": account.id}}.get(statement, {})
         assert connection.execute(statement, given).rowcount == 1_000

@@ -8,15 +8,17 @@ import redis
 from sqlalchemy import Engine, text
 
 from dispatcher import Event, enqueue, enqueue_many
+from dispatcher.db.heartbeat import Heartbeat
+from dispatcher.ids import new_id
 from dispatcher.settings import Settings
 from dispatcher.wake import DELIVER, Waker
-from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows, sweep_once
+from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows, sweep_if_due, sweep_once
 from tests.installations import installation_for
 from tests.integration.workers.notices.scenario import fail, pass_time, webhook_with_contact
 from workers.claims.claims import Claimer
 from workers.claims.concurrency import Rooms
 from workers.maintenance import sweep as doing
-from workers.maintenance.sweep import PIECE, sweep
+from workers.maintenance.sweep import WHOLE, Extent, sweep
 
 URL = "http://127.0.0.1:9/"
 WAITING = "state = 'waiting', schedule_step = 1, due_at = now() - interval '1 second'"
@@ -54,13 +56,13 @@ def test_a_claim_is_freed_when_it_has_expired_and_not_before(database: Engine, s
 
 @pytest.mark.parametrize(("columns", "done"), [(WAITING, "promoted"), (EXPIRED, "freed")])
 def test_one_sweep_takes_more_than_a_piece(database: Engine, settings: Settings, columns: str, done: str) -> None:
-    store(database, settings, PIECE + 1, columns)
-    assert sweep_once(settings)[done] == PIECE + 1
+    store(database, settings, WHOLE.piece + 1, columns)
+    assert sweep_once(settings)[done] == WHOLE.piece + 1
     assert {row.state for row in deliveries(database)} == {"ready"}
 
 
 def test_what_is_promoted_does_not_wait_for_the_thousands_after_it(database: Engine, settings: Settings) -> None:
-    store(database, settings, PIECE + 1, WAITING)
+    store(database, settings, WHOLE.piece + 1, WAITING)
     left: list[int] = []
 
     class Noting(Waker):
@@ -68,7 +70,7 @@ def test_what_is_promoted_does_not_wait_for_the_thousands_after_it(database: Eng
             left.append(sum(row.state == "waiting" for row in deliveries(database)))
 
     installation = installation_for(settings)
-    sweep(installation.engine, Noting.__new__(Noting), installation.timing, installation.clock)
+    sweep(installation.engine, Noting.__new__(Noting), installation.timing, new_id(), WHOLE)
     assert left[0] == 1
 
 
@@ -83,13 +85,12 @@ def test_a_run_ends_when_its_time_is_over_and_calls_for_the_next_one(
 ) -> None:
     store(database, settings, 5, columns)
     fail(database, webhook_with_contact(database, settings, account="other"))
-    monkeypatch.setattr(doing, "PROMOTE", text(str(doing.PROMOTE).replace("LIMIT 1000", "LIMIT 2")))
-    monkeypatch.setattr(doing, "_EXPIRED_CLAIMS", text(str(doing._EXPIRED_CLAIMS).replace("LIMIT 1000", "LIMIT 2")))
-    for name, value in {"PIECE": 2, "PROMOTE_SECONDS": 0, "FREE_SECONDS": 0}.items():
-        monkeypatch.setattr(doing, name, value)
+    monkeypatch.setattr(doing, "WHOLE", Extent(2, 0, 0))
+    heartbeat = Heartbeat()
+    assert sweep_if_due(settings, heartbeat) == {}, "it makes the lease"
     for expected in (2, 2, 1):
         broker.flushall()
-        assert sweep_once(settings)[done] == expected
+        assert sweep_if_due(settings, heartbeat)[done] == expected
         assert bool(broker.keys("dispatcher:delayed:dispatcher.sweep:*")) == (expected == 2), "the next run is called"
         assert (broker.llen("deliver"), broker.llen("mail")) == (1, 1), "others are woken in each run"
 

@@ -1,0 +1,63 @@
+"""The heartbeat of a loop. With it the loop learns how many processes deliver, and that it should sweep.
+
+A parked loop sweeps as soon as that is due. One that is busy does so only if nobody has for twice the time, and then in
+small pieces: answers wait for it.
+"""
+
+from datetime import timedelta
+from time import monotonic
+
+import structlog
+
+from dispatcher.db.heartbeat import BEAT_EVERY, DELIVERS, MAINTAINS, Asked
+from dispatcher.db.heartbeat import SUSPECTS as TRIES_SUSPECTS
+from dispatcher.wake import SUSPECTS
+from schedules import beat
+from workers.maintenance.sweep import LEASE, LEASE_SPAN, SMALL, sweep_with_lease
+from workers.process import Worker
+
+log = structlog.get_logger("dispatcher.heartbeat")
+
+REST = 3  # pause before the sweep goes on, in times the duration of its last piece
+
+
+class LoopHeartbeat:
+    """Of one loop. `due_at` is when it wants to be called again, monotonic."""
+
+    def __init__(self, worker: Worker, task: str) -> None:
+        self._worker, self._tries_suspects = worker, task == SUSPECTS
+        self._sweep_seconds = beat.SWEEP.seconds(worker.installation.timing)
+        self._is_sweeping = False  # something was left
+        self.due_at = worker.next_beat
+
+    def beat(self, *, idle: bool, ending: bool) -> None:
+        """Does what is due; a loop that is ending sweeps no more. No error keeps it from its deliveries: they notice by
+        themselves that the database is away."""
+        began = monotonic()
+        if began < self.due_at:
+            return
+        self.due_at = began + BEAT_EVERY
+        try:
+            self._beat(began, idle=idle, ending=ending)
+        except Exception as error:  # noqa: BLE001 - its text could contain values
+            log.warning("a heartbeat failed", error=type(getattr(error, "orig", error)).__name__)
+
+    def _beat(self, began: float, *, idle: bool, ending: bool) -> None:
+        worker, timing = self._worker, self._worker.installation.timing
+        kind, doing = DELIVERS, "ending" if ending else "parked" if idle else "delivering"
+        if self._tries_suspects:
+            kind, doing = MAINTAINS, TRIES_SUSPECTS
+        late = timedelta(seconds=0 if idle or self._is_sweeping else self._sweep_seconds)
+        self._is_sweeping = False
+        beaten = worker.heartbeat.beat(
+            worker.loop_engine, kind, doing, Asked(None if ending else LEASE, LEASE_SPAN, late)
+        )
+        worker.divide(beaten.others + 1)
+        if beaten.has_lease:
+            waker, me = worker.installation.waker, worker.heartbeat.id
+            swept = sweep_with_lease(worker.loop_engine, waker, timing, me, SMALL)
+            self._is_sweeping = not swept.is_all
+        now = monotonic()
+        # From the end of this turn, so that the lease has ended by then.
+        self.due_at = now + (REST * (now - began) if self._is_sweeping else min(BEAT_EVERY, self._sweep_seconds))
+        worker.next_beat = self.due_at
