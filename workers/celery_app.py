@@ -4,6 +4,7 @@ import gc
 import sys
 from collections.abc import Callable
 from functools import cache
+from signal import Signals
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ from celery.concurrency import get_implementation
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.version import check_migrated
+from dispatcher.embedded.spawning.parent_death import die_with_parent
 from dispatcher.encryption.vault import Vault
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
@@ -23,7 +25,7 @@ from workers.app import make_app
 from workers.own_loops import give_each_child_a_loop
 from workers.process import NAME, Worker
 from workers.recovery import recover
-from workers.shared_memory import forget, share
+from workers.shared_memory import forget, main_process, share
 from workers.stopping import ask_to_stop
 from workers.tasks import add_tasks
 
@@ -69,6 +71,11 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
         none looks any more at what is here before the fork, in either process."""
         give_back()
         gc.freeze()
+
+    @signals.worker_process_init.connect(weak=False)
+    def end_with_the_main_process(**_: object) -> None:
+        """Otherwise a child of one that was killed would wait for a task for ever."""
+        die_with_parent(Signals.SIGKILL, main_process())
 
     @signals.worker_process_init.connect(weak=False)
     def collect_less_garbage(**_: object) -> None:

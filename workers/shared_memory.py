@@ -19,7 +19,7 @@ JOURNAL_BYTES = 8 * 1024 * 1024  # of one child; only what was written once take
 VARIABLE = "_DISPATCHER_SHARED_MEMORY"  # not a setting: set by the main process for its children
 _HEAD = 64 * 1024  # the bytes that tell something, in whole pages of any system
 STOPS, PARKS = 0, 1  # which byte tells what
-MAIN = slice(8, 16)  # the main process's id; 0 if nothing is shared
+_MAIN = slice(8, 16)  # the main process's id; 0 if nothing is shared
 
 _file: int | None = None  # the file, in the main process and forked children
 _pipe: int | None = None  # the pipe, likewise
@@ -31,7 +31,7 @@ def share() -> None:
     file, path = tempfile.mkstemp(prefix="dispatcher-worker-")
     os.mkfifo(_pipe_beside(path), 0o600)
     _file, _pipe = file, _open_pipe(path)
-    told()[MAIN] = os.getpid().to_bytes(8)
+    told()[_MAIN] = os.getpid().to_bytes(8)
     if get_start_method() == "fork":
         _remove(path)  # so that nothing is left of a worker that is killed
     else:
@@ -49,6 +49,11 @@ def forget() -> None:
 def told() -> mmap.mmap:
     """The page whose first bytes tell something. Of this process alone if nothing is shared."""
     return _mapped(0, mmap.PAGESIZE)
+
+
+def main_process() -> int:
+    """Its id. 0 if nothing is shared."""
+    return int.from_bytes(told()[_MAIN])
 
 
 @cache

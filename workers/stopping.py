@@ -6,7 +6,7 @@ Not an Event: a child that is killed while it holds the Event's lock would block
 
 import os
 
-from workers.shared_memory import MAIN, STOPS, pipe, told
+from workers.shared_memory import STOPS, main_process, pipe, told
 
 
 def ask_to_stop() -> None:
@@ -19,7 +19,7 @@ def ask_to_stop() -> None:
 
 def is_stopping() -> bool:
     """Whether the worker is shutting down, or its main process has died: nobody could stop this child any more."""
-    return told()[STOPS] == 1 or int.from_bytes(told()[MAIN]) not in {0, os.getpid(), os.getppid()}
+    return told()[STOPS] == 1 or main_process() not in {0, os.getpid(), os.getppid()}
 
 
 def stop_descriptors() -> frozenset[int]:

@@ -18,7 +18,15 @@ each_unit = pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
 
 
 def test_there_is_a_unit_for_each_process_of_the_engine() -> None:
-    assert set(UNITS) == {"api", "beat", "deliver", "flower", "migrate", "upkeep"}
+    assert set(UNITS) == {"api", "beat", "deliver", "flower", "migrate", "upkeep", "engine"}
+
+
+def test_the_unit_for_a_small_server_runs_what_four_others_run_and_never_beside_them() -> None:
+    engine, (api, *others) = UNITS["engine"], [UNITS[name] for name in ("api", "deliver", "upkeep", "beat")]
+    assert engine.command[:4] == [*others[0].command[:3], "workers"]
+    assert engine.command[4:] == ["api", *api.command[4:], *[word for unit in others for word in unit.command[4:]]]
+    assert engine.one("Conflicts").split() == [unit.name for unit in (api, *others)]
+    assert engine.stop_seconds == max(unit.stop_seconds for unit in (api, *others))
 
 
 @each_unit
