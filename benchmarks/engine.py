@@ -1,5 +1,6 @@
 """The measured engine: real worker nodes, started as an operator starts them."""
 
+import json
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from dispatcher.embedded.servers.ports import LOOPBACK
 from dispatcher.embedded.spawning.spawn import spawn
 
 CHILDREN = 2
+WORKER_NODES = 2  # of one command that has them all
 _AS_ROOT_ON_PURPOSE = "ignore:You're running the worker with superuser privileges"
 
 
@@ -98,11 +100,26 @@ def beat(servers: Servers, env: Mapping[str, str] | None = None) -> Iterator[Nod
         yield running
 
 
-def wait_until_ready(*nodes: Node, within: float = 60) -> None:
-    """Waits until workers take tasks. Raises RuntimeError if one does not."""
+@contextmanager
+def together(servers: Servers, port: int) -> Iterator[Node]:
+    """API, deliver node, maintenance worker and beat in one command, as on a small server."""
+    api = ["api", "--host", LOOPBACK, "--port", str(port)]
+    words = [*_WORKERS, *api, "deliver", "-c", str(CHILDREN), "maintenance", "beat"]
+    with node(servers, "engine", words) as running:
+        yield running
+
+
+def started(running: Node) -> dict[str, int]:
+    """The main processes that one command has started, by name."""
+    lines = [json.loads(line) for line in running.said().splitlines() if '"process started"' in line]
+    return {line["process"]: line["pid"] for line in lines}
+
+
+def wait_until_ready(*commands: Node, nodes: int = 1, within: float = 60) -> None:
+    """Waits until workers take tasks: so many nodes of each command. Raises RuntimeError if one does not."""
     deadline = time.monotonic() + within
-    for running in nodes:
-        while " ready." not in running.said():
+    for running in commands:
+        while running.said().count(" ready.") < nodes:
             running.check()
             if time.monotonic() > deadline:
                 raise RuntimeError(f"a worker was not ready within {within:.0f} s")

@@ -181,7 +181,7 @@ ROWS = (
     ),
     Row(
         "memory-engine",
-        "API, deliver node with two children, maintenance worker and beat; shared memory counted once",
+        "API, deliver node with two children, maintenance worker and beat in one command; shared memory counted once",
         (
             Target("at rest", Value("memory.all_mb"), 320, 230, more=False, unit="MB"),
             Target("after 50,000 deliveries", Value("memory.all_mb_after"), 380, 260, more=False, unit="MB"),
