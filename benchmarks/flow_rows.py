@@ -66,7 +66,7 @@ FLOW_ROWS = (
     ),
     Row(
         "latency",
-        "from the call of enqueue until the receiver has it; bare: a commit, a ping, a request",
+        "from the commit of enqueue until the receiver has it; bare: a commit, a ping, a request",
         (
             # asked: 6 and 3 ms; bare: 1.5 ms
             Target("idle, p50, of bare", Ratio("latency.p50_ms", "latency-bare.p50_ms"), 4, 2, more=False),

@@ -211,6 +211,7 @@ def test_no_planted_secret_is_seen_anywhere(
     answer = _post(api_port, token, "/v1/events", MESSAGE)
     assert (answer.status_code, answer.json()["deliveries"]) == (202, 6)
     enqueue("message.big", {**MESSAGE, "more": "m" * 9000}, account="acme")
+    tree.wait(lambda: broker.llen("deliver"))  # the API wakes after it has answered
     queued = _broker_contents(broker)
     (wake,) = (json.loads(message) for message in broker.lrange("deliver", 0, -1))
     assert json.loads(base64.b64decode(wake["body"]))[:2] == [[], {}], "the wake has arguments"
