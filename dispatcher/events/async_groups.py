@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import zip_longest
 from threading import Lock
-from time import sleep
+from time import monotonic, sleep
 
 from dispatcher.accounts.fair_turns import FairTurns, Turn
 from dispatcher.errors import Unavailable
@@ -17,8 +17,9 @@ from dispatcher.events.waiting_room import Room, WaitingRoom
 from dispatcher.producer import Producer
 
 ALONE_AT_ONCE = 8
-# Seconds: a wake stands for all that is committed until the next one. Events of 400 a second wait for none.
-_WAKE_PAUSE = 0.002
+# Seconds from one wake to the next, which stands for all that is committed until then. Events of 200 a second do not
+# wait for theirs.
+_WAKE_EVERY = 0.004
 
 
 class _Slot:
@@ -174,9 +175,9 @@ class _Wakes:
         self._thread.shutdown(wait=False)
 
     def _wake(self) -> None:
-        self._asked = False
+        self._asked, began = False, monotonic()
         self._producer.waker.wake()
-        sleep(_WAKE_PAUSE)
+        sleep(max(0.0, began + _WAKE_EVERY - monotonic()))
 
 
 def _answer(group: Sequence[_Slot], outcomes: Sequence[Outcome]) -> None:
