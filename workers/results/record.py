@@ -104,7 +104,7 @@ _REQUEST_TYPES = {
 _RECORD = Prepared(
     "dispatcher_record",
     f"""
-WITH result AS (
+WITH result AS MATERIALIZED (
   SELECT *, '{State.CLAIMED}' AS was FROM unnest(
     :id, :number, :owner, :state, :reason, :delay, :step, :unknown, :batch_limit, :counts, :verdict, :outcome_unknown,
     :attempt_id, :sent)
@@ -122,8 +122,8 @@ mine AS (
       claimed_by = NULL, claimed_until = NULL,
       finished_at = CASE WHEN r.state IN ('{State.DELIVERED}', '{State.DISCARDED}') THEN now() END
   FROM result r
-  -- By their places, which shows a planner with old statistics how few these are. `was` keeps it from reading the whole
-  -- index of claimed deliveries instead, dead entries included.
+  -- By their places, which shows a planner with old statistics how few these are. `was`, of a CTE that is materialized,
+  -- keeps it from reading the whole index of claimed deliveries instead, dead entries included.
   WHERE d.ctid = ANY(ARRAY(SELECT tid FROM unlocked)) AND d.id = r.id
     AND d.state = r.was AND d.claimed_by = r.owner AND d.attempt_count = r.number
   RETURNING d.id, r.number, r.counts, r.verdict, r.outcome_unknown, r.attempt_id, r.sent),

@@ -3,13 +3,14 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from dispatcher import enqueue
+from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.ids import new_id_text
 from dispatcher.settings import Settings
 from dispatcher.webhooks.contract import Verdict
 from tests.factories import MESSAGE, RECEIVED, attempts, change, change_webhook, deliveries, make_webhook, rows
+from tests.installations import worker_for
 from workers.claims.claims import Claim, Claimer
 from workers.claims.concurrency import Rooms
 from workers.results.decide import Decision, Delivered, Release, Retry
@@ -42,6 +43,28 @@ def test_only_the_claims_owner_writes(database: Engine, settings: Settings) -> N
     assert recorded(database, claim, claimer.id, Delivered())
     assert not recorded(database, claim, claimer.id, Delivered())
     assert len(attempts(database)) == 1
+
+
+def test_a_record_reads_no_claims_but_its_own(database: Engine, settings: Settings) -> None:
+    claimer = Claimer()
+    make_webhook(database, settings, url="http://127.0.0.1:9/")
+    list(enqueue_many([Event(type=RECEIVED, data=MESSAGE, account="acme")] * 100))
+    engine = worker_for(settings).loop_engine
+    with engine.connect() as connection:
+        connection.info.clear()  # the plan is made now, when the index of claims is small
+        connection.exec_driver_sql("DEALLOCATE ALL")
+        claims = claimer.claim(connection, Rooms(first=100), 100).claims
+        connection.commit()
+        before = _claims_read(connection)
+        result = Result(claims[0].delivery_id, 1, 0, claimer.id, Delivered(), Verdict.ACKNOWLEDGED)
+        assert len(record(connection, [result]).mine) == 1
+        assert (len(claims), _claims_read(connection) - before) == (100, 0)
+
+
+def _claims_read(connection: Connection) -> int:
+    """Entries of the index of claimed deliveries, by this transaction."""
+    query = "SELECT pg_stat_get_xact_tuples_returned('dispatcher.deliveries_claimed_idx'::regclass)"
+    return int(connection.exec_driver_sql(query).scalar_one())
 
 
 def test_the_most_a_batch_may_hold_is_kept_through_a_retry(database: Engine, settings: Settings) -> None:
