@@ -35,6 +35,9 @@ def read(words: Sequence[str]) -> list[Part]:
     for name in names:
         if names.count(name) > 1:
             parser.error(f"{name} is there twice: start the second one with a command of its own")
+    nodes = [part.options.name for part in parts if part.process in {"deliver", "maintenance"}]
+    if len(nodes) > len(set(nodes)):
+        parser.error(f"two nodes have the name {nodes[0]}: give each another one with -n")
     if len(parts) > 1 and sys.platform != "linux":
         parser.error("several processes in one command need Linux: start each with a command of its own")
     return parts

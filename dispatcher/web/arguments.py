@@ -1,12 +1,12 @@
 """The options of the API process. Loads nothing of it."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Adds them under the names that the HTTP server has for them."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="port; 0: any that is free (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8080, help="port; 0: any that is free (default: %(default)s)")
     parser.add_argument("--root-path", default="", metavar="PATH", help="below which a reverse proxy serves the API")
     parser.add_argument(
         "--forwarded-allow-ips",
@@ -14,3 +14,9 @@ def add_options(parser: ArgumentParser) -> None:
         help="addresses of reverse proxies whose X-Forwarded-* headers are believed, separated by commas "
         "(default: FORWARDED_ALLOW_IPS, or 127.0.0.1)",
     )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:  # the server would take what is left of it modulo 65536
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 to 65535")
+    return int(text)

@@ -43,6 +43,8 @@ def test_help_lists_the_processes_and_their_options_with_defaults() -> None:
         (("-c", "2", "deliver"), "invalid choice: '2'"),
         (("api", "deliver", "-c", "0", "beat"), "'0' is not a whole number of at least 1"),
         (("api", "-c", "2", "deliver"), "unrecognized arguments: -c 2"),
+        (("api", "--port", "65536"), "'65536' is not a whole number from 0 to 65535"),
+        (("deliver", "-n", "x", "maintenance", "-n", "x"), "two nodes have the name x: give each another one with -n"),
         (("deliver", "beat", "deliver"), "deliver is there twice: start the second one with a command of its own"),
     ],
 )
