@@ -48,7 +48,7 @@ def become_one_of(names: Sequence[str], settings: Settings) -> str:
     def started(name: str, wait: float, *, first: bool) -> bool:
         """Whether this is the new process."""
         parent = os.getpid()
-        if pid := os.fork():
+        if pid := _forked():
             running[pid] = _Running(name, time.monotonic() + wait, first)
             log.info("process started", process=name, pid=pid)
             return False
@@ -71,7 +71,9 @@ def become_one_of(names: Sequence[str], settings: Settings) -> str:
             _stop(running)
             continue
         for pid, ended_with in _ended():
-            ended = running.pop(pid)
+            ended = running.pop(pid, None)
+            if ended is None:  # in a container, the first process gets what one that was killed leaves
+                continue
             lived = max(0.0, time.monotonic() - ended.began)
             if stopping:
                 continue
@@ -87,6 +89,16 @@ def become_one_of(names: Sequence[str], settings: Settings) -> str:
             if started(ended.name, wait, first=False):
                 return ended.name
     sys.exit(status)
+
+
+def _forked() -> int:
+    """As `os.fork`, again and again if there is no room for another process, which others may leave soon."""
+    while True:
+        try:
+            return os.fork()
+        except OSError as error:
+            log.error("process cannot be started: tried again in a second", error=error.strerror)
+            time.sleep(1)
 
 
 def _stop(running: dict[int, _Running]) -> None:

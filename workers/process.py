@@ -83,7 +83,7 @@ class Worker:
         """A heartbeat of a maintenance worker's child, unless there was one a moment ago: it begins something."""
         if monotonic() >= self.heartbeat.beaten_at + BEAT_EVERY:
             try:
-                self.heartbeat.beat(self.installation.engine, MAINTAINS, doing)
+                self.heartbeat.beat(self.loop_engine, MAINTAINS, doing)
             except SQLAlchemyError as error:
                 log.warning("a heartbeat failed", error=type(error).__name__)
 

@@ -56,7 +56,7 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
         worker = worker_of_process()
         installation = worker.installation
         return sweep_in_turn(
-            installation.engine, installation.waker, installation.timing, installation.clock, worker.heartbeat
+            worker.loop_engine, installation.waker, installation.timing, installation.clock, worker.heartbeat
         )
 
     @task(name=NOTICES)
@@ -85,6 +85,6 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
         worker = worker_of_process()
         worker.note("upkeep")
         installation = worker.installation
-        put_off_upkeep(installation.engine, installation.timing, worker.heartbeat)
+        put_off_upkeep(worker.loop_engine, installation.timing, worker.heartbeat)
         circuit_breakers = installation.settings.circuit_breaker_failures > 0
         return upkeep(installation.engine, installation.vault, installation.clock, circuit_breakers=circuit_breakers)

@@ -62,6 +62,7 @@ def make_engine(
         hide_parameters=True,  # an error's text must not carry messages or secrets
         connect_args={
             "application_name": application_name,
+            "client_encoding": "utf8",  # whatever the environment or the role says: messages are UTF-8
             "connect_timeout": 10,
             "keepalives_idle": 30,
             "options": " ".join([f"-c {name}={value}" for name, value in options.items()]),

@@ -41,8 +41,14 @@ class Prepared:
     def execute(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
         """Runs the statement, as `Connection.execute` does."""
         if first := self._to_run_first(connection.info):
-            connection.exec_driver_sql(first)
-            self._has_run(first, connection.info)
+            try:
+                connection.exec_driver_sql(first)
+                self._has_run(first, connection.info)
+            except DBAPIError:
+                raise
+            except BaseException:  # a signal's: whether it is prepared now is not known
+                connection.invalidate()
+                raise
         return connection.exec_driver_sql(self._execute, tuple([parameters[name] for name in self._names]))
 
     def fetch(self, connection: PoolProxiedConnection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
@@ -51,8 +57,14 @@ class Prepared:
         try:
             with closing(connection.cursor()) as cursor:
                 if first := self._to_run_first(connection.info):
-                    cursor.execute(first)
-                    self._has_run(first, connection.info)
+                    try:
+                        cursor.execute(first)
+                        self._has_run(first, connection.info)
+                    except psycopg2.Error:
+                        raise
+                    except BaseException:  # as above
+                        connection.invalidate()
+                        raise
                 cursor.execute(self._execute, [parameters[name] for name in self._names])
                 rows: Sequence[Sequence[Any]] = cursor.fetchall()
                 return rows

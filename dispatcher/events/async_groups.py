@@ -69,7 +69,7 @@ class AsyncGroups:
             self._waiting.add(slot)
             begins, self._writes = not self._writes, True
         if begins:  # what else comes in this turn of the loop goes along
-            self.loop.call_soon(self._writer.submit, self._write)
+            self.loop.call_soon(self._begin_writing)
         timer = self.loop.call_later(WAIT_SECONDS, self._expire, slot)
         try:
             return await slot.answer
@@ -85,6 +85,13 @@ class AsyncGroups:
     def _remove(self, slot: _Slot) -> bool:
         with self._lock:
             return self._waiting.remove(slot)
+
+    def _begin_writing(self) -> None:
+        try:
+            self._writer.submit(self._write)
+        except RuntimeError:  # no thread can be started: the next one to come has another try
+            self._writes = False
+            raise
 
     def _write(self) -> None:
         """In the writing thread: stores groups until nothing waits."""
@@ -133,7 +140,11 @@ class AsyncGroups:
         finally:
             timer.cancel()
             self._turns.leave(turn, may_begin)
-        work = self.loop.run_in_executor(self._alone, self._store_and_wake, item)
+        try:
+            work = self.loop.run_in_executor(self._alone, self._store_and_wake, item)
+        except RuntimeError:  # no thread can be started
+            self._end_alone(turn)
+            raise
         work.add_done_callback(lambda _: self._end_alone(turn))
         return await asyncio.shield(work)
 

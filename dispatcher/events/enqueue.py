@@ -67,7 +67,7 @@ def enqueue(
         connection = session.connection()
         (receipt,) = drive(
             [item],
-            rules_of(producer.settings),
+            rules_of(producer.settings, utf8=False),
             producer.clock(),
             lambda statement, given: connection.execute(statement.text, given).all(),
         )
@@ -86,25 +86,29 @@ def enqueue_many(events: Iterable[Event], *, producer: Producer | None = None) -
     """
     producer = producer or default_producer()
     source = iter(events)
-    piece = _next_piece(source)
+    piece = _checked(islice(source, BULK))
     if len(piece) < BULK:
         yield from _store(piece, producer)
         return
     with ThreadPoolExecutor(1, "dispatcher-many") as storing:
         while piece:
-            stored = storing.submit(_store, piece, producer)
-            failed = None
+            stored, following, failed = storing.submit(_store, piece, producer), islice(source, BULK), None
+            piece = []
             try:
-                piece = _next_piece(source)
+                for event in following:
+                    piece.append((event, checked_or_refused(event)))
+                    if stored.done():  # its receipts need not wait for a source that is slow
+                        break
             except Exception as error:  # noqa: BLE001 - raised after the receipts of what came before it
                 failed = error
             yield from stored.result()
             if failed is not None:
                 raise failed
+            piece += _checked(following)
 
 
-def _next_piece(source: Iterator[Event]) -> list[tuple[Event, CheckedEvent | Refused]]:
-    return [(event, checked_or_refused(event)) for event in islice(source, BULK)]
+def _checked(events: Iterator[Event]) -> list[tuple[Event, CheckedEvent | Refused]]:
+    return [(event, checked_or_refused(event)) for event in events]
 
 
 def _store(piece: Sequence[tuple[Event, CheckedEvent | Refused]], producer: Producer) -> list[Accepted | Refused]:

@@ -42,7 +42,7 @@ class Groups:
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self._rules = rules_of(producer.settings)
+        self._rules = rules_of(producer.settings, utf8=True)
         self._held: dict[tuple[str, str], float] = {}  # a key that was locked -> until when it is taken to be
         self._fan_outs: dict[tuple[str, str | None, str], int] = {}  # (account, app, type) -> deliveries, where many
 

@@ -20,21 +20,21 @@ from dispatcher.settings import Settings
 _PLAN_SECONDS = 60  # a plan that was made for empty tables must not last
 
 # One round trip: keys first (a key that exists keeps its event out), then the fan-out. It only inserts; it updates
-# nothing that is shared. Messages come as texts: those of bytes are twice as long, and take the server twice as long to
-# read. A delivery's id is a UUIDv7 with the beginning of its event's, and a hash of both ids in place of random bits,
-# which take longer to make than all else.
+# nothing that is shared. Messages come as texts (`data`), because bytes (`raw`) are twice as long, and take the server
+# twice as long to read. A delivery's id is a UUIDv7 with the beginning of its event's, and a hash of both ids in place
+# of random bits, which take longer to make than all else.
 STORE = Prepared(
     "dispatcher_store",
     f"""
 WITH input AS (
   SELECT i.id, i.account, i.app, i.type, i.taking, i.subject, i.occurred_at, i.expires_at, i.key, i.digest,
-         convert_to(i.data, 'UTF8') AS data, a.id AS account_id, a.number AS account_no,
+         coalesce(i.raw, convert_to(i.data, 'UTF8')) AS data, a.id AS account_id, a.number AS account_no,
          a.suspended_at IS NOT NULL AS suspended
   FROM unnest(CAST(:id AS uuid[]), CAST(:account AS text[]), CAST(:app AS text[]), CAST(:type AS text[]),
               CAST(:taking AS text[]), CAST(:subject AS text[]), CAST(:occurred_at AS timestamptz[]),
-              CAST(:expires_at AS timestamptz[]), CAST(:data AS text[]), CAST(:key AS text[]),
-              CAST(:digest AS bytea[]))
-       AS i(id, account, app, type, taking, subject, occurred_at, expires_at, data, key, digest)
+              CAST(:expires_at AS timestamptz[]), CAST(:data AS text[]), CAST(:raw AS bytea[]),
+              CAST(:key AS text[]), CAST(:digest AS bytea[]))
+       AS i(id, account, app, type, taking, subject, occurred_at, expires_at, data, raw, key, digest)
   LEFT JOIN dispatcher.accounts a ON a.name = i.account AND a.deleted_at IS NULL),
 keyed AS (
   INSERT INTO dispatcher.idempotency_keys (account_id, key, event_id, digest, expires_at)
@@ -81,6 +81,7 @@ SELECT i.id::text, i.account_id::text, i.suspended, c.deliveries FROM input i LE
                 "occurred_at",
                 "expires_at",
                 "data",
+                "raw",
                 "key",
                 "digest",
             ),
@@ -135,15 +136,17 @@ class CheckedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the installation's settings say about storing: how long keys are remembered, and the time scale."""
+    """What the installation's settings say about storing: how long keys are remembered, and the time scale; and whether
+    texts are UTF-8 on the connection. On a caller's own one they can be anything."""
 
     remember: timedelta
     scale: float
+    utf8: bool
 
 
-def rules_of(settings: Settings) -> Rules:
+def rules_of(settings: Settings, *, utf8: bool) -> Rules:
     """The rules of an installation."""
-    return Rules(timedelta(hours=settings.idempotency_hours), settings.time_scale)
+    return Rules(timedelta(hours=settings.idempotency_hours), settings.time_scale, utf8)
 
 
 def checked(event: Event) -> CheckedEvent:
@@ -235,7 +238,8 @@ def _columns(items: Sequence[CheckedEvent], rules: Rules, now: datetime) -> dict
         "subject": [item.event.subject for item in items],
         "occurred_at": [item.event.occurred_at or now for item in items],
         "expires_at": [item.event.expires_at for item in items],
-        "data": [item.data.decode() for item in items],
+        "data": [item.data.decode() if rules.utf8 or item.data.isascii() else None for item in items],
+        "raw": [None if rules.utf8 or item.data.isascii() else item.data for item in items],
         "key": [item.event.idempotency_key for item in items],
         "digest": [item.digest for item in items],
     }

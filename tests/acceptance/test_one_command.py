@@ -1,5 +1,6 @@
 """A whole engine in one command, as the unit for a small server starts it: `python -m workers api deliver ...`."""
 
+import ctypes
 import json
 import os
 import signal
@@ -37,7 +38,7 @@ OWN_MEGABYTES = 40  # of a main process; it has some 110, shared included
 class Together(Node):
     """The command, its log, and where its API listens."""
 
-    def __init__(self, folder: Path, **more: str) -> None:
+    def __init__(self, folder: Path, *, adopts: bool = False, **more: str) -> None:
         self._port, self._whole_log = refusing_port(), folder / "log"
         words = on_this_machine(units()["engine"].command, folder, api_port=self._port, flower_port=0)
         with self._whole_log.open("wb") as output:
@@ -48,6 +49,7 @@ class Together(Node):
                 env={**os.environ, **more},
                 cwd=folder,
                 start_new_session=True,
+                preexec_fn=_adopt if adopts else None,  # noqa: PLW1509 - nothing else runs in this process
             )
         super().__init__(process, self._whole_log)
 
@@ -68,6 +70,11 @@ class Together(Node):
         except OSError:
             return False
         return ready and self._whole_log.read_text().count(" ready.") >= len(NODES)
+
+
+def _adopt() -> None:
+    """This process gets the children of those below it that die, like the first one of a container."""
+    assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +181,21 @@ def test_a_stop_ends_all_of_them_after_what_is_in_flight(
     assert together.process.wait(30) == 0
     assert (states(database), alive(tree)) == (["delivered"], [])
     assert "Traceback" not in together.said
+
+
+def test_what_a_killed_process_leaves_in_a_container_ends_nothing_else(
+    database: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    together = Together(tmp_path, adopts=True)
+    try:
+        eventually(together.is_ready, together, 60)
+        together.main("deliver").kill()
+        eventually(lambda: together.said.count(f"deliver@{socket.gethostname()} ready.") == 2, together, 60)
+        together.process.terminate()
+        assert together.process.wait(60) == 0
+    finally:
+        together.process.kill()
+        together.process.wait(20)
 
 
 def test_if_its_first_process_is_killed_nothing_is_left(together: Together) -> None:

@@ -82,23 +82,23 @@ WHERE state = '{State.CLAIMED}' AND id = ANY(ARRAY(
 
 _LATER = text("UPDATE dispatcher.deliveries SET claimed_until = now() + interval '5 minutes' WHERE id = :id")
 
-# Also forgets the processes that were last seen long ago, or in the future.
 _DUE = text(f"""
-WITH gone AS (
-  DELETE FROM dispatcher.processes WHERE id = ANY(ARRAY(
-    SELECT id FROM dispatcher.processes
-    WHERE seen_at NOT BETWEEN now() - interval '1 hour' AND now() + interval '1 hour' LIMIT 1000
-    FOR UPDATE SKIP LOCKED))),
-{TAKEN}
 SELECT
   EXISTS (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' AND due_at <= now()) AS ready,
   EXISTS (SELECT 1 FROM dispatcher.deliveries
           WHERE state = '{State.READY}' AND deaths >= {SUSPECT} AND due_at <= now()) AS suspects,
   EXISTS (SELECT 1 FROM dispatcher.notices WHERE due_at <= now()) AS notices,
-  EXISTS (SELECT 1 FROM dispatcher.redeliveries WHERE finished_at IS NULL AND cancelled_at IS NULL) AS redeliveries,
-  EXISTS (SELECT 1 FROM taken) AS upkeep
+  EXISTS (SELECT 1 FROM dispatcher.redeliveries WHERE finished_at IS NULL AND cancelled_at IS NULL) AS redeliveries
 """)
-_TASKS = {"ready": DELIVER, "suspects": SUSPECTS, "notices": NOTICES, "redeliveries": REDELIVER, "upkeep": UPKEEP}
+_TAKE = text(f"WITH {TAKEN} SELECT EXISTS (SELECT 1 FROM taken)")
+# Those that were last seen long ago, or in the future.
+_FORGET = text("""
+DELETE FROM dispatcher.processes WHERE id = ANY(ARRAY(
+  SELECT id FROM dispatcher.processes
+  WHERE seen_at NOT BETWEEN now() - interval '1 hour' AND now() + interval '1 hour' LIMIT 1000
+  FOR UPDATE SKIP LOCKED))
+""")
+_TASKS = {"ready": DELIVER, "suspects": SUSPECTS, "notices": NOTICES, "redeliveries": REDELIVER}
 
 
 class Swept(NamedTuple):
@@ -157,8 +157,9 @@ def sweep(engine: Engine, waker: Waker, timing: Timing, me: UUID, extent: Extent
         waker.wake(DELIVER)
 
     promoted, all_promoted = _in_pieces(engine, promote, extent.piece, monotonic() + extent.promote_seconds, wake)
-    _wake_what_is_due(engine, waker, timing, me)  # before claims are freed: wakes must not depend on that
+    _wake_what_is_due(engine, waker)  # before claims are freed: wakes must not depend on that
     freed, all_freed = _in_pieces(engine, free, extent.piece, monotonic() + extent.free_seconds, wake)
+    _look_after_processes(engine, waker, timing, me)
     return Swept(promoted, freed, all_promoted and all_freed)
 
 
@@ -171,13 +172,24 @@ def _upkeep_span(timing: Timing) -> timedelta:
     return timedelta(seconds=MISSED * beat.UPKEEP.seconds(timing))
 
 
-def _wake_what_is_due(engine: Engine, waker: Waker, timing: Timing, me: UUID) -> None:
-    with engine.begin() as connection:
-        asked = {"lease": UPKEEP_LEASE, "me": me, "span": _upkeep_span(timing), "late": timedelta(0)}
-        due = connection.execute(_DUE, asked).one()._asdict()
+def _wake_what_is_due(engine: Engine, waker: Waker) -> None:
+    with engine.connect() as connection:
+        due = connection.execute(_DUE).one()._asdict()
     for name, task in _TASKS.items():
         if due[name]:
             waker.wake(task)
+
+
+def _look_after_processes(engine: Engine, waker: Waker, timing: Timing, me: UUID) -> None:
+    """Calls for upkeep if there was none for long, and forgets processes. Last: what has locked their tables must not
+    keep deliveries."""
+    with engine.begin() as connection:
+        asked = {"lease": UPKEEP_LEASE, "me": me, "span": _upkeep_span(timing), "late": timedelta(0)}
+        is_missing = connection.scalar(_TAKE, asked)
+    if is_missing:
+        waker.wake(UPKEEP)
+    with engine.begin() as connection:
+        connection.execute(_FORGET)
 
 
 def _in_pieces(

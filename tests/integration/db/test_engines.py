@@ -1,5 +1,6 @@
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, text
 
 from dispatcher.db.engines import make_engine
@@ -36,3 +37,8 @@ def test_with_autocommit_each_statement_is_a_transaction(database: Engine, setti
     with make_engine(url(settings), autocommit=True).connect() as connection:
         first, second = (connection.scalar(text("SELECT pg_current_xact_id()::text::bigint")) for _ in range(2))
     assert first != second
+
+
+def test_texts_are_utf8_whatever_the_environment_says(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+    assert ask(make_engine(url(settings)), "SHOW client_encoding") == "UTF8"

@@ -1,7 +1,9 @@
 import json
+import signal
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from unittest.mock import patch
@@ -25,13 +27,15 @@ from dispatcher import (
     enqueue,
     enqueue_many,
 )
-from dispatcher.db.prepared import Prepared
+from dispatcher.db.engines import make_engine
+from dispatcher.db.prepared import Prepared, from_pool
 from dispatcher.events.storing import REPEATED
 from dispatcher.ids import time_of
 from dispatcher.settings import Settings, read_settings
 from dispatcher.wake import Waker
 from tests.factories import MESSAGE, RECEIVED, change, change_webhook, deliveries, make_account, make_webhook, rows
 from tests.installations import close_installations
+from tests.process_table import eventually
 
 URL = "http://127.0.0.1:9/hook"
 
@@ -450,6 +454,28 @@ def test_the_next_events_are_read_while_a_statement_runs(
     assert waited == [True, True]
 
 
+def test_receipts_do_not_wait_for_an_iterable_that_is_slow(database: Engine, settings: Settings) -> None:
+    make_account(database)
+    told = threading.Event()
+    read = 0
+
+    def source() -> Iterator[Event]:
+        nonlocal read
+        for number in range(2_000):
+            if number > 1_000 and not told.is_set():
+                eventually(lambda: len(stored_events(database)) == 1_000)
+                told.wait(0.02)
+            read += 1
+            yield Event(type="a", data={}, account="acme")
+
+    receipts = enqueue_many(source())
+    next(receipts)
+    told.set()
+    assert 1_000 < read < 1_900
+    assert len([*receipts]) == 1_999
+    assert len(stored_events(database)) == 2_000
+
+
 @pytest.mark.parametrize("read", [1_000, 1_001])
 def test_when_the_iterable_fails_what_was_stored_has_its_receipts(
     database: Engine, settings: Settings, read: int
@@ -465,6 +491,46 @@ def test_when_the_iterable_fails_what_was_stored_has_its_receipts(
     with pytest.raises(LookupError, match="no more"):
         receipts.extend(enqueue_many(source()))
     assert len(receipts) == len(stored_events(database)) == 1_000
+
+
+@pytest.mark.parametrize("how", ["SET client_encoding TO 'LATIN1'", "sql_ascii", "latin1"])
+def test_a_message_is_stored_byte_for_byte_whatever_encoding_the_callers_connection_has(
+    database: Engine, settings: Settings, how: str
+) -> None:
+    make_account(database)
+    given = {} if how.startswith("SET") else {"client_encoding": how}
+    engine = create_engine(settings.database_url.get_secret_value(), connect_args=given)
+    with Session(engine) as session, session.begin():
+        if how.startswith("SET"):
+            session.execute(text(how))
+        for data in ("größer", "20 € 日本", "plain"):
+            enqueue("a", data, account="acme", session=session)
+    engine.dispose()
+    assert [bytes(event.data).decode() for event in stored_events(database)] == ['"größer"', '"20 € 日本"', '"plain"']
+
+
+@pytest.mark.parametrize("by", ["fetch", "execute"])
+def test_a_signal_while_a_statement_is_prepared_spoils_no_connection(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    statement, engine = (
+        Prepared("interrupted", "SELECT :n", {"n": "integer"}),
+        make_engine(str(database.url.render_as_string(False))),
+    )
+
+    def run() -> Any:
+        if by == "execute":
+            with engine.connect() as connection:
+                return statement.execute(connection, {"n": 7}).scalar()
+        with closing(from_pool(engine)) as connection:
+            return statement.fetch(connection, {"n": 7})[0][0]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(statement, "_has_run", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert [run(), run()] == [7, 7]
+    engine.dispose()
 
 
 def test_ids_of_deliveries_are_uuids_of_their_events_time_and_each_has_its_own(

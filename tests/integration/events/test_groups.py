@@ -562,6 +562,32 @@ def test_who_waits_alone_is_bounded_too_and_an_account_leaves_half_to_the_others
         assert alone() == 0
 
 
+def test_a_thread_that_cannot_be_started_costs_no_place_and_no_later_event(
+    producer: Producer, database: Engine, holder: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = RuntimeError("can't start new thread")
+
+    def refuse(*_: object) -> None:
+        raise refused
+
+    with FRONTS["asyncio"](producer) as front:
+        assert front.call(0).result(20).deliveries == 0
+        (groups,) = producer.kept[async_groups._ByLoop].values()
+        with monkeypatch.context() as patched:
+            patched.setattr(groups._writer, "submit", refuse)
+            first = front.call(1)
+            front.wait_for(1)
+        assert [call.result(20).repeated for call in (front.call(2), first)] == [False, False]
+        enqueue("a", 3, account="acme", idempotency_key="k", session=holder, producer=producer)
+        with monkeypatch.context() as patched:
+            patched.setattr(groups._alone, "submit", refuse)
+            for _ in range(async_groups.ALONE_AT_ONCE + 1):
+                with pytest.raises(RuntimeError, match="new thread"):
+                    front.call(3, idempotency_key="k").result(20)
+        holder.commit()
+        assert front.call(3, idempotency_key="k").result(20).repeated
+
+
 def test_each_event_loop_has_its_own_groups_and_a_closed_one_leaves_no_thread(
     producer: Producer, database: Engine
 ) -> None:

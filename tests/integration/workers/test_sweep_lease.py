@@ -328,6 +328,38 @@ def test_processes_that_were_not_seen_for_an_hour_are_forgotten(database: Engine
     assert [row.host for row in rows(database, "SELECT host FROM dispatcher.processes")] == ["late"]
 
 
+@pytest.mark.parametrize("table", ["processes", "leases"])
+def test_what_has_locked_the_tables_of_processes_keeps_no_delivery(
+    database: Engine, settings: Settings, broker: "redis.Redis", table: str
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/")
+    for _ in range(3):
+        enqueue(RECEIVED, MESSAGE, account="acme")
+    broker.flushall()
+    first, second, third = (row.id for row in deliveries(database))
+    change(database, f"{WAITING} WHERE id = :id", id=first)
+    change(
+        database,
+        "UPDATE dispatcher.deliveries SET state = 'claimed', claimed_by = gen_random_uuid(), attempt_count = 1,"
+        " claimed_until = now() - interval '1 second' WHERE id = :id",
+        id=second,
+    )
+    worker = worker_for(settings)
+    with database.begin() as holder:
+        holder.exec_driver_sql(f"LOCK dispatcher.{table} IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            doing.sweep(
+                worker.loop_engine,
+                worker.installation.waker,
+                worker.installation.timing,
+                worker.heartbeat.id,
+                doing.WHOLE,
+            )
+        worker.note("notices")  # waits no longer, either
+    assert [(row.id, row.state) for row in deliveries(database)] == [(each, "ready") for each in (first, second, third)]
+    assert broker.llen("deliver") == 1
+
+
 def waits(broker: "redis.Redis", task: str) -> int:
     """How many messages for this task wait."""
     return sum(task in message for message in broker.lrange("upkeep", 0, -1))
