@@ -15,6 +15,7 @@ from benchmarks.measures import (
     memory,
     nodes,
     producers,
+    storing,
     throughput,
     tls,
 )
@@ -63,6 +64,7 @@ MEASURES = (
     Measure("http-single", http.http_single),
     Measure("http-two", http.http_two, long=True),
     Measure("http-batch", http.http_batch),
+    Measure("store-beside", storing.beside, long=True),
     Measure("beside-none", isolation.beside_none, long=True),
     Measure("steady", accounts.steady, long=True),
     Measure("beside-fan-out", accounts.beside_fan_out, long=True),

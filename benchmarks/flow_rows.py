@@ -48,6 +48,33 @@ FLOW_ROWS = (
         (Target("of single events", Ratio("http-batch.rate", "http-single.rate_8"), 4.3, 6.6),),
     ),
     Row(
+        "store-beside",
+        "an account's 100 events a second over HTTP, until the answer, beside another account",
+        (
+            Target(
+                "p99 beside a key that is held, of alone",
+                Ratio("store-beside.p99_ms_held", "store-beside.p99_ms"),
+                1.3,
+                1.1,
+                more=False,
+            ),
+            Target(
+                "beside events for 20,001 webhooks, of alone",
+                Ratio("store-beside.p99_ms_fan_out", "store-beside.p99_ms"),
+                1.3,
+                1.1,
+                more=False,
+            ),
+            Target(
+                "beside a flood, of the same from 16 accounts",
+                Ratio("store-beside.p99_ms_flood", "store-beside.p99_ms_many"),
+                1.3,
+                1.1,
+                more=False,
+            ),
+        ),
+    ),
+    Row(
         "end-to-end",
         "POST /v1/events, 8 connections, until the receiver has all",
         # asked: 1,500 and 2,500 deliveries a second; bare, which delivers nothing: 3,920

@@ -49,7 +49,7 @@ def http_single(bench: Bench) -> Sample:
         for connections in _CONNECTIONS:
             figures |= _measured(bench, served, events(served.token), connections, str(connections))
         figures |= _measured(bench, served, events(served.token, keys=True), 8, "keys")
-        fifty = _new_key(bench, bench.fleet([bench.servers.receiver.url()] * 50))
+        fifty = new_key(bench, bench.fleet([bench.servers.receiver.url()] * 50))
         figures |= _measured(bench, served, events(fifty, event_type=ALL), 8, "fifty")
     return figures
 
@@ -123,10 +123,10 @@ def serving(bench: Bench, fleet: Fleet, *, processes: int = 1) -> Iterator[Serve
         nodes = tuple(stack.enter_context(api(bench.servers, port, _UNLIMITED)) for port in ports)
         for running, port in zip(nodes, ports, strict=True):
             wait_for(partial(_answers, port), running, within=60)
-        yield Served(nodes, ports, _new_key(bench, fleet))
+        yield Served(nodes, ports, new_key(bench, fleet))
 
 
-def _new_key(bench: Bench, fleet: Fleet) -> str:
+def new_key(bench: Bench, fleet: Fleet) -> str:
     """A key that may send events for the fleet's account."""
     with bench.servers.installation.transaction() as session:
         return create_key(session, by=BY, account=fleet.account, scopes=[Scope.SEND]).token
