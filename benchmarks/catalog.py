@@ -34,8 +34,7 @@ class Measure:
     long: bool = False
 
 
-# Those that share a running worker are next to each other; those after
-# which the worker must end come last.
+# Those that share a running worker are next to each other; those after which the worker must end come last.
 MEASURES = (
     Measure("naive", throughput.naive),
     Measure("bullmq", throughput.bullmq_alone, unless=throughput.no_bullmq),
