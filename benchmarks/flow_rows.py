@@ -49,7 +49,7 @@ FLOW_ROWS = (
     ),
     Row(
         "store-beside",
-        "an account's 100 events a second over HTTP, until the answer, beside another account",
+        "an account's 200 events a second over HTTP, until the answer, beside another account",
         (
             Target(
                 "p99 beside a key that is held, of alone",

@@ -32,11 +32,13 @@ ROOT = Path(__file__).parents[1]
 POSTGRES = {
     "shared_buffers": "2GB",
     "max_wal_size": "8GB",
+    "min_wal_size": "1GB",
     "checkpoint_timeout": "15min",
     "effective_cache_size": "4GB",
     "random_page_cost": "1.1",
     "maintenance_work_mem": "512MB",
 }
+_WAL_PARTS = 64  # of 16 MB: 1 GB
 _KEPT = {"installation", "accounts", "webhooks", "subscriptions", "api_keys"}
 
 
@@ -122,9 +124,9 @@ def running_servers() -> Iterator[Servers]:
     folder = Path(tempfile.mkdtemp(prefix="dispatcher-bench-"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        postgres = stack.enter_context(
-            EmbeddedPostgres(folder / "postgres", password=new_password(), settings=POSTGRES)
-        )
+        with _postgres(folder) as fresh:
+            _fill_wal(fresh.url)
+        postgres = stack.enter_context(_postgres(folder))
         valkey = stack.enter_context(EmbeddedValkey(folder / "valkey", password=new_password()))
         receiver = stack.enter_context(own_receiver(folder, MESSAGE_BYTES))
         instant = stack.enter_context(instant_receiver(folder, receiver))
@@ -139,6 +141,20 @@ def running_servers() -> Iterator[Servers]:
         stack.callback(database.dispose)
         installation = Installation(settings)
         yield Servers(folder, postgres, valkey, receiver, instant, installation, database)
+
+
+def _postgres(folder: Path) -> EmbeddedPostgres:
+    return EmbeddedPostgres(folder / "postgres", password=new_password(), settings=POSTGRES)
+
+
+def _fill_wal(url: str) -> None:
+    """Makes the server keep WAL files to use again, as one does that has run for a while: whoever creates a new one
+    holds up all commits for 10 to 20 ms."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for _ in range(_WAL_PARTS):
+            connection.exec_driver_sql("SELECT pg_logical_emit_message(false, 'fill', repeat('x', 16000000))")
+    engine.dispose()
 
 
 def _migrated(url: str) -> Engine:

@@ -14,11 +14,12 @@ from benchmarks.targets import Sample, percentile
 from benchmarks.workload import ALL, message
 from dispatcher import enqueue
 
-_EVERY = 0.01  # seconds between two events of the account that is looked at
+_EVERY = 0.005  # seconds between two events of the account that is looked at
+_SECONDS = 5.0  # at least: of fewer events there is no p99
 _WARM_UP = 0.5
 _WAITING = 8  # requests with a key that an open transaction holds
 _FLOODS = 16  # connections that send without a pause
-_FAN_OUTS = 0.5  # seconds between two events for all webhooks of the other account
+_FAN_OUTS = 2.0  # seconds between two events for all webhooks: about as many deliveries as can be made meanwhile
 
 
 def beside(bench: Bench) -> Sample:
@@ -61,7 +62,7 @@ def _measured(
             stack.enter_context(_sending(port, request, pause))
         own, mine = stack.enter_context(connect(port)), one_event(served.token, message())
         begins = time.monotonic()
-        rounds = int((_WARM_UP + bench.size.seconds) / _EVERY)
+        rounds = int((_WARM_UP + max(bench.size.seconds, _SECONDS)) / _EVERY)
         for number in range(rounds):
             time.sleep(max(0, begins + number * _EVERY - time.monotonic()))
             began = time.monotonic()
