@@ -86,6 +86,9 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
         """The child whose place this one has in the pool may have died with work. If the database is unavailable now,
         the next loop here does it, or the sweep."""
         worker = worker_of_process()
+        if stack := worker.watchdog.left():
+            log.error("a child made no progress and was replaced", stood_at=stack)
+            worker.journal.was_stuck()
         if worker.journal.left() is not None:
             try:
                 recover(worker.loop_engine, worker.journal, worker.installation.waker)

@@ -31,8 +31,9 @@ class LoopHeartbeat:
         self.due_at = worker.next_beat
 
     def beat(self, *, idle: bool, ending: bool) -> None:
-        """Does what is due; a loop that is ending sweeps no more. No error keeps it from its deliveries: they notice by
-        themselves that the database is away."""
+        """The loop has made a turn. Does what is due; a loop that is ending sweeps no more. No error keeps it from its
+        deliveries: they notice by themselves that the database is away."""
+        self._worker.watchdog.progressed()
         began = monotonic()
         if began < self.due_at:
             return

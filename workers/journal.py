@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from mmap import mmap
 from typing import NamedTuple, Protocol
 
-# In words of 4 bytes: the owner, where the entries end, whether claims are being prepared, how many entries are being
-# handled, which ones; then the entries:
+# In words of 4 bytes: the owner, where the entries end, whether claims are being prepared, whether the loop made no
+# progress and was ended, how many entries are being handled, which ones; then the entries:
 # delivery, number of the attempt, state. Assigning words is the fastest way to write a few of them.
 _WORD, _ID = 4, 36  # bytes; ids are texts
-_END, _CLAIMING, _COUNT, _HANDLED, _ENTRIES = 9, 10, 11, 12, 128
+_END, _CLAIMING, _STUCK, _COUNT, _HANDLED, _ENTRIES = 9, 10, 11, 12, 13, 128
 _ENTRY, _NUMBER, _STATE = 11, 9, 10
 MOST_HANDLED = _ENTRIES - _HANDLED  # more than a batch has
 _GONE, _UNSENT, _SENT = 0, 1, 2
@@ -31,12 +31,14 @@ class Attempt(Protocol):
 
 class Left(NamedTuple):
     """What a journal says of a loop that died: the claims' owner, whether it was preparing new ones, the attempts
-    (delivery, number) that may have been sent, and those that were being handled."""
+    (delivery, number) that may have been sent, those that were being handled, and whether it was ended because it made
+    no progress."""
 
     owner: str
     claiming: bool
     sent: frozenset[tuple[str, int]]
     handled: frozenset[tuple[str, int]]
+    stuck: bool = False
 
 
 class Journal:
@@ -55,7 +57,8 @@ class Journal:
     def begin(self, owner: str) -> None:
         """A loop begins: its claims are those of `owner`."""
         self._forget()
-        self._words[_END], self._words[_CLAIMING], self._words[_COUNT] = _ENTRIES, 0, 0
+        self._words[_END] = _ENTRIES
+        self._words[_CLAIMING] = self._words[_STUCK] = self._words[_COUNT] = 0
         self._bytes[:_ID] = owner.encode()
 
     def end(self) -> None:
@@ -101,6 +104,10 @@ class Journal:
                 words[place + _STATE] = _GONE
                 free.append(place)
 
+    def was_stuck(self) -> None:
+        """The loop before, if it has left something, made no progress and was ended for that."""
+        self._words[_STUCK] = 1
+
     def left(self) -> Left | None:
         """What a loop left that has not ended. None if none has."""
         owner = bytes(self._bytes[:_ID])
@@ -114,6 +121,7 @@ class Journal:
             bool(words[_CLAIMING]),
             frozenset(self._attempt(place) for place in places if words[place + _STATE] == _SENT),
             frozenset(self._attempt(place) for place in handled),
+            bool(words[_STUCK]),
         )
 
     def _attempt(self, place: int) -> tuple[str, int]:

@@ -19,6 +19,7 @@ from workers.journal import Journal
 from workers.notices.mailer import Mailer
 from workers.shared_memory import journal_of
 from workers.tokens.store import TokenStore
+from workers.watchdog import Watchdog
 
 log = structlog.get_logger("dispatcher.worker")
 
@@ -73,7 +74,11 @@ class Worker:
     @cached_property
     def journal(self) -> Journal:
         """The journal of this child. The one before with its place in the pool may have left something in it."""
-        return Journal(journal_of(getattr(current_process(), "index", 0)))
+        return Journal(journal_of(_index()))
+
+    @cached_property
+    def watchdog(self) -> Watchdog:
+        return Watchdog(_index())
 
     @cached_property
     def mailer(self) -> Mailer:
@@ -111,3 +116,8 @@ class Worker:
         """Closes the transport and this worker's own idle connections; whatever made the installation closes it."""
         self.drop_transport()
         self.loop_engine.dispose()
+
+
+def _index() -> int:
+    """This child's place in the pool."""
+    return getattr(current_process(), "index", 0)

@@ -83,8 +83,9 @@ def _after(row: Any, left: Left) -> AfterDeath:
         deaths=row.deaths,
         sent=sent,
         handled=attempt in left.handled,
-        # While claims are prepared, these are to blame; otherwise, if nothing is known, whatever is in flight.
-        suspected=not left.handled and sent != left.claiming,
+        # While claims are prepared, these are to blame; otherwise, if nothing is known, whatever is in flight. But what
+        # is in flight keeps no loop from going on.
+        suspected=not left.handled and (not sent if left.claiming else sent and not left.stuck),
     )
 
 

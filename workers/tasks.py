@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from typing import TypeAlias
 
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +15,9 @@ from workers.maintenance.sweep import put_off_upkeep, sweep_in_turn
 from workers.maintenance.upkeep import upkeep
 from workers.notices.send import send_due_alone
 from workers.process import Worker
+from workers.watchdog import LOOP_SECONDS, TASK_SECONDS
+
+Task: TypeAlias = Callable[[Worker], dict[str, int]]
 
 
 class TaskFailed(Exception):
@@ -35,54 +38,56 @@ def _without_values() -> Iterator[None]:
 
 def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     """Adds the tasks to an app, and to no other one in the process. They work with the process's worker."""
-    task = partial(app.task, shared=False)
 
-    @task(name=DELIVER)
-    @_without_values()
-    def deliver() -> dict[str, int]:
+    def task(name: str, seconds: float = TASK_SECONDS) -> Callable[[Task], None]:
+        """A task whose child is replaced if it makes no progress for so many seconds."""
+
+        def add(work: Task) -> None:
+            @app.task(name=name, shared=False)
+            @_without_values()
+            def run() -> dict[str, int]:
+                worker = worker_of_process()
+                with worker.watchdog.watching(seconds):
+                    return work(worker)
+
+        return add
+
+    @task(DELIVER, LOOP_SECONDS)
+    def deliver(worker: Worker) -> dict[str, int]:
         """Delivers everything that is due."""
-        return DeliveryLoop(worker_of_process()).run()
+        return DeliveryLoop(worker).run()
 
-    @task(name=SUSPECTS)
-    @_without_values()
-    def deliver_suspects() -> dict[str, int]:
+    @task(SUSPECTS, LOOP_SECONDS)
+    def deliver_suspects(worker: Worker) -> dict[str, int]:
         """Delivers what had to do with the deaths of several workers."""
-        return DeliveryLoop(worker_of_process(), SUSPECTS).run()
+        return DeliveryLoop(worker, SUSPECTS).run()
 
-    @task(name=SWEEP)
-    @_without_values()
-    def sweep_once() -> dict[str, int]:
+    @task(SWEEP)
+    def sweep_once(worker: Worker) -> dict[str, int]:
         """Finds work that no wake covered."""
-        worker = worker_of_process()
         installation = worker.installation
         return sweep_in_turn(
             worker.loop_engine, installation.waker, installation.timing, installation.clock, worker.heartbeat
         )
 
-    @task(name=NOTICES)
-    @_without_values()
-    def send_notices() -> dict[str, int]:
+    @task(NOTICES)
+    def send_notices(worker: Worker) -> dict[str, int]:
         """Sends the problem notices that are due."""
-        worker = worker_of_process()
         worker.note("notices")
         worker.installation.waker.asleep(NOTICES)  # a notice that is recorded from now on wakes again
         return send_due_alone(worker.installation.engine, worker.mailer)
 
-    @task(name=REDELIVER)
-    @_without_values()
-    def redeliver_more() -> dict[str, int]:
+    @task(REDELIVER)
+    def redeliver_more(worker: Worker) -> dict[str, int]:
         """Continues the open bulk redeliveries."""
-        worker = worker_of_process()
         worker.note("redeliver")
         installation = worker.installation
         installation.waker.asleep(REDELIVER)  # one that is ordered from now on wakes again
         return continue_redeliveries(installation.engine, installation.waker, installation.timing, installation.clock)
 
-    @task(name=UPKEEP)
-    @_without_values()
-    def upkeep_once() -> dict[str, int]:
+    @task(UPKEEP)
+    def upkeep_once(worker: Worker) -> dict[str, int]:
         """Ends deliveries that cannot be attempted any more, and cleans up."""
-        worker = worker_of_process()
         worker.note("upkeep")
         installation = worker.installation
         put_off_upkeep(worker.loop_engine, installation.timing, worker.heartbeat)

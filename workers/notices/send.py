@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from enum import StrEnum
+from time import monotonic
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from workers.notices.turns import Turn, count_outdated, release_turn, take_turn
 log = logging.getLogger("workers.notices")
 
 MAX_MAILS = 200  # mails per run; the next run sends the rest
+RUN_SECONDS = 60  # after so many no other mail is begun
 CLAIM_SPAN = timedelta(minutes=5)  # longer than one mail can take
 _RUN_LOCK = 0x6D61696C  # "mail": the advisory lock of a run
 PIECE = 1_000  # notices that are postponed together
@@ -69,7 +71,7 @@ class _Unusable:
 
 
 def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[str, int]:
-    """Sends due mails, up to `most`; returns how many ended in which way. The body of the notices task.
+    """Sends due mails, up to `most`, for a bounded time; returns how many ended in which way. What the task does.
 
     Raises only what the database raises. A mail server that cannot be used ends the run: the mail that failed waits for
     its next try, the others stay due. A notice of which no mail can be made is quarantined. One that kills the process
@@ -79,8 +81,8 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[s
     if not mailer.configured:
         _wait_for_a_server(engine)
         return dict(tally)
-    mails = 0
-    while mails < most:
+    mails, until = 0, monotonic() + RUN_SECONDS
+    while mails < most and monotonic() < until:
         with engine.begin() as connection:
             notice = _claim(connection, mailer)
         if notice is None:

@@ -450,7 +450,7 @@ def die_at_work():
 
 def recover():
     left = Journal(shared_memory.journal_of(3)).left()
-    assert left == (CLAIM.event_id, False, {{(CLAIM.delivery_id, 1)}}, {{(CLAIM.delivery_id, 1)}}), left
+    assert left == (CLAIM.event_id, False, {{(CLAIM.delivery_id, 1)}}, {{(CLAIM.delivery_id, 1)}}, False), left
     assert Journal(shared_memory.journal_of(2)).left() is None
     pipe = shared_memory.pipe()
     for _ in range(2):  # nobody reads it, so all see it

@@ -125,6 +125,24 @@ def test_after_a_kill_with_a_thousand_requests_in_flight_each_is_attempted_once_
     assert Counter(row.outcome_unknown for row in attempts(database)) == {True: 1_000, False: 1_000}
 
 
+def test_what_is_in_flight_when_a_loop_makes_no_progress_is_not_suspected(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.script("/hang", HANG, Answer())
+    make_webhook(database, settings, url=receiver.url("/hang"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    process = start(settings)
+    try:
+        receiver.wait_for(1)
+    finally:
+        process.kill()
+        process.join()
+    worker = worker_for(settings)
+    worker.journal.was_stuck()
+    recover(worker.loop_engine, worker.journal, worker.installation.waker)
+    assert [(row.state, row.attempt_count, row.deaths) for row in deliveries(database)] == [("ready", 1, 0)]
+
+
 def test_what_was_sent_and_waits_for_a_locked_row_is_known_after_a_kill(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:

@@ -55,6 +55,8 @@ def test_the_next_loop_begins_with_an_empty_one() -> None:
     journal.begin(OWNER)
     journal.handle(CLAIMS[:3])
     journal.sent(CLAIMS[:3])
+    successor.was_stuck()
+    assert successor.left() == Left(OWNER, False, attempts(CLAIMS[:3]), attempts(CLAIMS[:3]), stuck=True)
     successor.begin(CLAIM.delivery_id)
     assert successor.left() == Left(CLAIM.delivery_id, False, frozenset(), frozenset())
 

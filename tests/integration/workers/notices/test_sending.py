@@ -635,6 +635,18 @@ def test_a_run_ends_after_so_many_mails(
     assert send_due(database, mailer) == tally(sent=2)
 
 
+def test_a_run_begins_no_mail_after_its_time(
+    database: Engine, settings: Settings, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = webhook_with_contact(database, settings)
+    seen(database, *[error(database, webhook, status=status) for status in range(500, 503)])
+    times = iter([100.0, 100.0, 101.0, 100.0 + sending.RUN_SECONDS])
+    monkeypatch.setattr(sending, "monotonic", lambda: next(times))
+    assert send_due(database, mailer) == tally(sent=2)
+    monkeypatch.undo()
+    assert send_due(database, mailer) == tally(sent=1)
+
+
 def test_what_has_been_due_longest_is_mailed_first(
     database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
 ) -> None:
