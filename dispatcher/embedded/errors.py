@@ -79,7 +79,12 @@ class ChildDied(EmbeddedError):
     """A child of the process tree ended by itself, so the rest was stopped."""
 
     def __init__(self, name: str, status: int) -> None:
-        ended = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
-        super().__init__(f"{name} {ended} by itself; everything else was stopped")
+        super().__init__(f"{how_it_ended(name, status)}; everything else was stopped")
         self.name = name
         self.status = status
+
+
+def how_it_ended(name: str, status: int) -> str:
+    """Says how a child ended by itself; a negative status is a signal."""
+    ended = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
+    return f"{name} {ended} by itself"

@@ -1,4 +1,5 @@
-"""The process tree: children are started in order, watched, and ended together, whichever ends first."""
+"""The process tree: servers and children are started in order, watched, started again when they end by themselves, and
+ended together."""
 
 import contextlib
 import os
@@ -12,7 +13,7 @@ from signal import Signals
 from types import FrameType
 from typing import Self, TextIO
 
-from dispatcher.embedded.errors import ChildDied, StartFailed
+from dispatcher.embedded.errors import ChildDied, StartFailed, how_it_ended
 from dispatcher.embedded.output import ChildOutput, Display, LogFile, PrefixedLines
 from dispatcher.embedded.readiness import at_once
 from dispatcher.embedded.servers.server import EmbeddedServer
@@ -23,6 +24,8 @@ _PUMP_SECONDS = 0.1
 # All end within 5 s: first the processes that use the servers, by force if they take longer than this, then these.
 _CHILDREN_END_WITHIN = 3.2
 _ALL_END_WITHIN = 4.6
+BETWEEN_STARTS = 5.0  # seconds, at least, from one start of a program to its next
+_MOST_TRIES = 3  # to start a server again that the others need
 
 
 class StopRequested(KeyboardInterrupt):
@@ -48,8 +51,20 @@ class _Running:
     process: "subprocess.Popen[bytes]"
     stop_signal: Signals
     server: EmbeddedServer | None = None
-    ready: Callable[[], bool] = field(default=at_once)
+    child: Child | None = None
+    needed: bool = False  # without it nothing else can run
     deadline: float = 0.0
+    is_ready: bool = False
+    began: float = field(default_factory=time.monotonic)
+    again_at: float | None = None  # it has ended by itself, and is started again then
+    tries: int = 0
+
+    def becomes_ready(self) -> bool:
+        """Whether it is ready for the first time since its start."""
+        if self.is_ready or self.child is None or not self.child.ready():
+            return False
+        self.is_ready = True
+        return True
 
 
 class ProcessTree:
@@ -82,8 +97,9 @@ class ProcessTree:
             for number, handler in self._previous.items():
                 signal.signal(number, handler)
 
-    def serve(self, name: str, make: Callable[[int], EmbeddedServer]) -> EmbeddedServer:
-        """Start an embedded server as part of the tree. `make` gets the file descriptor for its output."""
+    def serve(self, name: str, make: Callable[[int], EmbeddedServer], *, needed: bool = False) -> EmbeddedServer:
+        """Start an embedded server as part of the tree. `make` gets the file descriptor for its output. If it is
+        `needed`, the tree ends when the server cannot be started again."""
         writing = self._output.open(name)
         server = make(writing)
         self._display.became(name, ready=False)
@@ -96,7 +112,7 @@ class ProcessTree:
         finally:
             os.close(writing)
             self._output.pump(0)
-        self._running.append(_Running(name, server.process, server.stop_signal, server))
+        self._running.append(_Running(name, server.process, server.stop_signal, server, needed=needed, is_ready=True))
         self._display.became(name, ready=True)
         return server
 
@@ -107,7 +123,7 @@ class ProcessTree:
         waiting = list(started)
         while waiting:
             self._watch()
-            for running in [running for running in waiting if running.ready()]:
+            for running in [running for running in waiting if running.becomes_ready()]:
                 waiting.remove(running)
                 self._display.became(running.name, ready=True)
             for running in waiting:
@@ -131,16 +147,24 @@ class ProcessTree:
     def run(self, until: Callable[[], bool] = lambda: False) -> bool:
         """Watch until `until` returns true (True) or a stop is requested (False). Raises ChildDied if a child ends by
         itself."""
-        try:
-            while not until():
-                self._watch()
-        except StopRequested:
-            return False
-        return True
+        return self._run(until, self._watch)
+
+    def keep_running(self, until: Callable[[], bool] = lambda: False) -> bool:
+        """As `run`, but what ends by itself is started again, with a line that says so. Raises StartFailed if that
+        fails three times for a server that is needed."""
+        return self._run(until, self._keep)
 
     def say(self, text: str) -> None:
         """Print a message of the tree itself."""
         self._display.say(text)
+
+    def _run(self, until: Callable[[], bool], turn: Callable[[], None]) -> bool:
+        try:
+            while not until():
+                turn()
+        except StopRequested:
+            return False
+        return True
 
     def _spawn(self, child: Child) -> _Running:
         writing = self._output.open(child.name)
@@ -152,7 +176,7 @@ class ProcessTree:
             os.close(writing)
         self._display.became(child.name, ready=False)
         deadline = time.monotonic() + child.ready_within
-        return _Running(child.name, process, child.stop_signal, None, child.ready, deadline)
+        return _Running(child.name, process, child.stop_signal, child=child, deadline=deadline)
 
     def _watch(self) -> None:
         self._pump()
@@ -160,6 +184,52 @@ class ProcessTree:
             if (status := running.process.poll()) is not None:
                 self._show_last_words(running.name)
                 raise ChildDied(running.name, status)
+
+    def _keep(self) -> None:
+        self._pump()
+        for place, running in enumerate(self._running):
+            if running.again_at is None:
+                if (status := running.process.poll()) is not None:
+                    self._show_last_words(running.name)
+                    _kill_group(running)
+                    self._put_off(running, how_it_ended(running.name, status))
+                elif running.becomes_ready():
+                    self.say(f"{running.name} is ready again.")
+                    self._display.became(running.name, ready=True)
+            elif time.monotonic() >= running.again_at:
+                try:
+                    self._running[place] = self._started_again(running)
+                except StartFailed as error:
+                    running.tries += 1
+                    if running.needed and running.tries == _MOST_TRIES:
+                        raise
+                    running.began = time.monotonic()
+                    self._put_off(running, str(error))
+
+    def _put_off(self, running: _Running, why: str) -> None:
+        """Its next start is some seconds after its last one."""
+        now = time.monotonic()
+        running.again_at = max(now, running.began + BETWEEN_STARTS)
+        wait = running.again_at - now
+        self.say(f"{why}; it is started again {f'in {wait:.0f} s' if wait else 'now'}.")
+        self._display.became(running.name, ready=False)
+
+    def _started_again(self, ended: _Running) -> _Running:
+        """Raises StartFailed."""
+        if ended.child is not None:
+            return self._spawn(ended.child)
+        server = ended.server
+        assert server is not None
+        writing = self._output.open(ended.name)
+        try:
+            with self._stops_at_once():
+                server.start_again(writing)
+        finally:
+            os.close(writing)
+            self._output.pump(0)
+        self.say(f"{ended.name} is ready again.")
+        self._display.became(ended.name, ready=True)
+        return _Running(ended.name, server.process, server.stop_signal, server, needed=ended.needed, is_ready=True)
 
     def _show_last_words(self, name: str) -> None:
         self._output.pump(0)
@@ -206,10 +276,14 @@ class ProcessTree:
         self._running.clear()
 
 
-def _sweep(running: _Running) -> None:
+def _kill_group(running: _Running) -> None:
     # The child leads its own group. Whatever still runs in it is killed.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(running.process.pid, Signals.SIGKILL)
+
+
+def _sweep(running: _Running) -> None:
+    _kill_group(running)
     running.process.wait()
     if running.server is not None:
         running.server.stop()

@@ -82,7 +82,8 @@ class RunningEngine:
 
 def run_up(plan: Plan, *, every_line: bool = False) -> None:
     """Run the engine until Ctrl-C or SIGTERM. A terminal shows one calm screen; without a terminal, or with
-    `every_line`, all lines of the processes are shown. Raises an EmbeddedError if it cannot start or a child dies."""
+    `every_line`, all lines of the processes are shown. What ends by itself is started again. Raises an EmbeddedError if
+    the engine cannot start, or its PostgreSQL cannot run any more."""
     console = Console(highlight=False, markup=False, emoji=False)
     path = plan.data_dir or default_data_dir()
     kept = "Temporary data is removed." if plan.temporary else f"Data is kept in {path.absolute()}."
@@ -94,7 +95,7 @@ def run_up(plan: Plan, *, every_line: bool = False) -> None:
         engine = stack.enter_context(running_engine(plan, display=screen))
         if screen is None:
             engine.tree.say(_welcome(engine, plan, width=console.width if console.is_terminal else _NO_WRAPPING))
-            engine.tree.run()
+            engine.tree.keep_running()
             engine.tree.say(f"\n{_STOPPING}")
         else:
             _show(engine, plan, screen)
@@ -111,7 +112,7 @@ def _show(engine: RunningEngine, plan: Plan, screen: CalmScreen) -> None:
             screen.warnings = [*warnings, *([counters.problem] if counters.problem else [])]
             return False
 
-        engine.tree.run(until=looks)
+        engine.tree.keep_running(until=looks)
     screen.ends(_STOPPING)
 
 
@@ -222,7 +223,7 @@ def _postgres(tree: ProcessTree, directory: DataDirectory, plan: Plan) -> str:
             directory.path / "postgres", password=new_password(), durable=not plan.temporary, output=output
         )
 
-    return tree.serve("postgres", make).url
+    return tree.serve("postgres", make, needed=True).url
 
 
 def _valkey(tree: ProcessTree, directory: DataDirectory, plan: Plan) -> str:

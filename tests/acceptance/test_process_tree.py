@@ -213,8 +213,8 @@ def test_development_mode_is_loud_known_to_other_shells_and_gone_with_the_next_s
 
 @dataclass(frozen=True, slots=True)
 class SecondLife:
-    """The same engine, started again at a terminal, with requested ports and without its egress policy, until a child
-    died."""
+    """The same engine, started again at a terminal, with requested ports and without its egress policy. While it ran,
+    its beat and its PostgreSQL were killed."""
 
     ended: Ended
     api_port: int
@@ -232,9 +232,14 @@ def second(first: FirstLife) -> SecondLife:
         assert eventually(lambda: "  Deliveries  2 delivered" in running.said, within=20), running.said
         accounts = running.cli("account", "list").stdout
         lines = dotenv_values(data / "engine.env")
-        return SecondLife(
-            end(running, lambda tree: _find(tree, "beat").kill()), ports[0], accounts, lines, data / "engine.log"
-        )
+        tree = descendants(running.process.pid)
+        for name in ("beat", "-D"):
+            _find(tree, name).kill()
+        again = "beat is ready again.", "postgres is ready again."
+        assert eventually(lambda: all(line in running.said for line in again), within=30), running.said
+        assert eventually(lambda: running.cli("account", "list").stdout == accounts, within=30)
+        log = data / "engine.log"
+        return SecondLife(end(running, lambda _: running.process.terminate()), ports[0], accounts, lines, log)
 
 
 def test_an_engine_without_its_egress_policy_warns_of_it_in_every_process(engine: Engine, second: SecondLife) -> None:
@@ -400,10 +405,11 @@ def test_what_has_ended_keeps_its_secrets_and_no_addresses(second: SecondLife) -
     }
 
 
-def test_a_child_that_dies_ends_the_rest_and_is_named(second: SecondLife) -> None:
+def test_what_ends_by_itself_is_started_again_and_the_rest_runs_on(second: SecondLife) -> None:
     ended = second.ended
-    assert ended.status == 1
-    assert "beat was killed by signal 9 by itself; everything else was stopped" in ended.said
+    for name in ("beat", "postgres"):
+        assert f"{name} was killed by signal 9 by itself; it is started again " in ended.said
+    assert ended.status == 0
     assert "Traceback" not in ended.said
     assert ended.left == []
 

@@ -67,6 +67,16 @@ class EmbeddedServer(ABC):
             raise
         return self
 
+    def start_again(self, output: int | None = None) -> None:
+        """Start a server that has ended by itself, at the address that it had. Raises StartFailed."""
+        self._output = output
+        self._prepare()
+        if not self._serves():
+            why = self._why()
+            self.process.kill()
+            self.process.wait()
+            raise StartFailed(self.name, why)
+
     def stop(self) -> None:
         """End the server: in an orderly way first, by force if that takes too long."""
         if (process := self._process) is not None and process.poll() is None:
@@ -106,13 +116,16 @@ class EmbeddedServer(ABC):
     def _serve(self) -> None:
         for _ in range(_PORT_TRIES):
             self._port = free_port()
-            with _output_file(self.directory / "server.log", self._output) as output:
-                self._process = self._spawn(output)
-            if self._becomes_ready():
+            if self._serves():
                 return
             if is_free(self._port):  # so the cause was not another program that took the port in the meantime
                 break
         raise StartFailed(self.name, self._why())
+
+    def _serves(self) -> bool:
+        with _output_file(self.directory / "server.log", self._output) as output:
+            self._process = self._spawn(output)
+        return self._becomes_ready()
 
     def _becomes_ready(self) -> bool:
         deadline = time.monotonic() + _START_SECONDS

@@ -8,6 +8,9 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
+
+_LOOKS, _BETWEEN = 20, 0.1  # seconds
 
 
 def watch() -> None:
@@ -16,10 +19,12 @@ def watch() -> None:
     for line in sys.stdin:
         pid, _, signal_number = line.partition(" ")
         children[int(pid)] = int(signal_number)
-    for pid, signal_number in children.items():
-        if _is_orphaned_leader(pid):
+    # Each is adopted a moment after its parent's end.
+    for _ in range(_LOOKS):
+        for pid in [pid for pid in children if _is_orphaned_leader(pid)]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal_number)
+                os.kill(pid, children.pop(pid))
+        time.sleep(_BETWEEN)
 
 
 def _is_orphaned_leader(pid: int) -> bool:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 
+from dispatcher.embedded import process_tree
 from dispatcher.embedded.errors import ChildDied, StartFailed
 from dispatcher.embedded.process_tree import Child, ProcessTree, StopRequested
 from dispatcher.embedded.readiness import Check, answers
@@ -183,6 +185,92 @@ def test_a_server_that_dies_stops_the_rest(stream: io.StringIO, tmp_path: Path) 
         server.process.kill()
         with pytest.raises(ChildDied, match="valkey was killed by signal 9"):
             tree.run()
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_tree, "BETWEEN_STARTS", 0.3)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_child_that_ends_by_itself_is_started_again_while_the_rest_runs(stream: io.StringIO, tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    script = (
+        "import sys, time; open(sys.argv[1], 'a').write('x'); print('begun')\n"
+        "if len(open(sys.argv[1]).read()) < 3: sys.exit(3)\n"
+        "time.sleep(600)"
+    )
+    with ProcessTree(stream=stream) as tree:
+        tree.start(python("bystander", SLEEPS), python("weak", script, starts, ready=starts.exists))
+        bystander = tree._running[0].process.pid
+        assert tree.keep_running(until=lambda: stream.getvalue().count("weak     | begun") == 3)
+        assert tree._running[0].process.pid == bystander
+        tree.keep_running(until=lambda: stream.getvalue().count("weak is ready again.") == 2)
+    assert stream.getvalue().count("weak ended with exit status 3 by itself; it is started again ") == 2
+
+
+@pytest.mark.usefixtures("soon")
+def test_what_a_dead_child_leaves_is_gone_before_it_is_started_again(stream: io.StringIO) -> None:
+    leaves = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', sys.argv[1]]).pid); sys.exit(1)"
+    with ProcessTree(stream=stream) as tree:
+        tree.start(python("parent", leaves, SLEEPS))
+        tree.keep_running(until=lambda: stream.getvalue().count("it is started again") == 2)
+        first = int(re.findall(r"parent +\| (\d+)\n", stream.getvalue())[0])
+        assert eventually(lambda: not is_running(first))
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_server_that_ends_by_itself_is_started_again_at_its_address(stream: io.StringIO, tmp_path: Path) -> None:
+    with ProcessTree(stream=stream) as tree:
+        server = tree.serve("valkey", lambda out: EmbeddedValkey(tmp_path, password="x", output=out))
+        url = server.url
+        server.process.kill()
+        tree.keep_running(until=lambda: "valkey is ready again." in stream.getvalue())
+        with redis.Redis.from_url(url) as client:
+            assert client.info("server")["process_id"] == server.process.pid
+    assert "valkey was killed by signal 9 by itself; it is started again " in stream.getvalue()
+    assert server.process.returncode == 0
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_server_that_cannot_run_any_more_ends_the_tree_only_if_it_is_needed(
+    stream: io.StringIO, tmp_path: Path, needed: bool
+) -> None:
+    with ProcessTree(stream=stream) as tree:
+        server = tree.serve("valkey", lambda out: EmbeddedValkey(tmp_path, password="x", output=out), needed=needed)
+        server.process.kill()
+        server.process.wait()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", server.port))
+
+            def tried() -> int:
+                return stream.getvalue().count("Valkey did not start: ")
+
+            if needed:
+                with pytest.raises(StartFailed, match="Valkey did not start: it ended with status 1"):
+                    tree.keep_running()
+                assert tried() == 2
+            else:
+                tree.keep_running(until=lambda: tried() == 4)
+        if not needed:
+            tree.keep_running(until=lambda: "valkey is ready again." in stream.getvalue())
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_wish_to_stop_is_heard_while_a_child_waits_for_its_next_start(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_tree, "BETWEEN_STARTS", 60.0)
+    with ProcessTree(stream=stream) as tree:
+        tree.start(python("weak", "print('begun')"))
+
+        def until() -> bool:
+            if "it is started again in" in stream.getvalue():
+                os.kill(os.getpid(), signal.SIGTERM)
+            return False
+
+        assert not tree.keep_running(until=until)
 
 
 def test_a_killed_tree_leaves_nothing(tmp_path: Path) -> None:
