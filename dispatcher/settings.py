@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from dispatcher.broker.address import read_broker_url
 from dispatcher.egress.address_policy import (
     ANY_ADDRESS,
     DEVELOPMENT_MODE,
@@ -27,6 +28,11 @@ from dispatcher.masking.refusals import refusal
 CONNECTION_FILE = "engine.env"
 LOCK_FILE = "engine.lock"
 RENAMED = {"DISPATCHER_GATE_FAILURES": "DISPATCHER_CIRCUIT_BREAKER_FAILURES"}  # old names are still read
+
+UNVERIFIED_BROKER = (
+    "BROKER_URL has the certificate of the broker not checked: whoever is in between can read the password. Give "
+    "ssl_ca_certs=FILE instead"
+)
 
 _OWN_ADDRESS = re.compile(
     r"https?://(?P<host>[A-Za-z0-9.-]+|\[(?P<ipv6>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\])(:(?P<port>[0-9]{1,5}))?"
@@ -64,7 +70,9 @@ class Settings(BaseSettings):
         SecretStr,
         Field(
             validation_alias=AliasChoices("BROKER_URL", "broker_url"),
-            description="Redis or Valkey, e.g. redis://:password@host:6379/0 (rediss:// for TLS)",
+            description="Redis or Valkey, e.g. redis://:password@host:6379/0; rediss://... for TLS, "
+            "redis+socket:///path for a Unix socket, "
+            "sentinel://host:26379;sentinel://host:26379/0?master_name=NAME for Sentinel",
             examples=["redis://:PASSWORD@127.0.0.1:6379/0"],
         ),
     ]
@@ -261,15 +269,16 @@ class Settings(BaseSettings):
 
     @field_validator("broker_url")
     @classmethod
-    def _redis_protocol(cls, url: SecretStr) -> SecretStr:
-        if url.get_secret_value().partition("://")[0] not in {"redis", "rediss"}:
-            raise ValueError("must be a Redis-protocol URL: redis://:password@host:6379/0")
+    def _readable_address(cls, url: SecretStr) -> SecretStr:
+        read_broker_url(url.get_secret_value())
         return url
 
     @property
     def warnings(self) -> list[str]:
         """What the operator should change, one sentence each; every process logs them at start."""
         found = [f"{old} is called {new} now: rename it" for old, new in RENAMED.items() if old in _given()]
+        if read_broker_url(self.broker_url.get_secret_value()).is_unverified:
+            found.insert(0, UNVERIFIED_BROKER)
         if self.addresses.includes_this_machine:
             found.insert(0, DEVELOPMENT_MODE)
         if self.unsafe_allow_any_address:

@@ -9,18 +9,22 @@ If a ring or a message is lost, that costs time but never a delivery: loops and 
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
+
+from dispatcher.broker.celery_settings import celery_settings
+from dispatcher.broker.clients import broker_pool, without_retries
+from dispatcher.broker.presence import Presence
 
 if TYPE_CHECKING:  # producers load the driver when they first need it
     from kombu import Queue
     from redis import Redis
     from redis.client import Pipeline
+    from redis.connection import ConnectionPool
 
 log = logging.getLogger("dispatcher.wake")
 
@@ -39,8 +43,6 @@ QUEUES = {
     UPKEEP: "upkeep",
 }
 
-VISIBILITY_TIMEOUT = timedelta(hours=1)  # a wake with a longer countdown would run several times
-
 BELL = "dispatcher:bell"
 PARKED = "dispatcher:parked"  # the mark of loops that wait for rings
 
@@ -50,44 +52,17 @@ WAKE_LIFE_SECONDS = 600  # a message that nobody took is void then: workers look
 LOOP_LIFE_SECONDS = 5  # as above, for one that a node sends to itself, again and again
 DELAYED_LIFE_SECONDS = 60
 _BROKER_TIMEOUT = 1.0
-_PAUSE_AFTER_FAILURE = 5.0
-
-
-def transport_options() -> dict[str, object]:
-    """How every Celery app of the product talks to the broker: with time limits and enough connections."""
-    return {
-        "visibility_timeout": int(VISIBILITY_TIMEOUT.total_seconds()),
-        "max_connections": 200,
-        "socket_timeout": 10.0,
-        "socket_connect_timeout": _BROKER_TIMEOUT,
-        "socket_keepalive": True,
-        "health_check_interval": 25,
-    }
-
-
-def tls_options(broker_url: str) -> dict[str, str] | Literal[False]:
-    """How every Celery app of the product uses TLS: the broker's certificate is verified, unless the URL says otherwise
-    (`?ssl_cert_reqs=none`). Without this, Celery verifies nothing."""
-    return {"ssl_cert_reqs": "required"} if broker_url.startswith("rediss://") else False
 
 
 class Waker:
-    """Sends wakes through one broker. After the broker has failed, it does not try again for a few seconds."""
+    """Sends wakes through one broker. While that is away, nobody waits for it."""
 
     def __init__(self, broker_url: str) -> None:
-        self._app = Celery("dispatcher.producer", broker=broker_url, set_as_current=False)
-        self._app.conf.update(
-            task_ignore_result=True,
-            broker_connection_timeout=_BROKER_TIMEOUT,
-            broker_transport_options={
-                **transport_options(),
-                "socket_timeout": _BROKER_TIMEOUT,
-                "retry_on_timeout": False,
-            },
-            broker_connection_retry=False,
-            broker_use_ssl=tls_options(broker_url),
+        self._broker_url = broker_url
+        self._presence = Presence(
+            lambda: self._rings(DELIVER),  # something may have become due meanwhile
+            partial(log.warning, "the broker does not answer (%s); nothing is lost, the next sweep finds the work"),
         )
-        self._down_until = 0.0
 
     def wake(self, task: str = DELIVER) -> bool:
         """Wakes a loop, unless one will look anyway. True if a message was sent. Never raises if the broker is
@@ -123,14 +98,8 @@ class Waker:
         return self._guarded(leave)
 
     def connection(self) -> Any:
-        """A `redis.Connection` of its own to the broker, whatever kind of URL that has, not connected yet. Raises what
-        the driver raises."""
-        with self._app.producer_pool.acquire(block=True, timeout=_BROKER_TIMEOUT) as producer:
-            pool = producer.channel.pool
-            # Without health checks, which would wait for an answer; and in the protocol in which every answer is one to
-            # a command, which has no notifications of maintenance.
-            options = {name: value for name, value in pool.connection_kwargs.items() if "maint" not in name}
-            return pool.connection_class(**{**options, "health_check_interval": 0, "protocol": 2})
+        """A `redis.Connection` of its own to the broker, not connected yet."""
+        return self._pool.connection_class(**self._pool.connection_kwargs)
 
     def wake_later(self, task: str, bucket: int, countdown: float) -> bool:
         """Wakes after `countdown` seconds, unless a delayed wake for this time bucket was sent already. The message
@@ -159,9 +128,20 @@ class Waker:
         countdown: float | None = None,
         expires: float = WAKE_LIFE_SECONDS,
     ) -> bool:
-        self._app.send_task(
-            task, queue=queue or QUEUES[task], retry=False, ignore_result=True, countdown=countdown, expires=expires
-        )
+        with self._app.producer_pool.acquire(block=True, timeout=_BROKER_TIMEOUT) as producer:
+            try:
+                self._app.send_task(
+                    task,
+                    producer=producer,
+                    queue=queue or QUEUES[task],
+                    retry=False,
+                    ignore_result=True,
+                    countdown=countdown,
+                    expires=expires,
+                )
+            except Exception:
+                producer.channel.pool.disconnect()
+                raise
         return True
 
     def _rings(self, task: str) -> bool:
@@ -181,27 +161,40 @@ class Waker:
         with self._client() as client:
             return bool(client.delete(flag_of(task)))
 
+    @cached_property
+    def _app(self) -> Celery:
+        settings = celery_settings(self._broker_url)
+        options = settings["broker_transport_options"]
+        options |= {"socket_timeout": _BROKER_TIMEOUT, "retry_on_timeout": False}
+        if "sentinel_kwargs" in options:
+            options["sentinel_kwargs"] |= without_retries()
+        app = Celery("dispatcher.producer", set_as_current=False)
+        app.conf.update(
+            settings, task_ignore_result=True, broker_connection_timeout=_BROKER_TIMEOUT, broker_connection_retry=False
+        )
+        return app
+
+    @cached_property
+    def _pool(self) -> "ConnectionPool":
+        return broker_pool(self._broker_url, seconds=_BROKER_TIMEOUT)
+
     @contextmanager
     def _client(self) -> Iterator["Redis"]:
-        """The client that Kombu made for the broker's URL: it knows every kind of URL that Celery does."""
-        with self._app.producer_pool.acquire(block=True, timeout=_BROKER_TIMEOUT) as producer:
-            client = producer.channel.client
-            try:
-                yield client
-            except Exception:  # also one that it answers: it was demoted, say, and the next try may reach another
-                client.connection_pool.disconnect(inuse_connections=False)
-                raise
+        from redis import Redis  # noqa: PLC0415 - see above
+
+        try:
+            yield Redis(connection_pool=self._pool)
+        except Exception:  # also one that it answers: it was demoted, say, and the next try may reach another
+            self._pool.disconnect(inuse_connections=False)
+            raise
 
     def _guarded(self, action: Callable[[], bool]) -> bool:
-        if time.monotonic() < self._down_until:
+        if self._presence.is_away:
             return False
         try:
             return action()
         except Exception as error:  # noqa: BLE001 - the event is committed: after an error it would be sent again
-            self._down_until = time.monotonic() + _PAUSE_AFTER_FAILURE
-            log.warning(
-                "the broker does not answer (%s); nothing is lost, the next sweep finds the work", type(error).__name__
-            )
+            self._presence.failed(error)
             return False
 
 

@@ -1,23 +1,24 @@
 """The Celery app without tasks: its settings, derived from ours in one place. All that beat needs."""
 
-import kombu.transport.redis  # noqa: F401 - found by its name only when something connects: in each child by itself
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
+from dispatcher.broker.celery_settings import celery_settings
 from dispatcher.logs import configure_logs
 from dispatcher.settings import Settings
-from dispatcher.wake import QUEUES, tls_options, transport_options
+from dispatcher.wake import QUEUES
 from schedules.beat import PERIODIC
 from schedules.timing import Timing
+from workers.broker_transport import use_these
 
 
 def make_app(settings: Settings) -> Celery:
     """A new app, whose processes log as ours do."""
-    app = Celery("dispatcher", broker=settings.broker_url.get_secret_value())
+    use_these()
+    app = Celery("dispatcher")
     timing = Timing(settings.time_scale)
     app.conf.update(
-        broker_transport_options=transport_options(),
-        broker_use_ssl=tls_options(settings.broker_url.get_secret_value()),
+        celery_settings(settings.broker_url.get_secret_value()),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_ignore_result=True,  # results are rows; Flower still shows what a task returned
@@ -42,6 +43,8 @@ def make_app(settings: Settings) -> Celery:
             for entry in PERIODIC
         },
         beat_max_loop_interval=1,
+        beat_scheduler="workers.scheduler:Scheduler",
+        worker_consumer="workers.consumer:Consumer",
     )
 
     @signals.setup_logging.connect(weak=False)

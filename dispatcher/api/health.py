@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
-from kombu.connection import Connection as BrokerConnection
-from kombu.exceptions import OperationalError
 from pydantic import BaseModel, Field
-from redis.exceptions import RedisError
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from dispatcher.broker.clients import broker_pool, prove_writable
 from dispatcher.db.outages import explain_outage
 from dispatcher.db.version import check_migrated
 from dispatcher.encryption.vault import EncryptionKeys
@@ -20,7 +20,6 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport
 from dispatcher.version import __version__
-from dispatcher.wake import tls_options
 from dispatcher.web.serving import Shared
 
 router = APIRouter(tags=["health"])
@@ -98,7 +97,9 @@ def _examine(check: Callable[[Settings], None], settings: Settings) -> Part:
         return Part(status="failed", detail=str(error))
     except SQLAlchemyError as error:
         return Part(status="failed", detail=explain_outage(error) or f"the database fails: {type(error).__name__}")
-    except (OperationalError, RedisError, OSError) as error:
+    except ResponseError as error:
+        return Part(status="failed", detail=f"the broker (BROKER_URL) takes nothing: {type(error).__name__}")
+    except (RedisError, OSError) as error:
         return Part(status="failed", detail=f"the broker (BROKER_URL) does not answer: {type(error).__name__}")
     return Part(status="ok", detail=None)
 
@@ -117,12 +118,10 @@ def _check_encryption(settings: Settings) -> None:
 
 
 def _check_broker(settings: Settings) -> None:
-    # The client itself tries four times, so each try gets a quarter.
-    limits = {"socket_timeout": _SECONDS / 4, "socket_connect_timeout": _SECONDS / 4}
-    url = settings.broker_url.get_secret_value()
-    made = BrokerConnection(url, ssl=tls_options(url), connect_timeout=_SECONDS, transport_options=limits)  # type: ignore[no-untyped-call]
-    with made as connection:
-        connection.channel().client.ping()
+    # To connect and to answer are a step each.
+    pool = broker_pool(settings.broker_url.get_secret_value(), seconds=_SECONDS / 2)
+    with Redis.from_pool(pool) as client:
+        prove_writable(client)
 
 
 def _probing_engine(settings: Settings) -> Engine:

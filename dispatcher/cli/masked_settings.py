@@ -1,5 +1,6 @@
 """Settings as they may be shown: secrets are masked, and a URL shows only where it leads to."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,16 @@ def masked_setting(name: str, value: Any) -> Any:
 
 
 def mask_connection(url: str) -> str:
-    """Where the URL of a database or broker leads to, without the login."""
+    """Where the URL of a database or broker leads to, without the login. Each sentinel has a URL of its own."""
+    return ";".join(_mask_one(part) for part in re.split(r";(?=sentinel://)", url))
+
+
+def _mask_one(url: str) -> str:
     # Not parsed: a password with characters that should be escaped must not be taken for a host.
     scheme, _, rest = url.partition("://")
     login, at, place = rest.rpartition("@")
+    if "?" in login:  # the @ may be in a password that is a parameter
+        return f"{scheme}://{MASK}"
     place, question, _ = place.partition("?")
     if not at and ":" in place.partition("/")[0].rstrip("0123456789").removesuffix(":"):
         return f"{scheme}://{MASK}"

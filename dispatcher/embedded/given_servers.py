@@ -1,14 +1,12 @@
 """Checks the servers that the environment names before anything is started, so that a dead one is reported at once."""
 
-import socket
-from urllib.parse import urlsplit
-
-from kombu.connection import Connection as BrokerConnection
-from kombu.exceptions import OperationalError
-from redis.exceptions import AuthenticationError, RedisError
+from redis import Redis
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from dispatcher.broker.address import read_broker_url
+from dispatcher.broker.clients import broker_pool, prove_writable
 from dispatcher.db.outages import explain_outage
 from dispatcher.embedded.errors import ServerAway
 
@@ -30,24 +28,22 @@ def ask_database(url: str) -> None:
 
 
 def ask_broker(url: str) -> None:
-    """Log in. Raises ServerAway, which names the address."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "127.0.0.1", parts.port or 6379
-    limits = {"socket_timeout": _BROKER_SECONDS, "socket_connect_timeout": _BROKER_SECONDS}
+    """Log in and write. Raises ServerAway, which names the address."""
+    place = read_broker_url(url).place
     try:
-        # The client would try a dead one several times, with pauses.
-        socket.create_connection((host, port), timeout=_BROKER_SECONDS).close()
-        with BrokerConnection(url, transport_options=limits) as connection:  # type: ignore[no-untyped-call]
-            connection.channel().client.ping()
+        with Redis.from_pool(broker_pool(url, seconds=_BROKER_SECONDS)) as client:
+            prove_writable(client)
     except AuthenticationError:
-        raise ServerAway(
-            "the broker refuses the user or password in BROKER_URL", f"{host}:{port}", "BROKER_URL"
-        ) from None
-    except (OperationalError, RedisError, OSError) as error:
+        raise ServerAway("the broker refuses the user or password in BROKER_URL", place, "BROKER_URL") from None
+    except ResponseError as error:
+        why = f"the broker (BROKER_URL) takes nothing: {type(error).__name__}"
+        raise ServerAway(why, place, "BROKER_URL") from None
+    except (RedisError, OSError) as error:
         why = f"the broker (BROKER_URL) does not answer: {_in_words(error)}"
-        raise ServerAway(why, f"{host}:{port}", "BROKER_URL") from None
+        raise ServerAway(why, place, "BROKER_URL") from None
 
 
 def _in_words(error: Exception) -> str:
-    # The texts of the clients' own errors may contain parts of the URL.
-    return error.strerror or "timed out" if isinstance(error, OSError) else type(error).__name__
+    # The texts of the client's own errors may contain parts of the URL; the system's, which they stand for, do not.
+    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
+    return cause.strerror or "timed out" if isinstance(cause, OSError) else type(error).__name__

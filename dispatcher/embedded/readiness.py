@@ -9,8 +9,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from dispatcher.broker.celery_settings import celery_settings
 from dispatcher.embedded.servers.ports import LOOPBACK
-from dispatcher.wake import tls_options, transport_options
 
 Check = Callable[[], bool]
 _ASK_SECONDS = 1.0
@@ -39,8 +39,8 @@ def answers(port: int, path: str) -> Check:
 
 def worker_answers(broker_url: str, node: str) -> Check:
     """The Celery worker `node` of this machine answers a ping through the broker."""
-    app = Celery("dispatcher.up", broker=broker_url, set_as_current=False)
-    app.conf.update(broker_transport_options=transport_options(), broker_use_ssl=tls_options(broker_url))
+    app = Celery("dispatcher.up", set_as_current=False)
+    app.conf.update(celery_settings(broker_url))
     destination = [f"{node}@{socket.gethostname()}"]
 
     def check() -> bool:

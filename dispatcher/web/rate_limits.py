@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 from limits import RateLimitItemPerMinute
@@ -13,12 +14,13 @@ from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from dispatcher.accounts.api_keys import Caller
+from dispatcher.broker.clients import broker_pool, prove_writable
+from dispatcher.broker.presence import Presence
 from dispatcher.web.problems import Problem
 
 log = logging.getLogger("dispatcher.api.rate_limits")
 
 _BROKER_SECONDS = 0.25
-_PAUSE_AFTER_FAILURE = 5.0
 _LEASE_SECONDS = 1.0
 _MAX_LEASES = 10_000
 
@@ -40,15 +42,15 @@ class RateLimits:
         """`per_minute`: for each key; 0: no limit."""
         self._per_minute = per_minute
         self._limit = RateLimitItemPerMinute(per_minute)
+        self._pool = broker_pool(broker_url, seconds=_BROKER_SECONDS)
         storage = RedisStorage(
-            broker_url,
-            key_prefix="dispatcher:requests",
-            wrap_exceptions=True,
-            socket_timeout=_BROKER_SECONDS,
-            socket_connect_timeout=_BROKER_SECONDS,
+            "redis://", connection_pool=self._pool, key_prefix="dispatcher:requests", wrap_exceptions=True
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._down_until = 0.0
+        self._presence = Presence(
+            lambda: prove_writable(storage.storage),
+            partial(log.warning, "requests are not counted: the broker does not answer (%s)"),
+        )
         self._largest_lease = max(1, min(100, per_minute // 100))
         self._leases: dict[str, _Lease] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
@@ -102,13 +104,13 @@ class RateLimits:
 
     def seconds_to_wait(self, key: str, requests: int = 1) -> int:
         """Counts requests of this key; returns 0 if all may be made, otherwise the seconds until one may."""
-        if time.monotonic() < self._down_until:
+        if self._presence.is_away:
             return 0
         try:
             if self._limiter.hit(self._limit, key, cost=requests):
                 return 0
             return max(1, math.ceil(self._limiter.get_window_stats(self._limit, key).reset_time - time.time()))
         except StorageError as error:
-            self._down_until = time.monotonic() + _PAUSE_AFTER_FAILURE
-            log.warning("requests are not counted: the broker does not answer (%s)", type(error.storage_error).__name__)
+            self._pool.disconnect(inuse_connections=False)  # it was demoted, say: the next try may reach another
+            self._presence.failed(error.storage_error)
             return 0

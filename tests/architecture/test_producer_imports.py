@@ -102,6 +102,11 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
     of_ours = {name for name in json.loads(loaded) if name.partition(".")[0] == "dispatcher"}
     assert of_ours == {
         "dispatcher",
+        "dispatcher.broker",
+        "dispatcher.broker.address",
+        "dispatcher.broker.celery_settings",
+        "dispatcher.broker.clients",
+        "dispatcher.broker.presence",
         "dispatcher.db",
         "dispatcher.deliveries",
         "dispatcher.deliveries.opening",

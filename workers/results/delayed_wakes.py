@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterable
 from datetime import timedelta
 
-from dispatcher.wake import SWEEP, VISIBILITY_TIMEOUT, Waker
+from dispatcher.broker.celery_settings import VISIBILITY_TIMEOUT
+from dispatcher.wake import SWEEP, Waker
 from schedules import beat
 from schedules.timing import Timing
 

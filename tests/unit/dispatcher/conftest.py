@@ -1,14 +1,13 @@
 """A broker inside the test's process, and time that passes when the test says so."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import redis
 from fakeredis import FakeRedis, FakeRedisConnection, FakeServer
 
 
@@ -25,6 +24,15 @@ class Clock:
 
     def go_on(self, seconds: float) -> None:
         self._now += seconds
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Waits for what another thread brings about."""
+    for _ in range(10_000):
+        if condition():
+            return
+        sleep(0.001)
+    raise AssertionError("it did not happen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time that the fake broker, what counts in it, and those who wait for it go by."""
     clock = Clock()
     monkeypatch.setattr(time, "time", clock.time)
-    for module in ("dispatcher.wake", "dispatcher.web.rate_limits"):
+    for module in ("dispatcher.broker.presence", "dispatcher.web.rate_limits"):
         monkeypatch.setattr(f"{module}.time", clock)
     return clock
 
@@ -61,7 +69,7 @@ def fake_broker(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeB
             super().__init__(server=server, **options)
 
     monkeypatch.setattr("kombu.transport.redis.Channel.connection_class", Connection)
-    monkeypatch.setattr("redis.from_url", partial(redis.from_url, connection_class=Connection))
+    monkeypatch.setattr("redis.Connection", Connection)
     with FakeRedis(server=server, decode_responses=True) as client:
         # Kombu keeps its pools by URL, for the whole process: no other test may have this one.
         yield FakeBroker(f"redis://{uuid4().hex}.invalid/0", client, server)

@@ -134,7 +134,8 @@ class ModelWaker(Waker):
     """The real one, on the model of a broker."""
 
     def __init__(self, broker: Broker) -> None:
-        self._broker, self._down_until = broker, 0.0
+        super().__init__("redis://")
+        self._broker = broker
 
     @contextmanager
     def _client(self) -> Iterator[Any]:

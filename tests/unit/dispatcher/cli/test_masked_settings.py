@@ -15,7 +15,9 @@ from dispatcher.cli.masked_settings import masked_setting
         ("postgresql://user:p@w/pw@db/events", "postgresql://***@db/events"),
         ("redis://:pw@127.0.0.1:6379/0", "redis://***@127.0.0.1:6379/0"),
         ("redis://:pw", "redis://***"),
-        ("sentinel://:pw@a:26379;sentinel://:pw@b:26379", "sentinel://***@b:26379"),
+        ("sentinel://:pw@a:1;sentinel://b:2/0?sentinel_password=pw", "sentinel://***@a:1;sentinel://b:2/0?***"),
+        ("sentinel://a:1/0?sentinel_password=p@w", "sentinel://***"),
+        ("redis+socket://:pw@/run/valkey.sock?virtual_host=1", "redis+socket://***@/run/valkey.sock?***"),
         ("redis+socket:///run/valkey.sock", "redis+socket:///run/valkey.sock"),
     ],
 )

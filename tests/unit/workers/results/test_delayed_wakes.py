@@ -3,7 +3,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.wake import VISIBILITY_TIMEOUT
+from dispatcher.broker.celery_settings import VISIBILITY_TIMEOUT
 from schedules.timing import REAL_TIME, Timing
 from workers.results.delayed_wakes import bucket_seconds, buckets
 

@@ -1,0 +1,39 @@
+"""What a node's main process does while the broker is away, and what it tells about the broker."""
+
+from typing import Any
+
+import structlog
+from celery.worker import consumer
+from celery.worker.state import maybe_shutdown
+
+log = structlog.get_logger("dispatcher.worker")
+
+BACK_OFF = {"interval_start": 1, "interval_step": 1, "interval_max": 5}  # seconds between two tries to connect
+_SHOWN = ("transport", "hostname", "port", "virtual_host")
+
+
+class Consumer(consumer.Consumer):  # type: ignore[misc] # Celery has no types
+    """Celery's waits for up to 32 seconds, and reports each try."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        told = False
+
+        def tell(error: Exception, _seconds: float) -> None:
+            nonlocal told
+            if not told:
+                log.warning("the broker does not answer: tasks wait", error=type(error).__name__)
+                told = True
+
+        conn.ensure_connection(tell, callback=maybe_shutdown, **BACK_OFF)
+        self.first_connection_attempt = False
+        if told:
+            log.info("the broker answers again")
+        return conn
+
+    def info(self) -> Any:
+        """For `celery inspect stats` and Flower: without logins."""
+        told = super().info()
+        broker = told["broker"]
+        if isinstance(broker, dict):
+            told["broker"] = {name: broker[name] for name in _SHOWN}
+        return told
