@@ -60,8 +60,7 @@ class Waker:
     def __init__(self, broker_url: str) -> None:
         self._broker_url = broker_url
         self._presence = Presence(
-            lambda: self._rings(DELIVER),  # something may have become due meanwhile
-            partial(log.warning, "the broker does not answer (%s); nothing is lost, the next sweep finds the work"),
+            partial(log.warning, "the broker does not answer (%s); nothing is lost, the next sweep finds the work")
         )
 
     def wake(self, task: str = DELIVER) -> bool:
@@ -189,7 +188,7 @@ class Waker:
             raise
 
     def _guarded(self, action: Callable[[], bool]) -> bool:
-        if self._presence.is_away:
+        if self._presence.is_away(partial(self._rings, DELIVER)):  # something may have become due meanwhile
             return False
         try:
             return action()

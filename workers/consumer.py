@@ -12,8 +12,19 @@ BACK_OFF = {"interval_start": 1, "interval_step": 1, "interval_max": 5}  # secon
 _SHOWN = ("transport", "hostname", "port", "virtual_host")
 
 
+class _Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc] # Celery has no types
+    def info(self, parent: Any) -> Any:
+        """For `celery inspect stats` and Flower: without logins, which Celery's shows of sentinels."""
+        told = super().info(parent)
+        if isinstance(broker := told.get("broker"), dict):
+            told["broker"] = {name: broker[name] for name in _SHOWN}
+        return told
+
+
 class Consumer(consumer.Consumer):  # type: ignore[misc] # Celery has no types
     """Celery's waits for up to 32 seconds, and reports each try."""
+
+    Blueprint = _Blueprint
 
     def ensure_connected(self, conn: Any) -> Any:
         told = False
@@ -29,11 +40,3 @@ class Consumer(consumer.Consumer):  # type: ignore[misc] # Celery has no types
         if told:
             log.info("the broker answers again")
         return conn
-
-    def info(self) -> Any:
-        """For `celery inspect stats` and Flower: without logins."""
-        told = super().info()
-        broker = told["broker"]
-        if isinstance(broker, dict):
-            told["broker"] = {name: broker[name] for name in _SHOWN}
-        return told

@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
-from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from dispatcher.broker.clients import broker_pool, prove_writable
+from dispatcher.broker.clients import try_once
 from dispatcher.db.outages import explain_outage
 from dispatcher.db.version import check_migrated
 from dispatcher.encryption.vault import EncryptionKeys
@@ -119,9 +118,7 @@ def _check_encryption(settings: Settings) -> None:
 
 def _check_broker(settings: Settings) -> None:
     # To connect and to answer are a step each.
-    pool = broker_pool(settings.broker_url.get_secret_value(), seconds=_SECONDS / 2)
-    with Redis.from_pool(pool) as client:
-        prove_writable(client)
+    try_once(settings.broker_url.get_secret_value(), seconds=_SECONDS / 2)
 
 
 def _probing_engine(settings: Settings) -> Engine:

@@ -47,6 +47,19 @@ def without_retries() -> Mapping[str, Any]:
     return {"retry": Retry(NoBackoff(), 0)}
 
 
+def try_once(url: str, *, seconds: float) -> None:
+    """Connects, writes and leaves. Raises what the driver raises."""
+    from redis import Redis  # noqa: PLC0415 - see above
+
+    pool = broker_pool(url, seconds=seconds)
+    try:
+        prove_writable(Redis(connection_pool=pool))
+    finally:
+        pool.disconnect()
+        if (sentinels := getattr(pool, "sentinel_manager", None)) is not None:
+            sentinels.close()
+
+
 def prove_writable(client: "Redis") -> None:
     """Raises what the driver raises if the broker takes nothing: because it is away, a replica, full or loading."""
     client.set(_ASKED, "", px=1)

@@ -10,17 +10,16 @@ PAUSE = 5.0  # seconds between two looks
 class Presence:
     """While the broker is away, nobody waits for it: those who come by start a thread that looks, once in a while."""
 
-    def __init__(self, look: Callable[[], object], tell: Callable[[str], None]) -> None:
-        """`look` raises if the broker is still away. `tell` is called once in an outage, with the kind of error."""
-        self._look, self._tell = look, tell
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        """`tell` is called once in an outage, with the kind of error."""
+        self._tell = tell
         self._away = False
         self._look_at = 0.0
         self._looking: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    @property
-    def is_away(self) -> bool:
-        """Costs no more than the start of a thread."""
+    def is_away(self, look: Callable[[], object]) -> bool:
+        """Costs no more than the start of a thread, in which `look` raises if the broker is still away."""
         if not self._away:
             return False
         if self._lock.acquire(blocking=False):
@@ -28,7 +27,7 @@ class Presence:
             try:
                 idle = self._looking is None or not self._looking.is_alive()
                 if idle and time.monotonic() >= self._look_at:
-                    self._looking = threading.Thread(target=self._look_once, name="broker", daemon=True)
+                    self._looking = threading.Thread(target=self._look_once, args=(look,), name="broker", daemon=True)
                     self._looking.start()
             finally:
                 self._lock.release()
@@ -42,9 +41,9 @@ class Presence:
         if not known:
             self._tell(type(error).__name__)
 
-    def _look_once(self) -> None:
+    def _look_once(self, look: Callable[[], object]) -> None:
         try:
-            self._look()
+            look()
         except Exception as error:  # noqa: BLE001 - each error is an outage
             self.failed(error)
         else:

@@ -1,12 +1,11 @@
 """Checks the servers that the environment names before anything is started, so that a dead one is reported at once."""
 
-from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.broker.address import read_broker_url
-from dispatcher.broker.clients import broker_pool, prove_writable
+from dispatcher.broker.clients import try_once
 from dispatcher.db.outages import explain_outage
 from dispatcher.embedded.errors import ServerAway
 
@@ -31,8 +30,7 @@ def ask_broker(url: str) -> None:
     """Log in and write. Raises ServerAway, which names the address."""
     place = read_broker_url(url).place
     try:
-        with Redis.from_pool(broker_pool(url, seconds=_BROKER_SECONDS)) as client:
-            prove_writable(client)
+        try_once(url, seconds=_BROKER_SECONDS)
     except AuthenticationError:
         raise ServerAway("the broker refuses the user or password in BROKER_URL", place, "BROKER_URL") from None
     except ResponseError as error:

@@ -43,14 +43,11 @@ class RateLimits:
         self._per_minute = per_minute
         self._limit = RateLimitItemPerMinute(per_minute)
         self._pool = broker_pool(broker_url, seconds=_BROKER_SECONDS)
-        storage = RedisStorage(
+        self._storage = RedisStorage(
             "redis://", connection_pool=self._pool, key_prefix="dispatcher:requests", wrap_exceptions=True
         )
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._presence = Presence(
-            lambda: prove_writable(storage.storage),
-            partial(log.warning, "requests are not counted: the broker does not answer (%s)"),
-        )
+        self._limiter = SlidingWindowCounterRateLimiter(self._storage)
+        self._presence = Presence(partial(log.warning, "requests are not counted: the broker does not answer (%s)"))
         self._largest_lease = max(1, min(100, per_minute // 100))
         self._leases: dict[str, _Lease] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
@@ -104,7 +101,7 @@ class RateLimits:
 
     def seconds_to_wait(self, key: str, requests: int = 1) -> int:
         """Counts requests of this key; returns 0 if all may be made, otherwise the seconds until one may."""
-        if self._presence.is_away:
+        if self._presence.is_away(partial(prove_writable, self._storage.storage)):
             return 0
         try:
             if self._limiter.hit(self._limit, key, cost=requests):

@@ -87,22 +87,22 @@ def test_a_child_that_was_forked_during_an_outage_looks_by_itself(monkeypatch: p
         if not answers[0]:
             raise ConnectionError
 
-    seen = presence.Presence(look, lambda _: None)
+    seen = presence.Presence(lambda _: None)
     seen.failed(ConnectionError())
-    assert seen.is_away  # a thread looks, here
+    assert seen.is_away(look)  # a thread looks, here
     answers[0] = True
     if not (child := os.fork()):
         may_look.set()
         status = 1
         for _ in range(10_000):
-            if not seen.is_away:
+            if not seen.is_away(look):
                 status = 0
                 break
             threading.Event().wait(0.001)
         os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     may_look.set()
-    until(lambda: not seen.is_away)
+    until(lambda: not seen.is_away(look))
 
 
 def test_an_outage_is_told_once_and_the_next_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,13 +115,13 @@ def test_an_outage_is_told_once_and_the_next_one_again(monkeypatch: pytest.Monke
         if not there.is_set():
             raise TimeoutError
 
-    seen = presence.Presence(look, told.append)
+    seen = presence.Presence(told.append)
     for outage in (1, 2):
         there.clear()
         looks[0] = 0
         seen.failed(ConnectionError())
-        until(lambda: (seen.is_away, looks[0] > 3)[1])
+        until(lambda: (seen.is_away(look), looks[0] > 3)[1])
         seen.failed(ConnectionError())
         assert told == ["ConnectionError"] * outage
         there.set()
-        until(lambda: not seen.is_away)
+        until(lambda: not seen.is_away(look))
