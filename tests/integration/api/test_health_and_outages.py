@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 import requests
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
@@ -18,6 +19,8 @@ from sqlalchemy.exc import ProgrammingError
 from dispatcher.api.events import routes as events
 from dispatcher.asgi import create_app
 from dispatcher.db.heartbeat import Heartbeat
+from dispatcher.embedded.errors import ServerAway
+from dispatcher.embedded.given_servers import ask_broker
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings, read_settings
 from dispatcher.version import __version__
@@ -176,6 +179,21 @@ def test_a_server_that_is_away_or_silent_is_reported_in_bounded_time(
     others = {"database", "broker"} - {part}
     assert {answer.json()["parts"][other]["status"] for other in others} == {"ok"}
     assert PASSWORD not in answer.text
+
+
+def test_a_broker_that_answers_and_takes_nothing_is_reported(
+    api: Api, broker: "redis.Redis", environment: dict[str, str]
+) -> None:
+    broker.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        told = api.get("/readyz")
+        with pytest.raises(ServerAway, match=r"the broker \(BROKER_URL\) takes nothing: ReadOnlyError"):
+            ask_broker(environment["BROKER_URL"])
+    finally:
+        broker.execute_command("REPLICAOF", "NO", "ONE")
+    part = {"status": "failed", "detail": "the broker (BROKER_URL) takes nothing: ReadOnlyError"}
+    assert (told.status_code, told.json()["parts"]["broker"]) == (503, part)
+    assert api.get("/readyz").json()["parts"]["broker"]["status"] == "ok"
 
 
 def test_wrong_or_missing_encryption_keys_are_reported(
