@@ -14,6 +14,7 @@ class Do(Enum):
 
     CLOSE = "close"  # FIN; bytes sent before it arrive
     HALF_CLOSE = "half_close"  # FIN in our direction, but reading continues (plain connections only)
+    CUT = "cut"  # FIN without the end of TLS (of idle connections only)
     RESET = "reset"  # RST
     HANG = "hang"  # sends nothing more until the client disconnects
 

@@ -2,14 +2,16 @@
 
 import socket
 import ssl
+import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from time import sleep
 from types import TracebackType
 from typing import Self
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS, PING = 0, 1, 4, 6
+DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 STATUS_200 = b"\x88"  # the eighth entry of HPACK's static table
 
@@ -17,18 +19,28 @@ STATUS_200 = b"\x88"  # the eighth entry of HPACK's static table
 class Http2Receiver:
     """Counts connections (`connections`) and streams (`streams`), and keeps the body of each request (`bodies`). Soon
     after each answer it sends a PING, as servers do on idle connections. With `answers` False it only reads. `breaking`
-    is sent in place of an answer, or with `begins` in place of its body."""
+    is sent in place of an answer, or with `begins` in place of its body. With `ending`, it ends each connection that
+    way: after its first answer, when `end` is called, or if `ending_at` is 2 in place of the second one."""
 
     def __init__(
-        self, tls: ssl.SSLContext, *, answers: bool = True, breaking: bytes = b"", begins: bool = False
+        self,
+        tls: ssl.SSLContext,
+        *,
+        answers: bool = True,
+        breaking: bytes = b"",
+        begins: bool = False,
+        ending: "Callable[[ssl.SSLSocket, int], None] | None" = None,
+        ending_at: int = 1,
     ) -> None:
+        self._ending, self._ending_at = ending, ending_at
+        self._may_end, self._ended = threading.Semaphore(0), threading.Semaphore(0)
         self._answers, self._breaking, self._begins = answers, breaking, begins
         tls.set_alpn_protocols(["h2", "http/1.1"])
         self._listening = tls.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
         self.port: int = self._listening.getsockname()[1]
         self.connections = self.streams = 0
         self.bodies: list[bytes] = []
-        self._open: list[socket.socket] = []
+        self._open: list[ssl.SSLSocket] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
@@ -43,19 +55,28 @@ class Http2Receiver:
         for connection in self._open:
             connection.close()
 
+    def end(self) -> None:
+        """Ends the connection that was answered last."""
+        self._may_end.release()
+        assert self._ended.acquire(timeout=10), "the connection was not ended"
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 connection, _ = self._listening.accept()
+                connection.setsockopt(
+                    socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+                )  # or the end waits for an acknowledgement
                 self.connections += 1
                 self._open.append(connection)
                 threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
 
-    def _converse(self, connection: socket.socket) -> None:
+    def _converse(self, connection: ssl.SSLSocket) -> None:
         with suppress(OSError, EOFError):
             assert _exactly(connection, len(PREFACE)) == PREFACE
             connection.sendall(_frame(SETTINGS, 0, 0))
             bodies: dict[int, bytes] = {}
+            nth = 0
             while True:
                 head = _exactly(connection, 9)
                 kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
@@ -69,6 +90,9 @@ class Http2Receiver:
                     bodies[stream] += payload
                 if kind in {HEADERS, DATA} and flags & END_STREAM:
                     self.bodies.append(bodies.pop(stream))
+                    nth += 1
+                    if self._ending is not None and nth == self._ending_at == 2:
+                        return self._ending(connection, stream)
                     if self._breaking:
                         begun = _frame(HEADERS, END_HEADERS, stream, STATUS_200) if self._begins else b""
                         connection.sendall(begun + self._breaking)
@@ -79,6 +103,50 @@ class Http2Receiver:
                         )
                         sleep(0.01)
                         connection.sendall(_frame(PING, 0, 0, bytes(8)))
+                        if self._ending is not None and self._ending_at == 1:
+                            self._may_end.acquire()
+                            _read_all(connection)
+                            self._ending(connection, stream)
+                            self._ended.release()
+                            return None
+
+
+def _read_all(connection: ssl.SSLSocket) -> None:
+    """Reads what has come: otherwise closing would be a reset."""
+    connection.setblocking(False)
+    with suppress(ssl.SSLWantReadError):
+        while connection.recv(65536):
+            pass
+    connection.setblocking(True)
+
+
+def go_away(connection: ssl.SSLSocket, stream: int) -> None:
+    """Takes no stream after this one; the connection stays open."""
+    connection.sendall(_frame(GOAWAY, 0, 0, stream.to_bytes(4, "big") + bytes(4)))
+
+
+def end_tls(connection: ssl.SSLSocket, _stream: int) -> None:
+    """Sends the end of TLS, and leaves the socket open."""
+    connection.setblocking(False)
+    with suppress(ssl.SSLWantReadError):
+        connection.unwrap()
+
+
+def cut(connection: ssl.SSLSocket, _stream: int) -> None:
+    """Sends FIN, without the end of TLS."""
+    with socket.socket(fileno=connection.detach()) as plain:
+        plain.shutdown(socket.SHUT_RDWR)
+
+
+def go_away_and_close(connection: ssl.SSLSocket, stream: int) -> None:
+    go_away(connection, stream)
+    end_tls(connection, stream)
+    cut(connection, stream)
+
+
+def reset(connection: ssl.SSLSocket, _stream: int) -> None:
+    with socket.socket(fileno=connection.detach()) as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

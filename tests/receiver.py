@@ -56,12 +56,24 @@ class Receiver:
         """A step that holds answers back until its `open` is called."""
         return Gate(self._loop)
 
-    def close_idle(self) -> None:
-        """Closes, from this side, every connection that waits for a next request."""
+    def close_idle(self, how: Do = Do.CLOSE) -> None:
+        """Ends, from this side, every connection that waits for a next request. When it returns, the end has been sent.
+        Closing over TLS, the socket stays open until the client has ended TLS, too."""
 
         async def close() -> None:
             for writer in list(self._idle):
-                writer.close()
+                if how is Do.HALF_CLOSE:
+                    writer.write_eof()
+                    continue
+                if how is Do.CLOSE:
+                    writer.close()
+                elif how is Do.CUT:
+                    writer.transport.abort()
+                else:
+                    _reset(writer)
+                if not (self._tls and how is Do.CLOSE):
+                    with suppress(OSError):
+                        await writer.wait_closed()
 
         asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
 
@@ -227,15 +239,19 @@ class Receiver:
                 case Do.HALF_CLOSE:
                     writer.write_eof()
                 case Do.RESET:
-                    # Linger of zero seconds: closing discards unsent data and sends RST.
-                    linger = struct.pack("ii", 1, 0)
-                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                    writer.transport.abort()
+                    _reset(writer)
                     return False
                 case Do.HANG:
                     await reader.read(-1)
                     return False
         return True
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    # Linger of zero seconds: closing discards unsent data and sends RST.
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
 
 
 async def _read_request(first: bytes, reader: asyncio.StreamReader, connection: int, nth: int) -> Received:

@@ -10,17 +10,12 @@ class Deadlines:
     Time that an exchange waits because of us must not count against the receiver: `put_off` moves all of them.
     """
 
-    __slots__ = ("_connect_timeout", "began", "connect", "total")
+    __slots__ = ("began", "connect", "total")
 
     def __init__(self, connect_timeout: float, timeout: float) -> None:
-        self._connect_timeout = connect_timeout
         self.began = monotonic()
         self.total = self.began + timeout
         self.connect = min(self.began + connect_timeout, self.total)
-
-    def connect_anew(self) -> None:
-        """Restarts the time to connect."""
-        self.connect = min(monotonic() + self._connect_timeout, self.total)
 
     def put_off(self, seconds: float) -> None:
         """Moves everything by the seconds that the exchange waited because of us."""

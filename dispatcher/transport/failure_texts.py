@@ -25,6 +25,10 @@ OTHER_HOST = Failure(FailureKind.TLS, "certificate is for another host")
 
 NO_ANSWER_IN_TIME = Failure(FailureKind.TIMEOUT, "no complete answer within the deadline")
 CLOSED_WITHOUT_ANSWER = Failure(FailureKind.CONNECTION_RESET, "the connection was closed without an answer")
+# Perhaps it was closed as idle at that moment, perhaps after the receiver had taken the request.
+KEPT_CLOSED = Failure(
+    FailureKind.CONNECTION_RESET, "the connection, kept open since an earlier request, was closed without an answer"
+)
 LOST = Failure(FailureKind.CONNECTION_RESET, "the connection was lost before a complete answer")
 
 NOT_HTTP = Failure(FailureKind.BROKEN_ANSWER, "not an HTTP answer")

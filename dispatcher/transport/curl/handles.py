@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pycurl
 
+from dispatcher.transport.curl.connections import KeptConnections
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
 
@@ -19,6 +20,7 @@ class HandleOptions:
     tls_minimum: TlsVersion
     idle_age: float
     guard: Guard
+    kept: KeptConnections
 
 
 def sends_body(method: str, has_body: bool) -> bool:

@@ -7,9 +7,7 @@ from math import ceil
 from typing import Protocol
 
 READABLE, WRITABLE = 1, 2  # the same in what curl asks for (CURL_POLL_*) and what it is given (CURL_CSELECT_*)
-
-# An error or a hang-up is reported as both: whatever curl waits for, it finds the cause by trying.
-_EVENTS = (0, select.POLLIN, select.POLLOUT, select.POLLIN | select.POLLOUT)
+IDLE_INPUT, IDLE_END = 0, -1  # of a descriptor that is no longer watched: something came; nothing more will come
 
 
 class Readiness(Protocol):
@@ -30,24 +28,35 @@ class Readiness(Protocol):
     def ready(self, seconds: float) -> list[tuple[int, int]]:
         """Descriptors and what they are ready for; waits up to `seconds` for the first, not at all if negative.
 
-        Ready for nothing (0): something came on a descriptor that is no longer watched. Not every system reports that.
+        What comes on a descriptor that is no longer watched is reported as well (`IDLE_INPUT`, maybe twice, and
+        `IDLE_END`). Not every system does that.
         """
         ...
 
     def close(self) -> None: ...
 
 
+_IDLE, _TOLD = 0, -1
+if hasattr(select, "epoll"):
+    # An error or a hang-up is reported as both: whatever curl waits for, it finds the cause by trying.
+    _READ = select.EPOLLIN | select.EPOLLRDHUP
+    _EVENTS = (0, _READ, select.EPOLLOUT, _READ | select.EPOLLOUT)
+    _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+    _ONCE_EACH = _READ | select.EPOLLET  # what is left unread is not reported again and again
+
+
 class EpollReadiness:
     """For Linux.
 
     A descriptor that is no longer wanted is usually wanted again at once, by the next request on its connection. So it
-    stays registered until something happens on it, which saves a system call for each request. By then its number may
-    mean another socket. That is safe: `watch` always asks the kernel, and registers what the kernel does not know.
+    stays registered, which saves a system call for each request and shows what comes on an idle connection. Later its
+    number may mean another socket. That is safe: `watch` always asks the kernel, and registers what the kernel does not
+    know.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._wanted: dict[int, int] = {}  # 0: registered, but not wanted
+        self._wanted: dict[int, int] = {}  # _IDLE: registered, but not wanted; _TOLD: and something came on it
 
     def watch(self, descriptor: int, wanted: int) -> None:
         if descriptor in self._wanted:
@@ -60,8 +69,12 @@ class EpollReadiness:
         self._wanted[descriptor] = wanted
 
     def unwatch(self, descriptor: int) -> None:
-        if descriptor in self._wanted:
-            self._wanted[descriptor] = 0
+        wanted = self._wanted.get(descriptor, _IDLE)
+        if wanted == WRITABLE:  # the answer came while it was sending
+            with suppress(OSError):
+                self._epoll.modify(descriptor, _READ)
+        if wanted > 0:
+            self._wanted[descriptor] = _IDLE
 
     def forget(self, descriptor: int) -> None:
         if self._wanted.pop(descriptor, None) is not None:
@@ -72,12 +85,19 @@ class EpollReadiness:
         found = []
         # Rounded up to whole milliseconds, or curl would be called again and again shortly before its time.
         for descriptor, events in self._epoll.poll(ceil(seconds * 1000) / 1000 if seconds > 0 else 0):
-            if self._wanted.get(descriptor):
-                odd = events & ~(select.EPOLLIN | select.EPOLLOUT)
+            wanted = self._wanted.get(descriptor, _IDLE)
+            if wanted > 0:
+                odd = events & (select.EPOLLERR | select.EPOLLHUP)
                 found.append((descriptor, READABLE | WRITABLE if odd else (events & 1) | (events >> 1 & 2)))
-            else:
+            elif events & _END:
                 self.forget(descriptor)
-                found.append((descriptor, 0))
+                found.append((descriptor, IDLE_END))
+            else:
+                if wanted == _IDLE:
+                    self._epoll.modify(descriptor, _ONCE_EACH)
+                    self._wanted[descriptor] = _TOLD
+                if events & select.EPOLLIN:
+                    found.append((descriptor, IDLE_INPUT))
         return found
 
     def close(self) -> None:

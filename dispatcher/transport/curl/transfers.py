@@ -15,8 +15,11 @@ from dispatcher.transport.curl.handles import HandleOptions, header_lines, new_h
 from dispatcher.transport.exchange import Exchange, Failure, Reply, Request
 from dispatcher.transport.failure_texts import (
     BAD_LENGTH,
+    CLOSED_WITHOUT_ANSWER,
     HEAD_NOT_ENDED,
+    HTTP2_LOST,
     INTERIM_ONLY,
+    KEPT_CLOSED,
     unexpected,
 )
 from dispatcher.transport.heads import Head
@@ -34,14 +37,16 @@ class Transfer:
         self.handle = handle = new_handle(method, has_body, options)
         self.pool = method, has_body  # what it can be used for again
         self._sends_body = sends_body(method, has_body)
-        self._guard = options.guard
+        self._guard, self._kept = options.guard, options.kept
         self._connect_timeout = 0.0
         self.deadline = 0.0  # monotonic
         self._entry = ""
-        self._fresh = False  # told to open a new connection
+        self._local = "", 0  # of the connection that was used last
+        self._fresh = self._alone = False  # told to open a new connection, and to close it
         handle.setopt(pycurl.HEADERFUNCTION, self._take_line)
         handle.setopt(pycurl.WRITEFUNCTION, self._take_body)
         handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+        handle.setopt(pycurl.PREREQFUNCTION, self._take_connection)
 
     def begin(self, request: Request, resolved: Resolved, begun_at: float, now: float) -> None:
         """Sets up for a request, whose name leads to `resolved`. Its times count from `begun_at`, when its DNS lookup
@@ -51,13 +56,16 @@ class Transfer:
         self._started_at = datetime.now(UTC) - timedelta(seconds=spent) if spent else datetime.now(UTC)
         self._head = Head()
         self._interim = self._body_size = 0
-        self._complete = self._opened = False
+        self._complete = self._opened = self._given = self._avoided = False
         self._refusal: Failure | None = None
         self._body: list[bytes] = []
         self._fault: Failure | None = None
-        if self._fresh:
-            handle.setopt(pycurl.FRESH_CONNECT, 0)
-            self._fresh = False
+        self._origin = split_url(request.url).origin
+        alone = self._kept.one_request_each(self._origin, now)
+        self._set_fresh(alone)
+        if alone != self._alone:
+            handle.setopt(pycurl.FORBID_REUSE, int(alone))
+            self._alone = alone
         handle.setopt(pycurl.URL, request.url)
         handle.setopt(pycurl.HTTPHEADER, header_lines(request.headers))
         if self._sends_body:
@@ -72,13 +80,18 @@ class Transfer:
             self._connect_timeout = connect_timeout
         self.deadline = begun_at + request.timeout
 
+    def _set_fresh(self, fresh: bool) -> None:
+        if fresh != self._fresh:
+            self.handle.setopt(pycurl.FRESH_CONNECT, int(fresh))
+            self._fresh = fresh
+
     def may_be_sent_again(self) -> bool:
-        """Whether a kept-alive connection died while the request was being sent, before anything of an answer came. If
-        so, the next try opens a new connection. Curl itself tries again only if it notices when it reads."""
-        if self._opened or self._head.status or self._interim or self._fault is not None:
+        """Whether curl gave up after it had tried only connections that had ended before, so that nothing was sent. If
+        so, the next try opens a new connection."""
+        if not self._avoided or self._given or self._opened or self._fault is not None:
             return False
-        self.handle.setopt(pycurl.FRESH_CONNECT, 1)
-        self._fresh = True
+        self._avoided = False
+        self._set_fresh(True)
         return True
 
     def end(self, code: int, message: str, now: float) -> Exchange:
@@ -90,6 +103,10 @@ class Transfer:
             self._started_at,
             timedelta(seconds=now - self.begun_at),
         )
+        if self._head.status:
+            self._kept.used(self._local, self._origin, now, http2=self._head.minor is None)
+        elif exchange.outcome is KEPT_CLOSED:
+            self._kept.lost(self._local, now)
         self._head, self._body = Head(), []
         del self.request
         if request.body is not None and len(request.body) > _LARGE:
@@ -106,9 +123,10 @@ class Transfer:
         if code == pycurl.E_BAD_CONTENT_ENCODING and self._head.status >= 200:
             # A transfer coding that no request asks for: curl stops at its header, but the status decides.
             return Reply(self._head.status, tuple(self._head.pairs), b"", body_unreadable=True)
-        return failure_of(
-            self.handle, code, message, received=bool(self._head.status or self._interim), head_ended=self._head.ended
-        )
+        received = bool(self._head.status or self._interim)
+        failure = failure_of(self.handle, code, message, received=received, head_ended=self._head.ended)
+        is_lost = failure in {CLOSED_WITHOUT_ANSWER, HTTP2_LOST} and not received and self._given
+        return KEPT_CLOSED if is_lost and not self._opened else failure
 
     def _reply(self) -> Reply | Failure:
         if not self._head.ended:
@@ -156,6 +174,8 @@ class Transfer:
 
     def _open_socket(self, _purpose: int, address: Any) -> "socket.socket | int":
         try:
+            if self._is_sent():
+                return int(pycurl.SOCKET_BAD)
             to, port, *_ = address.addr
             refusal = self._guard.refuse_address(split_url(self.request.url).origin.host, to, port)
             if refusal is None:
@@ -166,6 +186,24 @@ class Transfer:
         except Exception as surprise:  # noqa: BLE001
             self._surprised(surprise)
         return int(pycurl.SOCKET_BAD)
+
+    def _take_connection(self, _remote: str, local: str, _remote_port: int, port: int) -> int:
+        """Curl is about to send the request. To connections that have ended it may be given any number of times."""
+        if self._is_sent():
+            return int(pycurl.PREREQFUNC_ABORT)
+        self._local = local, port
+        if self._opened:
+            self._kept.opened(self._local)
+        self._given = not self._kept.has_ended(self._local)
+        self._avoided = self._avoided or not self._given
+        return int(pycurl.PREREQFUNC_OK)
+
+    def _is_sent(self) -> bool:
+        """Whether curl wants to send it a second time, because a connection that was used before died without an
+        answer. That is not for curl to decide: the receiver may have taken the request all the same."""
+        if self._given:
+            self._fault = CLOSED_WITHOUT_ANSWER if self._opened else KEPT_CLOSED
+        return self._given
 
     def _end_with(self, fault: Failure) -> int:
         self._fault = fault

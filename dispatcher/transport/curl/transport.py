@@ -1,7 +1,6 @@
 """The transport on libcurl's multi interface: one event loop, no threads except those of the DNS lookups."""
 
 import logging
-import os
 import socket
 from collections import deque
 from collections.abc import Set
@@ -16,9 +15,10 @@ import pycurl
 from dispatcher.egress.address_policy import AddressPolicy
 from dispatcher.transport.address_slots import UNBOUNDED, AddressSlots
 from dispatcher.transport.checks import check_request, split_url
+from dispatcher.transport.curl.connections import KeptConnections
 from dispatcher.transport.curl.dns_cache import Names, Resolved
 from dispatcher.transport.curl.handles import HandleOptions
-from dispatcher.transport.curl.poller import READABLE, new_readiness
+from dispatcher.transport.curl.poller import IDLE_END, READABLE, new_readiness
 from dispatcher.transport.curl.transfers import Transfer
 from dispatcher.transport.exchange import Exchange, Failure, Request
 from dispatcher.transport.failure_texts import ADDRESS_FULL, unexpected
@@ -31,7 +31,6 @@ _log = logging.getLogger("dispatcher.transport.curl")
 _DEADLINES_EVERY = 0.05  # seconds
 _STANDSTILL = 0.1  # seconds between two waits in which the owner did something else
 _MOST_ADDED = 30.0  # seconds that standstills add to a deadline, in total: claims do not wait for ever
-_TLS_RECORDS = {bytes([kind]) for kind in range(20, 24)}  # their first bytes; no text begins with these
 
 
 class CurlTransport:
@@ -60,7 +59,8 @@ class CurlTransport:
         self._guard = Guard(addresses)
         self._slots = AddressSlots(per_address)
         self._found: deque[tuple[str, str]] = deque(maxlen=2 * capacity)
-        self._options = HandleOptions(trusted_authorities(ca_bundle), tls_minimum, idle_age, self._guard)
+        self._kept = KeptConnections()
+        self._options = HandleOptions(trusted_authorities(ca_bundle), tls_minimum, idle_age, self._guard, self._kept)
         self._ended: list[Exchange] = []
         self._active: dict[pycurl.Curl, Transfer] = {}
         self._idle: dict[tuple[str, bool], list[Transfer]] = {}
@@ -173,10 +173,10 @@ class CurlTransport:
                         self._awake.recv(4096)
                 elif descriptor in self._watched:
                     self._seen = True
-                elif ready:
+                elif ready > 0:
                     self._multi.socket_action(descriptor, ready)
                 else:
-                    _spoil(descriptor)
+                    self._kept.look(descriptor, monotonic(), ended=ready == IDLE_END)
             if self._curl_at <= monotonic():
                 self._curl_at = inf
                 self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
@@ -231,7 +231,7 @@ class CurlTransport:
 
     def _end(self, handle: pycurl.Curl, code: int, message: str, now: float) -> None:
         transfer = self._active.pop(handle)
-        if code == pycurl.E_SEND_ERROR and transfer.may_be_sent_again():
+        if code and transfer.may_be_sent_again():
             self._multi.remove_handle(handle)
             self._multi.add_handle(handle)
             self._active[handle] = transfer
@@ -304,20 +304,6 @@ class CurlTransport:
     def _wake(self) -> None:
         with suppress(OSError):  # full: awake already; closed: no one waits any more
             self._waker.send(b"\0")
-
-
-def _spoil(descriptor: int) -> None:
-    """Ends an idle connection on which unexpected bytes came, before they are taken for the next request's answer.
-
-    Curl looks for such bytes itself, but not in the first second after a use. TLS and HTTP/2 may send something at any
-    time, so only what cannot be a TLS record counts.
-    """
-    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as idle:
-        first = idle.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        if first and first not in _TLS_RECORDS:
-            idle.shutdown(socket.SHUT_RDWR)
-            while idle.recv(65536, socket.MSG_DONTWAIT):
-                pass
 
 
 def _unexpected(request: Request, surprise: Exception) -> Failure:

@@ -14,8 +14,14 @@ from dispatcher.transport.address_slots import AddressSlots
 from dispatcher.transport.bodies import decode_body
 from dispatcher.transport.checks import Origin, split_url
 from dispatcher.transport.deadlines import Deadlines
-from dispatcher.transport.exchange import FailureKind
-from dispatcher.transport.failure_texts import ADDRESS_FULL, CLOSED_WITHOUT_ANSWER, LOST, NO_ANSWER_IN_TIME, tls_failed
+from dispatcher.transport.failure_texts import (
+    ADDRESS_FULL,
+    CLOSED_WITHOUT_ANSWER,
+    KEPT_CLOSED,
+    LOST,
+    NO_ANSWER_IN_TIME,
+    tls_failed,
+)
 from dispatcher.transport.threaded.answers import Answer, is_refusal
 from dispatcher.transport.threaded.connections import Connection, IdleConnections
 from dispatcher.transport.threaded.faults import NoAnswer
@@ -97,10 +103,11 @@ class DirectAdapter(BaseAdapter):
             except NoAnswer as fault:
                 if fault.failure is ADDRESS_FULL:
                     self._idle.keep(kept)
-                # Closed by the receiver while it was idle, and noticed only now: not the fault of this request.
-                if fault.failure.kind is not FailureKind.CONNECTION_RESET or kept.received:
+                if fault.failure is not CLOSED_WITHOUT_ANSWER:
                     raise
-                deadlines.connect_anew()
+                self._idle.lost(origin)
+                if kept.sent:  # the receiver may have taken the request, so it is not sent again
+                    raise NoAnswer(KEPT_CLOSED) from None
         addresses = self._opener.resolve(origin, request.account, deadlines)
         address = str(addresses[0][1][0])
         with self._slot(request, address):

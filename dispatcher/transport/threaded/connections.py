@@ -10,6 +10,7 @@ from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from time import monotonic
 
 from dispatcher.transport.checks import Origin
+from dispatcher.transport.early_closers import EARLY, EarlyClosers
 
 _READ_SIZE = 16 * 1024
 _WRITE_SIZE = 64 * 1024
@@ -19,7 +20,7 @@ class Connection:
     """A connected socket with what was read ahead from it. It serves as the file of an `http.client.HTTPResponse`.
 
     Each read and write gets only the time that is left until `deadline` (monotonic), so that slowly dripping bytes do
-    not extend it; after it, TimeoutError is raised. `received` counts the bytes that came since `begin`.
+    not extend it; after it, TimeoutError is raised. `sent` and `received` count the bytes since `begin`.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Connection:
         "kept_at",
         "origin",
         "received",
+        "sent",
     )
 
     def __init__(self, connected: socket.socket, origin: Origin, address: str) -> None:
@@ -47,13 +49,13 @@ class Connection:
         self.origin = origin
         self.address = address  # the first of the host's, also where another answers
         self.deadline = 0.0
-        self.received = 0
+        self.sent = self.received = 0
         self.kept_at = 0.0
 
     def begin(self, deadline: float) -> None:
-        """Starts a new request: sets its deadline, and nothing is received yet."""
+        """Starts a new request: sets its deadline, and nothing is sent or received yet."""
         self.deadline = deadline
-        self.received = 0
+        self.sent = self.received = 0
 
     def write(self, data: bytes, is_refusal: Callable[[bytes], bool]) -> bool:
         """Sends all of it and returns True; returns False if it stopped because the receiver hung up or, by
@@ -63,7 +65,9 @@ class Connection:
         try:
             while view:
                 try:
-                    view = view[self._socket.send(view[:_WRITE_SIZE]) :]
+                    count = self._socket.send(view[:_WRITE_SIZE])
+                    view = view[count:]
+                    self.sent += count
                 except (BlockingIOError, SSLWantWriteError):
                     says_something = self._await(select.POLLIN | select.POLLOUT) & ~select.POLLOUT
                     if says_something and (self._receive() == 0 or is_refusal(bytes(self._ahead))):
@@ -160,6 +164,7 @@ class IdleConnections:
         self._limit, self._age = limit, age
         self._lock = threading.Lock()
         self._closed = False
+        self._closers = EarlyClosers()
         # Dicts as ordered sets: the oldest comes first, the newest last.
         self._by_age: dict[Connection, None] = {}
         self._by_origin: dict[Origin, dict[Connection, None]] = {}
@@ -167,20 +172,27 @@ class IdleConnections:
     def take(self, origin: Origin) -> Connection | None:
         """A living connection to the origin, or None."""
         while True:
+            now = monotonic()
             with self._lock:
                 waiting = self._by_origin.get(origin)
-                if not waiting:
+                if not waiting or self._closers.has(origin, now):
                     return None
                 connection = next(reversed(waiting))
                 self._forget(connection)
-            if monotonic() - connection.kept_at < self._age and connection.is_quiet():
+            idle = now - connection.kept_at
+            if idle < self._age and connection.is_quiet():
                 return connection
             connection.hang_up()
+            if idle < EARLY:
+                self.lost(origin)
 
     def keep(self, connection: Connection) -> None:
         """Takes a connection whose answer was read to its end."""
         now = connection.kept_at = monotonic()
         with self._lock:
+            if self._closers.has(connection.origin, now):
+                connection.hang_up()
+                return
             self._by_age[connection] = None
             self._by_origin.setdefault(connection.origin, {})[connection] = None
             surplus = []
@@ -189,6 +201,11 @@ class IdleConnections:
                 surplus.append(oldest)
         for old in surplus:
             old.hang_up()
+
+    def lost(self, origin: Origin) -> None:
+        """A connection to it ended without an answer, though it was used before, or soon after an answer."""
+        with self._lock:
+            self._closers.add(origin, monotonic())
 
     def close(self) -> None:
         """Closes all idle connections, and from now on every connection that comes."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.transport.exchange import Failure, FailureKind
+from dispatcher.transport.exchange import Failure, FailureKind, Reply
+from dispatcher.transport.failure_texts import KEPT_CLOSED
 from tests.behaviours import (
     HANG,
     NO_ANSWER,
@@ -23,7 +24,7 @@ from tests.behaviours import (
 )
 from tests.certificates import Authority, new_authority, self_signed_server
 from tests.dead_ports import UnansweringPort, refusing_port
-from tests.integration.transport.conftest import Sender
+from tests.integration.transport.conftest import NewTransport, Sender, request_to
 from tests.receiver import Receiver
 
 # Kept alive
@@ -53,12 +54,9 @@ def test_requests_one_after_another_share_a_connection(sender: Sender, receiver:
         pytest.param(Answer(200, (("Connection", "close"),), then=(Do.CLOSE,)), id="asked to close"),
         pytest.param((b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", Do.CLOSE), id="HTTP 1.0"),
         pytest.param((b"HTTP/1.1 200 OK\r\n\r\nok", Do.CLOSE), id="body until closed"),
-        pytest.param((*Answer(200).steps(), Do.HALF_CLOSE, Do.HANG), id="half closed after the answer"),
-        pytest.param((*Answer(200).steps(), Do.CLOSE), id="closed after the answer"),
-        pytest.param((*Answer(200).steps(), Do.RESET), id="reset after the answer"),
     ],
 )
-def test_a_connection_that_ended_with_its_answer_is_not_used_again(
+def test_a_connection_that_ends_with_its_answer_is_not_used_again(
     sender: Sender, receiver: Receiver, behaviour: Behaviour
 ) -> None:
     receiver.script("/", behaviour)
@@ -67,35 +65,75 @@ def test_a_connection_that_ended_with_its_answer_is_not_used_again(
     assert [got.connection for got in receiver.received] == [1, 2]
 
 
-def test_a_connection_closed_by_the_receiver_while_idle_costs_nothing(sender: Sender, receiver: Receiver) -> None:
+@pytest.mark.parametrize("end", [Do.CLOSE, Do.HALF_CLOSE, Do.RESET])
+def test_a_connection_ended_by_the_receiver_while_idle_costs_nothing(
+    sender: Sender, receiver: Receiver, end: Do
+) -> None:
     for number in range(5):
         assert sender.reply(receiver.url(f"/{number}")).status == 200
-        receiver.close_idle()
+        receiver.close_idle(end)
     assert [got.target for got in receiver.received] == ["/0", "/1", "/2", "/3", "/4"]
-    assert receiver.connections == 5
+    assert [got.connection for got in receiver.received] == [1, 2, 3, 4, 5]
 
 
-def test_a_receiver_that_takes_two_requests_a_connection_gets_all(sender: Sender) -> None:
-    with Receiver(requests_per_connection=2) as receiver:
-        assert [sender.reply(receiver.url()).status for _ in range(9)] == [200] * 9
-        assert len(receiver.received) == 9
+def test_many_connections_ended_by_the_receiver_while_idle_cost_nothing(
+    new_transport: NewTransport, receiver: Receiver
+) -> None:
+    transport, gate = new_transport(), receiver.gate()
+    receiver.script("/held", (gate, final(200)))
+    for _ in range(8):
+        transport.send(request_to(receiver.url("/held")))
+    while len(receiver.received) < 8:
+        transport.wait(0.01)
+    gate.open()
+    ended = 0
+    while ended < 8:
+        ended += len(transport.wait(5))
+    receiver.close_idle()
+    assert Sender(transport).reply(receiver.url("/next")).status == 200
+    assert [got.connection for got in receiver.at("/next")] == [9]
 
 
-@pytest.mark.parametrize("death", [NO_ANSWER, RESET, (Do.HALF_CLOSE, Do.HANG)])
-def test_a_kept_alive_connection_found_dead_is_no_failed_attempt(
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_receiver_that_closes_its_connections_unannounced_gets_each_request_once(sender: Sender, most: int) -> None:
+    """The first time, the next request can be on its way already."""
+    with Receiver(requests_per_connection=most) as receiver:
+        outcomes = [sender.exchange(receiver.url(), body=b"%d" % number).outcome for number in range(20)]
+        lost = [outcome for outcome in outcomes if not isinstance(outcome, Reply)]
+        assert lost in ([], [KEPT_CLOSED])
+        bodies = [got.body for got in receiver.received]
+        assert len(bodies) == len(set(bodies)) == 20 - len(lost)
+        assert [got.nth for got in receiver.received][-10:] == [1] * 10
+
+
+@pytest.mark.parametrize("death", [NO_ANSWER, RESET, (Do.HALF_CLOSE, Do.HANG)], ids=["closed", "reset", "half closed"])
+def test_a_request_is_not_sent_again_when_its_kept_alive_connection_ends_without_an_answer(
     sender: Sender, receiver: Receiver, death: tuple[Step, ...]
 ) -> None:
     receiver.script("/", on_second_use(death))
     assert sender.reply(receiver.url(), body=b"[1]").status == 200
-    assert sender.reply(receiver.url(), body=b"[2]").status == 200
-    assert [(got.connection, got.body) for got in receiver.received] == [(1, b"[1]"), (1, b"[2]"), (2, b"[2]")]
+    assert sender.exchange(receiver.url(), body=b"[2]").outcome == KEPT_CLOSED
+    assert [(got.connection, got.body) for got in receiver.received] == [(1, b"[1]"), (1, b"[2]")]
+    assert receiver.connections == 1
+    assert sender.reply(receiver.url(), body=b"[3]").status == 200
 
 
-def test_a_request_is_sent_again_once_only(sender: Sender, receiver: Receiver) -> None:
-    receiver.script("/", Answer(200), NO_ANSWER)
-    assert sender.reply(receiver.url()).status == 200
-    assert sender.failure(receiver.url()) is FailureKind.CONNECTION_RESET
-    assert [got.connection for got in receiver.received] == [1, 1, 2]
+def test_a_request_is_not_sent_again_over_another_kept_alive_connection(
+    new_transport: NewTransport, receiver: Receiver
+) -> None:
+    transport, gate = new_transport(), receiver.gate()
+    receiver.script("/held", (gate, final(200)))
+    for _ in range(3):
+        transport.send(request_to(receiver.url("/held")))
+    while len(receiver.received) < 3:
+        transport.wait(0.01)
+    gate.open()
+    ended = 0
+    while ended < 3:
+        ended += len(transport.wait(5))
+    receiver.script("/", NO_ANSWER)
+    assert Sender(transport).exchange(receiver.url()).outcome == KEPT_CLOSED
+    assert len(receiver.at("/")) == 1
 
 
 @pytest.mark.parametrize(
@@ -278,12 +316,26 @@ def test_failures_are_the_same_under_tls(
         assert trusting.failure(receiver.url(), timeout=0.5) is kind
 
 
-def test_a_kept_alive_tls_connection_found_dead_is_no_failed_attempt(trusting: Sender, authority: Authority) -> None:
+def test_a_request_over_tls_is_not_sent_again_either(trusting: Sender, authority: Authority) -> None:
     with Receiver(tls=authority.server("127.0.0.1")) as receiver:
         receiver.script("/", on_second_use(NO_ANSWER))
         assert trusting.reply(receiver.url()).status == 200
-        assert trusting.reply(receiver.url()).status == 200
-        assert [got.connection for got in receiver.received] == [1, 1, 2]
+        assert trusting.exchange(receiver.url()).outcome == KEPT_CLOSED
+        assert [got.connection for got in receiver.received] == [1, 1]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
+@pytest.mark.parametrize("end", [Do.CLOSE, Do.CUT, Do.RESET], ids=["only the end of TLS", "only FIN", "RST"])
+def test_a_connection_of_tls_ended_by_the_receiver_while_idle_costs_nothing(
+    trusting: Sender, authority: Authority, end: Do, version: ssl.TLSVersion
+) -> None:
+    tls = authority.server("127.0.0.1")
+    tls.maximum_version = version
+    with Receiver(tls=tls) as receiver:
+        for _ in range(3):
+            assert trusting.reply(receiver.url()).status == 200
+            receiver.close_idle(end)
+        assert [got.connection for got in receiver.received] == [1, 2, 3]
 
 
 def test_an_https_answer_over_http_is_not_followed(trusting: Sender, receiver: Receiver) -> None:

@@ -17,11 +17,11 @@ from dispatcher.transport.checks import split_url
 from dispatcher.transport.curl import transfers as curl_transfers
 from dispatcher.transport.curl.transport import CurlTransport
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply
-from dispatcher.transport.failure_texts import HTTP2_LOST
+from dispatcher.transport.failure_texts import HTTP2_LOST, KEPT_CLOSED
 from tests.allowed import LOOPBACK
 from tests.behaviours import HANG, Answer, final, interim
 from tests.certificates import Authority
-from tests.http2_receiver import Http2Receiver
+from tests.http2_receiver import Http2Receiver, cut, end_tls, go_away, go_away_and_close, reset
 from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
 
@@ -105,24 +105,6 @@ def test_answers_that_came_while_the_owner_stood_still_are_answers(
     gate = receiver.gate()
     receiver.script("/", (gate, final(200)))
     assert {getattr(exchange.outcome, "status", None) for exchange in standing_still(gate.open)} == {200}
-
-
-def test_a_send_that_fails_on_a_kept_alive_connection_is_made_again_once_on_a_new_one(
-    new: New, receiver: Receiver
-) -> None:
-    """Curl itself tries again only if it notices when it reads. Whether it does is a race, so its report is made up."""
-    transport = new()
-    Sender(transport).reply(receiver.url())
-    receiver.script("/", HANG, HANG, Answer(201))
-    transport.send(request_to(receiver.url()))
-    for connections in (1, 2):
-        assert transport.wait(0.2) == []
-        assert receiver.connections == connections
-        (handle,) = transport._active
-        transport._end(handle, pycurl.E_SEND_ERROR, "", monotonic())
-    (exchange,) = transport.wait(10)
-    assert getattr(exchange.outcome, "kind", None) is FailureKind.CONNECTION_RESET
-    assert Sender(transport).reply(receiver.url()).status == 201
 
 
 def test_a_receiver_that_hangs_still_times_out_after_the_owner_stood_still(
@@ -243,6 +225,41 @@ def test_a_session_of_http_2_that_is_lost_is_reported_as_that(
         assert receiver.streams == 1
 
 
+@pytest.mark.parametrize("ending", [go_away_and_close, end_tls, cut, reset])
+def test_a_connection_of_http_2_ended_by_the_receiver_while_idle_costs_nothing(
+    new: New, authority: Authority, ending: Callable[[ssl.SSLSocket, int], None]
+) -> None:
+    with Http2Receiver(authority.server("localhost"), ending=ending) as receiver:
+        sender = Sender(new(ca_bundle=authority.bundle))
+        for _ in range(3):
+            assert sender.reply(f"https://localhost:{receiver.port}/").status == 200
+            receiver.end()
+        assert (receiver.connections, receiver.streams) == (3, 3)
+
+
+def test_a_session_of_http_2_that_takes_no_more_is_seen_while_it_stays_open(new: New, authority: Authority) -> None:
+    with Http2Receiver(authority.server("localhost"), ending=go_away) as receiver:
+        sender = Sender(new(ca_bundle=authority.bundle))
+        for _ in range(2):
+            assert sender.reply(f"https://localhost:{receiver.port}/").status == 200
+            receiver.end()
+            sleep(1.1)  # curl does not look more often than each second
+        assert (receiver.connections, receiver.streams) == (2, 2)
+
+
+@pytest.mark.parametrize("ending", [go_away_and_close, end_tls, cut, reset])
+def test_a_request_over_http_2_is_not_sent_again_when_its_connection_ends_without_an_answer(
+    new: New, authority: Authority, ending: Callable[[ssl.SSLSocket, int], None]
+) -> None:
+    with Http2Receiver(authority.server("localhost"), ending=ending, ending_at=2) as receiver:
+        sender = Sender(new(ca_bundle=authority.bundle))
+        url = f"https://localhost:{receiver.port}/"
+        assert sender.reply(url, body=b"1").status == 200
+        assert sender.exchange(url, body=b"2").outcome == KEPT_CLOSED
+        assert (receiver.connections, receiver.bodies) == (1, [b"1", b"2"])
+        assert sender.reply(url, body=b"3").status == 200
+
+
 def test_http_1_is_spoken_where_tls_does_not_offer_more(new: New, authority: Authority) -> None:
     with Receiver(tls=authority.server("localhost")) as receiver:
         assert Sender(new(ca_bundle=authority.bundle)).reply(f"https://localhost:{receiver.port}/").status == 200
@@ -255,7 +272,7 @@ def test_http_1_is_spoken_where_tls_does_not_offer_more(new: New, authority: Aut
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/", "telnet://127.0.0.1:1/", "dict://x/"])
 def test_curl_itself_refuses_all_but_http(new: New, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr("dispatcher.transport.curl.transport.check_request", lambda request: None)
-    for module in ("curl.transport", "guard"):
+    for module in ("curl.transport", "curl.transfers", "guard"):
         monkeypatch.setattr(f"dispatcher.transport.{module}.split_url", lambda _: split_url("http://127.0.0.1/"))
     outcome = Sender(new()).exchange(url).outcome
     assert outcome == Failure(FailureKind.BROKEN_ANSWER, "not a valid HTTP answer (curl error 1)")

@@ -11,6 +11,7 @@ import pytest
 
 from dispatcher.egress.address_policy import AddressPolicy
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind
+from dispatcher.transport.threaded.connections import Connection
 from dispatcher.transport.threaded.transport import RequestsTransport
 from tests.allowed import LOOPBACK
 from tests.behaviours import Answer, Do, Endless, Pause, Step, final, interim
@@ -118,6 +119,18 @@ def test_a_request_is_not_sent_again_once_a_byte_of_an_answer_came(
     assert sender.reply(receiver.url()).status == 200
     assert sender.failure(receiver.url()) is kind
     assert [got.connection for got in receiver.received] == [1, 1]
+
+
+def test_a_request_of_which_nothing_was_written_goes_out_on_another_connection(
+    new: Callable[..., RequestsTransport], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reset comes after the look: that is a race, so the look is made to see nothing."""
+    sender = Sender(new())
+    assert sender.reply(receiver.url()).status == 200
+    receiver.close_idle(Do.RESET)
+    monkeypatch.setattr(Connection, "is_quiet", lambda _: True)
+    assert sender.reply(receiver.url()).status == 200
+    assert [got.connection for got in receiver.received] == [1, 2]
 
 
 def test_a_connection_idle_for_too_long_is_not_used_again(

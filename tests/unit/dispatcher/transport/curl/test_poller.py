@@ -9,6 +9,8 @@ from time import monotonic
 import pytest
 
 from dispatcher.transport.curl.poller import (
+    IDLE_END,
+    IDLE_INPUT,
     READABLE,
     WRITABLE,
     EpollReadiness,
@@ -57,8 +59,9 @@ def test_what_is_watched_no_more_is_not_ready_for_anything(readiness: Readiness,
     readiness.unwatch(here.fileno())
     readiness.unwatch(here.fileno())
     there.send(b"x")
-    assert [ready for _, ready in readiness.ready(0)] in ([], [0])
-    assert readiness.ready(0) == []
+    assert [ready for _, ready in readiness.ready(0)] in ([], [IDLE_INPUT])
+    readiness.ready(0)
+    assert readiness.ready(0) == []  # though it was not read
     readiness.watch(here.fileno(), READABLE)
     assert readiness.ready(5) == [(here.fileno(), READABLE)]
 
@@ -91,16 +94,21 @@ def test_waiting_ends_in_time_and_not_before(readiness: Readiness) -> None:
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="Linux only")
-def test_what_comes_on_a_connection_that_is_kept_is_reported() -> None:
-    here, there = socket.socketpair()
+@pytest.mark.parametrize("last", [READABLE, WRITABLE, READABLE | WRITABLE])
+def test_what_comes_on_a_connection_that_is_kept_is_reported_each_time_and_so_is_its_end(pair: Pair, last: int) -> None:
+    here, there = pair
     readiness = EpollReadiness()
-    readiness.watch(here.fileno(), READABLE)
+    readiness.watch(here.fileno(), last)
     readiness.unwatch(here.fileno())
-    there.send(b"unasked")
-    assert readiness.ready(5) == [(here.fileno(), 0)]
+    for _ in range(2):
+        there.send(b"unasked")
+        assert readiness.ready(5) == [(here.fileno(), IDLE_INPUT)]
+        readiness.ready(0)
+        assert readiness.ready(0) == []
+    there.shutdown(socket.SHUT_WR)
+    assert readiness.ready(5) == [(here.fileno(), IDLE_END)]
     assert readiness.ready(0) == []
-    for each in (here, there, readiness):
-        each.close()
+    readiness.close()
 
 
 def test_this_system_has_one() -> None:
