@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dispatcher.transport.exchange import Exchange
 from workers.callbacks.targets import Target
 from workers.claims.claims import Claim
 from workers.tokens.store import Token
@@ -10,11 +11,11 @@ from workers.tokens.store import Token
 
 class Batch(NamedTuple):
     """The deliveries of one request: one, or several of one webhook, while their claims last. `token` is what the
-    request presents to the receiver, if the webhook uses tokens; `renewed`: it is sent again because its token was
-    refused."""
+    request presents to the receiver, if the webhook uses tokens; `refused`: the request before it in the same attempt,
+    whose token was refused."""
 
     claims: Sequence[Claim]
     target: Target
     claims_end: float  # monotonic
     token: Token | None = None
-    renewed: bool = False
+    refused: Exchange | None = None

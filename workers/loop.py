@@ -322,7 +322,9 @@ class DeliveryLoop:
             if isinstance(judgement, NotAttempted):
                 self._results.add(ClaimResult(claim, decision, target))
             else:
-                self._results.add(ClaimResult(claim, decision, target, exchange, judgement, len(batch.claims)))
+                self._results.add(
+                    ClaimResult(claim, decision, target, exchange, judgement, len(batch.claims), batch.refused)
+                )
 
     def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
         """Handles what an answer says about the token that was presented. When the token is refused for the first time,
@@ -333,7 +335,7 @@ class DeliveryLoop:
             with self._patient_with_database():
                 self._tokens.accept(batch.target, token)
             return False
-        if batch.renewed:
+        if batch.refused is not None:
             return False
         another = None
         with self._patient_with_database():
@@ -341,7 +343,8 @@ class DeliveryLoop:
         if another is None:  # not known while the database is unavailable
             self._give_up(batch, Release())
         elif another:
-            self._unsent.appendleft(batch._replace(token=None, renewed=True))
+            refused = exchange._replace(request=exchange.request._replace(body=None))
+            self._unsent.appendleft(batch._replace(token=None, refused=refused))
         return another is not False
 
     # ---- record

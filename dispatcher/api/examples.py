@@ -148,6 +148,7 @@ _ATTEMPT = {
         "is_unreadable": False,
     },
     "failure": None,
+    "refused": None,
 }
 
 _ACCEPTED = {"event_id": _EVENT_ID, "deliveries": 1, "repeated": False, "nearest_types": []}

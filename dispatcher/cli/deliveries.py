@@ -179,10 +179,17 @@ def _fields(delivery: DeliveryLine) -> dict[str, object]:
 
 
 def _print_attempt(attempt: AttemptRecord) -> None:
+    if attempt.refused is not None:
+        print_section(f"Attempt {attempt.number}, first request: its token was refused")
+        _print_request(attempt.refused)
     print_section(f"Attempt {attempt.number}")
     if attempt.outcome_unknown or attempt.request_id is None:
         print_fields({"recorded": attempt.created_at, "outcome": "unknown: the worker died before it could record it"})
         return
+    _print_request(attempt)
+
+
+def _print_request(attempt: AttemptRecord) -> None:
     answer = attempt.status if attempt.status is not None else f"none: {attempt.failure} ({attempt.failure_detail})"
     print_fields(
         {

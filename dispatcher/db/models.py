@@ -291,9 +291,9 @@ class Request(Base):
     answer_excerpt: Mapped[bytes | None]  # up to 4 KiB of the body
     answer_cut: Mapped[bool]  # headers or body were longer than what is kept
     answer_unreadable: Mapped[bool]  # its content encoding could not be decoded
-    verdict: Mapped[str | None]  # None: recorded by a version that did not write it
+    verdict: Mapped[str | None]  # None: its token was refused, or recorded by a version that did not write it
     messages: Mapped[int | None] = mapped_column(SmallInteger)  # that it carried; None as for `verdict`
-    replaces: Mapped[UUID | None]  # the request before it in the same attempt, if recorded: its token was refused
+    replaces: Mapped[UUID | None]  # the request before it in the same attempt: its token was refused
     started_at: Mapped[datetime]
     duration: Mapped[timedelta]
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from dispatcher.db.id_ranges import between
 from dispatcher.db.models import Account, Attempt, Delivery, Event, Request, Webhook
@@ -120,8 +120,15 @@ def get_delivery(session: Session, account: Account, delivery_id: UUID) -> Deliv
     if row is None:
         raise NotFound("delivery", delivery_id)
     attempts = session.execute(
-        select(*_ATTEMPT_COLUMNS)
+        select(
+            *_ATTEMPT_COLUMNS,
+            Attempt.request_id,
+            *_request_columns(Request),
+            _Refused.id,
+            *_request_columns(_Refused),
+        )
         .outerjoin(Request, Request.id == Attempt.request_id)
+        .outerjoin(_Refused, _Refused.id == Request.replaces)
         .where(Attempt.delivery_id == delivery_id)
         .order_by(Attempt.number)
     )
@@ -142,26 +149,28 @@ EVENT_COLUMNS: tuple[Any, ...] = (
     Event.created_at,
     Event.delivery_count,
 )
-_ATTEMPT_COLUMNS = (
-    Attempt.id,
-    Attempt.number,
-    Attempt.created_at,
-    Attempt.verdict,
-    Attempt.outcome_unknown,
-    Attempt.request_id,
-    Request.method,
-    Request.url_masked,
-    Request.headers_masked,
-    Request.status,
-    Request.failure,
-    Request.failure_detail,
-    Request.answer_headers,
-    Request.answer_excerpt,
-    Request.answer_cut,
-    Request.answer_unreadable,
-    Request.started_at,
-    Request.duration,
-)
+_Refused = aliased(Request)
+
+
+def _request_columns(request: Any) -> tuple[Any, ...]:
+    """In the order of AttemptRecord, after the request's id."""
+    return (
+        request.method,
+        request.url_masked,
+        request.headers_masked,
+        request.status,
+        request.failure,
+        request.failure_detail,
+        request.answer_headers,
+        request.answer_excerpt,
+        request.answer_cut,
+        request.answer_unreadable,
+        request.started_at,
+        request.duration,
+    )
+
+
+_ATTEMPT_COLUMNS = (Attempt.id, Attempt.number, Attempt.created_at, Attempt.verdict, Attempt.outcome_unknown)
 
 
 def _delivery_lines(delivery: Any, *more: Any) -> Select[Any]:
@@ -191,7 +200,14 @@ def _delivery_line(row: Any) -> DeliveryLine:
 
 
 def _attempt(row: Any) -> AttemptRecord:
-    record = AttemptRecord(*row)
+    own, requests = row[: len(_ATTEMPT_COLUMNS)], row[len(_ATTEMPT_COLUMNS) :]
+    last, refused = requests[: len(requests) // 2], requests[len(requests) // 2 :]
+    record = _record(*own, *last)
+    return record if refused[0] is None else replace(record, refused=_record(*own[:3], None, False, *refused))
+
+
+def _record(*columns: Any) -> AttemptRecord:
+    record = AttemptRecord(*columns)
     excerpt = record.answer_excerpt
     return replace(record, answer_excerpt=bytes(excerpt) if excerpt is not None else None)
 

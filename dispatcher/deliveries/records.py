@@ -72,6 +72,8 @@ class AttemptRecord:
     answer_unreadable: bool | None
     started_at: datetime | None
     duration: timedelta | None
+    # Of the request before it in the same attempt, if there was one: the receiver refused its token.
+    refused: "AttemptRecord | None" = None
 
     @property
     def of_batch(self) -> bool:

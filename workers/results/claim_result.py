@@ -11,7 +11,7 @@ from workers.results.decide import Decision
 
 class ClaimResult(NamedTuple):
     """The result of a claim. Without an exchange nothing was sent, and the attempt does not count. `messages`: how many
-    its request carried."""
+    its request carried; `refused`: the request before it in the same attempt."""
 
     claim: Claim
     decision: Decision
@@ -19,6 +19,7 @@ class ClaimResult(NamedTuple):
     exchange: Exchange | None = None
     judgement: Judgement | None = None
     messages: int = 1
+    refused: Exchange | None = None
 
     @property
     def attempt(self) -> tuple[str, int]:

@@ -29,11 +29,13 @@ Row: TypeAlias = tuple[Element, ...]
 
 
 class Sent(NamedTuple):
-    """A request that was made, for the record, and how many messages it carried; several results can share one."""
+    """A request that was made, for the record, and how many messages it carried; several results can share one.
+    `refused` is the request before it in the same attempt: its token was refused."""
 
     target: Target
     exchange: Exchange
     messages: int = 1
+    refused: Exchange | None = None
 
 
 class Result(NamedTuple):
@@ -81,7 +83,9 @@ _RESULT_TYPES = {
     "batch_limit": "smallint[]",
 }
 _REQUEST_TYPES = {
+    "q_of": "uuid[]",  # the last request of the attempt: this one, or the one that replaces it
     "q_id": "uuid[]",
+    "q_replaces": "uuid[]",
     "q_webhook_id": "uuid[]",
     "q_method": "text[]",
     "q_url": "text[]",
@@ -133,13 +137,15 @@ attempted AS (
 requested AS (
   INSERT INTO dispatcher.requests (id, webhook_id, method, url_masked, headers_masked, status, failure,
     failure_detail, answer_headers, answer_excerpt, answer_cut, answer_unreadable, verdict, messages, started_at,
-    duration)
-  SELECT q.* FROM unnest(
-    :q_id, :q_webhook_id, :q_method, :q_url, :q_headers, :q_status, :q_failure, :q_detail, :q_answer_headers,
-    :q_excerpt, :q_cut, :q_unreadable, :q_verdict, :q_messages, :q_started_at, :q_duration)
-  AS q(id, webhook_id, method, url, headers, status, failure, detail, answer_headers, excerpt, cut, unreadable,
-       verdict, messages, started_at, duration)
-  WHERE (q.id IN (SELECT attempt_id FROM mine WHERE sent)) IS TRUE
+    duration, replaces)
+  SELECT id, webhook_id, method, url, headers, status, failure, detail, answer_headers, excerpt, cut, unreadable,
+    verdict, messages, started_at, duration, replaces
+  FROM unnest(
+    :q_of, :q_replaces, :q_id, :q_webhook_id, :q_method, :q_url, :q_headers, :q_status, :q_failure, :q_detail,
+    :q_answer_headers, :q_excerpt, :q_cut, :q_unreadable, :q_verdict, :q_messages, :q_started_at, :q_duration)
+  AS q(of, replaces, id, webhook_id, method, url, headers, status, failure, detail, answer_headers, excerpt, cut,
+       unreadable, verdict, messages, started_at, duration)
+  WHERE (q.of IN (SELECT attempt_id FROM mine WHERE sent)) IS TRUE
   -- With the first results of its batch; others may have been locked then.
   ON CONFLICT (id) DO NOTHING)
 SELECT id::text, number FROM mine UNION ALL SELECT pg_current_xact_id()::text, NULL
@@ -171,7 +177,7 @@ WHERE id = ({_TO_DISABLE} FOR NO KEY UPDATE SKIP LOCKED) RETURNING id, account_i
 def record(connection: Connection, results: Sequence[Result]) -> Recorded:
     """Writes results and their requests, where the claim is still the owner's and nobody has locked the delivery."""
     requests = {result.sent.exchange.request.id: (result.sent, result.verdict) for result in results if result.sent}
-    request_rows = [_request_row(*made) for made in requests.values()]
+    request_rows = [row for made in requests.values() for row in _request_rows(*made)]
     columns = {
         **_columns(_RESULT_TYPES, [_result_row(result) for result in results]),
         **_columns(_REQUEST_TYPES, request_rows),
@@ -245,11 +251,24 @@ def _end(result: Result) -> Row:
             assert_never(result.decision)
 
 
-def _request_row(sent: Sent, verdict: Verdict | None) -> Row:
-    target, exchange, messages = sent
+def _request_rows(sent: Sent, verdict: Verdict | None) -> list[Row]:
+    last, refused = sent.exchange.request.id, sent.refused
+    if refused is None:
+        return [_request_row(sent, verdict, of=last)]
+    # What it answered decided nothing: it has no verdict.
+    return [
+        _request_row(sent._replace(exchange=refused), None, of=last),
+        _request_row(sent, verdict, of=last, replaces=refused.request.id),
+    ]
+
+
+def _request_row(sent: Sent, verdict: Verdict | None, *, of: str, replaces: str | None = None) -> Row:
+    target, exchange, messages, _ = sent
     request = exchange.request
     return (
+        of,
         request.id,
+        replaces,
         target.id,
         request.method,
         target.url_masked,

@@ -249,7 +249,11 @@ class ClaimResults:
             owner=self._owner,
             decision=result.decision,
             verdict=result.judgement.verdict if result.judgement else None,
-            sent=Sent(target, exchange, result.messages) if target and exchange and not stripped else None,
+            sent=(
+                Sent(target, exchange, result.messages, result.refused)
+                if target and exchange and not stripped
+                else None
+            ),
             counts=exchange is not None,
         )
 

@@ -86,6 +86,13 @@ class FailureDocument(BaseModel):
     detail: str | None
 
 
+class RefusedRequestDocument(BaseModel):
+    """A request whose token the receiver refused (401): another token was fetched, and `request` sent."""
+
+    request: RequestDocument
+    answer: AnswerDocument
+
+
 class AttemptDocument(BaseModel):
     """One attempt. Either `answer` or `failure` says how the request ended."""
 
@@ -98,6 +105,9 @@ class AttemptDocument(BaseModel):
     request: RequestDocument | None
     answer: AnswerDocument | None
     failure: FailureDocument | None
+    refused: Annotated[
+        RefusedRequestDocument | None, Field(description="The request before it in the same attempt, if there was one.")
+    ]
 
 
 class DeliveryRecordDocument(DeliveryDocument):
@@ -127,7 +137,15 @@ def _attempt(record: AttemptRecord) -> AttemptDocument:
         request=_request(record),
         answer=_answer(record),
         failure=FailureDocument(kind=record.failure, detail=record.failure_detail) if record.failure else None,
+        refused=_refused(record.refused) if record.refused is not None else None,
     )
+
+
+def _refused(record: AttemptRecord) -> RefusedRequestDocument:
+    request, answer = _request(record), _answer(record)
+    assert request is not None
+    assert answer is not None
+    return RefusedRequestDocument(request=request, answer=answer)
 
 
 def _request(record: AttemptRecord) -> RequestDocument | None:

@@ -18,6 +18,7 @@ from dispatcher.settings import Settings
 from tests.behaviours import Answer, Do
 from tests.factories import change, deliver_all, deliveries, make_account, make_webhook
 from tests.integration.api.conftest import Api, MakeKey
+from tests.integration.workers.tokens.token_server import TokenServer
 from tests.receiver import Receiver
 
 SECRET = "9f8e7d6c5b4a39281706"
@@ -55,6 +56,25 @@ def one(api: Api, token: str, delivery: str) -> Any:
     answer = api.call("GET", f"/v1/deliveries/{delivery}", token=token)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def test_an_attempt_shows_the_request_whose_token_was_refused(
+    api: Api, key: str, settings: Settings, database: Engine, receiver: Receiver
+) -> None:
+    server = TokenServer(receiver)
+    make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
+    receiver.script("/hook", Answer(401, body=b"token-1 has expired"), Answer(503, body=b"busy"))
+    enqueue("message.sent", 1, account="acme")
+    deliver_all(settings)
+    (delivery,) = deliveries(database)
+    (attempt,) = one(api, key, str(delivery.id))["attempts"]
+    refused = attempt["refused"]
+    assert (refused["answer"]["status"], refused["answer"]["text"]) == (401, "*** has expired")
+    assert (attempt["answer"]["status"], attempt["answer"]["text"]) == (503, "busy")
+    ids = [request.header("Dispatcher-Request-Id") for request in receiver.at("/hook")]
+    assert [refused["request"]["id"], attempt["request"]["id"]] == ids
+    assert "token-1" not in str(attempt)
+    assert refused["request"]["started_at"] < attempt["request"]["started_at"]
 
 
 def test_deliveries_are_found_by_webhook_event_state_reason_and_time(

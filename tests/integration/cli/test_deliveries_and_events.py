@@ -13,6 +13,7 @@ from dispatcher.settings import Settings
 from tests.behaviours import Answer, Received
 from tests.factories import change, change_webhook, deliver_all, deliveries, make_account, make_webhook
 from tests.integration.cli.conftest import Cli
+from tests.integration.workers.tokens.token_server import TokenServer
 from tests.receiver import Receiver
 
 TOKEN = "9f8e7d6c5b4a39281706"
@@ -46,6 +47,21 @@ def test_a_delivery_shows_its_attempts_with_what_was_sent_and_answered(
     text = cli("delivery", "show", delivery.id)
     for part in ("waiting", "msg-1", "503", "come back", "X-Why: busy", "Attempt 1"):
         assert part in text.out
+
+
+def test_a_delivery_shows_the_request_whose_token_was_refused(
+    cli: Cli, settings: Settings, database: Engine, receiver: Receiver
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"), authorization=TokenServer(receiver).credentials())
+    receiver.script("/hook", Answer(401, body=b"which token?"), Answer(503, body=b"busy"))
+    enqueue("message.sent", 1, account="acme")
+    deliver_all(settings)
+    (delivery,) = deliveries(database)
+    (attempt,) = cli("delivery", "show", delivery.id, "--json").document["attempts"]
+    assert (attempt["status"], attempt["answer_excerpt"]) == (503, "busy")
+    assert (attempt["refused"]["status"], attempt["refused"]["answer_excerpt"]) == (401, "which token?")
+    text = cli("delivery", "show", delivery.id).out
+    assert text.index("its token was refused") < text.index("which token?") < text.index("busy")
 
 
 def test_no_secret_of_a_webhook_is_shown_with_its_deliveries(

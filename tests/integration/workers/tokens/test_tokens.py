@@ -331,6 +331,28 @@ def test_a_refused_token_is_fetched_anew_and_the_same_attempt_goes_once_more(
     (attempt,) = attempts(database)
     assert (attempt.number, attempt.status) == (1, 200)
     assert str(attempt.request_id) == second.header("Dispatcher-Request-Id")
+    assert recorded(database) == [
+        (first.header("Dispatcher-Request-Id"), 401, None, 1, None),
+        (second.header("Dispatcher-Request-Id"), 200, "acknowledged", 1, first.header("Dispatcher-Request-Id")),
+    ]
+
+
+def recorded(database: Engine) -> list[tuple[Any, ...]]:
+    """The requests, oldest first."""
+    columns = "id::text, status, verdict, messages, replaces::text"
+    return [tuple(row) for row in rows(database, f"SELECT {columns} FROM dispatcher.requests ORDER BY started_at")]
+
+
+def test_the_refused_request_of_a_batch_is_recorded_once(
+    database: Engine, settings: Settings, receiver: Receiver, server: TokenServer
+) -> None:
+    batches = {"batch_size": 10}
+    make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials(), contract=batches)
+    refuse(receiver, "token-1")
+    store(3)
+    assert deliver_all(settings)["delivered"] == 3
+    first, second = [request.header("Dispatcher-Request-Id") for request in receiver.at("/hook")]
+    assert recorded(database) == [(first, 401, None, 3, None), (second, 200, "acknowledged", 3, first)]
 
 
 def test_a_token_that_ends_early_is_renewed_once_for_all_that_showed_it(
