@@ -17,10 +17,11 @@ STATUS_200 = b"\x88"  # the eighth entry of HPACK's static table
 
 
 class Http2Receiver:
-    """Counts connections (`connections`) and streams (`streams`), and keeps the body of each request (`bodies`). Soon
-    after each answer it sends a PING, as servers do on idle connections. With `answers` False it only reads. `breaking`
-    is sent in place of an answer, or with `begins` in place of its body. With `ending`, it ends each connection that
-    way: after its first answer, when `end` is called, or if `ending_at` is 2 in place of the second one."""
+    """Counts connections (`connections`) and streams (`streams`), and keeps the body of each request (`bodies`). If it
+    `pings`, it sends a PING soon after each answer, as servers do on idle connections. With `answers` False it only
+    reads. `breaking` is sent in place of an answer, or with `begins` in place of its body. With `ending`, it ends each
+    connection that way: after its first answer, when `end` is called, or if `ending_at` is 2 in place of the second
+    one."""
 
     def __init__(
         self,
@@ -31,7 +32,9 @@ class Http2Receiver:
         begins: bool = False,
         ending: "Callable[[ssl.SSLSocket, int], None] | None" = None,
         ending_at: int = 1,
+        pings: bool = True,
     ) -> None:
+        self._pings = pings
         self._ending, self._ending_at = ending, ending_at
         self._may_end, self._ended = threading.Semaphore(0), threading.Semaphore(0)
         self._answers, self._breaking, self._begins = answers, breaking, begins
@@ -101,8 +104,9 @@ class Http2Receiver:
                             _frame(HEADERS, END_HEADERS, stream, STATUS_200)
                             + _frame(DATA, END_STREAM, stream, b"taken")
                         )
-                        sleep(0.01)
-                        connection.sendall(_frame(PING, 0, 0, bytes(8)))
+                        if self._pings:
+                            sleep(0.01)
+                            connection.sendall(_frame(PING, 0, 0, bytes(8)))
                         if self._ending is not None and self._ending_at == 1:
                             self._may_end.acquire()
                             _read_all(connection)

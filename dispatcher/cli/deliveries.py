@@ -130,6 +130,8 @@ def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount =
 def _masked(attempt: AttemptRecord, message: bytes | None, names: Names) -> AttemptRecord:
     if not names:
         return attempt
+    if attempt.refused is not None:
+        attempt = replace(attempt, refused=_masked(attempt.refused, message, names))
     headers, excerpt = attempt.answer_headers, attempt.answer_excerpt
     if attempt.of_batch:
         return replace(attempt, answer_headers=headers and _OF_BATCH, answer_excerpt=excerpt and _OF_BATCH.encode())

@@ -64,6 +64,18 @@ def test_a_delivery_shows_the_request_whose_token_was_refused(
     assert text.index("its token was refused") < text.index("which token?") < text.index("busy")
 
 
+def test_what_an_answer_to_a_refused_token_repeats_of_the_message_is_masked(
+    cli: Cli, settings: Settings, database: Engine, receiver: Receiver
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"), authorization=TokenServer(receiver).credentials())
+    receiver.script("/hook", Answer(401, body=b"no token for 27001234567"), Answer(503))
+    enqueue("message.sent", {"to": "27001234567"}, account="acme")
+    deliver_all(settings)
+    (delivery,) = deliveries(database)
+    assert "no token for ***" in cli("delivery", "show", delivery.id).out
+    assert "no token for 27001234567" in cli("delivery", "show", delivery.id, "--reveal").out
+
+
 def test_no_secret_of_a_webhook_is_shown_with_its_deliveries(
     cli: Cli, settings: Settings, database: Engine, webhook: Webhook
 ) -> None:

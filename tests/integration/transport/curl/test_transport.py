@@ -225,11 +225,12 @@ def test_a_session_of_http_2_that_is_lost_is_reported_as_that(
         assert receiver.streams == 1
 
 
+@pytest.mark.parametrize("pings", [True, False], ids=["after a ping", "no ping"])
 @pytest.mark.parametrize("ending", [go_away_and_close, end_tls, cut, reset])
 def test_a_connection_of_http_2_ended_by_the_receiver_while_idle_costs_nothing(
-    new: New, authority: Authority, ending: Callable[[ssl.SSLSocket, int], None]
+    new: New, authority: Authority, ending: Callable[[ssl.SSLSocket, int], None], pings: bool
 ) -> None:
-    with Http2Receiver(authority.server("localhost"), ending=ending) as receiver:
+    with Http2Receiver(authority.server("localhost"), ending=ending, pings=pings) as receiver:
         sender = Sender(new(ca_bundle=authority.bundle))
         for _ in range(3):
             assert sender.reply(f"https://localhost:{receiver.port}/").status == 200
@@ -237,8 +238,11 @@ def test_a_connection_of_http_2_ended_by_the_receiver_while_idle_costs_nothing(
         assert (receiver.connections, receiver.streams) == (3, 3)
 
 
-def test_a_session_of_http_2_that_takes_no_more_is_seen_while_it_stays_open(new: New, authority: Authority) -> None:
-    with Http2Receiver(authority.server("localhost"), ending=go_away) as receiver:
+@pytest.mark.parametrize("pings", [True, False], ids=["after a ping", "no ping"])
+def test_a_session_of_http_2_that_takes_no_more_is_seen_while_it_stays_open(
+    new: New, authority: Authority, pings: bool
+) -> None:
+    with Http2Receiver(authority.server("localhost"), ending=go_away, pings=pings) as receiver:
         sender = Sender(new(ca_bundle=authority.bundle))
         for _ in range(2):
             assert sender.reply(f"https://localhost:{receiver.port}/").status == 200
