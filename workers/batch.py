@@ -19,3 +19,7 @@ class Batch(NamedTuple):
     claims_end: float  # monotonic
     token: Token | None = None
     refused: Exchange | None = None
+
+    def once_more(self, refused: Exchange) -> "Batch":
+        """For the same attempt with another token; of the refused request it keeps all but the body."""
+        return self._replace(token=None, refused=refused._replace(request=refused.request._replace(body=None)))

@@ -343,8 +343,7 @@ class DeliveryLoop:
         if another is None:  # not known while the database is unavailable
             self._give_up(batch, Release())
         elif another:
-            refused = exchange._replace(request=exchange.request._replace(body=None))
-            self._unsent.appendleft(batch._replace(token=None, refused=refused))
+            self._unsent.appendleft(batch.once_more(exchange))
         return another is not False
 
     # ---- record

@@ -281,10 +281,11 @@ def test_a_dead_kept_alive_connection_is_replaced_by_one_that_is_checked(
 ) -> None:
     monkeypatch.setattr("dispatcher.transport.curl.dns_cache.KEPT_SECONDS", -1)
     dns.script("hook.example", ("127.0.0.1",), ("127.0.0.2",))
-    with Receiver(requests_per_connection=1) as receiver:
+    with Receiver() as receiver:
         sender = Sender(new_transport(addresses=IPV4_ONLY, resolve=dns.resolve))
         url = f"http://hook.example:{receiver.port}/"
         assert sender.reply(url).status == 200
+        receiver.close_idle()
         assert failure(sender, url) == Failure(REFUSED, "a loopback address")
 
 
