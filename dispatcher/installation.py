@@ -3,21 +3,23 @@
 from functools import cached_property
 
 from dispatcher.accounts.access_tokens import TokenMint
+from dispatcher.egress.address_policy import AddressPolicy
 from dispatcher.encryption.vault import Vault
-from dispatcher.producer import Clock, Producer, utc_now
-from dispatcher.settings import Settings
+from dispatcher.producer import Producer
 from schedules.timing import Timing
 
 
 class Installation(Producer):
     """A producer that can also decrypt secrets and make access tokens. Making one opens no connection."""
 
-    def __init__(
-        self, settings: Settings, *, name: str = "dispatcher", clock: Clock = utc_now, threads: int = 15
-    ) -> None:
-        super().__init__(settings, name=name, clock=clock, threads=threads)
-        self.timing = Timing(settings.time_scale)
-        self.addresses = settings.addresses
+    @cached_property
+    def timing(self) -> Timing:
+        return Timing(self.settings.time_scale)
+
+    @cached_property
+    def addresses(self) -> AddressPolicy:
+        """What the egress policy lets through."""
+        return self.settings.addresses
 
     @cached_property
     def vault(self) -> Vault:

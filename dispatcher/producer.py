@@ -9,14 +9,13 @@ from weakref import WeakSet
 
 from sqlalchemy.orm import Session
 
-from dispatcher.db.engines import make_engine
+from dispatcher.db.engines import REQUESTS, Limits, make_engine
 from dispatcher.settings import Settings, read_settings
 from dispatcher.wake import Waker
 
 Clock: TypeAlias = Callable[[], datetime]
 
-LOCK_SECONDS = 10.0
-GROUP_LOCK_SECONDS = 0.05
+GROUPS = Limits(REQUESTS.statement, lock=0.05)
 
 
 def utc_now() -> datetime:
@@ -27,30 +26,28 @@ def utc_now() -> datetime:
 class Producer:
     """One engine as a program that enqueues events uses it. Making one opens no connection, and many threads may use
     it. `name` is what database administrators see; `clock` returns the current time, aware. `threads` is how many may
-    use the database at once without waiting for each other."""
+    use the database at once without waiting for each other; `limits` is how long their transactions' statements may
+    take."""
 
     def __init__(
-        self, settings: Settings, *, name: str = "dispatcher", clock: Clock = utc_now, threads: int = 15
+        self,
+        settings: Settings,
+        *,
+        name: str = "dispatcher",
+        clock: Clock = utc_now,
+        threads: int = 15,
+        limits: Limits = REQUESTS,
     ) -> None:
         url = settings.database_url.get_secret_value()
         self.settings = settings
         self.name = name
         self.clock = clock
-        self.engine = make_engine(url, application_name=name, most_connections=threads)
+        self.engine = make_engine(url, application_name=name, limits=limits, most_connections=threads)
         # For what is written in a single statement: it needs no transaction around it.
-        self.statements = make_engine(
-            url, application_name=name, autocommit=True, lock_seconds=LOCK_SECONDS, most_connections=threads
-        )
+        self.statements = make_engine(url, application_name=name, autocommit=True, most_connections=threads)
         # For statements that store events of several callers: none may wait long for a lock that one of them needs. And
         # for heartbeats, which wait for none.
-        self.groups = make_engine(
-            url,
-            application_name=name,
-            autocommit=True,
-            plan_once=True,
-            statement_seconds=LOCK_SECONDS,
-            lock_seconds=GROUP_LOCK_SECONDS,
-        )
+        self.groups = make_engine(url, application_name=name, autocommit=True, plan_once=True, limits=GROUPS)
         self.kept: dict[object, Any] = {}  # what the modules above make once for each producer,
         self.on_close: list[Callable[[], None]] = []  # and how that ends
         self.waker = Waker(settings.broker_url.get_secret_value())

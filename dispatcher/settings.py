@@ -62,7 +62,8 @@ class Settings(BaseSettings):
         SecretStr,
         Field(
             validation_alias=AliasChoices("DATABASE_URL", "database_url"),
-            description="PostgreSQL 15 or newer, e.g. postgresql://user:password@host/database",
+            description="PostgreSQL 15 or newer, e.g. postgresql://user:password@host/database. Of several hosts, "
+            "host1:5432,host2:5432, the one that takes writes is used",
             examples=["postgresql://dispatcher:PASSWORD@127.0.0.1:5432/dispatcher"],
         ),
     ]

@@ -1,4 +1,5 @@
-"""A TCP relay on loopback that a test can cut: the server behind it disappears and comes back, at one address."""
+"""A TCP relay on loopback that a test can cut, or make silent: the server behind it disappears and comes back, at one
+address."""
 
 import socket
 import threading
@@ -7,13 +8,16 @@ from typing import Self
 
 
 class Relay:
-    """Forwards connections to `port` of this machine. `cut` ends them all and refuses new ones until `restore`."""
+    """Forwards connections to `port` of this machine. `cut` ends them all and refuses new ones until `restore`. While
+    it is `silent`, it takes connections and all that is sent, and passes nothing on."""
 
     def __init__(self, port: int) -> None:
         self._target = ("127.0.0.1", port)
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._lost_after: bytes | None = None
+        self._passes_on = threading.Event()
+        self._passes_on.set()
         self._listener: socket.socket | None = None
         self.port = 0
 
@@ -23,6 +27,7 @@ class Relay:
 
     def __exit__(self, *_: object) -> None:
         self.cut()
+        self.speak()
 
     def restore(self) -> None:
         """Accepts connections (again), on the same port."""
@@ -33,6 +38,14 @@ class Relay:
         self.port = listener.getsockname()[1]
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def be_silent(self) -> None:
+        """Acts as if the server behind it stood still: the kernel acknowledges, and nobody answers."""
+        self._passes_on.clear()
+
+    def speak(self) -> None:
+        """Passes on what came meanwhile, and all that follows."""
+        self._passes_on.set()
 
     def lose_answer_to_commit(self, after: bytes) -> None:
         """Ends the next connection that sends COMMIT after this text, once: the server gets the COMMIT, and nobody its
@@ -80,6 +93,7 @@ class Relay:
                         deaf.set()
                 if deaf.is_set() and not to_server:
                     break
+                self._passes_on.wait()
                 sink.sendall(data)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_RDWR)

@@ -12,6 +12,7 @@ from celery import Celery, signals
 from celery.concurrency import get_implementation
 from sqlalchemy.exc import SQLAlchemyError
 
+from dispatcher.db.engines import MAINTENANCE
 from dispatcher.db.version import check_migrated
 from dispatcher.embedded.spawning.parent_death import die_with_parent
 from dispatcher.encryption.vault import Vault
@@ -36,7 +37,7 @@ def make_celery(settings: Settings) -> Celery:
     """The app of `celery -A workers worker|beat|flower`."""
     app = make_app(settings)
     # Made at its first use: after the fork, in the child that uses it.
-    worker_of_process = cache(lambda: Worker(Installation(settings, name=NAME)))
+    worker_of_process = cache(lambda: Worker(Installation(settings, name=NAME, limits=MAINTENANCE)))
     add_tasks(app, worker_of_process)
     _connect_signals(app, settings, worker_of_process)
     give_each_child_a_loop(app, settings.broker_url.get_secret_value())

@@ -8,7 +8,7 @@ import structlog
 from billiard import current_process
 from sqlalchemy.exc import SQLAlchemyError
 
-from dispatcher.db.engines import make_engine
+from dispatcher.db.engines import MAINTENANCE, Limits, make_engine
 from dispatcher.db.heartbeat import BEAT_EVERY, MAINTAINS, Heartbeat
 from dispatcher.installation import Installation
 from dispatcher.transport.choice import new_transport
@@ -26,7 +26,7 @@ log = structlog.get_logger("dispatcher.worker")
 NAME = "dispatcher worker"  # the application name of its connections
 # A loop has one thread: while a statement waits, no answer is judged. It waits for no row, only where it cannot know of
 # a lock, such as one on a whole table.
-LOOP_STATEMENT_SECONDS, LOOP_LOCK_SECONDS = 30, 0.2
+LOOP = Limits(MAINTENANCE.statement, lock=0.2)
 
 
 class Worker:
@@ -42,8 +42,7 @@ class Worker:
             application_name=installation.name,
             wait_for_disk=False,
             plan_once=True,
-            statement_seconds=LOOP_STATEMENT_SECONDS,
-            lock_seconds=LOOP_LOCK_SECONDS,
+            limits=LOOP,
         )
         self._per_destination = installation.settings.max_per_destination  # this process's part
         self.next_beat = 0.0  # when a loop of this process makes its next heartbeat, monotonic

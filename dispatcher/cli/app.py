@@ -78,7 +78,8 @@ def _begin(
 
 def make_installation() -> Any:
     """The installation that the environment's settings describe."""
+    from dispatcher.db.engines import MAINTENANCE
     from dispatcher.installation import Installation
     from dispatcher.settings import read_settings
 
-    return Installation(read_settings())
+    return Installation(read_settings(), limits=MAINTENANCE)

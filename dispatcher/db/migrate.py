@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from alembic import command
 from alembic.config import Config
 from psycopg2.errors import LockNotAvailable
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
+from dispatcher.db.engines import TABLES, make_engine
 from dispatcher.db.partitions import create_partition, create_partitions, missing_partitions
 from dispatcher.db.schema import SCHEMA
 from dispatcher.db.version import MIGRATIONS
@@ -32,7 +33,7 @@ def upgrade(database_url: str) -> None:
     call. Partitions of tables that are in use are left for upkeep to make, with a warning. Raises ConfigurationError
     for a database that does not store UTF-8, and where a table stays locked by others for minutes.
     """
-    engine = create_engine(database_url)
+    engine = make_engine(database_url, application_name="dispatcher migrate", limits=TABLES)
     try:
         with engine.connect() as connection:
             _check_encoding(connection)

@@ -8,8 +8,18 @@ _NOT_MIGRATED = frozenset({"42P01", "42703", "3F000"})  # no such table, column,
 _HELD_UP = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
 _TIMED_OUT = "57014"
 _READ_ONLY = "25006"  # after a fail-over
+_FULL = "53100"
+_SHUT_DOWN = frozenset({"57P01", "57P02", "57P03"})
 _NO_MEMORY = ("out of memory", "cannot allocate memory", "lost synchronization with server", "PQconnectdb() failed")
-_AWAY = frozenset({"08", "53", "57"})  # classes: connection, resources, operator intervention (time-outs too)
+# Classes: connection, resources, operator intervention (time-outs too), the server's system.
+_AWAY = frozenset({"08", "53", "57", "58"})
+_IS_READ_ONLY = "the database takes no writes at the moment: it is read-only"
+_EXPLAINED = {
+    **dict.fromkeys(_NOT_MIGRATED, "the database is not at this version's migration: run `dispatcher migrate`"),
+    _TIMED_OUT: "the database took too long to answer",
+    _READ_ONLY: _IS_READ_ONLY,
+    _FULL: "the database has no room left on its disk",
+}
 
 
 def explain_outage(error: SQLAlchemyError) -> str | None:
@@ -24,11 +34,7 @@ def explain_outage(error: SQLAlchemyError) -> str | None:
         return (
             _explain_connection(text) if type(error.orig).__name__ in {"OperationalError", "InterfaceError"} else None
         )
-    if code in _NOT_MIGRATED:
-        return "the database is not at this version's migration: run `dispatcher migrate`"
-    if code == _TIMED_OUT:
-        return "the database took too long to answer"
-    return "the database is not available at the moment" if code[:2] in _AWAY else None
+    return _EXPLAINED.get(code) or ("the database is not available at the moment" if code[:2] in _AWAY else None)
 
 
 def is_held_up(error: Exception) -> bool:
@@ -57,9 +63,16 @@ def is_outage(error: Exception) -> bool:
     """Whether no statement could be run now, whatever its values."""
     if not isinstance(error, SQLAlchemyError) or is_held_up(error):
         return False
-    if isinstance(error, DBAPIError) and (error.connection_invalidated or _code_of(error) == _READ_ONLY):
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     return explain_outage(error) is not None
+
+
+def ends_session(error: BaseException) -> bool:
+    """Whether a driver's error means that its session is of no use any more: it takes no writes, or its server shuts
+    down."""
+    code = getattr(error, "pgcode", None)
+    return code == _READ_ONLY or code in _SHUT_DOWN
 
 
 def _code_of(error: DBAPIError) -> str | None:
@@ -67,6 +80,7 @@ def _code_of(error: DBAPIError) -> str | None:
 
 
 def _explain_connection(text: str) -> str:
+    """With several hosts, the text has what each of them said."""
     match text:
         case _ if "authentication failed" in text or "no password" in text or "pg_hba" in text:
             return "the database refuses the user or password in DATABASE_URL"
@@ -74,5 +88,9 @@ def _explain_connection(text: str) -> str:
             return "the database, or the user, named in DATABASE_URL does not exist there"
         case _ if "translate host name" in text:
             return "the database's host named in DATABASE_URL cannot be found"
+        case _ if "read-only" in text or "hot standby" in text:
+            return _IS_READ_ONLY
+        case _ if "too many clients" in text or "too many connections" in text or "connection slots" in text:
+            return "the database has no free connection"
         case _:
             return "the database (DATABASE_URL) does not answer"

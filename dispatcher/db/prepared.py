@@ -1,8 +1,8 @@
 """Statements whose plan a connection keeps: for statements that take longer to plan than to run."""
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from time import monotonic
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, CursorResult, Engine, PoolProxiedConnection, 
 from sqlalchemy.exc import DBAPIError
 
 from dispatcher.db.error_texts import harmless_text
+from dispatcher.db.outages import ends_session
 
 _DISCARD = "DISCARD PLANS"
 PLANNED_AT = "dispatcher_planned_at"  # monotonic: when the oldest plan of a connection was made, at the latest
@@ -69,7 +70,7 @@ class Prepared:
                 rows: Sequence[Sequence[Any]] = cursor.fetchall()
                 return rows
         except psycopg2.Error as error:
-            lost = bool(connection.closed)
+            lost = bool(connection.closed) or ends_session(error)
             if lost:
                 connection.invalidate(error)  # it leaves its pool
             raise _as_usual(error, lost=lost) from None
@@ -85,13 +86,22 @@ class Prepared:
             kept[PLANNED_AT] = monotonic()
 
 
-def from_pool(engine: Engine) -> PoolProxiedConnection:
-    """A connection as its pool gives it, for `Prepared.fetch`; closing it gives it back. Raises SQLAlchemy's errors,
-    without values in their texts."""
+@contextmanager
+def from_pool(engine: Engine) -> Iterator[PoolProxiedConnection]:
+    """A connection as its pool gives it, for `Prepared.fetch`. If it is lost, so are the others. Raises SQLAlchemy's
+    errors, without values in their texts."""
     try:
-        return engine.raw_connection()
+        connection = engine.raw_connection()
     except psycopg2.Error as error:
         raise _as_usual(error, lost=False) from None
+    try:
+        yield connection
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            engine.dispose()
+        raise
+    finally:
+        connection.close()
 
 
 def _as_usual(error: psycopg2.Error, *, lost: bool) -> DBAPIError:

@@ -1,12 +1,13 @@
 """Checks the servers that the environment names before anything is started, so that a dead one is reported at once."""
 
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
-from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.broker.address import read_broker_url
 from dispatcher.broker.clients import try_once
+from dispatcher.db.engines import make_engine
 from dispatcher.db.outages import explain_outage
+from dispatcher.db.urls import places
 from dispatcher.embedded.errors import ServerAway
 
 _DATABASE_SECONDS = 2  # libpq allows no less
@@ -15,15 +16,12 @@ _BROKER_SECONDS = 1.0
 
 def ask_database(url: str) -> None:
     """Log in. Raises ServerAway, which names the address."""
-    limits = {"connect_timeout": _DATABASE_SECONDS, "application_name": "dispatcher-up"}
-    engine = create_engine(url, poolclass=NullPool, connect_args=limits)
+    engine = make_engine(url, application_name="dispatcher-up", connect_seconds=_DATABASE_SECONDS, most_connections=0)
     try:
         engine.connect().close()
     except SQLAlchemyError as error:
         why = explain_outage(error) or f"the database (DATABASE_URL) fails: {type(error).__name__}"
-        place = make_url(url)
-        asked = f"{place.host or 'a local socket'}{f':{place.port}' if place.port else ''}"
-        raise ServerAway(why, asked, "DATABASE_URL") from None
+        raise ServerAway(why, places(url), "DATABASE_URL") from None
 
 
 def ask_broker(url: str) -> None:

@@ -1,7 +1,6 @@
 """Stores events in groups, one statement for each, and keeps what fails from harming the rest of its group."""
 
 from collections.abc import Sequence
-from contextlib import closing
 from copy import copy
 from enum import Enum
 from time import monotonic
@@ -82,14 +81,14 @@ class Groups:
             raise
 
     def _run(self, engine: Engine, items: Sequence[CheckedEvent]) -> list[Receipt]:
-        with closing(from_pool(engine)) as connection:
+        with from_pool(engine) as connection:
             now = self._producer.clock()
             receipts = drive(items, self._rules, now, lambda statement, given: statement.fetch(connection, given))
         self._learn(items, receipts)
         return receipts
 
     def _stored_already(self, items: Sequence[CheckedEvent]) -> dict[str, Receipt]:
-        with closing(from_pool(self._producer.groups)) as connection:
+        with from_pool(self._producer.groups) as connection:
             return stored_already(items, lambda statement, given: statement.fetch(connection, given))
 
     def _divide(self, items: Sequence[CheckedEvent], error: Exception) -> list[Outcome]:

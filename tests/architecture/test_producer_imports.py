@@ -117,6 +117,8 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
         "dispatcher.db.odd_values",
         "dispatcher.db.outages",
         "dispatcher.db.prepared",
+        "dispatcher.db.silence",
+        "dispatcher.db.urls",
         "dispatcher.egress",
         "dispatcher.egress.address_policy",
         "dispatcher.egress.special_addresses",

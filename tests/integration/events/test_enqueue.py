@@ -3,7 +3,6 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from unittest.mock import patch
@@ -522,7 +521,7 @@ def test_a_signal_while_a_statement_is_prepared_spoils_no_connection(
         if by == "execute":
             with engine.connect() as connection:
                 return statement.execute(connection, {"n": 7}).scalar()
-        with closing(from_pool(engine)) as connection:
+        with from_pool(engine) as connection:
             return statement.fetch(connection, {"n": 7})[0][0]
 
     with monkeypatch.context() as patched:

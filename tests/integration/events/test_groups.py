@@ -29,7 +29,7 @@ from dispatcher import (
 )
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.lifecycle import suspend
-from dispatcher.db.engines import make_engine
+from dispatcher.db.engines import REQUESTS, Limits, make_engine
 from dispatcher.db.outages import is_outage
 from dispatcher.db.prepared import Prepared
 from dispatcher.events import async_groups, groups, thread_groups, waiting_room
@@ -207,9 +207,10 @@ def test_who_waits_for_a_locked_key_waits_alone(
 def test_who_waits_too_long_for_a_locked_key_is_told_that_nothing_was_stored(
     settings: Settings, database: Engine, holder: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dispatcher.producer.LOCK_SECONDS", 0.2)
     make_account(database)
     producer = Producer(settings)
+    url = settings.database_url.get_secret_value()
+    producer.statements = make_engine(url, autocommit=True, limits=Limits(REQUESTS.statement, lock=0.2))
     enqueue("a", 1, account="acme", idempotency_key="k", session=holder, producer=producer)
     with pytest.raises(Unavailable, match="not stored"):
         enqueue("a", 1, account="acme", idempotency_key="k", producer=producer)
