@@ -17,6 +17,7 @@ _IS_READ_ONLY = "the database takes no writes at the moment: it is read-only"
 _EXPLAINED = {
     **dict.fromkeys(_NOT_MIGRATED, "the database is not at this version's migration: run `dispatcher migrate`"),
     _TIMED_OUT: "the database took too long to answer",
+    "55P03": "others have locked what is needed in the database",
     _READ_ONLY: _IS_READ_ONLY,
     _FULL: "the database has no room left on its disk",
 }
@@ -66,6 +67,11 @@ def is_outage(error: Exception) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     return explain_outage(error) is not None
+
+
+def may_be_done(error: Exception) -> bool:
+    """Whether what the statement did may be committed all the same: its answer was lost."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated and _code_of(error) != _READ_ONLY
 
 
 def ends_session(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from dispatcher.db.outages import is_held_up, is_outage, took_too_long
+from dispatcher.db.outages import explain_outage, is_held_up, is_outage, may_be_done, took_too_long
 from dispatcher.db.prepared import from_pool
 from dispatcher.errors import Unavailable
 from dispatcher.events.event import Accepted
@@ -64,7 +64,7 @@ class Groups:
         try:
             stored = {} if len(items) == 1 or is_outage(failed) else self._stored_already(items)
         except Exception as error:  # noqa: BLE001
-            return [copy(error) for _ in items]
+            return [_told(error, maybe_stored=True) for _ in items]
         if not stored:
             return self._divide(items, failed)
         rest = [item for item in items if item.id not in stored]
@@ -72,13 +72,16 @@ class Groups:
         return [stored[item.id] if item.id in stored else next(outcomes) for item in items]
 
     def store_alone(self, item: CheckedEvent) -> Receipt:
-        """Stores one event; waits for locks. Raises the database's errors, and Unavailable if it waits too long."""
+        """Stores one event; waits for locks. Raises the database's errors, and Unavailable if it waits too long, or if
+        the database is away."""
         try:
             return self._run(self._producer.statements, [item])[0]
         except SQLAlchemyError as error:
+            if took_too_long(error):
+                raise Unavailable("the database took too long to store the event: it was not stored") from error
             if is_held_up(error):
                 raise Unavailable("others had its idempotency key, or a table, locked: it was not stored") from error
-            raise
+            raise _told(error, maybe_stored=may_be_done(error)) from error
 
     def _run(self, engine: Engine, items: Sequence[CheckedEvent]) -> list[Receipt]:
         with from_pool(engine) as connection:
@@ -100,7 +103,7 @@ class Groups:
             rest = iter(self.store([item for item in items if item.key is None]))
             return [ALONE if item.key is not None else next(rest) for item in items]
         if len(items) == 1 or (is_outage(error) and not took_too_long(error)):
-            return [copy(error) for _ in items]  # each is raised in a thread of its own
+            return [_told(error, maybe_stored=may_be_done(error)) for _ in items]
         half = len(items) // 2
         return [*self.store(items[:half]), *self.store(items[half:])]
 
@@ -119,6 +122,16 @@ class Groups:
                 self._fan_outs[_kind(item)] = receipt.deliveries
             elif self._fan_outs:
                 self._fan_outs.pop(_kind(item), None)
+
+
+def _told(error: Exception, *, maybe_stored: bool) -> Exception:
+    """What a caller is told of an error: one of its own, which is raised in its thread."""
+    if not isinstance(error, SQLAlchemyError) or not is_outage(error):
+        return copy(error)
+    became = "may have been stored; send it again with its key" if maybe_stored else "was not stored"
+    unavailable = Unavailable(f"{explain_outage(error) or 'the database fails'}: the event {became}")
+    unavailable.__cause__ = copy(error)
+    return unavailable
 
 
 def needs_wake(receipt: object) -> bool:

@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from dispatcher.db.outages import is_outage
 from dispatcher.errors import InvalidEvent, Unavailable
 from dispatcher.events.event import Refused
 from dispatcher.events.groups import ALONE, WAIT_SECONDS, Alone, Groups, Outcome, needs_wake
@@ -47,8 +46,8 @@ class ThreadGroups:
         self._here = threading.local()  # `waits`: whether this thread is in a group, or waits for one
 
     def store(self, item: CheckedEvent) -> Receipt:
-        """Stores an event and wakes the workers; returns when it is committed. Raises TooBusy, Unavailable, and the
-        database's errors."""
+        """Stores an event and wakes the workers; returns when it is committed. Raises TooBusy, Unavailable, and what
+        the database says of the event."""
         # A signal's handler may send an event in the middle of another one of its thread: it must not wait for itself.
         alone = getattr(self._here, "waits", False) or self._groups.goes_alone(item)
         outcome: Outcome = ALONE if alone else self._store_in_group(item)
@@ -69,7 +68,7 @@ class ThreadGroups:
                 match outcome:
                     case Alone.ALONE:
                         receipts.append(self._groups.store_alone(item))
-                    case Exception() if len(items) == 1 or is_outage(outcome):
+                    case Exception() if len(items) == 1 or isinstance(outcome, Unavailable):
                         raise outcome
                     case Exception():
                         receipts.append(Refused(InvalidEvent("event", "is refused by the database")))

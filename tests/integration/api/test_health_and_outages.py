@@ -5,28 +5,37 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 import requests
 from cryptography.fernet import Fernet
-from sqlalchemy import Engine
+from pydantic import SecretStr
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
+from dispatcher.api import health
 from dispatcher.api.events import routes as events
 from dispatcher.asgi import create_app
+from dispatcher.db.engines import Limits
 from dispatcher.db.heartbeat import Heartbeat
+from dispatcher.db.partitions import partitions_around
 from dispatcher.embedded.errors import ServerAway
 from dispatcher.embedded.given_servers import ask_broker
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings, read_settings
 from dispatcher.version import __version__
 from dispatcher.web import heartbeats
-from tests.factories import make_webhook, rows
+from tests.factories import change, make_webhook, rows
 from tests.integration.api.conftest import Api, Restarted, running_app
+from tests.relay import Relay
 
 PASSWORD = "s3cr3t-password"
 SetVariable = Callable[[str, str], None]
@@ -173,7 +182,7 @@ def test_a_server_that_is_away_or_silent_is_reported_in_bounded_time(
     set_variable(variable, url.format(port=silent_port if silent else closed_port))
     started = time.monotonic()
     answer = api.get("/readyz")
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 5
     assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
     assert answer.json()["parts"][part]["status"] == "failed"
     others = {"database", "broker"} - {part}
@@ -194,6 +203,86 @@ def test_a_broker_that_answers_and_takes_nothing_is_reported(
     part = {"status": "failed", "detail": "the broker (BROKER_URL) takes nothing: ReadOnlyError"}
     assert (told.status_code, told.json()["parts"]["broker"]) == (503, part)
     assert api.get("/readyz").json()["parts"]["broker"]["status"] == "ok"
+
+
+def failed(api: Api, part: str) -> str:
+    """What `/readyz` says of the only part that fails, besides what needs the same."""
+    answer = api.get("/readyz")
+    assert answer.status_code == 503
+    parts = answer.json()["parts"]
+    assert {name for name, found in parts.items() if found["status"] == "failed"} <= {part, "encryption_keys"}
+    return str(parts[part]["detail"])
+
+
+def test_a_database_that_takes_no_writes_is_not_ready_until_it_does(
+    api: Api, database: Engine, set_variable: SetVariable, environment: dict[str, str]
+) -> None:
+    mode = "ALTER ROLE dispatcher SET default_transaction_read_only TO"
+    for url in (environment["DATABASE_URL"], environment["DATABASE_URL"] + "?target_session_attrs=any"):
+        set_variable("DATABASE_URL", url)
+        assert api.get("/readyz").status_code == 200
+        change(database, f"{mode} on")
+        try:
+            assert failed(api, "database") == "the database takes no writes at the moment: it is read-only"
+        finally:
+            change(database, f"{mode} off")
+        assert api.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("table", ["events", "deliveries", "idempotency_keys", "events_{week}"])
+def test_a_table_that_others_have_locked_is_not_ready(api: Api, database: Engine, table: str) -> None:
+    week, _ = next(partitions_around(datetime.now(UTC)))
+    with database.connect() as connection:
+        connection.execute(text(f"LOCK dispatcher.{table.format(week=week)} IN SHARE MODE"))
+        assert failed(api, "database") == "others have locked what is needed in the database"
+    assert api.get("/readyz").status_code == 200
+
+
+def test_tables_that_the_role_may_not_write_are_not_ready(
+    api: Api, database: Engine, set_variable: SetVariable, environment: dict[str, str]
+) -> None:
+    change(database, "REVOKE INSERT ON dispatcher.events FROM dispatcher")
+    try:
+        assert failed(api, "database") == "the database fails: ProgrammingError"
+    finally:
+        change(database, "GRANT INSERT ON dispatcher.events TO dispatcher")
+    assert api.get("/readyz").status_code == 200
+
+
+def test_being_ready_takes_room_on_the_databases_disk_and_leaves_nothing(api: Api, database: Engine) -> None:
+    def written() -> int:
+        (found,) = rows(database, "SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()")
+        return int(found.temp_bytes)
+
+    before = written()
+    assert api.get("/readyz").status_code == 200
+    deadline = time.monotonic() + 10
+    while written() == before:
+        assert time.monotonic() < deadline, "a check writes no temporary file"
+        time.sleep(0.02)
+    left = "SELECT name FROM dispatcher.accounts UNION ALL SELECT type FROM dispatcher.events"
+    assert rows(database, left) == []
+
+
+def test_calls_that_come_at_once_share_a_check(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on, check = [], threading.Event(), health._check_database
+
+    def slow(*given: Any) -> None:
+        begun.append(given)
+        go_on.wait(4)
+        check(*given)
+
+    monkeypatch.setitem(health._PARTS, "database", slow)
+    with running_app(create_app(installation)) as origin, ThreadPoolExecutor(20) as callers:
+        calls = [callers.submit(requests.get, f"{origin}/readyz", timeout=10) for _ in range(20)]
+        while sum(call.running() for call in calls) < 20 or not begun:
+            time.sleep(0.01)
+        time.sleep(0.3)  # until all have sent their request
+        go_on.set()
+        assert {call.result().status_code for call in calls} == {200}
+        assert len(begun) == 1
+        assert requests.get(f"{origin}/readyz", timeout=10).status_code == 200
+    assert len(begun) == 2
 
 
 def test_wrong_or_missing_encryption_keys_are_reported(
@@ -247,6 +336,33 @@ def test_a_database_that_is_away_asks_to_come_back(
     assert (answer.status_code, answer.json()["title"]) == (503, "Service Unavailable")
     assert int(answer.headers["Retry-After"]) > 0
     assert PASSWORD not in answer.text
+
+
+def test_a_database_that_is_silent_asks_to_come_back_and_serves_again_when_it_speaks(
+    settings: Settings, token: str, manager: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, short = make_url(settings.database_url.get_secret_value()), Limits(0.4, lock=0.4)
+    monkeypatch.setattr("dispatcher.producer.GROUPS", short)
+    with Relay(url.port or 5432) as relay:
+        through = url.set(port=relay.port).render_as_string(hide_password=False)
+        given = settings.model_dump() | {"database_url": SecretStr(through)}
+        served = Installation(Settings(**given), limits=short)
+        with running_app(create_app(served)) as origin:
+            api = Api(origin)
+
+            def statuses() -> list[int]:
+                answers = [
+                    api.post_event({"type": "message", "data": 1}, token=token),
+                    api.call("GET", "/v1/webhooks", token=manager),
+                ]
+                assert all(answer.headers["Retry-After"] for answer in answers if answer.status_code == 503)
+                return [answer.status_code for answer in answers]
+
+            assert statuses() == [202, 200]
+            relay.be_silent()
+            assert statuses() == [503, 503]
+            relay.speak()
+            assert statuses() == [202, 200]
 
 
 def test_with_the_broker_away_events_are_taken_all_the_same(

@@ -30,7 +30,6 @@ from dispatcher import (
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.lifecycle import suspend
 from dispatcher.db.engines import REQUESTS, Limits, make_engine
-from dispatcher.db.outages import is_outage
 from dispatcher.db.prepared import Prepared
 from dispatcher.events import async_groups, groups, thread_groups, waiting_room
 from dispatcher.events.aenqueue import aenqueue
@@ -381,7 +380,10 @@ def test_a_connection_lost_in_a_statement_fails_its_group_and_no_other(
                 AND clock_timestamp() - query_start > interval '0.2 s'"""
     assert eventually(lambda: bool(rows(database, locked)))
     end_connections(database)
-    assert isinstance(call.exception(20), OperationalError)
+    lost = call.exception(20)
+    assert isinstance(lost, Unavailable)
+    assert "may have been stored" in str(lost)
+    assert isinstance(lost.__cause__, OperationalError)
     holder.rollback()
     assert front.call(1).exception(20) is None
     assert stored(database) == [-1, 1]
@@ -416,7 +418,7 @@ def test_what_the_first_statement_stored_is_accepted_although_a_later_one_fails(
     assert stored(database) == [-1, 0, 1, 2]
 
 
-def test_a_database_that_is_away_ends_each_group_at_its_first_try_as_an_outage(
+def test_a_database_that_is_away_ends_each_group_at_its_first_try_and_nothing_of_it_is_stored(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = make_engine(f"postgresql+psycopg2://dispatcher:secret@127.0.0.1:{refusing_port()}/dispatcher")
@@ -430,7 +432,8 @@ def test_a_database_that_is_away_ends_each_group_at_its_first_try_as_an_outage(
         front.wait_for(10)
         held.let_go()
         errors = [call.exception(20) for call in [first, *others]]
-    assert all(error is not None and is_outage(error) for error in errors)
+    told = "the database (DATABASE_URL) does not answer: the event was not stored"
+    assert {(type(error), str(error)) for error in errors} == {(Unavailable, told)}
     assert len(tries) == 2
 
 
