@@ -3,6 +3,7 @@
 import gc
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 from signal import Signals
 from typing import Any
@@ -13,20 +14,19 @@ from celery.concurrency import get_implementation
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.engines import MAINTENANCE
-from dispatcher.db.version import check_migrated
 from dispatcher.embedded.spawning.parent_death import die_with_parent
-from dispatcher.encryption.vault import Vault
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
 from dispatcher.memory import collect_rarely, give_back
 from dispatcher.settings import Settings
-from dispatcher.transport.choice import check_transport, transport_name
+from dispatcher.transport.choice import transport_name
 from dispatcher.wake import QUEUES, SWEEP
 from workers.app import make_app
 from workers.own_loops import give_each_child_a_loop
 from workers.process import NAME, Worker
 from workers.recovery import recover
 from workers.shared_memory import forget, main_process, share
+from workers.starting import wait_until_fit
 from workers.stopping import ask_to_stop
 from workers.tasks import add_tasks
 
@@ -51,20 +51,14 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
         if get_implementation(sender.pool_cls) is not get_implementation("prefork") or sender.options.get("autoscale"):
             # A journal belongs to a place in the pool, and a loop to a process that may die.
             sys.exit("Error: workers need the pool `prefork` and a fixed `--concurrency`, without `--autoscale`")
-        # Before anything that can fail: Celery goes on after an error, as while the database is away, and without this
-        # nothing is recovered of children that die.
+        # Before anything that can fail: without it nothing is recovered of children that die.
         share()
-        installation = Installation(settings, name=NAME)
         try:
-            check_transport(settings)
-            with installation.engine.begin() as connection:
-                check_migrated(connection)
-                Vault.checked(settings.encryption_keys.get_secret_value(), connection)
-        except ConfigurationError as error:
+            with closing(Installation(settings, name=NAME)) as installation:
+                wait_until_fit(installation)
+        except (ConfigurationError, SQLAlchemyError) as error:
             forget()
             sys.exit(f"Error: {error}")
-        finally:
-            installation.close()
 
     @signals.worker_before_create_process.connect(weak=False)
     def share_what_is_loaded(**_: object) -> None:

@@ -1,14 +1,19 @@
-"""Which pools a worker may have."""
+"""Which pools a worker may have, and what it waits for before it works."""
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
 from celery import signals
 from celery.concurrency import get_implementation
 from pydantic import SecretStr
+from sqlalchemy import Engine, make_url
 
+from dispatcher.db.version import newest_migration
 from dispatcher.settings import Settings
-from tests.dead_ports import refusing_port
+from tests.factories import change
+from tests.relay import Relay
 from workers import celery_app
 from workers.celery_app import make_celery
 
@@ -35,19 +40,67 @@ def test_a_worker_without_processes_of_its_own_refuses_to_start(
         app.close()
 
 
-def test_a_worker_that_starts_while_the_database_is_away_shares_memory_with_its_children_all_the_same(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without it, what children had claimed when they died is not recovered."""
-    shared: list[str] = []
-    monkeypatch.setattr(celery_app, "share", lambda: shared.append("memory"))
-    url = SecretStr(f"postgresql+psycopg2://nobody@127.0.0.1:{refusing_port()}/none")
-    before = list(signals.worker_init.receivers)
-    app = make_celery(settings.model_copy(update={"database_url": url}))
-    try:
+@pytest.fixture
+def relay(settings: Settings) -> Iterator[Relay]:
+    with Relay(make_url(settings.database_url.get_secret_value()).port or 5432) as relay:
+        yield relay
+
+
+@pytest.fixture
+def starts(settings: Settings, relay: Relay) -> Iterator[Callable[..., "Future[None]"]]:
+    """Starts a worker as far as to its checks, with its database behind the relay; changed settings can be given."""
+    url = make_url(settings.database_url.get_secret_value()).set(port=relay.port).render_as_string(hide_password=False)
+    before, apps = list(signals.worker_init.receivers), []
+
+    def send(**changed: SecretStr) -> None:
+        app = make_celery(settings.model_copy(update={"database_url": SecretStr(url), **changed}))
+        apps.append(app)
         signals.worker_init.receivers = signals.worker_init.receivers[len(before) :]  # of this app alone
         signals.worker_init.send(Node(get_implementation("prefork"), {"autoscale": None}))
-    finally:
-        signals.worker_init.receivers = before
+
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda **changed: pool.submit(send, **changed)
+    signals.worker_init.receivers = before
+    for app in apps:
         app.close()
+
+
+@pytest.mark.parametrize("begins", [Relay.cut, Relay.be_silent])
+def test_a_worker_that_starts_before_its_database_is_there_waits_for_it_and_says_so_once(
+    starts: Callable[..., "Future[None]"],
+    relay: Relay,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    begins: Callable[[Relay], None],
+) -> None:
+    shared: list[str] = []  # without it, what children had claimed when they died is not recovered
+    monkeypatch.setattr(celery_app, "share", lambda: shared.append("memory"))
+    monkeypatch.setattr("workers.starting.AGAIN", 0.01)
+    begins(relay)
+    start = starts()
+    said = ""
+    while "the worker waits" not in said:
+        assert not start.done()
+        said += capsys.readouterr().out
     assert shared == ["memory"]
+    relay.restore() if begins is Relay.cut else relay.speak()
+    start.result(20)
+    said += capsys.readouterr().out
+    assert said.count("the worker waits for its database") == 1
+    assert "the database (DATABASE_URL) does not answer" in said
+    assert "the worker starts" in said
+
+
+def test_a_worker_that_waited_says_what_is_wrong_with_its_database_and_ends(
+    starts: Callable[..., "Future[None]"], relay: Relay, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.starting.AGAIN", 0.01)
+    relay.cut()
+    start = starts()
+    change(database, "UPDATE dispatcher.migrations SET version_num = '0001'")
+    try:
+        relay.restore()
+        with pytest.raises(SystemExit, match="run `dispatcher migrate`"):
+            start.result(20)
+    finally:
+        change(database, "UPDATE dispatcher.migrations SET version_num = :newest", newest=newest_migration())
