@@ -11,6 +11,7 @@ import structlog
 
 from dispatcher.db.heartbeat import BEAT_EVERY, DELIVERS, MAINTAINS, Asked
 from dispatcher.db.heartbeat import SUSPECTS as TRIES_SUSPECTS
+from dispatcher.db.outages import is_held_up, is_outage
 from dispatcher.wake import SUSPECTS
 from schedules import beat
 from workers.maintenance.sweep import LEASE, LEASE_SPAN, SMALL, sweep_with_lease
@@ -40,8 +41,12 @@ class LoopHeartbeat:
         self.due_at = began + BEAT_EVERY
         try:
             self._beat(began, idle=idle, ending=ending)
+            self._worker.outages.succeeded()
         except Exception as error:  # noqa: BLE001 - its text could contain values
-            log.warning("a heartbeat failed", error=type(getattr(error, "orig", error)).__name__)
+            if is_outage(error) or is_held_up(error):
+                self._worker.outages.failed(error)
+            else:
+                log.warning("a heartbeat failed", error=type(getattr(error, "orig", error)).__name__)
 
     def _beat(self, began: float, *, idle: bool, ending: bool) -> None:
         worker, timing = self._worker, self._worker.installation.timing

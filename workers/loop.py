@@ -74,7 +74,7 @@ class DeliveryLoop:
         self._journal = worker.journal
         failures = installation.settings.circuit_breaker_failures
         self._results = ClaimResults(
-            self._engine, self._waker, self._timing, self._wall_clock, failures, owner=self._claimer.id
+            self._engine, self._waker, self._timing, self._wall_clock, failures, worker.outages, owner=self._claimer.id
         )
         self._tokens = Tokens(self._engine, worker.token_store, self._transport, self._timing, self._handle_waiting)
         self._unsent: deque[Batch] = deque()
@@ -162,6 +162,7 @@ class DeliveryLoop:
                 versions = {claim.webhook_id: claim.webhook_version for claim in claims}
                 targets = self._targets.load(connection, versions)
                 self._results.commit_claims(connection, claims)
+            self._worker.outages.succeeded()
             self._held.add(claims)
             count, ended = len(claims), monotonic()
             self._claimed += count
@@ -352,6 +353,7 @@ class DeliveryLoop:
         if self._results.is_due(idle=not self._in_flight):
             with self._patient_with_database():
                 written = self._results.write()
+                self._worker.outages.succeeded()
                 self._held.remove(written.freed)
                 self._journal.remove(written.recorded)
 
@@ -393,7 +395,7 @@ class DeliveryLoop:
                 self._engine.dispose()  # a connection keeps the buffer of its largest answer
                 log.warning("not enough memory, claims become smaller")
                 return
-            log.warning("the database does not answer", error=type(getattr(error, "orig", error)).__name__)
+            self._worker.outages.failed(error)
             pause = AGAIN if is_held_up(error) else DATABASE_PAUSE
             self._pace.pause(pause, monotonic())
             self._results.pause(pause)

@@ -4,12 +4,12 @@ from contextlib import suppress
 from functools import cached_property
 from time import monotonic
 
-import structlog
 from billiard import current_process
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.engines import MAINTENANCE, Limits, make_engine
 from dispatcher.db.heartbeat import BEAT_EVERY, MAINTAINS, Heartbeat
+from dispatcher.db.outage_log import OutageLog
 from dispatcher.installation import Installation
 from dispatcher.transport.choice import new_transport
 from dispatcher.transport.port import Transport
@@ -20,8 +20,6 @@ from workers.notices.mailer import Mailer
 from workers.shared_memory import journal_of
 from workers.tokens.store import TokenStore
 from workers.watchdog import Watchdog
-
-log = structlog.get_logger("dispatcher.worker")
 
 NAME = "dispatcher worker"  # the application name of its connections
 # A loop has one thread: while a statement waits, no answer is judged. It waits for no row, only where it cannot know of
@@ -44,6 +42,7 @@ class Worker:
             plan_once=True,
             limits=LOOP,
         )
+        self.outages = OutageLog()
         self._per_destination = installation.settings.max_per_destination  # this process's part
         self.next_beat = 0.0  # when a loop of this process makes its next heartbeat, monotonic
 
@@ -89,7 +88,7 @@ class Worker:
             try:
                 self.heartbeat.beat(self.loop_engine, MAINTAINS, doing)
             except SQLAlchemyError as error:
-                log.warning("a heartbeat failed", error=type(error).__name__)
+                self.outages.failed(error)
 
     def leave(self) -> None:
         """The process ends, and is not seen any more."""

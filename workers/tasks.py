@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from celery import Celery
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
+from dispatcher.db.outages import is_outage
 from dispatcher.errors import DispatcherError
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP, UPKEEP
 from workers.loop import DeliveryLoop
@@ -18,6 +19,8 @@ from workers.process import Worker
 from workers.watchdog import LOOP_SECONDS, TASK_SECONDS
 
 Task: TypeAlias = Callable[[Worker], dict[str, int]]
+
+AGAIN = 3  # seconds
 
 
 class TaskFailed(Exception):
@@ -36,19 +39,37 @@ def _without_values() -> Iterator[None]:
         raise TaskFailed(shown).with_traceback(error.__traceback__) from None
 
 
+def _call_again(name: str, worker: Worker) -> None:
+    """In 1 to 4 s; however many tasks of a kind fail, once."""
+    now = worker.installation.clock().timestamp()
+    second = (int(now + 1) // AGAIN + 1) * AGAIN
+    worker.installation.waker.wake_later(name, second, second - now)
+
+
 def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     """Adds the tasks to an app, and to no other one in the process. They work with the process's worker."""
 
     def task(name: str, seconds: float = TASK_SECONDS) -> Callable[[Task], None]:
-        """A task whose child is replaced if it makes no progress for so many seconds."""
+        """A task whose child is replaced if it makes no progress for so many seconds. It runs again a moment later if
+        the database was away, which is no error of it."""
 
         def add(work: Task) -> None:
             @app.task(name=name, shared=False)
             @_without_values()
             def run() -> dict[str, int]:
                 worker = worker_of_process()
-                with worker.watchdog.watching(seconds):
-                    return work(worker)
+                try:
+                    with worker.watchdog.watching(seconds):
+                        result = work(worker)
+                except SQLAlchemyError as error:
+                    # A missing table does not come back by itself.
+                    if not is_outage(error) or isinstance(error, ProgrammingError):
+                        raise
+                    worker.outages.failed(error)
+                    _call_again(name, worker)
+                    return {}
+                worker.outages.succeeded()
+                return result
 
         return add
 

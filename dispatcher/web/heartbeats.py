@@ -1,6 +1,5 @@
 """The heartbeats of an API process: in a thread of their own, so that no request waits for one."""
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Thread
@@ -8,9 +7,8 @@ from threading import Event, Thread
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.heartbeat import API, Heartbeat
+from dispatcher.db.outage_log import OutageLog
 from dispatcher.installation import Installation
-
-log = logging.getLogger("dispatcher.web")
 
 EVERY = 10.0  # seconds
 _ENDS_WITHIN = 2.0  # seconds that the process waits for the last one
@@ -34,16 +32,14 @@ class Heartbeats:
         self._thread.join(_ENDS_WITHIN)
 
     def _run(self) -> None:
-        told = False
+        outages = OutageLog()
         while True:
             try:
                 if (served := self._installation()) is not None:
                     self._heartbeat.beat(served.groups, API, "serving")
-                told = False
+                outages.succeeded()
             except SQLAlchemyError as error:
-                if not told:
-                    log.warning("a heartbeat failed (%s): the next ones are tried", type(error).__name__)
-                told = True
+                outages.failed(error)
             if self._ends.wait(EVERY):
                 break
         if (served := self._installation()) is not None:

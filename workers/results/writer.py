@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from dispatcher.db.commits import Fate, fate
+from dispatcher.db.outage_log import OutageLog
 from dispatcher.db.outages import is_held_up, is_outage
 from dispatcher.producer import Clock
 from dispatcher.wake import NOTICES, Waker
@@ -55,11 +56,20 @@ class Written(NamedTuple):
 class ClaimResults:
     """The results of one loop that are not written yet; `tally` counts the written ones."""
 
-    def __init__(
-        self, engine: Engine, waker: Waker, timing: Timing, clock: Clock, circuit_breaker_failures: int, *, owner: str
+    def __init__(  # noqa: PLR0917 - what its loop has
+        self,
+        engine: Engine,
+        waker: Waker,
+        timing: Timing,
+        clock: Clock,
+        circuit_breaker_failures: int,
+        outages: OutageLog,
+        *,
+        owner: str,
     ) -> None:
         """`circuit_breaker_failures` is the setting; `owner` is the id that owns the claims."""
         self._engine, self._waker, self._timing, self._clock = engine, waker, timing, clock
+        self._outages = outages
         self._circuit_breaker_failures = circuit_breaker_failures
         self._owner = owner
         self._pending: list[ClaimResult] = []
@@ -265,7 +275,7 @@ class ClaimResults:
         if error is None:
             return
         if is_held_up(error):
-            log.warning("results wait for the database", results=len(results), error=_kind(error))
+            self._outages.failed(error)
             self.pause(AGAIN)
         elif len(results) > 1:
             middle = len(results) // 2
