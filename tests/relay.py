@@ -3,8 +3,14 @@ address."""
 
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Self
+
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from dispatcher.settings import Settings
 
 
 class Relay:
@@ -100,3 +106,12 @@ class Relay:
         with self._lock:
             self._connections.discard(source)
         source.close()
+
+
+@contextmanager
+def relayed(settings: Settings) -> Iterator[tuple[Relay, Settings]]:
+    """The settings with a relay before the database."""
+    url = make_url(settings.database_url.get_secret_value())
+    with Relay(url.port or 5432) as relay:
+        through = url.set(host="127.0.0.1", port=relay.port).render_as_string(hide_password=False)
+        yield relay, settings.model_copy(update={"database_url": SecretStr(through)})

@@ -17,8 +17,7 @@ import pytest
 import redis
 import requests
 from cryptography.fernet import Fernet
-from pydantic import SecretStr
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from dispatcher.api import health
@@ -35,7 +34,7 @@ from dispatcher.version import __version__
 from dispatcher.web import heartbeats
 from tests.factories import change, make_webhook, rows
 from tests.integration.api.conftest import Api, Restarted, running_app
-from tests.relay import Relay
+from tests.relay import relayed
 
 PASSWORD = "s3cr3t-password"
 SetVariable = Callable[[str, str], None]
@@ -339,12 +338,10 @@ def test_a_database_that_is_away_asks_to_come_back(
 def test_a_database_that_is_silent_asks_to_come_back_and_serves_again_when_it_speaks(
     settings: Settings, token: str, manager: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, short = make_url(settings.database_url.get_secret_value()), Limits(0.4, lock=0.4)
+    short = Limits(0.4, lock=0.4)
     monkeypatch.setattr("dispatcher.producer.GROUPS", short)
-    with Relay(url.port or 5432) as relay:
-        through = url.set(port=relay.port).render_as_string(hide_password=False)
-        given = settings.model_dump() | {"database_url": SecretStr(through)}
-        served = Installation(Settings(**given), limits=short)
+    with relayed(settings) as (relay, through):
+        served = Installation(through, limits=short)
         with running_app(create_app(served)) as origin:
             api = Api(origin)
 

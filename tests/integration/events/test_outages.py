@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from pydantic import SecretStr
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from dispatcher import Event, Producer, Unavailable, enqueue_many
@@ -13,7 +12,7 @@ from dispatcher.settings import Settings
 from tests.factories import change, make_account, rows
 from tests.integration.events.fronts import FRONTS, Front
 from tests.process_table import eventually
-from tests.relay import Relay
+from tests.relay import Relay, relayed
 
 AWAY, READ_ONLY = (
     "the database (DATABASE_URL) does not answer",
@@ -23,18 +22,22 @@ NOT_STORED, MAYBE_STORED = ": the event was not stored", ": the event may have b
 
 
 @pytest.fixture
-def relay(settings: Settings) -> Iterator[Relay]:
-    with Relay(make_url(settings.database_url.get_secret_value()).port or 5432) as relay:
-        yield relay
+def behind(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Relay, Settings]]:
+    """A relay before the database, for which half a second is waited."""
+    monkeypatch.setattr("dispatcher.producer.GROUPS", Limits(0.4, lock=0.05))
+    with relayed(settings) as behind:
+        yield behind
 
 
 @pytest.fixture
-def producer(relay: Relay, settings: Settings, database: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Producer]:
-    """One that waits for half a second, through the relay."""
+def relay(behind: tuple[Relay, Settings]) -> Relay:
+    return behind[0]
+
+
+@pytest.fixture
+def producer(behind: tuple[Relay, Settings], database: Engine) -> Iterator[Producer]:
     make_account(database)
-    monkeypatch.setattr("dispatcher.producer.GROUPS", Limits(0.4, lock=0.05))
-    url = make_url(settings.database_url.get_secret_value()).set(port=relay.port).render_as_string(hide_password=False)
-    one = Producer(Settings(**settings.model_dump() | {"database_url": SecretStr(url)}))
+    one = Producer(behind[1])
     yield one
     one.close()
 

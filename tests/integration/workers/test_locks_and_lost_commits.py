@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, text
 
 from dispatcher import enqueue
 from dispatcher.settings import Settings
@@ -26,7 +25,7 @@ from tests.factories import (
     rows,
 )
 from tests.receiver import Receiver
-from tests.relay import Relay
+from tests.relay import relayed
 from workers.claims.claims import Claimer
 from workers.claims.concurrency import Rooms
 from workers.results import record as record_module
@@ -61,15 +60,6 @@ def states(database: Engine) -> dict[str, str]:
         database, "SELECT e.type, d.state FROM dispatcher.deliveries d JOIN dispatcher.events e ON e.id = d.event_id"
     )
     return {row.type: row.state for row in found}
-
-
-@contextmanager
-def relayed(settings: Settings) -> Iterator[tuple[Relay, Settings]]:
-    """The settings with a relay before the database."""
-    url = make_url(settings.database_url.get_secret_value())
-    with Relay(url.port or 5432) as relay:
-        through = url.set(host="127.0.0.1", port=relay.port).render_as_string(hide_password=False)
-        yield relay, settings.model_copy(update={"database_url": SecretStr(through)})
 
 
 def test_a_locked_delivery_keeps_no_other_and_is_recorded_once_soon_after_the_lock(

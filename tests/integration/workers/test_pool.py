@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import pytest
 from celery import signals
 from celery.concurrency import get_implementation
-from pydantic import SecretStr
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
 from dispatcher.db.version import newest_migration
 from dispatcher.settings import Settings
 from tests.factories import change
-from tests.relay import Relay
+from tests.relay import Relay, relayed
 from workers import celery_app
 from workers.celery_app import make_celery
 
@@ -41,25 +40,23 @@ def test_a_worker_without_processes_of_its_own_refuses_to_start(
 
 
 @pytest.fixture
-def relay(settings: Settings) -> Iterator[Relay]:
-    with Relay(make_url(settings.database_url.get_secret_value()).port or 5432) as relay:
-        yield relay
+def behind(settings: Settings) -> Iterator[tuple[Relay, Settings]]:
+    with relayed(settings) as behind:
+        yield behind
 
 
 @pytest.fixture
-def starts(settings: Settings, relay: Relay) -> Iterator[Callable[..., "Future[None]"]]:
-    """Starts a worker as far as to its checks, with its database behind the relay; changed settings can be given."""
-    url = make_url(settings.database_url.get_secret_value()).set(port=relay.port).render_as_string(hide_password=False)
+def starts(behind: tuple[Relay, Settings]) -> Iterator[Callable[[], "Future[None]"]]:
+    """Starts a worker as far as to its checks, with its database behind a relay."""
     before, apps = list(signals.worker_init.receivers), []
 
-    def send(**changed: SecretStr) -> None:
-        app = make_celery(settings.model_copy(update={"database_url": SecretStr(url), **changed}))
-        apps.append(app)
+    def send() -> None:
+        apps.append(make_celery(behind[1]))
         signals.worker_init.receivers = signals.worker_init.receivers[len(before) :]  # of this app alone
         signals.worker_init.send(Node(get_implementation("prefork"), {"autoscale": None}))
 
     with ThreadPoolExecutor(1) as pool:
-        yield lambda **changed: pool.submit(send, **changed)
+        yield lambda: pool.submit(send)
     signals.worker_init.receivers = before
     for app in apps:
         app.close()
@@ -67,8 +64,8 @@ def starts(settings: Settings, relay: Relay) -> Iterator[Callable[..., "Future[N
 
 @pytest.mark.parametrize("begins", [Relay.cut, Relay.be_silent])
 def test_a_worker_that_starts_before_its_database_is_there_waits_for_it_and_says_so_once(
-    starts: Callable[..., "Future[None]"],
-    relay: Relay,
+    starts: Callable[[], "Future[None]"],
+    behind: tuple[Relay, Settings],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     begins: Callable[[Relay], None],
@@ -76,6 +73,7 @@ def test_a_worker_that_starts_before_its_database_is_there_waits_for_it_and_says
     shared: list[str] = []  # without it, what children had claimed when they died is not recovered
     monkeypatch.setattr(celery_app, "share", lambda: shared.append("memory"))
     monkeypatch.setattr("workers.starting.AGAIN", 0.01)
+    relay, _ = behind
     begins(relay)
     start = starts()
     said = ""
@@ -92,9 +90,13 @@ def test_a_worker_that_starts_before_its_database_is_there_waits_for_it_and_says
 
 
 def test_a_worker_that_waited_says_what_is_wrong_with_its_database_and_ends(
-    starts: Callable[..., "Future[None]"], relay: Relay, database: Engine, monkeypatch: pytest.MonkeyPatch
+    starts: Callable[[], "Future[None]"],
+    behind: tuple[Relay, Settings],
+    database: Engine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("workers.starting.AGAIN", 0.01)
+    relay, _ = behind
     relay.cut()
     start = starts()
     change(database, "UPDATE dispatcher.migrations SET version_num = '0001'")

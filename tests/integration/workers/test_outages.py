@@ -1,0 +1,137 @@
+"""Workers while their database is away, silent or read-only: they come back by themselves, and say it once."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from dispatcher import enqueue
+from dispatcher.db import outage_log
+from dispatcher.db.engines import Limits
+from dispatcher.installation import Installation
+from dispatcher.settings import Settings
+from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SWEEP, UPKEEP
+from tests.behaviours import final
+from tests.factories import MESSAGE, change, deliver_all, make_webhook, rows
+from tests.receiver import Receiver
+from tests.relay import Relay, relayed
+from workers.app import make_app
+from workers.process import Worker
+from workers.tasks import add_tasks
+
+SLACK = 3
+BEGAN, OVER = "what has to do with it is tried again", "the database can be used again"
+
+
+@pytest.fixture
+def behind(settings: Settings, monkeypatch: pytest.MonkeyPatch, database: Engine) -> Iterator[tuple[Relay, Settings]]:
+    """A relay before the database, for which half a second is waited."""
+    monkeypatch.setattr("workers.process.LOOP", Limits(0.4, lock=0.2))
+    monkeypatch.setattr(outage_log, "CALM", 0.0)
+    with relayed(settings) as behind:
+        yield behind
+
+
+@contextmanager
+def looping(settings: Settings) -> Iterator[list[dict[str, int]]]:
+    """A loop in a thread, which ends when nothing is due; its result."""
+    results: list[dict[str, int]] = []
+    loop = threading.Thread(target=lambda: results.append(deliver_all(settings)))
+    loop.start()
+    try:
+        yield results
+    finally:
+        loop.join(30)
+    assert not loop.is_alive()
+
+
+def wait_until(condition: Callable[[], object]) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() < began + 20, "did not happen in 20 s"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def is_delivered(database: Engine) -> bool:
+    return bool(rows(database, "SELECT 1 FROM dispatcher.deliveries WHERE state = 'delivered'"))
+
+
+def read_only(database: Engine) -> None:
+    change(database, "ALTER ROLE dispatcher SET default_transaction_read_only TO on")
+
+
+def writable(database: Engine) -> None:
+    change(database, "ALTER ROLE dispatcher RESET default_transaction_read_only")
+
+
+OUTAGES: dict[str, tuple[Callable[[Relay, Engine], None], Callable[[Relay, Engine], None]]] = {
+    "away": (lambda relay, _: relay.cut(), lambda relay, _: relay.restore()),
+    "silent": (lambda relay, _: relay.be_silent(), lambda relay, _: relay.speak()),
+    "read-only": (
+        lambda relay, database: (relay.cut(), read_only(database), relay.restore()),  # type: ignore[dict-item, func-returns-value]
+        lambda _, database: writable(database),
+    ),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_a_loop_keeps_its_results_through_an_outage_and_goes_on_soon_after_it(
+    database: Engine,
+    receiver: Receiver,
+    behind: tuple[Relay, Settings],
+    caplog: pytest.LogCaptureFixture,
+    outage: str,
+) -> None:
+    relay, settings = behind
+    begins, ends = OUTAGES[outage]
+    gate = receiver.gate()
+    receiver.script("/hook", (gate, final(200)))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue("any", MESSAGE, account="acme")
+    with looping(settings) as result:
+        receiver.wait_for(1)
+        begins(relay, database)
+        try:
+            gate.open()
+            wait_until(lambda: BEGAN in caplog.text)
+            time.sleep(2)  # so long that it is tried again
+            assert not is_delivered(database)
+        finally:
+            ends(relay, database)
+        assert wait_until(lambda: is_delivered(database)) < 5 * SLACK
+    assert result == [{"claimed": 1, "delivered": 1, "retried": 0, "discarded": 0}]
+    assert len(receiver.received) == 1
+    assert caplog.text.count(BEGAN) == 1
+
+
+@pytest.mark.parametrize("task", [DELIVER, SWEEP, NOTICES, REDELIVER, UPKEEP])
+def test_a_task_that_finds_its_database_away_is_no_error_and_called_again_within_seconds(
+    database: Engine, behind: tuple[Relay, Settings], caplog: pytest.LogCaptureFixture, broker: "redis.Redis", task: str
+) -> None:
+    relay, settings = behind
+    worker = Worker(Installation(settings))
+    if task == DELIVER:  # what a loop before it left
+        worker.journal.begin("00000000-0000-0000-0000-000000000001")
+    app = make_app(settings)
+    add_tasks(app, lambda: worker)
+    relay.cut()
+    for _ in range(5):
+        result = app.tasks[task].apply()
+        assert (result.state, result.result) == ("SUCCESS", {})
+    assert caplog.text.count(BEGAN) == 1
+    assert "Traceback" not in caplog.text
+    again = broker.keys(f"dispatcher:delayed:{task}:*")
+    assert 1 <= len(again) <= 2
+    assert all(0 < int(key.rpartition(":")[2]) - time.time() <= 4 for key in again[-1:])
+    relay.restore()
+    result = app.tasks[task].apply()
+    assert result.state == "SUCCESS"
+    assert caplog.text.count(OVER) == 1
+    worker.close()
+    worker.installation.close()
+    app.close()
