@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Connection, CursorResult, Engine, PoolProxiedConnection, text
+from sqlalchemy import URL, Connection, CursorResult, Engine, PoolProxiedConnection, text
 from sqlalchemy.exc import DBAPIError
 
 from dispatcher.db.error_texts import harmless_text
@@ -73,7 +73,7 @@ class Prepared:
             lost = bool(connection.closed) or ends_session(error)
             if lost:
                 connection.invalidate(error)  # it leaves its pool
-            raise _as_usual(error, lost=lost) from None
+            raise _as_usual(error, None, lost=lost) from None
 
     def _to_run_first(self, kept: dict[Any, Any]) -> str | None:
         if self._name not in kept:
@@ -93,7 +93,7 @@ def from_pool(engine: Engine) -> Iterator[PoolProxiedConnection]:
     try:
         connection = engine.raw_connection()
     except psycopg2.Error as error:
-        raise _as_usual(error, lost=False) from None
+        raise _as_usual(error, engine.url, lost=False) from None
     try:
         yield connection
     except DBAPIError as error:
@@ -104,9 +104,9 @@ def from_pool(engine: Engine) -> Iterator[PoolProxiedConnection]:
         connection.close()
 
 
-def _as_usual(error: psycopg2.Error, *, lost: bool) -> DBAPIError:
-    """The error as an engine would raise it; `lost`: the connection is."""
-    error.args = (harmless_text(error),)
+def _as_usual(error: psycopg2.Error, url: URL | None, *, lost: bool) -> DBAPIError:
+    """The error as an engine would raise it, of a connection to `url`; `lost`: that is lost."""
+    error.args = (harmless_text(error, url),)
     raised = DBAPIError.instance(None, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=lost)
     assert isinstance(raised, DBAPIError)
     return raised

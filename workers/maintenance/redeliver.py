@@ -36,8 +36,7 @@ RUN_SECONDS = 3  # a run ends before the next one begins
 MOST_UNENDED = 3  # steps in a row whose process died
 
 _NOWHERE = UUID(int=0)
-_LOCK = text("SELECT pg_try_advisory_lock(hashtextextended(:order, 0))")
-_UNLOCK = text("SELECT pg_advisory_unlock(hashtextextended(:order, 0))")
+_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:order, 0))")
 
 
 def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
@@ -76,14 +75,11 @@ def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: C
 
 def _run_alone(engine: Engine, identifier: UUID, timing: Timing) -> int:
     """`_run`, unless another worker is at this order: two at once must not look like one that died. The lock ends with
-    its session, and so with its process."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    its transaction, and so with its process, or a minute after its machine."""
+    with engine.begin() as connection:
         if not connection.scalar(_LOCK, {"order": str(identifier)}):
             return 0
-        try:
-            return _run(engine, identifier, timing)
-        finally:
-            connection.execute(_UNLOCK, {"order": str(identifier)})
+        return _run(engine, identifier, timing)
 
 
 def _run(engine: Engine, identifier: UUID, timing: Timing) -> int:

@@ -26,7 +26,7 @@ log = logging.getLogger("workers.notices")
 
 MAX_MAILS = 200  # mails per run; the next run sends the rest
 RUN_SECONDS = 60  # after so many no other mail is begun
-CLAIM_SPAN = timedelta(minutes=5)  # longer than one mail can take
+LONGEST_MAIL = CLAIM_SPAN = timedelta(minutes=5)  # longer than one mail can take
 _RUN_LOCK = 0x6D61696C  # "mail": the advisory lock of a run
 PIECE = 1_000  # notices that are postponed together
 PAUSE_WITHOUT_SERVER, PAUSE_WHILE_SUSPENDED = timedelta(minutes=15), timedelta(minutes=5)
@@ -70,8 +70,11 @@ class _Unusable:
         )
 
 
-def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[str, int]:
+def send_due(
+    engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS, lock: Connection | None = None
+) -> dict[str, int]:
     """Sends due mails, up to `most`, for a bounded time; returns how many ended in which way. What the task does.
+    `lock`, if given, has a lock that must not end before.
 
     Raises only what the database raises. A mail server that cannot be used ends the run: the mail that failed waits for
     its next try, the others stay due. A notice of which no mail can be made is quarantined. One that kills the process
@@ -83,6 +86,8 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[s
         return dict(tally)
     mails, until = 0, monotonic() + RUN_SECONDS
     while mails < most and monotonic() < until:
+        if lock is not None:
+            lock.execute(_NOW)
         with engine.begin() as connection:
             notice = _claim(connection, mailer)
         if notice is None:
@@ -114,13 +119,12 @@ def send_due(engine: Engine, mailer: Mailer, *, most: int = MAX_MAILS) -> dict[s
 def send_due_alone(engine: Engine, mailer: Mailer) -> dict[str, int]:
     """`send_due`, unless a run is in progress anywhere: one mail to a server that hangs takes minutes, and must not
     take a second slot from the sweep. That run or the next one finds notices that become due meanwhile."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _RUN_LOCK}):
+    with engine.begin() as connection:
+        # A transaction's lock: if this process dies, it ends at once, and if its machine does, after one mail's time.
+        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_MAIL.total_seconds()}s'"))
+        if not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _RUN_LOCK}):
             return {}
-        try:
-            return send_due(engine, mailer)
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _RUN_LOCK})
+        return send_due(engine, mailer, lock=connection)
 
 
 def close_abandoned(connection: Connection) -> int:

@@ -1,15 +1,19 @@
 """What the database says of an error never repeats what was sent to it, wherever the error is shown."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg2
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, SQLAlchemyError
 
 from dispatcher.db.engines import make_engine
 from dispatcher.db.outages import explain_outage, is_refused_memory
+from dispatcher.db.prepared import from_pool
+from dispatcher.embedded.servers.ports import LOOPBACK
+from dispatcher.settings import Settings
+from tests.dead_ports import refusing_port
 
 PLANTED = "planted-27835550199"
 
@@ -70,6 +74,22 @@ def nowhere() -> Iterator[Engine]:
     engine = make_engine("postgresql+psycopg2://planted-user:planted-word@planted-host.invalid:5432/planted-name")
     yield engine
     engine.dispose()
+
+
+@pytest.mark.parametrize("connect", [Engine.connect, lambda engine: from_pool(engine).__enter__()])
+@pytest.mark.parametrize("options", ["--planted-option", "-cplanted.option%3Dplanted-word%20-cplanted_no%3D1"])
+def test_nothing_of_the_urls_options_is_reported(
+    settings: Settings, options: str, connect: Callable[[Engine], object]
+) -> None:
+    url = make_url(settings.database_url.get_secret_value())
+    several = f"{LOOPBACK}:{refusing_port()},{LOOPBACK}:{url.port}"
+    engine = make_engine(
+        f"postgresql+psycopg2://{url.username}:{url.password}@{several}/{url.database}?options={options}"
+    )
+    with pytest.raises(DBAPIError) as raised:
+        connect(engine)
+    assert "planted" not in all_that_is_shown(raised.value)
+    assert str(url.password) not in all_that_is_shown(raised.value)
 
 
 def test_of_a_server_that_cannot_be_reached_neither_host_nor_user_is_reported(nowhere: Engine) -> None:

@@ -8,11 +8,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier, Thread, get_ident
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 import redis
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from dispatcher.settings import Settings
@@ -577,6 +579,29 @@ def test_a_run_beside_another_leaves_its_slot_to_the_sweep(
     assert [mail.parsed["Subject"] for mail in mail_server.messages] != []
     assert send_due_alone(database, mailer) == NOTHING  # the first run found the second mail, too
     assert mail_server.connections == 2
+
+
+def test_a_run_whose_machine_is_gone_stops_others_for_no_longer_than_one_mail_takes(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "LONGEST_MAIL", timedelta(seconds=0.2))
+    monkeypatch.setattr(mailer, "_end_timeout", 4.0)
+    webhook = webhook_with_contact(database, settings)
+    fail(database, webhook)
+    mail_server.script(Hang(Stage.CONTENT))
+    with ThreadPoolExecutor(1) as pool:
+        gone = pool.submit(send_due_alone, database, mailer)  # to the database, it is as if its machine were gone
+        mail_server.wait_for(1)
+        seen(database, error(database, webhook, status=599))
+        assert send_due_alone(database, mailer) == {}
+        until = monotonic() + 10
+        while (sent := send_due_alone(database, mailer)) == {}:
+            assert monotonic() < until, "no other run begins"
+            sleep(0.05)
+        assert sent["sent"] == 1
+        assert not gone.done()
+        with pytest.raises(OperationalError):  # it learns that before its next mail
+            gone.result()
 
 
 def test_two_workers_that_claim_at_the_same_instant_give_one_mail(
