@@ -241,7 +241,7 @@ def test_who_waits_for_a_connection_that_others_have_waits_a_bounded_time(
     monkeypatch.setattr("dispatcher.db.engines._FREE_SECONDS", 0.2)
     engine = made(url, most_connections=5)
     taken = [engine.connect() for _ in range(5)]
-    with pytest.raises(PoolTimeout) as raised:
+    with pytest.raises(PoolTimeout, match=r"timeout 0\.20") as raised:
         engine.connect()
     assert explain_outage(raised.value) == "the database has no free connection"
     for connection in taken:

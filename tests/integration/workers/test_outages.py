@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import celery
 import pytest
 import redis
 from sqlalchemy import Engine
@@ -19,7 +20,6 @@ from tests.behaviours import final
 from tests.factories import MESSAGE, change, deliver_all, make_webhook, rows
 from tests.receiver import Receiver
 from tests.relay import Relay, relayed
-from workers.app import make_app
 from workers.process import Worker
 from workers.tasks import add_tasks
 
@@ -34,6 +34,14 @@ def behind(settings: Settings, monkeypatch: pytest.MonkeyPatch, database: Engine
     monkeypatch.setattr(outage_log, "CALM", 0.0)
     with relayed(settings) as behind:
         yield behind
+
+
+@pytest.fixture
+def worker(behind: tuple[Relay, Settings]) -> Iterator[Worker]:
+    made = Worker(Installation(behind[1]))
+    yield made
+    made.close()
+    made.installation.close()
 
 
 @contextmanager
@@ -111,13 +119,16 @@ def test_a_loop_keeps_its_results_through_an_outage_and_goes_on_soon_after_it(
 
 @pytest.mark.parametrize("task", [DELIVER, SWEEP, NOTICES, REDELIVER, UPKEEP])
 def test_a_task_that_finds_its_database_away_is_no_error_and_called_again_within_seconds(
-    database: Engine, behind: tuple[Relay, Settings], caplog: pytest.LogCaptureFixture, broker: "redis.Redis", task: str
+    behind: tuple[Relay, Settings],
+    worker: Worker,
+    caplog: pytest.LogCaptureFixture,
+    broker: redis.Redis,
+    task: str,
 ) -> None:
-    relay, settings = behind
-    worker = Worker(Installation(settings))
+    relay, _ = behind
     if task == DELIVER:  # what a loop before it left
         worker.journal.begin("00000000-0000-0000-0000-000000000001")
-    app = make_app(settings)
+    app = celery.Celery(set_as_current=False)
     add_tasks(app, lambda: worker)
     relay.cut()
     for _ in range(5):
@@ -125,13 +136,10 @@ def test_a_task_that_finds_its_database_away_is_no_error_and_called_again_within
         assert (result.state, result.result) == ("SUCCESS", {})
     assert caplog.text.count(BEGAN) == 1
     assert "Traceback" not in caplog.text
-    again = broker.keys(f"dispatcher:delayed:{task}:*")
-    assert 1 <= len(again) <= 2
-    assert all(0 < int(key.rpartition(":")[2]) - time.time() <= 4 for key in again[-1:])
+    # One call for all of them; two, if the time of the first came meanwhile.
+    called = sorted(int(key.rpartition(":")[2]) for key in broker.keys(f"dispatcher:delayed:{task}:*"))
+    assert 1 <= len(called) <= 2
+    assert 0 < called[-1] - time.time() <= 4
     relay.restore()
-    result = app.tasks[task].apply()
-    assert result.state == "SUCCESS"
+    assert app.tasks[task].apply().state == "SUCCESS"
     assert caplog.text.count(OVER) == 1
-    worker.close()
-    worker.installation.close()
-    app.close()
