@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Annotated, Literal
+from uuid import uuid4
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
@@ -20,7 +21,6 @@ from dispatcher.encryption.vault import EncryptionKeys
 from dispatcher.errors import ConfigurationError
 from dispatcher.events.event import Event
 from dispatcher.events.storing import checked, drive, rules_of
-from dispatcher.ids import new_id_text
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport
@@ -99,7 +99,8 @@ async def readyz(response: Response, serving: Shared) -> Readiness:
 
 async def _check(installation: Installation) -> dict[str, Part]:
     """Each part in a thread of its own: those of the requests may all wait for the database."""
-    engine = installation.kept.setdefault("the engine of /readyz", _engine(installation.settings))
+    kept = installation.kept
+    engine = kept[_engine] = kept.get(_engine) or _engine(installation.settings)
     threads = ThreadPoolExecutor(len(_PARTS))
     run = asyncio.get_running_loop().run_in_executor
     checks = {part: run(threads, _examine, check, installation, engine) for part, check in _PARTS.items()}
@@ -124,7 +125,7 @@ def _examine(check: Callable[[Installation, Engine], None], installation: Instal
 
 def _check_database(installation: Installation, engine: Engine) -> None:
     """Stores an event of an account of its own, and takes both back."""
-    name = f"readyz-{new_id_text()}"
+    name = f"readyz-{uuid4()}"
     rules, now = rules_of(installation.settings, utf8=True), installation.clock()
     with engine.connect() as connection:
         check_migrated(connection)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from dispatcher import enqueue
+from dispatcher import Unavailable, enqueue
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
@@ -270,11 +271,13 @@ def test_what_enqueue_raises_holds_neither_the_message_nor_its_key(database: Eng
     make_account(database)
     change(database, "ALTER TABLE dispatcher.subscriptions RENAME TO subscriptions_away")
     try:
-        with pytest.raises(SQLAlchemyError) as raised:
+        with pytest.raises(Unavailable) as raised:
             enqueue("message.sent", MESSAGE, account="acme", idempotency_key=IDEMPOTENCY_KEY)
     finally:
         change(database, "ALTER TABLE dispatcher.subscriptions_away RENAME TO subscriptions")
-    shown = f"{raised.value} {raised.value!r} {raised.value.orig!r}"  # type: ignore[attr-defined]
+    cause = raised.value.__cause__
+    assert isinstance(cause, SQLAlchemyError)
+    shown = "".join(traceback.format_exception(raised.value)) + f"{raised.value!r} {cause!r} {cause.orig!r}"  # type: ignore[attr-defined]
     assert [secret for secret in (PHONE, TEXT, IDEMPOTENCY_KEY) if secret in shown] == []
 
 
