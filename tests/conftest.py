@@ -16,7 +16,7 @@ import redis
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine, create_engine, make_url, text
 
-from dispatcher.db.engines import make_engine
+from dispatcher.db.engines import Limits, make_engine
 from dispatcher.db.migrate import upgrade
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
@@ -129,7 +129,7 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def eyes(servers: Servers) -> Iterator[Engine]:
     """The tests' own connections to the database, kept for the whole run."""
     settings = Settings(database_url=servers.database_url, broker_url=servers.broker_url)  # type: ignore[arg-type]
-    engine = make_engine(settings.database_url.get_secret_value())
+    engine = make_engine(settings.database_url.get_secret_value(), limits=Limits(60))  # they make many rows at once
     yield engine
     engine.dispose()
 
