@@ -81,7 +81,11 @@ class Relay:
                 near, _ = listener.accept()
             except OSError:
                 return
-            far = socket.create_connection(self._target)
+            try:
+                far = socket.create_connection(self._target)
+            except OSError:  # nothing is there: as if it had been refused
+                near.close()
+                continue
             with self._lock:
                 self._connections |= {near, far}
             deaf = threading.Event()
