@@ -303,7 +303,8 @@ audit)
     exit $status
     ;;
 fuzz)
-    # Takes some minutes. The argument is the number of generated requests for each operation.
+    # Takes some minutes. The argument is the number of generated requests for each operation; a third of it is the
+    # number of random histories of deliveries.
     cd "$root"
     case ${2-} in
     *[!0-9]*) fail "fuzz [N]: N is the number of generated requests for each operation, 300 by default" ;;
