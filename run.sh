@@ -10,6 +10,7 @@
 #   ./run.sh shell [-c COMMAND]        your shell, with `dispatcher` and this environment's `python` on its path
 #   ./run.sh fuzz [N]                  sends generated requests to the API and all dialects, N (300) for each operation
 #   ./run.sh storm [--minutes N] [...] does everything bad at once to an engine (./run.sh storm --help)
+#   ./run.sh faults [NAME...] [...]    does faults to an engine one by one, or mixed (./run.sh faults --help)
 #   ./run.sh build [FOLDER]            two wheels in dist/, or in FOLDER: what producers install, and the engine
 #   ./run.sh bench [--quick] [...]     compares the engine with baselines (./run.sh bench --help)
 #   ./run.sh ...                       anything else is a command of the `dispatcher` command line; -h lists all
@@ -202,7 +203,7 @@ with_pip() {
         --progress-bar off --no-deps --require-hashes "$@"
 }
 
-# Help that needs no environment. `test -h` is pytest's; `bench -h` and `storm -h` list what these programs define.
+# Help that needs no environment. `test -h` is pytest's; `bench -h`, `storm -h` and `faults -h` list what these programs define.
 usage() {
     case $1 in
     audit) cat <<END ;;
@@ -235,7 +236,7 @@ case "${1-} ${2-}" in
 esac
 
 case ${1-} in
-test | audit | fuzz | storm | build | bench) can_test || set_up can_test ;;
+test | audit | fuzz | storm | faults | build | bench) can_test || set_up can_test ;;
 *) can_run || set_up can_run ;;
 esac
 
@@ -323,6 +324,10 @@ shell)
 storm)
     shift
     PYTHONPATH=$root exec "$venv/bin/python" -P -m tests.faults "$@"
+    ;;
+faults)
+    shift
+    PYTHONPATH=$root exec "$venv/bin/python" -P -m tests.faults.cases "$@"
     ;;
 bench)
     shift

@@ -33,6 +33,10 @@ class Node:
             last_line = self.said().strip().rpartition("\n")[2]
             raise RuntimeError(f"{self._log.stem} ended with status {status}: {last_line[:300]}")
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def said(self) -> str:
         return self._log.read_text(errors="replace")
 

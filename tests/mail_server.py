@@ -3,9 +3,10 @@
 import asyncio
 import ssl
 import threading
+import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -59,6 +60,7 @@ class Mail:
     content: bytes
     login: str | None
     encrypted: bool
+    at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def parsed(self) -> EmailMessage:

@@ -25,7 +25,7 @@ from dispatcher.db.migrate import upgrade
 from dispatcher.embedded.servers.ports import LOOPBACK, free_port
 from dispatcher.embedded.spawning.spawn import spawn
 from dispatcher.settings import read_settings
-from tests.crashing_postgres import CrashingPostgres
+from tests.crashing_servers import CrashingPostgres
 from tests.factories import TESTER, make_webhook, rows
 from tests.process_table import eventually
 

@@ -1,4 +1,4 @@
-"""`./run.sh storm`, begun and stopped. A whole one is run by .ci/run."""
+"""`./run.sh storm` and `./run.sh faults`, begun and stopped. Whole ones are run by .ci/run."""
 
 import os
 import signal
@@ -10,21 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.ledgers import Received, Sent, read_lines
+from tests.faults.ledgers import Ledger, Received, Sent
 from tests.process_table import alive, descendants, eventually
 
 pytestmark = pytest.mark.node
 
 ROOT = Path(__file__).parents[2]
+STORM, FAULTS = "tests.faults", "tests.faults.cases"
 
 
 @contextmanager
-def storm(folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
+def started(folder: Path, program: str, *words: str) -> Iterator["subprocess.Popen[str]"]:
     variables = {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "DISPATCHER_MAX_IN_FLIGHT": "nonsense"}
     with (
         (folder / "progress").open("w") as progress,
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "tests.faults", *words],
+            [sys.executable, "-P", "-m", program, *words],
             stdout=subprocess.PIPE,
             stderr=progress,
             text=True,
@@ -38,10 +39,19 @@ def storm(folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
             process.kill()  # its children end with it
 
 
-def test_ctrl_c_ends_everything_and_removes_the_data_but_what_is_to_be_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "words", "shown"),
+    [
+        (STORM, ("--minutes", "5", "--only", "hosts"), " of 300 s, poison harmed"),
+        (FAULTS, ("postgres-killed",), "postgres-killed: under way"),
+    ],
+)
+def test_ctrl_c_ends_everything_and_removes_the_data_but_what_is_to_be_kept(
+    program: str, words: tuple[str, ...], shown: str, tmp_path: Path
+) -> None:
     kept = tmp_path / "kept"
-    with storm(tmp_path, "--minutes", "5", "--only", "hosts", "--keep", str(kept)) as process:
-        assert eventually(lambda: " of 300 s, poison harmed" in (tmp_path / "progress").read_text(), within=120)
+    with started(tmp_path, program, *words, "--keep", str(kept)) as process:
+        assert eventually(lambda: shown in (tmp_path / "progress").read_text(), within=120)
         assert eventually(lambda: any(tmp_path.glob("dispatcher-storm-*/received")))
         tree = descendants(process.pid)
         assert len(tree) > 10
@@ -52,16 +62,16 @@ def test_ctrl_c_ends_everything_and_removes_the_data_but_what_is_to_be_kept(tmp_
     assert progress.endswith("Stopped. Everything was ended, and the temporary data removed.\n")
     assert alive(tree) == []
     assert not list(tmp_path.glob("dispatcher-storm-*"))
-    sent, received = list(read_lines(kept / "sent", Sent)), list(read_lines(kept / "received", Received))
+    sent, received = Ledger(kept / "sent", Sent).read(), Ledger(kept / "received", Received).read()
     assert len(received) > len([one for one in sent if one.event]) > 0
 
 
 def test_what_was_accepted_outlives_the_api_its_sender_and_the_database(tmp_path: Path) -> None:
     kinds = [word for name in ("kill-api", "kill-backend", "kill-postgres") for word in ("--only", name)]
     kept = tmp_path / "kept"
-    with storm(tmp_path, "--minutes", "0.2", *kinds, "--keep", str(kept)) as process:
+    with started(tmp_path, STORM, "--minutes", "0.2", *kinds, "--keep", str(kept)) as process:
         out, _ = process.communicate(timeout=180)
     assert process.returncode == 0, out + (tmp_path / "progress").read_text()
-    answered = {one.number: one.event is not None for one in read_lines(kept / "sent", Sent)}
+    answered = {one.number: one.event is not None for one in Ledger(kept / "sent", Sent).read()}
     assert len({number.partition(".")[0] for number in answered}) == 2  # senders
     assert set(answered.values()) == {True, False}

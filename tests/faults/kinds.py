@@ -31,14 +31,18 @@ INSERT INTO dispatcher.subscriptions (webhook_id, event_type, account_id, app)
 SELECT id, event_type, account_id, app FROM copied, unnest(event_types) event_type"""
 
 
-def furnish(rig: Rig, plan: Plan) -> None:
-    """Makes the accounts and their webhooks. Of a shop's three healthy webhooks one takes batches, and one has a rate
-    limit. Those whose receivers misbehave belong to the first shop."""
+def furnish_shops(rig: Rig) -> None:
+    """Makes accounts with three healthy webhooks each: one takes batches, and one has a rate limit."""
     for shop in SHOPS:
         rig.make_account(shop)
         rig.register(shop, f"/ok/{shop}/alone", STEADY, "storm.alone")
         rig.register(shop, f"/ok/{shop}/batches", STEADY, "storm.batches", contract={"batch_size": 10})
         rig.register(shop, f"/ok/{shop}/paced", STEADY, "storm.paced", contract={"rate_limit": 200})
+
+
+def furnish(rig: Rig, plan: Plan) -> None:
+    """Makes the accounts and their webhooks. Those whose receivers misbehave belong to the first shop."""
+    furnish_shops(rig)
     for answer in poison.IN_ANSWERS:
         rig.register(SHOPS[0], poison.PATH + answer, f"storm.{answer.replace(':', '.')}")
     rig.register(SHOPS[0], "/hang/one", "storm.hang")

@@ -1,12 +1,12 @@
-"""What both ends and the rig write down during a storm, as lines of JSON. All times are seconds of the machine's
+"""What both ends and the rig write down, as lines of JSON. All times are seconds of the machine's
 monotonic clock, which all its processes share. Pure, except for reading and writing lines."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 Record = TypeVar("Record", bound="Sent | Received | Harm")
 HELD_BACK = "held back"
@@ -19,18 +19,28 @@ class Role(StrEnum):
     STEADY = "steady"  # an innocent one: delivered, once, in time
     GIANT = "giant"  # the same, with as much data as an event may have
     CROWD = "crowd"  # the same, for thousands of webhooks
+    RETRIED = "retried"  # the same, but its receiver fails each delivery once
+    MOODY = "moody"  # the same, but faults are done to its receiver
     TROUBLED = "troubled"  # its webhook is at fault: it waits, or arrives
     KILLS = "kills"  # it kills its worker each time: discarded, after a few deaths
     RAISES = "raises"  # it makes the worker's code raise: it ends, or is retried, and bothers nobody
 
 
-INNOCENT = frozenset({Role.STEADY, Role.GIANT, Role.CROWD})
+class Way(StrEnum):
+    """How the backend hands events over."""
+
+    ENQUEUE = "enqueue"
+    API = "API"
+
+
+INNOCENT = frozenset({Role.STEADY, Role.GIANT, Role.CROWD, Role.RETRIED, Role.MOODY})
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
     """An event that was handed over, from the call (`asked`) to its receipt (`accepted`). `deliveries` is what that
-    said; None if there was no receipt: whether the event was stored is unknown."""
+    said; None if there was no receipt: whether the event was stored is unknown. `error`: what the call ended with, if
+    it is none that the product promises."""
 
     number: str  # in the message, as its first member
     role: Role
@@ -38,16 +48,22 @@ class Sent:
     accepted: float
     event: str | None
     deliveries: int | None
+    way: Way | None = None  # that of the backend
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request that arrived whole. `delivery` is None if it carried several messages; these are their numbers."""
+    """A request that arrived whole. `delivery` and `attempt` are None if it carried several messages; these are their
+    numbers. `answered`: by a whole answer that acknowledges it."""
 
     at: float
     path: str
     delivery: str | None
     numbers: tuple[str, ...]
+    request: str | None = None  # its id
+    attempt: int | None = None
+    answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +80,15 @@ class Harm:
 @dataclass(frozen=True, slots=True)
 class Tried:
     """An attempt on record. `outcome`: "unknown", what failed, or the answer's status. With a request, when it began,
-    and how long it took."""
+    and how long it took. `recorded`: when the transaction began that recorded it."""
 
     outcome: str
     began: float | None = None
     took: float | None = None
+    number: int = 1
+    verdict: str | None = None
+    request: str | None = None
+    recorded: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +115,7 @@ class Died(StrEnum):
     NOBODY = "nobody"
     CHILD = "child"
     NODE = "node"
+    CLAIM = "claim"  # those who deliver live, but their claims expired
     DATABASE = "database"  # it forgets what loops claimed and recorded in its last second
 
 
@@ -116,19 +137,30 @@ def write_line(record: Sent | Received | Harm) -> str:
     return json.dumps(asdict(record)) + "\n"
 
 
-def read_lines(path: Path, kind: type[Record]) -> Iterator[Record]:
-    """The records in a file. A last line without an end is left out: its writer was killed."""
-    if not path.exists():
-        return
-    with path.open() as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield _record(kind, json.loads(line))
+class Ledger(Generic[Record]):
+    """A ledger in a file, read as it grows: all its records so far. A last line without an end is left out: its writer
+    was killed, or is not done."""
+
+    def __init__(self, path: Path, kind: type[Record]) -> None:
+        self._path, self._kind, self._at = path, kind, 0
+        self._records: list[Record] = []
+
+    def read(self) -> Sequence[Record]:
+        if not self._path.exists():
+            return self._records
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            for line in file:
+                if line.endswith(b"\n"):
+                    self._records.append(_record(self._kind, json.loads(line)))
+                    self._at += len(line)
+        return self._records
 
 
 def _record(kind: type[Record], members: dict[str, Any]) -> Record:
     if "role" in members:
         members["role"] = Role(members["role"])
+        members["way"] = Way(members["way"]) if members["way"] else None
     if "numbers" in members:
         members["numbers"] = tuple(members["numbers"])
     return kind(**members)

@@ -1,147 +1,156 @@
-"""A whole installation to do faults to: servers on temporary data, real nodes as `dispatcher up` starts them, receivers
-and a backend that keep ledgers, and the log of what was done."""
+"""A whole installation to do faults to: real nodes as `dispatcher up` starts them, receivers and a backend that keep
+ledgers, and the log of what was done."""
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
 import psutil
-from cryptography.fernet import Fernet
-from sqlalchemy import Engine, Row, create_engine, text
+import redis
+from sqlalchemy import Row, text
 
 from benchmarks.engine import Node
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import create_account
 from dispatcher.accounts.actor import CommandLine
 from dispatcher.accounts.api_keys import Scope, create_key
-from dispatcher.db.migrate import upgrade
-from dispatcher.embedded.data_dir import new_password
 from dispatcher.embedded.servers.ports import LOOPBACK, free_port
-from dispatcher.embedded.servers.valkey import EmbeddedValkey
-from dispatcher.embedded.spawning.spawn import inherited, spawn
+from dispatcher.embedded.spawning.spawn import spawn
 from dispatcher.installation import Installation
-from dispatcher.settings import Settings
 from dispatcher.webhooks.registration import register
-from tests.crashing_postgres import CrashingPostgres
-from tests.faults import poison
-from tests.faults.ledgers import Died, Harm, Received, Role, Sent, Window, read_lines
+from tests.faults.ledgers import Died, Harm, Ledger, Received, Role, Sent, Window
 from tests.faults.sending_end import TOKEN
-from tests.mail_server import MailServer
+from tests.faults.stage import Stage, new_stage
+from tests.relay import Relay
 
-ROOT = Path(__file__).parents[2]
 BY = CommandLine("storm")
 CHILDREN = {"deliver": 2, "upkeep": 3}
-READY = {"deliver": " ready.", "upkeep": " ready.", "beat": "", "api": "Uvicorn running"}  # what a node says then
+READY = {  # what a node says then
+    "deliver": " ready.",
+    "upkeep": " ready.",
+    "beat": "",
+    "second-beat": "",
+    "api": "Uvicorn running",
+    "backend": "",
+}
 START_SECONDS = 60.0
 DOWN_SECONDS = 1.0  # of the database, before it is started again
 _PYTHON = [sys.executable, "-P", "-W", "ignore:You're running the worker with superuser privileges", "-m"]
 _APP = ["-q", "-A", "workers"]
+_WORKER = ["tests.faults.poisonable", *_APP, "worker"]
+_BEAT = ["celery", *_APP, "beat", "--pidfile=", "-s"]
 
 
 class Rig:
     """The running installation. `now` counts from its start; the ledgers have the machine's monotonic time."""
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: Settings,
-        postgres: CrashingPostgres,
-        database: Engine,
-        environment: dict[str, str],
-        mails: MailServer,
-    ) -> None:
-        self.folder, self.database, self.mails = folder, database, mails
-        self._postgres = postgres
-        self.installation = Installation(settings)
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.folder, self.database, self.mails = stage, stage.folder, stage.database, stage.mails
+        self.installation = Installation(stage.settings)
         self.windows: list[Window] = []
         self.problems: list[str] = []  # of processes
         self.sent: list[Sent] = []  # by the rig itself; the backend has its own ledger
         self.expected_mails: list[str] = []  # addresses
         self.webhooks: dict[str, str] = {}  # path -> id
         self.origin = ""
-        self._environment = environment
-        self._api_port = free_port()
+        self.moody: Relay  # before the receivers, for the moody one
+        self.token = ""  # an operator's
+        self.api_port = free_port()
+        self._environment = stage.environment
         self._words = {
-            "deliver": [
-                "tests.faults.poisonable",
-                *_APP,
-                "worker",
-                "-Q",
-                "deliver",
-                "-n",
-                "deliver@%h",
-                *_workers("deliver"),
-            ],
-            "upkeep": [
-                "tests.faults.poisonable",
-                *_APP,
-                "worker",
-                "-Q",
-                "mail,upkeep",
-                "-n",
-                "upkeep@%h",
-                *_workers("upkeep"),
-            ],
-            "beat": ["celery", *_APP, "beat", "-s", str(folder / "beat-schedule"), "--pidfile="],
-            "api": ["dispatcher.web", "--port", str(self._api_port)],
+            "deliver": [*_WORKER, "-Q", "deliver", "-n", "deliver@%h", *_workers("deliver")],
+            "upkeep": [*_WORKER, "-Q", "mail,upkeep", "-n", "upkeep@%h", *_workers("upkeep")],
+            "beat": [*_BEAT, str(self.folder / "beat-schedule")],
+            "second-beat": [*_BEAT, str(self.folder / "second-beat-schedule")],
+            "api": ["dispatcher.web", "--port", str(self.api_port)],
         }
         self._nodes: dict[str, Node] = {}
         self._starting: dict[str, Window] = {}  # a node that is not ready yet -> the window that its start ends
         self._known: dict[int, str] = {}  # children of nodes: pid -> node
         self._killed: set[int] = set()  # by the rig
         self._started = 0
+        self._harm = Ledger(self.folder / "harm", Harm)
+        self._received = Ledger(self.folder / "received", Received)
+        self._sent = Ledger(self.folder / "sent", Sent)
 
     # Processes
 
-    def run(self, name: str, words: Sequence[str]) -> "subprocess.Popen[bytes]":
+    def run(self, name: str, words: Sequence[str], before: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
         """Starts a Python module. It ends with this process, and writes to a file named after it."""
         with (self.folder / f"{name}.log").open("wb") as output:
             return spawn(
-                [*_PYTHON, *words],
+                [*before, *_PYTHON, *words],
                 death_signal=Signals.SIGKILL,
                 cwd=self.folder,
                 env=self._environment,
                 output=output,
             )
 
-    def start_node(self, name: str) -> Node:
-        """Starts a node; does not wait until it is ready."""
+    def node(self, name: str) -> Node:
+        return self._nodes[name]
+
+    def start_node(self, name: str, before: Sequence[str] = ()) -> Node:
+        """Starts a node, by a program `before` it if one is given; does not wait until it is ready."""
         self._started += 1
         log = f"{name}-{self._started}"
-        node = self._nodes[name] = Node(self.run(log, self._words[name]), self.folder / f"{log}.log")
+        node = self._nodes[name] = Node(self.run(log, self._words[name], before), self.folder / f"{log}.log")
         return node
 
     def wait_until_ready(self) -> None:
         """Waits until both workers take tasks, and the API requests. Raises RuntimeError if one does not."""
-        deadline = time.monotonic() + START_SECONDS
         for name in (*CHILDREN, "api"):
-            while READY[name] not in self._nodes[name].said():
-                self._nodes[name].check()
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"{name} was not ready within {START_SECONDS:.0f} s")
-                time.sleep(0.05)
+            self.await_node(name)
         self.look()
 
+    def await_node(self, name: str) -> None:
+        """Waits until this one is ready. Raises RuntimeError if it ends or takes too long."""
+        deadline = time.monotonic() + START_SECONDS
+        while READY[name] not in self._nodes[name].said():
+            self._nodes[name].check()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{name} was not ready within {START_SECONDS:.0f} s")
+            time.sleep(0.05)
+
     def restart(self, name: str, *, lease: float) -> None:
-        """Kills a node, all its processes at once as when its machine dies, and starts it again."""
+        """Kills a node and starts it again."""
         self.look()
-        self._killed |= {pid for pid, owner in self._known.items() if owner == name}
         began = time.monotonic()
-        self._nodes[name].kill()
+        self.kill(name)
         self.start_node(name)
         # Until it works again nothing is claimed, or nothing is swept.
         self._starting[name] = Window(f"{name} killed", began, began, grace=30.0)
         if name == "deliver":
             self.windows.append(Window(f"{name} killed", began, began, grace=lease + 30.0, died=Died.NODE))
+
+    def kill(self, name: str) -> None:
+        """Kills a node, all its processes at once as when its machine dies."""
+        self._leave_out(name)
+        self._nodes.pop(name).kill()
+
+    def stop(self, name: str) -> None:
+        """Stops a node as an operator does, with a signal to its main process. Notes it if that does not end it."""
+        self._leave_out(name)
+        node = self._nodes.pop(name)
+        process = psutil.Process(node.pid)
+        process.terminate()
+        deadline = time.monotonic() + START_SECONDS
+        while node.is_running and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if node.is_running:
+            self.problems.append(f"{name} did not stop within {START_SECONDS:.0f} s")
+            node.kill()
+
+    def _leave_out(self, name: str) -> None:
+        self._note_children()
+        self._starting.pop(name, None)
+        self._killed |= {pid for pid, owner in self._known.items() if owner == name}
 
     def restart_sender(self, name: str) -> None:
         """Kills the API or the backend, and starts it again. That delays nothing that was accepted."""
@@ -151,20 +160,21 @@ class Rig:
     def crash_database(self, *, lease: float) -> None:
         """Kills the database, and starts it again after a moment; returns when it answers."""
         began = time.monotonic()
-        self._postgres.crash()
+        self.stage.postgres.crash()
         time.sleep(DOWN_SECONDS)
-        self._postgres.start_again()
+        self.stage.postgres.start_again()
         self.database.dispose()
         ended = time.monotonic()
         self.windows.append(Window("database killed", began, ended, grace=lease + 30.0, died=Died.DATABASE))
 
     @contextmanager
     def backend(self, rate: float, event_type: str, accounts: Sequence[str]) -> Iterator[None]:
-        """A backend that sends events, itself and over the API, until the block ends."""
+        """A backend that sends events for accounts (`ROLE:NAME`), itself and over the API, until the block ends."""
         with self.installation.transaction() as session:
-            self._environment[TOKEN] = create_key(session, by=BY, account=None, scopes=[Scope.OPERATOR]).token
+            self.token = create_key(session, by=BY, account=None, scopes=[Scope.OPERATOR]).token
+        self._environment[TOKEN] = self.token
         ledger = self.folder / "sent"
-        words = [str(ledger), str(rate), event_type, str(self._api_port), *accounts]
+        words = [str(ledger), str(rate), event_type, str(self.api_port), *accounts]
         self._words["backend"] = ["tests.faults.sending_end", *words]
         node = self.start_node("backend")
         try:
@@ -216,8 +226,11 @@ class Rig:
                 begun = self._starting.pop(name)
                 ended = time.monotonic()
                 self.windows.append(Window(begun.what, begun.began, ended, begun.grace))
+        self._note_children()
+
+    def _note_children(self) -> None:
         poisoned = {harm.pid for harm in self.harm() if harm.deadly}
-        now = {child.pid: name for name in CHILDREN for child in self.children(name)}
+        now = {child.pid: name for name in CHILDREN.keys() & self._nodes.keys() for child in self.children(name)}
         for pid in self._known.keys() - now.keys() - poisoned - self._killed:
             self.problems.append(f"a child of {self._known[pid]}, process {pid}, ended by itself")
             self.windows.append(died("a child ended by itself", time.monotonic()))
@@ -272,16 +285,21 @@ class Rig:
         with self.database.connect() as connection:
             return connection.execute(text(statement), parameters).all()
 
+    def broker(self) -> "redis.Redis":
+        """A client of the broker itself."""
+        valkey = self.stage.valkey
+        return redis.Redis(host=LOOPBACK, port=valkey.port, password=valkey.password, socket_timeout=5)
+
     # Ledgers
 
-    def harm(self) -> list[Harm]:
-        return list(read_lines(self.folder / "harm", Harm))
+    def harm(self) -> Sequence[Harm]:
+        return self._harm.read()
 
-    def received(self) -> list[Received]:
-        return list(read_lines(self.folder / "received", Received))
+    def received(self) -> Sequence[Received]:
+        return self._received.read()
 
     def all_sent(self) -> list[Sent]:
-        by_number = {one.number: one for one in read_lines(self.folder / "sent", Sent)}  # the last line says most
+        by_number = {one.number: one for one in self._sent.read()}  # the last line says most
         return [*by_number.values(), *self.sent]
 
 
@@ -291,47 +309,19 @@ def died(what: str, at: float) -> Window:
 
 
 @contextmanager
-def running_rig(*, lease: float, time_scale: float, durable: bool) -> Iterator[Rig]:
-    """Everything but nodes and backend, on temporary data that is removed in the end. `durable`: the database may be
-    killed."""
-    folder = Path(tempfile.mkdtemp(prefix="dispatcher-storm-"))
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        postgres = stack.enter_context(CrashingPostgres(folder / "postgres", password=new_password(), durable=durable))
-        valkey = stack.enter_context(EmbeddedValkey(folder / "valkey", password=new_password(), persistent=False))
-        mails = stack.enter_context(MailServer())
-        environment = {
-            "DATABASE_URL": postgres.url,
-            "BROKER_URL": valkey.url,
-            "DISPATCHER_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-            "DISPATCHER_DATA_DIR": str(folder / "none"),
-            "DISPATCHER_ALLOWED_NETWORKS": LOOPBACK,
-            "DISPATCHER_TIME_SCALE": str(time_scale),
-            "DISPATCHER_SMTP_HOST": LOOPBACK,
-            "DISPATCHER_SMTP_PORT": str(mails.port),
-            "DISPATCHER_SMTP_SECURITY": "none",
-            "PYTHONPATH": str(ROOT),
-            poison.HARM: str(folder / "harm"),
-            poison.LEASE: str(lease),
-        }
-        settings = Settings(
-            database_url=postgres.url,
-            broker_url=valkey.url,
-            encryption_keys=environment["DISPATCHER_ENCRYPTION_KEYS"],
-            allowed_networks=LOOPBACK,
-            time_scale=time_scale,
-        )
-        upgrade(postgres.url)
-        database = create_engine(postgres.url, isolation_level="AUTOCOMMIT")
-        stack.callback(database.dispose)
-        rig = Rig(folder, settings, postgres, database, inherited(environment), mails)
-        stack.callback(rig.installation.close)
-        with _receivers(rig):
-            try:
-                yield rig
-            finally:
-                for node in rig._nodes.values():
-                    node.kill()
+def running_rig(*, lease: float, time_scale: float, durable: bool, small_disk: bool = False) -> Iterator[Rig]:
+    """Everything but nodes and backend; the options are those of `new_stage`."""
+    with new_stage(lease=lease, time_scale=time_scale, durable=durable, small_disk=small_disk) as stage:
+        rig = Rig(stage)
+        try:
+            with _receivers(rig):
+                try:
+                    yield rig
+                finally:
+                    for node in rig._nodes.values():
+                        node.kill()
+        finally:
+            rig.installation.close()
 
 
 @contextmanager
@@ -341,7 +331,8 @@ def _receivers(rig: Rig) -> Iterator[None]:
     try:
         _wait_for(port_file, process, "the receivers")
         rig.origin = f"http://{LOOPBACK}:{port_file.read_text()}"
-        yield
+        with Relay(int(port_file.read_text())) as rig.moody:
+            yield
     finally:
         end(process)
 

@@ -1,8 +1,8 @@
 """A backend that sends events at a steady rate, for accounts in turn, and writes down what was accepted and when. Its
 threads send at the same moments, so that groups form: one half by `enqueue`, the other half over HTTP.
 
-Run as `sending_end LEDGER RATE TYPE API_PORT ACCOUNT...` with a token in STORM_TOKEN, until it is killed. A line is
-written before an event is sent, without a receipt, and another one after the answer.
+Run as `sending_end LEDGER RATE TYPE API_PORT ROLE:ACCOUNT...` with a token in STORM_TOKEN, until it is killed. A line
+is written before an event is sent, without a receipt, and another one after the answer.
 """
 
 import http.client
@@ -13,15 +13,20 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
 
 from dispatcher import enqueue
 from dispatcher.embedded.servers.ports import LOOPBACK
-from dispatcher.errors import DispatcherError, Unavailable
-from tests.faults.ledgers import Role, Sent, write_line
+from dispatcher.errors import Unavailable
+from tests.faults.ledgers import Role, Sent, Way, write_line
 
 TOKEN = "STORM_TOKEN"  # the variable's name
 THREADS = 8
+ACCEPTED, UNAVAILABLE = 202, 503
 _HTTP_SECONDS = 12.0
 _BODY = "x" * 500
 
@@ -30,40 +35,38 @@ class Sender:
     """What one thread sends."""
 
     def __init__(self, number: int, port: int, event_type: str) -> None:
-        self._over_http, self._type = number % 2 == 1, event_type
+        self.way, self._type = Way.API if number % 2 else Way.ENQUEUE, event_type
         self._connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_HTTP_SECONDS)
         self._headers = {"Authorization": f"Bearer {os.environ[TOKEN]}", "Content-Type": "application/json"}
 
-    def send(self, number: str, account: str) -> tuple[str, int] | None:
-        """The event and its deliveries; None if it was not accepted, as far as is known. What is unavailable is part of
-        a storm; any other error is raised."""
+    def send(self, number: str, account: str) -> dict[str, Any]:
+        """What a `Sent` says of the outcome; nothing if it was not accepted, as far as is known. That the database or
+        the API cannot be reached is a part of what is done to them."""
         data = {"n": number, "body": _BODY}
         try:
-            if self._over_http:
+            if self.way is Way.API:
                 return self._post(data, account)
             receipt = enqueue(self._type, data, account=account)
-        except DispatcherError as error:
-            if not isinstance(error, Unavailable):
-                raise
-        except Exception as error:  # noqa: BLE001
+        except (Unavailable, OperationalError) as error:
             print(f"{number}: {type(error).__name__}", file=sys.stderr)
-        else:
-            return str(receipt.event_id), receipt.deliveries
-        return None
+            return {}
+        except Exception as error:  # noqa: BLE001
+            return {"error": f"enqueue raised {type(error).__name__}"}
+        return {"event": str(receipt.event_id), "deliveries": receipt.deliveries}
 
-    def _post(self, data: object, account: str) -> tuple[str, int] | None:
+    def _post(self, data: object, account: str) -> dict[str, Any]:
         body = json.dumps({"account": account, "type": self._type, "data": data}, separators=(",", ":"))
         try:
             self._connection.request("POST", "/v1/events", body, self._headers)
             answer = self._connection.getresponse()
             told = json.loads(answer.read())
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise
-        if answer.status not in {202, 503}:
-            os.write(2, f"the API answered {answer.status}: {told}\n".encode())
-            os._exit(1)
-        return (told["event_id"], told["deliveries"]) if answer.status == 202 else None
+            print(f"no answer: {type(error).__name__}", file=sys.stderr)
+            return {}
+        if answer.status == ACCEPTED:
+            return {"event": told["event_id"], "deliveries": told["deliveries"]}
+        return {} if answer.status == UNAVAILABLE else {"error": f"the API answered {answer.status}: {told}"}
 
 
 def main(ledger: Path, rate: float, event_type: str, port: int, accounts: Sequence[str]) -> None:
@@ -74,11 +77,13 @@ def main(ledger: Path, rate: float, event_type: str, port: int, accounts: Sequen
         sender = Sender(thread, port, event_type)
         for turn in itertools.count():
             time.sleep(max(0.0, began + turn * THREADS / rate - time.monotonic()))
-            number, account = f"s{os.getpid()}.{turn * THREADS + thread}", accounts[(turn + thread) % len(accounts)]
+            number = f"s{os.getpid()}.{turn * THREADS + thread}"
+            role, _, account = accounts[(turn + thread) % len(accounts)].partition(":")
             asked = time.monotonic()
-            lines.write(write_line(Sent(number, Role.STEADY, asked, asked, None, None)).encode())
-            accepted = sender.send(number, account) or (None, None)
-            lines.write(write_line(Sent(number, Role.STEADY, asked, time.monotonic(), *accepted)).encode())
+            one = Sent(number, Role(role), asked, asked, event=None, deliveries=None, way=sender.way)
+            lines.write(write_line(one).encode())
+            outcome = sender.send(number, account)
+            lines.write(write_line(replace(one, accepted=time.monotonic(), **outcome)).encode())
 
     def run_or_end(thread: int) -> None:
         try:

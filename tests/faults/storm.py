@@ -2,14 +2,13 @@
 
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from uuid import UUID
 
 from tests.faults.kinds import SHOPS, STEADY, Faults, furnish
-from tests.faults.ledgers import HELD_BACK, INNOCENT, UNKNOWN, Role, Row, Tried
+from tests.faults.ledgers import HELD_BACK, INNOCENT, Role
 from tests.faults.plan import Plan, Step
+from tests.faults.records import DELIVERIES, read_rows
 from tests.faults.rig import Rig, died, running_rig
 from tests.faults.verdict import Bounds, Problem, Verdict, judge
 
@@ -20,20 +19,11 @@ TICK = 0.1
 LOOK_EVERY = 0.5
 DRAIN_SECONDS = 45.0  # on top of what a claim lasts
 
-_DELIVERIES = """
-SELECT d.id, d.event_id, d.webhook_id, d.reason,
-       CASE WHEN d.state = 'ready' AND c.opened_at IS NOT NULL THEN :held_back ELSE d.state END AS state
-FROM dispatcher.deliveries d LEFT JOIN dispatcher.circuit_breakers c ON c.webhook_id = d.webhook_id"""
 # What must end: innocent and deadly deliveries altogether; others must not stay claimed or be claimed again and again.
 _OPEN = f"""
-SELECT count(*) FROM ({_DELIVERIES}) d
+SELECT count(*) FROM ({DELIVERIES}) d
 WHERE d.event_id = ANY(CAST(:ending AS uuid[])) AND d.state NOT IN ('delivered', 'discarded', 'cancelled')
    OR d.event_id = ANY(CAST(:raising AS uuid[])) AND d.state IN ('ready', 'claimed')"""
-_ATTEMPTS = """
-SELECT a.delivery_id,
-       CASE WHEN a.outcome_unknown THEN :unknown ELSE coalesce(r.failure, r.status::text, 'no request') END AS outcome,
-       extract(epoch FROM r.started_at)::float AS began, extract(epoch FROM r.duration)::float AS took
-FROM dispatcher.attempts a LEFT JOIN dispatcher.requests r ON r.id = a.request_id ORDER BY a.delivery_id, a.number"""
 
 
 def run_storm(plan: Plan, say: Say, show: Say, keep: Path | None = None) -> Verdict:
@@ -53,7 +43,7 @@ def run_storm(plan: Plan, say: Say, show: Say, keep: Path | None = None) -> Verd
             return _judge(rig, plan)
         finally:
             if keep is not None:
-                _keep(rig, keep)
+                keep_all(rig, keep)
 
 
 def _rage(rig: Rig, plan: Plan, say: Say, show: Say) -> None:
@@ -65,7 +55,7 @@ def _rage(rig: Rig, plan: Plan, say: Say, show: Say) -> None:
         ],
         key=lambda one: one[0],
     )
-    with rig.backend(plan.rate, STEADY, SHOPS):
+    with rig.backend(plan.rate, STEADY, [f"{Role.STEADY}:{shop}" for shop in SHOPS]):
         try:
             began, looked = time.monotonic() + CALM_SECONDS, 0.0
             while (now := time.monotonic()) < began + plan.seconds or todo:
@@ -108,20 +98,11 @@ def _missing_mails(rig: Rig) -> set[str]:
 
 
 def _judge(rig: Rig, plan: Plan) -> Verdict:
-    ahead = time.time() - time.monotonic()
-    tried: defaultdict[UUID, list[Tried]] = defaultdict(list)
-    for row in rig.rows(_ATTEMPTS, unknown=UNKNOWN):
-        began = None if row.began is None else row.began - ahead
-        tried[row.delivery_id].append(Tried(row.outcome, began, row.took))
-    rows = [
-        Row(str(row.id), str(row.event_id), str(row.webhook_id), row.state, row.reason, tuple(tried[row.id]))
-        for row in rig.rows(_DELIVERIES, held_back=HELD_BACK)
-    ]
     harm = rig.harm()
     verdict = judge(
         rig.all_sent(),
         rig.received(),
-        rows,
+        read_rows(rig.database),
         windows=[*rig.windows, *(died(one.poison, one.at) for one in harm if one.deadly)],
         harm=harm,
         webhooks=rig.webhooks,
@@ -134,7 +115,8 @@ def _judge(rig: Rig, plan: Plan) -> Verdict:
     return verdict
 
 
-def _keep(rig: Rig, folder: Path) -> None:
+def keep_all(rig: Rig, folder: Path) -> None:
+    """Copies ledgers and logs."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in rig.folder.iterdir():
         if path.is_file():

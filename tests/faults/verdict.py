@@ -1,32 +1,49 @@
-"""Judges a storm by its two ledgers, the deliveries in the database and the log of faults. Pure."""
+"""Judges a storm or another fault by the two ledgers, the deliveries in the database and the log of faults. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
+from math import inf
+from operator import attrgetter
 
 from dispatcher.transport.exchange import FailureKind
+from tests.faults.attempt_rules import (
+    after_acknowledgement,
+    may_forget,
+    off_record,
+    out_of_order,
+    sent_again,
+    too_early,
+)
 from tests.faults.ledgers import HELD_BACK, INNOCENT, Died, Harm, Received, Role, Row, Sent, Tried, Window
 
 MOST_DEATHS = 7  # of workers by one delivery: 3 where it is known what was being handled
 SECONDS_IN_BUFFERS = 2.0  # a receiver may read what a process sent this long before
-SECONDS_UNDONE = 5.0  # what was sent this long before a database died may be forgotten, without an attempt on record
 LINKS = 2  # faults in a row that may each delay a delivery, besides one for each attempt without a known outcome
 
 
 class Problem(StrEnum):
-    """What can be wrong with a storm."""
+    """What can be wrong."""
 
     LOST = "lost"  # accepted, and never received
     DOUBLED = "doubled"  # received again without a death that explains it
     LATE = "late"
     DISCARDED = "innocent discarded"
+    AFTER_END = "sent after an acknowledgement"
+    SENT_AGAIN = "sent again within an attempt"
+    OFF_RECORD = "not on record"
+    OUT_OF_ORDER = "attempts out of order"
+    EARLY = "retried early"
+    WRONG_ERROR = "wrong error"  # for the backend, not one that the product promises
     OPEN = "not ended"  # received, but the database does not say so
     UNASKED = "unasked"  # received, and nobody sent it
     POISON = "poison"  # did not end as it should
     TROUBLED = "troubled"  # of a webhook at fault: ended, although it must wait
     MAIL = "mail"  # of a receiver that failed, never sent
+    MAIL_DOUBLED = "mail doubled"  # about the same error within its 24 hours
+    RECOVERY = "recovery"  # later than promised
     RIG = "processes"
 
 
@@ -48,6 +65,7 @@ class Verdict:
     """The problems with examples, and figures of what went well."""
 
     problems: dict[Problem, list[str]] = field(default_factory=dict)
+    endings: dict[str, str] = field(default_factory=dict)  # delivery -> how it ended
     sent: Counter[Role] = field(default_factory=Counter)  # events
     innocent: int = 0  # their deliveries
     received_again: int = 0
@@ -70,16 +88,22 @@ def judge(
     harm: Sequence[Harm],
     webhooks: Mapping[str, str],
     bounds: Bounds,
+    delays: Mapping[str, Sequence[float]] | None = None,
+    between: tuple[float, float] = (-inf, inf),
 ) -> Verdict:
-    """`webhooks`: path -> webhook, for requests with several messages."""
-    verdict = Verdict(sent=Counter(one.role for one in sent))
+    """`webhooks`: path -> webhook, for requests with several messages. `delays`: webhook -> its retry schedule, in
+    seconds, where that is judged. Only what was sent `between` two moments is judged."""
+    judged = [one for one in sent if between[0] <= one.asked < between[1]]
+    verdict = Verdict(sent=Counter(one.role for one in judged))
     by_event: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_event[row.event].append(row)
     arrivals = _arrivals(sent, received, rows, webhooks, verdict)
     harmed = Counter(one.delivery for one in harm)
     deaths = Counter(one.delivery for one in harm if one.deadly)
-    for one in sent:
+    for one in judged:
+        if one.error is not None:
+            verdict.add(Problem.WRONG_ERROR, f"event {one.number}: {one.error}")
         if (took := one.accepted - one.asked) > bounds.enqueue:
             verdict.add(Problem.LATE, f"event {one.number}: enqueue took {took:.1f} s")
         if one.event is None:
@@ -88,14 +112,17 @@ def judge(
         if one.deliveries != len(stored):
             verdict.add(Problem.LOST, f"event {one.number}: {one.deliveries} deliveries accepted, {len(stored)} stored")
         for row in stored:
-            came = sorted(arrivals.get(row.delivery, ()))
+            came = sorted(arrivals.get(row.delivery, ()), key=attrgetter("at"))
+            acknowledged = [arrival.at for arrival in came if arrival.answered]
+            verdict.endings[row.delivery] = _ending(row, len(acknowledged))
             if one.role in INNOCENT:
                 verdict.innocent += 1
-                _judge_innocent(one, row, came, windows, bounds.of(one.role), verdict)
+                _judge_innocent(one, row, acknowledged, windows, bounds.of(one.role), verdict)
+                _judge_attempts(one, row, came, windows, (delays or {}).get(row.webhook), verdict)
             else:
                 _judge_guilty(one, row, harmed[row.delivery], deaths[row.delivery], windows, verdict)
-    for delays in verdict.delays.values():
-        delays.sort()
+    for waited in verdict.delays.values():
+        waited.sort()
     return verdict
 
 
@@ -105,13 +132,13 @@ def _arrivals(
     rows: Sequence[Row],
     webhooks: Mapping[str, str],
     verdict: Verdict,
-) -> Mapping[str, list[float]]:
-    """When each delivery arrived."""
+) -> Mapping[str, list[Received]]:
+    """The requests with which each delivery arrived."""
     event_of = {one.number: one.event for one in sent if one.event is not None}
     uncertain = {one.number for one in sent if one.event is None}
     known = {row.delivery for row in rows}
     delivery_of: dict[tuple[str | None, str | None], str] = {(row.event, row.webhook): row.delivery for row in rows}
-    arrivals: defaultdict[str, list[float]] = defaultdict(list)
+    arrivals: defaultdict[str, list[Received]] = defaultdict(list)
     for request in received:
         if request.delivery is not None:
             deliveries = [request.delivery if request.delivery in known else None]
@@ -123,8 +150,34 @@ def _arrivals(
             if delivery is None:
                 verdict.add(Problem.UNASKED, f"{request.path}: delivery {request.delivery}, {request.numbers[:3]}")
             else:
-                arrivals[delivery].append(request.at)
+                arrivals[delivery].append(request)
     return arrivals
+
+
+def _ending(row: Row, acknowledged: int) -> str:
+    if row.state in {"discarded", "cancelled"}:
+        return f"{row.state} ({row.reason})" if row.reason else row.state
+    return f"delivered {acknowledged} times" if row.state == "delivered" else "still due"
+
+
+def _judge_attempts(
+    one: Sent,
+    row: Row,
+    came: Sequence[Received],
+    windows: Sequence[Window],
+    delays: Sequence[float] | None,
+    verdict: Verdict,
+) -> None:
+    broken = {
+        Problem.SENT_AGAIN: sent_again(came),
+        Problem.OFF_RECORD: off_record(row, came, windows) if row.state == "delivered" else (),
+        Problem.AFTER_END: after_acknowledgement(row, came),
+        Problem.OUT_OF_ORDER: out_of_order(row, came, windows),
+        Problem.EARLY: too_early(row, delays) if delays else (),
+    }
+    for problem, texts in broken.items():
+        for text in texts:
+            verdict.add(problem, f"{one.role} event {one.number}, delivery {row.delivery}: {text}")
 
 
 def _judge_innocent(
@@ -187,7 +240,7 @@ def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> 
 
 
 def _is_forgotten(crash: Window, before: float, again: float) -> bool:
-    return crash.began - SECONDS_UNDONE <= before <= crash.ended and crash.began <= again
+    return may_forget(crash, before) and crash.began <= again
 
 
 def _is_read_late(timeout: Tried, at: float) -> bool:

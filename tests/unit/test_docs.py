@@ -37,6 +37,7 @@ from schedules.catalog import DEFAULT
 from schedules.timing import REAL_TIME
 from tests.claims import TARGET
 from tests.faults.__main__ import app as storm
+from tests.faults.cases.__main__ import app as faults
 from tests.integration.docs.blocks import blocks_of
 from workers.callbacks.render import render
 from workers.claims.claims import Claim
@@ -52,7 +53,9 @@ _FILE = re.compile(r"(?:dispatcher|workers|schedules|tests|docs|deploy|benchmark
 _COMMAND = re.compile(r"(?:\./run\.sh|(?<![\w./@-])(?<!from )dispatcher)[ \t]+([^|`\n)]*)")
 
 CLI: Any = typer.main.get_command(app)
-PROGRAMS: dict[str, Any] = {"bench": typer.main.get_command(bench), "storm": typer.main.get_command(storm)}
+PROGRAMS: dict[str, Any] = {
+    name: typer.main.get_command(program) for name, program in (("bench", bench), ("storm", storm), ("faults", faults))
+}
 
 SIGNING_KEY = SigningKey("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")  # of the public specification's example
 SIGNED = replace(

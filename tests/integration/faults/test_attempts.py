@@ -1,12 +1,12 @@
 """What a storm reads of the attempts that were made."""
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.settings import Settings
 from tests.factories import MESSAGE, change, deliver_all, make_webhook
 from tests.faults.ledgers import UNKNOWN
-from tests.faults.storm import _ATTEMPTS
+from tests.faults.records import read_rows
 from tests.receiver import Receiver
 
 
@@ -22,6 +22,5 @@ def test_an_attempt_that_was_recorded_without_its_request_counts_as_no_death(
     )
     change(database, without.format("min(id::text)::uuid FROM dispatcher.deliveries"), unknown=False)
     change(database, without.format("max(id::text)::uuid FROM dispatcher.deliveries"), unknown=True)
-    with database.connect() as connection:
-        found = [row.outcome for row in connection.execute(text(_ATTEMPTS), {"unknown": UNKNOWN})]
-    assert found == ["no request", "200", UNKNOWN]
+    rows = sorted(read_rows(database), key=lambda row: row.delivery)
+    assert [one.outcome for row in rows for one in row.tried] == ["no request", "200", UNKNOWN]

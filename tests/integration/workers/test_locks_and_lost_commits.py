@@ -251,7 +251,7 @@ def test_what_was_recorded_without_an_answer_to_its_commit_is_not_called_lost(
     make_webhook(database, settings, url=receiver.url("/status/500"))
     enqueue("any", MESSAGE, account="acme")
     with relayed(settings) as (relay, through):
-        relay.lose_answer_to_commit(after=b"INSERT INTO dispatcher.attempts")
+        relay.lose_answer(after=b"INSERT INTO dispatcher.attempts")
         tally = deliver_all(through)
         assert relay.lost
     assert tally == {"claimed": 2, "delivered": 1, "retried": 1, "discarded": 0}
@@ -268,7 +268,7 @@ def test_what_was_claimed_without_an_answer_to_its_commit_is_found_again_within_
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue("any", MESSAGE, account="acme")
     with relayed(settings) as (relay, through):
-        relay.lose_answer_to_commit(after=b"EXECUTE dispatcher_claim")
+        relay.lose_answer(after=b"EXECUTE dispatcher_claim")
         with looping(through) as result:
             seconds_until(lambda: relay.lost)
             took = seconds_until(lambda: states(database)["any"] == "delivered")

@@ -11,7 +11,7 @@ from tests.faults.verdict import MOST_DEATHS, Bounds, Problem, Verdict, judge
 BOUNDS = Bounds(enqueue=5, steady=10, giant=60, crowd=60)
 SENT = Sent("s1", Role.STEADY, asked=99.9, accepted=100.0, event="e1", deliveries=1)
 ROW = Row("d1", "e1", "w1", state="delivered", reason=None)
-ONCE_UNKNOWN = replace(ROW, tried=(Tried(UNKNOWN), Tried("204", 102.0, 0.1)))
+ONCE_UNKNOWN = replace(ROW, tried=(Tried(UNKNOWN), Tried("204", 102.0, 0.1, number=2)))
 ARRIVED = Received(100.1, "/ok/one", "d1", ("s1",))
 CHILD_DIED = Window("child", 102, 102, grace=30, died=Died.CHILD)
 NODE_DIED = Window("node", 102, 102, grace=150, died=Died.NODE)
@@ -141,7 +141,7 @@ def test_a_lock_is_no_death() -> None:
 def test_a_timeout_explains_a_second_request_only_if_the_receiver_read_the_first_late(
     read_at: float, found: list[Problem]
 ) -> None:
-    row = replace(ROW, tried=(Tried("timeout", 100.0, 3.0), Tried("204", 105.0, 0.1)))
+    row = replace(ROW, tried=(Tried("timeout", 100.0, 3.0), Tried("204", 105.0, 0.1, number=2)))
     assert problems(judged(received=arrived(read_at, 105.0), rows=[row])) == found
     assert problems(judged(received=arrived(read_at, 105.0, 106.0), rows=[row])) == [Problem.DOUBLED]
     other = replace(row, tried=(Tried("connection_reset", 100.0, 3.0), *row.tried[1:]))

@@ -1,0 +1,150 @@
+"""Processes that are killed, stopped, halted, missing, or there twice."""
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from itertools import count
+
+import psutil
+
+from dispatcher.embedded.servers.ports import LOOPBACK
+from tests.faults.cases.case import case
+from tests.faults.ledgers import Died
+from tests.faults.rig import Rig
+
+_SLOW_STATEMENTS = 0.3  # seconds
+_PAST_THE_CLAIM = 5.0
+_EDITORS = 3
+
+
+@case("SIGKILL of a process that delivers", "deliver", promise=2, died=Died.CHILD)
+def child_killed(rig: Rig) -> Iterator[None]:
+    rig.kill_child("deliver", 0)
+    yield
+
+
+@case("SIGKILL of a whole node that delivers; it is started again", "deliver", promise=25, died=Died.NODE)
+def deliver_killed(rig: Rig) -> Iterator[None]:
+    yield from _killed(rig, "deliver")
+
+
+@case("SIGKILL of the maintenance worker; it is started again", "upkeep", promise=10, lasts=3, mails=True)
+def upkeep_killed(rig: Rig) -> Iterator[None]:
+    yield from _killed(rig, "upkeep")
+
+
+@case("SIGKILL of beat; it is started again", "beat", promise=3, lasts=3, mails=True)
+def beat_killed(rig: Rig) -> Iterator[None]:
+    yield from _killed(rig, "beat")
+
+
+def _killed(rig: Rig, name: str) -> Iterator[None]:
+    rig.kill(name)
+    rig.start_node(name)
+    yield
+    rig.await_node(name)
+
+
+@case("SIGKILL of the API while it handles requests; it is started again", "api postgres", promise=3, lasts=0.5)
+def api_killed(rig: Rig) -> Iterator[None]:
+    rig.stage.relays.postgres.delay_seconds = _SLOW_STATEMENTS  # so that requests are under way
+    yield
+    rig.kill("api")
+    rig.stage.relays.postgres.restore()
+    rig.start_node("api")
+    rig.await_node("api")
+
+
+@case("SIGTERM of the node that delivers, under load; it is started again", "deliver", promise=5)
+def deliver_stopped(rig: Rig) -> Iterator[None]:
+    yield from _stopped(rig, "deliver")
+
+
+@case("SIGTERM of the maintenance worker; it is started again", "upkeep", promise=5, mails=True)
+def upkeep_stopped(rig: Rig) -> Iterator[None]:
+    yield from _stopped(rig, "upkeep")
+
+
+@case("SIGTERM of the API, under load; it is started again", "api", promise=3)
+def api_stopped(rig: Rig) -> Iterator[None]:
+    yield from _stopped(rig, "api")
+
+
+def _stopped(rig: Rig, name: str) -> Iterator[None]:
+    rig.stop(name)
+    rig.start_node(name)
+    yield
+    rig.await_node(name)
+
+
+@case("SIGSTOP of a process that delivers, for longer than its claims last", "deliver", promise=5, died=Died.CLAIM)
+def child_halted(rig: Rig) -> Iterator[None]:
+    child = rig.children("deliver")[0]
+    child.suspend()
+    try:
+        time.sleep(rig.stage.lease + _PAST_THE_CLAIM)
+        yield
+    finally:
+        child.resume()
+
+
+@case("SIGSTOP of the whole node that delivers, for longer than its claims last", "deliver", promise=5, died=Died.CLAIM)
+def deliver_halted(rig: Rig) -> Iterator[None]:
+    node = psutil.Process(rig.node("deliver").pid)
+    halted = [node, *node.children(recursive=True)]
+    for process in halted:
+        process.suspend()
+    try:
+        time.sleep(rig.stage.lease + _PAST_THE_CLAIM)
+        yield
+    finally:
+        for process in halted:
+            process.resume()
+
+
+@case("no beat", "beat", promise=3, lasts=20, lasts_short=8, mails=True)
+def no_beat(rig: Rig) -> Iterator[None]:
+    rig.kill("beat")
+    yield
+    rig.start_node("beat")
+
+
+@case("two beats at once", "beat", promise=2, lasts=10, mails=True)
+def two_beats(rig: Rig) -> Iterator[None]:
+    rig.start_node("second-beat")
+    yield
+    rig.kill("second-beat")
+
+
+@case("webhooks are edited over the API as fast as it goes", "api", promise=3, lasts=10)
+def webhooks_edited(rig: Rig) -> Iterator[None]:
+    ended, edits = threading.Event(), [0] * _EDITORS
+    paths = [path for path in rig.webhooks if path.startswith("/ok/")]
+
+    def edit(editor: int) -> None:
+        connection = http.client.HTTPConnection(LOOPBACK, rig.api_port, timeout=15)
+        headers = {"Authorization": f"Bearer {rig.token}", "Content-Type": "application/json"}
+        for number in count():
+            if ended.is_set():
+                return
+            path = paths[number % len(paths)]
+            body = json.dumps({"name": f"{path} {editor} {number}"})
+            connection.request("PATCH", f"/v1/webhooks/{rig.webhooks[path]}", body, headers)
+            answer = connection.getresponse()
+            said = answer.read()
+            if answer.status not in {200, 409}:  # 409: another one edited it meanwhile
+                rig.problems.append(f"an edit of a webhook was answered {answer.status}: {said[:200]!r}")
+                return
+            edits[editor] += answer.status == http.HTTPStatus.OK
+
+    editors = [threading.Thread(target=edit, args=(number,)) for number in range(_EDITORS)]
+    for editor in editors:
+        editor.start()
+    yield
+    ended.set()
+    for editor in editors:
+        editor.join(30)
+    if not all(edits):
+        rig.problems.append(f"webhooks were edited {edits} times")
