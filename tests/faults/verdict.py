@@ -27,7 +27,8 @@ LINKS = 2  # faults in a row that may each delay a delivery, besides one for eac
 class Problem(StrEnum):
     """What can be wrong."""
 
-    LOST = "lost"  # accepted, and never received
+    LOST = "lost"  # accepted, never received, and it never will be
+    DUE = "still due"  # accepted, and not received in all this time
     DOUBLED = "doubled"  # received again without a death that explains it
     LATE = "late"
     DISCARDED = "innocent discarded"
@@ -187,7 +188,8 @@ def _judge_innocent(
     if row.state == "discarded":
         verdict.add(Problem.DISCARDED, f"{name}: {row.reason}, received {len(came)} times")
     elif not came:
-        verdict.add(Problem.LOST, f"{name}: {row.state}, never received")
+        problem = Problem.LOST if row.state in {"delivered", "cancelled"} else Problem.DUE
+        verdict.add(problem, f"{name}: {row.state}, never received")
     elif row.state != "delivered":
         verdict.add(Problem.OPEN, f"{name}: {row.state}, received {len(came)} times")
     if not came:

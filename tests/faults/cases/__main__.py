@@ -18,7 +18,7 @@ from dispatcher.embedded.errors import EmbeddedError
 from tests.faults.cases.case import SLACK, Case
 from tests.faults.cases.catalog import BY_NAME, SHORT, STORM
 from tests.faults.cases.mixing import make_mix
-from tests.faults.cases.running import Outcome, running_suite
+from tests.faults.cases.running import Outcome, Suite, running_suite
 from tests.faults.plan import make_plan
 from tests.faults.rig import own_variables
 from tests.faults.storm import keep_all, run_storm
@@ -117,25 +117,35 @@ def _needs_disk(cases: list[Case]) -> bool:
 
 
 def _one_by_one(cases: list[Case], *, short: bool, keep: Path | None) -> bool:
+    """On one rig, until one does not recover: the next case has a new rig."""
     failed: list[str] = []
-    with _to_stderr.status("starting") as status, running_suite(small_disk=_needs_disk(cases)) as suite:
+    todo = list(cases)
+    with _to_stderr.status("starting") as status:
         show = _shown_by(status.update)
-        try:
-            for case in cases:
-                began = time.monotonic()
-                outcome = suite.run(case, short=short, show=show)
-                _print(case, outcome, time.monotonic() - began)
-                _keep_problems(keep, case.name, outcome.verdict)
-                if not outcome.verdict.passed:
-                    failed.append(case.name)
-        finally:
-            if keep is not None:
-                keep_all(suite.rig, keep)
-    print(
-        f"{len(cases) - len(failed)} of {len(cases)} passed"
-        + (f"; again: ./run.sh faults {' '.join(failed)}" if failed else "")
-    )
+        while todo:
+            with running_suite(small_disk=_needs_disk(todo)) as suite:
+                try:
+                    failed += _until_one_stays(todo, suite, short=short, keep=keep, show=show)
+                finally:
+                    if keep is not None:
+                        keep_all(suite.rig, keep / f"until-{len(cases) - len(todo)}")
+    again = f"; again: ./run.sh faults {' '.join(failed)}" if failed else ""
+    print(f"{len(cases) - len(failed)} of {len(cases)} passed{again}")
     return not failed
+
+
+def _until_one_stays(
+    todo: list[Case], suite: Suite, *, short: bool, keep: Path | None, show: Callable[[str], None]
+) -> Iterator[str]:
+    while todo:
+        case, began = todo.pop(0), time.monotonic()
+        outcome = suite.run(case, short=short, show=show)
+        _print(case, outcome, time.monotonic() - began)
+        _keep_problems(keep, case.name, outcome.verdict)
+        if not outcome.verdict.passed:
+            yield case.name
+        if not outcome.recovered:
+            return
 
 
 def _mixed(cases: list[Case], minutes: float, seed: int, keep: Path | None) -> bool:

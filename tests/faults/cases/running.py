@@ -43,6 +43,10 @@ class Outcome:
     verdict: Verdict
     recovery: Mapping[str, float]
 
+    @property
+    def recovered(self) -> bool:
+        return max(self.recovery.values()) < inf
+
 
 @contextmanager
 def running_suite(*, small_disk: bool) -> Iterator["Suite"]:
@@ -86,7 +90,8 @@ class Suite:
         ended = time.monotonic()
         recovery = self._await_flow(case, ended, show)
         window = self.window(case, began, ended)
-        verdict = self.judge([window], seconds=case.promise * SLACK, show=show)
+        drain = case.promise * SLACK + DRAIN_SECONDS if max(recovery.values()) < inf else 0
+        verdict = self.judge([window], within=drain, show=show)
         for way, seconds in recovery.items():
             if seconds > case.promise * SLACK:
                 when = "not yet" if seconds == inf else f"after {seconds:.1f} s"
@@ -152,10 +157,10 @@ class Suite:
     def _sent_since(self, moment: float) -> list[Sent]:
         return [one for one in self.rig.all_sent() if one.asked >= moment]
 
-    def judge(self, windows: Sequence[Window], *, seconds: float, show: Say) -> Verdict:
+    def judge(self, windows: Sequence[Window], *, within: float, show: Say) -> Verdict:
         """Waits until what was sent so far has ended, up to so many seconds, and judges it."""
         began, cut = self._judged_until, time.monotonic()
-        self._drain(began, cut, cut + seconds + DRAIN_SECONDS, show)
+        self._drain(began, cut, cut + within, show)
         rig, since = self.rig, began - BEFORE
         ledger = list(rig.received())
         again = [one for one in ledger[self._received_seen :] if one.delivery in self._delivered]
@@ -233,7 +238,7 @@ class Suite:
             for stack, _ in open_.values():
                 stack.close()
         longest = max((one.case.promise for one in mix), default=0.0)
-        return self.judge(windows, seconds=longest * SLACK, show=show)
+        return self.judge(windows, within=longest * SLACK + DRAIN_SECONDS, show=show)
 
     def _begin(self, one: Mixed, open_: dict[int, tuple[ExitStack, float]]) -> None:
         stack, began = ExitStack(), time.monotonic()

@@ -50,9 +50,19 @@ def test_what_arrives_once_and_in_time_passes() -> None:
 # Lost
 
 
-@pytest.mark.parametrize("state", ["ready", "claimed", "waiting", "delivered", "cancelled"])
-def test_what_never_arrives_is_lost_whatever_the_database_says(state: str) -> None:
-    assert problems(judged(received=(), rows=[replace(ROW, state=state)])) == [Problem.LOST]
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        ("delivered", Problem.LOST),
+        ("cancelled", Problem.LOST),
+        ("ready", Problem.DUE),
+        ("claimed", Problem.DUE),
+        ("waiting", Problem.DUE),
+        (HELD_BACK, Problem.DUE),
+    ],
+)
+def test_what_never_arrives_is_lost_or_still_due_as_the_database_says(state: str, problem: Problem) -> None:
+    assert problems(judged(received=(), rows=[replace(ROW, state=state)])) == [problem]
 
 
 def test_a_delivery_that_was_accepted_and_not_stored_is_lost() -> None:
