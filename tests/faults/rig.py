@@ -120,7 +120,6 @@ class Rig:
 
     def restart(self, name: str, *, lease: float) -> None:
         """Kills a node and starts it again."""
-        self.look()
         began = time.monotonic()
         self.kill(name)
         self.start_node(name)
