@@ -21,13 +21,12 @@ def sent_again(arrivals: Sequence[Received]) -> Iterator[str]:
 
 def off_record(row: Row, arrivals: Sequence[Received], windows: Sequence[Window]) -> Iterator[str]:
     """Requests that arrived and that no attempt on record explains: neither its own, nor one whose outcome is unknown,
-    nor a database that died and forgot it."""
+    nor a database that died and forgot it. If it forgot a claim, the same attempt is made twice, and either of the two
+    requests is recorded."""
     recorded = {one.request for one in row.tried}
-    unknown = row.unknown
+    unknown = row.unknown + sum(any(may_forget(window, one.at) for one in arrivals) for window in windows)
     for one in arrivals:
         if one.request is None or one.request in recorded:
-            continue
-        if any(may_forget(window, one.at) for window in windows):
             continue
         if unknown:
             unknown -= 1

@@ -10,6 +10,7 @@ from signal import Signals
 from sqlalchemy import text
 
 from tests.faults.cases.case import case
+from tests.faults.cases.load import burst
 from tests.faults.ledgers import Died
 from tests.faults.rig import Rig
 from tests.faults.stage import why_no_small_disk
@@ -20,6 +21,7 @@ _RECORD, _CLAIM, _STORE = b"EXECUTE dispatcher_record", b"EXECUTE dispatcher_cla
 
 @case("PostgreSQL is restarted in its fast way", "postgres", promise=5)
 def postgres_fast_restart(rig: Rig) -> Iterator[None]:
+    burst(rig)
     rig.stage.postgres.end(Signals.SIGINT)
     yield
     _start(rig)
@@ -27,6 +29,7 @@ def postgres_fast_restart(rig: Rig) -> Iterator[None]:
 
 @case("PostgreSQL is restarted in its immediate way", "postgres", promise=5, died=Died.DATABASE)
 def postgres_immediate_restart(rig: Rig) -> Iterator[None]:
+    burst(rig)
     rig.stage.postgres.end(Signals.SIGQUIT)
     yield
     _start(rig)
@@ -34,6 +37,7 @@ def postgres_immediate_restart(rig: Rig) -> Iterator[None]:
 
 @case("PostgreSQL is killed, and away for a minute", "postgres", promise=5, lasts=60, lasts_short=5, died=Died.DATABASE)
 def postgres_killed(rig: Rig) -> Iterator[None]:
+    burst(rig)
     rig.stage.postgres.crash()
     yield
     _start(rig)
@@ -64,6 +68,7 @@ def postgres_read_only(rig: Rig) -> Iterator[None]:
 
 @case("fail-over: the old server vanished without a word, the new one is there at once", "postgres", promise=30)
 def postgres_fail_over(rig: Rig) -> Iterator[None]:
+    burst(rig)
     rig.stage.relays.postgres.vanish(new=False, server=False)
     yield
 

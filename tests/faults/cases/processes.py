@@ -11,16 +11,18 @@ import psutil
 
 from dispatcher.embedded.servers.ports import LOOPBACK
 from tests.faults.cases.case import case
+from tests.faults.cases.load import burst
 from tests.faults.ledgers import Died
 from tests.faults.rig import Rig
 
 _SLOW_STATEMENTS = 0.3  # seconds
 _PAST_THE_CLAIM = 5.0
-_EDITORS = 3
+_EDITORS, _FEW_EDITS = 3, 100
 
 
 @case("SIGKILL of a process that delivers", "deliver", promise=2, died=Died.CHILD)
 def child_killed(rig: Rig) -> Iterator[None]:
+    burst(rig)
     rig.kill_child("deliver", 0)
     yield
 
@@ -30,7 +32,7 @@ def deliver_killed(rig: Rig) -> Iterator[None]:
     yield from _killed(rig, "deliver")
 
 
-@case("SIGKILL of the maintenance worker; it is started again", "upkeep", promise=10, lasts=3, mails=True)
+@case("SIGKILL of the maintenance worker; it is started again", "upkeep", promise=15, lasts=3, mails=True)
 def upkeep_killed(rig: Rig) -> Iterator[None]:
     yield from _killed(rig, "upkeep")
 
@@ -41,6 +43,7 @@ def beat_killed(rig: Rig) -> Iterator[None]:
 
 
 def _killed(rig: Rig, name: str) -> Iterator[None]:
+    burst(rig)
     rig.kill(name)
     rig.start_node(name)
     yield
@@ -73,6 +76,7 @@ def api_stopped(rig: Rig) -> Iterator[None]:
 
 
 def _stopped(rig: Rig, name: str) -> Iterator[None]:
+    burst(rig)
     rig.stop(name)
     rig.start_node(name)
     yield
@@ -81,6 +85,7 @@ def _stopped(rig: Rig, name: str) -> Iterator[None]:
 
 @case("SIGSTOP of a process that delivers, for longer than its claims last", "deliver", promise=5, died=Died.CLAIM)
 def child_halted(rig: Rig) -> Iterator[None]:
+    burst(rig)
     child = rig.children("deliver")[0]
     child.suspend()
     try:
@@ -93,6 +98,7 @@ def child_halted(rig: Rig) -> Iterator[None]:
 @case("SIGSTOP of the whole node that delivers, for longer than its claims last", "deliver", promise=5, died=Died.CLAIM)
 def deliver_halted(rig: Rig) -> Iterator[None]:
     node = psutil.Process(rig.node("deliver").pid)
+    burst(rig)
     halted = [node, *node.children(recursive=True)]
     for process in halted:
         process.suspend()
@@ -118,7 +124,7 @@ def two_beats(rig: Rig) -> Iterator[None]:
     rig.kill("second-beat")
 
 
-@case("webhooks are edited over the API as fast as it goes", "api", promise=3, lasts=10)
+@case("webhooks are edited over the API as fast as it goes", "api", promise=3, lasts=30, lasts_short=10)
 def webhooks_edited(rig: Rig) -> Iterator[None]:
     ended, edits = threading.Event(), [0] * _EDITORS
     paths = [path for path in rig.webhooks if path.startswith("/ok/")]
@@ -146,5 +152,5 @@ def webhooks_edited(rig: Rig) -> Iterator[None]:
     ended.set()
     for editor in editors:
         editor.join(30)
-    if not all(edits):
-        rig.problems.append(f"webhooks were edited {edits} times")
+    if sum(edits) < _FEW_EDITS:
+        rig.problems.append(f"webhooks were edited {sum(edits)} times only")

@@ -12,8 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from dispatcher.errors import DispatcherError
 from schedules.timing import Timing
 from tests.faults.cases.case import SLACK, Case
+from tests.faults.cases.load import MAILS, SCHEDULES, STEADY_ACCOUNTS, furnish
 from tests.faults.cases.mixing import Mixed
-from tests.faults.kinds import SHOPS, STEADY, furnish_shops
+from tests.faults.kinds import STEADY
 from tests.faults.ledgers import INNOCENT, Role, Sent, Way, Window
 from tests.faults.records import read_rows
 from tests.faults.recovery import MAIL, WAYS, Arrivals, of_calls, of_events, of_mails
@@ -29,8 +30,6 @@ DRAIN_SECONDS = 30.0
 TICK = 0.1
 LOOK_EVERY = 0.5
 BEFORE = 60.0  # seconds before a case, of which events may still be on their way
-AGAIN, MOODY, MAILS = "again", "moody", "mails"
-_ACCOUNTS = (*(f"{Role.STEADY}:{shop}" for shop in SHOPS), f"{Role.RETRIED}:{AGAIN}", f"{Role.MOODY}:{MOODY}")
 _OPEN = """
 SELECT count(*) FROM dispatcher.deliveries
 WHERE event_id = ANY(CAST(:events AS uuid[])) AND state NOT IN ('delivered', 'discarded', 'cancelled')"""
@@ -52,17 +51,11 @@ class Outcome:
 def running_suite(*, small_disk: bool) -> Iterator["Suite"]:
     """A rig with everything that cases need, under steady load."""
     with running_rig(lease=LEASE, time_scale=TIME_SCALE, durable=True, small_disk=small_disk) as rig:
-        furnish_shops(rig)
-        rig.make_account(AGAIN)
-        rig.register(AGAIN, "/again/again", STEADY, contract={"schedule": "doubling", "circuit_breaker": False})
-        rig.make_account(MOODY)
-        origin = f"http://127.0.0.1:{rig.moody.port}"
-        rig.register(MOODY, "/moody/moody", STEADY, origin=origin, contract={"schedule": "doubling"})
-        rig.make_account(MAILS)
+        furnish(rig)
         for name in ("deliver", "upkeep", "beat", "api"):
             rig.start_node(name)
         rig.wait_until_ready()
-        with rig.backend(RATE, STEADY, _ACCOUNTS):
+        with rig.backend(RATE, STEADY, STEADY_ACCOUNTS):
             yield Suite(rig)
 
 
@@ -168,9 +161,8 @@ class Suite:
         received = [one for one in ledger if one.at >= began and one.delivery not in self._judged]
         rows = read_rows(rig.database, since)
         timing = Timing(TIME_SCALE)
-        schedules = {"/again/again": "doubling", "/moody/moody": "doubling"}
         delays = {
-            webhook: [delay.total_seconds() for delay in timing.schedule(schedules.get(path, "default")).delays]
+            webhook: [delay.total_seconds() for delay in timing.schedule(SCHEDULES.get(path, "default")).delays]
             for path, webhook in rig.webhooks.items()
         }
         verdict = judge(

@@ -48,7 +48,11 @@ def test_a_request_off_the_record_needs_an_unknown_attempt_each() -> None:
 @pytest.mark.parametrize(("began", "found"), [(3.0, 0), (9.0, 1)])
 def test_a_database_that_died_just_after_a_request_may_have_forgotten_it(began: float, found: int) -> None:
     crash = Window("crash", began, began + 1, grace=10, died=Died.DATABASE)
-    assert len(list(off_record(row(DONE), arrivals((2.5, "r9", 1), (13.1, "r2", 1)), [crash]))) == found
+    for recorded_first in (True, False):
+        one, other = ("r2", "r9") if recorded_first else ("r9", "r2")
+        came = arrivals((2.5, one, 1), (13.1, other, 1))
+        assert len(list(off_record(row(DONE), came, [crash]))) == found
+        assert len(list(off_record(row(DONE), [*came, *arrivals((14, "r8", 1))], [crash]))) == found + 1
 
 
 def test_a_request_after_a_recorded_acknowledgement_is_found_and_one_that_crosses_it_is_not() -> None:
