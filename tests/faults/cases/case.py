@@ -5,9 +5,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from tests.faults.ledgers import Died
+from tests.faults.recovery import WAYS
 from tests.faults.rig import Rig
 
 SLACK = 3.0  # times the promise, on machines that are busy with other things
+CLAIM_WAYS = frozenset(WAYS.values())  # what can wait until a claim expires
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,15 @@ class Case:
     mails: bool = False
     receiver: bool = False
     why_not: Callable[[], str | None] = lambda: None
+
+    def bound(self, way: str, *, lease: float) -> float:
+        """Seconds after the end of the fault in which this way must flow again, with slack. What a node or database had
+        claimed when it died waits until those claims expire."""
+        waits = self.died in {Died.NODE, Died.DATABASE} and way in CLAIM_WAYS
+        return self.promise * SLACK + (lease if waits else 0)
+
+    def longest_bound(self, *, lease: float) -> float:
+        return max(self.bound(way, lease=lease) for way in CLAIM_WAYS)
 
     def seconds(self, *, short: bool) -> float:
         return self.lasts_short if short and self.lasts_short is not None else self.lasts

@@ -66,14 +66,26 @@ def postgres_read_only(rig: Rig) -> Iterator[None]:
     rig.execute("ALTER DATABASE dispatcher RESET default_transaction_read_only")
 
 
-@case("fail-over: the old server vanished without a word, the new one is there at once", "postgres", promise=30)
+@case(
+    "fail-over: the old server vanished without a word, the new one is there at once",
+    "postgres",
+    promise=30,
+    died=Died.CLAIM,
+)
 def postgres_fail_over(rig: Rig) -> Iterator[None]:
     burst(rig)
     rig.stage.relays.postgres.vanish(new=False, server=False)
     yield
 
 
-@case("another session holds the whole table of deliveries", "postgres", promise=3, lasts=20, lasts_short=8)
+@case(
+    "another session holds the whole table of deliveries",
+    "postgres",
+    promise=3,
+    lasts=25,
+    lasts_short=8,
+    died=Died.CLAIM,
+)
 def deliveries_locked(rig: Rig) -> Iterator[None]:
     with rig.database.connect().execution_options(isolation_level="READ COMMITTED") as connection, connection.begin():
         connection.execute(text("SET LOCAL lock_timeout = '30s'"))

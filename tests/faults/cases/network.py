@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from tests.faults.cases.case import case
+from tests.faults.ledgers import Died
 from tests.faults.rig import Rig
 from tests.relay import Relay
 
@@ -32,7 +33,7 @@ def _half_open(relay: Relay) -> Iterator[None]:
     relay.restore()
 
 
-@case("nothing sent to PostgreSQL arrives for a while", "postgres", promise=5, lasts=20, lasts_short=8)
+@case("nothing sent to PostgreSQL arrives for a while", "postgres", promise=5, lasts=25, lasts_short=8, died=Died.CLAIM)
 def postgres_vanished(rig: Rig) -> Iterator[None]:
     yield from _vanished(rig.stage.relays.postgres)
 

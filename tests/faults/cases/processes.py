@@ -27,7 +27,7 @@ def child_killed(rig: Rig) -> Iterator[None]:
     yield
 
 
-@case("SIGKILL of a whole node that delivers; it is started again", "deliver", promise=25, died=Died.NODE)
+@case("SIGKILL of a whole node that delivers; it is started again", "deliver", promise=5, died=Died.NODE)
 def deliver_killed(rig: Rig) -> Iterator[None]:
     yield from _killed(rig, "deliver")
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.errors import DispatcherError
 from schedules.timing import Timing
-from tests.faults.cases.case import SLACK, Case
+from tests.faults.cases.case import Case
 from tests.faults.cases.load import MAILS, SCHEDULES, STEADY_ACCOUNTS, furnish
 from tests.faults.cases.mixing import Mixed
 from tests.faults.kinds import STEADY
@@ -83,17 +83,17 @@ class Suite:
         ended = time.monotonic()
         recovery = self._await_flow(case, ended, show)
         window = self.window(case, began, ended)
-        drain = case.promise * SLACK + DRAIN_SECONDS if max(recovery.values()) < inf else 0
+        drain = case.longest_bound(lease=LEASE) + DRAIN_SECONDS if max(recovery.values()) < inf else 0
         verdict = self.judge([window], within=drain, show=show)
         for way, seconds in recovery.items():
-            if seconds > case.promise * SLACK:
+            if seconds > (bound := case.bound(way, lease=LEASE)):
                 when = "not yet" if seconds == inf else f"after {seconds:.1f} s"
-                verdict.add(Problem.RECOVERY, f"{way}: {when}; promised within {case.promise:g} s")
+                verdict.add(Problem.RECOVERY, f"{way}: {when}; {bound:g} s are allowed")
         return Outcome(verdict, recovery)
 
     def window(self, case: Case, began: float, ended: float) -> Window:
         only = frozenset({self.rig.webhooks["/moody/moody"]}) if case.receiver else None
-        return Window(case.name, began, ended, grace=case.promise * SLACK, only=only, died=case.died)
+        return Window(case.name, began, ended, grace=case.longest_bound(lease=LEASE), only=only, died=case.died)
 
     def look(self, *, mails: bool) -> None:
         """Looks after the nodes, and makes a mail due."""
@@ -125,7 +125,7 @@ class Suite:
         self._probes[contact] = time.monotonic()
 
     def _await_flow(self, case: Case, ended: float, show: Say) -> dict[str, float]:
-        deadline = ended + case.promise * SLACK + FLOWS_SECONDS
+        deadline = ended + case.longest_bound(lease=LEASE) + FLOWS_SECONDS
         while True:
             self.look(mails=case.mails and time.monotonic() < ended + FLOWS_SECONDS)
             now = time.monotonic()
@@ -229,8 +229,8 @@ class Suite:
         finally:
             for stack, _ in open_.values():
                 stack.close()
-        longest = max((one.case.promise for one in mix), default=0.0)
-        return self.judge(windows, within=longest * SLACK + DRAIN_SECONDS, show=show)
+        longest = max((one.case.longest_bound(lease=LEASE) for one in mix), default=0.0)
+        return self.judge(windows, within=longest + DRAIN_SECONDS, show=show)
 
     def _begin(self, one: Mixed, open_: dict[int, tuple[ExitStack, float]]) -> None:
         stack, began = ExitStack(), time.monotonic()
