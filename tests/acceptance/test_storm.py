@@ -17,6 +17,7 @@ pytestmark = pytest.mark.node
 
 ROOT = Path(__file__).parents[2]
 STORM, FAULTS = "tests.faults", "tests.faults.cases"
+BYTES_OF_MANY = 10_000  # of the ledger of requests
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def started(folder: Path, program: str, *words: str) -> Iterator["subprocess.Pop
     ("program", "words", "shown"),
     [
         (STORM, ("--minutes", "5", "--only", "hosts"), " of 300 s, poison harmed"),
-        (FAULTS, ("postgres-killed",), "postgres-killed: under way"),
+        (FAULTS, ("postgres-killed",), "postgres-killed: under way, "),
     ],
 )
 def test_ctrl_c_ends_everything_and_removes_the_data_but_what_is_to_be_kept(
@@ -52,7 +53,9 @@ def test_ctrl_c_ends_everything_and_removes_the_data_but_what_is_to_be_kept(
     kept = tmp_path / "kept"
     with started(tmp_path, program, *words, "--keep", str(kept)) as process:
         assert eventually(lambda: shown in (tmp_path / "progress").read_text(), within=120)
-        assert eventually(lambda: any(tmp_path.glob("dispatcher-storm-*/received")))
+        assert eventually(
+            lambda: any(path.stat().st_size > BYTES_OF_MANY for path in tmp_path.glob("dispatcher-storm-*/received"))
+        )
         tree = descendants(process.pid)
         assert len(tree) > 10
         os.killpg(process.pid, signal.SIGINT)
@@ -62,7 +65,8 @@ def test_ctrl_c_ends_everything_and_removes_the_data_but_what_is_to_be_kept(
     assert progress.endswith("Stopped. Everything was ended, and the temporary data removed.\n")
     assert alive(tree) == []
     assert not list(tmp_path.glob("dispatcher-storm-*"))
-    sent, received = Ledger(kept / "sent", Sent).read(), Ledger(kept / "received", Received).read()
+    (ledger,) = kept.rglob("sent")
+    sent, received = Ledger(ledger, Sent).read(), Ledger(ledger.parent / "received", Received).read()
     assert len(received) > len([one for one in sent if one.event]) > 0
 
 

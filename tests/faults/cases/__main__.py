@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,8 @@ def _list(wanted: bool) -> None:
         for case in BY_NAME.values():
             lasts = f"lasts {case.lasts:g} s, " if case.lasts else ""
             why = f"; skipped here: {reason}" if (reason := case.why_not()) else ""
-            print(f"{case.name}: {case.about} ({lasts}over within {case.promise:g} s{why})")
+            claims = ", and what was claimed when its claim expires" if case.loses_claims else ""
+            print(f"{case.name}: {case.about} ({lasts}flows again within {case.promise:g} s{claims}{why})")
         print(f"{STORM}: everything bad at once, on a rig of its own, as ./run.sh storm does it")
         raise typer.Exit
 
@@ -122,13 +124,15 @@ def _one_by_one(cases: list[Case], *, short: bool, keep: Path | None) -> bool:
     todo = list(cases)
     with _to_stderr.status("starting") as status:
         show = _shown_by(status.update)
-        while todo:
+        for rig in count(1):
+            if not todo:
+                break
             with running_suite(small_disk=_needs_disk(todo)) as suite:
                 try:
                     failed += _until_one_stays(todo, suite, short=short, keep=keep, show=show)
                 finally:
                     if keep is not None:
-                        keep_all(suite.rig, keep / f"until-{len(cases) - len(todo)}")
+                        keep_all(suite.rig, keep / f"rig-{rig}")
     again = f"; again: ./run.sh faults {' '.join(failed)}" if failed else ""
     print(f"{len(cases) - len(failed)} of {len(cases)} passed{again}")
     return not failed

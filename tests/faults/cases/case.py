@@ -32,11 +32,14 @@ class Case:
     receiver: bool = False
     why_not: Callable[[], str | None] = lambda: None
 
+    @property
+    def loses_claims(self) -> bool:
+        return self.died in {Died.NODE, Died.DATABASE}
+
     def bound(self, way: str, *, lease: float) -> float:
         """Seconds after the end of the fault in which this way must flow again, with slack. What a node or database had
         claimed when it died waits until those claims expire."""
-        waits = self.died in {Died.NODE, Died.DATABASE} and way in CLAIM_WAYS
-        return self.promise * SLACK + (lease if waits else 0)
+        return self.promise * SLACK + (lease if self.loses_claims and way in CLAIM_WAYS else 0)
 
     def longest_bound(self, *, lease: float) -> float:
         return max(self.bound(way, lease=lease) for way in CLAIM_WAYS)

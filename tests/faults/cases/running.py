@@ -107,8 +107,8 @@ class Suite:
 
     def _wait(self, seconds: float, what: str, show: Say, *, mails: bool) -> None:
         until = time.monotonic() + seconds
-        show(what)
-        while time.monotonic() < until:
+        while (left := until - time.monotonic()) > 0:
+            show(f"{what}, for {left:.0f} s more")
             self.look(mails=mails)
             time.sleep(TICK)
 
@@ -237,13 +237,13 @@ class Suite:
         open_[id(one)] = stack, began
         try:
             stack.enter_context(one.case.done_to(self.rig))
-        except RuntimeError as error:
-            self.rig.problems.append(f"{one.case.name}: {error}")
+        except Exception as error:  # noqa: BLE001 - another fault may be in its way; the others go on
+            self.rig.problems.append(f"{one.case.name}: {type(error).__name__}: {error}")
 
     def _end(self, one: Mixed, open_: dict[int, tuple[ExitStack, float]]) -> Iterator[Window]:
         stack, began = open_.pop(id(one))
         try:
             stack.close()
-        except RuntimeError as error:
-            self.rig.problems.append(f"{one.case.name}: {error}")
+        except Exception as error:  # noqa: BLE001 - as above
+            self.rig.problems.append(f"{one.case.name}: {type(error).__name__}: {error}")
         yield self.window(one.case, began, time.monotonic())
