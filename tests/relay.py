@@ -37,6 +37,7 @@ class Relay:
         self._accepting: asyncio.Task[None] | None = None
         self._lost_after: tuple[bytes, bytes] | None = None
         self.delay_seconds = 0.0  # of each direction
+        self.is_silent = False
         self.accepted = 0
         self.port = 0
 
@@ -56,7 +57,7 @@ class Relay:
 
     def restore(self) -> None:
         """All is well: connections are accepted (again), on the same port, and what is open goes on."""
-        self.delay_seconds, self._lost_after = 0.0, None
+        self.delay_seconds, self._lost_after, self.is_silent = 0.0, None, False
         self._call(self._restore)
 
     def cut(self) -> None:
@@ -67,6 +68,12 @@ class Relay:
     def reset(self) -> None:
         """All connections are reset, on both sides. New ones are accepted."""
         self._call(lambda: [link.reset() for link in list(self._links)])
+
+    def be_silent(self) -> None:
+        """The server stands still: it takes connections and all that is sent, as far as its kernel does that, and
+        answers nothing."""
+        self.is_silent = True
+        self._call(lambda: [link.hold() for link in self._links])
 
     def vanish(self, *, new: bool, server: bool = True) -> None:
         """Nothing arrives any more, and nothing is answered: of all open connections, and with `new` of new ones, too.
@@ -226,6 +233,7 @@ class _Link:
         self._near_is_there, self._far_is_there = True, True
 
     def begin(self) -> None:
+        self._held = self._relay.is_silent
         for end in (self._near_end, self._far_end):
             end.begin(self)
 
@@ -299,6 +307,12 @@ class _Link:
 
     def hold(self) -> None:
         self._held = True
+
+    def be_silent(self) -> None:
+        """The server stands still: it takes connections and all that is sent, as far as its kernel does that, and
+        answers nothing."""
+        self.is_silent = True
+        self._call(lambda: [link.hold() for link in self._links])
 
     def vanish(self, *, server: bool) -> None:
         if self._near_is_there:

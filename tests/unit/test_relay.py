@@ -121,6 +121,19 @@ def test_a_reset_is_seen_by_both_ends_and_new_connections_pass(
         assert answer(again, b"x") == b"x"
 
 
+def test_a_silent_server_takes_everything_and_answers_when_it_goes_on(relay: Relay, client: socket.socket) -> None:
+    relay.be_silent()
+    with connected(relay) as new:
+        for one in (client, new):
+            one.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                answer(one, b"second")
+        relay.restore()
+        for one in (client, new):
+            one.settimeout(5)
+            assert one.recv(65536) == b"second"
+
+
 @ON_LINUX
 def test_what_vanished_answers_nothing_until_it_is_back(relay: Relay, server: Echo, client: socket.socket) -> None:
     relay.vanish(new=True)

@@ -16,6 +16,12 @@ def _vanished(relay: Relay) -> Iterator[None]:
     relay.restore()
 
 
+def _silent(relay: Relay) -> Iterator[None]:
+    relay.be_silent()
+    yield
+    relay.restore()
+
+
 def _delayed(relay: Relay) -> Iterator[None]:
     relay.delay_seconds = _DELAY
     yield
@@ -36,6 +42,11 @@ def _half_open(relay: Relay) -> Iterator[None]:
 @case("nothing sent to PostgreSQL arrives for a while", "postgres", promise=5, lasts=25, lasts_short=8, died=Died.CLAIM)
 def postgres_vanished(rig: Rig) -> Iterator[None]:
     yield from _vanished(rig.stage.relays.postgres)
+
+
+@case("PostgreSQL stands still: it takes all and answers nothing", "postgres", promise=5, lasts=15, lasts_short=8)
+def postgres_silent(rig: Rig) -> Iterator[None]:
+    yield from _silent(rig.stage.relays.postgres)
 
 
 @case("PostgreSQL is 100 ms away", "postgres", promise=3, lasts=10)
@@ -62,6 +73,11 @@ def broker_vanished(rig: Rig) -> Iterator[None]:
 def broker_fail_over(rig: Rig) -> Iterator[None]:
     rig.stage.relays.valkey.vanish(new=False, server=False)
     yield
+
+
+@case("Valkey stands still: it takes all and answers nothing", "valkey", promise=6, lasts=15, mails=True)
+def broker_silent(rig: Rig) -> Iterator[None]:
+    yield from _silent(rig.stage.relays.valkey)
 
 
 @case("Valkey is 100 ms away", "valkey", promise=3, lasts=10, mails=True)
