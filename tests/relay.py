@@ -13,9 +13,14 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Self, cast
+
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from dispatcher.settings import Settings
 
 _RST_AT_CLOSE = struct.pack("ii", 1, 0)
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # Linux
@@ -308,12 +313,6 @@ class _Link:
     def hold(self) -> None:
         self._held = True
 
-    def be_silent(self) -> None:
-        """The server stands still: it takes connections and all that is sent, as far as its kernel does that, and
-        answers nothing."""
-        self.is_silent = True
-        self._call(lambda: [link.hold() for link in self._links])
-
     def vanish(self, *, server: bool) -> None:
         if self._near_is_there:
             _drop_packets(self._near)
@@ -352,3 +351,12 @@ def _drop_packets(of: socket.socket) -> None:
 def _take_packets(of: socket.socket) -> None:
     with suppress(OSError):  # it has none
         of.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+
+@contextmanager
+def relayed(settings: Settings) -> Iterator[tuple[Relay, Settings]]:
+    """The settings with a relay before the database."""
+    url = make_url(settings.database_url.get_secret_value())
+    with Relay(url.port or 5432) as relay:
+        through = url.set(host="127.0.0.1", port=relay.port).render_as_string(hide_password=False)
+        yield relay, settings.model_copy(update={"database_url": SecretStr(through)})

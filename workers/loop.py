@@ -318,14 +318,11 @@ class DeliveryLoop:
         self._limits.ended(target.id, failed=failed, duration=exchange.duration, now=monotonic())
         if batch.token is not None and self._is_sent_again(batch, batch.token, exchange):
             return
+        count = len(batch.claims)
+        made = () if isinstance(judgement, NotAttempted) else (exchange, judgement, count, batch.refused)
         for claim in batch.claims:
-            decision = self._judge.decide(claim, target, judgement, batch=len(batch.claims))
-            if isinstance(judgement, NotAttempted):
-                self._results.add(ClaimResult(claim, decision, target))
-            else:
-                self._results.add(
-                    ClaimResult(claim, decision, target, exchange, judgement, len(batch.claims), batch.refused)
-                )
+            decision = self._judge.decide(claim, target, judgement, batch=count)
+            self._results.add(ClaimResult(claim, decision, target, *made))
 
     def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
         """Handles what an answer says about the token that was presented. When the token is refused for the first time,

@@ -356,7 +356,7 @@ def test_a_database_that_is_silent_asks_to_come_back_and_serves_again_when_it_sp
             assert statuses() == [202, 200]
             relay.be_silent()
             assert statuses() == [503, 503]
-            relay.speak()
+            relay.restore()
             assert statuses() == [202, 200]
 
 

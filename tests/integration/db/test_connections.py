@@ -185,7 +185,7 @@ def test_a_server_that_is_silent_is_waited_for_a_bounded_time_and_used_again_whe
     if step == "idle":  # nobody waits, so nothing happens to it
         relay.be_silent()
         silence.sleep(1.5)
-        relay.speak()
+        relay.restore()
         assert ask(engine) == before
         assert caplog.messages == []
         return
@@ -198,7 +198,7 @@ def test_a_server_that_is_silent_is_waited_for_a_bounded_time_and_used_again_whe
     if step == "statement":  # new connections are not waited for either
         with pytest.raises(OperationalError, match="timeout expired"):
             ask(engine)
-    relay.speak()
+    relay.restore()
     assert ask(engine) != before
 
 
@@ -231,7 +231,7 @@ def test_a_forked_child_does_not_wait_for_ever_either(url: str, relay: Relay, ma
     relay.be_silent()
     os.write(tells_child, b"!")
     assert os.waitpid(child, 0)[1] == 0
-    relay.speak()
+    relay.restore()
     assert ask(engine) == before
 
 

@@ -62,7 +62,7 @@ def told(front: Front) -> str:
 @pytest.mark.parametrize(
     ("begins", "ends", "first", "then"),
     [
-        (Relay.be_silent, Relay.speak, AWAY + MAYBE_STORED, AWAY + NOT_STORED),
+        (Relay.be_silent, Relay.restore, AWAY + MAYBE_STORED, AWAY + NOT_STORED),
         (Relay.cut, Relay.restore, None, AWAY + NOT_STORED),
     ],
 )

@@ -79,7 +79,7 @@ def writable(database: Engine) -> None:
 
 OUTAGES: dict[str, tuple[Callable[[Relay, Engine], None], Callable[[Relay, Engine], None]]] = {
     "away": (lambda relay, _: relay.cut(), lambda relay, _: relay.restore()),
-    "silent": (lambda relay, _: relay.be_silent(), lambda relay, _: relay.speak()),
+    "silent": (lambda relay, _: relay.be_silent(), lambda relay, _: relay.restore()),
     "read-only": (
         lambda relay, database: (relay.cut(), read_only(database), relay.restore()),  # type: ignore[dict-item, func-returns-value]
         lambda _, database: writable(database),
