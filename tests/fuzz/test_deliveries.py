@@ -6,12 +6,10 @@ The loops are the product's own, on the real database. Only their transport is a
 passes by moving what the database holds into the past. `./run.sh fuzz` does the same for longer.
 """
 
-import mmap
 import os
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -34,7 +32,7 @@ from dispatcher.deliveries.redelivery import cancel, redeliver
 from dispatcher.errors import WrongState
 from dispatcher.settings import Settings
 from dispatcher.states import CLOSED, TRANSITIONS, Reason, State
-from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply, Request
+from dispatcher.transport.exchange import Failure, FailureKind, Reply
 from dispatcher.wake import DELIVER, SUSPECTS
 from tests.factories import (
     MESSAGE,
@@ -46,10 +44,8 @@ from tests.factories import (
     sweep_once,
     upkeep_once,
 )
-from tests.installations import installation_for, worker_for
-from workers.journal import Journal
-from workers.loop import DeliveryLoop
-from workers.recovery import recover
+from tests.installations import installation_for
+from tests.stepped_loop import Attempt, SteppedLoop
 
 TASKS = DELIVER, DELIVER, DELIVER, SUSPECTS  # of the loops
 MOVED = "deliveries", "circuit_breakers", "events"  # the tables whose times pass
@@ -65,80 +61,8 @@ ANSWERS: dict[str, Reply | Failure] = {
     "timeout": Failure(FailureKind.TIMEOUT, "no answer"),
     "not sent": Failure(FailureKind.NOT_SENT, "no turn"),
 }
-Attempt = tuple[str, int]  # delivery, number
 NUMBER = st.integers(0, 11)
 OFTEN = st.sampled_from([True, True, True, False])
-
-
-class InFlight:
-    """A transport that sends nothing: a test ends what is in flight."""
-
-    capacity = 8
-
-    def __init__(self) -> None:
-        self.requests: dict[str, Request] = {}
-
-    def send(self, request: Request) -> None:
-        self.requests[request.id] = request
-
-    def limit_addresses(self, most: int) -> None:
-        """There are none."""
-
-    def shrink(self) -> None:
-        """Nothing is kept."""
-
-    def close(self) -> None:
-        self.requests.clear()
-
-
-class Loop:
-    """A delivery loop that does one step when it is told to, in a child whose journal outlives it."""
-
-    def __init__(self, settings: Settings, task: str) -> None:
-        self._settings, self._task = settings, task
-        self._begin(mmap.mmap(-1, 64 * 1024))
-
-    def _begin(self, memory: mmap.mmap) -> None:
-        self._memory = memory
-        self._worker = worker_for(self._settings)
-        self.transport = InFlight()
-        self._worker.__dict__.update(transport=self.transport, journal=Journal(memory))
-        recover(self._worker.loop_engine, self._worker.journal, self._worker.installation.waker)
-        self.loop = DeliveryLoop(self._worker, self._task)
-        self._worker.journal.begin(self.loop._claimer.id)
-
-    def send(self) -> list[Attempt]:
-        """What it sent."""
-        before = set(self.loop._in_flight)
-        self.loop._send()
-        return [
-            (claim.delivery_id, claim.number)
-            for request, batch in self.loop._in_flight.items()
-            if request not in before
-            for claim in batch.claims
-        ]
-
-    def answer(self, place: int, outcome: Reply | Failure) -> list[Attempt]:
-        """Ends a request; returns whose it was."""
-        request = list(self.transport.requests.values())[place % len(self.transport.requests)]
-        del self.transport.requests[request.id]
-        claims = self.loop._in_flight[request.id].claims
-        self.loop._end(Exchange(request, outcome, datetime.now(UTC), timedelta(seconds=1)))
-        return [(claim.delivery_id, claim.number) for claim in claims]
-
-    def write(self) -> None:
-        self.loop._results._group_at = 0.0
-        self.loop._write()
-
-    def pass_time(self, seconds: float) -> None:
-        """What it knows to be over by then it does not begin."""
-        self.loop._unsent = deque(batch._replace(claims_end=batch.claims_end - seconds) for batch in self.loop._unsent)
-
-    def die(self, *, node: bool, stuck: bool) -> None:
-        """Another one takes its place: in the same node, or in a new one, which knows nothing of it."""
-        if stuck:
-            self._worker.journal.was_stuck()
-        self._begin(mmap.mmap(-1, 64 * 1024) if node else self._memory)
 
 
 class Deliveries(RuleBasedStateMachine):
@@ -149,7 +73,7 @@ class Deliveries(RuleBasedStateMachine):
         super().__init__()
         self._database, self._settings = database, settings
         empty()
-        self._loops = [Loop(settings, task) for task in TASKS]
+        self._loops = [SteppedLoop(settings, task) for task in TASKS]
         self._sent: set[Attempt] = set()
         self._acknowledged: set[Attempt] = set()
         self._rejected: set[Attempt] = set()
@@ -297,7 +221,7 @@ class Deliveries(RuleBasedStateMachine):
 
     # ---- how
 
-    def _send(self, loop: Loop) -> None:
+    def _send(self, loop: SteppedLoop) -> None:
         recorded, claimed = self._attempts(), self._claimed()
         for delivery, number in loop.send():
             assert (delivery, number) in claimed, "sent after its claim had ended"
@@ -308,7 +232,7 @@ class Deliveries(RuleBasedStateMachine):
             }
             assert "acknowledged" not in made.values(), "sent after an acknowledgement was recorded"
 
-    def _answer(self, loop: Loop, place: int, answer: str) -> None:
+    def _answer(self, loop: SteppedLoop, place: int, answer: str) -> None:
         attempts = loop.answer(place, ANSWERS[answer])
         if answer == "not sent":
             self._sent.difference_update(attempts)

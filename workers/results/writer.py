@@ -5,7 +5,7 @@ group that fails is halved until the one that causes it is alone.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from math import inf
 from time import monotonic
 from typing import NamedTuple
@@ -77,6 +77,7 @@ class ClaimResults:
         self._left = _NONE  # of results that are written
         self._commit: _Commit | None = None
         self._unanswered: dict[str, Sequence[Claim]] = {}  # by transaction: claims whose COMMIT was not answered
+        self._was_unanswered = False  # there have been some
         self._freed: list[Claim] = []
         self._recorded: list[Claim] = []
         # Monotonic: when to write the group, when to try the rest again, since when there is some, no write before.
@@ -119,8 +120,23 @@ class ClaimResults:
         except DBAPIError as error:
             if claims and is_outage(error):
                 self._unanswered[claims[0].transaction] = claims
-                self._again_at = 0.0
+                self._again_at, self._was_unanswered = 0.0, True
             raise
+        if self._was_unanswered:
+            self._forget({(claim.delivery_id, claim.number) for claim in claims})
+
+    def _forget(self, claimed: Set[tuple[str, int]]) -> None:
+        """What is claimed now was not before, whatever the server says of that transaction: after a crash it may have
+        forgotten it, or give its number to another. A release would be one of the new claim."""
+        self._unanswered = {
+            transaction: [claim for claim in claims if (claim.delivery_id, claim.number) not in claimed]
+            for transaction, claims in self._unanswered.items()
+        }
+        self._pending = [
+            result
+            for result in self._pending
+            if not (isinstance(result.decision, Release) and result.attempt in claimed)
+        ]
 
     def write(self) -> Written:
         """Writes all of them in one transaction, if it can. Raises DBAPIError if the database is unavailable: then
@@ -210,7 +226,7 @@ class ClaimResults:
                     timing=self._timing,
                 )
                 others = others + locked if others else locked
-            self._commit = _Commit(results, recorded, mails_due, others)
+            self._commit = _Commit(tuple(results), recorded, mails_due, others)  # while it waits, others are added
             try:
                 connection.commit()
             except Exception as error:

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
 from dispatcher import enqueue
+from dispatcher.db.commits import Fate
 from dispatcher.settings import Settings
+from dispatcher.transport.exchange import Reply
 from tests.behaviours import final
 from tests.factories import (
     MESSAGE,
@@ -26,6 +29,7 @@ from tests.factories import (
 )
 from tests.receiver import Receiver
 from tests.relay import relayed
+from tests.stepped_loop import SteppedLoop
 from workers.claims.claims import Claimer
 from workers.claims.concurrency import Rooms
 from workers.results import record as record_module
@@ -202,10 +206,10 @@ def test_a_result_that_cannot_be_recorded_with_its_request_is_recorded_without_a
 ) -> None:
     request_row = record_module._request_row
 
-    def stumble(sent: Any, *arguments: Any) -> Any:
+    def stumble(sent: Any, *arguments: Any, **named: Any) -> Any:
         if sent.exchange.request.url.endswith("/odd"):
             raise kind("planted-payload")
-        return request_row(sent, *arguments)
+        return request_row(sent, *arguments, **named)
 
     monkeypatch.setattr(record_module, "_request_row", stumble)
     gate = receiver.gate()
@@ -278,3 +282,67 @@ def test_what_was_claimed_without_an_answer_to_its_commit_is_found_again_within_
     assert [row.number for row in attempts(database)] == [1]
     assert len(receiver.received) == 1
     assert "claim lost" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def lose_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """A function after which the next COMMIT of a loop has no answer; it says whether the transaction was made."""
+    real, lost = Connection.commit, list[bool]()
+
+    def commit(connection: Connection) -> None:
+        if not lost:
+            real(connection)
+            return
+        real(connection) if lost.pop() else connection.rollback()
+        raise OperationalError("COMMIT", {}, Exception("no answer"), connection_invalidated=True)
+
+    monkeypatch.setattr(Connection, "commit", commit)
+    return lost.append
+
+
+def write_all(one: SteppedLoop) -> None:
+    def written() -> bool:
+        one.write()
+        results = one.loop._results
+        return not (results or results._unanswered)
+
+    assert seconds_until(written) < 10
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_results_that_come_while_a_commit_is_not_answered_are_recorded_after_it(
+    database: Engine, settings: Settings, lose_commit: Callable[[bool], None], made: bool
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1/hook")
+    for _ in range(2):
+        enqueue("any", MESSAGE, account="acme")
+    one = SteppedLoop(settings)
+    one.loop._claim()
+    one.send()
+    one.answer(0, Reply(204, (), b""))
+    lose_commit(made)
+    one.write()
+    one.answer(0, Reply(204, (), b""))
+    write_all(one)
+    assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("delivered", 1)] * 2
+    assert [row.outcome_unknown for row in attempts(database)] == [False, False]
+
+
+def test_a_claim_that_was_not_made_does_not_release_the_next_one_of_the_same_delivery(
+    database: Engine, settings: Settings, lose_commit: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that crashed may have forgotten a claim: what became of its transaction is not known then."""
+    make_webhook(database, settings, url="http://127.0.0.1/hook")
+    enqueue("any", MESSAGE, account="acme")
+    monkeypatch.setattr("workers.results.writer.fate", lambda *_: Fate.UNKNOWN)
+    one, another = SteppedLoop(settings), SteppedLoop(settings)
+    lose_commit(False)
+    one.loop._claim()
+    one.loop._claim()
+    assert len(one.send()) == 1
+    write_all(one)
+    another.loop._claim()
+    assert another.send() == []
+    one.answer(0, Reply(204, (), b""))
+    write_all(one)
+    assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("delivered", 1)]
