@@ -9,15 +9,16 @@ from uuid import UUID
 _VARIANT = 0b10 << 62
 
 
-def new_id() -> UUID:
+def new_id(now: int | None = None) -> UUID:
     """A new UUIDv7 (RFC 9562, 6.2 method 3): 48 bits of Unix milliseconds, 12 bits of their fraction, then random
-    bits. So ids that one process makes in sequence sort in that order."""
-    return UUID(int=_new_bits())
+    bits. So ids that one process makes in sequence sort in that order. `now`: nanoseconds since 1970, where the time in
+    the id matters: a clock has it (`dispatcher.db.clock`)."""
+    return UUID(int=_new_bits(now))
 
 
-def new_id_text() -> str:
+def new_id_text(now: int | None = None) -> str:
     """A new id as text, for callers that create thousands and need nothing but the text."""
-    digits = f"{_new_bits():032x}"
+    digits = f"{_new_bits(now):032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
@@ -32,8 +33,8 @@ def time_of(identifier: UUID) -> datetime:
     return datetime.fromtimestamp((identifier.int >> 80) / 1000, tz=UTC)
 
 
-def _new_bits() -> int:
-    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+def _new_bits(now: int | None) -> int:
+    milliseconds, nanoseconds = divmod(time.time_ns() if now is None else now, 1_000_000)
     clock = milliseconds << 16 | 0x7 << 12 | nanoseconds * 4096 // 1_000_000
     return clock << 64 | _VARIANT | _random_bits()
 

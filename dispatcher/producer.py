@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from dispatcher.db.clock import DatabaseClock
 from dispatcher.db.engines import REQUESTS, Limits, make_engine
 from dispatcher.settings import Settings, read_settings
 from dispatcher.wake import Waker
@@ -18,36 +20,33 @@ Clock: TypeAlias = Callable[[], datetime]
 GROUPS = Limits(REQUESTS.statement, lock=0.05)
 
 
-def utc_now() -> datetime:
-    """The time of this machine's clock, aware."""
-    return datetime.now(UTC)
-
-
 class Producer:
     """One engine as a program that enqueues events uses it. Making one opens no connection, and many threads may use
-    it. `name` is what database administrators see; `clock` returns the current time, aware. `threads` is how many may
-    use the database at once without waiting for each other; `limits` is how long their transactions' statements may
-    take."""
+    it. `name` is what database administrators see; `clock` says the database's time, of which new connections tell it.
+    `threads` is how many may use the database at once without waiting for each other; `limits` is how long their
+    transactions' statements may take."""
 
     def __init__(
         self,
         settings: Settings,
         *,
         name: str = "dispatcher",
-        clock: Clock = utc_now,
+        clock: DatabaseClock | None = None,
         threads: int = 15,
         limits: Limits = REQUESTS,
     ) -> None:
         url = settings.database_url.get_secret_value()
         self.settings = settings
         self.name = name
-        self.clock = clock
+        self.clock = clock or DatabaseClock()
         self.engine = make_engine(url, application_name=name, limits=limits, most_connections=threads)
         # For what is written in a single statement: it needs no transaction around it.
         self.statements = make_engine(url, application_name=name, autocommit=True, most_connections=threads)
         # For statements that store events of several callers: none may wait long for a lock that one of them needs. And
         # for heartbeats, which wait for none.
         self.groups = make_engine(url, application_name=name, autocommit=True, plan_once=True, limits=GROUPS)
+        for engine in (self.engine, self.statements, self.groups):
+            event.listen(engine, "connect", self.clock.ask)
         self.kept: dict[object, Any] = {}  # what the modules above make once for each producer,
         self.on_close: list[Callable[[], None]] = []  # and how that ends
         self.waker = Waker(settings.broker_url.get_secret_value())

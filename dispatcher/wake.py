@@ -48,7 +48,9 @@ PARKED = "dispatcher:parked"  # the mark of loops that wait for rings
 
 SENT_SECONDS = 5  # a wake that no worker took is sent again after this; the sweep's interval
 AWAKE_SECONDS = 3  # a loop renews its flag or mark each second; a killed one is forgotten after this
-WAKE_LIFE_SECONDS = 600  # a message that nobody took is void then: workers look when they start
+# Celery compares when a message expires with the clock of the host that takes it, which may be wrong.
+CLOCKS_DIFFER_SECONDS = 3600
+WAKE_LIFE_SECONDS = 600 + CLOCKS_DIFFER_SECONDS  # a message that nobody took is void then: workers look when they start
 LOOP_LIFE_SECONDS = 5  # as above, for one that a node sends to itself, again and again
 DELAYED_LIFE_SECONDS = 60
 _BROKER_TIMEOUT = 1.0
@@ -107,7 +109,9 @@ class Waker:
         return self._guarded(
             lambda: (
                 self._set_flag(key, "set", countdown + DELAYED_LIFE_SECONDS, only_new=True)
-                and self._send(task, countdown=countdown, expires=countdown + DELAYED_LIFE_SECONDS)
+                and self._send(
+                    task, countdown=countdown, expires=countdown + DELAYED_LIFE_SECONDS + CLOCKS_DIFFER_SECONDS
+                )
             )
         )
 

@@ -11,8 +11,8 @@ MIN_SECONDS = 0.5  # between two runs, however much time is scaled
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """A periodic task of the maintenance worker. Its message expires after two intervals, so that messages do not pile
-    up. `scaled`: runs more often where time is shortened."""
+    """A periodic task of the maintenance worker. Its message expires after two intervals and the hour by which clocks
+    may differ, so that messages do not pile up for ever. `scaled`: runs more often where time is shortened."""
 
     task: str
     queue: str

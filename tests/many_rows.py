@@ -14,11 +14,13 @@ from tests.factories import change, rows
 _MANY = """
 WITH made AS (
   INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, reason, due_at, give_up_at, finished_at)
-  SELECT (lpad(to_hex(n), 8, '0') || '-0000-7000-8000-000000000000')::uuid,
-         (lpad(to_hex(n), 8, '0') || '-0000-7000-9000-000000000000')::uuid, :webhook,
+  SELECT (made_at || '70008000000000000000')::uuid, (made_at || '70009000000000000000')::uuid, :webhook,
          CASE WHEN n % 5000 = 0 THEN 'discarded' ELSE 'delivered' END,
          CASE WHEN n % 5000 = 0 THEN 'rejected' END, now(), now(), now()
-  FROM generate_series(1, 20000) n RETURNING event_id)
+  -- In the first seconds of this week.
+  FROM generate_series(1, 20000) n CROSS JOIN LATERAL (
+    SELECT lpad(to_hex(CAST(extract(epoch FROM date_trunc('week', now())) * 1000 AS bigint) + n), 12, '0')) m(made_at)
+  RETURNING event_id)
 INSERT INTO dispatcher.events (id, account_id, type, occurred_at, delivery_count, data)
 SELECT event_id, :account, 'message.sent', now(), 1, '1' FROM made
 """

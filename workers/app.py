@@ -6,7 +6,7 @@ from kombu import Exchange, Queue
 from dispatcher.broker.celery_settings import celery_settings
 from dispatcher.logs import configure_logs
 from dispatcher.settings import Settings
-from dispatcher.wake import QUEUES
+from dispatcher.wake import CLOCKS_DIFFER_SECONDS, QUEUES
 from schedules.beat import PERIODIC
 from schedules.timing import Timing
 from workers.broker_transport import use_these
@@ -38,7 +38,7 @@ def make_app(settings: Settings) -> Celery:
             entry.task: {
                 "task": entry.task,
                 "schedule": entry.seconds(timing),
-                "options": {"queue": entry.queue, "expires": max(5.0, 2 * entry.seconds(timing))},
+                "options": {"queue": entry.queue, "expires": 2 * entry.seconds(timing) + CLOCKS_DIFFER_SECONDS},
             }
             for entry in PERIODIC
         },

@@ -20,7 +20,7 @@ from dispatcher.installation import Installation
 from dispatcher.memory import collect_rarely, give_back
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import transport_name
-from dispatcher.wake import QUEUES, SWEEP
+from dispatcher.wake import QUEUES, SWEEP, WAKE_LIFE_SECONDS
 from workers.app import make_app
 from workers.own_loops import give_each_child_a_loop
 from workers.process import NAME, Worker
@@ -99,7 +99,7 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
         log.info("worker ready", transport=transport_name(settings))
         for warning in settings.warnings:
             log.warning(warning)
-        app.send_task(SWEEP, queue=QUEUES[SWEEP], expires=60)
+        app.send_task(SWEEP, queue=QUEUES[SWEEP], expires=WAKE_LIFE_SECONDS)
 
     @signals.worker_shutting_down.connect(weak=False)
     def end_loops(**_: object) -> None:

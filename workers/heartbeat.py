@@ -55,9 +55,8 @@ class LoopHeartbeat:
             kind, doing = MAINTAINS, TRIES_SUSPECTS
         late = timedelta(seconds=0 if idle or self._is_sweeping else self._sweep_seconds)
         self._is_sweeping = False
-        beaten = worker.heartbeat.beat(
-            worker.loop_engine, kind, doing, Asked(None if ending else LEASE, LEASE_SPAN, late)
-        )
+        asked = Asked(None if ending else LEASE, LEASE_SPAN, late)
+        beaten = worker.heartbeat.beat(worker.loop_engine, kind, doing, asked, clock=worker.installation.clock)
         worker.divide(beaten.others + 1)
         if beaten.has_lease:
             waker, me = worker.installation.waker, worker.heartbeat.id

@@ -15,8 +15,7 @@ from time import monotonic
 import structlog
 from sqlalchemy import Connection, exc
 
-from dispatcher.db.outages import is_held_up, is_refused_memory
-from dispatcher.ids import new_id_text
+from dispatcher.db.outages import is_defect, is_held_up, is_refused_memory
 from dispatcher.states import Reason
 from dispatcher.transport.exchange import Exchange, Reply
 from dispatcher.wake import DELIVER, SUSPECTS
@@ -67,22 +66,23 @@ class DeliveryLoop:
         self._waker, self._task = installation.waker, task
         self._bell = Bell(installation.waker) if task == DELIVER and loops_stay() else None
         self._flag = WakeFlag(installation.waker, task)  # unused with a bell
-        self._timing, self._wall_clock = installation.timing, installation.clock
+        self._timing, self._clock = installation.timing, installation.clock
         self._transport, self._targets = worker.transport, worker.targets
         self._limits = worker.concurrency_limits
         self._claimer = SuspectClaimer() if task == SUSPECTS else Claimer()
         self._journal = worker.journal
         failures = installation.settings.circuit_breaker_failures
+        engine, timing, clock, store = self._engine, self._timing, self._clock, worker.token_store
         self._results = ClaimResults(
-            self._engine, self._waker, self._timing, self._wall_clock, failures, worker.outages, owner=self._claimer.id
+            engine, self._waker, timing, clock, failures, worker.outages, owner=self._claimer.id
         )
-        self._tokens = Tokens(self._engine, worker.token_store, self._transport, self._timing, self._handle_waiting)
+        self._tokens = Tokens(engine, store, self._transport, timing, clock=clock, handle=self._handle_waiting)
         self._unsent: deque[Batch] = deque()
         self._in_flight: dict[str, Batch] = {}
         self._held, self._heartbeat = HeldBytes(), LoopHeartbeat(worker, task)
         self._pace, self._spare = Pace(), SpareMemory(worker.transport)
         self._pace.look_every = None if self._bell is None else self._bell.look_every
-        self._judge = Judge(self._timing, self._wall_clock())
+        self._judge = Judge(self._timing, self._clock())
         self._lifetime = Lifetime(monotonic(), installation.settings.grace_seconds)
         self._claimed, self._handed_over, self._woke_another = 0, False, False
         self._circuit_breakers = failures > 0
@@ -214,8 +214,8 @@ class DeliveryLoop:
         self._journal.handle(batch.claims)
         try:
             shown = token.value if token is not None else None
-            now = self._wall_clock().timestamp()
-            request = render(batch.claims, target, new_id_text(), now=now, timing=self._timing, token=shown)
+            now, request_id = self._clock().timestamp(), self._clock.new_id_text()
+            request = render(batch.claims, target, request_id, now=now, timing=self._timing, token=shown)
         except Exception as error:  # noqa: BLE001 - one message must not end the loop again and again
             self._cannot_start(batch, error, Discard(Reason.RENDER_FAILED))
             return
@@ -384,7 +384,7 @@ class DeliveryLoop:
         try:
             yield
         except (exc.DatabaseError, exc.InterfaceError, MemoryError) as error:
-            if isinstance(error, exc.DataError | exc.IntegrityError | exc.NotSupportedError | exc.ProgrammingError):
+            if is_defect(error):
                 raise
             if is_refused_memory(error):
                 if not self._held.shrink():
@@ -394,6 +394,6 @@ class DeliveryLoop:
                 return
             self._worker.outages.failed(error)
             pause = AGAIN if is_held_up(error) else DATABASE_PAUSE
+            self._results.pause(pause)  # ends first: what cannot be recorded must not be sent
             self._pace.pause(pause, monotonic())
-            self._results.pause(pause)
             self._tokens.pause(pause)

@@ -5,6 +5,7 @@ from functools import cached_property
 from time import monotonic
 
 from billiard import current_process
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.engines import MAINTENANCE, Limits, make_engine
@@ -42,6 +43,7 @@ class Worker:
             plan_once=True,
             limits=LOOP,
         )
+        event.listen(self.loop_engine, "connect", installation.clock.ask)
         self.outages = OutageLog()
         self._per_destination = installation.settings.max_per_destination  # this process's part
         self.next_beat = 0.0  # when a loop of this process makes its next heartbeat, monotonic
@@ -86,7 +88,7 @@ class Worker:
         """A heartbeat of a maintenance worker's child, unless there was one a moment ago: it begins something."""
         if monotonic() >= self.heartbeat.beaten_at + BEAT_EVERY:
             try:
-                self.heartbeat.beat(self.loop_engine, MAINTAINS, doing)
+                self.heartbeat.beat(self.loop_engine, MAINTAINS, doing, clock=self.installation.clock)
             except SQLAlchemyError as error:
                 self.outages.failed(error)
 

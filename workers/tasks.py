@@ -12,7 +12,7 @@ from dispatcher.errors import DispatcherError
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP, UPKEEP
 from workers.loop import DeliveryLoop
 from workers.maintenance.redeliver import continue_redeliveries
-from workers.maintenance.sweep import put_off_upkeep, sweep_in_turn
+from workers.maintenance.sweep import may_keep_up, sweep_in_turn
 from workers.maintenance.upkeep import upkeep
 from workers.notices.send import send_due_alone
 from workers.process import Worker
@@ -108,9 +108,10 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
 
     @task(UPKEEP)
     def upkeep_once(worker: Worker) -> dict[str, int]:
-        """Ends deliveries that cannot be attempted any more, and cleans up."""
+        """Ends deliveries that cannot be attempted any more, and cleans up; nothing if another run began just now."""
         worker.note("upkeep")
         installation = worker.installation
-        put_off_upkeep(worker.loop_engine, installation.timing, worker.heartbeat)
+        if not may_keep_up(worker.loop_engine, installation.timing, worker.heartbeat.id):
+            return {}
         circuit_breakers = installation.settings.circuit_breaker_failures > 0
         return upkeep(installation.engine, installation.vault, installation.clock, circuit_breakers=circuit_breakers)

@@ -6,13 +6,14 @@ from enum import StrEnum
 from typing import Any, assert_never
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.actor import Actor, ActorKind, ApiKey, CommandLine, Dialect, ResponseRule
 from dispatcher.db.id_ranges import between
 from dispatcher.db.models import Account, AuditEntry
-from dispatcher.ids import new_id, time_of
+from dispatcher.db.new_ids import NEW_ID
+from dispatcher.ids import time_of
 
 PAGE = 50
 
@@ -61,7 +62,7 @@ def write(
     account. `detail` is JSON without secrets, unmasked URLs or contact addresses."""
     transaction.execute(
         insert(AuditEntry).values(
-            id=new_id(),
+            id=text(NEW_ID),
             actor_kind=by.kind,
             actor=str(by),
             account_id=account,

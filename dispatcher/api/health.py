@@ -126,14 +126,13 @@ def _examine(check: Callable[[Installation, Engine], None], installation: Instal
 def _check_database(installation: Installation, engine: Engine) -> None:
     """Stores an event of an account of its own, and takes both back."""
     name = f"readyz-{uuid4()}"
-    rules, now = rules_of(installation.settings, utf8=True), installation.clock()
     with engine.connect() as connection:
         check_migrated(connection)
         connection.execute(_ACCOUNT, {"name": name})
         drive(
             [checked(Event(type="readyz", data=None, account=name))],
-            rules,
-            now,
+            rules_of(installation.settings, utf8=True),
+            installation.clock,
             lambda statement, given: connection.execute(statement.text, given).all(),
         )
         for statement in _USE_DISK:

@@ -28,7 +28,7 @@ def migrate(context: typer.Context, json: AsJson = False) -> None:
     from dispatcher.db.migrate import upgrade
 
     upgrade(installation_of(context).settings.database_url.get_secret_value())
-    print_done("the database is at this version's migration", {"migrated": True}, json=json)
+    print_done("the database has this version's tables", {"migrated": True}, json=json)
 
 
 @app.command()

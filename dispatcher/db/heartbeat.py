@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from dispatcher.db.clock import DatabaseClock
 from dispatcher.db.leases import TAKEN
 from dispatcher.db.prepared import Prepared
 from dispatcher.db.version import newest_migration
@@ -47,7 +48,8 @@ SELECT
      AND seen_at BETWEEN now() - :lives AND now() + :lives) AS others,
   EXISTS (SELECT 1 FROM taken) AS taken,
   (SELECT extract(epoch FROM least(greatest(until, now()), now() + CAST(:span AS interval)) - now())
-   FROM dispatcher.leases WHERE name = CAST(:lease AS text)) AS ends_in
+   FROM dispatcher.leases WHERE name = CAST(:lease AS text)) AS ends_in,
+  CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS said
 """,  # noqa: S608 - composed of constants
     {
         "me": "uuid",
@@ -101,8 +103,10 @@ class Heartbeat:
         self._host, self._schema = socket.gethostname(), newest_migration()
         self.beaten_at = -inf
 
-    def beat(self, engine: Engine, kind: str, doing: str, asked: Asked = NO_LEASE) -> Beaten:
-        """Raises DBAPIError if the database is unavailable."""
+    def beat(
+        self, engine: Engine, kind: str, doing: str, asked: Asked = NO_LEASE, *, clock: DatabaseClock | None = None
+    ) -> Beaten:
+        """The clock learns what time it is. Raises DBAPIError if the database is unavailable."""
         given = {
             "me": self.id,
             "kind": kind,
@@ -116,7 +120,10 @@ class Heartbeat:
             **asked._asdict(),
         }
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            sent = clock.own() if clock is not None else 0
             found = _BEAT.execute(connection, given).one()
+        if clock is not None:
+            clock.learn(found.said, sent)
         self.beaten_at = monotonic()
         return Beaten(found.others, found.taken, float(found.ends_in or 0))
 

@@ -29,12 +29,12 @@ made AS (
 
 _SET = text("""
 WITH held AS (
-  SELECT name FROM dispatcher.leases WHERE name = :lease AND (holder = :me OR :whoever) FOR UPDATE SKIP LOCKED)
+  SELECT name FROM dispatcher.leases WHERE name = :lease AND holder = :me FOR UPDATE SKIP LOCKED)
 UPDATE dispatcher.leases SET holder = :me, until = now() + :left WHERE name = ANY(ARRAY(SELECT name FROM held))
 """)
 
 
-def set_end(engine: Engine, lease: str, me: UUID, left: timedelta, *, whoever: bool = False) -> None:
-    """Sets in what time a lease ends that this process has; with `whoever`, that anybody has."""
+def set_end(engine: Engine, lease: str, me: UUID, left: timedelta) -> None:
+    """Sets in what time a lease ends that this process has."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(_SET, {"lease": lease, "me": me, "left": left, "whoever": whoever})
+        connection.execute(_SET, {"lease": lease, "me": me, "left": left})

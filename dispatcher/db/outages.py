@@ -1,12 +1,22 @@
 """Tells a database that cannot be used from a statement that failed, and explains it in one sentence without host, user
 or password."""
 
-from sqlalchemy.exc import DatabaseError, DBAPIError, SQLAlchemyError
+from typing import Any
+
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-_NOT_MIGRATED = frozenset({"42P01", "42703", "3F000"})  # no such table, column, schema
 _HELD_UP = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
 _TIMED_OUT = "57014"
+_CHECK_FAILED = "23514"  # without a constraint's name: no partition takes the row
 _READ_ONLY = "25006"  # after a fail-over
 _FULL = "53100"
 _SHUT_DOWN = frozenset({"57P01", "57P02", "57P03"})
@@ -15,7 +25,9 @@ _NO_MEMORY = ("out of memory", "cannot allocate memory", "lost synchronization w
 _AWAY = frozenset({"08", "53", "57", "58"})
 _IS_READ_ONLY = "the database takes no writes at the moment: it is read-only"
 _EXPLAINED = {
-    **dict.fromkeys(_NOT_MIGRATED, "the database is not at this version's migration: run `dispatcher migrate`"),
+    **dict.fromkeys(  # no such table, column, schema
+        ("42P01", "42703", "3F000"), "the database is not at this version's migration: run `dispatcher migrate`"
+    ),
     _TIMED_OUT: "the database took too long to answer",
     "55P03": "others have locked what is needed in the database",
     _READ_ONLY: _IS_READ_ONLY,
@@ -35,6 +47,10 @@ def explain_outage(error: SQLAlchemyError) -> str | None:
         return (
             _explain_connection(text) if type(error.orig).__name__ in {"OperationalError", "InterfaceError"} else None
         )
+    if lacks_partition(error):
+        return (
+            "the database has no partition for this week: run `dispatcher migrate`; upkeep's log says why it makes none"
+        )
     return _EXPLAINED.get(code) or ("the database is not available at the moment" if code[:2] in _AWAY else None)
 
 
@@ -47,6 +63,20 @@ def is_held_up(error: Exception) -> bool:
 def took_too_long(error: Exception) -> bool:
     """Whether a statement was cancelled for its own length, not for a lock."""
     return isinstance(error, DBAPIError) and _code_of(error) == _TIMED_OUT
+
+
+def is_defect(error: Exception) -> bool:
+    """Whether a statement failed for what it is, or for its values: it will fail again."""
+    kinds = DataError | IntegrityError | NotSupportedError | ProgrammingError
+    return isinstance(error, kinds) and not lacks_partition(error)
+
+
+def lacks_partition(error: Exception) -> bool:
+    """Whether a row has no place, because the partition of its week was not made."""
+    if not isinstance(error, DBAPIError) or _code_of(error) != _CHECK_FAILED or error.orig is None:
+        return False
+    cause: Any = error.orig
+    return bool(cause.diag.constraint_name is None)
 
 
 def is_refused_memory(error: Exception) -> bool:

@@ -1,123 +1,115 @@
-"""Weekly partitions of the big tables: ranges of UUIDv7 ids, made weeks ahead."""
+"""Weekly partitions of the big tables: ranges of UUIDv7 ids. Making one keeps nobody waiting, and waits for no
+reader."""
 
-import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
 
-from psycopg2.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import Connection, text
 
 from dispatcher.ids import first_id_at
 
-log = logging.getLogger("dispatcher.db.partitions")
-
 PARTITIONED = ("events", "requests", "attempts", "audit")
 WEEKS_AHEAD = 8
-LOCK_SECONDS = 1
+LOCK_TIMEOUT = "900ms"  # nobody may queue up behind a lock for more than a second
 _WEEK = timedelta(weeks=1)
+_WEEK_MS = 7 * 24 * 60 * 60 * 1000
+_MONDAY_MS = 4 * 24 * 60 * 60 * 1000  # 1970-01-05
 
 
-def partitions_around(now: datetime) -> Iterator[tuple[str, str]]:
-    """(suffix, bounds) of the partition of `now` and of each week ahead; a suffix is the week's Monday."""
-    monday = (now.astimezone(UTC) - timedelta(days=now.astimezone(UTC).weekday())).date()
-    start = datetime(monday.year, monday.month, monday.day, tzinfo=UTC)
-    for week in range(WEEKS_AHEAD + 1):
-        first = start + week * _WEEK
-        bounds = f"FROM ('{first_id_at(first)}') TO ('{first_id_at(first + _WEEK)}')"
-        yield f"{first:%Y%m%d}", bounds
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """A partition that should exist: its table, its name, and the clause that says which ids it takes."""
+class Partition(NamedTuple):
+    """A partition of a table: for the ids from the first one up to the end, which is not included."""
 
     table: str
     name: str
-    bounds: str
+    first: UUID
+    end: UUID
+
+    @property
+    def condition(self) -> str:
+        return f"(id >= '{self.first}' AND id < '{self.end}')"
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionRound:
-    """The result of one round, as counts. The next round tries again what was left."""
-
-    made: int
-    left: int
+def week_of(table: str, identifier: UUID) -> Partition:
+    """The partition for the week, from Monday on in UTC, in which an id was made. Its name has that Monday."""
+    week = ((identifier.int >> 80) - _MONDAY_MS) // _WEEK_MS
+    start = _MONDAY_MS + week * _WEEK_MS
+    try:
+        name = f"{datetime.fromtimestamp(start / 1000, UTC):%Y%m%d}"
+    except (OverflowError, ValueError):  # a time that Python does not have
+        name = f"week_{week}"
+    first, end = (UUID(int=min(max(0, moment) << 80, (1 << 128) - 1)) for moment in (start, start + _WEEK_MS))
+    return Partition(table, f"{table}_{name}", first, end)
 
 
 def missing_partitions(connection: Connection, now: datetime) -> list[Partition]:
-    """The partitions that `create_partition` should make. Each table also has a default partition, so that a wrong
-    clock loses nothing."""
+    """The partitions of this week and of those ahead that `create_partition` should make."""
     missing = []
     for table in PARTITIONED:
-        existing = set(connection.scalars(_EXISTING, {"parent": f"dispatcher.{table}"}))
-        wanted = [Partition(table, f"{table}_default", "DEFAULT")]
-        wanted += [
-            Partition(table, f"{table}_{suffix}", f"FOR VALUES {bounds}") for suffix, bounds in partitions_around(now)
-        ]
-        missing += [partition for partition in wanted if partition.name not in existing]
+        existing = _ranges(connection, table)
+        wanted = [week_of(table, first_id_at(now + week * _WEEK)) for week in range(WEEKS_AHEAD + 1)]
+        missing += [partition for partition in wanted if not _is_covered(partition, existing)]
     return missing
 
 
 def create_partition(connection: Connection, partition: Partition) -> None:
-    """Makes a partition. Call it in a transaction of its own: the table is locked for everyone else until that ends."""
-    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
-    # The lock comes first: of two at once, the second then sees what the first has made.
-    connection.execute(text(f"LOCK TABLE ONLY dispatcher.{partition.table} IN ACCESS EXCLUSIVE MODE"))
+    """Makes a partition in the caller's transaction, unless somebody just did. It is made apart and then attached: so
+    readers and writers of the table go on. The table has no default partition."""
+    if (name := begin_partition(connection, partition)) is not None:
+        attach_partition(connection, partition, name)
+
+
+def begin_partition(connection: Connection, partition: Partition, *, checked: bool = False) -> str | None:
+    """Makes the table that is to be the partition; `checked`: with the check `NAME_apart`, which spares attaching it
+    from reading its rows. Returns its name; None if somebody has just made the partition."""
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+    # The lock comes first: of two at once, the second then sees what the first has made. It is one that only others
+    # who change the table wait for.
+    connection.execute(text(f"LOCK TABLE ONLY dispatcher.{partition.table} IN SHARE UPDATE EXCLUSIVE MODE"))
+    if _is_covered(partition, _ranges(connection, partition.table)):
+        return None
+    name, number = partition.name, 1
+    while connection.scalar(_IS_TAKEN, {"name": f"dispatcher.{name}"}):  # by one that somebody has detached
+        number += 1
+        name = f"{partition.name}_{number}"
+    check = f", CONSTRAINT {partition.name}_apart CHECK {partition.condition}" if checked else ""
+    connection.execute(text(f"CREATE TABLE dispatcher.{name} (LIKE dispatcher.{partition.table} INCLUDING ALL{check})"))
+    return name
+
+
+def attach_partition(connection: Connection, partition: Partition, name: str) -> None:
     connection.execute(
         text(
-            f"CREATE TABLE IF NOT EXISTS dispatcher.{partition.name}"
-            f" PARTITION OF dispatcher.{partition.table} {partition.bounds}"
+            f"ALTER TABLE dispatcher.{partition.table} ATTACH PARTITION dispatcher.{name}"
+            f" FOR VALUES FROM ('{partition.first}') TO ('{partition.end}')"
         )
     )
 
 
-def create_partitions(engine: Engine, now: datetime) -> PartitionRound:
-    """Makes the missing partitions, each in its own transaction that waits at most a second for its lock.
-
-    A reader, such as a backup, holds a lock on the table; while this waits for it, all writers queue up behind. So a
-    table that was in use is left out for the rest of the round. A warning says what was left, and why.
-    """
-    with engine.begin() as connection:
-        missing = missing_partitions(connection, now)
-    made = 0
-    left: dict[str, str] = {}
-    in_use: dict[str, str] = {}
-    for partition in missing:
-        if partition.table in in_use:
-            left[partition.name] = in_use[partition.table]
-            continue
-        try:
-            with engine.begin() as connection:
-                create_partition(connection, partition)
-            made += 1
-        except OperationalError as error:
-            if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
-                raise
-            left[partition.name] = in_use[partition.table] = _who_uses(engine, partition.table)
-        except IntegrityError:
-            left[partition.name] = f"{partition.table}_default holds rows of that time"
-    if left:
-        reasons = "; ".join(sorted(set(left.values())))
-        log.warning("partitions could not be made: %s. They are tried again: %s", reasons, ", ".join(left))
-    return PartitionRound(made, len(left))
+def _is_covered(partition: Partition, existing: list[tuple[UUID, UUID]]) -> bool:
+    """Whether there is a partition already for ids of its range, whatever its name."""
+    return any(first < partition.end and partition.first < end for first, end in existing)
 
 
-def _who_uses(engine: Engine, table: str) -> str:
-    with engine.begin() as connection:
-        user = connection.execute(_OLDEST_USER, {"table": f"dispatcher.{table}"}).one_or_none()
-    return f"{table} is in use" + (f" by database process {user.pid} ({user.application_name})" if user else "")
+def _ranges(connection: Connection, table: str) -> list[tuple[UUID, UUID]]:
+    """What the table's partitions are for: first ids and ends."""
+    found = []
+    for bounds in connection.scalars(_BOUNDS, {"parent": f"dispatcher.{table}"}):
+        if match := re.fullmatch(r"FOR VALUES FROM \((.+)\) TO \((.+)\)", bounds):
+            first, end = (word.strip("'") for word in match.groups())
+            found.append(
+                (
+                    UUID(int=0) if first == "MINVALUE" else UUID(first),
+                    UUID(int=(1 << 128) - 1) if end == "MAXVALUE" else UUID(end),
+                )
+            )
+    return found
 
 
-_EXISTING = text(
-    "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(:parent)"
+# One that is being detached CONCURRENTLY takes no rows any more, but its range is not free yet.
+_BOUNDS = text(
+    "SELECT pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+    " WHERE i.inhparent = to_regclass(:parent)"
 )
-
-_OLDEST_USER = text("""
-SELECT a.pid, coalesce(nullif(a.application_name, ''), 'no name') AS application_name
-FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'relation' AND l.relation = to_regclass(:table) AND l.granted
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-ORDER BY a.xact_start LIMIT 1
-""")
+_IS_TAKEN = text("SELECT to_regclass(:name) IS NOT NULL")

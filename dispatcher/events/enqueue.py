@@ -68,7 +68,7 @@ def enqueue(
         (receipt,) = drive(
             [item],
             rules_of(producer.settings, utf8=False),
-            producer.clock(),
+            producer.clock,
             lambda statement, given: connection.execute(statement.text, given).all(),
         )
         if needs_wake(receipt):

@@ -6,7 +6,7 @@ from enum import Enum
 from time import monotonic
 from typing import Final, Literal, TypeAlias
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.outages import explain_outage, is_held_up, is_outage, may_be_done, took_too_long
@@ -59,6 +59,8 @@ class Groups:
         """Stores a group; returns what became of each item, in order. Never raises an Exception."""
         try:
             return list(self._run(self._producer.groups, items))
+        except Unavailable as error:
+            return [copy(error) for _ in items]
         except Exception as error:  # noqa: BLE001 - each caller gets its own
             failed = error
         try:
@@ -85,10 +87,22 @@ class Groups:
 
     def _run(self, engine: Engine, items: Sequence[CheckedEvent]) -> list[Receipt]:
         with from_pool(engine) as connection:
-            now = self._producer.clock()
-            receipts = drive(items, self._rules, now, lambda statement, given: statement.fetch(connection, given))
+            receipts = self._drive(connection, items)
         self._learn(items, receipts)
         return receipts
+
+    def _drive(self, connection: PoolProxiedConnection, items: Sequence[CheckedEvent]) -> list[Receipt]:
+        clock, rules = self._producer.clock, self._rules
+        before = clock.offset
+        try:
+            return drive(items, rules, clock, lambda statement, given: statement.fetch(connection, given))
+        except Unavailable:
+            clock.ask(connection)
+            if clock.offset == before:
+                raise
+        for item in items:  # this machine's clock was set wrong just now, and so are the ids
+            item.id = ""
+        return drive(items, rules, clock, lambda statement, given: statement.fetch(connection, given))
 
     def _stored_already(self, items: Sequence[CheckedEvent]) -> dict[str, Receipt]:
         with from_pool(self._producer.groups) as connection:

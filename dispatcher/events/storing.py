@@ -8,13 +8,16 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from sqlalchemy.exc import DBAPIError
+
 from dispatcher.db.arrays import Element, arrays
+from dispatcher.db.clock import DatabaseClock
+from dispatcher.db.outages import explain_outage, lacks_partition
 from dispatcher.db.prepared import Prepared
 from dispatcher.deliveries.opening import DUE_AT, GIVE_UP_AT, STATE
-from dispatcher.errors import AccountSuspended, DispatcherError, KeyReused, UnknownAccount
+from dispatcher.errors import AccountSuspended, DispatcherError, KeyReused, Unavailable, UnknownAccount
 from dispatcher.event_types import subscriptions_taking
 from dispatcher.events.event import Accepted, Event, Refused, check, content_digest, serialise
-from dispatcher.ids import new_id_text
 from dispatcher.settings import Settings
 
 _PLAN_SECONDS = 60  # a plan that was made for empty tables must not last
@@ -67,7 +70,9 @@ opened AS (
                         FROM 10), 'hex')::uuid,
          m.event_id, m.webhook_id, m.account_no, m.size, {STATE}, {DUE_AT}, least({GIVE_UP_AT}, m.expires_at)
   FROM matched m JOIN dispatcher.webhooks w ON w.id = m.webhook_id)
-SELECT i.id::text, i.account_id::text, i.suspended, c.deliveries FROM input i LEFT JOIN counted c USING (id)
+SELECT i.id::text, i.account_id::text, i.suspended, c.deliveries,
+       CAST(extract(epoch FROM statement_timestamp()) AS double precision)
+FROM input i LEFT JOIN counted c USING (id)
 """,
     {
         **dict.fromkeys(
@@ -118,15 +123,15 @@ Step: TypeAlias = tuple[Prepared, Mapping[str, Any]]
 Run: TypeAlias = Callable[[Prepared, Mapping[str, Any]], Sequence[Sequence[Any]]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CheckedEvent:
-    """An event that can be stored: its id, its bytes, and the digest by which it is the same as another with its
-    idempotency key."""
+    """An event that can be stored: its bytes, and the digest by which it is the same as another with its idempotency
+    key. It gets its id, with the database's time, when it is stored for the first time."""
 
-    id: str
     event: Event
     data: bytes
     digest: bytes | None
+    id: str = ""
 
     @property
     def key(self) -> tuple[str, str] | None:
@@ -154,7 +159,7 @@ def checked(event: Event) -> CheckedEvent:
     check(event)
     data = serialise(event.data)
     digest = content_digest(event, data) if event.idempotency_key is not None else None
-    return CheckedEvent(new_id_text(), event, data, digest)
+    return CheckedEvent(event, data, digest)
 
 
 def checked_or_refused(event: Event) -> CheckedEvent | Refused:
@@ -165,17 +170,20 @@ def checked_or_refused(event: Event) -> CheckedEvent | Refused:
         return Refused(error)
 
 
-def steps(items: Sequence[CheckedEvent], rules: Rules, now: datetime) -> Generator[Step, Any, list[Receipt]]:
+def steps(items: Sequence[CheckedEvent], rules: Rules, clock: DatabaseClock) -> Generator[Step, Any, list[Receipt]]:
     """Yields each statement to run with its parameters, is sent its rows, and returns a receipt for each item. Of items
     with the same key the first is stored; the others are repetitions of it."""
+    for item in items:
+        item.id = item.id or clock.new_id_text()
     firsts: dict[tuple[str, str], CheckedEvent] = {}
     fresh = [item for item in items if item.key is None or firsts.setdefault(item.key, item) is item]
-    rows = {row[0]: row for row in (yield STORE, _columns(fresh, rules, now))} if fresh else {}
+    asked = clock.own()
+    rows = {row[0]: row for row in (yield STORE, _columns(fresh, rules, clock()))} if fresh else {}
     receipts: dict[str, Receipt] = {}
     known: list[tuple[CheckedEvent, str]] = []
     for item in items:
         first = item if item.key is None else firsts[item.key]
-        _, account_id, suspended, deliveries = rows[first.id]
+        _, account_id, suspended, deliveries, said = rows[first.id]
         if account_id is None:
             receipts[item.id] = Refused(UnknownAccount(item.event.account))
         elif suspended:
@@ -184,21 +192,23 @@ def steps(items: Sequence[CheckedEvent], rules: Rules, now: datetime) -> Generat
             receipts[item.id] = Accepted(UUID(item.id), deliveries, repeated=False)
         else:
             known.append((item, account_id))
+    clock.learn(said, asked)
     if known:
-        receipts.update((yield from _repetitions(known, rules, now)))
+        receipts.update((yield from _repetitions(known, rules, clock)))
     return [receipts[item.id] for item in items]
 
 
 def stored_already(items: Sequence[CheckedEvent], run: Run) -> dict[str, Receipt]:
     """The receipts of those that are in the database, by their ids: for when storing them together failed, since of its
     statements the first may have been committed."""
-    rows = run(STORED, arrays({"id": [item.id for item in items]}))
+    rows = run(STORED, arrays({"id": [item.id for item in items if item.id]}))
     return {event_id: Accepted(UUID(event_id), deliveries, repeated=False) for event_id, deliveries in rows}
 
 
-def drive(items: Sequence[CheckedEvent], rules: Rules, now: datetime, run: Run) -> list[Receipt]:
-    """Takes the steps with `run`, which runs a statement and returns its rows."""
-    all_steps = steps(items, rules, now)
+def drive(items: Sequence[CheckedEvent], rules: Rules, clock: DatabaseClock, run: Run) -> list[Receipt]:
+    """Takes the steps with `run`, which runs a statement and returns its rows. Raises Unavailable if there is no
+    partition for them."""
+    all_steps = steps(items, rules, clock)
     rows = None
     while True:
         try:
@@ -206,11 +216,16 @@ def drive(items: Sequence[CheckedEvent], rules: Rules, now: datetime, run: Run) 
         except StopIteration as end:
             receipts: list[Receipt] = end.value
             return receipts
-        rows = run(statement, parameters)
+        try:
+            rows = run(statement, parameters)
+        except DBAPIError as error:
+            if lacks_partition(error):
+                raise Unavailable(f"not stored: {explain_outage(error)}") from error
+            raise
 
 
 def _repetitions(
-    known: Sequence[tuple[CheckedEvent, str]], rules: Rules, now: datetime
+    known: Sequence[tuple[CheckedEvent, str]], rules: Rules, clock: DatabaseClock
 ) -> Generator[Step, Any, dict[str, Receipt]]:
     columns: dict[str, list[Element]] = {
         "id": [item.id for item, _ in known],
@@ -224,7 +239,7 @@ def _repetitions(
         same = bytes(digest) == own
         receipts[item_id] = Accepted(event_id, deliveries, repeated=True) if same else Refused(KeyReused(key or ""))
     if new := [item for item, _ in known if item.id not in receipts]:  # their keys have just expired
-        receipts.update(zip([item.id for item in new], (yield from steps(new, rules, now)), strict=True))
+        receipts.update(zip([item.id for item in new], (yield from steps(new, rules, clock)), strict=True))
     return receipts
 
 

@@ -36,7 +36,7 @@ class Heartbeats:
         while True:
             try:
                 if (served := self._installation()) is not None:
-                    self._heartbeat.beat(served.groups, API, "serving")
+                    self._heartbeat.beat(served.groups, API, "serving", clock=served.clock)
                 outages.succeeded()
             except SQLAlchemyError as error:
                 outages.failed(error)

@@ -14,7 +14,6 @@ from dispatcher.deliveries.opening import opened
 from dispatcher.errors import AccountSuspended, WrongState
 from dispatcher.events.event import Event as GivenEvent
 from dispatcher.events.event import check, serialise
-from dispatcher.ids import new_id
 from dispatcher.installation import Installation
 from dispatcher.webhooks.store import Webhooks
 
@@ -65,7 +64,7 @@ def _store(
         raise WrongState("the webhook is disabled: nothing is sent to it until it is enabled")
     if webhook.quarantined_at is not None:
         raise WrongState(f"the webhook is quarantined: {webhook.quarantined_reason}")
-    called = Called(event_id=new_id(), delivery_id=new_id())
+    called = Called(event_id=installation.clock.new_id(), delivery_id=installation.clock.new_id())
     event = Event(
         id=called.event_id,
         account_id=account.id,

@@ -17,7 +17,6 @@ from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, To
 from dispatcher.egress.urls import comparable_url, normalise_url
 from dispatcher.encryption.vault import destination, url_digest
 from dispatcher.errors import NameTaken, NotFound, UnknownAccount, Unreadable
-from dispatcher.ids import new_id
 from dispatcher.installation import Installation
 from dispatcher.webhooks.changes import changed_fields, fields_now
 from dispatcher.webhooks.contract import FORMAT, write_contract
@@ -42,7 +41,7 @@ class Webhooks:
     def __init__(self, session: Session, installation: Installation) -> None:
         """Raises ConfigurationError if the encryption keys do not match."""
         self._session = session
-        self._vault = installation.vault
+        self._vault, self._clock = installation.vault, installation.clock
 
     def owner(self, account: AccountKey, *, lock: bool = False) -> Account:
         """The account. With `lock` other changes to its webhooks wait. Raises UnknownAccount."""
@@ -95,7 +94,7 @@ class Webhooks:
     ) -> Registered:
         """Writes a new webhook. The caller has locked the account and checked that the name is free."""
         columns: dict[str, Any] = {
-            "id": new_id(),
+            "id": self._clock.new_id(),
             "account_id": owner.id,
             "account_no": owner.number,
             "dialect": dialect,

@@ -8,8 +8,8 @@ from threading import Lock
 from uuid import UUID
 
 from dispatcher.accounts.fair_turns import most_for_one
+from dispatcher.db.clock import DatabaseClock
 from dispatcher.errors import AccountAtLimit, TooBusy, UrlVerificationFailed
-from dispatcher.ids import new_id_text
 from dispatcher.installation import Installation
 from dispatcher.receiver_auth.credentials import ClientCredentials, header_value
 from dispatcher.receiver_auth.token_request import read_answer, token_request
@@ -45,7 +45,7 @@ def try_url(
     with _slot(account):
         transport = new_transport(installation.settings, capacity=1)
         try:
-            outcome = _try(transport, url, contract, secrets, now=installation.clock().timestamp())
+            outcome = _try(transport, url, contract, secrets, installation.clock)
         finally:
             transport.close()
     match outcome:
@@ -82,23 +82,23 @@ def _slot(account: UUID) -> Iterator[None]:
 
 
 def _try(
-    transport: Transport, url: str, contract: DeliveryContract, secrets: WebhookSecrets, *, now: float
+    transport: Transport, url: str, contract: DeliveryContract, secrets: WebhookSecrets, clock: DatabaseClock
 ) -> Reply | Failure:
     authorization = header_value(secrets.authorization)
     if isinstance(secrets.authorization, ClientCredentials):
         # Only for this request: the workers will fetch their own token once the webhook exists.
-        asked = token_request(secrets.authorization, new_id_text(), REAL_TIME)
+        asked = token_request(secrets.authorization, clock.new_id_text(), REAL_TIME)
         token = read_answer(_send(transport, asked._replace(https_only=contract.https_only)))
         if isinstance(token, Failure):
             return token
         authorization = f"Bearer {token.value}"
-    return _send(transport, _request(url, contract, secrets, authorization, now))
+    return _send(transport, _request(url, contract, secrets, authorization, clock))
 
 
 def _request(
-    url: str, contract: DeliveryContract, secrets: WebhookSecrets, authorization: str | None, now: float
+    url: str, contract: DeliveryContract, secrets: WebhookSecrets, authorization: str | None, clock: DatabaseClock
 ) -> Request:
-    request_id = new_id_text()
+    request_id = clock.new_id_text()
     headers = [
         ("User-Agent", contract.user_agent or USER_AGENT),
         ("Content-Type", contract.content_type),
@@ -107,7 +107,7 @@ def _request(
     ]
     if authorization is not None:
         headers.append(("Authorization", authorization))
-    headers += Signer(secrets, contract).headers(request_id, request_id, BODY, now)
+    headers += Signer(secrets, contract).headers(request_id, request_id, BODY, clock().timestamp())
     return Request(
         id=request_id,
         method=contract.method,

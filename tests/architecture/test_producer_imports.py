@@ -112,6 +112,7 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
         "dispatcher.deliveries.opening",
         "dispatcher.states",
         "dispatcher.db.arrays",
+        "dispatcher.db.clock",
         "dispatcher.db.engines",
         "dispatcher.db.error_texts",
         "dispatcher.db.odd_values",

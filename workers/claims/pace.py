@@ -83,6 +83,6 @@ class Pace:
 
     def pause(self, seconds: float, now: float) -> None:
         """Nothing can be claimed for so long: the database is unavailable."""
-        self.nothing_due = True
+        self.nothing_due, self._at_once_below = True, 0
         self._claim_at = self._rests_until = now + seconds
         self._passing_at = max(self._passing_at, now + seconds)

@@ -17,10 +17,10 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 
 from dispatcher.db.apart import write_apart
+from dispatcher.db.clock import DatabaseClock
 from dispatcher.db.heartbeat import MAINTAINS, Asked, Heartbeat
 from dispatcher.db.leases import TAKEN, set_end
 from dispatcher.deliveries.deaths import SUSPECT
-from dispatcher.producer import Clock
 from dispatcher.states import State
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP, UPKEEP, Waker
 from dispatcher.webhooks.contract import Verdict
@@ -109,13 +109,15 @@ class Swept(NamedTuple):
     is_all: bool
 
 
-def sweep_in_turn(engine: Engine, waker: Waker, timing: Timing, clock: Clock, heartbeat: Heartbeat) -> dict[str, int]:
+def sweep_in_turn(
+    engine: Engine, waker: Waker, timing: Timing, clock: DatabaseClock, heartbeat: Heartbeat
+) -> dict[str, int]:
     """Sweeps, unless somebody else does or has just done. What is left then, or comes meanwhile, is for the next run,
     for which it sends a delayed wake. Returns how many deliveries it promoted and how many claims it freed; nothing if
     it did not sweep."""
     # Delayed wakes come between two messages of beat.
     asked = Asked(LEASE, LEASE_SPAN, late=timedelta(seconds=-beat.SWEEP.seconds(timing) / 2))
-    beaten = heartbeat.beat(engine, MAINTAINS, "sweep", asked)
+    beaten = heartbeat.beat(engine, MAINTAINS, "sweep", asked, clock=clock)
     if not beaten.has_lease:
         _call_in(beaten.ends_in, waker, clock)
         return {}
@@ -138,7 +140,7 @@ def sweep_with_lease(engine: Engine, waker: Waker, timing: Timing, me: UUID, ext
     return swept
 
 
-def _call_in(seconds: float, waker: Waker, clock: Clock) -> None:
+def _call_in(seconds: float, waker: Waker, clock: DatabaseClock) -> None:
     now = clock().timestamp()
     second = int(now + seconds) + 1
     waker.wake_later(SWEEP, second, second - now)
@@ -163,9 +165,17 @@ def sweep(engine: Engine, waker: Waker, timing: Timing, me: UUID, extent: Extent
     return Swept(promoted, freed, all_promoted and all_freed)
 
 
-def put_off_upkeep(engine: Engine, timing: Timing, heartbeat: Heartbeat) -> None:
-    """Upkeep begins: the sweep calls for it if it does not for some intervals."""
-    set_end(engine, UPKEEP_LEASE, heartbeat.id, _upkeep_span(timing), whoever=True)
+def may_keep_up(engine: Engine, timing: Timing, me: UUID) -> bool:
+    """Whether upkeep may begin: no run began within the last half of its interval. (Messages pile up while nobody takes
+    them.) If it begins, the sweep calls for it again only when it has not for some intervals."""
+    span = _upkeep_span(timing)
+    late = timedelta(seconds=beat.UPKEEP.seconds(timing) / 2) - span
+    asked = {"lease": UPKEEP_LEASE, "me": me, "span": span, "late": late}
+    for _ in range(2):  # the first one may only make the lease
+        with engine.begin() as connection:
+            if connection.scalar(_TAKE, asked):
+                return True
+    return False
 
 
 def _upkeep_span(timing: Timing) -> timedelta:
@@ -184,7 +194,9 @@ def _look_after_processes(engine: Engine, waker: Waker, timing: Timing, me: UUID
     """Calls for upkeep if there was none for long, and forgets processes. Last: what has locked their tables must not
     keep deliveries."""
     with engine.begin() as connection:
-        asked = {"lease": UPKEEP_LEASE, "me": me, "span": _upkeep_span(timing), "late": timedelta(0)}
+        # For less than a run takes it, which would otherwise seem to have begun.
+        span = _upkeep_span(timing) - timedelta(seconds=beat.UPKEEP.seconds(timing))
+        asked = {"lease": UPKEEP_LEASE, "me": me, "span": span, "late": timedelta(0)}
         is_missing = connection.scalar(_TAKE, asked)
     if is_missing:
         waker.wake(UPKEEP)

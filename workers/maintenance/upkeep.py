@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from dispatcher.db.arrays import array
 from dispatcher.db.outages import is_outage
-from dispatcher.db.partitions import create_partitions
+from dispatcher.db.partition_rounds import create_partitions
 from dispatcher.encryption.vault import Vault
 from dispatcher.producer import Clock
 from dispatcher.states import Reason, State

@@ -12,8 +12,8 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.actor import ResponseRule
 from dispatcher.accounts.audit import Action
 from dispatcher.db.arrays import Element, arrays
+from dispatcher.db.new_ids import NEW_ID
 from dispatcher.db.prepared import Prepared
-from dispatcher.ids import new_id_text
 from dispatcher.masking.answers import redacted
 from dispatcher.states import State
 from dispatcher.transport.exchange import Exchange, Failure, Reply
@@ -73,8 +73,7 @@ _RESULT_TYPES = {
     "counts": "boolean[]",
     "verdict": "text[]",
     "outcome_unknown": "boolean[]",
-    "attempt_id": "uuid[]",
-    "sent": "boolean[]",
+    "request_id": "uuid[]",
     "state": "text[]",
     "reason": "text[]",
     "delay": "interval[]",
@@ -111,9 +110,9 @@ _RECORD = Prepared(
 WITH result AS MATERIALIZED (
   SELECT *, '{State.CLAIMED}' AS was FROM unnest(
     :id, :number, :owner, :state, :reason, :delay, :step, :unknown, :batch_limit, :counts, :verdict, :outcome_unknown,
-    :attempt_id, :sent)
+    :request_id)
   AS r(id, number, owner, state, reason, delay, step, unknown, batch_limit, counts, verdict, outcome_unknown,
-       attempt_id, sent)),
+       request_id)),
 unlocked AS MATERIALIZED (
   SELECT ctid AS tid FROM dispatcher.deliveries WHERE id = ANY(:id) FOR NO KEY UPDATE SKIP LOCKED),
 mine AS (
@@ -130,10 +129,11 @@ mine AS (
   -- keeps it from reading the whole index of claimed deliveries instead, dead entries included.
   WHERE d.ctid = ANY(ARRAY(SELECT tid FROM unlocked)) AND d.id = r.id
     AND d.state = r.was AND d.claimed_by = r.owner AND d.attempt_count = r.number
-  RETURNING d.id, r.number, r.counts, r.verdict, r.outcome_unknown, r.attempt_id, r.sent),
+  RETURNING d.id, r.number, r.counts, r.verdict, r.outcome_unknown, r.request_id),
 attempted AS (
   INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict, outcome_unknown)
-  SELECT id, number, attempt_id, CASE WHEN sent THEN attempt_id END, verdict, outcome_unknown FROM mine WHERE counts),
+  -- Without a request, the id is only used for its time.
+  SELECT id, number, coalesce(request_id, {NEW_ID}), request_id, verdict, outcome_unknown FROM mine WHERE counts),
 requested AS (
   INSERT INTO dispatcher.requests (id, webhook_id, method, url_masked, headers_masked, status, failure,
     failure_detail, answer_headers, answer_excerpt, answer_cut, answer_unreadable, verdict, messages, started_at,
@@ -145,7 +145,7 @@ requested AS (
     :q_answer_headers, :q_excerpt, :q_cut, :q_unreadable, :q_verdict, :q_messages, :q_started_at, :q_duration)
   AS q(of, replaces, id, webhook_id, method, url, headers, status, failure, detail, answer_headers, excerpt, cut,
        unreadable, verdict, messages, started_at, duration)
-  WHERE (q.of IN (SELECT attempt_id FROM mine WHERE sent)) IS TRUE
+  WHERE (q.of IN (SELECT request_id FROM mine)) IS TRUE
   -- With the first results of its batch; others may have been locked then.
   ON CONFLICT (id) DO NOTHING)
 SELECT id::text, number FROM mine UNION ALL SELECT pg_current_xact_id()::text, NULL
@@ -225,8 +225,7 @@ def _result_row(result: Result) -> Row:
         result.counts,
         result.verdict,
         result.outcome_unknown,
-        result.sent.exchange.request.id if result.sent else new_id_text(),  # the id is only used for its time
-        result.sent is not None,
+        result.sent.exchange.request.id if result.sent else None,
         *_end(result),
     )
 

@@ -6,18 +6,20 @@ group that fails is halved until the one that causes it is alone.
 
 from collections import Counter
 from collections.abc import Sequence, Set
+from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from dispatcher.db.clock import DatabaseClock
 from dispatcher.db.commits import Fate, fate
 from dispatcher.db.outage_log import OutageLog
-from dispatcher.db.outages import is_held_up, is_outage
-from dispatcher.producer import Clock
+from dispatcher.db.outages import is_held_up, is_outage, lacks_partition
+from dispatcher.db.partition_rounds import create_partitions
 from dispatcher.wake import NOTICES, Waker
 from schedules.timing import Timing
 from workers.claims.claims import Claim
@@ -61,7 +63,7 @@ class ClaimResults:
         engine: Engine,
         waker: Waker,
         timing: Timing,
-        clock: Clock,
+        clock: DatabaseClock,
         circuit_breaker_failures: int,
         outages: OutageLog,
         *,
@@ -201,6 +203,9 @@ class ClaimResults:
         try:
             self._transact(results, left, others, stripped=stripped)
         except Exception as error:
+            if lacks_partition(error):
+                with suppress(SQLAlchemyError):
+                    create_partitions(self._engine, self._clock())
             if is_outage(error):
                 raise
             return error
@@ -268,6 +273,8 @@ class ClaimResults:
 
     def _to_record(self, result: ClaimResult, *, stripped: bool) -> Result:
         claim, exchange, target = result.claim, result.exchange, result.target
+        if exchange is not None and self._clock.offset:
+            exchange = exchange._replace(started_at=exchange.started_at + self._clock.offset)
         return Result(
             delivery_id=claim.delivery_id,
             number=claim.number,

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias, assert_never
 import structlog
 from sqlalchemy import Connection, Engine
 
-from dispatcher.ids import new_id_text
+from dispatcher.db.clock import DatabaseClock
 from dispatcher.receiver_auth.credentials import ClientCredentials
 from dispatcher.receiver_auth.token_request import FETCH_SECONDS, Issued, read_answer, token_request
 from dispatcher.transport.exchange import CONNECT_SECONDS, Exchange, Failure, FailureKind, Request
@@ -58,6 +58,8 @@ class Tokens:
         store: TokenStore,
         transport: Transport,
         timing: Timing,
+        *,
+        clock: DatabaseClock,
         handle: Callable[[Sequence[str]], None],
     ) -> None:
         """`handle` is told for which requests, by their ids, a token is being fetched or read just now."""
@@ -65,6 +67,7 @@ class Tokens:
         self._store = store
         self._transport = transport
         self._timing = timing
+        self._clock = clock
         self._handle = handle
         self._needs: dict[tuple[str, ClientCredentials], _Need] = {}
         self._fetches: dict[str, tuple[Wanted, _Need]] = {}  # our token requests in flight, by their ids
@@ -114,7 +117,7 @@ class Tokens:
             return done
         answers = list(self._answers)
         reads = [self._read(answer) for answer in answers]
-        wanted = [Wanted(need.webhook_id, need.credentials, new_id_text()) for need in self._to_look_for()]
+        wanted = [Wanted(need.webhook_id, need.credentials, self._clock.new_id_text()) for need in self._to_look_for()]
         with self._engine.begin() as connection:
             came = [self._put(connection, answer, read) for answer, read in zip(answers, reads, strict=True)]
             found = self._store.look(connection, wanted) if wanted else {}

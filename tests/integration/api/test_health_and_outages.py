@@ -97,7 +97,7 @@ def test_a_process_without_tables_says_once_that_it_is_not_seen_and_serves(
     monkeypatch.setattr(heartbeats, "EVERY", 0.01)
     tried: list[int] = []
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         tried.append(1)
         raise ProgrammingError("heartbeat", None, Exception())
 

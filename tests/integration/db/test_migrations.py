@@ -7,7 +7,8 @@ from sqlalchemy import Engine, make_url, text
 
 from dispatcher.db.migrate import upgrade
 from dispatcher.db.models import Base
-from dispatcher.db.partitions import PARTITIONED, create_partition, create_partitions, missing_partitions
+from dispatcher.db.partition_rounds import create_partitions
+from dispatcher.db.partitions import PARTITIONED, create_partition, missing_partitions
 from dispatcher.db.version import MIGRATIONS, check_migrated, newest_migration
 from dispatcher.errors import ConfigurationError
 from dispatcher.ids import new_id
@@ -117,6 +118,22 @@ def test_newer_tables_work_with_the_version_before_unless_they_exclude_it(databa
         connection.rollback()
 
 
+def test_migrating_with_an_older_version_leaves_newer_tables_as_they_are(
+    database: Engine, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, ours = settings.database_url.get_secret_value(), newest_migration()
+    change(database, "UPDATE dispatcher.migrations SET version_num = '9998'")
+    try:
+        upgrade(url)
+        assert "a newer version's (migration 9998), with which this version works" in caplog.text
+        change(database, "UPDATE dispatcher.installation SET oldest_revision = '9997'")
+        with pytest.raises(ConfigurationError, match="for versions with migration 9997 or a newer one; this version"):
+            upgrade(url)
+    finally:
+        change(database, "UPDATE dispatcher.migrations SET version_num = :ours", ours=ours)
+        change(database, "UPDATE dispatcher.installation SET oldest_revision = '0009'")
+
+
 def test_rows_land_in_the_partition_of_their_week(database: Engine) -> None:
     now = datetime.now(UTC)
     monday = now - timedelta(days=now.weekday())
@@ -148,7 +165,7 @@ def partitions(database: Engine) -> dict[str, set[str]]:
     return {row.parent: {other.name for other in found if other.parent == row.parent} for row in found}
 
 
-def test_every_partitioned_table_has_this_week_eight_more_and_a_place_for_the_rest(database: Engine) -> None:
+def test_every_partitioned_table_has_this_week_and_eight_more_and_no_other_place(database: Engine) -> None:
     now = datetime.now(UTC)
     create_partitions(database, now)  # a new week may have begun since the migration
     monday = now - timedelta(days=now.weekday())
@@ -156,12 +173,13 @@ def test_every_partitioned_table_has_this_week_eight_more_and_a_place_for_the_re
     found = partitions(database)
     assert found.keys() == {"events", "requests", "attempts", "audit"}
     for table, names in found.items():
-        assert {f"{table}_{part}" for part in (*wanted, "default")} <= names
+        assert {f"{table}_{part}" for part in wanted} <= names
+        assert f"{table}_default" not in names
 
 
 def test_upkeep_makes_the_partitions_that_are_missing(database: Engine, settings: Settings) -> None:
     before = partitions(database)
-    newest = {table: max(names - {f"{table}_default"}) for table, names in before.items()}
+    newest = {table: max(names) for table, names in before.items()}
     for name in newest.values():
         change(database, f"DROP TABLE dispatcher.{name}")
     assert upkeep_once(settings)["partitions"] == len(newest) == 4

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
 from dispatcher.db.arrays import arrays
+from dispatcher.db.new_ids import NEW_ID
 from dispatcher.db.prepared import PLANNED_AT
 from dispatcher.settings import Settings
 from dispatcher.webhooks.contract import DeliveryContract
@@ -69,7 +70,7 @@ def stored(
         connection.rollback()
 
 
-_STORE = text("""
+_STORE = text(f"""
 WITH hooks AS MATERIALIZED (
   SELECT a.id AS account_id, h.*
   FROM unnest(CAST(:id AS uuid[]), CAST(:number AS integer[]), CAST(:first AS integer[]), CAST(:retries AS integer[]),
@@ -80,7 +81,7 @@ WITH hooks AS MATERIALIZED (
 webhooks AS (
   INSERT INTO dispatcher.webhooks (id, account_id, account_no, url_masked, event_types, contract, retry_span,
     batch_size, rate_limit, enabled, deleted_at, destination)
-  SELECT id, account_id, CASE WHEN backfilled THEN number ELSE 0 END, 'http://r/', '{}', '{}', interval '1 day',
+  SELECT id, account_id, CASE WHEN backfilled THEN number ELSE 0 END, 'http://r/', '{{}}', '{{}}', interval '1 day',
     batch_size, rate_limit, claimable <> 'disabled', CASE WHEN claimable = 'deleted' THEN now() END,
     destination
   FROM hooks),
@@ -91,7 +92,7 @@ rates AS (
   INSERT INTO dispatcher.rates (webhook_id, used_until)
   SELECT id, now() - interval '1 hour' FROM hooks WHERE rate_limit IS NOT NULL),
 messages AS MATERIALIZED (
-  SELECT gen_random_uuid() AS event_id, h.*, n FROM hooks h, generate_series(1, first + retries + later) n),
+  SELECT {NEW_ID} AS event_id, h.*, n FROM hooks h, generate_series(1, first + retries + later) n),
 events AS (
   INSERT INTO dispatcher.events (id, account_id, type, occurred_at, delivery_count, data)
   SELECT event_id, account_id, 't', now(), 1, convert_to(repeat('x', size), 'UTF8') FROM messages)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,8 @@ from sqlalchemy.orm import Session
 from standardwebhooks import Webhook as Verifier
 
 from dispatcher import enqueue
+from dispatcher.db.clock import DatabaseClock
 from dispatcher.db.models import Webhook
-from dispatcher.installation import Installation
-from dispatcher.producer import utc_now
 from dispatcher.receiver_auth.credentials import Bearer
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import KeyKind, SigningKey, generate_signing_key
@@ -77,17 +76,16 @@ def test_a_webhook_is_signed_without_being_asked_to(database: Engine, settings: 
 
 
 def test_each_attempt_is_signed_at_its_own_time_and_keeps_its_id(
-    database: Engine, settings: Settings, installation: Installation, receiver: Receiver
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver.script("/hook", Answer(503), Answer(204))
     webhook = make_webhook(database, settings, url=receiver.url("/hook"))
     (key,) = secrets_of(database, settings, webhook).signing_keys
     enqueue(RECEIVED, MESSAGE, account="acme")
-    installation.clock = lambda: utc_now() - timedelta(seconds=100)
     deliver_all(settings)
     make_due(database)
     sweep_once(settings)
-    installation.clock = utc_now
+    monkeypatch.setattr(DatabaseClock, "__call__", lambda clock: datetime.now(UTC) + timedelta(seconds=100))
     deliver_all(settings)
     first, second = receiver.received
     assert believed(first, key) == believed(second, key) == [MESSAGE]

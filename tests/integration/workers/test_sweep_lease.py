@@ -233,7 +233,7 @@ def test_a_heartbeat_or_sweep_that_fails_ends_no_loop(
 ) -> None:
     tried = threading.Event()
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         tried.set()
         raise FAULTS[fault]
 
@@ -255,9 +255,9 @@ def test_a_process_makes_no_heartbeat_for_each_of_its_short_loops(
 ) -> None:
     made, real = [], Heartbeat.beat
 
-    def noted(*arguments: Any) -> Any:
+    def noted(*arguments: Any, **named: Any) -> Any:
         made.append(arguments)
-        return real(*arguments)
+        return real(*arguments, **named)
 
     monkeypatch.setattr(Heartbeat, "beat", noted)
     worker = worker_for(settings)
@@ -296,7 +296,7 @@ def test_a_heartbeat_that_fails_keeps_no_task_from_its_work(
 ) -> None:
     tried: list[int] = []
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         tried.append(1)
         raise ProgrammingError("", None, Exception())
 
@@ -311,8 +311,26 @@ def test_upkeep_puts_off_the_call_for_it(database: Engine, settings: Settings) -
     end_lease(database, UPKEEP_LEASE)
     app, worker = Celery(set_as_current=False), worker_for(settings)
     add_tasks(app, lambda: worker)
-    app.tasks[UPKEEP]()
+    assert app.tasks[UPKEEP]()
     assert 290 < left(database, UPKEEP_LEASE) <= 300
+
+
+def test_messages_for_upkeep_that_piled_up_make_one_run_and_the_next_minute_another(
+    database: Engine, settings: Settings
+) -> None:
+    app, worker = Celery(set_as_current=False), worker_for(settings)
+    add_tasks(app, lambda: worker)
+    assert [bool(app.tasks[UPKEEP]()) for _ in range(3)] == [True, False, False]
+    end_lease(database, UPKEEP_LEASE, ago="-265 seconds")
+    assert app.tasks[UPKEEP]()
+
+
+def test_upkeep_that_the_sweep_calls_for_runs(database: Engine, settings: Settings) -> None:
+    end_lease(database, UPKEEP_LEASE)
+    sweep_once(settings)
+    app, worker = Celery(set_as_current=False), worker_for(settings)
+    add_tasks(app, lambda: worker)
+    assert app.tasks[UPKEEP]()
 
 
 def test_processes_that_were_not_seen_for_an_hour_are_forgotten(database: Engine, settings: Settings) -> None:

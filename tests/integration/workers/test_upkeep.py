@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, event, text
@@ -180,8 +179,8 @@ def test_ending_a_piece_reads_no_more_than_the_piece(database: Engine, settings:
     make_many(database, store(database, settings, 0, OVER).id)
     change(
         database,
-        "UPDATE dispatcher.deliveries SET state = 'ready', reason = NULL WHERE id < :end",
-        end=UUID(int=5001 << 96),
+        "UPDATE dispatcher.deliveries SET state = 'ready', reason = NULL"
+        " WHERE id = ANY(ARRAY(SELECT id FROM dispatcher.deliveries ORDER BY id LIMIT 5000))",
     )
     with Session(database) as session:
         ids = session.scalars(upkeep.UNCLAIMABLE).all()

@@ -188,7 +188,7 @@ def test_messages_that_nobody_takes_do_not_stay_for_ever(waker: Waker, fake_brok
         for message in (json.loads(each)["headers"] for each in fake_broker.client.lrange(name, 0, -1))
     ]
     assert len(lives) > len(QUEUES)
-    assert timedelta() < max(lives) <= timedelta(seconds=WAKE_LIFE_SECONDS)
+    assert timedelta(hours=1) < max(lives) <= timedelta(seconds=WAKE_LIFE_SECONDS)
     assert timedelta() < min(lives) <= timedelta(seconds=LOOP_LIFE_SECONDS)
 
 
@@ -201,7 +201,7 @@ def test_an_delayed_wake_is_set_once_for_each_slot_and_task(waker: Waker, fake_b
     assert [message["task"] for message in sent(fake_broker, SWEEP)] == [SWEEP, SWEEP, REDELIVER]
 
 
-def test_an_delayed_wake_rings_after_its_countdown_and_is_gone_a_minute_later(
+def test_an_delayed_wake_rings_after_its_countdown_and_may_come_again_a_minute_later(
     waker: Waker, fake_broker: FakeBroker, clock: Clock
 ) -> None:
     before = datetime.now(UTC)
@@ -209,7 +209,7 @@ def test_an_delayed_wake_rings_after_its_countdown_and_is_gone_a_minute_later(
     (message,) = sent(fake_broker, SWEEP)
     rings, ends = (datetime.fromisoformat(message[name]) for name in ("eta", "expires"))
     assert before + timedelta(seconds=90) <= rings <= datetime.now(UTC) + timedelta(seconds=90)
-    assert timedelta(seconds=59.9) < ends - rings < timedelta(seconds=60.1)
+    assert timedelta(seconds=3659.9) < ends - rings < timedelta(seconds=3660.1)
     clock.go_on(149)
     assert not waker.wake_later(SWEEP, 7, 0)
     clock.go_on(2)

@@ -19,6 +19,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from dispatcher import enqueue
+from dispatcher.db.clock import DatabaseClock
 from dispatcher.db.models import Base, Webhook
 from dispatcher.errors import InvalidWebhook
 from dispatcher.ids import new_id_text
@@ -568,7 +569,14 @@ def test_what_would_wait_longer_than_its_claim_allows_is_released_and_nothing_is
     webhook = make_webhook(database, settings, url=receiver.url("/hook"), authorization=server.credentials())
     context = worker_for(settings)
     timing, handled = context.installation.timing, list[str]()
-    tokens = Tokens(context.loop_engine, context.token_store, context.transport, timing, handled.extend)
+    tokens = Tokens(
+        context.loop_engine,
+        context.token_store,
+        context.transport,
+        timing,
+        clock=DatabaseClock(),
+        handle=handled.extend,
+    )
     request = Request("an-id", "POST", receiver.url("/hook"), (), b"", 10, 30)
     tokens.await_one(str(webhook.id), server.credentials(), request, monotonic() + 29)
     assert tokens.settle(stopping=False) == [("an-id", None)]
