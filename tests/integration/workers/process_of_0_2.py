@@ -4,8 +4,12 @@ of JSON. It uses only what that version has."""
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from uuid import UUID
+
+import uvicorn
 
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 sys.stdout = sys.stderr  # log lines
@@ -13,6 +17,8 @@ sys.stdout = sys.stderr  # log lines
 import dispatcher  # noqa: E402
 from dispatcher import enqueue  # noqa: E402
 from dispatcher.accounts.actor import CommandLine  # noqa: E402
+from dispatcher.accounts.api_keys import Scope, create_key  # noqa: E402
+from dispatcher.asgi import create_app  # noqa: E402
 from dispatcher.db.version import check_migrated, newest_migration  # noqa: E402
 from dispatcher.installation import Installation  # noqa: E402
 from dispatcher.settings import read_settings  # noqa: E402
@@ -27,7 +33,16 @@ installation = Installation(read_settings())
 worker = Worker(installation)
 
 
-def do(action: str, *given: object) -> object:
+def serve() -> str:
+    """Begins to serve its API; returns the origin."""
+    server = uvicorn.Server(uvicorn.Config(create_app(installation), port=0, log_level="warning"))
+    threading.Thread(target=server.run, daemon=True).start()
+    while not server.started:
+        time.sleep(0.01)
+    return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+
+def do(action: str, *given: object) -> object:  # noqa: PLR0911 - one for each order
     """Carries out one order."""
     match action, given:
         case "register", (str(account), str(url)):
@@ -41,6 +56,12 @@ def do(action: str, *given: object) -> object:
         case "maintain", ():
             upkeep(installation.engine, installation.clock, circuit_breakers=True)
             return sweep(installation.engine, installation.waker, installation.timing)
+        case "make a key", (str(account),):
+            with installation.transaction() as session:
+                scopes = [Scope.READ, Scope.SEND, Scope.MANAGE]
+                return create_key(session, by=BY, account=account, scopes=scopes).token
+        case "serve", ():
+            return serve()
     raise ValueError(action)
 
 

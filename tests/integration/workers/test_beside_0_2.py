@@ -15,12 +15,16 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
+from dispatcher.asgi import create_app
 from dispatcher.db.version import newest_migration
+from dispatcher.installation import Installation
 from dispatcher.settings import Settings
-from tests.factories import attempts, deliver_all, deliveries, make_webhook, rows, upkeep_once
+from tests.factories import attempts, deliver_all, deliveries, make_account, make_webhook, rows, upkeep_once
+from tests.integration.api.conftest import Api, running_app
 from tests.receiver import Receiver
 from tests.releases import commit_of, git
 
+_DEFAULTS = "SELECT relname FROM pg_class WHERE pg_get_expr(relpartbound, oid) = 'DEFAULT'"
 SCRIPT = Path(__file__).with_name("process_of_0_2.py")
 
 
@@ -111,6 +115,7 @@ def test_0_2_takes_events_and_delivers_beside_this_version_and_each_goes_out_onc
     old.end()
     assert {row.account_no for row in deliveries(database) if row.state == "ready"} == {0}
     assert upkeep_once(settings)["webhooks_filled"] == 1
+    assert rows(database, _DEFAULTS) == [], "0.2.0 makes them, this version takes them away"
     assert deliver_all(settings)["delivered"] == 60
 
     sent = Counter((callback.path, callback.json()[0]["n"]) for callback in receiver.received)
@@ -119,3 +124,28 @@ def test_0_2_takes_events_and_delivers_beside_this_version_and_each_goes_out_onc
     assert len(attempts(database)) == 440
     filled = rows(database, "SELECT account_no, destination FROM dispatcher.webhooks")
     assert {tuple(row) for row in filled} == {(new_webhook.account_no, new_webhook.destination)}
+
+
+def test_the_api_of_0_2_serves_beside_this_ones_and_each_goes_on_with_what_the_other_did(
+    database: Engine, settings: Settings, installation: Installation, receiver: Receiver, old: OldProcess
+) -> None:
+    make_account(database)
+    key = old.ask("make a key", "acme")
+    with running_app(create_app(installation)) as origin:
+        apis = Api(origin), Api(old.ask("serve"))
+        webhook = apis[0].call("POST", "/v1/webhooks", {"url": receiver.url("/hook"), "event_types": ["*"]}, token=key)
+        assert webhook.status_code == 201, webhook.text
+        path = f"/v1/webhooks/{webhook.json()['id']}"
+        for n, api in enumerate((*apis, *apis)):
+            changed = api.call("PATCH", path, {"name": f"name {n}"}, token=key)
+            assert changed.status_code == 200, changed.text
+            stored = api.call("POST", "/v1/events", {"type": "a", "data": n}, token=key)
+            assert stored.status_code == 202, stored.text
+            for other in apis:
+                assert other.call("GET", path, token=key).json()["name"] == f"name {n}"
+                assert other.call("GET", f"/v1/events/{stored.json()['event_id']}", token=key).status_code == 200
+        assert deliver_all(settings)["delivered"] == 4
+        for api in apis:
+            listed = api.call("GET", f"/v1/deliveries?webhook={webhook.json()['id']}", token=key)
+            assert listed.status_code == 200, listed.text
+            assert [item["state"] for item in listed.json()["items"]] == ["delivered"] * 4
