@@ -25,6 +25,7 @@ from dispatcher.settings import Settings
 _RST_AT_CLOSE = struct.pack("ii", 1, 0)
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # Linux
 _TAKE_NOTHING = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0), 8)  # BPF: return 0
+_CLOSED_WITHIN = 1.0  # seconds
 _FULL = 1 << 20  # bytes that may wait for a peer before the other one is not read any more
 _QUIET_SECONDS = 0.06  # what was sent is acknowledged by then: nothing is sent again, which would be a sign of life
 _WATCHED = 1 << 16  # bytes from a client, of the last, in which a text is looked for
@@ -69,6 +70,9 @@ class Relay:
         """The server has ended: its connections are closed, and new ones refused."""
         self._call(self._refuse)
         self._call(lambda: [link.close() for link in list(self._links)])
+        until = time.monotonic() + _CLOSED_WITHIN
+        while self._links and time.monotonic() < until:  # what nobody reads stays a little longer
+            time.sleep(0.001)
 
     def reset(self) -> None:
         """All connections are reset, on both sides. New ones are accepted."""

@@ -18,6 +18,7 @@ from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 from tests.dead_ports import refusing_port
+from tests.process_table import eventually
 from tests.relay import Relay
 
 
@@ -194,6 +195,7 @@ def test_a_server_that_is_silent_is_waited_for_a_bounded_time_and_used_again_whe
     assert is_outage(raised.value)
     assert raised.value.connection_invalidated
     assert explain_outage(raised.value) == "the database (DATABASE_URL) does not answer"
+    assert eventually(lambda: caplog.messages)  # a moment after the socket is closed
     assert caplog.messages == ["the database was silent for too long: connections closed: 1"]
     if step == "statement":  # new connections are not waited for either
         with pytest.raises(OperationalError, match="timeout expired"):
