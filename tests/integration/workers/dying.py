@@ -1,5 +1,6 @@
 """Loops and other tasks in processes of their own, in which something goes wrong for one item: it raises an error, or
-the process dies. The processes are forked from a server that has no threads and has loaded everything."""
+the process dies. The processes are forked from a server that has no threads and has loaded everything, also what Celery
+and Kombu load at their first use."""
 
 import multiprocessing
 import os
@@ -31,7 +32,7 @@ DEADLINE = datetime(2100, 1, 1, tzinfo=UTC)  # of the poison
 MOST_RUNS = 12
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "workers.loop"])
+_context.set_forkserver_preload([__name__, "workers.loop", "celery.fixups.django", "kombu.transport.redis"])
 
 
 class How(StrEnum):

@@ -192,7 +192,7 @@ def test_a_loop_without_enough_memory_delivers_everything_in_smaller_claims(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may write to")
-@pytest.mark.parametrize(("megabytes", "suffices"), [(15, True), (2, False)])
+@pytest.mark.parametrize(("megabytes", "suffices"), [(15, True), (1, False)])
 def test_a_child_under_a_limit_makes_smaller_claims_or_ends(
     database: Engine, settings: Settings, receiver: Receiver, tmp_path: Path, megabytes: int, suffices: bool
 ) -> None:
