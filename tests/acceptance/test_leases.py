@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from dispatcher import enqueue
 from dispatcher.settings import Settings
 from tests.acceptance.test_parked_loops import parked
-from tests.acceptance.test_workers import Node, eventually, python, states
+from tests.acceptance.test_workers import Node, eventually, forked, states
 from tests.behaviours import Answer, final
 from tests.factories import MESSAGE, RECEIVED, attempts, change, make_webhook, rows
 from tests.receiver import Receiver
@@ -44,7 +44,7 @@ def test_without_beat_and_maintenance_worker_retries_are_made(
 ) -> None:
     receiver.script("/hook", Answer(500), Answer(500), Answer(200))
     make_webhook(database, settings, url=receiver.url("/hook"))
-    with python("workers", "deliver", "-c", "2", log=tmp_path / "log", **OFTEN) as node:
+    with forked("workers", "deliver", "-c", "2", log=tmp_path / "log", **OFTEN) as node:
         eventually(lambda: parked(broker) == 2, node)
         enqueue(RECEIVED, MESSAGE, account="acme")
         eventually(lambda: states(database) == ["delivered"], node)
@@ -62,13 +62,13 @@ def test_what_a_killed_node_had_claimed_comes_back_through_another_that_only_del
     hold = receiver.gate()
     receiver.script("/hook", (hold, final(200)))
     make_webhook(database, settings, url=receiver.url("/hook"))
-    with python("workers", "deliver", "-c", "1", log=tmp_path / "first.log", **OFTEN) as first:
+    with forked("workers", "deliver", "-c", "1", log=tmp_path / "first.log", **OFTEN) as first:
         enqueue(RECEIVED, MESSAGE, account="acme")
         receiver.wait_for(1, timeout=30)
         eventually(lambda: states(database) == ["claimed"], first)
         kill(first)
     hold.open()
-    with python("workers", "deliver", "-n", "two@%h", "-c", "1", log=tmp_path / "second.log", **OFTEN) as second:
+    with forked("workers", "deliver", "-n", "two@%h", "-c", "1", log=tmp_path / "second.log", **OFTEN) as second:
         eventually(lambda: parked(broker) == 1, second)
         assert states(database) == ["claimed"]
         change(database, "UPDATE dispatcher.deliveries SET claimed_until = now()")
@@ -98,8 +98,8 @@ def test_a_node_that_dies_while_it_sweeps_holds_the_next_sweep_up_for_the_time_o
     )
     names = ("first@%h", "second@%h")
     with (
-        python("workers", "deliver", "-n", names[0], "-c", "1", log=tmp_path / "first.log", **OFTEN) as first,
-        python("workers", "deliver", "-n", names[1], "-c", "1", log=tmp_path / "second.log", **OFTEN) as second,
+        forked("workers", "deliver", "-n", names[0], "-c", "1", log=tmp_path / "first.log", **OFTEN) as first,
+        forked("workers", "deliver", "-n", names[1], "-c", "1", log=tmp_path / "second.log", **OFTEN) as second,
     ):
         eventually(lambda: parked(broker) == 2, second)
         enqueue(RECEIVED, MESSAGE, account="acme")

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from dispatcher import enqueue
 from dispatcher.settings import Settings
 from dispatcher.wake import PARKED
-from tests.acceptance.test_workers import Node, eventually, python, states
+from tests.acceptance.test_workers import Node, eventually, forked, states
 from tests.factories import MESSAGE, RECEIVED, make_webhook
 from tests.receiver import Receiver
 from workers.celery_app import make_celery
@@ -27,7 +27,7 @@ AT_ONCE = 4.0  # seconds: less than a lost ring would cost, much more than a rin
 @pytest.fixture(params=["curl", "requests"])
 def node(settings: Settings, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
     words = ("workers", "deliver", "-c", "2")
-    with python(*words, log=tmp_path / "deliver.log", DISPATCHER_TRANSPORT=request.param) as running:
+    with forked(*words, log=tmp_path / "deliver.log", DISPATCHER_TRANSPORT=request.param) as running:
         yield running
 
 
@@ -83,7 +83,7 @@ def test_two_nodes_hold_no_messages_and_one_goes_on_when_the_other_is_killed(
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))
     words = ("workers", "deliver", "-n", "second@%h", "-c", "2")
-    with python(*words, log=tmp_path / "second.log") as second:
+    with forked(*words, log=tmp_path / "second.log") as second:
         eventually(lambda: parked(broker) == 4, second)
         deliver_one(database, receiver, node)
         assert (broker.llen("deliver"), broker.hlen("unacked")) == (0, 0)
@@ -123,7 +123,7 @@ def test_a_node_that_also_has_other_work_keeps_its_children_free(
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))
     words = ("celery", "-A", "workers", "worker", "-Q", "deliver,mail,upkeep", "-n", "all@%h", "-c", "1")
-    with python(*words, log=tmp_path / "all.log") as node:
+    with forked(*words, log=tmp_path / "all.log") as node:
         for n in range(1, 3):
             enqueue(RECEIVED, MESSAGE, account="acme")
             eventually(lambda n=n: states(database) == ["delivered"] * n, node)

@@ -1,4 +1,5 @@
-"""Real worker processes, as an operator starts them: `python -m workers`, or `celery -A workers worker`."""
+"""Real worker processes, as an operator starts them: `python -m workers`, or `celery -A workers worker`. Where it
+does not matter how a process came to be, it is forked from one that has loaded everything."""
 
 import json
 import os
@@ -7,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import psutil
@@ -27,6 +28,7 @@ from dispatcher.wake import REDELIVER
 from tests.behaviours import Answer, final
 from tests.conftest import Servers
 from tests.factories import MESSAGE, RECEIVED, TESTER, attempts, change, deliveries, make_webhook, rows
+from tests.forked import Forked
 from tests.installations import installation_for
 from tests.receiver import Receiver
 from tests.relay import Relay
@@ -37,7 +39,7 @@ pytestmark = pytest.mark.node
 class Node:
     """A running node and its output, of this test alone."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Forked", log: Path) -> None:
         self.process, self._log = process, log
         self._before = 0  # bytes
 
@@ -65,6 +67,7 @@ DELIVER = {
     "workers": ("workers", "deliver", "-c", "2"),
     "celery": ("celery", "-A", "workers", "worker", "-Q", "deliver", "-n", "deliver@%h", "-c", "2"),
 }
+Start: TypeAlias = Callable[..., AbstractContextManager[Node]]
 EITHER_WAY = pytest.mark.parametrize("deliver_node", [*DELIVER], indirect=True)
 
 
@@ -79,12 +82,27 @@ def python(*words: str, log: Path, **more: str) -> Iterator[Node]:
             env={**os.environ, **more},
             start_new_session=True,
         )
-        try:
-            yield Node(process, log)
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait(20)
+    with _ending(process):
+        yield Node(process, log)
+
+
+@contextmanager
+def forked(*words: str, log: Path, **more: str) -> Iterator[Node]:
+    """The same in a process that has loaded everything before."""
+    log.touch()
+    process = Forked(words, log, {**os.environ, **more})
+    with _ending(process):
+        yield Node(process, log)
+
+
+@contextmanager
+def _ending(process: "subprocess.Popen[bytes] | Forked") -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(20)
 
 
 def eventually(condition: Callable[[], object], node: Node, seconds: float = 30.0) -> None:
@@ -102,19 +120,19 @@ class Nodes:
 
     def __init__(self, broker_url: str, folder: Path, until: ExitStack) -> None:
         self._broker_url, self.folder, self._until = broker_url, folder, until
-        self._running: dict[str, tuple[tuple[str, ...], Node]] = {}
+        self._running: dict[str, tuple[tuple[tuple[str, ...], Start], Node]] = {}
         self._started = 0
 
-    def get(self, name: str, *words: str, **more: str) -> Node:
+    def get(self, name: str, *words: str, start: Start = forked, **more: str) -> Node:
         before, node = self._running.get(name, (None, None))
-        if node is not None and before != words:
+        if node is not None and before != (words, start):
             node.process.kill()
             node.process.wait(20)
         if node is None or node.process.poll() is not None:
             self._started += 1
             log = self.folder / f"{self._started}-{name}.log"
-            node = self._until.enter_context(python(*words, log=log, **{"BROKER_URL": self._broker_url, **more}))
-            self._running[name] = words, node
+            node = self._until.enter_context(start(*words, log=log, **{"BROKER_URL": self._broker_url, **more}))
+            self._running[name] = (words, start), node
         node.begin_test()
         return node
 
@@ -140,7 +158,9 @@ def nodes(relayed_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def deliver_node(settings: Settings, nodes: Nodes, request: pytest.FixtureRequest) -> Node:
-    return nodes.get("deliver", *DELIVER[getattr(request, "param", "workers")])
+    if not hasattr(request, "param"):
+        return nodes.get("deliver", *DELIVER["workers"])
+    return nodes.get("deliver", *DELIVER[request.param], start=python)
 
 
 @pytest.fixture
@@ -264,7 +284,7 @@ def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
     maintenance_worker.process.wait(20)
     assert redelivered() < 60
     words = ("workers", "maintenance", "-n", "upkeep2@%h", "-c", "2")
-    with python(*words, log=tmp_path / "second.log") as second:
+    with forked(*words, log=tmp_path / "second.log") as second:
         eventually(lambda: states(database) == ["delivered"] * 60, second)
         eventually(
             lambda: rows(database, "SELECT 1 FROM dispatcher.redeliveries WHERE finished_at IS NOT NULL"), second
@@ -295,7 +315,7 @@ def test_a_worker_that_cannot_work_says_why_and_ends(
     sentence: str,
 ) -> None:
     make_webhook(database, settings, url="http://127.0.0.1:9/")
-    with python("workers", "deliver", "-c", "1", log=tmp_path / "log", **{variable: value}) as node:
+    with forked("workers", "deliver", "-c", "1", log=tmp_path / "log", **{variable: value}) as node:
         assert node.process.wait(30) != 0
     assert sentence in node.said
     assert "Traceback" not in node.said

@@ -1,6 +1,5 @@
 """Loops and other tasks in processes of their own, in which something goes wrong for one item: it raises an error, or
-the process dies. The processes are forked from a server that has no threads and has loaded everything, also what Celery
-and Kombu load at their first use."""
+the process dies."""
 
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from dispatcher.transport.exchange import Reply
 from dispatcher.wake import DELIVER, SUSPECTS
+from tests.forked import context
 from tests.installations import worker_for
 from workers import shared_memory
 from workers.claims.claims import Claim
@@ -30,9 +30,6 @@ from workers.results.record import Sent
 POISON = "poison"  # its event type, and part of its message
 DEADLINE = datetime(2100, 1, 1, tzinfo=UTC)  # of the poison
 MOST_RUNS = 12
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "workers.loop", "celery.fixups.django", "kombu.transport.redis"])
 
 
 class How(StrEnum):
@@ -107,7 +104,7 @@ def _work(work: Callable[[Settings], object], settings: Settings, place: str, ho
 
 def dies(work: Callable[[Settings], object], settings: Settings, place: str, how: How, marker: str) -> bool:
     """Does this work once, in a process of its own. Returns whether it died."""
-    process = _context.Process(target=partial(_work, work, settings, place, str(how), marker))
+    process = context.Process(target=partial(_work, work, settings, place, str(how), marker))
     process.start()
     process.join(60)
     if process.exitcode is None:
@@ -145,7 +142,7 @@ def _loop_in(settings: Settings, bytes_more: int, report: str) -> None:
 def loop_in_little_memory(settings: Settings, bytes_more: int, report: Path) -> int:
     """Runs a loop in a process that may have so many bytes more than it has at its beginning. Returns how often it was
     refused some. Raises AssertionError if the loop does not end."""
-    process = _context.Process(target=partial(_loop_in, settings, bytes_more, str(report)))
+    process = context.Process(target=partial(_loop_in, settings, bytes_more, str(report)))
     process.start()
     process.join(120)
     if process.exitcode is None:
@@ -156,7 +153,7 @@ def loop_in_little_memory(settings: Settings, bytes_more: int, report: Path) -> 
 
 def start(settings: Settings) -> multiprocessing.process.BaseProcess:
     """Starts a loop in a process of its own."""
-    process = _context.Process(target=partial(_usual, settings, os.environ[shared_memory.VARIABLE]))
+    process = context.Process(target=partial(_usual, settings, os.environ[shared_memory.VARIABLE]))
     process.start()
     return process
 
@@ -177,7 +174,7 @@ def run(
     for _ in range(MOST_RUNS):
         for task in DELIVER, SUSPECTS:
             before_each()
-            process = _context.Process(
+            process = context.Process(
                 target=partial(_loop, settings, task, place, str(how), marker, os.environ[shared_memory.VARIABLE])
             )
             process.start()
