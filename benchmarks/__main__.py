@@ -81,8 +81,8 @@ def bench(  # noqa: PLR0917 - typer makes them options
         del os.environ[name]  # the settings of the user's engine must not affect the measures
     progress = Console(stderr=True, highlight=False)
     rows = [row for row in ROWS if row.name in (only or _NAMES)]
-    about = machine()
-    with running_servers() as servers, Bench(servers, (QUICK if quick else FULL).times(size), quick=quick) as run:
+    about, sizes = machine(), (QUICK if quick else FULL).times(size)
+    with running_servers(sizes.wal_files) as servers, Bench(servers, sizes, quick=quick) as run:
         about |= versions(servers)
         results = run_measures(run, measures_of(rows), runs, lambda line: progress.print(line, soft_wrap=True))
     report = Report({**about, **run.facts}, runs, results, judge_rows(rows, results))

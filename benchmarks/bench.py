@@ -47,6 +47,7 @@ class Size:
     disabled_webhooks: int = 10_000
     fan_out: int = 10_000
     giants: int = 3_000
+    wal_files: int = 64  # of 16 MB, that PostgreSQL uses again
     seconds: float = 10
 
     def times(self, factor: float) -> Self:

@@ -38,7 +38,6 @@ POSTGRES = {
     "random_page_cost": "1.1",
     "maintenance_work_mem": "512MB",
 }
-_WAL_PARTS = 64  # of 16 MB: 1 GB
 _KEPT = {"installation", "accounts", "webhooks", "subscriptions", "api_keys"}
 
 
@@ -120,12 +119,13 @@ class Servers:
 
 
 @contextmanager
-def running_servers() -> Iterator[Servers]:
+def running_servers(wal_files: int) -> Iterator[Servers]:
+    """Everything on temporary data. `wal_files`: how many its PostgreSQL has to use again."""
     folder = Path(tempfile.mkdtemp(prefix="dispatcher-bench-"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         with _postgres(folder) as fresh:
-            _fill_wal(fresh.url)
+            _fill_wal(fresh.url, wal_files)
         postgres = stack.enter_context(_postgres(folder))
         valkey = stack.enter_context(EmbeddedValkey(folder / "valkey", password=new_password()))
         receiver = stack.enter_context(own_receiver(folder, MESSAGE_BYTES))
@@ -147,12 +147,12 @@ def _postgres(folder: Path) -> EmbeddedPostgres:
     return EmbeddedPostgres(folder / "postgres", password=new_password(), settings=POSTGRES)
 
 
-def _fill_wal(url: str) -> None:
+def _fill_wal(url: str, files: int) -> None:
     """Makes the server keep WAL files to use again, as one does that has run for a while: whoever creates a new one
     holds up all commits for 10 to 20 ms."""
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        for _ in range(_WAL_PARTS):
+        for _ in range(files):
             connection.exec_driver_sql("SELECT pg_logical_emit_message(false, 'fill', repeat('x', 16000000))")
     engine.dispose()
 
