@@ -16,8 +16,12 @@ context.set_forkserver_preload(["tests.preloaded"])
 class Forked:
     """`python -m ...` in a session of its own, writing to a file; used as a `subprocess.Popen`."""
 
-    def __init__(self, words: Sequence[str], log: Path, environment: dict[str, str]) -> None:
-        self._process = context.Process(target=_become, args=(tuple(words), str(log), environment))
+    def __init__(
+        self, words: Sequence[str], log: Path, environment: dict[str, str], folder: Path | None = None
+    ) -> None:
+        log.touch()
+        where = str(folder or Path.cwd())
+        self._process = context.Process(target=_become, args=(tuple(words), str(log), environment, where))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -41,12 +45,16 @@ class Forked:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        self.send_signal(Signals.SIGTERM)
+
     def kill(self) -> None:
         self.send_signal(Signals.SIGKILL)
 
 
-def _become(words: Sequence[str], log: str, environment: dict[str, str]) -> None:
+def _become(words: Sequence[str], log: str, environment: dict[str, str], folder: str) -> None:
     os.setsid()
+    os.chdir(folder)
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(output, stream)

@@ -89,7 +89,6 @@ def python(*words: str, log: Path, **more: str) -> Iterator[Node]:
 @contextmanager
 def forked(*words: str, log: Path, **more: str) -> Iterator[Node]:
     """The same in a process that has loaded everything before."""
-    log.touch()
     process = Forked(words, log, {**os.environ, **more})
     with _ending(process):
         yield Node(process, log)
