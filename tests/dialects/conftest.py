@@ -10,7 +10,7 @@ from tests.conftest import Servers
 from tests.dialects.callers import Vendors
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
-from tests.integration.api.conftest import Running, api, make_key, manager, restarted, running_app, server
+from tests.integration.api.conftest import Running, api, lasting_app, make_key, manager, restarted, server
 
 __all__ = ["api", "make_key", "manager", "restarted", "server"]
 
@@ -23,7 +23,7 @@ def answers() -> Answers:
 @pytest.fixture(scope="session")
 def running(servers: Servers, answers: Answers) -> Iterator[Running]:
     app = create_app()
-    with running_app(answers.watching(app)) as origin:
+    with lasting_app(answers.watching(app)) as origin:
         yield Running(origin, app.state.serving.close)
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from unittest.mock import patch
@@ -91,11 +91,20 @@ class Running:
     like: Installation | None = None
 
 
+@contextmanager
+def lasting_app(app: ASGIApp) -> Iterator[str]:
+    """The same for many tests. It makes no heartbeats: they would come into the tables of tests that do not use it."""
+    with ExitStack() as stack:
+        with patch("dispatcher.asgi.Heartbeats"):
+            origin = stack.enter_context(running_app(app))
+        yield origin
+
+
 @pytest.fixture(scope="session")
 def running(servers: Servers) -> Iterator[Running]:
     """One for the whole run: the first request to each app builds its routes, which takes as long as many a test."""
     app = create_app()
-    with running_app(app) as origin:
+    with lasting_app(app) as origin:
         yield Running(origin, app.state.serving.close)
 
 

@@ -84,8 +84,14 @@ def test_an_error_of_ours_for_one_delivery_costs_the_others_nothing(
     assert not any(row.outcome_unknown for row in attempts(database))
 
 
-@pytest.mark.parametrize("how", [How.EXIT, How.SIGKILL])
-@pytest.mark.parametrize(("place", "batch"), [*((place, 1) for place in PLACES), ("render", 100)])
+@pytest.mark.parametrize(
+    ("place", "batch", "how"),
+    [
+        *((place, 1, How.SIGKILL) for place in PLACES),
+        ("render", 100, How.SIGKILL),
+        *((place, 1, How.EXIT) for place in ("batches", "render")),
+    ],
+)
 def test_what_kills_its_process_ends_after_three_and_the_others_are_delivered(
     database: Engine, settings: Settings, receiver: Receiver, place: str, batch: int, how: How
 ) -> None:
