@@ -1,27 +1,39 @@
-"""Processes of the engine, forked from a server that has loaded what they load: that is most of what a start costs."""
+"""Our programs in processes that are forked from a server which has loaded what they load: that is most of what a start
+costs."""
 
 import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from multiprocessing.reduction import DupFd
 from pathlib import Path
 from signal import Signals
+from typing import Any
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["tests.preloaded"])
 
 
 class Forked:
-    """`python -m ...` in a session of its own, writing to a file; used as a `subprocess.Popen`."""
+    """`python -m ...` in a session of its own; used as a `subprocess.Popen`. Its output is flushed line by line."""
 
     def __init__(
-        self, words: Sequence[str], log: Path, environment: dict[str, str], folder: Path | None = None
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        stdin: int | None = None,
+        stdout: int,
+        stderr: int | None = None,
+        folder: Path | None = None,
     ) -> None:
-        log.touch()
+        streams = {0: stdin, 1: stdout, 2: stdout if stderr is None else stderr}
+        passed = {number: _Passed(fd) for number, fd in streams.items() if fd is not None}
         where = str(folder or Path.cwd())
-        self._process = context.Process(target=_become, args=(tuple(words), str(log), environment, where))
+        self._process = context.Process(target=_become, args=(tuple(words), dict(environment), passed, where))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -52,13 +64,47 @@ class Forked:
         self.send_signal(Signals.SIGKILL)
 
 
-def _become(words: Sequence[str], log: str, environment: dict[str, str], folder: str) -> None:
+def run(*words: str, environment: Mapping[str, str], folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Runs `python -m ...` to its end, without input."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, Path(os.devnull).open() as nothing:
+        process = Forked(
+            words,
+            environment,
+            stdin=nothing.fileno(),
+            stdout=out.fileno(),
+            stderr=err.fileno(),
+            folder=folder,
+        )
+        try:
+            status = process.wait(120)
+        finally:
+            process.kill()
+        written = [os.pread(stream.fileno(), 10_000_000, 0).decode() for stream in (out, err)]
+    return subprocess.CompletedProcess(["python", "-m", *words], status, *written)
+
+
+class _Passed:
+    """A file descriptor that the new process gets, under whatever number."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (DupFd(self._fd),)
+
+
+def _received(passed: Any) -> Any:
+    return passed.detach()
+
+
+def _become(words: Sequence[str], environment: dict[str, str], passed: dict[int, int], folder: str) -> None:
     os.setsid()
     os.chdir(folder)
-    output = os.open(log, os.O_WRONLY | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    os.close(output)
+    for number, fd in passed.items():
+        os.dup2(fd, number)
+        os.close(fd)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it is no path
+    sys.stdout, sys.stderr = (open(fd, "w", 1, encoding="utf-8", closefd=False) for fd in (1, 2))  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[:] = ["", *words[1:]]

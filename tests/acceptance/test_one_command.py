@@ -43,8 +43,8 @@ class Together(Node):
         self._port, self._whole_log = refusing_port(), folder / "log"
         words = on_this_machine(units()["engine"].command, folder, api_port=self._port, flower_port=0)
         environment = {**os.environ, **more}
-        if anew:
-            with self._whole_log.open("wb") as output:
+        with self._whole_log.open("wb") as output:
+            if anew:
                 process: subprocess.Popen[bytes] | Forked = subprocess.Popen(
                     words,
                     stdout=output,
@@ -54,8 +54,9 @@ class Together(Node):
                     start_new_session=True,
                     preexec_fn=_adopt if adopts else None,  # noqa: PLW1509 - nothing else runs in this process
                 )
-        else:
-            process = Forked(words[words.index("-m") + 1 :], self._whole_log, environment, folder)
+            else:
+                module = words[words.index("-m") + 1 :]
+                process = Forked(module, environment, stdout=output.fileno(), folder=folder)
         super().__init__(process, self._whole_log)
 
     def pid(self, name: str) -> int:

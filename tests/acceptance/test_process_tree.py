@@ -25,6 +25,7 @@ from dispatcher.egress.address_policy import ANY_ADDRESS, DEVELOPMENT_MODE
 from tests.certificates import new_authority
 from tests.dead_ports import refusing_port
 from tests.dialects import curl
+from tests.forked import run
 from tests.integration.docs.blocks import ROOT, example
 from tests.process_table import alive, command_lines, descendants, eventually, listening_addresses
 
@@ -61,9 +62,7 @@ def environment(data_dir: Path) -> dict[str, str]:
 
 
 def run_cli(*words: str, data_dir: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*DISPATCHER, *words], env=environment(data_dir), capture_output=True, text=True, check=False, timeout=120
-    )
+    return run("dispatcher", *words, environment=environment(data_dir))
 
 
 @contextmanager
@@ -338,15 +337,8 @@ def test_a_port_that_was_asked_for_and_is_taken_gets_a_sentence(engine: Engine, 
 
 
 def test_a_trust_store_that_does_not_exist_is_refused_before_anything_is_started(tmp_path: Path) -> None:
-    refused = subprocess.run(
-        [*DISPATCHER, "up", "--temporary"],
-        env={**environment(tmp_path / "data"), "DISPATCHER_CA_BUNDLE": "trusted.pem"},
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-    )
+    given = {**environment(tmp_path / "data"), "DISPATCHER_CA_BUNDLE": "trusted.pem"}
+    refused = run("dispatcher", "up", "--temporary", environment=given, folder=tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert f"DISPATCHER_CA_BUNDLE ({tmp_path}/trusted.pem) does not exist: name a file" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -354,14 +346,8 @@ def test_a_trust_store_that_does_not_exist_is_refused_before_anything_is_started
 
 def test_a_server_that_does_not_answer_is_named_before_anything_is_started(tmp_path: Path) -> None:
     port = refusing_port()
-    refused = subprocess.run(
-        [*DISPATCHER, "up"],
-        env={**environment(tmp_path / "data"), "BROKER_URL": f"redis://:planted@127.0.0.1:{port}/0"},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-    )
+    given = {**environment(tmp_path / "data"), "BROKER_URL": f"redis://:planted@127.0.0.1:{port}/0"}
+    refused = run("dispatcher", "up", environment=given)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
         f"Error: the broker (BROKER_URL) does not answer: Connection refused. The address is 127.0.0.1:{port}: "

@@ -89,7 +89,8 @@ def python(*words: str, log: Path, **more: str) -> Iterator[Node]:
 @contextmanager
 def forked(*words: str, log: Path, **more: str) -> Iterator[Node]:
     """The same in a process that has loaded everything before."""
-    process = Forked(words, log, {**os.environ, **more})
+    with log.open("wb") as output:
+        process = Forked(words, {**os.environ, **more}, stdout=output.fileno())
     with _ending(process):
         yield Node(process, log)
 

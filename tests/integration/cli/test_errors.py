@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from dispatcher import enqueue
 from dispatcher.settings import Settings
 from tests.factories import RECEIVED, deliver_all, deliveries, make_webhook
+from tests.forked import run
 from tests.integration.cli.conftest import Cli
 from tests.receiver import Receiver
 
@@ -28,14 +29,7 @@ def closed_port() -> Iterator[int]:
 
 
 def dispatcher(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dispatcher", *arguments],
-        env={"PATH": os.environ["PATH"], **(environment or {})},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-    )
+    return run("dispatcher", *arguments, environment={"PATH": os.environ["PATH"], **(environment or {})})
 
 
 def test_help_needs_no_settings_and_names_every_command(tmp_path: Path) -> None:

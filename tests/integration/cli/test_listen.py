@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,24 +16,29 @@ from dispatcher.settings import Settings
 from dispatcher.signing.keys import generate_signing_key
 from tests.allowed import LOOPBACK_VARIABLES
 from tests.factories import MESSAGE, RECEIVED, deliver_all, deliveries, make_webhook, rows
+from tests.forked import Forked
 from tests.integration.cli.conftest import Cli
 
 
+class Listener(Forked):
+    """`dispatcher listen`, and what it shows."""
+
+    def __init__(self, *options: str, stdin: str) -> None:
+        pipes = [os.pipe() for _ in range(3)]
+        (given, giving), (shown, showing), (said, saying) = pipes
+        words = ("dispatcher", "listen", "--port", "0", *options)
+        super().__init__(words, os.environ, stdin=given, stdout=showing, stderr=saying)
+        for end in (given, showing, saying):
+            os.close(end)
+        with os.fdopen(giving, "w") as stream:
+            stream.write(stdin)
+        self.stdout, self.stderr = os.fdopen(shown), os.fdopen(said)
+
+
 @contextmanager
-def listening(*options: str, stdin: str = "") -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "dispatcher", "listen", "--port", "0", *options],
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def listening(*options: str, stdin: str = "") -> Iterator[tuple[str, Listener]]:
+    process = Listener(*options, stdin=stdin)
     try:
-        assert process.stdin is not None
-        assert process.stderr is not None
-        process.stdin.write(stdin)
-        process.stdin.close()
         line = process.stderr.readline()
         before = []
         while line and not line.startswith("Listening on http://127.0.0.1:"):
@@ -47,7 +50,6 @@ def listening(*options: str, stdin: str = "") -> Iterator[tuple[str, "subprocess
         process.kill()
         process.wait(10)
         for stream in (process.stdout, process.stderr):
-            assert stream is not None
             stream.close()
 
 
@@ -74,7 +76,6 @@ def test_each_callback_is_shown_with_what_its_signature_is_worth(database: Engin
         deliver_all(settings)
         enqueue("foreign", {"text": "\x1b[2J"}, account="acme")
         deliver_all(settings)
-        assert process.stdout is not None
         shown = process.stdout.read()
         assert process.wait(10) == 0
     first, second = shown.splitlines()
@@ -105,7 +106,6 @@ def test_while_it_is_registered_events_reach_it_and_what_waited_in_between_does_
     with listening("--register", "--account", str(account.id), "--port", port) as (_, process):
         enqueue("other", MESSAGE, account="globex")
         deliver_all(settings)
-        assert process.stdout is not None
         shown = [process.stdout.readline(), process.stdout.readline()]
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
@@ -147,7 +147,6 @@ def test_programs_get_a_line_of_json_for_each_and_any_status_can_be_answered(
         make_webhook(database, settings, url=url)
         enqueue(RECEIVED, MESSAGE, account="acme")
         deliver_all(settings)
-        assert process.stdout is not None
         (line,) = process.stdout.read().splitlines()
     told = json.loads(line)
     assert (told["method"], told["target"], json.loads(told["body"]), told["signature"]) == (
