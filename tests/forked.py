@@ -64,17 +64,15 @@ class Forked:
         self.send_signal(Signals.SIGKILL)
 
 
-def run(*words: str, environment: Mapping[str, str], folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Runs `python -m ...` to its end, without input."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, Path(os.devnull).open() as nothing:
-        process = Forked(
-            words,
-            environment,
-            stdin=nothing.fileno(),
-            stdout=out.fileno(),
-            stderr=err.fileno(),
-            folder=folder,
-        )
+def run(
+    *words: str, environment: Mapping[str, str], folder: Path | None = None, given: bytes = b""
+) -> "subprocess.CompletedProcess[str]":
+    """Runs `python -m ...` to its end, with this on its standard input."""
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        stdin.write(given)
+        stdin.seek(0)
+        streams = {"stdin": stdin.fileno(), "stdout": out.fileno(), "stderr": err.fileno()}
+        process = Forked(words, environment, **streams, folder=folder)
         try:
             status = process.wait(120)
         finally:

@@ -2,23 +2,17 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.forked import run
 
 ROOT = Path(__file__).parents[2]
 
 
 def workers(*words: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "workers", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **more},
-    )
+    return run("workers", *words, environment={**os.environ, **more})
 
 
 def test_help_lists_the_processes_and_their_options_with_defaults() -> None:

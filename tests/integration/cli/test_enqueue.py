@@ -13,6 +13,7 @@ from dispatcher.cli import ndjson
 from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.settings import Settings
 from tests.factories import deliver_all, make_account, make_webhook, rows
+from tests.forked import run
 from tests.integration.cli.conftest import Cli
 from tests.receiver import Receiver
 
@@ -111,17 +112,10 @@ def test_mistakes_in_the_command_are_usage_errors(cli: Cli, database: Engine, tm
 
 def test_a_process_reads_standard_input(environment: dict[str, str], database: Engine) -> None:
     make_account(database)
-    ran = subprocess.run(
-        [sys.executable, "-m", "dispatcher", *COMMAND, "--json", "-"],
-        input=b'{"n":1}\nbad\n{"n":2}',
-        env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
+    ran = run("dispatcher", *COMMAND, "--json", "-", environment=environment, given=b'{"n":1}\nbad\n{"n":2}')
     assert ran.returncode == 1
     assert json.loads(ran.stdout)["accepted"] == 2
-    assert ran.stderr.decode().startswith("line 2: data is not JSON")
+    assert ran.stderr.startswith("line 2: data is not JSON")
     assert sorted(stored(database)) == [b'{"n":1}', b'{"n":2}']
 
 
