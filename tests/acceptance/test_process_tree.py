@@ -12,8 +12,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,17 +22,31 @@ import pytest
 from dotenv import dotenv_values
 
 from dispatcher.egress.address_policy import ANY_ADDRESS, DEVELOPMENT_MODE
+from dispatcher.embedded.up import API_PORT
 from tests.certificates import new_authority
 from tests.dead_ports import refusing_port
 from tests.dialects import curl
-from tests.forked import run
-from tests.integration.docs.blocks import ROOT, example
+from tests.forked import Forked, run
+from tests.integration.docs.blocks import example
+from tests.integration.docs.terminal import Program, Result, Shell
 from tests.process_table import alive, command_lines, descendants, eventually, listening_addresses
+from tests.receiver import Receiver
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("usual_ports_taken")]
 
 DISPATCHER = (sys.executable, "-P", "-m", "dispatcher")
 READY = "The engine is running."
+BEAT_ALONE = """
+from dispatcher.cli import main
+from dispatcher.embedded import up
+
+children = up._engine_children
+up._engine_children = lambda *about: [child for child in children(*about) if child.name == "beat"]
+up._flower = lambda directory, environment, *_: up._python(
+    "idle", directory, environment, "http.server", "0", "--bind", "127.0.0.1"
+)
+main()
+"""
 NOISE = 5.0  # added to promised times: the machine that runs the tests is busy
 
 
@@ -87,11 +101,17 @@ def terminal(shown: Path) -> Iterator[int]:
 
 @contextmanager
 def up(
-    data_dir: Path, said: Path, *options: str, cwd: Path | None = None, at_terminal: bool = False, **more: str
+    data_dir: Path,
+    said: Path,
+    *options: str,
+    program: Sequence[str] = DISPATCHER,
+    cwd: Path | None = None,
+    at_terminal: bool = False,
+    **more: str,
 ) -> Iterator[Engine]:
     with terminal(said) if at_terminal else said.open("wb") as output:
         process = subprocess.Popen(
-            [*DISPATCHER, "up", "--concurrency", "1", *options],
+            [*program, "up", "--concurrency", "1", *options],
             env={**environment(data_dir), **more},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -113,7 +133,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine that all tests may look at. Its end is a test as well: a killed engine leaves nothing running."""
     directory = tmp_path_factory.mktemp("engine")
     new_authority(directory)
-    with up(directory / "data", directory / "said", cwd=directory, DISPATCHER_CA_BUNDLE="authority.pem") as running:
+    run_sh, *words = shlex.split(example("README.md", "up"))
+    assert (run_sh, words[0]) == ("./run.sh", "up")
+    trusted = {"DISPATCHER_CA_BUNDLE": "authority.pem"}
+    with up(directory / "data", directory / "said", *words[1:], cwd=directory, **trusted) as running:
         yield running
         tree = descendants(running.process.pid)
         assert len(tree) > 10  # PostgreSQL's and Celery's own children are among them
@@ -142,54 +165,55 @@ def end(engine: Engine, how: Callable[[list[psutil.Process]], None]) -> Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class FirstLife:
-    """An engine beside another one, on which the README's five commands were run. It was ended by Ctrl-C."""
+class Commands:
+    """What the README's five commands did, the first of which started the engine."""
 
-    ended: Ended
-    sent: str  # what the commands of the third terminal printed
+    sent: str  # what those of the third terminal printed
     deliveries: list[dict[str, object]]
     callbacks: str  # what the second terminal showed
-    allowed: dict[str, str | None]  # what other shells read
 
 
 @pytest.fixture(scope="module")
-def first(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> FirstLife:
-    folder = tmp_path_factory.mktemp("two-lives")
-    for name, program in (("dispatcher", "-m dispatcher"), ("curl", curl.__file__)):
-        (folder / name).write_text(f"#!/bin/sh\nexec '{sys.executable}' -P {program} \"$@\"\n")
-        (folder / name).chmod(0o755)
-    begin, listen, send = (example("README.md", name) for name in ("up", "listen", "send"))
-    run_sh, *words = shlex.split(begin)
-    assert run_sh == "./run.sh"
-    with up(folder / "data", folder / "first", *words[1:]) as running:
-        shell = {**environment(running.data_dir), "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(
-            ["/bin/sh", "-ec", f"exec {listen}"], env=shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as listener:
-            assert listener.stdout is not None
-            shown = ""
-            for line in listener.stdout:
-                shown += line
-                if line.startswith("Listening on "):
-                    break
-            sent = subprocess.run(
-                ["/bin/sh", "-ec", send], env=shell, capture_output=True, text=True, check=False, timeout=120
-            )
-            assert sent.returncode == 0, sent.stderr + shown
-            shown += listener.stdout.readline() + listener.stdout.readline()
-            listener.send_signal(signal.SIGINT)
-            shown += listener.stdout.read()
-        deliveries = json.loads(running.cli("delivery", "list", "--account", "acme", "--json").stdout)
-        allowed = dotenv_values(running.data_dir / "engine.env")
-        ended = end(running, lambda _: running.process.send_signal(signal.SIGINT))
-        return FirstLife(ended, sent.stdout, deliveries, shown, allowed)
+def commands(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    folder = tmp_path_factory.mktemp("terminals")
+    program, *listen = shlex.split(example("README.md", "listen"))
+    assert program == "dispatcher"
+    ours = environment(engine.data_dir)
+    with (folder / "shown").open("wb") as shown:
+        listener = Forked(("dispatcher", *listen), ours, stdout=shown.fileno())
+    try:
+        assert eventually(lambda: "Listening on " in (folder / "shown").read_text())
+        programs = {"dispatcher": _dispatcher(ours), "curl": _curl}
+        with chdir(folder), Shell(programs, folder) as shell:
+            sent = shell.run(example("README.md", "send"))
+        assert sent.status == 0, sent
+        assert eventually(lambda: (folder / "shown").read_text().count("  signature ") == 2)
+        listener.send_signal(signal.SIGINT)
+        listener.wait(20)
+    finally:
+        listener.kill()
+    deliveries = json.loads(engine.cli("delivery", "list", "--account", "acme", "--json").stdout)
+    return Commands(sent.out, deliveries, (folder / "shown").read_text())
 
 
-def test_the_five_commands_of_the_readme_end_in_callbacks_that_are_seen_and_delivered(first: FirstLife) -> None:
-    event, *_, over_http = first.sent.strip().splitlines()
-    assert any(" message.inbound.received " in line for line in first.sent.splitlines()[1:])
+def _dispatcher(ours: dict[str, str]) -> Program:
+    def call(words: list[str], given: bytes) -> Result:
+        ran = run("dispatcher", *words, environment=ours, given=given)
+        return Result(ran.returncode, ran.stdout, ran.stderr)
+
+    return call
+
+
+def _curl(words: list[str], _given: bytes) -> Result:
+    status, said = curl.call(words)
+    return Result(0 if status < 400 else 22, said)
+
+
+def test_the_five_commands_of_the_readme_end_in_callbacks_that_are_seen_and_delivered(commands: Commands) -> None:
+    event, *_, over_http = commands.sent.strip().splitlines()
+    assert any(" message.inbound.received " in line for line in commands.sent.splitlines()[1:])
     assert json.loads(over_http)["deliveries"] == 1
-    *before, sample, own, removed = first.callbacks.splitlines()
+    *before, sample, own, removed = commands.callbacks.splitlines()
     assert before[0] == "account acme created"
     for line, event_id, body in (
         (sample, event.split()[1].rstrip(":"), "RECEIVED"),
@@ -198,24 +222,20 @@ def test_the_five_commands_of_the_readme_end_in_callbacks_that_are_seen_and_deli
         assert f"message.inbound.received  event {event_id}  attempt 1  signature good  " in line
         assert body in line
     assert removed.endswith(" is removed")
-    assert [delivery["state"] for delivery in first.deliveries] == ["delivered", "delivered"]
-
-
-def test_development_mode_is_loud_known_to_other_shells_and_gone_with_the_next_start(
-    first: FirstLife, second: "SecondLife"
-) -> None:
-    assert f"\nWARNING: {DEVELOPMENT_MODE}.\n" in first.ended.running
-    assert first.allowed["DISPATCHER_ALLOWED_NETWORKS"] == "127.0.0.0/8,::1"
-    assert "DISPATCHER_ALLOWED_NETWORKS" not in second.lines
-    assert DEVELOPMENT_MODE not in second.ended.running
+    assert [delivery["state"] for delivery in commands.deliveries] == ["delivered", "delivered"]
 
 
 @dataclass(frozen=True, slots=True)
-class SecondLife:
-    """The same engine, started again at a terminal, with requested ports and without its egress policy. While it ran,
-    its beat and its PostgreSQL were killed."""
+class Lives:
+    """Two lives of an engine. The first one had, of its own processes, only beat, because loading the others takes
+    seconds. It was in development mode; an account, a webhook and two events were made, then beat
+    and PostgreSQL were killed, and started again by the tree. The second one
+    was whole, at a terminal, with requested ports and without its egress policy. It made the deliveries, and was ended
+    by Ctrl-C."""
 
-    ended: Ended
+    first: Ended
+    allowed: dict[str, str | None]  # what other shells read in the first
+    second: Ended
     api_port: int
     accounts: str
     lines: dict[str, str | None]  # of its connection file
@@ -223,45 +243,63 @@ class SecondLife:
 
 
 @pytest.fixture(scope="module")
-def second(first: FirstLife) -> SecondLife:
-    data, ports = first.ended.engine.data_dir, (refusing_port(), refusing_port())
-    asked = "--api-port", str(ports[0]), "--flower-port", str(ports[1])
-    unsafe = {"DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS": "true", "TERM": "xterm"}
-    with up(data, data.with_name("second"), *asked, at_terminal=True, **unsafe) as running:
-        assert eventually(lambda: "  Deliveries  2 delivered" in running.said, within=20), running.said
-        accounts = running.cli("account", "list").stdout
-        lines = dotenv_values(data / "engine.env")
-        tree = descendants(running.process.pid)
-        for name in ("beat", "-D"):
-            _find(tree, name).kill()
-        again = "beat is ready again.", "postgres is ready again."
-        assert eventually(lambda: all(line in running.said for line in again), within=30), running.said
-        assert eventually(lambda: running.cli("account", "list").stdout == accounts, within=30)
-        log = data / "engine.log"
-        return SecondLife(end(running, lambda _: running.process.terminate()), ports[0], accounts, lines, log)
+def lives(tmp_path_factory: pytest.TempPathFactory) -> Lives:
+    folder = tmp_path_factory.mktemp("two-lives")
+    data, ports = folder / "data", (refusing_port(), refusing_port())
+    with Receiver() as receiver:
+        with up(data, folder / "first", "--dev", program=(sys.executable, "-P", "-c", BEAT_ALONE)) as running:
+            allowed = dotenv_values(data / "engine.env")
+            url = receiver.url("/hook")
+            for words in (
+                ("account", "create", "acme"),
+                ("webhook", "create", "--account", "acme", "--type", "*", "--url", url),
+                *[("trigger", "message.inbound.received", "--account", "acme")] * 2,
+            ):
+                assert running.cli(*words).returncode == 0
+            tree = descendants(running.process.pid)
+            for name in ("beat", "-D"):
+                _find(tree, name).kill()
+            again = "beat is ready again.", "postgres is ready again."
+            assert eventually(lambda: all(line in running.said for line in again), within=30), running.said
+            first = end(running, lambda _: running.process.terminate())
+        asked = "--api-port", str(ports[0]), "--flower-port", str(ports[1])
+        unsafe = {"DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS": "true", "TERM": "xterm"}
+        with up(data, folder / "second", *asked, at_terminal=True, **unsafe) as running:
+            assert eventually(lambda: "  Deliveries  2 delivered" in running.said, within=20), running.said
+            accounts = running.cli("account", "list").stdout
+            lines = dotenv_values(data / "engine.env")
+            second = end(running, lambda _: running.process.send_signal(signal.SIGINT))
+    return Lives(first, allowed, second, ports[0], accounts, lines, data / "engine.log")
 
 
-def test_an_engine_without_its_egress_policy_warns_of_it_in_every_process(engine: Engine, second: SecondLife) -> None:
-    assert f"WARNING: {ANY_ADDRESS}." in " ".join(second.ended.running.split())
-    warned = {line.partition("|")[0].strip() for line in second.log.read_text().splitlines() if ANY_ADDRESS in line}
+def test_development_mode_is_loud_known_to_other_shells_and_gone_with_the_next_start(lives: Lives) -> None:
+    assert f"\nWARNING: {DEVELOPMENT_MODE}.\n" in lives.first.running
+    assert lives.allowed["DISPATCHER_ALLOWED_NETWORKS"] == "127.0.0.0/8,::1"
+    assert "DISPATCHER_ALLOWED_NETWORKS" not in lives.lines
+    assert DEVELOPMENT_MODE not in lives.second.running
+
+
+def test_an_engine_without_its_egress_policy_warns_of_it_in_every_process(engine: Engine, lives: Lives) -> None:
+    assert f"WARNING: {ANY_ADDRESS}." in " ".join(lives.second.running.split())
+    warned = {line.partition("|")[0].strip() for line in lives.log.read_text().splitlines() if ANY_ADDRESS in line}
     assert {"api", "deliver", "upkeep"} <= warned, warned
     assert ANY_ADDRESS not in engine.said
 
 
-def test_at_a_terminal_it_is_one_calm_screen_and_the_lines_are_in_a_file_that_it_names(second: SecondLife) -> None:
-    running = second.ended.running
+def test_at_a_terminal_it_is_one_calm_screen_and_the_lines_are_in_a_file_that_it_names(lives: Lives) -> None:
+    running = lives.second.running
     for shown in (
         "  Ready       postgres, valkey, ",
-        f"  API         http://127.0.0.1:{second.api_port}",
+        f"  API         http://127.0.0.1:{lives.api_port}",
         "  Login       user dispatcher; `dispatcher engine --flower-password` prints the password",
-        f"  Log         {second.log}",
+        f"  Log         {lives.log}",
         "  Events      2",
         "  Deliveries  2 delivered",
     ):
         assert shown in running
     assert "worker ready" not in running
-    assert "worker ready" in second.log.read_text()
-    assert second.log.stat().st_mode & 0o777 == 0o600
+    assert "worker ready" in lives.log.read_text()
+    assert lives.log.stat().st_mode & 0o777 == 0o600
 
 
 def test_everything_listens_on_the_loopback_address_only(engine: Engine) -> None:
@@ -303,20 +341,10 @@ def test_the_api_answers_and_flower_wants_its_password(engine: Engine) -> None:
 
 
 def test_the_command_line_in_another_terminal_finds_the_engine(engine: Engine) -> None:
-    created = engine.cli("account", "create", "acme")
+    created = engine.cli("account", "create", "globex")
 
     assert created.returncode == 0, created.stderr
-    assert "acme" in engine.cli("account", "list").stdout
-
-
-def test_a_receiver_here_is_refused_with_the_setting_and_the_option_that_allow_it(engine: Engine) -> None:
-    refused = engine.cli("listen", "--register", "--account", "nobody", "--port", "0")
-
-    assert refused.returncode == 1
-    assert "url may not be called: a loopback address" in refused.stderr
-    assert "DISPATCHER_ALLOWED_NETWORKS" in refused.stderr
-    assert "`./run.sh up --dev`" in refused.stderr
-    assert "nobody" not in engine.cli("account", "list").stdout
+    assert "globex" in engine.cli("account", "list").stdout
 
 
 def test_a_second_engine_on_the_same_data_is_refused_with_the_holders_number(engine: Engine) -> None:
@@ -365,34 +393,34 @@ def test_a_trust_store_is_found_from_the_folder_where_the_engine_was_started(eng
     assert readiness["parts"]["transport"] == {"status": "ok", "detail": None}
 
 
-def test_beside_another_engine_it_uses_free_ports_and_says_so(engine: Engine, first: FirstLife) -> None:
-    address = first.ended.engine.address("API")
-    assert address != engine.address("API")
-    assert f"Port 8080 is taken; the API uses {address.rpartition(':')[2]}." in first.ended.running
+def test_where_the_usual_port_is_taken_it_uses_a_free_one_and_says_so(engine: Engine) -> None:
+    port = int(engine.address("API").rpartition(":")[2])
+    assert port != API_PORT
+    assert f"Port {API_PORT} is taken; the API uses {port}." in engine.said
 
 
-def test_ctrl_c_ends_everything_in_time(first: FirstLife) -> None:
-    ended = first.ended
+def test_ctrl_c_ends_everything_in_time(lives: Lives) -> None:
+    ended = lives.second
     assert ended.status == 0, ended.said
     assert ended.said.endswith(f"Stopped. Data is kept in {ended.engine.data_dir}.\n")
     assert ended.seconds < 5 + NOISE
     assert ended.left == []
 
 
-def test_the_next_start_finds_the_data_and_uses_the_ports_that_are_asked_for(second: SecondLife) -> None:
-    assert "acme" in second.accounts
-    assert second.ended.engine.address("API") == f"http://127.0.0.1:{second.api_port}"
+def test_the_next_start_finds_the_data_and_uses_the_ports_that_are_asked_for(lives: Lives) -> None:
+    assert "acme" in lives.accounts
+    assert lives.second.engine.address("API") == f"http://127.0.0.1:{lives.api_port}"
 
 
-def test_what_has_ended_keeps_its_secrets_and_no_addresses(second: SecondLife) -> None:
-    assert set(dotenv_values(second.ended.engine.data_dir / "engine.env")) == {
+def test_what_has_ended_keeps_its_secrets_and_no_addresses(lives: Lives) -> None:
+    assert set(dotenv_values(lives.second.engine.data_dir / "engine.env")) == {
         "DISPATCHER_ENCRYPTION_KEYS",
         "DISPATCHER_FLOWER_PASSWORD",
     }
 
 
-def test_what_ends_by_itself_is_started_again_and_the_rest_runs_on(second: SecondLife) -> None:
-    ended = second.ended
+def test_what_ends_by_itself_is_started_again_and_the_rest_runs_on(lives: Lives) -> None:
+    ended = lives.first
     for name in ("beat", "postgres"):
         assert f"{name} was killed by signal 9 by itself; it is started again " in ended.said
     assert ended.status == 0

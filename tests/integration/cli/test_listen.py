@@ -6,11 +6,13 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
+from dispatcher.embedded.data_dir import DataDirectory
 from dispatcher.embedded.servers.ports import preferred_port
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import generate_signing_key
@@ -137,6 +139,21 @@ def test_where_this_machine_may_not_be_called_it_says_so_and_makes_nothing(
     ran = cli("listen", "--register", "--account", "globex", "--port", "0")
     assert ran.status == 1
     assert ran.err.startswith("Error: url may not be called: a loopback address\nDISPATCHER_ALLOWED_NETWORKS, ")
+    assert rows(database, "SELECT * FROM dispatcher.accounts") == []
+
+
+def test_beside_an_engine_that_runs_here_it_says_how_that_one_allows_it(
+    cli: Cli, database: Engine, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in LOOPBACK_VARIABLES:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DISPATCHER_DATA_DIR", str(tmp_path))
+    with DataDirectory.at(tmp_path) as directory:
+        directory.publish({name: environment[name] for name in ("DATABASE_URL", "BROKER_URL")})
+        ran = cli("listen", "--register", "--account", "globex", "--port", "0")
+    assert ran.status == 1
+    assert ran.err.startswith("Error: url may not be called: a loopback address\nDISPATCHER_ALLOWED_NETWORKS, ")
+    assert "`./run.sh up --dev`" in ran.err
     assert rows(database, "SELECT * FROM dispatcher.accounts") == []
 
 
