@@ -6,6 +6,7 @@ runs both: starting the command line takes more than a second of CPU, and the pa
 
 import os
 import select
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.forked import Forked
 from tests.integration.docs.blocks import ROOT
 from tests.process_table import eventually
 
@@ -113,13 +115,11 @@ class Listener:
 
     def __init__(self, command: str, folder: Path) -> None:
         self._shown, said = folder / "listener", folder / "listener.said"
-        program = f'dispatcher() {{ exec "{sys.executable}" -P -m dispatcher "$@"; }}\n'
+        program, *words = shlex.split(command)
+        assert program == "dispatcher"
         with self._shown.open("wb") as stdout, said.open("wb") as stderr:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-ec", f"{program}{command.rstrip()} --port 0"],
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-                stdout=stdout,
-                stderr=stderr,
+            self._process = Forked(
+                ("dispatcher", *words, "--port", "0"), os.environ, stdout=stdout.fileno(), stderr=stderr.fileno()
             )
         begins = "Listening on http://127.0.0.1:"
         eventually(lambda: begins in said.read_text() or self._process.poll() is not None)
