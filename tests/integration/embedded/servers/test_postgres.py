@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -39,6 +40,27 @@ def query(server: EmbeddedPostgres, statement: str, *, url: str | None = None) -
         connection.close()
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose server has ended. To create one takes most of a second."""
+    directory = tmp_path_factory.mktemp("made")
+    with postgres_in(directory):
+        pass
+    return directory
+
+
+def copy(made: Path, to: Path) -> Path:
+    """Another folder like it, with the same owners."""
+    subprocess.run(["cp", "-a", f"{made}/.", to], check=True)
+    return to
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """The folder of a server that has been started before."""
+    return copy(made, tmp_path)
+
+
 def test_data_is_kept_between_runs_even_when_the_password_changes(tmp_path: Path) -> None:
     with postgres_in(tmp_path) as first:
         query(first, "CREATE TABLE kept AS SELECT 'still here' AS word")
@@ -49,15 +71,15 @@ def test_data_is_kept_between_runs_even_when_the_password_changes(tmp_path: Path
             query(second, "SELECT 1", url=second.url.replace("another", "p"))
 
 
-def test_settings_that_are_asked_for_go_before_ours(tmp_path: Path) -> None:
+def test_settings_that_are_asked_for_go_before_ours(folder: Path) -> None:
     asked = {"work_mem": "7MB", "max_connections": "23"}
-    with EmbeddedPostgres(tmp_path, password=PASSWORD, settings=asked) as server:
+    with EmbeddedPostgres(folder, password=PASSWORD, settings=asked) as server:
         assert [query(server, f"SHOW {name}") for name in (*asked, "fsync")] == ["7MB", "23", "on"]
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory):
-    with postgres_in(tmp_path_factory.mktemp("postgres")) as server:
+def running(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    with postgres_in(copy(made, tmp_path_factory.mktemp("postgres"))) as server:
         yield server
 
 
@@ -95,28 +117,28 @@ def test_a_second_start_on_the_same_folder_is_refused_and_names_the_holder(runni
     assert query(running, "SELECT 1") == 1
 
 
-def test_servers_in_different_folders_run_side_by_side(running: EmbeddedPostgres, tmp_path: Path) -> None:
-    with postgres_in(tmp_path) as other:
+def test_servers_in_different_folders_run_side_by_side(running: EmbeddedPostgres, folder: Path) -> None:
+    with postgres_in(folder) as other:
         assert query(other, "SELECT 1") == query(running, "SELECT 1") == 1
         assert other.port != running.port
 
 
-def test_a_folder_left_by_a_crash_is_started_again_with_its_data(tmp_path: Path) -> None:
-    with postgres_in(tmp_path) as crashed:
+def test_a_folder_left_by_a_crash_is_started_again_with_its_data(folder: Path) -> None:
+    with postgres_in(folder) as crashed:
         query(crashed, "CREATE TABLE kept AS SELECT 42 AS number")
         children = descendants(crashed.process.pid)
         crashed.process.kill()
         crashed.process.wait()
         assert eventually(lambda: not alive(children))
-        pid_file = tmp_path / "cluster" / "postmaster.pid"
+        pid_file = folder / "cluster" / "postmaster.pid"
         assert pid_file.exists()
         # The worst case: the number in the pid file belongs to a living stranger of the same account by now.
         lines = pid_file.read_text().splitlines(keepends=True)
 
-    with subprocess.Popen(["sleep", "600"], start_new_session=True, **_as_owner(tmp_path / "cluster")) as stranger:
+    with subprocess.Popen(["sleep", "600"], start_new_session=True, **_as_owner(folder / "cluster")) as stranger:
         try:
             pid_file.write_text("".join([f"{stranger.pid}\n", *lines[1:]]))
-            with postgres_in(tmp_path) as again:
+            with postgres_in(folder) as again:
                 assert query(again, "SELECT number FROM kept") == 42
         finally:
             stranger.kill()
@@ -151,31 +173,32 @@ def test_a_missing_wheel_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pyte
         postgres_in(tmp_path).start()
 
 
-def test_a_port_lost_to_another_program_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with postgres_in(tmp_path / "first") as holder:
-        ports = iter([holder.port, holder.port])
-        free = sys.modules["dispatcher.embedded.servers.server"].free_port
-        monkeypatch.setattr("dispatcher.embedded.servers.server.free_port", lambda: next(ports, None) or free())
+def test_a_port_lost_to_another_program_is_replaced(
+    running: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = iter([running.port, running.port])
+    free = sys.modules["dispatcher.embedded.servers.server"].free_port
+    monkeypatch.setattr("dispatcher.embedded.servers.server.free_port", lambda: next(ports, None) or free())
 
-        with postgres_in(tmp_path / "second") as second:
-            assert second.port != holder.port
-            assert query(second, "SELECT 1") == 1
+    with postgres_in(folder) as second:
+        assert second.port != running.port
+        assert query(second, "SELECT 1") == 1
 
 
-def test_a_killed_owner_takes_the_server_along_and_the_next_start_finds_the_data(tmp_path: Path) -> None:
+def test_a_killed_owner_takes_the_server_along_and_the_next_start_finds_the_data(folder: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path\n"
         "from dispatcher.embedded.servers.postgres import EmbeddedPostgres\n"
         "server = EmbeddedPostgres(Path(sys.argv[1]), password='x', durable=False).start()\n"
         "print(server.process.pid, flush=True); time.sleep(600)"
     )
-    with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, cwd=ROOT) as owner:
+    with subprocess.Popen([sys.executable, "-c", script, folder], stdout=subprocess.PIPE, cwd=ROOT) as owner:
         assert owner.stdout is not None
         server = psutil.Process(int(owner.stdout.readline()))
         tree = [server, *server.children(recursive=True)]
         owner.send_signal(signal.SIGKILL)
 
-    with postgres_in(tmp_path, "y") as again:  # at once: it waits for the old server to be gone
+    with postgres_in(folder, "y") as again:  # at once: it waits for the old server to be gone
         assert query(again, "SELECT 1") == 1
     assert eventually(lambda: not alive(tree))
 
@@ -213,14 +236,12 @@ def test_as_root_an_environment_below_a_closed_folder_works(tmp_path: Path, monk
 
 
 @as_root
-def test_as_root_data_of_an_ordinary_user_stays_the_users(tmp_path: Path) -> None:
-    cluster = tmp_path / "cluster"
-    with postgres_in(tmp_path):
-        pass
+def test_as_root_data_of_an_ordinary_user_stays_the_users(folder: Path) -> None:
+    cluster = folder / "cluster"
     for path in [cluster, *cluster.rglob("*")]:
         os.chown(path, 4321, 4321)
 
-    with postgres_in(tmp_path) as server:
+    with postgres_in(folder) as server:
         assert psutil.Process(server.process.pid).uids().effective == 4321
         assert query(server, "SELECT 1") == 1
     assert (cluster / "PG_VERSION").stat().st_uid == 4321
