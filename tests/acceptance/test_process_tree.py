@@ -228,10 +228,9 @@ def test_the_five_commands_of_the_readme_end_in_callbacks_that_are_seen_and_deli
 @dataclass(frozen=True, slots=True)
 class Lives:
     """Two lives of an engine. The first one had, of its own processes, only beat, because loading the others takes
-    seconds. It was in development mode; an account, a webhook and two events were made, then beat
-    and PostgreSQL were killed, and started again by the tree. The second one
-    was whole, at a terminal, with requested ports and without its egress policy. It made the deliveries, and was ended
-    by Ctrl-C."""
+    seconds. It was in development mode; an account, a webhook and two events were made, then beat and PostgreSQL were
+    killed, and started again by the tree. The second one was whole, at a terminal, with requested ports and without its
+    egress policy. It made the deliveries, and was ended by Ctrl-C."""
 
     first: Ended
     allowed: dict[str, str | None]  # what other shells read in the first
