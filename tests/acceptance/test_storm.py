@@ -18,6 +18,7 @@ pytestmark = pytest.mark.node
 
 ROOT = Path(__file__).parents[2]
 STORM, FAULTS = "tests.faults", "tests.faults.cases"
+MANY = 60  # requests, each event has two
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def test_ctrl_c_ends_everything_and_removes_the_data_but_what_is_to_be_kept(
     with started(tmp_path, program, *words, "--keep", str(kept)) as process:
         assert eventually(lambda: shown in (tmp_path / "progress").read_text(), within=120)
         (data,) = tmp_path.glob("dispatcher-storm-*")
-        assert eventually(lambda: 0 < lines(data, "sent") < lines(data, "received"))
+        assert eventually(lambda: lines(data, "received") > MANY)
         tree = descendants(process.pid)
         assert len(tree) > 10
         os.killpg(process.pid, signal.SIGINT)
