@@ -82,25 +82,26 @@ class Rig:
 
     # Processes
 
-    def run(self, name: str, words: Sequence[str], before: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
-        """Starts a Python module. It ends with this process, and writes to a file named after it."""
+    def run(self, name: str, words: Sequence[str], **more: str) -> "subprocess.Popen[bytes]":
+        """Starts a Python module, with `more` variables. It ends with this process, and writes to a file named after
+        it."""
         with (self.folder / f"{name}.log").open("wb") as output:
             return spawn(
-                [*before, *_PYTHON, *words],
+                [*_PYTHON, *words],
                 death_signal=Signals.SIGKILL,
                 cwd=self.folder,
-                env=self._environment,
+                env={**self._environment, **more},
                 output=output,
             )
 
     def node(self, name: str) -> Node:
         return self._nodes[name]
 
-    def start_node(self, name: str, before: Sequence[str] = ()) -> Node:
-        """Starts a node, by a program `before` it if one is given; does not wait until it is ready."""
+    def start_node(self, name: str, **more: str) -> Node:
+        """Starts a node, with `more` variables; does not wait until it is ready."""
         self._started += 1
         log = f"{name}-{self._started}"
-        node = self._nodes[name] = Node(self.run(log, self._words[name], before), self.folder / f"{log}.log")
+        node = self._nodes[name] = Node(self.run(log, self._words[name], **more), self.folder / f"{log}.log")
         return node
 
     def wait_until_ready(self) -> None:

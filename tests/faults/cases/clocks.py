@@ -1,6 +1,7 @@
 """A node whose clock is an hour off."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 
 from tests.faults.cases.case import case
@@ -12,9 +13,16 @@ def why_no_other_clock() -> str | None:
     return None if shutil.which("faketime") else "faketime is not on PATH"
 
 
+def _variables(by: str) -> dict[str, str]:
+    """What gives a process this clock. The program itself would stay between it and the signals that it is sent."""
+    asked = ["faketime", "-f", by, "printenv", "LD_PRELOAD"]
+    library = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    return {"LD_PRELOAD": library, "FAKETIME": by}
+
+
 def _moved(rig: Rig, name: str, by: str) -> Iterator[None]:
     rig.stop(name)
-    rig.start_node(name, before=["faketime", "-f", by])
+    rig.start_node(name, **_variables(by))
     rig.await_node(name)
     yield
     rig.stop(name)
