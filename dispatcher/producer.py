@@ -35,16 +35,20 @@ class Producer:
         threads: int = 15,
         limits: Limits = REQUESTS,
     ) -> None:
-        url = settings.database_url.get_secret_value()
+        url, pooler = settings.database_url.get_secret_value(), settings.database_pooler
         self.settings = settings
         self.name = name
         self.clock = clock or DatabaseClock()
-        self.engine = make_engine(url, application_name=name, limits=limits, most_connections=threads)
+        self.engine = make_engine(url, application_name=name, pooler=pooler, limits=limits, most_connections=threads)
         # For what is written in a single statement: it needs no transaction around it.
-        self.statements = make_engine(url, application_name=name, autocommit=True, most_connections=threads)
+        self.statements = make_engine(
+            url, application_name=name, pooler=pooler, autocommit=True, most_connections=threads
+        )
         # For statements that store events of several callers: none may wait long for a lock that one of them needs. And
         # for heartbeats, which wait for none.
-        self.groups = make_engine(url, application_name=name, autocommit=True, plan_once=True, limits=GROUPS)
+        self.groups = make_engine(
+            url, application_name=name, pooler=pooler, autocommit=True, plan_once=True, limits=GROUPS
+        )
         for engine in (self.engine, self.statements, self.groups):
             event.listen(engine, "connect", self.clock.ask)
         self.kept: dict[object, Any] = {}  # what the modules above make once for each producer,

@@ -67,6 +67,13 @@ class Settings(BaseSettings):
             examples=["postgresql://dispatcher:PASSWORD@127.0.0.1:5432/dispatcher"],
         ),
     ]
+    database_pooler: Annotated[
+        bool,
+        Field(
+            description="DATABASE_URL leads to PgBouncer or another pooler: nothing is kept in a session. "
+            "`dispatcher migrate` needs PostgreSQL's own address"
+        ),
+    ] = False
     broker_url: Annotated[
         SecretStr,
         Field(

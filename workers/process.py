@@ -39,6 +39,7 @@ class Worker:
         self.loop_engine = make_engine(
             url,
             application_name=installation.name,
+            pooler=installation.settings.database_pooler,
             wait_for_disk=False,
             plan_once=True,
             limits=LOOP,

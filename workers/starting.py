@@ -6,6 +6,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.db.outages import explain_outage
+from dispatcher.db.poolers import check_told
 from dispatcher.db.version import check_migrated
 from dispatcher.encryption.vault import Vault
 from dispatcher.installation import Installation
@@ -34,6 +35,7 @@ def _missing(installation: Installation) -> str | None:
     """Why the database cannot be used yet."""
     try:
         with installation.engine.begin() as connection:
+            check_told(connection)
             check_migrated(connection)
             Vault.checked(installation.settings.encryption_keys.get_secret_value(), connection)
     except SQLAlchemyError as error:

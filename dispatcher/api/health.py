@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dispatcher.broker.clients import try_once
 from dispatcher.db.engines import Limits, make_engine
 from dispatcher.db.outages import explain_outage
+from dispatcher.db.poolers import check_told
 from dispatcher.db.version import check_migrated
 from dispatcher.encryption.vault import EncryptionKeys
 from dispatcher.errors import ConfigurationError
@@ -127,6 +128,7 @@ def _check_database(installation: Installation, engine: Engine) -> None:
     """Stores an event of an account of its own, and takes both back."""
     name = f"readyz-{uuid4()}"
     with engine.connect() as connection:
+        check_told(connection)
         check_migrated(connection)
         connection.execute(_ACCOUNT, {"name": name})
         drive(
@@ -162,6 +164,7 @@ def _engine(settings: Settings) -> Engine:
     return make_engine(
         settings.database_url.get_secret_value(),
         application_name="dispatcher-readyz",
+        pooler=settings.database_pooler,
         limits=Limits(_SECONDS, lock=_SECONDS / 2),
         connect_seconds=_SECONDS,
         most_connections=0,

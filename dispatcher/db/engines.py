@@ -13,6 +13,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from dispatcher.db.error_texts import withhold_values
 from dispatcher.db.odd_values import read_json, read_odd_values
 from dispatcher.db.outages import ends_session
+from dispatcher.db.poolers import LONGEST_IDLE, cursors_telling, mark
 from dispatcher.db.silence import connecting
 from dispatcher.db.urls import read_url
 
@@ -47,6 +48,9 @@ _DEFAULTS: dict[str, Any] = {
     "target_session_attrs": "read-write",  # after a fail-over the old server may be back, read-only
 }
 
+# So that the server notices a client that is gone, and frees what that had locked. Behind a pooler, that is the client.
+_KEEPALIVES = {"tcp_keepalives_idle": "10s", "tcp_keepalives_interval": "5s", "tcp_keepalives_count": "3"}
+
 
 def make_engine(
     database_url: str,
@@ -56,6 +60,7 @@ def make_engine(
     wait_for_disk: bool = True,
     plan_once: bool = False,
     limits: Limits = REQUESTS,
+    pooler: bool = False,
     connect_seconds: int = CONNECT_SECONDS,
     most_connections: int = 15,
 ) -> Engine:
@@ -66,16 +71,13 @@ def make_engine(
     values, not for each use, and never to read a whole table: one that was small then may be large now.
 
     The limits say how long a stuck statement or a forgotten transaction can delay others: an old snapshot makes every
-    claim slower. A connection that waits for longer is lost: its server is silent.
+    claim slower. A connection that waits for longer is lost: its server is silent. With `pooler` the URL may lead to
+    one: then nothing is kept in a session.
     """
     session = {
         "statement_timeout": f"{limits.statement * 1000:.0f}ms",
         "lock_timeout": f"{limits.lock * 1000:.0f}ms",
-        "idle_in_transaction_session_timeout": "60s",
-        # So that the server notices a client that is gone, and frees what that had locked.
-        "tcp_keepalives_idle": "10s",
-        "tcp_keepalives_interval": "5s",
-        "tcp_keepalives_count": "3",
+        "idle_in_transaction_session_timeout": LONGEST_IDLE,
         "timezone": "UTC",
         "jit": "off",  # many small statements: compiling one costs more than it saves
     }
@@ -84,6 +86,13 @@ def make_engine(
     if plan_once:
         session |= {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
     url = read_url(database_url)
+    longest = limits.statement * _SILENCE or float("inf")
+    connecting_so: dict[str, Any] = {
+        "options": _options(url, session | _KEEPALIVES),
+        "connection_factory": connecting(longest),
+    }
+    if pooler:
+        connecting_so = {"connection_factory": connecting(longest, cursors_telling(session))}
     pool: dict[str, Any] = {"poolclass": NullPool}
     if most_connections:
         pool = {"pool_size": _KEPT, "max_overflow": most_connections - _KEPT, "pool_timeout": _FREE_SECONDS}
@@ -97,12 +106,13 @@ def make_engine(
             **_wanted(url, {**_DEFAULTS, "connect_timeout": connect_seconds}),
             "application_name": application_name,
             "client_encoding": "utf8",  # whatever the environment or the role says: messages are UTF-8
-            "options": _options(url, session),
-            "connection_factory": connecting(limits.statement * _SILENCE or float("inf")),
+            **connecting_so,
         },
         **pool,
     )
     event.listen(engine, "connect", read_odd_values)
+    if pooler:
+        event.listen(engine, "connect", mark)
     event.listen(engine, "checkout", _leave_out_closed)
     event.listen(engine, "handle_error", withhold_values)
     event.listen(engine, "handle_error", _drop_useless)

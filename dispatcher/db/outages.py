@@ -23,8 +23,15 @@ _SHUT_DOWN = frozenset({"57P01", "57P02", "57P03"})
 _NO_MEMORY = ("out of memory", "cannot allocate memory", "lost synchronization with server", "PQconnectdb() failed")
 # Classes: connection, resources, operator intervention (time-outs too), the server's system.
 _AWAY = frozenset({"08", "53", "57", "58"})
+FOR_POOLERS = (
+    "set DISPATCHER_DATABASE_POOLER=true for all processes, and give `dispatcher migrate` PostgreSQL's own address"
+)
+_OTHER_SESSION = ("42P05", "26000")  # what is prepared is known already, or is not known
 _IS_READ_ONLY = "the database takes no writes at the moment: it is read-only"
 _EXPLAINED = {
+    **dict.fromkeys(
+        _OTHER_SESSION, f"DATABASE_URL leads to a pooler that runs transactions in changing sessions: {FOR_POOLERS}"
+    ),
     **dict.fromkeys(  # no such table, column, schema
         ("42P01", "42703", "3F000"), "the database is not at this version's migration: run `dispatcher migrate`"
     ),
@@ -32,6 +39,17 @@ _EXPLAINED = {
     "55P03": "others have locked what is needed in the database",
     _READ_ONLY: _IS_READ_ONLY,
     _FULL: "the database has no room left on its disk",
+}
+# What the driver says of a connection, and what it means.
+_CONNECTIONS = {
+    ("authentication failed", "no password", "pg_hba"): "the database refuses the user or password in DATABASE_URL",
+    ("unsupported startup parameter",): (
+        f"DATABASE_URL leads to a pooler that refuses the options of sessions: {FOR_POOLERS}"
+    ),
+    ("does not exist",): "the database, or the user, named in DATABASE_URL does not exist there",
+    ("translate host name",): "the database's host named in DATABASE_URL cannot be found",
+    ("read-only", "hot standby"): _IS_READ_ONLY,
+    ("too many clients", "too many connections", "connection slots"): "the database has no free connection",
 }
 
 
@@ -117,16 +135,5 @@ def _code_of(error: DBAPIError) -> str | None:
 
 def _explain_connection(text: str) -> str:
     """With several hosts, the text has what each of them said."""
-    match text:
-        case _ if "authentication failed" in text or "no password" in text or "pg_hba" in text:
-            return "the database refuses the user or password in DATABASE_URL"
-        case _ if "does not exist" in text:
-            return "the database, or the user, named in DATABASE_URL does not exist there"
-        case _ if "translate host name" in text:
-            return "the database's host named in DATABASE_URL cannot be found"
-        case _ if "read-only" in text or "hot standby" in text:
-            return _IS_READ_ONLY
-        case _ if "too many clients" in text or "too many connections" in text or "connection slots" in text:
-            return "the database has no free connection"
-        case _:
-            return "the database (DATABASE_URL) does not answer"
+    found = (why for words, why in _CONNECTIONS.items() if any(word in text for word in words))
+    return next(found, "the database (DATABASE_URL) does not answer")

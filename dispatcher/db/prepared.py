@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import psycopg2
 from sqlalchemy import URL, Connection, CursorResult, Engine, PoolProxiedConnection, text
@@ -12,27 +12,31 @@ from sqlalchemy.exc import DBAPIError
 
 from dispatcher.db.error_texts import harmless_text
 from dispatcher.db.outages import ends_session
+from dispatcher.db.poolers import POOLED
 
 _DISCARD = "DISCARD PLANS"
+_PARAMETER = re.compile(r"(?<!:):(\w+)")  # not the `::` of a cast
 PLANNED_AT = "dispatcher_planned_at"  # monotonic: when the oldest plan of a connection was made, at the latest
 
 
 class Prepared:
-    """A statement with named parameters (`:name`), prepared on each connection at its first use there.
+    """A statement with named parameters (`:name`), prepared on each connection at its first use there. Where a pooler
+    could run the next transaction in another server session, it is sent and planned at each use.
 
-    Only for our own, direct connections: a pooler could run the next transaction in another server session. The plan
-    is made without knowing the values, so one plan must be good for all of them. It is made for the tables as they are:
-    what was right for empty ones can take hundreds of times as long once they are full. PostgreSQL makes it anew when
-    it has new statistics, and this does after `plan_seconds`, together with all others of the connection. On
-    connections of others, run `text` as it is.
+    The kept plan is made without knowing the values, so one plan must be good for all of them. It is made for the
+    tables as they are: what was right for empty ones can take hundreds of times as long once they are full. PostgreSQL
+    makes it anew when it has new statistics, and this does after `plan_seconds`, together with all others of the
+    connection. On connections that are not ours, run `text`.
     """
 
     def __init__(
         self, name: str, statement: str, types: Mapping[str, str], *, plan_seconds: float = float("inf")
     ) -> None:
         places = {parameter: f"${place}" for place, parameter in enumerate(types, 1)}
-        body = re.sub(r"(?<!:):(\w+)", lambda match: places[match[1]], statement)  # not the `::` of a cast
-        self.text = text(statement)
+        body = _PARAMETER.sub(lambda match: places[match[1]], statement)
+        self.text = text(_PARAMETER.sub(lambda match: f"CAST(:{match[1]} AS {types[match[1]]})", statement))
+        # For the driver, where nothing is prepared.
+        self._whole = _PARAMETER.sub(lambda match: f"CAST(%({match[1]})s AS {types[match[1]]})", statement)
         self._name = name
         self._names = tuple(types)
         self._prepare = f"PREPARE {name} ({', '.join(types.values())}) AS {body}"
@@ -41,6 +45,8 @@ class Prepared:
 
     def execute(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
         """Runs the statement, as `Connection.execute` does."""
+        if POOLED in connection.info:
+            return connection.exec_driver_sql(self._whole, dict(parameters))
         if first := self._to_run_first(connection.info):
             try:
                 connection.exec_driver_sql(first)
@@ -57,6 +63,9 @@ class Prepared:
         SQLAlchemy's errors, without values in their texts."""
         try:
             with closing(connection.cursor()) as cursor:
+                if POOLED in connection.info:
+                    cursor.execute(self._whole, parameters)
+                    return cast(Sequence[Sequence[Any]], cursor.fetchall())
                 if first := self._to_run_first(connection.info):
                     try:
                         cursor.execute(first)

@@ -46,7 +46,7 @@ class Watched(extensions.connection):  # type: ignore[misc]
             self.asked_at = None
 
 
-class _Cursor(extensions.cursor):  # type: ignore[misc]
+class WatchedCursor(extensions.cursor):  # type: ignore[misc]
     """Its connection waits while it executes something. It reads whole results, so nothing else waits."""
 
     connection: Watched
@@ -60,12 +60,12 @@ class _Cursor(extensions.cursor):  # type: ignore[misc]
             connection.asked_at = None
 
 
-def connecting(longest: float) -> Callable[..., Watched]:
-    """What makes connections, for the driver."""
+def connecting(longest: float, cursors: type[WatchedCursor] = WatchedCursor) -> Callable[..., Watched]:
+    """What makes connections with such cursors, for the driver."""
 
     def connect(*given: Any, **named: Any) -> Watched:
         connection = Watched(*given, **named)
-        connection.longest, connection.cursor_factory = longest, _Cursor
+        connection.longest, connection.cursor_factory = longest, cursors
         _watch.add(connection)
         return connection
 

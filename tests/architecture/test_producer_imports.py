@@ -117,6 +117,7 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
         "dispatcher.db.error_texts",
         "dispatcher.db.odd_values",
         "dispatcher.db.outages",
+        "dispatcher.db.poolers",
         "dispatcher.db.prepared",
         "dispatcher.db.silence",
         "dispatcher.db.urls",
