@@ -11,6 +11,7 @@
 #   ./run.sh fuzz [N]                  sends generated requests to the API and all dialects, N (300) for each operation
 #   ./run.sh storm [--minutes N] [...] does everything bad at once to an engine (./run.sh storm --help)
 #   ./run.sh faults [NAME...] [...]    does faults to an engine one by one, or mixed (./run.sh faults --help)
+#   ./run.sh soak [--minutes N] [...]  puts an engine under steady load and watches what grows (./run.sh soak --help)
 #   ./run.sh build [FOLDER]            two wheels in dist/, or in FOLDER: what producers install, and the engine
 #   ./run.sh bench [--quick] [...]     compares the engine with baselines (./run.sh bench --help)
 #   ./run.sh ...                       anything else is a command of the `dispatcher` command line; -h lists all
@@ -203,7 +204,7 @@ with_pip() {
         --progress-bar off --no-deps --require-hashes "$@"
 }
 
-# Help that needs no environment. `test -h` is pytest's; `bench -h`, `storm -h` and `faults -h` list what these programs define.
+# Help that needs no environment. `test -h` is pytest's; `bench -h`, `storm -h`, `faults -h` and `soak -h` list what these programs define.
 usage() {
     case $1 in
     audit) cat <<END ;;
@@ -236,7 +237,7 @@ case "${1-} ${2-}" in
 esac
 
 case ${1-} in
-test | audit | fuzz | storm | faults | build | bench) can_test || set_up can_test ;;
+test | audit | fuzz | storm | faults | soak | build | bench) can_test || set_up can_test ;;
 *) can_run || set_up can_run ;;
 esac
 
@@ -328,6 +329,10 @@ storm)
 faults)
     shift
     PYTHONPATH=$root exec "$venv/bin/python" -P -m tests.faults.cases "$@"
+    ;;
+soak)
+    shift
+    PYTHONPATH=$root exec "$venv/bin/python" -P -m tests.faults.soak "$@"
     ;;
 bench)
     shift

@@ -146,15 +146,21 @@ class Ledger(Generic[Record]):
         self._records: list[Record] = []
 
     def read(self) -> Sequence[Record]:
+        self._records += self.take()
+        return self._records
+
+    def take(self) -> Sequence[Record]:
+        """The records since the last call, which are not kept."""
+        records: list[Record] = []
         if not self._path.exists():
-            return self._records
+            return records
         with self._path.open("rb") as file:
             file.seek(self._at)
             for line in file:
                 if line.endswith(b"\n"):
-                    self._records.append(_record(self._kind, json.loads(line)))
+                    records.append(_record(self._kind, json.loads(line)))
                     self._at += len(line)
-        return self._records
+        return records
 
 
 def _record(kind: type[Record], members: dict[str, Any]) -> Record:
