@@ -38,6 +38,8 @@ from schedules.timing import REAL_TIME
 from tests.claims import TARGET
 from tests.faults.__main__ import app as storm
 from tests.faults.cases.__main__ import app as faults
+from tests.faults.cases.catalog import BY_NAME
+from tests.faults.soak.__main__ import app as soak
 from tests.integration.docs.blocks import blocks_of
 from workers.callbacks.render import render
 from workers.claims.claims import Claim
@@ -54,7 +56,8 @@ _COMMAND = re.compile(r"(?:\./run\.sh|(?<![\w./@-])(?<!from )dispatcher)[ \t]+([
 
 CLI: Any = typer.main.get_command(app)
 PROGRAMS: dict[str, Any] = {
-    name: typer.main.get_command(program) for name, program in (("bench", bench), ("storm", storm), ("faults", faults))
+    name: typer.main.get_command(program)
+    for name, program in (("bench", bench), ("storm", storm), ("faults", faults), ("soak", soak))
 }
 
 SIGNING_KEY = SigningKey("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")  # of the public specification's example
@@ -397,6 +400,14 @@ def test_every_threat_is_linked_to_tests_that_exist() -> None:
         assert linked, f"no test shows the defence against: {threat}"
         for name, file in linked:
             assert f"def {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
+
+
+def test_every_fault_that_can_be_done_is_told_of_with_what_is_promised() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| .+ \| (.+?) \| .+? \|$", TEXTS["docs/reliability.md"], re.MULTILINE)
+    assert len({name for name, _, _ in rows}) == len(rows)
+    expires = {True: ", or when a claim expires", False: ""}
+    promised = {name: (case.about, f"{case.promise:g} s{expires[case.loses_claims]}") for name, case in BY_NAME.items()}
+    assert {name: told for name, *told in rows} == {name: list(told) for name, told in promised.items()}
 
 
 def test_the_nodes_of_the_operations_page_take_all_queues() -> None:

@@ -28,7 +28,7 @@ app = typer.Typer(add_completion=False, context_settings={"help_option_names": [
 def soak(
     minutes: Annotated[float, typer.Option(min=1, max=10_000, help="How long the load lasts")] = 60,
     keep: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Keep the samples, a plot of them, and the logs here")
+        Path | None, typer.Option(metavar="FOLDER", help="Keep the samples, a plot, and the ends of logs here")
     ] = None,
 ) -> None:
     """Put a whole installation under steady load, and watch what grows.

@@ -1,7 +1,7 @@
 """One soak: a whole installation under steady load, sampled every few seconds."""
 
 import json
-import shutil
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -30,6 +30,7 @@ MOOD_SECONDS, BAD_SECONDS = 60.0, 20.0  # of each minute, the moody receiver fai
 MAIL_SECONDS, WEBHOOK_SECONDS = 10.0, 60.0  # between two webhooks that fail and cause a mail; until one is deleted
 MAIL_WITHIN = 30.0  # of the failure
 SAMPLES = "samples.jsonl"
+LOG_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,15 @@ def run_soak(seconds: float, show: Show, keep: Path | None) -> Soaked:
                 return _soak(Load(rig), sampler, seconds, show, note)
         finally:
             if keep is not None:
-                for log in rig.folder.glob("*.log"):
-                    shutil.copy(log, keep)
+                _keep_logs(rig.folder, keep)
+
+
+def _keep_logs(folder: Path, keep: Path) -> None:
+    """Their ends: they have a line for each delivery."""
+    for log in folder.glob("*.log"):
+        with log.open("rb") as lines:
+            lines.seek(-min(log.stat().st_size, LOG_BYTES), os.SEEK_END)
+            (keep / log.name).write_bytes(lines.read())
 
 
 @contextmanager

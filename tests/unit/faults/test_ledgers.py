@@ -26,3 +26,15 @@ def test_a_line_whose_writer_was_killed_is_left_out(tmp_path: Path) -> None:
 
 def test_a_ledger_that_was_never_begun_is_empty(tmp_path: Path) -> None:
     assert list(Ledger(tmp_path / "none", Sent).read()) == []
+
+
+def test_what_was_taken_is_not_kept_and_not_taken_again(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    ledger = Ledger(path, Sent)
+    assert ledger.take() == []
+    path.write_text(write_line(SENT) + write_line(SENT)[:20])
+    assert ledger.take() == [SENT]
+    assert ledger.take() == []
+    path.write_text(write_line(SENT) * 2)
+    assert ledger.take() == [SENT]
+    assert list(ledger.read()) == []
