@@ -76,7 +76,7 @@ def soak(
         progress.print(f"Error: {error}")
         raise typer.Exit(2) from None
     if keep is not None:
-        draw(soaked.samples, keep / PLOT)
+        draw(soaked.samples, soaked.table_of, keep / PLOT)
     passed = _print(soaked)
     print(f"{'PASSED' if passed else 'FAILED'}: ./run.sh soak --minutes {minutes:g}")
     raise typer.Exit(0 if passed else 1)
