@@ -1,5 +1,5 @@
-"""Draws the samples of a soak as curves in an SVG file: a panel for each kind of quantity. Of indexes, those that should
-not grow. Pure, except for writing."""
+"""Draws the samples of a soak as curves in an SVG file: a panel for each kind of quantity. Of indexes, it
+shows those that should not grow. Pure, except for writing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
