@@ -19,7 +19,7 @@ def table(grown: Sequence[Grown]) -> Iterator[str]:
         scale = MB if kind in BYTES else 1.0
         cells = (one.first, one.middle, one.last)
         figures = " ".join(f"{_figure(value / scale):>12}" for value in cells)
-        verdict = "  TOO MUCH" if one.too_much else "  by design" if one.limit == inf and kind in BYTES else ""
+        verdict = "  TOO MUCH" if one.too_much else "  by design" if one.limit == inf and kind in SMALL else ""
         yield f"{label(one):{width}} {figures} {_signed(one.an_hour / scale):>12}{verdict}".rstrip()
 
 

@@ -98,11 +98,11 @@ def _soak(load: "Load", sampler: Sampler, seconds: float, show: Show, note: Call
 def progress(sample: Sample, seconds: float) -> str:
     """A line that says how it goes."""
     values = sample.values
-    memory = sum(value for name, value in values.items() if name.startswith("memory: "))
     return (
         f"{sample.at:.0f} of {seconds:.0f} s: {values['a second: events in']:.0f} events/s, "
         f"{values['a second: messages out']:.0f} messages/s, half within "
-        f"{values.get('late: first attempt, half', 0) * 1000:.0f} ms, {memory / 1e6:.0f} MB in all processes"
+        f"{values.get('late: first attempt, half', 0) * 1000:.0f} ms, "
+        f"{values['memory in all: shared once'] / 1e6:.0f} MB in all processes"
     )
 
 

@@ -85,6 +85,7 @@ class Sampler:
         return values
 
     def _of_processes(self) -> Iterator[tuple[str, float]]:
+        in_all = 0
         for node in NODES:
             with suppress(psutil.NoSuchProcess, KeyError):  # it ended: the rig says so
                 main = psutil.Process(self._rig.node(node).pid)
@@ -92,8 +93,11 @@ class Sampler:
                 for number, process in enumerate([main, *children]):
                     name = f"{node} {number}" if number else node
                     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                        yield f"{Kind.MEMORY}: {name}", process.memory_full_info().pss
+                        memory = process.memory_full_info()
+                        in_all += memory.pss
+                        yield f"{Kind.MEMORY}: {name}", memory.rss
                         yield f"{Kind.FILES}: {name}", process.num_fds()
+        yield f"{Kind.MEMORY_IN_ALL}: shared once", in_all
 
     def _of_database(self) -> Iterator[tuple[str, float]]:
         for row in self._rig.rows(_SIZES):
