@@ -26,7 +26,7 @@ app = typer.Typer(add_completion=False, context_settings={"help_option_names": [
 
 @app.command(cls=Command)
 def soak(
-    minutes: Annotated[float, typer.Option(min=1, max=10_000, help="How long the load lasts")] = 60,
+    minutes: Annotated[float, typer.Option(min=5, max=10_000, help="How long the load lasts")] = 60,
     keep: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Keep the samples, a plot, and the ends of logs here")
     ] = None,
