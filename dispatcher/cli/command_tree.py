@@ -158,7 +158,7 @@ RUN_SH = {
     "audit": "Check the pinned packages for known vulnerabilities",
     "storm": "Do everything bad at once to an installation, and count",
     "faults": "Do single faults to an installation, and see it recover",
-    "soak": "Put an installation under steady load, and see what grows",
+    "soak": "Load an installation steadily, and see what grows",
     "fuzz": "Send made-up requests to the API and all dialects",
     "build": "Build the two wheels: the producers' and the engine's",
     "bench": "Measure the engine against baselines",
