@@ -205,7 +205,9 @@ def test_a_child_that_ends_by_itself_is_started_again_while_the_rest_runs(stream
         bystander = tree._running[0].process.pid
         assert tree.keep_running(until=lambda: stream.getvalue().count("weak     | begun") == 3)
         assert tree._running[0].process.pid == bystander
-        tree.keep_running(until=lambda: "weak is ready again." in stream.getvalue().rpartition("it is started again")[2])
+        tree.keep_running(
+            until=lambda: "weak is ready again." in stream.getvalue().rpartition("it is started again")[2]
+        )
     assert stream.getvalue().count("weak ended with exit status 3 by itself; it is started again ") == 2
 
 
