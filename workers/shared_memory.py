@@ -40,7 +40,9 @@ def share() -> None:
 
 
 def forget() -> None:
-    """Removes the files; who has opened them keeps them."""
+    """Removes the files; who has opened them keeps them. In this process nothing is shared any more."""
+    global _file, _pipe  # noqa: PLW0603 - as `share` sets them
+    _file = _pipe = None
     path = os.environ.pop(VARIABLE, None)
     if path is not None:
         _remove(path)

@@ -472,6 +472,7 @@ if __name__ == "__main__":
         assert child.exitcode == 0
     shared_memory.forget()
     shared_memory.forget()
+    assert shared_memory.open_stacks(0) is None
 """)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     assert subprocess.run([sys.executable, script], check=False, timeout=60, env=environment).returncode == 0
