@@ -197,8 +197,8 @@ def test_a_child_that_ends_by_itself_is_started_again_while_the_rest_runs(stream
     starts = tmp_path / "starts"
     script = (
         "import sys, time; open(sys.argv[1], 'a').write('x'); print('begun')\n"
-        "if len(open(sys.argv[1]).read()) < 3: sys.exit(3)\n"
-        "time.sleep(600)"
+        "time.sleep(1 if len(open(sys.argv[1]).read()) < 3 else 600)\n"  # all have been started by then
+        "sys.exit(3)"
     )
     with ProcessTree(stream=stream) as tree:
         tree.start(python("bystander", SLEEPS), python("weak", script, starts, ready=starts.exists))
@@ -213,7 +213,10 @@ def test_a_child_that_ends_by_itself_is_started_again_while_the_rest_runs(stream
 
 @pytest.mark.usefixtures("soon")
 def test_what_a_dead_child_leaves_is_gone_before_it_is_started_again(stream: io.StringIO) -> None:
-    leaves = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', sys.argv[1]]).pid); sys.exit(1)"
+    leaves = (
+        "import subprocess, sys, time; print(subprocess.Popen([sys.executable, '-c', sys.argv[1]]).pid);"
+        " time.sleep(1); sys.exit(1)"
+    )
     with ProcessTree(stream=stream) as tree:
         tree.start(python("parent", leaves, SLEEPS))
         tree.keep_running(until=lambda: stream.getvalue().count("it is started again") == 2)
@@ -265,7 +268,7 @@ def test_a_wish_to_stop_is_heard_while_a_child_waits_for_its_next_start(
 ) -> None:
     monkeypatch.setattr(process_tree, "BETWEEN_STARTS", 60.0)
     with ProcessTree(stream=stream) as tree:
-        tree.start(python("weak", "print('begun')"))
+        tree.start(python("weak", "import time; time.sleep(1)"))
 
         def until() -> bool:
             if "it is started again in" in stream.getvalue():
