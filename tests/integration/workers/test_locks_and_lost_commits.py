@@ -1,10 +1,7 @@
 """What somebody has locked, what cannot be written, and what was committed without an answer keeps nothing else."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -27,6 +24,7 @@ from tests.factories import (
     make_webhook,
     rows,
 )
+from tests.integration.workers.looping import looping, seconds_until
 from tests.receiver import Receiver
 from tests.relay import relayed
 from tests.stepped_loop import SteppedLoop
@@ -35,27 +33,6 @@ from workers.claims.concurrency import Rooms
 from workers.results import record as record_module
 
 SLACK = 3  # times what is promised: the machine is busy
-
-
-@contextmanager
-def looping(settings: Settings) -> Iterator[list[dict[str, int]]]:
-    """A loop in a thread, which ends by itself; its result."""
-    results: list[dict[str, int]] = []
-    loop = threading.Thread(target=lambda: results.append(deliver_all(settings)))
-    loop.start()
-    try:
-        yield results
-    finally:
-        loop.join(30)
-    assert not loop.is_alive()
-
-
-def seconds_until(condition: Callable[[], object]) -> float:
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + 20, "did not happen in 20 s"
-        time.sleep(0.01)
-    return time.monotonic() - began
 
 
 def states(database: Engine) -> dict[str, str]:

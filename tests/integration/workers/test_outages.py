@@ -1,9 +1,7 @@
 """Workers while their database is away, silent or read-only: they come back by themselves, and say it once."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import celery
 import pytest
@@ -17,7 +15,8 @@ from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SWEEP, UPKEEP
 from tests.behaviours import final
-from tests.factories import MESSAGE, change, deliver_all, make_webhook, rows
+from tests.factories import MESSAGE, change, make_webhook, rows
+from tests.integration.workers.looping import looping, seconds_until
 from tests.receiver import Receiver
 from tests.relay import Relay, relayed
 from workers.process import Worker
@@ -42,27 +41,6 @@ def worker(behind: tuple[Relay, Settings]) -> Iterator[Worker]:
     yield made
     made.close()
     made.installation.close()
-
-
-@contextmanager
-def looping(settings: Settings) -> Iterator[list[dict[str, int]]]:
-    """A loop in a thread, which ends when nothing is due; its result."""
-    results: list[dict[str, int]] = []
-    loop = threading.Thread(target=lambda: results.append(deliver_all(settings)))
-    loop.start()
-    try:
-        yield results
-    finally:
-        loop.join(30)
-    assert not loop.is_alive()
-
-
-def wait_until(condition: Callable[[], object]) -> float:
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + 20, "did not happen in 20 s"
-        time.sleep(0.01)
-    return time.monotonic() - began
 
 
 def is_delivered(database: Engine) -> bool:
@@ -106,12 +84,12 @@ def test_a_loop_keeps_its_results_through_an_outage_and_goes_on_soon_after_it(
         begins(relay, database)
         try:
             gate.open()
-            wait_until(lambda: BEGAN in caplog.text)
+            seconds_until(lambda: BEGAN in caplog.text)
             time.sleep(2)  # so long that it is tried again
             assert not is_delivered(database)
         finally:
             ends(relay, database)
-        assert wait_until(lambda: is_delivered(database)) < 5 * SLACK
+        assert seconds_until(lambda: is_delivered(database)) < 5 * SLACK
     assert result == [{"claimed": 1, "delivered": 1, "retried": 0, "discarded": 0}]
     assert len(receiver.received) == 1
     assert caplog.text.count(BEGAN) == 1
