@@ -242,7 +242,9 @@ def test_without_a_package_index_it_says_so_in_one_line_with_the_last_ones_of_th
 
 
 def test_ctrl_c_while_it_sets_up_gives_one_line_and_the_next_call_goes_on(checkout: Path) -> None:
-    provide(checkout, "python3", failing('echo "Traceback: KeyboardInterrupt" >&2; : >"$0.began"; sleep 60; exit 1'))
+    # `exec`, because a shell that is about to start another process can end at the signal without it. What is then left
+    # would keep the lock, rightly: it is an installer that is still at work.
+    provide(checkout, "python3", failing('echo "Traceback: KeyboardInterrupt" >&2; : >"$0.began"; exec sleep 60'))
     with start(checkout, "up", start_new_session=True) as process:
         assert eventually((checkout / ".venv/bin/python.began").exists)
         os.killpg(process.pid, signal.SIGINT)
