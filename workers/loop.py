@@ -214,7 +214,7 @@ class DeliveryLoop:
         self._journal.handle(batch.claims)
         try:
             shown = token.value if token is not None else None
-            now, request_id = self._clock().timestamp(), self._clock.new_id_text()
+            now, request_id = self._clock.timestamp(), self._clock.new_id_text()
             request = render(batch.claims, target, request_id, now=now, timing=self._timing, token=shown)
         except Exception as error:  # noqa: BLE001 - one message must not end the loop again and again
             self._cannot_start(batch, error, Discard(Reason.RENDER_FAILED))

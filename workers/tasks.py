@@ -41,7 +41,7 @@ def _without_values() -> Iterator[None]:
 
 def _call_again(name: str, worker: Worker) -> None:
     """In 1 to 4 s; however many tasks of a kind fail, once."""
-    now = worker.installation.clock().timestamp()
+    now = worker.installation.clock.timestamp()
     second = (int(now + 1) // AGAIN + 1) * AGAIN
     worker.installation.waker.wake_later(name, second, second - now)
 

@@ -30,15 +30,16 @@ class DatabaseClock:
     def __init__(self, own: Nanoseconds = time.time_ns) -> None:
         self.own = own
         self.is_known = False
-        self._ahead = 0  # nanoseconds
+        self.offset = timedelta(0)
+        self._ahead = 0  # nanoseconds; the same
         self._is_told = False
 
     def __call__(self) -> datetime:
-        return datetime.fromtimestamp((self.own() + self._ahead) / _SECOND, UTC)
+        return datetime.fromtimestamp(self.timestamp(), UTC)
 
-    @property
-    def offset(self) -> timedelta:
-        return timedelta(microseconds=self._ahead // 1_000)
+    def timestamp(self) -> float:
+        """Seconds since 1970."""
+        return (self.own() + self._ahead) / _SECOND
 
     def new_id(self) -> UUID:
         return new_id(self.own() + self._ahead)
@@ -56,6 +57,7 @@ class DatabaseClock:
                 break
         else:
             self._ahead = said - (asked + answered) // 2
+        self.offset = timedelta(microseconds=self._ahead // 1_000)
         self._tell()
 
     def ask(self, connection: Any, _record: object = None) -> None:

@@ -141,7 +141,7 @@ def sweep_with_lease(engine: Engine, waker: Waker, timing: Timing, me: UUID, ext
 
 
 def _call_in(seconds: float, waker: Waker, clock: DatabaseClock) -> None:
-    now = clock().timestamp()
+    now = clock.timestamp()
     second = int(now + seconds) + 1
     waker.wake_later(SWEEP, second, second - now)
 

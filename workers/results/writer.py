@@ -268,7 +268,7 @@ class ClaimResults:
             result.decision.delay for result in ended if isinstance(result.decision, Retry) and result.attempt in mine
         ]
         if delays:
-            send_delayed_wakes(self._waker, delays, self._clock().timestamp(), self._timing)
+            send_delayed_wakes(self._waker, delays, self._clock.timestamp(), self._timing)
         self.tally.update(write_lines(ended, mine))
 
     def _to_record(self, result: ClaimResult, *, stripped: bool) -> Result:
