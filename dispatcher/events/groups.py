@@ -57,6 +57,8 @@ class Groups:
 
     def store(self, items: Sequence[CheckedEvent]) -> list[Outcome]:
         """Stores a group; returns what became of each item, in order. Never raises an Exception."""
+        if not items:
+            return []
         try:
             return list(self._run(self._producer.groups, items))
         except Unavailable as error:
@@ -70,7 +72,7 @@ class Groups:
         if not stored:
             return self._divide(items, failed)
         rest = [item for item in items if item.id not in stored]
-        outcomes = iter(self.store(rest) if rest else ())
+        outcomes = iter(self.store(rest))
         return [stored[item.id] if item.id in stored else next(outcomes) for item in items]
 
     def store_alone(self, item: CheckedEvent) -> Receipt:

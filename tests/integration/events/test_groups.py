@@ -203,6 +203,25 @@ def test_who_waits_for_a_locked_key_waits_alone(
     assert stored(database) == [*range(-1, 21), 100]
 
 
+def test_a_group_of_nothing_but_a_locked_key_keeps_nobody_waiting(
+    front: Front, database: Engine, settings: Settings, holder: Session
+) -> None:
+    make_webhook(database, settings, url=URL)
+    enqueue("a", 100, account="acme", idempotency_key="k", session=holder, producer=front.producer)
+    with held_groups() as held:
+        front.call(-1)
+        held.wait()
+        waiting = [front.call(100, idempotency_key="k") for _ in range(3)]
+        front.wait_for(3)
+        held.let_go()
+        assert eventually(lambda: held.sizes == [1, 3])
+        front.call(1).result(20)
+        holder.commit()
+        assert [call.result(20).repeated for call in waiting] == [True] * 3
+    assert held.sizes == [1, 3, 1]
+    assert stored(database) == [-1, 1, 100]
+
+
 def test_who_waits_too_long_for_a_locked_key_is_told_that_nothing_was_stored(
     settings: Settings, database: Engine, holder: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
