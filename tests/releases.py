@@ -1,7 +1,9 @@
 """Releases in git history: by their tag, or by the commit that CHANGELOG.md names."""
 
+import io
 import re
 import subprocess
+import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -16,6 +18,20 @@ def git(*words: str) -> bytes:
     if ran.returncode:
         raise LookupError(ran.stderr.decode().strip())
     return ran.stdout
+
+
+def newest_released() -> str:
+    """The version of the newest release, by CHANGELOG.md."""
+    found = re.search(r"^## ([0-9.]+), [0-9]{4}-", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def unpack(version: str, folder: Path) -> None:
+    """Puts the code of a release there. Raises LookupError as `commit_of`."""
+    archive = git("archive", commit_of(version), "dispatcher", "workers", "schedules")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
 
 
 def commit_of(version: str) -> str:

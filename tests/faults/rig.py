@@ -71,6 +71,10 @@ class Rig:
             "second-beat": [*_BEAT, str(self.folder / "second-beat-schedule")],
             "api": ["dispatcher.web", "--port", str(self.api_port)],
         }
+        self._plain = {
+            **{name: ["celery", *self._words[name][1:]] for name in CHILDREN},
+            "api": ["uvicorn", "dispatcher.asgi:app", "--port", str(self.api_port)],
+        }
         self._nodes: dict[str, Node] = {}
         self._starting: dict[str, Window] = {}  # a node that is not ready yet -> the window that its start ends
         self._known: dict[int, str] = {}  # children of nodes: pid -> node
@@ -97,11 +101,13 @@ class Rig:
     def node(self, name: str) -> Node:
         return self._nodes[name]
 
-    def start_node(self, name: str, **more: str) -> Node:
-        """Starts a node, with `more` variables; does not wait until it is ready."""
+    def start_node(self, name: str, *, plain: bool = False, **more: str) -> Node:
+        """Starts a node, with `more` variables; does not wait until it is ready. `plain`: as any version starts it, so
+        without what poison and short claims need."""
         self._started += 1
         log = f"{name}-{self._started}"
-        node = self._nodes[name] = Node(self.run(log, self._words[name], **more), self.folder / f"{log}.log")
+        words = self._plain.get(name, self._words[name]) if plain else self._words[name]
+        node = self._nodes[name] = Node(self.run(log, words, **more), self.folder / f"{log}.log")
         return node
 
     def wait_until_ready(self) -> None:

@@ -1,11 +1,9 @@
 """The release before goes on taking events and delivering, beside this one, on the tables of this one."""
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +20,7 @@ from dispatcher.settings import Settings
 from tests.factories import attempts, deliver_all, deliveries, make_account, make_webhook, rows, upkeep_once
 from tests.integration.api.conftest import Api, running_app
 from tests.receiver import Receiver
-from tests.releases import commit_of, git
+from tests.releases import unpack
 
 _DEFAULTS = "SELECT relname FROM pg_class WHERE pg_get_expr(relpartbound, oid) = 'DEFAULT'"
 SCRIPT = Path(__file__).with_name("process_of_0_2.py")
@@ -71,11 +69,9 @@ class OldProcess:
 def old(tmp_path: Path, settings: Settings) -> Iterator[OldProcess]:
     """A process of 0.2.0 on this test's servers."""
     try:
-        archive = git("archive", commit_of("0.2.0"), "dispatcher", "workers", "schedules")
+        unpack("0.2.0", tmp_path / "0.2.0")
     except LookupError as error:
         pytest.skip(f"needs the code of 0.2.0 from the history: {error}")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(tmp_path / "0.2.0", filter="data")
     process = OldProcess(tmp_path / "0.2.0", tmp_path / "log")
     yield process
     process.end()
