@@ -3,7 +3,8 @@
 from tests.faults.cases import broker, clocks, database, mail, network, processes, receivers, releases
 from tests.faults.cases.case import CASES, Case
 
-MODULES = processes, database, broker, network, receivers, mail, clocks, releases  # each adds its cases when it is loaded
+# Each adds its cases when it is loaded.
+MODULES = processes, database, broker, network, receivers, mail, clocks, releases
 BY_NAME: dict[str, Case] = {case.name: case for case in CASES}
 STORM = "storm"  # a case of its own kind: it has a rig of its own
 SHORT = (
