@@ -17,7 +17,7 @@ from dispatcher.db.engines import MAINTENANCE
 from dispatcher.embedded.spawning.parent_death import die_with_parent
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
-from dispatcher.memory import collect_rarely, give_back
+from dispatcher.memory import give_back
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import transport_name
 from dispatcher.wake import QUEUES, SWEEP, WAKE_LIFE_SECONDS
@@ -71,10 +71,6 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
     def end_with_the_main_process(**_: object) -> None:
         """Otherwise a child of one that was killed would wait for a task for ever."""
         die_with_parent(Signals.SIGKILL, main_process())
-
-    @signals.worker_process_init.connect(weak=False)
-    def collect_less_garbage(**_: object) -> None:
-        collect_rarely()
 
     @signals.worker_process_init.connect(weak=False)
     def recover_what_the_child_before_left(**_: object) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from dispatcher.db.outages import is_outage
 from dispatcher.errors import DispatcherError
+from dispatcher.memory import collect_rarely
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP, UPKEEP
 from workers.loop import DeliveryLoop
 from workers.maintenance.redeliver import continue_redeliveries
@@ -76,6 +77,7 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     @task(DELIVER, LOOP_SECONDS)
     def deliver(worker: Worker) -> dict[str, int]:
         """Delivers everything that is due."""
+        collect_rarely()  # in this child for good: it will hardly do anything else
         return DeliveryLoop(worker).run()
 
     @task(SUSPECTS, LOOP_SECONDS)

@@ -1,5 +1,6 @@
 """Who sweeps: one at a time and once in an interval, whoever is there, and so that nothing else waits for it."""
 
+import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from dispatcher.db.heartbeat import Heartbeat
 from dispatcher.deliveries.bulk_redelivery import order
 from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
-from dispatcher.wake import NOTICES, REDELIVER, SWEEP, UPKEEP
+from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SWEEP, UPKEEP
 from tests.behaviours import final
 from tests.factories import (
     MESSAGE,
@@ -289,6 +290,21 @@ def test_a_maintenance_workers_child_is_seen_when_it_begins_something(
         app.tasks[task]()
         seen = rows(database, "SELECT id, kind, doing FROM dispatcher.processes WHERE kind <> 'api'")
         assert [tuple(row) for row in seen] == [(worker.heartbeat.id, "maintenance", doing)]
+
+
+def test_only_a_child_that_delivers_looks_rarely_for_garbage(database: Engine, settings: Settings) -> None:
+    """Others make little of anything else, and would keep it for an hour."""
+    app, before = Celery(set_as_current=False), gc.get_threshold()
+    add_tasks(app, lambda: worker_for(settings))
+    gc.set_threshold(700)
+    try:
+        for task in (SWEEP, NOTICES, REDELIVER, UPKEEP):
+            app.tasks[task]()
+        assert gc.get_threshold()[0] == 700
+        app.tasks[DELIVER]()
+        assert gc.get_threshold()[0] > 10_000
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_a_heartbeat_that_fails_keeps_no_task_from_its_work(
