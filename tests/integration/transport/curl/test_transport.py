@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from time import monotonic, process_time, sleep
+from time import monotonic, sleep, thread_time
 from typing import Any
 
 import pycurl
@@ -148,18 +148,18 @@ def test_waiting_costs_no_cpu(new: New, receiver: Receiver) -> None:
         transport.send(request_to(receiver.url(), timeout=30.0))
     while len(receiver.received) < 50:
         assert transport.wait(0.05) == []
-    began = process_time()
+    began = thread_time()
     assert transport.wait(0.5) == []
-    assert process_time() - began < 0.1
+    assert thread_time() - began < 0.1
 
 
 def test_an_idle_connection_that_is_closed_costs_no_cpu(new: New, receiver: Receiver) -> None:
     transport = new()
     Sender(transport).reply(receiver.url())
     receiver.close_idle()
-    began = process_time()
+    began = thread_time()
     assert transport.wait(0.5) == []
-    assert process_time() - began < 0.1
+    assert thread_time() - began < 0.1
 
 
 def test_a_wait_ends_with_the_first_answer(new: New, receiver: Receiver) -> None:
