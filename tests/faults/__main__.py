@@ -1,19 +1,14 @@
 """`./run.sh storm`: runs a storm, shows what happens, prints the verdict."""
 
-import os
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dispatcher.cli.help_page import Command
-from dispatcher.embedded.errors import EmbeddedError
+from tests.faults.foreground import in_the_foreground, to_stderr
 from tests.faults.plan import KINDS, NAMES, make_plan
-from tests.faults.rig import own_variables
 from tests.faults.storm import run_storm
 from tests.faults.verdict import Verdict
 
@@ -56,33 +51,11 @@ def storm(
     A storm of less than 5 minutes has all faults, too, but shortened times. Progress goes to standard error. Exit
     status: 0 passed, 1 failed, 2 it could not be run, 130 stopped.
     """
-    if sys.platform != "linux":
-        raise typer.BadParameter("a storm needs Linux")
-    for name in own_variables():
-        del os.environ[name]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: everything is stopped and removed
     plan = make_plan(minutes, seed, only or NAMES)
-    progress = Console(stderr=True, highlight=False, markup=False, emoji=False)
-    progress.print(f"Storm of {plan.seconds:.0f} s, seed {seed}: {len(plan.steps)} faults. Starting.")
+    to_stderr.print(f"Storm of {plan.seconds:.0f} s, seed {seed}: {len(plan.steps)} faults. Starting.")
     began = time.monotonic()
-    shown_at = 0.0
-    try:
-        with progress.status("starting") as status:
-
-            def show(text: str) -> None:
-                nonlocal shown_at
-                status.update(text)
-                if not progress.is_terminal and time.monotonic() >= shown_at + SHOW_EVERY:
-                    progress.print(text, soft_wrap=True)
-                    shown_at = time.monotonic()
-
-            verdict = run_storm(plan, lambda line: progress.print(line, soft_wrap=True), show, keep)
-    except KeyboardInterrupt:
-        progress.print("Stopped. Everything was ended, and the temporary data removed.")
-        raise typer.Exit(130) from None
-    except (EmbeddedError, RuntimeError) as error:
-        progress.print(f"Error: {error}")
-        raise typer.Exit(2) from None
+    with in_the_foreground("a storm", show_every=SHOW_EVERY) as show:
+        verdict = run_storm(plan, lambda line: to_stderr.print(line, soft_wrap=True), show, keep)
     chosen = only if only and set(only) != set(NAMES) else ()
     _print(verdict, time.monotonic() - began)
     if keep is not None:

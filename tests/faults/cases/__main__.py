@@ -1,27 +1,22 @@
 """`./run.sh faults`: does faults to an installation one by one, or mixed, and prints a verdict on each."""
 
-import os
-import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dispatcher.cli.help_page import Command
-from dispatcher.embedded.errors import EmbeddedError
 from tests.faults.cases.case import SLACK, Case
 from tests.faults.cases.catalog import BY_NAME, SHORT, STORM
 from tests.faults.cases.mixing import make_mix
 from tests.faults.cases.running import Outcome, Suite, running_suite
+from tests.faults.foreground import Show, in_the_foreground
 from tests.faults.plan import make_plan
-from tests.faults.rig import own_variables
 from tests.faults.storm import keep_all, run_storm
 from tests.faults.verdict import Verdict
 
@@ -30,7 +25,6 @@ SHOW_EVERY = 10.0  # seconds, where there is no terminal
 STORM_MINUTES = 0.5
 
 app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
-_to_stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def _known(names: list[str]) -> list[str]:
@@ -80,29 +74,18 @@ def faults(
     Without names it does all cases, one by one. With --minutes it mixes them, repeatably from the seed. Progress goes
     to standard error. Exit status: 0 passed, 1 failed, 2 it could not be run, 130 stopped.
     """
-    if sys.platform != "linux":
-        raise typer.BadParameter("the faults need Linux")
-    for name in own_variables():
-        del os.environ[name]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: everything is stopped and removed
     if minutes is not None and STORM in (names or ()):
         raise typer.BadParameter("the storm has a rig of its own: it cannot be mixed with others")
     chosen = names or (list(SHORT) if short else [*BY_NAME, *([STORM] if minutes is None else [])])
     cases = list(_possible(BY_NAME[name] for name in chosen if name != STORM))
-    try:
-        passed = True
+    passed = True
+    with in_the_foreground("the suite of faults", show_every=SHOW_EVERY) as show:
         if minutes is not None:
-            passed = _mixed(cases, minutes, seed, keep)
+            passed = _mixed(cases, minutes, seed, keep, show)
         elif cases:
-            passed = _one_by_one(cases, short=short, keep=keep)
+            passed = _one_by_one(cases, short=short, keep=keep, show=show)
         if STORM in chosen:
-            passed = _storm(seed, keep) and passed
-    except KeyboardInterrupt:
-        _to_stderr.print("Stopped. Everything was ended, and the temporary data removed.")
-        raise typer.Exit(130) from None
-    except (EmbeddedError, RuntimeError) as error:
-        _to_stderr.print(f"Error: {error}")
-        raise typer.Exit(2) from None
+            passed = _storm(seed, keep, show) and passed
     raise typer.Exit(0 if passed else 1)
 
 
@@ -118,29 +101,25 @@ def _needs_disk(cases: list[Case]) -> bool:
     return any(case.name == "disk-full" for case in cases)
 
 
-def _one_by_one(cases: list[Case], *, short: bool, keep: Path | None) -> bool:
+def _one_by_one(cases: list[Case], *, short: bool, keep: Path | None, show: Show) -> bool:
     """On one rig, until one does not recover: the next case has a new rig."""
     failed: list[str] = []
     todo = list(cases)
-    with _to_stderr.status("starting") as status:
-        show = _shown_by(status.update)
-        for rig in count(1):
-            if not todo:
-                break
-            with running_suite(small_disk=_needs_disk(todo)) as suite:
-                try:
-                    failed += _until_one_stays(todo, suite, short=short, keep=keep, show=show)
-                finally:
-                    if keep is not None:
-                        keep_all(suite.rig, keep / f"rig-{rig}")
+    for rig in count(1):
+        if not todo:
+            break
+        with running_suite(small_disk=_needs_disk(todo)) as suite:
+            try:
+                failed += _until_one_stays(todo, suite, short=short, keep=keep, show=show)
+            finally:
+                if keep is not None:
+                    keep_all(suite.rig, keep / f"rig-{rig}")
     again = f"; again: ./run.sh faults {' '.join(failed)}" if failed else ""
     print(f"{len(cases) - len(failed)} of {len(cases)} passed{again}")
     return not failed
 
 
-def _until_one_stays(
-    todo: list[Case], suite: Suite, *, short: bool, keep: Path | None, show: Callable[[str], None]
-) -> Iterator[str]:
+def _until_one_stays(todo: list[Case], suite: Suite, *, short: bool, keep: Path | None, show: Show) -> Iterator[str]:
     while todo:
         case, began = todo.pop(0), time.monotonic()
         outcome = suite.run(case, short=short, show=show)
@@ -152,12 +131,12 @@ def _until_one_stays(
             return
 
 
-def _mixed(cases: list[Case], minutes: float, seed: int, keep: Path | None) -> bool:
+def _mixed(cases: list[Case], minutes: float, seed: int, keep: Path | None, show: Show) -> bool:
     mix = make_mix(cases, minutes * 60, seed)
     print(f"Mix of {minutes * 60:.0f} s, seed {seed}: {len(mix)} faults.", flush=True)
-    with _to_stderr.status("starting") as status, running_suite(small_disk=_needs_disk(cases)) as suite:
+    with running_suite(small_disk=_needs_disk(cases)) as suite:
         try:
-            verdict = suite.run_mix(mix, minutes * 60, lambda line: print(line, flush=True), _shown_by(status.update))
+            verdict = suite.run_mix(mix, minutes * 60, lambda line: print(line, flush=True), show)
         finally:
             if keep is not None:
                 keep_all(suite.rig, keep)
@@ -167,26 +146,11 @@ def _mixed(cases: list[Case], minutes: float, seed: int, keep: Path | None) -> b
     return verdict.passed
 
 
-def _storm(seed: int, keep: Path | None) -> bool:
-    verdict = run_storm(
-        make_plan(STORM_MINUTES, seed), lambda _: None, _shown_by(lambda _: None), keep and keep / STORM
-    )
+def _storm(seed: int, keep: Path | None, show: Show) -> bool:
+    verdict = run_storm(make_plan(STORM_MINUTES, seed), lambda _: None, show, keep and keep / STORM)
     print(f"{'passed' if verdict.passed else 'FAILED'} {STORM}", flush=True)
     _print_verdict(verdict)
     return verdict.passed
-
-
-def _shown_by(update: Callable[[str], None]) -> Callable[[str], None]:
-    shown_at = 0.0
-
-    def show(text: str) -> None:
-        nonlocal shown_at
-        update(text)
-        if not _to_stderr.is_terminal and time.monotonic() >= shown_at + SHOW_EVERY:
-            _to_stderr.print(text, soft_wrap=True)
-            shown_at = time.monotonic()
-
-    return show
 
 
 def _print(case: Case, outcome: Outcome, seconds: float) -> None:

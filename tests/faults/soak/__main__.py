@@ -1,18 +1,12 @@
 """`./run.sh soak`: runs a soak, shows how it goes, prints what grew."""
 
-import os
-import signal
-import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dispatcher.cli.help_page import Command
-from dispatcher.embedded.errors import EmbeddedError
-from tests.faults.rig import own_variables
+from tests.faults.foreground import in_the_foreground, to_stderr
 from tests.faults.soak.growth import bytes_an_event, growth
 from tests.faults.soak.plot import draw
 from tests.faults.soak.report import label, table
@@ -49,33 +43,11 @@ def soak(
 
     Progress goes to standard error. Exit status: 0 passed, 1 failed, 2 it could not be run, 130 stopped.
     """
-    if sys.platform != "linux":
-        raise typer.BadParameter("a soak needs Linux")
-    for name in own_variables():
-        del os.environ[name]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: everything is stopped and removed
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-    progress = Console(stderr=True, highlight=False, markup=False, emoji=False)
-    progress.print(f"Soak of {minutes * 60:.0f} s, {RATE:.0f} events a second, a sample every {SAMPLE_SECONDS:.0f} s.")
-    shown_at = 0.0
-    try:
-        with progress.status("starting") as status:
-
-            def show(text: str) -> None:
-                nonlocal shown_at
-                status.update(text)
-                if not progress.is_terminal and time.monotonic() >= shown_at + SHOW_EVERY:
-                    progress.print(text, soft_wrap=True)
-                    shown_at = time.monotonic()
-
-            soaked = run_soak(minutes * 60, show, keep)
-    except KeyboardInterrupt:
-        progress.print("Stopped. Everything was ended, and the temporary data removed.")
-        raise typer.Exit(130) from None
-    except (EmbeddedError, RuntimeError) as error:
-        progress.print(f"Error: {error}")
-        raise typer.Exit(2) from None
+    to_stderr.print(f"Soak of {minutes * 60:.0f} s, {RATE:.0f} events a second, a sample every {SAMPLE_SECONDS:.0f} s.")
+    with in_the_foreground("a soak", show_every=SHOW_EVERY) as show:
+        soaked = run_soak(minutes * 60, show, keep)
     if keep is not None:
         draw(soaked.samples, soaked.table_of, keep / PLOT)
     passed = _print(soaked)
