@@ -11,6 +11,10 @@ from schedules.beat import PERIODIC
 from schedules.timing import Timing
 from workers.broker_transport import use_these
 
+# Seconds that a new child has until it is killed. It may recover what the one before left, from a database that is slow
+# to answer, on a machine that is busy: Celery's own 4 would kill one child after the other, and at its start the node.
+CHILD_STARTS_WITHIN = 60.0
+
 
 def make_app(settings: Settings) -> Celery:
     """A new app, whose processes log as ours do."""
@@ -29,6 +33,7 @@ def make_app(settings: Settings) -> Celery:
         # A message waits in the broker until a child can take it: others may have one, and parked loops take it, too.
         worker_disable_prefetch=True,
         worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=CHILD_STARTS_WITHIN,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_send_task_events=True,  # few and small messages: Flower needs them, and they cost nothing

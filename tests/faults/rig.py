@@ -195,9 +195,10 @@ class Rig:
             self._nodes.pop("backend").kill()
 
     def kill_child(self, of: str, chance: float) -> None:
-        """Kills one of the processes of a node; `chance`, from 0 to 1, says which."""
+        """Kills one of the processes of a node; `chance`, from 0 to 1, says which. Not before the node is ready: Celery
+        takes a death until then for a sign that none can start, and ends the node."""
         children = self.children(of)
-        if not children:
+        if not children or READY[of] not in self._nodes[of].said():
             return
         child = children[int(chance * len(children))]
         self._killed.add(child.pid)

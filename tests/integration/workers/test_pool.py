@@ -9,11 +9,13 @@ from celery import signals
 from celery.concurrency import get_implementation
 from sqlalchemy import Engine
 
+from dispatcher.db.engines import CONNECT_SECONDS, MAINTENANCE
 from dispatcher.db.version import newest_migration
 from dispatcher.settings import Settings
 from tests.factories import change
 from tests.relay import Relay, relayed
 from workers import celery_app
+from workers.app import make_app
 from workers.celery_app import make_celery
 
 
@@ -60,6 +62,12 @@ def starts(behind: tuple[Relay, Settings]) -> Iterator[Callable[[], "Future[None
     signals.worker_init.receivers = before
     for app in apps:
         app.close()
+
+
+def test_a_new_child_may_wait_for_its_database_as_long_as_that_may_take(settings: Settings) -> None:
+    """It may have to recover what the one before left. Celery would kill it after 4 s, and each one after it."""
+    longest = CONNECT_SECONDS + MAINTENANCE.statement * 1.125
+    assert make_app(settings).conf.worker_proc_alive_timeout > longest
 
 
 @pytest.mark.parametrize("begins", [Relay.cut, Relay.be_silent])
