@@ -159,6 +159,18 @@ _MISSED = {
     "nearest_types": ["message.inbound"],
 }
 
+_TAKEN = {
+    "code": "webhooks_took_it",
+    "text": "1 webhook took it when it was stored; its deliveries: 1 delivered.",
+    "parameters": {"webhooks": 1, "delivered": 1},
+}
+_WELL = {"code": "webhook_well", "text": "The webhook is enabled, and its circuit is closed: what is due is sent."}
+_DELIVERED = {
+    "code": "delivered",
+    "text": "It was delivered at 2026-03-02 09:15:00Z (12 min ago), with attempt 1: the receiver answered 200.",
+    "parameters": {"delivered_at": _SOON, "number": 1, "status": 200},
+}
+
 _FILTER = {"reason": "exhausted", "since": "2026-03-01T00:00:00Z"}
 _REDELIVERY = {
     "id": "0198a6e9-77aa-7b21-9f3c-1a5e7d9b0c43",
@@ -264,7 +276,7 @@ ANSWERS: dict[str, Any] = {
         ],
     },
     "list_events": _page(_EVENT),
-    "get_event": {**_EVENT, "account": "acme", "deliveries": [_DELIVERY], "data": _MESSAGE},
+    "get_event": {**_EVENT, "account": "acme", "deliveries": [_DELIVERY], "explanation": [_TAKEN], "data": _MESSAGE},
     "create_webhook": {**_WEBHOOK, "signing_keys": [_KEY_IN_CLEAR]},
     "list_webhooks": _page(_WEBHOOK),
     "get_webhook": _WEBHOOK,
@@ -309,11 +321,18 @@ ANSWERS: dict[str, Any] = {
             "duration_ms": 131.4,
         },
         "oldest_due": None,
+        "explanation": [{**_WELL, "parameters": {}}],
     },
     "list_notices": _page(_NOTICE),
     "release_notice": {**_NOTICE, "next_mail_at": _SOON},
     "list_deliveries": _page(_DELIVERY),
-    "get_delivery": {**_DELIVERY, "account": "acme", "event": _EVENT, "attempts": [_ATTEMPT]},
+    "get_delivery": {
+        **_DELIVERY,
+        "account": "acme",
+        "event": _EVENT,
+        "attempts": [_ATTEMPT],
+        "explanation": [_DELIVERED],
+    },
     "redeliver_delivery": _OPEN_DELIVERY,
     "cancel_delivery": {**_DELIVERY, "state": "cancelled"},
     "create_redelivery": {**_REDELIVERY, "redelivered": 0},

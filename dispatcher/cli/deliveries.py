@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_of_webhook
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.events import Reveal, event_document, masked_names, print_delivery_table
+from dispatcher.cli.explain import documents, explanation, print_explanation
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
@@ -83,11 +84,12 @@ def show(
     """Show one delivery with all its attempts.
 
     Each attempt has its request and the captured answer. What an answer repeats of the message is masked, unless
-    --reveal is given.
+    --reveal is given. The last block says why it is where it is, as `dispatcher explain` does.
     """
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         record = get_delivery(session, owner, identifier)
+        sentences = explanation(session, installation_of(context), identifier)
     names = masked_names(installation_of(context), reveal=reveal)
     attempts = [_masked(attempt, record.data, names) for attempt in record.attempts]
     if json:
@@ -97,12 +99,15 @@ def show(
                 "delivery": record.delivery,
                 "event": event_document(record.event) if record.event else None,
                 "attempts": attempts,
+                "explanation": documents(sentences),
             }
         )
         return
     print_fields({"account": owner.name, **_fields(record.delivery)})
     for attempt in attempts:
         _print_attempt(attempt)
+    print_section("Explanation")
+    print_explanation(sentences)
 
 
 @app.command(epilog="Example: dispatcher delivery redeliver 0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00")

@@ -53,6 +53,15 @@ def list_events(
     return EventPage(lines[:limit], lines[limit - 1].id if len(lines) > limit else None)
 
 
+def get_event_line(session: Session, account: Account, event_id: UUID) -> EventLine:
+    """One event without its data. Raises NotFound."""
+    wanted = Event.id == event_id, Event.account_id == account.id
+    row = session.execute(select(*EVENT_COLUMNS).where(*wanted)).first()
+    if row is None:
+        raise NotFound("event", event_id)
+    return EventLine(*row)
+
+
 def get_event(session: Session, account: Account, event_id: UUID) -> EventRecord:
     """One event with its data and deliveries. Raises NotFound."""
     row = session.execute(

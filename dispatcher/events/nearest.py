@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeAlias, TypeGuard
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.event_types import misspelt_types, nearest_types
@@ -57,6 +57,12 @@ def nearest_types_of(event: Event, producer: Producer) -> tuple[str, ...]:
     return _nearest([_kind(event)], producer).get(_kind(event), ())
 
 
+def nearest_types_in(connection: Connection, account: str, app: str | None, event_type: str) -> tuple[str, ...]:
+    """The same as it is now, on a connection of the caller's. Raises what the database raises."""
+    subscribed = _subscribed(connection, account, app)
+    return nearest_types(event_type, subscribed) if subscribed else ()
+
+
 def misspelt_types_of(
     event_types: Iterable[str], account: str, producer: Producer, *, webhook: UUID | None = None
 ) -> dict[str, tuple[str, ...]]:
@@ -95,12 +101,7 @@ def _look(kinds: Sequence[_Kind], producer: Producer) -> Mapping[_Kind, tuple[st
     owners = dict.fromkeys((account, app) for account, app, _ in kinds)
     try:
         with producer.statements.connect() as connection:
-            subscribed = {
-                (account, app): connection.scalars(
-                    _SUBSCRIBED, {"account": account, "app": app, "looked_at": LOOKED_AT, "compared": COMPARED}
-                ).all()
-                for account, app in owners
-            }
+            subscribed = {(account, app): _subscribed(connection, account, app) for account, app in owners}
     except SQLAlchemyError:
         return {}
     return {
@@ -109,3 +110,8 @@ def _look(kinds: Sequence[_Kind], producer: Producer) -> Mapping[_Kind, tuple[st
         else ()
         for account, app, event_type in kinds
     }
+
+
+def _subscribed(connection: Connection, account: str, app: str | None) -> Sequence[str]:
+    parameters = {"account": account, "app": app, "looked_at": LOOKED_AT, "compared": COMPARED}
+    return connection.scalars(_SUBSCRIBED, parameters).all()

@@ -2,14 +2,17 @@
 
 import base64
 import codecs
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dispatcher.api.explanation import Explanation, explanation_document
 from dispatcher.deliveries.records import AttemptRecord, DeliveryRecord
 from dispatcher.states import Reason, State
+from dispatcher.webhooks.explanation.words import Sentence
 
 
 class DeliveryDocument(BaseModel):
@@ -111,20 +114,24 @@ class AttemptDocument(BaseModel):
 
 
 class DeliveryRecordDocument(DeliveryDocument):
-    """A delivery with its event and attempts."""
+    """A delivery with its event, its attempts and an explanation."""
 
     account: str
     event: Annotated[EventDocument | None, Field(description="Null once it is no longer kept.")]
     attempts: list[AttemptDocument]
+    explanation: Explanation
 
 
-def delivery_record_document(account: str, record: DeliveryRecord) -> DeliveryRecordDocument:
-    """The delivery with its event and attempts."""
+def delivery_record_document(
+    account: str, record: DeliveryRecord, sentences: Iterable[Sentence]
+) -> DeliveryRecordDocument:
+    """The delivery with its event, attempts and explanation."""
     return DeliveryRecordDocument(
         **DeliveryDocument.model_validate(record.delivery).model_dump(),
         account=account,
         event=EventDocument.model_validate(record.event) if record.event is not None else None,
         attempts=list(map(_attempt, record.attempts)),
+        explanation=explanation_document(sentences),
     )
 
 

@@ -20,6 +20,7 @@ from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.parameters import Since, Until
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
+from dispatcher.webhooks.explanation.reading import explain_deliveries
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
 
@@ -69,7 +70,8 @@ def get_deliveries(
     "/{delivery_id}",
     operation_id="get_delivery",
     summary="Show a delivery with its attempts, each with its request and the captured answer",
-    description="Up to 8 KiB of an answer's headers and the first 4 KiB of its body are kept. Secrets are masked.",
+    description="Up to 8 KiB of an answer's headers and the first 4 KiB of its body are kept. Secrets are masked. "
+    "`explanation` says why it is where it is and what happens next.",
     response_model=DeliveryRecordDocument,
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
@@ -77,7 +79,8 @@ def get_one_delivery(caller: Reader, installation: Served, delivery_id: Delivery
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
         record = get_delivery(session, account, delivery_id)
-    document = delivery_record_document(account.name, record)
+        sentences = explain_deliveries(session, installation, [delivery_id])[delivery_id]
+    document = delivery_record_document(account.name, record, sentences)
     # Receivers wrote parts of it. As ASCII, it cannot control a reader's terminal.
     return Response(ascii_json(document.model_dump_json()), media_type="application/json")
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.api.deliveries.documents import DeliveryDocument, EventDocument
+from dispatcher.api.explanation import Explanation
 from dispatcher.event_types import MAX_NEAREST
 
 
@@ -57,10 +58,11 @@ class Outcomes(BaseModel):
 
 
 class EventRecordDocument(EventDocument):
-    """An event with its deliveries."""
+    """An event with its deliveries and an explanation."""
 
     account: str
     deliveries: list[DeliveryDocument]
+    explanation: Explanation
 
 
 class WholeEventDocument(EventRecordDocument):

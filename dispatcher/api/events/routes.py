@@ -21,6 +21,7 @@ from dispatcher.api.events.documents import (
     RefusedItem,
     WholeEventDocument,
 )
+from dispatcher.api.explanation import explanation_document
 from dispatcher.errors import KeyReused
 from dispatcher.events.aenqueue import enqueue_event
 from dispatcher.events.enqueue import enqueue_many
@@ -34,6 +35,7 @@ from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cu
 from dispatcher.web.parameters import Since, Until
 from dispatcher.web.problems import Problem, invalid, problem_for, usual_problems
 from dispatcher.web.serving import Served
+from dispatcher.webhooks.explanation.reading import explain_stored_event
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
@@ -139,7 +141,8 @@ def get_events(
     "/events/{event_id:uuid}",  # `:uuid`, so that /events/batch does not match
     operation_id="get_event",
     summary="Show an event with its message and its deliveries",
-    description="`data` is the message, byte for byte as it was sent.",
+    description="`data` is the message, byte for byte as it was sent. `explanation` says how many webhooks took it, or "
+    "what each of the account's takes instead.",
     response_model=WholeEventDocument,
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
@@ -149,9 +152,16 @@ def get_one_event(
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_event, event_id)
         record = get_event(session, account, event_id)
+        states = [delivery.state for delivery in record.deliveries]
+        sentences = explain_stored_event(session, account, record.event, states)
     event = EventDocument.model_validate(record.event)
     deliveries = list(map(DeliveryDocument.model_validate, record.deliveries))
-    document = EventRecordDocument(**event.model_dump(), account=account.name, deliveries=deliveries)
+    document = EventRecordDocument(
+        **event.model_dump(),
+        account=account.name,
+        deliveries=deliveries,
+        explanation=explanation_document(sentences),
+    )
     # The message is inserted as bytes: a parser could change its numbers.
     members = document.model_dump_json().removesuffix("}").encode()
     return Response(members + b',"data":' + record.data + b"}", media_type="application/json")

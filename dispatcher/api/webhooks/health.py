@@ -1,5 +1,6 @@
 """`/v1/webhooks/{id}/health`: webhook health."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -8,12 +9,15 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from dispatcher.api.explanation import Explanation, explanation_document
 from dispatcher.api.webhooks.access import WebhookId, owner_of
 from dispatcher.states import State
 from dispatcher.transport.exchange import FailureKind
 from dispatcher.web.authentication import Reader
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
+from dispatcher.webhooks.explanation.reading import explain_health
+from dispatcher.webhooks.explanation.words import Sentence
 from dispatcher.webhooks.health import COUNTED, Health, LastAnswer, health_of, shown_circuit
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.store import Webhooks
@@ -86,6 +90,7 @@ class HealthDocument(BaseModel):
     open: OpenDocument
     last_answer: LastAnswerDocument | None
     oldest_due: DueDocument | None
+    explanation: Explanation
 
 
 @router.get(
@@ -101,10 +106,12 @@ def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> H
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)
         webhook = webhooks.get(owner, webhook_id, deleted=True)
-        return _document(health_of(session, webhook), webhooks.opened(webhook, owner, None))
+        health, registered = health_of(session, webhook), webhooks.opened(webhook, owner, None)
+        sentences = explain_health(session, installation, webhook_id, health, registered.unreadable)
+        return _document(health, registered, sentences)
 
 
-def _document(health: Health, registered: Registered) -> HealthDocument:
+def _document(health: Health, registered: Registered, sentences: Iterable[Sentence]) -> HealthDocument:
     webhook, due = registered.webhook, health.oldest_due
     return HealthDocument(
         enabled=webhook.enabled,
@@ -117,6 +124,7 @@ def _document(health: Health, registered: Registered) -> HealthDocument:
         open=OpenDocument(count=health.open.count, complete=health.open.complete),
         last_answer=_answer(health.last_answer) if health.last_answer else None,
         oldest_due=DueDocument(delivery_id=due.delivery_id, due_at=due.due_at) if due else None,
+        explanation=explanation_document(sentences),
     )
 
 

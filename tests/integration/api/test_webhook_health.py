@@ -36,6 +36,8 @@ def test_of_one_that_was_never_called_there_is_nothing_to_tell(
 ) -> None:
     found = health(api, manager, make_webhook(database, settings, url="https://hooks.example.com/", enabled=False))
     assert found["deliveries"].pop("since").endswith("Z")
+    said = [sentence["code"] for sentence in found.pop("explanation")]
+    assert said == ["webhook_disabled", "never_called", "nothing_open", "no_contact", "can_enable"]
     assert found == {
         "enabled": False,
         "deleted_at": None,

@@ -1,0 +1,311 @@
+"""Reads what explanations are made from: a fixed number of statements, each bounded, whatever a webhook has waiting."""
+# ruff: noqa: S608 - composed of constants
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, select, text
+from sqlalchemy.orm import Session
+
+from dispatcher.db.heartbeat import DELIVERS, LIVES, SUSPECTS
+from dispatcher.db.models import Account, Webhook
+from dispatcher.deliveries.records import EventLine
+from dispatcher.errors import NotFound
+from dispatcher.event_types import subscriptions_taking
+from dispatcher.events.nearest import nearest_types_in
+from dispatcher.installation import Installation
+from dispatcher.states import Reason, State
+from dispatcher.webhooks.contract import FORMAT
+from dispatcher.webhooks.explanation import situation
+from dispatcher.webhooks.explanation.delivery import explain_delivery
+from dispatcher.webhooks.explanation.event import explain_event
+from dispatcher.webhooks.explanation.webhook import explain_webhook
+from dispatcher.webhooks.explanation.words import Sentence
+from dispatcher.webhooks.health import Health
+
+COUNTED = 1_000  # deliveries before one, at most
+SHOWN = 20  # webhooks of an account, of an event that none took
+LOOKED_AT = 1_000  # deliveries among which those of a batch are looked for
+
+
+class Kind(StrEnum):
+    """What an id can be of."""
+
+    EVENT = "event"
+    DELIVERY = "delivery"
+    WEBHOOK = "webhook"
+    REQUEST = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an id is of. Of a request also its webhook, how many messages it carried, and the deliveries of these, as
+    far as they are found."""
+
+    kind: Kind
+    webhook: UUID | None = None
+    messages: int | None = None
+    deliveries: Sequence[UUID] = ()
+
+
+def find(session: Session, identifier: UUID) -> Found:
+    """What this is the id of. Raises NotFound."""
+    row = session.execute(_FIND, {"id": identifier}).first()
+    if row is None:
+        raise NotFound("event, delivery, webhook or request", identifier)
+    if row.kind != Kind.REQUEST:
+        return Found(Kind(row.kind))
+    # Attempts have no index by request, because each attempt would pay for it.
+    given = {"id": identifier, "webhook": row.webhook_id, "delivery": row.delivery_id, "most": LOOKED_AT}
+    deliveries = session.scalars(_OF_REQUEST if row.delivery_id is not None else _OF_BATCH, given).all()
+    return Found(Kind.REQUEST, row.webhook_id, row.messages, deliveries)
+
+
+def explain_deliveries(
+    session: Session, installation: Installation, deliveries: Sequence[UUID]
+) -> Mapping[UUID, list[Sentence]]:
+    """Of each of these deliveries the sentences that explain it, in two statements; one if none of them is ready."""
+    rows = session.execute(_DELIVERIES, {"ids": list(deliveries), "format": FORMAT}).all()
+    ready = [row.id for row in rows if row.state == State.READY]
+    before: dict[UUID, situation.Before] = {}
+    is_delivering = None
+    if ready:
+        parameters = {"ids": ready, "most": COUNTED, "lives": LIVES}
+        for row in session.execute(_BEFORE, parameters):
+            before[row.id] = situation.Before(min(row.found, COUNTED), complete=row.found <= COUNTED)
+            is_delivering = row.is_delivering
+    return {
+        row.id: explain_delivery(_delivery(row, installation, before.get(row.id), is_delivering), row.now)
+        for row in rows
+    }
+
+
+def explain_health(
+    session: Session, installation: Installation, webhook: UUID, health: Health, unreadable: str | None
+) -> list[Sentence]:
+    """The sentences that explain a webhook whose health was looked at; one statement."""
+    row = session.execute(_WEBHOOK, {"id": webhook, "format": FORMAT}).one()
+    answer, due = health.last_answer, health.oldest_due
+    return explain_webhook(
+        situation.WebhookRecord(
+            webhook=_webhook(row, installation),
+            unreadable=unreadable,
+            answer=situation.Answer(answer.at, answer.status, answer.failure, answer.failure_detail, answer.duration)
+            if answer is not None
+            else None,
+            open_count=health.open.count,
+            open_complete=health.open.complete,
+            due_since=due.due_at if due is not None else None,
+            token=situation.TokenSituation(row.has_token, row.next_fetch_at, row.after_refusal)
+            if row.next_fetch_at is not None
+            else None,
+            has_contact=row.has_contact,
+            notice=situation.LastNotice(
+                row.notice_error, row.notice_at, row.notice_due_at, row.notice_sent_at, row.notice_suppressed
+            )
+            if row.notice_at is not None
+            else None,
+        ),
+        row.now,
+    )
+
+
+def explain_stored_event(
+    session: Session, account: Account, event: EventLine, states: Sequence[State]
+) -> list[Sentence]:
+    """The sentences that explain an event whose deliveries, or some of them, are in these states. Of an event with
+    deliveries it reads nothing more; of another three statements."""
+    subscribers: list[situation.Subscriber] = []
+    nearest: tuple[str, ...] = ()
+    now = event.created_at  # is told only with webhooks
+    if not event.delivery_count:
+        now = session.execute(_NOW).scalar_one()
+        subscribers = [situation.Subscriber(*row) for row in session.execute(_subscribers(account.id))]
+        taking = set(subscriptions_taking(event.type))
+        if subscribers and not any(taking & set(each.event_types) for each in subscribers):
+            nearest = nearest_types_in(session.connection(), account.name, event.app, event.type)
+    return explain_event(
+        situation.EventSituation(
+            type=event.type,
+            app=event.app,
+            created_at=event.created_at,
+            delivery_count=event.delivery_count,
+            states=states,
+            subscribers=subscribers[:SHOWN],
+            has_more=len(subscribers) > SHOWN,
+            nearest_types=nearest,
+        ),
+        now,
+    )
+
+
+def _subscribers(account: UUID) -> Any:
+    wanted = Webhook.account_id == account, Webhook.deleted_at.is_(None)
+    columns = Webhook.id, Webhook.name, Webhook.url_masked, Webhook.event_types, Webhook.app, Webhook.created_at
+    return select(*columns).where(*wanted).order_by(Webhook.id.desc()).limit(SHOWN + 1)
+
+
+def _webhook(row: Row[Any], installation: Installation) -> situation.WebhookSituation:
+    has_breakers = installation.settings.circuit_breaker_failures > 0
+    return situation.WebhookSituation(
+        id=row.webhook_id,
+        account=row.account,
+        account_suspended_at=row.account_suspended_at,
+        account_deleted_at=row.account_deleted_at,
+        deleted_at=row.deleted_at,
+        enabled=row.enabled,
+        disabled_at=row.disabled_at,
+        disabled_by=row.disabled_by,
+        disabled_reason=row.disabled_reason,
+        quarantined_at=row.quarantined_at,
+        quarantined_reason=row.quarantined_reason,
+        is_newer=row.is_newer,
+        rate_limit=row.rate_limit,
+        delays=_delays(installation, row.schedule),
+        circuit=situation.Circuit(row.failures, row.failing_since, row.opened_at, row.trial_at)
+        if row.failing_since is not None and has_breakers
+        else None,
+    )
+
+
+def _delays(installation: Installation, schedule: str | None) -> Sequence[timedelta]:
+    return installation.timing.schedule(schedule or "").delays
+
+
+def _delivery(
+    row: Row[Any], installation: Installation, before: situation.Before | None, is_delivering: bool | None
+) -> situation.DeliverySituation:
+    return situation.DeliverySituation(
+        id=row.id,
+        state=State(row.state),
+        reason=Reason(row.reason) if row.reason is not None else None,
+        due_at=row.due_at,
+        give_up_at=row.give_up_at,
+        attempt_count=row.attempt_count,
+        schedule_step=row.schedule_step,
+        batch_limit=row.batch_limit,
+        bypasses_circuit=row.bypasses_circuit,
+        deaths=row.deaths,
+        claimed_until=row.claimed_until,
+        finished_at=row.finished_at,
+        is_event_kept=row.is_event_kept,
+        expires_at=row.expires_at,
+        webhook=_webhook(row, installation),
+        last=_last(row),
+        before=before,
+        is_delivering=is_delivering,
+    )
+
+
+def _last(row: Row[Any]) -> situation.LastAttempt | None:
+    if row.last_number is None:
+        return None
+    at: datetime = row.last_at
+    return situation.LastAttempt(
+        number=row.last_number,
+        at=at,
+        verdict=row.verdict,
+        outcome_unknown=row.outcome_unknown,
+        status=row.status,
+        failure=row.failure,
+        failure_detail=row.failure_detail,
+        messages=row.messages,
+        asks_for_time=bool(row.asks_for_time),
+    )
+
+
+_NOW = text("SELECT now()")
+
+# A request of one message has its delivery in its headers.
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_FIND = text(f"""
+SELECT '{Kind.EVENT}' AS kind, NULL::uuid AS webhook_id, NULL::smallint AS messages, NULL::uuid AS delivery_id
+FROM dispatcher.events WHERE id = :id
+UNION ALL
+SELECT '{Kind.DELIVERY}', NULL, NULL, NULL FROM dispatcher.deliveries WHERE id = :id
+UNION ALL
+SELECT '{Kind.WEBHOOK}', NULL, NULL, NULL FROM dispatcher.webhooks WHERE id = :id
+UNION ALL
+SELECT '{Kind.REQUEST}', webhook_id, messages,
+       CAST(substring(headers_masked FROM '(?n)^Dispatcher-Delivery-Id: ({_UUID})$') AS uuid)
+FROM dispatcher.requests WHERE id = :id
+LIMIT 1
+""")
+_OF_REQUEST = text("SELECT id FROM dispatcher.deliveries WHERE id = :delivery AND webhook_id = :webhook")
+# An attempt has its request's id. The messages of a batch were the newest, or nearly, when it was sent.
+_OF_BATCH = text("""
+SELECT d.id FROM (
+  SELECT id FROM dispatcher.deliveries
+  WHERE (webhook_id, id) >= (:webhook, '00000000-0000-0000-0000-000000000000') AND (webhook_id, id) <= (:webhook, :id)
+  ORDER BY webhook_id DESC, id DESC LIMIT :most) d
+CROSS JOIN LATERAL (
+  SELECT 1 FROM dispatcher.attempts a WHERE a.delivery_id = d.id AND a.id = :id LIMIT 1) a
+ORDER BY d.id LIMIT 100
+""")
+
+_OF_WEBHOOK = """
+  w.id AS webhook_id, a.name AS account, a.suspended_at AS account_suspended_at, a.deleted_at AS account_deleted_at,
+  w.deleted_at, w.enabled, w.disabled_at, w.disabled_by, w.disabled_reason, w.quarantined_at, w.quarantined_reason,
+  w.format > :format AS is_newer, w.rate_limit, w.contract ->> 'schedule' AS schedule,
+  g.failures, g.failing_since, g.opened_at, g.trial_at"""
+_JOINS = """
+JOIN dispatcher.accounts a ON a.id = w.account_id
+LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id"""
+
+# By keys only, whatever the planner believes of the tables.
+_DELIVERIES = text(f"""
+SELECT now() AS now, d.id, d.state, d.reason, d.due_at, d.give_up_at, d.attempt_count, d.schedule_step, d.batch_limit,
+  d.bypasses_circuit, d.deaths, d.claimed_until, d.finished_at, e.id IS NOT NULL AS is_event_kept, e.expires_at,
+  t.number AS last_number, t.created_at AS last_at, t.outcome_unknown, t.verdict,
+  q.status, q.failure, q.failure_detail, q.messages, q.asks_for_time,
+  {_OF_WEBHOOK}
+FROM dispatcher.deliveries d
+JOIN dispatcher.webhooks w ON w.id = d.webhook_id
+{_JOINS}
+LEFT JOIN LATERAL (SELECT id, expires_at FROM dispatcher.events WHERE id = d.event_id OFFSET 0) e ON true
+LEFT JOIN LATERAL (
+  SELECT number, created_at, outcome_unknown, verdict, request_id FROM dispatcher.attempts
+  WHERE delivery_id = d.id ORDER BY number DESC LIMIT 1) t ON true
+LEFT JOIN LATERAL (
+  SELECT status, failure, failure_detail, messages, answer_headers ~* '(?n)^retry-after:' AS asks_for_time
+  FROM dispatcher.requests WHERE id = t.request_id OFFSET 0) q ON true
+WHERE d.id = ANY(CAST(:ids AS uuid[]))
+""")
+
+# Each kind in the order of its index, so that no plan reads more than it counts.
+_BEFORE = text(f"""
+SELECT d.id, EXISTS (
+         SELECT 1 FROM dispatcher.processes
+         WHERE (kind = '{DELIVERS}' OR doing = '{SUSPECTS}') AND seen_at BETWEEN now() - :lives AND now() + :lives
+       ) AS is_delivering,
+  (SELECT count(*) FROM (
+    (SELECT 1 FROM dispatcher.deliveries b
+     WHERE b.state = '{State.READY}' AND b.webhook_id = d.webhook_id AND NOT b.is_retry AND b.due_at < d.due_at
+     ORDER BY b.due_at LIMIT :most + 1)
+    UNION ALL
+    (SELECT 1 FROM dispatcher.deliveries b
+     WHERE b.state = '{State.READY}' AND b.webhook_id = d.webhook_id AND b.is_retry AND b.due_at < d.due_at
+     ORDER BY b.due_at LIMIT :most + 1)
+    LIMIT :most + 1) b) AS found
+FROM dispatcher.deliveries d WHERE d.id = ANY(CAST(:ids AS uuid[]))
+""")
+
+# Of its notices the one that is due, or else the one of last.
+_WEBHOOK = text(f"""
+SELECT now() AS now, {_OF_WEBHOOK}, w.contact_email IS NOT NULL AS has_contact,
+  t.next_fetch_at, t.after_refusal,
+  coalesce(t.token_ciphertext IS NOT NULL AND t.expires_at > now(), false) AS has_token,
+  n.fingerprint AS notice_error, n.observed_at AS notice_at, n.due_at AS notice_due_at,
+  n.last_sent_at AS notice_sent_at, n.suppressed_count AS notice_suppressed
+FROM dispatcher.webhooks w
+{_JOINS}
+LEFT JOIN dispatcher.tokens t ON t.webhook_id = w.id
+LEFT JOIN LATERAL (
+  SELECT * FROM dispatcher.notices WHERE webhook_id = w.id
+  ORDER BY due_at IS NULL, coalesce(last_sent_at, observed_at) DESC LIMIT 1) n ON true
+WHERE w.id = :id
+""")
