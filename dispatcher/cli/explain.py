@@ -45,7 +45,6 @@ _COMMANDS = {
     Code.CAN_TRY_AT_ONCE: ("dispatcher webhook enable {webhook_id}",),
     Code.CAN_RELEASE: ("dispatcher webhook release {webhook_id}",),
     Code.CAN_RESUME: ("dispatcher account resume {account}",),
-    Code.CAN_SUBSCRIBE: ("dispatcher webhook update WEBHOOK --type {type}",),
 }
 
 

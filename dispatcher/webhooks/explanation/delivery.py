@@ -87,9 +87,9 @@ def _in_turn(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
         text = "A person asked for this attempt: it passes the webhook's open circuit."
         yield say(Code.PASSES_CIRCUIT, text)
     since = f"It is due since {moment(delivery.due_at, now)}"
-    if rate is not None and before is not None and before.count:
-        wait = timedelta(seconds=before.count / rate)
-        turn = f"in about {span(wait)}" if before.complete else f"not before {span(wait)} have passed"
+    if rate is not None and before is not None:
+        wait = timedelta(seconds=(before.count + 1) / rate)
+        turn = f"within about {span(wait)}" if before.complete else f"not before {span(wait)} have passed"
         text = f"{since}. Its webhook gets {rate:g} messages a second at most{_before(before)}: its turn comes {turn}."
         yield say(Code.PACED, text, messages_a_second=rate, seconds=wait, due_at=delivery.due_at, **_count(before))
         return
@@ -105,7 +105,9 @@ def _in_turn(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
 def _claimed(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
     until, number = delivery.claimed_until, delivery.attempt_count
     if until is not None and until > now:
-        text = f"Attempt {number} is under way: it is recorded by {moment(until, now)}, or taken as cut off."
+        text = (
+            f"Attempt {number} is under way: its result is recorded by {moment(until, now)}, or it counts as cut off."
+        )
         yield say(Code.ATTEMPT_UNDER_WAY, text, number=number, claimed_until=until)
     else:
         text = (
@@ -281,7 +283,7 @@ def _before(before: Before | None) -> str:
     if before is None:
         return ""
     if not before.count:
-        return ", and no other delivery of its webhook is due for longer"
+        return ", and no other delivery of the webhook is before it"
     be = "is" if before.count == 1 and before.complete else "are"
     many = counted(before.count, "deliveries", complete=before.complete)
     return f", and {many} of the webhook {be} before it"

@@ -59,7 +59,7 @@ def _what_it_takes(event: EventSituation, webhook: Subscriber, now: datetime) ->
 
 def _what_can_be_done(event: EventSituation) -> Iterator[Sentence]:
     if event.nearest_types:
-        text = f"The most similar types are {listed(event.nearest_types)}: perhaps its type is misspelt."
+        text = f"Perhaps its type is misspelt. The most similar ones: {listed(event.nearest_types)}."
         yield say(Code.NEAREST_TYPES, text, types=event.nearest_types)
     text = "To have such events delivered, let a webhook take their type, and send the event again."
     yield say(Code.CAN_SUBSCRIBE, text, type=event.type)

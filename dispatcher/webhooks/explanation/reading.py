@@ -76,7 +76,8 @@ def explain_deliveries(
     if ready:
         parameters = {"ids": ready, "most": COUNTED, "lives": LIVES}
         for row in session.execute(_BEFORE, parameters):
-            before[row.id] = situation.Before(min(row.found, COUNTED), complete=row.found <= COUNTED)
+            others = max(row.found - 1, 0)
+            before[row.id] = situation.Before(min(others, COUNTED), complete=others <= COUNTED)
             is_delivering = row.is_delivering
     return {
         row.id: explain_delivery(_delivery(row, installation, before.get(row.id), is_delivering), row.now)
@@ -276,7 +277,8 @@ LEFT JOIN LATERAL (
 WHERE d.id = ANY(CAST(:ids AS uuid[]))
 """)
 
-# Each kind in the order of its index, so that no plan reads more than it counts.
+# With itself: deliveries of one group are due at the same moment, and come in any order. Each kind in the order of its
+# index, so that no plan reads more than it counts.
 _BEFORE = text(f"""
 SELECT d.id, EXISTS (
          SELECT 1 FROM dispatcher.processes
@@ -284,13 +286,13 @@ SELECT d.id, EXISTS (
        ) AS is_delivering,
   (SELECT count(*) FROM (
     (SELECT 1 FROM dispatcher.deliveries b
-     WHERE b.state = '{State.READY}' AND b.webhook_id = d.webhook_id AND NOT b.is_retry AND b.due_at < d.due_at
-     ORDER BY b.due_at LIMIT :most + 1)
+     WHERE b.state = '{State.READY}' AND b.webhook_id = d.webhook_id AND NOT b.is_retry AND b.due_at <= d.due_at
+     ORDER BY b.due_at LIMIT :most + 2)
     UNION ALL
     (SELECT 1 FROM dispatcher.deliveries b
-     WHERE b.state = '{State.READY}' AND b.webhook_id = d.webhook_id AND b.is_retry AND b.due_at < d.due_at
-     ORDER BY b.due_at LIMIT :most + 1)
-    LIMIT :most + 1) b) AS found
+     WHERE b.state = '{State.READY}' AND b.webhook_id = d.webhook_id AND b.is_retry AND b.due_at <= d.due_at
+     ORDER BY b.due_at LIMIT :most + 2)
+    LIMIT :most + 2) b) AS found
 FROM dispatcher.deliveries d WHERE d.id = ANY(CAST(:ids AS uuid[]))
 """)
 

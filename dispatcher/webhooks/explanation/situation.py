@@ -70,7 +70,8 @@ class LastAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """How many deliveries of the same webhook have been due for longer; if not `complete`, there are more."""
+    """How many other deliveries of the same webhook have been due as long or longer, so can come before it; if not
+    `complete`, there are more."""
 
     count: int
     complete: bool

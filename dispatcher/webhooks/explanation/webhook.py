@@ -90,8 +90,9 @@ def circuit_of(circuit: Circuit, now: datetime) -> Sentence | None:
     else:
         trial = "The next trial request is due now"
     text = (
-        f"Its circuit has been open since {moment(circuit.opened_at, now)}: {_in_a_row(circuit)} failed. "
-        f"{trial}; an answer to it closes the circuit, and all that waits is sent."
+        f"The webhook's circuit has been open since {moment(circuit.opened_at, now)}: "
+        f"{counted(circuit.failures, 'requests')} in a row failed. {trial}; an answer to it closes the circuit, and "
+        "all that waits is sent."
     )
     return say(
         Code.CIRCUIT_OPEN,
@@ -104,12 +105,9 @@ def circuit_of(circuit: Circuit, now: datetime) -> Sentence | None:
 
 def _failing(circuit: Circuit, now: datetime) -> Sentence:
     since = circuit.failing_since
-    text = f"It has been failing since {moment(since, now)} ({_in_a_row(circuit)}). Its circuit is still closed."
+    which = f"last {circuit.failures:,} requests" if circuit.failures > 1 else "last request"
+    text = f"Its {which} failed, for the first time at {moment(since, now)}. Its circuit is still closed."
     return say(Code.WEBHOOK_FAILING, text, failing_since=since, failures_in_a_row=circuit.failures)
-
-
-def _in_a_row(circuit: Circuit) -> str:
-    return f"{counted(circuit.failures, 'requests')} in a row"
 
 
 def came_back(status: int | None, failure: str | None, detail: str | None) -> str:
@@ -193,11 +191,11 @@ def can_be_sent_to(webhook: WebhookSituation) -> Iterator[Sentence]:
     if webhook.account_suspended_at is not None:
         yield say(Code.CAN_RESUME, "An operator can resume the account.", account=webhook.account)
     elif not webhook.enabled:
-        text = "The webhook can be enabled: then what waits is sent."
+        text = "To have sent what waits, enable the webhook."
         yield say(Code.CAN_ENABLE, text, webhook_id=webhook.id)
     elif webhook.quarantined_at is not None:
         text = "Once the cause is mended, the webhook can be released."
         yield say(Code.CAN_RELEASE, text, webhook_id=webhook.id)
     elif webhook.is_circuit_open:
-        text = "Once the receiver is well again, enabling the webhook closes the circuit, and what waits is sent."
+        text = "Once the receiver is well again, enabling the webhook closes the circuit and sends what waits."
         yield say(Code.CAN_TRY_AT_ONCE, text, webhook_id=webhook.id)

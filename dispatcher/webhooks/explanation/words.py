@@ -16,7 +16,7 @@ Value: TypeAlias = str | int | float | bool | list[str] | None
 MOST_CHARACTERS = 200  # of foreign text
 MOST_NAMED = 5  # of names in one sentence
 
-_URL = re.compile(r"[^\s()<>\"',;]*://[^\s<>\"']*")
+_URL = re.compile(r"[A-Za-z0-9+.-]{0,30}://[^\s<>\"']*")
 
 
 class Code(StrEnum):
@@ -125,8 +125,8 @@ def _value(value: object) -> Value:
 
 def plain(text: str) -> str:
     """Foreign text on one line: shortened, URLs in it masked, nothing in it that a terminal obeys."""
-    short = text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
-    return safe_text(_URL.sub(lambda found: mask_url(found[0]), short))
+    masked = _URL.sub(lambda found: mask_url(found[0]), text)  # the whole text: half a URL hides nothing
+    return safe_text(masked if len(masked) <= MOST_CHARACTERS else f"{masked[: MOST_CHARACTERS - 1]}…")
 
 
 def quoted(text: str) -> str:
