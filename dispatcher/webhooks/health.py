@@ -123,6 +123,8 @@ GROUP BY state, beyond
 
 # Requests have no index by webhook, because each request would pay for it. What was attempted last is among the newest
 # deliveries or, if many wait behind an open circuit, among those of them that have failed before.
+# A row may hold a duration that leads out of what PostgreSQL has.
+_ENDED_AT = "r.started_at + least(greatest(r.duration, interval '0'), interval '1 day')"
 _LAST_ANSWER = text(f"""
 WITH tried AS (
   (SELECT id
@@ -131,12 +133,12 @@ WITH tried AS (
   UNION
   (SELECT id FROM dispatcher.deliveries WHERE state = '{State.READY}' AND webhook_id = :webhook AND is_retry
    ORDER BY due_at DESC LIMIT :newest))
-SELECT r.id, r.started_at + r.duration, r.status, r.failure, r.failure_detail, r.duration
+SELECT r.id, {_ENDED_AT}, r.status, r.failure, r.failure_detail, r.duration
 FROM tried t CROSS JOIN LATERAL (
   SELECT request_id FROM dispatcher.attempts a WHERE a.delivery_id = t.id AND request_id IS NOT NULL
   ORDER BY number DESC LIMIT 1) a
 JOIN dispatcher.requests r ON r.id = a.request_id
-ORDER BY r.started_at + r.duration DESC LIMIT 1
+ORDER BY {_ENDED_AT} DESC LIMIT 1
 """)
 
 _OLDEST_DUE = text(f"""
