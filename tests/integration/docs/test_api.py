@@ -62,6 +62,10 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine) -> N
     assert [delivery["state"] for delivery in (waits, cancelled, again)] == ["ready", "cancelled", "ready"]
     assert len(attempts(database, UUID(shown["id"]))) == 2
 
+    of_delivery, of_webhook = reader.read_to("explanations").splitlines()
+    assert "'code': 'discarded_rejected'" in of_delivery
+    assert "'code': 'webhook_well'" in of_webhook
+
     counted, ordered, listed = documents(reader.read_to("redeliveries"))
     assert counted == {"matched": 1, "matched_complete": True}
     assert (ordered["matched"], ordered["per_second"]) == (1, 50)

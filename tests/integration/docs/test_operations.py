@@ -45,6 +45,11 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
 
     Fernet(reader.read_to("key").strip())
 
+    explained = reader.read_to("explain")
+    assert "the receiver rejected it, which is final" in explained
+    assert "nothing is sent to it until it is enabled" in explained
+    assert "No delivery to it is open." in explained
+
     # In place of a schedule that ends after two days.
     change(
         database,
@@ -52,6 +57,6 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
         id=webhook,
     )
     before = len(attempts(database))
-    assert reader.read_to("redeliver").endswith("is finished: 1 redelivered\n")
-    assert len(attempts(database)) == before + 1
+    assert reader.read_to("redeliver").endswith("is finished: 2 redelivered\n")
+    assert len(attempts(database)) == before + 2
     reader.read_to_the_end()
