@@ -34,7 +34,21 @@ def explain_delivery(delivery: DeliverySituation, now: datetime) -> list[Sentenc
             ]
         case _:
             assert_never(delivery.state)
-    return [*said, *_what_can_be_done(delivery)]
+    return [*_nothing_delivers(delivery, now), *said, *_what_can_be_done(delivery)]
+
+
+def _nothing_delivers(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
+    """First of all, where something else would have to be done by now."""
+    is_held = held_by(delivery.webhook, now) is not None
+    is_late = delivery.state in {State.READY, State.WAITING} and delivery.due_at <= now and not is_held
+    if delivery.is_delivering or not (is_late or _is_cut_off(delivery, now)):
+        return
+    text = "No process that delivers has shown itself for 30 s: probably nothing is delivered at this moment."
+    yield say(Code.NOTHING_DELIVERS, text)
+
+
+def _is_cut_off(delivery: DeliverySituation, now: datetime) -> bool:
+    return delivery.state == State.CLAIMED and (delivery.claimed_until is None or delivery.claimed_until <= now)
 
 
 def _ready(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
@@ -80,9 +94,6 @@ def _behind_circuit(delivery: DeliverySituation, now: datetime) -> Iterator[Sent
 
 def _in_turn(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
     before, rate = delivery.before, delivery.webhook.messages_a_second
-    if delivery.is_delivering is False:
-        text = "Nothing is delivered at this moment: no process that delivers has shown itself for 30 s."
-        yield say(Code.NOTHING_DELIVERS, text)
     if delivery.webhook.is_circuit_open:
         text = "A person asked for this attempt: it passes the webhook's open circuit."
         yield say(Code.PASSES_CIRCUIT, text)
@@ -94,7 +105,7 @@ def _in_turn(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
         yield say(Code.PACED, text, messages_a_second=rate, seconds=wait, due_at=delivery.due_at, **_count(before))
         return
     yield say(Code.IN_TURN, f"{since}{_before(before)}.", due_at=delivery.due_at, **_count(before))
-    if now - delivery.due_at > SOON and delivery.is_delivering is not False:
+    if now - delivery.due_at > SOON and delivery.is_delivering:
         text = (
             "It waits for room: as many requests as may be are under way to its webhook or its destination, or for its "
             "account. It can also have been taken and put back unsent; that counts as no attempt."
@@ -104,7 +115,7 @@ def _in_turn(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
 
 def _claimed(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
     until, number = delivery.claimed_until, delivery.attempt_count
-    if until is not None and until > now:
+    if until is not None and not _is_cut_off(delivery, now):
         text = (
             f"Attempt {number} is under way: its result is recorded by {moment(until, now)}, or it counts as cut off."
         )

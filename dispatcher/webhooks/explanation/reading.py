@@ -69,20 +69,14 @@ def explain_deliveries(
     session: Session, installation: Installation, deliveries: Sequence[UUID]
 ) -> Mapping[UUID, list[Sentence]]:
     """Of each of these deliveries the sentences that explain it, in two statements; one if none of them is ready."""
-    rows = session.execute(_DELIVERIES, {"ids": list(deliveries), "format": FORMAT}).all()
+    rows = session.execute(_DELIVERIES, {"ids": list(deliveries), "format": FORMAT, "lives": LIVES}).all()
     ready = [row.id for row in rows if row.state == State.READY]
     before: dict[UUID, situation.Before] = {}
-    is_delivering = None
     if ready:
-        parameters = {"ids": ready, "most": COUNTED, "lives": LIVES}
-        for row in session.execute(_BEFORE, parameters):
+        for row in session.execute(_BEFORE, {"ids": ready, "most": COUNTED}):
             others = max(row.found - 1, 0)
             before[row.id] = situation.Before(min(others, COUNTED), complete=others <= COUNTED)
-            is_delivering = row.is_delivering
-    return {
-        row.id: explain_delivery(_delivery(row, installation, before.get(row.id), is_delivering), row.now)
-        for row in rows
-    }
+    return {row.id: explain_delivery(_delivery(row, installation, before.get(row.id)), row.now) for row in rows}
 
 
 def explain_health(
@@ -178,7 +172,7 @@ def _delays(installation: Installation, schedule: str | None) -> Sequence[timede
 
 
 def _delivery(
-    row: Row[Any], installation: Installation, before: situation.Before | None, is_delivering: bool | None
+    row: Row[Any], installation: Installation, before: situation.Before | None
 ) -> situation.DeliverySituation:
     return situation.DeliverySituation(
         id=row.id,
@@ -198,7 +192,7 @@ def _delivery(
         webhook=_webhook(row, installation),
         last=_last(row),
         before=before,
-        is_delivering=is_delivering,
+        is_delivering=row.is_delivering,
     )
 
 
@@ -263,6 +257,9 @@ SELECT now() AS now, d.id, d.state, d.reason, d.due_at, d.give_up_at, d.attempt_
   d.bypasses_circuit, d.deaths, d.claimed_until, d.finished_at, e.id IS NOT NULL AS is_event_kept, e.expires_at,
   t.number AS last_number, t.created_at AS last_at, t.outcome_unknown, t.verdict,
   q.status, q.failure, q.failure_detail, q.messages, q.asks_for_time,
+  EXISTS (SELECT 1 FROM dispatcher.processes
+          WHERE (kind = '{DELIVERS}' OR doing = '{SUSPECTS}') AND seen_at BETWEEN now() - :lives AND now() + :lives
+         ) AS is_delivering,
   {_OF_WEBHOOK}
 FROM dispatcher.deliveries d
 JOIN dispatcher.webhooks w ON w.id = d.webhook_id
@@ -280,11 +277,7 @@ WHERE d.id = ANY(CAST(:ids AS uuid[]))
 # With itself: deliveries of one group are due at the same moment, and come in any order. Each kind in the order of its
 # index, so that no plan reads more than it counts.
 _BEFORE = text(f"""
-SELECT d.id, EXISTS (
-         SELECT 1 FROM dispatcher.processes
-         WHERE (kind = '{DELIVERS}' OR doing = '{SUSPECTS}') AND seen_at BETWEEN now() - :lives AND now() + :lives
-       ) AS is_delivering,
-  (SELECT count(*) FROM (
+SELECT d.id, (SELECT count(*) FROM (
     (SELECT 1 FROM dispatcher.deliveries b
      WHERE b.state = '{State.READY}' AND b.webhook_id = d.webhook_id AND NOT b.is_retry AND b.due_at <= d.due_at
      ORDER BY b.due_at LIMIT :most + 2)

@@ -79,8 +79,8 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySituation:
-    """A delivery with its webhook. `before` is there for one that is ready. `is_delivering`: whether a process that
-    delivers lives; None: that was not looked at."""
+    """A delivery with its webhook. `is_delivering`: whether a process that delivers lives. `before` is there for one
+    that is ready."""
 
     id: UUID
     state: State
@@ -98,8 +98,8 @@ class DeliverySituation:
     expires_at: datetime | None
     webhook: WebhookSituation
     last: LastAttempt | None
+    is_delivering: bool
     before: Before | None = None
-    is_delivering: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,13 @@ def test_many_deliveries_cost_two_statements_and_closed_ones_one(database: Engin
         assert {said[0].code for said in explained(database, settings, *wanted)} == {"discarded_rejected"}
 
 
+def test_those_due_at_the_same_moment_can_come_before_it(database: Engine, settings: Settings) -> None:
+    webhook = make_webhook(database, settings, url=URL)
+    make_many_open(database, webhook.id, 3)
+    for said in explained(database, settings, *(delivery.id for delivery in deliveries(database))):
+        assert in_turn(said).parameters["before"] == 2
+
+
 @pytest.mark.parametrize("retries", [False, True])
 def test_those_before_it_are_counted_up_to_a_bound_and_no_more_are_read(
     database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, retries: bool

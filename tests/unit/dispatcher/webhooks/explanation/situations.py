@@ -52,6 +52,7 @@ def delivery(state: State, *, of: WebhookSituation | None = None, **changes: Any
         "expires_at": None,
         "webhook": of or webhook(),
         "last": None,
+        "is_delivering": True,
     }
     return DeliverySituation(state=state, **{**plain, **changes})
 

@@ -37,7 +37,7 @@ delays = st.lists(st.timedeltas(timedelta(0), timedelta(days=2)), max_size=5)
 for kind, strategy in ((datetime, times), (str, foreign), (int, numbers), (float, st.floats())):
     st.register_type_strategy(kind, strategy)
 webhooks = st.builds(WebhookSituation, delays=delays, id=st.just(ID), circuit=st.none() | st.builds(Circuit))
-deliveries = st.builds(DeliverySituation, webhook=webhooks, id=st.just(ID), before=..., is_delivering=...)
+deliveries = st.builds(DeliverySituation, webhook=webhooks, id=st.just(ID), before=...)
 records = st.builds(
     WebhookRecord, webhook=webhooks, answer=st.none() | st.builds(Answer, duration=st.timedeltas(timedelta(0)))
 )

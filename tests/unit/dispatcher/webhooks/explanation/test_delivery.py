@@ -137,9 +137,29 @@ def test_the_turn_of_a_paced_one_follows_from_its_rate_limit_and_place(rate: flo
 
 def test_one_that_was_due_long_ago_waits_for_room_unless_nothing_delivers() -> None:
     due = {"due_at": NOW - MINUTE, "before": Before(0, complete=True)}
-    assert codes(delivery(State.READY, **due, is_delivering=True))[:2] == ["in_turn", "waits_for_room"]
-    assert codes(delivery(State.READY, **due, is_delivering=False))[:2] == ["nothing_delivers", "in_turn"]
-    assert "waits_for_room" not in codes(delivery(State.READY, is_delivering=True))
+    assert codes(delivery(State.READY, **due)) == ["in_turn", "waits_for_room", "can_cancel"]
+    assert codes(delivery(State.READY, **due, is_delivering=False)) == ["nothing_delivers", "in_turn", "can_cancel"]
+    assert "waits_for_room" not in codes(delivery(State.READY))
+
+
+@pytest.mark.parametrize(
+    ("one", "is_told"),
+    [
+        (delivery(State.READY, is_delivering=False), True),
+        (delivery(State.READY, of=webhook(circuit=open_circuit()), is_delivering=False), True),
+        (delivery(State.READY, of=webhook(enabled=False), is_delivering=False), False),
+        (delivery(State.WAITING, due_at=NOW - MINUTE, is_delivering=False), True),
+        (delivery(State.WAITING, due_at=NOW + MINUTE, is_delivering=False), False),
+        (delivery(State.CLAIMED, claimed_until=NOW - MINUTE, is_delivering=False), True),
+        (delivery(State.CLAIMED, claimed_until=NOW + MINUTE, is_delivering=False), False),
+        (delivery(State.DISCARDED, is_delivering=False), False),
+        (delivery(State.READY, is_delivering=True), False),
+    ],
+)
+def test_that_nothing_delivers_comes_first_where_something_should_have_happened(
+    one: DeliverySituation, is_told: bool
+) -> None:
+    assert (codes(one)[0] == "nothing_delivers") is is_told
 
 
 @pytest.mark.parametrize(("give_up_in", "is_over"), [(-MINUTE, True), (DAY, False)])
