@@ -29,9 +29,7 @@ def explain_delivery(delivery: DeliverySituation, now: datetime) -> list[Sentenc
         case State.DISCARDED:
             said = [*_discarded(delivery, now)]
         case State.CANCELLED:
-            said = [
-                say(Code.CANCELLED, f"A person cancelled it{_at(delivery.finished_at, now)}: nothing more is sent.")
-            ]
+            said = [_cancelled(delivery, now)]
         case _:
             assert_never(delivery.state)
     return [*_nothing_delivers(delivery, now), *said, *_what_can_be_done(delivery)]
@@ -186,6 +184,12 @@ def _delivered(delivery: DeliverySituation, now: datetime) -> Sentence:
         text = f"It was delivered{at}, with attempt {last.number}: the receiver answered {last.status}."
     number, status = (last.number, last.status) if last is not None else (None, None)
     return say(Code.DELIVERED, text, delivered_at=delivery.finished_at, number=number, status=status)
+
+
+def _cancelled(delivery: DeliverySituation, now: datetime) -> Sentence:
+    by = plain(delivery.cancelled_by) if delivery.cancelled_by else "a person"
+    text = f"It was cancelled{_at(delivery.finished_at, now)}, by {by}: nothing more is sent."
+    return say(Code.CANCELLED, text, cancelled_at=delivery.finished_at, cancelled_by=delivery.cancelled_by)
 
 
 def _discarded(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
+from dispatcher.accounts.audit import Action
 from dispatcher.db.heartbeat import DELIVERS, LIVES, SUSPECTS
 from dispatcher.db.models import Account, Webhook
 from dispatcher.deliveries.records import EventLine
@@ -187,6 +188,7 @@ def _delivery(
         deaths=row.deaths,
         claimed_until=row.claimed_until,
         finished_at=row.finished_at,
+        cancelled_by=row.cancelled_by,
         is_event_kept=row.is_event_kept,
         expires_at=row.expires_at,
         webhook=_webhook(row, installation),
@@ -254,7 +256,8 @@ LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id"""
 # By keys only, whatever the planner believes of the tables.
 _DELIVERIES = text(f"""
 SELECT now() AS now, d.id, d.state, d.reason, d.due_at, d.give_up_at, d.attempt_count, d.schedule_step, d.batch_limit,
-  d.bypasses_circuit, d.deaths, d.claimed_until, d.finished_at, e.id IS NOT NULL AS is_event_kept, e.expires_at,
+  d.bypasses_circuit, d.deaths, d.claimed_until, d.finished_at, c.actor AS cancelled_by,
+  e.id IS NOT NULL AS is_event_kept, e.expires_at,
   t.number AS last_number, t.created_at AS last_at, t.outcome_unknown, t.verdict,
   q.status, q.failure, q.failure_detail, q.messages, q.asks_for_time,
   EXISTS (SELECT 1 FROM dispatcher.processes
@@ -271,6 +274,10 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
   SELECT status, failure, failure_detail, messages, answer_headers ~* '(?n)^retry-after:' AS asks_for_time
   FROM dispatcher.requests WHERE id = t.request_id OFFSET 0) q ON true
+LEFT JOIN LATERAL (
+  SELECT actor FROM dispatcher.audit
+  WHERE d.state = '{State.CANCELLED}' AND target_id = d.id AND id > d.id AND action = '{Action.DELIVERY_CANCELLED}'
+  ORDER BY id DESC LIMIT 1) c ON true
 WHERE d.id = ANY(CAST(:ids AS uuid[]))
 """)
 

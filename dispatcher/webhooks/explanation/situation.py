@@ -79,8 +79,8 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySituation:
-    """A delivery with its webhook. `is_delivering`: whether a process that delivers lives. `before` is there for one
-    that is ready."""
+    """A delivery with its webhook. `cancelled_by`: who did, by the audit log. `is_delivering`: whether a process that
+    delivers lives. `before` is there for one that is ready."""
 
     id: UUID
     state: State
@@ -94,6 +94,7 @@ class DeliverySituation:
     deaths: int
     claimed_until: datetime | None
     finished_at: datetime | None
+    cancelled_by: str | None
     is_event_kept: bool
     expires_at: datetime | None
     webhook: WebhookSituation

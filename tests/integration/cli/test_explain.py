@@ -127,6 +127,17 @@ def test_of_a_suspended_account_it_says_how_to_resume_it(cli: Cli, database: Eng
     assert "`dispatcher account resume acme`" in shown
 
 
+def test_who_cancelled_a_delivery_is_told(cli: Cli, database: Engine, webhook: Webhook) -> None:
+    enqueue("message.sent", 1, account="acme")
+    (delivery,) = deliveries(database)
+    cli("delivery", "cancel", delivery.id)
+    said = cli("explain", delivery.id).out
+    assert "It was cancelled at " in said
+    assert ", by command line: nothing more is sent." in said
+    change(database, "DELETE FROM dispatcher.audit")
+    assert ", by a person: nothing more is sent." in cli("explain", delivery.id).out
+
+
 def test_a_request_leads_to_its_deliveries(cli: Cli, database: Engine, settings: Settings, receiver: Receiver) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"), name="many", contract={"batch_size": 5})
     for _ in range(2):

@@ -48,6 +48,7 @@ def delivery(state: State, *, of: WebhookSituation | None = None, **changes: Any
         "deaths": 0,
         "claimed_until": None,
         "finished_at": None,
+        "cancelled_by": None,
         "is_event_kept": True,
         "expires_at": None,
         "webhook": of or webhook(),
