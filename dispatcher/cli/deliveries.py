@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_of_webhook
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.events import Reveal, event_document, masked_names, print_delivery_table
-from dispatcher.cli.explain import documents, explanation, print_explanation
+from dispatcher.cli.explain import documents, print_explanation
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
@@ -23,6 +23,7 @@ from dispatcher.deliveries.redelivery import cancel as cancel_delivery
 from dispatcher.deliveries.redelivery import redeliver as redeliver_delivery
 from dispatcher.masking.messages import Names, mask_echo
 from dispatcher.states import Reason, State
+from dispatcher.webhooks.explanation.reading import explain_one_delivery
 
 app = Commands()
 
@@ -89,7 +90,7 @@ def show(
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         record = get_delivery(session, owner, identifier)
-        sentences = explanation(session, installation_of(context), identifier)
+        sentences = explain_one_delivery(session, installation_of(context), identifier)
     names = masked_names(installation_of(context), reveal=reveal)
     attempts = [_masked(attempt, record.data, names) for attempt in record.attempts]
     if json:

@@ -24,10 +24,11 @@ from dispatcher.webhooks.explanation.reading import (
     Kind,
     explain_deliveries,
     explain_health,
+    explain_one_delivery,
     explain_stored_event,
     find,
 )
-from dispatcher.webhooks.explanation.words import Code, Sentence
+from dispatcher.webhooks.explanation.words import Code, Sentence, counted
 from dispatcher.webhooks.health import health_of
 from dispatcher.webhooks.store import Webhooks
 
@@ -75,11 +76,6 @@ def explain(
                 _explain_request(session, installation, identifier, found, json=json)
 
 
-def explanation(session: Session, installation: Installation, delivery: UUID) -> Sequence[Sentence]:
-    """The sentences that explain a delivery."""
-    return explain_deliveries(session, installation, [delivery])[delivery]
-
-
 def documents(sentences: Iterable[Sentence]) -> list[dict[str, Any]]:
     """Sentences for programs."""
     return [asdict(sentence) for sentence in sentences]
@@ -90,13 +86,13 @@ def print_explanation(sentences: Iterable[Sentence]) -> None:
     for sentence in sentences:
         commands = " and ".join(f"`{each.format(**sentence.parameters)}`" for each in _COMMANDS.get(sentence.code, ()))
         line = f"{sentence.text.removesuffix('.')}: {commands}" if commands else sentence.text
-        print_sentence(line, console())
+        print_sentence(line, console(), indent="  ")
 
 
 def _explain_delivery(session: Session, installation: Installation, delivery: UUID, *, json: bool) -> None:
     owner = owner_of_delivery(session, delivery)
     line = get_delivery(session, owner, delivery).delivery
-    sentences = explanation(session, installation, delivery)
+    sentences = explain_one_delivery(session, installation, delivery)
     if json:
         print_json({"kind": Kind.DELIVERY, "account": owner.name, **_document(line, sentences)})
         return
@@ -114,7 +110,7 @@ def _explain_event(
     of_each = explain_deliveries(session, installation, [line.id for line in lines])
     older = lines[-1].id if len(lines) == limit else None
     if json:
-        deliveries = [_document(line, of_each[line.id]) for line in lines]
+        deliveries = [_document(line, of_each.get(line.id, ())) for line in lines]
         own = {"id": event_id, "type": event.type, "app": event.app, "explanation": documents(sentences)}
         print_json({"kind": Kind.EVENT, "account": owner.name, **own, "deliveries": deliveries, "before": older})
         return
@@ -149,11 +145,11 @@ def _explain_request(session: Session, installation: Installation, request: UUID
         raise unknown
     of_each = explain_deliveries(session, installation, [line.id for line in lines])
     if json:
-        deliveries = [_document(line, of_each[line.id]) for line in lines]
+        deliveries = [_document(line, of_each.get(line.id, ())) for line in lines]
         own = {"id": request, "webhook_id": found.webhook, "messages": found.messages, "deliveries": deliveries}
         print_json({"kind": Kind.REQUEST, "account": owner.name, **own})
         return
-    carried = "" if found.messages is None else f"messages: {found.messages:,}; "
+    carried = "" if found.messages is None else f"{counted(found.messages, 'messages')} "
     _print_head(f"Request {request}", f"{carried}to {_webhook(lines[0])}", owner)
     _print_deliveries(lines, of_each)
 
@@ -165,7 +161,7 @@ def _print_head(what: str, more: str, owner: Account) -> None:
 def _print_deliveries(lines: Sequence[DeliveryLine], of_each: Mapping[UUID, Sequence[Sentence]]) -> None:
     for line in lines:
         print_section(f"Delivery {line.id} to {_webhook(line)}: {_state(line)}")
-        print_explanation(of_each[line.id])
+        print_explanation(of_each.get(line.id, ()))
 
 
 def _document(line: DeliveryLine, sentences: Iterable[Sentence]) -> dict[str, Any]:

@@ -44,11 +44,15 @@ def print_line(message: str, *, stderr: bool = False) -> None:
         console().print(Text(safe_text(message)), soft_wrap=True)
 
 
-def print_sentence(message: str, where: Console, *, style: str = "") -> None:
-    """Text for people, wrapped at blanks to the terminal's width. What is to be copied stays whole, though it is longer
-    than a line: words without a blank, such as addresses, and what stands in back quotes, such as commands."""
+def print_sentence(message: str, where: Console, *, style: str = "", indent: str = "") -> None:
+    """Text for people, wrapped at blanks to the terminal's width, with `indent` before each line but the first. What is
+    to be copied stays whole, though it is longer than a line: words without a blank, such as addresses, and what stands
+    in back quotes, such as commands."""
     whole = re.sub("`[^`]*`", lambda found: found[0].replace(" ", "\0"), safe_text(message))
-    for line in textwrap.wrap(whole, where.width, break_long_words=False, break_on_hyphens=False) or [""]:
+    wrapped = textwrap.wrap(
+        whole, where.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    for line in wrapped or [""]:
         where.print(Text(line.replace("\0", " "), style=style), soft_wrap=True)
 
 

@@ -20,7 +20,7 @@ from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.parameters import Since, Until
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
-from dispatcher.webhooks.explanation.reading import explain_deliveries
+from dispatcher.webhooks.explanation.reading import explain_one_delivery
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
 
@@ -79,7 +79,7 @@ def get_one_delivery(caller: Reader, installation: Served, delivery_id: Delivery
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
         record = get_delivery(session, account, delivery_id)
-        sentences = explain_deliveries(session, installation, [delivery_id])[delivery_id]
+        sentences = explain_one_delivery(session, installation, delivery_id)
     document = delivery_record_document(account.name, record, sentences)
     # Receivers wrote parts of it. As ASCII, it cannot control a reader's terminal.
     return Response(ascii_json(document.model_dump_json()), media_type="application/json")

@@ -66,25 +66,42 @@ def find(session: Session, identifier: UUID) -> Found:
     return Found(Kind.REQUEST, row.webhook_id, row.messages, deliveries)
 
 
+def explain_one_delivery(session: Session, installation: Installation, delivery: UUID) -> list[Sentence]:
+    """The sentences that explain a delivery. Raises NotFound."""
+    found = explain_deliveries(session, installation, [delivery])
+    if delivery not in found:
+        raise NotFound("delivery", delivery)
+    return found[delivery]
+
+
 def explain_deliveries(
     session: Session, installation: Installation, deliveries: Sequence[UUID]
 ) -> Mapping[UUID, list[Sentence]]:
-    """Of each of these deliveries the sentences that explain it, in two statements; one if none of them is ready."""
+    """Of each of these deliveries that exists the sentences that explain it: in one statement, one more if some are ready, and one
+    if some are cancelled."""
     rows = session.execute(_DELIVERIES, {"ids": list(deliveries), "format": FORMAT, "lives": LIVES}).all()
-    ready = [row.id for row in rows if row.state == State.READY]
+    ready, cancelled = ([row.id for row in rows if row.state == state] for state in (State.READY, State.CANCELLED))
     before: dict[UUID, situation.Before] = {}
+    cancelled_by: dict[UUID, str] = {}
+    if cancelled:
+        cancelled_by = {row.target_id: row.actor for row in session.execute(_CANCELLED_BY, {"ids": cancelled})}
     if ready:
         for row in session.execute(_BEFORE, {"ids": ready, "most": COUNTED}):
             others = max(row.found - 1, 0)
             before[row.id] = situation.Before(min(others, COUNTED), complete=others <= COUNTED)
-    return {row.id: explain_delivery(_delivery(row, installation, before.get(row.id)), row.now) for row in rows}
+    return {
+        row.id: explain_delivery(_delivery(row, installation, before.get(row.id), cancelled_by.get(row.id)), row.now)
+        for row in rows
+    }
 
 
 def explain_health(
     session: Session, installation: Installation, webhook: UUID, health: Health, unreadable: str | None
 ) -> list[Sentence]:
-    """The sentences that explain a webhook whose health was looked at; one statement."""
-    row = session.execute(_WEBHOOK, {"id": webhook, "format": FORMAT}).one()
+    """The sentences that explain a webhook whose health was looked at; one statement. Raises NotFound."""
+    row = session.execute(_WEBHOOK, {"id": webhook, "format": FORMAT}).first()
+    if row is None:
+        raise NotFound("webhook", webhook)
     answer, due = health.last_answer, health.oldest_due
     return explain_webhook(
         situation.WebhookRecord(
@@ -173,7 +190,7 @@ def _delays(installation: Installation, schedule: str | None) -> Sequence[timede
 
 
 def _delivery(
-    row: Row[Any], installation: Installation, before: situation.Before | None
+    row: Row[Any], installation: Installation, before: situation.Before | None, cancelled_by: str | None
 ) -> situation.DeliverySituation:
     return situation.DeliverySituation(
         id=row.id,
@@ -188,7 +205,7 @@ def _delivery(
         deaths=row.deaths,
         claimed_until=row.claimed_until,
         finished_at=row.finished_at,
-        cancelled_by=row.cancelled_by,
+        cancelled_by=cancelled_by,
         is_event_kept=row.is_event_kept,
         expires_at=row.expires_at,
         webhook=_webhook(row, installation),
@@ -256,7 +273,7 @@ LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id"""
 # By keys only, whatever the planner believes of the tables.
 _DELIVERIES = text(f"""
 SELECT now() AS now, d.id, d.state, d.reason, d.due_at, d.give_up_at, d.attempt_count, d.schedule_step, d.batch_limit,
-  d.bypasses_circuit, d.deaths, d.claimed_until, d.finished_at, c.actor AS cancelled_by,
+  d.bypasses_circuit, d.deaths, d.claimed_until, d.finished_at,
   e.id IS NOT NULL AS is_event_kept, e.expires_at,
   t.number AS last_number, t.created_at AS last_at, t.outcome_unknown, t.verdict,
   q.status, q.failure, q.failure_detail, q.messages, q.asks_for_time,
@@ -274,11 +291,14 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
   SELECT status, failure, failure_detail, messages, answer_headers ~* '(?n)^retry-after:' AS asks_for_time
   FROM dispatcher.requests WHERE id = t.request_id OFFSET 0) q ON true
-LEFT JOIN LATERAL (
-  SELECT actor FROM dispatcher.audit
-  WHERE d.state = '{State.CANCELLED}' AND target_id = d.id AND id > d.id AND action = '{Action.DELIVERY_CANCELLED}'
-  ORDER BY id DESC LIMIT 1) c ON true
 WHERE d.id = ANY(CAST(:ids AS uuid[]))
+""")
+
+# The newest entry of each.
+_CANCELLED_BY = text(f"""
+SELECT DISTINCT ON (target_id) target_id, actor FROM dispatcher.audit
+WHERE target_id = ANY(CAST(:ids AS uuid[])) AND action = '{Action.DELIVERY_CANCELLED}'
+ORDER BY target_id, id DESC
 """)
 
 # With itself: deliveries of one group are due at the same moment, and come in any order. Each kind in the order of its

@@ -114,7 +114,7 @@ def came_back(status: int | None, failure: str | None, detail: str | None) -> st
     """How a request ended, as a part of a sentence."""
     if status is not None:
         return f"the receiver answered {status}"
-    why = f" ({quoted(detail)})" if detail else ""
+    why = f" ({plain(detail)})" if detail else ""
     if failure == TOKEN:
         return f"no token could be fetched{why}, so the receiver was not called"
     return f"there was no answer: {plain(failure or 'unknown')}{why}"

@@ -145,7 +145,7 @@ def test_a_request_leads_to_its_deliveries(cli: Cli, database: Engine, settings:
     deliver_all(settings)
     (request,) = rows(database, "SELECT id FROM dispatcher.requests")
     shown = cli("explain", request.id)
-    assert shown.out.startswith(f"Request {request.id} of account acme: messages: 2; to many\n")
+    assert shown.out.startswith(f"Request {request.id} of account acme: 2 messages to many\n")
     assert shown.out.count("It was delivered at ") == 2
     document = cli("explain", request.id, "--json").document
     assert [one["id"] for one in document["deliveries"]] == [str(one.id) for one in deliveries(database)]

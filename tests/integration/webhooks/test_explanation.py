@@ -75,6 +75,9 @@ def test_many_deliveries_cost_two_statements_and_closed_ones_one(database: Engin
     change(database, "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected'")
     with statements(database, 1):
         assert {said[0].code for said in explained(database, settings, *wanted)} == {"discarded_rejected"}
+    change(database, "UPDATE dispatcher.deliveries SET state = 'cancelled', reason = NULL")
+    with statements(database, 2):
+        assert {said[0].code for said in explained(database, settings, *wanted)} == {"cancelled"}
 
 
 def test_those_due_at_the_same_moment_can_come_before_it(database: Engine, settings: Settings) -> None:

@@ -201,10 +201,10 @@ def test_a_retry_that_the_receiver_put_off_says_so(asks: bool, due_in: int, is_t
     ("changes", "part"),
     [
         ({"messages": 12}, "the receiver answered 503 to a request with 12 messages, which counts as temporary."),
-        ({"status": None, "failure": "tls", "failure_detail": "expired"}, "there was no answer: tls (“expired”)."),
+        ({"status": None, "failure": "tls", "failure_detail": "expired"}, "there was no answer: tls (expired)."),
         (
             {"status": None, "failure": "token", "failure_detail": "401", "messages": 3},
-            "no token could be fetched (“401”), so the receiver was not called.",
+            "no token could be fetched (401), so the receiver was not called.",
         ),
     ],
 )
