@@ -77,8 +77,8 @@ def explain_one_delivery(session: Session, installation: Installation, delivery:
 def explain_deliveries(
     session: Session, installation: Installation, deliveries: Sequence[UUID]
 ) -> Mapping[UUID, list[Sentence]]:
-    """Of each of these deliveries that exists the sentences that explain it: in one statement, one more if some are ready, and one
-    if some are cancelled."""
+    """Of each of these deliveries that exists the sentences that explain it: in one statement, one more if some are
+    ready, and one if some are cancelled."""
     rows = session.execute(_DELIVERIES, {"ids": list(deliveries), "format": FORMAT, "lives": LIVES}).all()
     ready, cancelled = ([row.id for row in rows if row.state == state] for state in (State.READY, State.CANCELLED))
     before: dict[UUID, situation.Before] = {}

@@ -28,7 +28,7 @@ from tests.unit.dispatcher.webhooks.explanation.situations import ID, NOW, recor
 SECRET = "s3cret9f8e7d6c5b4a"
 URL = f"https://user:{SECRET}@hooks.example.com/x?key={SECRET}"
 
-times = st.datetimes(EARLIEST.replace(tzinfo=None), LATEST.replace(tzinfo=None), timezones=st.just(UTC))
+times = st.datetimes(timezones=st.just(UTC)) | st.sampled_from([EARLIEST, LATEST, datetime.max.replace(tzinfo=UTC)])
 foreign = st.one_of(
     st.text(max_size=300), st.sampled_from([*hostile_values.TEXTS.values(), f"see {URL}.", "x" * 180 + URL])
 )
