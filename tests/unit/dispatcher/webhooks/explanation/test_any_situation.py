@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.db.odd_values import EARLIEST, LATEST
+from dispatcher.states import State
 from dispatcher.webhooks.explanation.delivery import explain_delivery
 from dispatcher.webhooks.explanation.event import explain_event
 from dispatcher.webhooks.explanation.situation import (
@@ -23,7 +24,7 @@ from dispatcher.webhooks.explanation.webhook import explain_webhook
 from dispatcher.webhooks.explanation.words import Sentence, plain, span
 from tests import hostile_values
 from tests.hostile_values import steering
-from tests.unit.dispatcher.webhooks.explanation.situations import ID, NOW, record, webhook
+from tests.unit.dispatcher.webhooks.explanation.situations import ID, NOW, delivery, record, webhook
 
 SECRET = "s3cret9f8e7d6c5b4a"
 URL = f"https://user:{SECRET}@hooks.example.com/x?key={SECRET}"
@@ -116,3 +117,8 @@ def test_what_is_told_of_a_well_webhook_can_be_read_by_a_program() -> None:
     assert [sentence.code for sentence in said] == ["webhook_well", "last_answer", "nothing_open", "notice_sent"]
     parameters: Any = said[1].parameters
     assert (parameters["at"], parameters["status"], parameters["failure"]) == ("2026-03-02T11:59:00Z", 200, None)
+
+
+def test_a_retry_at_the_end_of_time_is_explained_without_a_last_one() -> None:
+    said = explain_delivery(delivery(State.WAITING, due_at=datetime.max.replace(tzinfo=UTC)), NOW)
+    assert [sentence.code for sentence in said] == ["retry_due", "can_send_at_once"]
