@@ -217,6 +217,15 @@ class Settings(BaseSettings):
         int, Field(ge=0, description="Requests one API key may make in a minute, over all API processes; 0: no limit")
     ] = 60_000  # a third of what one API process takes of single events
 
+    metrics_token: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=16,
+            description="What Prometheus shows as Bearer token to read metrics, e.g. of `openssl rand -hex 32`. "
+            "Without one the API has no /metrics, and nodes show theirs on loopback only",
+        ),
+    ] = None
+
     flower_user: Annotated[str, Field(pattern=r"^[!-9;-~]+$", description="User name that Flower asks for")] = (
         "dispatcher"
     )
@@ -270,7 +279,7 @@ class Settings(BaseSettings):
             )
         return url
 
-    @field_validator("ca_bundle", "flower_db", "max_in_flight", mode="before")
+    @field_validator("ca_bundle", "flower_db", "max_in_flight", "metrics_token", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value  # a line `NAME=` in an environment file means: not set

@@ -4,6 +4,7 @@ import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from dispatcher.web.arguments import add_options
 
@@ -72,6 +73,12 @@ def _parser() -> ArgumentParser:
             default=name,
             help="the name of the node, different from that of every other; %%h is the name of the server",
         )
+        worker.add_argument(
+            "--metrics",
+            type=_address,
+            metavar="[ADDRESS:]PORT",
+            help="where the node shows its metrics to Prometheus; without an address on 127.0.0.1",
+        )
         worker.set_defaults(queues=queues)
     beat = processes.add_parser(
         "beat",
@@ -83,6 +90,18 @@ def _parser() -> ArgumentParser:
         "-s", "--schedule", default="beat-schedule", metavar="FILE", help="where it keeps when each task was last sent"
     )
     return parser
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r}: before the colon must be an IP address") from None
+    if not (port.isdecimal() and port.isascii() and 1 <= int(port) <= 65535):
+        raise ArgumentTypeError(f"{text!r} does not end with a port from 1 to 65535")
+    return host, int(port)
 
 
 def _children(text: str) -> int:

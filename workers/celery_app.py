@@ -81,6 +81,7 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
             log.error("a child made no progress and was replaced", stood_at=stack)
             worker.journal.was_stuck()
         if worker.journal.left() is not None:
+            worker.counts.death(stuck=bool(stack))
             try:
                 recover(worker.loop_engine, worker.journal, worker.installation.waker)
             except SQLAlchemyError as error:

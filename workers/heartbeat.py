@@ -58,6 +58,7 @@ class LoopHeartbeat:
         asked = Asked(None if ending else LEASE, LEASE_SPAN, late)
         beaten = worker.heartbeat.beat(worker.loop_engine, kind, doing, asked, clock=worker.installation.clock)
         worker.divide(beaten.others + 1)
+        worker.counts.clock_offset(worker.installation.clock.offset)
         if beaten.has_lease:
             waker, me = worker.installation.waker, worker.heartbeat.id
             swept = sweep_with_lease(worker.loop_engine, waker, timing, me, SMALL)

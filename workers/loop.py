@@ -70,19 +70,19 @@ class DeliveryLoop:
         self._transport, self._targets = worker.transport, worker.targets
         self._limits = worker.concurrency_limits
         self._claimer = SuspectClaimer() if task == SUSPECTS else Claimer()
-        self._journal = worker.journal
+        self._journal, self._counts = worker.journal, worker.counts
         failures = installation.settings.circuit_breaker_failures
-        engine, timing, clock, store = self._engine, self._timing, self._clock, worker.token_store
+        engine, timing, clock, store, counts = self._engine, self._timing, self._clock, worker.token_store, self._counts
         self._results = ClaimResults(
-            engine, self._waker, timing, clock, failures, worker.outages, owner=self._claimer.id
+            engine, self._waker, timing, clock, failures, worker.outages, owner=self._claimer.id, counts=counts
         )
-        self._tokens = Tokens(engine, store, self._transport, timing, clock=clock, handle=self._handle_waiting)
+        self._tokens = Tokens(engine, store, self._transport, timing, clock=clock, handle=self._handle, counts=counts)
         self._unsent: deque[Batch] = deque()
         self._in_flight: dict[str, Batch] = {}
         self._held, self._heartbeat = HeldBytes(), LoopHeartbeat(worker, task)
         self._pace, self._spare = Pace(), SpareMemory(worker.transport)
         self._pace.look_every = None if self._bell is None else self._bell.look_every
-        self._judge = Judge(self._timing, self._clock())
+        self._judge = Judge(self._timing, self._clock(), counts)
         self._lifetime = Lifetime(monotonic(), installation.settings.grace_seconds)
         self._claimed, self._handed_over, self._woke_another = 0, False, False
         self._circuit_breakers = failures > 0
@@ -142,9 +142,8 @@ class DeliveryLoop:
     def _may_claim(self) -> bool:
         if self._ending() or self._unsent or not self._can_hold_more():
             return False
-        if self._task == SUSPECTS and not self._is_idle():
-            return False
-        return self._pace.may_claim(len(self._in_flight), monotonic())
+        may = self._task != SUSPECTS or self._is_idle()
+        return may and self._pace.may_claim(len(self._in_flight), monotonic())
 
     def _can_hold_more(self) -> bool:
         has_slots = len(self._in_flight) < self._transport.capacity and self._journal.room >= MAX_MESSAGES
@@ -166,6 +165,7 @@ class DeliveryLoop:
             self._held.add(claims)
             count, ended = len(claims), monotonic()
             self._claimed += count
+            self._counts.claim(count, ended - now)
             self._pace.claimed(
                 claimed, count, in_flight=len(self._in_flight), waits_long=rooms.waits_long, took=ended - now, now=ended
             )
@@ -264,7 +264,7 @@ class DeliveryLoop:
                 else:
                     self._unsent.appendleft(batch._replace(token=came))
 
-    def _handle_waiting(self, request_ids: Sequence[str]) -> None:
+    def _handle(self, request_ids: Sequence[str]) -> None:
         """Their token is being fetched or read: what that kills has to do with all of them."""
         self._journal.handle([claim for one in request_ids for claim in self._in_flight[one].claims][:MOST_HANDLED])
 
@@ -278,6 +278,7 @@ class DeliveryLoop:
     def _ended(self) -> list[Exchange]:
         """The exchanges that have ended. Waits no longer than until the next claim or write is due."""
         now, busy = monotonic(), bool(self._in_flight or self._tokens.fetching)
+        self._counts.in_flight(len(self._in_flight))
         may_end = self._ending() or (self._bell is None and self._pace.nothing_due)
         if not busy and (self._results.is_due(idle=True) if self._results else may_end):
             return []

@@ -17,8 +17,9 @@ from dispatcher.transport.port import Transport
 from workers.callbacks.targets import Targets
 from workers.claims.concurrency import ConcurrencyLimits
 from workers.journal import Journal
+from workers.metrics.counts import Counts
 from workers.notices.mailer import Mailer
-from workers.shared_memory import journal_of
+from workers.shared_memory import cells_of, journal_of
 from workers.tokens.store import TokenStore
 from workers.watchdog import Watchdog
 
@@ -55,7 +56,7 @@ class Worker:
 
     @cached_property
     def targets(self) -> Targets:
-        return Targets(self.installation.vault, self.installation.timing)
+        return Targets(self.installation.vault, self.installation.timing, self.counts)
 
     @cached_property
     def token_store(self) -> TokenStore:
@@ -76,6 +77,11 @@ class Worker:
     def journal(self) -> Journal:
         """The journal of this child. The one before with its place in the pool may have left something in it."""
         return Journal(journal_of(_index()))
+
+    @cached_property
+    def counts(self) -> Counts:
+        """What this child counts, going on where the one before with its place in the pool stopped."""
+        return Counts(cells_of(_index()))
 
     @cached_property
     def watchdog(self) -> Watchdog:

@@ -3,13 +3,18 @@
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from celery import Celery
 
+from dispatcher.errors import ConfigurationError
 from dispatcher.memory import give_back
 from dispatcher.settings import Settings
 from workers.app import make_app
 from workers.arguments import Part
+
+if TYPE_CHECKING:
+    from workers.metrics.port import Port
 
 # What a process does not use it does not load.
 # ruff: noqa: PLC0415
@@ -29,7 +34,7 @@ def load(parts: Sequence[Part], settings: Settings) -> dict[str, Callable[[], No
                 runs["beat"] = partial(_send_periodic, app or make_app(settings), part.options)
             case worker:
                 assert app is not None
-                runs[worker] = partial(_work, app, part.options)
+                runs[worker] = partial(_work, app, settings, part.options)
     return runs
 
 
@@ -55,17 +60,33 @@ def _workers_app(settings: Settings) -> Celery:
     return app
 
 
-def _work(app: Celery, options: Namespace) -> None:
+def _work(app: Celery, settings: Settings, options: Namespace) -> None:
     from celery.utils.nodenames import default_nodename, host_format
 
+    port = _metrics_port(options, settings)
     worker = app.Worker(
         hostname=host_format(default_nodename(options.name)),
         queues=options.queues,
         concurrency=options.concurrency,
         quiet=True,
     )
+    if port is not None:
+        port.begin(options.concurrency)
     worker.start()
     raise SystemExit(worker.exitcode)
+
+
+def _metrics_port(options: Namespace, settings: Settings) -> "Port | None":
+    """Taken before all else, so that one that others have ends the node at once."""
+    if options.metrics is None:
+        return None
+    from workers.metrics.port import Port
+
+    address, port = options.metrics
+    try:
+        return Port(address, port, settings.metrics_token)
+    except ConfigurationError as error:
+        raise SystemExit(f"Error: {error}") from None
 
 
 def _send_periodic(app: Celery, options: Namespace) -> None:

@@ -1,5 +1,5 @@
-"""What the main process of a worker shares with its children: bytes that tell them something, a journal and a place for
-a stack for each child, which outlive it, and a pipe that has them look at the bytes.
+"""What the main process of a worker shares with its children: bytes that tell them something, a journal, a place for a
+stack and numbers that are shown for each child, which outlive it, and a pipe that has them look at the bytes.
 
 The memory is a file that all of them map, and the pipe is a named one. Forked children have both open already; where
 they are started anew (macOS), they find them by an environment variable. Nothing is written to wait for: a process that
@@ -17,7 +17,9 @@ from billiard import get_start_method
 
 JOURNAL_BYTES = 8 * 1024 * 1024  # of one child; only what was written once takes memory
 VARIABLE = "_DISPATCHER_SHARED_MEMORY"  # not a setting: set by the main process for its children
-_CHILD_BYTES = 2 * JOURNAL_BYTES  # its journal, then the stack where its watchdog ended it
+_CELLS_BYTES = 64 * 1024
+# Its journal, then the stack where its watchdog ended it, then what it counts, in the last 64 KiB.
+_CHILD_BYTES = 2 * JOURNAL_BYTES
 _HEAD = 64 * 1024  # the bytes that tell something, in whole pages of any system
 STOPS, PARKS = 0, 1  # which byte tells what
 _MAIN = slice(8, 16)  # the main process's id; 0 if nothing is shared
@@ -74,6 +76,11 @@ def journal_of(child: int) -> mmap.mmap:
     """The journal's memory of the child with this index in the pool. A child that dies is followed by one with its
     index. Of this process alone if nothing is shared."""
     return _mapped(_HEAD + child * _CHILD_BYTES, JOURNAL_BYTES)
+
+
+def cells_of(child: int) -> "memoryview[float]":
+    """Numbers that the child with this index in the pool counts with, likewise."""
+    return memoryview(_mapped(_HEAD + (child + 1) * _CHILD_BYTES - _CELLS_BYTES, _CELLS_BYTES)).cast("d")
 
 
 def open_stacks(child: int) -> int | None:

@@ -98,7 +98,9 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
         """Sends the problem notices that are due."""
         worker.note("notices")
         worker.installation.waker.asleep(NOTICES)  # a notice that is recorded from now on wakes again
-        return send_due_alone(worker.installation.engine, worker.mailer)
+        ended = send_due_alone(worker.installation.engine, worker.mailer)
+        worker.counts.notices(ended)
+        return ended
 
     @task(REDELIVER)
     def redeliver_more(worker: Worker) -> dict[str, int]:

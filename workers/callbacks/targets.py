@@ -23,6 +23,7 @@ from dispatcher.webhooks.contract import FORMAT, DeliveryContract, read_stored_c
 from dispatcher.webhooks.secrets import read_secrets
 from schedules.retry import RetrySchedule
 from schedules.timing import Timing
+from workers.metrics.counts import Counts
 
 log = structlog.get_logger("dispatcher.targets")
 
@@ -85,8 +86,8 @@ class _Unreadable(NamedTuple):
 class Targets:
     """The decrypted webhooks of one process; the most recently used ones are cached."""
 
-    def __init__(self, vault: Vault, timing: Timing) -> None:
-        self._vault, self._timing = vault, timing
+    def __init__(self, vault: Vault, timing: Timing, counts: Counts) -> None:
+        self._vault, self._timing, self._counts = vault, timing, counts
         self._kept: OrderedDict[str, Target] = OrderedDict()
 
     def load(self, connection: Connection, versions: Mapping[str, int]) -> dict[str, Target]:
@@ -105,7 +106,7 @@ class Targets:
             for target in targets:
                 found[target.id] = self._kept[target.id] = target
             if unreadable:
-                _quarantine(connection, unreadable)
+                self._counts.quarantined(_quarantine(connection, unreadable))
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return found
@@ -155,10 +156,13 @@ class Targets:
         )
 
 
-def _quarantine(connection: Connection, unreadable: Sequence[_Unreadable]) -> None:
+def _quarantine(connection: Connection, unreadable: Sequence[_Unreadable]) -> int:
+    """Returns how many were."""
     ids, versions, reasons = (array(column) for column in zip(*unreadable, strict=True))
-    for row in _QUARANTINE.execute(connection, {"ids": ids, "versions": versions, "reasons": reasons}):
+    found = _QUARANTINE.execute(connection, {"ids": ids, "versions": versions, "reasons": reasons}).all()
+    for row in found:
         log.error("webhook quarantined", webhook=row.id, why=row.quarantined_reason)
+    return len(found)
 
 
 def _check_sendable(url: str, headers: Mapping[str, str]) -> None:

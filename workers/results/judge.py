@@ -12,6 +12,7 @@ from schedules.retry import RetrySchedule
 from schedules.timing import Timing
 from workers.callbacks.targets import Target
 from workers.claims.claims import Claim
+from workers.metrics.counts import Counts
 from workers.results.classify import Judgement, NotAttempted, classify
 from workers.results.decide import Decision, decide, decide_after_error
 
@@ -19,10 +20,10 @@ log = structlog.get_logger("dispatcher.deliver")
 
 
 class Judge:
-    """Judges answers, and decides."""
+    """Judges answers, which it counts, and decides."""
 
-    def __init__(self, timing: Timing, now: datetime) -> None:
-        self._timing = timing
+    def __init__(self, timing: Timing, now: datetime, counts: Counts) -> None:
+        self._timing, self._counts = timing, counts
         self.set_clock(now)
 
     def set_clock(self, now: datetime) -> None:
@@ -36,6 +37,7 @@ class Judge:
 
     def judge(self, exchange: Exchange, target: Target) -> Judgement | NotAttempted:
         """What the outcome of a request means."""
+        self._counts.request(exchange)
         try:
             return classify(exchange.outcome, target.contract.rules, now=self.now())
         except Exception as error:  # noqa: BLE001 - one answer must not end the loop again and again

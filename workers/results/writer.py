@@ -23,9 +23,11 @@ from dispatcher.db.partition_rounds import create_partitions
 from dispatcher.wake import NOTICES, Waker
 from schedules.timing import Timing
 from workers.claims.claims import Claim
+from workers.metrics.counts import Counts
 from workers.results.attempt_log import write_lines
 from workers.results.claim_result import ClaimResult
 from workers.results.consequences import Consequences, consequences_of, write_consequences
+from workers.results.counting import count_results
 from workers.results.decide import Release, Retry
 from workers.results.delayed_wakes import send_delayed_wakes
 from workers.results.record import Recorded, Result, Sent, record
@@ -68,12 +70,13 @@ class ClaimResults:
         outages: OutageLog,
         *,
         owner: str,
+        counts: Counts,
     ) -> None:
         """`circuit_breaker_failures` is the setting; `owner` is the id that owns the claims."""
         self._engine, self._waker, self._timing, self._clock = engine, waker, timing, clock
         self._outages = outages
         self._circuit_breaker_failures = circuit_breaker_failures
-        self._owner = owner
+        self._owner, self._counts = owner, counts
         self._pending: list[ClaimResult] = []
         self._locked: list[ClaimResult] = []  # without their messages
         self._left = _NONE  # of results that are written
@@ -200,6 +203,7 @@ class ClaimResults:
         """Writes results with their consequences, and what was left from before; not yet the `others`. If `left` is
         None, it writes no consequences yet. Stripped results are written without their request, and have none. Returns
         why nothing was written. Raises DBAPIError if the database is unavailable."""
+        began = monotonic()
         try:
             self._transact(results, left, others, stripped=stripped)
         except Exception as error:
@@ -211,6 +215,8 @@ class ClaimResults:
             return error
         assert self._commit is not None
         self._committed(self._commit)
+        if results:
+            self._counts.results(len(results), monotonic() - began)
         return None
 
     def _transact(
@@ -270,6 +276,7 @@ class ClaimResults:
         if delays:
             send_delayed_wakes(self._waker, delays, self._clock.timestamp(), self._timing)
         self.tally.update(write_lines(ended, mine))
+        count_results(self._counts, ended, mine, self._clock.offset)
 
     def _to_record(self, result: ClaimResult, *, stripped: bool) -> Result:
         claim, exchange, target = result.claim, result.exchange, result.target

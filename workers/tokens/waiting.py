@@ -21,6 +21,7 @@ from dispatcher.transport.exchange import CONNECT_SECONDS, Exchange, Failure, Fa
 from dispatcher.transport.port import Transport
 from schedules.timing import Timing
 from workers.callbacks.targets import Target
+from workers.metrics.counts import Counts
 from workers.tokens.store import FAILURE_PAUSE, Missing, Token, TokenStore, Wanted
 
 log = structlog.get_logger("dispatcher.tokens")
@@ -61,6 +62,7 @@ class Tokens:
         *,
         clock: DatabaseClock,
         handle: Callable[[Sequence[str]], None],
+        counts: Counts,
     ) -> None:
         """`handle` is told for which requests, by their ids, a token is being fetched or read just now."""
         self._engine = engine
@@ -68,7 +70,7 @@ class Tokens:
         self._transport = transport
         self._timing = timing
         self._clock = clock
-        self._handle = handle
+        self._handle, self._counts = handle, counts
         self._needs: dict[tuple[str, ClientCredentials], _Need] = {}
         self._fetches: dict[str, tuple[Wanted, _Need]] = {}  # our token requests in flight, by their ids
         self._answers: list[Exchange] = []  # to them, not processed yet
@@ -183,6 +185,7 @@ class Tokens:
     def _end_fetch(self, answer: Exchange, fetched: Token | Failure) -> list[tuple[str, TokenResult]]:
         wanted, need = self._fetches.pop(answer.request.id)
         self._forget(need)
+        self._counts.token_fetch(failed=isinstance(fetched, Failure))
         ms = round(answer.duration.total_seconds() * 1000, 1)
         match fetched:
             case Token():

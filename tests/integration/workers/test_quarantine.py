@@ -24,6 +24,8 @@ from tests.factories import (
 from tests.installations import installation_for
 from tests.receiver import Receiver
 from workers.callbacks.targets import Targets
+from workers.metrics.counts import Counts
+from workers.shared_memory import cells_of
 
 NEWER = FORMAT + 1
 SECRET = "planted-secret"
@@ -181,7 +183,7 @@ def test_a_change_by_others_at_that_moment_is_not_quarantined(
 
 def _targets(settings: Settings) -> Targets:
     installation = installation_for(settings)
-    return Targets(installation.vault, installation.timing)
+    return Targets(installation.vault, installation.timing, Counts(cells_of(0)))
 
 
 def test_a_newer_format_waits_for_newer_workers_and_uses_no_step(

@@ -576,6 +576,7 @@ def test_what_would_wait_longer_than_its_claim_allows_is_released_and_nothing_is
         timing,
         clock=DatabaseClock(),
         handle=handled.extend,
+        counts=context.counts,
     )
     request = Request("an-id", "POST", receiver.url("/hook"), (), b"", 10, 30)
     tokens.await_one(str(webhook.id), server.credentials(), request, monotonic() + 29)
