@@ -5,6 +5,7 @@ others from connecting.
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -45,7 +46,7 @@ class Port:
             )
         except OSError as error:
             raise ConfigurationError(
-                f"--metrics: {host} port {port} cannot be used ({error.strerror}): name another one. Each node of a "
+                f"--metrics: {host} port {port} cannot be used ({os.strerror(error.errno or 0)}): name another one. Each node of a "
                 "machine needs its own"
             ) from None
         self._token = token.get_secret_value() if token is not None else None
