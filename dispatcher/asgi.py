@@ -18,6 +18,7 @@ from dispatcher.api.deliveries import bulk_redelivery as redeliveries
 from dispatcher.api.deliveries import routes as deliveries
 from dispatcher.api.events import routes as events
 from dispatcher.api.events.shortcut import Shortcut
+from dispatcher.api.metrics import routes as metrics
 from dispatcher.api.pages import routes as pages
 from dispatcher.api.webhooks import actions as webhook_actions
 from dispatcher.api.webhooks import health as webhook_health
@@ -63,11 +64,12 @@ _NATIVE = (
     accounts,
     audit,
     installation,
+    metrics,
     oauth2,
 )
-# Programs that we do not control call these: health probes, and OAuth2 clients, whose standard says to ignore unknown
-# parameters.
-_ANY_QUERY = (health, oauth2)
+# Programs that we do not control call these: health probes, Prometheus, and OAuth2 clients, whose standard says to
+# ignore unknown parameters.
+_ANY_QUERY = (health, metrics, oauth2)
 DIALECTS: dict[str, Callable[[], FastAPI]] = {
     "/bulksms": partial(dialect_app, BULKSMS, bulksms.router),
     "/everlytic": partial(dialect_app, EVERLYTIC, everlytic.router),
@@ -142,14 +144,14 @@ def create_app(installation: Installation | None = None) -> FastAPI:
     problems.install(app)
     openapi.complete(app)
     describe_itself(app)
-    app.add_middleware(RequestIds, log=serving.access_log)
+    app.add_middleware(RequestIds, log=serving.access_log, counts=serving.counts)
     for module in _NATIVE:
         checks = [] if module in _ANY_QUERY else [Depends(known_parameters_only)]
         app.include_router(module.router, dependencies=checks)
     pages.install(app)
     for prefix, dialect in DIALECTS.items():
         mounted = dialect()
-        mounted.state.serving = serving
+        mounted.state.serving, mounted.state.prefix = serving, prefix
         app.router.routes.append(_mounted(prefix, mounted))
     return app
 

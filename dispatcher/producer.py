@@ -51,6 +51,7 @@ class Producer:
         )
         for engine in (self.engine, self.statements, self.groups):
             event.listen(engine, "connect", self.clock.ask)
+        self.on_group: Callable[[int], None] | None = None  # is told how many events were stored together
         self.kept: dict[object, Any] = {}  # what the modules above make once for each producer,
         self.on_close: list[Callable[[], None]] = []  # and how that ends
         self.waker = Waker(settings.broker_url.get_secret_value())

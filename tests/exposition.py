@@ -14,17 +14,21 @@ class Exposition:
     text: str
     samples: tuple[Sample, ...]
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """The only sample with this name, these labels, and no other ones that are not empty."""
-        (found,) = [
+        found = self.find(name, **labels)
+        assert found is not None, f"there is no {name}{labels} in\n{self.text}"
+        return found
+
+    def find(self, name: str, /, **labels: str) -> float | None:
+        """The same; None if there is none."""
+        found = [
             sample.value
             for sample in self.samples
             if sample.name == name and {label: value for label, value in sample.labels.items() if value} == labels
-        ] or [self._with(name, labels)]
-        return found
-
-    def _with(self, name: str, labels: dict[str, str]) -> float:
-        raise AssertionError(f"there is no {name}{labels} in\n{self.text}")
+        ]
+        assert len(found) < 2
+        return found[0] if found else None
 
     def names(self) -> set[str]:
         return {sample.name for sample in self.samples}

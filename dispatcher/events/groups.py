@@ -91,6 +91,8 @@ class Groups:
         with from_pool(engine) as connection:
             receipts = self._drive(connection, items)
         self._learn(items, receipts)
+        if self._producer.on_group is not None:
+            self._producer.on_group(len(items))
         return receipts
 
     def _drive(self, connection: PoolProxiedConnection, items: Sequence[CheckedEvent]) -> list[Receipt]:

@@ -16,6 +16,7 @@ from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.ids import new_id_text
 from dispatcher.web.access_log import AccessLog
 from dispatcher.web.problems import Answer, Problem, internal_error
+from dispatcher.web.request_counts import RequestCounts
 
 log = logging.getLogger("dispatcher.api.requests")
 
@@ -33,10 +34,16 @@ class RequestIds:
     meanwhile; one line says how it ended. A defect is logged without the exception's own text, which may contain data
     of the request. Inside another one, it only gives its form of answer."""
 
-    def __init__(self, app: ASGIApp, log: AccessLog | None = None, answer: Answer = Problem.response) -> None:
-        """`log` may be missing inside another one."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        log: AccessLog | None = None,
+        counts: RequestCounts | None = None,
+        answer: Answer = Problem.response,
+    ) -> None:
+        """`log` and `counts` may be missing inside another one."""
         self._app = app
-        self._access_log = log
+        self._access_log, self._counts = log, counts
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,6 +58,9 @@ class RequestIds:
         began = time.monotonic()
         structlog.contextvars.bind_contextvars(request_id=request_id)  # the context is this request's own
         status = await self._serve(request_id, scope, receive, send)
+        seconds = time.monotonic() - began
+        if self._counts is not None:
+            self._counts.ended(scope, status, seconds)
         if self._access_log is not None:
             self._access_log.add(
                 {
@@ -59,7 +69,7 @@ class RequestIds:
                     # The query is left out: it may contain a URL to search for, or a session.
                     "path": quote(scope["path"])[:_LOGGED_PATH],
                     "status": status,
-                    "ms": round((time.monotonic() - began) * 1000, 1),
+                    "ms": round(seconds * 1000, 1),
                     "key": state.get("key"),
                 }
             )

@@ -10,6 +10,7 @@ from dispatcher.installation import Installation
 from dispatcher.web.access_log import AccessLog
 from dispatcher.web.known_callers import KnownCallers
 from dispatcher.web.rate_limits import RateLimits
+from dispatcher.web.request_counts import RequestCounts
 
 
 class Serving:
@@ -22,6 +23,7 @@ class Serving:
         self._lock = Lock()
         self.known_callers: KnownCallers[Any] = KnownCallers()
         self.access_log = AccessLog()
+        self.counts = RequestCounts()
 
     @property
     def installation(self) -> Installation:
@@ -54,6 +56,7 @@ class Serving:
         with self._lock:
             if self._parts is None:
                 installation = self._make()
+                installation.on_group = self.counts.group
                 settings = installation.settings
                 limits = RateLimits(settings.broker_url.get_secret_value(), settings.api_requests_per_minute)
                 self._parts = installation, limits

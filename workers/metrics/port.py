@@ -45,9 +45,10 @@ class Port:
                 (host, port), family=socket.AF_INET6 if address.version == 6 else socket.AF_INET
             )
         except OSError as error:
+            why = os.strerror(error.errno or 0)
             raise ConfigurationError(
-                f"--metrics: {host} port {port} cannot be used ({os.strerror(error.errno or 0)}): name another one. Each node of a "
-                "machine needs its own"
+                f"--metrics: {host} port {port} cannot be used ({why}): name another one. Each node of a machine needs "
+                "its own"
             ) from None
         self._token = token.get_secret_value() if token is not None else None
         self._children: list[Cells] = []

@@ -34,7 +34,8 @@ from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.web.parameters import Since, Until
 from dispatcher.web.problems import Problem, invalid, problem_for, usual_problems
-from dispatcher.web.serving import Served
+from dispatcher.web.request_counts import refusal_of
+from dispatcher.web.serving import Served, Shared
 from dispatcher.webhooks.explanation.reading import explain_stored_event
 
 router = APIRouter(prefix="/v1", tags=["events"])
@@ -84,17 +85,18 @@ async def take_event(
 )
 def post_events(
     caller: Sender,
-    installation: Served,
+    serving: Shared,
     body: Annotated[bytes, Depends(read_events_body)],
     idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Outcomes:
     if idempotency_key is not None:
         raise invalid(("Idempotency-Key", "is for a single event: give each event its own `idempotency_key`"))
     events = read_events(caller, body)
-    stored = enqueue_many((event for event in events if isinstance(event, Event)), producer=installation)
+    stored = enqueue_many((event for event in events if isinstance(event, Event)), producer=serving.installation)
     receipts = [event if isinstance(event, Problem) else next(stored) for event in events]
     items = [_item(receipt) for receipt in receipts]
     accepted = sum(isinstance(receipt, Accepted) for receipt in receipts)
+    serving.counts.batch(map(_why_refused, receipts))
     return Outcomes(accepted=accepted, refused=len(items) - accepted, items=items)
 
 
@@ -178,6 +180,17 @@ def _item(receipt: Accepted | Refused | Problem) -> AcceptedItem | RefusedItem:
         case Problem():
             errors = receipt.errors
     return RefusedItem(errors=[FieldError(field=field, reason=reason) for field, reason in errors])
+
+
+def _why_refused(receipt: Accepted | Refused | Problem) -> str:
+    """For the counts; an empty text if it was not."""
+    match receipt:
+        case Accepted():
+            return ""
+        case Refused(error):
+            return refusal_of(problem_for(error).status)
+        case Problem(status=status):
+            return refusal_of(status)
 
 
 def _one_key(in_body: str | None, in_header: str | None) -> str | None:

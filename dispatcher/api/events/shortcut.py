@@ -16,18 +16,26 @@ from dispatcher.web.serving import Serving
 _PATH = "/v1/events"
 
 
+class _Route:
+    """What the counts see of the route."""
+
+    path_format = _PATH
+
+
 class Shortcut:
     """Before an app: takes what it can, and leaves the rest to the app."""
 
     def __init__(self, app: ASGIApp, serving: Serving) -> None:
         self._app = app
         self._serving = serving
-        self._short = RequestIds(self._take, serving.access_log)
+        self._short = RequestIds(self._take, serving.access_log, serving.counts)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         is_event = scope["type"] == "http" and scope["path"] == _PATH and scope["method"] == "POST"
         # The route refuses parameters.
         short = is_event and not scope["query_string"] and not scope.get("root_path")
+        if short:
+            scope["route"] = _Route
         await (self._short if short else self._app)(scope, receive, send)
 
     async def _take(self, scope: Connection, receive: Receive, send: Send) -> None:

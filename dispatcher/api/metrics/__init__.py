@@ -1,0 +1,1 @@
+"""`/metrics`: what this API process counts, and what database, heartbeats and broker say of the whole installation."""

@@ -1,0 +1,187 @@
+"""Reads what is shown of the whole installation: in bounded time, and once for all who ask within a few seconds."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from math import inf
+from time import monotonic
+from typing import TypeAlias
+from uuid import UUID
+
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from dispatcher.api.metrics import families, statements
+from dispatcher.broker.clients import broker_pool
+from dispatcher.db.engines import Limits, make_engine
+from dispatcher.db.heartbeat import API, DELIVERS, MAINTAINS
+from dispatcher.db.partitions import PARTITIONED
+from dispatcher.ids import time_of
+from dispatcher.installation import Installation
+from dispatcher.metrics.family import Family, Labels, Values
+from dispatcher.states import State
+from dispatcher.wake import QUEUES
+
+Measured: TypeAlias = list[tuple[Family, Values]]
+
+KEPT_SECONDS = 5.0  # for how long what was read is shown again
+_SECONDS = 2  # that a statement may take
+_WITHIN = 4.5  # that a page waits for what is read
+_KINDS = (API, DELIVERS, MAINTAINS)
+_TABLES = (*PARTITIONED, "deliveries", "idempotency_keys", "notices", "webhooks")
+_NAMES = frozenset({"dispatcher", "dispatcher worker", "dispatcher-metrics", "dispatcher-readyz", "dispatcher-up"})
+_OTHER = "other"
+_FIRST = UUID(int=0)
+
+
+class Reading:
+    """Of one API process."""
+
+    def __init__(self, installation: Installation) -> None:
+        settings = installation.settings
+        self._clock = installation.clock
+        self._engine = make_engine(
+            settings.database_url.get_secret_value(),
+            application_name="dispatcher-metrics",
+            pooler=settings.database_pooler,
+            autocommit=True,
+            plan_once=True,  # and so never reads a whole table
+            limits=Limits(_SECONDS, lock=_SECONDS / 4),
+            connect_seconds=_SECONDS,
+            most_connections=0,
+        )
+        self._broker_url = settings.broker_url.get_secret_value()
+        self._threads = ThreadPoolExecutor(2, "dispatcher-metrics")
+        installation.on_close.append(lambda: self._threads.shutdown(wait=False))
+        self._round = _Round()
+        self._read: asyncio.Future[Measured] | None = None
+        self._read_at = -inf
+
+    async def now(self) -> Measured:
+        """What database and broker say, or said a moment ago."""
+        if self._read is None or (self._read.done() and monotonic() >= self._read_at + KEPT_SECONDS):
+            self._read, self._read_at = asyncio.ensure_future(self._ask()), monotonic()
+        return await asyncio.shield(self._read)
+
+    async def _ask(self) -> Measured:
+        began = monotonic()
+        run = asyncio.get_running_loop().run_in_executor
+        asked = run(self._threads, self._database), run(self._threads, self._broker)
+        await asyncio.wait(asked, timeout=_WITHIN)
+        database, broker = (one.result() if one.done() else [] for one in asked)
+        offset = self._clock.offset.total_seconds()
+        return [
+            *database,
+            *broker,
+            _one(families.DATABASE_UP, bool(database)),
+            _one(families.BROKER_UP, bool(broker)),
+            _one(families.CLOCK_OFFSET, offset),
+            _one(families.READ_SECONDS, monotonic() - began),
+        ]
+
+    def _database(self) -> Measured:
+        """Nothing if it cannot be used."""
+        try:
+            with self._engine.connect() as connection:
+                return [
+                    *_work(connection),
+                    _one(families.OLDEST_DUE, self._round.look(connection)),
+                    *_processes(connection),
+                    *_tables(connection, self._clock()),
+                    *_server(connection),
+                ]
+        except SQLAlchemyError:
+            return []
+
+    def _broker(self) -> Measured:
+        queues = sorted(set(QUEUES.values()))
+        pool = broker_pool(self._broker_url, seconds=_SECONDS / 2)
+        try:
+            with Redis(connection_pool=pool).pipeline(transaction=False) as asked:
+                for queue in queues:
+                    asked.llen(queue)
+                lengths: Sequence[int] = asked.execute()
+        except (RedisError, OSError):
+            return []
+        finally:
+            pool.disconnect()
+        return [(families.QUEUED, {(queue,): (length,) for queue, length in zip(queues, lengths, strict=True)})]
+
+
+class _Round:
+    """Looks for the oldest due delivery at a part of the webhooks each time, and remembers the oldest of the last whole
+    round."""
+
+    def __init__(self) -> None:
+        self._after = _FIRST
+        self._so_far = self._last_round = 0.0
+
+    def look(self, connection: Connection) -> float:
+        """Its age in seconds; one that was found a moment ago may have been sent since."""
+        found = connection.execute(statements.OLDEST_DUE, {"after": self._after}).one()
+        self._so_far = max(self._so_far, float(found.oldest))
+        if found.visited < statements.VISITED:
+            self._after, self._last_round, self._so_far = _FIRST, self._so_far, 0.0
+            return self._last_round
+        self._after = found.last
+        return max(self._so_far, self._last_round)
+
+
+def _work(connection: Connection) -> Measured:
+    found = connection.execute(statements.WORK).one()
+    states = (State.READY, State.CLAIMED, State.WAITING)
+    return [
+        (families.OPEN, {(str(state),): (getattr(found, f"open_{state}"),) for state in states}),
+        _one(families.WAITING_OVERDUE, found.retry_overdue),
+        _one(families.EXPIRED_CLAIMS, found.expired_claims),
+        _one(families.SUSPECTS, found.suspects),
+        _one(families.CIRCUITS_OPEN, found.circuits_open),
+        (
+            families.NOTICES_DUE,
+            {("now",): (found.now,), ("failed",): (found.failed,), ("held_back",): (found.held_back,)},
+        ),
+        _one(families.OLDEST_NOTICE, found.oldest),
+    ]
+
+
+def _processes(connection: Connection) -> Measured:
+    found = connection.execute(statements.PROCESSES).all()
+    ages: dict[Labels, Sequence[float]] = {}
+    for kind in _KINDS:
+        ages[kind,] = (min([max(0.0, float(row.age)) for row in found if row.kind == kind], default=inf),)
+    alive: dict[Labels, Sequence[float]] = {
+        (row.kind, row.version): (row.alive,) for row in found if row.alive and row.kind in _KINDS
+    }
+    overdue = connection.execute(statements.LEASES).all()
+    leases: dict[Labels, Sequence[float]] = {(row.name,): (row.overdue,) for row in overdue}
+    return [(families.PROCESSES, alive), (families.HEARTBEAT_AGE, ages), (families.LEASE_OVERDUE, leases)]
+
+
+def _tables(connection: Connection, now: datetime) -> Measured:
+    found = connection.execute(statements.TABLES, {"tables": list(_TABLES)}).all()
+    ahead: dict[Labels, Sequence[float]] = {}
+    for row in found:
+        if row.name in PARTITIONED:
+            until = now if row.until is None else time_of(UUID(row.until))
+            ahead[row.name,] = (max(0.0, (until - now).total_seconds()),)
+    return [(families.TABLE_BYTES, {(row.name,): (row.bytes,) for row in found}), (families.PARTITIONS_AHEAD, ahead)]
+
+
+def _server(connection: Connection) -> Measured:
+    found = connection.execute(statements.SERVER).all()
+    connections: Counter[Labels] = Counter()
+    for row in found:
+        connections[row.name if row.name in _NAMES else _OTHER,] += row.connections
+    return [
+        (families.CONNECTIONS, {labels: (number,) for labels, number in connections.items()}),
+        _one(families.MOST_CONNECTIONS, found[0].most),
+        _one(families.OLDEST_SNAPSHOT, max([float(row.oldest or 0) for row in found])),
+    ]
+
+
+def _one(family: Family, value: float) -> tuple[Family, Values]:
+    return family, {(): (value,)}
