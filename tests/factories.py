@@ -107,9 +107,9 @@ def sweep_if_due(settings: Settings, heartbeat: Heartbeat) -> dict[str, int]:
 
 def upkeep_once(settings: Settings) -> dict[str, int]:
     """Runs upkeep once."""
-    installation = installation_for(settings)
-    circuit_breakers = installation.settings.circuit_breaker_failures > 0
-    return upkeep(installation.engine, installation.vault, installation.clock, circuit_breakers=circuit_breakers)
+    worker = worker_for(settings)
+    made, circuit_breakers = worker.installation, settings.circuit_breaker_failures > 0
+    return upkeep(made.engine, made.vault, made.clock, worker.counts, circuit_breakers=circuit_breakers)
 
 
 def redeliver_more(settings: Settings) -> dict[str, int]:

@@ -118,4 +118,10 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
         if not may_keep_up(worker.loop_engine, installation.timing, worker.heartbeat.id):
             return {}
         circuit_breakers = installation.settings.circuit_breaker_failures > 0
-        return upkeep(installation.engine, installation.vault, installation.clock, circuit_breakers=circuit_breakers)
+        return upkeep(
+            installation.engine,
+            installation.vault,
+            installation.clock,
+            worker.counts,
+            circuit_breakers=circuit_breakers,
+        )

@@ -68,18 +68,21 @@ class Places:
 class Histogram:
     """One histogram without labels in a row of numbers, which one thread writes."""
 
-    __slots__ = ("_at", "_buckets", "_cells", "_sum")
+    __slots__ = ("_cells", "_sum", "at", "buckets")
 
     def __init__(self, cells: Cells, places: Places, family: Family) -> None:
-        self._cells, self._buckets = cells, family.buckets
-        (self._at,) = places.of(family).values()
-        self._sum = self._at + family.width - 1
+        self._cells, self.buckets = cells, family.buckets
+        (self.at,) = places.of(family).values()
+        self._sum = self.at + family.width - 1
 
     def observe(self, value: float) -> None:
-        # A clock that was set may make it negative.
-        cells, value = self._cells, max(value, 0.0)
-        cells[self._at + bisect_left(self._buckets, value)] += 1.0
-        cells[self._sum] += value
+        """Counts a value, which is not negative."""
+        self._cells[self.at + bisect_left(self.buckets, value)] += 1.0
+        self._cells[self._sum] += value
+
+    def add(self, values: float) -> None:
+        """The sum of values whose buckets have been counted already."""
+        self._cells[self._sum] += values
 
 
 BUILD = Family("dispatcher_build_info", Kind.GAUGE, "Always 1: the version that runs.", ("version",))

@@ -18,6 +18,7 @@ from dispatcher.states import Reason, State
 from workers.maintenance.account_deletion import remove_accounts
 from workers.maintenance.older_versions import fill_deliveries, fill_webhooks
 from workers.maintenance.unreadable import count_unreadable
+from workers.metrics.counts import Counts
 from workers.notices.send import close_abandoned
 
 log = structlog.get_logger("dispatcher.upkeep")
@@ -88,6 +89,7 @@ SET state = '{State.DISCARDED}', finished_at = now(), reason = (
               WHEN w.enabled THEN '{Reason.EXHAUSTED}' ELSE '{Reason.WEBHOOK_DISABLED}' END
   FROM dispatcher.webhooks w WHERE w.id = d.webhook_id)
 WHERE d.ctid = ANY(ARRAY(SELECT tid FROM ended))
+RETURNING d.reason
 """)
 
 _CLOSE_ALL_CIRCUITS = text("DELETE FROM dispatcher.circuit_breakers")
@@ -99,7 +101,7 @@ DELETE FROM dispatcher.idempotency_keys WHERE ctid = ANY(ARRAY(
 """)
 
 
-def upkeep(engine: Engine, vault: Vault, clock: Clock, *, circuit_breakers: bool) -> dict[str, int]:
+def upkeep(engine: Engine, vault: Vault, clock: Clock, counts: Counts, *, circuit_breakers: bool) -> dict[str, int]:
     """Runs once, in small transactions and for a bounded time. Returns counts of what it did; `to_end` deliveries (of
     those found so far) and `partitions_left` wait for the next run; what is quarantined or of a newer format is counted
     as it is. `circuit_breakers`: whether this installation has any. A part that fails does not keep the others from
@@ -108,7 +110,7 @@ def upkeep(engine: Engine, vault: Vault, clock: Clock, *, circuit_breakers: bool
     done: dict[str, int] = {}
     errors = []
     parts: tuple[Callable[[], dict[str, int]], ...] = (
-        lambda: _end_unclaimable(engine, monotonic() + END_SECONDS, circuit_breakers=circuit_breakers),
+        lambda: _end_unclaimable(engine, counts, monotonic() + END_SECONDS, circuit_breakers=circuit_breakers),
         lambda: {"keys_forgotten": _forget_keys(engine, monotonic() + FORGET_SECONDS)},
         lambda: remove_accounts(engine, monotonic() + REMOVE_SECONDS),
         lambda: {"notices_abandoned": _close_notices(engine)},
@@ -146,7 +148,7 @@ def _close_notices(engine: Engine) -> int:
         return close_abandoned(connection)
 
 
-def _end_unclaimable(engine: Engine, until: float, *, circuit_breakers: bool) -> dict[str, int]:
+def _end_unclaimable(engine: Engine, counts: Counts, until: float, *, circuit_breakers: bool) -> dict[str, int]:
     """Ends what nobody can attempt any more; after `until` (monotonic) the rest is left to the next round."""
     if not circuit_breakers:  # switched off: circuits that were open before must not end deliveries
         with engine.begin() as connection:
@@ -160,7 +162,9 @@ def _end_unclaimable(engine: Engine, until: float, *, circuit_breakers: bool) ->
             if monotonic() >= until:
                 return {"ended": ended, "to_end": len(ids) - first}
             with engine.begin() as connection:
-                ended += connection.execute(END, {"ids": array(ids[first : first + PIECE])}).rowcount
+                reasons = connection.scalars(END, {"ids": array(ids[first : first + PIECE])}).all()
+            counts.discarded(reasons)
+            ended += len(reasons)
         # What others hold at this moment is not waited for.
         if len(ids) < LOOKED_UP or ended == before:
             return {"ended": ended, "to_end": len(ids) - (ended - before)}

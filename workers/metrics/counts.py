@@ -4,7 +4,7 @@ The loop counts for each delivery, so it must cost next to nothing: places are l
 memory is as cheap to change as one in a list. Only the child's main thread writes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from dispatcher.metrics.family import Histogram
@@ -55,6 +55,11 @@ class Counts:
             place = _FAILURES[outcome.kind]
         self.cells[place] += 1.0
         self._request_seconds.observe(exchange.duration.total_seconds())
+
+    def discarded(self, reasons: Iterable[str]) -> None:
+        """Upkeep has ended deliveries for these reasons."""
+        for reason in reasons:
+            self.cells[_DELIVERIES["discarded", reason]] += 1.0
 
     def claim(self, size: int, seconds: float) -> None:
         """A claim took so many deliveries."""

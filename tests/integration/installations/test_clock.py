@@ -132,9 +132,8 @@ def test_its_retries_notices_and_expired_claims_come_in_time(
         connection.exec_driver_sql("UPDATE dispatcher.leases SET until = now() - interval '1 minute'")
     assert sweep(machine)["promoted"] == 1
     assert machine.deliver() == 1
-    done = upkeep(
-        machine.installation.engine, machine.installation.vault, machine.installation.clock, circuit_breakers=True
-    )
+    made = machine.installation
+    done = upkeep(made.engine, made.vault, made.clock, machine.worker.counts, circuit_breakers=True)
     assert (done["partitions"], done["partitions_left"], done["ended"]) == (0, 0, 0)
 
 
