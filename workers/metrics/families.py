@@ -13,7 +13,7 @@ NOTICES_ENDED = ("sent", "postponed", "dropped", "refused", "unknown", "held_bac
 DELIVERIES = Family(
     "dispatcher_deliveries",
     Kind.COUNTER,
-    "Attempts of deliveries by what became of the delivery; `lost`: another loop had taken it over.",
+    "Deliveries by what became of them after a claim, or when upkeep ended them; `lost`: another loop had taken over.",
     ("outcome", "reason"),
     (*((outcome, "") for outcome in OUTCOMES), *(("discarded", reason.value) for reason in Reason)),
 )
