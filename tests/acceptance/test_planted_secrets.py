@@ -47,6 +47,7 @@ TEXT = "planted words of a message"
 IDEMPOTENCY_KEY = "planted-idempotency-key-3e"
 MAIL_PASSWORD = "planted-mail-word-90cd"
 FLOWER_PASSWORD = "planted-flower-word-12ef"
+METRICS_TOKEN = "planted-metrics-word-34ba"
 SERVER_PASSWORD = "test-password"  # of the suite's PostgreSQL and Valkey
 ECHOED = f"cannot take {PHONE}: {TEXT}"  # receivers repeat what they got in error answers
 
@@ -59,6 +60,7 @@ PLANTED = (
     IDEMPOTENCY_KEY,
     MAIL_PASSWORD,
     FLOWER_PASSWORD,
+    METRICS_TOKEN,
     SERVER_PASSWORD,
     ENCRYPTION_KEY,
 )
@@ -179,6 +181,7 @@ class Flower:
 def tree(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tree]:
     variables = {
         "DISPATCHER_FLOWER_PASSWORD": FLOWER_PASSWORD,
+        "DISPATCHER_METRICS_TOKEN": METRICS_TOKEN,
         "DISPATCHER_SMTP_HOST": "127.0.0.1",
         "DISPATCHER_SMTP_PORT": str(refusing_port()),
         "DISPATCHER_SMTP_USERNAME": "dispatcher",
@@ -223,6 +226,9 @@ def test_no_planted_secret_is_seen_anywhere(
     tree.start("upkeep", *celery, *second, DISPATCHER_LOG_FORMAT="console")
     tree.wait(lambda: _outcomes(database) == OUTCOMES)
     assert {row.failure for row in attempts(database)} >= {"connection_refused", "broken_answer"}
+    shown_token = {"Authorization": f"Bearer {METRICS_TOKEN}"}
+    metrics = requests.get(f"http://127.0.0.1:{api_port}/metrics", headers=shown_token, timeout=30).text
+    assert "dispatcher_open_deliveries" in metrics
 
     # A result for Flower, which loops have when they end; then failures: a child killed in the middle of a request,
     # tables that are gone.
@@ -248,7 +254,7 @@ def test_no_planted_secret_is_seen_anywhere(
     assert "UndefinedTable" in failed["exception"]
 
     seen = [(f"Flower {path}", page) for path, page in flower.everything()]
-    seen += [("broker before", queued), ("broker after", _broker_contents(broker))]
+    seen += [("metrics", metrics), ("broker before", queued), ("broker after", _broker_contents(broker))]
     tree.look()
     tree.stop()
     seen += [("command line", line) for line in tree.command_lines]
