@@ -96,6 +96,7 @@ class Worker:
         if monotonic() >= self.heartbeat.beaten_at + BEAT_EVERY:
             try:
                 self.heartbeat.beat(self.loop_engine, MAINTAINS, doing, clock=self.installation.clock)
+                self.counts.clock_offset(self.installation.clock.offset)
             except SQLAlchemyError as error:
                 self.outages.failed(error)
 

@@ -72,6 +72,7 @@ class Port:
                 async with asyncio.timeout(SECONDS):
                     writer.write(self._answer_to(await reader.readuntil(b"\r\n\r\n")))
                     await writer.drain()
+                    writer.write_eof()  # a child that is forked just now has the connection open, too
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
             writer.transport.abort()
         finally:
