@@ -2,6 +2,7 @@
 
     DispatcherError
     ├── ConfigurationError        a setting is missing or wrong; says which and what to do
+    │   ├── WrongSettings         all that is wrong with the settings, a line for each variable
     │   └── WrongEncryptionKey    the configured keys do not decrypt what is stored
     ├── InvalidInput              a field and the reason why it was refused; nothing was written
     │   ├── InvalidEvent
@@ -44,6 +45,16 @@ def _without_init(kind: type[DispatcherError], args: tuple[object, ...]) -> Disp
 
 class ConfigurationError(DispatcherError):
     """A setting is missing or wrong."""
+
+
+class WrongSettings(ConfigurationError):
+    """Settings are missing or wrong: `lines` has one for each variable, with its value if that is no secret;
+    `reasons` are the same without values, for those who must not see addresses."""
+
+    def __init__(self, lines: list[str], reasons: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+        self.reasons = reasons
 
 
 class WrongEncryptionKey(ConfigurationError):

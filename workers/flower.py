@@ -1,5 +1,7 @@
 """How Flower runs: with a password, on loopback, read-only. For `deploy/flower/flowerconfig.py`."""
 
+import os
+
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import Settings
 
@@ -17,8 +19,10 @@ def flower_options(settings: Settings) -> dict[str, object]:
         raise ConfigurationError(
             "DISPATCHER_FLOWER_PASSWORD is not set: Flower shows every task, so it needs a password"
         )
-    if not (password.isascii() and password.isprintable()):
-        raise ConfigurationError("DISPATCHER_FLOWER_PASSWORD must be printable ASCII")
+    if settings.flower_db is not None and not os.access(settings.flower_db.parent, os.W_OK):
+        raise ConfigurationError(
+            f"DISPATCHER_FLOWER_DB names a file in {settings.flower_db.parent}, where this process cannot write"
+        )
     return {
         "address": "127.0.0.1",
         "basic_auth": [f"{settings.flower_user}:{password}"],

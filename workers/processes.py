@@ -29,7 +29,7 @@ def load(parts: Sequence[Part], settings: Settings) -> dict[str, Callable[[], No
     for part in parts:
         match part.process:
             case "api":
-                runs["api"] = _api(part.options)
+                runs["api"] = _api(part.options, settings)
             case "beat":
                 runs["beat"] = partial(_send_periodic, app or make_app(settings), part.options)
             case worker:
@@ -38,11 +38,11 @@ def load(parts: Sequence[Part], settings: Settings) -> dict[str, Callable[[], No
     return runs
 
 
-def _api(options: Namespace) -> Callable[[], None]:
+def _api(options: Namespace, settings: Settings) -> Callable[[], None]:
     import dispatcher.asgi  # noqa: F401 - the server would load it by its name
     from dispatcher.web.__main__ import serve
 
-    return partial(serve, options)
+    return partial(serve, options, settings)
 
 
 def _workers_app(settings: Settings) -> Celery:

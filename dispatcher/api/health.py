@@ -19,11 +19,10 @@ from dispatcher.db.outages import explain_outage
 from dispatcher.db.poolers import check_told
 from dispatcher.db.version import check_migrated
 from dispatcher.encryption.vault import EncryptionKeys
-from dispatcher.errors import ConfigurationError
+from dispatcher.errors import ConfigurationError, WrongSettings
 from dispatcher.events.event import Event
 from dispatcher.events.storing import checked, drive, rules_of
 from dispatcher.installation import Installation
-from dispatcher.settings import Settings
 from dispatcher.transport.choice import check_transport
 from dispatcher.version import __version__
 from dispatcher.web.serving import Shared
@@ -84,8 +83,8 @@ def healthz() -> Alive:
 async def readyz(response: Response, serving: Shared) -> Readiness:
     try:
         installation = serving.installation
-    except ConfigurationError as error:
-        parts = {"settings": Part(status="failed", detail=str(error))}
+    except WrongSettings as error:
+        parts = {"settings": Part(status="failed", detail="\n".join(error.reasons))}
     else:
         check = installation.kept.get(_check)
         if check is None:
@@ -101,7 +100,7 @@ async def readyz(response: Response, serving: Shared) -> Readiness:
 async def _check(installation: Installation) -> dict[str, Part]:
     """Each part in a thread of its own: those of the requests may all wait for the database."""
     kept = installation.kept
-    engine = kept[_engine] = kept.get(_engine) or _engine(installation.settings)
+    engine = kept[_engine] = kept.get(_engine) or _engine(installation)
     threads = ThreadPoolExecutor(len(_PARTS))
     run = asyncio.get_running_loop().run_in_executor
     checks = {part: run(threads, _examine, check, installation, engine) for part, check in _PARTS.items()}
@@ -159,8 +158,9 @@ def _check_transport(installation: Installation, _: Engine) -> None:
     check_transport(installation.settings)
 
 
-def _engine(settings: Settings) -> Engine:
+def _engine(installation: Installation) -> Engine:
     """With a new connection each time: the process's own may be in use."""
+    settings = installation.settings
     return make_engine(
         settings.database_url.get_secret_value(),
         application_name="dispatcher-readyz",

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings
 from rich.console import Console
 
 from dispatcher.embedded.counters import MAX, Counters
@@ -33,7 +31,7 @@ from dispatcher.embedded.servers.ports import LOOPBACK, is_free, preferred_port
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
 from dispatcher.embedded.spawning.spawn import inherited
-from dispatcher.settings import Settings, default_data_dir, environment_name, wrong_settings
+from dispatcher.settings import Settings, check_environment, default_data_dir, without_files
 from dispatcher.transport.trust import trusted_authorities
 
 API_PORT = 8080
@@ -77,7 +75,7 @@ class RunningEngine:
     @property
     def settings(self) -> Settings:
         """What its processes have read from their environment."""
-        return _settings_of(self.environment)
+        return check_environment(self.environment)
 
 
 def run_up(plan: Plan, *, every_line: bool = False) -> None:
@@ -125,9 +123,11 @@ def running_engine(
 
     Raises StopRequested if it is interrupted while starting.
     """
-    given = _GivenEnvironment()
-    trusted = given.trusted()
-    given.ask_servers(plan)
+    # Without the settings that an earlier engine left in its file. Children start in another folder.
+    given = without_files(inherited(plan.extra_env))
+    if given.get(CA_BUNDLE):
+        given[CA_BUNDLE] = str(Path(given[CA_BUNDLE]).absolute())
+    _ask_servers(given)
     directory = DataDirectory.temporary() if plan.temporary else DataDirectory.at(plan.data_dir)
     with (
         directory,
@@ -138,24 +138,21 @@ def running_engine(
         flower_port = _choose_port(tree, "Flower address", plan.flower_port, FLOWER_PORT, taken=api_port)
         if display is None:
             tree.say(_STARTING)
-        keys = plan.extra_env.get(KEYS) or given.encryption_keys.get_secret_value()
         addresses = {
-            "DATABASE_URL": given.database_url.get_secret_value() or _postgres(tree, directory, plan),
-            "BROKER_URL": given.broker_url.get_secret_value() or _valkey(tree, directory, plan),
+            "DATABASE_URL": given.get("DATABASE_URL") or _postgres(tree, directory, plan),
+            "BROKER_URL": given.get("BROKER_URL") or _valkey(tree, directory, plan),
             API_ADDRESS: f"http://{LOOPBACK}:{api_port}",
             FLOWER_ADDRESS: f"http://{LOOPBACK}:{flower_port}",
         }
-        environment = inherited(plan.extra_env)
-        egress = with_this_machine(deciding(environment)) if plan.dev else deciding(environment)
-        lines = {**addresses, **egress, **directory.lasting_secrets(keys=keys)}
+        egress = with_this_machine(deciding(given)) if plan.dev else deciding(given)
+        lines = {**addresses, **egress, **directory.lasting_secrets(keys=given.get(KEYS, ""))}
         directory.publish(lines)
         # People read lines, log collectors read JSON. What the environment says takes precedence.
         readable = {"DISPATCHER_LOG_FORMAT": "console"} if (stream or sys.stdout).isatty() else {}
         environment = {
             **readable,
-            **environment,
+            **given,
             **egress,
-            **trusted,
             "PYTHONUNBUFFERED": "1",
             "DISPATCHER_DATA_DIR": str(directory.path),
             **{name: lines[name] for name in ("DATABASE_URL", "BROKER_URL", KEYS)},
@@ -166,44 +163,21 @@ def running_engine(
             # Flower lists the workers that it finds at its own start.
             tree.start(_flower(directory, environment, flower_port, lines[FLOWER_PASSWORD]))
         except StartFailed:
-            given.ask_servers(plan)  # raises if one of these went away
+            _ask_servers(given)  # raises if one of these went away
             raise
         yield RunningEngine(tree, directory, environment, addresses[API_ADDRESS], addresses[FLOWER_ADDRESS])
 
 
-class _GivenEnvironment(BaseSettings):
-    """The settings of the environment itself, without those that an earlier engine left in its file."""
-
-    database_url: SecretStr = Field(SecretStr(""), validation_alias="DATABASE_URL")
-    broker_url: SecretStr = Field(SecretStr(""), validation_alias="BROKER_URL")
-    encryption_keys: SecretStr = Field(SecretStr(""), validation_alias=KEYS)
-    ca_bundle: str = Field("", validation_alias=CA_BUNDLE)
-
-    def trusted(self) -> dict[str, str]:
-        """The variable of the trust store, absolute for children, which start in another folder. Raises
-        ConfigurationError if it would keep them from starting."""
-        given = Path(self.ca_bundle).absolute() if self.ca_bundle else None
-        trusted_authorities(given)
-        return {CA_BUNDLE: str(given)} if given else {}
-
-    def ask_servers(self, plan: Plan) -> None:
-        """Raises ConfigurationError for invalid settings, and ServerAway if a given server does not answer."""
-        database, broker = self.database_url.get_secret_value(), self.broker_url.get_secret_value()
-        to_be_made = {"DATABASE_URL": database or "postgresql://", "BROKER_URL": broker or "redis://"}
-        settings = _settings_of({**inherited(plan.extra_env), **to_be_made})
-        if database:
-            ask_database(settings.database_url.get_secret_value())
-        if broker:
-            ask_broker(broker)
-
-
-def _settings_of(environment: Mapping[str, str]) -> Settings:
-    variables = {name: environment_name(name) for name in Settings.model_fields}
-    given = {name: environment.get(variable) for name, variable in variables.items()}
-    try:
-        return Settings.model_validate({name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        raise wrong_settings(error) from None
+def _ask_servers(environment: Mapping[str, str]) -> None:
+    """Raises ConfigurationError for invalid settings, and ServerAway if a given server does not answer."""
+    database, broker = (environment.get(name, "") for name in ("DATABASE_URL", "BROKER_URL"))
+    to_be_made = {"DATABASE_URL": database or "postgresql://", "BROKER_URL": broker or "redis://"}
+    settings = check_environment({**environment, **to_be_made})
+    trusted_authorities(settings.ca_bundle)
+    if database:
+        ask_database(settings.database_url.get_secret_value())
+    if broker:
+        ask_broker(broker)
 
 
 def _choose_port(tree: ProcessTree, purpose: str, asked: int | None, usual: int, *, taken: int = 0) -> int:

@@ -1,10 +1,13 @@
 """Runs the HTTP API, `dispatcher.asgi`, on the server that it is made for: `python -P -m dispatcher.web`."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
 import uvicorn
 
+from dispatcher.errors import ConfigurationError
+from dispatcher.settings import Settings, read_settings
 from dispatcher.web.arguments import add_options
 from dispatcher.web.http_protocol import DispatcherHttpProtocol
 
@@ -14,12 +17,18 @@ GRACE_SECONDS = 20
 def main() -> None:
     parser = ArgumentParser(prog="python -P -m dispatcher.web", description="Runs the HTTP API.")
     add_options(parser)
-    serve(parser.parse_args())
+    options = parser.parse_args()
+    try:
+        settings = read_settings()
+    except ConfigurationError as error:
+        sys.exit(f"Error: {error}")
+    serve(options, settings)
 
 
-def serve(options: Namespace) -> None:
+def serve(options: Namespace, settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight then have 20 s to end."""
-    uvicorn.run("dispatcher.asgi:app", **CHOSEN, **vars(options))
+    proxies = settings.trusted_proxies.replace(" ", "")
+    uvicorn.run("dispatcher.asgi:app", **CHOSEN, **vars(options), forwarded_allow_ips=proxies)
 
 
 CHOSEN: dict[str, Any] = {

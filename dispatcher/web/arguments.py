@@ -8,12 +8,6 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8080, help="port; 0: any that is free (default: %(default)s)")
     parser.add_argument("--root-path", default="", metavar="PATH", help="below which a reverse proxy serves the API")
-    parser.add_argument(
-        "--forwarded-allow-ips",
-        metavar="LIST",
-        help="addresses of reverse proxies whose X-Forwarded-* headers are believed, separated by commas "
-        "(default: FORWARDED_ALLOW_IPS, or 127.0.0.1)",
-    )
 
 
 def _port(text: str) -> int:

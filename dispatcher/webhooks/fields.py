@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from email.errors import MessageError
-from email.headerregistry import Address
 from typing import Any, Protocol, TypedDict
 from urllib.parse import urlsplit
 
 from dispatcher.egress.address_policy import AddressPolicy
+from dispatcher.egress.mail_addresses import mail_address
 from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import AddressRefused, InvalidWebhook
 from dispatcher.event_types import ALL, RULE, is_event_type
@@ -25,7 +24,6 @@ from dispatcher.webhooks.contract import DeliveryContract, read_contract, read_s
 from dispatcher.webhooks.secrets import WebhookSecrets
 
 MAX_EVENT_TYPES = 100
-MAX_ADDRESS = 254  # characters of a mail address
 
 
 class WebhookFields(TypedDict, total=False):
@@ -173,18 +171,6 @@ def check_email(value: str | None) -> str | None:
     if value is not None and mail_address(value) is None:
         raise InvalidWebhook("contact_email", "must be one plain mail address")
     return value
-
-
-def mail_address(text: str, display_name: str = "") -> Address | None:
-    """The plain mail address in a text; None if it is not one that SMTP commands and headers can carry unchanged."""
-    # Only what is short is parsed: the parser goes one call deeper with each bracket. `=?` begins an encoded word.
-    if len(text) > MAX_ADDRESS or not text.isascii() or not text.isprintable() or "=?" in text:
-        return None
-    try:
-        address = Address(display_name, addr_spec=text)
-    except (ValueError, MessageError, IndexError):
-        return None
-    return address if address.username and address.domain and address.addr_spec == text else None
 
 
 def changed_secrets(kept: WebhookSecrets, fields: WebhookFields, contract: DeliveryContract) -> WebhookSecrets:

@@ -65,19 +65,25 @@ def users_of(*names: str) -> set[str]:
 
 def test_the_environment_is_read_in_the_settings_only() -> None:
     """Except for where a worker's children find the memory that they share with it."""
-    assert users_of("environ", "getenv", "environb") == {"dispatcher/settings.py", "workers/shared_memory.py"}
+    assert users_of("environ", "getenv", "environb") == {
+        "dispatcher/settings/connection_file.py",
+        "dispatcher/settings/secret_files.py",
+        "workers/shared_memory.py",
+    }
 
 
 def test_only_who_begins_reads_the_settings() -> None:
-    """All others are given them, or what is made of them. `up` asks what servers it is given before it has any."""
+    """All others are given them, or what is made of them."""
     assert users_of("read_settings") == {
         "dispatcher/asgi.py",
         "dispatcher/cli/app.py",
         "dispatcher/producer.py",
+        "dispatcher/settings/__init__.py",  # hands it on
+        "dispatcher/web/__main__.py",
         "workers/__main__.py",
         "workers/celery.py",
     }
-    assert users_of("BaseSettings") == {"dispatcher/settings.py", "dispatcher/embedded/up.py"}
+    assert users_of("BaseSettings") == {"dispatcher/settings/checked.py", "dispatcher/settings/fields.py"}
 
 
 def test_only_enqueue_asks_for_the_default_producer() -> None:
@@ -123,7 +129,7 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
 def test_a_scale_is_a_number_for_sql_alone() -> None:
     """Whoever shortens time is given `Timing`, or what is shortened already."""
     assert users_of("time_scale") == {
-        "dispatcher/settings.py",
+        "dispatcher/settings/fields.py",
         "dispatcher/events/storing.py",  # SQL
         "dispatcher/installation.py",  # makes the Timing
         "workers/app.py",  # of beat, too

@@ -33,9 +33,9 @@ class Port:
     """Of one node. Making it takes the address. Raises ConfigurationError if that cannot be had, or would show metrics
     to everybody."""
 
-    def __init__(self, host: str, port: int, token: SecretStr | None) -> None:
+    def __init__(self, host: str, port: int, token: SecretStr) -> None:
         address = ip_address(host)
-        if not address.is_loopback and token is None:
+        if not address.is_loopback and not token.get_secret_value():
             raise ConfigurationError(
                 f"--metrics {host}:{port} can be reached from other machines: set DISPATCHER_METRICS_TOKEN, which "
                 "Prometheus then shows, or leave the address out"
@@ -50,7 +50,7 @@ class Port:
                 f"--metrics: {host} port {port} cannot be used ({why}): name another one. Each node of a machine needs "
                 "its own"
             ) from None
-        self._token = token.get_secret_value() if token is not None else None
+        self._token = token.get_secret_value()
         self._children: list[Cells] = []
         self._connections = 0
 
@@ -89,7 +89,7 @@ class Port:
             return _message(HTTPStatus.NOT_FOUND)
         if method != "GET":
             return _message(HTTPStatus.METHOD_NOT_ALLOWED)
-        if self._token is not None and not shows_token(headers.get("authorization"), self._token):
+        if self._token and not shows_token(headers.get("authorization"), self._token):
             return _message(HTTPStatus.UNAUTHORIZED, more="WWW-Authenticate: Bearer\r\n")
         return _message(HTTPStatus.OK, page([(family, self._sums(family)) for family in FAMILIES] + self._own()))
 

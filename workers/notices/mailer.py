@@ -6,17 +6,14 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import getaddresses
 from typing import TypeAlias
 
-from dispatcher.errors import ConfigurationError
+from dispatcher.egress.mail_addresses import mail_address, read_sender
 from dispatcher.masking.messages import member_names
 from dispatcher.settings import Settings
 from dispatcher.transport.trust import tls_context, trusted_authorities
-from dispatcher.webhooks.fields import MAX_ADDRESS, mail_address
 from schedules.mail_limits import MailLimits
 from workers.notices.excerpts import one_line
 from workers.notices.smtp_answers import MailConnection, TlsMailConnection
@@ -70,9 +67,9 @@ class Mailer:
     def __init__(
         self, settings: Settings, *, step_timeout: float = STEP_TIMEOUT, end_timeout: float = END_TIMEOUT
     ) -> None:
-        """Raises ConfigurationError if the sender is not a mail address, or if TLS has no authorities to trust."""
+        """Raises ConfigurationError if TLS has no authorities to trust."""
         self._settings = settings
-        self._sender = _sender(settings.mail_from)
+        self._sender = read_sender(settings.mail_from)
         # Made before the first mail is claimed, so that a mistake in it costs none.
         encrypted = self.configured and settings.smtp_security != "none"
         self._tls = tls_context(trusted_authorities(settings.ca_bundle)) if encrypted else None
@@ -172,18 +169,6 @@ class Mailer:
 def _wait_at_most(seconds: float, smtp: smtplib.SMTP) -> None:
     if smtp.sock is not None:
         smtp.sock.settimeout(seconds)
-
-
-def _sender(text: str) -> Address:
-    fit = len(text) <= MAX_ADDRESS and text.isprintable() and "=?" not in text
-    parsed = getaddresses([text]) if fit else []
-    name, specification = parsed[0] if len(parsed) == 1 else ("", "")
-    address = mail_address(specification, one_line(name))
-    if address is None:
-        raise ConfigurationError(
-            "DISPATCHER_MAIL_FROM must be one mail address, as in `Webhooks <webhooks@your.domain>`"
-        )
-    return address
 
 
 def _refused(stage: str, code: int, answer: bytes) -> CleanFailure | PermanentFailure:

@@ -30,10 +30,10 @@ async def metrics(request: Request, serving: Shared) -> Response:
 
 async def _check_caller(request: Request, serving: Serving) -> None:
     """Raises Problem 404 while there is no token; 401 and 403 for whoever shows neither it nor an operator's key."""
-    token = serving.installation.settings.metrics_token
-    if token is None:
+    token = serving.installation.settings.metrics_token.get_secret_value()
+    if not token:
         raise Problem(HTTPStatus.NOT_FOUND, "metrics are shown once DISPATCHER_METRICS_TOKEN is set")
-    if not shows_token(request.headers.get("authorization"), token.get_secret_value()):
+    if not shows_token(request.headers.get("authorization"), token):
         await WhoMay(Scope.OPERATOR)(request, serving, await counted_caller(request, serving))
 
 

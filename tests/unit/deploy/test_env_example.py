@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.cli.env_example import settings_example
-from dispatcher.settings import Settings, environment_name
+from dispatcher.errors import WrongSettings
+from dispatcher.settings import Settings, environment_name, read_settings
 from tests.deploy_files import DEPLOY
 
 EXAMPLE = (DEPLOY / "env.example").read_text()
@@ -43,8 +44,19 @@ def test_what_an_operator_must_fill_in_is_not_commented_out() -> None:
 def test_what_is_commented_out_are_the_defaults(tmp_path: Path) -> None:
     unset = re.compile(r"^# ([A-Z_]+)=$", re.MULTILINE)  # "no file" cannot be written as a value
     used = tmp_path / "env"
-    used.write_text(re.sub(r"^# ([A-Z_]+=)", r"\1", unset.sub("", EXAMPLE), flags=re.MULTILINE))
+    filled_in = EXAMPLE.replace("PASSWORD@", "word@")
+    used.write_text(re.sub(r"^# ([A-Z_]+=)", r"\1", unset.sub("", filled_in), flags=re.MULTILINE))
     assert Settings(_env_file=used) == Settings(
-        database_url="postgresql://dispatcher:PASSWORD@127.0.0.1:5432/dispatcher",  # type: ignore[arg-type]
-        broker_url="redis://:PASSWORD@127.0.0.1:6379/0",  # type: ignore[arg-type]
+        database_url="postgresql://dispatcher:word@127.0.0.1:5432/dispatcher",  # type: ignore[arg-type]
+        broker_url="redis://:word@127.0.0.1:6379/0",  # type: ignore[arg-type]
     )
+
+
+def test_what_is_not_filled_in_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPATCHER_DATA_DIR", str(tmp_path))
+    for name, value in re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WrongSettings) as refused:
+        read_settings()
+    assert [line.partition(" ")[0] for line in refused.value.lines] == ["DATABASE_URL", "BROKER_URL"]
+    assert all("is still a placeholder" in line for line in refused.value.lines)

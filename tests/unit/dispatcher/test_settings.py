@@ -14,7 +14,6 @@ from dispatcher.masking.terminal import safe_text
 from dispatcher.settings import RENAMED, Settings, environment_name, read_settings
 from tests import hostile_values
 from tests.conftest import ENCRYPTION_KEY
-from workers.notices.mailer import Mailer
 
 WORKING = {
     "DATABASE_URL": "postgresql://user:word@127.0.0.1/name",
@@ -60,9 +59,6 @@ def test_a_hostile_setting_is_refused_by_its_name_or_shown_without_harm(
         assert not hostile_values.steering(safe_text(shown(masked_setting(name, getattr(settings, name)))), allowed="")
         if name in {"idempotency_hours", "time_scale"}:
             assert 0 < getattr(settings, name) <= 87_600
-        if name == "mail_from":
-            with pytest.raises(ConfigurationError, match="DISPATCHER_MAIL_FROM must be one mail address"):
-                Mailer(settings)
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
@@ -82,10 +78,10 @@ def test_a_bad_value_is_reported_under_the_name_that_the_operator_wrote(monkeypa
     old, new = "DISPATCHER_GATE_FAILURES", "DISPATCHER_CIRCUIT_BREAKER_FAILURES"
     monkeypatch.setenv(old, "many")
     for read in (read_settings, running_engine(Plan(temporary=True)).__enter__):
-        with pytest.raises(ConfigurationError, match=rf"^{old}, which is called {new} now, must be a whole number$"):
+        with pytest.raises(ConfigurationError, match=rf"^{old}, which is called {new} now, must be a whole number\."):
             read()
     monkeypatch.setenv(new, "lots")
-    with pytest.raises(ConfigurationError, match=rf"^{new} must be a whole number$"):
+    with pytest.raises(ConfigurationError, match=rf"^{new} must be a whole number\."):
         read_settings()
 
 
@@ -141,7 +137,7 @@ def test_an_address_of_ours_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, u
 )
 def test_what_cannot_be_an_address_of_ours_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DISPATCHER_PUBLIC_URL", url)
-    with pytest.raises(ConfigurationError, match="DISPATCHER_PUBLIC_URL must be http:// or https://"):
+    with pytest.raises(ConfigurationError, match=r"DISPATCHER_PUBLIC_URL must (be http|not contain line ends)"):
         read_settings()
 
 

@@ -142,7 +142,7 @@ def test_another_engines_settings_are_not_taken_from_the_file(tmp_path: Path, mo
     monkeypatch.delenv("DISPATCHER_ALLOWED_NETWORKS", raising=False)
     here = "postgresql+psycopg2://u:p%24@127.0.0.1:1/d"
     (tmp_path / "engine.env").write_text(f"DATABASE_URL={here}\nDISPATCHER_ALLOWED_NETWORKS=127.0.0.0/8\n")
-    monkeypatch.setattr("dispatcher.settings.is_running", lambda directory: directory == tmp_path)
+    monkeypatch.setattr("dispatcher.settings.connection_file.is_running", lambda directory: directory == tmp_path)
     for given, allowed in ((here, "127.0.0.0/8"), (here.replace("%24", "$"), "127.0.0.0/8"), (f"{here}2", "")):
         monkeypatch.setenv("DATABASE_URL", given)
         assert read_settings().allowed_networks == allowed

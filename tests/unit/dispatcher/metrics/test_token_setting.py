@@ -8,7 +8,7 @@ from dispatcher.settings import read_settings
 
 def test_a_line_without_a_token_is_none(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPATCHER_METRICS_TOKEN", "")
-    assert read_settings().metrics_token is None
+    assert not read_settings().metrics_token.get_secret_value()
 
 
 def test_a_token_that_can_be_guessed_is_refused_without_being_shown(

@@ -1,0 +1,30 @@
+"""Mail addresses that SMTP commands and headers can carry unchanged. Pure."""
+
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.utils import getaddresses
+
+MAX_ADDRESS = 254  # characters
+
+
+def mail_address(text: str, display_name: str = "") -> Address | None:
+    """The plain mail address in a text; None if it is not one that SMTP commands and headers can carry unchanged."""
+    # Only what is short is parsed: the parser goes one call deeper with each bracket. `=?` begins an encoded word.
+    if len(text) > MAX_ADDRESS or not text.isascii() or not text.isprintable() or "=?" in text:
+        return None
+    try:
+        address = Address(display_name, addr_spec=text)
+    except (ValueError, MessageError, IndexError):
+        return None
+    return address if address.username and address.domain and address.addr_spec == text else None
+
+
+def read_sender(text: str) -> Address:
+    """The one address in a sender's text, with its name. Raises ValueError."""
+    fit = len(text) <= MAX_ADDRESS and text.isprintable() and "=?" not in text
+    parsed = getaddresses([text]) if fit else []
+    name, specification = parsed[0] if len(parsed) == 1 else ("", "")
+    address = mail_address(specification, " ".join(name.split()))
+    if address is None:
+        raise ValueError("must be one mail address, perhaps with a name before it")
+    return address

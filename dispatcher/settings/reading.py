@@ -1,0 +1,43 @@
+"""Reads the settings once, at the start of a process, and says all that is wrong with them at once."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from dispatcher.errors import WrongSettings
+from dispatcher.settings.checked import Settings
+from dispatcher.settings.connection_file import connection_file
+from dispatcher.settings.names import IGNORE_UNKNOWN, environment_name, unknown_names
+from dispatcher.settings.secret_files import found_in_files, given_variables
+from dispatcher.settings.wording import Wrong, explain, explain_unknown
+
+_YES = frozenset({"1", "true", "t", "yes", "y", "on"})  # as the fields read it
+
+
+def read_settings() -> Settings:
+    """The settings as the environment, the files that it names and the connection file have them now. Each process
+    reads them once at start and passes them on. Raises WrongSettings, which names each variable that is wrong."""
+    return _checked(given_variables(), lambda: Settings(_env_file=connection_file()))
+
+
+def check_environment(environment: Mapping[str, str]) -> Settings:
+    """The settings that a child will have whose environment is this process's with some changes. Raises as
+    `read_settings`."""
+    given = {name: environment.get(environment_name(name)) for name in Settings.model_fields}
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return _checked(environment, lambda: Settings.model_validate({**values, **found_in_files(environment)}))
+
+
+def _checked(given: Mapping[str, str], read: Callable[[], Settings]) -> Settings:
+    wrong: list[Wrong] = []
+    if given.get(IGNORE_UNKNOWN, "").lower() not in _YES:
+        wrong = [explain_unknown(name, near) for name, near in unknown_names(given, Settings.model_fields).items()]
+    try:
+        settings = read()
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        wrong = [*(explain(part, Settings.model_fields, given) for part in errors), *wrong]
+    if wrong:
+        raise WrongSettings([one.line for one in wrong], [one.reason for one in wrong]) from None
+    return settings
