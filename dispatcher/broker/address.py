@@ -125,7 +125,7 @@ class _Part:
 def _read_one(url: str, scheme: str) -> _Part:
     try:
         parts = urlsplit(f"//{url.partition('://')[2]}")
-        port = parts.port or _PORTS[scheme]
+        port = _PORTS[scheme] if parts.port is None else parts.port
     except ValueError:
         parts, port = None, 0
     # What should be escaped ends the host early, so the rest is found where nothing of it belongs.

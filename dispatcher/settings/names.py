@@ -27,8 +27,10 @@ def file_variable(field: str) -> str:
 def unknown_names(given: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
     """The names in the environment that look like settings and are none, each with the nearest that is one, or ""."""
     known = {*map(environment_name, fields), *map(file_variable, SECRETS), *RENAMED, *_NO_FIELDS}
-    return {
-        name: next(iter(get_close_matches(name, sorted(known), n=1, cutoff=0.8)), "")
-        for name in sorted(given)
-        if name.startswith(_PREFIX) and name not in known
-    }
+    return {name: _nearest(name, known) for name in sorted(given) if name.startswith(_PREFIX) and name not in known}
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    if (without := name.removeprefix(_PREFIX)) in known:
+        return without
+    return next(iter(get_close_matches(name, sorted(known), n=1, cutoff=0.8)), "")
