@@ -17,7 +17,7 @@ from dispatcher.broker.clients import try_once
 from dispatcher.db.engines import Limits, make_engine
 from dispatcher.db.outages import explain_outage
 from dispatcher.db.poolers import check_told
-from dispatcher.db.version import check_migrated
+from dispatcher.db.version import check_migrated, check_postgres
 from dispatcher.encryption.vault import EncryptionKeys
 from dispatcher.errors import ConfigurationError, WrongSettings
 from dispatcher.events.event import Event
@@ -128,6 +128,7 @@ def _check_database(installation: Installation, engine: Engine) -> None:
     name = f"readyz-{uuid4()}"
     with engine.connect() as connection:
         check_told(connection)
+        check_postgres(connection)
         check_migrated(connection)
         connection.execute(_ACCOUNT, {"name": name})
         drive(
@@ -151,7 +152,9 @@ def _check_encryption(installation: Installation, engine: Engine) -> None:
 
 def _check_broker(installation: Installation, _: Engine) -> None:
     # To connect and to answer are a step each.
-    try_once(installation.settings.broker_url.get_secret_value(), seconds=_SECONDS / 2)
+    too_old = try_once(installation.settings.broker_url.get_secret_value(), seconds=_SECONDS / 2)
+    if too_old:
+        raise ConfigurationError(too_old)
 
 
 def _check_transport(installation: Installation, _: Engine) -> None:

@@ -1,5 +1,6 @@
 """Connections to the broker, whatever form its URL has: all but Celery's own come from here."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:  # producers load the driver when they first need it
     from redis import Redis
     from redis.connection import ConnectionPool
 
+OLDEST_REDIS = 6, 2
 _ASKED = "dispatcher:asked"
 
 
@@ -47,13 +49,15 @@ def without_retries() -> Mapping[str, Any]:
     return {"retry": Retry(NoBackoff(), 0)}
 
 
-def try_once(url: str, *, seconds: float) -> None:
-    """Connects, writes and leaves. Raises what the driver raises."""
+def try_once(url: str, *, seconds: float) -> str | None:
+    """Connects, writes and leaves. Raises what the driver raises. Returns why the server is too old, if it is."""
     from redis import Redis  # noqa: PLC0415 - see above
 
     pool = broker_pool(url, seconds=seconds)
     try:
-        prove_writable(Redis(connection_pool=pool))
+        client = Redis(connection_pool=pool)
+        prove_writable(client)
+        return _too_old(client)
     finally:
         pool.disconnect()
         if (sentinels := getattr(pool, "sentinel_manager", None)) is not None:
@@ -63,6 +67,21 @@ def try_once(url: str, *, seconds: float) -> None:
 def prove_writable(client: "Redis") -> None:
     """Raises what the driver raises if the broker takes nothing: because it is away, a replica, full or loading."""
     client.set(_ASKED, "", px=1)
+
+
+def _too_old(client: "Redis") -> str | None:
+    """Celery takes back lost messages with a command of Redis 6.2 (`ZRANGE ... BYSCORE`), which every Valkey has."""
+    from redis.exceptions import ResponseError  # noqa: PLC0415 - see above
+
+    try:
+        told = client.info("server")
+    except ResponseError:  # a user who may not ask
+        return None
+    found = re.match(r"([0-9]+)\.([0-9]+)", str(told.get("redis_version", "")))
+    if "valkey_version" in told or found is None or (int(found[1]), int(found[2])) >= OLDEST_REDIS:
+        return None
+    oldest = ".".join(map(str, OLDEST_REDIS))
+    return f"BROKER_URL leads to Redis {found[0]}: {oldest} or newer is needed, or Valkey"
 
 
 def _words(login: Login) -> dict[str, str | None]:

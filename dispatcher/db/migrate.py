@@ -15,7 +15,7 @@ from dispatcher.db.partition_rounds import create_partitions
 from dispatcher.db.partitions import create_partition, missing_partitions
 from dispatcher.db.poolers import check_told
 from dispatcher.db.schema import SCHEMA
-from dispatcher.db.version import MIGRATIONS, check_migrated, newest_migration
+from dispatcher.db.version import MIGRATIONS, check_migrated, check_postgres, newest_migration
 from dispatcher.errors import ConfigurationError
 
 log = logging.getLogger("dispatcher.db.migrate")
@@ -32,13 +32,14 @@ def upgrade(database_url: str, *, revision: str = "head") -> None:
 
     Each migration of a database in use has its own transactions: one that is stopped half-way is continued by the next
     call. Partitions that cannot be made now are left for upkeep, with a warning. Tables of a newer version stay as they
-    are. Raises ConfigurationError for those if this version does not work with them, for a database that does not store
-    UTF-8, behind a pooler, and where a table stays locked by others for minutes.
+    are. Raises ConfigurationError for those if this version does not work with them, for a server that is too old, for
+    a database that does not store UTF-8, behind a pooler, and where a table stays locked by others for minutes.
     """
     engine = make_engine(database_url, application_name="dispatcher migrate", limits=TABLES)
     try:
         with engine.connect() as connection:
             check_told(connection)
+            check_postgres(connection)
             _check_encoding(connection)
             connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))

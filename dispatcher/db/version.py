@@ -1,5 +1,5 @@
-"""Whether a version works with a database's tables. Kept apart from the migrations, so that workers need not load their
-library."""
+"""Whether a version works with a database's server and tables. Kept apart from the migrations, so that workers need not
+load their library."""
 
 from pathlib import Path
 
@@ -7,12 +7,22 @@ from sqlalchemy import Connection, text
 
 from dispatcher.errors import ConfigurationError
 
+OLDEST_POSTGRES = 15
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def newest_migration() -> str:
     """The newest revision: revision files are numbered, and their names begin with the revision."""
     return max(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def check_postgres(connection: Connection) -> None:
+    """Raises ConfigurationError for a server that is older than this version needs."""
+    found = connection.dialect.server_version_info or (OLDEST_POSTGRES,)  # asked once, when the engine first connects
+    if int(found[0]) < OLDEST_POSTGRES:
+        raise ConfigurationError(
+            f"DATABASE_URL leads to PostgreSQL {'.'.join(map(str, found))}: {OLDEST_POSTGRES} or newer is needed"
+        )
 
 
 def check_migrated(connection: Connection) -> None:

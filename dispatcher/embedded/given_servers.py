@@ -8,27 +8,30 @@ from dispatcher.broker.clients import try_once
 from dispatcher.db.engines import make_engine
 from dispatcher.db.outages import explain_outage
 from dispatcher.db.urls import places
+from dispatcher.db.version import check_postgres
 from dispatcher.embedded.errors import ServerAway
+from dispatcher.errors import ConfigurationError
 
 _DATABASE_SECONDS = 2  # libpq allows no less
 _BROKER_SECONDS = 1.0
 
 
 def ask_database(url: str) -> None:
-    """Log in. Raises ServerAway, which names the address."""
+    """Log in. Raises ServerAway, which names the address, and ConfigurationError for a server that is too old."""
     engine = make_engine(url, application_name="dispatcher-up", connect_seconds=_DATABASE_SECONDS, most_connections=0)
     try:
-        engine.connect().close()
+        with engine.connect() as connection:
+            check_postgres(connection)
     except SQLAlchemyError as error:
         why = explain_outage(error) or f"the database (DATABASE_URL) fails: {type(error).__name__}"
         raise ServerAway(why, places(url), "DATABASE_URL") from None
 
 
 def ask_broker(url: str) -> None:
-    """Log in and write. Raises ServerAway, which names the address."""
+    """Log in and write. Raises as `ask_database`."""
     place = read_broker_url(url).place
     try:
-        try_once(url, seconds=_BROKER_SECONDS)
+        too_old = try_once(url, seconds=_BROKER_SECONDS)
     except AuthenticationError:
         raise ServerAway("the broker refuses the user or password in BROKER_URL", place, "BROKER_URL") from None
     except ResponseError as error:
@@ -37,6 +40,8 @@ def ask_broker(url: str) -> None:
     except (RedisError, OSError) as error:
         why = f"the broker (BROKER_URL) does not answer: {_in_words(error)}"
         raise ServerAway(why, place, "BROKER_URL") from None
+    if too_old:
+        raise ConfigurationError(too_old)
 
 
 def _in_words(error: Exception) -> str:
