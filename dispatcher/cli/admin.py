@@ -14,7 +14,7 @@ from dispatcher.cli.output import AsJson, console, print_done, print_error, prin
 from dispatcher.cli.progress import Counting
 from dispatcher.encryption.rotation import Rotation
 from dispatcher.encryption.vault import generate_key
-from dispatcher.settings import Settings, environment_name
+from dispatcher.settings import Settings, environment_name, sources
 
 app = Commands()
 
@@ -39,7 +39,7 @@ def settings(
 ) -> None:
     """Show the settings in use, with their variables.
 
-    Secrets are masked.
+    And where each comes from: the environment, a file, a credential or the engine that runs here. Secrets are masked.
     """
     if example and json:
         raise typer.BadParameter("--example and --json exclude each other")
@@ -47,14 +47,20 @@ def settings(
         typer.echo(settings_example(), nl=False)
         return
     used = installation_of(context).settings
+    places = sources()
     rows = [
-        (environment_name(name), masked_setting(name, getattr(used, name)), field.description or "")
+        (environment_name(name), masked_setting(name, getattr(used, name)), places[name], field.description or "")
         for name, field in Settings.model_fields.items()
     ]
     if json:
-        print_json([{"variable": name, "value": value, "description": about} for name, value, about in rows])
+        print_json(
+            [
+                {"variable": name, "value": value, "source": source, "description": about}
+                for name, value, source, about in rows
+            ]
+        )
     else:
-        print_table(["variable", "value", "description"], rows)
+        print_table(["variable", "value", "source", "description"], rows)
 
 
 @app.command()

@@ -9,16 +9,20 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from dispatcher.settings import Settings, environment_name
+from dispatcher.settings import SECRETS, Settings, environment_name
 
 _WIDTH = 100
 
-_HEAD = """\
+_HEAD = f"""\
 # Settings of a dispatcher installation, for systemd (EnvironmentFile=) and Docker Compose (env_file).
 # Generated from the settings: `python -m dispatcher.cli.env_example`. Change a copy of it, not this file.
 #
 # The copy holds secrets: mode 0600. One VARIABLE=value a line; a value with anything but letters, digits and ./:@,+=-_
 # goes into 'single quotes'. Settings to be filled in come first; the others show their defaults, commented out.
+#
+# A secret need not be here. Leave it empty, and name a file that holds it by the variable with _FILE at its end, such
+# as BROKER_URL_FILE, or have systemd hand it to the unit with LoadCredential=, under the name of the setting:
+# {", ".join(SECRETS)}.
 """
 
 

@@ -34,7 +34,7 @@ class Fields(BaseSettings):
         SecretStr,
         Field(
             validation_alias=AliasChoices("BROKER_URL", "broker_url"),
-            description="Redis or Valkey, e.g. redis://:password@host:6379/0; rediss://... for TLS, "
+            description="Valkey, or Redis 6.2 or newer, e.g. redis://:password@host:6379/0; rediss://... for TLS, "
             "redis+socket:///path for a Unix socket, "
             "sentinel://host:26379;sentinel://host:26379/0?master_name=NAME for Sentinel",
             examples=["redis://:PASSWORD@127.0.0.1:6379/0"],

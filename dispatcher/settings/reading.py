@@ -1,15 +1,17 @@
 """Reads the settings once, at the start of a process, and says all that is wrong with them at once."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from dispatcher.errors import WrongSettings
 from dispatcher.settings.checked import Settings
 from dispatcher.settings.connection_file import connection_file
-from dispatcher.settings.names import IGNORE_UNKNOWN, environment_name, unknown_names
-from dispatcher.settings.secret_files import found_in_files, given_variables
+from dispatcher.settings.names import IGNORE_UNKNOWN, RENAMED, environment_name, unknown_names
+from dispatcher.settings.secret_files import FromFile, found_in_files, given_variables
 from dispatcher.settings.wording import Wrong, explain, explain_unknown
 
 _YES = frozenset({"1", "true", "t", "yes", "y", "on"})  # as the fields read it
@@ -27,6 +29,27 @@ def check_environment(environment: Mapping[str, str]) -> Settings:
     given = {name: environment.get(environment_name(name)) for name in Settings.model_fields}
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return _checked(environment, lambda: Settings.model_validate({**values, **found_in_files(environment)}))
+
+
+def sources() -> dict[str, str]:
+    """Where each field comes from, for people: what names its value, or "default"."""
+    given, path = given_variables(), connection_file()
+    published = dotenv_values(path, interpolate=False) if path else {}
+    files = found_in_files(given)
+    return {name: _source(name, given, files.get(name), published, path) for name in Settings.model_fields}
+
+
+def _source(
+    field: str, given: Mapping[str, str], found: object, published: Mapping[str, str | None], path: Path | None
+) -> str:
+    variable = environment_name(field)
+    if isinstance(found, FromFile):
+        return found.place
+    if variable in given:
+        return "environment"
+    if old := next((old for old, new in RENAMED.items() if new == variable and old in given), ""):
+        return f"environment, as {old}"
+    return f"engine here, {path}" if variable in published else "default"
 
 
 def _checked(given: Mapping[str, str], read: Callable[[], Settings]) -> Settings:

@@ -1,5 +1,7 @@
 """`dispatcher migrate`, `dispatcher settings`, `dispatcher secrets generate-key`."""
 
+from pathlib import Path
+
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine, text
@@ -30,9 +32,13 @@ def test_a_generated_key_is_a_fernet_key_and_new_each_time(cli: Cli) -> None:
 
 
 def test_settings_are_shown_with_their_variables_and_without_secrets(
-    cli: Cli, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("DISPATCHER_SMTP_PASSWORD", "mail-pass-1")
+    password = tmp_path / "mail"
+    password.write_text("mail-pass-1\n")
+    monkeypatch.setenv("DISPATCHER_SMTP_USERNAME", "hooks")
+    monkeypatch.setenv("DISPATCHER_SMTP_PASSWORD_FILE", str(password))
+    monkeypatch.setenv("DISPATCHER_GATE_FAILURES", "6")
     secrets = [
         "mail-pass-1",
         settings.encryption_keys.get_secret_value(),
@@ -42,6 +48,10 @@ def test_settings_are_shown_with_their_variables_and_without_secrets(
     assert len(shown) == len(Settings.model_fields)
     assert shown["DISPATCHER_SMTP_PASSWORD"]["value"] == "***"
     assert shown["DATABASE_URL"]["value"].startswith("postgresql+psycopg2://***@127.0.0.1:")
+    sources = {variable.removeprefix("DISPATCHER_"): item["source"] for variable, item in shown.items()}
+    assert sources["SMTP_PASSWORD"] == f"DISPATCHER_SMTP_PASSWORD_FILE, {password}"
+    assert (sources["DATABASE_URL"], sources["LOG_LEVEL"]) == ("environment", "default")
+    assert sources["CIRCUIT_BREAKER_FAILURES"] == "environment, as DISPATCHER_GATE_FAILURES"
     assert all(item["description"] for item in shown.values())
     for ran in (cli("settings"), cli("settings", "--json")):
         assert not any(secret in ran.out for secret in secrets)
