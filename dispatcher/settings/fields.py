@@ -192,7 +192,6 @@ class Fields(BaseSettings):
         Field(
             description="What Prometheus shows as Bearer token to read metrics: 16 characters at least. Empty: the API "
             "has no /metrics, and nodes show theirs on loopback only",
-            examples=[""],
         ),
     ] = SecretStr("")
 

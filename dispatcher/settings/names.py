@@ -7,7 +7,7 @@ RENAMED = {"DISPATCHER_GATE_FAILURES": "DISPATCHER_CIRCUIT_BREAKER_FAILURES"}  #
 IGNORE_UNKNOWN = "DISPATCHER_IGNORE_UNKNOWN_SETTINGS"
 
 # Fields that a file or a credential can give, too.
-SECRETS = ("database_url", "broker_url", "encryption_keys", "smtp_password", "flower_password")
+SECRETS = ("database_url", "broker_url", "encryption_keys", "smtp_password", "metrics_token", "flower_password")
 
 _PREFIX = "DISPATCHER_"
 # Where the data of a locally started engine is, and what that says of itself in its connection file.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def test_each_attempt_is_signed_at_its_own_time_and_keeps_its_id(
     deliver_all(settings)
     make_due(database)
     sweep_once(settings)
-    monkeypatch.setattr(DatabaseClock, "__call__", lambda clock: datetime.now(UTC) + timedelta(seconds=100))
+    monkeypatch.setattr(DatabaseClock, "timestamp", lambda clock: time.time() + 100)
     deliver_all(settings)
     first, second = receiver.received
     assert believed(first, key) == believed(second, key) == [MESSAGE]

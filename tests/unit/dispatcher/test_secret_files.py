@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from dispatcher.errors import WrongSettings
 from dispatcher.settings import Settings, check_environment, environment_name, read_settings, without_files
@@ -17,8 +18,14 @@ VALUES = {
     "broker_url": "redis://:from-a-file@127.0.0.1:6379/0",
     "encryption_keys": KEY,
     "smtp_password": "from a file: # ' $x",
+    "metrics_token": "from-a-file-of-32-characters",
     "flower_password": "from-a-file",
 }
+
+
+def test_each_secret_can_be_in_a_file() -> None:
+    assert {name for name, info in Settings.model_fields.items() if info.annotation is SecretStr} == set(SECRETS)
+    assert VALUES.keys() == set(SECRETS)
 
 
 @pytest.fixture(autouse=True)

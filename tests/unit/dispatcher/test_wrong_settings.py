@@ -112,6 +112,7 @@ WRONG: dict[str, list[str]] = {
     ],
     "DISPATCHER_SMTP_PORT": ["0", "65536", "-1", "smtp", "587/tcp", "25.5", "", "25,587"],
     "DISPATCHER_SMTP_SECURITY": ["ssl", "TLS", "true", ""],
+    "DISPATCHER_METRICS_TOKEN": ["too-short-token", "<the metrics token>", f"{HIDDEN}\n"],
     "DISPATCHER_SMTP_PASSWORD": ["changeme", "PASSWORD", f"{HIDDEN}\n", "********", "<password>"],
     "DISPATCHER_MAIL_FROM": [
         "",
@@ -195,6 +196,7 @@ RIGHT: dict[str, list[str]] = {
         "::1",
         "fd00::25",
     ],
+    "DISPATCHER_METRICS_TOKEN": ["", "16-letters-long."],
     "DISPATCHER_SMTP_PASSWORD": ["", "password", "pä ss#$%"],
     "DISPATCHER_MAIL_FROM": ["hooks@localhost", '"Grüße, von uns" <hooks@we.test>', "Hooks <a+b@we.test>"],
     "DISPATCHER_GRACE_SECONDS": ["0.5", "3600", "1e1"],
