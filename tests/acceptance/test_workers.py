@@ -303,7 +303,7 @@ def test_a_bulk_redelivery_survives_its_worker_and_sends_each_delivery_once(
             "bm90IGEga2V5IG9mIHRoaXMgZGF0YWJhc2UuLi4uLi4=",
             "add the key that it was encrypted with",
         ),
-        ("DISPATCHER_CA_BUNDLE", "/nowhere.pem", "DISPATCHER_CA_BUNDLE (/nowhere.pem) does not exist: name a file"),
+        ("DISPATCHER_CA_BUNDLE", "/nowhere.pem", "DISPATCHER_CA_BUNDLE names a file that cannot be read: No such file"),
     ],
 )
 def test_a_worker_that_cannot_work_says_why_and_ends(

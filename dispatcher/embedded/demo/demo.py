@@ -157,7 +157,7 @@ def _plan(receiver: Receiver, mails: MailCatcher) -> Plan:
             "DISPATCHER_SMTP_HOST": "127.0.0.1",
             "DISPATCHER_SMTP_PORT": str(mails.port),
             "DISPATCHER_SMTP_SECURITY": "none",
-            "DISPATCHER_MAIL_FROM": "Webhooks <webhooks@demo.example>",
+            "DISPATCHER_MAIL_FROM": "Webhooks <webhooks@localhost>",
             # The egress policy stays on: only the demo's own receivers are let through.
             "DISPATCHER_ALLOWED_NETWORKS": LOOPBACK,
             "DISPATCHER_ALLOWED_PORTS": str(receiver.port),

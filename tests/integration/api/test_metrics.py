@@ -119,7 +119,10 @@ def test_labels_have_routes_and_never_what_a_client_or_a_customer_chose(
     assert found.value("dispatcher_api_requests_total", route="/v1/webhooks/{webhook_id}", method="GET", status="200")
     assert found.value("dispatcher_api_requests_total", route="/v1/events/{event_id}", method="GET", status="404")
     assert found.value("dispatcher_api_requests_total", route="unknown", method="GET", status="404") >= 2
-    assert {value for value in found.label_values() if value.startswith("/bulksms/")} == {"/bulksms/v1/webhooks/{id}"}
+    # Others of this process may have asked for more of them.
+    bulksms = {value for value in found.label_values() if value.startswith("/bulksms/")}
+    assert "/bulksms/v1/webhooks/{id}" in bulksms
+    assert all("{id}" in value or value.count("/") == 3 for value in bulksms), bulksms
     for word in (str(webhook.id), "planted", "PLANTED", "acme"):
         assert not found.shows(word)
 

@@ -351,7 +351,7 @@ def test_the_end_is_reported_and_programs_get_it_as_json(cli: Cli, database: Eng
 
 @pytest.mark.parametrize(
     ("keys", "told"),
-    [("", "is not set"), ("x", "not a Fernet key"), (Fernet.generate_key().decode(), "cannot be opened")],
+    [("", "is not set"), ("x", "must be Fernet keys"), (Fernet.generate_key().decode(), "cannot be opened")],
     ids=["unset", "no key", "another key"],
 )
 @pytest.mark.parametrize(

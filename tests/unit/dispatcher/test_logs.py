@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,8 +31,19 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
 
 
+class Own(io.StringIO):
+    """What this thread writes. A server of other tests can still run in this process, and log its last requests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return super().write(text) if threading.get_ident() == self._thread else len(text)
+
+
 def configured(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> io.StringIO:
-    stream = io.StringIO()
+    stream = Own()
     monkeypatch.setattr("sys.stderr", stream)
     given = {"database_url": "postgresql+psycopg2://h/d", "broker_url": "redis://h", **fields}
     configure_logs(Settings(encryption_keys=Fernet.generate_key().decode(), **given))
