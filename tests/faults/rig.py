@@ -236,8 +236,9 @@ class Rig:
         self._note_children()
 
     def _note_children(self) -> None:
-        poisoned = {harm.pid for harm in self.harm() if harm.deadly}
         now = {child.pid: name for name in CHILDREN.keys() & self._nodes.keys() for child in self.children(name)}
+        # Read afterwards: a child notes what kills it before it dies.
+        poisoned = {harm.pid for harm in self.harm() if harm.deadly}
         for pid in self._known.keys() - now.keys() - poisoned - self._killed:
             self.problems.append(f"a child of {self._known[pid]}, process {pid}, ended by itself")
             self.windows.append(died("a child ended by itself", time.monotonic()))
