@@ -103,7 +103,7 @@ class Relay:
         server's ends stay open, as of clients that are gone."""
         self._call(lambda: [link.forget() for link in self._links])
 
-    def lose_answer(self, after: bytes = b"", to: bytes = b"COMMIT") -> None:
+    def lose_answer(self, after: bytes, to: bytes = b"COMMIT") -> None:
         """Ends the next connection that sends `to` after the text `after`, once: the server gets it, and nobody its
         answer."""
         self._lost_after = after, to

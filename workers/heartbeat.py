@@ -60,8 +60,7 @@ class LoopHeartbeat:
         worker.divide(beaten.others + 1)
         worker.counts.clock_offset(worker.installation.clock.offset)
         if beaten.has_lease:
-            waker, me = worker.installation.waker, worker.heartbeat.id
-            swept = sweep_with_lease(worker.loop_engine, waker, timing, me, SMALL)
+            swept = sweep_with_lease(worker.loop_engine, worker.installation.waker, timing, worker.heartbeat, SMALL)
             self._is_sweeping = not swept.is_all
         now = monotonic()
         # From the end of this turn, so that the lease has ended by then.

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 
 from dispatcher.db.clock import DatabaseClock
-from dispatcher.db.leases import TAKEN
+from dispatcher.db.leases import TAKEN, set_end
 from dispatcher.db.prepared import Prepared
 from dispatcher.db.version import newest_migration
 from dispatcher.ids import new_id
@@ -64,6 +64,7 @@ SELECT
         "lease": "text",
         "late": "interval",
         "span": "interval",
+        "again": "boolean",
     },
 )
 _LEAVE = text("""
@@ -102,6 +103,7 @@ class Heartbeat:
         self._began = monotonic()
         self._host, self._schema = socket.gethostname(), newest_migration()
         self.beaten_at = -inf
+        self._may_hold: str | None = None  # a lease that it asked for without an answer, or whose end it has not set
 
     def beat(
         self, engine: Engine, kind: str, doing: str, asked: Asked = NO_LEASE, *, clock: DatabaseClock | None = None
@@ -118,14 +120,26 @@ class Heartbeat:
             "age": timedelta(seconds=monotonic() - self._began),
             "lives": LIVES,
             **asked._asdict(),
+            "again": asked.lease is not None and asked.lease == self._may_hold,
         }
+        if asked.lease is not None:
+            self._may_hold = asked.lease
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             sent = clock.own() if clock is not None else 0
             found = _BEAT.execute(connection, given).one()
         if clock is not None:
             clock.learn(found.said, sent)
         self.beaten_at = monotonic()
+        if asked.lease is not None and not found.taken:
+            self._may_hold = None
         return Beaten(found.others, found.taken, float(found.ends_in or 0))
+
+    def set_end(self, engine: Engine, lease: str, left: timedelta) -> None:
+        """Sets in what time a lease ends that this process has. Raises DBAPIError if the database is unavailable; the
+        next heartbeat that asks for the lease gets it then, if nobody else has it."""
+        set_end(engine, lease, self.id, left)
+        if lease == self._may_hold:
+            self._may_hold = None
 
     def leave(self, engine: Engine) -> None:
         """The process ends: its row goes, if it has one. Raises DBAPIError if the database is unavailable."""

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, text
 from dispatcher.db.apart import write_apart
 from dispatcher.db.clock import DatabaseClock
 from dispatcher.db.heartbeat import MAINTAINS, Asked, Heartbeat
-from dispatcher.db.leases import TAKEN, set_end
+from dispatcher.db.leases import TAKEN
 from dispatcher.deliveries.deaths import SUSPECT
 from dispatcher.states import State
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP, UPKEEP, Waker
@@ -121,22 +121,22 @@ def sweep_in_turn(
     if not beaten.has_lease:
         _call_in(beaten.ends_in, waker, clock)
         return {}
-    swept = sweep_with_lease(engine, waker, timing, heartbeat.id, WHOLE)
+    swept = sweep_with_lease(engine, waker, timing, heartbeat, WHOLE)
     if not swept.is_all:
         _call_in(0, waker, clock)
     return {"promoted": swept.promoted, "freed": swept.freed}
 
 
-def sweep_with_lease(engine: Engine, waker: Waker, timing: Timing, me: UUID, extent: Extent) -> Swept:
+def sweep_with_lease(engine: Engine, waker: Waker, timing: Timing, heartbeat: Heartbeat, extent: Extent) -> Swept:
     """Sweeps for a process that has the lease, and lets that end when the next sweep is due: at once if something was
     left."""
     due_at, is_all = monotonic() + beat.SWEEP.seconds(timing), True
     try:
-        swept = sweep(engine, waker, timing, me, extent)
+        swept = sweep(engine, waker, timing, heartbeat.id, extent)
         is_all = swept.is_all
     finally:
         left = max(0.0, due_at - monotonic()) if is_all else 0.0
-        set_end(engine, LEASE, me, timedelta(seconds=left))
+        heartbeat.set_end(engine, LEASE, timedelta(seconds=left))
     return swept
 
 
@@ -170,7 +170,7 @@ def may_keep_up(engine: Engine, timing: Timing, me: UUID) -> bool:
     them.) If it begins, the sweep calls for it again only when it has not for some intervals."""
     span = _upkeep_span(timing)
     late = timedelta(seconds=beat.UPKEEP.seconds(timing) / 2) - span
-    asked = {"lease": UPKEEP_LEASE, "me": me, "span": span, "late": late}
+    asked = {"lease": UPKEEP_LEASE, "me": me, "span": span, "late": late, "again": False}
     for _ in range(2):  # the first one may only make the lease
         with engine.begin() as connection:
             if connection.scalar(_TAKE, asked):
@@ -196,7 +196,7 @@ def _look_after_processes(engine: Engine, waker: Waker, timing: Timing, me: UUID
     with engine.begin() as connection:
         # For less than a run takes it, which would otherwise seem to have begun.
         span = _upkeep_span(timing) - timedelta(seconds=beat.UPKEEP.seconds(timing))
-        asked = {"lease": UPKEEP_LEASE, "me": me, "span": span, "late": timedelta(0)}
+        asked = {"lease": UPKEEP_LEASE, "me": me, "span": span, "late": timedelta(0), "again": False}
         is_missing = connection.scalar(_TAKE, asked)
     if is_missing:
         waker.wake(UPKEEP)

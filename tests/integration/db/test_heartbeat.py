@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import DBAPIError
 
 from dispatcher.db.heartbeat import API, DELIVERS, MAINTAINS, SUSPECTS, Asked, Heartbeat
 from dispatcher.db.leases import set_end
@@ -20,6 +21,7 @@ from dispatcher.version import __version__
 from tests.factories import change, rows
 from tests.installations import worker_for
 from tests.odd_rows import odd_values
+from tests.relay import relayed
 
 SWEEP = Asked("sweep", timedelta(seconds=15))
 LATER = Asked("sweep", timedelta(seconds=15), late=timedelta(seconds=5))
@@ -152,6 +154,41 @@ def test_a_lease_ends_by_itself_and_says_when(database: Engine, engine: Engine) 
     assert lease(database).left > timedelta(seconds=14), "it is not the dead one's any more"
     set_end(engine, "sweep", living.id, timedelta(seconds=3))
     assert timedelta(seconds=2) < lease(database).left <= timedelta(seconds=3)
+
+
+def test_a_process_that_got_no_answer_has_its_lease_with_the_next_heartbeat(
+    database: Engine, settings: Settings, engine: Engine
+) -> None:
+    """Else nobody sweeps until a lease ends of which nobody knows."""
+    heartbeat = Heartbeat()
+    is_due(database)
+    with relayed(settings) as (relay, through):
+        behind = worker_for(through).loop_engine
+        relay.lose_answer(after=b"EXECUTE heartbeat", to=b"")
+        with pytest.raises(DBAPIError):
+            heartbeat.beat(behind, DELIVERS, "parked", SWEEP)
+        assert lease(database).holder == heartbeat.id
+        assert not Heartbeat().beat(engine, DELIVERS, "parked", SWEEP).has_lease
+        assert heartbeat.beat(behind, DELIVERS, "parked", SWEEP).has_lease
+        relay.lose_answer(after=b"UPDATE dispatcher.leases", to=b"")
+        with pytest.raises(DBAPIError):
+            heartbeat.set_end(behind, "sweep", timedelta(seconds=3))
+        assert lease(database).left <= timedelta(seconds=3)
+        assert heartbeat.beat(behind, DELIVERS, "parked", SWEEP).has_lease, "it cannot know that its end is set"
+    heartbeat.set_end(engine, "sweep", timedelta(seconds=3))
+    for _ in range(2):
+        assert not heartbeat.beat(engine, DELIVERS, "parked", SWEEP).has_lease, "it is not due yet"
+
+
+def test_a_lease_that_was_lost_unanswered_is_not_taken_from_who_has_it_now(database: Engine, engine: Engine) -> None:
+    late, living = Heartbeat(), Heartbeat()
+    is_due(database)
+    assert late.beat(engine, DELIVERS, "parked", SWEEP).has_lease
+    is_due(database)
+    assert living.beat(engine, DELIVERS, "parked", SWEEP).has_lease
+    for _ in range(2):
+        assert not late.beat(engine, DELIVERS, "parked", SWEEP).has_lease
+    assert lease(database).holder == living.id
 
 
 def test_who_asks_for_a_late_one_or_an_early_one_gets_that(database: Engine, engine: Engine) -> None:
