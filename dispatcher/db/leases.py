@@ -7,6 +7,7 @@ lease can have are none.
 The answer to who asks for a lease can be lost: it is held then by a process that does not know. So that nobody waits
 until it ends, a process that may hold one unknowingly asks for it `again`.
 """
+
 from datetime import timedelta
 from uuid import UUID
 
