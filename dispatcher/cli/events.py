@@ -120,6 +120,7 @@ def event_document(event: EventLine) -> dict[str, Any]:
         "created_at": event.created_at,
         "expires_at": event.expires_at,
         "delivery_count": event.delivery_count,
+        "traceparent": event.traceparent,
     }
 
 
@@ -133,6 +134,7 @@ def _fields(event: EventLine) -> dict[str, object]:
         "created": event.created_at,
         "expires": event.expires_at,
         "webhooks": event.delivery_count,
+        "trace": event.traceparent,
     }
 
 

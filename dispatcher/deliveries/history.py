@@ -148,6 +148,7 @@ EVENT_COLUMNS: tuple[Any, ...] = (
     Event.expires_at,
     Event.created_at,
     Event.delivery_count,
+    Event.traceparent,
 )
 _Refused = aliased(Request)
 

@@ -20,6 +20,7 @@ class EventLine:
     expires_at: datetime | None
     created_at: datetime
     delivery_count: int  # how many webhooks matched when it was stored
+    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ async def aenqueue(
     idempotency_key: str | None = None,
     occurred_at: datetime | None = None,
     expires_at: datetime | None = None,
+    traceparent: str | None = None,
     producer: Producer | None = None,
 ) -> Accepted:
     """As `enqueue`, without blocking the event loop: coroutines that call it at once share a statement and a commit.
@@ -33,6 +34,7 @@ async def aenqueue(
         idempotency_key=idempotency_key,
         occurred_at=occurred_at,
         expires_at=expires_at,
+        traceparent=traceparent,
     )
     return await enqueue_event(event, producer or default_producer())
 

@@ -31,6 +31,7 @@ def enqueue(
     idempotency_key: str | None = None,
     occurred_at: datetime | None = None,
     expires_at: datetime | None = None,
+    traceparent: str | None = None,
     session: Session | None = None,
     producer: Producer | None = None,
 ) -> Accepted:
@@ -39,7 +40,7 @@ def enqueue(
     With `session` (SQLAlchemy, on the engine's database) all of it is part of the caller's transaction: a rollback
     undoes it, and the workers are woken after the commit. Without `session` it is committed when this returns. If the
     broker is unavailable, the event is still accepted, and the next sweep finds it. `producer` says which engine it
-    goes to; default: that of this process's settings.
+    goes to; default: that of this process's settings. A `traceparent` that is not valid is left out.
 
     Raises InvalidEvent (a field and why), UnknownAccount, AccountSuspended, KeyReused (the idempotency key was used
     with other content), TooBusy (thousands of events wait to be stored) or WrongDatabase; then nothing is written.
@@ -56,6 +57,7 @@ def enqueue(
         idempotency_key=idempotency_key,
         occurred_at=occurred_at,
         expires_at=expires_at,
+        traceparent=traceparent,
     )
     item = checked(event)
     producer = producer or default_producer()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,13 +14,18 @@ from dispatcher.event_types import RULE, is_event_type
 
 MAX_DATA_BYTES = 256 * 1024
 MAX_TEXT = 255
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?P<known>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})"
+)
+_TRACEPARENT_LENGTH = 55
 
 Data: TypeAlias = Mapping[str, Any] | Sequence[Any] | str | int | float | bool | bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A fact that happened, for `enqueue_many`. `data` can be written as JSON, or is JSON as bytes (sent as it is)."""
+    """A fact that happened, for `enqueue_many`. `data` can be written as JSON, or is JSON as bytes (sent as it is).
+    `traceparent` is no part of its content: another one with the same idempotency key is the same event."""
 
     type: str
     data: Data
@@ -29,6 +35,7 @@ class Event:
     idempotency_key: str | None = None
     occurred_at: datetime | None = None
     expires_at: datetime | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,19 @@ def content_digest(event: Event, data: bytes) -> bytes:
     """Equal for two events with one idempotency key that are the same: SHA-256 over all that the producer gave."""
     given = [event.type, event.app, event.subject, _iso(event.occurred_at), _iso(event.expires_at)]
     return hashlib.sha256(json.dumps(given).encode() + b"\0" + data).digest()
+
+
+def read_traceparent(given: object) -> str | None:
+    """A place in a trace, as W3C Trace Context writes it, in version 00 of that standard. None for anything that is no
+    valid one: the standard says to go on as if there was none, so no event is refused because of it."""
+    if not isinstance(given, str):
+        return None
+    found = _TRACEPARENT.match(given)
+    rest = given[_TRACEPARENT_LENGTH:]
+    # Newer versions may add fields, each after a hyphen.
+    if found is None or (rest and (found["version"] == "00" or rest[0] != "-")):
+        return None
+    return f"00-{found['known']}"
 
 
 def check(event: Event) -> None:

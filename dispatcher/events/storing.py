@@ -17,7 +17,7 @@ from dispatcher.db.prepared import Prepared
 from dispatcher.deliveries.opening import DUE_AT, GIVE_UP_AT, STATE
 from dispatcher.errors import AccountSuspended, DispatcherError, KeyReused, Unavailable, UnknownAccount
 from dispatcher.event_types import subscriptions_taking
-from dispatcher.events.event import Accepted, Event, Refused, check, content_digest, serialise
+from dispatcher.events.event import Accepted, Event, Refused, check, content_digest, read_traceparent, serialise
 from dispatcher.settings import Settings
 
 _PLAN_SECONDS = 60  # a plan that was made for empty tables must not last
@@ -31,13 +31,14 @@ STORE = Prepared(
     f"""
 WITH input AS (
   SELECT i.id, i.account, i.app, i.type, i.taking, i.subject, i.occurred_at, i.expires_at, i.key, i.digest,
+         i.traceparent,
          coalesce(i.raw, convert_to(i.data, 'UTF8')) AS data, a.id AS account_id, a.number AS account_no,
          a.suspended_at IS NOT NULL AS suspended
   FROM unnest(CAST(:id AS uuid[]), CAST(:account AS text[]), CAST(:app AS text[]), CAST(:type AS text[]),
               CAST(:taking AS text[]), CAST(:subject AS text[]), CAST(:occurred_at AS timestamptz[]),
               CAST(:expires_at AS timestamptz[]), CAST(:data AS text[]), CAST(:raw AS bytea[]),
-              CAST(:key AS text[]), CAST(:digest AS bytea[]))
-       AS i(id, account, app, type, taking, subject, occurred_at, expires_at, data, raw, key, digest)
+              CAST(:key AS text[]), CAST(:digest AS bytea[]), CAST(:traceparent AS text[]))
+       AS i(id, account, app, type, taking, subject, occurred_at, expires_at, data, raw, key, digest, traceparent)
   LEFT JOIN dispatcher.accounts a ON a.name = i.account AND a.deleted_at IS NULL),
 keyed AS (
   INSERT INTO dispatcher.idempotency_keys (account_id, key, event_id, digest, expires_at)
@@ -60,8 +61,9 @@ counted AS (
   SELECT f.id, count(m.event_id)::integer AS deliveries FROM fresh f LEFT JOIN matched m ON m.event_id = f.id
   GROUP BY f.id),
 stored AS (
-  INSERT INTO dispatcher.events (id, account_id, app, type, subject, occurred_at, expires_at, delivery_count, data)
-  SELECT f.id, f.account_id, f.app, f.type, f.subject, f.occurred_at, f.expires_at, c.deliveries, f.data
+  INSERT INTO dispatcher.events (id, account_id, app, type, subject, occurred_at, expires_at, delivery_count, data,
+                                 traceparent)
+  SELECT f.id, f.account_id, f.app, f.type, f.subject, f.occurred_at, f.expires_at, c.deliveries, f.data, f.traceparent
   FROM fresh f JOIN counted c USING (id)),
 opened AS (
   INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, account_no, size, state, due_at, give_up_at)
@@ -89,6 +91,7 @@ FROM input i LEFT JOIN counted c USING (id)
                 "raw",
                 "key",
                 "digest",
+                "traceparent",
             ),
             "text",
         ),
@@ -257,5 +260,6 @@ def _columns(items: Sequence[CheckedEvent], rules: Rules, now: datetime) -> dict
         "raw": [None if rules.utf8 or item.data.isascii() else item.data for item in items],
         "key": [item.event.idempotency_key for item in items],
         "digest": [item.digest for item in items],
+        "traceparent": [read_traceparent(item.event.traceparent) for item in items],
     }
     return {**arrays(columns), "remember": rules.remember, "scale": rules.scale}

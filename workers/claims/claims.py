@@ -63,6 +63,7 @@ class Claim(NamedTuple):
     data: bytes
     claimed_at: datetime  # the database's clock
     transaction: str = ""  # the id of the one that claimed it, in the database
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +268,8 @@ def _pairs(passed: str) -> list[tuple[int, str]]:
 def read_claims(rows: Iterable[Sequence[Any]]) -> list[Claim]:
     """The claims in rows with the columns `statements.COLUMNS`."""
     return [
-        Claim._make((*others, bytes(data), claimed_at, transaction)) for *others, data, claimed_at, transaction in rows
+        Claim._make((*others, bytes(data), claimed_at, transaction, trace_id))
+        for *others, data, claimed_at, transaction, trace_id in rows
     ]
 
 

@@ -58,7 +58,8 @@ COLUMNS = """
   p.trial, t.event_id::text, e.type, e.app,
   -- Enqueueing never sets give_up_at beyond expires_at; a redelivery by a person may, and then expires_at is ignored.
   CASE WHEN t.give_up_at <= e.expires_at THEN e.expires_at END AS expires_at,
-  e.occurred_at, e.data, now() AS claimed_at, pg_current_xact_id_if_assigned()::text AS transaction"""
+  e.occurred_at, e.data, now() AS claimed_at, pg_current_xact_id_if_assigned()::text AS transaction,
+  substr(e.traceparent, 4, 32) AS trace_id"""
 
 # The bucket of a rate limit holds the messages of a tenth of a second, at least one.
 _BURST = "greatest(1, o.rate_limit / 10)"

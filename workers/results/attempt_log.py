@@ -48,6 +48,8 @@ def _line(alike: Sequence[ClaimResult], mine: Set[tuple[str, int]]) -> tuple[int
             line["batches_of"] = limit
     if len(alike) == 1:
         line |= {"delivery": claim.delivery_id, "event_id": claim.event_id}
+        if claim.trace_id is not None:
+            line["trace_id"] = claim.trace_id
     line["webhook"] = claim.webhook_id
     if exchange is not None:
         line["request"] = exchange.request.id

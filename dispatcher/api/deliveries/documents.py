@@ -51,6 +51,7 @@ class EventDocument(BaseModel):
     created_at: Annotated[datetime, Field(description="When the event was received.")]
     expires_at: datetime | None
     delivery_count: Annotated[int, Field(description="How many webhooks take the event.")]
+    traceparent: Annotated[str | None, Field(description="Its place in a trace, if it was sent with one.")]
 
 
 class HeaderLine(BaseModel):

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.owners import owner_of_event
@@ -41,6 +41,24 @@ from dispatcher.webhooks.explanation.reading import explain_stored_event
 router = APIRouter(prefix="/v1", tags=["events"])
 
 
+def given_traceparent(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="traceparent",
+            description="The place in a trace, as W3C Trace Context has it. It is kept with the event and stands in "
+            "the log lines of its attempts. One that is not valid is ignored.",
+        ),
+    ] = None,
+) -> str | None:
+    """The request's place in a trace, checked when it is stored. Several headers are one value, which is not valid."""
+    return ", ".join(request.headers.getlist("traceparent")) or None
+
+
+TraceParent = Annotated[str | None, Depends(given_traceparent)]
+
+
 @router.post(
     "/events",
     status_code=HTTPStatus.ACCEPTED,
@@ -59,17 +77,20 @@ async def post_event(
     idempotency_key: Annotated[
         str | None, Header(description="An alternative to the body's `idempotency_key`.")
     ] = None,
+    traceparent: TraceParent = None,
 ) -> AcceptedEvent:
-    return await take_event(caller, installation, body, idempotency_key)
+    return await take_event(caller, installation, body, idempotency_key, traceparent)
 
 
 async def take_event(
-    caller: Caller, installation: Installation, body: bytes, idempotency_key: str | None
+    caller: Caller, installation: Installation, body: bytes, idempotency_key: str | None, traceparent: str | None
 ) -> AcceptedEvent:
     """Stores the event of a body. Raises Problem, and what `aenqueue` raises."""
     event = read_event(caller, body)
     if idempotency_key is not None:
         event = replace(event, idempotency_key=_one_key(event.idempotency_key, idempotency_key))
+    if traceparent is not None:
+        event = replace(event, traceparent=traceparent)
     return AcceptedEvent.model_validate(await enqueue_event(event, installation))
 
 
@@ -88,11 +109,14 @@ def post_events(
     serving: Shared,
     body: Annotated[bytes, Depends(read_events_body)],
     idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
+    traceparent: TraceParent = None,
 ) -> Outcomes:
     if idempotency_key is not None:
         raise invalid(("Idempotency-Key", "is for a single event: give each event its own `idempotency_key`"))
     events = read_events(caller, body)
-    stored = enqueue_many((event for event in events if isinstance(event, Event)), producer=serving.installation)
+    given = (event for event in events if isinstance(event, Event))
+    traced = given if traceparent is None else (replace(event, traceparent=traceparent) for event in given)
+    stored = enqueue_many(traced, producer=serving.installation)
     receipts = [event if isinstance(event, Problem) else next(stored) for event in events]
     items = [_item(receipt) for receipt in receipts]
     accepted = sum(isinstance(receipt, Accepted) for receipt in receipts)

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.api.events.routes import take_event
+from dispatcher.api.events.routes import given_traceparent, take_event
 from dispatcher.web.authentication import check_scope, counted_caller
 from dispatcher.web.middleware import RequestIds, read_body
 from dispatcher.web.problems import problem_of
@@ -50,5 +50,6 @@ class Shortcut:
         caller = await counted_caller(request, self._serving)
         check_scope(caller, Scope.SEND)
         body = await read_body(request)
-        accepted = await take_event(caller, self._serving.installation, body, request.headers.get("idempotency-key"))
+        given = request.headers.get("idempotency-key"), given_traceparent(request)
+        accepted = await take_event(caller, self._serving.installation, body, *given)
         return Response(accepted.model_dump_json(), 202, media_type="application/json")

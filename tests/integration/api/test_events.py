@@ -15,9 +15,11 @@ from dispatcher.settings import Settings
 from dispatcher.web.middleware import MAX_BODY_BYTES
 from tests.factories import change, deliver_all, make_account, make_webhook, rows
 from tests.integration.api.conftest import Api, MakeKey
+from tests.integration.api.test_hostile_requests import raw_exchange
 from tests.receiver import Receiver
 
 EVENT = {"type": "message.sent", "data": {"id": 1}}
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture(params=["shortcut", "route"], autouse=True)
@@ -280,3 +282,28 @@ def test_an_event_that_no_webhook_takes_is_answered_with_the_nearest_types(
     many = [{**EVENT, "type": name} for name in ("mesage.outbound.sent", "message.outbound.sent", "invoice.paid")]
     answer = api.call("POST", "/v1/events/batch", {"events": many}, token=token).json()
     assert [item["nearest_types"] for item in answer["items"]] == [["message.outbound.sent"], [], []]
+
+
+def test_the_place_in_a_trace_is_kept_and_shown_and_one_that_is_not_valid_is_ignored(
+    api: Api, make_key: MakeKey, database: Engine
+) -> None:
+    token = make_key("acme", Scope.SEND, Scope.READ)
+
+    def shown(traceparent: str) -> str | None:
+        answer = api.call("POST", "/v1/events", token=token, json=EVENT, headers={"traceparent": traceparent})
+        assert answer.status_code == 202
+        event: dict[str, str | None] = api.call("GET", f"/v1/events/{answer.json()['event_id']}", token=token).json()
+        return event["traceparent"]
+
+    assert shown(TRACEPARENT) == TRACEPARENT
+    assert shown(TRACEPARENT.upper()) is None
+    assert shown(f"{TRACEPARENT}, {TRACEPARENT}") is None
+
+
+def test_two_places_in_a_trace_are_none(api: Api, token: str, database: Engine) -> None:
+    body = json.dumps(EVENT)
+    head = f"POST /v1/events HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
+    traced = f"traceparent: {TRACEPARENT}\r\n" * 2
+    request = f"{head}{traced}Content-Length: {len(body)}\r\n\r\n{body}"
+    assert b" 202 " in raw_exchange(api, request.encode())
+    assert [row.traceparent for row in rows(database, "SELECT traceparent FROM dispatcher.events")] == [None]

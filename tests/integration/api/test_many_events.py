@@ -146,3 +146,9 @@ def test_only_a_key_that_may_send_can(api: Api, make_key: MakeKey, database: Eng
     assert post(api, make_key("acme", Scope.READ, Scope.MANAGE), {"events": [EVENT]}).status_code == 403
     assert post(api, "x.y", {"events": [EVENT]}).status_code == 401
     assert stored(database) == []
+
+
+def test_the_place_in_a_trace_is_that_of_all_of_them(api: Api, token: str, database: Engine) -> None:
+    given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert post(api, token, {"events": [EVENT, {}, EVENT]}, traceparent=given).json()["accepted"] == 2
+    assert [row.traceparent for row in rows(database, "SELECT traceparent FROM dispatcher.events")] == [given, given]

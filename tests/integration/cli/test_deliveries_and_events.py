@@ -206,7 +206,7 @@ def test_an_event_is_shown_with_its_message_as_it_was_given(cli: Cli, webhook: W
     shown = cli("event", "show", event_id, "--reveal").out
     assert data.decode() in shown
     labels = [line[:10].strip() for line in shown.partition("\nMessage")[0].splitlines()]
-    assert labels == ["account", "id", "type", "app", "subject", "occurred", "created", "expires", "webhooks"]
+    assert labels == ["account", "id", "type", "app", "subject", "occurred", "created", "expires", "webhooks", "trace"]
 
 
 @pytest.mark.parametrize("options", [(), ("--reveal",), ("--json",)])

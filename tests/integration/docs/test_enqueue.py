@@ -62,6 +62,9 @@ def test_the_page_runs_from_top_to_bottom(
     (key,) = rows(database, "SELECT * FROM dispatcher.idempotency_keys WHERE event_id = :id", id=answer["event_id"])
     assert key.key == "sms-9-sent"
 
+    reader.read_to("trace")
+    assert rows(database, "SELECT 1 FROM dispatcher.events WHERE traceparent = :it", it=reader.names["traceparent"])
+
     assert reader.read_to("file").startswith("accepted 2, repeated 0, refused 0; deliveries 2;")
     subjects = rows(database, "SELECT * FROM dispatcher.events WHERE subject IN ('1', '2') ORDER BY subject")
     assert [bytes(event.data) for event in subjects] == [b'{"id": "1", "body": "one"}', b'{"id": "2", "body": "two"}']
