@@ -1,7 +1,6 @@
 """The HTTP API, run by `dispatcher.web`. Importing it connects to nothing."""
 
 import gc
-import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -38,7 +37,9 @@ from dispatcher.dialects.zipwhip import routes as zipwhip
 from dispatcher.dialects.zipwhip.errors import ZIPWHIP
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
-from dispatcher.logs import configure_logs
+from dispatcher.logs.configure import configure_logs
+from dispatcher.logs.output import is_configured
+from dispatcher.logs.settings import LogSettings
 from dispatcher.memory import collect_rarely, give_back
 from dispatcher.settings import read_settings
 from dispatcher.version import __version__
@@ -100,8 +101,8 @@ async def _begun(app: FastAPI) -> AsyncIterator[None]:
     serving: Serving = app.state.serving
     with suppress(ConfigurationError):
         settings = serving.installation.settings
-        configure_logs(settings)
-        _take_over_server_lines()
+        if not is_configured():  # the server was started by others
+            configure_logs(LogSettings(), "api")
         for warning in settings.warnings:
             log.warning(warning)
     give_back()  # starting takes much more memory than what stays
@@ -114,14 +115,6 @@ async def _begun(app: FastAPI) -> AsyncIterator[None]:
     finally:
         heartbeats.end()
         serving.close()
-
-
-def _take_over_server_lines() -> None:
-    server = logging.getLogger("uvicorn")
-    server.handlers.clear()
-    server.propagate = True
-    # Uvicorn's own lines have no request id and contain queries; `RequestIds` writes better ones.
-    logging.getLogger("uvicorn.access").disabled = True
 
 
 def create_app(installation: Installation | None = None) -> FastAPI:

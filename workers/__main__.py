@@ -19,7 +19,11 @@ def main() -> None:
     if "api" not in names:
         leave_out("opentelemetry")  # the API's framework needs it
 
-    from dispatcher.errors import ConfigurationError  # noqa: PLC0415 - after what is left out
+    from dispatcher.logs.process import begin_process, refuse  # noqa: PLC0415 - after what is left out
+
+    begin_process(names[0] if len(names) == 1 else "workers")
+
+    from dispatcher.errors import ConfigurationError  # noqa: PLC0415 - what goes wrong from here on is logged
     from dispatcher.settings import read_settings  # noqa: PLC0415
     from workers.processes import load  # noqa: PLC0415
 
@@ -27,12 +31,12 @@ def main() -> None:
         settings = read_settings()
         runs = load(parts, settings)
     except ConfigurationError as error:
-        sys.exit(f"Error: {error}")
+        refuse(error)
     part = parts[0]
     if len(parts) > 1:
         from workers.forking import become_one_of  # noqa: PLC0415
 
-        part = parts[names.index(become_one_of(names, settings))]
+        part = parts[names.index(become_one_of(names))]
     # Celery restarts a worker on SIGHUP by these words; those of `-m` would name a file inside this package.
     sys.argv = [*sys.orig_argv[1 : -len(words)], *part.words]
     runs[part.process]()

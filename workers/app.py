@@ -4,7 +4,6 @@ from celery import Celery, signals
 from kombu import Exchange, Queue
 
 from dispatcher.broker.celery_settings import celery_settings
-from dispatcher.logs import configure_logs
 from dispatcher.settings import Settings
 from dispatcher.wake import CLOCKS_DIFFER_SECONDS, QUEUES
 from schedules.beat import PERIODIC
@@ -17,7 +16,7 @@ CHILD_STARTS_WITHIN = 60.0
 
 
 def make_app(settings: Settings) -> Celery:
-    """A new app, whose processes log as ours do."""
+    """A new app, which leaves the logs of its process alone."""
     use_these()
     app = Celery("dispatcher")
     timing = Timing(settings.time_scale)
@@ -53,7 +52,7 @@ def make_app(settings: Settings) -> Celery:
     )
 
     @signals.setup_logging.connect(weak=False)
-    def our_logs(**_: object) -> None:
-        configure_logs(settings)
+    def leave_our_logs(**_: object) -> None:
+        """Whoever starts the process has configured them; Celery does it if nobody listens here."""
 
     return app

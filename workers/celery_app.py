@@ -1,7 +1,6 @@
 """The Celery app of the workers: with its tasks, and with what a worker does when it starts and ends."""
 
 import gc
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from functools import cache
@@ -10,6 +9,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, signals
+from celery.apps import worker as celery_worker
 from celery.concurrency import get_implementation
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -17,6 +17,7 @@ from dispatcher.db.engines import MAINTENANCE
 from dispatcher.embedded.spawning.parent_death import die_with_parent
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
+from dispatcher.logs.process import refuse
 from dispatcher.memory import give_back
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import transport_name
@@ -45,12 +46,20 @@ def make_celery(settings: Settings) -> Celery:
 
 
 def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callable[[], Worker]) -> None:
+    @signals.celeryd_init.connect(weak=False)
+    def begin_quietly(instance: Any, **_: object) -> None:
+        """Without Celery's banner; its words at the end are a line of the log."""
+        instance.quiet = True
+        celery_worker.safe_say = _say
+
     @signals.worker_init.connect(weak=False)
     def refuse_to_start_unfit(sender: Any, **_: object) -> None:
         """A worker that cannot work logs why and exits before it takes a single message."""
         if get_implementation(sender.pool_cls) is not get_implementation("prefork") or sender.options.get("autoscale"):
             # A journal belongs to a place in the pool, and a loop to a process that may die.
-            sys.exit("Error: workers need the pool `prefork` and a fixed `--concurrency`, without `--autoscale`")
+            refuse(
+                ConfigurationError("workers need the pool `prefork` and a fixed `--concurrency`, without `--autoscale`")
+            )
         # Before anything that can fail: without it nothing is recovered of children that die.
         share()
         try:
@@ -58,7 +67,7 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
                 wait_until_fit(installation)
         except (ConfigurationError, SQLAlchemyError) as error:
             forget()
-            sys.exit(f"Error: {error}")
+            refuse(error)
 
     @signals.worker_before_create_process.connect(weak=False)
     def share_what_is_loaded(**_: object) -> None:
@@ -105,3 +114,8 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
     @signals.worker_shutdown.connect(weak=False)
     def forget_shared_memory(**_: object) -> None:
         forget()
+
+
+def _say(text: str, _to: object = None) -> None:
+    """For what Celery writes past its loggers, in handlers of signals."""
+    log.info(text)

@@ -16,9 +16,8 @@ from signal import Signals
 import structlog
 
 from dispatcher.embedded.spawning.parent_death import die_with_parent
-from dispatcher.logs import configure_logs
+from dispatcher.logs.output import name_process
 from dispatcher.memory import give_back
-from dispatcher.settings import Settings
 
 log = structlog.get_logger("dispatcher.processes")
 
@@ -34,10 +33,9 @@ class _Running:
     first: bool  # it has never been started before
 
 
-def become_one_of(names: Sequence[str], settings: Settings) -> str:
+def become_one_of(names: Sequence[str]) -> str:
     """Forks a process for each name, and returns in each of these, with its name. The calling process stays until it is
     told to stop and all of them have ended, then exits; also if one cannot begin, with its status."""
-    configure_logs(settings)
     # A signal that would be ignored, as SIGCHLD is, can be lost even while it is blocked. So each gets a handler here.
     before = {number: signal.signal(number, lambda *_: None) for number in _HEARD}
     signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
@@ -59,6 +57,7 @@ def become_one_of(names: Sequence[str], settings: Settings) -> str:
         time.sleep(wait)
         for number, handler in before.items():
             signal.signal(number, handler)
+        name_process(name, among_others=True)
         return True
 
     for name in names:

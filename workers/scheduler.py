@@ -13,6 +13,10 @@ class Scheduler(PersistentScheduler):  # type: ignore[misc] # Celery has no type
 
     _told = False
 
+    def setup_schedule(self) -> None:
+        super().setup_schedule()
+        log.info("beat started")
+
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         try:
             self.apply_async(entry, producer=producer, advance=False)

@@ -31,7 +31,14 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_error(message: str) -> None:
-    """A red error on stderr for each line of the message."""
+    """A red error on stderr for each line of the message; in a command whose log is JSON, a line of that."""
+    from dispatcher.logs.output import writes_json
+
+    if writes_json():
+        from dispatcher.logs.process import tell_failure
+
+        tell_failure(message)
+        return
     for line in message.splitlines():
         print_sentence(f"Error: {line}", console(stderr=True), style="bold red")
 
@@ -58,8 +65,14 @@ def print_sentence(message: str, where: Console, *, style: str = "", indent: str
 
 def print_done(line: str, document: Any, *, json: bool) -> None:
     """What a command did: a line for people, a document for programs."""
+    from dispatcher.logs.output import writes_json
+
     if json:
         print_json(document)
+    elif writes_json():
+        from dispatcher.logs.process import tell_result
+
+        tell_result(line)
     else:
         print_line(line)
 

@@ -22,6 +22,7 @@ from dispatcher.embedded.data_dir import (
 )
 from dispatcher.embedded.errors import PortTaken, StartFailed
 from dispatcher.embedded.given_servers import ask_broker, ask_database
+from dispatcher.embedded.json_lines import JsonLines
 from dispatcher.embedded.output import Display, LogFile
 from dispatcher.embedded.process_tree import Child, ProcessTree, StopRequested
 from dispatcher.embedded.readiness import answers, at_once, worker_answers
@@ -37,6 +38,7 @@ from dispatcher.transport.trust import trusted_authorities
 API_PORT = 8080
 FLOWER_PORT = 5555
 CA_BUNDLE = "DISPATCHER_CA_BUNDLE"
+LOG_FORMAT = "DISPATCHER_LOG_FORMAT"
 LOG_FILE = "engine.log"
 
 _STARTING = "Starting. Each line below begins with the name of the process that wrote it."
@@ -80,24 +82,30 @@ class RunningEngine:
 
 def run_up(plan: Plan, *, every_line: bool = False) -> None:
     """Run the engine until Ctrl-C or SIGTERM. A terminal shows one calm screen; without a terminal, or with
-    `every_line`, all lines of the processes are shown. What ends by itself is started again. Raises an EmbeddedError if
-    the engine cannot start, or its PostgreSQL cannot run any more."""
+    `every_line`, all lines of the processes are shown; if logs are set to be JSON, nothing but that. What ends by
+    itself is started again. Raises an EmbeddedError if the engine cannot start, or its PostgreSQL cannot run any
+    more."""
     console = Console(highlight=False, markup=False, emoji=False)
     path = plan.data_dir or default_data_dir()
     kept = "Temporary data is removed." if plan.temporary else f"Data is kept in {path.absolute()}."
+    lines = JsonLines() if inherited(plan.extra_env).get(LOG_FORMAT) == "json" else None
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.suppress(StopRequested))
         screen = None
-        if console.is_terminal and not console.is_dumb_terminal and not every_line:
+        if lines is None and console.is_terminal and not console.is_dumb_terminal and not every_line:
             screen = stack.enter_context(CalmScreen(console))
-        engine = stack.enter_context(running_engine(plan, display=screen))
+        engine = stack.enter_context(running_engine(plan, display=screen or lines))
         if screen is None:
             engine.tree.say(_welcome(engine, plan, width=console.width if console.is_terminal else _NO_WRAPPING))
             engine.tree.keep_running()
             engine.tree.say(f"\n{_STOPPING}")
         else:
             _show(engine, plan, screen)
-    sys.stdout.write(f"Stopped. {kept}\n")
+    stopped = f"Stopped. {kept}\n"
+    if lines is not None:
+        lines.say(stopped)
+    else:
+        sys.stdout.write(stopped)
 
 
 def _show(engine: RunningEngine, plan: Plan, screen: CalmScreen) -> None:
@@ -148,7 +156,7 @@ def running_engine(
         lines = {**addresses, **egress, **directory.lasting_secrets(keys=given.get(KEYS, ""))}
         directory.publish(lines)
         # People read lines, log collectors read JSON. What the environment says takes precedence.
-        readable = {"DISPATCHER_LOG_FORMAT": "console"} if (stream or sys.stdout).isatty() else {}
+        readable = {LOG_FORMAT: "console"} if (stream or sys.stdout).isatty() else {}
         environment = {
             **readable,
             **given,

@@ -228,5 +228,8 @@ class Fields(BaseSettings):
         ),
     ] = False
 
-    log_format: Annotated[Literal["json", "console"], Field(description="Format of log lines")] = "json"
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        Field(description="Format of log lines; auto: console at a terminal, otherwise json"),
+    ] = "auto"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Minimum log level")] = "info"

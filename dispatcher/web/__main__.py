@@ -7,6 +7,7 @@ from typing import Any
 import uvicorn
 
 from dispatcher.errors import ConfigurationError
+from dispatcher.logs.process import begin_process, refuse
 from dispatcher.settings import Settings, read_settings
 from dispatcher.web.arguments import add_options
 from dispatcher.web.http_protocol import DispatcherHttpProtocol
@@ -18,10 +19,11 @@ def main() -> None:
     parser = ArgumentParser(prog="python -P -m dispatcher.web", description="Runs the HTTP API.")
     add_options(parser)
     options = parser.parse_args()
+    begin_process("api")
     try:
         settings = read_settings()
     except ConfigurationError as error:
-        sys.exit(f"Error: {error}")
+        refuse(error)
     serve(options, settings)
 
 
@@ -35,6 +37,7 @@ CHOSEN: dict[str, Any] = {
     "loop": "uvloop",
     "http": DispatcherHttpProtocol,
     "ws": "none",
+    "log_config": None,  # its lines are log lines as all others
     "access_log": False,  # its lines have no request id and contain queries; ours are in `dispatcher.web.access_log`
     "server_header": False,
     "timeout_graceful_shutdown": GRACE_SECONDS,

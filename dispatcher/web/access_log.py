@@ -4,7 +4,8 @@ import asyncio
 import logging
 from time import monotonic
 
-from dispatcher.logs import GroupLog, is_configured
+from dispatcher.logs.group import GroupLog
+from dispatcher.logs.output import is_configured
 
 log = logging.getLogger("dispatcher.api.access")
 

@@ -191,7 +191,7 @@ def test_what_is_deployed_starts_delivers_and_stops_cleanly(
 def test_flower_does_not_start_without_a_usable_password(systemd: Deployment) -> None:
     flower = systemd.start("flower", DISPATCHER_FLOWER_PASSWORD="pässword")
     assert flower.process.wait(60) != 0
-    assert "Error: DISPATCHER_FLOWER_PASSWORD" in flower.said
+    assert '"why": "DISPATCHER_FLOWER_PASSWORD must be printable ASCII"' in flower.said
     assert "Traceback" not in flower.said
     assert systemd.get("flower", "/healthcheck") == 0
 

@@ -73,7 +73,8 @@ def test_the_environment_is_read_in_the_settings_only() -> None:
 
 
 def test_only_who_begins_reads_the_settings() -> None:
-    """All others are given them, or what is made of them."""
+    """All others are given them, or what is made of them. `up` asks what servers it is given before it has any, and the
+    logs say what is wrong with the settings."""
     assert users_of("read_settings") == {
         "dispatcher/asgi.py",
         "dispatcher/cli/app.py",
@@ -83,7 +84,11 @@ def test_only_who_begins_reads_the_settings() -> None:
         "workers/__main__.py",
         "workers/celery.py",
     }
-    assert users_of("BaseSettings") == {"dispatcher/settings/checked.py", "dispatcher/settings/fields.py"}
+    assert users_of("BaseSettings") == {
+        "dispatcher/settings/checked.py",
+        "dispatcher/settings/fields.py",
+        "dispatcher/logs/settings.py",
+    }
 
 
 def test_only_enqueue_asks_for_the_default_producer() -> None:

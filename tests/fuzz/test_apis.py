@@ -58,7 +58,7 @@ bounded = settings(
 @pytest.fixture(autouse=True)
 def logs_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """The app is started in this process, whose other tests look at logs that nobody has configured."""
-    monkeypatch.setattr("dispatcher.asgi.configure_logs", lambda _: None)
+    monkeypatch.setattr("dispatcher.asgi.configure_logs", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import groupby
 from typing import assert_never
 
-from dispatcher.logs import GroupLog
+from dispatcher.logs.group import GroupLog
 from dispatcher.transport.exchange import Reply
 from workers.results.claim_result import ClaimResult
 from workers.results.decide import Decision, Delivered, Discard, Release, Retry, RetryUnknown, Split
