@@ -247,7 +247,7 @@ class DeliveryLoop:
         else:
             # The text of an unexpected error could contain part of the message.
             why = str(error) if isinstance(error, RenderFailed | ValueError) else type(error).__name__
-            log.warning("callback cannot be made", delivery=batch.claims[0].delivery_id, why=why)
+            log.warning("callback cannot be made", why=why, **batch.claims[0].ids)
             self._give_up(batch, decision or self._judge.decide_after(error, batch.claims[0], batch.target))
 
     def _settle_tokens(self) -> None:

@@ -25,7 +25,7 @@ from workers.results.record import Result, record
 log = structlog.get_logger("dispatcher.recovery")
 
 _CLAIMED = text(f"""
-SELECT d.id::text, d.webhook_id::text, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.deaths
+SELECT d.id::text, d.event_id::text, d.webhook_id::text, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.deaths
 FROM dispatcher.deliveries d
 WHERE d.state = '{State.CLAIMED}' AND d.claimed_by = CAST(:owner AS uuid) FOR UPDATE OF d SKIP LOCKED
 """)  # noqa: S608 - composed of constants
@@ -72,7 +72,7 @@ def count_deaths(connection: Connection, deaths: Mapping[str, int]) -> None:
 
 
 def _leave(row: Any, error: Exception) -> None:
-    log.error("a claim cannot be recovered: it expires", delivery=row.id, error=type(error).__name__)
+    log.error("a claim cannot be recovered: it expires", error=type(error).__name__, **_ids(row))
 
 
 def _after(row: Any, left: Left) -> AfterDeath:
@@ -107,6 +107,10 @@ def _tell(found: Mapping[Any, AfterDeath]) -> None:
     log.warning("recovered what a dead loop had claimed", given_back=len(found) - unknown, outcome_unknown=unknown)
     for row, after in found.items():
         if isinstance(after.decision, Discard):
-            log.error("delivery ended: its handling kills workers", delivery=row.id, deaths=after.deaths)
+            log.error("delivery ended: its handling kills workers", deaths=after.deaths, **_ids(row))
         elif after.deaths > row.deaths:
-            log.warning("delivery was in work when its worker died", delivery=row.id, deaths=after.deaths)
+            log.warning("delivery was in work when its worker died", deaths=after.deaths, **_ids(row))
+
+
+def _ids(row: Any) -> dict[str, str]:
+    return {"delivery": row.id, "event_id": row.event_id, "webhook": row.webhook_id}

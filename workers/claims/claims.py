@@ -65,6 +65,11 @@ class Claim(NamedTuple):
     transaction: str = ""  # the id of the one that claimed it, in the database
     trace_id: str | None = None
 
+    @property
+    def ids(self) -> dict[str, str]:
+        """What each log line about it says."""
+        return {"delivery": self.delivery_id, "event_id": self.event_id, "webhook": self.webhook_id}
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:

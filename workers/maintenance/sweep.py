@@ -62,7 +62,7 @@ WHERE id = ANY(ARRAY(
 """)
 
 _EXPIRED_CLAIMS = text(f"""
-SELECT d.id, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.deaths, d.claimed_by,
+SELECT d.id, d.event_id, d.webhook_id, d.attempt_count, d.schedule_step, d.unknown_in_a_row, d.deaths, d.claimed_by,
        coalesce(w.contract ->> 'schedule', 'default') AS schedule
 FROM dispatcher.deliveries d JOIN dispatcher.webhooks w ON w.id = d.webhook_id
 WHERE d.state = '{State.CLAIMED}' AND d.claimed_until <= now()
@@ -244,19 +244,22 @@ def _free(connection: Connection, timing: Timing, rows: Sequence[Any]) -> None:
     ]
     record(connection, results)
     count_deaths(connection, {str(row.id): after.deaths for row, after in found if after.deaths != row.deaths})
-    for result in results:
-        ended = isinstance(result.decision, Discard)
+    for row, after in found:
         log.warning(
             "claim expired, outcome unknown",
-            delivery=result.delivery_id,
-            attempt=result.number,
-            becomes="discarded" if ended else "ready",
+            attempt=row.attempt_count,
+            becomes="discarded" if isinstance(after.decision, Discard) else "ready",
+            **_ids(row),
         )
 
 
 def _postpone(connection: Connection, row: Any, error: Exception) -> None:
     connection.execute(_LATER, {"id": row.id})
-    log.error("an expired claim cannot be freed: tried again later", delivery=str(row.id), error=type(error).__name__)
+    log.error("an expired claim cannot be freed: tried again later", error=type(error).__name__, **_ids(row))
+
+
+def _ids(row: Any) -> dict[str, str]:
+    return {"delivery": str(row.id), "event_id": str(row.event_id), "webhook": str(row.webhook_id)}
 
 
 def _after(row: Any, timing: Timing) -> AfterDeath:

@@ -41,7 +41,9 @@ class Judge:
         try:
             return classify(exchange.outcome, target.contract.rules, now=self.now())
         except Exception as error:  # noqa: BLE001 - one answer must not end the loop again and again
-            log.error("answer cannot be judged", request=exchange.request.id, error=type(error).__name__)
+            log.error(
+                "answer cannot be judged", request=exchange.request.id, webhook=target.id, error=type(error).__name__
+            )
             return Judgement(Verdict.TEMPORARY)
 
     def decide(
@@ -63,7 +65,7 @@ class Judge:
 
     def decide_after(self, error: Exception, claim: Claim, target: Target | None) -> Decision:
         """What happens to a delivery that an error of our own keeps from being handled."""
-        log.error("delivery cannot be handled", delivery=claim.delivery_id, error=type(error).__name__)
+        log.error("delivery cannot be handled", error=type(error).__name__, **claim.ids)
         return decide_after_error(self._schedule(target), step=claim.schedule_step)
 
     def _schedule(self, target: Target | None) -> RetrySchedule:

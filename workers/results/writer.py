@@ -353,7 +353,7 @@ def _without_message(result: ClaimResult) -> ClaimResult:
 
 
 def _tell(event: str, result: ClaimResult, why: str) -> None:
-    log.error(event, delivery=result.claim.delivery_id, attempt=result.claim.number, error=why)
+    log.error(event, attempt=result.claim.number, error=why, **result.claim.ids)
 
 
 def _kind(error: Exception) -> str:
