@@ -1,6 +1,5 @@
 """Runs the HTTP API, `dispatcher.asgi`, on the server that it is made for: `python -P -m dispatcher.web`."""
 
-import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
