@@ -9,7 +9,7 @@ from time import monotonic
 
 import structlog
 
-from dispatcher.db.heartbeat import BEAT_EVERY, DELIVERS, MAINTAINS, Asked
+from dispatcher.db.heartbeat import BEAT_EVERY, DELIVERS, MAINTAINS, NO_FAULT, Asked, Fault
 from dispatcher.db.heartbeat import SUSPECTS as TRIES_SUSPECTS
 from dispatcher.db.outages import is_held_up, is_outage
 from dispatcher.wake import SUSPECTS
@@ -56,9 +56,16 @@ class LoopHeartbeat:
         late = timedelta(seconds=0 if idle or self._is_sweeping else self._sweep_seconds)
         self._is_sweeping = False
         asked = Asked(None if ending else LEASE, LEASE_SPAN, late)
-        beaten = worker.heartbeat.beat(worker.loop_engine, kind, doing, asked, clock=worker.installation.clock)
+        faults, clock = worker.host_faults, worker.installation.clock
+        fault = (
+            Fault(" ".join(faults.open), timedelta(seconds=began - min(faults.open.values())))
+            if faults.open
+            else NO_FAULT
+        )
+        beaten = worker.heartbeat.beat(worker.loop_engine, kind, doing, asked, clock=clock, fault=fault)
         worker.divide(beaten.others + 1)
-        worker.counts.clock_offset(worker.installation.clock.offset)
+        worker.counts.clock_offset(clock.offset)
+        faults.told, faults.accounts, faults.webhooks = beaten.faults, beaten.accounts, beaten.webhooks
         if beaten.has_lease:
             swept = sweep_with_lease(worker.loop_engine, worker.installation.waker, timing, worker.heartbeat, SMALL)
             self._is_sweeping = not swept.is_all

@@ -30,6 +30,7 @@ from workers.claims.held_bytes import BYTES_BESIDE_OTHERS, HeldBytes
 from workers.claims.pace import LONGEST_POLL, Pace
 from workers.claims.statements import MAX_BYTES
 from workers.claims.suspects import SuspectClaimer
+from workers.concluding import Conclusions
 from workers.heartbeat import LoopHeartbeat
 from workers.journal import MOST_HANDLED
 from workers.lifetime import Lifetime
@@ -38,7 +39,6 @@ from workers.preparing import prepare
 from workers.process import Worker
 from workers.recovery import recover
 from workers.results.attempt_log import WORDS
-from workers.results.claim_result import ClaimResult
 from workers.results.classify import NotAttempted
 from workers.results.decide import Decision, Discard, Release
 from workers.results.judge import Judge
@@ -83,6 +83,7 @@ class DeliveryLoop:
         self._pace, self._spare = Pace(), SpareMemory(worker.transport)
         self._pace.look_every = None if self._bell is None else self._bell.look_every
         self._judge = Judge(self._timing, self._clock(), counts)
+        self._conclusions = Conclusions(worker.host_faults, self._judge, self._results)
         self._lifetime = Lifetime(monotonic(), installation.settings.grace_seconds)
         self._claimed, self._handed_over, self._woke_another = 0, False, False
         self._circuit_breakers = failures > 0
@@ -124,6 +125,7 @@ class DeliveryLoop:
             self._journal.handled()
             for exchange in self._ended():
                 self._end(exchange)
+            self._conclusions.settle(no_more=self._ending() or (self._bell is None and not self._in_flight))
             self._journal.handled()
             self._write()
             if self._is_idle():
@@ -135,12 +137,16 @@ class DeliveryLoop:
                 break
 
     def _is_idle(self) -> bool:
-        return not (self._unsent or self._in_flight or self._tokens.fetching or self._results)
+        return not (self._is_busy() or self._unsent or self._results)
+
+    def _is_busy(self) -> bool:
+        """Whether something will come of what was sent."""
+        return bool(self._in_flight or self._tokens.fetching or self._conclusions)
 
     # ---- claim, render, send
 
     def _may_claim(self) -> bool:
-        if self._ending() or self._unsent or not self._can_hold_more():
+        if self._ending() or self._unsent or not self._can_hold_more() or monotonic() < self._conclusions.claims_at:
             return False
         may = self._task != SUSPECTS or self._is_idle()
         return may and self._pace.may_claim(len(self._in_flight), monotonic())
@@ -166,6 +172,7 @@ class DeliveryLoop:
             count, ended = len(claims), monotonic()
             self._claimed += count
             self._counts.claim(count, ended - now)
+            self._conclusions.claimed(ended)
             self._pace.claimed(
                 claimed, count, in_flight=len(self._in_flight), waits_long=rooms.waits_long, took=ended - now, now=ended
             )
@@ -182,9 +189,9 @@ class DeliveryLoop:
 
     def _take(self, connection: Connection, rooms: Rooms, now: float) -> tuple[Sequence[Claim], Claimed]:
         """What passes an open circuit, and what is ready."""
-        free = self._transport.capacity - len(self._in_flight)
+        free = self._conclusions.room(self._transport.capacity - len(self._in_flight))
         passing: Sequence[Claim] = ()
-        room = min(rooms.classes[ConcurrencyClass.FAILING], MAX_REQUESTS)
+        room = min(rooms.classes[ConcurrencyClass.FAILING], MAX_REQUESTS, free)
         if self._pace.looks_at_passing(now) and self._circuit_breakers and room:
             passing = self._claimer.claim_passing(connection, rooms, room)
         if free <= len(passing):
@@ -205,7 +212,7 @@ class DeliveryLoop:
         while self._unsent and (is_stopping() or len(self._in_flight) < self._transport.capacity):
             batch = self._unsent.popleft()
             if is_stopping():
-                self._give_up(batch, Release())
+                self._conclusions.give_up(batch, Release())
             else:
                 self._start(batch)
 
@@ -223,7 +230,7 @@ class DeliveryLoop:
         latest = batch.claims_end - request.connect_timeout - request.timeout
         if monotonic() > latest:
             # This process stalled after its claim: another one could make the attempt before this one ends.
-            self._give_up(batch, Release())
+            self._conclusions.give_up(batch, Release())
             return
         try:
             if target.client_credentials is not None and token is None:
@@ -248,7 +255,7 @@ class DeliveryLoop:
             # The text of an unexpected error could contain part of the message.
             why = str(error) if isinstance(error, RenderFailed | ValueError) else type(error).__name__
             log.warning("callback cannot be made", why=why, **batch.claims[0].ids)
-            self._give_up(batch, decision or self._judge.decide_after(error, batch.claims[0], batch.target))
+            self._conclusions.give_up(batch, decision or self._judge.decide_after(error, batch.claims[0], batch.target))
 
     def _settle_tokens(self) -> None:
         """Starts token requests, and sends or ends the requests that waited for tokens in their slots."""
@@ -260,7 +267,7 @@ class DeliveryLoop:
                 batch = self._in_flight.pop(request_id)
                 self._limits.taken_back(batch.target.id)
                 if came is None:
-                    self._give_up(batch, Release())
+                    self._conclusions.give_up(batch, Release())
                 else:
                     self._unsent.appendleft(batch._replace(token=came))
 
@@ -268,22 +275,17 @@ class DeliveryLoop:
         """Their token is being fetched or read: what that kills has to do with all of them."""
         self._journal.handle([claim for one in request_ids for claim in self._in_flight[one].claims][:MOST_HANDLED])
 
-    def _give_up(self, batch: Batch, decision: Decision) -> None:
-        """Records a decision for claims that were not sent: their attempts do not count."""
-        for claim in batch.claims:
-            self._results.add(ClaimResult(claim, decision, batch.target))
-
     # ---- classify, decide
 
     def _ended(self) -> list[Exchange]:
         """The exchanges that have ended. Waits no longer than until the next claim or write is due."""
-        now, busy = monotonic(), bool(self._in_flight or self._tokens.fetching)
+        now, busy = monotonic(), self._is_busy()
         self._counts.in_flight(len(self._in_flight))
         may_end = self._ending() or (self._bell is None and self._pace.nothing_due)
         if not busy and (self._results.is_due(idle=True) if self._results else may_end):
             return []
-        steps = self._pace.next_at, self._results.write_at, self._tokens.due_at, self._flag.renew_at
-        next_step = min(*steps, self._heartbeat.due_at)
+        steps = self._results.write_at, self._tokens.due_at, self._flag.renew_at, self._heartbeat.due_at
+        next_step = min(max(self._pace.next_at, self._conclusions.claims_at), *steps)
         if self._bell is not None:
             if self._has_room(now) and not self._ending():
                 next_step = min(next_step, self._bell.listen(now, now if self._is_idle() else self._pace.calm_at))
@@ -301,7 +303,7 @@ class DeliveryLoop:
         return ended
 
     def _has_room(self, now: float) -> bool:
-        return self._can_hold_more() and self._limits.has_room(now)
+        return self._can_hold_more() and self._limits.has_room(now) and now >= self._conclusions.claims_at
 
     def _look_again(self) -> None:
         """Looks at everything, from where it is now. What it has no room for is for others."""
@@ -319,11 +321,7 @@ class DeliveryLoop:
         self._limits.ended(target.id, failed=failed, duration=exchange.duration, now=monotonic())
         if batch.token is not None and self._is_sent_again(batch, batch.token, exchange):
             return
-        count = len(batch.claims)
-        made = () if isinstance(judgement, NotAttempted) else (exchange, judgement, count, batch.refused)
-        for claim in batch.claims:
-            decision = self._judge.decide(claim, target, judgement, batch=count)
-            self._results.add(ClaimResult(claim, decision, target, *made))
+        self._conclusions.conclude(batch, exchange, judgement)
 
     def _is_sent_again(self, batch: Batch, token: Token, exchange: Exchange) -> bool:
         """Handles what an answer says about the token that was presented. When the token is refused for the first time,
@@ -340,7 +338,7 @@ class DeliveryLoop:
         with self._patient_with_database():
             another = self._tokens.refuse(batch.target, token)
         if another is None:  # not known while the database is unavailable
-            self._give_up(batch, Release())
+            self._conclusions.give_up(batch, Release())
         elif another:
             self._unsent.appendleft(batch.once_more(exchange))
         return another is not False
@@ -360,12 +358,14 @@ class DeliveryLoop:
     def _nothing_left(self) -> bool:
         """Whether the loop may end. It clears its wake flag, then looks once more. That look finds whatever was
         committed before it; a producer that commits after it finds no flag and sends a wake."""
-        if not self._pace.nothing_due:
+        if not (self._pace.nothing_due or monotonic() < self._conclusions.claims_at):
             return False
         self._flag.clear()
         self._claimer.start_round()
         self._pace.start_again()
         while self._is_idle() and not self._pace.nothing_due and not self._pace.paced and not self._ending():
+            if monotonic() < self._conclusions.claims_at:
+                return True  # a later wake tries again
             self._claim()
         return self._pace.nothing_due and self._is_idle()
 

@@ -19,6 +19,7 @@ from workers.claims.concurrency import ConcurrencyLimits
 from workers.journal import Journal
 from workers.metrics.counts import Counts
 from workers.notices.mailer import Mailer
+from workers.results.host_faults import HostFaults
 from workers.shared_memory import cells_of, journal_of
 from workers.tokens.store import TokenStore
 from workers.watchdog import Watchdog
@@ -48,6 +49,7 @@ class Worker:
         event.listen(self.loop_engine, "connect", installation.clock.ask)
         self.outages = OutageLog()
         self._per_destination = installation.settings.max_per_destination  # this process's part
+        self.host_faults = HostFaults()
         self.next_beat = 0.0  # when a loop of this process makes its next heartbeat, monotonic
 
     @cached_property

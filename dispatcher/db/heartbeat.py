@@ -25,6 +25,7 @@ API, DELIVERS, MAINTAINS = "api", "deliver", "maintenance"  # kinds of processes
 SUSPECTS = "suspects"  # what a process does that delivers, too, whatever its kind
 BEAT_EVERY = 5.0  # seconds between two heartbeats of a process that only does them
 LIVES = timedelta(seconds=30)  # a process that was seen within this time lives
+FEW = 3  # accounts and webhooks are counted up to this number
 
 # A time in the future is no heartbeat; another process's may be a moment ahead, because its statement began later.
 _BEAT = Prepared(
@@ -33,12 +34,14 @@ _BEAT = Prepared(
 WITH mine AS (
   SELECT id FROM dispatcher.processes WHERE id = CAST(:me AS uuid) FOR UPDATE SKIP LOCKED),
 seen AS (
-  UPDATE dispatcher.processes SET kind = :kind, doing = :doing, seen_at = now()
+  UPDATE dispatcher.processes
+  SET kind = :kind, doing = :doing, seen_at = now(), fault = :fault, fault_since = now() - :fault_age
   WHERE id = ANY(ARRAY(SELECT id FROM mine))),
 begun AS (
   INSERT INTO dispatcher.processes
-    (id, kind, host, pid, version, schema_from, schema_to, started_at, seen_at, doing)
-  SELECT CAST(:me AS uuid), :kind, :host, :pid, :version, :schema, :schema, now() - :age, now(), :doing
+    (id, kind, host, pid, version, schema_from, schema_to, started_at, seen_at, doing, fault, fault_since)
+  SELECT CAST(:me AS uuid), :kind, :host, :pid, :version, :schema, :schema, now() - :age, now(), :doing, :fault,
+    now() - :fault_age
   WHERE NOT EXISTS (SELECT 1 FROM dispatcher.processes WHERE id = CAST(:me AS uuid))
   ON CONFLICT DO NOTHING),
 {TAKEN}
@@ -49,12 +52,19 @@ SELECT
   EXISTS (SELECT 1 FROM taken) AS taken,
   (SELECT extract(epoch FROM least(greatest(until, now()), now() + CAST(:span AS interval)) - now())
    FROM dispatcher.leases WHERE name = CAST(:lease AS text)) AS ends_in,
+  (SELECT string_agg(fault, ' ') FROM dispatcher.processes
+   WHERE id <> CAST(:me AS uuid) AND host = :host AND fault IS NOT NULL
+     AND seen_at BETWEEN now() - :lives AND now() + :lives) AS faults,
+  (SELECT count(*) FROM (SELECT FROM dispatcher.accounts WHERE deleted_at IS NULL LIMIT {FEW}) a) AS accounts,
+  (SELECT count(*) FROM (SELECT FROM dispatcher.webhooks LIMIT {FEW}) w) AS webhooks,
   CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS said
 """,  # noqa: S608 - composed of constants
     {
         "me": "uuid",
         "kind": "text",
         "doing": "text",
+        "fault": "text",
+        "fault_age": "interval",
         "host": "text",
         "pid": "integer",
         "version": "text",
@@ -85,13 +95,27 @@ class Asked(NamedTuple):
 NO_LEASE = Asked(None)
 
 
+class Fault(NamedTuple):
+    """What a process has found wrong with its host: the steps of connecting that fail, as words, and for how long."""
+
+    steps: str | None = None
+    age: timedelta | None = None
+
+
+NO_FAULT = Fault()
+
+
 class Beaten(NamedTuple):
     """What a process learns with its heartbeat: how many others deliver, whether it has now the lease that it asked
-    for, and in how many seconds that ends if somebody else has it."""
+    for, and in how many seconds that ends if somebody else has it. `faults`: what others have found wrong with this
+    host. `accounts`, `webhooks`: how many there are, up to FEW."""
 
     others: int
     has_lease: bool
     ends_in: float
+    faults: frozenset[str]
+    accounts: int
+    webhooks: int
 
 
 class Heartbeat:
@@ -106,7 +130,14 @@ class Heartbeat:
         self._may_hold: str | None = None  # a lease that it asked for without an answer, or whose end it has not set
 
     def beat(
-        self, engine: Engine, kind: str, doing: str, asked: Asked = NO_LEASE, *, clock: DatabaseClock | None = None
+        self,
+        engine: Engine,
+        kind: str,
+        doing: str,
+        asked: Asked = NO_LEASE,
+        *,
+        clock: DatabaseClock | None = None,
+        fault: Fault = NO_FAULT,
     ) -> Beaten:
         """The clock learns what time it is. Raises DBAPIError if the database is unavailable."""
         given = {
@@ -119,6 +150,8 @@ class Heartbeat:
             "schema": self._schema,
             "age": timedelta(seconds=monotonic() - self._began),
             "lives": LIVES,
+            "fault": fault.steps,
+            "fault_age": fault.age,
             **asked._asdict(),
             "again": asked.lease is not None and asked.lease == self._may_hold,
         }
@@ -132,7 +165,8 @@ class Heartbeat:
         self.beaten_at = monotonic()
         if asked.lease is not None and not found.taken:
             self._may_hold = None
-        return Beaten(found.others, found.taken, float(found.ends_in or 0))
+        faults = frozenset((found.faults or "").split())
+        return Beaten(found.others, found.taken, float(found.ends_in or 0), faults, found.accounts, found.webhooks)
 
     def set_end(self, engine: Engine, lease: str, left: timedelta) -> None:
         """Sets in what time a lease ends that this process has. Raises DBAPIError if the database is unavailable; the

@@ -23,6 +23,9 @@ class Process(Base):
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]  # its last heartbeat
     doing: Mapped[str]  # at that moment
+    # The steps of connecting to receivers that its host is to blame for (`dns`, `route`, `tls`), and since when.
+    fault: Mapped[str | None]
+    fault_since: Mapped[datetime | None]
 
 
 class Lease(Base):

@@ -77,7 +77,7 @@ def read_answer(outcome: Reply | Failure) -> Issued | Failure:
         case Failure(FailureKind.NOT_SENT):
             return outcome
         case Failure(kind):
-            return _no_token(f"no answer from the token server ({kind})")
+            return _no_token(f"no answer from the token server ({kind})", kind)
         case Reply(status=status) if status != _OK:
             return _no_token(f"the token server answered {status}")
         case Reply(body_cut=True):
@@ -88,8 +88,8 @@ def read_answer(outcome: Reply | Failure) -> Issued | Failure:
             assert_never(outcome)
 
 
-def _no_token(why: str) -> Failure:
-    return Failure(FailureKind.TOKEN, why)
+def _no_token(why: str, cause: FailureKind | None = None) -> Failure:
+    return Failure(FailureKind.TOKEN, why, cause)
 
 
 def _read_document(body: bytes) -> Issued | None:

@@ -66,17 +66,22 @@ class Reply(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """No complete answer. `detail` is short and never holds a URL, a credential, a header or a body."""
+    """No complete answer. `detail` is short and never holds a URL, a credential, a header or a body. `cause`: of
+    `TOKEN`, why the token server gave no answer."""
 
     kind: FailureKind
     detail: str
+    cause: FailureKind | None = None
 
 
 class Exchange(NamedTuple):
     """A request that has ended. `started_at` is the wall clock (aware, UTC) when sending began, for the records;
-    `duration` is measured by the monotonic clock."""
+    `duration` is measured by the monotonic clock. `looked_up`: the host's name was looked up for it; `connected`: a
+    connection was opened for it, or at least tried."""
 
     request: Request
     outcome: Reply | Failure
     started_at: datetime
     duration: timedelta
+    looked_up: bool = False
+    connected: bool = False

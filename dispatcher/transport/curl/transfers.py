@@ -54,6 +54,7 @@ class Transfer:
         handle, spent = self.handle, now - begun_at
         self.request, self.begun_at, self.address = request, begun_at, resolved.address
         self._started_at = datetime.now(UTC) - timedelta(seconds=spent) if spent else datetime.now(UTC)
+        self._looked_up = spent > 0
         self._head = Head()
         self._interim = self._body_size = 0
         self._complete = self._opened = self._given = self._avoided = False
@@ -102,6 +103,8 @@ class Transfer:
             self._outcome(code, message),
             self._started_at,
             timedelta(seconds=now - self.begun_at),
+            self._looked_up,
+            self._opened,
         )
         if self._head.status:
             self._kept.used(self._local, self._origin, now, http2=self._head.minor is None)

@@ -29,9 +29,10 @@ from dispatcher.transport.threaded.opening import Opener
 
 
 class AccountRequest(requests.PreparedRequest):
-    """A prepared request, and the account that it is for."""
+    """A prepared request, and the account that it is for. Sending it notes what was done anew."""
 
     account = ""
+    looked_up = connected = False
     found: Callable[[str], None]  # called with the address that its host leads to
 
 
@@ -110,7 +111,9 @@ class DirectAdapter(BaseAdapter):
                     raise NoAnswer(KEPT_CLOSED) from None
         addresses = self._opener.resolve(origin, request.account, deadlines)
         address = str(addresses[0][1][0])
+        request.looked_up = True
         with self._slot(request, address):
+            request.connected = True
             opened = self._opener.open(origin, addresses, deadlines)
             return self._exchange(Connection(opened, origin, address), method, data, deadlines.total)
 

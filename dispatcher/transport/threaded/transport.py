@@ -157,17 +157,20 @@ class RequestsTransport:
     def _run(self) -> None:
         while (request := self._todo.get()) is not None and not self._closed:
             started_at, deadlines = datetime.now(UTC), Deadlines(request.connect_timeout, request.timeout)
-            outcome = self._outcome(request, deadlines)
-            self._end(Exchange(request, outcome, started_at, timedelta(seconds=monotonic() - deadlines.began)))
+            sent = AccountRequest()
+            outcome = self._outcome(request, sent, deadlines)
+            duration = timedelta(seconds=monotonic() - deadlines.began)
+            self._end(Exchange(request, outcome, started_at, duration, sent.looked_up, sent.connected))
 
     def _end(self, exchange: Exchange) -> None:
         self._ended.put(exchange)
         with suppress(OSError):  # full: awake already; closed: no one waits any more
             self._waker.send(b"\0")
 
-    def _outcome(self, request: Request, deadlines: Deadlines) -> Reply | Failure:
+    def _outcome(self, request: Request, sent: AccountRequest, deadlines: Deadlines) -> Reply | Failure:
         try:
-            response = self._adapter.send(_prepared(request, self._found), timeout=deadlines)
+            _prepare(sent, request, self._found)
+            response = self._adapter.send(sent, timeout=deadlines)
         except NoAnswer as fault:
             return fault.failure
         except Exception as surprise:  # noqa: BLE001 - every request is returned; its text could contain secrets
@@ -178,11 +181,9 @@ class RequestsTransport:
         )
 
 
-def _prepared(request: Request, found: deque[tuple[str, str]]) -> AccountRequest:
-    """The request as a `requests` one, filled by hand: preparing would parse, encode and re-order what is final."""
-    prepared = AccountRequest()
+def _prepare(prepared: AccountRequest, request: Request, found: deque[tuple[str, str]]) -> None:
+    """Makes it a request of `requests`, filled by hand: preparing would parse, encode and re-order what is final."""
     prepared.account = request.account
     prepared.found = lambda address: found.append((request.id, address))
     prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
     prepared.headers = CaseInsensitiveDict(request.headers)
-    return prepared
