@@ -55,6 +55,8 @@ class DnsServer:
                 answer = self._resolver.resolve(f"{host}.", _TYPES[version], search=False)
             except dns.resolver.NoAnswer:
                 continue
+            except dns.resolver.LifetimeTimeout:
+                raise socket.gaierror(socket.EAI_AGAIN, "the server does not answer") from None
             except dns.resolver.NXDOMAIN:
                 raise socket.gaierror(socket.EAI_NONAME, "no such name") from None
             rest = () if version == 4 else (0, 0)

@@ -16,7 +16,7 @@ from workers.batch import Batch
 from workers.results.claim_result import ClaimResult
 from workers.results.classify import Judgement, NotAttempted
 from workers.results.decide import Decision
-from workers.results.host_faults import TRIALS, HostFaults, Step, Whose, failed_step, is_literal, site_of, steps_made
+from workers.results.host_faults import HostFaults, Step, Whose, failed_step, is_literal, site_of, steps_made
 from workers.results.judge import Judge
 from workers.results.writer import ClaimResults
 
@@ -59,20 +59,6 @@ class Conclusions:
     def __len__(self) -> int:
         return len(self._held)
 
-    @property
-    def claims_at(self) -> float:
-        """When the next claim may be made, monotonic."""
-        return self._faults.claims_at
-
-    def room(self, free: int) -> int:
-        """How many requests the next claim may bring."""
-        return min(free, TRIALS) if self._told else free
-
-    def claimed(self, now: float) -> None:
-        """A claim was made."""
-        if self._told:
-            self._faults.claimed(now)
-
     def conclude(self, batch: Batch, exchange: Exchange, judgement: Judgement | NotAttempted) -> None:
         """A request has ended."""
         if not (self._faults.calm and exchange.outcome.__class__ is Reply):
@@ -104,12 +90,13 @@ class Conclusions:
             if made is not Step.DNS or not literal:
                 self._faults.made(made, site, claim.account_no, now)
         if step is None:
-            if self._told and not isinstance(judgement, NotAttempted):
+            if not isinstance(judgement, NotAttempted):
                 self._faults.got_through(now)
             self._tell(now)
             return judgement
         is_new = not claim.failing and claim.schedule_step == 0
-        whose = self._faults.failed(step, site, claim.account_no, now, is_new=is_new)
+        began = now - exchange.duration.total_seconds()
+        whose = self._faults.failed(step, site, claim.account_no, now, began=began, is_new=is_new)
         assert isinstance(exchange.outcome, Failure)
         why = exchange.outcome.detail
         self._tell(now, why)

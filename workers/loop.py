@@ -83,7 +83,8 @@ class DeliveryLoop:
         self._pace, self._spare = Pace(), SpareMemory(worker.transport)
         self._pace.look_every = None if self._bell is None else self._bell.look_every
         self._judge = Judge(self._timing, self._clock(), counts)
-        self._conclusions = Conclusions(worker.host_faults, self._judge, self._results)
+        self._faults = worker.host_faults
+        self._conclusions = Conclusions(self._faults, self._judge, self._results)
         self._lifetime = Lifetime(monotonic(), installation.settings.grace_seconds)
         self._claimed, self._handed_over, self._woke_another = 0, False, False
         self._circuit_breakers = failures > 0
@@ -146,7 +147,7 @@ class DeliveryLoop:
     # ---- claim, render, send
 
     def _may_claim(self) -> bool:
-        if self._ending() or self._unsent or not self._can_hold_more() or monotonic() < self._conclusions.claims_at:
+        if self._ending() or self._unsent or not self._can_hold_more() or monotonic() < self._faults.claims_at:
             return False
         may = self._task != SUSPECTS or self._is_idle()
         return may and self._pace.may_claim(len(self._in_flight), monotonic())
@@ -172,7 +173,7 @@ class DeliveryLoop:
             count, ended = len(claims), monotonic()
             self._claimed += count
             self._counts.claim(count, ended - now)
-            self._conclusions.claimed(ended)
+            self._faults.claimed(ended)
             self._pace.claimed(
                 claimed, count, in_flight=len(self._in_flight), waits_long=rooms.waits_long, took=ended - now, now=ended
             )
@@ -189,7 +190,7 @@ class DeliveryLoop:
 
     def _take(self, connection: Connection, rooms: Rooms, now: float) -> tuple[Sequence[Claim], Claimed]:
         """What passes an open circuit, and what is ready."""
-        free = self._conclusions.room(self._transport.capacity - len(self._in_flight))
+        free = self._faults.room(self._transport.capacity - len(self._in_flight))
         passing: Sequence[Claim] = ()
         room = min(rooms.classes[ConcurrencyClass.FAILING], MAX_REQUESTS, free)
         if self._pace.looks_at_passing(now) and self._circuit_breakers and room:
@@ -285,7 +286,7 @@ class DeliveryLoop:
         if not busy and (self._results.is_due(idle=True) if self._results else may_end):
             return []
         steps = self._results.write_at, self._tokens.due_at, self._flag.renew_at, self._heartbeat.due_at
-        next_step = min(max(self._pace.next_at, self._conclusions.claims_at), *steps)
+        next_step = min(max(self._pace.next_at, self._faults.claims_at), *steps)
         if self._bell is not None:
             if self._has_room(now) and not self._ending():
                 next_step = min(next_step, self._bell.listen(now, now if self._is_idle() else self._pace.calm_at))
@@ -303,7 +304,7 @@ class DeliveryLoop:
         return ended
 
     def _has_room(self, now: float) -> bool:
-        return self._can_hold_more() and self._limits.has_room(now) and now >= self._conclusions.claims_at
+        return self._can_hold_more() and self._limits.has_room(now) and now >= self._faults.claims_at
 
     def _look_again(self) -> None:
         """Looks at everything, from where it is now. What it has no room for is for others."""
@@ -358,13 +359,13 @@ class DeliveryLoop:
     def _nothing_left(self) -> bool:
         """Whether the loop may end. It clears its wake flag, then looks once more. That look finds whatever was
         committed before it; a producer that commits after it finds no flag and sends a wake."""
-        if not (self._pace.nothing_due or monotonic() < self._conclusions.claims_at):
+        if not (self._pace.nothing_due or monotonic() < self._faults.claims_at):
             return False
         self._flag.clear()
         self._claimer.start_round()
         self._pace.start_again()
         while self._is_idle() and not self._pace.nothing_due and not self._pace.paced and not self._ending():
-            if monotonic() < self._conclusions.claims_at:
+            if monotonic() < self._faults.claims_at:
                 return True  # a later wake tries again
             self._claim()
         return self._pace.nothing_due and self._is_idle()

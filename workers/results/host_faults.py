@@ -23,7 +23,7 @@ SETTLE = 2.0  # seconds in which others may still get through, before it is the 
 WINDOW = 300.0  # seconds after which evidence that was not enough is forgotten
 TRY_EVERY = 5.0  # seconds between two groups of trial requests
 TRIALS = 8  # requests in such a group
-MOST = 100  # receivers that are counted
+MOST = 100  # sites that are counted
 EXCLUDED = 600.0, 10_000  # seconds, and receivers at most, for which their own failures are remembered
 
 _SECOND_LEVEL = re.compile(r"[a-z]{1,3}\.[a-z]{2}", re.ASCII)  # such as co.za: whose names belong to many
@@ -96,7 +96,8 @@ def is_literal(host: str) -> bool:
 @dataclass(slots=True)
 class Evidence:
     """Of one step: sites, each with its account, that fail, and that got through since. `epoch` counts its beginnings.
-    `met_at`: since when it is enough; `opened_at`: since when it counts as the host's fault."""
+    `met_at`: since when it is enough; `opened_at`: since when it counts as the host's fault; `closed_at`: until
+    when the last one did."""
 
     failing: dict[str, int] = field(default_factory=dict)
     made: dict[str, int] = field(default_factory=dict)
@@ -105,12 +106,19 @@ class Evidence:
     began: float = 0.0
     met_at: float = inf
     opened_at: float = inf
+    closed_at: float = -inf
 
     @property
     def is_open(self) -> bool:
         return self.opened_at < inf
 
-    def begin_again(self) -> None:
+    def has_room(self, account_no: int) -> bool:
+        """Whether another site of this account is counted: more of one account would prove no more."""
+        return len(self.failing) < MOST and list(self.failing.values()).count(account_no) < NEEDED
+
+    def begin_again(self, now: float) -> None:
+        if self.is_open:
+            self.closed_at = now
         self.failing, self.made, self.unrelated = {}, {}, 0
         self.epoch += 1
         self.met_at = self.opened_at = inf
@@ -138,21 +146,23 @@ class HostFaults:
         """Whether there is enough evidence for a fault, and only time may still speak against it."""
         return any(one.met_at < inf and not one.is_open for one in self.evidence.values())
 
-    def failed(self, step: Step, site: str, account_no: int, now: float, *, is_new: bool) -> Whose:
-        """A request has failed; `is_new`: the webhook did not fail before."""
+    def failed(self, step: Step, site: str, account_no: int, now: float, *, began: float, is_new: bool) -> Whose:
+        """A request that was sent at `began` has failed; `is_new`: the webhook did not fail before."""
         one = self.evidence[step]
-        is_evidence = is_new and self._excluded.get(site, 0.0) <= now
-        if is_evidence and self.webhooks >= NEEDED:
+        if began < one.closed_at:
+            return Whose.OURS
+        is_evidence = is_new and self._excluded.get(site, 0.0) <= now and self.webhooks >= NEEDED
+        if is_evidence:
             if not one.failing:
                 one.began = now
-            if site in one.failing or len(one.failing) < MOST:
+            if site not in one.failing and one.has_room(account_no):
                 one.failing[site] = account_no
                 one.made.pop(site, None)
                 one.unrelated = self._unrelated(one.failing)
             self._look(now)
         if one.is_open:
             return Whose.OURS
-        return Whose.UNKNOWN if site in one.failing else Whose.RECEIVERS
+        return Whose.UNKNOWN if is_evidence or site in one.failing else Whose.RECEIVERS
 
     def made(self, step: Step, site: str, account_no: int, now: float) -> None:
         """A request got through this step."""
@@ -165,7 +175,7 @@ class HostFaults:
         one.unrelated = self._unrelated(one.failing)
         if one.unrelated <= OUTWEIGHED * self._unrelated(one.made):
             self._exclude(one, now)
-            one.begin_again()
+            one.begin_again(now)
         self._look(now)
 
     def settle(self, now: float) -> None:
@@ -173,9 +183,13 @@ class HostFaults:
         if not self.calm:
             self._look(now)
 
+    def room(self, free: int) -> int:
+        """How many requests the next claim may bring: with a fault, or a suspected one, a group of trial requests."""
+        return free if self.calm or not (self.open or self.is_suspected) else min(free, TRIALS)
+
     def claimed(self, now: float) -> None:
-        """A group of trial requests was claimed, if there is a fault."""
-        if self.open:
+        """A claim was made."""
+        if not self.calm and (self.open or self.is_suspected):
             self.claims_at = now + TRY_EVERY
 
     def got_through(self, now: float) -> None:
@@ -193,16 +207,15 @@ class HostFaults:
                     one.opened_at = now
                     self.claims_at = now + TRY_EVERY
             elif now >= one.began + WINDOW:
-                one.begin_again()
+                one.begin_again(now)
         self.calm = not any(one.failing or one.is_open for one in self.evidence.values())
-        if not self.open:
-            self.claims_at = max([one.met_at + SETTLE for one in self.evidence.values() if one.met_at < inf], default=0)
+        if not (self.open or self.is_suspected):
+            self.claims_at = 0.0
 
     def _unrelated(self, seen: Mapping[str, int]) -> int:
-        accounts = len(set(seen.values()))
-        if self.accounts >= NEEDED or accounts < self.accounts:
-            return min(len(seen), accounts)
-        return min(len(seen), NEEDED)  # there are no other accounts
+        accounts = len(set(seen.values()))  # each has a site of its own here
+        there_are_others = self.accounts >= NEEDED or accounts < self.accounts
+        return accounts if there_are_others else min(len(seen), NEEDED)
 
     def _exclude(self, one: Evidence, now: float) -> None:
         seconds, most = EXCLUDED

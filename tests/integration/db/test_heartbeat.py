@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from dispatcher.db.heartbeat import API, DELIVERS, MAINTAINS, SUSPECTS, Asked, Heartbeat
+from dispatcher.db.heartbeat import API, DELIVERS, MAINTAINS, SUSPECTS, Asked, Fault, Heartbeat
 from dispatcher.db.leases import set_end
 from dispatcher.db.models import Base
 from dispatcher.db.version import newest_migration
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
 from dispatcher.version import __version__
-from tests.factories import change, rows
+from tests.factories import change, make_webhook, rows
 from tests.installations import worker_for
 from tests.odd_rows import odd_values
 from tests.relay import relayed
@@ -123,6 +123,36 @@ def test_only_living_processes_that_deliver_are_counted(database: Engine, engine
     seen(API, "serving", "1 second")
     assert Heartbeat().beat(engine, DELIVERS, "parked").others == 3
     assert Heartbeat().beat(engine, DELIVERS, "parked").others == 4
+
+
+def test_a_fault_of_the_host_is_shown_and_told_to_the_living_others_of_that_host(
+    database: Engine, engine: Engine
+) -> None:
+    first, second = Heartbeat(), Heartbeat()
+    fault = Fault("dns tls", timedelta(minutes=2))
+    assert first.beat(engine, DELIVERS, "parked", fault=fault).faults == frozenset()
+    (row,) = processes(database)
+    assert (row.fault, row.seen_at - row.fault_since) == ("dns tls", timedelta(minutes=2))
+    assert second.beat(engine, DELIVERS, "parked").faults == {"dns", "tls"}
+    change(database, "UPDATE dispatcher.processes SET host = 'another' WHERE fault IS NOT NULL")
+    assert second.beat(engine, DELIVERS, "parked").faults == frozenset()
+    change(
+        database,
+        "UPDATE dispatcher.processes SET host = :host, seen_at = now() - interval '31 seconds' WHERE fault IS NOT NULL",
+        host=socket.gethostname(),
+    )
+    assert second.beat(engine, DELIVERS, "parked").faults == frozenset()
+    first.beat(engine, DELIVERS, "parked")
+    assert [(row.fault, row.fault_since) for row in processes(database)] == [(None, None)] * 2
+
+
+def test_accounts_and_webhooks_are_counted_up_to_a_few(database: Engine, engine: Engine, settings: Settings) -> None:
+    counts = []
+    for account in ("acme", "hooli", "hooli", "initech", "umbrella"):
+        make_webhook(database, settings, account=account, url="https://example.com/")
+        beaten = Heartbeat().beat(engine, DELIVERS, "parked")
+        counts.append((beaten.accounts, beaten.webhooks))
+    assert counts == [(1, 1), (2, 2), (2, 3), (3, 3), (3, 3)]
 
 
 def test_the_first_who_asks_for_a_lease_makes_it_and_the_next_takes_it(database: Engine, engine: Engine) -> None:
