@@ -5,6 +5,7 @@ known whose it is. What is ours is released: no attempt, no step of the schedule
 """
 
 from collections import Counter, deque
+from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
 
@@ -61,7 +62,9 @@ class Conclusions:
 
     def conclude(self, batch: Batch, exchange: Exchange, judgement: Judgement | NotAttempted) -> None:
         """A request has ended."""
-        if not (self._faults.calm and exchange.outcome.__class__ is Reply):
+        faults = self._faults
+        says_something = not faults.calm and (exchange.connected or faults.is_limited)
+        if says_something or exchange.outcome.__class__ is not Reply:
             known = self._whose(batch, exchange, judgement)
             if known is None:
                 return
@@ -114,11 +117,13 @@ class Conclusions:
 
     def settle(self, *, no_more: bool) -> None:
         """Passes on what is known now. `no_more`: nothing else will come that could tell."""
+        if self._faults.calm and not self._held and not self._told:
+            return
         now = monotonic()
         self._faults.settle(now)
-        if not self._held and self._faults.open.keys() == self._told.keys():
-            return
         self._tell(now)
+        if not self._held:
+            return
         waiting, self._held = self._held, deque()
         for held in waiting:
             if self._is_unknown(held, now, no_more=no_more):
@@ -145,7 +150,9 @@ class Conclusions:
         if known is None:
             if len(self._sites) >= _SITES:
                 self._sites.clear()
-            host = split_url(url).origin.host
+            host = ""
+            with suppress(ValueError):  # of a token server: an older version may have checked it
+                host = split_url(url).origin.host
             known = self._sites[url] = site_of(host), is_literal(host)
         return known
 

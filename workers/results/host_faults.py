@@ -125,26 +125,23 @@ class Evidence:
 
 
 class HostFaults:
-    """What one process has seen. `calm`: nothing fails that could be the host's fault. `claims_at`: nothing is claimed
-    before. `accounts` and `webhooks`: how many there are in the installation, as far as that matters; `told`: faults of
-    this host that another process has found."""
+    """What one process has seen. `calm`: nothing fails that could be the host's fault. `is_suspected`: there is enough
+    evidence for one, and only time may still speak against it. `open`: the faults, each with since when. `claims_at`:
+    nothing is claimed before. `accounts` and `webhooks`: how many there are in the installation, as far as that
+    matters; `told`: faults of this host that another process has found."""
 
     def __init__(self) -> None:
-        self.calm, self.claims_at = True, 0.0
+        self.calm, self.is_suspected, self.claims_at = True, False, 0.0
+        self.open: dict[Step, float] = {}
         self.accounts = self.webhooks = NEEDED
         self.told: frozenset[str] = frozenset()
         self.evidence = {step: Evidence() for step in Step}
         self._excluded: dict[str, float] = {}  # until when
 
     @property
-    def open(self) -> dict[Step, float]:
-        """The faults of this host, each with since when."""
-        return {step: one.opened_at for step, one in self.evidence.items() if one.is_open}
-
-    @property
-    def is_suspected(self) -> bool:
-        """Whether there is enough evidence for a fault, and only time may still speak against it."""
-        return any(one.met_at < inf and not one.is_open for one in self.evidence.values())
+    def is_limited(self) -> bool:
+        """Whether only groups of trial requests are made."""
+        return self.is_suspected or bool(self.open)
 
     def failed(self, step: Step, site: str, account_no: int, now: float, *, began: float, is_new: bool) -> Whose:
         """A request that was sent at `began` has failed; `is_new`: the webhook did not fail before."""
@@ -176,7 +173,7 @@ class HostFaults:
         if one.unrelated <= OUTWEIGHED * self._unrelated(one.made):
             self._exclude(one, now)
             one.begin_again(now)
-        self._look(now)
+            self._look(now)
 
     def settle(self, now: float) -> None:
         """Time has passed."""
@@ -185,11 +182,11 @@ class HostFaults:
 
     def room(self, free: int) -> int:
         """How many requests the next claim may bring: with a fault, or a suspected one, a group of trial requests."""
-        return free if self.calm or not (self.open or self.is_suspected) else min(free, TRIALS)
+        return min(free, TRIALS) if self.is_limited else free
 
     def claimed(self, now: float) -> None:
         """A claim was made."""
-        if not self.calm and (self.open or self.is_suspected):
+        if self.is_limited:
             self.claims_at = now + TRY_EVERY
 
     def got_through(self, now: float) -> None:
@@ -208,8 +205,11 @@ class HostFaults:
                     self.claims_at = now + TRY_EVERY
             elif now >= one.began + WINDOW:
                 one.begin_again(now)
-        self.calm = not any(one.failing or one.is_open for one in self.evidence.values())
-        if not (self.open or self.is_suspected):
+        all_steps = self.evidence.values()
+        self.open = {step: one.opened_at for step, one in self.evidence.items() if one.is_open}
+        self.is_suspected = any(one.met_at < inf and not one.is_open for one in all_steps)
+        self.calm = not any(one.failing or one.is_open for one in all_steps)
+        if not self.is_limited:
             self.claims_at = 0.0
 
     def _unrelated(self, seen: Mapping[str, int]) -> int:
