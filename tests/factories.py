@@ -10,6 +10,7 @@ from dispatcher.accounts.accounts import create_account, find_account
 from dispatcher.accounts.actor import Actor, CommandLine
 from dispatcher.db.heartbeat import Heartbeat
 from dispatcher.db.models import Webhook
+from dispatcher.db.retention.kinds import Kept
 from dispatcher.errors import UnknownAccount
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
@@ -109,7 +110,8 @@ def upkeep_once(settings: Settings) -> dict[str, int]:
     """Runs upkeep once."""
     worker = worker_for(settings)
     made, circuit_breakers = worker.installation, settings.circuit_breaker_failures > 0
-    return upkeep(made.engine, made.vault, made.clock, worker.counts, circuit_breakers=circuit_breakers)
+    kept = Kept(*made.settings.retention)
+    return upkeep(made.engine, made.vault, made.clock, worker.counts, kept, circuit_breakers=circuit_breakers)
 
 
 def redeliver_more(settings: Settings) -> dict[str, int]:

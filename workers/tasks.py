@@ -8,6 +8,7 @@ from celery import Celery
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from dispatcher.db.outages import is_outage
+from dispatcher.db.retention.kinds import Kept
 from dispatcher.errors import DispatcherError
 from dispatcher.memory import collect_rarely
 from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SUSPECTS, SWEEP, UPKEEP
@@ -123,5 +124,6 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
             installation.vault,
             installation.clock,
             worker.counts,
+            Kept(*installation.settings.retention),
             circuit_breakers=circuit_breakers,
         )

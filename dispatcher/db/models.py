@@ -52,6 +52,18 @@ class Installation(Base):
     digest_key: Mapped[Ciphertext | None]  # key of the URL digests; also shows whether the encryption keys match
     # Versions without this migration do not work with the tables. A migration that older versions survive leaves it.
     oldest_revision: Mapped[str] = mapped_column(server_default="0009")
+    # Until then nothing goes for which no time to keep it is set: it was in use before there was retention.
+    retention_from: Mapped[datetime | None]
+
+
+class RetentionPlace(Base):
+    """How far retention has come with one kind of rows."""
+
+    __tablename__ = "retention"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    reached: Mapped[UUID]  # the last id that was looked at
+    began_at: Mapped[datetime]  # when it began at the first one
 
 
 class Account(Base):

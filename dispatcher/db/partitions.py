@@ -47,7 +47,7 @@ def missing_partitions(connection: Connection, now: datetime) -> list[Partition]
     """The partitions of this week and of those ahead that `create_partition` should make."""
     missing = []
     for table in PARTITIONED:
-        existing = _ranges(connection, table)
+        existing = partitions_of(connection, table)
         wanted = [week_of(table, first_id_at(now + week * _WEEK)) for week in range(WEEKS_AHEAD + 1)]
         missing += [partition for partition in wanted if not _is_covered(partition, existing)]
     return missing
@@ -67,7 +67,7 @@ def begin_partition(connection: Connection, partition: Partition, *, checked: bo
     # The lock comes first: of two at once, the second then sees what the first has made. It is one that only others
     # who change the table wait for.
     connection.execute(text(f"LOCK TABLE ONLY dispatcher.{partition.table} IN SHARE UPDATE EXCLUSIVE MODE"))
-    if _is_covered(partition, _ranges(connection, partition.table)):
+    if _is_covered(partition, partitions_of(connection, partition.table)):
         return None
     name, number = partition.name, 1
     while connection.scalar(_IS_TAKEN, {"name": f"dispatcher.{name}"}):  # by one that somebody has detached
@@ -87,29 +87,31 @@ def attach_partition(connection: Connection, partition: Partition, name: str) ->
     )
 
 
-def _is_covered(partition: Partition, existing: list[tuple[UUID, UUID]]) -> bool:
-    """Whether there is a partition already for ids of its range, whatever its name."""
-    return any(first < partition.end and partition.first < end for first, end in existing)
-
-
-def _ranges(connection: Connection, table: str) -> list[tuple[UUID, UUID]]:
-    """What the table's partitions are for: first ids and ends."""
+def partitions_of(connection: Connection, table: str) -> list[Partition]:
+    """The partitions that a table has, the oldest first. A default one is left out."""
     found = []
-    for bounds in connection.scalars(_BOUNDS, {"parent": f"dispatcher.{table}"}):
+    for name, bounds in connection.execute(_BOUNDS, {"parent": f"dispatcher.{table}"}):
         if match := re.fullmatch(r"FOR VALUES FROM \((.+)\) TO \((.+)\)", bounds):
             first, end = (word.strip("'") for word in match.groups())
             found.append(
-                (
+                Partition(
+                    table,
+                    name,
                     UUID(int=0) if first == "MINVALUE" else UUID(first),
                     UUID(int=(1 << 128) - 1) if end == "MAXVALUE" else UUID(end),
                 )
             )
-    return found
+    return sorted(found, key=lambda partition: partition.first)
+
+
+def _is_covered(partition: Partition, existing: list[Partition]) -> bool:
+    """Whether there is a partition already for ids of its range, whatever its name."""
+    return any(other.first < partition.end and partition.first < other.end for other in existing)
 
 
 # One that is being detached CONCURRENTLY takes no rows any more, but its range is not free yet.
 _BOUNDS = text(
-    "SELECT pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+    "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
     " WHERE i.inhparent = to_regclass(:parent)"
 )
 _IS_TAKEN = text("SELECT to_regclass(:name) IS NOT NULL")

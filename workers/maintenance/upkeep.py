@@ -1,5 +1,5 @@
-"""Upkeep, every minute: ends deliveries that cannot be attempted any more, makes partitions, deletes expired keys, and
-fills in what older versions leave out."""
+"""Upkeep, every minute: ends deliveries that cannot be attempted any more, makes partitions, removes what is too old,
+and fills in what older versions leave out."""
 # ruff: noqa: S608 - composed of constants
 
 import random
@@ -12,6 +12,8 @@ from sqlalchemy import Engine, text
 from dispatcher.db.arrays import array
 from dispatcher.db.outages import is_outage
 from dispatcher.db.partition_rounds import create_partitions
+from dispatcher.db.retention.kinds import Kept
+from dispatcher.db.retention.rounds import retain
 from dispatcher.encryption.vault import Vault
 from dispatcher.producer import Clock
 from dispatcher.states import Reason, State
@@ -26,7 +28,7 @@ log = structlog.get_logger("dispatcher.upkeep")
 PIECE = 1_000  # rows that one transaction changes
 LOOKED_UP = 20_000  # rows that one look finds
 # A run ends well before the next one begins: two at once would leave the sweep no process.
-END_SECONDS, FORGET_SECONDS, REMOVE_SECONDS, FILL_SECONDS = 20, 5, 15, 5
+END_SECONDS, FORGET_SECONDS, REMOVE_SECONDS, FILL_SECONDS, RETAIN_SECONDS = 20, 5, 15, 5, 10
 
 _IS_UNCLAIMABLE = (
     "(w.deleted_at IS NOT NULL OR (a.suspended_at IS NULL"
@@ -101,7 +103,9 @@ DELETE FROM dispatcher.idempotency_keys WHERE ctid = ANY(ARRAY(
 """)
 
 
-def upkeep(engine: Engine, vault: Vault, clock: Clock, counts: Counts, *, circuit_breakers: bool) -> dict[str, int]:
+def upkeep(
+    engine: Engine, vault: Vault, clock: Clock, counts: Counts, kept: Kept, *, circuit_breakers: bool
+) -> dict[str, int]:
     """Runs once, in small transactions and for a bounded time. Returns counts of what it did; `to_end` deliveries (of
     those found so far) and `partitions_left` wait for the next run; what is quarantined or of a newer format is counted
     as it is. `circuit_breakers`: whether this installation has any. A part that fails does not keep the others from
@@ -116,6 +120,7 @@ def upkeep(engine: Engine, vault: Vault, clock: Clock, counts: Counts, *, circui
         lambda: {"notices_abandoned": _close_notices(engine)},
         lambda: count_unreadable(engine),
         lambda: _make_partitions(engine, clock),
+        lambda: retain(engine, kept, clock(), monotonic() + RETAIN_SECONDS),
         lambda: _fill_in(engine, vault, monotonic() + FILL_SECONDS),
     )
     for part in random.sample(parts, len(parts)):

@@ -17,6 +17,7 @@ from dispatcher.asgi import create_app
 from dispatcher.db.clock import DatabaseClock
 from dispatcher.db.heartbeat import DELIVERS, Heartbeat
 from dispatcher.db.new_ids import NEW_ID
+from dispatcher.db.retention.kinds import Kept
 from dispatcher.events.enqueue import enqueue, enqueue_many
 from dispatcher.events.event import Accepted, Event
 from dispatcher.ids import time_of
@@ -133,7 +134,8 @@ def test_its_retries_notices_and_expired_claims_come_in_time(
     assert sweep(machine)["promoted"] == 1
     assert machine.deliver() == 1
     made = machine.installation
-    done = upkeep(made.engine, made.vault, made.clock, machine.worker.counts, circuit_breakers=True)
+    kept = Kept(*made.settings.retention)
+    done = upkeep(made.engine, made.vault, made.clock, machine.worker.counts, kept, circuit_breakers=True)
     assert (done["partitions"], done["partitions_left"], done["ended"]) == (0, 0, 0)
 
 
