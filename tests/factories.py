@@ -110,7 +110,7 @@ def upkeep_once(settings: Settings) -> dict[str, int]:
     """Runs upkeep once."""
     worker = worker_for(settings)
     made, circuit_breakers = worker.installation, settings.circuit_breaker_failures > 0
-    kept = Kept(*made.settings.retention)
+    kept = Kept.of(dict(made.settings), made.settings.model_fields_set)
     return upkeep(made.engine, made.vault, made.clock, worker.counts, kept, circuit_breakers=circuit_breakers)
 
 

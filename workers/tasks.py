@@ -119,11 +119,12 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
         if not may_keep_up(worker.loop_engine, installation.timing, worker.heartbeat.id):
             return {}
         circuit_breakers = installation.settings.circuit_breaker_failures > 0
+        kept = Kept.of(dict(installation.settings), installation.settings.model_fields_set)
         return upkeep(
             installation.engine,
             installation.vault,
             installation.clock,
             worker.counts,
-            Kept(*installation.settings.retention),
+            kept,
             circuit_breakers=circuit_breakers,
         )

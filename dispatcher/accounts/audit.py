@@ -25,6 +25,7 @@ class Action(StrEnum):
     ACCOUNT_SUSPENDED = "account.suspended"
     ACCOUNT_RESUMED = "account.resumed"
     ACCOUNT_DELETED = "account.deleted"
+    MESSAGES_ERASED = "account.messages_erased"
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
     WEBHOOK_CREATED = "webhook.created"

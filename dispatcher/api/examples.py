@@ -103,6 +103,7 @@ _EVENT = {
     "expires_at": None,
     "delivery_count": 1,
     "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "erased": False,
 }
 
 _DELIVERY = {

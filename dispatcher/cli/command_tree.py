@@ -147,6 +147,8 @@ PANELS: Mapping[str, Words] = {
                 "rotate": Leaf("admin", "Re-encrypt all secrets with the newest key."),
             },
         ),
+        "retention": Leaf("retention", "Remove now what is older than it is to be kept."),
+        "erase": Leaf("erase", "Erase messages for good, with what was answered to them."),
         "audit-log": Leaf("audit", "List who changed what, newest first."),
         "openapi": Leaf("admin", "Print the HTTP API's OpenAPI document."),
     },

@@ -194,6 +194,10 @@ def _print_attempt(attempt: AttemptRecord) -> None:
     if attempt.outcome_unknown or attempt.request_id is None:
         print_fields({"recorded": attempt.created_at, "outcome": "unknown: the worker died before it could record it"})
         return
+    if attempt.method is None:
+        verdict = {"verdict": attempt.verdict, "request": f"{attempt.request_id} (no longer kept)"}
+        print_fields({"recorded": attempt.created_at, **verdict})
+        return
     _print_request(attempt)
 
 
@@ -215,6 +219,8 @@ def _print_request(attempt: AttemptRecord) -> None:
     if attempt.answer_headers:
         print_line("  Answer headers")
         print_text(attempt.answer_headers)
+    if attempt.status is not None and attempt.answer_excerpt is None:
+        print_line("  Answer headers and body: no longer kept")
     if attempt.answer_excerpt:
         marks = [mark for mark, on in (("cut", attempt.answer_cut), ("not decodable", attempt.answer_unreadable)) if on]
         print_line("  Answer body" + (f" ({', '.join(marks)})" if marks else ""))

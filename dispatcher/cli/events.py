@@ -92,14 +92,15 @@ def show(
     with installation_of(context).transaction() as session:
         owner = account_of(session, account) if account is not None else owner_of_event(session, identifier)
         record = get_event(session, owner, identifier)
-    data = mask_message(record.data, masked_names(installation_of(context), reveal=reveal))
+    names = masked_names(installation_of(context), reveal=reveal)
+    data = mask_message(record.data, names) if record.data is not None else None
     if json:
         document = {"account": owner.name, **event_document(record.event), "deliveries": record.deliveries}
-        print_json(document, raw_member=("data", data))
+        print_json(document, raw_member=("data", data or b"null"))
         return
     print_fields({"account": owner.name, **_fields(record.event)})
     print_section("Message")
-    print_text(data.decode(errors="replace"))  # a row may hold anything
+    print_text(data.decode(errors="replace") if data is not None else "(erased)")  # a row may hold anything
     print_section("Deliveries")
     print_delivery_table(record.deliveries)
 
@@ -121,6 +122,7 @@ def event_document(event: EventLine) -> dict[str, Any]:
         "expires_at": event.expires_at,
         "delivery_count": event.delivery_count,
         "traceparent": event.traceparent,
+        "erased": event.erased,
     }
 
 

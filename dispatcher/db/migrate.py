@@ -14,6 +14,7 @@ from dispatcher.db.engines import TABLES, make_engine
 from dispatcher.db.partition_rounds import create_partitions
 from dispatcher.db.partitions import create_partition, missing_partitions
 from dispatcher.db.poolers import check_told
+from dispatcher.db.retention.rounds import say_spared
 from dispatcher.db.schema import SCHEMA
 from dispatcher.db.version import MIGRATIONS, check_migrated, check_postgres, newest_migration
 from dispatcher.errors import ConfigurationError
@@ -56,6 +57,8 @@ def upgrade(database_url: str, *, revision: str = "head") -> None:
                 _create(connection)
         assert now is not None
         create_partitions(engine, now, move_seconds=0)
+        if revision == "head":
+            say_spared(engine)
     finally:
         engine.dispose()
 

@@ -39,6 +39,9 @@ _WAITING = text(f"state = '{State.WAITING}'")
 _UNSUCCESSFUL = text(f"state IN ('{State.DISCARDED}', '{State.CANCELLED}')")
 
 
+ERASED = 1  # codec of an event that was erased: it has neither data nor subject any more
+
+
 def _one_of(column: str, values: type[State] | type[Reason]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
@@ -154,7 +157,7 @@ class Subscription(Base):
 
 
 class Event(Base):
-    """A fact that happened. Immutable; partitioned by its id's time."""
+    """A fact that happened. Immutable, except that it can be erased; partitioned by its id's time."""
 
     __tablename__ = "events"
     __table_args__ = (
@@ -173,7 +176,7 @@ class Event(Base):
     expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     delivery_count: Mapped[int]  # how many webhooks matched when it was stored
-    codec: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # 0: the bytes as they are sent
+    codec: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # 0: the bytes as they are sent; ERASED
     data: Mapped[bytes]
     traceparent: Mapped[str | None]
 

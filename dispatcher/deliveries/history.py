@@ -9,7 +9,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from dispatcher.db.id_ranges import between
-from dispatcher.db.models import Account, Attempt, Delivery, Event, Request, Webhook
+from dispatcher.db.models import ERASED, Account, Attempt, Delivery, Event, Request, Webhook
 from dispatcher.deliveries.records import (
     AttemptRecord,
     DeliveryLine,
@@ -149,6 +149,7 @@ EVENT_COLUMNS: tuple[Any, ...] = (
     Event.created_at,
     Event.delivery_count,
     Event.traceparent,
+    (Event.codec == ERASED).label("erased"),
 )
 _Refused = aliased(Request)
 
@@ -213,7 +214,10 @@ def _record(*columns: Any) -> AttemptRecord:
     return replace(record, answer_excerpt=bytes(excerpt) if excerpt is not None else None)
 
 
-def decoded(codec: int, data: bytes) -> bytes:
+def decoded(codec: int, data: bytes) -> bytes | None:
+    """The event's data; None once it was erased."""
+    if codec == ERASED:
+        return None
     if codec != 0:
         raise ConfigurationError(f"the event's data is stored in form {codec}, which this version cannot read")
     return bytes(data)

@@ -21,6 +21,7 @@ class EventLine:
     created_at: datetime
     delivery_count: int  # how many webhooks matched when it was stored
     traceparent: str | None
+    erased: bool  # its message and subject are gone for good
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class DeliveryRecord:
 
     delivery: DeliveryLine
     event: EventLine | None
-    data: bytes | None  # the event's
+    data: bytes | None  # the event's; None once it was erased
     attempts: Sequence[AttemptRecord]
 
 
@@ -102,8 +103,8 @@ class LoggedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """Everything that is known about one event; `data` is as the producer gave it and as it is sent."""
+    """Everything that is known about one event; `data` is as the producer gave it and as it is sent (None: erased)."""
 
     event: EventLine
-    data: bytes
+    data: bytes | None
     deliveries: Sequence[DeliveryLine]

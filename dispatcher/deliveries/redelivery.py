@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
-from dispatcher.db.models import Account, Delivery, Event, Webhook
+from dispatcher.db.models import ERASED, Account, Delivery, Event, Webhook
 from dispatcher.deliveries.deaths import ALONE, SUSPECT
 from dispatcher.deliveries.opening import opened
 from dispatcher.errors import NotFound, WrongState
@@ -27,7 +27,7 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Tim
     circuit does not hold its next attempt back.
 
     The caller commits, then wakes the workers. Raises NotFound, or WrongState for a delivery that is still open, whose
-    webhook was deleted or whose event is no longer kept. Of two calls at once, one succeeds.
+    webhook was deleted or whose event is no longer kept or was erased. Of two calls at once, one succeeds.
     """
     wanted = Delivery.id == delivery_id, Webhook.account_id == account.id
     if not reopen(session, *wanted, timing=timing, bypasses_circuit=True):
@@ -36,8 +36,8 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Tim
 
 
 def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, bypasses_circuit: bool) -> Sequence[UUID]:
-    """Opens those of the wanted deliveries that are closed and whose webhook and event still exist. Returns their ids.
-    `bypasses_circuit`: an open circuit does not hold the next attempt back."""
+    """Opens those of the wanted deliveries that are closed and whose webhook and message still exist. Returns
+    their ids. `bypasses_circuit`: an open circuit does not hold the next attempt back."""
     retry_span = Webhook.retry_span.op("*", return_type=Interval())(timing.scale)
     statement = (
         update(Delivery)
@@ -46,7 +46,7 @@ def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, bypas
             Delivery.state.in_(_REOPENED_FROM),
             Webhook.id == Delivery.webhook_id,
             Webhook.deleted_at.is_(None),
-            exists().where(Event.id == Delivery.event_id),
+            exists().where(Event.id == Delivery.event_id, Event.codec != ERASED),
         )
         .values(
             **opened(retry_span, bypasses_circuit=bypasses_circuit),
@@ -102,7 +102,7 @@ def _why_not_redelivered(current: Row[str, datetime | None]) -> str:
         return f"the delivery is {current.state}, so still on its way: only a closed one can be redelivered"
     if current.deleted_at is not None:
         return "the delivery's webhook was deleted: there is nowhere to send it"
-    return "the delivery's event is no longer kept: there is nothing to send"
+    return "the delivery's event is no longer kept, or its message was erased: there is nothing to send"
 
 
 def _why_not_cancelled(state: str) -> str:

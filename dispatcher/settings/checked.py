@@ -177,14 +177,6 @@ class Settings(Fields):
         return password
 
     @property
-    def retention(self) -> tuple[dict[str, int | None], frozenset[str]]:
-        """How many days each kind of rows is kept, and for which of them it was set, not left at its default."""
-        names = [name for name in type(self).model_fields if name.startswith("retention_")]
-        kinds = {name.removeprefix("retention_"): name for name in names}
-        days = {kind: getattr(self, name) for kind, name in kinds.items()}
-        return days, frozenset(kind for kind, name in kinds.items() if name in self.model_fields_set)
-
-    @property
     def warnings(self) -> list[str]:
         """What the operator should change, one sentence each; every process logs them at start."""
         given = given_variables()

@@ -8,8 +8,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def _off_is_none(value: object) -> object:
-    if isinstance(value, str) and value != "off" and not value.strip().lstrip("+-").isdigit():
-        raise ValueError("must be a number of days, or off")
     return None if value == "off" else value
 
 
@@ -163,25 +161,12 @@ class Fields(BaseSettings):
     idempotency_hours: Annotated[
         float, Field(gt=0, le=87_600, description="How many hours an idempotency key is remembered, at least")
     ] = 7 * 24.0
-    retention_bodies: Annotated[
-        Days, Field(description="Days that what was captured of receivers' answers is kept. off: for ever")
-    ] = 7
-    retention_events: Annotated[
-        Days,
-        Field(description="Days that events are kept, by whole weeks, until nothing of them is open. off: for ever"),
-    ] = 30
-    retention_deliveries: Annotated[
-        Days, Field(description="Days that closed deliveries are kept after their end. off: for ever")
-    ] = 30
-    retention_attempts: Annotated[
-        Days, Field(description="Days that attempts are kept with their requests, by whole weeks. off: for ever")
-    ] = 30
-    retention_audit: Annotated[
-        Days, Field(description="Days that the audit log is kept, by whole weeks. off: for ever")
-    ] = 30
-    retention_notices: Annotated[
-        Days, Field(description="Days that notices are kept after their error was last seen. off: for ever")
-    ] = 30
+    retention_bodies: Annotated[Days, Field(description="Days that captured answers are kept; off: for ever")] = 7
+    retention_events: Annotated[Days, Field(description="The same for events, by whole weeks")] = 30
+    retention_deliveries: Annotated[Days, Field(description="For closed deliveries, after their end")] = 30
+    retention_attempts: Annotated[Days, Field(description="For attempts and requests, by whole weeks")] = 30
+    retention_audit: Annotated[Days, Field(description="For the audit log, by whole weeks")] = 30
+    retention_notices: Annotated[Days, Field(description="For notices, after their error was last seen")] = 30
 
     time_scale: Annotated[
         float,

@@ -76,6 +76,8 @@ def render(
 
 def _enveloped(claim: Claim, target: Target, request_id: str) -> bytes:
     """The message as the contract wants it: alone, or as one member among others. Its bytes are unchanged."""
+    if not claim.data:  # its delivery was opened again at the moment of the erasure
+        raise RenderFailed("the message was erased")
     if not target.contract.members:
         return claim.data
     parts = [

@@ -52,6 +52,7 @@ class EventDocument(BaseModel):
     expires_at: datetime | None
     delivery_count: Annotated[int, Field(description="How many webhooks take the event.")]
     traceparent: Annotated[str | None, Field(description="Its place in a trace, if it was sent with one.")]
+    erased: Annotated[bool, Field(description="Its message and its subject were erased for good.")]
 
 
 class HeaderLine(BaseModel):
@@ -73,7 +74,8 @@ class RequestDocument(BaseModel):
 
 
 class AnswerDocument(BaseModel):
-    """The answer as captured. Its body is in either `text` or `base64`."""
+    """The answer as captured. Its body is in either `text` or `base64`; in neither, and without headers, once it is no
+    longer kept."""
 
     status: int
     headers: list[HeaderLine]
@@ -103,10 +105,10 @@ class AttemptDocument(BaseModel):
     number: int
     recorded_at: datetime
     verdict: str | None
-    outcome_unknown: Annotated[
-        bool, Field(description="The worker died before it recorded the outcome: `request` is null.")
+    outcome_unknown: Annotated[bool, Field(description="The worker died before it recorded the outcome.")]
+    request: Annotated[
+        RequestDocument | None, Field(description="Null if the outcome is unknown, or once it is no longer kept.")
     ]
-    request: RequestDocument | None
     answer: AnswerDocument | None
     failure: FailureDocument | None
     refused: Annotated[
@@ -176,13 +178,13 @@ def _request(record: AttemptRecord) -> RequestDocument | None:
 def _answer(record: AttemptRecord) -> AnswerDocument | None:
     if record.status is None:
         return None
-    excerpt = record.answer_excerpt or b""
-    text = _as_text(excerpt, cut=bool(record.answer_cut))
+    excerpt = record.answer_excerpt
+    text = _as_text(excerpt, cut=bool(record.answer_cut)) if excerpt is not None else None
     return AnswerDocument(
         status=record.status,
         headers=_lines(record.answer_headers),
         text=text,
-        base64=base64.b64encode(excerpt).decode() if text is None else None,
+        base64=base64.b64encode(excerpt).decode() if excerpt is not None and text is None else None,
         is_cut=bool(record.answer_cut),
         is_unreadable=bool(record.answer_unreadable),
     )

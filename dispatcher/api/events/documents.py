@@ -68,4 +68,4 @@ class EventRecordDocument(EventDocument):
 class WholeEventDocument(EventRecordDocument):
     """An event with its deliveries and its message."""
 
-    data: Annotated[object, Field(description="The message, byte for byte as it was sent.")]
+    data: Annotated[object, Field(description="The message, byte for byte as it was sent; null once erased.")]

@@ -190,7 +190,10 @@ def get_one_event(
     )
     # The message is inserted as bytes: a parser could change its numbers.
     members = document.model_dump_json().removesuffix("}").encode()
-    return Response(members + b',"data":' + record.data + b"}", media_type="application/json")
+    return Response(
+        members + b',"data":' + (record.data if record.data is not None else b"null") + b"}",
+        media_type="application/json",
+    )
 
 
 def _item(receipt: Accepted | Refused | Problem) -> AcceptedItem | RefusedItem:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any, Self
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,6 +34,13 @@ class Kept:
 
     days: Mapping[str, int | None]
     said: Set[str]
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], given: Set[str]) -> Self:
+        """As these settings say. `given`: the names of those that were set, not left at their defaults."""
+        names = {str(kind): f"retention_{kind}" for kind in Kind}
+        days = {kind: settings[name] for kind, name in names.items()}
+        return cls(days, frozenset(kind for kind, name in names.items() if name in given))
 
     def until(self, kind: Kind, now: datetime, spared_until: datetime | None) -> datetime | None:
         """What is older goes; None if nothing does. `spared_until`: when what nobody has set a time for begins to

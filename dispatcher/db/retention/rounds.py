@@ -5,7 +5,6 @@ import random
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 from time import monotonic
 
 from sqlalchemy import Connection, Engine, text
@@ -20,6 +19,7 @@ log = logging.getLogger("dispatcher.db.retention")
 LONGEST_PAUSE = 0.5  # seconds between two pieces
 
 _SPARED = text("SELECT retention_from FROM dispatcher.installation LIMIT 1")
+_SPARED_NOW = text("SELECT retention_from, now() FROM dispatcher.installation LIMIT 1")
 
 
 def spared_until(connection: Connection) -> datetime | None:
@@ -35,9 +35,7 @@ def retain(engine: Engine, kept: Kept, now: datetime, until: float) -> dict[str,
     with engine.connect() as connection:
         spared = spared_until(connection)
     ends = {kind: end for kind in Kind if (end := kept.until(kind, now, spared)) is not None}
-    if spared is not None and spared > now and len(ends) < sum(days is not None for days in kept.days.values()):
-        _say_spared(spared)
-    done: dict[str, int] = {}
+    done = {"weeks_removed": 0, "weeks_left": 0}
     for part in random.sample((_remove_weeks, _remove_pieces), 2):
         done |= part(engine, ends, until)
     return done
@@ -72,11 +70,13 @@ def _remove_pieces(engine: Engine, ends: Mapping[Kind, datetime], until: float) 
     return done | {"kinds_left": 0}
 
 
-@lru_cache(maxsize=1)
-def _say_spared(spared: datetime) -> None:
-    """Once in a process."""
-    log.warning(
-        "this database was in use before there was retention: what no DISPATCHER_RETENTION_... is set for stays until"
-        " %s; `dispatcher retention --dry-run` shows what will go then",
-        f"{spared:%Y-%m-%d %H:%M} UTC",
-    )
+def say_spared(engine: Engine) -> None:
+    """Logs until when an older database is spared, if it is."""
+    with engine.connect() as connection:
+        spared, now = connection.execute(_SPARED_NOW).one()
+    if spared is not None and spared > now:
+        log.warning(
+            "this database was in use before there was retention: what no DISPATCHER_RETENTION_... is set for stays"
+            " until %s; `dispatcher retention --dry-run` shows what will go then",
+            f"{spared:%Y-%m-%d %H:%M} UTC",
+        )

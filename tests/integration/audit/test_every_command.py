@@ -48,6 +48,7 @@ CHANGES = {
     "delivery cancel": (Action.DELIVERY_CANCELLED, ["{delivery}"]),
     "delivery redeliver-many": (Action.REDELIVERY_ORDERED, ["--account", "acme", "--yes", "--json"]),
     "redelivery cancel": (Action.REDELIVERY_CANCELLED, ["{redelivery}"]),
+    "erase": (Action.MESSAGES_ERASED, ["--account", "acme", "--yes"]),
     "trigger": (Action.EVENT_TRIGGERED, ["message.sent", "--account", "acme"]),
     "secrets rotate": (Action.SECRETS_ROTATED, []),
 }
@@ -55,6 +56,7 @@ CHANGES = {
 NOT_NOTED = {
     "enqueue": "takes events in",
     "migrate": "makes the log itself",
+    "retention": "removes what upkeep removes",
     **dict.fromkeys(("listen", "up", "demo"), "runs something"),
     **dict.fromkeys(("settings", "openapi", "engine", "secrets generate-key"), "changes no database"),
     **dict.fromkeys(
@@ -147,6 +149,9 @@ def test_a_test_event_is_noted_with_the_webhook(cli: Cli, database: Engine, know
         ["delivery", "redeliver-many", "--account", "acme", "--dry-run"],
         ["redelivery", "cancel", uuid4()],
         ["trigger", "message.sent", "--account", "nobody"],
+        ["erase", "--account", "acme"],  # there is no terminal to ask at
+        ["erase", "--account", "acme", "--dry-run"],
+        ["erase", "--subject", "nothing", "--yes"],
         ["secrets", "rotate"],  # all is under the newest key
     ],
     ids=lambda arguments: " ".join(map(str, arguments[:2])),

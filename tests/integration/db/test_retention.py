@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
+from dispatcher.db.migrate import upgrade
 from dispatcher.db.partitions import PARTITIONED
 from dispatcher.db.retention import weeks
 from dispatcher.db.retention.kinds import Kind
@@ -288,13 +289,14 @@ def test_what_others_hold_is_not_waited_for(database: Engine, old: datetime) -> 
 
 
 def test_a_database_that_was_in_use_keeps_what_nobody_has_set_a_time_for(
-    database: Engine, old: datetime, caplog: pytest.LogCaptureFixture
+    database: Engine, settings: Settings, old: datetime, caplog: pytest.LogCaptureFixture
 ) -> None:
     change(database, "UPDATE dispatcher.installation SET retention_from = :at", at=old + 14 * DAY)
     try:
         done = retain_all(database, old, replace(ALL, said=frozenset({Kind.EVENTS})))
         assert (len(ids(database, "events")), len(ids(database, "audit"))) == (3, len(AGES))
         assert (done["deliveries_removed"], done["bodies_removed"]) == (0, 0)
+        upgrade(settings.database_url.get_secret_value())
         assert "`dispatcher retention --dry-run` shows what will go then" in caplog.text
         retain_all(database, old + 15 * DAY, replace(ALL, said=frozenset()))
         assert len(ids(database, "audit")) == 2

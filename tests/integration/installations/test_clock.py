@@ -134,7 +134,7 @@ def test_its_retries_notices_and_expired_claims_come_in_time(
     assert sweep(machine)["promoted"] == 1
     assert machine.deliver() == 1
     made = machine.installation
-    kept = Kept(*made.settings.retention)
+    kept = Kept.of(dict(made.settings), made.settings.model_fields_set)
     done = upkeep(made.engine, made.vault, made.clock, machine.worker.counts, kept, circuit_breakers=True)
     assert (done["partitions"], done["partitions_left"], done["ended"]) == (0, 0, 0)
 

@@ -1,0 +1,245 @@
+"""Messages that are erased: they are gone everywhere, nothing is sent any more, and all counts stay true."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session
+
+from dispatcher import enqueue
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.audit import Action
+from dispatcher.deliveries.history import get_delivery
+from dispatcher.deliveries.redelivery import redeliver
+from dispatcher.errors import WrongState
+from dispatcher.events import erasure
+from dispatcher.events.erasure import Erased, Erasure
+from dispatcher.events.history import get_event, list_events
+from dispatcher.settings import Settings
+from schedules.timing import Timing
+from tests.behaviours import Answer
+from tests.factories import TESTER, change, deliver_all, deliveries, make_account, make_webhook, rows
+from tests.many_rows import make_many
+from tests.receiver import Receiver
+
+SECRET = "0821234567"
+
+
+def erase(database: Engine, *, account: str | None = "acme", subject: str | None = None) -> Erased:
+    owner = None
+    if account is not None:
+        with Session(database) as session:
+            owner = find_account(session, account).id
+    work = Erasure(database, account=owner, subject=subject)
+    work.run(by=TESTER, progress=lambda: None)
+    return work.done
+
+
+def send(subject: str, account: str = "acme") -> UUID:
+    return enqueue("message.sent", {"to": SECRET}, account=account, subject=subject).event_id
+
+
+def everything(database: Engine) -> str:
+    """All rows of all tables, as text."""
+    tables = rows(
+        database,
+        "SELECT oid::regclass::text AS name FROM pg_class WHERE relnamespace = 'dispatcher'::regnamespace"
+        " AND relkind = 'r'",
+    )
+    found = []
+    for table in tables:
+        for row in rows(database, f"SELECT to_jsonb(t) AS whole FROM {table.name} t"):
+            found.append(str(row.whole))
+    return "\n".join(found)
+
+
+def has(kept: str, word: str) -> bool:
+    return word in kept or word.encode().hex() in kept
+
+
+def test_nothing_of_it_is_left_in_any_row(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    receiver.script("/hook", Answer(200, headers=(("X-To", SECRET),), body=f"for {SECRET}".encode()))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    send(f"subject-{SECRET}")
+    deliver_all(settings)
+    before = everything(database)
+    assert has(before, SECRET)
+    assert erase(database, subject=f"subject-{SECRET}") == Erased(events=1)
+    assert not has(everything(database), SECRET)
+
+
+def test_open_deliveries_are_cancelled_and_those_of_others_are_sent(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    for subject in ("a", "b", "a"):
+        send(subject)
+    change(
+        database,
+        "UPDATE dispatcher.deliveries SET state = 'waiting'"
+        " WHERE id = (SELECT min(id::text)::uuid FROM dispatcher.deliveries)",
+    )
+    assert erase(database, subject="a") == Erased(events=2, deliveries=2)
+    assert deliver_all(settings)["delivered"] == 1
+    assert len(receiver.received) == 1
+    found = deliveries(database)
+    assert [(row.state, row.reason, row.finished_at is not None) for row in found] == [
+        ("cancelled", None, True),
+        ("delivered", None, True),
+        ("cancelled", None, True),
+    ]
+
+
+def test_it_is_shown_as_erased_and_counts_stay(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    erased, kept = send("a"), send("b")
+    deliver_all(settings)
+    erase(database, subject="a")
+    with Session(database) as session:
+        account = find_account(session, "acme")
+        record = get_event(session, account, erased)
+        assert (record.data, record.event.erased, record.event.subject) == (None, True, None)
+        assert (record.event.type, record.event.delivery_count, len(record.deliveries)) == ("message.sent", 1, 1)
+        assert [line.erased for line in list_events(session, account).events] == [False, True]
+        assert [line.id for line in list_events(session, account, event_type="message").events] == [kept, erased]
+        delivery = get_delivery(session, account, record.deliveries[0].id)
+        assert (delivery.data, delivery.event) == (None, record.event)
+        (attempt,) = delivery.attempts
+        assert (attempt.status, attempt.answer_headers, attempt.answer_excerpt) == (200, None, None)
+
+
+def test_it_is_never_sent_again(database: Engine, settings: Settings, receiver: Receiver) -> None:
+    for contract in ({}, {"envelope": "array"}, {"members": [["data", "data"]]}, {"method": "GET"}):
+        make_webhook(database, settings, url=receiver.url("/hook"), contract=contract)
+    send("a")
+    deliver_all(settings)
+    sent = len(receiver.received)
+    erase(database, subject="a")
+    for row in deliveries(database):
+        with Session(database) as session, pytest.raises(WrongState, match="its message was erased"):
+            redeliver(session, find_account(session, "acme"), row.id, Timing(1), by=TESTER)
+    # Somebody opened them again at the moment of the erasure.
+    change(database, "UPDATE dispatcher.deliveries SET state = 'ready', finished_at = NULL, due_at = now()")
+    deliver_all(settings)
+    assert len(receiver.received) == sent
+    assert {(row.state, row.reason) for row in deliveries(database)} == {("discarded", "render_failed")}
+
+
+def test_a_subject_is_erased_in_all_accounts_and_an_account_alone(database: Engine, settings: Settings) -> None:
+    for name in ("acme", "globex", "hooli"):
+        make_account(database, name)
+        send("a", name)
+        send("b", name)
+    assert erase(database, account=None, subject="a").events == 3
+    assert erase(database, account="globex").events == 1
+    left = rows(
+        database,
+        "SELECT a.name, e.subject FROM dispatcher.events e JOIN dispatcher.accounts a"
+        " ON a.id = e.account_id WHERE e.codec = 0 ORDER BY a.name",
+    )
+    assert [tuple(row) for row in left] == [("acme", "b"), ("hooli", "b")]
+
+
+def test_the_audit_log_says_it_once_for_each_account_without_the_subject(database: Engine, settings: Settings) -> None:
+    for name in ("acme", "globex"):
+        make_account(database, name)
+        send(SECRET, name)
+        send(SECRET, name)
+    change(database, "DELETE FROM dispatcher.audit")
+    for _ in range(2):
+        erase(database, account=None, subject=SECRET)
+    found = rows(database, "SELECT action, detail, target_id, account_id FROM dispatcher.audit")
+    assert [(row.action, row.detail, row.target_id == row.account_id) for row in found] == [
+        (Action.MESSAGES_ERASED, {"of": "subject"}, True)
+    ] * 2
+    assert len({row.account_id for row in found}) == 2
+
+
+@pytest.mark.parametrize("held", ["claimed", "locked"])
+def test_what_is_being_attempted_is_left_for_the_next_run(database: Engine, settings: Settings, held: str) -> None:
+    make_webhook(database, settings, url="https://example.com/")
+    send("a")
+    if held == "claimed":
+        change(database, "UPDATE dispatcher.deliveries SET state = 'claimed'")
+        assert erase(database, subject="a") == Erased(left=1)
+        change(database, "UPDATE dispatcher.deliveries SET state = 'waiting'")
+    else:
+        with database.begin() as other:
+            other.execute(text("SELECT 1 FROM dispatcher.deliveries FOR UPDATE"))
+            assert erase(database, subject="a") == Erased(left=1)
+    assert rows(database, "SELECT codec FROM dispatcher.events")[0].codec == 0
+    assert erase(database, subject="a") == Erased(events=1, deliveries=1)
+
+
+def test_one_that_is_stopped_is_gone_on_with(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "PIECE", 2)
+    make_webhook(database, settings, url="https://example.com/")
+    for _ in range(5):
+        send("a")
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with Session(database) as session:
+        owner = find_account(session, "acme").id
+    with pytest.raises(KeyboardInterrupt):
+        Erasure(database, account=owner, subject="a").run(by=TESTER, progress=stop)
+    assert sorted(row.codec for row in rows(database, "SELECT codec FROM dispatcher.events")) == [0, 0, 0, 1, 1]
+    assert erase(database, subject="a") == Erased(events=3, deliveries=3)
+
+
+@contextmanager
+def plans_of(database: Engine) -> Iterator[list[str]]:
+    """How PostgreSQL does what is executed."""
+    found: list[str] = []
+
+    def explain(_connection: object, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+        if "dispatcher." in statement and "EXPLAIN" not in statement and "audit" not in statement:
+            cursor.execute(f"EXPLAIN {statement}", parameters)
+            found.append("\n".join(row[0] for row in cursor.fetchall()))
+
+    event.listen(database, "before_cursor_execute", explain)
+    try:
+        yield found
+    finally:
+        event.remove(database, "before_cursor_execute", explain)
+
+
+def test_every_statement_uses_an_index(database: Engine, settings: Settings) -> None:
+    webhook = make_webhook(database, settings, url="https://example.com/")
+    make_many(database, webhook.id)
+    change(
+        database,
+        "INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id)"
+        " SELECT id, 1, id, id FROM dispatcher.deliveries",
+    )
+    change(
+        database,
+        "INSERT INTO dispatcher.requests (id, webhook_id, method, url_masked, headers_masked, answer_cut,"
+        " answer_unreadable, started_at, duration) SELECT id, webhook_id, 'POST', '', '', false, false, now(), '0'"
+        " FROM dispatcher.deliveries",
+    )
+    change(
+        database,
+        "UPDATE dispatcher.events SET subject = 'a' WHERE id = ANY(ARRAY(SELECT id FROM dispatcher.events LIMIT 5))",
+    )
+    change(database, "ANALYZE")
+    with plans_of(database) as plans:
+        assert erase(database, account=None, subject="a").events == 5
+    this_week = [plan for plan in plans if "Seq Scan" in plan]
+    assert [plan for plan in this_week if "Seq Scan on deliveries" in plan or _reads_this_week(database, plan)] == []
+
+
+def _reads_this_week(database: Engine, plan: str) -> bool:
+    """Whether a partition with rows is read as a whole."""
+    full = rows(
+        database,
+        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'dispatcher'::regnamespace AND relkind = 'r'"
+        " AND relname ~ '^(events|attempts|requests)_' AND reltuples > 1000",
+    )
+    return any(f"Seq Scan on {row.name}" in plan for row in full)
