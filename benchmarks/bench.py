@@ -35,6 +35,7 @@ class Size:
     slow_alone: int = 50_000
     waiting: int = 1_000_000
     finished: int = 10_000_000
+    week: int = 1_400_000
     claims: int = 60_000
     calls: int = 1_000
     bulk_events: int = 20_000
@@ -74,6 +75,7 @@ QUICK = Size(
     slow_alone=0,
     waiting=100_000,
     finished=300_000,
+    week=20_000,
     claims=12_000,
     calls=200,
     bulk_events=5_000,

@@ -150,6 +150,24 @@ ROWS = (
         ),
     ),
     Row(
+        "retention",
+        "old rows removed without a pause between runs",
+        (
+            Target(
+                "throughput without it",
+                Ratio("single-beside-retention.rate", "single-behind-finished.rate"),
+                0.9,
+                0.95,
+                unit="%",
+            ),
+        ),
+    ),
+    Row(
+        "weeks",
+        "seven weeks of which two are kept: size of all tables",
+        (Target("after the fourth", Ratio("weeks.last_mb", "weeks.fourth_mb"), 1.1, 1.02, more=False),),
+    ),
+    Row(
         "enqueue",
         "enqueue: one call, one commit / enqueue_many(1,000)",
         (

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from benchmarks.servers import Servers
 from benchmarks.workload import message
-from dispatcher.db.partitions import week_of
+from dispatcher.db.partitions import Partition, week_of
 from dispatcher.ids import new_id
 from dispatcher.states import State
 
@@ -42,7 +42,7 @@ _FINISHED = f"""
 INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, account_no, size, state, due_at, give_up_at, attempt_count,
   finished_at)
 SELECT delivery_id, event_id, webhook_id, {_ACCOUNT_NO}, octet_length(:data), '{State.DELIVERED}',
-       now(), now() + interval '2 days', 1, now()
+       now(), now() + interval '2 days', 1, coalesce(to_timestamp(CAST(:ended AS double precision) / 1000), now())
 {_ROWS}"""
 _ATTEMPTS = f"""
 INSERT INTO dispatcher.attempts (delivery_id, number, id, request_id, verdict)
@@ -72,7 +72,18 @@ def store_waiting(servers: Servers, ids: Sequence[UUID], count: int, *, due_from
 
 def store_finished(servers: Servers, ids: Sequence[UUID], count: int) -> None:
     """Stores `count` delivered ones with all their records, and leaves the tables as autovacuum leaves them in time."""
-    _store(servers, ids, count, (_EVENTS, _FINISHED, _ATTEMPTS, _REQUESTS))
+    _store(servers, ids, count, (_EVENTS, _FINISHED, _ATTEMPTS, _REQUESTS), ended=None)
+    _vacuum(servers)
+
+
+def store_week(servers: Servers, ids: Sequence[UUID], count: int, week: Partition) -> None:
+    """The same as if they had been delivered in a week that has partitions."""
+    start = week.first.int >> 80
+    _store(servers, ids, count, (_EVENTS, _FINISHED, _ATTEMPTS, _REQUESTS), start=start, ended=start + count // 50)
+    _vacuum(servers)
+
+
+def _vacuum(servers: Servers) -> None:
     for table in ("deliveries", "events", "attempts", "requests"):
         servers.execute(f"VACUUM ANALYZE dispatcher.{table}")
 

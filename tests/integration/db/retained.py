@@ -1,12 +1,14 @@
 """Weeks long ago, with rows in them, for tests of retention."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from dispatcher.db.partitions import PARTITIONED, Partition, create_partition, partitions_of, week_of
 from dispatcher.db.retention.kinds import Kept, Kind
@@ -86,3 +88,31 @@ def ids(database: Engine, table: str) -> list[UUID]:
 def exists(database: Engine, name: str) -> bool:
     with database.connect() as connection:
         return bool(connection.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": f"dispatcher.{name}"}))
+
+
+@contextmanager
+def plans_of(database: Engine) -> Iterator[list[str]]:
+    """How PostgreSQL does what is executed."""
+    found: list[str] = []
+
+    def explain(_connection: object, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+        is_query = statement.lstrip().startswith(("SELECT", "WITH", "UPDATE", "DELETE"))
+        if is_query and "WHERE" in statement and "EXPLAIN" not in statement and "audit" not in statement:
+            cursor.execute(f"EXPLAIN {statement}", parameters)
+            found.append("\n".join(row[0] for row in cursor.fetchall()))
+
+    event.listen(database, "before_cursor_execute", explain)
+    try:
+        yield found
+    finally:
+        event.remove(database, "before_cursor_execute", explain)
+
+
+def whole_reads(database: Engine, plans: list[str]) -> list[str]:
+    """The plans that read a table or a partition with many rows as a whole."""
+    full = rows(
+        database,
+        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'dispatcher'::regnamespace AND relkind = 'r'"
+        " AND relname ~ '^(deliveries|events|attempts|requests)' AND reltuples > 1000",
+    )
+    return [plan for plan in plans if any(f"Seq Scan on {row.name}" in plan for row in full)]

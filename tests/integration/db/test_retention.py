@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
+from dispatcher.db.engines import make_engine
 from dispatcher.db.migrate import upgrade
 from dispatcher.db.partitions import PARTITIONED
 from dispatcher.db.retention import weeks
+from dispatcher.db.retention.forecast import forecast
 from dispatcher.db.retention.kinds import Kind
 from dispatcher.db.retention.pieces import LOOKED_AT
 from dispatcher.settings import Settings
@@ -26,10 +28,13 @@ from tests.integration.db.retained import (
     make_old,
     name_at,
     names,
+    plans_of,
     retain_all,
+    whole_reads,
 )
 from tests.integration.db.retained import now as now  # noqa: PLC0414 - a fixture
 from tests.integration.db.test_partitions import read_everything
+from tests.many_rows import make_many, make_many_open
 
 DAY = timedelta(days=1)
 AGES = [timedelta(days=days) for days in (1, 8, 29, 40, 60)]
@@ -302,3 +307,40 @@ def test_a_database_that_was_in_use_keeps_what_nobody_has_set_a_time_for(
         assert len(ids(database, "audit")) == 2
     finally:
         change(database, "UPDATE dispatcher.installation SET retention_from = NULL")
+
+
+def test_every_statement_uses_an_index(database: Engine, settings: Settings, now: datetime) -> None:
+    webhook = make_webhook(database, settings, url="https://example.com/")
+    make_many(database, webhook.id)
+    make_many_open(database, webhook.id, 20_000)
+    make_old(database, now - 60 * DAY, count=20_000)
+    make_old(database, now - 29 * DAY, count=20_000)
+    change(database, "ANALYZE")
+    with plans_of(database) as plans:
+        retain_all(database, now, seconds=0.3)
+        with database.connect() as connection:
+            forecast(connection, ALL, now)
+    assert len(plans) > 10
+    assert whole_reads(database, plans) == []
+
+
+def test_weeks_go_through_a_pooler_too(database: Engine, settings: Settings, old: datetime) -> None:
+    pooled = make_engine(settings.database_url.get_secret_value(), pooler=True)
+    try:
+        assert retain_all(pooled, old)["weeks_left"] == 0
+    finally:
+        pooled.dispose()
+    assert len(ids(database, "events")) == 3
+
+
+def test_a_role_that_does_not_own_the_tables_is_told_who_can(
+    database: Engine, old: datetime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def may_not(engine: Engine, _: object) -> None:
+        with engine.begin() as connection:
+            connection.execute(text("CREATE ROLE nobody"))
+
+    monkeypatch.setattr(weeks, "_mark", may_not)
+    done = retain_all(database, old)
+    assert (done["weeks_left"], done["deliveries_removed"]) == (len(PARTITIONED), 2)
+    assert "let its owner run `dispatcher retention`" in caplog.text

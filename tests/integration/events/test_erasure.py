@@ -1,12 +1,9 @@
 """Messages that are erased: they are gone everywhere, nothing is sent any more, and all counts stay true."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
@@ -22,6 +19,7 @@ from dispatcher.settings import Settings
 from schedules.timing import Timing
 from tests.behaviours import Answer
 from tests.factories import TESTER, change, deliver_all, deliveries, make_account, make_webhook, rows
+from tests.integration.db.retained import plans_of, whole_reads
 from tests.many_rows import make_many
 from tests.receiver import Receiver
 
@@ -193,23 +191,6 @@ def test_one_that_is_stopped_is_gone_on_with(
     assert erase(database, subject="a") == Erased(events=3, deliveries=3)
 
 
-@contextmanager
-def plans_of(database: Engine) -> Iterator[list[str]]:
-    """How PostgreSQL does what is executed."""
-    found: list[str] = []
-
-    def explain(_connection: object, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
-        if "dispatcher." in statement and "EXPLAIN" not in statement and "audit" not in statement:
-            cursor.execute(f"EXPLAIN {statement}", parameters)
-            found.append("\n".join(row[0] for row in cursor.fetchall()))
-
-    event.listen(database, "before_cursor_execute", explain)
-    try:
-        yield found
-    finally:
-        event.remove(database, "before_cursor_execute", explain)
-
-
 def test_every_statement_uses_an_index(database: Engine, settings: Settings) -> None:
     webhook = make_webhook(database, settings, url="https://example.com/")
     make_many(database, webhook.id)
@@ -231,15 +212,4 @@ def test_every_statement_uses_an_index(database: Engine, settings: Settings) -> 
     change(database, "ANALYZE")
     with plans_of(database) as plans:
         assert erase(database, account=None, subject="a").events == 5
-    this_week = [plan for plan in plans if "Seq Scan" in plan]
-    assert [plan for plan in this_week if "Seq Scan on deliveries" in plan or _reads_this_week(database, plan)] == []
-
-
-def _reads_this_week(database: Engine, plan: str) -> bool:
-    """Whether a partition with rows is read as a whole."""
-    full = rows(
-        database,
-        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'dispatcher'::regnamespace AND relkind = 'r'"
-        " AND relname ~ '^(events|attempts|requests)_' AND reltuples > 1000",
-    )
-    return any(f"Seq Scan on {row.name}" in plan for row in full)
+    assert whole_reads(database, plans) == []
