@@ -30,9 +30,9 @@ _OF_SUBJECT = f"{_OF_ACCOUNT} AND subject = :subject"
 
 
 def _next(wanted: str) -> str:
-    return (
-        f"SELECT id::text FROM dispatcher.events WHERE {wanted} AND id > CAST(:after AS uuid) ORDER BY id LIMIT :most"
-    )
+    # By the column: `id` alone would be the text, for which there is no index.
+    after = "e.id > CAST(:after AS uuid) ORDER BY e.id LIMIT :most"
+    return f"SELECT e.id::text FROM dispatcher.events e WHERE {wanted} AND {after}"
 
 
 _ACCOUNTS = text("SELECT id::text FROM dispatcher.accounts ORDER BY id")

@@ -58,10 +58,11 @@ WALKS: Mapping[Kind, Walk] = {
     Kind.DELIVERIES: Walk("deliveries", _ENDED, _delete("deliveries", _ENDED), by_age=True, again=True),
     Kind.NOTICES: Walk("notices", _QUIET, _delete("notices", _QUIET), by_age=False, again=True),
 }
+# Ordered by the column: `id` alone would be the text, for which there is no index.
 _LOOK = {
     kind: text(f"""
-SELECT id::text AS id, {walk.is_old} AS is_old FROM dispatcher.{walk.table}
-WHERE id > CAST(:after AS uuid) AND id < CAST(:end AS uuid) ORDER BY id LIMIT {LOOKED_AT}
+SELECT t.id::text AS id, {walk.is_old} AS is_old FROM dispatcher.{walk.table} t
+WHERE t.id > CAST(:after AS uuid) AND t.id < CAST(:end AS uuid) ORDER BY t.id LIMIT {LOOKED_AT}
 """)
     for kind, walk in WALKS.items()
 }

@@ -317,7 +317,7 @@ def test_every_statement_uses_an_index(database: Engine, settings: Settings, now
     make_old(database, now - 29 * DAY, count=20_000)
     change(database, "ANALYZE")
     with plans_of(database) as plans:
-        retain_all(database, now, seconds=0.3)
+        retain_all(database, now, seconds=3)
         with database.connect() as connection:
             forecast(connection, ALL, now)
     assert len(plans) > 10
