@@ -9,12 +9,14 @@ from sqlalchemy.orm import Session
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.audit import Action
+from dispatcher.db.models import Request
 from dispatcher.deliveries.history import get_delivery
 from dispatcher.deliveries.redelivery import redeliver
 from dispatcher.errors import WrongState
 from dispatcher.events import erasure
 from dispatcher.events.erasure import Erased, Erasure
 from dispatcher.events.history import get_event, list_events
+from dispatcher.ids import new_id
 from dispatcher.settings import Settings
 from schedules.timing import Timing
 from tests.behaviours import Answer
@@ -67,6 +69,15 @@ def test_nothing_of_it_is_left_in_any_row(database: Engine, settings: Settings, 
     make_webhook(database, settings, url=receiver.url("/hook"))
     send(f"subject-{SECRET}")
     deliver_all(settings)
+    # Its first request, whose token was refused.
+    columns = ", ".join(column.name for column in Request.__table__.columns if column.name != "id")
+    first = new_id()
+    change(
+        database,
+        f"INSERT INTO dispatcher.requests (id, {columns}) SELECT :id, {columns} FROM dispatcher.requests",
+        id=first,
+    )
+    change(database, "UPDATE dispatcher.requests SET replaces = :id WHERE id <> :id", id=first)
     before = everything(database)
     assert has(before, SECRET)
     assert erase(database, subject=f"subject-{SECRET}") == Erased(events=1)
@@ -173,6 +184,8 @@ def test_what_is_being_attempted_is_left_for_the_next_run(database: Engine, sett
             other.execute(text("SELECT 1 FROM dispatcher.deliveries FOR UPDATE"))
             assert erase(database, subject="a") == Erased(left=1)
     assert rows(database, "SELECT codec FROM dispatcher.events")[0].codec == 0
+    noted = "SELECT 1 FROM dispatcher.audit WHERE action = :action"
+    assert rows(database, noted, action=Action.MESSAGES_ERASED) == []
     assert erase(database, subject="a") == Erased(events=1, deliveries=1)
 
 
