@@ -316,10 +316,10 @@ def test_a_database_that_was_in_use_keeps_what_nobody_has_set_a_time_for(
 def test_a_database_that_was_in_use_is_spared_for_14_days_and_a_new_one_is_not(settings: Settings) -> None:
     server = settings.database_url.get_secret_value()
     spared = "SELECT retention_from - now() AS left FROM dispatcher.installation"
-    with database_at(REVISIONS[REVISIONS.index("0019") - 1], server, "in_use") as (older, url):
-        upgrade(url, revision="0019")
+    with database_at(REVISIONS[REVISIONS.index("0018") - 1], server, "in_use") as (older, url):
+        upgrade(url, revision="0018")
         assert timedelta(days=13.9) < rows(older, spared)[0].left <= timedelta(days=14)
-    with database_at("0019", server, "new") as (newer, _):
+    with database_at("0018", server, "new") as (newer, _):
         assert rows(newer, spared)[0].left is None
 
 

@@ -5,8 +5,8 @@ A database that was in use before has 14 days, in which nothing goes that its op
 
 from alembic import context, op
 
-revision = "0019"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 
 COLUMN = "ALTER TABLE dispatcher.installation ADD COLUMN IF NOT EXISTS retention_from TIMESTAMP WITH TIME ZONE"
 FROM = "UPDATE dispatcher.installation SET retention_from = now() + interval '14 days' WHERE retention_from IS NULL"
