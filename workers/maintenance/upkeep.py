@@ -28,7 +28,8 @@ log = structlog.get_logger("dispatcher.upkeep")
 PIECE = 1_000  # rows that one transaction changes
 LOOKED_UP = 20_000  # rows that one look finds
 # A run ends well before the next one begins: two at once would leave the sweep no process.
-END_SECONDS, FORGET_SECONDS, REMOVE_SECONDS, FILL_SECONDS, RETAIN_SECONDS = 20, 5, 15, 5, 10
+END_SECONDS, FORGET_SECONDS, REMOVE_SECONDS, FILL_SECONDS, RETAIN_SECONDS = 20, 5, 15, 5, 5
+RUN_SECONDS = 50  # what is left of them is for retention
 
 _IS_UNCLAIMABLE = (
     "(w.deleted_at IS NOT NULL OR (a.suspended_at IS NULL"
@@ -111,8 +112,7 @@ def upkeep(
     as it is. `circuit_breakers`: whether this installation has any. A part that fails does not keep the others from
     running; its error is raised after them. Any part can be the first: one that kills the process does not keep the
     others from running for ever, either. If the database is unavailable, that is raised at once."""
-    done: dict[str, int] = {}
-    errors = []
+    began, done, errors = monotonic(), dict[str, int](), []
     parts: tuple[Callable[[], dict[str, int]], ...] = (
         lambda: _end_unclaimable(engine, counts, monotonic() + END_SECONDS, circuit_breakers=circuit_breakers),
         lambda: {"keys_forgotten": _forget_keys(engine, monotonic() + FORGET_SECONDS)},
@@ -133,6 +133,9 @@ def upkeep(
             errors.append(error)
     if errors:
         raise errors[0]
+    if done["kinds_left"]:
+        more = retain(engine, kept, clock(), began + RUN_SECONDS)
+        done |= {name: count + done[name] * name.endswith("_removed") for name, count in more.items()}
     return done
 
 

@@ -251,6 +251,29 @@ PARTS = (
 )
 
 
+def test_old_rows_for_which_there_was_no_time_go_in_what_the_other_parts_leave_of_the_minute(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else more would come in a day than can go."""
+    older = "id = CAST(overlay(id::text placing '0170' from 1) AS uuid)"
+    store(database, settings, 3, f"state = 'cancelled', finished_at = now() - interval '31 days', {older}")
+    monkeypatch.setattr(upkeep, "RETAIN_SECONDS", -1)
+    done = upkeep_once(settings)
+    assert (done["deliveries_removed"], done["kinds_left"], deliveries(database)) == (3, 0, [])
+    monkeypatch.setattr(upkeep, "RUN_SECONDS", -1)
+    assert upkeep_once(settings)["kinds_left"] == 3
+
+
+def test_what_retention_removed_in_both_parts_of_a_run_is_counted(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([{"deliveries_removed": 2, "weeks_left": 1, "kinds_left": 1},
+                   {"deliveries_removed": 3, "weeks_left": 1, "kinds_left": 0}])  # fmt: skip
+    monkeypatch.setattr(upkeep, "retain", lambda *_: next(counts))
+    done = upkeep_once(settings)
+    assert (done["deliveries_removed"], done["weeks_left"], done["kinds_left"]) == (5, 1, 0)
+
+
 @pytest.mark.parametrize("failing", PARTS)
 def test_a_part_that_fails_keeps_no_other_from_running(
     database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, failing: str
