@@ -15,11 +15,12 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from dispatcher.api.metrics import families, statements
+from dispatcher.api.metrics import families
 from dispatcher.broker.clients import broker_pool
 from dispatcher.db.engines import Limits, make_engine
 from dispatcher.db.heartbeat import API, DELIVERS, MAINTAINS
 from dispatcher.db.partitions import PARTITIONED
+from dispatcher.diagnosis import statements
 from dispatcher.ids import time_of
 from dispatcher.installation import Installation
 from dispatcher.metrics.family import Family, Labels, Values

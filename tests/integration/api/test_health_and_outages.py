@@ -19,12 +19,12 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from dispatcher.api import health
 from dispatcher.api.events import routes as events
 from dispatcher.asgi import create_app
 from dispatcher.db.engines import Limits
 from dispatcher.db.heartbeat import Heartbeat
 from dispatcher.db.partitions import week_of
+from dispatcher.diagnosis import readiness
 from dispatcher.embedded.errors import ServerAway
 from dispatcher.embedded.given_servers import ask_broker
 from dispatcher.ids import new_id
@@ -262,14 +262,14 @@ def test_being_ready_takes_room_on_the_databases_disk_and_leaves_nothing(api: Ap
 
 
 def test_calls_that_come_at_once_share_a_check(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, go_on, check = [], threading.Event(), health._check_database
+    begun, go_on, check = [], threading.Event(), readiness.check_database
 
     def slow(*given: Any) -> None:
         begun.append(given)
         go_on.wait(4)
         check(*given)
 
-    monkeypatch.setitem(health._PARTS, "database", slow)
+    monkeypatch.setitem(readiness.PARTS, "database", slow)
     with running_app(create_app(installation)) as origin, ThreadPoolExecutor(20) as callers:
         calls = [callers.submit(requests.get, f"{origin}/readyz", timeout=10) for _ in range(20)]
         while sum(call.running() for call in calls) < 20 or not begun:

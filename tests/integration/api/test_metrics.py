@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.api.metrics import families, reading, statements
+from dispatcher.api.metrics import families, reading
+from dispatcher.diagnosis import statements
 from dispatcher.settings import Settings
 from tests.dead_ports import refusing_port
 from tests.exposition import Exposition, read

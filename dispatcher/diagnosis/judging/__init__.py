@@ -1,0 +1,1 @@
+"""What the things that are looked at mean."""
