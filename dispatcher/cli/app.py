@@ -49,7 +49,8 @@ class _Root(Group):
 app = typer.Typer(
     cls=_Root,
     help="Self-hosted webhook delivery: accounts, webhooks, events and deliveries.",
-    epilog="Exit status: 0 done, 1 refused or failed, 2 wrong usage, 130 stopped by Ctrl-C (`up`, `listen`: 0).\n\n"
+    epilog="Exit status: 0 done, 1 refused or failed, 2 wrong usage, 130 stopped by Ctrl-C (`up`, `listen` and"
+    " `status --watch`: 0).\n\n"
     f"Settings are environment variables: {PROGRAM} settings shows them.",
     no_args_is_help=True,
     rich_markup_mode=None,

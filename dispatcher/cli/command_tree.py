@@ -138,6 +138,8 @@ PANELS: Mapping[str, Words] = {
         "up": Leaf("servers", "Run a whole engine here, until Ctrl-C."),
         "engine": Leaf("engine", "Show the addresses of the engine that `up` runs."),
         "demo": Leaf("servers", "Show a whole engine at work on temporary data."),
+        "status": Leaf("status", "Show how the installation does, on one screen."),
+        "doctor": Leaf("doctor", "Say whether all is well, and if not, what to do."),
         "migrate": Leaf("admin", "Bring the database to this version's tables."),
         "settings": Leaf("admin", "Show the settings in use, with their variables."),
         "secrets": Branch(

@@ -1,1 +1,1 @@
-"""Whether an installation is well, and why not: for `/readyz`, `/metrics`, `dispatcher doctor` and `dispatcher status`."""
+"""Whether an installation is well, and why not: for `/readyz`, `/metrics`, `dispatcher doctor` and `status`."""

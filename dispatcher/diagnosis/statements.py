@@ -95,6 +95,11 @@ FROM (SELECT kind, version, extract(epoch FROM now() - seen_at) AS age FROM disp
       ORDER BY id DESC LIMIT 10000) p
 WHERE age > -30 GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 100
 """)
+ALL_PROCESSES = text("""
+SELECT id, kind, host, pid, version, started_at, extract(epoch FROM now() - seen_at) AS age, doing, fault,
+  coalesce(extract(epoch FROM now() - fault_since), 0) AS fault_for
+FROM dispatcher.processes ORDER BY id DESC LIMIT 1000
+""")
 LEASES = text(f"SELECT name, {_age('until')} AS overdue FROM dispatcher.leases ORDER BY name LIMIT 20")
 
 # By what the catalogue says: nothing is counted, and no table is locked.
@@ -118,4 +123,45 @@ SELECT application_name AS name, count(*) AS connections,
     FILTER (WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()) AS oldest,
   CAST(current_setting('max_connections') AS integer) AS most
 FROM pg_stat_activity WHERE datname = current_database() GROUP BY application_name
+""")
+
+# There is no index for either: the newest ones are looked at.
+_NEWEST = 20_000
+QUARANTINED = text(f"""
+SELECT id, quarantined_reason FROM (
+  SELECT id, quarantined_at, quarantined_reason, deleted_at FROM dispatcher.webhooks ORDER BY id DESC LIMIT {_NEWEST}) w
+WHERE quarantined_at IS NOT NULL AND deleted_at IS NULL LIMIT 1000
+""")
+QUARANTINED_NOTICES = text(f"""
+SELECT count(*) FROM (SELECT quarantined_at FROM dispatcher.notices ORDER BY id DESC LIMIT {_NEWEST}) n
+WHERE quarantined_at IS NOT NULL
+""")
+
+# The webhooks that fail most, with their circuits. Only those that fail have a row.
+SHOWN_FAILING = 5
+FAILING = text(f"""
+WITH failing AS MATERIALIZED (SELECT * FROM dispatcher.circuit_breakers ORDER BY webhook_id LIMIT {COUNTED})
+SELECT (SELECT count(*) FROM failing) AS all_failing, g.webhook_id, g.failures, g.opened_at IS NOT NULL AS is_open,
+  extract(epoch FROM now() - g.failing_since) AS failing_for, extract(epoch FROM g.trial_at - now()) AS trial_in,
+  coalesce(w.name, w.url_masked) AS webhook, a.name AS account
+FROM (SELECT * FROM failing ORDER BY opened_at IS NOT NULL DESC, failures DESC, webhook_id LIMIT {SHOWN_FAILING}) g
+CROSS JOIN LATERAL (SELECT * FROM dispatcher.webhooks WHERE id = g.webhook_id OFFSET 0) w
+CROSS JOIN LATERAL (SELECT name FROM dispatcher.accounts WHERE id = w.account_id OFFSET 0) a
+ORDER BY is_open DESC, failures DESC, webhook_id
+""")
+
+# What the last minute brought: by the times in ids, the newest first. Where there is more than is counted, the time is
+# shorter: up to the oldest that was counted.
+RATE_SECONDS = 60
+RATED = 20_000
+RATES = text(f"""
+WITH events AS MATERIALIZED (
+  SELECT id FROM dispatcher.events WHERE id >= CAST(:since AS uuid) ORDER BY id DESC LIMIT {RATED}),
+requests AS MATERIALIZED (
+  SELECT id, verdict, messages FROM dispatcher.requests WHERE id >= CAST(:since AS uuid) ORDER BY id DESC LIMIT {RATED})
+SELECT (SELECT count(*) FROM events) AS events, (SELECT count(*) FROM requests) AS requests,
+  (SELECT id FROM events ORDER BY id LIMIT 1) AS first_event,
+  (SELECT id FROM requests ORDER BY id LIMIT 1) AS first_request,
+  coalesce((SELECT sum(messages) FROM requests WHERE verdict = 'acknowledged'), 0) AS delivered,
+  coalesce((SELECT sum(messages) FROM requests WHERE verdict <> 'acknowledged'), 0) AS failed
 """)

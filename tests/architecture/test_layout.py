@@ -83,6 +83,7 @@ def test_only_who_begins_reads_the_settings() -> None:
         "dispatcher/web/__main__.py",
         "workers/__main__.py",
         "workers/celery.py",
+        "workers/trials.py",
     }
     assert users_of("BaseSettings") == {
         "dispatcher/settings/checked.py",

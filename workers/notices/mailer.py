@@ -119,6 +119,23 @@ class Mailer:
             if smtp is not None:
                 smtp.close()
 
+    def try_login(self) -> CleanFailure | None:
+        """Connects, logs in as for a mail, and leaves: nothing is sent. Why that fails, if it does."""
+        smtp: smtplib.SMTP | None = None
+        try:
+            smtp = self._connect()
+            self._prepare(smtp)
+            code, answer = smtp.noop()
+            with suppress(OSError, smtplib.SMTPException):
+                _wait_at_most(_QUIT_TIMEOUT, smtp)
+                smtp.quit()
+        except (OSError, UnicodeError, smtplib.SMTPException) as error:
+            return CleanFailure(_described(error), unavailable=True)
+        finally:
+            if smtp is not None:
+                smtp.close()
+        return None if code == 250 else CleanFailure(_answered("NOOP", code, answer), unavailable=True)
+
     def _connect(self) -> smtplib.SMTP:
         host, port, timeout = self._settings.smtp_host, self._settings.smtp_port, self._step_timeout
         # It greets with the sender's domain: finding this machine's own name could block on DNS.

@@ -17,10 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dispatcher.api.metrics import families
 from dispatcher.broker.clients import broker_pool
-from dispatcher.db.engines import Limits, make_engine
 from dispatcher.db.heartbeat import API, DELIVERS, MAINTAINS
 from dispatcher.db.partitions import PARTITIONED
 from dispatcher.diagnosis import statements
+from dispatcher.diagnosis.oldest_due import Round
+from dispatcher.diagnosis.running import reading_engine
 from dispatcher.ids import time_of
 from dispatcher.installation import Installation
 from dispatcher.metrics.family import Family, Labels, Values
@@ -36,29 +37,18 @@ _KINDS = (API, DELIVERS, MAINTAINS)
 _TABLES = (*PARTITIONED, "deliveries", "idempotency_keys", "notices", "webhooks")
 _NAMES = frozenset({"dispatcher", "dispatcher worker", "dispatcher-metrics", "dispatcher-readyz", "dispatcher-up"})
 _OTHER = "other"
-_FIRST = UUID(int=0)
 
 
 class Reading:
     """Of one API process."""
 
     def __init__(self, installation: Installation) -> None:
-        settings = installation.settings
         self._clock = installation.clock
-        self._engine = make_engine(
-            settings.database_url.get_secret_value(),
-            application_name="dispatcher-metrics",
-            pooler=settings.database_pooler,
-            autocommit=True,
-            plan_once=True,  # and so never reads a whole table
-            limits=Limits(_SECONDS, lock=_SECONDS / 4),
-            connect_seconds=_SECONDS,
-            most_connections=0,
-        )
-        self._broker_url = settings.broker_url.get_secret_value()
+        self._engine = reading_engine(installation, "dispatcher-metrics", statement=_SECONDS)
+        self._broker_url = installation.settings.broker_url.get_secret_value()
         self._threads = ThreadPoolExecutor(2, "dispatcher-metrics")
         installation.on_close.append(lambda: self._threads.shutdown(wait=False))
-        self._round = _Round()
+        self._round = Round()
         self._read: asyncio.Future[Measured] | None = None
         self._read_at = -inf
 
@@ -111,25 +101,6 @@ class Reading:
         finally:
             pool.disconnect()
         return [(families.QUEUED, {(queue,): (length,) for queue, length in zip(queues, lengths, strict=True)})]
-
-
-class _Round:
-    """Looks for the oldest due delivery at a part of the webhooks each time, and remembers the oldest of the last whole
-    round."""
-
-    def __init__(self) -> None:
-        self._after = _FIRST
-        self._so_far = self._last_round = 0.0
-
-    def look(self, connection: Connection) -> float:
-        """Its age in seconds; one that was found a moment ago may have been sent since."""
-        found = connection.execute(statements.OLDEST_DUE, {"after": self._after}).one()
-        self._so_far = max(self._so_far, float(found.oldest))
-        if found.visited < statements.VISITED:
-            self._after, self._last_round, self._so_far = _FIRST, self._so_far, 0.0
-            return self._last_round
-        self._after = found.last
-        return max(self._so_far, self._last_round)
 
 
 def _work(connection: Connection) -> Measured:
