@@ -48,11 +48,16 @@ class Authority:
         return replace(self, certificate=certificate, key=key)
 
 
-def new_authority(folder: Path) -> Authority:
+def new_authority(folder: Path, *, expired: bool = False) -> Authority:
     """An authority that keeps its files in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _certificate(
-        "authority", key, issuer=_name("authority"), issuer_key=key, end=datetime.now(UTC) + _DAY, hosts=None
+        "authority",
+        key,
+        issuer=_name("authority"),
+        issuer_key=key,
+        end=datetime.now(UTC) + (-_DAY if expired else _DAY),
+        hosts=None,
     )
     bundle = folder / "authority.pem"
     bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

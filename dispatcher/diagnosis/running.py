@@ -46,13 +46,15 @@ class Patient:
 
 
 class Check(NamedTuple):
-    """A check. `needs` names one that must not have failed: otherwise this one would only say the same again."""
+    """A check. `needs` names one that must not have failed: otherwise this one would only say the same again. `place`:
+    where that is which it tries to use, without secrets."""
 
     group: str
     name: str
     examine: Callable[[Patient], Sequence[Finding]]
     needs: str = ""
     seconds: float = SECONDS
+    place: Callable[[Patient], str] = lambda _: ""
 
 
 def reading_engine(installation: Installation, name: str, *, statement: float) -> Engine:
@@ -95,24 +97,30 @@ class _Running:
                 return ended, found
 
     def _examine(self, check: Check) -> None:
-        self.done.put((check, examined(check.examine, self.patient)))
+        self.done.put((check, examined(check.examine, self.patient, check.place)))
 
 
-def examined(examine: Callable[[Patient], Sequence[Finding]], patient: Patient) -> Sequence[Finding]:
+def examined(
+    examine: Callable[[Patient], Sequence[Finding]], patient: Patient, place: Callable[[Patient], str] = lambda _: ""
+) -> Sequence[Finding]:
     """What a check finds; an error is a finding, too."""
     try:
         return examine(patient)
     except Exception as error:  # noqa: BLE001 - the other checks go on; its text could contain values
-        return [_of_error(error)]
+        return [_of_error(error, place(patient))]
 
 
-def _of_error(error: Exception) -> Finding:
+def _of_error(error: Exception, place: str) -> Finding:
     if isinstance(error, DBAPIError) and isinstance(error.orig, InsufficientPrivilege):
         return not_checked(
             f"this database role may not do that: {error.orig}", "use a role with that right to check it"
         )
     said = what_fails(error)
-    return fail(said, "") if said is not None else fail(f"the check itself failed: {type(error).__name__}", "report it")
+    return (
+        fail(said, "", where=place)
+        if said is not None
+        else fail(f"the check itself failed: {type(error).__name__}", "report it")
+    )
 
 
 def run(checks: Sequence[Check], patient: Patient) -> Report:

@@ -8,6 +8,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
+from dispatcher.broker.address import read_broker_url
 from dispatcher.broker.clients import broker_pool, prove_writable, try_once
 from dispatcher.diagnosis.findings import Finding, fail, not_checked
 from dispatcher.diagnosis.judging import broker as judging
@@ -16,6 +17,10 @@ from dispatcher.diagnosis.running import Patient
 
 _STEP = 2.0  # seconds
 _TRIES = 5
+
+
+def place(patient: Patient) -> str:
+    return read_broker_url(patient.installation.settings.broker_url.get_secret_value()).place
 
 
 def answers(patient: Patient) -> Sequence[Finding]:

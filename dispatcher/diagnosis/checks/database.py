@@ -12,6 +12,7 @@ from dispatcher.db.partitions import missing_partitions
 from dispatcher.db.poolers import check_told
 from dispatcher.db.retention.forecast import forecast
 from dispatcher.db.retention.kinds import Kept
+from dispatcher.db.urls import places
 from dispatcher.db.version import check_migrated, check_postgres, newest_migration
 from dispatcher.diagnosis import readiness
 from dispatcher.diagnosis.findings import Finding, ok
@@ -46,7 +47,11 @@ FROM pg_class c
 WHERE c.relnamespace = to_regnamespace('dispatcher') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
   AND c.relname = ANY(:tables) ORDER BY 1
 """)
-_SOME = "SELECT count(*) FROM (SELECT 1 FROM dispatcher.{} LIMIT :most) some"
+_SOME = "SELECT count(*) FROM (SELECT 1 FROM dispatcher.{} LIMIT :most) counted"
+
+
+def place(patient: Patient) -> str:
+    return places(patient.installation.settings.database_url.get_secret_value())
 
 
 def answers(patient: Patient) -> Sequence[Finding]:

@@ -7,7 +7,7 @@ DATABASE, MIGRATIONS, BROKER = "database", "migrations", "broker"  # what others
 
 CHECKS = (
     Check("settings", "settings", choices.settings),
-    Check("database", DATABASE, database.answers),
+    Check("database", DATABASE, database.answers, place=database.place),
     Check("database", "pooler", database.pooler, DATABASE),
     Check("database", MIGRATIONS, database.migrations, DATABASE),
     Check("database", "rights", database.rights, DATABASE),
@@ -20,7 +20,7 @@ CHECKS = (
     Check("server", "bloat", server.bloat, DATABASE),
     Check("tables", "partitions", database.partitions, MIGRATIONS),
     Check("tables", "retention", database.retention, MIGRATIONS),
-    Check("broker", BROKER, broker.answers),
+    Check("broker", BROKER, broker.answers, place=broker.place),
     Check("broker", "broker_memory", broker.memory, BROKER),
     Check("engine", "heartbeats", engine.heartbeats, MIGRATIONS),
     Check("engine", "versions", engine.versions, MIGRATIONS),

@@ -18,11 +18,10 @@ SELECT (SELECT sum(numbackends) FROM pg_stat_database) AS used,
     - CAST(coalesce(current_setting('reserved_connections', true), '0') AS integer) AS most
 """)
 _SNAPSHOT = text("""
-SELECT extract(epoch FROM now() - xact_start) AS seconds, pid, application_name AS name,
-  pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all
-FROM pg_stat_activity
+SELECT extract(epoch FROM now() - xact_start) AS seconds, pid, application_name AS name FROM pg_stat_activity
 WHERE backend_xmin IS NOT NULL AND xact_start IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1
 """)
+_SEES_ALL = text("SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')")
 _PREPARED = text("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()")
 _SLOTS = text("""
 SELECT slot_name AS name, active, coalesce(wal_status = 'lost', false) AS lost, coalesce(pg_wal_lsn_diff(
@@ -52,8 +51,9 @@ def snapshot(patient: Patient) -> Sequence[Finding]:
     with patient.connection() as connection:
         row = connection.execute(_SNAPSHOT).one_or_none()
         prepared = int(connection.scalar(_PREPARED) or 0)
-    oldest = Snapshot(float(row.seconds), row.pid, row.name, row.sees_all) if row is not None else None
-    return judging.snapshot(oldest, prepared)
+        sees_all = bool(connection.scalar(_SEES_ALL))
+    oldest = Snapshot(float(row.seconds), row.pid, row.name) if row is not None else None
+    return judging.snapshot(oldest, prepared, sees_all=sees_all)
 
 
 def slots(patient: Patient) -> Sequence[Finding]:

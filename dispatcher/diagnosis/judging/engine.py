@@ -167,7 +167,11 @@ def quarantine(webhooks: Sequence[tuple[str, str]], notices: int) -> list[Findin
         for webhook, reason in webhooks[:5]
     ]
     if len(webhooks) > 5:
-        found.append(warn(f"{len(webhooks) - 5} more webhooks are put aside", "`dispatcher webhook list` shows them"))
+        found.append(
+            warn(
+                f"{len(webhooks) - 5} more webhooks are put aside", "`dispatcher webhook list --quarantined` shows them"
+            )
+        )
     if notices:
         found.append(
             warn(f"{notices:,} notices are put aside", "`dispatcher notice list`, then `dispatcher notice release`")

@@ -14,12 +14,11 @@ MUCH_DEAD, DEAD_SHARE = 50_000, 0.2  # rows, and the part of the living ones
 
 
 class Snapshot(NamedTuple):
-    """The oldest transaction that keeps vacuum from removing rows. `sees_all`: of all roles, not only of this one."""
+    """The oldest transaction that keeps vacuum from removing rows."""
 
     seconds: float
     pid: int
     name: str
-    sees_all: bool
 
 
 class Slot(NamedTuple):
@@ -49,20 +48,16 @@ def connections(used: int, limit: int) -> Finding:
     return Finding(level, says, "use a pooler, start fewer processes, or raise max_connections")
 
 
-def snapshot(oldest: Snapshot | None, prepared: int) -> list[Finding]:
+def snapshot(oldest: Snapshot | None, prepared: int, *, sees_all: bool) -> list[Finding]:
+    """`sees_all`: those of all roles, not only of this one."""
     found = []
     if prepared:
-        found.append(
-            warn(
-                f"{prepared} transactions are prepared (two-phase) and not ended",
-                "end them: ROLLBACK PREPARED; pg_prepared_xacts lists them",
-            )
-        )
+        says = f"{prepared} transactions are prepared (two-phase) and not ended"
+        found.append(warn(says, "end them: ROLLBACK PREPARED; pg_prepared_xacts lists them"))
+    hidden = "" if sees_all else "; those of other roles are hidden (GRANT pg_read_all_stats shows them)"
     if oldest is None:
-        return [*found, ok("no transaction is open")]
-    says = f"the oldest open transaction is {span(oldest.seconds)} old"
-    if not oldest.sees_all:
-        says += " (of this role's; others are hidden from it)"
+        return [*found, ok(f"no other transaction is open{hidden}")]
+    says = f"the oldest open transaction has taken {span(oldest.seconds)}{hidden}"
     level = within(oldest.seconds, *OLD_SNAPSHOT)
     if level is Level.OK:
         return [*found, ok(says)]
