@@ -62,7 +62,8 @@ def mail(patient: Patient) -> Sequence[Finding]:
     failure = Mailer(settings, step_timeout=_SECONDS).try_login()
     place = f"{settings.smtp_host}:{settings.smtp_port}"
     if failure is not None:
-        return [fail(failure.detail, "see DISPATCHER_SMTP_...; notices are tried for 24 hours", where=place)]
+        advice = "see DISPATCHER_SMTP_HOST and what follows it in `dispatcher settings`; notices are tried for 24 hours"
+        return [fail(failure.detail, advice, where=place)]
     as_whom = "and lets us log in" if settings.smtp_username else "without a login"
     return [ok(f"{place} answers {as_whom} (security: {settings.smtp_security}); nothing was sent")]
 

@@ -28,9 +28,7 @@ def doctor(
     context: typer.Context,
     handshake: Annotated[
         str | None,
-        typer.Option(
-            metavar="HOST", help="Try TLS with it, HOST or HOST:PORT", show_default="that of DISPATCHER_PUBLIC_URL"
-        ),
+        typer.Option(metavar="HOST", help="Try TLS with HOST or HOST:PORT", show_default="the public URL's"),
     ] = None,
     json: AsJson = False,
 ) -> None:

@@ -16,7 +16,7 @@ from dispatcher.states import State
 
 _LABEL = 11  # cells of a line's name
 _GAP = 2
-_LEAST = 2  # rows of a list that has no room for all
+_LEAST = 3  # lines of a list that has no room for all
 _MUCH = 10_000  # from here on, counts are about
 
 
@@ -29,9 +29,14 @@ def screen(overview: Overview, addresses: Mapping[str, str], height: int) -> lis
         Text(),
     ]
     problems = [_problem(one.level, one.where, one.says) for one in overview.problems]
-    problems = problems or [Text("No problems: `dispatcher doctor` looks closer.", style="green")]
+    title = (
+        "Problems: `dispatcher doctor` says what to do" if problems else "No problems: `dispatcher doctor` looks closer"
+    )
+    problems = [Text(title, style="bold" if problems else "green"), *problems]
     processes = _processes(overview.processes, overview.at)
-    failing = _failing(overview.failing, overview.failing_count)
+    failing = _failing(overview.failing)
+    room = height - len(head) - 2 * _LEAST - 2
+    failing = _shortened(failing, max(_LEAST, room), overview.failing_count - len(overview.failing))
     room = height - len(head) - len(_shortened(problems, _LEAST)) - len(failing) - 2
     processes = _shortened(processes, max(_LEAST, room))
     room = height - len(head) - len(processes) - len(failing) - 2
@@ -91,7 +96,7 @@ def _processes(processes: Sequence[Process], now: datetime) -> list[Text]:
     return _table(("Processes", "n", "host", "version", "up for", "doing"), rows)
 
 
-def _failing(failing: Sequence[Failing], count: int) -> list[Text]:
+def _failing(failing: Sequence[Failing]) -> list[Text]:
     rows = [
         (
             one.account,
@@ -102,14 +107,13 @@ def _failing(failing: Sequence[Failing], count: int) -> list[Text]:
         )
         for one in failing
     ]
-    lines = _table(("Failing", "webhook", "in a row", "for", "circuit"), rows)
-    return [*lines, Text(f"and {_count(count - len(rows))} more", style="dim")] if count > len(rows) else lines
+    return _table(("Failing", "webhook", "in a row", "for", "circuit"), rows)
 
 
 def _problem(level: Level, where: str, says: str) -> Text:
     style = "bold red" if level is Level.FAIL else "bold yellow"
     place = f"{where}: " if where else ""
-    return Text(safe_text(f"{level.upper():<4}  {place}{says}: see `dispatcher doctor`"), style=style)
+    return Text(safe_text(f"{level.upper():<4}  {place}{says}"), style=style)
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Text]:
@@ -124,10 +128,12 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Text]:
     return lines
 
 
-def _shortened(lines: list[Text], most: int) -> list[Text]:
-    if len(lines) <= most:
+def _shortened(lines: list[Text], most: int, beyond: int = 0) -> list[Text]:
+    """Up to `most` of them. `beyond`: how many more there are than these."""
+    if len(lines) <= most and not beyond:
         return lines
-    return [*lines[: most - 1], Text(f"and {len(lines) - most + 1} more", style="dim")]
+    kept = min(len(lines), most - 1)
+    return [*lines[:kept], Text(f"and {_count(len(lines) - kept + beyond)} more", style="dim")]
 
 
 def _line(name: str, value: str) -> Text:

@@ -135,6 +135,7 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
 def test_a_scale_is_a_number_for_sql_alone() -> None:
     """Whoever shortens time is given `Timing`, or what is shortened already."""
     assert users_of("time_scale") == {
+        "dispatcher/diagnosis/checks/choices.py",  # warns of it
         "dispatcher/settings/fields.py",
         "dispatcher/events/storing.py",  # SQL
         "dispatcher/installation.py",  # makes the Timing

@@ -21,9 +21,9 @@ from tests import poolers
 from tests.conftest import OTHER_KEY
 from tests.dead_ports import refusing_port
 from tests.factories import change, make_webhook, rows
-from tests.integration.diagnosis.patients import found_by, level_of
 from tests.integration.db.retained import make_old
 from tests.integration.db.retained import now as now  # noqa: PLC0414 - a fixture
+from tests.integration.diagnosis.patients import found_by, level_of
 
 OF_DATABASE = ("database", "pooler", "migrations", "rights", "encryption", "storing", "clock")
 OF_SERVER = ("connections", "snapshot", "slots", "bloat")

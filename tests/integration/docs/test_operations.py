@@ -33,6 +33,10 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
         "webhook.created"
     ]
 
+    printed = reader.read_to("status")
+    assert "Per second" in printed
+    assert "FAIL  maintenance: no maintenance process lives" in printed
+
     reader.read_to("ready")
 
     # One of the two is late; the webhook of the other is disabled.

@@ -157,7 +157,7 @@ def test_of_the_headers_file_all_lines_are_read_and_of_others_the_first(words: t
 
 
 def test_what_runs_until_ctrl_c_says_that_this_is_a_proper_end() -> None:
-    assert "130 stopped by Ctrl-C (`up`, `listen`: 0)" in " ".join(" ".join(page(())).split())
+    assert "130 stopped by Ctrl-C (`up`, `listen` and `status --watch`: 0)" in " ".join(" ".join(page(())).split())
     for word in ("up", "listen"):
         assert re.search(r"Exit status: 0 .*stopped by Ctrl-C", " ".join(page((word,))))
 
