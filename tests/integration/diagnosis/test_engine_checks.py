@@ -10,7 +10,7 @@ from dispatcher import enqueue
 from dispatcher.db.heartbeat import DELIVERS, Asked, Fault, Heartbeat
 from dispatcher.diagnosis.checks import listed
 from dispatcher.diagnosis.findings import worst
-from dispatcher.diagnosis.running import Patient
+from dispatcher.diagnosis.running import Patient, examined
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
 from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_quarantined_notice, make_webhook, rows
@@ -122,7 +122,7 @@ def test_a_trial_claim_is_timed_and_leaves_all_as_it_was(
 def test_a_role_that_may_not_claim_is_told_so(settings: Settings, database: Engine) -> None:
     change(database, "REVOKE UPDATE ON dispatcher.deliveries FROM CURRENT_USER")
     try:
-        (found,) = found_by("claim", settings)
+        (found,) = examined(trials.claim, Patient(installation_for(settings)))
     finally:
         change(database, "GRANT UPDATE ON dispatcher.deliveries TO CURRENT_USER")
     assert (found.level, "deliveries" in found.says) == ("not_checked", True), found
