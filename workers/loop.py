@@ -82,8 +82,7 @@ class DeliveryLoop:
         self._held, self._heartbeat = HeldBytes(), LoopHeartbeat(worker, task)
         self._pace, self._spare = Pace(), SpareMemory(worker.transport)
         self._pace.look_every = None if self._bell is None else self._bell.look_every
-        self._judge = Judge(self._timing, self._clock(), counts)
-        self._faults = worker.host_faults
+        self._judge, self._faults = Judge(self._timing, self._clock(), counts), worker.host_faults
         self._conclusions = Conclusions(self._faults, self._judge, self._results)
         self._lifetime = Lifetime(monotonic(), installation.settings.grace_seconds)
         self._claimed, self._handed_over, self._woke_another = 0, False, False
