@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 SYSTEMD = DEPLOY / "systemd"
 
-API_PORT, FLOWER_PORT = "8080", "5555"
+PORTS = {"api": 8080, "flower": 5555, "deliver": 9101, "upkeep": 9102}
+SECRETS = "/run/secrets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class Unit:
         return dict(line.split("=", 1) for line in self.all("Environment"))
 
     @property
+    def secrets(self) -> dict[str, str]:
+        """The files that its processes find in the folder of credentials, and where each is kept."""
+        return dict(line.split(":", 1) for line in self.all("LoadCredential"))
+
+    @property
     def stop_seconds(self) -> int:
         return int(self.one("TimeoutStopSec"))
 
@@ -57,16 +63,58 @@ class Service:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables it sets besides the addresses of database and broker."""
-        return {
-            name: value
-            for name, value in self.fields["environment"].items()
-            if name not in {"DATABASE_URL", "BROKER_URL"}
-        }
+        return dict(self.fields["environment"])
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The files that it finds in `/run/secrets`, and which secret each is."""
+        named = [one if isinstance(one, dict) else {"source": one, "target": one} for one in self.fields["secrets"]]
+        return {one["target"]: one["source"] for one in named}
+
+    @property
+    def checks(self) -> list[list[str]]:
+        """The commands that say whether it is well."""
+        return [self.fields["healthcheck"]["test"][1:]] if "healthcheck" in self.fields else []
 
     @property
     def stop_seconds(self) -> int:
         return int(self.fields["stop_grace_period"].removesuffix("s"))
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What a manifest runs, and in what."""
+
+    name: str
+    kind: str
+    spec: dict[str, Any]
+
+    @property
+    def container(self) -> dict[str, Any]:
+        (only,) = self.spec["containers"]
+        return dict(only)
+
+    @property
+    def command(self) -> list[str]:
+        assert "command" not in self.container, "the image has the entry point"
+        return [*entrypoint(), *self.container["args"]]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {variable["name"]: variable["value"] for variable in self.container["env"]}
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        (volume,) = [volume["secret"] for volume in self.spec["volumes"] if volume["name"] == "secrets"]
+        return {item["path"]: item["key"] for item in volume["items"]}
+
+    @property
+    def probes(self) -> dict[str, dict[str, Any]]:
+        return {name.removesuffix("Probe"): probe for name, probe in self.container.items() if name.endswith("Probe")}
+
+    @property
+    def stop_seconds(self) -> int:
+        return int(self.spec["terminationGracePeriodSeconds"])
 
 
 def units() -> dict[str, Unit]:
@@ -93,6 +141,21 @@ def services() -> dict[str, Service]:
     }
 
 
+def manifests() -> list[dict[str, Any]]:
+    """What is in the files of `deploy/kubernetes`, but for kustomize's own."""
+    paths = sorted((DEPLOY / "kubernetes").glob("[0-9]*.yaml"))
+    return [document for path in paths for document in yaml.safe_load_all(path.read_text())]
+
+
+def pods() -> dict[str, Pod]:
+    """What runs in Kubernetes, by what it runs."""
+    found = [(one["metadata"]["name"], one) for one in manifests() if one["kind"] in {"Deployment", "Job"}]
+    return {
+        (name := full.removeprefix("dispatcher-")): Pod(name, one["kind"], one["spec"]["template"]["spec"])
+        for full, one in found
+    }
+
+
 def dockerfile() -> list[tuple[str, str]]:
     """The instructions of the Dockerfile, continued lines joined."""
     text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
@@ -107,16 +170,20 @@ def entrypoint() -> list[str]:
     return loaded
 
 
-def on_this_machine(words: list[str], state: Path, *, api_port: int, flower_port: int) -> list[str]:
+def on_this_machine(words: list[str], state: Path, ports: dict[str, int]) -> list[str]:
     """Adapts a command line of `deploy/` for a test, and nothing else does: this environment's Python, this source
-    tree, a folder of the test for state, and free ports."""
+    tree, folders of the test for state and secrets, and free ports for those of `PORTS`."""
+    names = {str(number): str(ports[name]) for name, number in PORTS.items() if name in ports}
     replaced = {
         "/opt/dispatcher/venv/bin/python": sys.executable,
         "/opt/dispatcher/app": str(ROOT),
         "/var/lib/dispatcher": str(state),
+        SECRETS: str(state / "secrets"),
     }
-    ports = {API_PORT: str(api_port), f"--port={FLOWER_PORT}": f"--port={flower_port}"}
-    return [ports.get(word, _replace(word, replaced)) for word in words]
+    return [_replace(_PORT.sub(lambda found: names.get(found[0], found[0]), word), replaced) for word in words]
+
+
+_PORT = re.compile(r"\b[0-9]{4}\b")
 
 
 def _replace(word: str, replaced: dict[str, str]) -> str:

@@ -19,6 +19,7 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
 from dispatcher.logs.process import refuse
 from dispatcher.memory import give_back
+from dispatcher.metrics.progress import own
 from dispatcher.settings import Settings
 from dispatcher.transport.choice import transport_name
 from dispatcher.wake import QUEUES, SWEEP, WAKE_LIFE_SECONDS
@@ -102,6 +103,7 @@ def _connect_signals(app: Celery, settings: Settings, worker_of_process: Callabl
 
     @signals.worker_ready.connect(weak=False)
     def sweep_at_start(**_: object) -> None:
+        own().begin()
         log.info("worker ready", transport=transport_name(settings))
         for warning in settings.warnings:
             log.warning(warning)

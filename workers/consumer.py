@@ -6,6 +6,8 @@ import structlog
 from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 
+from dispatcher.metrics.progress import own
+
 log = structlog.get_logger("dispatcher.worker")
 
 BACK_OFF = {"interval_start": 1, "interval_step": 1, "interval_max": 5}  # seconds between two tries to connect
@@ -26,6 +28,10 @@ class Consumer(consumer.Consumer):  # type: ignore[misc] # Celery has no types
 
     Blueprint = _Blueprint
 
+    def register_with_event_loop(self, hub: Any) -> None:
+        super().register_with_event_loop(hub)
+        hub.on_tick.add(own().turned)
+
     def ensure_connected(self, conn: Any) -> Any:
         told = False
 
@@ -35,8 +41,14 @@ class Consumer(consumer.Consumer):  # type: ignore[misc] # Celery has no types
                 log.warning("the broker does not answer: tasks wait", error=type(error).__name__)
                 told = True
 
-        conn.ensure_connection(tell, callback=maybe_shutdown, **BACK_OFF)
+        conn.ensure_connection(tell, callback=_waits, **BACK_OFF)
         self.first_connection_attempt = False
         if told:
             log.info("the broker answers again")
         return conn
+
+
+def _waits() -> None:
+    """Each second between two tries to connect."""
+    own().turned()
+    maybe_shutdown()

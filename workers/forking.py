@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from signal import Signals
 
@@ -18,6 +18,7 @@ import structlog
 from dispatcher.embedded.spawning.parent_death import die_with_parent
 from dispatcher.logs.output import name_process
 from dispatcher.memory import give_back
+from dispatcher.metrics.progress import TELL_EVERY, Progress, own, take_over
 
 log = structlog.get_logger("dispatcher.processes")
 
@@ -42,10 +43,12 @@ def become_one_of(names: Sequence[str]) -> str:
     give_back()
     gc.freeze()
     running: dict[int, _Running] = {}
+    each = {name: Progress() for name in names}
 
     def started(name: str, wait: float, *, first: bool) -> bool:
         """Whether this is the new process."""
         parent = os.getpid()
+        each[name].note()  # until it does so itself
         if pid := _forked():
             running[pid] = _Running(name, time.monotonic() + wait, first)
             log.info("process started", process=name, pid=pid)
@@ -58,6 +61,7 @@ def become_one_of(names: Sequence[str]) -> str:
         for number, handler in before.items():
             signal.signal(number, handler)
         name_process(name, among_others=True)
+        take_over(each[name])
         return True
 
     for name in names:
@@ -65,7 +69,9 @@ def become_one_of(names: Sequence[str]) -> str:
             return name
     status, stopping = 0, False
     while running:
-        if signal.sigwait(_HEARD) in _STOPS:
+        heard = signal.sigtimedwait(_HEARD, TELL_EVERY if own().is_ready else 1)
+        _tell_of(each.values())
+        if heard is not None and heard.si_signo in _STOPS:
             stopping = True
             _stop(running)
             continue
@@ -98,6 +104,14 @@ def _forked() -> int:
         except OSError as error:
             log.error("process cannot be started: tried again in a second", error=error.strerror)
             time.sleep(1)
+
+
+def _tell_of(processes: Collection[Progress]) -> None:
+    """This process is as well as the one of them that is least well."""
+    if not any(process.stands for process in processes):
+        own().turned()
+    if not own().is_ready and all(process.is_ready for process in processes):
+        own().begin()
 
 
 def _stop(running: dict[int, _Running]) -> None:

@@ -64,6 +64,8 @@ def _work(app: Celery, settings: Settings, options: Namespace) -> None:
     from celery.utils.nodenames import default_nodename, host_format
 
     port = _metrics_port(options, settings)
+    if port is not None:
+        port.begin()
     worker = app.Worker(
         hostname=host_format(default_nodename(options.name)),
         queues=options.queues,
@@ -71,7 +73,7 @@ def _work(app: Celery, settings: Settings, options: Namespace) -> None:
         quiet=True,
     )
     if port is not None:
-        port.begin(options.concurrency)
+        port.show(options.concurrency)
     worker.start()
     raise SystemExit(worker.exitcode)
 

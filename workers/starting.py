@@ -14,6 +14,7 @@ from dispatcher.db.version import check_migrated, check_postgres
 from dispatcher.encryption.vault import Vault
 from dispatcher.errors import ConfigurationError
 from dispatcher.installation import Installation
+from dispatcher.metrics.progress import own
 from dispatcher.transport.choice import check_transport
 
 log = structlog.get_logger("dispatcher.worker")
@@ -32,6 +33,7 @@ def wait_until_fit(installation: Installation) -> None:
         if why != told:
             log.warning("the worker waits for its database", why=why)
         told = why
+        own().turned()
         sleep(AGAIN)
     if told is not None:
         log.info("the database is there: the worker starts")

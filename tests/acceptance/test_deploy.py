@@ -1,4 +1,5 @@
-"""The command line of every systemd unit and of every compose service, started as it is in `deploy/`."""
+"""The command line of every systemd unit, compose service and pod, started as it is in `deploy/`, with its secrets in
+files and nowhere else, and asked by its own health checks."""
 
 import contextlib
 import os
@@ -12,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -20,19 +22,22 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
-from dispatcher.settings import Settings
+from dispatcher.settings import SECRETS, Settings, environment_name
 from tests.conftest import ENCRYPTION_KEY
 from tests.dead_ports import refusing_port
-from tests.deploy_files import Service, Unit, compose, on_this_machine, services, units
+from tests.deploy_files import DEPLOY, PORTS, Pod, Service, Unit, compose, on_this_machine, pods, services, units
 from tests.factories import MESSAGE, RECEIVED, make_webhook
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.engine
 
 FLOWER_PASSWORD = "flower, pass:word"  # with characters at which options on a command line or in a list would be split
+TOKEN = "a-token-of-the-tests"
 LASTING = ("api", "beat", "deliver", "flower", "upkeep")
-LISTENING = ("api", "flower")
+LISTENING = ("api", "deliver", "flower", "upkeep")
+NODES = ("deliver", "upkeep")
 CLEAN = {0, -signal.SIGTERM}  # what systemd accepts as a clean end; uvicorn ends by the signal that it was sent
+SERVICES, PODS = services(), pods()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,56 +46,68 @@ class Running:
 
     name: str
     process: "subprocess.Popen[bytes]"
-    log: Path
+    folder: Path
     stop_seconds: int
+    systemd: socket.socket
 
     @property
     def said(self) -> str:
-        return self.log.read_text(errors="replace")
+        return (self.folder / "log").read_text(errors="replace")
+
+    def told(self) -> set[str]:
+        """What it has told systemd since the last look."""
+        found = set()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.add(self.systemd.recv(1024).decode())
+        return found
 
 
 class Deployment:
     """Processes of one way to deploy, with the test suite's servers."""
 
     def __init__(self, parts: "dict[str, Unit] | dict[str, Service]", state: Path) -> None:
-        state.mkdir()
-        self._parts, self.state = parts, state
-        self.api_port, self.flower_port = refusing_port(), refusing_port()
+        self._parts, self._state = parts, state
+        self.ports = {name: refusing_port() for name in PORTS}
         self.running: dict[str, Running] = {}
+        self.secrets = {name: os.environ.get(environment_name(name), "") for name in SECRETS} | {
+            "metrics_token": TOKEN,
+            "flower_password": FLOWER_PASSWORD,
+        }
 
-    def start(self, name: str, **more: str) -> Running:
-        part, log = self._parts[name], self.state / f"{name}.log"
-        words = on_this_machine(part.command, self.state, api_port=self.api_port, flower_port=self.flower_port)
-        own = on_this_machine(list(part.environment.values()), self.state, api_port=0, flower_port=0)
-        with log.open("wb") as output:
+    def start(self, name: str) -> Running:
+        part, folder = self._parts[name], self._state / name
+        (folder / "secrets").mkdir(parents=True)
+        for secret in part.secrets:
+            (folder / "secrets" / secret).write_text(self.secrets[secret] + "\n")
+        systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        systemd.setblocking(False)
+        address = f"@{uuid4()}"
+        systemd.bind(address.replace("@", "\0"))
+        secret_variables = {environment_name(secret) for secret in SECRETS}
+        own = dict(zip(part.environment, self.here(list(part.environment.values()), name), strict=True))
+        if isinstance(part, Unit):
+            own |= {"CREDENTIALS_DIRECTORY": str(folder / "secrets"), "NOTIFY_SOCKET": address}
+        with (folder / "log").open("wb") as output:
             process = subprocess.Popen(
-                words,
+                self.here(part.command, name),
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **dict(zip(part.environment, own, strict=True)), **more},
-                cwd=self.state,
+                env={**{key: value for key, value in os.environ.items() if key not in secret_variables}, **own},
+                cwd=folder,
                 start_new_session=True,
             )
-        self.running[name] = Running(name, process, log, part.stop_seconds)
+        self.running[name] = Running(name, process, folder, part.stop_seconds, systemd)
         return self.running[name]
 
-    def is_ready(self, name: str) -> bool:
-        match name:
-            case "deliver" | "upkeep":
-                return f"{name}@{socket.gethostname()} ready." in self.running[name].said
-            case "beat":
-                return bool(list(self.state.glob("beat-schedule*")))  # opened once it can be stopped
-            case "flower":
-                return self.get("flower", "/healthcheck") == 200
-            case _:
-                return self.get("api", "/healthz") == 200
+    def here(self, words: list[str], name: str) -> list[str]:
+        return on_this_machine(words, self._state / name, self.ports)
 
-    def get(self, name: str, path: str, *, password: str | None = None, method: str = "GET") -> int:
-        """The status that the API or Flower answers with; 0 if it does not listen yet."""
-        port = self.api_port if name == "api" else self.flower_port
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
-        if password is not None:
-            request.add_header("Authorization", f"Basic {b64encode(f'dispatcher:{password}'.encode()).decode()}")
+    def get(self, name: str, path: str, *, authorization: str = "", method: str = "GET") -> int:
+        """The status that a process answers with; 0 if it does not listen yet."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[name]}{path}", method=method)
+        if authorization:
+            request.add_header("Authorization", authorization)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=10) as answer:
@@ -100,6 +117,11 @@ class Deployment:
                 return error.code
         except OSError:
             return 0
+
+    def probes_are_well(self, pod: Pod) -> bool:
+        """Whether Kubernetes would find it well, by what it asks by HTTP."""
+        paths = [probe["httpGet"]["path"] for probe in pod.probes.values() if "httpGet" in probe]
+        return bool(paths) and all(self.get(pod.name, path) == 200 for path in paths)
 
     def wait(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
@@ -117,11 +139,11 @@ class Deployment:
                     child.kill()
             part.process.kill()
             part.process.wait(20)
+            part.systemd.close()
 
 
 @pytest.fixture
-def systemd(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Deployment]:
-    monkeypatch.setenv("DISPATCHER_FLOWER_PASSWORD", FLOWER_PASSWORD)
+def systemd(settings: Settings, tmp_path: Path) -> Iterator[Deployment]:
     engine = Deployment(units(), tmp_path / "systemd")
     try:
         yield engine
@@ -131,9 +153,9 @@ def systemd(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 @pytest.fixture
 def containers(systemd: Deployment, tmp_path: Path) -> Iterator[Deployment]:
-    """What listens, as it is started inside a container. All other commands are those of the units, as the test of
-    compose.yaml shows."""
-    engine = Deployment(services(), tmp_path / "compose")
+    """What listens, as it is started inside a container. All other commands are those of the units, and those of pods
+    are the containers', as the tests of the files show."""
+    engine = Deployment(SERVICES, tmp_path / "compose")
     try:
         yield engine
     finally:
@@ -149,32 +171,44 @@ def test_what_is_deployed_starts_delivers_and_stops_cleanly(
     for name in LISTENING:
         containers.start(name)
     assert migrate.process.wait(60) == 0, migrate.said
-    del systemd.running["migrate"]
+    systemd.running.pop("migrate").systemd.close()
+    told: dict[str, set[str]] = {name: set() for name in LASTING}
+
+    def is_told() -> bool:
+        for name, running in systemd.running.items():
+            told[name] |= running.told()
+        return all(told[name] == {"READY=1", "WATCHDOG=1"} for name in LASTING if name != "flower")
+
+    systemd.wait(is_told)
+    assert told["flower"] == set()
     for started in (systemd, containers):
-        started.wait(lambda started=started: all(started.is_ready(name) for name in started.running))  # type: ignore[misc]
+        started.wait(lambda started=started: all(started.probes_are_well(PODS[name]) for name in LISTENING))  # type: ignore[misc]
+    checked_by = {name: containers if name in LISTENING else systemd for name in LASTING}
+    for name, started in checked_by.items():
+        for check in SERVICES[name].checks:
+            said = subprocess.run(started.here(check, name), capture_output=True, text=True, check=False)
+            assert said.returncode == 0, (name, said.stderr)
 
     make_webhook(database, settings, url=receiver.url("/hook"))
     enqueue(RECEIVED, MESSAGE, account="acme")
     receiver.wait_for(1, timeout=30)
 
     for started in (systemd, containers):
-        assert started.get("api", "/readyz") == 200
-        assert [started.get("flower", "/api/tasks", password=word) for word in (None, "guessed", FLOWER_PASSWORD)] == [
-            401,
-            401,
-            200,
-        ]
+        logins = ["", _login("guessed"), _login(FLOWER_PASSWORD)]
+        assert [started.get("flower", "/api/tasks", authorization=login) for login in logins] == [401, 401, 200]
         shut_down = f"/api/worker/shutdown/deliver@{socket.gethostname()}"
-        assert started.get("flower", shut_down, password=FLOWER_PASSWORD, method="POST") == 403
+        assert started.get("flower", shut_down, authorization=logins[-1], method="POST") == 403
+        for name in ("api", *NODES):
+            shown = [started.get(name, "/metrics", authorization=shows) for shows in ("", f"Bearer {TOKEN}")]
+            assert shown == [401, 200], name
     all_running = [*systemd.running.values(), *containers.running.values()]
     visible = [word for part in all_running for word in _command_lines(part)]
-    for secret in (FLOWER_PASSWORD, ENCRYPTION_KEY, "test-password"):
+    for secret in (FLOWER_PASSWORD, ENCRYPTION_KEY, TOKEN, "test-password"):
         assert not [word for word in visible if secret in word]
     # In containers they listen on the container's address.
-    assert {_listens_on(systemd.running[name]) for name in LISTENING} == {
-        frozenset({("127.0.0.1", systemd.api_port)}),
-        frozenset({("127.0.0.1", systemd.flower_port)}),
-    }
+    for name in LISTENING:
+        assert _listens_on(systemd.running[name]) == {("127.0.0.1", systemd.ports[name])}
+        assert _listens_on(containers.running[name]) == {("0.0.0.0", containers.ports[name])}
 
     children = [child for part in all_running for child in _children(part)]
     for part in all_running:
@@ -183,35 +217,43 @@ def test_what_is_deployed_starts_delivers_and_stops_cleanly(
     assert [(part.process.args, status) for part, status in ended if status not in CLEAN] == []
     assert not psutil.wait_procs(children, timeout=10)[1], "children outlived their main process"
     assert not [part.name for part in all_running if "Traceback" in part.said]
-    for started, files in ((systemd, ("beat-schedule", "flower")), (containers, ("flower",))):
-        kept = [path.name for path in started.state.iterdir() if path.suffix != ".log"]
-        assert [name for name in files if not any(found.startswith(name) for found in kept)] == []
+    for part in (systemd.running["beat"], systemd.running["flower"], containers.running["flower"]):
+        kept = {"beat": "beat-schedule", "flower": "flower"}[part.name]
+        assert [path.name for path in part.folder.iterdir() if path.name.startswith(kept)]
 
 
 def test_flower_does_not_start_without_a_usable_password(systemd: Deployment) -> None:
-    flower = systemd.start("flower", DISPATCHER_FLOWER_PASSWORD="pässword")
+    systemd.secrets["flower_password"] = "pässword"
+    flower = systemd.start("flower")
     assert flower.process.wait(60) != 0
-    assert '"why": "DISPATCHER_FLOWER_PASSWORD must be printable ASCII"' in flower.said
+    assert '"why": "DISPATCHER_FLOWER_PASSWORD must be printable ASCII.' in flower.said
     assert "Traceback" not in flower.said
     assert systemd.get("flower", "/healthcheck") == 0
 
 
 class ComposeValkey(EmbeddedValkey):
-    """Valkey with its configuration from compose.yaml, except for its address and folder."""
+    """Valkey with its configuration from `deploy/valkey`, except for its address and folder."""
 
     def _configuration(self) -> str:
-        content: str = compose()["configs"]["valkey"]["content"]
-        password = "${VALKEY_PASSWORD:?put it into deploy/.env}"
-        assert password in content
-        return content.replace(password, self.password).replace("/data", str(self.directory)) + (
-            f"bind 127.0.0.1\nport {self.port}\nloglevel warning\n"
-        )
+        login = self.directory.with_name("valkey_login")
+        login.write_text(f'requirepass "{self.password}"\n')
+        content = (DEPLOY / "valkey/valkey.conf").read_text()
+        for there, here in (("/run/secrets/valkey_login", login), ("dir /data", f"dir {self.directory}")):
+            assert content.count(there) == 1
+            content = content.replace(there, str(here))
+        return f"{content}bind 127.0.0.1\nport {self.port}\nloglevel warning\n"
 
 
 def test_the_broker_of_compose_asks_for_a_password_and_keeps_what_it_got(tmp_path: Path) -> None:
+    *_, flag, user, word, password, command = compose()["services"]["valkey"]["healthcheck"]["test"]
+    assert (flag, word, command) == ("--user", "--pass", "ping")
     with ComposeValkey(tmp_path / "valkey", password="0123456789abcdef") as valkey:
         with redis.Redis(port=valkey.port) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
+        with redis.Redis(port=valkey.port, username=user, password=password) as asks:
+            assert asks.ping()
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                asks.llen("deliver")
         with redis.Redis.from_url(valkey.url) as client:
             client.lpush("deliver", "a wake")
     with (
@@ -220,6 +262,10 @@ def test_the_broker_of_compose_asks_for_a_password_and_keeps_what_it_got(tmp_pat
     ):
         assert client.lrange("deliver", 0, -1) == ["a wake"]
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def _login(password: str) -> str:
+    return f"Basic {b64encode(f'dispatcher:{password}'.encode()).decode()}"
 
 
 def _command_lines(part: Running) -> list[str]:

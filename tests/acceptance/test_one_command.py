@@ -41,7 +41,8 @@ class Together(Node):
 
     def __init__(self, folder: Path, *, anew: bool = False, adopts: bool = False, **more: str) -> None:
         self._port, self._whole_log = refusing_port(), folder / "log"
-        words = on_this_machine(units()["engine"].command, folder, api_port=self._port, flower_port=0)
+        ports = {"api": self._port, "deliver": refusing_port(), "upkeep": refusing_port()}
+        words = on_this_machine(units()["engine"].command, folder, ports)
         environment = {**os.environ, **more}
         with self._whole_log.open("wb") as output:
             if anew:

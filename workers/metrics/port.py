@@ -1,4 +1,4 @@
-"""The port on which a node's main process shows what its children count.
+"""The port on which a node's main process shows what its children count, and whether it is well.
 
 A thread serves it, so it answers also while the broker is away. Whoever connects has a few seconds, and cannot keep
 others from connecting.
@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from dispatcher.errors import ConfigurationError
 from dispatcher.metrics.family import BUILD, Cells, Family, Kind, Values, values_of
 from dispatcher.metrics.page import CONTENT_TYPE, page, shows_token
+from dispatcher.metrics.progress import own
 from dispatcher.version import __version__
 from workers.metrics.families import CLOCK_OFFSET, FAMILIES, PLACES
 from workers.shared_memory import cells_of
@@ -27,6 +28,9 @@ CHILDREN = Family("dispatcher_children", Kind.GAUGE, "Children that the node has
 SECONDS = 5.0  # that a connection may take
 MOST = 20  # connections at once
 HEAD = 8 * 1024  # bytes of a request's
+
+# Nothing secret, so without the token.
+_WELL = {"/healthz": lambda: not own().stands, "/readyz": lambda: own().is_ready}
 
 
 class Port:
@@ -54,12 +58,15 @@ class Port:
         self._children: list[Cells] = []
         self._connections = 0
 
-    def begin(self, children: int) -> None:
-        """Serves it, until the process ends. Their memory must be shared already."""
-        self._children = [cells_of(index) for index in range(children)]
+    def begin(self) -> None:
+        """Serves it, until the process ends: at first only whether it is well."""
         # A child must not hold it: the next node could not have it.
         signals.worker_process_init.connect(lambda **_: self._socket.close(), weak=False)
         Thread(target=lambda: asyncio.run(self._serve()), name="metrics", daemon=True).start()
+
+    def show(self, children: int) -> None:
+        """From now on what this many children count, too. Their memory must be shared already."""
+        self._children = [cells_of(index) for index in range(children)]
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._answer, sock=self._socket, limit=HEAD)
@@ -85,12 +92,17 @@ class Port:
         request, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         method, _, rest = request.partition(" ")
-        if rest.partition(" ")[0].partition("?")[0] != "/metrics":
+        path = rest.partition(" ")[0].partition("?")[0]
+        if path not in _WELL and path != "/metrics":
             return _message(HTTPStatus.NOT_FOUND)
         if method != "GET":
             return _message(HTTPStatus.METHOD_NOT_ALLOWED)
+        if path in _WELL:
+            return _message(HTTPStatus.OK if _WELL[path]() else HTTPStatus.SERVICE_UNAVAILABLE)
         if self._token and not shows_token(headers.get("authorization"), self._token):
             return _message(HTTPStatus.UNAUTHORIZED, more="WWW-Authenticate: Bearer\r\n")
+        if not self._children:
+            return _message(HTTPStatus.SERVICE_UNAVAILABLE)
         return _message(HTTPStatus.OK, page([(family, self._sums(family)) for family in FAMILIES] + self._own()))
 
     def _sums(self, family: Family) -> Values:
