@@ -13,6 +13,7 @@ from dispatcher.settings.names import IGNORE_UNKNOWN, RENAMED, environment_name
 from dispatcher.settings.secret_files import FromFile, Unusable
 
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:/_+-]{1,40}")
+_SURELY_KUBERNETES = r"_SERVICE_(HOST|PORT)|_PORT_[0-9]+_(TCP|UDP)"
 _GENERATED = "what `dispatcher secrets generate-key` prints"
 
 # A right value for each field whose default is none.
@@ -69,9 +70,9 @@ def explain(error: Mapping[str, Any], fields: Mapping[str, FieldInfo], given: Ma
 def explain_unknown(name: str, nearest: str) -> Wrong:
     """What is to be done about a name that is not known."""
     name = ascii(name)[1:-1]
-    if nearest:
+    if nearest and not re.search(_SURELY_KUBERNETES, name):
         advice = f"did you mean {nearest}?"
-    elif re.search(r"_SERVICE_(HOST|PORT)|_PORT(_[0-9]+_(TCP|UDP).*)?$", name):
+    elif re.search(rf"{_SURELY_KUBERNETES}|_PORT$", name):
         advice = "if Kubernetes set it for a service, give the pod `enableServiceLinks: false`."
     else:
         advice = "`dispatcher settings --example` lists all."
