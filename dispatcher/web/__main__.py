@@ -34,7 +34,9 @@ def main() -> None:
 def serve(options: Namespace, settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight then have 20 s to end."""
     proxies = settings.trusted_proxies.replace(" ", "")
-    server = _Server(uvicorn.Config("dispatcher.asgi:app", **CHOSEN, **vars(options), forwarded_allow_ips=proxies))
+    config = uvicorn.Config("dispatcher.asgi:app", **CHOSEN, **vars(options), forwarded_allow_ips=proxies)
+    config.load_app()
+    server = _Server(config)
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

@@ -23,6 +23,7 @@ from tests.receiver import Receiver
 pytestmark = pytest.mark.node
 
 TOKEN = "a-token-of-the-tests"
+WELL = ("/healthz", "/readyz")
 
 
 @pytest.fixture
@@ -82,6 +83,22 @@ def test_a_node_without_the_broker_still_shows_its_metrics(
     with forked(*words, log=tmp_path / "log", BROKER_URL=broker, DISPATCHER_METRICS_TOKEN=TOKEN) as node:
         eventually(lambda: "the broker does not answer" in node.said, node)
         assert scrape(port).value("dispatcher_children") == 1
+        assert [requests.get(f"http://127.0.0.1:{port}{path}", timeout=10).status_code for path in WELL] == [200, 503]
+
+
+def test_a_node_that_waits_for_its_database_is_well_and_not_ready(
+    settings: Settings, port: int, tmp_path: Path
+) -> None:
+    words = ("workers", "deliver", "-c", "1", "--metrics", str(port))
+    away = f"postgresql://nobody@127.0.0.1:{refusing_port()}/x"
+    with forked(*words, log=tmp_path / "log", DATABASE_URL=away) as node:
+        eventually(lambda: "the worker waits for its database" in node.said, node)
+        asked = (*WELL, "/metrics")
+        assert [requests.get(f"http://127.0.0.1:{port}{path}", timeout=10).status_code for path in asked] == [
+            200,
+            503,
+            503,
+        ]
 
 
 @pytest.mark.parametrize(

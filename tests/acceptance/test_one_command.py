@@ -8,6 +8,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,13 @@ def together(settings: Settings, kept: list[Together], tmp_path: Path) -> Togeth
 def anew(settings: Settings, kept: list[Together], tmp_path: Path) -> Together:
     """One that shares nothing with this process's; others may use it afterwards."""
     end(kept)
-    kept[:] = [Together(tmp_path, anew=True)]
-    eventually(kept[0].is_ready, kept[0], 60)
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd:
+        systemd.bind(f"\0{tmp_path.name}")
+        systemd.settimeout(60)
+        kept[:] = [Together(tmp_path, anew=True, NOTIFY_SOCKET=f"@{tmp_path.name}")]
+        told = {systemd.recv(100) for _ in range(2)}
+        eventually(kept[0].is_ready, kept[0], 60)
+    assert told == {b"WATCHDOG=1", b"READY=1"}
     return kept[0]
 
 

@@ -66,6 +66,7 @@ def users_of(*names: str) -> set[str]:
 def test_the_environment_is_read_in_the_settings_only() -> None:
     """Except for where a worker's children find the memory that they share with it."""
     assert users_of("environ", "getenv", "environb") == {
+        "dispatcher/metrics/progress.py",  # where systemd listens
         "dispatcher/settings/connection_file.py",
         "dispatcher/settings/secret_files.py",
         "workers/shared_memory.py",

@@ -1,13 +1,16 @@
 """The systemd units say what a delivery engine needs them to say."""
 
+import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dispatcher.settings import Settings
-from tests.deploy_files import SYSTEMD, Unit, units
+from dispatcher.metrics.progress import STANDS_AFTER, TELL_EVERY
+from dispatcher.settings import SECRETS, Settings
+from tests.deploy_files import PORTS, SYSTEMD, Unit, units
 from workers.notices.mailer import END_TIMEOUT
 
 UNITS = units()
@@ -50,7 +53,58 @@ def test_a_unit_belongs_to_the_target(unit: Unit) -> None:
 
 @each_unit
 def test_no_unit_holds_a_secret(unit: Unit) -> None:
-    assert not [line for line in unit.lines if "PASSWORD" in str(line) or "_KEYS" in str(line) or "://" in str(line)]
+    held = [line for line in unit.lines if "PASSWORD" in str(line) or "_KEYS" in str(line) or "://" in str(line)]
+    never_used = ("Environment", "DATABASE_URL=postgresql://nobody@localhost/dispatcher")
+    assert held == [never_used for name in ("beat", "flower") if unit is UNITS[name]]
+
+
+def test_each_unit_gets_the_secrets_that_it_needs_from_files_of_root() -> None:
+    assert {secret: {name for name, unit in UNITS.items() if secret in unit.secrets} for secret in SECRETS} == {
+        "database_url": {"migrate", "api", "deliver", "upkeep", "engine"},
+        "broker_url": set(UNITS),
+        "encryption_keys": {"api", "deliver", "upkeep", "engine"},
+        "smtp_password": set(),  # commented out
+        "metrics_token": {"api", "deliver", "upkeep", "engine"},
+        "flower_password": {"flower"},
+    }
+    roles = {"migrate": "migrate", "api": "api", "deliver": "workers", "upkeep": "workers", "engine": "engine"}
+    for name, unit in UNITS.items():
+        for secret, path in unit.secrets.items():
+            role = f"_{roles[name]}" if secret == "database_url" else ""
+            assert path == f"/etc/dispatcher/secrets/{secret}{role}"
+
+
+def test_the_command_line_on_a_server_reads_the_same_files() -> None:
+    script = (SYSTEMD / "dispatcher").read_text()
+    read = {
+        name.replace("$role", role) for name in re.findall(r"\$secrets/([\w$]+)", script) for role in ("migrate", "api")
+    }
+    assert {f"/etc/dispatcher/secrets/{name}" for name in read} <= {
+        path for unit in UNITS.values() for path in unit.secrets.values()
+    }
+
+
+@pytest.mark.parametrize("name", ["api", "deliver", "upkeep", "engine", "beat"])
+def test_a_unit_whose_loop_stands_is_ended_and_one_that_stops_is_not(name: str) -> None:
+    unit = UNITS[name]
+    assert (unit.one("Type"), unit.one("WatchdogSec")) == ("notify", f"{STANDS_AFTER:.0f}")
+    assert unit.stop_seconds < STANDS_AFTER > 3 * TELL_EVERY
+    assert (unit.all("TimeoutStartSec") == ["infinity"]) == (name != "beat"), "a database that is away is waited for"
+
+
+@each_unit
+def test_a_unit_is_limited_in_what_it_logs_dumps_and_how_often_it_is_tried(unit: Unit) -> None:
+    assert unit.one("LimitCORE") == "0"
+    assert int(unit.one("LogRateLimitBurst")) / int(unit.one("LogRateLimitIntervalSec").removesuffix("s")) >= 20_000
+    assert int(unit.one("RestartMaxDelaySec")) > int(unit.one("RestartSec"))
+    assert int(unit.one("RestartSteps")) > 0
+
+
+@pytest.mark.parametrize("name", ["deliver", "upkeep", "engine"])
+def test_a_node_shows_its_metrics_on_loopback(name: str) -> None:
+    words = UNITS[name].command
+    shown = [words[place + 1] for place, word in enumerate(words) if word == "--metrics"]
+    assert shown == [str(PORTS[node]) for node in NODES if name in {node, "engine"}]
 
 
 @pytest.mark.parametrize("name", sorted(set(UNITS) - {"migrate"}))
@@ -80,17 +134,40 @@ def test_the_two_nodes_share_all_queues_out() -> None:
     assert [UNITS[name].command[3:5] for name in NODES] == [["workers", "deliver"], ["workers", "maintenance"]]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
-def test_systemd_understands_every_line(tmp_path: Path) -> None:
-    shutil.copytree(SYSTEMD, tmp_path / "units")
-    for path in (tmp_path / "units").glob("*.service"):
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="no systemd-analyze on PATH: the units are not looked at by systemd"
+)
+_NEWER = re.compile(r"Unknown key '(?:RestartSteps|RestartMaxDelaySec)'")  # systemd 254; older ones leave them out
+
+
+@pytest.fixture
+def analyze(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    folder = tmp_path / "units"
+    shutil.copytree(SYSTEMD, folder)
+    for path in folder.glob("*.service"):
         path.write_text(path.read_text().replace("/opt/dispatcher/venv/bin/python", "/bin/true"))
-    verified = subprocess.run(
-        ["systemd-analyze", "verify", *(path for path in (tmp_path / "units").glob("*.*") if path.is_file())],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"SYSTEMD_UNIT_PATH": f"{tmp_path / 'units'}:", "PATH": "/usr/bin:/bin"},
-    )
-    ours = [line for line in verified.stderr.splitlines() if "dispatcher" in line]
-    assert not ours
+    names = [str(path) for path in folder.glob("dispatcher*.*") if path.is_file()]
+
+    def run(verb: str, *options: str, of: str = "") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["systemd-analyze", verb, *options, *(name for name in names if name.endswith(of))],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"SYSTEMD_UNIT_PATH": f"{folder}:", "PATH": "/usr/bin:/bin"},
+        )
+
+    return run
+
+
+@needs_systemd
+def test_systemd_understands_every_line(analyze: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:
+    said = analyze("verify").stderr.splitlines()
+    assert [line for line in said if "dispatcher" in line and not _NEWER.search(line)] == []
+
+
+@needs_systemd
+def test_systemd_finds_the_units_hardly_exposed(analyze: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:
+    """At most 1.5 of 10."""
+    found = analyze("security", "--offline=true", "--threshold=15", of=".service")
+    assert found.returncode == 0, found.stdout
