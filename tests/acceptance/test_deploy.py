@@ -3,6 +3,7 @@ files and nowhere else, and asked by its own health checks."""
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -38,6 +39,16 @@ LISTENING = ("api", "deliver", "flower", "upkeep")
 NODES = ("deliver", "upkeep")
 CLEAN = {0, -signal.SIGTERM}  # what systemd accepts as a clean end; uvicorn ends by the signal that it was sent
 SERVICES, PODS = services(), pods()
+# A root that cannot be written, as in a container. $1: the folder of a volume, or nothing; $2: where /tmp is.
+_MOUNTS = (
+    'mount --make-rprivate /; [ -z "$1" ] || mount --bind "$1" "$1"; mount -t tmpfs tmpfs "$2"; '
+    'mount -o remount,bind,ro /; export TMPDIR="$2"; shift 2; exec "$@"'
+)
+READ_ONLY = ["unshare", "--mount", "sh", "-euc", _MOUNTS, "sh"]
+CAN_CONTAIN = (
+    shutil.which("unshare") is not None
+    and subprocess.run([*READ_ONLY, "", "/tmp", "true"], capture_output=True, check=False).returncode == 0
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,12 @@ class Deployment:
     def start(self, name: str) -> Running:
         part, folder = self._parts[name], self._state / name
         (folder / "secrets").mkdir(parents=True)
+        contained = []
+        if isinstance(part, Service) and CAN_CONTAIN:
+            (folder / "tmp").mkdir()
+            contained = [*READ_ONLY, str(folder) if "volumes" in part.fields else "", str(folder / "tmp")]
+            assert part.fields["read_only"]
+            assert part.fields["tmpfs"] == ["/tmp"]
         for secret in part.secrets:
             (folder / "secrets" / secret).write_text(self.secrets[secret] + "\n")
         systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -90,7 +107,7 @@ class Deployment:
             own |= {"CREDENTIALS_DIRECTORY": str(folder / "secrets"), "NOTIFY_SOCKET": address}
         with (folder / "log").open("wb") as output:
             process = subprocess.Popen(
-                self.here(part.command, name),
+                [*contained, *self.here(part.command, name)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**{key: value for key, value in os.environ.items() if key not in secret_variables}, **own},
@@ -229,6 +246,18 @@ def test_flower_does_not_start_without_a_usable_password(systemd: Deployment) ->
     assert '"why": "DISPATCHER_FLOWER_PASSWORD must be printable ASCII.' in flower.said
     assert "Traceback" not in flower.said
     assert systemd.get("flower", "/healthcheck") == 0
+
+
+@pytest.mark.skipif(not CAN_CONTAIN, reason="no right to mount here: containers are tried with a root that is writable")
+def test_in_a_container_of_these_tests_the_root_cannot_be_written(tmp_path: Path) -> None:
+    written = subprocess.run(
+        [*READ_ONLY, "", str(tmp_path), "sh", "-c", 'touch "$TMPDIR/there" && touch /usr/here'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert written.returncode != 0
+    assert "Read-only file system" in written.stderr
 
 
 class ComposeValkey(EmbeddedValkey):
