@@ -216,6 +216,16 @@ def test_the_image_runs_as_an_ordinary_user_without_a_shell_in_between() -> None
     )
 
 
+def test_the_image_has_a_fixed_base_a_fixed_user_and_no_secret() -> None:
+    instructions = dockerfile()
+    (base,) = [rest for word, rest in instructions if word == "ARG" and rest.startswith("BASE=")]
+    assert re.fullmatch(r"BASE=python:3\.\d+-slim-[a-z]+", base)
+    assert {rest.split()[0] for word, rest in instructions if word == "FROM"} == {"${BASE}"}
+    assert [rest for word, rest in instructions if word == "RUN" and "--uid 10001 --gid 10001" in rest]
+    assert [rest for word, rest in instructions if word == "ENV"] == ["PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1"]
+    assert not [rest for word, rest in instructions if word == "ARG" and not rest.startswith(("BASE=", "VERSION="))]
+
+
 def test_the_image_installs_only_what_the_lock_has_a_hash_for() -> None:
     installs = [rest for word, rest in dockerfile() if word == "RUN" and "pip install" in rest]
     assert len(installs) == 1

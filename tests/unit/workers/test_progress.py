@@ -1,6 +1,7 @@
 """Whose progress a node shows, and when."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from time import monotonic
 from types import SimpleNamespace
 
@@ -8,10 +9,12 @@ import pytest
 from kombu import Connection
 from pydantic import SecretStr
 
+from dispatcher.installation import Installation
 from dispatcher.metrics import progress
 from dispatcher.metrics.progress import STANDS_AFTER, Progress, own
+from dispatcher.settings import Settings
 from tests.dead_ports import refusing_port
-from workers import consumer, forking
+from workers import consumer, forking, starting
 from workers.metrics.port import Port
 
 
@@ -62,6 +65,24 @@ def test_a_node_that_waits_for_its_broker_turns(monkeypatch: pytest.MonkeyPatch)
         pytest.raises(Enough),
     ):
         consumer.Consumer.ensure_connected(SimpleNamespace(), connection)
+    assert not own().stands
+
+
+def test_a_node_that_waits_for_its_database_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enough(Exception):
+        pass
+
+    def end(_: float) -> None:
+        raise Enough
+
+    monkeypatch.setattr(starting, "sleep", end)
+    away = Settings(
+        database_url=f"postgresql://nobody@127.0.0.1:{refusing_port()}/x",  # type: ignore[arg-type]
+        broker_url=f"redis://127.0.0.1:{refusing_port()}/0",  # type: ignore[arg-type]
+    )
+    stand(own())
+    with closing(Installation(away)) as installation, pytest.raises(Enough):
+        starting.wait_until_fit(installation)
     assert not own().stands
 
 
