@@ -23,6 +23,7 @@ _HEAD = f"""\
 # A secret need not be here. Leave it empty, and name a file that holds it by the variable with _FILE at its end, such
 # as BROKER_URL_FILE, or have systemd hand it to the unit with LoadCredential=, under the name of the setting:
 # {", ".join(SECRETS)}.
+# The units, containers and pods of deploy/ do so: leave the lines that are not commented out away there.
 """
 
 
