@@ -21,4 +21,4 @@ def test_prometheus_is_told_the_ports_of_the_command_beside_it() -> None:
     (job,) = told["scrape_configs"]
     (targets,) = job["static_configs"]
     assert targets["targets"] == ["127.0.0.1:8080", *(f"127.0.0.1:{port}" for port in ports)]
-    assert told["rule_files"] == [path.name for path in (ROOT / "deploy/prometheus").iterdir()]
+    assert told["rule_files"] == [path.name for path in (ROOT / "deploy/prometheus").glob("*.rules.yml")]
