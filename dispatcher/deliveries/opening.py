@@ -8,9 +8,6 @@ from sqlalchemy import ColumnElement, func
 
 from dispatcher.states import State
 
-# The same in SQL, where the webhook is `w` and `:scale` the installation's time scale.
-STATE, DUE_AT, GIVE_UP_AT = f"'{State.READY}'", "now()", "now() + w.retry_span * :scale"
-
 
 def opened(retry_span: ColumnElement[timedelta] | timedelta, *, bypasses_circuit: bool) -> dict[str, Any]:
     """The columns of an open delivery and their values. `retry_span` is the webhook's, in the installation's time

@@ -13,7 +13,7 @@ from dispatcher.errors import WrongDatabase
 from dispatcher.events.event import Accepted, Data, Event, Refused
 from dispatcher.events.groups import needs_wake
 from dispatcher.events.nearest import with_nearest_types
-from dispatcher.events.storing import CheckedEvent, checked, checked_or_refused, drive, rules_of
+from dispatcher.events.storing import CheckedEvent, checked, checked_or_refused, rules_of, store_one
 from dispatcher.events.thread_groups import thread_groups_of
 from dispatcher.events.waiting_room import GROUP
 from dispatcher.producer import Producer, default_producer
@@ -67,8 +67,8 @@ def enqueue(
     else:
         _check_same_database(session, producer)
         connection = session.connection()
-        (receipt,) = drive(
-            [item],
+        receipt = store_one(
+            item,
             rules_of(producer.settings, utf8=False),
             producer.clock,
             lambda statement, given: connection.execute(statement.text, given).all(),
@@ -149,7 +149,7 @@ def _check_same_database(session: Session, producer: Producer) -> None:
     connection = session.connection()
     if connection.dialect.name != "postgresql":
         raise WrongDatabase("the session given is not on PostgreSQL, so not on the engine's database")
-    present = connection.scalar(text("SELECT to_regclass('dispatcher.installation') IS NOT NULL"))
+    present = connection.scalar(text("SELECT to_regprocedure('dispatcher.installation_id_v1()') IS NOT NULL"))
     with producer.statements.connect() as own:
         ours = own.scalar(_INSTALLATION)
     if not present or connection.scalar(_INSTALLATION) != ours:
@@ -161,4 +161,4 @@ def _check_same_database(session: Session, producer: Producer) -> None:
 
 
 _PENDING_WAKES = "dispatcher: wakers to be used after the commit"
-_INSTALLATION = text("SELECT id FROM dispatcher.installation")
+_INSTALLATION = text("SELECT dispatcher.installation_id_v1()")

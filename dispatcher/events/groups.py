@@ -13,7 +13,7 @@ from dispatcher.db.outages import explain_outage, is_held_up, is_outage, may_be_
 from dispatcher.db.prepared import from_pool
 from dispatcher.errors import Unavailable
 from dispatcher.events.event import Accepted
-from dispatcher.events.storing import CheckedEvent, Receipt, drive, rules_of, stored_already
+from dispatcher.events.storing import CheckedEvent, Receipt, rules_of, store
 from dispatcher.producer import Producer
 
 WAIT_SECONDS = 10.0  # how long an event waits to be stored
@@ -60,26 +60,21 @@ class Groups:
         if not items:
             return []
         try:
-            return list(self._run(self._producer.groups, items))
+            receipts = self._run(self._producer.groups, items)
         except Unavailable as error:
             return [copy(error) for _ in items]
         except Exception as error:  # noqa: BLE001 - each caller gets its own
-            failed = error
-        try:
-            stored = {} if len(items) == 1 or is_outage(failed) else self._stored_already(items)
-        except Exception as error:  # noqa: BLE001
-            return [_told(error, maybe_stored=True) for _ in items]
-        if not stored:
-            return self._divide(items, failed)
-        rest = [item for item in items if item.id not in stored]
-        outcomes = iter(self.store(rest))
-        return [stored[item.id] if item.id in stored else next(outcomes) for item in items]
+            return self._divide(items, error)
+        return [ALONE if receipt is None else receipt for receipt in receipts]
 
     def store_alone(self, item: CheckedEvent) -> Receipt:
         """Stores one event; waits for locks. Raises the database's errors, and Unavailable if it waits too long, or if
         the database is away."""
         try:
-            return self._run(self._producer.statements, [item])[0]
+            receipt = None
+            while receipt is None:
+                (receipt,) = self._run(self._producer.statements, [item])
+            return receipt
         except SQLAlchemyError as error:
             if took_too_long(error):
                 raise Unavailable("the database took too long to store the event: it was not stored") from error
@@ -87,30 +82,26 @@ class Groups:
                 raise Unavailable("others had its idempotency key, or a table, locked: it was not stored") from error
             raise _told(error, maybe_stored=may_be_done(error)) from error
 
-    def _run(self, engine: Engine, items: Sequence[CheckedEvent]) -> list[Receipt]:
+    def _run(self, engine: Engine, items: Sequence[CheckedEvent]) -> list[Receipt | None]:
         with from_pool(engine) as connection:
-            receipts = self._drive(connection, items)
+            receipts = self._store(connection, items)
         self._learn(items, receipts)
         if self._producer.on_group is not None:
             self._producer.on_group(len(items))
         return receipts
 
-    def _drive(self, connection: PoolProxiedConnection, items: Sequence[CheckedEvent]) -> list[Receipt]:
+    def _store(self, connection: PoolProxiedConnection, items: Sequence[CheckedEvent]) -> list[Receipt | None]:
         clock, rules = self._producer.clock, self._rules
         before = clock.offset
         try:
-            return drive(items, rules, clock, lambda statement, given: statement.fetch(connection, given))
+            return store(items, rules, clock, lambda statement, given: statement.fetch(connection, given))
         except Unavailable:
             clock.ask(connection)
             if clock.offset == before:
                 raise
         for item in items:  # this machine's clock was set wrong just now, and so are the ids
             item.id = ""
-        return drive(items, rules, clock, lambda statement, given: statement.fetch(connection, given))
-
-    def _stored_already(self, items: Sequence[CheckedEvent]) -> dict[str, Receipt]:
-        with from_pool(self._producer.groups) as connection:
-            return stored_already(items, lambda statement, given: statement.fetch(connection, given))
+        return store(items, rules, clock, lambda statement, given: statement.fetch(connection, given))
 
     def _divide(self, items: Sequence[CheckedEvent], error: Exception) -> list[Outcome]:
         if is_held_up(error) and not took_too_long(error):
@@ -130,7 +121,7 @@ class Groups:
             self._held.clear()
         self._held.update(dict.fromkeys(keys, monotonic() + WAIT_SECONDS))
 
-    def _learn(self, items: Sequence[CheckedEvent], receipts: Sequence[Receipt]) -> None:
+    def _learn(self, items: Sequence[CheckedEvent], receipts: Sequence[Receipt | None]) -> None:
         for item, receipt in zip(items, receipts, strict=True):
             if not isinstance(receipt, Accepted) or receipt.repeated:
                 continue

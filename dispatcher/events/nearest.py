@@ -22,13 +22,7 @@ MAX_KEPT = 1_000
 
 _Kind: TypeAlias = tuple[str, str | None, str]  # account, app, type
 
-_SUBSCRIBED = text("""
-SELECT DISTINCT event_type FROM (
-  SELECT s.event_type, s.app FROM dispatcher.subscriptions s JOIN dispatcher.accounts a ON a.id = s.account_id
-  WHERE a.name = :account ORDER BY s.event_type LIMIT :looked_at) looked
-WHERE app IS NULL OR app = :app ORDER BY event_type LIMIT :compared
-""")
-
+_SUBSCRIBED = text("SELECT dispatcher.subscribed_types_v1(:account, :app, :looked_at, :compared)")
 _KNOWN = text("""
 SELECT DISTINCT s.event_type FROM dispatcher.subscriptions s JOIN dispatcher.accounts a ON a.id = s.account_id
 WHERE a.name = :account AND s.webhook_id IS DISTINCT FROM CAST(:webhook AS uuid)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from uuid import UUID
 
 import pytest
@@ -33,9 +34,12 @@ _INSERT = {
 
 @pytest.fixture
 def old(settings: Settings) -> Iterator[Engine]:
-    """A database of 0.2.0 with default partitions and no others."""
+    """A database of 0.2.0 with default partitions and no others, and with the functions that make partitions."""
+    functions = import_module("dispatcher.db.migrations.versions.0019_functions")
     with database_at("0009", settings.database_url.get_secret_value(), "from_0_2_defaults") as (engine, _):
         make_defaults(engine)
+        change(engine, functions.BEGIN_PARTITION)
+        change(engine, functions.ATTACH_PARTITION)
         yield engine
 
 

@@ -30,11 +30,10 @@ from dispatcher import (
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.lifecycle import suspend
 from dispatcher.db.engines import REQUESTS, Limits, make_engine
-from dispatcher.db.prepared import Prepared
 from dispatcher.events import async_groups, groups, thread_groups, waiting_room
 from dispatcher.events.aenqueue import aenqueue
 from dispatcher.events.groups import Groups
-from dispatcher.events.storing import REPEATED, STORE
+from dispatcher.events.storing import STORE
 from dispatcher.settings import Settings
 from tests.dead_ports import refusing_port
 from tests.factories import TESTER, change, deliveries, make_account, make_webhook, rows
@@ -406,35 +405,6 @@ def test_a_connection_lost_in_a_statement_fails_its_group_and_no_other(
     holder.rollback()
     assert front.call(1).exception(20) is None
     assert stored(database) == [-1, 1]
-
-
-def test_what_the_first_statement_stored_is_accepted_although_a_later_one_fails(
-    front: Front, database: Engine, settings: Settings, holder: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_webhook(database, settings, url=URL)
-    known = front.call(0, idempotency_key="k").result(20)
-    fetch = Prepared.fetch
-
-    def locked(statement: Prepared, connection: Any, given: Any) -> Any:
-        if statement is not REPEATED or holder.in_transaction():
-            return fetch(statement, connection, given)
-        holder.execute(text("LOCK dispatcher.idempotency_keys IN ACCESS EXCLUSIVE MODE"))
-        return fetch(statement, connection, given)
-
-    monkeypatch.setattr(Prepared, "fetch", locked)
-    with held_groups() as held:
-        front.call(-1)
-        held.wait()
-        repeated = front.call(0, idempotency_key="k")
-        others = [front.call(1), front.call(2, idempotency_key="new")]
-        front.wait_for(3)
-        held.let_go()
-        assert [(call.result(20).deliveries, call.result().repeated) for call in others] == [(1, False)] * 2
-        assert not repeated.done()
-        monkeypatch.undo()
-        holder.rollback()
-        assert (repeated.result(20).event_id, repeated.result().repeated) == (known.event_id, True)
-    assert stored(database) == [-1, 0, 1, 2]
 
 
 def test_a_database_that_is_away_ends_each_group_at_its_first_try_and_nothing_of_it_is_stored(
