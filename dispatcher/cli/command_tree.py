@@ -141,6 +141,7 @@ PANELS: Mapping[str, Words] = {
         "status": Leaf("status", "Show how the installation does, on one screen."),
         "doctor": Leaf("doctor", "Say whether all is well, and if not, what to do."),
         "migrate": Leaf("admin", "Bring the database to this version's tables."),
+        "roles": Leaf("roles", "Show the database roles of the engine's processes."),
         "settings": Leaf("admin", "Show the settings in use, with their variables."),
         "secrets": Branch(
             "Secrets at rest.",

@@ -18,6 +18,7 @@ _HELD_UP = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement 
 _TIMED_OUT = "57014"
 _CHECK_FAILED = "23514"  # without a constraint's name: no partition takes the row
 _READ_ONLY = "25006"  # after a fail-over
+_NOT_ALLOWED = "42501"
 _FULL = "53100"
 _SHUT_DOWN = frozenset({"57P01", "57P02", "57P03"})
 _NO_MEMORY = ("out of memory", "cannot allocate memory", "lost synchronization with server", "PQconnectdb() failed")
@@ -35,6 +36,7 @@ _EXPLAINED = {
     **dict.fromkeys(  # no such table, column, schema
         ("42P01", "42703", "3F000"), "the database is not at this version's migration: run `dispatcher migrate`"
     ),
+    _NOT_ALLOWED: "the user named in DATABASE_URL may not do this: `dispatcher roles` shows which role is for what",
     _TIMED_OUT: "the database took too long to answer",
     "55P03": "others have locked what is needed in the database",
     _READ_ONLY: _IS_READ_ONLY,

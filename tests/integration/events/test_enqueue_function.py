@@ -96,7 +96,8 @@ FROM dispatcher.events e JOIN dispatcher.accounts a ON a.id = e.account_id WHERE
 """
 _DELIVERIES = """
 SELECT d.webhook_id, d.state, d.account_no, d.size, d.give_up_at - d.due_at AS span,
-  d.give_up_at = e.expires_at AS ends, d.due_at = e.created_at AS due, uuid_extract_version(d.id) AS version, d.attempt_count, d.schedule_step
+  d.give_up_at = e.expires_at AS ends, d.due_at = e.created_at AS due, uuid_extract_version(d.id) AS version,
+  d.attempt_count, d.schedule_step
 FROM dispatcher.deliveries d JOIN dispatcher.events e ON e.id = d.event_id WHERE d.event_id = :id ORDER BY 1
 """
 _KEYS = """

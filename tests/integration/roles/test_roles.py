@@ -1,0 +1,359 @@
+"""Each kind of process does its work as a member of its role, and each role can do no more than that."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg2
+import pytest
+import requests
+from pydantic import SecretStr
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
+
+from dispatcher import Accepted, Event, KeyReused, aenqueue, enqueue, enqueue_many
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.api_keys import Scope, create_key
+from dispatcher.accounts.lifecycle import delete
+from dispatcher.asgi import create_app
+from dispatcher.db.migrate import upgrade
+from dispatcher.db.partitions import week_of
+from dispatcher.db.roles import ROLES
+from dispatcher.deliveries.redelivery import redeliver
+from dispatcher.embedded.servers.postgres import EmbeddedPostgres
+from dispatcher.ids import first_id_at
+from dispatcher.settings import Settings
+from tests.behaviours import Answer
+from tests.factories import (
+    MESSAGE,
+    RECEIVED,
+    TESTER,
+    change,
+    deliver_all,
+    make_due,
+    make_webhook,
+    redeliver_more,
+    rows,
+    sweep_once,
+    upkeep_once,
+)
+from tests.installations import close_installations, installation_for
+from tests.integration.api.conftest import Api, running_app
+from tests.integration.cli.conftest import run_command
+from tests.process_table import eventually
+from tests.receiver import Receiver
+
+pytestmark = pytest.mark.xdist_group("roles")
+
+URL = "https://example.com/hook"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A PostgreSQL in which the roles are, with a user in each: `as_producer` and so on."""
+
+    owner: str
+    port: int
+
+    def url(self, role: str) -> str:
+        return f"postgresql+psycopg2://as_{role}@127.0.0.1:{self.port}/dispatcher"
+
+    def connect(self, user: str) -> Any:
+        connection = psycopg2.connect(host="127.0.0.1", port=self.port, dbname="dispatcher", user=user)
+        connection.autocommit = True
+        return connection
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("roles")
+    with EmbeddedPostgres(folder, password="test-password", durable=False) as postgres:
+        (folder / "cluster" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+        os.kill(postgres.process.pid, signal.SIGHUP)
+        upgrade(postgres.url)
+        made = Server(postgres.url, postgres.port)
+        assert eventually(lambda: may_log_in(made, "postgres"))
+        with closing(made.connect("postgres")) as superuser, superuser.cursor() as cursor:
+            for _ in range(2):  # it can be run again
+                cursor.execute(run_command("roles", "--print").out)
+            for role in ROLES:
+                cursor.execute(f"CREATE ROLE as_{role} LOGIN IN ROLE dispatcher_{role}")
+        yield made
+        close_installations()
+
+
+def may_log_in(server: Server, user: str) -> bool:
+    try:
+        server.connect(user).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def owner(server: Server) -> Iterator[Engine]:
+    """The tests' own look at the tables."""
+    engine = create_engine(server.owner)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def settings_of(server: Server, owner: Engine, settings: Settings) -> Callable[[str], Settings]:
+    """The settings of processes that connect with a role, on empty tables that already have an encryption key."""
+    change(
+        owner,
+        "TRUNCATE dispatcher.accounts, dispatcher.events, dispatcher.deliveries, dispatcher.requests,"
+        " dispatcher.attempts, dispatcher.audit, dispatcher.idempotency_keys, dispatcher.leases CASCADE",
+    )
+    change(owner, "UPDATE dispatcher.installation SET digest_key = NULL")
+    return lambda role: settings.model_copy(update={"database_url": SecretStr(server.url(role))})
+
+
+@pytest.fixture
+def engine_of(settings_of: Callable[[str], Settings]) -> Callable[[str], Engine]:
+    return lambda role: installation_for(settings_of(role)).engine
+
+
+def test_a_producer_enqueues_in_python_alone_in_groups_and_in_its_own_transaction(
+    owner: Engine, settings_of: Callable[[str], Settings]
+) -> None:
+    make_webhook(owner, settings_of("api"), url=URL, event_types=["message.inbound"])
+    producer = installation_for(settings_of("producer"))
+    accepted = enqueue(RECEIVED, MESSAGE, account="acme", idempotency_key="k", producer=producer)
+    assert enqueue(RECEIVED, MESSAGE, account="acme", idempotency_key="k", producer=producer) == Accepted(
+        accepted.event_id, 1, repeated=True
+    )
+    with pytest.raises(KeyReused):
+        enqueue(RECEIVED, {}, account="acme", idempotency_key="k", producer=producer)
+    many = [Event(type=RECEIVED, data=number, account="acme") for number in range(3)]
+    assert [receipt.deliveries for receipt in enqueue_many(many, producer=producer)] == [1, 1, 1]  # type: ignore[union-attr]
+    assert asyncio.run(aenqueue("message.inbond", 1, account="acme", producer=producer)).nearest_types == (
+        "message.inbound",
+    )
+    with Session(producer.engine) as session, session.begin():
+        enqueue(RECEIVED, MESSAGE, account="acme", session=session, producer=producer)
+    assert rows(owner, "SELECT count(*), sum(delivery_count) FROM dispatcher.events") == [(6, 5)]
+
+
+def test_a_producer_enqueues_in_sql_and_a_rollback_undoes_it(
+    server: Server, owner: Engine, settings_of: Callable[[str], Settings]
+) -> None:
+    make_webhook(owner, settings_of("api"), url=URL)
+    call = (
+        "SELECT deliveries, repeated FROM dispatcher.enqueue_v1('acme', 'a.b', '{\"id\": 1}', idempotency_key => 'k')"
+    )
+    with closing(server.connect("as_producer")) as connection, connection.cursor() as cursor:
+        cursor.execute(f"BEGIN; {call}")
+        assert cursor.fetchall() == [(1, False)]
+        cursor.execute("ROLLBACK")
+        assert rows(owner, "SELECT FROM dispatcher.events") == rows(owner, "SELECT FROM dispatcher.deliveries") == []
+        for repeated in (False, True):
+            cursor.execute(call)
+            assert cursor.fetchall() == [(1, repeated)]
+
+
+def test_the_api_does_all_its_work(
+    owner: Engine, settings_of: Callable[[str], Settings], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, workers = settings_of("api"), settings_of("workers")
+    monkeypatch.setenv("DATABASE_URL", api.database_url.get_secret_value())
+    with installation_for(api).transaction() as session:
+        operator = create_key(session, by=TESTER, account=None, scopes=[Scope.OPERATOR]).token
+    with running_app(create_app()) as origin:
+        calls = Api(origin)
+
+        def call(method: str, path: str, body: Any = None, status: int = 200) -> Any:
+            answer: requests.Response = calls.call(method, path, body, token=operator)
+            assert answer.status_code == status, answer.text
+            return answer.json() if answer.content else None
+
+        assert calls.get("/readyz").json()["parts"]["database"] == {"status": "ok", "detail": None}
+        call("POST", "/v1/accounts", {"name": "acme"}, 201)
+        fields = {"account": "acme", "url": receiver.url("/hook"), "event_types": ["*"]}
+        webhook = call("POST", "/v1/webhooks", fields, 201)["id"]
+        call("PATCH", f"/v1/webhooks/{webhook}", {"event_types": ["a", "b"]})
+        call("POST", f"/v1/webhooks/{webhook}/disable", {})
+        call("POST", f"/v1/webhooks/{webhook}/enable")
+        assert call("POST", "/v1/events", {"account": "acme", "type": "a", "data": {}}, 202)["deliveries"] == 1
+        assert deliver_all(workers)["delivered"] == 1
+        (delivery,) = call("GET", "/v1/deliveries?account=acme")["items"]
+        call("POST", f"/v1/deliveries/{delivery['id']}/redeliver", status=202)
+        assert deliver_all(workers)["delivered"] == 1
+        assert {entry["action"] for entry in call("GET", "/v1/audit")["items"]} >= {"account.created"}
+        call("DELETE", f"/v1/webhooks/{webhook}", status=204)
+        call("DELETE", "/v1/accounts/acme", status=202)
+
+
+def test_workers_deliver_sweep_keep_up_and_remove(
+    owner: Engine, settings_of: Callable[[str], Settings], receiver: Receiver
+) -> None:
+    api, workers = settings_of("api"), settings_of("workers")
+    receiver.script("/hook", Answer(503), Answer(204))
+    make_webhook(owner, api, url=receiver.url("/hook"), contact_email="ops@example.com")
+    enqueue(RECEIVED, MESSAGE, account="acme", idempotency_key="k", producer=installation_for(api))
+    assert deliver_all(workers)["retried"] == 1
+    make_due(owner)
+    assert sweep_once(workers)["promoted"] == 1
+    assert deliver_all(workers)["delivered"] == 1
+    with installation_for(api).transaction() as session:
+        (delivery,) = rows(owner, "SELECT id FROM dispatcher.deliveries")
+        redeliver(session, find_account(session, "acme"), delivery.id, installation_for(api).timing, by=TESTER)
+    assert deliver_all(workers)["delivered"] == 1
+    assert redeliver_more(workers) is not None
+    with installation_for(api).transaction() as session:
+        delete(session, find_account(session, "acme"), by=TESTER)
+    change(owner, "UPDATE dispatcher.webhooks SET deleted_at = now() - interval '1 hour'")
+    ahead = week_of("events", first_id_at(datetime.now(UTC) + timedelta(weeks=8))).name
+    change(owner, f"DROP TABLE dispatcher.{ahead}")
+    change(owner, "UPDATE dispatcher.idempotency_keys SET expires_at = now()")
+    done = upkeep_once(workers)
+    assert (done["partitions"], done["partitions_left"]) == (1, 0)
+    assert rows(owner, "SELECT FROM dispatcher.accounts") == []
+    assert rows(owner, "SELECT relowner::regrole::text FROM pg_class WHERE relname = :name", name=ahead) == [
+        ("dispatcher",)
+    ]
+
+
+def test_workers_remove_a_week_that_is_over_and_no_other_table(server: Server, owner: Engine) -> None:
+    over = week_of("requests", first_id_at(datetime.now(UTC) - timedelta(weeks=5)))
+    this = week_of("requests", first_id_at(datetime.now(UTC)))
+    change(
+        owner,
+        f"CREATE TABLE dispatcher.{over.name} PARTITION OF dispatcher.requests"
+        f" FOR VALUES FROM ('{over.first}') TO ('{over.end}')",
+    )
+    with closing(server.connect("as_workers")) as connection, connection.cursor() as cursor:
+        for refused in (
+            f"SELECT dispatcher.drop_week_v1('{over.name}')",  # it is not detached
+            f"SELECT dispatcher.detach_week_v1('requests', '{this.name}')",  # it is not over
+            f"SELECT dispatcher.detach_week_v1('events', '{over.name}')",
+            "SELECT dispatcher.drop_week_v1('accounts')",
+            "SELECT dispatcher.detach_week_v1('accounts', 'accounts')",
+            f"SELECT dispatcher.begin_partition_v1('accounts', 'accounts_1', '{over.first}', '{over.end}', false)",
+            f"SELECT dispatcher.attach_partition_v1('requests', 'accounts', '{over.first}', '{over.end}')",
+            f"SELECT dispatcher.attach_partition_v1('requests', 'attempts', '{over.first}', '{over.end}')",
+        ):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(refused)
+        cursor.execute(f"SELECT dispatcher.detach_week_v1('requests', '{over.name}')")
+        cursor.execute(f"SELECT dispatcher.drop_week_v1('{over.name}')")
+    assert rows(owner, "SELECT to_regclass(:name) IS NULL AS gone", name=f"dispatcher.{over.name}") == [(True,)]
+
+
+def test_who_only_reads_can_use_the_commands_that_show_something(
+    owner: Engine, settings_of: Callable[[str], Settings], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = settings_of("api")
+    webhook = make_webhook(owner, api, url=receiver.url("/hook"))
+    event = enqueue(RECEIVED, MESSAGE, account="acme", producer=installation_for(api)).event_id
+    deliver_all(settings_of("workers"))
+    (delivery,) = rows(owner, "SELECT id FROM dispatcher.deliveries")
+    monkeypatch.setenv("DATABASE_URL", settings_of("readonly").database_url.get_secret_value())
+    for words in (
+        ("account", "list"),
+        ("account", "show", "acme"),
+        ("key", "list"),
+        ("webhook", "list"),
+        ("webhook", "show", webhook.id),
+        ("webhook", "health", webhook.id),
+        ("notice", "list", "--account", "acme"),
+        ("event", "list", "--account", "acme"),
+        ("event", "show", event),
+        ("delivery", "list", "--account", "acme"),
+        ("delivery", "show", delivery.id),
+        ("redelivery", "list", "--account", "acme"),
+        ("audit-log",),
+    ):
+        ran = run_command(*words)
+        assert ran.status == 0, (words, ran.err)
+    assert run_command("account", "create", "other").status == 1
+
+
+# What no process with the role needs. Each fails for want of rights, not for its form.
+_ALL = (
+    "DROP TABLE dispatcher.rates",
+    "ALTER TABLE dispatcher.events DETACH PARTITION dispatcher.{events}",
+    "DROP TABLE dispatcher.{events}",
+    "CREATE TABLE dispatcher.mine (id int)",
+    "CREATE FUNCTION dispatcher.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "TRUNCATE dispatcher.events",
+    "UPDATE dispatcher.events SET data = ''",
+    "DELETE FROM dispatcher.events",
+    "SELECT * FROM dispatcher.{events}",
+    "UPDATE dispatcher.audit SET actor = ''",
+    "DELETE FROM dispatcher.audit",
+    "UPDATE dispatcher.requests SET status = 200",
+    "DELETE FROM dispatcher.attempts",
+    "UPDATE dispatcher.migrations SET version_num = '0001'",
+    "UPDATE dispatcher.installation SET id = gen_random_uuid()",
+    "UPDATE dispatcher.installation SET oldest_revision = '9999'",
+    "SET ROLE dispatcher",
+)
+_NO_CHANGES = tuple(f"DELETE FROM dispatcher.{table}" for table in ("webhooks", "accounts", "deliveries", "api_keys"))
+_NO_WEEKS = (
+    "SELECT dispatcher.begin_partition_v1('events', 'events_1', gen_random_uuid(), gen_random_uuid(), false)",
+    "SELECT dispatcher.attach_partition_v1('events', 'events_1', gen_random_uuid(), gen_random_uuid())",
+    "SELECT dispatcher.detach_week_v1('events', 'events_1')",
+    "SELECT dispatcher.drop_week_v1('events_1')",
+)
+_NO_SQL_ENQUEUE = ("SELECT dispatcher.enqueue_v1('acme', 'a', '1')",)
+_NO_STORING = (*_NO_SQL_ENQUEUE, "SELECT dispatcher.installation_id_v1()")
+FORBIDDEN = {
+    "producer": (
+        *_ALL,
+        *_NO_CHANGES,
+        *_NO_WEEKS,
+        *(f"SELECT FROM dispatcher.{table}" for table in ("events", "deliveries", "webhooks", "accounts", "api_keys")),
+        *(f"SELECT FROM dispatcher.{table}" for table in ("idempotency_keys", "installation", "subscriptions")),
+        "INSERT INTO dispatcher.accounts (id, name) VALUES (gen_random_uuid(), 'mine')",
+        "INSERT INTO dispatcher.deliveries SELECT",
+    ),
+    "api": (
+        *_ALL,
+        *_NO_CHANGES,
+        *_NO_WEEKS,
+        *_NO_SQL_ENQUEUE,
+        "SELECT FROM dispatcher.idempotency_keys",
+        "INSERT INTO dispatcher.requests SELECT",
+        "INSERT INTO dispatcher.leases SELECT",
+    ),
+    "workers": (
+        *_ALL,
+        *_NO_STORING,
+        "INSERT INTO dispatcher.webhooks SELECT",
+        "INSERT INTO dispatcher.accounts (id, name) VALUES (gen_random_uuid(), 'mine')",
+        "INSERT INTO dispatcher.api_keys SELECT",
+        "INSERT INTO dispatcher.events SELECT",
+    ),
+    "readonly": (
+        *_ALL,
+        *_NO_CHANGES,
+        *_NO_WEEKS,
+        *_NO_STORING,
+        "SELECT FROM dispatcher.tokens",
+        "INSERT INTO dispatcher.audit SELECT",
+        "SELECT FROM dispatcher.accounts FOR UPDATE",
+    ),
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_can_do_nothing_else(server: Server, owner: Engine, role: str) -> None:
+    week = week_of("events", first_id_at(datetime.now(UTC))).name
+    allowed = []
+    with closing(server.connect(f"as_{role}")) as connection, connection.cursor() as cursor:
+        for statement in FORBIDDEN[role]:
+            try:
+                cursor.execute(f"BEGIN; {statement.format(events=week)}")
+                allowed.append(statement)
+            except psycopg2.errors.InsufficientPrivilege:
+                pass
+            finally:
+                cursor.execute("ROLLBACK")
+    assert allowed == []
