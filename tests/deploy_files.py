@@ -38,7 +38,8 @@ class Unit:
 
     @property
     def environment(self) -> dict[str, str]:
-        return dict(line.split("=", 1) for line in self.all("Environment"))
+        own = dict(line.split("=", 1) for line in self.all("Environment"))
+        return {**own, **{name: "" for line in self.all("UnsetEnvironment") for name in line.split()}}
 
     @property
     def secrets(self) -> dict[str, str]:
