@@ -39,6 +39,7 @@ ROLES = {
             "tokens": "DELETE",
             "installation": "UPDATE (digest_key)",
             "processes": "INSERT, UPDATE, DELETE",
+            "leases": "INSERT, UPDATE",  # a part of the statement of each heartbeat
         },
         _STORE,
     ),

@@ -39,14 +39,18 @@ from tests.factories import (
     make_webhook,
     redeliver_more,
     rows,
+    sweep_if_due,
     sweep_once,
     upkeep_once,
 )
-from tests.installations import close_installations, installation_for
+from tests.installations import close_installations, installation_for, worker_for
 from tests.integration.api.conftest import Api, running_app
 from tests.integration.cli.conftest import run_command
+from tests.integration.workers.notices.conftest import mailer_for
+from tests.mail_server import MailServer
 from tests.process_table import eventually
 from tests.receiver import Receiver
+from workers.notices.send import send_due_alone
 
 pytestmark = pytest.mark.xdist_group("roles")
 
@@ -185,8 +189,11 @@ def test_the_api_does_all_its_work(
         (delivery,) = call("GET", "/v1/deliveries?account=acme")["items"]
         call("POST", f"/v1/deliveries/{delivery['id']}/redeliver", status=202)
         assert deliver_all(workers)["delivered"] == 1
+        call("POST", "/v1/redeliveries", {"account": "acme", "filter": {"states": ["delivered"]}}, 202)
+        assert redeliver_more(workers)["redelivered"] == 1
         assert {entry["action"] for entry in call("GET", "/v1/audit")["items"]} >= {"account.created"}
         call("DELETE", f"/v1/webhooks/{webhook}", status=204)
+        assert eventually(lambda: bool(rows(owner, "SELECT FROM dispatcher.processes WHERE kind = 'api'")))
         call("DELETE", "/v1/accounts/acme", status=202)
 
 
@@ -205,7 +212,9 @@ def test_workers_deliver_sweep_keep_up_and_remove(
         (delivery,) = rows(owner, "SELECT id FROM dispatcher.deliveries")
         redeliver(session, find_account(session, "acme"), delivery.id, installation_for(api).timing, by=TESTER)
     assert deliver_all(workers)["delivered"] == 1
-    assert redeliver_more(workers) is not None
+    assert sweep_if_due(workers, worker_for(workers).heartbeat) != {}
+    with MailServer() as mail_server:
+        assert send_due_alone(installation_for(workers).engine, mailer_for(workers, mail_server.port))["sent"] == 1
     with installation_for(api).transaction() as session:
         delete(session, find_account(session, "acme"), by=TESTER)
     change(owner, "UPDATE dispatcher.webhooks SET deleted_at = now() - interval '1 hour'")
@@ -321,7 +330,6 @@ FORBIDDEN = {
         *_NO_SQL_ENQUEUE,
         "SELECT FROM dispatcher.idempotency_keys",
         "INSERT INTO dispatcher.requests SELECT",
-        "INSERT INTO dispatcher.leases SELECT",
     ),
     "workers": (
         *_ALL,
