@@ -35,6 +35,7 @@ ROLES = {
             "redeliveries": "INSERT, UPDATE",
             "notices": "UPDATE",
             "audit": "INSERT",
+            "rates": "INSERT",
             "circuit_breakers": "DELETE",
             "tokens": "DELETE",
             "installation": "UPDATE (digest_key)",

@@ -58,7 +58,7 @@ NOT_NOTED = {
     "migrate": "makes the log itself",
     "retention": "removes what upkeep removes",
     **dict.fromkeys(("listen", "up", "demo"), "runs something"),
-    **dict.fromkeys(("settings", "openapi", "engine", "secrets generate-key"), "changes no database"),
+    **dict.fromkeys(("settings", "roles", "openapi", "engine", "secrets generate-key"), "changes no database"),
     **dict.fromkeys(
         (
             *("audit-log", "account list", "account show", "key list", "webhook list", "webhook health", "notice list"),
