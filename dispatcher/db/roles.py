@@ -97,7 +97,7 @@ def roles_sql(prefix: str) -> str:
         "END",
         "$$;",
         f"REVOKE ALL ON ALL TABLES IN SCHEMA dispatcher FROM {listed};",
-        f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dispatcher FROM PUBLIC, {listed};",
+        f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dispatcher FROM {listed};",
         f"GRANT USAGE ON SCHEMA dispatcher TO {listed};",
     ]
     for name, role in ROLES.items():

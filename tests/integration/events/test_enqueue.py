@@ -624,3 +624,11 @@ def test_a_wake_that_fails_in_any_way_is_not_the_producers_fault(
 
 def test_every_error_is_a_dispatcher_error() -> None:
     assert all(issubclass(kind, DispatcherError) for kind in (InvalidEvent, KeyReused, UnknownAccount, WrongDatabase))
+
+
+def test_of_many_with_one_key_that_come_together_the_first_one_counts(database: Engine, settings: Settings) -> None:
+    make_account(database)
+    events = [Event(type="a", data=n, account="acme", idempotency_key=f"k{n % 3}") for n in range(300)]
+    receipts = list(enqueue_many(events))
+    assert [isinstance(receipt, Accepted) for receipt in receipts] == [True] * 3 + [False] * 297
+    assert {bytes(stored.data) for stored in stored_events(database)} == {b"0", b"1", b"2"}
