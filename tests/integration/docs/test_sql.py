@@ -63,6 +63,6 @@ def test_the_examples_are_of_their_language(tmp_path: Path, language: str, name:
 
 
 def test_every_refusal_of_the_function_is_on_the_page() -> None:
-    functions = import_module("dispatcher.db.migrations.versions.0020_functions")
+    functions = import_module("dispatcher.db.migrations.versions.0019_functions")
     states = set(re.findall("'(WH[0-9]{3})'", functions.ENQUEUE))
     assert states == set(re.findall("`(WH[0-9]{3})`", (ROOT / PAGE).read_text())) != set()
