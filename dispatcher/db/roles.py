@@ -17,7 +17,7 @@ class Role(NamedTuple):
 
 _WHAT_ACCOUNTS_HAVE = ("accounts", "webhooks", "subscriptions")
 _DELIVERING = ("events", "deliveries", "requests", "attempts", "circuit_breakers", "rates", "notices", "contacts")
-_INSTALLATION = ("installation", "migrations", "processes", "leases", "redeliveries")
+_INSTALLATION = ("installation", "migrations", "processes", "leases", "redeliveries", "retention")
 _SECRET = ("api_keys", "tokens", "idempotency_keys", "audit")
 
 ROLES = {
@@ -53,7 +53,7 @@ ROLES = {
             "webhooks": "UPDATE, DELETE",
             "subscriptions": "UPDATE, DELETE",
             "deliveries": "UPDATE, DELETE",
-            "requests": "INSERT",
+            "requests": "INSERT, UPDATE (answer_headers, answer_excerpt)",  # captured answers go sooner than the rest
             "attempts": "INSERT",
             "circuit_breakers": "INSERT, UPDATE, DELETE",
             "rates": "INSERT, UPDATE, DELETE",
@@ -66,8 +66,9 @@ ROLES = {
             "installation": "UPDATE (digest_key)",
             "processes": "INSERT, UPDATE, DELETE",
             "leases": "INSERT, UPDATE",
+            "retention": "INSERT, UPDATE",
         },
-        ("begin_partition_v1", "attach_partition_v1", "detach_week_v1", "drop_week_v1"),
+        ("begin_partition_v1", "attach_partition_v1", "detach_week_v1", "keep_week_v1", "drop_week_v1"),
     ),
     "readonly": Role(
         "reports, and the commands that only show something",

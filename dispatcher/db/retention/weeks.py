@@ -1,13 +1,13 @@
 """Removes whole weeks, which are partitions, so that nobody waits for a lock for more than a second, whoever reads.
 
-A week is detached beside its readers and then dropped. What was begun is marked in the database, in a comment on the
-week's table: whoever dies in between, the next round goes on, and a table that an operator has detached stays.
+A week is detached beside its readers and then dropped. That is for the tables' owner: whoever is not, and calls the
+owner's functions, keeps others out for a moment. What was begun is marked in the database, in a comment on the week's
+table: whoever dies in between, the next round goes on, and a table that an operator has detached stays.
 """
 # ruff: noqa: S608 - composed of constants and of the names of our tables
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from psycopg2.errors import (
     ObjectNotInPrerequisiteState,
     QueryCanceled,
 )
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, TextClause, text
 from sqlalchemy.exc import DBAPIError
 
 from dispatcher.db.partitions import LOCK_TIMEOUT, PARTITIONED, Partition, attach_partition, partitions_of
@@ -113,20 +113,18 @@ def _remove(engine: Engine, week: Partition) -> str | None:
     if state is None or (state.is_attached and not state.is_pending):
         if _is_open(engine, week):
             return OPEN
-        _mark(engine, week)
-        _detach(engine, week)
+        if _goes_beside_readers(engine, week):
+            _mark(engine, week)
+            _detach(engine, week)
+        else:
+            _call(engine, _DETACH, week, LOCK_OF_ALL_TIMEOUT)
     elif state.is_attached:
-        with _alone(engine) as connection:
-            connection.execute(
-                text(f"ALTER TABLE dispatcher.{week.table} DETACH PARTITION dispatcher.{week.name} FINALIZE")
-            )
+        _call(engine, _DETACH, week, LOCK_TIMEOUT)
     # From now on nobody can open a delivery of this week again: its events cannot be found.
     if _is_open(engine, week):
         _take_back(engine, week)
         return OPEN
-    with engine.begin() as connection:
-        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-        connection.execute(text(f"DROP TABLE dispatcher.{week.name}"))
+    _call(engine, _DROP, week, LOCK_TIMEOUT)
     return None
 
 
@@ -138,34 +136,47 @@ def _is_open(engine: Engine, week: Partition) -> bool:
         return has_open_deliveries(connection, week)
 
 
+def _goes_beside_readers(engine: Engine, week: Partition) -> bool:
+    """Whether a week can be detached CONCURRENTLY. That needs its owner, a session of its own, and a table without a
+    default partition."""
+    with engine.connect() as connection:
+        can = connection.scalar(_CAN_BE_BESIDE, {"table": f"dispatcher.{week.table}"})
+        return bool(can) and POOLED not in connection.info
+
+
 def _mark(engine: Engine, week: Partition) -> None:
-    _comment(engine, week, f"'{_MARK}{week.table} {week.first} {week.end}'")
+    mark = f"'{_MARK}{week.table} {week.first} {week.end}'"
+    with engine.begin() as connection:
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.execute(text(f"COMMENT ON TABLE dispatcher.{week.name} IS {mark}"))
 
 
 def _unmark(engine: Engine, week: Partition) -> str | None:
-    _comment(engine, week, "NULL")
+    _call(engine, _KEEP, week, LOCK_TIMEOUT)
     return None
 
 
-def _comment(engine: Engine, week: Partition, comment: str) -> None:
+def _call(engine: Engine, function: TextClause, week: Partition, timeout: str) -> None:
+    """Calls one of the owner's functions for a week."""
     with engine.begin() as connection:
-        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-        connection.execute(text(f"COMMENT ON TABLE dispatcher.{week.name} IS {comment}"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{timeout}'"))
+        connection.execute(function, {"table": week.table, "week": week.name})
 
 
 def _detach(engine: Engine, week: Partition) -> None:
-    detach = f"ALTER TABLE dispatcher.{week.table} DETACH PARTITION dispatcher.{week.name}"
-    with engine.connect() as connection:
-        is_pooled = POOLED in connection.info
-        has_default = connection.scalar(_HAS_DEFAULT, {"table": f"dispatcher.{week.table}"})
-    if is_pooled or has_default:  # CONCURRENTLY needs a session of its own, and a table without a default partition
-        with engine.begin() as connection:
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_OF_ALL_TIMEOUT}'"))
-            connection.execute(text(f"LOCK TABLE ONLY dispatcher.{week.table} IN ACCESS EXCLUSIVE MODE"))
-            connection.execute(text(detach))
-        return
-    with _alone(engine) as connection:
-        connection.execute(text(f"{detach} CONCURRENTLY"))
+    """Each lock, and each reader, is waited for for a moment; what is not done by then is gone on with in the next
+    round."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        try:
+            connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+            connection.execute(text(f"SET statement_timeout = '{LOCK_TIMEOUT}'"))
+            connection.execute(
+                text(f"ALTER TABLE dispatcher.{week.table} DETACH PARTITION dispatcher.{week.name} CONCURRENTLY")
+            )
+        finally:
+            if not connection.invalidated:
+                connection.execute(text("RESET lock_timeout"))
+                connection.execute(text("RESET statement_timeout"))
 
 
 def _take_back(engine: Engine, week: Partition) -> None:
@@ -173,22 +184,6 @@ def _take_back(engine: Engine, week: Partition) -> None:
     with engine.begin() as connection:
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         attach_partition(connection, week, week.name)
-        connection.execute(text(f"COMMENT ON TABLE dispatcher.{week.name} IS NULL"))
-
-
-@contextmanager
-def _alone(engine: Engine) -> Iterator[Connection]:
-    """A connection for what cannot be in a transaction. Each lock, and each reader, is waited for for a moment; what
-    is not done by then is gone on with in the next round."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        try:
-            connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
-            connection.execute(text(f"SET statement_timeout = '{LOCK_TIMEOUT}'"))
-            yield connection
-        finally:
-            if not connection.invalidated:
-                connection.execute(text("RESET lock_timeout"))
-                connection.execute(text("RESET statement_timeout"))
 
 
 def _begun(connection: Connection) -> list[_Begun]:
@@ -208,10 +203,16 @@ LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
 WHERE c.relnamespace = 'dispatcher'::regnamespace AND c.relkind = 'r' AND starts_with(d.description, :mark)
 ORDER BY c.relname
 """)
-_HAS_DEFAULT = text(
-    "SELECT EXISTS (SELECT 1 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-    " WHERE i.inhparent = to_regclass(:table) AND pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT')"
-)
+_CAN_BE_BESIDE = text("""
+SELECT pg_has_role(c.relowner, 'USAGE') AND NOT EXISTS (
+  SELECT 1 FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid
+  WHERE i.inhparent = c.oid AND pg_get_expr(p.relpartbound, p.oid) = 'DEFAULT')
+FROM pg_class c WHERE c.oid = to_regclass(:table)
+""")
+# With the rights of the tables' owner.
+_DETACH = text("SELECT dispatcher.detach_week_v1(:table, :week)")
+_DROP = text("SELECT dispatcher.drop_week_v1(:week)")
+_KEEP = text("SELECT dispatcher.keep_week_v1(:week)")
 # One state at a time: each open one has its own index, and there is one by event.
 _HAS_OPEN = text(
     "SELECT "

@@ -276,28 +276,51 @@ END
 $$
 """
 
-# Beside its readers only its owner can detach one. So this keeps everybody out of the table: the caller's
-# `lock_timeout` says for how long. What it marks can be dropped, and nothing else; nor can a week that is not over.
+# Beside its readers only its owner can detach one, because that is not possible in a function. So this keeps everybody
+# out of the table, unless the owner was stopped while he detached it: then it ends that. The caller's `lock_timeout`
+# says for how long. What it marks can be dropped, and nothing else; nor can a week that is not over.
 DETACH_WEEK = f"""
 CREATE OR REPLACE FUNCTION dispatcher.detach_week_v1(parent text, week text) RETURNS void
 LANGUAGE plpgsql {_RIGHTS}
 AS $$
 DECLARE
-  bound text[];
+  found record;
 BEGIN
-  SELECT regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM [(]''(.+)''[)] TO [(]''(.+)''[)]') INTO bound
+  SELECT i.inhdetachpending AS is_pending,
+         regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM [(]''(.+)''[)] TO [(]''(.+)''[)]') AS bound INTO found
   FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
   WHERE i.inhparent = to_regclass('dispatcher.' || quote_ident(parent)) AND c.relname = week
     AND parent IN ('events', 'requests', 'attempts', 'audit');
-  IF bound IS NULL
-     OR ('x' || substring(encode(uuid_send(bound[2]::uuid), 'hex') FOR 12))::bit(48)::bigint
+  IF found.bound IS NULL
+     OR ('x' || substring(encode(uuid_send(found.bound[2]::uuid), 'hex') FOR 12))::bit(48)::bigint
         > extract(epoch FROM now() - interval '1 day') * 1000 THEN
     RAISE EXCEPTION '% is no week of % that is over', week, parent USING ERRCODE = 'insufficient_privilege';
   END IF;
-  EXECUTE format('LOCK TABLE ONLY dispatcher.%I IN ACCESS EXCLUSIVE MODE', parent);
-  EXECUTE format('ALTER TABLE dispatcher.%I DETACH PARTITION dispatcher.%I', parent, week);
+  IF found.is_pending THEN
+    EXECUTE format('ALTER TABLE dispatcher.%I DETACH PARTITION dispatcher.%I FINALIZE', parent, week);
+  ELSE
+    EXECUTE format('LOCK TABLE ONLY dispatcher.%I IN ACCESS EXCLUSIVE MODE', parent);
+    EXECUTE format('ALTER TABLE dispatcher.%I DETACH PARTITION dispatcher.%I', parent, week);
+  END IF;
   EXECUTE format('COMMENT ON TABLE dispatcher.%I IS %L', week,
-    format('dispatcher removes this week: %s %s %s', parent, bound[1], bound[2]));
+    format('dispatcher removes this week: %s %s %s', parent, found.bound[1], found.bound[2]));
+END
+$$
+"""
+
+# Takes the mark from a week that the owner has begun to remove.
+KEEP_WEEK = f"""
+CREATE OR REPLACE FUNCTION dispatcher.keep_week_v1(week text) RETURNS void
+LANGUAGE plpgsql {_RIGHTS}
+AS $$
+BEGIN
+  IF NOT EXISTS (
+    SELECT FROM pg_class c
+    WHERE c.oid = to_regclass(format('dispatcher.%I', week)) AND c.relispartition
+      AND starts_with(obj_description(c.oid, 'pg_class'), 'dispatcher removes this week: ')) THEN
+    RAISE EXCEPTION '% is no week that is marked', week USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  EXECUTE format('COMMENT ON TABLE dispatcher.%I IS NULL', week);
 END
 $$
 """
@@ -328,6 +351,7 @@ def upgrade() -> None:
         BEGIN_PARTITION,
         ATTACH_PARTITION,
         DETACH_WEEK,
+        KEEP_WEEK,
         DROP_WEEK,
     ):
         op.execute(function)
