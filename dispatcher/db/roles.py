@@ -72,8 +72,8 @@ ROLES = {
     ),
     "readonly": Role(
         "reports, and the commands that only show something",
-        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, "audit"),
-        {"api_keys": "SELECT"},
+        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, "api_keys", "tokens", "audit"),  # secrets: encrypted
+        {},
     ),
 }
 

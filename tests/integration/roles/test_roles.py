@@ -1,19 +1,16 @@
 """Each kind of process does its work as a member of its role, and each role can do no more than that."""
 
 import asyncio
-import os
-import signal
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg2
 import pytest
 import requests
-from pydantic import SecretStr
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher import Accepted, Event, KeyReused, aenqueue, enqueue, enqueue_many
@@ -21,15 +18,14 @@ from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.accounts.lifecycle import delete
 from dispatcher.asgi import create_app
-from dispatcher.db.migrate import upgrade
 from dispatcher.db.models import Base
 from dispatcher.db.partitions import week_of
 from dispatcher.db.roles import ROLES
 from dispatcher.deliveries.redelivery import redeliver
-from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.ids import first_id_at
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
+from tests.deploy_files import ROOT
 from tests.factories import (
     MESSAGE,
     RECEIVED,
@@ -44,9 +40,10 @@ from tests.factories import (
     sweep_once,
     upkeep_once,
 )
-from tests.installations import close_installations, installation_for, worker_for
+from tests.installations import installation_for, worker_for
 from tests.integration.api.conftest import Api, running_app
 from tests.integration.cli.conftest import run_command
+from tests.integration.roles.conftest import Server
 from tests.integration.workers.notices.conftest import mailer_for
 from tests.mail_server import MailServer
 from tests.process_table import eventually
@@ -56,73 +53,6 @@ from workers.notices.send import send_due_alone
 pytestmark = pytest.mark.xdist_group("roles")
 
 URL = "https://example.com/hook"
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A PostgreSQL in which the roles are, with a user in each: `as_producer` and so on."""
-
-    owner: str
-    port: int
-
-    def url(self, role: str) -> str:
-        return f"postgresql+psycopg2://as_{role}@127.0.0.1:{self.port}/dispatcher"
-
-    def connect(self, user: str) -> Any:
-        connection = psycopg2.connect(host="127.0.0.1", port=self.port, dbname="dispatcher", user=user)
-        connection.autocommit = True
-        return connection
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("roles")
-    with EmbeddedPostgres(folder, password="test-password", durable=False) as postgres:
-        (folder / "cluster" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
-        os.kill(postgres.process.pid, signal.SIGHUP)
-        upgrade(postgres.url)
-        made = Server(postgres.url, postgres.port)
-        assert eventually(lambda: may_log_in(made, "postgres"))
-        with closing(made.connect("postgres")) as superuser, superuser.cursor() as cursor:
-            for _ in range(2):  # it can be run again
-                cursor.execute(run_command("roles", "--print").out)
-            for role in ROLES:
-                cursor.execute(f"CREATE ROLE as_{role} LOGIN IN ROLE dispatcher_{role}")
-        yield made
-        close_installations()
-
-
-def may_log_in(server: Server, user: str) -> bool:
-    try:
-        server.connect(user).close()
-    except psycopg2.OperationalError:
-        return False
-    return True
-
-
-@pytest.fixture(scope="module")
-def owner(server: Server) -> Iterator[Engine]:
-    """The tests' own look at the tables."""
-    engine = create_engine(server.owner)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def settings_of(server: Server, owner: Engine, settings: Settings) -> Callable[[str], Settings]:
-    """The settings of processes that connect with a role, on empty tables that already have an encryption key."""
-    change(
-        owner,
-        "TRUNCATE dispatcher.accounts, dispatcher.events, dispatcher.deliveries, dispatcher.requests,"
-        " dispatcher.attempts, dispatcher.audit, dispatcher.idempotency_keys, dispatcher.leases CASCADE",
-    )
-    change(owner, "UPDATE dispatcher.installation SET digest_key = NULL")
-    return lambda role: settings.model_copy(update={"database_url": SecretStr(server.url(role))})
-
-
-@pytest.fixture
-def engine_of(settings_of: Callable[[str], Settings]) -> Callable[[str], Engine]:
-    return lambda role: installation_for(settings_of(role)).engine
 
 
 def test_a_producer_enqueues_in_python_alone_in_groups_and_in_its_own_transaction(
@@ -279,6 +209,9 @@ def test_who_only_reads_can_use_the_commands_that_show_something(
         ("delivery", "show", delivery.id),
         ("redelivery", "list", "--account", "acme"),
         ("audit-log",),
+        ("explain", delivery.id),
+        ("explain", webhook.id),
+        ("retention", "--dry-run"),
     ):
         ran = run_command(*words)
         assert ran.status == 0, (words, ran.err)
@@ -299,17 +232,25 @@ _ALL = (
     "UPDATE dispatcher.audit SET actor = ''",
     "DELETE FROM dispatcher.audit",
     "UPDATE dispatcher.requests SET status = 200",
+    "UPDATE dispatcher.requests SET answer_headers = '', url_masked = ''",
     "DELETE FROM dispatcher.attempts",
     "UPDATE dispatcher.migrations SET version_num = '0001'",
     "UPDATE dispatcher.installation SET id = gen_random_uuid()",
     "UPDATE dispatcher.installation SET oldest_revision = '9999'",
+    "UPDATE dispatcher.installation SET retention_from = now()",
+    "COMMENT ON TABLE dispatcher.{events} IS 'dispatcher removes this week: '",
     "SET ROLE dispatcher",
 )
-_NO_CHANGES = tuple(f"DELETE FROM dispatcher.{table}" for table in ("webhooks", "accounts", "deliveries", "api_keys"))
+_NO_CHANGES = (
+    *(f"DELETE FROM dispatcher.{table}" for table in ("webhooks", "accounts", "deliveries", "api_keys", "retention")),
+    "UPDATE dispatcher.requests SET answer_headers = NULL, answer_excerpt = NULL",
+    "INSERT INTO dispatcher.retention SELECT",
+)
 _NO_WEEKS = (
     "SELECT dispatcher.begin_partition_v1('events', 'events_1', gen_random_uuid(), gen_random_uuid(), false)",
     "SELECT dispatcher.attach_partition_v1('events', 'events_1', gen_random_uuid(), gen_random_uuid())",
     "SELECT dispatcher.detach_week_v1('events', 'events_1')",
+    "SELECT dispatcher.keep_week_v1('events_1')",
     "SELECT dispatcher.drop_week_v1('events_1')",
 )
 _NO_SQL_ENQUEUE = ("SELECT dispatcher.enqueue_v1('acme', 'a', '1')",)
@@ -345,7 +286,7 @@ FORBIDDEN = {
         *_NO_CHANGES,
         *_NO_WEEKS,
         *_NO_STORING,
-        "SELECT FROM dispatcher.tokens",
+        "SELECT FROM dispatcher.idempotency_keys",
         "INSERT INTO dispatcher.audit SELECT",
         "SELECT FROM dispatcher.accounts FOR UPDATE",
     ),
@@ -356,8 +297,63 @@ def test_every_table_can_be_read_by_workers_and_readers_but_for_a_few() -> None:
     """A new one needs rights, or stands here."""
     tables = {table.name for table in Base.metadata.sorted_tables}
     assert tables - {*ROLES["workers"].reads} == set()
-    assert tables - {*ROLES["readonly"].reads, *ROLES["readonly"].changes} == {"tokens", "idempotency_keys"}
-    assert tables - {*ROLES["api"].reads} == {"idempotency_keys"}
+    assert tables - {*ROLES["readonly"].reads} == tables - {*ROLES["api"].reads} == {"idempotency_keys"}
+
+
+_COLUMN_RIGHTS = """
+SELECT c.relname, a.attname, r.kind FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) r(kind)
+WHERE c.relnamespace = 'dispatcher'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND has_column_privilege(:role, c.oid, a.attnum, r.kind)
+"""
+_DELETE_RIGHTS = """
+SELECT relname AS table FROM pg_class WHERE relnamespace = 'dispatcher'::regnamespace AND relkind IN ('r', 'p')
+  AND has_table_privilege(:role, oid, 'DELETE')
+"""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_has_the_rights_of_the_list_on_every_column_and_no_others(owner: Engine, role: str) -> None:
+    columns = {table.name: {column.name for column in table.columns} for table in Base.metadata.sorted_tables}
+    columns["migrations"] = {"version_num"}
+    listed = {(table, column, "SELECT") for table in ROLES[role].reads for column in columns[table]}
+    deletes = set()
+    for table, rights in ROLES[role].changes.items():
+        for right, some in re.findall(r"(\w+)(?: \((.+?)\))?(?:, |$)", rights):
+            if right == "DELETE":
+                deletes.add(table)
+            else:
+                listed |= {(table, column, right) for column in (some.split(", ") if some else columns[table])}
+    assert {tuple(row) for row in rows(owner, _COLUMN_RIGHTS, role=f"as_{role}")} == listed
+    assert {row.table for row in rows(owner, _DELETE_RIGHTS, role=f"as_{role}")} == deletes
+
+
+# What runs as workers, and writes; what the API has in common with it is tried above.
+_OF_WORKERS = (
+    *ROOT.glob("workers/**/*.py"),
+    *ROOT.glob("dispatcher/db/retention/*.py"),
+    ROOT / "dispatcher/db/heartbeat.py",
+)
+_WRITES = re.compile(
+    r"(INSERT INTO|UPDATE|DELETE FROM) dispatcher\.(\w+)(?: AS \w+| \w)?\s+(?:SET\s+(.+?)\s+(?:WHERE|FROM)\b)?",
+    re.DOTALL,
+)
+
+
+def test_workers_have_the_rights_for_each_of_their_statements() -> None:
+    """So that a statement that no test runs with the role cannot be forgotten."""
+    missing, seen = set(), set()
+    for path in _OF_WORKERS:
+        for verb, table, assigned in _WRITES.findall(path.read_text()):
+            right, rights = verb.split()[0], ROLES["workers"].changes.get(table, "")
+            seen.add((right, table))
+            found = re.search(rf"{right}(?: \((.+?)\))?", rights)
+            some = found[1].split(", ") if found and found[1] else None
+            if not found or (some and not set(re.findall(r"(\w+) = ", assigned)) <= {*some}):
+                missing.add((path.name, right, table))
+    assert missing == set()
+    assert {("INSERT", "retention"), ("UPDATE", "requests"), ("UPDATE", "deliveries")} <= seen
 
 
 @pytest.mark.parametrize("role", ROLES)
