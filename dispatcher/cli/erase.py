@@ -34,7 +34,7 @@ def erase(
     """Erase messages for good, with what was answered to them.
 
     Give --subject, --account, or both. Messages, subjects and captured answers go; open deliveries are cancelled.
-    Events, deliveries and attempts stay, without content. It can be stopped and run again.
+    Events, deliveries and attempts stay, without content. It can be stopped and run again. It needs the tables' owner.
     Exit status: 0 all is erased, 1 something is still being attempted: run it again.
     """
     if subject is None and account is None:

@@ -27,8 +27,8 @@ def retention(
 ) -> None:
     """Remove now what is older than it is to be kept.
 
-    Upkeep does the same, for some seconds a minute. Use it for a large rest, or where the workers' role does not own
-    the tables. It can be stopped and run again. The settings are DISPATCHER_RETENTION_...
+    Upkeep does the same, for some seconds a minute. Use it for a large rest, as the tables' owner or with the workers'
+    role. It can be stopped and run again. The settings are DISPATCHER_RETENTION_...
     Exit status: 0 all is removed, 1 a week could not be removed yet.
     """
     installation = installation_of(context)

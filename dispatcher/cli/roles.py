@@ -24,7 +24,8 @@ def roles(
     """Show the database roles of the engine's processes.
 
     Each has only the rights that its processes need, and cannot log in: make your own users members of them. The tables
-    belong to the role that runs `dispatcher migrate`. Run the SQL again after each `migrate`.
+    belong to the role that runs `dispatcher migrate`; `secrets rotate` and `erase` need it, too. Run the SQL again
+    after each `migrate`.
     """
     if sql and json:
         raise typer.BadParameter("--print and --json exclude each other")
