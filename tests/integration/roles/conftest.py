@@ -38,7 +38,7 @@ class Server:
         return connection
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("roles")
     with EmbeddedPostgres(folder, password="test-password", durable=False) as postgres:
@@ -64,7 +64,7 @@ def may_log_in(server: Server, user: str) -> bool:
     return True
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def owner(server: Server) -> Iterator[Engine]:
     """The tests' own look at the tables."""
     engine = create_engine(server.owner)

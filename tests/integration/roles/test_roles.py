@@ -98,6 +98,7 @@ def test_the_api_does_all_its_work(
 ) -> None:
     api, workers = settings_of("api"), settings_of("workers")
     monkeypatch.setenv("DATABASE_URL", api.database_url.get_secret_value())
+    monkeypatch.setenv("DISPATCHER_METRICS_TOKEN", "a-token-of-the-tests")
     with installation_for(api).transaction() as session:
         operator = create_key(session, by=TESTER, account=None, scopes=[Scope.OPERATOR]).token
     with running_app(create_app()) as origin:
@@ -118,6 +119,11 @@ def test_the_api_does_all_its_work(
         assert call("POST", "/v1/events", {"account": "acme", "type": "a", "data": {}}, 202)["deliveries"] == 1
         assert deliver_all(workers)["delivered"] == 1
         (delivery,) = call("GET", "/v1/deliveries?account=acme")["items"]
+        shown = call("GET", f"/v1/deliveries/{delivery['id']}")
+        assert shown["explanation"]
+        assert call("GET", f"/v1/events/{shown['event']['id']}")["data"] == {}
+        assert call("GET", f"/v1/webhooks/{webhook}/health")["explanation"]
+        assert "dispatcher_open_deliveries" in calls.call("GET", "/metrics", token="a-token-of-the-tests").text
         call("POST", f"/v1/deliveries/{delivery['id']}/redeliver", status=202)
         assert deliver_all(workers)["delivered"] == 1
         call("POST", "/v1/redeliveries", {"account": "acme", "filter": {"states": ["delivered"]}}, 202)
