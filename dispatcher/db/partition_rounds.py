@@ -86,7 +86,10 @@ def _left(engine: Engine, table: str, action: Callable[[], str | None]) -> str |
             case QueryCanceled():
                 return f"the default partition of {table} has too many rows: `dispatcher migrate` moves them"
             case InsufficientPrivilege():
-                return f"this role may not change {table}: let its owner run `dispatcher migrate` every month"
+                return (
+                    f"this user may not change {table}: run the SQL of `dispatcher roles --print`, or let the owner run"
+                    " `dispatcher migrate` every month"
+                )
         raise
 
 

@@ -101,7 +101,10 @@ def _left(week: Partition, action: Callable[[], str | None]) -> str | None:
                     " or has very many open deliveries" if week.table == "events" else ""
                 )
             case InsufficientPrivilege():
-                return f"this role may not change {week.table}: let its owner run `dispatcher retention` every month"
+                return (
+                    f"this user may not change {week.table}: run the SQL of `dispatcher roles --print`, or let the"
+                    " owner run `dispatcher retention` every month"
+                )
             case ObjectNotInPrerequisiteState():
                 return f"another partition of {week.table} is being detached: end that with FINALIZE"
         raise

@@ -231,6 +231,6 @@ def test_a_role_that_may_not_change_the_tables_is_told_and_upkeep_goes_on(
     try:
         done = upkeep_once(settings)
         assert (done["partitions"], done["partitions_left"]) == (0, len(behind))
-        assert "this role may not change events: let its owner run `dispatcher migrate`" in caplog.text
+        assert "this user may not change events: run the SQL of `dispatcher roles --print`" in caplog.text
     finally:
         change(database, "GRANT CREATE ON SCHEMA dispatcher TO CURRENT_USER")

@@ -340,6 +340,7 @@ _OF_WORKERS = (
     *ROOT.glob("workers/**/*.py"),
     *ROOT.glob("dispatcher/db/retention/*.py"),
     ROOT / "dispatcher/db/heartbeat.py",
+    ROOT / "dispatcher/db/leases.py",
 )
 _WRITES = re.compile(
     r"(INSERT INTO|UPDATE|DELETE FROM) dispatcher\.(\w+)(?: AS \w+| \w)?\s+(?:SET\s+(.+?)\s+(?:WHERE|FROM)\b)?",
