@@ -6,12 +6,18 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
-def _off_is_none(value: object) -> object:
-    return None if value == "off" else value
+_MOST_DAYS = 36_500
 
 
-Days: TypeAlias = Annotated[Annotated[int, Field(ge=1, le=36_500)] | None, BeforeValidator(_off_is_none)]
+def _days(value: object) -> object:
+    if value is None or value == "off":
+        return None
+    if not (str(value).isdecimal() and str(value).isascii() and 1 <= int(str(value)) <= _MOST_DAYS):
+        raise ValueError(f"must be a number of days from 1 to {_MOST_DAYS:,}, or off")
+    return int(str(value))
+
+
+Days: TypeAlias = Annotated[int | None, BeforeValidator(_days)]
 
 
 class Fields(BaseSettings):

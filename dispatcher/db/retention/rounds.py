@@ -76,7 +76,7 @@ def say_spared(engine: Engine) -> None:
         spared, now = connection.execute(_SPARED_NOW).one()
     if spared is not None and spared > now:
         log.warning(
-            "this database was in use before there was retention: what no DISPATCHER_RETENTION_... is set for stays"
-            " until %s; `dispatcher retention --dry-run` shows what will go then",
+            "this database was in use before there was retention: what no time is set for stays"
+            " until %s; see dispatcher retention --dry-run",
             f"{spared:%Y-%m-%d %H:%M} UTC",
         )

@@ -306,7 +306,7 @@ def test_a_database_that_was_in_use_keeps_what_nobody_has_set_a_time_for(
         assert (len(ids(database, "events")), len(ids(database, "audit"))) == (3, len(AGES))
         assert (done["deliveries_removed"], done["bodies_removed"]) == (0, 0)
         upgrade(settings.database_url.get_secret_value())
-        assert "`dispatcher retention --dry-run` shows what will go then" in caplog.text
+        assert "see dispatcher retention --dry-run" in caplog.text
         retain_all(database, old + 15 * DAY, replace(ALL, said=frozenset()))
         assert len(ids(database, "audit")) == 2
     finally:

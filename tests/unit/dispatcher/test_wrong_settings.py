@@ -1,6 +1,7 @@
 """Wrong values of settings: none is taken, each is told by its variable with what is right, and no secret is shown.
 Right ones that look odd are taken."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.db.retention.kinds import Kind
 from dispatcher.errors import WrongSettings
 from dispatcher.settings import Settings, environment_name, read_settings
 from dispatcher.settings.wording import example_of
@@ -142,6 +144,9 @@ WRONG: dict[str, list[str]] = {
     "DISPATCHER_EGRESS_RANGES": ["203.0.113.1/24", "our office"],
     "DISPATCHER_TRUSTED_PROXIES": ["*", "proxy", "10.0.0.1/8", "unix:"],
     "DISPATCHER_IDEMPOTENCY_HOURS": ["0", "-1", "inf", "nan", "87601", "7d"],
+    **{
+        f"DISPATCHER_RETENTION_{kind.name}": ["0", "-1", "1.5", "36501", "ever", "Off", "7d", "\u0663"] for kind in Kind
+    },
     "DISPATCHER_TIME_SCALE": ["0", "1.1", "nan", "-inf"],
     "DISPATCHER_PUBLIC_URL": [
         "hooks.test",
@@ -351,6 +356,10 @@ def test_nothing_starts_with_wrong_settings_and_all_errors_are_one_text(
     assert done.returncode == 1
     assert done.stdout == ""
     text = " ".join(done.stderr.split())
+    if words[0] != "dispatcher":
+        (line,) = map(json.loads, done.stderr.splitlines())
+        assert line["event"] == "cannot start"
+        text = f"Error: {line['why']}"
     assert text.startswith(f"Error: {URL} cannot be read")
     for told in ("DISPATCHER_SMTP_HOST must", "DISPATCHER_GRACE_SECONDS must", "DISPATCHER_FLOWER_PASSWORT is not a"):
         assert text.count(told) == 1
