@@ -24,7 +24,7 @@ _ROUND_SECONDS = 1.0
 
 def single_beside(bench: Bench) -> Sample:
     """Like `single`, with the tables of its stage, while its finished deliveries and captured answers are removed all
-    the time: upkeep does it for 10 s a minute. `removed_a_second`: rows of them."""
+    the time: upkeep does it for 50 s a minute at most. `removed_a_second`: rows of them."""
     with _removing(bench.servers) as removed:
         began = monotonic()
         sample = single_again(bench)
