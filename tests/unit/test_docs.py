@@ -411,8 +411,8 @@ def test_every_fault_that_can_be_done_is_told_of_with_what_is_promised() -> None
     assert {name: told for name, *told in rows} == {name: list(told) for name, told in promised.items()}
 
 
-def test_the_nodes_of_the_operations_page_take_all_queues() -> None:
-    commands = " ".join(cells[0] for cells in table("docs/operations.md", "process").values())
+def test_the_nodes_of_the_page_of_processes_take_all_queues() -> None:
+    commands = " ".join(cells[0] for cells in table("docs/configuration.md", "process").values())
     taken = set[str]()
     for process in re.findall(r"-m workers (\w+)", commands):
         words = [sys.executable, "-P", "-m", "workers", process, "--help"]
