@@ -118,14 +118,12 @@ class Pod:
         return int(self.spec["terminationGracePeriodSeconds"])
 
 
-def units() -> dict[str, Unit]:
-    """The services of `deploy/systemd`, by what they run."""
-    common = _lines(SYSTEMD / "dispatcher-.service.d" / "common.conf")
-    paths = sorted(SYSTEMD.glob("dispatcher-*.service"))
+def units(folder: Path = SYSTEMD) -> dict[str, Unit]:
+    """The services of a folder, by what they run."""
+    common = _lines(folder / "dispatcher-.service.d" / "common.conf")
     return {
-        path.stem.removeprefix("dispatcher-"): Unit(path.name, (*_lines(path), *common))
-        for path in paths
-        if path.is_file()
+        path.stem.removeprefix("dispatcher-"): Unit(path.name, (*_with_own_files(path), *common))
+        for path in sorted(folder.glob("dispatcher-*.service"))
     }
 
 
@@ -176,6 +174,8 @@ def on_this_machine(words: list[str], state: Path, ports: dict[str, int]) -> lis
     tree, folders of the test for state and secrets, and free ports for those of `PORTS`."""
     names = {str(number): str(ports[name]) for name, number in PORTS.items() if name in ports}
     replaced = {
+        "/opt/dispatcher/current/venv/bin/python": sys.executable,
+        "/opt/dispatcher/current": str(ROOT),
         "/opt/dispatcher/venv/bin/python": sys.executable,
         "/opt/dispatcher/app": str(ROOT),
         "/var/lib/dispatcher": str(state),
@@ -191,6 +191,15 @@ def _replace(word: str, replaced: dict[str, str]) -> str:
     for there, here in replaced.items():
         word = word.replace(there, here)
     return word
+
+
+def _with_own_files(path: Path) -> tuple[tuple[str, str], ...]:
+    """A unit's lines with those of the files beside it, in which an empty value takes back what was said before."""
+    lines = list(_lines(path))
+    for beside in sorted(path.with_name(f"{path.name}.d").glob("*.conf")):
+        for key, value in _lines(beside):
+            lines = [*lines, (key, value)] if value else [line for line in lines if line[0] != key]
+    return tuple(lines)
 
 
 def _lines(path: Path) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,6 @@
 """The command line of every systemd unit, compose service and pod, started as it is in `deploy/`, with its secrets in
 files and nowhere else, and asked by its own health checks."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -12,9 +11,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import psutil
 import pytest
@@ -27,6 +24,7 @@ from dispatcher.settings import SECRETS, Settings, environment_name
 from tests.conftest import ENCRYPTION_KEY
 from tests.dead_ports import refusing_port
 from tests.deploy_files import DEPLOY, PORTS, Pod, Service, Unit, compose, on_this_machine, pods, services, units
+from tests.deployed import CLEAN, Running
 from tests.factories import MESSAGE, RECEIVED, make_webhook
 from tests.receiver import Receiver
 
@@ -37,7 +35,6 @@ TOKEN = "a-token-of-the-tests"
 LASTING = ("api", "beat", "deliver", "flower", "upkeep")
 LISTENING = ("api", "deliver", "flower", "upkeep")
 NODES = ("deliver", "upkeep")
-CLEAN = {0, -signal.SIGTERM}  # what systemd accepts as a clean end; uvicorn ends by the signal that it was sent
 SERVICES, PODS = services(), pods()
 # A root that cannot be written, as in a container. $1: the folder of a volume, or nothing; $2: where /tmp is.
 _MOUNTS = (
@@ -49,29 +46,6 @@ CAN_CONTAIN = (
     shutil.which("unshare") is not None
     and subprocess.run([*READ_ONLY, "", "/tmp", "true"], capture_output=True, check=False).returncode == 0
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A started process of the engine."""
-
-    name: str
-    process: "subprocess.Popen[bytes]"
-    folder: Path
-    stop_seconds: int
-    systemd: socket.socket
-
-    @property
-    def said(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")
-
-    def told(self) -> set[str]:
-        """What it has told systemd since the last look."""
-        found = set()
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                found.add(self.systemd.recv(1024).decode())
-        return found
 
 
 class Deployment:
@@ -97,24 +71,16 @@ class Deployment:
             assert part.fields["tmpfs"] == ["/tmp"]
         for secret in part.secrets:
             (folder / "secrets" / secret).write_text(self.secrets[secret] + "\n")
-        systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        systemd.setblocking(False)
-        address = f"@{uuid4()}"
-        systemd.bind(address.replace("@", "\0"))
         secret_variables = {environment_name(secret) for secret in SECRETS}
         own = dict(zip(part.environment, self.here(list(part.environment.values()), name), strict=True))
-        if isinstance(part, Unit):
-            own |= {"CREDENTIALS_DIRECTORY": str(folder / "secrets"), "NOTIFY_SOCKET": address}
-        with (folder / "log").open("wb") as output:
-            process = subprocess.Popen(
-                [*contained, *self.here(part.command, name)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**{key: value for key, value in os.environ.items() if key not in secret_variables}, **own},
-                cwd=folder,
-                start_new_session=True,
-            )
-        self.running[name] = Running(name, process, folder, part.stop_seconds, systemd)
+        self.running[name] = Running.begin(
+            name,
+            [*contained, *self.here(part.command, name)],
+            {**{key: value for key, value in os.environ.items() if key not in secret_variables}, **own},
+            folder,
+            part.stop_seconds,
+            managed=isinstance(part, Unit),
+        )
         return self.running[name]
 
     def here(self, words: list[str], name: str) -> list[str]:
@@ -151,12 +117,7 @@ class Deployment:
 
     def kill(self) -> None:
         for part in self.running.values():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(part.process.pid).children(recursive=True):
-                    child.kill()
-            part.process.kill()
-            part.process.wait(20)
-            part.systemd.close()
+            part.kill()
 
 
 @pytest.fixture

@@ -10,10 +10,15 @@ ROOT = Path(__file__).parents[3]
 #   example: NAME     its name in tests
 #   not run: REASON   why no test runs it
 #   received          it shows the body of a callback, not the output of the block above
+#   server one, server two, each server: NAME      where it is typed, and its name: tests/guide runs it
 _BLOCK = re.compile(
-    r"^(?:<!-- (?P<mark>example|not run|received)(?:: (?P<said>.+?))? -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$",
+    r"^(?:<!-- (?P<mark>example|not run|received|server one|server two|each server)"
+    r"(?:: (?P<said>.+?))? -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+
+
+_SERVERS = {"server one": ("one",), "server two": ("two",), "each server": ("one", "two")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,11 @@ class Block:
     def place(self) -> str:
         """Page and line, for error messages."""
         return f"{self.page}:{self.line}"
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """On which servers it is typed; none if it does not say so."""
+        return _SERVERS.get(self.mark or "", ())
 
     @property
     def name(self) -> str | None:

@@ -81,7 +81,7 @@ class Reader:
         deliver_all(self._settings)
 
     def _read(self, block: Block) -> None:
-        if block.mark == "not run":
+        if block.mark == "not run" or block.servers:
             return
         code = block.code
         if self._listener is not None:

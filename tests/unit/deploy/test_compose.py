@@ -36,13 +36,20 @@ def test_there_is_a_service_for_each_process_of_the_engine_and_for_its_servers()
     assert set(ALL) - set(SERVICES) == {"postgres", "valkey", "prometheus", "grafana"}
 
 
+def _in_the_image(word: str) -> str:
+    return re.sub(
+        "/opt/dispatcher/current/(?=(venv/)?)", lambda found: "/opt/dispatcher/" + ("" if found[1] else "app/"), word
+    )
+
+
 def test_containers_and_units_run_the_same_commands() -> None:
-    """But for the address they listen on, which inside a container is the container's own."""
+    """But for the address they listen on, which inside a container is the container's own. An image has one release,
+    whose source and environment are beside each other."""
     own_address = {"0.0.0.0", "127.0.0.1", "--address=0.0.0.0"}
     alone = {name: unit for name, unit in units().items() if name != "engine"}
 
     def without(words: list[str]) -> list[str]:
-        return [word.removeprefix("0.0.0.0:") for word in words if word not in own_address]
+        return [_in_the_image(word).removeprefix("0.0.0.0:") for word in words if word not in own_address]
 
     assert {name: without(service.command) for name, service in SERVICES.items()} == {
         name: without(unit.command) for name, unit in alone.items()
