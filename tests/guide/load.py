@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from pydantic import SecretStr
+from sqlalchemy import make_url
 
 from dispatcher import Producer, enqueue
 from dispatcher.errors import DispatcherError
@@ -21,6 +22,7 @@ class Load:
     def __init__(self, database_url: str, broker_url: str, receiver: Receiver) -> None:
         settings = Settings(database_url=SecretStr(database_url), broker_url=SecretStr(broker_url))
         self._producer, self._receiver = Producer(settings), receiver
+        self._name = make_url(database_url).database
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._send, name="load")
         self._failed: list[DispatcherError] = []
@@ -43,12 +45,16 @@ class Load:
         self._producer.close()
         if error is None:
             assert self._failed == []
-            self._receiver.wait_until(lambda _: set(received(self._receiver)) >= set(self.sent), 60)
+            self.wait()
+
+    def wait(self) -> None:
+        """Until all have been delivered."""
+        self._receiver.wait_until(lambda _: set(received(self._receiver)) >= set(self.sent), 60)
 
     def _send(self) -> None:
         try:
             while not self._ended.wait(0.05):
-                self.send(f"{len(self.sent)}")
+                self.send(f"{self._name} {len(self.sent)}")
         except DispatcherError as error:
             self._failed.append(error)
 

@@ -86,11 +86,32 @@ def test_the_guide_is_typed_from_top_to_bottom(servers: Servers, receiver: Recei
         assert versions(servers) == {"0.4.0"}
         reader.read_to("back")
         assert versions(servers) == {"0.3.0"}
-        reader.read_to("back up")
     assert len(load.sent) > 100
     assert {name: received(receiver)[name] for name in load.sent} == dict.fromkeys(load.sent, 1)
 
-    reader.read_to("takes the new key")
+    for server in (servers.one, servers.two):
+        assert server.systemctl("stop", "dispatcher-deliver") == ""
+    load.send("due at the dump")
+    reader.read_to("back up")
+    for server in (servers.one, servers.two):
+        assert server.systemctl("start", "dispatcher-deliver") == ""
+    load.send("after the dump")
+    load.wait()
+    reader.read_to("restored")
+    restored = Load(backend.replace("/dispatcher", "/dispatcher_restored"), servers.broker_url, receiver)
+    restored.send("after the restore")
+    restored.wait()
+    receiver.wait_until(lambda _: received(receiver)["due at the dump"] == 2)
+    assert [name for name, times in received(receiver).items() if times > 1] == ["due at the dump"]
+
+    key = servers.one.folder / "etc/dispatcher/secrets/encryption_keys"
+    before = key.read_text()
+    with restored:
+        reader.read_to("takes the new key")
+        assert len(key.read_text().split(",")) == 1
+    assert before.strip() not in key.read_text()
+    assert key.read_text() == servers.two.folder.joinpath(key.relative_to(servers.one.folder)).read_text()
+    assert [name for name, times in received(receiver).items() if times > 1] == ["due at the dump"]
     assert reader.is_at_the_end()
 
 

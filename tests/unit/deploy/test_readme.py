@@ -8,6 +8,7 @@ import pytest
 
 from dispatcher.settings import SECRETS, Settings, environment_name, read_settings
 from tests.deploy_files import DEPLOY, compose, manifests, pods, services, units
+from tests.integration.docs.blocks import blocks_of
 
 README = (DEPLOY / "README.md").read_text()
 KEY = "c29tZSBrZXkgb2YgdGhlIHRlc3RzLCAzMiBieXRlcyE="
@@ -64,10 +65,8 @@ def run(code: str, folder: Path) -> None:
     """Runs a block with folders of root, the password and our own programs replaced."""
     for there, here in {
         "/etc/dispatcher": str(folder),
-        "app/deploy": str(DEPLOY),
-        "/opt/dispatcher/venv/bin/python -P -m dispatcher secrets generate-key": f"echo {KEY}",
-        "cd /opt/dispatcher\n": "",
-        "YOUR-PASSWORD": "w0rd",
+        "/opt/dispatcher/current/deploy": str(DEPLOY),
+        "/opt/dispatcher/current/venv/bin/python -P -m dispatcher secrets generate-key": f"echo {KEY}",
         "cd deploy\n": f"cp {DEPLOY}/env.example . && mkdir secrets\n",
     }.items():
         code = code.replace(there, here)
@@ -88,8 +87,10 @@ def variables(path: Path) -> dict[str, str]:
 
 
 def test_the_steps_for_systemd_make_what_each_unit_asks_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (step,) = [code for code in blocks("With systemd") if "secrets" in code and "install -d" in code]
-    run(step, folder)
+    (step,) = [block.code for block in blocks_of("docs/operations.md") if block.said == "secrets"]
+    (small,) = blocks("With systemd")
+    values = "owner=w0rd database=127.0.0.1:5432 broker_password=w0rd broker=127.0.0.1:6379\n"
+    run(values + step + small, folder)
     assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in (folder / "secrets").iterdir()} == {0o600}
     for name, unit in units().items():

@@ -145,7 +145,7 @@ def analyze(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]
     folder = tmp_path / "units"
     shutil.copytree(SYSTEMD, folder)
     for path in folder.glob("*.service"):
-        path.write_text(path.read_text().replace("/opt/dispatcher/venv/bin/python", "/bin/true"))
+        path.write_text(path.read_text().replace("/opt/dispatcher/current/venv/bin/python", "/bin/true"))
     names = [str(path) for path in folder.glob("dispatcher*.*") if path.is_file()]
 
     def run(verb: str, *options: str, of: str = "") -> "subprocess.CompletedProcess[str]":
