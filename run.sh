@@ -11,6 +11,7 @@
 #   ./run.sh fuzz [N]                  sends generated requests to the API and all dialects, N (300) for each operation
 #   ./run.sh storm [--minutes N] [...] does everything bad at once to an engine (./run.sh storm --help)
 #   ./run.sh faults [NAME...] [...]    does faults to an engine one by one, or mixed (./run.sh faults --help)
+#   ./run.sh guide                     types the guide for operators on two servers (folders): docs/operations.md
 #   ./run.sh soak [--minutes N] [...]  puts an engine under steady load and watches what grows (./run.sh soak --help)
 #   ./run.sh build [FOLDER]            two wheels in dist/, or in FOLDER: what producers install, and the engine
 #   ./run.sh bench [--quick] [...]     compares the engine with baselines (./run.sh bench --help)
@@ -237,7 +238,7 @@ case "${1-} ${2-}" in
 esac
 
 case ${1-} in
-test | audit | fuzz | storm | faults | soak | build | bench) can_test || set_up can_test ;;
+test | audit | fuzz | guide | storm | faults | soak | build | bench) can_test || set_up can_test ;;
 *) can_run || set_up can_run ;;
 esac
 
@@ -321,6 +322,12 @@ shell)
     shift
     if [ $# -eq 0 ] && [ -t 0 ]; then echo "run.sh: \`dispatcher\` is on the path of this shell; \`exit\` leaves it" >&2; fi
     PATH=$venv/bin:$PATH exec "${SHELL:-/bin/sh}" "$@"
+    ;;
+guide)
+    # Two minutes on two cores. Arguments go to pytest.
+    shift
+    cd "$root"
+    exec "$venv/bin/python" -m pytest tests/guide/two_servers.py "$@"
     ;;
 storm)
     shift

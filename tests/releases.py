@@ -27,9 +27,9 @@ def newest_released() -> str:
     return found[1]
 
 
-def unpack(version: str, folder: Path) -> None:
-    """Puts the code of a release there. Raises LookupError as `commit_of`."""
-    archive = git("archive", commit_of(version), "dispatcher", "workers", "schedules")
+def unpack(version: str, folder: Path, *more: str) -> None:
+    """Puts the code of a release there, and what else is named. Raises LookupError as `commit_of`."""
+    archive = git("archive", commit_of(version), "dispatcher", "workers", "schedules", *more)
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(folder, filter="data")
 

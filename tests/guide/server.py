@@ -133,12 +133,8 @@ class Server:
     def _start(self, names: list[str]) -> str:
         if "migrate" not in self.active:  # what each other unit wants, and comes after
             assert "dispatcher-migrate.service" in self._units[names[0]].all("Wants") or names[0] == "migrate"
-            migrate = self._begin("migrate")
-            status = migrate.process.wait(60)
-            migrate.systemd.close()
-            if status != 0:
-                return f"Job for dispatcher-migrate.service failed:\n{migrate.said}"
-            self.active["migrate"] = None
+            if failed := self._migrate():
+                return failed
         for name in names:
             if name not in self.active:
                 self.active[name] = self._begin(name)
@@ -146,6 +142,17 @@ class Server:
             running = self.active[name]
             if running and self._units[name].one("Type") == "notify" and not _is_ready(running):
                 return f"Job for dispatcher-{name}.service failed:\n{running.said}"
+        return ""
+
+    def _migrate(self) -> str:
+        """Runs it to its end, unless it is masked."""
+        if self._units["migrate"].all("ExecStart"):
+            migrate = self._begin("migrate")
+            status = migrate.process.wait(60)
+            migrate.systemd.close()
+            if status != 0:
+                return f"Job for dispatcher-migrate.service failed:\n{migrate.said}"
+        self.active["migrate"] = None
         return ""
 
     def _begin(self, name: str) -> Running:

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from dispatcher import enqueue
 from dispatcher.settings import Settings
 from tests.factories import RECEIVED, attempts, change, make_webhook
+from tests.integration.docs.blocks import ROOT, blocks_of
 from tests.integration.docs.reader import Reader
 
 PAGE = "docs/operations.md"
@@ -60,3 +61,12 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
     assert reader.read_to("redeliver").endswith("is finished: 2 redelivered\n")
     assert len(attempts(database)) == before + 2
     reader.read_to_the_end()
+
+
+def test_every_block_of_the_guide_is_typed_or_says_why_not() -> None:
+    """`./run.sh guide` types those that say on which server."""
+    guide, _, _ = (ROOT / PAGE).read_text().partition("\n## Logs\n")
+    blocks = [block for block in blocks_of(PAGE) if block.line <= guide.count("\n")]
+    assert len([block for block in blocks if block.servers]) > 25
+    assert [block.place for block in blocks if not ((block.servers and block.said) or block.mark == "not run")] == []
+    assert not [block.place for block in blocks_of(PAGE) if block.servers and block not in blocks]

@@ -6,26 +6,52 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 
 from tests.exposition import Exposition, parsed
+from tests.factories import RECEIVED
 from tests.guide.load import Load, received
 from tests.guide.server import HAS_NAME
 from tests.guide.servers import Servers, two_servers
-from tests.integration.docs.blocks import ROOT, Block, blocks_of
+from tests.integration.docs.blocks import ROOT, blocks_of
 from tests.process_table import eventually
 from tests.receiver import Receiver
+from tests.releases import unpack
 
 pytestmark = pytest.mark.engine
 
 PAGE = "docs/operations.md"
 BLOCKS = [block for block in blocks_of(PAGE) if block.servers]
+FROM_0_2 = {"beside 0.2.0", "from 0.2.0", "back to 0.2.0"}
+# What those did who installed 0.2.0 by its deploy/README.md.
+INSTALLED = """
+git clone --branch v0.2.0 https://git.example.com/dispatcher.git /opt/dispatcher/app
+python3 -m venv /opt/dispatcher/venv
+cd /opt/dispatcher
+venv/bin/python -m pip install --no-deps --require-hashes --only-binary :all: -r app/deploy/requirements.lock
+packages=$(venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+echo /opt/dispatcher/app > "$packages/dispatcher.pth"
+install -d -m 0755 /etc/dispatcher
+install -m 0600 /dev/null /etc/dispatcher/dispatcher.env
+cat > /etc/dispatcher/dispatcher.env <<END
+DATABASE_URL={database_url}
+BROKER_URL={broker_url}
+DISPATCHER_ENCRYPTION_KEYS={key}
+DISPATCHER_FLOWER_PASSWORD=of-the-tests
+DISPATCHER_ALLOWED_NETWORKS=10.0.0.0/24
+END
+cp -r app/deploy/systemd/dispatcher*.service* app/deploy/systemd/dispatcher.target /etc/systemd/system/
+install -m 0755 app/deploy/systemd/dispatcher /usr/local/bin/dispatcher
+systemctl daemon-reload
+"""
 
 
 class Reader:
     """Types the blocks in their order, each on its servers, one server after the other."""
 
-    def __init__(self, servers: Servers) -> None:
-        self._servers, self._left = {"one": servers.one, "two": servers.two}, iter(BLOCKS)
+    def __init__(self, servers: Servers, *, from_0_2: bool = False) -> None:
+        self._servers = {"one": servers.one, "two": servers.two}
+        self._left = iter([block for block in BLOCKS if (block.said in FROM_0_2) == from_0_2])
 
     def read_to(self, name: str) -> str:
         """What the block with this name printed, on the last of its servers."""
@@ -115,12 +141,44 @@ def test_the_guide_is_typed_from_top_to_bottom(servers: Servers, receiver: Recei
     assert reader.is_at_the_end()
 
 
-def test_every_block_of_the_guide_is_typed_or_says_why_not() -> None:
-    text = (ROOT / PAGE).read_text()
-    first, last = (text[: text.index(f"\n## {title}\n")].count("\n") for title in ("Two servers, step by step", "Logs"))
-    guide: list[Block] = [block for block in blocks_of(PAGE) if first < block.line < last]
-    assert [block.place for block in guide if not block.servers and not (block.mark == "not run" and block.said)] == []
-    assert {block.place for block in BLOCKS} == {block.place for block in guide if block.servers}
+def test_those_who_have_0_2_upgrade_and_go_back_under_load(
+    servers: Servers, receiver: Receiver, tmp_path: Path
+) -> None:
+    old = tmp_path / "0.2.0"
+    try:
+        unpack("0.2.0", old, "deploy")
+    except LookupError as error:
+        pytest.skip(f"the code of 0.2.0 is not in the history: {error}")
+    servers.rows("CREATE ROLE dispatcher LOGIN PASSWORD 'of-the-tests'", "postgres")
+    servers.rows("CREATE DATABASE dispatcher OWNER dispatcher", "postgres")
+    url = f"postgresql://dispatcher:of-the-tests@127.0.0.1:{servers.port}/dispatcher"
+    installed = INSTALLED.format(database_url=url, broker_url=servers.broker_url, key=Fernet.generate_key().decode())
+    for server, names in ((servers.one, "migrate,api,deliver,upkeep,beat"), (servers.two, "migrate,deliver")):
+        server.offer("0.2.0", old)
+        enable = (
+            f"systemctl enable dispatcher.target dispatcher-{{{names}}}.service\nsystemctl start dispatcher.target\n"
+        )
+        server.run(installed + enable, "0.2.0")
+    messages = [f"0.2.0 {number}" for number in range(200)]
+    lines = "\n".join(f'{{"id": "{name}", "body": "Yes"}}' for name in messages)
+    servers.one.run(
+        f"dispatcher account create acme\n"
+        f"dispatcher webhook create --account acme --type message --url {receiver.url('/callbacks')}\n"
+        f"cat > /var/messages <<END\n{lines}\nEND\n"
+        f"dispatcher enqueue --account acme --type {RECEIVED} /var/messages",
+        "0.2.0",
+    )
+    reader = Reader(servers, from_0_2=True)
+    reader.read_to("from 0.2.0")
+    with Load(url, servers.broker_url, receiver) as load:
+        assert eventually(lambda: versions(servers) == {"0.3.0"})
+        reader.read_to("back to 0.2.0")
+        assert versions(servers) == set(), "0.2.0 does not say which processes live"
+    load.send("by 0.2.0")
+    load.wait()
+    expected = [*messages, *load.sent]
+    assert {name: received(receiver)[name] for name in expected} == dict.fromkeys(expected, 1)
+    assert reader.is_at_the_end()
 
 
 def processes(servers: Servers) -> dict[str, int]:
