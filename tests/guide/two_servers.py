@@ -84,6 +84,7 @@ def test_the_guide_is_typed_from_top_to_bottom(servers: Servers, receiver: Recei
     assert eventually(lambda: processes(servers) == {"api": 1, "deliver": 2, "maintenance": 3})
     printed = reader.read_to("well")
     assert "FAIL" not in printed
+    assert re.search("^  ok +rights ", printed, re.MULTILINE), printed
     assert "live: 2 deliver, 3 maintenance, 1 api" in printed
 
     reader.read_to("first")

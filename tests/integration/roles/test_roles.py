@@ -43,6 +43,7 @@ from tests.factories import (
 from tests.installations import installation_for, worker_for
 from tests.integration.api.conftest import Api, running_app
 from tests.integration.cli.conftest import run_command
+from tests.integration.diagnosis.patients import level_of
 from tests.integration.roles.conftest import Server
 from tests.integration.workers.notices.conftest import mailer_for
 from tests.mail_server import MailServer
@@ -190,6 +191,11 @@ def test_workers_remove_a_week_that_is_over_and_no_other_table(server: Server, o
         cursor.execute(f"SELECT dispatcher.detach_week_v1('requests', '{over.name}')")
         cursor.execute(f"SELECT dispatcher.drop_week_v1('{over.name}')")
     assert rows(owner, "SELECT to_regclass(:name) IS NULL AS gone", name=f"dispatcher.{over.name}") == [(True,)]
+
+
+@pytest.mark.parametrize("role", ["api", "workers", "readonly"])
+def test_the_doctor_has_nothing_against_the_rights_of_a_role(role: str, settings_of: Callable[[str], Settings]) -> None:
+    assert level_of("rights", settings_of(role)) == ("not_checked" if role == "readonly" else "ok")
 
 
 def test_who_only_reads_can_use_the_commands_that_show_something(
