@@ -116,19 +116,24 @@ class Server:
         if verb == "daemon-reload":
             self._units = units(self.folder / "etc/systemd/system")
             return ""
-        unknown = [name for name in names if name != "dispatcher.target" and _short(name) not in self._units]
+        all_that_run = [f"dispatcher-{name}" for name in self.active] if "dispatcher-*" in names else []
+        known = {"dispatcher.target", "dispatcher-*", *(unit.name for unit in self._units.values())}
+        unknown = [name for name in names if name not in known and f"{name}.service" not in known]
         if unknown:
             return f"Unit {unknown[0]} not found.\n"
-        if verb == "enable":
-            self.enabled |= set(map(_short, names)) - {"dispatcher.target"}
-            return ""
-        chosen = [_short(name) for name in names if name != "dispatcher.target"] or sorted(self.enabled)
-        if verb not in {"start", "stop", "restart"}:
-            return f"Unknown command verb {verb}.\n"
-        if verb in {"stop", "restart"}:
-            everything = names == ["dispatcher.target"]
-            self._stop([name for name in self.active if everything or name in chosen])
-        return "" if verb == "stop" else self._start(chosen)
+        chosen = [_short(name) for name in (*names, *all_that_run) if name not in {"dispatcher.target", "dispatcher-*"}]
+        match verb:
+            case "enable":
+                self.enabled |= set(chosen)
+            case "start":
+                return self._start(chosen or sorted(self.enabled))
+            case "stop" | "restart":
+                assert chosen, "it would come back before the target's units have stopped"
+                self._stop([name for name in chosen if name in self.active])
+                return self._start(chosen) if verb == "restart" else ""
+            case _:
+                return f"Unknown command verb {verb}.\n"
+        return ""
 
     def _start(self, names: list[str]) -> str:
         if "migrate" not in self.active:  # what each other unit wants, and comes after
