@@ -6,7 +6,8 @@ What the guide types runs unchanged but for the following, and nothing else:
 - ports that processes listen on are free ones, and `values` replaces what the guide leaves to its reader;
 - `useradd` does nothing; `sudo -u postgres` and `runuser -u dispatcher --` run as we are, the first with programs and
   the address of the test's PostgreSQL;
-- `git clone` copies what `checkouts` has, `scp` copies from the folder of server one;
+- `git clone` copies what `checkouts` has, and gives it the version of its tag; `scp` copies from the folder of
+  server one;
 - `venv/bin/python -m pip install` makes the packages of this environment seen;
 - of a unit, its command, environment, secrets, notifications, signals and order count; what confines it does not.
 """

@@ -142,6 +142,12 @@ def test_the_guide_is_typed_from_top_to_bottom(servers: Servers, receiver: Recei
     key = servers.one.folder / "etc/dispatcher/secrets/encryption_keys"
     before = key.read_text()
     with restored:
+        reader.read_to("new key first")
+        assert servers.one.systemctl("stop", "dispatcher-deliver") == ""
+        servers.one.run("dispatcher webhook rotate-secret first", "a secret under the new key")
+        restored.send("by server two, which has the new key")
+        restored.wait()
+        assert servers.one.systemctl("start", "dispatcher-deliver") == ""
         reader.read_to("takes the new key")
         assert len(key.read_text().split(",")) == 1
     assert before.strip() not in key.read_text()
