@@ -68,6 +68,17 @@ def all_others_reach(url: str) -> bool:
     return reached[0]
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system cannot limit it")
+def test_a_worker_notices_a_broker_that_vanished_though_it_only_waits_for_it(settings: Settings) -> None:
+    """Otherwise its queues would stand for 45 s after a fail-over, or for hours."""
+    given = celery_settings(settings.broker_url.get_secret_value())
+    with Connection(given["broker_url"], transport_options=given["broker_transport_options"]) as made:
+        opened = made.default_channel.client.connection_pool.get_connection()._sock
+        limits = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT]
+        assert [opened.getsockopt(socket.IPPROTO_TCP, limit) for limit in limits] == [5, 2, 3, 8_000]
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return new_authority(tmp_path)
