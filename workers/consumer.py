@@ -10,7 +10,7 @@ from dispatcher.metrics.progress import own
 
 log = structlog.get_logger("dispatcher.worker")
 
-BACK_OFF = {"interval_start": 1, "interval_step": 1, "interval_max": 5}  # seconds between two tries to connect
+BACK_OFF = {"interval_start": 1, "interval_step": 1, "interval_max": 2}  # seconds between two tries to connect
 _SHOWN = ("transport", "hostname", "port", "virtual_host")
 
 
