@@ -176,7 +176,9 @@ def test_an_engine_migrates_takes_an_event_and_delivers_it(
     installed_engine: Path, receiver: Receiver, tmp_path: Path
 ) -> None:
     migrated = run(installed_engine / "dispatcher", "migrate", cwd=tmp_path)
-    assert (migrated.returncode, migrated.stderr) == (0, "")
+    assert migrated.returncode == 0, migrated.stderr
+    said = [json.loads(line) for line in migrated.stderr.splitlines()]
+    assert (said[-1]["event"], {line["level"] for line in said}) == ("done", {"info"})
     settings = read_settings()
     database = installation_for(settings).engine
     make_webhook(database, settings, url=receiver.url("/hook"))

@@ -63,7 +63,7 @@ NOT_NOTED = {
         (
             *("audit-log", "account list", "account show", "key list", "webhook list", "webhook health", "notice list"),
             *("delivery list", "delivery show", "redelivery list", "redelivery show", "event list", "event show"),
-            "explain",
+            *("explain", "doctor", "status"),
         ),
         "only looks",
     ),
