@@ -48,11 +48,11 @@ def erase(
     if dry_run or not yes:
         found = erasure.count()
         if dry_run:
-            print_done(f"{_in_words(found)} would be erased", _document(found, erasure), json=json)
+            print_done(_in_words(found), _document(found, erasure), json=json)
             return
         if not sys.stdin.isatty():
             raise typer.BadParameter("there is no terminal to ask at, and it cannot be undone: give --yes")
-        typer.confirm(f"Erase {_in_words(found)} for good?", abort=True, err=True)
+        typer.confirm(f"{_in_words(found)}. Erase them for good?", abort=True, err=True)
     counting, done = Counting(console(stderr=True), "events erased"), erasure.done
     try:
         with counting.shown():
@@ -79,7 +79,7 @@ def _run(erasure: Erasure, counting: Counting) -> None:
 
 def _in_words(found: Found) -> str:
     events = at_least(found.events, complete=found.events < COUNTED)
-    return f"{events} messages, of which {found.open_deliveries:,} deliveries are open,"
+    return f"messages to erase: {events}; open deliveries to cancel: {found.open_deliveries:,}"
 
 
 def _document(found: Found, erasure: Erasure) -> dict[str, object]:
