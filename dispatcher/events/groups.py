@@ -135,7 +135,7 @@ class Groups:
 
 def _told(error: Exception, *, maybe_stored: bool) -> Exception:
     """What a caller is told of an error: one of its own, which is raised in its thread."""
-    if not isinstance(error, SQLAlchemyError) or not is_outage(error):
+    if not isinstance(error, SQLAlchemyError) or not (is_outage(error) or is_held_up(error)):
         return copy(error)
     became = "may have been stored; send it again with its key" if maybe_stored else "was not stored"
     unavailable = Unavailable(f"{explain_outage(error) or 'the database fails'}: the event {became}")

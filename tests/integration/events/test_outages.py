@@ -104,3 +104,27 @@ def test_many_events_end_with_an_outage(producer: Producer, relay: Relay, databa
     with pytest.raises(Unavailable, match="was not stored"):
         list(enqueue_many(events, producer=producer))
     assert stored(database) == 0
+
+
+@pytest.mark.parametrize(
+    "code", ["57014", "40P01", "40001", "55P03"], ids=["statement timeout", "deadlock", "serialization", "lock timeout"]
+)
+def test_a_statement_that_is_cancelled_because_of_others_is_told_as_everything_that_passes(
+    front: Front, database: Engine, code: str
+) -> None:
+    """A backend catches `Unavailable`, and no error of the driver."""
+    change(
+        database,
+        "CREATE FUNCTION cancelled() RETURNS trigger LANGUAGE plpgsql AS"
+        f" 'BEGIN RAISE ''cancelled'' USING ERRCODE = ''{code}''; END'",
+    )
+    try:
+        change(
+            database,
+            "CREATE TRIGGER cancelled BEFORE INSERT ON dispatcher.events FOR EACH ROW EXECUTE FUNCTION cancelled()",
+        )
+        error = front.call().exception(20)
+        assert isinstance(error, Unavailable), repr(error)
+        assert stored(database) == 0
+    finally:
+        change(database, "DROP FUNCTION cancelled CASCADE")
