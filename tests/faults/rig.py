@@ -17,7 +17,7 @@ import redis
 from sqlalchemy import Row, text
 
 from benchmarks.engine import Node
-from dispatcher import enqueue
+from dispatcher import Unavailable, enqueue
 from dispatcher.accounts.accounts import create_account
 from dispatcher.accounts.actor import CommandLine
 from dispatcher.accounts.api_keys import Scope, create_key
@@ -40,7 +40,7 @@ READY = {  # what a node says then
     "api": "Uvicorn running",
     "backend": "",
 }
-START_SECONDS = 60.0
+START_SECONDS = 150.0  # in a mix, its servers can be away when it begins
 DOWN_SECONDS = 1.0  # of the database, before it is started again
 _PYTHON = [sys.executable, "-P", "-W", "ignore:You're running the worker with superuser privileges", "-m"]
 _APP = ["-q", "-A", "workers"]
@@ -56,6 +56,7 @@ class Rig:
         self.installation = Installation(stage.settings)
         self.windows: list[Window] = []
         self.problems: list[str] = []  # of processes
+        self.is_mixed = False  # several faults at once: one may be in the way of another
         self.sent: list[Sent] = []  # by the rig itself; the backend has its own ledger
         self.expected_mails: list[str] = []  # addresses
         self.webhooks: dict[str, str] = {}  # path -> id
@@ -277,7 +278,11 @@ class Rig:
     def send(self, role: Role, account: str, event_type: str, body: str = "") -> None:
         """Enqueues one event, and notes it."""
         number, asked = f"r{len(self.sent)}", time.monotonic()
-        receipt = enqueue(event_type, {"n": number, "body": body}, account=account, producer=self.installation)
+        try:
+            receipt = enqueue(event_type, {"n": number, "body": body}, account=account, producer=self.installation)
+        except Unavailable:  # whether it was stored is not always known
+            self.sent.append(Sent(number, role, asked, time.monotonic(), event=None, deliveries=None))
+            raise
         self.sent.append(Sent(number, role, asked, time.monotonic(), str(receipt.event_id), receipt.deliveries))
 
     def control(self, word: str) -> None:

@@ -1,7 +1,9 @@
 """The accounts of a suite, and more load for the moment of a fault."""
 
 import time
+from contextlib import suppress
 
+from dispatcher import Unavailable
 from tests.faults.kinds import SHOPS, STEADY, furnish_shops
 from tests.faults.ledgers import Role
 from tests.faults.rig import Rig
@@ -29,6 +31,7 @@ def furnish(rig: Rig) -> None:
 
 def burst(rig: Rig) -> None:
     """Sends events to a receiver that takes a moment, so that requests are in flight when this returns."""
-    for _ in range(_BURST):
-        rig.send(Role.STEADY, SLOW, STEADY)
+    with suppress(Unavailable):  # another fault of a mix
+        for _ in range(_BURST):
+            rig.send(Role.STEADY, SLOW, STEADY)
     time.sleep(_BEFORE)

@@ -18,6 +18,7 @@ from tests.faults.rig import Rig
 _SLOW_STATEMENTS = 0.3  # seconds
 _PAST_THE_CLAIM = 5.0
 _EDITORS, _FEW_EDITS = 3, 100
+_PAUSE = 0.2  # seconds, while the API is away in a mix
 
 
 @case("SIGKILL of a process that delivers", "deliver", promise=2, died=Died.CHILD)
@@ -137,13 +138,19 @@ def webhooks_edited(rig: Rig) -> Iterator[None]:
                 return
             path = paths[number % len(paths)]
             body = json.dumps({"name": f"{path} {editor} {number}"})
-            connection.request("PATCH", f"/v1/webhooks/{rig.webhooks[path]}", body, headers)
-            answer = connection.getresponse()
-            said = answer.read()
-            if answer.status not in {200, 409}:  # 409: another one edited it meanwhile
-                rig.problems.append(f"an edit of a webhook was answered {answer.status}: {said[:200]!r}")
+            try:
+                connection.request("PATCH", f"/v1/webhooks/{rig.webhooks[path]}", body, headers)
+                answer = connection.getresponse()
+                said, status = answer.read(), answer.status
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                said, status = type(error).__name__.encode(), http.HTTPStatus.SERVICE_UNAVAILABLE
+            if rig.is_mixed and status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+                time.sleep(_PAUSE)
+            elif status not in {200, 409}:  # 409: another one edited it meanwhile
+                rig.problems.append(f"an edit of a webhook was answered {status}: {said[:200]!r}")
                 return
-            edits[editor] += answer.status == http.HTTPStatus.OK
+            edits[editor] += status == http.HTTPStatus.OK
 
     editors = [threading.Thread(target=edit, args=(number,)) for number in range(_EDITORS)]
     for editor in editors:
@@ -152,5 +159,5 @@ def webhooks_edited(rig: Rig) -> Iterator[None]:
     ended.set()
     for editor in editors:
         editor.join(30)
-    if sum(edits) < _FEW_EDITS:
+    if sum(edits) < _FEW_EDITS and not rig.is_mixed:
         rig.problems.append(f"webhooks were edited {sum(edits)} times only")

@@ -210,7 +210,7 @@ class Suite:
     def run_mix(self, mix: Sequence[Mixed], seconds: float, say: Say, show: Say) -> Verdict:
         """Does all of a mix at its times, and judges everything at once in the end."""
         self._wait(CALM_SECONDS, "calm", show, mails=False)
-        began = time.monotonic()
+        began, self.rig.is_mixed = time.monotonic(), True
         todo = sorted(
             [*((one.at, True, one) for one in mix), *((one.until, False, one) for one in mix)],
             key=lambda step: (step[0], not step[1]),
