@@ -16,7 +16,7 @@ app = Commands()
 def roles(
     *,
     sql: Annotated[
-        bool, typer.Option("--print", help="Print the SQL that makes them, for a superuser to run in the database")
+        bool, typer.Option("--print", help="Print the SQL that makes them, for a superuser")
     ] = False,
     prefix: Annotated[str, typer.Option(help="What their names begin with")] = "dispatcher_",
     json: AsJson = False,
