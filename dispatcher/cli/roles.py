@@ -15,9 +15,7 @@ app = Commands()
 @app.command(epilog="Example: dispatcher roles --print | psql -v ON_ERROR_STOP=1 dispatcher")
 def roles(
     *,
-    sql: Annotated[
-        bool, typer.Option("--print", help="Print the SQL that makes them, for a superuser")
-    ] = False,
+    sql: Annotated[bool, typer.Option("--print", help="Print the SQL that makes them, for a superuser")] = False,
     prefix: Annotated[str, typer.Option(help="What their names begin with")] = "dispatcher_",
     json: AsJson = False,
 ) -> None:

@@ -37,9 +37,11 @@ def maintenance_and_beat(url: str, folder: Path) -> Iterator[tuple[Node, Node]]:
 
 
 def takes_tasks(client: "redis.Redis", node: Node, beat: Node) -> None:
-    """Beat sends, and the node takes it: its queue has been filled and emptied again."""
+    """Beat sends, and the node takes it: its queue has been filled and emptied again. Now the node waits for more: a
+    connection that it does not wait on, it opens again without a word."""
     taken = pushed(client)
     eventually(lambda: pushed(client) > taken and not client.llen("upkeep"), node)
+    eventually(lambda: waiting(client), node)
     assert beat.process.poll() is None, beat.said
 
 
@@ -68,11 +70,15 @@ def locked(client: "redis.Redis") -> Callable[[], object]:
 
 def unblocked(client: "redis.Redis") -> Callable[[], object]:
     """Those who wait get an error, and nothing is wrong with the broker."""
-    listed: Any = client.client_list()
-    for one in listed:
-        if "b" in one["flags"]:
-            client.execute_command("CLIENT", "UNBLOCK", one["id"], "ERROR")
+    for one in waiting(client):
+        client.execute_command("CLIENT", "UNBLOCK", one, "ERROR")
     return lambda: None
+
+
+def waiting(client: "redis.Redis") -> list[str]:
+    """The ids of the connections on which somebody waits for a message."""
+    listed: Any = client.client_list()
+    return [one["id"] for one in listed if "b" in one["flags"]]
 
 
 TROUBLES = {"READONLY": demoted, "OOM": full, "NOAUTH": locked, "UNBLOCKED": unblocked}
