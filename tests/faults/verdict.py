@@ -20,6 +20,7 @@ from tests.faults.attempt_rules import (
 from tests.faults.ledgers import HELD_BACK, INNOCENT, Died, Harm, Received, Role, Row, Sent, Tried, Window
 
 MOST_DEATHS = 7  # of workers by one delivery: 3 where it is known what was being handled
+MOMENT = 0.5  # seconds that two clocks of one machine, or a log and what it tells about, can be apart
 SECONDS_IN_BUFFERS = 2.0  # a receiver may read what a process sent this long before
 LINKS = 2  # faults in a row that may each delay a delivery, besides one for each attempt without a known outcome
 
@@ -223,16 +224,20 @@ def latest_arrival(accepted: float, row: Row, windows: Sequence[Window], calm: f
 
 def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> Iterator[float]:
     """The arrivals after the first that nothing explains. What does: a death between the two whose attempt is on
-    record, a death of the database that forgot the first, or a timeout on record if the receiver read that request
-    late."""
+    record, a death of the database that forgot the first, a timeout on record if the receiver read that request late,
+    or a lost connection on record if a fault of the receiver's cut off its answer."""
     unknown, late = row.unknown, [one for one in row.tried if one.outcome == FailureKind.TIMEOUT]
+    cut_off = [one for one in row.tried if one.outcome == FailureKind.CONNECTION_RESET]
     deaths = [window.began for window in windows if window.died is not Died.NOBODY]
     forgot = [window for window in windows if window.died is Died.DATABASE]
     for before, again in pairwise(came):
         crash = next((one for one in forgot if _is_forgotten(one, before, again)), None)
         timeout = next((one for one in late if _is_read_late(one, before)), None)
+        cut = next((one for one in cut_off if _is_cut_off(one, before, row, windows)), None)
         if timeout is not None:
             late.remove(timeout)
+        elif cut is not None:
+            cut_off.remove(cut)
         elif crash is not None:  # it explains less than an attempt on record does: only what was sent just before it
             forgot.remove(crash)
         elif unknown and any(before - SECONDS_IN_BUFFERS <= death <= again for death in deaths):
@@ -250,6 +255,17 @@ def _is_read_late(timeout: Tried, at: float) -> bool:
     assert timeout.began is not None
     assert timeout.took is not None
     return timeout.began + timeout.took / 2 <= at <= timeout.began + timeout.took + SECONDS_IN_BUFFERS
+
+
+def _is_cut_off(lost: Tried, at: float, row: Row, windows: Sequence[Window]) -> bool:
+    """Whether the receiver got this request, and a fault of its own kept its answer from us."""
+    assert lost.began is not None
+    assert lost.took is not None
+    ended = lost.began + lost.took
+    cutting = [window for window in windows if window.only is not None and row.webhook in window.only]
+    return lost.began - MOMENT <= at <= ended + MOMENT and any(
+        window.began - MOMENT <= ended <= window.ended + MOMENT for window in cutting
+    )
 
 
 def _attempt(one: Tried) -> str:

@@ -158,6 +158,25 @@ def test_a_timeout_explains_a_second_request_only_if_the_receiver_read_the_first
     assert problems(judged(received=arrived(read_at, 105.0), rows=[other])) == [Problem.DOUBLED]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "began", "only", "found"),
+    [
+        ("connection_reset", 103.0, {"w1"}, []),
+        ("connection_reset", 104.0, {"w1"}, [Problem.DOUBLED]),  # the fault came later
+        ("connection_reset", 103.0, {"w2"}, [Problem.DOUBLED]),  # it is another receiver's
+        ("connection_reset", 103.0, None, [Problem.DOUBLED]),  # it has nothing to do with receivers
+        ("500", 103.0, {"w1"}, [Problem.DOUBLED]),
+    ],
+)
+def test_a_lost_connection_explains_a_second_request_only_if_a_fault_of_the_receivers_cut_off_the_answer(
+    outcome: str, began: float, only: set[str] | None, found: list[Problem]
+) -> None:
+    fault = Window("reset", began, began, grace=10.0, only=frozenset(only) if only is not None else None)
+    row = replace(ROW, webhook="w1", tried=(Tried(outcome, 102.9, 0.1), Tried("204", 105.0, 0.1, number=2)))
+    assert problems(judged((SENT,), arrived(103.0, 105.0), (row,), fault)) == found
+    assert problems(judged((SENT,), arrived(101.0, 105.0), (row,), fault)) == [Problem.DOUBLED]
+
+
 def test_what_is_doubled_is_told_with_its_attempts() -> None:
     verdict = judged(received=arrived(100.1, 103.0), rows=[ONCE_UNKNOWN])
     assert verdict.problems[Problem.DOUBLED] == [
