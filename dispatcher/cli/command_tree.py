@@ -165,7 +165,7 @@ RUN_SH = {
     "storm": "Do everything bad at once to an installation, and count",
     "faults": "Do single faults to an installation, and see it recover",
     "soak": "Load an installation steadily, and see what grows",
-    "guide": "Type the operators' guide on two servers, which are folders",
+    "guide": "Type the operators' guide, with folders for servers",
     "fuzz": "Send made-up requests to the API and all dialects",
     "build": "Build the two wheels: the producers' and the engine's",
     "bench": "Measure the engine against baselines",
