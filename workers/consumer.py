@@ -3,10 +3,13 @@
 from typing import Any
 
 import structlog
-from celery.worker import consumer
+from celery.utils.threads import bound_open_broker_sockets
+from celery.worker import consumer, heartbeat
+from celery.worker.consumer import heart
 from celery.worker.state import maybe_shutdown
 
 from dispatcher.metrics.progress import own
+from workers.broker_transport import FAREWELL_SECONDS
 
 log = structlog.get_logger("dispatcher.worker")
 
@@ -14,7 +17,27 @@ BACK_OFF = {"interval_start": 1, "interval_step": 1, "interval_max": 2}  # secon
 _SHOWN = ("transport", "hostname", "port", "virtual_host")
 
 
+class _Heartbeats(heartbeat.Heart):  # type: ignore[misc] # Celery has no types
+    """Celery's tries to send one until the broker takes it. While a broker is silent nothing could stop the node."""
+
+    def _send(self, event: str, retry: bool = False) -> Any:  # noqa: ARG002 - Celery gives it
+        return super()._send(event, retry=False)
+
+
+class Heart(heart.Heart):  # type: ignore[misc] # Celery has no types
+    """The step that starts these."""
+
+    def start(self, c: Any) -> None:
+        c.heart = _Heartbeats(c.timer, c.event_dispatcher, self.heartbeat_interval)
+        c.heart.start()
+
+
 class _Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc] # Celery has no types
+    default_steps = (
+        *(step for step in consumer.Consumer.Blueprint.default_steps if step != "celery.worker.consumer.heart:Heart"),
+        Heart,
+    )
+
     def info(self, parent: Any) -> Any:
         """For `celery inspect stats` and Flower: without logins, which Celery's shows of sentinels."""
         told = super().info(parent)
@@ -46,6 +69,16 @@ class Consumer(consumer.Consumer):  # type: ignore[misc] # Celery has no types
         if told:
             log.info("the broker answers again")
         return conn
+
+    def stop(self) -> None:
+        """Says goodbye to the broker in up to ten commands. A silent one must not keep the node from its end."""
+        events = self.event_dispatcher
+        for connection in (self.connection, events.connection if events else None):
+            if connection is not None:
+                bound_open_broker_sockets(connection, FAREWELL_SECONDS)
+                for channel in connection.transport.channels:
+                    channel.hurry()
+        super().stop()
 
 
 def _waits() -> None:

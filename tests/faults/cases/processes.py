@@ -17,6 +17,7 @@ from tests.faults.rig import Rig
 
 _SLOW_STATEMENTS = 0.3  # seconds
 _PAST_THE_CLAIM = 5.0
+_UNTIL_AN_EVENT = 4.0  # a node sends one every two seconds
 _EDITORS, _FEW_EDITS = 3, 100
 _PAUSE = 0.2  # seconds, while the API is away in a mix
 
@@ -64,6 +65,17 @@ def api_killed(rig: Rig) -> Iterator[None]:
 @case("SIGTERM of the node that delivers, under load; it is started again", "deliver", promise=5)
 def deliver_stopped(rig: Rig) -> Iterator[None]:
     yield from _stopped(rig, "deliver")
+
+
+@case("SIGTERM of the node that delivers, while the broker is silent", "deliver valkey", promise=6, mails=True)
+def deliver_stopped_in_silence(rig: Rig) -> Iterator[None]:
+    rig.stage.relays.valkey.be_silent()
+    time.sleep(_UNTIL_AN_EVENT)
+    rig.stop("deliver")
+    rig.stage.relays.valkey.restore()
+    rig.start_node("deliver")
+    yield
+    rig.await_node("deliver")
 
 
 @case("SIGTERM of the maintenance worker; it is started again", "upkeep", promise=5, mails=True)

@@ -1,5 +1,6 @@
 """What the rig notes of the processes that it looks after."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -29,3 +30,22 @@ def test_a_child_has_ended_by_itself_if_nothing_that_kills_it_is_on_record(tmp_p
     rig = Rigged(tmp_path / "harm", poisoned=poisoned)
     rig._note_children()
     assert len(rig.problems) == (0 if poisoned else 1)
+
+
+class Ended:
+    """A node that has ended before it was ready."""
+
+    def said(self) -> str:
+        return ""
+
+    def check(self) -> None:
+        raise RuntimeError("it has ended")
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_only_in_a_mix_nobody_waits_for_a_node(tmp_path: Path, mixed: bool) -> None:
+    """What it needs may be away until another fault ends, which would have to wait for it."""
+    rig = Rigged(tmp_path / "harm", poisoned=False)
+    rig._nodes, rig.is_mixed = {"deliver": Ended()}, mixed  # type: ignore[dict-item]
+    with nullcontext() if mixed else pytest.raises(RuntimeError, match="it has ended"):
+        rig.await_node("deliver")

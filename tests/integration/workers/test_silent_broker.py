@@ -1,0 +1,85 @@
+"""A node whose broker takes all and answers nothing can be stopped, and one whose broker is away comes back soon."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.worker.consumer import heart
+from kombu import Connection
+
+from dispatcher.broker.celery_settings import celery_settings
+from dispatcher.settings import Settings
+from tests.dead_ports import refusing_port
+from workers.broker_transport import FAREWELL_SECONDS, Transport
+from workers.consumer import Consumer, Heart
+
+
+def connected(settings: Settings) -> Connection:
+    given = celery_settings(settings.broker_url.get_secret_value())
+    made = Connection(given["broker_url"], transport_options=given["broker_transport_options"])
+    made.transport_cls = Transport
+    return made
+
+
+def test_an_event_is_sent_once_and_never_tried_until_the_broker_takes_it() -> None:
+    tried: list[tuple[str, bool]] = []
+
+    def send(event: str, *, retry: bool, **_: Any) -> None:
+        tried.append((event, retry))
+
+    def call_repeatedly(_seconds: float, function: Any, arguments: tuple[str]) -> None:
+        function(*arguments)
+
+    consumer = SimpleNamespace(
+        timer=SimpleNamespace(call_repeatedly=call_repeatedly),
+        event_dispatcher=SimpleNamespace(enabled=True, send=send, on_enabled=set(), on_disabled=set()),
+    )
+    step = Heart(consumer)
+    step.start(consumer)
+    step.stop(consumer)
+    assert tried == [("worker-online", False), ("worker-heartbeat", False), ("worker-offline", False)]
+    steps = {one.name: one for one in Consumer.Blueprint().claim_steps().values()}
+    assert [name for name, one in steps.items() if issubclass(one, heart.Heart)] == [Heart.name]
+
+
+@pytest.mark.parametrize("name", ["connection", "events"])
+def test_a_node_that_stops_waits_a_second_for_each_answer(settings: Settings, name: str) -> None:
+    ended: list[Consumer] = []
+    consumer = Consumer.__new__(Consumer)
+    consumer.blueprint = SimpleNamespace(stop=ended.append)
+    with connected(settings) as connection:
+        channel = connection.default_channel
+        waiting = channel.subclient
+        waiting.subscribe("x")
+        consumer.connection = connection if name == "connection" else None
+        consumer.event_dispatcher = SimpleNamespace(connection=connection) if name == "events" else None
+        consumer.stop()
+        bounds = [waiting.connection._sock.gettimeout()]
+        for client in (channel.client, channel._create_client()):
+            used = client.connection_pool.get_connection()
+            used.connect()
+            bounds.append(used._sock.gettimeout())
+        assert bounds == [FAREWELL_SECONDS] * 3
+    assert ended == [consumer]
+
+
+def test_while_the_broker_is_away_a_node_tries_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docs promise that it works again six seconds after the broker does, at most."""
+    waits: list[float] = []
+
+    class Away(Connection):
+        def ensure_connection(self, errback: Any = None, **given: Any) -> Any:
+            def tell(error: Exception, seconds: float) -> None:
+                waits.append(seconds)
+                if len(waits) == 5:
+                    raise KeyboardInterrupt
+                errback(error, seconds)
+
+            return super().ensure_connection(tell, **given)
+
+    monkeypatch.setattr("kombu.utils.functional.sleep", lambda _: None)
+    with Away(f"redis://127.0.0.1:{refusing_port()}/0") as connection:
+        consumer = Consumer.__new__(Consumer)
+        with pytest.raises(KeyboardInterrupt):
+            consumer.ensure_connected(connection)
+    assert waits == [1, 2, 2, 2, 2]
