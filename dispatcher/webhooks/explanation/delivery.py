@@ -12,6 +12,11 @@ from dispatcher.webhooks.explanation.words import Code, Sentence, counted, later
 
 SOON = timedelta(seconds=10)  # what is due for less is on its way
 SWEPT = "within 5 s"  # the sweep's interval
+_FAULTS = {  # as the heartbeat has them
+    "dns": "names cannot be looked up",
+    "route": "nobody can be reached",
+    "tls": "nobody's certificate is accepted",
+}
 KEPT_UP = "within two minutes"  # upkeep runs each minute
 
 
@@ -39,10 +44,19 @@ def _nothing_delivers(delivery: DeliverySituation, now: datetime) -> Iterator[Se
     """First of all, where something else would have to be done by now."""
     is_held = held_by(delivery.webhook, now) is not None
     is_late = delivery.state in {State.READY, State.WAITING} and delivery.due_at <= now and not is_held
-    if delivery.is_delivering or not (is_late or _is_cut_off(delivery, now)):
+    if not (is_late or _is_cut_off(delivery, now)):
         return
-    text = "No process that delivers has shown itself for 30 s: probably nothing is delivered at this moment."
-    yield say(Code.NOTHING_DELIVERS, text)
+    if not delivery.is_delivering:
+        text = "No process that delivers has shown itself for 30 s: probably nothing is delivered at this moment."
+        yield say(Code.NOTHING_DELIVERS, text)
+    elif delivery.host_faults:
+        faults = [name for name in _FAULTS if name in delivery.host_faults.split()]
+        what = " and ".join(_FAULTS[name] for name in faults) or "nobody can be reached"
+        text = (
+            f"The hosts that deliver have a fault of their own: {what}. Deliveries wait until it is over, and only "
+            "trial requests are sent. Their failures count neither as the receiver's nor as attempts."
+        )
+        yield say(Code.HOST_FAULT, text, faults=faults)
 
 
 def _is_cut_off(delivery: DeliverySituation, now: datetime) -> bool:
@@ -187,8 +201,11 @@ def _delivered(delivery: DeliverySituation, now: datetime) -> Sentence:
 
 
 def _cancelled(delivery: DeliverySituation, now: datetime) -> Sentence:
-    by = plain(delivery.cancelled_by) if delivery.cancelled_by else "a person"
-    text = f"It was cancelled{_at(delivery.finished_at, now)}, by {by}: nothing more is sent."
+    if delivery.is_event_erased and delivery.cancelled_by is None:
+        how = " because its message was erased"
+    else:
+        how = f", by {plain(delivery.cancelled_by) if delivery.cancelled_by else 'a person'}"
+    text = f"It was cancelled{_at(delivery.finished_at, now)}{how}: nothing more is sent."
     return say(Code.CANCELLED, text, cancelled_at=delivery.finished_at, cancelled_by=delivery.cancelled_by)
 
 
@@ -343,6 +360,9 @@ def _redelivery(delivery: DeliverySituation, webhook: WebhookSituation) -> Itera
     if webhook.deleted_at is not None or webhook.account_deleted_at is not None:
         text = "It cannot be redelivered: there is no webhook any more to send it to."
         yield say(Code.CANNOT_REDELIVER, text, reason="webhook_deleted")
+    elif delivery.is_event_erased:
+        text = "It cannot be redelivered: its message was erased."
+        yield say(Code.CANNOT_REDELIVER, text, reason="message_erased")
     elif not delivery.is_event_kept:
         text = "It cannot be redelivered: its event is no longer kept."
         yield say(Code.CANNOT_REDELIVER, text, reason="event_gone")

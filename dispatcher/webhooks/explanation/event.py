@@ -12,6 +12,9 @@ from dispatcher.webhooks.explanation.words import Code, Sentence, counted, liste
 
 def explain_event(event: EventSituation, now: datetime) -> list[Sentence]:
     """The sentences, the most important one first. Its deliveries have their own."""
+    if event.is_erased:
+        text = "Its message and subject were erased for good: nothing of it is sent any more."
+        return [say(Code.MESSAGE_ERASED, text), *([_taken(event)] if event.delivery_count else [])]
     if event.delivery_count:
         return [_taken(event)]
     said = [_not_taken(event)]

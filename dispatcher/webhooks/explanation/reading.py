@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts.audit import Action
 from dispatcher.db.heartbeat import DELIVERS, LIVES, SUSPECTS
-from dispatcher.db.models import Account, Webhook
+from dispatcher.db.models import ERASED, Account, Webhook
 from dispatcher.deliveries.records import EventLine
 from dispatcher.errors import NotFound
 from dispatcher.event_types import subscriptions_taking
@@ -148,6 +148,7 @@ def explain_stored_event(
             created_at=event.created_at,
             delivery_count=event.delivery_count,
             states=states,
+            is_erased=event.erased,
             subscribers=subscribers[:SHOWN],
             has_more=len(subscribers) > SHOWN,
             nearest_types=nearest,
@@ -207,11 +208,13 @@ def _delivery(
         finished_at=row.finished_at,
         cancelled_by=cancelled_by,
         is_event_kept=row.is_event_kept,
+        is_event_erased=row.is_event_erased,
         expires_at=row.expires_at,
         webhook=_webhook(row, installation),
         last=_last(row),
         before=before,
         is_delivering=row.is_delivering,
+        host_faults=row.host_faults,
     )
 
 
@@ -274,17 +277,20 @@ LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id"""
 _DELIVERIES = text(f"""
 SELECT now() AS now, d.id, d.state, d.reason, d.due_at, d.give_up_at, d.attempt_count, d.schedule_step, d.batch_limit,
   d.bypasses_circuit, d.deaths, d.claimed_until, d.finished_at,
-  e.id IS NOT NULL AS is_event_kept, e.expires_at,
+  coalesce(e.codec <> {ERASED}, false) AS is_event_kept, coalesce(e.codec = {ERASED}, false) AS is_event_erased,
+  e.expires_at,
   t.number AS last_number, t.created_at AS last_at, t.outcome_unknown, t.verdict,
   q.status, q.failure, q.failure_detail, q.messages, q.asks_for_time,
   EXISTS (SELECT 1 FROM dispatcher.processes
           WHERE (kind = '{DELIVERS}' OR doing = '{SUSPECTS}') AND seen_at BETWEEN now() - :lives AND now() + :lives
          ) AS is_delivering,
+  (SELECT CASE WHEN bool_and(fault IS NOT NULL) THEN string_agg(DISTINCT fault, ' ') END FROM dispatcher.processes
+   WHERE kind = '{DELIVERS}' AND seen_at BETWEEN now() - :lives AND now() + :lives) AS host_faults,
   {_OF_WEBHOOK}
 FROM dispatcher.deliveries d
 JOIN dispatcher.webhooks w ON w.id = d.webhook_id
 {_JOINS}
-LEFT JOIN LATERAL (SELECT id, expires_at FROM dispatcher.events WHERE id = d.event_id OFFSET 0) e ON true
+LEFT JOIN LATERAL (SELECT codec, expires_at FROM dispatcher.events WHERE id = d.event_id OFFSET 0) e ON true
 LEFT JOIN LATERAL (
   SELECT number, created_at, outcome_unknown, verdict, request_id FROM dispatcher.attempts
   WHERE delivery_id = d.id ORDER BY number DESC LIMIT 1) t ON true

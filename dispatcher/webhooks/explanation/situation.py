@@ -79,8 +79,9 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySituation:
-    """A delivery with its webhook. `cancelled_by`: who did, by the audit log. `is_delivering`: whether a process that
-    delivers lives. `before` is there for one that is ready."""
+    """A delivery with its webhook. `cancelled_by`: who did, by the audit log. `is_event_kept`: with its message, which
+    can also be erased. `is_delivering`: whether a process that delivers lives. `host_faults`: what is wrong with the
+    hosts of all those that do. `before` is there for one that is ready."""
 
     id: UUID
     state: State
@@ -96,10 +97,12 @@ class DeliverySituation:
     finished_at: datetime | None
     cancelled_by: str | None
     is_event_kept: bool
+    is_event_erased: bool
     expires_at: datetime | None
     webhook: WebhookSituation
     last: LastAttempt | None
     is_delivering: bool
+    host_faults: str | None
     before: Before | None = None
 
 
@@ -171,6 +174,7 @@ class EventSituation:
     created_at: datetime
     delivery_count: int
     states: Sequence[State]  # of its deliveries, as far as they were looked at
+    is_erased: bool
     subscribers: Sequence[Subscriber] = ()
     has_more: bool = False
     nearest_types: Sequence[str] = ()

@@ -43,6 +43,7 @@ class Code(StrEnum):
     IN_TURN = "in_turn"
     WAITS_FOR_ROOM = "waits_for_room"
     NOTHING_DELIVERS = "nothing_delivers"
+    HOST_FAULT = "host_fault"
     ENDS_SOON = "ends_soon"
     GIVEN_UP_AT = "given_up_at"
     NEVER_GIVEN_UP = "never_given_up"
@@ -83,6 +84,7 @@ class Code(StrEnum):
     TAKES_IT_NOW = "takes_it_now"
     MORE_WEBHOOKS = "more_webhooks"
     NEAREST_TYPES = "nearest_types"
+    MESSAGE_ERASED = "message_erased"
     # What a person can do.
     CAN_REDELIVER = "can_redeliver"
     CANNOT_REDELIVER = "cannot_redeliver"

@@ -91,12 +91,14 @@ _CALL = """SELECT * FROM dispatcher.enqueue_v1(
 _EVENT = """
 SELECT a.name AS account, e.app, e.type, e.subject, e.occurred_at, e.expires_at, e.delivery_count, e.codec, e.data,
   e.traceparent,
-  uuid_extract_version(e.id) AS version, extract(epoch FROM uuid_extract_timestamp(e.id) - e.created_at) AS ahead
+  substr(e.id::text, 15, 1) AS version,
+  ('x0000' || translate(left(e.id::text, 13), '-', ''))::bit(64)::bigint / 1000.0
+    - extract(epoch FROM e.created_at) AS ahead
 FROM dispatcher.events e JOIN dispatcher.accounts a ON a.id = e.account_id WHERE e.id = :id
 """
 _DELIVERIES = """
 SELECT d.webhook_id, d.state, d.account_no, d.size, d.give_up_at - d.due_at AS span,
-  d.give_up_at = e.expires_at AS ends, d.due_at = e.created_at AS due, uuid_extract_version(d.id) AS version,
+  d.give_up_at = e.expires_at AS ends, d.due_at = e.created_at AS due, substr(d.id::text, 15, 1) AS version,
   d.attempt_count, d.schedule_step
 FROM dispatcher.deliveries d JOIN dispatcher.events e ON e.id = d.event_id WHERE d.event_id = :id ORDER BY 1
 """

@@ -18,9 +18,12 @@ from dispatcher.events.erasure import Erased, Erasure
 from dispatcher.events.history import get_event, list_events
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
+from dispatcher.states import State
+from dispatcher.webhooks.explanation.reading import explain_one_delivery, explain_stored_event
 from schedules.timing import Timing
 from tests.behaviours import Answer
 from tests.factories import TESTER, change, deliver_all, deliveries, make_account, make_webhook, rows
+from tests.installations import installation_for
 from tests.integration.db.retained import plans_of, whole_reads
 from tests.many_rows import make_many
 from tests.receiver import Receiver
@@ -122,6 +125,22 @@ def test_it_is_shown_as_erased_and_counts_stay(database: Engine, settings: Setti
         assert (delivery.data, delivery.event) == (None, record.event)
         (attempt,) = delivery.attempts
         assert (attempt.status, attempt.answer_headers, attempt.answer_excerpt) == (200, None, None)
+
+
+def test_it_is_explained_as_erased(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url="https://example.com/")
+    send("a")
+    erase(database, subject="a")
+    (delivery,) = deliveries(database)
+    installation = installation_for(settings)
+    with Session(database) as session:
+        account = find_account(session, "acme")
+        event = get_event(session, account, delivery.event_id).event
+        told = explain_stored_event(session, account, event, [State.CANCELLED])
+        said = explain_one_delivery(session, installation, delivery.id)
+    assert [sentence.code for sentence in told] == ["message_erased", "webhooks_took_it"]
+    assert [sentence.code for sentence in said] == ["cancelled", "cannot_redeliver"]
+    assert "because its message was erased" in said[0].text
 
 
 def test_it_is_never_sent_again(database: Engine, settings: Settings, receiver: Receiver) -> None:

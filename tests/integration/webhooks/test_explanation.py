@@ -127,6 +127,18 @@ def test_it_says_so_when_no_process_that_delivers_lives(
     assert codes(database, settings, deliveries(database)[0].id)[0] == found
 
 
+@pytest.mark.parametrize(("faults", "found"), [(["tls", "dns tls"], "host_fault"), (["tls", None], "in_turn")])
+def test_a_fault_of_all_hosts_that_deliver_is_told(
+    database: Engine, settings: Settings, faults: list[str | None], found: str
+) -> None:
+    make_webhook(database, settings, url=URL)
+    enqueue("message.sent", 1, account="acme")
+    for fault in faults:
+        change(database, LIVES, kind="deliver", doing="loop", age=5)
+        change(database, "UPDATE dispatcher.processes SET fault = coalesce(fault, :fault)", fault=fault)
+    assert codes(database, settings, deliveries(database)[0].id)[0] == found
+
+
 def test_a_delivery_is_explained_from_its_first_attempt_to_its_end(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:

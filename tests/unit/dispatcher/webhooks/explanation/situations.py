@@ -50,10 +50,12 @@ def delivery(state: State, *, of: WebhookSituation | None = None, **changes: Any
         "finished_at": None,
         "cancelled_by": None,
         "is_event_kept": True,
+        "is_event_erased": False,
         "expires_at": None,
         "webhook": of or webhook(),
         "last": None,
         "is_delivering": True,
+        "host_faults": None,
     }
     return DeliverySituation(state=state, **{**plain, **changes})
 

@@ -162,6 +162,22 @@ def test_that_nothing_delivers_comes_first_where_something_should_have_happened(
     assert (codes(one)[0] == "nothing_delivers") is is_told
 
 
+def test_a_fault_of_the_hosts_is_told_where_something_should_have_happened() -> None:
+    late = delivery(State.READY, host_faults="tls dns")
+    assert codes(late)[0] == "host_fault"
+    assert "names cannot be looked up and nobody's certificate is accepted" in text_of(late, "host_fault")
+    assert codes(delivery(State.READY, host_faults="tls", is_delivering=False))[0] == "nothing_delivers"
+    assert "host_fault" not in codes(delivery(State.WAITING, due_at=NOW + MINUTE, host_faults="tls"))
+
+
+def test_one_that_an_erasure_cancelled_says_so_and_cannot_be_redelivered() -> None:
+    erased = delivery(State.CANCELLED, is_event_kept=False, is_event_erased=True)
+    assert "because its message was erased" in text_of(erased, "cancelled")
+    assert "its message was erased" in text_of(erased, "cannot_redeliver")
+    before = delivery(State.CANCELLED, is_event_kept=False, is_event_erased=True, cancelled_by="key k1")
+    assert "by key k1" in text_of(before, "cancelled")
+
+
 @pytest.mark.parametrize(("give_up_in", "is_over"), [(-MINUTE, True), (DAY, False)])
 def test_an_expired_event_is_not_sent_unless_a_person_redelivered_it_since(give_up_in: Any, is_over: bool) -> None:
     expired = delivery(State.READY, expires_at=NOW - MINUTE, give_up_at=NOW + give_up_in)
