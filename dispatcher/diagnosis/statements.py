@@ -90,8 +90,9 @@ WHERE w.enabled AND w.deleted_at IS NULL AND w.quarantined_at IS NULL AND w.form
 
 # A time in the future is no heartbeat.
 PROCESSES = text("""
-SELECT kind, version, count(*) FILTER (WHERE age <= 30) AS alive, min(age) AS age
-FROM (SELECT kind, version, extract(epoch FROM now() - seen_at) AS age FROM dispatcher.processes
+SELECT kind, version, count(*) FILTER (WHERE age <= 30) AS alive, min(age) AS age,
+  coalesce(string_agg(DISTINCT fault, ' ') FILTER (WHERE age <= 30), '') AS faults
+FROM (SELECT kind, version, fault, extract(epoch FROM now() - seen_at) AS age FROM dispatcher.processes
       ORDER BY id DESC LIMIT 10000) p
 WHERE age > -30 GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 100
 """)

@@ -48,6 +48,12 @@ PROCESSES = _gauge("processes", "Processes that were seen within 30 s.", "kind",
 HEARTBEAT_AGE = _gauge(
     "heartbeat_age_seconds", "How long ago a process of this kind was seen last; +Inf: none within an hour.", "kind"
 )
+HOST_FAULTS = _gauge(
+    "host_faults",
+    "1 while a process finds that its host can reach nobody: no name is looked up (dns), no address reached (route), "
+    "no certificate accepted (tls).",
+    "step",
+)
 LEASE_OVERDUE = _gauge(
     "lease_overdue_seconds", "For how long the sweep, or upkeep, has been due and nobody has done it.", "lease"
 )
@@ -81,6 +87,7 @@ FAMILIES = (
     OLDEST_NOTICE,
     PROCESSES,
     HEARTBEAT_AGE,
+    HOST_FAULTS,
     LEASE_OVERDUE,
     PARTITIONS_AHEAD,
     TABLE_BYTES,

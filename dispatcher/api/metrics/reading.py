@@ -34,6 +34,7 @@ KEPT_SECONDS = 5.0  # for how long what was read is shown again
 _SECONDS = 2  # that a statement may take
 _WITHIN = 4.5  # that a page waits for what is read
 _KINDS = (API, DELIVERS, MAINTAINS)
+_STEPS = ("dns", "route", "tls")  # of connecting, as heartbeats name what fails
 _TABLES = (*PARTITIONED, "deliveries", "idempotency_keys", "notices", "webhooks")
 _NAMES = frozenset({"dispatcher", "dispatcher worker", "dispatcher-metrics", "dispatcher-readyz", "dispatcher-up"})
 _OTHER = "other"
@@ -128,9 +129,16 @@ def _processes(connection: Connection) -> Measured:
     alive: dict[Labels, Sequence[float]] = {
         (row.kind, row.version): (row.alive,) for row in found if row.alive and row.kind in _KINDS
     }
+    faults = " ".join(row.faults for row in found).split()
+    broken: dict[Labels, Sequence[float]] = {(step,): (step in faults,) for step in _STEPS}
     overdue = connection.execute(statements.LEASES).all()
     leases: dict[Labels, Sequence[float]] = {(row.name,): (row.overdue,) for row in overdue}
-    return [(families.PROCESSES, alive), (families.HEARTBEAT_AGE, ages), (families.LEASE_OVERDUE, leases)]
+    return [
+        (families.PROCESSES, alive),
+        (families.HEARTBEAT_AGE, ages),
+        (families.HOST_FAULTS, broken),
+        (families.LEASE_OVERDUE, leases),
+    ]
 
 
 def _tables(connection: Connection, now: datetime) -> Measured:

@@ -22,6 +22,7 @@ from tests.exposition import Exposition, read
 from tests.factories import MESSAGE, RECEIVED, change, make_webhook, rows
 from tests.integration.api.conftest import Api, MakeKey, Restarted
 from tests.many_rows import copy_webhook, make_many, make_many_open, reading_less_than
+from workers.results.host_faults import Step
 
 TOKEN = "a-token-of-the-tests"
 
@@ -199,6 +200,11 @@ def test_processes_leases_and_partitions_are_shown(scrape: Scrape, database: Eng
         "INSERT INTO dispatcher.leases (name, holder, until)"
         " VALUES ('sweep', gen_random_uuid(), now() - interval '50 s')",
     )
+    change(
+        database,
+        "UPDATE dispatcher.processes SET fault = CASE kind WHEN 'deliver' THEN 'dns' ELSE 'tls' END,"
+        " fault_since = now() WHERE kind <> 'planted-kind'",
+    )
     found = scrape()
     assert found.value("dispatcher_processes", kind="deliver", version="1.2.3") == 2
     assert 2 <= found.value("dispatcher_heartbeat_age_seconds", kind="deliver") < 60
@@ -206,6 +212,7 @@ def test_processes_leases_and_partitions_are_shown(scrape: Scrape, database: Eng
     assert found.value("dispatcher_heartbeat_age_seconds", kind="api") == float("inf")
     assert 50 <= found.value("dispatcher_lease_overdue_seconds", lease="sweep") < 100
     assert not found.shows("planted-kind")
+    assert [found.value("dispatcher_host_faults", step=step) for step in Step] == [1, 0, 0]
     weeks = found.value("dispatcher_partitions_ahead_seconds", table="events") / (7 * 24 * 3600)
     assert 8 <= weeks <= 9
     assert found.value("dispatcher_table_bytes", table="deliveries") >= 0

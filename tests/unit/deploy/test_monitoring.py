@@ -15,6 +15,7 @@ from dispatcher.metrics.family import Family, Kind
 from dispatcher.states import State
 from tests.deploy_files import DEPLOY, ROOT
 from tests.unit.test_metrics_docs import FAMILIES
+from workers.results.host_faults import Step
 
 RULES = DEPLOY / "prometheus/dispatcher.rules.yml"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dispatcher.json").read_text())
@@ -32,6 +33,7 @@ _OPEN = {
     "kind": {API, DELIVERS, MAINTAINS},
     "state": {*State, "now", "failed", "held_back"},
     "lease": {"sweep", "upkeep"},
+    "step": set(Step),
 }
 
 
@@ -85,6 +87,7 @@ def test_every_symptom_that_customers_feel_has_an_alert() -> None:
         "dispatcher_retry_overdue_seconds",
         "dispatcher_requests_total",
         "dispatcher_heartbeat_age_seconds",
+        "dispatcher_host_faults",
         "dispatcher_notices_due",
         "dispatcher_partitions_ahead_seconds",
         "dispatcher_table_bytes",
