@@ -7,6 +7,7 @@ master that was demoted, is still loading or is full is no broker.
 
 from typing import Any
 
+from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004 - the driver's
 
@@ -41,7 +42,8 @@ class Transport(redis.Transport):
     """To one server."""
 
     Channel = _Channel
-    connection_errors = (*redis.Transport.connection_errors, RedisError)
+    # The last is what Kombu makes of the others where it opens a connection that was lost in between.
+    connection_errors = (*redis.Transport.connection_errors, RedisError, OperationalError)
 
     def establish_connection(self) -> Any:
         connection = super().establish_connection()  # type: ignore[no-untyped-call]

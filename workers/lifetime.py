@@ -17,8 +17,9 @@ class Lifetime:
     def is_over(self, now: float) -> bool:
         return now >= self._ends_at
 
-    def grace_is_over(self, now: float, *, stopping: bool) -> bool:
-        """Whether a loop has been stopping for longer than its requests in flight may take."""
+    def grace_is_over(self, now: float, *, stopping: bool, asked_at: float) -> bool:
+        """Whether a loop has been stopping for longer than its requests in flight may take. It was `asked_at` to: while
+        it waits for a silent database it does not see that."""
         if self._grace_ends is None and stopping:
-            self._grace_ends = now + self._grace_seconds
+            self._grace_ends = min(now, asked_at) + self._grace_seconds
         return self._grace_ends is not None and now >= self._grace_ends

@@ -44,7 +44,7 @@ from workers.results.decide import Decision, Discard, Release
 from workers.results.judge import Judge
 from workers.results.writer import AGAIN, ClaimResults
 from workers.spare_memory import SpareMemory
-from workers.stopping import is_stopping, stop_descriptors
+from workers.stopping import asked_at, is_stopping, stop_descriptors
 from workers.tokens.store import Token
 from workers.tokens.waiting import Tokens
 from workers.wake_flag import WakeFlag
@@ -132,7 +132,7 @@ class DeliveryLoop:
                 if self._ending() or (self._bell is None and self._nothing_left()):
                     break
                 self._spare.rest(self._claimed, monotonic())
-            if self._lifetime.grace_is_over(monotonic(), stopping=is_stopping()):
+            if self._lifetime.grace_is_over(monotonic(), stopping=is_stopping(), asked_at=asked_at()):
                 log.warning("grace time over", in_flight=len(self._in_flight), unwritten=len(self._results))
                 break
 

@@ -23,6 +23,7 @@ _CHILD_BYTES = 2 * JOURNAL_BYTES
 _HEAD = 64 * 1024  # the bytes that tell something, in whole pages of any system
 STOPS, PARKS = 0, 1  # which byte tells what
 _MAIN = slice(8, 16)  # the main process's id; 0 if nothing is shared
+STOPPED_AT = slice(16, 24)  # when that byte was set, in monotonic nanoseconds, which are the same in all processes
 
 _file: int | None = None  # the file, in the main process and forked children
 _pipe: int | None = None  # the pipe, likewise

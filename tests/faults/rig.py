@@ -145,9 +145,10 @@ class Rig:
         self._nodes.pop(name).kill()
 
     def stop(self, name: str) -> None:
-        """Stops a node as an operator does, with a signal to its main process. Notes it if that does not end it."""
+        """Stops a node as an operator does, with a signal to its main process. Notes it if that does not end it. What is
+        not recorded when its time of grace is over is lost, as if it had died."""
         self._leave_out(name)
-        node = self._nodes.pop(name)
+        node, began = self._nodes.pop(name), time.monotonic()
         process = psutil.Process(node.pid)
         process.terminate()
         deadline = time.monotonic() + START_SECONDS
@@ -156,6 +157,10 @@ class Rig:
         if node.is_running:
             self.problems.append(f"{name} did not stop within {START_SECONDS:.0f} s")
             node.kill()
+        if "grace time over" in node.said():
+            lease = self.stage.lease
+            now = time.monotonic()
+            self.windows.append(Window(f"{name} stopped in vain", began, now, grace=lease + 30.0, died=Died.NODE))
 
     def _leave_out(self, name: str) -> None:
         self._note_children()

@@ -14,6 +14,7 @@ from tests.faults.cases.case import case
 from tests.faults.cases.load import burst
 from tests.faults.ledgers import Died
 from tests.faults.rig import Rig
+from tests.relay import Relay
 
 _SLOW_STATEMENTS = 0.3  # seconds
 _PAST_THE_CLAIM = 5.0
@@ -68,11 +69,21 @@ def deliver_stopped(rig: Rig) -> Iterator[None]:
 
 
 @case("SIGTERM of the node that delivers, while the broker is silent", "deliver valkey", promise=6, mails=True)
-def deliver_stopped_in_silence(rig: Rig) -> Iterator[None]:
-    rig.stage.relays.valkey.be_silent()
+def stopped_without_broker(rig: Rig) -> Iterator[None]:
+    yield from _stopped_in_silence(rig, rig.stage.relays.valkey)
+
+
+@case("SIGTERM of the node that delivers, while PostgreSQL is silent", "deliver postgres", promise=6, died=Died.NODE)
+def stopped_without_postgres(rig: Rig) -> Iterator[None]:
+    yield from _stopped_in_silence(rig, rig.stage.relays.postgres)
+
+
+def _stopped_in_silence(rig: Rig, relay: Relay) -> Iterator[None]:
+    burst(rig)
+    relay.be_silent()
     time.sleep(_UNTIL_AN_EVENT)
     rig.stop("deliver")
-    rig.stage.relays.valkey.restore()
+    relay.restore()
     rig.start_node("deliver")
     yield
     rig.await_node("deliver")

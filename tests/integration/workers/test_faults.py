@@ -383,6 +383,27 @@ def test_a_stopping_loop_finishes_what_is_in_flight_and_claims_no_more(
     assert (states.count("delivered"), states.count("ready")) == (4, 16)
 
 
+def test_a_loop_that_saw_late_that_it_must_stop_has_no_more_time_of_grace(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = receiver.gate()
+    receiver.script("/hook", (gate, final(200)))
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    stop = threading.Event()
+    asked_at = time.monotonic() - settings.grace_seconds
+    monkeypatch.setattr(deliver, "is_stopping", stop.is_set)
+    monkeypatch.setattr(deliver, "asked_at", lambda: asked_at)
+    loop = threading.Thread(target=deliver_all, args=(settings,))
+    loop.start()
+    receiver.wait_for(1)
+    stop.set()
+    loop.join(15)  # its request hangs longer
+    assert not loop.is_alive()
+    gate.open()
+    assert [row.state for row in deliveries(database)] == ["claimed"]
+
+
 def test_what_is_claimed_and_not_sent_when_the_worker_stops_is_released_at_once(
     database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -435,6 +456,9 @@ def test_children_see_the_stop_byte_and_find_the_journal_of_their_predecessor(me
     script = tmp_path / "script.py"
     script.write_text(f"""
 import select
+
+from math import inf
+from time import monotonic
 from billiard import get_context, set_start_method
 from tests.claims import CLAIM
 from workers import shared_memory, stopping
@@ -456,6 +480,7 @@ def recover():
     for _ in range(2):  # nobody reads it, so all see it
         assert select.select([pipe], [], [], 20)[0] == [pipe]
     assert stopping.is_stopping()
+    assert 0 < monotonic() - stopping.asked_at() < 60
     assert not stopping.stop_descriptors(), "it stays readable: watching it would be turning in a circle"
 
 if __name__ == "__main__":
@@ -467,7 +492,11 @@ if __name__ == "__main__":
         child.start()
         if work is recover:
             assert not stopping.is_stopping()
+            assert stopping.asked_at() == inf
             stopping.ask_to_stop()
+            asked_at = stopping.asked_at()
+            stopping.ask_to_stop()
+            assert stopping.asked_at() == asked_at
         child.join()
         assert child.exitcode == 0
     shared_memory.forget()
