@@ -145,8 +145,8 @@ class Rig:
         self._nodes.pop(name).kill()
 
     def stop(self, name: str) -> None:
-        """Stops a node as an operator does, with a signal to its main process. Notes it if that does not end it. What is
-        not recorded when its time of grace is over is lost, as if it had died."""
+        """Stops a node as an operator does, with a signal to its main process. Notes it if that does not end it. What
+        it has not recorded when its time of grace is over is lost, as if it had died."""
         self._leave_out(name)
         node, began = self._nodes.pop(name), time.monotonic()
         process = psutil.Process(node.pid)

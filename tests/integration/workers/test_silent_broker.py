@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from celery.worker.consumer import heart
@@ -10,12 +11,14 @@ from kombu import Connection
 from dispatcher.broker.celery_settings import celery_settings
 from dispatcher.settings import Settings
 from tests.dead_ports import refusing_port
+from tests.relay import Relay
 from workers.broker_transport import FAREWELL_SECONDS, Transport
 from workers.consumer import Consumer, Heart
 
 
-def connected(settings: Settings) -> Connection:
-    given = celery_settings(settings.broker_url.get_secret_value())
+def connected(settings: Settings, port: int | None = None) -> Connection:
+    url = urlsplit(settings.broker_url.get_secret_value())
+    given = celery_settings(url._replace(netloc=url.netloc.replace(f":{url.port}", f":{port or url.port}")).geturl())
     made = Connection(given["broker_url"], transport_options=given["broker_transport_options"])
     made.transport_cls = Transport
     return made
@@ -61,6 +64,17 @@ def test_a_node_that_stops_waits_a_second_for_each_answer(settings: Settings, na
             bounds.append(used._sock.gettimeout())
         assert bounds == [FAREWELL_SECONDS] * 3
     assert ended == [consumer]
+
+
+def test_a_channel_that_cannot_be_opened_is_a_lost_connection(settings: Settings) -> None:
+    """Kombu raises an error of its own there, which would end the node."""
+    port = urlsplit(settings.broker_url.get_secret_value()).port
+    assert port is not None
+    with Relay(port) as relay, connected(settings, relay.port) as connection:
+        relay.cut()
+        connection.connect_timeout = 0.1
+        with pytest.raises(connection.connection_errors):
+            _ = connection.default_channel
 
 
 def test_while_the_broker_is_away_a_node_tries_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
