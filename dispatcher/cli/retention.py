@@ -12,6 +12,7 @@ from dispatcher.cli.output import AsJson, at_least, console, print_done, print_j
 from dispatcher.cli.progress import Counting
 from dispatcher.db.retention.forecast import Forecast, forecast
 from dispatcher.db.retention.kinds import Kept
+from dispatcher.db.retention.pieces import begin_again
 from dispatcher.db.retention.rounds import retain
 
 app = Commands()
@@ -40,6 +41,8 @@ def retention(
         return
     counting = Counting(console(stderr=True), "rows and weeks removed")
     removed: dict[str, int] = {}
+    with installation.engine.begin() as connection:
+        begin_again(connection)  # upkeep does so once a day
     with counting.shown():
         while True:
             done = retain(installation.engine, kept, installation.clock(), monotonic() + _ROUND_SECONDS)

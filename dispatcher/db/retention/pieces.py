@@ -70,6 +70,7 @@ _REACHED = text("""
 SELECT reached, began_at BETWEEN now() - interval '1 day' AND now() AS is_fresh
 FROM dispatcher.retention WHERE kind = :kind
 """)
+_AGAIN = text("UPDATE dispatcher.retention SET began_at = 'epoch'")
 _REACH = text("""
 INSERT INTO dispatcher.retention AS r (kind, reached, began_at) VALUES (:kind, CAST(:reached AS uuid), now())
 ON CONFLICT (kind) DO UPDATE
@@ -80,6 +81,11 @@ SET reached = excluded.reached, began_at = CASE WHEN :begins THEN now() ELSE r.b
 def end_of(kind: Kind, until: datetime) -> UUID:
     """The ids from this one on are not looked at."""
     return first_id_at(until) if WALKS[kind].by_age else _LAST_ID
+
+
+def begin_again(connection: Connection) -> None:
+    """The next pieces look at everything again that can have become old since it was passed by."""
+    connection.execute(_AGAIN)
 
 
 class Step(NamedTuple):

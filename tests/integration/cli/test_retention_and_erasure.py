@@ -55,6 +55,15 @@ def test_a_run_removes_it_and_says_how_much(cli: Cli, database: Engine, old: dat
     assert again.out == "removed weeks: 0, bodies: 0, deliveries: 0, notices: 0\n"
 
 
+def test_a_run_removes_all_that_a_dry_run_has_just_shown(cli: Cli, database: Engine, old: datetime) -> None:
+    change(database, "UPDATE dispatcher.deliveries SET finished_at = :at", at=old - 29 * DAY)
+    cli("retention")  # passes by what ended later than its age says
+    change(database, "UPDATE dispatcher.deliveries SET finished_at = :at", at=old - 31 * DAY)
+    shown = {one["kind"]: one["rows"] for one in cli("retention", "--dry-run", "--json").document}
+    assert shown["deliveries"] == 1
+    assert cli("retention", "--json").document["deliveries_removed"] == 1
+
+
 def test_a_setting_that_is_off_is_shown_and_holds(
     cli: Cli, database: Engine, old: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
