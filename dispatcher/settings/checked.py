@@ -166,6 +166,8 @@ class Settings(Fields):
         check_secret(token.get_secret_value())
         if 0 < len(token.get_secret_value()) < _LEAST_TOKEN:
             raise ValueError(f"must have {_LEAST_TOKEN} characters at least, or none")
+        if not re.fullmatch("[!-~]*", token.get_secret_value()):
+            raise ValueError("must be printable ASCII without spaces: it is sent in a header")
         return token
 
     @field_validator("flower_password")

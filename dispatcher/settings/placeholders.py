@@ -4,7 +4,7 @@ import re
 
 _SECRET = re.compile(
     r"PASSWORD|SECRET|<.*>|\$\{.*\}|\$\(.*\)|\{\{.*\}\}|\*{3,}|\.{3,}"
-    r"|(?i:(please[-_ ]?)?(change|replace)[-_ ]?(me|it|this)|(your|my)[-_ ]?(secret|password)([-_ ]?here)?|placeholder"
+    r"|(?i:((please|change|replace|me|it|this|now)[-_ ]?){2,}|(your|my)[-_ ]?(secret|password)([-_ ]?here)?|placeholder"
     r"|to[-_ ]?do|x{3,})"
 )
 _HOST = re.compile(r"(.+\.)?(example(\.(com|net|org))?|your\.domain|invalid)\.?", re.IGNORECASE)

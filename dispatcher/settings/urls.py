@@ -41,6 +41,8 @@ def check_database_url(url: str) -> str:
     # What should be escaped ends the host early, so the rest is found where nothing of it belongs.
     if "@" in path or "#" in rest:
         raise ValueError(f"cannot be read: {_ESCAPE}")
+    if "\0" in unquote(url):
+        raise ValueError("must not contain %00")
     _check_password(user, password)
     for number, host in enumerate(hosts.split(","), 1):
         _check_place(host, f"host {number}" if "," in hosts else "the host")
@@ -89,7 +91,11 @@ def _check_host(host: str, which: str) -> None:
 
 
 def _check_query(query: list[tuple[str, str]]) -> None:
-    for name, value in query:
+    for number, (name, value) in enumerate(query, 1):
+        if not _is_known(name):
+            raise ValueError(f"must have only parameters that libpq knows: number {number} after the ? is none")
+        if name in {"user", "password"}:
+            _check_password(None, value)
         if name in _VALUES and not re.fullmatch(_VALUES[name], value):
             choices = _VALUES[name].replace("|", ", ") if "|" in _VALUES[name] else "a whole number"
             raise ValueError(f"must have a {name} that libpq knows: {choices}")
@@ -102,3 +108,14 @@ def _check_query(query: list[tuple[str, str]]) -> None:
     for port in ports:
         if port and not is_port(port):
             raise ValueError("must have a port from 1 to 65535")
+
+
+def _is_known(parameter: str) -> bool:
+    from psycopg2 import ProgrammingError  # noqa: PLC0415 - only where there are parameters
+    from psycopg2.extensions import parse_dsn  # noqa: PLC0415
+
+    try:
+        parse_dsn(f"{parameter}=''")
+    except ProgrammingError:
+        return False
+    return parameter.isidentifier()  # and not several of them
