@@ -1,5 +1,6 @@
 """Which rights in the database each kind of process needs, and the SQL that makes roles with them."""
 
+import re
 from typing import NamedTuple
 
 _READ = "SELECT"
@@ -13,6 +14,17 @@ class Role(NamedTuple):
     reads: tuple[str, ...]
     changes: dict[str, str]
     functions: tuple[str, ...] = ()
+
+    @property
+    def rights(self) -> frozenset[str]:
+        """Each by itself, such as `INSERT on rates`; one on some columns as one on the table."""
+        changes = {
+            f"{right} on {table}"
+            for table, rights in self.changes.items()
+            for right in re.findall(r"[A-Z]+(?= \(|,|$)", rights)
+        }
+        calls = {f"EXECUTE on {function}" for function in self.functions}
+        return frozenset(changes | calls | {f"{_READ} on {table}" for table in self.reads})
 
 
 _WHAT_ACCOUNTS_HAVE = ("accounts", "webhooks", "subscriptions")

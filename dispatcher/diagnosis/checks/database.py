@@ -12,12 +12,13 @@ from dispatcher.db.partitions import missing_partitions
 from dispatcher.db.poolers import check_told
 from dispatcher.db.retention.forecast import forecast
 from dispatcher.db.retention.kinds import Kept
+from dispatcher.db.roles import ROLES
 from dispatcher.db.urls import places
 from dispatcher.db.version import check_migrated, check_postgres, newest_migration
 from dispatcher.diagnosis import readiness
 from dispatcher.diagnosis.findings import Finding, ok
 from dispatcher.diagnosis.judging import database as judging
-from dispatcher.diagnosis.judging.database import Going, Rights
+from dispatcher.diagnosis.judging.database import Going
 from dispatcher.diagnosis.running import Patient
 from dispatcher.ids import time_of
 
@@ -39,15 +40,20 @@ SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE c.relnamespace = to_regnamespace('dispatcher') AND NOT i.indisvalid AND c.relkind = 'i'
   AND NOT EXISTS (SELECT 1 FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid) ORDER BY 1 LIMIT 20
 """)
-_RIGHTS = text("""
-SELECT c.relname AS "table", pg_has_role(c.relowner, 'USAGE') AS is_owned, current_user AS role,
-  ARRAY(SELECT r FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) r
-        WHERE NOT (has_schema_privilege(c.relnamespace, 'USAGE') AND has_table_privilege(c.oid, r))) AS lacks
-FROM pg_class c
-WHERE c.relnamespace = to_regnamespace('dispatcher') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-  AND c.relname = ANY(:tables) ORDER BY 1
+_OWNER = text("""
+SELECT current_user AS role, (SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class
+  WHERE relnamespace = to_regnamespace('dispatcher') AND relkind IN ('r', 'p') AND NOT relispartition) AS is_owner
 """)
-_OF_WORKERS = "idempotency_keys"  # read by no command and no check: of the roles, only the workers' may
+# A right on some columns counts as one on the table.
+_LACKING = text("""
+SELECT r || ' on ' || c.relname FROM pg_class c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) r
+WHERE c.relnamespace = to_regnamespace('dispatcher') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND NOT (has_schema_privilege(c.relnamespace, 'USAGE')
+           AND CASE r WHEN 'DELETE' THEN has_table_privilege(c.oid, r) ELSE has_any_column_privilege(c.oid, r) END)
+UNION ALL
+SELECT 'EXECUTE on ' || proname FROM pg_proc
+WHERE pronamespace = to_regnamespace('dispatcher') AND NOT has_function_privilege(oid, 'EXECUTE')
+""")
 _SOME = "SELECT count(*) FROM (SELECT 1 FROM dispatcher.{} LIMIT :most) counted"
 
 
@@ -89,10 +95,11 @@ def migrations(patient: Patient) -> Sequence[Finding]:
 
 
 def rights(patient: Patient) -> Sequence[Finding]:
-    tables = [table.name for table in Base.metadata.tables.values() if table.name != _OF_WORKERS]
     with patient.connection() as connection:
-        rows = connection.execute(_RIGHTS, {"tables": tables}).all()
-    return [judging.rights(rows[0].role, [Rights(row.table, row.lacks, row.is_owned) for row in rows])]
+        who = connection.execute(_OWNER).one()
+        lacking = set(connection.scalars(_LACKING))
+    wanted = {name: role.rights for name, role in ROLES.items()}
+    return [judging.rights(who.role, lacking, wanted, is_owner=who.is_owner)]
 
 
 def storing(patient: Patient) -> Sequence[Finding]:

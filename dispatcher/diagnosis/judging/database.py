@@ -1,6 +1,6 @@
 """Pure. Whether this process and the database fit together: way, rights, tables, clocks, weeks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from dispatcher.diagnosis.findings import Finding, Level, amount, fail, not_chec
 SLOW_ANSWER = 0.05, 1.0  # seconds, of the least a statement takes
 CLOCK_OFF = 5.0, 300.0  # seconds; receivers refuse signatures that are older than five minutes
 SOON = 14.0  # days
+_NAMED = 5  # of the rights that a role lacks
 
 
 def answers(version: str, seconds: float) -> Finding:
@@ -46,28 +47,26 @@ def schema(found: str, ours: str, missing: Sequence[str], invalid: Sequence[str]
     return bad or [ok(f"the tables are at migration {found}{newer}")]
 
 
-class Rights(NamedTuple):
-    """What a role may not do with a table."""
-
-    table: str
-    lacks: Sequence[str]
-    is_owned: bool
-
-
-def rights(role: str, tables: Sequence[Rights]) -> Finding:
-    unread = [one.table for one in tables if "SELECT" in one.lacks]
-    if unread:
-        advice = f"GRANT SELECT ON ALL TABLES IN SCHEMA dispatcher TO {role}"
-        return warn(f"the role {role} may not read: {', '.join(unread)}", advice)
-    lacking = {f"{right} on {one.table}" for one in tables for right in one.lacks}
-    if len(lacking) >= 3 * len(tables):
+def rights(role: str, lacking: Set[str], wanted: Mapping[str, Set[str]], *, is_owner: bool) -> Finding:
+    """`lacking`: rights that a role has not; `wanted`: those that each kind of process needs."""
+    if unread := lacking & wanted["readonly"]:
+        tables = ", ".join(sorted(right.removeprefix("SELECT on ") for right in unread))
+        return warn(
+            f"the role {role} may not read: {tables}", f"GRANT SELECT ON ALL TABLES IN SCHEMA dispatcher TO {role}"
+        )
+    missing = {kind: sorted(wanted[kind] & lacking) for kind in ("api", "workers")}
+    if {right for right in wanted["api"] | wanted["workers"] if not right.startswith(("SELECT", "EXECUTE"))} <= lacking:
         why = f"the role {role} may only read: whether the workers' may do their work is seen with their DATABASE_URL"
         return not_checked(why)
-    if lacking:
-        return ok(f"the role {role} may read all, and may not {', '.join(sorted(lacking))}: too little for workers")
-    if all(one.is_owned for one in tables):
-        return ok(f"the role {role} may do all, and owns the tables")
-    return ok(f"the role {role} may do all but make and remove weeks: let the tables' owner run `dispatcher migrate`")
+    if enough := [kind for kind, rights in missing.items() if not rights]:
+        owns = ", and owns the tables" if is_owner else ""
+        return ok(f"the role {role} may do what is needed by: {', '.join(enough)}{owns}")
+    kind, rights = min(missing.items(), key=lambda one: len(one[1]))
+    more = f", and {len(rights) - _NAMED} more" if len(rights) > _NAMED else ""
+    return fail(
+        f"the role {role} lacks what {kind} needs: {', '.join(rights[:_NAMED])}{more}",
+        "run the SQL of `dispatcher roles --print` as a superuser, as after each upgrade",
+    )
 
 
 def own_clock(offset: float, error: float) -> Finding:

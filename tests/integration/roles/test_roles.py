@@ -43,7 +43,7 @@ from tests.factories import (
 from tests.installations import installation_for, worker_for
 from tests.integration.api.conftest import Api, running_app
 from tests.integration.cli.conftest import run_command
-from tests.integration.diagnosis.patients import level_of
+from tests.integration.diagnosis.patients import found_by, level_of
 from tests.integration.roles.conftest import Server
 from tests.integration.workers.notices.conftest import mailer_for
 from tests.mail_server import MailServer
@@ -196,6 +196,28 @@ def test_workers_remove_a_week_that_is_over_and_no_other_table(server: Server, o
 @pytest.mark.parametrize("role", ["api", "workers", "readonly"])
 def test_the_doctor_has_nothing_against_the_rights_of_a_role(role: str, settings_of: Callable[[str], Settings]) -> None:
     assert level_of("rights", settings_of(role)) == ("not_checked" if role == "readonly" else "ok")
+
+
+@pytest.mark.parametrize(
+    ("role", "right"),
+    [
+        ("workers", "UPDATE ON dispatcher.deliveries"),
+        ("workers", "EXECUTE ON FUNCTION dispatcher.begin_partition_v1"),
+        ("api", "EXECUTE ON FUNCTION dispatcher.store_v1"),
+    ],
+)
+def test_the_doctor_names_a_right_that_a_role_has_lost(
+    role: str, right: str, server: Server, settings_of: Callable[[str], Settings]
+) -> None:
+    settings = settings_of(role)
+    with closing(server.connect("postgres")) as superuser, superuser.cursor() as cursor:
+        cursor.execute(f"REVOKE {right} FROM dispatcher_{role}")
+        try:
+            (found,) = found_by("rights", settings)
+        finally:
+            cursor.execute(f"GRANT {right} TO dispatcher_{role}")
+    lacks = right.replace("FUNCTION ", "").replace("ON dispatcher.", "on ")
+    assert (found.level, found.says) == ("fail", f"the role as_{role} lacks what {role} needs: {lacks}")
 
 
 def test_who_only_reads_can_use_the_commands_that_show_something(

@@ -8,7 +8,7 @@ import pytest
 from dispatcher.diagnosis.findings import Finding, Level, amount, span, worst
 from dispatcher.diagnosis.judging import broker, database, engine, outside, server
 from dispatcher.diagnosis.judging.broker import Memory
-from dispatcher.diagnosis.judging.database import Going, Rights
+from dispatcher.diagnosis.judging.database import Going
 from dispatcher.diagnosis.judging.engine import Process, Work
 from dispatcher.diagnosis.judging.outside import Handshake
 from dispatcher.diagnosis.judging.server import Rows, Slot, Snapshot
@@ -37,8 +37,10 @@ def work(**changed: float) -> list[Finding]:
     return engine.backlog(Work(0, 0, 0, 0, 0)._replace(**changed))  # type: ignore[arg-type]
 
 
-def rights(*lacks: Sequence[str], owned: bool = True) -> Finding:
-    return database.rights("us", [Rights(f"t{n}", lacking, owned) for n, lacking in enumerate(lacks)])
+def rights(*lacking: str) -> Finding:
+    wanted = {"readonly": {"SELECT on a"}, "api": {"SELECT on a", "INSERT on a", "EXECUTE on f"}, "workers": set()}
+    wanted["workers"] = {"SELECT on a", "SELECT on b", "INSERT on a", "DELETE on b", "EXECUTE on g"}
+    return database.rights("us", set(lacking), wanted, is_owner=False)
 
 
 def bloat(*tables: Rows, is_on: bool = True, oldest: int = 0) -> list[Finding]:
@@ -80,11 +82,14 @@ CASES: list[tuple[str, Callable[[], Finding | Sequence[Finding]]]] = [
     ("ok", lambda: database.schema("0019", "0018", [], [])),
     ("fail", lambda: database.schema("0018", "0018", ["events.data"], [])),
     ("warn", lambda: database.schema("0018", "0018", [], ["events_idx"])),
-    ("ok", lambda: rights([], [])),
-    ("ok", lambda: rights([], [], owned=False)),
-    ("ok", lambda: rights(["DELETE"], [])),
-    ("not_checked", lambda: rights(["INSERT", "UPDATE", "DELETE"], ["INSERT", "UPDATE", "DELETE"])),
-    ("warn", lambda: rights(["SELECT"], [])),
+    ("ok", rights),
+    ("ok", lambda: rights("EXECUTE on f")),
+    ("ok", lambda: rights("SELECT on b", "DELETE on b", "EXECUTE on g")),
+    ("not_checked", lambda: rights("SELECT on b", "INSERT on a", "DELETE on b", "EXECUTE on f", "EXECUTE on g")),
+    ("not_checked", lambda: rights("INSERT on a", "DELETE on b")),
+    ("fail", lambda: rights("EXECUTE on f", "EXECUTE on g")),
+    ("fail", lambda: rights("INSERT on a")),
+    ("warn", lambda: rights("SELECT on a")),
     ("ok", lambda: database.own_clock(-5.4, 0.5)),
     ("warn", lambda: database.own_clock(-5.6, 0.5)),
     ("fail", lambda: database.own_clock(301, 0.5)),
