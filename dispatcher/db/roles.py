@@ -109,8 +109,9 @@ def roles_sql(prefix: str) -> str:
         "  END LOOP;",
         "END",
         "$$;",
-        f"REVOKE ALL ON ALL TABLES IN SCHEMA dispatcher FROM {listed};",
-        f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dispatcher FROM {listed};",
+        "-- PUBLIC: everybody may call functions that were restored without their rights.",
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA dispatcher FROM PUBLIC, {listed};",
+        f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA dispatcher FROM PUBLIC, {listed};",
         f"GRANT USAGE ON SCHEMA dispatcher TO {listed};",
     ]
     for name, role in ROLES.items():

@@ -193,6 +193,24 @@ def test_workers_remove_a_week_that_is_over_and_no_other_table(server: Server, o
     assert rows(owner, "SELECT to_regclass(:name) IS NULL AS gone", name=f"dispatcher.{over.name}") == [(True,)]
 
 
+def test_what_everybody_may_do_is_taken_away(server: Server) -> None:
+    def may(role: str) -> list[tuple[Any, ...]]:
+        with closing(server.connect(f"as_{role}")) as connection, connection.cursor() as cursor:
+            cursor.execute("""
+SELECT has_table_privilege('dispatcher.accounts', 'UPDATE'),
+  has_table_privilege('dispatcher.idempotency_keys', 'SELECT'),
+  has_function_privilege('dispatcher.drop_week_v1(text)', 'EXECUTE')""")
+            return list(cursor.fetchall())
+
+    before = may("readonly")
+    with closing(server.connect("postgres")) as superuser, superuser.cursor() as cursor:
+        cursor.execute("GRANT ALL ON ALL TABLES IN SCHEMA dispatcher TO PUBLIC")
+        cursor.execute("GRANT ALL ON ALL FUNCTIONS IN SCHEMA dispatcher TO PUBLIC")
+        assert may("readonly") == [(True, True, True)]
+        cursor.execute(run_command("roles", "--print").out)
+    assert may("readonly") == before == [(False, False, False)]
+
+
 @pytest.mark.parametrize("role", ["api", "workers", "readonly"])
 def test_the_doctor_has_nothing_against_the_rights_of_a_role(role: str, settings_of: Callable[[str], Settings]) -> None:
     assert level_of("rights", settings_of(role)) == ("not_checked" if role == "readonly" else "ok")
