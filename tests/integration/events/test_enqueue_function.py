@@ -183,3 +183,21 @@ def test_both_refuse_the_same_and_store_nothing(database: Engine, connection: An
                 said = "data is not JSON"
         assert refusal.message_primary == said, given
     assert len(rows(database, "SELECT FROM dispatcher.events")) == 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "standard_conforming_strings = off",
+        "bytea_output = escape",
+        "DateStyle = 'SQL, DMY'",
+        "TimeZone = 'Asia/Kolkata'",
+    ],
+)
+def test_what_the_callers_session_says_of_texts_and_times_changes_nothing(connection: Any, setting: str) -> None:
+    given = {"account": "acme", "event_type": "a", "data": "1", "subject": ODD, "idempotency_key": "k"}
+    given |= {"occurred_at": UTC_TIME, "expires_at": LATER}
+    first = in_python(given)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET {setting}")
+    assert in_sql(connection, given) == Accepted(first.event_id, first.deliveries, repeated=True)

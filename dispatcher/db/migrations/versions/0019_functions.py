@@ -107,7 +107,7 @@ $$
 
 # For backends in any language: the checks, refusals and rows of Python's `enqueue` with a message in JSON as bytes. The
 # digest is that of `dispatcher.events.event.content_digest`, for times in UTC.
-ENQUEUE = rf"""
+ENQUEUE = f"""
 CREATE OR REPLACE FUNCTION dispatcher.enqueue_v1(
   account text, event_type text, data text, subject text DEFAULT NULL, app text DEFAULT NULL,
   idempotency_key text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
@@ -121,6 +121,7 @@ DECLARE
   written text;
   digest bytea;
   became record;
+  escape CONSTANT text := chr(92) || 'u'; -- no backslash in a literal: it means what the caller's session says
   first CONSTANT timestamptz := '0002-01-01 00:00:00+00';
   last CONSTANT timestamptz := '9998-12-31 23:59:59.999999+00';
 BEGIN
@@ -159,13 +160,13 @@ BEGIN
     IF written COLLATE "C" ~ '[^ -~]' THEN
       SELECT string_agg(CASE
         WHEN c.code BETWEEN 32 AND 126 THEN chr(c.code)
-        WHEN c.code < 65536 THEN '\u' || lpad(to_hex(c.code), 4, '0')
-        ELSE '\u' || to_hex(55296 + ((c.code - 65536) >> 10)) || '\u' || to_hex(56320 + ((c.code - 65536) & 1023))
+        WHEN c.code < 65536 THEN escape || lpad(to_hex(c.code), 4, '0')
+        ELSE escape || to_hex(55296 + ((c.code - 65536) >> 10)) || escape || to_hex(56320 + ((c.code - 65536) & 1023))
       END, '' ORDER BY c.place) INTO written
       FROM (SELECT ascii(r.letter) AS code, r.place
             FROM regexp_split_to_table(written, '') WITH ORDINALITY AS r(letter, place)) c;
     END IF;
-    digest := sha256(convert_to(written, 'UTF8') || '\x00'::bytea || convert_to(data, 'UTF8'));
+    digest := sha256(convert_to(written, 'UTF8') || decode('00', 'hex') || convert_to(data, 'UTF8'));
   END IF;
   LOOP
     SELECT s.* INTO became FROM dispatcher.store_v1(
