@@ -6,13 +6,14 @@ known whose it is. What is ours is released: no attempt, no step of the schedule
 
 from collections import Counter, deque
 from contextlib import suppress
+from random import getrandbits
 from time import monotonic
 from typing import NamedTuple
 
 import structlog
 
 from dispatcher.transport.checks import split_url
-from dispatcher.transport.exchange import Exchange, Failure, Reply
+from dispatcher.transport.exchange import Exchange, Failure, Reply, Request
 from workers.batch import Batch
 from workers.results.claim_result import ClaimResult
 from workers.results.classify import Judgement, NotAttempted
@@ -59,6 +60,11 @@ class Conclusions:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def trial(self, request: Request) -> Request:
+        """With a fault, or a suspected one, half of the requests show whether each step works. What goes over a kept
+        connection shows nothing, but may get through where a new one would not."""
+        return request._replace(anew=True) if self._faults.is_limited and getrandbits(1) else request
 
     def conclude(self, batch: Batch, exchange: Exchange, judgement: Judgement | NotAttempted) -> None:
         """A request has ended."""

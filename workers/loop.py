@@ -237,7 +237,7 @@ class DeliveryLoop:
                 self._tokens.await_one(target.id, target.client_credentials, request, latest)
             else:
                 self._journal.sent(batch.claims)
-                self._transport.send(request)
+                self._transport.send(self._conclusions.trial(request))
         except Exception as error:  # noqa: BLE001 - nor one request
             self._cannot_start(batch, error, Discard(Reason.RENDER_FAILED) if isinstance(error, ValueError) else None)
             return

@@ -36,7 +36,8 @@ class Request(NamedTuple):
     `Content-Length`, nothing else. `connect_timeout` (DNS lookup, connection and TLS) and `timeout` (the whole answer,
     connecting included) are seconds. Both start again for a name that had to wait for its turn to be looked up (at most
     `connect_timeout`): the transport causes that wait, not the receiver. With `https_only` plain http is refused.
-    Accounts take turns with DNS lookups: `account` is the id of the one that the request is for.
+    Accounts take turns with DNS lookups: `account` is the id of the one that the request is for. With `anew` the name
+    is looked up and a connection is opened for it, whatever is known or kept.
     """
 
     id: str  # a UUID
@@ -48,6 +49,7 @@ class Request(NamedTuple):
     timeout: float
     https_only: bool = False
     account: str = ""
+    anew: bool = False
 
 
 class Reply(NamedTuple):

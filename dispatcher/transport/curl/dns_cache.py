@@ -61,10 +61,10 @@ class Names:
         self._deadlines: list[tuple[float, int, Waiting]] = []
         self._numbers = count()
 
-    def known(self, name: Name, now: float) -> Resolved | None:
-        """Where a name leads; None if it must be looked up."""
+    def known(self, name: Name, now: float, *, anew: bool = False) -> Resolved | None:
+        """Where a name leads; None if it must be looked up. With `anew` only a literal address is known."""
         kept = self._kept.get(name)
-        if kept is not None and now < kept[0]:
+        if kept is not None and (kept[0] == inf if anew else now < kept[0]):
             return kept[1]
         literal = literal_addresses(*name) if kept is None else None
         return self._keep(name, inf, Resolved("", _first(literal))) if literal else None

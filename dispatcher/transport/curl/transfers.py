@@ -63,7 +63,7 @@ class Transfer:
         self._fault: Failure | None = None
         self._origin = split_url(request.url).origin
         alone = self._kept.one_request_each(self._origin, now)
-        self._set_fresh(alone)
+        self._set_fresh(alone or request.anew)
         if alone != self._alone:
             handle.setopt(pycurl.FORBID_REUSE, int(alone))
             self._alone = alone

@@ -92,7 +92,7 @@ class CurlTransport:
         refusal = self._guard.refuse_request(request)
         _, host, port = split_url(request.url).origin
         now = monotonic()
-        resolved = self._names.known((host, port), now) if refusal is None else None
+        resolved = self._names.known((host, port), now, anew=request.anew) if refusal is None else None
         if refusal is not None:
             self._end_unsent(request, refusal, now, now)
         elif resolved is None:

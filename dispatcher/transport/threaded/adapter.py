@@ -32,6 +32,7 @@ class AccountRequest(requests.PreparedRequest):
     """A prepared request, and the account that it is for. Sending it notes what was done anew."""
 
     account = ""
+    anew = False
     looked_up = connected = False
     found: Callable[[str], None]  # called with the address that its host leads to
 
@@ -96,7 +97,7 @@ class DirectAdapter(BaseAdapter):
 
     def _answer_to(self, request: AccountRequest, data: bytes, origin: Origin, deadlines: Deadlines) -> BoundedResponse:
         method = request.method or "GET"
-        kept = self._idle.take(origin)
+        kept = None if request.anew else self._idle.take(origin)
         if kept is not None:
             try:
                 with self._slot(request, kept.address):

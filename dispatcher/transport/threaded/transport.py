@@ -183,7 +183,7 @@ class RequestsTransport:
 
 def _prepare(prepared: AccountRequest, request: Request, found: deque[tuple[str, str]]) -> None:
     """Makes it a request of `requests`, filled by hand: preparing would parse, encode and re-order what is final."""
-    prepared.account = request.account
+    prepared.account, prepared.anew = request.account, request.anew
     prepared.found = lambda address: found.append((request.id, address))
     prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
     prepared.headers = CaseInsensitiveDict(request.headers)

@@ -48,6 +48,14 @@ def test_requests_one_after_another_share_a_connection(sender: Sender, receiver:
     assert receiver.connections == 1
 
 
+def test_a_request_that_is_to_be_made_anew_uses_nothing_that_is_kept(sender: Sender, receiver: Receiver) -> None:
+    url = receiver.url().replace("127.0.0.1", "localhost")
+    made = [sender.exchange(url, anew=anew) for anew in (False, False, True, False)]
+    assert [one.connected for one in made] == [True, False, True, False]
+    assert [one.looked_up for one in made][2]
+    assert receiver.connections == 2
+
+
 @pytest.mark.parametrize(
     "behaviour",
     [

@@ -337,6 +337,28 @@ def test_unrelated_receivers_that_are_dead_while_others_answer_do_count_at_once(
         assert not loop.worker.host_faults.open
 
 
+def test_who_answers_over_kept_connections_shows_that_the_host_is_well_too(
+    database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_faults, "TRIALS", 2)
+    gate = receiver.gate()
+    receiver.script("/hook", (gate, *Answer(200).steps()))
+    make_webhooks(database, settings, *dead(NEEDED), receiver.url("/hook"))
+    with parked_loops(monkeypatch, settings) as (loop,):
+        send(*[NEEDED] * 4)
+        receiver.wait_for(4)
+        gate.open()  # from now on there is a kept connection for each request of a group of trials
+        until(lambda: states(database) == ["delivered"] * 4)
+
+        def is_judged() -> bool:
+            send(NEEDED)
+            return states(database).count("waiting") == NEEDED and loop.worker.host_faults.calm
+
+        send(*range(NEEDED))
+        until(is_judged)
+        until(lambda: set(states(database)) == {"delivered", "waiting"})
+
+
 def test_before_there_is_enough_evidence_fewer_receivers_are_counted_than_it_takes(
     database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_an_address_written_out_needs_no_dns_lookup(resolver: Resolver) -> None:
         Resolved("", "2001:db8::1"),
         Resolved("", "127.0.0.1"),
     ]
+    assert names.known(name("192.0.2.1"), 0.0, anew=True) == Resolved("", "192.0.2.1")
     assert names.known(name("a.example"), 0.0) is None
     assert resolver.asked == []
 
@@ -91,6 +92,7 @@ def test_all_who_wait_for_a_name_get_its_one_answer_and_it_is_kept_for_a_while(r
     ]
     assert resolver.asked == ["a.example"]
     assert names.known(name("a.example"), 101.0 + KEPT_SECONDS - 0.1) == FOUND
+    assert names.known(name("a.example"), 101.0, anew=True) is None
     assert names.known(name("a.example"), 101.0 + KEPT_SECONDS) is None
 
 
