@@ -7,7 +7,7 @@ from typing import TypeAlias
 from celery import Celery
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
-from dispatcher.db.outages import is_outage
+from dispatcher.db.outages import explain_outage, is_outage
 from dispatcher.db.retention.kinds import Kept
 from dispatcher.errors import DispatcherError
 from dispatcher.memory import collect_rarely
@@ -38,6 +38,8 @@ def _without_values() -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 - none may be shown unchanged
         kind = type(error).__name__
         shown = f"{kind}: {error}" if isinstance(error, DispatcherError | SQLAlchemyError) else kind
+        if isinstance(error, SQLAlchemyError) and (why := explain_outage(error)) is not None:
+            shown = f"{why}. {shown}"  # such as a right that the user lacks
         raise TaskFailed(shown).with_traceback(error.__traceback__) from None
 
 

@@ -40,6 +40,15 @@ def session_failing(database: Engine) -> None:
         connection.execute(text("SELECT :value FROM dispatcher.nowhere"), {"value": PLANTED})
 
 
+def not_allowed(database: Engine) -> None:
+    with database.connect() as connection, connection.begin() as transaction:
+        connection.execute(text("REVOKE SELECT ON dispatcher.notices FROM CURRENT_USER"))
+        try:
+            connection.execute(text("SELECT :value FROM dispatcher.notices"), {"value": PLANTED})
+        finally:
+            transaction.rollback()
+
+
 def not_configured(database: Engine) -> None:
     raise ConfigurationError("DISPATCHER_X is not set")
 
@@ -49,6 +58,9 @@ FAILURES = [
     (not_encodable, "UnicodeEncodeError"),
     (bad_value, "SQLSTATE 22P02"),
     (in_a_chain, 'relation "dispatcher.nowhere" does not exist'),
+    (not_allowed, "the user named in DATABASE_URL may not do this"),
+    (not_allowed, "permission denied for table notices"),
+    (in_a_chain, "run `dispatcher migrate`"),
     (not_configured, "ConfigurationError: DISPATCHER_X is not set"),
 ]
 
