@@ -117,7 +117,7 @@ def _print_rotation(rotation: Rotation, *, json: bool) -> None:
             }
         )
         return
-    print_line(f"re-encrypted {rotation.re_encrypted:,}, already under the newest key {rotation.already_new:,}")
+    print_line(f"re-encrypted {rotation.re_encrypted:,}, already under the first key {rotation.already_new:,}")
     if rotation.left is None:
         print_line("stopped before the end: keep all keys, and run it again for the rest")
     elif rotation.left:
@@ -125,4 +125,4 @@ def _print_rotation(rotation: Rotation, *, json: bool) -> None:
     elif rotation.unreadable:
         print_line("keep all keys: some secrets could not be opened")
     else:
-        print_line("the newest key opens everything: the older ones can be removed from DISPATCHER_ENCRYPTION_KEYS")
+        print_line("the first key opens everything: those behind it can be removed from DISPATCHER_ENCRYPTION_KEYS")

@@ -23,6 +23,7 @@ SECONDS = 5.0  # that a check may take
 AT_ONCE = 4  # checks: each may have a connection of its own
 _STATEMENT = SECONDS - 1  # so that the database gives up first, and says so
 _STEP = 2  # to connect, for each host
+_AWAY = 'docs/operations.md, "When something is away", says what happens meanwhile, and what to do'
 
 Report = Mapping[str, Sequence[Finding]]  # by the check's name
 
@@ -117,7 +118,7 @@ def _of_error(error: Exception, place: str) -> Finding:
         )
     said = what_fails(error)
     return (
-        fail(said, "", where=place)
+        fail(said, _AWAY if place else "", where=place)
         if said is not None
         else fail(f"the check itself failed: {type(error).__name__}", "report it")
     )
@@ -126,12 +127,14 @@ def _of_error(error: Exception, place: str) -> Finding:
 def run(checks: Sequence[Check], patient: Patient) -> Report:
     """What all checks find, in their order."""
     running, found = _Running(patient), dict[str, Sequence[Finding]]()
+    because: dict[str, str] = {}  # of what is not checked: the check that failed
     waiting = deque(sorted(checks, key=lambda check: bool(check.needs)))
     while waiting or running.ends:
         while waiting and len(running.ends) < AT_ONCE and (not waiting[0].needs or waiting[0].needs in found):
             check = waiting.popleft()
             if check.needs and worst(found[check.needs]) in {Level.FAIL, Level.NOT_CHECKED}:
-                found[check.name] = [not_checked(f"not checked: see `{check.needs}`")]
+                because[check.name] = because.get(check.needs, check.needs)
+                found[check.name] = [not_checked(f"not checked: see `{because[check.name]}`")]
             else:
                 running.start(check)
         if running.ends:

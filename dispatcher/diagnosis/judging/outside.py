@@ -17,7 +17,7 @@ def trust(place: str, ends: Sequence[datetime], now: datetime) -> Finding:
     if not left:
         return fail(f"all authorities in {place} have expired", "install the system's newest ca-certificates")
     expired = f", {len(ends) - left} more have expired" if left < len(ends) else ""
-    return ok(f"{left} authorities in {place}{expired}")
+    return ok(f"{left} {'authority' if left == 1 else 'authorities'} in {place}{expired}")
 
 
 class Handshake(NamedTuple):

@@ -182,7 +182,7 @@ def test_a_secret_that_no_key_opens_is_named_and_the_rest_is_done(
     ran = cli("secrets", "rotate")
     assert ran.status == 1
     assert f"Error: webhooks {lost.id}: url_ciphertext cannot be opened with any of these keys" in ran.err
-    assert "re-encrypted 10, already under the newest key 0" in ran.out
+    assert "re-encrypted 10, already under the first key 0" in ran.out
     assert "keep all keys" in ran.out
     assert under(new, database) == 10
     assert rotate(database).unreadable == [Place("webhooks", "url_ciphertext", lost.id)]
@@ -266,7 +266,7 @@ def test_ctrl_c_says_what_was_done_and_that_it_has_to_be_run_again(
     monkeypatch.setattr(rotations.Rotation, "_replace", interrupted)
     ran = cli("secrets", "rotate")
     assert ran.status != 0
-    assert "re-encrypted 101, already under the newest key 0" in ran.out
+    assert "re-encrypted 101, already under the first key 0" in ran.out
     assert "stopped before the end: keep all keys, and run it again" in ran.out
     monkeypatch.undo()
     assert rotate(database).re_encrypted == 399
@@ -338,8 +338,8 @@ def test_the_end_is_reported_and_programs_get_it_as_json(cli: Cli, database: Eng
     ran = cli("secrets", "rotate")
     assert ran.status == 0
     assert ran.out.splitlines() == [
-        "re-encrypted 6, already under the newest key 0",
-        "the newest key opens everything: the older ones can be removed from DISPATCHER_ENCRYPTION_KEYS",
+        "re-encrypted 6, already under the first key 0",
+        "the first key opens everything: those behind it can be removed from DISPATCHER_ENCRYPTION_KEYS",
     ]
     assert cli("secrets", "rotate", "--json").document == {
         "re_encrypted": 0,

@@ -56,6 +56,7 @@ def test_one_that_is_away_fails_with_where_it_should_be_and_without_its_password
     )
     assert (found.level, found.where) == ("fail", f"127.0.0.1:{port}")
     assert "does not answer" in found.says
+    assert "When something is away" in found.advice
     assert "planted-secret" not in str(found)
 
 

@@ -100,7 +100,7 @@ def test_a_user_of_the_broker_who_may_not_ask_is_told_what_to_look_at(
 
 def test_authorities_that_can_be_used_are_counted(settings: Settings, authority: Authority) -> None:
     (found,) = found_by("trust", settings.model_copy(update={"ca_bundle": authority.bundle}))
-    assert (found.level, found.says) == ("ok", f"1 authorities in {authority.bundle}")
+    assert (found.level, found.says) == ("ok", f"1 authority in {authority.bundle}")
 
 
 def test_authorities_that_have_expired_or_are_none_fail(settings: Settings, tmp_path: Path) -> None:

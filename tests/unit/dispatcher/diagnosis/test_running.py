@@ -67,8 +67,13 @@ def test_not_more_run_at_once_than_may_have_a_connection() -> None:
 
 @pytest.mark.parametrize("needed", [fail("away", ""), not_checked("no")])
 def test_what_needs_one_that_fails_is_not_checked_and_says_which(needed: Finding) -> None:
-    found = run([check("database", needed), check("tables", ok(""), needs="database")], NOBODY)
-    assert found["tables"] == [not_checked("not checked: see `database`")]
+    checks = [
+        check("database", needed),
+        check("tables", ok(""), needs="database"),
+        check("rows", ok(""), needs="tables"),
+    ]
+    found = run(checks, NOBODY)
+    assert found["tables"] == found["rows"] == [not_checked("not checked: see `database`")]
 
 
 def test_a_warning_keeps_nobody() -> None:
