@@ -30,7 +30,9 @@ def screen(overview: Overview, addresses: Mapping[str, str], height: int) -> lis
     ]
     problems = [_problem(one.level, one.where, one.says) for one in overview.problems]
     title = (
-        "Problems: `dispatcher doctor` says what to do" if problems else "No problems: `dispatcher doctor` looks closer"
+        "Problems: `dispatcher doctor` says what to do"
+        if problems
+        else "No problems in the database: `dispatcher doctor` tries broker and mails, too"
     )
     problems = [Text(title, style="bold" if problems else "green"), *problems]
     processes = _processes(overview.processes, overview.at)

@@ -104,7 +104,14 @@ def test_a_small_installation_fits_a_small_terminal(look: Look, busy: None) -> N
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
-    for words in ("0 ready", "3 waiting", "1 circuits open", "No problems", "open, trial in", "http://127.0.0.1:8080"):
+    for words in (
+        "0 ready",
+        "3 waiting",
+        "1 circuits open",
+        "No problems in the database",
+        "open, trial in",
+        "http://127.0.0.1:8080",
+    ):
         assert words in text
     assert "\x1b" not in text
 
