@@ -45,7 +45,8 @@ def doctor(
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--handshake") from None
     try:
-        report = run(CHECKS, Patient(installation_of(context), handshake or ""))
+        with console(stderr=True).status("trying everything, for some seconds"):  # at a terminal
+            report = run(CHECKS, Patient(installation_of(context), handshake or ""))
     except ConfigurationError as error:
         report = _of_wrong_settings(error)
     if json:

@@ -46,6 +46,16 @@ def test_an_installation_that_is_well_ends_with_zero_and_each_check_has_a_stable
     }
 
 
+def test_a_terminal_is_told_that_it_takes_some_seconds_and_a_file_is_not(
+    cli: Cli, well: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("doctor").err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    ran = cli("doctor", "--json")
+    assert "trying everything" in ran.err
+    assert levels(ran)["database"] == "ok"
+
+
 def test_failures_end_with_one_in_words_with_what_to_do_and_without_secrets(
     cli: Cli, well: None, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
