@@ -109,7 +109,7 @@ def _in_turn(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
     if delivery.webhook.is_circuit_open:
         text = "A person asked for this attempt: it passes the webhook's open circuit."
         yield say(Code.PASSES_CIRCUIT, text)
-    since = f"It is due since {moment(delivery.due_at, now)}"
+    since = f"It has been due since {moment(delivery.due_at, now)}"
     if rate is not None and before is not None:
         wait = timedelta(seconds=(before.count + 1) / rate)
         turn = f"within about {span(wait)}" if before.complete else f"not before {span(wait)} have passed"
@@ -153,7 +153,7 @@ def _waiting(delivery: DeliverySituation, now: datetime) -> Iterator[Sentence]:
     if delivery.due_at > now:
         text = f"{which} is due at {moment(delivery.due_at, now)}, and is sent up to 5 s later."
     else:
-        text = f"{which} is due since {moment(delivery.due_at, now)}, and is ready {SWEPT}."
+        text = f"{which} has been due since {moment(delivery.due_at, now)}, and is ready {SWEPT}."
     yield say(Code.RETRY_DUE, text, retry=step, retries=of, due_at=delivery.due_at)
     yield from _attempts(delivery, now)
     yield from _retry_after(delivery)
