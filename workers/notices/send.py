@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
+from dispatcher.db.outages import is_outage
 from dispatcher.errors import Unreadable
 from dispatcher.masking.messages import Names, mask_echo
 from dispatcher.webhooks.notices import NoticeKind
@@ -167,7 +168,9 @@ def _claim(connection: Connection, mailer: Mailer) -> _ClaimedNotice | _Unusable
             return _claimed(connection, row, mailer)
     except (OperationalError, InterfaceError, InternalError):  # the database's own
         raise
-    except Exception as error:  # noqa: BLE001 - no row may stop the others, whatever is in it
+    except Exception as error:  # no row may stop the others, whatever is in it
+        if is_outage(error):  # of all notices: a right or a column is missing
+            raise
         unusable = _Unusable(row.id, error)
     _quarantine(connection, unusable)
     return unusable

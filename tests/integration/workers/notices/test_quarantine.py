@@ -1,6 +1,8 @@
 """A notice that cannot be read, or of which no mail can be made, stops no other mail."""
 
+import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 
 from dispatcher.settings import Settings
 from tests.factories import change, rows
@@ -58,6 +60,20 @@ def test_what_is_quarantined_takes_no_turn_of_its_contact(
     fail(database, webhook_with_contact(database, settings, name="good"))
     tally = send_due(database, mailer_for(settings, mail_server.port, mails_per_contact_hour=1))
     assert (tally["quarantined"], tally["sent"], tally["held_back"]) == (len(ODD), 1, 0)
+
+
+def test_a_right_that_is_missing_for_a_while_puts_no_notice_aside(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
+) -> None:
+    fail(database, webhook_with_contact(database, settings, name="good"))
+    change(database, "REVOKE SELECT ON dispatcher.deliveries FROM CURRENT_USER")
+    try:
+        with pytest.raises(ProgrammingError, match="permission denied for table deliveries"):
+            send_due(database, mailer)
+    finally:
+        change(database, "GRANT SELECT ON dispatcher.deliveries TO CURRENT_USER")
+    tally = send_due(database, mailer)
+    assert (tally["sent"], tally["quarantined"], len(mail_server.messages)) == (1, 0, 1)
 
 
 def test_it_is_taken_up_again_when_its_error_is_seen_a_day_later(
