@@ -158,7 +158,10 @@ def _document(overview: Overview) -> dict[str, Any]:
             "quarantined": len(overview.quarantined_webhooks),
             "worst": [asdict(one) for one in overview.failing],
         },
-        "notices": {**overview.notices, "quarantined": overview.quarantined_notices},
+        "notices": {
+            **overview.notices,
+            "quarantined": overview.quarantined_notices.number if overview.quarantined_notices else 0,
+        },
         "leases_overdue_seconds": overview.leases,
         "processes": [
             {

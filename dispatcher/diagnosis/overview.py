@@ -13,7 +13,7 @@ from dispatcher.diagnosis import statements
 from dispatcher.diagnosis.checks.engine import overdue_leases, processes_in, work_of
 from dispatcher.diagnosis.findings import Finding, Level
 from dispatcher.diagnosis.judging import engine as judging
-from dispatcher.diagnosis.judging.engine import Process, Work
+from dispatcher.diagnosis.judging.engine import Process, Quarantined, Work
 from dispatcher.diagnosis.oldest_due import Round
 from dispatcher.ids import first_id_at, time_of
 from dispatcher.states import State
@@ -58,7 +58,7 @@ class Overview:
     circuits_open: int
     failing: Sequence[Failing]
     quarantined_webhooks: Sequence[tuple[str, str]]
-    quarantined_notices: int
+    quarantined_notices: Quarantined | None
     leases: dict[str, float]  # for how long each has been due
 
     @property
@@ -83,6 +83,7 @@ def read_overview(connection: Connection, oldest_due: Round) -> Overview:
     work = connection.execute(statements.WORK).one()
     failing = connection.execute(statements.FAILING).all()
     webhooks = [(str(row.id), row.quarantined_reason) for row in connection.execute(statements.QUARANTINED)]
+    notices = connection.execute(statements.QUARANTINED_NOTICES).one_or_none()
     return Overview(
         at=now,
         processes=processes_in(connection),
@@ -94,7 +95,7 @@ def read_overview(connection: Connection, oldest_due: Round) -> Overview:
         circuits_open=work.circuits_open,
         failing=[_failing(row) for row in failing],
         quarantined_webhooks=webhooks,
-        quarantined_notices=int(connection.scalar(statements.QUARANTINED_NOTICES) or 0),
+        quarantined_notices=Quarantined(*notices) if notices else None,
         leases=overdue_leases(connection),
     )
 

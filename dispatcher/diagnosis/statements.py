@@ -133,9 +133,14 @@ SELECT id, quarantined_reason FROM (
   SELECT id, quarantined_at, quarantined_reason, deleted_at FROM dispatcher.webhooks ORDER BY id DESC LIMIT {_NEWEST}) w
 WHERE quarantined_at IS NOT NULL AND deleted_at IS NULL LIMIT 1000
 """)
+# How many, and whose the newest is: they are listed by account. No row: none.
 QUARANTINED_NOTICES = text(f"""
-SELECT count(*) FROM (SELECT quarantined_at FROM dispatcher.notices ORDER BY id DESC LIMIT {_NEWEST}) n
-WHERE quarantined_at IS NOT NULL
+SELECT n.number, a.name AS account
+FROM (SELECT count(*) AS number, (array_agg(webhook_id ORDER BY id DESC))[1] AS webhook_id
+      FROM (SELECT id, webhook_id, quarantined_at FROM dispatcher.notices ORDER BY id DESC LIMIT {_NEWEST}) newest
+      WHERE quarantined_at IS NOT NULL) n
+CROSS JOIN LATERAL (SELECT account_id FROM dispatcher.webhooks WHERE id = n.webhook_id OFFSET 0) w
+CROSS JOIN LATERAL (SELECT name FROM dispatcher.accounts WHERE id = w.account_id OFFSET 0) a
 """)
 
 # The webhooks that fail most, with their circuits. Only those that fail have a row.

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from dispatcher.diagnosis import statements
 from dispatcher.diagnosis.findings import Finding
 from dispatcher.diagnosis.judging import engine as judging
-from dispatcher.diagnosis.judging.engine import Process, Work
+from dispatcher.diagnosis.judging.engine import Process, Quarantined, Work
 from dispatcher.diagnosis.oldest_due import Round
 from dispatcher.diagnosis.running import Patient
 from dispatcher.ids import time_of
@@ -81,8 +81,8 @@ def backlog(patient: Patient) -> Sequence[Finding]:
 def quarantine(patient: Patient) -> Sequence[Finding]:
     with patient.connection() as connection:
         webhooks = [(str(row.id), row.quarantined_reason) for row in connection.execute(statements.QUARANTINED)]
-        notices = int(connection.scalar(statements.QUARANTINED_NOTICES) or 0)
-    return judging.quarantine(webhooks, notices)
+        notices = connection.execute(statements.QUARANTINED_NOTICES).one_or_none()
+    return judging.quarantine(webhooks, Quarantined(*notices) if notices else None)
 
 
 def _processes(patient: Patient) -> list[Process]:

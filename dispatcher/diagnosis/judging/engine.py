@@ -1,5 +1,6 @@
 """Pure. Whether the engine's processes live and do their work, as the database knows them."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -156,7 +157,14 @@ def backlog(work: Work) -> list[Finding]:
     return found or [ok("nothing is late")]
 
 
-def quarantine(webhooks: Sequence[tuple[str, str]], notices: int) -> list[Finding]:
+class Quarantined(NamedTuple):
+    """Notices. `account`: whose the newest is."""
+
+    number: int
+    account: str
+
+
+def quarantine(webhooks: Sequence[tuple[str, str]], notices: Quarantined | None) -> list[Finding]:
     """`webhooks`: id and reason of each, or of many."""
     found = [
         warn(
@@ -173,7 +181,7 @@ def quarantine(webhooks: Sequence[tuple[str, str]], notices: int) -> list[Findin
             )
         )
     if notices:
-        found.append(
-            warn(f"{notices:,} notices are put aside", "`dispatcher notice list`, then `dispatcher notice release`")
-        )
+        listed = f"`dispatcher notice list --quarantined --account {shlex.quote(notices.account)}`"
+        says = f"{notices.number:,} notices are put aside"
+        found.append(warn(says, f"{listed}, then `dispatcher notice release ID`"))
     return found or [ok("nothing is quarantined")]

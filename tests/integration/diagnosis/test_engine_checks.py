@@ -98,6 +98,7 @@ def test_what_is_quarantined_is_named_with_the_command(settings: Settings, datab
     assert (first.level, first.where, "is put aside: odd" in first.says) == ("warn", str(webhook.id), True)
     assert f"`dispatcher webhook release {webhook.id}`" in first.advice
     assert (second.level, "1 notices" in second.says) == ("warn", True)
+    assert "`dispatcher notice list --quarantined --account acme`" in second.advice
 
 
 def test_a_trial_claim_is_timed_and_leaves_all_as_it_was(

@@ -9,7 +9,7 @@ from dispatcher.diagnosis.findings import Finding, Level, amount, span, worst
 from dispatcher.diagnosis.judging import broker, database, engine, outside, server
 from dispatcher.diagnosis.judging.broker import Memory
 from dispatcher.diagnosis.judging.database import Going
-from dispatcher.diagnosis.judging.engine import Process, Work
+from dispatcher.diagnosis.judging.engine import Process, Quarantined, Work
 from dispatcher.diagnosis.judging.outside import Handshake
 from dispatcher.diagnosis.judging.server import Rows, Slot, Snapshot
 
@@ -132,9 +132,9 @@ CASES: list[tuple[str, Callable[[], Finding | Sequence[Finding]]]] = [
     ("fail", lambda: work(retry_overdue=61)),
     ("warn", lambda: work(suspects=1)),
     ("warn", lambda: work(oldest_notice=901)),
-    ("ok", lambda: engine.quarantine([], 0)),
-    ("warn", lambda: engine.quarantine([("id", "odd")], 0)),
-    ("warn", lambda: engine.quarantine([], 1)),
+    ("ok", lambda: engine.quarantine([], None)),
+    ("warn", lambda: engine.quarantine([("id", "odd")], None)),
+    ("warn", lambda: engine.quarantine([], Quarantined(1, "acme"))),
     ("ok", lambda: broker.answers("Valkey 9", 0.05)),
     ("warn", lambda: broker.answers("Valkey 9", 0.06)),
     ("ok", lambda: broker.memory(Memory("noeviction", 1, 0))),
@@ -176,7 +176,7 @@ def test_a_fault_of_a_host_is_told_once_however_many_of_its_processes_have_it() 
 
 
 def test_of_many_quarantined_webhooks_a_few_are_named() -> None:
-    found = engine.quarantine([(str(number), "odd") for number in range(100)], 0)
+    found = engine.quarantine([(str(number), "odd") for number in range(100)], None)
     assert len(found) == 6
     assert found[-1].says == "95 more webhooks are put aside"
 
