@@ -22,7 +22,6 @@ from dispatcher.db.partitions import PARTITIONED
 from dispatcher.diagnosis import statements
 from dispatcher.diagnosis.oldest_due import Round
 from dispatcher.diagnosis.running import reading_engine
-from dispatcher.ids import time_of
 from dispatcher.installation import Installation
 from dispatcher.metrics.family import Family, Labels, Values
 from dispatcher.states import State
@@ -146,8 +145,9 @@ def _tables(connection: Connection, now: datetime) -> Measured:
     ahead: dict[Labels, Sequence[float]] = {}
     for row in found:
         if row.name in PARTITIONED:
-            until = now if row.until is None else time_of(UUID(row.until))
-            ahead[row.name,] = (max(0.0, (until - now).total_seconds()),)
+            # As a number: somebody may have made a partition that ends after all times.
+            until = 0.0 if row.until is None else (UUID(row.until).int >> 80) / 1000
+            ahead[row.name,] = (max(0.0, until - now.timestamp()),)
     return [(families.TABLE_BYTES, {(row.name,): (row.bytes,) for row in found}), (families.PARTITIONS_AHEAD, ahead)]
 
 

@@ -220,6 +220,19 @@ def test_processes_leases_and_partitions_are_shown(scrape: Scrape, database: Eng
     assert found.value("dispatcher_database_connections_limit") >= 20
 
 
+def test_a_partition_that_ends_after_all_times_takes_nothing_from_the_page(scrape: Scrape, database: Engine) -> None:
+    last = "f" * 8 + "-ffff" * 3 + "-" + "f" * 12
+    change(
+        database,
+        "CREATE TABLE dispatcher.audit_last PARTITION OF dispatcher.audit"
+        f" FOR VALUES FROM ('{last[:-1]}0') TO ('{last}')",
+    )
+    try:
+        assert scrape().value("dispatcher_partitions_ahead_seconds", table="audit") > 10**9
+    finally:
+        change(database, "DROP TABLE dispatcher.audit_last")
+
+
 def test_an_open_transaction_is_seen_by_its_snapshot(scrape: Scrape, database: Engine) -> None:
     with database.connect() as connection:
         connection.execution_options(isolation_level="REPEATABLE READ")
