@@ -1,7 +1,7 @@
 """The port on which a node's main process shows what its children count, and whether it is well.
 
-A thread serves it, so it answers also while the broker is away. Whoever connects has a few seconds, and cannot keep
-others from connecting.
+A thread serves it, so it answers also while the broker is away. Whoever connects has a few seconds, and less if many
+others connect: so nobody can keep them from it.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from workers.shared_memory import cells_of
 
 CHILDREN = Family("dispatcher_children", Kind.GAUGE, "Children that the node has, as its command line says.")
 SECONDS = 5.0  # that a connection may take
-MOST = 20  # connections at once
+MOST = 20  # connections at once; one more ends the one that has been silent for longest
 HEAD = 8 * 1024  # bytes of a request's
 
 # Nothing secret, so without the token.
@@ -56,7 +56,7 @@ class Port:
             ) from None
         self._token = token.get_secret_value()
         self._children: list[Cells] = []
-        self._connections = 0
+        self._open: dict[asyncio.Task[None] | None, None] = {}  # the oldest first
 
     def begin(self) -> None:
         """Serves it, until the process ends: at first only whether it is well."""
@@ -73,17 +73,19 @@ class Port:
         await server.serve_forever()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        this = asyncio.current_task()
+        self._open[this] = None
+        if len(self._open) > MOST and (oldest := next(iter(self._open))) is not None:
+            oldest.cancel()
         try:
-            if self._connections <= MOST:
-                async with asyncio.timeout(SECONDS):
-                    writer.write(self._answer_to(await reader.readuntil(b"\r\n\r\n")))
-                    await writer.drain()
-                    writer.write_eof()  # a child that is forked just now has the connection open, too
-        except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
+            async with asyncio.timeout(SECONDS):
+                writer.write(self._answer_to(await reader.readuntil(b"\r\n\r\n")))
+                await writer.drain()
+                writer.write_eof()  # a child that is forked just now has the connection open, too
+        except (TimeoutError, asyncio.CancelledError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
             writer.transport.abort()
         finally:
-            self._connections -= 1
+            del self._open[this]
             with suppress(OSError):
                 writer.close()
 

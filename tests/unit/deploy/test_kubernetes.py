@@ -131,6 +131,7 @@ def test_what_is_not_filled_in_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         "DISPATCHER_ENCRYPTION_KEYS",
         "DISPATCHER_SMTP_HOST",
         "DISPATCHER_SMTP_PASSWORD",
+        "DISPATCHER_METRICS_TOKEN",
         "DISPATCHER_MAIL_FROM",
     }
 
