@@ -1,5 +1,6 @@
 """What a node's main process does while the broker is away, and what it tells about the broker."""
 
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -18,10 +19,20 @@ _SHOWN = ("transport", "hostname", "port", "virtual_host")
 
 
 class _Heartbeats(heartbeat.Heart):  # type: ignore[misc] # Celery has no types
-    """Celery's tries to send one until the broker takes it. While a broker is silent nothing could stop the node."""
+    """Celery's tries to send one until the broker takes it: while a broker is silent nothing could stop the node. Here
+    one that is not taken means that the connection is lost. Nothing else may notice it: a node whose acknowledgements
+    were refused takes no more tasks."""
+
+    def __init__(self, timer: Any, eventer: Any, interval: float | None) -> None:
+        super().__init__(timer, eventer, interval)
+        eventer.buffer_while_offline = False
 
     def _send(self, event: str, retry: bool = False) -> Any:  # noqa: ARG002 - Celery gives it
         return super()._send(event, retry=False)
+
+    def stop(self) -> None:
+        with suppress(*self.eventer.connection.connection_errors):
+            super().stop()
 
 
 class Heart(heart.Heart):  # type: ignore[misc] # Celery has no types

@@ -1,12 +1,14 @@
 """A node whose broker takes all and answers nothing can be stopped, and one whose broker is away comes back soon."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from celery.worker.consumer import heart
+from celery.worker.consumer import heart as celery_heart
 from kombu import Connection
+from redis.exceptions import ReadOnlyError
 
 from dispatcher.broker.celery_settings import celery_settings
 from dispatcher.settings import Settings
@@ -24,25 +26,43 @@ def connected(settings: Settings, port: int | None = None) -> Connection:
     return made
 
 
+def heartbeats(send: Callable[..., None]) -> tuple[Any, list[Callable[[], None]]]:
+    """A started step, and what its timer calls."""
+    called: list[Callable[[], None]] = []
+
+    def call_repeatedly(_seconds: float, function: Callable[..., None], arguments: tuple[str]) -> None:
+        called.append(lambda: function(*arguments))
+
+    connection = Connection("redis://")
+    connection.transport_cls = Transport
+    dispatcher = SimpleNamespace(enabled=True, send=send, on_enabled=set(), on_disabled=set(), connection=connection)
+    consumer = SimpleNamespace(
+        timer=SimpleNamespace(call_repeatedly=call_repeatedly, cancel=lambda _: None), event_dispatcher=dispatcher
+    )
+    Heart(consumer).start(consumer)
+    assert not dispatcher.buffer_while_offline
+    return consumer.heart, called
+
+
 def test_an_event_is_sent_once_and_never_tried_until_the_broker_takes_it() -> None:
     tried: list[tuple[str, bool]] = []
-
-    def send(event: str, *, retry: bool, **_: Any) -> None:
-        tried.append((event, retry))
-
-    def call_repeatedly(_seconds: float, function: Any, arguments: tuple[str]) -> None:
-        function(*arguments)
-
-    consumer = SimpleNamespace(
-        timer=SimpleNamespace(call_repeatedly=call_repeatedly),
-        event_dispatcher=SimpleNamespace(enabled=True, send=send, on_enabled=set(), on_disabled=set()),
-    )
-    step = Heart(consumer)
-    step.start(consumer)
-    step.stop(consumer)
+    heart, called = heartbeats(lambda event, *, retry, **_: tried.append((event, retry)))
+    called[0]()
+    heart.stop()
     assert tried == [("worker-online", False), ("worker-heartbeat", False), ("worker-offline", False)]
-    steps = {one.name: one for one in Consumer.Blueprint().claim_steps().values()}
-    assert [name for name, one in steps.items() if issubclass(one, heart.Heart)] == [Heart.name]
+    steps = Consumer.Blueprint().claim_steps()
+    assert [name for name, one in steps.items() if issubclass(one, celery_heart.Heart)] == [Heart.name]
+
+
+def test_an_event_that_the_broker_does_not_take_is_a_lost_connection_unless_the_node_stops() -> None:
+    def send(event: str, **_: Any) -> None:
+        if event != "worker-online":
+            raise ReadOnlyError
+
+    heart, called = heartbeats(send)
+    with pytest.raises(ReadOnlyError):
+        called[0]()
+    heart.stop()
 
 
 @pytest.mark.parametrize("name", ["connection", "events"])
