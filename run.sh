@@ -2,8 +2,9 @@
 # The one command of this repository. If needed, it first sets up its own environment (.venv): what the engine needs,
 # and what only the tests need when they are first run.
 #
-#   ./run.sh test [pytest arguments]   lint, types, import contracts, a search for insecure code, and all tests on more
+#   ./run.sh test [pytest arguments]   lint, types, import contracts, a search for insecure code, and the tests on more
 #                                      workers than cores; with arguments (a file, -k, -x, ...) pytest runs as they say
+#   ./run.sh acceptance [...]          the tests that run whole engines and nodes, and commands as users type them
 #   ./run.sh audit [...]               asks a service for known vulnerabilities of the pinned packages: needs a network
 #   ./run.sh demo                      shows a whole engine at work, with temporary data
 #   ./run.sh up [--dev]                a whole engine on this machine, until Ctrl-C
@@ -238,7 +239,7 @@ case "${1-} ${2-}" in
 esac
 
 case ${1-} in
-test | audit | fuzz | guide | storm | faults | soak | build | bench) can_test || set_up can_test ;;
+test | acceptance | audit | fuzz | guide | storm | faults | soak | build | bench) can_test || set_up can_test ;;
 *) can_run || set_up can_run ;;
 esac
 
@@ -247,7 +248,7 @@ test)
     shift
     cd "$root"
     unset PYTHONDONTWRITEBYTECODE # otherwise each of the many processes that tests start compiles everything again
-    [ $# -gt 0 ] || set -- -n auto
+    [ $# -gt 0 ] || set -- -n auto --ignore=tests/acceptance
     said=$(mktemp -d)
     trap 'rm -rf "$said"' EXIT
     # A check's output goes to $said/<its name>, its status and seconds to $said/<its name>.end.
@@ -283,6 +284,14 @@ test)
         echo "run.sh: $name $result, $seconds s"
     done
     exit "$failed"
+    ;;
+acceptance)
+    # Minutes. Arguments go to pytest.
+    shift
+    cd "$root"
+    unset PYTHONDONTWRITEBYTECODE # as above
+    [ $# -gt 0 ] || set -- -n auto
+    exec "$venv/bin/python" -m pytest tests/acceptance "$@"
     ;;
 audit)
     # Exit status: 0 nothing known, 1 something found, 2 not checked. Arguments go to pip-audit (--ignore-vuln ID, ...).

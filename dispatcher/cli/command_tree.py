@@ -161,6 +161,7 @@ PANELS: Mapping[str, Words] = {
 RUN_SH = {
     "shell": "Your shell, with `dispatcher` on its path",
     "test": "Run checks and tests; arguments go to pytest",
+    "acceptance": "Run the tests of whole engines and nodes",
     "audit": "Check the pinned packages for known vulnerabilities",
     "storm": "Do everything bad at once to an installation, and count",
     "faults": "Do single faults to an installation, and see it recover",
