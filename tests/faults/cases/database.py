@@ -157,7 +157,7 @@ def commit_answers_lost(rig: Rig) -> Iterator[None]:
         deadline = time.monotonic() + 10
         while not relay.lost and time.monotonic() < deadline:
             time.sleep(0.05)
-        if not relay.lost:
+        if not relay.lost and not rig.is_mixed:  # where nobody may be there to send it
             rig.problems.append(f"nobody sent what loss {number} waited for")
     yield
 
