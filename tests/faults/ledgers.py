@@ -122,7 +122,7 @@ class Died(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Window:
     """A fault as it delays others: what was on its way between `began` and `ended` may arrive until `ended` plus
-    `grace`. `only`: the deliveries or webhooks that it holds up, None for all."""
+    `grace`. `only`: the deliveries or webhooks that it holds up, None for all. `delays`: whether it holds up any."""
 
     what: str
     began: float
@@ -130,6 +130,7 @@ class Window:
     grace: float
     only: frozenset[str] | None = None
     died: Died = Died.NOBODY
+    delays: bool = True
 
 
 def write_line(record: Sent | Received | Harm) -> str:

@@ -22,7 +22,6 @@ from tests.faults.ledgers import HELD_BACK, INNOCENT, Died, Harm, Received, Role
 MOST_DEATHS = 7  # of workers by one delivery: 3 where it is known what was being handled
 MOMENT = 0.5  # seconds that two clocks of one machine, or a log and what it tells about, can be apart
 SECONDS_IN_BUFFERS = 2.0  # a receiver may read what a process sent this long before
-LINKS = 2  # faults in a row that may each delay a delivery, besides one for each attempt without a known outcome
 
 
 class Problem(StrEnum):
@@ -51,12 +50,14 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Seconds in calm: of an `enqueue`, and from being accepted to being received."""
+    """Seconds in calm: of an `enqueue`, and from being accepted to being received. `links`: how many faults in a row
+    may each delay a delivery, besides one for each attempt without a known outcome."""
 
     enqueue: float = 15.0
     steady: float = 15.0
     giant: float = 60.0
     crowd: float = 180.0
+    links: int = 2
 
     def of(self, role: Role) -> float:
         return {Role.GIANT: self.giant, Role.CROWD: self.crowd}.get(role, self.steady)
@@ -119,7 +120,7 @@ def judge(
             verdict.endings[row.delivery] = _ending(row, len(acknowledged))
             if one.role in INNOCENT:
                 verdict.innocent += 1
-                _judge_innocent(one, row, acknowledged, windows, bounds.of(one.role), verdict)
+                _judge_innocent(one, row, acknowledged, windows, bounds, verdict)
                 _judge_attempts(one, row, came, windows, (delays or {}).get(row.webhook), verdict)
             else:
                 _judge_guilty(one, row, harmed[row.delivery], deaths[row.delivery], windows, verdict)
@@ -183,7 +184,7 @@ def _judge_attempts(
 
 
 def _judge_innocent(
-    one: Sent, row: Row, came: Sequence[float], windows: Sequence[Window], calm: float, verdict: Verdict
+    one: Sent, row: Row, came: Sequence[float], windows: Sequence[Window], bounds: Bounds, verdict: Verdict
 ) -> None:
     name = f"{one.role} event {one.number}, delivery {row.delivery}"
     if row.state == "discarded":
@@ -197,7 +198,8 @@ def _judge_innocent(
         return
     delay = came[0] - one.accepted
     verdict.delays.setdefault(one.role, []).append(delay)
-    latest = latest_arrival(one.accepted, row, windows, calm) if delay > calm else came[0]
+    calm = bounds.of(one.role)
+    latest = latest_arrival(one.accepted, row, windows, calm, bounds.links) if delay > calm else came[0]
     if came[0] > latest:
         verdict.add(Problem.LATE, f"{name}: {delay:.1f} s, {came[0] - latest:.1f} s more than its bound")
     verdict.received_again += len(came) - 1
@@ -208,13 +210,17 @@ def _judge_innocent(
         verdict.add(Problem.DOUBLED, f"{name}: {unexplained} of {len(came)} requests, at {at} s; attempts: {attempts}")
 
 
-def latest_arrival(accepted: float, row: Row, windows: Sequence[Window], calm: float) -> float:
+def latest_arrival(accepted: float, row: Row, windows: Sequence[Window], calm: float, links: int) -> float:
     """Until when a delivery may arrive. Each fault that it met may delay it, and while it is delayed it may meet
-    another one; but not more of them than its attempts explain."""
+    another one; but not more than `links` of them, and those that its attempts explain."""
     latest = accepted + calm
     ids = {row.delivery, row.webhook}
-    met = [window for window in windows if window.ended >= accepted and (window.only is None or ids & window.only)]
-    for _ in range(LINKS + row.unknown):
+    met = [
+        window
+        for window in windows
+        if window.delays and window.ended >= accepted and (window.only is None or ids & window.only)
+    ]
+    for _ in range(links + row.unknown):
         later = max((window.ended + window.grace for window in met if window.began <= latest), default=latest)
         if later <= latest:
             break

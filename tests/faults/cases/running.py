@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,6 +29,7 @@ FLOWS_SECONDS = 2.0  # nothing may be late for so long, before all is taken to f
 DRAIN_SECONDS = 30.0
 TICK = 0.1
 LOOK_EVERY = 0.5
+_HOLD_UP = frozenset({"deliver", "postgres", "valkey"})  # what deliveries need
 BEFORE = 60.0  # seconds before a case, of which events may still be on their way
 _OPEN = """
 SELECT count(*) FROM dispatcher.deliveries
@@ -93,7 +94,15 @@ class Suite:
 
     def window(self, case: Case, began: float, ended: float) -> Window:
         only = frozenset({self.rig.webhooks["/moody/moody"]}) if case.receiver else None
-        return Window(case.name, began, ended, grace=case.longest_bound(lease=LEASE), only=only, died=case.died)
+        return Window(
+            case.name,
+            began,
+            ended,
+            grace=case.longest_bound(lease=LEASE),
+            only=only,
+            died=case.died,
+            delays=case.receiver or bool(case.touches & _HOLD_UP),
+        )
 
     def look(self, *, mails: bool) -> None:
         """Looks after the nodes, and makes a mail due."""
@@ -169,10 +178,11 @@ class Suite:
             self._sent_since(since),
             received,
             rows,
-            windows=windows,
+            windows=[*windows, *rig.windows],
             harm=(),
             webhooks=rig.webhooks,
-            bounds=Bounds(),
+            # In a mix one fault follows the other, and what waits for one may meet all of them.
+            bounds=replace(Bounds(), links=len(windows)) if rig.is_mixed else Bounds(),
             delays=delays,
             between=(began, cut),
         )

@@ -27,8 +27,9 @@ def judged(
     rows: Sequence[Row] = (ROW,),
     *windows: Window,
     harm: Sequence[Harm] = (),
+    bounds: Bounds = BOUNDS,
 ) -> Verdict:
-    return judge(sent, received, rows, windows=windows, harm=harm, webhooks={"/ok/batches": "w1"}, bounds=BOUNDS)
+    return judge(sent, received, rows, windows=windows, harm=harm, webhooks={"/ok/batches": "w1"}, bounds=bounds)
 
 
 def problems(verdict: Verdict) -> list[Problem]:
@@ -214,6 +215,12 @@ def test_one_death_may_follow_another_but_not_endlessly() -> None:
     assert problems(judged((SENT,), arrived(160.0), (ROW,), *chain)) == []
     assert problems(judged((SENT,), arrived(161.0), (ROW,), *chain)) == [Problem.LATE]
     assert problems(judged((SENT,), arrived(161.0), (ONCE_UNKNOWN,), *chain)) == []
+    assert problems(judged((SENT,), arrived(161.0), (ROW,), *chain, bounds=replace(BOUNDS, links=3))) == []
+
+
+def test_a_fault_of_what_no_delivery_needs_delays_none() -> None:
+    mail = replace(CHILD_DIED, began=105.0, ended=105.0, delays=False)
+    assert problems(judged((SENT,), arrived(111.0), (ROW,), mail)) == [Problem.LATE]
 
 
 def test_a_lock_delays_the_rows_that_it_holds_and_no_others() -> None:
