@@ -1,10 +1,11 @@
 """Judges a storm or another fault by the two ledgers, the deliveries in the database and the log of faults. Pure."""
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import inf
 from operator import attrgetter
 
@@ -31,6 +32,7 @@ class Problem(StrEnum):
     DUE = "still due"  # accepted, and not received in all this time
     DOUBLED = "doubled"  # received again without a death that explains it
     LATE = "late"
+    OVERTAKEN = "overtaken"  # by later deliveries for its webhook, without a death that explains it
     DISCARDED = "innocent discarded"
     AFTER_END = "sent after an acknowledgement"
     SENT_AGAIN = "sent again within an attempt"
@@ -104,6 +106,7 @@ def judge(
     arrivals = _arrivals(sent, received, rows, webhooks, verdict)
     harmed = Counter(one.delivery for one in harm)
     deaths = Counter(one.delivery for one in harm if one.deadly)
+    queues: defaultdict[str, list[_Queued]] = defaultdict(list)  # webhook -> its steady deliveries
     for one in judged:
         if one.error is not None:
             verdict.add(Problem.WRONG_ERROR, f"event {one.number}: {one.error}")
@@ -121,12 +124,40 @@ def judge(
             if one.role in INNOCENT:
                 verdict.innocent += 1
                 _judge_innocent(one, row, acknowledged, windows, bounds, verdict)
+                if one.role is Role.STEADY and came:
+                    queues[row.webhook].append(_Queued(one.accepted, came[0].at, one, row))
                 _judge_attempts(one, row, came, windows, (delays or {}).get(row.webhook), verdict)
             else:
                 _judge_guilty(one, row, harmed[row.delivery], deaths[row.delivery], windows, verdict)
+    for queue in queues.values():
+        _judge_queue(queue, windows, bounds, verdict)
     for waited in verdict.delays.values():
         waited.sort()
     return verdict
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    accepted: float
+    arrived: float
+    sent: Sent
+    row: Row
+
+
+def _judge_queue(queue: Sequence[_Queued], windows: Sequence[Window], bounds: Bounds, verdict: Verdict) -> None:
+    """However long faults last: what waits for a webhook is sent before what was accepted clearly later, unless it was
+    tried before, or somebody may have died who had it."""
+    queue = sorted(queue, key=attrgetter("accepted"))
+    accepted = [one.accepted for one in queue]
+    soonest = [*accumulate((one.arrived for one in reversed(queue)), min)][::-1]  # of each and all after it
+    for one in queue:
+        after = bisect_left(accepted, one.accepted + bounds.steady)
+        if after == len(queue) or len(one.row.tried) > 1 or one.arrived <= soonest[after] + bounds.steady:
+            continue
+        if not any(w.died is not Died.NOBODY and w.began <= one.arrived and w.ended >= one.accepted for w in windows):
+            name = f"{one.sent.role} event {one.sent.number}, delivery {one.row.delivery}"
+            by = f"{one.arrived - soonest[after]:.1f} s after one that was accepted {bounds.steady:g} s later"
+            verdict.add(Problem.OVERTAKEN, f"{name}: arrived {by}")
 
 
 def _arrivals(
@@ -230,11 +261,12 @@ def latest_arrival(accepted: float, row: Row, windows: Sequence[Window], calm: f
 
 def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> Iterator[float]:
     """The arrivals after the first that nothing explains. What does: a death between the two whose attempt is on
-    record, a death of the database that forgot the first, a timeout on record if the receiver read that request late,
-    or a lost connection on record if a fault of the receiver's cut off its answer."""
+    record (claims may have expired, and a process that was told to stop may have died, at any moment of the fault), a
+    death of the database that forgot the first, a timeout on record if the receiver read that request late, or a lost
+    connection on record if a fault of the receiver's cut off its answer."""
     unknown, late = row.unknown, [one for one in row.tried if one.outcome == FailureKind.TIMEOUT]
     cut_off = [one for one in row.tried if one.outcome == FailureKind.CONNECTION_RESET]
-    deaths = [window.began for window in windows if window.died is not Died.NOBODY]
+    deaths = [window for window in windows if window.died is not Died.NOBODY]
     forgot = [window for window in windows if window.died is Died.DATABASE]
     for before, again in pairwise(came):
         crash = next((one for one in forgot if _is_forgotten(one, before, again)), None)
@@ -246,7 +278,7 @@ def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> 
             cut_off.remove(cut)
         elif crash is not None:  # it explains less than an attempt on record does: only what was sent just before it
             forgot.remove(crash)
-        elif unknown and any(before - SECONDS_IN_BUFFERS <= death <= again for death in deaths):
+        elif unknown and any(one.began <= again and one.ended >= before - SECONDS_IN_BUFFERS for one in deaths):
             unknown -= 1
         else:
             yield again

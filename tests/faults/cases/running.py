@@ -181,7 +181,8 @@ class Suite:
             windows=[*windows, *rig.windows],
             harm=(),
             webhooks=rig.webhooks,
-            # In a mix one fault follows the other, and what waits for one may meet all of them.
+            # In a mix one fault follows the other, and what waits for one may meet all of them: there it is judged
+            # whether it was overtaken.
             bounds=replace(Bounds(), links=len(windows)) if rig.is_mixed else Bounds(),
             delays=delays,
             between=(began, cut),

@@ -122,6 +122,15 @@ def test_a_death_between_the_two_with_its_attempt_on_record_explains_one_more(de
     assert problems(judged((SENT,), arrived(100.1, 103.0, 104.0), (row,), death)) == [Problem.DOUBLED]
 
 
+def test_claims_may_expire_at_any_moment_of_a_halt() -> None:
+    """A request that waits to be written when its process is halted is sent when that goes on."""
+    halted = Window("halted", 100, 125, grace=15, died=Died.CLAIM)
+    once = replace(SENT, asked=98.9, accepted=99.0)
+    assert problems(judged((once,), arrived(125.1, 128.0), (ONCE_UNKNOWN,), halted)) == []
+    assert problems(judged((once,), arrived(127.1, 128.0), (ONCE_UNKNOWN,), halted)) == [Problem.DOUBLED]
+    assert problems(judged((once,), arrived(99.1, 99.9), (ONCE_UNKNOWN,), halted)) == [Problem.DOUBLED]
+
+
 def test_a_death_before_the_first_or_after_the_second_explains_nothing() -> None:
     row = ONCE_UNKNOWN
     for times in ((100.1, 101.0), (105.0, 106.0)):
@@ -228,6 +237,31 @@ def test_a_lock_delays_the_rows_that_it_holds_and_no_others() -> None:
     assert problems(judged((SENT,), arrived(135.1), (ROW,), LOCKED)) == [Problem.LATE]
     for only, late in (("w1", []), ("d2", [Problem.LATE])):
         assert problems(judged((SENT,), arrived(135.0), (ROW,), replace(LOCKED, only=frozenset({only})))) == late
+
+
+def test_what_is_sent_long_after_later_ones_for_its_webhook_is_overtaken() -> None:
+    """Even where faults explain that it is late."""
+    stood = Window("away", 95, 200, grace=15)
+    later = replace(SENT, number="s2", event="e2", accepted=111.0)
+
+    def with_later(
+        at: float, *more: Window, row: Row = ROW, webhook: str = "w1", accepted: float = 111.0
+    ) -> list[Problem]:
+        second = replace(ROW, delivery="d2", event="e2", webhook=webhook)
+        came = [*arrived(at), replace(ARRIVED, at=150.0, delivery="d2", numbers=("s2",))]
+        return problems(
+            judged((SENT, replace(later, asked=accepted, accepted=accepted)), came, (row, second), stood, *more)
+        )
+
+    assert with_later(161.0) == [Problem.OVERTAKEN]
+    assert with_later(159.0) == []
+    assert with_later(161.0, webhook="w2") == []
+    assert with_later(161.0, accepted=109.0) == []
+    tried = replace(ROW, tried=(Tried("500", 101.0, 0.1), Tried("204", 161.0, 0.1, number=2)))
+    assert with_later(161.0, row=tried) == []
+    assert with_later(161.0, CHILD_DIED) == []
+    assert with_later(161.0, replace(CHILD_DIED, began=99.0, ended=99.5)) == [Problem.OVERTAKEN]
+    assert with_later(161.0, replace(CHILD_DIED, began=161.5, ended=161.5)) == [Problem.OVERTAKEN]
 
 
 def test_an_enqueue_that_takes_long_is_late() -> None:
