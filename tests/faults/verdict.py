@@ -125,7 +125,7 @@ def judge(
                 verdict.innocent += 1
                 _judge_innocent(one, row, acknowledged, windows, bounds, verdict)
                 if one.role is Role.STEADY and came:
-                    queues[row.webhook].append(_Queued(one.accepted, came[0].at, one, row))
+                    queues[row.webhook].append(_Queued(one, row, came[0].at))
                 _judge_attempts(one, row, came, windows, (delays or {}).get(row.webhook), verdict)
             else:
                 _judge_guilty(one, row, harmed[row.delivery], deaths[row.delivery], windows, verdict)
@@ -138,26 +138,25 @@ def judge(
 
 @dataclass(frozen=True, slots=True)
 class _Queued:
-    accepted: float
-    arrived: float
     sent: Sent
     row: Row
+    arrived: float  # for the first time
 
 
 def _judge_queue(queue: Sequence[_Queued], windows: Sequence[Window], bounds: Bounds, verdict: Verdict) -> None:
     """However long faults last: what waits for a webhook is sent before what was accepted clearly later, unless it was
     tried before, or somebody may have died who had it."""
-    queue = sorted(queue, key=attrgetter("accepted"))
-    accepted = [one.accepted for one in queue]
+    queue = sorted(queue, key=attrgetter("sent.accepted"))
+    accepted = [one.sent.accepted for one in queue]
     soonest = [*accumulate((one.arrived for one in reversed(queue)), min)][::-1]  # of each and all after it
+    deaths = [window for window in windows if window.died is not Died.NOBODY]
     for one in queue:
-        after = bisect_left(accepted, one.accepted + bounds.steady)
+        after = bisect_left(accepted, one.sent.accepted + bounds.steady)
         if after == len(queue) or len(one.row.tried) > 1 or one.arrived <= soonest[after] + bounds.steady:
             continue
-        if not any(w.died is not Died.NOBODY and w.began <= one.arrived and w.ended >= one.accepted for w in windows):
-            name = f"{one.sent.role} event {one.sent.number}, delivery {one.row.delivery}"
+        if not any(death.began <= one.arrived and death.ended >= one.sent.accepted for death in deaths):
             by = f"{one.arrived - soonest[after]:.1f} s after one that was accepted {bounds.steady:g} s later"
-            verdict.add(Problem.OVERTAKEN, f"{name}: arrived {by}")
+            verdict.add(Problem.OVERTAKEN, f"{_name(one.sent, one.row)}: arrived {by}")
 
 
 def _arrivals(
@@ -188,6 +187,10 @@ def _arrivals(
     return arrivals
 
 
+def _name(one: Sent, row: Row) -> str:
+    return f"{one.role} event {one.number}, delivery {row.delivery}"
+
+
 def _ending(row: Row, acknowledged: int) -> str:
     if row.state in {"discarded", "cancelled"}:
         return f"{row.state} ({row.reason})" if row.reason else row.state
@@ -211,13 +214,13 @@ def _judge_attempts(
     }
     for problem, texts in broken.items():
         for text in texts:
-            verdict.add(problem, f"{one.role} event {one.number}, delivery {row.delivery}: {text}")
+            verdict.add(problem, f"{_name(one, row)}: {text}")
 
 
 def _judge_innocent(
     one: Sent, row: Row, came: Sequence[float], windows: Sequence[Window], bounds: Bounds, verdict: Verdict
 ) -> None:
-    name = f"{one.role} event {one.number}, delivery {row.delivery}"
+    name = _name(one, row)
     if row.state == "discarded":
         verdict.add(Problem.DISCARDED, f"{name}: {row.reason}, received {len(came)} times")
     elif not came:
@@ -261,9 +264,8 @@ def latest_arrival(accepted: float, row: Row, windows: Sequence[Window], calm: f
 
 def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> Iterator[float]:
     """The arrivals after the first that nothing explains. What does: a death between the two whose attempt is on
-    record (claims may have expired, and a process that was told to stop may have died, at any moment of the fault), a
-    death of the database that forgot the first, a timeout on record if the receiver read that request late, or a lost
-    connection on record if a fault of the receiver's cut off its answer."""
+    record, claims that expired during a halt, a death of the database that forgot the first, a timeout on record if the
+    receiver read that request late, or a lost connection on record if a fault of the receiver's cut off its answer."""
     unknown, late = row.unknown, [one for one in row.tried if one.outcome == FailureKind.TIMEOUT]
     cut_off = [one for one in row.tried if one.outcome == FailureKind.CONNECTION_RESET]
     deaths = [window for window in windows if window.died is not Died.NOBODY]
@@ -278,10 +280,16 @@ def _unexplained(came: Sequence[float], row: Row, windows: Sequence[Window]) -> 
             cut_off.remove(cut)
         elif crash is not None:  # it explains less than an attempt on record does: only what was sent just before it
             forgot.remove(crash)
-        elif unknown and any(one.began <= again and one.ended >= before - SECONDS_IN_BUFFERS for one in deaths):
+        elif unknown and any(_is_between(one, before, again) for one in deaths):
             unknown -= 1
         else:
             yield again
+
+
+def _is_between(death: Window, before: float, again: float) -> bool:
+    """Whether it happened between the two requests. Claims may expire at any moment of a halt."""
+    latest = death.ended if death.died is Died.CLAIM else death.began
+    return death.began <= again and latest >= before - SECONDS_IN_BUFFERS
 
 
 def _is_forgotten(crash: Window, before: float, again: float) -> bool:

@@ -24,6 +24,11 @@ def test_several_faults_happen_at_once_but_never_two_of_one_thing() -> None:
     assert not [(a.case.name, b.case.name) for a, b in overlapping if a.case.touches & b.case.touches]
 
 
+def test_while_the_version_before_runs_its_servers_are_left_alone() -> None:
+    """What it does when they are away was mended after it."""
+    assert {"postgres", "valkey"} <= BY_NAME["version-before"].touches
+
+
 def test_all_faults_begin_and_end_within_the_mix() -> None:
     for seconds in (30.0, 600.0):
         mix = make_mix(CASES, seconds, 3)

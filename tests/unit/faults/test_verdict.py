@@ -129,6 +129,8 @@ def test_claims_may_expire_at_any_moment_of_a_halt() -> None:
     assert problems(judged((once,), arrived(125.1, 128.0), (ONCE_UNKNOWN,), halted)) == []
     assert problems(judged((once,), arrived(127.1, 128.0), (ONCE_UNKNOWN,), halted)) == [Problem.DOUBLED]
     assert problems(judged((once,), arrived(99.1, 99.9), (ONCE_UNKNOWN,), halted)) == [Problem.DOUBLED]
+    killed = replace(halted, died=Died.NODE)  # which happens at its begin
+    assert problems(judged((once,), arrived(125.1, 128.0), (ONCE_UNKNOWN,), killed)) == [Problem.DOUBLED]
 
 
 def test_a_death_before_the_first_or_after_the_second_explains_nothing() -> None:
