@@ -181,12 +181,16 @@ class Waker:
     def _pool(self) -> "ConnectionPool":
         return broker_pool(self._broker_url, seconds=_BROKER_TIMEOUT)
 
-    @contextmanager
-    def _client(self) -> Iterator["Redis"]:
+    @cached_property
+    def _redis(self) -> "Redis":
         from redis import Redis  # noqa: PLC0415 - see above
 
+        return Redis(connection_pool=self._pool)  # one for all: to make it takes as long as to ask the broker
+
+    @contextmanager
+    def _client(self) -> Iterator["Redis"]:
         try:
-            yield Redis(connection_pool=self._pool)
+            yield self._redis
         except Exception:  # also one that it answers: it was demoted, say, and the next try may reach another
             self._pool.disconnect(inuse_connections=False)
             raise
