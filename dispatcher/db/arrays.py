@@ -18,10 +18,14 @@ def array(values: Collection[Element]) -> str:
     `StrEnum` is its value. Raises ValueError for a text that PostgreSQL cannot store (NUL)."""
     if not values:
         return "{}"
+    different = dict.fromkeys(values)  # most columns repeat a few values
+    if len(different) == 1:
+        (value,) = different
+        return "{" + ",".join([_element(value)] * len(values)) + "}"
     try:
         together = "\0".join(values)  # type: ignore[arg-type]  # if all are texts: many are quoted as fast as one
     except TypeError:
-        written = {value: _element(value) for value in dict.fromkeys(values)}  # most columns repeat a few values
+        written = {value: _element(value) for value in different}
         return "{" + ",".join([written[value] for value in values]) + "}"
     if together.count("\0") >= len(values):
         raise ValueError("PostgreSQL cannot store a NUL character in a text")

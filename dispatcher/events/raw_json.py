@@ -7,6 +7,8 @@ from typing import NoReturn, TypeVar
 Parts = TypeVar("Parts", dict[str, str], list[str])
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_COLON = re.compile(r"[ \t\n\r]*+:[ \t\n\r]*+")
+_COMMA_OR_END = re.compile(r"[ \t\n\r]*+([,}])[ \t\n\r]*+")
 # A string, or white space outside of one.
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\n\r]+')
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -30,20 +32,18 @@ def object_members(text: str) -> dict[str, str]:
         name, position = _DECODER.raw_decode(text, position)
         if name in members:
             raise ValueError(f"is ambiguous: a name occurs twice, again before character {position}")
-        position = _after_space(text, position)
-        if text[position : position + 1] != ":":
-            raise ValueError(f"is not JSON: a colon is missing at character {position}")
-        start = _after_space(text, position + 1)
+        colon = _COLON.match(text, position)
+        if colon is None:
+            raise ValueError(f"is not JSON: a colon is missing at character {_after_space(text, position)}")
+        start = colon.end()
         position = _value_end(text, start)
         members[name] = text[start:position]
-        position = _after_space(text, position)
-        match text[position : position + 1]:
-            case ",":
-                position = _after_space(text, position + 1)
-            case "}":
-                return _ended(text, position + 1, members)
-            case _:
-                raise ValueError(f"is not JSON: a comma or brace is missing at character {position}")
+        follows = _COMMA_OR_END.match(text, position)
+        if follows is None:
+            raise ValueError(f"is not JSON: a comma or brace is missing at character {_after_space(text, position)}")
+        position = follows.end()
+        if follows[1] == "}":
+            return _ended(text, position, members)
 
 
 def array_elements(text: str) -> list[str]:

@@ -141,12 +141,14 @@ def _receipt(item: CheckedEvent, row: Sequence[Any] | None) -> Receipt | None:
 
 
 def _columns(items: Sequence[CheckedEvent], rules: Rules, now: datetime) -> dict[str, Any]:
-    columns: dict[str, list[Element]] = {
+    types = [item.event.type for item in items]
+    taking = {one: " ".join(subscriptions_taking(one)) for one in dict.fromkeys(types)}  # a group has a few
+    columns: dict[str, Sequence[Element]] = {
         "id": [item.id for item in items],
         "account": [item.event.account for item in items],
         "app": [item.event.app for item in items],
-        "type": [item.event.type for item in items],
-        "taking": [" ".join(subscriptions_taking(item.event.type)) for item in items],
+        "type": types,
+        "taking": [taking[one] for one in types],
         "subject": [item.event.subject for item in items],
         "occurred_at": [item.event.occurred_at or now for item in items],
         "expires_at": [item.event.expires_at for item in items],

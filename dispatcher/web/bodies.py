@@ -57,10 +57,11 @@ def members_of(body: bytes) -> dict[str, str]:
 
 def validated(model: type[M], members: Mapping[str, str]) -> M:
     """The model made from these members' texts. Raises Problem 422 naming each field that is refused."""
+    fields = model.model_fields
+    known = [name for name in members if name in fields]
     # Of many unknown members the first are enough: each costs a record of why it is refused.
-    known = {name: raw for name, raw in members.items() if name in model.model_fields}
-    looked_at = known | dict(islice(((name, raw) for name, raw in members.items() if name not in known), MAX_ERRORS))
-    text = "{" + ",".join(f"{json.dumps(name)}:{raw}" for name, raw in looked_at.items()) + "}"
+    unknown = islice((name for name in members if name not in fields), MAX_ERRORS) if len(known) < len(members) else ()
+    text = "{" + ",".join([f"{json.dumps(name)}:{members[name]}" for name in (*known, *unknown)]) + "}"
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:

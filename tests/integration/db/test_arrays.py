@@ -44,6 +44,20 @@ def test_values_come_back_as_they_went(database: Engine, kind: str, values: list
     assert back(database, kind, values) == values
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("text", None),
+        ("text", "NULL"),
+        ("text", "a, b"),
+        ("bytea", b"\xff"),
+        ("timestamptz", datetime(2026, 1, 1, 5, tzinfo=UTC)),
+    ],
+)
+def test_a_value_that_all_rows_have_comes_back_in_each(database: Engine, kind: str, value: Any) -> None:
+    assert back(database, kind, [value] * 3) == [value] * 3
+
+
 def test_an_enums_member_is_its_value(database: Engine) -> None:
     assert back(database, "text", [Word.PLAIN]) == ["plain"]
 
@@ -57,6 +71,8 @@ def test_any_text_comes_back_as_it_went(database: Engine, values: list[str]) -> 
 def test_a_text_with_nul_is_refused() -> None:
     with pytest.raises(ValueError, match="NUL"):
         array(["a\0b"])
+    with pytest.raises(ValueError, match="NUL"):
+        array(["a\0b", "c"])
 
 
 def test_several_parameters_are_made_at_once() -> None:

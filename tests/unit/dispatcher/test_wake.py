@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import redis
 from kombu import Queue
 
 from dispatcher.wake import (
@@ -47,6 +48,23 @@ def test_wakes_are_sent_once_while_one_is_on_its_way(waker: Waker, fake_broker: 
     assert message["task"] == DELIVER
     assert (message["argsrepr"], message["kwargsrepr"], message["eta"]) == ("()", "{}", None)
     assert fake_broker.client.get(MARK) == "sent"
+
+
+def test_one_client_of_the_broker_serves_all_wakes(waker: Waker, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Counted(redis.Redis):  # type: ignore[type-arg,unused-ignore]
+        def __init__(self, **options: Any) -> None:
+            made.append(options)
+            super().__init__(**options)
+
+    monkeypatch.setattr("redis.Redis", Counted)
+    waker.wake()  # its message is sent by Kombu, which makes some of its own
+    before = len(made)
+    for _ in range(3):
+        waker.wake()
+        waker.leave()
+    assert (before > 0, len(made) - before) == (True, 0)
 
 
 def test_a_wake_that_nobody_took_is_sent_again_after_five_seconds(

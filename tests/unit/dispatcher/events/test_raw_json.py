@@ -84,6 +84,21 @@ def test_a_value_is_not_rewritten(raw: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ('{"a"  1}', "a colon is missing at character 6"),
+        ('{"a" ', "a colon is missing at character 5"),
+        ('{"a":1  "b":2}', "a comma or brace is missing at character 8"),
+        ('{"a":1', "a comma or brace is missing at character 6"),
+        ('{"a":1 ,  2}', "a name is missing at character 10"),
+    ],
+)
+def test_a_refusal_says_where_what_is_missing(text: str, missing: str) -> None:
+    with pytest.raises(ValueError, match=f"{missing}$"):
+        object_members(text)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
