@@ -22,7 +22,7 @@ log = logging.getLogger("dispatcher.api.rate_limits")
 
 _BROKER_SECONDS = 0.25
 _LEASE_SECONDS = 1.0
-_MAX_LEASES = 10_000
+_MAX_LEASE, _MAX_LEASES = 1_000, 10_000
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class RateLimits:
         )
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
         self._presence = Presence(partial(log.warning, "requests are not counted: the broker does not answer (%s)"))
-        self._largest_lease = max(1, min(100, per_minute // 100))
+        self._largest_lease = max(1, min(_MAX_LEASE, per_minute // 100))
         self._leases: dict[str, _Lease] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
 
@@ -59,7 +59,8 @@ class RateLimits:
 
     async def charge(self, caller: Caller) -> None:
         """The same for a coroutine. A key that makes many requests has some counted in advance, for a second: twice as
-        many each time that it used them up, up to a hundredth of its limit. So a slow key is charged what it uses."""
+        many each time that it used them up, up to 1,000 or a hundredth of its limit. So a slow key is charged what it
+        uses."""
         if not self._per_minute:
             return
         key = caller.key_id.hex

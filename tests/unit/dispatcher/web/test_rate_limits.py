@@ -163,6 +163,15 @@ def test_a_slow_key_is_charged_what_it_uses(fake_broker: FakeBroker, clock: Cloc
         clock.go_on(1.1)
 
 
+@pytest.mark.parametrize(("per_minute", "most"), [(60_000, 600), (1_000_000, 1_000)])
+def test_a_busy_key_counts_a_hundredth_of_its_limit_in_advance_or_a_thousand(
+    fake_broker: FakeBroker, clock: Clock, per_minute: int, most: int
+) -> None:
+    limits, busy = RateLimits(fake_broker.url, per_minute), caller()
+    assert charged(limits, busy, 1_024) == 1_024
+    assert counted(fake_broker) == 1_023 + most
+
+
 def test_a_busy_key_asks_the_broker_a_few_times_only(fake_broker: FakeBroker, clock: Clock) -> None:
     limits, busy = RateLimits(fake_broker.url, 6_000), caller()
     asked = []
