@@ -24,7 +24,7 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"  # connected, but no complete answer within the deadline
     CONNECTION_RESET = "connection_reset"  # the connection was lost before a complete answer
     BROKEN_ANSWER = "broken_answer"  # not HTTP, interim answers only, a bad chunk, a short body
-    NOT_SENT = "not_sent"  # because of us: no turn among too many DNS lookups, a full address, or no thread
+    NOT_SENT = "not_sent"  # because of us: too many DNS lookups, a full address, no thread, or too late
     HEADERS_TOO_LARGE = "headers_too_large"  # the head of the answer is over 64 KiB or has too many lines
     TOKEN = "token"  # noqa: S105 - no token could be fetched to show to the receiver, so it was not called
 

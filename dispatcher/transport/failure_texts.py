@@ -16,6 +16,8 @@ NO_TURN = Failure(
 ADDRESS_FULL = Failure(
     FailureKind.NOT_SENT, "no slot: a worker process has as many requests in flight to this address as are allowed"
 )
+# Others may have delivered it by then: a claim is no longer than its request can take.
+TOO_LATE = Failure(FailureKind.NOT_SENT, "too late: this process stood still until the time for an answer was over")
 
 NOT_IN_TIME = Failure(FailureKind.CONNECT_TIMEOUT, "no connection in the time to connect")
 NO_TLS_IN_TIME = Failure(FailureKind.CONNECT_TIMEOUT, "no TLS handshake in the time to connect")

@@ -3,6 +3,7 @@
 import logging
 import socket
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pycurl
@@ -20,6 +21,7 @@ from dispatcher.transport.failure_texts import (
     HTTP2_LOST,
     INTERIM_ONLY,
     KEPT_CLOSED,
+    TOO_LATE,
     unexpected,
 )
 from dispatcher.transport.heads import Head
@@ -193,6 +195,9 @@ class Transfer:
     def _take_connection(self, _remote: str, local: str, _remote_port: int, port: int) -> int:
         """Curl is about to send the request. To connections that have ended it may be given any number of times."""
         if self._is_sent():
+            return int(pycurl.PREREQFUNC_ABORT)
+        if monotonic() >= self.begun_at + self.request.timeout:  # whatever a standstill has added to `deadline`
+            self._fault = TOO_LATE
             return int(pycurl.PREREQFUNC_ABORT)
         self._local = local, port
         if self._opened:

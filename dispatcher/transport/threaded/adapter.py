@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from ssl import SSLError
+from time import monotonic
 from typing import Any
 
 import requests
@@ -20,6 +21,7 @@ from dispatcher.transport.failure_texts import (
     KEPT_CLOSED,
     LOST,
     NO_ANSWER_IN_TIME,
+    TOO_LATE,
     tls_failed,
 )
 from dispatcher.transport.threaded.answers import Answer, is_refusal
@@ -137,6 +139,8 @@ class DirectAdapter(BaseAdapter):
         self._busy.add(connection)
         try:
             connection.begin(deadline)
+            if monotonic() >= deadline:
+                raise NoAnswer(TOO_LATE)
             # A receiver that hung up early may still have answered; reading shows whether it has.
             sent = connection.write(data, is_refusal)
             answer = Answer(connection, method)

@@ -64,6 +64,8 @@ class Connection:
         view = memoryview(data)
         try:
             while view:
+                if monotonic() >= self.deadline:  # also where each part finds room
+                    raise TimeoutError
                 try:
                     count = self._socket.send(view[:_WRITE_SIZE])
                     view = view[count:]

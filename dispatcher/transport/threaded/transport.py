@@ -19,7 +19,7 @@ from dispatcher.transport.address_slots import UNBOUNDED
 from dispatcher.transport.checks import check_request
 from dispatcher.transport.deadlines import Deadlines
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply, Request
-from dispatcher.transport.failure_texts import unexpected
+from dispatcher.transport.failure_texts import TOO_LATE, unexpected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
 from dispatcher.transport.resolver import DnsLookups, Resolve
@@ -62,7 +62,7 @@ class RequestsTransport:
         self._waker.setblocking(False)
         self._selector.register(self._awake, selectors.EVENT_READ)
         self._watched: Set[int] = frozenset()  # the owner's descriptors
-        self._todo: SimpleQueue[Request | None] = SimpleQueue()
+        self._todo: SimpleQueue[tuple[Request, float] | None] = SimpleQueue()  # and until when it may begin, monotonic
         self._ended: SimpleQueue[Exchange] = SimpleQueue()
         self._found: deque[tuple[str, str]] = deque(maxlen=2 * capacity)
         self._threads: list[threading.Thread] = []
@@ -86,7 +86,7 @@ class RequestsTransport:
         if failure is None and not self._threads:
             failure = Failure(FailureKind.NOT_SENT, "the system gives this worker no thread to send with")
         if failure is None:
-            self._todo.put(request)
+            self._todo.put((request, monotonic() + request.connect_timeout))
         else:
             self._end(Exchange(request, failure, datetime.now(UTC), timedelta(0)))
 
@@ -155,10 +155,12 @@ class RequestsTransport:
             self._threads.append(thread)
 
     def _run(self) -> None:
-        while (request := self._todo.get()) is not None and not self._closed:
+        while (todo := self._todo.get()) is not None and not self._closed:
+            request, begins_until = todo
             started_at, deadlines = datetime.now(UTC), Deadlines(request.connect_timeout, request.timeout)
             sent = AccountRequest()
-            outcome = self._outcome(request, sent, deadlines)
+            in_time = deadlines.began < begins_until
+            outcome = self._outcome(request, sent, deadlines) if in_time else TOO_LATE
             duration = timedelta(seconds=monotonic() - deadlines.began)
             self._end(Exchange(request, outcome, started_at, duration, sent.looked_up, sent.connected))
 

@@ -17,7 +17,7 @@ from dispatcher.transport.checks import split_url
 from dispatcher.transport.curl import transfers as curl_transfers
 from dispatcher.transport.curl.transport import CurlTransport
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply
-from dispatcher.transport.failure_texts import HTTP2_LOST, KEPT_CLOSED
+from dispatcher.transport.failure_texts import HTTP2_LOST, KEPT_CLOSED, TOO_LATE
 from tests.allowed import LOOPBACK
 from tests.behaviours import HANG, Answer, final, interim
 from tests.certificates import Authority
@@ -119,11 +119,27 @@ def test_a_receiver_that_hangs_still_times_out_after_the_owner_stood_still(
 def test_time_in_which_the_owner_stood_still_is_not_the_receivers(new: New, receiver: Receiver) -> None:
     transport = new()
     Sender(transport).reply(receiver.url("/before"))
-    receiver.script("/", Answer(200, delay=0.2))
-    transport.send(request_to(receiver.url(), timeout=0.8))
-    sleep(1)  # nothing is on the wire: that takes a wait
+    receiver.script("/", Answer(200, delay=0.5))
+    transport.send(request_to(receiver.url(), timeout=1.0))
+    sleep(0.7)  # nothing is on the wire: that takes a wait
     (exchange,) = transport.wait(10)
     assert getattr(exchange.outcome, "status", None) == 200
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_what_the_owner_stood_still_with_for_longer_than_its_time_is_not_sent(
+    new: New, receiver: Receiver, is_kept: bool
+) -> None:
+    transport = new()
+    sender = Sender(transport)
+    if is_kept:
+        sender.reply(receiver.url("/before"))
+    for _ in range(5):
+        transport.send(request_to(receiver.url("/late"), timeout=0.3))
+    sleep(0.4)  # others may have delivered it: a claim is no longer than its request can take
+    assert {exchange.outcome for exchange in all_of(transport, 5)} == {TOO_LATE}
+    assert sender.reply(receiver.url("/after"), timeout=0.3).status == 200
+    assert "/late" not in {received.path for received in receiver.received}
 
 
 def test_an_owner_that_stands_still_again_and_again_does_not_put_a_deadline_off_for_ever(

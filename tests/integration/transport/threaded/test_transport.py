@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from dispatcher.egress.address_policy import AddressPolicy
+from dispatcher.transport.checks import Origin
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind
+from dispatcher.transport.failure_texts import TOO_LATE
 from dispatcher.transport.threaded.connections import Connection
 from dispatcher.transport.threaded.transport import RequestsTransport
 from tests.allowed import LOOPBACK
@@ -92,6 +94,58 @@ def test_a_look_up_that_hangs_is_a_dns_failure_within_the_deadline(new: Callable
     assert sender.failure("http://slow.example/", connect_timeout=0.2) is FailureKind.DNS
     assert monotonic() - began < 5
     released.set()
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_what_the_process_stood_still_with_for_longer_than_its_time_is_not_sent(
+    new: Callable[..., RequestsTransport], receiver: Receiver, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    begin = Connection.begin
+
+    def stand_still(connection: Connection, deadline: float) -> None:
+        begin(connection, deadline)
+        sleep(max(deadline - monotonic(), 0))
+
+    sender = Sender(new())
+    if is_kept:
+        sender.reply(receiver.url("/before"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "begin", stand_still)
+        assert sender.exchange(receiver.url("/late"), timeout=0.3).outcome is TOO_LATE
+    assert sender.reply(receiver.url("/after")).status == 200
+    assert "/late" not in {received.path for received in receiver.received}
+
+
+def test_what_waited_for_a_thread_for_longer_than_the_time_to_connect_is_not_sent(
+    new: Callable[..., RequestsTransport], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = receiver.gate()
+    receiver.script("/held", (gate, *Answer(200).steps()))
+    transport = new()
+    transport.send(request_to(receiver.url("/held")))
+    receiver.wait_for(1, path="/held")
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        transport.send(request_to(receiver.url("/late"), connect_timeout=0.2))
+    sleep(0.3)
+    gate.open()
+    ended = [*transport.wait(5), *transport.wait(5)]
+    assert ended[-1].outcome is TOO_LATE
+    assert [received.path for received in receiver.received] == ["/held"]
+
+
+def test_of_a_body_nothing_is_written_after_the_deadline() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = Connection(ours, Origin("http", "localhost", 80), "127.0.0.1")
+        connection.begin(monotonic())
+        with pytest.raises(TimeoutError):
+            connection.write(b"late", lambda _: False)
+        assert connection.sent == 0
 
 
 def test_idle_connections_are_bounded_and_the_oldest_are_closed_first(
