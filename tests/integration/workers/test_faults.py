@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,6 +23,7 @@ from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
 from dispatcher.deliveries.redelivery import redeliver
 from dispatcher.settings import Settings
+from dispatcher.transport.curl.transport import CurlTransport
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind
 from dispatcher.wake import Waker
 from dispatcher.webhooks.contract import Verdict
@@ -47,7 +49,6 @@ from tests.receiver import Receiver
 from workers import loop as deliver
 from workers.claims.claims import Claimed, Claimer
 from workers.claims.concurrency import ConcurrencyClass, Room, Rooms
-from workers.claims.pace import SHORTEST_POLL
 from workers.results.decide import Delivered, Retry
 from workers.results.record import Result, record
 
@@ -332,8 +333,8 @@ def test_a_loop_that_a_rate_keeps_waiting_after_its_last_look_sleeps_and_stops_w
     make_webhook(database, settings, url=receiver.url("/hook"), contract={"rate_limit": 0.1})
     change(database, "UPDATE dispatcher.rates SET used_until = now() - interval '1 hour'")
     enqueue(RECEIVED, MESSAGE, account="acme")
-    asleep, claim = Waker.asleep, Claimer.claim
-    claims: list[int] = []
+    asleep, claim, wait = Waker.asleep, Claimer.claim, CurlTransport.wait
+    steps: list[str] = []
     late = threading.Event()
 
     def asleep_too_early(waker: Waker, *arguments: Any) -> bool:
@@ -343,24 +344,29 @@ def test_a_loop_that_a_rate_keeps_waiting_after_its_last_look_sleeps_and_stops_w
         return asleep(waker, *arguments)
 
     def counted(claimer: Claimer, *arguments: Any, **options: Any) -> Claimed:
-        claims.append(1)
+        steps.append("look")
         return claim(claimer, *arguments, **options)
+
+    def waited(transport: CurlTransport, timeout: float) -> list[Exchange]:
+        steps.append("sleep")
+        return wait(transport, timeout)
 
     monkeypatch.setattr(Waker, "asleep", asleep_too_early)
     monkeypatch.setattr(Claimer, "claim", counted)
+    monkeypatch.setattr(CurlTransport, "wait", waited)
     stop = threading.Event()
     monkeypatch.setattr(deliver, "is_stopping", stop.is_set)
     loop = threading.Thread(target=deliver_all, args=(settings,))
     loop.start()
     assert late.wait(20)
-    before, began = len(claims), time.monotonic()
     time.sleep(0.5)
-    looked, seconds = len(claims) - before, time.monotonic() - began  # on a busy machine a sleep is longer
     assert loop.is_alive()
     stop.set()
     loop.join(5)  # the second event's turn comes after 10
     assert not loop.is_alive()
-    assert 0 < looked < seconds / SHORTEST_POLL  # where nothing has it sleep, it looks as often as it can
+    looks = [len(list(alike)) for step, alike in groupby(steps) if step == "look"]
+    assert len(looks) > 3
+    assert max(looks) <= 2  # in its turn, and once more before it would end
     assert len(receiver.received) == 1
 
 
