@@ -163,11 +163,12 @@ class DeliveryLoop:
         with self._patient_with_database():
             with self._engine.connect() as connection:
                 passing, claimed = self._take(connection, rooms, now)
-                claims = [*passing, *claimed.claims]
+                claims: Sequence[Claim] = [*passing, *claimed.claims]
                 versions = {claim.webhook_id: claim.webhook_version for claim in claims}
                 targets = self._targets.load(connection, versions)
                 self._results.commit_claims(connection, claims)
             self._worker.outages.succeeded()
+            claims = self._results.not_being_made(claims, self._held.attempts)
             self._held.add(claims)
             count, ended = len(claims), monotonic()
             self._claimed += count
@@ -275,7 +276,7 @@ class DeliveryLoop:
         """Their token is being fetched or read: what that kills has to do with all of them."""
         self._journal.handle([claim for one in request_ids for claim in self._in_flight[one].claims][:MOST_HANDLED])
 
-    # ---- classify, decide
+    # ---- classify, decide, record
 
     def _ended(self) -> list[Exchange]:
         """The exchanges that have ended. Waits no longer than until the next claim or write is due."""
@@ -343,15 +344,14 @@ class DeliveryLoop:
             self._unsent.appendleft(batch.once_more(exchange))
         return another is not False
 
-    # ---- record
-
     def _write(self) -> None:
         if self._results.is_due(idle=not self._in_flight):
             with self._patient_with_database():
-                written = self._results.write()
+                self._results.write()
                 self._worker.outages.succeeded()
-                self._held.remove(written.freed)
-                self._journal.remove(written.recorded)
+        written = self._results.written()
+        self._held.remove(written.freed)
+        self._journal.remove(written.recorded)
 
     # ---- wake, and end
 

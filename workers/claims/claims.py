@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import Connection, text
@@ -33,6 +33,7 @@ MAX_SCAN_STEPS = 1_600  # after claims that found nothing
 MAX_PLACES = 50_000  # accounts whose place is remembered; others begin with their first webhook
 _HEAD = 6  # columns of a row that describe the whole claim
 
+Attempt: TypeAlias = tuple[str, int]  # the delivery, and the attempt's number
 Place = TypeVar("Place", int, str)  # an account or a webhook, in the order of their turns
 
 _ANY_ACCOUNT = text("SELECT floor(random() * coalesce(max(number), 0))::integer FROM dispatcher.accounts")
@@ -64,6 +65,10 @@ class Claim(NamedTuple):
     claimed_at: datetime  # the database's clock
     transaction: str = ""  # the id of the one that claimed it, in the database
     trace_id: str | None = None
+
+    @property
+    def attempt(self) -> Attempt:
+        return self.delivery_id, self.number
 
     @property
     def ids(self) -> dict[str, str]:

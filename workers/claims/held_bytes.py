@@ -8,7 +8,7 @@ however many large ones another has.
 from collections import Counter
 from collections.abc import Iterable
 
-from workers.claims.claims import Claim
+from workers.claims.claims import Attempt, Claim
 
 MOST = 8 * 1024 * 1024  # with it, a child at full load has less than 150 MB
 BYTES_BESIDE_OTHERS = 512 * 1024  # per claim and account while several are served: large ones hold up small ones
@@ -17,9 +17,10 @@ LEAST = 64 * 1024  # after refused allocations
 
 
 class HeldBytes:
-    """The messages of one loop, in bytes by account."""
+    """The messages of one loop, in bytes by account. `attempts`: which ones they are for; each counts once."""
 
     def __init__(self) -> None:
+        self.attempts: set[Attempt] = set()
         self._held: Counter[int] = Counter()
         self._total = 0
         self.allowed = MOST
@@ -37,11 +38,16 @@ class HeldBytes:
 
     def add(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
-            self._held[claim.account_no] += len(claim.data)
-            self._total += len(claim.data)
+            if claim.attempt not in self.attempts:
+                self.attempts.add(claim.attempt)
+                self._held[claim.account_no] += len(claim.data)
+                self._total += len(claim.data)
 
     def remove(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
+            if claim.attempt not in self.attempts:
+                continue
+            self.attempts.remove(claim.attempt)
             self._total -= len(claim.data)
             self.allowed = min(self.allowed + len(claim.data), MOST)
             self._held[claim.account_no] -= len(claim.data)

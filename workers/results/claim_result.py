@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from dispatcher.transport.exchange import Exchange
 from workers.callbacks.targets import Target
-from workers.claims.claims import Claim
+from workers.claims.claims import Attempt, Claim
 from workers.results.classify import Judgement
 from workers.results.decide import Decision
 
@@ -22,6 +22,5 @@ class ClaimResult(NamedTuple):
     refused: Exchange | None = None
 
     @property
-    def attempt(self) -> tuple[str, int]:
-        """The delivery and the attempt's number."""
-        return self.claim.delivery_id, self.claim.number
+    def attempt(self) -> Attempt:
+        return self.claim.attempt

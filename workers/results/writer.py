@@ -22,7 +22,7 @@ from dispatcher.db.outages import is_held_up, is_outage, lacks_partition
 from dispatcher.db.partition_rounds import create_partitions
 from dispatcher.wake import NOTICES, Waker
 from schedules.timing import Timing
-from workers.claims.claims import Claim
+from workers.claims.claims import Attempt, Claim
 from workers.metrics.counts import Counts
 from workers.results.attempt_log import write_lines
 from workers.results.claim_result import ClaimResult
@@ -128,27 +128,45 @@ class ClaimResults:
                 self._again_at, self._was_unanswered = 0.0, True
             raise
         if self._was_unanswered:
-            self._forget({(claim.delivery_id, claim.number) for claim in claims})
+            self._forget({claim.attempt for claim in claims})
 
-    def _forget(self, claimed: Set[tuple[str, int]]) -> None:
+    def not_being_made(self, claims: Sequence[Claim], held: Set[Attempt]) -> Sequence[Claim]:
+        """Without the claims of attempts that the loop is making already: `held` are those it knows. A database that
+        crashed or failed over has forgotten their claims, and given them out again. What comes of them is recorded for
+        the new claims; but what was only to be released is made now."""
+        again = held & {claim.attempt for claim in claims}
+        if again:
+            again -= self._forget(again)
+        return [claim for claim in claims if claim.attempt not in again] if again else claims
+
+    def _forget(self, claimed: Set[Attempt]) -> Set[Attempt]:
         """What is claimed now was not before, whatever the server says of that transaction: after a crash it may have
-        forgotten it, or give its number to another. A release would be one of the new claim."""
+        forgotten it, or give its number to another. A release would be one of the new claim. Returns those that were
+        to be written."""
         self._unanswered = {
-            transaction: [claim for claim in claims if (claim.delivery_id, claim.number) not in claimed]
+            transaction: [claim for claim in claims if claim.attempt not in claimed]
             for transaction, claims in self._unanswered.items()
         }
+        releases = {result.attempt for result in self._pending if isinstance(result.decision, Release)} & claimed
         self._pending = [
             result
             for result in self._pending
-            if not (isinstance(result.decision, Release) and result.attempt in claimed)
+            if not (isinstance(result.decision, Release) and result.attempt in releases)
         ]
+        return releases
 
-    def write(self) -> Written:
+    def written(self) -> Written:
+        """Since the last call, also by a `write` that failed in the end."""
+        written = Written(self._freed, self._recorded)
+        self._freed, self._recorded = [], []
+        return written
+
+    def write(self) -> None:
         """Writes all of them in one transaction, if it can. Raises DBAPIError if the database is unavailable: then
         nothing is lost, the results stay here and can be written again."""
         if self._commit is not None and not self._is_answered(self._commit):
             self.pause(AGAIN)
-            return Written((), ())
+            return
         self._release_unanswered()
         again = monotonic() >= self._again_at
         if again:
@@ -157,9 +175,6 @@ class ClaimResults:
             self._write_apart(self._pending)
             self._write_left()
         self._plan()
-        written = Written(self._freed, self._recorded)
-        self._freed, self._recorded = [], []
-        return written
 
     def _plan(self) -> None:
         """Sets when something is written next."""

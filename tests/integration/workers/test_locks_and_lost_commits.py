@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from dispatcher import enqueue
 from dispatcher.db.commits import Fate
 from dispatcher.settings import Settings
-from dispatcher.transport.exchange import Reply
+from dispatcher.transport.exchange import Failure, FailureKind, Reply
 from tests.behaviours import final
 from tests.factories import (
     MESSAGE,
@@ -323,3 +323,35 @@ def test_a_claim_that_was_not_made_does_not_release_the_next_one_of_the_same_del
     one.answer(0, Reply(204, (), b""))
     write_all(one)
     assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("delivered", 1)]
+
+
+def forget_claims(database: Engine) -> None:
+    """As a server does that crashed, or that was followed by a standby that had not received them."""
+    forget = "state = 'ready', attempt_count = attempt_count - 1, claimed_by = NULL, claimed_until = NULL"
+    change(database, f"UPDATE dispatcher.deliveries SET {forget}")
+
+
+NOT_ATTEMPTED = Failure(FailureKind.NOT_SENT, "no slot")
+
+
+@pytest.mark.parametrize("outcome", [None, Reply(204, (), b""), NOT_ATTEMPTED], ids=["in flight", "ended", "unsent"])
+def test_an_attempt_whose_claim_a_crashed_database_forgot_is_not_made_again_by_its_loop(
+    database: Engine, settings: Settings, outcome: Reply | Failure | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1/hook")
+    enqueue("any", MESSAGE, account="acme")
+    one = SteppedLoop(settings)
+    one.loop._claim()
+    (attempt,) = one.send()
+    if outcome is not None:
+        one.answer(0, outcome)
+    forget_claims(database)
+    one.loop._claim()
+    assert one.send() == ([attempt] if outcome is NOT_ATTEMPTED else [])
+    if outcome is None or outcome is NOT_ATTEMPTED:
+        one.answer(0, Reply(204, (), b""))
+    write_all(one)
+    assert [(row.state, row.attempt_count) for row in deliveries(database)] == [("delivered", 1)]
+    assert [row.number for row in attempts(database)] == [1]
+    assert not one.loop._held.attempts
+    assert "claim lost" not in capsys.readouterr().out

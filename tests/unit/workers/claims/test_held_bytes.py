@@ -1,10 +1,11 @@
+from dispatcher.ids import new_id_text
 from tests.claims import CLAIM
 from workers.claims.claims import Claim
 from workers.claims.held_bytes import LEAST, MOST, SMALL, HeldBytes
 
 
 def message(account_no: int, size: int) -> Claim:
-    return CLAIM._replace(account_no=account_no, data=bytes(size))
+    return CLAIM._replace(delivery_id=new_id_text(), account_no=account_no, data=bytes(size))
 
 
 def test_what_is_held_is_free_again_once_it_is_removed() -> None:
@@ -55,3 +56,13 @@ def test_after_refused_allocations_less_is_held_and_more_again_with_what_is_writ
         held.add(much)
         held.remove(much)
     assert held.free == MOST
+
+
+def test_an_attempt_counts_once_however_often_it_is_claimed() -> None:
+    held, claim = HeldBytes(), message(1, 70)
+    held.add([claim])
+    held.add([claim])
+    assert (held.free, held.attempts) == (MOST - 70, {claim.attempt})
+    for _ in range(2):
+        held.remove([claim])
+        assert (held.free, held.attempts) == (MOST, set())
