@@ -3,6 +3,7 @@
 from functools import cached_property
 
 from dispatcher.accounts.access_tokens import TokenMint
+from dispatcher.accounts.mail_links import MailLinks
 from dispatcher.egress.address_policy import AddressPolicy
 from dispatcher.encryption.vault import Vault
 from dispatcher.producer import Producer
@@ -31,6 +32,11 @@ class Installation(Producer):
         with self.statements.connect() as connection:
             connection.detach()
             return Vault.checked(keys, connection)
+
+    @cached_property
+    def mail_links(self) -> MailLinks:
+        """Makes and reads the links in mails. Raises as `vault`."""
+        return MailLinks(self.vault.digest_secret)
 
     @cached_property
     def token_mint(self) -> TokenMint:

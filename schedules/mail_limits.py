@@ -1,36 +1,47 @@
-"""How many mails one contact may get and one webhook may cause. Nobody must be able to flood an address by entering it
-as a contact. Mails above the limits wait for their turn."""
+"""How many mails one contact may get, and one webhook, one account and the installation may cause. Nobody must be able
+to flood an address by entering it as a contact. What is above the limits waits for its turn, and comes in one mail."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
 _WITHOUT_DOTS = frozenset({"gmail.com", "googlemail.com"})  # one provider, which ignores dots
 
 
 @dataclass(frozen=True, slots=True)
+class SentBefore:
+    """When the last mails were sent: to this mailbox, about this webhook, for this account, by the installation, and,
+    if nobody has confirmed the address for the account, the last mail of that kind to the mailbox."""
+
+    to_contact: Sequence[datetime] = ()
+    of_webhook: Sequence[datetime] = ()
+    of_account: Sequence[datetime] = ()
+    of_all: Sequence[datetime] = ()
+    unconfirmed: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MailLimits:
-    """The most mails per hour to one contact and per minute for one webhook; 0 means no limit."""
+    """The most mails per hour to one contact, for one account and of the installation, and per minute for one webhook;
+    0 means no limit. To a contact that is not confirmed there is one in a day, and no setting changes that."""
 
     per_contact_hour: int
     per_webhook_minute: int
+    per_account_hour: int
+    per_hour: int
 
-    def free_at(self, *, to_contact: Sequence[datetime], of_webhook: Sequence[datetime], now: datetime) -> datetime:
-        """When the next mail may be sent, given when the last ones were sent; `now` means at once."""
+    def free_at(self, sent: SentBefore, *, now: datetime) -> datetime:
+        """When the next mail may be sent; `now` means at once."""
         return max(
-            _free_at(to_contact, self.per_contact_hour, HOUR, now),
-            _free_at(of_webhook, self.per_webhook_minute, MINUTE, now),
+            _free_at(sent.to_contact, self.per_contact_hour, HOUR, now),
+            _free_at(sent.of_webhook, self.per_webhook_minute, MINUTE, now),
+            _free_at(sent.of_account, self.per_account_hour, HOUR, now),
+            _free_at(sent.of_all, self.per_hour, HOUR, now),
+            sent.unconfirmed + DAY if sent.unconfirmed is not None else now,
         )
-
-    @property
-    def gap(self) -> timedelta:
-        """The shortest interval between mails of one webhook in the long run. Mails that wait are spaced by it."""
-        gaps = [HOUR / self.per_contact_hour] if self.per_contact_hour else []
-        gaps += [MINUTE / self.per_webhook_minute] if self.per_webhook_minute else []
-        return max(gaps, default=timedelta(0))
 
 
 def _free_at(sent: Sequence[datetime], most: int, period: timedelta, now: datetime) -> datetime:

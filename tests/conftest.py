@@ -158,6 +158,7 @@ def environment(
         "DISPATCHER_ENCRYPTION_KEYS": ENCRYPTION_KEY,
         "DISPATCHER_DATA_DIR": str(strangers.with_name("no-engine-here")),
         "DISPATCHER_CA_BUNDLE": str(strangers),
+        "DISPATCHER_CONTACT_DOMAINS": "test",
         **LOOPBACK_VARIABLES,
     }
     for name in [name for name in os.environ if name.startswith("DISPATCHER_")]:

@@ -91,7 +91,7 @@ class Worker:
 
     @cached_property
     def mailer(self) -> Mailer:
-        return Mailer(self.installation.settings)
+        return Mailer(self.installation.settings, self.installation.mail_links)
 
     def note(self, doing: str) -> None:
         """A heartbeat of a maintenance worker's child, unless there was one a moment ago: it begins something."""

@@ -1,4 +1,5 @@
-"""Who makes a change: an API key (directly or through a dialect), the command line, or a response rule.
+"""Who makes a change: an API key (directly or through a dialect), the command line, a response rule, or the person whom
+a mail went to.
 
 `str()` of an actor is how it is shown everywhere: in `disabled_by` of a webhook, and in the audit log.
 """
@@ -16,6 +17,7 @@ class ActorKind(StrEnum):
     DIALECT = "dialect"
     COMMAND_LINE = "command_line"
     RESPONSE_RULE = "response_rule"
+    CONTACT = "contact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class ApiKey:
 
     key_id: UUID
     call: Call
+    is_operator: bool = False
     kind: ClassVar = ActorKind.API_KEY
 
     def __str__(self) -> str:
@@ -46,6 +49,7 @@ class Dialect:
     name: str
     key_id: UUID
     call: Call
+    is_operator: bool = False
     kind: ClassVar = ActorKind.DIALECT
 
     def __str__(self) -> str:
@@ -57,6 +61,7 @@ class CommandLine:
     """A person who runs a command. `user`, the account on the machine, is for operators only: `str()` leaves it out."""
 
     user: str
+    is_operator: ClassVar = True
     kind: ClassVar = ActorKind.COMMAND_LINE
 
     def __str__(self) -> str:
@@ -67,10 +72,23 @@ class CommandLine:
 class ResponseRule:
     """A rule of the webhook's own contract."""
 
+    is_operator: ClassVar = False
     kind: ClassVar = ActorKind.RESPONSE_RULE
 
     def __str__(self) -> str:
         return "response rule"
 
 
-Actor: TypeAlias = ApiKey | Dialect | CommandLine | ResponseRule
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A person who follows the link in a mail that they got."""
+
+    call: Call
+    is_operator: ClassVar = False
+    kind: ClassVar = ActorKind.CONTACT
+
+    def __str__(self) -> str:
+        return "the contact"
+
+
+Actor: TypeAlias = ApiKey | Dialect | CommandLine | ResponseRule | Contact

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.actor import Actor, ActorKind, ApiKey, CommandLine, Dialect, ResponseRule
+from dispatcher.accounts.actor import Actor, ActorKind, ApiKey, CommandLine, Contact, Dialect, ResponseRule
 from dispatcher.db.id_ranges import between
 from dispatcher.db.models import Account, AuditEntry
 from dispatcher.db.new_ids import NEW_ID
@@ -38,6 +38,8 @@ class Action(StrEnum):
     WEBHOOK_TESTED = "webhook.tested"
     WEBHOOK_RELEASED = "webhook.released"
     NOTICE_RELEASED = "notice.released"
+    CONTACT_CONFIRMED = "contact.confirmed"
+    CONTACT_UNSUBSCRIBED = "contact.unsubscribed"
     EVENT_TRIGGERED = "event.triggered"
     DELIVERY_REDELIVERED = "delivery.redelivered"
     DELIVERY_CANCELLED = "delivery.cancelled"
@@ -129,6 +131,8 @@ def shown_entry(entry: AuditEntry, account: str | None) -> dict[str, Any]:
 
 def _columns(by: Actor) -> dict[str, Any]:
     match by:
+        case Contact(call):
+            return {"request_id": call.request_id, "address": call.address}
         case ApiKey(key_id, call):
             return {"key_id": key_id, "request_id": call.request_id, "address": call.address}
         case Dialect(name, key_id, call):

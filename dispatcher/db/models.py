@@ -21,11 +21,14 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dispatcher.db.processes import Lease as Lease  # noqa: PLC0414 - a table like those below
 from dispatcher.db.processes import Process as Process  # noqa: PLC0414
+from dispatcher.db.recipients import Contact as Contact  # noqa: PLC0414
+from dispatcher.db.recipients import MailBudget as MailBudget  # noqa: PLC0414
+from dispatcher.db.recipients import Recipient as Recipient  # noqa: PLC0414
 from dispatcher.db.redeliveries import BulkRedelivery as BulkRedelivery  # noqa: PLC0414 - a table like those below
 from dispatcher.db.schema import Base as Base  # noqa: PLC0414 - re-exported with its tables
 from dispatcher.db.schema import Ciphertext
@@ -356,18 +359,6 @@ class Notice(Base):
     sent_count: Mapped[int] = mapped_column(server_default=text("0"))
     suppressed_count: Mapped[int] = mapped_column(server_default=text("0"))  # since the last mail
     held_for: Mapped[str | None]  # the mailbox whose limits delay the pending mail
-
-
-class Contact(Base):
-    """A mailbox that notices go to, from all webhooks that name it: its limits are counted here."""
-
-    __tablename__ = "contacts"
-
-    mailbox: Mapped[str] = mapped_column(primary_key=True)
-    sent_at: Mapped[list[datetime]] = mapped_column(
-        ARRAY(TIMESTAMP(timezone=True)), server_default=text("'{}'")
-    )  # of each mail in the last hour
-    outdated: Mapped[int] = mapped_column(server_default=text("0"))  # held back until too old, since the last mail
 
 
 class AuditEntry(Base):

@@ -28,7 +28,18 @@ class Role(NamedTuple):
 
 
 _WHAT_ACCOUNTS_HAVE = ("accounts", "webhooks", "subscriptions")
-_DELIVERING = ("events", "deliveries", "requests", "attempts", "circuit_breakers", "rates", "notices", "contacts")
+_DELIVERING = (
+    "events",
+    "deliveries",
+    "requests",
+    "attempts",
+    "circuit_breakers",
+    "rates",
+    "notices",
+    "contacts",
+    "recipients",
+    "mail_budgets",
+)
 _INSTALLATION = ("installation", "migrations", "processes", "leases", "redeliveries", "retention")
 _SECRET = ("api_keys", "tokens", "idempotency_keys", "audit")
 
@@ -46,6 +57,8 @@ ROLES = {
             "deliveries": "INSERT, UPDATE",
             "redeliveries": "INSERT, UPDATE",
             "notices": "UPDATE",
+            "recipients": "INSERT, UPDATE, DELETE",
+            "contacts": "INSERT, UPDATE",  # of somebody who unsubscribes
             "audit": "INSERT",
             "rates": "INSERT",
             "circuit_breakers": "DELETE",
@@ -72,6 +85,8 @@ ROLES = {
             "tokens": "INSERT, UPDATE, DELETE",
             "notices": "INSERT, UPDATE, DELETE",
             "contacts": "INSERT, UPDATE, DELETE",
+            "recipients": "INSERT, UPDATE, DELETE",
+            "mail_budgets": "INSERT, UPDATE, DELETE",
             "redeliveries": "UPDATE, DELETE",
             "idempotency_keys": "UPDATE, DELETE",
             "audit": "INSERT",

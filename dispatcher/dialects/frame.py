@@ -104,6 +104,7 @@ class Owner(NamedTuple):
 
     account_id: UUID
     key_id: UUID
+    is_operator: bool = False
 
 
 class Listing(Protocol):
@@ -125,7 +126,7 @@ def owner_of_name(installation: Installation, caller: Caller, name: str) -> Owne
             raise UnknownAccount(name)
         return Owner(caller.account_id, caller.key_id)
     with installation.transaction() as session:
-        return Owner(find_account(session, name).id, caller.key_id)
+        return Owner(find_account(session, name).id, caller.key_id, is_operator=True)
 
 
 def own_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
@@ -145,7 +146,7 @@ class OwnWebhooks:
     """An account's webhooks that were created through a dialect, for one call. Others are not found."""
 
     def __init__(self, vendor: Vendor, installation: Installation, owner: Owner, call: Call) -> None:
-        self.by = Dialect(vendor.name, owner.key_id, call)
+        self.by = Dialect(vendor.name, owner.key_id, call, owner.is_operator)
         self._account_id = owner.account_id
         self._vendor, self._installation = vendor, installation
 

@@ -37,6 +37,7 @@ class AddressPolicy:
     ports: frozenset[int] = frozenset()
     https_only: bool = False
     any_address: bool = False
+    contact_domains: tuple[str, ...] = ()  # that contacts may be in besides public ones
 
     @property
     def includes_this_machine(self) -> bool:

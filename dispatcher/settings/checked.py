@@ -43,6 +43,7 @@ _LEAST_TOKEN = 16  # characters: no one guesses them
 _LISTS: dict[str, Callable[[str], object]] = {
     "allowed_networks": read_networks,
     "allowed_hosts": read_hosts,
+    "contact_domains": read_hosts,
     "allowed_ports": read_ports,
     "egress_ranges": read_networks,
     "trusted_proxies": read_networks,
@@ -138,7 +139,7 @@ class Settings(Fields):
             raise ValueError(f"{STILL}: its domain belongs to nobody")
         return text
 
-    @field_validator("allowed_networks", "allowed_hosts", "allowed_ports", "egress_ranges", "trusted_proxies")
+    @field_validator(*_LISTS)
     @classmethod
     def _readable_list(cls, text: str, info: ValidationInfo) -> str:
         _LISTS[info.field_name or ""](text)
@@ -201,6 +202,7 @@ class Settings(Fields):
             ports=read_ports(self.allowed_ports),
             https_only=self.https_only,
             any_address=self.unsafe_allow_any_address,
+            contact_domains=read_hosts(self.contact_domains),
         )
 
 

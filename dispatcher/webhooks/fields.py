@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypedDict
 from urllib.parse import urlsplit
 
 from dispatcher.egress.address_policy import AddressPolicy
-from dispatcher.egress.mail_addresses import mail_address
+from dispatcher.egress.contact_addresses import refused_contact
 from dispatcher.egress.urls import normalise_url
 from dispatcher.errors import AddressRefused, InvalidWebhook
 from dispatcher.event_types import ALL, RULE, is_event_type
@@ -52,6 +52,8 @@ class Kept(Protocol):
 
     @property
     def url_masked(self) -> str: ...
+    @property
+    def contact_email(self) -> str | None: ...
     @property
     def contract_document(self) -> Mapping[str, Any]: ...
     @property
@@ -100,7 +102,10 @@ def check(
     if "app" in fields:
         plain["app"] = check_text("app", fields["app"])
     if "contact_email" in fields:
-        plain["contact_email"] = check_email(fields["contact_email"])
+        given = fields["contact_email"]
+        # One that was stored under the rules of an older version stays as long as nobody changes it.
+        is_kept = kept is not None and given == kept.contact_email
+        plain["contact_email"] = given if is_kept else check_email(given, addresses)
     contract = _given_contract(fields, kept)
     if "dialect_fields" in fields:
         plain["dialect_fields"] = fields["dialect_fields"]
@@ -167,9 +172,10 @@ def check_text(field: str, value: str | None) -> str | None:
     return value
 
 
-def check_email(value: str | None) -> str | None:
-    if value is not None and mail_address(value) is None:
-        raise InvalidWebhook("contact_email", "must be one plain mail address")
+def check_email(value: str | None, addresses: AddressPolicy) -> str | None:
+    refused = refused_contact(value, addresses.contact_domains) if value is not None else None
+    if refused is not None:
+        raise InvalidWebhook("contact_email", refused)
     return value
 
 

@@ -42,6 +42,10 @@ class Registered:
         return self.webhook.url_masked
 
     @property
+    def contact_email(self) -> str | None:
+        return self.webhook.contact_email
+
+    @property
     def contract_document(self) -> Mapping[str, Any]:
         """The contract as it is stored; what is no object can be replaced."""
         return self.webhook.contract if isinstance(self.webhook.contract, dict) else {}

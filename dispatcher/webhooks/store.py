@@ -13,6 +13,7 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.accounts import find_account, is_name
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
+from dispatcher.accounts.recipients import forget_contact, name_contact
 from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, Token, Webhook
 from dispatcher.egress.urls import comparable_url, normalise_url
 from dispatcher.encryption.vault import destination, url_digest
@@ -107,6 +108,7 @@ class Webhooks:
         webhook = self._session.scalars(statement).one()
         self._subscribe(webhook)
         self._pace(webhook)
+        self._name_contact(None, webhook, by)
         changed = changed_fields({"dialect_fields": {}}, fields_now(webhook), checked.changed_secrets)
         self._note(webhook, by, Action.WEBHOOK_CREATED, {"changed": changed})
         return Registered(webhook, owner, None, self._vault, known=known_of(checked))
@@ -134,7 +136,7 @@ class Webhooks:
             columns |= {"enabled": True} | dict.fromkeys(("disabled_at", "disabled_by", "disabled_reason"))
         elif enabled is False and (reason is not None or kept.webhook.enabled):
             columns |= {"enabled": False} | _disabled(by, reason)
-        before = fields_now(kept.webhook)
+        before, contact = fields_now(kept.webhook), kept.webhook.contact_email
         respelled = checked.url is not None and checked.url.masked == kept.url_masked and kept.differs(checked.url)
         webhook = self._write(kept.webhook, columns)
         if webhook is None:
@@ -147,6 +149,8 @@ class Webhooks:
             self._pace(webhook)
         if "authorization" in checked.given:
             self._drop_token(webhook)
+        if "contact_email" in checked.given:
+            self._name_contact(contact, webhook, by)
         if "event_types" in checked.given or "app" in checked.given:
             self._unsubscribe(webhook)
             self._subscribe(webhook)
@@ -177,6 +181,8 @@ class Webhooks:
         self._unsubscribe(webhook)
         self._close_circuit(webhook)
         self._drop_token(webhook)
+        if webhook.contact_email is not None:
+            forget_contact(self._session, webhook.account_id, webhook.contact_email)
         self._note(webhook, by, Action.WEBHOOK_DELETED, {"name": webhook.name, "url": webhook.url_masked})
         return webhook
 
@@ -305,6 +311,13 @@ class Webhooks:
     def _pace(self, webhook: Webhook) -> None:
         if webhook.rate_limit is not None:
             self._session.execute(insert_or_leave(Rate).values(webhook_id=webhook.id).on_conflict_do_nothing())
+
+    def _name_contact(self, before: str | None, webhook: Webhook, by: Actor) -> None:
+        named = webhook.contact_email
+        if named is not None:
+            name_contact(self._session, webhook.account_id, named, by=by)
+        if before is not None and (named is None or named.lower() != before.lower()):
+            forget_contact(self._session, webhook.account_id, before)
 
     def _close_circuit(self, webhook: Webhook) -> None:
         self._session.execute(delete(CircuitBreaker).where(CircuitBreaker.webhook_id == webhook.id))

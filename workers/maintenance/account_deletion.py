@@ -47,6 +47,7 @@ OF_ACCOUNT = [
     text(_of_account(table, key))
     for table, key in (
         ("subscriptions", "webhook_id, event_type"),
+        ("recipients", "account_id, id"),
         ("redeliveries", "id"),
         ("idempotency_keys", "account_id, key"),
         ("api_keys", "id"),
@@ -91,7 +92,10 @@ _LAST = text("""
 SELECT 1 FROM dispatcher.accounts WHERE id = :account
   AND NOT EXISTS (SELECT 1 FROM dispatcher.webhooks WHERE account_id = :account) FOR UPDATE
 """)
-_REMOVE = text("DELETE FROM dispatcher.accounts WHERE id = :account")
+_REMOVE = [
+    text("DELETE FROM dispatcher.mail_budgets WHERE owner = :account"),
+    text("DELETE FROM dispatcher.accounts WHERE id = :account"),
+]
 
 
 def remove_accounts(engine: Engine, until: float) -> dict[str, int]:
@@ -147,6 +151,6 @@ def _remove_webhooks(engine: Engine, webhooks: Sequence[str], until: float) -> b
 def _remove_last(connection: Connection, account: UUID) -> bool:
     if connection.execute(_LAST, {"account": account}).first() is None:
         return False
-    for statement in (*OF_ACCOUNT, _REMOVE):
+    for statement in (*OF_ACCOUNT, *_REMOVE):
         connection.execute(statement, {"account": account})
     return True

@@ -9,7 +9,9 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import TypeAlias
+from uuid import UUID
 
+from dispatcher.accounts.mail_links import LinksOfMail, MailLinks
 from dispatcher.egress.mail_addresses import mail_address, read_sender
 from dispatcher.masking.messages import member_names
 from dispatcher.settings import Settings
@@ -65,16 +67,29 @@ class Mailer:
     """Opens a connection to the mail server for each mail. Certificates are verified; details contain no secrets."""
 
     def __init__(
-        self, settings: Settings, *, step_timeout: float = STEP_TIMEOUT, end_timeout: float = END_TIMEOUT
+        self,
+        settings: Settings,
+        links: MailLinks | None = None,
+        *,
+        step_timeout: float = STEP_TIMEOUT,
+        end_timeout: float = END_TIMEOUT,
     ) -> None:
-        """Raises ConfigurationError if TLS has no authorities to trust."""
+        """Without `links`, or without the setting `public_url`, mails have none. Raises ConfigurationError if TLS has
+        no authorities to trust."""
         self._settings = settings
         self._sender = read_sender(settings.mail_from)
         # Made before the first mail is claimed, so that a mistake in it costs none.
         encrypted = self.configured and settings.smtp_security != "none"
         self._tls = tls_context(trusted_authorities(settings.ca_bundle)) if encrypted else None
         self.masked_members = member_names(settings.masked_members)  # what mails do not show
-        self.limits = MailLimits(settings.mails_per_contact_hour, settings.mails_per_webhook_minute)
+        self.limits = MailLimits(
+            per_contact_hour=settings.mails_per_contact_hour,
+            per_webhook_minute=settings.mails_per_webhook_minute,
+            per_account_hour=settings.mails_per_account_hour,
+            per_hour=settings.mails_per_hour,
+        )
+        self.sender = str(self._sender)  # in words
+        self._links = links
         self._step_timeout, self._end_timeout = step_timeout, end_timeout
 
     @property
@@ -82,11 +97,25 @@ class Mailer:
         """Whether there is a mail server to send to."""
         return bool(self._settings.smtp_host)
 
+    def links_for(self, recipient: UUID, now: datetime) -> LinksOfMail | None:
+        """The links for a mail to this recipient, if it can have any."""
+        if self._links is None or not self._settings.public_url:
+            return None
+        return LinksOfMail.made(self._links, self._settings.public_url, recipient, now)
+
     def message(
-        self, *, to: str, subject: str, plain: str, html: str, message_id: str, date: datetime
+        self,
+        *,
+        to: str,
+        subject: str,
+        plain: str,
+        html: str,
+        message_id: str,
+        date: datetime,
+        unsubscribe: str | None = None,
     ) -> EmailMessage | None:
         """The message; None if `to` is not an address that a mail can be sent to. `message_id` is the local part of its
-        Message-ID."""
+        Message-ID, `unsubscribe` a link."""
         recipient = mail_address(to)
         if recipient is None:
             return None
@@ -97,6 +126,10 @@ class Mailer:
         message["Date"] = date
         message["Message-ID"] = f"<{message_id}@{self._sender.domain}>"
         # Out-of-office replies and the like must not answer.
+        if unsubscribe is not None:
+            message["List-Unsubscribe"] = f"<{unsubscribe}>"
+            if unsubscribe.startswith("https:"):  # RFC 8058 knows no other
+                message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         message["Auto-Submitted"] = "auto-generated"
         message["X-Auto-Response-Suppress"] = "All"
         message.set_content(plain)

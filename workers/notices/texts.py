@@ -1,10 +1,10 @@
 """What a problem notice says: a subject, a plain text and an HTML text, from the facts of one error."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import Any, assert_never
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -12,9 +12,7 @@ from dispatcher.states import Reason, State
 from dispatcher.transport.exchange import FailureKind
 from dispatcher.webhooks.notices import NoticeKind
 from workers.notices.excerpts import excerpt, one_line
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from workers.notices.templating import environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,6 @@ class Problem:
     retry_at: datetime | None
     suppressed: int  # seen and not reported
     reported_before: bool  # an earlier mail reported the same error
-    waiting: int  # other notices to the contact that are held back
     outdated: int  # notices that were held back since the last mail until they were too old
     account: str
     webhook_id: UUID
@@ -48,6 +45,16 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Footer:
+    """Who sends a mail to whom, about whose webhooks, and how it can be stopped (None: there is no link)."""
+
+    sender: str
+    contact: str
+    account: str
+    unsubscribe: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class MailText:
     """The parts of a mail; plain text and HTML say the same. `subject` is one line."""
 
@@ -56,10 +63,10 @@ class MailText:
     html: str
 
 
-def render(problem: Problem, *, now: datetime) -> MailText:
+def render(problem: Problem, *, footer: Footer, now: datetime) -> MailText:
     """The mail about a problem. A retry that was due before `now` is not announced any more."""
     what = what_happened(problem.fingerprint)
-    webhook = one_line(problem.webhook_name or urlsplit(problem.url_masked).netloc, 60)
+    webhook = name_of(problem.webhook_name, problem.url_masked)
     facts: dict[str, Any] = {
         "problem": problem,
         "webhook": webhook,
@@ -74,10 +81,20 @@ def render(problem: Problem, *, now: datetime) -> MailText:
         "disabled_reason": _disabled_because(problem),
         "account": one_line(problem.account, 255),
     }
-    environment = _environment()
-    plain = environment.get_template(f"{problem.kind}.txt.j2").render(facts)
-    html = environment.get_template(f"{problem.kind}.html.j2").render(facts)
-    return MailText(_subject(problem.kind, webhook), plain, html)
+    return mail_text(problem.kind, _subject(problem.kind, webhook), facts, footer)
+
+
+def mail_text(template: str, subject: str, facts: Mapping[str, Any], footer: Footer) -> MailText:
+    """A mail by its two templates."""
+    shown = {**facts, "footer": replace(footer, account=one_line(footer.account, 60))}
+    made = environment()
+    plain, html = (made.get_template(f"{template}.{form}.j2").render(shown) for form in ("txt", "html"))
+    return MailText(subject, plain, html)
+
+
+def name_of(webhook_name: str | None, url_masked: str) -> str:
+    """What a mail calls a webhook, in one line."""
+    return one_line(webhook_name or urlsplit(url_masked).netloc, 60)
 
 
 def what_happened(fingerprint: str) -> str:
@@ -196,25 +213,3 @@ def _phrase(status: int) -> str:
         return f" ({HTTPStatus(status).phrase})"
     except ValueError:
         return ""
-
-
-@cache
-def _environment() -> "Environment":
-    from jinja2 import (  # noqa: PLC0415 - loops send no mail, and should not spend memory on it
-        Environment,
-        PackageLoader,
-        StrictUndefined,
-        select_autoescape,
-    )
-
-    environment = Environment(
-        loader=PackageLoader("workers.notices"),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["moment"] = lambda moment: f"{moment.astimezone(UTC):%d %B %Y, %H:%M:%S} UTC"
-    environment.filters["indented"] = lambda text: "\n".join(f"    {line}".rstrip() for line in text.split("\n"))
-    return environment

@@ -135,7 +135,7 @@ def test_a_notice_that_cannot_be_read_or_written_as_a_mail(
         def ended() -> bool:
             return not rows(database, "SELECT 1 FROM dispatcher.notices WHERE due_at <= now()")
 
-        died = deaths(mail, with_mail, f"workers.notices.send.{place}", how, bad, ended)
+        died = deaths(mail, with_mail, f"workers.notices.wording.{place}", how, bad, ended)
         change(
             database, "UPDATE dispatcher.notices SET claimed_until = now() - interval '1 s' WHERE claimed_until > now()"
         )

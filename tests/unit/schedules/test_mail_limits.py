@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules.mail_limits import HOUR, MINUTE, MailLimits, mailbox
+from schedules.mail_limits import HOUR, MINUTE, MailLimits, SentBefore, mailbox
 
 NOW = datetime(2025, 8, 1, 12, tzinfo=UTC)
-LIMITS = MailLimits(per_contact_hour=3, per_webhook_minute=1)
+LIMITS = MailLimits(per_contact_hour=3, per_webhook_minute=1, per_account_hour=0, per_hour=0)
+
+NO_LIMITS = MailLimits(0, 0, 0, 0)
 
 
 def ago(*seconds: float) -> list[datetime]:
@@ -34,28 +36,36 @@ def ago(*seconds: float) -> list[datetime]:
 def test_the_next_mail_waits_for_the_later_of_both_limits(
     to_contact: list[datetime], of_webhook: list[datetime], wait: float
 ) -> None:
-    free_at = LIMITS.free_at(to_contact=to_contact, of_webhook=of_webhook, now=NOW)
+    free_at = LIMITS.free_at(SentBefore(to_contact, of_webhook), now=NOW)
     assert free_at - NOW == timedelta(seconds=wait)
+
+
+def test_the_account_and_the_installation_have_limits_of_their_own() -> None:
+    limits = MailLimits(per_contact_hour=0, per_webhook_minute=0, per_account_hour=2, per_hour=3)
+    for sent, wait in (
+        (SentBefore(of_account=ago(10, 20)), 3580),
+        (SentBefore(of_account=ago(10)), 0),
+        (SentBefore(of_all=ago(10, 20, 30)), 3570),
+        (SentBefore(of_account=ago(10, 20), of_all=ago(1, 2, 3)), 3597),
+    ):
+        assert limits.free_at(sent, now=NOW) - NOW == timedelta(seconds=wait)
+
+
+def test_to_a_contact_that_is_not_confirmed_one_mail_goes_in_a_day_whatever_is_set() -> None:
+    (before,) = ago(3600)
+    assert NO_LIMITS.free_at(SentBefore(unconfirmed=before), now=NOW) == NOW + timedelta(hours=23)
 
 
 def test_zero_is_no_limit() -> None:
     many = ago(*range(500))
-    assert MailLimits(0, 0).free_at(to_contact=many, of_webhook=many, now=NOW) == NOW
-    assert MailLimits(0, 0).gap == timedelta(0)
-
-
-def test_mails_that_wait_are_as_far_apart_as_the_tighter_limit_lets_them_be() -> None:
-    assert MailLimits(20, 1).gap == timedelta(minutes=3)
-    assert MailLimits(120, 1).gap == timedelta(minutes=1)
-    assert MailLimits(0, 2).gap == timedelta(seconds=30)
-    assert MailLimits(20, 0).gap == timedelta(minutes=3)
+    assert NO_LIMITS.free_at(SentBefore(many, many, many, many), now=NOW) == NOW
 
 
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 3))
 def test_no_hour_and_no_minute_has_more_than_its_limit(gaps: list[int], hourly: int, minutely: int) -> None:
-    limits, now, sent = MailLimits(hourly, minutely), NOW, []
+    limits, now, sent = MailLimits(hourly, minutely, 0, 0), NOW, []
     for gap in gaps:
-        now = limits.free_at(to_contact=sent, of_webhook=sent, now=now + timedelta(seconds=gap))
+        now = limits.free_at(SentBefore(sent, sent), now=now + timedelta(seconds=gap))
         sent.append(now)
     for moment in sent:
         assert sum(moment - HOUR < other <= moment for other in sent) <= hourly

@@ -122,10 +122,16 @@ def pass_time(database: Engine, interval: str) -> None:
     )
     change(
         database,
-        "UPDATE dispatcher.contacts SET sent_at ="
-        " ARRAY(SELECT moment - CAST(:by AS interval) FROM unnest(sent_at) AS moment)",
+        "UPDATE dispatcher.contacts SET unconfirmed_sent_at = unconfirmed_sent_at - CAST(:by AS interval)",
         by=interval,
     )
+    for table in ("contacts", "mail_budgets"):
+        change(
+            database,
+            f"UPDATE dispatcher.{table} SET sent_at ="
+            " ARRAY(SELECT moment - CAST(:by AS interval) FROM unnest(sent_at) AS moment)",
+            by=interval,
+        )
 
 
 class Crash(Exception):

@@ -183,7 +183,7 @@ def test_a_sender_may_have_any_name(settings: Settings, mail_server: MailServer)
     assert (sender.display_name, sender.addr_spec) == ("Grüße, von uns", "hooks@we.test")
 
 
-@pytest.mark.parametrize("to", ['"a b"@acme.test', "o'ps+x@acme.test", "a.b@[127.0.0.1]"])
+@pytest.mark.parametrize("to", ['"a b"@acme.test', "o'ps+x@acme.test"])
 def test_unusual_addresses_that_are_right_are_used_as_they_are(
     mailer: Mailer, mail_server: MailServer, to: str
 ) -> None:

@@ -1,0 +1,215 @@
+"""Claims the notices that are due: one for a mail, with what was held back for the same contact."""
+# ruff: noqa: S608 - composed of constants
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+
+from dispatcher.accounts.recipients import ContactState, Standing, standing_of
+from dispatcher.db.arrays import array
+from dispatcher.db.outages import is_outage
+from dispatcher.errors import Unreadable
+from dispatcher.webhooks.notices import NoticeKind
+from schedules.mail_limits import MailLimits
+from schedules.quiet_period import MAIL_RETRIES, QUIET_PERIOD, is_stale
+from workers.notices.turns import Turn, take_turn
+
+log = logging.getLogger("workers.notices")
+
+LONGEST_MAIL = CLAIM_SPAN = timedelta(minutes=5)  # longer than one mail can take
+PIECE = 1_000  # notices that are postponed together
+TOGETHER = 200  # notices in one mail
+PAUSE_WHILE_SUSPENDED = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claimed notice. Its quiet period is already open; a clean failure restores `previously_sent_at`."""
+
+    id: UUID
+    previously_sent_at: datetime | None
+    failed_sends: int
+    observed_at: datetime
+    suppressed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMail:
+    """A claimed notice, and others that the same mail reports."""
+
+    first: Claimed
+    others: Sequence[Claimed]
+    claimed_at: datetime  # the database's clock
+    claimed_until: datetime
+    contact: str | None  # None: there is no contact any more
+    standing: Standing | None  # None: no mail is sent
+    turn: Turn | None  # None: no mail is sent
+    held_for: str | None  # the mailbox that the first one was held back for
+    facts: Any  # of the first one: a row of `_FACTS`
+    lines: Sequence[Any]  # of all, if there are others: rows of `_LINES`
+
+
+class Unusable:
+    """A notice of which no mail can be made, and why. The text of an unexpected error could contain part of a
+    message."""
+
+    def __init__(self, notice: UUID, error: Exception) -> None:
+        self.notice = notice
+        self.why = (
+            str(error) if isinstance(error, Unreadable) else f"no mail can be made of it ({type(error).__name__})"
+        )
+
+
+def claim(connection: Connection, limits: MailLimits) -> ClaimedMail | Unusable | int | None:
+    """Claims one notice and opens its quiet period. Once this is committed, only a recorded clean failure makes it due
+    again, so that no crash, restart or second worker causes a second mail. One mail at a time: a crash costs one.
+
+    One that cannot be read is quarantined. Returns a number if it is not the notice's turn: how many notices of its
+    webhook were held back. None are if its account is suspended: then it is postponed, and others of suspended accounts
+    with it, so that they are not read again for each notice after them.
+    """
+    row = connection.execute(_NEXT).one_or_none()
+    if row is None:
+        return None
+    if row.suspended:
+        connection.execute(_POSTPONE_SUSPENDED, {"pause": PAUSE_WHILE_SUSPENDED})
+        return 0
+    try:
+        with connection.begin_nested():
+            return _claimed(connection, row, limits)
+    except (OperationalError, InterfaceError, InternalError):  # the database's own
+        raise
+    except Exception as error:  # no row may stop the others, whatever is in it
+        if is_outage(error):  # of all notices: a right or a column is missing
+            raise
+        unusable = Unusable(row.id, error)
+    quarantine(connection, unusable)
+    return unusable
+
+
+def _claimed(connection: Connection, row: Any, limits: MailLimits) -> ClaimedMail | int:
+    standing: Standing | None = None
+    turn: Turn | None = None
+    others: Sequence[Any] = ()
+    if row.contact is not None and not is_stale(row.observed_at, now=row.now):
+        standing = standing_of(connection, row.account_id, row.contact)
+        if standing.gets_mail:
+            is_confirmed = standing.state is ContactState.CONFIRMED
+            taken = take_turn(
+                connection,
+                limits,
+                webhook=row.webhook_id,
+                account=row.account_id,
+                contact=row.contact,
+                is_confirmed=is_confirmed,
+                now=row.now,
+            )
+            if isinstance(taken, int):
+                return taken
+            turn = taken
+            if is_confirmed:
+                same = {"mailbox": turn.mailbox, "account": row.account_id, "contact": row.contact, "id": row.id}
+                limited = {"kinds": [str(kind) for kind in NoticeKind], "quiet_period": QUIET_PERIOD}
+                others = connection.execute(_HELD_FOR_SAME, same | limited).all()
+    ids = array([str(row.id), *(str(other.id) for other in others)])
+    claimed_until = connection.execute(_CLAIM, {"ids": ids, "span": CLAIM_SPAN}).scalars().first()
+    assert claimed_until is not None
+    return ClaimedMail(
+        first=_of(row),
+        others=[_of(other) for other in others],
+        claimed_at=row.now,
+        claimed_until=claimed_until,
+        contact=row.contact,
+        standing=standing,
+        turn=turn,
+        held_for=row.held_for,
+        facts=connection.execute(_FACTS, {"id": row.id}).one(),
+        lines=connection.execute(_LINES, {"ids": ids}).all() if others else (),
+    )
+
+
+def _of(row: Any) -> Claimed:
+    failed_sends = min(max(row.failed_sends, 0), len(MAIL_RETRIES))  # it counts no further
+    return Claimed(row.id, row.last_sent_at, failed_sends, row.observed_at, row.suppressed_count)
+
+
+def quarantine(connection: Connection, unusable: Unusable) -> None:
+    """Puts a notice aside: no mail is due until its error is seen again, a day later, or until it is released."""
+    connection.execute(_QUARANTINE, {"id": unusable.notice, "reason": unusable.why})
+    log.error("notice %s quarantined: %s", unusable.notice, unusable.why)
+
+
+# Found before the rest is joined, so that one row is read.
+_NEXT = text("""
+SELECT n.id, n.webhook_id, n.observed_at, n.held_for, n.last_sent_at, n.failed_sends, n.suppressed_count,
+       w.account_id, now() AS now,
+       CASE WHEN w.deleted_at IS NULL THEN w.contact_email END AS contact, a.suspended_at IS NOT NULL AS suspended
+FROM (SELECT * FROM dispatcher.notices WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) n
+JOIN dispatcher.webhooks w ON w.id = n.webhook_id JOIN dispatcher.accounts a ON a.id = w.account_id
+""")
+
+_HELD_FOR_SAME = text(f"""
+SELECT n.id, n.observed_at, n.last_sent_at, n.failed_sends, n.suppressed_count
+FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+WHERE n.held_for = :mailbox AND n.id <> :id AND n.due_at IS NOT NULL AND n.observed_at > now() - :quiet_period
+  AND n.kind = ANY(:kinds) AND w.account_id = :account AND w.deleted_at IS NULL
+  AND lower(w.contact_email) = lower(:contact)
+ORDER BY n.observed_at, n.id LIMIT {TOGETHER - 1} FOR UPDATE OF n SKIP LOCKED
+""")
+
+_CLAIM = text("""
+UPDATE dispatcher.notices SET due_at = NULL, held_for = NULL, claimed_until = now() + :span, last_sent_at = now(),
+  quarantined_at = NULL, quarantined_reason = NULL
+WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING claimed_until
+""")
+
+_QUARANTINE = text("""
+UPDATE dispatcher.notices SET due_at = NULL, held_for = NULL, claimed_until = NULL, last_sent_at = now(),
+  quarantined_at = now(), quarantined_reason = :reason
+WHERE id = :id
+""")
+
+# Events, requests and attempts may have been removed since.
+_FACTS = text("""
+SELECT n.kind, n.fingerprint, n.observed_at, n.retry_at, n.suppressed_count, n.sent_count, n.failed_sends,
+       n.delivery_id, a.name AS account, w.id AS webhook_id, w.name AS webhook_name, w.enabled, w.disabled_reason,
+       coalesce(r.url_masked, w.url_masked) AS url_masked,
+       d.state AS delivery_state, d.reason AS delivery_reason,
+       (SELECT max(t.number) FROM dispatcher.attempts t
+         WHERE t.delivery_id = n.delivery_id AND t.request_id = n.request_id) AS attempt,
+       d.event_id, e.type AS event_type, e.subject, r.failure_detail, r.answer_cut,
+       CASE WHEN NOT r.answer_unreadable THEN r.answer_excerpt END AS answer_excerpt,
+       CASE WHEN r.answer_excerpt <> '' THEN e.data END AS data,
+       E'\n' || r.headers_masked LIKE E'%\nDispatcher-Batch-Size: %' AS of_batch
+FROM dispatcher.notices n
+JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+JOIN dispatcher.accounts a ON a.id = w.account_id
+LEFT JOIN dispatcher.deliveries d ON d.id = n.delivery_id
+LEFT JOIN dispatcher.events e ON e.id = d.event_id
+LEFT JOIN dispatcher.requests r ON r.id = n.request_id
+WHERE n.id = :id
+""")
+
+_LINES = text("""
+SELECT n.id, n.kind, n.fingerprint, n.observed_at, n.suppressed_count, n.delivery_id, w.id AS webhook_id,
+       w.name AS webhook_name, w.url_masked
+FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+WHERE n.id = ANY(CAST(:ids AS uuid[])) ORDER BY w.id, n.observed_at, n.id
+""")
+
+FIRST_DUE = f"""
+SELECT id, webhook_id FROM dispatcher.notices WHERE due_at <= now() ORDER BY due_at LIMIT {PIECE} FOR UPDATE SKIP LOCKED
+"""
+
+# After the account is resumed they are sent, unless they are too old by then.
+_POSTPONE_SUSPENDED = text(f"""
+UPDATE dispatcher.notices SET due_at = now() + :pause WHERE id = ANY(ARRAY(
+  SELECT n.id FROM ({FIRST_DUE}) n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+  JOIN dispatcher.accounts a ON a.id = w.account_id WHERE a.suspended_at IS NOT NULL))
+""")
