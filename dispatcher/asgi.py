@@ -18,10 +18,11 @@ from dispatcher.api.deliveries import routes as deliveries
 from dispatcher.api.events import routes as events
 from dispatcher.api.events.shortcut import Shortcut
 from dispatcher.api.metrics import routes as metrics
+from dispatcher.api.pages import contact as contact_page
 from dispatcher.api.pages import routes as pages
 from dispatcher.api.webhooks import actions as webhook_actions
+from dispatcher.api.webhooks import contacts, notices
 from dispatcher.api.webhooks import health as webhook_health
-from dispatcher.api.webhooks import notices
 from dispatcher.api.webhooks import routes as webhooks
 from dispatcher.dialects.bulksms import routes as bulksms
 from dispatcher.dialects.bulksms.errors import BULKSMS
@@ -62,6 +63,7 @@ _NATIVE = (
     deliveries,
     redeliveries,
     notices,
+    contacts,
     accounts,
     audit,
     installation,
@@ -142,6 +144,7 @@ def create_app(installation: Installation | None = None) -> FastAPI:
         checks = [] if module in _ANY_QUERY else [Depends(known_parameters_only)]
         app.include_router(module.router, dependencies=checks)
     pages.install(app)
+    app.include_router(contact_page.router)
     for prefix, dialect in DIALECTS.items():
         mounted = dialect()
         mounted.state.serving, mounted.state.prefix = serving, prefix

@@ -172,6 +172,18 @@ def make_quarantined_notice(database: Engine) -> UUID:
         ).scalar_one()
 
 
+def make_recipient(database: Engine) -> UUID:
+    """A contact of the first account, that is not confirmed."""
+    with database.begin() as connection:
+        return connection.execute(
+            text(
+                "INSERT INTO dispatcher.recipients (id, account_id, address, mailbox)"
+                " SELECT gen_random_uuid(), id, 'ops@acme.test', 'ops@acme.test'"
+                " FROM dispatcher.accounts ORDER BY number LIMIT 1 RETURNING id"
+            )
+        ).scalar_one()
+
+
 def make_due(database: Engine) -> None:
     """Makes every waiting delivery due."""
     change(database, "UPDATE dispatcher.deliveries SET due_at = now() - interval '1 second' WHERE state = 'waiting'")

@@ -53,9 +53,9 @@ def name_contact(session: Session, account: UUID, address: str, *, by: Actor) ->
     if not by.is_operator:
         session.execute(_NAME, _named(account, address))
         return
-    recipient = session.execute(_NAME_CONFIRMED, _named(account, address) | {"by": str(by)}).one_or_none()
-    if recipient is not None:
-        _release_held(session, account, recipient.mailbox)
+    confirmed = session.execute(_NAME_CONFIRMED, _named(account, address) | {"by": str(by)}).one_or_none()
+    if confirmed is not None and confirmed.confirmed_at is not None:
+        _release_held(session, account, mailbox(address))
 
 
 class Standing(NamedTuple):
@@ -193,7 +193,7 @@ _NAME_CONFIRMED = text(f"""
 {_INSERT % _IS_NEW}
 UPDATE SET confirmed_at = now(), confirmed_by = excluded.confirmed_by
 WHERE r.unsubscribed_at IS NULL AND r.confirmed_at IS NULL
-RETURNING mailbox
+RETURNING confirmed_at
 """)
 
 _STANDING = text("""

@@ -200,6 +200,7 @@ _NOTICE = {
     "request_id": _REQUEST_ID,
     "retry_at": "2026-03-02T09:21:30Z",
     "contact": "ops@example.com",
+    "contact_state": "confirmed",
     "sent_count": 1,
     "last_sent_at": "2026-03-02T09:20:01Z",
     "suppressed_count": 7,
@@ -208,6 +209,20 @@ _NOTICE = {
     "quarantined_at": None,
     "quarantined_reason": None,
     "quiet_until": "2026-03-03T09:20:01Z",
+}
+
+_CONTACT = {
+    "id": "0198a6dc-7e21-7b42-9a3c-5d7e9f1b3a4c",
+    "address": "ops@example.com",
+    "state": "confirmed",
+    "webhooks": 2,
+    "confirmed_at": "2026-03-01T08:12:40Z",
+    "confirmed_by": "the contact",
+    "unsubscribed_at": None,
+    "unsubscribed_by": None,
+    "sent_count": 3,
+    "last_sent_at": "2026-03-02T09:20:01Z",
+    "held_back": 0,
 }
 
 _CHANGE = {
@@ -327,6 +342,16 @@ ANSWERS: dict[str, Any] = {
     },
     "list_notices": _page(_NOTICE),
     "release_notice": {**_NOTICE, "next_mail_at": _SOON},
+    "list_contacts": _page(_CONTACT),
+    "confirm_contact": {**_CONTACT, "confirmed_by": f"API key {_KEY_ID}"},
+    "unsubscribe_contact": {
+        **_CONTACT,
+        "state": "unsubscribed",
+        "confirmed_at": None,
+        "confirmed_by": None,
+        "unsubscribed_at": _SOON,
+        "unsubscribed_by": f"API key {_KEY_ID}",
+    },
     "list_deliveries": _page(_DELIVERY),
     "get_delivery": {
         **_DELIVERY,
@@ -363,6 +388,7 @@ ANSWERS: dict[str, Any] = {
         for kind, identifier, operations in (
             ("event", _EVENT_ID, ("get_event",)),
             ("notice", _NOTICE["id"], ("release_notice",)),
+            ("contact", _CONTACT["id"], ("confirm_contact", "unsubscribe_contact")),
             ("delivery", _DELIVERY_ID, ("get_delivery", "redeliver_delivery", "cancel_delivery")),
             ("bulk redelivery", _REDELIVERY["id"], ("get_redelivery", "cancel_redelivery")),
             ("key", _KEY_ID, ("revoke_key",)),

@@ -95,6 +95,14 @@ PANELS: Mapping[str, Words] = {
                 "delete": Leaf("webhooks", "Delete a webhook for good."),
             },
         ),
+        "contact": Branch(
+            "Contacts: whom mails go to, and whether they want them.",
+            {
+                "list": Leaf("contacts", "List an account's contacts, newest first."),
+                "confirm": Leaf("contacts", "Confirm a contact."),
+                "unsubscribe": Leaf("contacts", "Unsubscribe a contact."),
+            },
+        ),
         "notice": Branch(
             "Notices: mails to contacts about problems.",
             {

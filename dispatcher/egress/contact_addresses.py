@@ -19,7 +19,7 @@ def refused_contact(text: str, own_domains: Sequence[str]) -> str | None:
     domain = domain.lower()
     is_own = is_name(domain) and any(domain == own or domain.endswith(f".{own}") for own in own_domains)
     try:
-        validate_email(f"{local}@{_PUBLIC}" if is_own else text, check_deliverability=False)
+        validate_email(f"{local}@{_PUBLIC}" if is_own else text, strict=True, check_deliverability=False)
     except EmailNotValidError:
         return "must be one plain mail address in a domain of the public internet"
     return None

@@ -6,13 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
-from dispatcher.db.models import Account, Notice, Webhook
+from dispatcher.accounts.recipients import ContactState, state_of
+from dispatcher.db.models import Account, Notice, Recipient, Webhook
 from dispatcher.errors import NotFound
 
 
@@ -31,6 +32,7 @@ class NoticeRecord:
     notice: Notice
     webhook_name: str | None
     contact: str | None  # as it is now
+    contact_state: ContactState | None
     webhook_deleted: bool
 
 
@@ -81,10 +83,22 @@ def release_notice(session: Session, account: Account, identifier: UUID, *, by: 
     return _record(*session.execute(_OF_WEBHOOKS.where(Notice.id == identifier)).one())
 
 
-_OF_WEBHOOKS = select(Notice, Webhook.name, Webhook.contact_email, Webhook.deleted_at).join(
-    Webhook, Webhook.id == Notice.webhook_id
+_OF_WEBHOOKS = (
+    select(Notice, Webhook.name, Webhook.contact_email, Webhook.deleted_at, Recipient)
+    .join(Webhook, Webhook.id == Notice.webhook_id)
+    .outerjoin(
+        Recipient,
+        and_(
+            Recipient.account_id == Webhook.account_id,
+            Recipient.address == func.lower(Webhook.contact_email),
+        ),
+    )
 )
 
 
-def _record(notice: Notice, name: str | None, contact: str | None, deleted_at: datetime | None) -> NoticeRecord:
-    return NoticeRecord(notice, name, contact, deleted_at is not None)
+def _record(
+    notice: Notice, name: str | None, contact: str | None, deleted_at: datetime | None, recipient: Recipient | None
+) -> NoticeRecord:
+    # One that an older version has entered is not known yet.
+    state = state_of(recipient) if recipient is not None else ContactState.UNCONFIRMED
+    return NoticeRecord(notice, name, contact, state if contact is not None else None, deleted_at is not None)

@@ -6,9 +6,10 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from email.headerregistry import BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
-from typing import TypeAlias
+from email.policy import SMTP, Policy
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from dispatcher.accounts.mail_links import LinksOfMail, MailLinks
@@ -24,8 +25,19 @@ STEP_TIMEOUT = 10.0  # seconds for each answer of the mail server
 END_TIMEOUT = 60.0  # for the last one: giving up earlier would needlessly leave it unknown whether the mail was sent
 _QUIT_TIMEOUT = 2.0
 
+
+class _OneLine(UnstructuredHeader, BaseHeader):
+    """A link in a header: it stays as it is, however long."""
+
+    def fold(self, *, policy: "Policy[Any]") -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", _OneLine)
+
 # 7 bit: every mail server on the way understands it.
-_POLICY = SMTP.clone(cte_type="7bit")
+_POLICY = SMTP.clone(cte_type="7bit", header_factory=_HEADERS)
 
 _RECIPIENT_TAKEN = frozenset({250, 251, 252})
 _GO_ON = frozenset({354})

@@ -1,25 +1,16 @@
 """`/`: what is served here. `/docs`: the API's documentation, generated from its OpenAPI document. Neither needs a key,
 a script or another host, and neither reveals more about the installation than its version."""
 
-import re
 from functools import cached_property
 from importlib.resources import files
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from dispatcher.api.pages.reference import groups_of
+from dispatcher.api.pages.templating import headers, templates
 
-_HEADERS = {
-    # The pages load only the style sheet, and run no script.
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+_HEADERS = headers()
 _LINKS = {"documentation": "docs", "openapi": "openapi.json", "alive": "healthz", "ready": "readyz"}
 
 
@@ -31,12 +22,12 @@ def install(app: FastAPI) -> None:
     @router.get("/")
     def get_home(request: Request) -> Response:
         accepted = request.headers.get("accept", "")
-        headers = {**_HEADERS, "Vary": "Accept"}
+        varied = {**_HEADERS, "Vary": "Accept"}
         if "application/json" in accepted and "text/html" not in accepted:
             root = request.scope.get("root_path", "")
             links = {name: f"{root}/{path}" for name, path in _LINKS.items()}
-            return JSONResponse({"name": app.title, "version": app.version, "links": links}, headers=headers)
-        return HTMLResponse(pages.home, headers=headers)
+            return JSONResponse({"name": app.title, "version": app.version, "links": links}, headers=varied)
+        return HTMLResponse(pages.home, headers=varied)
 
     @router.get("/docs")
     def get_docs() -> Response:
@@ -57,33 +48,15 @@ class _Pages:
 
     @cached_property
     def home(self) -> str:
-        return self._templates.get_template("home.html.j2").render(app=self._app)
+        return templates().get_template("home.html.j2").render(app=self._app)
 
     @cached_property
     def docs(self) -> str:
         document = self._app.openapi()
         server = document["servers"][0]["url"]
-        template = self._templates.get_template("docs.html.j2")
+        template = templates().get_template("docs.html.j2")
         return template.render(info=document["info"], server=server, groups=groups_of(document))
 
     @cached_property
     def style(self) -> str:
         return (files("dispatcher.api.pages") / "templates" / "style.css").read_text()
-
-    @cached_property
-    def _templates(self) -> Environment:
-        environment = Environment(
-            loader=PackageLoader("dispatcher.api.pages"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["code"] = _code
-        return environment
-
-
-def _code(text: str) -> Markup:
-    """The text, escaped, with parts between backticks marked as code."""
-    parts = enumerate(re.split(r"`([^`]+)`", text))
-    return Markup().join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in parts)

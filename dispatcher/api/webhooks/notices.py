@@ -38,6 +38,9 @@ class NoticeDocument(BaseModel):
     request_id: UUID | None
     retry_at: Annotated[datetime | None, Field(description="When that delivery is retried, as the mail says.")]
     contact: Annotated[str | None, Field(description="The webhook's current contact; null: no mail is sent.")]
+    contact_state: Annotated[
+        str | None, Field(description="Whether the contact wants mails, as in `list_contacts`; null: there is none.")
+    ]
     sent_count: int
     last_sent_at: Annotated[datetime | None, Field(description="When the last mail was handed to the mail server.")]
     suppressed_count: Annotated[int, Field(description="How often the error was seen since then, without a mail.")]
@@ -45,7 +48,11 @@ class NoticeDocument(BaseModel):
         datetime | None, Field(description="When the pending mail is sent; null if none is pending.")
     ]
     held_back: Annotated[
-        bool, Field(description="The mail waits because its contact or webhook gets too many at once.")
+        bool,
+        Field(
+            description="The mail waits: its contact, webhook or account has too many at once, or the "
+            "contact is not confirmed or has unsubscribed."
+        ),
     ]
     quarantined_at: Annotated[
         datetime | None, Field(description="Since when it is put aside, because no mail could be made of it.")
@@ -117,6 +124,7 @@ def _document(record: NoticeRecord) -> NoticeDocument:
         request_id=notice.request_id,
         retry_at=notice.retry_at,
         contact=record.contact,
+        contact_state=record.contact_state,
         sent_count=notice.sent_count,
         last_sent_at=notice.last_sent_at,
         suppressed_count=notice.suppressed_count,

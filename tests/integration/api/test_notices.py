@@ -53,6 +53,7 @@ def test_a_notice_shows_what_is_due_then_what_was_sent_and_how_often_it_was_not(
         "delivery_id": str(observation.delivery_id),
         "request_id": str(observation.request_id),
         "contact": CONTACT,
+        "contact_state": "confirmed",
         "sent_count": 0,
         "last_sent_at": None,
         "suppressed_count": 0,

@@ -21,7 +21,15 @@ from dispatcher.deliveries.bulk_redelivery import order
 from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
 from tests.conftest import ENCRYPTION_KEY
-from tests.factories import TESTER, change, deliveries, forget_encryption, make_quarantined_notice, make_webhook
+from tests.factories import (
+    TESTER,
+    change,
+    deliveries,
+    forget_encryption,
+    make_quarantined_notice,
+    make_recipient,
+    make_webhook,
+)
 from tests.integration.audit.conftest import entries, forget
 from tests.integration.cli.conftest import Cli
 
@@ -43,6 +51,8 @@ CHANGES = {
     "webhook disable": (Action.WEBHOOK_DISABLED, ["{webhook}", "--reason", "moving house"]),
     "webhook release": (Action.WEBHOOK_RELEASED, ["{webhook}"]),
     "notice release": (Action.NOTICE_RELEASED, ["{notice}"]),
+    "contact confirm": (Action.CONTACT_CONFIRMED, ["{contact}", "--account", "acme"]),
+    "contact unsubscribe": (Action.CONTACT_UNSUBSCRIBED, ["{contact}", "--account", "acme"]),
     "webhook delete": (Action.WEBHOOK_DELETED, ["{webhook}", "--yes"]),
     "delivery redeliver": (Action.DELIVERY_REDELIVERED, ["{delivery}"]),
     "delivery cancel": (Action.DELIVERY_CANCELLED, ["{delivery}"]),
@@ -62,6 +72,7 @@ NOT_NOTED = {
     **dict.fromkeys(
         (
             *("audit-log", "account list", "account show", "key list", "webhook list", "webhook health", "notice list"),
+            "contact list",
             *("delivery list", "delivery show", "redelivery list", "redelivery show", "event list", "event show"),
             *("explain", "doctor", "status"),
         ),
@@ -99,6 +110,7 @@ def known(database: Engine, settings: Settings, request: pytest.FixtureRequest) 
             "webhook": str(webhook.id),
             "delivery": str(deliveries(database)[0].id),
             "notice": str(make_quarantined_notice(database)),
+            "contact": str(make_recipient(database)),
             "redelivery": str(order(session, account, Selection(), by=TESTER).id),
             "key": str(create_key(session, by=TESTER, account="acme", scopes=[Scope.READ]).id),
         }

@@ -19,7 +19,7 @@ from dispatcher.db.models import ApiKey, Webhook
 from dispatcher.deliveries.bulk_redelivery import order
 from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
-from tests.factories import TESTER, change, deliveries, make_quarantined_notice, make_webhook
+from tests.factories import TESTER, change, deliveries, make_quarantined_notice, make_recipient, make_webhook
 from tests.integration.api.conftest import MakeKey
 from tests.integration.audit.conftest import entries, forget
 from tests.receiver import Receiver
@@ -59,6 +59,8 @@ CHANGES = {
     "POST /v1/webhooks/{webhook_id}/disable": Change(Action.WEBHOOK_DISABLED),
     "POST /v1/webhooks/{webhook_id}/release": Change(Action.WEBHOOK_RELEASED),
     "POST /v1/notices/{notice_id}/release": Change(Action.NOTICE_RELEASED),
+    "POST /v1/contacts/{contact_id}/confirm": Change(Action.CONTACT_CONFIRMED, of_operators=True),
+    "POST /v1/contacts/{contact_id}/unsubscribe": Change(Action.CONTACT_UNSUBSCRIBED, of_operators=True),
     "POST /v1/webhooks/{webhook_id}/rotate-secret": Change(Action.WEBHOOK_KEY_ROTATED),
     "GET /v1/webhooks/{webhook_id}/secrets": Change(Action.WEBHOOK_SECRETS_SHOWN),
     "POST /v1/webhooks/{webhook_id}/test": Change(Action.WEBHOOK_TESTED),
@@ -183,6 +185,8 @@ class World:
             change(self.database, "UPDATE dispatcher.webhooks SET quarantined_at = now()")
         if CHANGES[route].action is Action.NOTICE_RELEASED:
             self.known["notice_id"] = str(make_quarantined_notice(self.database))
+        if CHANGES[route].action in {Action.CONTACT_CONFIRMED, Action.CONTACT_UNSUBSCRIBED}:
+            self.known["contact_id"] = str(make_recipient(self.database))
         if CHANGES[route].action is Action.ACCOUNT_RESUMED:
             change(self.database, "UPDATE dispatcher.accounts SET suspended_at = now()")
 
