@@ -166,8 +166,8 @@ def _release_held(session: Session, account: UUID, box: str) -> None:
 def _records(session: Session, account: UUID, recipients: Sequence[Recipient]) -> list[RecipientRecord]:
     addresses = {"account": account, "addresses": [one.address for one in recipients]}
     mailboxes = sorted({one.mailbox for one in recipients})
-    naming: dict[str, int] = dict(session.execute(_NAMING, addresses).tuples().all())
-    held: dict[str, int] = dict(session.execute(_HELD, addresses | {"mailboxes": mailboxes}).tuples().all())
+    naming = {row.address: row.number for row in session.execute(_NAMING, addresses)}
+    held = {row.address: row.number for row in session.execute(_HELD, addresses | {"mailboxes": mailboxes})}
     declined = set(session.scalars(select(Contact.mailbox).where(Contact.mailbox.in_(mailboxes), _HAS_DECLINED)))
     return [
         RecipientRecord(one, one.mailbox in declined, naming.get(one.address, 0), held.get(one.address, 0))
@@ -223,11 +223,12 @@ WHERE id = ANY(ARRAY(
 """)
 
 _NAMING = text("""
-SELECT lower(contact_email), count(*) FROM dispatcher.webhooks
+SELECT lower(contact_email) AS address, count(*) AS number FROM dispatcher.webhooks
 WHERE account_id = :account AND deleted_at IS NULL AND lower(contact_email) = ANY(:addresses) GROUP BY 1
 """)
 _HELD = text("""
-SELECT lower(w.contact_email), count(*) FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+SELECT lower(w.contact_email) AS address, count(*) AS number
+FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
 WHERE n.held_for = ANY(:mailboxes) AND w.account_id = :account AND w.deleted_at IS NULL
   AND lower(w.contact_email) = ANY(:addresses)
 GROUP BY 1

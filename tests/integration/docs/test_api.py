@@ -47,6 +47,9 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine) -> N
     (page,) = documents(reader.read_to("notices"))
     assert [item["error"] for item in page["items"]] == ["http_404"]
 
+    (page,) = documents(reader.read_to("contacts"))
+    assert page["items"] == []
+
     one, many, listed = documents(reader.read_to("events"))
     assert (one["deliveries"], many["accepted"], many["refused"]) == (1, 1, 1)
     assert [item["status"] for item in many["items"]] == ["accepted", "refused"]

@@ -22,6 +22,10 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
     printed = reader.read_to("delete")
     assert "account initrode is being deleted (webhooks: 0, deliveries: 0)" in printed
 
+    printed = reader.read_to("contacts")
+    assert "ops@example.com is unsubscribed" in printed
+    assert "ops@example.com is confirmed" in printed
+
     printed = reader.read_to("audit")
     webhook = reader.value("WEBHOOK")
     table, _, entries = printed.partition("\n[")

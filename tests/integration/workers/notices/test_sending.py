@@ -731,7 +731,7 @@ def test_before_the_notices_of_others_many_of_a_suspended_account_are_read_once_
         postponed: list[int] = []
 
         def note(_connection: object, cursor: Any, statement: str, *_: object, to: list[int] = postponed) -> None:
-            if "ARRAY(" in statement:
+            if "SET due_at = now() +" in statement:
                 to.append(cursor.rowcount)
 
         event.listen(database, "after_cursor_execute", note)
