@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dispatcher.api.contact_examples import CONTACT_ID, CONTACTS
 from dispatcher.errors import Conflict, DispatcherError, KeyReused, NameTaken, NotFound, Overtaken, WrongState
 from dispatcher.version import __version__
 from dispatcher.web.problems import problem_for
@@ -211,20 +212,6 @@ _NOTICE = {
     "quiet_until": "2026-03-03T09:20:01Z",
 }
 
-_CONTACT = {
-    "id": "0198a6dc-7e21-7b42-9a3c-5d7e9f1b3a4c",
-    "address": "ops@example.com",
-    "state": "confirmed",
-    "webhooks": 2,
-    "confirmed_at": "2026-03-01T08:12:40Z",
-    "confirmed_by": "the contact",
-    "unsubscribed_at": None,
-    "unsubscribed_by": None,
-    "sent_count": 3,
-    "last_sent_at": "2026-03-02T09:20:01Z",
-    "held_back": 0,
-}
-
 _CHANGE = {
     "id": "0198a6e1-5c3d-7d90-8e7f-3b5d7f9a1c2e",
     "at": "2026-03-02T09:18:00.125000Z",
@@ -342,16 +329,7 @@ ANSWERS: dict[str, Any] = {
     },
     "list_notices": _page(_NOTICE),
     "release_notice": {**_NOTICE, "next_mail_at": _SOON},
-    "list_contacts": _page(_CONTACT),
-    "confirm_contact": {**_CONTACT, "confirmed_by": f"API key {_KEY_ID}"},
-    "unsubscribe_contact": {
-        **_CONTACT,
-        "state": "unsubscribed",
-        "confirmed_at": None,
-        "confirmed_by": None,
-        "unsubscribed_at": _SOON,
-        "unsubscribed_by": f"API key {_KEY_ID}",
-    },
+    **CONTACTS,
     "list_deliveries": _page(_DELIVERY),
     "get_delivery": {
         **_DELIVERY,
@@ -388,7 +366,7 @@ ANSWERS: dict[str, Any] = {
         for kind, identifier, operations in (
             ("event", _EVENT_ID, ("get_event",)),
             ("notice", _NOTICE["id"], ("release_notice",)),
-            ("contact", _CONTACT["id"], ("confirm_contact", "unsubscribe_contact")),
+            ("contact", CONTACT_ID, ("confirm_contact", "unsubscribe_contact")),
             ("delivery", _DELIVERY_ID, ("get_delivery", "redeliver_delivery", "cancel_delivery")),
             ("bulk redelivery", _REDELIVERY["id"], ("get_redelivery", "cancel_redelivery")),
             ("key", _KEY_ID, ("revoke_key",)),

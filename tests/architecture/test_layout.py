@@ -126,7 +126,8 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
         "dispatcher/transport/checks.py: _check_names",
         "dispatcher/transport/checks.py: split_url",
         "dispatcher/transport/curl/handles.py: _unwanted",
-        "workers/notices/texts.py: _environment",  # of its templates
+        "workers/notices/templating.py: environment",  # of its templates
+        "dispatcher/api/pages/templating.py: templates",
         "workers/callbacks/render.py: _forms",
         "workers/shared_memory.py: pipe",  # the process's own
         "workers/shared_memory.py: told",

@@ -586,7 +586,7 @@ def test_a_run_beside_another_leaves_its_slot_to_the_sweep(
 def test_a_run_whose_machine_is_gone_stops_others_for_no_longer_than_one_mail_takes(
     database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "LONGEST_MAIL", timedelta(seconds=0.2))
+    monkeypatch.setattr(sending, "LONGEST_MAIL", timedelta(seconds=1))
     monkeypatch.setattr(mailer, "_end_timeout", 4.0)
     webhook = webhook_with_contact(database, settings)
     fail(database, webhook)
