@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,16 +15,8 @@ from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Contact, Recipient
 from dispatcher.db.new_ids import NEW_ID
 from dispatcher.errors import NotFound
+from dispatcher.states import ContactState
 from schedules.mail_limits import mailbox
-
-
-class ContactState(StrEnum):
-    """Whether an address gets mails for an account."""
-
-    CONFIRMED = "confirmed"
-    UNCONFIRMED = "unconfirmed"  # one mail in a day, in our words only
-    UNSUBSCRIBED = "unsubscribed"  # none
-    DECLINED = "declined"  # none: not confirmed, and its owner wants no mails for accounts that they have not confirmed
 
 
 def state_of(recipient: "Recipient | Row[Any]", *, has_declined: bool = False) -> ContactState:
@@ -212,14 +203,14 @@ WHERE account_id = :account AND address = :address AND unsubscribed_at IS NULL A
   AND last_sent_at IS NULL AND NOT EXISTS ({_IS_NAMED})
 """)  # noqa: S608 - composed of constants
 
-# Also those that came while the address was unsubscribed: no mail was sent about them. A mail that is being sent is no
-# longer held back.
+# Also those that came while the address was unsubscribed: no mail was sent about them. A worker that has locked one may
+# wait for what the caller has locked: that one is left out, and comes with the next mail.
 _RELEASE_HELD = text("""
 UPDATE dispatcher.notices SET due_at = now(), last_sent_at = CASE WHEN due_at IS NOT NULL THEN last_sent_at END
 WHERE id = ANY(ARRAY(
   SELECT n.id FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
   WHERE n.held_for = :mailbox AND n.claimed_until IS NULL AND w.account_id = :account
-  ORDER BY n.id LIMIT 10000 FOR UPDATE OF n))
+  ORDER BY n.id LIMIT 10000 FOR UPDATE OF n SKIP LOCKED))
 """)
 
 _NAMING = text("""

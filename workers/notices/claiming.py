@@ -11,10 +11,11 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
-from dispatcher.accounts.recipients import ContactState, Standing, standing_of
+from dispatcher.accounts.recipients import Standing, standing_of
 from dispatcher.db.arrays import array
 from dispatcher.db.outages import is_outage
 from dispatcher.errors import Unreadable
+from dispatcher.states import ContactState
 from dispatcher.webhooks.notices import NoticeKind
 from schedules.mail_limits import MailLimits
 from schedules.quiet_period import MAIL_RETRIES, QUIET_PERIOD, is_stale
@@ -48,7 +49,7 @@ class ClaimedMail:
     claimed_at: datetime  # the database's clock
     claimed_until: datetime
     contact: str | None  # None: there is no contact any more
-    standing: Standing | None  # None: no mail is sent
+    standing: Standing | None  # None: there is no contact
     turn: Turn | None  # None: no mail is sent
     held_for: str | None  # the mailbox that the first one was held back for
     facts: Any  # of the first one: a row of `_FACTS`
@@ -97,26 +98,26 @@ def _claimed(connection: Connection, row: Any, limits: MailLimits) -> ClaimedMai
     standing: Standing | None = None
     turn: Turn | None = None
     others: Sequence[Any] = ()
-    if row.contact is not None and not is_stale(row.observed_at, now=row.now):
+    if row.contact is not None:
         standing = standing_of(connection, row.account_id, row.contact)
-        if standing.gets_mail:
-            is_confirmed = standing.state is ContactState.CONFIRMED
-            taken = take_turn(
-                connection,
-                limits,
-                webhook=row.webhook_id,
-                account=row.account_id,
-                contact=row.contact,
-                is_confirmed=is_confirmed,
-                now=row.now,
-            )
-            if isinstance(taken, int):
-                return taken
-            turn = taken
-            if is_confirmed:
-                same = {"mailbox": turn.mailbox, "account": row.account_id, "contact": row.contact, "id": row.id}
-                limited = {"kinds": [str(kind) for kind in NoticeKind], "quiet_period": QUIET_PERIOD}
-                others = connection.execute(_HELD_FOR_SAME, same | limited).all()
+    if standing is not None and standing.gets_mail and not is_stale(row.observed_at, now=row.now):
+        is_confirmed = standing.state is ContactState.CONFIRMED
+        taken = take_turn(
+            connection,
+            limits,
+            webhook=row.webhook_id,
+            account=row.account_id,
+            contact=row.contact,
+            is_confirmed=is_confirmed,
+            now=row.now,
+        )
+        if isinstance(taken, int):
+            return taken
+        turn = taken
+        if is_confirmed:
+            same = {"mailbox": turn.mailbox, "account": row.account_id, "contact": row.contact, "id": row.id}
+            limited = {"kinds": [str(kind) for kind in NoticeKind], "quiet_period": QUIET_PERIOD}
+            others = connection.execute(_HELD_FOR_SAME, same | limited).all()
     ids = array([str(row.id), *(str(other.id) for other in others)])
     claimed_until = connection.execute(_CLAIM, {"ids": ids, "span": CLAIM_SPAN}).scalars().first()
     assert claimed_until is not None

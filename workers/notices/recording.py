@@ -7,6 +7,7 @@ from typing import assert_never
 
 from sqlalchemy import Connection, text
 
+from dispatcher.states import ContactState
 from schedules.mail_limits import mailbox
 from schedules.quiet_period import next_try
 from workers.notices.claiming import Claimed, ClaimedMail
@@ -97,16 +98,18 @@ def _write(
 
 
 def _count_for_contact(connection: Connection, mail: ClaimedMail, result: MailResult | None) -> None:
+    if mail.standing is None:
+        return
     if mail.turn is None:
-        if mail.held_for is not None and mail.contact is not None and mail.standing is None:
+        if mail.held_for is not None and mail.standing.state is ContactState.CONFIRMED:
             count_outdated(connection, mail.held_for, 1)
     elif isinstance(result, CleanFailure):
         release_turn(connection, mail.turn, mail.claimed_at)
     elif isinstance(result, Sent):
+        # In the order in which somebody who unsubscribes locks them.
+        connection.execute(_GOT_ONE, {"id": mail.standing.recipient})
         if mail.turn.outdated:
             count_outdated(connection, mail.turn.mailbox, -mail.turn.outdated)
-        if mail.standing is not None:
-            connection.execute(_GOT_ONE, {"id": mail.standing.recipient})
 
 
 def _ending(

@@ -114,8 +114,9 @@ WHERE owner = ANY(CAST(:owners AS uuid[]))
 """)
 
 _WAITING = text("""
-SELECT count(*) FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
-WHERE n.held_for = :mailbox AND w.account_id = :account
+SELECT count(*) FROM (
+  SELECT 1 FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
+  WHERE n.held_for = :mailbox AND w.account_id = :account LIMIT 1000) waiting
 """)
 
 _RELEASE = text("""

@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field
 
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.recipients import (
-    ContactState,
     RecipientRecord,
     confirm,
     find_recipient,
@@ -18,6 +17,7 @@ from dispatcher.accounts.recipients import (
     state_of,
     unsubscribe,
 )
+from dispatcher.states import ContactState
 from dispatcher.wake import NOTICES
 from dispatcher.web.authentication import By, Operator, Reader
 from dispatcher.web.ownership import AccountQuery, account_of

@@ -19,6 +19,14 @@ def settings(patient: Patient) -> Sequence[Finding]:
         found.append(_of("smtp_security", "is none: the mail password is sent in clear", "set starttls or tls"))
     if not used.smtp_host:
         found.append(_of("smtp_host", "is not set: no contact hears about problems", "set the mail server"))
+    elif not used.public_url:
+        found.append(
+            _of(
+                "public_url",
+                "is not set: no mail has a link to confirm or unsubscribe",
+                "set its address",
+            )
+        )
     if not used.encryption_keys.get_secret_value():
         found.append(_of("encryption_keys", "is not set: only a producer works so", "set it for all other processes"))
     return found or [ok("all are right")]

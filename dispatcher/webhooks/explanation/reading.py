@@ -19,7 +19,7 @@ from dispatcher.errors import NotFound
 from dispatcher.event_types import subscriptions_taking
 from dispatcher.events.nearest import nearest_types_in
 from dispatcher.installation import Installation
-from dispatcher.states import Reason, State
+from dispatcher.states import ContactState, Reason, State
 from dispatcher.webhooks.contract import FORMAT
 from dispatcher.webhooks.explanation import situation
 from dispatcher.webhooks.explanation.delivery import explain_delivery
@@ -116,7 +116,7 @@ def explain_health(
             token=situation.TokenSituation(row.has_token, row.next_fetch_at, row.after_refusal)
             if row.next_fetch_at is not None
             else None,
-            has_contact=row.has_contact,
+            contact_state=row.contact_state,
             notice=situation.LastNotice(
                 row.notice_error, row.notice_at, row.notice_due_at, row.notice_sent_at, row.notice_suppressed
             )
@@ -324,13 +324,17 @@ FROM dispatcher.deliveries d WHERE d.id = ANY(CAST(:ids AS uuid[]))
 
 # Of its notices the one that is due, or else the one of last.
 _WEBHOOK = text(f"""
-SELECT now() AS now, {_OF_WEBHOOK}, w.contact_email IS NOT NULL AS has_contact,
+SELECT now() AS now, {_OF_WEBHOOK}, CASE
+    WHEN w.contact_email IS NULL THEN NULL WHEN p.unsubscribed_at IS NOT NULL THEN '{ContactState.UNSUBSCRIBED}'
+    WHEN p.confirmed_at IS NOT NULL THEN '{ContactState.CONFIRMED}' ELSE '{ContactState.UNCONFIRMED}'
+  END AS contact_state,
   t.next_fetch_at, t.after_refusal,
   coalesce(t.token_ciphertext IS NOT NULL AND t.expires_at > now(), false) AS has_token,
   n.fingerprint AS notice_error, n.observed_at AS notice_at, n.due_at AS notice_due_at,
   n.last_sent_at AS notice_sent_at, n.suppressed_count AS notice_suppressed
 FROM dispatcher.webhooks w
 {_JOINS}
+LEFT JOIN dispatcher.recipients p ON p.account_id = w.account_id AND p.address = lower(w.contact_email)
 LEFT JOIN dispatcher.tokens t ON t.webhook_id = w.id
 LEFT JOIN LATERAL (
   SELECT * FROM dispatcher.notices WHERE webhook_id = w.id

@@ -148,7 +148,7 @@ class WebhookRecord:
     open_complete: bool
     due_since: datetime | None
     token: TokenSituation | None
-    has_contact: bool
+    contact_state: str | None  # None: it has no contact
     notice: LastNotice | None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from dispatcher.states import ContactState
 from dispatcher.webhooks.explanation.situation import (
     Circuit,
     LastNotice,
@@ -34,7 +35,7 @@ def explain_webhook(record: WebhookRecord, now: datetime) -> list[Sentence]:
         rate = webhook.messages_a_second
         said.append(say(Code.RATE_LIMIT, f"It gets {rate:g} messages a second at most.", messages_a_second=rate))
     if webhook.deleted_at is None:
-        said += [*_token(record.token, now), _notice(record.notice, now, has_contact=record.has_contact)]
+        said += [*_token(record.token, now), *_contact(record, now)]
     return [*said, *can_be_sent_to(webhook)]
 
 
@@ -163,9 +164,22 @@ def _token(token: TokenSituation | None, now: datetime) -> Iterator[Sentence]:
         yield say(Code.TOKEN_REFUSED, "Its receiver refused the token before (401), and has accepted none since.")
 
 
-def _notice(notice: LastNotice | None, now: datetime, *, has_contact: bool) -> Sentence:
-    if not has_contact:
-        return say(Code.NO_CONTACT, "It has no contact: nobody is told of its errors by mail.")
+def _contact(record: WebhookRecord, now: datetime) -> Iterator[Sentence]:
+    match record.contact_state:
+        case None:
+            yield say(Code.NO_CONTACT, "It has no contact: nobody is told of its errors by mail.")
+        case ContactState.UNSUBSCRIBED:
+            text = "Its contact has unsubscribed: nobody is told of its errors by mail."
+            yield say(Code.CONTACT_UNSUBSCRIBED, text)
+        case ContactState.UNCONFIRMED:
+            yield _notice(record.notice, now)
+            text = "Nobody has confirmed its contact: it gets one mail in 24 hours, without details."
+            yield say(Code.CONTACT_UNCONFIRMED, text)
+        case _:
+            yield _notice(record.notice, now)
+
+
+def _notice(notice: LastNotice | None, now: datetime) -> Sentence:
     if notice is None or (notice.due_at is None and notice.last_sent_at is None):
         return say(Code.NOTICE_SENT, "No mail was sent to its contact.", last_sent_at=None)
     if notice.due_at is not None:

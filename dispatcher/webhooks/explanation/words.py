@@ -72,6 +72,8 @@ class Code(StrEnum):
     NO_TOKEN = "no_token"  # noqa: S105
     TOKEN_REFUSED = "token_refused"  # noqa: S105
     NO_CONTACT = "no_contact"
+    CONTACT_UNSUBSCRIBED = "contact_unsubscribed"
+    CONTACT_UNCONFIRMED = "contact_unconfirmed"
     NOTICE_SENT = "notice_sent"
     NOTICE_DUE = "notice_due"
     # What became of an event.

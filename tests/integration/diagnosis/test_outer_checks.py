@@ -18,7 +18,7 @@ from tests.mail_server import Drop, MailServer, Say, Stage
 from tests.receiver import Receiver
 from workers import trials
 
-WELL = {"smtp_host": "mail.test", "allowed_networks": ""}
+WELL = {"smtp_host": "mail.test", "public_url": "https://hooks.test", "allowed_networks": ""}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,7 @@ def test_settings_that_are_right_are_said_to_be(settings: Settings) -> None:
         ({"circuit_breaker_failures": 0}, "DISPATCHER_CIRCUIT_BREAKER_FAILURES"),
         ({"smtp_username": "us", "smtp_security": "none"}, "DISPATCHER_SMTP_SECURITY"),
         ({"smtp_host": ""}, "DISPATCHER_SMTP_HOST"),
+        ({"public_url": ""}, "DISPATCHER_PUBLIC_URL"),
         ({"encryption_keys": SecretStr("")}, "DISPATCHER_ENCRYPTION_KEYS"),
         ({"broker_url": SecretStr("rediss://host/0?ssl_cert_reqs=none")}, "BROKER_URL"),
     ],

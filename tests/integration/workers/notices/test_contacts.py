@@ -171,6 +171,19 @@ def test_workers_at_the_same_instant_send_it_one_mail_together(
     assert len(mail_server.messages) == 1
 
 
+def test_what_was_held_back_for_hostile_customers_is_not_told_to_those_who_confirmed_another_account(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
+) -> None:
+    hostile = named_by_customer(database, settings, account="evil")
+    seen(database, *[error(database, hostile, status=status) for status in range(500, 510)])
+    send_due(database, mailer)
+    pass_time(database, "1 day")
+    assert send_due(database, mailer)["dropped"] == 9
+    fail(database, webhook_with_contact(database, settings))
+    assert send_due(database, mailer)["sent"] == 1
+    assert "held back" not in mail_server.messages[1].body()
+
+
 # Who confirms
 
 
@@ -316,6 +329,14 @@ def test_every_mail_says_who_sends_it_and_why_and_can_be_stopped_with_one_click(
         assert url in mail.body("html")
         text = " ".join(mail.body().split())
         assert f"Hooks <hooks@we.test> sends this mail because {mail.recipients[0]} is" in text
+
+
+def test_one_click_is_offered_over_https_only(database: Engine, settings: Settings, mail_server: MailServer) -> None:
+    fail(database, webhook_with_contact(database, settings))
+    send_due(database, mailer_for(settings, mail_server.port, public_url="http://127.0.0.1:8080"))
+    (mail,) = mail_server.messages
+    assert mail.parsed["List-Unsubscribe"].startswith("<http://127.0.0.1:8080/contact?link=")
+    assert mail.parsed["List-Unsubscribe-Post"] is None
 
 
 def test_without_a_public_url_there_is_no_link_and_the_mail_says_whom_to_ask(

@@ -77,7 +77,7 @@ def record(of: WebhookSituation, **changes: Any) -> WebhookRecord:
         "open_complete": True,
         "due_since": None,
         "token": None,
-        "has_contact": True,
+        "contact_state": "confirmed",
         "notice": None,
     }
     return WebhookRecord(**{**plain, **changes})
