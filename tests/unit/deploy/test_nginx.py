@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from dispatcher.accounts.mail_links import PATH
 from dispatcher.settings import Settings
 from dispatcher.web.middleware import MAX_BODY_BYTES, MAX_EVENTS_BYTES
 from tests.certificates import new_authority
@@ -61,11 +62,18 @@ def test_there_is_no_plain_http_and_no_old_tls() -> None:
     assert {value(part, "ssl_protocols") for part in (API, FLOWER)} == {"TLSv1.2 TLSv1.3"}
 
 
+def test_links_in_mails_are_not_logged() -> None:
+    (not_logged,) = re.findall(r"map \$uri \$(\w+) {\s+default 1;\s+" + PATH + r" 0;\s+}", CODE)
+    for part in (API, next(part for part in CODE.split("\nserver ") if "listen 80;" in part)):
+        assert value(part, "access_log").endswith(f" if=${not_logged}")
+
+
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx on PATH: the file is not parsed by nginx")
 def test_nginx_takes_it(tmp_path: Path) -> None:
     new_authority(tmp_path).server("hooks.example.com")
     (both,) = [path for path in tmp_path.glob("*.pem") if path.name != "authority.pem"]  # certificate and key
     text = re.sub(r"/etc/nginx/tls/\S+\.(pem|key)", str(both), CONFIG)
+    text = text.replace("/var/log/nginx", str(tmp_path))
     ports = {"listen 80;": "listen 127.0.0.1:18080;", "listen 443 ssl;": "listen 127.0.0.1:18443 ssl;"}
     for there, here in ports.items():
         text = text.replace(there, here)
