@@ -45,7 +45,7 @@ def take_turn(
     if limits.per_webhook_minute:
         of_webhook = connection.scalars(_OF_WEBHOOK, {"webhook_id": webhook, "since": now - MINUTE}).all()
     unconfirmed = None if is_confirmed else known.unconfirmed_sent_at
-    sent = SentBefore(known.sent_at, of_webhook, budgets[account], of_all, unconfirmed)
+    sent = SentBefore(known.sent_at, of_webhook, budgets[account], of_all, is_confirmed, unconfirmed)
     free_at = limits.free_at(sent, now=now)
     if free_at > now:
         held = {"webhook_id": webhook, "mailbox": box, "free_at": free_at, "quiet_period": QUIET_PERIOD}

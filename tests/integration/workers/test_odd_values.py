@@ -6,6 +6,7 @@ Odd values come from the types of all columns of the tables that workers read, s
 from collections import Counter
 from uuid import UUID
 
+import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
@@ -184,6 +185,50 @@ def test_no_odd_value_of_any_column_stops_the_mails_of_others(database: Engine, 
         database,
         "SELECT id FROM dispatcher.notices WHERE due_at <= now() OR claimed_until <= now() AND due_at IS NULL",
     )
+    assert [made[row.id] for row in left] == []
+
+
+_ABOUT_A_CONTACT = {
+    "recipients": "INSERT INTO dispatcher.recipients (id, account_id, address, mailbox, confirmed_at)"
+    " VALUES (:account, :account, :address, :address, CAST(:confirmed AS timestamptz))",
+    "contacts": "INSERT INTO dispatcher.contacts (mailbox) VALUES (:address)",
+    "mail_budgets": "INSERT INTO dispatcher.mail_budgets (owner) VALUES (:account)",
+}
+_KEYS = {"recipients": "account_id = :account", "contacts": "mailbox = :address", "mail_budgets": "owner = :account"}
+
+
+@pytest.mark.parametrize("confirmed", [None, "2026-01-01Z"])
+def test_no_odd_value_about_a_contact_stops_the_mails_of_others(
+    database: Engine, settings: Settings, confirmed: str | None
+) -> None:
+    like = webhook_with_contact(database, settings, name="odd", account="odd")
+    fail(database, like)
+    like_notice = rows(database, "SELECT id FROM dispatcher.notices")[0].id
+    made = {}
+    with database.begin() as connection:
+        for table in _ABOUT_A_CONTACT:
+            for column, value in odd_values(Base.metadata.tables[f"dispatcher.{table}"], frozenset()):
+                with connection.begin_nested() as attempt:
+                    address = f"a{len(made)}@b.test"
+                    account = copy(connection, "accounts", like.account_id, name=f"{table} {column} {value}")
+                    webhook = copy(connection, "webhooks", like.id, account_id=account, contact_email=address)
+                    notice = copy(connection, "notices", like_notice, webhook_id=webhook)
+                    given = {"account": account, "address": address, "confirmed": confirmed}
+                    for statement in _ABOUT_A_CONTACT.values():
+                        connection.execute(text(statement), given)
+                    odd = f"UPDATE dispatcher.{table} SET {column} = {value} WHERE {_KEYS[table]}"
+                    if refused(connection, odd, account=account, address=address):
+                        attempt.rollback()
+                    else:
+                        made[notice] = f"{table}.{column} = {value}"
+    assert len(made) > 20
+    fail(database, webhook_with_contact(database, settings, name="good", contact_email="good@acme.test"))
+    with MailServer() as mail_server:
+        tally = send_due(database, mailer_for(settings, mail_server.port))
+        to = [mail.recipients for mail in mail_server.messages]
+    assert to.count(("good@acme.test",)) == 1
+    assert tally["sent"] > 10, tally
+    left = rows(database, "SELECT id FROM dispatcher.notices WHERE due_at <= now()")
     assert [made[row.id] for row in left] == []
 
 

@@ -1,5 +1,6 @@
 """When the next mail may go, and which addresses share a limit."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -53,12 +54,25 @@ def test_the_account_and_the_installation_have_limits_of_their_own() -> None:
 
 def test_to_a_contact_that_is_not_confirmed_one_mail_goes_in_a_day_whatever_is_set() -> None:
     (before,) = ago(3600)
-    assert NO_LIMITS.free_at(SentBefore(unconfirmed=before), now=NOW) == NOW + timedelta(hours=23)
+    assert NO_LIMITS.free_at(SentBefore(is_confirmed=False, unconfirmed=before), now=NOW) == NOW + timedelta(hours=23)
+
+
+def test_strangers_get_mails_only_while_a_fifth_is_not_used_up() -> None:
+    limits = MailLimits(per_contact_hour=0, per_webhook_minute=0, per_account_hour=10, per_hour=20)
+    for sent, strangers, others in (
+        (SentBefore(of_account=ago(30, 20)), 3570, 0),
+        (SentBefore(of_account=ago(30)), 0, 0),
+        (SentBefore(of_account=ago(*range(10))), 3599, 3591),
+        (SentBefore(of_all=ago(4, 3, 2, 1)), 3596, 0),
+    ):
+        assert limits.free_at(replace(sent, is_confirmed=False), now=NOW) - NOW == timedelta(seconds=strangers)
+        assert limits.free_at(sent, now=NOW) - NOW == timedelta(seconds=others)
 
 
 def test_zero_is_no_limit() -> None:
     many = ago(*range(500))
-    assert NO_LIMITS.free_at(SentBefore(many, many, many, many), now=NOW) == NOW
+    for is_confirmed in (True, False):
+        assert NO_LIMITS.free_at(SentBefore(many, many, many, many, is_confirmed), now=NOW) == NOW
 
 
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 3))

@@ -85,6 +85,20 @@ def test_a_stranger_whom_hostile_customers_name_gets_one_mail_in_a_day(
         pass_time(database, "1 hour")
 
 
+def test_an_account_that_names_hundreds_of_strangers_mails_few_and_takes_nothing_from_those_who_confirmed(
+    database: Engine, settings: Settings, mail_server: MailServer
+) -> None:
+    mailer = mailer_for(settings, mail_server.port, mails_per_account_hour=10, mails_per_hour=100)
+    for number in range(30):
+        fail(database, named_by_customer(database, settings, name=str(number), contact_email=f"{number}@acme.test"))
+    send_due(database, mailer)
+    assert len(mail_server.messages) == 2
+    for number in range(8):
+        fail(database, webhook_with_contact(database, settings, name=f"ours {number}"))
+    send_due(database, mailer)
+    assert [mail.recipients for mail in mail_server.messages[2:]] == [(CONTACT,)] * 8
+
+
 def test_it_says_nothing_in_the_words_of_a_customer_or_a_receiver(
     database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
 ) -> None:
