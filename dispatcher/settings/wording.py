@@ -30,6 +30,7 @@ _EXAMPLES = {
     "allowed_networks": "10.1.2.0/24,fd12:3456::/32",
     "allowed_hosts": "hooks.internal.example",
     "allowed_ports": "25,5432",
+    "contact_domains": "corp.local",
     "egress_ranges": "203.0.113.0/24,2001:db8::/48",
     "public_url": "https://hooks.example.com/api",
     "metrics_token": "what `openssl rand -hex 32` prints",

@@ -8,7 +8,7 @@ KEPT_CLOSED = "kept_closed"  # a kept-alive connection that the receiver closed 
 UNSENT = FailureKind.NOT_SENT.value
 STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 OUTCOMES = ("delivered", "retried", "split", "released", "lost")
-NOTICES_ENDED = ("sent", "postponed", "dropped", "refused", "unknown", "held_back", "quarantined")
+NOTICES_ENDED = ("sent", "postponed", "dropped", "refused", "unknown", "held_back", "unsubscribed", "quarantined")
 
 DELIVERIES = Family(
     "dispatcher_deliveries",

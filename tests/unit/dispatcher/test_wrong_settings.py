@@ -153,6 +153,7 @@ WRONG: dict[str, list[str]] = {
     "DISPATCHER_HTTPS_ONLY": ["maybe", "2", ""],
     "DISPATCHER_ALLOWED_NETWORKS": ["10.0.0.1/8", "localhost", "10.0.0.0/33", "10.0.0.0-10.0.0.255"],
     "DISPATCHER_ALLOWED_HOSTS": ["https://hooks.test", "*.hooks.test", "hooks.test:443"],
+    "DISPATCHER_CONTACT_DOMAINS": ["@corp.local", "*.corp.local", "ops@corp.local"],
     "DISPATCHER_ALLOWED_PORTS": ["http", "0", "65536", "1-1023"],
     "DISPATCHER_EGRESS_RANGES": ["203.0.113.1/24", "our office"],
     "DISPATCHER_TRUSTED_PROXIES": ["*", "proxy", "10.0.0.1/8", "unix:"],
@@ -254,6 +255,8 @@ def test_the_tables_are_large_enough_to_tell_something() -> None:
         "DISPATCHER_SMTP_USERNAME",  # any text is a name
         "DISPATCHER_FLOWER_DB",  # Flower alone can say whether it can write there
         "DISPATCHER_MAILS_PER_WEBHOOK_MINUTE",  # as for each contact
+        "DISPATCHER_MAILS_PER_ACCOUNT_HOUR",
+        "DISPATCHER_MAILS_PER_HOUR",
         "DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS",  # as the others that are true or false
     }
 
