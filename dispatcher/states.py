@@ -1,5 +1,4 @@
-"""The state machine of a delivery: one enum, one table of transitions (drawn in docs/states.md, as a test checks). And
-the states of a contact."""
+"""The state machine of a delivery: one enum, one table of transitions (drawn in docs/states.md, as a test checks)."""
 
 from enum import StrEnum
 
@@ -38,12 +37,3 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.DISCARDED: frozenset({State.READY}),
     State.CANCELLED: frozenset({State.READY}),
 }
-
-
-class ContactState(StrEnum):
-    """Whether an address gets mails for an account."""
-
-    CONFIRMED = "confirmed"
-    UNCONFIRMED = "unconfirmed"  # one mail in a day, in our words only
-    UNSUBSCRIBED = "unsubscribed"  # none
-    DECLINED = "declined"  # none: not confirmed, and its owner wants no mails for accounts that they have not confirmed

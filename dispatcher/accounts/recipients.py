@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor, ActorKind
 from dispatcher.accounts.audit import Action
+from dispatcher.accounts.contact_states import ContactState
 from dispatcher.db.models import Account, Contact, Recipient
 from dispatcher.db.new_ids import NEW_ID
 from dispatcher.errors import NotFound
-from dispatcher.states import ContactState
 from schedules.mail_limits import mailbox
 
 

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
+from dispatcher.accounts.contact_states import ContactState
 from dispatcher.accounts.recipients import state_of
 from dispatcher.db.models import Account, Notice, Recipient, Webhook
 from dispatcher.errors import NotFound
-from dispatcher.states import ContactState
 
 
 class NoticeKind(StrEnum):

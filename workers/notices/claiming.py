@@ -11,11 +11,11 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
+from dispatcher.accounts.contact_states import ContactState
 from dispatcher.accounts.recipients import Standing, standing_of
 from dispatcher.db.arrays import array
 from dispatcher.db.outages import is_outage
 from dispatcher.errors import Unreadable
-from dispatcher.states import ContactState
 from dispatcher.webhooks.notices import NoticeKind
 from schedules.mail_limits import MailLimits
 from schedules.quiet_period import MAIL_RETRIES, QUIET_PERIOD, is_stale

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from sqlalchemy import Connection, text
 
-from dispatcher.states import ContactState
+from dispatcher.accounts.contact_states import ContactState
 from schedules.mail_limits import mailbox
 from schedules.quiet_period import next_try
 from workers.notices.claiming import Claimed, ClaimedMail

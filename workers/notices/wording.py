@@ -3,10 +3,10 @@
 from email.message import EmailMessage
 from typing import Any
 
+from dispatcher.accounts.contact_states import ContactState
 from dispatcher.accounts.mail_links import LinksOfMail
 from dispatcher.errors import Unreadable
 from dispatcher.masking.messages import Names, mask_echo
-from dispatcher.states import ContactState
 from dispatcher.webhooks.notices import NoticeKind
 from workers.notices.claiming import ClaimedMail, Unusable
 from workers.notices.digests import line_of, render_digest

@@ -12,12 +12,12 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.actor import Contact
+from dispatcher.accounts.contact_states import ContactState
 from dispatcher.accounts.mail_links import PATH, Link, Purpose
 from dispatcher.accounts.recipients import confirm, state_of, unsubscribe
 from dispatcher.api.pages.templating import headers, templates
 from dispatcher.db.models import Recipient
 from dispatcher.installation import Installation
-from dispatcher.states import ContactState
 from dispatcher.wake import NOTICES
 from dispatcher.web.authentication import call_of
 from dispatcher.web.serving import Served

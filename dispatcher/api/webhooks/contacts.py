@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from dispatcher.accounts.api_keys import Caller, Scope
+from dispatcher.accounts.contact_states import ContactState
 from dispatcher.accounts.recipients import (
     RecipientRecord,
     confirm,
@@ -17,7 +18,6 @@ from dispatcher.accounts.recipients import (
     state_of,
     unsubscribe,
 )
-from dispatcher.states import ContactState
 from dispatcher.wake import NOTICES
 from dispatcher.web.authentication import By, Operator, Reader
 from dispatcher.web.ownership import AccountQuery, account_of

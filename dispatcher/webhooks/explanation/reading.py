@@ -12,6 +12,7 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.audit import Action
+from dispatcher.accounts.contact_states import ContactState
 from dispatcher.db.heartbeat import DELIVERS, LIVES, SUSPECTS
 from dispatcher.db.models import ERASED, Account, Webhook
 from dispatcher.deliveries.records import EventLine
@@ -19,7 +20,7 @@ from dispatcher.errors import NotFound
 from dispatcher.event_types import subscriptions_taking
 from dispatcher.events.nearest import nearest_types_in
 from dispatcher.installation import Installation
-from dispatcher.states import ContactState, Reason, State
+from dispatcher.states import Reason, State
 from dispatcher.webhooks.contract import FORMAT
 from dispatcher.webhooks.explanation import situation
 from dispatcher.webhooks.explanation.delivery import explain_delivery

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from dispatcher.states import ContactState
+from dispatcher.accounts.contact_states import ContactState
 from dispatcher.webhooks.explanation.situation import (
     Circuit,
     LastNotice,
