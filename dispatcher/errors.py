@@ -14,6 +14,7 @@
     ├── NotFound                  the thing asked for does not exist (or is not the caller's)
     │   └── UnknownAccount
     ├── Conflict                  it exists, but its state does not allow this
+    │   ├── AtQuota               the account has as many of them as it may
     │   ├── AccountSuspended
     │   ├── NameTaken
     │   ├── KeyReused             an idempotency key was used again with other content
@@ -128,6 +129,10 @@ class AccountSuspended(Conflict):
     def __init__(self, name: str) -> None:
         super().__init__(f"the account {name!r} is suspended")
         self.reason = "is suspended"
+
+
+class AtQuota(Conflict):
+    """The account has as many of them as it may; the text names the limit and its value."""
 
 
 class NameTaken(Conflict):

@@ -17,9 +17,11 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.accounts import NAME_RULE, find_account, is_name
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
+from dispatcher.accounts.limits import lock_for_one_more, refuse_one_more
 from dispatcher.db.models import Account, ApiKey
 from dispatcher.errors import AccountSuspended, InvalidAccount, NotFound
 from dispatcher.ids import new_id
+from dispatcher.settings.quotas import DEFAULTS, Limits, Quota
 
 
 def list_keys(session: Session, account: Account | None = None) -> Sequence[tuple[ApiKey, str | None]]:
@@ -115,15 +117,21 @@ def create_key(
     scopes: Sequence[Scope],
     name: str | None = None,
     valid_for: timedelta | None = None,
+    defaults: Limits = DEFAULTS,
 ) -> NewKey:
-    """Makes a key; only its hash is stored. Without an account it must be an operator's. Raises UnknownAccount, or
-    InvalidAccount for a bad name or scope."""
+    """Makes a key; only its hash is stored. Without an account it must be an operator's. `defaults` are the
+    installation's limits. Raises UnknownAccount, InvalidAccount for a bad name or scope, or AtQuota."""
     if name is not None and not is_name(name):
         raise InvalidAccount("name", NAME_RULE)
     if (Scope.OPERATOR in scopes) != (account is None):
         raise InvalidAccount("scopes", "must hold `operator` for a key without an account, and only then")
     identifier, secret = new_id(), secrets.token_urlsafe(32)
-    owner = find_account(session, account).id if account is not None else None
+    owner = None
+    if account is not None:
+        found = find_account(session, account)
+        lock_for_one_more(session, found)
+        refuse_one_more(session, found, Quota.KEYS, defaults)
+        owner = found.id
     session.add(
         ApiKey(
             id=identifier,

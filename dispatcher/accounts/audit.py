@@ -24,6 +24,7 @@ class Action(StrEnum):
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_SUSPENDED = "account.suspended"
     ACCOUNT_RESUMED = "account.resumed"
+    ACCOUNT_LIMITED = "account.limits_changed"
     ACCOUNT_DELETED = "account.deleted"
     MESSAGES_ERASED = "account.messages_erased"
     KEY_CREATED = "key.created"

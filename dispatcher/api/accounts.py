@@ -189,15 +189,24 @@ def post_resume(_: Operator, installation: Served, by: By, name: AccountName) ->
     status_code=HTTPStatus.CREATED,
     operation_id="create_key",
     summary="Create an API key; only this answer contains its token",
-    description="Without `account`, the only scope is `operator`.",
-    responses=usual_problems(body=True),
+    description="Without `account`, the only scope is `operator`. Answers 409 if the account has as many keys as its "
+    "limit `keys` allows.",
+    responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(NewKey),
 )
 def post_key(_: Operator, installation: Served, by: By, new: Annotated[NewKey, body_as(NewKey)]) -> NewKeyDocument:
     valid_for = timedelta(days=new.days) if new.days is not None else None
     scopes = list(dict.fromkeys(new.scopes))
     with installation.transaction() as session:
-        made = create_key(session, by=by, account=new.account, scopes=scopes, name=new.name, valid_for=valid_for)
+        made = create_key(
+            session,
+            by=by,
+            account=new.account,
+            scopes=scopes,
+            name=new.name,
+            valid_for=valid_for,
+            defaults=installation.settings.default_limits,
+        )
         key = get_key(session, made.id)
     return NewKeyDocument(**shown_key(key, new.account), token=made.token)
 

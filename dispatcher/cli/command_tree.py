@@ -67,6 +67,7 @@ PANELS: Mapping[str, Words] = {
                 "create": Leaf("accounts", "Make an account."),
                 "list": Leaf("accounts", "List all accounts."),
                 "show": Leaf("accounts", "Show one account and what it has."),
+                "limits": Leaf("limits", "Show or set the limits of an account."),
                 "suspend": Leaf("accounts", "Suspend an account for now."),
                 "resume": Leaf("accounts", "Resume a suspended account."),
                 "delete": Leaf("accounts", "Delete an account for good."),

@@ -37,7 +37,8 @@ def create(
     scopes = list(dict.fromkeys(scope or [Scope.SEND]))
     if account is None and Scope.OPERATOR not in scopes:
         raise typer.BadParameter("give --account, or --scope operator for a key that acts for every account")
-    with installation_of(context).transaction() as session:
+    installation = installation_of(context)
+    with installation.transaction() as session:
         key = create_key(
             session,
             by=this_user(),
@@ -45,6 +46,7 @@ def create(
             scopes=scopes,
             name=name,
             valid_for=timedelta(days=days) if days is not None else None,
+            defaults=installation.settings.default_limits,
         )
     if json:
         print_json({"id": key.id, "account": account, "scopes": scopes, "name": name, "token": key.token})

@@ -97,9 +97,10 @@ def redeliver_many(
         if not sys.stdin.isatty():
             raise typer.BadParameter(f"there is no terminal to ask at, and {matched} deliveries match: give --yes")
         typer.confirm(f"Redeliver {matched} deliveries, {per_second} a second?", abort=True, err=True)
+    defaults = installation_of(context).settings.default_limits
     with installation_of(context).transaction() as session:
         owner = _owner_for_order(session, account, due_to)
-        ordered = order(session, owner, selection, by=this_user(), per_second=per_second)
+        ordered = order(session, owner, selection, by=this_user(), per_second=per_second, defaults=defaults)
     installation_of(context).waker.wake(REDELIVER)
     if json:
         print_json(_document(owner, ordered))

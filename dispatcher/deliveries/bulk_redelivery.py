@@ -10,15 +10,16 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
+from dispatcher.accounts.limits import lock_for_one_more, refuse_one_more
 from dispatcher.db.models import Account, BulkRedelivery, Webhook
 from dispatcher.deliveries.selection import Counted, Selection, count_some
-from dispatcher.errors import Conflict, InvalidRedelivery, NotFound, WrongState
+from dispatcher.errors import InvalidRedelivery, NotFound, WrongState
 from dispatcher.event_types import RULE, is_event_type
 from dispatcher.ids import new_id
+from dispatcher.settings.quotas import DEFAULTS, Limits, Quota
 from dispatcher.states import CLOSED, Reason, State
 
 PER_SECOND, MAX_PER_SECOND = 100, 1_000
-MAX_OPEN = 10  # of one account
 
 _FIRST_SECOND = timedelta(seconds=1)  # its share may be redelivered at once
 
@@ -31,18 +32,23 @@ def count(session: Session, account: Account, selection: Selection) -> Counted:
 
 
 def order(
-    session: Session, account: Account, selection: Selection, *, by: Actor, per_second: int = PER_SECOND
+    session: Session,
+    account: Account,
+    selection: Selection,
+    *,
+    by: Actor,
+    per_second: int = PER_SECOND,
+    defaults: Limits = DEFAULTS,
 ) -> BulkRedelivery:
     """Starts a bulk redelivery of what is closed now, `per_second` deliveries a second. If there is more than `count`
-    counts, workers count on. The caller commits, then wakes `REDELIVER`. Raises as `count` does, and Conflict if the
-    account has too many open ones."""
+    counts, workers count on. The caller commits, then wakes `REDELIVER`. `defaults` are the installation's limits.
+    Raises as `count` does, and AtQuota if the account has too many open ones."""
     if not 1 <= per_second <= MAX_PER_SECOND:
         raise InvalidRedelivery("per_second", f"must be 1 to {MAX_PER_SECOND}")
+    refuse_one_more(session, account, Quota.BULK_REDELIVERIES, defaults)  # before the work of counting
     counted = count(session, account, selection)
-    session.scalars(select(Account.id).where(Account.id == account.id).with_for_update(key_share=True)).one()
-    unended = select(func.count()).where(BulkRedelivery.account_id == account.id, *OPEN)
-    if session.scalars(unended).one() >= MAX_OPEN:
-        raise Conflict(f"the account has {MAX_OPEN} bulk redeliveries under way: let one end, or cancel it")
+    lock_for_one_more(session, account)
+    refuse_one_more(session, account, Quota.BULK_REDELIVERIES, defaults)
     ordered = BulkRedelivery(
         id=new_id(),
         account_id=account.id,

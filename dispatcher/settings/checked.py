@@ -25,6 +25,7 @@ from dispatcher.settings.hosts import check_mail_host
 from dispatcher.settings.keys import check_keys
 from dispatcher.settings.names import RENAMED, unknown_names
 from dispatcher.settings.placeholders import STILL, check_secret, is_placeholder_host
+from dispatcher.settings.quotas import DEFAULTS, Limits, read_limits
 from dispatcher.settings.secret_files import FromFile, Unusable, found_in_files, given_variables
 from dispatcher.settings.urls import check_broker_url, check_database_url
 
@@ -46,6 +47,7 @@ _LISTS: dict[str, Callable[[str], object]] = {
     "contact_domains": read_hosts,
     "allowed_ports": read_ports,
     "egress_ranges": read_networks,
+    "account_limits": read_limits,
     "trusted_proxies": read_networks,
 }
 
@@ -204,6 +206,11 @@ class Settings(Fields):
             any_address=self.unsafe_allow_any_address,
             contact_domains=read_hosts(self.contact_domains),
         )
+
+    @property
+    def default_limits(self) -> Limits:
+        """The quotas of an account that has none of its own."""
+        return {**DEFAULTS, **read_limits(self.account_limits)}
 
 
 def _is_own_address(url: str) -> bool:

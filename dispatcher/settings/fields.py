@@ -219,6 +219,14 @@ class Fields(BaseSettings):
             description="Requests one API key may make in a minute, over all API processes; 0: no limit",
         ),
     ] = 60_000  # a third of what one API process takes of single events
+    account_limits: Annotated[
+        str,
+        Field(
+            description="Limits of the accounts that have none of their own, where they are to differ from the "
+            "defaults, comma-separated, e.g. webhooks=5000,events_per_day=off. `dispatcher account limits NAME` lists "
+            "them"
+        ),
+    ] = ""
 
     metrics_token: Annotated[
         SecretStr,

@@ -32,6 +32,7 @@ _EXAMPLES = {
     "allowed_ports": "25,5432",
     "contact_domains": "corp.local",
     "egress_ranges": "203.0.113.0/24,2001:db8::/48",
+    "account_limits": "webhooks=5000,events_per_day=off",
     "public_url": "https://hooks.example.com/api",
     "metrics_token": "what `openssl rand -hex 32` prints",
     "flower_password": "what `openssl rand -hex 24` prints",

@@ -45,8 +45,8 @@ def register(
     `dialect` is the vendor's management API that it is made through. With `url_verification` its URL must answer first,
     unless it is made disabled or its callbacks are of another kind than the verification request.
 
-    Raises InvalidWebhook (including UrlVerificationFailed), NameTaken, UnknownAccount, TooBusy, or what `precondition`
-    raises; then nothing is written, and no number is used up.
+    Raises InvalidWebhook (including UrlVerificationFailed), NameTaken, AtQuota, UnknownAccount, TooBusy, or what
+    `precondition` raises; then nothing is written, and no number is used up.
     """
     fields = {"signing_keys": [generate_signing_key()], **fields}
     checked = check(fields, installation.addresses, dialect=dialect)
@@ -57,19 +57,18 @@ def register(
         if takes_url_verification(contract):
             with installation.transaction() as session:
                 webhooks = Webhooks(session, installation)
-                account_id = account
-                if precondition is not None or isinstance(account_id, str):
-                    owner = webhooks.owner(account)
-                    account_id = owner.id
-                    if precondition is not None:
-                        precondition(webhooks, owner)
-                webhooks.refuse_taken(account_id, name)
-            try_url(url.called, contract, secrets, installation, account_id)
+                owner = webhooks.owner(account)
+                if precondition is not None:
+                    precondition(webhooks, owner)
+                webhooks.refuse_one_more(owner)
+                webhooks.refuse_taken(owner.id, name)
+            try_url(url.called, contract, secrets, installation, owner.id)
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)
         owner = webhooks.owner(account, lock=True)
         if precondition is not None:
             precondition(webhooks, owner)
+        webhooks.refuse_one_more(owner)
         webhooks.refuse_taken(owner.id, name)
         return webhooks.insert(owner, checked, by=by, enabled=enabled, dialect=dialect)
 

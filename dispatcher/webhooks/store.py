@@ -13,12 +13,14 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.accounts import find_account, is_name
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
+from dispatcher.accounts.limits import refuse_one_more
 from dispatcher.accounts.recipients import forget_contact, name_contact
 from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, Token, Webhook
 from dispatcher.egress.urls import comparable_url, normalise_url
 from dispatcher.encryption.vault import destination, url_digest
 from dispatcher.errors import NameTaken, NotFound, UnknownAccount, Unreadable
 from dispatcher.installation import Installation
+from dispatcher.settings.quotas import Quota
 from dispatcher.webhooks.changes import changed_fields, fields_now
 from dispatcher.webhooks.contract import FORMAT, write_contract
 from dispatcher.webhooks.fields import Checked
@@ -43,6 +45,7 @@ class Webhooks:
         """Raises ConfigurationError if the encryption keys do not match."""
         self._session = session
         self._vault, self._clock = installation.vault, installation.clock
+        self._limits = installation.settings.default_limits
 
     def owner(self, account: AccountKey, *, lock: bool = False) -> Account:
         """The account. With `lock` other changes to its webhooks wait. Raises UnknownAccount."""
@@ -80,6 +83,10 @@ class Webhooks:
             raise NotFound("webhook", identifier)
         webhook, owner, breaker, now = found
         return Registered(webhook, owner, breaker, self._vault, read_at=now)
+
+    def refuse_one_more(self, owner: Account) -> None:
+        """Raises AtQuota if the account has as many webhooks as it may."""
+        refuse_one_more(self._session, owner, Quota.WEBHOOKS, self._limits)
 
     def refuse_taken(self, account: UUID, name: str | None, *, excluding: UUID | None = None) -> None:
         """Raises NameTaken if another webhook of the account has the name."""

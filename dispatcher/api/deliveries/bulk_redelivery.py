@@ -111,8 +111,8 @@ class RedeliveryDocument(BaseModel):
     status_code=HTTPStatus.ACCEPTED,
     operation_id="create_redelivery",
     summary="Redeliver everything that matches a filter, at a limited rate",
-    description="With `dry_run`, the deliveries are only counted. An account may have ten open bulk redeliveries: one "
-    "more answers 409.",
+    description="With `dry_run`, the deliveries are only counted. One more than the account's limit "
+    "`bulk_redeliveries` (ten, unless an operator set another) answers 409.",
     response_model=RedeliveryDocument,
     responses={
         **usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, body=True),
@@ -130,13 +130,15 @@ def post_redelivery(
     response: Response,
 ) -> Any:
     selection = Selection(**ordered.filter.model_dump())
+    defaults = installation.settings.default_limits
     with installation.transaction() as session:
         account = account_of(session, caller, ordered.account, webhook=selection.webhook)
         if ordered.dry_run:
             counted = count(session, account, selection)
             document = Count(matched=counted.matched, matched_complete=counted.is_complete)
             return Response(document.model_dump_json(), media_type="application/json")
-        made = _document(account, order(session, account, selection, by=by, per_second=ordered.per_second))
+        begun = order(session, account, selection, by=by, per_second=ordered.per_second, defaults=defaults)
+        made = _document(account, begun)
     installation.waker.wake(REDELIVER)
     response.headers["Location"] = f"{called}/{made.id}"
     return made

@@ -48,7 +48,7 @@ def post_webhook(
 ) -> WebhookDocument:
     url_verification = is_url_verified(caller, skip=body.skip_url_verification)
     name = account_named(caller, body.account)
-    account = caller.account_id or name  # by the id, a verification needs one query less
+    account = caller.account_id or name
     with fields_as_given():
         made = register(
             installation, account, by=by, enabled=body.enabled, url_verification=url_verification, **fields_of_new(body)

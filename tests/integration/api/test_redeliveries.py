@@ -11,7 +11,6 @@ from sqlalchemy import Engine
 from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.db.models import Webhook
-from dispatcher.deliveries.bulk_redelivery import MAX_OPEN
 from dispatcher.settings import Settings
 from tests.factories import change, deliveries, make_account, make_webhook, redeliver_more, rows
 from tests.integration.api.conftest import Api, MakeKey
@@ -156,9 +155,11 @@ def test_they_are_listed_page_by_page_while_more_are_ordered(api: Api, key: str,
 
 
 def test_too_many_at_once_are_a_conflict(api: Api, key: str, database: Engine) -> None:
-    for _ in range(MAX_OPEN):
-        assert order(api, key).status_code == 202
-    assert order(api, key).status_code == 409
+    change(database, """UPDATE dispatcher.accounts SET limits = '{"bulk_redeliveries": 2}'""")
+    assert [order(api, key).status_code for _ in range(2)] == [202, 202]
+    refused = order(api, key)
+    assert refused.status_code == 409
+    assert "2 bulk redeliveries under way (its limit `bulk_redeliveries`)" in refused.json()["detail"]
     assert order(api, key, dry_run=True).status_code == 200
 
 

@@ -36,6 +36,7 @@ from tests.integration.cli.conftest import Cli
 CHANGES = {
     "account create": (Action.ACCOUNT_CREATED, ["globex"]),
     "account delete": (Action.ACCOUNT_DELETED, ["acme", "--yes"]),
+    "account limits": (Action.ACCOUNT_LIMITED, ["acme", "--set", "webhooks=5"]),
     "account suspend": (Action.ACCOUNT_SUSPENDED, ["acme"]),
     "account resume": (Action.ACCOUNT_RESUMED, ["acme"]),
     "key create": (Action.KEY_CREATED, ["--account", "acme"]),

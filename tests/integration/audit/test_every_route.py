@@ -48,6 +48,7 @@ _ZIPWHIP_CHANGES = {
 CHANGES = {
     "POST /v1/accounts": Change(Action.ACCOUNT_CREATED, {"name": "globex"}, of_operators=True),
     "DELETE /v1/accounts/{name}": Change(Action.ACCOUNT_DELETED, of_operators=True),
+    "PUT /v1/accounts/{name}/limits": Change(Action.ACCOUNT_LIMITED, {"webhooks": 5}, of_operators=True),
     "POST /v1/accounts/{name}/suspend": Change(Action.ACCOUNT_SUSPENDED, of_operators=True),
     "POST /v1/accounts/{name}/resume": Change(Action.ACCOUNT_RESUMED, of_operators=True),
     "POST /v1/keys": Change(Action.KEY_CREATED, {"account": "acme", "scopes": ["read"]}, of_operators=True),

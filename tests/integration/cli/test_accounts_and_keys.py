@@ -53,6 +53,27 @@ def test_an_account_is_deleted_only_if_that_is_confirmed_and_says_what_goes(
         assert cli(*used).err.startswith("Error: there is no account ")
 
 
+def test_limits_are_shown_set_and_left_to_the_installation_again(cli: Cli) -> None:
+    cli("account", "create", "acme")
+    assert "1,000" in cli("account", "limits", "acme").out
+    changed = cli("account", "limits", "acme", "--set", "webhooks=7", "--set", "events_per_day=off", "--json").document
+    assert changed["own"] == {"webhooks": 7, "events_per_day": None}
+    assert (changed["limits"]["webhooks"], changed["limits"]["events_per_day"]) == (7, None)
+    assert "this account" in cli("account", "limits", "acme").out
+    again = cli("account", "limits", "acme", "--set", "webhooks=default", "--set", "keys=1", "--json").document
+    assert again["own"] == {"events_per_day": None, "keys": 1}
+    cli("key", "create", "--account", "acme")
+    refused = cli("key", "create", "--account", "acme")
+    assert refused.err == "Error: the account may have 1 API keys that are valid (its limit `keys`), and has as many\n"
+
+
+@pytest.mark.parametrize("change", ["webhooks", "webhooks=0", "hooks=1", "webhooks=default,webhooks=1"])
+def test_a_limit_that_cannot_be_is_refused(cli: Cli, change: str) -> None:
+    cli("account", "create", "acme")
+    assert cli("account", "limits", "acme", "--set", change).status == 2
+    assert cli("account", "limits", "acme", "--json").document["own"] == {}
+
+
 def test_a_new_keys_token_is_all_of_stdout_and_opens_its_scopes(cli: Cli, database: Engine) -> None:
     cli("account", "create", "acme")
     made = cli("key", "create", "--account", "acme", "--scope", "send", "--scope", "read", "--name", "app", "--days", 2)

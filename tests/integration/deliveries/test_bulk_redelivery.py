@@ -17,12 +17,13 @@ from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
 from dispatcher.db.models import BulkRedelivery
 from dispatcher.deliveries import selection as selecting
-from dispatcher.deliveries.bulk_redelivery import MAX_OPEN, cancel, count, get, order, skipped
+from dispatcher.deliveries.bulk_redelivery import cancel, count, get, order, skipped
 from dispatcher.deliveries.redelivery import redeliver
 from dispatcher.deliveries.selection import Selection
 from dispatcher.errors import Conflict, InvalidRedelivery, NotFound, WrongState
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
+from dispatcher.settings.quotas import DEFAULTS, Quota
 from dispatcher.states import CLOSED, Reason, State
 from schedules.catalog import DEFAULT
 from schedules.timing import REAL_TIME
@@ -438,6 +439,8 @@ def test_a_deleted_webhook_cannot_be_named(database: Engine, settings: Settings,
 
 
 def test_an_account_has_so_many_under_way_at_once(database: Engine, settings: Settings, webhook: Any) -> None:
+    most = DEFAULTS[Quota.BULK_REDELIVERIES] or 0
+
     def attempt(_: int) -> bool:
         try:
             ordered(database)
@@ -446,7 +449,7 @@ def test_an_account_has_so_many_under_way_at_once(database: Engine, settings: Se
         return True
 
     with ThreadPoolExecutor(5) as pool:
-        assert sum(pool.map(attempt, range(MAX_OPEN + 5))) == MAX_OPEN
+        assert sum(pool.map(attempt, range(most + 5))) == most
     run_to_the_end(settings, database)
     assert attempt(0)
 

@@ -13,6 +13,7 @@ from dispatcher.settings import Settings
         ("allowed_hosts", "hooks.example"),
         ("allowed_ports", "25"),
         ("egress_ranges", "192.0.2.0/24"),
+        ("account_limits", "webhooks=5"),
     ],
 )
 def test_a_list_that_cannot_be_read_is_refused_naming_the_entry(field: str, good: str) -> None:

@@ -154,6 +154,7 @@ WRONG: dict[str, list[str]] = {
     "DISPATCHER_ALLOWED_NETWORKS": ["10.0.0.1/8", "localhost", "10.0.0.0/33", "10.0.0.0-10.0.0.255"],
     "DISPATCHER_ALLOWED_HOSTS": ["https://hooks.test", "*.hooks.test", "hooks.test:443"],
     "DISPATCHER_CONTACT_DOMAINS": ["@corp.local", "*.corp.local", "ops@corp.local"],
+    "DISPATCHER_ACCOUNT_LIMITS": ["webhooks", "webhooks=0", "hooks=1", "webhooks=1,webhooks=2", "keys=-1"],
     "DISPATCHER_ALLOWED_PORTS": ["http", "0", "65536", "1-1023"],
     "DISPATCHER_EGRESS_RANGES": ["203.0.113.1/24", "our office"],
     "DISPATCHER_TRUSTED_PROXIES": ["*", "proxy", "10.0.0.1/8", "unix:"],

@@ -1,0 +1,105 @@
+"""Quotas of numbers of things hold whoever makes one more, also for two at the same moment."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.api_keys import Scope, create_key, list_keys, revoke_key
+from dispatcher.accounts.limits import own_limits, set_limits
+from dispatcher.errors import AtQuota
+from dispatcher.settings import Settings
+from dispatcher.settings.quotas import Limits, Quota
+from tests.factories import TESTER, change, change_webhook, make_account, make_webhook, rows
+
+AT_ONCE = 8
+
+
+def limit(database: Engine, limits: Limits, name: str = "acme") -> None:
+    with Session(database) as session, session.begin():
+        set_limits(session, find_account(session, name), by=TESTER, new=limits)
+
+
+def at_once(make: Callable[[int], object]) -> int:
+    """How many of several who make one at the same moment can."""
+    barrier = Barrier(AT_ONCE)
+
+    def one(number: int) -> bool:
+        barrier.wait()
+        try:
+            make(number)
+        except AtQuota:
+            return False
+        return True
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return sum(threads.map(one, range(AT_ONCE)))
+
+
+def make_key(database: Engine) -> None:
+    with Session(database) as session, session.begin():
+        create_key(session, by=TESTER, account="acme", scopes=[Scope.READ])
+
+
+def test_of_many_webhooks_at_once_so_many_are_made_as_the_limit_allows(database: Engine, settings: Settings) -> None:
+    make_account(database)
+    limit(database, {Quota.WEBHOOKS: 3})
+    made = at_once(lambda n: make_webhook(database, settings, url="https://example.com/", name=f"w{n}"))
+    assert made == len(rows(database, "SELECT 1 FROM dispatcher.webhooks")) == 3
+
+
+def test_of_many_keys_at_once_so_many_are_made_as_the_limit_allows(database: Engine) -> None:
+    make_account(database)
+    limit(database, {Quota.KEYS: 3})
+    assert at_once(lambda _: make_key(database)) == len(rows(database, "SELECT 1 FROM dispatcher.api_keys")) == 3
+
+
+def test_what_is_gone_makes_room(database: Engine, settings: Settings) -> None:
+    made = make_webhook(database, settings, url="https://example.com/")
+    limit(database, {Quota.WEBHOOKS: 1, Quota.KEYS: 2})
+    with pytest.raises(AtQuota, match=r"may have 1 webhooks \(its limit `webhooks`\)"):
+        make_webhook(database, settings, url="https://example.com/")
+    change_webhook(database, settings, made, "delete")
+    make_webhook(database, settings, url="https://example.com/")
+    make_key(database)
+    make_key(database)
+    with pytest.raises(AtQuota, match=r"may have 2 API keys that are valid \(its limit `keys`\)"):
+        make_key(database)
+    with Session(database) as session, session.begin():
+        (first, _), _ = list_keys(session)
+        revoke_key(session, first.id, by=TESTER)
+    make_key(database)
+    change(database, "UPDATE dispatcher.api_keys SET expires_at = now() - interval '1 second' WHERE revoked_at IS NULL")
+    make_key(database)
+
+
+def test_other_accounts_have_their_own(database: Engine, settings: Settings) -> None:
+    make_webhook(database, settings, url="https://example.com/")
+    limit(database, {Quota.WEBHOOKS: 1})
+    make_webhook(database, settings, url="https://example.com/", account="globex")
+
+
+def test_what_is_above_a_new_limit_stays_and_can_be_changed(database: Engine, settings: Settings) -> None:
+    made = [make_webhook(database, settings, url="https://example.com/", name=name) for name in "ab"]
+    limit(database, {Quota.WEBHOOKS: 1})
+    change_webhook(database, settings, made[0], "disable")
+    assert len(rows(database, "SELECT 1 FROM dispatcher.webhooks WHERE deleted_at IS NULL")) == 2
+
+
+def test_limits_that_are_set_again_as_they_are_change_nothing(database: Engine) -> None:
+    make_account(database)
+    for _ in range(2):
+        limit(database, {Quota.WEBHOOKS: 1, Quota.KEYS: None})
+    with Session(database) as session, session.begin():
+        account = find_account(session, "acme")
+        assert own_limits(account) == {Quota.WEBHOOKS: 1, Quota.KEYS: None}
+        set_limits(session, account, by=TESTER, changed={Quota.KEYS: 7}, dropped=frozenset({Quota.WEBHOOKS}))
+    noted = rows(database, "SELECT detail FROM dispatcher.audit WHERE action = 'account.limits_changed' ORDER BY id")
+    assert [row.detail["changed"] for row in noted] == [
+        {"keys": {"old": "default", "new": "off"}, "webhooks": {"old": "default", "new": 1}},
+        {"keys": {"old": "off", "new": 7}, "webhooks": {"old": 1, "new": "default"}},
+    ]
