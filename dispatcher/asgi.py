@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from dispatcher.api import accounts, audit, health, installation, limits, openapi
+from dispatcher.api import accounts, audit, health, installation, limits, openapi, usage
 from dispatcher.api.deliveries import bulk_redelivery as redeliveries
 from dispatcher.api.deliveries import routes as deliveries
 from dispatcher.api.events import routes as events
@@ -65,6 +65,7 @@ _NATIVE = (
     notices,
     contacts,
     limits,
+    usage,
     accounts,
     audit,
     installation,

@@ -1,5 +1,6 @@
 """The resources of a worker process: made once, in the child that uses them, and passed on one by one."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from time import monotonic
@@ -15,7 +16,8 @@ from dispatcher.installation import Installation
 from dispatcher.transport.choice import new_transport
 from dispatcher.transport.port import Transport
 from workers.callbacks.targets import Targets
-from workers.claims.concurrency import ConcurrencyLimits
+from workers.claims.account_caps import caps_of
+from workers.claims.concurrency import UNBOUNDED, ConcurrencyLimits
 from workers.journal import Journal
 from workers.metrics.counts import Counts
 from workers.notices.mailer import Mailer
@@ -49,6 +51,7 @@ class Worker:
         event.listen(self.loop_engine, "connect", installation.clock.ask)
         self.outages = OutageLog()
         self._per_destination = installation.settings.max_per_destination  # this process's part
+        self._caps: tuple[int, Mapping[int, int]] = UNBOUNDED, {}  # of accounts, as the last heartbeat found them
         self.host_faults = HostFaults()
         self.next_beat = 0.0  # when a loop of this process makes its next heartbeat, monotonic
 
@@ -73,7 +76,9 @@ class Worker:
     @cached_property
     def concurrency_limits(self) -> ConcurrencyLimits:
         """What the loops of this process have learned about webhooks; one loop after the other uses it."""
-        return ConcurrencyLimits(self.transport.capacity, self._per_destination)
+        made = ConcurrencyLimits(self.transport.capacity, self._per_destination)
+        made.cap_accounts(*self._caps)
+        return made
 
     @cached_property
     def journal(self) -> Journal:
@@ -114,6 +119,12 @@ class Worker:
             self._per_destination = part
             self.concurrency_limits.limit_destinations(part)
             self.transport.limit_addresses(part)
+
+    def cap_accounts(self, processes: int) -> None:
+        """The same for what each account may have in flight, as its limits are now."""
+        with self.loop_engine.connect() as connection:
+            self._caps = caps_of(connection, self.installation.settings.default_limits, processes)
+        self.concurrency_limits.cap_accounts(*self._caps)
 
     def drop_transport(self) -> None:
         """Closes the transport and forgets its requests in flight; the next use makes a new one."""

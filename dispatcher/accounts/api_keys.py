@@ -3,8 +3,8 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -104,6 +104,8 @@ class Caller:
     expires_at: datetime | None  # when the key itself expires
     shown_at: datetime  # when the key was presented, by the database's clock, like all times of keys
     valid_until: datetime | None = None  # when what was presented expires: the key, or a token of it
+    limits: Mapping[str, object] | None = field(default=None, compare=False)  # the account's own, as they are stored
+    stored_bytes: int | None = field(default=None, compare=False)  # by its events, as upkeep counted them last
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.OPERATOR in self.scopes
@@ -188,9 +190,18 @@ def _caller(key: ApiKey, account: Account | None, now: datetime) -> Caller | Non
         raise AccountSuspended(account.name)
     if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
         key.last_used_at = now
-    name = account.name if account else None
     scopes = frozenset(map(Scope, key.scopes))
-    return Caller(key.id, key.account_id, name, scopes, key.expires_at, shown_at=now, valid_until=key.expires_at)
+    return Caller(
+        key.id,
+        key.account_id,
+        account.name if account else None,
+        scopes,
+        key.expires_at,
+        shown_at=now,
+        valid_until=key.expires_at,
+        limits=account.limits if account else None,
+        stored_bytes=account.stored_bytes if account else None,
+    )
 
 
 def _hash(secret: str) -> bytes:

@@ -68,6 +68,7 @@ PANELS: Mapping[str, Words] = {
                 "list": Leaf("accounts", "List all accounts."),
                 "show": Leaf("accounts", "Show one account and what it has."),
                 "limits": Leaf("limits", "Show or set the limits of an account."),
+                "usage": Leaf("limits", "Show what an account has used of its limits."),
                 "suspend": Leaf("accounts", "Suspend an account for now."),
                 "resume": Leaf("accounts", "Resume a suspended account."),
                 "delete": Leaf("accounts", "Delete an account for good."),

@@ -58,6 +58,7 @@ class Installation(Base):
     digest_key: Mapped[Ciphertext | None]  # key of the URL digests; also shows whether the encryption keys match
     # Versions without this migration do not work with the tables. A migration that older versions survive leaves it.
     oldest_revision: Mapped[str] = mapped_column(server_default="0009")
+    stored_to: Mapped[UUID | None]  # the last event that `stored_events` includes
     # Until then nothing goes for which no time to keep it is set: it was in use before there was retention.
     retention_from: Mapped[datetime | None]
 
@@ -76,14 +77,27 @@ class Account(Base):
     """Who owns webhooks and events."""
 
     __tablename__ = "accounts"
+    __table_args__ = (Index("accounts_limits_idx", "number", postgresql_where=text("limits IS NOT NULL")),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(Identity(always=True), unique=True)  # short, for the index of claims
     name: Mapped[str] = mapped_column(unique=True)
-    limits: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    limits: Mapped[dict[str, Any] | None] = mapped_column(JSONB)  # its own; what is not in it is the installation's
+    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)  # by its events, as upkeep counted them at the time
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     suspended_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]  # its rows go in steps; the account's own row is the last
+
+
+class StoredEvents(Base):
+    """What the events of one account and one week take."""
+
+    __tablename__ = "stored_events"
+
+    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    week: Mapped[int] = mapped_column(primary_key=True)  # since 1970-01-05, by the events' ids
+    events: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
 
 
 class ApiKey(Base):

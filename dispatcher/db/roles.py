@@ -71,7 +71,7 @@ ROLES = {
     ),
     "workers": Role(
         "delivery nodes and the maintenance worker",
-        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, *_SECRET),
+        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, *_SECRET, "stored_events"),
         {
             "accounts": "UPDATE, DELETE",
             "api_keys": "UPDATE, DELETE",
@@ -90,16 +90,25 @@ ROLES = {
             "redeliveries": "UPDATE, DELETE",
             "idempotency_keys": "UPDATE, DELETE",
             "audit": "INSERT",
-            "installation": "UPDATE (digest_key)",
+            "installation": "UPDATE (digest_key, stored_to)",
             "processes": "INSERT, UPDATE, DELETE",
             "leases": "INSERT, UPDATE",
             "retention": "INSERT, UPDATE",
+            "stored_events": "INSERT, UPDATE, DELETE",
         },
         ("begin_partition_v1", "attach_partition_v1", "detach_week_v1", "keep_week_v1", "drop_week_v1"),
     ),
     "readonly": Role(
         "reports, and the commands that only show something",
-        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, "api_keys", "tokens", "audit"),  # secrets: encrypted
+        (
+            *_WHAT_ACCOUNTS_HAVE,
+            *_DELIVERING,
+            *_INSTALLATION,
+            "stored_events",
+            "api_keys",
+            "tokens",
+            "audit",
+        ),  # secrets: encrypted
         {},
     ),
 }

@@ -25,7 +25,8 @@ from dispatcher.web.authentication import call_of
 from dispatcher.web.middleware import RequestIds
 from dispatcher.web.own_urls import describe_itself
 from dispatcher.web.problems import Answer, Problem, problem_for
-from dispatcher.web.serving import Served
+from dispatcher.web.quotas import URL_VERIFICATION
+from dispatcher.web.serving import Serving, Shared
 from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.registration import Precondition, change, register, remove
@@ -100,11 +101,10 @@ def dialect_app(vendor: Vendor, *routers: APIRouter) -> FastAPI:
 
 
 class Owner(NamedTuple):
-    """The account whose webhooks a call is about, and the key of the call."""
+    """The account whose webhooks a call is about, and who calls."""
 
     account_id: UUID
-    key_id: UUID
-    is_operator: bool = False
+    caller: Caller
 
 
 class Listing(Protocol):
@@ -124,9 +124,9 @@ def owner_of_name(installation: Installation, caller: Caller, name: str) -> Owne
     if caller.account_id is not None:
         if name != caller.account:
             raise UnknownAccount(name)
-        return Owner(caller.account_id, caller.key_id)
+        return Owner(caller.account_id, caller)
     with installation.transaction() as session:
-        return Owner(find_account(session, name).id, caller.key_id, is_operator=True)
+        return Owner(find_account(session, name).id, caller)
 
 
 def own_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
@@ -134,10 +134,10 @@ def own_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
 
     def own(
         owner: Annotated[Owner, Depends(owner_of_call)],
-        installation: Served,
+        serving: Shared,
         call: Annotated[Call, Depends(call_of)],
     ) -> "OwnWebhooks":
-        return OwnWebhooks(vendor, installation, owner, call)
+        return OwnWebhooks(vendor, serving, owner, call)
 
     return Depends(own)
 
@@ -145,10 +145,11 @@ def own_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
 class OwnWebhooks:
     """An account's webhooks that were created through a dialect, for one call. Others are not found."""
 
-    def __init__(self, vendor: Vendor, installation: Installation, owner: Owner, call: Call) -> None:
-        self.by = Dialect(vendor.name, owner.key_id, call, owner.is_operator)
+    def __init__(self, vendor: Vendor, serving: Serving, owner: Owner, call: Call) -> None:
+        self.by = Dialect(vendor.name, owner.caller.key_id, call, is_operator=owner.caller.account_id is None)
         self._account_id = owner.account_id
-        self._vendor, self._installation = vendor, installation
+        self._vendor, self._installation = vendor, serving.installation
+        self._before_verification = partial(serving.rates.spend, owner.caller, URL_VERIFICATION)
 
     def account(self, session: Session) -> Account:
         """The account that owns them."""
@@ -187,6 +188,7 @@ class OwnWebhooks:
             enabled=enabled,
             dialect=self._vendor.name,
             url_verification=self._vendor.verifies_urls,
+            before_verification=self._before_verification,
             precondition=self._precondition(precondition),
             **fields,
         )
@@ -210,6 +212,7 @@ class OwnWebhooks:
             dialect=self._vendor.name,
             enabled=enabled,
             url_verification=self._vendor.verifies_urls,
+            before_verification=self._before_verification,
             precondition=self._precondition(precondition),
             derive=(lambda kept: derive(self._view(kept))) if derive is not None else None,
         )

@@ -21,6 +21,7 @@ from dispatcher.accounts.api_keys import Caller, Scope, authenticate, caller_of_
 from dispatcher.errors import AccountSuspended
 from dispatcher.installation import Installation
 from dispatcher.web.problems import Problem, token_expired, unauthorized
+from dispatcher.web.quotas import READ, WRITE
 from dispatcher.web.serving import Serving, Shared
 
 _SCOPES = (
@@ -29,6 +30,7 @@ _SCOPES = (
 )
 
 
+_RATES = {Scope.READ: READ, Scope.MANAGE: WRITE}  # of those who send, events are counted
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -104,7 +106,15 @@ class WhoMay:
         if request.state.is_only_known and self.scope not in {Scope.SEND, Scope.READ}:
             caller = await _asked(request, serving)
         check_scope(caller, self.scope)
+        if (rates := _RATES.get(self.scope)) is not None:
+            await serving.rates.charge(caller, rates)
         return caller
+
+
+async def sender(caller: "Sender", serving: Shared) -> Caller:
+    """A dependency: who may send one event, before its body is read. Raises as `WhoMay`, and Problem 429."""
+    await serving.rates.charge_event(caller)
+    return caller
 
 
 def check_scope(caller: Caller, scope: Scope) -> None:
@@ -115,6 +125,7 @@ def check_scope(caller: Caller, scope: Scope) -> None:
 
 Reader = Annotated[Caller, Depends(WhoMay(Scope.READ))]
 Sender = Annotated[Caller, Depends(WhoMay(Scope.SEND))]
+SenderOfOne = Annotated[Caller, Depends(sender)]
 Manager = Annotated[Caller, Depends(WhoMay(Scope.MANAGE))]
 Operator = Annotated[Caller, Depends(WhoMay(Scope.OPERATOR))]
 

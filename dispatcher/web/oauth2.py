@@ -15,6 +15,7 @@ from dispatcher.errors import AccountSuspended
 from dispatcher.web.authentication import key_in_basic
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import described
+from dispatcher.web.quotas import READ
 from dispatcher.web.serving import Serving, Shared
 
 router = APIRouter(tags=["tokens"])
@@ -76,6 +77,7 @@ def issue(serving: Serving, authorization: str | None, content_type: str | None,
     if caller is None:
         raise _not_a_client()
     serving.rate_limits.check(caller)
+    serving.rates.spend(caller, READ)
     until = min(caller.shown_at + TOKEN_LIFE, caller.expires_at or datetime.max.replace(tzinfo=UTC))
     # Rounded up, so that a token never expires before its key: a new token must not count as expired.
     last_second = datetime.fromtimestamp(math.ceil(until.timestamp()), UTC)

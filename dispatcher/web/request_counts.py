@@ -55,6 +55,8 @@ class RequestCounts:
         self.cells = memoryview(bytearray(8 * PLACES.size)).cast("d")
         self.answered: Counter[Answered] = Counter()
         self._in_batches: Counter[str] = Counter()  # by the reason of the refusal; "": accepted
+        self.refused_at: Counter[str] = Counter()  # by the quota
+        self.let_in = 0  # of a rate, uncounted
         self._duration = Histogram(self.cells, PLACES, DURATION)
         self._group_size = Histogram(self.cells, PLACES, GROUP_SIZE)
         self._lock = Lock()
@@ -71,6 +73,16 @@ class RequestCounts:
         """Events came in one request; for each of them the reason why it was refused, or "" if it was not."""
         with self._lock:
             self._in_batches.update(refusals)
+
+    def at_quota(self, quota: str) -> None:
+        """A request was refused, because its account was at this limit."""
+        with self._lock:
+            self.refused_at[quota] += 1
+
+    def uncounted(self, number: int) -> None:
+        """So many were let in without being counted: the broker was away."""
+        with self._lock:
+            self.let_in += number
 
     def group(self, size: int) -> None:
         """So many events were stored together."""

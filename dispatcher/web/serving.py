@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from dispatcher.installation import Installation
 from dispatcher.web.access_log import AccessLog
 from dispatcher.web.known_callers import KnownCallers
+from dispatcher.web.quotas import Rates
 from dispatcher.web.rate_limits import RateLimits
 from dispatcher.web.request_counts import RequestCounts
 
@@ -19,7 +20,7 @@ class Serving:
 
     def __init__(self, make: Callable[[], Installation]) -> None:
         self._make = make
-        self._parts: tuple[Installation, RateLimits] | None = None
+        self._parts: tuple[Installation, RateLimits, Rates] | None = None
         self._lock = Lock()
         self.known_callers: KnownCallers[Any] = KnownCallers()
         self.access_log = AccessLog()
@@ -41,6 +42,11 @@ class Serving:
         """Raises as `installation`."""
         return self._begun()[1]
 
+    @property
+    def rates(self) -> Rates:
+        """Of accounts. Raises as `installation`."""
+        return self._begun()[2]
+
     def close(self) -> None:
         """Closes it, and writes what is still to be logged; the next use makes it again."""
         self.access_log.write()
@@ -48,9 +54,10 @@ class Serving:
         with self._lock:
             parts, self._parts = self._parts, None
         if parts is not None:
+            parts[2].close()
             parts[0].close()
 
-    def _begun(self) -> tuple[Installation, RateLimits]:
+    def _begun(self) -> tuple[Installation, RateLimits, Rates]:
         if (parts := self._parts) is not None:
             return parts
         with self._lock:
@@ -58,8 +65,9 @@ class Serving:
                 installation = self._make()
                 installation.on_group = self.counts.group
                 settings = installation.settings
-                limits = RateLimits(settings.broker_url.get_secret_value(), settings.api_requests_per_minute)
-                self._parts = installation, limits
+                broker_url = settings.broker_url.get_secret_value()
+                limits = RateLimits(broker_url, settings.api_requests_per_minute)
+                self._parts = installation, limits, Rates(broker_url, settings.default_limits, self.counts)
             return self._parts
 
 

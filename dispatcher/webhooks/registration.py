@@ -22,6 +22,8 @@ from dispatcher.webhooks.url_verification import takes_url_verification, try_url
 # What a dialect requires of the account's other webhooks, such as a limit on their number; it may raise any error. It
 # is called while the account's webhooks cannot change, and also before a URL verification.
 Precondition: TypeAlias = Callable[[Webhooks, Account], None]
+# Called when a URL verification is about to be made; it may raise any error.
+BeforeVerification: TypeAlias = Callable[[], None]
 # Makes the fields of a change from the stored webhook; it may raise any error. The fields are written only if the
 # webhook is then still the same; it may be called twice.
 Derive: TypeAlias = Callable[[Registered], WebhookFields]
@@ -38,6 +40,7 @@ def register(
     enabled: bool = True,
     dialect: str | None = None,
     url_verification: bool = False,
+    before_verification: BeforeVerification | None = None,
     precondition: Precondition | None = None,
     **fields: Unpack[WebhookFields],
 ) -> Registered:
@@ -46,7 +49,7 @@ def register(
     unless it is made disabled or its callbacks are of another kind than the verification request.
 
     Raises InvalidWebhook (including UrlVerificationFailed), NameTaken, AtQuota, UnknownAccount, TooBusy, or what
-    `precondition` raises; then nothing is written, and no number is used up.
+    `precondition` and `before_verification` raise; then nothing is written, and no number is used up.
     """
     fields = {"signing_keys": [generate_signing_key()], **fields}
     checked = check(fields, installation.addresses, dialect=dialect)
@@ -62,6 +65,8 @@ def register(
                     precondition(webhooks, owner)
                 webhooks.refuse_one_more(owner)
                 webhooks.refuse_taken(owner.id, name)
+            if before_verification is not None:
+                before_verification()
             try_url(url.called, contract, secrets, installation, owner.id)
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)
@@ -83,6 +88,7 @@ def change(
     enabled: bool | None = None,
     reason: str | None = None,
     url_verification: bool = False,
+    before_verification: BeforeVerification | None = None,
     precondition: Precondition | None = None,
     rule: Rule | None = None,
     derive: Derive | None = None,
@@ -105,7 +111,15 @@ def change(
         return changed
 
     order = _Order(by, all_fields, enabled=enabled, reason=reason, precondition=precondition, rule=rule)
-    return _change(installation, account, identifier, order, dialect=dialect, url_verification=url_verification)
+    return _change(
+        installation,
+        account,
+        identifier,
+        order,
+        dialect=dialect,
+        url_verification=url_verification,
+        before_verification=before_verification,
+    )
 
 
 def rotate_signing_key(
@@ -197,6 +211,7 @@ def _change(
     *,
     dialect: str | None = None,
     url_verification: bool = False,
+    before_verification: BeforeVerification | None = None,
 ) -> Registered:
     tried = None
     for again in (False, True):
@@ -213,6 +228,8 @@ def _change(
             if not is_tried:
                 order.refuse(webhooks, kept, checked)
         if to_try is not None and not is_tried:
+            if before_verification is not None:
+                before_verification()
             try_url(*to_try, installation, kept.owner.id)
             tried = to_try
         if written is None:

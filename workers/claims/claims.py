@@ -185,9 +185,17 @@ class Claimer:
 
     def claim_passing(self, connection: Connection, rooms: Rooms, limit: int) -> Sequence[Claim]:
         """Claims what passes an open circuit: for each a trial request when it is due, and what a person asked for.
-        Nothing for a destination that has no room."""
+        Nothing for a destination that has no room, nor for an account that has no more of its limit."""
         full = [crowd.destinations for crowd in rooms.crowds if crowd.free <= rooms.kept_for_proven]
-        parameters = {"full": array([*chain(*full)]), "most": limit, "me": self.id, "span": CLAIM}
+        parameters = {
+            "full": array([*chain(*full)]),
+            "accounts": array(list(rooms.capped)),
+            "account_rooms": array(list(rooms.capped.values())),
+            "account_room": rooms.capped_room,
+            "most": limit,
+            "me": self.id,
+            "span": CLAIM,
+        }
         rows = CLAIM_PASSING.execute(connection, parameters).all()
         return read_claims(rows)
 

@@ -8,13 +8,14 @@ another. Pure.
   they leave, and gets no more while it is silent for longer than its answers take.
 - **Classes.** Webhooks that have not proven to answer share a part of the slots, and so do slow ones. However many
   hang, some slots are left for those that answer quickly.
+- **Caps.** An account may have a limit of its own, or that of all accounts.
 - **Destinations.** However many webhooks lead to one host and port, or to one address, they have a number of slots
   there together, which accounts share.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import IntEnum
 from functools import cache, partial
@@ -63,6 +64,8 @@ class Rooms:
     the account with this number together, `lasting` those of them that are not `PROVEN`; accounts that are not in these
     two have `account_room` and `lasting_room`. `crowds` are destinations where much is in flight; any other one has
     `destination_room`. Of each of these rooms, webhooks that are not `PROVEN` leave `kept_for_proven`.
+    `capped` is what accounts with a limit of their own, or of all accounts, have left of it; an account that is not in
+    it has `capped_room`. The rooms above include it; what passes an open circuit has only this one.
     `waits_long`: how many requests in flight will not end soon, because their webhooks are slow or silent."""
 
     known: Sequence[Room] = ()
@@ -76,6 +79,20 @@ class Rooms:
     destination_room: int = UNBOUNDED
     kept_for_proven: int = 0
     waits_long: int = 0
+    capped: Mapping[int, int] = field(default_factory=dict)
+    capped_room: int = UNBOUNDED
+
+    def without(self, taken: Mapping[int, int]) -> "Rooms":
+        """The same after so many requests of these accounts, which have a limit."""
+        if not self.capped and self.capped_room == UNBOUNDED:
+            return self
+
+        def left(rooms: Mapping[int, int], room: int) -> dict[int, int]:
+            return {**rooms, **{number: max(0, rooms.get(number, room) - count) for number, count in taken.items()}}
+
+        return replace(
+            self, accounts=left(self.accounts, self.account_room), lasting=left(self.lasting, self.lasting_room)
+        )
 
     def of(self, webhook_ids: Iterable[str]) -> dict[str, int]:
         """How many more requests each of these webhooks may have."""
@@ -113,10 +130,16 @@ class ConcurrencyLimits:
         self._accounts = AccountShares(self._reserve)
         self._latest = Latest("")
         self._grow_from = self._proven_at = -inf
+        self._cap, self._caps = UNBOUNDED, dict[int, int]()
 
     def limit_destinations(self, size: int) -> None:
         """From now on at most so many requests to one destination. What is in flight stays."""
         self._destinations.resize(size)
+
+    def cap_accounts(self, cap: int, own: Mapping[int, int]) -> None:
+        """From now on each account has at most so many requests in flight; those in `own`, by number, have their own
+        cap. What is in flight stays."""
+        self._cap, self._caps = cap, dict(own)
 
     @property
     def in_flight(self) -> int:
@@ -160,20 +183,23 @@ class ConcurrencyLimits:
             else:  # nearly all of them, if there are many
                 free = max(0, min(limit.size, most, idle_share))
             known.append(Room(webhook_id, free, kind))
-        numbers = self._accounts.with_own_room(self._all)
+        usual = account_room(ConcurrencyClass.PROVEN, NOBODY)
+        numbers = self._accounts.with_own_room(self._all) | {no for no, cap in self._caps.items() if cap < usual}
         most, most_lasting = MOST_BESIDE_OTHERS if self.is_shared(now) else (UNBOUNDED, UNBOUNDED)
         return Rooms(
             known,
             self.first_limit,
             {each: self.class_room(each, now) for each in ConcurrencyClass},
             {number: min(most, account_room(ConcurrencyClass.PROVEN, number)) for number in numbers},
-            min(most, account_room(ConcurrencyClass.PROVEN, NOBODY)),
+            min(most, usual),
             {number: min(most_lasting, account_room(ConcurrencyClass.NEW, number)) for number in numbers},
             min(most_lasting, account_room(ConcurrencyClass.NEW, NOBODY)),
             self._destinations.crowds(),
             self._destinations.room,
             self._destinations.kept_for_proven,
             waits_long,
+            {number: self._cap_left(number) for number in numbers} if self._caps or self._cap != UNBOUNDED else {},
+            self._cap,
         )
 
     def _bound_slow(self, now: float) -> None:
@@ -188,7 +214,10 @@ class ConcurrencyLimits:
         return now - self._proven_at < OTHERS_REMEMBERED
 
     def _account_room(self, concurrency_class: ConcurrencyClass, account_no: int, now: float) -> int:
-        return self._accounts.room(account_no, self._parts[concurrency_class], now)
+        return min(self._accounts.room(account_no, self._parts[concurrency_class], now), self._cap_left(account_no))
+
+    def _cap_left(self, account_no: int) -> int:
+        return max(0, self._caps.get(account_no, self._cap) - self._all.by_account.get(account_no, 0))
 
     def _webhook_room(self, webhook_id: str, limit: _Limit, most: int, now: float) -> int:
         room = min(limit.size - limit.in_flight, most)

@@ -118,6 +118,9 @@ _OF_CROWDS = f"""
 _PART_OF_PLACE = """least(r.requests, CASE WHEN p.place IS NOT NULL
                      THEN greatest(1, 2 * least(p.place_room, :limit) / count(*) OVER (PARTITION BY p.place)) END)"""
 
+# What an account may have of what passes an open circuit.
+_CAPPED_ROOM = "coalesce((:account_rooms)[array_position(:accounts, {}.account_no)], :account_room)"
+
 
 def _claim_ready(name: str, *, crowded: bool) -> Prepared:
     """The statement that claims what is ready. What bounds destinations costs 5 to 8 % of a claim's time, so it is only
@@ -328,7 +331,7 @@ WITH open AS MATERIALIZED (
   JOIN dispatcher.webhooks w ON w.id = g.webhook_id AND w.enabled AND {READABLE} AND w.deleted_at IS NULL
   LEFT JOIN dispatcher.rates r ON r.webhook_id = w.id
   WHERE g.opened_at IS NOT NULL AND (w.rate_limit IS NULL OR {USED_UNTIL} <= now()) AND {NOT_SUSPENDED}
-    AND (w.destination = ANY(:full)) IS NOT TRUE),
+    AND (w.destination = ANY(:full)) IS NOT TRUE AND {_CAPPED_ROOM.format("w")} > 0),
 due AS MATERIALIZED (
   SELECT webhook_id, account_no, row_number() OVER () AS n
   FROM (
@@ -358,15 +361,19 @@ asked AS MATERIALIZED (
     ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) a
   ORDER BY a.due_at LIMIT :most),
 picked AS MATERIALIZED (
-  SELECT p.* FROM (
-    SELECT DISTINCT ON (webhook_id) *, true AS failing FROM (SELECT * FROM trials UNION ALL SELECT * FROM asked) p
-    ORDER BY webhook_id, trial DESC LIMIT :most) p
-  JOIN open USING (webhook_id)
-  -- Nothing waits for a rate that somebody has locked.
-  LEFT JOIN LATERAL (
-    SELECT 1 AS row FROM dispatcher.rates WHERE webhook_id = p.webhook_id FOR NO KEY UPDATE SKIP LOCKED) r
-    ON open.rate_limit IS NOT NULL
-  WHERE open.rate_limit IS NULL OR r.row IS NOT NULL),
+  SELECT p.id, p.tid, p.webhook_id, p.n, p.version, p.trial, p.failing
+  FROM (
+    SELECT p.*, open.account_no, row_number() OVER (PARTITION BY open.account_no ORDER BY p.n) AS of_account
+    FROM (
+      SELECT DISTINCT ON (webhook_id) *, true AS failing FROM (SELECT * FROM trials UNION ALL SELECT * FROM asked) p
+      ORDER BY webhook_id, trial DESC LIMIT :most) p
+    JOIN open USING (webhook_id)
+    -- Nothing waits for a rate that somebody has locked.
+    LEFT JOIN LATERAL (
+      SELECT 1 AS row FROM dispatcher.rates WHERE webhook_id = p.webhook_id FOR NO KEY UPDATE SKIP LOCKED) r
+      ON open.rate_limit IS NOT NULL
+    WHERE open.rate_limit IS NULL OR r.row IS NOT NULL) p
+  WHERE of_account <= {_CAPPED_ROOM.format("p")}),
 sent AS (
   UPDATE dispatcher.circuit_breakers g SET trial_at = now() + :span
   FROM picked p WHERE g.webhook_id = p.webhook_id AND p.trial),
@@ -380,6 +387,14 @@ FROM taken t JOIN picked p USING (id)
 CROSS JOIN LATERAL (SELECT * FROM dispatcher.events WHERE id = t.event_id OFFSET 0) e  -- by key, as above
 ORDER BY t.webhook_id, t.due_at, t.event_id
 """,
-    {"full": "bigint[]", "most": "integer", "me": "uuid", "span": "interval"},
+    {
+        "full": "bigint[]",
+        "accounts": "integer[]",
+        "account_rooms": "integer[]",
+        "account_room": "integer",
+        "most": "integer",
+        "me": "uuid",
+        "span": "interval",
+    },
     plan_seconds=1,
 )

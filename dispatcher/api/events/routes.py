@@ -28,7 +28,7 @@ from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.events.history import get_event, list_events
 from dispatcher.installation import Installation
-from dispatcher.web.authentication import Reader, Sender
+from dispatcher.web.authentication import Reader, Sender, SenderOfOne
 from dispatcher.web.middleware import read_body, read_events_body
 from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
@@ -71,7 +71,7 @@ TraceParent = Annotated[str | None, Depends(given_traceparent)]
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENT_SCHEMA}}}},
 )
 async def post_event(
-    caller: Sender,
+    caller: SenderOfOne,
     installation: Served,
     body: Annotated[bytes, Depends(read_body)],
     idempotency_key: Annotated[
@@ -114,6 +114,7 @@ def post_events(
     if idempotency_key is not None:
         raise invalid(("Idempotency-Key", "is for a single event: give each event its own `idempotency_key`"))
     events = read_events(caller, body)
+    serving.rates.spend_events(caller, len(events))
     given = (event for event in events if isinstance(event, Event))
     traced = given if traceparent is None else (replace(event, traceparent=traceparent) for event in given)
     stored = enqueue_many(traced, producer=serving.installation)

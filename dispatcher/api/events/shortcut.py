@@ -49,6 +49,7 @@ class Shortcut:
     async def _answer(self, request: Request) -> Response:
         caller = await counted_caller(request, self._serving)
         check_scope(caller, Scope.SEND)
+        await self._serving.rates.charge_event(caller)
         body = await read_body(request)
         given = request.headers.get("idempotency-key"), given_traceparent(request)
         accepted = await take_event(caller, self._serving.installation, body, *given)

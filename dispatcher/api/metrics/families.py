@@ -10,6 +10,17 @@ REQUESTS = Family(
 )
 ACCEPTED = Family("dispatcher_events_accepted", Kind.COUNTER, "Events that this API process has stored.")
 REFUSED = Family("dispatcher_events_refused", Kind.COUNTER, "Events that it has refused.", ("reason",))
+AT_QUOTA = Family(
+    "dispatcher_quota_refusals",
+    Kind.COUNTER,
+    "Requests that it has refused because their account is at a limit.",
+    ("limit",),
+)
+UNCOUNTED = Family(
+    "dispatcher_quota_uncounted",
+    Kind.COUNTER,
+    "Requests and events that it has let in without counting them for their account, because the broker was away.",
+)
 
 
 def _gauge(name: str, says: str, *labels: str) -> Family:
@@ -73,6 +84,8 @@ FAMILIES = (
     REQUESTS,
     ACCEPTED,
     REFUSED,
+    AT_QUOTA,
+    UNCOUNTED,
     DATABASE_UP,
     BROKER_UP,
     READ_SECONDS,

@@ -48,4 +48,6 @@ def _own(counts: RequestCounts) -> Measured:
         *((family, values_of(family, PLACES, counts.cells)) for family in (DURATION, GROUP_SIZE)),
         (families.ACCEPTED, {(): (accepted,)}),
         (families.REFUSED, {(reason,): (number,) for reason, number in events.items()}),
+        (families.AT_QUOTA, {(quota,): (number,) for quota, number in counts.refused_at.copy().items()}),
+        (families.UNCOUNTED, {(): (counts.let_in,)}),
     ]

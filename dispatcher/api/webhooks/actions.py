@@ -1,6 +1,7 @@
 """More actions on one webhook: enable, disable, release, show secrets, rotate its signing key, send a test event."""
 
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
@@ -23,7 +24,8 @@ from dispatcher.web.authentication import By, Manager
 from dispatcher.web.bodies import Body, body_as, described_body, members_of, with_raw_data
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import usual_problems
-from dispatcher.web.serving import Served
+from dispatcher.web.quotas import TEST_EVENT, URL_VERIFICATION
+from dispatcher.web.serving import Served, Shared
 from dispatcher.webhooks.registration import change, release, rotate_signing_key
 from dispatcher.webhooks.sample_event import DATA, TYPE, call_webhook
 from dispatcher.webhooks.store import Webhooks
@@ -55,12 +57,18 @@ class Called(BaseModel):
     openapi_extra=described_body(Enabling),
 )
 def post_enable(
-    caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[Enabling, body_as(Enabling)]
+    caller: Manager, serving: Shared, by: By, webhook_id: WebhookId, body: Annotated[Enabling, body_as(Enabling)]
 ) -> WebhookDocument:
     url_verification = is_url_verified(caller, skip=body.skip_url_verification)
     with fields_as_given():
         enabled = change(
-            installation, caller.account_id, webhook_id, enabled=True, by=by, url_verification=url_verification
+            serving.installation,
+            caller.account_id,
+            webhook_id,
+            enabled=True,
+            by=by,
+            url_verification=url_verification,
+            before_verification=partial(serving.rates.spend, caller, URL_VERIFICATION),
         )
     return webhook_document(enabled)
 
@@ -137,9 +145,11 @@ def get_secrets(caller: Manager, installation: Served, by: By, webhook_id: Webho
     openapi_extra=described_body(TestEvent),
 )
 def post_test(
-    caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]
+    caller: Manager, serving: Shared, by: By, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]
 ) -> Called:
     fields, data = with_raw_data(TestEvent, members_of(body or b"{}"))
+    installation = serving.installation
     owner = owner_of(installation, caller, webhook_id)
+    serving.rates.spend(caller, TEST_EVENT)
     called = call_webhook(installation, owner.id, webhook_id, by=by, event_type=fields.type, data=data or DATA)
     return Called(event_id=called.event_id, delivery_id=called.delivery_id)

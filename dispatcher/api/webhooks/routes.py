@@ -1,5 +1,6 @@
 """`/v1/webhooks`: create, list, show, change and delete webhooks. More actions: `dispatcher.api.webhooks.actions`."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
@@ -17,7 +18,8 @@ from dispatcher.web.own_urls import OwnUrl
 from dispatcher.web.ownership import AccountQuery, Name, account_named, account_of
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.problems import usual_problems
-from dispatcher.web.serving import Served
+from dispatcher.web.quotas import URL_VERIFICATION
+from dispatcher.web.serving import Served, Shared
 from dispatcher.webhooks.registration import change, register, remove
 from dispatcher.webhooks.store import Webhooks
 
@@ -40,7 +42,7 @@ _VERIFIED_FIELDS = frozenset({"url", "contract", "authorization", "headers"})
 def post_webhook(
     *,
     caller: Manager,
-    installation: Served,
+    serving: Shared,
     by: By,
     body: Annotated[NewWebhook, body_as(NewWebhook)],
     called: OwnUrl,
@@ -51,7 +53,13 @@ def post_webhook(
     account = caller.account_id or name
     with fields_as_given():
         made = register(
-            installation, account, by=by, enabled=body.enabled, url_verification=url_verification, **fields_of_new(body)
+            serving.installation,
+            account,
+            by=by,
+            enabled=body.enabled,
+            url_verification=url_verification,
+            before_verification=partial(serving.rates.spend, caller, URL_VERIFICATION),
+            **fields_of_new(body),
         )
     response.headers["Location"] = f"{called}/{made.id}"
     return webhook_document(made, keys=True)
@@ -126,7 +134,7 @@ def get_webhook(caller: Reader, installation: Served, webhook_id: WebhookId) -> 
 )
 def patch_webhook(
     caller: Manager,
-    installation: Served,
+    serving: Shared,
     by: By,
     webhook_id: WebhookId,
     body: Annotated[WebhookChanges, body_as(WebhookChanges)],
@@ -135,13 +143,14 @@ def patch_webhook(
     enabled = body.enabled if "enabled" in given else None
     with fields_as_given():
         changed = change(
-            installation,
+            serving.installation,
             caller.account_id,
             webhook_id,
             by=by,
             enabled=enabled,
             url_verification=is_url_verified(caller, skip=body.skip_url_verification)
             and bool(given & _VERIFIED_FIELDS or enabled),
+            before_verification=partial(serving.rates.spend, caller, URL_VERIFICATION),
             rule=keep_to_dialect,
             **fields_of_changes(body),
         )

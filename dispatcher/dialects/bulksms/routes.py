@@ -43,7 +43,7 @@ def _owner_who_may(scope: Scope) -> Callable[[Caller], Owner]:
             raise Problem(
                 HTTPStatus.FORBIDDEN, "an account's own API key is needed: the paths here do not name an account"
             )
-        return Owner(caller.account_id, caller.key_id)
+        return Owner(caller.account_id, caller)
 
     return owner
 

@@ -12,6 +12,7 @@ from dispatcher.dialects.zipwhip.errors import ZIPWHIP
 from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
 from dispatcher.dialects.zipwhip.parameters import Parameters, read_parameters, refused, required
 from dispatcher.web.authentication import caller_of_secret, caller_of_session
+from dispatcher.web.quotas import READ, WRITE
 from dispatcher.web.serving import Serving, Shared
 from dispatcher.webhooks.fields import WebhookFields
 
@@ -29,9 +30,10 @@ def _owner_who_may(scope: Scope) -> Callable[[Parameters, Serving], Owner]:
         serving.rate_limits.check(caller)
         if not caller.may(scope):
             raise refused(f"the API key of this session does not have the scope `{scope}`")
+        serving.rates.spend(caller, READ if scope is Scope.READ else WRITE)
         if caller.account_id is None:
             raise refused("a session of an account's own API key is needed")
-        return Owner(caller.account_id, caller.key_id)
+        return Owner(caller.account_id, caller)
 
     return owner
 
@@ -90,6 +92,7 @@ def login(given: Given, serving: Shared) -> Session:
     if caller is None:
         raise refused("username or password is wrong")
     serving.rate_limits.check(caller)
+    serving.rates.spend(caller, READ)
     return Session(response=installation.token_mint.session(caller.key_id))
 
 

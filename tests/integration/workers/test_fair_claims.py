@@ -362,6 +362,24 @@ def test_no_trial_is_made_at_a_destination_without_room(database: Engine) -> Non
     assert {claim.webhook_id for claim in trials} == {webhooks[1], webhooks[2]}
 
 
+def test_of_trials_too_an_account_has_no_more_than_its_cap_leaves(database: Engine) -> None:
+    hooks = [Hook(first=1, claimable="open")] * 4
+    with stored(database, [hooks] * 3) as (connection, _, numbers):
+        rooms = Rooms(capped={numbers[0]: 3, numbers[1]: 0}, capped_room=1)
+        trials = Claimer().claim_passing(connection, rooms, 100)
+        rest = Claimer().claim_passing(connection, Rooms(), 100)
+    assert Counter(claim.account_no for claim in trials) == {numbers[0]: 3, numbers[2]: 1}
+    assert Counter(claim.account_no for claim in rest) == {numbers[0]: 1, numbers[1]: 4, numbers[2]: 3}
+
+
+def test_an_account_without_room_does_not_use_up_the_trials_of_others(database: Engine) -> None:
+    hooks = [Hook(first=1, claimable="open")] * 4
+    with stored(database, [hooks] * 2) as (connection, _, numbers):
+        rooms = Rooms(capped={numbers[0]: 0})
+        trials = Claimer().claim_passing(connection, rooms, 4)
+    assert Counter(claim.account_no for claim in trials) == {numbers[1]: 4}
+
+
 def test_deliveries_of_older_versions_are_served_like_those_of_one_account(database: Engine) -> None:
     old = [[Hook(first=5, backfilled=False)] * 2] * 3
     with stored(database, [*old, [Hook(first=20)]]) as (connection, _, numbers):

@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time that the fake broker, what counts in it, and those who wait for it go by."""
     clock = Clock()
     monkeypatch.setattr(time, "time", clock.time)
-    for module in ("dispatcher.broker.presence", "dispatcher.web.rate_limits"):
+    for module in ("dispatcher.broker.presence", "dispatcher.web.quotas", "dispatcher.web.rate_limits"):
         monkeypatch.setattr(f"{module}.time", clock)
     return clock
 

@@ -1,7 +1,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from workers.claims.concurrency import ENOUGH, KEPT, ConcurrencyClass, ConcurrencyLimits, Room
+from workers.claims.concurrency import ENOUGH, KEPT, UNBOUNDED, ConcurrencyClass, ConcurrencyLimits, Room
 from workers.claims.webhook_limit import FIRST_LIMIT
 
 
@@ -354,3 +354,46 @@ def test_a_slow_limit_grows_also_while_answers_wait_for_the_loop() -> None:
     limits.seen(ENOUGH, 10.0)
     answer(limits, webhook, FIRST_LIMIT, after=timedelta(seconds=3), now=11.0)
     assert room_of(limits, webhook, ACCOUNT, 11.0) == 2 * FIRST_LIMIT
+
+
+# Caps of accounts
+
+
+def test_an_account_has_no_more_in_flight_than_its_cap_over_all_its_webhooks() -> None:
+    limits, one, another = ConcurrencyLimits(640), new(), new()
+    limits.cap_accounts(10, {})
+    send(limits, one, 3)
+    send(limits, another, 4)
+    assert room_of(limits, new(), ACCOUNT, 0) == 3
+    send(limits, another, 3)
+    assert [room_of(limits, webhook, ACCOUNT, 0) for webhook in (one, another, new())] == [0, 0, 0]
+    assert room_of(limits, new(), OTHER_ACCOUNT, 0) == FIRST_LIMIT
+    limits.ended(one, failed=False, duration=QUICK, now=0)
+    assert room_of(limits, new(), ACCOUNT, 0) == 1
+
+
+def test_an_account_with_a_cap_of_its_own_has_that_from_its_first_request_on() -> None:
+    limits = ConcurrencyLimits(640)
+    limits.cap_accounts(UNBOUNDED, {OTHER_ACCOUNT: 2})
+    assert room_of(limits, new(), OTHER_ACCOUNT, 0) == 2
+    assert room_of(limits, new(), ACCOUNT, 0) == FIRST_LIMIT
+    assert limits.rooms(0).capped == {OTHER_ACCOUNT: 2}
+    limits.cap_accounts(1, {OTHER_ACCOUNT: 1_000})
+    assert room_of(limits, new(), ACCOUNT, 0) == 1
+    send(limits, new(), 4, account_no=OTHER_ACCOUNT)
+    assert room_of(limits, new(), OTHER_ACCOUNT, 0) == FIRST_LIMIT
+
+
+def test_a_lower_cap_lets_what_is_in_flight_end() -> None:
+    limits, webhook = ConcurrencyLimits(640), new()
+    send(limits, webhook, 4)
+    limits.cap_accounts(UNBOUNDED, {ACCOUNT: 2})
+    assert (room_of(limits, webhook, ACCOUNT, 0), limits.rooms(0).capped[ACCOUNT]) == (0, 0)
+
+
+def test_what_passes_open_circuits_leaves_less_room_for_the_rest() -> None:
+    limits = ConcurrencyLimits(640)
+    assert limits.rooms(0).without({ACCOUNT: 3}) == limits.rooms(0)
+    limits.cap_accounts(UNBOUNDED, {ACCOUNT: 5})
+    left = limits.rooms(0).without({ACCOUNT: 3, OTHER_ACCOUNT: 1})
+    assert (left.accounts[ACCOUNT], left.lasting[ACCOUNT]) == (2, 2)
