@@ -21,7 +21,10 @@ from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.embedded.servers.ports import LOOPBACK, free_port
 
 _WARM_UP = 0.7
-_UNLIMITED = {"DISPATCHER_API_REQUESTS_PER_MINUTE": "100000000"}  # counted, as usual
+_UNLIMITED = {  # counted, as usual
+    "DISPATCHER_API_REQUESTS_PER_MINUTE": "100000000",
+    "DISPATCHER_ACCOUNT_LIMITS": "events_per_second=100000000,events_per_day=100000000000,reads_per_minute=100000000",
+}
 _CONNECTIONS = (1, 8, 64, 256)
 
 

@@ -36,7 +36,12 @@ from dispatcher.webhooks.store import Webhooks
 log = logging.getLogger("dispatcher.api.webhooks")
 
 BODY_ERRORS = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE  # of a route that reads a body
-_ERRORS = HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE
+_ERRORS = (
+    HTTPStatus.CONFLICT,  # an account's limit, or others who changed the same webhook
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 
 
 def _as_usual(_request: Request, _error: DispatcherError) -> None:

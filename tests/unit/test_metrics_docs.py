@@ -29,7 +29,7 @@ def row(family: Family) -> tuple[str, ...]:
 
 
 def test_each_page_is_described_by_its_own_table() -> None:
-    own = {BUILD, DURATION, GROUP_SIZE, api.REQUESTS, api.ACCEPTED, api.REFUSED}
+    own = {BUILD, DURATION, GROUP_SIZE, api.REQUESTS, api.ACCEPTED, api.REFUSED, api.AT_QUOTA, api.UNCOUNTED}
     assert sections() == {
         "Of an API process": set(map(row, own)),
         "Of the whole installation": {row(family) for family in api.FAMILIES if family not in own},

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from dispatcher.dialects.frame import BODY_ERRORS, Vendor
 from dispatcher.dialects.zipwhip.parameters import refused
-from dispatcher.errors import AccountSuspended, DispatcherError, NotFound
+from dispatcher.errors import AccountSuspended, AtQuota, DispatcherError, NotFound
 from dispatcher.web.problems import Problem
 
 _SCHEMA: dict[str, Any] = {
@@ -23,7 +23,7 @@ def _answer(problem: Problem) -> JSONResponse:
 
 
 def _problem_of(_: Request, error: DispatcherError) -> Problem | None:
-    return refused(str(error)) if isinstance(error, NotFound | AccountSuspended) else None
+    return refused(str(error)) if isinstance(error, NotFound | AccountSuspended | AtQuota) else None
 
 
 ZIPWHIP = Vendor(

@@ -31,5 +31,5 @@ PUBLISHED = Published(
         "POST /v1/webhooks/{id}": {200: Webhook},
         "DELETE /v1/webhooks/{id}": {200: NO_BODY},
     },
-    errors=dict.fromkeys((400, 401, 403, 404, 405, 408, 413, 429, 500, 503), Error),
+    errors=dict.fromkeys((400, 401, 403, 404, 405, 408, 409, 413, 429, 500, 503), Error),
 )

@@ -63,6 +63,6 @@ PUBLISHED = Published(
     },
     errors={
         401: Literal["Invalid credentials."],
-        **dict.fromkeys((400, 403, 404, 405, 408, 413, 429, 500, 503), Error),
+        **dict.fromkeys((400, 403, 404, 405, 408, 409, 413, 429, 500, 503), Error),
     },
 )

@@ -1,6 +1,6 @@
 """Sinch's answers, by its page on webhooks and by its SDKs: the Python one reads all seven members of a webhook and all
 four of a token, and an error below `error`; the one for Node names three more members of the credentials. Members that
-are not set are as protobuf prints them. 405, 408, 413, 429 and 503 are ours."""
+are not set are as protobuf prints them. 405, 408, 409, 413, 429 and 503 are ours."""
 
 from typing import Annotated, Any, Literal
 
@@ -83,5 +83,5 @@ PUBLISHED = Published(
         f"PATCH {_PROJECT}/webhooks/{{webhook_id}}": {200: Webhook},
         f"DELETE {_PROJECT}/webhooks/{{webhook_id}}": {200: Nothing},
     },
-    errors=dict.fromkeys((400, 401, 403, 404, 405, 408, 413, 429, 500, 503), Error),
+    errors=dict.fromkeys((400, 401, 403, 404, 405, 408, 409, 413, 429, 500, 503), Error),
 )

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from dispatcher.settings.quotas import DEFAULTS
 from tests.factories import attempts, deliveries, rows
 from tests.integration.docs.reader import Reader, documents
 
@@ -88,6 +89,13 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine) -> N
     (entry,) = page["items"]
     operator = UUID(reader.value("OPERATOR").partition(".")[0])
     assert (entry["target_id"], entry["by"]) == (key["id"], f"API key {operator}")
+
+    (usage,) = documents(reader.read_to("usage"))
+    assert {use["quota"]: use["limit"] for use in usage["quotas"]} == DEFAULTS
+    put, got, of_another = documents(reader.read_to("limits"))
+    assert put == got
+    assert put["own"] == {"webhooks": 5_000, "events_per_day": None}
+    assert of_another["account"] == "globex"
 
     (problem,) = documents(reader.read_to("problem", refused=[422]))
     fields = {error["field"] for error in problem["errors"]}
