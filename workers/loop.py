@@ -5,7 +5,7 @@ First attempts, retries and redeliveries all take this path. Many requests are i
 not delay the next claim. Results are written in groups before anything is forgotten.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
@@ -195,12 +195,11 @@ class DeliveryLoop:
         room = min(rooms.classes[ConcurrencyClass.FAILING], MAX_REQUESTS, free)
         if self._pace.looks_at_passing(now) and self._circuit_breakers and room:
             passing = self._claimer.claim_passing(connection, rooms, room)
-            rooms = rooms.without(Counter(claim.account_no for claim in passing))
         if free <= len(passing):
             return passing, Claimed((), round_done=False, full=False)
         return passing, self._claimer.claim(
             connection,
-            rooms,
+            rooms.without(claim.account_no for claim in passing),
             free - len(passing),
             limit_bytes=self._held.free,
             allowed_bytes=self._held.allowed,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dispatcher.api.contact_examples import CONTACT_ID, CONTACTS
+from dispatcher.api.limit_examples import LIMIT_ANSWERS, LIMITS, ONE_KEY_TOO_MANY, OWN_LIMITS
 from dispatcher.errors import Conflict, DispatcherError, KeyReused, NameTaken, NotFound, Overtaken, WrongState
 from dispatcher.version import __version__
 from dispatcher.web.problems import problem_for
@@ -255,6 +256,7 @@ BODIES: dict[str, Any] = {
     "test_webhook": {"type": _TYPE, "data": _MESSAGE},
     "create_redelivery": {"filter": _FILTER, "per_second": 50},
     "create_account": {"name": "acme"},
+    "set_account_limits": OWN_LIMITS,
     "create_key": {"account": "acme", "scopes": ["send", "read"], "name": "backend", "days": 365},
     "create_token": {"grant_type": "client_credentials", "client_id": _KEY_ID, "client_secret": "s3cret"},
 }
@@ -351,6 +353,7 @@ ANSWERS: dict[str, Any] = {
     "resume_account": _ACCOUNT,
     "get_account": {**_ACCOUNT, "webhooks": 12, "deliveries": 48120},
     "delete_account": {**_ACCOUNT, "suspended_at": "2026-03-02T09:31:00Z", "deleted_at": "2026-03-02T09:31:00Z"},
+    **LIMIT_ANSWERS,
     "create_key": {**_KEY, "token": f"{_KEY_ID.replace('-', '')}.s3cret"},
     "list_keys": _page(_KEY),
     "list_changes": _page(_CHANGE),
@@ -370,7 +373,7 @@ ANSWERS: dict[str, Any] = {
             ("delivery", _DELIVERY_ID, ("get_delivery", "redeliver_delivery", "cancel_delivery")),
             ("bulk redelivery", _REDELIVERY["id"], ("get_redelivery", "cancel_redelivery")),
             ("key", _KEY_ID, ("revoke_key",)),
-            ("account", "acme", ("get_account", "delete_account", "suspend_account", "resume_account")),
+            ("account", "acme", ("get_account", "delete_account", "suspend_account", "resume_account", *LIMITS)),
         )
         for operation in operations
     },
@@ -386,6 +389,7 @@ ANSWERS: dict[str, Any] = {
         Conflict("the account has 10 bulk redeliveries under way: let one end, or cancel it")
     ),
     "cancel_redelivery 409": _problem(WrongState("the bulk redelivery is finished already")),
+    "create_key 409": _problem(ONE_KEY_TOO_MANY),
     "create_account 409": _problem(NameTaken("there is an account 'acme' already")),
     "resume_account 409": _problem(WrongState("the account 'acme' is being deleted")),
     "create_token 400": {"error": "invalid_request", "error_description": "grant_type is required"},

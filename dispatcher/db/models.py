@@ -32,6 +32,7 @@ from dispatcher.db.recipients import Recipient as Recipient  # noqa: PLC0414
 from dispatcher.db.redeliveries import BulkRedelivery as BulkRedelivery  # noqa: PLC0414 - a table like those below
 from dispatcher.db.schema import Base as Base  # noqa: PLC0414 - re-exported with its tables
 from dispatcher.db.schema import Ciphertext
+from dispatcher.db.stored_events import StoredEvents as StoredEvents  # noqa: PLC0414
 from dispatcher.states import Reason, State
 
 _NOW = text("now()")
@@ -87,17 +88,6 @@ class Account(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     suspended_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]  # its rows go in steps; the account's own row is the last
-
-
-class StoredEvents(Base):
-    """What the events of one account and one week take."""
-
-    __tablename__ = "stored_events"
-
-    account_id: Mapped[UUID] = mapped_column(primary_key=True)
-    week: Mapped[int] = mapped_column(primary_key=True)  # since 1970-01-05, by the events' ids
-    events: Mapped[int] = mapped_column(BigInteger)
-    bytes: Mapped[int] = mapped_column(BigInteger)
 
 
 class ApiKey(Base):

@@ -40,7 +40,7 @@ _DELIVERING = (
     "recipients",
     "mail_budgets",
 )
-_INSTALLATION = ("installation", "migrations", "processes", "leases", "redeliveries", "retention")
+_INSTALLATION = ("installation", "migrations", "processes", "leases", "redeliveries", "retention", "stored_events")
 _SECRET = ("api_keys", "tokens", "idempotency_keys", "audit")
 
 ROLES = {
@@ -71,7 +71,7 @@ ROLES = {
     ),
     "workers": Role(
         "delivery nodes and the maintenance worker",
-        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, *_SECRET, "stored_events"),
+        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, *_SECRET),
         {
             "accounts": "UPDATE, DELETE",
             "api_keys": "UPDATE, DELETE",

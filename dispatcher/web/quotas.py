@@ -24,7 +24,7 @@ EVENT = (Quota.EVENTS_PER_SECOND, Quota.EVENTS_PER_DAY)
 Together: TypeAlias = tuple[Quota, ...]  # what one request counts in
 
 _LEASE_SECONDS, _SHORT_SECONDS, _PAUSE = 1.0, 0.1, 0.01
-_UNLIMITED_LEASE, _MAX_LEASES = 1_000, 10_000
+_MAX_LEASE, _MAX_LEASES = 1_000, 10_000
 _STORED_SECONDS = 60  # until it is counted again
 
 
@@ -62,8 +62,10 @@ class Rates:
                     raise self._too_many(lease.taken.by, lease.again - now)
                 if lease.left:
                     lease.left -= 1
+                    if 0 < lease.left == lease.taken.number // 4:  # ahead, so that nobody waits for the broker
+                        self._renewal(key, caller)
                     return
-            await self._renewed(key, caller)
+            await asyncio.shield(self._renewal(key, caller))
 
     def spend(self, caller: Caller, rates: Together, number: int = 1) -> None:
         """The same for a thread, for several at once."""
@@ -75,13 +77,20 @@ class Rates:
 
     async def charge_event(self, caller: Caller) -> None:
         """Counts one event. Raises as `charge`, also if the account has stored as much as it may."""
-        self._check_stored(caller)
+        self.check_stored(caller)
         await self.charge(caller, EVENT)
 
     def spend_events(self, caller: Caller, number: int) -> None:
         """The same for several in one request, and a thread: all or none."""
-        self._check_stored(caller)
+        self.check_stored(caller)
         self.spend(caller, EVENT, number)
+
+    def check_stored(self, caller: Caller) -> None:
+        """Raises Problem 429 if the account has stored as much as it may."""
+        if caller.account_id is not None and caller.stored_bytes:
+            limit = limit_of(Quota.STORED_BYTES, caller.limits, self._defaults)
+            if limit is not None and caller.stored_bytes >= limit:
+                raise self._too_many((Quota.STORED_BYTES, limit), _STORED_SECONDS)
 
     def used(self, account: UUID, limits: Limits) -> Mapping[Quota, int]:
         """How much of each rate that has a limit is used at this moment. Nothing while the broker is away."""
@@ -90,43 +99,42 @@ class Rates:
     def close(self) -> None:
         self._shared.close()
 
-    def _check_stored(self, caller: Caller) -> None:
-        if caller.account_id is not None and caller.stored_bytes:
-            limit = limit_of(Quota.STORED_BYTES, caller.limits, self._defaults)
-            if limit is not None and caller.stored_bytes >= limit:
-                raise self._too_many((Quota.STORED_BYTES, limit), _STORED_SECONDS)
-
     def _limits(self, caller: Caller, rates: Together) -> list[tuple[Quota, int]]:
         if caller.account_id is None:
             return []
         limits = ((quota, limit_of(quota, caller.limits, self._defaults)) for quota in rates)
         return [(quota, limit) for quota, limit in limits if limit is not None]
 
-    async def _renewed(self, key: tuple[UUID, Together], caller: Caller) -> None:
-        """Waits for the account's next lease, which all its requests share."""
+    def _renewal(self, key: tuple[UUID, Together], caller: Caller) -> asyncio.Task[None]:
+        """What brings the account's next lease, which all its requests share."""
         renewal = self._renewals.get(key)
         if renewal is None or renewal.done() or renewal.get_loop() is not asyncio.get_running_loop():
             renewal = self._renewals[key] = asyncio.create_task(self._renew(key, caller))
-        await asyncio.shield(renewal)
+        return renewal
 
     async def _renew(self, key: tuple[UUID, Together], caller: Caller) -> None:
         try:
-            limits, old, size, back = self._limits(caller, key[1]), self._leases.get(key), 1, 0
+            limits, old, now = self._limits(caller, key[1]), self._leases.get(key), time.monotonic()
+            size, back, is_ahead = 1, 0, old is not None and old.left > 0 and old.until > now
             if old is not None and old.taken.number:
-                used, back = old.taken.number - old.left, old.left * old.taken.is_counted
-                size = used * 2 if not old.left and time.monotonic() - old.began < _SHORT_SECONDS else used
+                used = old.taken.number - old.left
+                size = used * 2 if (is_ahead or not old.left) and now - old.began < _SHORT_SECONDS else used
+                back = 0 if is_ahead or not old.taken.is_counted else old.left
             size = max(1, min(size, _largest(limits)))
-            taken = Taken(_UNLIMITED_LEASE, is_counted=False)
+            taken = Taken(_MAX_LEASE, is_counted=False)
             if limits:
                 taken = await asyncio.to_thread(self._take, key[0], limits, size, back=back)
             now = time.monotonic()
+            if is_ahead and old is not None and old.left:
+                if taken.by is not None:
+                    return  # what is left of the old one can still be used
+                taken = taken._replace(number=taken.number + old.left)
             if len(self._leases) > _MAX_LEASES:
                 self._leases.clear()
             # After a refusal it is asked again soon, because an operator may raise the limit; and not at once, because
             # many may come meanwhile.
             seconds = _LEASE_SECONDS if taken.by is None else max(_PAUSE, min(taken.wait, _LEASE_SECONDS))
-            until = now + seconds
-            self._leases[key] = _Lease(taken, taken.number, now, until, again=now + taken.wait)
+            self._leases[key] = _Lease(taken, taken.number, now, now + seconds, again=now + taken.wait)
         finally:
             self._renewals.pop(key, None)
 
@@ -146,4 +154,5 @@ class Rates:
 
 def _largest(limits: Iterable[tuple[Quota, int]]) -> int:
     """The largest lease."""
-    return max(1, min((limit // (10 if KINDS[quota].seconds == 1 else 100) for quota, limit in limits), default=1))
+    parts = (limit // (10 if KINDS[quota].seconds == 1 else 100) for quota, limit in limits)
+    return max(1, min((_MAX_LEASE, *parts)))

@@ -144,6 +144,7 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
         "dispatcher.settings.keys",
         "dispatcher.settings.names",
         "dispatcher.settings.placeholders",
+        "dispatcher.settings.quotas",
         "dispatcher.settings.reading",
         "dispatcher.settings.secret_files",
         "dispatcher.settings.urls",

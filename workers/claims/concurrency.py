@@ -13,7 +13,7 @@ another. Pure.
   there together, which accounts share.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -82,10 +82,11 @@ class Rooms:
     capped: Mapping[int, int] = field(default_factory=dict)
     capped_room: int = UNBOUNDED
 
-    def without(self, taken: Mapping[int, int]) -> "Rooms":
-        """The same after so many requests of these accounts, which have a limit."""
+    def without(self, accounts: Iterable[int]) -> "Rooms":
+        """The same after a request of each of these accounts, as far as there are caps."""
         if not self.capped and self.capped_room == UNBOUNDED:
             return self
+        taken = Counter(accounts)
 
         def left(rooms: Mapping[int, int], room: int) -> dict[int, int]:
             return {**rooms, **{number: max(0, rooms.get(number, room) - count) for number, count in taken.items()}}

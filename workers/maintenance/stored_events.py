@@ -45,7 +45,7 @@ added AS (
   ON CONFLICT (account_id, week) DO UPDATE SET events = s.events + excluded.events, bytes = s.bytes + excluded.bytes)
 SELECT (SELECT count(*) FROM piece) AS events, (SELECT id FROM piece ORDER BY id DESC LIMIT 1) AS reached
 """)
-_REACHED = text("UPDATE dispatcher.installation SET stored_to = :reached")
+_REACHED = text("UPDATE dispatcher.installation SET stored_to = :reached WHERE true")
 _FORGET = text(f"""
 DELETE FROM dispatcher.stored_events
 WHERE week < (SELECT coalesce(

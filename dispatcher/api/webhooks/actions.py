@@ -150,6 +150,7 @@ def post_test(
     fields, data = with_raw_data(TestEvent, members_of(body or b"{}"))
     installation = serving.installation
     owner = owner_of(installation, caller, webhook_id)
+    serving.rates.check_stored(caller)
     serving.rates.spend(caller, TEST_EVENT)
     called = call_webhook(installation, owner.id, webhook_id, by=by, event_type=fields.type, data=data or DATA)
     return Called(event_id=called.event_id, delivery_id=called.delivery_id)

@@ -65,7 +65,11 @@ def test_all_lines_of_a_request_have_its_id_and_one_says_how_it_ended(process: P
     lines = process.lines()
     of_the_first = [line for line in lines if line.get("request_id") == taken.headers["X-Request-Id"]]
     # The broker is away: of that the request's line is not the only one that tells.
-    assert {line["logger"] for line in of_the_first} == {"dispatcher.api.rate_limits", "dispatcher.api.access"}
+    assert {line["logger"] for line in of_the_first} == {
+        "dispatcher.api.rate_limits",
+        "dispatcher.api.quotas",
+        "dispatcher.api.access",
+    }
     (line,) = [line for line in of_the_first if line["logger"] == "dispatcher.api.access"]
     assert (line["event"], line["method"], line["path"], line["status"]) == ("request", "POST", "/v1/events", 202)
     assert line["key"] is not None
@@ -80,5 +84,6 @@ def test_all_lines_of_a_request_have_its_id_and_one_says_how_it_ended(process: P
     assert {line["logger"] for line in lines} <= {
         "dispatcher.api.access",
         "dispatcher.api.rate_limits",
+        "dispatcher.api.quotas",
         "uvicorn.error",
     }

@@ -41,6 +41,7 @@ def test_an_account_sees_its_limits_and_what_it_has_used(
 ) -> None:
     make_webhook(database, settings, url="https://example.com/")
     limit(database, {Quota.WEBHOOKS: 7})
+    change(database, "UPDATE dispatcher.installation SET stored_to = NULL")
     assert api.post_event(EVENT, token=key).status_code == 202
     assert api.call("POST", "/v1/events/batch", {"events": [EVENT, EVENT, {}]}, token=key).status_code == 200
     found = told(api, key)
@@ -132,11 +133,16 @@ def test_an_account_that_is_full_makes_no_url_verification(
     assert receiver.received == []
 
 
-def test_test_events_are_counted(api: Api, key: str, database: Engine, settings: Settings) -> None:
+def test_test_events_are_counted_and_take_what_is_stored(
+    api: Api, key: str, operator: str, database: Engine, settings: Settings
+) -> None:
     webhook = make_webhook(database, settings, url="https://example.com/")
     limit(database, {Quota.TEST_EVENTS_PER_MINUTE: 1})
     assert api.call("POST", f"/v1/webhooks/{webhook.id}/test", token=key).status_code == 202
     refused(api.call("POST", f"/v1/webhooks/{webhook.id}/test", token=key), Quota.TEST_EVENTS_PER_MINUTE, "1")
+    change(database, "UPDATE dispatcher.accounts SET stored_bytes = 1")
+    api.call("PUT", "/v1/accounts/acme/limits", {"stored_bytes": 1}, token=operator)
+    refused(api.call("POST", f"/v1/webhooks/{webhook.id}/test", token=key), Quota.STORED_BYTES, "1")
 
 
 def test_with_the_broker_away_nobody_is_refused_and_rates_are_not_known(

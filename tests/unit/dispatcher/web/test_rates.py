@@ -59,7 +59,9 @@ def charged(counted: Rates, who: Caller, rate: Together, times: int) -> int:
         return True
 
     async def all_of_them() -> int:
-        return sum(await asyncio.gather(*(one() for _ in range(times))))
+        let_in = sum(await asyncio.gather(*(one() for _ in range(times))))
+        await asyncio.gather(*counted._renewals.values())  # what is counted ahead
+        return let_in
 
     return asyncio.run(all_of_them())
 
@@ -216,6 +218,30 @@ def test_what_was_counted_and_not_used_is_given_back(fake_broker: FakeBroker, cl
     assert counted.used(who.account_id or uuid4(), limits_of(None, {**NOTHING, Quota.EVENTS_PER_DAY: 100_000})) == {
         Quota.EVENTS_PER_DAY: 30 * 40 + 1
     }
+
+
+def test_the_next_ones_are_counted_before_the_last_are_used_so_that_nobody_waits(
+    fake_broker: FakeBroker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, who = rates(fake_broker, {Quota.EVENTS_PER_SECOND: 1_000}), caller()
+    assert charged(counted, who, EVENT, 150) == 150
+    waited = []
+    shield = asyncio.shield
+
+    def noted(renewal: asyncio.Task[None]) -> object:
+        waited.append(renewal)
+        return shield(renewal)
+
+    monkeypatch.setattr(asyncio, "shield", noted)
+
+    async def steadily() -> None:
+        for _ in range(400):
+            await counted.charge(who, EVENT)
+            await asyncio.sleep(0.0005)
+
+    asyncio.run(steadily())
+    assert len(waited) <= 2
+    assert counted.used(who.account_id or uuid4(), {**NOTHING, Quota.EVENTS_PER_SECOND: 1_000}) is not None
 
 
 def test_a_slow_account_is_charged_what_it_uses(fake_broker: FakeBroker, clock: Clock) -> None:

@@ -393,7 +393,7 @@ def test_a_lower_cap_lets_what_is_in_flight_end() -> None:
 
 def test_what_passes_open_circuits_leaves_less_room_for_the_rest() -> None:
     limits = ConcurrencyLimits(640)
-    assert limits.rooms(0).without({ACCOUNT: 3}) == limits.rooms(0)
+    assert limits.rooms(0).without([ACCOUNT] * 3) == limits.rooms(0)
     limits.cap_accounts(UNBOUNDED, {ACCOUNT: 5})
-    left = limits.rooms(0).without({ACCOUNT: 3, OTHER_ACCOUNT: 1})
+    left = limits.rooms(0).without([ACCOUNT, OTHER_ACCOUNT, ACCOUNT, ACCOUNT])
     assert (left.accounts[ACCOUNT], left.lasting[ACCOUNT]) == (2, 2)
