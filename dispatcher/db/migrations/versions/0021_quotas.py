@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from alembic import context, op
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0020"
 
 COLUMNS = """
 ALTER TABLE dispatcher.accounts ADD COLUMN IF NOT EXISTS stored_bytes BIGINT;
