@@ -4,6 +4,7 @@ from functools import cached_property
 
 from dispatcher.accounts.access_tokens import TokenMint
 from dispatcher.accounts.mail_links import MailLinks
+from dispatcher.db.binding import Binding
 from dispatcher.egress.address_policy import AddressPolicy
 from dispatcher.encryption.vault import Vault
 from dispatcher.producer import Producer
@@ -32,6 +33,11 @@ class Installation(Producer):
         with self.statements.connect() as connection:
             connection.detach()
             return Vault.checked(keys, connection)
+
+    def learn(self, binding: Binding) -> None:
+        """How far the database has come with binding secrets, as each heartbeat tells."""
+        if (made := vars(self).get("vault")) is not None:  # one that is made later asks
+            made.learn(binding)
 
     @cached_property
     def mail_links(self) -> MailLinks:

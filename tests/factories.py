@@ -1,5 +1,7 @@
 """Accounts, webhooks and events for tests, made through the product's own functions."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Unpack
 from uuid import UUID
 
@@ -8,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts.accounts import create_account, find_account
 from dispatcher.accounts.actor import Actor, CommandLine
+from dispatcher.db.binding import BINDS_FROM
 from dispatcher.db.heartbeat import Heartbeat
 from dispatcher.db.models import Webhook
 from dispatcher.db.retention.kinds import Kept
@@ -91,6 +94,22 @@ def forget_encryption(database: Engine) -> None:
     """Restores the state before anything was encrypted: later tests have their own keys."""
     change(database, "UPDATE dispatcher.installation SET digest_key = NULL")
     close_installations()
+
+
+@contextmanager
+def in_use_before(database: Engine) -> Iterator[None]:
+    """A database that an older version has used, and may use again: secrets are not bound to their rows. Afterwards it
+    is a new one again."""
+    change(database, "UPDATE dispatcher.installation SET oldest_revision = '0009', secrets_bound_from = NULL")
+    forget_encryption(database)
+    try:
+        yield
+    finally:
+        change(
+            database,
+            f"UPDATE dispatcher.installation SET oldest_revision = '{BINDS_FROM}', secrets_bound_from = NULL",
+        )
+        forget_encryption(database)
 
 
 def sweep_once(settings: Settings) -> dict[str, int]:

@@ -65,6 +65,7 @@ class LoopHeartbeat:
         beaten = worker.heartbeat.beat(worker.loop_engine, kind, doing, asked, clock=clock, fault=fault)
         worker.divide(beaten.others + 1)
         worker.cap_accounts(beaten.others + 1)
+        worker.installation.learn(beaten.binding)
         worker.counts.clock_offset(clock.offset)
         faults.told, faults.accounts, faults.webhooks = beaten.faults, beaten.accounts, beaten.webhooks
         if beaten.has_lease:

@@ -102,7 +102,8 @@ class Worker:
         """A heartbeat of a maintenance worker's child, unless there was one a moment ago: it begins something."""
         if monotonic() >= self.heartbeat.beaten_at + BEAT_EVERY:
             try:
-                self.heartbeat.beat(self.loop_engine, MAINTAINS, doing, clock=self.installation.clock)
+                beaten = self.heartbeat.beat(self.loop_engine, MAINTAINS, doing, clock=self.installation.clock)
+                self.installation.learn(beaten.binding)
                 self.counts.clock_offset(self.installation.clock.offset)
             except SQLAlchemyError as error:
                 self.outages.failed(error)

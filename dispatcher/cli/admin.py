@@ -89,8 +89,8 @@ def rotate(context: typer.Context, json: AsJson = False) -> None:
     """Re-encrypt all secrets with the newest key.
 
     That is the first of DISPATCHER_ENCRYPTION_KEYS. All processes may keep running meanwhile. The command can be
-    stopped at any point and run again.
-    Exit status: 0 the newest key opens everything, 1 older keys are still needed.
+    stopped at any point and run again. It names secrets that no key opens, and those that were copied from another row.
+    Exit status: 0 the newest key opens everything, 1 older keys are still needed, or a secret is not its row's.
     """
     installation = installation_of(context)
     rotation = Rotation(installation.engine, installation.vault, by=this_user())
@@ -100,19 +100,22 @@ def rotate(context: typer.Context, json: AsJson = False) -> None:
             rotation.run(counting.add_one)
     finally:
         _print_rotation(rotation, json=json)
-    if rotation.old_keys_are_needed:
+    if rotation.old_keys_are_needed or rotation.misplaced:
         raise typer.Exit(1)
 
 
 def _print_rotation(rotation: Rotation, *, json: bool) -> None:
     for table, column, identifier in rotation.unreadable:
         print_error(f"{table} {identifier}: {column} cannot be opened with any of these keys")
+    for table, column, identifier in rotation.misplaced:
+        print_error(f"{table} {identifier}: {column} was made for another row, or changed: find out who wrote it")
     if json:
         print_json(
             {
                 "re_encrypted": rotation.re_encrypted,
                 "already_new": rotation.already_new,
                 "unreadable": [place._asdict() for place in rotation.unreadable],
+                "misplaced": [place._asdict() for place in rotation.misplaced],
                 "old_keys_are_needed": rotation.old_keys_are_needed,
             }
         )

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from dispatcher.db.binding import BINDING, Binding
 from dispatcher.db.clock import DatabaseClock
 from dispatcher.db.leases import TAKEN, set_end
 from dispatcher.db.prepared import Prepared
@@ -57,6 +58,7 @@ SELECT
      AND seen_at BETWEEN now() - :lives AND now() + :lives) AS faults,
   (SELECT count(*) FROM (SELECT FROM dispatcher.accounts WHERE deleted_at IS NULL LIMIT {FEW}) a) AS accounts,
   (SELECT count(*) FROM (SELECT FROM dispatcher.webhooks LIMIT {FEW}) w) AS webhooks,
+  (SELECT {BINDING} FROM dispatcher.installation) AS binding,
   CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS said
 """,  # noqa: S608 - composed of constants
     {
@@ -108,7 +110,7 @@ NO_FAULT = Fault()
 class Beaten(NamedTuple):
     """What a process learns with its heartbeat: how many others deliver, whether it has now the lease that it asked
     for, and in how many seconds that ends if somebody else has it. `faults`: what others have found wrong with this
-    host. `accounts`, `webhooks`: how many there are, up to FEW."""
+    host. `accounts`, `webhooks`: how many there are, up to FEW. `binding`: how far its secrets are bound."""
 
     others: int
     has_lease: bool
@@ -116,6 +118,7 @@ class Beaten(NamedTuple):
     faults: frozenset[str]
     accounts: int
     webhooks: int
+    binding: Binding
 
 
 class Heartbeat:
@@ -166,7 +169,15 @@ class Heartbeat:
         if asked.lease is not None and not found.taken:
             self._may_hold = None
         faults = frozenset((found.faults or "").split())
-        return Beaten(found.others, found.taken, float(found.ends_in or 0), faults, found.accounts, found.webhooks)
+        return Beaten(
+            found.others,
+            found.taken,
+            float(found.ends_in or 0),
+            faults,
+            found.accounts,
+            found.webhooks,
+            Binding(found.binding),
+        )
 
     def set_end(self, engine: Engine, lease: str, left: timedelta) -> None:
         """Sets in what time a lease ends that this process has. Raises DBAPIError if the database is unavailable; the

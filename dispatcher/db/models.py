@@ -62,6 +62,8 @@ class Installation(Base):
     stored_to: Mapped[UUID | None]  # the last event that `stored_events` includes
     # Until then nothing goes for which no time to keep it is set: it was in use before there was retention.
     retention_from: Mapped[datetime | None]
+    # When binding secrets to their rows is to begin, then when it began; None: an older version was seen just now.
+    secrets_bound_from: Mapped[datetime | None]
 
 
 class RetentionPlace(Base):

@@ -13,7 +13,7 @@ from dispatcher.db.engines import Limits, make_engine
 from dispatcher.db.outages import explain_outage
 from dispatcher.db.poolers import check_told
 from dispatcher.db.version import check_migrated, check_postgres
-from dispatcher.encryption.vault import EncryptionKeys
+from dispatcher.encryption.vault import EncryptionKeys, Place
 from dispatcher.errors import ConfigurationError
 from dispatcher.events.event import Event
 from dispatcher.events.storing import checked, rules_of, store_one
@@ -22,7 +22,7 @@ from dispatcher.transport.choice import check_transport
 
 SECONDS = 2  # for each step of a check
 _ACCOUNT = text("INSERT INTO dispatcher.accounts (id, name) VALUES (gen_random_uuid(), :name)")
-_DIGEST_KEY = text("SELECT digest_key FROM dispatcher.installation")
+_DIGEST_KEY = text("SELECT id, digest_key FROM dispatcher.installation")
 # Tables have free space in them that a full disk leaves; a temporary file has not.
 _USE_DISK = text("SET LOCAL work_mem = '64kB'"), text("SELECT count(*) FROM generate_series(1, 20000)")
 
@@ -49,9 +49,9 @@ def check_database(installation: Installation, engine: Engine) -> None:
 def check_encryption(installation: Installation, engine: Engine) -> None:
     keys = EncryptionKeys(installation.settings.encryption_keys.get_secret_value())
     with engine.connect() as connection:
-        stored = connection.scalar(_DIGEST_KEY)
-    if stored is not None:
-        keys.decrypt(stored)
+        row = connection.execute(_DIGEST_KEY).one()
+    if row.digest_key is not None:
+        keys.decrypt(row.digest_key, Place.of_digest_key(row.id))
 
 
 def check_broker(installation: Installation, _: Engine) -> None:

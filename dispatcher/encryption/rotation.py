@@ -1,29 +1,22 @@
-"""Re-encrypts with the newest key what older keys encrypted: in small steps, while everything else runs."""
+"""Re-encrypts with the newest key what older keys encrypted, and what is to be bound to its row: in small steps, while
+everything else runs."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Engine, func, select, text
+from sqlalchemy import Column, Engine, func, select
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
-from dispatcher.db.arrays import arrays
-from dispatcher.db.models import Base, Installation
-from dispatcher.encryption.vault import EncryptionKeys
-from dispatcher.errors import WrongEncryptionKey
+from dispatcher.db.binding import Binding
+from dispatcher.db.models import Installation
+from dispatcher.encryption.stored import DIGEST_KEY, Renewed, batches, ciphertext_columns, place_of, replace
+from dispatcher.encryption.vault import EncryptionKeys, Place
+from dispatcher.errors import Unreadable, WrongEncryptionKey
 
-BATCH = 100
 PASSES = 3
-
-
-class Place(NamedTuple):
-    """Where one secret is stored; `id` is the row's key."""
-
-    table: str
-    column: str
-    id: UUID
 
 
 class Rotation:
@@ -40,6 +33,7 @@ class Rotation:
         self.re_encrypted = 0
         self.already_new = 0  # as the first pass found them
         self.unreadable: list[Place] = []  # no key decrypts these
+        self.misplaced: list[Place] = []  # these were made for other rows, or changed
         self.left: int | None = None  # what the last pass found under an older key; None: not finished
 
     @property
@@ -64,85 +58,47 @@ class Rotation:
     def _pass(self, seen: Callable[[], None] | None = None) -> int:
         """How many were under an older key."""
         found = 0
-        self.unreadable = []
+        self.unreadable, self.misplaced = [], []
         for column in ciphertext_columns():
-            for batch in _batches(self._engine, column):
-                stale, unreadable = self._examine(column, batch)
+            for batch in batches(self._engine, column):
+                stale, unreadable, misplaced = self._examine(column, batch)
                 self.unreadable += unreadable
+                self.misplaced += misplaced
                 found += len(stale)
                 self.re_encrypted += self._replace(column, stale)
                 if seen is not None:
-                    self.already_new += len(batch) - len(stale) - len(unreadable)
+                    self.already_new += len(batch) - len(stale) - len(unreadable) - len(misplaced)
                     for _ in batch:
                         seen()
         return found
 
     def _examine(
         self, column: Column[Any], batch: Iterable[tuple[UUID, bytes]]
-    ) -> tuple[list[tuple[UUID, bytes, bytes]], list[Place]]:
-        """What is under an older key, as row key, old and new ciphertext; and what no encryption key decrypts."""
-        stale, unreadable = [], []
+    ) -> tuple[list[Renewed], list[Place], list[Place]]:
+        """What is under an older key, or is to be bound; what no key decrypts; and what is not this place's."""
+        stale, unreadable, misplaced = [], [], []
+        bind = column is not DIGEST_KEY and self._keys.binding is not Binding.NOT_YET
         for identifier, ciphertext in batch:
+            place = place_of(column, identifier)
             try:
-                renewed = self._keys.renewed(ciphertext)
+                renewed = self._keys.renewed(ciphertext, place, bind=bind)
             except WrongEncryptionKey:
-                unreadable.append(Place(column.table.name, column.name, identifier))
+                unreadable.append(place)
+            except Unreadable:
+                misplaced.append(place)
             else:
                 if renewed is not None:
-                    stale.append((identifier, ciphertext, renewed))
-        return stale, unreadable
+                    stale.append(Renewed(identifier, ciphertext, renewed))
+        return stale, unreadable, misplaced
 
-    def _replace(self, column: Column[Any], stale: Sequence[tuple[UUID, bytes, bytes]]) -> int:
-        """Puts the new ciphertexts where the old ones still are; returns how many. The first replacement also writes
-        the audit log entry, so that a run that is killed has one, too."""
+    def _replace(self, column: Column[Any], stale: Sequence[Renewed]) -> int:
+        """Returns how many. The first replacement also writes the audit log entry, so that a run that is killed has
+        one, too."""
         if not stale:
             return 0
-        names = {"table": f"dispatcher.{column.table.name}", "key": _key(column).name, "column": column.name}
-        parameters = arrays(dict(zip(("id", "old", "new"), zip(*stale, strict=True), strict=True)))
         with self._engine.begin() as connection:
-            replaced = connection.execute(text(_REPLACE.format(**names)), parameters).rowcount
+            replaced = replace(connection, column, stale)
             if replaced and not self.re_encrypted:
                 installation = connection.scalars(select(Installation.id)).one()
                 audit.write(connection, self._by, Action.SECRETS_ROTATED, installation, account=None, detail={})
         return replaced
-
-
-def ciphertext_columns() -> list[Column[Any]]:
-    """Every column that holds what the vault has written."""
-    return [
-        column
-        for table in Base.metadata.sorted_tables
-        for column in table.columns
-        if column.info.get("ciphertext", False)
-    ]
-
-
-def _key(column: Column[Any]) -> Column[Any]:
-    (key,) = column.table.primary_key.columns
-    return key
-
-
-def _batches(engine: Engine, column: Column[Any]) -> Iterator[Sequence[tuple[UUID, bytes]]]:
-    """Key and ciphertext of all rows that have one, in order of the key; nothing is locked."""
-    key = _key(column)
-    query = select(key, column).where(column.is_not(None)).order_by(key).limit(BATCH)
-    after = query
-    while True:
-        with engine.begin() as connection:
-            batch = [(identifier, bytes(ciphertext)) for identifier, ciphertext in connection.execute(after)]
-        if batch:
-            yield batch
-        if len(batch) < BATCH:
-            return
-        after = query.where(key > batch[-1][0])
-
-
-# Rows are locked in one order, as everywhere that several webhooks are locked: otherwise two could deadlock.
-_REPLACE = """
-WITH renewed AS (
-  SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:old AS bytea[]), CAST(:new AS bytea[])) AS r(id, old, new)),
-locked AS MATERIALIZED (
-  SELECT t.{key} AS id FROM {table} t JOIN renewed r ON r.id = t.{key} ORDER BY t.{key} FOR NO KEY UPDATE OF t)
-UPDATE {table} t SET {column} = r.new
-FROM renewed r JOIN locked USING (id) WHERE t.{key} = r.id AND t.{column} = r.old
-"""

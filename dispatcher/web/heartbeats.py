@@ -36,7 +36,8 @@ class Heartbeats:
         while True:
             try:
                 if (served := self._installation()) is not None:
-                    self._heartbeat.beat(served.groups, API, "serving", clock=served.clock)
+                    beaten = self._heartbeat.beat(served.groups, API, "serving", clock=served.clock)
+                    served.learn(beaten.binding)
                 outages.succeeded()
             except SQLAlchemyError as error:
                 outages.failed(error)

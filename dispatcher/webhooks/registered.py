@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from dispatcher.db.models import Account, CircuitBreaker, Webhook
-from dispatcher.encryption.vault import EncryptionKeys
+from dispatcher.encryption.vault import EncryptionKeys, Place
 from dispatcher.errors import InvalidWebhook, NotFound, Unreadable, WrongEncryptionKey
 from dispatcher.webhooks.contract import FORMAT, DeliveryContract, read_stored_contract
 from dispatcher.webhooks.fields import Checked, CheckedUrl
@@ -54,14 +54,14 @@ class Registered:
     def url(self) -> str:
         """The unmasked URL as it was given, to be shown. Raises NotFound once the webhook is deleted."""
         given = self.webhook.url_given_ciphertext
-        return self._vault.decrypt(given) if given is not None else self.called_url
+        return self._opened("url_given_ciphertext", given) if given is not None else self.called_url
 
     @cached_property
     def called_url(self) -> str:
         """The unmasked URL in the form in which it is called. Raises NotFound once the webhook is deleted."""
         if self.webhook.url_ciphertext is None:
             raise NotFound("webhook", self.webhook.id)
-        return self._vault.decrypt(self.webhook.url_ciphertext)
+        return self._opened("url_ciphertext", self.webhook.url_ciphertext)
 
     @cached_property
     def contract(self) -> DeliveryContract:
@@ -76,7 +76,8 @@ class Registered:
     def secrets(self) -> WebhookSecrets:
         """All its other secrets, decrypted. Raises Unreadable, or WrongEncryptionKey."""
         self._refuse_newer()
-        return read_secrets(self._vault.decrypt_document(self.webhook.secrets_ciphertext))
+        place = self._place("secrets_ciphertext")
+        return read_secrets(self._vault.decrypt_document(self.webhook.secrets_ciphertext, place))
 
     @cached_property
     def unreadable(self) -> str | None:
@@ -86,6 +87,12 @@ class Registered:
         except (Unreadable, WrongEncryptionKey) as error:
             return str(error)
         return None
+
+    def _opened(self, column: str, ciphertext: bytes) -> str:
+        return self._vault.decrypt(ciphertext, self._place(column))
+
+    def _place(self, column: str) -> Place:
+        return Place("webhooks", column, self.webhook.id)
 
     def _refuse_newer(self) -> None:
         if self.webhook.format > FORMAT:

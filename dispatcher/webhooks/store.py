@@ -17,7 +17,7 @@ from dispatcher.accounts.limits import refuse_one_more
 from dispatcher.accounts.recipients import forget_contact, name_contact
 from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, Token, Webhook
 from dispatcher.egress.urls import comparable_url, normalise_url
-from dispatcher.encryption.vault import destination, url_digest
+from dispatcher.encryption.vault import Place, destination, url_digest
 from dispatcher.errors import NameTaken, NotFound, UnknownAccount, Unreadable
 from dispatcher.installation import Installation
 from dispatcher.settings.quotas import Quota
@@ -31,7 +31,8 @@ from schedules.catalog import SCHEDULES
 NATIVE = "native"  # in place of a dialect's name: webhooks of no dialect
 
 # Columns with secrets, or with what secrets could be guessed by: None once a webhook is deleted.
-WIPED = ("url_ciphertext", "url_given_ciphertext", "url_digest", "destination", "destination_of", "secrets_ciphertext")
+CIPHERTEXTS = ("url_ciphertext", "url_given_ciphertext", "secrets_ciphertext")
+WIPED = (*CIPHERTEXTS, "url_digest", "destination", "destination_of")
 
 _TAKEN_UP: Mapping[str, None] = {"quarantined_at": None, "quarantined_reason": None}
 
@@ -101,8 +102,9 @@ class Webhooks:
         self, owner: Account, checked: Checked, *, by: Actor, enabled: bool = True, dialect: str | None = None
     ) -> Registered:
         """Writes a new webhook. The caller has locked the account and checked that the name is free."""
+        identifier = self._clock.new_id()
         columns: dict[str, Any] = {
-            "id": self._clock.new_id(),
+            "id": identifier,
             "account_id": owner.id,
             "account_no": owner.number,
             "dialect": dialect,
@@ -111,7 +113,7 @@ class Webhooks:
         }
         if not enabled:
             columns |= _disabled(by, "registered disabled")
-        statement = insert(Webhook).values(columns | self._columns(checked)).returning(Webhook)
+        statement = insert(Webhook).values(columns | self._columns(checked, identifier)).returning(Webhook)
         webhook = self._session.scalars(statement).one()
         self._subscribe(webhook)
         self._pace(webhook)
@@ -138,7 +140,7 @@ class Webhooks:
         Raises Unreadable for fields of a webhook that a newer version wrote in a format of its own."""
         if checked.given and kept.webhook.format > FORMAT:
             raise Unreadable("a newer version wrote the webhook in a format that this one cannot change")
-        columns = self._columns(checked)
+        columns = self._columns(checked, kept.id)
         if enabled is True:
             columns |= {"enabled": True} | dict.fromkeys(("disabled_at", "disabled_by", "disabled_reason"))
         elif enabled is False and (reason is not None or kept.webhook.enabled):
@@ -268,12 +270,13 @@ class Webhooks:
         if url is not None:
             yield self._has_url(url)
 
-    def _columns(self, checked: Checked) -> dict[str, Any]:
+    def _columns(self, checked: Checked, webhook: UUID) -> dict[str, Any]:
+        called, given, secrets = (Place("webhooks", column, webhook) for column in CIPHERTEXTS)
         columns = dict(checked.plain)
         if (url := checked.url) is not None:
             columns["url_masked"] = url.masked
-            columns["url_ciphertext"] = self._vault.encrypt(url.called)
-            columns["url_given_ciphertext"] = self._vault.encrypt(url.given) if url.given != url.called else None
+            columns[called.column] = self._vault.encrypt(url.called, called)
+            columns[given.column] = self._vault.encrypt(url.given, given) if url.given != url.called else None
             columns["url_digest"] = columns["destination_of"] = self._digest(comparable_url(url.called))
             columns["destination"] = destination(self._vault.digest_secret, url.called)
         if (contract := checked.contract) is not None:
@@ -283,7 +286,7 @@ class Webhooks:
         if checked.contract is not None or checked.secrets is not None:
             columns["format"] = FORMAT
         if checked.secrets is not None:
-            columns["secrets_ciphertext"] = self._vault.encrypt_document(write_secrets(checked.secrets))
+            columns[secrets.column] = self._vault.encrypt_document(write_secrets(checked.secrets), secrets)
         return columns
 
     def _write(self, webhook: Webhook, columns: dict[str, Any]) -> Webhook | None:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.egress.urls import normalise_url
-from dispatcher.encryption.vault import EncryptionKeys, destination
+from dispatcher.encryption.vault import EncryptionKeys, Place, destination
 from tests.conftest import ENCRYPTION_KEY
 from tests.factories import change, rows
 from tests.integration.api.conftest import MakeKey
@@ -192,12 +192,16 @@ CHANGEABLE = ("default port", "letters beyond ASCII", "lower-case escapes", "cha
 
 def kept(database: Engine) -> tuple[str, str | None]:
     """The URL in the form that is called, and as given if that differs. Its destination is stored with it."""
-    (row,) = rows(database, "SELECT * FROM dispatcher.webhooks, dispatcher.installation")
+    (row,) = rows(database, "SELECT w.*, i.digest_key, i.id AS i FROM dispatcher.webhooks w, dispatcher.installation i")
     vault = EncryptionKeys(ENCRYPTION_KEY)
-    called, given = vault.decrypt(row.url_ciphertext), row.url_given_ciphertext
-    digest_secret = vault.decrypt(row.digest_key).encode()
+    called, given = (
+        vault.decrypt(row.url_ciphertext, Place("webhooks", "url_ciphertext", row.id)),
+        row.url_given_ciphertext,
+    )
+    digest_secret = vault.decrypt(row.digest_key, Place.of_digest_key(row.i)).encode()
     assert (row.destination, row.destination_of) == (destination(digest_secret, called), row.url_digest)
-    return called, vault.decrypt(given) if given is not None else None
+    place = Place("webhooks", "url_given_ciphertext", row.id)
+    return called, vault.decrypt(given, place) if given is not None else None
 
 
 @pytest.mark.parametrize(

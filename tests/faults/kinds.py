@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from sqlalchemy import Connection, text
 
 from dispatcher.db.models import Webhook
+from dispatcher.encryption.vault import Place
 from dispatcher.ids import new_id
 from tests.dead_ports import refusing_port
 from tests.faults import poison
@@ -143,11 +144,11 @@ class Faults:
         webhook = rig.register(SHOPS[0], f"/ok/odd/{self._odd}", event_type, contact_email=contact)
         match step.variant:
             case "secrets-member":
-                vault = rig.installation.vault
+                vault, place = rig.installation.vault, Place("webhooks", "secrets_ciphertext", webhook)
                 (row,) = rig.rows("SELECT secrets_ciphertext FROM dispatcher.webhooks WHERE id = :id", id=webhook)
-                document = vault.decrypt_document(bytes(row.secrets_ciphertext))
+                document = vault.decrypt_document(bytes(row.secrets_ciphertext), place)
                 keys = [{**key, "newer": {"member": 1}} for key in document["signing_keys"]]
-                changed = vault.encrypt_document({**document, "signing_keys": keys, "newer": [1]})
+                changed = vault.encrypt_document({**document, "signing_keys": keys, "newer": [1]}, place)
                 rig.execute(
                     "UPDATE dispatcher.webhooks SET secrets_ciphertext = :to WHERE id = :id", id=webhook, to=changed
                 )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from dispatcher.db.arrays import array
 from dispatcher.db.prepared import Prepared
-from dispatcher.encryption.vault import Vault, destination
+from dispatcher.encryption.vault import Place, Vault, destination
 from dispatcher.errors import DispatcherError, Unreadable
 from dispatcher.masking.answers import secret_forms
 from dispatcher.masking.urls import secret_parts
@@ -29,6 +29,7 @@ log = structlog.get_logger("dispatcher.targets")
 
 KEPT = 10_000
 MAX_REASON = 200  # characters
+_CIPHERTEXTS = ("url_ciphertext", "url_given_ciphertext", "secrets_ciphertext")
 # The contract as text: a JSON number can be one that Python does not read.
 _READ = Prepared(
     "read_targets",
@@ -129,10 +130,12 @@ class Targets:
         if row.url_ciphertext is None:
             raise Unreadable("it has no URL")
         contract = read_stored_contract(json.loads(row.contract))
-        url, document = self._vault.decrypt(row.url_ciphertext), self._vault.decrypt_document(row.secrets_ciphertext)
+        called, given, kept = (Place("webhooks", column, row.id) for column in _CIPHERTEXTS)
+        url = self._vault.decrypt(row.url_ciphertext, called)
+        document = self._vault.decrypt_document(row.secrets_ciphertext, kept)
         spellings = [url]
         if row.url_given_ciphertext is not None:
-            spellings.append(self._vault.decrypt(row.url_given_ciphertext))
+            spellings.append(self._vault.decrypt(row.url_given_ciphertext, given))
         in_url = [part for spelling in spellings for part in secret_parts(spelling)]
         secrets = read_secrets(document)
         shown, authorization = secrets.authorization, header_value(secrets.authorization)

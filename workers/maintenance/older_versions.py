@@ -8,8 +8,8 @@ import structlog
 from sqlalchemy import Engine, Row, text
 
 from dispatcher.db.arrays import arrays
-from dispatcher.encryption.vault import Vault, destination
-from dispatcher.errors import WrongEncryptionKey
+from dispatcher.encryption.vault import Place, Vault, destination
+from dispatcher.errors import Unreadable, WrongEncryptionKey
 from dispatcher.states import State
 
 log = structlog.get_logger("dispatcher.upkeep")
@@ -63,7 +63,7 @@ def fill_webhooks(engine: Engine, vault: Vault, until: float) -> int:
         for row in found:
             try:
                 known.append((row.id, row.account_no, *_digests(vault, row)))
-            except WrongEncryptionKey:
+            except (WrongEncryptionKey, Unreadable):
                 unreadable += 1
         if known:
             columns = dict(zip(_FILLED, zip(*known, strict=True), strict=True))
@@ -73,7 +73,7 @@ def fill_webhooks(engine: Engine, vault: Vault, until: float) -> int:
             break
         after = found[-1].id
     if unreadable:
-        log.warning("no key decrypts the URLs of webhooks", webhooks=unreadable)
+        log.warning("the URLs of webhooks cannot be opened", webhooks=unreadable)
     return filled
 
 
@@ -91,7 +91,9 @@ def fill_deliveries(engine: Engine, until: float) -> int:
 
 
 def _digests(vault: Vault, row: Row[Any]) -> tuple[bytes | None, int | None]:
-    """The digest of its URL as it is stored, and its destination. Raises WrongEncryptionKey."""
+    """The digest of its URL as it is stored, and its destination. Raises WrongEncryptionKey,
+    Unreadable."""
     if row.url_ciphertext is None or row.url_digest is None:  # deleted
         return None, None
-    return bytes(row.url_digest), destination(vault.digest_secret, vault.decrypt(row.url_ciphertext))
+    place = Place("webhooks", "url_ciphertext", row.id)
+    return bytes(row.url_digest), destination(vault.digest_secret, vault.decrypt(row.url_ciphertext, place))

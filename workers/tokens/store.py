@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from dispatcher.db.arrays import array
-from dispatcher.encryption.vault import Vault
-from dispatcher.errors import WrongEncryptionKey
+from dispatcher.encryption.vault import Place, Vault
+from dispatcher.errors import Unreadable, WrongEncryptionKey
 from dispatcher.receiver_auth.credentials import ClientCredentials, write_authorization
 from dispatcher.receiver_auth.token_request import Issued
 from workers.tokens.statements import ACCEPT, BEGIN, DROP, FAILED, FIND, KEEP, REFUSE
@@ -101,7 +101,7 @@ class TokenStore:
             {
                 "id": fetched.webhook_id,
                 "fetch_id": fetched.fetch_id,
-                "ciphertext": self._vault.encrypt(issued.value),
+                "ciphertext": self._vault.encrypt(issued.value, _place(fetched.webhook_id)),
                 "seconds": seconds,
             },
         )
@@ -146,8 +146,8 @@ class TokenStore:
         if row.token_ciphertext is None or row.seconds <= 0:
             return None
         try:
-            value = self._vault.decrypt(row.token_ciphertext)
-        except WrongEncryptionKey:  # its encryption key was removed since: a new token costs little
+            value = self._vault.decrypt(row.token_ciphertext, _place(row.id))
+        except (WrongEncryptionKey, Unreadable):  # its encryption key was removed since: a new token costs little
             connection.execute(DROP, {"id": row.id, "fetch_id": row.fetch_id})
             return None
         return Token(row.fetch_id, value, monotonic() + row.seconds, row.after_refusal)
@@ -165,3 +165,7 @@ class TokenStore:
         guesses."""
         key = self._vault.digest_secret
         return hmac.new(key, json.dumps(write_authorization(credentials)).encode(), hashlib.sha256).digest()
+
+
+def _place(webhook_id: str) -> Place:
+    return Place("tokens", "token_ciphertext", webhook_id)

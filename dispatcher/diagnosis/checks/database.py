@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from time import monotonic, time
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
+from dispatcher.db.binding import BINDING, Binding
 from dispatcher.db.default_partitions import default_partitions
 from dispatcher.db.models import Base
 from dispatcher.db.partitions import missing_partitions
@@ -20,6 +21,7 @@ from dispatcher.diagnosis.findings import Finding, ok
 from dispatcher.diagnosis.judging import database as judging
 from dispatcher.diagnosis.judging.database import Going
 from dispatcher.diagnosis.running import Patient
+from dispatcher.encryption.stored import DIGEST_KEY, ciphertext_columns, is_unbound
 from dispatcher.ids import time_of
 
 _TRIES = 5
@@ -54,6 +56,7 @@ UNION ALL
 SELECT 'EXECUTE on ' || proname FROM pg_proc
 WHERE pronamespace = to_regnamespace('dispatcher') AND NOT has_function_privilege(oid, 'EXECUTE')
 """)
+_BINDING = text(f"SELECT {BINDING} AS binding, secrets_bound_from, now() AS now FROM dispatcher.installation")  # noqa: S608
 _SOME = "SELECT count(*) FROM (SELECT 1 FROM dispatcher.{} LIMIT :most) counted"
 
 
@@ -115,6 +118,19 @@ def storing(patient: Patient) -> Sequence[Finding]:
 def encryption(patient: Patient) -> Sequence[Finding]:
     readiness.check_encryption(patient.installation, patient.engine)
     return [ok("the keys open what is stored")]
+
+
+def binding(patient: Patient) -> Sequence[Finding]:
+    """Secrets that are not bound to their rows are counted while they are being bound."""
+    with patient.connection() as connection:
+        row = connection.execute(_BINDING).one()
+        columns = ciphertext_columns() if row.binding == Binding.BEGUN else []
+        unbound = sum(
+            connection.execute(select(func.count()).where(is_unbound(column))).scalar_one()
+            for column in columns
+            if column is not DIGEST_KEY
+        )
+    return [judging.binding(Binding(row.binding), row.secrets_bound_from, unbound, row.now)]
 
 
 def clock(patient: Patient) -> Sequence[Finding]:

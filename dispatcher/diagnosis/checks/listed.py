@@ -12,6 +12,7 @@ CHECKS = (
     Check("database", MIGRATIONS, database.migrations, DATABASE),
     Check("database", "rights", database.rights, DATABASE),
     Check("database", "encryption", database.encryption, MIGRATIONS),
+    Check("database", "binding", database.binding, MIGRATIONS),
     Check("database", "storing", database.storing, MIGRATIONS),
     Check("database", "clock", database.clock, DATABASE),
     Check("server", "connections", server.connections, DATABASE),

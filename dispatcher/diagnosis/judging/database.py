@@ -1,15 +1,17 @@
 """Pure. Whether this process and the database fit together: way, rights, tables, clocks, weeks."""
 
 from collections.abc import Mapping, Sequence, Set
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from dispatcher.db.binding import Binding
 from dispatcher.diagnosis.findings import Finding, Level, amount, fail, not_checked, ok, span, warn, within
 
 SLOW_ANSWER = 0.05, 1.0  # seconds, of the least a statement takes
 CLOCK_OFF = 5.0, 300.0  # seconds; receivers refuse signatures that are older than five minutes
 SOON = 14.0  # days
 _NAMED = 5  # of the rights that a role lacks
+BINDS_WITHIN = timedelta(days=1)
 
 
 def answers(version: str, seconds: float) -> Finding:
@@ -45,6 +47,18 @@ def schema(found: str, ours: str, missing: Sequence[str], invalid: Sequence[str]
     ]
     newer = f", a newer version's; this one has {ours} and works with it" if found > ours else ""
     return bad or [ok(f"the tables are at migration {found}{newer}")]
+
+
+def binding(reached: Binding, since: datetime | None, unbound: int, now: datetime) -> Finding:
+    if reached is Binding.DONE:
+        return ok("each secret is bound to its row, and opens nowhere else")
+    if reached is Binding.NOT_YET:
+        begins = f"at {since:%Y-%m-%d %H:%M} UTC" if since is not None else "a week after its last heartbeat"
+        return ok(f"secrets are not bound to their rows yet, for an older version may come back: that begins {begins}")
+    if since is None or now - since < BINDS_WITHIN or not unbound:
+        return ok(f"secrets are being bound to their rows: {unbound:,} are left")
+    advice = "`dispatcher secrets rotate` names those that no key opens: add the key, or delete their webhooks"
+    return warn(f"{unbound:,} secrets cannot be bound to their rows, so copied ones are not refused yet", advice)
 
 
 def rights(role: str, lacking: Set[str], wanted: Mapping[str, Set[str]], *, is_owner: bool) -> Finding:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.encryption.rotation import ciphertext_columns
+from dispatcher.encryption.stored import ciphertext_columns
 from dispatcher.settings import Settings
 from dispatcher.web.middleware import MAX_BODY_BYTES
 from tests.factories import change, deliver_all, make_account, make_webhook, rows

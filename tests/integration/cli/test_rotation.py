@@ -17,10 +17,13 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
+from dispatcher.db.binding import Binding
 from dispatcher.db.models import Base, Webhook
 from dispatcher.encryption import rotation as rotations
-from dispatcher.encryption.rotation import Place, Rotation, ciphertext_columns
-from dispatcher.encryption.vault import EncryptionKeys
+from dispatcher.encryption import stored as stored_secrets
+from dispatcher.encryption.rotation import Rotation
+from dispatcher.encryption.stored import ciphertext_columns, place_of
+from dispatcher.encryption.vault import EncryptionKeys, Place
 from dispatcher.errors import WrongEncryptionKey
 from dispatcher.ids import new_id
 from dispatcher.receiver_auth.credentials import Basic
@@ -44,7 +47,7 @@ NEW = Fernet.generate_key().decode()
 BOTH = f"{NEW},{ENCRYPTION_KEY}"
 PASSWORD = "correct-horse-1"
 
-old, new, both = EncryptionKeys(ENCRYPTION_KEY), EncryptionKeys(NEW), EncryptionKeys(BOTH)
+old, new, both = (EncryptionKeys(keys, Binding.DONE) for keys in (ENCRYPTION_KEY, NEW, BOTH))
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +71,13 @@ def make_many(database: Engine, settings: Settings, count: int) -> None:
         account = find_account(session, "acme")
         session.add_all(
             Webhook(
-                id=new_id(),
+                id=(identifier := new_id()),
                 account_id=account.id,
                 url_masked="https://example.com/",
-                url_ciphertext=old.encrypt(f"https://example.com/{number}"),
-                secrets_ciphertext=old.encrypt_document({"basic": {"username": "u", "password": str(number)}}),
+                url_ciphertext=old.encrypt(f"https://example.com/{number}", called(identifier)),
+                secrets_ciphertext=old.encrypt_document(
+                    {"basic": {"username": "u", "password": str(number)}}, secrets(identifier)
+                ),
                 event_types=["*"],
                 contract={},
                 retry_span=template.retry_span,
@@ -88,21 +93,30 @@ def rotate(database: Engine, keys: EncryptionKeys = both) -> Rotation:
     return rotation
 
 
-def stored(database: Engine) -> list[bytes]:
+def called(webhook: UUID) -> Place:
+    return Place("webhooks", "url_ciphertext", webhook)
+
+
+def secrets(webhook: UUID) -> Place:
+    return Place("webhooks", "secrets_ciphertext", webhook)
+
+
+def stored(database: Engine) -> list[tuple[Place, bytes]]:
     """Every ciphertext in the database."""
     found = []
     for column in ciphertext_columns():
-        for row in rows(database, f"SELECT {column.name} AS it FROM dispatcher.{column.table.name}"):
-            found += [bytes(row.it)] if row.it is not None else []
+        (key,) = column.table.primary_key.columns
+        for row in rows(database, f"SELECT {key.name} AS id, {column.name} AS it FROM dispatcher.{column.table.name}"):
+            found += [(place_of(column, row.id), bytes(row.it))] if row.it is not None else []
     return found
 
 
 def under(keys: EncryptionKeys, database: Engine) -> int:
     """How many secrets these keys open."""
     opened = 0
-    for ciphertext in stored(database):
+    for place, ciphertext in stored(database):
         try:
-            keys.decrypt(ciphertext)
+            keys.decrypt(ciphertext, place)
         except WrongEncryptionKey:
             continue
         opened += 1
@@ -137,7 +151,9 @@ def test_the_newest_key_alone_opens_everything_afterwards_and_webhooks_keep_thei
     assert (under(old, database), under(new, database)) == (0, 4)
     (row,) = rows(database, "SELECT version, updated_at, url_given_ciphertext FROM dispatcher.webhooks")
     assert (row.version, row.updated_at) == (webhook.version, webhook.updated_at)
-    assert new.decrypt(row.url_given_ciphertext) == receiver.url("/a?key=t0ken#x")
+    assert new.decrypt(row.url_given_ciphertext, Place("webhooks", "url_given_ciphertext", webhook.id)) == receiver.url(
+        "/a?key=t0ken#x"
+    )
 
     enqueue("message.sent", {"id": 1}, account="acme")
     deliver_all(with_keys(settings, NEW))
@@ -161,13 +177,15 @@ def test_any_of_several_older_keys_is_replaced(database: Engine, settings: Setti
     change(
         database,
         "UPDATE dispatcher.webhooks SET secrets_ciphertext = :it",
-        it=EncryptionKeys(oldest).encrypt_document({"basic": {"username": "u", "password": "p"}}),
+        it=EncryptionKeys(oldest, Binding.DONE).encrypt_document(
+            {"basic": {"username": "u", "password": "p"}}, secrets(webhook.id)
+        ),
     )
     rotation = rotate(database, EncryptionKeys(f"{NEW},{ENCRYPTION_KEY},{oldest}"))
     assert (rotation.re_encrypted, rotation.old_keys_are_needed) == (3, False)
     (row,) = rows(database, "SELECT * FROM dispatcher.webhooks")
-    assert new.decrypt(row.url_ciphertext) == "https://example.com/"
-    assert new.decrypt_document(row.secrets_ciphertext)["basic"]["password"] == "p"
+    assert new.decrypt(row.url_ciphertext, called(row.id)) == "https://example.com/"
+    assert new.decrypt_document(row.secrets_ciphertext, secrets(row.id))["basic"]["password"] == "p"
     assert row.id == webhook.id
 
 
@@ -176,7 +194,9 @@ def test_a_secret_that_no_key_opens_is_named_and_the_rest_is_done(
 ) -> None:
     make_many(database, settings, 5)
     lost = make_webhook(database, settings, signing_keys=[], url="https://example.com/lost", name="lost")
-    foreign = EncryptionKeys(Fernet.generate_key().decode()).encrypt("https://example.com/")
+    foreign = EncryptionKeys(Fernet.generate_key().decode(), Binding.DONE).encrypt(
+        "https://example.com/", called(lost.id)
+    )
     change(database, "UPDATE dispatcher.webhooks SET url_ciphertext = :it WHERE id = :id", it=foreign, id=lost.id)
 
     ran = cli("secrets", "rotate")
@@ -188,6 +208,20 @@ def test_a_secret_that_no_key_opens_is_named_and_the_rest_is_done(
     assert rotate(database).unreadable == [Place("webhooks", "url_ciphertext", lost.id)]
     change(database, "UPDATE dispatcher.webhooks SET url_ciphertext = NULL WHERE id = :id", id=lost.id)
     assert not rotate(database).old_keys_are_needed, "a deleted webhook has nothing to open"
+
+
+def test_a_secret_of_another_row_is_named_and_stays_as_it_is(cli: Cli, database: Engine, settings: Settings) -> None:
+    make_many(database, settings, 2)
+    first, second = (row.id for row in rows(database, "SELECT id FROM dispatcher.webhooks ORDER BY id"))
+    copied = "(SELECT secrets_ciphertext FROM dispatcher.webhooks WHERE id = :of)"
+    change(
+        database, f"UPDATE dispatcher.webhooks SET secrets_ciphertext = {copied} WHERE id = :id", of=second, id=first
+    )
+    ran = cli("secrets", "rotate")
+    assert ran.status == 1
+    assert f"Error: webhooks {first}: secrets_ciphertext was made for another row, or changed" in ran.err
+    assert "the newest key opens everything" in ran.out
+    assert rotate(database).misplaced == [secrets(first)]
 
 
 def test_a_thousand_webhooks_take_few_statements_and_one_batch_of_memory_at_a_time(
@@ -215,7 +249,7 @@ def test_a_thousand_webhooks_take_few_statements_and_one_batch_of_memory_at_a_ti
     # installation's key takes three, the column that is empty here, of URLs as they were given, two, and the audit log
     # two.
     assert len(statements) <= 2 * (2 * 11 + 10) + 3 + 2 + 2
-    assert max(sizes) == rotations.BATCH
+    assert max(sizes) == stored_secrets.BATCH
 
 
 def with_keys(settings: Settings, keys: str) -> Settings:
@@ -244,7 +278,7 @@ def test_a_run_that_is_killed_leaves_whole_secrets_and_the_next_goes_on(
         assert process.returncode == -signal.SIGKILL
     assert eventually(lambda: not waits_for_a_lock(database))
     done = under(new, database)
-    assert done == 1 + rotations.BATCH
+    assert done == 1 + stored_secrets.BATCH
     assert under(both, database) == 500
 
     rotation = rotate(database)
@@ -293,7 +327,9 @@ def test_what_is_changed_meanwhile_is_not_overwritten(
     monkeypatch.setattr(Rotation, "_examine", with_a_change_afterwards)
     rotation = rotate(database)
     first, second = rows(database, "SELECT * FROM dispatcher.webhooks ORDER BY id")
-    assert new.decrypt(first.url_ciphertext) == "https://example.com/new", "the next pass has renewed it"
+    assert new.decrypt(first.url_ciphertext, called(first.id)) == "https://example.com/new", (
+        "the next pass has renewed it"
+    )
     assert second.url_ciphertext is None
     assert (rotation.re_encrypted, rotation.left) == (2, 0)
 
@@ -305,14 +341,14 @@ def test_a_change_that_is_waited_for_is_not_overwritten(database: Engine, settin
     with database.connect() as connection:
         connection.exec_driver_sql(
             "UPDATE dispatcher.webhooks SET url_ciphertext = %s WHERE id = %s",
-            (new.encrypt("https://example.com/new"), webhook.id),
+            (new.encrypt("https://example.com/new", called(webhook.id)), webhook.id),
         )
         thread.start()
         assert eventually(lambda: waits_for_a_lock(database))
         connection.commit()
     thread.join(30)
     (row,) = rows(database, "SELECT * FROM dispatcher.webhooks")
-    assert new.decrypt(row.url_ciphertext) == "https://example.com/new"
+    assert new.decrypt(row.url_ciphertext, called(row.id)) == "https://example.com/new"
     assert (rotation.re_encrypted, rotation.old_keys_are_needed) == (1, False)
 
 
@@ -345,6 +381,7 @@ def test_the_end_is_reported_and_programs_get_it_as_json(cli: Cli, database: Eng
         "re_encrypted": 0,
         "already_new": 6,
         "unreadable": [],
+        "misplaced": [],
         "old_keys_are_needed": False,
     }
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 import pytest
+from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import Engine, make_url, text
 
@@ -20,12 +21,12 @@ from dispatcher.settings import Settings
 from tests import poolers
 from tests.conftest import OTHER_KEY
 from tests.dead_ports import refusing_port
-from tests.factories import change, make_webhook, rows
+from tests.factories import change, change_webhook, in_use_before, make_webhook, rows, upkeep_once
 from tests.integration.db.retained import make_old
 from tests.integration.db.retained import now as now  # noqa: PLC0414 - a fixture
 from tests.integration.diagnosis.patients import found_by, level_of
 
-OF_DATABASE = ("database", "pooler", "migrations", "rights", "encryption", "storing", "clock")
+OF_DATABASE = ("database", "pooler", "migrations", "rights", "encryption", "binding", "storing", "clock")
 OF_SERVER = ("connections", "snapshot", "slots", "bloat")
 OF_TABLES = ("partitions", "retention")
 
@@ -47,6 +48,22 @@ def at(settings: Settings, url: str) -> Settings:
 def test_a_database_that_is_well_is_said_to_be(name: str, settings: Settings, database: Engine) -> None:
     (found,) = found_by(name, settings)
     assert (found.level, found.advice) == ("ok", ""), found
+
+
+def test_how_far_secrets_are_bound_is_said_and_what_keeps_them_from_it(settings: Settings, database: Engine) -> None:
+    with in_use_before(database):
+        lost = make_webhook(database, settings, url="https://example.com/")
+        assert "a week after its last heartbeat" in found_by("binding", settings)[0].says
+        begin = "UPDATE dispatcher.installation SET oldest_revision = '0022', secrets_bound_from = now()"
+        change(database, f"{begin} - interval '2 days'")
+        foreign = Fernet(Fernet.generate_key()).encrypt(b"https://example.com/")
+        change(database, "UPDATE dispatcher.webhooks SET url_ciphertext = :it", it=foreign)
+        upkeep_once(settings)
+        (found,) = found_by("binding", settings)
+        assert (found.level, found.says[:33]) == ("warn", "1 secrets cannot be bound to thei")
+        assert "secrets rotate" in found.advice
+        change_webhook(database, settings, lost, "delete")
+        assert found_by("binding", settings)[0].says == "secrets are being bound to their rows: 0 are left"
 
 
 def test_one_that_is_away_fails_with_where_it_should_be_and_without_its_password(settings: Settings) -> None:

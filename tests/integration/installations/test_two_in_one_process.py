@@ -15,9 +15,11 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
+from dispatcher.encryption.vault import Place
 from dispatcher.errors import WrongDatabase
 from dispatcher.events.enqueue import enqueue, enqueue_many
 from dispatcher.events.event import Accepted, Event
+from dispatcher.ids import new_id
 from dispatcher.installation import Installation
 from dispatcher.wake import DELIVER
 from dispatcher.webhooks.registration import register
@@ -222,10 +224,11 @@ def test_an_installation_keeps_so_many_idle_connections_and_closes_them(
         asked = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'counted'"
         return int(rows(database, asked)[0].n)
 
+    place = Place("webhooks", "url_ciphertext", new_id())
     assert connections() == 0
     with counted.transaction() as session:
         session.connection()
-        assert counted.vault.decrypt(counted.vault.encrypt("word")) == "word"
+        assert counted.vault.decrypt(counted.vault.encrypt("word", place), place) == "word"
     assert eventually(lambda: connections() == 1)
     for _ in range(3):
         enqueue("a", 1, account="acme", producer=counted)

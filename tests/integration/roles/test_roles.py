@@ -18,6 +18,7 @@ from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.accounts.lifecycle import delete
 from dispatcher.asgi import create_app
+from dispatcher.db.binding import Binding
 from dispatcher.db.models import Base
 from dispatcher.db.partitions import week_of
 from dispatcher.db.roles import ROLES
@@ -32,6 +33,7 @@ from tests.factories import (
     TESTER,
     change,
     deliver_all,
+    in_use_before,
     make_due,
     make_webhook,
     redeliver_more,
@@ -236,6 +238,20 @@ def test_the_doctor_names_a_right_that_a_role_has_lost(
             cursor.execute(f"GRANT {right} TO dispatcher_{role}")
     lacks = right.replace("FUNCTION ", "").replace("ON dispatcher.", "on ")
     assert (found.level, found.says) == ("fail", f"the role as_{role} lacks what {role} needs: {lacks}")
+
+
+def test_workers_bind_secrets_that_an_older_version_wrote(
+    owner: Engine, settings_of: Callable[[str], Settings]
+) -> None:
+    with in_use_before(owner):
+        make_webhook(owner, settings_of("api"), url=URL)
+        upkeep_once(settings_of("workers"))
+        change(owner, "UPDATE dispatcher.installation SET secrets_bound_from = now() - interval '61 minutes'")
+        upkeep_once(settings_of("workers"))
+        assert upkeep_once(settings_of("workers"))["secrets_bound"] == 2
+        change(owner, "UPDATE dispatcher.installation SET secrets_bound_from = now() - interval '61 minutes'")
+        upkeep_once(settings_of("workers"))
+        assert installation_for(settings_of("workers")).vault.binding is Binding.DONE
 
 
 def test_who_only_reads_can_use_the_commands_that_show_something(

@@ -17,7 +17,16 @@ from dispatcher.asgi import create_app
 from dispatcher.db.version import newest_migration
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
-from tests.factories import attempts, deliver_all, deliveries, make_account, make_webhook, rows, upkeep_once
+from tests.factories import (
+    attempts,
+    deliver_all,
+    deliveries,
+    in_use_before,
+    make_account,
+    make_webhook,
+    rows,
+    upkeep_once,
+)
 from tests.integration.api.conftest import Api, running_app
 from tests.receiver import Receiver
 from tests.releases import unpack
@@ -65,8 +74,15 @@ class OldProcess:
         self._process.communicate(timeout=30)
 
 
+@pytest.fixture(autouse=True)
+def as_upgraded(database: Engine) -> Iterator[None]:
+    """A database that 0.2.0 has used: nothing is bound yet that it could not open."""
+    with in_use_before(database):
+        yield
+
+
 @pytest.fixture
-def old(tmp_path: Path, settings: Settings) -> Iterator[OldProcess]:
+def old(tmp_path: Path, settings: Settings, as_upgraded: None) -> Iterator[OldProcess]:
     """A process of 0.2.0 on this test's servers."""
     try:
         unpack("0.2.0", tmp_path / "0.2.0")

@@ -9,7 +9,8 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine, Row, text
 
 from dispatcher import Event, enqueue, enqueue_many
-from dispatcher.encryption.vault import EncryptionKeys
+from dispatcher.db.binding import Binding
+from dispatcher.encryption.vault import EncryptionKeys, Place
 from dispatcher.settings import Settings
 from tests.factories import (
     MESSAGE,
@@ -97,13 +98,14 @@ def test_a_url_that_no_key_decrypts_is_reported_and_does_not_stop_the_others(
     database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(older_versions, "PIECE", 1)
-    foreign = EncryptionKeys(Fernet.generate_key().decode()).encrypt(URL)
     first, _ = (make_webhook(database, settings, url=URL) for _ in range(2))
+    place = Place("webhooks", "url_ciphertext", first.id)
+    foreign = EncryptionKeys(Fernet.generate_key().decode(), Binding.DONE).encrypt(URL, place)
     change(database, f"UPDATE dispatcher.webhooks SET {LEFT_OUT}")
     change(database, "UPDATE dispatcher.webhooks SET url_ciphertext = :it WHERE id = :id", it=foreign, id=first.id)
     assert filled(settings) == (1, 0)
     assert [row.account_no > 0 for row in webhooks(database)] == [False, True]
-    assert "no key decrypts the URLs of webhooks webhooks=1\n" in capsys.readouterr().out
+    assert "the URLs of webhooks cannot be opened webhooks=1\n" in capsys.readouterr().out
 
 
 def test_a_url_that_changes_while_it_is_read_is_left_to_the_next_round(

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, Row
 
 from dispatcher import enqueue
+from dispatcher.encryption.vault import Place
 from dispatcher.receiver_auth.credentials import Basic
 from dispatcher.settings import Settings
 from dispatcher.webhooks.contract import FORMAT
@@ -71,9 +72,11 @@ def put(database: Engine, settings: Settings, webhook: UUID, **columns: Any) -> 
     """Writes columns directly; `secrets` and `url` are encrypted, `contract` is JSON."""
     vault = installation_for(settings).vault
     if "secrets" in columns:
-        columns["secrets_ciphertext"] = vault.encrypt(json.dumps(columns.pop("secrets")))
+        columns["secrets_ciphertext"] = vault.encrypt(
+            json.dumps(columns.pop("secrets")), Place("webhooks", "secrets_ciphertext", webhook)
+        )
     if "url" in columns:
-        columns["url_ciphertext"] = vault.encrypt(columns.pop("url"))
+        columns["url_ciphertext"] = vault.encrypt(columns.pop("url"), Place("webhooks", "url_ciphertext", webhook))
     given = ", ".join(
         f"{name} = {'CAST(:contract AS jsonb)' if name == 'contract' else ':' + name}" for name in columns
     )
