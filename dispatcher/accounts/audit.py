@@ -26,6 +26,7 @@ class Action(StrEnum):
     ACCOUNT_RESUMED = "account.resumed"
     ACCOUNT_LIMITED = "account.limits_changed"
     ACCOUNT_DELETED = "account.deleted"
+    ACCOUNT_SECRETS_SHOWN = "account.secrets_shown"
     MESSAGES_ERASED = "account.messages_erased"
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"

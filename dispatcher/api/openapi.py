@@ -19,7 +19,7 @@ every account; if a request needs an account, such a key names it in `account`.
 
 Bodies and answers are JSON. Times are RFC 3339 in UTC. Unknown body members and query parameters are refused. Every
 error is an `application/problem+json` document (RFC 9457); `errors` names the fields that were refused, each with the
-reason. Every answer has the headers `X-Request-Id` and `Cache-Control: no-store`.
+reason. Every answer has the headers `X-Request-Id`, `Cache-Control: no-store` and `X-Content-Type-Options: nosniff`.
 
 Lists are newest first, in pages: while `next` is not null, pass it as `cursor`, with the same filters.
 """.strip()

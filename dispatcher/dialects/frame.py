@@ -12,9 +12,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from sqlalchemy.orm import Session
 
+from dispatcher.accounts import audit
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import Call, Dialect
-from dispatcher.accounts.api_keys import Caller
+from dispatcher.accounts.api_keys import Caller, Scope
+from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Webhook
 from dispatcher.dialects.view import WebhookView
 from dispatcher.errors import DispatcherError, InvalidInput, NotFound, UnknownAccount, Unreadable, WrongEncryptionKey
@@ -30,7 +32,7 @@ from dispatcher.web.serving import Serving, Shared
 from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.registration import Precondition, change, register, remove
-from dispatcher.webhooks.secrets import WebhookSecrets
+from dispatcher.webhooks.secrets import WebhookSecrets, masked_secrets
 from dispatcher.webhooks.store import Webhooks
 
 log = logging.getLogger("dispatcher.api.webhooks")
@@ -66,7 +68,7 @@ class Vendor:
     )  # the vendor's names for a webhook's fields, if they differ
     numbered: bool = False  # ids are numbers, not UUIDs
     verifies_urls: bool = False  # a URL must answer before it is accepted
-    shows_secrets: bool = False  # answers contain credentials and keys in clear
+    shows_secrets: bool = False  # answers contain credentials and keys: in clear for who may change them, else masked
 
     def described(self, *statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
         """OpenAPI's description of a route's errors: these, and those that any route can have."""
@@ -148,11 +150,13 @@ def own_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
 
 
 class OwnWebhooks:
-    """An account's webhooks that were created through a dialect, for one call. Others are not found."""
+    """An account's webhooks that were created through a dialect, for one call. Others are not found. Secrets in them
+    are in clear only for a caller who may change them, and the audit log says so."""
 
     def __init__(self, vendor: Vendor, serving: Serving, owner: Owner, call: Call) -> None:
         self.by = Dialect(vendor.name, owner.caller.key_id, call, is_operator=owner.caller.account_id is None)
         self._account_id = owner.account_id
+        self._may_manage = owner.caller.may(Scope.MANAGE)
         self._vendor, self._installation = vendor, serving.installation
         self._before_verification = partial(serving.rates.spend, owner.caller, URL_VERIFICATION)
 
@@ -166,13 +170,20 @@ class OwnWebhooks:
             webhooks = Webhooks(session, self._installation)
             owner = self.account(session)
             listed = webhooks.list(owner, dialect=self._vendor.name, app=app)
-            return list(_views((webhooks.opened(each, owner, None) for each in listed), self._view))
+            found = list(_views((webhooks.opened(each, owner, None) for each in listed), self._view))
+            if number := sum(map(self._shows_secrets, found)):
+                # One for all: a list can be long, and be asked for each minute.
+                detail = {"webhooks": number}
+                audit.write(session, self.by, Action.ACCOUNT_SECRETS_SHOWN, owner.id, account=owner.id, detail=detail)
+            return found
 
     def find(self, text: str) -> WebhookView:
         """The webhook with this id in the vendor's form. Raises NotFound, also for an invalid id."""
         with self._installation.transaction() as session:
             webhook = self._row(session, text)
-            return self._view(Webhooks(session, self._installation).opened(webhook, self.account(session), None))
+            found = self._view(Webhooks(session, self._installation).opened(webhook, self.account(session), None))
+            self._note_shown(session, found)
+            return found
 
     def id_of(self, text: str, session: Session | None = None) -> UUID:
         """Our id of the webhook with this id in the vendor's form. Raises NotFound as `find` does."""
@@ -221,7 +232,10 @@ class OwnWebhooks:
             precondition=self._precondition(precondition),
             derive=(lambda kept: derive(self._view(kept))) if derive is not None else None,
         )
-        return self._view(changed)
+        shown = self._view(changed)
+        with self._installation.transaction() as session:
+            self._note_shown(session, shown)
+        return shown
 
     def remove(self, text: str) -> None:
         """Deletes the webhook with this id in the vendor's form. Raises NotFound."""
@@ -246,14 +260,24 @@ class OwnWebhooks:
             def listing(*, app: str | None = None, url: str | None = None) -> Sequence[WebhookView]:
                 listed = webhooks.list(account, dialect=self._vendor.name, app=app, url=url)
                 opened = (webhooks.opened(each, account, None) for each in listed)
-                return list(_views(opened, partial(_view, secrets=False)))
+                return list(_views(opened, partial(_view, secrets=WebhookSecrets())))
 
             precondition(listing)
 
         return required
 
     def _view(self, kept: Registered) -> WebhookView:
-        return _view(kept, secrets=self._vendor.shows_secrets)
+        if not self._vendor.shows_secrets:
+            return _view(kept, WebhookSecrets())
+        return _view(kept, kept.secrets if self._may_manage else masked_secrets(kept.secrets))
+
+    def _shows_secrets(self, view: WebhookView) -> bool:
+        return self._may_manage and view.secrets != WebhookSecrets()
+
+    def _note_shown(self, session: Session, view: WebhookView) -> None:
+        """Records that an answer shows stored secrets in clear."""
+        if self._shows_secrets(view):
+            audit.write(session, self.by, Action.WEBHOOK_SECRETS_SHOWN, view.id, account=self._account_id, detail={})
 
 
 def _views(listed: Iterable[Registered], view: Callable[[Registered], WebhookView]) -> Iterator[WebhookView]:
@@ -265,7 +289,7 @@ def _views(listed: Iterable[Registered], view: Callable[[Registered], WebhookVie
             log.error("webhook left out of a list: %s", error, extra={"webhook": str(kept.id)})
 
 
-def _view(kept: Registered, *, secrets: bool) -> WebhookView:
+def _view(kept: Registered, secrets: WebhookSecrets) -> WebhookView:
     webhook = kept.webhook
     return WebhookView(
         id=webhook.id,
@@ -280,7 +304,7 @@ def _view(kept: Registered, *, secrets: bool) -> WebhookView:
         created_at=webhook.created_at,
         updated_at=webhook.updated_at,
         url=kept.url,
-        secrets=kept.secrets if secrets else WebhookSecrets(),
+        secrets=secrets,
     )
 
 

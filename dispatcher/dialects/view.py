@@ -13,7 +13,8 @@ from dispatcher.webhooks.secrets import WebhookSecrets
 
 @dataclass(frozen=True, slots=True)
 class WebhookView:
-    """One webhook of an account. `url` is in clear, as given. `secrets` is empty if the vendor's answers show none."""
+    """One webhook of an account. `url` is in clear, as given. `secrets` is empty if the vendor's answers show none, and
+    masked for a caller who may only look."""
 
     id: UUID
     number: int

@@ -62,7 +62,6 @@ Authorization: TypeAlias = Basic | Bearer | ClientCredentials
 
 _KINDS: dict[str, type[Authorization]] = {"basic": Basic, "bearer": Bearer, "client_credentials": ClientCredentials}
 _READERS: dict[str, TypeAdapter[Authorization]] = {kind: TypeAdapter(made) for kind, made in _KINDS.items()}
-_SECRET_MEMBERS = {"password", "token", "client_secret"}
 
 
 def check_authorization(given: Authorization) -> Authorization:
@@ -140,15 +139,24 @@ def write_authorization(authorization: Authorization) -> dict[str, Any]:
     return {kind: members, **({"endpoint_given": given} if given is not None else {})}
 
 
+def masked_authorization(authorization: Authorization) -> Authorization:
+    """The authorization without its secrets."""
+    match authorization:
+        case Basic():
+            return replace(authorization, password=MASK)
+        case Bearer():
+            return Bearer(MASK)
+        case ClientCredentials():
+            endpoint = mask_url(authorization.shown_endpoint)
+            return replace(authorization, client_secret=MASK, endpoint=endpoint, endpoint_given=None)
+        case _:
+            assert_never(authorization)
+
+
 def shown_authorization(authorization: Authorization) -> dict[str, Any]:
     """The authorization as it may be shown: without its secrets."""
-    (kind, members), *_ = write_authorization(authorization).items()
-    shown = {"kind": kind, **members}
-    for name in _SECRET_MEMBERS & shown.keys():
-        shown[name] = MASK
-    if isinstance(authorization, ClientCredentials):
-        shown["endpoint"] = mask_url(authorization.shown_endpoint)
-    return shown
+    ((kind, members),) = write_authorization(masked_authorization(authorization)).items()
+    return {"kind": kind, **members}
 
 
 def _check_client(given: ClientCredentials) -> ClientCredentials:

@@ -7,6 +7,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
+NO_SNIFF = (b"x-content-type-options", b"nosniff")  # no browser takes an answer for anything but what it says it is
 
 
 class DispatcherHttpProtocol(HttpToolsProtocol):
@@ -32,6 +33,18 @@ class DispatcherHttpProtocol(HttpToolsProtocol):
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
             self.send_400_response("The head of the request is too long.")
+
+    def send_400_response(self, msg: str) -> None:
+        head = (
+            b"HTTP/1.1 400 Bad Request",
+            b"content-type: text/plain; charset=utf-8",
+            b"content-length: %d" % len(msg),
+            b"cache-control: no-store",
+            b": ".join(NO_SNIFF),
+            b"connection: close",
+        )
+        self.transport.write(b"\r\n".join([*head, b"", msg.encode("ascii")]))
+        self.transport.close()
 
 
 class _JoinedWrites:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.ids import new_id_text
 from dispatcher.web.access_log import AccessLog
+from dispatcher.web.http_protocol import NO_SNIFF
 from dispatcher.web.problems import Answer, Problem, internal_error
 from dispatcher.web.request_counts import RequestCounts
 
@@ -22,6 +23,7 @@ log = logging.getLogger("dispatcher.api.requests")
 
 _REQUEST_ID = b"x-request-id"
 _NO_STORE = (b"cache-control", b"no-store")
+_SET_HERE = _REQUEST_ID, NO_SNIFF[0]  # also inside another one
 MAX_BODY_BYTES = MAX_DATA_BYTES + 64 * 1024  # the message, and room for the other members and white space
 MAX_EVENTS_BYTES = 8 * 1024 * 1024  # of many events in one body
 _BODY_SECONDS = 30.0
@@ -81,11 +83,11 @@ class RequestIds:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [header for header in message["headers"] if header[0] != _REQUEST_ID]
+                headers = [header for header in message["headers"] if header[0] not in _SET_HERE]
                 # For every answer: many contain secrets, and a list of those would miss the next one.
                 if all(name != b"cache-control" for name, _ in headers):
                     headers.append(_NO_STORE)
-                message["headers"] = [*headers, (_REQUEST_ID, request_id.encode())]
+                message["headers"] = [*headers, NO_SNIFF, (_REQUEST_ID, request_id.encode())]
             await send(message)
 
         try:

@@ -11,6 +11,7 @@ from dispatcher.masking.refusals import first_refusal
 from dispatcher.masking.urls import MASK
 from dispatcher.receiver_auth.credentials import (
     Authorization,
+    masked_authorization,
     read_authorization,
     shown_authorization,
     write_authorization,
@@ -62,6 +63,16 @@ def write_secrets(secrets: WebhookSecrets) -> dict[str, Any]:
         "nonce_secret": secrets.nonce_secret,
     }
     return document | {name: value for name, value in members.items() if value}
+
+
+def masked_secrets(secrets: WebhookSecrets) -> WebhookSecrets:
+    """The same without anything secret, for answers that have their form from a vendor."""
+    return WebhookSecrets(
+        authorization=masked_authorization(secrets.authorization) if secrets.authorization else None,
+        headers=dict.fromkeys(secrets.headers, MASK),
+        body_secret=MASK if secrets.body_secret else None,
+        nonce_secret=MASK if secrets.nonce_secret else None,
+    )
 
 
 def shown_secrets(secrets: WebhookSecrets, *, keys: bool = False) -> dict[str, Any]:

@@ -126,6 +126,6 @@ def _message(status: HTTPStatus, body: bytes | None = None, *, more: str = "") -
     body = f"{status.phrase}\n".encode() if body is None else body
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n"
-        f"Cache-Control: no-store\r\nConnection: close\r\n{more}\r\n"
+        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n{more}\r\n"
     )
     return head.encode() + body

@@ -82,7 +82,7 @@ def refusal(name: str, reason: str) -> PayloadRefused:
 
 
 def shown(webhook: WebhookView) -> dict[str, Any]:
-    """A webhook as shown in answers, with its credentials in clear."""
+    """A webhook as shown in answers, with its credentials as the view has them."""
     authorization = webhook.secrets.authorization
     basic = authorization if isinstance(authorization, Basic) else None
     return {

@@ -30,7 +30,8 @@ class AuthDetails(BaseModel):
 
 
 class ShownWebhook(BaseModel):
-    """A webhook. Its credentials are in clear: the vendor's clients expect them."""
+    """A webhook. Its credentials are in clear, as the vendor's clients expect, for a key with the scope `manage`; for
+    others the password is `***`."""
 
     id: UUID
     url: str

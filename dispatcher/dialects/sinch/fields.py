@@ -146,8 +146,8 @@ def check_outside_change(change: OutsideChange) -> None:
 
 
 def write_webhook(webhook: WebhookView) -> dict[str, Any]:
-    """A webhook with all seven members, because clients read each of them. Secrets are in clear; members that are not
-    set are as protobuf prints them. A disabled one is shown as DISMISS: the vendor has no other word for it."""
+    """A webhook with all seven members, because clients read each of them; those that are not set are as protobuf
+    prints them. Secrets are as the view has them. A disabled one is shown as DISMISS: the vendor has no other word."""
     own = webhook.dialect_fields
     return {
         "app_id": webhook.app,
