@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import quote
 
+from dispatcher.masking.forms import forms, found
 from dispatcher.masking.urls import MASK
 
 MIN_CHARACTERS = 4  # characters: shorter values occur in many texts by chance
@@ -45,17 +46,18 @@ def mask_echo(echo: str, message: bytes | None, names: Names, *, cut: bool = Fal
     for start, end in reversed(list(_members_in_foreign(echo, names))):
         echo = f'{echo[:start]}"{MASK}"{echo[end:]}'
     values = _values(_decoded(message), names) if message is not None else set()
-    forms = spellings(values | {value[1:] for value in values if value[0] == "+"}, MIN_CHARACTERS)
-    met = sorted((form for form in forms if form in echo), key=len, reverse=True)
-    if met:
-        echo = re.sub("|".join(map(re.escape, met)), MASK, echo)
-    begun = _begun_at_end(echo, forms) if cut else 0
+    values |= {value[1:] for value in values if value[0] == "+"}
+    data = _encoded(echo)
+    for begin, end in reversed(found(data, forms(values, MIN_CHARACTERS))):
+        data = data[:begin] + MASK.encode() + data[end:]
+    echo = _decoded(data)
+    begun = _begun_at_end(echo, spellings(values, MIN_CHARACTERS)) if cut else 0
     return echo[:-begun] + MASK if begun else echo
 
 
 def spellings(values: Iterable[str], least: int) -> set[str]:
-    """The values as programs write them: as they are, percent-encoded, escaped for JSON and HTML. Forms of fewer than
-    `least` characters are left out."""
+    """The values as programs write most of them: as they are, percent-encoded, escaped for JSON and HTML. Forms of
+    fewer than `least` characters are left out."""
     found: set[str] = set()
     for value in values:
         for coded in (slashed := _percent_encoded(value), slashed.replace("/", "%2F")):
@@ -125,11 +127,11 @@ def _values(text: str, names: Names) -> set[str]:
     """All texts and numbers in the values of chosen members."""
     values: set[str] = set()
     for start, end in _members(text, names):
-        for found in _VALUE.finditer(text, start, end):
-            if found[1] is None:
-                values.add(found[0])
-            elif found[2] is None:
-                values.add(_text_of(found[1]))
+        for each in _VALUE.finditer(text, start, end):
+            if each[1] is None:
+                values.add(each[0])
+            elif each[2] is None:
+                values.add(_text_of(each[1]))
     return {value for value in values if len(value.strip()) >= MIN_CHARACTERS}
 
 

@@ -122,6 +122,7 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
     }
     assert cached == {
         "dispatcher/producer.py: default_producer",
+        "dispatcher/masking/forms.py: _decoded_token",
         "dispatcher/masking/messages.py: _named",
         "dispatcher/transport/checks.py: _check_names",
         "dispatcher/transport/checks.py: split_url",

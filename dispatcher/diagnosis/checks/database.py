@@ -124,13 +124,14 @@ def binding(patient: Patient) -> Sequence[Finding]:
     """Secrets that are not bound to their rows are counted while they are being bound."""
     with patient.connection() as connection:
         row = connection.execute(_BINDING).one()
-        columns = ciphertext_columns() if row.binding == Binding.BEGUN else []
+        begun, done = row.binding >= Binding.BEGUN, row.binding == Binding.DONE
+        columns = ciphertext_columns() if begun and not done else []
         unbound = sum(
             connection.execute(select(func.count()).where(is_unbound(column))).scalar_one()
             for column in columns
             if column is not DIGEST_KEY
         )
-    return [judging.binding(Binding(row.binding), row.secrets_bound_from, unbound, row.now)]
+    return [judging.binding(row.secrets_bound_from, unbound, row.now, begun=begun, done=done)]
 
 
 def clock(patient: Patient) -> Sequence[Finding]:

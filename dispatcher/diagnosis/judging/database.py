@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from dispatcher.db.binding import Binding
 from dispatcher.diagnosis.findings import Finding, Level, amount, fail, not_checked, ok, span, warn, within
 
 SLOW_ANSWER = 0.05, 1.0  # seconds, of the least a statement takes
@@ -49,10 +48,11 @@ def schema(found: str, ours: str, missing: Sequence[str], invalid: Sequence[str]
     return bad or [ok(f"the tables are at migration {found}{newer}")]
 
 
-def binding(reached: Binding, since: datetime | None, unbound: int, now: datetime) -> Finding:
-    if reached is Binding.DONE:
+def binding(since: datetime | None, unbound: int, now: datetime, *, begun: bool, done: bool) -> Finding:
+    """`since`: when it begins, or when it began."""
+    if done:
         return ok("each secret is bound to its row, and opens nowhere else")
-    if reached is Binding.NOT_YET:
+    if not begun:
         begins = f"at {since:%Y-%m-%d %H:%M} UTC" if since is not None else "a week after its last heartbeat"
         return ok(f"secrets are not bound to their rows yet, for an older version may come back: that begins {begins}")
     if since is None or now - since < BINDS_WITHIN or not unbound:

@@ -1,0 +1,184 @@
+"""Finds values in a foreign text, in whatever forms programs write them there. Pure.
+
+A text is searched as it is, then decoded and searched again: percent-encoding, escapes of JSON and other languages, and
+HTML entities, each character in its own form, one form inside another. What cannot be decoded without knowing where it
+begins is sought as it is written: hexadecimal, and Base64 with any bytes before the value.
+"""
+
+import re
+from base64 import b64encode
+from binascii import a2b_qp
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from html import unescape
+from itertools import islice
+from typing import NamedTuple
+
+MOST_BYTES = 6  # that a character of a form takes in a text: `\u002B`
+MOST = 50  # places: more take too long to work out
+_LEVELS = 4  # how many forms, one inside another, are decoded
+_PAIR = 12  # characters of an escape of two halves
+_LEAST_CODED = 6  # characters of Base64 or hexadecimal: shorter ones occur by chance
+_SIMPLE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
+_ONLY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[\"'\\/bfnrt])"
+)
+_ENTITY = re.compile(rb"&(?:#(?:[0-9]{1,8}|[xX][0-9A-Fa-f]{1,8});?|[A-Za-z][A-Za-z0-9]{1,31};)")
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def forms(values: Iterable[str], least: int) -> frozenset[bytes]:
+    """What to seek for these values; those of fewer than `least` characters are left out."""
+    return frozenset(form for value in values if len(value) >= least for form in _forms(value))
+
+
+def found(text: bytes, sought: Collection[bytes]) -> list[tuple[int, int]]:
+    """Where in the text the values are with these forms: begin and end of each, in order, none over another. The whole
+    text if there are more than `MOST`."""
+    whole, hits, steps = len(text), list(_places(text, sought)), list[_Step]()
+    for _ in range(_LEVELS):
+        before = text
+        for begins, token, decode in _DECODERS:
+            if begins in text and token.search(text):
+                steps.append(_Step(text, token))
+                text = decode(text)
+                hits += _mapped(_places(text, sought), text, steps)
+                if len(hits) > MOST:
+                    return [(0, whole)]
+        if text == before:
+            break
+    return _merged(hits) if len(hits) <= MOST else [(0, whole)]
+
+
+def _forms(value: str) -> Iterator[bytes]:
+    """A plus sign may stand for a space. What is not UTF-8 is taken for Latin-1, with escapes for what is not in it."""
+    latin = b"".join(each.encode("latin-1" if each < "\u0100" else "utf-8", "surrogatepass") for each in value)
+    for plain in {value.encode(errors="surrogatepass"), latin}:
+        yield plain
+        if b" " in plain:
+            yield plain.replace(b" ", b"+")
+        for coded in (plain.hex().encode(), plain.hex().upper().encode(), *_in_base64(plain)):
+            if len(coded) >= _LEAST_CODED:
+                yield coded
+
+
+def _in_base64(plain: bytes) -> Iterator[bytes]:
+    """As it is in the Base64 of something that contains it: after any number of bytes, without the characters that
+    depend on what is before and after."""
+    for before, depending in ((0, 0), (1, 2), (2, 3)):
+        last_depends = (before + len(plain)) % 3 != 0
+        coded = b64encode(b"\0" * before + plain).rstrip(b"=")
+        coded = coded[depending : len(coded) - last_depends]
+        yield coded
+        yield coded.translate(_TO_URL_SAFE)
+
+
+def _places(text: bytes, sought: Collection[bytes]) -> Iterable[tuple[int, int]]:
+    """Some more than `MOST` at most."""
+    return islice(_all_places(text, sought), MOST + 1)
+
+
+def _all_places(text: bytes, sought: Collection[bytes]) -> Iterator[tuple[int, int]]:
+    find = text.find  # for short texts twice as quick as `in`; few have anything to find
+    for form in sought:
+        begin = find(form)
+        while begin >= 0:
+            yield begin, begin + len(form)
+            begin = find(form, begin + len(form))
+
+
+def _mapped(places: Iterable[tuple[int, int]], text: bytes, steps: Sequence["_Step"]) -> Iterator[tuple[int, int]]:
+    """Where these places are in the first text, without those that the text before the last step has, too."""
+    *earlier, last = steps
+    for begin, end in places:
+        before = last.begin(begin), last.end(end)
+        if last.before[slice(*before)] != text[begin:end]:
+            for step in reversed(earlier):
+                before = step.begin(before[0]), step.end(before[1])
+            yield before
+
+
+def _merged(hits: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for begin, end in sorted(hits):
+        if merged and begin < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+class _Step:
+    """How places in a decoded text lead to the one before; worked out only if something was found there."""
+
+    def __init__(self, before: bytes, token: re.Pattern[bytes]) -> None:
+        self.before, self._token = before, token
+        self._pieces: Sequence[_Piece] | None = None
+
+    def begin(self, place: int) -> int:
+        """Where the character begins that is at this place after decoding."""
+        piece = self._piece(place)
+        return piece.source if place < piece.end else piece.source_end + place - piece.end
+
+    def end(self, place: int) -> int:
+        """Where the character ends that ends at this place after decoding."""
+        piece = self._piece(place - 1)
+        return piece.source_end if place <= piece.end else piece.source_end + place - piece.end
+
+    def _piece(self, place: int) -> "_Piece":
+        if self._pieces is None:
+            self._pieces = list(_pieces(self.before, self._token))
+        return self._pieces[bisect_right(self._pieces, place, key=lambda piece: piece.begin) - 1]
+
+
+class _Piece(NamedTuple):
+    """A decoded token: where it is after decoding, and where it was."""
+
+    begin: int
+    end: int
+    source: int
+    source_end: int
+
+
+def _pieces(before: bytes, tokens: re.Pattern[bytes]) -> Iterator[_Piece]:
+    yield _Piece(0, 0, 0, 0)
+    shorter = 0
+    for token in tokens.finditer(before):
+        begin = token.start() - shorter
+        end = begin + len(_decoded(token))
+        yield _Piece(begin, end, *token.span())
+        shorter = token.end() - end
+
+
+def _without_percent(text: bytes) -> bytes:
+    """Percent-encoding and quoted-printable differ in one character, and the latter is decoded quickly."""
+    return a2b_qp(_ONLY_PERCENT.sub(b"%25", text).replace(b"=", b"=3D").replace(b"%", b"="))
+
+
+def _decoded(token: re.Match[bytes]) -> bytes:
+    return _decoded_token(token[0])
+
+
+@lru_cache(maxsize=2048)
+def _decoded_token(token: bytes) -> bytes:
+    """The bytes that a token stands for. A number of two digits is a byte: of UTF-8 or Latin-1."""
+    text = token.decode()
+    if text[0] == "&":
+        return unescape(text).encode()
+    if len(text) == _PAIR:
+        return bytes.fromhex(text[2:6] + text[8:]).decode("utf-16-be").encode()
+    if text[1] == "u":
+        return chr(int(text[2:6], base=16)).encode(errors="surrogatepass")
+    if text[0] == "%" or text[1] == "x":
+        return bytes.fromhex(text[-2:])
+    return _SIMPLE.get(text[1], text[1]).encode()
+
+
+_DECODERS: tuple[tuple[bytes, re.Pattern[bytes], Callable[[bytes], bytes]], ...] = (
+    (b"%", _PERCENT, _without_percent),
+    (b"\\", _ESCAPE, partial(_ESCAPE.sub, _decoded)),
+    (b"&", _ENTITY, partial(_ENTITY.sub, _decoded)),
+)
