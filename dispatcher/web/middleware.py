@@ -1,5 +1,5 @@
 """What every request goes through: it gets an id for its answer and its log lines, one of which says how it ended, and
-a limit for its body. A defect shows nothing but that id, and no cache may keep an answer."""
+a limit for its body. A defect shows nothing but that id, no cache may keep an answer, and none steers a terminal."""
 
 import asyncio
 import logging
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.ids import new_id_text
+from dispatcher.masking.terminal import safe_json
 from dispatcher.web.access_log import AccessLog
 from dispatcher.web.http_protocol import NO_SNIFF
 from dispatcher.web.problems import Answer, Problem, internal_error
@@ -78,26 +79,56 @@ class RequestIds:
 
     async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> int | None:
         status: int | None = None
+        held: _HeldJson | None = None
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
+            nonlocal held
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, held = message["status"], None
                 headers = [header for header in message["headers"] if header[0] not in _SET_HERE]
                 # For every answer: many contain secrets, and a list of those would miss the next one.
                 if all(name != b"cache-control" for name, _ in headers):
                     headers.append(_NO_STORE)
                 message["headers"] = [*headers, NO_SNIFF, (_REQUEST_ID, request_id.encode())]
-            await send(message)
+                if any(name == b"content-type" and b"json" in value for name, value in headers):
+                    held = _HeldJson(message)
+                    return
+            if held is None:
+                await send(message)
+            elif held.is_complete(message):
+                for part in held.safe():
+                    await send(part)
 
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:  # noqa: BLE001 - the last resort
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("request %s failed: %s\n%s", request_id, type(error).__name__, frames)
-            if status is None:
+            if status is None or (held is not None and not held.is_sent):
                 await self._answer(internal_error())(scope, receive, send_with_id)
         return status
+
+
+class _HeldJson:
+    """An answer in JSON, which may repeat what anybody wrote. It is held until it is whole, and sent so that it cannot
+    steer the terminal or the eyes of a reader; to programs it is the same."""
+
+    def __init__(self, start: Message) -> None:
+        self._start, self._body = start, b""
+        self.is_sent = False
+
+    def is_complete(self, message: Message) -> bool:
+        self._body += message.get("body", b"")
+        return not message.get("more_body", False)
+
+    def safe(self) -> tuple[Message, Message]:
+        self.is_sent = True
+        body, given = safe_json(self._body), self._start["headers"]
+        if len(body) != len(self._body):
+            length = (b"content-length", b"%d" % len(body))
+            self._start["headers"] = [length if header[0] == length[0] else header for header in given]
+        return self._start, {"type": "http.response.body", "body": body}
 
 
 async def read_body(request: Request) -> bytes:

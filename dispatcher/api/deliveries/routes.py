@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.owners import owner_of_delivery
@@ -12,7 +12,6 @@ from dispatcher.api.deliveries.documents import DeliveryDocument, DeliveryRecord
 from dispatcher.db.models import Account
 from dispatcher.deliveries.history import get_delivery, list_deliveries
 from dispatcher.deliveries.redelivery import cancel, redeliver
-from dispatcher.masking.terminal import ascii_json
 from dispatcher.states import Reason, State
 from dispatcher.web.authentication import By, Manager, Reader
 from dispatcher.web.ownership import AccountQuery, account_of, owner_for
@@ -72,17 +71,14 @@ def get_deliveries(
     summary="Show a delivery with its attempts, each with its request and the captured answer",
     description="Up to 8 KiB of an answer's headers and the first 4 KiB of its body are kept. Secrets are masked. "
     "`explanation` says why it is where it is and what happens next.",
-    response_model=DeliveryRecordDocument,
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_one_delivery(caller: Reader, installation: Served, delivery_id: DeliveryId) -> Response:
+def get_one_delivery(caller: Reader, installation: Served, delivery_id: DeliveryId) -> DeliveryRecordDocument:
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
         record = get_delivery(session, account, delivery_id)
         sentences = explain_one_delivery(session, installation, delivery_id)
-    document = delivery_record_document(account.name, record, sentences)
-    # Receivers wrote parts of it. As ASCII, it cannot control a reader's terminal.
-    return Response(ascii_json(document.model_dump_json()), media_type="application/json")
+    return delivery_record_document(account.name, record, sentences)
 
 
 @router.post(

@@ -1,12 +1,14 @@
 """What others wrote cannot steer a terminal, and is still readable."""
 
 import json
+import sys
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.masking.terminal import ascii_json, safe_text
+from dispatcher.masking.terminal import _DANGEROUS, ascii_json, safe_json, safe_text
 from tests import hostile_values
 from tests.hostile_values import steering
 
@@ -57,3 +59,25 @@ def test_json_in_ascii_is_the_same_document(value: object) -> None:
     assert text.isascii()
     assert "\x7f" not in text
     assert json.loads(text) == value
+
+
+def test_every_character_that_can_steer_is_known() -> None:
+    steers = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    for code in range(sys.maxunicode + 1):
+        character = chr(code)
+        if unicodedata.category(character) in steers and character not in "\u200c\u200d":
+            assert _DANGEROUS.match(character), hex(code)
+        elif unicodedata.category(character) != "Cn":  # a newer Unicode may have given it a meaning
+            assert not _DANGEROUS.match(character) or code in range(0x13430, 0x13440), hex(code)
+
+
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_that_steers_nothing_is_the_same_document(value: object) -> None:
+    safe = safe_json(json.dumps(value, ensure_ascii=False, indent=1).encode()).decode()
+    assert json.loads(safe) == value
+    assert not steering(safe, allowed="\n\t\u200c\u200d")
+
+
+def test_json_that_people_can_read_stays_so() -> None:
+    assert safe_json('"naïve, 日本, 🎉, نص"'.encode()).decode() == '"naïve, 日本, 🎉, نص"'
+    assert safe_json('"\u202e\x9b\x7f\U000e0041"'.encode()) == rb'"\u202e\u009b\u007f\udb40\udc41"'
