@@ -19,7 +19,8 @@ STATUS_200 = b"\x88"  # the eighth entry of HPACK's static table
 class Http2Receiver:
     """Counts connections (`connections`) and streams (`streams`), and keeps the body of each request (`bodies`). If it
     `pings`, it sends a PING soon after each answer, as servers do on idle connections. With `answers` False it only
-    reads. `breaking` is sent in place of an answer, or with `begins` in place of its body. With `ending`, it ends each
+    reads. `breaking` is sent in place of an answer, or with `begins` in place of its body; `flood` likewise, again and
+    again. With `ending`, it ends each
     connection that way: after its first answer, when `end` is called, or if `ending_at` is 2 in place of the second
     one."""
 
@@ -29,6 +30,7 @@ class Http2Receiver:
         *,
         answers: bool = True,
         breaking: bytes = b"",
+        flood: bytes = b"",
         begins: bool = False,
         ending: "Callable[[ssl.SSLSocket, int], None] | None" = None,
         ending_at: int = 1,
@@ -37,7 +39,7 @@ class Http2Receiver:
         self._pings = pings
         self._ending, self._ending_at = ending, ending_at
         self._may_end, self._ended = threading.Semaphore(0), threading.Semaphore(0)
-        self._answers, self._breaking, self._begins = answers, breaking, begins
+        self._answers, self._breaking, self._flood, self._begins = answers, breaking, flood, begins
         tls.set_alpn_protocols(["h2", "http/1.1"])
         self._listening = tls.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
         self.port: int = self._listening.getsockname()[1]
@@ -77,7 +79,7 @@ class Http2Receiver:
     def _converse(self, connection: ssl.SSLSocket) -> None:
         with suppress(OSError, EOFError):
             assert _exactly(connection, len(PREFACE)) == PREFACE
-            connection.sendall(_frame(SETTINGS, 0, 0))
+            connection.sendall(frame(SETTINGS, 0, 0))
             bodies: dict[int, bytes] = {}
             nth = 0
             while True:
@@ -85,7 +87,7 @@ class Http2Receiver:
                 kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
                 payload = _exactly(connection, int.from_bytes(head[:3], "big"))
                 if kind == SETTINGS and not flags & ACK:
-                    connection.sendall(_frame(SETTINGS, ACK, 0))
+                    connection.sendall(frame(SETTINGS, ACK, 0))
                 elif kind == HEADERS:
                     self.streams += 1
                     bodies[stream] = b""
@@ -96,17 +98,18 @@ class Http2Receiver:
                     nth += 1
                     if self._ending is not None and nth == self._ending_at == 2:
                         return self._ending(connection, stream)
-                    if self._breaking:
-                        begun = _frame(HEADERS, END_HEADERS, stream, STATUS_200) if self._begins else b""
+                    if self._breaking or self._flood:
+                        begun = frame(HEADERS, END_HEADERS, stream, STATUS_200) if self._begins else b""
                         connection.sendall(begun + self._breaking)
+                        while self._flood:
+                            connection.sendall(self._flood)
                     elif self._answers:
                         connection.sendall(
-                            _frame(HEADERS, END_HEADERS, stream, STATUS_200)
-                            + _frame(DATA, END_STREAM, stream, b"taken")
+                            frame(HEADERS, END_HEADERS, stream, STATUS_200) + frame(DATA, END_STREAM, stream, b"taken")
                         )
                         if self._pings:
                             sleep(0.01)
-                            connection.sendall(_frame(PING, 0, 0, bytes(8)))
+                            connection.sendall(frame(PING, 0, 0, bytes(8)))
                         if self._ending is not None and self._ending_at == 1:
                             self._may_end.acquire()
                             _read_all(connection)
@@ -126,7 +129,7 @@ def _read_all(connection: ssl.SSLSocket) -> None:
 
 def go_away(connection: ssl.SSLSocket, stream: int) -> None:
     """Takes no stream after this one; the connection stays open."""
-    connection.sendall(_frame(GOAWAY, 0, 0, stream.to_bytes(4, "big") + bytes(4)))
+    connection.sendall(frame(GOAWAY, 0, 0, stream.to_bytes(4, "big") + bytes(4)))
 
 
 def end_tls(connection: ssl.SSLSocket, _stream: int) -> None:
@@ -153,7 +156,7 @@ def reset(connection: ssl.SSLSocket, _stream: int) -> None:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 

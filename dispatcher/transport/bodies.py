@@ -17,17 +17,19 @@ class Body(NamedTuple):
     unreadable: bool
 
 
-def decode_body(raw: bytes, headers: Iterable[tuple[str, str]], *, transfer_coded: bool = False) -> Body:
+def decode_body(
+    raw: bytes, headers: Iterable[tuple[str, str]], *, transfer_coded: bool = False, cut: bool = False
+) -> Body:
     """Undoes gzip and deflate by the `Content-Encoding` in `headers`.
 
-    `raw` is what was read, at most one byte more than the cap: that byte shows that there was more. Other encodings,
-    several at once, data that does not match its encoding, and `transfer_coded` bodies (with a transfer coding, for
+    `raw` is what was read, at most one byte more than the cap: that byte shows that there was more, as does `cut`.
+    Other encodings, several at once, data that does not match its encoding, and `transfer_coded` bodies (with a transfer coding, for
     which no request asks) are returned as they were received, marked unreadable.
     """
     if not raw:
-        return Body(b"", False, False)
+        return Body(b"", cut, False)
     encodings = [value.strip().lower() for name, value in headers if name.lower() == "content-encoding"]
-    cut = len(raw) > BODY_CAP
+    cut = cut or len(raw) > BODY_CAP
     if transfer_coded:
         return Body(raw[:BODY_CAP], cut, True)
     match encodings:

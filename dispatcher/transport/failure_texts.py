@@ -7,7 +7,7 @@ import errno
 import re
 
 from dispatcher.transport.exchange import Failure, FailureKind
-from dispatcher.transport.port import DNS_LOOKUPS, HEAD_CAP, HEAD_LINES
+from dispatcher.transport.port import ANSWER_CAP, ANSWER_PIECES, DNS_LOOKUPS, HEAD_CAP, HEAD_LINES
 
 NO_ADDRESS = Failure(FailureKind.DNS, "the name has no address")
 NO_TURN = Failure(
@@ -42,6 +42,9 @@ BAD_LENGTH = Failure(FailureKind.BROKEN_ANSWER, "a bad Content-Length")
 HTTP2_LOST = Failure(FailureKind.BROKEN_ANSWER, "the HTTP/2 session was lost before a complete answer")
 BODY_NOT_ENDED = Failure(FailureKind.BROKEN_ANSWER, "the body does not end as announced")
 HEAD_TOO_LARGE = Failure(FailureKind.HEADERS_TOO_LARGE, f"headers over {HEAD_CAP} bytes or {HEAD_LINES} lines")
+OVER_BUDGET = Failure(
+    FailureKind.ANSWER_TOO_LARGE, f"the answer does not end within {ANSWER_CAP} bytes or {ANSWER_PIECES} pieces"
+)
 
 
 _VERIFY_REASONS = {  # X509_V_ERR_...: OpenSSL's own texts for them would include names from the receiver

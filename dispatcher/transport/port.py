@@ -8,6 +8,10 @@ from dispatcher.transport.exchange import Exchange, Request
 BODY_CAP = 64 * 1024  # bytes of an answer's body that are read, counted after decompression
 HEAD_CAP = 64 * 1024  # bytes of an answer's status line and headers
 HEAD_LINES = 200  # lines of an answer's head
+ANSWER_CAP = 512 * 1024  # bytes of an answer as they come: head, body, and whatever there is around and between them
+ANSWER_PIECES = 1000  # lines and pieces of a body that an answer comes in: each costs as much as many bytes
+HASTY_READS = 32  # of one answer; from then on it is read every REST_SECONDS, however often something comes
+REST_SECONDS = 0.02
 BLANKS = " \t"  # around names and values; other characters that Python would strip are a part of them
 DNS_LOOKUPS = 64  # names that one transport looks up at once
 INTERIM_ANSWERS = 50  # 1xx answers that are skipped before the final one

@@ -164,6 +164,8 @@ def _failure(kind: FailureKind) -> str:  # noqa: PLR0911, PLR0912 - a table
             return "Your server's answer was not complete, valid HTTP."
         case FailureKind.HEADERS_TOO_LARGE:
             return "The headers of your server's answer were too large."
+        case FailureKind.ANSWER_TOO_LARGE:
+            return "Your server's answer did not end: too much came before, between or after its headers and its body."
         case FailureKind.TOKEN:
             return "Your server was not called: no access token could be fetched for it."
         case _:

@@ -15,6 +15,7 @@ from dispatcher.transport.early_closers import EARLY, EarlyClosers
 
 LocalAddress: TypeAlias = tuple[str, int]
 _MOST = 4096  # connections; the ones used longest ago are forgotten
+_MOST_LOOKS = 8  # at an idle connection: on one that may be used again little comes
 _PEEKED = 4096  # bytes
 _RECORD_HEAD = 5  # bytes of a TLS record before what it carries
 _ALERT, _DATA = bytes([21]), bytes([23])  # kinds of TLS records
@@ -25,6 +26,7 @@ class _Used(NamedTuple):
     origin: Origin
     until: float  # monotonic
     http2: bool
+    looks: int = 0  # at what came since
 
 
 class KeptConnections:
@@ -64,14 +66,25 @@ class KeptConnections:
         with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as idle:
             host, port, *_ = idle.getsockname()
             used = self._known.get((host, port))
-            if not ended and used is not None and used.http2 and _is_passable(idle):
+            may_say_more = not ended and used is not None and used.http2 and used.looks < _MOST_LOOKS
+            if used is not None and may_say_more and _is_passable(idle):
+                self._known[host, port] = used._replace(looks=used.looks + 1)
                 return  # over HTTP/2 something may come at any time
             if used is not None and not used.http2 and now < used.until + EARLY:
                 self._closers.add(used.origin, now)
-            self._known[host, port] = None
-            idle.shutdown(socket.SHUT_RDWR)
-            while idle.recv(65536, socket.MSG_DONTWAIT):  # or it would be taken for the next request's answer
-                pass
+            self._end(idle, (host, port))
+
+    def cut(self, descriptor: int) -> None:
+        """Shuts a connection down whose receiver sends without end."""
+        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+            host, port, *_ = connection.getsockname()
+            self._end(connection, (host, port))
+
+    def _end(self, connection: socket.socket, local: LocalAddress) -> None:
+        self._known[local] = None
+        connection.shutdown(socket.SHUT_RDWR)
+        while connection.recv(65536, socket.MSG_DONTWAIT):  # or it would be taken for the next request's answer
+            pass
 
 
 def _is_passable(idle: socket.socket) -> bool:

@@ -21,8 +21,9 @@ class Readiness(Protocol):
         """Stops watching it; nothing happens if it is not watched, or closed."""
         ...
 
-    def forget(self, descriptor: int) -> None:
-        """Stops watching it, so that nothing about it is reported any more; it may be closed."""
+    def forget(self, descriptor: int) -> int:
+        """Stops watching it, so that nothing about it is reported any more; it may be closed. Returns what it was
+        watched for."""
         ...
 
     def ready(self, seconds: float) -> list[tuple[int, int]]:
@@ -76,10 +77,13 @@ class EpollReadiness:
         if wanted > 0:
             self._wanted[descriptor] = _IDLE
 
-    def forget(self, descriptor: int) -> None:
-        if self._wanted.pop(descriptor, None) is not None:
-            with suppress(OSError):
-                self._epoll.unregister(descriptor)
+    def forget(self, descriptor: int) -> int:
+        wanted = self._wanted.pop(descriptor, None)
+        if wanted is None:
+            return 0
+        with suppress(OSError):
+            self._epoll.unregister(descriptor)
+        return max(wanted, 0)
 
     def ready(self, seconds: float) -> list[tuple[int, int]]:
         found = []
@@ -118,7 +122,10 @@ class SelectorReadiness:
         if descriptor in self._selector.get_map():
             self._selector.unregister(descriptor)
 
-    forget = unwatch
+    def forget(self, descriptor: int) -> int:
+        watched = self._selector.get_map().get(descriptor)
+        self.unwatch(descriptor)
+        return watched.events if watched is not None else 0
 
     def ready(self, seconds: float) -> list[tuple[int, int]]:
         return [(key.fd, events) for key, events in self._selector.select(max(seconds, 0))]

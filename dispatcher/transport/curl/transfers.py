@@ -21,11 +21,12 @@ from dispatcher.transport.failure_texts import (
     HTTP2_LOST,
     INTERIM_ONLY,
     KEPT_CLOSED,
+    OVER_BUDGET,
     TOO_LATE,
     unexpected,
 )
 from dispatcher.transport.heads import Head
-from dispatcher.transport.port import BODY_CAP, INTERIM_ANSWERS
+from dispatcher.transport.port import ANSWER_PIECES, BODY_CAP, INTERIM_ANSWERS
 
 _log = logging.getLogger("dispatcher.transport.curl_transfers")
 _LONGEST_LENGTH = 15  # digits
@@ -43,7 +44,7 @@ class Transfer:
         self._connect_timeout = 0.0
         self.deadline = 0.0  # monotonic
         self._entry = ""
-        self._local = "", 0  # of the connection that was used last
+        self.local = "", 0  # of the connection that was used last
         self._fresh = self._alone = False  # told to open a new connection, and to close it
         handle.setopt(pycurl.HEADERFUNCTION, self._take_line)
         handle.setopt(pycurl.WRITEFUNCTION, self._take_body)
@@ -58,7 +59,8 @@ class Transfer:
         self._started_at = datetime.now(UTC) - timedelta(seconds=spent) if spent else datetime.now(UTC)
         self._looked_up = spent > 0
         self._head = Head()
-        self._interim = self._body_size = 0
+        self.local = "", 0
+        self._interim = self._body_size = self._pieces = 0
         self._complete = self._opened = self._given = self._avoided = False
         self._refusal: Failure | None = None
         self._body: list[bytes] = []
@@ -97,6 +99,10 @@ class Transfer:
         self._set_fresh(True)
         return True
 
+    def cut(self) -> None:
+        """More came for it than any answer may have."""
+        self._fault = self._fault or OVER_BUDGET
+
     def end(self, code: int, message: str, now: float) -> Exchange:
         """The exchange, by curl's error number (0: none) and text. Releases everything that belongs to the request."""
         request = self.request
@@ -109,9 +115,9 @@ class Transfer:
             self._opened,
         )
         if self._head.status:
-            self._kept.used(self._local, self._origin, now, http2=self._head.minor is None)
+            self._kept.used(self.local, self._origin, now, http2=self._head.minor is None)
         elif exchange.outcome is KEPT_CLOSED:
-            self._kept.lost(self._local, now)
+            self._kept.lost(self.local, now)
         self._head, self._body = Head(), []
         del self.request
         if request.body is not None and len(request.body) > _LARGE:
@@ -141,13 +147,16 @@ class Transfer:
             return Reply(status, pairs, b"")
         if any(len(value) > _LONGEST_LENGTH for name, value in pairs if name.lower() == "content-length"):
             return BAD_LENGTH  # which curl would ignore
-        body = decode_body(b"".join(self._body)[: BODY_CAP + 1], pairs)
+        body = decode_body(b"".join(self._body)[: BODY_CAP + 1], pairs, cut=self._complete)
         return Reply(status, pairs, body.content, body.cut, body.unreadable)
 
     # ---- called by curl: an exception would only be printed to stderr, so none may escape
 
     def _take_line(self, line: bytes) -> int | None:
         try:
+            self._pieces += 1
+            if self._pieces > ANSWER_PIECES:
+                return self._end_with(OVER_BUDGET)
             if self._head.ended:
                 return None  # a trailer
             fault = self._head.take(line)
@@ -172,7 +181,8 @@ class Transfer:
     def _take_body(self, data: bytes) -> int | None:
         self._body.append(data)
         self._body_size += len(data)
-        if self._body_size > BODY_CAP:
+        self._pieces += 1
+        if self._body_size > BODY_CAP or self._pieces > ANSWER_PIECES:
             self._complete = True  # enough of it: the status decides
             return 0
         return None
@@ -199,10 +209,10 @@ class Transfer:
         if monotonic() >= self.begun_at + self.request.timeout:  # whatever a standstill has added to `deadline`
             self._fault = TOO_LATE
             return int(pycurl.PREREQFUNC_ABORT)
-        self._local = local, port
+        self.local = local, port
         if self._opened:
-            self._kept.opened(self._local)
-        self._given = not self._kept.has_ended(self._local)
+            self._kept.opened(self.local)
+        self._given = not self._kept.has_ended(self.local)
         self._avoided = self._avoided or not self._given
         return int(pycurl.PREREQFUNC_OK)
 

@@ -19,11 +19,12 @@ from dispatcher.transport.curl.connections import KeptConnections
 from dispatcher.transport.curl.dns_cache import Names, Resolved
 from dispatcher.transport.curl.handles import HandleOptions
 from dispatcher.transport.curl.poller import IDLE_END, READABLE, new_readiness
+from dispatcher.transport.curl.raw_bytes import Look, RawBytes
 from dispatcher.transport.curl.transfers import Transfer
 from dispatcher.transport.exchange import Exchange, Failure, Request
 from dispatcher.transport.failure_texts import ADDRESS_FULL, unexpected
 from dispatcher.transport.guard import Guard
-from dispatcher.transport.port import TlsVersion
+from dispatcher.transport.port import ANSWER_CAP, REST_SECONDS, TlsVersion
 from dispatcher.transport.resolver import DnsLookups, Resolve
 from dispatcher.transport.trust import trusted_authorities
 
@@ -60,6 +61,9 @@ class CurlTransport:
         self._slots = AddressSlots(per_address)
         self._found: deque[tuple[str, str]] = deque(maxlen=2 * capacity)
         self._kept = KeptConnections()
+        self._raw = RawBytes()
+        self._resting: dict[int, int] = {}  # descriptors that are not watched for the moment, and what for
+        self._rests: deque[tuple[float, int]] = deque()  # when they end, monotonic
         self._options = HandleOptions(trusted_authorities(ca_bundle), tls_minimum, idle_age, self._guard, self._kept)
         self._ended: list[Exchange] = []
         self._active: dict[pycurl.Curl, Transfer] = {}
@@ -165,23 +169,19 @@ class CurlTransport:
         until = 0 if self._ended else min(until, self._curl_at, self._names.deadline)
         if self._active:
             until = min(until, self._deadlines_at)
+        if self._rests:
+            until = min(until, self._rests[0][0])
         try:
             self._bound_connections()
-            for descriptor, ready in self._readiness.ready(until - monotonic()):
-                if descriptor == self._awake.fileno():
-                    with suppress(BlockingIOError):
-                        self._awake.recv(4096)
-                elif descriptor in self._watched:
-                    self._seen = True
-                elif ready > 0:
-                    self._multi.socket_action(descriptor, ready)
-                else:
-                    self._kept.look(descriptor, monotonic(), ended=ready == IDLE_END)
+            looks = self._use(self._readiness.ready(until - monotonic()))
             if self._curl_at <= monotonic():
                 self._curl_at = inf
                 self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
             self._collect()
+            for descriptor, look in looks:
+                self._bound(descriptor, look)
             self._end_late()
+            self._end_rests()
         except pycurl.error as error:  # the multi handle itself failed, which cannot be repaired
             self._start_anew(error)
         now = monotonic()
@@ -191,6 +191,23 @@ class CurlTransport:
                 self._end_unsent(waiting.request, found, begun_at, now)
             else:
                 self._start(waiting.request, found, begun_at, now)
+
+    def _use(self, found: list[tuple[int, int]]) -> list[tuple[int, Look]]:
+        """Hands descriptors that are ready to whom they concern. Returns connections that more came on than usual."""
+        looks = []
+        for descriptor, ready in found:
+            if descriptor == self._awake.fileno():
+                with suppress(BlockingIOError):
+                    self._awake.recv(4096)
+            elif descriptor in self._watched:
+                self._seen = True
+            elif ready > 0:
+                self._multi.socket_action(descriptor, ready)
+                if ready & READABLE and (look := self._raw.read(descriptor)) is not None:
+                    looks.append((descriptor, look))
+            else:
+                self._kept.look(descriptor, monotonic(), ended=ready == IDLE_END)
+        return looks
 
     def _start(self, request: Request, resolved: Resolved, begun_at: float, now: float) -> None:
         self._found.append((request.id, resolved.address))
@@ -229,6 +246,28 @@ class CurlTransport:
         for handle in [handle for handle, transfer in self._active.items() if transfer.deadline <= now]:
             self._end(handle, pycurl.E_OPERATION_TIMEDOUT, "", now)
 
+    def _bound(self, descriptor: int, look: Look) -> None:
+        """Cuts a connection on which more came than the answers that are awaited on it may have, and reads one less
+        often that always has a little."""
+        if look.came > ANSWER_CAP:
+            awaited = [handle for handle, transfer in self._active.items() if transfer.local == look.local]
+            if look.came > ANSWER_CAP * len(awaited):
+                self._kept.cut(descriptor)
+                for handle in awaited:
+                    self._active[handle].cut()
+                    self._end(handle, pycurl.E_RECV_ERROR, "", monotonic())
+                return
+        if look.is_hasty and (wanted := self._readiness.forget(descriptor)):
+            self._resting[descriptor] = wanted
+            self._rests.append((monotonic() + REST_SECONDS, descriptor))
+
+    def _end_rests(self) -> None:
+        now = monotonic()
+        while self._rests and self._rests[0][0] <= now:
+            _, descriptor = self._rests.popleft()
+            if wanted := self._resting.pop(descriptor, 0):
+                self._readiness.watch(descriptor, wanted)
+
     def _end(self, handle: pycurl.Curl, code: int, message: str, now: float) -> None:
         transfer = self._active.pop(handle)
         if code and transfer.may_be_sent_again():
@@ -237,6 +276,7 @@ class CurlTransport:
             self._active[handle] = transfer
             return
         self._slots.end(transfer.address, transfer.request.account)
+        self._raw.answered(transfer.local)
         try:
             self._ended.append(transfer.end(code, message, now))
         except Exception as surprise:  # noqa: BLE001 - every request is returned
@@ -292,7 +332,11 @@ class CurlTransport:
     def _watch(self, wanted: int, descriptor: int, _multi: object, _data: object) -> None:
         try:
             if wanted == pycurl.POLL_REMOVE:
+                self._raw.idle(descriptor)
+                self._resting.pop(descriptor, None)
                 self._readiness.unwatch(descriptor)
+            elif descriptor in self._resting:
+                self._resting[descriptor] = wanted
             else:
                 self._readiness.watch(descriptor, wanted)
         except Exception as surprise:  # noqa: BLE001 - that one request ends at its deadline

@@ -45,7 +45,7 @@ class BoundedResponse(requests.Response):
     def __init__(self, answer: Answer) -> None:
         super().__init__()
         raw = answer.read_body()
-        body = decode_body(raw, answer.pairs, transfer_coded=answer.transfer_coded)
+        body = decode_body(raw, answer.pairs, transfer_coded=answer.transfer_coded, cut=answer.cut_short)
         self.status_code = answer.status
         self.pairs = answer.pairs
         self.headers = CaseInsensitiveDict(answer.pairs)

@@ -13,9 +13,10 @@ from dispatcher.transport.failure_texts import (
     HEAD_NOT_ENDED,
     INTERIM_ONLY,
     NOT_HTTP,
+    OVER_BUDGET,
 )
 from dispatcher.transport.heads import Head
-from dispatcher.transport.port import BLANKS, BODY_CAP, HEAD_CAP, INTERIM_ANSWERS
+from dispatcher.transport.port import ANSWER_PIECES, BLANKS, BODY_CAP, HEAD_CAP, INTERIM_ANSWERS
 from dispatcher.transport.threaded.connections import Connection
 from dispatcher.transport.threaded.faults import NoAnswer
 
@@ -41,7 +42,8 @@ class Answer(HTTPResponse):
         self._connection = connection
         self._bodiless = method == "HEAD"
         self.pairs: tuple[tuple[str, str], ...] = ()
-        self.transfer_coded = False
+        self.transfer_coded = self.cut_short = False
+        self._pieces = 0
         # The parent needs nothing from a socket but a file to read from.
         super().__init__(cast(socket.socket, _Readable(connection)), method=method)
 
@@ -59,7 +61,8 @@ class Answer(HTTPResponse):
         self._find_frame()
 
     def read_body(self) -> bytes:
-        """The body as it is received, with only the chunks decoded; at most one byte more than the cap."""
+        """The body as it is received, with only the chunks decoded; at most one byte more than the cap, or `cut_short`
+        if it comes in too many chunks."""
         if self.chunked:
             return self._read_chunks()
         body = self.read(BODY_CAP + 1)
@@ -77,6 +80,7 @@ class Answer(HTTPResponse):
         while not head.ended:
             line = self._connection.readline(left + len(b"\r\n"))
             left -= len(line)
+            self._count_piece()
             if not self._connection.received:
                 raise NoAnswer(CLOSED_WITHOUT_ANSWER)
             if not line.endswith(b"\n") and left >= 0:
@@ -119,15 +123,23 @@ class Answer(HTTPResponse):
         body = bytearray()
         while size := self._read_chunk_size():
             body += self._connection.read(min(size, BODY_CAP + 1 - len(body)))
-            if len(body) > BODY_CAP:
+            self._pieces += 1
+            self.cut_short = self._pieces > ANSWER_PIECES
+            if len(body) > BODY_CAP or self.cut_short:
                 return bytes(body)
             if self._connection.readline(2) not in {b"\r\n", b"\n"}:
                 raise NoAnswer(BODY_NOT_ENDED)
         while (line := self._connection.readline(HEAD_CAP)) not in {b"\r\n", b"\n"}:  # trailers
             if not line.endswith(b"\n"):
                 raise NoAnswer(BODY_NOT_ENDED)
+            self._count_piece()
         self.close()
         return bytes(body)
+
+    def _count_piece(self) -> None:
+        self._pieces += 1
+        if self._pieces > ANSWER_PIECES:
+            raise NoAnswer(OVER_BUDGET)
 
     def _read_chunk_size(self) -> int:
         line = self._connection.readline(1024)

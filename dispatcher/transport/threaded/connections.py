@@ -7,10 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
-from time import monotonic
+from time import monotonic, sleep
 
 from dispatcher.transport.checks import Origin
 from dispatcher.transport.early_closers import EARLY, EarlyClosers
+from dispatcher.transport.failure_texts import OVER_BUDGET
+from dispatcher.transport.port import ANSWER_CAP, HASTY_READS, REST_SECONDS
+from dispatcher.transport.threaded.faults import NoAnswer
 
 _READ_SIZE = 16 * 1024
 _WRITE_SIZE = 64 * 1024
@@ -20,7 +23,8 @@ class Connection:
     """A connected socket with what was read ahead from it. It serves as the file of an `http.client.HTTPResponse`.
 
     Each read and write gets only the time that is left until `deadline` (monotonic), so that slowly dripping bytes do
-    not extend it; after it, TimeoutError is raised. `sent` and `received` count the bytes since `begin`.
+    not extend it; after it, TimeoutError is raised. `sent` and `received` count the bytes since `begin`. More than an
+    answer may have is NoAnswer, and one that comes in many little pieces is read less often.
     """
 
     __slots__ = (
@@ -28,6 +32,7 @@ class Connection:
         "_encrypted",
         "_events",
         "_poll",
+        "_reads",
         "_socket",
         "address",
         "deadline",
@@ -49,13 +54,13 @@ class Connection:
         self.origin = origin
         self.address = address  # the first of the host's, also where another answers
         self.deadline = 0.0
-        self.sent = self.received = 0
+        self.sent = self.received = self._reads = 0
         self.kept_at = 0.0
 
     def begin(self, deadline: float) -> None:
         """Starts a new request: sets its deadline, and nothing is sent or received yet."""
         self.deadline = deadline
-        self.sent = self.received = 0
+        self.sent = self.received = self._reads = 0
 
     def write(self, data: bytes, is_refusal: Callable[[bytes], bool]) -> bool:
         """Sends all of it and returns True; returns False if it stopped because the receiver hung up or, by
@@ -131,6 +136,8 @@ class Connection:
     def _read_more(self) -> bool:
         if monotonic() >= self.deadline:  # also where bytes come without a pause
             raise TimeoutError
+        if self._reads > HASTY_READS:
+            sleep(REST_SECONDS)
         if not self._encrypted:  # TLS may have decrypted bytes that no poll shows: then reading comes first
             self._await(select.POLLIN)
         while (count := self._receive()) is None:
@@ -148,6 +155,9 @@ class Connection:
             return None
         self._ahead += data
         self.received += len(data)
+        self._reads += 1
+        if self.received > ANSWER_CAP:
+            raise NoAnswer(OVER_BUDGET)
         return len(data)
 
     def _taken(self, size: int) -> bytes:

@@ -137,7 +137,7 @@ def test_a_body_that_does_not_end_as_announced_is_a_failure(
 
 def test_a_trailer_without_end_is_a_failure(sender: Sender, receiver: Receiver) -> None:
     receiver.script("/", chunked(b"0\r\n", Endless(b"X-T: 1\r\n" * 1000)))
-    assert sender.failure(receiver.url(), timeout=0.5) in {FailureKind.TIMEOUT, FailureKind.HEADERS_TOO_LARGE}
+    assert sender.failure(receiver.url()) is FailureKind.ANSWER_TOO_LARGE
 
 
 def test_a_compressed_bomb_is_cut(sender: Sender, receiver: Receiver) -> None:
