@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Row, Select, func, select
@@ -93,6 +93,13 @@ class NewKey:
     token: str
 
 
+class Shown(NamedTuple):
+    """A key that a request shows, by its secret, or by what we have made for it (None)."""
+
+    key_id: UUID
+    secret: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who calls, by a valid key."""
@@ -156,13 +163,33 @@ def authenticate(session: Session, token: str) -> Caller | None:
 
     Records when the key was last used, to the minute: the caller commits.
     """
-    identifier, _, secret = token.partition(".")
-    try:
-        found = _find(session, UUID(identifier))
-    except ValueError:
-        found = None
+    shown = shown_by(token)
+    found = _find(session, shown.key_id) if shown is not None else None
+    secret = token.partition(".")[2]
     matches = hmac.compare_digest(found[0].secret_sha256 if found else bytes(32), _hash(secret))
     return _caller(*found) if found and matches else None
+
+
+def shown_by(token: str) -> Shown | None:
+    """The key that a token shows; None for one without a form in which any key is."""
+    identifier, _, secret = token.partition(".")
+    try:
+        return Shown(UUID(identifier), secret)
+    except ValueError:
+        return None
+
+
+def are_valid(session: Session, shown: Sequence[Shown]) -> list[bool]:
+    """Whether each is a key that may be used, as `authenticate` would find: one query for all. Suspended accounts have
+    valid keys."""
+    wanted = {one.key_id for one in shown}
+    usable = ApiKey.revoked_at.is_(None) & (ApiKey.expires_at.is_(None) | (ApiKey.expires_at > func.now()))
+    query = select(ApiKey.id, ApiKey.secret_sha256).where(ApiKey.id.in_(wanted), usable)
+    found = {row.id: row.secret_sha256 for row in session.execute(query)}
+    return [
+        key_id in found and (secret is None or hmac.compare_digest(found[key_id], _hash(secret)))
+        for key_id, secret in shown
+    ]
 
 
 def caller_of_key(session: Session, key_id: UUID) -> Caller | None:

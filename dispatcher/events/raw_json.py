@@ -2,9 +2,9 @@
 
 import json
 import re
-from typing import NoReturn, TypeVar
-
-Parts = TypeVar("Parts", dict[str, str], list[str])
+import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _COLON = re.compile(r"[ \t\n\r]*+:[ \t\n\r]*+")
@@ -14,11 +14,37 @@ _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\n\r]+')
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def object_members(text: str) -> dict[str, str]:
+class TooMany(LookupError):
+    """A list has more elements than are wanted."""
+
+
+def object_members(text: str, *, most: int = sys.maxsize) -> dict[str, str]:
     """The members of a JSON object: name -> the value's own text, in order.
 
-    Raises ValueError for anything but a JSON object, for NaN and infinities, and for a name that occurs twice.
+    Raises ValueError for anything but a JSON object, for NaN and infinities, for a name that occurs twice, and at the
+    first member more than `most`.
     """
+    return _members(text, most, lambda _, position: _value_end(text, position))
+
+
+def list_in_object(text: str, name: str, most: int) -> list[str]:
+    """The elements of the list with this name in a JSON object: each one's own text, in order; empty if it is missing,
+    or no list. Raises as `object_members`; KeyError at a member of another name; TooMany at the first element more than
+    `most`. What follows these is not read."""
+    elements: list[str] = []
+
+    def value_end(member: str, position: int) -> int:
+        if member != name:
+            raise KeyError(member)
+        if text[position : position + 1] != "[":
+            return _value_end(text, position)
+        return _read_elements(text, position, most, elements)
+
+    _members(text, sys.maxsize, value_end)
+    return elements
+
+
+def _members(text: str, most: int, value_end: Callable[[str, int], int]) -> dict[str, str]:
     position = _after_space(text, 0)
     if text[position : position + 1] != "{":
         raise ValueError("is not a JSON object")
@@ -29,6 +55,8 @@ def object_members(text: str) -> dict[str, str]:
     while True:
         if text[position : position + 1] != '"':
             raise ValueError(f"is not JSON: a name is missing at character {position}")
+        if len(members) >= most:
+            raise ValueError(f"has more than {most} members")
         name, position = _DECODER.raw_decode(text, position)
         if name in members:
             raise ValueError(f"is ambiguous: a name occurs twice, again before character {position}")
@@ -36,7 +64,7 @@ def object_members(text: str) -> dict[str, str]:
         if colon is None:
             raise ValueError(f"is not JSON: a colon is missing at character {_after_space(text, position)}")
         start = colon.end()
-        position = _value_end(text, start)
+        position = value_end(name, start)
         members[name] = text[start:position]
         follows = _COMMA_OR_END.match(text, position)
         if follows is None:
@@ -46,16 +74,14 @@ def object_members(text: str) -> dict[str, str]:
             return _ended(text, position, members)
 
 
-def array_elements(text: str) -> list[str]:
-    """The elements of a JSON array: each one's own text, in order. Raises ValueError for anything else."""
-    position = _after_space(text, 0)
-    if text[position : position + 1] != "[":
-        raise ValueError("is not a JSON array")
-    elements: list[str] = []
+def _read_elements(text: str, position: int, most: int, elements: list[str]) -> int:
+    """Reads the list that begins here; returns where it ends."""
     position = _after_space(text, position + 1)
     if text[position : position + 1] == "]":
-        return _ended(text, position + 1, elements)
+        return position + 1
     while True:
+        if len(elements) >= most:
+            raise TooMany
         end = _value_end(text, position)
         elements.append(text[position:end])
         position = _after_space(text, end)
@@ -63,7 +89,7 @@ def array_elements(text: str) -> list[str]:
             case ",":
                 position = _after_space(text, position + 1)
             case "]":
-                return _ended(text, position + 1, elements)
+                return position + 1
             case _:
                 raise ValueError(f"is not JSON: a comma or bracket is missing at character {position}")
 
@@ -100,10 +126,10 @@ def _value_end(text: str, start: int) -> int:
         raise ValueError("is nested too deeply") from None
 
 
-def _ended(text: str, position: int, parts: Parts) -> Parts:
+def _ended(text: str, position: int, members: dict[str, str]) -> dict[str, str]:
     if _after_space(text, position) != len(text):
         raise ValueError(f"is not JSON: more follows at character {position}")
-    return parts
+    return members
 
 
 def _refuse_constant(name: str) -> NoReturn:

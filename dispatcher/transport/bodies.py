@@ -23,8 +23,8 @@ def decode_body(
     """Undoes gzip and deflate by the `Content-Encoding` in `headers`.
 
     `raw` is what was read, at most one byte more than the cap: that byte shows that there was more, as does `cut`.
-    Other encodings, several at once, data that does not match its encoding, and `transfer_coded` bodies (with a transfer coding, for
-    which no request asks) are returned as they were received, marked unreadable.
+    Other encodings, several at once, data that does not match its encoding, and `transfer_coded` bodies (with a
+    transfer coding, for which no request asks) are returned as they were received, marked unreadable.
     """
     if not raw:
         return Body(b"", cut, False)

@@ -77,13 +77,18 @@ async def counted_caller(request: Request, serving: Serving) -> Caller:
 
 async def _asked(request: Request, serving: Serving) -> Caller:
     """The caller as the database has it now."""
-    look = partial(identify, serving.installation)
+    installation, authorization = serving.installation, request.headers.get("authorization")
+    token = _token(authorization)
+    if token is None:
+        raise unauthorized()
+    await serving.guesses.admit(request, installation, token)
     try:
-        caller = await serving.known_callers.look(request.headers.get("authorization"), look)
+        caller = await serving.known_callers.look(authorization, partial(identify, installation))
     except AccountSuspended as suspended:
         raise Problem(HTTPStatus.FORBIDDEN, str(suspended)) from None
     match caller:
         case Refusal.UNKNOWN:
+            serving.guesses.failed(request)
             raise unauthorized()
         case Refusal.EXPIRED:
             raise token_expired()

@@ -1,7 +1,7 @@
 """JSON bodies: read within the limit, then checked by a model; each refusal names its field."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from itertools import islice
 from typing import Annotated, Any, TypeVar
@@ -23,6 +23,8 @@ class Body(BaseModel):
 
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+MAX_MEMBERS = 100  # of a body, or of one event of many
 
 
 def body_as(model: type[BaseModel]) -> Any:
@@ -44,9 +46,15 @@ def described_body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def members_of(body: bytes) -> dict[str, str]:
-    """The members of a body, each with its value's own text. Raises Problem 400 for anything but a JSON object."""
+    """The members of a body, each with its value's own text. Raises Problem 400 for anything but a JSON object, or more
+    members than any body has."""
+    return parsed(body, lambda text: object_members(text, most=MAX_MEMBERS))
+
+
+def parsed(body: bytes, parse: Callable[[str], T]) -> T:
+    """What `parse` makes of a body's text. Raises Problem 400 where that raises ValueError."""
     try:
-        return object_members(body.decode())
+        return parse(body.decode())
     except UnicodeDecodeError:
         raise Problem(HTTPStatus.BAD_REQUEST, "the body is not UTF-8") from None
     except json.JSONDecodeError as error:

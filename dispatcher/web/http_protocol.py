@@ -1,5 +1,6 @@
-"""uvicorn's protocol on httptools, which uses a fifth of the CPU of its other one, with what that lacks: a limit on the
-head of a request, and head and body of an answer in one write, which costs a system call less."""
+"""uvicorn's protocol on httptools, which uses a fifth of the CPU of its other one, with what that lacks: limits on what
+a client may send and on how long it may take, and head and body of an answer in one write, which costs a system call
+less."""
 
 import asyncio
 from typing import Any
@@ -8,43 +9,111 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
 NO_SNIFF = (b"x-content-type-options", b"nosniff")  # no browser takes an answer for anything but what it says it is
+HEAD_SECONDS = 10.0  # for a head, from its first byte or the connection's beginning, whatever comes meanwhile
+UNREAD_SECONDS = 30.0  # in which a client must take some of an answer
+_MOST_PIECES = 50_000  # of a body: each costs as much as many bytes
+_MOST_WAITING = 16  # requests of one connection, sent before the answers to those before
+_MOST_TRAILERS = 100
 
 
 class DispatcherHttpProtocol(HttpToolsProtocol):
-    """Refuses a request whose head does not end within 64 KiB: it is kept in memory until it does."""
+    """Refuses a request whose head does not end within 64 KiB: it is kept in memory until it does.
+
+    While a request is served, whoever serves it bounds the time that its body takes. At all other times a
+    connection has `HEAD_SECONDS` to come up with the next head, once anything was sent on it, and uvicorn closes it if
+    nothing is. So a client cannot hold one by sending a little now and then.
+    """
 
     _head_bytes: int | None = None  # of the request whose head is being received
+    _pieces = 0  # of the body that is being received
+    _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
+        self._late = self.loop.call_later(HEAD_SECONDS, self._end_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        self.resume_writing()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        self._head_bytes = 0
+        self._head_bytes, self._pieces = 0, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._head_bytes = None
+        self._in_time()
+        if len(self.pipeline) >= _MOST_WAITING:
+            raise ValueError("too many requests wait for the answers to others")
         super().on_headers_complete()
+        self.headers = []  # trailers are no headers: what serves the request never sees them
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces += 1
+        if self._pieces > _MOST_PIECES:
+            raise ValueError("the body comes in too many pieces")
+        super().on_body(body)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._head_bytes is None or self.transport.is_closing():
+        if self.transport.is_closing():
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self.send_400_response("The head of the request is too long.")
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response("The head of the request is too long.")
+                return
+        elif self.headers is not None and len(self.headers) > _MOST_TRAILERS:
+            self.send_400_response("The request has too many trailers.")
+            return
+        if self._late is None and (self._head_bytes is not None or self._serves_none()):
+            self._late = self.loop.call_later(HEAD_SECONDS, self._end_late)
 
     def send_400_response(self, msg: str) -> None:
-        head = (
-            b"HTTP/1.1 400 Bad Request",
-            b"content-type: text/plain; charset=utf-8",
-            b"content-length: %d" % len(msg),
-            b"cache-control: no-store",
-            b": ".join(NO_SNIFF),
-            b"connection: close",
-        )
-        self.transport.write(b"\r\n".join([*head, b"", msg.encode("ascii")]))
+        self.transport.write(_refusal("400 Bad Request", msg))
         self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _serves_none(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _end_late(self) -> None:
+        self._late = None
+        if not self._serves_none():
+            self.cycle.keep_alive = False  # an answer is on its way, and the last one
+        elif not self.transport.is_closing():
+            if self._head_bytes:
+                self.transport.write(_refusal("408 Request Timeout", "The head of the request came too slowly."))
+            self.transport.close()
+
+
+def _refusal(status: str, text: str) -> bytes:
+    head = (
+        f"HTTP/1.1 {status}".encode(),
+        b"content-type: text/plain; charset=utf-8",
+        b"content-length: %d" % len(text),
+        b"cache-control: no-store",
+        b": ".join(NO_SNIFF),
+        b"connection: close",
+    )
+    return b"\r\n".join([*head, b"", text.encode("ascii")])
 
 
 class _JoinedWrites:
@@ -63,6 +132,8 @@ class _JoinedWrites:
     def close(self) -> None:
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():  # it waits for the client, who may never read the rest
+            self._loop.call_later(UNREAD_SECONDS, self._transport.abort)
 
     def _flush(self) -> None:
         if self._unwritten:

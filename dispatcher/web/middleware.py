@@ -17,6 +17,7 @@ from dispatcher.ids import new_id_text
 from dispatcher.masking.terminal import safe_json
 from dispatcher.web.access_log import AccessLog
 from dispatcher.web.http_protocol import NO_SNIFF
+from dispatcher.web.json_bounds import ValueCount
 from dispatcher.web.problems import Answer, Problem, internal_error
 from dispatcher.web.request_counts import RequestCounts
 
@@ -27,6 +28,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 _SET_HERE = _REQUEST_ID, NO_SNIFF[0]  # also inside another one
 MAX_BODY_BYTES = MAX_DATA_BYTES + 64 * 1024  # the message, and room for the other members and white space
 MAX_EVENTS_BYTES = 8 * 1024 * 1024  # of many events in one body
+MAX_VALUES, MAX_EVENTS_VALUES = 100_000, 250_000  # of JSON: each costs as much as many bytes
 _BODY_SECONDS = 30.0
 _DRAINED_BYTES = 2 * 1024 * 1024
 _LOGGED_PATH = 200
@@ -132,24 +134,25 @@ class _HeldJson:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, read up to the limit. Raises Problem 413 for more, 408 for one that does not end in time."""
-    return await _read_in_time(request, MAX_BODY_BYTES)
+    """The body, read up to the limits. Raises Problem 413 for more bytes or more values of JSON, 408 for one that does
+    not end in time."""
+    return await _read_in_time(request, MAX_BODY_BYTES, MAX_VALUES)
 
 
 async def read_events_body(request: Request) -> bytes:
-    """As `read_body`, with the limit for many events."""
-    return await _read_in_time(request, MAX_EVENTS_BYTES)
+    """As `read_body`, with the limits for many events."""
+    return await _read_in_time(request, MAX_EVENTS_BYTES, MAX_EVENTS_VALUES)
 
 
-async def _read_in_time(request: Request, limit: int) -> bytes:
+async def _read_in_time(request: Request, limit: int, most_values: int) -> bytes:
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            return await _read(request, limit)
+            return await _read(request, limit, most_values)
     except TimeoutError:
         raise Problem(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not arrive in time") from None
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def _read(request: Request, limit: int, most_values: int) -> bytes:
     # A client that is still sending when the answer comes often misses it, so some more is read, but not kept.
     most = limit + _DRAINED_BYTES
     announced = request.headers.get("content-length", "0")
@@ -157,16 +160,25 @@ async def _read(request: Request, limit: int) -> bytes:
         raise _too_large(limit)
     body = bytearray()
     size = 0
+    values, refused = ValueCount(most_values), None
     async for chunk in request.stream():
         size += len(chunk)
         if size > most:
             break
-        if size <= limit:
+        if refused is None and size > limit:
+            refused = _too_large(limit)
+        elif refused is None and values.is_over(body, chunk):
+            refused, most = _too_much(f"has more than {most_values} values"), size + _DRAINED_BYTES
+        if refused is None:
             body += chunk
-    if size > limit:
-        raise _too_large(limit)
+    if refused is not None:
+        raise refused
     return bytes(body)
 
 
 def _too_large(limit: int) -> Problem:
-    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is longer than the {limit} bytes allowed")
+    return _too_much(f"is longer than the {limit} bytes allowed")
+
+
+def _too_much(what: str) -> Problem:
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body {what}")

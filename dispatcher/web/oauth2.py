@@ -1,5 +1,6 @@
 """OAuth2 client credentials (RFC 6749, 4.4): for an API key, a token that expires. Any path may serve it."""
 
+import asyncio
 import math
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -58,10 +59,10 @@ class TokenRefused(Exception):
         return JSONResponse(self.refusal.model_dump(), HTTPStatus.UNAUTHORIZED, {**_NOT_KEPT, **challenge})
 
 
-def issue(serving: Serving, authorization: str | None, content_type: str | None, body: bytes) -> TokenAnswer:
-    """A token for the key that the request shows, by HTTP Basic or in its form. Raises TokenRefused, or Problem 429."""
-    fields = _fields(content_type, body)
-    shown = _key(authorization, fields)
+def shown_key(request: Request, body: bytes) -> str:
+    """The key that a request for a token shows, by HTTP Basic or in its form. Raises TokenRefused."""
+    fields = _fields(request.headers.get("content-type"), body)
+    shown = _key(request.headers.get("authorization"), fields)
     match fields.get("grant_type"):
         case "client_credentials":
             pass
@@ -69,13 +70,18 @@ def issue(serving: Serving, authorization: str | None, content_type: str | None,
             raise _refused("invalid_request", "grant_type is required")
         case _:
             raise _refused("unsupported_grant_type", "the only grant_type is client_credentials")
+    return shown
+
+
+def issue(serving: Serving, shown: str) -> TokenAnswer | None:
+    """A token for a key; None if there is no such key. Raises TokenRefused, or Problem 429."""
     try:
         with serving.installation.transaction() as session:
             caller = authenticate(session, shown)
     except AccountSuspended as suspended:
         raise _refused("invalid_client", str(suspended)) from None
     if caller is None:
-        raise _not_a_client()
+        return None
     serving.rate_limits.check(caller)
     serving.rates.spend(caller, READ)
     until = min(caller.shown_at + TOKEN_LIFE, caller.expires_at or datetime.max.replace(tzinfo=UTC))
@@ -122,9 +128,14 @@ _BODY: dict[str, Any] = {
         "requestBody": {"required": True, "content": {_FORM: {"schema": _BODY}}},
     },
 )
-def post_token(request: Request, serving: Shared, body: Annotated[bytes, Depends(read_body)]) -> Response:
+async def post_token(request: Request, serving: Shared, body: Annotated[bytes, Depends(read_body)]) -> Response:
     try:
-        token = issue(serving, request.headers.get("authorization"), request.headers.get("content-type"), body)
+        shown = shown_key(request, body)
+        await serving.guesses.admit(request, serving.installation, shown)
+        token = await asyncio.to_thread(issue, serving, shown)
+        if token is None:
+            serving.guesses.failed(request)
+            raise _not_a_client()
         return JSONResponse(token.model_dump(), headers=_NOT_KEPT)
     except TokenRefused as refused:
         return refused.response()

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from dispatcher.installation import Installation
 from dispatcher.web.access_log import AccessLog
+from dispatcher.web.guesses import Guesses
 from dispatcher.web.known_callers import KnownCallers
 from dispatcher.web.quotas import Rates
 from dispatcher.web.rate_limits import RateLimits
@@ -23,6 +24,7 @@ class Serving:
         self._parts: tuple[Installation, RateLimits, Rates] | None = None
         self._lock = Lock()
         self.known_callers: KnownCallers[Any] = KnownCallers()
+        self.guesses = Guesses()
         self.access_log = AccessLog()
         self.counts = RequestCounts()
 
@@ -51,6 +53,7 @@ class Serving:
         """Closes it, and writes what is still to be logged; the next use makes it again."""
         self.access_log.write()
         self.known_callers.forget()
+        self.guesses.forget()
         with self._lock:
             parts, self._parts = self._parts, None
         if parts is not None:

@@ -7,8 +7,8 @@ from pydantic import AwareDatetime, Field
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.events.enqueue import BULK
 from dispatcher.events.event import MAX_TEXT, Event
-from dispatcher.events.raw_json import array_elements, object_members
-from dispatcher.web.bodies import Body, members_of, with_raw_data
+from dispatcher.events.raw_json import TooMany, list_in_object, object_members
+from dispatcher.web.bodies import MAX_MEMBERS, Body, members_of, parsed, with_raw_data
 from dispatcher.web.ownership import account_named
 from dispatcher.web.parameters import EVENT_TYPE
 from dispatcher.web.problems import Problem, invalid
@@ -64,21 +64,24 @@ def read_event(caller: Caller, body: bytes) -> Event:
 
 def read_events(caller: Caller, body: bytes) -> list[Event | Problem]:
     """The events of a body, in order; a Problem in place of each refused one. Raises Problem if the body is refused."""
-    members = members_of(body)
-    if unknown := [name for name in members if name != "events"]:
-        raise invalid((unknown[0][:MAX_TEXT], "is not known"))
     try:
-        elements = array_elements(members.get("events", "[]"))
-    except ValueError:
-        elements = []
-    if not 1 <= len(elements) <= BULK:
-        raise invalid(("events", f"must be a list of 1 to {BULK} events"))
+        elements = parsed(body, lambda text: list_in_object(text, "events", BULK))
+    except TooMany:
+        raise _no_list_of_events() from None
+    except KeyError as unknown:
+        raise invalid((unknown.args[0][:MAX_TEXT], "is not known")) from None
+    if not elements:
+        raise _no_list_of_events()
     return [_event_or_problem(caller, element) for element in elements]
+
+
+def _no_list_of_events() -> Problem:
+    return invalid(("events", f"must be a list of 1 to {BULK} events"))
 
 
 def _event_or_problem(caller: Caller, element: str) -> Event | Problem:
     try:
-        return _event(caller, object_members(element))
+        return _event(caller, object_members(element, most=MAX_MEMBERS))
     except Problem as problem:
         return problem
     except ValueError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from dispatcher.accounts.api_keys import Scope
@@ -22,10 +22,26 @@ Given = Annotated[Parameters, Depends(read_parameters)]
 Route = TypeVar("Route", bound=Callable[..., Any])
 
 
-def _owner_who_may(scope: Scope) -> Callable[[Parameters, Serving], Owner]:
-    def owner(given: Given, serving: Shared) -> Owner:
+def _admitted(*names: str) -> Any:
+    """A dependency: what the call shows for a secret, in these parameters, may be looked at. Raises Problem 429."""
+
+    async def admit(request: Request, given: Given, serving: Shared) -> Request:
+        shown = ".".join(required(given, name) for name in names)
+        await serving.guesses.admit(request, serving.installation, shown)
+        return request
+
+    return Depends(admit)
+
+
+InSession = Annotated[Request, _admitted("session")]
+AtLogin = Annotated[Request, _admitted("username", "password")]
+
+
+def _owner_who_may(scope: Scope) -> Callable[[Request, Parameters, Serving], Owner]:
+    def owner(request: InSession, given: Given, serving: Shared) -> Owner:
         caller = caller_of_session(serving.installation, required(given, "session"))
         if caller is None:
+            serving.guesses.failed(request)
             raise refused("session is not valid")
         serving.rate_limits.check(caller)
         if not caller.may(scope):
@@ -86,10 +102,11 @@ _KIND = {
 
 
 @_call("/user/login", "Get a session", {"username": "An API key's id.", "password": "Its secret."})
-def login(given: Given, serving: Shared) -> Session:
+def login(request: AtLogin, given: Given, serving: Shared) -> Session:
     installation = serving.installation
     caller = caller_of_secret(installation, required(given, "username"), required(given, "password"))
     if caller is None:
+        serving.guesses.failed(request)
         raise refused("username or password is wrong")
     serving.rate_limits.check(caller)
     serving.rates.spend(caller, READ)

@@ -88,6 +88,7 @@ class Running:
 
     origin: str
     restart: Callable[[], None]
+    forget_failures: Callable[[], None]
     like: Installation | None = None
 
 
@@ -105,12 +106,13 @@ def running(servers: Servers) -> Iterator[Running]:
     """One for the whole run: the first request to each app builds its routes, which takes as long as many a test."""
     app = create_app()
     with lasting_app(app) as origin:
-        yield Running(origin, app.state.serving.close)
+        yield Running(origin, app.state.serving.close, app.state.serving.guesses.forget)
 
 
 @pytest.fixture
 def restarted(running: Running, installation: Installation) -> Restarted:
     """Has the server read the settings anew, as after a restart."""
+    running.forget_failures()  # all tests come from one address
     if running.like is not installation:
         running.restart()
     running.like = installation

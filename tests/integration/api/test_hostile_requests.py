@@ -70,8 +70,8 @@ def test_a_key_that_is_used_again_is_reported_without_harm(api: Api, token: str,
         assert not steering(answer.text, allowed="")
 
 
-def test_of_very_many_wrong_members_the_first_are_reported(api: Api, token: str) -> None:
-    members = ",".join(f'"{number}":1' for number in range(25_000))
+def test_of_many_wrong_members_the_first_are_reported(api: Api, token: str) -> None:
+    members = ",".join(f'"{number}":1' for number in range(90))
     answer = api.post_event(f'{{"type":"a","data":1,{members}}}'.encode(), token=token)
     assert (answer.status_code, len(answer.json()["errors"])) == (422, 20)
     assert len(answer.content) < 3_000
@@ -134,6 +134,7 @@ def test_a_path_with_a_slash_too_many_or_too_few_leads_nowhere(api: Api, manager
         b"GET / HTTP/7.7\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-More: 0123456789\r\n" * 4_000,
         b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 70_000,
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000,
     ],
     ids=lambda request: ascii(request)[:40],
 )

@@ -1,0 +1,92 @@
+"""What secrets that are not valid cost: little, and a right one is never refused because of them.
+
+An address that shows too many gets 429 for each further one. Its secrets are compared in groups, with one query for all
+that wait, so that nothing but their number of requests is left to those who guess.
+"""
+
+import asyncio
+from functools import partial
+from http import HTTPStatus
+from time import monotonic
+
+from starlette.requests import Request
+
+from dispatcher.accounts.api_keys import Shown, are_valid, shown_by
+from dispatcher.installation import Installation
+from dispatcher.web.failed_attempts import PER_MINUTE, FailedAttempts, counted_as
+from dispatcher.web.problems import Problem
+
+_GROUP = 500
+
+
+class Guesses:
+    """The failures of one API process, by address."""
+
+    def __init__(self) -> None:
+        self._failures = FailedAttempts()
+        self._waiting: list[tuple[Shown, asyncio.Future[bool]]] = []
+        self._check: asyncio.Task[None] | None = None
+
+    async def admit(self, request: Request, installation: Installation, token: str) -> None:
+        """Lets a token, session or key (id, dot, secret) be looked at. Raises Problem 429 for one that is not valid, if
+        its address has shown too many of those."""
+        if not self._failures.seconds_to_wait(_address(request), monotonic()):
+            return
+        shown = _shown(installation, token)
+        if shown is None or not await self._is_valid(installation, shown):
+            self.failed(request)
+            raise self._too_many(request)
+
+    def failed(self, request: Request) -> None:
+        """Counts one that was not valid."""
+        self._failures.add(_address(request), monotonic())
+
+    def forget(self) -> None:
+        """Forgets all failures."""
+        self._failures.forget()
+
+    def _too_many(self, request: Request) -> Problem:
+        seconds = self._failures.seconds_to_wait(_address(request), monotonic())
+        return Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"more than {PER_MINUTE} requests a minute from this address without a valid key",
+            headers={"Retry-After": str(seconds)},
+        )
+
+    async def _is_valid(self, installation: Installation, shown: Shown) -> bool:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append((shown, answer))
+        if self._check is None or self._check.done() or self._check.get_loop() is not loop:
+            self._check = loop.create_task(self._check_waiting(installation))
+        return await answer
+
+    async def _check_waiting(self, installation: Installation) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting[:_GROUP], self._waiting[_GROUP:]
+            try:
+                valid = await asyncio.to_thread(partial(_valid, installation, [shown for shown, _ in group]))
+            except Exception as error:  # noqa: BLE001 - raised where it is waited for
+                for _, answer in group:
+                    if not answer.done():  # whoever asked has left
+                        answer.set_exception(error)
+            else:
+                for (_, answer), is_valid in zip(group, valid, strict=True):
+                    if not answer.done():
+                        answer.set_result(is_valid)
+
+
+def _address(request: Request) -> str:
+    return counted_as(request.client.host if request.client is not None else None)
+
+
+def _shown(installation: Installation, token: str) -> Shown | None:
+    """The key that it stands for, by what can be told without asking the database."""
+    if claims := installation.token_mint.read(token):
+        return Shown(claims.key_id, None)
+    return shown_by(token)
+
+
+def _valid(installation: Installation, shown: list[Shown]) -> list[bool]:
+    with installation.transaction() as session:
+        return are_valid(session, shown)
