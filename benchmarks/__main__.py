@@ -15,6 +15,7 @@ from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.comparison import comparison
 from benchmarks.http_client import NotAccepted
 from benchmarks.machine import machine, versions
+from benchmarks.neighbour import beside_hostile_receivers
 from benchmarks.plot import draw
 from benchmarks.report import Report, document, judge_rows, table
 from benchmarks.rows import ROWS, measures_of
@@ -32,6 +33,7 @@ class _Bench(Group):
             "compare": "Show the figures of two runs side by side",
             "receive": "Run the receiver alone, for any sender",
             "post": "Run the client alone, for any server",
+            "neighbour": "Measure a receiver beside five whose answers never end",
         }
     }
 
@@ -128,6 +130,18 @@ def post(
     except (NotAccepted, OSError) as error:
         raise typer.BadParameter(str(error)) from None
     print(said)  # noqa: T201
+
+
+@app.command(cls=Command)
+def neighbour(
+    seconds: Annotated[float, typer.Option(min=0.1, help="CPU time of a round")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each kind; the medians count")] = 5,
+) -> None:
+    """Measure what a receiver gets beside five whose answers never end, for each kind of them.
+
+    Exit status: 0 it has 95 % of what it gets alone, beside all of them, 1 it has less.
+    """
+    raise typer.Exit(0 if beside_hostile_receivers(seconds, rounds, print) else 1)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def new_handle(method: str, has_body: bool, options: HandleOptions) -> pycurl.Cu
     handle.setopt(pycurl.FOLLOWLOCATION, 0)
     handle.setopt(pycurl.USERAGENT, "")
     handle.setopt(pycurl.UPLOAD_BUFFERSIZE, 16 * 1024)  # the minimum: each request in flight has one
-    handle.setopt(pycurl.BUFFERSIZE, 4 * 1024)  # curl reads some dozens of them at once, before others have a turn
+    handle.setopt(pycurl.BUFFERSIZE, 4 * 1024)  # curl reads many of them before others have a turn
     handle.setopt(pycurl.PATH_AS_IS, 1)
     handle.setopt(pycurl.HTTP09_ALLOWED, 0)
     handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)

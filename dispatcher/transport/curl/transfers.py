@@ -30,6 +30,7 @@ from dispatcher.transport.port import ANSWER_PIECES, BODY_CAP, INTERIM_ANSWERS
 
 _log = logging.getLogger("dispatcher.transport.curl_transfers")
 _LONGEST_LENGTH = 15  # digits
+_RECEIVE_BUFFER = 64 * 1024  # bytes, of which the kernel takes twice: curl reads all there is before others have a turn
 _LARGE = 16 * 1024  # bytes; an idle handle does not keep a larger body
 
 
@@ -195,6 +196,7 @@ class Transfer:
             refusal = self._guard.refuse_address(split_url(self.request.url).origin.host, to, port)
             if refusal is None:
                 opened = _OpenedSocket(address.family, address.socktype, address.protocol)
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
                 self._opened = True
                 return opened
             self._refusal = refusal

@@ -24,7 +24,7 @@ from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
 
 WINDOW_UPDATE, PADDED = 8, 8
-_ONE_READ = 1024 * 1024  # bytes that curl takes at once, at most
+_ONE_READ = 16 * 1024 * 1024  # bytes that curl takes at once where the receiver is quicker than it reads
 
 
 class Reads:
