@@ -114,6 +114,11 @@ class Caller:
     limits: Mapping[str, object] | None = field(default=None, compare=False)  # the account's own, as they are stored
     stored_bytes: int | None = field(default=None, compare=False)  # by its events, as upkeep counted them last
 
+    @property
+    def is_operator(self) -> bool:
+        """Whether it acts for the installation, not for an account."""
+        return self.account_id is None and Scope.OPERATOR in self.scopes
+
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.OPERATOR in self.scopes
 

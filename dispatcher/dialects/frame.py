@@ -154,7 +154,7 @@ class OwnWebhooks:
     are in clear only for a caller who may change them, and the audit log says so."""
 
     def __init__(self, vendor: Vendor, serving: Serving, owner: Owner, call: Call) -> None:
-        self.by = Dialect(vendor.name, owner.caller.key_id, call, is_operator=owner.caller.account_id is None)
+        self.by = Dialect(vendor.name, owner.caller.key_id, call, is_operator=owner.caller.is_operator)
         self._account_id = owner.account_id
         self._may_manage = owner.caller.may(Scope.MANAGE)
         self._vendor, self._installation = vendor, serving.installation

@@ -147,7 +147,7 @@ def call_of(request: Request) -> Call:
 
 
 def _by_key(caller: Annotated[Caller, Depends(caller_of_request)], call: Annotated[Call, Depends(call_of)]) -> ApiKey:
-    return ApiKey(caller.key_id, call, is_operator=caller.account_id is None)
+    return ApiKey(caller.key_id, call, is_operator=caller.is_operator)
 
 
 By = Annotated[ApiKey, Depends(_by_key)]

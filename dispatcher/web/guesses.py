@@ -14,7 +14,7 @@ from starlette.requests import Request
 from dispatcher.accounts.api_keys import Shown, are_valid, shown_by
 from dispatcher.installation import Installation
 from dispatcher.web.failed_attempts import PER_MINUTE, FailedAttempts, counted_as
-from dispatcher.web.problems import Problem
+from dispatcher.web.problems import Problem, busy
 
 _GROUP = 500
 
@@ -47,11 +47,8 @@ class Guesses:
 
     def _too_many(self, request: Request) -> Problem:
         seconds = self._failures.seconds_to_wait(_address(request), monotonic())
-        return Problem(
-            HTTPStatus.TOO_MANY_REQUESTS,
-            f"more than {PER_MINUTE} requests a minute from this address without a valid key",
-            headers={"Retry-After": str(seconds)},
-        )
+        detail = f"more than {PER_MINUTE} requests a minute from this address without a valid key"
+        return busy(HTTPStatus.TOO_MANY_REQUESTS, detail, seconds)
 
     async def _is_valid(self, installation: Installation, shown: Shown) -> bool:
         loop = asyncio.get_running_loop()

@@ -125,9 +125,9 @@ def unavailable(detail: str) -> Problem:
     return busy(HTTPStatus.SERVICE_UNAVAILABLE, detail)
 
 
-def busy(status: HTTPStatus, detail: str) -> Problem:
-    """The same request may succeed a little later."""
-    return Problem(status, detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+def busy(status: HTTPStatus, detail: str, seconds: int = RETRY_AFTER_SECONDS) -> Problem:
+    """The same request may succeed after so many seconds."""
+    return Problem(status, detail, headers={"Retry-After": str(seconds)})
 
 
 def problem_for(error: DispatcherError) -> Problem:
@@ -198,7 +198,7 @@ _DESCRIBED: dict[HTTPStatus, tuple[str, Problem]] = {
         invalid(("limt", "is not known: the nearest is `limit`")),
     ),
     HTTPStatus.TOO_MANY_REQUESTS: (
-        "Too many requests with this key, or URL verifications of the account; `Retry-After` has the seconds to wait.",
+        "Too many requests: of the key, of the account, or with wrong keys; `Retry-After` has the seconds to wait.",
         Problem(HTTPStatus.TOO_MANY_REQUESTS, "more than 60000 requests a minute with this API key"),
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: (

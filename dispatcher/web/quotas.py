@@ -12,7 +12,7 @@ from uuid import UUID
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.rate_counts import RateCounts, Taken
 from dispatcher.settings.quotas import KINDS, Limits, Quota, limit_of, too_many
-from dispatcher.web.problems import Problem
+from dispatcher.web.problems import Problem, busy
 from dispatcher.web.request_counts import RequestCounts
 
 READ = (Quota.READS_PER_MINUTE,)
@@ -148,8 +148,7 @@ class Rates:
 
     def _too_many(self, limit: tuple[Quota, int], seconds: float) -> Problem:
         self._counts.at_quota(limit[0])
-        wait = str(max(1, math.ceil(seconds)))
-        return Problem(HTTPStatus.TOO_MANY_REQUESTS, too_many(*limit), headers={"Retry-After": wait})
+        return busy(HTTPStatus.TOO_MANY_REQUESTS, too_many(*limit), max(1, math.ceil(seconds)))
 
 
 def _largest(limits: Iterable[tuple[Quota, int]]) -> int:

@@ -16,7 +16,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.broker.clients import broker_pool, prove_writable
 from dispatcher.broker.presence import Presence
-from dispatcher.web.problems import Problem
+from dispatcher.web.problems import Problem, busy
 
 log = logging.getLogger("dispatcher.api.rate_limits")
 
@@ -94,11 +94,8 @@ class RateLimits:
         self._renewals.pop(key, None)
 
     def _too_many(self, seconds: int) -> Problem:
-        return Problem(
-            HTTPStatus.TOO_MANY_REQUESTS,
-            f"more than {self._per_minute} requests a minute with this API key",
-            headers={"Retry-After": str(seconds)},
-        )
+        detail = f"more than {self._per_minute} requests a minute with this API key"
+        return busy(HTTPStatus.TOO_MANY_REQUESTS, detail, seconds)
 
     def seconds_to_wait(self, key: str, requests: int = 1) -> int:
         """Counts requests of this key; returns 0 if all may be made, otherwise the seconds until one may."""

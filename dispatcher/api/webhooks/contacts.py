@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from dispatcher.accounts.api_keys import Caller, Scope
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.contact_states import ContactState
 from dispatcher.accounts.recipients import (
     RecipientRecord,
@@ -116,7 +116,7 @@ def _document(record: RecipientRecord, caller: Caller) -> ContactDocument:
     return ContactDocument(
         id=recipient.id,
         address=recipient.address,
-        state=state_of(recipient, has_declined=record.has_declined and caller.may(Scope.OPERATOR)),
+        state=state_of(recipient, has_declined=record.has_declined and caller.is_operator),
         webhooks=record.webhooks,
         confirmed_at=recipient.confirmed_at,
         confirmed_by=recipient.confirmed_by,
