@@ -73,7 +73,7 @@ NOT_NOTED = {
     **dict.fromkeys(
         (
             *("audit-log", "account list", "account show", "key list", "webhook list", "webhook health", "notice list"),
-            "contact list",
+            *("contact list", "account usage"),
             *("delivery list", "delivery show", "redelivery list", "redelivery show", "event list", "event show"),
             *("explain", "doctor", "status"),
         ),

@@ -220,7 +220,7 @@ def test_a_secret_of_another_row_is_named_and_stays_as_it_is(cli: Cli, database:
     ran = cli("secrets", "rotate")
     assert ran.status == 1
     assert f"Error: webhooks {first}: secrets_ciphertext was made for another row, or changed" in ran.err
-    assert "the newest key opens everything" in ran.out
+    assert "the first key opens everything" in ran.out
     assert rotate(database).misplaced == [secrets(first)]
 
 
