@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.limits import count
@@ -12,6 +12,11 @@ from dispatcher.db.models import Account, Delivery, Installation
 from dispatcher.ids import time_of
 from dispatcher.settings.quotas import KINDS, Limits, Quota, limits_of
 from dispatcher.states import State
+
+_MAILS = text("""
+SELECT count(*) FROM dispatcher.mail_budgets, unnest(sent_at) AS moment
+WHERE owner = :account AND moment > now() - interval '1 hour'
+""")
 
 COUNTED = 100_000  # of each kind, at most
 
@@ -46,6 +51,8 @@ def _uses(session: Session, account: Account, limits: Limits, rates: Mapping[Quo
             yield Use(quota, limit, used, time_of(counted_to) if counted_to is not None else None)
         elif quota is Quota.REQUESTS_IN_FLIGHT:
             yield Use(quota, limit, _in_flight(session, account))
+        elif quota is Quota.MAILS_PER_HOUR:
+            yield Use(quota, limit, session.scalar(_MAILS, {"account": account.id}) or 0)
         else:
             yield Use(quota, limit, count(session, account, quota, most=COUNTED))
 

@@ -84,9 +84,6 @@ class Fields(BaseSettings):
     mails_per_webhook_minute: Annotated[
         int, Field(ge=0, le=10_000, description="Mails about one webhook in a minute; more wait, too. 0: no limit")
     ] = 1
-    mails_per_account_hour: Annotated[
-        int, Field(ge=0, le=10_000, description="Mails about the webhooks of one account in an hour. 0: no limit")
-    ] = 100
     mails_per_hour: Annotated[
         int, Field(ge=0, le=10_000, description="Mails of the whole installation in an hour. 0: no limit")
     ] = 1_000

@@ -1,7 +1,8 @@
 """What an account may have and do: each quota with its unit and default, in this one place. Pure.
 
-Quotas of a number of things hold for whoever makes them. Quotas of a rate hold for what comes over HTTP with a key of
-the account: never for an operator, nor for the platform's own `enqueue` in Python or SQL.
+Quotas of a number of things hold for whoever makes them, that of mails for all that go out. The other quotas of a rate
+hold for what comes over HTTP with a key of the account: never for an operator, nor for the platform's own `enqueue` in
+Python or SQL.
 """
 
 import re
@@ -29,14 +30,15 @@ class Quota(StrEnum):
     WRITES_PER_MINUTE = "writes_per_minute"
     URL_VERIFICATIONS_PER_HOUR = "url_verifications_per_hour"
     TEST_EVENTS_PER_MINUTE = "test_events_per_minute"
+    MAILS_PER_HOUR = "mails_per_hour"
 
 
 Limits: TypeAlias = Mapping[Quota, int | None]  # None: no limit
 
 
 class Kind(NamedTuple):
-    """What a quota limits. `unit` goes on after a number, `seconds` is the time in which a rate allows that many; 0: it
-    is a number of things at once."""
+    """What a quota limits. `unit` goes on after a number, `seconds` is the time in which a rate of requests allows
+    that many; 0: it is none."""
 
     unit: str
     default: int | None
@@ -57,14 +59,15 @@ KINDS: Mapping[Quota, Kind] = {
     Quota.WRITES_PER_MINUTE: Kind("API requests a minute that change something", 1_200, 60),
     Quota.URL_VERIFICATIONS_PER_HOUR: Kind("URL verifications an hour", 600, 60 * 60),
     Quota.TEST_EVENTS_PER_MINUTE: Kind("test events a minute", 60, 60),
+    Quota.MAILS_PER_HOUR: Kind("mails an hour about its webhooks", 100),  # counted where they are sent
 }
 DEFAULTS: Limits = {quota: kind.default for quota, kind in KINDS.items()}
 
 
-def limit_of(quota: Quota, own: Mapping[str, object] | None, defaults: Limits) -> int | None:
+def limit_of(quota: Quota, own: object, defaults: Limits) -> int | None:
     """What an account with these own limits, as they are stored, may have or do. What is stored and is no limit counts
     as if it was not there: a row that a newer version or a person wrote must not stop the account."""
-    if own and quota in own:
+    if isinstance(own, Mapping) and quota in own:
         value = own[quota]
         if value is None or is_limit(value):
             assert value is None or isinstance(value, int)
@@ -72,7 +75,7 @@ def limit_of(quota: Quota, own: Mapping[str, object] | None, defaults: Limits) -
     return defaults[quota]
 
 
-def limits_of(own: Mapping[str, object] | None, defaults: Limits) -> dict[Quota, int | None]:
+def limits_of(own: object, defaults: Limits) -> dict[Quota, int | None]:
     """All of them."""
     return {quota: limit_of(quota, own, defaults) for quota in Quota}
 

@@ -84,7 +84,7 @@ def new_stage(*, lease: float, time_scale: float, durable: bool, small_disk: boo
             "DISPATCHER_SMTP_PORT": str(relays.smtp.port),
             "DISPATCHER_SMTP_SECURITY": "none",
             # A soak has a mail every ten seconds.
-            "DISPATCHER_MAILS_PER_ACCOUNT_HOUR": "0",
+            "DISPATCHER_ACCOUNT_LIMITS": "mails_per_hour=off",
             "DISPATCHER_MAILS_PER_HOUR": "0",
             "PYTHONPATH": str(ROOT),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # for nodes that are given another clock

@@ -22,7 +22,6 @@ def caps_of(connection: Connection, defaults: Limits, processes: int) -> tuple[i
 
     def own() -> Iterator[tuple[int, int]]:
         for number, limits in connection.execute(_OWN):
-            given = limits if isinstance(limits, dict) else None
-            yield number, part(limit_of(Quota.REQUESTS_IN_FLIGHT, given, defaults))
+            yield number, part(limit_of(Quota.REQUESTS_IN_FLIGHT, limits, defaults))
 
     return part(defaults[Quota.REQUESTS_IN_FLIGHT]), dict(own())

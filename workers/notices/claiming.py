@@ -2,10 +2,10 @@
 # ruff: noqa: S608 - composed of constants
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -27,6 +27,8 @@ LONGEST_MAIL = CLAIM_SPAN = timedelta(minutes=5)  # longer than one mail can tak
 PIECE = 1_000  # notices that are postponed together
 TOGETHER = 200  # notices in one mail
 PAUSE_WHILE_SUSPENDED = timedelta(minutes=5)
+
+LimitsFor: TypeAlias = Callable[[object], MailLimits]  # of an account with these limits of its own, as they are stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Unusable:
         )
 
 
-def claim(connection: Connection, limits: MailLimits) -> ClaimedMail | Unusable | int | None:
+def claim(connection: Connection, limits_for: LimitsFor) -> ClaimedMail | Unusable | int | None:
     """Claims one notice and opens its quiet period. Once this is committed, only a recorded clean failure makes it due
     again, so that no crash, restart or second worker causes a second mail. One mail at a time: a crash costs one.
 
@@ -83,7 +85,7 @@ def claim(connection: Connection, limits: MailLimits) -> ClaimedMail | Unusable 
         return 0
     try:
         with connection.begin_nested():
-            return _claimed(connection, row, limits)
+            return _claimed(connection, row, limits_for)
     except (OperationalError, InterfaceError, InternalError):  # the database's own
         raise
     except Exception as error:  # no row may stop the others, whatever is in it
@@ -94,7 +96,7 @@ def claim(connection: Connection, limits: MailLimits) -> ClaimedMail | Unusable 
     return unusable
 
 
-def _claimed(connection: Connection, row: Any, limits: MailLimits) -> ClaimedMail | int:
+def _claimed(connection: Connection, row: Any, limits_for: LimitsFor) -> ClaimedMail | int:
     standing: Standing | None = None
     turn: Turn | None = None
     others: Sequence[Any] = ()
@@ -104,7 +106,7 @@ def _claimed(connection: Connection, row: Any, limits: MailLimits) -> ClaimedMai
         is_confirmed = standing.state is ContactState.CONFIRMED
         taken = take_turn(
             connection,
-            limits,
+            limits_for(row.account_limits),
             webhook=row.webhook_id,
             account=row.account_id,
             contact=row.contact,
@@ -149,7 +151,7 @@ def quarantine(connection: Connection, unusable: Unusable) -> None:
 # Found before the rest is joined, so that one row is read.
 _NEXT = text("""
 SELECT n.id, n.webhook_id, n.observed_at, n.held_for, n.last_sent_at, n.failed_sends, n.suppressed_count,
-       w.account_id, now() AS now,
+       w.account_id, a.limits AS account_limits, now() AS now,
        CASE WHEN w.deleted_at IS NULL THEN w.contact_email END AS contact, a.suspended_at IS NOT NULL AS suspended
 FROM (SELECT * FROM dispatcher.notices WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) n
 JOIN dispatcher.webhooks w ON w.id = n.webhook_id JOIN dispatcher.accounts a ON a.id = w.account_id

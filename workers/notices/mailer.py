@@ -16,6 +16,7 @@ from dispatcher.accounts.mail_links import LinksOfMail, MailLinks
 from dispatcher.egress.mail_addresses import mail_address, read_sender
 from dispatcher.masking.messages import member_names
 from dispatcher.settings import Settings
+from dispatcher.settings.quotas import Quota, limit_of
 from dispatcher.transport.trust import tls_context, trusted_authorities
 from schedules.mail_limits import MailLimits
 from workers.notices.excerpts import one_line
@@ -94,12 +95,6 @@ class Mailer:
         encrypted = self.configured and settings.smtp_security != "none"
         self._tls = tls_context(trusted_authorities(settings.ca_bundle)) if encrypted else None
         self.masked_members = member_names(settings.masked_members)  # what mails do not show
-        self.limits = MailLimits(
-            per_contact_hour=settings.mails_per_contact_hour,
-            per_webhook_minute=settings.mails_per_webhook_minute,
-            per_account_hour=settings.mails_per_account_hour,
-            per_hour=settings.mails_per_hour,
-        )
         self.sender = str(self._sender)  # in words
         self._links = links
         self._step_timeout, self._end_timeout = step_timeout, end_timeout
@@ -108,6 +103,15 @@ class Mailer:
     def configured(self) -> bool:
         """Whether there is a mail server to send to."""
         return bool(self._settings.smtp_host)
+
+    def limits_for(self, own: object) -> MailLimits:
+        """The limits on the mails of an account with these limits of its own, as they are stored."""
+        return MailLimits(
+            per_contact_hour=self._settings.mails_per_contact_hour,
+            per_webhook_minute=self._settings.mails_per_webhook_minute,
+            per_account_hour=limit_of(Quota.MAILS_PER_HOUR, own, self._settings.default_limits) or 0,
+            per_hour=self._settings.mails_per_hour,
+        )
 
     def links_for(self, recipient: UUID, now: datetime) -> LinksOfMail | None:
         """The links for a mail to this recipient, if it can have any."""

@@ -41,7 +41,7 @@ def send_due(
         if lock is not None:
             lock.execute(_NOW)
         with engine.begin() as connection:
-            mail = claim(connection, mailer.limits)
+            mail = claim(connection, mailer.limits_for)
         if mail is None:
             break
         if isinstance(mail, int):

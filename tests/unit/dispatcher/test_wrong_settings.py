@@ -256,7 +256,6 @@ def test_the_tables_are_large_enough_to_tell_something() -> None:
         "DISPATCHER_SMTP_USERNAME",  # any text is a name
         "DISPATCHER_FLOWER_DB",  # Flower alone can say whether it can write there
         "DISPATCHER_MAILS_PER_WEBHOOK_MINUTE",  # as for each contact
-        "DISPATCHER_MAILS_PER_ACCOUNT_HOUR",
         "DISPATCHER_MAILS_PER_HOUR",
         "DISPATCHER_UNSAFE_ALLOW_ANY_ADDRESS",  # as the others that are true or false
     }

@@ -29,7 +29,7 @@ def mailer_for(settings: Settings, port: int, kind: type[Mailer] = Mailer, **cha
     limits = {
         "mails_per_contact_hour": 0,
         "mails_per_webhook_minute": 0,
-        "mails_per_account_hour": 0,
+        "account_limits": "mails_per_hour=off",
         "mails_per_hour": 0,
     }
     wanted = settings.model_copy(update={**smtp, **limits, **changes})

@@ -88,7 +88,7 @@ def test_a_stranger_whom_hostile_customers_name_gets_one_mail_in_a_day(
 def test_an_account_that_names_hundreds_of_strangers_mails_few_and_takes_nothing_from_those_who_confirmed(
     database: Engine, settings: Settings, mail_server: MailServer
 ) -> None:
-    mailer = mailer_for(settings, mail_server.port, mails_per_account_hour=10, mails_per_hour=100)
+    mailer = mailer_for(settings, mail_server.port, account_limits="mails_per_hour=10", mails_per_hour=100)
     for number in range(30):
         fail(database, named_by_customer(database, settings, name=str(number), contact_email=f"{number}@acme.test"))
     send_due(database, mailer)

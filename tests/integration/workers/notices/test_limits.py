@@ -1,14 +1,18 @@
 """Whoever fills in a contact's address cannot flood it: what is above the limits waits, and the next mail says so."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
-from dispatcher.db.models import Webhook
+from dispatcher.accounts.usage import use_of
+from dispatcher.db.models import Account, Webhook
 from dispatcher.settings import Settings
+from dispatcher.settings.quotas import DEFAULTS, Quota
 from tests.factories import change, change_webhook, rows
 from tests.integration.workers.notices.conftest import mailer_for
 from tests.integration.workers.notices.scenario import (
@@ -139,7 +143,7 @@ def test_a_mail_of_many_that_did_not_go_is_tried_again_as_one(
 def test_one_account_has_its_own_limit_and_all_together_have_one(
     database: Engine, settings: Settings, mail_server: MailServer
 ) -> None:
-    mailer = mailer_for(settings, mail_server.port, mails_per_account_hour=2, mails_per_hour=5)
+    mailer = mailer_for(settings, mail_server.port, account_limits="mails_per_hour=2", mails_per_hour=5)
     for number in range(9):
         account = f"account-{number // 3}"
         webhook = webhook_with_contact(
@@ -152,6 +156,24 @@ def test_one_account_has_its_own_limit_and_all_together_have_one(
     assert by_account == {0: 2, 1: 2, 2: 1}
     pass_time(database, "1 hour")
     assert send_due(database, mailer)["sent"] == 4
+
+
+@pytest.mark.parametrize(("own", "sent"), [({"mails_per_hour": 3}, 3), ({"mails_per_hour": None}, 4), ([7], 2)])
+def test_an_operator_sets_how_many_mails_an_account_may_cause(
+    database: Engine, settings: Settings, mail_server: MailServer, own: object, sent: int
+) -> None:
+    mailer = mailer_for(settings, mail_server.port, account_limits="mails_per_hour=2")
+    for number in range(4):
+        contact = f"{number}@acme.test"
+        fail(database, webhook_with_contact(database, settings, name=str(number), contact_email=contact))
+    change(database, "UPDATE dispatcher.accounts SET limits = CAST(:own AS jsonb)", own=json.dumps(own))
+    assert send_due(database, mailer)["sent"] == sent
+    with Session(database) as session:
+        (used,) = (use.used for use in use_of(session, session.scalars(select(Account)).one(), DEFAULTS, {})
+                   if use.quota is Quota.MAILS_PER_HOUR)  # fmt: skip
+        assert used == sent
+    pass_time(database, "1 hour")
+    assert send_due(database, mailer)["sent"] == 4 - sent
 
 
 def test_what_is_held_back_for_a_day_is_not_sent_and_the_next_mail_says_how_many(
