@@ -81,56 +81,54 @@ class RequestIds:
 
     async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> int | None:
         status: int | None = None
-        held: _HeldJson | None = None
+        head: Message | None = None  # of the answer, sent with its body
+        pieces: list[bytes] | None = None  # of a body in JSON
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
-            nonlocal held
+            nonlocal status, head, pieces
             if message["type"] == "http.response.start":
-                status, held = message["status"], None
-                headers = [header for header in message["headers"] if header[0] not in _SET_HERE]
+                status, head, pieces = message["status"], message, None
+                headers, has_cache_control = [], False
+                for header in message["headers"]:
+                    name = header[0]
+                    if name not in _SET_HERE:
+                        headers.append(header)
+                        has_cache_control = has_cache_control or name == _NO_STORE[0]
+                        if name == b"content-type" and b"json" in header[1]:
+                            pieces = []
                 # For every answer: many contain secrets, and a list of those would miss the next one.
-                if all(name != b"cache-control" for name, _ in headers):
+                if not has_cache_control:
                     headers.append(_NO_STORE)
                 message["headers"] = [*headers, NO_SNIFF, (_REQUEST_ID, request_id.encode())]
-                if any(name == b"content-type" and b"json" in value for name, value in headers):
-                    held = _HeldJson(message)
+                return
+            if pieces is not None and head is not None:
+                pieces.append(message.get("body", b""))
+                if message.get("more_body", False):
                     return
-            if held is None:
-                await send(message)
-            elif held.is_complete(message):
-                for part in held.safe():
-                    await send(part)
+                message["body"] = _safe(head, b"".join(pieces))
+            if head is not None:
+                await send(head)
+                head = None
+            await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:  # noqa: BLE001 - the last resort
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("request %s failed: %s\n%s", request_id, type(error).__name__, frames)
-            if status is None or (held is not None and not held.is_sent):
+            if status is None or head is not None:
                 await self._answer(internal_error())(scope, receive, send_with_id)
         return status
 
 
-class _HeldJson:
-    """An answer in JSON, which may repeat what anybody wrote. It is held until it is whole, and sent so that it cannot
-    steer the terminal or the eyes of a reader; to programs it is the same."""
-
-    def __init__(self, start: Message) -> None:
-        self._start, self._body = start, b""
-        self.is_sent = False
-
-    def is_complete(self, message: Message) -> bool:
-        self._body += message.get("body", b"")
-        return not message.get("more_body", False)
-
-    def safe(self) -> tuple[Message, Message]:
-        self.is_sent = True
-        body, given = safe_json(self._body), self._start["headers"]
-        if len(body) != len(self._body):
-            length = (b"content-length", b"%d" % len(body))
-            self._start["headers"] = [length if header[0] == length[0] else header for header in given]
-        return self._start, {"type": "http.response.body", "body": body}
+def _safe(head: Message, body: bytes) -> bytes:
+    """An answer in JSON, which may repeat what anybody wrote, so that it cannot steer the terminal or the eyes of a
+    reader; to programs it is the same."""
+    safe = safe_json(body)
+    if len(safe) != len(body):
+        length = (b"content-length", b"%d" % len(safe))
+        head["headers"] = [length if header[0] == length[0] else header for header in head["headers"]]
+    return safe
 
 
 async def read_body(request: Request) -> bytes:

@@ -1,0 +1,60 @@
+"""How answers go through what every request goes through."""
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.types import Message, Receive, Scope, Send
+
+from dispatcher.web.middleware import RequestIds
+
+BIDI = "\u202e"
+
+
+def answered(content_type: bytes, *pieces: bytes, fails: bool = False, length: bytes | None = None) -> list[Message]:
+    """What a server is told to send for an application's answer in these pieces, which may fail after them."""
+
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", content_type), *([(b"content-length", length)] if length else [])]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number, piece in enumerate(pieces, start=1):
+            is_last = number == len(pieces) and not fails
+            await send({"type": "http.response.body", "body": piece, "more_body": not is_last})
+        if fails:
+            raise ZeroDivisionError
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is read")
+
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    asyncio.run(RequestIds(application)(scope, receive, send))
+    return sent
+
+
+def test_json_cannot_steer_who_reads_it_wherever_it_is_cut_and_is_the_same_to_programs() -> None:
+    whole = json.dumps({"name": f"a{BIDI}b"}, ensure_ascii=False).encode()
+    for cut in range(1, len(whole)):
+        head, body = answered(b"application/json", whole[:cut], whole[cut:], length=b"%d" % len(whole))
+        assert BIDI.encode() not in body["body"]
+        assert json.loads(body["body"]) == {"name": f"a{BIDI}b"}
+        assert dict(head["headers"])[b"content-length"] == b"%d" % len(body["body"])
+
+
+def test_what_is_no_json_goes_on_piece_by_piece() -> None:
+    sent = answered(b"text/plain", b"one", b"two", b"three")
+    assert [message["body"] for message in sent[1:]] == [b"one", b"two", b"three"]
+
+
+def test_json_that_fails_before_it_is_whole_is_an_answer_to_a_defect() -> None:
+    for pieces in ([], [b'{"half": ']):
+        head, body = answered(b"application/json", *pieces, fails=True)
+        assert (head["status"], json.loads(body["body"])["status"]) == (500, 500)
+
+
+def test_an_answer_whose_first_piece_is_sent_stays_as_it_is_when_it_fails() -> None:
+    assert [message.get("status") for message in answered(b"text/plain", b"one", fails=True)] == [200, None]
