@@ -50,7 +50,9 @@ def make_many_open(
 
 
 def make_many_webhooks(database: Engine, count: int, account: str = "acme") -> None:
-    """So many copies of an account's only webhook, without names, made in the same millisecond."""
+    """So many copies of an account's only webhook, without names, made in the same millisecond. From now on there may
+    be any number of them."""
+    change(database, """UPDATE dispatcher.accounts SET limits = '{"webhooks": null}'""")
     columns = "account_id, account_no, url_masked, event_types, contract, retry_span, enabled"
     change(
         database,

@@ -284,7 +284,8 @@ def test_what_the_process_counts_is_shown_although_a_server_is_away(
 
 
 def test_every_family_of_the_catalogue_is_on_the_page(api: Api, scrape: Scrape, database: Engine, token: str) -> None:
-    api.post_event({"type": "no type"}, token=token)
+    change(database, """UPDATE dispatcher.accounts SET limits = '{"stored_bytes": 1}', stored_bytes = 1""")
+    assert api.post_event({"type": "message.sent"}, token=token).status_code == 429
     change(database, "INSERT INTO dispatcher.leases (name, holder, until) VALUES ('sweep', gen_random_uuid(), now())")
     change(
         database,

@@ -44,7 +44,7 @@ def there(database: Engine, settings: Settings) -> dict[str, object]:
     """The ids of things that are there, by the names of paths' parameters."""
     webhook = make_webhook(database, settings, url="https://example.com/")
     enqueue(RECEIVED, MESSAGE, account="acme")
-    return {"webhook_id": webhook.id, "delivery_id": deliveries(database)[0].id}
+    return {"webhook_id": webhook.id, "delivery_id": deliveries(database)[0].id, "name": "acme"}
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -56,7 +56,9 @@ def test_the_body_of_an_example_is_taken(
         change(database, "UPDATE dispatcher.accounts SET name = 'other'")
     body, arguments = BODIES[name], {}
     token = (
-        operator if name in {"create_account", "create_key"} else make_key("acme", Scope.READ, Scope.SEND, Scope.MANAGE)
+        operator
+        if name in {"create_account", "create_key", "set_account_limits"}
+        else make_key("acme", Scope.READ, Scope.SEND, Scope.MANAGE)
     )
     if name == "create_token":
         identifier, _, secret = token.partition(".")

@@ -14,7 +14,7 @@ from dispatcher.settings import Settings
 from tests.factories import deliver_all, rows
 from tests.receiver import Receiver
 
-OWN = {"id", "number", "event_types", "created_at", "updated_at"}
+OWN = {"id", "number", "event_types", "url_ciphertext", "secrets_ciphertext", "created_at", "updated_at"}
 
 
 @pytest.fixture
