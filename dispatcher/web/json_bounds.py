@@ -12,18 +12,21 @@ _BACKSLASH = b"\\"
 
 
 class ValueCount:
-    """Counts the values of a body that comes in pieces. What stands in strings is looked for only in a body that would
-    have too many otherwise: an ordinary one costs next to nothing."""
+    """Counts the values of a body that comes in pieces. Nothing is counted before there are more bytes than values are
+    allowed, and what stands in strings is looked for only in a body that would have too many otherwise: an ordinary one
+    costs next to nothing."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._upper = 0  # with what stands in strings
+        self._upper: int | None = None  # with what stands in strings
         self._exact: _OutsideStrings | None = None
 
     def is_over(self, before: bytearray, piece: bytes) -> bool:
         """Takes the next piece; `before` is all that came before it."""
         if self._exact is None:
-            self._upper += _count(piece)
+            if len(before) + len(piece) <= self._most:
+                return False
+            self._upper = (_count(before) if self._upper is None else self._upper) + _count(piece)
             if self._upper <= self._most:
                 return False
             self._exact = _OutsideStrings()
@@ -60,7 +63,7 @@ class _OutsideStrings:
         return piece[end.end() :]
 
 
-def _count(piece: bytes) -> int:
+def _count(piece: bytes | bytearray) -> int:
     return sum(map(piece.count, _BEFORE_VALUES))
 
 
