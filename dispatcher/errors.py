@@ -84,7 +84,12 @@ class InvalidRedelivery(InvalidInput):
 
 
 class InvalidWebhook(InvalidInput):
-    """A webhook was refused before anything was written."""
+    """A webhook was refused before anything was written. Of where its URL leads, `reason` says what customers are told.
+    `exact_reason` is for operators alone."""
+
+    def __init__(self, field: str, reason: str, exact_reason: str | None = None) -> None:
+        super().__init__(field, reason)
+        self.exact_reason = exact_reason or reason
 
 
 class AddressRefused(InvalidWebhook):
@@ -92,10 +97,12 @@ class AddressRefused(InvalidWebhook):
 
 
 class UrlVerificationFailed(InvalidWebhook):
-    """The URL verification failed. `came_back` is the answer's status with its phrase, or why there was no answer."""
+    """The URL verification failed. `came_back` is the answer's status with its phrase, or why there was no answer, as
+    customers are told; `exactly`, as it was."""
 
-    def __init__(self, came_back: str) -> None:
-        super().__init__("url", f"did not pass the URL verification, which requires a 2xx: {came_back}")
+    def __init__(self, came_back: str, exactly: str) -> None:
+        failed = "did not pass the URL verification, which requires a 2xx: "
+        super().__init__("url", failed + came_back, failed + exactly)
         self.came_back = came_back
 
 

@@ -90,7 +90,7 @@ def show(
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         record = get_delivery(session, owner, identifier)
-        sentences = explain_one_delivery(session, installation_of(context), identifier)
+        sentences = explain_one_delivery(session, installation_of(context), identifier, exact=True)
     names = masked_names(installation_of(context), reveal=reveal)
     attempts = [_masked(attempt, record.data, names) for attempt in record.attempts]
     if json:

@@ -92,7 +92,7 @@ def print_explanation(sentences: Iterable[Sentence]) -> None:
 def _explain_delivery(session: Session, installation: Installation, delivery: UUID, *, json: bool) -> None:
     owner = owner_of_delivery(session, delivery)
     line = get_delivery(session, owner, delivery).delivery
-    sentences = explain_one_delivery(session, installation, delivery)
+    sentences = explain_one_delivery(session, installation, delivery, exact=True)
     if json:
         print_json({"kind": Kind.DELIVERY, "account": owner.name, **_document(line, sentences)})
         return
@@ -107,7 +107,7 @@ def _explain_event(
     event = get_event_line(session, owner, event_id)
     lines = list_deliveries(session, owner, event=event_id, before=before, limit=limit)
     sentences = explain_stored_event(session, owner, event, [line.state for line in lines])
-    of_each = explain_deliveries(session, installation, [line.id for line in lines])
+    of_each = explain_deliveries(session, installation, [line.id for line in lines], exact=True)
     older = lines[-1].id if len(lines) == limit else None
     if json:
         deliveries = [_document(line, of_each.get(line.id, ())) for line in lines]
@@ -126,7 +126,7 @@ def _explain_webhook(session: Session, installation: Installation, webhook_id: U
     webhooks = Webhooks(session, installation)
     webhook = webhooks.get(owner, webhook_id, deleted=True)
     health, unreadable = health_of(session, webhook), webhooks.opened(webhook, owner, None).unreadable
-    sentences = explain_health(session, installation, webhook_id, health, unreadable)
+    sentences = explain_health(session, installation, webhook_id, health, unreadable, exact=True)
     if json:
         own = {"id": webhook_id, "name": webhook.name, "url": webhook.url_masked, "explanation": documents(sentences)}
         print_json({"kind": Kind.WEBHOOK, "account": owner.name, **own})
@@ -143,7 +143,7 @@ def _explain_request(session: Session, installation: Installation, request: UUID
         unknown = NotFound("delivery of the request", request)
         unknown.add_note(f"Its webhook: `dispatcher explain {found.webhook}`.")
         raise unknown
-    of_each = explain_deliveries(session, installation, [line.id for line in lines])
+    of_each = explain_deliveries(session, installation, [line.id for line in lines], exact=True)
     if json:
         deliveries = [_document(line, of_each.get(line.id, ())) for line in lines]
         own = {"id": request, "webhook_id": found.webhook, "messages": found.messages, "deliveries": deliveries}

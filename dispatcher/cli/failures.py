@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from dispatcher.cli.help_page import choices_of, name_of
 from dispatcher.cli.output import print_error, print_line
-from dispatcher.errors import AddressRefused, DispatcherError
+from dispatcher.errors import AddressRefused, DispatcherError, InvalidWebhook
 from dispatcher.masking.refusals import refusal
 from dispatcher.masking.terminal import safe_text
 
@@ -69,7 +69,7 @@ def _explained(error: Exception) -> int:
     status = REFUSED
     match error:
         case DispatcherError():
-            print_error(str(error))
+            print_error(f"{error.field} {error.exact_reason}" if isinstance(error, InvalidWebhook) else str(error))
             for note in getattr(error, "__notes__", ()):
                 print_line(note, stderr=True)
         case UnicodeEncodeError():

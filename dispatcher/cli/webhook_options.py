@@ -165,7 +165,7 @@ def named_by_option() -> Iterator[None]:
     try:
         yield
     except InvalidWebhook as refused:
-        raise typer.TyperException(_by_option(refused.field, refused.reason)) from refused
+        raise typer.TyperException(_by_option(refused.field, refused.exact_reason)) from refused
 
 
 def _by_option(field: str, reason: str) -> str:

@@ -1,8 +1,9 @@
 """The egress policy: which origins and addresses may be called. Pure; asked at registration and when connecting."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 
 from dispatcher.egress.special_addresses import METADATA, SERVICES, Address, Network, embedded, special_kind
 
@@ -15,12 +16,24 @@ DEVELOPMENT_MODE = (
     "DEVELOPMENT MODE: DISPATCHER_ALLOWED_NETWORKS includes 127.0.0.0/8: anyone who registers a webhook can have "
     "programs on this machine called. Not for other people's webhooks"
 )
+PLAIN_HTTP = "plain http, where only https may be used"
+ODD_HOST = "a host that is neither a name nor an address in its usual form"
+ONE_LABEL = "a name without a dot, which leads to another machine in each network"
+OWN = "an address of this machine"
+
 _LOOPBACK = IPv4Network("127.0.0.0/8")
+_LOOPBACK_ADDRESSES = IPv4Address("127.0.0.1"), IPv6Address("::1")
+# A socket can be bound to these as if they were the machine's own. Those that are have a rule of their own.
+_LIKE_OWN = {"a loopback address", "an unspecified address", "a multicast address", "a broadcast address"}
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 _THIS_MACHINE = re.compile(r"(.+\.)?localhost|localhost\.localdomain|ip6-(localhost|loopback)")
+
+
+def _no_address(_address: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +42,8 @@ class AddressPolicy:
 
     `networks`, `hosts` (suffixes of whole labels) and `ports` are the allow-list of the installation, `any_address`
     switches the policy off. A metadata address must be allowed by itself: neither a larger network nor a host is
-    enough. For an IPv6 address that contains an IPv4 one, both must be allowed.
+    enough. The same holds for the machine's own addresses, about which `is_own` is asked, unless loopback is allowed.
+    For an IPv6 address that contains an IPv4 one, both must be allowed.
     """
 
     networks: tuple[Network, ...] = ()
@@ -38,6 +52,7 @@ class AddressPolicy:
     https_only: bool = False
     any_address: bool = False
     contact_domains: tuple[str, ...] = ()  # that contacts may be in besides public ones
+    is_own: Callable[[str], bool] = _no_address
 
     @property
     def includes_this_machine(self) -> bool:
@@ -51,7 +66,7 @@ class AddressPolicy:
         never quote the host.
         """
         if scheme != "https" and (https_only or self.https_only):
-            return "plain http, where only https may be used"
+            return PLAIN_HTTP
         if self.any_address:
             return None
         return self._refused_port(port) or self._refused_host(host)
@@ -61,6 +76,14 @@ class AddressPolicy:
         if self.any_address:
             return None
         return self._refused_port(port) or self._refused_text(host, address)
+
+    def looked_up_as(self, host: str) -> str:
+        """A host name as it is given to the system's resolver: absolute, so that no list of domains to search makes
+        another name of it. Names of the allow-list are looked up as they are written: they may be in the machine's own
+        file of hosts, or be a container's, where a dot at the end would be another name."""
+        if self.any_address or self._is_allowed(host) or _THIS_MACHINE.fullmatch(host):
+            return host
+        return f"{host}."
 
     def _refused_port(self, port: int) -> str | None:
         if port in self.ports or port in {80, 443}:
@@ -73,10 +96,10 @@ class AddressPolicy:
         if is_address(host):
             return self._refused_text(host, host)
         if not is_name(host):
-            return "a host that is neither a name nor an address in its usual form"
+            return ODD_HOST
         if _THIS_MACHINE.fullmatch(host):
             return self._refused_text(host, "127.0.0.1")
-        return None
+        return None if "." in host or self._is_allowed(host) else ONE_LABEL
 
     def _refused_text(self, host: str, text: str) -> str | None:
         if "%" in text:
@@ -88,15 +111,19 @@ class AddressPolicy:
 
     def _refused(self, host: str, address: Address) -> str | None:
         kind = special_kind(address)
-        if kind is None:
-            return None
         networks = [network for network in self.networks if address in network]
         if any(network.num_addresses == 1 for network in networks):
             return None
-        if kind == METADATA or not (networks or self._is_allowed(host)):
+        if kind is not None and (kind == METADATA or not (networks or self._is_allowed(host))):
             return kind
-        within = embedded(address)
+        if kind not in _LIKE_OWN and not self._includes_loopback and self.is_own(str(address)):
+            return OWN
+        within = None if kind is None else embedded(address)
         return None if within is None else self._refused(host, within)
+
+    @property
+    def _includes_loopback(self) -> bool:
+        return any(address in network for address in _LOOPBACK_ADDRESSES for network in self.networks)
 
     def _is_allowed(self, host: str) -> bool:
         return any(host == suffix or host.endswith(f".{suffix}") for suffix in self.hosts)

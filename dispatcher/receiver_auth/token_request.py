@@ -16,6 +16,7 @@ from dispatcher.transport.exchange import (
     Reply,
     Request,
 )
+from dispatcher.transport.told import no_answer_for_token
 from dispatcher.version import USER_AGENT
 from schedules.timing import Timing
 
@@ -77,7 +78,7 @@ def read_answer(outcome: Reply | Failure) -> Issued | Failure:
         case Failure(FailureKind.NOT_SENT):
             return outcome
         case Failure(kind):
-            return _no_token(f"no answer from the token server ({kind})", kind)
+            return _no_token(no_answer_for_token(kind), kind)
         case Reply(status=status) if status != _OK:
             return _no_token(f"the token server answered {status}")
         case Reply(body_cut=True):

@@ -198,6 +198,8 @@ class Settings(Fields):
     @property
     def addresses(self) -> AddressPolicy:
         """What the egress policy lets through."""
+        from dispatcher.settings.own_addresses import is_own  # noqa: PLC0415 - producers call nobody
+
         return AddressPolicy(
             networks=read_networks(self.allowed_networks),
             hosts=read_hosts(self.allowed_hosts),
@@ -205,6 +207,7 @@ class Settings(Fields):
             https_only=self.https_only,
             any_address=self.unsafe_allow_any_address,
             contact_domains=read_hosts(self.contact_domains),
+            is_own=is_own,
         )
 
     @property

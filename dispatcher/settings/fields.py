@@ -150,7 +150,8 @@ class Fields(BaseSettings):
         str,
         Field(
             description="Host names that may lead to addresses that are not public, comma-separated; each includes "
-            "the names below it, e.g. hooks.internal.example"
+            "the names below it, e.g. hooks.internal.example. They are looked up as they are written, all others as "
+            "absolute names"
         ),
     ] = ""
     allowed_ports: Annotated[

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from dispatcher.accounts.fair_turns import FairTurns, Turn
+from dispatcher.egress.address_policy import AddressPolicy
 from dispatcher.transport.deadlines import Deadlines
 from dispatcher.transport.exchange import Failure, FailureKind
 from dispatcher.transport.port import DNS_LOOKUPS
@@ -39,7 +40,7 @@ class DnsLookups:
     accounts take turns: `addresses` sees to that, and the callers of `lookup` themselves.
     """
 
-    def __init__(self, at_once: int = DNS_LOOKUPS, resolve: Resolve = socket.getaddrinfo) -> None:
+    def __init__(self, resolve: Resolve, at_once: int = DNS_LOOKUPS) -> None:
         self.at_once = at_once
         self._resolve = resolve
         self._turns: FairTurns[_Waiter] = FairTurns(at_once)
@@ -114,6 +115,15 @@ class DnsLookups:
         with self._lock:
             del self._running[name]
             self._end_turn(turn)
+
+
+def system_resolver(policy: AddressPolicy) -> Resolve:
+    """`socket.getaddrinfo`, asked for names in the form that the policy says."""
+
+    def resolve(host: str, port: int, **options: Any) -> Any:
+        return socket.getaddrinfo(policy.looked_up_as(host), port, **options)
+
+    return resolve
 
 
 def literal_addresses(host: str, port: int) -> list[Address]:

@@ -20,6 +20,7 @@ from dispatcher.receiver_auth.credentials import (
 )
 from dispatcher.signing.keys import SigningKey, check_signing_key
 from dispatcher.signing.schemes import NONCE_HEADERS
+from dispatcher.transport.told import told_refusal
 from dispatcher.webhooks.contract import DeliveryContract, read_contract, read_stored_contract
 from dispatcher.webhooks.secrets import WebhookSecrets
 
@@ -154,7 +155,7 @@ def _check_origin(field_name: str, url: str, addresses: AddressPolicy, *, https_
     port = parts.port or (443 if parts.scheme == "https" else 80)
     reason = addresses.refused_origin(parts.scheme, parts.hostname or "", port, https_only=https_only)
     if reason is not None:
-        raise AddressRefused(field_name, f"may not be called: {reason}")
+        raise AddressRefused(field_name, told_refusal(reason), f"may not be called: {reason}")
 
 
 def check_event_types(names: Sequence[str], *, minimum: int) -> list[str]:

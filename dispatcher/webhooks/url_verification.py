@@ -17,6 +17,7 @@ from dispatcher.signing.signer import Signer
 from dispatcher.transport.choice import new_transport
 from dispatcher.transport.exchange import CONNECT_SECONDS, Failure, Reply, Request
 from dispatcher.transport.port import Transport
+from dispatcher.transport.told import told_detail
 from dispatcher.version import USER_AGENT
 from dispatcher.webhooks.contract import DeliveryContract, Envelope, Method
 from dispatcher.webhooks.secrets import WebhookSecrets
@@ -52,9 +53,10 @@ def try_url(
         case Reply(status=status) if 200 <= status <= 299:
             return
         case Reply(status=status):
-            raise UrlVerificationFailed(f"{status} - {_phrase(status)}")
-        case Failure(detail=detail):
-            raise UrlVerificationFailed(detail)
+            answered = f"{status} - {_phrase(status)}"
+            raise UrlVerificationFailed(answered, answered)
+        case Failure(kind, detail):
+            raise UrlVerificationFailed(told_detail(kind, detail), detail)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from dispatcher.states import Reason, State
 from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.told import told_kind
 from dispatcher.webhooks.notices import NoticeKind
 from workers.notices.excerpts import excerpt, one_line
 from workers.notices.templating import environment
@@ -113,7 +114,9 @@ def what_to_do(fingerprint: str) -> str:
     """One sentence of advice."""
     status = _status(fingerprint)
     if status is None:
-        return _ADVICE.get(fingerprint, "Please check that your server is up and can be reached from the internet.")
+        return _ADVICE.get(
+            told_kind(fingerprint), "Please check that your server is up and can be reached from the internet."
+        )
     if 300 <= status <= 399:
         return "Redirects are not followed: please register the final URL."
     if 400 <= status <= 499:
@@ -126,8 +129,8 @@ def what_to_do(fingerprint: str) -> str:
 
 
 _ADVICE = {
-    "dns": "Please check the host name in the webhook's URL and its DNS records.",
-    "address_refused": "Please register a URL whose host name resolves only to public addresses, with a usual port.",
+    "address_refused": "Please check the DNS records of the host name in the webhook's URL: callbacks go to public "
+    "addresses and usual ports only.",
     "tls": "Please check that the certificate is valid for this host name, not expired, and sent with its chain.",
     "token": "Please check the token server, and the client id and secret that the webhook is registered with.",
     "timeout": "Please answer at once, and process the message after you have answered.",
@@ -140,16 +143,14 @@ _ADVICE = {
 }
 
 
-def _failure(kind: FailureKind) -> str:  # noqa: PLR0911, PLR0912 - a table
+def _failure(kind: FailureKind) -> str:  # noqa: PLR0911 - a table
     match kind:
-        case FailureKind.DNS:
-            return "The host name of your webhook could not be found in DNS."
         case FailureKind.CONNECTION_REFUSED:
             return "Your server refused the connection: nothing is listening at this address and port."
         case FailureKind.UNREACHABLE:
             return "Your server could not be reached: there is no route to its address."
-        case FailureKind.ADDRESS_REFUSED:
-            return "Your server was not called: callbacks may not go to its address, port or scheme."
+        case FailureKind.DNS | FailureKind.ADDRESS_REFUSED:  # one text: see `dispatcher.transport.told`
+            return "Your server was not called: its URL leads to no public address that callbacks may go to."
         case FailureKind.CONNECT_TIMEOUT:
             return "Your server did not accept the connection in time."
         case FailureKind.NOT_SENT:  # not an attempt, so no mail reports it

@@ -7,6 +7,7 @@ from dispatcher.accounts.contact_states import ContactState
 from dispatcher.accounts.mail_links import LinksOfMail
 from dispatcher.errors import Unreadable
 from dispatcher.masking.messages import Names, mask_echo
+from dispatcher.transport.told import told_detail
 from dispatcher.webhooks.notices import NoticeKind
 from workers.notices.claiming import ClaimedMail, Unusable
 from workers.notices.digests import line_of, render_digest
@@ -86,7 +87,7 @@ def _problem(facts: Any, turn: Turn, masked: Names) -> Problem:
         event_id=facts.event_id,
         event_type=facts.event_type,
         subject=facts.subject,
-        failure_detail=facts.failure_detail,
+        failure_detail=told_detail(facts.fingerprint, facts.failure_detail) if facts.failure_detail else None,
         answer=_answer(facts, masked),
         answer_cut=bool(facts.answer_cut),
     )

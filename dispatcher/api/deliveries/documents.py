@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dispatcher.api.explanation import Explanation, explanation_document
 from dispatcher.deliveries.records import AttemptRecord, DeliveryRecord
 from dispatcher.states import Reason, State
+from dispatcher.transport.told import told
 from dispatcher.webhooks.explanation.words import Sentence
 
 
@@ -86,7 +87,8 @@ class AnswerDocument(BaseModel):
 
 
 class FailureDocument(BaseModel):
-    """Why there is no answer."""
+    """Why there is no answer. Only an operator's key is told whether a name is not in DNS (`dns`) or leads to an
+    address that may not be called; for others both are `address_refused`."""
 
     kind: str
     detail: str | None
@@ -126,19 +128,20 @@ class DeliveryRecordDocument(DeliveryDocument):
 
 
 def delivery_record_document(
-    account: str, record: DeliveryRecord, sentences: Iterable[Sentence]
+    account: str, record: DeliveryRecord, sentences: Iterable[Sentence], *, exact: bool
 ) -> DeliveryRecordDocument:
-    """The delivery with its event, attempts and explanation."""
+    """The delivery with its event, attempts and explanation. `exact`: with failures as operators see them."""
     return DeliveryRecordDocument(
         **DeliveryDocument.model_validate(record.delivery).model_dump(),
         account=account,
         event=EventDocument.model_validate(record.event) if record.event is not None else None,
-        attempts=list(map(_attempt, record.attempts)),
+        attempts=[_attempt(attempt, exact=exact) for attempt in record.attempts],
         explanation=explanation_document(sentences),
     )
 
 
-def _attempt(record: AttemptRecord) -> AttemptDocument:
+def _attempt(record: AttemptRecord, *, exact: bool) -> AttemptDocument:
+    failure, detail = told(record.failure, record.failure_detail, exact=exact)
     return AttemptDocument(
         number=record.number,
         recorded_at=record.created_at,
@@ -146,7 +149,7 @@ def _attempt(record: AttemptRecord) -> AttemptDocument:
         outcome_unknown=record.outcome_unknown,
         request=_request(record),
         answer=_answer(record),
-        failure=FailureDocument(kind=record.failure, detail=record.failure_detail) if record.failure else None,
+        failure=FailureDocument(kind=failure, detail=detail) if failure else None,
         refused=_refused(record.refused) if record.refused is not None else None,
     )
 

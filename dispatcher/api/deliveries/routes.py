@@ -77,8 +77,9 @@ def get_one_delivery(caller: Reader, installation: Served, delivery_id: Delivery
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
         record = get_delivery(session, account, delivery_id)
-        sentences = explain_one_delivery(session, installation, delivery_id)
-    return delivery_record_document(account.name, record, sentences)
+        exact = caller.is_operator
+        sentences = explain_one_delivery(session, installation, delivery_id, exact=exact)
+    return delivery_record_document(account.name, record, sentences, exact=exact)
 
 
 @router.post(

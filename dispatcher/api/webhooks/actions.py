@@ -60,7 +60,7 @@ def post_enable(
     caller: Manager, serving: Shared, by: By, webhook_id: WebhookId, body: Annotated[Enabling, body_as(Enabling)]
 ) -> WebhookDocument:
     url_verification = is_url_verified(caller, skip=body.skip_url_verification)
-    with fields_as_given():
+    with fields_as_given(caller):
         enabled = change(
             serving.installation,
             caller.account_id,
@@ -113,7 +113,7 @@ def post_release(caller: Manager, installation: Served, by: By, webhook_id: Webh
 def post_rotate_secret(
     caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[Rotation, body_as(Rotation)]
 ) -> WebhookDocument:
-    with fields_as_given():
+    with fields_as_given(caller):
         overlap, new = timedelta(seconds=body.overlap_seconds), key_of_rotation(body)
         rotated = rotate_signing_key(installation, caller.account_id, webhook_id, new, overlap=overlap, by=by)
     return webhook_document(rotated, keys=True)

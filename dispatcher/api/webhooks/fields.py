@@ -6,6 +6,7 @@ from typing import assert_never
 
 from pydantic import SecretStr
 
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.api.webhooks.bodies import (
     AuthorizationBody,
     BasicBody,
@@ -49,13 +50,15 @@ def key_of_rotation(body: Rotation) -> SigningKey:
 
 
 @contextmanager
-def fields_as_given() -> Iterator[None]:
-    """Reports fields that are refused within the block by the names of these bodies. Raises Problem 422."""
+def fields_as_given(caller: Caller) -> Iterator[None]:
+    """Reports fields that are refused within the block by the names of these bodies, to operators with the exact
+    reasons. Raises Problem 422."""
     try:
         yield
     except InvalidWebhook as error:
         first, dot, rest = error.field.partition(".")
-        raise invalid((_NAMES.get(first, first) + dot + rest, error.reason)) from None
+        reason = error.exact_reason if caller.is_operator else error.reason
+        raise invalid((_NAMES.get(first, first) + dot + rest, reason)) from None
 
 
 _NAMES = {

@@ -13,6 +13,7 @@ from dispatcher.api.explanation import Explanation, explanation_document
 from dispatcher.api.webhooks.access import WebhookId, owner_of
 from dispatcher.states import State
 from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.told import told
 from dispatcher.web.authentication import Reader
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
@@ -107,11 +108,12 @@ def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> H
         webhooks = Webhooks(session, installation)
         webhook = webhooks.get(owner, webhook_id, deleted=True)
         health, registered = health_of(session, webhook), webhooks.opened(webhook, owner, None)
-        sentences = explain_health(session, installation, webhook_id, health, registered.unreadable)
-        return _document(health, registered, sentences)
+        exact = caller.is_operator
+        sentences = explain_health(session, installation, webhook_id, health, registered.unreadable, exact=exact)
+        return _document(health, registered, sentences, exact=exact)
 
 
-def _document(health: Health, registered: Registered, sentences: Iterable[Sentence]) -> HealthDocument:
+def _document(health: Health, registered: Registered, sentences: Iterable[Sentence], *, exact: bool) -> HealthDocument:
     webhook, due = registered.webhook, health.oldest_due
     return HealthDocument(
         enabled=webhook.enabled,
@@ -122,18 +124,19 @@ def _document(health: Health, registered: Registered, sentences: Iterable[Senten
         circuit=CircuitDocument(**shown_circuit(health.circuit_breaker)),
         deliveries=RecentDeliveries(since=health.since, counts=dict(health.counts), complete=health.complete),
         open=OpenDocument(count=health.open.count, complete=health.open.complete),
-        last_answer=_answer(health.last_answer) if health.last_answer else None,
+        last_answer=_answer(health.last_answer, exact=exact) if health.last_answer else None,
         oldest_due=DueDocument(delivery_id=due.delivery_id, due_at=due.due_at) if due else None,
         explanation=explanation_document(sentences),
     )
 
 
-def _answer(answer: LastAnswer) -> LastAnswerDocument:
+def _answer(answer: LastAnswer, *, exact: bool) -> LastAnswerDocument:
+    failure, detail = told(answer.failure, answer.failure_detail, exact=exact)
     return LastAnswerDocument(
         request_id=answer.request_id,
         at=answer.at,
         status=answer.status,
-        failure=FailureKind(answer.failure) if answer.failure else None,
-        failure_detail=answer.failure_detail,
+        failure=FailureKind(failure) if failure else None,
+        failure_detail=detail,
         duration_ms=round(answer.duration.total_seconds() * 1000, 1),
     )

@@ -8,7 +8,9 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.owners import owner_of_notice
+from dispatcher.transport.told import told_kind
 from dispatcher.wake import NOTICES
 from dispatcher.web.authentication import By, Manager, Reader
 from dispatcher.web.ownership import AccountQuery, account_of, owner_for
@@ -86,7 +88,7 @@ def get_notices(
             session, owner, webhook=webhook, kind=kind, quarantined=quarantined, before=before, limit=limit + 1
         )
     page, following = page_of(found, limit, lambda record: record.notice.id)
-    return Page(items=[_document(record) for record in page], next=following)
+    return Page(items=[_document(record, caller) for record in page], next=following)
 
 
 @router.post(
@@ -105,20 +107,21 @@ def post_release(
 ) -> NoticeDocument:
     with installation.transaction() as session:
         owner = owner_for(session, caller, owner_of_notice, notice_id)
-        document = _document(release_notice(session, owner, notice_id, by=by))
+        document = _document(release_notice(session, owner, notice_id, by=by), caller)
     installation.waker.wake(NOTICES)
     return document
 
 
-def _document(record: NoticeRecord) -> NoticeDocument:
+def _document(record: NoticeRecord, caller: Caller) -> NoticeDocument:
     notice = record.notice
+    error = notice.fingerprint
     return NoticeDocument(
         id=notice.id,
         webhook_id=notice.webhook_id,
         webhook_name=record.webhook_name,
         webhook_deleted=record.webhook_deleted,
         kind=notice.kind,
-        error=notice.fingerprint,
+        error=error if caller.is_operator else told_kind(error),
         observed_at=notice.observed_at,
         delivery_id=notice.delivery_id,
         request_id=notice.request_id,

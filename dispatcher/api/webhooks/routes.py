@@ -51,7 +51,7 @@ def post_webhook(
     url_verification = is_url_verified(caller, skip=body.skip_url_verification)
     name = account_named(caller, body.account)
     account = caller.account_id or name
-    with fields_as_given():
+    with fields_as_given(caller):
         made = register(
             serving.installation,
             account,
@@ -141,7 +141,7 @@ def patch_webhook(
 ) -> WebhookDocument:
     given = body.model_fields_set
     enabled = body.enabled if "enabled" in given else None
-    with fields_as_given():
+    with fields_as_given(caller):
         changed = change(
             serving.installation,
             caller.account_id,

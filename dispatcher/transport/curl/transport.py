@@ -25,7 +25,7 @@ from dispatcher.transport.exchange import Exchange, Failure, Request
 from dispatcher.transport.failure_texts import ADDRESS_FULL, unexpected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import ANSWER_CAP, REST_SECONDS, TlsVersion
-from dispatcher.transport.resolver import DnsLookups, Resolve
+from dispatcher.transport.resolver import DnsLookups, Resolve, system_resolver
 from dispatcher.transport.trust import trusted_authorities
 
 _log = logging.getLogger("dispatcher.transport.curl")
@@ -39,7 +39,7 @@ class CurlTransport:
 
     No request waits inside curl, where its time would run: each is sent at once, and only the capacity and the slots of
     its address limit the connections. `addresses` is what the egress policy lets through, `ca_bundle` a file of
-    certificates to trust instead of the system's; `resolve` replaces `socket.getaddrinfo`. At most `per_address`
+    certificates to trust instead of the system's; `resolve` replaces `system_resolver`. At most `per_address`
     requests are in flight to one address. At most `idle_limit` kept-alive connections wait, at most `idle_age` seconds
     each.
     """
@@ -52,7 +52,7 @@ class CurlTransport:
         addresses: AddressPolicy,
         ca_bundle: Path | None = None,
         tls_minimum: TlsVersion = "1.2",
-        resolve: Resolve = socket.getaddrinfo,
+        resolve: Resolve | None = None,
         idle_limit: int = 300,
         idle_age: float = 30.0,
     ) -> None:
@@ -77,7 +77,7 @@ class CurlTransport:
         self._awake.setblocking(False)
         self._waker.setblocking(False)
         self._readiness.watch(self._awake.fileno(), READABLE)
-        self._names = Names(DnsLookups(resolve=resolve), self._wake)
+        self._names = Names(DnsLookups(resolve or system_resolver(addresses)), self._wake)
         self._curl_at = inf  # when curl wants to be called, monotonic
         self._deadlines_at = 0.0  # when deadlines are looked at again
         self._waited_at = monotonic()  # when the last wait ended

@@ -22,7 +22,7 @@ from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply,
 from dispatcher.transport.failure_texts import TOO_LATE, unexpected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
-from dispatcher.transport.resolver import DnsLookups, Resolve
+from dispatcher.transport.resolver import DnsLookups, Resolve, system_resolver
 from dispatcher.transport.threaded.adapter import AccountRequest, DirectAdapter
 from dispatcher.transport.threaded.faults import NoAnswer
 from dispatcher.transport.threaded.opening import Connector, Opener
@@ -35,7 +35,7 @@ class RequestsTransport:
     """Sends on up to `capacity` threads, started as they are needed. See `dispatcher.transport.Transport`.
 
     `addresses` is what the egress policy lets through, `ca_bundle` a file of certificates to trust instead of the
-    system's; `resolve` replaces `socket.getaddrinfo`. At most `per_address` requests are in flight to one address. At
+    system's; `resolve` replaces `system_resolver`. At most `per_address` requests are in flight to one address. At
     most `idle_limit` kept-alive connections wait, at most `idle_age` seconds each.
     """
 
@@ -47,13 +47,13 @@ class RequestsTransport:
         addresses: AddressPolicy,
         ca_bundle: Path | None = None,
         tls_minimum: TlsVersion = "1.2",
-        resolve: Resolve = socket.getaddrinfo,
+        resolve: Resolve | None = None,
         idle_limit: int = 300,
         idle_age: float = 30.0,
     ) -> None:
         self._capacity = capacity
         self._guard = Guard(addresses)
-        connector = Connector(DnsLookups(resolve=resolve), self._guard)
+        connector = Connector(DnsLookups(resolve or system_resolver(addresses)), self._guard)
         opener = Opener(connector, ca_bundle=ca_bundle, tls_minimum=tls_minimum)
         self._adapter = DirectAdapter(opener, per_address=per_address, idle_limit=idle_limit, idle_age=idle_age)
         self._selector = selectors.DefaultSelector()

@@ -21,6 +21,7 @@ from dispatcher.event_types import subscriptions_taking
 from dispatcher.events.nearest import nearest_types_in
 from dispatcher.installation import Installation
 from dispatcher.states import Reason, State
+from dispatcher.transport.told import told, told_kind
 from dispatcher.webhooks.contract import FORMAT
 from dispatcher.webhooks.explanation import situation
 from dispatcher.webhooks.explanation.delivery import explain_delivery
@@ -67,16 +68,18 @@ def find(session: Session, identifier: UUID) -> Found:
     return Found(Kind.REQUEST, row.webhook_id, row.messages, deliveries)
 
 
-def explain_one_delivery(session: Session, installation: Installation, delivery: UUID) -> list[Sentence]:
-    """The sentences that explain a delivery. Raises NotFound."""
-    found = explain_deliveries(session, installation, [delivery])
+def explain_one_delivery(
+    session: Session, installation: Installation, delivery: UUID, *, exact: bool
+) -> list[Sentence]:
+    """The sentences that explain a delivery. Raises NotFound. `exact`: with failures as operators see them."""
+    found = explain_deliveries(session, installation, [delivery], exact=exact)
     if delivery not in found:
         raise NotFound("delivery", delivery)
     return found[delivery]
 
 
 def explain_deliveries(
-    session: Session, installation: Installation, deliveries: Sequence[UUID]
+    session: Session, installation: Installation, deliveries: Sequence[UUID], *, exact: bool
 ) -> Mapping[UUID, list[Sentence]]:
     """Of each of these deliveries that exists the sentences that explain it: in one statement, one more if some are
     ready, and one if some are cancelled."""
@@ -91,15 +94,24 @@ def explain_deliveries(
             others = max(row.found - 1, 0)
             before[row.id] = situation.Before(min(others, COUNTED), complete=others <= COUNTED)
     return {
-        row.id: explain_delivery(_delivery(row, installation, before.get(row.id), cancelled_by.get(row.id)), row.now)
+        row.id: explain_delivery(
+            _delivery(row, installation, before.get(row.id), cancelled_by.get(row.id), exact=exact), row.now
+        )
         for row in rows
     }
 
 
 def explain_health(
-    session: Session, installation: Installation, webhook: UUID, health: Health, unreadable: str | None
+    session: Session,
+    installation: Installation,
+    webhook: UUID,
+    health: Health,
+    unreadable: str | None,
+    *,
+    exact: bool,
 ) -> list[Sentence]:
-    """The sentences that explain a webhook whose health was looked at; one statement. Raises NotFound."""
+    """The sentences that explain a webhook whose health was looked at; one statement. Raises NotFound. `exact`: with
+    failures as operators see them."""
     row = session.execute(_WEBHOOK, {"id": webhook, "format": FORMAT}).first()
     if row is None:
         raise NotFound("webhook", webhook)
@@ -108,7 +120,12 @@ def explain_health(
         situation.WebhookRecord(
             webhook=_webhook(row, installation),
             unreadable=unreadable,
-            answer=situation.Answer(answer.at, answer.status, answer.failure, answer.failure_detail, answer.duration)
+            answer=situation.Answer(
+                answer.at,
+                answer.status,
+                *told(answer.failure, answer.failure_detail, exact=exact),
+                answer.duration,
+            )
             if answer is not None
             else None,
             open_count=health.open.count,
@@ -119,7 +136,11 @@ def explain_health(
             else None,
             contact_state=row.contact_state,
             notice=situation.LastNotice(
-                row.notice_error, row.notice_at, row.notice_due_at, row.notice_sent_at, row.notice_suppressed
+                row.notice_error if exact else told_kind(row.notice_error),
+                row.notice_at,
+                row.notice_due_at,
+                row.notice_sent_at,
+                row.notice_suppressed,
             )
             if row.notice_at is not None
             else None,
@@ -192,7 +213,12 @@ def _delays(installation: Installation, schedule: str | None) -> Sequence[timede
 
 
 def _delivery(
-    row: Row[Any], installation: Installation, before: situation.Before | None, cancelled_by: str | None
+    row: Row[Any],
+    installation: Installation,
+    before: situation.Before | None,
+    cancelled_by: str | None,
+    *,
+    exact: bool,
 ) -> situation.DeliverySituation:
     return situation.DeliverySituation(
         id=row.id,
@@ -212,25 +238,26 @@ def _delivery(
         is_event_erased=row.is_event_erased,
         expires_at=row.expires_at,
         webhook=_webhook(row, installation),
-        last=_last(row),
+        last=_last(row, exact=exact),
         before=before,
         is_delivering=row.is_delivering,
         host_faults=row.host_faults,
     )
 
 
-def _last(row: Row[Any]) -> situation.LastAttempt | None:
+def _last(row: Row[Any], *, exact: bool) -> situation.LastAttempt | None:
     if row.last_number is None:
         return None
     at: datetime = row.last_at
+    failure, detail = told(row.failure, row.failure_detail, exact=exact)
     return situation.LastAttempt(
         number=row.last_number,
         at=at,
         verdict=row.verdict,
         outcome_unknown=row.outcome_unknown,
         status=row.status,
-        failure=row.failure,
-        failure_detail=row.failure_detail,
+        failure=failure,
+        failure_detail=detail,
         messages=row.messages,
         asks_for_time=bool(row.asks_for_time),
     )

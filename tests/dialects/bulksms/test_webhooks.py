@@ -267,7 +267,7 @@ def test_no_answer_is_reported_as_well(bulksms: BulkSms) -> None:
         ("onWebApp", 1, "onWebApp must be true or false"),
         ("contactEmailAddress", "nobody", "contactEmailAddress must be one plain mail address"),
         ("url", "ftp://example.com/", "url must begin with http:// or https://"),
-        ("url", "http://10.1.2.3/s3cret", "url may not be called: "),
+        ("url", "http://10.1.2.3/s3cret", "url does not lead to a public address"),
         ("url", "https://user:pw@example.com/", "url must not hold a user name or password"),
     ],
 )

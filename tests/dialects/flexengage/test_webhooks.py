@@ -125,7 +125,7 @@ def test_what_is_refused_is_reported_by_field(
 
 def test_what_the_engine_refuses_is_reported_of_the_vendors_field(flexengage: FlexEngage, database: Engine) -> None:
     for name, value, told in (
-        ("endpoint", "https://10.0.0.1/", "endpoint may not be called: "),
+        ("endpoint", "https://10.0.0.1/", "endpoint does not lead to a public address"),
         ("events", ["NO TYPE"], "events must be dotted parts"),
         ("events", ["A.*"], "events must be dotted parts"),
     ):

@@ -112,7 +112,7 @@ FULL_CLIENT = {**CLIENT, "scope": "s", "response_type": "r", "token_request_type
         ({"target": "https://conversation-api.eu.sinch.com/x"}, "target must not be an address"),
         ({"target": "https://Conversation-API.sinch.com"}, "target must not be an address"),
         ({"target": "https://ｃonversation-api.eu.sinch.com/"}, "target must not be an address"),
-        ({"target": "http://10.0.0.1/"}, "target may not be called"),
+        ({"target": "http://10.0.0.1/"}, "target does not lead to a public address"),
         ({"triggers": ...}, "triggers are required"),
         ({"triggers": []}, "triggers are required"),
         ({"triggers": "OPT_IN"}, "triggers are required"),

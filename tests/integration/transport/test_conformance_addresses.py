@@ -319,3 +319,44 @@ def test_an_ipv6_address_with_a_scope_is_no_address(new_transport: NewTransport,
 
     sender = Sender(new_transport(addresses=AddressPolicy(networks=read_networks("::/0")), resolve=resolve))
     assert failure(sender, f"http://hook.example:{receiver.port}/").kind is FailureKind.DNS
+
+
+# How names are looked up, and this machine's own addresses
+
+
+def test_no_list_of_domains_to_search_makes_another_name_of_it(
+    new_transport: NewTransport, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, asked = socket.getaddrinfo, []
+
+    def searching(host: str, port: int, **options: Any) -> Any:
+        """As glibc with `search cluster.local` and ndots:5: a name without its final dot is looked for there first."""
+        if options.get("flags"):
+            return plain(host, port, **options)
+        asked.append(host)
+        if host.endswith(".") or host == "receiver":
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return plain("127.0.0.1", port, **options)  # host.cluster.local
+
+    monkeypatch.setattr("socket.getaddrinfo", searching)
+    sender = Sender(new_transport(addresses=replace(LOOPBACK, hosts=("internal.example",))))
+    assert failure(sender, f"http://hook.example:{receiver.port}/").kind is FailureKind.DNS
+    assert asked == ["hook.example."]
+    assert receiver.connections == 0
+    assert sender.reply(f"http://internal.example:{receiver.port}/").status == 200  # as it is written in the list
+    assert sender.reply(f"http://localhost:{receiver.port}/").status == 200
+    assert asked[1:] == ["internal.example", "localhost"]
+    assert dict(receiver.received[0].headers)["Host"] == f"internal.example:{receiver.port}"
+
+
+def test_a_name_that_leads_to_an_own_address_is_not_connected_to(
+    new_transport: NewTransport, dns: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dns.script("hook.example", ("8.8.4.4", "2606:4700::1"))
+    policy = AddressPolicy(is_own={"8.8.4.4", "2606:4700::1"}.__contains__)
+    sender = Sender(new_transport(addresses=policy, resolve=dns.resolve))
+    dns.resolve("hook.example", 80)
+    made = sockets_of(monkeypatch)
+    assert failure(sender, "http://hook.example/") == Failure(REFUSED, "an address of this machine")
+    assert failure(sender, "http://8.8.4.4/") == Failure(REFUSED, "an address of this machine")
+    assert made == []

@@ -51,7 +51,7 @@ def statements(database: Engine, most: int) -> Iterator[None]:
 
 def explained(database: Engine, settings: Settings, *wanted: UUID) -> list[list[Sentence]]:
     with Session(database) as session:
-        found = explain_deliveries(session, installation_for(settings), wanted)
+        found = explain_deliveries(session, installation_for(settings), wanted, exact=True)
     return [found[each] for each in wanted]
 
 
@@ -102,7 +102,7 @@ def test_those_before_it_are_counted_up_to_a_bound_and_no_more_are_read(
     with database.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         connection.execute(text("VACUUM ANALYZE dispatcher.deliveries"))
     with Session(database) as session, reading_less_than(320, session, "deliveries"):
-        said = explain_deliveries(session, installation_for(settings), [last])[last]
+        said = explain_deliveries(session, installation_for(settings), [last], exact=True)[last]
     assert (in_turn(said).parameters["before"], in_turn(said).parameters["before_complete"]) == (100, False)
     assert "100 or more deliveries of the webhook are before it" in in_turn(said).text
 
@@ -181,7 +181,7 @@ def test_a_token_that_cannot_be_fetched_is_told_of_the_delivery_and_of_the_webho
         webhooks = Webhooks(session, installation_for(settings))
         found = webhooks.read(None, webhook.id)
         health = health_of(session, found.webhook)
-        told = explain_health(session, installation_for(settings), webhook.id, health, found.unreadable)
+        told = explain_health(session, installation_for(settings), webhook.id, health, found.unreadable, exact=True)
     assert [sentence.code for sentence in told] == [
         *("webhook_failing", "last_answer", "deliveries_open", "no_token", "no_contact"),
     ]
@@ -258,10 +258,10 @@ def explain_all(
 ) -> list[list[Sentence]]:
     with Session(connection, join_transaction_mode="create_savepoint") as session:
         installation = installation_for(settings)
-        found = [*explain_deliveries(session, installation, [wanted]).values()]
+        found = [*explain_deliveries(session, installation, [wanted], exact=True).values()]
         if with_health:
             health = health_of(session, session.get_one(Webhook, webhook))
-            found.append(explain_health(session, installation, webhook, health, None))
+            found.append(explain_health(session, installation, webhook, health, None, exact=True))
         return found
 
 

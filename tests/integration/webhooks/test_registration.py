@@ -148,8 +148,10 @@ def test_the_guard_holds_for_the_test_as_for_deliveries(
 ) -> None:
     installation = installation_for(settings.model_copy(update={"allowed_networks": ""}))
     installation.addresses = settings.addresses
-    with pytest.raises(UrlVerificationFailed, match="loopback"):  # the name was allowed at the time of the first check
+    with pytest.raises(UrlVerificationFailed) as refused:  # the name was allowed at the time of the first check
         register(installation, account, by=TESTER, url=receiver.url("/hook"), event_types=["*"], url_verification=True)
+    assert refused.value.came_back == "does not lead to a public address"
+    assert refused.value.exact_reason.endswith(": a loopback address")
     assert receiver.received == []
     assert stored(database) == []
 

@@ -89,9 +89,10 @@ def test_the_mail_about_it_says_what_to_do_and_not_where_the_name_led(
         (mail,) = mail_server.messages
     for form in ("plain", "html"):
         text = " ".join(mail.body(form).split())
-        assert "was not called: callbacks may not go to its address, port or scheme." in text
-        assert "register a URL whose host name resolves only to public addresses" in text
-        assert "a loopback address" in text
+        assert "was not called: its URL leads to no public address that callbacks may go to." in text
+        assert "check the DNS records of the host name" in text
+        assert "does not lead to a public address" in text
+        assert "loopback" not in text
         assert "planted" not in text
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.egress.address_policy import AddressPolicy, read_hosts, read_networks, read_ports
+from dispatcher.egress.address_policy import ONE_LABEL, OWN, AddressPolicy, read_hosts, read_networks, read_ports
 from dispatcher.egress.special_addresses import METADATA, SERVICES, embedded
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import read_settings
@@ -90,7 +90,7 @@ def test_a_name_of_this_machine_is_judged_as_its_address(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["example.com", "a", "xn--bcher-kva.example", "under_score.example", "7.example", "a0x1"]
+    "host", ["example.com", "a.b", "xn--bcher-kva.example", "under_score.example", "7.example", "x.a0x1"]
 )
 def test_a_name_is_judged_when_its_addresses_are_known(host: str) -> None:
     assert POLICY.refused_origin("https", host, 443) is None
@@ -306,3 +306,57 @@ def test_an_address_is_judged_alike_in_every_form_of_its_text(address: IPv4Addre
     }
     assert len(reasons) == 1
     assert ip_address(address.exploded) == address
+
+
+@pytest.mark.parametrize("host", ["intranet", "a", "com", "xn--bcher-kva", "under_score", "a0x1"])
+def test_a_name_of_one_label_may_be_called_only_if_the_allow_list_names_it(host: str) -> None:
+    for policy in (POLICY, AddressPolicy(hosts=("intra.net",)), AddressPolicy(networks=(ip_network("10.0.0.0/8"),))):
+        assert policy.refused_origin("https", host, 443) == ONE_LABEL
+    assert AddressPolicy(hosts=(host,)).refused_origin("https", host, 443) is None
+    assert AddressPolicy(any_address=True).refused_origin("https", host, 443) is None
+
+
+def test_names_are_looked_up_as_absolute_except_for_those_of_the_allow_list() -> None:
+    policy = AddressPolicy(hosts=("internal.example", "receiver"))
+    assert policy.looked_up_as("hook.example") == "hook.example."
+    assert policy.looked_up_as("not-internal.example") == "not-internal.example."
+    for host in ("internal.example", "a.internal.example", "receiver", "localhost", "a.localhost"):
+        assert policy.looked_up_as(host) == host
+    assert AddressPolicy(any_address=True).looked_up_as("hook.example") == "hook.example"
+
+
+OWN_ADDRESSES = ("8.8.4.4", "10.1.2.3", "2606:4700::1", "fd00::17")
+
+
+def of_this_machine(networks: str = "", **more: object) -> AddressPolicy:
+    return AddressPolicy(networks=read_networks(networks), is_own=OWN_ADDRESSES.__contains__, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", OWN_ADDRESSES)
+def test_an_address_of_this_machine_may_be_called_only_if_the_allow_list_names_it_or_loopback(address: str) -> None:
+    everything_else = of_this_machine("10.0.0.0/8, fd00::/8, 8.0.0.0/6, 2000::/3", hosts=("hook.example",))
+    assert everything_else.refused_address("hook.example", address, 443) == OWN
+    assert everything_else.refused_origin("https", address, 443) == OWN
+    for networks in (address, "127.0.0.1, 10.0.0.0/8, fd00::/8", "::1, 10.0.0.0/8, fd00::/8"):
+        assert of_this_machine(networks).refused_address("hook.example", address, 443) is None
+    assert of_this_machine(any_address=True).refused_address("hook.example", address, 443) is None
+
+
+def test_others_are_judged_as_before_and_the_system_is_asked_only_about_what_may_be_called() -> None:
+    asked: list[str] = []
+
+    def is_own(address: str) -> bool:
+        asked.append(address)
+        return False
+
+    policy = AddressPolicy(is_own=is_own)
+    for kind, addresses in ADDRESSES.items():
+        for address in addresses.split():
+            assert policy.refused_address("hook.example", address, 443) == kind
+    assert set(asked) == {str(ip_address(address)) for address in (ADDRESSES[None] or "").split()}
+
+
+def test_an_own_address_within_an_ipv6_address_is_found() -> None:
+    policy = of_this_machine("64:ff9b::/96, 10.0.0.0/8")
+    assert policy.refused_address("hook.example", "64:ff9b::10.1.2.3", 443) == OWN
+    assert policy.refused_address("hook.example", "64:ff9b::10.1.2.4", 443) is None

@@ -41,7 +41,7 @@ class Resolver:
 
 def test_an_address_written_out_needs_no_dns_lookup() -> None:
     resolver = Resolver()
-    ups = DnsLookups(resolve=resolver)
+    ups = DnsLookups(resolver)
     assert ups.addresses("192.0.2.7", 80, "acme", within(1)) == [(socket.AF_INET, ("192.0.2.7", 80))]
     assert ups.addresses("::1", 80, "acme", within(1)) == [(socket.AF_INET6, ("::1", 80, 0, 0))]
     assert resolver.asked == []
@@ -51,14 +51,14 @@ def test_a_resolver_that_hangs_does_not_stretch_the_deadline() -> None:
     resolver = Resolver()
     began = monotonic()
     with pytest.raises(TimeoutError):
-        DnsLookups(resolve=resolver).addresses("slow.example", 80, "acme", within(0.1))
+        DnsLookups(resolver).addresses("slow.example", 80, "acme", within(0.1))
     assert monotonic() - began < 5
     resolver.allowed.set()
 
 
 def test_a_name_is_looked_up_once_however_many_wait_for_it() -> None:
     resolver = Resolver()
-    ups = DnsLookups(resolve=resolver)
+    ups = DnsLookups(resolver)
     found: list[Any] = []
     threads = [
         threading.Thread(target=lambda: found.append(ups.addresses("same.example", 80, "acme", within(10))))
@@ -77,7 +77,7 @@ def test_a_name_is_looked_up_once_however_many_wait_for_it() -> None:
 
 def test_no_more_names_are_looked_up_at_once_than_allowed() -> None:
     resolver = Resolver()
-    ups = DnsLookups(at_once=3, resolve=resolver)
+    ups = DnsLookups(resolver, at_once=3)
     for name, refusal in {"one.example": TimeoutError, "two.example": TimeoutError, "three.example": NoTurn}.items():
         with pytest.raises(refusal):
             ups.addresses(name, 80, "acme", within(0.05))
@@ -88,7 +88,7 @@ def test_no_more_names_are_looked_up_at_once_than_allowed() -> None:
 
 def test_threads_that_wait_for_hanging_names_of_one_account_do_not_hold_up_another() -> None:
     resolver = Resolver()
-    ups = DnsLookups(at_once=8, resolve=resolver)
+    ups = DnsLookups(resolver, at_once=8)
     outcomes: list[Any] = []
 
     def look_up(account: str, host: str) -> None:
@@ -117,7 +117,7 @@ def test_what_the_resolver_raises_is_raised_and_not_kept() -> None:
             raise answer
         return answer
 
-    ups = DnsLookups(resolve=resolve)
+    ups = DnsLookups(resolve)
     with pytest.raises(socket.gaierror):
         ups.addresses("flaky.example", 80, "acme", within(10))
     assert ups.addresses("flaky.example", 80, "acme", within(10))
