@@ -15,6 +15,8 @@ from dispatcher.transport.exchange import Failure, Request
 from dispatcher.transport.failure_texts import NO_ADDRESS, NO_TURN
 from dispatcher.transport.resolver import Address, DnsLookups, Name, literal_addresses, not_resolved
 
+Refuse = Callable[[str, str, int], Failure | None]  # host, address, port
+
 KEPT_SECONDS = 30.0  # a busy name is looked up twice a minute, not for every request
 _MOST_KEPT = 10_000
 
@@ -40,7 +42,8 @@ class Waiting:
 
 
 class Names:
-    """Finds addresses with `lookups`. One thread owns it; other threads call `wake` when a lookup has ended.
+    """Finds addresses with `lookups`, of which `refuse` says what may not be called. One thread owns it; other threads
+    call `wake` when a lookup has ended.
 
     A name has to wait for its turn when too many are looked up at once; accounts take turns, and a name that several
     wait for takes the turn of the first that comes to it. The receiver does not cause that, so its time
@@ -50,8 +53,8 @@ class Names:
     again.
     """
 
-    def __init__(self, lookups: DnsLookups, wake: Callable[[], None]) -> None:
-        self._dns_lookups, self._wake = lookups, wake
+    def __init__(self, lookups: DnsLookups, refuse: Refuse, wake: Callable[[], None]) -> None:
+        self._dns_lookups, self._refuse, self._wake = lookups, refuse, wake
         self._kept: dict[Name, tuple[float, Resolved]] = {}
         self._waiting: dict[Name, list[Waiting]] = {}
         self._turns: FairTurns[Name] = FairTurns(lookups.at_once)
@@ -128,6 +131,14 @@ class Names:
         addresses = future.result()
         if not addresses:
             return NO_ADDRESS
+        for _, address in addresses:
+            refusal = self._refuse(name[0], *address[:2])
+            if refusal is None:
+                break
+        else:
+            # Not kept: how soon the next attempt fails would tell a name that exists from one that does not.
+            assert refusal is not None
+            return refusal
         return self._keep(name, now + KEPT_SECONDS, Resolved(_entry(name, addresses), _first(addresses)))
 
     def _given_up(self, waiting: Waiting, others: list[Waiting]) -> Failure:

@@ -21,7 +21,7 @@ from dispatcher.transport.curl.handles import HandleOptions
 from dispatcher.transport.curl.poller import IDLE_END, READABLE, new_readiness
 from dispatcher.transport.curl.raw_bytes import Look, RawBytes
 from dispatcher.transport.curl.transfers import Transfer
-from dispatcher.transport.exchange import Exchange, Failure, Request
+from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Request
 from dispatcher.transport.failure_texts import ADDRESS_FULL, unexpected
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import ANSWER_CAP, REST_SECONDS, TlsVersion
@@ -77,7 +77,7 @@ class CurlTransport:
         self._awake.setblocking(False)
         self._waker.setblocking(False)
         self._readiness.watch(self._awake.fileno(), READABLE)
-        self._names = Names(DnsLookups(resolve or system_resolver(addresses)), self._wake)
+        self._names = Names(DnsLookups(resolve or system_resolver(addresses)), self._guard.refuse_address, self._wake)
         self._curl_at = inf  # when curl wants to be called, monotonic
         self._deadlines_at = 0.0  # when deadlines are looked at again
         self._waited_at = monotonic()  # when the last wait ended
@@ -188,7 +188,8 @@ class CurlTransport:
         for waiting, found in self._names.ended(now):
             begun_at = now if waiting.begun_at is None else waiting.begun_at
             if isinstance(found, Failure):
-                self._end_unsent(waiting.request, found, begun_at, now)
+                leads_somewhere = found.kind is FailureKind.ADDRESS_REFUSED
+                self._end_unsent(waiting.request, found, begun_at, now, looked_up=leads_somewhere)
             else:
                 self._start(waiting.request, found, begun_at, now)
 
@@ -285,9 +286,11 @@ class CurlTransport:
         self._multi.remove_handle(handle)
         self._idle.setdefault(transfer.pool, []).append(transfer)  # at most as many as were in flight together
 
-    def _end_unsent(self, request: Request, failure: Failure, begun_at: float, now: float) -> None:
+    def _end_unsent(
+        self, request: Request, failure: Failure, begun_at: float, now: float, *, looked_up: bool = False
+    ) -> None:
         duration = timedelta(seconds=now - begun_at)
-        self._ended.append(Exchange(request, failure, datetime.now(UTC) - duration, duration))
+        self._ended.append(Exchange(request, failure, datetime.now(UTC) - duration, duration, looked_up))
 
     # ---- curl's multi handle
 

@@ -273,7 +273,8 @@ def test_a_kept_alive_connection_was_checked_when_it_was_opened(
     url = f"http://hook.example:{receiver.port}/"
     assert [sender.reply(url).status for _ in range(5)] == [200] * 5
     assert [got.connection for got in receiver.received] == [1] * 5
-    assert judged == [("hook.example", "127.0.0.1", receiver.port)]
+    assert set(judged) == {("hook.example", "127.0.0.1", receiver.port)}
+    assert len(judged) <= 2  # when it was looked up, if that is kept, and when it was connected to
 
 
 def test_a_dead_kept_alive_connection_is_replaced_by_one_that_is_checked(
@@ -347,6 +348,19 @@ def test_no_list_of_domains_to_search_makes_another_name_of_it(
     assert sender.reply(f"http://localhost:{receiver.port}/").status == 200
     assert asked[1:] == ["internal.example", "localhost"]
     assert dict(receiver.received[0].headers)["Host"] == f"internal.example:{receiver.port}"
+
+
+def test_a_name_that_leads_to_refused_addresses_is_looked_up_for_each_request_as_one_that_does_not_exist(
+    new_transport: NewTransport, dns: DnsServer
+) -> None:
+    """Otherwise the time of the second attempt would tell which names there are in the operator's network."""
+    dns.script("private.example", ("10.1.2.3", "fd00::17"))
+    sender = Sender(new_transport(addresses=CLOSED, resolve=dns.resolve))
+    for name, kind in (("private.example", REFUSED), ("missing.example", FailureKind.DNS)):
+        exchanges = [sender.exchange(f"http://{name}/") for _ in range(3)]
+        assert {each.outcome.kind for each in exchanges if isinstance(each.outcome, Failure)} == {kind}
+        assert dns.lookups(name) == 3
+        assert {each.looked_up for each in exchanges} == {True} or kind is FailureKind.DNS
 
 
 def test_a_name_that_leads_to_an_own_address_is_not_connected_to(

@@ -54,7 +54,7 @@ def request(connect_timeout: float = 5.0, timeout: float = 30.0, account: str = 
 
 def made(resolver: Resolver, at_once: int = 4) -> tuple[Names, Waker]:
     waker = Waker()
-    return Names(DnsLookups(resolver, at_once=at_once), waker), waker
+    return Names(DnsLookups(resolver, at_once=at_once), lambda *_: None, waker), waker
 
 
 def name(host: str) -> tuple[str, int]:
