@@ -299,7 +299,7 @@ def test_a_webhook_that_is_no_object_is_refused(everlytic: Everlytic) -> None:
 def test_an_address_that_may_not_be_called_is_refused(everlytic: Everlytic) -> None:
     given = {"event_types": ["sent"], "verb": "post", "url": "http://10.0.0.1/"}
     (told,) = refused(everlytic.call("POST", json={"webhook": given}))["webhook.url"]
-    assert told == "The webhook.url does not lead to a public address"
+    assert told == "The webhook.url does not lead to a public address."
 
 
 # Callers
