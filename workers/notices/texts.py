@@ -143,7 +143,7 @@ _ADVICE = {
 }
 
 
-def _failure(kind: FailureKind) -> str:  # noqa: PLR0911 - a table
+def _failure(kind: FailureKind) -> str:  # noqa: PLR0911, PLR0912 - a table
     match kind:
         case FailureKind.CONNECTION_REFUSED:
             return "Your server refused the connection: nothing is listening at this address and port."
