@@ -2,7 +2,8 @@
 webhooks for one call."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -36,6 +37,8 @@ from dispatcher.webhooks.secrets import WebhookSecrets, masked_secrets
 from dispatcher.webhooks.store import Webhooks
 
 log = logging.getLogger("dispatcher.api.webhooks")
+
+PIECE = 500  # webhooks of a list that are read at once
 
 BODY_ERRORS = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE  # of a route that reads a body
 _ERRORS = (
@@ -149,6 +152,20 @@ def own_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
     return Depends(own)
 
 
+def readable_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
+    """The same for a call that reads: it runs when it is its account's turn."""
+
+    async def own(
+        owner: Annotated[Owner, Depends(owner_of_call)],
+        serving: Shared,
+        call: Annotated[Call, Depends(call_of)],
+    ) -> AsyncIterator["OwnWebhooks"]:
+        async with serving.reading_turns.turn(owner.account_id):
+            yield OwnWebhooks(vendor, serving, owner, call)
+
+    return Depends(own, scope="function")
+
+
 class OwnWebhooks:
     """An account's webhooks that were created through a dialect, for one call. Others are not found. Secrets in them
     are in clear only for a caller who may change them, and the audit log says so."""
@@ -159,23 +176,29 @@ class OwnWebhooks:
         self._may_manage = owner.caller.may(Scope.MANAGE)
         self._vendor, self._installation = vendor, serving.installation
         self._before_verification = partial(serving.rates.spend, owner.caller, URL_VERIFICATION)
+        self._turns = serving.reading_turns
 
     def account(self, session: Session) -> Account:
         """The account that owns them."""
         return session.get_one(Account, self._account_id)
 
-    def list(self, *, app: str | None = None) -> Sequence[WebhookView]:
-        """All of them, or those of one app, oldest first."""
+    def piece(self, after: UUID | None, *, app: str | None = None) -> tuple[Sequence[WebhookView], UUID | None]:
+        """The next of them, or of those of one app, oldest first, and after which the piece after it begins (None: there
+        is none)."""
         with self._installation.transaction() as session:
             webhooks = Webhooks(session, self._installation)
             owner = self.account(session)
-            listed = webhooks.list(owner, dialect=self._vendor.name, app=app)
+            listed = webhooks.piece(owner, self._vendor.name, app=app, after=after, limit=PIECE)
             found = list(_views((webhooks.opened(each, owner, None) for each in listed), self._view))
             if number := sum(map(self._shows_secrets, found)):
-                # One for all: a list can be long, and be asked for each minute.
+                # One for all of a piece: a list can be long, and be asked for each minute.
                 detail = {"webhooks": number}
                 audit.write(session, self.by, Action.ACCOUNT_SECRETS_SHOWN, owner.id, account=owner.id, detail=detail)
-            return found
+            return found, listed[-1].id if len(listed) == PIECE else None
+
+    def next_turn(self) -> AbstractAsyncContextManager[None]:
+        """The account's turn to read the next piece."""
+        return self._turns.turn(self._account_id, begun=True)
 
     def find(self, text: str) -> WebhookView:
         """The webhook with this id in the vendor's form. Raises NotFound, also for an invalid id."""

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -122,13 +123,19 @@ async def sender(caller: "Sender", serving: Shared) -> Caller:
     return caller
 
 
+async def _reading(caller: Annotated[Caller, Depends(WhoMay(Scope.READ))], serving: Shared) -> AsyncIterator[Caller]:
+    """A dependency: who may read, when it is the account's turn. The answer is sent after that."""
+    async with serving.reading_turns.turn(caller.account_id):
+        yield caller
+
+
 def check_scope(caller: Caller, scope: Scope) -> None:
     """Raises Problem 403 without the scope."""
     if not caller.may(scope):
         raise Problem(HTTPStatus.FORBIDDEN, f"the API key does not have the scope `{scope}`")
 
 
-Reader = Annotated[Caller, Depends(WhoMay(Scope.READ))]
+Reader = Annotated[Caller, Depends(_reading, scope="function")]
 Sender = Annotated[Caller, Depends(WhoMay(Scope.SEND))]
 SenderOfOne = Annotated[Caller, Depends(sender)]
 Manager = Annotated[Caller, Depends(WhoMay(Scope.MANAGE))]

@@ -2,6 +2,7 @@
 a limit for its body. A defect shows nothing but that id, no cache may keep an answer, and none steers a terminal."""
 
 import asyncio
+import codecs
 import logging
 import time
 import traceback
@@ -83,25 +84,32 @@ class RequestIds:
         status: int | None = None
         head: Message | None = None  # of the answer, sent with its body
         pieces: list[bytes] | None = None  # of a body in JSON
+        sift: _SiftedJson | None = None  # for one of unknown length
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status, head, pieces
+            nonlocal status, head, pieces, sift
             if message["type"] == "http.response.start":
-                status, head, pieces = message["status"], message, None
-                headers, has_cache_control = [], False
+                status, head, pieces, sift = message["status"], message, None, None
+                headers, has_cache_control, has_length, is_json = [], False, False, False
                 for header in message["headers"]:
                     name = header[0]
                     if name not in _SET_HERE:
                         headers.append(header)
                         has_cache_control = has_cache_control or name == _NO_STORE[0]
-                        if name == b"content-type" and b"json" in header[1]:
-                            pieces = []
+                        has_length = has_length or name == b"content-length"
+                        is_json = is_json or (name == b"content-type" and b"json" in header[1])
+                if is_json and has_length:
+                    pieces = []
+                elif is_json:
+                    sift = _SiftedJson()
                 # For every answer: many contain secrets, and a list of those would miss the next one.
                 if not has_cache_control:
                     headers.append(_NO_STORE)
                 message["headers"] = [*headers, NO_SNIFF, (_REQUEST_ID, request_id.encode())]
                 return
-            if pieces is not None and head is not None:
+            if sift is not None:
+                message = sift.safe(message)
+            elif pieces is not None and head is not None:
                 pieces.append(message.get("body", b""))
                 if message.get("more_body", False):
                     return
@@ -129,6 +137,17 @@ def _safe(head: Message, body: bytes) -> bytes:
         length = (b"content-length", b"%d" % len(safe))
         head["headers"] = [length if header[0] == length[0] else header for header in head["headers"]]
     return safe
+
+
+class _SiftedJson:
+    """The same for one of unknown length, which is sent as it is made."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a character
+
+    def safe(self, message: Message) -> Message:
+        text = self._decoder.decode(message.get("body", b""), final=not message.get("more_body", False))
+        return {**message, "body": safe_json(text.encode())}
 
 
 async def read_body(request: Request) -> bytes:

@@ -12,6 +12,7 @@ from dispatcher.web.guesses import Guesses
 from dispatcher.web.known_callers import KnownCallers
 from dispatcher.web.quotas import Rates
 from dispatcher.web.rate_limits import RateLimits
+from dispatcher.web.reading_turns import ReadingTurns
 from dispatcher.web.request_counts import RequestCounts
 
 
@@ -27,6 +28,7 @@ class Serving:
         self.guesses = Guesses()
         self.access_log = AccessLog()
         self.counts = RequestCounts()
+        self.reading_turns = ReadingTurns()
 
     @property
     def installation(self) -> Installation:

@@ -223,6 +223,15 @@ class Webhooks:
         wanted = self._wanted(account, dialect, app, url)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id)).all()
 
+    def piece(
+        self, account: Account, dialect: str, *, app: str | None, after: UUID | None, limit: int
+    ) -> Sequence[Webhook]:
+        """The next of the account's webhooks of a dialect, or of one of its apps, oldest first, without deleted ones."""
+        wanted = [*self._wanted(account, dialect, app, None)]
+        if after is not None:
+            wanted.append(Webhook.id > after)
+        return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id).limit(limit)).all()
+
     def page(
         self,
         account: Account | None,

@@ -16,7 +16,8 @@ from dispatcher.dialects.bulksms.fields import (
     new_fields,
     read_entry,
 )
-from dispatcher.dialects.frame import BODY_ERRORS, Owner, OwnWebhooks, own_webhooks
+from dispatcher.dialects.frame import BODY_ERRORS, Owner, OwnWebhooks, own_webhooks, readable_webhooks
+from dispatcher.dialects.lists import whole_list
 from dispatcher.web.authentication import WhoMay
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import Problem
@@ -48,15 +49,15 @@ def _owner_who_may(scope: Scope) -> Callable[[Caller], Owner]:
     return owner
 
 
-Readable = Annotated[OwnWebhooks, own_webhooks(BULKSMS, _owner_who_may(Scope.READ))]
+Readable = Annotated[OwnWebhooks, readable_webhooks(BULKSMS, _owner_who_may(Scope.READ))]
 Manageable = Annotated[OwnWebhooks, own_webhooks(BULKSMS, _owner_who_may(Scope.MANAGE))]
 WebhookId = Annotated[str, Depends(_id)]
 Body = Annotated[bytes, Depends(read_body)]
 
 
-@router.get("/webhooks", summary="List webhooks", responses=BULKSMS.described())
-def list_webhooks(own: Readable) -> list[WebhookDocument]:
-    return [document_of(webhook) for webhook in own.list()]
+@router.get("/webhooks", summary="List webhooks", response_model=list[WebhookDocument], responses=BULKSMS.described())
+def list_webhooks(own: Readable) -> Response:
+    return whole_list(own, document_of)
 
 
 @router.post("/webhooks", summary="Create a webhook", responses=BULKSMS.described(*_OF_A_BODY), openapi_extra=_ENTRY)

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.dialects.everlytic.errors import EVERLYTIC, described
 from dispatcher.dialects.everlytic.fields import EVENT_TYPES, read_enabled, read_payload, shown
-from dispatcher.dialects.frame import BODY_ERRORS, Owner, OwnWebhooks, own_webhooks, owner_of_name
+from dispatcher.dialects.frame import BODY_ERRORS, Owner, OwnWebhooks, own_webhooks, owner_of_name, readable_webhooks
+from dispatcher.dialects.lists import whole_list
 from dispatcher.dialects.view import WebhookView
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.installation import Installation
@@ -132,7 +133,7 @@ def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str | None],
     return owner
 
 
-Readable = Annotated[OwnWebhooks, own_webhooks(EVERLYTIC, _owner_who_may(Scope.READ))]
+Readable = Annotated[OwnWebhooks, readable_webhooks(EVERLYTIC, _owner_who_may(Scope.READ))]
 Manageable = Annotated[OwnWebhooks, own_webhooks(EVERLYTIC, _owner_who_may(Scope.MANAGE))]
 Body = Annotated[bytes, Depends(read_body)]
 
@@ -143,9 +144,9 @@ def create(own: Manageable, body: Body) -> AnswerOfOne:
     return _answer(own.register(enabled=read_enabled(body) is not False, **fields))
 
 
-@router.get("", summary="List webhooks", responses=_OF_A_QUESTION)
-def list_(own: Readable) -> AnswerOfSeveral:
-    return AnswerOfSeveral(data=Several(webhooks=[_shown(webhook) for webhook in own.list()]))
+@router.get("", summary="List webhooks", response_model=AnswerOfSeveral, responses=_OF_A_QUESTION)
+def list_(own: Readable) -> Response:
+    return whole_list(own, _shown, around=AnswerOfSeveral(data=Several(webhooks=[])))
 
 
 @router.get("/{webhook_id}", summary="Show a webhook", responses=_OF_A_QUESTION)

@@ -7,7 +7,7 @@ from fastapi import Depends, Path
 
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.dialects.flexengage.errors import FLEXENGAGE
-from dispatcher.dialects.frame import Owner, OwnWebhooks, own_webhooks, owner_of_name
+from dispatcher.dialects.frame import Owner, OwnWebhooks, own_webhooks, owner_of_name, readable_webhooks
 from dispatcher.installation import Installation
 from dispatcher.web.authentication import WhoMay
 from dispatcher.web.serving import Served
@@ -23,5 +23,5 @@ def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str], Owner]
     return owner
 
 
-Readable = Annotated[OwnWebhooks, own_webhooks(FLEXENGAGE, _owner_who_may(Scope.READ))]
+Readable = Annotated[OwnWebhooks, readable_webhooks(FLEXENGAGE, _owner_who_may(Scope.READ))]
 Manageable = Annotated[OwnWebhooks, own_webhooks(FLEXENGAGE, _owner_who_may(Scope.MANAGE))]

@@ -14,6 +14,7 @@ from dispatcher.dialects.flexengage.errors import FLEXENGAGE
 from dispatcher.dialects.flexengage.fields import CONTRACT, NewWebhook, is_taken, read_enabled, read_new_webhook
 from dispatcher.dialects.flexengage.times import whole_seconds
 from dispatcher.dialects.frame import BODY_ERRORS
+from dispatcher.dialects.lists import whole_list
 from dispatcher.dialects.view import WebhookView
 from dispatcher.event_types import MAX_LENGTH
 from dispatcher.web.middleware import read_body
@@ -82,9 +83,14 @@ def create(own: Manageable, body: Body, called: OwnUrl, response: Response) -> W
     return _shown(webhook)
 
 
-@router.get("", summary="List the webhooks of a brand", responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND))
-def list_(own: Readable) -> list[WebhookResponse]:
-    return [_shown(webhook) for webhook in own.list()]
+@router.get(
+    "",
+    summary="List the webhooks of a brand",
+    response_model=list[WebhookResponse],
+    responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND),
+)
+def list_(own: Readable) -> Response:
+    return whole_list(own, _shown)
 
 
 @router.get("/{id}", summary="Show a webhook", responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND))

@@ -9,7 +9,16 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.dialects.bodies import json_object
-from dispatcher.dialects.frame import BODY_ERRORS, Listing, Owner, OwnWebhooks, own_webhooks, owner_of_name
+from dispatcher.dialects.frame import (
+    BODY_ERRORS,
+    Listing,
+    Owner,
+    OwnWebhooks,
+    own_webhooks,
+    owner_of_name,
+    readable_webhooks,
+)
+from dispatcher.dialects.lists import whole_list
 from dispatcher.dialects.sinch import fields
 from dispatcher.dialects.sinch.errors import SINCH
 from dispatcher.dialects.sinch.schemas import CREATE_SCHEMA, UPDATE_SCHEMA, WebhookDocument, Webhooks
@@ -36,15 +45,20 @@ def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str], Owner]
     return owner
 
 
-Readable = Annotated[OwnWebhooks, own_webhooks(SINCH, _owner_who_may(Scope.READ))]
+Readable = Annotated[OwnWebhooks, readable_webhooks(SINCH, _owner_who_may(Scope.READ))]
 Manageable = Annotated[OwnWebhooks, own_webhooks(SINCH, _owner_who_may(Scope.MANAGE))]
 
 
-@router.get("/apps/{app_id}/webhooks", summary="List the webhooks of an app", responses=SINCH.described())
-def list_webhooks(own: Readable, app_id: Annotated[str, Path(description="The app.")]) -> Webhooks:
+@router.get(
+    "/apps/{app_id}/webhooks",
+    summary="List the webhooks of an app",
+    response_model=Webhooks,
+    responses=SINCH.described(),
+)
+def list_webhooks(own: Readable, app_id: Annotated[str, Path(description="The app.")]) -> Any:
     if not app_id.isprintable():
         return Webhooks(webhooks=[])  # no webhook can have such an app
-    return Webhooks(webhooks=[_document(webhook) for webhook in own.list(app=app_id)])
+    return whole_list(own, _document, app=app_id, around=Webhooks(webhooks=[]))
 
 
 @router.post(

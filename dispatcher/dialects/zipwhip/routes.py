@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.dialects.frame import Owner, OwnWebhooks, own_webhooks
+from dispatcher.dialects.frame import Owner, OwnWebhooks, own_webhooks, readable_webhooks
+from dispatcher.dialects.lists import whole_list
 from dispatcher.dialects.zipwhip.errors import ZIPWHIP
 from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
 from dispatcher.dialects.zipwhip.parameters import Parameters, read_parameters, refused, required
@@ -54,7 +55,7 @@ def _owner_who_may(scope: Scope) -> Callable[[Request, Parameters, Serving], Own
     return owner
 
 
-Readable = Annotated[OwnWebhooks, own_webhooks(ZIPWHIP, _owner_who_may(Scope.READ))]
+Readable = Annotated[OwnWebhooks, readable_webhooks(ZIPWHIP, _owner_who_may(Scope.READ))]
 Manageable = Annotated[OwnWebhooks, own_webhooks(ZIPWHIP, _owner_who_may(Scope.MANAGE))]
 
 
@@ -72,8 +73,12 @@ class Found(BaseModel):
     response: list[WebhookDocument] | str
 
 
-def _call(path: str, summary: str, parameters: dict[str, str], *optional: str) -> Callable[[Route], Route]:
-    """Registers a route for both methods, with its parameters described for each."""
+def _call(
+    path: str, summary: str, parameters: dict[str, str], *optional: str, answer: type[BaseModel] | None = None
+) -> Callable[[Route], Route]:
+    """Registers a route for both methods, with its parameters described for each. `answer`: of a route that makes its
+    own response."""
+    model = {"response_model": answer} if answer is not None else {}
     schemas = {name: {"type": "string", "description": about} for name, about in parameters.items()}
     needed = [name for name in parameters if name not in optional]
     query = [{"name": name, "in": "query", "required": name in needed, "schema": schemas[name]} for name in schemas]
@@ -85,7 +90,7 @@ def _call(path: str, summary: str, parameters: dict[str, str], *optional: str) -
             (router.get, {"parameters": query}),
             (router.post, {"requestBody": body, "description": "The parameters can also be in the query."}),
         ):
-            register_route(path, summary=summary, responses=ZIPWHIP.described(), openapi_extra=extra)(route)
+            register_route(path, summary=summary, responses=ZIPWHIP.described(), openapi_extra=extra, **model)(route)
         return route
 
     return add
@@ -132,9 +137,9 @@ def update_webhook(own: Manageable, given: Given) -> Found:
     return Found(response=[document_of(own.change(webhook, lambda _: fields))])
 
 
-@_call("/webhook/list", "List the account's webhooks", _SESSION)
-def list_webhooks(own: Readable) -> Found:
-    return Found(response=[document_of(webhook) for webhook in own.list()])
+@_call("/webhook/list", "List the account's webhooks", _SESSION, answer=Found)
+def list_webhooks(own: Readable) -> Response:
+    return whole_list(own, document_of, around=Found(response=[]))
 
 
 @_call("/webhook/delete", "Remove a webhook", {**_SESSION, **_ID})
