@@ -8,7 +8,7 @@ those of a backlog from the machine on which the asked figures were found, where
 
 from benchmarks import product
 from benchmarks.row import Row
-from benchmarks.targets import Ratio, Target
+from benchmarks.targets import Ratio, Target, Value
 
 FLOW_ROWS = (
     Row(
@@ -72,6 +72,20 @@ FLOW_ROWS = (
                 1.1,
                 more=False,
             ),
+        ),
+    ),
+    Row(
+        "beside-readers",
+        "events over HTTP beside 16 readers of the lists of another account, which has 20,000 webhooks",
+        (
+            Target(
+                "p99, of without them",
+                Ratio("beside-readers.p99_ms", "beside-readers.alone_p99_ms"),
+                2,
+                1.3,
+                more=False,
+            ),
+            Target("memory of the API", Value("beside-readers.memory_mb"), 100, 20, more=False, unit="MB"),
         ),
     ),
     Row(

@@ -183,8 +183,8 @@ class OwnWebhooks:
         return session.get_one(Account, self._account_id)
 
     def piece(self, after: UUID | None, *, app: str | None = None) -> tuple[Sequence[WebhookView], UUID | None]:
-        """The next of them, or of those of one app, oldest first, and after which the piece after it begins (None: there
-        is none)."""
+        """The next of them, or of those of one app, oldest first, and the id that the piece after this one begins after
+        (None: there is none)."""
         with self._installation.transaction() as session:
             webhooks = Webhooks(session, self._installation)
             owner = self.account(session)

@@ -1,5 +1,5 @@
-"""A dialect's list of webhooks. It is whole, because no vendor has pages; it is read in pieces, each in a transaction of
-its own, and sent as it is made. So neither its length nor a slow reader holds memory, a thread or a connection."""
+"""A dialect's list of webhooks. It is whole, because no vendor has pages; it is read in pieces, each in its own
+transaction, and sent as it is made. So neither its length nor a slow reader holds memory, a thread or a connection."""
 
 from collections.abc import AsyncIterator, Callable
 from uuid import UUID

@@ -226,7 +226,7 @@ class Webhooks:
     def piece(
         self, account: Account, dialect: str, *, app: str | None, after: UUID | None, limit: int
     ) -> Sequence[Webhook]:
-        """The next of the account's webhooks of a dialect, or of one of its apps, oldest first, without deleted ones."""
+        """The next of the account's webhooks of a dialect, or of one app, oldest first, without deleted ones."""
         wanted = [*self._wanted(account, dialect, app, None)]
         if after is not None:
             wanted.append(Webhook.id > after)
