@@ -7,6 +7,7 @@
     ├── InvalidInput              a field and the reason why it was refused; nothing was written
     │   ├── InvalidEvent
     │   ├── InvalidAccount
+    │   ├── InvalidFilter         of a list: nothing can match, or its cost would have no bound
     │   ├── InvalidRedelivery
     │   └── InvalidWebhook
     │       ├── AddressRefused    the installation does not allow this address, port or scheme
@@ -77,6 +78,10 @@ class InvalidEvent(InvalidInput):
 
 class InvalidAccount(InvalidInput):
     """An account or API key was refused before anything was written."""
+
+
+class InvalidFilter(InvalidInput):
+    """A filter of a list was refused: nothing can match it, or what it costs would have no bound."""
 
 
 class InvalidRedelivery(InvalidInput):

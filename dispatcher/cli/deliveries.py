@@ -54,7 +54,7 @@ def list_(
     """
     due_to = webhook_id(installation_of(context), webhook, account) if webhook is not None else None
     with installation_of(context).transaction() as session:
-        deliveries = list_deliveries(
+        page = list_deliveries(
             session,
             _owner_of_list(session, account, due_to, event),
             webhook=due_to,
@@ -67,11 +67,11 @@ def list_(
             limit=limit,
         )
     if json:
-        print_json(deliveries)
+        print_json(page.deliveries)
         return
-    print_delivery_table(deliveries)
-    if len(deliveries) == limit:
-        print_line(f"older ones: --before {deliveries[-1].id}", stderr=True)
+    print_delivery_table(page.deliveries)
+    if page.before is not None:
+        print_line(f"older ones: --before {page.before}", stderr=True)
 
 
 @app.command()

@@ -79,30 +79,37 @@ def list_(
 
 @app.command()
 def show(
+    *,
     context: typer.Context,
     identifier: Annotated[UUID, typer.Argument(metavar="ID", help="The event's id")],
     account: AnyAccount = None,
     reveal: Reveal = False,
+    before: Before = None,
+    limit: Limit = PAGE,
     json: AsJson = False,
 ) -> None:
     """Show one event: its message and its deliveries.
 
-    Phone numbers and texts in the message are masked unless --reveal is given.
+    --before and --limit are for its deliveries. Phone numbers and texts in the message are masked unless --reveal is
+    given.
     """
     with installation_of(context).transaction() as session:
         owner = account_of(session, account) if account is not None else owner_of_event(session, identifier)
-        record = get_event(session, owner, identifier)
+        record = get_event(session, owner, identifier, before=before, limit=limit)
     names = masked_names(installation_of(context), reveal=reveal)
     data = mask_message(record.data, names) if record.data is not None else None
     if json:
-        document = {"account": owner.name, **event_document(record.event), "deliveries": record.deliveries}
+        deliveries = {"deliveries": record.page.deliveries, "before": record.page.before}
+        document = {"account": owner.name, **event_document(record.event), **deliveries}
         print_json(document, raw_member=("data", data or b"null"))
         return
     print_fields({"account": owner.name, **_fields(record.event)})
     print_section("Message")
     print_text(data.decode(errors="replace") if data is not None else "(erased)")  # a row may hold anything
     print_section("Deliveries")
-    print_delivery_table(record.deliveries)
+    print_delivery_table(record.page.deliveries)
+    if record.page.before is not None:
+        print_line(f"older ones: --before {record.page.before}", stderr=True)
 
 
 def masked_names(installation: Installation, *, reveal: bool) -> Names:

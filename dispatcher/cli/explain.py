@@ -14,7 +14,7 @@ from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, console, print_json, print_line, print_section, print_sentence
 from dispatcher.cli.shared_options import Before, Limit
 from dispatcher.db.models import Account
-from dispatcher.deliveries.history import PAGE, get_delivery, list_deliveries
+from dispatcher.deliveries.history import PAGE, get_delivery, list_deliveries, states_of_event
 from dispatcher.deliveries.records import DeliveryLine
 from dispatcher.errors import NotFound
 from dispatcher.events.history import get_event_line
@@ -105,10 +105,10 @@ def _explain_event(
 ) -> None:
     owner = owner_of_event(session, event_id)
     event = get_event_line(session, owner, event_id)
-    lines = list_deliveries(session, owner, event=event_id, before=before, limit=limit)
-    sentences = explain_stored_event(session, owner, event, [line.state for line in lines])
+    page = list_deliveries(session, owner, event=event_id, before=before, limit=limit)
+    lines, older = page.deliveries, page.before
+    sentences = explain_stored_event(session, owner, event, states_of_event(session, event_id))
     of_each = explain_deliveries(session, installation, [line.id for line in lines], exact=True)
-    older = lines[-1].id if len(lines) == limit else None
     if json:
         deliveries = [_document(line, of_each.get(line.id, ())) for line in lines]
         own = {"id": event_id, "type": event.type, "app": event.app, "explanation": documents(sentences)}

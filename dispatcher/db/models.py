@@ -37,9 +37,11 @@ from dispatcher.states import Reason, State
 
 _NOW = text("now()")
 _NOT_DELETED = text("deleted_at IS NULL")
+_OF_AN_APP = text("deleted_at IS NULL AND app IS NOT NULL")
 _SUSPECTS = text(f"state = '{State.READY}' AND deaths >= 2")  # deliveries/deaths.py
 _READY, _BYPASSING = text(f"state = '{State.READY}'"), text(f"state = '{State.READY}' AND bypasses_circuit")
 _WAITING = text(f"state = '{State.WAITING}'")
+_DISCARDED = text(f"state = '{State.DISCARDED}'")
 _UNSUCCESSFUL = text(f"state IN ('{State.DISCARDED}', '{State.CANCELLED}')")
 
 
@@ -96,6 +98,7 @@ class ApiKey(Base):
     """A credential: a public id and the SHA-256 of a generated secret. Without an account it is an operator's."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (Index("api_keys_account_id_id_idx", "account_id", "id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     account_id: Mapped[UUID | None] = mapped_column(ForeignKey("dispatcher.accounts.id"), index=True)
@@ -117,6 +120,8 @@ class Webhook(Base):
         Index("webhooks_account_id_name_key", "account_id", "name", unique=True, postgresql_where=_NOT_DELETED),
         Index("webhooks_url_digest_idx", "account_id", "url_digest"),
         Index("webhooks_account_id_id_idx", "account_id", "id"),
+        Index("webhooks_listed_idx", "account_id", "id", postgresql_where=_NOT_DELETED),
+        Index("webhooks_app_idx", "account_id", "app", "id", postgresql_where=_OF_AN_APP),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -220,6 +225,7 @@ class Delivery(Base):
         Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text(f"state = '{State.CLAIMED}'")),
         Index("deliveries_webhook_id_id_idx", "webhook_id", "id"),
         Index("deliveries_unsuccessful_idx", "webhook_id", "id", postgresql_where=_UNSUCCESSFUL),
+        Index("deliveries_reason_idx", "webhook_id", "reason", "id", postgresql_where=_DISCARDED),
         {
             "postgresql_with": {
                 "fillfactor": "80",
@@ -345,6 +351,7 @@ class Notice(Base):
     __table_args__ = (
         UniqueConstraint("webhook_id", "kind", "fingerprint"),
         Index("notices_due_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("notices_webhook_id_id_idx", "webhook_id", "id"),
         Index("notices_held_for_idx", "held_for", postgresql_where=text("held_for IS NOT NULL")),
     )
 

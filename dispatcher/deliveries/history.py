@@ -1,5 +1,6 @@
 """The history of deliveries, with their attempts. Every function requires the owner."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
@@ -10,9 +11,11 @@ from sqlalchemy.orm import Session, aliased
 
 from dispatcher.db.id_ranges import between
 from dispatcher.db.models import ERASED, Account, Attempt, Delivery, Event, Request, Webhook
+from dispatcher.deliveries.listing import LOOKED_AT, Wanted, page_of_deliveries
 from dispatcher.deliveries.records import (
     AttemptRecord,
     DeliveryLine,
+    DeliveryPage,
     DeliveryRecord,
     EventLine,
     LoggedDelivery,
@@ -35,31 +38,27 @@ def list_deliveries(
     until: datetime | None = None,
     before: UUID | None = None,
     limit: int = PAGE,
-) -> list[DeliveryLine]:
-    """The account's deliveries, newest first, including those of deleted webhooks; `before` is the last id of the
-    previous page. `since` and `until` are about when the event was received."""
-    wanted = [Delivery.webhook_id == Webhook.id, *between(Delivery.id, since, until, before)]
-    if event is not None:
-        wanted.append(Delivery.event_id == event)
-    if state is not None:
-        wanted.append(Delivery.state == state)
-    if reason is not None:
-        wanted.append(Delivery.reason == reason)
-    # A page from each webhook's own index, then the newest of these: a quiet account need not read past the
-    # deliveries of busy ones.
-    of_webhook = select(Delivery).where(*wanted).correlate(Webhook).order_by(Delivery.id.desc()).limit(limit).lateral()
+) -> DeliveryPage:
+    """A page of the account's deliveries, newest first, including those of deleted webhooks; `before` is that of the
+    previous page. `since` and `until` are about when the event was received. Raises InvalidFilter."""
+    wanted = Wanted(webhook=webhook, event=event, state=state, reason=reason, since=since, until=until)
+    ids, older = page_of_deliveries(session, account.id, wanted, before, limit)
     query = (
-        _delivery_lines(of_webhook.c)
-        .select_from(Webhook)
-        .join(of_webhook, of_webhook.c.webhook_id == Webhook.id)
-        .outerjoin(Event, Event.id == of_webhook.c.event_id)
-        .where(Webhook.account_id == account.id)
-        .order_by(of_webhook.c.id.desc())
-        .limit(limit)
+        _delivery_lines(Delivery)
+        .select_from(Delivery)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .outerjoin(Event, Event.id == Delivery.event_id)
+        .where(Delivery.id.in_(ids))
     )
-    if webhook is not None:
-        query = query.where(Webhook.id == webhook)
-    return [_delivery_line(row) for row in session.execute(query)]
+    lines = {row.id: _delivery_line(row) for row in session.execute(query)}
+    return DeliveryPage([lines[each] for each in ids if each in lines], older)
+
+
+def states_of_event(session: Session, event: UUID) -> Mapping[State, int]:
+    """How many of an event's deliveries are in each state, of the first 10,000."""
+    some = select(Delivery.state).where(Delivery.event_id == event).limit(LOOKED_AT).subquery()
+    query = select(some.c.state, func.count()).group_by(some.c.state)
+    return {State(state): count for state, count in session.execute(query)}
 
 
 def log_of_webhook(

@@ -53,6 +53,14 @@ class DeliveryLine:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """Some deliveries, newest first; `before` asks for older ones (None: there are none)."""
+
+    deliveries: Sequence[DeliveryLine]
+    before: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptRecord:
     """One attempt with its request and the answer as captured. An unknown outcome has no request: the worker died."""
 
@@ -107,4 +115,4 @@ class EventRecord:
 
     event: EventLine
     data: bytes | None
-    deliveries: Sequence[DeliveryLine]
+    page: DeliveryPage

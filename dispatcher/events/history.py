@@ -62,16 +62,18 @@ def get_event_line(session: Session, account: Account, event_id: UUID) -> EventL
     return EventLine(*row)
 
 
-def get_event(session: Session, account: Account, event_id: UUID) -> EventRecord:
-    """One event with its data and deliveries. Raises NotFound."""
+def get_event(
+    session: Session, account: Account, event_id: UUID, *, before: UUID | None = None, limit: int = PAGE
+) -> EventRecord:
+    """One event with its data and a page of its deliveries; `before` is that of the previous page. Raises NotFound."""
     row = session.execute(
         select(*EVENT_COLUMNS, Event.codec, Event.data).where(Event.id == event_id, Event.account_id == account.id)
     ).first()
     if row is None:
         raise NotFound("event", event_id)
     *line, codec, data = row
-    deliveries = list_deliveries(session, account, event=event_id, limit=max(row.delivery_count, 1))
-    return EventRecord(EventLine(*line), decoded(codec, data), deliveries)
+    page = list_deliveries(session, account, event=event_id, before=before, limit=limit)
+    return EventRecord(EventLine(*line), decoded(codec, data), page)
 
 
 def _sifted(session: Session, query: Select[Any], event_type: str | None, app: str | None, limit: int) -> EventPage:

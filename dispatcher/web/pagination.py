@@ -13,7 +13,8 @@ MAX_PAGE = 100
 T = TypeVar("T")
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many items on one page.")]
-Cursor = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{22}$", description="`next` of the previous page.")]
+CURSOR = r"^[A-Za-z0-9_-]{22}$"
+Cursor = Annotated[str | None, Query(pattern=CURSOR, description="`next` of the previous page.")]
 
 
 class Page(BaseModel, Generic[T]):

@@ -15,7 +15,7 @@ from dispatcher.deliveries.redelivery import cancel, redeliver
 from dispatcher.states import Reason, State
 from dispatcher.web.authentication import By, Manager, Reader
 from dispatcher.web.ownership import AccountQuery, account_of, owner_for
-from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
+from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.web.parameters import Since, Until
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
@@ -30,7 +30,10 @@ DeliveryId = Annotated[UUID, Path(description="The delivery's id.")]
     "",
     operation_id="list_deliveries",
     summary="List deliveries, newest first",
-    description="With an operator's key, `account` can be left out if `webhook` or `event` is given.",
+    description="Those of one event: of the newest webhook first. With an operator's key, `account` can be left out "
+    "if `webhook` or `event` is given. With `state`, a page may search the next 10,000 deliveries only, so it can be "
+    "short while `next` is not null. `reason` goes with no other state than `discarded` (422). An account with more "
+    "than 50,000 webhooks, deleted ones included, must give `webhook` or `event`.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_deliveries(
@@ -49,7 +52,7 @@ def get_deliveries(
 ) -> Page[DeliveryDocument]:
     before = read_cursor(cursor)
     with installation.transaction() as session:
-        found = list_deliveries(
+        page = list_deliveries(
             session,
             account_of(session, caller, account, webhook=webhook, event=event),
             webhook=webhook,
@@ -59,10 +62,9 @@ def get_deliveries(
             since=since,
             until=until,
             before=before,
-            limit=limit + 1,
+            limit=limit,
         )
-    page, older = page_of(found, limit, lambda line: line.id)
-    return Page(items=list(map(DeliveryDocument.model_validate, page)), next=older)
+    return Page(items=list(map(DeliveryDocument.model_validate, page.deliveries)), next=write_cursor(page.before))
 
 
 @router.get(

@@ -62,6 +62,9 @@ class EventRecordDocument(EventDocument):
 
     account: str
     deliveries: list[DeliveryDocument]
+    deliveries_next: Annotated[
+        str | None, Field(description="`deliveries_before` of the next deliveries; null if there are none.")
+    ]
     explanation: Explanation
 
 

@@ -22,6 +22,7 @@ from dispatcher.api.events.documents import (
     WholeEventDocument,
 )
 from dispatcher.api.explanation import explanation_document
+from dispatcher.deliveries.history import states_of_event
 from dispatcher.errors import KeyReused
 from dispatcher.events.aenqueue import enqueue_event
 from dispatcher.events.enqueue import enqueue_many
@@ -31,7 +32,7 @@ from dispatcher.installation import Installation
 from dispatcher.web.authentication import Reader, Sender, SenderOfOne
 from dispatcher.web.middleware import read_body, read_events_body
 from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
-from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
+from dispatcher.web.pagination import CURSOR, MAX_PAGE, Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.web.parameters import Since, Until
 from dispatcher.web.problems import Problem, invalid, problem_for, usual_problems
 from dispatcher.web.request_counts import refusal_of
@@ -39,6 +40,8 @@ from dispatcher.web.serving import Served, Shared
 from dispatcher.webhooks.explanation.reading import explain_stored_event
 
 router = APIRouter(prefix="/v1", tags=["events"])
+
+DeliveriesBefore = Annotated[str | None, Query(pattern=CURSOR, description="`deliveries_next` of the previous answer.")]
 
 
 def given_traceparent(
@@ -168,25 +171,31 @@ def get_events(
     "/events/{event_id:uuid}",  # `:uuid`, so that /events/batch does not match
     operation_id="get_event",
     summary="Show an event with its message and its deliveries",
-    description="`data` is the message, byte for byte as it was sent. `explanation` says how many webhooks took it, or "
-    "what each of the account's takes instead.",
+    description="`data` is the message, byte for byte as it was sent. `deliveries` are 100 at most, of the newest "
+    "webhooks first; `deliveries_next` leads to the others, as `deliveries_before`. `explanation` says how many "
+    "webhooks took the event, or what each of the account's takes instead.",
     response_model=WholeEventDocument,
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_one_event(
-    caller: Reader, installation: Served, event_id: Annotated[UUID, Path(description="The event's id.")]
+    caller: Reader,
+    installation: Served,
+    event_id: Annotated[UUID, Path(description="The event's id.")],
+    deliveries_before: DeliveriesBefore = None,
 ) -> Response:
+    before = read_cursor(deliveries_before)
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_event, event_id)
-        record = get_event(session, account, event_id)
-        states = [delivery.state for delivery in record.deliveries]
+        record = get_event(session, account, event_id, before=before, limit=MAX_PAGE)
+        states = states_of_event(session, event_id)
         sentences = explain_stored_event(session, account, record.event, states)
     event = EventDocument.model_validate(record.event)
-    deliveries = list(map(DeliveryDocument.model_validate, record.deliveries))
+    deliveries = list(map(DeliveryDocument.model_validate, record.page.deliveries))
     document = EventRecordDocument(
         **event.model_dump(),
         account=account.name,
         deliveries=deliveries,
+        deliveries_next=write_cursor(record.page.before),
         explanation=explanation_document(sentences),
     )
     # The message is inserted as bytes: a parser could change its numbers.

@@ -78,7 +78,7 @@ def _call(
 ) -> Callable[[Route], Route]:
     """Registers a route for both methods, with its parameters described for each. `answer`: of a route that makes its
     own response."""
-    model = {"response_model": answer} if answer is not None else {}
+    model: dict[str, Any] = {"response_model": answer} if answer is not None else {}
     schemas = {name: {"type": "string", "description": about} for name, about in parameters.items()}
     needed = [name for name in parameters if name not in optional]
     query = [{"name": name, "in": "query", "required": name in needed, "schema": schemas[name]} for name in schemas]

@@ -1,6 +1,5 @@
 """Explains an event: which webhooks took it; and if none did, what each takes instead. Pure."""
 
-from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -26,10 +25,11 @@ def explain_event(event: EventSituation, now: datetime) -> list[Sentence]:
 
 
 def _taken(event: EventSituation) -> Sentence:
-    counts = Counter(event.states)
-    states = ", ".join(f"{counts[state]:,} {state}" for state in State if counts[state])
+    counts, seen = event.states, sum(event.states.values())
+    states = ", ".join(f"{counts[state]:,} {state}" for state in State if state in counts)
+    whose = "its deliveries" if seen == event.delivery_count else f"of its deliveries {seen:,} are counted here"
     many = counted(event.delivery_count, "webhooks")
-    text = f"{many} took it when it was stored" + (f"; its deliveries: {states}." if states else ".")
+    text = f"{many} took it when it was stored" + (f"; {whose}: {states}." if states else ".")
     return say(
         Code.WEBHOOKS_TOOK_IT, text, webhooks=event.delivery_count, **{str(state): counts[state] for state in counts}
     )

@@ -150,10 +150,10 @@ def explain_health(
 
 
 def explain_stored_event(
-    session: Session, account: Account, event: EventLine, states: Sequence[State]
+    session: Session, account: Account, event: EventLine, states: Mapping[State, int]
 ) -> list[Sentence]:
-    """The sentences that explain an event whose deliveries, or some of them, are in these states. Of an event with
-    deliveries it reads nothing more; of another three statements."""
+    """The sentences that explain an event of whose deliveries so many, as far as they were counted, are in each state.
+    Of an event with deliveries it reads nothing more; of another three statements."""
     subscribers: list[situation.Subscriber] = []
     nearest: tuple[str, ...] = ()
     now = event.created_at  # is told only with webhooks

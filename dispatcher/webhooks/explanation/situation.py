@@ -1,6 +1,6 @@
 """What explanations are made from: a delivery, a webhook, an event as they are at one moment. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isnan
@@ -173,7 +173,7 @@ class EventSituation:
     app: str | None
     created_at: datetime
     delivery_count: int
-    states: Sequence[State]  # of its deliveries, as far as they were looked at
+    states: Mapping[State, int]  # how many of its deliveries are in each, as far as they were counted
     is_erased: bool
     subscribers: Sequence[Subscriber] = ()
     has_more: bool = False

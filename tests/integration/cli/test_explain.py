@@ -64,7 +64,8 @@ def test_an_event_is_explained_with_each_of_its_deliveries_page_by_page(
     first = cli("explain", event, "--limit", 2, "--json").document
     second = cli("explain", event, "--limit", 2, "--before", first["before"], "--json").document
     seen = [one["id"] for one in (*first["deliveries"], *second["deliveries"])]
-    assert seen == [str(one.id) for one in reversed(deliveries(database))]
+    newest_webhook_first = sorted(deliveries(database), key=lambda one: one.webhook_id, reverse=True)
+    assert seen == [str(one.id) for one in newest_webhook_first]
     assert second["before"] is None
     assert f"--before {first['before']}" in cli("explain", event, "--limit", 2).err
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts.accounts import find_account
-from dispatcher.deliveries.history import find_delivery, get_delivery, list_deliveries, log_of_webhook
+from dispatcher.deliveries.history import find_delivery, get_delivery, list_deliveries, log_of_webhook, states_of_event
 from dispatcher.deliveries.records import LoggedDelivery
 from dispatcher.errors import ConfigurationError, NotFound, UnknownAccount
 from dispatcher.events import history
@@ -49,7 +49,7 @@ def test_a_delivery_whose_event_is_no_longer_kept_is_still_reported(database: En
     change(database, "DELETE FROM dispatcher.events")
     with Session(database) as session:
         account = find_account(session, "acme")
-        (line,) = list_deliveries(session, account)
+        (line,) = list_deliveries(session, account).deliveries
         record = get_delivery(session, account, line.id)
     assert line.event_type is None
     assert (record.delivery, record.event) == (line, None)
@@ -60,9 +60,13 @@ def test_every_delivery_of_an_event_is_reported_however_many(database: Engine, s
         make_webhook(database, settings, url="https://example.com/")
     event_id = enqueue("message.sent", b'{"a" : 1}', account="acme").event_id
     with Session(database) as session:
-        record = get_event(session, find_account(session, "acme"), event_id)
+        account = find_account(session, "acme")
+        record = get_event(session, account, event_id)
+        rest = get_event(session, account, event_id, before=record.page.before)
+        states = states_of_event(session, event_id)
     assert record.data == b'{"a" : 1}'
-    assert len(record.deliveries) == record.event.delivery_count == 60
+    assert len({line.id for line in (*record.page.deliveries, *rest.page.deliveries)}) == 60
+    assert (record.event.delivery_count, rest.page.before, states) == (60, None, {State.READY: 60})
 
 
 def test_data_in_a_form_of_a_later_version_is_not_misread(database: Engine) -> None:
@@ -178,7 +182,7 @@ def test_each_filter_of_deliveries_reads_little_more_than_it_finds(database: Eng
     make_many(database, webhook.id)
     with Session(database) as session:
         account = find_account(session, "acme")
-        newest = list_deliveries(session, account, limit=50)
+        newest = list_deliveries(session, account, limit=50).deliveries
     old = newest[0].id.int >> 80
     moment = datetime.fromtimestamp(old / 1000, UTC) - timedelta(seconds=1)
     for most, found, filters in (
@@ -194,7 +198,7 @@ def test_each_filter_of_deliveries_reads_little_more_than_it_finds(database: Eng
         (50, 0, {"since": moment + timedelta(hours=100)}),
     ):
         with Session(database) as session, reading_less_than(most, session, "deliveries", filters):
-            assert len(list_deliveries(session, account, **filters)) == found, filters
+            assert len(list_deliveries(session, account, **filters).deliveries) == found, filters
 
 
 def test_no_filter_of_events_reads_without_bound(

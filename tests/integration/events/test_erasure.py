@@ -118,10 +118,10 @@ def test_it_is_shown_as_erased_and_counts_stay(database: Engine, settings: Setti
         account = find_account(session, "acme")
         record = get_event(session, account, erased)
         assert (record.data, record.event.erased, record.event.subject) == (None, True, None)
-        assert (record.event.type, record.event.delivery_count, len(record.deliveries)) == ("message.sent", 1, 1)
+        assert (record.event.type, record.event.delivery_count, len(record.page.deliveries)) == ("message.sent", 1, 1)
         assert [line.erased for line in list_events(session, account).events] == [False, True]
         assert [line.id for line in list_events(session, account, event_type="message").events] == [kept, erased]
-        delivery = get_delivery(session, account, record.deliveries[0].id)
+        delivery = get_delivery(session, account, record.page.deliveries[0].id)
         assert (delivery.data, delivery.event) == (None, record.event)
         (attempt,) = delivery.attempts
         assert (attempt.status, attempt.answer_headers, attempt.answer_excerpt) == (200, None, None)
