@@ -45,12 +45,7 @@ def is_name(name: str) -> bool:
     return 1 <= len(name) <= 255 and name.isprintable() and name == name.strip()
 
 
-def list_accounts(session: Session) -> Sequence[Account]:
-    """Every account, by name, also those that are being deleted."""
-    return session.scalars(select(Account).order_by(Account.name)).all()
-
-
 def accounts_page(session: Session, *, before: UUID | None, limit: int) -> Sequence[Account]:
-    """Some accounts, newest first; `before` is the last id of the previous page."""
+    """Some accounts, newest first, also those that are being deleted; `before` is the last id of the previous page."""
     query = select(Account).order_by(Account.id.desc()).limit(limit)
     return session.scalars(query.where(Account.id < before) if before is not None else query).all()

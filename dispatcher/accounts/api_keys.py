@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
@@ -19,25 +19,20 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.accounts.limits import lock_for_one_more, refuse_one_more
 from dispatcher.db.models import Account, ApiKey
+from dispatcher.db.pages import along
 from dispatcher.errors import AccountSuspended, InvalidAccount, NotFound
 from dispatcher.ids import new_id
 from dispatcher.settings.quotas import DEFAULTS, Limits, Quota
 
 
-def list_keys(session: Session, account: Account | None = None) -> Sequence[tuple[ApiKey, str | None]]:
-    """Keys with their account's name, oldest first, revoked ones included: of one account, or all (operators' too)."""
-    return [(key, name) for key, name in session.execute(_keys_of(account).order_by(ApiKey.id))]
-
-
 def keys_page(
     session: Session, account: Account | None, *, before: UUID | None, limit: int
 ) -> Sequence[tuple[ApiKey, str | None]]:
-    """Some keys with their account's name, newest first, of one account or all; `before` is the last id of the previous
-    page."""
-    query = _keys_of(account)
-    if before is not None:
-        query = query.where(ApiKey.id < before)
-    return [(key, name) for key, name in session.execute(query.order_by(ApiKey.id.desc()).limit(limit))]
+    """Some keys with their account's name, newest first, revoked ones included: of one account, or all (operators',
+    too); `before` is the last id of the previous page."""
+    wanted, order = along({ApiKey.account_id: account.id} if account is not None else {}, ApiKey.id, before=before)
+    query = select(ApiKey, Account.name).outerjoin(Account, Account.id == ApiKey.account_id).where(*wanted)
+    return [(key, name) for key, name in session.execute(query.order_by(*order).limit(limit))]
 
 
 def shown_key(key: ApiKey, account: str | None) -> dict[str, Any]:
@@ -202,11 +197,6 @@ def caller_of_key(session: Session, key_id: UUID) -> Caller | None:
     AccountSuspended."""
     found = _find(session, key_id)
     return _caller(*found) if found else None
-
-
-def _keys_of(account: Account | None) -> Select[ApiKey, str | None]:
-    query = select(ApiKey, Account.name).outerjoin(Account, Account.id == ApiKey.account_id)
-    return query.where(ApiKey.account_id == account.id) if account is not None else query
 
 
 def _find(session: Session, key_id: UUID) -> Row[ApiKey, Account | None, datetime] | None:

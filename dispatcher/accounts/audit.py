@@ -10,9 +10,9 @@ from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.actor import Actor, ActorKind, ApiKey, CommandLine, Contact, Dialect, ResponseRule
-from dispatcher.db.id_ranges import between
 from dispatcher.db.models import Account, AuditEntry
 from dispatcher.db.new_ids import NEW_ID
+from dispatcher.db.pages import along, page_of
 from dispatcher.ids import time_of
 
 PAGE = 50
@@ -93,22 +93,31 @@ def list_entries(
     until: datetime | None = None,
     before: UUID | None = None,
     limit: int = PAGE,
-) -> Sequence[tuple[AuditEntry, str | None]]:
-    """Entries with their account's name, newest first; `before` is the last id of the previous page. `target` is the id
-    of what was changed, `request` the id of an HTTP request."""
-    equal = {
-        AuditEntry.actor_kind: actor,
-        AuditEntry.key_id: key,
-        AuditEntry.action: action,
-        AuditEntry.target_id: target,
-        AuditEntry.account_id: account.id if account is not None else None,
-        AuditEntry.request_id: request,
+) -> tuple[Sequence[tuple[AuditEntry, str | None]], UUID | None]:
+    """A page of entries with their account's name, newest first, and the `before` of the next one (None: there is
+    none). `target` is the id of what was changed, `request` the id of an HTTP request. The first of request, target,
+    key and account that is given has its index; with more filters a page is made from the next 10,000 entries, and can
+    be short or empty although there are older ones."""
+    given: dict[str, object] = {
+        "request_id": request,
+        "target_id": target,
+        "key_id": key,
+        "account_id": account.id if account is not None else None,
+        "action": action,
+        "actor_kind": actor,
     }
-    wanted = [column == value for column, value in equal.items() if value is not None]
-    wanted += between(AuditEntry.id, since, until, before)
-    query = select(AuditEntry, Account.name).outerjoin(Account, Account.id == AuditEntry.account_id).where(*wanted)
-    rows = session.execute(query.order_by(AuditEntry.id.desc()).limit(limit))
-    return [(entry, name) for entry, name in rows]
+    given = {name: value for name, value in given.items() if value is not None}
+    first = next((name for name in given if name in _INDEXED), None)
+    columns = {getattr(AuditEntry, first): given.pop(first)} if first is not None else {}
+    wanted, order = along(columns, AuditEntry.id, since=since, until=until, before=before)
+    query = select(AuditEntry.id, *(getattr(AuditEntry, name) for name in given)).where(*wanted).order_by(*order)
+    found, older = page_of(session, query, lambda row: [row[name] == given[name] for name in given], limit)
+    whole = select(AuditEntry, Account.name).outerjoin(Account, Account.id == AuditEntry.account_id)
+    rows = session.execute(whole.where(AuditEntry.id.in_([row.id for row in found])).order_by(AuditEntry.id.desc()))
+    return [(entry, name) for entry, name in rows], older
+
+
+_INDEXED = frozenset({"request_id", "target_id", "key_id", "account_id"})
 
 
 def shown_entry(entry: AuditEntry, account: str | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dispatcher.accounts.actor import ActorKind
 from dispatcher.accounts.audit import Action, list_entries, shown_entry
 from dispatcher.web.authentication import Operator
 from dispatcher.web.ownership import Name
-from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
+from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.web.parameters import Since, Until
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
@@ -50,7 +50,8 @@ class EntryDocument(BaseModel):
     operation_id="list_changes",
     summary="List changes, newest first",
     description="Changes over the API, through dialects, by commands and by response rules. An entry is written in the "
-    "transaction of its change and never modified.",
+    "transaction of its change and never modified. With several filters, or with `actor` or `action`, a page searches "
+    "the next 10,000 entries, so it can be short while `next` is not null.",
     responses=usual_problems(),
 )
 def get_audit(
@@ -70,7 +71,7 @@ def get_audit(
 ) -> Page[EntryDocument]:
     before = read_cursor(cursor)
     with installation.transaction() as session:
-        found = list_entries(
+        found, older = list_entries(
             session,
             account=find_account(session, account) if account is not None else None,
             actor=actor,
@@ -81,7 +82,7 @@ def get_audit(
             since=since,
             until=until,
             before=before,
-            limit=limit + 1,
+            limit=limit,
         )
-    page, older = page_of(found, limit, lambda pair: pair[0].id)
-    return Page(items=[EntryDocument(**shown_entry(entry, name)) for entry, name in page], next=older)
+    items = [EntryDocument(**shown_entry(entry, name)) for entry, name in found]
+    return Page(items=items, next=write_cursor(older))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dispatcher.accounts.accounts import create_account, list_accounts
+from dispatcher.accounts.accounts import accounts_page, create_account
 from dispatcher.accounts.lifecycle import COUNTED, Contents, contents_of
 from dispatcher.accounts.lifecycle import delete as delete_account
 from dispatcher.accounts.lifecycle import resume as resume_account
@@ -14,8 +14,8 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of
-from dispatcher.cli.output import AsJson, at_least, print_documents, print_done, print_json, print_table
-from dispatcher.cli.shared_options import Yes
+from dispatcher.cli.output import AsJson, at_least, print_documents, print_done, print_json, print_older, print_table
+from dispatcher.cli.shared_options import PAGE, Before, Limit, Yes
 from dispatcher.db.models import Account
 
 app = Commands()
@@ -37,10 +37,10 @@ def create(
 
 
 @app.command("list")
-def list_(context: typer.Context, json: AsJson = False) -> None:
-    """List all accounts."""
+def list_(context: typer.Context, before: Before = None, limit: Limit = PAGE, json: AsJson = False) -> None:
+    """List accounts, newest first."""
     with installation_of(context).transaction() as session:
-        accounts = list_accounts(session)
+        accounts = accounts_page(session, before=before, limit=limit)
     columns = {
         "name": "name",
         "id": "id",
@@ -49,6 +49,7 @@ def list_(context: typer.Context, json: AsJson = False) -> None:
         "being deleted": "deleted_at",
     }
     print_documents(list(map(_document, accounts)), columns, json=json)
+    print_older(accounts[-1].id if len(accounts) == limit else None)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from dispatcher.accounts.audit import PAGE, Action, list_entries, shown_entry
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, key_id
-from dispatcher.cli.output import AsJson, print_documents, print_line
+from dispatcher.cli.output import AsJson, print_documents, print_older
 from dispatcher.cli.shared_options import AnyAccount, Before, Limit, Since, Until
 
 app = Commands()
@@ -37,7 +37,7 @@ def audit_log(
     Changes are made through the API, dialects, commands and response rules.
     """
     with installation_of(context).transaction() as session:
-        found = list_entries(
+        found, older = list_entries(
             session,
             account=account_of(session, account) if account is not None else None,
             actor=actor,
@@ -54,5 +54,4 @@ def audit_log(
     columns = ("id", "time", "by", "user", "action", "account", "target", "detail", "request", "address")
     members = ("id", "at", "by", "user", "action", "account", "target_id", "detail", "request_id", "address")
     print_documents(documents, dict(zip(columns, members, strict=True)), json=json, gives_way=["user", "detail"])
-    if len(documents) == limit and not json:
-        print_line(f"older ones: --before {documents[-1]['id']}", stderr=True)
+    print_older(older)

@@ -14,7 +14,16 @@ from dispatcher.cli.explain import documents, print_explanation
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, print_done, print_fields, print_json, print_line, print_section, print_text
+from dispatcher.cli.output import (
+    AsJson,
+    print_done,
+    print_fields,
+    print_json,
+    print_line,
+    print_older,
+    print_section,
+    print_text,
+)
 from dispatcher.cli.shared_options import AnyAccount, AnyWebhook, Before, Limit, Since, Until
 from dispatcher.db.models import Account
 from dispatcher.deliveries.history import PAGE, get_delivery, list_deliveries
@@ -66,12 +75,11 @@ def list_(
             before=before,
             limit=limit,
         )
+    print_older(page.before)
     if json:
         print_json(page.deliveries)
         return
     print_delivery_table(page.deliveries)
-    if page.before is not None:
-        print_line(f"older ones: --before {page.before}", stderr=True)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from dispatcher.cli.output import (
     AsJson,
     print_fields,
     print_json,
-    print_line,
+    print_older,
     print_section,
     print_table,
     print_text,
@@ -65,6 +65,7 @@ def list_(
             before=before,
             limit=limit,
         )
+    print_older(page.before)
     if json:
         print_json(page.events)
         return
@@ -73,8 +74,6 @@ def list_(
         [(item.id, item.created_at, item.type, item.subject, item.app, item.delivery_count) for item in page.events],
         gives_way=["type", "subject", "app"],
     )
-    if page.before is not None:
-        print_line(f"older ones: --before {page.before}", stderr=True)
 
 
 @app.command()
@@ -108,8 +107,7 @@ def show(
     print_text(data.decode(errors="replace") if data is not None else "(erased)")  # a row may hold anything
     print_section("Deliveries")
     print_delivery_table(record.page.deliveries)
-    if record.page.before is not None:
-        print_line(f"older ones: --before {record.page.before}", stderr=True)
+    print_older(record.page.before)
 
 
 def masked_names(installation: Installation, *, reveal: bool) -> Names:

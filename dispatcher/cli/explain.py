@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_of_webhook
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
-from dispatcher.cli.output import AsJson, console, print_json, print_line, print_section, print_sentence
+from dispatcher.cli.output import AsJson, console, print_json, print_line, print_older, print_section, print_sentence
 from dispatcher.cli.shared_options import Before, Limit
 from dispatcher.db.models import Account
 from dispatcher.deliveries.history import PAGE, get_delivery, list_deliveries, states_of_event
@@ -117,8 +117,7 @@ def _explain_event(
     _print_head(f"Event {event_id}", event.type, owner)
     print_explanation(sentences)
     _print_deliveries(lines, of_each)
-    if older is not None:
-        print_line(f"older ones: --before {older}", stderr=True)
+    print_older(older)
 
 
 def _explain_webhook(session: Session, installation: Installation, webhook_id: UUID, *, json: bool) -> None:

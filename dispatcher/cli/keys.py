@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from dispatcher.accounts.api_keys import Scope, create_key, list_keys, revoke_key, shown_key
+from dispatcher.accounts.api_keys import Scope, create_key, keys_page, revoke_key, shown_key
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, key_id
-from dispatcher.cli.output import AsJson, print_documents, print_done, print_json, print_line
-from dispatcher.cli.shared_options import AnyAccount
+from dispatcher.cli.output import AsJson, print_documents, print_done, print_json, print_line, print_older
+from dispatcher.cli.shared_options import PAGE, AnyAccount, Before, Limit
 
 app = Commands()
 
@@ -61,18 +61,22 @@ def create(
 def list_(
     context: typer.Context,
     account: AnyAccount = None,
+    before: Before = None,
+    limit: Limit = PAGE,
     json: AsJson = False,
 ) -> None:
-    """List API keys, also revoked and expired ones.
+    """List API keys, newest first, also revoked and expired ones.
 
     Their secrets cannot be shown.
     """
     with installation_of(context).transaction() as session:
-        keys = list_keys(session, account_of(session, account) if account is not None else None)
+        owner = account_of(session, account) if account is not None else None
+        keys = keys_page(session, owner, before=before, limit=limit)
     columns = {name: name for name in ("id", "account", "name", "scopes")}
     columns |= {"created": "created_at", "expires": "expires_at", "revoked": "revoked_at"}
-    documents = [shown_key(key, owner) for key, owner in keys]
+    documents = [shown_key(key, name) for key, name in keys]
     print_documents(documents, columns, json=json, gives_way=["name", "scopes"])
+    print_older(keys[-1][0].id if len(keys) == limit else None)
 
 
 @app.command()

@@ -10,12 +10,10 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, print_documents, print_done
-from dispatcher.cli.shared_options import AnyWebhook, Limit, OfAccount, Quarantined
+from dispatcher.cli.output import AsJson, print_documents, print_done, print_older
+from dispatcher.cli.shared_options import PAGE, AnyWebhook, Before, Limit, OfAccount, Quarantined
 from dispatcher.wake import NOTICES
 from dispatcher.webhooks.notices import NoticeKind, NoticeRecord, list_notices, release_notice
-
-PAGE = 50
 
 app = Commands()
 
@@ -28,6 +26,7 @@ def list_(
     webhook: AnyWebhook = None,
     kind: Annotated[NoticeKind | None, typer.Option(help="Only of this kind")] = None,
     quarantined: Quarantined = False,
+    before: Before = None,
     limit: Limit = PAGE,
     json: AsJson = False,
 ) -> None:
@@ -35,7 +34,9 @@ def list_(
     about = webhook_id(installation_of(context), webhook, account) if webhook is not None else None
     with installation_of(context).transaction() as session:
         owner = account_of(session, account)
-        listed = list_notices(session, owner, webhook=about, kind=kind, quarantined=quarantined or None, limit=limit)
+        listed, older = list_notices(
+            session, owner, webhook=about, kind=kind, quarantined=quarantined or None, before=before, limit=limit
+        )
         found = [_document(record) for record in listed]
     columns = {
         "webhook": "webhook",
@@ -53,6 +54,7 @@ def list_(
     if quarantined:
         columns = {"id": "id", **columns, "quarantined": "quarantined_at", "why": "quarantined_reason"}
     print_documents(found, columns, json=json, gives_way=["error", "contact"])
+    print_older(older)
 
 
 @app.command(epilog="Example: dispatcher notice release 0198a6df-02bb-7c68-b0a9-2c4e6f8a1b3d")

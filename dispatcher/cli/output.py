@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from rich.cells import cell_len
@@ -49,6 +50,12 @@ def print_line(message: str, *, stderr: bool = False) -> None:
         print_sentence(message, console(stderr=True))
     else:
         console().print(Text(safe_text(message)), soft_wrap=True)
+
+
+def print_older(before: UUID | None) -> None:
+    """How to ask for the next page, if there is one. Also beside JSON: a page can be short, or empty."""
+    if before is not None:
+        print_line(f"older ones: --before {before}", stderr=True)
 
 
 def print_sentence(message: str, where: Console, *, style: str = "", indent: str = "") -> None:

@@ -21,10 +21,11 @@ from dispatcher.cli.output import (
     print_fields,
     print_json,
     print_line,
+    print_older,
     print_table,
 )
 from dispatcher.cli.progress import Counting
-from dispatcher.cli.shared_options import AnyAccount, AnyWebhook, Limit, OfAccount, Since, Until, Yes
+from dispatcher.cli.shared_options import PAGE, AnyAccount, AnyWebhook, Before, Limit, OfAccount, Since, Until, Yes
 from dispatcher.db.models import Account, BulkRedelivery
 from dispatcher.deliveries.bulk_redelivery import (
     MAX_PER_SECOND,
@@ -112,13 +113,15 @@ def redeliver_many(
 def list_(
     context: typer.Context,
     account: OfAccount,
-    limit: Limit = 50,
+    before: Before = None,
+    limit: Limit = PAGE,
     json: AsJson = False,
 ) -> None:
     """List an account's bulk redeliveries, newest first."""
     with installation_of(context).transaction() as session:
         owner = account_of(session, account)
-        found = list_of(session, owner, limit=limit)
+        found = list_of(session, owner, before=before, limit=limit)
+    print_older(found[-1].id if len(found) == limit else None)
     if json:
         print_json([_document(owner, item) for item in found])
         return

@@ -26,6 +26,7 @@ Before: TypeAlias = Annotated[
     UUID | None, typer.Option("--before", metavar="ID", help="Only older than this, the last id of a page")
 ]
 Limit: TypeAlias = Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most this many")]
+PAGE = 50  # the default of Limit
 
 OfAccount: TypeAlias = Annotated[str, typer.Option("--account", metavar="NAME", help="The account, by name or id")]
 AnyAccount: TypeAlias = Annotated[

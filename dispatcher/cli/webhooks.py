@@ -14,7 +14,16 @@ from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, at_least, print_done, print_json, print_line, print_misspelt, print_table
+from dispatcher.cli.output import (
+    AsJson,
+    at_least,
+    print_done,
+    print_json,
+    print_line,
+    print_misspelt,
+    print_older,
+    print_table,
+)
 from dispatcher.cli.shared_options import AnyAccount, Before, Limit, Quarantined, WebhookName, Yes
 from dispatcher.cli.webhook_options import (
     WEBHOOK,
@@ -81,9 +90,10 @@ def list_(
     with installation_of(context).transaction() as session:
         owner = account_of(session, account) if account is not None else None
         webhooks = Webhooks(session, installation_of(context))
-        page = webhooks.page(owner, quarantined=quarantined or None, before=before, limit=limit)
+        page, older = webhooks.page(owner, quarantined=quarantined or None, before=before, limit=limit)
         owners, breakers = webhooks.owners(page), webhooks.circuit_breakers(page)
         found = [webhooks.opened(each, owners[each.account_id], breakers.get(each.id)) for each in page]
+    print_older(older)
     if json:
         print_json([webhook_document(each) for each in found])
         return
@@ -105,8 +115,6 @@ def list_(
         ],
         gives_way=["app", "name", "URL", "types"],
     )
-    if len(found) == limit:
-        print_line(f"older ones: --before {found[-1].id}", stderr=True)
 
 
 @app.command()

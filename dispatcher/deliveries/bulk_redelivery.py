@@ -12,6 +12,7 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.accounts.limits import lock_for_one_more, refuse_one_more
 from dispatcher.db.models import Account, BulkRedelivery, Webhook
+from dispatcher.db.pages import along
 from dispatcher.deliveries.selection import Counted, Selection, count_some
 from dispatcher.errors import InvalidRedelivery, NotFound, WrongState
 from dispatcher.event_types import RULE, is_event_type
@@ -82,10 +83,8 @@ def get(session: Session, account: Account, identifier: UUID) -> BulkRedelivery:
 
 def list_of(session: Session, account: Account, *, before: UUID | None = None, limit: int) -> Sequence[BulkRedelivery]:
     """The account's bulk redeliveries, newest first; `before` is the last id of the previous page."""
-    query = select(BulkRedelivery).where(BulkRedelivery.account_id == account.id)
-    if before is not None:
-        query = query.where(BulkRedelivery.id < before)
-    return session.scalars(query.order_by(BulkRedelivery.id.desc()).limit(limit)).all()
+    wanted, order = along({BulkRedelivery.account_id: account.id}, BulkRedelivery.id, before=before)
+    return session.scalars(select(BulkRedelivery).where(*wanted).order_by(*order).limit(limit)).all()
 
 
 def cancel(session: Session, account: Account, identifier: UUID, *, by: Actor) -> BulkRedelivery:

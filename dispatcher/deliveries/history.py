@@ -9,9 +9,9 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
-from dispatcher.db.id_ranges import between
 from dispatcher.db.models import ERASED, Account, Attempt, Delivery, Event, Request, Webhook
-from dispatcher.deliveries.listing import LOOKED_AT, Wanted, page_of_deliveries
+from dispatcher.db.pages import LOOKED_AT, along
+from dispatcher.deliveries.listing import Wanted, page_of_deliveries
 from dispatcher.deliveries.records import (
     AttemptRecord,
     DeliveryLine,
@@ -74,10 +74,9 @@ def log_of_webhook(
     """A webhook's deliveries, oldest first; `after` is the last id of the previous page. `since` and `until` are about
     when the event was received. A page costs the same anywhere in the log."""
     # A delivery's id has the same millisecond as its event's id.
-    wanted = [Delivery.webhook_id == webhook, *between(Delivery.id, since, until)]
-    if after is not None:
-        wanted.append(Delivery.id > after)
-    page = select(Delivery).where(*wanted).order_by(Delivery.id).limit(limit).subquery().c
+    columns = {Delivery.webhook_id: webhook}
+    wanted, order = along(columns, Delivery.id, since=since, until=until, after=after, oldest_first=True)
+    page = select(Delivery).where(*wanted).order_by(*order).limit(limit).subquery().c
     last_attempt = (
         select(Attempt.created_at)
         .where(Attempt.delivery_id == page.id)

@@ -1,25 +1,19 @@
 """Which deliveries are on a page: found along an index each, at a cost that has a bound whatever an account has."""
 # ruff: noqa: S608 - composed of constants
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from dispatcher.db.of_webhooks import Found, Source, page, page_of_webhooks, refuse_many, webhooks_of
+from dispatcher.db.pages import BEYOND, FIRST, LOOKED_AT
 from dispatcher.errors import InvalidFilter
 from dispatcher.ids import first_id_at
 from dispatcher.states import Reason, State
-
-LOOKED_AT = 10_000  # deliveries, for one page of a filter without an index
-MOST_WEBHOOKS = 50_000  # of an account whose deliveries are listed together, deleted ones included
-_WEBHOOKS_AT_ONCE = 100  # of which the next deliveries are looked at
-_SIFTED_AT_ONCE = 20  # the same if few of these may match
-
-_FIRST, _BEYOND = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +33,6 @@ class Wanted:
             raise InvalidFilter("reason", f"is of discarded deliveries only, and `state` is `{self.state}`")
 
 
-class Found(NamedTuple):
-    """The ids on a page, in its order, and below which id the next one goes on (None: there is none)."""
-
-    ids: Sequence[UUID]
-    before: UUID | None
-
-
 def page_of_deliveries(session: Session, account: UUID, wanted: Wanted, before: UUID | None, limit: int) -> Found:
     """A page of the account's deliveries, newest first; those of one event by their webhook, the newest first. A filter
     without an index makes it from the next 10,000, so it can be short or empty although there are more. Raises
@@ -55,38 +42,22 @@ def page_of_deliveries(session: Session, account: UUID, wanted: Wanted, before: 
         "webhook": wanted.webhook,
         "event": wanted.event,
         "reason": wanted.reason,
-        "first": _FIRST if wanted.since is None else first_id_at(wanted.since),
-        "end": _BEYOND if wanted.until is None else first_id_at(wanted.until),
+        "first": FIRST if wanted.since is None else first_id_at(wanted.since),
+        "end": BEYOND if wanted.until is None else first_id_at(wanted.until),
         "before": before,
         "limit": limit + 1,
         "looked_at": LOOKED_AT,
     }
     if wanted.event is not None:
         found = session.execute(text(_of_event(wanted)), given).one()
-        return _page(found.ids, found.reached, limit)
-    given["end"] = min(given["end"], before or _BEYOND)
+        return page(found.ids, found.reached, limit)
+    given["end"] = min(given["end"], before or BEYOND)
     if wanted.state in _OPEN:
-        found = session.execute(text(_few(wanted.state, wanted.webhook)), given).one()
-        _refuse_many(found.webhooks)
+        found = session.execute(text(_few(wanted.state, is_one=wanted.webhook is not None)), given).one()
+        refuse_many(found.webhooks)
         if found.looked_at <= LOOKED_AT:
-            return _page(found.ids, None, limit)
-    for is_last in (False, True):  # a page that the next few fill costs no more than these
-        found = session.execute(text(_of_webhooks(wanted, limit, is_last=is_last)), given).one()
-        _refuse_many(found.webhooks)
-        if len(found.ids) > limit or found.floor is None:
-            break
-    # The next page begins with the floor itself.
-    return _page(found.ids, UUID(int=found.floor.int + 1) if found.floor is not None else None, limit)
-
-
-def _page(ids: Sequence[UUID], reached: UUID | None, limit: int) -> Found:
-    return Found(ids[:limit], ids[limit - 1]) if len(ids) > limit else Found(ids, reached)
-
-
-def _refuse_many(webhooks: int) -> None:
-    if webhooks > MOST_WEBHOOKS:
-        many = f"the account has more than {MOST_WEBHOOKS:,} webhooks, deleted ones included"
-        raise InvalidFilter("webhook", f"or `event` is required: {many}")
+            return page(found.ids, None, limit)
+    return page_of_webhooks(session, _source(wanted), given, limit)
 
 
 # Deliveries of an event have the millisecond of its id, so by their own ids they have no order. In pairs, as below.
@@ -96,11 +67,11 @@ def _of_event(wanted: Wanted) -> str:
     return f"""
 WITH looked_at AS MATERIALIZED (
   SELECT id, webhook_id, state, reason FROM dispatcher.deliveries
-  WHERE (event_id, webhook_id) >= (:event, CAST('{_FIRST}' AS uuid))
+  WHERE (event_id, webhook_id) >= (:event, CAST('{FIRST}' AS uuid))
     AND (event_id, webhook_id) < (:event, coalesce(
-      CASE WHEN CAST(:before AS uuid) IS NULL THEN CAST('{_BEYOND}' AS uuid)
+      CASE WHEN CAST(:before AS uuid) IS NULL THEN CAST('{BEYOND}' AS uuid)
            ELSE (SELECT b.webhook_id FROM dispatcher.deliveries b WHERE b.id = :before AND b.event_id = :event) END,
-      CAST('{_FIRST}' AS uuid))) {of_one}
+      CAST('{FIRST}' AS uuid))) {of_one}
   ORDER BY event_id DESC, webhook_id DESC LIMIT :looked_at)
 SELECT
   ARRAY(SELECT d.id FROM looked_at d JOIN dispatcher.webhooks w ON w.id = d.webhook_id WHERE {" AND ".join(fits)}
@@ -111,11 +82,6 @@ SELECT
 def _fits(wanted: Wanted) -> list[str]:
     states = [f"d.state = '{wanted.state}'"] if wanted.state is not None else []
     return states + ([f"d.reason = '{wanted.reason}'"] if wanted.reason is not None else [])
-
-
-def _webhooks(webhook: UUID | None) -> str:
-    of_one = "AND id = :webhook" if webhook is not None else ""
-    return f"SELECT id FROM dispatcher.webhooks WHERE account_id = :account {of_one} LIMIT {MOST_WEBHOOKS + 1}"
 
 
 # Open deliveries have an index by state, but not in the order of ids. If there are few, they are all looked at.
@@ -135,52 +101,22 @@ _OPEN = {
 }
 
 
-def _few(state: State, webhook: UUID | None) -> str:
+def _few(state: State, *, is_one: bool) -> str:
     return f"""
-WITH w AS MATERIALIZED ({_webhooks(webhook)}),
+WITH w AS MATERIALIZED ({webhooks_of(is_one=is_one)}),
 looked_at AS MATERIALIZED ({_OPEN[state]})
 SELECT (SELECT count(*) FROM w) AS webhooks, (SELECT count(*) FROM looked_at) AS looked_at,
   ARRAY(SELECT d.id FROM looked_at d JOIN w ON w.id = d.webhook_id WHERE d.id >= :first AND d.id < :end
         ORDER BY d.id DESC LIMIT :limit) AS ids"""
 
 
-def _of_webhooks(wanted: Wanted, limit: int, *, is_last: bool) -> str:
-    """The webhooks whose next delivery is the newest, and of each of these its next ones. All above the `floor` has
-    been looked at: from there on, a webhook may have more than was looked at, or another webhook comes."""
-    columns, values, where = ["webhook_id"], ["{webhook}"], "true"
-    fits = _fits(wanted)
+def _source(wanted: Wanted) -> Source:
+    more, where, fits = dict[str, str](), "true", _fits(wanted)
     if wanted.reason is not None:
-        columns, values, where, fits = [*columns, "reason"], [*values, ":reason"], f"state = '{State.DISCARDED}'", []
+        more, where, fits = {"reason": ":reason"}, f"state = '{State.DISCARDED}'", []
     elif wanted.state in _UNSUCCESSFUL:
         where = f"state IN ('{State.DISCARDED}', '{State.CANCELLED}')"
-    key, value = ", ".join([*columns, "id"]), ", ".join(values)
-    # In rows, for which there is an index: by id alone the planner might walk through those of all webhooks.
-    along = f"""FROM dispatcher.deliveries
-    WHERE ({key}) >= ({value}, :first) AND ({key}) < ({value}, :end) AND {where}
-    ORDER BY {", ".join(f"{column} DESC" for column in (*columns, "id"))}"""
-    webhooks, each = min(limit + 1, _WEBHOOKS_AT_ONCE), "2 * :limit" if fits else ":limit"
-    if fits and is_last:
-        webhooks, each = _SIFTED_AT_ONCE, ":looked_at / greatest(1, (SELECT count(*) FROM chosen))"
-    return f"""
-WITH w AS MATERIALIZED ({_webhooks(wanted.webhook)}),
-heads AS MATERIALIZED (
-  SELECT w.id AS webhook_id, h.id FROM w CROSS JOIN LATERAL (SELECT id {along.format(webhook="w.id")} LIMIT 1) h
-  ORDER BY h.id DESC LIMIT {webhooks + 1}),
-chosen AS MATERIALIZED (SELECT webhook_id FROM heads ORDER BY id DESC LIMIT {webhooks}),
-looked_at AS MATERIALIZED (
-  SELECT d.*, row_number() OVER (PARTITION BY c.webhook_id ORDER BY d.id DESC) AS place
-  FROM chosen c CROSS JOIN LATERAL (
-    SELECT id, state, reason {along.format(webhook="c.webhook_id")} LIMIT {each}) d),
-floor AS MATERIALIZED (
-  SELECT id FROM (
-    SELECT id FROM looked_at WHERE place = {each}
-    UNION ALL
-    (SELECT id FROM heads ORDER BY id DESC OFFSET {webhooks})) f
-  ORDER BY id DESC LIMIT 1)
-SELECT (SELECT count(*) FROM w) AS webhooks, (SELECT id FROM floor) AS floor,
-  ARRAY(SELECT d.id FROM looked_at d
-        WHERE ((SELECT id FROM floor) IS NULL OR d.id > (SELECT id FROM floor)) {"".join(f" AND {fit}" for fit in fits)}
-        ORDER BY d.id DESC LIMIT :limit) AS ids"""
+    return Source("dispatcher.deliveries", more, where, ("state", "reason"), fits)
 
 
 _UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # these states have their own index

@@ -1,14 +1,15 @@
 """Events as they were stored. Every function requires the owner."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, case, func, or_, select, true
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
-from dispatcher.db.id_ranges import between
 from dispatcher.db.models import Account, Event
+from dispatcher.db.pages import along, page_of
 from dispatcher.deliveries.history import EVENT_COLUMNS, PAGE, decoded, list_deliveries
 from dispatcher.deliveries.records import (
     EventLine,
@@ -37,20 +38,28 @@ def list_events(
 
     `event_type` takes what a subscription to it takes: the type and all below it. `since` and `until` are about when
     the event was received. `undelivered`: those that matched no webhook. Type and app have no index, because each new
-    event would pay for it: with them a page is made from the next 10,000 events, and can be short or empty although
-    there are older ones.
+    event would pay for it: with them, or with `subject` and `undelivered`, a page is made from the next 10,000 events,
+    and can be short or empty although there are older ones.
     """
-    wanted = [Event.account_id == account.id, *between(Event.id, since, until, before)]
-    query: Select[Any] = select(*EVENT_COLUMNS).where(*wanted)
+    columns: dict[Any, object] = {Event.account_id: account.id}
     if subject is not None:
-        query = query.where(Event.subject == subject)
-    if undelivered:
+        columns[Event.subject] = subject
+    wanted, order = along(columns, Event.id, since=since, until=until, before=before)
+    query = select(*EVENT_COLUMNS).where(*wanted).order_by(*order)
+    if subject is not None:
+        query = query.where(Event.subject.is_not(None))
+    elif undelivered:
         query = query.where(Event.delivery_count == 0)
-    query = query.order_by(Event.id.desc())
-    if event_type is not None or app is not None:
-        return _sifted(session, query, event_type, app, limit)
-    lines = [EventLine(*row) for row in session.execute(query.limit(limit + 1))]
-    return EventPage(lines[:limit], lines[limit - 1].id if len(lines) > limit else None)
+
+    def fits(event: Any) -> Sequence[ColumnElement[bool]]:
+        found = [event.delivery_count == 0] if undelivered and subject is not None else []
+        if event_type is not None:
+            below = event.type.startswith(f"{event_type}.", autoescape=True)
+            found.append(or_(event.type == event_type, below))
+        return found + ([event.app == app] if app is not None else [])
+
+    rows, older = page_of(session, query, fits, limit, LOOKED_AT)
+    return EventPage([EventLine(*row[-len(EVENT_COLUMNS) :]) for row in rows], older)
 
 
 def get_event_line(session: Session, account: Account, event_id: UUID) -> EventLine:
@@ -74,22 +83,3 @@ def get_event(
     *line, codec, data = row
     page = list_deliveries(session, account, event=event_id, before=before, limit=limit)
     return EventRecord(EventLine(*line), decoded(codec, data), page)
-
-
-def _sifted(session: Session, query: Select[Any], event_type: str | None, app: str | None, limit: int) -> EventPage:
-    """A page of those of the query's next rows that match. It is one statement, so one snapshot: the last row looked at
-    must belong to the same rows."""
-    looked = query.limit(LOOKED_AT).subquery()
-    found = select(looked).order_by(looked.c.id.desc()).limit(limit + 1)
-    if event_type is not None:
-        below = looked.c.type.startswith(f"{event_type}.", autoescape=True)
-        found = found.where(or_(looked.c.type == event_type, below))
-    if app is not None:
-        found = found.where(looked.c.app == app)
-    page = found.cte("page")
-    is_short = select(func.count()).select_from(page).scalar_subquery() <= limit
-    last_looked_at = query.with_only_columns(Event.id).offset(LOOKED_AT - 1).limit(1).scalar_subquery()
-    one = select(case((is_short, last_looked_at)).label("last")).subquery()
-    rows = session.execute(select(one, page).select_from(one.outerjoin(page, true())).order_by(page.c.id.desc())).all()
-    lines = [EventLine(*row[1:]) for row in rows if row.id is not None]
-    return EventPage(lines[:limit], lines[limit - 1].id if len(lines) > limit else rows[0].last)

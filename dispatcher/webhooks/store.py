@@ -16,6 +16,7 @@ from dispatcher.accounts.audit import Action
 from dispatcher.accounts.limits import refuse_one_more
 from dispatcher.accounts.recipients import forget_contact, name_contact
 from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, Token, Webhook
+from dispatcher.db.pages import along, page_of
 from dispatcher.egress.urls import comparable_url, normalise_url
 from dispatcher.encryption.vault import Place, destination, url_digest
 from dispatcher.errors import NameTaken, NotFound, UnknownAccount, Unreadable
@@ -227,10 +228,14 @@ class Webhooks:
         self, account: Account, dialect: str, *, app: str | None, after: UUID | None, limit: int
     ) -> Sequence[Webhook]:
         """The next of the account's webhooks of a dialect, or of one app, oldest first, without deleted ones."""
-        wanted = [*self._wanted(account, dialect, app, None)]
-        if after is not None:
-            wanted.append(Webhook.id > after)
-        return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id).limit(limit)).all()
+        columns: dict[Any, object] = {Webhook.account_id: account.id}
+        if app is not None:
+            columns[Webhook.app] = app
+        wanted, order = along(columns, Webhook.id, after=after, oldest_first=True)
+        query = select(Webhook).where(*wanted, *self._wanted(None, dialect, None, None)).order_by(*order)
+        if app is not None:
+            query = query.where(Webhook.app.is_not(None))  # for its index
+        return self._session.scalars(query.limit(limit)).all()
 
     def page(
         self,
@@ -243,18 +248,40 @@ class Webhooks:
         url: str | None = None,
         before: UUID | None = None,
         limit: int,
-    ) -> Sequence[Webhook]:
-        """The account's webhooks (None: all accounts'), newest first, without deleted ones; `before` is the last id of
-        the previous page. `dialect` may be NATIVE; `url` is the whole URL, in any equivalent spelling. Raises
-        InvalidWebhook for anything but a URL."""
-        wanted = [*self._wanted(account, dialect, app, url)]
-        if enabled is not None:
-            wanted.append(Webhook.enabled.is_(enabled))
-        if quarantined is not None:
-            wanted.append(Webhook.quarantined_at.is_not(None) if quarantined else Webhook.quarantined_at.is_(None))
-        if before is not None:
-            wanted.append(Webhook.id < before)
-        return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(limit)).all()
+    ) -> tuple[Sequence[Webhook], UUID | None]:
+        """A page of the account's webhooks (None: all accounts'), newest first, without deleted ones, and the `before`
+        of the next page (None: there is none). `dialect` may be NATIVE; `url` is the whole URL, in any equivalent
+        spelling. App and URL have an index; with other filters, or both, a page is made from the next 10,000 webhooks,
+        and can be short or empty although there are older ones. Raises InvalidWebhook for anything but a URL."""
+        columns: dict[Any, object] = {Webhook.account_id: account.id} if account is not None else {}
+        if account is not None and app is not None and url is None:
+            columns[Webhook.app] = app
+        wanted, order = along(columns, Webhook.id, before=before)
+        if account is not None and url is not None:
+            wanted = [Webhook.account_id == account.id, self._has_url(url)]
+            wanted += [Webhook.id < before] if before is not None else []
+        kept = (Webhook.dialect, Webhook.app, Webhook.enabled, Webhook.quarantined_at, Webhook.deleted_at)
+        query: Any = select(Webhook.id, *kept).where(*wanted).order_by(*order)
+        if account is not None:
+            query = query.where(Webhook.deleted_at.is_(None))
+        if Webhook.app in columns:
+            query = query.where(Webhook.app.is_not(None))  # for its index
+
+        def fits(row: Any) -> Sequence[ColumnElement[bool]]:
+            found = [] if account is not None else [row.deleted_at.is_(None)]
+            if dialect is not None:
+                found.append(row.dialect.is_(None) if dialect == NATIVE else row.dialect == dialect)
+            if app is not None and Webhook.app not in columns:
+                found.append(row.app == app)
+            if enabled is not None:
+                found.append(row.enabled.is_(enabled))
+            if quarantined is not None:
+                found.append(row.quarantined_at.is_not(None) if quarantined else row.quarantined_at.is_(None))
+            return found
+
+        rows, older = page_of(self._session, query, fits, limit)
+        whole = select(Webhook).where(Webhook.id.in_([row.id for row in rows])).order_by(Webhook.id.desc())
+        return self._session.scalars(whole).all(), older
 
     def owners(self, webhooks: Iterable[Webhook]) -> dict[UUID, Account]:
         """The accounts of these webhooks, by id."""

@@ -14,7 +14,7 @@ from dispatcher.transport.told import told_kind
 from dispatcher.wake import NOTICES
 from dispatcher.web.authentication import By, Manager, Reader
 from dispatcher.web.ownership import AccountQuery, account_of, owner_for
-from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
+from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.notices import NoticeKind, NoticeRecord, list_notices, release_notice
@@ -67,7 +67,8 @@ class NoticeDocument(BaseModel):
     "/notices",
     operation_id="list_notices",
     summary="List notices, newest errors first",
-    description="There is one notice for each webhook, kind of mail and error.",
+    description="There is one notice for each webhook, kind of mail and error. With `kind` or `quarantined` a page may "
+    "search the next 10,000 notices only, so it can be short while `next` is not null.",
     responses=usual_problems(),
 )
 def get_notices(
@@ -84,11 +85,11 @@ def get_notices(
     before = read_cursor(cursor)
     with installation.transaction() as session:
         owner = account_of(session, caller, account)
-        found = list_notices(
-            session, owner, webhook=webhook, kind=kind, quarantined=quarantined, before=before, limit=limit + 1
+        found, older = list_notices(
+            session, owner, webhook=webhook, kind=kind, quarantined=quarantined, before=before, limit=limit
         )
-    page, following = page_of(found, limit, lambda record: record.notice.id)
-    return Page(items=[_document(record, caller) for record in page], next=following)
+        items = [_document(record, caller) for record in found]
+    return Page(items=items, next=write_cursor(older))
 
 
 @router.post(

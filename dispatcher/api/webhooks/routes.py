@@ -16,7 +16,7 @@ from dispatcher.web.authentication import By, Manager, Reader
 from dispatcher.web.bodies import body_as, described_body
 from dispatcher.web.own_urls import OwnUrl
 from dispatcher.web.ownership import AccountQuery, Name, account_named, account_of
-from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
+from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.quotas import URL_VERIFICATION
 from dispatcher.web.serving import Served, Shared
@@ -69,7 +69,8 @@ def post_webhook(
     "",
     operation_id="list_webhooks",
     summary="List webhooks, newest first",
-    description="Includes those that were created through a dialect. Secrets are `***`, URLs are masked.",
+    description="Includes those that were created through a dialect. Secrets are `***`, URLs are masked. With filters "
+    "a page searches the next 10,000 webhooks, so it can be short while `next` is not null.",
     responses=usual_problems(),
 )
 def get_webhooks(
@@ -93,7 +94,7 @@ def get_webhooks(
     with installation.transaction() as session:
         owner = account_of(session, caller, account)
         webhooks = Webhooks(session, installation)
-        found = webhooks.page(
+        page, older = webhooks.page(
             owner,
             dialect=dialect,
             app=app,
@@ -101,12 +102,11 @@ def get_webhooks(
             quarantined=quarantined,
             url=url,
             before=before,
-            limit=limit + 1,
+            limit=limit,
         )
-        page, following = page_of(found, limit, lambda webhook: webhook.id)
         breakers = webhooks.circuit_breakers(page)
         items = [webhook_document(webhooks.opened(webhook, owner, breakers.get(webhook.id))) for webhook in page]
-    return Page(items=items, next=following)
+    return Page(items=items, next=write_cursor(older))
 
 
 @router.get(

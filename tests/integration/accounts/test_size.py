@@ -52,8 +52,8 @@ def session_reading_less_than(most: int, database: Engine, table: str) -> Iterat
 def page_of_them(database: Engine, settings: Settings) -> None:
     with session_reading_less_than(300, database, "webhooks") as session:
         webhooks, account = Webhooks(session, installation_for(settings)), find_account(session, "acme")
-        first = webhooks.page(account, limit=50)
-        second = webhooks.page(account, limit=50, before=first[-1].id)
+        first, before = webhooks.page(account, limit=50)
+        second, _ = webhooks.page(account, limit=50, before=before)
         seen = {webhook.id for webhook in (*first, *second)}
     assert len(seen) == 100
 
