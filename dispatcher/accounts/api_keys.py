@@ -30,7 +30,7 @@ def keys_page(
 ) -> Sequence[tuple[ApiKey, str | None]]:
     """Some keys with their account's name, newest first, revoked ones included: of one account, or all (operators',
     too); `before` is the last id of the previous page."""
-    wanted, order = along({ApiKey.account_id: account.id} if account is not None else {}, ApiKey.id, before=before)
+    wanted, _, order = along({ApiKey.account_id: account.id} if account is not None else {}, ApiKey.id, before=before)
     query = select(ApiKey, Account.name).outerjoin(Account, Account.id == ApiKey.account_id).where(*wanted)
     return [(key, name) for key, name in session.execute(query.order_by(*order).limit(limit))]
 

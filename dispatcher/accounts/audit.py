@@ -109,9 +109,9 @@ def list_entries(
     given = {name: value for name, value in given.items() if value is not None}
     first = next((name for name in given if name in _INDEXED), None)
     columns = {getattr(AuditEntry, first): given.pop(first)} if first is not None else {}
-    wanted, order = along(columns, AuditEntry.id, since=since, until=until, before=before)
-    query = select(AuditEntry.id, *(getattr(AuditEntry, name) for name in given)).where(*wanted).order_by(*order)
-    found, older = page_of(session, query, lambda row: [row[name] == given[name] for name in given], limit)
+    wanted, keys, _ = along(columns, AuditEntry.id, since=since, until=until, before=before)
+    query = select(AuditEntry.id, *(getattr(AuditEntry, name) for name in given)).where(*wanted)
+    found, older = page_of(session, query, keys, lambda row: [row[name] == given[name] for name in given], limit=limit)
     whole = select(AuditEntry, Account.name).outerjoin(Account, Account.id == AuditEntry.account_id)
     rows = session.execute(whole.where(AuditEntry.id.in_([row.id for row in found])).order_by(AuditEntry.id.desc()))
     return [(entry, name) for entry, name in rows], older

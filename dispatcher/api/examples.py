@@ -345,6 +345,7 @@ ANSWERS: dict[str, Any] = {
         "account": "acme",
         "event": _EVENT,
         "attempts": [_ATTEMPT],
+        "attempts_next": None,
         "explanation": [_DELIVERED],
     },
     "redeliver_delivery": _OPEN_DELIVERY,

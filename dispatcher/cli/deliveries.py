@@ -84,20 +84,24 @@ def list_(
 
 @app.command()
 def show(
+    *,
     context: typer.Context,
     identifier: Identifier,
     account: AnyAccount = None,
     reveal: Reveal = False,
+    before: Annotated[
+        int | None, typer.Option("--before", metavar="NUMBER", help="Attempts before this one, the first of a page")
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """Show one delivery with all its attempts.
+    """Show one delivery with its last 100 attempts.
 
     Each attempt has its request and the captured answer. What an answer repeats of the message is masked, unless
     --reveal is given. The last block says why it is where it is, as `dispatcher explain` does.
     """
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
-        record = get_delivery(session, owner, identifier)
+        record = get_delivery(session, owner, identifier, before=before)
         sentences = explain_one_delivery(session, installation_of(context), identifier, exact=True)
     names = masked_names(installation_of(context), reveal=reveal)
     attempts = [_masked(attempt, record.data, names) for attempt in record.attempts]
@@ -108,11 +112,14 @@ def show(
                 "delivery": record.delivery,
                 "event": event_document(record.event) if record.event else None,
                 "attempts": attempts,
+                "before": record.before,
                 "explanation": documents(sentences),
             }
         )
         return
     print_fields({"account": owner.name, **_fields(record.delivery)})
+    if record.before is not None:
+        print_line(f"earlier attempts: --before {record.before}", stderr=True)
     for attempt in attempts:
         _print_attempt(attempt)
     print_section("Explanation")

@@ -91,7 +91,7 @@ def print_explanation(sentences: Iterable[Sentence]) -> None:
 
 def _explain_delivery(session: Session, installation: Installation, delivery: UUID, *, json: bool) -> None:
     owner = owner_of_delivery(session, delivery)
-    line = get_delivery(session, owner, delivery).delivery
+    line = get_delivery(session, owner, delivery, limit=1).delivery
     sentences = explain_one_delivery(session, installation, delivery, exact=True)
     if json:
         print_json({"kind": Kind.DELIVERY, "account": owner.name, **_document(line, sentences)})
@@ -137,7 +137,7 @@ def _explain_webhook(session: Session, installation: Installation, webhook_id: U
 def _explain_request(session: Session, installation: Installation, request: UUID, found: Found, *, json: bool) -> None:
     assert found.webhook is not None
     owner = owner_of_webhook(session, found.webhook)
-    lines = [get_delivery(session, owner, delivery).delivery for delivery in found.deliveries]
+    lines = [get_delivery(session, owner, delivery, limit=1).delivery for delivery in found.deliveries]
     if not lines:
         unknown = NotFound("delivery of the request", request)
         unknown.add_note(f"Its webhook: `dispatcher explain {found.webhook}`.")

@@ -17,9 +17,10 @@ FIRST, BEYOND = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 
 class Along(NamedTuple):
-    """The rows of an index, in its order: what to ask for, and how to order it."""
+    """The rows of an index, in its order: what to ask for, by which columns to order it, and how."""
 
     wanted: Sequence[ColumnElement[bool]]
+    keys: Sequence[ColumnElement[Any]]
     order: Sequence[ColumnElement[Any]]
 
 
@@ -52,27 +53,35 @@ def along(
     start = max(FIRST if since is None else first_id_at(since), after or FIRST)
     keys, values = (*columns, identifier), tuple(columns.values())
     wanted = [tuple_(*keys) >= (*values, start), tuple_(*keys) <= (*values, last_before(end)), *plain]
-    return Along(wanted, [key.asc() if oldest_first else key.desc() for key in keys])
+    return Along(wanted, keys, [key.asc() if oldest_first else key.desc() for key in keys])
 
 
 def page_of(
     session: Session,
     query: Select[Any],
+    keys: Sequence[ColumnElement[Any]],
     fits: Callable[[Any], Sequence[ColumnElement[bool]]],
+    *,
     limit: int,
     looked_at: int = LOOKED_AT,
 ) -> tuple[Sequence[Row[Any]], UUID | None]:
     """A page of those of the query's next rows that fit, and before which id the next one begins (None: there is none).
-    The query is ordered, the newest first, and has a column `id`. It is one statement, so one snapshot: the last row
-    looked at must belong to the same rows."""
-    if not fits(query.subquery().c):
-        rows = session.execute(query.limit(limit + 1)).all()
+    The query is without an order; `keys` give it, and one of its columns is `id`. It is one statement, so one snapshot:
+    the last row looked at must belong to the same rows."""
+    ordered = query.order_by(*(key.desc() for key in keys))
+    shown = len(query.selected_columns)
+    looked = ordered.add_columns(*(key.label(f"key_{at}") for at, key in enumerate(keys))).limit(looked_at).subquery()
+    if not (fitting := fits(looked.c)):
+        rows = session.execute(ordered.limit(limit + 1)).all()
         return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
-    looked = query.limit(looked_at).subquery()
-    page = select(looked).where(*fits(looked.c)).order_by(looked.c.id.desc()).limit(limit + 1).cte("page")
-    is_short = select(func.count()).select_from(page).scalar_subquery() <= limit
-    last = query.with_only_columns(query.selected_columns.id).offset(looked_at - 1).limit(1).scalar_subquery()
+    # In the order of what was looked at, so that no more of that is read than fills the page.
+    columns = list(looked.c)
+    page = select(*columns[:shown]).where(*fitting).order_by(*(key.desc() for key in columns[shown:])).limit(limit + 1)
+    found = page.cte("page")
+    is_short = select(func.count()).select_from(found).scalar_subquery() <= limit
+    last = ordered.with_only_columns(query.selected_columns.id).offset(looked_at - 1).limit(1).scalar_subquery()
     one = select(case((is_short, last)).label("last")).subquery()
-    found = session.execute(select(one, page).select_from(one.outerjoin(page, true())).order_by(page.c.id.desc())).all()
-    rows = [row for row in found if row.id is not None]
-    return rows[:limit], rows[limit - 1].id if len(rows) > limit else found[0].last
+    whole = select(one, found).select_from(one.outerjoin(found, true())).order_by(found.c.id.desc())
+    all_rows = session.execute(whole).all()
+    rows = [row for row in all_rows if row.id is not None]
+    return rows[:limit], rows[limit - 1].id if len(rows) > limit else all_rows[0].last

@@ -83,7 +83,7 @@ def get(session: Session, account: Account, identifier: UUID) -> BulkRedelivery:
 
 def list_of(session: Session, account: Account, *, before: UUID | None = None, limit: int) -> Sequence[BulkRedelivery]:
     """The account's bulk redeliveries, newest first; `before` is the last id of the previous page."""
-    wanted, order = along({BulkRedelivery.account_id: account.id}, BulkRedelivery.id, before=before)
+    wanted, _, order = along({BulkRedelivery.account_id: account.id}, BulkRedelivery.id, before=before)
     return session.scalars(select(BulkRedelivery).where(*wanted).order_by(*order).limit(limit)).all()
 
 

@@ -24,6 +24,7 @@ from dispatcher.errors import ConfigurationError, NotFound
 from dispatcher.states import Reason, State
 
 PAGE = 50
+ATTEMPTS = 100  # of a delivery, with what was sent and answered
 
 
 def list_deliveries(
@@ -75,7 +76,7 @@ def log_of_webhook(
     when the event was received. A page costs the same anywhere in the log."""
     # A delivery's id has the same millisecond as its event's id.
     columns = {Delivery.webhook_id: webhook}
-    wanted, order = along(columns, Delivery.id, since=since, until=until, after=after, oldest_first=True)
+    wanted, _, order = along(columns, Delivery.id, since=since, until=until, after=after, oldest_first=True)
     page = select(Delivery).where(*wanted).order_by(*order).limit(limit).subquery().c
     last_attempt = (
         select(Attempt.created_at)
@@ -106,8 +107,11 @@ def find_delivery(session: Session, account: Account, webhook: UUID, event: UUID
     return found
 
 
-def get_delivery(session: Session, account: Account, delivery_id: UUID) -> DeliveryRecord:
-    """One delivery with its event, message and attempts. Raises NotFound."""
+def get_delivery(
+    session: Session, account: Account, delivery_id: UUID, *, before: int | None = None, limit: int = ATTEMPTS
+) -> DeliveryRecord:
+    """One delivery with its event, message and last attempts; each redelivery adds some. `before` is that of the
+    previous page. Raises NotFound."""
     row = session.execute(
         _delivery_lines(Delivery, *EVENT_COLUMNS, Event.codec, Event.data)
         .select_from(Delivery)
@@ -127,14 +131,17 @@ def get_delivery(session: Session, account: Account, delivery_id: UUID) -> Deliv
         )
         .outerjoin(Request, Request.id == Attempt.request_id)
         .outerjoin(_Refused, _Refused.id == Request.replaces)
-        .where(Attempt.delivery_id == delivery_id)
-        .order_by(Attempt.number)
-    )
+        .where(Attempt.delivery_id == delivery_id, *([Attempt.number < before] if before is not None else []))
+        .order_by(Attempt.number.desc())
+        .limit(limit + 1)
+    ).all()
+    shown = [_attempt(attempt) for attempt in reversed(attempts[:limit])]
+    earlier = shown[0].number if len(attempts) > limit else None
     event, data = None, None
     if row.event_type is not None:
         *line, codec, stored = row[-len(EVENT_COLUMNS) - 2 :]
         event, data = EventLine(*line), decoded(codec, stored)
-    return DeliveryRecord(_delivery_line(row), event, data, [_attempt(attempt) for attempt in attempts])
+    return DeliveryRecord(_delivery_line(row), event, data, shown, earlier)
 
 
 EVENT_COLUMNS: tuple[Any, ...] = (

@@ -98,7 +98,8 @@ class DeliveryRecord:
     delivery: DeliveryLine
     event: EventLine | None
     data: bytes | None  # the event's; None once it was erased
-    attempts: Sequence[AttemptRecord]
+    attempts: Sequence[AttemptRecord]  # some of them, oldest first
+    before: int | None  # asks for earlier ones (None: there are none)
 
 
 @dataclass(frozen=True, slots=True)

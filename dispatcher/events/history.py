@@ -44,8 +44,8 @@ def list_events(
     columns: dict[Any, object] = {Event.account_id: account.id}
     if subject is not None:
         columns[Event.subject] = subject
-    wanted, order = along(columns, Event.id, since=since, until=until, before=before)
-    query = select(*EVENT_COLUMNS).where(*wanted).order_by(*order)
+    wanted, keys, _ = along(columns, Event.id, since=since, until=until, before=before)
+    query = select(*EVENT_COLUMNS).where(*wanted)
     if subject is not None:
         query = query.where(Event.subject.is_not(None))
     elif undelivered:
@@ -58,7 +58,7 @@ def list_events(
             found.append(or_(event.type == event_type, below))
         return found + ([event.app == app] if app is not None else [])
 
-    rows, older = page_of(session, query, fits, limit, LOOKED_AT)
+    rows, older = page_of(session, query, keys, fits, limit=limit, looked_at=LOOKED_AT)
     return EventPage([EventLine(*row[-len(EVENT_COLUMNS) :]) for row in rows], older)
 
 

@@ -231,7 +231,7 @@ class Webhooks:
         columns: dict[Any, object] = {Webhook.account_id: account.id}
         if app is not None:
             columns[Webhook.app] = app
-        wanted, order = along(columns, Webhook.id, after=after, oldest_first=True)
+        wanted, _, order = along(columns, Webhook.id, after=after, oldest_first=True)
         query = select(Webhook).where(*wanted, *self._wanted(None, dialect, None, None)).order_by(*order)
         if app is not None:
             query = query.where(Webhook.app.is_not(None))  # for its index
@@ -256,12 +256,12 @@ class Webhooks:
         columns: dict[Any, object] = {Webhook.account_id: account.id} if account is not None else {}
         if account is not None and app is not None and url is None:
             columns[Webhook.app] = app
-        wanted, order = along(columns, Webhook.id, before=before)
+        wanted, keys, _ = along(columns, Webhook.id, before=before)
         if account is not None and url is not None:
             wanted = [Webhook.account_id == account.id, self._has_url(url)]
             wanted += [Webhook.id < before] if before is not None else []
         kept = (Webhook.dialect, Webhook.app, Webhook.enabled, Webhook.quarantined_at, Webhook.deleted_at)
-        query: Any = select(Webhook.id, *kept).where(*wanted).order_by(*order)
+        query: Any = select(Webhook.id, *kept).where(*wanted)
         if account is not None:
             query = query.where(Webhook.deleted_at.is_(None))
         if Webhook.app in columns:
@@ -279,7 +279,7 @@ class Webhooks:
                 found.append(row.quarantined_at.is_not(None) if quarantined else row.quarantined_at.is_(None))
             return found
 
-        rows, older = page_of(self._session, query, fits, limit)
+        rows, older = page_of(self._session, query, keys, fits, limit=limit)
         whole = select(Webhook).where(Webhook.id.in_([row.id for row in rows])).order_by(Webhook.id.desc())
         return self._session.scalars(whole).all(), older
 

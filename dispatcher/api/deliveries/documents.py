@@ -123,7 +123,10 @@ class DeliveryRecordDocument(DeliveryDocument):
 
     account: str
     event: Annotated[EventDocument | None, Field(description="Null once it is no longer kept.")]
-    attempts: list[AttemptDocument]
+    attempts: Annotated[list[AttemptDocument], Field(description="Oldest first; up to 100.")]
+    attempts_next: Annotated[
+        int | None, Field(description="`attempts_before` of the attempts before these; null if there are none.")
+    ]
     explanation: Explanation
 
 
@@ -136,6 +139,7 @@ def delivery_record_document(
         account=account,
         event=EventDocument.model_validate(record.event) if record.event is not None else None,
         attempts=[_attempt(attempt, exact=exact) for attempt in record.attempts],
+        attempts_next=record.before,
         explanation=explanation_document(sentences),
     )
 

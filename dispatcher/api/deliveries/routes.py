@@ -72,13 +72,21 @@ def get_deliveries(
     operation_id="get_delivery",
     summary="Show a delivery with its attempts, each with its request and the captured answer",
     description="Up to 8 KiB of an answer's headers and the first 4 KiB of its body are kept. Secrets are masked. "
+    "Of many attempts the last 100 are shown; `attempts_next` leads to those before, as `attempts_before`. "
     "`explanation` says why it is where it is and what happens next.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_one_delivery(caller: Reader, installation: Served, delivery_id: DeliveryId) -> DeliveryRecordDocument:
+def get_one_delivery(
+    caller: Reader,
+    installation: Served,
+    delivery_id: DeliveryId,
+    attempts_before: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="`attempts_next` of the previous answer.")
+    ] = None,
+) -> DeliveryRecordDocument:
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
-        record = get_delivery(session, account, delivery_id)
+        record = get_delivery(session, account, delivery_id, before=attempts_before)
         exact = caller.is_operator
         sentences = explain_one_delivery(session, installation, delivery_id, exact=exact)
     return delivery_record_document(account.name, record, sentences, exact=exact)
@@ -116,4 +124,4 @@ def post_cancel(caller: Manager, installation: Served, by: By, delivery_id: Deli
 
 
 def _document(session: Session, account: Account, delivery_id: UUID) -> DeliveryDocument:
-    return DeliveryDocument.model_validate(get_delivery(session, account, delivery_id).delivery)
+    return DeliveryDocument.model_validate(get_delivery(session, account, delivery_id, limit=1).delivery)

@@ -79,7 +79,7 @@ def get_event(own: Readable, installation: Served, identifier: WebhookId, event_
 def retry(own: Manageable, installation: Served, identifier: WebhookId, event_id: EventId) -> Response:
     with installation.transaction() as session:
         account, delivery = _find(session, own, identifier, event_id)
-        if get_delivery(session, account, delivery).event is None:
+        if get_delivery(session, account, delivery, limit=1).event is None:
             raise NotFound("event", event_id)  # no longer kept: there is nothing to send
         with suppress(WrongState):  # still open: it will be sent anyway
             redeliver(session, account, delivery, installation.timing, by=own.by)

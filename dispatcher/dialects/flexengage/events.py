@@ -78,7 +78,7 @@ class EventAttempt(BaseModel):
 
 
 class EventWithAttempts(Event):
-    """An event with all its attempts, oldest first."""
+    """An event with its last 100 attempts, oldest first."""
 
     attempts: list[EventAttempt]
 
