@@ -37,6 +37,7 @@ from dispatcher.states import Reason, State
 
 _NOW = text("now()")
 _NOT_DELETED = text("deleted_at IS NULL")
+_OF_A_DIALECT = text("deleted_at IS NULL AND dialect IS NOT NULL")
 _OF_AN_APP = text("deleted_at IS NULL AND app IS NOT NULL")
 _SUSPECTS = text(f"state = '{State.READY}' AND deaths >= 2")  # deliveries/deaths.py
 _READY, _BYPASSING = text(f"state = '{State.READY}'"), text(f"state = '{State.READY}' AND bypasses_circuit")
@@ -121,6 +122,7 @@ class Webhook(Base):
         Index("webhooks_url_digest_idx", "account_id", "url_digest"),
         Index("webhooks_account_id_id_idx", "account_id", "id"),
         Index("webhooks_listed_idx", "account_id", "id", postgresql_where=_NOT_DELETED),
+        Index("webhooks_dialect_idx", "account_id", "dialect", "id", postgresql_where=_OF_A_DIALECT),
         Index("webhooks_app_idx", "account_id", "app", "id", postgresql_where=_OF_AN_APP),
     )
 

@@ -228,14 +228,12 @@ class Webhooks:
         self, account: Account, dialect: str, *, app: str | None, after: UUID | None, limit: int
     ) -> Sequence[Webhook]:
         """The next of the account's webhooks of a dialect, or of one app, oldest first, without deleted ones."""
-        columns: dict[Any, object] = {Webhook.account_id: account.id}
-        if app is not None:
-            columns[Webhook.app] = app
+        first = (Webhook.app, app) if app is not None else (Webhook.dialect, dialect)
+        columns: dict[Any, object] = {Webhook.account_id: account.id, first[0]: first[1]}
         wanted, _, order = along(columns, Webhook.id, after=after, oldest_first=True)
-        query = select(Webhook).where(*wanted, *self._wanted(None, dialect, None, None)).order_by(*order)
-        if app is not None:
-            query = query.where(Webhook.app.is_not(None))  # for its index
-        return self._session.scalars(query.limit(limit)).all()
+        # What is not null is said for its index.
+        query = select(Webhook).where(*wanted, *self._wanted(None, dialect, None, None), first[0].is_not(None))
+        return self._session.scalars(query.order_by(*order).limit(limit)).all()
 
     def page(
         self,
@@ -251,11 +249,13 @@ class Webhooks:
     ) -> tuple[Sequence[Webhook], UUID | None]:
         """A page of the account's webhooks (None: all accounts'), newest first, without deleted ones, and the `before`
         of the next page (None: there is none). `dialect` may be NATIVE; `url` is the whole URL, in any equivalent
-        spelling. App and URL have an index; with other filters, or both, a page is made from the next 10,000 webhooks,
-        and can be short or empty although there are older ones. Raises InvalidWebhook for anything but a URL."""
+        spelling. App, dialect and URL have an index; with other filters, or several, a page is made from the next
+        10,000 webhooks, and can be short or empty although there are older ones. Raises InvalidWebhook for anything but a URL."""
         columns: dict[Any, object] = {Webhook.account_id: account.id} if account is not None else {}
         if account is not None and app is not None and url is None:
             columns[Webhook.app] = app
+        elif account is not None and dialect not in {None, NATIVE} and url is None:
+            columns[Webhook.dialect] = dialect
         wanted, keys, _ = along(columns, Webhook.id, before=before)
         if account is not None and url is not None:
             wanted = [Webhook.account_id == account.id, self._has_url(url)]
@@ -264,12 +264,13 @@ class Webhooks:
         query: Any = select(Webhook.id, *kept).where(*wanted)
         if account is not None:
             query = query.where(Webhook.deleted_at.is_(None))
-        if Webhook.app in columns:
-            query = query.where(Webhook.app.is_not(None))  # for its index
+        for column in (Webhook.app, Webhook.dialect):
+            if column in columns:
+                query = query.where(column.is_not(None))  # for its index
 
         def fits(row: Any) -> Sequence[ColumnElement[bool]]:
             found = [] if account is not None else [row.deleted_at.is_(None)]
-            if dialect is not None:
+            if dialect is not None and Webhook.dialect not in columns:
                 found.append(row.dialect.is_(None) if dialect == NATIVE else row.dialect == dialect)
             if app is not None and Webhook.app not in columns:
                 found.append(row.app == app)

@@ -6,12 +6,14 @@ from alembic import context, op
 revision = "0024"
 down_revision = "0023"
 
+_KEPT = "WHERE deleted_at IS NULL"
 INDEXES = {
     # A delivery is discarded seldom, and once.
     "deliveries_reason_idx": "dispatcher.deliveries (webhook_id, reason, id) WHERE state = 'discarded'",
     "notices_webhook_id_id_idx": "dispatcher.notices (webhook_id, id)",
-    "webhooks_listed_idx": "dispatcher.webhooks (account_id, id) WHERE deleted_at IS NULL",
-    "webhooks_app_idx": "dispatcher.webhooks (account_id, app, id) WHERE deleted_at IS NULL AND app IS NOT NULL",
+    "webhooks_listed_idx": f"dispatcher.webhooks (account_id, id) {_KEPT}",
+    "webhooks_dialect_idx": f"dispatcher.webhooks (account_id, dialect, id) {_KEPT} AND dialect IS NOT NULL",
+    "webhooks_app_idx": f"dispatcher.webhooks (account_id, app, id) {_KEPT} AND app IS NOT NULL",
     "api_keys_account_id_id_idx": "dispatcher.api_keys (account_id, id)",
 }
 
