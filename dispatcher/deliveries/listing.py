@@ -84,18 +84,16 @@ def _fits(wanted: Wanted) -> list[str]:
     return states + ([f"d.reason = '{wanted.reason}'"] if wanted.reason is not None else [])
 
 
-# Open deliveries have an index by state, but not in the order of ids. If there are few, they are all looked at. In rows,
-# as elsewhere: by time alone the planner might walk through those of all webhooks, for each.
+# Open deliveries have an index by state, but not in the order of ids. If there are few, they are all looked at. Each
+# kind in the order of its index.
+_OF_ONE = """(SELECT id FROM dispatcher.deliveries WHERE state = '{state}' AND webhook_id = w.id {more}
+    ORDER BY due_at LIMIT :looked_at + 1)"""
 _OPEN = {
     State.READY: f"""SELECT d.id, w.id AS webhook_id FROM w CROSS JOIN LATERAL (
-  SELECT id FROM dispatcher.deliveries
-  WHERE state = '{State.READY}' AND (webhook_id, is_retry) >= (w.id, false) AND (webhook_id, is_retry) <= (w.id, true)
-  ORDER BY webhook_id, is_retry, due_at LIMIT :looked_at + 1) d LIMIT :looked_at + 1""",
-    State.WAITING: f"""SELECT d.id, w.id AS webhook_id FROM w CROSS JOIN LATERAL (
-  SELECT id FROM dispatcher.deliveries
-  WHERE state = '{State.WAITING}' AND (webhook_id, due_at) >= (w.id, CAST('-infinity' AS timestamptz))
-    AND (webhook_id, due_at) <= (w.id, CAST('infinity' AS timestamptz))
-  ORDER BY webhook_id, due_at LIMIT :looked_at + 1) d LIMIT :looked_at + 1""",
+  {_OF_ONE.format(state=State.READY, more="AND NOT is_retry")}
+  UNION ALL {_OF_ONE.format(state=State.READY, more="AND is_retry")}) d LIMIT :looked_at + 1""",
+    State.WAITING: f"""SELECT d.id, w.id AS webhook_id FROM w CROSS JOIN LATERAL
+  {_OF_ONE.format(state=State.WAITING, more="")} d LIMIT :looked_at + 1""",
     # Of all accounts: as many as workers have in hand.
     State.CLAIMED: f"""SELECT id, webhook_id FROM dispatcher.deliveries WHERE state = '{State.CLAIMED}'
   ORDER BY claimed_until LIMIT :looked_at + 1""",

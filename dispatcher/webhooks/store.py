@@ -250,7 +250,8 @@ class Webhooks:
         """A page of the account's webhooks (None: all accounts'), newest first, without deleted ones, and the `before`
         of the next page (None: there is none). `dialect` may be NATIVE; `url` is the whole URL, in any equivalent
         spelling. App, dialect and URL have an index; with other filters, or several, a page is made from the next
-        10,000 webhooks, and can be short or empty although there are older ones. Raises InvalidWebhook for anything but a URL."""
+        10,000 webhooks, and can be short or empty although there are older ones. Raises InvalidWebhook for anything but
+        a URL."""
         columns: dict[Any, object] = {Webhook.account_id: account.id} if account is not None else {}
         if account is not None and app is not None and url is None:
             columns[Webhook.app] = app
