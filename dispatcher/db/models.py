@@ -30,6 +30,7 @@ from dispatcher.db.recipients import Contact as Contact  # noqa: PLC0414
 from dispatcher.db.recipients import MailBudget as MailBudget  # noqa: PLC0414
 from dispatcher.db.recipients import Recipient as Recipient  # noqa: PLC0414
 from dispatcher.db.redeliveries import BulkRedelivery as BulkRedelivery  # noqa: PLC0414 - a table like those below
+from dispatcher.db.retention.place import RetentionPlace as RetentionPlace  # noqa: PLC0414
 from dispatcher.db.schema import Base as Base  # noqa: PLC0414 - re-exported with its tables
 from dispatcher.db.schema import Ciphertext
 from dispatcher.db.stored_events import StoredEvents as StoredEvents  # noqa: PLC0414
@@ -67,16 +68,6 @@ class Installation(Base):
     retention_from: Mapped[datetime | None]
     # When binding secrets to their rows is to begin, then when it began; None: an older version was seen just now.
     secrets_bound_from: Mapped[datetime | None]
-
-
-class RetentionPlace(Base):
-    """How far retention has come with one kind of rows."""
-
-    __tablename__ = "retention"
-
-    kind: Mapped[str] = mapped_column(primary_key=True)
-    reached: Mapped[UUID]  # the last id that was looked at
-    began_at: Mapped[datetime]  # when it began at the first one
 
 
 class Account(Base):
