@@ -231,8 +231,8 @@ class Webhooks:
         first = (Webhook.app, app) if app is not None else (Webhook.dialect, dialect)
         columns: dict[Any, object] = {Webhook.account_id: account.id, first[0]: first[1]}
         wanted, _, order = along(columns, Webhook.id, after=after, oldest_first=True)
-        # What is not null is said for its index.
-        query = select(Webhook).where(*wanted, *self._wanted(None, dialect, None, None), first[0].is_not(None))
+        # Said once more, for how few the planner believes them to be.
+        query = select(Webhook).where(*wanted, *self._wanted(None, dialect, None, None), first[0] == first[1])
         return self._session.scalars(query.order_by(*order).limit(limit)).all()
 
     def page(
@@ -267,7 +267,7 @@ class Webhooks:
             query = query.where(Webhook.deleted_at.is_(None))
         for column in (Webhook.app, Webhook.dialect):
             if column in columns:
-                query = query.where(column.is_not(None))  # for its index
+                query = query.where(column == columns[column])  # for how few the planner believes them to be
 
         def fits(row: Any) -> Sequence[ColumnElement[bool]]:
             found = [] if account is not None else [row.deleted_at.is_(None)]
