@@ -3,8 +3,8 @@ or of few rows of a large one: what comes in and goes out pays nothing for them.
 
 from alembic import context, op
 
-revision = "0024"
-down_revision = "0023"
+revision = "0023"
+down_revision = "0022"
 
 _KEPT = "WHERE deleted_at IS NULL"
 INDEXES = {
