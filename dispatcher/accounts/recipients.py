@@ -15,6 +15,7 @@ from dispatcher.accounts.audit import Action
 from dispatcher.accounts.contact_states import ContactState
 from dispatcher.db.models import Account, Contact, Recipient
 from dispatcher.db.new_ids import NEW_ID
+from dispatcher.db.pages import along
 from dispatcher.errors import NotFound
 from schedules.mail_limits import mailbox
 
@@ -87,12 +88,11 @@ def list_recipients(
     session: Session, account: Account, *, address: str | None = None, before: UUID | None = None, limit: int
 ) -> Sequence[RecipientRecord]:
     """The account's addresses, newest first; `before` is the last id of the previous page."""
-    query = select(Recipient).where(Recipient.account_id == account.id)
-    if address is not None:
+    wanted, _, order = along({Recipient.account_id: account.id}, Recipient.id, before=before)
+    query = select(Recipient).where(*wanted).order_by(*order)
+    if address is not None:  # there is one at most
         query = query.where(Recipient.address == address.lower())
-    if before is not None:
-        query = query.where(Recipient.id < before)
-    found = session.scalars(query.order_by(Recipient.account_id, Recipient.id.desc()).limit(limit)).all()
+    found = session.scalars(query.limit(limit)).all()
     return _records(session, account.id, found)
 
 

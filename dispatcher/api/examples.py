@@ -4,6 +4,7 @@ from typing import Any
 
 from dispatcher.api.contact_examples import CONTACT_ID, CONTACTS
 from dispatcher.api.limit_examples import LIMIT_ANSWERS, LIMITS, ONE_KEY_TOO_MANY, OWN_LIMITS
+from dispatcher.api.redelivery_examples import NEW_REDELIVERY, REDELIVERIES, REDELIVERY_ID
 from dispatcher.errors import Conflict, DispatcherError, KeyReused, NameTaken, NotFound, Overtaken, WrongState
 from dispatcher.version import __version__
 from dispatcher.web.problems import problem_for
@@ -175,21 +176,6 @@ _DELIVERED = {
     "parameters": {"delivered_at": _SOON, "number": 1, "status": 200},
 }
 
-_FILTER = {"reason": "exhausted", "since": "2026-03-01T00:00:00Z"}
-_REDELIVERY = {
-    "id": "0198a6e9-77aa-7b21-9f3c-1a5e7d9b0c43",
-    "account": "acme",
-    "filter": {"webhook": None, "event_type": None, "states": ["discarded"], "until": None, **_FILTER},
-    "per_second": 50,
-    "matched": 1250,
-    "matched_complete": True,
-    "redelivered": 400,
-    "skipped": None,
-    "created_at": "2026-03-02T09:30:00Z",
-    "finished_at": None,
-    "cancelled_at": None,
-}
-
 _NOTICE = {
     "id": "0198a6df-02bb-7c68-b0a9-2c4e6f8a1b3d",
     "webhook_id": _WEBHOOK_ID,
@@ -254,7 +240,7 @@ BODIES: dict[str, Any] = {
     "disable_webhook": {"reason": "asked for by the customer"},
     "rotate_webhook_secret": {"overlap_seconds": 172_800},
     "test_webhook": {"type": _TYPE, "data": _MESSAGE},
-    "create_redelivery": {"filter": _FILTER, "per_second": 50},
+    "create_redelivery": NEW_REDELIVERY,
     "create_account": {"name": "acme"},
     "set_account_limits": OWN_LIMITS,
     "create_key": {"account": "acme", "scopes": ["send", "read"], "name": "backend", "days": 365},
@@ -350,11 +336,7 @@ ANSWERS: dict[str, Any] = {
     },
     "redeliver_delivery": _OPEN_DELIVERY,
     "cancel_delivery": {**_DELIVERY, "state": "cancelled"},
-    "create_redelivery": {**_REDELIVERY, "redelivered": 0},
-    "create_redelivery 200": {"matched": 1250, "matched_complete": True},
-    "list_redeliveries": _page(_REDELIVERY),
-    "get_redelivery": _REDELIVERY,
-    "cancel_redelivery": {**_REDELIVERY, "cancelled_at": "2026-03-02T09:31:00Z"},
+    **REDELIVERIES,
     "create_account": _ACCOUNT,
     "list_accounts": _page(_ACCOUNT),
     "suspend_account": {**_ACCOUNT, "suspended_at": "2026-03-02T09:31:00Z"},
@@ -379,7 +361,7 @@ ANSWERS: dict[str, Any] = {
             ("notice", _NOTICE["id"], ("release_notice",)),
             ("contact", CONTACT_ID, ("confirm_contact", "unsubscribe_contact")),
             ("delivery", _DELIVERY_ID, ("get_delivery", "redeliver_delivery", "cancel_delivery")),
-            ("bulk redelivery", _REDELIVERY["id"], ("get_redelivery", "cancel_redelivery")),
+            ("bulk redelivery", REDELIVERY_ID, ("get_redelivery", "cancel_redelivery")),
             ("key", _KEY_ID, ("revoke_key",)),
             ("account", "acme", ("get_account", "delete_account", "suspend_account", "resume_account", *LIMITS)),
         )

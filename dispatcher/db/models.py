@@ -114,6 +114,7 @@ class Webhook(Base):
         Index("webhooks_account_id_id_idx", "account_id", "id"),
         Index("webhooks_listed_idx", "account_id", "id", postgresql_where=_NOT_DELETED),
         Index("webhooks_dialect_idx", "account_id", "dialect", "id", postgresql_where=_OF_A_DIALECT),
+        Index("webhooks_contact_idx", "account_id", text("lower(contact_email)"), postgresql_where=_NOT_DELETED),
         Index("webhooks_app_idx", "account_id", "app", "id", postgresql_where=_OF_AN_APP),
     )
 

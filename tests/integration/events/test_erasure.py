@@ -136,7 +136,7 @@ def test_it_is_explained_as_erased(database: Engine, settings: Settings) -> None
     with Session(database) as session:
         account = find_account(session, "acme")
         event = get_event(session, account, delivery.event_id).event
-        told = explain_stored_event(session, account, event, [State.CANCELLED])
+        told = explain_stored_event(session, account, event, {State.CANCELLED: 1})
         said = explain_one_delivery(session, installation, delivery.id, exact=True)
     assert [sentence.code for sentence in told] == ["message_erased", "webhooks_took_it"]
     assert [sentence.code for sentence in said] == ["cancelled", "cannot_redeliver"]

@@ -68,7 +68,7 @@ def anonymous(text: str, names: tuple[str, ...]) -> str:
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?", "TIME", text)
     text = re.sub(r"\d\d:\d\d:\d\d(\.\d+)?", "TIME", text)
-    text = re.sub(r"((less than 1|\d+) s ago)|in 1 min( \d+ s)?", "AGO", text)
+    text = re.sub(r"((less than 1|\d+) s ago)|in 1 min( \d+ s)?|again in (less than 1|\d+) s", "AGO", text)
     text = re.sub(r"v1,[A-Za-z0-9+/]+=|\b1\d{9}\b", "SIGNED", text)
     return re.sub(r"\b\d+\.\d+\b", "NUMBER", text)
 

@@ -16,6 +16,7 @@ from dispatcher.cli.app import app as commands
 PAGED = {
     "GET /v1/accounts": "cursor",
     "GET /v1/audit": "cursor",
+    "GET /v1/contacts": "cursor",
     "GET /v1/deliveries": "cursor",
     "GET /v1/deliveries/{delivery_id}": "attempts_before",
     "GET /v1/events": "cursor",
@@ -45,6 +46,7 @@ BOUNDED = {
     "items",  # of a batch of events: one for each that was sent; all other items are of pages
     "members",
     "nearest_types",
+    "quotas",
     "scopes",
     "signing_keys",
     "states",
@@ -126,8 +128,8 @@ def command_lists() -> Iterator[tuple[str, click.Command]]:
 def test_each_list_of_the_command_line_has_pages() -> None:
     found = {name: {option for one in command.params for option in one.opts} for name, command in command_lists()}
     assert set(found) == {
-        "account list", "audit-log", "delivery list", "event list", "event show", "explain", "key list", "notice list",
-        "redelivery list", "webhook list",
+        "account list", "audit-log", "contact list", "delivery list", "event list", "event show", "explain", "key list",
+        "notice list", "redelivery list", "webhook list",
     }  # fmt: skip
     for name, options in found.items():
         assert {"--before", "--limit"} <= options, name

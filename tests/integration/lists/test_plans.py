@@ -15,6 +15,7 @@ from dispatcher.accounts.accounts import accounts_page, find_account
 from dispatcher.accounts.actor import ActorKind
 from dispatcher.accounts.api_keys import keys_page
 from dispatcher.accounts.audit import Action, list_entries
+from dispatcher.accounts.recipients import list_recipients
 from dispatcher.asgi import app
 from dispatcher.db import of_webhooks, pages
 from dispatcher.deliveries import history as deliveries_history
@@ -85,11 +86,14 @@ _SMALL = [
     f"""INSERT INTO dispatcher.accounts (id, name) SELECT {_ID.format(n="n", kind="8005")}, 'account ' || n
     FROM generate_series(1, 20000) n""",
     """INSERT INTO dispatcher.webhooks (id, account_id, account_no, app, dialect, url_masked, event_types, contract,
-      retry_span, enabled, deleted_at)
+      retry_span, enabled, deleted_at, contact_email)
     SELECT gen_random_uuid(), a.id, a.number, CASE WHEN n % 999 = 0 THEN 'rare' ELSE 'usual' END,
       CASE WHEN n % 998 = 0 THEN 'sinch' ELSE 'bulksms' END, '-', '{a}', '{}', interval '1 d', n % 997 > 0,
-      CASE WHEN n % 3 = 0 THEN now() END
+      CASE WHEN n % 3 = 0 THEN now() END, 'c' || n || '@example.com'
     FROM generate_series(1, 20000) n, (SELECT id, number FROM dispatcher.accounts WHERE name = 'many') a""",
+    f"""INSERT INTO dispatcher.recipients (id, account_id, address, mailbox)
+    SELECT {_ID.format(n="n", kind="8006")}, a.id, 'c' || n || '@example.com', 'c' || n || '@example.com'
+    FROM generate_series(1, 20000) n, (SELECT id FROM dispatcher.accounts WHERE name = 'many') a""",
 ]
 # An owner may set them from PostgreSQL 18 on; before, the planner sees the rows there are.
 _AS_IF = """
@@ -162,10 +166,16 @@ class World:
             **self.times,
         }  # fmt: skip
         yield "list_redeliveries", "redeliveries", list_of, {}
+        for table in ("recipients", "webhooks", "notices"):
+            yield f"list_contacts, of {table}", table, self.contacts, {"address": [None, "c7@example.com"]}
         yield "list_accounts", "accounts", lambda session, _, **given: accounts_page(session, **given), {}
         yield "list_keys", "api_keys", lambda session, owner, account, **given: keys_page(
             session, owner if account else None, **given
         ), {"account": [None, True]}  # fmt: skip
+
+    @staticmethod
+    def contacts(session: Session, _: Any, **given: Any) -> Any:
+        return list_recipients(session, find_account(session, "many"), **given)
 
 
 def rows_id(number: int) -> UUID:
@@ -235,6 +245,7 @@ def test_every_filter_of_every_list_is_tried_above() -> None:
         "list_events": {"type", "subject", "app", "undelivered", "since", "until"},
         "list_notices": {"webhook", "kind", "quarantined"},
         "list_changes": {"actor", "key", "action", "target", "request", "since", "until"},
+        "list_contacts": {"address"},
         "list_redeliveries": set(),
         "list_accounts": set(),
         "list_keys": set(),

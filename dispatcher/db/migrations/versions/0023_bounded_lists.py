@@ -13,6 +13,7 @@ INDEXES = {
     "notices_webhook_id_id_idx": "dispatcher.notices (webhook_id, id)",
     "webhooks_listed_idx": f"dispatcher.webhooks (account_id, id) {_KEPT}",
     "webhooks_dialect_idx": f"dispatcher.webhooks (account_id, dialect, id) {_KEPT} AND dialect IS NOT NULL",
+    "webhooks_contact_idx": f"dispatcher.webhooks (account_id, lower(contact_email)) {_KEPT}",
     "webhooks_app_idx": f"dispatcher.webhooks (account_id, app, id) {_KEPT} AND app IS NOT NULL",
     "api_keys_account_id_id_idx": "dispatcher.api_keys (account_id, id)",
 }

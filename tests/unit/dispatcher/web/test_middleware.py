@@ -45,6 +45,15 @@ def test_json_cannot_steer_who_reads_it_wherever_it_is_cut_and_is_the_same_to_pr
         assert dict(head["headers"])[b"content-length"] == b"%d" % len(body["body"])
 
 
+def test_json_of_unknown_length_goes_on_piece_by_piece_and_cannot_steer_who_reads_it_wherever_it_is_cut() -> None:
+    whole = json.dumps({"name": f"a{BIDI}b"}, ensure_ascii=False).encode()
+    for cut in range(1, len(whole)):
+        _, first, second = answered(b"application/json", whole[:cut], whole[cut:])
+        assert first["more_body"]
+        assert BIDI.encode() not in first["body"] + second["body"]
+        assert json.loads(first["body"] + second["body"]) == {"name": f"a{BIDI}b"}
+
+
 def test_what_is_no_json_goes_on_piece_by_piece() -> None:
     sent = answered(b"text/plain", b"one", b"two", b"three")
     assert [message["body"] for message in sent[1:]] == [b"one", b"two", b"three"]
@@ -52,7 +61,7 @@ def test_what_is_no_json_goes_on_piece_by_piece() -> None:
 
 def test_json_that_fails_before_it_is_whole_is_an_answer_to_a_defect() -> None:
     for pieces in ([], [b'{"half": ']):
-        head, body = answered(b"application/json", *pieces, fails=True)
+        head, body = answered(b"application/json", *pieces, fails=True, length=b"20")
         assert (head["status"], json.loads(body["body"])["status"]) == (500, 500)
 
 
