@@ -9,7 +9,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from dispatcher.db.models import Webhook
+from dispatcher.encryption.stored import Renewed, ciphertext_columns, place_of, replace
+from dispatcher.settings import Settings
 from tests.factories import change, rows
+from tests.installations import installation_for
 
 _MANY = """
 WITH made AS (
@@ -67,8 +70,9 @@ def make_many_webhooks(database: Engine, count: int, account: str = "acme") -> N
     )
 
 
-def copy_webhook(database: Engine, count: int) -> None:
+def copy_webhook(database: Engine, settings: Settings, count: int) -> None:
     """So many copies of the only webhook, which can be delivered to as it can."""
+    (only,) = rows(database, "SELECT id FROM dispatcher.webhooks")
     own = {"id", "number"}
     columns = ", ".join(column.name for column in Webhook.__table__.columns if column.name not in own)
     change(
@@ -79,6 +83,29 @@ def copy_webhook(database: Engine, count: int) -> None:
         " SELECT id, account_id, unnest(event_types) FROM made",
         count=count,
     )
+    bind_copies(database, settings, only.id)
+
+
+def bind_copies(database: Engine, settings: Settings, original: UUID) -> None:
+    """Gives each copy of a webhook secrets of its own row: those of another open nothing."""
+    vault = installation_for(settings).vault
+    for column in ciphertext_columns():
+        if column.table.name != Webhook.__tablename__:
+            continue
+        found = {
+            row.id: bytes(row.ciphertext)
+            for row in rows(database, f"SELECT id, {column.name} AS ciphertext FROM dispatcher.webhooks")
+            if row.ciphertext is not None
+        }
+        if original in found:
+            clear = vault.decrypt(found[original], place_of(column, original))
+            copies = [
+                Renewed(copy, old, vault.encrypt(clear, place_of(column, copy)))
+                for copy, old in found.items()
+                if copy != original and old == found[original]
+            ]
+            with database.begin() as connection:
+                replace(connection, column, copies)
 
 
 @contextmanager

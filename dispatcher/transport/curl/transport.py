@@ -1,4 +1,5 @@
-"""The transport on libcurl's multi interface: one event loop, no threads except those of the DNS lookups."""
+"""The transport on libcurl's multi interface: one event loop, no threads except those of the DNS lookups and one
+that ends endless reads."""
 
 import logging
 import socket
@@ -18,6 +19,7 @@ from dispatcher.transport.checks import check_request, split_url
 from dispatcher.transport.curl.connections import KeptConnections
 from dispatcher.transport.curl.dns_cache import Names, Resolved
 from dispatcher.transport.curl.handles import HandleOptions
+from dispatcher.transport.curl.long_reads import LongReads
 from dispatcher.transport.curl.poller import IDLE_END, READABLE, new_readiness
 from dispatcher.transport.curl.raw_bytes import Look, RawBytes
 from dispatcher.transport.curl.transfers import Transfer
@@ -62,6 +64,7 @@ class CurlTransport:
         self._found: deque[tuple[str, str]] = deque(maxlen=2 * capacity)
         self._kept = KeptConnections()
         self._raw = RawBytes()
+        self._long_reads = LongReads()
         self._resting: dict[int, int] = {}  # descriptors that are not watched for the moment, and what for
         self._rests: deque[tuple[float, int]] = deque()  # when they end, monotonic
         self._options = HandleOptions(trusted_authorities(ca_bundle), tls_minimum, idle_age, self._guard, self._kept)
@@ -156,6 +159,7 @@ class CurlTransport:
         if self._closed:
             return
         self._closed = True
+        self._long_reads.close()
         self._drop_multi()
         self.shrink()
         self._readiness.close()
@@ -203,7 +207,11 @@ class CurlTransport:
             elif descriptor in self._watched:
                 self._seen = True
             elif ready > 0:
-                self._multi.socket_action(descriptor, ready)
+                self._long_reads.begin(descriptor)
+                try:
+                    self._multi.socket_action(descriptor, ready)
+                finally:
+                    self._long_reads.end()
                 if ready & READABLE and (look := self._raw.read(descriptor)) is not None:
                     looks.append((descriptor, look))
             else:
@@ -226,6 +234,7 @@ class CurlTransport:
             self._end_unsent(request, _unexpected(request, surprise), begun_at, now)
         else:
             self._active[transfer.handle] = transfer
+            self._long_reads.start()
 
     def _collect(self) -> None:
         """Collects the transfers that curl has ended."""

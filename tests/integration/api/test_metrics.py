@@ -176,7 +176,7 @@ def test_the_oldest_is_found_among_more_webhooks_than_one_look_visits(
     scrape: Scrape, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_webhook(database, settings, url="http://127.0.0.1:9/")
-    copy_webhook(database, 2_200)
+    copy_webhook(database, settings, 2_200)
     enqueue(RECEIVED, MESSAGE, account="acme")
     change(
         database,

@@ -32,6 +32,7 @@ from tests.factories import (
 from tests.integration.workers.notices.conftest import mailer_for
 from tests.integration.workers.notices.scenario import fail, webhook_with_contact
 from tests.mail_server import MailServer
+from tests.many_rows import bind_copies
 from tests.odd_rows import OddRow, copy, odd_values, refused
 from tests.receiver import Receiver
 from workers.notices.send import send_due
@@ -130,6 +131,8 @@ def test_no_odd_value_of_any_column_stops_the_deliveries_of_others(
     enqueue("message.sent", {"id": "1"}, account="odd")
     with database.begin() as connection:
         odd = [row for like in likes for row in odd_rows(database, connection, like.id)]
+    for like in likes:
+        bind_copies(database, settings, like.id)
     assert len(odd) > 250
     good = [make_webhook(database, settings, account=f"good{n}", url=receiver.url("/good")) for n in range(2)]
     for webhook in good:

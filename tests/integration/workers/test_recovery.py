@@ -115,7 +115,7 @@ def test_after_a_kill_with_a_thousand_requests_in_flight_each_is_attempted_once_
 ) -> None:
     receiver.script("/hang", *[HANG] * 1_000, Answer())
     make_webhook(database, settings, url=receiver.url("/hang"))
-    copy_webhook(database, 999)
+    copy_webhook(database, settings, 999)
     enqueue(RECEIVED, MESSAGE, account="acme")
     process = start(settings)
     try:
@@ -219,7 +219,7 @@ def test_a_loop_that_ends_by_an_error_of_its_own_keeps_nothing(
     database: Engine, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))
-    copy_webhook(database, 4)
+    copy_webhook(database, settings, 4)
     enqueue(RECEIVED, MESSAGE, account="acme")
 
     def defective(loop: DeliveryLoop) -> None:

@@ -21,7 +21,7 @@ URL = "http://127.0.0.1:9/"
 def store(database: Engine, settings: Settings, deaths: int, count: int = 100, **fields: object) -> None:
     """So many deliveries, each of its own webhook, whose workers died so often."""
     make_webhook(database, settings, url=URL, contract=fields)
-    copy_webhook(database, count - 1)
+    copy_webhook(database, settings, count - 1)
     enqueue(RECEIVED, MESSAGE, account="acme")
     change(database, "UPDATE dispatcher.deliveries SET deaths = :deaths", deaths=deaths)
 
