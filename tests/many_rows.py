@@ -104,8 +104,9 @@ def bind_copies(database: Engine, settings: Settings, original: UUID) -> None:
                 for copy, old in found.items()
                 if copy != original and old == found[original]
             ]
-            with database.begin() as connection:
-                replace(connection, column, copies)
+            if copies:
+                with database.begin() as connection:
+                    replace(connection, column, copies)
 
 
 @contextmanager
