@@ -65,7 +65,7 @@ PANELS: Mapping[str, Words] = {
             "Accounts: who owns webhooks and events.",
             {
                 "create": Leaf("accounts", "Make an account."),
-                "list": Leaf("accounts", "List all accounts."),
+                "list": Leaf("accounts", "List accounts, newest first."),
                 "show": Leaf("accounts", "Show one account and what it has."),
                 "limits": Leaf("limits", "Show or set the limits of an account."),
                 "usage": Leaf("limits", "Show what an account has used of its limits."),
@@ -78,7 +78,7 @@ PANELS: Mapping[str, Words] = {
             "API keys: credentials of programs for the HTTP API.",
             {
                 "create": Leaf("keys", "Make an API key."),
-                "list": Leaf("keys", "List API keys, also revoked and expired ones."),
+                "list": Leaf("keys", "List API keys, newest first, also revoked and expired ones."),
                 "revoke": Leaf("keys", "Revoke a key, at once and for good."),
             },
         ),
@@ -129,7 +129,7 @@ PANELS: Mapping[str, Words] = {
             "Deliveries: one event due to one webhook.",
             {
                 "list": Leaf("deliveries", "List deliveries, newest first."),
-                "show": Leaf("deliveries", "Show one delivery with all its attempts."),
+                "show": Leaf("deliveries", "Show one delivery with its last 100 attempts."),
                 "redeliver": Leaf("deliveries", "Redeliver a closed delivery at once."),
                 "redeliver-many": Leaf("redeliveries", "Redeliver many closed deliveries."),
                 "cancel": Leaf("deliveries", "Cancel a delivery that waits for its next attempt."),
