@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.accounts import find_account
-from dispatcher.accounts.api_keys import Scope, create_key, list_keys, revoke_key
+from dispatcher.accounts.api_keys import Scope, create_key, keys_page, revoke_key
 from dispatcher.accounts.limits import own_limits, set_limits
 from dispatcher.errors import AtQuota
 from dispatcher.settings import Settings
@@ -70,7 +70,7 @@ def test_what_is_gone_makes_room(database: Engine, settings: Settings) -> None:
     with pytest.raises(AtQuota, match=r"may have 2 API keys that are valid \(its limit `keys`\)"):
         make_key(database)
     with Session(database) as session, session.begin():
-        (first, _), _ = list_keys(session)
+        (first, _), _ = keys_page(session, None, before=None, limit=2)
         revoke_key(session, first.id, by=TESTER)
     make_key(database)
     change(database, "UPDATE dispatcher.api_keys SET expires_at = now() - interval '1 second' WHERE revoked_at IS NULL")
