@@ -5,10 +5,11 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from dispatcher.db.models import Webhook
+from benchmarks.copies import copy_webhook
 from dispatcher.encryption.vault import Place
 from dispatcher.ids import new_id
 from tests.dead_ports import refusing_port
@@ -21,15 +22,6 @@ STEADY = "storm.steady"  # the type of the innocent events
 SHOPS = tuple(f"shop-{number}" for number in range(4))
 GIANT_BYTES = 250_000
 GIANTS, TROUBLED_EVENTS = 40, 30  # events of one fault
-
-_COPIED = ", ".join(column.name for column in Webhook.__table__.columns if column.name not in {"id", "number"})
-_COPY = f"""
-WITH copied AS (
-  INSERT INTO dispatcher.webhooks (id, {_COPIED})
-  SELECT copy_id, {_COPIED} FROM dispatcher.webhooks, unnest(CAST(:copies AS uuid[])) c(copy_id) WHERE id = :registered
-  RETURNING id, account_id, app, event_types)
-INSERT INTO dispatcher.subscriptions (webhook_id, event_type, account_id, app)
-SELECT id, event_type, account_id, app FROM copied, unnest(event_types) event_type"""
 
 
 def furnish_shops(rig: Rig) -> None:
@@ -55,8 +47,7 @@ def furnish(rig: Rig, plan: Plan) -> None:
     if any(step.kind == "crowd" for step in plan.steps):
         rig.make_account("crowd")
         first = rig.register("crowd", "/ok/crowd", "storm.crowd")
-        copies = [new_id() for _ in range(plan.crowd - 1)]
-        rig.execute(_COPY, registered=first, copies=copies)
+        copy_webhook(rig.installation, UUID(first), {new_id(): ["storm.crowd"] for _ in range(plan.crowd - 1)})
         rig.execute("ANALYZE dispatcher.webhooks, dispatcher.subscriptions")
 
 

@@ -59,6 +59,7 @@ HISTORY = frozenset(
         "events",
         "idempotency_keys",
         "notices",
+        "recipients",
         "requests",
         "subscriptions",
         "webhooks",
