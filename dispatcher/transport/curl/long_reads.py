@@ -24,11 +24,14 @@ class LongReads:
         self._thread: Thread | None = None
 
     def start(self) -> None:
-        """Begins to look, if it does not. Called by the thread that owns the transport. macOS tells no such time."""
+        """Begins to look, if it does not. Called by the thread that owns the transport. macOS tells no such time. If
+        there is no memory for one more thread, requests go on without it until the next call."""
         if self._thread is None and hasattr(time, "pthread_getcpuclockid"):
             clock = time.pthread_getcpuclockid(get_ident())
-            self._thread = Thread(target=self._look, args=(clock,), name="long reads", daemon=True)
-            self._thread.start()
+            thread = Thread(target=self._look, args=(clock,), name="long reads", daemon=True)
+            with suppress(RuntimeError, MemoryError):
+                thread.start()
+                self._thread = thread
 
     def begin(self, descriptor: int) -> None:
         """Curl begins to work on this connection."""

@@ -13,10 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dispatcher.ids import new_id_text
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
-from dispatcher.transport.exchange import Reply
+from dispatcher.transport.exchange import Reply, Request
+from dispatcher.transport.port import Transport
 from dispatcher.wake import DELIVER, SUSPECTS
+from tests.dead_ports import refusing_port
 from tests.forked import context
 from tests.installations import worker_for
 from workers import shared_memory
@@ -118,9 +121,16 @@ def _usual(settings: Settings, memory: str) -> None:
     DeliveryLoop(Worker(Installation(settings))).run()
 
 
+def _use(transport: Transport) -> None:
+    """A first request, so that its thread and what else it begins with are there. Nobody answers it."""
+    transport.send(Request(new_id_text(), "GET", f"http://127.0.0.1:{refusing_port()}/", (), None, 5, 5))
+    while not transport.wait(1):
+        pass
+
+
 def _loop_in(settings: Settings, bytes_more: int, report: str) -> None:
     worker = Worker(Installation(settings))
-    worker.transport.wait(0)
+    _use(worker.transport)
     worker.loop_engine.connect().close()
     with open("/proc/self/status") as status:  # noqa: PTH123 - it is no file
         (used,) = (int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -70,3 +71,29 @@ def test_a_receiver_that_sends_session_tickets_without_end_is_cut_and_others_hav
         assert sender.reply(receiver.url()).status == 200
     finally:
         transport.close()
+
+
+@pytest.mark.parametrize("refusal", [RuntimeError("can't start new thread"), MemoryError()])
+def test_without_memory_for_one_more_thread_requests_are_sent_and_the_next_one_tries_it_again(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise refusal
+
+    others = set(threading.enumerate())
+
+    def looks() -> bool:
+        return any(thread.name == "long reads" for thread in set(threading.enumerate()) - others)
+
+    transport = CurlTransport(addresses=LOOPBACK)
+    try:
+        sender = Sender(transport)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            assert sender.reply(receiver.url()).status == 200
+        assert not looks()
+        assert sender.reply(receiver.url()).status == 200
+        assert looks()
+    finally:
+        transport.close()
+    assert not looks()
