@@ -143,6 +143,7 @@ def postgres(
     with CrashingPostgres(tmp_path / "postgres", password="test-password") as running:
         upgrade(running.url)
         monkeypatch.setenv("DATABASE_URL", running.url)
+        monkeypatch.setenv("DISPATCHER_ACCOUNT_LIMITS", "events_per_second=off")  # they do not wait after a refusal
         yield running
 
 
