@@ -26,7 +26,8 @@ class LongReads:
     def start(self) -> None:
         """Begins to look, if it does not. Called by the thread that owns the transport. macOS tells no such time. If
         there is no memory for one more thread, requests go on without it until the next call."""
-        if self._thread is None and hasattr(time, "pthread_getcpuclockid"):
+        is_looking = self._thread is not None and self._thread.is_alive()
+        if not is_looking and hasattr(time, "pthread_getcpuclockid"):
             clock = time.pthread_getcpuclockid(get_ident())
             thread = Thread(target=self._look, args=(clock,), name="long reads", daemon=True)
             with suppress(RuntimeError, MemoryError):
@@ -53,7 +54,10 @@ class LongReads:
         turn, began = 0, 0.0
         while not self._over.wait(_LOOKS_EVERY):
             with self._lock:
-                used = time.clock_gettime(clock)
+                try:
+                    used = time.clock_gettime(clock)
+                except OSError:  # the owner has ended: curl works on nothing until there is another one
+                    return
                 if self._descriptor < 0 or self._turn != turn:
                     turn, began = self._turn, used
                 elif used - began > MOST_CPU:

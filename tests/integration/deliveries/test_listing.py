@@ -25,18 +25,21 @@ from tests.factories import change, make_account, make_webhook, rows
 
 _MAKE = """
 INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, reason, due_at, give_up_at, schedule_step)
-VALUES (:id, :event_id, :webhook_id, :state, :reason, now(), now(), :step)"""
+SELECT *, now(), now(), 0
+FROM unnest(CAST(:id AS uuid[]), CAST(:event_id AS uuid[]), CAST(:webhook_id AS uuid[]), CAST(:state AS text[]),
+            CAST(:reason AS text[]))"""
 
 
 @pytest.fixture
 def made(database: Engine, settings: Settings) -> Sequence[Row[Any]]:
-    """Deliveries in all states to seven webhooks of acme, some with very many and some with few, of 150 events within 3
+    """Deliveries in all states to seven webhooks of acme, some with very many and some with few, of 60 events within 3
     seconds; and some of another account. Those of acme, newest first."""
     random = Random(18)
     make_account(database, "other")
     busy = [make_webhook(database, settings, url="https://example.com/").id for _ in range(7)]
     others = [make_webhook(database, settings, url="https://example.com/", account="other").id for _ in range(2)]
-    for _ in range(150):
+    many = []
+    for _ in range(60):
         at = 1_700_000_000_000_000_000 + random.randrange(3_000) * 1_000_000
         event = new_id(at)
         for place, webhook in enumerate([*busy, *others]):
@@ -44,9 +47,8 @@ def made(database: Engine, settings: Settings) -> Sequence[Row[Any]]:
                 continue
             state = random.choice([*State, State.DELIVERED, State.DELIVERED])
             reason = random.choice([*Reason]) if state == State.DISCARDED else None
-            step = random.randrange(2)
-            one = {"event_id": event, "webhook_id": webhook, "state": state, "reason": reason, "step": step}
-            change(database, _MAKE, id=new_id(at), **one)
+            many.append({"id": new_id(at), "event_id": event, "webhook_id": webhook, "state": state, "reason": reason})
+    change(database, _MAKE, **{column: [one[column] for one in many] for column in many[0]})
     change(database, "UPDATE dispatcher.webhooks SET deleted_at = now() WHERE id = :id", id=busy[3])
     return rows(
         database,

@@ -1,6 +1,7 @@
 """Each list has pages, or is a dialect's whole list, which is sent as it is made; a new one cannot be forgotten."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import click
@@ -88,14 +89,17 @@ def lists_in(schema: Any, document: Any, name: str = "", seen: tuple[str, ...] =
             yield from lists_in(inner, document, name, seen)
 
 
-def answers() -> Iterator[tuple[str, set[str], set[str]]]:
+@cache
+def answers() -> Sequence[tuple[str, set[str], set[str]]]:
     """Each operation with the lists in its good answers and the names of its parameters."""
+    all_of_them = []
     for name, operation, document in operations():
         found = set[str]()
         for status, answer in operation["responses"].items():
             for content in answer.get("content", {}).values() if status.startswith("2") else ():
                 found |= set(lists_in(content.get("schema", {}), document))
-        yield name, found, {parameter["name"] for parameter in operation.get("parameters", ())}
+        all_of_them.append((name, found, {parameter["name"] for parameter in operation.get("parameters", ())}))
+    return all_of_them
 
 
 def test_each_answer_with_a_list_is_known_here() -> None:

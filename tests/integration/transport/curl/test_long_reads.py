@@ -5,6 +5,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -97,3 +98,26 @@ def test_without_memory_for_one_more_thread_requests_are_sent_and_the_next_one_t
     finally:
         transport.close()
     assert not looks()
+
+
+def test_the_looks_end_with_the_thread_that_owns_the_transport_and_begin_again_with_the_next(
+    receiver: Receiver,
+) -> None:
+    def looking() -> list[threading.Thread]:
+        return [thread for thread in set(threading.enumerate()) - others if thread.name == "long reads"]
+
+    def send() -> None:
+        assert Sender(transport).reply(receiver.url()).status == 200
+
+    others = set(threading.enumerate())
+    transport = CurlTransport(addresses=LOOPBACK)
+    try:
+        with ThreadPoolExecutor(1) as owner:
+            owner.submit(send).result()
+            (first,) = looking()
+        first.join(10)
+        assert not first.is_alive()
+        send()
+        assert len(looking()) == 1
+    finally:
+        transport.close()
