@@ -1,6 +1,6 @@
 """Stores events in groups, one statement for each, and keeps what fails from harming the rest of its group."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from enum import Enum
 from time import monotonic
@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dispatcher.db.outages import explain_outage, is_held_up, is_outage, may_be_done, took_too_long
 from dispatcher.db.prepared import from_pool
 from dispatcher.errors import Unavailable
+from dispatcher.events import waiting_room
 from dispatcher.events.event import Accepted
 from dispatcher.events.storing import CheckedEvent, Receipt, rules_of, store
 from dispatcher.producer import Producer
@@ -19,6 +20,7 @@ from dispatcher.producer import Producer
 WAIT_SECONDS = 10.0  # how long an event waits to be stored
 HUGE = 1_000  # an event for as many webhooks would keep its group waiting
 _MAX_KEPT = 10_000
+NEW = 100  # deliveries of an event of an account that has sent none yet, for all that is known
 
 
 class Alone(Enum):
@@ -43,15 +45,29 @@ class Groups:
         self._producer = producer
         self._rules = rules_of(producer.settings, utf8=True)
         self._held: dict[tuple[str, str], float] = {}  # a key that was locked -> until when it is taken to be
-        self._fan_outs: dict[tuple[str, str | None, str], int] = {}  # (account, app, type) -> deliveries, where many
+        self._peaks: dict[str, int] = {}  # account -> deliveries of its largest event
+        self._fan_outs: dict[tuple[str, str | None, str], int] = {}  # (account, app, type) -> those of its last one
 
     def expected(self, item: CheckedEvent) -> int:
-        """How many deliveries it will probably have: as many as the last one of its kind."""
-        return self._fan_outs.get(_kind(item), 1)
+        """How many deliveries it will probably have: as many as the last one of its kind. For a new kind, as many as
+        the largest of its account: app and type are the sender's choice, so each of its events can be of a new kind."""
+        known = self._known(item)
+        return known if known is not None else NEW
+
+    def pieces(self, items: Sequence[CheckedEvent]) -> Iterator[Sequence[CheckedEvent]]:
+        """The items in parts that one statement can store in a short time, by what is known when each is asked for."""
+        begin = 0
+        while begin < len(items):
+            end, expected = begin, 0
+            while end < len(items) and expected < waiting_room.GROUP_DELIVERIES:
+                expected += self.expected(items[end])
+                end += 1
+            yield items[begin:end]
+            begin = end
 
     def goes_alone(self, item: CheckedEvent) -> bool:
         """Whether it would keep a group waiting, as far as is known."""
-        if self._fan_outs and self.expected(item) >= HUGE:
+        if (self._known(item) or 0) >= HUGE:
             return True
         return bool(self._held) and item.key is not None and self._held.get(item.key, 0.0) > monotonic()
 
@@ -125,12 +141,17 @@ class Groups:
         for item, receipt in zip(items, receipts, strict=True):
             if not isinstance(receipt, Accepted) or receipt.repeated:
                 continue
-            if receipt.deliveries > 1:
-                if len(self._fan_outs) > _MAX_KEPT:
-                    self._fan_outs.clear()
-                self._fan_outs[_kind(item)] = receipt.deliveries
-            elif self._fan_outs:
-                self._fan_outs.pop(_kind(item), None)
+            account, deliveries = item.event.account, receipt.deliveries
+            peak = self._peaks[account] = max(self._peaks.get(account, 1), deliveries)
+            if peak > 1:
+                self._fan_outs[_kind(item)] = deliveries
+            for kept in (self._peaks, self._fan_outs):
+                if len(kept) > _MAX_KEPT:
+                    kept.clear()
+
+    def _known(self, item: CheckedEvent) -> int | None:
+        known = self._fan_outs.get(_kind(item)) if self._fan_outs else None
+        return known if known is not None else self._peaks.get(item.event.account)
 
 
 def _told(error: Exception, *, maybe_stored: bool) -> Exception:

@@ -60,20 +60,22 @@ class ThreadGroups:
         return outcome
 
     def store_many(self, items: Sequence[CheckedEvent]) -> list[Receipt]:
-        """Stores up to a statement's worth of events of one caller, as `store` does. Raises only what concerns all of
-        them; an event that the database refuses has its own receipt."""
+        """Stores up to a statement's worth of events of one caller, as `store` does; in several statements if they have
+        many deliveries. Raises only what concerns all of them; an event that the database refuses has its own
+        receipt."""
         receipts: list[Receipt] = []
         try:
-            for item, outcome in zip(items, self._groups.store(items) if items else (), strict=True):
-                match outcome:
-                    case Alone.ALONE:
-                        receipts.append(self._groups.store_alone(item))
-                    case Exception() if len(items) == 1 or isinstance(outcome, Unavailable):
-                        raise outcome
-                    case Exception():
-                        receipts.append(Refused(InvalidEvent("event", "is refused by the database")))
-                    case _:
-                        receipts.append(outcome)
+            for piece in self._groups.pieces(items):
+                for item, outcome in zip(piece, self._groups.store(piece), strict=True):
+                    match outcome:
+                        case Alone.ALONE:
+                            receipts.append(self._groups.store_alone(item))
+                        case Exception() if len(items) == 1 or isinstance(outcome, Unavailable):
+                            raise outcome
+                        case Exception():
+                            receipts.append(Refused(InvalidEvent("event", "is refused by the database")))
+                        case _:
+                            receipts.append(outcome)
         finally:
             if any(map(needs_wake, receipts)):
                 self._producer.waker.wake()

@@ -449,6 +449,7 @@ def test_the_next_events_are_read_while_a_statement_runs(
                 read_on.set()
             yield Event(type="a", data={}, account="acme")
 
+    enqueue("a", {}, account="acme")  # of an account that is new, few events are in the first statement
     monkeypatch.setattr(Prepared, "fetch", fetch_later)
     assert len(list(enqueue_many(source()))) == 1_001
     assert waited == [True, True]

@@ -284,6 +284,53 @@ def test_a_group_has_few_events_of_many_webhooks(
     assert held.sizes == [1, 2, 2, 1]
 
 
+def test_neither_has_it_if_each_event_is_of_a_new_kind(
+    front: Front, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "GROUP_DELIVERIES", 10)
+    for _ in range(5):
+        make_webhook(database, settings, url=URL)
+    with held_groups() as held:
+        held.let_go()
+        front.call(-2, app="new").result(20)
+    with held_groups() as held:
+        front.call(-1)
+        held.wait()
+        calls = [front.call(number, app=f"new {number}") for number in range(5)]
+        front.wait_for(5)
+        held.let_go()
+        assert [call.result(20).deliveries for call in calls] == [5] * 5
+    assert held.sizes == [1, 2, 2, 1]
+
+
+def test_of_an_account_that_is_new_few_events_are_in_a_group(
+    front: Front, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "GROUP_DELIVERIES", 300)
+    make_account(database, "new")
+    with held_groups() as held:
+        front.call(-1)
+        held.wait()
+        calls = [front.call(number, account="new") for number in range(5)]
+        front.wait_for(5)
+        held.let_go()
+        assert [call.exception(20) for call in calls] == [None] * 5
+    assert held.sizes == [1, 3, 2]
+
+
+def test_many_events_of_one_caller_are_divided_by_the_deliveries_that_they_will_have(
+    producer: Producer, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "GROUP_DELIVERIES", 10)
+    for _ in range(5):
+        make_webhook(database, settings, url=URL)
+    sizes: list[int] = []
+    producer.on_group = sizes.append
+    events = [Event(type="a", data=number, account="acme", app=f"new {number}") for number in range(6)]
+    assert [receipt.deliveries for receipt in enqueue_many(events, producer=producer)] == [5] * 6  # type: ignore[union-attr]
+    assert sizes == [1, 2, 2, 1]  # nothing is known before the first
+
+
 def test_an_event_of_another_account_is_in_the_next_group_however_many_wait(
     front: Front, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
