@@ -24,6 +24,7 @@ from dispatcher.errors import DispatcherError, InvalidInput, NotFound, UnknownAc
 from dispatcher.installation import Installation
 from dispatcher.version import __version__
 from dispatcher.web import problems
+from dispatcher.web.account_turns import AccountTurns
 from dispatcher.web.authentication import call_of
 from dispatcher.web.middleware import RequestIds
 from dispatcher.web.own_urls import describe_itself
@@ -140,27 +141,23 @@ def owner_of_name(installation: Installation, caller: Caller, name: str) -> Owne
 
 
 def own_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
-    """A dependency: OwnWebhooks of the owner that the vendor's own dependency finds."""
-
-    def own(
-        owner: Annotated[Owner, Depends(owner_of_call)],
-        serving: Shared,
-        call: Annotated[Call, Depends(call_of)],
-    ) -> "OwnWebhooks":
-        return OwnWebhooks(vendor, serving, owner, call)
-
-    return Depends(own)
+    """A dependency: OwnWebhooks of the owner that the vendor's own dependency finds, for a call that changes something:
+    it runs when it is its account's turn."""
+    return _in_turn(vendor, owner_of_call, lambda serving: serving.writing_turns)
 
 
 def readable_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
-    """The same for a call that reads: it runs when it is its account's turn."""
+    """The same for a call that reads."""
+    return _in_turn(vendor, owner_of_call, lambda serving: serving.reading_turns)
 
+
+def _in_turn(vendor: Vendor, owner_of_call: Callable[..., Owner], turns: Callable[[Serving], AccountTurns]) -> Any:
     async def own(
         owner: Annotated[Owner, Depends(owner_of_call)],
         serving: Shared,
         call: Annotated[Call, Depends(call_of)],
     ) -> AsyncIterator["OwnWebhooks"]:
-        async with serving.reading_turns.turn(owner.account_id):
+        async with turns(serving).turn(owner.account_id):
             yield OwnWebhooks(vendor, serving, owner, call)
 
     return Depends(own, scope="function")

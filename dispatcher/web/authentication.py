@@ -123,9 +123,21 @@ async def sender(caller: "Sender", serving: Shared) -> Caller:
     return caller
 
 
+async def _sending_many(caller: "SenderOfOne", serving: Shared) -> AsyncIterator[Caller]:
+    """A dependency: who may send one event at least, when it is the account's turn, before the body is read."""
+    async with serving.batch_turns.turn(caller.account_id):
+        yield caller
+
+
 async def _reading(caller: Annotated[Caller, Depends(WhoMay(Scope.READ))], serving: Shared) -> AsyncIterator[Caller]:
     """A dependency: who may read, when it is the account's turn. The answer is sent after that."""
     async with serving.reading_turns.turn(caller.account_id):
+        yield caller
+
+
+async def _managing(caller: Annotated[Caller, Depends(WhoMay(Scope.MANAGE))], serving: Shared) -> AsyncIterator[Caller]:
+    """A dependency: who may change something, when it is the account's turn."""
+    async with serving.writing_turns.turn(caller.account_id):
         yield caller
 
 
@@ -138,7 +150,8 @@ def check_scope(caller: Caller, scope: Scope) -> None:
 Reader = Annotated[Caller, Depends(_reading, scope="function")]
 Sender = Annotated[Caller, Depends(WhoMay(Scope.SEND))]
 SenderOfOne = Annotated[Caller, Depends(sender)]
-Manager = Annotated[Caller, Depends(WhoMay(Scope.MANAGE))]
+SenderOfMany = Annotated[Caller, Depends(_sending_many, scope="function")]
+Manager = Annotated[Caller, Depends(_managing, scope="function")]
 Operator = Annotated[Caller, Depends(WhoMay(Scope.OPERATOR))]
 
 

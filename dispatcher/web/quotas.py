@@ -67,11 +67,11 @@ class Rates:
                     return
             await asyncio.shield(self._renewal(key, caller))
 
-    def spend(self, caller: Caller, rates: Together, number: int = 1) -> None:
-        """The same for a thread, for several at once."""
+    def spend(self, caller: Caller, rates: Together, number: int = 1, *, back: int = 0) -> None:
+        """The same for a thread, for several at once, with `back` that were counted for them before."""
         limits = self._limits(caller, rates)
         if limits and caller.account_id is not None:
-            taken = self._take(caller.account_id, limits, number, whole=True)
+            taken = self._take(caller.account_id, limits, number, back=back, whole=True)
             if taken.by is not None:
                 raise self._too_many(taken.by, taken.wait)
 
@@ -81,9 +81,9 @@ class Rates:
         await self.charge(caller, EVENT)
 
     def spend_events(self, caller: Caller, number: int) -> None:
-        """The same for several in one request, and a thread: all or none."""
-        self.check_stored(caller)
-        self.spend(caller, EVENT, number)
+        """Counts the events of a request for which one was counted before its body was read, in a thread: all or
+        none."""
+        self.spend(caller, EVENT, number, back=1)
 
     def check_stored(self, caller: Caller) -> None:
         """Raises Problem 429 if the account has stored as much as it may."""

@@ -8,11 +8,11 @@ from fastapi import Depends, Request
 
 from dispatcher.installation import Installation
 from dispatcher.web.access_log import AccessLog
+from dispatcher.web.account_turns import BATCHES_AT_ONCE, READS_AT_ONCE, WRITES_AT_ONCE, AccountTurns
 from dispatcher.web.guesses import Guesses
 from dispatcher.web.known_callers import KnownCallers
 from dispatcher.web.quotas import Rates
 from dispatcher.web.rate_limits import RateLimits
-from dispatcher.web.reading_turns import ReadingTurns
 from dispatcher.web.request_counts import RequestCounts
 
 
@@ -28,7 +28,9 @@ class Serving:
         self.guesses = Guesses()
         self.access_log = AccessLog()
         self.counts = RequestCounts()
-        self.reading_turns = ReadingTurns()
+        self.reading_turns = AccountTurns(READS_AT_ONCE, "read")
+        self.writing_turns = AccountTurns(WRITES_AT_ONCE, "change something")
+        self.batch_turns = AccountTurns(BATCHES_AT_ONCE, "send many events")
 
     @property
     def installation(self) -> Installation:

@@ -29,7 +29,7 @@ from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.events.history import get_event, list_events
 from dispatcher.installation import Installation
-from dispatcher.web.authentication import Reader, Sender, SenderOfOne
+from dispatcher.web.authentication import Reader, SenderOfMany, SenderOfOne
 from dispatcher.web.middleware import read_body, read_events_body
 from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.web.pagination import CURSOR, MAX_PAGE, Cursor, Limit, Page, read_cursor, write_cursor
@@ -40,6 +40,8 @@ from dispatcher.web.serving import Served, Shared
 from dispatcher.webhooks.explanation.reading import explain_stored_event
 
 router = APIRouter(prefix="/v1", tags=["events"])
+
+_EVENT_BYTES = 8 * 1024  # of a body that is refused as a whole: as many count as one event
 
 DeliveriesBefore = Annotated[str | None, Query(pattern=CURSOR, description="`deliveries_next` of the previous answer.")]
 
@@ -108,7 +110,7 @@ async def take_event(
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": EVENTS_SCHEMA}}}},
 )
 def post_events(
-    caller: Sender,
+    caller: SenderOfMany,
     serving: Shared,
     body: Annotated[bytes, Depends(read_events_body)],
     idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
@@ -116,7 +118,11 @@ def post_events(
 ) -> Outcomes:
     if idempotency_key is not None:
         raise invalid(("Idempotency-Key", "is for a single event: give each event its own `idempotency_key`"))
-    events = read_events(caller, body)
+    try:
+        events = read_events(caller, body)
+    except Problem:  # it has cost as much as one with events
+        serving.rates.spend_events(caller, max(1, len(body) // _EVENT_BYTES))
+        raise
     serving.rates.spend_events(caller, len(events))
     given = (event for event in events if isinstance(event, Event))
     traced = given if traceparent is None else (replace(event, traceparent=traceparent) for event in given)

@@ -2,12 +2,13 @@
 its button does, and so does the one-click request of RFC 8058. The link itself says who is meant: there is neither a
 session nor a cookie."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
@@ -20,13 +21,28 @@ from dispatcher.db.models import Recipient
 from dispatcher.installation import Installation
 from dispatcher.wake import NOTICES
 from dispatcher.web.authentication import call_of
-from dispatcher.web.serving import Served
+from dispatcher.web.serving import Served, Shared
 
 _AGAIN_WITHIN = timedelta(hours=1)  # whoever has just unsubscribed can take it back
 
 router = APIRouter(include_in_schema=False)
 
 LinkQuery = Annotated[str, Query()]
+
+
+def _given(installation: Served, link: LinkQuery = "") -> Link | None:
+    read = installation.mail_links.read(link)
+    return read if read is not None and read.until > datetime.now(UTC) else None
+
+
+async def _in_turn(link: Annotated[Link | None, Depends(_given)], serving: Shared) -> AsyncIterator[Link | None]:
+    """A dependency: the link, unless it is none or too old. One request at a time for each contact: nobody needs a key
+    here, and those that wait for its row must not hold the threads that others need."""
+    async with serving.reading_turns.turn(link.recipient if link is not None else None):
+        yield link
+
+
+ReadLink = Annotated[Link | None, Depends(_in_turn, scope="function")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +56,18 @@ class _Page:
 
 
 @router.get(PATH)
-def get_contact(installation: Served, link: LinkQuery = "") -> HTMLResponse:
+def get_contact(installation: Served, read: ReadLink, link: LinkQuery = "") -> HTMLResponse:
     with installation.transaction() as session:
-        read, recipient = _read(installation, session, link)
+        recipient = _recipient(session, read)
         if read is None or recipient is None:
             return _shown(None)
         return _shown(_page(installation, recipient, read.purpose, link))
 
 
 @router.post(PATH)
-def post_contact(request: Request, installation: Served, link: LinkQuery = "") -> HTMLResponse:
+def post_contact(request: Request, installation: Served, read: ReadLink, link: LinkQuery = "") -> HTMLResponse:
     with installation.transaction() as session:
-        read, recipient = _read(installation, session, link)
+        recipient = _recipient(session, read)
         if read is None or recipient is None:
             return _shown(None)
         do = confirm if read.purpose is Purpose.CONFIRM else unsubscribe
@@ -61,11 +77,8 @@ def post_contact(request: Request, installation: Served, link: LinkQuery = "") -
     return _shown(page)
 
 
-def _read(installation: Installation, session: Session, token: str) -> tuple[Link | None, Recipient | None]:
-    link = installation.mail_links.read(token)
-    if link is None or link.until <= datetime.now(UTC):
-        return None, None
-    return link, session.get(Recipient, link.recipient)
+def _recipient(session: Session, link: Link | None) -> Recipient | None:
+    return session.get(Recipient, link.recipient) if link is not None else None
 
 
 def _page(installation: Installation, recipient: Recipient, purpose: Purpose, token: str) -> _Page:

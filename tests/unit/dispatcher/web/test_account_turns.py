@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher.errors import AccountAtLimit
 from dispatcher.ids import new_id
-from dispatcher.web.reading_turns import AT_ONCE, MOST_WAITING, ReadingTurns
+from dispatcher.web.account_turns import MOST_WAITING, READS_AT_ONCE, AccountTurns
 
 ONE, OTHER = new_id(), new_id()
 
@@ -17,7 +17,7 @@ class Reads:
     """Reads that go on until they are told to end."""
 
     def __init__(self) -> None:
-        self.turns, self.running, self.end = ReadingTurns(), list[object](), asyncio.Event()
+        self.turns, self.running, self.end = AccountTurns(READS_AT_ONCE, "read"), list[object](), asyncio.Event()
 
     async def read(self, account: UUID | None, name: object = None, *, begun: bool = False) -> None:
         async with self.turns.turn(account, begun=begun):
@@ -35,7 +35,7 @@ def test_of_many_reads_of_an_account_one_runs_and_the_others_follow_in_order() -
         reads = Reads()
         tasks = [asyncio.create_task(reads.read(ONE, number)) for number in range(16)]
         await settle()
-        assert reads.running == list(range(AT_ONCE)) == [0]
+        assert reads.running == list(range(READS_AT_ONCE)) == [0]
         reads.end.set()
         await asyncio.gather(*tasks)
         assert reads.running == list(range(16))
@@ -59,7 +59,7 @@ def test_reads_of_other_accounts_and_of_operators_run_at_once() -> None:
 def test_only_so_many_wait_but_the_rest_of_a_list_always_may() -> None:
     async def reads() -> None:
         reads = Reads()
-        tasks = [asyncio.create_task(reads.read(ONE)) for _ in range(AT_ONCE + MOST_WAITING)]
+        tasks = [asyncio.create_task(reads.read(ONE)) for _ in range(READS_AT_ONCE + MOST_WAITING)]
         await settle()
         with pytest.raises(AccountAtLimit, match="100 requests of the account"):
             await reads.read(ONE)
@@ -86,6 +86,6 @@ def test_who_leaves_or_fails_holds_nobody_up_and_nothing_is_kept() -> None:
         with pytest.raises(ValueError, match="of the read"):
             async with reads.turns.turn(ONE):
                 raise ValueError("of the read")
-        assert vars(reads.turns) == {"_queues": {}}
+        assert vars(reads.turns)["_queues"] == {}
 
     asyncio.run(reads())
