@@ -1,5 +1,6 @@
 """What a change did to a webhook, as the audit log keeps it: no secret, no unmasked URL, no contact address."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from dispatcher.db.models import Webhook
 
 _SHOWN = ("app", "dialect", "disabled_reason", "enabled", "event_types", "name", "url_masked")
 _NAMED_ONLY = ("contact_email", "dialect_fields", "url_digest")
+_MOST = 4_000  # characters of an old and a new value: whoever may change a webhook may do so all the time
 
 
 def fields_now(webhook: Webhook) -> dict[str, Any]:
@@ -20,13 +22,15 @@ def changed_fields(
     before: Mapping[str, Any], after: Mapping[str, Any], secrets: Iterable[str], *, respelled: bool = False
 ) -> dict[str, Any]:
     """Each field that changed, by name, with its `old` and `new` value (None: none, or the default), or with None if
-    the values are not kept. `secrets` are the names of those that changed; `respelled`: the URL is written differently,
-    possibly only in a part that is masked."""
+    the values are not kept: because of what they are, or of their length. `secrets` are the names of those that
+    changed; `respelled`: the URL is written differently, possibly only in a part that is masked."""
     changed: dict[str, Any] = dict.fromkeys(secrets)
     for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
         if old != new and name not in {"url_digest", "url_masked"}:
-            changed[name] = None if name in _NAMED_ONLY else {"old": old, "new": new}
+            values = {"old": old, "new": new}
+            is_kept = name not in _NAMED_ONLY and len(json.dumps(values)) <= _MOST
+            changed[name] = values if is_kept else None
     # Two URLs can have the same masked form, two spellings have one digest, and what differs can be masked as well.
     if respelled or any(before.get(name) != after[name] for name in ("url_digest", "url_masked")):
         changed["url"] = {"old": before.get("url_masked"), "new": after["url_masked"]}

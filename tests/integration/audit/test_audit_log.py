@@ -136,6 +136,19 @@ def test_a_change_shows_old_and_new_values_and_of_secrets_the_names(
     }
 
 
+def test_of_long_values_it_is_kept_only_that_they_changed(database: Engine, settings: Settings) -> None:
+    webhook = make_webhook(database, settings, url="https://example.com/", event_types=["a"])
+    rules = {status: {"verdict": "temporary", "honour_retry_after": True} for status in range(200, 999)}
+    for number, long in ((19, False), (100, True)):
+        forget(database)
+        types = [f"{one:0200}" for one in range(number)]
+        contract = {"rules": rules} if long else {"timeout_seconds": 9}
+        change_webhook(database, settings, webhook, "update", event_types=types, contract_changes=contract)
+        (changed,) = entries(database)
+        kept = [name for name, values in changed.detail["changed"].items() if values is not None]
+        assert kept == ([] if long else ["event_types", "contract.timeout_seconds"])
+
+
 def test_another_spelling_of_a_url_is_reported(database: Engine, settings: Settings) -> None:
     webhook = make_webhook(database, settings, url="https://example.com/")
     forget(database)
