@@ -7,6 +7,7 @@ from pathlib import Path
 import pycurl
 
 from dispatcher.transport.curl.connections import KeptConnections
+from dispatcher.transport.curl.long_reads import LongReads
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
 
@@ -21,6 +22,7 @@ class HandleOptions:
     idle_age: float
     guard: Guard
     kept: KeptConnections
+    long_reads: LongReads
 
 
 def sends_body(method: str, has_body: bool) -> bool:

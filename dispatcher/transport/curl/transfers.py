@@ -30,7 +30,6 @@ from dispatcher.transport.port import ANSWER_PIECES, BODY_CAP, INTERIM_ANSWERS
 
 _log = logging.getLogger("dispatcher.transport.curl_transfers")
 _LONGEST_LENGTH = 15  # digits
-_RECEIVE_BUFFER = 64 * 1024  # bytes, of which the kernel takes twice: curl reads all there is before others have a turn
 _LARGE = 16 * 1024  # bytes; an idle handle does not keep a larger body
 
 
@@ -41,7 +40,7 @@ class Transfer:
         self.handle = handle = new_handle(method, has_body, options)
         self.pool = method, has_body  # what it can be used for again
         self._sends_body = sends_body(method, has_body)
-        self._guard, self._kept = options.guard, options.kept
+        self._guard, self._kept, self._long_reads = options.guard, options.kept, options.long_reads
         self._connect_timeout = 0.0
         self.deadline = 0.0  # monotonic
         self._entry = ""
@@ -196,7 +195,7 @@ class Transfer:
             refusal = self._guard.refuse_address(split_url(self.request.url).origin.host, to, port)
             if refusal is None:
                 opened = _OpenedSocket(address.family, address.socktype, address.protocol)
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._long_reads.buffer(to))
                 self._opened = True
                 return opened
             self._refusal = refusal

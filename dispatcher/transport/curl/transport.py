@@ -67,7 +67,8 @@ class CurlTransport:
         self._long_reads = LongReads()
         self._resting: dict[int, int] = {}  # descriptors that are not watched for the moment, and what for
         self._rests: deque[tuple[float, int]] = deque()  # when they end, monotonic
-        self._options = HandleOptions(trusted_authorities(ca_bundle), tls_minimum, idle_age, self._guard, self._kept)
+        trusted = trusted_authorities(ca_bundle)
+        self._options = HandleOptions(trusted, tls_minimum, idle_age, self._guard, self._kept, self._long_reads)
         self._ended: list[Exchange] = []
         self._active: dict[pycurl.Curl, Transfer] = {}
         self._idle: dict[tuple[str, bool], list[Transfer]] = {}

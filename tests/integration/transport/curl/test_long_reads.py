@@ -4,6 +4,7 @@ import socket
 import ssl
 import struct
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -31,47 +32,67 @@ def derived(secret: bytes, purpose: bytes, length: int) -> bytes:
     return HKDFExpand(SHA384(), length, struct.pack(">HB", length, len(label)) + label + b"\0").derive(secret)
 
 
-def send_tickets(connection: ssl.SSLSocket, keys: Path) -> None:
-    """Writes records of its own below the TLS of Python, which makes tickets much more slowly."""
-    (line,) = (line for line in keys.read_text().splitlines() if line.startswith("SERVER_TRAFFIC_SECRET_0"))
+def send_tickets(connection: ssl.SSLSocket, keys: Path, sent: Counter[int], nth: int) -> None:
+    """Writes records of its own below the TLS of Python, which makes tickets much more slowly. Counts them."""
+    *_, line = (line for line in keys.read_text().splitlines() if line.startswith("SERVER_TRAFFIC_SECRET_0"))
     secret = bytes.fromhex(line.split()[2])
     cipher, start = AESGCM(derived(secret, b"key", 32)), int.from_bytes(derived(secret, b"iv", 12), "big")
     with socket.socket(fileno=connection.detach()) as plain:
         for number in range(1_000_000):
             plain.sendall(HEAD + cipher.encrypt((start ^ number).to_bytes(12, "big"), RECORD, HEAD))
+            sent[nth] += 1
 
 
 @contextmanager
-def ticket_receiver(authority: Authority, folder: Path) -> Iterator[int]:
+def ticket_receiver(authority: Authority, folder: Path, connections: int = 1) -> Iterator[tuple[str, Counter[int]]]:
+    """Its URL, and how many records each of its connections took."""
     context = authority.server("localhost")
     context.num_tickets = 0
     context.keylog_filename = str(folder / "keys")
+    sent: Counter[int] = Counter()
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
-            with suppress(OSError):  # cut
-                accepted, _ = listening.accept()
-                connection = context.wrap_socket(accepted, server_side=True)
-                connection.recv(65_536)
-                send_tickets(connection, folder / "keys")
+            for nth in range(connections):
+                with suppress(OSError):  # cut
+                    accepted, _ = listening.accept()
+                    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)  # or much waits here
+                    connection = context.wrap_socket(accepted, server_side=True)
+                    connection.recv(65_536)
+                    send_tickets(connection, folder / "keys", sent, nth)
 
         serving = threading.Thread(target=serve)
         serving.start()
-        yield listening.getsockname()[1]
+        yield f"https://localhost:{listening.getsockname()[1]}/", sent
         serving.join()
 
 
+@pytest.fixture
+def transport(authority: Authority) -> Iterator[CurlTransport]:
+    made = CurlTransport(addresses=LOOPBACK, ca_bundle=authority.bundle)
+    yield made
+    made.close()
+
+
 def test_a_receiver_that_sends_session_tickets_without_end_is_cut_and_others_have_their_turn(
-    authority: Authority, receiver: Receiver, tmp_path: Path
+    transport: CurlTransport, authority: Authority, receiver: Receiver, tmp_path: Path
 ) -> None:
-    transport = CurlTransport(addresses=LOOPBACK, ca_bundle=authority.bundle)
-    try:
-        with ticket_receiver(authority, tmp_path) as port:
-            sender = Sender(transport)
-            assert sender.failure(f"https://localhost:{port}/", timeout=60.0) in {"connection_reset", "broken_answer"}
-        assert sender.reply(receiver.url()).status == 200
-    finally:
-        transport.close()
+    sender = Sender(transport)
+    with ticket_receiver(authority, tmp_path) as (url, _):
+        assert sender.failure(url, timeout=60.0) in {"connection_reset", "broken_answer"}
+    assert sender.reply(receiver.url()).status == 200
+
+
+def test_where_one_did_that_the_next_is_cut_much_sooner(
+    transport: CurlTransport, authority: Authority, receiver: Receiver, tmp_path: Path
+) -> None:
+    sender = Sender(transport)
+    with ticket_receiver(authority, tmp_path, connections=4) as (url, sent):
+        for _ in range(4):
+            assert sender.failure(url, timeout=60.0) in {"connection_reset", "broken_answer"}
+    first, *later = (sent[nth] for nth in range(4))
+    assert sorted(later)[1] < first / 4
+    assert sender.reply(receiver.url()).status == 200
 
 
 @pytest.mark.parametrize("refusal", [RuntimeError("can't start new thread"), MemoryError()])
