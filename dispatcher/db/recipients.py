@@ -48,9 +48,11 @@ class Contact(Base):
 
 
 class MailBudget(Base):
-    """When mails were sent in the last hour: for an account, and (with the installation's id) for all."""
+    """When mails were sent in the last hour, to contacts that are confirmed and to others: for an account, and (with
+    the installation's id) for all."""
 
     __tablename__ = "mail_budgets"
 
     owner: Mapped[UUID] = mapped_column(primary_key=True)
     sent_at: Mapped[list[datetime]] = mapped_column(_TIMES, server_default=text("'{}'"))
+    unconfirmed_sent_at: Mapped[list[datetime]] = mapped_column(_TIMES, server_default=text("'{}'"))

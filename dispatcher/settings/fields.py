@@ -85,7 +85,13 @@ class Fields(BaseSettings):
         int, Field(ge=0, le=10_000, description="Mails about one webhook in a minute; more wait, too. 0: no limit")
     ] = 1
     mails_per_hour: Annotated[
-        int, Field(ge=0, le=10_000, description="Mails of the whole installation in an hour. 0: no limit")
+        int,
+        Field(
+            ge=0,
+            le=10_000,
+            description="Mails of the whole installation in an hour; besides, a fifth as many to contacts that are not "
+            "confirmed. 0: no limit",
+        ),
     ] = 1_000
     contact_domains: Annotated[
         str,

@@ -18,7 +18,7 @@ class Turn:
     another one how many are `outdated`: held back until they were too old to be sent."""
 
     mailbox: str
-    owners: Sequence[UUID]  # whose budgets it was counted in
+    owners: Sequence[UUID]  # in whose budgets for its kind it was counted
     is_confirmed: bool
     unconfirmed_before: datetime | None
     waiting: int
@@ -39,7 +39,8 @@ def take_turn(
     that were not held back before is returned. The turn is used up until `release_turn`."""
     box = mailbox(contact)
     known = connection.execute(_CONTACT, {"mailbox": box}).one()
-    budgets = {row.owner: row.sent_at for row in connection.execute(_BUDGETS, {"account": account})}
+    rows = connection.execute(_BUDGETS, {"account": account})
+    budgets = {row.owner: row.sent_at if is_confirmed else row.unconfirmed_sent_at for row in rows}
     (of_all,) = (sent_at for owner, sent_at in budgets.items() if owner != account)
     of_webhook: Sequence[datetime] = ()
     if limits.per_webhook_minute:
@@ -53,7 +54,8 @@ def take_turn(
     recent = [moment for moment in known.sent_at if moment > now - HOUR]
     counted = {"mailbox": box, "sent_at": [*recent, now] if limits.per_contact_hour else []}
     connection.execute(_COUNT, counted | {"unconfirmed": known.unconfirmed_sent_at if is_confirmed else now})
-    connection.execute(_SPEND, {"owners": array(list(budgets)), "now": now, "since": now - HOUR})
+    spent = {"owners": array(list(budgets)), "now": now, "since": now - HOUR}
+    connection.execute(_SPEND if is_confirmed else _SPEND_UNCONFIRMED, spent)
     waiting = 0 if is_confirmed else connection.execute(_WAITING, {"mailbox": box, "account": account}).scalar_one()
     outdated = known.outdated if is_confirmed else 0
     return Turn(box, list(budgets), is_confirmed, known.unconfirmed_sent_at, waiting, outdated)
@@ -81,7 +83,7 @@ ON CONFLICT (mailbox) DO UPDATE SET mailbox = c.mailbox RETURNING sent_at, outda
 _BUDGETS = text("""
 INSERT INTO dispatcher.mail_budgets AS b (owner)
 SELECT CAST(:account AS uuid) UNION ALL SELECT id FROM dispatcher.installation
-ON CONFLICT (owner) DO UPDATE SET owner = b.owner RETURNING owner, sent_at
+ON CONFLICT (owner) DO UPDATE SET owner = b.owner RETURNING owner, sent_at, unconfirmed_sent_at
 """)
 
 # A notice causes at most one mail in 24 hours, so its last mail is its only one in the minute.
@@ -107,11 +109,14 @@ UPDATE dispatcher.contacts SET sent_at = CAST(:sent_at AS timestamptz[]),
 WHERE mailbox = :mailbox
 """)
 
-_SPEND = text("""
-UPDATE dispatcher.mail_budgets SET sent_at = array_append(
-  ARRAY(SELECT moment FROM unnest(sent_at) AS moment WHERE moment > :since), CAST(:now AS timestamptz))
+_SPEND, _SPEND_UNCONFIRMED = (
+    text(f"""
+UPDATE dispatcher.mail_budgets SET {times} = array_append(
+  ARRAY(SELECT moment FROM unnest({times}) AS moment WHERE moment > :since), CAST(:now AS timestamptz))
 WHERE owner = ANY(CAST(:owners AS uuid[]))
-""")
+""")  # noqa: S608 - constants
+    for times in ("sent_at", "unconfirmed_sent_at")
+)
 
 _WAITING = text("""
 SELECT count(*) FROM (
@@ -127,7 +132,8 @@ WHERE mailbox = :mailbox
 """)
 
 _RETURN = text("""
-UPDATE dispatcher.mail_budgets SET sent_at = array_remove(sent_at, CAST(:taken_at AS timestamptz))
+UPDATE dispatcher.mail_budgets SET sent_at = array_remove(sent_at, CAST(:taken_at AS timestamptz)),
+  unconfirmed_sent_at = array_remove(unconfirmed_sent_at, CAST(:taken_at AS timestamptz))
 WHERE owner = ANY(CAST(:owners AS uuid[]))
 """)
 

@@ -57,16 +57,34 @@ def test_to_a_contact_that_is_not_confirmed_one_mail_goes_in_a_day_whatever_is_s
     assert NO_LIMITS.free_at(SentBefore(is_confirmed=False, unconfirmed=before), now=NOW) == NOW + timedelta(hours=23)
 
 
-def test_strangers_get_mails_only_while_a_fifth_is_not_used_up() -> None:
-    limits = MailLimits(per_contact_hour=0, per_webhook_minute=0, per_account_hour=10, per_hour=20)
+def test_to_strangers_go_a_fifth_as_many_whatever_the_mailbox_gets_from_others() -> None:
+    limits = MailLimits(per_contact_hour=1, per_webhook_minute=0, per_account_hour=10, per_hour=20)
     for sent, strangers, others in (
-        (SentBefore(of_account=ago(30, 20)), 3570, 0),
-        (SentBefore(of_account=ago(30)), 0, 0),
-        (SentBefore(of_account=ago(*range(10))), 3599, 3591),
+        (SentBefore(of_account=ago(30, 20), of_all=ago(30, 20)), 3570, 0),
+        (SentBefore(of_account=ago(30), of_all=ago(30)), 0, 0),
+        (SentBefore(of_account=ago(*range(10)), of_all=ago(*range(10))), 3599, 3591),
         (SentBefore(of_all=ago(4, 3, 2, 1)), 3596, 0),
+        (SentBefore(to_contact=ago(100)), 0, 3500),
     ):
         assert limits.free_at(replace(sent, is_confirmed=False), now=NOW) - NOW == timedelta(seconds=strangers)
         assert limits.free_at(sent, now=NOW) - NOW == timedelta(seconds=others)
+
+
+@given(st.lists(st.sampled_from("aab"), min_size=1, max_size=100), st.integers(0, 40))
+def test_of_the_mails_to_strangers_an_account_leaves_half_to_others(wanted: list[str], per_hour: int) -> None:
+    limits, now, sent = MailLimits(0, 0, 0, per_hour), NOW, list[tuple[str, datetime]]()
+    for account in wanted:
+        now += timedelta(seconds=1)
+        of_account = [moment for other, moment in sent if other == account]
+        before = SentBefore(of_account=of_account, of_all=[moment for _, moment in sent], is_confirmed=False)
+        if limits.free_at(before, now=now) == now:
+            sent.append((account, now))
+    most = -(-per_hour // 5)
+    assert len(sent) <= most or not most
+    for account in "ab":
+        own = sum(other == account for other, _ in sent)
+        assert own <= (most + 1) // 2 or not most
+        assert own or account not in wanted or len(sent) == most or most == 1
 
 
 def test_zero_is_no_limit() -> None:

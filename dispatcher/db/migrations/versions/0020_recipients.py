@@ -41,6 +41,7 @@ BUDGETS = """
 CREATE TABLE IF NOT EXISTS dispatcher.mail_budgets (
     owner UUID NOT NULL,
     sent_at TIMESTAMP WITH TIME ZONE[] DEFAULT '{}' NOT NULL,
+    unconfirmed_sent_at TIMESTAMP WITH TIME ZONE[] DEFAULT '{}' NOT NULL,
     CONSTRAINT mail_budgets_pkey PRIMARY KEY (owner)
 )
 """

@@ -125,11 +125,11 @@ def pass_time(database: Engine, interval: str) -> None:
         "UPDATE dispatcher.contacts SET unconfirmed_sent_at = unconfirmed_sent_at - CAST(:by AS interval)",
         by=interval,
     )
-    for table in ("contacts", "mail_budgets"):
+    for table, times in (("contacts", "sent_at"), ("mail_budgets", "sent_at"), ("mail_budgets", "unconfirmed_sent_at")):
         change(
             database,
-            f"UPDATE dispatcher.{table} SET sent_at ="
-            " ARRAY(SELECT moment - CAST(:by AS interval) FROM unnest(sent_at) AS moment)",
+            f"UPDATE dispatcher.{table} SET {times} ="
+            f" ARRAY(SELECT moment - CAST(:by AS interval) FROM unnest({times}) AS moment)",
             by=interval,
         )
 

@@ -1,5 +1,6 @@
 """Mail goes only to those who want it. Whoever is not confirmed gets one mail in a day, in our words only."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -93,10 +94,31 @@ def test_an_account_that_names_hundreds_of_strangers_mails_few_and_takes_nothing
         fail(database, named_by_customer(database, settings, name=str(number), contact_email=f"{number}@acme.test"))
     send_due(database, mailer)
     assert len(mail_server.messages) == 2
-    for number in range(8):
+    for number in range(10):
         fail(database, webhook_with_contact(database, settings, name=f"ours {number}"))
     send_due(database, mailer)
-    assert [mail.recipients for mail in mail_server.messages[2:]] == [(CONTACT,)] * 8
+    assert [mail.recipients for mail in mail_server.messages[2:]] == [(CONTACT,)] * 10
+
+
+def test_neither_mails_to_those_who_confirmed_nor_strangers_of_another_account_keep_one_from_being_asked(
+    database: Engine, settings: Settings, mail_server: MailServer
+) -> None:
+    mailer = mailer_for(settings, mail_server.port, account_limits="mails_per_hour=off", mails_per_hour=20)
+    for number in range(20):
+        fail(database, webhook_with_contact(database, settings, name=f"busy {number}", account="busy"))
+    for number in range(10):
+        fail(
+            database,
+            named_by_customer(
+                database, settings, name=str(number), account="evil", contact_email=f"{number}@evil.test"
+            ),
+        )
+    fail(database, named_by_customer(database, settings, contact_email="new@acme.test"))
+    send_due(database, mailer)
+    to = Counter(mail.recipients[0].partition("@")[2] for mail in mail_server.messages)
+    assert to["evil.test"] == 2
+    assert [mail.recipients for mail in mail_server.messages].count(("new@acme.test",)) == 1
+    assert [mail.recipients for mail in mail_server.messages].count((CONTACT,)) == 20
 
 
 def test_it_says_nothing_in_the_words_of_a_customer_or_a_receiver(
