@@ -6,7 +6,7 @@ from datetime import datetime
 from dispatcher.events.async_groups import async_groups_of
 from dispatcher.events.event import Accepted, Data, Event, Refused
 from dispatcher.events.nearest import with_nearest_types
-from dispatcher.events.storing import Receipt, checked
+from dispatcher.events.storing import CheckedEvent, Receipt, checked
 from dispatcher.producer import Producer, default_producer
 
 
@@ -36,16 +36,16 @@ async def aenqueue(
         expires_at=expires_at,
         traceparent=traceparent,
     )
-    return await enqueue_event(event, producer or default_producer())
+    return await enqueue_checked(checked(event), producer or default_producer())
 
 
-async def enqueue_event(event: Event, producer: Producer) -> Accepted:
-    """The same for an event that is already one."""
-    receipt: Receipt = await async_groups_of(producer).store(checked(event))
+async def enqueue_checked(item: CheckedEvent, producer: Producer) -> Accepted:
+    """The same for an event that was checked before."""
+    receipt: Receipt = await async_groups_of(producer).store(item)
     if isinstance(receipt, Refused):
         raise receipt.error
     if receipt.deliveries or receipt.repeated:
         return receipt
-    (receipt,) = await asyncio.to_thread(with_nearest_types, [event], [receipt], producer)
+    (receipt,) = await asyncio.to_thread(with_nearest_types, [item.event], [receipt], producer)
     assert isinstance(receipt, Accepted)
     return receipt

@@ -60,14 +60,15 @@ class Refused:
     error: DispatcherError
 
 
-def serialise(data: Data) -> bytes:
+def serialise(data: Data, *, is_json: bool = False) -> bytes:
     """The bytes that are stored, signed and sent: compact JSON, UTF-8 unescaped, member order kept.
 
-    JSON as bytes is checked and kept as it is. Raises InvalidEvent for anything that is not JSON (NaN and infinities
-    are not) and for more than 256 KiB.
+    JSON as bytes is checked, unless it `is_json` for certain, and kept as it is. Raises InvalidEvent for anything that
+    is not JSON (NaN and infinities are not) and for more than 256 KiB.
     """
     if isinstance(data, bytes):
-        _check_json(data)
+        if not is_json:
+            _check_json(data)
         encoded = data
     else:
         encoded = _encode(data)

@@ -80,10 +80,10 @@ def rules_of(settings: Settings, *, utf8: bool) -> Rules:
     return Rules(timedelta(hours=settings.idempotency_hours), settings.time_scale, utf8)
 
 
-def checked(event: Event) -> CheckedEvent:
-    """Raises InvalidEvent."""
+def checked(event: Event, *, is_json: bool = False) -> CheckedEvent:
+    """Raises InvalidEvent. `is_json`: the data is bytes that have been parsed."""
     check(event)
-    data = serialise(event.data)
+    data = serialise(event.data, is_json=is_json)
     digest = content_digest(event, data) if event.idempotency_key is not None else None
     return CheckedEvent(event, data, digest)
 

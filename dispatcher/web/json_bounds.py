@@ -1,14 +1,8 @@
 """Pure. How many values the JSON of a request may have, judged while it is read: what is refused has cost no more than
 what came of it until then. Whether it is valid JSON, others find out."""
 
-import re
-
-# All up to the first string that does not end.
-_WHOLE = re.compile(rb'[^"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"]*+)*+', re.DOTALL)
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_END_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BEFORE_VALUES = (b",", b"[", b"{")  # each stands before one value at most, empty lists and objects aside
-_BACKSLASH = b"\\"
+_BACKSLASH, _QUOTE = b"\\", b'"'
 
 
 class ValueCount:
@@ -43,24 +37,16 @@ class _OutsideStrings:
         self._in_string = self._after_backslash = False
 
     def take(self, piece: bytes) -> None:
-        if self._in_string:
-            piece = self._after_string(piece)
-        whole = _WHOLE.match(piece)
-        assert whole is not None
-        self.found += _count(_STRING.sub(b"", whole[0]))
-        if whole.end() < len(piece):  # a string that does not end in this piece
-            self._in_string = True
-            self._after_backslash = _ends_with_escape(piece)
-
-    def _after_string(self, piece: bytes) -> bytes:
-        """What follows the string in which the piece begins."""
-        end = _END_OF_STRING.match(piece, 1 if self._after_backslash else 0)
-        if end is None:
-            goes_on = self._after_backslash and not piece.strip(_BACKSLASH)  # the same backslashes as before
-            self._after_backslash = _ends_with_escape(piece) != goes_on
-            return b""
-        self._in_string = self._after_backslash = False
-        return piece[end.end() :]
+        if not piece:
+            return
+        if self._after_backslash:
+            piece = piece[1:]
+        self._after_backslash = _ends_with_escape(piece)
+        if _BACKSLASH in piece:  # outside of a string, parsing ends there
+            piece = piece.replace(_BACKSLASH * 2, b"").replace(_BACKSLASH + _QUOTE, b"")
+        parts = piece.split(_QUOTE)  # of very many strings, a regular expression costs four times as much
+        self.found += _count(b"".join(parts[self._in_string :: 2]))
+        self._in_string ^= len(parts) % 2 == 0
 
 
 def _count(piece: bytes | bytearray) -> int:

@@ -6,9 +6,16 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from dispatcher.events.waiting_room import Room
 from dispatcher.installation import Installation
 from dispatcher.web.access_log import AccessLog
-from dispatcher.web.account_turns import BATCHES_AT_ONCE, READS_AT_ONCE, WRITES_AT_ONCE, AccountTurns
+from dispatcher.web.account_turns import (
+    BATCHES_AT_ONCE,
+    LARGE_EVENTS_AT_ONCE,
+    READS_AT_ONCE,
+    WRITES_AT_ONCE,
+    AccountTurns,
+)
 from dispatcher.web.guesses import Guesses
 from dispatcher.web.known_callers import KnownCallers
 from dispatcher.web.quotas import Rates
@@ -31,6 +38,8 @@ class Serving:
         self.reading_turns = AccountTurns(READS_AT_ONCE, "read")
         self.writing_turns = AccountTurns(WRITES_AT_ONCE, "change something")
         self.batch_turns = AccountTurns(BATCHES_AT_ONCE, "send many events")
+        self.large_event_turns = AccountTurns(LARGE_EVENTS_AT_ONCE, "send a large event")
+        self.large_events = Room()  # that wait for their turn
 
     @property
     def installation(self) -> Installation:

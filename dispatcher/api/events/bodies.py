@@ -1,5 +1,6 @@
 """Events in request bodies. Every member is checked except `data`, which is kept as the received bytes."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field
@@ -8,6 +9,7 @@ from dispatcher.accounts.api_keys import Caller
 from dispatcher.events.enqueue import BULK
 from dispatcher.events.event import MAX_TEXT, Event
 from dispatcher.events.raw_json import TooMany, list_in_object, object_members
+from dispatcher.events.storing import CheckedEvent, checked
 from dispatcher.web.bodies import MAX_MEMBERS, Body, members_of, parsed, with_raw_data
 from dispatcher.web.ownership import account_named
 from dispatcher.web.parameters import EVENT_TYPE
@@ -57,9 +59,14 @@ EVENTS_SCHEMA: dict[str, Any] = {
 }
 
 
-def read_event(caller: Caller, body: bytes) -> Event:
-    """The one event of a body. Raises Problem 400, 403 or 422."""
-    return _event(caller, members_of(body))
+def read_event(caller: Caller, body: bytes, idempotency_key: str | None, traceparent: str | None) -> CheckedEvent:
+    """The one event of a body and of what its headers give. Raises Problem 400, 403 or 422, and InvalidEvent."""
+    event = _event(caller, members_of(body))
+    if idempotency_key is not None:
+        event = replace(event, idempotency_key=_one_key(event.idempotency_key, idempotency_key))
+    if traceparent is not None:
+        event = replace(event, traceparent=traceparent)
+    return checked(event, is_json=True)
 
 
 def read_events(caller: Caller, body: bytes) -> list[Event | Problem]:
@@ -101,3 +108,11 @@ def _event(caller: Caller, members: dict[str, str]) -> Event:
         occurred_at=fields.occurred_at,
         expires_at=fields.expires_at,
     )
+
+
+def _one_key(in_body: str | None, in_header: str) -> str:
+    if not in_header.isascii() or not in_header.isprintable():
+        raise invalid(("Idempotency-Key", "must contain only printable ASCII; use the body's `idempotency_key`"))
+    if in_body is not None and in_body != in_header:
+        raise invalid(("idempotency_key", "differs from the header Idempotency-Key"))
+    return in_header

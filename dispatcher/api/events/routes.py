@@ -8,10 +8,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.owners import owner_of_event
 from dispatcher.api.deliveries.documents import DeliveryDocument, EventDocument
-from dispatcher.api.events.bodies import EVENT_SCHEMA, EVENTS_SCHEMA, read_event, read_events
+from dispatcher.api.events.bodies import EVENT_SCHEMA, EVENTS_SCHEMA, read_events
 from dispatcher.api.events.documents import (
     AcceptedEvent,
     AcceptedItem,
@@ -21,14 +20,13 @@ from dispatcher.api.events.documents import (
     RefusedItem,
     WholeEventDocument,
 )
+from dispatcher.api.events.taking import take_event
 from dispatcher.api.explanation import explanation_document
 from dispatcher.deliveries.history import states_of_event
 from dispatcher.errors import KeyReused
-from dispatcher.events.aenqueue import enqueue_event
 from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event, Refused
 from dispatcher.events.history import get_event, list_events
-from dispatcher.installation import Installation
 from dispatcher.web.authentication import Reader, SenderOfMany, SenderOfOne
 from dispatcher.web.middleware import read_body, read_events_body
 from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
@@ -77,26 +75,14 @@ TraceParent = Annotated[str | None, Depends(given_traceparent)]
 )
 async def post_event(
     caller: SenderOfOne,
-    installation: Served,
+    serving: Shared,
     body: Annotated[bytes, Depends(read_body)],
     idempotency_key: Annotated[
         str | None, Header(description="An alternative to the body's `idempotency_key`.")
     ] = None,
     traceparent: TraceParent = None,
 ) -> AcceptedEvent:
-    return await take_event(caller, installation, body, idempotency_key, traceparent)
-
-
-async def take_event(
-    caller: Caller, installation: Installation, body: bytes, idempotency_key: str | None, traceparent: str | None
-) -> AcceptedEvent:
-    """Stores the event of a body. Raises Problem, and what `aenqueue` raises."""
-    event = read_event(caller, body)
-    if idempotency_key is not None:
-        event = replace(event, idempotency_key=_one_key(event.idempotency_key, idempotency_key))
-    if traceparent is not None:
-        event = replace(event, traceparent=traceparent)
-    return AcceptedEvent.model_validate(await enqueue_event(event, installation))
+    return await take_event(caller, serving, body, idempotency_key, traceparent)
 
 
 @router.post(
@@ -234,13 +220,3 @@ def _why_refused(receipt: Accepted | Refused | Problem) -> str:
             return refusal_of(problem_for(error).status)
         case Problem(status=status):
             return refusal_of(status)
-
-
-def _one_key(in_body: str | None, in_header: str | None) -> str | None:
-    if in_header is None:
-        return in_body
-    if not in_header.isascii() or not in_header.isprintable():
-        raise invalid(("Idempotency-Key", "must contain only printable ASCII; use the body's `idempotency_key`"))
-    if in_body is not None and in_body != in_header:
-        raise invalid(("idempotency_key", "differs from the header Idempotency-Key"))
-    return in_header

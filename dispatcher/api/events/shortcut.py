@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.api.events.routes import given_traceparent, take_event
+from dispatcher.api.events.routes import given_traceparent
+from dispatcher.api.events.taking import take_event
 from dispatcher.web.authentication import check_scope, counted_caller
 from dispatcher.web.middleware import RequestIds, read_body
 from dispatcher.web.problems import problem_of
@@ -52,5 +53,5 @@ class Shortcut:
         await self._serving.rates.charge_event(caller)
         body = await read_body(request)
         given = request.headers.get("idempotency-key"), given_traceparent(request)
-        accepted = await take_event(caller, self._serving.installation, body, *given)
+        accepted = await take_event(caller, self._serving, body, *given)
         return Response(accepted.model_dump_json(), 202, media_type="application/json")

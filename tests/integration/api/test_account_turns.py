@@ -13,9 +13,11 @@ from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.accounts.mail_links import Purpose
+from dispatcher.api.events.taking import LARGE
+from dispatcher.events import waiting_room
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
-from dispatcher.web.account_turns import BATCHES_AT_ONCE, READS_AT_ONCE, WRITES_AT_ONCE
+from dispatcher.web.account_turns import BATCHES_AT_ONCE, LARGE_EVENTS_AT_ONCE, READS_AT_ONCE, WRITES_AT_ONCE
 from tests.factories import make_account, rows
 from tests.integration.api.conftest import Api, MakeKey
 from tests.integration.workers.notices.scenario import webhook_with_contact
@@ -99,6 +101,27 @@ def test_so_it_is_with_batches_of_events(
             BATCHES_AT_ONCE,
             200,
         )
+
+
+def test_so_it_is_with_large_events(api: Api, token: str, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = {"type": "a", "data": "x" * LARGE}
+    with holding(monkeypatch, "dispatcher.api.events.taking", "read_event") as held:
+        most_at_once(
+            api, held, other, lambda: api.post_event(large, token=token).status_code, LARGE_EVENTS_AT_ONCE, 202
+        )
+
+
+def test_no_more_of_them_wait_than_there_is_room_for(api: Api, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting_room, "ROOM_BYTES", 3 * LARGE)
+    large = {"type": "a", "data": "x" * LARGE}
+    with holding(monkeypatch, "dispatcher.api.events.taking", "read_event") as held, ThreadPoolExecutor(1) as threads:
+        first = threads.submit(api.post_event, large, token=token)
+        assert eventually(lambda: held.running == 1)
+        refused = api.post_event(large, token=token)
+        held.go_on.set()
+    assert (refused.status_code, first.result().status_code) == (503, 202)
+    assert refused.json()["detail"] == "too many events of this account are waiting to be stored"
+    assert api.post_event(large, token=token).status_code == 202
 
 
 def test_so_it_is_with_what_is_said_about_one_contact(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.events import raw_json
+from dispatcher.events import event, raw_json
 from dispatcher.web.middleware import MAX_EVENTS_VALUES, MAX_VALUES
 from tests.integration.api.conftest import Api
 
@@ -51,6 +51,13 @@ def test_a_body_of_millions_of_elements_is_not_parsed_at_all(api: Api, token: st
     assert parsed == []
 
 
+def test_a_message_is_parsed_once(api: Api, token: str, monkeypatch: pytest.MonkeyPatch, parsed: list[int]) -> None:
+    again: list[bytes] = []
+    monkeypatch.setattr(event, "_check_json", again.append)
+    assert api.post_event(b'{"type":"a","data":[1,2]}', token=token).status_code == 202
+    assert (parsed, again) == ([3, 5], [])
+
+
 def test_it_is_judged_while_it_comes(api: Api, token: str) -> None:
     sent = 0
 
@@ -84,8 +91,8 @@ def test_a_message_with_as_many_values_as_there_may_be_is_taken(api: Api, token:
 
 
 def test_a_text_with_very_many_commas_is_one_value(api: Api, token: str) -> None:
-    event = {"type": "message.sent", "data": ",[{" * 80_000}
-    assert api.post_event(event, token=token).status_code == 202
-    events = {"events": [event] * 30}
+    one = {"type": "message.sent", "data": ",[{" * 80_000}
+    assert api.post_event(one, token=token).status_code == 202
+    events = {"events": [one] * 30}
     assert len(json.dumps(events)) < 8_000_000
     assert api.call("POST", BATCH, events, token=token).json()["accepted"] == 30

@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from dispatcher.api.events import routes as events
+from dispatcher.api.events import taking
 from dispatcher.asgi import create_app
 from dispatcher.db.engines import Limits
 from dispatcher.db.heartbeat import Heartbeat
@@ -387,7 +387,7 @@ def test_a_defect_shows_the_client_nothing_but_the_request_id_of_its_log_line(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError(PASSWORD)
 
-    monkeypatch.setattr(events, "enqueue_event", broken)
+    monkeypatch.setattr(taking, "enqueue_checked", broken)
     with caplog.at_level(logging.ERROR):
         answer = api.post_event({"type": "message", "data": "planted-payload"}, token=token)
     assert (answer.status_code, answer.json()["title"]) == (500, "Internal Server Error")
