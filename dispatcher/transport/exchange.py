@@ -26,7 +26,7 @@ class FailureKind(StrEnum):
     BROKEN_ANSWER = "broken_answer"  # not HTTP, interim answers only, a bad chunk, a short body
     NOT_SENT = "not_sent"  # because of us: too many DNS lookups, a full address, no thread, or too late
     HEADERS_TOO_LARGE = "headers_too_large"  # the head of the answer is over 64 KiB or has too many lines
-    ANSWER_TOO_LARGE = "answer_too_large"  # with all that is around and between head and body, it is over 512 KiB
+    ANSWER_TOO_LARGE = "answer_too_large"  # over 512 KiB with all around head and body, or too much TLS
     TOKEN = "token"  # noqa: S105 - no token could be fetched to show to the receiver, so it was not called
 
 

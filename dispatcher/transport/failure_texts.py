@@ -7,7 +7,7 @@ import errno
 import re
 
 from dispatcher.transport.exchange import Failure, FailureKind
-from dispatcher.transport.port import ANSWER_CAP, ANSWER_PIECES, DNS_LOOKUPS, HEAD_CAP, HEAD_LINES
+from dispatcher.transport.port import ANSWER_CAP, ANSWER_PIECES, DNS_LOOKUPS, HEAD_CAP, HEAD_LINES, TLS_CAP
 
 NO_ADDRESS = Failure(FailureKind.DNS, "the name has no address")
 NO_TURN = Failure(
@@ -45,6 +45,7 @@ HEAD_TOO_LARGE = Failure(FailureKind.HEADERS_TOO_LARGE, f"headers over {HEAD_CAP
 OVER_BUDGET = Failure(
     FailureKind.ANSWER_TOO_LARGE, f"the answer does not end within {ANSWER_CAP} bytes or {ANSWER_PIECES} pieces"
 )
+TLS_OVER_BUDGET = Failure(FailureKind.ANSWER_TOO_LARGE, f"over {TLS_CAP} bytes of TLS that are no part of the answer")
 
 
 _VERIFY_REASONS = {  # X509_V_ERR_...: OpenSSL's own texts for them would include names from the receiver

@@ -9,6 +9,7 @@ BODY_CAP = 64 * 1024  # bytes of an answer's body that are read, counted after d
 HEAD_CAP = 64 * 1024  # bytes of an answer's status line and headers
 HEAD_LINES = 200  # lines of an answer's head
 ANSWER_CAP = 512 * 1024  # bytes of an answer as they come: head, body, and whatever there is around and between them
+TLS_CAP = 64 * 1024  # bytes of TLS that come with an answer, beyond what they say of it
 ANSWER_PIECES = 1000  # lines and pieces of a body that an answer comes in: each costs as much as many bytes
 HASTY_READS = 32  # of one answer; from then on it is read every REST_SECONDS, however often something comes
 REST_SECONDS = 0.02

@@ -118,7 +118,7 @@ class DirectAdapter(BaseAdapter):
         with self._slot(request, address):
             request.connected = True
             opened = self._opener.open(origin, addresses, deadlines)
-            return self._exchange(Connection(opened, origin, address), method, data, deadlines.total)
+            return self._exchange(Connection(*opened, origin, address), method, data, deadlines.total)
 
     @contextmanager
     def _slot(self, request: AccountRequest, address: str) -> Iterator[None]:

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
-from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from time import monotonic, sleep
 
 from dispatcher.transport.checks import Origin
 from dispatcher.transport.early_closers import EARLY, EarlyClosers
-from dispatcher.transport.failure_texts import OVER_BUDGET
-from dispatcher.transport.port import ANSWER_CAP, HASTY_READS, REST_SECONDS
+from dispatcher.transport.failure_texts import OVER_BUDGET, TLS_OVER_BUDGET
+from dispatcher.transport.port import ANSWER_CAP, HASTY_READS, REST_SECONDS, TLS_CAP
+from dispatcher.transport.threaded.encryption import Encryption
 from dispatcher.transport.threaded.faults import NoAnswer
 
 _READ_SIZE = 16 * 1024
@@ -24,12 +24,14 @@ class Connection:
 
     Each read and write gets only the time that is left until `deadline` (monotonic), so that slowly dripping bytes do
     not extend it; after it, TimeoutError is raised. `sent` and `received` count the bytes since `begin`. More than an
-    answer may have is NoAnswer, and one that comes in many little pieces is read less often.
+    answer may have is NoAnswer, and so is more of TLS than it needs. One that comes in many little pieces is read less
+    often.
     """
 
     __slots__ = (
         "_ahead",
-        "_encrypted",
+        "_came",
+        "_encryption",
         "_events",
         "_poll",
         "_reads",
@@ -42,48 +44,36 @@ class Connection:
         "sent",
     )
 
-    def __init__(self, connected: socket.socket, origin: Origin, address: str) -> None:
+    def __init__(self, connected: socket.socket, encryption: Encryption | None, origin: Origin, address: str) -> None:
         # Never blocking, with a poll of our own: a socket with a timeout needs three system calls for each use, and
         # each of them hands the interpreter to another thread, which cost a sixth of all CPU time.
         connected.setblocking(False)
         self._socket = connected
         self._poll = select.poll()
         self._events = 0
-        self._encrypted = isinstance(connected, SSLSocket)
+        self._encryption = encryption
         self._ahead = bytearray()
         self.origin = origin
         self.address = address  # the first of the host's, also where another answers
         self.deadline = 0.0
-        self.sent = self.received = self._reads = 0
+        self.sent = self.received = self._came = self._reads = 0
         self.kept_at = 0.0
 
     def begin(self, deadline: float) -> None:
         """Starts a new request: sets its deadline, and nothing is sent or received yet."""
         self.deadline = deadline
-        self.sent = self.received = self._reads = 0
+        self.sent = self.received = self._came = self._reads = 0
+        self._take_in(b"")  # more than the handshake may have come with its end
 
     def write(self, data: bytes, is_refusal: Callable[[bytes], bool]) -> bool:
         """Sends all of it and returns True; returns False if it stopped because the receiver hung up or, by
         `is_refusal`, its answer so far makes the rest pointless. A receiver may answer without reading: only writing
         would wait for it until the deadline."""
         view = memoryview(data)
-        try:
-            while view:
-                if monotonic() >= self.deadline:  # also where each part finds room
-                    raise TimeoutError
-                try:
-                    count = self._socket.send(view[:_WRITE_SIZE])
-                    view = view[count:]
-                    self.sent += count
-                except (BlockingIOError, SSLWantWriteError):
-                    says_something = self._await(select.POLLIN | select.POLLOUT) & ~select.POLLOUT
-                    if says_something and (self._receive() == 0 or is_refusal(bytes(self._ahead))):
-                        return False
-                except SSLWantReadError:
-                    self._await(select.POLLIN)
-        except ConnectionError:
-            return False
-        return True
+        with suppress(ConnectionError):
+            pieces = (view[start : start + _WRITE_SIZE] for start in range(0, len(view), _WRITE_SIZE))
+            return all(self._send(piece, is_refusal) for piece in pieces)
+        return False
 
     def readline(self, limit: int) -> bytes:
         """Up to and including the next line feed; less at the end of the stream or at `limit` bytes."""
@@ -116,7 +106,7 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether nothing unexpected has come: a connection that is readable while idle is closed or out of step."""
-        return not self._ahead and not self._ready(select.POLLIN, 0)
+        return not self._ahead and not self._has_ended() and not self._ready(select.POLLIN, 0)
 
     def _await(self, events: int) -> int:
         """Waits until the socket can be read or written, and returns which; TimeoutError at the deadline."""
@@ -133,32 +123,57 @@ class Connection:
         ready = self._poll.poll(ceil(seconds * 1000))
         return ready[0][1] if ready else 0
 
+    def _send(self, piece: bytes | memoryview, is_refusal: Callable[[bytes], bool]) -> bool:
+        # What TLS has to say while this goes out, in answer to what comes, waits in OpenSSL until this is out.
+        wire = memoryview(piece if self._encryption is None else self._encryption.encrypted(piece))
+        while wire:
+            if monotonic() >= self.deadline:  # also where each part finds room
+                raise TimeoutError
+            try:
+                count = self._socket.send(wire)
+                wire = wire[count:]
+                self.sent += count
+            except BlockingIOError:
+                says_something = self._await(select.POLLIN | select.POLLOUT) & ~select.POLLOUT
+                if says_something and (self._receive() == 0 or is_refusal(bytes(self._ahead))):
+                    return False
+        return True
+
     def _read_more(self) -> bool:
-        if monotonic() >= self.deadline:  # also where bytes come without a pause
-            raise TimeoutError
-        if self._reads > HASTY_READS:
-            sleep(REST_SECONDS)
-        if not self._encrypted:  # TLS may have decrypted bytes that no poll shows: then reading comes first
+        count = 0 if self._has_ended() else None
+        while count is None:
+            if self._reads > HASTY_READS:
+                sleep(REST_SECONDS)
+            if self._encryption is not None:
+                self._send(b"", lambda _: False)  # what TLS itself has to say
             self._await(select.POLLIN)
-        while (count := self._receive()) is None:
-            self._await(select.POLLIN)
+            count = self._receive()
         return count > 0
 
     def _receive(self) -> int | None:
         """Reads ahead what is there and returns its size: 0 is the end of the stream, None: nothing is there yet."""
         try:
-            data = self._socket.recv(_READ_SIZE)
-        except (BlockingIOError, SSLWantReadError):
+            raw = self._socket.recv(_READ_SIZE)
+        except BlockingIOError:
             return None
-        except SSLWantWriteError:
-            self._await(select.POLLOUT)
-            return None
-        self._ahead += data
-        self.received += len(data)
+        self._came += len(raw)
         self._reads += 1
+        size = self._take_in(raw)
         if self.received > ANSWER_CAP:
             raise NoAnswer(OVER_BUDGET)
+        if self._came - self.received > TLS_CAP:
+            raise NoAnswer(TLS_OVER_BUDGET)
+        return size if size or not raw or self._has_ended() else None
+
+    def _take_in(self, raw: bytes) -> int:
+        data = raw if self._encryption is None else self._encryption.decrypted(raw)
+        self._ahead += data
+        self.received += len(data)
         return len(data)
+
+    def _has_ended(self) -> bool:
+        """Whether the receiver has ended TLS, which no poll shows."""
+        return self._encryption is not None and self._encryption.ended
 
     def _taken(self, size: int) -> bytes:
         data = bytes(self._ahead[:size])

@@ -20,10 +20,9 @@ from dispatcher.transport.failure_texts import (
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
 from dispatcher.transport.resolver import Address, DnsLookups, NoTurn, not_resolved
+from dispatcher.transport.threaded.encryption import Encryption
 from dispatcher.transport.threaded.faults import NoAnswer
 from dispatcher.transport.trust import tls_context, trusted_authorities
-
-_LEAST_WAIT = 0.001  # seconds; a timeout of zero would mean a socket that does not block
 
 
 class Opener:
@@ -40,35 +39,28 @@ class Opener:
         """The addresses of an origin, one at least; raises NoAnswer, at `deadlines.connect` at the latest."""
         return self._connector.resolve(origin.host, origin.port, account, deadlines)
 
-    def open(self, origin: Origin, addresses: list[Address], deadlines: Deadlines) -> socket.socket:
-        """A connected socket, ready to send to; raises NoAnswer, at `deadlines.connect` at the latest."""
-        plain = self._connector.connect(origin.host, addresses, deadlines)
+    def open(
+        self, origin: Origin, addresses: list[Address], deadlines: Deadlines
+    ) -> tuple[socket.socket, Encryption | None]:
+        """A connected socket, ready to send to, with its TLS; raises NoAnswer, at `deadlines.connect` at the latest."""
+        connected = self._connector.connect(origin.host, addresses, deadlines)
         if origin.scheme == "http":
-            return plain
+            return connected, None
         try:
-            plain.settimeout(max(deadlines.connect - monotonic(), _LEAST_WAIT))
-            return self._encrypted(plain, origin.host)
+            encryption = Encryption(self._tls, origin.host)
+            encryption.shake_hands(connected, deadlines.connect)
         except TimeoutError:
-            raise NoAnswer(NO_TLS_IN_TIME) from None
+            fault = NO_TLS_IN_TIME
         except ssl.SSLCertVerificationError as error:
-            raise NoAnswer(certificate_refused(error.verify_code)) from None
+            fault = certificate_refused(error.verify_code)
         except ssl.SSLError as error:
-            raise NoAnswer(tls_failed(error.reason or "handshake failed")) from None
+            fault = tls_failed(error.reason or "handshake failed")
         except (OSError, ValueError):  # hung up in the handshake, or a host that cannot be a name in a certificate
-            raise NoAnswer(LOST_IN_HANDSHAKE) from None
-        finally:
-            plain.close()  # does nothing once TLS has taken it over; otherwise cleans up after a failure
-
-    def _encrypted(self, plain: socket.socket, host: str) -> socket.socket:
-        # The handshake is asked for explicitly: on a connection that was reset meanwhile, wrapping silently leaves it
-        # out, and the socket would send in plain text.
-        wrapped = self._tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
-        try:
-            wrapped.do_handshake()
-        except BaseException:
-            wrapped.close()
-            raise
-        return wrapped
+            fault = LOST_IN_HANDSHAKE
+        else:
+            return connected, encryption
+        connected.close()
+        raise NoAnswer(fault)
 
 
 class Connector:
@@ -125,16 +117,8 @@ def _not_connected(error: OSError) -> NoAnswer:
     return NoAnswer(not_connected(errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or 0))
 
 
-class _EncryptedSocket(ssl.SSLSocket):
-    """Closes itself: `wrap_socket` drops the socket it has taken over, open, when a reset meets it half-way."""
-
-    def __del__(self) -> None:
-        self.close()
-
-
 def _tls_context(ca_bundle: Path | None, tls_minimum: TlsVersion) -> ssl.SSLContext:
     context = tls_context(trusted_authorities(ca_bundle))
     context.minimum_version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[tls_minimum]
-    context.sslsocket_class = _EncryptedSocket
     context.set_alpn_protocols(["http/1.1"])
     return context

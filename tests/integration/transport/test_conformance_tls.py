@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from dispatcher.transport.exchange import Failure, FailureKind, Reply
-from tests.behaviours import Do, Drip, Pause, Step, final
+from dispatcher.transport.failure_texts import CLOSED_WITHOUT_ANSWER, HTTP2_LOST, TLS_OVER_BUDGET
+from tests.behaviours import Do, Drip, Endless, Pause, Step, final
 from tests.certificates import Authority, new_authority, self_signed_server
 from tests.integration.transport.conftest import NewTransport, Sender
 from tests.receiver import Receiver
+from tests.ticket_receiver import ticket_receiver
+from tests.tls_in_one_piece import answering_in_one_piece
 from tests.tls_shaker import TlsShaker
 
 LARGE = bytes(32 * 1024 * 1024)
@@ -54,6 +57,7 @@ def test_both_present_versions_of_tls_are_spoken(
         pytest.param((HANDSHAKE_FAILURE, Do.CLOSE), id="an alert"),
         pytest.param((b"\x16\x03\x03\x00\x05hello", Do.HANG), id="a broken message"),
         pytest.param((final(200), Do.HANG), id="an answer in the clear"),
+        pytest.param((Endless(b"\x16\x03\x03\x40\x00" + bytes(16_384)),), id="requests for one without end"),
     ],
 )
 def test_a_handshake_that_breaks_off_is_a_tls_failure(trusting: Sender, steps: tuple[Step, ...]) -> None:
@@ -180,6 +184,30 @@ def test_a_large_body_goes_both_ways_under_tls(trusting: Sender, authority: Auth
         for _ in range(2):
             assert trusting.reply(receiver.url(), body=LARGE[: 8 * 1024 * 1024]).body == b"b" * 60_000
         assert [len(got.body) for got in receiver.received] == [8 * 1024 * 1024] * 2
+
+
+def test_an_answer_that_comes_with_the_end_of_the_handshake_is_taken(trusting: Sender, authority: Authority) -> None:
+    tls = only(authority.server("127.0.0.1"), ssl.TLSVersion.TLSv1_2)  # whose handshake the receiver ends
+    with answering_in_one_piece(tls, final(503), unasked=True) as url:
+        assert trusting.reply(url).status == 503
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_an_answer_without_length_ends_with_tls_though_the_connection_stays_open(
+    trusting: Sender, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    tls = only(authority.server("127.0.0.1"), version)
+    with answering_in_one_piece(tls, b"HTTP/1.1 200 OK\r\n\r\nall") as url:
+        assert trusting.reply(url).body == b"all"
+
+
+def test_a_receiver_that_sends_session_tickets_without_end_is_cut_and_others_have_their_turn(
+    trusting: Sender, authority: Authority, receiver: Receiver, tmp_path: Path
+) -> None:
+    with ticket_receiver(authority, tmp_path) as (url, _):
+        exchange = trusting.exchange(url, timeout=60.0)
+    assert exchange.outcome in {TLS_OVER_BUDGET, CLOSED_WITHOUT_ANSWER, HTTP2_LOST}
+    assert trusting.reply(receiver.url()).status == 200
 
 
 def test_a_receiver_below_the_oldest_version_that_is_allowed_is_a_tls_failure(

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from time import monotonic, sleep
@@ -17,9 +18,11 @@ from dispatcher.transport.threaded.connections import Connection
 from dispatcher.transport.threaded.transport import RequestsTransport
 from tests.allowed import LOOPBACK
 from tests.behaviours import Answer, Do, Endless, Pause, Step, final, interim
+from tests.certificates import Authority
 from tests.dead_ports import UnansweringPort, refusing_port
 from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
+from tests.tls_in_one_piece import answering_in_one_piece
 
 
 @pytest.fixture
@@ -141,7 +144,7 @@ def test_what_waited_for_a_thread_for_longer_than_the_time_to_connect_is_not_sen
 def test_of_a_body_nothing_is_written_after_the_deadline() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        connection = Connection(ours, Origin("http", "localhost", 80), "127.0.0.1")
+        connection = Connection(ours, None, Origin("http", "localhost", 80), "127.0.0.1")
         connection.begin(monotonic())
         with pytest.raises(TimeoutError):
             connection.write(b"late", lambda _: False)
@@ -195,6 +198,17 @@ def test_a_connection_idle_for_too_long_is_not_used_again(
     sleep(0.1)  # the age itself is what is tested
     sender.reply(receiver.url())
     assert [got.connection for got in receiver.received] == [1, 2]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_connection_whose_tls_ended_with_its_answer_is_not_used_again(
+    new: Callable[..., RequestsTransport], authority: Authority, version: ssl.TLSVersion
+) -> None:
+    tls = authority.server("127.0.0.1")
+    tls.maximum_version = version
+    sender = Sender(new(ca_bundle=authority.bundle))
+    with answering_in_one_piece(tls, final(200)) as url:
+        assert [sender.reply(url).status for _ in range(2)] == [200, 200]
 
 
 def test_interim_answers_without_end_stop_a_request_that_is_not_read(new: Callable[..., RequestsTransport]) -> None:
