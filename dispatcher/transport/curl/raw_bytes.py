@@ -11,7 +11,7 @@ import struct
 import termios
 from typing import NamedTuple
 
-from dispatcher.transport.curl.connections import LocalAddress
+from dispatcher.transport.curl.connections import Ends, ends_of
 from dispatcher.transport.port import HASTY_READS
 
 _FREE_READS = 3  # of one answer, before the kernel is asked
@@ -25,7 +25,7 @@ class Look(NamedTuple):
     """What was found out about a connection: how many bytes it was read since the last answer on it, and whether it is
     read far more often than an answer needs."""
 
-    local: LocalAddress
+    ends: Ends
     came: int
     is_hasty: bool
 
@@ -35,8 +35,8 @@ class RawBytes:
 
     def __init__(self) -> None:
         self._reads: dict[int, int] = {}
-        self._before: dict[int, tuple[LocalAddress, int]] = {}  # bytes that were read before they were counted
-        self._descriptors: dict[LocalAddress, int] = {}  # of these connections
+        self._before: dict[int, tuple[Ends, int]] = {}  # bytes that were read before they were counted
+        self._descriptors: dict[Ends, int] = {}  # of these connections
 
     def read(self, descriptor: int) -> Look | None:
         """Curl has read from it. None as long as there is no need to look."""
@@ -44,16 +44,16 @@ class RawBytes:
         if reads <= _FREE_READS:
             return None
         try:
-            local, came = _consumed(descriptor)
+            ends, came = _consumed(descriptor)
         except OSError:  # curl has closed it
             return None
-        _, before = self._before.setdefault(descriptor, (local, came))
-        self._descriptors[local] = descriptor
-        return Look(local, came - before, reads > HASTY_READS)
+        _, before = self._before.setdefault(descriptor, (ends, came))
+        self._descriptors[ends] = descriptor
+        return Look(ends, came - before, reads > HASTY_READS)
 
-    def answered(self, local: LocalAddress) -> None:
+    def answered(self, ends: Ends) -> None:
         """An answer on this connection has ended: its reads and bytes are counted anew."""
-        if self._descriptors and (descriptor := self._descriptors.get(local)) is not None:
+        if self._descriptors and (descriptor := self._descriptors.get(ends)) is not None:
             self.idle(descriptor)
 
     def idle(self, descriptor: int) -> None:
@@ -63,16 +63,16 @@ class RawBytes:
             self._descriptors.pop(before[0], None)
 
 
-def _consumed(descriptor: int) -> tuple[LocalAddress, int]:
-    """The local address of a connection, and how many bytes were read from it: what came, less what waits to be read.
+def _consumed(descriptor: int) -> tuple[Ends, int]:
+    """The ends of a connection, and how many bytes were read from it: what came, less what waits to be read.
     0 where the system does not count them."""
     with socket.socket(fileno=os.dup(descriptor)) as connection:
-        host, port, *_ = connection.getsockname()
+        ends = ends_of(connection)
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE) if _COUNTS else b""
         if len(info) < _INFO_SIZE:
-            return (host, port), 0
+            return ends, 0
         unread = _UNREAD.unpack(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(_UNREAD.size)))[0]
-        return (host, port), _RECEIVED.unpack_from(info, _RECEIVED_AT)[0] - unread
+        return ends, _RECEIVED.unpack_from(info, _RECEIVED_AT)[0] - unread
 
 
 _COUNTS = hasattr(socket, "TCP_INFO")

@@ -10,6 +10,7 @@ import pycurl
 
 from dispatcher.transport.bodies import decode_body
 from dispatcher.transport.checks import split_url
+from dispatcher.transport.curl.connections import Ends
 from dispatcher.transport.curl.dns_cache import Resolved
 from dispatcher.transport.curl.faults import failure_of
 from dispatcher.transport.curl.handles import HandleOptions, header_lines, new_handle, sends_body
@@ -30,6 +31,7 @@ from dispatcher.transport.port import ANSWER_PIECES, BODY_CAP, INTERIM_ANSWERS
 
 _log = logging.getLogger("dispatcher.transport.curl_transfers")
 _LONGEST_LENGTH = 15  # digits
+_NO_ENDS = "", 0, "", 0
 _LARGE = 16 * 1024  # bytes; an idle handle does not keep a larger body
 
 
@@ -44,7 +46,7 @@ class Transfer:
         self._connect_timeout = 0.0
         self.deadline = 0.0  # monotonic
         self._entry = ""
-        self.local = "", 0  # of the connection that was used last
+        self.ends: Ends = _NO_ENDS  # of the connection that was used last
         self._fresh = self._alone = False  # told to open a new connection, and to close it
         handle.setopt(pycurl.HEADERFUNCTION, self._take_line)
         handle.setopt(pycurl.WRITEFUNCTION, self._take_body)
@@ -59,7 +61,7 @@ class Transfer:
         self._started_at = datetime.now(UTC) - timedelta(seconds=spent) if spent else datetime.now(UTC)
         self._looked_up = spent > 0
         self._head = Head()
-        self.local = "", 0
+        self.ends = _NO_ENDS
         self._interim = self._body_size = self._pieces = 0
         self._complete = self._opened = self._given = self._avoided = False
         self._refusal: Failure | None = None
@@ -115,9 +117,9 @@ class Transfer:
             self._opened,
         )
         if self._head.status:
-            self._kept.used(self.local, self._origin, now, http2=self._head.minor is None)
+            self._kept.used(self.ends, self._origin, now, http2=self._head.minor is None)
         elif exchange.outcome is KEPT_CLOSED:
-            self._kept.lost(self.local, now)
+            self._kept.lost(self.ends, now)
         self._head, self._body = Head(), []
         del self.request
         if request.body is not None and len(request.body) > _LARGE:
@@ -203,17 +205,17 @@ class Transfer:
             self._surprised(surprise)
         return int(pycurl.SOCKET_BAD)
 
-    def _take_connection(self, _remote: str, local: str, _remote_port: int, port: int) -> int:
+    def _take_connection(self, remote: str, local: str, remote_port: int, port: int) -> int:
         """Curl is about to send the request. To connections that have ended it may be given any number of times."""
         if self._is_sent():
             return int(pycurl.PREREQFUNC_ABORT)
         if monotonic() >= self.begun_at + self.request.timeout:  # whatever a standstill has added to `deadline`
             self._fault = TOO_LATE
             return int(pycurl.PREREQFUNC_ABORT)
-        self.local = local, port
+        self.ends = local, port, remote, remote_port
         if self._opened:
-            self._kept.opened(self.local)
-        self._given = not self._kept.has_ended(self.local)
+            self._kept.opened(self.ends)
+        self._given = not self._kept.has_ended(self.ends)
         self._avoided = self._avoided or not self._given
         return int(pycurl.PREREQFUNC_OK)
 

@@ -261,7 +261,7 @@ class CurlTransport:
         """Cuts a connection on which more came than the answers that are awaited on it may have, and reads one less
         often that always has a little."""
         if look.came > ANSWER_CAP:
-            awaited = [handle for handle, transfer in self._active.items() if transfer.local == look.local]
+            awaited = [handle for handle, transfer in self._active.items() if transfer.ends == look.ends]
             if look.came > ANSWER_CAP * len(awaited):
                 self._kept.cut(descriptor)
                 for handle in awaited:
@@ -287,7 +287,7 @@ class CurlTransport:
             self._active[handle] = transfer
             return
         self._slots.end(transfer.address, transfer.request.account)
-        self._raw.answered(transfer.local)
+        self._raw.answered(transfer.ends)
         try:
             self._ended.append(transfer.end(code, message, now))
         except Exception as surprise:  # noqa: BLE001 - every request is returned
