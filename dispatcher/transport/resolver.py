@@ -20,6 +20,8 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 Name = tuple[str, int]  # host and port
 
+_MOST_ADDRESSES = 8  # of a name: each may be tried for one request
+
 
 class NoTurn(Exception):
     """Too many names are looked up at once: the lookup of this one was not even started."""
@@ -150,4 +152,5 @@ def not_resolved(error: BaseException) -> Failure:
 
 def _addresses(found: list[Any]) -> list[Address]:
     # A link-local address has a scope as its fourth part; no receiver has one, and curl's option cannot express it.
-    return [(family, address) for family, _, _, _, address in found if not any(address[3:])]
+    usable = [(family, address) for family, _, _, _, address in found if not any(address[3:])]
+    return usable[:_MOST_ADDRESSES]

@@ -48,6 +48,19 @@ def sockets_of(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
     return made
 
 
+def judged_by(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """Hosts, addresses and ports that are judged from now on: each before a connection to it is tried."""
+    judged: list[tuple[str, str, int]] = []
+    plain = AddressPolicy.refused_address
+
+    def counted(self: AddressPolicy, host: str, address: str, port: int) -> str | None:
+        judged.append((host, address, port))
+        return plain(self, host, address, port)
+
+    monkeypatch.setattr(AddressPolicy, "refused_address", counted)
+    return judged
+
+
 # What is refused
 
 
@@ -189,6 +202,19 @@ def test_of_several_addresses_only_the_allowed_are_tried(
     assert {made_one.family for made_one in made} <= {socket.AF_INET}
 
 
+@pytest.mark.parametrize("count", [8, 9, 600])
+def test_of_very_many_addresses_the_first_eight_are_tried(
+    new_transport: NewTransport, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    def resolve(_host: str, port: int, **_: Any) -> Any:
+        found = [f"127.1.{number // 250}.{number % 250 + 1}" for number in range(count)]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+    sender, judged = Sender(new_transport(resolve=resolve)), judged_by(monkeypatch)
+    assert failure(sender, f"http://many.example:{refusing_port()}/").kind is FailureKind.CONNECTION_REFUSED
+    assert len({address for _, address, _ in judged}) == 8
+
+
 def test_where_every_address_is_refused_none_is_tried(
     new_transport: NewTransport, receiver: Receiver, dns: DnsServer
 ) -> None:
@@ -260,14 +286,7 @@ def test_a_name_that_leads_to_an_allowed_address_later_is_called_then(
 def test_a_kept_alive_connection_was_checked_when_it_was_opened(
     new_transport: NewTransport, receiver: Receiver, dns: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged: list[tuple[str, str, int]] = []
-    plain = AddressPolicy.refused_address
-
-    def counted(self: AddressPolicy, host: str, address: str, port: int) -> str | None:
-        judged.append((host, address, port))
-        return plain(self, host, address, port)
-
-    monkeypatch.setattr(AddressPolicy, "refused_address", counted)
+    judged = judged_by(monkeypatch)
     dns.script("hook.example", ("127.0.0.1",), ("10.0.0.1",))
     sender = Sender(new_transport(addresses=IPV4_ONLY, resolve=dns.resolve))
     url = f"http://hook.example:{receiver.port}/"
