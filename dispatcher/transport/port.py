@@ -52,7 +52,7 @@ class Transport(Protocol):
 
     def addresses(self) -> list[tuple[str, str]]:
         """Which address the host of a request led to, by the request's id: of those that found out since the last call.
-        A host with several addresses counts as the first."""
+        A host with several addresses counts as the first of them that may be called."""
         ...
 
     def limit_addresses(self, most: int) -> None:

@@ -23,7 +23,7 @@ _MOST_KEPT = 10_000
 
 class Resolved(NamedTuple):
     """Where a name leads: `entry` has its addresses, for curl's option RESOLVE; it is empty for a literal address.
-    `address` is the first of them."""
+    `address` is the first of them that may be called."""
 
     entry: str
     address: str
@@ -70,7 +70,7 @@ class Names:
         if kept is not None and (kept[0] == inf if anew else now < kept[0]):
             return kept[1]
         literal = literal_addresses(*name) if kept is None else None
-        return self._keep(name, inf, Resolved("", _first(literal))) if literal else None
+        return self._keep(name, inf, Resolved("", str(literal[0][1][0]))) if literal else None
 
     def ask(self, request: Request, name: Name, now: float) -> None:
         """Looks up a name for a request; `ended` returns the result."""
@@ -139,7 +139,7 @@ class Names:
             # Not kept: how soon the next attempt fails would tell a name that exists from one that does not.
             assert refusal is not None
             return refusal
-        return self._keep(name, now + KEPT_SECONDS, Resolved(_entry(name, addresses), _first(addresses)))
+        return self._keep(name, now + KEPT_SECONDS, Resolved(_entry(name, addresses), str(address[0])))
 
     def _given_up(self, waiting: Waiting, others: list[Waiting]) -> Failure:
         others.remove(waiting)
@@ -158,10 +158,6 @@ class Names:
             self._kept.clear()
         self._kept[name] = until, resolved
         return resolved
-
-
-def _first(addresses: list[Address]) -> str:
-    return str(addresses[0][1][0])
 
 
 def _entry(name: Name, addresses: list[Address]) -> str:

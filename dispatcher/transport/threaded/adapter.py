@@ -112,9 +112,10 @@ class DirectAdapter(BaseAdapter):
                 self._idle.lost(origin)
                 if kept.sent:  # the receiver may have taken the request, so it is not sent again
                     raise NoAnswer(KEPT_CLOSED) from None
-        addresses = self._opener.resolve(origin, request.account, deadlines)
-        address = str(addresses[0][1][0])
+        found = self._opener.resolve(origin, request.account, deadlines)
         request.looked_up = True
+        addresses = self._opener.allowed(origin, found)
+        address = str(addresses[0][1][0])
         with self._slot(request, address):
             request.connected = True
             opened = self._opener.open(origin, addresses, deadlines)

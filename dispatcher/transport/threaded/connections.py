@@ -54,7 +54,7 @@ class Connection:
         self._encryption = encryption
         self._ahead = bytearray()
         self.origin = origin
-        self.address = address  # the first of the host's, also where another answers
+        self.address = address  # the first of the host's that may be called, also where another answers
         self.deadline = 0.0
         self.sent = self.received = self._came = self._reads = 0
         self.kept_at = 0.0

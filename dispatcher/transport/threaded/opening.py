@@ -39,11 +39,16 @@ class Opener:
         """The addresses of an origin, one at least; raises NoAnswer, at `deadlines.connect` at the latest."""
         return self._connector.resolve(origin.host, origin.port, account, deadlines)
 
+    def allowed(self, origin: Origin, addresses: list[Address]) -> list[Address]:
+        """Those that may be called, one at least; raises NoAnswer."""
+        return self._connector.allowed(origin.host, addresses)
+
     def open(
         self, origin: Origin, addresses: list[Address], deadlines: Deadlines
     ) -> tuple[socket.socket, Encryption | None]:
-        """A connected socket, ready to send to, with its TLS; raises NoAnswer, at `deadlines.connect` at the latest."""
-        connected = self._connector.connect(origin.host, addresses, deadlines)
+        """A socket connected to one of these addresses, and its TLS. The caller has asked whether they are `allowed`.
+        Raises NoAnswer, at `deadlines.connect` at the latest."""
+        connected = self._connector.connect(addresses, deadlines)
         if origin.scheme == "http":
             return connected, None
         try:
@@ -64,7 +69,7 @@ class Opener:
 
 
 class Connector:
-    """Looks hosts up and tries, in turn, those of their addresses that the egress policy lets through."""
+    """Looks hosts up, judges their addresses by the egress policy, and tries in turn what it is given of them."""
 
     def __init__(self, lookups: DnsLookups, guard: Guard) -> None:
         self._dns_lookups, self._guard = lookups, guard
@@ -81,18 +86,24 @@ class Connector:
             raise NoAnswer(NO_ADDRESS)
         return found
 
-    def connect(self, host: str, found: list[Address], deadlines: Deadlines) -> socket.socket:
-        """A connected TCP socket. Each address gets an equal part of the time that is left, so that a dead first one
-        leaves some for the next. Raises NoAnswer with what happened at the last one that was tried, or why none was.
-        """
-        fault = NoAnswer(NO_ADDRESS)
-        addresses = []
+    def allowed(self, host: str, found: list[Address]) -> list[Address]:
+        """Those that the egress policy lets through, one at least. Raises NoAnswer with why the last one is refused."""
+        addresses, fault = [], NO_ADDRESS
         for family, address in found:
             refusal = self._guard.refuse_address(host, *address[:2])
             if refusal is None:
                 addresses.append((family, address))
             else:
-                fault = NoAnswer(refusal)
+                fault = refusal
+        if not addresses:
+            raise NoAnswer(fault)
+        return addresses
+
+    def connect(self, addresses: list[Address], deadlines: Deadlines) -> socket.socket:
+        """A connected TCP socket. Each address gets an equal part of the time that is left, so that a dead first one
+        leaves some for the next. Raises NoAnswer with what happened at the last one.
+        """
+        fault = NoAnswer(NO_ADDRESS)
         for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             wait = (deadlines.connect - monotonic()) / left
             if wait <= 0:

@@ -139,6 +139,23 @@ def test_to_one_address_go_as_many_requests_as_it_has_slots_whatever_their_names
     assert 1 <= [exchange.request.account for exchange in answered].count("small") <= 7
 
 
+def test_an_address_before_it_that_may_not_be_called_gives_it_no_more_slots(
+    new_transport: NewTransport, receiver: Receiver
+) -> None:
+    hold = receiver.gate()
+    receiver.script("/held", (hold, final(200)))
+    transport = new_transport(per_address=1, resolve=Resolver("10.0.0.1", "127.0.0.1"))
+    transport.send(request_to(receiver.url("/held"), account="one"))
+    assert gathered(transport, lambda _: len(receiver.received) == 1) == []
+    transport.addresses()
+    transport.send(request_to(f"http://two.example:{receiver.port}/held", account="two"))
+    ended = gathered(transport, lambda ended: ended + len(receiver.received) == 2)
+    assert [each.outcome for each in ended] == [ADDRESS_FULL]
+    assert [address for _, address in transport.addresses()] == ["127.0.0.1"]
+    hold.open()
+    assert len(gathered(transport, lambda ended: ended == 1)) == 1
+
+
 def test_the_slots_of_an_address_can_be_more_or_fewer_from_now_on(
     new_transport: NewTransport, receiver: Receiver
 ) -> None:
