@@ -14,8 +14,8 @@ def most_for_one(left: int) -> int:
 
 
 class Turn(NamedTuple):
-    """What a slot is taken for. What is `doubtful` (it hung before) comes after the rest of its account, and has at
-    most half of the slots that its account may have."""
+    """What a slot is taken for. What is `doubtful` (it hung before, or is much work) comes after the rest of its
+    account, and has at most half of the slots that its account may have."""
 
     account: str
     doubtful: bool = False

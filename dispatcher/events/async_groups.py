@@ -127,7 +127,8 @@ class AsyncGroups:
             self._alone_room.leave(*place)
 
     async def _store_in_turn(self, item: CheckedEvent) -> Receipt:
-        turn, may_begin = Turn(item.event.account), self.loop.create_future()
+        turn = Turn(item.event.account, doubtful=self._groups.is_huge(item))
+        may_begin = self.loop.create_future()
         self._turns.wait(turn, may_begin)
         self._next_alone()
         timer = self.loop.call_later(WAIT_SECONDS, _give_up, may_begin)

@@ -67,9 +67,13 @@ class Groups:
 
     def goes_alone(self, item: CheckedEvent) -> bool:
         """Whether it would keep a group waiting, as far as is known."""
-        if (self._known(item) or 0) >= HUGE:
+        if self.is_huge(item):
             return True
         return bool(self._held) and item.key is not None and self._held.get(item.key, 0.0) > monotonic()
+
+    def is_huge(self, item: CheckedEvent) -> bool:
+        """Whether it is for very many webhooks, as far as is known."""
+        return (self._known(item) or 0) >= HUGE
 
     def store(self, items: Sequence[CheckedEvent]) -> list[Outcome]:
         """Stores a group; returns what became of each item, in order. Never raises an Exception."""

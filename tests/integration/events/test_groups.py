@@ -265,6 +265,30 @@ def test_an_event_with_very_many_webhooks_goes_alone_from_its_second_time_on(
     assert stored(database) == [0, 1, 2]
 
 
+def test_of_events_with_very_many_webhooks_an_account_has_three_stored_at_once(
+    producer: Producer, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "HUGE", 3)
+    for _ in range(3):
+        make_webhook(database, settings, url=URL)
+    running, go_on, store_alone = list[object](), threading.Event(), Groups.store_alone
+
+    def held(self: Groups, item: Any) -> Any:
+        running.append(item)
+        assert go_on.wait(20)
+        return store_alone(self, item)
+
+    with FRONTS["asyncio"](producer) as front:
+        front.call(0).result(20)
+        monkeypatch.setattr(Groups, "store_alone", held)
+        calls = [front.call(number) for number in range(1, 11)]
+        (own,) = producer.kept[async_groups._ByLoop].values()
+        assert eventually(lambda: own._alone_room._count == 10)
+        assert len(running) == 3
+        go_on.set()
+        assert [call.result(20).deliveries for call in calls] == [3] * 10
+
+
 def test_a_group_has_few_events_of_many_webhooks(
     front: Front, database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
