@@ -64,6 +64,7 @@ class Installation(Base):
     # Versions without this migration do not work with the tables. A migration that older versions survive leaves it.
     oldest_revision: Mapped[str] = mapped_column(server_default="0009")
     stored_to: Mapped[UUID | None]  # the last event that `stored_events` includes
+    requests_stored_to: Mapped[UUID | None]  # the last request
     # Until then nothing goes for which no time to keep it is set: it was in use before there was retention.
     retention_from: Mapped[datetime | None]
     # When binding secrets to their rows is to begin, then when it began; None: an older version was seen just now.
@@ -80,7 +81,7 @@ class Account(Base):
     number: Mapped[int] = mapped_column(Identity(always=True), unique=True)  # short, for the index of claims
     name: Mapped[str] = mapped_column(unique=True)
     limits: Mapped[dict[str, Any] | None] = mapped_column(JSONB)  # its own; what is not in it is the installation's
-    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)  # by its events, as upkeep counted them at the time
+    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)  # as upkeep counted it at the time
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     suspended_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]  # its rows go in steps; the account's own row is the last

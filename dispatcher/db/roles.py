@@ -90,7 +90,7 @@ ROLES = {
             "redeliveries": "UPDATE, DELETE",
             "idempotency_keys": "UPDATE, DELETE",
             "audit": "INSERT",
-            "installation": "UPDATE (digest_key, stored_to, secrets_bound_from)",
+            "installation": "UPDATE (digest_key, stored_to, requests_stored_to, secrets_bound_from)",
             "processes": "INSERT, UPDATE, DELETE",
             "leases": "INSERT, UPDATE",
             "retention": "INSERT, UPDATE",

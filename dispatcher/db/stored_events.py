@@ -1,4 +1,4 @@
-"""The table of what stored events take."""
+"""The table of what stored events and requests take."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from dispatcher.db.schema import Base
 
 
 class StoredEvents(Base):
-    """What the events of one account and one week take."""
+    """What the events of one account and one week take, and the requests of that week."""
 
     __tablename__ = "stored_events"
 

@@ -1,9 +1,10 @@
-"""Counts what the events of each account take: a step of upkeep, so it is a minute or two late. Enqueueing writes
-nothing for it.
+"""Counts what the events of each account take, and what came of them: a step of upkeep, so it is a minute or two late.
+Enqueueing and delivering write nothing for it.
 
-Each event is counted once, in the order of ids, into the row of its account and week. What retention removes goes with
-its week. It is an estimate: what an event's deliveries take is not measured, and what is erased counts until its week
-goes.
+Each event and each request is counted once, in the order of ids, into the row of its account and week. Requests are
+counted for themselves, because a delivery can have hundreds, and their answers are the receiver's choice. What
+retention removes goes with its week. It is an estimate: what rows take beside their texts is not measured. What is
+erased, and the answers, which go first, count until their week goes.
 """
 # ruff: noqa: S608 - composed of constants
 
@@ -11,17 +12,20 @@ from datetime import datetime, timedelta
 from time import monotonic
 from uuid import UUID
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, TextClause, text
 
 from dispatcher.ids import first_id_at
 
-PIECE = 10_000  # events that one transaction counts
+PIECE = 10_000  # events or requests that one transaction counts
 SETTLED = 1_000  # accounts that one transaction changes
 # Ids are made before the commit: later ones than this may still come before others.
 LATE = timedelta(minutes=1)
+LATE_REQUESTS = timedelta(minutes=2)  # made before the request is sent, which may take a minute with its batch
 
 EVENT_BYTES = 300  # of an event beside its message: columns, index entries
-DELIVERY_BYTES = 1_000  # of a delivery with an attempt and a request, and their index entries
+DELIVERY_BYTES = 400  # of a delivery, and its index entries
+REQUEST_BYTES = 300  # of a request beside its texts, and its index entry
+ATTEMPT_BYTES = 300  # of an attempt, and its index entries
 
 _MONDAY_MS, _WEEK_MS = 4 * 24 * 60 * 60 * 1000, 7 * 24 * 60 * 60 * 1000  # from 1970-01-05 on
 
@@ -32,20 +36,37 @@ def _week(identifier: str) -> str:
     return f"CAST(floor(({milliseconds} - {_MONDAY_MS}) / {_WEEK_MS}.0) AS integer)"
 
 
-_LOCK = text("SELECT stored_to FROM dispatcher.installation FOR NO KEY UPDATE SKIP LOCKED")
-COUNT = text(f"""
-WITH piece AS MATERIALIZED (
-  SELECT id, account_id, delivery_count, octet_length(data) AS size FROM dispatcher.events
-  WHERE id > :reached AND id < :until ORDER BY id LIMIT {PIECE}),
+def _count(piece: str, rows: str, events: int) -> TextClause:
+    """Adds what `rows` say of a piece, each of which is so many `events`."""
+    return text(f"""
+WITH piece AS MATERIALIZED ({piece}),
 added AS (
   INSERT INTO dispatcher.stored_events AS s (account_id, week, events, bytes)
-  SELECT account_id, week, count(*),
-         sum(size + {EVENT_BYTES} + CAST(greatest(0, delivery_count) AS bigint) * {DELIVERY_BYTES})
-  FROM (SELECT *, {_week("id")} AS week FROM piece) p GROUP BY account_id, week ORDER BY account_id, week
+  SELECT account_id, {_week("id")} AS week, count(*) * {events}, sum(size) FROM ({rows}) r
+  GROUP BY account_id, week ORDER BY account_id, week
   ON CONFLICT (account_id, week) DO UPDATE SET events = s.events + excluded.events, bytes = s.bytes + excluded.bytes)
-SELECT (SELECT count(*) FROM piece) AS events, (SELECT id FROM piece ORDER BY id DESC LIMIT 1) AS reached
+SELECT (SELECT count(*) FROM piece) AS number, (SELECT id FROM piece ORDER BY id DESC LIMIT 1) AS reached
 """)
-_REACHED = text("UPDATE dispatcher.installation SET stored_to = :reached WHERE true")
+
+
+COUNT_EVENTS = _count(
+    f"""
+  SELECT id, account_id, octet_length(data) + {EVENT_BYTES}
+    + CAST(greatest(0, delivery_count) AS bigint) * {DELIVERY_BYTES} AS size
+  FROM dispatcher.events WHERE id > :reached AND id < :until ORDER BY id LIMIT {PIECE}""",
+    "SELECT * FROM piece",
+    events=1,
+)
+# The length of a text is known without reading it.
+COUNT_REQUESTS = _count(
+    f"""
+  SELECT id, webhook_id, {REQUEST_BYTES} + CAST(greatest(1, messages) AS bigint) * {ATTEMPT_BYTES}
+    + octet_length(url_masked) + octet_length(headers_masked)
+    + coalesce(octet_length(answer_headers), 0) + coalesce(octet_length(answer_excerpt), 0) AS size
+  FROM dispatcher.requests WHERE id > :reached AND id < :until ORDER BY id LIMIT {PIECE}""",
+    "SELECT p.id, w.account_id, p.size FROM piece p JOIN dispatcher.webhooks w ON w.id = p.webhook_id",
+    events=0,
+)
 _FORGET = text(f"""
 DELETE FROM dispatcher.stored_events
 WHERE week < (SELECT coalesce(
@@ -68,20 +89,27 @@ UPDATE dispatcher.accounts a SET stored_bytes = least(l.bytes, 92233720368547758
 def count_stored(engine: Engine, now: datetime, until: float) -> dict[str, int]:
     """Counts what came since the last time; after `until` (monotonic) the rest is left to the next run. Nothing if
     another process is at it."""
-    last, counted = first_id_at(now - LATE), 0
-    while monotonic() < until:
-        with engine.begin() as connection:
-            row = connection.execute(_LOCK).one_or_none()
-            if row is None:
-                break
-            found = connection.execute(COUNT, {"reached": row.stored_to or UUID(int=0), "until": last}).one()
-            if found.events:
-                connection.execute(_REACHED, {"reached": found.reached})
-        counted += found.events
-        if found.events < PIECE:
-            break
+    events = _count_to(engine, "stored_to", COUNT_EVENTS, first_id_at(now - LATE), until)
+    requests = _count_to(engine, "requests_stored_to", COUNT_REQUESTS, first_id_at(now - LATE_REQUESTS), until)
     with engine.begin() as connection:
         connection.execute(_FORGET)
     with engine.begin() as connection:
         connection.execute(_SETTLE)
-    return {"events_counted": counted}
+    return {"events_counted": events, "requests_counted": requests}
+
+
+def _count_to(engine: Engine, column: str, count: TextClause, last: UUID, until: float) -> int:
+    """Counts pieces up to `last`, from where the installation's `column` says that counting has come."""
+    counted, number = 0, PIECE
+    while number == PIECE and monotonic() < until:
+        with engine.begin() as connection:
+            lock = f"SELECT {column} AS reached FROM dispatcher.installation FOR NO KEY UPDATE SKIP LOCKED"
+            row = connection.execute(text(lock)).one_or_none()
+            if row is None:
+                break
+            number, reached = connection.execute(count, {"reached": row.reached or UUID(int=0), "until": last}).one()
+            if number:
+                move = f"UPDATE dispatcher.installation SET {column} = :reached WHERE true"
+                connection.execute(text(move), {"reached": reached})
+        counted += number
+    return counted

@@ -1,4 +1,5 @@
-"""What the events of each account take is counted by upkeep, each event once, and forgotten with its week."""
+"""What the events of each account take is counted by upkeep, each event and request once, and forgotten with its
+week."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,9 +10,28 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.settings import Settings
-from tests.factories import RECEIVED, change, make_account, make_webhook, rows, upkeep_once
+from tests.behaviours import Answer
+from tests.factories import (
+    RECEIVED,
+    change,
+    deliver_all,
+    deliveries,
+    make_account,
+    make_due,
+    make_webhook,
+    rows,
+    sweep_once,
+    upkeep_once,
+)
+from tests.receiver import Receiver
 from workers.maintenance import stored_events
-from workers.maintenance.stored_events import DELIVERY_BYTES, EVENT_BYTES, count_stored
+from workers.maintenance.stored_events import (
+    ATTEMPT_BYTES,
+    DELIVERY_BYTES,
+    EVENT_BYTES,
+    REQUEST_BYTES,
+    count_stored,
+)
 
 LONG = 10.0
 
@@ -19,7 +39,8 @@ LONG = 10.0
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts also what was just stored."""
-    monkeypatch.setattr(stored_events, "LATE", timedelta(seconds=-5))
+    for late in ("LATE", "LATE_REQUESTS"):
+        monkeypatch.setattr(stored_events, late, timedelta(seconds=-5))
 
 
 def counted(database: Engine, until: float | None = None) -> int:
@@ -52,6 +73,28 @@ def test_messages_events_and_deliveries_count_for_their_account(database: Engine
         "globex": 5_000 + EVENT_BYTES,
         "quiet": None,
     }
+
+
+def test_retries_and_what_receivers_answer_count_too_for_the_account_of_the_webhook(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    make_webhook(database, settings, url=receiver.url("/hook"))
+    make_account(database, "quiet")
+    receiver.script("/hook", *[Answer(500, (("X-Long", "h" * 3_000),), b"x" * 9_000)] * 2, Answer(200))
+    send(1)
+    for _ in range(3):
+        make_due(database)
+        sweep_once(settings)
+        deliver_all(settings)
+    assert [delivery.state for delivery in deliveries(database)] == ["delivered"]
+    texts = rows(database, "SELECT url_masked, headers_masked, answer_headers, answer_excerpt FROM dispatcher.requests")
+    kept = [len(bytes(text) if isinstance(text, memoryview) else text.encode()) for row in texts for text in row]
+    assert len(texts) == 3
+    assert sum(kept) > 2 * (3_000 + 4_096)
+    expected = 100 + EVENT_BYTES + DELIVERY_BYTES + 3 * (REQUEST_BYTES + ATTEMPT_BYTES) + sum(kept)
+    for _ in range(2):  # the second time, nothing is new
+        counted(database)
+        assert stored(database) == {"acme": expected, "quiet": None}
 
 
 def test_each_event_is_counted_once_in_any_number_of_pieces_and_runs(

@@ -10,7 +10,8 @@ down_revision = "0020"
 
 COLUMNS = """
 ALTER TABLE dispatcher.accounts ADD COLUMN IF NOT EXISTS stored_bytes BIGINT;
-ALTER TABLE dispatcher.installation ADD COLUMN IF NOT EXISTS stored_to UUID;
+ALTER TABLE dispatcher.installation ADD COLUMN IF NOT EXISTS stored_to UUID,
+    ADD COLUMN IF NOT EXISTS requests_stored_to UUID;
 CREATE TABLE IF NOT EXISTS dispatcher.stored_events (
     account_id UUID NOT NULL,
     week INTEGER NOT NULL,
