@@ -120,6 +120,17 @@ def test_an_unbound_one_is_refused_once_everything_is_bound(
     assert not receiver.received
 
 
+def test_nor_is_it_opened_once_somebody_has_emptied_the_mark_that_everything_is_bound(
+    database: Engine, settings: Settings
+) -> None:
+    own = make_webhook(database, settings, url=URL)
+    stolen = Fernet(ENCRYPTION_KEY).encrypt(b"https://example.com/victim?key=t0ken-1")
+    change(database, "UPDATE dispatcher.webhooks SET url_ciphertext = :it, version = version + 1", it=stolen)
+    change(database, "UPDATE dispatcher.installation SET digest_key = NULL")
+    with pytest.raises(Unreadable, match="could come from another row"):
+        opened(settings, own.id).called_url  # noqa: B018 - read
+
+
 def test_a_new_database_binds_from_its_first_secret_on(database: Engine, settings: Settings) -> None:
     make_webhook(database, settings, url="https://example.com/#x", authorization=Basic("user", "password"))
     assert is_bound_by_column(database) == {key: {True} for key in ("digest_key", *CIPHERTEXTS)}
