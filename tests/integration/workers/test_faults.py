@@ -291,8 +291,9 @@ def test_a_database_that_is_read_only_for_a_moment_costs_a_pause_and_no_result(
         # What a fail-over to a replica that is not promoted yet looks like from a client.
         cursor.execute("ALTER DATABASE dispatcher SET default_transaction_read_only = on")
         try:
-            for _ in range(2):  # a session that just begins is not seen by the first
+            for _ in range(3):  # a session that just begins is not seen for a moment
                 cursor.execute(others_out)
+                time.sleep(0.1)
             gate.open()
             loop.join(1)
             assert loop.is_alive()
