@@ -3,21 +3,23 @@ a client may send and on how long it may take, and head and body of an answer in
 less."""
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_URL_BYTES = 8 * 1024  # each escape in it costs as much as many bytes
+MAX_HEADERS = 100  # they are looked through again and again; as many trailers
 NO_SNIFF = (b"x-content-type-options", b"nosniff")  # no browser takes an answer for anything but what it says it is
 HEAD_SECONDS = 10.0  # for a head, from its first byte or the connection's beginning, whatever comes meanwhile
 UNREAD_SECONDS = 30.0  # in which a client must take some of an answer
 _MOST_PIECES = 50_000  # of a body: each costs as much as many bytes
 _MOST_WAITING = 16  # requests of one connection, sent before the answers to those before
-_MOST_TRAILERS = 100
 
 
 class DispatcherHttpProtocol(HttpToolsProtocol):
-    """Refuses a request whose head does not end within 64 KiB: it is kept in memory until it does.
+    """Refuses a request whose head does not end within 64 KiB, because it is kept in memory until it does, or has a
+    long URL or many headers: anybody can send those, and the event loop takes them apart.
 
     While a request is served, whoever serves it bounds the time that its body takes. At all other times a
     connection has `HEAD_SECONDS` to come up with the next head, once anything was sent on it, and uvicorn closes it if
@@ -26,6 +28,7 @@ class DispatcherHttpProtocol(HttpToolsProtocol):
 
     _head_bytes: int | None = None  # of the request whose head is being received
     _pieces = 0  # of the body that is being received
+    _why = ""  # the request that is being received is refused
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -42,18 +45,32 @@ class DispatcherHttpProtocol(HttpToolsProtocol):
         self._head_bytes, self._pieces = 0, 0
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > MAX_URL_BYTES:
+            self._refuse("The URL of the request is too long.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """As its parent's, which is not called: there are many headers."""
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+        if len(self.headers) > MAX_HEADERS:
+            self._refuse("The request has too many headers or trailers.")
+
     def on_headers_complete(self) -> None:
         self._head_bytes = None
         self._in_time()
         if len(self.pipeline) >= _MOST_WAITING:
-            raise ValueError("too many requests wait for the answers to others")
+            self._refuse("Too many requests wait for the answers to others.")
         super().on_headers_complete()
         self.headers = []  # trailers are no headers: what serves the request never sees them
 
     def on_body(self, body: bytes) -> None:
         self._pieces += 1
         if self._pieces > _MOST_PIECES:
-            raise ValueError("the body comes in too many pieces")
+            self._refuse("The body comes in too many pieces.")
         super().on_body(body)
 
     def data_received(self, data: bytes) -> None:
@@ -65,14 +82,11 @@ class DispatcherHttpProtocol(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.send_400_response("The head of the request is too long.")
                 return
-        elif self.headers is not None and len(self.headers) > _MOST_TRAILERS:
-            self.send_400_response("The request has too many trailers.")
-            return
         if self._late is None and (self._head_bytes is not None or self._serves_none()):
             self._late = self.loop.call_later(HEAD_SECONDS, self._end_late)
 
     def send_400_response(self, msg: str) -> None:
-        self.transport.write(_refusal("400 Bad Request", msg))
+        self.transport.write(_refusal("400 Bad Request", self._why or msg))
         self.transport.close()
 
     def pause_writing(self) -> None:
@@ -85,6 +99,11 @@ class DispatcherHttpProtocol(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+    def _refuse(self, why: str) -> NoReturn:
+        """Ends parsing, and the connection."""
+        self._why = why
+        raise ValueError(why)
 
     def _serves_none(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

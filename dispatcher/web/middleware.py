@@ -17,7 +17,7 @@ from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.ids import new_id_text
 from dispatcher.masking.terminal import safe_json
 from dispatcher.web.access_log import AccessLog
-from dispatcher.web.http_protocol import NO_SNIFF
+from dispatcher.web.http_protocol import MAX_URL_BYTES, NO_SNIFF
 from dispatcher.web.json_bounds import ValueCount
 from dispatcher.web.problems import Answer, Problem, internal_error
 from dispatcher.web.request_counts import RequestCounts
@@ -29,6 +29,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 _SET_HERE = _REQUEST_ID, NO_SNIFF[0]  # also inside another one
 MAX_BODY_BYTES = MAX_DATA_BYTES + 64 * 1024  # the message, and room for the other members and white space
 MAX_EVENTS_BYTES = 8 * 1024 * 1024  # of many events in one body
+MAX_FORM_BYTES = MAX_URL_BYTES  # who has no key yet may send one
 MAX_VALUES, MAX_EVENTS_VALUES = 100_000, 250_000  # of JSON: each costs as much as many bytes
 _BODY_SECONDS = 30.0
 _DRAINED_BYTES = 2 * 1024 * 1024
@@ -154,6 +155,11 @@ async def read_body(request: Request) -> bytes:
     """The body, read up to the limits. Raises Problem 413 for more bytes or more values of JSON, 408 for one that does
     not end in time."""
     return await _read_in_time(request, MAX_BODY_BYTES, MAX_VALUES)
+
+
+async def read_form(request: Request) -> bytes:
+    """As `read_body`, with the limit for forms."""
+    return await _read_in_time(request, MAX_FORM_BYTES, MAX_VALUES)
 
 
 async def read_events_body(request: Request) -> bytes:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from dispatcher.accounts.api_keys import authenticate
 from dispatcher.errors import AccountSuspended
 from dispatcher.web.authentication import key_in_basic
-from dispatcher.web.middleware import read_body
+from dispatcher.web.middleware import read_form
 from dispatcher.web.problems import described
 from dispatcher.web.quotas import READ
 from dispatcher.web.serving import Serving, Shared
@@ -128,7 +128,7 @@ _BODY: dict[str, Any] = {
         "requestBody": {"required": True, "content": {_FORM: {"schema": _BODY}}},
     },
 )
-async def post_token(request: Request, serving: Shared, body: Annotated[bytes, Depends(read_body)]) -> Response:
+async def post_token(request: Request, serving: Shared, body: Annotated[bytes, Depends(read_form)]) -> Response:
     try:
         shown = shown_key(request, body)
         await serving.guesses.admit(request, serving.installation, shown)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 
-from dispatcher.web.middleware import read_body
+from dispatcher.web.middleware import read_form
 from dispatcher.web.problems import Problem
 
 _MOST = 100
@@ -20,7 +20,7 @@ def refused(reason: str) -> Problem:
     return Problem(HTTPStatus.OK, reason)
 
 
-def read_parameters(request: Request, body: Annotated[bytes, Depends(read_body)]) -> Parameters:
+def read_parameters(request: Request, body: Annotated[bytes, Depends(read_form)]) -> Parameters:
     """The parameters that have a value. Those of the form take precedence over the query's; of several with one name,
     the last one counts. The body is read as a form, regardless of its content type. Raises Problem for too many."""
     found: dict[str, str] = {}

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from dispatcher.dialects.zipwhip import parameters
 from dispatcher.events import event, raw_json
-from dispatcher.web.middleware import MAX_EVENTS_VALUES, MAX_VALUES
+from dispatcher.web import oauth2
+from dispatcher.web.middleware import MAX_EVENTS_VALUES, MAX_FORM_BYTES, MAX_VALUES
 from tests.integration.api.conftest import Api
 
 BATCH = "/v1/events/batch"
@@ -71,6 +73,22 @@ def test_it_is_judged_while_it_comes(api: Api, token: str) -> None:
     with suppress(OSError):  # the client may find the connection closed while it sends
         assert api.call("POST", BATCH, token=token, data=without_end()).status_code == 413
     assert sent < 16_000_000
+
+
+@pytest.mark.parametrize("path", ["/oauth2/token", "/sinch/oauth2/token", "/zipwhip/user/login"])
+def test_a_form_that_is_longer_than_any_client_sends_is_not_read(
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    read: list[str] = []
+    for module in (oauth2, parameters):
+        monkeypatch.setattr(module, "parse_qsl", lambda text, **_: read.append(text) or [])
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    escapes = b"%41" * ((MAX_FORM_BYTES - 2) // 3)
+    assert api.call("POST", path, b"a=" + escapes, headers=form).status_code < 413
+    assert [text for text in read if text] == ["a=" + escapes.decode()]
+    del read[:]
+    assert api.call("POST", path, b"a=" + escapes + b"%41", headers=form).status_code == 413
+    assert read == []
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/webhooks", "/v1/redeliveries"])

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
+from dispatcher.web.http_protocol import MAX_HEADERS, MAX_URL_BYTES
 from tests import hostile_values
 from tests.factories import rows
 from tests.hostile_values import steering
@@ -121,6 +122,25 @@ def test_a_path_with_a_slash_too_many_or_too_few_leads_nowhere(api: Api, manager
     answer = api.call("GET", path, token=manager, headers={"Host": "elsewhere.example.com"}, allow_redirects=False)
     assert (answer.status_code, answer.headers.get("Location")) == (404, None)
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", [b"/v1/webhooks/", b"/contact?link=", b"/v1/events?"])
+def test_a_long_url_is_refused_before_it_is_taken_apart(api: Api, path: bytes) -> None:
+    """Whether there is such a path, and whoever asks."""
+    longest = path + b"%41" * ((MAX_URL_BYTES - len(path)) // 3)
+    for url, status in ((longest, b"401"), (longest + b"%41", b"400")):
+        answer = raw_exchange(api, b"GET " + url + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        expected = b"404" if path.startswith(b"/contact") and status == b"401" else status
+        assert answer.split(b" ", 2)[1] == expected
+    assert answer.endswith(b"The URL of the request is too long.")
+
+
+def test_of_many_headers_the_hundred_and_first_ends_the_request(api: Api) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    for number, status in ((MAX_HEADERS - 2, b"200"), (MAX_HEADERS - 1, b"400")):
+        answer = raw_exchange(api, head + b"a:b\r\n" * number + b"\r\n")
+        assert answer.split(b" ", 2)[1] == status
+    assert answer.endswith(b"The request has too many headers or trailers.")
 
 
 @pytest.mark.parametrize(
