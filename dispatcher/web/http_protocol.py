@@ -13,7 +13,7 @@ MAX_HEADERS = 100  # they are looked through again and again; as many trailers
 NO_SNIFF = (b"x-content-type-options", b"nosniff")  # no browser takes an answer for anything but what it says it is
 HEAD_SECONDS = 10.0  # for a head, from its first byte or the connection's beginning, whatever comes meanwhile
 UNREAD_SECONDS = 30.0  # in which a client must take some of an answer
-_MOST_PIECES = 50_000  # of a body: each costs as much as many bytes
+MOST_PIECES = 4_000  # of a body, and one for each of its 256 bytes: each costs as much as that
 _MOST_WAITING = 16  # requests of one connection, sent before the answers to those before
 
 
@@ -27,7 +27,7 @@ class DispatcherHttpProtocol(HttpToolsProtocol):
     """
 
     _head_bytes: int | None = None  # of the request whose head is being received
-    _pieces = 0  # of the body that is being received
+    _pieces_left = MOST_PIECES  # of the body that is being received
     _why = ""  # the request that is being received is refused
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -42,7 +42,7 @@ class DispatcherHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        self._head_bytes, self._pieces = 0, 0
+        self._head_bytes, self._pieces_left = 0, MOST_PIECES
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -68,8 +68,8 @@ class DispatcherHttpProtocol(HttpToolsProtocol):
         self.headers = []  # trailers are no headers: what serves the request never sees them
 
     def on_body(self, body: bytes) -> None:
-        self._pieces += 1
-        if self._pieces > _MOST_PIECES:
+        self._pieces_left += len(body) // 256 - 1
+        if self._pieces_left < 0:
             self._refuse("The body comes in too many pieces.")
         super().on_body(body)
 

@@ -11,6 +11,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from dispatcher.web import http_protocol, middleware
+from dispatcher.web.http_protocol import MOST_PIECES
 from tests.integration.api.conftest import Api, running_app
 
 BEGUN = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
@@ -151,5 +152,18 @@ def test_trailers_are_no_headers_and_bounded(api: Api) -> None:
 def test_a_body_in_very_many_chunks_is_refused(api: Api, token: str) -> None:
     head = BEGUN % token.encode() + b"Transfer-Encoding: chunked\r\n\r\n"
     with connected(api.origin, head) as connection:
-        answer = trickled(connection, b"1\r\n \r\n" * 10_000, every=0.01)
-    assert answer.startswith(b"HTTP/1.1 400")
+        answer = trickled(connection, b"1\r\n \r\n" * 2_000, every=0.01)
+    assert answer.endswith(b"The body comes in too many pieces.")
+
+
+@pytest.mark.parametrize(
+    ("size", "pieces", "status"), [(1, MOST_PIECES, b"200"), (1, MOST_PIECES + 1, b"400"), (256, 10_000, b"200")]
+)
+def test_a_body_may_have_a_piece_for_each_256_bytes_and_some_thousands_more(
+    api: Api, token: str, size: int, pieces: int, status: bytes
+) -> None:
+    head = BEGUN.replace(b"events", b"events/batch") % token.encode() + b"Transfer-Encoding: chunked\r\n\r\n"
+    body = b'{"events":[{"type":"a","data":1}]}'.ljust(size * pieces)
+    chunks = b"".join(b"%x\r\n%s\r\n" % (size, body[at : at + size]) for at in range(0, len(body), size))
+    with connected(api.origin, head + chunks + b"0\r\n\r\n") as connection:
+        assert connection.recv(65536).split(b" ", 2)[1] == status
