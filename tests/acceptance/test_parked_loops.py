@@ -53,7 +53,7 @@ def test_each_child_has_its_loop_and_gets_it_back_after_a_kill(
 ) -> None:
     make_webhook(database, settings, url=receiver.url("/hook"))
     eventually(lambda: parked(broker) == 2, node)
-    assert active(settings) == ["dispatcher.deliver"] * 2
+    eventually(lambda: active(settings) == ["dispatcher.deliver"] * 2, node)  # a busy node may answer too late
     deliver_one(database, receiver, node)
     for child in node.children():
         child.kill()
@@ -61,7 +61,7 @@ def test_each_child_has_its_loop_and_gets_it_back_after_a_kill(
         eventually(lambda: parked(broker) == 2, node)
         deliver_one(database, receiver, node)
     eventually(lambda: set(states(database)) == {"delivered"}, node)
-    assert active(settings) == ["dispatcher.deliver"] * 2
+    eventually(lambda: active(settings) == ["dispatcher.deliver"] * 2, node)  # a busy node may answer too late
     assert [key for key in broker.keys("*loops*") if broker.type(key) == "list"] == []
 
 
