@@ -8,11 +8,10 @@ from dispatcher.settings import Settings
 from dispatcher.transport.exchange import Exchange, Failure, Reply, Request
 from dispatcher.wake import DELIVER
 from tests.installations import worker_for
+from workers.claims.claims import Attempt
 from workers.journal import Journal
 from workers.loop import DeliveryLoop
 from workers.recovery import recover
-
-Attempt = tuple[str, int]  # delivery, number
 
 
 class InFlight:
@@ -57,7 +56,7 @@ class SteppedLoop:
         before = set(self.loop._in_flight)
         self.loop._send()
         return [
-            (claim.delivery_id, claim.number)
+            claim.attempt
             for request, batch in self.loop._in_flight.items()
             if request not in before
             for claim in batch.claims
@@ -69,7 +68,7 @@ class SteppedLoop:
         del self.transport.requests[request.id]
         claims = self.loop._in_flight[request.id].claims
         self.loop._end(Exchange(request, outcome, datetime.now(UTC), timedelta(seconds=1)))
-        return [(claim.delivery_id, claim.number) for claim in claims]
+        return [claim.attempt for claim in claims]
 
     def write(self) -> None:
         self.loop._results._group_at = 0.0

@@ -8,13 +8,14 @@ from typing import assert_never
 
 from dispatcher.logs.group import GroupLog
 from dispatcher.transport.exchange import Reply
+from workers.claims.claims import Attempt
 from workers.results.claim_result import ClaimResult
 from workers.results.decide import Decision, Delivered, Discard, Release, Retry, RetryUnknown, Split
 
 lines = GroupLog("dispatcher.attempts")
 
 
-def write_lines(group: Iterable[ClaimResult], mine: Set[tuple[str, int]]) -> Counter[str]:
+def write_lines(group: Iterable[ClaimResult], mine: Set[Attempt]) -> Counter[str]:
     """Writes the log lines of a group that has been recorded; `mine`: the attempts that were recorded. Returns how many
     of those ended in which way."""
     tally: Counter[str] = Counter()
@@ -27,7 +28,7 @@ def write_lines(group: Iterable[ClaimResult], mine: Set[tuple[str, int]]) -> Cou
     return tally
 
 
-def _line(alike: Sequence[ClaimResult], mine: Set[tuple[str, int]]) -> tuple[int, str, dict[str, object]]:
+def _line(alike: Sequence[ClaimResult], mine: Set[Attempt]) -> tuple[int, str, dict[str, object]]:
     """One line for the deliveries of one request that ended the same way."""
     claim, decision, exchange = alike[0].claim, alike[0].decision, alike[0].exchange
     if len(alike) == 1:
@@ -58,7 +59,7 @@ def _line(alike: Sequence[ClaimResult], mine: Set[tuple[str, int]]) -> tuple[int
     return _LEVELS[word], word, line
 
 
-def _grouped_by_line(group: Iterable[ClaimResult], mine: Set[tuple[str, int]]) -> Iterator[Sequence[ClaimResult]]:
+def _grouped_by_line(group: Iterable[ClaimResult], mine: Set[Attempt]) -> Iterator[Sequence[ClaimResult]]:
     """The results that share a line: those of one request that ended the same way."""
 
     def same(result: ClaimResult) -> object:

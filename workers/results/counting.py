@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence, Set
 from datetime import timedelta
 
+from workers.claims.claims import Attempt
 from workers.metrics.counts import DELIVERED, DISCARDED, ENDED, LOST, Counts
 from workers.results.claim_result import ClaimResult
 from workers.results.decide import Delivered, Discard, Release, Retry, RetryUnknown, Split
@@ -17,7 +18,7 @@ _PLACES = {
 }
 
 
-def count_results(counts: Counts, results: Sequence[ClaimResult], mine: Set[tuple[str, int]], ahead: timedelta) -> None:
+def count_results(counts: Counts, results: Sequence[ClaimResult], mine: Set[Attempt], ahead: timedelta) -> None:
     """`mine`: the attempts that were recorded; `ahead`: the database's clock, of this machine's. For each delivery, so
     the histograms are filled in here: calling them would take as long as all else."""
     cells, seconds_ahead = counts.cells, ahead.total_seconds()

@@ -20,6 +20,7 @@ from dispatcher.transport.exchange import Exchange, Failure, Reply
 from dispatcher.webhooks.contract import Verdict
 from workers.callbacks.render import masked_headers, secrets_in
 from workers.callbacks.targets import Target
+from workers.claims.claims import Attempt
 from workers.results.decide import Decision, Delivered, Discard, Release, Retry, RetryUnknown, Split
 
 KEPT_HEADERS = 8 * 1024
@@ -61,8 +62,8 @@ class Recorded(NamedTuple):
     because somebody has locked the delivery; and the transaction's id. For all others another loop has taken over, or
     the same loop with a later attempt."""
 
-    mine: set[tuple[str, int]]
-    locked: set[tuple[str, int]]
+    mine: set[Attempt]
+    locked: set[Attempt]
     transaction: str
 
 
@@ -188,7 +189,7 @@ def record(connection: Connection, results: Sequence[Result]) -> Recorded:
     return Recorded(mine, _still_claimed(connection, missing), last.id)
 
 
-def _still_claimed(connection: Connection, results: Sequence[Result]) -> set[tuple[str, int]]:
+def _still_claimed(connection: Connection, results: Sequence[Result]) -> set[Attempt]:
     if not results:
         return set()
     claims: dict[str, Sequence[Element]] = {
