@@ -45,6 +45,7 @@ from tests.factories import (
     upkeep_once,
 )
 from tests.installations import worker_for
+from tests.integration.workers.looping import seconds_until
 from tests.receiver import Receiver
 from workers import loop as deliver
 from workers.claims.claims import Claimed, Claimer
@@ -291,9 +292,19 @@ def test_a_database_that_is_read_only_for_a_moment_costs_a_pause_and_no_result(
         # What a fail-over to a replica that is not promoted yet looks like from a client.
         cursor.execute("ALTER DATABASE dispatcher SET default_transaction_read_only = on")
         try:
-            for _ in range(3):  # a session that just begins is not seen for a moment
-                cursor.execute(others_out)
-                time.sleep(0.1)
+            cursor.execute("SELECT clock_timestamp()")
+            (altered,) = cursor.fetchone() or ()
+
+            def has_only_new_ones() -> bool:
+                """A session that just began before is not seen for a moment: so it takes one of the loop's after it."""
+                cursor.execute(f"{others_out} AND backend_start < %s", (altered,))
+                cursor.execute(
+                    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'dispatcher' AND backend_start > %s)",
+                    (altered,),
+                )
+                return cursor.fetchone() == (True,)
+
+            seconds_until(has_only_new_ones)
             gate.open()
             loop.join(1)
             assert loop.is_alive()
