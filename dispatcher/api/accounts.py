@@ -15,7 +15,7 @@ from dispatcher.accounts.lifecycle import COUNTED, contents_of, delete, resume, 
 from dispatcher.db.models import Account
 from dispatcher.errors import NotFound, UnknownAccount
 from dispatcher.web.authentication import By, Operator
-from dispatcher.web.bodies import Body, body_as, described_body
+from dispatcher.web.bodies import SECRET, Body, body_as, described_body
 from dispatcher.web.ownership import Name
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.problems import usual_problems
@@ -83,7 +83,9 @@ class KeyDocument(BaseModel):
 class NewKeyDocument(KeyDocument):
     """A newly created key."""
 
-    token: Annotated[str, Field(description="The key's id, a dot and its secret. Shown only once.")]
+    token: Annotated[
+        str, Field(description="The key's id, a dot and its secret. Shown only once.", json_schema_extra={**SECRET})
+    ]
 
 
 @router.post(

@@ -231,7 +231,7 @@ BODIES: dict[str, Any] = {
         "events": [
             {"type": _TYPE, "data": _MESSAGE, "idempotency_key": "sms-4023457654"},
             {"type": "mesage.inbound.received", "data": _MESSAGE},
-            {"type": "no type", "data": 1},
+            {"type": _TYPE, "data": {"id": "another"}, "idempotency_key": "sms-4023457654"},
         ]
     },
     "create_webhook": _NEW_WEBHOOK,
@@ -263,7 +263,7 @@ ANSWERS: dict[str, Any] = {
             {"status": "accepted", **_MISSED},
             {
                 "status": "refused",
-                "errors": [{"field": "type", "reason": "must be dotted parts of letters, digits, '_' and '-'"}],
+                "errors": [{"field": "idempotency_key", "reason": "was used before for an event with other content"}],
             },
         ],
     },

@@ -8,6 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from dispatcher.api.examples import ANSWERS, BODIES
+from dispatcher.api.schemas import gather, leave_null_out, operations_of
 from dispatcher.web.authentication import WhoMay
 
 DESCRIPTION = """
@@ -54,12 +55,14 @@ _ANSWERED = {
 
 
 def complete(app: FastAPI) -> None:
-    """Makes the app's document include each operation's scope and examples."""
+    """Makes the app's document include each operation's scope and examples, and one schema for each thing."""
     describe = app.openapi
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = describe()
+            gather(document)
+            leave_null_out(document)
             _add_scopes(app, document)
             _add_examples(document)
             _describe_answers(document)
@@ -87,7 +90,7 @@ def _checks(dependant: Dependant) -> Iterator[WhoMay]:
 
 
 def _add_examples(document: dict[str, Any]) -> None:
-    for operation in (operation for operations in document["paths"].values() for operation in operations.values()):
+    for operation in operations_of(document):
         name = operation["operationId"]
         for content in operation.get("requestBody", {}).get("content", {}).values():
             _add(content, BODIES, name)
@@ -97,7 +100,7 @@ def _add_examples(document: dict[str, Any]) -> None:
 
 
 def _describe_answers(document: dict[str, Any]) -> None:
-    for operation in (operation for operations in document["paths"].values() for operation in operations.values()):
+    for operation in operations_of(document):
         for status, answer in operation["responses"].items():
             if answer["description"] == "Successful Response":  # the framework's default
                 answer["description"] = _ANSWERED[status]

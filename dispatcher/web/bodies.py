@@ -25,6 +25,7 @@ class Body(BaseModel):
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 MAX_MEMBERS = 100  # of a body, or of one event of many
+SECRET = {"format": "password"}  # of a member that programs must not show, as OpenAPI says it
 
 
 def body_as(model: type[BaseModel]) -> Any:
@@ -38,11 +39,15 @@ def body_as(model: type[BaseModel]) -> Any:
 
 
 def described_body(model: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI's description of such a body, for a route's `openapi_extra`."""
-    schema = model.model_json_schema()
-    definitions = schema.pop("$defs", {})
-    content = {"application/json": {"schema": _without_references(schema, definitions)}}
-    return {"requestBody": {"required": "required" in schema, "content": content}}
+    """OpenAPI's description of such a body, for a route's `openapi_extra`. The schemas within it are its `$defs`, until
+    the document is put together."""
+    schema = schema_of(model)
+    return {"requestBody": {"required": "required" in schema, "content": {"application/json": {"schema": schema}}}}
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of a body. It refers to those within it by where they will be in the document."""
+    return model.model_json_schema(ref_template="#/components/schemas/{model}")
 
 
 def members_of(body: bytes) -> dict[str, str]:
@@ -90,17 +95,3 @@ def _explain(model: type[BaseModel], part: Mapping[str, Any]) -> tuple[str, str]
     if place and (field := model.model_fields.get(place[0])) and field.discriminator:
         del place[1:2]  # the kind that it was taken for
     return ".".join(place)[:MAX_TEXT] or "body", refusal(part)
-
-
-def _without_references(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """A self-contained schema: as a part of a larger document it could not refer to its own root."""
-    match schema:
-        case {"$ref": str(reference), **others}:
-            return _without_references({**definitions[reference.rpartition("/")[2]], **others}, definitions)
-        case dict():
-            known = {name: value for name, value in schema.items() if name != "discriminator"}
-            return {name: _without_references(value, definitions) for name, value in known.items()}
-        case list():
-            return [_without_references(value, definitions) for value in schema]
-        case _:
-            return schema

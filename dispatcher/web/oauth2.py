@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from dispatcher.accounts.api_keys import authenticate
 from dispatcher.errors import AccountSuspended
 from dispatcher.web.authentication import key_in_basic
+from dispatcher.web.bodies import SECRET
 from dispatcher.web.middleware import read_form
 from dispatcher.web.problems import described
 from dispatcher.web.quotas import READ
@@ -31,7 +32,7 @@ _MOST_FIELDS = 20
 class TokenAnswer(BaseModel):
     """An access token; it may do what its key may."""
 
-    access_token: str
+    access_token: Annotated[str, Field(json_schema_extra={**SECRET})]
     expires_in: Annotated[int, Field(description="Seconds, at most 3600, and never beyond the key's own expiry.")]
     scope: Annotated[str, Field(description="What the key may do, separated by spaces.")]
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - no secret
@@ -105,12 +106,14 @@ _DESCRIBED: dict[int | str, dict[str, Any]] = {
     HTTPStatus.UNAUTHORIZED.value: {"model": TokenRefusal, "description": "No valid API key."},
 }
 _BODY: dict[str, Any] = {
+    "title": "TokenForm",
+    "description": "A request for an access token, as in RFC 6749, 4.4.2.",
     "type": "object",
     "required": ["grant_type"],
     "properties": {
         "grant_type": {"type": "string", "enum": ["client_credentials"], "description": "The only one there is."},
         "client_id": {"type": "string", "description": "The API key's id, unless it is sent by HTTP Basic."},
-        "client_secret": {"type": "string", "description": "Its secret."},
+        "client_secret": {"type": "string", "description": "Its secret.", **SECRET},
         "scope": {"type": "string", "description": "Ignored: a token may do what its key may."},
     },
 }

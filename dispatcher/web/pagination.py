@@ -26,6 +26,12 @@ class Page(BaseModel, Generic[T]):
         Field(description="The cursor of the next page; null on the last one. Earlier pages can be short, too."),
     ]
 
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[type, ...]) -> str:
+        """Its name in OpenAPI: `Page[EventDocument]` would become `Page_EventDocument_` there."""
+        (item,) = params
+        return f"{item.__name__.removesuffix('Document')}Page"
+
 
 def read_cursor(cursor: str | None) -> UUID | None:
     """The id that the previous page ended with. The parameter's pattern has checked the cursor's form."""

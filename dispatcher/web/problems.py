@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -45,14 +46,18 @@ _SCHEMA: dict[str, Any] = {
         "errors": {
             "type": "array",
             "description": "Which fields were refused, and why.",
-            "items": {
-                "type": "object",
-                "required": ["field", "reason"],
-                "properties": {"field": {"type": "string"}, "reason": {"type": "string"}},
-            },
+            "items": {"$ref": "#/components/schemas/FieldError"},
         },
     },
 }
+_RETRY_AFTER = {"Retry-After": {"description": "The seconds to wait.", "schema": {"type": "integer"}}}
+
+
+class FieldError(BaseModel):
+    """A field, and why it is refused."""
+
+    field: str
+    reason: str
 
 
 class Problem(Exception):
@@ -208,6 +213,9 @@ _DESCRIBED: dict[HTTPStatus, tuple[str, Problem]] = {
 }
 
 
+_LATER = HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE
+
+
 def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of a route's problems, with an example of each."""
     schema = {"$ref": "#/components/schemas/Problem"}
@@ -216,6 +224,7 @@ def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
         status.value: {
             "description": when,
             "content": {CONTENT_TYPE: {"schema": schema, "example": example.document()}},
+            **({"headers": _RETRY_AFTER} if status in _LATER else {}),
         }
         for status, (when, example) in found.items()
     }
@@ -241,7 +250,8 @@ def install(app: FastAPI, answer: Answer = Problem.response) -> None:
 
     def describe_with_problem() -> dict[str, Any]:
         document = describe()
-        document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _SCHEMA
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= {"Problem": _SCHEMA, "FieldError": FieldError.model_json_schema()}
         return document
 
     app.openapi = describe_with_problem  # type: ignore[method-assign]

@@ -1,5 +1,6 @@
 """docs/openapi.json is what the API says of itself: of each operation all that a reader and a generator need."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,88 @@ def test_an_operation_describes_what_its_errors_look_like(call: str) -> None:
         problem = content["application/problem+json"]
         assert problem["schema"] == PROBLEM
         assert str(problem["example"]["status"]) == status
+
+
+# What client generators make types of
+
+
+def test_a_schema_has_the_name_that_a_type_can_have() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    assert [name for name in schemas if not re.fullmatch(r"[A-Z][A-Za-z0-9]+", name)] == []
+    assert [name for name, schema in schemas.items() if schema["title"] not in {name, name.removesuffix("Input")}] == []
+
+
+def objects_without_a_name(part: Any, *, named: bool = False) -> Iterator[Any]:
+    """The objects with known members that are described where they are used."""
+    if isinstance(part, dict):
+        if "properties" in part and part.get("type") == "object" and not named:
+            yield part
+        for value in part.values():
+            yield from objects_without_a_name(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from objects_without_a_name(value)
+
+
+def test_every_object_is_described_once_under_a_name() -> None:
+    assert list(objects_without_a_name(DOCUMENT["paths"])) == []
+    for schema in DOCUMENT["components"]["schemas"].values():
+        assert list(objects_without_a_name(schema, named=True)) == []
+
+
+def test_no_two_schemas_are_the_same() -> None:
+    bare = {
+        name: json.dumps({key: value for key, value in schema.items() if key not in {"title", "description"}})
+        for name, schema in DOCUMENT["components"]["schemas"].items()
+    }
+    assert len(set(bare.values())) == len(bare)
+
+
+def test_only_where_a_thing_is_sent_can_members_be_left_out() -> None:
+    """So a thing that is also shown has a second schema there."""
+    schemas = DOCUMENT["components"]["schemas"]
+    assert {name for name in schemas if name.endswith("Input")} == {
+        "BodySignatureInput",
+        "DeliveryContractInput",
+        "FilterInput",
+        "ResponseRuleInput",
+    }
+    for name in ("BodySignature", "DeliveryContract", "Filter", "ResponseRule"):
+        assert schemas[name]["properties"].keys() == schemas[f"{name}Input"]["properties"].keys()
+        assert schemas[name]["required"] == list(schemas[name]["properties"])
+        assert len(schemas[f"{name}Input"].get("required", [])) < len(schemas[name]["required"])
+
+
+@each
+def test_a_parameter_is_never_null(operation: Any) -> None:
+    assert [one["name"] for one in operation.get("parameters", []) if "null" in json.dumps(one["schema"])] == []
+
+
+def test_what_programs_must_not_show_is_marked() -> None:
+    marked = {
+        (name, member)
+        for name, schema in DOCUMENT["components"]["schemas"].items()
+        for member, described in schema.get("properties", {}).items()
+        if '"password"' in json.dumps(described) and "$ref" not in json.dumps(described)
+    }
+    assert marked == {
+        ("BasicBody", "password"),
+        ("BearerBody", "token"),
+        ("ClientCredentialsBody", "client_secret"),
+        ("NewKeyDocument", "token"),
+        *((name, "signing_key") for name in ("NewWebhook", "Rotation")),
+        *((name, secret) for name in ("NewWebhook", "WebhookChanges") for secret in ("body_secret", "nonce_secret")),
+        ("SigningKeyDocument", "secret"),
+        ("TokenAnswer", "access_token"),
+        ("TokenForm", "client_secret"),
+        ("WebhookSecretsDocument", "url"),
+    }
+
+
+@pytest.mark.parametrize("call", [call for call in OPERATIONS if call not in OPEN])
+def test_an_answer_that_says_later_says_when(call: str) -> None:
+    for status in ("429", "503"):
+        assert list(OPERATIONS[call]["responses"][status]["headers"]) == ["Retry-After"]
 
 
 # Examples

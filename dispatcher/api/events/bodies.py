@@ -10,7 +10,7 @@ from dispatcher.events.enqueue import BULK
 from dispatcher.events.event import MAX_TEXT, Event
 from dispatcher.events.raw_json import TooMany, list_in_object, object_members
 from dispatcher.events.storing import CheckedEvent, checked
-from dispatcher.web.bodies import MAX_MEMBERS, Body, members_of, parsed, with_raw_data
+from dispatcher.web.bodies import MAX_MEMBERS, Body, members_of, parsed, schema_of, with_raw_data
 from dispatcher.web.ownership import account_named
 from dispatcher.web.parameters import EVENT_TYPE
 from dispatcher.web.problems import Problem, invalid
@@ -42,8 +42,10 @@ class EventBody(Body):
     expires_at: Annotated[AwareDatetime | None, Field(description="No attempt starts after this time.")] = None
 
 
-EVENT_SCHEMA = EventBody.model_json_schema()
+EVENT_SCHEMA = schema_of(EventBody)
 EVENTS_SCHEMA: dict[str, Any] = {
+    "title": "EventsBody",
+    "description": "Many events. Each is stored or refused on its own.",
     "type": "object",
     "required": ["events"],
     "additionalProperties": False,
@@ -52,10 +54,11 @@ EVENTS_SCHEMA: dict[str, Any] = {
             "type": "array",
             "minItems": 1,
             "maxItems": BULK,
-            "description": "Each is stored or refused on its own.",
-            "items": {"anyOf": [EVENT_SCHEMA, {"description": "Anything else is refused in its item of the answer."}]},
+            "description": "The events, in order.",
+            "items": {"$ref": "#/components/schemas/EventBody"},
         }
     },
+    "$defs": {"EventBody": EVENT_SCHEMA},
 }
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dispatcher.api.deliveries.documents import DeliveryDocument, EventDocument
 from dispatcher.api.explanation import Explanation
 from dispatcher.event_types import MAX_NEAREST
+from dispatcher.web.problems import FieldError
 
 
 class AcceptedEvent(BaseModel):
@@ -33,13 +34,6 @@ class AcceptedItem(AcceptedEvent):
     """One of several events: it is stored."""
 
     status: Literal["accepted"] = "accepted"
-
-
-class FieldError(BaseModel):
-    """A field, and why it is refused."""
-
-    field: str
-    reason: str
 
 
 class RefusedItem(BaseModel):

@@ -15,7 +15,6 @@ from dispatcher.api.events.documents import (
     AcceptedEvent,
     AcceptedItem,
     EventRecordDocument,
-    FieldError,
     Outcomes,
     RefusedItem,
     WholeEventDocument,
@@ -32,7 +31,7 @@ from dispatcher.web.middleware import read_body, read_events_body
 from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.web.pagination import CURSOR, MAX_PAGE, Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.web.parameters import Since, Until
-from dispatcher.web.problems import Problem, invalid, problem_for, usual_problems
+from dispatcher.web.problems import FieldError, Problem, invalid, problem_for, usual_problems
 from dispatcher.web.request_counts import refusal_of
 from dispatcher.web.serving import Served, Shared
 from dispatcher.webhooks.explanation.reading import explain_stored_event

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from dispatcher.receiver_auth.credentials import TokenRequest
 from dispatcher.signing.keys import KeyKind
+from dispatcher.web.bodies import SECRET
 from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.health import circuit_state
 from dispatcher.webhooks.registered import Registered
@@ -18,7 +19,9 @@ class SigningKeyDocument(BaseModel):
     """A key that signs callbacks. Keys are listed newest first."""
 
     kind: KeyKind
-    secret: Annotated[str, Field(repr=False, description="Masked, except in answers that hand it out.")]
+    secret: Annotated[
+        str, Field(repr=False, description="Masked, except in answers that hand it out.", json_schema_extra={**SECRET})
+    ]
     public_key: Annotated[str | None, Field(description="Of an ed25519 key: what receivers verify with.")]
     until: Annotated[
         datetime | None, Field(description="When it stops signing, after a rotation; null for the newest key.")
@@ -81,7 +84,7 @@ class WebhookDocument(BaseModel):
 class WebhookSecretsDocument(BaseModel):
     """What a webhook's owner may see in clear. Passwords and other secrets are never shown."""
 
-    url: Annotated[str, Field(repr=False, description="As given.")]
+    url: Annotated[str, Field(repr=False, description="As given.", json_schema_extra={**SECRET})]
     signing_keys: list[SigningKeyDocument]
 
 
