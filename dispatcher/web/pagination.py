@@ -2,11 +2,11 @@
 
 import base64
 from collections.abc import Callable, Sequence
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 MAX_PAGE = 100
 
@@ -20,6 +20,8 @@ Cursor = Annotated[str | None, Query(pattern=CURSOR, description="`next` of the 
 class Page(BaseModel, Generic[T]):
     """A part of a list, and how to get the rest."""
 
+    model_config = ConfigDict(json_schema_extra={"description": "A part of a list, and how to get the rest."})
+
     items: list[T]
     next: Annotated[
         str | None,
@@ -27,10 +29,9 @@ class Page(BaseModel, Generic[T]):
     ]
 
     @classmethod
-    def model_parametrized_name(cls, params: tuple[type, ...]) -> str:
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
         """Its name in OpenAPI: `Page[EventDocument]` would become `Page_EventDocument_` there."""
-        (item,) = params
-        return f"{item.__name__.removesuffix('Document')}Page"
+        return f"{params[0].__name__.removesuffix('Document')}Page"
 
 
 def read_cursor(cursor: str | None) -> UUID | None:

@@ -19,7 +19,7 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
 class EventBody(Body):
-    """One event. All members except `data` are read through this model."""
+    """One event."""  # its `data` is not read through this model, but kept as the received bytes
 
     type: Annotated[
         str,

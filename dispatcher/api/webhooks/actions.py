@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
 
 
 class TestEvent(Body):
-    """The sample event. `data` is kept as the received bytes."""
+    """The sample event."""  # its `data` is kept as the received bytes
 
     type: Annotated[str, Field(description="Any event type; the webhook need not take it.")] = TYPE
     data: Annotated[Any, Field(description="The message: any JSON. Default: a small sample.")] = None
