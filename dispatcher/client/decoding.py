@@ -4,7 +4,7 @@ import types
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 _READ: dict[Any, Callable[[str], Any]] = {UUID: UUID, datetime: datetime.fromisoformat}
@@ -14,7 +14,7 @@ def decode(kind: Any, value: Any, place: str = "the document") -> Any:
     """The value as this type. Members and values of enumerations that are not known are let through: a newer API may
     have more. Raises ValueError naming the place of what has another type; it does not repeat the value."""
     match get_origin(kind), value:
-        case types.UnionType, _:
+        case origin, _ if origin in {types.UnionType, Union}:
             found = _first_that_fits(get_args(kind), value, place)
         case origin, list() if origin is list:
             found = [decode(get_args(kind)[0], item, f"{place}[]") for item in value]
@@ -33,12 +33,13 @@ def decode(kind: Any, value: Any, place: str = "the document") -> Any:
 
 
 def _first_that_fits(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
+    refusals = []
     for kind in kinds:
         try:
             return decode(kind, value, place)
         except ValueError as error:
-            last = error
-    raise last
+            refusals.append(error)
+    raise refusals[0]
 
 
 def _plain(kind: Any, value: Any, place: str) -> Any:
@@ -48,6 +49,7 @@ def _plain(kind: Any, value: Any, place: str) -> Any:
         except ValueError:
             raise ValueError(f"{place} is no {kind.__name__}") from None
     is_new = get_origin(kind) is Literal and isinstance(value, str | int)
-    if is_new or kind is Any or type(value) is kind or (kind is float and type(value) is int):
+    is_null = value is None and kind in {None, types.NoneType}
+    if is_new or is_null or kind is Any or type(value) is kind or (kind is float and type(value) is int):
         return value
     raise ValueError(f"{place} has another type")
