@@ -29,10 +29,16 @@ def ours(graph: grimp.ImportGraph) -> set[str]:
     return {name for name in graph.modules if name.partition(".")[0] in {"dispatcher", "workers", "schedules"}}
 
 
+def client_modules(graph: grimp.ImportGraph) -> set[str]:
+    return {"dispatcher.client", *graph.find_descendants("dispatcher.client")}
+
+
 def producers_modules(graph: grimp.ImportGraph) -> set[str]:
-    """All that `import dispatcher` can come to, imports within functions and packages above included; and
+    """All that `import dispatcher` can come to, imports within functions and packages above included; the client; and
     `python -m dispatcher`, for what it says."""
-    reached = {"dispatcher", "dispatcher.__main__", *graph.find_upstream_modules("dispatcher")} & ours(graph)
+    begun = {"dispatcher", "dispatcher.__main__", *client_modules(graph)}
+    upstream = set().union(*map(graph.find_upstream_modules, begun - {"dispatcher.__main__"}))
+    reached = (begun | upstream) & ours(graph)
     return reached | {".".join(name.split(".")[:end]) for name in reached for end in range(1, name.count(".") + 1)}
 
 
@@ -49,17 +55,20 @@ def not_brought(graph: grimp.ImportGraph, modules: Iterable[str], requirements: 
     return {name for name in theirs if not {canonicalize_name(owner) for owner in owners[name]} & brought.keys()}
 
 
-def test_the_producers_wheel_holds_what_enqueue_imports_and_nothing_else(graph: grimp.ImportGraph) -> None:
+def test_the_producers_wheel_holds_what_enqueue_imports_the_client_and_nothing_else(graph: grimp.ImportGraph) -> None:
     listed = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
     assert listed == sorted({file_of(module) for module in producers_modules(graph)} | {"dispatcher/py.typed"})
 
 
 def test_each_distribution_declares_what_it_imports(graph: grimp.ImportGraph) -> None:
     base, groups = PYPROJECT["project"]["dependencies"], PYPROJECT["dependency-groups"]
-    assert not_brought(graph, producers_modules(graph) - {"dispatcher.__main__"}, base) == set()
+    client = PYPROJECT["project"]["optional-dependencies"]["client"]
+    producers = producers_modules(graph) - {"dispatcher.__main__"}
+    assert not_brought(graph, producers - client_modules(graph), base) == set()
+    assert not_brought(graph, client_modules(graph), client) == set()
     engine = [*base, *groups["server"]]
-    assert not_brought(graph, ours(graph), [*engine, *groups["fast"], *groups["embedded"]]) == set()
-    assert not_brought(graph, ours(graph), engine) == {"aiosmtpd", "pycurl"}
+    assert not_brought(graph, ours(graph), [*engine, *groups["fast"], *groups["embedded"], *client]) == set()
+    assert not_brought(graph, ours(graph), engine) == {"aiosmtpd", "httpx", "pycurl"}
 
 
 LOADED = "import json, sys; from dispatcher import enqueue; print(json.dumps(sorted(sys.modules)))"
@@ -152,6 +161,28 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
         "dispatcher.version",
         "dispatcher.wake",
     }
+
+
+def test_the_client_loads_nothing_of_the_engine_and_neither_database_nor_broker(tmp_path: Path) -> None:
+    loaded = json.loads(
+        run_python("import json, sys, dispatcher.client; print(json.dumps(sorted(sys.modules)))", tmp_path)
+    )
+    of_ours = {name for name in loaded if name.startswith("dispatcher.") and not name.startswith("dispatcher.client")}
+    assert of_ours == {"dispatcher.errors", "dispatcher.version"}
+    assert {name.partition(".")[0] for name in loaded} & {"sqlalchemy", "celery", "pydantic", "redis"} == set()
+
+
+def test_without_its_package_the_client_says_which_extra_brings_it(tmp_path: Path) -> None:
+    said = run_python(
+        "import sys\n"
+        "sys.modules['httpx'] = None\n"
+        "try:\n"
+        "    import dispatcher.client\n"
+        "except ImportError as error:\n"
+        "    print(error)\n",
+        tmp_path,
+    )
+    assert said == "httpx is not installed: install dispatcher-producer with its extra `client`\n"
 
 
 @pytest.mark.usefixtures("environment")

@@ -37,7 +37,9 @@ def test_the_locks_name_no_index_of_a_particular_network() -> None:
 def test_the_lock_was_made_from_the_dependencies_of_this_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     metadata = _packages()[project["project"]["name"]]["metadata"]
-    declared = {"": project["project"]["dependencies"], **project["dependency-groups"]}
+    extras = project["project"]["optional-dependencies"].values()
+    own = [*project["project"]["dependencies"], *(one for extra in extras for one in extra)]
+    declared = {"": own, **project["dependency-groups"]}
     locked = {"": metadata["requires-dist"], **metadata["requires-dev"]}
 
     assert {group: {entry["name"] for entry in entries} for group, entries in locked.items()} == {
