@@ -8,6 +8,7 @@
     │   ├── InvalidEvent
     │   ├── InvalidAccount
     │   ├── InvalidFilter         of a list: nothing can match, or its cost would have no bound
+    │   ├── InvalidKey            to check signatures with
     │   ├── InvalidRedelivery
     │   └── InvalidWebhook
     │       ├── AddressRefused    the installation does not allow this address, port or scheme
@@ -24,6 +25,12 @@
     │   └── WrongState
     ├── TooBusy                   the same request may succeed a little later
     │   └── AccountAtLimit        the account itself does as much at once as it may
+    ├── VerificationError         a receiver cannot take a request for a callback of ours
+    │   ├── NotSigned
+    │   ├── WrongSignature        signed with another key, or changed since
+    │   ├── WrongTime             signed too long ago, or ahead of this clock
+    │   └── UnreadableBody        signed, but no JSON
+    ├── HandOverFailed            what a receiver hands callbacks over to raised
     ├── Unavailable               the database did not answer in time; the text says whether anything can be stored
     └── WrongDatabase             the given session is not on the engine's database
 
@@ -82,6 +89,13 @@ class InvalidAccount(InvalidInput):
 
 class InvalidFilter(InvalidInput):
     """A filter of a list was refused: nothing can match it, or what it costs would have no bound."""
+
+
+class InvalidKey(InvalidInput):
+    """A key to check signatures with was refused. `reason` does not repeat it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("key", reason)
 
 
 class InvalidRedelivery(InvalidInput):
@@ -177,6 +191,30 @@ class TooBusy(DispatcherError):
 
 class AccountAtLimit(TooBusy):
     """The account is doing as much of this as it may at once; the text names the limit."""
+
+
+class VerificationError(DispatcherError):
+    """A receiver cannot take a request for a callback of ours; the text says why, and repeats nothing of it."""
+
+
+class NotSigned(VerificationError):
+    """It has no signature, or no id or time to it."""
+
+
+class WrongSignature(VerificationError):
+    """It was signed with another key, or it was changed since."""
+
+
+class WrongTime(VerificationError):
+    """It was signed too long ago, or ahead of this clock."""
+
+
+class UnreadableBody(VerificationError):
+    """It is signed, but its body is no JSON, or none that can be read here."""
+
+
+class HandOverFailed(DispatcherError):
+    """What a receiver hands callbacks over to raised: `__cause__`. The callback must come again."""
 
 
 class Unavailable(DispatcherError):

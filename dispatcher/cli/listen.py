@@ -15,9 +15,10 @@ from dispatcher.cli.output import AsJson, print_json, print_line
 from dispatcher.cli.own_webhook import own_webhook
 from dispatcher.cli.secret_sources import read_secret
 from dispatcher.embedded.servers.ports import preferred_port
+from dispatcher.errors import NotSigned, UnreadableBody, VerificationError
 from dispatcher.event_types import ALL
 from dispatcher.events.raw_json import compact
-from dispatcher.signing.verifier import SignatureKey
+from dispatcher.verify import Headers, Verifier
 
 MAX_BODY = 16 * 1024 * 1024
 _USUAL_PORT = 9000
@@ -61,7 +62,7 @@ def listen(
     if register and key_from is not None:
         raise typer.BadParameter("--register knows the key: leave --key-from out")
     show = _print_as_json if json else _print
-    key = SignatureKey(read_secret(key_from, "signing key", "--key-from")) if key_from is not None else None
+    verifier = Verifier(read_secret(key_from, "signing key", "--key-from")) if key_from is not None else None
     with ExitStack() as stack:
         stack.enter_context(suppress(KeyboardInterrupt))
         stack.enter_context(_ended_by(signal.SIGTERM, signal.SIGHUP))
@@ -71,8 +72,8 @@ def listen(
             installation = installation_of(context)
             made = stack.enter_context(own_webhook(installation, account, at, types or [ALL], keep=keep))
             keys = made.secrets.signing_keys
-            key = SignatureKey(keys[0].secret) if keys else None
-        server.RequestHandlerClass = _handler(key, answer, show)
+            verifier = Verifier(keys[0].secret) if keys else None
+        server.RequestHandlerClass = _handler(verifier, answer, show)
         print_line(f"Listening on http://127.0.0.1:{at}/ until Ctrl-C", stderr=True)
         while count is None or count > 0:
             server.handle_request()
@@ -82,11 +83,11 @@ def listen(
 class Callback:
     """One request as received, and the result of its signature check."""
 
-    def __init__(self, handler: BaseHTTPRequestHandler, body: bytes, key: SignatureKey | None) -> None:
+    def __init__(self, handler: BaseHTTPRequestHandler, body: bytes, verifier: Verifier | None) -> None:
         self.method, self.target, self.body = handler.command, handler.path, body
         self.headers = list(handler.headers.items())
         by_name = {name.lower(): value for name, value in self.headers}
-        self.signature = str(key.check(by_name, body, now=time.time())) if key is not None else None
+        self.signature = _verdict(verifier, handler.headers, body) if verifier is not None else None
         values = {words: by_name.get(f"dispatcher-{name}") for name, words in _ABOUT.items()}
         self.about = [words.format(value) for words, value in values.items() if value is not None]
 
@@ -98,6 +99,18 @@ class Callback:
             return compact(text)
         except (ValueError, RecursionError):
             return text
+
+
+def _verdict(verifier: Verifier, headers: Headers, body: bytes) -> str:
+    try:
+        verifier.verify(headers, body)
+    except NotSigned as error:
+        return str(error)
+    except UnreadableBody:
+        pass  # with GET the message is in the URL
+    except VerificationError as error:
+        return f"bad: {error}"
+    return "good"
 
 
 def _server(port: int | None) -> HTTPServer:
@@ -119,7 +132,7 @@ def _ended_by(*signals: signal.Signals) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _handler(key: SignatureKey | None, answer: int, show: Callable[[Callback], None]) -> type[BaseHTTPRequestHandler]:
+def _handler(verifier: Verifier | None, answer: int, show: Callable[[Callback], None]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """Answers one request after the other, each on its own connection."""
 
@@ -130,7 +143,7 @@ def _handler(key: SignatureKey | None, answer: int, show: Callable[[Callback], N
             if not (length.isascii() and length.isdecimal() and int(length) <= MAX_BODY):
                 self.send_error(413)
                 return
-            callback = Callback(self, self.rfile.read(int(length)), key)
+            callback = Callback(self, self.rfile.read(int(length)), verifier)
             self.send_response_only(answer)
             self.send_header("Content-Length", "0")
             self.end_headers()

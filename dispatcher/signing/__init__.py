@@ -1,1 +1,1 @@
-"""Signatures of callbacks: keys, schemes, signing, verifying."""
+"""Signatures of callbacks: keys, schemes, signing."""

@@ -1,11 +1,9 @@
 """The keys that sign callbacks by Standard Webhooks: `whsec_` (HMAC) and `whsk_` (ed25519), made, checked, rotated.
 
-As Standard Webhooks defines it, a key is its prefix and then base64: of the secret, or of an ed25519 seed and its
-public key.
+`dispatcher/verify/keys.py` has their forms, which receivers know, too.
 """
 
 import base64
-import binascii
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +14,11 @@ from typing import Any, assert_never
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 
-from dispatcher.errors import InvalidWebhook
+from dispatcher.errors import InvalidKey, InvalidWebhook
+from dispatcher.verify.keys import PUBLIC, SECRET, SEED, decode_key
 
 MAX_KEYS = 10  # keys that sign at once: some receiver would refuse a longer header
 MAX_OVERLAP = timedelta(days=30)
-
-PUBLIC = "whpk_"
 
 
 class KeyKind(StrEnum):
@@ -60,7 +57,7 @@ class SigningKey:
         return f"{_PREFIXES[self.kind]}***"
 
 
-_PREFIXES = {KeyKind.HMAC: "whsec_", KeyKind.ED25519: "whsk_"}
+_PREFIXES = {KeyKind.HMAC: SECRET, KeyKind.ED25519: SEED}
 
 
 def generate_signing_key(kind: KeyKind = KeyKind.HMAC) -> SigningKey:
@@ -77,20 +74,19 @@ def generate_signing_key(kind: KeyKind = KeyKind.HMAC) -> SigningKey:
 
 def check_signing_key(text: str) -> SigningKey:
     """An existing key in its canonical form. Raises InvalidWebhook, whose text does not repeat the key."""
-    kind = next((kind for kind, prefix in _PREFIXES.items() if text.startswith(prefix)), None)
-    if kind is None:
-        raise InvalidWebhook("signing_keys", "must begin with whsec_ (HMAC) or whsk_ (ed25519)")
-    prefix = _PREFIXES[kind]
-    encoded = text.removeprefix(prefix).rstrip("=")
     try:
-        decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidWebhook("signing_keys", f"must have base64 after {prefix}") from None
-    if kind is KeyKind.HMAC and not 24 <= len(decoded) <= 64:
-        raise InvalidWebhook("signing_keys", "must have 24 to 64 bytes in base64 after whsec_")
-    if kind is KeyKind.ED25519 and (len(decoded) != 64 or _public_half(decoded[:32]) != decoded[32:]):
-        raise InvalidWebhook("signing_keys", "must have a seed and its public key (64 bytes) in base64 after whsk_")
-    return _spelled(kind, decoded)
+        prefix, decoded = decode_key(text)
+    except InvalidKey as error:
+        raise InvalidWebhook("signing_keys", error.reason) from None
+    if prefix == PUBLIC:
+        raise InvalidWebhook(
+            "signing_keys", f"must begin with {SECRET} (HMAC) or {SEED} (ed25519): {PUBLIC} signs nothing"
+        )
+    if prefix == SECRET:
+        return _spelled(KeyKind.HMAC, decoded)
+    if _public_half(decoded[:32]) != decoded[32:]:
+        raise InvalidWebhook("signing_keys", f"must have a seed and its own public key in base64 after {SEED}")
+    return _spelled(KeyKind.ED25519, decoded)
 
 
 def rotate(keys: Sequence[SigningKey], new: SigningKey, *, overlap: timedelta, now: datetime) -> list[SigningKey]:

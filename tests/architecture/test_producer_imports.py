@@ -34,11 +34,11 @@ def client_modules(graph: grimp.ImportGraph) -> set[str]:
 
 
 def producers_modules(graph: grimp.ImportGraph) -> set[str]:
-    """All that `import dispatcher` can come to, imports within functions and packages above included; the client; and
-    `python -m dispatcher`, for what it says."""
-    begun = {"dispatcher", "dispatcher.__main__", *client_modules(graph)}
-    upstream = set().union(*map(graph.find_upstream_modules, begun - {"dispatcher.__main__"}))
-    reached = (begun | upstream) & ours(graph)
+    """All that `import dispatcher` can come to, imports within functions and packages above included; the client; what
+    receivers use; and `python -m dispatcher`, for what it says."""
+    receivers = {name for name in ours(graph) if name.startswith("dispatcher.verify.")}
+    begun = {"dispatcher", *client_modules(graph), *receivers}
+    reached = {"dispatcher.__main__", *begun}.union(*map(graph.find_upstream_modules, begun)) & ours(graph)
     return reached | {".".join(name.split(".")[:end]) for name in reached for end in range(1, name.count(".") + 1)}
 
 
@@ -55,20 +55,27 @@ def not_brought(graph: grimp.ImportGraph, modules: Iterable[str], requirements: 
     return {name for name in theirs if not {canonicalize_name(owner) for owner in owners[name]} & brought.keys()}
 
 
-def test_the_producers_wheel_holds_what_enqueue_imports_the_client_and_nothing_else(graph: grimp.ImportGraph) -> None:
+def test_the_producers_wheel_holds_what_enqueue_imports_the_client_what_receivers_use_and_nothing_else(
+    graph: grimp.ImportGraph,
+) -> None:
     listed = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
     assert listed == sorted({file_of(module) for module in producers_modules(graph)} | {"dispatcher/py.typed"})
+
+
+FRAMEWORKS = {"django", "flask", "fastapi"}  # of receivers, each in a module of its own: who has it imports that
 
 
 def test_each_distribution_declares_what_it_imports(graph: grimp.ImportGraph) -> None:
     base, groups = PYPROJECT["project"]["dependencies"], PYPROJECT["dependency-groups"]
     client = PYPROJECT["project"]["optional-dependencies"]["client"]
     producers = producers_modules(graph) - {"dispatcher.__main__"}
-    assert not_brought(graph, producers - client_modules(graph), base) == set()
+    # Without cryptography, a receiver is told what an ed25519 key needs.
+    assert not_brought(graph, producers - client_modules(graph), base) == FRAMEWORKS | {"cryptography"}
     assert not_brought(graph, client_modules(graph), client) == set()
     engine = [*base, *groups["server"]]
-    assert not_brought(graph, ours(graph), [*engine, *groups["fast"], *groups["embedded"], *client]) == set()
-    assert not_brought(graph, ours(graph), engine) == {"aiosmtpd", "httpx", "pycurl"}
+    every = [*engine, *groups["fast"], *groups["embedded"], *client]
+    assert not_brought(graph, ours(graph), every) == {"django", "flask"}
+    assert not_brought(graph, ours(graph), engine) == {"aiosmtpd", "httpx", "pycurl", "django", "flask"}
 
 
 LOADED = "import json, sys; from dispatcher import enqueue; print(json.dumps(sorted(sys.modules)))"
