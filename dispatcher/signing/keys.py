@@ -74,18 +74,16 @@ def generate_signing_key(kind: KeyKind = KeyKind.HMAC) -> SigningKey:
 
 def check_signing_key(text: str) -> SigningKey:
     """An existing key in its canonical form. Raises InvalidWebhook, whose text does not repeat the key."""
+    if not text.startswith((SECRET, SEED)):
+        raise InvalidWebhook("signing_keys", f"must begin with {SECRET} (HMAC) or {SEED} (ed25519)")
     try:
         prefix, decoded = decode_key(text)
     except InvalidKey as error:
         raise InvalidWebhook("signing_keys", error.reason) from None
-    if prefix == PUBLIC:
-        raise InvalidWebhook(
-            "signing_keys", f"must begin with {SECRET} (HMAC) or {SEED} (ed25519): {PUBLIC} signs nothing"
-        )
     if prefix == SECRET:
         return _spelled(KeyKind.HMAC, decoded)
     if _public_half(decoded[:32]) != decoded[32:]:
-        raise InvalidWebhook("signing_keys", f"must have a seed and its own public key in base64 after {SEED}")
+        raise InvalidWebhook("signing_keys", f"must have a seed and its public key (64 bytes) in base64 after {SEED}")
     return _spelled(KeyKind.ED25519, decoded)
 
 

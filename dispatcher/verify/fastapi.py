@@ -1,4 +1,4 @@
-"""A `Receiver` behind a route of FastAPI: `app.post("/hook")(endpoint(receiver))`."""
+"""A `Receiver` behind a route of FastAPI: `app.post("/hook")(view(receiver))`."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from dispatcher.verify.receiver import MAX_BODY, Answer, Receiver
 
 
-def endpoint(receiver: Receiver) -> Callable[[Request], Awaitable[Response]]:
+def view(receiver: Receiver) -> Callable[[Request], Awaitable[Response]]:
     """What to register for POST (and PUT, if the webhook uses it). `hand_over` runs in a thread."""
 
     async def receive(request: Request) -> Response:

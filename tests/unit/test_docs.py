@@ -22,6 +22,7 @@ from dispatcher.api.webhooks.bodies import NewWebhook
 from dispatcher.asgi import DIALECTS
 from dispatcher.cli.app import app
 from dispatcher.db.models import Base
+from dispatcher.errors import VerificationError
 from dispatcher.event_types import MESSAGE_TYPES, subscriptions_taking
 from dispatcher.receiver_auth.credentials import ClientCredentials
 from dispatcher.receiver_auth.token_request import token_request
@@ -30,12 +31,14 @@ from dispatcher.signing.keys import SigningKey
 from dispatcher.signing.signer import Signer
 from dispatcher.states import Reason, State
 from dispatcher.transport.exchange import FailureKind
+from dispatcher.verify import Receiver
 from dispatcher.wake import QUEUES
 from dispatcher.webhooks.notices import NoticeKind
 from dispatcher.webhooks.secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
 from schedules.timing import REAL_TIME
 from tests.claims import TARGET
+from tests.example_receivers import COMMANDS, VECTORS
 from tests.faults.__main__ import app as storm
 from tests.faults.cases.__main__ import app as faults
 from tests.faults.cases.catalog import BY_NAME
@@ -332,6 +335,33 @@ def test_the_errors_of_enqueue_are_all_documented_and_can_be_imported() -> None:
     exported = {name for name in dispatcher.__all__ if isinstance(getattr(dispatcher, name), type)}
     errors = {name for name in exported if issubclass(getattr(dispatcher, name), dispatcher.DispatcherError)}
     assert errors - told.keys() == {"DispatcherError", "InvalidInput", "NotFound"}  # the parents of those in the table
+
+
+def test_the_errors_and_arguments_of_receivers_are_all_documented() -> None:
+    errors = {error.__name__ for error in VerificationError.__subclasses__()}
+    assert table("docs/receiving.md", "error").keys() == errors
+    arguments = Receiver.__init__.__annotations__.keys() - {"return"}
+    assert table("docs/receiving.md", "argument of `Receiver`").keys() == arguments
+
+
+def test_the_signature_that_receivers_must_find_is_the_published_one() -> None:
+    key, message_id, timestamp, body, signature = VECTORS[0]
+    shown = {name: cell.strip("`") for name, (cell,) in table("docs/receiving.md", "part").items()}
+    assert shown == {
+        "key": key,
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "body": body.decode(),
+        "webhook-signature": signature,
+    }
+
+
+def test_the_page_for_receivers_names_each_program_and_how_it_is_started() -> None:
+    rows = table("docs/receiving.md", "language").values()
+    started = {re.findall("`(.+?)`", command)[0].replace("9000", "PORT") for _, command in rows}
+    assert started == {" ".join(words).replace(sys.executable, "python") for words in COMMANDS.values()}
+    linked = {re.findall(r"\]\(\.\./(.+?)\)", file)[0] for file, _ in rows}
+    assert linked == {path.relative_to(ROOT).as_posix() for path in (ROOT / "examples/receiving").iterdir()}
 
 
 def test_the_arguments_of_enqueue_are_all_documented() -> None:

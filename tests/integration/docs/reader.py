@@ -35,6 +35,7 @@ class Reader:
         self._printed = ""
         self._refused: list[int] = []
         self._listener: Listener | None = None
+        self.port: int | None = None  # of the page's receiver, if the test has started it
 
     def __enter__(self) -> Self:
         self._shell.__enter__()
@@ -84,8 +85,8 @@ class Reader:
         if block.mark == "not run" or block.servers:
             return
         code = block.code
-        if self._listener is not None:
-            code = code.replace(_PAGES_PORT, f":{self._listener.port}")
+        if self.port is not None:
+            code = code.replace(_PAGES_PORT, f":{self.port}")
         self._refused = []
         match block.language:
             case "sh" if code.startswith("./run.sh up"):
@@ -93,6 +94,7 @@ class Reader:
             case "sh" if code.startswith("dispatcher listen"):
                 assert self._listener is None
                 self._listener = Listener(code, self._folder)
+                self.port = self._listener.port
             case "sh":
                 ran = self._shell.run(code)
                 assert ran.status == 0, f"{block.place}: {ran.err}"

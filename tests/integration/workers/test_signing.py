@@ -3,19 +3,11 @@
 import base64
 import hashlib
 import hmac
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sinch import SinchClient
 from sqlalchemy import Engine
@@ -31,14 +23,12 @@ from dispatcher.signing.keys import KeyKind, SigningKey, generate_signing_key
 from dispatcher.webhooks.secrets import WebhookSecrets
 from dispatcher.webhooks.store import Webhooks
 from tests.behaviours import Answer, Received
-from tests.dead_ports import refusing_port
 from tests.factories import (
     MESSAGE,
     RECEIVED,
     attempts,
     change_webhook,
     deliver_all,
-    deliveries,
     make_due,
     make_webhook,
     sweep_once,
@@ -46,7 +36,6 @@ from tests.factories import (
 from tests.installations import installation_for
 from tests.receiver import Receiver
 
-ROOT = Path(__file__).parents[3]
 HEADERS = {"X-Api-Key": "planted-header", "x-tenant": "planted-tenant"}
 
 
@@ -190,46 +179,3 @@ def test_own_headers_and_a_bearer_token_are_sent_and_recorded_masked(
     # What is not given in a change stays.
     change_webhook(database, settings, webhook, "update", authorization=None, url=receiver.url("/moved"))
     assert secrets_of(database, settings, webhook) == WebhookSecrets(headers=HEADERS)
-
-
-@contextmanager
-def running_example(key: SigningKey) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    port = refusing_port()
-    process = subprocess.Popen(
-        [sys.executable, "-P", str(ROOT / "examples" / "verify.py"), "--port", str(port)],
-        env={**os.environ, "SIGNING_KEY": key.secret},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}/hook"
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                assert requests.post(url, b"[]", timeout=5, proxies={"http": ""}).status_code == 401
-                break
-            except requests.ConnectionError:
-                assert process.poll() is None
-                time.sleep(0.05)
-        yield url, process
-    finally:
-        process.kill()
-        process.communicate(timeout=10)
-
-
-def test_the_example_receiver_takes_what_is_ours_once_and_nothing_else(database: Engine, settings: Settings) -> None:
-    key = generate_signing_key()
-    with running_example(key) as (url, process):
-        make_webhook(database, settings, url=url, signing_keys=[replace(key)], event_types=["ours"])
-        make_webhook(database, settings, url=url, event_types=["foreign"])
-        enqueue("ours", MESSAGE, account="acme")
-        enqueue("foreign", {"planted": "by somebody else"}, account="acme")
-        deliver_all(settings)
-        assert sorted((row.state, row.reason) for row in deliveries(database)) == [
-            ("delivered", None),
-            ("discarded", "rejected"),
-        ]
-        assert process.stdout is not None
-        assert process.stdout.readline() == f"{[MESSAGE]}\n"
-        process.kill()
-        assert process.stdout.read() == ""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from email.message import Message
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,7 @@ from dispatcher.verify import (
 from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.secrets import WebhookSecrets
 
+ROOT = Path(__file__).parents[4]
 NOW = 1_700_000_000
 
 
@@ -177,7 +179,7 @@ except InvalidKey as error:
 
 def test_it_needs_python_alone_and_says_what_ed25519_needs_besides() -> None:
     # -S: without the environment's packages; their .pth files would load some of them.
-    ran = subprocess.run([sys.executable, "-S", "-c", ALONE], capture_output=True, text=True, check=False)
+    ran = subprocess.run([sys.executable, "-S", "-c", ALONE], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.stderr == ""
     assert ran.stdout.splitlines() == [
         "['dispatcher']",
