@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from dispatcher.api import accounts, audit, health, installation, limits, openapi, usage
 from dispatcher.api.deliveries import bulk_redelivery as redeliveries
 from dispatcher.api.deliveries import routes as deliveries
+from dispatcher.api.deliveries import to_one_webhook
 from dispatcher.api.events import routes as events
 from dispatcher.api.events.shortcut import Shortcut
 from dispatcher.api.metrics import routes as metrics
@@ -62,6 +63,7 @@ _NATIVE = (
     webhook_health,
     deliveries,
     redeliveries,
+    to_one_webhook,
     notices,
     contacts,
     limits,

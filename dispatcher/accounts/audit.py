@@ -43,6 +43,7 @@ class Action(StrEnum):
     CONTACT_CONFIRMED = "contact.confirmed"
     CONTACT_UNSUBSCRIBED = "contact.unsubscribed"
     EVENT_TRIGGERED = "event.triggered"
+    DELIVERY_CREATED = "delivery.created"
     DELIVERY_REDELIVERED = "delivery.redelivered"
     DELIVERY_CANCELLED = "delivery.cancelled"
     REDELIVERY_ORDERED = "redelivery.ordered"

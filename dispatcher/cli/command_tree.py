@@ -93,6 +93,7 @@ PANELS: Mapping[str, Words] = {
                 "rotate-secret": Leaf("webhooks", "Give a webhook a new signing key, with an overlap."),
                 "enable": Leaf("webhooks", "Deliver to a webhook again, also what waited."),
                 "disable": Leaf("webhooks", "Stop delivering to a webhook for now."),
+                "replay": Leaf("to_one_webhook", "Send a webhook what it takes and did not get."),
                 "release": Leaf("webhooks", "Release a quarantined webhook."),
                 "delete": Leaf("webhooks", "Delete a webhook for good."),
             },
@@ -123,6 +124,7 @@ PANELS: Mapping[str, Words] = {
             {
                 "list": Leaf("events", "List an account's events, newest first."),
                 "show": Leaf("events", "Show one event: its message and its deliveries."),
+                "send-again": Leaf("to_one_webhook", "Send an event to one webhook at once."),
             },
         ),
         "delivery": Branch(
@@ -136,7 +138,7 @@ PANELS: Mapping[str, Words] = {
             },
         ),
         "redelivery": Branch(
-            "Bulk redeliveries: their progress.",
+            "Bulk redeliveries and replays: their progress.",
             {
                 "list": Leaf("redeliveries", "List an account's bulk redeliveries, newest first."),
                 "show": Leaf("redeliveries", "Show a bulk redelivery: its filter and progress."),

@@ -37,6 +37,7 @@ app = Commands()
 # What to type for what can be done; the names are the sentence's parameters.
 _COMMANDS = {
     Code.CAN_REDELIVER: ("dispatcher delivery redeliver {delivery_id}",),
+    Code.CAN_SEND: ("dispatcher event send-again {event_id} --webhook NAME",),
     Code.CAN_CANCEL: ("dispatcher delivery cancel {delivery_id}",),
     Code.CAN_SEND_AT_ONCE: (
         "dispatcher delivery cancel {delivery_id}",

@@ -37,7 +37,7 @@ from dispatcher.deliveries.bulk_redelivery import (
     skipped,
 )
 from dispatcher.deliveries.bulk_redelivery import cancel as cancel_redelivery
-from dispatcher.deliveries.selection import Selection
+from dispatcher.deliveries.selection import MISSING, Selection
 from dispatcher.installation import Installation
 from dispatcher.states import Reason, State
 from dispatcher.wake import REDELIVER
@@ -104,9 +104,9 @@ def redeliver_many(
         ordered = order(session, owner, selection, by=this_user(), per_second=per_second, defaults=defaults)
     installation_of(context).waker.wake(REDELIVER)
     if json:
-        print_json(_document(owner, ordered))
+        print_json(redelivery_document(owner, ordered))
         return
-    _follow(installation_of(context), owner, ordered)
+    follow(installation_of(context), owner, ordered)
 
 
 @app.command("list")
@@ -123,7 +123,7 @@ def list_(
         found = list_of(session, owner, before=before, limit=limit)
     print_older(found[-1].id if len(found) == limit else None)
     if json:
-        print_json([_document(owner, item) for item in found])
+        print_json([redelivery_document(owner, item) for item in found])
         return
     print_table(
         ["id", "ordered", "matched", "redelivered", "a second", "state"],
@@ -137,7 +137,7 @@ def show(context: typer.Context, identifier: Identifier, account: AnyAccount = N
     with installation_of(context).transaction() as session:
         owner = _owner(session, account, identifier)
         item = get(session, owner, identifier)
-        document = _document(owner, item)
+        document = redelivery_document(owner, item)
     if json:
         print_json(document)
     else:
@@ -156,12 +156,13 @@ def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount =
         owner = _owner(session, account, identifier)
         ended = cancel_redelivery(session, owner, identifier, by=this_user())
     line = f"bulk redelivery {identifier} is cancelled after {ended.redelivered:,} of {_matched(ended)}"
-    print_done(line, _document(owner, ended), json=json)
+    print_done(line, redelivery_document(owner, ended), json=json)
 
 
-def _follow(installation: Installation, owner: Account, ordered: BulkRedelivery) -> None:
-    """Shows the progress until the bulk redelivery ends, or until Ctrl-C."""
-    counting = Counting(console(stderr=True), f"of {_matched(ordered)} redelivered")
+def follow(installation: Installation, owner: Account, ordered: BulkRedelivery) -> None:
+    """Shows the progress until the bulk redelivery or the replay ends, or until Ctrl-C."""
+    what, done = ("replay", "sent") if MISSING in ordered.states else ("bulk redelivery", "redelivered")
+    counting = Counting(console(stderr=True), f"of {_matched(ordered)} {done}")
     now = ordered
     try:
         with counting.shown():
@@ -169,14 +170,14 @@ def _follow(installation: Installation, owner: Account, ordered: BulkRedelivery)
                 time.sleep(_LOOK_EVERY)
                 with installation.transaction() as session:
                     now = get(session, owner, ordered.id)
-                counting.what = f"of {_matched(now)} redelivered"
+                counting.what = f"of {_matched(now)} {done}"
                 counting.reach(now.redelivered)
     except KeyboardInterrupt:
         print_line(f"it continues; to see its progress: `dispatcher redelivery show {ordered.id}`", stderr=True)
         print_line(f"to cancel it: `dispatcher redelivery cancel {ordered.id}`", stderr=True)
         raise typer.Exit(130) from None
     left = "" if not skipped(now) else f"; {skipped(now):,} had changed meanwhile and were skipped"
-    print_line(f"bulk redelivery {now.id} is {_state(now)}: {now.redelivered:,} redelivered{left}")
+    print_line(f"{what} {now.id} is {_state(now)}: {now.redelivered:,} {done}{left}")
 
 
 def _owner(session: Session, account: str | None, identifier: UUID) -> Account:
@@ -201,7 +202,8 @@ def _matched(item: BulkRedelivery) -> str:
     return at_least(item.matched, complete=not item.counting)
 
 
-def _document(owner: Account, item: BulkRedelivery) -> dict[str, Any]:
+def redelivery_document(owner: Account, item: BulkRedelivery) -> dict[str, Any]:
+    """A bulk redelivery, or a replay, for programs."""
     return {
         "id": item.id,
         "account": owner.name,

@@ -13,7 +13,8 @@ _NOW = text("now()")
 
 
 class BulkRedelivery(Base):
-    """An order to redeliver what matches a filter, at a given rate. Only this row records its progress."""
+    """An order to redeliver what matches a filter, at a given rate. Only this row records its progress. With `missing`
+    among its `states` it is a replay: it goes through events, whose ids then stand in place of those of deliveries."""
 
     __tablename__ = "redeliveries"
     __table_args__ = (

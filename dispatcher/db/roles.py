@@ -77,7 +77,7 @@ ROLES = {
             "api_keys": "UPDATE, DELETE",
             "webhooks": "UPDATE, DELETE",
             "subscriptions": "UPDATE, DELETE",
-            "deliveries": "UPDATE, DELETE",
+            "deliveries": "INSERT, UPDATE, DELETE",  # of a replay
             "requests": "INSERT, UPDATE (answer_headers, answer_excerpt)",  # captured answers go sooner than the rest
             "attempts": "INSERT",
             "circuit_breakers": "INSERT, UPDATE, DELETE",

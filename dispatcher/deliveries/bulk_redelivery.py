@@ -1,7 +1,7 @@
-"""Bulk redeliveries: count, order, show and cancel them. `workers/maintenance` carries them out."""
+"""Bulk redeliveries, replays among them: count, order, show and cancel them. `workers/maintenance` carries them out."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -13,7 +13,9 @@ from dispatcher.accounts.audit import Action
 from dispatcher.accounts.limits import lock_for_one_more, refuse_one_more
 from dispatcher.db.models import Account, BulkRedelivery, Webhook
 from dispatcher.db.pages import along
-from dispatcher.deliveries.selection import Counted, Selection, count_some
+from dispatcher.deliveries.missing import Missing, count_missing
+from dispatcher.deliveries.opening import refuse_unsendable
+from dispatcher.deliveries.selection import MISSING, START, Counted, Place, Selection, count_some
 from dispatcher.errors import InvalidRedelivery, NotFound, WrongState
 from dispatcher.event_types import RULE, is_event_type
 from dispatcher.ids import new_id
@@ -27,9 +29,10 @@ _FIRST_SECOND = timedelta(seconds=1)  # its share may be redelivered at once
 
 def count(session: Session, account: Account, selection: Selection) -> Counted:
     """How many deliveries could be redelivered now, of the first COUNTED. Raises InvalidRedelivery, and NotFound for
-    the webhook."""
+    the webhook. Of a replay: how many events would be sent, of the first COUNTED; it also raises what
+    `refuse_unsendable` raises."""
     _check(session, account, selection)
-    return count_some(session, account.id, selection)
+    return _count(session, account.id, selection)
 
 
 def order(
@@ -55,7 +58,7 @@ def order(
         account_id=account.id,
         webhook_id=selection.webhook,
         event_type=selection.event_type,
-        states=[str(state) for state in selection.states],
+        states=selection.stored_states,
         reason=selection.reason,
         since=selection.since,
         until=selection.until,
@@ -63,7 +66,7 @@ def order(
         matched=0,
         used_until=func.now() - _FIRST_SECOND,
     )
-    add_counted(ordered, counted)
+    _add_counted(ordered, counted)
     session.add(ordered)
     session.flush()
     session.refresh(ordered)
@@ -105,8 +108,30 @@ def cancel(session: Session, account: Account, identifier: UUID, *, by: Actor) -
     return cancelled
 
 
-def add_counted(ordered: BulkRedelivery, counted: Counted) -> None:
-    """Adds what a step of its count found."""
+def count_on(session: Session, ordered: BulkRedelivery) -> None:
+    """Counts some more of what matched, if that is not complete."""
+    if ordered.counting and ordered.webhook_counted is not None:
+        place = Place(ordered.webhook_counted, ordered.delivery_counted)
+        selection = selection_of(ordered)
+        counted = _count(session, ordered.account_id, selection, after=place, closed_by=ordered.created_at)
+        _add_counted(ordered, counted)
+
+
+def _count(
+    session: Session,
+    account: UUID,
+    selection: Selection,
+    *,
+    after: Place = START,
+    closed_by: datetime | None = None,
+) -> Counted:
+    if not selection.missing:
+        return count_some(session, account, selection, after=after, closed_by=closed_by)
+    moment = closed_by or session.scalars(select(func.now())).one()
+    return count_missing(session, Missing(account=account, selection=selection, moment=moment), after=after)
+
+
+def _add_counted(ordered: BulkRedelivery, counted: Counted) -> None:
     ordered.matched = ordered.matched + counted.matched
     ordered.counting = not counted.is_complete
     ordered.webhook_counted, ordered.delivery_counted = counted.reached or (None, None)
@@ -117,7 +142,8 @@ def selection_of(ordered: BulkRedelivery) -> Selection:
     return Selection(
         webhook=ordered.webhook_id,
         event_type=ordered.event_type,
-        states=[State(state) for state in ordered.states],
+        states=[State(state) for state in ordered.states if state != MISSING],
+        missing=MISSING in ordered.states,
         reason=Reason(ordered.reason) if ordered.reason is not None else None,
         since=ordered.since,
         until=ordered.until,
@@ -137,7 +163,7 @@ def _audit_detail(selection: Selection) -> dict[str, object]:
     return {
         "webhook": str(selection.webhook) if selection.webhook is not None else None,
         "event_type": selection.event_type,
-        "states": list(selection.states),
+        "states": selection.stored_states,
         "reason": selection.reason,
         "since": selection.since.isoformat() if selection.since is not None else None,
         "until": selection.until.isoformat() if selection.until is not None else None,
@@ -153,3 +179,5 @@ def _check(session: Session, account: Account, selection: Selection) -> None:
         webhook = session.get(Webhook, selection.webhook)
         if webhook is None or webhook.account_id != account.id or webhook.deleted_at is not None:
             raise NotFound("webhook", selection.webhook)
+        if selection.missing:
+            refuse_unsendable(account, webhook)

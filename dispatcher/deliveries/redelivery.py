@@ -1,10 +1,12 @@
-"""What a person can do to a delivery: redeliver or cancel it. Every change requires the owner."""
+"""What a person can do to a delivery: redeliver or cancel it, or make one by sending an event to a webhook. Every
+change requires the owner."""
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Interval, Row, case, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, case, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
@@ -12,7 +14,7 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import ERASED, Account, Delivery, Event, Webhook
 from dispatcher.deliveries.deaths import ALONE, SUSPECT
-from dispatcher.deliveries.opening import opened
+from dispatcher.deliveries.opening import open_missing, opened, refuse_unsendable, retry_span_in
 from dispatcher.errors import NotFound, WrongState
 from dispatcher.states import CLOSED, TRANSITIONS, State
 from schedules.timing import Timing
@@ -35,10 +37,51 @@ def redeliver(session: Session, account: Account, delivery_id: UUID, timing: Tim
     audit.write(session, by, Action.DELIVERY_REDELIVERED, delivery_id, account=account.id, detail={})
 
 
+class Sent(NamedTuple):
+    """The delivery of an event to a webhook. `is_opened`: it was opened now; otherwise it was on its way already."""
+
+    delivery_id: UUID
+    is_opened: bool
+
+
+def send_to(session: Session, account: Account, event_id: UUID, webhook_id: UUID, timing: Timing, *, by: Actor) -> Sent:
+    """Sends one of the account's events to one of its webhooks, whatever event types that takes, and though the event
+    may have expired. A closed delivery is redelivered; one that is still open stays as it is.
+
+    The caller commits, then wakes the workers. Raises NotFound, AccountSuspended, or WrongState: the webhook is
+    disabled, quarantined or of another app, or the event's message was erased.
+    """
+    webhook = session.get(Webhook, webhook_id)
+    if webhook is None or webhook.account_id != account.id or webhook.deleted_at is not None:
+        raise NotFound("webhook", webhook_id)
+    event = session.execute(
+        select(Event.app, Event.codec).where(Event.id == event_id, Event.account_id == account.id)
+    ).first()
+    if event is None:
+        raise NotFound("event", event_id)
+    refuse_unsendable(account, webhook)
+    if webhook.app not in {None, event.app}:
+        raise WrongState("the webhook takes only events of its own app, and the event is not of that")
+    if event.codec == ERASED:
+        raise WrongState("the event's message was erased: there is nothing to send")
+    for delivery_id in open_missing(session, webhook_id, [event_id], timing, bypasses_circuit=True):
+        detail = {"event": str(event_id), "webhook": str(webhook_id)}
+        audit.write(session, by, Action.DELIVERY_CREATED, delivery_id, account=account.id, detail=detail)
+        return Sent(delivery_id, is_opened=True)
+    existing = session.scalars(
+        select(Delivery.id).where(Delivery.event_id == event_id, Delivery.webhook_id == webhook_id)
+    ).one()
+    if not reopen(session, Delivery.id == existing, timing=timing, bypasses_circuit=True):
+        if (current := _current(session, account, existing)).state in _REOPENED_FROM:
+            raise WrongState(_why_not_redelivered(current))  # erased or deleted at this moment
+        return Sent(existing, is_opened=False)
+    audit.write(session, by, Action.DELIVERY_REDELIVERED, existing, account=account.id, detail={})
+    return Sent(existing, is_opened=True)
+
+
 def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, bypasses_circuit: bool) -> Sequence[UUID]:
     """Opens those of the wanted deliveries that are closed and whose webhook and message still exist. Returns
     their ids. `bypasses_circuit`: an open circuit does not hold the next attempt back."""
-    retry_span = Webhook.retry_span.op("*", return_type=Interval())(timing.scale)
     statement = (
         update(Delivery)
         .where(
@@ -49,7 +92,7 @@ def reopen(session: Session, *wanted: ColumnElement[bool], timing: Timing, bypas
             exists().where(Event.id == Delivery.event_id, Event.codec != ERASED),
         )
         .values(
-            **opened(retry_span, bypasses_circuit=bypasses_circuit),
+            **opened(retry_span_in(timing), bypasses_circuit=bypasses_circuit),
             account_no=_ACCOUNT_NO,  # a version before may have stored it without
             reason=None,
             schedule_step=0,

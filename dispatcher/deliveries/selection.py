@@ -14,7 +14,8 @@ from dispatcher.db.models import Delivery, Event, Webhook
 from dispatcher.states import Reason, State
 
 UNSUCCESSFUL = frozenset({State.DISCARDED, State.CANCELLED})  # these states have their own index
-COUNTED = 20_000  # deliveries that one step looks at; a webhook without any is like one
+COUNTED = 20_000  # deliveries (of a replay: events) that one step looks at; a webhook without any is like one
+MISSING = "missing"  # beside the states of deliveries: there is none
 
 _NOWHERE = UUID(int=0)
 
@@ -22,14 +23,28 @@ _NOWHERE = UUID(int=0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Selects closed deliveries of an account. `event_type` includes all types below it; `since` and `until` are about
-    when the event was received."""
+    when the event was received. `missing`, which is for one webhook: also events that it takes now and has no delivery
+    of, and of the closed deliveries only those of events that it takes now."""
 
     webhook: UUID | None = None
     event_type: str | None = None
     states: Sequence[State] = (State.DISCARDED,)
+    missing: bool = False
     reason: Reason | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+    @property
+    def stored_states(self) -> list[str]:
+        """As they are stored and shown."""
+        return [*([MISSING] if self.missing else []), *map(str, self.states)]
+
+
+def replay_of(webhook: UUID, *, since: datetime, until: datetime | None, delivered: bool) -> Selection:
+    """What a webhook did not get of the events that it takes now; with `delivered` also what it got."""
+    got = [State.DELIVERED] if delivered else []
+    states = [State.DISCARDED, State.CANCELLED, *got]
+    return Selection(webhook=webhook, states=states, missing=True, since=since, until=until)
 
 
 def selected(selection: Selection) -> list[ColumnElement[bool]]:
@@ -50,20 +65,23 @@ def in_range(selection: Selection) -> list[ColumnElement[bool]]:
 
 
 class Place(NamedTuple):
-    """How far a count has come: webhooks before this one, and its deliveries up to that one."""
+    """How far a count has come: webhooks before this one, and its deliveries (of a replay: the events) up to that
+    one."""
 
     webhook: UUID = _NOWHERE
     delivery: UUID | None = None
 
 
-_START = Place()
+START = Place()
 
 
 class Counted(NamedTuple):
-    """What one step found, and where the next one goes on; None: there is nothing after it."""
+    """What one step found, and where the next one goes on; None: there is nothing after it. `erased`: of a replay, the
+    events that would match if their message had not been erased."""
 
     matched: int
     reached: Place | None
+    erased: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -75,7 +93,7 @@ def count_some(
     account: UUID,
     selection: Selection,
     *,
-    after: Place = _START,
+    after: Place = START,
     closed_by: datetime | None = None,
 ) -> Counted:
     """Counts the next deliveries of an account that the selection takes; with `closed_by` only those that were closed

@@ -10,8 +10,7 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Delivery, Event
-from dispatcher.deliveries.opening import opened
-from dispatcher.errors import AccountSuspended, WrongState
+from dispatcher.deliveries.opening import opened, refuse_unsendable
 from dispatcher.events.event import Event as GivenEvent
 from dispatcher.events.event import check, serialise
 from dispatcher.installation import Installation
@@ -44,8 +43,6 @@ def call_webhook(
     """
     with installation.transaction() as session:
         account = session.get_one(Account, account_id)
-        if account.suspended_at is not None:
-            raise AccountSuspended(account.name)
         given = GivenEvent(type=event_type, data=data, account=account.name)
         check(given)
         called = _store(installation, session, account, webhook_id, given)
@@ -60,10 +57,7 @@ def _store(
 ) -> Called:
     data = serialise(given.data)
     webhook = Webhooks(session, installation).get(account, webhook_id)
-    if not webhook.enabled:
-        raise WrongState("the webhook is disabled: nothing is sent to it until it is enabled")
-    if webhook.quarantined_at is not None:
-        raise WrongState(f"the webhook is quarantined: {webhook.quarantined_reason}")
+    refuse_unsendable(account, webhook)
     called = Called(event_id=installation.clock.new_id(), delivery_id=installation.clock.new_id())
     event = Event(
         id=called.event_id,

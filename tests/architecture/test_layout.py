@@ -146,7 +146,7 @@ def test_a_scale_is_a_number_for_sql_alone() -> None:
     }
     assert users_of("scale") == {
         "schedules/timing.py",
-        "dispatcher/deliveries/redelivery.py",  # SQL
+        "dispatcher/deliveries/opening.py",  # SQL
         "dispatcher/events/storing.py",  # SQL
     }
 

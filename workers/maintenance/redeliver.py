@@ -8,21 +8,20 @@ an order whose steps kill their workers is behind all others, and ends after thr
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Engine, Text, Uuid, any_, cast, func, literal, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from dispatcher.db.arrays import array
 from dispatcher.db.models import Account, BulkRedelivery, Delivery, Webhook
 from dispatcher.db.outages import is_outage
-from dispatcher.deliveries.bulk_redelivery import OPEN, add_counted, selection_of
+from dispatcher.deliveries.bulk_redelivery import OPEN, count_on, selection_of
+from dispatcher.deliveries.missing import Found, Missing, look_for_missing
+from dispatcher.deliveries.opening import one_of, open_missing
 from dispatcher.deliveries.redelivery import reopen
-from dispatcher.deliveries.selection import UNSUCCESSFUL, Place, Selection, count_some, in_range, selected
+from dispatcher.deliveries.selection import UNSUCCESSFUL, Selection, in_range, selected
 from dispatcher.producer import Clock
 from dispatcher.wake import REDELIVER, Waker
 from schedules.pace import room, used_up
@@ -123,11 +122,8 @@ def _count(session: Session, identifier: UUID) -> None:
     """Counts some more of what matched, if that is not complete. It looks at more than a step does, and before it, so
     that nothing is opened before it is counted."""
     ordered = _open_order(session, identifier)
-    if ordered is None or not ordered.counting or ordered.webhook_counted is None:
-        return
-    place = Place(ordered.webhook_counted, ordered.delivery_counted)
-    selection = selection_of(ordered)
-    add_counted(ordered, count_some(session, ordered.account_id, selection, after=place, closed_by=ordered.created_at))
+    if ordered is not None:
+        count_on(session, ordered)
 
 
 def _step(session: Session, identifier: UUID, timing: Timing) -> int:
@@ -148,13 +144,15 @@ def _step(session: Session, identifier: UUID, timing: Timing) -> int:
             break
         if webhook_id != ordered.webhook_reached:
             ordered.webhook_reached, ordered.delivery_reached = webhook_id, None
-        found = _look(session, ordered, allowed - opened)
+        found = _look(session, ordered, webhook_id, allowed - opened)
         # A delivery that was redelivered since the order and has ended again is skipped, as if it were open.
-        wanted = _one_of(found.ids), Delivery.finished_at <= ordered.created_at
-        reopened = len(reopen(session, *wanted, timing=timing, bypasses_circuit=False)) if found.ids else 0
-        opened += reopened
+        wanted = one_of(Delivery.id, found.deliveries), Delivery.finished_at <= ordered.created_at
+        done = len(reopen(session, *wanted, timing=timing, bypasses_circuit=False)) if found.deliveries else 0
+        if found.events:
+            done += len(open_missing(session, webhook_id, found.events, timing, bypasses_circuit=False))
+        opened += done
         looked_at += found.looked_at
-        ordered.redelivered += reopened
+        ordered.redelivered += done
         if found.reached is not None:
             ordered.delivery_reached = found.reached
         else:
@@ -169,34 +167,26 @@ def _open_order(session: Session, identifier: UUID) -> BulkRedelivery | None:
     return session.scalar(select(BulkRedelivery).where(*wanted).with_for_update(skip_locked=True))
 
 
-class _Found(NamedTuple):
-    ids: Sequence[UUID]  # to be opened
-    looked_at: int
-    reached: UUID | None  # None: nothing is left at this webhook
-
-
-def _look(session: Session, ordered: BulkRedelivery, most: int) -> _Found:
-    """The webhook's next deliveries, oldest first."""
+def _look(session: Session, ordered: BulkRedelivery, webhook: UUID, room: int) -> Found:
+    """What comes next at the webhook, oldest first."""
     selection = selection_of(ordered)
+    if selection.missing:
+        missing = Missing(account=ordered.account_id, selection=selection, moment=ordered.created_at)
+        return look_for_missing(session, missing, ordered.delivery_reached, most=PIECE, room=room)
     after = Delivery.id > (ordered.delivery_reached or _NOWHERE)
-    ids = after, *in_range(selection)
-    next_rows = select(Delivery.id).where(Delivery.webhook_id == ordered.webhook_reached, *ids)
+    next_rows = select(Delivery.id).where(Delivery.webhook_id == webhook, after, *in_range(selection))
     if UNSUCCESSFUL.issuperset(selection.states):
         next_rows = next_rows.where(Delivery.state.in_(sorted(UNSUCCESSFUL)))
     looked_at = session.scalars(next_rows.order_by(Delivery.id).limit(PIECE)).all()
-    fitting = _fitting(session, looked_at, selection, most)
-    if len(fitting) == most:
-        return _Found(fitting, len(looked_at), fitting[-1])
-    return _Found(fitting, len(looked_at), looked_at[-1] if len(looked_at) == PIECE else None)
+    fitting = _fitting(session, looked_at, selection, room)
+    if len(fitting) == room:
+        return Found((), fitting, len(looked_at), fitting[-1])
+    return Found((), fitting, len(looked_at), looked_at[-1] if len(looked_at) == PIECE else None)
 
 
 def _fitting(session: Session, ids: Sequence[UUID], selection: Selection, most: int) -> Sequence[UUID]:
-    query = select(Delivery.id).where(_one_of(ids), *selected(selection))
+    query = select(Delivery.id).where(one_of(Delivery.id, ids), *selected(selection))
     return session.scalars(query.order_by(Delivery.id).limit(most)).all()
-
-
-def _one_of(ids: Sequence[UUID]) -> ColumnElement[bool]:
-    return Delivery.id == any_(cast(literal(array(ids), Text), ARRAY(Uuid)))
 
 
 def _next_webhook(session: Session, ordered: BulkRedelivery) -> UUID | None:

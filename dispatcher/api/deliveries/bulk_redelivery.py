@@ -1,4 +1,4 @@
-"""`/v1/redeliveries`: order, count, follow and cancel bulk redeliveries by a filter."""
+"""`/v1/redeliveries`: order, count, follow and cancel bulk redeliveries by a filter; replays are followed here, too."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from dispatcher.accounts.owners import owner_of_redelivery
 from dispatcher.db.models import Account, BulkRedelivery
@@ -40,23 +40,28 @@ RedeliveryId = Annotated[UUID, Path(description="The id of the order.")]
 Closed = Literal[State.DELIVERED, State.DISCARDED, State.CANCELLED]
 
 
-class Filter(Body):
-    """Which deliveries. A member that is left out or null does not restrict them; without `states`, the discarded ones
-    are taken."""
-
-    model_config = ConfigDict(from_attributes=True)
+class ShownFilter(Body):
+    """Which deliveries. Of a replay `states` begin with `missing`: events that the webhook takes and has no delivery
+    of."""
 
     webhook: Annotated[UUID | None, Field(description="Deliveries to this webhook.")] = None
     event_type: Annotated[
         Annotated[Name, Field(json_schema_extra=EVENT_TYPE)] | None,
         Field(description="Of events of this type, or of a type below it."),
     ] = None
-    states: Annotated[Sequence[Closed], Field(min_length=1, max_length=3, description="In one of these states.")] = (
-        State.DISCARDED,
-    )
+    states: Annotated[Sequence[Closed | Literal["missing"]], Field(description="In one of these states.")]
     reason: Annotated[Reason | None, Field(description="Discarded for this reason.")] = None
     since: Annotated[Moment | None, Field(description="Of events received at this time or later.")] = None
     until: Annotated[Moment | None, Field(description="Of events received before this time.")] = None
+
+
+class Filter(ShownFilter):
+    """Which deliveries. A member that is left out or null does not restrict them; without `states`, the discarded ones
+    are taken."""
+
+    states: Annotated[Sequence[Closed], Field(min_length=1, max_length=3, description="In one of these states.")] = (
+        State.DISCARDED,
+    )
 
 
 class Order(Body):
@@ -87,7 +92,7 @@ class RedeliveryDocument(BaseModel):
 
     id: UUID
     account: str
-    filter: Filter
+    filter: ShownFilter
     per_second: int
     matched: Annotated[
         int, Field(description="How many deliveries matched when it was ordered, as far as they have been counted.")
@@ -138,7 +143,7 @@ def post_redelivery(
             document = Count(matched=counted.matched, matched_complete=counted.is_complete)
             return Response(document.model_dump_json(), media_type="application/json")
         begun = order(session, account, selection, by=by, per_second=ordered.per_second, defaults=defaults)
-        made = _document(account, begun)
+        made = redelivery_document(account, begun)
     installation.waker.wake(REDELIVER)
     response.headers["Location"] = f"{called}/{made.id}"
     return made
@@ -159,7 +164,7 @@ def get_redeliveries(
         owner = account_of(session, caller, account)
         found = list_of(session, owner, before=before, limit=limit + 1)
     page, older = page_of(found, limit, lambda item: item.id)
-    return Page(items=[_document(owner, item) for item in page], next=older)
+    return Page(items=[redelivery_document(owner, item) for item in page], next=older)
 
 
 @router.get(
@@ -172,7 +177,7 @@ def get_redeliveries(
 def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: RedeliveryId) -> RedeliveryDocument:
     with installation.transaction() as session:
         owner = owner_for(session, caller, owner_of_redelivery, redelivery_id)
-        return _document(owner, get(session, owner, redelivery_id))
+        return redelivery_document(owner, get(session, owner, redelivery_id))
 
 
 @router.post(
@@ -185,14 +190,23 @@ def get_one_redelivery(caller: Reader, installation: Served, redelivery_id: Rede
 def post_cancel(caller: Manager, installation: Served, by: By, redelivery_id: RedeliveryId) -> RedeliveryDocument:
     with installation.transaction() as session:
         owner = owner_for(session, caller, owner_of_redelivery, redelivery_id)
-        return _document(owner, cancel(session, owner, redelivery_id, by=by))
+        return redelivery_document(owner, cancel(session, owner, redelivery_id, by=by))
 
 
-def _document(account: Account, ordered: BulkRedelivery) -> RedeliveryDocument:
+def redelivery_document(account: Account, ordered: BulkRedelivery) -> RedeliveryDocument:
+    """A bulk redelivery, or a replay, as it is now."""
+    selection = selection_of(ordered)
     return RedeliveryDocument(
         id=ordered.id,
         account=account.name,
-        filter=Filter.model_validate(selection_of(ordered)),
+        filter=ShownFilter(
+            webhook=selection.webhook,
+            event_type=selection.event_type,
+            states=selection.stored_states,
+            reason=selection.reason,
+            since=selection.since,
+            until=selection.until,
+        ),
         per_second=ordered.per_second,
         matched=ordered.matched,
         matched_complete=not ordered.counting,

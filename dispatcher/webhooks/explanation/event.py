@@ -16,7 +16,7 @@ def explain_event(event: EventSituation, now: datetime) -> list[Sentence]:
         return [say(Code.MESSAGE_ERASED, text), *([_taken(event)] if event.delivery_count else [])]
     if event.delivery_count:
         return [_taken(event)]
-    said = [_not_taken(event)]
+    said = [_not_taken(event), *([_sent_since(event)] if event.states else [])]
     said += [_what_it_takes(event, webhook, now) for webhook in event.subscribers]
     if event.has_more:
         text = f"The account has more webhooks: only the newest {len(event.subscribers)} are told of here."
@@ -25,9 +25,8 @@ def explain_event(event: EventSituation, now: datetime) -> list[Sentence]:
 
 
 def _taken(event: EventSituation) -> Sentence:
-    counts, seen = event.states, sum(event.states.values())
-    states = ", ".join(f"{counts[state]:,} {state}" for state in State if state in counts)
-    whose = "its deliveries" if seen == event.delivery_count else f"of its deliveries {seen:,} are counted here"
+    counts, seen, states = event.states, sum(event.states.values()), _in_states(event)
+    whose = "its deliveries" if seen >= event.delivery_count else f"of its deliveries {seen:,} are counted here"
     many = counted(event.delivery_count, "webhooks")
     text = f"{many} took it when it was stored" + (f"; {whose}: {states}." if states else ".")
     return say(
@@ -35,12 +34,23 @@ def _taken(event: EventSituation) -> Sentence:
     )
 
 
+def _sent_since(event: EventSituation) -> Sentence:
+    many = counted(sum(event.states.values()), "webhooks")
+    text = f"Since then it was sent to {many}: {_in_states(event)}."
+    return say(Code.SENT_SINCE, text, **{str(state): count for state, count in event.states.items()})
+
+
+def _in_states(event: EventSituation) -> str:
+    return ", ".join(f"{event.states[state]:,} {state}" for state in State if state in event.states)
+
+
 def _not_taken(event: EventSituation) -> Sentence:
     app = f" and app {quoted(event.app)}" if event.app is not None else ""
+    nothing = " Nothing is sent." if not event.states else ""
     if not event.subscribers:
-        text = "No webhook took it, because the account has none: nothing is sent."
+        text = f"No webhook took it, because the account has none.{nothing}"
         return say(Code.NO_WEBHOOKS, text, type=event.type, app=event.app)
-    text = f"No webhook took it when it was stored: none took type {plain(event.type)}{app}. Nothing is sent."
+    text = f"No webhook took it when it was stored: none took type {plain(event.type)}{app}.{nothing}"
     return say(Code.NO_WEBHOOK_TOOK_IT, text, type=event.type, app=event.app)
 
 
@@ -64,5 +74,7 @@ def _what_can_be_done(event: EventSituation) -> Iterator[Sentence]:
     if event.nearest_types:
         text = f"Perhaps its type is misspelt. The most similar ones: {listed(event.nearest_types)}."
         yield say(Code.NEAREST_TYPES, text, types=event.nearest_types)
-    text = "To have such events delivered, let a webhook take their type, and send the event again."
+    text = "To have such events delivered, let a webhook take their type."
     yield say(Code.CAN_SUBSCRIBE, text, type=event.type)
+    if any(webhook.app in {None, event.app} for webhook in event.subscribers):
+        yield say(Code.CAN_SEND, "This one can be sent to a webhook all the same.", event_id=event.id)

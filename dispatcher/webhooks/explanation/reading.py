@@ -165,6 +165,7 @@ def explain_stored_event(
             nearest = nearest_types_in(session.connection(), account.name, event.app, event.type)
     return explain_event(
         situation.EventSituation(
+            id=event.id,
             type=event.type,
             app=event.app,
             created_at=event.created_at,

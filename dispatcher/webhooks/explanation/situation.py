@@ -169,6 +169,7 @@ class EventSituation:
     """An event with what became of it. `subscribers`, of which there can be more than were looked at, and
     `nearest_types` are there for one that no webhook took."""
 
+    id: UUID
     type: str
     app: str | None
     created_at: datetime

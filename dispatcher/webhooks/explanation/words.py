@@ -80,6 +80,7 @@ class Code(StrEnum):
     WEBHOOKS_TOOK_IT = "webhooks_took_it"
     NO_WEBHOOK_TOOK_IT = "no_webhook_took_it"
     NO_WEBHOOKS = "no_webhooks"
+    SENT_SINCE = "sent_since"
     TAKES_OTHER_TYPES = "takes_other_types"
     TAKES_OTHER_APP = "takes_other_app"
     MADE_LATER = "made_later"
@@ -97,6 +98,7 @@ class Code(StrEnum):
     CAN_RELEASE = "can_release"
     CAN_RESUME = "can_resume"
     CAN_SUBSCRIBE = "can_subscribe"
+    CAN_SEND = "can_send"
 
 
 @dataclass(frozen=True, slots=True)
