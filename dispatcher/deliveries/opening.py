@@ -69,7 +69,7 @@ def open_missing(
         **opened(retry_span_in(timing), bypasses_circuit=bypasses_circuit),
     }
     query = (
-        select(*(value if isinstance(value, ColumnElement) else literal(value) for value in values.values()))
+        select(*(literal(value) if isinstance(value, str | int) else value for value in values.values()))
         .select_from(Event)
         .join(Webhook, Webhook.id == webhook)
         .join(Account, Account.id == Webhook.account_id)
