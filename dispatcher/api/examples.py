@@ -4,7 +4,8 @@ from typing import Any
 
 from dispatcher.api.contact_examples import CONTACT_ID, CONTACTS
 from dispatcher.api.limit_examples import LIMIT_ANSWERS, LIMITS, ONE_KEY_TOO_MANY, OWN_LIMITS
-from dispatcher.api.redelivery_examples import NEW_REDELIVERY, REDELIVERIES, REDELIVERY_ID
+from dispatcher.api.redelivery_examples import NEW_REDELIVERY, NEW_REPLAY, REDELIVERIES, REDELIVERY_ID
+from dispatcher.api.redelivery_examples import WEBHOOK_ID as _WEBHOOK_ID
 from dispatcher.errors import Conflict, DispatcherError, KeyReused, NameTaken, NotFound, Overtaken, WrongState
 from dispatcher.version import __version__
 from dispatcher.web.problems import problem_for
@@ -12,7 +13,6 @@ from dispatcher.webhooks.contract import DeliveryContract
 
 _EVENT_ID = "0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00"
 _DELIVERY_ID = "0198a6de-3c1f-7d07-8b1d-3f0a52c4e6b1"
-_WEBHOOK_ID = "0198a6d1-90aa-7c33-a2b7-0d5f1c9e4a77"
 _REQUEST_ID = "0198a6de-3c4e-7a90-b6f2-9e1d4c7a5b30"
 _KEY_ID = "0198a6c8-11d2-7f4e-95a3-6b8c0d2e4f61"
 _CAME_IN, _SOON = "2026-03-02T09:15:00.127000Z", "2026-03-02T09:15:00.312000Z"
@@ -240,6 +240,8 @@ BODIES: dict[str, Any] = {
     "disable_webhook": {"reason": "asked for by the customer"},
     "rotate_webhook_secret": {"overlap_seconds": 172_800},
     "test_webhook": {"type": _TYPE, "data": _MESSAGE},
+    "send_event_to_webhook": {"webhook": _WEBHOOK_ID},
+    "replay_webhook": NEW_REPLAY,
     "create_redelivery": NEW_REDELIVERY,
     "create_account": {"name": "acme"},
     "set_account_limits": OWN_LIMITS,
@@ -334,6 +336,7 @@ ANSWERS: dict[str, Any] = {
         "attempts_next": None,
         "explanation": [_DELIVERED],
     },
+    "send_event_to_webhook": _OPEN_DELIVERY,
     "redeliver_delivery": _OPEN_DELIVERY,
     "cancel_delivery": {**_DELIVERY, "state": "cancelled"},
     **REDELIVERIES,
@@ -357,7 +360,7 @@ ANSWERS: dict[str, Any] = {
     **{
         f"{operation} 404": _problem(NotFound(kind, identifier))
         for kind, identifier, operations in (
-            ("event", _EVENT_ID, ("get_event",)),
+            ("event", _EVENT_ID, ("get_event", "send_event_to_webhook")),
             ("notice", _NOTICE["id"], ("release_notice",)),
             ("contact", CONTACT_ID, ("confirm_contact", "unsubscribe_contact")),
             ("delivery", _DELIVERY_ID, ("get_delivery", "redeliver_delivery", "cancel_delivery")),
@@ -373,6 +376,10 @@ ANSWERS: dict[str, Any] = {
     "enable_webhook 409": _problem(Overtaken("others changed the webhook at the same time: check it, and try again")),
     "redeliver_delivery 409": _problem(
         WrongState("the delivery is ready, so still on its way: only a closed one can be redelivered")
+    ),
+    **dict.fromkeys(
+        ("send_event_to_webhook 409", "replay_webhook 409"),
+        _problem(WrongState("the webhook is disabled: nothing is sent to it until it is enabled")),
     ),
     "cancel_delivery 409": _problem(WrongState("the delivery is delivered already: only an open one can be cancelled")),
     "create_redelivery 409": _problem(

@@ -7,19 +7,21 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from sqlalchemy.orm import Session
 
 from dispatcher.accounts.owners import owner_of_event, owner_of_webhook
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.names import account_of, webhook_id
-from dispatcher.cli.output import AsJson, at_least, print_done, print_json, shown
+from dispatcher.cli.output import AsJson, at_least, print_done, print_json, print_line, shown
 from dispatcher.cli.redeliveries import follow, redelivery_document
 from dispatcher.cli.shared_options import AnyAccount, FromSince, Until, WebhookName, Yes
+from dispatcher.db.models import Account
 from dispatcher.deliveries.bulk_redelivery import MAX_PER_SECOND, PER_SECOND, count, order
 from dispatcher.deliveries.missing import kept_since
 from dispatcher.deliveries.redelivery import send_to
-from dispatcher.deliveries.selection import Counted, replay_of
+from dispatcher.deliveries.selection import replay_of
 from dispatcher.wake import REDELIVER
 
 app = Commands()
@@ -74,27 +76,24 @@ def replay(
     installation = installation_of(context)
     to = webhook_id(installation, webhook, account)
     selection = replay_of(to, since=since, until=until, delivered=delivered)
-    with installation.transaction() as session:
-        owner = account_of(session, account) if account is not None else owner_of_webhook(session, to)
-        if dry_run or not yes:
-            counted, kept = count(session, owner, selection), kept_since(session, since)
     if dry_run or not yes:
+        with installation.transaction() as session:
+            counted = count(session, _owner(session, account, to), selection)
+            kept = kept_since(session, since)
         matched = at_least(counted.matched, complete=counted.is_complete)
-        left_out = _left_out(counted, kept)
         if dry_run:
-            document = {
-                "matched": counted.matched,
-                "matched_complete": counted.is_complete,
-                "erased": counted.erased,
-                "kept_since": kept,
-            }
-            print_done(f"{matched} would be sent{left_out}", document, json=json)
+            complete = {"matched": counted.matched, "matched_complete": counted.is_complete}
+            document = {**complete, "erased": counted.erased, "kept_since": kept}
+            print_done(f"{matched} would be sent", document, json=json)
+        _tell_left_out(counted.erased, kept)
+        if dry_run:
             return
         if not sys.stdin.isatty():
             raise typer.BadParameter(f"there is no terminal to ask at, and {matched} events match: give --yes")
-        typer.confirm(f"Send {matched} events{left_out}, {per_second} a second?", abort=True, err=True)
+        typer.confirm(f"Send {matched} events, {per_second} a second?", abort=True, err=True)
     defaults = installation.settings.default_limits
     with installation.transaction() as session:
+        owner = _owner(session, account, to)
         ordered = order(session, owner, selection, by=this_user(), per_second=per_second, defaults=defaults)
     installation.waker.wake(REDELIVER)
     if json:
@@ -103,8 +102,12 @@ def replay(
     follow(installation, owner, ordered)
 
 
-def _left_out(counted: Counted, kept: datetime | None) -> str:
-    erased = f"{counted.erased:,} without a message, which was erased" if counted.erased else None
-    gone = f"any before {shown(kept)}, which are no longer kept" if kept is not None else None
-    said = " and ".join(filter(None, (erased, gone)))
-    return f" (not {said})" if said else ""
+def _owner(session: Session, account: str | None, webhook: UUID) -> Account:
+    return account_of(session, account) if account is not None else owner_of_webhook(session, webhook)
+
+
+def _tell_left_out(erased: int, kept: datetime | None) -> None:
+    if erased:
+        print_line(f"besides, {erased:,} cannot be sent: their message was erased", stderr=True)
+    if kept is not None:
+        print_line(f"events before {shown(kept)} are no longer kept, if there were any", stderr=True)

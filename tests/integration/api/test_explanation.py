@@ -60,9 +60,10 @@ def test_an_event_that_no_webhook_took_is_explained_by_the_webhooks_of_its_accou
     event = enqueue("mesage.inbound", 1, account="acme").event_id
     said = explanation(api, reader, f"/v1/events/{event}")
     assert [sentence["code"] for sentence in said] == [
-        *("no_webhook_took_it", "takes_other_types", "nearest_types", "can_subscribe"),
+        *("no_webhook_took_it", "takes_other_types", "nearest_types", "can_subscribe", "can_send"),
     ]
     assert said[2]["parameters"] == {"types": ["message.inbound"]}
+    assert said[-1]["parameters"] == {"event_id": str(event)}
     assert "theirs" not in str(said)
 
 

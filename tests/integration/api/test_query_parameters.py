@@ -34,6 +34,8 @@ BODIES: dict[tuple[str, str], Any] = {
     },
     ("PATCH", "/v1/webhooks/{webhook_id}"): {"name": "changed"},
     ("POST", "/v1/webhooks/{webhook_id}/enable"): {"skip_url_verification": True},
+    ("POST", "/v1/events/{event_id}/deliveries"): {"webhook": "{webhook_id}"},
+    ("POST", "/v1/webhooks/{webhook_id}/replay"): {"since": "2026-01-01T00:00:00Z"},
     ("POST", "/v1/redeliveries"): {"filter": {}, "account": "acme"},
     ("POST", "/v1/accounts"): {"name": "globex"},
     ("POST", "/v1/keys"): {"account": "acme", "scopes": ["read"]},
@@ -74,6 +76,8 @@ def test_every_native_route_refuses_an_unknown_parameter_before_any_effect(
     before = everything(database)
     for operation in NATIVE:
         body = BODIES.get((operation.method, operation.path))
+        if body == {"webhook": "{webhook_id}"}:
+            body = {"webhook": str(there["webhook_id"])}
         answer = api.call(operation.method, f"{operation.at(there, '?')}?colour=red", body, token=operator)
         assert (answer.status_code, errors(answer)) == (422, {"colour": "is not known"}), operation
     assert everything(database) == before

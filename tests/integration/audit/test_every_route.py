@@ -65,6 +65,8 @@ CHANGES = {
     "POST /v1/webhooks/{webhook_id}/rotate-secret": Change(Action.WEBHOOK_KEY_ROTATED),
     "GET /v1/webhooks/{webhook_id}/secrets": Change(Action.WEBHOOK_SECRETS_SHOWN),
     "POST /v1/webhooks/{webhook_id}/test": Change(Action.WEBHOOK_TESTED),
+    "POST /v1/events/{event_id}/deliveries": Change(Action.DELIVERY_REDELIVERED, {"webhook": "{webhook_id}"}),
+    "POST /v1/webhooks/{webhook_id}/replay": Change(Action.REDELIVERY_ORDERED, {"since": "2026-01-01T00:00:00Z"}),
     "POST /v1/deliveries/{delivery_id}/redeliver": Change(Action.DELIVERY_REDELIVERED),
     "POST /v1/deliveries/{delivery_id}/cancel": Change(Action.DELIVERY_CANCELLED),
     "POST /v1/redeliveries": Change(Action.REDELIVERY_ORDERED, {"filter": {}}),
@@ -173,7 +175,7 @@ class World:
             numbered = prefix in {"/bulksms", "/zipwhip"}
             self.known |= {"webhook_id": str(row.id), "id": str(row.number if numbered else row.id)}
         accepted = enqueue("A", 1, account="acme")
-        self.known["eventId"] = str(accepted.event_id)
+        self.known["eventId"] = self.known["event_id"] = str(accepted.event_id)
         if accepted.deliveries:
             self.known["delivery_id"] = str(deliveries(self.database)[0].id)
         if "cancel" not in route or "redeliveries" in route:

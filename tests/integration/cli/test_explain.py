@@ -75,7 +75,9 @@ def test_an_event_that_no_webhook_took_is_explained_by_what_each_takes(
 ) -> None:
     make_account(database)
     alone = enqueue("message.sent", 1, account="acme").event_id
-    assert "No webhook took it, because the account has none" in cli("explain", alone).out
+    shown = cli("explain", alone).out
+    assert "No webhook took it, because the account has none. Nothing is sent." in shown
+    assert "send-again" not in shown
     make_webhook(database, settings, url="https://example.com/", name="types", event_types=["message.inbound.received"])
     make_webhook(database, settings, url="https://example.com/", name="app", event_types=["message"], app="shop")
     event = enqueue("message.inbound.recieved", 1, account="acme", app="office").event_id
@@ -86,7 +88,14 @@ def test_an_event_that_no_webhook_took_is_explained_by_what_each_takes(
     assert "Webhook “app” takes message, but only of app “shop”." in shown
     assert "Webhook “later” takes message, but was made later, at " in shown
     other = enqueue("mesage.inbound.received", 1, account="acme").event_id
-    assert "The most similar ones: message.inbound.received" in cli("explain", other).out
+    shown = cli("explain", other).out
+    assert "The most similar ones: message.inbound.received" in shown
+    assert f"all the same: `dispatcher event send-again {other} --webhook NAME`" in shown
+    assert "Nothing is sent." in shown
+    cli("event", "send-again", other, "--webhook", "later")
+    shown = cli("explain", other).out
+    assert "Since then it was sent to 1 webhook: 1 ready." in shown
+    assert "Nothing is sent." not in shown
 
 
 def test_only_some_of_very_many_webhooks_are_told_of(cli: Cli, database: Engine, settings: Settings) -> None:

@@ -131,6 +131,11 @@ def test_the_api_does_all_its_work(
         assert deliver_all(workers)["delivered"] == 1
         call("POST", "/v1/redeliveries", {"account": "acme", "filter": {"states": ["delivered"]}}, 202)
         assert redeliver_more(workers)["redelivered"] == 1
+        untaken = [call("POST", "/v1/events", {"account": "acme", "type": "c", "data": {}}, 202) for _ in range(2)]
+        call("POST", f"/v1/events/{untaken[0]['event_id']}/deliveries", {"webhook": webhook}, 202)
+        call("PATCH", f"/v1/webhooks/{webhook}", {"event_types": ["c"]})
+        call("POST", f"/v1/webhooks/{webhook}/replay", {"since": "2026-01-01T00:00:00Z"}, 202)
+        assert redeliver_more(workers)["redelivered"] == 1
         assert {entry["action"] for entry in call("GET", "/v1/audit")["items"]} >= {"account.created"}
         call("DELETE", f"/v1/webhooks/{webhook}", status=204)
         assert eventually(lambda: bool(rows(owner, "SELECT FROM dispatcher.processes WHERE kind = 'api'")))
