@@ -15,9 +15,12 @@ def _time(text: str) -> datetime:
 
 _TIMES = "2025-01-31, 2025-01-31T18:00, 15m, 2d"
 
-_SINCE = typer.Option("--since", metavar="TIME", parser=_time, help=f"Since this time: {_TIMES}")
-Since: TypeAlias = Annotated[datetime | None, _SINCE]
-FromSince: TypeAlias = Annotated[datetime, _SINCE]  # it must be given
+Since: TypeAlias = Annotated[
+    datetime | None, typer.Option("--since", metavar="TIME", parser=_time, help=f"Since this time: {_TIMES}")
+]
+FromSince: TypeAlias = Annotated[
+    datetime, typer.Option("--since", metavar="TIME", parser=_time, help="Since this time: 2025-01-31, 15m, 2d")
+]
 Until: TypeAlias = Annotated[
     datetime | None,
     typer.Option("--until", metavar="TIME", parser=_time, help="Until this time; UTC unless it has an offset"),

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Required, TypedDict
 
+from dispatcher.client.calls import Id
+
 
 class EventBody(TypedDict, total=False):
     """One event."""
@@ -25,3 +27,9 @@ class EventsBody(TypedDict, total=False):
     """Many events. Each is stored or refused on its own."""
 
     events: Required[Sequence[EventBody]]  # The events, in order.
+
+
+class Receiver(TypedDict, total=False):
+    """To which webhook."""
+
+    webhook: Required[Id]  # A webhook of the event's account.

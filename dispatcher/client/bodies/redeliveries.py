@@ -11,7 +11,7 @@ from dispatcher.client.calls import Id
 from dispatcher.client.documents.shared import Reason
 
 
-class FilterInput(TypedDict, total=False):
+class Filter(TypedDict, total=False):
     """Which deliveries. A member that is left out or null does not restrict them; without `states`, the
     discarded ones are taken.
     """
@@ -27,7 +27,17 @@ class FilterInput(TypedDict, total=False):
 class Order(TypedDict, total=False):
     """What to redeliver, and how fast."""
 
-    filter: Required[FilterInput]
+    filter: Required[Filter]
     account: str | None  # Only for an operator's key, which requires it unless the filter has a webhook.
     per_second: int  # The maximum number of deliveries per second.
     dry_run: bool  # Only count what would be redelivered.
+
+
+class Replay(TypedDict, total=False):
+    """Of which time, and how fast."""
+
+    since: Required[datetime]  # Events received at this time or later.
+    until: datetime | None  # Events received before this time. Default: now.
+    delivered: bool  # Also what the webhook has got already.
+    per_second: int  # The maximum number of deliveries per second.
+    dry_run: bool  # Only count what would be sent.

@@ -36,7 +36,7 @@ from dispatcher.client.documents.events import (
 from dispatcher.client.documents.health import Alive, Part, Readiness
 from dispatcher.client.documents.installation import InstallationDocument, UsageDocument, UseDocument
 from dispatcher.client.documents.notices import ContactDocument, ContactPage, NoticeDocument, NoticeKind, NoticePage
-from dispatcher.client.documents.redeliveries import Count, Filter, RedeliveryDocument, RedeliveryPage
+from dispatcher.client.documents.redeliveries import Count, RedeliveryDocument, RedeliveryPage, ReplayCount, ShownFilter
 from dispatcher.client.documents.shared import (
     Code,
     DeliveryDocument,
@@ -111,7 +111,6 @@ __all__ = [
     "FailureDocument",
     "FailureKind",
     "FieldError",
-    "Filter",
     "HeaderLine",
     "HealthDocument",
     "InstallationDocument",
@@ -138,10 +137,12 @@ __all__ = [
     "RedeliveryPage",
     "RefusedItem",
     "RefusedRequestDocument",
+    "ReplayCount",
     "RequestDocument",
     "ResponseRule",
     "Scope",
     "SentenceDocument",
+    "ShownFilter",
     "SigningKeyDocument",
     "State",
     "TokenAnswer",

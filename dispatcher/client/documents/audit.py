@@ -31,6 +31,7 @@ Action: TypeAlias = Literal[
     "contact.confirmed",
     "contact.unsubscribed",
     "event.triggered",
+    "delivery.created",
     "delivery.redelivered",
     "delivery.cancelled",
     "redelivery.ordered",

@@ -20,14 +20,14 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Which deliveries. A member that is left out or null does not restrict them; without `states`, the
-    discarded ones are taken.
+class ShownFilter:
+    """Which deliveries. Of a replay `states` begin with `missing`: events that the webhook takes and has no
+    delivery of.
     """
 
     webhook: UUID | None  # Deliveries to this webhook.
     event_type: str | None  # Of events of this type, or of a type below it.
-    states: list[Literal["delivered", "discarded", "cancelled"]]  # In one of these states.
+    states: list[Literal["delivered", "discarded", "cancelled"] | Literal["missing"]]  # In one of these states.
     reason: Reason | None  # Discarded for this reason.
     since: datetime | None  # Of events received at this time or later.
     until: datetime | None  # Of events received before this time.
@@ -39,7 +39,7 @@ class RedeliveryDocument:
 
     id: UUID
     account: str
-    filter: Filter
+    filter: ShownFilter
     per_second: int
     matched: int  # How many deliveries matched when it was ordered, as far as they have been counted.
     matched_complete: bool  # False: there are more than 20,000 deliveries to look at, and the count continues.
@@ -56,3 +56,13 @@ class RedeliveryPage:
 
     items: list[RedeliveryDocument]
     next: str | None  # The cursor of the next page; null on the last one. Earlier pages can be short, too.
+
+
+@dataclass(frozen=True)
+class ReplayCount:
+    """What a dry run of a replay finds."""
+
+    matched: int
+    matched_complete: bool  # False: of the deliveries to look at, only the first 20,000 were counted.
+    erased: int  # Events that would be sent, too, if their message had not been erased.
+    kept_since: datetime | None  # Events of before are no longer kept, if there were any; null: all are.

@@ -63,6 +63,7 @@ Code: TypeAlias = Literal[
     "webhooks_took_it",
     "no_webhook_took_it",
     "no_webhooks",
+    "sent_since",
     "takes_other_types",
     "takes_other_app",
     "made_later",
@@ -79,6 +80,7 @@ Code: TypeAlias = Literal[
     "can_release",
     "can_resume",
     "can_subscribe",
+    "can_send",
 ]
 
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Unpack
 
-from dispatcher.client.bodies.events import EventBody, EventsBody
+from dispatcher.client.bodies.events import EventBody, EventsBody, Receiver
 from dispatcher.client.calls import Call, Id, segment
 from dispatcher.client.documents.events import AcceptedEvent, EventPage, Outcomes, WholeEventDocument
-from dispatcher.client.documents.shared import EventDocument
+from dispatcher.client.documents.shared import DeliveryDocument, EventDocument
 from dispatcher.client.senders import AsyncSender, Sender
 
 
@@ -115,6 +115,22 @@ class Events(Sender):
             )
         )
 
+    def send_event_to_webhook(self, event_id: Id, /, **body: Unpack[Receiver]) -> DeliveryDocument:
+        """Send a stored event to one webhook.
+
+        Also an event that no webhook took, or that has expired, and whatever types the webhook takes. A delivery
+        that is closed is redelivered. If it is still open it stays as it is, and the status is 200. Answers 409
+        if the webhook is disabled, quarantined or of another app, or if the event's message was erased.
+        """
+        return self._call(
+            Call(
+                "POST",
+                f"/v1/events/{segment(event_id)}/deliveries",
+                {202: DeliveryDocument, 200: DeliveryDocument},
+                body=body,
+            )
+        )
+
 
 class AsyncEvents(AsyncSender):
     """Send events and look at them. Each goes to all webhooks that take its type."""
@@ -186,5 +202,16 @@ class AsyncEvents(AsyncSender):
                 {200: WholeEventDocument},
                 query={"deliveries_before": deliveries_before},
                 repeatable=True,
+            )
+        )
+
+    async def send_event_to_webhook(self, event_id: Id, /, **body: Unpack[Receiver]) -> DeliveryDocument:
+        """Send a stored event to one webhook."""
+        return await self._call(
+            Call(
+                "POST",
+                f"/v1/events/{segment(event_id)}/deliveries",
+                {202: DeliveryDocument, 200: DeliveryDocument},
+                body=body,
             )
         )

@@ -44,7 +44,9 @@ def there(database: Engine, settings: Settings) -> dict[str, object]:
     """The ids of things that are there, by the names of paths' parameters."""
     webhook = make_webhook(database, settings, url="https://example.com/")
     enqueue(RECEIVED, MESSAGE, account="acme")
-    return {"webhook_id": webhook.id, "delivery_id": deliveries(database)[0].id, "name": "acme"}
+    (delivery,) = deliveries(database)
+    ids = {"webhook_id": webhook.id, "event_id": delivery.event_id, "delivery_id": delivery.id}
+    return {**ids, "name": "acme"}
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -70,6 +72,8 @@ def test_the_body_of_an_example_is_taken(
     }:  # nobody listens there who could pass the URL's test
         token, body = operator, {**body, "skip_url_verification": True}
         body |= {"account": "acme"} if name == "create_webhook" else {}
+    if name == "send_event_to_webhook":
+        body = {"webhook": str(there["webhook_id"])}
     key = token if name != "create_token" else None
     answer = api.call(call.method, call.at(there, ID), body, token=key, **arguments)
     assert answer.ok, answer.text

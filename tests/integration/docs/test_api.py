@@ -76,6 +76,11 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine) -> N
     assert [(item["id"], item["redelivered"]) for item in listed["items"]] == [(ordered["id"], 1)]
     assert len(attempts(database, UUID(shown["id"]))) == 3
 
+    sent, counted, replay = documents(reader.read_to("replay"))
+    assert (sent["event_id"], sent["state"]) == (one["event_id"], "ready")
+    assert (counted["matched"], counted["erased"]) == (0, 0)
+    assert replay["filter"]["states"] == ["missing", "discarded", "cancelled"]
+
     account, key, keys = documents(reader.read_to("accounts"))
     assert (account["name"], key["account"], key["scopes"]) == ("globex", "globex", ["send", "read"])
     assert [item["id"] for item in keys["items"]] == [key["id"]]

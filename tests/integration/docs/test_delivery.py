@@ -62,6 +62,18 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine) -> N
 
     assert reader.read_to("redelivery").count(reader.value("REDELIVERY")) == 2
 
+    printed = reader.read_to("replay")
+    taken = len(rows(database, "SELECT 1 FROM dispatcher.events WHERE type = 'message.inbound.received'"))
+    (of_one,) = rows(
+        database,
+        "SELECT d.id FROM dispatcher.deliveries d JOIN dispatcher.webhooks w ON w.id = d.webhook_id AND w.name = 'new'"
+        " WHERE d.event_id = :event",
+        event=reader.value("EVENT"),
+    )
+    assert f"delivery {of_one.id} of it is due\n{taken} would be sent\n" in printed
+    assert printed.endswith(f"is finished: {taken} sent\n")
+    assert len(attempts(database, of_one.id)) == 2
+
     reader.read_to("switch")
     assert webhook(database, ours).enabled
     assert webhook(database, gone).deleted_at is not None
