@@ -43,6 +43,7 @@ class Missing:
             # Below the first: the row compared with is not included.
             "after": after if after is not None else UUID(int=max(first.int - 1, 0)),
             "end": first_id_at(self.moment + CLOCKS_DIFFER if until is None else until),
+            "later": first_id_at(self.moment + CLOCKS_DIFFER),
             "most": most,
             "states": array(self.selection.states),
             "moment": self.moment,
@@ -91,9 +92,10 @@ def kept_since(session: Session, since: datetime) -> datetime | None:
     return time_of(weeks[0].first) if weeks and first_id_at(since) < weeks[0].first else None
 
 
-# Compared as rows, for which there is an index, and plainly: by this partitions are left out. Each type is judged once.
-# A delivery goes some days before its event; whether it was acknowledged is then in its attempts, as long as these are
-# kept. All lookups are by a key, one by one, whatever the planner believes of the tables.
+# Compared as rows, for which there is but one index: of a new webhook the planner believes that it has hardly any
+# deliveries, and would read all of them for each event. And plainly: by this partitions are left out. Each type is
+# judged once. A delivery goes some days before its event; whether it was acknowledged is then in its attempts, as long
+# as these are kept.
 _FITTING = f"""
 WITH looked_at AS MATERIALIZED (
   SELECT id, type, app, codec FROM dispatcher.events
@@ -108,20 +110,23 @@ taken AS MATERIALIZED (
     SELECT 1 FROM dispatcher.subscriptions s
     WHERE s.webhook_id = :webhook
       AND (s.event_type = '{ALL}' OR s.event_type = t.type OR starts_with(t.type, s.event_type || '.')))),
+webhook AS MATERIALIZED (SELECT id, app FROM dispatcher.webhooks WHERE id = :webhook AND deleted_at IS NULL),
 fitting AS MATERIALIZED (
   SELECT l.id, l.codec = {ERASED} AS is_erased, d.id AS delivery_id,
     CASE
       WHEN d.id IS NOT NULL THEN d.state = ANY(CAST(:states AS text[])) AND d.finished_at <= :moment
       WHEN :again THEN true
       ELSE (SELECT 1 FROM dispatcher.attempts a
-            WHERE a.delivery_id = {delivery_id("l.id", "w.id")} AND a.verdict = 'acknowledged' LIMIT 1) IS NULL
+            WHERE a.delivery_id = {delivery_id("l.id", "w.id")} AND a.id < CAST(:later AS uuid)
+              AND a.verdict = 'acknowledged' LIMIT 1) IS NULL
     END AS fits
   FROM looked_at l
   JOIN taken ON taken.type = l.type
-  JOIN dispatcher.webhooks w ON w.id = :webhook AND w.deleted_at IS NULL AND (w.app IS NULL OR w.app = l.app)
+  JOIN webhook w ON w.app IS NULL OR w.app = l.app
   LEFT JOIN LATERAL (
-    SELECT id, state, finished_at FROM dispatcher.deliveries WHERE event_id = l.id AND webhook_id = :webhook LIMIT 1
-  ) d ON true)
+    SELECT id, state, finished_at FROM dispatcher.deliveries
+    WHERE (event_id, webhook_id) >= (l.id, :webhook) AND (event_id, webhook_id) <= (l.id, :webhook)
+    ORDER BY event_id, webhook_id LIMIT 1) d ON true)
 """
 _COUNT = text(f"""{_FITTING}
 SELECT r.looked_at, r.last, f.matched, f.erased FROM reached r CROSS JOIN (

@@ -14,6 +14,7 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import ERASED, Account, Delivery, Event, Webhook
 from dispatcher.deliveries.deaths import ALONE, SUSPECT
+from dispatcher.deliveries.history import find_delivery
 from dispatcher.deliveries.opening import open_missing, opened, refuse_unsendable, retry_span_in
 from dispatcher.errors import NotFound, WrongState
 from dispatcher.states import CLOSED, TRANSITIONS, State
@@ -68,9 +69,7 @@ def send_to(session: Session, account: Account, event_id: UUID, webhook_id: UUID
         detail = {"event": str(event_id), "webhook": str(webhook_id)}
         audit.write(session, by, Action.DELIVERY_CREATED, delivery_id, account=account.id, detail=detail)
         return Sent(delivery_id, is_opened=True)
-    existing = session.scalars(
-        select(Delivery.id).where(Delivery.event_id == event_id, Delivery.webhook_id == webhook_id)
-    ).one()
+    existing = find_delivery(session, account, webhook_id, event_id)
     if not reopen(session, Delivery.id == existing, timing=timing, bypasses_circuit=True):
         if (current := _current(session, account, existing)).state in _REOPENED_FROM:
             raise WrongState(_why_not_redelivered(current))  # erased or deleted at this moment

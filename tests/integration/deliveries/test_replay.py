@@ -303,21 +303,29 @@ def test_where_nothing_would_be_sent_none_is_counted_or_ordered(
     assert rows(database, "SELECT 1 FROM dispatcher.redeliveries") == []
 
 
-def test_a_step_reads_only_the_events_it_looks_at(database: Engine, settings: Settings) -> None:
+def test_a_step_reads_what_it_looks_at_also_of_a_webhook_believed_to_have_nothing(
+    database: Engine, settings: Settings
+) -> None:
     webhook = make_webhook(database, settings, url=HOOK, event_types=["message"])
     make_many(database, webhook.id)
-    change(database, "DELETE FROM dispatcher.deliveries WHERE id IN (SELECT id FROM dispatcher.deliveries LIMIT 15000)")
-    change(database, "ANALYZE dispatcher.deliveries")
-    middle = rows(database, "SELECT id FROM dispatcher.events ORDER BY id OFFSET 10000 LIMIT 1")[0].id
-    with Session(database) as session:
-        missing = Missing(
-            account=webhook.account_id,
-            selection=replayed(webhook.id, since=datetime.now(UTC) - timedelta(days=8)),
-            moment=datetime.now(UTC),
+    change(database, "DELETE FROM dispatcher.deliveries")
+    with database.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(
+            "VACUUM ANALYZE dispatcher.deliveries"
         )
-        for after in (None, middle):
+    change(
+        database,
+        "INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at)"
+        " SELECT id, id, :webhook, 'ready', now(), now() FROM dispatcher.events ORDER BY id LIMIT 3000",
+        webhook=webhook.id,
+    )
+    newest_with = rows(database, "SELECT max(id::text)::uuid AS id FROM dispatcher.deliveries")[0].id
+    since = datetime.now(UTC) - timedelta(days=8)
+    missing = Missing(account=webhook.account_id, selection=replayed(webhook.id, since=since), moment=datetime.now(UTC))
+    with Session(database) as session:
+        for after, room, sent in ((None, 1000, 0), (newest_with, 700, 700)):
             for table in ("events", "deliveries", "attempts"):
                 with reading_less_than(2_500, session, table, (after, table)):
-                    look = look_for_missing(session, missing, after, most=1000, room=1000)
-            assert look.looked_at == 1000
-            assert look.reached is not None
+                    look = look_for_missing(session, missing, after, most=1000, room=room)
+                assert (look.looked_at, len(look.events), look.reached is None) == (1000, sent, False)
+            assert after is None or look.reached == look.events[-1]
