@@ -38,13 +38,13 @@ class RawBytes:
         self._before: dict[int, tuple[Ends, int]] = {}  # bytes that were read before they were counted
         self._descriptors: dict[Ends, int] = {}  # of these connections
 
-    def read(self, descriptor: int) -> Look | None:
-        """Curl has read from it. None as long as there is no need to look."""
+    def read(self, descriptor: int, *, leaves_some: bool) -> Look | None:
+        """Curl has read from it, and may have left some of what is there. None as long as there is no need to look."""
         reads = self._reads[descriptor] = self._reads.get(descriptor, 0) + 1
-        if reads <= _FREE_READS:
+        if reads <= _FREE_READS and not leaves_some:
             return None
         try:
-            ends, came = _consumed(descriptor)
+            ends, came = consumed(descriptor)
         except OSError:  # curl has closed it
             return None
         _, before = self._before.setdefault(descriptor, (ends, came))
@@ -63,7 +63,7 @@ class RawBytes:
             self._descriptors.pop(before[0], None)
 
 
-def _consumed(descriptor: int) -> tuple[Ends, int]:
+def consumed(descriptor: int) -> tuple[Ends, int]:
     """The ends of a connection, and how many bytes were read from it: what came, less what waits to be read.
     0 where the system does not count them."""
     with socket.socket(fileno=os.dup(descriptor)) as connection:

@@ -32,6 +32,7 @@ from dispatcher.transport.trust import trusted_authorities
 
 _log = logging.getLogger("dispatcher.transport.curl")
 _DEADLINES_EVERY = 0.05  # seconds
+_STALLS = 3  # calls of curl that read nothing: what it has to do is for another connection
 _STANDSTILL = 0.1  # seconds between two waits in which the owner did something else
 _MOST_ADDED = 30.0  # seconds that standstills add to a deadline, in total: claims do not wait for ever
 
@@ -178,13 +179,11 @@ class CurlTransport:
             until = min(until, self._rests[0][0])
         try:
             self._bound_connections()
-            looks = self._use(self._readiness.ready(until - monotonic()))
+            self._use(self._readiness.ready(until - monotonic()))
             if self._curl_at <= monotonic():
                 self._curl_at = inf
                 self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
             self._collect()
-            for descriptor, look in looks:
-                self._bound(descriptor, look)
             self._end_late()
             self._end_rests()
         except pycurl.error as error:  # the multi handle itself failed, which cannot be repaired
@@ -198,9 +197,8 @@ class CurlTransport:
             else:
                 self._start(waiting.request, found, begun_at, now)
 
-    def _use(self, found: list[tuple[int, int]]) -> list[tuple[int, Look]]:
-        """Hands descriptors that are ready to whom they concern. Returns connections that more came on than usual."""
-        looks = []
+    def _use(self, found: list[tuple[int, int]]) -> None:
+        """Hands descriptors that are ready to whom they concern."""
         for descriptor, ready in found:
             if descriptor == self._awake.fileno():
                 with suppress(BlockingIOError):
@@ -208,16 +206,37 @@ class CurlTransport:
             elif descriptor in self._watched:
                 self._seen = True
             elif ready > 0:
-                self._long_reads.begin(descriptor)
-                try:
-                    self._multi.socket_action(descriptor, ready)
-                finally:
-                    self._long_reads.end()
-                if ready & READABLE and (look := self._raw.read(descriptor)) is not None:
-                    looks.append((descriptor, look))
+                self._act(descriptor, ready)
             else:
                 self._kept.look(descriptor, monotonic(), ended=ready == IDLE_END)
-        return looks
+
+    def _act(self, descriptor: int, ready: int) -> None:
+        """Has curl use a connection, and read on for as long as there is more than it reads at once. Otherwise it would
+        read on whenever it is called for another one: a busy worker does that many times before it looks again at what
+        one receiver has sent."""
+        came = stalls = 0
+        while stalls < _STALLS:
+            leaves_some = self._call(descriptor, ready)
+            if not leaves_some and not ready & READABLE:
+                return
+            look = self._raw.read(descriptor, leaves_some=leaves_some)
+            if look is None or self._bound(descriptor, look) or not leaves_some:
+                return
+            stalls = stalls + 1 if look.came <= came else 0
+            came = look.came
+
+    def _call(self, descriptor: int, ready: int) -> bool:
+        """Calls curl for a connection. Returns whether it stopped before it had read everything: it wants to be called
+        again at once."""
+        due, self._curl_at = self._curl_at, inf
+        self._long_reads.begin(descriptor)
+        try:
+            self._multi.socket_action(descriptor, ready)
+        finally:
+            self._long_reads.end()
+        leaves_some = self._curl_at <= monotonic()
+        self._curl_at = min(due, self._curl_at)
+        return leaves_some
 
     def _start(self, request: Request, resolved: Resolved, begun_at: float, now: float) -> None:
         self._found.append((request.id, resolved.address))
@@ -257,20 +276,23 @@ class CurlTransport:
         for handle in [handle for handle, transfer in self._active.items() if transfer.deadline <= now]:
             self._end(handle, pycurl.E_OPERATION_TIMEDOUT, "", now)
 
-    def _bound(self, descriptor: int, look: Look) -> None:
+    def _bound(self, descriptor: int, look: Look) -> bool:
         """Cuts a connection on which more came than the answers that are awaited on it may have, and reads one less
-        often that always has a little."""
+        often that always has a little. Returns whether it was cut."""
         if look.came > ANSWER_CAP:
+            self._collect()  # what has ended is awaited no more
             awaited = [handle for handle, transfer in self._active.items() if transfer.ends == look.ends]
-            if look.came > ANSWER_CAP * len(awaited):
-                self._kept.cut(descriptor)
-                for handle in awaited:
-                    self._active[handle].cut()
-                    self._end(handle, pycurl.E_RECV_ERROR, "", monotonic())
-                return
+            if look.came <= ANSWER_CAP * len(awaited):
+                return False
+            self._kept.cut(descriptor)
+            for handle in awaited:
+                self._active[handle].cut()
+                self._end(handle, pycurl.E_RECV_ERROR, "", monotonic())
+            return True
         if look.is_hasty and (wanted := self._readiness.forget(descriptor)):
             self._resting[descriptor] = wanted
             self._rests.append((monotonic() + REST_SECONDS, descriptor))
+        return False
 
     def _end_rests(self) -> None:
         now = monotonic()

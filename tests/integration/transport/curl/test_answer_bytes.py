@@ -4,14 +4,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from time import sleep
 from typing import Any
 
 import pytest
 
 from dispatcher.transport.curl.connections import KeptConnections
-from dispatcher.transport.curl.raw_bytes import Look, RawBytes
+from dispatcher.transport.curl.raw_bytes import Look, RawBytes, consumed
 from dispatcher.transport.curl.transport import CurlTransport
 from dispatcher.transport.exchange import Exchange
 from dispatcher.transport.failure_texts import OVER_BUDGET
@@ -24,7 +24,7 @@ from tests.integration.transport.conftest import Sender, request_to
 from tests.receiver import Receiver
 
 WINDOW_UPDATE, PADDED = 8, 8
-_ONE_READ = 16 * 1024 * 1024  # bytes that curl takes at once where the receiver is quicker than it reads
+_MOST_AT_ONCE = 256 * 1024  # bytes that curl takes before anybody looks: about what the kernel keeps
 
 
 class Reads:
@@ -42,8 +42,8 @@ class Reads:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     counted, read = Reads(), RawBytes.read
 
-    def noted(raw: RawBytes, descriptor: int) -> Look | None:
-        counted.all.append(read(raw, descriptor))
+    def noted(raw: RawBytes, descriptor: int, *, leaves_some: bool) -> Look | None:
+        counted.all.append(read(raw, descriptor, leaves_some=leaves_some))
         return counted.all[-1]
 
     monkeypatch.setattr(RawBytes, "read", noted)
@@ -81,7 +81,7 @@ def test_frames_of_http_2_without_end_are_cut_after_some_reads(
     with Http2Receiver(authority.server("localhost"), flood=flood, begins=begins) as receiver:
         outcome = Sender(transport).exchange(f"https://localhost:{receiver.port}/", timeout=60.0).outcome
     assert outcome == OVER_BUDGET
-    assert max(look.came for look in reads.looks) < ANSWER_CAP + _ONE_READ
+    assert max(look.came for look in reads.looks) < ANSWER_CAP + _MOST_AT_ONCE
     assert len(reads.all) < 2_000
 
 
@@ -93,10 +93,76 @@ def test_five_that_send_without_end_are_read_a_few_times_and_never_again(
         transport.send(request_to(receiver.url("/flood"), timeout=60.0))
     assert {exchange.outcome for exchange in all_of(transport, 5)} == {OVER_BUDGET}
     # A read may bring little, as the receiver is slow; all together bring what is allowed, and one read more.
-    assert max(look.came for look in reads.looks) < ANSWER_CAP + _ONE_READ
+    assert max(look.came for look in reads.looks) < ANSWER_CAP + _MOST_AT_ONCE
     reads.all.clear()
     assert Sender(transport).reply(receiver.url()).status == 200
     assert len(reads.all) <= 3
+
+
+@pytest.fixture
+def cut_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes had been read from each connection in all when it was cut."""
+    sizes, cut = [], KeptConnections.cut
+
+    def noted(kept: KeptConnections, descriptor: int) -> None:
+        sizes.append(consumed(descriptor)[1])
+        cut(kept, descriptor)
+
+    monkeypatch.setattr(KeptConnections, "cut", noted)
+    return sizes
+
+
+@contextmanager
+def flooding() -> Iterator[str]:
+    """The URL of a receiver over HTTP/1 that sends a chunk's extension without end, as fast as it can."""
+
+    def flood(connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+            while True:
+                connection.sendall(b"e" * 1_000_000)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=flood, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def beside_others(transport: CurlTransport, url: str, other: str) -> object:
+    """The outcome of a request beside others, 50 at any time."""
+    request, outcome, others = request_to(url, timeout=10.0), None, 0
+    transport.send(request)
+    while others or outcome is None:
+        while others < 50 and outcome is None:
+            transport.send(request_to(other))
+            others += 1
+        for exchange in transport.wait(15):
+            if exchange.request is request:
+                outcome = exchange.outcome
+            else:
+                others -= 1
+    return outcome
+
+
+@pytest.mark.parametrize("version", ["HTTP/1", "HTTP/2"])
+def test_no_more_is_read_of_one_that_sends_without_end_while_many_others_are_served(
+    transport: CurlTransport, authority: Authority, receiver: Receiver, cut_at: list[int], version: str
+) -> None:
+    flood = frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 50_000
+    with Http2Receiver(authority.server("localhost"), flood=flood) as http2, flooding() as http1:
+        hostile = http1 if version == "HTTP/1" else f"https://localhost:{http2.port}/"
+        for _ in range(3):
+            assert beside_others(transport, hostile, receiver.url()) == OVER_BUDGET
+    assert len(cut_at) == 3
+    assert max(cut_at) < ANSWER_CAP + _MOST_AT_ONCE
 
 
 def test_answers_that_were_awaited_on_one_connection_end_with_it_and_others_do_not(
