@@ -26,6 +26,7 @@ HTTP1 = {
 }
 HTTP2 = {
     "window-updates": (b"", _frame(8, 0, 0, b"\0\0\0\1") * 5_000),
+    "pings": (b"", _frame(6, 0, 0, bytes(8)) * 3_500),
     "padding": (_STATUS_200, _frame(0, 8, 1, b"\xff" + bytes(255)) * 250),
     "empty-data": (_STATUS_200, _frame(0, 0, 1) * 7_000),
     "continuation": (_frame(1, 0, 1, b"\x88"), _frame(9, 0, 1) * 7_000),
