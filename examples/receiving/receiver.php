@@ -3,8 +3,9 @@
 //
 //     SIGNING_KEYS='whsec_...' INBOX=/var/lib/inbox php -S 127.0.0.1:9000 receiver.php
 //
-// Behind a web server (PHP-FPM, mod_php) it is the script of the webhook's URL, and both are set there. PHP 8.0 or
-// newer, no extensions. Several keys are separated by spaces.
+// Behind a web server it is the script of the webhook's URL, and both are set there: with PHP-FPM as
+// `env[SIGNING_KEYS] = "whsec_..."` in the pool's file, with Apache by SetEnv. PHP 8.0 or newer, no extensions. Several
+// keys are separated by spaces. In Symfony and Laravel `$request->getContent()` is the body as it came.
 
 declare(strict_types=1);
 
@@ -87,12 +88,15 @@ function receive(array $headers, string $body): array
     return [204, ''];
 }
 
-http_response_code(500); // first of all: where errors are displayed, PHP answers 200 after an error
+http_response_code(500); // first of all: where errors are displayed, PHP answers 200 after one that nothing catches
 ini_set('display_errors', '0');
-[$status, $text] = receive(
-    array_change_key_case(getallheaders()),
-    file_get_contents('php://input', false, null, 0, MAX_BODY + 1)
-);
+try {
+    $headers = array_change_key_case(getallheaders());
+    [$status, $text] = receive($headers, file_get_contents('php://input', false, null, 0, MAX_BODY + 1));
+} catch (Throwable $error) {
+    error_log($error->getMessage());
+    [$status, $text] = [500, 'not kept: send it again'];
+}
 header('Content-Type: text/plain');
 http_response_code($status);
 echo $text;

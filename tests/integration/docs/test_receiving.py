@@ -21,6 +21,9 @@ from dispatcher.settings import Settings
 from dispatcher.signing.keys import SigningKey, generate_signing_key
 from dispatcher.verify import Receiver
 from tests.example_receivers import (
+    COMMANDS,
+    COMPARES,
+    FOLDER,
     NOT_SIGNED,
     TAKEN,
     Running,
@@ -50,6 +53,12 @@ def test_a_receiver_in_each_language_takes_what_is_ours_once_and_nothing_else(
 @interpreted
 def test_no_receiver_runs_without_a_secret(language: str, tmp_path: Path) -> None:
     assert_it_does_not_run_without_a_secret(language, tmp_path)
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_each_receiver_compares_in_constant_time(language: str) -> None:
+    (program,) = (FOLDER / word for word in COMMANDS[language] if word.lower().startswith("receiver."))
+    assert COMPARES[language] in program.read_text()
 
 
 class Quiet(WSGIRequestHandler):
