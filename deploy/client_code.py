@@ -36,7 +36,7 @@ _SOURCES = {
 # if it was surely not done.
 REPEATABLE = {
     "send_event": 'body.get("idempotency_key") is not None',
-    "send_events": 'all(event.get("idempotency_key") is not None for event in body["events"])',
+    "send_events": 'all(event.get("idempotency_key") is not None for event in body.get("events", []))',
     "enable_webhook": "True",
     "disable_webhook": "True",
     "release_webhook": "True",

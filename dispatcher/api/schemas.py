@@ -24,7 +24,8 @@ def gather(document: dict[str, Any]) -> None:
     for operation in operations_of(document):
         for content in operation.get("requestBody", {}).get("content", {}).values():
             name, moved = _moved(content["schema"], shown)
-            assert all(schemas.setdefault(one, schema) == schema for one, schema in moved.items())
+            for one, schema in moved.items():
+                assert schemas.setdefault(one, schema) == schema, f"two bodies are called {one}"
             content["schema"] = {"$ref": PLACE + name}
 
 
@@ -41,7 +42,7 @@ def _name_by_title(document: dict[str, Any]) -> None:
     """The framework calls a page of events `Page_EventDocument_`."""
     schemas: dict[str, Any] = document["components"]["schemas"]
     names = {name: schema["title"] for name, schema in schemas.items()}
-    assert len(set(names.values())) == len(names)
+    assert len(set(names.values())) == len(names), f"two schemas have one title: {sorted(names)}"
     document["paths"] = _renamed(document["paths"], names)
     renamed = {names[name]: _renamed(schema, names) for name, schema in schemas.items()}
     schemas.clear()

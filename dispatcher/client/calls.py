@@ -91,7 +91,7 @@ def answer_of(call: Call[T_co], status: int, headers: Mapping[str, str], content
 def _problem(status: int, headers: Mapping[str, str], document: Any) -> Problem:
     match document:
         case {"title": str(title), "detail": str(detail)} if status >= 400:
-            refused = document.get("errors", [])
+            refused = decode(list[dict[str, str]], document.get("errors", []), "the problem.errors")
         case {"error": str(title), "error_description": str(detail)} if status >= 400:  # of a token: RFC 6749, 5.2
             refused = []
         case _:
@@ -100,7 +100,7 @@ def _problem(status: int, headers: Mapping[str, str], document: Any) -> Problem:
         status,
         title,
         detail,
-        errors={str(one["field"]): str(one["reason"]) for one in refused},
+        errors={one.get("field", ""): one.get("reason", "") for one in refused},
         retry_after=seconds_to_wait(headers),
         request_id=headers.get("X-Request-Id"),
     )

@@ -134,7 +134,7 @@ def _options(url: str, timeout: float) -> dict[str, Any]:
         "base_url": url,
         "timeout": timeout,
         "limits": _LIMITS,
-        "headers": {"User-Agent": f"dispatcher-client/{__version__}", "Accept": "application/json"},
+        "headers": {"User-Agent": f"dispatcher-client/{__version__}"},
     }
 
 

@@ -92,7 +92,7 @@ class Events(Sender):
                 {200: Outcomes},
                 headers={"traceparent": traceparent},
                 body=body,
-                repeatable=all(event.get("idempotency_key") is not None for event in body["events"]),
+                repeatable=all(event.get("idempotency_key") is not None for event in body.get("events", [])),
             )
         )
 
@@ -189,7 +189,7 @@ class AsyncEvents(AsyncSender):
                 {200: Outcomes},
                 headers={"traceparent": traceparent},
                 body=body,
-                repeatable=all(event.get("idempotency_key") is not None for event in body["events"]),
+                repeatable=all(event.get("idempotency_key") is not None for event in body.get("events", [])),
             )
         )
 

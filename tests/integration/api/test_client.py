@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.client import AsyncClient, Client, Problem
-from dispatcher.client.documents import AcceptedItem, Count, RefusedItem, WebhookDocument
+from dispatcher.client.documents import AcceptedItem, Count, RefusedItem
 from dispatcher.settings import Settings
 from tests.factories import make_webhook
 from tests.integration.api.conftest import Api, MakeKey
@@ -83,7 +83,7 @@ def test_a_webhook_is_made_changed_and_deleted(api: Api, key: str) -> None:
         with pytest.raises(Problem) as gone:
             client.get_webhook(made.id)
         assert gone.value.status == 404
-        assert list[WebhookDocument](client.list_webhooks()) == []
+        assert list(client.list_webhooks()) == []
 
 
 @pytest.mark.parametrize("name", ["a/b c%2F?#", "ü.", "."])
@@ -117,7 +117,7 @@ def test_whoever_is_wrong_is_told_which_fields_and_why(api: Api, key: str) -> No
         assert refused.value.errors.keys() == {"event_types", "contract.timeout_seconds"}
         assert UUID(refused.value.request_id)
         with pytest.raises(Problem) as forbidden:
-            client.list_accounts().__next__()
+            next(client.list_accounts())
         assert (forbidden.value.status, forbidden.value.errors) == (403, {})
     with Client(api.origin, f"{uuid4().hex}.planted") as stranger, pytest.raises(Problem) as unknown:
         list(stranger.list_events())

@@ -8,14 +8,20 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import uvicorn
 
-from dispatcher.client import Client, Problem, UnexpectedAnswer
+from dispatcher.client import Client, Problem, UnexpectedAnswer, senders
 from dispatcher.client.calls import Call, answer_of, request_of, seconds_to_wait, segment
 from dispatcher.client.errors import ApiError
 from dispatcher.client.retries import pause
 from dispatcher.errors import DispatcherError
 
 ID = UUID("0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00")
+WRONG = (
+    b'{"title": 1, "detail": "d"}',
+    b'{"title": "t", "detail": "d", "errors": null}',
+    b'{"title": "t", "detail": "d", "errors": [{"field": ["planted"]}]}',
+)
 GET: Call[int] = Call("GET", "/v1/things", {200: int})
 
 
@@ -53,6 +59,19 @@ def test_a_name_is_one_part_of_a_path(name: object, part: str) -> None:
     assert segment(name) == part
 
 
+def test_a_connection_is_kept_for_less_long_than_by_the_api() -> None:
+    kept = senders._LIMITS.keepalive_expiry
+    assert kept is not None
+    assert kept < uvicorn.Config("x").timeout_keep_alive
+
+
+def test_a_closed_client_makes_no_call() -> None:
+    with Client("http://127.0.0.1:1", "k") as client:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        client.healthz()
+
+
 def test_a_body_keeps_numbers_characters_and_null() -> None:
     moment = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
     body = {"data": {"id": 9_007_199_254_740_993, "body": "ü"}, "app": None, "occurred_at": moment, "webhook": ID}
@@ -88,11 +107,12 @@ def test_what_is_no_answer_of_the_api_is_not_repeated(content: bytes, reason: st
     assert (raised.value.status, raised.value.__cause__) == (200, None)
 
 
-@pytest.mark.parametrize("content", [b"<html>", b"{}", b"", b"[]", b'{"title": 1, "detail": "d"}'])
+@pytest.mark.parametrize("content", [b"<html>", b"{}", b"", b"[]", *WRONG])
 def test_an_error_that_is_no_problem_is_unexpected(content: bytes) -> None:
     for status in (301, 404, 502):
-        with pytest.raises(UnexpectedAnswer):
+        with pytest.raises(UnexpectedAnswer) as raised:
             answer_of(GET, status, {}, content)
+        assert "planted" not in str(raised.value)
 
 
 def test_a_refused_token_is_a_problem() -> None:
