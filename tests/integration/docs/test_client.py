@@ -17,7 +17,7 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, monkeypatch: pytest.Mo
         assert started == [str(reader.names["accepted"].event_id), "1"]
         assert reader.body(1) == '[{"id":"4023457654","body":"Yes"}]'
 
-        assert reader.read_to("documents") == "None 10 UTC\n"
+        assert reader.read_to("documents") == "None ['message.outbound'] UTC\n"
         assert reader.read_to("lists") == "message.inbound.received 4023457654 1\n"
         assert reader.read_to("errors").splitlines() == [
             "422",
