@@ -61,8 +61,8 @@ def count_missing(session: Session, missing: Missing, *, after: Place) -> Counte
 
 
 class Found(NamedTuple):
-    """Events without a delivery, and closed deliveries, both to be opened; how many events were looked at, and up to
-    which one (None: that was all)."""
+    """Events without a delivery, and closed deliveries, both to be opened unless their message was erased; how many
+    rows were looked at, and up to which id (None: that was all)."""
 
     events: Sequence[UUID]
     deliveries: Sequence[UUID]
@@ -135,6 +135,6 @@ SELECT r.looked_at, r.last, f.matched, f.erased FROM reached r CROSS JOIN (
 """)
 _FIND = text(f"""{_FITTING}
 SELECT r.looked_at, r.last, f.id, f.delivery_id FROM reached r LEFT JOIN (
-  SELECT id, delivery_id FROM fitting WHERE fits AND NOT is_erased ORDER BY id LIMIT :room) f ON true
+  SELECT id, delivery_id FROM fitting WHERE fits ORDER BY id LIMIT :room) f ON true
 ORDER BY f.id
 """)

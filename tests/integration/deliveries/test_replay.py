@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from threading import Event
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -20,6 +19,7 @@ from dispatcher.deliveries.bulk_redelivery import cancel, count, get, order, ski
 from dispatcher.deliveries.missing import Missing, look_for_missing
 from dispatcher.deliveries.selection import Counted, replay_of
 from dispatcher.errors import AccountSuspended, DispatcherError, NotFound, WrongState
+from dispatcher.ids import first_id_at
 from dispatcher.settings import Settings
 from tests.factories import (
     TESTER,
@@ -123,6 +123,7 @@ def test_a_webhook_with_an_app_gets_only_that_apps(database: Engine, settings: S
     ordered(database, webhook.id)
     assert to_the_end(settings, database) == 1
     assert events_of(database, webhook.id) == [wanted]
+    assert not any(delivery.bypasses_circuit for delivery in deliveries(database))
 
 
 @pytest.mark.parametrize("delivered", [False, True])
@@ -247,30 +248,46 @@ def test_several_at_once_open_each_event_once(database: Engine, settings: Settin
     assert sum(found(database, identifier).redelivered for identifier in orders) == 60
 
 
-def test_an_event_that_is_opened_by_others_at_this_moment_stays_as_they_open_it(
-    database: Engine, settings: Settings
+OPENED = (
+    "INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at)"
+    " VALUES (:event, :event, :webhook, 'waiting', now(), now())"
+)
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        OPENED,
+        "UPDATE dispatcher.events SET codec = 1, data = '' WHERE id = :event",
+        "DELETE FROM dispatcher.events WHERE id = :event",
+        "UPDATE dispatcher.webhooks SET deleted_at = now() WHERE id = :webhook",
+    ],
+)
+def test_what_others_do_between_looking_and_opening_stays_as_they_did_it(
+    database: Engine, settings: Settings, meanwhile: str
 ) -> None:
     event = stored()
     webhook = make_webhook(database, settings, url=HOOK)
     identifier = ordered(database, webhook.id)
-    looked, real = Event(), doing.open_missing
+    real = doing.open_missing
 
-    def opened_meanwhile(*arguments: Any, **options: Any) -> Any:
-        looked.set()
-        change(
-            database,
-            "INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at)"
-            " VALUES (:event, :event, :webhook, 'waiting', now(), now())",
-            event=event,
-            webhook=webhook.id,
-        )
+    def opened_later(*arguments: Any, **options: Any) -> Any:
+        change(database, meanwhile, event=event, webhook=webhook.id)
         return real(*arguments, **options)
 
-    with patch.object(doing, "open_missing", opened_meanwhile):
+    with patch.object(doing, "open_missing", opened_later):
         assert redeliver_more(settings)["redelivered"] == 0
-    assert looked.is_set()
-    assert events_of(database, webhook.id, "waiting") == [event]
+    assert [each.state for each in deliveries(database)] == (["waiting"] if meanwhile == OPENED else [])
     assert skipped(found(database, identifier)) == 1
+
+
+def test_an_event_from_a_clock_that_is_ahead_is_not_missed(database: Engine, settings: Settings) -> None:
+    ahead = first_id_at(datetime.now(UTC) + timedelta(seconds=4))
+    stored()
+    change(database, "UPDATE dispatcher.events SET id = :ahead", ahead=ahead)
+    webhook = make_webhook(database, settings, url=HOOK)
+    ordered(database, webhook.id)
+    assert to_the_end(settings, database) == 1
 
 
 def test_a_webhook_that_is_deleted_meanwhile_ends_it(database: Engine, settings: Settings) -> None:
@@ -303,23 +320,18 @@ def test_where_nothing_would_be_sent_none_is_counted_or_ordered(
     assert rows(database, "SELECT 1 FROM dispatcher.redeliveries") == []
 
 
-def test_a_step_reads_what_it_looks_at_also_of_a_webhook_believed_to_have_nothing(
+def test_a_step_reads_what_it_looks_at_also_if_the_webhook_is_believed_to_have_nothing(
     database: Engine, settings: Settings
 ) -> None:
     webhook = make_webhook(database, settings, url=HOOK, event_types=["message"])
-    make_many(database, webhook.id)
-    change(database, "DELETE FROM dispatcher.deliveries")
-    with database.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(
-            "VACUUM ANALYZE dispatcher.deliveries"
-        )
+    make_many(database, make_webhook(database, settings, url=HOOK).id)
     change(
         database,
         "INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, state, due_at, give_up_at)"
         " SELECT id, id, :webhook, 'ready', now(), now() FROM dispatcher.events ORDER BY id LIMIT 3000",
         webhook=webhook.id,
     )
-    newest_with = rows(database, "SELECT max(id::text)::uuid AS id FROM dispatcher.deliveries")[0].id
+    newest_with = events_of(database, webhook.id)[-1]
     since = datetime.now(UTC) - timedelta(days=8)
     missing = Missing(account=webhook.account_id, selection=replayed(webhook.id, since=since), moment=datetime.now(UTC))
     with Session(database) as session:
