@@ -37,7 +37,10 @@ TAGS = [
     },
     {"name": "webhooks", "description": "Receivers: URL, event types, delivery contract, credentials, health."},
     {"name": "deliveries", "description": "One event for one webhook, with every attempt; redeliver, cancel."},
-    {"name": "redeliveries", "description": "Redeliver everything that matches a filter, at a limited rate."},
+    {
+        "name": "redeliveries",
+        "description": "Redeliver all that matches a filter, or that a webhook did not get; paced.",
+    },
     {"name": "notices", "description": "The mails to contacts of webhooks about problems."},
     {"name": "accounts and keys", "description": "For operators: who owns webhooks and events, and who may call."},
     {"name": "audit", "description": "For operators: who changed what, when and from where."},
