@@ -78,6 +78,30 @@ def test_json_that_steers_nothing_is_the_same_document(value: object) -> None:
     assert not steering(safe, allowed="\n\t\u200c\u200d")
 
 
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_so_is_json_with_very_much_that_steers(value: object) -> None:
+    safe = safe_json(json.dumps([value, "\u202e" * 1_000], ensure_ascii=False, indent="\t").encode())
+    assert safe.isascii()
+    assert b"\x7f" not in safe
+    assert json.loads(safe) == [value, "\u202e" * 1_000]
+
+
+def test_a_million_characters_that_steer_are_not_escaped_one_by_one() -> None:
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    document = ('"' + "a\u202e\x85\U000e0041" * 10_000 + '"').encode()
+    sys.setprofile(count)
+    try:
+        safe_json(document)
+    finally:
+        sys.setprofile(None)
+    assert calls < 30_000, "the event loop serves nobody meanwhile"
+
+
 def test_json_that_people_can_read_stays_so() -> None:
     assert safe_json('"naïve, 日本, 🎉, نص"'.encode()).decode() == '"naïve, 日本, 🎉, نص"'
     assert safe_json('"\u202e\x9b\x7f\U000e0041"'.encode()) == rb'"\u202e\u009b\u007f\udb40\udc41"'
