@@ -1,11 +1,13 @@
 """URLs of this server as callers can use them, also behind a proxy, and the server in OpenAPI documents."""
 
+import json
 from contextlib import suppress
+from functools import cache
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 
 from dispatcher.errors import ConfigurationError
 from dispatcher.web.serving import serving_of
@@ -24,9 +26,15 @@ def describe_itself(app: FastAPI) -> None:
     """Serves the app's description at `/openapi.json`, with the URL that its paths are relative to. The app must not
     serve the framework's own: that one has only a path as the server."""
 
-    async def openapi(request: Request) -> JSONResponse:
-        url = await _own(request, request.scope.get("root_path", ""))
-        return JSONResponse({**app.openapi(), "servers": [{"url": url}]})
+    @cache
+    def described() -> str:
+        """All but the server. It is large, and anybody may ask for it."""
+        document = {name: value for name, value in app.openapi().items() if name != "servers"}
+        return json.dumps(document, separators=(",", ":"))
+
+    async def openapi(request: Request) -> Response:
+        servers = json.dumps([{"url": await _own(request, request.scope.get("root_path", ""))}])
+        return Response(f'{{"servers": {servers}, {described()[1:]}', media_type="application/json")
 
     app.add_route("/openapi.json", openapi, include_in_schema=False)
 

@@ -121,6 +121,26 @@ def test_behind_a_proxy_that_ends_tls_they_say_https(serve: Serve, key: dict[str
         check(address, key, address.replace("http:", "https:"), follow=False)
 
 
+def test_the_description_that_anybody_may_ask_for_is_written_once_for_all_addresses(
+    database: Engine, settings: Settings
+) -> None:
+    app, written = create_app(installation_for(settings)), 0
+    describe = app.openapi
+
+    def counted() -> dict[str, Any]:
+        nonlocal written
+        written += 1
+        return describe()
+
+    app.openapi = counted  # type: ignore[method-assign]
+    with running_app(app) as origin:
+        for address in (origin, origin.replace("127.0.0.1", "localhost"), origin):
+            document = requests.get(f"{address}/openapi.json", timeout=30).json()
+            assert document["servers"] == [{"url": address}]
+            assert document == {**describe(), "servers": document["servers"]}
+    assert written == 1
+
+
 @pytest.mark.parametrize("root_path", ["", "/api", "/other"])
 def test_with_the_setting_they_begin_with_it_whatever_the_request_says(
     serve: Serve, key: dict[str, str], root_path: str
