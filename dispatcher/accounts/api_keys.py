@@ -94,6 +94,10 @@ class Shown(NamedTuple):
     key_id: UUID
     secret: str | None
 
+    def __str__(self) -> str:
+        """The same for all spellings of the id: there are any number of them."""
+        return f"{self.key_id.hex}.{self.secret}"
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,6 +21,7 @@ from dispatcher.accounts.actor import ApiKey, Call
 from dispatcher.accounts.api_keys import Caller, Scope, authenticate, caller_of_key
 from dispatcher.errors import AccountSuspended
 from dispatcher.installation import Installation
+from dispatcher.web.known_callers import SharedLooks
 from dispatcher.web.problems import Problem, token_expired, unauthorized
 from dispatcher.web.quotas import READ, WRITE
 from dispatcher.web.serving import Serving, Shared
@@ -80,11 +81,11 @@ async def _asked(request: Request, serving: Serving) -> Caller:
     """The caller as the database has it now."""
     installation, authorization = serving.installation, request.headers.get("authorization")
     token = _token(authorization)
-    if token is None:
+    if authorization is None or token is None:
         raise unauthorized()
     await serving.guesses.admit(request, installation, token)
     try:
-        caller = await serving.known_callers.look(authorization, partial(identify, installation))
+        caller = await serving.known_callers.look(authorization, token, partial(identify, installation))
     except AccountSuspended as suspended:
         raise Problem(HTTPStatus.FORBIDDEN, str(suspended)) from None
     match caller:
@@ -173,31 +174,53 @@ def _by_key(caller: Annotated[Caller, Depends(caller_of_request)], call: Annotat
 By = Annotated[ApiKey, Depends(_by_key)]
 
 
-def identify(installation: Installation, authorization: str | None) -> Caller | Refusal:
-    """The caller that an `Authorization` header identifies, by a key as Bearer or Basic, or by an access token. A
-    session is not accepted here: it does not expire and is sent in queries, which others log. Raises AccountSuspended.
-    """
-    token = _token(authorization)
-    return _caller_of_token(installation, token) if token is not None and ":" not in token else Refusal.UNKNOWN
+def identify(installation: Installation, token: str) -> Caller | Refusal:
+    """The caller that the token of an `Authorization` header identifies: a key, or an access token. A session is not
+    accepted here: it does not expire and is sent in queries, which others log. Raises AccountSuspended."""
+    return _caller_of_token(installation, token) if ":" not in token else Refusal.UNKNOWN
 
 
-def caller_of_session(installation: Installation, session: str) -> Caller | None:
-    """The caller that a session identifies. Raises AccountSuspended."""
+async def caller_of_session(request: Request, serving: Serving, session: str) -> Caller | None:
+    """The caller that a session identifies. Raises Problem 429 and AccountSuspended."""
+    return await _shown_by(request, serving, session, serving.sessions, _caller_of_session)
+
+
+async def caller_of_client(request: Request, serving: Serving, shown: str) -> Caller | None:
+    """Who shows a key (its id, a dot, its secret), to get something that stands for it. No token is taken: it may
+    expire before what is made with it. Raises Problem 429 and AccountSuspended."""
+    return await _shown_by(request, serving, shown, serving.clients, _caller_of_client)
+
+
+async def _shown_by(
+    request: Request,
+    serving: Serving,
+    shown: str,
+    looks: SharedLooks[None],
+    identify: Callable[[Installation, str], Caller | None],
+) -> Caller | None:
+    await serving.guesses.admit(request, serving.installation, shown)
+    caller = await looks.look(shown, partial(identify, serving.installation))
+    if caller is None:
+        serving.guesses.failed(request)
+    else:
+        await serving.rate_limits.charge(caller)
+    return caller
+
+
+def _caller_of_session(installation: Installation, session: str) -> Caller | None:
     found = _caller_of_token(installation, session) if ":" in session else Refusal.UNKNOWN
     return None if isinstance(found, Refusal) else found
+
+
+def _caller_of_client(installation: Installation, shown: str) -> Caller | None:
+    with installation.transaction() as session:
+        return authenticate(session, shown)
 
 
 def key_in_basic(authorization: str | None) -> str | None:
     """The key (its id, a dot, its secret) in an `Authorization: Basic`; None if there is none."""
     scheme, value = get_authorization_scheme_param(authorization)
     return _from_basic(value) if scheme.lower() == "basic" else None
-
-
-def caller_of_secret(installation: Installation, key_id: str, secret: str) -> Caller | None:
-    """The caller that a key's id and secret identify. No token is taken: it may expire before what is made with it.
-    Raises AccountSuspended."""
-    with installation.transaction() as session:
-        return authenticate(session, f"{key_id}.{secret}")
 
 
 def _caller_of_token(installation: Installation, token: str) -> Caller | Refusal:

@@ -1,6 +1,5 @@
 """OAuth2 client credentials (RFC 6749, 4.4): for an API key, a token that expires. Any path may serve it."""
 
-import asyncio
 import math
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -11,9 +10,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from dispatcher.accounts.api_keys import authenticate
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.errors import AccountSuspended
-from dispatcher.web.authentication import key_in_basic
+from dispatcher.web.authentication import caller_of_client, key_in_basic
 from dispatcher.web.bodies import SECRET
 from dispatcher.web.middleware import read_form
 from dispatcher.web.problems import described
@@ -74,17 +73,8 @@ def shown_key(request: Request, body: bytes) -> str:
     return shown
 
 
-def issue(serving: Serving, shown: str) -> TokenAnswer | None:
-    """A token for a key; None if there is no such key. Raises TokenRefused, or Problem 429."""
-    try:
-        with serving.installation.transaction() as session:
-            caller = authenticate(session, shown)
-    except AccountSuspended as suspended:
-        raise _refused("invalid_client", str(suspended)) from None
-    if caller is None:
-        return None
-    serving.rate_limits.check(caller)
-    serving.rates.spend(caller, READ)
+def issue(serving: Serving, caller: Caller) -> TokenAnswer:
+    """A token for a caller's key."""
     until = min(caller.shown_at + TOKEN_LIFE, caller.expires_at or datetime.max.replace(tzinfo=UTC))
     # Rounded up, so that a token never expires before its key: a new token must not count as expired.
     last_second = datetime.fromtimestamp(math.ceil(until.timestamp()), UTC)
@@ -133,15 +123,15 @@ _BODY: dict[str, Any] = {
 )
 async def post_token(request: Request, serving: Shared, body: Annotated[bytes, Depends(read_form)]) -> Response:
     try:
-        shown = shown_key(request, body)
-        await serving.guesses.admit(request, serving.installation, shown)
-        token = await asyncio.to_thread(issue, serving, shown)
-        if token is None:
-            serving.guesses.failed(request)
-            raise _not_a_client()
-        return JSONResponse(token.model_dump(), headers=_NOT_KEPT)
+        caller = await caller_of_client(request, serving, shown_key(request, body))
     except TokenRefused as refused:
         return refused.response()
+    except AccountSuspended as suspended:
+        return _refused("invalid_client", str(suspended)).response()
+    if caller is None:
+        return _not_a_client().response()
+    await serving.rates.charge(caller, READ)
+    return JSONResponse(issue(serving, caller).model_dump(), headers=_NOT_KEPT)
 
 
 def _fields(content_type: str | None, body: bytes) -> dict[str, str]:

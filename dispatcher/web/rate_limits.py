@@ -52,15 +52,10 @@ class RateLimits:
         self._leases: dict[str, _Lease] = {}
         self._renewals: dict[str, asyncio.Task[None]] = {}
 
-    def check(self, caller: Caller) -> None:
-        """Counts a request of the caller. Raises Problem 429, with `Retry-After`, if there are too many."""
-        if self._per_minute and (seconds := self.seconds_to_wait(caller.key_id.hex)):
-            raise self._too_many(seconds)
-
     async def charge(self, caller: Caller) -> None:
-        """The same for a coroutine. A key that makes many requests has some counted in advance, for a second: twice as
-        many each time that it used them up, up to 1,000 or a hundredth of its limit. So a slow key is charged what it
-        uses."""
+        """Counts a request of the caller. Raises Problem 429, with `Retry-After`, if there are too many. A key that
+        makes many requests has some counted in advance, for a second: twice as many each time that it used them up, up
+        to 1,000 or a hundredth of its limit. So a slow key is charged what it uses."""
         if not self._per_minute:
             return
         key = caller.key_id.hex

@@ -17,7 +17,7 @@ from dispatcher.web.account_turns import (
     AccountTurns,
 )
 from dispatcher.web.guesses import Guesses
-from dispatcher.web.known_callers import KnownCallers
+from dispatcher.web.known_callers import KnownCallers, SharedLooks
 from dispatcher.web.quotas import Rates
 from dispatcher.web.rate_limits import RateLimits
 from dispatcher.web.request_counts import RequestCounts
@@ -32,6 +32,8 @@ class Serving:
         self._parts: tuple[Installation, RateLimits, Rates] | None = None
         self._lock = Lock()
         self.known_callers: KnownCallers[Any] = KnownCallers()
+        self.clients: SharedLooks[None] = SharedLooks()  # who show a key for something that stands for it
+        self.sessions: SharedLooks[None] = SharedLooks()
         self.guesses = Guesses()
         self.access_log = AccessLog()
         self.counts = RequestCounts()

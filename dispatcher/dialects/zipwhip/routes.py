@@ -1,6 +1,6 @@
 """Zipwhip's five calls, each by GET and by POST."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,7 +12,7 @@ from dispatcher.dialects.lists import whole_list
 from dispatcher.dialects.zipwhip.errors import ZIPWHIP
 from dispatcher.dialects.zipwhip.fields import WebhookDocument, document_of, method_of, new_fields
 from dispatcher.dialects.zipwhip.parameters import Parameters, read_parameters, refused, required
-from dispatcher.web.authentication import caller_of_secret, caller_of_session
+from dispatcher.web.authentication import caller_of_client, caller_of_session
 from dispatcher.web.quotas import READ, WRITE
 from dispatcher.web.serving import Serving, Shared
 from dispatcher.webhooks.fields import WebhookFields
@@ -23,31 +23,14 @@ Given = Annotated[Parameters, Depends(read_parameters)]
 Route = TypeVar("Route", bound=Callable[..., Any])
 
 
-def _admitted(*names: str) -> Any:
-    """A dependency: what the call shows for a secret, in these parameters, may be looked at. Raises Problem 429."""
-
-    async def admit(request: Request, given: Given, serving: Shared) -> Request:
-        shown = ".".join(required(given, name) for name in names)
-        await serving.guesses.admit(request, serving.installation, shown)
-        return request
-
-    return Depends(admit)
-
-
-InSession = Annotated[Request, _admitted("session")]
-AtLogin = Annotated[Request, _admitted("username", "password")]
-
-
-def _owner_who_may(scope: Scope) -> Callable[[Request, Parameters, Serving], Owner]:
-    def owner(request: InSession, given: Given, serving: Shared) -> Owner:
-        caller = caller_of_session(serving.installation, required(given, "session"))
+def _owner_who_may(scope: Scope) -> Callable[[Request, Parameters, Serving], Awaitable[Owner]]:
+    async def owner(request: Request, given: Given, serving: Shared) -> Owner:
+        caller = await caller_of_session(request, serving, required(given, "session"))
         if caller is None:
-            serving.guesses.failed(request)
             raise refused("session is not valid")
-        serving.rate_limits.check(caller)
         if not caller.may(scope):
             raise refused(f"the API key of this session does not have the scope `{scope}`")
-        serving.rates.spend(caller, READ if scope is Scope.READ else WRITE)
+        await serving.rates.charge(caller, READ if scope is Scope.READ else WRITE)
         if caller.account_id is None:
             raise refused("a session of an account's own API key is needed")
         return Owner(caller.account_id, caller)
@@ -107,15 +90,13 @@ _KIND = {
 
 
 @_call("/user/login", "Get a session", {"username": "An API key's id.", "password": "Its secret."})
-def login(request: AtLogin, given: Given, serving: Shared) -> Session:
-    installation = serving.installation
-    caller = caller_of_secret(installation, required(given, "username"), required(given, "password"))
+async def login(request: Request, given: Given, serving: Shared) -> Session:
+    shown = ".".join(required(given, name) for name in ("username", "password"))
+    caller = await caller_of_client(request, serving, shown)
     if caller is None:
-        serving.guesses.failed(request)
         raise refused("username or password is wrong")
-    serving.rate_limits.check(caller)
-    serving.rates.spend(caller, READ)
-    return Session(response=installation.token_mint.session(caller.key_id))
+    await serving.rates.charge(caller, READ)
+    return Session(response=serving.installation.token_mint.session(caller.key_id))
 
 
 @_call("/webhook/add", "Install a webhook", {**_SESSION, **_KIND, **_URL, **_METHOD}, "method")

@@ -100,14 +100,14 @@ def test_a_session_lasts_as_long_as_its_key(database: Engine, zipwhip: Zipwhip) 
 
 def test_a_session_opens_nothing_but_this_dialect(zipwhip: Zipwhip, installation: Installation) -> None:
     assert zipwhip.call("webhook/list") == []
-    assert identify(installation, f"Bearer {zipwhip.session}") is Refusal.UNKNOWN
+    assert identify(installation, zipwhip.session) is Refusal.UNKNOWN
 
 
 def test_only_a_keys_own_secret_gets_a_session(zipwhip: Zipwhip, installation: Installation) -> None:
     """An access token must not be accepted either: its session would outlive it."""
     digest, _, number = zipwhip.session.partition(":")
     access_token = installation.token_mint.access_token(UUID(zipwhip.username), datetime.now(UTC) + timedelta(hours=1))
-    assert not isinstance(identify(installation, f"Bearer {access_token}"), Refusal)
+    assert not isinstance(identify(installation, access_token), Refusal)
     pairs = [
         (zipwhip.username, "wrong"),
         ("nobody", zipwhip.password),

@@ -1,7 +1,9 @@
 """What a request costs before its work begins, and in which order it is refused: by the shortcut and by the route."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +21,8 @@ from dispatcher.events import waiting_room
 from dispatcher.events.waiting_room import WaitingRoom
 from dispatcher.installation import Installation
 from dispatcher.web import authentication, known_callers
+from dispatcher.web.guesses import Guesses
+from dispatcher.web.known_callers import SharedLooks
 from dispatcher.web.middleware import MAX_BODY_BYTES
 from tests.factories import change
 from tests.integration.api.conftest import Api, MakeKey, Restarted
@@ -35,14 +39,14 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """The headers for which the database was asked who calls."""
-    asked: list[str | None] = []
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tokens for which the database was asked who calls."""
+    asked: list[str] = []
     identify = authentication.identify
 
-    def noted(installation: Installation, authorization: str | None) -> Any:
-        asked.append(authorization)
-        return identify(installation, authorization)
+    def noted(installation: Installation, token: str) -> Any:
+        asked.append(token)
+        return identify(installation, token)
 
     monkeypatch.setattr(authentication, "identify", noted)
     return asked
@@ -53,6 +57,28 @@ def limited(monkeypatch: pytest.MonkeyPatch, restarted: Restarted) -> None:
     """One request a minute for each key."""
     monkeypatch.setenv("DISPATCHER_API_REQUESTS_PER_MINUTE", "1")
     restarted()
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, number: int) -> list[object]:
+    """Lets nobody's key be looked at before so many requests have come; returns who came."""
+    came: list[object] = []
+    admit, all_are_here = Guesses.admit, Event()
+
+    async def admitted(guesses: Guesses, request: Any, installation: Installation, token: str) -> None:
+        await admit(guesses, request, installation, token)
+        came.append(token)
+        if len(came) == number:
+            all_are_here.set()
+
+    look = SharedLooks._look
+
+    async def held(looks: Any, *given: Any) -> Any:
+        await asyncio.to_thread(all_are_here.wait, 30)
+        return await look(looks, *given)
+
+    monkeypatch.setattr(Guesses, "admit", admitted)
+    monkeypatch.setattr(SharedLooks, "_look", held)
+    return came
 
 
 def test_requests_are_refused_in_this_order_key_rate_scope_body(
@@ -70,7 +96,7 @@ def test_requests_are_refused_in_this_order_key_rate_scope_body(
 
 
 def test_a_caller_who_is_known_costs_no_query(
-    api: Api, make_key: MakeKey, looks: list[str | None], monkeypatch: pytest.MonkeyPatch
+    api: Api, make_key: MakeKey, looks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token, statements = make_key("acme", Scope.SEND, Scope.READ), []
     api.post_event(EVENT, token=token)
@@ -79,19 +105,54 @@ def test_a_caller_who_is_known_costs_no_query(
     for _ in range(3):
         assert api.post_event(EVENT, token=token).status_code == 202
         assert api.call("GET", "/v1/events", token=token).status_code == 200
-    assert looks == [f"Bearer {token}"]
+    assert looks == [token]
     assert statements == ["dispatcher_store"] * 3
 
 
-def test_requests_that_come_at_once_share_one_look(api: Api, token: str, looks: list[str | None]) -> None:
+def test_requests_that_come_at_once_share_one_look(api: Api, token: str, looks: list[str]) -> None:
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(lambda _: api.post_event(EVENT, token=token).status_code, range(16)))
     assert answers == [202] * 16
     assert len(looks) <= 2
 
 
+def test_so_they_do_however_they_write_their_key(
+    api: Api, token: str, looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came = hold(monkeypatch, 16)
+
+    def spelt(place: int) -> int:
+        return api.post_event(EVENT, token=f"{token[:place]}-{token[place:]}").status_code
+
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(spelt, range(16))) == [202] * 16
+    assert len(came) == 16
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("path", ["/oauth2/token", "/zipwhip/user/login", "/zipwhip/webhook/list"])
+def test_so_they_do_for_what_stands_for_their_key_and_with_it(
+    api: Api, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    key, _, secret = make_key("acme", Scope.READ).partition(".")
+    login = {"username": key, "password": secret}
+    session = requests.post(f"{api.origin}/zipwhip/user/login", data=login, timeout=30).json()["response"]
+    form = {"grant_type": "client_credentials", "client_id": key, "client_secret": secret, **login, "session": session}
+    looks: list[object] = []
+    for name in ("authenticate", "caller_of_key"):
+        look = getattr(authentication, name)
+        monkeypatch.setattr(authentication, name, lambda *given, look=look: looks.append(1) or look(*given))
+    came = hold(monkeypatch, 16)
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: requests.post(api.origin + path, data=form, timeout=30), range(16)))
+    assert [answer.status_code for answer in answers] == [200] * 16
+    assert not any("false" in answer.text for answer in answers)
+    assert len(came) == 16
+    assert len(looks) == 1
+
+
 def test_who_is_known_is_asked_for_again_after_a_few_seconds(
-    api: Api, token: str, database: Engine, looks: list[str | None], monkeypatch: pytest.MonkeyPatch
+    api: Api, token: str, database: Engine, looks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_callers, "KEPT_SECONDS", 0.0)
     api.post_event(EVENT, token=token)

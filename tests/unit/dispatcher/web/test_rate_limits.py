@@ -112,22 +112,22 @@ def caller() -> Caller:
 def test_one_too_many_is_reported_with_the_time_to_wait(fake_broker: FakeBroker, clock: Clock) -> None:
     limits = RateLimits(fake_broker.url, 2)
     busy, other = caller(), caller()
-    limits.check(busy)
-    limits.check(busy)
+    asyncio.run(limits.charge(busy))
+    asyncio.run(limits.charge(busy))
     clock.go_on(10)
     with pytest.raises(Problem, match="more than 2 requests a minute") as refused:
-        limits.check(busy)
+        asyncio.run(limits.charge(busy))
     assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "50"})
-    limits.check(other)
+    asyncio.run(limits.charge(other))
     clock.go_on(51)
-    limits.check(busy)
+    asyncio.run(limits.charge(busy))
 
 
 def test_a_limit_of_zero_is_none_and_counts_nothing(fake_broker: FakeBroker) -> None:
     limits = RateLimits(fake_broker.url, 0)
     busy = caller()
     for _ in range(100):
-        limits.check(busy)
+        asyncio.run(limits.charge(busy))
     assert fake_broker.client.keys("*") == []
 
 
