@@ -174,6 +174,11 @@ class OwnWebhooks:
         self._vendor, self._installation = vendor, serving.installation
         self._before_verification = partial(serving.rates.spend, owner.caller, URL_VERIFICATION)
         self._turns = serving.reading_turns
+        self._check_stored = partial(serving.rates.check_stored, owner.caller)
+
+    def check_stored(self) -> None:
+        """Raises Problem 429 if the account has stored as much as it may: what is sent again is stored, too."""
+        self._check_stored()
 
     def account(self, session: Session) -> Account:
         """The account that owns them."""

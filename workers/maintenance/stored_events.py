@@ -22,7 +22,7 @@ SETTLED = 1_000  # accounts that one transaction changes
 LATE = timedelta(minutes=1)
 LATE_REQUESTS = timedelta(minutes=2)  # made before the request is sent, which may take a minute with its batch
 
-EVENT_BYTES = 300  # of an event beside its message: columns, index entries
+EVENT_BYTES = 300  # of an event beside its message, app and subject, which is in an index, too
 DELIVERY_BYTES = 400  # of a delivery, and its index entries
 REQUEST_BYTES = 300  # of a request beside its texts, and its index entry
 ATTEMPT_BYTES = 300  # of an attempt, and its index entries
@@ -52,6 +52,7 @@ SELECT (SELECT count(*) FROM piece) AS number, (SELECT id FROM piece ORDER BY id
 COUNT_EVENTS = _count(
     f"""
   SELECT id, account_id, octet_length(data) + {EVENT_BYTES}
+    + coalesce(octet_length(app), 0) + 2 * coalesce(octet_length(subject), 0)
     + CAST(greatest(0, delivery_count) AS bigint) * {DELIVERY_BYTES} AS size
   FROM dispatcher.events WHERE id > :reached AND id < :until ORDER BY id LIMIT {PIECE}""",
     "SELECT * FROM piece",

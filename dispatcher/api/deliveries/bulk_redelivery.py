@@ -32,7 +32,7 @@ from dispatcher.web.ownership import AccountQuery, Name, account_of, owner_for
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
 from dispatcher.web.parameters import EVENT_TYPE, Moment
 from dispatcher.web.problems import usual_problems
-from dispatcher.web.serving import Served
+from dispatcher.web.serving import Served, Shared
 
 router = APIRouter(prefix="/v1/redeliveries", tags=["redeliveries"])
 
@@ -128,14 +128,17 @@ class RedeliveryDocument(BaseModel):
 def post_redelivery(
     *,
     caller: Manager,
-    installation: Served,
+    serving: Shared,
     by: By,
     ordered: Annotated[Order, body_as(Order)],
     called: OwnUrl,
     response: Response,
 ) -> Any:
     selection = Selection(**ordered.filter.model_dump())
+    installation = serving.installation
     defaults = installation.settings.default_limits
+    if not ordered.dry_run:
+        serving.rates.check_stored(caller)
     with installation.transaction() as session:
         account = account_of(session, caller, ordered.account, webhook=selection.webhook)
         if ordered.dry_run:

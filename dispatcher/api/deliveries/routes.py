@@ -18,7 +18,7 @@ from dispatcher.web.ownership import AccountQuery, account_of, owner_for
 from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.web.parameters import Since, Until
 from dispatcher.web.problems import usual_problems
-from dispatcher.web.serving import Served
+from dispatcher.web.serving import Served, Shared
 from dispatcher.webhooks.explanation.reading import explain_one_delivery
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
@@ -100,7 +100,9 @@ def get_one_delivery(
     description="The delivery must be delivered, discarded or cancelled. Answers 409 if it is still open.",
     responses=usual_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
 )
-def post_redeliver(caller: Manager, installation: Served, by: By, delivery_id: DeliveryId) -> DeliveryDocument:
+def post_redeliver(caller: Manager, serving: Shared, by: By, delivery_id: DeliveryId) -> DeliveryDocument:
+    serving.rates.check_stored(caller)
+    installation = serving.installation
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
         redeliver(session, account, delivery_id, installation.timing, by=by)

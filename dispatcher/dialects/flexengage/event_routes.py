@@ -77,6 +77,7 @@ def get_event(own: Readable, installation: Served, identifier: WebhookId, event_
     responses=FLEXENGAGE.described(HTTPStatus.NOT_FOUND),
 )
 def retry(own: Manageable, installation: Served, identifier: WebhookId, event_id: EventId) -> Response:
+    own.check_stored()
     with installation.transaction() as session:
         account, delivery = _find(session, own, identifier, event_id)
         if get_delivery(session, account, delivery, limit=1).event is None:

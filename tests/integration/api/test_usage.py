@@ -12,7 +12,7 @@ from dispatcher.accounts.rate_counts import RATES
 from dispatcher.settings import Settings
 from dispatcher.settings.quotas import DEFAULTS, Quota
 from tests.dead_ports import refusing_port
-from tests.factories import RECEIVED, change, make_webhook, upkeep_once
+from tests.factories import RECEIVED, change, make_webhook, rows, upkeep_once
 from tests.integration.accounts.test_limits import limit
 from tests.integration.api.conftest import Api, MakeKey, Restarted
 from tests.receiver import Receiver
@@ -145,6 +145,30 @@ def test_test_events_are_counted_and_take_what_is_stored(
     change(database, "UPDATE dispatcher.accounts SET stored_bytes = 1")
     api.call("PUT", "/v1/accounts/acme/limits", {"stored_bytes": 1}, token=operator)
     refused(api.call("POST", f"/v1/webhooks/{webhook.id}/test", token=key), Quota.STORED_BYTES, "1")
+
+
+def test_who_has_stored_as_much_as_it_may_sends_nothing_again_either(
+    api: Api, key: str, database: Engine, settings: Settings
+) -> None:
+    webhook = make_webhook(database, settings, url="https://example.com/")
+    event = api.post_event(EVENT, token=key).json()["event_id"]
+    change(database, "UPDATE dispatcher.webhooks SET dialect = 'flexengage'")
+    change(database, "UPDATE dispatcher.deliveries SET state = 'delivered'")
+    (delivery,) = rows(database, "SELECT id FROM dispatcher.deliveries")
+    again: list[tuple[str, Any]] = [
+        ("/v1/redeliveries", {"filter": {"states": ["delivered"]}}),
+        (f"/v1/deliveries/{delivery.id}/redeliver", None),
+        (f"/flexengage/v1/acme/webhooks/{webhook.id}/events/{event}/retry", None),
+    ]
+    limit(database, {Quota.STORED_BYTES: 1})
+    change(database, "UPDATE dispatcher.accounts SET stored_bytes = 1")
+    for path, body in again:
+        answer = api.call("POST", path, body, token=key)
+        assert answer.status_code == 429, path
+        assert "its limit `stored_bytes`" in answer.text
+    assert api.call("POST", "/v1/redeliveries", {"filter": {}, "dry_run": True}, token=key).status_code == 200
+    change(database, "UPDATE dispatcher.accounts SET stored_bytes = 0")
+    assert [api.call("POST", path, body, token=key).status_code for path, body in again] == [202, 202, 202]
 
 
 def test_with_the_broker_away_nobody_is_refused_and_rates_are_not_known(

@@ -75,6 +75,13 @@ def test_messages_events_and_deliveries_count_for_their_account(database: Engine
     }
 
 
+def test_so_do_texts_beside_the_message_which_can_be_longer(database: Engine) -> None:
+    make_account(database)
+    enqueue(RECEIVED, b"1", account="acme", app="€" * 255, subject="😀" * 255)
+    counted(database)
+    assert stored(database) == {"acme": 1 + EVENT_BYTES + 3 * 255 + 2 * 4 * 255}
+
+
 def test_retries_and_what_receivers_answer_count_too_for_the_account_of_the_webhook(
     database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
