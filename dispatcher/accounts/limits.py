@@ -1,6 +1,7 @@
 """The limits of an account: its own ones, set by an operator, and what it has of what a quota counts."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, ApiKey, BulkRedelivery, Webhook
-from dispatcher.errors import AtQuota
+from dispatcher.errors import AccountAtLimit, AtQuota
+from dispatcher.ids import first_id_at
 from dispatcher.settings.quotas import Limits, Quota, is_limit, limit_of, too_many
 
 
@@ -57,10 +59,26 @@ def lock_for_one_more(session: Session, account: Account) -> None:
 
 
 def refuse_one_more(session: Session, account: Account, quota: Quota, defaults: Limits) -> None:
-    """Raises AtQuota if the account has as many as it may. The caller has locked its row, or asks again later."""
+    """Raises AtQuota if the account has as many as it may, and AccountAtLimit if it has made too many of late. The
+    caller has locked its row, or asks again later."""
     limit = limit_of(quota, account.limits, defaults)
-    if limit is not None and count(session, account, quota, most=limit) >= limit:
+    if limit is None:
+        return
+    if count(session, account, quota, most=limit) >= limit:
         raise AtQuota(too_many(quota, limit))
+    if quota in _MADE_IN_A_DAY:
+        _refuse_one_more_today(session, account, quota, limit)
+
+
+def _refuse_one_more_today(session: Session, account: Account, quota: Quota, limit: int) -> None:
+    table, times, noun = _MADE_IN_A_DAY[quota]
+    most = max(limit * times, _LEAST_IN_A_DAY)
+    since = first_id_at(session.scalars(select(func.now())).one() - timedelta(days=1))
+    made = select(table.id).where(table.account_id == account.id, table.id >= since).limit(most).subquery()
+    if session.scalars(select(func.count()).select_from(made)).one() >= most:
+        raise AccountAtLimit(
+            f"the account may make {most:,} {noun} in 24 hours, also by its limit `{quota}`, and has made as many"
+        )
 
 
 def count(session: Session, account: Account, quota: Quota, *, most: int) -> int:
@@ -88,6 +106,13 @@ _COUNTED: Mapping[Quota, Any] = {
     Quota.KEYS: _keys,
     Quota.BULK_REDELIVERIES: _bulk_redeliveries,
 }
+
+# Of these a row stays for ever, also of one that was deleted or has ended: they cannot be made and ended without end.
+_MADE_IN_A_DAY: Mapping[Quota, tuple[type[Webhook | BulkRedelivery], int, str]] = {
+    Quota.WEBHOOKS: (Webhook, 10, "webhooks"),
+    Quota.BULK_REDELIVERIES: (BulkRedelivery, 100, "bulk redeliveries"),
+}
+_LEAST_IN_A_DAY = 1_000
 
 
 def _noted(limits: Limits, quota: Quota) -> object:

@@ -8,7 +8,7 @@ from dispatcher.db.models import Webhook
 
 _SHOWN = ("app", "dialect", "disabled_reason", "enabled", "event_types", "name", "url_masked")
 _NAMED_ONLY = ("contact_email", "dialect_fields", "url_digest")
-_MOST = 4_000  # characters of an old and a new value: whoever may change a webhook may do so all the time
+_MOST = 4_000  # characters of all old and new values: whoever may change a webhook may do so all the time
 
 
 def fields_now(webhook: Webhook) -> dict[str, Any]:
@@ -22,16 +22,21 @@ def changed_fields(
     before: Mapping[str, Any], after: Mapping[str, Any], secrets: Iterable[str], *, respelled: bool = False
 ) -> dict[str, Any]:
     """Each field that changed, by name, with its `old` and `new` value (None: none, or the default), or with None if
-    the values are not kept: because of what they are, or of their length. `secrets` are the names of those that
-    changed; `respelled`: the URL is written differently, possibly only in a part that is masked."""
-    changed: dict[str, Any] = dict.fromkeys(secrets)
-    for name in {**before, **after}:
-        old, new = before.get(name), after.get(name)
-        if old != new and name not in {"url_digest", "url_masked"}:
-            values = {"old": old, "new": new}
-            is_kept = name not in _NAMED_ONLY and len(json.dumps(values)) <= _MOST
-            changed[name] = values if is_kept else None
+    the values are not kept: because of what they are, or because they are too long with those before them. `secrets`
+    are the names of those that changed; `respelled`: the URL is written differently, possibly only in a part that is
+    masked."""
     # Two URLs can have the same masked form, two spellings have one digest, and what differs can be masked as well.
+    values = {}
     if respelled or any(before.get(name) != after[name] for name in ("url_digest", "url_masked")):
-        changed["url"] = {"old": before.get("url_masked"), "new": after["url_masked"]}
+        values["url"] = before.get("url_masked"), after["url_masked"]
+    for name in {**before, **after}:
+        if before.get(name) != after.get(name) and name not in {"url_digest", "url_masked"}:
+            values[name] = before.get(name), after.get(name)
+    changed: dict[str, Any] = dict.fromkeys(secrets)
+    left = _MOST
+    for name, (old, new) in values.items():
+        size = len(json.dumps((old, new)))
+        is_kept = name not in _NAMED_ONLY and size <= left
+        changed[name] = {"old": old, "new": new} if is_kept else None
+        left -= size if is_kept else 0
     return changed

@@ -182,9 +182,9 @@ class Webhooks:
         return self.opened(webhook, kept.owner, kept.circuit_breaker)
 
     def delete(self, kept: Registered, *, by: Actor) -> Webhook:
-        """Soft-deletes a locked webhook: its secrets are wiped and its name is free again; its deliveries can still be
-        listed, open ones end."""
-        wiped = dict.fromkeys(WIPED)
+        """Soft-deletes a locked webhook: its secrets, and what else can be long, are wiped and its name is free again;
+        its deliveries can still be listed, open ones end."""
+        wiped = dict.fromkeys(WIPED) | {"event_types": [], "contract": {}, "dialect_fields": {}}
         webhook = self._write(kept.webhook, {"deleted_at": func.now(), **wiped})
         if webhook is None:
             raise NotFound("webhook", kept.id)

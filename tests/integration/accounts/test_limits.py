@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from threading import Barrier
 
 import pytest
@@ -11,7 +12,10 @@ from sqlalchemy.orm import Session
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.api_keys import Scope, create_key, keys_page, revoke_key
 from dispatcher.accounts.limits import own_limits, set_limits
-from dispatcher.errors import AtQuota
+from dispatcher.deliveries.bulk_redelivery import cancel, order
+from dispatcher.deliveries.selection import Selection
+from dispatcher.errors import AccountAtLimit, AtQuota
+from dispatcher.ids import first_id_at
 from dispatcher.settings import Settings
 from dispatcher.settings.quotas import Limits, Quota
 from tests.factories import TESTER, change, change_webhook, make_account, make_webhook, rows
@@ -75,6 +79,49 @@ def test_what_is_gone_makes_room(database: Engine, settings: Settings) -> None:
     make_key(database)
     change(database, "UPDATE dispatcher.api_keys SET expires_at = now() - interval '1 second' WHERE revoked_at IS NULL")
     make_key(database)
+
+
+def test_nobody_makes_and_deletes_webhooks_without_end(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.accounts.limits._LEAST_IN_A_DAY", 1)
+    first = make_webhook(database, settings, url="https://example.com/")
+    limit(database, {Quota.WEBHOOKS: 1})
+    last = first
+    for _ in range(9):
+        change_webhook(database, settings, last, "delete")
+        last = make_webhook(database, settings, url="https://example.com/")
+    change_webhook(database, settings, last, "delete")
+    with pytest.raises(AccountAtLimit, match=r"may make 10 webhooks in 24 hours, also by its limit `webhooks`"):
+        make_webhook(database, settings, url="https://example.com/")
+    make_webhook(database, settings, url="https://example.com/", account="globex")
+    yesterday = first_id_at(datetime.now(UTC) - timedelta(hours=24, minutes=1))
+    change(database, "UPDATE dispatcher.webhooks SET id = :id WHERE id = :first", id=yesterday, first=first.id)
+    make_webhook(database, settings, url="https://example.com/")
+
+
+def test_nor_does_anybody_order_and_cancel_redeliveries(
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.accounts.limits._LEAST_IN_A_DAY", 1)
+    make_account(database)
+    limit(database, {Quota.BULK_REDELIVERIES: 1})
+    with Session(database) as session, session.begin():
+        account = find_account(session, "acme")
+        for _ in range(100):
+            cancel(session, account, order(session, account, Selection(), by=TESTER).id, by=TESTER)
+        with pytest.raises(AccountAtLimit, match="may make 100 bulk redeliveries in 24 hours"):
+            order(session, account, Selection(), by=TESTER)
+
+
+def test_of_a_deleted_webhook_nothing_long_is_kept(database: Engine, settings: Settings) -> None:
+    rules = {status: {"verdict": "temporary"} for status in range(200, 999)}
+    types = [f"{one:0200}" for one in range(100)]
+    webhook = make_webhook(database, settings, url="https://example.com/", event_types=types, contract={"rules": rules})
+    size = "SELECT pg_column_size(w.*) AS size FROM dispatcher.webhooks w"
+    assert rows(database, size)[0].size > 1_000
+    change_webhook(database, settings, webhook, "delete")
+    assert rows(database, size)[0].size < 500
 
 
 def test_other_accounts_have_their_own(database: Engine, settings: Settings) -> None:

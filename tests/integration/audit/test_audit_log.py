@@ -1,5 +1,6 @@
 """The audit log: what an entry tells and never tells, that it stands and falls with its change, how it is read."""
 
+import json
 import re
 import threading
 from datetime import timedelta
@@ -147,6 +148,18 @@ def test_of_long_values_it_is_kept_only_that_they_changed(database: Engine, sett
         (changed,) = entries(database)
         kept = [name for name, values in changed.detail["changed"].items() if values is not None]
         assert kept == ([] if long else ["event_types", "contract.timeout_seconds"])
+
+
+def test_so_it_is_of_many_that_are_long_together(database: Engine, settings: Settings) -> None:
+    webhook = make_webhook(database, settings, url="https://example.com/", event_types=["a"])
+    forget(database)
+    contract = {"rules": {status: {"verdict": "temporary"} for status in range(200, 300)}, "timeout_seconds": 9}
+    url, types = f"https://example.com/{'x-' * 900}", [f"{one:0200}" for one in range(10)]
+    change_webhook(database, settings, webhook, "update", url=url, event_types=types, contract_changes=contract)
+    (changed,) = entries(database)
+    kept = {name: values for name, values in changed.detail["changed"].items() if values is not None}
+    assert list(kept) == ["url", "event_types", "contract.timeout_seconds"]
+    assert len(json.dumps(kept)) < 4_200
 
 
 def test_another_spelling_of_a_url_is_reported(database: Engine, settings: Settings) -> None:
