@@ -9,9 +9,12 @@ from typing import NoReturn
 _SPACE = re.compile(r"[ \t\n\r]*")
 _COLON = re.compile(r"[ \t\n\r]*+:[ \t\n\r]*+")
 _COMMA_OR_END = re.compile(r"[ \t\n\r]*+([,}])[ \t\n\r]*+")
-# A string, or white space outside of one.
-_STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\n\r]+')
-_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
+# What is not white space outside of strings.
+_KEPT = re.compile(r'(?:[^" \t\n\r]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")++')
+# An escape that may be needless, or some that are needed.
+_ESCAPES = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(?:u....|/)|(?:\\[^u/])++")
+_NEEDED = {code: json.dumps(chr(code))[1:-1] for code in (*range(0x20), 0x22, 0x5C)}  # as JavaScript writes them
+_PAIR = 12  # characters of an escape of two halves
 
 
 class TooMany(LookupError):
@@ -96,21 +99,25 @@ def _read_elements(text: str, position: int, most: int, elements: list[str]) -> 
 
 def compact(text: str) -> str:
     """JSON text without the white space between its parts; nothing else changes."""
-    return _STRING_OR_SPACE.sub(lambda found: found[1] or "", text)
+    return "".join(_KEPT.findall(text))
 
 
 def stringified(text: str) -> str:
     """JSON text as JavaScript's `JSON.stringify` would write it, as far as that changes no value: without white space,
     strings with only the escapes that they need. Numbers keep their digits, members their order."""
-    return _STRING_OR_SPACE.sub(lambda found: _plainly_escaped(found[1] or ""), text)
+    return _ESCAPES.sub(_as_needed, compact(text))
 
 
-def _plainly_escaped(string: str) -> str:
-    if "\\u" not in string and "\\/" not in string:
-        return string  # all other escapes are needed
-    # The standard library escapes what JavaScript escapes, except lone surrogates.
-    plain = _ENCODER.encode(json.loads(string))
-    return _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", plain)
+def _as_needed(found: re.Match[str]) -> str:
+    escape = found[0]
+    if escape[1] != "u":
+        return "/" if escape == r"\/" else escape
+    if len(escape) == _PAIR:
+        return chr(0x10000 + ((int(escape[2:6], 16) & 0x3FF) << 10) + (int(escape[8:], 16) & 0x3FF))
+    code = int(escape[2:6], 16)
+    if 0xD800 <= code < 0xE000:  # half of a character
+        return escape.lower()
+    return _NEEDED.get(code) or chr(code)
 
 
 def _after_space(text: str, position: int) -> int:
@@ -138,4 +145,3 @@ def _refuse_constant(name: str) -> NoReturn:
 
 # Numbers are not converted: `int` would refuse those of more than 4,300 digits.
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
-_ENCODER = json.JSONEncoder(ensure_ascii=False)

@@ -1,6 +1,7 @@
 """JSON objects taken apart: the members are those of `json.loads`, and each value keeps its own text."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -248,3 +249,20 @@ def test_any_message_that_can_be_stored_can_be_stringified(message: bytes) -> No
     written = stringified(message.decode())
     assert written.encode()
     assert stringified(written) == written
+
+
+@pytest.mark.parametrize("text", ["[" + "1, " * 20_000 + "1]", "[" + '"",' * 20_000 + "1]"], ids=["spaces", "strings"])
+def test_a_message_of_very_many_parts_is_not_stringified_part_by_part(text: str) -> None:
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        written = stringified(text)
+    finally:
+        sys.setprofile(None)
+    assert written == text.replace(" ", "")
+    assert calls < 20, "a loop that sends does nothing else meanwhile"
