@@ -24,7 +24,7 @@ from dispatcher.web.own_urls import OwnUrl
 from dispatcher.web.ownership import owner_for
 from dispatcher.web.parameters import Moment
 from dispatcher.web.problems import usual_problems
-from dispatcher.web.serving import Served
+from dispatcher.web.serving import Shared
 
 router = APIRouter(prefix="/v1")
 
@@ -74,12 +74,14 @@ class ReplayCount(Count):
 def post_delivery(
     *,
     caller: Manager,
-    installation: Served,
+    serving: Shared,
     by: By,
     event_id: Annotated[UUID, Path(description="The event's id.")],
     to: Annotated[Receiver, body_as(Receiver)],
     response: Response,
 ) -> DeliveryDocument:
+    serving.rates.check_stored(caller)
+    installation = serving.installation
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_event, event_id)
         sent = send_to(session, account, event_id, to.webhook, installation.timing, by=by)
@@ -111,7 +113,7 @@ def post_delivery(
 def post_replay(
     *,
     caller: Manager,
-    installation: Served,
+    serving: Shared,
     by: By,
     webhook_id: WebhookId,
     replay: Annotated[Replay, body_as(Replay)],
@@ -119,7 +121,10 @@ def post_replay(
     response: Response,
 ) -> Any:
     selection = replay_of(webhook_id, since=replay.since, until=replay.until, delivered=replay.delivered)
+    installation = serving.installation
     defaults = installation.settings.default_limits
+    if not replay.dry_run:
+        serving.rates.check_stored(caller)
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_webhook, webhook_id)
         if replay.dry_run:
