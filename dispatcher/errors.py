@@ -80,7 +80,14 @@ class InvalidInput(DispatcherError):
 
 
 class InvalidEvent(InvalidInput):
-    """An event was refused before anything was written."""
+    """An event was refused before anything was written. `path`: where the value is that has no JSON form, such as
+    `data.items[3].price`; "" if another thing is wrong."""
+
+    def __init__(self, field: str, reason: str, path: str = "") -> None:
+        super().__init__(field, reason)
+        self.path = path
+        if path:
+            self.args = (f"{path}: {reason}",)
 
 
 class InvalidAccount(InvalidInput):

@@ -33,8 +33,9 @@ _EXPLAINED = {
     **dict.fromkeys(
         _OTHER_SESSION, f"DATABASE_URL leads to a pooler that runs transactions in changing sessions: {FOR_POOLERS}"
     ),
-    **dict.fromkeys(  # no such table, column, schema
-        ("42P01", "42703", "3F000"), "the database is not at this version's migration: run `dispatcher migrate`"
+    **dict.fromkeys(  # no such table, column, schema, function
+        ("42P01", "42703", "3F000", "42883"),
+        "the database is not at this version's migration: run `dispatcher migrate`",
     ),
     _NOT_ALLOWED: "the user named in DATABASE_URL may not do this: `dispatcher roles` shows which role is for what",
     _TIMED_OUT: "the database took too long to answer",

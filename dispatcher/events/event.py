@@ -11,6 +11,7 @@ from uuid import UUID
 
 from dispatcher.errors import DispatcherError, InvalidEvent
 from dispatcher.event_types import RULE, is_event_type
+from dispatcher.events.no_json import formless
 
 MAX_DATA_BYTES = 256 * 1024
 MAX_TEXT = 255
@@ -63,8 +64,8 @@ class Refused:
 def serialise(data: Data, *, is_json: bool = False) -> bytes:
     """The bytes that are stored, signed and sent: compact JSON, UTF-8 unescaped, member order kept.
 
-    JSON as bytes is checked, unless it `is_json` for certain, and kept as it is. Raises InvalidEvent for anything that
-    is not JSON (NaN and infinities are not) and for more than 256 KiB.
+    JSON as bytes is checked, unless it `is_json` for certain, and kept as it is. Raises InvalidEvent for more than 256
+    KiB and for anything that is not JSON (NaN and infinities are not): `path` says where in `data` it is.
     """
     if isinstance(data, bytes):
         if not is_json:
@@ -111,9 +112,12 @@ def check(event: Event) -> None:
 def _encode(data: Data) -> bytes:
     try:
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        # The error's own text may contain a part of the message, so only its kind is shown.
+    except RecursionError as error:
         raise InvalidEvent("data", _why_no_json(error)) from None
+    except (TypeError, ValueError):
+        # The error's own text may contain a part of the message, so it is not shown.
+        path, what = formless(data) or ("data", "what it holds")
+        raise InvalidEvent("data", f"{what} has no JSON form", path=path) from None
 
 
 def _check_json(data: bytes) -> None:
@@ -139,12 +143,8 @@ def _why_no_json(error: Exception) -> str:
             return f"is not JSON: {error.msg} at character {error.pos}"
         case RecursionError():
             return "is nested too deeply"
-        case UnicodeEncodeError():
-            return "holds a lone surrogate, which UTF-8 cannot carry"
-        case TypeError():
-            return "holds a value that JSON cannot represent"
         case _:
-            return "is not JSON (NaN, Infinity, circular references and an `int` of over 4,300 digits are refused)"
+            return "is not JSON: NaN and Infinity have no form in it"
 
 
 def _check_text(field: str, value: object, *, required: bool = False) -> None:

@@ -144,6 +144,7 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
         "dispatcher.events.event",
         "dispatcher.events.groups",
         "dispatcher.events.nearest",
+        "dispatcher.events.no_json",
         "dispatcher.events.storing",
         "dispatcher.events.thread_groups",
         "dispatcher.events.waiting_room",

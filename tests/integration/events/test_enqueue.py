@@ -11,6 +11,7 @@ from uuid import RFC_4122
 import pytest
 import redis
 from kombu.exceptions import LimitExceeded
+from pydantic import SecretStr
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
@@ -20,7 +21,9 @@ from dispatcher import (
     Event,
     InvalidEvent,
     KeyReused,
+    Producer,
     Refused,
+    Unavailable,
     UnknownAccount,
     WrongDatabase,
     enqueue,
@@ -379,6 +382,18 @@ def test_a_session_on_another_database_is_refused(database: Engine, settings: Se
     with Session(sqlite) as session, pytest.raises(WrongDatabase):
         enqueue("a", {}, account="acme", session=session)
     sqlite.dispose()
+
+
+def test_a_database_that_lacks_a_migration_is_named_with_what_to_do(settings: Settings, other_database: Engine) -> None:
+    url = other_database.url.render_as_string(hide_password=False)
+    producer = Producer(settings.model_copy(update={"database_url": SecretStr(url)}))
+    for begun in ("SELECT 1", "CREATE SCHEMA dispatcher"):  # never migrated, and by a version before this
+        change(other_database, begun)
+        with pytest.raises(
+            Unavailable, match="not at this version's migration: run `dispatcher migrate`: the event was"
+        ):
+            enqueue("a", {}, account="acme", producer=producer)
+    producer.close()
 
 
 # Many

@@ -2,6 +2,8 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -85,6 +87,47 @@ def test_any_bytes_are_refused_or_taken_as_they_are(data: bytes) -> None:
         valid = False
     assert (refusal(serialise, data) is None) == valid
     assert not valid or serialise(data) == data
+
+
+class _Odd(dict[Any, Any]):
+    """A member of it that comes again is the same object."""
+
+
+_SHARED: list[Any] = [1]
+_CIRCLE: dict[str, Any] = {"items": [0, 1]}
+_CIRCLE["items"].append({"back": _CIRCLE})
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"items": [0, 1, 2, {"price": Decimal(1)}]}, "data.items[3].price: Decimal has no JSON form"),
+        (Decimal(1), "data: Decimal has no JSON form"),
+        ((1, [datetime.now(UTC)]), "data[1][0]: datetime has no JSON form"),
+        (MappingProxyType({}), "data: mappingproxy has no JSON form"),
+        ({"a": b"x", "b": object()}, "data.a: bytes has no JSON form"),
+        ({"a": {"b": {1, 2}}}, "data.a.b: set has no JSON form"),
+        (_Odd(a=[float("nan")]), "data.a[0]: NaN has no JSON form"),
+        ({"a": -float("inf")}, "data.a: Infinity has no JSON form"),
+        ({"a": 10**4300}, "data.a: an `int` of over 4,300 digits has no JSON form"),
+        ({"a": ["b", "\ud800"]}, "data.a[1]: a lone surrogate has no JSON form"),
+        (
+            {"a": [_SHARED, _SHARED, _SHARED[0], _CIRCLE]},
+            "data.a[3].items[2].back: a circular reference has no JSON form",
+        ),
+        ({"a": {(1, 2): 1}}, "data.a: a member's name that is a tuple has no JSON form"),
+        ({"a": {"\ud800": 1}}, "data.a: a member's name that is a lone surrogate has no JSON form"),
+        ({"a": {1.5: 0, float("nan"): 1}}, "data.a: a member's name that is NaN has no JSON form"),
+        ({"+27 82 123": {"x\x1b[2J": {7: {"a" * 41: set()}}}}, "data.*.*.*.*: set has no JSON form"),
+        ([[{"abc" * 12: {"def" * 13: {"ghi" * 13: {"jkl" * 13: set()}}}}]], None),
+    ],
+)
+def test_what_has_no_json_form_is_told_by_its_path_and_type_and_never_by_its_value(data: Any, told: str | None) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        serialise(data)
+    assert (refused.value.field, str(refused.value)) == ("data", f"{refused.value.path}: {refused.value.reason}")
+    assert len(str(refused.value)) < 170
+    assert told is None or str(refused.value) == told
 
 
 def test_an_int_that_python_does_not_write_is_refused_in_words_of_ours() -> None:
