@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         WrongDatabase,
     )
     from dispatcher.events.aenqueue import aenqueue
-    from dispatcher.events.enqueue import enqueue, enqueue_many
+    from dispatcher.events.enqueue import enqueue, enqueue_many, wake_workers
     from dispatcher.events.event import Accepted, Event, Refused
     from dispatcher.producer import Producer
     from dispatcher.settings import Settings
@@ -49,6 +49,7 @@ __all__ = [
     "aenqueue",
     "enqueue",
     "enqueue_many",
+    "wake_workers",
 ]
 
 # What is not an error. Loaded when it is first asked for: SQLAlchemy and Celery take most of a second, and all that is
@@ -62,6 +63,7 @@ _PLACES = {
     "aenqueue": "events.aenqueue",
     "enqueue": "events.enqueue",
     "enqueue_many": "events.enqueue",
+    "wake_workers": "events.enqueue",
 }
 
 

@@ -55,7 +55,8 @@ class Producer:
         self.kept: dict[object, Any] = {}  # what the modules above make once for each producer,
         self.on_close: list[Callable[[], None]] = []  # and how that ends
         self.waker = Waker(settings.broker_url.get_secret_value())
-        self.engines_of_callers: WeakSet[Any] = WeakSet()  # those that were found to be on this database
+        self.installation_id: str | None = None  # as the database says it, once it was asked
+        self.known_callers: WeakSet[Any] = WeakSet()  # connections and engines that were found to be on this database
         # (account, app, type) that no webhook takes -> (monotonic time at which this expires, nearest types)
         self.nearest_types: dict[tuple[str, str | None, str], tuple[float, tuple[str, ...]]] = {}
 

@@ -29,6 +29,9 @@ FOR_POOLERS = (
 )
 _OTHER_SESSION = ("42P05", "26000")  # what is prepared is known already, or is not known
 _IS_READ_ONLY = "the database takes no writes at the moment: it is read-only"
+LACKS_PARTITION = (
+    "the database has no partition for this week: run `dispatcher migrate`; upkeep's log says why it makes none"
+)
 _EXPLAINED = {
     **dict.fromkeys(
         _OTHER_SESSION, f"DATABASE_URL leads to a pooler that runs transactions in changing sessions: {FOR_POOLERS}"
@@ -69,9 +72,7 @@ def explain_outage(error: SQLAlchemyError) -> str | None:
             _explain_connection(text) if type(error.orig).__name__ in {"OperationalError", "InterfaceError"} else None
         )
     if lacks_partition(error):
-        return (
-            "the database has no partition for this week: run `dispatcher migrate`; upkeep's log says why it makes none"
-        )
+        return LACKS_PARTITION
     return _EXPLAINED.get(code) or ("the database is not available at the moment" if code[:2] in _AWAY else None)
 
 
@@ -130,6 +131,12 @@ def ends_session(error: BaseException) -> bool:
     down."""
     code = getattr(error, "pgcode", None)
     return code == _READ_ONLY or code in _SHUT_DOWN
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """The SQLSTATE of an error of any driver, also as SQLAlchemy or Django raises it; None without one."""
+    cause = getattr(error, "orig", None) or error.__cause__ or error
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
 
 
 def _code_of(error: DBAPIError) -> str | None:

@@ -26,7 +26,7 @@ class Prepared:
     The kept plan is made without knowing the values, so one plan must be good for all of them. It is made for the
     tables as they are: what was right for empty ones can take hundreds of times as long once they are full. PostgreSQL
     makes it anew when it has new statistics, and this does after `plan_seconds`, together with all others of the
-    connection. On connections that are not ours, run `text`.
+    connection. On connections that are not ours, run `text` with SQLAlchemy, or `whole` with their driver.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class Prepared:
     ) -> None:
         places = {parameter: f"${place}" for place, parameter in enumerate(types, 1)}
         body = _PARAMETER.sub(lambda match: places[match[1]], statement)
-        self.text = text(_PARAMETER.sub(lambda match: f"CAST(:{match[1]} AS {types[match[1]]})", statement))
-        # For the driver, where nothing is prepared.
-        self._whole = _PARAMETER.sub(lambda match: f"CAST(%({match[1]})s AS {types[match[1]]})", statement)
+        self.text = text(_PARAMETER.sub(lambda match: _cast(match[1], types[match[1]]), statement))
+        # For a driver that names parameters `%(name)s`, where nothing is prepared.
+        self.whole = _PARAMETER.sub(lambda match: f"CAST(%({match[1]})s AS {types[match[1]]})", statement)
         self._name = name
         self._names = tuple(types)
         self._prepare = f"PREPARE {name} ({', '.join(types.values())}) AS {body}"
@@ -46,7 +46,7 @@ class Prepared:
     def execute(self, connection: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
         """Runs the statement, as `Connection.execute` does."""
         if POOLED in connection.info:
-            return connection.exec_driver_sql(self._whole, dict(parameters))
+            return connection.exec_driver_sql(self.whole, dict(parameters))
         if first := self._to_run_first(connection.info):
             try:
                 connection.exec_driver_sql(first)
@@ -64,7 +64,7 @@ class Prepared:
         try:
             with closing(connection.cursor()) as cursor:
                 if POOLED in connection.info:
-                    cursor.execute(self._whole, parameters)
+                    cursor.execute(self.whole, parameters)
                     return cast(Sequence[Sequence[Any]], cursor.fetchall())
                 if first := self._to_run_first(connection.info):
                     try:
@@ -93,6 +93,12 @@ class Prepared:
         kept[self._name] = True
         if first is _DISCARD or PLANNED_AT not in kept:
             kept[PLANNED_AT] = monotonic()
+
+
+def _cast(parameter: str, type_: str) -> str:
+    """A parameter for SQLAlchemy. An array is one text (db/arrays.py), for a driver that asks the server of types, too."""
+    given = f"CAST(:{parameter} AS text)" if type_.endswith("[]") else f":{parameter}"
+    return f"CAST({given} AS {type_})"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dispatcher.db.version import check_migrated, check_postgres
 from dispatcher.encryption.vault import EncryptionKeys, Place
 from dispatcher.errors import ConfigurationError
 from dispatcher.events.event import Event
-from dispatcher.events.storing import checked, rules_of, store_one
+from dispatcher.events.storing import checked, rules_of, store
 from dispatcher.installation import Installation
 from dispatcher.transport.choice import check_transport
 
@@ -35,8 +35,8 @@ def check_database(installation: Installation, engine: Engine) -> None:
         check_postgres(connection)
         check_migrated(connection)
         connection.execute(_ACCOUNT, {"name": name})
-        store_one(
-            checked(Event(type="readyz", data=None, account=name)),
+        store(
+            [checked(Event(type="readyz", data=None, account=name))],
             rules_of(installation.settings, utf8=True),
             installation.clock,
             lambda statement, given: connection.execute(statement.text, given).all(),

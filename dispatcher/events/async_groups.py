@@ -45,7 +45,7 @@ class AsyncGroups:
         self._alone = ThreadPoolExecutor(ALONE_AT_ONCE, "dispatcher-alone")
         self._turns: FairTurns[asyncio.Future[None]] = FairTurns(ALONE_AT_ONCE)
         self._alone_room = Room()
-        self._wakes = _Wakes(producer)
+        self.wakes = Wakes(producer)
 
     async def store(self, item: CheckedEvent) -> Receipt:
         """Stores an event, after which the workers are woken; returns when it is committed. Raises TooBusy,
@@ -61,7 +61,7 @@ class AsyncGroups:
         """Ends the threads, after what they do at the moment."""
         for executor in (self._writer, self._alone):
             executor.shutdown(wait=False)
-        self._wakes.close()
+        self.wakes.close()
 
     async def _store_in_group(self, item: CheckedEvent) -> Outcome:
         slot = _Slot(item, self._groups.expected(item), self.loop.create_future())
@@ -116,7 +116,7 @@ class AsyncGroups:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 self.loop.call_soon_threadsafe(_answer, group, outcomes)
         if any(map(needs_wake, outcomes)):
-            self._wakes.soon()
+            self.wakes.soon()
 
     async def _store_alone(self, item: CheckedEvent) -> Receipt:
         place = item.event.account, len(item.data)
@@ -152,7 +152,7 @@ class AsyncGroups:
     def _store_and_wake(self, item: CheckedEvent) -> Receipt:
         receipt = self._groups.store_alone(item)
         if needs_wake(receipt):
-            self._wakes.soon()
+            self.wakes.soon()
         return receipt
 
     def _next_alone(self) -> None:
@@ -168,7 +168,7 @@ class AsyncGroups:
         self._next_alone()
 
 
-class _Wakes:
+class Wakes:
     """Wakes the workers after commits, in a thread of its own: the broker may be slow."""
 
     def __init__(self, producer: Producer) -> None:
@@ -180,7 +180,10 @@ class _Wakes:
         """Many commits share a wake: it must come after them, so who commits once it has begun asks again."""
         if not self._asked:
             self._asked = True
-            self._thread.submit(self._wake)
+            try:
+                self._thread.submit(self._wake)
+            except RuntimeError:  # it has ended, or cannot begin: the sweep finds the work
+                self._asked = False
 
     def close(self) -> None:
         """Ends the thread, after the wakes that were asked for."""

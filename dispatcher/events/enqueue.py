@@ -4,19 +4,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, text
-from sqlalchemy import event as sqlalchemy_events
-from sqlalchemy.orm import Session, SessionTransaction
-
-from dispatcher.errors import WrongDatabase
+from dispatcher.errors import InvalidEvent
 from dispatcher.events.event import Accepted, Data, Event, Refused
-from dispatcher.events.groups import needs_wake
 from dispatcher.events.nearest import with_nearest_types
-from dispatcher.events.storing import CheckedEvent, checked, checked_or_refused, rules_of, store_one
+from dispatcher.events.storing import CheckedEvent, checked, checked_or_refused
 from dispatcher.events.thread_groups import thread_groups_of
 from dispatcher.events.waiting_room import GROUP
 from dispatcher.producer import Producer, default_producer
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
 
 BULK = GROUP
 
@@ -32,21 +31,38 @@ def enqueue(
     occurred_at: datetime | None = None,
     expires_at: datetime | None = None,
     traceparent: str | None = None,
-    session: Session | None = None,
+    connection: object = None,
+    session: "Session | scoped_session[Any] | None" = None,
     producer: Producer | None = None,
 ) -> Accepted:
     """Stores an event and a delivery for each webhook that takes it, then wakes the workers.
 
-    With `session` (SQLAlchemy, on the engine's database) all of it is part of the caller's transaction: a rollback
-    undoes it, and the workers are woken after the commit. Without `session` it is committed when this returns. If the
-    broker is unavailable, the event is still accepted, and the next sweep finds it. `producer` says which engine it
-    goes to; default: that of this process's settings. A `traceparent` that is not valid is left out.
+    - `type`: dotted parts of letters, digits, `_` and `-`; at most 8 parts, 200 characters.
+    - `data`: what JSON can express, of `dict`, `list`, `tuple`, `str`, `int`, `float`, `bool` and None; or ready JSON
+      as `bytes`, which is sent byte for byte. At most 256 KiB as JSON.
+    - `account`: its name; 1 to 255 characters. It must exist.
+    - `app`: a label, of which webhooks take their own only; 1 to 255 characters. Default: none.
+    - `subject`: your id or number that the event is about; 1 to 255 characters. Default: none.
+    - `idempotency_key`: 1 to 255 characters. The same key with the same content returns the first event's id with
+      `repeated=True`, for 7 days at least. Default: none; then each call stores an event.
+    - `occurred_at`: when it happened; with a time zone, in the years 2 to 9998. Default: now.
+    - `expires_at`: no attempt begins later; of the same form. Default: none.
+    - `traceparent`: a place in a W3C trace; one that is not valid is left out. Default: none.
+    - `connection`: yours, on the engine's database: a Session or Connection of SQLAlchemy, a connection of psycopg or
+      psycopg2, or Django's. The event is part of the transaction that is open there: a rollback undoes it. SQLAlchemy
+      and Django wake the workers after its commit; with psycopg and psycopg2 call `wake_workers` then, or they look
+      within 5 s. Default: none; then the event is committed when this returns.
+    - `session`: the same for a Session of SQLAlchemy.
+    - `producer`: which engine it goes to. Default: that of this process's settings, or of `configure`.
+
+    If the broker is unavailable, the event is still accepted, and the next sweep finds it. Calls of several threads at
+    once share a statement and a commit.
 
     Raises InvalidEvent (a field and why), UnknownAccount, AccountSuspended, KeyReused (the idempotency key was used
-    with other content), TooBusy (thousands of events wait to be stored) or WrongDatabase; then nothing is written.
-    Raises Unavailable if the database does not answer within 10 s; its text says whether the event can have been
-    stored. The same key with the same content returns the first event's id with `repeated=True`. Calls of several
-    threads at once share a statement and a commit.
+    with other content), TooBusy (thousands of events wait to be stored), WrongDatabase (of the connection) or
+    ConfigurationError (of the settings); then nothing is written. Raises Unavailable if the database does not answer
+    within 10 s, or lacks a migration or the user's rights; its text says which, and whether the event can have been
+    stored. On a connection of yours, its driver's own errors are raised, too.
     """
     event = Event(
         type=type,
@@ -60,24 +76,32 @@ def enqueue(
         traceparent=traceparent,
     )
     item = checked(event)
+    connection = either(connection, session)
     producer = producer or default_producer()
-    if session is None:
+    if connection is None:
         receipt = thread_groups_of(producer).store(item)
         (receipt,) = with_nearest_types([event], [receipt], producer)
     else:
-        _check_same_database(session, producer)
-        connection = session.connection()
-        receipt = store_one(
-            item,
-            rules_of(producer.settings, utf8=False),
-            producer.clock,
-            lambda statement, given: connection.execute(statement.text, given).all(),
-        )
-        if needs_wake(receipt):
-            _wake_after_commit(session, producer)
+        from dispatcher.events.in_transaction import store_in  # noqa: PLC0415 - only for those who need it
+
+        receipt = store_in(connection, item, producer)
     if isinstance(receipt, Refused):
         raise receipt.error
     return receipt
+
+
+def either(connection: object, session: object) -> object:
+    """The one that is given, if any. Raises InvalidEvent."""
+    if connection is not None and session is not None:
+        raise InvalidEvent("session", "is given beside `connection`: give one of them")
+    return session if connection is None else connection
+
+
+def wake_workers(*, producer: Producer | None = None) -> None:
+    """Tells the workers that something is due: after the commit of a transaction in which `enqueue` has stored events
+    on a connection of psycopg or psycopg2, whose commits it does not see. Without it they find them within 5 s. Waits
+    for the broker, a few seconds at most; raises nothing if that is unavailable. `producer` is as for `enqueue`."""
+    (producer or default_producer()).waker.wake()
 
 
 def enqueue_many(events: Iterable[Event], *, producer: Producer | None = None) -> Iterator[Accepted | Refused]:
@@ -118,47 +142,3 @@ def _store(piece: Sequence[tuple[Event, CheckedEvent | Refused]], producer: Prod
     stored = iter(thread_groups_of(producer).store_many(good))
     receipts = [next(stored) if isinstance(item, CheckedEvent) else item for _, item in piece]
     return with_nearest_types([event for event, _ in piece], receipts, producer)
-
-
-def _wake_after_commit(session: Session, producer: Producer) -> None:
-    """Wakes once the session's outermost transaction commits; forgets it if that is rolled back."""
-    if _PENDING_WAKES not in session.info:
-        session.info[_PENDING_WAKES] = set()
-
-        def committed(session: Session) -> None:
-            # Releasing a savepoint fires this too; no one else sees the event before the outermost commit.
-            if session.get_nested_transaction() is None:
-                while session.info[_PENDING_WAKES]:
-                    session.info[_PENDING_WAKES].pop().wake()
-
-        def ended(session: Session, transaction: SessionTransaction) -> None:
-            if transaction.parent is None:
-                session.info[_PENDING_WAKES].clear()
-
-        sqlalchemy_events.listen(session, "after_commit", committed)
-        sqlalchemy_events.listen(session, "after_transaction_end", ended)
-    session.info[_PENDING_WAKES].add(producer.waker)
-
-
-def _check_same_database(session: Session, producer: Producer) -> None:
-    """Raises WrongDatabase unless the session sees this engine's tables. Checked once per engine of the caller."""
-    bind = session.get_bind()
-    theirs = bind if not isinstance(bind, Connection) else bind.engine
-    if theirs in producer.engines_of_callers:
-        return
-    connection = session.connection()
-    if connection.dialect.name != "postgresql":
-        raise WrongDatabase("the session given is not on PostgreSQL, so not on the engine's database")
-    present = connection.scalar(text("SELECT to_regprocedure('dispatcher.installation_id_v1()') IS NOT NULL"))
-    with producer.statements.connect() as own:
-        ours = own.scalar(_INSTALLATION)
-    if not present or connection.scalar(_INSTALLATION) != ours:
-        raise WrongDatabase(
-            "the session given is not on the engine's database (DATABASE_URL): "
-            "pass a session on it, or call enqueue without one after your commit"
-        )
-    producer.engines_of_callers.add(theirs)
-
-
-_PENDING_WAKES = "dispatcher: wakers to be used after the commit"
-_INSTALLATION = text("SELECT dispatcher.installation_id_v1()")

@@ -3,7 +3,7 @@ itself: whoever does decides on which connection, in which transaction, and for 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from dispatcher.db.arrays import Element, arrays
 from dispatcher.db.clock import DatabaseClock
-from dispatcher.db.outages import explain_outage, lacks_partition
+from dispatcher.db.outages import LACKS_PARTITION, lacks_partition
 from dispatcher.db.prepared import Prepared
 from dispatcher.errors import AccountSuspended, DispatcherError, KeyReused, Unavailable, UnknownAccount
 from dispatcher.event_types import subscriptions_taking
@@ -100,29 +100,26 @@ def store(items: Sequence[CheckedEvent], rules: Rules, clock: DatabaseClock, run
     """Stores events with `run`, which runs a statement and returns its rows. A receipt for each: of items with the same
     key the first is stored; the others are repetitions of it. None where the item's key was forgotten at this moment:
     it is to be stored again. Raises Unavailable if there is no partition for them."""
-    for item in items:
-        item.id = item.id or clock.new_id_text()
     asked = clock.own()
     try:
-        rows = run(STORE, _columns(items, rules, clock()))
+        rows = run(STORE, columns_of(items, rules, clock))
     except DBAPIError as error:
         if lacks_partition(error):
-            raise Unavailable(f"not stored: {explain_outage(error)}") from error
+            raise Unavailable(f"not stored: {LACKS_PARTITION}") from error
         raise
+    return receipts_of(items, rows, clock, asked)
+
+
+def receipts_of(
+    items: Sequence[CheckedEvent], rows: Sequence[Sequence[Any]], clock: DatabaseClock, asked: int
+) -> list[Receipt | None]:
+    """What the rows of `STORE` say of each item, as `store` returns it; it was sent when `clock.own()` was `asked`."""
     found: dict[str, Sequence[Any]] = {}
     for row in rows:
         found.setdefault(row[0], row)
     if rows:
         clock.learn(rows[0][-1], asked)
     return [_receipt(item, found.get(item.id)) for item in items]
-
-
-def store_one(item: CheckedEvent, rules: Rules, clock: DatabaseClock, run: Run) -> Receipt:
-    """The same for one event."""
-    while True:
-        (receipt,) = store([item], rules, clock, run)
-        if receipt is not None:
-            return receipt
 
 
 def _receipt(item: CheckedEvent, row: Sequence[Any] | None) -> Receipt | None:
@@ -140,7 +137,11 @@ def _receipt(item: CheckedEvent, row: Sequence[Any] | None) -> Receipt | None:
             return Refused(KeyReused(item.event.idempotency_key or ""))
 
 
-def _columns(items: Sequence[CheckedEvent], rules: Rules, now: datetime) -> dict[str, Any]:
+def columns_of(items: Sequence[CheckedEvent], rules: Rules, clock: DatabaseClock) -> dict[str, Any]:
+    """What `STORE` is run with, by parameter. Items without an id get theirs."""
+    now = clock()
+    for item in items:
+        item.id = item.id or clock.new_id_text()
     types = [item.event.type for item in items]
     taking = {one: " ".join(subscriptions_taking(one)) for one in dict.fromkeys(types)}  # a group has a few
     columns: dict[str, Sequence[Element]] = {
