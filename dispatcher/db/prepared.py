@@ -96,7 +96,7 @@ class Prepared:
 
 
 def _cast(parameter: str, type_: str) -> str:
-    """A parameter for SQLAlchemy. An array is one text (db/arrays.py), for a driver that asks the server of types, too."""
+    """A parameter for SQLAlchemy. An array is one text (db/arrays.py), also for a driver that asks for its type."""
     given = f"CAST(:{parameter} AS text)" if type_.endswith("[]") else f":{parameter}"
     return f"CAST({given} AS {type_})"
 

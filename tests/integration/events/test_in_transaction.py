@@ -117,7 +117,7 @@ def test_a_refusal_leaves_the_transaction_usable(way: Way, database: Engine, set
         way.enqueue(account="nobody")
     with pytest.raises(KeyReused):
         way.enqueue("a", "other", idempotency_key="k")
-    with pytest.raises(InvalidEvent, match="^data: object has no JSON form"):
+    with pytest.raises(InvalidEvent, match=r"^data: object has no JSON form"):
         way.enqueue("a", object())
     again = way.enqueue("a", "größer €", idempotency_key="k")
     assert (again.event_id, again.repeated, again.nearest_types) == (first.event_id, True, ())
@@ -349,7 +349,7 @@ def test_a_connection_for_asyncio_and_one_for_threads_are_told_apart(
 
 
 def test_a_session_and_a_connection_are_not_given_both(database: Engine, settings: Settings) -> None:
-    with Session(database) as session, pytest.raises(InvalidEvent, match="^session is given beside `connection`"):
+    with Session(database) as session, pytest.raises(InvalidEvent, match=r"^session is given beside `connection`"):
         enqueue("a", 1, account="acme", session=session, connection=session)
 
 
