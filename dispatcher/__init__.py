@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dispatcher.events.aenqueue import aenqueue
     from dispatcher.events.enqueue import enqueue, enqueue_many, wake_workers
     from dispatcher.events.event import Accepted, Event, Refused
-    from dispatcher.producer import Producer
+    from dispatcher.producer import Producer, configure
     from dispatcher.settings import Settings
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "UnknownAccount",
     "WrongDatabase",
     "aenqueue",
+    "configure",
     "enqueue",
     "enqueue_many",
     "wake_workers",
@@ -61,6 +62,7 @@ _PLACES = {
     "Refused": "events.event",
     "Settings": "settings",
     "aenqueue": "events.aenqueue",
+    "configure": "producer",
     "enqueue": "events.enqueue",
     "enqueue_many": "events.enqueue",
     "wake_workers": "events.enqueue",

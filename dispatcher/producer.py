@@ -77,7 +77,27 @@ class Producer:
         self.groups.dispose()
 
 
+_chosen: dict[str, Any] = {}  # settings of this process, which come before its environment
+
+
 @cache
 def default_producer() -> Producer:
     """The producer for this process's settings, which the first call reads. Raises ConfigurationError."""
-    return Producer(read_settings())
+    return Producer(read_settings(**_chosen))
+
+
+def configure(**chosen: Any) -> Producer:
+    """Says in code what this process's settings are, by their names in `Settings`; what is not given comes from the
+    environment. Call it before the first event; returns the producer that `enqueue` uses from then on without one:
+
+        dispatcher.configure(database_url="postgresql://...", broker_url="redis://...")
+
+    Each call stands for itself: what an earlier one gave does not hold any more, and its idle connections are closed.
+    Raises ConfigurationError; then all is as before."""
+    read_settings(**chosen)
+    if default_producer.cache_info().currsize:
+        default_producer().close()
+    _chosen.clear()
+    _chosen.update(chosen)
+    default_producer.cache_clear()
+    return default_producer()

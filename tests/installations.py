@@ -3,7 +3,7 @@
 from sqlalchemy import Engine
 
 from dispatcher.installation import Installation
-from dispatcher.producer import default_producer
+from dispatcher.producer import _chosen, default_producer
 from dispatcher.settings import Settings
 from workers.process import Worker
 
@@ -46,3 +46,4 @@ def close_installations(but: Settings | None = None) -> None:
     if default_producer.cache_info().currsize:
         default_producer().close()
     default_producer.cache_clear()
+    _chosen.clear()

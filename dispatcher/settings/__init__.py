@@ -7,6 +7,7 @@ from dispatcher.settings.connection_file import CONNECTION_FILE as CONNECTION_FI
 from dispatcher.settings.connection_file import LOCK_FILE as LOCK_FILE
 from dispatcher.settings.connection_file import default_data_dir as default_data_dir
 from dispatcher.settings.connection_file import is_running as is_running
+from dispatcher.settings.names import OWN_NAMES as OWN_NAMES
 from dispatcher.settings.names import RENAMED as RENAMED
 from dispatcher.settings.names import SECRETS as SECRETS
 from dispatcher.settings.names import environment_name as environment_name

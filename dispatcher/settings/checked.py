@@ -23,7 +23,7 @@ from dispatcher.settings.fields import Fields
 from dispatcher.settings.files import check_readable
 from dispatcher.settings.hosts import check_mail_host
 from dispatcher.settings.keys import check_keys
-from dispatcher.settings.names import RENAMED, unknown_names
+from dispatcher.settings.names import ADDRESSES, RENAMED, unknown_names
 from dispatcher.settings.placeholders import STILL, check_secret, is_placeholder_host
 from dispatcher.settings.quotas import DEFAULTS, Limits, read_limits
 from dispatcher.settings.secret_files import FromFile, Unusable, found_in_files, given_variables
@@ -52,19 +52,22 @@ _LISTS: dict[str, Callable[[str], object]] = {
 }
 
 
-class _Files(PydanticBaseSettingsSource):
-    """The secrets that are in files."""
+class _FilesAndAddresses(PydanticBaseSettingsSource):
+    """The secrets that are in files, and the two addresses, whichever of their names gives them."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         raise NotImplementedError  # all of them are read at once
 
     def __call__(self) -> dict[str, Any]:
-        found = found_in_files(given_variables())
-        return {(name.upper() if name.endswith("_url") else name): value for name, value in found.items()}
+        given = given_variables()
+        addresses = {name: given[name.upper()] for name in ADDRESSES if name.upper() in given}
+        found = {**addresses, **found_in_files(given)}
+        return {(name.upper() if name in ADDRESSES else name): value for name, value in found.items()}
 
 
 class Settings(Fields):
-    """What an installation can choose. Environment names: `DISPATCHER_<NAME>`, except `DATABASE_URL` and `BROKER_URL`.
+    """What an installation can choose. Environment names: `DISPATCHER_<NAME>`; of the two addresses `DATABASE_URL` and
+    `BROKER_URL`, or, before these, `DISPATCHER_DATABASE_URL` and `DISPATCHER_BROKER_URL`.
 
     What neither the environment nor an argument sets is taken from the connection file of a locally started engine
     (`engine.env` in its data directory) while that runs, unless the environment names the database of another engine.
@@ -80,7 +83,7 @@ class Settings(Fields):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's, for folders of files
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # Files come before the environment, so that one that contradicts it is seen.
-        return init_settings, _Files(settings_cls), env_settings, dotenv_settings
+        return init_settings, _FilesAndAddresses(settings_cls), env_settings, dotenv_settings
 
     @field_validator("*", mode="before")
     @classmethod

@@ -1,13 +1,14 @@
 """Reads the settings once, at the start of a process, and says all that is wrong with them at once."""
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from dispatcher.errors import WrongSettings
+from dispatcher.errors import ConfigurationError, WrongSettings
 from dispatcher.settings.checked import Settings
 from dispatcher.settings.connection_file import connection_file
 from dispatcher.settings.names import IGNORE_UNKNOWN, RENAMED, environment_name, unknown_names
@@ -17,10 +18,16 @@ from dispatcher.settings.wording import Wrong, explain, explain_unknown
 _YES = frozenset({"1", "true", "t", "yes", "y", "on"})  # as the fields read it
 
 
-def read_settings() -> Settings:
-    """The settings as the environment, the files that it names and the connection file have them now. Each process
-    reads them once at start and passes them on. Raises WrongSettings, which names each variable that is wrong."""
-    return _checked(given_variables(), lambda: Settings(_env_file=connection_file()))
+def read_settings(**chosen: Any) -> Settings:
+    """The settings as the environment, the files that it names and the connection file have them now; `chosen` are by
+    field, and come before those. Each process reads them once at start and passes them on. Raises WrongSettings, which
+    names each variable that is wrong, and ConfigurationError for a field that there is not."""
+    if unknown := sorted(chosen.keys() - Settings.model_fields.keys()):
+        near = get_close_matches(unknown[0], Settings.model_fields, n=1)
+        raise ConfigurationError(f"{unknown[0]} is not a setting" + (f": did you mean {near[0]}?" if near else ""))
+    # What a local engine says of itself is not for another database.
+    published = None if "database_url" in chosen else connection_file()
+    return _checked(given_variables(), lambda: Settings(_env_file=published, **chosen))
 
 
 def check_environment(environment: Mapping[str, str]) -> Settings:

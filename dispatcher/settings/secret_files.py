@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dispatcher.settings.names import SECRETS, environment_name, file_variable
+from dispatcher.settings.names import OWN_NAMES, SECRETS, environment_name, file_variable, with_usual_names
 
 MAX_BYTES = 64 * 1024
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd's name
@@ -30,8 +30,9 @@ class Unusable:
 
 
 def given_variables() -> dict[str, str]:
-    """The environment by names in upper case, for they are read in any case."""
-    return {name.upper(): value for name, value in os.environ.items()}
+    """The environment by names in upper case, for they are read in any case. The two addresses are under their usual
+    names, whichever name gives them."""
+    return with_usual_names({name.upper(): value for name, value in os.environ.items()})
 
 
 def found_in_files(given: Mapping[str, str]) -> dict[str, FromFile | Unusable]:
@@ -40,7 +41,9 @@ def found_in_files(given: Mapping[str, str]) -> dict[str, FromFile | Unusable]:
 
 
 def without_files(given: Mapping[str, str]) -> dict[str, str]:
-    """The same environment for a child: with the secrets themselves where it names files. What cannot be read stays."""
+    """The same environment for a child: with the secrets themselves where it names files, and the addresses under their
+    usual names. What cannot be read stays."""
+    given = {name: value for name, value in with_usual_names(given).items() if name not in OWN_NAMES}
     all_found = found_in_files(given)
     found = {field: secret for field, secret in all_found.items() if isinstance(secret, FromFile)}
     left = {name: value for name, value in given.items() if name not in {file_variable(field) for field in found}}

@@ -94,7 +94,11 @@ def test_only_who_begins_reads_the_settings() -> None:
 
 
 def test_only_enqueue_asks_for_the_default_producer() -> None:
-    assert users_of("default_producer") == {"dispatcher/events/aenqueue.py", "dispatcher/events/enqueue.py"}
+    assert users_of("default_producer") == {
+        "dispatcher/events/aenqueue.py",
+        "dispatcher/events/enqueue.py",
+        "dispatcher/producer.py",  # configures it
+    }
 
 
 def test_whoever_has_an_installation_enqueues_for_it() -> None:

@@ -26,7 +26,7 @@ from dispatcher.errors import VerificationError
 from dispatcher.event_types import MESSAGE_TYPES, subscriptions_taking
 from dispatcher.receiver_auth.credentials import ClientCredentials
 from dispatcher.receiver_auth.token_request import token_request
-from dispatcher.settings import RENAMED, SECRETS, Settings, environment_name
+from dispatcher.settings import OWN_NAMES, RENAMED, SECRETS, Settings, environment_name
 from dispatcher.signing.keys import SigningKey
 from dispatcher.signing.signer import Signer
 from dispatcher.states import Reason, State
@@ -141,7 +141,7 @@ def test_every_file_that_is_named_exists(page: str) -> None:
 
 @pages
 def test_every_variable_that_is_named_is_a_setting(page: str) -> None:
-    known = {environment_name(name) for name in Settings.model_fields} | {"DISPATCHER_DATA_DIR", *RENAMED}
+    known = {environment_name(name) for name in Settings.model_fields} | {"DISPATCHER_DATA_DIR", *RENAMED, *OWN_NAMES}
     known |= {f"{environment_name(name)}_FILE" for name in SECRETS}
     named = set(re.findall(r"\b(?:DISPATCHER_[A-Z_]+|DATABASE_URL|BROKER_URL)\b", TEXTS[page]))
     assert named <= known

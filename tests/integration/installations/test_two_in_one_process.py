@@ -13,10 +13,11 @@ import requests
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from dispatcher import configure
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
 from dispatcher.encryption.vault import Place
-from dispatcher.errors import WrongDatabase
+from dispatcher.errors import ConfigurationError, WrongDatabase
 from dispatcher.events.enqueue import enqueue, enqueue_many
 from dispatcher.events.event import Accepted, Event
 from dispatcher.ids import new_id
@@ -88,6 +89,28 @@ def test_a_session_of_one_is_refused_by_the_other_also_once_it_is_known(
                 enqueue("a", 1, account="acme", session=session, producer=two)
     assert (events(one), events(two)) == (["a", "a"], [])
     assert (wakes(one), wakes(two)) == (1, 0)
+
+
+def test_where_events_go_can_be_chosen_in_code_and_again(
+    both: tuple[Installation, Installation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = both
+    monkeypatch.setenv("DATABASE_URL", "mysql://a.program's/own")
+    for made in (one, two):
+        urls = {name: getattr(made.settings, name) for name in ("database_url", "broker_url")}
+        producer = configure(**urls)
+        assert enqueue("a", 1, account="acme").deliveries == 1
+        (receipt,) = enqueue_many([Event(type="b", data=2, account="acme")])
+        assert isinstance(receipt, Accepted)
+        with pytest.raises(ConfigurationError):
+            configure(**{**urls, "broker_url": "amqp://"})
+        enqueue("c", 1, account="acme")  # as before
+        assert producer.installation_id is None
+        with Session(made.engine) as session, session.begin():
+            enqueue("d", 1, account="acme", session=session)
+        assert producer.installation_id is not None
+    assert [events(made) for made in both] == [["a", "b", "c", "d"]] * 2
+    assert (wakes(one), wakes(two)) == (1, 1)
 
 
 def test_two_brokers_of_one_database_are_both_woken_by_one_transaction(

@@ -1,5 +1,6 @@
 """Hostile values in the environment: refused by the name of the variable, or used and shown without harm."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from dispatcher.embedded.data_dir import DataDirectory
 from dispatcher.embedded.up import Plan, running_engine
 from dispatcher.errors import ConfigurationError
 from dispatcher.masking.terminal import safe_text
-from dispatcher.settings import RENAMED, Settings, environment_name, read_settings
+from dispatcher.settings import RENAMED, Settings, environment_name, read_settings, without_files
 from tests import hostile_values
 from tests.conftest import ENCRYPTION_KEY
 
@@ -158,3 +159,60 @@ def test_the_file_of_an_engine_says_nothing_about_another_database(
         assert read_settings().warnings == [DEVELOPMENT_MODE]
     directory.connection_file.write_text(f"DATABASE_URL={WORKING['DATABASE_URL']}\n{allowed}")
     assert read_settings().allowed_networks == "", "no engine runs"
+
+
+@pytest.mark.parametrize("own", ["DISPATCHER_DATABASE_URL", "DISPATCHER_BROKER_URL"])
+def test_an_address_has_a_name_of_its_own_that_goes_before_the_usual_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: str
+) -> None:
+    """`DATABASE_URL` may be that of the program that enqueues."""
+    usual, url = own.removeprefix("DISPATCHER_"), "postgresql://user:word@10.0.0.1/name"
+    url = url if usual == "DATABASE_URL" else "redis://:word@10.0.0.1:6379/0"
+    field = usual.lower()
+
+    def read() -> str:
+        secret = getattr(read_settings(), field).get_secret_value()
+        assert read_settings().warnings == []
+        return str(secret).replace("+psycopg2", "")
+
+    monkeypatch.setenv(own, "")  # an empty line is none
+    assert read() == WORKING[usual]
+    monkeypatch.setenv(own, url)
+    assert read() == url
+    monkeypatch.setenv(usual, "mysql://a.program's/own")
+    monkeypatch.setenv(f"{usual}_FILE", "/nowhere")
+    assert read() == url
+    assert without_files(dict(os.environ))[usual] == url
+    assert without_files(dict(os.environ)).keys().isdisjoint({own, f"{usual}_FILE"})
+    kept = tmp_path / "kept"
+    kept.write_text(url)
+    monkeypatch.setenv(f"{own}_FILE", str(kept))
+    with pytest.raises(ConfigurationError, match="is given more than once"):
+        read()
+    monkeypatch.delenv(own)
+    assert read() == url
+    monkeypatch.delenv(f"{own}_FILE")
+    monkeypatch.delenv(f"{usual}_FILE")
+    monkeypatch.setenv(own, "sqlite:///")
+    with pytest.raises(ConfigurationError, match=f"^{own} must be a"):
+        read()
+
+
+def test_settings_that_are_chosen_in_code_come_before_the_environment_and_are_told_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = read_settings(database_url="postgresql://user:word@10.0.0.1/name", idempotency_hours=400)
+    assert "10.0.0.1" in settings.database_url.get_secret_value()
+    assert (settings.broker_url.get_secret_value(), settings.idempotency_hours) == (WORKING["BROKER_URL"], 400)
+    with pytest.raises(ConfigurationError, match=r"^DATABASE_URL must be a PostgreSQL URL"):
+        read_settings(database_url="mysql://user:word@10.0.0.1/name")
+    with pytest.raises(ConfigurationError, match=r"^databas_url is not a setting: did you mean database_url\?$"):
+        read_settings(databas_url="")
+    with pytest.raises(ConfigurationError, match=r"^x is not a setting$"):
+        read_settings(x=1)
+    monkeypatch.delenv("BROKER_URL")
+    with DataDirectory.at(tmp_path) as directory:
+        directory.connection_file.write_text("".join(f"{name}={value}\n" for name, value in WORKING.items()))
+        with pytest.raises(ConfigurationError, match=r"^BROKER_URL is not set"):
+            read_settings(database_url="postgresql://user:word@10.0.0.1/name")
+        assert read_settings(idempotency_hours=400).broker_url.get_secret_value() == WORKING["BROKER_URL"]
