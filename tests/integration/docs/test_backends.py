@@ -21,7 +21,7 @@ from dispatcher.settings import Settings
 from tests.dead_ports import refusing_port
 from tests.factories import change, make_webhook, rows
 from tests.integration.api.conftest import running_app
-from tests.integration.docs.blocks import ROOT, example
+from tests.integration.docs.blocks import ROOT, blocks_of, example
 from tests.process_table import eventually
 
 PAGE = "docs/backends.md"
@@ -34,7 +34,7 @@ def shop(
     monkeypatch.setenv("SHOP_DATABASE_URL", environment["DATABASE_URL"].replace("+psycopg2", ""))
     monkeypatch.setenv("SHOP_BROKER_URL", environment["BROKER_URL"])
     make_webhook(database, settings, url="https://example.com/hook")
-    change(database, "CREATE TABLE public.sms (id text PRIMARY KEY, status text)")
+    program("table")
     yield
     change(database, "DROP TABLE public.sms")
 
@@ -102,6 +102,11 @@ def fastapi_shop(_: Path) -> Iterator[str]:
     names = program("fastapi")
     with running_app(names["app"]) as origin:
         yield origin
+
+
+def test_each_program_of_the_page_is_run_here() -> None:
+    shown = {block.name for block in blocks_of(PAGE) if block.mark != "not run"}
+    assert shown == {"table", "django", "fastapi", "flask", "celery", "script"}
 
 
 @pytest.mark.parametrize("shop_of", [django_shop, flask_shop, fastapi_shop])

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from tests.factories import change, deliver_all, make_webhook, rows
+from tests.installations import close_installations
 from tests.integration.docs.reader import Reader, documents
 from tests.receiver import Receiver
 
@@ -54,6 +55,10 @@ def test_the_page_runs_from_top_to_bottom(
     reader.callbacks(6)
     deliver_all(other.settings)
     assert [request.body for request in receiver.at("/other")] == [b'[{"id":"7"}]']
+    reader.read_to("configure")
+    deliver_all(other.settings)
+    assert len(receiver.at("/other")) == 2
+    close_installations(but=settings)
 
     (answer,) = documents(reader.read_to("http"))
     (event,) = rows(database, "SELECT * FROM dispatcher.events WHERE id = :id", id=answer["event_id"])

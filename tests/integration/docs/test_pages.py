@@ -15,7 +15,7 @@ def test_every_page_with_something_to_run_is_run_to_its_end() -> None:
     to_run = {name for name in names if any(block.language not in _DRAWN for block in blocks_of(name))}
     modules = [module.read_text() for module in Path(__file__).parent.glob("test_*.py")]
     run = {page for module in modules if "reader.read_to_the_end()\n" in module for page in _PAGE.findall(module)}
-    assert to_run == run
+    assert to_run - {"docs/backends.md"} == run  # its blocks are programs: test_backends.py runs each by itself
     assert len(run) >= 5
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import textwrap
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
@@ -60,6 +61,10 @@ def test_the_examples_are_of_their_language(tmp_path: Path, language: str, name:
     (tmp_path / name).write_text(code_in(language))
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+
+
+def test_the_example_in_javascript_is_that_of_the_program() -> None:
+    assert textwrap.indent(code_in("js"), "    ") in (ROOT / "examples/node/delivered.mjs").read_text()
 
 
 def test_every_refusal_of_the_function_is_on_the_page() -> None:
