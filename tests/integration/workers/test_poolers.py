@@ -41,6 +41,7 @@ from tests.factories import (
 from tests.installations import close_installations, installation_for
 from tests.integration.api.conftest import running_app
 from tests.integration.cli.conftest import run_command
+from tests.integration.events.ways import opened
 from tests.integration.workers.notices.conftest import mailer_for
 from tests.mail_server import MailServer
 from tests.poolers import MISSING, Pooler, pooling
@@ -113,6 +114,18 @@ def test_events_come_in_by_every_way(database: Engine, pooled: Settings, receive
     with Session(installation_for(pooled).engine) as session, session.begin():
         enqueue(RECEIVED, MESSAGE, account="acme", session=session)
     assert states(database) == {"ready": 1 + 1_500 + 20 + 40 + 1}
+
+
+# Not asyncpg, which prepares every statement by itself: that is between it and the pooler.
+@pytest.mark.parametrize("name", ["session", "connection", "psycopg2", "psycopg", "async psycopg", "django"])
+def test_events_come_in_within_transactions_of_callers(database: Engine, pooled: Settings, name: str) -> None:
+    make_account(database)
+    with opened(name, pooled.database_url.get_secret_value()) as way:
+        for _ in range(2):  # psycopg prepares what it has run five times
+            way.enqueue("a")
+            way.enqueue_nested("b", undone=True)
+            way.commit()
+    assert rows(database, "SELECT type, count(*) FROM dispatcher.events GROUP BY type") == [("a", 2)]
 
 
 async def _enqueue_at_once(number: int) -> None:
