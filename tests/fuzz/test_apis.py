@@ -5,7 +5,7 @@
 
 import os
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -40,12 +40,6 @@ app = answers.watching(asgi.app)
 PARAMETERS = {"project_id": ACCOUNT, "brandId": ACCOUNT}
 
 
-def schema_of(prefix: str) -> Any:
-    schema = schemathesis.openapi.from_asgi(f"{prefix}/openapi.json", app)
-    schema.config.phases.coverage.enabled = EXAMPLES > 100
-    return schema
-
-
 bounded = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -53,6 +47,24 @@ bounded = settings(
     suppress_health_check=list(HealthCheck),
     database=None,
 )
+
+
+@pytest.fixture
+def schema(request: pytest.FixtureRequest) -> Any:
+    made = schemathesis.openapi.from_asgi(f"{request.param}/openapi.json", app)
+    made.config.phases.coverage.enabled = EXAMPLES > 100
+    return made
+
+
+def for_each_operation(prefix: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Runs a test with requests for each operation of an API, as subtests of one test. Tests of their own would be made
+    anew in each process that collects tests, and that takes as long as to run them."""
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        subtests = schemathesis.pytest.from_fixture("schema").parametrize()(test)
+        return pytest.mark.parametrize("schema", [prefix], indirect=True)(bounded(subtests))
+
+    return decorate
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +84,11 @@ def token(database: Engine, make_key: MakeKey) -> str:
     return make_key(ACCOUNT, Scope.READ, Scope.SEND, Scope.MANAGE)
 
 
+@pytest.fixture
+def operator(make_key: MakeKey) -> str:
+    return make_key(None, Scope.OPERATOR)
+
+
 def send(case: Any, authorization: str) -> None:
     for name, value in PARAMETERS.items():
         if name in (case.path_parameters or {}):
@@ -79,44 +96,33 @@ def send(case: Any, authorization: str) -> None:
     case.call_and_validate(headers={"Authorization": authorization}, checks=CHECKS)
 
 
-@schema_of("").parametrize()
-@bounded
-def test_the_native_api(case: Any, token: str) -> None:
-    send(case, f"Bearer {token}")
+@for_each_operation("")
+def test_the_native_api(case: Any, token: str, operator: str) -> None:
+    for key in (token, operator):
+        send(case, f"Bearer {key}")
 
 
-@schema_of("").parametrize()
-@bounded
-def test_the_native_api_for_an_operator(case: Any, database: Engine, make_key: MakeKey) -> None:
-    send(case, f"Bearer {make_key(None, Scope.OPERATOR)}")
-
-
-@schema_of("/bulksms").parametrize()
-@bounded
+@for_each_operation("/bulksms")
 def test_bulksms(case: Any, token: str) -> None:
     send(case, f"Basic {b64encode(token.replace('.', ':').encode()).decode()}")
 
 
-@schema_of("/everlytic").parametrize()
-@bounded
+@for_each_operation("/everlytic")
 def test_everlytic(case: Any, token: str) -> None:
     send(case, f"Basic {b64encode(token.replace('.', ':').encode()).decode()}")
 
 
-@schema_of("/flexengage").parametrize()
-@bounded
+@for_each_operation("/flexengage")
 def test_flexengage(case: Any, token: str) -> None:
     send(case, f"Bearer {token}")
 
 
-@schema_of("/sinch").parametrize()
-@bounded
+@for_each_operation("/sinch")
 def test_sinch(case: Any, token: str) -> None:
     send(case, f"Bearer {token}")
 
 
-@schema_of("/zipwhip").parametrize()
-@bounded
+@for_each_operation("/zipwhip")
 def test_zipwhip(case: Any, token: str, installation: Installation) -> None:
     session = installation.token_mint.session(UUID(token.partition(".")[0]))
     if case.query is not None and "session" in case.query:

@@ -1,8 +1,5 @@
 """A webhook made through Sinch's dialect is delivered in Sinch's shape."""
 
-from typing import Any
-
-from sinch import SinchClient
 from sqlalchemy import Engine
 
 from dispatcher import enqueue
@@ -12,6 +9,7 @@ from tests.behaviours import Answer
 from tests.dialects.sinch.conftest import PROJECT, Sinch
 from tests.factories import deliver_all, deliveries, rows
 from tests.receiver import Receiver
+from tests.sinch_events import sinch_events
 
 REPORT = (
     b'{"app_id":"app1","project_id":"proj1","accepted_time":"2026-01-01T10:00:00Z","message_delivery_report":'
@@ -33,8 +31,7 @@ def test_the_message_goes_out_byte_for_byte_signed_as_sinchs_clients_check_it(
     assert (callback.method, callback.body) == ("POST", REPORT)
     assert callback.header("Content-Type") == "application/json"
     assert callback.header("x-sinch-webhook-signature-algorithm") == "HmacSHA256"
-    client: Any = SinchClient(key_id="key", key_secret="secret", project_id="project")
-    events = client.conversation.sinch_events("foo_secret1234")
+    events = sinch_events("foo_secret1234")
     headers = dict(callback.headers)
     assert events.validate_authentication_header(headers, callback.body)
     event = events.parse_event(callback.body, headers)
@@ -59,8 +56,7 @@ def test_a_signed_message_goes_out_as_node_writes_what_it_has_parsed(
     assert callback.body.decode() == (
         f'{{"app_id":"app1","project_id":"proj1","text":{text},"price":1.10,"price":9007199254740993}}'
     )
-    client: Any = SinchClient(key_id="key", key_secret="secret", project_id="project")
-    events = client.conversation.sinch_events("foo_secret1234")
+    events = sinch_events("foo_secret1234")
     assert events.validate_authentication_header(dict(callback.headers), callback.body)
 
 
