@@ -112,13 +112,23 @@ def bind_copies(database: Engine, settings: Settings, original: UUID) -> None:
 @contextmanager
 def reading_less_than(most: int, session: Session, table: str, what: object = None) -> Iterator[None]:
     """Fails if the block reads `most` index entries and rows of the table, or more."""
-    before = _entries_read(session, table)
+    reading = EntriesRead(session, table)
     yield
-    assert _entries_read(session, table) - before < most, what
+    assert reading.more() < most, what
 
 
-def _entries_read(session: Session, table: str) -> int:
-    return int(session.connection().execute(_ENTRIES_READ, {"table": f"dispatcher.{table}"}).scalar_one())
+class EntriesRead:
+    """Counts the index entries and rows of a table that a session reads in one transaction."""
+
+    def __init__(self, session: Session, table: str) -> None:
+        self._session, self._table, self._so_far = session, table, 0
+        self.more()
+
+    def more(self) -> int:
+        """How many they are since the last call."""
+        asked = {"table": f"dispatcher.{self._table}"}
+        before, self._so_far = self._so_far, self._session.connection().execute(_ENTRIES_READ, asked).scalar_one()
+        return int(self._so_far - before)
 
 
 # A table without partitions is not in its own partition tree.
