@@ -105,6 +105,7 @@ class Load:
                 except DBAPIError as error:
                     self.failed.append(f"{name}: {error.orig}")
             self.rounds[name] += 1
+            self.ends.wait(0.005)  # a lock is waited for a hundred times as long
 
     def go_on(self) -> None:
         """Waits until each thread has done something more."""
