@@ -5,30 +5,37 @@ from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.asgi import DIALECTS, create_app
-from dispatcher.settings import Settings
-from tests.installations import installation_for
 from tests.integration.api.conftest import MakeKey, running_app
 
 PUBLIC = "https://hooks.example.com:8443/api"
 Serve: TypeAlias = Callable[..., AbstractContextManager[str]]
 
 
-@pytest.fixture
-def serve(database: Engine, settings: Settings) -> Serve:
-    """Runs the API with these settings, perhaps with a root path; gives its origin."""
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    """One for all servers: its first requests, and its description, take longer than all else here."""
+    return create_app()
 
-    def served(root_path: str = "", **changed: Any) -> AbstractContextManager[str]:
-        app = create_app(installation_for(settings.model_copy(update=changed)))
-        return running_app(app, root_path)
+
+@pytest.fixture
+def serve(database: Engine, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Runs the API, perhaps with a root path or a public URL; gives its origin."""
+
+    @contextmanager
+    def served(root_path: str = "", public_url: str = "") -> Iterator[str]:
+        monkeypatch.setenv("DISPATCHER_PUBLIC_URL", public_url)
+        with running_app(app, root_path) as origin:
+            yield origin
 
     return served
 
