@@ -2,6 +2,7 @@
 Right ones that look odd are taken."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dispatcher.db.retention.kinds import Kind
 from dispatcher.errors import WrongSettings
 from dispatcher.settings import Settings, environment_name, read_settings
 from dispatcher.settings.wording import example_of
+from tests.forked import run
 
 HIDDEN = "hunter2-7Kq"  # a secret: part of many wrong values, and of no error
 # The same in each process of the suite.
@@ -368,7 +370,7 @@ def test_nothing_starts_with_wrong_settings_and_all_errors_are_one_text(
     monkeypatch.setenv("DISPATCHER_GRACE_SECONDS", "inf")
     monkeypatch.setenv("DISPATCHER_FLOWER_PASSWORT", HIDDEN)
     monkeypatch.setenv(URL, f"postgresql://user:{HIDDEN}@db:port/name")
-    done = subprocess.run([sys.executable, "-P", "-m", *words], capture_output=True, text=True, timeout=60, check=False)
+    done = run(*words, environment=os.environ)
     assert done.returncode == 1
     assert done.stdout == ""
     text = " ".join(done.stderr.split())
