@@ -6,6 +6,7 @@ from difflib import SequenceMatcher
 from itertools import takewhile, zip_longest
 
 ALL = "*"
+TEST = "webhook.test"  # of a test event, unless its sender says otherwise: it is for one webhook alone
 MAX_PARTS = 8
 MAX_LENGTH = 200
 

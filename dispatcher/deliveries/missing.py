@@ -18,7 +18,7 @@ from dispatcher.db.partitions import partitions_of
 from dispatcher.deliveries import selection as counting
 from dispatcher.deliveries.opening import delivery_id
 from dispatcher.deliveries.selection import Counted, Place, Selection
-from dispatcher.event_types import ALL
+from dispatcher.event_types import ALL, TEST
 from dispatcher.ids import first_id_at, time_of
 from dispatcher.states import State
 
@@ -94,8 +94,8 @@ def kept_since(session: Session, since: datetime) -> datetime | None:
 
 # Compared as rows, for which there is but one index: of a new webhook the planner believes that it has hardly any
 # deliveries, and would read all of them for each event. And plainly: by this partitions are left out. Each type is
-# judged once. A delivery goes some days before its event; whether it was acknowledged is then in its attempts, as long
-# as these are kept.
+# judged once; test events are for the webhook that they were sent to. A delivery goes some days before its event:
+# whether it was acknowledged is then in its attempts, as long as these are kept.
 _FITTING = f"""
 WITH looked_at AS MATERIALIZED (
   SELECT id, type, app, codec FROM dispatcher.events
@@ -106,7 +106,7 @@ reached AS MATERIALIZED (
   SELECT count(*) AS looked_at, (SELECT id FROM looked_at ORDER BY id DESC LIMIT 1) AS last FROM looked_at),
 taken AS MATERIALIZED (
   SELECT t.type FROM (SELECT DISTINCT type FROM looked_at) t
-  WHERE EXISTS (
+  WHERE t.type <> '{TEST}' AND EXISTS (
     SELECT 1 FROM dispatcher.subscriptions s
     WHERE s.webhook_id = :webhook
       AND (s.event_type = '{ALL}' OR s.event_type = t.type OR starts_with(t.type, s.event_type || '.')))),

@@ -11,12 +11,12 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Delivery, Event
 from dispatcher.deliveries.opening import opened, refuse_unsendable
+from dispatcher.event_types import TEST
 from dispatcher.events.event import Event as GivenEvent
 from dispatcher.events.event import check, serialise
 from dispatcher.installation import Installation
 from dispatcher.webhooks.store import Webhooks
 
-TYPE = "webhook.test"
 DATA = b'{"test":true,"text":"This is a test event."}'
 
 
@@ -33,7 +33,7 @@ def call_webhook(
     webhook_id: UUID,
     *,
     by: Actor,
-    event_type: str = TYPE,
+    event_type: str = TEST,
     data: bytes = DATA,
 ) -> Called:
     """Stores an event (`data` is JSON) with one delivery, to this webhook, whatever event types it takes, and wakes

@@ -20,6 +20,7 @@ from dispatcher.api.webhooks.documents import (
     webhook_document,
 )
 from dispatcher.api.webhooks.fields import fields_as_given, key_of_rotation
+from dispatcher.event_types import TEST
 from dispatcher.web.authentication import By, Manager
 from dispatcher.web.bodies import Body, body_as, described_body, members_of, with_raw_data
 from dispatcher.web.middleware import read_body
@@ -27,7 +28,7 @@ from dispatcher.web.problems import usual_problems
 from dispatcher.web.quotas import TEST_EVENT, URL_VERIFICATION
 from dispatcher.web.serving import Served, Shared
 from dispatcher.webhooks.registration import change, release, rotate_signing_key
-from dispatcher.webhooks.sample_event import DATA, TYPE, call_webhook
+from dispatcher.webhooks.sample_event import DATA, call_webhook
 from dispatcher.webhooks.store import Webhooks
 
 router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
@@ -36,7 +37,7 @@ router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
 class TestEvent(Body):
     """The sample event."""  # its `data` is kept as the received bytes
 
-    type: Annotated[str, Field(description="Any event type; the webhook need not take it.")] = TYPE
+    type: Annotated[str, Field(description="Any event type; the webhook need not take it.")] = TEST
     data: Annotated[Any, Field(description="The message: any JSON. Default: a small sample.")] = None
 
 

@@ -119,6 +119,7 @@ def test_a_webhook_with_an_app_gets_only_that_apps(database: Engine, settings: S
     wanted = stored(app="shop")
     stored(app="bank")
     stored()
+    stored("webhook.test", app="shop")  # of another webhook
     webhook = make_webhook(database, settings, url=HOOK, app="shop")
     ordered(database, webhook.id)
     assert to_the_end(settings, database) == 1
