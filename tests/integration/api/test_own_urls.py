@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +15,8 @@ from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.asgi import DIALECTS, create_app
+from dispatcher.settings import Settings
+from tests.installations import installation_for
 from tests.integration.api.conftest import MakeKey, running_app
 
 PUBLIC = "https://hooks.example.com:8443/api"
