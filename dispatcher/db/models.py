@@ -55,7 +55,7 @@ def _one_of(column: str, values: type[State] | type[Reason]) -> str:
 
 
 class Installation(Base):
-    """One row that distinguishes this engine's database from every other (see `enqueue(session=)`)."""
+    """One row that distinguishes this engine's database from every other (see `enqueue(connection=)`)."""
 
     __tablename__ = "installation"
 

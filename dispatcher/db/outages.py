@@ -135,8 +135,10 @@ def ends_session(error: BaseException) -> bool:
 
 def sqlstate_of(error: BaseException) -> str | None:
     """The SQLSTATE of an error of any driver, also as SQLAlchemy or Django raises it; None without one."""
-    cause = getattr(error, "orig", None) or error.__cause__ or error
-    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    for one in (error, getattr(error, "orig", None), error.__cause__):
+        if code := getattr(one, "sqlstate", None) or getattr(one, "pgcode", None):
+            return str(code)
+    return None
 
 
 def _code_of(error: DBAPIError) -> str | None:

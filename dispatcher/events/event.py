@@ -45,7 +45,7 @@ class Accepted:
 
     `nearest_types`: where a new event made 0 deliveries, up to 3 event types that webhooks of its account (and app)
     subscribe to and that are spelt alike, else such message types. Empty where nothing is similar, where there is no
-    webhook, and for `enqueue` with `session`, which reads nothing in the caller's transaction.
+    webhook, and with `connection`, where nothing is read in the caller's transaction.
     """
 
     event_id: UUID

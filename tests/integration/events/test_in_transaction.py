@@ -1,9 +1,10 @@
 """Events that are stored in transactions of callers, by each driver against the real database."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import django.db
 import psycopg
@@ -53,11 +54,20 @@ def way(name: str, url: str, database: Engine) -> Iterator[Way]:
         yield one
 
 
+class Woken(NamedTuple):
+    """A wake: how many events others saw at that moment, and in which thread it was."""
+
+    events: int
+    thread: str
+
+
 @pytest.fixture
-def woken(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+def woken(database: Engine, monkeypatch: pytest.MonkeyPatch) -> list[Woken]:
     """One for each time that somebody wakes the workers."""
-    calls: list[None] = []
-    monkeypatch.setattr(Waker, "wake", lambda _self: calls.append(None))
+    calls: list[Woken] = []
+    monkeypatch.setattr(
+        Waker, "wake", lambda _self: calls.append(Woken(len(types(database)), threading.current_thread().name))
+    )
     return calls
 
 
@@ -90,7 +100,7 @@ def test_it_is_there_and_woken_for_only_after_the_commit(
         broker.flushall()
 
 
-def test_rolled_back_it_never_was(way: Way, database: Engine, settings: Settings, woken: list[None]) -> None:
+def test_rolled_back_it_never_was(way: Way, database: Engine, settings: Settings, woken: list[Woken]) -> None:
     make_webhook(database, settings, url=URL)
     way.enqueue(idempotency_key="k")
     way.rollback()
@@ -192,7 +202,7 @@ def test_a_connection_is_looked_at_once(database: Engine, url: str, settings: Se
 
 
 def test_of_a_pooled_connection_nothing_is_left_to_who_gets_it_next(
-    database: Engine, url: str, settings: Settings, woken: list[None]
+    database: Engine, url: str, settings: Settings, woken: list[Woken]
 ) -> None:
     make_webhook(database, settings, url=URL)
     engine = create_engine(url, pool_size=1, max_overflow=0)
@@ -210,7 +220,7 @@ def test_of_a_pooled_connection_nothing_is_left_to_who_gets_it_next(
 
 
 def test_a_session_within_a_transaction_of_its_connection_wakes_once_that_is_committed(
-    database: Engine, url: str, settings: Settings, woken: list[None]
+    database: Engine, url: str, settings: Settings, woken: list[Woken]
 ) -> None:
     make_webhook(database, settings, url=URL)
     engine = create_engine(url)
@@ -227,7 +237,7 @@ def test_a_session_within_a_transaction_of_its_connection_wakes_once_that_is_com
 
 @pytest.mark.parametrize("of", [sessionmaker, scoped_session])
 def test_many_events_of_a_session_are_one_wake(
-    of: Callable[..., Any], database: Engine, url: str, settings: Settings, woken: list[None]
+    of: Callable[..., Any], database: Engine, url: str, settings: Settings, woken: list[Woken]
 ) -> None:
     make_webhook(database, settings, url=URL)
     engine = create_engine(url)
@@ -237,11 +247,13 @@ def test_many_events_of_a_session_are_one_wake(
     session.commit()
     (session.remove if of is scoped_session else session.close)()
     engine.dispose()
-    assert len(woken) == 1
+    assert [one.events for one in woken] == [5]  # not before the commit: a loop would see nothing
 
 
-def test_an_async_scoped_session_is_taken_as_well(database: Engine, url: str, settings: Settings) -> None:
-    make_account(database)
+def test_an_async_scoped_session_is_taken_as_well_and_the_broker_does_not_keep_its_event_loop_waiting(
+    database: Engine, url: str, settings: Settings, woken: list[Woken]
+) -> None:
+    make_webhook(database, settings, url=URL)
 
     async def run() -> None:
         engine = create_async_engine(url.replace("psycopg2", "asyncpg"))
@@ -253,10 +265,12 @@ def test_an_async_scoped_session_is_taken_as_well(database: Engine, url: str, se
 
     asyncio.run(run())
     assert types(database) == ["a"]
+    assert eventually(lambda: bool(woken))
+    assert [(one.events, one.thread.startswith("dispatcher-wakes")) for one in woken] == [(1, True)]
 
 
 def test_many_events_of_a_django_transaction_are_one_wake_and_without_one_each_is_committed_by_itself(
-    database: Engine, url: str, settings: Settings, woken: list[None]
+    database: Engine, url: str, settings: Settings, woken: list[Woken]
 ) -> None:
     make_webhook(database, settings, url=URL)
     with opened("django", url) as way:
@@ -264,7 +278,7 @@ def test_many_events_of_a_django_transaction_are_one_wake_and_without_one_each_i
             way.enqueue()
         way.enqueue_nested("b", undone=True)
         way.commit()
-        assert len(woken) == 1
+        assert [one.events for one in woken] == [5]
         way.rollback()
         way._atomic.__exit__(None, None, None)  # type: ignore[attr-defined]
         way.enqueue("c")
@@ -291,7 +305,7 @@ def test_the_connection_that_django_names_is_that_of_the_thread(
 
 @pytest.mark.parametrize("driver", [psycopg, psycopg2])
 def test_where_each_statement_is_committed_by_itself_it_is_woken_for_at_once(
-    driver: Any, database: Engine, url: str, settings: Settings, woken: list[None]
+    driver: Any, database: Engine, url: str, settings: Settings, woken: list[Woken]
 ) -> None:
     make_webhook(database, settings, url=URL)
     with closing(driver.connect(url.replace("+psycopg2", ""))) as connection:
