@@ -73,6 +73,16 @@ def site_packages(environment: Path) -> Path:
     return folder
 
 
+def link_packages(folder: Path, requirements: Iterable[str]) -> None:
+    """Links to the packages that pip would install for these requirements."""
+    for package in brought_by(requirements).values():
+        tops = {PurePosixPath(str(file)).parts[0] for file in package.files or ()}
+        assert tops, f"{package.name} does not say which files it has"
+        for top in tops - {"..", "__pycache__"}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(str(package.locate_file(top)))
+
+
 def make_environment(folder: Path, *wheels: Path) -> None:
     """A new environment. Wheels are installed by pip, without an index: it refuses if a package that one asks for is
     not there. There are links to those packages, and to no others, because copies would have to be compiled again."""
@@ -80,12 +90,7 @@ def make_environment(folder: Path, *wheels: Path) -> None:
     site = site_packages(folder)
     ours = {metadata_of(wheel).name for wheel in wheels}
     asked = [one for wheel in wheels for one in _needs(metadata_of(wheel), "") if one.name not in ours]
-    for package in brought_by(map(str, asked)).values():
-        tops = {PurePosixPath(str(file)).parts[0] for file in package.files or ()}
-        assert tops, f"{package.name} does not say which files it has"
-        for top in tops - {"..", "__pycache__"}:
-            if not (site / top).exists():
-                (site / top).symlink_to(str(package.locate_file(top)))
+    link_packages(site, map(str, asked))
     pip = [sys.executable, "-m", "pip", "--python", str(folder), "--disable-pip-version-check", "install", "--quiet"]
     ran = subprocess.run(
         [*pip, "--no-index", "--no-compile", *map(str, wheels)], capture_output=True, text=True, check=False, timeout=60

@@ -8,7 +8,7 @@ from dispatcher.events.async_groups import async_groups_of
 from dispatcher.events.enqueue import either
 from dispatcher.events.event import Accepted, Data, Event, Refused
 from dispatcher.events.nearest import with_nearest_types
-from dispatcher.events.storing import CheckedEvent, Receipt, checked
+from dispatcher.events.storing import CheckedEvent, Receipt, checked, collectors
 from dispatcher.producer import Producer, default_producer
 
 if TYPE_CHECKING:
@@ -49,12 +49,14 @@ async def aenqueue(
         traceparent=traceparent,
     )
     item, connection = checked(event), either(connection, session)
-    producer = producer or default_producer()
-    if connection is None:
-        return await enqueue_checked(item, producer)
-    from dispatcher.events.in_transaction import store_in_async  # noqa: PLC0415 - only for those who need it
+    if collectors:
+        (receipt,) = collectors[-1].take([item], connection)
+    elif connection is None:
+        return await enqueue_checked(item, producer or default_producer())
+    else:
+        from dispatcher.events.in_transaction import store_in_async  # noqa: PLC0415 - only for those who need it
 
-    receipt = await store_in_async(connection, item, producer)
+        receipt = await store_in_async(connection, item, producer or default_producer())
     if isinstance(receipt, Refused):
         raise receipt.error
     return receipt

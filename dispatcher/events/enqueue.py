@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dispatcher.errors import InvalidEvent
 from dispatcher.events.event import Accepted, Data, Event, Refused
 from dispatcher.events.nearest import with_nearest_types
-from dispatcher.events.storing import CheckedEvent, checked, checked_or_refused
+from dispatcher.events.storing import CheckedEvent, checked, checked_or_refused, collectors
 from dispatcher.events.thread_groups import thread_groups_of
 from dispatcher.events.waiting_room import GROUP
 from dispatcher.producer import Producer, default_producer
@@ -77,14 +77,16 @@ def enqueue(
     )
     item = checked(event)
     connection = either(connection, session)
-    producer = producer or default_producer()
-    if connection is None:
+    if collectors:
+        (receipt,) = collectors[-1].take([item], connection)
+    elif connection is None:
+        producer = producer or default_producer()
         receipt = thread_groups_of(producer).store(item)
         (receipt,) = with_nearest_types([event], [receipt], producer)
     else:
         from dispatcher.events.in_transaction import store_in  # noqa: PLC0415 - only for those who need it
 
-        receipt = store_in(connection, item, producer)
+        receipt = store_in(connection, item, producer or default_producer())
     if isinstance(receipt, Refused):
         raise receipt.error
     return receipt
@@ -101,7 +103,8 @@ def wake_workers(*, producer: Producer | None = None) -> None:
     """Tells the workers that something is due: after the commit of a transaction in which `enqueue` has stored events
     on a connection of psycopg or psycopg2, whose commits it does not see. Without it they find them within 5 s. Waits
     for the broker, a few seconds at most; raises nothing if that is unavailable. `producer` is as for `enqueue`."""
-    (producer or default_producer()).waker.wake()
+    if not collectors:
+        (producer or default_producer()).waker.wake()
 
 
 def enqueue_many(events: Iterable[Event], *, producer: Producer | None = None) -> Iterator[Accepted | Refused]:
@@ -110,15 +113,15 @@ def enqueue_many(events: Iterable[Event], *, producer: Producer | None = None) -
     A refused event is left out; the others are stored. The iterable is read as the receipts are taken: while a
     statement runs, the next 1,000 events are read and checked. `producer` is as for `enqueue`.
     """
-    producer = producer or default_producer()
+    to = None if collectors else producer or default_producer()
     source = iter(events)
     piece = _checked(islice(source, BULK))
     if len(piece) < BULK:
-        yield from _store(piece, producer)
+        yield from _store(piece, to)
         return
     with ThreadPoolExecutor(1, "dispatcher-many") as storing:
         while piece:
-            stored, following, failed = storing.submit(_store, piece, producer), islice(source, BULK), None
+            stored, following, failed = storing.submit(_store, piece, to), islice(source, BULK), None
             piece = []
             try:
                 for event in following:
@@ -137,8 +140,13 @@ def _checked(events: Iterator[Event]) -> list[tuple[Event, CheckedEvent | Refuse
     return [(event, checked_or_refused(event)) for event in events]
 
 
-def _store(piece: Sequence[tuple[Event, CheckedEvent | Refused]], producer: Producer) -> list[Accepted | Refused]:
+def _store(
+    piece: Sequence[tuple[Event, CheckedEvent | Refused]], producer: Producer | None
+) -> list[Accepted | Refused]:
+    """Stores those that can be; without a producer, the collector of a test takes them."""
     good = [item for _, item in piece if isinstance(item, CheckedEvent)]
-    stored = iter(thread_groups_of(producer).store_many(good))
+    stored = iter(collectors[-1].take(good) if producer is None else thread_groups_of(producer).store_many(good))
     receipts = [next(stored) if isinstance(item, CheckedEvent) else item for _, item in piece]
+    if producer is None:
+        return receipts
     return with_nearest_types([event for event, _ in piece], receipts, producer)

@@ -4,7 +4,7 @@ itself: whoever does decides on which connection, in which transaction, and for 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
@@ -63,6 +63,16 @@ class CheckedEvent:
     def key(self) -> tuple[str, str] | None:
         """The idempotency key, with the account that it belongs to."""
         return (self.event.account, self.event.idempotency_key) if self.event.idempotency_key is not None else None
+
+
+class Collector(Protocol):
+    """What takes checked events in place of the database."""
+
+    def take(self, items: Sequence[CheckedEvent], within: object | None = None) -> list[Receipt]:
+        """A receipt for each. `within`: the caller's session, whose transaction they are part of."""
+
+
+collectors: list[Collector] = []  # of tests: the last one gets every event of this process (`dispatcher.testing`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,6 @@ import hmac
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from dispatcher.signing.keys import KeyKind, SigningKey
 from dispatcher.signing.schemes import BodySignature, Encoding, NonceSignature
 
@@ -82,6 +80,8 @@ def _signing(key: SigningKey) -> tuple[str, _Sign, float]:
     """The version, the signing function, and until when it signs (Unix seconds)."""
     until = key.until.timestamp() if key.until else float("inf")
     if key.kind is KeyKind.ED25519:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - as in `keys`
+
         return "v1a", Ed25519PrivateKey.from_private_bytes(key.key).sign, until
     return "v1", _hmac(key.key), until
 

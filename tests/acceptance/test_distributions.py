@@ -14,9 +14,19 @@ import redis
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from dispatcher.settings import Settings, read_settings
-from tests.distributions import ROOT, build, copy_of_checkout, files_of, make_environment, metadata_of, site_packages
+from tests.distributions import (
+    ROOT,
+    build,
+    copy_of_checkout,
+    files_of,
+    link_packages,
+    make_environment,
+    metadata_of,
+    site_packages,
+)
 from tests.factories import deliveries, make_webhook, rows
 from tests.installations import installation_for
+from tests.integration.docs.blocks import blocks_of
 from tests.process_table import eventually
 from tests.receiver import Receiver
 
@@ -96,7 +106,7 @@ def test_the_engine_asks_for_the_producer_of_its_own_version(wheels: tuple[Path,
     }
     assert producer.metadata.get_all("Provides-Extra") == ["client"]
     assert [script.name for script in engine.entry_points] == ["dispatcher"]
-    assert list(producer.entry_points) == []
+    assert [(one.group, one.value) for one in producer.entry_points] == [("pytest11", "dispatcher.testing.plugin")]
 
 
 def test_a_producer_enqueues_beside_a_strangers_workers(
@@ -120,6 +130,22 @@ def test_a_producer_enqueues_beside_a_strangers_workers(
     assert said
     assert of_ours == said[2]
     assert int(loaded) == pytest.approx(int(said[1]), rel=0.1)  # other versions of Python load a few more or less
+
+
+def test_pytest_finds_the_fixtures_where_a_producer_is_installed(
+    producers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "\n\n".join(block.code for block in blocks_of("docs/testing.md") if block.language == "python")
+    (tmp_path / "test_page.py").write_text(code)
+    for name in ("links", "empty"):
+        (tmp_path / name).mkdir()
+    link_packages(tmp_path / "links", ["pytest"])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "links"))
+    monkeypatch.setenv("DISPATCHER_DATA_DIR", str(tmp_path / "empty"))
+
+    ran = run(producers / "bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py", cwd=tmp_path)
+
+    assert (ran.returncode, "9 passed" in ran.stdout) == (0, True), ran.stdout + ran.stderr
 
 
 def test_the_command_line_says_that_it_is_not_among_what_producers_install(producers: Path, tmp_path: Path) -> None:

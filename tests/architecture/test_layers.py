@@ -14,7 +14,9 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MAX_ROOMS, MOST_ARROWS, MOST_FLAT = 36, 216, 13
+# Seven of the arrows are those of `testing`, a room of its own: others install it, and of ours only the receiver of the
+# command line uses it.
+MAX_ROOMS, MOST_ARROWS, MOST_FLAT = 38, 223, 13
 
 
 def room(module: str) -> str:

@@ -35,9 +35,9 @@ def client_modules(graph: grimp.ImportGraph) -> set[str]:
 
 def producers_modules(graph: grimp.ImportGraph) -> set[str]:
     """All that `import dispatcher` can come to, imports within functions and packages above included; the client; what
-    receivers use; and `python -m dispatcher`, for what it says."""
-    receivers = {name for name in ours(graph) if name.startswith("dispatcher.verify.")}
-    begun = {"dispatcher", *client_modules(graph), *receivers}
+    receivers and tests use; and `python -m dispatcher`, for what it says."""
+    others = {one for one in ours(graph) if one.startswith(("dispatcher.testing.", "dispatcher.verify."))}
+    begun = {"dispatcher", *client_modules(graph), *others}
     reached = {"dispatcher.__main__", *begun}.union(*map(graph.find_upstream_modules, begun)) & ours(graph)
     return reached | {".".join(name.split(".")[:end]) for name in reached for end in range(1, name.count(".") + 1)}
 
@@ -55,7 +55,7 @@ def not_brought(graph: grimp.ImportGraph, modules: Iterable[str], requirements: 
     return {name for name in theirs if not {canonicalize_name(owner) for owner in owners[name]} & brought.keys()}
 
 
-def test_the_producers_wheel_holds_what_enqueue_imports_the_client_what_receivers_use_and_nothing_else(
+def test_the_producers_wheel_holds_what_enqueue_the_client_receivers_and_tests_import_and_nothing_else(
     graph: grimp.ImportGraph,
 ) -> None:
     listed = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
@@ -69,13 +69,13 @@ def test_each_distribution_declares_what_it_imports(graph: grimp.ImportGraph) ->
     base, groups = PYPROJECT["project"]["dependencies"], PYPROJECT["dependency-groups"]
     client = PYPROJECT["project"]["optional-dependencies"]["client"]
     producers = producers_modules(graph) - {"dispatcher.__main__"}
-    # Without cryptography, a receiver is told what an ed25519 key needs.
-    assert not_brought(graph, producers - client_modules(graph), base) == FRAMEWORKS | {"cryptography"}
+    # Without cryptography, a receiver is told what an ed25519 key needs; whose test asks for a fixture has pytest.
+    asked_for = FRAMEWORKS | {"cryptography", "pytest"}
+    assert not_brought(graph, producers - client_modules(graph), base) == asked_for
     assert not_brought(graph, client_modules(graph), client) == set()
-    engine = [*base, *groups["server"]]
-    every = [*engine, *groups["fast"], *groups["embedded"], *client]
-    assert not_brought(graph, ours(graph), every) == {"django", "flask"}
-    assert not_brought(graph, ours(graph), engine) == {"aiosmtpd", "httpx", "pycurl", "django", "flask"}
+    engine, others = [*base, *groups["server"]], {"django", "flask", "pytest"}
+    assert not_brought(graph, ours(graph), [*engine, *groups["fast"], *groups["embedded"], *client]) == others
+    assert not_brought(graph, ours(graph), engine) == {"aiosmtpd", "httpx", "pycurl", *others}
 
 
 LOADED = "import json, sys; from dispatcher import enqueue; print(json.dumps(sorted(sys.modules)))"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from sqlalchemy import Engine
 from werkzeug.serving import make_server
 
 from dispatcher.settings import Settings
+from dispatcher.testing import collecting
 from tests.dead_ports import refusing_port
 from tests.factories import change, make_webhook, rows
 from tests.integration.api.conftest import running_app
@@ -106,7 +108,7 @@ def fastapi_shop(_: Path) -> Iterator[str]:
 
 def test_each_program_of_the_page_is_run_here() -> None:
     shown = {block.name for block in blocks_of(PAGE) if block.mark != "not run"}
-    assert shown == {"table", "django", "fastapi", "flask", "celery", "script"}
+    assert shown == {"table", "django", "fastapi", "flask", "celery", "script", "test"}
 
 
 @pytest.mark.parametrize("shop_of", [django_shop, flask_shop, fastapi_shop])
@@ -122,6 +124,20 @@ def test_a_request_stores_row_and_event_together_or_neither(
         change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
         assert requests.post(f"{origin}/sms/8/delivered", timeout=20).status_code == 500
         assert stored(database) == [("7", "7")]
+
+
+def test_the_shops_tests_see_what_is_committed_and_the_engine_gets_nothing(
+    database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = program("flask")
+    monkeypatch.setitem(sys.modules, "shop", SimpleNamespace(**names))
+    tests = [test for name, test in program("test").items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        with collecting() as enqueued:
+            test(enqueued)
+    assert stored(database) == [("7", None)]
+    names["engine"].dispose()
 
 
 def test_a_task_that_runs_again_stores_its_event_once(database: Engine, broker: "redis.Redis") -> None:
