@@ -1,26 +1,25 @@
 """`dispatcher listen`: a receiver on this machine that shows each callback and checks its signature."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Annotated
 
 import typer
 
+from dispatcher.cli.answering import Answers, Target
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
 from dispatcher.cli.output import AsJson, print_json, print_line
 from dispatcher.cli.own_webhook import own_webhook
 from dispatcher.cli.secret_sources import read_secret
 from dispatcher.embedded.servers.ports import preferred_port
-from dispatcher.errors import NotSigned, UnreadableBody, VerificationError
 from dispatcher.event_types import ALL
 from dispatcher.events.raw_json import compact
-from dispatcher.verify import Headers, Verifier
+from dispatcher.testing.receiver import Answer, Answering, Callback, CallbackServer, checking
 
-MAX_BODY = 16 * 1024 * 1024
 _USUAL_PORT = 9000
 _ABOUT = {"event-type": "{}", "event-id": "event {}", "batch-size": "batch of {}", "attempt": "attempt {}"}
 
@@ -32,7 +31,7 @@ def listen(
     *,
     context: typer.Context,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any", show_default="9000 or free")
+        int | None, typer.Option(min=0, max=65535, help="Port; 0: any", show_default="9000 or free")
     ] = None,
     register: Annotated[bool, typer.Option("--register", help="Register as a webhook of --account")] = False,
     account: Annotated[str | None, typer.Option(metavar="NAME", help="The account, by name or id")] = None,
@@ -43,16 +42,24 @@ def listen(
     keep: Annotated[bool, typer.Option("--keep", help="Keep that webhook when this ends")] = False,
     key_from: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Key (whsec_, whpk_, whsk_) to check signatures with; -: stdin"),
+        typer.Option(metavar="FILE", help="Check signatures with this key (whsec_, whpk_); -: stdin"),
     ] = None,
-    answer: Annotated[int, typer.Option(min=200, max=999, help="Status to answer with")] = 204,
-    count: Annotated[int | None, typer.Option(min=1, help="End after this many requests", show_default="none")] = None,
+    status: Annotated[
+        int | None, typer.Option(min=200, max=999, help="Status to answer with", show_default="204")
+    ] = None,
+    forward: Annotated[
+        str | None, typer.Option(metavar="URL", help="Hand each on to a program, answer as it does")
+    ] = None,
+    fail_rate: Annotated[float, typer.Option(min=0, max=1, help="Which part to answer 503, by chance")] = 0,
+    delay: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait before each answer")] = 0,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many requests", show_default="none")] = None,
     json: AsJson = False,
 ) -> None:
     """Receive callbacks on this machine and show them.
 
-    One line for each, with the result of its signature check. --register needs no key, and makes the account if it is
-    missing. By default no engine calls this machine; one that was started by `dispatcher up --dev` does.
+    One line for each, with the result of its signature check and what was answered. --register needs no key, and makes
+    the account if it is missing. By default no engine calls this machine; one that was started by `dispatcher up --dev`
+    does. With --forward the answer is 502 if the program gives none.
     Exit status: 0 also when stopped by Ctrl-C.
     """
     if register != (account is not None):
@@ -61,62 +68,50 @@ def listen(
         raise typer.BadParameter("--type and --keep are for --register")
     if register and key_from is not None:
         raise typer.BadParameter("--register knows the key: leave --key-from out")
+    if forward is not None and status is not None:
+        raise typer.BadParameter("--forward answers as the program does: leave --status out")
+    target = _target(forward) if forward is not None else None
+    answers = Answers(target, status or 204, fail_rate=fail_rate, delay=delay)
     show = _print_as_json if json else _print
-    verifier = Verifier(read_secret(key_from, "signing key", "--key-from")) if key_from is not None else None
+    printing = threading.Lock()
+
+    def seen(callback: Callback, answer: Answer) -> None:
+        with printing:
+            show(callback, answer)
+
+    check = checking(read_secret(key_from, "signing key", "--key-from")) if key_from is not None else None
     with ExitStack() as stack:
         stack.enter_context(suppress(KeyboardInterrupt))
         stack.enter_context(_ended_by(signal.SIGTERM, signal.SIGHUP))
-        server = stack.enter_context(_server(port))
+        server = stack.enter_context(_server(port, answers, seen))
+        stack.callback(printing.acquire)  # what is being printed is printed to its end
         at = int(server.server_address[1])
         if account is not None:
             installation = installation_of(context)
             made = stack.enter_context(own_webhook(installation, account, at, types or [ALL], keep=keep))
             keys = made.secrets.signing_keys
-            verifier = Verifier(keys[0].secret) if keys else None
-        server.RequestHandlerClass = _handler(verifier, answer, show)
+            check = checking(keys[0].secret) if keys else None
+        server.check = check
         print_line(f"Listening on http://127.0.0.1:{at}/ until Ctrl-C", stderr=True)
-        while count is None or count > 0:
+        begun = 0
+        while count is None or begun < count:
             server.handle_request()
-            count = None if count is None else count - 1
+            begun += 1
+        for _ in range(begun):
+            server.ended.acquire()
 
 
-class Callback:
-    """One request as received, and the result of its signature check."""
-
-    def __init__(self, handler: BaseHTTPRequestHandler, body: bytes, verifier: Verifier | None) -> None:
-        self.method, self.target, self.body = handler.command, handler.path, body
-        self.headers = list(handler.headers.items())
-        by_name = {name.lower(): value for name, value in self.headers}
-        self.signature = _verdict(verifier, handler.headers, body) if verifier is not None else None
-        values = {words: by_name.get(f"dispatcher-{name}") for name, words in _ABOUT.items()}
-        self.about = [words.format(value) for words, value in values.items() if value is not None]
-
-    @property
-    def text(self) -> str:
-        """The body as text, JSON on one line."""
-        text = self.body.decode(errors="backslashreplace")
-        try:
-            return compact(text)
-        except (ValueError, RecursionError):
-            return text
-
-
-def _verdict(verifier: Verifier, headers: Headers, body: bytes) -> str:
+def _target(url: str) -> Target:
     try:
-        verifier.verify(headers, body)
-    except NotSigned as error:
-        return str(error)
-    except UnreadableBody:
-        pass  # with GET the message is in the URL
-    except VerificationError as error:
-        return f"bad: {error}"
-    return "good"
+        return Target(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--forward") from None
 
 
-def _server(port: int | None) -> HTTPServer:
+def _server(port: int | None, answering: Answering, seen: Callable[[Callback, Answer], None]) -> CallbackServer:
     wanted = preferred_port(_USUAL_PORT) if port is None else port
     try:
-        return HTTPServer(("127.0.0.1", wanted), BaseHTTPRequestHandler)
+        return CallbackServer(wanted, answering, seen)
     except OSError as error:
         raise typer.BadParameter(f"{wanted} cannot be listened on: {error.strerror}", param_hint="--port") from None
 
@@ -132,39 +127,16 @@ def _ended_by(*signals: signal.Signals) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _handler(verifier: Verifier | None, answer: int, show: Callable[[Callback], None]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        """Answers one request after the other, each on its own connection."""
-
-        timeout = 30.0
-
-        def handle_any(self) -> None:
-            length = self.headers.get("content-length", "0")
-            if not (length.isascii() and length.isdecimal() and int(length) <= MAX_BODY):
-                self.send_error(413)
-                return
-            callback = Callback(self, self.rfile.read(int(length)), verifier)
-            self.send_response_only(answer)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            show(callback)
-
-        do_GET = do_POST = do_PUT = handle_any  # noqa: N815 - named by the standard library
-
-        def log_message(self, *_: object) -> None:
-            """Logs nothing: callbacks are shown instead."""
-
-    return Handler
-
-
-def _print(callback: Callback) -> None:
-    words = [time.strftime("%H:%M:%S"), f"{callback.method} {callback.target}", *callback.about]
+def _print(callback: Callback, answer: Answer) -> None:
+    values = {words: callback.header(f"dispatcher-{name}") for name, words in _ABOUT.items()}
+    words = [time.strftime("%H:%M:%S"), f"{callback.method} {callback.target}"]
+    words += [text.format(value) for text, value in values.items() if value is not None]
     if callback.signature is not None:
         words.append(f"signature {callback.signature}")
-    print_line("  ".join((*words, callback.text)))
+    print_line("  ".join((*words, f"answered {answer.status}", _text(callback.body))))
 
 
-def _print_as_json(callback: Callback) -> None:
+def _print_as_json(callback: Callback, answer: Answer) -> None:
     print_json(
         {
             "method": callback.method,
@@ -172,6 +144,16 @@ def _print_as_json(callback: Callback) -> None:
             "headers": callback.headers,
             "body": callback.body.decode(errors="backslashreplace"),
             "signature": callback.signature,
+            "answered": answer.status,
         },
         indent=None,
     )
+
+
+def _text(body: bytes) -> str:
+    """The body as text, JSON on one line."""
+    text = body.decode(errors="backslashreplace")
+    try:
+        return compact(text)
+    except (ValueError, RecursionError):
+        return text

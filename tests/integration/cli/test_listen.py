@@ -17,9 +17,11 @@ from dispatcher.embedded.servers.ports import preferred_port
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import generate_signing_key
 from tests.allowed import LOOPBACK_VARIABLES
-from tests.factories import MESSAGE, RECEIVED, deliver_all, deliveries, make_webhook, rows
+from tests.behaviours import Answer
+from tests.factories import MESSAGE, RECEIVED, attempts, deliver_all, deliveries, make_webhook, rows
 from tests.forked import Forked
 from tests.integration.cli.conftest import Cli
+from tests.receiver import Receiver
 
 
 class Listener(Forked):
@@ -81,7 +83,7 @@ def test_each_callback_is_shown_with_what_its_signature_is_worth(database: Engin
         shown = process.stdout.read()
         assert process.wait(10) == 0
     first, second = shown.splitlines()
-    about = f"POST /hook?a=1  ours  event {accepted.event_id}  attempt 1  signature good  "
+    about = f"POST /hook?a=1  ours  event {accepted.event_id}  attempt 1  signature good  answered 204  "
     assert first.endswith(about + json.dumps([MESSAGE], separators=(",", ":")))
     assert "POST /hook?a=2  foreign  " in second
     assert "signature bad: made with another key" in second
@@ -123,6 +125,8 @@ def test_while_it_is_registered_events_reach_it_and_what_waited_in_between_does_
         (["--account", "acme"], "--register and --account go together"),
         (["--keep"], "--type and --keep are for --register"),
         (["--register", "--account", "acme", "--key-from", "-"], "leave --key-from out"),
+        (["--forward", "http://127.0.0.1:8000/", "--status", "500"], "leave --status out"),
+        (["--forward", "localhost:8000"], "must be an http:// or https:// URL"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(cli: Cli, options: list[str], why: str) -> None:
@@ -160,20 +164,34 @@ def test_beside_an_engine_that_runs_here_it_says_how_that_one_allows_it(
 def test_programs_get_a_line_of_json_for_each_and_any_status_can_be_answered(
     database: Engine, settings: Settings
 ) -> None:
-    with listening("--json", "--count", "1", "--answer", "503") as (url, process):
+    with listening("--json", "--count", "1", "--status", "503") as (url, process):
         make_webhook(database, settings, url=url)
         enqueue(RECEIVED, MESSAGE, account="acme")
         deliver_all(settings)
         (line,) = process.stdout.read().splitlines()
     told = json.loads(line)
-    assert (told["method"], told["target"], json.loads(told["body"]), told["signature"]) == (
-        "POST",
-        "/",
-        [MESSAGE],
-        None,
-    )
+    assert (told["method"], told["target"], json.loads(told["body"])) == ("POST", "/", [MESSAGE])
+    assert (told["signature"], told["answered"]) == (None, 503)
     assert ["Content-Type", "application/json"] in told["headers"]
     assert [row.state for row in deliveries(database)] == ["waiting"]
+
+
+def test_a_local_programs_answer_is_the_receivers_and_it_can_be_late(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.script("/mine", Answer(410, body=b"gone"))
+    with listening("--forward", receiver.url("/mine"), "--delay", "0.2", "--count", "1") as (url, process):
+        make_webhook(database, settings, url=url)
+        enqueue(RECEIVED, MESSAGE, account="acme")
+        deliver_all(settings)
+        (line,) = process.stdout.read().splitlines()
+    (callback,) = receiver.received
+    assert json.loads(callback.body) == [MESSAGE]
+    assert callback.header("webhook-signature")
+    assert "  answered 410  " in line
+    (attempt,) = attempts(database)
+    assert (attempt.status, attempt.verdict) == (410, "rejected")
+    assert attempt.duration.total_seconds() >= 0.2
 
 
 def test_a_port_that_is_taken_and_a_key_that_is_none_are_said_in_one_line(cli: Cli) -> None:

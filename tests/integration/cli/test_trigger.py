@@ -10,7 +10,7 @@ from dispatcher import enqueue
 from dispatcher.events.samples import sample_message
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
-from tests.factories import MESSAGE, RECEIVED, deliver_all, deliveries, make_account, make_webhook
+from tests.factories import MESSAGE, RECEIVED, deliver_all, deliveries, make_account, make_webhook, rows
 from tests.integration.cli.conftest import Cli
 from tests.receiver import Receiver
 
@@ -41,6 +41,26 @@ def test_a_test_event_goes_to_one_webhook_whatever_it_takes(
     deliver_all(settings)
     (callback,) = receiver.received
     assert (callback.path, callback.body) == ("/one", b'[{"id": 634151298329219072}]')
+
+
+def test_as_many_as_are_asked_for_are_sent_each_with_an_entry_in_the_audit_log(
+    cli: Cli, database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    webhook = make_webhook(database, settings, url=receiver.url("/"), event_types=[RECEIVED])
+    told = cli("trigger", RECEIVED, "--account", "acme", "--count", "3", "--json").document
+    told += cli(
+        "trigger", "other", "--webhook", webhook.id, "--count", "2", "--data", "-", "--json", stdin=b"7"
+    ).document
+    assert [one["deliveries"] for one in told] == [1] * 5
+    assert len(cli("trigger", RECEIVED, "--account", "acme", "--count", "2").out.splitlines()) == 2
+    assert len(cli("trigger", RECEIVED, "--account", "acme", "--count", "1", "--json").document) == 1
+    deliver_all(settings)
+    got = [callback.header("Dispatcher-Event-Id") for callback in receiver.received]
+    assert len(got) == 8
+    assert set(got) >= {one["event_id"] for one in told}
+    found = rows(database, "SELECT action, count(*) FROM dispatcher.audit GROUP BY action")
+    assert {"event.triggered": 6, "webhook.tested": 2}.items() <= {row[0]: row[1] for row in found}.items()
+    assert cli("trigger", RECEIVED, "--account", "acme", "--count", "0").status == 2
 
 
 @pytest.mark.parametrize(
