@@ -11,18 +11,20 @@ from types import TracebackType
 from typing import Self
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7
+DATA, HEADERS, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 4, 6, 7, 8
+FRAME = 16_384  # bytes of a frame's payload at most
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 STATUS_200 = b"\x88"  # the eighth entry of HPACK's static table
+CONTENT_LENGTH = b"\x0f\x0d"  # the 28th, with a value that is not indexed
 
 
 class Http2Receiver:
     """Counts connections (`connections`) and streams (`streams`), and keeps the body of each request (`bodies`). If it
     `pings`, it sends a PING soon after each answer, as servers do on idle connections. With `answers` False it only
-    reads. `breaking` is sent in place of an answer, or with `begins` in place of its body; `flood` likewise, again and
-    again. With `ending`, it ends each
-    connection that way: after its first answer, when `end` is called, or if `ending_at` is 2 in place of the second
-    one."""
+    reads. `breaking` is sent in place of an answer, or with `begins` in place of its body; `flood` likewise, again
+    and again. With `large`, all but the first answer of a connection have a body of so many bytes, which keeps to the
+    windows of its reader. With `ending`, it ends each connection that way: after its first answer, when `end` is
+    called, or if `ending_at` is 2 in place of the second one."""
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class Http2Receiver:
         breaking: bytes = b"",
         flood: bytes = b"",
         begins: bool = False,
+        large: int = 0,
         ending: "Callable[[ssl.SSLSocket, int], None] | None" = None,
         ending_at: int = 1,
         pings: bool = True,
@@ -40,6 +43,7 @@ class Http2Receiver:
         self._ending, self._ending_at = ending, ending_at
         self._may_end, self._ended = threading.Semaphore(0), threading.Semaphore(0)
         self._answers, self._breaking, self._flood, self._begins = answers, breaking, flood, begins
+        self._large = large
         tls.set_alpn_protocols(["h2", "http/1.1"])
         self._listening = tls.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
         self.port: int = self._listening.getsockname()[1]
@@ -81,6 +85,7 @@ class Http2Receiver:
             assert _exactly(connection, len(PREFACE)) == PREFACE
             connection.sendall(frame(SETTINGS, 0, 0))
             bodies: dict[int, bytes] = {}
+            due: set[int] = set()  # streams whose body waits for a larger window
             nth = 0
             while True:
                 head = _exactly(connection, 9)
@@ -93,29 +98,50 @@ class Http2Receiver:
                     bodies[stream] = b""
                 elif kind == DATA:
                     bodies[stream] += payload
+                elif kind == WINDOW_UPDATE and stream in due:
+                    due.remove(stream)
+                    connection.sendall(self._rest(stream))
                 if kind in {HEADERS, DATA} and flags & END_STREAM:
                     self.bodies.append(bodies.pop(stream))
                     nth += 1
                     if self._ending is not None and nth == self._ending_at == 2:
                         return self._ending(connection, stream)
                     if self._breaking or self._flood:
-                        begun = frame(HEADERS, END_HEADERS, stream, STATUS_200) if self._begins else b""
-                        connection.sendall(begun + self._breaking)
-                        while self._flood:
-                            connection.sendall(self._flood)
+                        self._misbehave(connection, stream)
+                    elif self._large and nth > 1:
+                        due.add(stream)
+                        length = b"%d" % self._large
+                        pairs = STATUS_200 + CONTENT_LENGTH + bytes([len(length)]) + length
+                        connection.sendall(
+                            frame(HEADERS, END_HEADERS, stream, pairs) + 2 * frame(DATA, 0, stream, bytes(FRAME))
+                        )
                     elif self._answers:
                         connection.sendall(
                             frame(HEADERS, END_HEADERS, stream, STATUS_200) + frame(DATA, END_STREAM, stream, b"taken")
                         )
-                        if self._pings:
-                            sleep(0.01)
-                            connection.sendall(frame(PING, 0, 0, bytes(8)))
+                        self._ping(connection)
                         if self._ending is not None and self._ending_at == 1:
                             self._may_end.acquire()
                             _read_all(connection)
                             self._ending(connection, stream)
                             self._ended.release()
                             return None
+
+    def _misbehave(self, connection: ssl.SSLSocket, stream: int) -> None:
+        begun = frame(HEADERS, END_HEADERS, stream, STATUS_200) if self._begins else b""
+        connection.sendall(begun + self._breaking)
+        while self._flood:
+            connection.sendall(self._flood)
+
+    def _rest(self, stream: int) -> bytes:
+        """Of a large body, after two frames of it."""
+        sizes = [min(left, FRAME) for left in range(self._large - 2 * FRAME, 0, -FRAME)]
+        return b"".join(frame(DATA, 0, stream, bytes(size)) for size in sizes) + frame(DATA, END_STREAM, stream)
+
+    def _ping(self, connection: ssl.SSLSocket) -> None:
+        if self._pings:
+            sleep(0.01)
+            connection.sendall(frame(PING, 0, 0, bytes(8)))
 
 
 def _read_all(connection: ssl.SSLSocket) -> None:

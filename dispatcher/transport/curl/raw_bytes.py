@@ -22,7 +22,7 @@ _UNREAD = struct.Struct("=i")
 
 
 class Look(NamedTuple):
-    """What was found out about a connection: how many bytes it was read since the last answer on it, and whether it is
+    """What was found out about a connection: how many bytes were read since the last answer on it, and whether it is
     read far more often than an answer needs."""
 
     ends: Ends

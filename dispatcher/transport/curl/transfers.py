@@ -32,6 +32,7 @@ from dispatcher.transport.port import ANSWER_PIECES, BODY_CAP, INTERIM_ANSWERS
 _log = logging.getLogger("dispatcher.transport.curl_transfers")
 _LONGEST_LENGTH = 15  # digits
 _NO_ENDS = "", 0, "", 0
+_SMALL = 256 * 1024  # bytes of a body whose rest may come on its connection
 _LARGE = 16 * 1024  # bytes; an idle handle does not keep a larger body
 
 
@@ -102,8 +103,17 @@ class Transfer:
         return True
 
     def cut(self) -> None:
-        """More came for it than any answer may have."""
-        self._fault = self._fault or OVER_BUDGET
+        """More came for it than any answer may have; unless it was complete, and only its end had yet to be told."""
+        if not self._complete:
+            self._fault = self._fault or OVER_BUDGET
+
+    @property
+    def leaves_rest(self) -> bool:
+        """Whether its body was cut on a connection that stays open, and much more of it may come."""
+        if not self._complete or self._head.minor is not None:
+            return False
+        length = next((value for name, value in self._head.pairs if name.lower() == "content-length"), "")
+        return not length.isdecimal() or len(length) > _LONGEST_LENGTH or int(length) > _SMALL
 
     def end(self, code: int, message: str, now: float) -> Exchange:
         """The exchange, by curl's error number (0: none) and text. Releases everything that belongs to the request."""

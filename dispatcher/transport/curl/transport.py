@@ -214,7 +214,7 @@ class CurlTransport:
         """Has curl use a connection, and read on for as long as there is more than it reads at once. Otherwise it would
         read on whenever it is called for another one: a busy worker does that many times before it looks again at what
         one receiver has sent."""
-        came = stalls = 0
+        came, stalls = -inf, 0
         while stalls < _STALLS:
             leaves_some = self._call(descriptor, ready)
             if not leaves_some and not ready & READABLE:
@@ -280,19 +280,27 @@ class CurlTransport:
         """Cuts a connection on which more came than the answers that are awaited on it may have, and reads one less
         often that always has a little. Returns whether it was cut."""
         if look.came > ANSWER_CAP:
-            self._collect()  # what has ended is awaited no more
             awaited = [handle for handle, transfer in self._active.items() if transfer.ends == look.ends]
             if look.came <= ANSWER_CAP * len(awaited):
                 return False
+            self._collect()  # what has just ended was awaited while this came, and is not cut
             self._kept.cut(descriptor)
             for handle in awaited:
-                self._active[handle].cut()
-                self._end(handle, pycurl.E_RECV_ERROR, "", monotonic())
+                if handle in self._active:
+                    self._active[handle].cut()
+                    self._end(handle, pycurl.E_RECV_ERROR, "", monotonic())
             return True
         if look.is_hasty and (wanted := self._readiness.forget(descriptor)):
             self._resting[descriptor] = wanted
             self._rests.append((monotonic() + REST_SECONDS, descriptor))
         return False
+
+    def _drop_rest(self, transfer: Transfer) -> None:
+        """Over HTTP/2 the rest of a cut body comes all the same. So that it does not count as the next one's answer,
+        the connection is not used again, unless others have their answers on it just now."""
+        is_alone = transfer.leaves_rest and all(other.ends != transfer.ends for other in self._active.values())
+        if is_alone and (descriptor := transfer.handle.getinfo(pycurl.ACTIVESOCKET)) >= 0:
+            self._kept.cut(descriptor)
 
     def _end_rests(self) -> None:
         now = monotonic()
@@ -310,6 +318,7 @@ class CurlTransport:
             return
         self._slots.end(transfer.address, transfer.request.account)
         self._raw.answered(transfer.ends)
+        self._drop_rest(transfer)
         try:
             self._ended.append(transfer.end(code, message, now))
         except Exception as surprise:  # noqa: BLE001 - every request is returned

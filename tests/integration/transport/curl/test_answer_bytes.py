@@ -13,9 +13,9 @@ import pytest
 from dispatcher.transport.curl.connections import KeptConnections
 from dispatcher.transport.curl.raw_bytes import Look, RawBytes, consumed
 from dispatcher.transport.curl.transport import CurlTransport
-from dispatcher.transport.exchange import Exchange
+from dispatcher.transport.exchange import Exchange, Reply
 from dispatcher.transport.failure_texts import OVER_BUDGET
-from dispatcher.transport.port import ANSWER_CAP, HASTY_READS, REST_SECONDS
+from dispatcher.transport.port import ANSWER_CAP, BODY_CAP, HASTY_READS, REST_SECONDS
 from tests.allowed import LOOPBACK
 from tests.behaviours import Answer, Drip, Endless, chunked
 from tests.certificates import Authority
@@ -255,3 +255,25 @@ def test_an_idle_connection_of_http_2_on_which_something_comes_again_and_again_i
         assert 1 <= len(looks) <= 12
         assert sender.reply(url).status == 200
         assert receiver.connections == 2
+
+
+@pytest.mark.parametrize(("at_once", "size"), [(1, 3_000_000), (4, 600_000)])
+def test_of_large_bodies_over_http_2_the_beginning_is_read_and_no_other_answer_is_cut_for_the_rest(
+    transport: CurlTransport, authority: Authority, at_once: int, size: int
+) -> None:
+    with Http2Receiver(authority.server("localhost"), large=size, pings=False) as receiver:
+        url = f"https://localhost:{receiver.port}/"
+        for _ in range(12 // at_once):
+            assert Sender(transport).reply(url).status == 200
+            for _ in range(at_once):
+                transport.send(request_to(url))
+            for exchange in all_of(transport, at_once):
+                assert isinstance(exchange.outcome, Reply), exchange.outcome
+                assert (exchange.outcome.status, len(exchange.outcome.body)) == (200, BODY_CAP)
+
+
+def test_a_connection_on_which_little_of_a_body_is_left_is_kept(transport: CurlTransport, authority: Authority) -> None:
+    with Http2Receiver(authority.server("localhost"), large=100_000, pings=False) as receiver:
+        for _ in range(5):
+            assert Sender(transport).reply(f"https://localhost:{receiver.port}/").status == 200
+        assert receiver.connections == 1
