@@ -103,9 +103,8 @@ class Transfer:
         return True
 
     def cut(self) -> None:
-        """More came for it than any answer may have; unless it was complete, and only its end had yet to be told."""
-        if not self._complete:
-            self._fault = self._fault or OVER_BUDGET
+        """More came for it than any answer may have."""
+        self._fault = self._fault or OVER_BUDGET
 
     @property
     def leaves_rest(self) -> bool:
