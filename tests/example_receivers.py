@@ -174,6 +174,7 @@ def requests_with_answers(key: SigningKey) -> dict[str, tuple[tuple[dict[str, st
         "other body": ((ours, body + b" "), ANOTHER_KEY),
         "other id": (({**ours, "webhook-id": "x"}, body), ANOTHER_KEY),
         "other time": (({**ours, "webhook-timestamp": str(int(now) + 100)}, body), ANOTHER_KEY),
+        "other version": (({**ours, "webhook-signature": f"v2{ours['webhook-signature'][2:]}"}, body), ANOTHER_KEY),
         "no signature": (({**ours, "webhook-signature": "v1"}, body), ANOTHER_KEY),
         "not signed": (({}, body), NOT_SIGNED),
         "no id": (({**ours, "webhook-id": ""}, body), NOT_SIGNED),
