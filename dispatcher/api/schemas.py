@@ -17,9 +17,10 @@ def gather(document: dict[str, Any]) -> None:
     thing that is both sent and shown has two, if members may be left out only where it is sent."""
     schemas = document["components"]["schemas"]
     _name_by_title(document)
-    for name, schema in schemas.items():
-        if "properties" in schema and name != "Problem":
-            schema["required"] = list(schema["properties"])  # an answer always has all of its members
+    for schema in schemas.values():
+        if "properties" in schema:
+            # An answer always has all of its members; a problem, which may lack one, describes itself.
+            schema["required"] = list(schema["properties"])
     shown = dict(schemas)
     for operation in operations_of(document):
         for content in operation.get("requestBody", {}).get("content", {}).values():
@@ -53,22 +54,8 @@ def _moved(schema: dict[str, Any], shown: Mapping[str, Any]) -> tuple[str, dict[
     """A body's name, and its schemas by their names, beside those of answers."""
     given = {**schema.pop("$defs", {}), schema["title"]: schema}
     differ = {name for name in given if given[name] != shown.get(name, given[name])}
-    while more := {name for name in (given.keys() & shown) - differ if _references(given[name]) & differ}:
-        differ |= more
     names = {name: f"{name}Input" if name in differ else name for name in given}
     return names[schema["title"]], {names[name]: _renamed(definition, names) for name, definition in given.items()}
-
-
-def _references(part: Any) -> set[str]:
-    match part:
-        case str() if part.startswith(PLACE):
-            return {part.removeprefix(PLACE)}
-        case dict():
-            return set().union(*map(_references, part.values()))
-        case list():
-            return set().union(*map(_references, part))
-        case _:
-            return set()
 
 
 def _renamed(part: Any, names: Mapping[str, str]) -> Any:

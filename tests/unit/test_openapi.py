@@ -188,6 +188,12 @@ def test_a_parameter_is_never_null(operation: Any) -> None:
     assert [one["name"] for one in operation.get("parameters", []) if "null" in json.dumps(one["schema"])] == []
 
 
+def test_an_answer_has_all_members_but_a_problem_may_name_no_fields() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    assert schemas["Problem"]["properties"].keys() - schemas["Problem"]["required"] == {"errors"}
+    assert schemas["AuthorizationDocument"]["required"] == list(schemas["AuthorizationDocument"]["properties"])
+
+
 def test_what_programs_must_not_show_is_marked() -> None:
     marked = {
         (name, member)

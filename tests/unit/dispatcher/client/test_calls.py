@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 import uvicorn
 
@@ -65,6 +66,11 @@ def test_a_connection_is_kept_for_less_long_than_by_the_api() -> None:
     assert kept < uvicorn.Config("x").timeout_keep_alive
 
 
+def test_a_caller_says_how_long_it_waits_for_an_answer() -> None:
+    with Client("http://127.0.0.1:1", "k", timeout=7) as client:
+        assert client._http.timeout == httpx.Timeout(7)
+
+
 def test_a_closed_client_makes_no_call() -> None:
     with Client("http://127.0.0.1:1", "k") as client:
         pass
@@ -113,6 +119,11 @@ def test_an_error_that_is_no_problem_is_unexpected(content: bytes) -> None:
         with pytest.raises(UnexpectedAnswer) as raised:
             answer_of(GET, status, {}, content)
         assert "planted" not in str(raised.value)
+
+
+def test_a_problem_has_the_status_of_an_error() -> None:
+    with pytest.raises(UnexpectedAnswer):
+        answer_of(GET, 203, {}, b'{"title": "t", "detail": "d"}')
 
 
 def test_a_refused_token_is_a_problem() -> None:
