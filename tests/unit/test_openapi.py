@@ -171,16 +171,13 @@ def test_no_two_schemas_are_the_same() -> None:
 def test_only_where_a_thing_is_sent_can_members_be_left_out() -> None:
     """So a thing that is also shown has a second schema there."""
     schemas = DOCUMENT["components"]["schemas"]
-    assert {name for name in schemas if name.endswith("Input")} == {
-        "BodySignatureInput",
-        "DeliveryContractInput",
-        "FilterInput",
-        "ResponseRuleInput",
-    }
-    for name in ("BodySignature", "DeliveryContract", "Filter", "ResponseRule"):
-        assert schemas[name]["properties"].keys() == schemas[f"{name}Input"]["properties"].keys()
-        assert schemas[name]["required"] == list(schemas[name]["properties"])
-        assert len(schemas[f"{name}Input"].get("required", [])) < len(schemas[name]["required"])
+    both = [name for name in schemas if f"{name}Input" in schemas]
+    assert "DeliveryContract" in both
+    assert sum(name.endswith("Input") for name in schemas) == len(both)
+    for shown, sent in ((schemas[name], schemas[f"{name}Input"]) for name in both):
+        assert shown["properties"].keys() == sent["properties"].keys()
+        assert shown["required"] == list(shown["properties"])
+        assert len(sent.get("required", [])) < len(shown["required"])
 
 
 @each
