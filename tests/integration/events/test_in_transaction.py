@@ -79,6 +79,37 @@ def wakes(broker: "redis.Redis") -> int:
     return broker.llen("deliver")  # type: ignore[return-value]
 
 
+def made(servers: Servers, name: str, *statements: str) -> str:
+    """The URL of another database on the server, in which these statements were run."""
+    url = servers.database_url.rpartition("/")[0] + f"/{name}"
+    with create_engine(servers.database_url, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.engine.dispose()
+    with create_engine(url).begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+        connection.engine.dispose()
+    return url
+
+
+@pytest.fixture(scope="module")
+def empty_database(servers: Servers) -> str:
+    """Another database on the server, in which the engine has nothing."""
+    return made(servers, "of_nobody")
+
+
+@pytest.fixture(scope="module")
+def anothers_database(servers: Servers) -> str:
+    """One that another engine has, as far as is looked at."""
+    return made(
+        servers,
+        "of_another",
+        "CREATE SCHEMA dispatcher",
+        "CREATE FUNCTION dispatcher.store_v1() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION dispatcher.installation_id_v1() RETURNS uuid LANGUAGE sql AS 'SELECT gen_random_uuid()'",
+    )
+
+
 # What holds for each of them
 
 
@@ -137,10 +168,10 @@ def test_a_refusal_leaves_the_transaction_usable(way: Way, database: Engine, set
 
 
 def test_another_database_is_refused_each_time_and_the_transaction_stays_usable(
-    name: str, database: Engine, second_servers: Servers, empty_database: str
+    name: str, database: Engine, settings: Settings, anothers_database: str, empty_database: str
 ) -> None:
     make_account(database)
-    for elsewhere in (second_servers.database_url, empty_database):
+    for elsewhere in (anothers_database, empty_database):
         with opened(name, elsewhere) as way:
             for _ in range(2):
                 with pytest.raises(WrongDatabase, match="not on the engine's database"):
@@ -150,6 +181,8 @@ def test_another_database_is_refused_each_time_and_the_transaction_stays_usable(
     assert types(database) == []
 
 
+# Each of these has a form of errors and rows of its own; what is decided of them is the same for all.
+@pytest.mark.parametrize("name", ["session", "psycopg2", "psycopg", "django", "async connection"], indirect=True)
 def test_a_user_without_the_role_for_producers_is_told_of_it(way: Way, database: Engine, settings: Settings) -> None:
     make_account(database)
     way.run("REVOKE USAGE ON SCHEMA dispatcher FROM CURRENT_USER")
@@ -169,6 +202,7 @@ def without_partitions(database: Engine) -> Iterator[None]:
     change(database, "ALTER TABLE dispatcher.events_apart RENAME TO events")
 
 
+@pytest.mark.parametrize("name", ["session", "psycopg2", "psycopg", "django", "async connection"], indirect=True)
 @pytest.mark.usefixtures("without_partitions")
 def test_an_event_for_whose_week_there_is_no_place_is_refused_with_what_to_do(way: Way, database: Engine) -> None:
     make_account(database)
@@ -178,16 +212,6 @@ def test_an_event_for_whose_week_there_is_no_place_is_refused_with_what_to_do(wa
 
 
 # What some have of their own
-
-
-@pytest.fixture
-def empty_database(database: Engine, url: str) -> str:
-    """Another database on the server, in which the engine has nothing."""
-    with create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(text("DROP DATABASE IF EXISTS of_nobody"))
-        connection.execute(text("CREATE DATABASE of_nobody"))
-        connection.engine.dispose()
-    return url.rpartition("/")[0] + "/of_nobody"
 
 
 def test_a_connection_is_looked_at_once(database: Engine, url: str, settings: Settings) -> None:
@@ -248,6 +272,20 @@ def test_many_events_of_a_session_are_one_wake(
     (session.remove if of is scoped_session else session.close)()
     engine.dispose()
     assert [one.events for one in woken] == [5]  # not before the commit: a loop would see nothing
+
+
+def test_what_makes_no_delivery_wakes_nobody(
+    database: Engine, url: str, settings: Settings, woken: list[Woken]
+) -> None:
+    make_webhook(database, settings, url=URL, event_types=["taken"])
+    enqueue("taken", 1, account="acme", idempotency_key="k")
+    woken.clear()
+    engine = create_engine(url)
+    with Session(engine) as session, session.begin():
+        assert enqueue("taken", 1, account="acme", idempotency_key="k", connection=session).repeated
+        assert enqueue("a", 1, account="acme", connection=session).deliveries == 0
+    engine.dispose()
+    assert woken == []
 
 
 def test_an_async_scoped_session_is_taken_as_well_and_the_broker_does_not_keep_its_event_loop_waiting(

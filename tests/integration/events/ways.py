@@ -116,7 +116,7 @@ class DjangoWay(_ByDriver):
 
     def __init__(self, url: str, stack: ExitStack) -> None:
         if not django.conf.settings.configured:
-            django.conf.settings.configure(USE_TZ=True)
+            django.conf.settings.configure(USE_TZ=True, LOGGING_CONFIG=None)
             django.setup()
         parts = make_url(url)
         django.db.connections.settings[DJANGO] = django.db.connections.configure_settings(
