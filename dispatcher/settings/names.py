@@ -43,6 +43,11 @@ def with_usual_names(given: Mapping[str, str]) -> dict[str, str]:
     return left
 
 
+def name_given(usual: str, given: Mapping[str, str]) -> str:
+    """The name by which the environment gives an address, or its file: the one that goes before, or the usual one."""
+    return next((own for own, name in OWN_NAMES.items() if name == usual and given.get(own)), usual)
+
+
 def unknown_names(given: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
     """The names in the environment that look like settings and are none, each with the nearest that is one, or ""."""
     known = {*map(environment_name, fields), *map(file_variable, SECRETS), *RENAMED, *OWN_NAMES, *_NO_FIELDS}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dispatcher.settings.names import OWN_NAMES, SECRETS, environment_name, file_variable, with_usual_names
+from dispatcher.settings.names import OWN_NAMES, SECRETS, environment_name, file_variable, name_given, with_usual_names
 
 MAX_BYTES = 64 * 1024
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd's name
@@ -56,14 +56,14 @@ def _places(field: str, given: Mapping[str, str]) -> dict[str, Path]:
     """The files, by what names them."""
     places = {}
     if path := given.get(file_variable(field)):
-        places[file_variable(field)] = Path(path)
+        places[name_given(file_variable(field), given)] = Path(path)
     if (directory := given.get(_CREDENTIALS)) and os.path.lexists(credential := Path(directory, field)):
         places[f"the credential {field}"] = credential
     return places
 
 
 def _read_only(field: str, given: Mapping[str, str], places: Mapping[str, Path]) -> FromFile | Unusable:
-    variable = environment_name(field)
+    variable = name_given(environment_name(field), given)
     if len(ways := [*([variable] if given.get(variable) else []), *places]) > 1:
         return Unusable(f"is given more than once, by {' and '.join(ways)}: keep one of them")
     ((way, path),) = places.items()

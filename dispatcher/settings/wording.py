@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from dispatcher.masking.refusals import refusal
-from dispatcher.settings.names import IGNORE_UNKNOWN, OWN_NAMES, RENAMED, environment_name
+from dispatcher.settings.names import IGNORE_UNKNOWN, RENAMED, environment_name, name_given
 from dispatcher.settings.secret_files import FromFile, Unusable
 
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:/_+-]{1,40}")
@@ -59,7 +59,7 @@ def explain(error: Mapping[str, Any], fields: Mapping[str, FieldInfo], given: Ma
     if error["type"] == "missing":
         told = f"{variable} is not set: {info.description}. Or start an engine here with `./run.sh up`."
         return Wrong(told, told)
-    variable = next((own for own, usual in OWN_NAMES.items() if usual == variable and given.get(own)), variable)
+    variable = name_given(variable, given)
     for old, new in RENAMED.items():
         if new == variable and variable not in given and old in given:
             variable = f"{old}, which is called {variable} now,"

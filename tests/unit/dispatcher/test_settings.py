@@ -187,7 +187,7 @@ def test_an_address_has_a_name_of_its_own_that_goes_before_the_usual_one(
     kept = tmp_path / "kept"
     kept.write_text(url)
     monkeypatch.setenv(f"{own}_FILE", str(kept))
-    with pytest.raises(ConfigurationError, match="is given more than once"):
+    with pytest.raises(ConfigurationError, match=f"^{own} is given more than once, by {own} and {own}_FILE: keep one"):
         read()
     monkeypatch.delenv(own)
     assert read() == url
