@@ -92,13 +92,13 @@ def made(servers: Servers, name: str, *statements: str) -> str:
     return url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def empty_database(servers: Servers) -> str:
     """Another database on the server, in which the engine has nothing."""
     return made(servers, "of_nobody")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def anothers_database(servers: Servers) -> str:
     """One that another engine has, as far as is looked at."""
     return made(
