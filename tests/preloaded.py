@@ -12,6 +12,7 @@ import celery.worker.consumer
 import kombu.transport.redis
 from sqlalchemy.orm import configure_mappers
 
+import dispatcher.asgi
 import dispatcher.cli.app
 import dispatcher.transport.curl.transport
 import dispatcher.transport.threaded.transport

@@ -2,15 +2,13 @@
 
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import requests
 from sqlalchemy import Engine, text
 
-ROOT = Path(__file__).parents[3]
+from tests.forked import Forked
+
 _FORWARDED = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
 
 
@@ -24,13 +22,12 @@ def test_what_a_proxy_says_counts_if_it_is_in_a_trusted_network(
     variables = {**os.environ, **environment, "FORWARDED_ALLOW_IPS": "*"}  # the server's own variable says nothing
     if proxies is not None:
         variables["DISPATCHER_TRUSTED_PROXIES"] = proxies
-    command = [sys.executable, "-P", "-m", "dispatcher.web", "--port", "0"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as running:
+    said, its = os.pipe()
+    running = Forked(("dispatcher.web", "--port", "0"), variables, stdout=its)
+    os.close(its)
+    with os.fdopen(said, encoding="utf-8") as lines:
         try:
-            assert running.stdout is not None
-            found = next(found for line in running.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+            found = next(found for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
             made = requests.post(
                 f"{found[0]}/v1/accounts",
                 json={"name": "globex"},
@@ -40,6 +37,7 @@ def test_what_a_proxy_says_counts_if_it_is_in_a_trusted_network(
             described = requests.get(f"{found[0]}/openapi.json", headers=_FORWARDED, timeout=30)
         finally:
             running.kill()
+            running.wait()
     assert made.status_code == 201
     assert described.json()["servers"][0]["url"].partition(":")[0] == ("https" if counts else "http")
     with database.connect() as connection:

@@ -1,14 +1,19 @@
 """`dispatcher doctor`: what it prints, and its exit status."""
 
 import json
+import os
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine
 
 from dispatcher.db.heartbeat import DELIVERS
+from dispatcher.diagnosis.checks import trials
 from dispatcher.diagnosis.checks.listed import CHECKS
 from dispatcher.settings import Settings
 from tests.dead_ports import refusing_port
+from tests.forked import run
 from tests.integration.cli.conftest import Cli, Ran
 from tests.integration.diagnosis.patients import all_alive, beat
 from tests.integration.diagnosis.test_engine_checks import SWEPT
@@ -29,6 +34,14 @@ def well(database: Engine, settings: Settings) -> None:
         beat(database, DELIVERS, asked=asked)
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are processes that have loaded nearly all before they begin, which is most of what they cost."""
+    usual = {"PIPE": subprocess.PIPE, "DEVNULL": subprocess.DEVNULL, "TimeoutExpired": subprocess.TimeoutExpired}
+    run_forked = SimpleNamespace(run=lambda argv, **_: run(*argv[3:], environment=os.environ), **usual)
+    monkeypatch.setattr(trials, "subprocess", run_forked)
+
+
 def test_an_installation_that_is_well_ends_with_zero_and_each_check_has_a_stable_name(cli: Cli, well: None) -> None:
     ran = cli("doctor", "--json")
     assert ran.status == 0, ran.out
@@ -47,7 +60,7 @@ def test_an_installation_that_is_well_ends_with_zero_and_each_check_has_a_stable
 
 
 def test_a_terminal_is_told_that_it_takes_some_seconds_and_a_file_is_not(
-    cli: Cli, well: None, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, well: None, forked: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli("doctor").err == ""
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -57,7 +70,7 @@ def test_a_terminal_is_told_that_it_takes_some_seconds_and_a_file_is_not(
 
 
 def test_failures_end_with_one_in_words_with_what_to_do_and_without_secrets(
-    cli: Cli, well: None, database: Engine, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, well: None, forked: None, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BROKER_URL", f"redis://us:{SECRET}@127.0.0.1:{refusing_port()}/0")
     monkeypatch.setenv("DISPATCHER_SMTP_HOST", "127.0.0.1")

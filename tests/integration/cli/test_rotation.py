@@ -2,10 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +38,7 @@ from tests.factories import (
     make_webhook,
     rows,
 )
+from tests.forked import Forked
 from tests.integration.cli.conftest import Cli
 from tests.process_table import eventually
 from tests.receiver import Receiver
@@ -263,7 +263,7 @@ def waits_for_a_lock(database: Engine) -> bool:
 
 
 def test_a_run_that_is_killed_leaves_whole_secrets_and_the_next_goes_on(
-    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     make_many(database, settings, 250)
     monkeypatch.setenv("DISPATCHER_ENCRYPTION_KEYS", BOTH)
@@ -271,11 +271,13 @@ def test_a_run_that_is_killed_leaves_whole_secrets_and_the_next_goes_on(
     with database.connect() as connection:
         # Its second batch of URLs has to wait here.
         connection.exec_driver_sql("SELECT 1 FROM dispatcher.webhooks WHERE id = %s FOR UPDATE", (held.id,))
-        command = [sys.executable, "-P", "-m", "dispatcher", "secrets", "rotate"]
-        with subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.PIPE) as process:
+        with (tmp_path / "said").open("wb") as said:
+            process = Forked(("dispatcher", "secrets", "rotate"), os.environ, stdout=said.fileno())
+        try:
             assert eventually(lambda: waits_for_a_lock(database))
+        finally:
             process.kill()
-        assert process.returncode == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     assert eventually(lambda: not waits_for_a_lock(database))
     done = under(new, database)
     assert done == 1 + stored_secrets.BATCH

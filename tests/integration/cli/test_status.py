@@ -5,11 +5,9 @@ import os
 import pty
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +24,7 @@ from dispatcher.diagnosis.running import reading_engine
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
 from tests.factories import MESSAGE, RECEIVED, change, deliver_all, make_webhook, rows
+from tests.forked import Forked
 from tests.installations import installation_for
 from tests.integration.cli.conftest import Cli
 from tests.integration.db.retained import plans_of, whole_reads
@@ -193,12 +192,8 @@ def test_a_pause_is_for_watching(cli: Cli, database: Engine) -> None:
 def watched(environment: dict[str, str], *arguments: str, terminal: bool, until: Callable[[bytes], bool]) -> Any:
     """What it wrote until Ctrl-C, and its exit status."""
     ours, its = pty.openpty() if terminal else os.pipe()
-    pid = os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-P", "-m", "dispatcher", "status", "--watch", *arguments],
-        {**os.environ, **environment, "PYTHONPATH": str(Path.cwd()), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
-        file_actions=[(os.POSIX_SPAWN_DUP2, its, 1), (os.POSIX_SPAWN_DUP2, its, 2)],
-    )
+    variables = {**os.environ, **environment, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    process = Forked(("dispatcher", "status", "--watch", *arguments), variables, stdout=its)
     os.close(its)
     wrote, deadline, told = b"", time.monotonic() + 60, False
     while time.monotonic() < deadline:
@@ -211,11 +206,11 @@ def watched(environment: dict[str, str], *arguments: str, terminal: bool, until:
                 break
             wrote += more
         if not told and until(wrote):
-            os.kill(pid, signal.SIGINT)
+            process.send_signal(signal.SIGINT)
             told = True
-    _, status = os.waitpid(pid, 0)
+    status = process.wait(60)
     os.close(ours)
-    return wrote, os.waitstatus_to_exitcode(status)
+    return wrote, status
 
 
 def test_watching_draws_in_place_at_a_terminal_and_ends_with_zero(environment: dict[str, str], busy: None) -> None:
