@@ -1,12 +1,14 @@
 """Our programs in processes that are forked from a server which has loaded what they load: that is most of what a start
 costs."""
 
+import fcntl
 import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Mapping, Sequence
 from multiprocessing.reduction import DupFd
 from pathlib import Path
@@ -18,7 +20,8 @@ context.set_forkserver_preload(["tests.preloaded"])
 
 
 class Forked:
-    """`python -m ...` in a session of its own; used as a `subprocess.Popen`. Its output is flushed line by line."""
+    """`python -m ...` in a session of its own, at the terminal that is its standard input, if it is one; used as a
+    `subprocess.Popen`. Its output is flushed line by line."""
 
     def __init__(
         self,
@@ -101,6 +104,8 @@ def _become(words: Sequence[str], environment: dict[str, str], passed: dict[int,
     for number, fd in passed.items():
         os.dup2(fd, number)
         os.close(fd)
+    if 0 in passed and os.isatty(0):  # without, Ctrl-C would be a character
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it is no path
     sys.stdout, sys.stderr = (open(fd, "w", 1, encoding="utf-8", closefd=False) for fd in (1, 2))  # noqa: SIM115
     os.environ.clear()

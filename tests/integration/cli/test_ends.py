@@ -14,13 +14,12 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.factories import make_account, rows
+from tests.forked import Forked
 from tests.integration.cli.conftest import Cli
 
 COMMAND = [sys.executable, "-m", "dispatcher"]
 FULL = Path("/dev/full")
 CTRL_C = b"\x03"
-# A session of its own has no terminal until it takes one; without, Ctrl-C would be a character.
-AT_ITS_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from dispatcher.cli import main; main()"
 
 # Each command is a process of its own, but all are forked from one that has loaded what commands load: that is most of
 # what a command costs.
@@ -232,33 +231,27 @@ def test_what_is_refused_of_a_webhook_is_named_by_its_option(
 def at_terminal(words: Sequence[str], question: str, answer: bytes) -> tuple[int, str]:
     """Runs a command at a terminal of its own, answers its question; its status, and all that it showed."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-c", AT_ITS_TERMINAL, *words],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    ) as process:
-        os.close(theirs)
-        killer = threading.Timer(60, process.kill)
-        killer.start()
-        said = b""
-        while True:
-            if not select.select([ours], [], [], 3)[0]:
-                # Python does not see a signal that comes between its last look and its read: people press again.
-                if question.encode() in said and answer == CTRL_C:
-                    os.write(ours, answer)
-                continue
-            try:
-                piece = os.read(ours, 4096)
-            except OSError:  # Linux says so that the other end is closed
-                break
-            if not piece:
-                break
-            if question.encode() in said + piece and question.encode() not in said:
+    process = Forked(("dispatcher", *words), os.environ, stdin=theirs, stdout=theirs)
+    os.close(theirs)
+    killer = threading.Timer(60, process.kill)
+    killer.start()
+    said = b""
+    while True:
+        if not select.select([ours], [], [], 3)[0]:
+            # Python does not see a signal that comes between its last look and its read: people press again.
+            if question.encode() in said and answer == CTRL_C:
                 os.write(ours, answer)
-            said += piece
-        killer.cancel()
-        status = process.wait(timeout=60)
+            continue
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # Linux says so that the other end is closed
+            break
+        if not piece:
+            break
+        if question.encode() in said + piece and question.encode() not in said:
+            os.write(ours, answer)
+        said += piece
+    killer.cancel()
+    status = process.wait(60)
     os.close(ours)
     return status, said.decode()
