@@ -8,15 +8,15 @@ from sqlalchemy import Engine
 from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.api.examples import BODIES
-from dispatcher.asgi import app
 from dispatcher.settings import Settings
+from tests.api_document import DOCUMENT
 from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook
 from tests.integration.api.conftest import Api, MakeKey
 from tests.routes import Operation
 
 OPERATIONS: dict[str, tuple[Operation, Any]] = {
     operation["operationId"]: (Operation("", method.upper(), path), operation)
-    for path, operations in app.openapi()["paths"].items()
+    for path, operations in DOCUMENT["paths"].items()
     for method, operation in operations.items()
 }
 ID = "0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00"

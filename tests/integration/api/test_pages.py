@@ -8,13 +8,13 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from dispatcher.asgi import DIALECTS, app, create_app
+from dispatcher.asgi import DIALECTS, create_app
 from dispatcher.settings import Settings
 from dispatcher.version import __version__
+from tests.api_document import DOCUMENT
 from tests.integration.api.conftest import Api, Running, running_app
 
 PAGES = ("/", "/docs")
-DOCUMENT = app.openapi()
 # What would load, run or style something from within a page.
 ACTIVE = {"script", "style", "iframe", "object", "embed", "form", "img", "base", "svg", "meta http-equiv"}
 

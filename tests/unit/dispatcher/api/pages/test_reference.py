@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from dispatcher.api.pages.reference import Operation, groups_of
-from dispatcher.asgi import app
+from tests.api_document import DOCUMENT
 
-DOCUMENT = app.openapi()
 OPERATIONS = {operation.id: operation for group in groups_of(DOCUMENT) for operation in group.operations}
 
 
