@@ -143,17 +143,23 @@ def owner_of_name(installation: Installation, caller: Caller, name: str) -> Owne
 def own_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
     """A dependency: OwnWebhooks of the owner that the vendor's own dependency finds, for a call that changes something:
     it runs when it is its account's turn."""
-    return _in_turn(vendor, owner_of_call, lambda serving: serving.writing_turns)
+    return _in_turn(vendor, Depends(owner_of_call), lambda serving: serving.writing_turns)
 
 
 def readable_webhooks(vendor: Vendor, owner_of_call: Callable[..., Owner]) -> Any:
     """The same for a call that reads."""
-    return _in_turn(vendor, owner_of_call, lambda serving: serving.reading_turns)
+
+    async def answered(owner: Annotated[Owner, Depends(owner_of_call)], serving: Shared) -> AsyncIterator[Owner]:
+        async with serving.unsent_turns.turn(owner.account_id):
+            yield owner
+
+    owner_in_turn = Depends(answered, scope="request")
+    return _in_turn(vendor, owner_in_turn, lambda serving: serving.reading_turns)
 
 
-def _in_turn(vendor: Vendor, owner_of_call: Callable[..., Owner], turns: Callable[[Serving], AccountTurns]) -> Any:
+def _in_turn(vendor: Vendor, owner_of_call: Any, turns: Callable[[Serving], AccountTurns]) -> Any:
     async def own(
-        owner: Annotated[Owner, Depends(owner_of_call)],
+        owner: Annotated[Owner, owner_of_call],
         serving: Shared,
         call: Annotated[Call, Depends(call_of)],
     ) -> AsyncIterator["OwnWebhooks"]:

@@ -130,7 +130,15 @@ async def _sending_many(caller: "SenderOfOne", serving: Shared) -> AsyncIterator
         yield caller
 
 
-async def _reading(caller: Annotated[Caller, Depends(WhoMay(Scope.READ))], serving: Shared) -> AsyncIterator[Caller]:
+async def _answered(caller: Annotated[Caller, Depends(WhoMay(Scope.READ))], serving: Shared) -> AsyncIterator[Caller]:
+    """A dependency: who may read, when few answers of the account are not sent yet."""
+    async with serving.unsent_turns.turn(caller.account_id):
+        yield caller
+
+
+async def _reading(
+    caller: Annotated[Caller, Depends(_answered, scope="request")], serving: Shared
+) -> AsyncIterator[Caller]:
     """A dependency: who may read, when it is the account's turn. The answer is sent after that."""
     async with serving.reading_turns.turn(caller.account_id):
         yield caller

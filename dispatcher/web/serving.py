@@ -13,6 +13,7 @@ from dispatcher.web.account_turns import (
     BATCHES_AT_ONCE,
     LARGE_EVENTS_AT_ONCE,
     READS_AT_ONCE,
+    UNSENT_AT_ONCE,
     WRITES_AT_ONCE,
     AccountTurns,
 )
@@ -37,6 +38,7 @@ class Serving:
         self.guesses = Guesses()
         self.access_log = AccessLog()
         self.counts = RequestCounts()
+        self.unsent_turns = AccountTurns(UNSENT_AT_ONCE, "read")  # until the answer is sent
         self.reading_turns = AccountTurns(READS_AT_ONCE, "read")
         self.writing_turns = AccountTurns(WRITES_AT_ONCE, "change something")
         self.batch_turns = AccountTurns(BATCHES_AT_ONCE, "send many events")

@@ -1,5 +1,6 @@
 """Requests of one account that keep threads busy run a few at a time, so that others find threads."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from fastapi import Response
+from fastapi.responses import StreamingResponse
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
@@ -17,7 +20,13 @@ from dispatcher.api.events.taking import LARGE
 from dispatcher.events import waiting_room
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
-from dispatcher.web.account_turns import BATCHES_AT_ONCE, LARGE_EVENTS_AT_ONCE, READS_AT_ONCE, WRITES_AT_ONCE
+from dispatcher.web.account_turns import (
+    BATCHES_AT_ONCE,
+    LARGE_EVENTS_AT_ONCE,
+    READS_AT_ONCE,
+    UNSENT_AT_ONCE,
+    WRITES_AT_ONCE,
+)
 from tests.factories import make_account, rows
 from tests.integration.api.conftest import Api, MakeKey
 from tests.integration.workers.notices.scenario import webhook_with_contact
@@ -72,6 +81,38 @@ def most_at_once(api: Api, held: Held, other: str, call: Callable[[], int], expe
             held.go_on.set()
         assert {one.result(60) for one in calls} == {status}
     assert held.most == expected
+
+
+@pytest.mark.parametrize("path", ["/v1/webhooks", "/bulksms/v1/webhooks"])
+def test_of_answers_that_nobody_takes_an_account_has_few(
+    api: Api, make_key: MakeKey, other: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    token, held, go_on = make_key("acme", Scope.READ), 0, threading.Event()
+
+    def hold(kind: type[Response]) -> None:
+        send_it = kind.__call__
+
+        async def sent(self: Response, scope: Any, receive: Any, send: Any) -> None:
+            nonlocal held
+            if (b"authorization", f"Bearer {token}".encode()) in scope["headers"]:
+                held += 1
+                while not go_on.is_set():
+                    await asyncio.sleep(0.01)
+            await send_it(self, scope, receive, send)
+
+        monkeypatch.setattr(kind, "__call__", sent)
+
+    hold(Response)
+    hold(StreamingResponse)
+    with ThreadPoolExecutor(MANY) as threads:
+        calls = [threads.submit(lambda: api.call("GET", path, token=token).status_code) for _ in range(MANY)]
+        try:
+            assert eventually(lambda: held >= UNSENT_AT_ONCE)
+            assert [api.call("GET", "/v1/webhooks", token=other).status_code for _ in range(5)] == [200] * 5
+            assert held == UNSENT_AT_ONCE
+        finally:
+            go_on.set()
+        assert {one.result(60) for one in calls} == {200}
 
 
 @pytest.mark.parametrize(
