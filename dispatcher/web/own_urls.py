@@ -2,7 +2,6 @@
 
 import json
 from contextlib import suppress
-from functools import cache
 from typing import Annotated
 from urllib.parse import quote
 
@@ -26,15 +25,14 @@ def describe_itself(app: FastAPI) -> None:
     """Serves the app's description at `/openapi.json`, with the URL that its paths are relative to. The app must not
     serve the framework's own: that one has only a path as the server."""
 
-    @cache
-    def described() -> str:
-        """All but the server. It is large, and anybody may ask for it."""
-        document = {name: value for name, value in app.openapi().items() if name != "servers"}
-        return json.dumps(document, separators=(",", ":"))
+    app.state.description = None  # all of it but the server: it is large, and anybody may ask for it
 
     async def openapi(request: Request) -> Response:
         servers = json.dumps([{"url": await _own(request, request.scope.get("root_path", ""))}])
-        return Response(f'{{"servers": {servers}, {described()[1:]}', media_type="application/json")
+        if app.state.description is None:
+            document = {name: value for name, value in app.openapi().items() if name != "servers"}
+            app.state.description = json.dumps(document, separators=(",", ":"))
+        return Response(f'{{"servers": {servers}, {app.state.description[1:]}', media_type="application/json")
 
     app.add_route("/openapi.json", openapi, include_in_schema=False)
 
