@@ -1,11 +1,10 @@
 """The limits of an account: its own ones, set by an operator, and what it has of what a quota counts."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ScalarSelect, Select, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
@@ -13,7 +12,6 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, ApiKey, BulkRedelivery, Webhook
 from dispatcher.errors import AccountAtLimit, AtQuota
-from dispatcher.ids import first_id_at
 from dispatcher.settings.quotas import Limits, Quota, is_limit, limit_of, too_many
 
 
@@ -64,18 +62,15 @@ def refuse_one_more(session: Session, account: Account, quota: Quota, defaults: 
     limit = limit_of(quota, account.limits, defaults)
     if limit is None:
         return
-    if count(session, account, quota, most=limit) >= limit:
-        raise AtQuota(too_many(quota, limit))
-    if quota in _MADE_IN_A_DAY:
-        _refuse_one_more_today(session, account, quota, limit)
-
-
-def _refuse_one_more_today(session: Session, account: Account, quota: Quota, limit: int) -> None:
-    table, times, noun = _MADE_IN_A_DAY[quota]
+    table, times, noun = _MADE_IN_A_DAY.get(quota, (None, 0, ""))
     most = max(limit * times, _LEAST_IN_A_DAY)
-    since = first_id_at(session.scalars(select(func.now())).one() - timedelta(days=1))
-    made = select(table.id).where(table.account_id == account.id, table.id >= since).limit(most).subquery()
-    if session.scalars(select(func.count()).select_from(made)).one() >= most:
+    counts = [_number_of(_COUNTED[quota](account.id), limit)]
+    if table is not None:
+        counts.append(_number_of(select(table.id).where(table.account_id == account.id, table.id >= _YESTERDAY), most))
+    has, *made = session.execute(select(*counts)).one()
+    if has >= limit:
+        raise AtQuota(too_many(quota, limit))
+    if made and made[0] >= most:
         raise AccountAtLimit(
             f"the account may make {most:,} {noun} in 24 hours, also by its limit `{quota}`, and has made as many"
         )
@@ -83,8 +78,11 @@ def _refuse_one_more_today(session: Session, account: Account, quota: Quota, lim
 
 def count(session: Session, account: Account, quota: Quota, *, most: int) -> int:
     """How many it has, of what a quota counts: no more than `most` are looked at."""
-    found = _COUNTED[quota](account.id).limit(most).subquery()
-    return session.scalars(select(func.count()).select_from(found)).one()
+    return session.scalars(select(_number_of(_COUNTED[quota](account.id), most))).one()
+
+
+def _number_of(found: Select[Any], most: int) -> ScalarSelect[int]:
+    return select(func.count()).select_from(found.limit(most).subquery()).scalar_subquery()
 
 
 def _webhooks(account: UUID) -> Select[Any]:
@@ -113,6 +111,11 @@ _MADE_IN_A_DAY: Mapping[Quota, tuple[type[Webhook | BulkRedelivery], int, str]] 
     Quota.BULK_REDELIVERIES: (BulkRedelivery, 100, "bulk redeliveries"),
 }
 _LEAST_IN_A_DAY = 1_000
+# The first id of 24 hours ago, by the database's clock.
+_YESTERDAY: Any = literal_column(
+    "CAST(lpad(to_hex(CAST(extract(epoch FROM now() - interval '24 hours') * 1000 AS bigint)), 12, '0')"
+    " || repeat('0', 20) AS uuid)"
+)
 
 
 def _noted(limits: Limits, quota: Quota) -> object:
