@@ -126,7 +126,6 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
     }
     assert cached == {
         "dispatcher/producer.py: default_producer",
-        "dispatcher/web/own_urls.py: described",  # of one app
         "dispatcher/masking/forms.py: _decoded_token",
         "dispatcher/masking/messages.py: _named",
         "dispatcher/transport/checks.py: _check_names",
