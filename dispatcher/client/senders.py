@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 try:
     import httpx
-except ImportError:
+except ModuleNotFoundError as error:
+    if error.name != "httpx":  # such as a file http.py of the program, in place of Python's
+        raise
     raise ImportError("httpx is not installed: install dispatcher-producer with its extra `client`") from None
 
 from dispatcher.client.calls import Call, answer_of, request_of, seconds_to_wait
@@ -130,6 +132,8 @@ def _options(url: str, timeout: float) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or "@" in url:
         raise ValueError("the URL must be http or https, with a host, and without user, query and fragment")
+    if parts.path.rstrip("/").endswith("/v1"):
+        raise ValueError("the URL must be without /v1 at its end: calls bring it along")
     return {
         "base_url": url,
         "timeout": timeout,

@@ -141,7 +141,12 @@ def _current(session: Session, account: Account, delivery_id: UUID) -> Row[str, 
 
 def _why_not_redelivered(current: Row[str, datetime | None]) -> str:
     if current.state not in _REOPENED_FROM:
-        return f"the delivery is {current.state}, so still on its way: only a closed one can be redelivered"
+        what = (
+            "cancel it first to send it at once"
+            if current.state == State.WAITING
+            else "only a closed one can be redelivered"
+        )
+        return f"the delivery is {current.state}, so still on its way: {what}"
     if current.deleted_at is not None:
         return "the delivery's webhook was deleted: there is nowhere to send it"
     return "the delivery's event is no longer kept, or its message was erased: there is nothing to send"

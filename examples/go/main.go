@@ -1,4 +1,4 @@
-// go run . 4023457654
+// go run . 4023457656
 // A row of your own and an event, in one transaction. SHOP_DATABASE_URL leads to the engine's database.
 package main
 

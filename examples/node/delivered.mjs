@@ -1,4 +1,4 @@
-// npm ci && node delivered.mjs 4023457654
+// npm ci && node delivered.mjs 4023457655
 // A row of your own and an event, in one transaction. SHOP_DATABASE_URL leads to the engine's database.
 import pg from "pg";
 

@@ -173,19 +173,22 @@ def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
 
 CLIENT = """
 import json, sys
-sys.modules["httpx"] = None
-try:
-    import dispatcher.client
-except ImportError as error:
-    print(error)
-del sys.modules["httpx"]
+for missing in "http.client", "httpx":
+    sys.modules[missing] = None
+    try:
+        import dispatcher.client
+    except ImportError as error:
+        print(error)
+    del sys.modules[missing]
 import dispatcher.client
 print(json.dumps(sorted(sys.modules)))
 """
 
 
 def test_the_client_loads_nothing_of_the_engine_and_says_which_extra_it_needs(tmp_path: Path) -> None:
-    said, loaded = run_python(CLIENT, tmp_path).splitlines()
+    of_another, said, loaded = run_python(CLIENT, tmp_path).splitlines()
+    assert "http.client" in of_another
+    assert "install" not in of_another
     assert said == "httpx is not installed: install dispatcher-producer with its extra `client`"
     names = json.loads(loaded)
     of_ours = {name for name in names if name.startswith("dispatcher.") and not name.startswith("dispatcher.client")}

@@ -62,8 +62,9 @@ def test_redelivery_follows_the_table_of_transitions(database: Engine, delivery_
         redelivering(database, delivery_id)
         assert deliveries(database)[0].state == State.READY
     else:  # claimed and waiting become ready too, but not by a person
-        with pytest.raises(WrongState, match=state):
+        with pytest.raises(WrongState, match=state) as refused:
             redelivering(database, delivery_id)
+        assert ("cancel it first" in str(refused.value)) == (state == State.WAITING)
         assert deliveries(database)[0].state == state
 
 

@@ -45,6 +45,12 @@ def test_a_url_that_none_can_be_is_refused_and_not_repeated(url: str) -> None:
     assert "planted" not in str(raised.value)
 
 
+@pytest.mark.parametrize("url", ["http://a/v1", "https://a/webhooks/v1/"])
+def test_a_url_with_the_version_that_calls_bring_along_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"without /v1 at its end"):
+        Client(url, "k")
+
+
 def test_neither_client_nor_call_shows_a_secret() -> None:
     call: Call[int] = Call("POST", "/", {200: int}, body={"password": "planted"})
     request = request_of(call, "planted")
