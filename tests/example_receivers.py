@@ -109,13 +109,13 @@ class Running:
 
 
 @contextmanager
-def running(language: str, keys: str, inbox: Path) -> Iterator[Running | str]:
-    """The program of this language with these keys; what it said, if it has ended at once."""
+def running(language: str, keys: str, inbox: Path, folder: Path = FOLDER) -> Iterator[Running | str]:
+    """The program of this language in `folder` with these keys; what it said, if it has ended at once."""
     command = COMMANDS[language]
     port = refusing_port()
     process = subprocess.Popen(
         [word.replace("PORT", str(port)) for word in command],
-        cwd=FOLDER,
+        cwd=folder,
         env={**os.environ, "SIGNING_KEYS": keys, "INBOX": str(inbox)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -1,5 +1,6 @@
 """docs/receiving.md from top to bottom, and the programs that it names: they receive what the engine sends."""
 
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tests.example_receivers import (
     COMMANDS,
     COMPARES,
     FOLDER,
+    NOT_KEPT,
     NOT_SIGNED,
     TAKEN,
     Running,
@@ -35,6 +37,7 @@ from tests.example_receivers import (
 )
 from tests.factories import deliver_all, deliveries, make_webhook
 from tests.integration.api.conftest import running_app
+from tests.integration.docs.blocks import blocks_of
 from tests.integration.docs.reader import Reader
 
 PAGE = "docs/receiving.md"
@@ -53,6 +56,25 @@ def test_a_receiver_in_each_language_takes_what_is_ours_once_and_nothing_else(
 @interpreted
 def test_no_receiver_runs_without_a_secret(language: str, tmp_path: Path) -> None:
     assert_it_does_not_run_without_a_secret(language, tmp_path)
+
+
+@in_each_language("node", "php")
+def test_with_the_loop_of_the_page_a_receiver_takes_each_message_of_a_batch_once(language: str, tmp_path: Path) -> None:
+    (program,) = (word for word in COMMANDS[language] if word.startswith("receiver."))
+    (loop,) = (block.code for block in blocks_of(PAGE) if block.language == {"node": "js"}.get(language, language))
+    calls = re.compile(r"^ +(?:await )?keep\(.*\);$", re.MULTILINE)
+    text, replaced = calls.subn(lambda _: loop, (FOLDER / program).read_text())
+    assert replaced == 1
+    (tmp_path / program).write_text(text)
+    (tmp_path / "inbox").mkdir()
+    key = generate_signing_key()
+    one, two, three = (f'{{"event_id":"{name}","data":{{"id":"{name}"}}}}' for name in ("one", "two", "three"))
+    with running(language, key.secret, tmp_path / "inbox", tmp_path) as receiver:
+        assert isinstance(receiver, Running)
+        for request_id, messages in {"first": (one, two), "second": (two, three)}.items():
+            assert receiver.answer(*signed(request_id, f"[{','.join(messages)}]".encode(), key)) == TAKEN
+        assert receiver.answer(*signed("third", b'[{"data":{}}]', key)) == NOT_KEPT
+    assert receiver.kept() == {name: f'{{"id":"{name}"}}'.encode() for name in ("one", "two", "three")}
 
 
 @pytest.mark.parametrize("language", COMMANDS)

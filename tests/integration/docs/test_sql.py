@@ -67,6 +67,11 @@ def test_the_example_in_javascript_is_that_of_the_program() -> None:
     assert textwrap.indent(code_in("js"), "    ") in (ROOT / "examples/node/delivered.mjs").read_text()
 
 
+def test_whoever_types_the_whole_page_sends_each_number_once() -> None:
+    numbers = re.findall(r"subject => '(\d+)'|delivered\.mjs (\d+)|go run \. (\d+)", (ROOT / PAGE).read_text())
+    assert len(numbers) == len(set(filter(None, map("".join, numbers)))) == 3
+
+
 def test_every_refusal_of_the_function_is_on_the_page() -> None:
     functions = import_module("dispatcher.db.migrations.versions.0019_functions")
     states = set(re.findall("'(WH[0-9]{3})'", functions.ENQUEUE))
