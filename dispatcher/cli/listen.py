@@ -42,7 +42,7 @@ def listen(
     keep: Annotated[bool, typer.Option("--keep", help="Keep that webhook when this ends")] = False,
     key_from: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Check signatures with this key (whsec_, whpk_); -: stdin"),
+        typer.Option(metavar="FILE", help="Check signatures with this key; with --register, sign too; -: stdin"),
     ] = None,
     status: Annotated[
         int | None, typer.Option(min=200, max=999, help="Status to answer with", show_default="204")
@@ -58,16 +58,15 @@ def listen(
     """Receive callbacks on this machine and show them.
 
     One line for each, with the result of its signature check and what was answered. --register needs no key, and makes
-    the account if it is missing. By default no engine calls this machine; one that was started by `dispatcher up --dev`
-    does. With --forward the answer is 502 if the program gives none.
+    the account if it is missing; a program that checks signatures itself needs one that it knows. By default no engine
+    calls this machine; one that was started by `dispatcher up --dev` does. With --forward the answer is 502 if the
+    program gives none.
     Exit status: 0 also when stopped by Ctrl-C.
     """
     if register != (account is not None):
         raise typer.BadParameter("--register and --account go together")
     if not register and (types or keep):
         raise typer.BadParameter("--type and --keep are for --register")
-    if register and key_from is not None:
-        raise typer.BadParameter("--register knows the key: leave --key-from out")
     if forward is not None and status is not None:
         raise typer.BadParameter("--forward answers as the program does: leave --status out")
     target = _target(forward) if forward is not None else None
@@ -79,7 +78,8 @@ def listen(
         with printing:
             show(callback, answer)
 
-    check = checking(read_secret(key_from, "signing key", "--key-from")) if key_from is not None else None
+    key = read_secret(key_from, "signing key", "--key-from") if key_from is not None else None
+    check = checking(key) if key is not None else None
     with ExitStack() as stack:
         stack.enter_context(suppress(KeyboardInterrupt))
         stack.enter_context(_ended_by(signal.SIGTERM, signal.SIGHUP))
@@ -88,7 +88,7 @@ def listen(
         at = int(server.server_address[1])
         if account is not None:
             installation = installation_of(context)
-            made = stack.enter_context(own_webhook(installation, account, at, types or [ALL], keep=keep))
+            made = stack.enter_context(own_webhook(installation, account, at, types or [ALL], key, keep=keep))
             keys = made.secrets.signing_keys
             check = checking(keys[0].secret) if keys else None
         server.check = check

@@ -13,6 +13,7 @@ from dispatcher.cli.output import print_line, print_misspelt
 from dispatcher.errors import NameTaken, NotFound, UnknownAccount
 from dispatcher.events.nearest import misspelt_types_of
 from dispatcher.installation import Installation
+from dispatcher.signing.keys import check_signing_key
 from dispatcher.webhooks.fields import WebhookFields
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.registration import change, register, remove
@@ -21,17 +22,20 @@ from dispatcher.webhooks.store import NATIVE, AccountKey, Webhooks
 
 @contextmanager
 def own_webhook(
-    installation: Installation, account: str, port: int, types: Sequence[str], *, keep: bool
+    installation: Installation, account: str, port: int, types: Sequence[str], key: str | None, *, keep: bool
 ) -> Iterator[Registered]:
     """A webhook of the account (name or id) for http://127.0.0.1:`port`/, removed at the end unless `keep`.
-    A missing account is made. A webhook that an earlier call left is used again, with its key and its waiting
-    deliveries.
+    A missing account is made. A webhook that an earlier call left is used again, with its waiting deliveries, and its
+    key unless `key` is given.
 
-    Raises what `register` raises: InvalidWebhook for invalid types, AddressRefused if this machine may not be called.
+    Raises what `register` raises: InvalidWebhook for invalid types or another key than can sign, AddressRefused if this
+    machine may not be called.
     """
     name = f"dispatcher listen on {socket.gethostname()}, port {port}"
     url = f"http://127.0.0.1:{port}/"
     by, fields = this_user(), WebhookFields(name=name, url=url, event_types=list(types))
+    if key is not None:
+        fields["signing_keys"] = [check_signing_key(key)]
     owner = _owner(installation, account)
     try:
         made = register(installation, owner, by=by, **fields)

@@ -16,6 +16,7 @@ from dispatcher.embedded.data_dir import DataDirectory
 from dispatcher.embedded.servers.ports import preferred_port
 from dispatcher.settings import Settings
 from dispatcher.signing.keys import generate_signing_key
+from dispatcher.verify import Verifier
 from tests.allowed import LOOPBACK_VARIABLES
 from tests.behaviours import Answer
 from tests.factories import MESSAGE, RECEIVED, attempts, deliver_all, deliveries, make_webhook, rows
@@ -118,13 +119,33 @@ def test_while_it_is_registered_events_reach_it_and_what_waited_in_between_does_
     assert webhooks() == [(identifier, False)]
 
 
+def test_a_program_behind_it_can_know_the_key_that_its_webhook_signs_with(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    key = generate_signing_key().secret
+    options = ("--register", "--account", "globex", "--forward", receiver.url("/"), "--key-from", "-", "--count", "1")
+    with listening(*options, stdin=key) as (_, process):
+        enqueue(RECEIVED, MESSAGE, account="globex")
+        deliver_all(settings)
+        assert process.wait(10) == 0
+        assert "  signature good  " in process.stdout.readline()
+    (handed_on,) = receiver.received
+    Verifier(key).verify(handed_on.headers, handed_on.body)
+
+
+def test_a_key_that_cannot_sign_is_refused_where_a_webhook_is_to_sign_with_it(cli: Cli) -> None:
+    public = "whpk_" + "A" * 43 + "="
+    ran = cli("listen", "--register", "--account", "globex", "--key-from", "-", stdin=public)
+    assert ran.status == 1
+    assert "must begin with whsec_ (HMAC) or whsk_ (ed25519)" in " ".join(ran.err.split())
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
         (["--register"], "--register and --account go together"),
         (["--account", "acme"], "--register and --account go together"),
         (["--keep"], "--type and --keep are for --register"),
-        (["--register", "--account", "acme", "--key-from", "-"], "leave --key-from out"),
         (["--forward", "http://127.0.0.1:8000/", "--status", "500"], "leave --status out"),
         (["--forward", "localhost:8000"], "must be an http:// or https:// URL"),
     ],
