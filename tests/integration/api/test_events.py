@@ -259,7 +259,8 @@ def test_paths_and_methods_that_do_not_exist_are_problems_too(api: Api) -> None:
 def test_openapi_describes_body_answers_and_problems(api: Api) -> None:
     document = api.get("/openapi.json").json()
     operation = document["paths"]["/v1/events"]["post"]
-    body = operation["requestBody"]["content"]["application/json"]["schema"]
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    body = document["components"]["schemas"][reference.removeprefix("#/components/schemas/")]
     assert set(body["properties"]) == {
         *("type", "data", "account", "app", "subject", "idempotency_key", "occurred_at", "expires_at")
     }

@@ -130,7 +130,7 @@ def test_a_program_behind_it_can_know_the_key_that_its_webhook_signs_with(
         assert process.wait(10) == 0
         assert "  signature good  " in process.stdout.readline()
     (handed_on,) = receiver.received
-    Verifier(key).verify(handed_on.headers, handed_on.body)
+    Verifier(key).verify(dict(handed_on.headers), handed_on.body)
 
 
 def test_a_key_that_cannot_sign_is_refused_where_a_webhook_is_to_sign_with_it(cli: Cli) -> None:

@@ -34,7 +34,10 @@ def example(error: type[DispatcherError]) -> DispatcherError:
     if error.__init__ is Exception.__init__:
         return error("planted text")
     hints = get_type_hints(error.__init__)
-    return error(*(EXAMPLES.get(hints[name], {"planted": ["text"]}) for name in inspect.signature(error).parameters))
+    given = inspect.signature(error)
+    values = {name: EXAMPLES.get(hints[name], {"planted": ["text"]}) for name in given.parameters}
+    bound = inspect.BoundArguments(given, values)  # type: ignore[arg-type]
+    return error(*bound.args, **bound.kwargs)
 
 
 @pytest.mark.parametrize("kind", sorted(set(with_kinds(DispatcherError)), key=lambda kind: kind.__name__))
