@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from urllib.parse import unquote, unquote_plus
 
-from dispatcher.masking.forms import MOST_BYTES, forms, found
+from dispatcher.masking.forms import MOST_BYTES, Form, forms, found
 from dispatcher.masking.urls import MASK
 
 MIN_CHARACTERS = 6  # characters: shorter values occur in many answers by chance
@@ -11,16 +11,17 @@ MIN_CHARACTERS = 6  # characters: shorter values occur in many answers by chance
 _MASK = MASK.encode()
 
 
-def secret_forms(values: Iterable[str]) -> tuple[bytes, ...]:
+def secret_forms(values: Iterable[str]) -> tuple[Form, ...]:
     """What to seek in an answer for these values, which may be percent-encoded. Values of fewer than `MIN_CHARACTERS`
     are left out."""
     clear = {decoded(value) for value in values for decoded in (str, unquote, unquote_plus)}
     return tuple(forms(clear, MIN_CHARACTERS))
 
 
-def redacted(data: bytes, secrets: Collection[bytes], kept: int) -> bytes:
+def redacted(data: bytes, secrets: Collection[Form], kept: int) -> bytes:
     """The first `kept` bytes, with `***` for each of the secrets. One that crosses the end is removed as a whole."""
-    window = data if len(data) <= kept else data[: kept + MOST_BYTES * max(map(len, secrets), default=0)]
+    longest = max((len(secret.begin) for secret in secrets), default=0)
+    window = data if len(data) <= kept else data[: kept + MOST_BYTES * longest]
     parts, at = [], 0
     for begin, end in found(window, secrets):
         if begin >= kept:

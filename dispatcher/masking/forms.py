@@ -3,6 +3,9 @@
 A text is searched as it is, then decoded and searched again: percent-encoding, escapes of JSON and other languages, and
 HTML entities, each character in its own form, one form inside another. What cannot be decoded without knowing where it
 begins is sought as it is written: hexadecimal, and Base64 with any bytes before the value.
+
+Customers choose the values, and receivers the text. So what this takes is bounded, in time and in memory: of a long
+value the first bytes are sought, and of a text that takes too much nothing is shown.
 """
 
 import re
@@ -13,10 +16,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from html import unescape
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 MOST_BYTES = 6  # that a character of a form takes in a text: `\u002B`
 MOST = 50  # places: more take too long to work out
+MOST_WORK = 2_000_000  # bytes of text times what is sought in them
+SOUGHT = 32  # bytes of a form, its first
 _LEVELS = 4  # how many forms, one inside another, are decoded
 _PAIR = 12  # characters of an escape of two halves
 _LEAST_CODED = 6  # characters of Base64 or hexadecimal: shorter ones occur by chance
@@ -30,21 +35,47 @@ _ENTITY = re.compile(rb"&(?:#(?:[0-9]{1,8}|[xX][0-9A-Fa-f]{1,8});?|[A-Za-z][A-Za
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
-def forms(values: Iterable[str], least: int) -> frozenset[bytes]:
+class Form(NamedTuple):
+    """A value in one of its forms: the first bytes, which are sought; how many it has, and by what all of them are
+    recognised in this process."""
+
+    begin: bytes
+    length: int
+    mark: int
+
+    @classmethod
+    def of(cls, whole: bytes) -> Self:
+        return cls(whole[:SOUGHT], len(whole), hash(whole))
+
+    def end_in(self, text: bytes, begin: int) -> int:
+        """Where it ends in a text that has its first bytes there. If only these are there, they are hidden."""
+        end = begin + self.length
+        if self.length <= SOUGHT or hash(text[begin:end]) == self.mark:
+            return end
+        return begin + SOUGHT if end <= len(text) else len(text)
+
+
+def forms(values: Iterable[str], least: int) -> frozenset[Form]:
     """What to seek for these values; those of fewer than `least` characters are left out."""
-    return frozenset(form for value in values if len(value) >= least for form in _forms(value))
+    return frozenset(Form.of(form) for value in values if len(value) >= least for form in _forms(value))
 
 
-def found(text: bytes, sought: Collection[bytes]) -> list[tuple[int, int]]:
+def found(text: bytes, sought: Collection[Form]) -> list[tuple[int, int]]:
     """Where in the text the values are with these forms: begin and end of each, in order, none over another. The whole
-    text if there are more than `MOST`."""
-    whole, hits, steps = len(text), list(_places(text, sought)), list[_Step]()
+    text if there are more than `MOST`, or if it takes more than `MOST_WORK`."""
+    whole, work = len(text), len(text) * len(sought)
+    if work > MOST_WORK:
+        return [(0, whole)]
+    hits, steps = list(_places(text, sought)), list[_Step]()
     for _ in range(_LEVELS):
         before = text
         for begins, token, decode in _DECODERS:
             if begins in text and token.search(text):
                 steps.append(_Step(text, token))
                 text = decode(text)
+                work += len(text) * len(sought)
+                if work > MOST_WORK:
+                    return [(0, whole)]
                 hits += _mapped(_places(text, sought), text, steps)
                 if len(hits) > MOST:
                     return [(0, whole)]
@@ -76,18 +107,19 @@ def _in_base64(plain: bytes) -> Iterator[bytes]:
         yield coded.translate(_TO_URL_SAFE)
 
 
-def _places(text: bytes, sought: Collection[bytes]) -> Iterable[tuple[int, int]]:
+def _places(text: bytes, sought: Collection[Form]) -> Iterable[tuple[int, int]]:
     """Some more than `MOST` at most."""
     return islice(_all_places(text, sought), MOST + 1)
 
 
-def _all_places(text: bytes, sought: Collection[bytes]) -> Iterator[tuple[int, int]]:
+def _all_places(text: bytes, sought: Collection[Form]) -> Iterator[tuple[int, int]]:
     find = text.find  # for short texts twice as quick as `in`; few have anything to find
     for form in sought:
-        begin = find(form)
+        begin = find(form.begin)
         while begin >= 0:
-            yield begin, begin + len(form)
-            begin = find(form, begin + len(form))
+            end = form.end_in(text, begin)
+            yield begin, end
+            begin = find(form.begin, end)
 
 
 def _mapped(places: Iterable[tuple[int, int]], text: bytes, steps: Sequence["_Step"]) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ from uuid import UUID
 from dispatcher.events.raw_json import compact, object_members, stringified
 from dispatcher.ids import time_of
 from dispatcher.masking.answers import secret_forms
+from dispatcher.masking.forms import Form
 from dispatcher.masking.urls import MASK
 from dispatcher.transport.exchange import CONNECT_SECONDS, MIN_CONNECT_SECONDS, MIN_SECONDS, Request
 from dispatcher.version import USER_AGENT
@@ -128,7 +129,7 @@ def _masked(name: str, value: str, own: Set[str]) -> str:
     return MASK if name in own else value
 
 
-def secrets_in(request: Request) -> tuple[bytes, ...]:
+def secrets_in(request: Request) -> tuple[Form, ...]:
     """The value of its Authorization header behind the scheme, in all forms that must be removed from a stored
     answer."""
     values = [value.partition(" ")[2] for name, value in request.headers if name == "Authorization"]
@@ -136,7 +137,7 @@ def secrets_in(request: Request) -> tuple[bytes, ...]:
 
 
 @lru_cache(maxsize=1000)
-def _forms(*values: str) -> tuple[bytes, ...]:
+def _forms(*values: str) -> tuple[Form, ...]:
     return secret_forms(values)
 
 

@@ -15,6 +15,7 @@ from dispatcher.db.prepared import Prepared
 from dispatcher.encryption.vault import Place, Vault, destination
 from dispatcher.errors import DispatcherError, Unreadable
 from dispatcher.masking.answers import secret_forms
+from dispatcher.masking.forms import Form
 from dispatcher.masking.urls import secret_parts
 from dispatcher.receiver_auth.credentials import ClientCredentials, header_value
 from dispatcher.signing.signer import Signer
@@ -73,7 +74,7 @@ class Target:
     signer: Signer
     schedule: RetrySchedule
     has_contact: bool
-    secret_values: tuple[bytes, ...] = field(default=(), repr=False)  # removed from an answer that repeats them
+    secret_values: tuple[Form, ...] = field(default=(), repr=False)  # removed from an answer that repeats them
 
 
 class _Unreadable(NamedTuple):

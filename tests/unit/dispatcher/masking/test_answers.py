@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.masking.answers import MIN_CHARACTERS, redacted, secret_forms
+from dispatcher.masking.forms import Form
 from dispatcher.masking.messages import spellings
 from workers.callbacks.targets import _texts
 
@@ -53,7 +54,7 @@ def test_short_values_are_left_for_they_stand_in_many_an_answer() -> None:
 
 
 def test_the_longest_is_taken_first() -> None:
-    assert redacted(b"abcdefghi abcdef", [b"abcdef", b"abcdefghi"], 100) == b"*** ***"
+    assert redacted(b"abcdefghi abcdef", [Form.of(b"abcdef"), Form.of(b"abcdefghi")], 100) == b"*** ***"
 
 
 def test_bytes_that_are_no_text_stay_as_they_are() -> None:
@@ -74,7 +75,7 @@ def test_of_a_secret_on_the_edge_nothing_is_kept(before: int) -> None:
 )
 def test_what_is_kept_is_the_beginning_without_any_secret(secrets: list[bytes], parts: list[bytes], kept: int) -> None:
     answer = b"".join(part + secret for part, secret in zip(parts, [*secrets, b"", b"", b"", b"", b""], strict=False))
-    clean = redacted(answer, secrets, kept)
+    clean = redacted(answer, [Form.of(secret) for secret in secrets], kept)
     assert len(clean) <= kept + len(b"**")  # a mask can be longer than what was left of the place
     assert not any(secret in piece for piece in clean.split(b"***") for secret in secrets)
     if not any(secret in answer for secret in secrets):

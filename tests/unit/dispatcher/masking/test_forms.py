@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dispatcher.masking import forms as searching
 from dispatcher.masking.answers import MIN_CHARACTERS, redacted, secret_forms
-from dispatcher.masking.forms import forms, found
+from dispatcher.masking.forms import MOST_WORK, SOUGHT, Form, forms, found
 
 
 def each(write: Callable[[str], str]) -> Callable[[str], str]:
@@ -114,7 +115,7 @@ def test_what_holds_no_secret_stays_as_it_is(answer: bytes, secret: str) -> None
 @given(st.lists(st.sampled_from([b"%", b"25", b"\\", b"u00", b"2b", b"&#", b"amp;", b"&", b";", b"x"]), max_size=40))
 def test_every_place_that_is_found_is_in_the_text(parts: list[bytes]) -> None:
     text = b"".join(parts)
-    places = found(text, [b"%", b"&", b"\\", b"+", b"x"])
+    places = found(text, [Form.of(each) for each in (b"%", b"&", b"\\", b"+", b"x")])
     assert places == sorted(places)
     assert all(0 <= begin < end <= len(text) for begin, end in places)
     assert all(first[1] <= second[0] for first, second in pairwise(places))
@@ -129,6 +130,44 @@ def test_of_an_answer_that_repeats_secrets_without_end_nothing_is_kept() -> None
     sought = secret_forms(["secret-1234"])
     assert redacted(b"secret-1234 " * 50, sought, 4096) == b"*** " * 50
     assert redacted(b"x secret%2D1234 " * 51, sought, 4096) == b"***"
+
+
+LONG = "".join(f"part{number:02}-" for number in range(100))
+
+
+@pytest.mark.parametrize("name", ["percent", "JSON of PHP", "HTML, every number"])
+def test_a_long_secret_is_removed_as_a_whole_also_if_only_its_end_is_in_another_form(name: str) -> None:
+    written = LONG[:100] + IN_TEXT[name](LONG[100:])
+    for text in (LONG, written, IN_TEXT[name](written)):
+        assert redacted(f"<{text}>".encode(), secret_forms([LONG, LONG[:40] + "X"]), 100_000) == b"<***>"
+
+
+def test_of_a_long_secret_little_is_remembered_and_little_is_read_for_it() -> None:
+    sought = secret_forms([LONG])
+    assert {len(form.begin) for form in sought} == {SOUGHT}
+    read: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching, "_places", lambda text, sought: read.append(len(text)) or [])
+        redacted(b"." * 100_000, sought, 4096)
+    assert sum(read) < 4096 + 10 * SOUGHT
+
+
+NESTED = b"%25252541 &amp;amp;amp;lt; \\\\\\\\u0041 "
+
+
+@pytest.mark.parametrize("number", [1, 20, 200, 2000])
+@pytest.mark.parametrize("text", [b"." * 65_536, NESTED * 1500, NESTED + b"." * 65_000])
+def test_a_customer_of_many_secrets_and_a_receiver_of_long_answers_do_not_have_them_compared_without_end(
+    number: int, text: bytes
+) -> None:
+    sought = secret_forms(f"secret-{place:04}" for place in range(number))
+    work, places = [], searching._places
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching, "_places", lambda *args: work.append(len(args[0]) * len(args[1])) or places(*args))
+        clean = redacted(text, sought, 4096)
+    assert sum(work) <= MOST_WORK
+    assert clean in (text[:4096], b"***")
+    assert number > 20 or clean != b"***" or text.startswith(NESTED)  # what is honest is kept
 
 
 def test_short_words_are_not_taken_for_a_short_value_in_base64() -> None:
