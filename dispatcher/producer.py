@@ -59,6 +59,7 @@ class Producer:
         self.known_callers: WeakSet[Any] = WeakSet()  # connections and engines that were found to be on this database
         # (account, app, type) that no webhook takes -> (monotonic time at which this expires, nearest types)
         self.nearest_types: dict[tuple[str, str | None, str], tuple[float, tuple[str, ...]]] = {}
+        self.nearest_looks: dict[str, tuple[float, int]] = {}  # account -> (the same, how many until then)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -38,6 +38,9 @@ def close_installations(but: Settings | None = None) -> None:
         _workers.pop().drop_transport()
     for settings in [made for made in _made if made != but]:
         del _made[settings]
+    for kept in _made.values():  # what holds for a second
+        kept.nearest_types.clear()
+        kept.nearest_looks.clear()
     if but is None:
         for engine in (*_loop_engines.values(), *(engine for pair in _engines.values() for engine in pair)):
             engine.dispose()

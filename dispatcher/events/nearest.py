@@ -1,6 +1,7 @@
 """Which types an event that no webhook takes was probably meant to have. They are looked up after the event is stored,
 outside its transaction: an event with deliveries costs nothing more. Results are kept for a second, so that a stream of
-events that no webhook takes costs next to nothing either."""
+events that no webhook takes costs next to nothing either. Nor does one in which each event has another type: comparing
+takes milliseconds in which no other thread of the process goes on, so an account has few types compared in a second."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from dispatcher.producer import Producer
 
 LOOKED_AT, COMPARED = 2_000, 100  # subscriptions of an account; those of them that the event's app can have
 MAX_KINDS = 5  # different kinds among events that were stored together
+MAX_NEW = 10  # kinds of an account whose results are not kept yet, in a second
 KEPT_SECONDS = 1.0
 MAX_KEPT = 1_000
 
@@ -34,7 +36,8 @@ def with_nearest_types(
     events: Sequence[Event], receipts: Sequence[Accepted | Refused], producer: Producer
 ) -> list[Accepted | Refused]:
     """The receipts of committed events, with `nearest_types` in those without a delivery; only the first 5 different
-    types have them. If the database fails now, none has any: the events are stored anyway."""
+    types have them, of an account 10 in a second. If the database fails now, none has any: the events are stored
+    anyway."""
     pairs = list(zip(events, receipts, strict=True))
     missed = dict.fromkeys(_kind(event) for event, receipt in pairs if _is_missed(receipt))
     if not missed:
@@ -82,13 +85,25 @@ def _is_missed(receipt: Accepted | Refused) -> TypeGuard[Accepted]:
 def _nearest(kinds: Sequence[_Kind], producer: Producer) -> Mapping[_Kind, tuple[str, ...]]:
     now, kept = time.monotonic(), producer.nearest_types
     nearest = {kind: entry[1] for kind in kinds if (entry := kept.get(kind)) and entry[0] > now}
-    if new := [kind for kind in kinds if kind not in nearest]:
+    if new := [kind for kind in kinds if kind not in nearest and _may_look(kind[0], producer, now)]:
         found = _look(new, producer)
         if len(kept) > MAX_KEPT:
             kept.clear()
         kept.update({kind: (now + KEPT_SECONDS, names) for kind, names in found.items()})
         nearest |= found
     return nearest
+
+
+def _may_look(account: str, producer: Producer, now: float) -> bool:
+    """Counts one more kind of the account, unless there were too many within the second."""
+    counts = producer.nearest_looks
+    until, number = counts.get(account, (0.0, 0))
+    if until <= now:
+        until, number = now + KEPT_SECONDS, 0
+        if len(counts) > MAX_KEPT:
+            counts.clear()
+    counts[account] = until, number + 1
+    return number < MAX_NEW
 
 
 def _look(kinds: Sequence[_Kind], producer: Producer) -> Mapping[_Kind, tuple[str, ...]]:

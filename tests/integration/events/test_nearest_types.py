@@ -104,6 +104,27 @@ def test_of_very_many_types_and_subscriptions_the_first_are_looked_at(
     assert told == [("order.a", "order.b", "order.c"), ("order.a", "order.b", "order.c"), ()]
 
 
+def test_an_account_that_sends_ever_new_types_has_few_of_them_compared_and_takes_none_from_others(
+    database: Engine, settings: Settings, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+    compare = nearest.nearest_types
+    monkeypatch.setattr(nearest, "KEPT_SECONDS", 100.0)
+    monkeypatch.setattr(nearest, "nearest_types", lambda name, known: compared.append(name) or compare(name, known))
+    for account in ("acme", "globex"):
+        make_webhook(database, settings, url=URL, event_types=["order.created"], account=account)
+
+    def told(name: str, account: str) -> tuple[str, ...]:
+        return enqueue(name, 1, account=account, producer=installation).nearest_types
+
+    types = [f"order.create{number}" for number in range(nearest.MAX_NEW + 10)]
+    assert [told(name, "acme") for name in types] == [("order.created",)] * nearest.MAX_NEW + [()] * 10
+    assert compared == types[: nearest.MAX_NEW]
+    assert told(types[0], "acme") == told("order.create", "globex") == ("order.created",)
+    installation.nearest_looks.update(acme=(0.0, 1_000))  # a second later
+    assert told(types[-1], "acme") == ("order.created",)
+
+
 def test_in_the_callers_transaction_nothing_is_looked_for(database: Engine, settings: Settings) -> None:
     make_webhook(database, settings, url=URL, event_types=["message.inbound"])
     with Session(database) as session, session.begin():
