@@ -94,8 +94,9 @@ def kept_since(session: Session, since: datetime) -> datetime | None:
 
 # Compared as rows, for which there is but one index: of a new webhook the planner believes that it has hardly any
 # deliveries, and would read all of them for each event. And plainly: by this partitions are left out. Each type is
-# judged once; test events are for the webhook that they were sent to. A delivery goes some days before its event:
-# whether it was acknowledged is then in its attempts, as long as these are kept.
+# judged once, and `IS TRUE` keeps that from becoming a join, which would compare each event with each type. Test events
+# are for the webhook that they were sent to. A delivery goes some days before its event: whether it was acknowledged is
+# then in its attempts, as long as these are kept.
 _FITTING = f"""
 WITH looked_at AS MATERIALIZED (
   SELECT id, type, app, codec FROM dispatcher.events
@@ -121,12 +122,12 @@ fitting AS MATERIALIZED (
               AND a.verdict = 'acknowledged' LIMIT 1) IS NULL
     END AS fits
   FROM looked_at l
-  JOIN taken ON taken.type = l.type
   JOIN webhook w ON w.app IS NULL OR w.app = l.app
   LEFT JOIN LATERAL (
     SELECT id, state, finished_at FROM dispatcher.deliveries
     WHERE (event_id, webhook_id) >= (l.id, :webhook) AND (event_id, webhook_id) <= (l.id, :webhook)
-    ORDER BY event_id, webhook_id LIMIT 1) d ON true)
+    ORDER BY event_id, webhook_id LIMIT 1) d ON true
+  WHERE (l.type IN (SELECT type FROM taken)) IS TRUE)
 """
 _COUNT = text(f"""{_FITTING}
 SELECT r.looked_at, r.last, f.matched, f.erased FROM reached r CROSS JOIN (
