@@ -86,14 +86,20 @@ def found(text: bytes, sought: Collection[Form]) -> list[tuple[int, int]]:
 
 def _forms(value: str) -> Iterator[bytes]:
     """A plus sign may stand for a space. What is not UTF-8 is taken for Latin-1, with escapes for what is not in it."""
-    latin = b"".join(each.encode("latin-1" if each < "\u0100" else "utf-8", "surrogatepass") for each in value)
-    for plain in {value.encode(errors="surrogatepass"), latin}:
+    for plain in {value.encode(errors="surrogatepass"), _in_latin(value)}:
         yield plain
         if b" " in plain:
             yield plain.replace(b" ", b"+")
         for coded in (plain.hex().encode(), plain.hex().upper().encode(), *_in_base64(plain)):
             if len(coded) >= _LEAST_CODED:
                 yield coded
+
+
+def _in_latin(value: str) -> bytes:
+    try:
+        return value.encode("latin-1")  # at once: this runs for each webhook of a claim, of whatever its customer chose
+    except UnicodeEncodeError:
+        return b"".join(each.encode("latin-1" if each < "\u0100" else "utf-8", "surrogatepass") for each in value)
 
 
 def _in_base64(plain: bytes) -> Iterator[bytes]:
@@ -185,7 +191,7 @@ def _pieces(before: bytes, tokens: re.Pattern[bytes]) -> Iterator[_Piece]:
         shorter = token.end() - end
 
 
-def _without_percent(text: bytes) -> bytes:
+def without_percent(text: bytes) -> bytes:
     """Percent-encoding and quoted-printable differ in one character, and the latter is decoded quickly."""
     return a2b_qp(_ONLY_PERCENT.sub(b"%25", text).replace(b"=", b"=3D").replace(b"%", b"="))
 
@@ -210,7 +216,7 @@ def _decoded_token(token: bytes) -> bytes:
 
 
 _DECODERS: tuple[tuple[bytes, re.Pattern[bytes], Callable[[bytes], bytes]], ...] = (
-    (b"%", _PERCENT, _without_percent),
+    (b"%", _PERCENT, without_percent),
     (b"\\", _ESCAPE, partial(_ESCAPE.sub, _decoded)),
     (b"&", _ENTITY, partial(_ENTITY.sub, _decoded)),
 )

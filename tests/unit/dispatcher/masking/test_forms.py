@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import sys
 from collections.abc import Callable
 from html.entities import codepoint2name
 from itertools import pairwise
@@ -13,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatcher.masking import forms as searching
-from dispatcher.masking.answers import MIN_CHARACTERS, redacted, secret_forms
+from dispatcher.masking.answers import MIN_CHARACTERS, _unquoted, redacted, secret_forms
 from dispatcher.masking.forms import MOST_WORK, SOUGHT, Form, forms, found
 
 
@@ -150,6 +151,27 @@ def test_of_a_long_secret_little_is_remembered_and_little_is_read_for_it() -> No
         patch.setattr(searching, "_places", lambda text, sought: read.append(len(text)) or [])
         redacted(b"." * 100_000, sought, 4096)
     assert sum(read) < 4096 + 10 * SOUGHT
+
+
+def test_a_long_secret_is_not_looked_at_character_by_character() -> None:
+    """Each webhook of a claim has its own, and meanwhile its worker delivers nothing."""
+    calls: list[str] = []
+    sys.setprofile(lambda _frame, what, _arg: calls.append(what))
+    try:
+        sought = secret_forms(["%41+" * 1000])
+    finally:
+        sys.setprofile(None)
+    assert {form.begin for form in sought} >= {b"A " * 16, b"A+" * 16}
+    assert len(calls) < 1000
+
+
+@given(
+    st.lists(
+        st.sampled_from(["%41", "%2b", "%25", "%0D", "\r\n", "=", "%3D", "+", "é", "€", "%C3%A9", "%zz", "%", "_"])
+    )
+)
+def test_a_secret_is_decoded_as_the_standard_library_does(parts: list[str]) -> None:
+    assert _unquoted("".join(parts)) == unquote("".join(parts))
 
 
 NESTED = b"%25252541 &amp;amp;amp;lt; \\\\\\\\u0041 "
