@@ -87,6 +87,7 @@ def test_two_nodes_hold_no_messages_and_one_goes_on_when_the_other_is_killed(
         eventually(lambda: parked(broker) == 4, second)
         deliver_one(database, receiver, node)
         assert (broker.llen("deliver"), broker.hlen("unacked")) == (0, 0)
+        eventually(lambda: set(states(database)) == {"delivered"}, node)  # what is killed first is claimed for a minute
         for process in [psutil.Process(second.process.pid), *second.children()]:
             process.kill()
         second.process.wait(20)
