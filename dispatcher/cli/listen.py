@@ -42,7 +42,7 @@ def listen(
     keep: Annotated[bool, typer.Option("--keep", help="Keep that webhook when this ends")] = False,
     key_from: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Check signatures with this key; with --register, sign too; -: stdin"),
+        typer.Option(metavar="FILE", help="Key to check with, of --register to sign with; -: stdin"),
     ] = None,
     status: Annotated[
         int | None, typer.Option(min=200, max=999, help="Status to answer with", show_default="204")

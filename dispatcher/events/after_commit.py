@@ -36,7 +36,8 @@ def _committing(connection: Connection) -> None:
 
 
 def _rolled_back(connection: Connection) -> None:
-    connection.info.pop(_IF_COMMITTED, None)
+    if not connection.invalidated:  # otherwise the pool has forgotten it already, and to ask would raise
+        connection.info.pop(_IF_COMMITTED, None)
 
 
 def _begins(connection: Connection) -> None:

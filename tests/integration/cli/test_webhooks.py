@@ -357,7 +357,7 @@ def test_a_misspelt_type_of_a_webhook_is_pointed_out_and_taken(
     assert cli(*update, "--timeout", 5).err == ""  # of what is not changed nothing is said
     assert cli(*update, "--type", "optout.changed").err == ""
     capsys.readouterr()
-    with own_webhook(installation_for(settings), "acme", 9, ["mesage"], keep=False):
+    with own_webhook(installation_for(settings), "acme", 9, ["mesage"], None, keep=False):
         assert capsys.readouterr().err.endswith(hint("mesage", "message"))
 
 

@@ -14,6 +14,7 @@ import redis
 from django.db import transaction
 from psycopg2.extras import RealDictCursor
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session, scoped_session, sessionmaker
 
@@ -223,6 +224,26 @@ def test_a_connection_is_looked_at_once(database: Engine, url: str, settings: Se
             enqueue("a", 1, account="acme", connection=connection)
     engine.dispose()
     assert [("store_v1(" in statement) for statement in ran] == [False, False, True, True, True]
+
+
+def test_of_a_connection_that_broke_the_caller_gets_its_own_error_and_nobody_is_woken(
+    database: Engine, url: str, settings: Settings, woken: list[Woken]
+) -> None:
+    make_webhook(database, settings, url=URL)
+    engine = create_engine(url)
+
+    def break_it() -> None:
+        with engine.begin() as own:
+            enqueue("message.sent", {"id": 1}, account="acme", connection=own)
+            change(database, "SELECT pg_terminate_backend(:pid, 5000)", pid=own.scalar(text("SELECT pg_backend_pid()")))
+            own.execute(text("SELECT 1"))
+
+    with pytest.raises(OperationalError, match=r"closed the connection|terminating connection"):
+        break_it()
+    with engine.begin() as own:
+        own.execute(text("SELECT 1"))
+    engine.dispose()
+    assert (types(database), woken) == ([], [])
 
 
 def test_of_a_pooled_connection_nothing_is_left_to_who_gets_it_next(
