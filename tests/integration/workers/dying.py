@@ -128,13 +128,28 @@ def _use(transport: Transport) -> None:
         pass
 
 
+def _data_bytes() -> int:
+    with open("/proc/self/status") as status:  # noqa: PTH123 - it is no file
+        (used,) = (int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
+    return used
+
+
+def _all_that_is_free() -> list[bytes]:
+    """What this process was given before and does not use: more or less from one time to the next."""
+    kept = []
+    for size in (65_536, 8_192, 1_024):
+        before = _data_bytes()
+        while _data_bytes() == before:
+            kept.append(bytes(size))
+    return kept
+
+
 def _loop_in(settings: Settings, bytes_more: int, report: str) -> None:
     worker = Worker(Installation(settings))
     _use(worker.transport)
     worker.loop_engine.connect().close()
-    with open("/proc/self/status") as status:  # noqa: PTH123 - it is no file
-        (used,) = (int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
-    resource.setrlimit(resource.RLIMIT_DATA, (used + bytes_more, resource.RLIM_INFINITY))
+    kept = _all_that_is_free()
+    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + bytes_more, resource.RLIM_INFINITY))
     refused, real = [], HeldBytes.shrink
 
     def shrink(held: HeldBytes) -> bool:
@@ -146,6 +161,7 @@ def _loop_in(settings: Settings, bytes_more: int, report: str) -> None:
         DeliveryLoop(worker).run()
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        kept.clear()
         Path(report).write_text(str(len(refused)))
 
 
