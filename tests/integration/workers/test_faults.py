@@ -296,14 +296,18 @@ def test_a_database_that_is_read_only_for_a_moment_costs_a_pause_and_no_result(
             (altered,) = cursor.fetchone() or ()
 
             def has_only_new_ones() -> bool:
-                """A session that just began before is not seen for a moment: so it takes one of the loop's after it."""
+                """One of the loop's, and none from before, which has no database as long as it begins."""
                 cursor.execute(f"{others_out} AND backend_start < %s", (altered,))
                 cursor.execute(
-                    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'dispatcher' AND backend_start > %s)",
+                    "SELECT bool_or(datname = 'dispatcher') AND bool_and(backend_start > %s) FROM pg_stat_activity"
+                    " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                    " AND coalesce(datname, 'dispatcher') = 'dispatcher'",
                     (altered,),
                 )
                 return cursor.fetchone() == (True,)
 
+            seconds_until(has_only_new_ones)
+            time.sleep(0.3)  # what had just begun is not listed for a moment
             seconds_until(has_only_new_ones)
             gate.open()
             loop.join(1)

@@ -72,13 +72,15 @@ def kind(exchange: Exchange) -> FailureKind | None:
 
 
 @pytest.mark.parametrize("timeout", [0.05, 0.25])
-def test_a_deadline_is_held_to_some_milliseconds(new: New, receiver: Receiver, timeout: float) -> None:
+def test_a_deadline_is_held_although_it_is_looked_at_only_now_and_then(
+    new: New, receiver: Receiver, timeout: float
+) -> None:
     receiver.script("/", HANG)
     sender = Sender(new())
     sender.reply(receiver.url("/before"))
     durations = [sender.exchange(receiver.url(), timeout=timeout).duration.total_seconds() for _ in range(5)]
     assert min(durations) >= timeout
-    assert min(durations) < timeout + 0.02
+    assert min(durations) < timeout + 0.25  # twenty looks a second
 
 
 @pytest.fixture
