@@ -5,6 +5,7 @@
 #   ./run.sh test [pytest arguments]   lint, types, import contracts, a search for insecure code, and the tests on more
 #                                      workers than cores; with arguments (a file, -k, -x, ...) pytest runs as they say
 #   ./run.sh acceptance [...]          the tests that run whole engines and nodes, and commands as users type them
+#   ./run.sh browser [...]             the console and the portal in Chromium, with a whole engine behind them
 #   ./run.sh audit [...]               asks a service for known vulnerabilities of the pinned packages: needs a network
 #   ./run.sh sbom [LOCK]               prints the bill of materials (CycloneDX) of what an installation consists of
 #   ./run.sh demo                      shows a whole engine at work, with temporary data
@@ -248,7 +249,7 @@ case "${1-} ${2-}" in
 esac
 
 case ${1-} in
-test | acceptance | audit | sbom | fuzz | guide | storm | faults | soak | build | bench) can_test || set_up can_test ;;
+test | acceptance | browser | audit | sbom | fuzz | guide | storm | faults | soak | build | bench) can_test || set_up can_test ;;
 *) can_run || set_up can_run ;;
 esac
 
@@ -257,7 +258,7 @@ test)
     shift
     cd "$root"
     unset PYTHONDONTWRITEBYTECODE # otherwise each of the many processes that tests start compiles everything again
-    [ $# -gt 0 ] || set -- -n auto --ignore=tests/acceptance
+    [ $# -gt 0 ] || set -- -n auto --ignore=tests/acceptance --ignore=tests/browser
     said=$(mktemp -d)
     trap 'rm -rf "$said"' EXIT
     # A check's output goes to $said/<its name>, its status and seconds to $said/<its name>.end.
@@ -301,6 +302,13 @@ acceptance)
     unset PYTHONDONTWRITEBYTECODE # as above
     [ $# -gt 0 ] || set -- -n auto
     exec "$venv/bin/python" -m pytest tests/acceptance "$@"
+    ;;
+browser)
+    # Minutes. Without a Chromium it says so and runs nothing. Arguments go to pytest.
+    shift
+    cd "$root"
+    unset PYTHONDONTWRITEBYTECODE # as above
+    exec "$venv/bin/python" -m pytest tests/browser "$@"
     ;;
 audit)
     # Exit status: 0 nothing known, 1 something found, 2 not checked, 3 nothing known, but of some packages the service

@@ -174,6 +174,7 @@ RUN_SH = {
     "shell": "Your shell, with `dispatcher` on its path",
     "test": "Run checks and tests; arguments go to pytest",
     "acceptance": "Run the tests of whole engines and nodes",
+    "browser": "Run the tests of the console and the portal in Chromium",
     "audit": "Check the pinned packages for known vulnerabilities",
     "sbom": "Print the packages as a bill of materials (CycloneDX)",
     "storm": "Do everything bad at once to an installation, and count",

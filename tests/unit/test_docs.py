@@ -164,7 +164,7 @@ def command_lines(page: str) -> Iterator[tuple[list[str], bool]]:
 @pages
 def test_every_command_and_option_that_is_shown_exists(page: str) -> None:
     for words, whole in command_lines(page):
-        if words[:1] in (["test"], ["acceptance"], ["audit"], ["sbom"], ["guide"], ["build"], ["shell"]):
+        if words[:1] in (["test"], ["acceptance"], ["browser"], ["audit"], ["sbom"], ["guide"], ["build"], ["shell"]):
             assert f"\n{words[0]})\n" in (ROOT / "run.sh").read_text()
             continue
         command, rest = (PROGRAMS[words[0]], words[1:]) if words[0] in PROGRAMS else (CLI, list(words))
