@@ -26,6 +26,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from dispatcher.db.processes import Lease as Lease  # noqa: PLC0414 - a table like those below
 from dispatcher.db.processes import Process as Process  # noqa: PLC0414
+from dispatcher.db.pulses import Pulse as Pulse  # noqa: PLC0414
+from dispatcher.db.pulses import PulseMark as PulseMark  # noqa: PLC0414
 from dispatcher.db.recipients import Contact as Contact  # noqa: PLC0414
 from dispatcher.db.recipients import MailBudget as MailBudget  # noqa: PLC0414
 from dispatcher.db.recipients import Recipient as Recipient  # noqa: PLC0414

@@ -40,7 +40,17 @@ _DELIVERING = (
     "recipients",
     "mail_budgets",
 )
-_INSTALLATION = ("installation", "migrations", "processes", "leases", "redeliveries", "retention", "stored_events")
+_INSTALLATION = (
+    "installation",
+    "migrations",
+    "processes",
+    "leases",
+    "redeliveries",
+    "retention",
+    "stored_events",
+    "pulses",
+    "pulse_marks",
+)
 _SECRET = ("api_keys", "tokens", "idempotency_keys", "audit")
 
 ROLES = {
@@ -95,6 +105,8 @@ ROLES = {
             "leases": "INSERT, UPDATE",
             "retention": "INSERT, UPDATE",
             "stored_events": "INSERT, UPDATE, DELETE",
+            "pulses": "INSERT, UPDATE, DELETE",
+            "pulse_marks": "UPDATE",
         },
         (
             "begin_partition_v1",
