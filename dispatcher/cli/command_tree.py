@@ -116,6 +116,7 @@ PANELS: Mapping[str, Words] = {
     },
     "Events and deliveries": {
         "explain": Leaf("explain", "Explain why something is where it is."),
+        "series": Leaf("series", "Show what came of requests over time."),
         "enqueue": Leaf("enqueue", "Enqueue the messages of a file, one event a line."),
         "trigger": Leaf("trigger", "Send a sample event."),
         "listen": Leaf("listen", "Receive callbacks on this machine and show them."),

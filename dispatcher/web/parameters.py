@@ -30,8 +30,8 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-_Given = Annotated[Moment, BeforeValidator(_no_number)]
+Time = Annotated[Moment, BeforeValidator(_no_number)]
 Since = Annotated[
-    _Given | None, Query(description="From this time on: when the event was received, or the change was made.")
+    Time | None, Query(description="From this time on: when the event was received, or the change was made.")
 ]
-Until = Annotated[_Given | None, Query(description="Before this time.")]
+Until = Annotated[Time | None, Query(description="Before this time.")]

@@ -1,7 +1,8 @@
 """Removes what deleted accounts have, in small steps, and the accounts last.
 
 Each step finds in the tables themselves what is left, so a run that dies at any point is continued by the next one.
-Events, requests, attempts and the audit log stay: they are partitioned by time, and age out with everybody's.
+Events, requests, attempts and the audit log stay: they are partitioned by time, and age out with everybody's. So do
+the counts of requests.
 """
 # ruff: noqa: S608 - composed of constants
 

@@ -20,6 +20,7 @@ from dispatcher.states import Reason, State
 from workers.maintenance.account_deletion import remove_accounts
 from workers.maintenance.binding import bind_secrets
 from workers.maintenance.older_versions import fill_deliveries, fill_webhooks
+from workers.maintenance.pulses import count_pulses
 from workers.maintenance.stored_events import count_stored
 from workers.maintenance.unreadable import count_unreadable
 from workers.metrics.counts import Counts
@@ -31,7 +32,7 @@ PIECE = 1_000  # rows that one transaction changes
 LOOKED_UP = 20_000  # rows that one look finds
 # A run ends well before the next one begins: two at once would leave the sweep no process.
 END_SECONDS, FORGET_SECONDS, REMOVE_SECONDS, FILL_SECONDS, RETAIN_SECONDS = 20, 5, 12, 3, 5
-COUNT_SECONDS, BIND_SECONDS = 3, 2
+COUNT_SECONDS, PULSE_SECONDS, BIND_SECONDS = 3, 4, 2
 RUN_SECONDS = 50  # what is left of them is for retention
 
 _IS_UNCLAIMABLE = (
@@ -126,6 +127,7 @@ def upkeep(
         lambda: retain(engine, kept, clock(), monotonic() + RETAIN_SECONDS),
         lambda: _fill_in(engine, vault, monotonic() + FILL_SECONDS),
         lambda: count_stored(engine, clock(), monotonic() + COUNT_SECONDS),
+        lambda: count_pulses(engine, clock(), monotonic() + PULSE_SECONDS),
         lambda: bind_secrets(engine, vault, monotonic() + BIND_SECONDS),
     )
     for part in random.sample(parts, len(parts)):

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS dispatcher.pulse_marks (
     CONSTRAINT pulse_marks_pkey PRIMARY KEY (name)
 );
 INSERT INTO dispatcher.pulse_marks (name) VALUES ('folded'), ('checked'), ('settled') ON CONFLICT DO NOTHING
-"""
+"""  # noqa: S608 - composed of constants
 
 
 def upgrade() -> None:

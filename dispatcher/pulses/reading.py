@@ -1,0 +1,136 @@
+"""Reads what came of requests: series, small charts of many webhooks, and the webhooks that fail.
+
+What upkeep has counted and how far it has come are read in one statement, so that no request is missed or counted twice
+when the rest is added.
+"""
+# ruff: noqa: S608 - composed of constants
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from dispatcher.db.arrays import array
+from dispatcher.pulses.outcomes import summed
+from dispatcher.pulses.recent import Recent
+from dispatcher.pulses.series import Bar, Failing, Row, Series, told_outcome, verdict_of
+from dispatcher.pulses.steps import DAY, EPOCH, FINE, HOUR, Step, Times, floor
+from dispatcher.webhooks.contract import Verdict
+
+CHART = timedelta(hours=24)
+LOOKED_BACK = timedelta(hours=1)  # for webhooks that fail:
+WORST, LEAST, SHARE = 10, 20, 0.1  # so many, with so many requests, of which this share failed
+_FAILED = (Verdict.REJECTED, Verdict.TEMPORARY)
+
+_MARKS = f"""marks AS MATERIALIZED (
+  SELECT max(reached) FILTER (WHERE name = 'folded') AS folded_to,
+    coalesce(date_bin('{HOUR} minutes', max(reached) FILTER (WHERE name = 'checked'), :epoch), :epoch) AS hours,
+    coalesce(date_bin('{DAY} minutes', max(reached) FILTER (WHERE name = 'settled'), :epoch), :epoch) AS days
+  FROM dispatcher.pulse_marks)"""
+
+
+def _rows(longest: int) -> str:
+    """The rows of `:ids`, as long ones as there are and are wanted. Each kind goes along the primary key by itself."""
+    made = {DAY: "(SELECT days FROM marks)", HOUR: "(SELECT hours FROM marks)", FINE: ":until"}
+    parts, begins = [], ":since"
+    for span in (DAY, HOUR, FINE):
+        if span <= longest:
+            parts.append(f"""
+  SELECT * FROM dispatcher.pulses WHERE span = {span} AND of_id = ANY(CAST(:ids AS uuid[]))
+    AND starts_at >= {begins} AND starts_at < least(:until, {made[span]})""")
+            begins = f"greatest(:since, {made[span]})"
+    return " UNION ALL".join(parts)
+
+
+def _statement(longest: int, counts: str, by: str = "outcome") -> str:
+    return f"""
+WITH {_MARKS}, p AS ({_rows(longest)}),
+c AS (SELECT of_id, date_bin(:step, starts_at, :epoch) AS point, {by} AS outcome, {counts} FROM p GROUP BY 1, 2, 3)
+SELECT marks.folded_to, c.* FROM marks LEFT JOIN c ON true"""
+
+
+SERIES = {step: text(_statement(step.span, summed("p"))) for step in Step}
+BARS = text(_statement(HOUR, "sum(requests) AS requests", by="split_part(outcome, ':', 1)"))
+# Of the last hour, of the webhooks that fail in it, and of `:ids`.
+FAILING = text(f"""
+WITH {_MARKS},
+c AS (
+  SELECT of_id, outcome, sum(requests) AS requests
+  FROM dispatcher.pulses WHERE span = {FINE} AND starts_at >= :since GROUP BY of_id, outcome),
+w AS (
+  SELECT id FROM dispatcher.webhooks
+  WHERE deleted_at IS NULL AND account_id = coalesce(CAST(:account AS uuid), account_id) AND id IN (
+    SELECT of_id FROM c WHERE split_part(outcome, ':', 1) IN ({", ".join(repr(str(verdict)) for verdict in _FAILED)})
+    UNION SELECT unnest(CAST(:ids AS uuid[]))))
+SELECT marks.folded_to, w.id, c.outcome, c.requests FROM marks LEFT JOIN w ON true LEFT JOIN c ON c.of_id = w.id
+""")
+_FOLDED_TO = text("SELECT reached FROM dispatcher.pulse_marks WHERE name = 'folded'")
+
+
+def series(session: Session, recent: Recent, of_id: UUID, times: Times, now: datetime, *, exact: bool) -> Series:
+    """What came of the requests of a webhook, of an account, or of ALL. `exact`: as operators see it, not customers."""
+    found = session.execute(SERIES[times.step], _asked([of_id], times)).all()
+    rows = [Row.of(row.point, row.outcome, row[4:]) for row in found if row.of_id is not None]
+    rest = recent.since(session, found[0].folded_to, now)
+    rows += [row for row in rest.rows.get(of_id, ()) if times.since <= row.starts_at < times.until]
+    return Series.of(times, rest.until, rows, exact=exact)
+
+
+def bars(session: Session, recent: Recent, ids: Collection[UUID], now: datetime) -> Mapping[UUID, Sequence[Bar]]:
+    """Small charts of many webhooks or accounts at once: the last 24 hours of each, by the hour. The first of its bars
+    is a whole hour, the last one has just begun."""
+    times = Times.of(now, now - CHART, step=Step.HOUR)
+    found = session.execute(BARS, _asked(ids, times)).all()
+    rows = [(row.of_id, row.point, row.outcome, int(row.requests)) for row in found if row.of_id is not None]
+    rest = recent.since(session, found[0].folded_to, now)
+    for of_id in ids:
+        rows += [(of_id, row.starts_at, row.outcome, row.requests) for row in rest.rows.get(of_id, ())]
+    charts = {of_id: {starts_at: dict.fromkeys(Verdict, 0) for starts_at in times.points} for of_id in ids}
+    for of_id, at, outcome, requests in rows:
+        verdict, starts_at = verdict_of(outcome), floor(at, times.step.length)
+        if verdict is not None and starts_at in charts[of_id]:
+            charts[of_id][starts_at][verdict] += requests
+    return {
+        of_id: [
+            Bar(at, bar[Verdict.ACKNOWLEDGED], bar[Verdict.REJECTED], bar[Verdict.TEMPORARY])
+            for at, bar in chart.items()
+        ]
+        for of_id, chart in charts.items()
+    }
+
+
+def failing(
+    session: Session, recent: Recent, now: datetime, *, account: UUID | None = None, exact: bool
+) -> list[Failing]:
+    """The ten webhooks, of all accounts or one, that failed most often in the last hour, worst first: of those with 20
+    requests in it or more, of which a tenth failed. `exact`: as operators see it, not customers."""
+    rest = recent.since(session, session.scalar(_FOLDED_TO), now)
+    new = [of_id for of_id, rows in rest.rows.items() if any(map(_failed, rows))]
+    given = {"since": floor(now - LOOKED_BACK, timedelta(minutes=FINE)), "account": account, "ids": array(new)}
+    found = session.execute(FAILING, {**given, "epoch": EPOCH}).all()
+    rest = recent.since(session, found[0].folded_to, now)  # upkeep may have gone on meanwhile
+    webhooks = {row.id: Counter[str]() for row in found if row.id is not None}
+    outcomes_of = [(row.id, row.outcome, int(row.requests)) for row in found if row.outcome is not None]
+    outcomes_of += [(of_id, row.outcome, row.requests) for of_id in webhooks for row in rest.rows.get(of_id, ())]
+    for of_id, outcome, count in outcomes_of:
+        webhooks[of_id][told_outcome(outcome, exact=exact)] += count
+    worst = [
+        Failing(of_id, total, failed, max(failures, key=failures.__getitem__))
+        for of_id, outcomes in webhooks.items()
+        if (failures := {outcome: count for outcome, count in outcomes.items() if verdict_of(outcome) in _FAILED})
+        and (total := outcomes.total()) >= LEAST
+        and (failed := sum(failures.values())) >= SHARE * total
+    ]
+    return sorted(worst, key=lambda one: (-one.failed, one.webhook_id))[:WORST]
+
+
+def _failed(row: Row) -> bool:
+    return verdict_of(row.outcome) in _FAILED
+
+
+def _asked(ids: Collection[UUID], times: Times) -> dict[str, object]:
+    given = {"since": times.since, "until": times.until, "step": times.step.length, "epoch": EPOCH}
+    return {"ids": array(list(ids)), **given}

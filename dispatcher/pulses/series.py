@@ -1,0 +1,163 @@
+"""Series: what came of requests, point by point. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import starmap
+from typing import Any, NamedTuple, Self, SupportsInt
+from uuid import UUID
+
+from dispatcher.pulses.answer_times import AnswerTimes
+from dispatcher.pulses.outcomes import OK
+from dispatcher.pulses.steps import Times, floor
+from dispatcher.transport.told import told_kind
+from dispatcher.webhooks.contract import Verdict
+
+
+PERCENTS = (50, 95, 99)  # of answers, whose times are shown
+
+
+class Counted(NamedTuple):
+    """Requests, and the messages that they carried."""
+
+    requests: int
+    messages: int
+
+
+class Row(NamedTuple):
+    """Counts of one outcome, at one time, as they are stored."""
+
+    starts_at: datetime
+    outcome: str
+    requests: int
+    messages: int
+    millis: int
+    classes: Sequence[int]  # as in AnswerTimes
+
+    @classmethod
+    def of(cls, starts_at: datetime, outcome: str, counts: Iterable[SupportsInt]) -> Self:
+        """With these counts, in the order of COUNTS."""
+        requests, messages, millis, *classes = map(int, counts)
+        return cls(starts_at, outcome, requests, messages, millis, tuple(classes))
+
+
+_VERDICTS = {OK: Verdict.ACKNOWLEDGED, **{str(verdict): verdict for verdict in Verdict}}
+
+
+def verdict_of(outcome: str) -> Verdict | None:
+    """What the outcome means. None: nothing was decided, because the token was refused."""
+    return _VERDICTS.get(outcome.partition(":")[0])
+
+
+def told_outcome(outcome: str, *, exact: bool) -> str:
+    """The outcome as operators (`exact`) or customers see it."""
+    verdict, separator, kind = outcome.partition(":")
+    return outcome if exact else f"{verdict}{separator}{told_kind(kind)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What came of requests: how many had each outcome, the most frequent one first, and how long answers took."""
+
+    outcomes: Mapping[str, Counted]
+    answer_times: AnswerTimes
+
+    @property
+    def requests(self) -> int:
+        return sum(counted.requests for counted in self.outcomes.values())
+
+    @property
+    def messages(self) -> int:
+        return sum(counted.messages for counted in self.outcomes.values())
+
+    def with_verdict(self, verdict: Verdict) -> int:
+        """How many requests had it."""
+        return sum(counted.requests for outcome, counted in self.outcomes.items() if verdict_of(outcome) is verdict)
+
+    @classmethod
+    def of(cls, rows: Iterable[Row], *, exact: bool) -> Self:
+        """The sum of rows, as operators (`exact`) or customers see it."""
+        outcomes: dict[str, Counted] = {}
+        times, millis = AnswerTimes().classes, 0
+        for row in rows:
+            outcome = told_outcome(row.outcome, exact=exact)
+            requests, messages = outcomes.get(outcome, (0, 0))
+            outcomes[outcome] = Counted(requests + row.requests, messages + row.messages)
+            times = [so_far + more for so_far, more in zip(times, row.classes, strict=True)]
+            millis += row.millis
+        ordered = sorted(outcomes.items(), key=lambda item: (-item[1].requests, item[0]))
+        return cls(dict(ordered), AnswerTimes(tuple(times), millis))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What came of the requests that were made from a time on, for the series' step."""
+
+    starts_at: datetime
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """All points of these times, also empty ones. `counted_to`: later requests are not in it yet; None: nothing was
+    counted yet."""
+
+    times: Times
+    counted_to: datetime | None
+    total: Counts
+    points: Sequence[Point]
+
+    @classmethod
+    def of(cls, times: Times, counted_to: datetime | None, rows: Iterable[Row], *, exact: bool) -> Self:
+        """Of rows of these times."""
+        by_point: dict[datetime, list[Row]] = {starts_at: [] for starts_at in times.points}
+        for row in rows:
+            by_point[floor(row.starts_at, times.step.length)].append(row)
+        points = [(starts_at, Counts.of(of_point, exact=exact)) for starts_at, of_point in by_point.items()]
+        total = Counts.of((row for of_point in by_point.values() for row in of_point), exact=exact)
+        return cls(times, counted_to, total, list(starmap(Point, points)))
+
+
+class Bar(NamedTuple):
+    """How many requests had each verdict in an hour: one bar of a small chart."""
+
+    starts_at: datetime
+    acknowledged: int
+    rejected: int
+    temporary: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A webhook whose requests fail: how many there were, how many of them failed, and with what most often."""
+
+    webhook_id: UUID
+    requests: int
+    failed: int
+    most_often: str
+
+
+def shown_series(found: Series) -> dict[str, Any]:
+    """A series as the API and the command line show it."""
+    times = found.times
+    return {
+        "since": times.since,
+        "until": times.until,
+        "step": times.step,
+        "counted_to": found.counted_to,
+        "total": _shown(found.total),
+        "points": [{"starts_at": point.starts_at, **_shown(point.counts)} for point in found.points],
+    }
+
+
+def _shown(counts: Counts) -> dict[str, Any]:
+    times, answer_times = counts.answer_times, None
+    if times.answers:
+        ms = {"mean_ms": times.mean_ms, **{f"p{percent}_ms": times.percentile_ms(percent) for percent in PERCENTS}}
+        answer_times = {"answers": times.answers, **{name: round(value or 0, 1) for name, value in ms.items()}}
+    return {
+        "requests": counts.requests,
+        "messages": counts.messages,
+        "outcomes": {outcome: counted._asdict() for outcome, counted in counts.outcomes.items()},
+        "answer_times": answer_times,
+    }
