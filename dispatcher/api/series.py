@@ -30,16 +30,16 @@ _Until = Annotated[Time | None, Query(description="Before this time; else up to 
 _Step = Annotated[
     Step | None,
     Query(
-        description="How far apart the points are. `5m` and `15m` reach back 48 hours, `1h` 35 days, `1d` 400 days. Else "
-        "it follows from how long the series is."
+        description="How far apart the points are. `5m` and `15m` reach back 48 hours, `1h` 35 days, `1d` 400 days. "
+        "Without it, it follows from how long the series is."
     ),
 ]
 
 _ABOUT = (
-    "A point counts the requests that were made in its time, by outcome, and how long their answers took. Points begin at "
-    "whole steps in UTC, so the first and the last can reach beyond the times that were asked for. What receivers did in "
-    "the last seconds is in it, except for requests that are not recorded yet; a request that is recorded late is "
-    "counted within an hour, or six."
+    "A point counts the requests that were made in its time, by outcome, and how long their answers took. Points begin "
+    "at whole steps in UTC, so the first and the last can reach beyond the times that were asked for. All requests are "
+    "in it that are recorded; one that is recorded more than two minutes after it was made is added an hour later, or "
+    "six."
 )
 
 
@@ -68,9 +68,9 @@ class CountsDocument(BaseModel):
     outcomes: Annotated[
         dict[str, CountedDocument],
         Field(
-            description="`ok`; `token_refused`: repeated with a new token; else the verdict and the error as in notices: "
-            "`rejected:http_404`, `temporary:timeout`. Statuses that HTTP does not define count as `http_5xx` and so on. "
-            "Newer versions may add outcomes."
+            description="`ok`; `token_refused`: repeated with a new token; else the verdict and the error as in "
+            "notices: `rejected:http_404`, `temporary:timeout`. Statuses that HTTP does not define count as `http_5xx` "
+            "and so on. Newer versions may add outcomes."
         ),
     ]
     answer_times: Annotated[AnswerTimesDocument | None, Field(description="Null: there were no answers.")]

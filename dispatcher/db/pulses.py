@@ -44,4 +44,4 @@ class PulseMark(Base):
     __tablename__ = "pulse_marks"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    reached: Mapped[datetime | None]  # the first moment that it does not include; None: not begun
+    reached: Mapped[datetime]  # the first moment that it does not include

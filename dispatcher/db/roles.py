@@ -106,7 +106,7 @@ ROLES = {
             "retention": "INSERT, UPDATE",
             "stored_events": "INSERT, UPDATE, DELETE",
             "pulses": "INSERT, UPDATE, DELETE",
-            "pulse_marks": "UPDATE",
+            "pulse_marks": "INSERT, UPDATE",
         },
         (
             "begin_partition_v1",

@@ -13,7 +13,6 @@ from dispatcher.pulses.steps import Times, floor
 from dispatcher.transport.told import told_kind
 from dispatcher.webhooks.contract import Verdict
 
-
 PERCENTS = (50, 95, 99)  # of answers, whose times are shown
 
 

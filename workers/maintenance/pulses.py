@@ -18,6 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
+from dispatcher.db.arrays import array
 from dispatcher.ids import first_id_at, time_of
 from dispatcher.pulses.outcomes import COUNTED, COUNTS, TIMES, summed
 from dispatcher.pulses.steps import DAY, FINE, HOUR, KEPT, floor
@@ -62,7 +63,10 @@ SELECT (SELECT id FROM dispatcher.requests WHERE id >= :first AND id < :end ORDE
 _LOCK = text("SELECT reached FROM dispatcher.pulse_marks WHERE name = :name FOR NO KEY UPDATE SKIP LOCKED")
 _REACHED = text("SELECT reached FROM dispatcher.pulse_marks WHERE name = :name")
 _REACH = text("UPDATE dispatcher.pulse_marks SET reached = :reached WHERE name = :name")
-_BEGIN = text("UPDATE dispatcher.pulse_marks SET reached = :reached WHERE reached IS NULL")
+_BEGIN = text("""
+INSERT INTO dispatcher.pulse_marks (name, reached) SELECT unnest(CAST(:names AS text[])), :reached
+ON CONFLICT DO NOTHING
+""")
 _CLEAR = text("DELETE FROM dispatcher.pulses WHERE span = :span AND starts_at = :starts_at")
 FORGET = text(f"""
 DELETE FROM dispatcher.pulses WHERE ctid = ANY(ARRAY(
@@ -104,7 +108,8 @@ def _begin(engine: Engine, now: datetime) -> None:
     with engine.begin() as connection:
         if connection.scalar(_REACHED, {"name": _FOLD.mark}) is None:
             begin = _next_piece(connection, now - KEPT[HOUR], now)
-            connection.execute(_BEGIN, {"reached": begin})
+            names = array([step.mark for step in (_FOLD, _CHECK, _SETTLE)])
+            connection.execute(_BEGIN, {"names": names, "reached": begin})
 
 
 def _go_on(engine: Engine, step: _Step, now: datetime, until: float) -> int:
@@ -113,7 +118,7 @@ def _go_on(engine: Engine, step: _Step, now: datetime, until: float) -> int:
     while monotonic() < until:
         with engine.begin() as connection:
             mark = connection.execute(_LOCK, {"name": step.mark}).one_or_none()
-            if mark is None or mark.reached is None:
+            if mark is None:
                 break
             last = now - step.after
             if step.behind is not None:

@@ -77,7 +77,7 @@ NOT_NOTED = {
             *("audit-log", "account list", "account show", "key list", "webhook list", "webhook health", "notice list"),
             *("contact list", "account usage"),
             *("delivery list", "delivery show", "redelivery list", "redelivery show", "event list", "event show"),
-            *("explain", "doctor", "status"),
+            *("explain", "doctor", "status", "series"),
         ),
         "only looks",
     ),

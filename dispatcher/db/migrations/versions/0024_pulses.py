@@ -23,11 +23,10 @@ CREATE TABLE IF NOT EXISTS dispatcher.pulses (
 CREATE INDEX IF NOT EXISTS pulses_span_starts_at_idx ON dispatcher.pulses (span, starts_at);
 CREATE TABLE IF NOT EXISTS dispatcher.pulse_marks (
     name TEXT NOT NULL,
-    reached TIMESTAMP WITH TIME ZONE,
+    reached TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pulse_marks_pkey PRIMARY KEY (name)
-);
-INSERT INTO dispatcher.pulse_marks (name) VALUES ('folded'), ('checked'), ('settled') ON CONFLICT DO NOTHING
-"""  # noqa: S608 - composed of constants
+)
+"""
 
 
 def upgrade() -> None:
