@@ -6,6 +6,7 @@ from dispatcher.api.contact_examples import CONTACT_ID, CONTACTS
 from dispatcher.api.limit_examples import LIMIT_ANSWERS, LIMITS, ONE_KEY_TOO_MANY, OWN_LIMITS
 from dispatcher.api.redelivery_examples import NEW_REDELIVERY, NEW_REPLAY, REDELIVERIES, REDELIVERY_ID
 from dispatcher.api.redelivery_examples import WEBHOOK_ID as _WEBHOOK_ID
+from dispatcher.api.series_examples import SERIES
 from dispatcher.errors import Conflict, DispatcherError, KeyReused, NameTaken, NotFound, Overtaken, WrongState
 from dispatcher.version import __version__
 from dispatcher.web.problems import problem_for
@@ -324,6 +325,7 @@ ANSWERS: dict[str, Any] = {
         "oldest_due": None,
         "explanation": [{**_WELL, "parameters": {}}],
     },
+    **SERIES,
     "list_notices": _page(_NOTICE),
     "release_notice": {**_NOTICE, "next_mail_at": _SOON},
     **CONTACTS,

@@ -38,13 +38,19 @@ from dispatcher.client.documents.installation import InstallationDocument, Usage
 from dispatcher.client.documents.notices import ContactDocument, ContactPage, NoticeDocument, NoticeKind, NoticePage
 from dispatcher.client.documents.redeliveries import Count, RedeliveryDocument, RedeliveryPage, ReplayCount, ShownFilter
 from dispatcher.client.documents.shared import (
+    AnswerTimesDocument,
     Code,
+    CountedDocument,
+    CountsDocument,
     DeliveryDocument,
     EventDocument,
+    PointDocument,
     Quota,
     Reason,
     SentenceDocument,
+    SeriesDocument,
     State,
+    Step,
 )
 from dispatcher.client.documents.tokens import TokenAnswer
 from dispatcher.client.documents.webhooks import (
@@ -86,6 +92,7 @@ __all__ = [
     "ActorKind",
     "Alive",
     "AnswerDocument",
+    "AnswerTimesDocument",
     "AttemptDocument",
     "AuthorizationDocument",
     "BodySignature",
@@ -96,6 +103,8 @@ __all__ = [
     "ContactPage",
     "ContentType",
     "Count",
+    "CountedDocument",
+    "CountsDocument",
     "DeliveryContract",
     "DeliveryDocument",
     "DeliveryPage",
@@ -129,6 +138,7 @@ __all__ = [
     "OpenDocument",
     "Outcomes",
     "Part",
+    "PointDocument",
     "Quota",
     "Readiness",
     "Reason",
@@ -142,9 +152,11 @@ __all__ = [
     "ResponseRule",
     "Scope",
     "SentenceDocument",
+    "SeriesDocument",
     "ShownFilter",
     "SigningKeyDocument",
     "State",
+    "Step",
     "TokenAnswer",
     "TokenRequest",
     "UsageDocument",

@@ -8,6 +8,18 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 from uuid import UUID
 
+
+@dataclass(frozen=True)
+class AnswerTimesDocument:
+    """How long answers took, of the requests that had one. The percentiles are estimates from classes of time."""
+
+    answers: int
+    mean_ms: float
+    p50_ms: float  # About the median; 30,000 stands for all above it.
+    p95_ms: float
+    p99_ms: float
+
+
 Code: TypeAlias = Literal[
     "delivered",
     "cancelled",
@@ -84,6 +96,27 @@ Code: TypeAlias = Literal[
 ]
 
 
+@dataclass(frozen=True)
+class CountedDocument:
+    """Requests, and the messages that they carried."""
+
+    requests: int
+    messages: int
+
+
+@dataclass(frozen=True)
+class CountsDocument:
+    """What came of requests."""
+
+    requests: int
+    messages: int
+    # `ok`; `token_refused`: repeated with a new token; else the verdict and the error as in notices:
+    # `rejected:http_404`, `temporary:timeout`. Statuses that HTTP does not define count as `http_5xx` and so on.
+    # Newer versions may add outcomes.
+    outcomes: dict[str, CountedDocument]
+    answer_times: AnswerTimesDocument | None  # Null: there were no answers.
+
+
 Reason: TypeAlias = Literal["rejected", "exhausted", "expired", "webhook_disabled", "webhook_deleted", "render_failed"]
 
 
@@ -150,3 +183,32 @@ Quota: TypeAlias = Literal[
     "test_events_per_minute",
     "mails_per_hour",
 ]
+
+
+@dataclass(frozen=True)
+class PointDocument:
+    """The same, of the requests that were made from a time on, for one step."""
+
+    requests: int
+    messages: int
+    # `ok`; `token_refused`: repeated with a new token; else the verdict and the error as in notices:
+    # `rejected:http_404`, `temporary:timeout`. Statuses that HTTP does not define count as `http_5xx` and so on.
+    # Newer versions may add outcomes.
+    outcomes: dict[str, CountedDocument]
+    answer_times: AnswerTimesDocument | None  # Null: there were no answers.
+    starts_at: datetime
+
+
+Step: TypeAlias = Literal["5m", "15m", "1h", "1d"]
+
+
+@dataclass(frozen=True)
+class SeriesDocument:
+    """Points at equal distances; those without requests are there, too."""
+
+    since: datetime
+    until: datetime
+    step: Step
+    counted_to: datetime | None  # Later requests are not in it: normally now. Null: nothing was counted yet.
+    total: CountsDocument
+    points: list[PointDocument]

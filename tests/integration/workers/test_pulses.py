@@ -2,7 +2,6 @@
 back, or was done by several processes at once."""
 
 import random
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from time import monotonic
@@ -10,17 +9,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, Engine
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 
-from dispatcher import enqueue
 from dispatcher.ids import new_id
 from dispatcher.pulses.steps import DAY, FINE, HOUR
 from dispatcher.settings import Settings
-from tests.behaviours import Answer
-from tests.factories import RECEIVED, change, deliver_all, make_webhook, rows, upkeep_once
-from tests.many_rows import reading_less_than
-from tests.receiver import Receiver
+from tests.factories import make_webhook, rows
 from tests.requests_made import Made, Numbers, monday, record, truth
 from workers.maintenance import pulses
 from workers.maintenance.pulses import count_pulses
@@ -104,7 +98,7 @@ def test_in_the_end_counts_are_the_truth_after_late_rows_rolled_back_and_concurr
         dies = chance.random() < 0.3
         if chance.random() < 0.3 and not dies:
             with ThreadPoolExecutor(3) as threads:
-                list(threads.map(lambda _: count(database, now), range(3)))
+                list(threads.map(count, [database] * 3, [now] * 3))
         else:
             try:
                 count(database, now)
