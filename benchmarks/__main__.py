@@ -17,6 +17,7 @@ from benchmarks.http_client import NotAccepted
 from benchmarks.machine import machine, versions
 from benchmarks.neighbour import beside_hostile_receivers
 from benchmarks.plot import draw
+from benchmarks.pulses import REQUESTS, of_counting_and_reading
 from benchmarks.report import Report, document, judge_rows, table
 from benchmarks.rows import ROWS, measures_of
 from benchmarks.runner import run_measures
@@ -33,6 +34,7 @@ class _Bench(Group):
             "compare": "Show the figures of two runs side by side",
             "receive": "Run the receiver alone, for any sender",
             "post": "Run the client alone, for any server",
+            "pulses": "Measure what it costs to count requests, and to read the counts",
             "neighbour": "Measure a receiver beside five whose answers never end",
         }
     }
@@ -142,6 +144,17 @@ def neighbour(
     Exit status: 0 it has 95 % of what it gets alone, beside all of them, 1 it has less.
     """
     raise typer.Exit(0 if beside_hostile_receivers(seconds, rounds, print) else 1)
+
+
+@app.command(cls=Command)
+def pulses(
+    requests: Annotated[int, typer.Option(min=1_000, help="How many there have been in 7 days")] = REQUESTS,
+) -> None:
+    """Measure what it costs to count requests, and to read the counts of many.
+
+    Exit status: 0 all of it is as fast as it must be, 1 something is not.
+    """
+    raise typer.Exit(0 if of_counting_and_reading(requests, print) else 1)
 
 
 if __name__ == "__main__":

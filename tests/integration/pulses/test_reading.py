@@ -1,0 +1,195 @@
+"""Series, small charts and failing webhooks are read from counts and from what is not counted yet: each request once."""
+
+import random
+from collections import Counter
+from datetime import datetime, timedelta
+from time import monotonic
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from dispatcher.pulses import recent as recent_module
+from dispatcher.pulses.reading import bars, failing, series
+from dispatcher.pulses.recent import ALL, Recent
+from dispatcher.pulses.series import Failing, Series
+from dispatcher.pulses.steps import Step, Times
+from dispatcher.settings import Settings
+from dispatcher.webhooks.contract import Verdict
+from tests.factories import change, change_webhook, make_webhook
+from tests.many_rows import reading_less_than
+from tests.requests_made import Made, monday, outcome, record
+from workers.maintenance.pulses import count_pulses
+
+NOW = monday() + timedelta(hours=40, minutes=37, seconds=11)
+FAILURES = ({"verdict": "rejected", "status": 404}, {"verdict": "temporary", "status": None, "failure": "dns"})
+
+
+def count(database: Engine, now: datetime, runs: int = 3) -> None:
+    for _ in range(runs):
+        count_pulses(database, now, monotonic() + 30)
+
+
+@pytest.fixture
+def webhooks(database: Engine, settings: Settings) -> dict[UUID, UUID]:
+    """Two of one account, one of another, each with its account's id."""
+    made = [
+        make_webhook(database, settings, url="https://example.com/", account=account, name=name)
+        for account, name in (("acme", "a"), ("acme", "b"), ("globex", "a"))
+    ]
+    return {webhook.id: webhook.account_id for webhook in made}
+
+
+@pytest.fixture
+def made(database: Engine, webhooks: dict[UUID, UUID]) -> list[Made]:
+    """Requests of 40 hours, counted so far that days, hours and five minutes are of use, and some that are not counted
+    yet."""
+    chance = random.Random(1)
+    senders = list(webhooks)
+    kinds = [{}, {}, *FAILURES]
+    ages = [timedelta(hours=40) * chance.random() for _ in range(1_000)] + [timedelta(seconds=n) for n in range(200)]
+    made = [Made(NOW - age, chance.choice(senders), **chance.choice(kinds)) for age in ages]
+    record(database, [one for one in made if one.at < NOW - timedelta(minutes=1)])
+    count(database, NOW)
+    record(database, [one for one in made if one.at >= NOW - timedelta(minutes=1)])
+    return made
+
+
+def read(database: Engine, of_id: UUID, times: Times, recent: Recent | None = None) -> Series:
+    with Session(database) as session:
+        return series(session, recent or Recent(), of_id, times, NOW, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("back", "step"),
+    [
+        (timedelta(minutes=30), Step.MINUTES_5),
+        (timedelta(hours=24), Step.MINUTES_15),
+        (timedelta(hours=40), Step.HOUR),
+        (timedelta(hours=40), Step.DAY),
+    ],
+)
+def test_every_point_is_the_truth_whatever_it_is_made_of(
+    database: Engine, webhooks: dict[UUID, UUID], made: list[Made], back: timedelta, step: Step
+) -> None:
+    times = Times.of(NOW, NOW - back, step=step)
+    for of_id in (ALL, *webhooks, *webhooks.values()):
+        found = read(database, of_id, times)
+        assert found.counted_to == NOW
+        for point in found.points:
+            wanted = Counter(
+                outcome(one)
+                for one in made
+                if point.starts_at <= one.at < point.starts_at + step.length
+                and of_id in {ALL, one.webhook, webhooks[one.webhook]}
+            )
+            assert {name: counted.requests for name, counted in point.counts.outcomes.items()} == wanted
+
+
+def test_a_run_of_upkeep_between_two_looks_changes_nothing(
+    database: Engine, webhooks: dict[UUID, UUID], made: list[Made]
+) -> None:
+    recent, times = Recent(), Times.of(NOW, NOW - timedelta(hours=1))
+    before = read(database, ALL, times, recent)
+    count(database, NOW + timedelta(minutes=1), runs=1)
+    assert read(database, ALL, times, recent).total == before.total
+
+
+def test_what_is_not_counted_yet_is_read_once_for_all_who_look_within_five_seconds(
+    database: Engine, webhooks: dict[UUID, UUID], made: list[Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recent, times = Recent(), Times.of(NOW, NOW - timedelta(hours=1))
+    read(database, ALL, times, recent)
+    with Session(database) as session, reading_less_than(1, session, "requests"):
+        for of_id in webhooks:
+            series(session, recent, of_id, times, NOW, exact=True)
+    record(database, [Made(NOW - timedelta(seconds=1), next(iter(webhooks)))])
+    before = read(database, ALL, times, recent).total.requests
+    monkeypatch.setattr(recent_module, "monotonic", lambda: monotonic() + 5)
+    assert read(database, ALL, times, recent).total.requests == before + 1
+
+
+def test_while_upkeep_is_away_only_what_it_has_counted_is_shown_and_it_says_so(
+    database: Engine, webhooks: dict[UUID, UUID], made: list[Made]
+) -> None:
+    later = NOW + timedelta(minutes=9)
+    times = Times.of(later, NOW - timedelta(hours=1))
+    with Session(database) as session, reading_less_than(1, session, "requests"):
+        found = series(session, Recent(), ALL, times, later, exact=True)
+    assert found.counted_to == NOW - timedelta(minutes=2)
+    assert found.total.requests == sum(times.since <= one.at < NOW - timedelta(minutes=2) for one in made)
+
+
+def test_small_charts_of_many_webhooks_have_each_hour_of_each(
+    database: Engine, webhooks: dict[UUID, UUID], made: list[Made]
+) -> None:
+    with Session(database) as session:
+        charts = bars(session, Recent(), list(webhooks), NOW)
+    assert list(charts) == list(webhooks)
+    verdicts = [Verdict.ACKNOWLEDGED, Verdict.REJECTED, Verdict.TEMPORARY]
+    for webhook, chart in charts.items():
+        assert len(chart) == 25
+        for bar in chart:
+            in_hour = Counter(
+                one.verdict
+                for one in made
+                if one.webhook == webhook and bar.starts_at <= one.at < bar.starts_at + timedelta(hours=1)
+            )
+            assert list(bar[1:]) == [in_hour[verdict] for verdict in verdicts]
+
+
+def test_the_webhooks_that_fail_are_found_worst_first_with_what_they_fail_with(
+    database: Engine, settings: Settings
+) -> None:
+    counts = {"well": (95, 3), "bad": (60, 30), "worse": (0, 40), "few": (0, 19), "deleted": (0, 50), "new": (0, 25)}
+    made = {
+        name: make_webhook(database, settings, url="https://example.com/", account=account, name=name)
+        for name, account in zip(counts, ("acme", "acme", "globex", "acme", "acme", "acme"), strict=True)
+    }
+    before, last = NOW - timedelta(minutes=20), NOW - timedelta(seconds=5)
+    record(database, [Made(NOW - timedelta(minutes=90), made["well"].id, **FAILURES[0])] * 500)
+    for name, (good, failed) in counts.items():
+        at = last if name == "new" else before
+        record(database, [Made(at, made[name].id)] * good + [Made(at, made[name].id, **FAILURES[1])] * (failed - 2))
+        record(database, [Made(last, made[name].id, **FAILURES[0])] * 2)
+    change_webhook(database, settings, made["deleted"], "delete")
+    count(database, NOW, runs=1)
+
+    def found(**asked: object) -> list[Failing]:
+        with Session(database) as session:
+            return failing(session, Recent(), NOW, **asked)  # type: ignore[arg-type]
+
+    worst = [
+        Failing(made[name].id, sum(counts[name]), counts[name][1], "temporary:dns") for name in ("worse", "bad", "new")
+    ]
+    assert found(exact=True) == worst
+    (of_globex,) = found(account=made["worse"].account_id, exact=False)
+    assert (of_globex.webhook_id, of_globex.most_often) == (made["worse"].id, "temporary:address_refused")
+
+
+_MANY = """
+INSERT INTO dispatcher.pulses
+SELECT span, md5(w::text)::uuid, CAST(:now AS timestamptz) - n * span * interval '1 minute', o,
+  1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1
+FROM unnest(ARRAY[5, 60, 1440]) span, generate_series(1, 40) w, generate_series(0, 400) n, unnest(ARRAY['ok', 'temporary:dns']) o
+WHERE n * span < CASE span WHEN 5 THEN 2000 WHEN 60 THEN 24000 ELSE 600000 END
+"""
+
+
+def test_however_many_rows_there_are_only_those_of_the_series_are_read(
+    database: Engine, webhooks: dict[UUID, UUID]
+) -> None:
+    count(database, NOW, runs=1)
+    change(database, _MANY, now=NOW.replace(minute=0, second=0))
+    change(database, "ANALYZE dispatcher.pulses")
+    one = UUID("c4ca4238-a0b9-2382-0dcc-509a6f75849b")  # of 1
+    with Session(database) as session:
+        for step, back in ((Step.MINUTES_5, 1), (Step.MINUTES_15, 1), (Step.HOUR, 16), (Step.DAY, 399)):
+            times = Times.of(NOW, NOW - timedelta(days=back), step=step)
+            with reading_less_than(5_000, session, "pulses", step):
+                series(session, Recent(), one, times, NOW, exact=True)
+        with reading_less_than(300, session, "pulses"):
+            bars(session, Recent(), [one], NOW)
+        with reading_less_than(4_000, session, "pulses"):
+            failing(session, Recent(), NOW, exact=True)
