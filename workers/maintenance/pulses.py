@@ -27,7 +27,6 @@ LATE = timedelta(minutes=2)  # made before the request is sent, which may take a
 PIECE = 10_000  # rows that are removed together
 
 _FINE, _DAY = timedelta(minutes=FINE), timedelta(minutes=DAY)
-_MINUTE = timedelta(minutes=1)  # that one statement counts: it must end in time however many requests there are
 _ALL = f"'{UUID(int=0)}'"
 
 _COLUMNS = ", ".join(COUNTS)
@@ -156,14 +155,9 @@ class _Piece(NamedTuple):
 
 
 def _add(connection: Connection, begin: datetime, end: datetime) -> _Piece:
-    """Adds the requests with ids of this time, which is in one piece. A minute at most in one statement, which must end
-    in time however many they are."""
-    added = 0
-    while begin < end:
-        stop = min(begin + _MINUTE, end)
-        ids = {"first": first_id_at(begin), "end": first_id_at(stop)}
-        added += int(connection.execute(ADD, {**ids, "starts_at": floor(begin, _FINE)}).scalar_one())
-        begin = stop
+    """Adds the requests with ids of this time, which is in one piece."""
+    ids = {"first": first_id_at(begin), "end": first_id_at(end)}
+    added = int(connection.execute(ADD, {**ids, "starts_at": floor(begin, _FINE)}).scalar_one())
     return _Piece(added, added)
 
 
