@@ -15,6 +15,7 @@
     │       └── UrlVerificationFailed     its URL did not answer as required
     ├── NotFound                  the thing asked for does not exist (or is not the caller's)
     │   └── UnknownAccount
+    ├── LinkGone                  a link that begins a session was used, is too old, or was never made
     ├── Conflict                  it exists, but its state does not allow this
     │   ├── AtQuota               the account has as many of them as it may
     │   ├── AccountSuspended
@@ -148,6 +149,15 @@ class UnknownAccount(NotFound):
     def __init__(self, name: object) -> None:
         super().__init__("account", name)
         self.reason = "does not exist"
+
+
+class LinkGone(DispatcherError):
+    """A link begins no session: it was used, is too old, ended with its key, or was never made; which is not said.
+    `return_url`: where whoever follows it came from, if the link is one that was made."""
+
+    def __init__(self, return_url: str | None = None) -> None:
+        super().__init__("the link was used already or is too old")
+        self.return_url = return_url
 
 
 class Conflict(DispatcherError):

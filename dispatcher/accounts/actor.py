@@ -1,5 +1,5 @@
-"""Who makes a change: an API key (directly or through a dialect), the command line, a response rule, or the person whom
-a mail went to.
+"""Who makes a change: an API key (directly or through a dialect), somebody in the console or the portal, the command
+line, a response rule, or the person whom a mail went to.
 
 `str()` of an actor is how it is shown everywhere: in `disabled_by` of a webhook, and in the audit log.
 """
@@ -15,6 +15,8 @@ class ActorKind(StrEnum):
 
     API_KEY = "api_key"
     DIALECT = "dialect"
+    CONSOLE = "console"
+    PORTAL = "portal"
     COMMAND_LINE = "command_line"
     RESPONSE_RULE = "response_rule"
     CONTACT = "contact"
@@ -57,6 +59,37 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
+class Console:
+    """An operator in a session of the console. `key_id`: the key that it was begun with (None: a link of the command
+    line)."""
+
+    session_id: UUID
+    key_id: UUID | None
+    call: Call
+    is_operator: bool
+    kind: ClassVar = ActorKind.CONSOLE
+
+    def __str__(self) -> str:
+        return f"console session {self.session_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """A customer in a session of the portal. `key_id`: the key that its link was made with (None: the command line);
+    `user`: the platform's own id of its user."""
+
+    session_id: UUID
+    key_id: UUID | None
+    user: str | None
+    call: Call
+    is_operator: ClassVar = False
+    kind: ClassVar = ActorKind.PORTAL
+
+    def __str__(self) -> str:
+        return f"portal session {self.session_id}"
+
+
+@dataclass(frozen=True, slots=True)
 class CommandLine:
     """A person who runs a command. `user`, the account on the machine, is for operators only: `str()` leaves it out."""
 
@@ -91,4 +124,4 @@ class Contact:
         return "the contact"
 
 
-Actor: TypeAlias = ApiKey | Dialect | CommandLine | ResponseRule | Contact
+Actor: TypeAlias = ApiKey | Dialect | Console | Portal | CommandLine | ResponseRule | Contact

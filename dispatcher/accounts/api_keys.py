@@ -72,12 +72,18 @@ _USE_NOTED_EVERY = timedelta(minutes=1)  # not with every call: each would cost 
 
 
 class Scope(StrEnum):
-    """What a key may do for its account; an operator's key has no account and may do everything for every one."""
+    """What a key may do for its account. An operator's key has no account: with `operator` it may do everything for
+    every account, with `observe` it may read all that, except for secrets."""
 
     READ = "read"
     SEND = "send"
     MANAGE = "manage"
+    OBSERVE = "observe"
     OPERATOR = "operator"
+
+
+_OF_OPERATORS = frozenset({Scope.OPERATOR, Scope.OBSERVE})
+_READ_BY_OBSERVERS = frozenset({Scope.READ, Scope.OBSERVE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,8 @@ class Caller:
         return self.account_id is None and Scope.OPERATOR in self.scopes
 
     def may(self, scope: Scope) -> bool:
-        return scope in self.scopes or Scope.OPERATOR in self.scopes
+        reads_all = Scope.OBSERVE in self.scopes and scope in _READ_BY_OBSERVERS
+        return scope in self.scopes or reads_all or Scope.OPERATOR in self.scopes
 
 
 def create_key(
@@ -136,8 +143,10 @@ def create_key(
     installation's limits. Raises UnknownAccount, InvalidAccount for a bad name or scope, or AtQuota."""
     if name is not None and not is_name(name):
         raise InvalidAccount("name", NAME_RULE)
-    if (Scope.OPERATOR in scopes) != (account is None):
-        raise InvalidAccount("scopes", "must hold `operator` for a key without an account, and only then")
+    if account is None and Scope.OPERATOR not in scopes and set(scopes) != {Scope.OBSERVE}:
+        raise InvalidAccount("scopes", "must hold `operator`, or only `observe`, for a key without an account")
+    if account is not None and not _OF_OPERATORS.isdisjoint(scopes):
+        raise InvalidAccount("scopes", "must not hold `operator` or `observe` for a key of an account")
     identifier, secret = new_id(), secrets.token_urlsafe(32)
     owner = None
     if account is not None:

@@ -9,7 +9,17 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.actor import Actor, ActorKind, ApiKey, CommandLine, Contact, Dialect, ResponseRule
+from dispatcher.accounts.actor import (
+    Actor,
+    ActorKind,
+    ApiKey,
+    CommandLine,
+    Console,
+    Contact,
+    Dialect,
+    Portal,
+    ResponseRule,
+)
 from dispatcher.db.models import Account, AuditEntry
 from dispatcher.db.new_ids import NEW_ID
 from dispatcher.db.pages import along, page_of
@@ -30,6 +40,10 @@ class Action(StrEnum):
     MESSAGES_ERASED = "account.messages_erased"
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
+    LINK_MADE = "link.made"
+    SESSION_BEGUN = "session.begun"
+    SESSION_ENDED = "session.ended"
+    PORTAL_SESSIONS_ENDED = "account.portal_sessions_ended"
     WEBHOOK_CREATED = "webhook.created"
     WEBHOOK_CHANGED = "webhook.changed"
     WEBHOOK_ENABLED = "webhook.enabled"
@@ -138,20 +152,27 @@ def shown_entry(entry: AuditEntry, account: str | None) -> dict[str, Any]:
         "detail": entry.detail,
         "request_id": entry.request_id,
         "address": entry.address,
+        "session_id": entry.session_id,
     }
 
 
 def _columns(by: Actor) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
     match by:
-        case Contact(call):
-            return {"request_id": call.request_id, "address": call.address}
-        case ApiKey(key_id, call):
-            return {"key_id": key_id, "request_id": call.request_id, "address": call.address}
-        case Dialect(name, key_id, call):
-            return {"dialect": name, "key_id": key_id, "request_id": call.request_id, "address": call.address}
+        case ApiKey(key_id):
+            columns = {"key_id": key_id}
+        case Dialect(name, key_id):
+            columns = {"dialect": name, "key_id": key_id}
+        case Console(session_id, key_id):
+            columns = {"session_id": session_id, "key_id": key_id}
+        case Portal(session_id, key_id, user):
+            columns = {"session_id": session_id, "key_id": key_id, "user_label": user}
         case CommandLine(user):
             return {"user_label": user}
         case ResponseRule():
             return {}
+        case Contact():
+            pass
         case _:
             assert_never(by)
+    return {**columns, "request_id": by.call.request_id, "address": by.call.address}

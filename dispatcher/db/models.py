@@ -35,6 +35,8 @@ from dispatcher.db.redeliveries import BulkRedelivery as BulkRedelivery  # noqa:
 from dispatcher.db.retention.place import RetentionPlace as RetentionPlace  # noqa: PLC0414
 from dispatcher.db.schema import Base as Base  # noqa: PLC0414 - re-exported with its tables
 from dispatcher.db.schema import Ciphertext
+from dispatcher.db.sessions import BrowserSession as BrowserSession  # noqa: PLC0414
+from dispatcher.db.sessions import PortalLink as PortalLink  # noqa: PLC0414
 from dispatcher.db.stored_events import StoredEvents as StoredEvents  # noqa: PLC0414
 from dispatcher.states import Reason, State
 
@@ -393,3 +395,4 @@ class AuditEntry(Base):
     detail: Mapped[dict[str, Any]] = mapped_column(JSONB)
     request_id: Mapped[UUID | None]  # of the HTTP request
     address: Mapped[str | None]  # that the request came from
+    session_id: Mapped[UUID | None]  # of the console or the portal

@@ -1,0 +1,129 @@
+"""Links that begin one session: for a customer whom the platform sends to the portal, or, made by the command line, for
+an operator.
+
+The secret is in the address's fragment, which no browser sends: a page posts it. So whoever only follows the link, such
+as a mail scanner, does not use it up.
+"""
+
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import audit
+from dispatcher.accounts.actor import Actor, Call
+from dispatcher.accounts.audit import Action
+from dispatcher.accounts.sessions import ConsoleSession, Kind, begin, hash_of
+from dispatcher.db.models import BrowserSession, PortalLink
+from dispatcher.errors import AccountSuspended, LinkGone
+from dispatcher.ids import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link. `secret` is shown only once; `path` is where the session begins, below /console or /portal."""
+
+    id: UUID
+    secret: str
+    expires_at: datetime
+    kind: Kind
+    path: str
+
+    def url(self, console_url: str) -> str:
+        """`console_url` is where people reach the console and the portal."""
+        return f"{console_url}/{self.kind}/enter#{self.id}.{self.secret}"
+
+
+def make(
+    session: Session,
+    *,
+    kind: Kind,
+    key_id: UUID | None,
+    account_id: UUID | None,
+    scopes: Collection[str],
+    user: str | None,
+    expires_in: timedelta,
+    session_seconds: int,
+    embed_origin: str | None,
+    return_url: str | None,
+    theme: str | None,
+    path: str,
+    now: datetime,
+    by: Actor,
+) -> Link:
+    """Makes a link, of which only a hash of the secret is stored."""
+    identifier, secret = new_id(), secrets.token_urlsafe(32)
+    session.add(
+        PortalLink(
+            id=identifier,
+            secret_sha256=hash_of(secret),
+            kind=kind,
+            key_id=key_id,
+            account_id=account_id,
+            scopes=sorted(scopes),
+            user_label=user,
+            embed_origin=embed_origin,
+            return_url=return_url,
+            theme=theme,
+            path=path,
+            session_seconds=session_seconds,
+            created_at=now,
+            expires_at=now + expires_in,
+        )
+    )
+    session.flush()
+    detail = {"kind": kind, "scopes": sorted(scopes), "user": user}
+    audit.write(session, by, Action.LINK_MADE, identifier, account=account_id, detail=detail)
+    return Link(identifier, secret, now + expires_in, kind, path)
+
+
+def take(
+    session: Session, identifier: UUID, secret: str, now: datetime, *, call: Call
+) -> tuple[ConsoleSession, str, Link]:
+    """Uses a link up, and begins its session: returns that, its secret, and the link. Of several at once one has it.
+    Raises LinkGone, and AccountSuspended, which uses nothing up."""
+    given = {"id": identifier, "hash": hash_of(secret), "now": now}
+    row = session.execute(_TAKE, given).one_or_none()
+    if row is None:
+        found = session.execute(_WHY, given).one_or_none()
+        if found is not None and found.is_suspended:
+            raise AccountSuspended(found.account)
+        raise LinkGone(found.return_url if found is not None else None)
+    new = BrowserSession(
+        kind=row.kind,
+        key_id=row.key_id,
+        account_id=row.account_id,
+        scopes=row.scopes,
+        user_label=row.user_label,
+        embed_origin=row.embed_origin,
+        return_url=row.return_url,
+        theme=row.theme,
+        expires_at=now + timedelta(seconds=row.session_seconds),
+    )
+    begun, shown = begin(session, new, row.account, now, call=call)
+    return begun, shown, Link(identifier, secret, row.expires_at, row.kind, row.path)
+
+
+# The link ends with the key that made it.
+_FITS = """
+l.id = :id AND l.secret_sha256 = :hash AND l.used_at IS NULL AND l.expires_at > :now
+AND (l.key_id IS NULL OR EXISTS (
+  SELECT FROM dispatcher.api_keys k
+  WHERE k.id = l.key_id AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > :now)))
+"""
+_TAKE = text(f"""
+UPDATE dispatcher.portal_links l SET used_at = :now
+WHERE {_FITS} AND NOT EXISTS (
+  SELECT FROM dispatcher.accounts a WHERE a.id = l.account_id AND a.suspended_at IS NOT NULL)
+RETURNING l.*, (SELECT name FROM dispatcher.accounts a WHERE a.id = l.account_id) AS account
+""")  # noqa: S608 - composed of constants
+_WHY = text(f"""
+SELECT l.return_url, a.name AS account,
+  ({_FITS} AND a.suspended_at IS NOT NULL AND a.deleted_at IS NULL) AS is_suspended
+FROM dispatcher.portal_links l LEFT JOIN dispatcher.accounts a ON a.id = l.account_id
+WHERE l.id = :id AND l.secret_sha256 = :hash
+""")  # noqa: S608 - composed of constants

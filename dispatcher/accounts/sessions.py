@@ -1,0 +1,219 @@
+"""Sessions of the console, for operators, and of the portal, for the customers of an account.
+
+A session has a secret, of which only a hash is stored. It ends with the key that it was begun with, and is refused like
+that key while the account is suspended.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+from sqlalchemy import and_, or_, select, text, update
+from sqlalchemy.orm import Session
+
+from dispatcher.accounts import actor as actors
+from dispatcher.accounts import audit
+from dispatcher.accounts.actor import Actor, Call
+from dispatcher.accounts.api_keys import Caller, Scope
+from dispatcher.accounts.audit import Action
+from dispatcher.db.models import Account, ApiKey, BrowserSession
+from dispatcher.db.pages import along
+from dispatcher.errors import AccountSuspended, NotFound
+from dispatcher.ids import new_id
+
+Kind: TypeAlias = Literal["console", "portal"]
+
+CONSOLE_FOR = timedelta(hours=8)
+IDLE = timedelta(minutes=60)  # a session of the console that is not used for so long ends
+SEEN_NOTED_EVERY = timedelta(minutes=1)  # not with every request: each would cost a write
+MOST_OF_A_KEY = 100  # sessions of the console
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleSession:
+    """Who looks with a browser. Of the console: no account, and the scope `operator` or `observe`. Of the portal: an
+    account, and some of `read`, `manage` and `secrets`. `key_id` is None for a link of the command line."""
+
+    id: UUID
+    kind: Kind
+    key_id: UUID | None
+    account_id: UUID | None
+    account: str | None  # its name
+    scopes: frozenset[str]
+    user_label: str | None
+    embed_origin: str | None
+    return_url: str | None
+    theme: str | None
+    created_at: datetime
+    seen_at: datetime  # to the minute
+    proved_at: datetime | None  # when they last showed the key again
+    expires_at: datetime
+
+    def actor(self, call: Call) -> Actor:
+        """Who makes a change that this session's request asks for."""
+        if self.kind == "console":
+            return actors.Console(self.id, self.key_id, call, is_operator=Scope.OPERATOR in self.scopes)
+        return actors.Portal(self.id, self.key_id, self.user_label, call)
+
+
+def begin_console(session: Session, caller: Caller, now: datetime, *, call: Call) -> tuple[ConsoleSession, str]:
+    """Logs an operator in, with the key of `caller`, whose scope must be `operator` or `observe`. Returns the session
+    and its secret, which is shown only once. Of too many sessions of a key the oldest end. Raises ValueError for any
+    other key: ask `may_enter_console` first."""
+    if not may_enter_console(caller):
+        raise ValueError("the key is no operator's")
+    _end_the_oldest(session, caller.key_id, now)
+    # As a key with both scopes counts, so does its session.
+    scope = Scope.OPERATOR if caller.is_operator else Scope.OBSERVE
+    row = BrowserSession(kind="console", key_id=caller.key_id, scopes=[str(scope)], expires_at=now + CONSOLE_FOR)
+    return begin(session, row, None, now, call=call)
+
+
+def may_enter_console(caller: Caller) -> bool:
+    return caller.account_id is None and caller.may(Scope.OBSERVE)
+
+
+def begin(
+    session: Session, row: BrowserSession, account: str | None, now: datetime, *, call: Call
+) -> tuple[ConsoleSession, str]:
+    """Stores a new session, whose id, secret and times are made here. `account` is the name of its account."""
+    secret = secrets.token_urlsafe(32)
+    row.id, row.secret_sha256, row.created_at, row.seen_at = new_id(), hash_of(secret), now, now
+    session.add(row)
+    session.flush()
+    begun = _shown(row, account)
+    audit.write(session, begun.actor(call), Action.SESSION_BEGUN, begun.id, account=row.account_id, detail=_detail(row))
+    return begun, secret
+
+
+def find(session: Session, kind: Kind, secret: str, now: datetime) -> ConsoleSession | None:
+    """The session with this secret; None for one that is unknown or of the other kind, or has ended: by itself, by
+    being idle, or with its key or account. One statement. Raises AccountSuspended.
+
+    Records when the session was last seen, to the minute: the caller commits."""
+    times = {"now": now, "idle_since": now - IDLE, "note_since": now - SEEN_NOTED_EVERY}
+    row = session.execute(_FIND, {"kind": kind, "hash": hash_of(secret), **times}).one_or_none()
+    if row is None:
+        return None
+    if row.suspended_at is not None:
+        raise AccountSuspended(row.account)
+    return _shown(row, row.account)
+
+
+def prove(session: Session, identifier: UUID, now: datetime) -> None:
+    """The person has just shown again that it is them."""
+    session.execute(update(BrowserSession).where(BrowserSession.id == identifier).values(proved_at=now))
+
+
+def end(session: Session, identifier: UUID, now: datetime, *, by: Actor) -> None:
+    """Logs out. Ending it again changes nothing. Raises NotFound."""
+    row = session.get(BrowserSession, identifier, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise NotFound("session", identifier)
+    if row.ended_at is None:
+        row.ended_at = now
+        session.flush()
+        audit.write(session, by, Action.SESSION_ENDED, row.id, account=row.account_id, detail=_detail(row))
+
+
+def end_all_of(session: Session, account_id: UUID, now: datetime, *, by: Actor) -> int:
+    """Ends an account's sessions in the portal, and its links that were not used yet. Returns how many sessions."""
+    ended = session.execute(_END_SESSIONS, {"account": account_id, "now": now}).rowcount  # type: ignore[attr-defined]
+    links = session.execute(_END_LINKS, {"account": account_id, "now": now}).rowcount  # type: ignore[attr-defined]
+    if ended or links:
+        detail = {"sessions": ended, "links": links}
+        audit.write(session, by, Action.PORTAL_SESSIONS_ENDED, account_id, account=account_id, detail=detail)
+    return int(ended)
+
+
+def list_sessions(
+    session: Session, now: datetime, *, account: Account | None = None, before: UUID | None = None, limit: int
+) -> Sequence[ConsoleSession]:
+    """Sessions that have not ended, newest first: all, or those of an account in the portal; `before` is the last id of
+    the previous page. Those of a suspended account are among them."""
+    columns = {BrowserSession.account_id: account.id} if account is not None else {}
+    wanted, _, order = along(columns, BrowserSession.id, before=before)
+    query = select(BrowserSession, Account.name).outerjoin(Account, Account.id == BrowserSession.account_id)
+    query = query.outerjoin(ApiKey, ApiKey.id == BrowserSession.key_id).where(*wanted, _is_open(now))
+    return [_shown(row, name) for row, name in session.execute(query.order_by(*order).limit(limit))]
+
+
+def hash_of(secret: str) -> bytes:
+    # A generated secret of 256 bits needs no slow hash.
+    return hashlib.sha256(secret.encode(errors="replace")).digest()
+
+
+def _shown(row: Any, account: str | None) -> ConsoleSession:
+    return ConsoleSession(
+        id=row.id,
+        kind=row.kind,
+        key_id=row.key_id,
+        account_id=row.account_id,
+        account=account,
+        scopes=frozenset(row.scopes),
+        user_label=row.user_label,
+        embed_origin=row.embed_origin,
+        return_url=row.return_url,
+        theme=row.theme,
+        created_at=row.created_at,
+        seen_at=row.seen_at,
+        proved_at=row.proved_at,
+        expires_at=row.expires_at,
+    )
+
+
+def _detail(row: BrowserSession) -> dict[str, object]:
+    return {"kind": row.kind, "scopes": row.scopes, "user": row.user_label}
+
+
+def _end_the_oldest(session: Session, key_id: UUID, now: datetime) -> None:
+    # The key's row is locked: of two who log in at once, the second counts the first one's session.
+    session.execute(select(ApiKey.id).where(ApiKey.id == key_id).with_for_update(key_share=True))
+    session.execute(_END_OLDEST, {"key": key_id, "now": now, "kept": MOST_OF_A_KEY - 1})
+
+
+def _is_open(now: datetime) -> Any:
+    return and_(
+        BrowserSession.ended_at.is_(None),
+        BrowserSession.expires_at > now,
+        or_(BrowserSession.kind == "portal", BrowserSession.seen_at > now - IDLE),
+        or_(
+            BrowserSession.key_id.is_(None),
+            and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now)),
+        ),
+        or_(BrowserSession.account_id.is_(None), Account.deleted_at.is_(None)),
+    )
+
+
+# Whoever notes at the moment that it was seen is not waited for: a page asks for several parts at once.
+_FIND = text("""
+WITH found AS MATERIALIZED (
+  SELECT s.*, a.name AS account, a.suspended_at FROM dispatcher.sessions s
+  LEFT JOIN dispatcher.api_keys k ON k.id = s.key_id LEFT JOIN dispatcher.accounts a ON a.id = s.account_id
+  WHERE s.secret_sha256 = :hash AND s.kind = :kind AND s.ended_at IS NULL AND s.expires_at > :now
+    AND (s.kind = 'portal' OR s.seen_at > :idle_since)
+    AND (s.key_id IS NULL OR k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > :now))
+    AND (s.account_id IS NULL OR a.deleted_at IS NULL)),
+seen AS (
+  UPDATE dispatcher.sessions SET seen_at = :now WHERE id = (
+    SELECT s.id FROM dispatcher.sessions s JOIN found USING (id)
+    WHERE s.seen_at <= :note_since FOR UPDATE OF s SKIP LOCKED))
+SELECT * FROM found
+""")
+
+_END_OLDEST = text("""
+UPDATE dispatcher.sessions SET ended_at = :now WHERE id = ANY(ARRAY(
+  SELECT id FROM dispatcher.sessions WHERE key_id = :key AND kind = 'console' AND ended_at IS NULL
+  ORDER BY id DESC OFFSET :kept))
+""")
+_END_SESSIONS = text("""
+UPDATE dispatcher.sessions SET ended_at = :now WHERE account_id = :account AND ended_at IS NULL AND expires_at > :now
+""")
+_END_LINKS = text("""
+UPDATE dispatcher.portal_links SET expires_at = :now
+WHERE account_id = :account AND used_at IS NULL AND expires_at > :now
+""")
