@@ -73,7 +73,7 @@ _USE_NOTED_EVERY = timedelta(minutes=1)  # not with every call: each would cost 
 
 class Scope(StrEnum):
     """What a key may do for its account. An operator's key has no account: with `operator` it may do everything for
-    every account, with `observe` it may read all that, except for secrets."""
+    every account, with `observe` it may read all that `operator` may, and changes nothing and sees no secrets."""
 
     READ = "read"
     SEND = "send"
@@ -82,7 +82,7 @@ class Scope(StrEnum):
     OPERATOR = "operator"
 
 
-_OF_OPERATORS = frozenset({Scope.OPERATOR, Scope.OBSERVE})
+OF_OPERATORS = frozenset({Scope.OPERATOR, Scope.OBSERVE})
 _READ_BY_OBSERVERS = frozenset({Scope.READ, Scope.OBSERVE})
 
 
@@ -124,6 +124,11 @@ class Caller:
         """Whether it acts for the installation, not for an account."""
         return self.account_id is None and Scope.OPERATOR in self.scopes
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether it is told what accounts are not told."""
+        return self.account_id is None and self.may(Scope.OBSERVE)
+
     def may(self, scope: Scope) -> bool:
         reads_all = Scope.OBSERVE in self.scopes and scope in _READ_BY_OBSERVERS
         return scope in self.scopes or reads_all or Scope.OPERATOR in self.scopes
@@ -145,7 +150,7 @@ def create_key(
         raise InvalidAccount("name", NAME_RULE)
     if account is None and Scope.OPERATOR not in scopes and set(scopes) != {Scope.OBSERVE}:
         raise InvalidAccount("scopes", "must hold `operator`, or only `observe`, for a key without an account")
-    if account is not None and not _OF_OPERATORS.isdisjoint(scopes):
+    if account is not None and not OF_OPERATORS.isdisjoint(scopes):
         raise InvalidAccount("scopes", "must not hold `operator` or `observe` for a key of an account")
     identifier, secret = new_id(), secrets.token_urlsafe(32)
     owner = None

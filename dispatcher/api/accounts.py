@@ -14,7 +14,7 @@ from dispatcher.accounts.api_keys import Scope, create_key, get_key, keys_page, 
 from dispatcher.accounts.lifecycle import COUNTED, contents_of, delete, resume, suspend
 from dispatcher.db.models import Account
 from dispatcher.errors import NotFound, UnknownAccount
-from dispatcher.web.authentication import By, Operator
+from dispatcher.web.authentication import By, Observer, Operator
 from dispatcher.web.bodies import SECRET, Body, body_as, described_body
 from dispatcher.web.ownership import Name
 from dispatcher.web.pagination import Cursor, Limit, Page, page_of, read_cursor
@@ -113,7 +113,7 @@ def post_account(
     description="All accounts of the installation.",
     responses=usual_problems(),
 )
-def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[AccountDocument]:
+def get_accounts(_: Observer, installation: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[AccountDocument]:
     before = read_cursor(cursor)
     with installation.transaction() as session:
         found = accounts_page(session, before=before, limit=limit + 1)
@@ -128,7 +128,7 @@ def get_accounts(_: Operator, installation: Served, limit: Limit = 50, cursor: C
     description="While the account is being deleted: what is still to be removed. Then 404.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_account(_: Operator, installation: Served, name: AccountName) -> AccountRecord:
+def get_account(_: Observer, installation: Served, name: AccountName) -> AccountRecord:
     with installation.transaction() as session:
         account = _named(session, name)
         contents = contents_of(session, account)
@@ -191,8 +191,8 @@ def post_resume(_: Operator, installation: Served, by: By, name: AccountName) ->
     status_code=HTTPStatus.CREATED,
     operation_id="create_key",
     summary="Create an API key; only this answer contains its token",
-    description="Without `account`, the only scope is `operator`. Answers 409 if the account has as many keys as its "
-    "limit `keys` allows.",
+    description="Without `account`, the only scope is `operator` or `observe`. Answers 409 if the account has as many "
+    "keys as its limit `keys` allows.",
     responses=usual_problems(HTTPStatus.CONFLICT, body=True),
     openapi_extra=described_body(NewKey),
 )
@@ -221,7 +221,7 @@ def post_key(_: Operator, installation: Served, by: By, new: Annotated[NewKey, b
     responses=usual_problems(),
 )
 def get_keys(
-    _: Operator, installation: Served, account: OfAccount = None, limit: Limit = 50, cursor: Cursor = None
+    _: Observer, installation: Served, account: OfAccount = None, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[KeyDocument]:
     before = read_cursor(cursor)
     with installation.transaction() as session:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import ActorKind
 from dispatcher.accounts.audit import Action, list_entries, shown_entry
-from dispatcher.web.authentication import Operator
+from dispatcher.web.authentication import Observer
 from dispatcher.web.ownership import Name
 from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.web.parameters import Since, Until
@@ -29,7 +29,13 @@ class EntryDocument(BaseModel):
     actor: Annotated[str, Field(description="The kind of actor. Newer versions may add kinds.")]
     key_id: Annotated[UUID | None, Field(description="The API key that was used, directly or through a dialect.")]
     dialect: Annotated[str | None, Field(description="The dialect through which the key was used.")]
-    user: Annotated[str | None, Field(description="For the command line: the user account on the machine.")]
+    user: Annotated[
+        str | None,
+        Field(
+            description="For the command line: the user account on the machine. In the portal: the user, as the link "
+            "named them."
+        ),
+    ]
     account: Annotated[str | None, Field(description="The account that the change concerns; null if it concerns none.")]
     action: Annotated[str, Field(description="Newer versions may add actions.")]
     target_kind: str
@@ -43,19 +49,20 @@ class EntryDocument(BaseModel):
     ]
     request_id: Annotated[UUID | None, Field(description="The HTTP request's `X-Request-Id`.")]
     address: Annotated[str | None, Field(description="The address that the request came from.")]
+    session_id: Annotated[UUID | None, Field(description="The session of the console or the portal.")]
 
 
 @router.get(
     "/audit",
     operation_id="list_changes",
     summary="List changes, newest first",
-    description="Changes over the API, through dialects, by commands and by response rules. An entry is written in the "
-    "transaction of its change and never modified. With several filters, or with `actor` or `action`, a page searches "
-    "the next 10,000 entries, so it can be short while `next` is not null.",
+    description="Changes over the API, through dialects, in the console and the portal, by commands and by response "
+    "rules. An entry is written in the transaction of its change and never modified. With several filters, or with "
+    "`actor` or `action`, a page searches the next 10,000 entries, so it can be short while `next` is not null.",
     responses=usual_problems(),
 )
 def get_audit(
-    _: Operator,
+    _: Observer,
     installation: Served,
     *,
     account: Annotated[Name | None, Query(description="Only changes that concern this account.")] = None,

@@ -215,6 +215,7 @@ _CHANGE = {
     "detail": {"changed": {"name": {"old": "orders", "new": "orders, new"}}},
     "request_id": "0198a6e1-5c3b-7f02-a1b2-c3d4e5f60718",
     "address": "192.0.2.7",
+    "session_id": None,
 }
 
 

@@ -13,7 +13,7 @@ from dispatcher.api.accounts import AccountName
 from dispatcher.db.models import Account
 from dispatcher.errors import NotFound, UnknownAccount
 from dispatcher.settings.quotas import KINDS, MOST, Limits, Quota, limits_of
-from dispatcher.web.authentication import By, Operator
+from dispatcher.web.authentication import By, Observer, Operator
 from dispatcher.web.bodies import Body, body_as, described_body
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served, Shared
@@ -50,7 +50,7 @@ class LimitsDocument(BaseModel):
     "sees them, with what it has used, with `GET /v1/usage`.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
-def get_limits(_: Operator, installation: Served, name: AccountName) -> LimitsDocument:
+def get_limits(_: Observer, installation: Served, name: AccountName) -> LimitsDocument:
     with installation.transaction() as session:
         return _document(_named(session, name), installation.settings.default_limits)
 

@@ -15,8 +15,9 @@ DESCRIPTION = """
 Self-hosted webhook delivery: send events here, and the subscribed webhooks get them as callbacks.
 
 Each request carries an API key: `Authorization: Bearer <token>`, or HTTP Basic with the token's two parts, its id and
-its secret. A key acts for one account, within its scopes. An operator's key has no account and may do everything for
-every account; if a request needs an account, such a key names it in `account`.
+its secret. A key acts for one account, within its scopes. An operator's key has no account: with the scope `operator`
+it may do everything for every account, with `observe` it may look at everything but secrets. If a request needs an
+account, such a key names it in `account`.
 
 Bodies and answers are JSON. Times are RFC 3339 in UTC. Unknown body members and query parameters are refused. Every
 error is an `application/problem+json` document (RFC 9457); `errors` names the fields that were refused, each with the

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dispatcher.accounts.api_keys import Scope, create_key, keys_page, revoke_key, shown_key
+from dispatcher.accounts.api_keys import OF_OPERATORS, Scope, create_key, keys_page, revoke_key, shown_key
 from dispatcher.cli.actor import this_user
 from dispatcher.cli.help_page import Commands
 from dispatcher.cli.installed import installation_of
@@ -35,8 +35,8 @@ def create(
     Its token is printed now and cannot be shown again.
     """
     scopes = list(dict.fromkeys(scope or [Scope.SEND]))
-    if account is None and Scope.OPERATOR not in scopes:
-        raise typer.BadParameter("give --account, or --scope operator for a key that acts for every account")
+    if account is None and not OF_OPERATORS.intersection(scopes):
+        raise typer.BadParameter("give --account, or --scope operator or observe for a key that has no account")
     installation = installation_of(context)
     with installation.transaction() as session:
         key = create_key(
@@ -54,7 +54,8 @@ def create(
     print_line(key.token)
     print_line("This token is shown only now: keep it. Programs send it as `Authorization: Bearer TOKEN`.", stderr=True)
     if account is None:
-        print_line("This is an operator's key: it acts for every account.", stderr=True)
+        does = "acts for" if Scope.OPERATOR in scopes else "looks at"
+        print_line(f"This is an operator's key: it {does} every account.", stderr=True)
 
 
 @app.command("list")

@@ -28,7 +28,8 @@ from dispatcher.web.serving import Serving, Shared
 
 _SCOPES = (
     "Each operation names the scope that the key must have: `send` to send events, `read` to look, `manage` to "
-    "change webhooks and to redeliver, `operator` for what concerns the installation. An operator's key may do all."
+    "change webhooks and to redeliver, `observe` to look at what concerns the installation, `operator` to change that. "
+    "An operator's key with `operator` may do all, one with `observe` may look at all but secrets."
 )
 
 
@@ -161,6 +162,7 @@ Sender = Annotated[Caller, Depends(WhoMay(Scope.SEND))]
 SenderOfOne = Annotated[Caller, Depends(sender)]
 SenderOfMany = Annotated[Caller, Depends(_sending_many, scope="function")]
 Manager = Annotated[Caller, Depends(_managing, scope="function")]
+Observer = Annotated[Caller, Depends(WhoMay(Scope.OBSERVE))]
 Operator = Annotated[Caller, Depends(WhoMay(Scope.OPERATOR))]
 
 

@@ -87,7 +87,7 @@ def get_one_delivery(
     with installation.transaction() as session:
         account = owner_for(session, caller, owner_of_delivery, delivery_id)
         record = get_delivery(session, account, delivery_id, before=attempts_before)
-        exact = caller.is_operator
+        exact = caller.sees_all
         sentences = explain_one_delivery(session, installation, delivery_id, exact=exact)
     return delivery_record_document(account.name, record, sentences, exact=exact)
 

@@ -34,7 +34,7 @@ async def _check_caller(request: Request, serving: Serving) -> None:
     if not token:
         raise Problem(HTTPStatus.NOT_FOUND, "metrics are shown once DISPATCHER_METRICS_TOKEN is set")
     if not shows_token(request.headers.get("authorization"), token):
-        await WhoMay(Scope.OPERATOR)(request, serving, await counted_caller(request, serving))
+        await WhoMay(Scope.OBSERVE)(request, serving, await counted_caller(request, serving))
 
 
 def _own(counts: RequestCounts) -> Measured:

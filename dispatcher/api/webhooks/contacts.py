@@ -116,7 +116,7 @@ def _document(record: RecipientRecord, caller: Caller) -> ContactDocument:
     return ContactDocument(
         id=recipient.id,
         address=recipient.address,
-        state=state_of(recipient, has_declined=record.has_declined and caller.is_operator),
+        state=state_of(recipient, has_declined=record.has_declined and caller.sees_all),
         webhooks=record.webhooks,
         confirmed_at=recipient.confirmed_at,
         confirmed_by=recipient.confirmed_by,

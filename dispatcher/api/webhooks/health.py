@@ -108,7 +108,7 @@ def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> H
         webhooks = Webhooks(session, installation)
         webhook = webhooks.get(owner, webhook_id, deleted=True)
         health, registered = health_of(session, webhook), webhooks.opened(webhook, owner, None)
-        exact = caller.is_operator
+        exact = caller.sees_all
         sentences = explain_health(session, installation, webhook_id, health, registered.unreadable, exact=exact)
         return _document(health, registered, sentences, exact=exact)
 

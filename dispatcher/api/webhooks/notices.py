@@ -122,7 +122,7 @@ def _document(record: NoticeRecord, caller: Caller) -> NoticeDocument:
         webhook_name=record.webhook_name,
         webhook_deleted=record.webhook_deleted,
         kind=notice.kind,
-        error=error if caller.is_operator else told_kind(error),
+        error=error if caller.sees_all else told_kind(error),
         observed_at=notice.observed_at,
         delivery_id=notice.delivery_id,
         request_id=notice.request_id,

@@ -41,7 +41,7 @@ class AccountRecord:
     deliveries: int  # In any state; up to 100,000 are counted.
 
 
-Scope: TypeAlias = Literal["read", "send", "manage", "operator"]
+Scope: TypeAlias = Literal["read", "send", "manage", "observe", "operator"]
 
 
 @dataclass(frozen=True)

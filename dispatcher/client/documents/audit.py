@@ -18,6 +18,10 @@ Action: TypeAlias = Literal[
     "account.messages_erased",
     "key.created",
     "key.revoked",
+    "link.made",
+    "session.begun",
+    "session.ended",
+    "account.portal_sessions_ended",
     "webhook.created",
     "webhook.changed",
     "webhook.enabled",
@@ -40,7 +44,7 @@ Action: TypeAlias = Literal[
 ]
 
 
-ActorKind: TypeAlias = Literal["api_key", "dialect", "command_line", "response_rule", "contact"]
+ActorKind: TypeAlias = Literal["api_key", "dialect", "console", "portal", "command_line", "response_rule", "contact"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class EntryDocument:
     actor: str  # The kind of actor. Newer versions may add kinds.
     key_id: UUID | None  # The API key that was used, directly or through a dialect.
     dialect: str | None  # The dialect through which the key was used.
-    user: str | None  # For the command line: the user account on the machine.
+    # For the command line: the user account on the machine. In the portal: the user, as the link named them.
+    user: str | None
     account: str | None  # The account that the change concerns; null if it concerns none.
     action: str  # Newer versions may add actions.
     target_kind: str
@@ -63,6 +68,7 @@ class EntryDocument:
     detail: dict[str, Any]
     request_id: UUID | None  # The HTTP request's `X-Request-Id`.
     address: str | None  # The address that the request came from.
+    session_id: UUID | None  # The session of the console or the portal.
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,8 @@ class AccountsAndKeys(Sender):
     def create_key(self, **body: Unpack[NewKey]) -> NewKeyDocument:
         """Create an API key; only this answer contains its token.
 
-        Without `account`, the only scope is `operator`. Answers 409 if the account has as many keys as its limit
-        `keys` allows.
+        Without `account`, the only scope is `operator` or `observe`. Answers 409 if the account has as many keys
+        as its limit `keys` allows.
         """
         return self._call(Call("POST", "/v1/keys", {201: NewKeyDocument}, body=body))
 

@@ -29,9 +29,9 @@ class Audit(Sender):
     ) -> Iterator[EntryDocument]:
         """List changes, newest first.
 
-        Changes over the API, through dialects, by commands and by response rules. An entry is written in the
-        transaction of its change and never modified. With several filters, or with `actor` or `action`, a page
-        searches the next 10,000 entries, so it can be short while `next` is not null.
+        Changes over the API, through dialects, in the console and the portal, by commands and by response rules.
+        An entry is written in the transaction of its change and never modified. With several filters, or with
+        `actor` or `action`, a page searches the next 10,000 entries, so it can be short while `next` is not null.
 
         account: Only changes that concern this account.
         actor: By an actor of this kind.

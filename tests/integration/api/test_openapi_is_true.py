@@ -25,10 +25,11 @@ ID = "0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00"
 def test_each_operation_asks_for_the_scope_that_it_names(api: Api, make_key: MakeKey, operator: str) -> None:
     account = {Scope.READ, Scope.SEND, Scope.MANAGE}
     without = {scope: make_key("acme", *account - {scope}) for scope in Scope}
-    asked = 0
+    asked, looks, observer = 0, {Scope.READ, Scope.OBSERVE}, make_key(None, Scope.OBSERVE)
     for call, operation in OPERATIONS.values():
         scope = next(iter(operation.get("security", [{}])[0].values()), [])
         if scope:
+            assert api.call(call.method, call.at({}, ID), token=observer).status_code == 403 or scope[0] in looks, call
             answer = api.call(call.method, call.at({}, ID), token=without[Scope(scope[0])])
             assert (answer.status_code, answer.json()["detail"]) == (
                 403,

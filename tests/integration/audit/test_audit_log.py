@@ -376,6 +376,7 @@ def test_both_tell_the_same_of_an_entry(api: Api, cli: Cli, operator: str, known
         "detail": {},
         "request_id": str(known["request"]),
         "address": "192.0.2.7",
+        "session_id": None,
     }
     (printed,) = cli("audit-log", "--json", "--key", known["key"]).document
     assert printed | {"at": entry["at"]} == entry

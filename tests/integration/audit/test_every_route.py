@@ -226,9 +226,10 @@ def test_it_leaves_one_entry_which_says_by_whom(world: World, route: str) -> Non
 @pytest.mark.parametrize("route", CHANGES)
 def test_refused_it_leaves_none(world: World, route: str) -> None:
     world.prepare(route)
-    reader = world.make_key("acme", Scope.READ)
+    keys = world.make_key("acme", Scope.READ), world.make_key(None, Scope.OBSERVE)
     forget(world.database)
-    assert not _was_done(world.call(route, CHANGES[route], reader))
+    for key in keys:
+        assert not _was_done(world.call(route, CHANGES[route], key))
     assert entries(world.database) == []
 
 
