@@ -9,6 +9,7 @@
     │   ├── InvalidAccount
     │   ├── InvalidFilter         of a list: nothing can match, or its cost would have no bound
     │   ├── InvalidKey            to check signatures with
+    │   ├── InvalidLink           to the portal
     │   ├── InvalidRedelivery
     │   └── InvalidWebhook
     │       ├── AddressRefused    the installation does not allow this address, port or scheme
@@ -104,6 +105,10 @@ class InvalidKey(InvalidInput):
 
     def __init__(self, reason: str) -> None:
         super().__init__("key", reason)
+
+
+class InvalidLink(InvalidInput):
+    """A link to the portal was refused before anything was written."""
 
 
 class InvalidRedelivery(InvalidInput):

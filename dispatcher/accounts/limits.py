@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ScalarSelect, Select, func, literal_column, or_, select
+from sqlalchemy import ScalarSelect, Select, func, literal_column, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
-from dispatcher.db.models import Account, ApiKey, BulkRedelivery, Webhook
+from dispatcher.db.models import Account, ApiKey, BrowserSession, BulkRedelivery, PortalLink, Webhook
 from dispatcher.errors import AccountAtLimit, AtQuota
 from dispatcher.settings.quotas import Limits, Quota, is_limit, limit_of, too_many
 
@@ -99,16 +99,30 @@ def _bulk_redeliveries(account: UUID) -> Select[Any]:
     return select(BulkRedelivery.id).where(BulkRedelivery.account_id == account, *under_way)
 
 
+def _portal_sessions(account: UUID) -> Select[Any]:
+    """A link becomes a session: so only who makes a link has to be counted."""
+    sessions = select(BrowserSession.id).where(
+        BrowserSession.account_id == account, BrowserSession.expires_at > func.now()
+    )
+    links = select(PortalLink.id).where(
+        PortalLink.account_id == account, PortalLink.used_at.is_(None), PortalLink.expires_at > func.now()
+    )
+    return select(union_all(sessions, links).subquery().c.id)
+
+
 _COUNTED: Mapping[Quota, Any] = {
     Quota.WEBHOOKS: _webhooks,
     Quota.KEYS: _keys,
     Quota.BULK_REDELIVERIES: _bulk_redeliveries,
+    Quota.PORTAL_SESSIONS: _portal_sessions,
 }
 
-# Of these a row stays for ever, also of one that was deleted or has ended: they cannot be made and ended without end.
-_MADE_IN_A_DAY: Mapping[Quota, tuple[type[Webhook | BulkRedelivery], int, str]] = {
+# Of these a row stays for a day at least, also of one that was deleted or has ended: they cannot be made and ended
+# without end.
+_MADE_IN_A_DAY: Mapping[Quota, tuple[type[Webhook | BulkRedelivery | PortalLink], int, str]] = {
     Quota.WEBHOOKS: (Webhook, 10, "webhooks"),
     Quota.BULK_REDELIVERIES: (BulkRedelivery, 100, "bulk redeliveries"),
+    Quota.PORTAL_SESSIONS: (PortalLink, 100, "links to the portal"),
 }
 _LEAST_IN_A_DAY = 1_000
 # The first id of 24 hours ago, by the database's clock.

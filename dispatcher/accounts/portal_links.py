@@ -16,11 +16,15 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor, Call
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.accounts.audit import Action
-from dispatcher.accounts.sessions import ConsoleSession, Kind, begin, hash_of
-from dispatcher.db.models import BrowserSession, PortalLink
+from dispatcher.accounts.limits import lock_for_one_more, refuse_one_more
+from dispatcher.accounts.portal_choices import PortalChoices
+from dispatcher.accounts.sessions import CONSOLE_FOR, ConsoleSession, Kind, begin, hash_of
+from dispatcher.db.models import Account, BrowserSession, PortalLink
 from dispatcher.errors import AccountSuspended, LinkGone
 from dispatcher.ids import new_id
+from dispatcher.settings.quotas import DEFAULTS, Limits, Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,60 @@ class Link:
     def url(self, console_url: str) -> str:
         """`console_url` is where people reach the console and the portal."""
         return f"{console_url}/{self.kind}/enter#{self.id}.{self.secret}"
+
+
+def make_to_portal(
+    session: Session,
+    account: Account,
+    chosen: PortalChoices,
+    *,
+    key_id: UUID | None,
+    now: datetime,
+    by: Actor,
+    defaults: Limits = DEFAULTS,
+) -> Link:
+    """Makes a link for a customer of the account; `chosen` has been checked. It and its session end with the key.
+    `defaults` are the installation's limits. Raises AccountSuspended, and AtQuota and AccountAtLimit for too many."""
+    lock_for_one_more(session, account)
+    if account.suspended_at is not None:
+        raise AccountSuspended(account.name)
+    refuse_one_more(session, account, Quota.PORTAL_SESSIONS, defaults)
+    return make(
+        session,
+        kind="portal",
+        key_id=key_id,
+        account_id=account.id,
+        scopes=chosen.scopes,
+        user=chosen.user,
+        expires_in=chosen.lasts,
+        session_seconds=chosen.session_seconds,
+        embed_origin=chosen.embed_origin,
+        return_url=chosen.return_url,
+        theme=chosen.theme,
+        path=chosen.path,
+        now=now,
+        by=by,
+    )
+
+
+def make_to_console(session: Session, scope: Scope, *, expires_in: timedelta, now: datetime, by: Actor) -> Link:
+    """Makes a link that logs an operator in without a key, with the scope `operator` or `observe`."""
+    return make(
+        session,
+        kind="console",
+        key_id=None,
+        account_id=None,
+        scopes=[scope],
+        user=None,
+        expires_in=expires_in,
+        session_seconds=int(CONSOLE_FOR.total_seconds()),
+        embed_origin=None,
+        return_url=None,
+        theme=None,
+        path="",
+        now=now,
+        by=by,
+    )
 
 
 def make(

@@ -114,8 +114,8 @@ def end(session: Session, identifier: UUID, now: datetime, *, by: Actor) -> None
     row = session.get(BrowserSession, identifier, with_for_update=True, populate_existing=True)
     if row is None:
         raise NotFound("session", identifier)
-    if row.ended_at is None:
-        row.ended_at = now
+    if row.expires_at > now:
+        row.expires_at = now
         session.flush()
         audit.write(session, by, Action.SESSION_ENDED, row.id, account=row.account_id, detail=_detail(row))
 
@@ -178,7 +178,6 @@ def _end_the_oldest(session: Session, key_id: UUID, now: datetime) -> None:
 
 def _is_open(now: datetime) -> Any:
     return and_(
-        BrowserSession.ended_at.is_(None),
         BrowserSession.expires_at > now,
         or_(BrowserSession.kind == "portal", BrowserSession.seen_at > now - IDLE),
         or_(
@@ -194,7 +193,7 @@ _FIND = text("""
 WITH found AS MATERIALIZED (
   SELECT s.*, a.name AS account, a.suspended_at FROM dispatcher.sessions s
   LEFT JOIN dispatcher.api_keys k ON k.id = s.key_id LEFT JOIN dispatcher.accounts a ON a.id = s.account_id
-  WHERE s.secret_sha256 = :hash AND s.kind = :kind AND s.ended_at IS NULL AND s.expires_at > :now
+  WHERE s.secret_sha256 = :hash AND s.kind = :kind AND s.expires_at > :now
     AND (s.kind = 'portal' OR s.seen_at > :idle_since)
     AND (s.key_id IS NULL OR k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > :now))
     AND (s.account_id IS NULL OR a.deleted_at IS NULL)),
@@ -206,12 +205,12 @@ SELECT * FROM found
 """)
 
 _END_OLDEST = text("""
-UPDATE dispatcher.sessions SET ended_at = :now WHERE id = ANY(ARRAY(
-  SELECT id FROM dispatcher.sessions WHERE key_id = :key AND kind = 'console' AND ended_at IS NULL
+UPDATE dispatcher.sessions SET expires_at = :now WHERE id = ANY(ARRAY(
+  SELECT id FROM dispatcher.sessions WHERE key_id = :key AND kind = 'console' AND expires_at > :now
   ORDER BY id DESC OFFSET :kept))
 """)
 _END_SESSIONS = text("""
-UPDATE dispatcher.sessions SET ended_at = :now WHERE account_id = :account AND ended_at IS NULL AND expires_at > :now
+UPDATE dispatcher.sessions SET expires_at = :now WHERE account_id = :account AND expires_at > :now
 """)
 _END_LINKS = text("""
 UPDATE dispatcher.portal_links SET expires_at = :now

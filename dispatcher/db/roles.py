@@ -51,13 +51,14 @@ _INSTALLATION = (
     "pulses",
     "pulse_marks",
 )
+_BROWSING = ("sessions", "portal_links")
 _SECRET = ("api_keys", "tokens", "idempotency_keys", "audit")
 
 ROLES = {
     "producer": Role("backends: `enqueue` in Python, `enqueue_v1` in SQL", (), {}, ("enqueue_v1", *_STORE)),
     "api": Role(
         "the API, and the command line",
-        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, "api_keys", "tokens", "audit"),
+        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, *_BROWSING, "api_keys", "tokens", "audit"),
         {
             "accounts": "INSERT, UPDATE",
             "api_keys": "INSERT, UPDATE",
@@ -70,6 +71,8 @@ ROLES = {
             "recipients": "INSERT, UPDATE, DELETE",
             "contacts": "INSERT, UPDATE",  # of somebody who unsubscribes
             "audit": "INSERT",
+            "sessions": "INSERT, UPDATE",
+            "portal_links": "INSERT, UPDATE",
             "rates": "INSERT",
             "circuit_breakers": "DELETE",
             "tokens": "DELETE",
@@ -81,7 +84,7 @@ ROLES = {
     ),
     "workers": Role(
         "delivery nodes and the maintenance worker",
-        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, *_SECRET),
+        (*_WHAT_ACCOUNTS_HAVE, *_DELIVERING, *_INSTALLATION, *_BROWSING, *_SECRET),
         {
             "accounts": "UPDATE, DELETE",
             "api_keys": "UPDATE, DELETE",
@@ -99,6 +102,8 @@ ROLES = {
             "mail_budgets": "INSERT, UPDATE, DELETE",
             "redeliveries": "UPDATE, DELETE",
             "idempotency_keys": "UPDATE, DELETE",
+            "sessions": "UPDATE, DELETE",
+            "portal_links": "UPDATE, DELETE",
             "audit": "INSERT",
             "installation": "UPDATE (digest_key, stored_to, requests_stored_to, secrets_bound_from)",
             "processes": "INSERT, UPDATE, DELETE",
@@ -123,6 +128,7 @@ ROLES = {
             *_WHAT_ACCOUNTS_HAVE,
             *_DELIVERING,
             *_INSTALLATION,
+            *_BROWSING,
             "stored_events",
             "api_keys",
             "tokens",

@@ -21,6 +21,7 @@ class BrowserSession(Base):
         CheckConstraint(_KIND, name="kind"),
         Index("sessions_account_id_id_idx", "account_id", "id"),
         Index("sessions_key_id_id_idx", "key_id", "id"),
+        Index("sessions_expires_at_idx", "expires_at"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -36,8 +37,7 @@ class BrowserSession(Base):
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime]  # to the minute
     proved_at: Mapped[datetime | None]  # when they last showed the key again
-    expires_at: Mapped[datetime]
-    ended_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime]  # brought forward when it is ended
 
 
 class PortalLink(Base):

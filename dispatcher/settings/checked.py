@@ -24,6 +24,7 @@ from dispatcher.settings.files import check_readable
 from dispatcher.settings.hosts import check_mail_host
 from dispatcher.settings.keys import check_keys
 from dispatcher.settings.names import ADDRESSES, RENAMED, unknown_names
+from dispatcher.settings.origins import read_origins
 from dispatcher.settings.placeholders import STILL, check_secret, is_placeholder_host
 from dispatcher.settings.quotas import DEFAULTS, Limits, read_limits
 from dispatcher.settings.secret_files import FromFile, Unusable, found_in_files, given_variables
@@ -49,6 +50,8 @@ _LISTS: dict[str, Callable[[str], object]] = {
     "egress_ranges": read_networks,
     "account_limits": read_limits,
     "trusted_proxies": read_networks,
+    "portal_ancestors": read_origins,
+    "portal_return_origins": read_origins,
 }
 
 
@@ -150,7 +153,7 @@ class Settings(Fields):
         _LISTS[info.field_name or ""](text)
         return text
 
-    @field_validator("public_url")
+    @field_validator("public_url", "console_url")
     @classmethod
     def _address_of_ours(cls, url: str) -> str:
         if url and not _is_own_address(url):
@@ -158,6 +161,13 @@ class Settings(Fields):
                 "must be http:// or https:// with a host, perhaps a port and a path, and no slash at its end"
             )
         return url
+
+    @field_validator("console")
+    @classmethod
+    def _has_an_address(cls, value: str, info: ValidationInfo) -> str:
+        if value == "on" and info.data.get("console_url") == "":
+            raise ValueError("is on, but DISPATCHER_CONSOLE_URL is not set: links to the console would lead nowhere")
+        return value
 
     @field_validator("ca_bundle")
     @classmethod

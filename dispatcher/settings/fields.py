@@ -208,6 +208,31 @@ class Fields(BaseSettings):
             "own in answers begin with it. Empty: with what each request says of scheme, host and root path"
         ),
     ] = ""
+    console_url: Annotated[
+        str,
+        Field(
+            description="The address at which people reach the console and the portal, e.g. https://hooks.example.com: "
+            "links to them begin with it"
+        ),
+    ] = ""
+    console: Annotated[
+        Literal["off", "on"],
+        Field(
+            description="Whether the API's processes serve the console, for operators, and the portal, for their "
+            "customers; on needs DISPATCHER_CONSOLE_URL"
+        ),
+    ] = "off"
+    portal_ancestors: Annotated[
+        str,
+        Field(
+            description="Origins whose pages may show the portal in a frame, comma-separated, e.g. "
+            "https://app.example.com"
+        ),
+    ] = ""
+    portal_return_origins: Annotated[
+        str,
+        Field(description="Origins that the portal may lead back to, comma-separated, e.g. https://app.example.com"),
+    ] = ""
     trusted_proxies: Annotated[
         str,
         Field(

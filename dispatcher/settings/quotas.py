@@ -22,6 +22,7 @@ class Quota(StrEnum):
     WEBHOOKS = "webhooks"
     KEYS = "keys"
     BULK_REDELIVERIES = "bulk_redeliveries"
+    PORTAL_SESSIONS = "portal_sessions"
     STORED_BYTES = "stored_bytes"
     REQUESTS_IN_FLIGHT = "requests_in_flight"
     EVENTS_PER_SECOND = "events_per_second"
@@ -51,6 +52,7 @@ KINDS: Mapping[Quota, Kind] = {
     Quota.WEBHOOKS: Kind("webhooks", 1_000),
     Quota.KEYS: Kind("API keys that are valid", 100),
     Quota.BULK_REDELIVERIES: Kind("bulk redeliveries under way", 10),
+    Quota.PORTAL_SESSIONS: Kind("sessions in the portal, with the links that are not used yet", 1_000),
     Quota.STORED_BYTES: Kind("bytes stored for events", 100_000_000_000),
     Quota.REQUESTS_IN_FLIGHT: Kind("requests in flight to receivers", None),  # fair claims share the slots
     Quota.EVENTS_PER_SECOND: Kind("events a second over HTTP", 1_000, 1),

@@ -51,6 +51,8 @@ OF_ACCOUNT = [
         ("recipients", "account_id, id"),
         ("redeliveries", "id"),
         ("idempotency_keys", "account_id, key"),
+        ("portal_links", "id"),
+        ("sessions", "id"),
         ("api_keys", "id"),
     )
 ]

@@ -4,10 +4,12 @@ and fills in what older versions leave out."""
 
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from time import monotonic
+from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, TextClause, text
 
 from dispatcher.db.arrays import array
 from dispatcher.db.outages import is_outage
@@ -15,6 +17,7 @@ from dispatcher.db.partition_rounds import create_partitions
 from dispatcher.db.retention.kinds import Kept
 from dispatcher.db.retention.rounds import retain
 from dispatcher.encryption.vault import Vault
+from dispatcher.ids import first_id_at
 from dispatcher.producer import Clock
 from dispatcher.states import Reason, State
 from workers.maintenance.account_deletion import remove_accounts
@@ -106,6 +109,17 @@ DELETE FROM dispatcher.idempotency_keys WHERE ctid = ANY(ARRAY(
   SELECT ctid FROM dispatcher.idempotency_keys WHERE expires_at <= now()
   ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED))
 """)
+# The audit log says who had one.
+FORGET_SESSIONS = text("""
+DELETE FROM dispatcher.sessions WHERE ctid = ANY(ARRAY(
+  SELECT ctid FROM dispatcher.sessions WHERE expires_at <= now()
+  ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED))
+""")
+# Each is kept for a day: whoever follows it late is led back, and those that an account makes in a day are counted.
+FORGET_LINKS = text("""
+DELETE FROM dispatcher.portal_links WHERE ctid = ANY(ARRAY(
+  SELECT ctid FROM dispatcher.portal_links WHERE id < :a_day_ago ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED))
+""")
 
 
 def upkeep(
@@ -119,7 +133,9 @@ def upkeep(
     began, done, errors = monotonic(), dict[str, int](), []
     parts: tuple[Callable[[], dict[str, int]], ...] = (
         lambda: _end_unclaimable(engine, counts, monotonic() + END_SECONDS, circuit_breakers=circuit_breakers),
-        lambda: {"keys_forgotten": _forget_keys(engine, monotonic() + FORGET_SECONDS)},
+        lambda: {"keys_forgotten": _forget_keys(engine)},
+        lambda: {"sessions_forgotten": _forget_sessions(engine)},
+        lambda: {"links_forgotten": _forget_links(engine, clock)},
         lambda: remove_accounts(engine, monotonic() + REMOVE_SECONDS),
         lambda: {"notices_abandoned": _close_notices(engine)},
         lambda: count_unreadable(engine),
@@ -185,11 +201,23 @@ def _end_unclaimable(engine: Engine, counts: Counts, until: float, *, circuit_br
             return {"ended": ended, "to_end": len(ids) - (ended - before)}
 
 
-def _forget_keys(engine: Engine, until: float) -> int:
-    forgotten = 0
+def _forget_keys(engine: Engine) -> int:
+    return _forget(engine, FORGET_KEYS)
+
+
+def _forget_sessions(engine: Engine) -> int:
+    return _forget(engine, FORGET_SESSIONS)
+
+
+def _forget_links(engine: Engine, clock: Clock) -> int:
+    return _forget(engine, FORGET_LINKS, a_day_ago=first_id_at(clock() - timedelta(days=1)))
+
+
+def _forget(engine: Engine, statement: TextClause, **parameters: UUID) -> int:
+    forgotten, until = 0, monotonic() + FORGET_SECONDS
     while monotonic() < until:
         with engine.begin() as connection:
-            count = connection.execute(FORGET_KEYS).rowcount
+            count = connection.execute(statement, parameters).rowcount
         forgotten += count
         if count < PIECE:
             break

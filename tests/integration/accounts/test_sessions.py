@@ -26,8 +26,10 @@ from dispatcher.accounts.sessions import (
 )
 from dispatcher.db.models import ApiKey
 from dispatcher.errors import AccountSuspended, NotFound
-from dispatcher.ids import new_id
-from tests.factories import TESTER, make_account, rows
+from dispatcher.ids import first_id_at, new_id
+from dispatcher.settings import Settings
+from tests.factories import TESTER, change, make_account, rows, upkeep_once
+from workers.maintenance.upkeep import PIECE
 
 CALL = Call(UUID(int=7), "192.0.2.1")
 MINUTE = timedelta(minutes=1)
@@ -247,3 +249,44 @@ def test_sessions_are_listed_newest_first_by_account_and_in_pages(
     assert list_sessions(session, now, account=account, limit=9) == [second, first]
     assert list_sessions(session, now, before=second.id, limit=9) == [first, operator]
     assert list_sessions(session, now, before=second.id, limit=1) == [first]
+
+
+def test_upkeep_forgets_sessions_that_have_ended_and_links_of_yesterday_more_than_a_piece(
+    database: Engine, settings: Settings, now: datetime
+) -> None:
+    with Session(database) as session, session.begin():
+        begun, _ = portal(session, database, now, session_seconds=3600)
+    copied = "kind, account_id, scopes, created_at"
+    change(
+        database,
+        f"INSERT INTO dispatcher.sessions (id, secret_sha256, {copied}, seen_at, expires_at)"
+        f" SELECT gen_random_uuid(), CAST(n AS text)::bytea, {copied}, seen_at, now()"
+        " FROM dispatcher.sessions, generate_series(1, :number) n",
+        number=PIECE + 1,
+    )
+    change(
+        database,
+        f"INSERT INTO dispatcher.portal_links (id, secret_sha256, {copied}, path, session_seconds, expires_at)"
+        f" SELECT CAST(overlay(gen_random_uuid()::text placing :yesterday from 1) AS uuid), '', {copied}, '', 60, now()"
+        " FROM dispatcher.portal_links, generate_series(1, :number)",
+        number=PIECE + 1,
+        yesterday=str(first_id_at(now - timedelta(hours=24, minutes=1)))[:13],
+    )
+    done = upkeep_once(settings)
+    assert (done["sessions_forgotten"], done["links_forgotten"]) == (PIECE + 1, PIECE + 1)
+    assert [row.id for row in rows(database, "SELECT id FROM dispatcher.sessions")] == [begun.id]
+    assert len(rows(database, "SELECT id FROM dispatcher.portal_links")) == 1  # of today, although it was used
+
+
+def test_a_deleted_account_is_removed_with_its_sessions_and_links(
+    database: Engine, settings: Settings, now: datetime
+) -> None:
+    with Session(database) as session, session.begin():
+        token = key_of(session, Scope.OPERATOR)
+        key = create_key(session, by=TESTER, account=make_account(database), scopes=[Scope.READ])
+        for key_id in (None, UUID(token.partition(".")[0]), key.id):
+            portal(session, database, now, key_id=key_id)
+        delete(session, find_account(session, "acme"), by=TESTER)
+    assert upkeep_once(settings)["accounts_removed"] == 1
+    for table in ("accounts", "sessions", "portal_links"):
+        assert rows(database, f"SELECT id FROM dispatcher.{table}") == [], table

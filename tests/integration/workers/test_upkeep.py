@@ -243,6 +243,8 @@ def test_what_is_not_read_is_counted(database: Engine, settings: Settings) -> No
 PARTS = (
     "_end_unclaimable",
     "_forget_keys",
+    "_forget_sessions",
+    "_forget_links",
     "remove_accounts",
     "_close_notices",
     "count_unreadable",

@@ -24,7 +24,6 @@ CREATE TABLE IF NOT EXISTS dispatcher.sessions (
     seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
     proved_at TIMESTAMP WITH TIME ZONE,
     expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    ended_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT sessions_pkey PRIMARY KEY (id),
     CONSTRAINT sessions_secret_sha256_key UNIQUE (secret_sha256),
     CONSTRAINT sessions_kind_check CHECK (kind IN ('console', 'portal')),
@@ -58,6 +57,7 @@ CREATE TABLE IF NOT EXISTS dispatcher.portal_links (
 INDEXES = (
     "CREATE INDEX IF NOT EXISTS sessions_account_id_id_idx ON dispatcher.sessions (account_id, id)",
     "CREATE INDEX IF NOT EXISTS sessions_key_id_id_idx ON dispatcher.sessions (key_id, id)",
+    "CREATE INDEX IF NOT EXISTS sessions_expires_at_idx ON dispatcher.sessions (expires_at)",
     "CREATE INDEX IF NOT EXISTS portal_links_account_id_id_idx ON dispatcher.portal_links (account_id, id)",
     "CREATE INDEX IF NOT EXISTS portal_links_key_id_idx ON dispatcher.portal_links (key_id)",
 )
