@@ -25,6 +25,7 @@ from dispatcher.api.webhooks import actions as webhook_actions
 from dispatcher.api.webhooks import contacts, notices
 from dispatcher.api.webhooks import health as webhook_health
 from dispatcher.api.webhooks import routes as webhooks
+from dispatcher.console.mount import mounts
 from dispatcher.dialects.bulksms import routes as bulksms
 from dispatcher.dialects.bulksms.errors import BULKSMS
 from dispatcher.dialects.everlytic import routes as everlytic
@@ -154,6 +155,7 @@ def create_app(installation: Installation | None = None) -> FastAPI:
         mounted = dialect()
         mounted.state.serving, mounted.state.prefix = serving, prefix
         app.router.routes.append(_mounted(prefix, mounted))
+    app.router.routes += mounts(serving)
     return app
 
 

@@ -1,0 +1,96 @@
+"""Charts as SVG: made here, so that they need no script, can be printed, and have the page's own words and zone. Below
+each is the same as a table. Pure.
+
+The only place where markup is put together: everything in it is a number, or escaped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from markupsafe import Markup
+
+HEIGHT, TOP, FOOT, LEFT = 168, 14, 22, 40
+_TICKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar: its label under the axis, and the number of each kind, in the order in which they are stacked."""
+
+    label: str
+    counts: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+def bars(series: Sequence[Bar], says: str, *, width: int, labels: int, narrow: bool = False) -> Markup:
+    """Stacked bars. `says` is for those who do not see them; about so many `labels` stand below."""
+    most = max((bar.total for bar in series), default=0)
+    step = nice_step(most)
+    top = max(step * -(-most // step), step)
+    floor, high = HEIGHT - FOOT, HEIGHT - FOOT - TOP
+    lines = []
+    for value in range(0, top + 1, step):
+        y = floor - high * value / top
+        lines.append(
+            Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>')
+            .format(LEFT, width, _px(y), _px(y), LEFT - 8, _px(y + 4), short(value))
+        )
+    paths = _stacked(series, LEFT, width, floor, high, top)
+    every = max(1, round(len(series) / labels))
+    pitch = (width - LEFT) / max(len(series), 1)
+    feet = [
+        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
+            _px(LEFT + pitch * (at + 0.5)), HEIGHT - 4, bar.label
+        )
+        for at, bar in enumerate(series)
+        if at % every == every // 2
+    ]
+    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        "narrow" if narrow else "wide", width, HEIGHT, says, Markup("").join([*lines, *paths, *feet])
+    )
+
+
+def spark(series: Sequence[Bar], *, width: int = 96, height: int = 22) -> Markup:
+    """The same without axes, for a line of a table, which says it in numbers as well."""
+    most = max((bar.total for bar in series), default=0)
+    paths = _stacked(series, 0, width, height, height, max(most, 1))
+    return Markup('<svg class="spark" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>').format(
+        width, height, Markup("").join(paths)
+    )
+
+
+def _stacked(series: Sequence[Bar], left: float, right: float, floor: float, high: float, top: int) -> list[Markup]:
+    """One path for each kind. What is there at all is at least a pixel high."""
+    pitch = (right - left) / max(len(series), 1)
+    wide = max(pitch - (2 if pitch > 6 else 1), 1)  # noqa: PLR2004 - px
+    drawn: dict[str, list[str]] = {}
+    for at, bar in enumerate(series):
+        x, y = left + at * pitch + (pitch - wide) / 2, floor
+        for kind, number in bar.counts.items():
+            if number:
+                tall = max(high * number / top, 1)
+                drawn.setdefault(kind, []).append(f"M{_px(x)} {_px(y)}h{_px(wide)}v-{_px(tall)}h-{_px(wide)}z")
+                y -= tall
+    return [Markup('<path class="s-{}" d="{}"/>').format(kind, "".join(moves)) for kind, moves in drawn.items()]
+
+
+def nice_step(most: int) -> int:
+    """Between two lines: 1, 2 or 5 times a power of ten, so that there are few."""
+    steps = (digit * 10**power for power in count() for digit in (1, 2, 5))
+    return next(step for step in steps if most <= step * _TICKS)
+
+
+def short(value: int) -> str:
+    """A number beside a line."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return str(value)
+
+
+def _px(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

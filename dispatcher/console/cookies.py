@@ -1,0 +1,87 @@
+"""The cookies: who is signed in, and how somebody wants to see the pages."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dispatcher.console.kinds import Kind
+
+ZONE, LOOK = "tz", "look"  # the browser's time zone; what was chosen below the pages, as `theme.zone`
+THEMES = ("system", "light", "dark")
+_YEAR = 365 * 24 * 3600
+
+
+def is_safe(request: Request) -> bool:
+    """Whether what is said cannot be read on its way: over TLS, or inside this machine."""
+    return request.url.scheme == "https" or is_loopback(request.url.hostname)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a browser takes this host for its own machine."""
+    if host is None:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def secret_of(request: Request, kind: Kind) -> str | None:
+    """What a browser shows to be known by."""
+    return request.cookies.get(_name(request, kind))
+
+
+def sign_in(response: Response, request: Request, kind: Kind, secret: str, *, framed: bool = False) -> None:
+    """Has the browser show the secret from now on, until it is closed. `framed`: also inside a page of another site,
+    and then only inside that one."""
+    _set(response, request, kind, secret, framed=framed)
+
+
+def sign_out(response: Response, request: Request, kind: Kind, *, framed: bool = False) -> None:
+    """Has the browser forget it."""
+    _set(response, request, kind, "", framed=framed, seconds=0)
+
+
+def look_of(request: Request) -> tuple[str, str]:
+    """The chosen theme, and the zone: `utc`, or that of the browser (`local`)."""
+    theme, _, zone = request.cookies.get(LOOK, "").partition(".")
+    return theme if theme in THEMES else "", "utc" if zone == "utc" else "local"
+
+
+def keep_look(response: Response, request: Request, theme: str, zone: str) -> None:
+    """Keeps what was chosen."""
+    value = f"{theme if theme in THEMES else 'system'}.{'utc' if zone == 'utc' else 'local'}"
+    response.set_cookie(LOOK, value, max_age=_YEAR, samesite="lax", httponly=True, secure=request.url.scheme == "https")
+
+
+def chosen(cookies: Mapping[str, str]) -> str | None:
+    """The name of the zone that pages are made for; None: UTC."""
+    return None if cookies.get(LOOK, "").endswith(".utc") else cookies.get(ZONE)
+
+
+def _set(
+    response: Response, request: Request, kind: Kind, value: str, *, framed: bool, seconds: int | None = None
+) -> None:
+    # Browsers send `Secure` cookies over http to their own machine, but not all of them take the prefix there.
+    is_https = request.url.scheme == "https"
+    same_site = "none" if framed else "strict" if kind is Kind.CONSOLE else "lax"
+    response.set_cookie(
+        _name(request, kind),
+        value,
+        max_age=seconds,
+        path="/",
+        secure=is_https or framed,
+        httponly=True,
+        samesite=same_site,  # type: ignore[arg-type]
+    )
+    if framed:  # the standard library knows this attribute from 3.14 on
+        name, cookie = response.raw_headers[-1]
+        response.raw_headers[-1] = (name, cookie + b"; Partitioned")
+
+
+def _name(request: Request, kind: Kind) -> str:
+    return f"__Host-{kind}" if request.url.scheme == "https" else str(kind)

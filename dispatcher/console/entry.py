@@ -1,0 +1,149 @@
+"""The ways in and out: a key (console), a link that works once (both), the proof before what cannot be taken back, how
+pages look, and the end of a session."""
+
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from dispatcher.accounts.api_keys import Caller, authenticate
+from dispatcher.accounts.portal_links import take
+from dispatcher.accounts.sessions import begin_console, end, may_enter_console, prove
+from dispatcher.console import cookies
+from dispatcher.console.attempts import Attempts
+from dispatcher.console.forms import Form, read_fields
+from dispatcher.console.frame import Rendered, SignedIn
+from dispatcher.console.kinds import Kind
+from dispatcher.console.redirects import safe_path
+from dispatcher.console.urls import url_of
+from dispatcher.errors import AccountSuspended, LinkGone
+from dispatcher.installation import Installation
+from dispatcher.web.authentication import call_of
+from dispatcher.web.failed_attempts import counted_as
+from dispatcher.web.middleware import read_form
+from dispatcher.web.problems import Problem
+from dispatcher.web.serving import Served
+
+entry = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+by_key = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)  # of the console alone
+
+
+async def _form(request: Request) -> Form:
+    return Form(read_fields(await read_form(request)))
+
+
+ShortForm = Annotated[Form, Depends(_form)]
+
+
+def _attempts(request: Request) -> Attempts:
+    attempts: Attempts = request.app.state.attempts()
+    return attempts
+
+
+Counted = Annotated[Attempts, Depends(_attempts)]
+
+
+@by_key.get("/login")
+def get_login(request: Request, rendering: Rendered, next: str = "") -> Response:  # noqa: A002 - its name in the query
+    # Browsers do not show a strict cookie to a page that another site leads to, but do once this page leads there.
+    led_here = request.headers.get("sec-fetch-site") == "cross-site"
+    return rendering.answer(request, "login.html", {"back": safe_path(next), "wrong": False, "again": led_here})
+
+
+@by_key.post("/login")
+def post_login(
+    request: Request, installation: Served, rendering: Rendered, attempts: Counted, form: ShortForm
+) -> Response:
+    back = safe_path(form["next"])
+    attempts.count(_address(request))
+    caller = _operator(installation, form["key"])
+    if caller is None:
+        values = {"back": back, "wrong": True, "again": False}
+        return rendering.answer(request, "login.html", values, status=HTTPStatus.UNAUTHORIZED)
+    with installation.transaction() as session:
+        _, secret = begin_console(session, caller, installation.clock(), call=call_of(request))
+    answer = RedirectResponse(_at(request, back), HTTPStatus.SEE_OTHER)
+    cookies.sign_in(answer, request, rendering.kind, secret)
+    return answer
+
+
+@by_key.get("/prove")
+def get_prove(request: Request, _: SignedIn, rendering: Rendered, next: str = "") -> Response:  # noqa: A002
+    return rendering.answer(request, "prove.html", {"back": safe_path(next), "wrong": False})
+
+
+@by_key.post("/prove")
+def post_prove(
+    request: Request, signed_in: SignedIn, installation: Served, rendering: Rendered, attempts: Counted, form: ShortForm
+) -> Response:
+    back = safe_path(form["next"])
+    attempts.count(_address(request))
+    caller = _operator(installation, form["key"])
+    if caller is None or signed_in.key_id not in {None, caller.key_id}:
+        values = {"back": back, "wrong": True}
+        return rendering.answer(request, "prove.html", values, status=HTTPStatus.UNAUTHORIZED)
+    with installation.transaction() as session:
+        prove(session, signed_in.id, installation.clock())
+    return RedirectResponse(_at(request, back), HTTPStatus.SEE_OTHER)
+
+
+@entry.get("/enter")
+def get_enter(request: Request, rendering: Rendered) -> Response:
+    return rendering.answer(request, "enter.html", {"wrong": False})
+
+
+@entry.post("/enter")
+def post_enter(
+    request: Request, installation: Served, rendering: Rendered, attempts: Counted, form: ShortForm
+) -> Response:
+    attempts.count(_address(request))
+    identifier, _, secret = form["link"].rpartition("#")[2].partition(".")
+    try:
+        with installation.transaction() as session:
+            begun, shown, link = take(session, UUID(identifier), secret, installation.clock(), call=call_of(request))
+            if begun.kind != rendering.kind:
+                raise LinkGone
+    except (ValueError, LinkGone):
+        raise Problem(HTTPStatus.GONE, "this link was used already, or is too old") from None
+    answer = RedirectResponse(_at(request, safe_path(link.path)), HTTPStatus.SEE_OTHER)
+    cookies.sign_in(answer, request, rendering.kind, shown, framed=begun.embed_origin is not None)
+    return answer
+
+
+@entry.post("/logout")
+def post_logout(request: Request, signed_in: SignedIn, installation: Served, rendering: Rendered) -> Response:
+    with installation.transaction() as session:
+        end(session, signed_in.id, installation.clock(), by=signed_in.actor(call_of(request)))
+    values = {"back": "/", "wrong": False, "again": False}
+    template = "login.html" if rendering.kind is Kind.CONSOLE else "left.html"
+    answer = rendering.answer(request, template, {**values, "left": True, "return_url": signed_in.return_url})
+    cookies.sign_out(answer, request, rendering.kind, framed=signed_in.embed_origin is not None)
+    return answer
+
+
+@entry.post("/look")
+def post_look(request: Request, form: ShortForm) -> Response:
+    answer = RedirectResponse(_at(request, safe_path(form["next"])), HTTPStatus.SEE_OTHER)
+    cookies.keep_look(answer, request, form["theme"], form["zone"])
+    return answer
+
+
+def _operator(installation: Installation, key: str) -> Caller | None:
+    """Whose key this is, if it may look at the whole installation. All others are alike."""
+    with suppress(AccountSuspended), installation.transaction() as session:
+        caller = authenticate(session, key)
+        return caller if caller is not None and may_enter_console(caller) else None
+    return None
+
+
+def _address(request: Request) -> str:
+    return counted_as(request.client.host if request.client is not None else None)
+
+
+def _at(request: Request, path: str) -> str:
+    """The address of a path that is safe, which may have a query."""
+    place, _, query = path.partition("?")
+    return f"{url_of(request, place)}?{query}" if query else url_of(request, place)

@@ -1,0 +1,96 @@
+"""What pages are made with. A page author imports from here: `Pages`, `Reading`, `Managing`, `Given`, `Cursor`,
+`Problems`."""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse
+from starlette.concurrency import run_in_threadpool
+
+from dispatcher.accounts.api_keys import Scope
+from dispatcher.accounts.sessions import ConsoleSession, find
+from dispatcher.console.cookies import secret_of
+from dispatcher.console.errors import LoginNeeded
+from dispatcher.console.forms import Form, Problems, read_fields
+from dispatcher.console.kinds import Kind
+from dispatcher.console.rendering import Rendering
+from dispatcher.console.urls import path_of
+from dispatcher.console.view import View, caller_of
+from dispatcher.installation import Installation
+from dispatcher.web.middleware import read_body
+from dispatcher.web.pagination import Cursor, read_cursor
+from dispatcher.web.problems import Problem
+from dispatcher.web.quotas import READ, WRITE
+from dispatcher.web.serving import Shared
+
+__all__ = ["Cursor", "Given", "Managing", "Pages", "Problems", "Reading", "read_cursor", "rendering_of"]
+
+
+def rendering_of(request: Request) -> Rendering:
+    """A dependency: the templates of the face that is asked."""
+    rendering: Rendering = request.app.state.rendering
+    return rendering
+
+
+Rendered = Annotated[Rendering, Depends(rendering_of)]
+
+
+async def signed_in(request: Request, serving: Shared, rendering: Rendered) -> ConsoleSession:
+    """A dependency: who is signed in. Raises LoginNeeded, and AccountSuspended."""
+    secret, kind = secret_of(request, rendering.kind), rendering.kind
+    session = await run_in_threadpool(_found, serving.installation, kind, secret) if secret else None
+    if session is None:
+        raise LoginNeeded(path_of(request) if request.method == "GET" else "/")
+    request.state.key = str(session.key_id or session.id)
+    if session.embed_origin is not None:
+        request.state.framed_by = session.embed_origin
+    return session
+
+
+def _found(installation: Installation, kind: Kind, secret: str) -> ConsoleSession | None:
+    with installation.transaction() as session:
+        return find(session, kind.value, secret, installation.clock())
+
+
+SignedIn = Annotated[ConsoleSession, Depends(signed_in)]
+
+
+async def _reading(
+    request: Request, serving: Shared, rendering: Rendered, session: SignedIn
+) -> AsyncIterator[View]:
+    """A dependency: the view of a page that changes nothing, when it is its account's turn."""
+    await serving.rates.charge(caller_of(session), READ)
+    async with serving.reading_turns.turn(session.account_id):
+        yield View(request, serving, rendering, session)
+
+
+async def _managing(
+    request: Request, serving: Shared, rendering: Rendered, session: SignedIn
+) -> AsyncIterator[View]:
+    """A dependency: the view of who may change something. Raises Problem 403."""
+    caller = caller_of(session)
+    if not caller.may(Scope.MANAGE):
+        raise Problem(HTTPStatus.FORBIDDEN, "you may look at everything here, and change nothing")
+    await serving.rates.charge(caller, WRITE)
+    async with serving.writing_turns.turn(session.account_id):
+        yield View(request, serving, rendering, session)
+
+
+async def _form(_: SignedIn, request: Request) -> Form:
+    return Form(read_fields(await read_body(request)))
+
+
+Reading = Annotated[View, Depends(_reading, scope="function")]
+Managing = Annotated[View, Depends(_managing, scope="function")]
+Given = Annotated[Form, Depends(_form)]
+
+
+class Pages(APIRouter):
+    """The routes of a module of pages. Nobody reaches them without being signed in."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            dependencies=[Depends(signed_in)], include_in_schema=False, default_response_class=HTMLResponse
+        )

@@ -1,0 +1,42 @@
+"""Where console and portal are in the API: at their paths, and nowhere while they are switched off. They are loaded with
+the first request, so an API without them has nothing of them."""
+
+from collections.abc import Iterator
+from threading import Lock
+
+from starlette.exceptions import HTTPException
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dispatcher.console.kinds import Kind
+from dispatcher.web.serving import Serving
+
+
+class Face:
+    """One of them."""
+
+    def __init__(self, kind: Kind, serving: Serving) -> None:
+        self._kind, self._serving = kind, serving
+        self._app: ASGIApp | None = None
+        self._lock = Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._serving.installation.settings.console == "off":
+            raise HTTPException(404)
+        await self.app(scope, receive, send)
+
+    @property
+    def app(self) -> ASGIApp:
+        """It, made when it is first needed."""
+        from dispatcher.console.app import face  # noqa: PLC0415 - only where it is switched on
+
+        with self._lock:
+            if self._app is None:
+                self._app = face(self._kind, self._serving)
+            return self._app
+
+
+def mounts(serving: Serving) -> Iterator[Mount]:
+    """The routes of both."""
+    for kind in Kind:
+        yield Mount(f"/{kind}", Face(kind, serving))

@@ -1,0 +1,117 @@
+"""`/webhooks` and `/webhooks/{id}`: which there are, how they fare, and why one fails."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import Query
+from starlette.responses import Response
+
+from dispatcher.accounts.accounts import find_account
+from dispatcher.accounts.owners import owner_of_webhook
+from dispatcher.console.frame import Cursor, Pages, Reading, read_cursor
+from dispatcher.deliveries.history import list_deliveries
+from dispatcher.transport.told import told
+from dispatcher.web.ownership import owner_for
+from dispatcher.webhooks.contract import DeliveryContract, write_contract
+from dispatcher.webhooks.explanation.reading import explain_health
+from dispatcher.webhooks.health import circuit_state, health_of
+from dispatcher.webhooks.registered import Registered
+from dispatcher.webhooks.store import Webhooks
+
+PAGE, RECENT = 50, 50
+
+pages = Pages()
+
+StateQuery = Annotated[Literal["", "enabled", "disabled", "quarantined"], Query()]
+TextQuery = Annotated[str, Query(max_length=255, pattern=r"^[^\x00]*$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A webhook in a list."""
+
+    registered: Registered
+    state: str  # as `chips.html` shows it
+
+
+def state_of(registered: Registered) -> str:
+    """How a webhook is, in one word: what keeps it from being sent to comes first."""
+    webhook = registered.webhook
+    if webhook.deleted_at is not None:
+        return "deleted"
+    if registered.owner.suspended_at is not None:
+        return "suspended"
+    if not webhook.enabled:
+        return "disabled"
+    if webhook.quarantined_at is not None:
+        return "quarantined"
+    if registered.circuit_breaker is None:
+        return "enabled"
+    return "circuit_open" if circuit_state(registered.circuit_breaker) == "open" else "failing"
+
+
+@pages.get("/webhooks")
+def get_webhooks(
+    view: Reading,
+    account: TextQuery = "",
+    app: TextQuery = "",
+    dialect: TextQuery = "",
+    state: StateQuery = "",
+    cursor: Cursor = None,
+) -> Response:
+    with view.transaction() as session:
+        webhooks = Webhooks(session, view.installation)
+        owner = find_account(session, view.caller.account or account) if view.caller.account or account else None
+        page, older = webhooks.page(
+            owner,
+            dialect=dialect or None,
+            app=app or None,
+            enabled={"enabled": True, "disabled": False}.get(state),
+            quarantined=True if state == "quarantined" else None,
+            before=read_cursor(cursor),
+            limit=PAGE,
+        )
+        owners = {owner.id: owner} if owner is not None else webhooks.owners(page)
+        breakers = webhooks.circuit_breakers(page)
+        listed = [
+            webhooks.opened(webhook, owners[webhook.account_id], breakers.get(webhook.id)) for webhook in page
+        ]
+        lines = [Line(registered, state_of(registered)) for registered in listed]
+        filters = {"account": account, "app": app, "dialect": dialect, "state": state}
+        return view.page("webhooks.html", lines=lines, filters=filters, before=older, cursor=cursor)
+
+
+@pages.get("/webhooks/{webhook_id}")
+def get_webhook(view: Reading, webhook_id: UUID) -> Response:
+    with view.transaction() as session:
+        owner = owner_for(session, view.caller, owner_of_webhook, webhook_id)
+        webhooks = Webhooks(session, view.installation)
+        webhook = webhooks.get(owner, webhook_id, deleted=True)
+        health = health_of(session, webhook)
+        registered = webhooks.opened(webhook, owner, health.circuit_breaker)
+        exact = view.is_console
+        sentences = explain_health(
+            session, view.installation, webhook_id, health, registered.unreadable, exact=exact
+        )
+        deliveries = list_deliveries(session, owner, webhook=webhook_id, limit=RECENT).deliveries
+        answer = health.last_answer
+        return view.page(
+            "webhook.html",
+            webhook=webhook,
+            account=owner.name,
+            state=state_of(registered),
+            health=health,
+            failure=told(answer.failure, answer.failure_detail, exact=exact) if answer is not None else None,
+            sentences=sentences,
+            deliveries=deliveries,
+            contract=_not_usual(registered),
+        )
+
+
+def _not_usual(registered: Registered) -> list[tuple[str, object]]:
+    """The members of its contract that are not as usual; those that can be read."""
+    if registered.unreadable is not None or registered.webhook.deleted_at is not None:
+        return []
+    usual = write_contract(DeliveryContract())
+    return [(name, value) for name, value in write_contract(registered.contract).items() if value != usual.get(name)]

@@ -1,0 +1,115 @@
+"""Templates to answers: everything in them is escaped, a missing value is an error, and all their texts can be
+translated."""
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from gettext import NullTranslations
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from dispatcher.console import charts
+from dispatcher.console.cookies import ZONE, chosen, look_of
+from dispatcher.console.kinds import Kind
+from dispatcher.console.static_files import static_files
+from dispatcher.console.urls import path_of, url_of
+from dispatcher.console.words import Words, parts_of, zone_named
+from dispatcher.masking.terminal import safe_text
+
+
+class Rendering:
+    """The templates of one face."""
+
+    def __init__(self, kind: Kind, translations: NullTranslations | None = None) -> None:
+        self.kind = kind
+        self.pages: frozenset[str] = frozenset()  # the paths that there are, for what leads to them
+        self.name = "dispatcher"
+        self._translations = translations or NullTranslations()
+        self._environment = _environment(self._translations)
+
+    def answer(
+        self,
+        request: Request,
+        template: str,
+        values: Mapping[str, object],
+        *,
+        status: int = HTTPStatus.OK,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """The page; for a request of htmx only the block whose name is the id of the element that it is for, if the
+        template has one."""
+        made = self._environment.get_template(template)
+        theme, zone = look_of(request)
+        context = {
+            "kind": self.kind,
+            "words": Words(zone_named(chosen(request.cookies)), datetime.now(UTC), self._translations),
+            "here": path_of(request),
+            "to": lambda path, **query: url_of(request, path, query),
+            "again": lambda **query: url_of(request, path_of(request).partition("?")[0], _with(request, query)),
+            "theme": theme,
+            "zone": zone,
+            "has_zone": ZONE in request.cookies,
+            "view": None,
+            "done": None,
+            "pages": self.pages,
+            "name": self.name,
+            "part": _part(request, made.blocks),
+            **values,
+        }
+        return HTMLResponse(made.render(context), status, headers=headers)
+
+
+def _part(request: Request, blocks: Collection[str]) -> str | None:
+    """The block that a request of htmx is for."""
+    target = unquote(request.headers.get("hx-target", "").partition("#")[2])
+    return target if "hx-request" in request.headers and target in blocks else None
+
+
+def _with(request: Request, changes: Mapping[str, object]) -> Mapping[str, object]:
+    """The query of the request with changes; without its cursor, which belongs to the list as it was."""
+    kept = {name: value for name, value in request.query_params.items() if name not in {"cursor", "done"}}
+    return {**kept, **changes}
+
+
+def _environment(translations: NullTranslations) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("dispatcher.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]
+    environment.policies["ext.i18n.trimmed"] = True
+    for name in ("number", "moment", "whole", "ago", "span", "size"):
+        environment.filters[name] = _worded(name)
+    environment.filters |= {"foreign": foreign, "lines": _lines, "parts": parts_of}
+    environment.globals |= {
+        "static": {name: file.name for name, file in static_files().items()},
+        "bars": charts.bars,
+        "spark": charts.spark,
+    }
+    return environment
+
+
+def _worded(name: str) -> Any:
+    @pass_context
+    def write(context: Context, value: object) -> str:
+        return str(getattr(context["words"], name)(value))
+
+    return write
+
+
+def foreign(text: object) -> str:
+    """Text that others wrote, with what would reorder or hide it as visible escapes; on one line."""
+    return safe_text(str(text))
+
+
+def _lines(text: object) -> str:
+    return safe_text(str(text), lines=True)

@@ -1,0 +1,21 @@
+"""Addresses of pages, wherever console and portal are mounted."""
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+from starlette.requests import Request
+
+
+def url_of(request: Request, path: str, query: Mapping[str, object] | None = None) -> str:
+    """The address of a page of the same face. Members of the query without a value are left out."""
+    given = {name: value for name, value in (query or {}).items() if value not in {None, ""}}
+    address = quote(f"{request.scope.get('root_path', '')}{path}", safe="/:@!$&'()*+,;=~-._")
+    return f"{address}?{urlencode(given)}" if given else address
+
+
+def path_of(request: Request) -> str:
+    """The path of a request below the mount, with its query."""
+    root = request.scope.get("root_path", "")
+    path: str = request.scope["path"].removeprefix(root) or "/"
+    query = request.scope.get("query_string", b"").decode("latin-1")
+    return f"{path}?{query}" if query else path
