@@ -1,4 +1,5 @@
-"""The console (`/console`, for operators) and the portal (`/portal`, for customers): the same pages, made by the server.
+"""The console (`/console`, for operators) and the portal (`/portal`, for customers): the same pages, made by the
+server.
 
-How to add a page: `docs/console.md`, "A page of your own". What may be imported for it is in `frame`.
+How to add a page: `docs/console.md`, "A page of your own". What it is made with is in `frame`.
 """

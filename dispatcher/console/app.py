@@ -2,8 +2,9 @@
 
 from functools import cache
 from gettext import NullTranslations
+from types import ModuleType
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
@@ -17,16 +18,23 @@ from dispatcher.console.rendering import Rendering
 from dispatcher.console.static_files import get_static
 from dispatcher.web.serving import Serving
 
-_BOTH = (start, webhooks)
-_CONSOLE = ()
-_PORTAL = ()
+# The modules of pages: those of both faces, and those of one.
+_BOTH: tuple[ModuleType, ...] = (start, webhooks)
+_OF: dict[Kind, tuple[ModuleType, ...]] = {Kind.CONSOLE: (), Kind.PORTAL: ()}
 
 _WORTH_PACKING = 1_000  # bytes
 
 
+def routers_of(kind: Kind) -> list[APIRouter]:
+    """All that one face answers, but for its static files."""
+    entries = (entry, by_key) if kind is Kind.CONSOLE else (entry,)
+    return [*entries, *(module.pages for module in (*_BOTH, *_OF[kind]))]
+
+
 def face(kind: Kind, serving: Serving, translations: NullTranslations | None = None) -> FastAPI:
     """The app of one face. `translations` of its texts; None: they stay English."""
-    rendering = Rendering(kind, translations)
+    paths = frozenset(getattr(route, "path", "") for router in routers_of(kind) for route in router.routes)
+    rendering = Rendering(kind, paths, translations)
     errors = ErrorPages(rendering)
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.serving, app.state.rendering = serving, rendering
@@ -38,11 +46,8 @@ def face(kind: Kind, serving: Serving, translations: NullTranslations | None = N
     app.state.attempts = attempts
     errors.install(app)
     app.router.routes.append(Route("/static/{name}", get_static))
-    for router in (entry, *((by_key,) if kind is Kind.CONSOLE else ())):
+    for router in routers_of(kind):
         app.include_router(router)
-    for module in (*_BOTH, *(_CONSOLE if kind is Kind.CONSOLE else _PORTAL)):
-        app.include_router(module.pages)
-    rendering.pages = frozenset(getattr(route, "path", "") for route in app.routes)
     app.add_middleware(GZipMiddleware, minimum_size=_WORTH_PACKING, compresslevel=5)
     app.add_middleware(Guard, errors=errors)
     return app

@@ -59,5 +59,3 @@ def _hit(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItemPerMinute
     if limiter.hit(limit, who):
         return 0
     return max(1, math.ceil(limiter.get_window_stats(limit, who).reset_time - time.time()))
-
-

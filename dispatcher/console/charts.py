@@ -6,7 +6,6 @@ The only place where markup is put together: everything in it is a number, or es
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from markupsafe import Markup
 
@@ -36,10 +35,11 @@ def bars(series: Sequence[Bar], says: str, *, width: int, labels: int, narrow: b
     for value in range(0, top + 1, step):
         y = floor - high * value / top
         lines.append(
-            Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>')
-            .format(LEFT, width, _px(y), _px(y), LEFT - 8, _px(y + 4), short(value))
+            Markup(
+                '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>'
+            ).format(LEFT, width, _px(y), _px(y), LEFT - 8, _px(y + 4), short(value))
         )
-    paths = _stacked(series, LEFT, width, floor, high, top)
+    paths = _stacked(series, _Area(LEFT, width, floor, high, top))
     every = max(1, round(len(series) / labels))
     pitch = (width - LEFT) / max(len(series), 1)
     feet = [
@@ -57,22 +57,33 @@ def bars(series: Sequence[Bar], says: str, *, width: int, labels: int, narrow: b
 def spark(series: Sequence[Bar], *, width: int = 96, height: int = 22) -> Markup:
     """The same without axes, for a line of a table, which says it in numbers as well."""
     most = max((bar.total for bar in series), default=0)
-    paths = _stacked(series, 0, width, height, height, max(most, 1))
+    paths = _stacked(series, _Area(0, width, height, height, max(most, 1)))
     return Markup('<svg class="spark" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>').format(
         width, height, Markup("").join(paths)
     )
 
 
-def _stacked(series: Sequence[Bar], left: float, right: float, floor: float, high: float, top: int) -> list[Markup]:
+@dataclass(frozen=True, slots=True)
+class _Area:
+    """Where bars stand, in pixels; a bar of `top` is as high as it."""
+
+    left: float
+    right: float
+    floor: float
+    height: float
+    top: int
+
+
+def _stacked(series: Sequence[Bar], area: _Area) -> list[Markup]:
     """One path for each kind. What is there at all is at least a pixel high."""
-    pitch = (right - left) / max(len(series), 1)
-    wide = max(pitch - (2 if pitch > 6 else 1), 1)  # noqa: PLR2004 - px
+    pitch = (area.right - area.left) / max(len(series), 1)
+    wide = max(pitch - (2 if pitch > 6 else 1), 1)
     drawn: dict[str, list[str]] = {}
     for at, bar in enumerate(series):
-        x, y = left + at * pitch + (pitch - wide) / 2, floor
+        x, y = area.left + at * pitch + (pitch - wide) / 2, area.floor
         for kind, number in bar.counts.items():
             if number:
-                tall = max(high * number / top, 1)
+                tall = max(area.height * number / area.top, 1)
                 drawn.setdefault(kind, []).append(f"M{_px(x)} {_px(y)}h{_px(wide)}v-{_px(tall)}h-{_px(wide)}z")
                 y -= tall
     return [Markup('<path class="s-{}" d="{}"/>').format(kind, "".join(moves)) for kind, moves in drawn.items()]
@@ -80,8 +91,10 @@ def _stacked(series: Sequence[Bar], left: float, right: float, floor: float, hig
 
 def nice_step(most: int) -> int:
     """Between two lines: 1, 2 or 5 times a power of ten, so that there are few."""
-    steps = (digit * 10**power for power in count() for digit in (1, 2, 5))
-    return next(step for step in steps if most <= step * _TICKS)
+    power = 1
+    while most > 5 * power * _TICKS:
+        power *= 10
+    return next(step for step in (power, 2 * power, 5 * power) if most <= step * _TICKS)
 
 
 def short(value: int) -> str:

@@ -77,7 +77,13 @@ def get_prove(request: Request, _: SignedIn, rendering: Rendered, next: str = ""
 
 @by_key.post("/prove")
 def post_prove(
-    request: Request, signed_in: SignedIn, installation: Served, rendering: Rendered, attempts: Counted, form: ShortForm
+    *,
+    request: Request,
+    signed_in: SignedIn,
+    installation: Served,
+    rendering: Rendered,
+    attempts: Counted,
+    form: ShortForm,
 ) -> Response:
     back = safe_path(form["next"])
     attempts.count(_address(request))

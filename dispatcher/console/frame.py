@@ -57,18 +57,14 @@ def _found(installation: Installation, kind: Kind, secret: str) -> ConsoleSessio
 SignedIn = Annotated[ConsoleSession, Depends(signed_in)]
 
 
-async def _reading(
-    request: Request, serving: Shared, rendering: Rendered, session: SignedIn
-) -> AsyncIterator[View]:
+async def _reading(request: Request, serving: Shared, rendering: Rendered, session: SignedIn) -> AsyncIterator[View]:
     """A dependency: the view of a page that changes nothing, when it is its account's turn."""
     await serving.rates.charge(caller_of(session), READ)
     async with serving.reading_turns.turn(session.account_id):
         yield View(request, serving, rendering, session)
 
 
-async def _managing(
-    request: Request, serving: Shared, rendering: Rendered, session: SignedIn
-) -> AsyncIterator[View]:
+async def _managing(request: Request, serving: Shared, rendering: Rendered, session: SignedIn) -> AsyncIterator[View]:
     """A dependency: the view of who may change something. Raises Problem 403."""
     caller = caller_of(session)
     if not caller.may(Scope.MANAGE):

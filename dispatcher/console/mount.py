@@ -1,5 +1,5 @@
-"""Where console and portal are in the API: at their paths, and nowhere while they are switched off. They are loaded with
-the first request, so an API without them has nothing of them."""
+"""Where console and portal are in the API: at their paths, and nowhere while they are switched off. The first request
+loads them, so an API without them has nothing of them."""
 
 from collections.abc import Iterator
 from threading import Lock

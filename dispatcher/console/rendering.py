@@ -25,10 +25,9 @@ from dispatcher.masking.terminal import safe_text
 class Rendering:
     """The templates of one face."""
 
-    def __init__(self, kind: Kind, translations: NullTranslations | None = None) -> None:
-        self.kind = kind
-        self.pages: frozenset[str] = frozenset()  # the paths that there are, for what leads to them
-        self.name = "dispatcher"
+    def __init__(self, kind: Kind, pages: Collection[str], translations: NullTranslations | None = None) -> None:
+        """`pages` are the paths that there are, for what leads to them."""
+        self.kind, self._pages = kind, pages
         self._translations = translations or NullTranslations()
         self._environment = _environment(self._translations)
 
@@ -56,8 +55,8 @@ class Rendering:
             "has_zone": ZONE in request.cookies,
             "view": None,
             "done": None,
-            "pages": self.pages,
-            "name": self.name,
+            "pages": self._pages,
+            "name": "dispatcher",
             "part": _part(request, made.blocks),
             **values,
         }

@@ -74,7 +74,7 @@ class View:
         given.setdefault("done", self.request.query_params.get("done"))
         return self._rendering.answer(self.request, template, given, status=status)
 
-    def refused(self, template: str, form: object, problems: object, **values: object) -> Response:
+    def refused(self, template: str, form: object, problems: object, **values: Any) -> Response:
         """The page with the form once more, as it was filled in, and what is wrong with it."""
         return self.page(template, status=HTTPStatus.UNPROCESSABLE_ENTITY, form=form, problems=problems, **values)
 

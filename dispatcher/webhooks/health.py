@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from dispatcher.db.models import CircuitBreaker, Webhook
 from dispatcher.ids import first_id_at
 from dispatcher.states import State
+from dispatcher.webhooks.registered import Registered
 
 COUNTED = 10_000  # deliveries at most
 LOOKED_AT = 50  # deliveries whose attempts are searched for the last answer
@@ -63,28 +64,33 @@ class Health:
     open: OpenDeliveries
 
 
-def health_of(session: Session, webhook: Webhook) -> Health:
-    """The health of a webhook at this moment."""
-    now: datetime = session.execute(_NOW).scalar_one()
-    since = now - SPAN
-    parameters = {"webhook": webhook.id, "first": first_id_at(since), "most": COUNTED, "newest": LOOKED_AT}
-    counted = session.execute(_COUNTS, parameters).all()
+def health_of(session: Session, webhook: Webhook, *, read: Registered | None = None) -> Health:
+    """The health of a webhook at this moment. `read`: it, as `Webhooks.read` has just returned it, so that its circuit
+    breaker need not be looked for."""
+    given: dict[str, Any] = {"webhook": webhook.id, "most": COUNTED, "newest": LOOKED_AT}
+    at = session.execute(_AT_THIS_MOMENT, given).one()
+    since = at.now - SPAN
+    counted = session.execute(_COUNTS, {**given, "first": first_id_at(since)}).all()
     counts = {State(row.state): row.deliveries for row in counted if not row.beyond}
-    answer, due = (session.execute(statement, parameters).first() for statement in (_LAST_ANSWER, _OLDEST_DUE))
+    answer = session.execute(_LAST_ANSWER, given).first()
     return Health(
-        circuit_breaker=session.get(CircuitBreaker, webhook.id),
+        circuit_breaker=read.circuit_breaker if read is not None else session.get(CircuitBreaker, webhook.id),
         since=since,
         counts={state: counts.get(state, 0) for state in State},
         complete=not any(row.beyond for row in counted),
         last_answer=LastAnswer(*answer) if answer else None,
-        oldest_due=Due(*due) if due else None,
-        open=open_deliveries(session, webhook.id),
+        oldest_due=Due(at.id, at.due_at) if at.id is not None else None,
+        open=_up_to_most(at.open),
     )
 
 
 def open_deliveries(session: Session, webhook: UUID) -> OpenDeliveries:
     """Counts a webhook's open deliveries, up to COUNTED."""
     found: int = session.execute(_OPEN, {"webhook": webhook, "most": COUNTED}).scalar_one()
+    return _up_to_most(found)
+
+
+def _up_to_most(found: int) -> OpenDeliveries:
     return OpenDeliveries(min(found, COUNTED), complete=found <= COUNTED)
 
 
@@ -103,8 +109,6 @@ def shown_circuit(breaker: CircuitBreaker | None) -> dict[str, Any]:
         "next_trial_at": breaker.trial_at if breaker else None,
     }
 
-
-_NOW = text("SELECT now()")
 
 # The newest deliveries of a webhook. They are compared and ordered in pairs, for which there is an index: by id alone
 # the planner might walk through those of all webhooks.
@@ -141,22 +145,26 @@ JOIN dispatcher.requests r ON r.id = a.request_id
 ORDER BY {_ENDED_AT} DESC LIMIT 1
 """)
 
-_OLDEST_DUE = text(f"""
+_OLDEST_DUE = f"""
 SELECT id, due_at FROM (
   (SELECT id, due_at FROM dispatcher.deliveries
    WHERE state = '{State.READY}' AND webhook_id = :webhook AND NOT is_retry AND due_at <= now() ORDER BY due_at LIMIT 1)
   UNION ALL
   (SELECT id, due_at FROM dispatcher.deliveries
    WHERE state = '{State.READY}' AND webhook_id = :webhook AND is_retry AND due_at <= now() ORDER BY due_at LIMIT 1)) d
-ORDER BY due_at LIMIT 1
-""")
+ORDER BY due_at LIMIT 1"""
 
 # In the order of an index each, so that no plan reads the deliveries of others.
-_OPEN = text(f"""
+_COUNT_OPEN = f"""
 SELECT count(*) FROM (
   (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.READY}' AND webhook_id = :webhook
    ORDER BY is_retry, due_at LIMIT :most + 1)
   UNION ALL
   (SELECT 1 FROM dispatcher.deliveries WHERE state = '{State.WAITING}' AND webhook_id = :webhook
-   ORDER BY due_at LIMIT :most + 1)) d
+   ORDER BY due_at LIMIT :most + 1)) d"""
+
+_OPEN = text(_COUNT_OPEN)
+_AT_THIS_MOMENT = text(f"""
+SELECT now() AS now, ({_COUNT_OPEN}) AS open, due.id, due.due_at
+FROM (SELECT) here LEFT JOIN ({_OLDEST_DUE}) due ON true
 """)

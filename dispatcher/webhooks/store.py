@@ -61,15 +61,22 @@ class Webhooks:
         return found
 
     def read(
-        self, account: AccountKey | None, identifier: UUID | int, *, dialect: str | None = None, lock: bool = False
+        self,
+        account: AccountKey | None,
+        identifier: UUID | int,
+        *,
+        dialect: str | None = None,
+        deleted: bool = False,
+        lock: bool = False,
     ) -> Registered:
         """A webhook by its id or its number, with all that belongs to it; in any account if `account` is None; with
-        `dialect` only one that was made through it. With `lock` the webhook and its account do not change until the
-        transaction ends. Raises NotFound, including UnknownAccount."""
+        `dialect` only one that was made through it, with `deleted` also one that is deleted. With `lock` the webhook
+        and its account do not change until the transaction ends. Raises NotFound, including UnknownAccount."""
         if isinstance(account, str):
             account = find_account(self._session, account).id
         wanted = [Webhook.number == identifier if isinstance(identifier, int) else Webhook.id == identifier]
-        wanted.append(Webhook.deleted_at.is_(None))
+        if not deleted:
+            wanted.append(Webhook.deleted_at.is_(None))
         if account is not None:
             wanted.append(Webhook.account_id == account)
         if dialect is not None:

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from dispatcher.api.explanation import Explanation, explanation_document
-from dispatcher.api.webhooks.access import WebhookId, owner_of
+from dispatcher.api.webhooks.access import WebhookId
 from dispatcher.states import State
 from dispatcher.transport.exchange import FailureKind
 from dispatcher.transport.told import told
@@ -103,11 +103,9 @@ class HealthDocument(BaseModel):
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_health(caller: Reader, installation: Served, webhook_id: WebhookId) -> HealthDocument:
-    owner = owner_of(installation, caller, webhook_id)
     with installation.transaction() as session:
-        webhooks = Webhooks(session, installation)
-        webhook = webhooks.get(owner, webhook_id, deleted=True)
-        health, registered = health_of(session, webhook), webhooks.opened(webhook, owner, None)
+        registered = Webhooks(session, installation).read(caller.account_id, webhook_id, deleted=True)
+        health = health_of(session, registered.webhook, read=registered)
         exact = caller.sees_all
         sentences = explain_health(session, installation, webhook_id, health, registered.unreadable, exact=exact)
         return _document(health, registered, sentences, exact=exact)

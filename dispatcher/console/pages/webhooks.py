@@ -8,12 +8,10 @@ from fastapi import Query
 from starlette.responses import Response
 
 from dispatcher.accounts.accounts import find_account
-from dispatcher.accounts.owners import owner_of_webhook
 from dispatcher.console.frame import Cursor, Pages, Reading, read_cursor
 from dispatcher.deliveries.history import list_deliveries
 from dispatcher.transport.told import told
-from dispatcher.web.ownership import owner_for
-from dispatcher.webhooks.contract import DeliveryContract, write_contract
+from dispatcher.webhooks.contract import write_contract
 from dispatcher.webhooks.explanation.reading import explain_health
 from dispatcher.webhooks.health import circuit_state, health_of
 from dispatcher.webhooks.registered import Registered
@@ -53,6 +51,7 @@ def state_of(registered: Registered) -> str:
 
 @pages.get("/webhooks")
 def get_webhooks(
+    *,
     view: Reading,
     account: TextQuery = "",
     app: TextQuery = "",
@@ -74,9 +73,7 @@ def get_webhooks(
         )
         owners = {owner.id: owner} if owner is not None else webhooks.owners(page)
         breakers = webhooks.circuit_breakers(page)
-        listed = [
-            webhooks.opened(webhook, owners[webhook.account_id], breakers.get(webhook.id)) for webhook in page
-        ]
+        listed = [webhooks.opened(webhook, owners[webhook.account_id], breakers.get(webhook.id)) for webhook in page]
         lines = [Line(registered, state_of(registered)) for registered in listed]
         filters = {"account": account, "app": app, "dialect": dialect, "state": state}
         return view.page("webhooks.html", lines=lines, filters=filters, before=older, cursor=cursor)
@@ -85,23 +82,19 @@ def get_webhooks(
 @pages.get("/webhooks/{webhook_id}")
 def get_webhook(view: Reading, webhook_id: UUID) -> Response:
     with view.transaction() as session:
-        owner = owner_for(session, view.caller, owner_of_webhook, webhook_id)
-        webhooks = Webhooks(session, view.installation)
-        webhook = webhooks.get(owner, webhook_id, deleted=True)
-        health = health_of(session, webhook)
-        registered = webhooks.opened(webhook, owner, health.circuit_breaker)
-        exact = view.is_console
-        sentences = explain_health(
-            session, view.installation, webhook_id, health, registered.unreadable, exact=exact
-        )
-        deliveries = list_deliveries(session, owner, webhook=webhook_id, limit=RECENT).deliveries
+        registered = Webhooks(session, view.installation).read(view.caller.account_id, webhook_id, deleted=True)
+        health = health_of(session, registered.webhook, read=registered)
+        exact, unreadable = view.is_console, registered.unreadable
+        sentences = explain_health(session, view.installation, webhook_id, health, unreadable, exact=exact)
+        deliveries = list_deliveries(session, registered.owner, webhook=webhook_id, limit=RECENT).deliveries
         answer = health.last_answer
         return view.page(
             "webhook.html",
-            webhook=webhook,
-            account=owner.name,
+            webhook=registered.webhook,
+            account=registered.owner.name,
             state=state_of(registered),
             health=health,
+            answered_badly=answer is not None and not 200 <= (answer.status or 0) < 300,
             failure=told(answer.failure, answer.failure_detail, exact=exact) if answer is not None else None,
             sentences=sentences,
             deliveries=deliveries,
@@ -113,5 +106,4 @@ def _not_usual(registered: Registered) -> list[tuple[str, object]]:
     """The members of its contract that are not as usual; those that can be read."""
     if registered.unreadable is not None or registered.webhook.deleted_at is not None:
         return []
-    usual = write_contract(DeliveryContract())
-    return [(name, value) for name, value in write_contract(registered.contract).items() if value != usual.get(name)]
+    return list(write_contract(registered.contract).items())

@@ -19,6 +19,7 @@ from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
 from dispatcher.installation import Installation
 from dispatcher.web.http_protocol import DispatcherHttpProtocol
+from dispatcher.web.serving import Serving
 from tests.conftest import Servers
 from tests.factories import TESTER, make_account
 
@@ -89,6 +90,7 @@ class Running:
     origin: str
     restart: Callable[[], None]
     forget_failures: Callable[[], None]
+    serving: Serving
     like: Installation | None = None
 
 
@@ -106,7 +108,7 @@ def running(servers: Servers) -> Iterator[Running]:
     """One for the whole run: the first request to each app builds its routes, which takes as long as many a test."""
     app = create_app()
     with lasting_app(app) as origin:
-        yield Running(origin, app.state.serving.close, app.state.serving.guesses.forget)
+        yield Running(origin, app.state.serving.close, app.state.serving.guesses.forget, app.state.serving)
 
 
 @pytest.fixture

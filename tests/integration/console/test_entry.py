@@ -1,0 +1,196 @@
+"""The ways in and out of console and portal."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from dispatcher.accounts.api_keys import Scope
+from dispatcher.console import attempts
+from dispatcher.console.kinds import Kind
+from dispatcher.web.problems import Problem
+from tests.factories import change, make_account, rows
+from tests.integration.api.conftest import MakeKey
+from tests.integration.console.conftest import People
+
+
+def test_an_operators_key_signs_in_and_is_not_kept(people: People, operator: str, database: Engine) -> None:
+    browser = people.stranger()
+    answer = browser.post("/login", {"key": operator, "next": "/webhooks?state=disabled"})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/console/webhooks?state=disabled")
+    cookie = answer.headers["Set-Cookie"]
+    assert re.fullmatch(r"console=[\w-]{43}; HttpOnly; Path=/; SameSite=strict", cookie)
+    assert browser.get("/webhooks").status_code == 200
+    (session,) = rows(database, "SELECT s::text AS whole FROM dispatcher.sessions s")
+    assert operator.partition(".")[2] not in session.whole
+    assert browser.cookies["console"] not in session.whole
+
+
+def test_over_tls_the_cookie_is_the_hosts_alone_and_the_address_stays_on_tls(people: People, operator: str) -> None:
+    answer = people.stranger().post("/login", {"key": operator}, X_Forwarded_Proto="https")
+    assert re.search(
+        r"__Host-console=[\w-]{43}; HttpOnly; Path=/; SameSite=strict; Secure", answer.headers["Set-Cookie"]
+    )
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+@pytest.mark.parametrize("host", ["console.example.test", "10.0.0.7:8080", "127.0.0.1.example.test", "localhost.test"])
+def test_over_plain_http_it_answers_on_this_machine_alone(people: People, operator: str, host: str) -> None:
+    for answer in (
+        people.stranger().get("/login", Host=host),
+        people.stranger().post("/login", {"key": operator}, Host=host),
+    ):
+        assert answer.status_code == 403
+        assert "plain http" in answer.text
+        assert "Set-Cookie" not in answer.headers
+
+
+def test_whoever_has_no_operators_key_gets_one_and_the_same_answer(
+    people: People, make_key: MakeKey, database: Engine
+) -> None:
+    revoked, expired = make_key(None, Scope.OPERATOR), make_key(None, Scope.OPERATOR)
+    suspended = make_key("globex", Scope.READ)
+    change(database, "UPDATE dispatcher.api_keys SET revoked_at = now() WHERE id = :id", id=revoked.partition(".")[0])
+    change(database, "UPDATE dispatcher.api_keys SET expires_at = now() WHERE id = :id", id=expired.partition(".")[0])
+    change(database, "UPDATE dispatcher.accounts SET suspended_at = now() WHERE name = 'globex'")
+    wrong = [
+        f"{revoked.partition('.')[0]}.x",
+        "",
+        "x",
+        "ü" * 40,
+        revoked,
+        expired,
+        make_key("acme", Scope.READ),
+        suspended,
+    ]
+    answers = [people.stranger().post("/login", {"key": key}) for key in wrong]
+    assert {answer.status_code for answer in answers} == {401}
+    assert len({answer.text for answer in answers}) == 1
+    assert not any("Set-Cookie" in answer.headers for answer in answers)
+
+
+def test_an_observer_may_look(people: People, make_key: MakeKey) -> None:
+    browser = people.stranger()
+    assert browser.post("/login", {"key": make_key(None, Scope.OBSERVE)}).status_code == 303
+    assert "observer" in browser.get("/webhooks").text
+
+
+def test_tries_to_sign_in_are_limited_even_with_a_right_key(people: People, operator: str) -> None:
+    for _ in range(attempts.PER_ADDRESS):
+        assert people.stranger().post("/login", {"key": "x"}).status_code == 401
+    answer = people.stranger().post("/login", {"key": operator})
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) <= 60
+    assert "Please try again in" in answer.text
+
+
+def test_without_the_broker_each_process_counts_tries_itself() -> None:
+    counted = attempts.Attempts("redis://127.0.0.1:1/0")
+    for _ in range(attempts.PER_ADDRESS):
+        counted.count("192.0.2.1")
+    with pytest.raises(Problem, match="too many tries"):
+        counted.count("192.0.2.1")
+    counted.count("192.0.2.2")
+
+
+def test_a_session_ends_with_its_key(people: People, operator: str, database: Engine) -> None:
+    browser = people.stranger()
+    browser.post("/login", {"key": operator})
+    change(database, "UPDATE dispatcher.api_keys SET revoked_at = now()")
+    assert browser.get("/webhooks").headers["Location"] == "/console/login?next=%2Fwebhooks"
+
+
+def test_who_signs_out_is_out_everywhere(people: People) -> None:
+    for browser in (people.operator(), people.customer()):
+        secret = dict(browser.cookies)
+        answer = browser.post("/logout")
+        assert answer.status_code == 200
+        assert "Max-Age=0" in answer.headers["Set-Cookie"]
+        browser.cookies = secret
+        assert browser.get("/webhooks").status_code == 303
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_link_signs_in_once(people: People, kind: Kind) -> None:
+    account = "acme" if kind is Kind.PORTAL else None
+    link = people.link(kind, account)
+    url = link.url(people.origin)
+    browser = people.stranger(kind)
+    assert browser.get("/enter").status_code == 200  # a look at it, by a mail scanner say, uses nothing up
+    answer = browser.post("/enter", {"link": url})
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/{kind}/webhooks")
+    assert browser.get("/webhooks").status_code == 200
+    again = people.stranger(kind).post("/enter", {"link": f"#{link.id}.{link.secret}"})
+    assert again.status_code == 410
+    assert "ask for a new one" in again.text
+    assert "Set-Cookie" not in again.headers
+
+
+def test_a_link_that_is_wrong_or_too_old_or_of_the_other_face_signs_nobody_in(people: People) -> None:
+    late = people.link(Kind.PORTAL, "acme", expires_in=timedelta(seconds=-1))
+    other = people.link(Kind.PORTAL, "acme")
+    for kind, link in (
+        (Kind.PORTAL, f"#{late.id}.{late.secret}"),
+        (Kind.PORTAL, f"#{other.id}.{late.secret}"),
+        (Kind.PORTAL, "nonsense"),
+        (Kind.CONSOLE, f"#{other.id}.{other.secret}"),
+    ):
+        assert people.stranger(kind).post("/enter", {"link": link}).status_code == 410, link
+    assert people.stranger(Kind.PORTAL).post("/enter", {"link": other.url(people.origin)}).status_code == 303
+
+
+def test_a_session_of_one_face_is_none_of_the_other(people: People) -> None:
+    customer, operator = people.customer(), people.operator()
+    customer.kind, operator.kind = Kind.CONSOLE, Kind.PORTAL
+    customer.cookies["console"] = customer.cookies["portal"]
+    operator.cookies["portal"] = operator.cookies["console"]
+    assert (customer.get("/webhooks").status_code, operator.get("/webhooks").status_code) == (303, 303)
+    assert people.stranger(Kind.PORTAL).get("/login").status_code == 404
+
+
+def test_the_proof_needs_the_sessions_own_key(
+    people: People, operator: str, make_key: MakeKey, database: Engine
+) -> None:
+    browser = people.stranger()
+    browser.post("/login", {"key": operator})
+    assert browser.post("/prove", {"key": make_key(None, Scope.OPERATOR)}).status_code == 401
+    (session,) = rows(database, "SELECT proved_at FROM dispatcher.sessions")
+    assert session.proved_at is None
+    answer = browser.post("/prove", {"key": operator, "next": "/webhooks"})
+    assert answer.headers["Location"] == "/console/webhooks"
+    (session,) = rows(database, "SELECT proved_at FROM dispatcher.sessions")
+    assert session.proved_at is not None
+
+
+def test_a_suspended_accounts_customers_are_told(people: People, database: Engine) -> None:
+    customer = people.customer()
+    change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
+    answer = customer.get("/webhooks")
+    assert (answer.status_code, "suspended" in answer.text) == (409, True)
+
+
+def test_it_is_nowhere_while_it_is_switched_off(
+    people: People, monkeypatch: pytest.MonkeyPatch, restarted: object
+) -> None:
+    monkeypatch.setenv("DISPATCHER_CONSOLE", "off")
+    restarted()  # type: ignore[operator]
+    for kind in Kind:
+        for path in ("/login", "/webhooks", "/enter", "/static/console.css", ""):
+            answer = people.stranger(kind).get(path)
+            assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_chosen_looks_stay(people: People) -> None:
+    browser = people.operator()
+    browser.cookies["tz"] = "Africa/Johannesburg"
+    assert "Africa/Johannesburg" in browser.get("/webhooks").text
+    answer = browser.post("/look", {"theme": "dark", "zone": "utc", "next": "/webhooks"})
+    assert answer.headers["Location"] == "/console/webhooks"
+    page = browser.get("/webhooks").text
+    assert ('data-theme="dark"' in page, "Africa/Johannesburg" in page) == (True, False)
+
+
+def test_a_customer_sees_the_account_alone(people: People, database: Engine) -> None:
+    make_account(database, "globex")
+    assert people.customer().get("/webhooks?account=globex").status_code == 200
