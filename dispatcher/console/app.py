@@ -1,6 +1,5 @@
 """Console and portal as apps, to be mounted. Loaded only where the console is switched on."""
 
-from functools import cache
 from gettext import NullTranslations
 from types import ModuleType
 
@@ -8,7 +7,6 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
-from dispatcher.console.attempts import Attempts
 from dispatcher.console.entry import by_key, entry
 from dispatcher.console.errors import ErrorPages
 from dispatcher.console.guard import Guard
@@ -37,13 +35,8 @@ def face(kind: Kind, serving: Serving, translations: NullTranslations | None = N
     rendering = Rendering(kind, paths, translations)
     errors = ErrorPages(rendering)
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    app.state.serving, app.state.rendering = serving, rendering
+    app.state.serving, app.state.rendering, app.state.attempts = serving, rendering, None
 
-    @cache
-    def attempts() -> Attempts:
-        return Attempts(serving.installation.settings.broker_url.get_secret_value())
-
-    app.state.attempts = attempts
     errors.install(app)
     app.router.routes.append(Route("/static/{name}", get_static))
     for router in routers_of(kind):

@@ -26,6 +26,7 @@ class Attempts:
     """One process's access to the shared counts of an installation."""
 
     def __init__(self, broker_url: str) -> None:
+        self.broker_url = broker_url
         self._pool = broker_pool(broker_url, seconds=_BROKER_SECONDS)
         self._storage = RedisStorage(
             "redis://", connection_pool=self._pool, key_prefix="dispatcher:logins", wrap_exceptions=True
@@ -40,9 +41,6 @@ class Attempts:
         for most, who in ((PER_ADDRESS, f"address {address}"), (PER_INSTALLATION, "all")):
             if wait := self._wait(RateLimitItemPerMinute(most), who):
                 raise busy(HTTPStatus.TOO_MANY_REQUESTS, "too many tries to sign in within a minute", wait)
-
-    def close(self) -> None:
-        self._pool.disconnect()
 
     def _wait(self, limit: RateLimitItemPerMinute, who: str) -> int:
         if not self._presence.is_away(partial(prove_writable, self._storage.storage)):

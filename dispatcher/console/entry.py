@@ -38,9 +38,12 @@ async def _form(request: Request) -> Form:
 ShortForm = Annotated[Form, Depends(_form)]
 
 
-def _attempts(request: Request) -> Attempts:
-    attempts: Attempts = request.app.state.attempts()
-    return attempts
+def _attempts(request: Request, installation: Served) -> Attempts:
+    kept, broker_url = request.app.state.attempts, installation.settings.broker_url.get_secret_value()
+    if kept is None or kept.broker_url != broker_url:
+        kept = request.app.state.attempts = Attempts(broker_url)
+    counted: Attempts = kept
+    return counted
 
 
 Counted = Annotated[Attempts, Depends(_attempts)]

@@ -322,7 +322,7 @@ def test_a_key_is_told_by_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DISPATCHER_SMTP_HOTS", "did you mean DISPATCHER_SMTP_HOST?"),
         ("DISPATCHER_ENCRYPTION_KEY", "did you mean DISPATCHER_ENCRYPTION_KEYS?"),
         ("DISPATCHER_DATABASE_URI", "did you mean DISPATCHER_DATABASE_URL?"),
-        ("DISPATCHER_COLOUR", "dispatcher settings --example"),
+        ("DISPATCHER_PLUMAGE", "dispatcher settings --example"),
         ("DISPATCHER_API_SERVICE_HOST", "enableServiceLinks: false"),
         ("DISPATCHER_API_PORT_8080_TCP_ADDR", "enableServiceLinks: false"),
         ("dispatcher_smtp_hots", "did you mean DISPATCHER_SMTP_HOST?"),
