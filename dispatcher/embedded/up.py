@@ -10,6 +10,7 @@ from typing import TextIO
 
 from rich.console import Console
 
+from dispatcher.embedded.console_here import URL, login, switched_on
 from dispatcher.embedded.counters import MAX, Counters
 from dispatcher.embedded.data_dir import (
     API_ADDRESS,
@@ -97,6 +98,8 @@ def run_up(plan: Plan, *, every_line: bool = False) -> None:
         engine = stack.enter_context(running_engine(plan, display=screen or lines))
         if screen is None:
             engine.tree.say(_welcome(engine, plan, width=console.width if console.is_terminal else _NO_WRAPPING))
+            if lines is None:  # log collectors keep what they get
+                engine.tree.say(sign_in(engine))
             engine.tree.keep_running()
             engine.tree.say(f"\n{_STOPPING}")
         else:
@@ -111,6 +114,7 @@ def run_up(plan: Plan, *, every_line: bool = False) -> None:
 def _show(engine: RunningEngine, plan: Plan, screen: CalmScreen) -> None:
     fixed, warnings = about(engine, plan), _warnings(engine)
     screen.headline = _RUNNING
+    screen.say(sign_in(engine))
     with Counters(engine.environment["DATABASE_URL"], engine.environment["BROKER_URL"]) as counters:
 
         def looks() -> bool:
@@ -153,7 +157,8 @@ def running_engine(
             FLOWER_ADDRESS: f"http://{LOOPBACK}:{flower_port}",
         }
         egress = with_this_machine(deciding(given)) if plan.dev else deciding(given)
-        lines = {**addresses, **egress, **directory.lasting_secrets(keys=given.get(KEYS, ""))}
+        console = switched_on(given, addresses[API_ADDRESS])
+        lines = {**addresses, **egress, **console, **directory.lasting_secrets(keys=given.get(KEYS, ""))}
         directory.publish(lines)
         # People read lines, log collectors read JSON. What the environment says takes precedence.
         readable = {LOG_FORMAT: "console"} if (stream or sys.stdout).isatty() else {}
@@ -161,6 +166,7 @@ def running_engine(
             **readable,
             **given,
             **egress,
+            **console,
             "PYTHONUNBUFFERED": "1",
             "DISPATCHER_DATA_DIR": str(directory.path),
             **{name: lines[name] for name in ("DATABASE_URL", "BROKER_URL", KEYS)},
@@ -180,7 +186,7 @@ def _ask_servers(environment: Mapping[str, str]) -> None:
     """Raises ConfigurationError for invalid settings, and ServerAway if a given server does not answer."""
     database, broker = (environment.get(name, "") for name in ("DATABASE_URL", "BROKER_URL"))
     to_be_made = {"DATABASE_URL": database or "postgresql://", "BROKER_URL": broker or "redis://"}
-    settings = check_environment({**environment, **to_be_made})
+    settings = check_environment({URL: f"http://{LOOPBACK}", **environment, **to_be_made})
     trusted_authorities(settings.ca_bundle)
     if database:
         ask_database(settings.database_url.get_secret_value())
@@ -258,11 +264,18 @@ def about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
     directory = engine.directory.path
     return {
         "API": engine.api_address,
+        "Console": f"{engine.settings.console_url}/console" if engine.settings.console == "on" else "switched off",
         "Flower": engine.flower_address,
         "Login": f"user {FLOWER_USER}; `dispatcher engine --flower-password` prints the password",
         "Data": f"{directory}{'  (temporary: deleted at the end)' if plan.temporary else ''}",
         "Log": str(directory / LOG_FILE),
     }
+
+
+def sign_in(engine: RunningEngine) -> str:
+    """How to get into the console, on one line that can be copied; "" while it is switched off."""
+    address = login(engine.settings)
+    return f"Sign in to the console, once and within an hour:\n{address}\n" if address is not None else ""
 
 
 def shell_with(engine: RunningEngine) -> str:

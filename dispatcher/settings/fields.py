@@ -257,14 +257,6 @@ class Fields(BaseSettings):
         ),
     ] = ""
 
-    console: Annotated[
-        Literal["off", "on"],
-        Field(
-            description="Whether the API has /console, where operators look at the installation with a browser, and "
-            "/portal, where customers look at what is theirs"
-        ),
-    ] = "off"
-
     metrics_token: Annotated[
         SecretStr,
         Field(

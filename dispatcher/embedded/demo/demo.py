@@ -20,7 +20,7 @@ from dispatcher.embedded.data_dir import FLOWER_USER
 from dispatcher.embedded.demo.receivers import BEHAVIOURS, MailCatcher, Receiver
 from dispatcher.embedded.process_tree import StopRequested
 from dispatcher.embedded.servers.ports import LOOPBACK
-from dispatcher.embedded.up import Plan, RunningEngine, about, running_engine, shell_with
+from dispatcher.embedded.up import Plan, RunningEngine, about, running_engine, shell_with, sign_in
 from dispatcher.errors import DispatcherError
 from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event
@@ -131,6 +131,7 @@ def _print_stay(console: Console, engine: RunningEngine, plan: Plan) -> None:
     del rows["Login"]  # below, where a shell knows the command
     for name, value in rows.items():
         console.print(f"  {name:<8}{value}", soft_wrap=True)
+    console.print(f"\n{sign_in(engine)}", markup=False, soft_wrap=True)
     console.print("\nIn another terminal start a shell that finds this engine:\n")
     console.print(f"  {shell_with(engine)}", soft_wrap=True)
     console.print("\nand in it, for example:\n")

@@ -60,8 +60,10 @@ class Browser:
 @pytest.fixture
 def environment(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """That of all tests, with the console switched on."""
-    monkeypatch.setenv("DISPATCHER_CONSOLE", "on")
-    return {**environment, "DISPATCHER_CONSOLE": "on"}
+    added = {"DISPATCHER_CONSOLE": "on", "DISPATCHER_CONSOLE_URL": "http://127.0.0.1"}
+    for name, value in added.items():
+        monkeypatch.setenv(name, value)
+    return environment | added
 
 
 @dataclass(slots=True)
