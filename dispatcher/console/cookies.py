@@ -1,7 +1,10 @@
 """The cookies: who is signed in, and how somebody wants to see the pages."""
 
-from collections.abc import Mapping
+import re
+from datetime import UTC, tzinfo
+from functools import lru_cache
 from ipaddress import ip_address
+from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +14,7 @@ from dispatcher.console.kinds import Kind
 ZONE, LOOK = "tz", "look"  # the browser's time zone; what was chosen below the pages, as `theme.zone`
 THEMES = ("system", "light", "dark")
 _YEAR = 365 * 24 * 3600
+_ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
 
 
 def is_safe(request: Request) -> bool:
@@ -58,9 +62,20 @@ def keep_look(response: Response, request: Request, theme: str, zone: str) -> No
     response.set_cookie(LOOK, value, max_age=_YEAR, samesite="lax", httponly=True, secure=request.url.scheme == "https")
 
 
-def chosen(cookies: Mapping[str, str]) -> str | None:
-    """The name of the zone that pages are made for; None: UTC."""
-    return None if cookies.get(LOOK, "").endswith(".utc") else cookies.get(ZONE)
+def zone_of(request: Request) -> tzinfo:
+    """The zone that pages are made for: the browser's, unless UTC was chosen."""
+    return UTC if request.cookies.get(LOOK, "").endswith(".utc") else zone_named(request.cookies.get(ZONE))
+
+
+@lru_cache(maxsize=1_000)
+def zone_named(name: str | None) -> tzinfo:
+    """The time zone of this IANA name; UTC if there is none."""
+    if name is None or not _ZONE.fullmatch(name):
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # no zone, or a folder of them
+        return UTC
 
 
 def _set(

@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from dispatcher.console import charts
-from dispatcher.console.cookies import ZONE, chosen, look_of
+from dispatcher.console.cookies import look_of, zone_of
 from dispatcher.console.kinds import Kind
 from dispatcher.console.static_files import static_files
 from dispatcher.console.urls import path_of, url_of
-from dispatcher.console.words import Words, parts_of, zone_named
+from dispatcher.console.words import Words, parts_of
 from dispatcher.masking.terminal import safe_text
 
 
@@ -46,13 +46,12 @@ class Rendering:
         theme, zone = look_of(request)
         context = {
             "kind": self.kind,
-            "words": Words(zone_named(chosen(request.cookies)), datetime.now(UTC), self._translations),
+            "words": Words(zone_of(request), datetime.now(UTC), self._translations),
             "here": path_of(request),
             "to": lambda path, **query: url_of(request, path, query),
             "again": lambda **query: url_of(request, path_of(request).partition("?")[0], _with(request, query)),
             "theme": theme,
             "zone": zone,
-            "has_zone": ZONE in request.cookies,
             "view": None,
             "done": None,
             "pages": self._pages,

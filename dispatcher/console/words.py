@@ -4,25 +4,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
 from gettext import NullTranslations
-from zoneinfo import ZoneInfo
 
-_ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)Z")
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _FIVE_BELOW_TEN = 10
-
-
-@lru_cache(maxsize=1_000)
-def zone_named(name: str | None) -> tzinfo:
-    """The time zone of this IANA name; UTC if there is none."""
-    if name is None or not _ZONE.fullmatch(name):
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (OSError, ValueError):  # no zone, or a folder of them
-        return UTC
 
 
 @dataclass(frozen=True, slots=True)

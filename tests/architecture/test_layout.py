@@ -135,7 +135,7 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
         "dispatcher/api/pages/templating.py: templates",
         "dispatcher/console/static_files.py: _by_name",
         "dispatcher/console/static_files.py: static_files",
-        "dispatcher/console/words.py: zone_named",
+        "dispatcher/console/cookies.py: zone_named",
         "workers/callbacks/render.py: _forms",
         "workers/shared_memory.py: pipe",  # the process's own
         "workers/shared_memory.py: told",
